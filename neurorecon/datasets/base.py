@@ -1,0 +1,181 @@
+"""What a data set has to offer so that a store can be built from it.
+
+A reader opens the folder that the user downloaded, renames nothing, and hands out tables at once and arrays by
+slices, so that the memory needed does not depend on the size of the data set. The contract is checked by
+:func:`neurorecon.testing.check_reader`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from neurorecon.errors import MissingFileError
+from neurorecon.space import Space
+
+#: Columns of the table of samples, in the order in which they are stored.
+SAMPLE_COLUMNS = ("stimulus", "task", "session", "run", "repeat", "split", "time")
+
+#: Columns of the table of stimuli. ``captions`` holds a list of up to five strings.
+STIMULUS_COLUMNS = ("id", "kind", "category", "captions")
+
+
+class Options(BaseModel):
+    """Options of a reader; the keys of ``[options]`` in a recipe. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a store says of where its data came from.
+
+    Parameters
+    ----------
+    title : str
+        One line for tables and figures.
+    simulated : bool
+        Whether the responses were computed rather than measured. Figures of simulated data say so.
+    citation, terms : str
+        Papers to cite, and the license or terms of use.
+    units : str
+        Of the responses, e.g. ``"percent signal change"``.
+    notes : str
+        What a reader of a figure has to know, e.g. preprocessing that the data went through.
+    """
+
+    title: str
+    simulated: bool
+    citation: str
+    terms: str
+    units: str
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class SubjectData:
+    """The recordings of one subject, arrays by slices.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        One row a sample (a trial estimate or a volume), with :data:`SAMPLE_COLUMNS`: ``stimulus`` (an id of the
+        table of stimuli), ``task`` (e.g. ``"images"``), ``session`` and ``run`` (int, runs are counted within the
+        session from 1), ``repeat`` (int from 1: which presentation of this stimulus, in this task), ``split``
+        (e.g. ``"train"``, ``"test"``) and ``time`` (s, from the onset of the run).
+    voxels : DataFrame
+        One row a voxel: the columns that `space` needs (:data:`neurorecon.space.SPACE_COLUMNS`), and ``ncsnr``
+        where the data set states it (else it is computed from repeats).
+    rois : mapping of str to bool array, shape (voxel,)
+        Membership; areas may overlap.
+    space : Space
+        Where the voxels lie.
+    read_responses : callable
+        ``read_responses(start, stop)`` returns samples ``start:stop`` as float32, shape (sample, voxel).
+    repetition_time : mapping of str to float
+        Seconds between the volumes of a task whose samples are a time series; tasks whose samples are trial
+        estimates are left out.
+    truth : mapping of str to array, shape (..., voxel)
+        For simulated data only: what was planted, one value or row per voxel (last axis).
+    """
+
+    samples: pd.DataFrame
+    voxels: pd.DataFrame
+    rois: Mapping[str, np.ndarray]
+    space: Space
+    read_responses: Callable[[int, int], np.ndarray]
+    repetition_time: Mapping[str, float] = field(default_factory=dict)
+    truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Reader(ABC):
+    """Base class of the readers, one for each data set on disk.
+
+    Parameters
+    ----------
+    root : path or None
+        The folder that the user downloaded. None for data that need no files.
+    options : Options
+        An instance of the class attribute ``Options``.
+    """
+
+    #: Name in recipes and in the registry.
+    name: ClassVar[str]
+    #: The pydantic model of this reader's options.
+    Options: ClassVar[type[Options]] = Options
+    #: Whether `root` has to be given.
+    needs_root: ClassVar[bool] = True
+
+    def __init__(self, root: str | Path | None, options: Options | None = None) -> None:
+        self.options = self.Options() if options is None else options
+        if self.needs_root:
+            if root is None:
+                raise MissingFileError(
+                    f"the data set {self.name!r} is read from a folder",
+                    given="no folder",
+                    expected="the folder that you downloaded",
+                    todo="pass it: --root DIR, or root = \"DIR\" in the recipe",
+                )
+            if not Path(root).is_dir():
+                raise MissingFileError(
+                    f"the folder of the data set {self.name!r} is not there",
+                    given=str(root),
+                    expected="an existing folder",
+                    todo="check --root (or root in the recipe)",
+                )
+        self.root = None if root is None else Path(root)
+
+    @property
+    @abstractmethod
+    def description(self) -> Description:
+        """Title, citation, terms, units."""
+
+    @property
+    @abstractmethod
+    def subjects(self) -> list[str]:
+        """Names of the subjects, e.g. ``["subj01"]``."""
+
+    @abstractmethod
+    def stimuli(self) -> pd.DataFrame:
+        """Return the table of stimuli, one row each, with :data:`STIMULUS_COLUMNS`.
+
+        ``id`` is a unique string, ``kind`` is ``"image"`` or ``"film"``, films come after the images.
+        """
+
+    def labels(self) -> pd.DataFrame | None:
+        """Return numeric labels, one row a stimulus and one column a label, or None."""
+        return None
+
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Return (y, x, rgb) of the pictures, or None where there are none."""
+        return None
+
+    def read_images(self, start: int, stop: int) -> np.ndarray:
+        """Return the pictures of stimuli ``start:stop``, uint8, shape (stimulus, y, x, rgb).
+
+        Every stimulus has one: for a film it is the middle frame.
+        """
+        raise NotImplementedError(f"{self.name} has no pictures")
+
+    def film_shape(self) -> tuple[int, int, int, int] | None:
+        """Return (frame, y, x, rgb) of the films, or None where there are none."""
+        return None
+
+    def frames_per_second(self) -> float | None:
+        """Return the frame rate of the films."""
+        return None
+
+    def read_frames(self, start: int, stop: int) -> np.ndarray:
+        """Return the frames of films ``start:stop`` (counted among the films), uint8, (film, frame, y, x, rgb)."""
+        raise NotImplementedError(f"{self.name} has no films")
+
+    @abstractmethod
+    def subject(self, name: str) -> SubjectData:
+        """Return the recordings of one subject."""

@@ -112,6 +112,10 @@ class Reader(ABC):
     Options: ClassVar[type[Options]] = Options
     #: Whether `root` has to be given.
     needs_root: ClassVar[bool] = True
+    #: Groups of ROIs that this data set's papers speak of; a recipe may add to them or redefine them.
+    roi_groups: ClassVar[dict[str, list[str]]] = {}
+    #: Targets that a recipe without a file (``neurorecon build NAME``) computes.
+    default_targets: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, root: str | Path | None, options: Options | None = None) -> None:
         self.options = self.Options() if options is None else options
@@ -121,7 +125,7 @@ class Reader(ABC):
                     f"the data set {self.name!r} is read from a folder",
                     given="no folder",
                     expected="the folder that you downloaded",
-                    todo="pass it: --root DIR, or root = \"DIR\" in the recipe",
+                    todo='pass it: --root DIR, or root = "DIR" in the recipe',
                 )
             if not Path(root).is_dir():
                 raise MissingFileError(

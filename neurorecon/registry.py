@@ -1,0 +1,90 @@
+"""Names for things that are imported only when they are used.
+
+What neurorecon ships is listed here; other packages add their own through entry points (groups
+``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.systems``).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from neurorecon.errors import InputError, UnknownNameError
+
+
+class Registry:
+    """A table of names, each standing for an object in a module that is imported late.
+
+    Parameters
+    ----------
+    kind : str
+        What the names stand for, in words for error messages.
+    group : str
+        Entry-point group in which other packages register theirs.
+    builtin : dict of str to str
+        Name to ``"module:attribute"``.
+    """
+
+    def __init__(self, kind: str, group: str, builtin: dict[str, str]) -> None:
+        self.kind = kind
+        self.group = group
+        self._builtin = dict(builtin)
+
+    def names(self) -> list[str]:
+        """Return all names, ours first."""
+        others = {point.name for point in entry_points(group=self.group)} - set(self._builtin)
+        return [*self._builtin, *sorted(others)]
+
+    def load(self, name: str) -> Any:
+        """Import and return what a name stands for.
+
+        Raises
+        ------
+        UnknownNameError
+            Where the name is not registered.
+        InputError
+            Where its package misses something that it needs.
+        """
+        targets = {point.name: point.value for point in entry_points(group=self.group)} | self._builtin
+        if name not in targets:
+            raise UnknownNameError(self.kind, name, self.names())
+        module, _, attribute = targets[name].partition(":")
+        try:
+            return getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"the {self.kind} {name!r} needs a package that is not installed",
+                given=f"no package {error.name!r}",
+                expected=f"{error.name!r} beside neurorecon",
+                todo=f"pip install {error.name}",
+            ) from error
+
+
+#: Readers of data sets on disk.
+DATASETS = Registry(
+    "data set",
+    "neurorecon.datasets",
+    {
+        "scenes": "neurorecon.datasets.scenes.reader:ScenesReader",
+        "miyawaki2008": "neurorecon.datasets.miyawaki2008:Miyawaki2008Reader",
+    },
+)
+
+#: Extractors of targets from stimuli.
+FEATURES = Registry(
+    "target",
+    "neurorecon.features",
+    {
+        "gabor": "neurorecon.features.gabor:GaborExtractor",
+        "category": "neurorecon.features.category:CategoryExtractor",
+        "motion": "neurorecon.features.motion:MotionExtractor",
+    },
+)
+
+#: Systems that rebuild stimuli from responses.
+SYSTEMS = Registry(
+    "system",
+    "neurorecon.systems",
+    {"linear-pixels": "neurorecon.systems.linear_pixels:LinearPixels"},
+)

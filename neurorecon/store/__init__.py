@@ -1,0 +1,1 @@
+"""The feature store: schema, reading, writing, checking."""

@@ -1,0 +1,133 @@
+"""Open what lies under a store: an Icechunk repository (a folder or a bucket) or a plain Zarr hierarchy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from neurorecon.errors import MissingFileError, StoreError, UnknownNameError
+
+if TYPE_CHECKING:
+    import zarr
+
+
+def icechunk_storage(location: str) -> Any:
+    """Return Icechunk's storage for a folder or an ``s3://``, ``gs://`` or ``az://`` URL.
+
+    Credentials come from the environment, as the clients of these clouds read them.
+    """
+    import icechunk
+
+    # One lock guards writers (see lock.py), so the warning about concurrent commits would only confuse.
+    icechunk.set_logs_filter("error")
+    url = urlparse(location)
+    bucket, prefix = url.netloc, url.path.strip("/")
+    if url.scheme == "s3":
+        return icechunk.s3_storage(bucket=bucket, prefix=prefix, from_env=True)
+    if url.scheme in ("gs", "gcs"):
+        return icechunk.gcs_storage(bucket=bucket, prefix=prefix, from_env=True)
+    if url.scheme == "az":
+        account, _, container = bucket.partition("@")
+        return icechunk.azure_storage(account=account, container=container, prefix=prefix, from_env=True)
+    return icechunk.local_filesystem_storage(str(Path(location)))
+
+
+def is_url(location: str) -> bool:
+    """Say whether a location is a URL rather than a path (a Windows drive letter is no scheme)."""
+    return len(urlparse(location).scheme) > 1
+
+
+def is_plain_zarr(location: str) -> bool:
+    """Say whether a location is a plain Zarr hierarchy rather than an Icechunk repository."""
+    if location.rstrip("/").endswith(".zarr"):
+        return True
+    return not is_url(location) and (Path(location) / "zarr.json").is_file()
+
+
+def open_for_reading(location: str, snapshot: str | None = None) -> tuple[zarr.Group, str | None]:
+    """Open a store read-only.
+
+    Parameters
+    ----------
+    location : str
+        Path or URL.
+    snapshot : str, optional
+        Id of the state to open; by default the newest. Icechunk only.
+
+    Returns
+    -------
+    group : zarr.Group
+        The root.
+    snapshot : str or None
+        Id of the state that was opened; None for plain Zarr, which keeps no history.
+    """
+    if not is_url(location) and not Path(location).exists():
+        raise MissingFileError(
+            "there is no store at this place",
+            given=location,
+            expected="a folder NAME.icechunk or NAME.zarr, or a URL",
+            todo="check the path, or build the store: neurorecon build RECIPE.toml "
+            "(neurorecon build scenes makes the embedded one)",
+        )
+    if is_plain_zarr(location):
+        return _open_zarr(location, snapshot), None
+    return _open_icechunk(location, snapshot)
+
+
+def _open_zarr(location: str, snapshot: str | None) -> zarr.Group:
+    import zarr
+
+    if snapshot is not None:
+        raise StoreError(
+            "a plain Zarr hierarchy keeps no older states",
+            given=f"snapshot={snapshot!r} for {location}",
+            expected="no snapshot",
+            todo="open the Icechunk store that it was exported from",
+        )
+    try:
+        store: Any = zarr.storage.FsspecStore.from_url(location, read_only=True) if is_url(location) else location
+        return zarr.open_group(store, mode="r")
+    except (FileNotFoundError, ImportError, OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            "this is not a Zarr hierarchy that can be read",
+            given=f"{location} ({type(error).__name__}: {error})",
+            expected="a folder or URL with a zarr.json at its root",
+            todo='check the address; for http and cloud URLs install the extra: pip install "neurorecon[remote]"',
+        ) from error
+
+
+def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str]:
+    import icechunk
+    import zarr
+
+    try:
+        repository = icechunk.Repository.open(icechunk_storage(location))
+    except (icechunk.IcechunkError, ValueError, OSError) as error:
+        raise StoreError(
+            "this is not a store that can be read",
+            given=f"{location} ({_first_line(error)})",
+            expected="an Icechunk repository or a plain Zarr hierarchy written by neurorecon",
+            todo="check the path; if the store was damaged, build it again from its recipe",
+        ) from error
+    try:
+        if snapshot is None:
+            session = repository.readonly_session("main")
+        else:
+            session = repository.readonly_session(snapshot_id=snapshot)
+        return zarr.open_group(session.store, mode="r"), session.snapshot_id
+    except (icechunk.IcechunkError, ValueError) as error:
+        if snapshot is None:
+            raise StoreError(
+                "the newest state of this store cannot be read",
+                given=f"{location} ({_first_line(error)})",
+                expected="an intact store",
+                todo="open an older state with snapshot=..., or build the store again",
+            ) from error
+        known = [item.id for item in repository.ancestry(branch="main")]
+        raise UnknownNameError("snapshot", snapshot, known) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,233 @@
+"""Write arrays into a store so that nothing is lost and nothing is half-written.
+
+Every array is written in blocks of whole chunks, read back, and compared by digest. A commit makes all blocks so
+far permanent; a later run finds them by the digests that each array carries and goes on behind them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from neurorecon.errors import StoreError
+from neurorecon.store import schema
+from neurorecon.store.backend import icechunk_storage, is_plain_zarr
+from neurorecon.store.digest import array_digest, block_digest
+from neurorecon.store.lock import WriterLock
+
+#: Seconds of work that a kill may cost at most (beyond the block in hand).
+COMMIT_EVERY = 3.0
+
+
+class StoreWriter:
+    """Holds the lock and one writable session of an Icechunk store.
+
+    Parameters
+    ----------
+    path : path
+        The store; it is created where it does not exist.
+
+    Notes
+    -----
+    Use as a context manager. Leaving it without a :meth:`commit` drops what was written since the last one.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        if is_plain_zarr(str(path)):
+            raise StoreError(
+                "a plain Zarr hierarchy is opened read-only",
+                given=str(path),
+                expected="an Icechunk store (NAME.icechunk)",
+                todo="write into the store that it was exported from, and export again",
+            )
+        self.path = Path(path)
+        self._lock = WriterLock(self.path)
+
+    def __enter__(self) -> StoreWriter:
+        import icechunk
+
+        self._lock.__enter__()
+        try:
+            self._repository = icechunk.Repository.open_or_create(icechunk_storage(str(self.path)))
+            self._begin()
+        except (icechunk.IcechunkError, OSError, ValueError) as error:
+            self._lock.__exit__(None, None, None)
+            raise StoreError(
+                "the store cannot be opened for writing",
+                given=f"{self.path} ({str(error).strip().splitlines()[0]})",
+                expected="a place where an Icechunk store is or can be made",
+                todo="check the path and the rights of the folder",
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.__exit__(kind, error, trace)
+
+    def _begin(self) -> None:
+        import zarr
+
+        self._session = self._repository.writable_session("main")
+        self.root = zarr.open_group(self._session.store, mode="a")
+        self._last_commit = time.monotonic()
+
+    def commit(self, message: str) -> str:
+        """Make everything written so far permanent; return the id of the snapshot."""
+        if not self._session.has_uncommitted_changes:
+            return self._session.snapshot_id
+        snapshot = self._session.commit(message)
+        self._begin()
+        return snapshot
+
+    @property
+    def commit_due(self) -> bool:
+        """Whether enough work has gathered that losing it would hurt."""
+        return time.monotonic() - self._last_commit > COMMIT_EVERY
+
+    def put(
+        self,
+        path: str,
+        dims: Sequence[str],
+        values: np.ndarray,
+        attributes: dict[str, Any] | None = None,
+    ) -> None:
+        """Write one array that fits in memory, in place of one of the same name.
+
+        Parameters
+        ----------
+        path : str
+            Group and name, e.g. ``"subj01/roi_mask"``.
+        dims : sequence of str
+            Dimension names.
+        values : array
+            Numbers, bools or text.
+        attributes : dict, optional
+            JSON attributes of the array.
+        """
+        values = _storable(values)
+        self.stream(
+            path,
+            dims,
+            values.shape,
+            values.dtype,
+            lambda start, stop: values[start:stop],
+            attributes,
+            overwrite=True,
+        )
+
+    def stream(
+        self,
+        path: str,
+        dims: Sequence[str],
+        shape: tuple[int, ...],
+        dtype: np.dtype | str,
+        read: Callable[[int, int], np.ndarray],
+        attributes: dict[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Write an array block by block, behind the blocks that an earlier run has committed.
+
+        Parameters
+        ----------
+        path, dims, attributes
+            As in :meth:`put`.
+        shape, dtype
+            Of the whole array.
+        read : callable
+            ``read(start, stop)`` returns the rows ``start:stop``.
+        overwrite : bool
+            Begin anew, whatever is there.
+        progress : callable, optional
+            Told the number of rows after each block, and after those that were there already.
+        """
+        array = self._open_array(path, dims, shape, np.dtype(dtype), attributes, overwrite)
+        rows = int(array.attrs["block_rows"])  # type: ignore[call-overload]
+        done: list[str] = list(array.attrs["block_digests"])  # type: ignore[arg-type]
+        if progress is not None:
+            progress(min(len(done) * rows, shape[0]))
+        for start in range(len(done) * rows, shape[0], rows):
+            stop = min(start + rows, shape[0])
+            done.append(_write_block(array, path, start, stop, read(start, stop)))
+            if progress is not None:
+                progress(stop - start)
+            if self.commit_due and stop < shape[0]:
+                array.attrs["block_digests"] = done
+                self.commit(f"{path}: {stop} of {shape[0]} rows")
+                array = self.root[path]
+        array.attrs["block_digests"] = done
+        array.attrs["digest"] = array_digest(_dtype_name(array.dtype), shape, done)
+
+    def _open_array(
+        self,
+        path: str,
+        dims: Sequence[str],
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        attributes: dict[str, Any] | None,
+        overwrite: bool,
+    ) -> Any:
+        if path in self.root and not overwrite:
+            array = self.root[path]
+            if array.shape == shape and _dtype_name(array.dtype) == _dtype_name(dtype):
+                return array
+        group, _, name = path.rpartition("/")
+        parent = self.root.require_group(group) if group else self.root
+        text = dtype.kind not in "biufc"
+        size = np.dtype("<U16") if text else dtype
+        chunks = schema.chunks_of(shape, size)
+        array = parent.create_array(
+            name,
+            shape=shape,
+            dtype=str if text else dtype,
+            chunks=chunks,
+            compressors="auto" if text else schema.compressor(),
+            dimension_names=list(dims),
+            overwrite=True,
+        )
+        array.attrs.update(
+            {
+                **(attributes or {}),
+                "block_rows": schema.block_rows(shape, chunks, size) if shape else 1,
+                "block_digests": [],
+            }
+        )
+        return array
+
+
+def _storable(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    return values if values.dtype.kind in "biufc" else values.astype(np.dtypes.StringDType())
+
+
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype) if getattr(dtype, "kind", "T") in "biufc" else "string"
+
+
+def _write_block(array: Any, path: str, start: int, stop: int, values: np.ndarray) -> str:
+    """Write rows, read them back, and return their digest."""
+    values = np.asarray(values)
+    if values.dtype.kind in "biufc":
+        values = values.astype(array.dtype, copy=False)
+    if values.shape != (stop - start, *array.shape[1:]):
+        raise StoreError(
+            f"rows {start} to {stop} of {path} have the wrong shape",
+            given=str(values.shape),
+            expected=str((stop - start, *array.shape[1:])),
+            todo="mend the reader: its tables and its arrays disagree",
+        )
+    array[start:stop] = values
+    digest = block_digest(values)
+    if block_digest(array[start:stop]) != digest:
+        raise StoreError(
+            f"rows {start} to {stop} of {path} read back differently from what was written",
+            todo="check the disk; nothing of this block was committed",
+        )
+    return digest

@@ -1,0 +1,198 @@
+"""Identification: whether the seen stimulus can be told from others, given what was rebuilt.
+
+All variants are exact (no candidates are drawn at random) and have names of their own, because their numbers
+differ on the same reconstructions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.metrics.image import center_and_scale, check_pair
+
+Similarity = Literal["correlation", "cosine"]
+
+#: Similarities closer than this are ties. Products of identical rows differ by some 1e-16, by their place
+#: in the matrix, and a strict comparison must not turn that into wins.
+TOLERANCE = 1e-12
+
+#: Values of one row that are converted to float64 at a time.
+BLOCK = 65536
+
+
+def pairwise_identification(
+    seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation"
+) -> np.ndarray:
+    """Share of the other seen stimuli strictly less similar to the reconstruction than the right one.
+
+    This is the two-way identification of Brain-Diffuser's code: candidates are the *seen* stimuli, a tie
+    counts as a loss. Chance is .5 where no ties occur.
+
+    Parameters
+    ----------
+    seen, rebuilt : array, shape (stimulus, ...)
+        Pictures, or features of pictures.
+    similarity : {"correlation", "cosine"}
+        Pearson correlation of the flattened values, or the cosine.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+        float64 in [0, 1]. NaN where the similarity of a stimulus with its own reconstruction is undefined;
+        candidates whose similarity is undefined are left out.
+
+    Raises
+    ------
+    InputError
+        Where the shapes differ or there are fewer than two stimuli.
+
+    References
+    ----------
+    Ozcelik and VanRullen 2023, Sci Rep 13:15666 (Brain-Diffuser).
+    """
+    lower, _, others = _ranks(similarity_matrix(seen, rebuilt, similarity))
+    return _share(lower, others)
+
+
+def pairwise_identification_half_ties(
+    seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation"
+) -> np.ndarray:
+    """Pairwise identification in which a tie counts half: chance is .5 even if stimuli are identical.
+
+    Parameters and returns are those of :func:`pairwise_identification`.
+    """
+    lower, ties, others = _ranks(similarity_matrix(seen, rebuilt, similarity))
+    return _share(lower + 0.5 * ties, others)
+
+
+def pairwise_identification_among_rebuilt(
+    seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation"
+) -> np.ndarray:
+    """Pairwise identification the other way: candidates are the *reconstructions*, given the seen stimulus.
+
+    A reconstruction that resembles every stimulus helps here less than in :func:`pairwise_identification`,
+    and a stimulus that resembles the mean of all does not suffer from it; so the numbers differ, sometimes
+    much. Parameters and returns are those of :func:`pairwise_identification`.
+    """
+    lower, _, others = _ranks(similarity_matrix(seen, rebuilt, similarity).T)
+    return _share(lower, others)
+
+
+def n_way_identification(
+    seen: np.ndarray, rebuilt: np.ndarray, n: int, similarity: Similarity = "correlation"
+) -> np.ndarray:
+    """Probability that the right stimulus wins against `n` - 1 others drawn at random, strictly and exactly.
+
+    With L of the M other candidates strictly less similar, this is C(L, n-1) / C(M, n-1): the mean over all
+    draws without replacement, not a sample of them. Chance is 1 / n, and n = 2 is
+    :func:`pairwise_identification`.
+
+    Parameters
+    ----------
+    seen, rebuilt : array, shape (stimulus, ...)
+        Pictures, or features of pictures.
+    n : int
+        Number of candidates, the right one included.
+    similarity : {"correlation", "cosine"}
+        As in :func:`pairwise_identification`.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+        float64 in [0, 1], NaN as in :func:`pairwise_identification`.
+
+    Raises
+    ------
+    InputError
+        Where `n` is below 2 or there are fewer than `n` stimuli.
+    """
+    lower, _, others = _ranks(similarity_matrix(seen, rebuilt, similarity))
+    most = int(others[~np.isnan(lower)].min(initial=len(lower) - 1)) + 1
+    if not 2 <= n <= most:
+        raise InputError(
+            "this many candidates cannot be drawn",
+            given=f"n={n} with {len(lower)} stimuli",
+            expected=f"n from 2 to {most} (stimuli that are constant are no candidates)",
+            todo="choose a smaller n, or evaluate on more stimuli",
+        )
+    probability = np.ones(len(lower))
+    for drawn in range(n - 1):  # a factor is zero, and so the product, where fewer than n - 1 are lower
+        probability *= np.maximum(lower - drawn, 0.0) / (others - drawn)
+    return probability
+
+
+def similarity_matrix(
+    seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation"
+) -> np.ndarray:
+    """Similarity of every reconstruction with every seen stimulus.
+
+    Parameters
+    ----------
+    seen, rebuilt : array, shape (stimulus, ...)
+        Pictures or features. Values are converted in blocks, so no float64 copy of the whole is made.
+    similarity : {"correlation", "cosine"}
+        Of the flattened values.
+
+    Returns
+    -------
+    array, shape (rebuilt stimulus, seen stimulus)
+        float64 in [-1, 1]; NaN where a row is constant (correlation) or zero (cosine).
+
+    Raises
+    ------
+    InputError
+        Where the shapes differ or there are fewer than two stimuli.
+    """
+    seen, rebuilt = check_pair(seen, rebuilt)
+    if len(seen) < 2:
+        raise InputError(
+            "identification needs other stimuli to compare with",
+            given="one stimulus",
+            expected="two or more",
+            todo="evaluate all test stimuli in one call",
+        )
+    if similarity not in ("correlation", "cosine"):
+        raise UnknownNameError("similarity", similarity, ("correlation", "cosine"))
+    a, b = rebuilt.reshape(len(rebuilt), -1), seen.reshape(len(seen), -1)
+    if a.shape[1] <= BLOCK and similarity == "correlation":
+        return np.clip(center_and_scale(a) @ center_and_scale(b).T, -1.0, 1.0)
+    return _blockwise(a, b, centered=similarity == "correlation")
+
+
+def _blockwise(a: np.ndarray, b: np.ndarray, *, centered: bool) -> np.ndarray:
+    """Similarities of long rows, a block of columns at a time."""
+    mean_a = a.mean(axis=1, dtype=np.float64, keepdims=True) if centered else 0.0
+    mean_b = b.mean(axis=1, dtype=np.float64, keepdims=True) if centered else 0.0
+    products, squares_a, squares_b = np.zeros((len(a), len(b))), np.zeros(len(a)), np.zeros(len(b))
+    for start in range(0, a.shape[1], BLOCK):
+        part_a = a[:, start : start + BLOCK].astype(np.float64) - mean_a
+        part_b = b[:, start : start + BLOCK].astype(np.float64) - mean_b
+        products += part_a @ part_b.T
+        squares_a += np.einsum("ij,ij->i", part_a, part_a)
+        squares_b += np.einsum("ij,ij->i", part_b, part_b)
+    for rows, squares in ((a, squares_a), (b, squares_b)):
+        undefined = (rows == rows[:, :1]).all(axis=1) if centered else squares == 0
+        squares[undefined | (squares == 0)] = np.nan
+    return np.clip(products / np.sqrt(squares_a)[:, None] / np.sqrt(squares_b)[None, :], -1.0, 1.0)
+
+
+def _ranks(similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, in each row, the candidates below and level with the diagonal, and all that are defined.
+
+    A row whose own similarity is undefined has NaN for the first two.
+    """
+    own = np.diagonal(similarity)[:, None]
+    others = ~np.isnan(similarity) & ~np.eye(len(similarity), dtype=bool)
+    lower = (others & (similarity < own - TOLERANCE)).sum(axis=1).astype(float)
+    ties = (others & (np.abs(similarity - own) <= TOLERANCE)).sum(axis=1).astype(float)
+    lower[np.isnan(own[:, 0])] = np.nan
+    ties[np.isnan(own[:, 0])] = np.nan
+    return lower, ties, others.sum(axis=1)
+
+
+def _share(wins: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Wins among the candidates; NaN where there is none."""
+    return np.divide(wins, others, out=np.full(len(wins), np.nan), where=others > 0)

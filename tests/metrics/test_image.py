@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import pearsonr
+from skimage.metrics import mean_squared_error as skimage_mse
+
+from neurorecon.errors import InputError
+from neurorecon.metrics import mean_squared_error, pixel_correlation, summarize
+from neurorecon.metrics.image import as_unit_float
+
+pairs = st.tuples(
+    arrays(np.uint8, (4, 3, 3, 3)), arrays(np.float64, (4, 3, 3, 3), elements=st.floats(0, 1, width=32))
+)
+
+
+@given(pairs)
+def test_pixel_correlation_is_scipys(pair):
+    seen, rebuilt = pair
+    scores = pixel_correlation(seen, rebuilt)
+    for one, other, score in zip(seen, rebuilt, scores, strict=True):
+        if np.ptp(one) == 0 or np.ptp(other) == 0:
+            assert np.isnan(score)
+        elif np.ptp(other) > 1e-3:  # scipy warns of nearly constant input
+            expected = pearsonr(one.ravel().astype(float), other.ravel()).statistic
+            assert score == pytest.approx(expected, abs=1e-9)
+
+
+@given(pairs)
+def test_mean_squared_error_is_scikit_images(pair):
+    seen, rebuilt = pair
+    expected = [skimage_mse(one / 255, other) for one, other in zip(seen, rebuilt, strict=True)]
+    np.testing.assert_allclose(mean_squared_error(seen, rebuilt), expected, atol=1e-12)
+
+
+def test_the_type_of_the_pictures_does_not_matter():
+    rng = np.random.default_rng(0)
+    seen, rebuilt = rng.integers(0, 256, (2, 3, 5, 5, 3), dtype=np.uint8)
+    assert mean_squared_error(seen, seen).max() == 0
+    np.testing.assert_allclose(mean_squared_error(seen, rebuilt), mean_squared_error(seen / 255, rebuilt))
+    np.testing.assert_allclose(pixel_correlation(seen, rebuilt), pixel_correlation(seen / 255.0, rebuilt))
+
+
+def test_constant_pictures_are_undefined_and_counted():
+    rng = np.random.default_rng(0)
+    seen = rng.random((3, 7, 7, 3))
+    rebuilt = seen.copy()
+    rebuilt[1] = 0.1  # 0.1 summed and divided is not 0.1 again: the norm of the rest is not zero
+    summary = summarize(pixel_correlation(seen, rebuilt))
+    assert (summary.n, summary.n_undefined) == (2, 1)
+    assert summary.mean == pytest.approx(1)
+    assert np.isnan(summarize(np.full(2, np.nan)).mean)
+
+
+@pytest.mark.parametrize(
+    ("seen", "rebuilt"), [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((3,), (3,)), ((0, 3), (0, 3))]
+)
+def test_shapes_that_do_not_match_are_refused(seen, rebuilt):
+    with pytest.raises(InputError, match="do not match"):
+        pixel_correlation(np.zeros(seen), np.zeros(rebuilt))
+
+
+def test_ranges_are_not_guessed():
+    with pytest.raises(InputError, match="have to lie in"):
+        as_unit_float(np.full((2, 2), 255.0))
+    with pytest.raises(InputError, match="int64"):
+        as_unit_float(np.full((2, 2), 255))

@@ -1,1 +1,49 @@
+"""neurorecon: voxel-wise maps, decoders and reconstructions from fMRI of people looking at pictures and films.
+
+Everything named here is imported when it is first used, so that ``import neurorecon`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from neurorecon.analyses.maps import voxelwise_maps
+    from neurorecon.analyses.reconstruct import reconstruct
+    from neurorecon.decoders.banded_ridge import BandedRidge
+    from neurorecon.decoders.persistence import load_decoder
+    from neurorecon.decoders.ridge import RidgeDecoder
+    from neurorecon.features.build import build
+    from neurorecon.features.extract import extract
+    from neurorecon.store.check import check_store
+    from neurorecon.store.export import export_store
+    from neurorecon.store.store import Store, open_store
+
+_PUBLIC = {
+    "BandedRidge": "neurorecon.decoders.banded_ridge",
+    "RidgeDecoder": "neurorecon.decoders.ridge",
+    "Store": "neurorecon.store.store",
+    "build": "neurorecon.features.build",
+    "check_store": "neurorecon.store.check",
+    "export_store": "neurorecon.store.export",
+    "extract": "neurorecon.features.extract",
+    "load_decoder": "neurorecon.decoders.persistence",
+    "open_store": "neurorecon.store.store",
+    "reconstruct": "neurorecon.analyses.reconstruct",
+    "voxelwise_maps": "neurorecon.analyses.maps",
+}
+
+__all__ = [*sorted(_PUBLIC), "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'neurorecon' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -153,3 +153,32 @@ def _to_cifti(space: Space, values: np.ndarray, voxels: pd.DataFrame) -> Any:
     )
     names = cifti2.ScalarAxis([f"map {number}" for number in range(len(maps))])
     return nibabel.Cifti2Image(maps[:, order], (names, axis))
+
+
+def hemispheres(space: Space, voxels: pd.DataFrame) -> np.ndarray | None:
+    """Return ``"left"``, ``"right"`` or ``""`` for each voxel, or None where the space has no left and right.
+
+    Parameters
+    ----------
+    space : Space
+        The space of the voxels.
+    voxels : DataFrame
+        The voxel table.
+
+    Returns
+    -------
+    array of str, shape (voxel,), or None
+        In a volume, voxels left of the midplane (x < 0 in millimeters) are in the left hemisphere.
+    """
+    if "hemisphere" in voxels:
+        return voxels["hemisphere"].to_numpy().astype(str)
+    if space.kind == "grayordinates":
+        names = voxels["structure"].to_numpy().astype(str)
+        left, right = np.char.find(names, "LEFT") >= 0, np.char.find(names, "RIGHT") >= 0
+    elif space.kind == "volume":
+        affine = np.asarray(space.affine, dtype=float)
+        x = voxels[["i", "j", "k"]].to_numpy() @ affine[0, :3] + affine[0, 3]
+        left, right = x < 0, x > 0
+    else:
+        return None
+    return np.where(left, "left", np.where(right, "right", ""))

@@ -23,6 +23,9 @@ from neurorecon.store.lock import WriterLock
 #: Seconds of work that a kill may cost at most (beyond the block in hand).
 COMMIT_EVERY = 3.0
 
+#: The branch that readers see, and the one that builds go to.
+MAIN, BUILD = "main", "build"
+
 
 class StoreWriter:
     """Holds the lock and one writable session of an Icechunk store.
@@ -31,13 +34,16 @@ class StoreWriter:
     ----------
     path : path
         The store; it is created where it does not exist.
+    branch : str
+        Where commits go. A build goes to a branch of its own, so that readers of ``main`` see the store as it
+        was until :meth:`publish`.
 
     Notes
     -----
     Use as a context manager. Leaving it without a :meth:`commit` drops what was written since the last one.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, branch: str = MAIN) -> None:
         if is_plain_zarr(str(path)):
             raise StoreError(
                 "a plain Zarr hierarchy is opened read-only",
@@ -46,6 +52,7 @@ class StoreWriter:
                 todo="write into the store that it was exported from, and export again",
             )
         self.path = Path(path)
+        self.branch = branch
         self._lock = WriterLock(self.path)
 
     def __enter__(self) -> StoreWriter:
@@ -54,6 +61,8 @@ class StoreWriter:
         self._lock.__enter__()
         try:
             self._repository = icechunk.Repository.open_or_create(icechunk_storage(str(self.path)))
+            if self.branch not in self._repository.list_branches():
+                self._repository.create_branch(self.branch, self._repository.lookup_branch(MAIN))
             self._begin()
         except (icechunk.IcechunkError, OSError, ValueError) as error:
             self._lock.__exit__(None, None, None)
@@ -73,7 +82,7 @@ class StoreWriter:
     def _begin(self) -> None:
         import zarr
 
-        self._session = self._repository.writable_session("main")
+        self._session = self._repository.writable_session(self.branch)
         self.root = zarr.open_group(self._session.store, mode="a")
         self._last_commit = time.monotonic()
 
@@ -83,6 +92,28 @@ class StoreWriter:
             return self._session.snapshot_id
         snapshot = self._session.commit(message)
         self._begin()
+        return snapshot
+
+    def published_attributes(self) -> dict[str, Any]:
+        """Return the root attributes that readers see now."""
+        import zarr
+
+        group = zarr.open_group(self._repository.readonly_session(MAIN).store, mode="a")
+        return dict(group.attrs)
+
+    def restart(self) -> None:
+        """Drop what earlier, unfinished builds have committed to the branch, and begin with an empty root."""
+        self._repository.reset_branch(self.branch, self._repository.lookup_branch(MAIN))
+        self._begin()
+        for name in list(self.root):
+            del self.root[name]
+        self.root.attrs.clear()
+
+    def publish(self) -> str:
+        """Let readers see what was committed to the branch; return the id of the snapshot."""
+        snapshot = self._repository.lookup_branch(self.branch)
+        self._repository.reset_branch(MAIN, snapshot)
+        self._repository.delete_branch(self.branch)
         return snapshot
 
     @property

@@ -1,0 +1,252 @@
+"""Which voxels and which samples a call means: names of ROIs, splits, times, delays, averages.
+
+Pure functions on tables and masks; nothing here touches a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from neurorecon.errors import InputError, UnknownNameError
+
+_HEMISPHERES = {"lh": "left", "rh": "right"}
+
+
+def roi_mask(
+    expression: str | Iterable[str],
+    rois: Mapping[str, np.ndarray],
+    groups: Mapping[str, Sequence[str]] | None = None,
+    hemisphere: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the voxels that an expression names.
+
+    Parameters
+    ----------
+    expression : str or iterable of str
+        A name (``"V1"``), a group (``"early"``), a union (``"V1+V2"``), one hemisphere of any of these
+        (``"lh.MT"``), or a list of such, which is their union.
+    rois : mapping of str to bool array, shape (voxel,)
+        Membership of each ROI.
+    groups : mapping of str to sequence of str, optional
+        Groups of ROIs; members may be groups themselves. Members that this subject lacks are left out.
+    hemisphere : array of str, shape (voxel,), optional
+        ``"left"`` or ``"right"``.
+
+    Returns
+    -------
+    bool array, shape (voxel,)
+
+    Raises
+    ------
+    UnknownNameError
+        For a name that is neither an ROI nor a group; the message lists both.
+    InputError
+        Where the expression is empty, selects no voxel, or asks for a hemisphere that is not known.
+    """
+    parts = [expression] if isinstance(expression, str) else list(expression)
+    if not parts or any(not isinstance(part, str) or not part.strip() for part in parts):
+        raise InputError(
+            "no ROI was named",
+            given=repr(expression),
+            expected=f"names such as {', '.join(list(rois)[:4])}",
+            todo="name at least one ROI, or leave roi out to take all voxels",
+        )
+    masks = [_one(part.strip(), rois, groups or {}, hemisphere, ()) for part in parts]
+    mask = np.logical_or.reduce(masks)
+    if not mask.any():
+        raise InputError(
+            "this selection holds no voxel",
+            given=f"roi={expression!r}",
+            expected="an ROI with at least one voxel in this subject",
+            todo="see store.rois(subject) for the number of voxels in each",
+        )
+    return mask
+
+
+def _one(
+    name: str,
+    rois: Mapping[str, np.ndarray],
+    groups: Mapping[str, Sequence[str]],
+    hemisphere: np.ndarray | None,
+    inside: tuple[str, ...],
+) -> np.ndarray:
+    # Names come before operators, because published ROIs have "+" and "." in theirs (NSD's "ecc4+").
+    if name in rois:
+        return np.asarray(rois[name], dtype=bool)
+    if name in groups:
+        return _group(name, rois, groups, hemisphere, inside)
+    side, dot, rest = name.partition(".")
+    if dot and side in _HEMISPHERES and "+" not in name:
+        return _one(rest, rois, groups, hemisphere, inside) & _side(side, hemisphere)
+    head, plus, tail = name.rpartition("+")
+    if plus and head and tail:
+        masks = (_one(part.strip(), rois, groups, hemisphere, inside) for part in (head, tail))
+        return np.logical_or.reduce(list(masks))
+    raise UnknownNameError("ROI", name, [*rois, *(f"{group} (group)" for group in groups)], _advice(name, rois, groups))
+
+
+def _advice(name: str, rois: Mapping[str, np.ndarray], groups: Mapping[str, Sequence[str]]) -> str | None:
+    same = [known for known in (*rois, *groups) if known.lower() == name.lower()]
+    return f"did you mean {same[0]!r}? Names are case-sensitive" if same else None
+
+
+def _group(
+    name: str,
+    rois: Mapping[str, np.ndarray],
+    groups: Mapping[str, Sequence[str]],
+    hemisphere: np.ndarray | None,
+    inside: tuple[str, ...],
+) -> np.ndarray:
+    if name in inside:
+        raise InputError(
+            "a group of ROIs contains itself",
+            given=" -> ".join((*inside, name)),
+            expected="groups of ROIs without a circle",
+            todo="mend [roi_groups] in the recipe and build again",
+        )
+    members = [member for member in groups[name] if member in rois or member in groups]
+    if not members:
+        raise UnknownNameError(f"ROI in the group {name!r}", ", ".join(groups[name]), rois)
+    masks = [_one(member, rois, groups, hemisphere, (*inside, name)) for member in members]
+    return np.logical_or.reduce(masks)
+
+
+def _side(side: str, hemisphere: np.ndarray | None) -> np.ndarray:
+    if hemisphere is None:
+        raise InputError(
+            "this store does not know the hemispheres of its voxels",
+            given=f"{side}.",
+            expected="an ROI without lh. or rh.",
+            todo="leave the hemisphere out",
+        )
+    return hemisphere == _HEMISPHERES[side]
+
+
+def select_samples(
+    samples: pd.DataFrame,
+    split: str | None = None,
+    task: str | None = None,
+    time: slice | tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Return the positions of the samples of a split, a task and a stretch of time, in stored order.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        The sample table.
+    split, task : str, optional
+        All where left out.
+    time : slice or (float, float), optional
+        Start (included) and stop (excluded) in seconds from the onset of each run.
+    """
+    keep = np.ones(len(samples), dtype=bool)
+    for column, value in (("split", split), ("task", task)):
+        if value is not None:
+            known = list(pd.unique(samples[column]))
+            if value not in known:
+                raise UnknownNameError(column, value, known)
+            keep &= (samples[column] == value).to_numpy()
+    if time is not None:
+        start, stop = _limits(time)
+        onset = samples["time"].to_numpy()
+        keep &= (onset >= start) & (onset < stop)
+    if not keep.any():
+        raise InputError(
+            "this selection holds no sample",
+            given=f"split={split!r}, task={task!r}, time={time}",
+            expected=f"times between {samples['time'].min():g} and {samples['time'].max():g} s of a run, "
+            "in a split and task that occur together",
+            todo="widen the selection",
+        )
+    return np.flatnonzero(keep)
+
+
+def _limits(time: slice | tuple[float, float]) -> tuple[float, float]:
+    start, stop = (time.start, time.stop) if isinstance(time, slice) else time
+    if isinstance(time, slice) and time.step is not None:
+        raise InputError("time takes no step", given=str(time), expected="slice(start, stop) in seconds", todo="leave it out")
+    return (-np.inf if start is None else float(start)), (np.inf if stop is None else float(stop))
+
+
+def delayed_positions(
+    samples: pd.DataFrame, positions: np.ndarray, delays: Sequence[int], series: Iterable[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each sample and delay, the position of the volume so many samples later in the same run.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        The whole sample table, in stored order.
+    positions : int array, shape (sample,)
+        The samples that were selected.
+    delays : sequence of int
+        In samples; 0 is the volume itself.
+    series : iterable of str
+        The tasks whose samples are a time series.
+
+    Returns
+    -------
+    kept : int array, shape (kept,)
+        Those of `positions` whose run goes on long enough for all delays.
+    shifted : int array, shape (delay, kept)
+        Positions of their delayed volumes.
+    """
+    steps = np.asarray(list(delays))
+    if steps.dtype.kind not in "iu" or (steps < 0).any() or len(set(steps.tolist())) != len(steps):
+        raise InputError(
+            "these delays cannot be used",
+            given=repr(delays),
+            expected="different whole numbers of samples, 0 or more, e.g. (2, 3)",
+            todo="give delays in samples (volumes), not in seconds",
+        )
+    wrong = sorted(set(samples["task"].iloc[positions]) - set(series))
+    if wrong:
+        raise InputError(
+            "delays need a time series, and these samples are single-trial estimates",
+            given=f"delays={tuple(delays)} for the task {', '.join(wrong)}",
+            expected=f"one of the tasks recorded as time series: {', '.join(series) or '(none in this store)'}",
+            todo="leave delays out, or select the task that is a time series",
+        )
+    run = samples.groupby(["task", "session", "run"], sort=False).ngroup().to_numpy()
+    shifted = positions[None, :] + steps[:, None]
+    inside = shifted < len(samples)
+    inside &= run[np.minimum(shifted, len(samples) - 1)] == run[positions]
+    kept = inside.all(axis=0)
+    return positions[kept], shifted[:, kept]
+
+
+def average_by_stimulus(samples: pd.DataFrame) -> tuple[sparse.csr_array, pd.DataFrame]:
+    """Return the matrix that averages the repeats of each stimulus, and the table of the averages.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        The samples to average.
+
+    Returns
+    -------
+    weights : sparse array, shape (average, sample), float32
+        Rows sum to one; in the order in which the stimuli first appear, so a time series stays one.
+    table : DataFrame
+        The sample table of the averages: that of the first repeat, and ``repeats``, their number.
+    """
+    keys = samples.groupby(["task", "split", "stimulus"], sort=False).ngroup().to_numpy()
+    count = np.bincount(keys)
+    weights = sparse.csr_array(
+        ((1.0 / count[keys]).astype(np.float32), (keys, np.arange(len(keys)))), shape=(len(count), len(keys))
+    )
+    _, first = np.unique(keys, return_index=True)
+    table = samples.iloc[first].reset_index(drop=True)
+    table["repeats"] = count
+    return weights, table
+
+
+def contiguous(positions: np.ndarray) -> slice | np.ndarray:
+    """Return a slice where positions are consecutive: reading one is many times quicker."""
+    if len(positions) and positions[-1] - positions[0] + 1 == len(positions) and (np.diff(positions) == 1).all():
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions

@@ -1,0 +1,573 @@
+"""Read a store: responses by subject, ROI, split and time; targets by stimulus; everything lazy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from neurorecon.datasets.base import SAMPLE_COLUMNS
+from neurorecon.errors import InputError, StoreError, UnknownNameError
+from neurorecon.space import Space, hemispheres
+from neurorecon.store import schema, selection
+from neurorecon.store.backend import open_for_reading
+from neurorecon.store.digest import combine
+
+if TYPE_CHECKING:
+    import xarray
+    import zarr
+
+
+def open_store(location: str | Path, *, snapshot: str | None = None) -> Store:
+    """Open a store for reading.
+
+    Parameters
+    ----------
+    location : path or URL
+        An Icechunk store (a folder, ``s3://``, ``gs://``, ``az://``) or a plain ``.zarr`` hierarchy (a folder or
+        any URL that fsspec reads).
+    snapshot : str, optional
+        Id of an older state, as figures carry it. Icechunk only.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    MissingFileError, StoreError, UnknownNameError
+        Where there is no store, it cannot be read, or the snapshot does not exist.
+    """
+    root, found = open_for_reading(str(location), snapshot)
+    return Store(str(location), root, found)
+
+
+class Store:
+    """A feature store, read-only. Made by :func:`open_store`.
+
+    Attributes
+    ----------
+    location : str
+        Where it was opened.
+    snapshot : str or None
+        Id of the state that is open; None for plain Zarr.
+    """
+
+    def __init__(self, location: str, root: zarr.Group, snapshot: str | None) -> None:
+        self.location = location
+        self.snapshot = snapshot
+        self._root = root
+        self._attributes = dict(root.attrs)
+        self._samples: dict[str, pd.DataFrame] = {}
+        self._masks: dict[str, dict[str, np.ndarray]] = {}
+        _check_schema(location, self._attributes)
+
+    # -- what is here -------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+        return str(self._attributes["name"])
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Title, citation, terms, units, notes, and whether the responses are simulated."""
+        return dict(self._attributes["description"])
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the responses were computed rather than measured."""
+        return bool(self.description["simulated"])
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of the subjects."""
+        return list(self._attributes["subjects"])
+
+    @property
+    def targets_available(self) -> list[str]:
+        """Names of the targets that are complete."""
+        if schema.TARGETS not in self._root:
+            return []
+        group: Any = self._root[schema.TARGETS]
+        return sorted(name for name, item in group.groups() if item.attrs.get("complete"))
+
+    @property
+    def roi_groups(self) -> dict[str, list[str]]:
+        """Groups of ROIs that the recipe defines."""
+        return dict(self._attributes["roi_groups"])
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Frame rate of the films."""
+        return self._attributes.get("frames_per_second")
+
+    def rois(self, subject: str) -> dict[str, int]:
+        """Return the ROIs of a subject and the number of voxels in each."""
+        return {name: int(mask.sum()) for name, mask in self.roi_masks(subject).items()}
+
+    def tasks(self, subject: str) -> list[str]:
+        """Return the tasks of a subject, in the order in which they are stored."""
+        return list(pd.unique(self.samples(subject)["task"]))
+
+    def series(self, subject: str) -> dict[str, float]:
+        """Return the tasks recorded as time series, with the seconds between their volumes."""
+        return dict(self._subject(subject).attrs["repetition_time"])
+
+    # -- tables -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def stimuli(self) -> pd.DataFrame:
+        """Table of the stimuli: id, kind, category, split, captions (a list of str)."""
+        group: Any = self._root[schema.STIMULI]
+        table = pd.DataFrame({name: _text(group[name]) for name in ("id", "kind", "category", "split")})
+        captions = _text(group["caption"])
+        table["captions"] = [[caption for caption in row if caption] for row in captions.tolist()]
+        return table
+
+    @cached_property
+    def labels(self) -> pd.DataFrame | None:
+        """Numeric labels of the stimuli, one column a label; None where the data set has none."""
+        group: Any = self._root[schema.STIMULI]
+        if "labels" not in group:
+            return None
+        return pd.DataFrame(group["labels"][:], columns=_text(group["label_name"]))
+
+    def samples(self, subject: str) -> pd.DataFrame:
+        """Return the table of samples of a subject, in stored order."""
+        if subject not in self._samples:
+            group = self._subject(subject)
+            columns = {name: _values(group[name]) for name in SAMPLE_COLUMNS}
+            self._samples[subject] = pd.DataFrame(columns)
+        return self._samples[subject].copy()
+
+    def voxels(self, subject: str, roi: str | Iterable[str] | None = None) -> pd.DataFrame:
+        """Return the table of voxels of a subject (positions and ``rois``, their names joined by ``+``)."""
+        group = self._subject(subject)
+        columns = {name: _values(group[name]) for name in group.attrs["voxel_columns"]}  # type: ignore[union-attr]
+        masks = self.roi_masks(subject)
+        number = group["responses"].shape[1]
+        table = pd.DataFrame(columns, index=pd.RangeIndex(number, name="voxel"))
+        named = np.array([*masks.values()]).reshape(len(masks), number)
+        names = np.array([*masks])
+        table["rois"] = ["+".join(names[column]) for column in named.T]
+        return table.iloc[self._voxel_positions(subject, roi)]
+
+    def roi_masks(self, subject: str) -> dict[str, np.ndarray]:
+        """Return the membership of each ROI, bool arrays of shape (voxel,)."""
+        if subject not in self._masks:
+            group = self._subject(subject)
+            self._masks[subject] = dict(zip(_text(group["roi"]).tolist(), group["roi_mask"][:], strict=True))
+        return self._masks[subject]
+
+    def space(self, subject: str) -> Space:
+        """Return the space that the voxels of a subject lie in."""
+        return Space.from_dict(self._subject(subject).attrs["space"])  # type: ignore[arg-type]
+
+    def truth(self, subject: str, roi: str | Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """Return what was planted in simulated responses (arrays whose last axis is voxel); empty for real data."""
+        group = self._subject(subject)
+        where = self._voxel_positions(subject, roi)
+        names = [name for name in group.array_keys() if name.startswith("truth_")]
+        return {name.removeprefix("truth_"): group[name][:][..., where] for name in sorted(names)}
+
+    def noise_ceiling(
+        self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None
+    ) -> np.ndarray | None:
+        """Return the noise ceiling of each voxel, for averages over the repeats of the test stimuli.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the subject.
+        roi : str or list of str, optional
+            As in :meth:`responses`.
+        task : str, optional
+            Needed where several tasks have repeats.
+
+        Returns
+        -------
+        array, shape (voxel,), or None
+            Largest R2 that a model can reach; None where the task shows no stimulus twice.
+        """
+        return self._ceiling("noise_ceiling", subject, roi, task)
+
+    def ncsnr(
+        self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None
+    ) -> np.ndarray | None:
+        """Return the noise-ceiling signal-to-noise ratio of single samples, as NSD defines it; see above."""
+        return self._ceiling("ncsnr", subject, roi, task)
+
+    # -- arrays -------------------------------------------------------------------------------------------------
+
+    def responses(
+        self,
+        subject: str,
+        roi: str | Iterable[str] | None = None,
+        split: str | None = None,
+        *,
+        task: str | None = None,
+        time: slice | tuple[float, float] | None = None,
+        average: Literal["stimulus"] | None = None,
+        delays: Sequence[int] = (),
+    ) -> xarray.DataArray:
+        """Return responses, lazily.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the subject.
+        roi : str or list of str, optional
+            A name (``"V1"``), a union (``"V1+V2"``), a hemisphere (``"lh.MT"``), a group of the recipe
+            (``"early"``), or a list of these. All voxels where left out.
+        split, task : str, optional
+            Which samples. All where left out.
+        time : slice, optional
+            Onset in seconds from the start of each run, start included, stop excluded.
+        average : {"stimulus"}, optional
+            Average the repeats of each stimulus.
+        delays : sequence of int
+            For time series: give each sample the volumes so many samples later in its run, side by side along
+            voxel. Samples whose run ends before are left out.
+
+        Returns
+        -------
+        DataArray, dims (sample, voxel), float32, dask
+            With the sample and voxel tables as coordinates.
+        """
+        samples = self.samples(subject)
+        positions = selection.select_samples(samples, split, task, time)
+        where = self._voxel_positions(subject, roi)
+        steps: Sequence[int] = delays or (0,)
+        if delays:
+            positions, shifted = selection.delayed_positions(samples, positions, delays, self.series(subject))
+        else:
+            shifted = positions[None]
+        table = samples.iloc[positions].reset_index(drop=True)
+        weights = None
+        if average is not None:
+            if average != "stimulus":
+                raise UnknownNameError("way to average", average, ["stimulus"])
+            weights, table = selection.average_by_stimulus(table)
+        blocks = [self._block(subject, rows, where, weights) for rows in shifted]
+        return self._labeled(subject, blocks, steps if delays else None, table, where, task)
+
+    def _block(self, subject: str, rows: np.ndarray, where: np.ndarray, weights: Any) -> Any:
+        values = self._lazy(f"{subject}/responses")[selection.contiguous(rows)][:, selection.contiguous(where)]
+        if weights is None:
+            return values
+        # One block then holds all samples of up to 1,024 voxels: 120 MB for 30,000 trials.
+        whole = values.rechunk({0: -1})
+        return whole.map_blocks(
+            lambda block: (weights @ block).astype(np.float32),
+            dtype=np.float32,
+            chunks=((weights.shape[0],), whole.chunks[1]),
+        )
+
+    def _labeled(
+        self,
+        subject: str,
+        blocks: list[Any],
+        steps: Sequence[int] | None,
+        table: pd.DataFrame,
+        where: np.ndarray,
+        task: str | None,
+    ) -> xarray.DataArray:
+        import dask.array
+        import xarray
+
+        voxels = self.voxels(subject).iloc[where]
+        coordinates: dict[str, Any] = {name: ("sample", _plain(table[name])) for name in table}
+        copies = len(blocks)
+        coordinates["voxel"] = ("voxel", np.tile(where, copies))
+        for name in voxels:
+            coordinates[name] = ("voxel", np.tile(_plain(voxels[name]), copies))
+        if steps is not None:
+            coordinates["delay"] = ("voxel", np.repeat(np.asarray(steps), len(where)))
+        repeated = self._repeated_tasks(subject)
+        if len(repeated) == 1 or task in repeated:
+            for name in ("noise_ceiling", "ncsnr"):
+                values = self._ceiling(name, subject, None, task)
+                if values is not None:
+                    coordinates[name] = ("voxel", np.tile(values[where], copies))
+        data = blocks[0] if copies == 1 else dask.array.concatenate(blocks, axis=1)
+        return xarray.DataArray(
+            data,
+            dims=("sample", "voxel"),
+            coords=coordinates,
+            name="responses",
+            attrs={"subject": subject, "units": self.description["units"], "store": self.name},
+        )
+
+    def targets(
+        self, name: str, split: str | None = None, stimuli: Sequence[str] | None = None
+    ) -> xarray.DataArray:
+        """Return a target, lazily, one row a stimulus.
+
+        Parameters
+        ----------
+        name : str
+            One of :attr:`targets_available`.
+        split : str, optional
+            Only stimuli of this split.
+        stimuli : sequence of str, optional
+            These stimuli, in this order (repeats allowed).
+
+        Returns
+        -------
+        DataArray, dims (stimulus, feature) or (stimulus, ..., feature), float32, dask
+        """
+        import xarray
+
+        if name not in self.targets_available:
+            raise UnknownNameError(
+                "target", name, self.targets_available, todo=f"compute it: neurorecon features --target {name}"
+            )
+        group: Any = self._root[f"{schema.TARGETS}/{name}"]
+        ids = _text(group["stimulus"])
+        if stimuli is None:
+            rows = np.arange(len(ids)) if split is None else self._rows_of_split(ids, split)
+        else:
+            rows = _positions(ids, stimuli, f"target {name!r}")
+        values = self._lazy(f"{schema.TARGETS}/{name}/values")[selection.contiguous(rows)]
+        array = group["values"]
+        dims = ("stimulus", *array.metadata.dimension_names[1:])
+        coordinates: dict[str, Any] = {"stimulus": ("stimulus", ids[rows])}
+        if "feature" in group and "feature" in dims:
+            coordinates["feature"] = ("feature", _text(group["feature"]))
+        made_by = {key: value for key, value in group.attrs.items() if key != "complete"}
+        return xarray.DataArray(values, dims=dims, coords=coordinates, name=name, attrs=made_by)
+
+    def pairs(
+        self,
+        subject: str,
+        target: str,
+        roi: str | Iterable[str] | None = None,
+        split: str | None = None,
+        *,
+        task: str | None = None,
+        time: slice | tuple[float, float] | None = None,
+        average: Literal["stimulus"] | None = "stimulus",
+        delays: Sequence[int] = (),
+    ) -> tuple[xarray.DataArray, xarray.DataArray]:
+        """Return responses and the target of their stimuli, row by row the same.
+
+        Samples whose stimulus has no such target (a picture has no motion) are left out. Parameters are those of
+        :meth:`responses` and :meth:`targets`.
+
+        Returns
+        -------
+        responses : DataArray, dims (sample, voxel)
+        target : DataArray, dims (sample, feature) or (sample, ..., feature)
+        """
+        responses = self.responses(
+            subject, roi, split, task=task, time=time, average=average, delays=delays
+        )
+        have = set(self.target_stimuli(target).tolist())
+        ids = responses["stimulus"].values
+        kept = np.array([identifier in have for identifier in ids.tolist()])
+        if not kept.any():
+            raise InputError(
+                f"none of these samples has the target {target!r}",
+                given=f"subject={subject!r}, split={split!r}, task={task!r}",
+                expected="stimuli for which the target was computed",
+                todo="select the task whose stimuli have it, e.g. the films for motion",
+            )
+        responses = responses.isel(sample=selection.contiguous(np.flatnonzero(kept)))
+        values = self.targets(target, stimuli=ids[kept].tolist()).rename(stimulus="sample")
+        coordinate = values.coords["sample"].values
+        return responses, values.drop_vars("sample").assign_coords(stimulus=("sample", coordinate))
+
+    def target_stimuli(self, name: str) -> np.ndarray:
+        """Return the ids of the stimuli that have a target."""
+        if name not in self.targets_available:
+            self.targets(name)  # raises, with the names that exist
+        group: Any = self._root[f"{schema.TARGETS}/{name}"]
+        return _text(group["stimulus"])
+
+    def images(self, stimuli: Sequence[str] | None = None, split: str | None = None) -> xarray.DataArray:
+        """Return pictures, lazily; for a film its middle frame.
+
+        Returns
+        -------
+        DataArray, dims (stimulus, y, x, rgb), uint8, dask
+        """
+        return self._pictures("images", self.stimuli["id"].to_numpy(str), stimuli, split)
+
+    def frames(self, stimuli: Sequence[str] | None = None, split: str | None = None) -> xarray.DataArray:
+        """Return films, lazily.
+
+        Returns
+        -------
+        DataArray, dims (stimulus, frame, y, x, rgb), uint8, dask
+        """
+        group: Any = self._root[schema.STIMULI]
+        ids = _text(group["film"]) if "film" in group else np.array([], dtype=str)
+        return self._pictures("frames", ids, stimuli, split)
+
+    def unmask(self, values: np.ndarray, subject: str, roi: str | Iterable[str] | None = None) -> Any:
+        """Put values back into the brain.
+
+        Parameters
+        ----------
+        values : array, shape (voxel,) or (map, voxel)
+            In the order of the subject's voxels, or of those of `roi`.
+        subject : str
+            Name of the subject.
+        roi : str or list of str, optional
+            The selection that `values` belong to.
+
+        Returns
+        -------
+        nibabel.Nifti1Image, nilearn.surface.SurfaceImage or nibabel.Cifti2Image
+            As the subject's space is.
+        """
+        return self.space(subject).unmask(np.asarray(values), self.voxels(subject, roi))
+
+    # -- provenance ---------------------------------------------------------------------------------------------
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of each array, by path."""
+        found = {}
+        for path, array in self.arrays():
+            found[path] = str(array.attrs.get("digest", ""))
+        return found
+
+    @property
+    def digest(self) -> str:
+        """One digest for all that the store holds: equal for equal content, wherever and whenever it was built."""
+        return combine(self.digests())
+
+    def arrays(self) -> list[tuple[str, Any]]:
+        """Return (path, array) of every array, sorted."""
+        import zarr
+
+        members = self._root.members(max_depth=None)
+        return sorted(((path, item) for path, item in members if isinstance(item, zarr.Array)), key=lambda pair: pair[0])
+
+    def __repr__(self) -> str:
+        kind = "simulated" if self.simulated else "measured"
+        return (
+            f"<neurorecon store {self.name!r} ({kind}): {', '.join(self.subjects)}; {len(self.stimuli)} stimuli; "
+            f"targets {', '.join(self.targets_available) or 'none'}; snapshot {self.snapshot}>"
+        )
+
+    # -- inner --------------------------------------------------------------------------------------------------
+
+    def _subject(self, subject: str) -> zarr.Group:
+        if subject not in self.subjects:
+            raise UnknownNameError("subject", subject, self.subjects)
+        return self._root[subject]  # type: ignore[return-value]
+
+    def _lazy(self, path: str) -> Any:
+        import dask.array
+
+        array: Any = self._root[path]
+        return dask.array.from_array(array, chunks=array.chunks, name=f"{self.location}:{self.snapshot}:{path}")
+
+    def _voxel_positions(self, subject: str, roi: str | Iterable[str] | None) -> np.ndarray:
+        if roi is None:
+            return np.arange(self._subject(subject)["responses"].shape[1])  # type: ignore[union-attr]
+        group = self._subject(subject)
+        table = pd.DataFrame({name: _values(group[name]) for name in group.attrs["voxel_columns"]})  # type: ignore[union-attr]
+        sides = hemispheres(self.space(subject), table)
+        return np.flatnonzero(selection.roi_mask(roi, self.roi_masks(subject), self.roi_groups, sides))
+
+    def _repeated_tasks(self, subject: str) -> list[str]:
+        return _text(self._subject(subject)["repeated_task"]).tolist()
+
+    def _ceiling(
+        self, name: str, subject: str, roi: str | Iterable[str] | None, task: str | None
+    ) -> np.ndarray | None:
+        tasks = self._repeated_tasks(subject)
+        if task is not None and task not in self.tasks(subject):
+            raise UnknownNameError("task", task, self.tasks(subject))
+        if not tasks or (task is not None and task not in tasks):
+            return None
+        if task is None and len(tasks) > 1:
+            raise InputError(
+                f"several tasks of {subject} have repeats",
+                given="no task",
+                expected=f"one of: {', '.join(tasks)}",
+                todo=f"say which, e.g. task={tasks[0]!r}",
+            )
+        row = 0 if task is None else tasks.index(task)
+        array: Any = self._subject(subject)[name]
+        return array[row][self._voxel_positions(subject, roi)]
+
+    def _rows_of_split(self, ids: np.ndarray, split: str) -> np.ndarray:
+        known = [name for name in pd.unique(self.stimuli["split"]) if name]
+        if split not in known:
+            raise UnknownNameError("split", split, known)
+        members = self.stimuli.set_index("id")["split"].loc[ids.tolist()] == split
+        return np.flatnonzero(members.to_numpy())
+
+    def _pictures(
+        self, array: str, ids: np.ndarray, stimuli: Sequence[str] | None, split: str | None
+    ) -> xarray.DataArray:
+        import xarray
+
+        group: Any = self._root[schema.STIMULI]
+        if array not in group:
+            raise InputError(
+                f"this store holds no {'pictures' if array == 'images' else 'films'}",
+                given=self.location,
+                expected="a data set that brings its stimuli",
+                todo="see store.stimuli for what is known of them",
+            )
+        if stimuli is not None:
+            rows = _positions(ids, stimuli, array)
+        else:
+            rows = np.arange(len(ids)) if split is None else self._rows_of_split(ids, split)
+        dims = ("stimulus", *group[array].metadata.dimension_names[1:])
+        values = self._lazy(f"{schema.STIMULI}/{array}")[selection.contiguous(rows)]
+        return xarray.DataArray(values, dims=dims, coords={"stimulus": ("stimulus", ids[rows])}, name=array)
+
+
+def _check_schema(location: str, attributes: Mapping[str, Any]) -> None:
+    version = attributes.get("neurorecon_schema")
+    if version is None:
+        raise StoreError(
+            "there is no finished store here",
+            given=f"{location}, without neurorecon's schema version",
+            expected="a store whose build was completed",
+            todo="if a build was interrupted, run the same neurorecon build command again: it goes on where it stopped",
+        )
+    if int(version) > schema.SCHEMA_VERSION:
+        raise StoreError(
+            "this store was written by a newer neurorecon",
+            given=f"schema version {version} (written by neurorecon {attributes.get('neurorecon_version')})",
+            expected=f"version {schema.SCHEMA_VERSION} or older",
+            todo="pip install --upgrade neurorecon",
+        )
+
+
+def _positions(ids: np.ndarray, wanted: Sequence[str], where: str) -> np.ndarray:
+    place = {identifier: number for number, identifier in enumerate(ids.tolist())}
+    missing = [identifier for identifier in wanted if identifier not in place]
+    if missing:
+        raise InputError(
+            f"{where}: {len(missing)} of these stimuli are not there",
+            given=", ".join(map(str, missing[:5])),
+            expected=f"ids such as {', '.join(ids[:3].tolist())}",
+            todo="see store.stimuli for all of them",
+        )
+    return np.array([place[identifier] for identifier in wanted], dtype=int)
+
+
+def _text(array: Any) -> np.ndarray:
+    return np.asarray(array[:]).astype(str)
+
+
+def _values(array: Any) -> np.ndarray:
+    values = np.asarray(array[:])
+    return values if values.dtype.kind in "biufc" else values.astype(str)
+
+
+def _plain(column: pd.Series) -> np.ndarray:
+    """Return a column as numbers or fixed-width text, which is what xarray coordinates take everywhere."""
+    return column.to_numpy() if column.dtype.kind in "biuf" else column.to_numpy().astype(str)

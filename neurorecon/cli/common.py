@@ -1,0 +1,144 @@
+"""What all commands share: their common options, one object on stdout, messages on stderr, exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neurorecon.errors import NeuroreconError
+
+if TYPE_CHECKING:
+    from neurorecon.store.store import Store
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object for scripts on stdout, and nothing else.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, no messages but errors.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what is being done.")]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        "-s",
+        help="The store (a folder NAME.icechunk or NAME.zarr, or a URL). Left out: the one that was built last in "
+        "this folder, else the embedded simulated data set, which is built first.",
+    ),
+]
+
+logger = logging.getLogger("neurorecon")
+
+
+@dataclass
+class Output:
+    """What a command found; printed at its end as text or as one JSON object.
+
+    Parameters
+    ----------
+    command : str
+        Name of the command.
+    as_json, quiet : bool
+        How to print.
+    """
+
+    command: str
+    as_json: bool = False
+    quiet: bool = False
+    store: str | None = None
+    snapshot: str | None = None
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def use(self, store: Store) -> Store:
+        """Note which store the command works on."""
+        self.store, self.snapshot = store.location, store.snapshot
+        return store
+
+    def say(self, text: str = "") -> None:
+        """Add to the text that is printed where JSON was not asked for."""
+        self.lines.append(text)
+
+    def add_files(self, paths: list[Path]) -> None:
+        """Note files that were written."""
+        self.files += [str(path) for path in paths]
+
+    @property
+    def progress(self) -> bool:
+        """Whether to show progress bars."""
+        return not self.quiet
+
+    def emit(self) -> None:
+        """Print what was found."""
+        if self.as_json:
+            found = {
+                "command": self.command,
+                "store": self.store,
+                "snapshot": self.snapshot,
+                "scores": self.scores,
+                "files": self.files,
+                **self.extra,
+            }
+            typer.echo(json.dumps(_finite(found), ensure_ascii=False, allow_nan=False))
+            return
+        for line in self.lines:
+            typer.echo(line)
+        if self.files and not self.quiet:
+            typer.echo("\nwritten:")
+            for path in self.files:
+                typer.echo(f"  {path}")
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON cannot say (NaN, infinities, numpy scalars)."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str | bytes):
+        value = value.item()
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def run_command(
+    command: str, as_json: bool, quiet: bool, verbose: bool, work: Callable[[Output], None]
+) -> None:
+    """Run the work of a command; turn errors into one message and exit code 2.
+
+    Parameters
+    ----------
+    command : str
+        Name of the command.
+    as_json, quiet, verbose : bool
+        The common options.
+    work : callable
+        Given the :class:`Output` to fill.
+    """
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING, force=True)
+    logger.setLevel(level)
+    output = Output(command, as_json=as_json, quiet=quiet)
+    try:
+        work(output)
+        output.emit()
+    except NeuroreconError as error:
+        _fail(output, str(error))
+    except KeyboardInterrupt:
+        typer.echo("neurorecon: interrupted; what was committed is kept, the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+
+
+def _fail(output: Output, message: str) -> None:
+    typer.echo(f"neurorecon: error: {message}", err=True)
+    if output.as_json:
+        typer.echo(json.dumps({"command": output.command, "error": message}, ensure_ascii=False))
+    raise typer.Exit(2)

@@ -1,0 +1,47 @@
+"""Which store a command means when none is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neurorecon.cli.common import Output, logger
+
+if TYPE_CHECKING:
+    from neurorecon.store.store import Store
+
+#: Remembers, in the current folder, the store that ``neurorecon build`` made last.
+CURRENT = Path(".neurorecon") / "store.json"
+
+EMBEDDED = "scenes"
+
+
+def remember(path: Path) -> None:
+    """Make a store the one that commands in this folder use."""
+    CURRENT.parent.mkdir(exist_ok=True)
+    CURRENT.write_text(json.dumps({"store": str(path)}), encoding="utf-8")
+
+
+def choose(location: str | None, output: Output) -> Store:
+    """Open the named store, else the one built last in this folder, else the embedded one, which is built."""
+    from neurorecon.features.build import build
+    from neurorecon.store.store import open_store
+
+    if location is not None:
+        return output.use(open_store(location))
+    current = _remembered()
+    if current is not None:
+        logger.info("store: %s (built last in this folder; --store chooses another)", current)
+        return output.use(open_store(current))
+    store = output.use(build(EMBEDDED, progress=output.progress))
+    logger.info("store: %s (the embedded data set: SIMULATED responses; --store chooses another)", store.location)
+    return store
+
+
+def _remembered() -> str | None:
+    try:
+        path = str(json.loads(CURRENT.read_text(encoding="utf-8"))["store"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return path if Path(path).exists() else None

@@ -29,8 +29,8 @@ BLOCKS_PER_RUN, BLOCK_SECONDS = 10, 24.0
 
 CITATION = (
     "Miyawaki Y, Uchida H, Yamashita O, Sato M, Morito Y, Tanabe HC, Sadato N, Kamitani Y (2008). "
-    "Visual image reconstruction from human brain activity using a combination of multiscale local image
-    decoders. " "Neuron 60:915-929. doi:10.1016/j.neuron.2008.11.004"
+    "Visual image reconstruction from human brain activity using a combination of multiscale local "
+    "image decoders. Neuron 60:915-929. doi:10.1016/j.neuron.2008.11.004"
 )
 CITATION_EXCERPT = (
     " Fujiwara Y, Miyawaki Y, Kamitani Y (2013). Modular encoding and decoding models derived from Bayesian "
@@ -198,9 +198,11 @@ def _read_excerpt(path: Path) -> Content:
         unique,
         data,
         notes="Block means of V1, preprocessed by the authors. All samples are 'train': cross-validate by "
-        "category, one figure out. The file holds no times: seconds count from the first block of the run,
-        by " "the design (12 s figure, 12 s rest).", units="block mean (units of the authors)",
-        citation=CITATION + CITATION_EXCERPT, terms="Excerpt of KamitaniLab/VBCCA, BSD-3-Clause style",
+        "category, one figure out. The file holds no times: seconds count from the first block of the run, "
+        "by the design (12 s figure, 12 s rest).",
+        units="block mean (units of the authors)",
+        citation=CITATION + CITATION_EXCERPT,
+        terms="Excerpt of KamitaniLab/VBCCA, BSD-3-Clause style",
     )
 
 

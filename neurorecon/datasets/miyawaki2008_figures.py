@@ -83,7 +83,7 @@ def _caption(category: str) -> str:
     """Say what the figure shows."""
     if category.startswith("figure"):
         return "a figure of white patches on black"
-    if category in ("n", "e", "u", "r", "o", "x"):
-        return f"the letter {category} in white patches on black" if category != "x" else "a white X on black"
-    article = {"small_frame": "a small white frame", "large_frame": "a large white frame"}
-    return article.get(category, f"a white {category}") + " on black"
+    if category in ("n", "e", "u", "r", "o"):
+        return f"the letter {category} in white patches on black"
+    name = {"small_frame": "small white frame", "large_frame": "large white frame", "x": "white X"}
+    return f"a {name.get(category, f'white {category}')} on black"

@@ -1,4 +1,4 @@
-"""Miyawaki 2008 as nilearn's fetcher lays it out: runs of two sessions, the mask of visual cortex, its areas."""
+"""Miyawaki 2008 as nilearn's fetcher lays it out: runs, the mask of visual cortex, its areas."""
 
 from __future__ import annotations
 

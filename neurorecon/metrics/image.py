@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from neurorecon.errors import InputError
+
+#: Values that are converted to float64 at a time: all pictures of a test set would not fit.
+VALUES_AT_ONCE = 2**21
 
 
 def pixel_correlation(seen: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
@@ -36,10 +41,10 @@ def pixel_correlation(seen: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
     """
     seen, rebuilt = check_pair(seen, rebuilt)
     scores = np.empty(len(seen), dtype=np.float64)
-    for stimulus in range(len(seen)):  # one picture at a time: float64 copies of all would not fit
-        one = center_and_scale(seen[stimulus].reshape(1, -1))
-        other = center_and_scale(rebuilt[stimulus].reshape(1, -1))
-        scores[stimulus] = np.clip(one @ other.T, -1.0, 1.0)[0, 0]
+    for part in _parts(seen):
+        one = center_and_scale(seen[part].reshape(len(seen[part]), -1))
+        other = center_and_scale(rebuilt[part].reshape(len(one), -1))
+        scores[part] = np.clip(np.einsum("ij,ij->i", one, other), -1.0, 1.0)
     return scores
 
 
@@ -63,9 +68,9 @@ def mean_squared_error(seen: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
     """
     seen, rebuilt = check_pair(seen, rebuilt)
     scores = np.empty(len(seen), dtype=np.float64)
-    for stimulus in range(len(seen)):
-        difference = as_unit_float(seen[stimulus]) - as_unit_float(rebuilt[stimulus])
-        scores[stimulus] = np.mean(difference**2)
+    for part in _parts(seen):
+        difference = as_unit_float(seen[part]) - as_unit_float(rebuilt[part])
+        scores[part] = np.mean(difference.reshape(len(difference), -1) ** 2, axis=1)
     return scores
 
 
@@ -126,6 +131,13 @@ def center_and_scale(values: np.ndarray) -> np.ndarray:
     norm = np.linalg.norm(centered, axis=1, keepdims=True)
     norm[constant | (norm[:, 0] == 0)] = np.nan
     return centered / norm
+
+
+def _parts(images: np.ndarray) -> Iterator[slice]:
+    """Yield slices of stimuli that are small enough to be held as float64."""
+    step = max(1, VALUES_AT_ONCE // max(1, images[0].size))
+    for start in range(0, len(images), step):
+        yield slice(start, start + step)
 
 
 def check_pair(seen: np.ndarray, rebuilt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

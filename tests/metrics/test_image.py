@@ -7,7 +7,7 @@ from scipy.stats import pearsonr
 from skimage.metrics import mean_squared_error as skimage_mse
 
 from neurorecon.errors import InputError
-from neurorecon.metrics import mean_squared_error, pixel_correlation, summarize
+from neurorecon.metrics import image, mean_squared_error, pixel_correlation, summarize
 from neurorecon.metrics.image import as_unit_float
 
 pairs = st.tuples(
@@ -40,6 +40,13 @@ def test_the_type_of_the_pictures_does_not_matter():
     assert mean_squared_error(seen, seen).max() == 0
     np.testing.assert_allclose(mean_squared_error(seen, rebuilt), mean_squared_error(seen / 255, rebuilt))
     np.testing.assert_allclose(pixel_correlation(seen, rebuilt), pixel_correlation(seen / 255.0, rebuilt))
+
+
+def test_parts_give_the_same_scores(monkeypatch):
+    seen, rebuilt = np.random.default_rng(0).random((2, 7, 5, 5, 3))
+    whole = pixel_correlation(seen, rebuilt), mean_squared_error(seen, rebuilt)
+    monkeypatch.setattr(image, "VALUES_AT_ONCE", 160)  # two pictures at a time
+    np.testing.assert_allclose((pixel_correlation(seen, rebuilt), mean_squared_error(seen, rebuilt)), whole)
 
 
 def test_constant_pictures_are_undefined_and_counted():

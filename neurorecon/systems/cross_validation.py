@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from neurorecon.decoders.folds import group_folds
 from neurorecon.errors import InputError
 from neurorecon.metrics.identification import pairwise_identification
 from neurorecon.metrics.image import pixel_correlation
 from neurorecon.metrics.summary import summarize
 from neurorecon.stats import permutation_p, stimulus_permutations
 from neurorecon.systems.linear_pixels import LinearPixels, check_alphas, check_samples
-from neurorecon.systems.smoother import inner_folds, ridge_smoothers, standardizer
+from neurorecon.systems.smoother import ridge_smoothers, standardizer
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,8 @@ class _CachedFolds:
         self.shape = design.seen.shape[1:]
         self.stimulus_of_sample = design.stimulus_of_sample
         marks = np.eye(len(design.stimuli))[design.stimulus_of_sample]
-        alphas = check_alphas(system.alphas)
+        # Largest first, so that of equals the largest is taken, as RidgeDecoder does.
+        alphas = sorted(check_alphas(system.alphas), reverse=True)
         self.folds = [
             _fold(design, marks, design.labels == label, alphas, system) for label in design.fold_names
         ]
@@ -355,10 +357,10 @@ def _fold(
     errors = np.zeros((len(alphas) if len(alphas) > 1 else 0, marks.shape[1], marks.shape[1]))
     if len(errors):
         inner_marks = marks[~held]
-        for inner, validation in inner_folds(design.labels[~held], system.cv):
+        for inner, validation in group_folds(len(train), design.labels[~held], system.cv):
             for index, smoother in enumerate(ridge_smoothers(train[inner], train[validation], alphas)):
                 difference = smoother @ inner_marks[inner] - inner_marks[validation]
-                errors[index] += difference.T @ difference
+                errors[index] += difference.T @ difference / len(validation)
     return np.flatnonzero(held), smoothers, errors
 
 

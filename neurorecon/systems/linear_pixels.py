@@ -9,7 +9,7 @@ out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -19,7 +19,7 @@ from neurorecon.decoders.ridge import RidgeDecoder
 from neurorecon.errors import InputError
 from neurorecon.metrics.image import as_unit_float, pixel_correlation
 from neurorecon.metrics.summary import summarize
-from neurorecon.systems.smoother import standardizer, validation_errors
+from neurorecon.systems.smoother import standardizer
 
 #: Penalties compared by default, in steps of the square root of ten.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 5, 11))
@@ -38,20 +38,20 @@ class LinearPixels(BaseEstimator):
     cv : int
         Folds of the inner cross-validation, at most; with fewer groups, each group is a fold.
     device : str
-        Where the final regression is solved, e.g. ``"cpu"`` or ``"cuda"``.
+        Where the regression is solved, e.g. ``"cpu"`` or ``"cuda"``.
+    dtype : {"float64", "float32"}
+        Precision of the regression.
 
     Attributes
     ----------
     alpha_ : float
         The penalty that was chosen.
-    validation_errors_ : array, shape (alpha,)
-        Sum of squared errors in inner cross-validation (empty with a single penalty).
     mean_, scale_ : array, shape (voxel,)
         Of the training responses.
     image_shape_ : tuple of int
         Shape of one picture, (y, x, rgb).
     decoder_ : RidgeDecoder
-        The fitted regression from standardized voxels to pixels.
+        The regression from standardized voxels to pixels; its ``cv_scores_`` tell how alpha was chosen.
     """
 
     def __init__(
@@ -61,11 +61,13 @@ class LinearPixels(BaseEstimator):
         standardize: bool = True,
         cv: int = 10,
         device: str = "cpu",
+        dtype: Literal["float32", "float64"] = "float64",
     ) -> None:
         self.alphas = alphas
         self.standardize = standardize
         self.cv = cv
         self.device = device
+        self.dtype = dtype
 
     def fit(self, responses: Any, images: Any, groups: Any = None) -> LinearPixels:
         """Learn from responses to pictures.
@@ -96,16 +98,12 @@ class LinearPixels(BaseEstimator):
             groups = np.unique(targets, axis=0, return_inverse=True)[1].ravel()
         self.mean_, self.scale_ = standardizer(responses, scale=self.standardize)
         self.image_shape_ = images.shape[1:]
-        standardized = (responses - self.mean_) / self.scale_
         alphas = check_alphas(self.alphas)
-        self.validation_errors_ = np.empty(0)
-        if len(alphas) > 1:
-            self.validation_errors_ = validation_errors(
-                standardized, targets, np.asarray(groups), alphas, self.cv
-            )
-        self.alpha_ = alphas[int(np.argmin(self.validation_errors_))] if len(alphas) > 1 else alphas[0]
-        self.decoder_ = RidgeDecoder(alpha=self.alpha_, device=self.device, dtype="float64")
-        self.decoder_.fit(standardized, targets)
+        self.decoder_ = RidgeDecoder(
+            alpha=alphas if len(alphas) > 1 else alphas[0], cv=self.cv, device=self.device, dtype=self.dtype
+        )
+        self.decoder_.fit((responses - self.mean_) / self.scale_, targets, groups=np.asarray(groups))
+        self.alpha_ = float(self.decoder_.alpha_)
         return self
 
     def predict(self, responses: Any) -> np.ndarray:

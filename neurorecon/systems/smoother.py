@@ -6,11 +6,9 @@ product.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-
-from neurorecon.errors import InputError
 
 
 def ridge_smoothers(train: np.ndarray, test: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
@@ -39,63 +37,6 @@ def ridge_smoothers(train: np.ndarray, test: np.ndarray, alphas: Sequence[float]
     right = vectors.T - vectors.T.mean(axis=1, keepdims=True)
     mean = 1.0 / len(train)
     return np.stack([(left / (values + alpha)) @ right + mean for alpha in alphas])
-
-
-def inner_folds(groups: np.ndarray, n_folds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (train, held-out) indices such that no group lies on both sides.
-
-    Parameters
-    ----------
-    groups : array, shape (sample,)
-        E.g. the figure of each sample.
-    n_folds : int
-        At most; one group a fold where there are no more groups than that.
-
-    Raises
-    ------
-    InputError
-        Where there is only one group.
-    """
-    from sklearn.model_selection import GroupKFold
-
-    n_groups = len(np.unique(groups))
-    if n_groups < 2:
-        raise InputError(
-            "alpha cannot be chosen by cross-validation",
-            given=f"{n_groups} group of samples",
-            expected="two groups or more, e.g. two figures",
-            todo="pass a single alpha, or more stimuli",
-        )
-    yield from GroupKFold(min(n_folds, n_groups)).split(groups, groups=groups)
-
-
-def validation_errors(
-    responses: np.ndarray, targets: np.ndarray, groups: np.ndarray, alphas: Sequence[float], n_folds: int
-) -> np.ndarray:
-    """Sum of squared errors of each alpha in cross-validation, over all targets.
-
-    Parameters
-    ----------
-    responses : array, shape (sample, voxel)
-        Training samples only.
-    targets : array, shape (sample, target)
-        Of the training samples.
-    groups : array, shape (sample,)
-        No group is both trained on and held out.
-    alphas : sequence of float
-        Penalties to compare.
-    n_folds : int
-        Folds, at most.
-
-    Returns
-    -------
-    array, shape (alpha,)
-    """
-    errors = np.zeros(len(alphas))
-    for train, held in inner_folds(groups, n_folds):
-        for index, smoother in enumerate(ridge_smoothers(responses[train], responses[held], alphas)):
-            errors[index] += ((smoother @ targets[train] - targets[held]) ** 2).sum()
-    return errors
 
 
 def standardizer(train: np.ndarray, *, scale: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -29,12 +29,32 @@ class Registry:
     def __init__(self, kind: str, group: str, builtin: dict[str, str]) -> None:
         self.kind = kind
         self.group = group
-        self._builtin = dict(builtin)
+        self._builtin: dict[str, str] = dict(builtin)
+        self._added: dict[str, Any] = {}
+
+    def register(self, name: str, thing: Any) -> None:
+        """Add a name for this process, e.g. a reader that is defined in an analysis script.
+
+        Parameters
+        ----------
+        name : str
+            The new name; those that exist stand for what they did.
+        thing : object
+            What it stands for.
+        """
+        if name in self.names() and self._added.get(name) is not thing:
+            raise InputError(
+                f"the name {name!r} is taken",
+                given=f"a second {self.kind} of that name",
+                expected=f"a name other than: {', '.join(self.names())}",
+                todo="choose another name",
+            )
+        self._added[name] = thing
 
     def names(self) -> list[str]:
         """Return all names, ours first."""
-        others = {point.name for point in entry_points(group=self.group)} - set(self._builtin)
-        return [*self._builtin, *sorted(others)]
+        others = {point.name for point in entry_points(group=self.group)} | set(self._added)
+        return [*self._builtin, *sorted(others - set(self._builtin))]
 
     def load(self, name: str) -> Any:
         """Import and return what a name stands for.
@@ -46,6 +66,8 @@ class Registry:
         InputError
             Where its package misses something that it needs.
         """
+        if name in self._added:
+            return self._added[name]
         targets = {point.name: point.value for point in entry_points(group=self.group)} | self._builtin
         if name not in targets:
             raise UnknownNameError(self.kind, name, self.names())

@@ -116,6 +116,14 @@ def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str
         else:
             session = repository.readonly_session(snapshot_id=snapshot)
         return zarr.open_group(session.store, mode="r"), session.snapshot_id
+    except FileNotFoundError as error:
+        raise StoreError(
+            "there is no finished store here",
+            given=f"{location}, an Icechunk repository without neurorecon's arrays",
+            expected="a store whose build was completed",
+            todo="if a build was interrupted, run the same neurorecon build command again: it goes on where it "
+            "stopped",
+        ) from error
     except (icechunk.IcechunkError, ValueError) as error:
         if snapshot is None:
             raise StoreError(

@@ -62,7 +62,7 @@ def build_store(
     _check_groups(recipe, reader, subjects)
     existed = Path(path).exists()
     try:
-        with StoreWriter(path, branch=BUILD) as writer:
+        with StoreWriter(path) as writer:
             if _begin(writer, recipe, reader, overwrite):
                 bar = _bars(progress)
                 _write_stimuli(writer, reader, stimuli, _splits(stimuli, subjects), bar)
@@ -98,6 +98,7 @@ def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, overwrite: bool)
             expected="a new place, or a store that was built from the same recipe",
             todo="choose another place with --out, or replace it with --overwrite",
         )
+    writer.checkout(BUILD)
     if writer.root.attrs.get("recipe_digest") == recipe.digest() and not writer.root.attrs.get("complete"):
         return True  # an interrupted build of the same recipe: go on behind its last commit
     writer.restart()
@@ -230,11 +231,25 @@ def _write_subject(writer: StoreWriter, name: str, subject: SubjectData, bar: Ca
         return _checked_block(name, subject.read_responses(start, stop), start)[:, order]
 
     with bar(f"{name} responses", shape[0]) as shown:
-        writer.stream(f"{name}/responses", ["sample", "voxel"], shape, "float32", read, progress=shown.update)
+        # xarray takes the names in "coordinates" as coordinates, also in an exported store.
+        names = " ".join([*SAMPLE_COLUMNS, *SPACE_COLUMNS[subject.space.kind]])
+        writer.stream(
+            f"{name}/responses",
+            ["sample", "voxel"],
+            shape,
+            "float32",
+            read,
+            {"coordinates": names},
+            progress=shown.update,
+        )
     if f"{name}/noise_ceiling" not in writer.root:
-        ceilings = noise_ceilings(writer.root[f"{name}/responses"], subject.samples)
+        stated = subject.voxels["ncsnr"].to_numpy()[order] if "ncsnr" in subject.voxels else None
+        ceilings = noise_ceilings(writer.root[f"{name}/responses"], subject.samples, stated)
         writer.put(f"{name}/repeated_task", ["repeated_task"], np.array(ceilings.tasks))
-        what = {"test_repeats": dict(zip(ceilings.tasks, ceilings.test_repeats, strict=True))}
+        what = {
+            "test_repeats": dict(zip(ceilings.tasks, ceilings.test_repeats, strict=True)),
+            "source": "repeats" if stated is None else "ncsnr stated by the data set",
+        }
         writer.put(f"{name}/ncsnr", ["repeated_task", "voxel"], ceilings.ncsnr)
         writer.put(f"{name}/noise_ceiling", ["repeated_task", "voxel"], ceilings.noise_ceiling, what)
     writer.commit(f"{name}: responses and noise ceilings")
@@ -247,8 +262,6 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
         writer.put(f"{name}/{column}", ["sample"], values.astype(kind))
     for column in SPACE_COLUMNS[subject.space.kind]:
         writer.put(f"{name}/{column}", ["voxel"], subject.voxels[column].to_numpy()[order])
-    if "ncsnr" in subject.voxels:
-        writer.put(f"{name}/stated_ncsnr", ["voxel"], subject.voxels["ncsnr"].to_numpy(np.float32)[order])
     writer.put(f"{name}/roi", ["roi"], np.array(list(subject.rois), dtype=str))
     masks = np.array([np.asarray(mask, dtype=bool)[order] for mask in subject.rois.values()])
     writer.put(f"{name}/roi_mask", ["roi", "voxel"], masks.reshape(len(subject.rois), len(order)))

@@ -20,7 +20,7 @@ def block_digest(values: np.ndarray) -> str:
         data = np.ascontiguousarray(values)
         raw: bytes | memoryview = data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
     else:
-        raw = json.dumps(values.astype(str).tolist(), ensure_ascii=False).encode()
+        raw = json.dumps(values.tolist(), ensure_ascii=False).encode()
     return blake2b(raw, digest_size=16).hexdigest()
 
 

@@ -74,19 +74,51 @@ def _one(
     hemisphere: np.ndarray | None,
     inside: tuple[str, ...],
 ) -> np.ndarray:
-    # Names come before operators, because published ROIs have "+" and "." in theirs (NSD's "ecc4+").
+    known = {*rois, *groups}
+    atoms = _atoms(name, known)
+    if atoms is None:
+        parts = [part.strip() for part in name.split("+")]
+        unknown = next((part for part in parts if not _is_atom(part, known)), name)
+        listed = [*rois, *(f"{group} (group)" for group in groups)]
+        raise UnknownNameError("ROI", unknown, listed, _advice(unknown, rois, groups))
+    return np.logical_or.reduce([_atom(atom, rois, groups, hemisphere, inside) for atom in atoms])
+
+
+def _atoms(text: str, known: set[str]) -> list[str] | None:
+    """Split a union into names; None where that is impossible.
+
+    Names come before operators, because published ROIs have "+" in theirs (NSD's "ecc4+").
+    """
+    text = text.strip()
+    if _is_atom(text, known):
+        return [text]
+    for place in (number for number, letter in enumerate(text) if letter == "+"):
+        head = text[:place].strip()
+        if _is_atom(head, known):
+            rest = _atoms(text[place + 1 :], known)
+            if rest is not None:
+                return [head, *rest]
+    return None
+
+
+def _is_atom(name: str, known: set[str]) -> bool:
+    side, _, rest = name.partition(".")
+    return name in known or (side in _HEMISPHERES and rest in known)
+
+
+def _atom(
+    name: str,
+    rois: Mapping[str, np.ndarray],
+    groups: Mapping[str, Sequence[str]],
+    hemisphere: np.ndarray | None,
+    inside: tuple[str, ...],
+) -> np.ndarray:
     if name in rois:
         return np.asarray(rois[name], dtype=bool)
     if name in groups:
         return _group(name, rois, groups, hemisphere, inside)
-    side, dot, rest = name.partition(".")
-    if dot and side in _HEMISPHERES and "+" not in name:
-        return _one(rest, rois, groups, hemisphere, inside) & _side(side, hemisphere)
-    head, plus, tail = name.rpartition("+")
-    if plus and head and tail:
-        masks = (_one(part.strip(), rois, groups, hemisphere, inside) for part in (head, tail))
-        return np.logical_or.reduce(list(masks))
-    raise UnknownNameError("ROI", name, [*rois, *(f"{group} (group)" for group in groups)], _advice(name, rois, groups))
+    side, _, rest = name.partition(".")
+    return _atom(rest, rois, groups, hemisphere, inside) & _side(side, hemisphere)
 
 
 def _advice(name: str, rois: Mapping[str, np.ndarray], groups: Mapping[str, Sequence[str]]) -> str | None:

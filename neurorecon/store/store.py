@@ -560,12 +560,12 @@ def _positions(ids: np.ndarray, wanted: Sequence[str], where: str) -> np.ndarray
 
 
 def _text(array: Any) -> np.ndarray:
-    return np.asarray(array[:]).astype(str)
+    return np.asarray(array[:]).astype(object).astype(str)
 
 
 def _values(array: Any) -> np.ndarray:
     values = np.asarray(array[:])
-    return values if values.dtype.kind in "biufc" else values.astype(str)
+    return values if values.dtype.kind in "biufc" else values.astype(object).astype(str)
 
 
 def _plain(column: pd.Series) -> np.ndarray:

@@ -34,16 +34,13 @@ class StoreWriter:
     ----------
     path : path
         The store; it is created where it does not exist.
-    branch : str
-        Where commits go. A build goes to a branch of its own, so that readers of ``main`` see the store as it
-        was until :meth:`publish`.
 
     Notes
     -----
     Use as a context manager. Leaving it without a :meth:`commit` drops what was written since the last one.
     """
 
-    def __init__(self, path: str | Path, branch: str = MAIN) -> None:
+    def __init__(self, path: str | Path) -> None:
         if is_plain_zarr(str(path)):
             raise StoreError(
                 "a plain Zarr hierarchy is opened read-only",
@@ -52,7 +49,7 @@ class StoreWriter:
                 todo="write into the store that it was exported from, and export again",
             )
         self.path = Path(path)
-        self.branch = branch
+        self.branch = MAIN
         self._lock = WriterLock(self.path)
 
     def __enter__(self) -> StoreWriter:
@@ -61,8 +58,6 @@ class StoreWriter:
         self._lock.__enter__()
         try:
             self._repository = icechunk.Repository.open_or_create(icechunk_storage(str(self.path)))
-            if self.branch not in self._repository.list_branches():
-                self._repository.create_branch(self.branch, self._repository.lookup_branch(MAIN))
             self._begin()
         except (icechunk.IcechunkError, OSError, ValueError) as error:
             self._lock.__exit__(None, None, None)
@@ -86,6 +81,17 @@ class StoreWriter:
         self.root = zarr.open_group(self._session.store, mode="a")
         self._last_commit = time.monotonic()
 
+    def checkout(self, branch: str) -> None:
+        """Send commits to a branch from now on.
+
+        A build goes to a branch of its own, so that readers of ``main`` see the store as it was until
+        :meth:`publish`.
+        """
+        if branch not in self._repository.list_branches():
+            self._repository.create_branch(branch, self._repository.lookup_branch(MAIN))
+        self.branch = branch
+        self._begin()
+
     def commit(self, message: str) -> str:
         """Make everything written so far permanent; return the id of the snapshot."""
         if not self._session.has_uncommitted_changes:
@@ -98,7 +104,10 @@ class StoreWriter:
         """Return the root attributes that readers see now."""
         import zarr
 
-        group = zarr.open_group(self._repository.readonly_session(MAIN).store, mode="a")
+        try:
+            group = zarr.open_group(self._repository.readonly_session(MAIN).store, mode="r")
+        except FileNotFoundError:
+            return {}
         return dict(group.attrs)
 
     def restart(self) -> None:

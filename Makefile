@@ -1,0 +1,66 @@
+# Two targets do all the set-up on a bare machine with Python >= 3.11: `make demo` and `make test`.
+# uv is used where it is installed (a minute instead of several); pip serves as well.
+
+VENV ?= .venv
+UV := $(shell command -v uv 2>/dev/null)
+# The newest Python on this machine that neurorecon supports, unless PYTHON says which.
+PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types layers bench lock clean help
+
+help:
+	@echo "make demo   install, build the embedded store, draw maps and a report into demo/"
+	@echo "make test   install, check style, types and layers, run the tests"
+	@echo "make bench  time and memory, side by side"
+	@echo "make lock   resolve the versions in constraints.txt anew (needs uv)"
+
+demo: $(VENV)/.installed
+	$(BIN)/neurorecon demo --out demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check neurorecon tests analyses
+	$(BIN)/ruff format --check neurorecon tests analyses
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix neurorecon tests analyses
+	$(BIN)/ruff format neurorecon tests analyses
+
+bench: $(VENV)/.installed-test
+	$(BIN)/pytest tests/benchmarks -m benchmark -s
+
+$(BIN)/python:
+	@test -n "$(UV)$(PYTHON)" || { echo "neurorecon needs Python 3.11, 3.12 or 3.13 (or uv); none was found" >&2; exit 2; }
+ifdef UV
+	uv venv --quiet --python "$(or $(PYTHON),3.11)" $(VENV)
+else
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+endif
+
+ifdef UV
+INSTALL = uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+else
+INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
+endif
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable ".[test]"
+	@touch $@ $(VENV)/.installed
+
+# Addresses of package registries stay out of the file, so that it holds wherever the packages come from.
+lock:
+	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --no-emit-index-url \
+		--no-annotate --no-header --upgrade --all-extras --output-file constraints.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,153 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.store import selection
+
+ROIS = {
+    "V1": np.array([1, 1, 0, 0, 0, 0], bool),
+    "V2": np.array([0, 1, 1, 0, 0, 0], bool),
+    "ecc4+": np.array([0, 0, 0, 1, 0, 0], bool),
+    "a.b": np.array([0, 0, 0, 0, 1, 0], bool),
+    "none": np.zeros(6, bool),
+}
+GROUPS = {"early": ["V1", "V2"], "all": ["early", "ecc4+", "absent"], "round": ["round"], "lost": ["absent"]}
+SIDES = np.array(["left", "right", "left", "right", "left", "right"])
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("V1", [0, 1]),
+        ("V1+V2", [0, 1, 2]),
+        (["V1", "ecc4+"], [0, 1, 3]),
+        ("ecc4+", [3]),
+        ("ecc4++V1", [0, 1, 3]),
+        ("V1+ecc4+", [0, 1, 3]),
+        ("a.b", [4]),
+        ("early", [0, 1, 2]),
+        ("all", [0, 1, 2, 3]),
+        ("lh.V1", [0]),
+        ("rh.early", [1]),
+        ("lh.V1+rh.V2", [0, 1]),
+        (" V1 + V2 ", [0, 1, 2]),
+    ],
+)
+def test_expressions(expression, expected):
+    mask = selection.roi_mask(expression, ROIS, GROUPS, SIDES)
+    assert np.flatnonzero(mask).tolist() == expected
+
+
+@given(st.lists(st.sampled_from(["V1", "V2", "ecc4+", "a.b", "early"]), min_size=1, max_size=4))
+def test_a_union_is_the_list_of_its_parts(names):
+    joined = selection.roi_mask("+".join(names), ROIS, GROUPS, SIDES)
+    np.testing.assert_array_equal(joined, selection.roi_mask(names, ROIS, GROUPS, SIDES))
+    parts = [selection.roi_mask(name, ROIS, GROUPS, SIDES) for name in names]
+    np.testing.assert_array_equal(joined, np.logical_or.reduce(parts))
+
+
+@given(st.text(max_size=12))
+def test_any_text_selects_or_says_why(text):
+    try:
+        assert selection.roi_mask(text, ROIS, GROUPS, SIDES).any()
+    except InputError as error:
+        assert "expected" in str(error)
+
+
+def test_an_unknown_name_lists_what_exists_and_proposes_the_closest():
+    with pytest.raises(UnknownNameError, match=r"one of: V1, V2.*early \(group\)"):
+        selection.roi_mask("V9", ROIS, GROUPS)
+    with pytest.raises(UnknownNameError, match="did you mean 'V1'.*case"):
+        selection.roi_mask("v1", ROIS, GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ([], "no ROI was named"),
+        ("", "no ROI was named"),
+        ([3], "no ROI was named"),
+        ("none", "holds no voxel"),
+        ("round", "contains itself"),
+        ("lost", "unknown ROI in the group 'lost'"),
+    ],
+)
+def test_bad_expressions(expression, message):
+    with pytest.raises(InputError, match=message):
+        selection.roi_mask(expression, ROIS, GROUPS, SIDES)
+
+
+def test_hemispheres_have_to_be_known():
+    with pytest.raises(InputError, match="does not know the hemispheres"):
+        selection.roi_mask("lh.V1", ROIS, GROUPS, None)
+
+
+def _table(runs, stimuli=None):
+    rows = [("films", 1, run, 2.0 * volume) for run, length in enumerate(runs, 1) for volume in range(length)]
+    table = pd.DataFrame(rows, columns=["task", "session", "run", "time"])
+    table["stimulus"] = [f"s{number}" for number in range(len(table))] if stimuli is None else stimuli
+    table["split"] = "train"
+    return table
+
+
+def test_time_counts_from_the_onset_of_each_run():
+    table = _table([4, 3])
+    assert selection.select_samples(table, time=slice(2, 6)).tolist() == [1, 2, 5, 6]
+    assert selection.select_samples(table, time=(None, 2)).tolist() == [0, 4]
+    assert selection.select_samples(table, split="train", task="films").tolist() == list(range(7))
+
+
+def test_samples_that_do_not_exist():
+    table = _table([4])
+    with pytest.raises(InputError, match="no sample"):
+        selection.select_samples(table, time=slice(100, 120))
+    with pytest.raises(UnknownNameError, match="unknown split 'tset'"):
+        selection.select_samples(table, split="tset")
+    with pytest.raises(InputError, match="no step"):
+        selection.select_samples(table, time=slice(0, 4, 2))
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True),
+)
+def test_delays_never_leave_the_run(runs, delays):
+    table = _table(runs)
+    everything = np.arange(len(table))
+    kept, shifted = selection.delayed_positions(table, everything, delays, ["films"])
+    assert shifted.shape == (len(delays), len(kept))
+    run = table["run"].to_numpy()
+    for row, delay in zip(shifted, delays, strict=True):
+        np.testing.assert_array_equal(row, kept + delay)
+        np.testing.assert_array_equal(run[row], run[kept])
+    assert len(kept) == sum(max(0, length - max(delays)) for length in runs)
+
+
+@pytest.mark.parametrize("delays", [(-1,), (1, 1), (0.5,)])
+def test_delays_are_different_whole_numbers(delays):
+    with pytest.raises(InputError, match="these delays cannot be used"):
+        selection.delayed_positions(_table([5]), np.arange(5), delays, ["films"])
+
+
+def test_delays_need_a_time_series():
+    with pytest.raises(InputError, match="single-trial estimates"):
+        selection.delayed_positions(_table([5]), np.arange(5), (1,), [])
+
+
+@given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
+def test_averages_are_those_of_pandas(stimuli, seed):
+    table = _table([len(stimuli)], stimuli)
+    values = np.random.default_rng(seed).standard_normal((len(stimuli), 3)).astype(np.float32)
+    weights, averaged = selection.average_by_stimulus(table)
+    expected = pd.DataFrame(values).groupby(np.array(stimuli), sort=False)
+    np.testing.assert_allclose(weights @ values, expected.mean().to_numpy(), atol=1e-6)
+    assert averaged["stimulus"].tolist() == list(expected.groups)
+    assert averaged["repeats"].tolist() == expected.size().tolist()
+
+
+def test_neighbors_are_read_as_a_slice():
+    assert selection.contiguous(np.array([3, 4, 5])) == slice(3, 6)
+    np.testing.assert_array_equal(selection.contiguous(np.array([3, 5])), [3, 5])

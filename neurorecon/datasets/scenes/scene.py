@@ -1,7 +1,7 @@
 """Descriptions of scenes and films, sampled from a seed one by one.
 
-A scene is a few numbers and words, from which the picture, the captions and the labels follow. Scene `index` of
-a seed is found without making the ones before it, so that a data set of 73,000 scenes needs no list.
+A scene is a few numbers and words, from which the picture, the captions and the labels follow. Scene
+`index` of a seed is found without making the ones before it, so that a data set of 73,000 scenes needs no list.
 """
 
 from __future__ import annotations
@@ -233,7 +233,8 @@ def label_table(scenes: Iterable[Scene]) -> pd.DataFrame:
     -------
     DataFrame
         One row a scene. ``category:<name>`` is the share of the image that visible objects of the category
-        cover; ``layout:indoor``, ``layout:openness``, ``layout:horizon`` and ``layout:clutter`` lie between 0 and 1.
+        cover; ``layout:indoor``, ``layout:openness``, ``layout:horizon`` and ``layout:clutter`` lie between
+        0 and 1.
     """
     import pandas as pd
 
@@ -366,8 +367,8 @@ def _size_in_perspective(
     main: SceneObject, traits: Traits, ground: float, horizon: float, place: str
 ) -> float:
     """Return how high something on the ground looks; the main object tells how high the camera is."""
-    if place == "room":  # the eye is above the foot of the far wall; rooms are some 2.6 m high
-        return traits.height * 0.36 * (1 + 1.2 * (ground - horizon) / (1 - horizon))
+    if place == "room":  # the eye of rooms.py is 1.25 m above the floor and looks at 0.4 of the picture's height
+        return traits.height * (ground - 0.4) / 1.25
     if TRAITS[main.kind].place in ("air", "top", "frame"):
         camera_height = 2.5
     else:

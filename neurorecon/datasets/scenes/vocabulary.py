@@ -85,7 +85,7 @@ SETTINGS: dict[str, Setting] = {
     "forest": Setting(False, 0.3, 0.4, (0.48, 0.60), ("tree", "pine", "flower", "bird")),
     "sky": Setting(False, 1.0, 0.0, (0.90, 0.97), ("bird", "airplane")),
     "underwater": Setting(False, 0.6, 0.15, (0.74, 0.84), ("fish",)),
-    "room": Setting(True, 0.2, 0.55, (0.58, 0.68), ("cat", "dog")),
+    "room": Setting(True, 0.2, 0.55, (0.66, 0.67), ("cat", "dog")),
     "table": Setting(True, 0.12, 0.15, (0.40, 0.55), ("cup", "flower")),
     "workshop": Setting(True, 0.05, 0.1, (0.0, 0.0), ("hammer", "wrench", "scissors", "screwdriver")),
 }

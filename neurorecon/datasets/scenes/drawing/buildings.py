@@ -1,0 +1,227 @@
+"""Buildings, seen a little from one side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from neurorecon.datasets.scenes.drawing.light import RGB, darker, lighter
+from neurorecon.datasets.scenes.drawing.pen import Pen, Shape
+from neurorecon.datasets.scenes.drawing.pose import Pose
+
+_ROOFS: tuple[RGB, ...] = ((150, 70, 56), (92, 84, 92), (120, 78, 58), (74, 88, 104))
+
+
+def _is_dark(pen: Pen) -> bool:
+    return pen.light.name in ("night", "dusk")
+
+
+def window(pen: Pen, x: float, y: float, wide: float, high: float, frame: RGB = (244, 242, 236)) -> None:
+    """Draw a window around (x, y) with a cross bar; at night a lamp shines behind it."""
+    w, h = wide / 2, high / 2
+    pen.box(x - w, y - h, x + w, y + h, frame)
+    lit = _is_dark(pen)
+    glass: RGB = (255, 214, 128) if lit else (104, 140, 172)
+    pane = pen.box(x - 0.78 * w, y - 0.8 * h, x + 0.78 * w, y + 0.8 * h, glass, glow=lit)
+    if not lit:
+        pen.polygon(
+            [(x - w, y - h), (x + 0.2 * w, y - h), (x - w, y + 0.4 * h)], (176, 206, 226), inside=pane
+        )
+    pen.box(x - 0.09 * w, y - h, x + 0.09 * w, y + h, frame)
+    pen.box(x - w, y - 0.08 * h, x + w, y + 0.08 * h, frame)
+    pen.box(x - 1.15 * w, y + h, x + 1.15 * w, y + 1.16 * h, darker(frame, 0.18))
+
+
+def door(pen: Pen, x: float, wide: float, high: float, color: RGB) -> None:
+    """Draw a door that stands on the ground."""
+    w = wide / 2
+    pen.box(x - 1.25 * w, -1.08 * high, x + 1.25 * w, 0, (240, 236, 228))
+    pen.box(x - w, -high, x + w, 0, color)
+    pen.box(x - 0.62 * w, -0.9 * high, x + 0.62 * w, -0.56 * high, darker(color, 0.2))
+    pen.box(x - 0.62 * w, -0.46 * high, x + 0.62 * w, -0.12 * high, darker(color, 0.2))
+    pen.ellipse(x + 0.7 * w, -0.48 * high, 0.14 * w, 0.14 * w, (240, 206, 110))
+
+
+def _boards(pen: Pen, wall: Shape | None, color: RGB, x0: float, x1: float, top: float, step: float) -> None:
+    y = top + step
+    while y < 0:
+        pen.box(x0, y, x1, y + 0.006, darker(color, 0.16), inside=wall)
+        y += step
+
+
+def _tiles(pen: Pen, roof: Shape | None, color: RGB, top: float, low: float) -> None:
+    rows = 5
+    for row in range(1, rows):
+        y = top + (low - top) * row / rows
+        pen.box(-1, y, 1, y + 0.010, darker(color, 0.28), inside=roof)
+
+
+def _shrub(pen: Pen, x: float, size: float) -> None:
+    for dx, dy, r, tone in ((-0.7, 0.55, 0.6, 0.2), (0.7, 0.5, 0.6, 0.25), (0, 0.75, 0.75, 0.0)):
+        pen.ellipse(
+            x + dx * size, -dy * size, r * size, min(r, dy) * size, darker((74, 132, 66), tone), volume=0.4
+        )
+
+
+def house(pen: Pen, pose: Pose) -> None:
+    """Draw a house: gable to the left, the long side with its roof to the right."""
+    color, roof = pose.color, pose.pick(*_ROOFS)
+    side = darker(color, 0.16)
+    eave = -0.50
+    pen.box(0.30, -0.98, 0.40, -0.62, (160, 92, 76), volume=0.3)
+    pen.box(0.285, -1.0, 0.415, -0.955, (112, 66, 58))
+    wall = pen.box(-0.08, eave - 0.02, 0.58, 0, side, to=darker(color, 0.3))
+    _boards(pen, wall, side, -0.08, 0.58, eave, 0.075)
+    front = pen.polygon([(-0.56, 0), (-0.56, eave), (-0.30, -0.90), (-0.02, eave), (-0.02, 0)], color)
+    _boards(pen, front, color, -0.6, 0.0, -0.9, 0.075)
+    slope = pen.polygon(
+        [(-0.30, -0.95), (0.40, -0.91), (0.62, eave + 0.03), (0.02, eave + 0.03)], roof, to=darker(roof, 0.2)
+    )
+    _tiles(pen, slope, roof, -0.95, eave)
+    pen.polygon([(-0.62, eave + 0.05), (-0.30, -0.97), (-0.27, -0.95), (0.05, eave + 0.05), (0.0, eave + 0.06),
+                 (-0.30, -0.87), (-0.58, eave + 0.07)], lighter(roof, 0.25))  # fmt: skip
+    window(pen, -0.29, -0.60, 0.13, 0.15)
+    window(pen, -0.42, -0.27, 0.15, 0.2)
+    door(pen, -0.17, 0.13, 0.31, pose.pick((140, 58, 52), (58, 84, 112), (74, 98, 74), (120, 78, 50)))
+    for x in (0.14, 0.42):
+        window(pen, x, -0.28, 0.15, 0.19)
+    pen.box(-0.56, -0.035, 0.58, 0, darker(color, 0.5))
+    if pose.chance(0.7):
+        _shrub(pen, 0.28, 0.07)
+        _shrub(pen, -0.55, 0.06)
+
+
+def barn(pen: Pen, pose: Pose) -> None:
+    """Draw a barn with a bent roof and a large door with white braces."""
+    color = pose.color
+    white: RGB = (244, 240, 232) if pose.item.color != "white" else (150, 62, 54)
+    roof: RGB = (96, 92, 100)
+    wall = pen.box(-0.02, -0.56, 0.6, 0, darker(color, 0.2))
+    for number in range(12):
+        pen.box(0.03 + 0.05 * number, -0.6, 0.037 + 0.05 * number, 0, darker(color, 0.34), inside=wall)
+    slope = pen.polygon(
+        [(-0.26, -0.99), (0.44, -0.95), (0.52, -0.78), (0.62, -0.53), (0.04, -0.53), (-0.06, -0.80)], roof
+    )
+    pen.polygon(
+        [(-0.06, -0.80), (0.52, -0.78), (0.62, -0.53), (0.04, -0.53)], darker(roof, 0.2), inside=slope
+    )
+    gable = [
+        (-0.60, 0),
+        (-0.60, -0.54),
+        (-0.50, -0.80),
+        (-0.28, -0.95),
+        (-0.06, -0.80),
+        (0.04, -0.54),
+        (0.04, 0),
+    ]
+    front = pen.polygon(gable, color)
+    for number in range(13):
+        pen.box(-0.58 + 0.05 * number, -1, -0.573 + 0.05 * number, 0, darker(color, 0.18), inside=front)
+    edge = [(-0.64, -0.51), (-0.53, -0.82), (-0.28, -0.985), (-0.03, -0.82), (0.08, -0.51)]
+    pen.line(edge, 0.04, lighter(roof, 0.5))
+    pen.box(-0.46, -0.42, -0.10, 0, white)
+    for x0, x1 in ((-0.44, -0.29), (-0.27, -0.12)):
+        pen.box(x0, -0.40, x1, 0, darker(color, 0.12))
+        pen.line([(x0 + 0.01, -0.38), (x1 - 0.01, -0.01)], 0.022, white)
+        pen.line([(x1 - 0.01, -0.38), (x0 + 0.01, -0.01)], 0.022, white)
+    pen.box(-0.36, -0.72, -0.20, -0.54, white)
+    pen.box(
+        -0.34, -0.70, -0.22, -0.56, (58, 44, 44) if not _is_dark(pen) else (250, 206, 120), glow=_is_dark(pen)
+    )
+    for x in (0.2, 0.42):
+        window(pen, x, -0.27, 0.12, 0.14, white)
+
+
+def church(pen: Pen, pose: Pose) -> None:
+    """Draw a church: a tower with a spire and a cross, the nave to the right."""
+    color = pose.color
+    roof = pose.pick((124, 70, 60), (84, 92, 106), (98, 120, 110))
+    pen.box(-0.10, -0.36, 0.46, 0, darker(color, 0.14), to=darker(color, 0.28))
+    pen.polygon([(-0.10, -0.62), (0.38, -0.60), (0.50, -0.34), (-0.10, -0.34)], roof, to=darker(roof, 0.25))
+    for x in (0.06, 0.21, 0.36):
+        _arched(pen, x, -0.06, 0.075, 0.22)
+    pen.box(-0.44, -0.64, -0.08, 0, color, volume=0.35)
+    pen.box(-0.47, -0.66, -0.05, -0.63, lighter(color, 0.4))
+    pen.polygon([(-0.46, -0.65), (-0.06, -0.65), (-0.26, -0.95)], roof)
+    pen.polygon([(-0.26, -0.65), (-0.06, -0.65), (-0.26, -0.95)], darker(roof, 0.28))
+    pen.box(-0.270, -1.0, -0.250, -0.90, (226, 190, 96))
+    pen.box(-0.300, -0.975, -0.220, -0.955, (226, 190, 96))
+    pen.ellipse(-0.26, -0.53, 0.062, 0.062, (246, 244, 236))
+    pen.line([(-0.26, -0.57), (-0.26, -0.53), (-0.23, -0.515)], 0.012, (52, 46, 50))
+    _arched(pen, -0.26, -0.30, 0.09, 0.14)
+    _arched(pen, -0.26, 0.0, 0.15, 0.25, (104, 64, 44))
+    pen.box(-0.44, -0.03, 0.46, 0, darker(color, 0.45))
+
+
+def _arched(pen: Pen, x: float, foot: float, wide: float, high: float, fill: RGB | None = None) -> None:
+    """Draw a window or door with a round top; without a color it is a window."""
+    lit = fill is None and _is_dark(pen)
+    color: RGB = fill if fill is not None else ((255, 210, 120) if lit else (72, 96, 128))
+    w = wide / 2
+    for grow, ink, glow in ((1.3, (250, 248, 240), False), (1.0, color, lit)):
+        pen.box(x - grow * w, foot - high + w, x + grow * w, foot, ink, glow=glow)
+        pen.ellipse(x, foot - high + w, grow * w, grow * w, ink, glow=glow)
+
+
+def skyscraper(pen: Pen, pose: Pose) -> None:
+    """Draw a tower of offices."""
+    color = pose.color
+    dark = darker(color, 0.3)
+    pen.box(-0.15, -0.90, 0.02, 0, color, to=darker(color, 0.12))
+    pen.polygon([(0.02, -0.90), (0.17, -0.88), (0.17, 0), (0.02, 0)], dark, to=darker(color, 0.42))
+    pen.box(-0.11, -0.95, 0.0, -0.90, color)
+    pen.polygon([(0.0, -0.95), (0.10, -0.935), (0.10, -0.89), (0.0, -0.90)], dark)
+    pen.box(-0.052, -1.0, -0.044, -0.95, (150, 150, 156))
+    night = _is_dark(pen)
+    for row in range(17):
+        y = -0.865 + 0.046 * row
+        for column in range(4):
+            lit = night and pose.chance(0.55)
+            glass: RGB = (255, 218, 136) if lit else lighter((122, 164, 196), 0.16 * ((row + column) % 3))
+            x = -0.136 + 0.039 * column
+            pen.box(x, y, x + 0.028, y + 0.030, glass, glow=lit)
+        for column in range(3):
+            lit = night and pose.chance(0.45)
+            x = 0.032 + 0.045 * column
+            pen.box(x, y + 0.003, x + 0.030, y + 0.031, (250, 206, 120) if lit else (80, 112, 142), glow=lit)
+    pen.box(-0.15, -0.07, 0.17, 0, darker(color, 0.55))
+    pen.box(-0.10, -0.055, -0.02, 0, (200, 220, 230) if not night else (255, 226, 160), glow=night)
+    pen.box(-0.17, -0.085, 0.19, -0.068, lighter(color, 0.4))
+
+
+def lighthouse(pen: Pen, pose: Pose) -> None:
+    """Draw a lighthouse with bands of its color and white."""
+    color = pose.color
+    band: RGB = (246, 244, 238) if pose.item.color != "white" else (196, 62, 54)
+    pen.blob(
+        [(-0.22, 0.02), (-0.18, -0.06), (-0.02, -0.09), (0.16, -0.06), (0.22, 0.02)],
+        (128, 120, 116),
+        volume=0.5,
+    )
+    tower = pen.polygon([(-0.135, -0.03), (-0.078, -0.76), (0.078, -0.76), (0.135, -0.03)], color)
+    for number in (1, 3):
+        top = -0.76 + number * 0.1825 * 0.8
+        pen.box(-0.2, top, 0.2, top + 0.146, band, inside=tower)
+    pen.shade(tower, color, 0.7)
+    pen.box(-0.115, -0.785, 0.115, -0.755, (64, 62, 72))
+    pen.box(-0.06, -0.885, 0.06, -0.785, (255, 240, 180), glow=True)
+    for x in (-0.06, -0.02, 0.02, 0.06):
+        pen.box(x - 0.004, -0.885, x + 0.004, -0.785, (64, 62, 72))
+    for x in (-0.11, -0.055, 0.0, 0.055, 0.11):
+        pen.box(x - 0.004, -0.825, x + 0.004, -0.785, (64, 62, 72))
+    pen.polygon(
+        [(-0.085, -0.88), (0.085, -0.88), (0.0, -0.975)],
+        darker(color, 0.2) if pose.item.color != "white" else band,
+    )
+    pen.ellipse(0, -0.98, 0.018, 0.02, (64, 62, 72))
+    _arched(pen, 0.0, -0.03, 0.075, 0.12, (92, 58, 44))
+    for y in (-0.32, -0.56):
+        _arched(pen, 0.0, y, 0.036, 0.07, (54, 62, 84))
+
+
+DRAW: dict[str, Callable[[Pen, Pose], None]] = {
+    "house": house,
+    "barn": barn,
+    "church": church,
+    "skyscraper": skyscraper,
+    "lighthouse": lighthouse,
+}

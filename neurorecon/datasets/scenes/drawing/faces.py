@@ -1,0 +1,200 @@
+"""Portraits: head and shoulders of a man, a woman, a child."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from neurorecon.datasets.scenes.drawing.light import RGB, darker, lighter, mix
+from neurorecon.datasets.scenes.drawing.pen import Pen
+from neurorecon.datasets.scenes.drawing.people import SKIN
+from neurorecon.datasets.scenes.drawing.pose import Pose
+
+#: Hair in portraits, darker and softer than the colors of things.
+_HAIR: dict[str, RGB] = {
+    "black": (42, 36, 40),
+    "brown": (104, 66, 42),
+    "golden": (220, 178, 98),
+    "red": (180, 82, 44),
+    "gray": (168, 168, 172),
+}
+_CLOTHES: tuple[RGB, ...] = (
+    (60, 96, 150),
+    (176, 66, 62),
+    (70, 126, 104),
+    (226, 222, 212),
+    (88, 78, 118),
+    (222, 172, 82),
+)
+_IRIS: tuple[RGB, ...] = ((74, 48, 34), (66, 104, 140), (82, 112, 70))
+
+
+@dataclass(frozen=True)
+class _Face:
+    """Proportions of a head, in heights of the portrait."""
+
+    wide: float
+    high: float
+    y: float
+    eye: float
+    brow: float
+    jaw: float
+    shoulder: float
+
+
+_MAN = _Face(0.232, 0.300, -0.585, 0.036, 0.017, 0.86, 0.46)
+_WOMAN = _Face(0.215, 0.290, -0.575, 0.042, 0.010, 0.70, 0.38)
+_CHILD = _Face(0.262, 0.285, -0.545, 0.050, 0.008, 0.84, 0.34)
+
+
+def _outline(face: _Face) -> list[tuple[float, float]]:
+    w, h, y, j = face.wide, face.high, face.y, face.jaw
+    right = [(0.0, y - h), (0.62 * w, y - 0.84 * h), (w, y - 0.2 * h), (0.95 * w, y + 0.3 * h),
+             (j * w, y + 0.62 * h), (0.36 * w, y + 0.97 * h)]  # fmt: skip
+    left = [(-a, b) for a, b in reversed(right[1:])]
+    return [*right, (0.0, y + h), *left]
+
+
+def _shoulders(pen: Pen, face: _Face, cloth: RGB, skin: RGB, collar: bool) -> None:
+    s = face.shoulder
+    body = pen.blob(
+        [(-0.1, -0.25), (0.1, -0.25), (0.74 * s, -0.17), (s, 0.0), (s, 0.14), (-s, 0.14), (-s, 0.0), (-0.74 * s, -0.17)],
+        cloth, volume=0.5,
+    )  # fmt: skip
+    pen.limb([(0, -0.44, 0.092), (0, -0.2, 0.105)], darker(skin, 0.24))
+    if collar:
+        for side in (-1, 1):
+            pen.polygon([(side * 0.11, -0.25), (side * 0.005, -0.11), (side * 0.15, -0.10), (side * 0.18, -0.21)],
+                        lighter(cloth, 0.4))  # fmt: skip
+        pen.polygon(
+            [(-0.03, -0.13), (0.03, -0.13), (0.012, 0.1), (-0.012, 0.1)], darker(cloth, 0.5), inside=body
+        )
+    else:
+        pen.ellipse(0, -0.215, 0.13, 0.062, darker(skin, 0.1))
+
+
+def _features(pen: Pen, pose: Pose, face: _Face, skin: RGB, hair: RGB, lips: RGB, lashes: bool) -> None:
+    """Draw eyes, brows, nose and mouth; they shift to where the face looks."""
+    dx = 0.035 + pose.swing(0.006, 1.0)
+    eye_y, gap, e = face.y + 0.03, 0.45 * face.wide, face.eye
+    iris = pose.pick(*_IRIS)
+    for side in (-1, 1):
+        x = dx + side * gap * (0.96 if side > 0 else 1.0)
+        pen.ellipse(x, eye_y - 0.006, 1.5 * e, 1.2 * e, darker(skin, 0.14), alpha=0.6)
+        white = pen.ellipse(x, eye_y, 1.28 * e, 0.82 * e, (250, 250, 248))
+        pen.ellipse(x + 0.006, eye_y, 0.72 * e, 0.78 * e, iris, inside=white)
+        pen.ellipse(x + 0.006, eye_y, 0.4 * e, 0.42 * e, (18, 16, 20), inside=white)
+        pen.ellipse(x - 0.2 * e, eye_y - 0.3 * e, 0.17 * e, 0.17 * e, (255, 255, 255))
+        lid = 0.016 if lashes else 0.011
+        pen.line([(x - 1.3 * e, eye_y - 0.1 * e), (x - 0.5 * e, eye_y - 0.8 * e), (x + 0.5 * e, eye_y - 0.8 * e),
+                  (x + 1.3 * e, eye_y - 0.1 * e)], lid, (44, 30, 30))  # fmt: skip
+        b = eye_y - 0.075
+        pen.line([(x - side * 0.055, b + 0.012), (x, b - 0.006), (x + side * 0.06, b + 0.012)], 2 * face.brow,
+                 darker(mix(hair, (80, 60, 50), 0.3), 0.3))  # fmt: skip
+    ny = face.y + 0.42 * face.high
+    pen.line([(dx + 0.012, eye_y + 0.01), (dx + 0.034, ny - 0.01)], 0.012, darker(skin, 0.16))
+    pen.ellipse(dx + 0.012, ny, 0.04, 0.024, darker(skin, 0.13))
+    pen.ellipse(dx + 0.008, ny - 0.010, 0.028, 0.018, lighter(skin, 0.12))
+    _mouth(pen, pose, dx, face.y + 0.68 * face.high, lips)
+
+
+def _mouth(pen: Pen, pose: Pose, x: float, y: float, lips: RGB) -> None:
+    smile = pose.between(0.006, 0.024)
+    talks = max(0.0, pose.swing(0.02)) if pose.moving else (0.012 if pose.chance(0.3) else 0.0)
+    w = 0.078
+    if talks > 0.004:
+        pen.blob(
+            [(x - w, y - smile), (x, y - 0.004), (x + w, y - smile), (x, y + 0.034 + talks)], (112, 36, 42)
+        )
+        pen.blob([(x - 0.7 * w, y - 0.3 * smile), (x, y + 0.002), (x + 0.7 * w, y - 0.3 * smile), (x, y + 0.014)],
+                 (248, 244, 240))  # fmt: skip
+    pen.line([(x - w, y - smile), (x - 0.4 * w, y + 0.002), (x, y + 0.004), (x + 0.4 * w, y + 0.002), (x + w, y - smile)],
+             0.013, darker(lips, 0.35))  # fmt: skip
+    pen.blob([(x - 0.6 * w, y + 0.012 + talks), (x, y + 0.012 + 1.4 * talks), (x + 0.6 * w, y + 0.012 + talks),
+              (x, y + 0.034 + 1.4 * talks)], lips)  # fmt: skip
+
+
+def _ears(pen: Pen, face: _Face, skin: RGB) -> None:
+    for side in (-1, 1):
+        pen.ellipse(side * 1.0 * face.wide, face.y + 0.06, 0.036, 0.062, darker(skin, 0.1), volume=0.3)
+
+
+def _cheeks(pen: Pen, face: _Face, skin: RGB, strength: float) -> None:
+    for side in (-1, 1):
+        pen.ellipse(0.03 + side * 0.55 * face.wide, face.y + 0.4 * face.high, 0.055, 0.045,
+                    mix(skin, (236, 96, 90), 0.5), soft=0.022, alpha=strength)  # fmt: skip
+
+
+def man_face(pen: Pen, pose: Pose) -> None:
+    """Draw the portrait of a man with short hair; some have a beard."""
+    skin, hair, cloth = pose.pick(*SKIN), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
+    face = _MAN
+    w, h, y = face.wide, face.high, face.y
+    _shoulders(pen, face, cloth, skin, collar=pose.chance(0.6))
+    pen.blob([(-1.08 * w, y + 0.1 * h), (-1.1 * w, y - 0.6 * h), (-0.5 * w, y - 1.18 * h), (0.5 * w, y - 1.18 * h),
+              (1.1 * w, y - 0.6 * h), (1.08 * w, y + 0.1 * h)], darker(hair, 0.15))  # fmt: skip
+    _ears(pen, face, skin)
+    head = pen.blob(_outline(face), skin, volume=0.55)
+    if pose.chance(0.4):
+        beard = [(-1.1 * w, y + 0.12 * h), (-0.72 * w, y + 0.36 * h), (-0.3 * w, y + 0.5 * h), (0.12 * w, y + 0.46 * h),
+                 (0.5 * w, y + 0.5 * h), (0.82 * w, y + 0.36 * h), (1.1 * w, y + 0.12 * h), (1.0 * w, y + 1.1 * h),
+                 (-1.0 * w, y + 1.1 * h)]  # fmt: skip
+        pen.blob(beard, darker(hair, 0.06), inside=head, volume=0.3)
+        pen.ellipse(0.035, y + 0.70 * h, 0.10, 0.052, skin)
+    _features(pen, pose, face, skin, hair, mix(skin, (168, 70, 66), 0.5), lashes=False)
+    side = 1 if pose.chance(0.5) else -1
+    top = [(-1.06 * w, y - 0.08 * h), (-1.12 * w, y - 0.6 * h), (-0.6 * w, y - 1.2 * h), (0.45 * w, y - 1.24 * h),
+           (1.1 * w, y - 0.74 * h), (1.06 * w, y - 0.08 * h), (0.88 * w, y - 0.5 * h), (0.3 * w, y - 0.66 * h),
+           (-0.4 * w, y - 0.76 * h), (-0.9 * w, y - 0.46 * h)]  # fmt: skip
+    pen.blob([(side * a, b) for a, b in top], hair, volume=0.6)
+
+
+def woman_face(pen: Pen, pose: Pose) -> None:
+    """Draw the portrait of a woman with long hair."""
+    skin, hair, cloth = pose.pick(*SKIN), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
+    face = _WOMAN
+    w, h, y = face.wide, face.high, face.y
+    low = pose.between(-0.2, -0.04)
+    pen.blob([(-1.2 * w, y), (-1.1 * w, y - 0.8 * h), (0, y - 1.3 * h), (1.1 * w, y - 0.8 * h), (1.2 * w, y),
+              (1.42 * w, low - 0.08), (1.0 * w, low), (-1.0 * w, low), (-1.42 * w, low - 0.08)],
+             darker(hair, 0.22), volume=0.4)  # fmt: skip
+    _shoulders(pen, face, cloth, skin, collar=False)
+    pen.blob(_outline(face), skin, volume=0.5)
+    _cheeks(pen, face, skin, 0.5)
+    _features(pen, pose, face, skin, hair, mix(skin, (196, 44, 62), 0.75), lashes=True)
+    part = 0.2 * w
+    for side, edge in ((-1, -part), (1, -part)):
+        lock = [(edge, y - 1.22 * h), (side * 0.8 * w, y - 1.06 * h), (side * 1.2 * w, y - 0.35 * h),
+                (side * 1.22 * w, y + 0.5 * h), (side * 1.38 * w, low - 0.02), (side * 0.98 * w, low),
+                (side * 0.98 * w, y + 0.45 * h), (side * 0.90 * w, y - 0.25 * h), (side * 0.52 * w + edge * 0.3, y - 0.66 * h)]  # fmt: skip
+        pen.blob(lock, hair, volume=0.5)
+    if pose.chance(0.4):
+        for side in (-1, 1):
+            pen.ellipse(side * 0.96 * w, y + 0.5 * h, 0.018, 0.024, (240, 206, 110))
+
+
+def child_face(pen: Pen, pose: Pose) -> None:
+    """Draw the portrait of a child: a round face and large eyes."""
+    skin, hair, cloth = pose.pick(*SKIN), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
+    face = _CHILD
+    w, h, y = face.wide, face.high, face.y
+    if pose.chance(0.5):
+        for side in (-1, 1):
+            pen.ellipse(side * 1.22 * w, y - 0.55 * h, 0.10, 0.12, hair, volume=0.5)
+            pen.ellipse(side * 1.06 * w, y - 0.55 * h, 0.03, 0.04, (224, 92, 96))
+    _shoulders(pen, face, cloth, skin, collar=False)
+    pen.ellipse(0, y - 0.2 * h, 1.1 * w, 1.1 * h, darker(hair, 0.15))
+    _ears(pen, face, skin)
+    pen.blob(_outline(face), skin, volume=0.45)
+    _cheeks(pen, face, skin, 0.7)
+    _features(pen, pose, face, skin, hair, mix(skin, (206, 74, 78), 0.6), lashes=False)
+    pen.blob([(-1.06 * w, y), (-1.08 * w, y - 0.7 * h), (-0.5 * w, y - 1.24 * h), (0.5 * w, y - 1.24 * h),
+              (1.08 * w, y - 0.7 * h), (1.06 * w, y), (0.9 * w, y - 0.46 * h), (0.4 * w, y - 0.5 * h),
+              (0.1 * w, y - 0.42 * h), (-0.3 * w, y - 0.52 * h), (-0.86 * w, y - 0.42 * h)], hair, volume=0.5)  # fmt: skip
+
+
+DRAW: dict[str, Callable[[Pen, Pose], None]] = {
+    "man face": man_face,
+    "woman face": woman_face,
+    "child face": child_face,
+}

@@ -1,0 +1,276 @@
+"""The pen: shapes in an object's own coordinates, lit from one side, onto an enlarged canvas.
+
+Shapes are drawn without smoothing on a canvas that is larger than the picture; the reduction smooths them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from neurorecon.datasets.scenes.drawing.light import RGB, Light, darker, lighter, mix
+
+Points = Sequence[tuple[float, float]] | np.ndarray
+
+_RAMP = Image.linear_gradient("L")
+_CIRCLE = np.stack(
+    [np.cos(np.linspace(0, 2 * np.pi, 28, False)), np.sin(np.linspace(0, 2 * np.pi, 28, False))], 1
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a pen filled: a mask and where it lies on the canvas, to draw details inside it."""
+
+    mask: Image.Image
+    left: int
+    top: int
+
+
+class Pen:
+    """Draws in local coordinates: x to the right, y downward, one unit long `scale` pixels.
+
+    Parameters
+    ----------
+    image : Image
+        Canvas, RGB or RGBA.
+    origin : (float, float)
+        Pixel of the local point (0, 0).
+    scale : float
+        Pixels a unit.
+    light : Light
+    mirror : int
+        -1 draws left and right exchanged.
+    haze : float
+        Share of the air's color, for far things.
+    angle : float
+        Radians by which everything is turned (clockwise on the screen).
+    """
+
+    def __init__(
+        self,
+        image: Image.Image,
+        origin: tuple[float, float],
+        scale: float,
+        light: Light,
+        mirror: int = 1,
+        haze: float = 0.0,
+        angle: float = 0.0,
+    ) -> None:
+        self.image = image
+        self.light = light
+        self.haze = haze
+        self.scale = scale
+        cosine, sine = math.cos(angle) * scale, math.sin(angle) * scale
+        self._matrix = np.array([[cosine * mirror, sine * mirror], [-sine, cosine]])
+        self._origin = np.asarray(origin, dtype=float)
+
+    def at(self, x: float, y: float, angle: float = 0.0, scale: float = 1.0) -> Pen:
+        """Return a pen whose origin is the local point (x, y), turned and scaled."""
+        pen = Pen.__new__(Pen)
+        pen.image, pen.light, pen.haze, pen.scale = self.image, self.light, self.haze, self.scale * scale
+        cosine, sine = math.cos(angle) * scale, math.sin(angle) * scale
+        pen._matrix = np.array([[cosine, sine], [-sine, cosine]]) @ self._matrix
+        pen._origin = np.array([x, y]) @ self._matrix + self._origin
+        return pen
+
+    def ink(self, color: RGB, glow: bool = False) -> tuple[int, ...]:
+        """Return the pixel value of a surface color in this light and air."""
+        seen = color if glow else self.light.on(color)
+        if self.haze:
+            seen = mix(seen, self.light.haze, self.haze)
+        value = tuple(round(min(255.0, max(0.0, part))) for part in seen)
+        return (*value, 255) if self.image.mode == "RGBA" else value
+
+    def fill(
+        self,
+        outlines: Sequence[np.ndarray],
+        color: RGB,
+        *,
+        volume: float = 0.0,
+        to: RGB | None = None,
+        inside: Shape | None = None,
+        soft: float = 0.0,
+        alpha: float = 1.0,
+        glow: bool = False,
+    ) -> Shape | None:
+        """Fill outlines as one shape.
+
+        Parameters
+        ----------
+        outlines : sequence of array, shape (point, 2)
+            Local coordinates.
+        color : RGB
+        volume : float
+            Strength of the shading from the lit to the dark side, 0 (flat) to 1.
+        to : RGB, optional
+            Color at the lower end of a vertical gradient.
+        inside : Shape, optional
+            Draw only within this shape.
+        soft : float
+            Blur of the edge, in local units.
+        alpha : float
+            Opacity.
+        glow : bool
+            Shines by itself: the light of the scene does not tint it.
+
+        Returns
+        -------
+        Shape or None
+            None when all of it lies outside the canvas.
+        """
+        mapped = [np.asarray(points) @ self._matrix + self._origin for points in outlines]
+        shape = self._mask(mapped, soft * self.scale)
+        if shape is None:
+            return None
+        mask, left, top = shape.mask, shape.left, shape.top
+        if inside is not None:
+            frame = Image.new("L", mask.size, 0)
+            frame.paste(inside.mask, (inside.left - left, inside.top - top))
+            mask = ImageChops.multiply(mask, frame)
+        if alpha < 1:
+            mask = mask.point([round(value * alpha) for value in range(256)])
+        box = (left, top, left + mask.width, top + mask.height)
+        self.image.paste(self.ink(color, glow), box, mask)
+        if to is not None:
+            ramp = _RAMP.resize(mask.size)
+            self.image.paste(self.ink(to, glow), box, ImageChops.multiply(mask, ramp))
+        if volume > 0:
+            self._shade(mask, box, color, volume, glow)
+        return Shape(mask, left, top)
+
+    def _mask(self, mapped: list[np.ndarray], blur: float) -> Shape | None:
+        pad = 1 + math.ceil(2 * blur)
+        low = np.min([points.min(0) for points in mapped], axis=0)
+        high = np.max([points.max(0) for points in mapped], axis=0)
+        left, top = max(0, math.floor(low[0]) - pad), max(0, math.floor(low[1]) - pad)
+        right = min(self.image.width, math.ceil(high[0]) + pad + 1)
+        bottom = min(self.image.height, math.ceil(high[1]) + pad + 1)
+        if right <= left or bottom <= top:
+            return None
+        mask = Image.new("L", (right - left, bottom - top), 0)
+        draw = ImageDraw.Draw(mask)
+        for points in mapped:
+            draw.polygon((points - (left, top)).ravel().tolist(), fill=255)
+        if blur > 0.3:
+            mask = mask.filter(ImageFilter.BoxBlur(blur))
+        return Shape(mask, left, top)
+
+    def _shade(
+        self, mask: Image.Image, box: tuple[int, int, int, int], color: RGB, volume: float, glow: bool
+    ) -> None:
+        """Darken the side away from the light and lighten the other one."""
+        radius = 0.22 * min(mask.size)
+        if radius < 0.8:
+            return
+        across, down = round(0.75 * radius * self.light.side), round(-0.55 * radius)
+        for sign, ink, strength in (
+            (1, darker(color, 0.55), 0.85 * volume),
+            (-1, lighter(color, 0.55), 0.5 * volume),
+        ):
+            moved = Image.new("L", mask.size, 0)
+            moved.paste(mask, (sign * across, sign * down))
+            moved = moved.filter(ImageFilter.BoxBlur(radius * 0.55))
+            edge = ImageChops.multiply(mask, moved.point([round((255 - v) * strength) for v in range(256)]))
+            self.image.paste(self.ink(ink, glow), box, edge)
+
+    def shade(self, shape: Shape | None, color: RGB, volume: float) -> None:
+        """Shade a shape that has details on it already."""
+        if shape is not None:
+            box = (shape.left, shape.top, shape.left + shape.mask.width, shape.top + shape.mask.height)
+            self._shade(shape.mask, box, color, volume, glow=False)
+
+    # Shapes. All take the keywords of `fill`.
+
+    def polygon(self, points: Points, color: RGB, **how: object) -> Shape | None:
+        """Fill a polygon."""
+        return self.fill([np.asarray(points, dtype=float)], color, **how)  # type: ignore[arg-type]
+
+    def blob(self, points: Points, color: RGB, **how: object) -> Shape | None:
+        """Fill a smooth closed curve through points."""
+        return self.fill([smooth(points)], color, **how)  # type: ignore[arg-type]
+
+    def ellipse(
+        self, x: float, y: float, rx: float, ry: float, color: RGB, angle: float = 0.0, **how: object
+    ) -> Shape | None:
+        """Fill an ellipse around (x, y)."""
+        return self.fill([oval(x, y, rx, ry, angle)], color, **how)  # type: ignore[arg-type]
+
+    def box(
+        self, x0: float, y0: float, x1: float, y1: float, color: RGB, corner: float = 0.0, **how: object
+    ) -> Shape | None:
+        """Fill an upright rectangle, its corners rounded by `corner`."""
+        return self.fill([rounded(x0, y0, x1, y1, corner)], color, **how)  # type: ignore[arg-type]
+
+    def limb(self, joints: Sequence[tuple[float, float, float]], color: RGB, **how: object) -> Shape | None:
+        """Fill a chain of joints (x, y, radius)."""
+        return self.fill(chain(joints), color, **how)  # type: ignore[arg-type]
+
+    def line(self, points: Points, width: float, color: RGB, **how: object) -> Shape | None:
+        """Draw a line of even width with round ends."""
+        return self.limb([(x, y, width / 2) for x, y in points], color, **how)
+
+
+def smooth(points: Points, steps: int = 7) -> np.ndarray:
+    """Return a closed Catmull-Rom curve through points, shape (point * steps, 2)."""
+    given = np.asarray(points, dtype=float)
+    before, after, second = np.roll(given, 1, 0), np.roll(given, -1, 0), np.roll(given, -2, 0)
+    t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
+    p0, p1, p2, p3 = (part[:, None] for part in (before, given, after, second))
+    curve = 0.5 * (
+        2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3
+    )
+    return np.asarray(curve.reshape(-1, 2))
+
+
+def oval(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.ndarray:
+    """Return an ellipse, shape (point, 2)."""
+    points = _CIRCLE * (rx, ry)
+    if angle:
+        cosine, sine = math.cos(angle), math.sin(angle)
+        points = points @ np.array([[cosine, sine], [-sine, cosine]])
+    return np.asarray(points + (x, y))
+
+
+def rounded(x0: float, y0: float, x1: float, y1: float, corner: float = 0.0) -> np.ndarray:
+    """Return a rectangle with rounded corners, shape (point, 2)."""
+    if corner <= 0:
+        return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    corner = min(corner, abs(x1 - x0) / 2, abs(y1 - y0) / 2)
+    quarter = np.linspace(0, np.pi / 2, 5)
+    parts = []
+    for start, cx, cy in (
+        (np.pi, x0 + corner, y0 + corner),
+        (1.5 * np.pi, x1 - corner, y0 + corner),
+        (0.0, x1 - corner, y1 - corner),
+        (0.5 * np.pi, x0 + corner, y1 - corner),
+    ):
+        parts.append(
+            np.stack([cx + corner * np.cos(start + quarter), cy + corner * np.sin(start + quarter)], 1)
+        )
+    return np.concatenate(parts)
+
+
+def chain(joints: Sequence[tuple[float, float, float]]) -> list[np.ndarray]:
+    """Return the outlines of circles at joints (x, y, radius) and of what joins neighbors."""
+    outlines = [oval(x, y, radius, radius) for x, y, radius in joints]
+    for (x0, y0, r0), (x1, y1, r1) in zip(joints[:-1], joints[1:], strict=True):
+        length = math.hypot(x1 - x0, y1 - y0)
+        if length < 1e-9:
+            continue
+        nx, ny = -(y1 - y0) / length, (x1 - x0) / length
+        outlines.append(
+            np.array(
+                [
+                    (x0 + nx * r0, y0 + ny * r0),
+                    (x1 + nx * r1, y1 + ny * r1),
+                    (x1 - nx * r1, y1 - ny * r1),
+                    (x0 - nx * r0, y0 - ny * r0),
+                ]
+            )
+        )
+    return outlines

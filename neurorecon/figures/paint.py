@@ -158,6 +158,7 @@ class View:
     box: tuple[float, float, float, float]
     raster: Raster | None = None
     shown: np.ndarray | None = None
+    facing: np.ndarray | None = None
     per_unit: float = 1.0
     areas: dict[str, tuple[float, np.ndarray]] = field(default_factory=dict)
 
@@ -189,6 +190,7 @@ class View:
         self.shown = raster.picture(shown, background=False)
         if self.name != "flat":
             facing = self._facing(raster)
+            self.facing = raster.picture(facing)
             picture *= shade(facing, 0.35)[:, None]
             # Values are hardly shaded: their color has to be found in the color bar.
             colors = colors * shade(facing, 0.10)[:, None]
@@ -222,7 +224,11 @@ class View:
         rows, columns = self.raster.shape
         column, row = np.floor(pixels[:, 0]).astype(int), np.floor(pixels[:, 1]).astype(int)
         inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
-        depth = self.raster.depth[row.clip(0, rows - 1), column.clip(0, columns - 1)]
+        row, column = row.clip(0, rows - 1), column.clip(0, columns - 1)
+        depth = self.raster.depth[row, column]
+        if self.facing is not None:
+            # At the rim a whole area shrinks to a stroke; lines there say nothing.
+            inside &= self.facing[row, column] > 0.2
         # Smoothed lines leave the surface by a little, so a point may lie this far (mesh units) below it.
         return inside & np.isfinite(depth) & (points[:, 2] > depth - 2.5)
 

@@ -145,6 +145,8 @@ def text_size_mm(figure: Figure, text: str, size: float, weight: str = "normal")
 
 def wrap_mm(figure: Figure, text: str, width: float, size: float) -> str:
     """Break a text into lines that are at most `width` millimeters wide."""
+    # Letters are a little wider or narrower at other resolutions, so the last bit of a line stays free.
+    width *= 0.95
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""

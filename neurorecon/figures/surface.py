@@ -9,17 +9,10 @@ import numpy as np
 
 from neurorecon.errors import InputError
 from neurorecon.figures.colors import GRAY, band_colors, color_map, default_colormap, nice_limits, quantity_note
+from neurorecon.figures.foot import LEFT, draw_foot, figure_with_foot
 from neurorecon.figures.mesh import HEMISPHERES, check_values, load_mesh
 from neurorecon.figures.paint import Categories, Reach, Scalars, View, draw_names, draw_outlines, draw_view
-from neurorecon.figures.style import (
-    axes_mm,
-    journal_style,
-    new_figure,
-    tag_simulated,
-    text_mm,
-    width_mm,
-    wrap_mm,
-)
+from neurorecon.figures.style import axes_mm, journal_style, text_mm, width_mm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +22,7 @@ Outlines = Mapping[str, PerHemisphere]
 
 VIEWS = ("lateral", "medial", "ventral", "posterior")
 
-_LEFT, _GAP, _NOTE_SIZE = 5.0, 2.5, 6.0
+_GAP = 2.5
 
 
 def cortex(
@@ -230,16 +223,17 @@ def _compose(
     full = width_mm(width)
     extent = np.array([[view.size for view in row] for row in grid])
     columns, rows = extent[..., 0].max(axis=0), extent[..., 1].max(axis=1)
-    scale = (full - _LEFT - 1.5 - _GAP * (len(views) - 1)) / columns.sum()
-    top = 9.5 if title else 5.0
+    scale = (full - LEFT - 1.5 - _GAP * (len(views) - 1)) / columns.sum()
+    top = 9.5 if title or simulated else 5.0
     body = rows.sum() * scale + _GAP
-    figure, foot = _frame(full, top + body + 2.5, sentences, simulated, legend, layer)
+    foot = top + body + 2.5
+    figure = figure_with_foot(full, foot, sentences, simulated)
     if title:
         text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
     y = top
     for row, side in zip(range(2), HEMISPHERES, strict=True):
         text_mm(figure, 1.5, y + rows[row] * scale / 2, side[0].upper(), fontsize=8, va="center", color=GRAY)
-        x = _LEFT
+        x = LEFT
         for column, view in enumerate(grid[row]):
             w, h = view.size[0] * scale, view.size[1] * scale
             dx, dy = (columns[column] * scale - w) / 2, (rows[row] * scale - h) / 2
@@ -251,13 +245,13 @@ def _compose(
             view.look_for(areas)
             draw_outlines(axes, view, areas)
             x += columns[column] * scale + _GAP
-        _names(figure, grid[row])
+        draw_best_names(figure, grid[row])
         y += rows[row] * scale + _GAP
     draw_foot(figure, foot, layer, legend, sentences)
     return figure
 
 
-def _names(figure: Figure, row: Sequence[View]) -> None:
+def draw_best_names(figure: Figure, row: Sequence[View]) -> None:
     """Write the name of each area into the view that shows most of it."""
     axes = figure.axes[-len(row) :]
     best: dict[str, int] = {}
@@ -267,85 +261,3 @@ def _names(figure: Figure, row: Sequence[View]) -> None:
                 best[name] = index
     for index, view in enumerate(row):
         draw_names(axes[index], view, [name for name, where in best.items() if where == index])
-
-
-def _frame(
-    full: float,
-    foot: float,
-    sentences: Sequence[str | None],
-    simulated: bool,
-    legend: tuple[str, Any],
-    layer: Scalars | Categories,
-) -> tuple[Figure, float]:
-    """Make a figure just high enough for its foot, which begins `foot` millimeters from the top."""
-    figure = new_figure(full, 40)
-    height = foot_height(figure, full, sentences)
-    figure = new_figure(full, foot + height)
-    if simulated:
-        tag_simulated(figure)
-    return figure, foot
-
-
-_LEGEND_WIDTH = 58.0
-
-
-def _note_width(full: float) -> float:
-    return full - _LEGEND_WIDTH - 8 if full > 110 else full - 3
-
-
-def _note_text(figure: Figure, full: float, sentences: Sequence[str | None]) -> str:
-    return wrap_mm(figure, "\n".join(text for text in sentences if text), _note_width(full), _NOTE_SIZE)
-
-
-def foot_height(figure: Figure, full: float, sentences: Sequence[str | None]) -> float:
-    """Return the height (mm) of color bar or legend and notes."""
-    lines = _note_text(figure, full, sentences).count("\n") + 1
-    notes = lines * 2.75 + 1.0
-    return max(11.0, notes) if full > 110 else 11.5 + notes
-
-
-def draw_foot(
-    figure: Figure,
-    top: float,
-    layer: Scalars | Categories,
-    legend: tuple[str, Any],
-    sentences: Sequence[str | None],
-) -> None:
-    """Draw the color bar or legend, and the notes beside (wide figures) or below it."""
-    full = float(figure.get_size_inches()[0] * 25.4)
-    if isinstance(layer, Scalars):
-        _color_bar(figure, top, layer, legend)
-    else:
-        _legend(figure, top, layer, legend)
-    text = _note_text(figure, full, sentences)
-    place = (_LEGEND_WIDTH + 6, top) if full > 110 else (1.5, top + 11.5)
-    text_mm(figure, *place, text, fontsize=_NOTE_SIZE, color=GRAY, linespacing=1.25)
-
-
-def _color_bar(figure: Figure, top: float, layer: Scalars, legend: tuple[str, Any]) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.ticker import MaxNLocator
-
-    label, extend = legend
-    axes = axes_mm(figure, _LEFT, top + 0.3, 48, 2.2)
-    mappable = ScalarMappable(Normalize(*layer.limits), layer.colormap)
-    bar = figure.colorbar(mappable, cax=axes, orientation="horizontal", extend=extend, ticks=MaxNLocator(5))
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.solids.set_rasterized(True)
-    axes.tick_params(length=1.5, pad=1, labelsize=6.5)
-    axes.set_xlabel(label, labelpad=1, fontsize=7)
-
-
-def _legend(figure: Figure, top: float, layer: Categories, legend: tuple[str, Any]) -> None:
-    from matplotlib.patches import Patch
-
-    label, names = legend
-    full = figure.get_size_inches() * 25.4
-    handles = [Patch(facecolor=color, label=name) for name, color in zip(names, layer.colors, strict=True)]
-    box = figure.legend(
-        handles=handles, title=label, loc="upper left", ncols=min(len(names), 3), borderaxespad=0, borderpad=0,
-        bbox_to_anchor=(_LEFT / full[0], 1 - top / full[1]), handlelength=1.1, handleheight=0.9,
-        columnspacing=1.4, handletextpad=0.5, alignment="left", labelspacing=0.35,
-    )  # fmt: skip
-    box.get_title().set_fontsize(7)

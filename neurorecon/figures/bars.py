@@ -1,0 +1,224 @@
+"""Bars of each band in each area, beside the noise ceiling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.figures.colors import GRAY, INK, band_colors, quantity_note
+from neurorecon.figures.style import (
+    axes_mm,
+    journal_style,
+    new_figure,
+    tag_simulated,
+    text_mm,
+    text_size_mm,
+    width_mm,
+    wrap_mm,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LEFT, _RIGHT, _HEIGHT, _BELOW = 10.0, 2.0, 34.0, 8.5
+
+#: Areas go into a second line of the figure where a bar would get narrower than this (mm).
+NARROWEST_BAR = 0.9
+
+
+def band_bars(
+    table: Any,
+    *,
+    rois: Sequence[str] | None = None,
+    bands: Sequence[str] | None = None,
+    label: str = "Split R²",
+    quantity: str | None = "encoding",
+    title: str | None = None,
+    note: str | None = None,
+    width: str | float = "double",
+    simulated: bool = False,
+) -> Figure:
+    """Draw one bar per band for each area.
+
+    Parameters
+    ----------
+    table : DataFrame or mapping of str to sequence
+        One row for each area and band, with the columns ``roi``, ``band`` and ``value``; optional are ``low`` and
+        ``high`` (ends of the confidence interval), and per area, repeated on its rows, ``ceiling`` (noise ceiling),
+        ``joint`` (R2 of all bands together) and ``n`` (number of voxels).
+    rois, bands : sequence of str, optional
+        Which ones, in this order; by default all, as they come.
+    label : str
+        Of the axis.
+    quantity : {"encoding", "decoding", "haufe"}, optional
+        Written below the bars as a sentence.
+    title, note : str, optional
+        Above and below; the note should say over which voxels the mean runs and what the whiskers are.
+    width : str or float
+        ``"single"``, ``"one-and-a-half"``, ``"double"``, or millimeters.
+    simulated : bool
+        Writes "simulated data" into the corner.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        Where a column is missing, the table is empty, or a pair of area and band comes twice.
+    UnknownNameError
+        Where an area or band that was asked for is not in the table.
+    """
+    columns = _columns(table)
+    rois = _choose("ROI", rois, columns["roi"])
+    bands = _choose("band", bands, columns["band"])
+    cells = _cells(columns)
+    with journal_style():
+        full = width_mm(width)
+        per_line = max(int((full - _LEFT - _RIGHT) / ((len(bands) + 1) * NARROWEST_BAR)), 1)
+        lines = -(-len(rois) // per_line)
+        per_line = -(-len(rois) // lines)
+        notes = "\n".join(text for text in (quantity_note(quantity), note, _markers(columns)) if text)
+        notes = wrap_mm(new_figure(full, 30), notes, full - 3, 6)
+        top = 13.0 if title else 8.0
+        body = lines * (_HEIGHT + _BELOW)
+        figure = new_figure(full, top + body + 2.75 * (notes.count("\n") + 1) + 2)
+        if title:
+            text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
+        _legend(figure, bands, columns, top - 6)
+        limits = _limits(columns)
+        for line in range(lines):
+            part = rois[line * per_line : (line + 1) * per_line]
+            share = (full - _LEFT - _RIGHT) * len(part) / per_line
+            axes = axes_mm(figure, _LEFT, top + line * (_HEIGHT + _BELOW), share, _HEIGHT)
+            _draw(axes, part, bands, cells, share / len(part))
+            axes.set_ylim(*limits)
+            axes.set_ylabel(label)
+        text_mm(figure, 1.5, top + body + 0.5, notes, fontsize=6, color=GRAY, linespacing=1.25)
+        if simulated:
+            tag_simulated(figure)
+    return figure
+
+
+def _columns(table: Any) -> dict[str, np.ndarray]:
+    names = list(table.columns) if hasattr(table, "columns") else list(table)
+    missing = {"roi", "band", "value"} - set(names)
+    if missing:
+        raise InputError(
+            "the table of bars lacks a column",
+            given=", ".join(map(str, names)) or "no columns",
+            expected="roi, band, value (and low, high, ceiling, joint, n where there are such)",
+            todo=f"add {', '.join(sorted(missing))}",
+        )
+    columns = {
+        name: np.asarray(table[name], dtype=str if name in ("roi", "band") else float)
+        for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n")
+        if name in names
+    }
+    if not len(columns["roi"]):
+        raise InputError("there is nothing to draw", given="an empty table", expected="a row for each ROI and band")
+    return columns
+
+
+def _choose(kind: str, wanted: Sequence[str] | None, present: np.ndarray) -> list[str]:
+    known = list(dict.fromkeys(present.tolist()))
+    for name in wanted or ():
+        if name not in known:
+            raise UnknownNameError(kind, name, known)
+    return known if wanted is None else list(wanted)
+
+
+def _cells(columns: Mapping[str, np.ndarray]) -> dict[tuple[str, str], dict[str, float]]:
+    cells: dict[tuple[str, str], dict[str, float]] = {}
+    for row, key in enumerate(zip(columns["roi"].tolist(), columns["band"].tolist(), strict=True)):
+        if key in cells:
+            raise InputError(
+                "an ROI and band come twice in the table of bars", given=f"{key[0]}, {key[1]}", expected="one row"
+            )
+        cells[key] = {name: float(part[row]) for name, part in columns.items() if name not in ("roi", "band")}
+    return cells
+
+
+def _limits(columns: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    shown = np.concatenate([columns[name] for name in ("value", "low", "high", "ceiling", "joint") if name in columns])
+    shown = shown[np.isfinite(shown)]
+    low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
+    room = 0.06 * max(high - min(low, 0), 1e-3)
+    return (min(low - room, 0) if low < 0 else 0.0), max(high, 0) + room
+
+
+def _draw(
+    axes: Axes,
+    rois: Sequence[str],
+    bands: Sequence[str],
+    cells: Mapping[tuple[str, str], Mapping[str, float]],
+    share: float,
+) -> None:
+    colors = band_colors(bands)
+    bar = 0.8 / len(bands)
+    for place, roi in enumerate(rois):
+        shared: dict[str, float] = {}
+        for index, band in enumerate(bands):
+            cell = cells.get((roi, band), {})
+            shared.update({name: value for name, value in cell.items() if np.isfinite(value)})
+            x = place + (index - (len(bands) - 1) / 2) * bar
+            value = cell.get("value", np.nan)
+            if np.isfinite(value):
+                axes.bar(x, value, width=bar * 0.9, color=colors[band], linewidth=0)
+                low, high = cell.get("low", np.nan), cell.get("high", np.nan)
+                if np.isfinite(low) and np.isfinite(high):
+                    axes.plot([x, x], [low, high], color=INK, linewidth=0.6, solid_capstyle="butt")
+        if "ceiling" in shared:
+            axes.plot([place - 0.42, place + 0.42], [shared["ceiling"]] * 2, color=INK, linewidth=1.1,
+                      solid_capstyle="butt")  # fmt: skip
+        if "joint" in shared:
+            axes.plot(place, shared["joint"], marker="D", markersize=2.6, markerfacecolor="white",
+                      markeredgecolor=INK, markeredgewidth=0.6)  # fmt: skip
+        _name(axes, place, roi, shared.get("n"), share)
+    axes.set_xlim(-0.5, len(rois) - 0.5)
+    axes.set_xticks([])
+    axes.axhline(0, color=INK, linewidth=0.5)
+    axes.spines["bottom"].set_visible(False)
+    axes.locator_params(axis="y", nbins=5)
+
+
+def _name(axes: Axes, place: int, roi: str, n: float | None, share: float) -> None:
+    from matplotlib.transforms import blended_transform_factory
+
+    figure: Any = axes.figure
+    size = 7.0
+    while size > 5 and text_size_mm(figure, roi, size)[0] > share - 0.4:
+        size -= 0.5
+    below = blended_transform_factory(axes.transData, axes.transAxes)
+    axes.text(place, -0.035, roi, transform=below, ha="center", va="top", fontsize=size)
+    if n is not None:
+        text = f"n = {n:.0f}" if text_size_mm(figure, f"n = {n:.0f}", 5.5)[0] < share - 0.4 else f"{n:.0f}"
+        axes.text(place, -0.125, text, transform=below, ha="center", va="top", fontsize=5.5, color=GRAY)
+
+
+def _legend(figure: Figure, bands: Sequence[str], columns: Mapping[str, np.ndarray], top: float) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Any] = [Patch(facecolor=color, label=name) for name, color in band_colors(bands).items()]
+    if "joint" in columns:
+        handles.append(
+            Line2D([], [], linestyle="none", marker="D", markersize=2.8, markerfacecolor="white",
+                   markeredgecolor=INK, markeredgewidth=0.6, label="all bands")
+        )  # fmt: skip
+    if "ceiling" in columns:
+        handles.append(Line2D([], [], color=INK, linewidth=1.1, label="noise ceiling"))
+    full = figure.get_size_inches() * 25.4
+    figure.legend(
+        handles=handles, loc="upper left", ncols=len(handles), bbox_to_anchor=(_LEFT / full[0], 1 - top / full[1]),
+        borderaxespad=0, borderpad=0, handlelength=1.1, handleheight=0.9, columnspacing=1.3, handletextpad=0.5,
+    )  # fmt: skip
+
+
+def _markers(columns: Mapping[str, np.ndarray]) -> str:
+    return "n: number of voxels." if "n" in columns else ""

@@ -1,0 +1,47 @@
+"""Checks that both regressions share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neurorecon.errors import InputError, UnknownNameError
+
+
+def check_dtype(dtype: str) -> str:
+    """Return the name of the precision."""
+    if str(dtype) not in ("float32", "float64"):
+        raise UnknownNameError("precision", dtype, ("float32", "float64"))
+    return str(dtype)
+
+
+def check_inputs(estimator: Any, x: ArrayLike, dtype: str, *, reset: bool) -> NDArray:
+    """Return inputs of shape (sample, feature), checked by scikit-learn's rules.
+
+    Sets or compares ``n_features_in_`` and ``feature_names_in_``.
+    """
+    from sklearn.utils.validation import validate_data
+
+    try:
+        least = 2 if reset else 1
+        return validate_data(estimator, x, reset=reset, dtype=dtype, order="C", ensure_min_samples=least)
+    except ValueError as error:
+        raise InputError(str(error), todo="give finite numbers of shape (sample, feature)") from error
+
+
+def check_weights(weights: ArrayLike | None, n_samples: int, dtype: str) -> NDArray | None:
+    """Return sample weights, or None where there are none."""
+    if weights is None:
+        return None
+    values = np.asarray(weights, dtype=np.float64)
+    if values.ndim == 0:
+        values = np.full(n_samples, float(values))
+    if values.shape != (n_samples,) or not np.isfinite(values).all() or values.min() < 0 or not values.any():
+        raise InputError(
+            "sample weights cannot be used",
+            given=f"shape {values.shape}",
+            expected=f"shape ({n_samples},), finite, 0 or more, not all 0",
+        )
+    return values

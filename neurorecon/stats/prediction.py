@@ -9,7 +9,7 @@ temporal correlations, which is why the p-values hold for fMRI noise where a shu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.stats.permutation import PermutationCounter, stimulus_permutations
+from neurorecon.stats.permutation import PermutationCounter, permutation_p, stimulus_permutations
 
 #: Values of one block of predictions; small enough for a processor's cache, which makes the test twice as
 #: fast.
@@ -25,6 +25,23 @@ _BLOCK_VALUES = 2**18
 
 #: Permutations scored before they are counted.
 _BATCH = 100
+
+
+@dataclass(frozen=True)
+class GroupTest:
+    """Tests of mean scores over groups of voxels, e.g. areas.
+
+    Parameters
+    ----------
+    observed, p : array, shape (group,)
+        Mean joint score over the group's voxels, and its one-sided p-value; NaN for groups without voxels.
+    null : array, shape (group, permutation)
+        The same mean in permuted orders.
+    """
+
+    observed: NDArray[np.float64]
+    p: NDArray[np.float64]
+    null: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,8 @@ class PermutationTest:
         Number of permuted orders.
     split : PermutationTest, optional
         The same for the share of each band.
+    groups : GroupTest, optional
+        The joint score averaged over groups of voxels.
     """
 
     observed: NDArray[np.float64]
@@ -53,6 +72,7 @@ class PermutationTest:
     null_max: NDArray[np.float64]
     n_permutations: int
     split: PermutationTest | None = None
+    groups: GroupTest | None = None
 
 
 def permutation_test_r2(
@@ -67,6 +87,7 @@ def permutation_test_r2(
     n_permutations: int = 1000,
     seed: int = 0,
     statistic: Literal["r2", "correlation"] = "r2",
+    groups: ArrayLike | None = None,
 ) -> PermutationTest:
     """Test whether held-out responses are predicted better than in permuted orders of the stimuli.
 
@@ -96,6 +117,8 @@ def permutation_test_r2(
         The score. With a band axis it is also split by the product measure, so that the shares of the bands
         sum to the joint score (for R2: where the responses have the mean `intercept`, as they have by
         default).
+    groups : bool array, shape (group, voxel), optional
+        Sets of voxels, e.g. areas, whose mean joint score is tested as well.
 
     Returns
     -------
@@ -121,15 +144,15 @@ def permutation_test_r2(
 
     width = max(1, _BLOCK_VALUES // n_samples)
     blocks = []
+    watch = _GroupMeans(groups, n_voxels, n_permutations)
     for start in range(0, n_voxels, width):
         block = slice(start, start + width)
         target = np.ascontiguousarray(measured[:, block] - offset[block])
         scorer = _SCORES[statistic](_table(predicted[:, :, shown, block]), places, target)
-        blocks.append(_count(scorer, orders))
+        blocks.append(_count(scorer, orders, watch.of(block)))
     parts = [_gather([counters[part] for counters in blocks]) for part in range(len(blocks[0]))]
-    if np.ndim(contributions) == 3:
-        return parts[0]
-    return replace(parts[0], split=_stack(parts[1:]))
+    joint = replace(parts[0], groups=watch.tested())
+    return joint if np.ndim(contributions) == 3 else replace(joint, split=_stack(parts[1:]))
 
 
 def _check_arrays(
@@ -291,14 +314,57 @@ def _varies(target: NDArray, total: NDArray) -> NDArray[np.bool_]:
     return total > (np.finfo(target.dtype).eps * np.abs(target).max(axis=0)) ** 2 * len(target)
 
 
-def _count(scorer: _Scorer, orders: NDArray[np.int64]) -> list[PermutationCounter]:
-    """Return counters of the joint score and of each band's share."""
-    counters = [PermutationCounter(observed) for observed in scorer()]
+def _count(
+    scorer: _Scorer, orders: NDArray[np.int64], watch: Callable[[int, NDArray], None]
+) -> list[PermutationCounter]:
+    """Return counters of the joint score and of each band's share; tell `watch` every joint score."""
+    scores = scorer()
+    counters = [PermutationCounter(observed) for observed in scores]
+    watch(0, scores[:1])
     for start in range(0, len(orders), _BATCH):
         null = np.stack([scorer(order) for order in orders[start : start + _BATCH]], axis=1)
         for counter, scores in zip(counters, null, strict=True):
             counter.update(scores)
+        watch(1 + start, null[0])
     return counters
+
+
+class _GroupMeans:
+    """Mean scores over groups of voxels, gathered block by block."""
+
+    def __init__(self, groups: ArrayLike | None, n_voxels: int, n_permutations: int) -> None:
+        self.members = np.zeros((0, n_voxels)) if groups is None else np.asarray(groups, dtype=np.float64)
+        if self.members.ndim != 2 or self.members.shape[1] != n_voxels:
+            raise InputError(
+                "the groups of voxels do not fit the responses",
+                given=f"shape {self.members.shape}",
+                expected=f"(group, {n_voxels})",
+            )
+        self.sums = np.zeros((len(self.members), 1 + n_permutations))
+        self.counts = np.zeros(len(self.members))
+
+    def of(self, block: slice) -> Callable[[int, NDArray], None]:
+        """Return what takes the scores of a block of voxels: (first row, scores (row, voxel))."""
+        members = self.members[:, block]
+
+        def watch(first: int, scores: NDArray) -> None:
+            defined = ~np.isnan(scores[0])
+            self.sums[:, first : first + len(scores)] += members[:, defined] @ scores[:, defined].T
+            if first == 0:
+                self.counts += members[:, defined].sum(axis=1)
+
+        return watch
+
+    def tested(self) -> GroupTest | None:
+        """Return the test of each group's mean score; None where no groups were asked for."""
+        if not len(self.members):
+            return None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = self.sums / self.counts[:, None]
+        p = np.full(len(means), np.nan)
+        defined = self.counts > 0
+        p[defined] = permutation_p(means[defined, 0], means[defined, 1:].T)
+        return GroupTest(means[:, 0], p, means[:, 1:])
 
 
 def _gather(blocks: list[PermutationCounter]) -> PermutationTest:

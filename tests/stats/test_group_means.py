@@ -1,3 +1,7 @@
+import numpy as np
+import pytest
+
+from neurorecon.stats import permutation_test_r2
 
 
 def test_means_over_groups_are_those_of_their_voxels():

@@ -161,7 +161,7 @@ def sample_scene(seed: int, index: int, kind: str = "image") -> Scene:
     place = _choose(random, traits.settings)
     setting = SETTINGS[place]
     horizon = float(random.uniform(*setting.horizon))
-    main = _main_object(random, name, traits, horizon)
+    main = _main_object(random, name, traits, place, horizon)
     objects = _companions(random, main, place, setting, horizon)
     camera = (0.0, 0.0, 0.0)
     if kind == "film":
@@ -292,7 +292,9 @@ def _new(
     )
 
 
-def _main_object(random: np.random.Generator, kind: str, traits: Traits, horizon: float) -> SceneObject:
+def _main_object(
+    random: np.random.Generator, kind: str, traits: Traits, place: str, horizon: float
+) -> SceneObject:
     size = float(random.uniform(*traits.size))
     slack = max(0.0, 0.5 - size * traits.aspect / 2)
     x = float(random.uniform(-1, 1)) * min(slack + 0.04, 0.26)
@@ -308,7 +310,7 @@ def _main_object(random: np.random.Generator, kind: str, traits: Traits, horizon
             ground = size + float(random.uniform(0.03, 0.16))
         depth = 0.3
     else:
-        low = max(horizon + 0.12, size + 0.03)
+        low = max(0.88 if place == "room" else horizon + 0.12, size + 0.03)
         high = max(low + 0.02, 0.86 if traits.category in ("building", "plant", "vehicle") else 0.96)
         ground = float(random.uniform(low, min(high, 0.97)))
         depth = 1 - (ground - horizon) / (1 - horizon)
@@ -354,8 +356,8 @@ def _companion(
         return _new(random, kind, x, float(random.uniform(low, high)) + size / 2, size, 0.7)
     if place == "beach":
         depth = float(random.uniform(0.84, 0.95) if kind == "boat" else random.uniform(0.05, SHORE - 0.1))
-    else:
-        depth = float(random.uniform(0.05, 0.93))
+    else:  # in rooms, before the furniture
+        depth = float(random.uniform(0.05, 0.35 if place == "room" else 0.93))
     ground = horizon + (1 - horizon) * (1 - depth)
     size = _size_in_perspective(main, traits, ground, horizon, place)
     if not 0.08 <= size <= 0.62 or ground - size < -0.08:
@@ -367,7 +369,9 @@ def _size_in_perspective(
     main: SceneObject, traits: Traits, ground: float, horizon: float, place: str
 ) -> float:
     """Return how high something on the ground looks; the main object tells how high the camera is."""
-    if place == "room":  # the eye of rooms.py is 1.25 m above the floor and looks at 0.4 of the picture's height
+    if (
+        place == "room"
+    ):  # the eye of rooms.py is 1.25 m above the floor and looks at 0.4 of the picture's height
         return traits.height * (ground - 0.4) / 1.25
     if TRAITS[main.kind].place in ("air", "top", "frame"):
         camera_height = 2.5

@@ -147,7 +147,7 @@ TRAITS: dict[str, Traits] = {
         1.25,
         0.75,
         (0.46, 0.66),
-        ("meadow", "snow", "street", "forest", "beach"),
+        ("meadow", "snow", "forest", "beach"),
         ("red", "yellow", "blue", "white", "tan", "pink", "green", "gray"),
     ),
     "church": Traits(
@@ -156,8 +156,8 @@ TRAITS: dict[str, Traits] = {
         0.95,
         0.5,
         (0.60, 0.80),
-        ("meadow", "snow", "city square", "street"),
-        ("white", "tan", "gray", "red", "yellow"),
+        ("meadow", "snow", "city square"),
+        ("white", "tan", "gray", "yellow", "brown"),
     ),
     "barn": Traits(
         "building", 8.0, 1.25, 0.8, (0.44, 0.60), ("meadow", "snow"), ("red", "brown", "white", "gray")
@@ -168,7 +168,7 @@ TRAITS: dict[str, Traits] = {
         0.42,
         0.85,
         (0.68, 0.88),
-        ("city square", "street"),
+        ("city square",),
         ("blue", "gray", "teal", "tan", "black"),
     ),
     "lighthouse": Traits(

@@ -320,32 +320,36 @@ def bird(pen: Pen, pose: Pose) -> None:
         else pose.color
     )
     beat = math.sin(pose.phase)
-    lift = 0.10 + 0.44 * (0.55 + 0.45 * beat)
-    body = pen.at(0.0, -0.42, -0.12)
-    body.polygon(
-        [(-0.30, -0.03), (-0.66, -0.10), (-0.60, 0.0), (-0.66, 0.08), (-0.30, 0.06)], darker(color, 0.3)
-    )
-    far = [(0.10, -0.06), (0.02, -lift * 0.9), (-0.10, -1.15 * lift), (-0.14, -0.8 * lift), (-0.16, -0.04)]
-    body.blob(far, darker(color, 0.42))
+    up = 0.62 + 0.38 * beat if beat > -0.3 else 0.60 + 0.3 * beat
+    body = pen.at(-0.02, -0.36, -0.10)
+    tail = [(-0.26, -0.03), (-0.62, -0.14), (-0.66, -0.04), (-0.60, 0.0), (-0.64, 0.08), (-0.26, 0.06)]
+    body.polygon(tail, darker(color, 0.3), volume=0.3)
+    _wing(body.at(0.12, -0.06, 0.30), up * 0.92, darker(color, 0.42))
     trunk = body.blob(
-        [(-0.36, 0.0), (-0.12, -0.12), (0.16, -0.13), (0.32, -0.02), (0.20, 0.12), (-0.06, 0.14)],
-        color,
-        volume=0.5,
-    )
+        [(-0.36, 0.0), (-0.12, -0.12), (0.16, -0.15), (0.34, -0.04), (0.22, 0.12), (-0.06, 0.14)],
+        color, volume=0.5,
+    )  # fmt: skip
     body.ellipse(0.10, 0.13, 0.22, 0.09, lighter(color, 0.55), inside=trunk, soft=0.015)
-    body.ellipse(0.32, -0.10, 0.125, 0.115, color, volume=0.4)
-    body.polygon([(0.42, -0.13), (0.60, -0.075), (0.42, -0.045)], (238, 166, 52))
-    _eye(body, 0.36, -0.125, 0.027)
-    near = [(0.17, -0.05), (0.02, -0.75 * lift), (-0.22, -1.25 * lift), (-0.36, -1.18 * lift), (-0.34, -0.75 * lift), (-0.22, -0.02),
-            (-0.02, 0.05)]  # fmt: skip
-    wing = body.blob(near, darker(color, 0.14), volume=0.5)
-    for share in (0.35, 0.6, 0.85):
-        body.line(
-            [(-0.42, -1.3 * lift * share), (-0.05, -0.3 * lift * share - 0.02)],
-            0.016,
-            darker(color, 0.4),
-            inside=wing,
-        )
+    body.ellipse(0.34, -0.10, 0.135, 0.125, color, volume=0.4)
+    body.polygon([(0.44, -0.14), (0.62, -0.075), (0.44, -0.04)], (238, 166, 52))
+    _eye(body, 0.385, -0.125, 0.030)
+    _wing(body.at(0.06, -0.02, -0.16), up, darker(color, 0.16))
+
+
+def _wing(pen: Pen, up: float, color: RGB) -> None:
+    """Draw a wing that rises from its shoulder at the origin and sweeps back; `up` 1 is fully raised."""
+    reach = 0.64 * up
+    outline = [
+        (0.12, 0.02), (0.08, -0.45 * reach), (-0.06, -0.85 * reach), (-0.26, -1.04 * reach), (-0.30, -0.90 * reach),
+        (-0.38, -0.84 * reach), (-0.37, -0.68 * reach), (-0.42, -0.58 * reach), (-0.36, -0.44 * reach), (-0.36, -0.30 * reach),
+        (-0.26, -0.16 * reach), (-0.20, 0.03),
+    ]  # fmt: skip
+    shape = pen.polygon(outline, color, volume=0.4)
+    for x, y in ((-0.36, -0.84), (-0.40, -0.58), (-0.34, -0.30)):
+        pen.line([(x, y * reach), (0.0, -0.22 * reach)], 0.016, darker(color, 0.4), inside=shape)
+    pen.line(
+        [(0.09, 0.0), (0.06, -0.45 * reach), (-0.07, -0.82 * reach)], 0.05, lighter(color, 0.18), inside=shape
+    )
 
 
 def fish(pen: Pen, pose: Pose) -> None:

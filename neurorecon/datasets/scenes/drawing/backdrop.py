@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from neurorecon.datasets.scenes.drawing.light import RGB, Light, lighter, mix
-from neurorecon.datasets.scenes.drawing.pen import Pen
+from neurorecon.datasets.scenes.drawing.pen import Pen, oval
 
 #: Side of the tile of noise that textures are taken from, in cells.
 _TILE = 256
@@ -130,8 +130,6 @@ class Backdrop:
         shade = mix(light, sky[0] if self.light.name != "overcast" else (150, 156, 164), 0.32)
         puffs = self.random.uniform((-0.5, -0.16, 0.14), (0.5, 0.0, 0.26), (6, 3)) * width
         parts = [np.array([(px, pv * (1 - 2 * abs(px) / width)), (pr, pr * 0.62)]) for px, pv, pr in puffs]
-        from neurorecon.datasets.scenes.drawing.pen import oval
-
         outlines = [oval(x + c[0], v + c[1], r[0], r[1]) for c, r in parts]
         under = [o + (0, 0.035 * width / 0.3) for o in outlines]
         self.pen.fill(under, shade, soft=0.006, alpha=0.85, glow=True)

@@ -34,7 +34,7 @@ def _tufts(b: Backdrop, count: int, dark: RGB, light: RGB) -> None:
         b.pen.polygon(
             [(x - w, v), (x - 1.3 * w, v - 0.8 * h), (x - 0.3 * w, v - 0.3 * h), (x, v - h),
              (x + 0.4 * w, v - 0.3 * h), (x + 1.4 * w, v - 0.7 * h), (x + w, v)],
-            dark if number % 2 else light, alpha=0.8,
+            dark if number % 2 else light,
         )  # fmt: skip
 
 
@@ -239,7 +239,7 @@ def lake(b: Backdrop) -> None:
 def forest(b: Backdrop) -> None:
     """Trunks behind trunks."""
     b.gradient(
-        tuple(mix(b.light.on((176, 206, 150)), sky, 0.45) for sky in b.light.sky), -0.2, b.horizon + 0.02
+        tuple(mix(b.light.on((176, 206, 150)), sky, 0.45) for sky in b.light.sky), -0.2, b.horizon + 0.06
     )
     for haze, count, wide, tone in ((0.62, 12, 0.022, (84, 104, 74)), (0.35, 8, 0.036, (86, 72, 54))):
         pen = b.hazy(haze)

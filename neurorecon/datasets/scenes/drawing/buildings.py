@@ -41,14 +41,14 @@ def door(pen: Pen, x: float, wide: float, high: float, color: RGB) -> None:
     pen.ellipse(x + 0.7 * w, -0.48 * high, 0.14 * w, 0.14 * w, (240, 206, 110))
 
 
-def _boards(pen: Pen, wall: Shape | None, color: RGB, x0: float, x1: float, top: float, step: float) -> None:
+def _boards(pen: Pen, wall: Shape, color: RGB, x0: float, x1: float, top: float, step: float) -> None:
     y = top + step
     while y < 0:
         pen.box(x0, y, x1, y + 0.006, darker(color, 0.16), inside=wall)
         y += step
 
 
-def _tiles(pen: Pen, roof: Shape | None, color: RGB, top: float, low: float) -> None:
+def _tiles(pen: Pen, roof: Shape, color: RGB, top: float, low: float) -> None:
     rows = 5
     for row in range(1, rows):
         y = top + (low - top) * row / rows

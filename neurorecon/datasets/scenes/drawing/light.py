@@ -42,11 +42,12 @@ class Light:
 
     def on(self, color: RGB) -> RGB:
         """Return the color of a surface in this light."""
-        red, green, blue = (
-            min(255.0, max(0.0, value * tint + lift))
-            for value, tint, lift in zip(color, self.tint, self.lift, strict=True)
+        (red, green, blue), tint, lift = color, self.tint, self.lift
+        return (
+            min(255.0, max(0.0, red * tint[0] + lift[0])),
+            min(255.0, max(0.0, green * tint[1] + lift[1])),
+            min(255.0, max(0.0, blue * tint[2] + lift[2])),
         )
-        return red, green, blue
 
 
 _OUTDOORS: dict[str, Light] = {
@@ -62,8 +63,8 @@ _OUTDOORS: dict[str, Light] = {
     "sunset": Light(
         "sunset",
         ((84, 84, 152), (222, 128, 118), (255, 200, 122)),
-        (1.04, 0.80, 0.64),
-        (12, 2, 8),
+        (1.04, 0.87, 0.74),
+        (10, 3, 8),
         (246, 176, 128),
         0.45,
         1.0,
@@ -71,8 +72,8 @@ _OUTDOORS: dict[str, Light] = {
     "dusk": Light(
         "dusk",
         ((44, 44, 100), (126, 92, 148), (232, 148, 146)),
-        (0.70, 0.62, 0.80),
-        (12, 6, 22),
+        (0.76, 0.70, 0.82),
+        (11, 7, 20),
         (176, 126, 156),
         0.25,
         0.7,
@@ -80,8 +81,8 @@ _OUTDOORS: dict[str, Light] = {
     "night": Light(
         "night",
         ((8, 12, 38), (18, 28, 68), (48, 66, 120)),
-        (0.40, 0.46, 0.66),
-        (4, 8, 26),
+        (0.47, 0.53, 0.72),
+        (5, 9, 26),
         (44, 60, 108),
         0.35,
         0.5,
@@ -100,7 +101,7 @@ _OUTDOORS: dict[str, Light] = {
 _INDOORS: dict[str, Light] = {
     "noon": Light("noon", _OUTDOORS["noon"].sky, (1.02, 1.0, 0.97), (2, 2, 3), (236, 236, 232), 0.34, 0.3),
     "sunset": Light(
-        "sunset", _OUTDOORS["sunset"].sky, (1.02, 0.88, 0.74), (8, 2, 4), (244, 200, 160), 0.36, 0.6
+        "sunset", _OUTDOORS["sunset"].sky, (1.02, 0.92, 0.82), (6, 2, 4), (244, 200, 160), 0.36, 0.6
     ),
     "night": Light(
         "night", _OUTDOORS["night"].sky, (0.86, 0.72, 0.58), (6, 4, 12), (150, 120, 100), 0.42, 0.25
@@ -125,8 +126,12 @@ def light_of(lighting: str, indoor: bool, side: int) -> Light:
 
 def mix(first: RGB, second: RGB, share: float) -> RGB:
     """Return a color between two; `share` 0 is the first."""
-    red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
-    return red, green, blue
+    rest = 1.0 - share
+    return (
+        first[0] * rest + second[0] * share,
+        first[1] * rest + second[1] * share,
+        first[2] * rest + second[2] * share,
+    )
 
 
 def lighter(color: RGB, share: float) -> RGB:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -17,18 +17,59 @@ from neurorecon.datasets.scenes.drawing.light import RGB, Light, darker, lighter
 Points = Sequence[tuple[float, float]] | np.ndarray
 
 _RAMP = Image.linear_gradient("L")
-_CIRCLE = np.stack(
-    [np.cos(np.linspace(0, 2 * np.pi, 28, False)), np.sin(np.linspace(0, 2 * np.pi, 28, False))], 1
-)
+_CIRCLES = {
+    count: np.stack([np.cos(angles), np.sin(angles)], 1)
+    for count in (14, 28)
+    for angles in [np.linspace(0, 2 * np.pi, count, endpoint=False)]
+}
 
 
-@dataclass(frozen=True)
 class Shape:
-    """What a pen filled: a mask and where it lies on the canvas, to draw details inside it."""
+    """What a pen filled, to draw details inside it. Its mask is made when it is first needed."""
 
-    mask: Image.Image
-    left: int
-    top: int
+    def __init__(
+        self, outlines: list[list[float]], size: tuple[int, int], blur: float = 0.0, level: int = 255
+    ) -> None:
+        self._outlines, self._canvas, self._blur, self._level = outlines, size, blur, level
+
+    @cached_property
+    def box(self) -> tuple[int, int, int, int]:
+        """Pixels (left, top, right, bottom) of the canvas that the mask lies on."""
+        pad = 1 + math.ceil(2 * self._blur)
+        xs = [value for flat in self._outlines for value in flat[0::2]]
+        ys = [value for flat in self._outlines for value in flat[1::2]]
+        left, top = max(0, math.floor(min(xs)) - pad), max(0, math.floor(min(ys)) - pad)
+        right = min(self._canvas[0], math.ceil(max(xs)) + pad + 1)
+        bottom = min(self._canvas[1], math.ceil(max(ys)) + pad + 1)
+        return left, top, max(left, right), max(top, bottom)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the mask."""
+        left, top, right, bottom = self.box
+        return right - left, bottom - top
+
+    @property
+    def empty(self) -> bool:
+        """Whether all of it lies outside the canvas."""
+        left, top, right, bottom = self.box
+        return left >= right or top >= bottom
+
+    @cached_property
+    def mask(self) -> Image.Image:
+        """How much of each pixel it covers, 0 to 255."""
+        mask = Image.new("L", self.size, 0)
+        draw = ImageDraw.Draw(mask)
+        shift = self.box[:2]
+        for flat in self._outlines:
+            draw.polygon([value - shift[number & 1] for number, value in enumerate(flat)], fill=self._level)
+        return mask.filter(ImageFilter.BoxBlur(self._blur)) if self._blur > 0.3 else mask
+
+    def within(self, other: Shape) -> Image.Image:
+        """Return the mask of the part of it that lies in another shape."""
+        frame = Image.new("L", self.size, 0)
+        frame.paste(other.mask, (other.box[0] - self.box[0], other.box[1] - self.box[1]))
+        return ImageChops.multiply(self.mask, frame)
 
 
 class Pen:
@@ -62,6 +103,7 @@ class Pen:
         angle: float = 0.0,
     ) -> None:
         self.image = image
+        self._draw = ImageDraw.Draw(image)
         self.light = light
         self.haze = haze
         self.scale = scale
@@ -72,7 +114,8 @@ class Pen:
     def at(self, x: float, y: float, angle: float = 0.0, scale: float = 1.0) -> Pen:
         """Return a pen whose origin is the local point (x, y), turned and scaled."""
         pen = Pen.__new__(Pen)
-        pen.image, pen.light, pen.haze, pen.scale = self.image, self.light, self.haze, self.scale * scale
+        pen.image, pen._draw, pen.light = self.image, self._draw, self.light
+        pen.haze, pen.scale = self.haze, self.scale * scale
         cosine, sine = math.cos(angle) * scale, math.sin(angle) * scale
         pen._matrix = np.array([[cosine, sine], [-sine, cosine]]) @ self._matrix
         pen._origin = np.array([x, y]) @ self._matrix + self._origin
@@ -83,12 +126,13 @@ class Pen:
         seen = color if glow else self.light.on(color)
         if self.haze:
             seen = mix(seen, self.light.haze, self.haze)
-        value = tuple(round(min(255.0, max(0.0, part))) for part in seen)
+        red, green, blue = seen
+        value = (int(red + 0.5), int(green + 0.5), int(blue + 0.5))
         return (*value, 255) if self.image.mode == "RGBA" else value
 
     def fill(
         self,
-        outlines: Sequence[np.ndarray],
+        polygons: Sequence[np.ndarray],
         color: RGB,
         *,
         volume: float = 0.0,
@@ -97,12 +141,12 @@ class Pen:
         soft: float = 0.0,
         alpha: float = 1.0,
         glow: bool = False,
-    ) -> Shape | None:
-        """Fill outlines as one shape.
+    ) -> Shape:
+        """Fill polygons as one shape.
 
         Parameters
         ----------
-        outlines : sequence of array, shape (point, 2)
+        polygons : sequence of array, shape (point, 2)
             Local coordinates.
         color : RGB
         volume : float
@@ -120,50 +164,33 @@ class Pen:
 
         Returns
         -------
-        Shape or None
-            None when all of it lies outside the canvas.
+        Shape
         """
-        mapped = [np.asarray(points) @ self._matrix + self._origin for points in outlines]
-        shape = self._mask(mapped, soft * self.scale)
-        if shape is None:
-            return None
-        mask, left, top = shape.mask, shape.left, shape.top
-        if inside is not None:
-            frame = Image.new("L", mask.size, 0)
-            frame.paste(inside.mask, (inside.left - left, inside.top - top))
-            mask = ImageChops.multiply(mask, frame)
-        if alpha < 1:
-            mask = mask.point([round(value * alpha) for value in range(256)])
-        box = (left, top, left + mask.width, top + mask.height)
-        self.image.paste(self.ink(color, glow), box, mask)
+        outlines = [(points @ self._matrix + self._origin).ravel().tolist() for points in polygons]
+        shape = Shape(outlines, self.image.size, soft * self.scale, round(255 * alpha))
+        plain = inside is None and alpha == 1 and not soft
+        if not (plain and to is None and not volume) and (
+            shape.empty or (inside is not None and inside.empty)
+        ):
+            return shape
+        if plain:
+            ink = self.ink(color, glow)
+            for flat in outlines:
+                self._draw.polygon(flat, fill=ink)
+        else:
+            if inside is not None:
+                shape.mask = shape.within(inside)
+            self.image.paste(self.ink(color, glow), shape.box, shape.mask)
         if to is not None:
-            ramp = _RAMP.resize(mask.size)
-            self.image.paste(self.ink(to, glow), box, ImageChops.multiply(mask, ramp))
+            ramp = ImageChops.multiply(shape.mask, _RAMP.resize(shape.size))
+            self.image.paste(self.ink(to, glow), shape.box, ramp)
         if volume > 0:
-            self._shade(mask, box, color, volume, glow)
-        return Shape(mask, left, top)
+            self._shade(shape, color, volume, glow)
+        return shape
 
-    def _mask(self, mapped: list[np.ndarray], blur: float) -> Shape | None:
-        pad = 1 + math.ceil(2 * blur)
-        low = np.min([points.min(0) for points in mapped], axis=0)
-        high = np.max([points.max(0) for points in mapped], axis=0)
-        left, top = max(0, math.floor(low[0]) - pad), max(0, math.floor(low[1]) - pad)
-        right = min(self.image.width, math.ceil(high[0]) + pad + 1)
-        bottom = min(self.image.height, math.ceil(high[1]) + pad + 1)
-        if right <= left or bottom <= top:
-            return None
-        mask = Image.new("L", (right - left, bottom - top), 0)
-        draw = ImageDraw.Draw(mask)
-        for points in mapped:
-            draw.polygon((points - (left, top)).ravel().tolist(), fill=255)
-        if blur > 0.3:
-            mask = mask.filter(ImageFilter.BoxBlur(blur))
-        return Shape(mask, left, top)
-
-    def _shade(
-        self, mask: Image.Image, box: tuple[int, int, int, int], color: RGB, volume: float, glow: bool
-    ) -> None:
+    def _shade(self, shape: Shape, color: RGB, volume: float, glow: bool) -> None:
         """Darken the side away from the light and lighten the other one."""
+        mask = shape.mask
         radius = 0.22 * min(mask.size)
         if radius < 0.8:
             return
@@ -172,45 +199,44 @@ class Pen:
             (1, darker(color, 0.55), 0.85 * volume),
             (-1, lighter(color, 0.55), 0.5 * volume),
         ):
-            moved = Image.new("L", mask.size, 0)
-            moved.paste(mask, (sign * across, sign * down))
-            moved = moved.filter(ImageFilter.BoxBlur(radius * 0.55))
-            edge = ImageChops.multiply(mask, moved.point([round((255 - v) * strength) for v in range(256)]))
-            self.image.paste(self.ink(ink, glow), box, edge)
+            edge = Image.new("L", mask.size, round(255 * strength))
+            edge.paste(0, (sign * across, sign * down), mask)
+            edge = ImageChops.multiply(mask, edge.filter(ImageFilter.BoxBlur(radius * 0.55)))
+            self.image.paste(self.ink(ink, glow), shape.box, edge)
 
-    def shade(self, shape: Shape | None, color: RGB, volume: float) -> None:
+    def shade(self, shape: Shape, color: RGB, volume: float) -> None:
         """Shade a shape that has details on it already."""
-        if shape is not None:
-            box = (shape.left, shape.top, shape.left + shape.mask.width, shape.top + shape.mask.height)
-            self._shade(shape.mask, box, color, volume, glow=False)
+        if not shape.empty:
+            self._shade(shape, color, volume, glow=False)
 
     # Shapes. All take the keywords of `fill`.
 
-    def polygon(self, points: Points, color: RGB, **how: object) -> Shape | None:
+    def polygon(self, points: Points, color: RGB, **how: object) -> Shape:
         """Fill a polygon."""
         return self.fill([np.asarray(points, dtype=float)], color, **how)  # type: ignore[arg-type]
 
-    def blob(self, points: Points, color: RGB, **how: object) -> Shape | None:
+    def blob(self, points: Points, color: RGB, **how: object) -> Shape:
         """Fill a smooth closed curve through points."""
         return self.fill([smooth(points)], color, **how)  # type: ignore[arg-type]
 
     def ellipse(
         self, x: float, y: float, rx: float, ry: float, color: RGB, angle: float = 0.0, **how: object
-    ) -> Shape | None:
+    ) -> Shape:
         """Fill an ellipse around (x, y)."""
-        return self.fill([oval(x, y, rx, ry, angle)], color, **how)  # type: ignore[arg-type]
+        points = 14 if max(rx, ry) * self.scale < 7 else 28
+        return self.fill([oval(x, y, rx, ry, angle, points)], color, **how)  # type: ignore[arg-type]
 
     def box(
         self, x0: float, y0: float, x1: float, y1: float, color: RGB, corner: float = 0.0, **how: object
-    ) -> Shape | None:
+    ) -> Shape:
         """Fill an upright rectangle, its corners rounded by `corner`."""
         return self.fill([rounded(x0, y0, x1, y1, corner)], color, **how)  # type: ignore[arg-type]
 
-    def limb(self, joints: Sequence[tuple[float, float, float]], color: RGB, **how: object) -> Shape | None:
+    def limb(self, joints: Sequence[tuple[float, float, float]], color: RGB, **how: object) -> Shape:
         """Fill a chain of joints (x, y, radius)."""
         return self.fill(chain(joints), color, **how)  # type: ignore[arg-type]
 
-    def line(self, points: Points, width: float, color: RGB, **how: object) -> Shape | None:
+    def line(self, points: Points, width: float, color: RGB, **how: object) -> Shape:
         """Draw a line of even width with round ends."""
         return self.limb([(x, y, width / 2) for x, y in points], color, **how)
 
@@ -227,9 +253,9 @@ def smooth(points: Points, steps: int = 7) -> np.ndarray:
     return np.asarray(curve.reshape(-1, 2))
 
 
-def oval(x: float, y: float, rx: float, ry: float, angle: float = 0.0) -> np.ndarray:
+def oval(x: float, y: float, rx: float, ry: float, angle: float = 0.0, count: int = 28) -> np.ndarray:
     """Return an ellipse, shape (point, 2)."""
-    points = _CIRCLE * (rx, ry)
+    points = _CIRCLES[count] * (rx, ry)
     if angle:
         cosine, sine = math.cos(angle), math.sin(angle)
         points = points @ np.array([[cosine, sine], [-sine, cosine]])

@@ -41,8 +41,8 @@ class Build:
     leg: float
 
 
-MAN = Build(0.080, 0.118, 0.084, 0.800, 0.47, 0.033, 0.044)
-WOMAN = Build(0.080, 0.092, 0.088, 0.790, 0.48, 0.027, 0.036)
+MAN = Build(0.090, 0.118, 0.084, 0.785, 0.46, 0.034, 0.044)
+WOMAN = Build(0.090, 0.092, 0.088, 0.780, 0.475, 0.028, 0.036)
 CHILD = Build(0.122, 0.110, 0.092, 0.700, 0.38, 0.036, 0.046)
 
 
@@ -104,7 +104,6 @@ def _head(pen: Pen, build: Build, skin: RGB, hair: RGB, style: str) -> None:
     """Draw head, face and hair; the face looks a little to the right."""
     r = build.head
     y = -1 + 1.14 * r
-    pen.limb([(0, -build.chest - 0.02, 0.34 * r), (0, y, 0.36 * r)], darker(skin, 0.16))
     if style == "long":
         pen.blob(
             [(-1.02 * r, y - 0.3 * r), (0, y - 1.1 * r), (1.0 * r, y - 0.3 * r), (1.02 * r, y + 1.2 * r),
@@ -114,6 +113,7 @@ def _head(pen: Pen, build: Build, skin: RGB, hair: RGB, style: str) -> None:
     elif style == "tail":
         pen.limb([(-0.8 * r, y - 0.5 * r, 0.3 * r), (-1.4 * r, y + 0.1 * r, 0.26 * r), (-1.4 * r, y + 0.8 * r, 0.1 * r)],
                  hair)  # fmt: skip
+    pen.limb([(0, -build.chest - 0.02, 0.34 * r), (0, y, 0.36 * r)], darker(skin, 0.16))
     pen.ellipse(-0.05 * r, y - 0.12 * r, 1.0 * r, 1.02 * r, hair)
     pen.ellipse(0.10 * r, y + 0.05 * r, 0.84 * r, 1.0 * r, skin, volume=0.5)
     pen.ellipse(-0.72 * r, y + 0.12 * r, 0.16 * r, 0.22 * r, darker(skin, 0.08))

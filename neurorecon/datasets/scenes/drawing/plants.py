@@ -133,7 +133,6 @@ def flower(pen: Pen, pose: Pose) -> None:
     color = pose.color
     green: RGB = (76, 142, 70)
     sway = pose.swing(0.025)
-    vase = pose.item.style % 2 == 0
     pen.limb([(0, -0.02, 0.018), (0.01 + 0.3 * sway, -0.40, 0.017), (sway, -0.70, 0.015)], green, volume=0.4)
     for side, y, a in ((-1, -0.22, 0.75), (1, -0.33, -0.7)):
         leaf = pen.at(0.0, y, a * 1.0)
@@ -145,10 +144,21 @@ def flower(pen: Pen, pose: Pose) -> None:
         _tulip(head, color)
     else:
         _daisy(head, pose, color)
-    if not vase:
-        _grass(pen, pose, 0.12)
+    if pose.setting == "table":
+        _vase(pen, pose)
     else:
-        _grass(pen, pose, 0.09)
+        _grass(pen, pose, 0.12)
+
+
+def _vase(pen: Pen, pose: Pose) -> None:
+    glaze = pose.pick((72, 118, 150), (232, 226, 212), (186, 96, 74), (92, 134, 116))
+    body = [
+        (-0.075, -0.38), (0.075, -0.38), (0.065, -0.30), (0.14, -0.18), (0.125, -0.05), (0.07, 0.0), (-0.07, 0.0),
+        (-0.125, -0.05), (-0.14, -0.18), (-0.065, -0.30),
+    ]  # fmt: skip
+    shape = pen.blob(body, glaze, volume=0.7)
+    pen.box(-0.2, -0.16, 0.2, -0.12, lighter(glaze, 0.4), inside=shape, alpha=0.7)
+    pen.ellipse(0, -0.38, 0.075, 0.018, darker(glaze, 0.4))
 
 
 def _daisy(pen: Pen, pose: Pose, color: RGB) -> None:

@@ -19,6 +19,8 @@ class Pose:
     Parameters
     ----------
     item : SceneObject
+    setting : str
+        Where it is.
     random : numpy.random.Generator
         Started from the object's style: the same numbers in every frame.
     phase : float
@@ -30,6 +32,7 @@ class Pose:
     """
 
     item: SceneObject
+    setting: str
     random: np.random.Generator
     phase: float
     moving: bool
@@ -61,12 +64,12 @@ class Pose:
 _BEATS = {"person": 1.0, "animal": 1.3, "plant": 0.45, "face": 0.4}
 
 
-def pose_of(item: SceneObject, time: float) -> Pose:
-    """Return what an object is doing at a time in seconds."""
+def pose_of(item: SceneObject, time: float, setting: str) -> Pose:
+    """Return what an object is doing at a time in seconds, in a setting."""
     random = np.random.default_rng(item.style)
     start = float(random.uniform(0, 2 * math.pi))
     moving = item.velocity != (0.0, 0.0)
     beats = _BEATS.get(item.category, 0.5) * (1.6 if item.kind == "bird" else 1.0)
     goes = moving or item.category in ("plant", "face")
     phase = start + (2 * math.pi * beats * time if goes else 0.0)
-    return Pose(item, random, phase, moving, abs(item.velocity[0]) * time / item.size)
+    return Pose(item, setting, random, phase, moving, abs(item.velocity[0]) * time / item.size)

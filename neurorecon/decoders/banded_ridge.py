@@ -92,7 +92,7 @@ class BandedRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
     cv : int, scikit-learn splitter or iterable of (train, test)
         Folds. See `groups` of :meth:`fit`.
     device : str
-        ``"cpu"`` (NumPy), ``"torch"`` (torch on the processor, somewhat faster), ``"cuda"``.
+        ``"cpu"`` or ``"cuda"``.
     dtype : {"float32", "float64"}
         Precision of the search.
     random_state : int

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from neurorecon.errors import InputError
+from neurorecon.stats import bootstrap_interval
+
+
+def test_interval_of_the_mean_is_scipys():
+    values = np.random.default_rng(0).gamma(2.0, size=(60, 3))
+    ours = bootstrap_interval(values, n_bootstraps=6000, level=0.9, seed=1)
+    reference = stats.bootstrap(
+        (values,), np.mean, axis=0, n_resamples=6000, confidence_level=0.9, method="percentile",
+        rng=np.random.default_rng(2),
+    )  # fmt: skip
+    # Two sets of 6,000 draws: the ends agree to a few percent of the interval's width.
+    width = reference.confidence_interval.high - reference.confidence_interval.low
+    assert (np.abs(ours.low - reference.confidence_interval.low) < 0.05 * width).all()
+    assert (np.abs(ours.high - reference.confidence_interval.high) < 0.05 * width).all()
+    np.testing.assert_allclose(ours.standard_error, reference.standard_error, rtol=0.05)
+    np.testing.assert_allclose(ours.estimate, values.mean(axis=0))
+
+
+def test_callable_and_values_give_the_same():
+    values = np.random.default_rng(0).standard_normal((20, 2))
+    direct = bootstrap_interval(values, seed=3, n_bootstraps=50)
+    called = bootstrap_interval(lambda indices: values[indices].mean(axis=0), 20, seed=3, n_bootstraps=50)
+    for one, other in zip(direct, called, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-14)
+
+
+def test_any_statistic_over_pairs():
+    x, y = np.random.default_rng(0).standard_normal((2, 40))
+    y = y + x
+    interval = bootstrap_interval(lambda i: np.corrcoef(x[i], y[i])[0, 1], 40, n_bootstraps=500)
+    assert interval.low < np.corrcoef(x, y)[0, 1] < interval.high
+    assert interval.high < 1
+
+
+def test_coverage_is_nominal():
+    generator = np.random.default_rng(5)
+    samples = generator.standard_normal((50, 400))
+    interval = bootstrap_interval(samples, n_bootstraps=800, level=0.9)
+    covered = ((interval.low <= 0) & (interval.high >= 0)).mean()
+    assert 0.83 < covered < 0.94
+
+
+def test_same_seed_same_interval():
+    values = np.arange(10.0)
+    assert bootstrap_interval(values, seed=4) == bootstrap_interval(values, seed=4)
+    assert bootstrap_interval(values, seed=4) != bootstrap_interval(values, seed=5)
+
+
+def test_what_cannot_be_resampled_is_refused():
+    with pytest.raises(InputError, match="how many stimuli"):
+        bootstrap_interval(lambda indices: indices.mean())
+    with pytest.raises(InputError, match="no interval"):
+        bootstrap_interval([1.0])
+    with pytest.raises(InputError, match="no interval"):
+        bootstrap_interval([1.0, 2.0], level=95)
+    with pytest.raises(InputError, match="not defined"):
+        bootstrap_interval([1.0, np.nan])

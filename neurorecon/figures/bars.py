@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 _LEFT, _RIGHT, _HEIGHT, _BELOW = 10.0, 2.0, 34.0, 8.5
 
-#: Areas go into a second line of the figure where a bar would get narrower than this (mm).
-NARROWEST_BAR = 0.9
+#: Areas go into a second line of the figure where a bar would get narrower than this (mm); few areas do not get
+#: wider ones than that.
+NARROWEST_BAR, WIDEST_BAR = 0.9, 6.0
 
 
 def band_bars(
@@ -83,20 +84,24 @@ def band_bars(
         per_line = max(int((full - _LEFT - _RIGHT) / ((len(bands) + 1) * NARROWEST_BAR)), 1)
         lines = -(-len(rois) // per_line)
         per_line = -(-len(rois) // lines)
-        notes = "\n".join(text for text in (quantity_note(quantity), note, _markers(columns)) if text)
+        counted = "n: number of voxels." if "n" in columns else ""
+        notes = "\n".join(text for text in (quantity_note(quantity), f"{note or ''} {counted}".strip()) if text)
         notes = wrap_mm(new_figure(full, 30), notes, full - 3, 6)
-        top = 13.0 if title else 8.0
+        keys = _legend_keys(bands, columns)
+        legend_lines = _legend_lines(keys, full)
+        head = 6.5 if title or simulated else 4.5  # save_figure may still add the words
+        top = head + 3.6 * legend_lines + 2.0
         body = lines * (_HEIGHT + _BELOW)
         figure = new_figure(full, top + body + 2.75 * (notes.count("\n") + 1) + 2)
         if title:
             text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
-        _legend(figure, bands, columns, top - 6)
+        _legend(figure, keys, legend_lines, head)
         limits = _limits(columns)
         for line in range(lines):
             part = rois[line * per_line : (line + 1) * per_line]
-            share = (full - _LEFT - _RIGHT) * len(part) / per_line
-            axes = axes_mm(figure, _LEFT, top + line * (_HEIGHT + _BELOW), share, _HEIGHT)
-            _draw(axes, part, bands, cells, share / len(part))
+            share = min((full - _LEFT - _RIGHT) / per_line, (len(bands) + 1) * WIDEST_BAR)
+            axes = axes_mm(figure, _LEFT, top + line * (_HEIGHT + _BELOW), share * len(part), _HEIGHT)
+            _draw(axes, part, bands, cells, share)
             axes.set_ylim(*limits)
             axes.set_ylabel(label)
         text_mm(figure, 1.5, top + body + 0.5, notes, fontsize=6, color=GRAY, linespacing=1.25)
@@ -161,6 +166,7 @@ def _draw(
 ) -> None:
     colors = band_colors(bands)
     bar = 0.8 / len(bands)
+    counts: dict[str, float] = {}
     for place, roi in enumerate(rois):
         shared: dict[str, float] = {}
         for index, band in enumerate(bands):
@@ -179,7 +185,9 @@ def _draw(
         if "joint" in shared:
             axes.plot(place, shared["joint"], marker="D", markersize=2.6, markerfacecolor="white",
                       markeredgecolor=INK, markeredgewidth=0.6)  # fmt: skip
-        _name(axes, place, roi, shared.get("n"), share)
+        if "n" in shared:
+            counts[roi] = shared["n"]
+    _name(axes, rois, counts, share)
     axes.set_xlim(-0.5, len(rois) - 0.5)
     axes.set_xticks([])
     axes.axhline(0, color=INK, linewidth=0.5)
@@ -187,38 +195,55 @@ def _draw(
     axes.locator_params(axis="y", nbins=5)
 
 
-def _name(axes: Axes, place: int, roi: str, n: float | None, share: float) -> None:
+def _name(axes: Axes, rois: Sequence[str], counts: Mapping[str, float], share: float) -> None:
     from matplotlib.transforms import blended_transform_factory
 
     figure: Any = axes.figure
     size = 7.0
-    while size > 5 and text_size_mm(figure, roi, size)[0] > share - 0.4:
-        size -= 0.5
+    while size > 5 and max(text_size_mm(figure, roi, size)[0] for roi in rois) > share - 0.5:
+        size -= 0.25
+    texts = {roi: f"n = {n:.0f}" for roi, n in counts.items()}
+    if any(text_size_mm(figure, text, 5.5)[0] > share - 0.5 for text in texts.values()):
+        texts = {roi: f"{n:.0f}" for roi, n in counts.items()}
     below = blended_transform_factory(axes.transData, axes.transAxes)
-    axes.text(place, -0.035, roi, transform=below, ha="center", va="top", fontsize=size)
-    if n is not None:
-        text = f"n = {n:.0f}" if text_size_mm(figure, f"n = {n:.0f}", 5.5)[0] < share - 0.4 else f"{n:.0f}"
-        axes.text(place, -0.125, text, transform=below, ha="center", va="top", fontsize=5.5, color=GRAY)
+    for place, roi in enumerate(rois):
+        axes.text(place, -0.035, roi, transform=below, ha="center", va="top", fontsize=size)
+        axes.text(
+            place, -0.125, texts.get(roi, ""), transform=below, ha="center", va="top", fontsize=5.5, color=GRAY
+        )
 
 
-def _legend(figure: Figure, bands: Sequence[str], columns: Mapping[str, np.ndarray], top: float) -> None:
+def _legend_keys(bands: Sequence[str], columns: Mapping[str, np.ndarray]) -> list[Any]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles: list[Any] = [Patch(facecolor=color, label=name) for name, color in band_colors(bands).items()]
+    keys: list[Any] = [Patch(facecolor=color, label=name) for name, color in band_colors(bands).items()]
     if "joint" in columns:
-        handles.append(
+        keys.append(
             Line2D([], [], linestyle="none", marker="D", markersize=2.8, markerfacecolor="white",
                    markeredgecolor=INK, markeredgewidth=0.6, label="all bands")
         )  # fmt: skip
     if "ceiling" in columns:
-        handles.append(Line2D([], [], color=INK, linewidth=1.1, label="noise ceiling"))
+        keys.append(Line2D([], [], color=INK, linewidth=1.1, label="noise ceiling"))
+    return keys
+
+
+def _legend_lines(keys: Sequence[Any], full: float) -> int:
+    """Return how many lines the legend needs; matplotlib gives each of its columns its own width."""
+    probe = new_figure(full, 30)
+    widths = [text_size_mm(probe, str(key.get_label()), 7)[0] + 8.0 for key in keys]
+    for lines in range(1, len(keys) + 1):
+        columns = -(-len(keys) // lines)
+        # Legends are filled column by column.
+        if sum(max(widths[start * lines : (start + 1) * lines], default=0) for start in range(columns)) < full - _LEFT:
+            return lines
+    return len(keys)
+
+
+def _legend(figure: Figure, keys: Sequence[Any], lines: int, top: float) -> None:
     full = figure.get_size_inches() * 25.4
     figure.legend(
-        handles=handles, loc="upper left", ncols=len(handles), bbox_to_anchor=(_LEFT / full[0], 1 - top / full[1]),
-        borderaxespad=0, borderpad=0, handlelength=1.1, handleheight=0.9, columnspacing=1.3, handletextpad=0.5,
+        handles=keys, loc="upper left", ncols=-(-len(keys) // lines),
+        bbox_to_anchor=(_LEFT / full[0], 1 - top / full[1]), borderaxespad=0, borderpad=0, handlelength=1.1,
+        handleheight=0.9, columnspacing=1.3, handletextpad=0.5, labelspacing=0.35,
     )  # fmt: skip
-
-
-def _markers(columns: Mapping[str, np.ndarray]) -> str:
-    return "n: number of voxels." if "n" in columns else ""

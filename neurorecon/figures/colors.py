@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from neurorecon.errors import UnknownNameError
 
@@ -38,7 +38,8 @@ QUANTITIES: dict[str, str] = {
     "haufe": "Haufe pattern of the decoder: covariance of voxel and decoded target (Haufe et al. 2014)",
 }
 
-Quantity = Literal["encoding", "decoding", "haufe"]
+#: Quantities that run to both sides of zero.
+SIGNED = ("decoding", "haufe")
 
 INK = "#1a1a1a"
 GRAY = "#6b6b6b"
@@ -88,7 +89,7 @@ def quantity_note(quantity: str | None) -> str:
 
 def default_colormap(quantity: str | None) -> str:
     """Return the color map that suits a quantity."""
-    return DIVERGING if quantity in ("decoding", "haufe") else SEQUENTIAL
+    return DIVERGING if quantity in SIGNED else SEQUENTIAL
 
 
 def color_map(name: str) -> Any:
@@ -109,7 +110,7 @@ def color_map(name: str) -> Any:
 
 
 def nice_limits(
-    low: float, high: float, *, vmin: float | None, vmax: float | None, symmetric: bool
+    low: float, high: float, *, vmin: float | None, vmax: float | None, quantity: str | None
 ) -> tuple[float, float]:
     """Choose the ends of a color scale.
 
@@ -119,19 +120,21 @@ def nice_limits(
         Range of the data (robust: a few outliers should not set it).
     vmin, vmax : float or None
         What the caller fixed.
-    symmetric : bool
-        Whether zero lies in the middle.
+    quantity : str or None
+        Weights and patterns have zero in the middle; explained variance begins at zero, as what lies below
+        explains nothing.
 
     Returns
     -------
     (float, float)
-        Ends with at most two significant digits; where `low` is not below zero the scale begins at zero.
+        Ends with at most two significant digits.
     """
-    if symmetric:
+    if quantity in SIGNED:
         given = [abs(value) for value in (vmin, vmax) if value is not None]
         end = max(given) if given else _round_up(max(abs(low), abs(high)))
         return -end, end
-    bottom = vmin if vmin is not None else (0.0 if low >= 0 else -_round_up(-low))
+    starts_at_zero = low >= 0 or quantity == "encoding"
+    bottom = vmin if vmin is not None else (0.0 if starts_at_zero else -_round_up(-low))
     top = vmax if vmax is not None else (_round_up(high) if high > 0 else 0.0)
     return (bottom, top) if top > bottom else (bottom, bottom + 1e-6 + abs(bottom))
 

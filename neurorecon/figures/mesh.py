@@ -176,6 +176,28 @@ def outline(member: np.ndarray, faces: np.ndarray, coordinates: np.ndarray, smoo
     list of array, shape (point, 3)
         Lines; closed ones end where they begin.
     """
+    lines = []
+    for chain in border_chains(member, faces):
+        points = coordinates[np.array(chain)].mean(axis=1)
+        lines.append(_smooth(points, closed=chain[0] == chain[-1], rounds=smooth))
+    return lines
+
+
+def border_chains(member: np.ndarray, faces: np.ndarray) -> list[list[tuple[int, int]]]:
+    """Trace the border of a set of vertices as chains of mesh edges, each from a member to a non-member.
+
+    Parameters
+    ----------
+    member : array of bool, shape (vertex,)
+        The set.
+    faces : array of int, shape (face, 3)
+        The mesh.
+
+    Returns
+    -------
+    list of list of (int, int)
+        The two vertices of each edge that is crossed, in order; closed chains end with the edge they begin with.
+    """
     mixed = faces[(member[faces].sum(axis=1) % 3) > 0]
     links: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for face in mixed.tolist():
@@ -186,14 +208,9 @@ def outline(member: np.ndarray, faces: np.ndarray, coordinates: np.ndarray, smoo
         ]
         links.setdefault(crossed[0], []).append(crossed[1])
         links.setdefault(crossed[1], []).append(crossed[0])
-    lines = []
-    # Open lines (cut by the border of a flat map) are walked from their ends first, rings afterwards.
-    for start in sorted(links, key=lambda node: (len(links[node]) != 1, node)):
-        chain = _walk(links, start)
-        if len(chain) > 2:
-            points = coordinates[np.array(chain)].mean(axis=1)
-            lines.append(_smooth(points, closed=chain[0] == chain[-1], rounds=smooth))
-    return lines
+    # Open chains (cut by the border of a flat map) are walked from their ends first, rings afterwards.
+    chains = [_walk(links, start) for start in sorted(links, key=lambda node: (len(links[node]) != 1, node))]
+    return [chain for chain in chains if len(chain) > 2]
 
 
 def _walk(links: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]) -> list[tuple[int, int]]:

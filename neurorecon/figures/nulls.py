@@ -8,7 +8,15 @@ import numpy as np
 
 from neurorecon.errors import InputError
 from neurorecon.figures.colors import GRAY, INK, LIGHT
-from neurorecon.figures.style import axes_mm, journal_style, new_figure, tag_simulated, text_mm, width_mm
+from neurorecon.figures.style import (
+    axes_mm,
+    journal_style,
+    new_figure,
+    tag_simulated,
+    text_mm,
+    width_mm,
+    wrap_mm,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,9 +70,11 @@ def null_histogram(
         )
     with journal_style():
         full = width_mm(width)
-        top = 12.0 if title else 8.0
-        figure = new_figure(full, top + 32)
-        axes = axes_mm(figure, 9, top, full - 12, 23)
+        top = 6.5  # room for the title, and for the words that save_figure may add
+        words = f"Gray: the score after each of {len(null)} permutations; dotted: their 95th percentile."
+        words = wrap_mm(new_figure(full, 30), words, full - 3, 6)
+        figure = new_figure(full, top + 33 + 2.75 * (words.count("\n") + 1))
+        axes = axes_mm(figure, 11.5, top, full - 14, 23)
         low, high = np.percentile(null, [0, 100])
         bins = np.histogram_bin_edges(null, bins=min(40, max(8, int(np.sqrt(len(null))))), range=(low, high + 1e-9))
         counts, _, _ = axes.hist(null, bins=bins, color=LIGHT, edgecolor=GRAY, linewidth=0.3)
@@ -84,8 +94,7 @@ def null_histogram(
         axes.set_xlabel(label)
         axes.set_ylabel("Permutations")
         axes.locator_params(nbins=4)
-        text_mm(figure, 9, top - 4, f"gray: {len(null)} permutations; dotted: their 95th percentile", fontsize=6,
-                color=GRAY)  # fmt: skip
+        text_mm(figure, 1.5, top + 32, words, fontsize=6, color=GRAY, linespacing=1.25)
         if title:
             text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
         if simulated:

@@ -145,7 +145,7 @@ def scalar_layer(
     shown = np.concatenate([kept[side][np.isfinite(kept[side])] for side in HEMISPHERES])
     low, high = np.percentile(shown, [1, 99]) if len(shown) else (0.0, 1.0)
     name = cmap or default_colormap(quantity)
-    limits = nice_limits(low, high, vmin=vmin, vmax=vmax, symmetric=quantity in ("decoding", "haufe"))
+    limits = nice_limits(low, high, vmin=vmin, vmax=vmax, quantity=quantity)
     below, above = bool((shown < limits[0]).any()), bool((shown > limits[1]).any())
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     reach = {side: Reach.make(np.isfinite(checked[side]), mesh, side, radius) for side in HEMISPHERES}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.figures.colors import GRAY, color_map, default_colormap, nice_limits, quantity_note
+from neurorecon.figures.colors import GRAY, SIGNED, color_map, default_colormap, nice_limits, quantity_note
 from neurorecon.figures.foot import draw_foot, figure_with_foot
 from neurorecon.figures.paint import Scalars
 from neurorecon.figures.style import axes_mm, journal_style, text_mm, width_mm
@@ -82,7 +83,7 @@ def volume(
     present = np.isfinite(values)
     shown = values[present if keep is None else present & keep]
     low, high = np.percentile(shown, [1, 99]) if len(shown) else (0.0, 1.0)
-    limits = nice_limits(low, high, vmin=vmin, vmax=vmax, symmetric=quantity in ("decoding", "haufe"))
+    limits = nice_limits(low, high, vmin=vmin, vmax=vmax, quantity=quantity)
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[
         int((shown < limits[0]).any()), int((shown > limits[1]).any())
     ]
@@ -203,3 +204,67 @@ def _choose_slices(used: np.ndarray, count: int) -> list[int]:
         candidates = np.arange(len(used))
     places = np.unique(np.linspace(0, len(candidates) - 1, min(count, len(candidates))).round().astype(int))
     return [int(index) for index in candidates[places]]
+
+
+def interactive_volume(
+    image: Any,
+    affine: np.ndarray | None = None,
+    *,
+    label: str,
+    background: Any = None,
+    quantity: str | None = None,
+    cmap: str | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    title: str = "Map",
+    simulated: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+) -> str:
+    """Make a page in which a reader clicks through a volume.
+
+    Parameters
+    ----------
+    image, affine, label, background, quantity, cmap, vmin, vmax, simulated
+        As in :func:`volume`.
+    title : str
+        Heading.
+    provenance : mapping, optional
+        How it was made; shown on request, and readable by :func:`neurorecon.figures.read_provenance`.
+
+    Returns
+    -------
+    str
+        HTML around nilearn's viewer. It loads nothing and, by its own security policy, cannot.
+    """
+    import nibabel
+    from nilearn.plotting import view_img
+
+    from neurorecon.figures.templates import render, script_json
+    from neurorecon.provenance import to_json
+
+    values, matrix = _canonical(image, affine)
+    shown = values[np.isfinite(values)]
+    low, high = np.percentile(shown, [1, 99]) if len(shown) else (0.0, 1.0)
+    limits = nice_limits(low, high, vmin=vmin, vmax=vmax, quantity=quantity)
+    under: Any = False
+    if background is not None:
+        data, grid = _canonical(background, matrix if affine is not None else None)
+        under = nibabel.Nifti1Image(np.nan_to_num(data).astype(np.float32), grid)
+    # The viewer has no notion of "no voxel": such places are zero, and zero is what it leaves out.
+    filled = nibabel.Nifti1Image(np.nan_to_num(values).astype(np.float32), matrix)
+    view = view_img(
+        filled, bg_img=under, cmap=color_map(cmap or default_colormap(quantity)), vmin=limits[0], vmax=limits[1],
+        symmetric_cmap=quantity in SIGNED, threshold=1e-12, black_bg=False, resampling_interpolation="nearest",
+        width_view=900, opacity=1,
+    )  # fmt: skip
+    simulated = simulated or bool((provenance or {}).get("simulated"))
+    return render(
+        "volume.html",
+        title=title,
+        label=label,
+        note=quantity_note(quantity),
+        simulated=simulated,
+        viewer=view.get_standalone(),
+        provenance=to_json(provenance, indent=2) if provenance else None,
+        record=script_json(to_json(provenance)) if provenance else None,
+    )

@@ -33,6 +33,9 @@ ZOOMS = ("data", "hemisphere")
 #: Between the hemispheres (mm of paper), around the data (mm of cortex), width over height of a cropped panel.
 _GAP, _MARGIN, _ASPECT = 4.2, 8.0, 0.82
 
+#: Size of the key to the whole hemisphere, as a fraction of the panel.
+_KEY = 0.16
+
 
 def flat(
     values: PerHemisphere,
@@ -183,8 +186,7 @@ def _key(axes: Axes, view: View, whole: tuple[float, float, float, float]) -> No
     from matplotlib.collections import PolyCollection
     from matplotlib.patches import Rectangle
 
-    place = (0.0, 0.0) if view.hemisphere == "right" else (0.84, 0.0)
-    key = axes.inset_axes((*place, 0.16, 0.16), zorder=3)
+    key = axes.inset_axes((*_free_corner(view), _KEY, _KEY), zorder=3)
     faces = PolyCollection(
         view.points[view.mesh.faces][:, :, :2], facecolors="#c4c4c4", edgecolors="#c4c4c4", linewidths=0.1
     )
@@ -203,6 +205,25 @@ def _key(axes: Axes, view: View, whole: tuple[float, float, float, float]) -> No
     key.set_yticks([])
     for spine in key.spines.values():
         spine.set_visible(False)
+
+
+def _free_corner(view: View) -> tuple[float, float]:
+    """Return the corner of the panel, as a fraction of it, where fewest values would be hidden."""
+    assert view.shown is not None
+    rows, columns = (int(np.ceil(extent * _KEY)) for extent in view.shown.shape)
+    corners = {
+        (1 - _KEY, 0.0): view.shown[-rows:, -columns:],
+        (1 - _KEY, 1 - _KEY): view.shown[:rows, -columns:],
+        (0.0, 1 - _KEY): view.shown[:rows, :columns],
+        (0.0, 0.0): view.shown[-rows:, :columns],
+    }
+    order = list(corners)
+    # The side of the occipital pole, towards the middle of the figure, comes first where nothing is hidden.
+    if view.hemisphere == "right":
+        order = order[2:][::-1] + order[:2]
+    else:
+        order = order[:3]  # the scale bar has the fourth
+    return min(order, key=lambda corner: int(corners[corner].sum()))
 
 
 def _scale_bar(axes: Axes, view: View) -> None:

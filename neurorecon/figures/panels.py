@@ -81,7 +81,7 @@ def panel(
         block = sum(heights.values()) + (_CAPTION if captions is not None else 0.0) + _BLOCK
         text = " ".join(part for part in (_score_text(scores, score_label), note) if part)
         text = wrap_mm(probe, text, full - 3, 6) if text else ""
-        top = 6.5 if title or simulated else 1.5
+        top = 6.5 if title or simulated else 4.5  # save_figure may still add the words
         blocks = -(-count // per_line)
         figure = new_figure(full, top + blocks * block + (2.75 * (text.count("\n") + 1) + 1 if text else 0))
         for number in range(blocks):

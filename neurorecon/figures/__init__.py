@@ -1,0 +1,85 @@
+"""Figures fit for a paper, from arrays alone.
+
+Functions return matplotlib figures (or HTML); :func:`save_figure` writes them with the record of how they were made.
+Nothing here knows of stores or estimators.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neurorecon.figures.bars import band_bars
+    from neurorecon.figures.colors import BAND_COLORS, QUANTITIES, band_colors
+    from neurorecon.figures.flatmap import flat, flat_bands
+    from neurorecon.figures.viewer import interactive
+    from neurorecon.figures.nulls import null_histogram
+    from neurorecon.figures.panels import panel
+    from neurorecon.figures.reporting import Page, Picture, Section, report
+    from neurorecon.figures.save import read_provenance, save_figure
+    from neurorecon.figures.style import WIDTHS, journal_style
+    from neurorecon.figures.surface import cortex, cortex_bands
+    from neurorecon.figures.tables import Table
+    from neurorecon.figures.slices import interactive_volume, volume
+
+#: Where each name is defined; a figure's module is only imported when it is used.
+_HOMES = {
+    "band_bars": "bars",
+    "BAND_COLORS": "colors",
+    "QUANTITIES": "colors",
+    "band_colors": "colors",
+    "flat": "flatmap",
+    "flat_bands": "flatmap",
+    "interactive": "viewer",
+    "null_histogram": "nulls",
+    "panel": "panels",
+    "Page": "reporting",
+    "Picture": "reporting",
+    "Section": "reporting",
+    "report": "reporting",
+    "read_provenance": "save",
+    "save_figure": "save",
+    "WIDTHS": "style",
+    "journal_style": "style",
+    "cortex": "surface",
+    "cortex_bands": "surface",
+    "Table": "tables",
+    "interactive_volume": "slices",
+    "volume": "slices",
+}
+
+__all__ = [
+    "BAND_COLORS",
+    "QUANTITIES",
+    "WIDTHS",
+    "Page",
+    "Picture",
+    "Section",
+    "Table",
+    "band_bars",
+    "band_colors",
+    "cortex",
+    "cortex_bands",
+    "flat",
+    "flat_bands",
+    "interactive",
+    "interactive_volume",
+    "journal_style",
+    "null_histogram",
+    "panel",
+    "read_provenance",
+    "report",
+    "save_figure",
+    "volume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

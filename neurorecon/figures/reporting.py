@@ -1,0 +1,193 @@
+"""One HTML file that holds a whole result: text, figures, tables, and how they were made. It opens offline."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurorecon.errors import InputError, MissingFileError
+from neurorecon.figures.save import figure_bytes
+from neurorecon.figures.tables import Table
+from neurorecon.figures.templates import render, script_json
+from neurorecon.provenance import to_json, write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a report.
+
+    Parameters
+    ----------
+    source : matplotlib Figure, or path of a PNG or SVG file
+        The figure.
+    caption : str
+        Below it.
+    alt : str
+        What it shows, for readers who cannot see it; the caption where it is empty.
+    format : {"png", "svg"}
+        How a matplotlib figure is embedded.
+    """
+
+    source: Figure | str | os.PathLike[str]
+    caption: str = ""
+    alt: str = ""
+    format: str = "png"
+
+    @property
+    def address(self) -> str:
+        """The figure as a data address."""
+        kind, content = self._content()
+        media = {"png": "image/png", "svg": "image/svg+xml"}[kind]
+        return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
+
+    @property
+    def width(self) -> str:
+        """Width on the page, as it would be in print (CSS); empty where the file does not say."""
+        if hasattr(self.source, "get_size_inches"):
+            return f"{self.source.get_size_inches()[0] * 25.4:.1f}mm"
+        return ""
+
+    def _content(self) -> tuple[str, bytes]:
+        if hasattr(self.source, "savefig"):
+            if self.format not in ("png", "svg"):
+                raise InputError(
+                    "a report embeds PNG or SVG", given=self.format, expected="png or svg", todo="set format="
+                )
+            return self.format, figure_bytes(self.source, self.format, dpi=250)  # type: ignore[arg-type]
+        path = Path(self.source)
+        if not path.is_file():
+            raise MissingFileError("a figure of the report is not there", given=str(path), expected="a PNG or SVG")
+        kind = path.suffix.lstrip(".").lower()
+        if kind not in ("png", "svg"):
+            raise InputError("a report embeds PNG or SVG", given=path.name, expected="a .png or .svg file")
+        return kind, path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of its own within a report, e.g. what :func:`neurorecon.figures.interactive` returned.
+
+    Parameters
+    ----------
+    html : str
+        The page. It runs in a frame that cannot touch the report.
+    caption : str
+        Below it.
+    height : int
+        Pixels.
+    """
+
+    html: str
+    caption: str = ""
+    height: int = 640
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Parameters
+    ----------
+    title : str
+        Heading.
+    text : str or sequence of str
+        Paragraphs. Plain text: markup in it is shown, not obeyed.
+    items : sequence of Picture, Table, Page or matplotlib Figure
+        What follows the text, in this order.
+    """
+
+    title: str
+    text: str | Sequence[str] = ()
+    items: Sequence[Any] = field(default_factory=tuple)
+
+
+def report(
+    path: str | os.PathLike[str],
+    title: str,
+    sections: Sequence[Section],
+    provenance: Mapping[str, Any],
+    *,
+    lead: str = "",
+) -> Path:
+    """Write a report.
+
+    Parameters
+    ----------
+    path : path
+        The HTML file. It appears whole or not at all.
+    title : str
+        Heading.
+    sections : sequence of Section
+        The parts.
+    provenance : mapping
+        What :func:`neurorecon.provenance.collect` returned; where it says ``simulated``, so does the report.
+    lead : str
+        A paragraph below the heading: the result in one or two sentences.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    parts = [
+        {
+            "title": section.title,
+            "anchor": f"part-{number}",
+            "text": [section.text] if isinstance(section.text, str) else list(section.text),
+            "items": [_item(item) for item in section.items],
+        }
+        for number, section in enumerate(sections, start=1)
+    ]
+    html = render(
+        "report.html",
+        title=title,
+        lead=lead,
+        simulated=bool(provenance.get("simulated")),
+        parts=parts,
+        scripts=any(item["kind"] == "page" for part in parts for item in part["items"]),
+        facts=_facts(provenance),
+        versions=dict(provenance.get("versions") or {}),
+        provenance=to_json(provenance, indent=2),
+        record=script_json(to_json(provenance)),
+    )
+    return write_bytes(path, html.encode("utf-8"))
+
+
+def _item(item: Any) -> dict[str, Any]:
+    if hasattr(item, "savefig"):
+        item = Picture(item)
+    if isinstance(item, Picture):
+        return {
+            "kind": "picture", "address": item.address, "caption": item.caption, "width": item.width,
+            "alt": item.alt or item.caption or "figure",
+        }  # fmt: skip
+    if isinstance(item, Table):
+        return {
+            "kind": "table", "columns": list(zip(map(str, item.columns), item.numeric, strict=True)),
+            "rows": [list(zip(row, item.numeric, strict=True)) for row in item.cells], "caption": item.caption,
+        }  # fmt: skip
+    if isinstance(item, Page):
+        return {"kind": "page", "html": item.html, "caption": item.caption, "height": int(item.height)}
+    raise InputError(
+        "this cannot be put into a report",
+        given=type(item).__name__,
+        expected="a Picture, Table, Page or matplotlib figure",
+    )
+
+
+def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a reader wants to know first, as pairs of words and values."""
+    named = {
+        "command": "Command", "time": "Time (UTC)", "store": "Store", "snapshot": "Snapshot", "seed": "Seed",
+        "python": "Python", "platform": "Platform",
+    }  # fmt: skip
+    return [
+        (words, str(provenance[key])) for key, words in named.items() if provenance.get(key) not in (None, "", {})
+    ]

@@ -1,0 +1,183 @@
+"""Maps to turn around and point at: one HTML file that needs no network and no graphics driver.
+
+The page carries its own small renderer (the same method as :mod:`neurorecon.figures.render`), so it opens on any
+machine, also years from now, and shows for each vertex the numbers themselves.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.figures.colors import (
+    band_colors,
+    color_map,
+    default_colormap,
+    nice_limits,
+    quantity_note,
+)
+from neurorecon.figures.mesh import HEMISPHERES, border_chains, check_values, load_mesh, nearest_source
+from neurorecon.figures.surface import Outlines, PerHemisphere, check_outlines, spread_note
+from neurorecon.figures.templates import render, script_json
+from neurorecon.provenance import to_json
+
+SURFACES = ("inflated", "pial", "flat")
+
+#: Keys of the options of a map.
+OPTIONS = ("label", "quantity", "cmap", "vmin", "vmax", "categories")
+
+
+def interactive(
+    maps: Mapping[str, PerHemisphere],
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    mesh: str = "fsaverage5",
+    outlines: Outlines | None = None,
+    title: str = "Maps",
+    note: str | None = None,
+    radius: float = 3.0,
+    simulated: bool = False,
+    provenance: Mapping[str, Any] | None = None,
+) -> str:
+    """Make a page in which a reader chooses among maps, turns the brain, and reads values.
+
+    Parameters
+    ----------
+    maps : mapping of str to mapping of {"left", "right"} to array, shape (vertex,)
+        Values of each map, NaN where there is no voxel. The first one is shown at first.
+    options : mapping of str to mapping, optional
+        For some maps: ``label`` (quantity and unit), ``quantity`` (``"encoding"``, ``"decoding"``, ``"haufe"``),
+        ``cmap``, ``vmin``, ``vmax``, or ``categories`` (names of the bands, where values are indices).
+    mesh : str
+        Template of the vertices.
+    outlines : mapping of str to mapping of {"left", "right"} to bool array, optional
+        Areas: their borders are drawn, and pointing at a vertex names them.
+    title, note : str, optional
+        Heading, and a sentence below it.
+    radius : float
+        For display, values reach this far (mm along the pial surface) to vertices without a voxel.
+    simulated : bool
+        Shows a notice that the data are simulated.
+    provenance : mapping, optional
+        How it was made; shown on request, and readable by :func:`neurorecon.figures.read_provenance`.
+
+    Returns
+    -------
+    str
+        HTML. It loads nothing and, by its own security policy, cannot.
+    """
+    if not maps:
+        raise InputError("there is no map to show", given="none", expected="{'joint R2': {'left': ..., 'right': ...}}")
+    for name in options or {}:
+        if name not in maps:
+            raise UnknownNameError("map", name, maps)
+    checked = {name: check_values(values, mesh) for name, values in maps.items()}
+    areas = check_outlines(outlines, mesh)
+    scene = {
+        "hemispheres": {side: _hemisphere(mesh, side, checked, areas, radius) for side in HEMISPHERES},
+        "maps": [_map(name, values, (options or {}).get(name, {})) for name, values in checked.items()],
+        "areas": list(areas),
+        "radius": radius if radius > 0 else 0.5,
+    }
+    simulated = simulated or bool((provenance or {}).get("simulated"))
+    return render(
+        "interactive.html",
+        title=title,
+        note=" ".join(text for text in (note, spread_note(radius)) if text),
+        simulated=simulated,
+        scene=scene,
+        provenance=to_json(provenance, indent=2) if provenance else None,
+        record=script_json(to_json(provenance)) if provenance else None,
+    )
+
+
+def _map(name: str, values: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> dict[str, Any]:
+    for key in options:
+        if key not in OPTIONS:
+            raise UnknownNameError("option of a map", key, OPTIONS)
+    quantity = options.get("quantity")
+    entry: dict[str, Any] = {
+        "name": name,
+        "label": str(options.get("label", name)),
+        "quantity": quantity_note(quantity),
+        "values": {side: _compact(part) for side, part in values.items()},
+    }
+    categories: Sequence[str] | None = options.get("categories")
+    if categories is not None:
+        entry["categories"] = [{"name": key, "color": color} for key, color in band_colors(categories).items()]
+        return entry
+    shown = np.concatenate([part[np.isfinite(part)] for part in values.values()])
+    low, high = np.percentile(shown, [1, 99]) if len(shown) else (0.0, 1.0)
+    limits = nice_limits(
+        float(low), float(high), vmin=options.get("vmin"), vmax=options.get("vmax"), quantity=quantity
+    )
+    table = color_map(options.get("cmap") or default_colormap(quantity))(np.linspace(0, 1, 256))[:, :3]
+    entry["limits"] = limits
+    entry["colors"] = _encode((table * 255).round().astype(np.uint8))
+    return entry
+
+
+def _compact(values: np.ndarray) -> dict[str, str]:
+    """Keep the vertices that have a value: most of the cortex has none."""
+    vertices = np.flatnonzero(np.isfinite(values))
+    return {"vertices": _encode(vertices.astype("<u4")), "values": _encode(values[vertices].astype("<f4"))}
+
+
+def _hemisphere(
+    mesh: str,
+    side: str,
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+    areas: Mapping[str, Mapping[str, np.ndarray]],
+    radius: float,
+) -> dict[str, Any]:
+    measured = np.any([np.isfinite(values[side]) for values in maps.values()], axis=0)
+    limit = radius + 9.0 if radius > 0 else 0.0
+    if radius > 0:
+        nearest, distance = nearest_source(measured, mesh, side, limit)
+        distance = np.where(np.isfinite(distance), distance, limit)
+    else:
+        nearest, distance = np.where(measured, np.arange(len(measured)), -1), np.where(measured, 0.0, 1.0)
+    pial = load_mesh(mesh, "pial", side)
+    surfaces = {}
+    for name in SURFACES:
+        surface = load_mesh(mesh, name, side)
+        step = float(np.abs(surface.coordinates).max()) / 32000
+        surfaces[name] = {
+            "step": step,
+            "coordinates": _encode((surface.coordinates / step).round().astype("<i2")),
+            "faces": None if name == "pial" else _faces(surface.faces, pial.faces),
+        }
+    return {
+        "count": len(measured),
+        "faces": _encode(pial.faces.astype("<u4" if len(measured) > 65535 else "<u2")),
+        "surfaces": surfaces,
+        "sulcal": _encode((np.tanh(pial.sulcal / 0.15) * 127).round().astype(np.int8)),
+        "nearest": _encode(nearest.astype("<i4")),
+        "distance": _encode(distance.astype("<f4")),
+        "areas": [
+            {
+                "vertices": _encode(np.flatnonzero(member[side]).astype("<u4")),
+                "border": [
+                    _encode(np.array(chain, dtype="<u4")) for chain in border_chains(member[side], pial.faces)
+                ],
+            }
+            for member in areas.values()
+        ],
+    }
+
+
+def _faces(faces: np.ndarray, all_faces: np.ndarray) -> str | None:
+    """Say which of all faces a surface has, one bit each; None for all of them."""
+    if len(faces) == len(all_faces):
+        return None
+    kept = {tuple(face) for face in np.sort(faces, axis=1).tolist()}
+    bits = np.array([tuple(face) in kept for face in np.sort(all_faces, axis=1).tolist()])
+    return _encode(np.packbits(bits, bitorder="little"))
+
+
+def _encode(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")

@@ -121,7 +121,8 @@ def captions(scene: Scene) -> list[str]:
     Returns
     -------
     list of str
-        Plain ASCII. The first names kind, color and place; the others leave out or add what annotators do: light,
+        Plain ASCII. The first names kind,
+        color and place; the others leave out or add what annotators do: light,
         other objects, motion.
     """
     teller = _Teller(scene)
@@ -175,12 +176,18 @@ class _Teller:
         """Return an object with article and color."""
         noun = self.noun(item, plain)
         if item.kind in _WEAR:
-            return f"{article(noun)} in {article_free(item)}"
+            return f"{self.one(noun, item)} in {article_free(item)}"
         if item.kind == "scissors":
             return f"a pair of {item.color} scissors"
         if item.kind == "pine":
-            return article(noun)
-        return article(f"{item.color} {noun}")
+            return self.one(noun, item)
+        return self.one(f"{item.color} {noun}", item)
+
+    def one(self, noun: str, item: SceneObject) -> str:
+        """Return a noun with its article, or with `another` where the main object is of the same kind."""
+        if item is not self.main and item.kind == self.main.kind:
+            return f"another {noun}"
+        return article(noun)
 
     def action(self) -> str:
         """Return what the main object does."""

@@ -13,14 +13,21 @@ from neurorecon.datasets.scenes.drawing.pen import Pen, oval
 #: Side of the tile of noise that textures are taken from, in cells.
 _TILE = 256
 
+#: Samples per cell, so that the cells do not show.
+_FINE = 4
+
 
 @lru_cache(maxsize=1)
 def noise_tile() -> np.ndarray:
-    """Return smooth noise that repeats without a seam, about -1 to 1, shape (256, 256)."""
+    """Return smooth noise that repeats without a seam, about -1 to 1, shape (256 * 4, 256 * 4)."""
     random = np.random.default_rng(20240229)
-    spectrum = np.fft.rfft2(random.standard_normal((_TILE, _TILE)))
-    frequency = np.hypot(np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)[None])
-    field = np.fft.irfft2(spectrum / (frequency + 0.02) ** 0.9, (_TILE, _TILE))
+    spectrum = np.fft.fft2(random.standard_normal((_TILE, _TILE)))
+    frequency = np.fft.fftfreq(_TILE)
+    spectrum /= (np.hypot(frequency[:, None], frequency[None]) + 0.02) ** 0.9
+    fine = np.zeros((_TILE * _FINE, _TILE * _FINE), dtype=complex)  # more samples of the same waves
+    place = np.fft.fftfreq(_TILE, 1 / _TILE).astype(int)
+    fine[np.ix_(place, place)] = spectrum
+    field = np.fft.ifft2(fine).real
     field -= field.mean()
     return np.asarray(np.clip(field / (2.2 * field.std()), -1, 1), dtype=np.float32)
 
@@ -28,7 +35,8 @@ def noise_tile() -> np.ndarray:
 class Backdrop:
     """A background in the making.
 
-    World coordinates: x from -0.5 (left) to 0.5 (right), v from 0 (top) to 1 (bottom) of the picture at time 0. The
+    World coordinates: x from -0.5 (left) to 0.5 (right),
+    v from 0 (top) to 1 (bottom) of the picture at time 0. The
     camera may look beyond; everything is a function of world coordinates, so that it stays in place.
 
     Parameters
@@ -131,7 +139,7 @@ class Backdrop:
         puffs = self.random.uniform((-0.5, -0.16, 0.14), (0.5, 0.0, 0.26), (6, 3)) * width
         parts = [np.array([(px, pv * (1 - 2 * abs(px) / width)), (pr, pr * 0.62)]) for px, pv, pr in puffs]
         outlines = [oval(x + c[0], v + c[1], r[0], r[1]) for c, r in parts]
-        under = [o + (0, 0.035 * width / 0.3) for o in outlines]
+        under = [outline + np.array([0, 0.12 * width]) for outline in outlines]
         self.pen.fill(under, shade, soft=0.006, alpha=0.85, glow=True)
         self.pen.fill(outlines, light, soft=0.004, alpha=0.95, glow=True)
 
@@ -171,7 +179,8 @@ class Backdrop:
     ) -> None:
         """Paint ground in perspective from the horizon down.
 
-        `grain` is the strength of its texture, `stretch` how much flatter than wide it looks, `fine` its cells per
+        `grain` is the strength of its texture, `stretch` how much flatter than wide it looks,
+        `fine` its cells per
         image width at the bottom.
         """
         top = self.horizon if top is None else top
@@ -186,9 +195,10 @@ class Backdrop:
         x = ((np.arange(columns) + 0.5) * self.image.width / columns - self.origin[0]) / self.scale
         near_share = np.clip((v - self.horizon) / (1 - self.horizon), 0.0, 1.3)
         distance = 1.0 / (near_share + 0.06)
-        start = self.random.integers(0, _TILE, 2)
-        across = (x[None] * distance[:, None] * fine + start[0]).astype(np.int64) & (_TILE - 1)
-        along = (distance * fine * stretch + start[1]).astype(np.int64)[:, None] & (_TILE - 1)
+        start = self.random.integers(0, _TILE * _FINE, 2)
+        fine, last = fine * _FINE, _TILE * _FINE - 1
+        across = (x[None] * distance[:, None] * fine + start[0]).astype(np.int64) & last
+        along = (distance * fine * stretch + start[1]).astype(np.int64)[:, None] & last
         texture = noise_tile()[along, across] * (grain * np.clip(near_share * 2.2, 0.15, 1))[:, None]
         first_color, last_color = (np.array(self.light.on(c)) for c in (far, near))
         first_color = first_color + (np.array(self.light.haze) - first_color) * 0.3

@@ -77,7 +77,8 @@ def house(pen: Pen, pose: Pose) -> None:
         [(-0.30, -0.95), (0.40, -0.91), (0.62, eave + 0.03), (0.02, eave + 0.03)], roof, to=darker(roof, 0.2)
     )
     _tiles(pen, slope, roof, -0.95, eave)
-    pen.polygon([(-0.62, eave + 0.05), (-0.30, -0.97), (-0.27, -0.95), (0.05, eave + 0.05), (0.0, eave + 0.06),
+    pen.polygon([(-0.62, eave + 0.05), (-0.30, -0.97), (-0.27, -0.95), (0.05, eave + 0.05),
+                 (0.0, eave + 0.06),
                  (-0.30, -0.87), (-0.58, eave + 0.07)], lighter(roof, 0.25))  # fmt: skip
     window(pen, -0.29, -0.60, 0.13, 0.15)
     window(pen, -0.42, -0.27, 0.15, 0.2)

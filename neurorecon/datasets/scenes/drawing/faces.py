@@ -58,13 +58,15 @@ def _outline(face: _Face) -> list[tuple[float, float]]:
 def _shoulders(pen: Pen, face: _Face, cloth: RGB, skin: RGB, collar: bool) -> None:
     s = face.shoulder
     body = pen.blob(
-        [(-0.1, -0.25), (0.1, -0.25), (0.74 * s, -0.17), (s, 0.0), (s, 0.14), (-s, 0.14), (-s, 0.0), (-0.74 * s, -0.17)],
+        [(-0.1, -0.25), (0.1, -0.25), (0.74 * s, -0.17), (s, 0.0), (s, 0.14), (-s, 0.14), (-s, 0.0),
+         (-0.74 * s, -0.17)],
         cloth, volume=0.5,
     )  # fmt: skip
     pen.limb([(0, -0.44, 0.092), (0, -0.2, 0.105)], darker(skin, 0.24))
     if collar:
         for side in (-1, 1):
-            pen.polygon([(side * 0.11, -0.25), (side * 0.005, -0.11), (side * 0.15, -0.10), (side * 0.18, -0.21)],
+            pen.polygon([(side * 0.11, -0.25), (side * 0.005, -0.11), (side * 0.15, -0.10),
+                         (side * 0.18, -0.21)],
                         lighter(cloth, 0.4))  # fmt: skip
         pen.polygon(
             [(-0.03, -0.13), (0.03, -0.13), (0.012, 0.1), (-0.012, 0.1)], darker(cloth, 0.5), inside=body
@@ -86,7 +88,8 @@ def _features(pen: Pen, pose: Pose, face: _Face, skin: RGB, hair: RGB, lips: RGB
         pen.ellipse(x + 0.006, eye_y, 0.4 * e, 0.42 * e, (18, 16, 20), inside=white)
         pen.ellipse(x - 0.2 * e, eye_y - 0.3 * e, 0.17 * e, 0.17 * e, (255, 255, 255))
         lid = 0.016 if lashes else 0.011
-        pen.line([(x - 1.3 * e, eye_y - 0.1 * e), (x - 0.5 * e, eye_y - 0.8 * e), (x + 0.5 * e, eye_y - 0.8 * e),
+        pen.line([(x - 1.3 * e, eye_y - 0.1 * e), (x - 0.5 * e, eye_y - 0.8 * e),
+                  (x + 0.5 * e, eye_y - 0.8 * e),
                   (x + 1.3 * e, eye_y - 0.1 * e)], lid, (44, 30, 30))  # fmt: skip
         b = eye_y - 0.075
         pen.line([(x - side * 0.055, b + 0.012), (x, b - 0.006), (x + side * 0.06, b + 0.012)], 2 * face.brow,
@@ -106,11 +109,14 @@ def _mouth(pen: Pen, pose: Pose, x: float, y: float, lips: RGB) -> None:
         pen.blob(
             [(x - w, y - smile), (x, y - 0.004), (x + w, y - smile), (x, y + 0.034 + talks)], (112, 36, 42)
         )
-        pen.blob([(x - 0.7 * w, y - 0.3 * smile), (x, y + 0.002), (x + 0.7 * w, y - 0.3 * smile), (x, y + 0.014)],
+        pen.blob([(x - 0.7 * w, y - 0.3 * smile), (x, y + 0.002), (x + 0.7 * w, y - 0.3 * smile),
+                  (x, y + 0.014)],
                  (248, 244, 240))  # fmt: skip
-    pen.line([(x - w, y - smile), (x - 0.4 * w, y + 0.002), (x, y + 0.004), (x + 0.4 * w, y + 0.002), (x + w, y - smile)],
+    pen.line([(x - w, y - smile), (x - 0.4 * w, y + 0.002), (x, y + 0.004), (x + 0.4 * w, y + 0.002),
+              (x + w, y - smile)],
              0.013, darker(lips, 0.35))  # fmt: skip
-    pen.blob([(x - 0.6 * w, y + 0.012 + talks), (x, y + 0.012 + 1.4 * talks), (x + 0.6 * w, y + 0.012 + talks),
+    pen.blob([(x - 0.6 * w, y + 0.012 + talks), (x, y + 0.012 + 1.4 * talks),
+              (x + 0.6 * w, y + 0.012 + talks),
               (x, y + 0.034 + 1.4 * talks)], lips)  # fmt: skip
 
 
@@ -131,20 +137,25 @@ def man_face(pen: Pen, pose: Pose) -> None:
     face = _MAN
     w, h, y = face.wide, face.high, face.y
     _shoulders(pen, face, cloth, skin, collar=pose.chance(0.6))
-    pen.blob([(-1.08 * w, y + 0.1 * h), (-1.1 * w, y - 0.6 * h), (-0.5 * w, y - 1.18 * h), (0.5 * w, y - 1.18 * h),
+    pen.blob([(-1.08 * w, y + 0.1 * h), (-1.1 * w, y - 0.6 * h), (-0.5 * w, y - 1.18 * h),
+              (0.5 * w, y - 1.18 * h),
               (1.1 * w, y - 0.6 * h), (1.08 * w, y + 0.1 * h)], darker(hair, 0.15))  # fmt: skip
     _ears(pen, face, skin)
     head = pen.blob(_outline(face), skin, volume=0.55)
     if pose.chance(0.4):
-        beard = [(-1.1 * w, y + 0.12 * h), (-0.72 * w, y + 0.36 * h), (-0.3 * w, y + 0.5 * h), (0.12 * w, y + 0.46 * h),
-                 (0.5 * w, y + 0.5 * h), (0.82 * w, y + 0.36 * h), (1.1 * w, y + 0.12 * h), (1.0 * w, y + 1.1 * h),
+        beard = [(-1.1 * w, y + 0.12 * h), (-0.72 * w, y + 0.36 * h), (-0.3 * w, y + 0.5 * h),
+                 (0.12 * w, y + 0.46 * h),
+                 (0.5 * w, y + 0.5 * h), (0.82 * w, y + 0.36 * h), (1.1 * w, y + 0.12 * h),
+                 (1.0 * w, y + 1.1 * h),
                  (-1.0 * w, y + 1.1 * h)]  # fmt: skip
         pen.blob(beard, darker(hair, 0.06), inside=head, volume=0.3)
         pen.ellipse(0.035, y + 0.70 * h, 0.10, 0.052, skin)
     _features(pen, pose, face, skin, hair, mix(skin, (168, 70, 66), 0.5), lashes=False)
     side = 1 if pose.chance(0.5) else -1
-    top = [(-1.06 * w, y - 0.08 * h), (-1.12 * w, y - 0.6 * h), (-0.6 * w, y - 1.2 * h), (0.45 * w, y - 1.24 * h),
-           (1.1 * w, y - 0.74 * h), (1.06 * w, y - 0.08 * h), (0.88 * w, y - 0.5 * h), (0.3 * w, y - 0.66 * h),
+    top = [(-1.06 * w, y - 0.08 * h), (-1.12 * w, y - 0.6 * h), (-0.6 * w, y - 1.2 * h),
+           (0.45 * w, y - 1.24 * h),
+           (1.1 * w, y - 0.74 * h), (1.06 * w, y - 0.08 * h), (0.88 * w, y - 0.5 * h),
+           (0.3 * w, y - 0.66 * h),
            (-0.4 * w, y - 0.76 * h), (-0.9 * w, y - 0.46 * h)]  # fmt: skip
     pen.blob([(side * a, b) for a, b in top], hair, volume=0.6)
 
@@ -166,7 +177,8 @@ def woman_face(pen: Pen, pose: Pose) -> None:
     for side, edge in ((-1, -part), (1, -part)):
         lock = [(edge, y - 1.22 * h), (side * 0.8 * w, y - 1.06 * h), (side * 1.2 * w, y - 0.35 * h),
                 (side * 1.22 * w, y + 0.5 * h), (side * 1.38 * w, low - 0.02), (side * 0.98 * w, low),
-                (side * 0.98 * w, y + 0.45 * h), (side * 0.90 * w, y - 0.25 * h), (side * 0.52 * w + edge * 0.3, y - 0.66 * h)]  # fmt: skip
+                (side * 0.98 * w, y + 0.45 * h), (side * 0.90 * w, y - 0.25 * h),
+                (side * 0.52 * w + edge * 0.3, y - 0.66 * h)]  # fmt: skip
         pen.blob(lock, hair, volume=0.5)
     if pose.chance(0.4):
         for side in (-1, 1):
@@ -190,7 +202,8 @@ def child_face(pen: Pen, pose: Pose) -> None:
     _features(pen, pose, face, skin, hair, mix(skin, (206, 74, 78), 0.6), lashes=False)
     pen.blob([(-1.06 * w, y), (-1.08 * w, y - 0.7 * h), (-0.5 * w, y - 1.24 * h), (0.5 * w, y - 1.24 * h),
               (1.08 * w, y - 0.7 * h), (1.06 * w, y), (0.9 * w, y - 0.46 * h), (0.4 * w, y - 0.5 * h),
-              (0.1 * w, y - 0.42 * h), (-0.3 * w, y - 0.52 * h), (-0.86 * w, y - 0.42 * h)], hair, volume=0.5)  # fmt: skip
+              (0.1 * w, y - 0.42 * h), (-0.3 * w, y - 0.52 * h), (-0.86 * w, y - 0.42 * h)], hair,
+              volume=0.5)  # fmt: skip
 
 
 DRAW: dict[str, Callable[[Pen, Pose], None]] = {

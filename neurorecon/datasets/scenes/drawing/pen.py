@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -259,7 +260,7 @@ def oval(x: float, y: float, rx: float, ry: float, angle: float = 0.0, count: in
     if angle:
         cosine, sine = math.cos(angle), math.sin(angle)
         points = points @ np.array([[cosine, sine], [-sine, cosine]])
-    return np.asarray(points + (x, y))
+    return np.asarray(points + np.array([x, y]))
 
 
 def rounded(x0: float, y0: float, x1: float, y1: float, corner: float = 0.0) -> np.ndarray:
@@ -284,7 +285,7 @@ def rounded(x0: float, y0: float, x1: float, y1: float, corner: float = 0.0) -> 
 def chain(joints: Sequence[tuple[float, float, float]]) -> list[np.ndarray]:
     """Return the outlines of circles at joints (x, y, radius) and of what joins neighbors."""
     outlines = [oval(x, y, radius, radius) for x, y, radius in joints]
-    for (x0, y0, r0), (x1, y1, r1) in zip(joints[:-1], joints[1:], strict=True):
+    for (x0, y0, r0), (x1, y1, r1) in pairwise(joints):
         length = math.hypot(x1 - x0, y1 - y0)
         if length < 1e-9:
             continue

@@ -111,7 +111,8 @@ def _head(pen: Pen, build: Build, skin: RGB, hair: RGB, style: str) -> None:
             darker(hair, 0.2), volume=0.5,
         )  # fmt: skip
     elif style == "tail":
-        pen.limb([(-0.8 * r, y - 0.5 * r, 0.3 * r), (-1.4 * r, y + 0.1 * r, 0.26 * r), (-1.4 * r, y + 0.8 * r, 0.1 * r)],
+        pen.limb([(-0.8 * r, y - 0.5 * r, 0.3 * r), (-1.4 * r, y + 0.1 * r, 0.26 * r),
+                  (-1.4 * r, y + 0.8 * r, 0.1 * r)],
                  hair)  # fmt: skip
     pen.limb([(0, -build.chest - 0.02, 0.34 * r), (0, y, 0.36 * r)], darker(skin, 0.16))
     pen.ellipse(-0.05 * r, y - 0.12 * r, 1.0 * r, 1.02 * r, hair)

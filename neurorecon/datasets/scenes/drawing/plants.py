@@ -23,7 +23,8 @@ _LEAVES: dict[str, RGB] = {
 def _grass(pen: Pen, pose: Pose, half: float) -> None:
     for number in range(7):
         x = half * (number - 3) / 3
-        pen.polygon([(x - 0.012, 0.005), (x + 0.012 * pose.between(-1, 1), -0.05 - 0.02 * (number % 3)), (x + 0.012, 0.005)],
+        pen.polygon([(x - 0.012, 0.005), (x + 0.012 * pose.between(-1, 1), -0.05 - 0.02 * (number % 3)),
+                     (x + 0.012, 0.005)],
                     (70, 124, 56))  # fmt: skip
 
 
@@ -83,11 +84,13 @@ def pine(pen: Pen, pose: Pose) -> None:
             (s1 - 0.30 * wide, 0.55 * top + 0.45 * low),
         ]
         tier = pen.polygon(outline, color, volume=0.55)
-        pen.polygon([(s0 - wide, low + 0.03), (s0 + wide, low + 0.03), (s0 + 0.5 * wide, low - 0.05), (s0 - 0.5 * wide, low - 0.05)],
+        pen.polygon([(s0 - wide, low + 0.03), (s0 + wide, low + 0.03), (s0 + 0.5 * wide, low - 0.05),
+                     (s0 - 0.5 * wide, low - 0.05)],
                     darker(color, 0.4), inside=tier, alpha=0.45)  # fmt: skip
         if pose.item.color == "teal":
             pen.blob([(s1, top), (s1 + 0.26 * wide, top + 0.3 * (low - top)), (s1, top + 0.24 * (low - top)),
-                      (s1 - 0.26 * wide, top + 0.32 * (low - top))], (246, 250, 255), inside=tier)  # fmt: skip
+                      (s1 - 0.26 * wide, top + 0.32 * (low - top))], (246, 250, 255),
+                      inside=tier)  # fmt: skip
 
 
 def palm(pen: Pen, pose: Pose) -> None:
@@ -153,7 +156,8 @@ def flower(pen: Pen, pose: Pose) -> None:
 def _vase(pen: Pen, pose: Pose) -> None:
     glaze = pose.pick((72, 118, 150), (232, 226, 212), (186, 96, 74), (92, 134, 116))
     body = [
-        (-0.075, -0.38), (0.075, -0.38), (0.065, -0.30), (0.14, -0.18), (0.125, -0.05), (0.07, 0.0), (-0.07, 0.0),
+        (-0.075, -0.38), (0.075, -0.38), (0.065, -0.30), (0.14, -0.18), (0.125, -0.05), (0.07, 0.0),
+        (-0.07, 0.0),
         (-0.125, -0.05), (-0.14, -0.18), (-0.065, -0.30),
     ]  # fmt: skip
     shape = pen.blob(body, glaze, volume=0.7)

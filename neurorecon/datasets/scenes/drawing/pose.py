@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurorecon.datasets.scenes.drawing.light import RGB
-from neurorecon.datasets.scenes.scene import SceneObject
+from neurorecon.datasets.scenes.thing import SceneObject
 from neurorecon.datasets.scenes.vocabulary import COLORS
 
 

@@ -14,6 +14,7 @@ from neurorecon.datasets.scenes.drawing import (
     buildings,
     faces,
     people,
+    pets,
     plants,
     rooms,
     tools,
@@ -24,7 +25,8 @@ from neurorecon.datasets.scenes.drawing.backgrounds import PAINT
 from neurorecon.datasets.scenes.drawing.light import Light, light_of, mix
 from neurorecon.datasets.scenes.drawing.pen import Pen
 from neurorecon.datasets.scenes.drawing.pose import Pose, pose_of
-from neurorecon.datasets.scenes.scene import Scene, SceneObject, paint_order
+from neurorecon.datasets.scenes.scene import Scene
+from neurorecon.datasets.scenes.thing import SceneObject, paint_order
 from neurorecon.datasets.scenes.vocabulary import TRAITS
 from neurorecon.errors import InputError
 
@@ -34,6 +36,7 @@ DRAW: dict[str, Callable[[Pen, Pose], None]] = {
     **faces.DRAW,
     **buildings.DRAW,
     **rooms.DRAW,
+    **pets.DRAW,
     **animals.DRAW,
     **vehicles.DRAW,
     **plants.DRAW,
@@ -106,7 +109,7 @@ def _paint(scene: Scene, size: int, time: float) -> tuple[np.ndarray, np.ndarray
         PAINT[scene.setting](
             Backdrop(canvas, light, view.at(0, -0.5), view.scale, scene.horizon, random, time)
         )
-    seen = Image.new("I;16", canvas.size, 0)
+    seen = Image.new("L", canvas.size, 0)
     portrait = scene.category == "face"
     for number in sorted(range(len(scene.objects)), key=lambda n: paint_order(scene.objects[n])):
         item = scene.objects[number]

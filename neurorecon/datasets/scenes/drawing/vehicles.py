@@ -38,12 +38,14 @@ def car(pen: Pen, pose: Pose) -> None:
     r = 0.205
     pen.box(-0.98, -0.24, 1.0, -0.12, (50, 50, 58), 0.06)
     cabin = [
-        (roof_end - 0.10, -0.58), (roof_end + 0.10, -0.92), (-0.15, -1.0), (0.22, -0.96), (0.58, -0.60), (0.4, -0.5),
+        (roof_end - 0.10, -0.58), (roof_end + 0.10, -0.92), (-0.15, -1.0), (0.22, -0.96), (0.58, -0.60),
+        (0.4, -0.5),
         (-0.6, -0.5),
     ]  # fmt: skip
     pen.blob(cabin, color, volume=0.5)
     body = pen.blob(
-        [(-1.06, -0.34), (-1.02, -0.56), (-0.8, -0.64), (0.1, -0.64), (0.62, -0.60), (0.98, -0.50), (1.07, -0.34),
+        [(-1.06, -0.34), (-1.02, -0.56), (-0.8, -0.64), (0.1, -0.64), (0.62, -0.60), (0.98, -0.50),
+         (1.07, -0.34),
          (1.02, -0.20), (0.0, -0.17), (-1.0, -0.20)], color, volume=0.55,
     )  # fmt: skip
     pen.box(-1.1, -0.36, 1.1, -0.335, darker(color, 0.3), inside=body)
@@ -114,7 +116,8 @@ def boat(pen: Pen, pose: Pose) -> None:
     belly = pose.swing(0.012, 0.5)
     sail: RGB = (250, 248, 240) if pose.item.color != "white" else (252, 246, 232)
     stripe = color if pose.item.color != "white" else (206, 70, 62)
-    main = pen.blob([(-0.02, -0.96), (-0.012, -0.6), (-0.015, -0.27), (-0.2, -0.255), (-0.385 - belly, -0.27), (-0.22 - belly, -0.60)],
+    main = pen.blob([(-0.02, -0.96), (-0.012, -0.6), (-0.015, -0.27), (-0.2, -0.255),
+                     (-0.385 - belly, -0.27), (-0.22 - belly, -0.60)],
                     sail, volume=0.35)  # fmt: skip
     pen.box(-0.5, -0.46, 0.0, -0.39, stripe, inside=main)
     pen.blob(
@@ -167,7 +170,8 @@ def bicycle(pen: Pen, pose: Pose) -> None:
             dx, dy = (r - 0.05) * math.cos(angle), (r - 0.05) * math.sin(angle)
             pen.line([(x - dx, y - dy), (x + dx, y + dy)], 0.009, (176, 180, 188), alpha=0.9)
         pen.ellipse(x, y, 0.04, 0.04, (90, 92, 100))
-    for first, second in ((back, crank), (back, (-0.17, -0.68)), (crank, (-0.18, -0.74)), (crank, (0.345, -0.66)),
+    for first, second in ((back, crank), (back, (-0.17, -0.68)), (crank, (-0.18, -0.74)),
+                          (crank, (0.345, -0.66)),
                           ((-0.17, -0.68), (0.325, -0.74)), (head, front)):  # fmt: skip
         pen.line([first, second], 0.058, color, volume=0.3)
     pen.line([(-0.18, -0.7), saddle], 0.035, (70, 70, 78))

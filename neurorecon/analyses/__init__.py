@@ -1,0 +1,1 @@
+"""Analyses: maps, reconstructions and their statistics, from a store to arrays and files."""

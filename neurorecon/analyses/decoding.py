@@ -1,0 +1,194 @@
+"""Decoding maps: what each voxel weighs in a linear decoder of a target, and the pattern that goes with it.
+
+The weights of a decoder are not a map of where information is: a voxel can get a large weight for canceling the
+noise of others (Haufe et al. 2014, NeuroImage 87:96). The Haufe pattern, covariance times weights, is; it says
+how strongly a voxel varies with what is decoded. Both are offered, and every file says which one it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from neurorecon.analyses.design import same_order
+from neurorecon.stats import PermutationCounter, permutation_p, stimulus_permutations
+from neurorecon.store.store import Store
+
+#: Seconds after stimulus onset whose volumes are averaged where samples are a time series.
+PEAK = (4.0, 6.0)
+
+#: Regularization strengths tried, times the number of voxels (voxels are standardized).
+ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
+
+
+@dataclass(frozen=True)
+class DecodingFit:
+    """A decoder of one target and its map.
+
+    Parameters
+    ----------
+    target : str
+        What is decoded.
+    value : array, shape (voxel,)
+        Root mean square weight over features ("decoding"), or strength of the Haufe pattern ("haufe"): the root
+        of the summed squared covariances of the standardized voxel with the decoded features, over the root of
+        the features' summed variance. For one feature that is their absolute correlation.
+    p, null_mean : array, shape (voxel,)
+        From decoders of the same target in permuted orders of the training stimuli.
+    correlation, correlation_null_mean, correlation_p : float
+        Mean correlation over features of decoded and true target on the test stimuli.
+    alpha : float
+        Regularization that cross-validation chose.
+    stimuli : int
+        Number of test stimuli.
+    """
+
+    target: str
+    value: np.ndarray
+    p: np.ndarray
+    null_mean: np.ndarray
+    correlation: float
+    correlation_null_mean: float
+    correlation_p: float
+    alpha: float
+    stimuli: int
+
+
+def peak_delays(store: Store, subject: str, task: str) -> tuple[int, ...]:
+    """Return the volumes around the peak of the hemodynamic response; none for trial estimates."""
+    seconds = store.series(subject).get(task)
+    if seconds is None:
+        return ()
+    first, last = (round(limit / seconds) for limit in PEAK)
+    return tuple(range(first, max(first, last) + 1))
+
+
+def decoding_samples(
+    store: Store, subject: str, roi: str | Iterable[str] | None, split: str, task: str
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return responses to each stimulus, (stimulus, voxel), volumes around the peak averaged, and their table."""
+    table = store.samples(subject)
+    part = table[(table["split"] == split) & (table["task"] == task)]
+    delays = peak_delays(store, subject, task)
+    average = "stimulus" if not delays or same_order(part) else None
+    found = store.responses(subject, roi, split, task=task, average=average, delays=delays)  # type: ignore[arg-type]
+    values = found.values.reshape(found.sizes["sample"], max(1, len(delays)), -1).mean(axis=1)
+    return values, pd.DataFrame({name: found[name].values for name in ("stimulus", "session", "run")})
+
+
+def fit_decoding(
+    store: Store,
+    target: str,
+    train: tuple[np.ndarray, pd.DataFrame],
+    test: tuple[np.ndarray, pd.DataFrame],
+    *,
+    kind: Literal["decoding", "haufe"],
+    series: bool,
+    n_permutations: int,
+    seed: int,
+    device: str = "cpu",
+) -> DecodingFit:
+    """Fit a ridge decoder of one target and map its weights or its patterns.
+
+    Parameters
+    ----------
+    store : Store
+        Where the target is.
+    target : str
+        Its name.
+    train, test : (array, DataFrame)
+        From :func:`decoding_samples`.
+    kind : {"decoding", "haufe"}
+        Weights or patterns.
+    series : bool
+        Whether folds are runs (time series) rather than stimuli.
+    n_permutations, seed : int
+        Of the null.
+    device : str
+        Where the regression runs.
+
+    Returns
+    -------
+    DecodingFit
+    """
+    from neurorecon.decoders.ridge import RidgeDecoder
+
+    mean, spread = train[0].mean(axis=0), train[0].std(axis=0)
+    scale = np.where(spread > 0, spread, 1)
+    inputs, held_out = ((part - mean) / scale for part in (train[0], test[0]))
+    outputs, truth = _standardized_targets(store, target, train[1]["stimulus"], test[1]["stimulus"])
+    runs = train[1].groupby(["session", "run"]).ngroup().to_numpy()
+    groups = runs if series and len(set(runs)) >= 3 else train[1]["stimulus"].to_numpy()
+    decoder = RidgeDecoder(alpha=[alpha * inputs.shape[1] for alpha in ALPHAS], cv=5, device=device)
+    decoder.fit(inputs, outputs, groups=groups)
+    value, counter = _map_and_null(decoder, outputs, kind, n_permutations, seed)
+    score = _correlations(decoder.predict(held_out), truth)
+    null = [
+        _correlations(decoder.predict(held_out), truth[order]).mean()
+        for order in stimulus_permutations(len(truth), n_permutations, seed)
+    ]
+    return DecodingFit(
+        target,
+        value,
+        counter.p,
+        counter.null_mean,
+        float(score.mean()),
+        float(np.mean(null)),
+        float(permutation_p(score.mean(), np.array(null))),
+        float(decoder.alpha_),
+        len(truth),
+    )
+
+
+def _standardized_targets(
+    store: Store, target: str, train: Sequence[str], test: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    values = store.targets(target, stimuli=[*train, *test]).values.reshape(len(train) + len(test), -1)
+    mean, spread = values[: len(train)].mean(axis=0), values[: len(train)].std(axis=0)
+    # A feature that is constant in either part says nothing and has no correlation.
+    kept = (spread > 1e-6) & (values[len(train) :].std(axis=0) > 1e-6)
+    standardized = (values[:, kept] - mean[kept]) / spread[kept]
+    return standardized[: len(train)], standardized[len(train) :]
+
+
+def _map_and_null(
+    decoder: object, outputs: np.ndarray, kind: str, n_permutations: int, seed: int
+) -> tuple[np.ndarray, PermutationCounter]:
+    """Return the map and its null, refitted for each permutation from the one factorization of the responses.
+
+    The map only needs the lengths of the voxels' weight vectors, so the targets are rotated into their principal
+    components first: as many columns as there are stimuli, however many features.
+    """
+    u = decoder.sample_vectors_.astype(np.float32)  # type: ignore[attr-defined]
+    s, v = decoder.singular_values_, decoder.voxel_vectors_.astype(np.float32)  # type: ignore[attr-defined]
+    shrink = s / (s**2 + decoder.alpha_)  # type: ignore[attr-defined]
+    centered = outputs - outputs.mean(axis=0)
+    left, singular, _ = np.linalg.svd(centered, full_matrices=False)
+    reduced = (left * singular).astype(np.float32)
+    samples, features = outputs.shape
+
+    def strength(targets: np.ndarray) -> np.ndarray:
+        coordinates = u.T @ targets
+        if kind == "decoding":
+            weights = v @ (shrink[:, None] * coordinates)
+            return np.sqrt((weights**2).sum(axis=1) / features)
+        covariances = v @ ((s**2 * shrink)[:, None] * coordinates) / samples
+        variance = (((s * shrink)[:, None] * coordinates) ** 2).sum() / samples
+        return np.sqrt((covariances**2).sum(axis=1) / variance)
+
+    value = strength(reduced)
+    counter = PermutationCounter(value)
+    for order in stimulus_permutations(samples, n_permutations, seed):
+        counter.update(strength(reduced[order])[None])
+    return value, counter
+
+
+def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the correlation over stimuli of each feature, (feature,)."""
+    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
+    norms = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+    return (first * second).sum(axis=0) / np.where(norms > 0, norms, 1)

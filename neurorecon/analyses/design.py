@@ -1,0 +1,212 @@
+"""What every map starts from: which task, which bands, which samples, and the features at their delays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from neurorecon.errors import InputError
+from neurorecon.store.store import Store
+
+#: Seconds after the onset of a stimulus within which the hemodynamic response is modeled in time series.
+RESPONSE_WINDOW = (2.0, 8.0)
+
+#: Features are read and multiplied this many at a time, so that targets of any width fit into memory.
+FEATURE_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of one split, averaged over repeats where that is right.
+
+    Parameters
+    ----------
+    responses : array, shape (sample, voxel), float32
+        Measured responses.
+    table : DataFrame
+        The sample table.
+    runs : int array, shape (sample,)
+        A number for each run.
+    stimuli : list of str
+        Unique stimuli, in order of first appearance.
+    shown : int array, shape (sample,)
+        Which of `stimuli` each sample shows.
+    """
+
+    responses: np.ndarray
+    table: pd.DataFrame
+    runs: np.ndarray
+    stimuli: list[str]
+    shown: np.ndarray
+
+    def at_delays(self, delays: Sequence[int]) -> np.ndarray:
+        """Return which stimulus was shown so many samples ago in the same run; -1 for none.
+
+        Parameters
+        ----------
+        delays : sequence of int
+            In samples.
+
+        Returns
+        -------
+        int array, shape (delay, sample)
+        """
+        number = len(self.shown)
+        found = np.full((len(delays), number), -1)
+        for row, delay in enumerate(delays):
+            ago = np.arange(number) - delay
+            inside = (ago >= 0) & (self.runs[np.maximum(ago, 0)] == self.runs)
+            found[row, inside] = self.shown[ago[inside]]
+        return found
+
+
+def choose_bands(store: Store, bands: Sequence[str] | None) -> list[str]:
+    """Return the targets to use as bands: those asked for, else all that the store holds."""
+    known = store.targets_available
+    names = list(dict.fromkeys(known if bands is None else bands))
+    if not names:
+        raise InputError(
+            "there is nothing to predict from",
+            given=f"the store {store.name!r}, targets: {', '.join(known) or 'none'}",
+            expected="at least one target",
+            todo="compute one first: neurorecon features --target gabor",
+        )
+    for name in names:
+        store.target_stimuli(name)  # raises, with the names that exist
+    return names
+
+
+def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | None) -> str:
+    """Return the task to analyze.
+
+    Where none is asked for: among the tasks in which every stimulus has all bands, the one with the most training
+    stimuli. (Pictures have no motion, so asking for a motion band means the films.)
+    """
+    samples = store.samples(subject)
+    having = [set(store.target_stimuli(band).tolist()) for band in bands]
+    complete = {}
+    for name, part in samples.groupby("task", sort=False):
+        shown = set(part["stimulus"])
+        if all(shown <= have for have in having):
+            complete[str(name)] = part.loc[part["split"] == "train", "stimulus"].nunique()
+    if task is not None:
+        known = store.tasks(subject)
+        if task not in known or task not in complete:
+            raise InputError(
+                f"the task {task!r} cannot be analyzed with these bands",
+                given=f"task {task!r}, bands {', '.join(bands)}",
+                expected=f"one of: {', '.join(complete) or '(no task has all these bands)'}",
+                todo="choose another task, or bands that are defined for its stimuli",
+            )
+        return task
+    if not complete:
+        raise InputError(
+            "no task shows stimuli that have all these bands",
+            given=f"bands {', '.join(bands)}; tasks {', '.join(store.tasks(subject))}",
+            expected="bands that are all defined for one task",
+            todo="leave out the bands that are missing, or compute them: neurorecon features",
+        )
+    return max(complete, key=lambda name: complete[name])
+
+
+def choose_delays(store: Store, subject: str, task: str, delays: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the delays of the features in samples: those asked for, else 2 to 8 s for a time series, 0 for trials."""
+    seconds = store.series(subject).get(task)
+    if delays is not None and tuple(delays) != (0,) and seconds is None:
+        raise InputError(
+            "delays need a time series, and these samples are single-trial estimates",
+            given=f"delays {tuple(delays)} for the task {task!r}",
+            expected="no delays",
+            todo="leave delays out",
+        )
+    if delays is not None:
+        return tuple(delays)
+    if seconds is None:
+        return (0,)
+    first, last = (round(limit / seconds) for limit in RESPONSE_WINDOW)
+    return tuple(range(max(first, 1), max(last, first, 1) + 1))
+
+
+def load_samples(
+    store: Store, subject: str, roi: str | Iterable[str] | None, split: str, task: str
+) -> Samples:
+    """Read the responses of one split into memory, repeats averaged.
+
+    Repeats of a time series are averaged only where every repeat shows the stimuli in the same order: the
+    response to a stimulus overlaps with those to its neighbors.
+    """
+    table = store.samples(subject)
+    part = table[(table["split"] == split) & (table["task"] == task)]
+    average = "stimulus" if task not in store.series(subject) or same_order(part) else None
+    responses = store.responses(subject, roi, split, task=task, average=average)  # type: ignore[arg-type]
+    names = ("stimulus", "task", "session", "run", "repeat", "split", "time")
+    found = pd.DataFrame({name: responses[name].values for name in names})
+    runs = found.groupby(["session", "run"], sort=False).ngroup().to_numpy()
+    shown, stimuli = pd.factorize(found["stimulus"])
+    return Samples(responses.values, found, runs, [str(name) for name in stimuli], shown)
+
+
+def same_order(samples: pd.DataFrame) -> bool:
+    """Return whether each stimulus always follows the same stimulus within its run."""
+    before = samples.groupby(["session", "run"], sort=False)["stimulus"].shift(1).fillna("")
+    return bool((before.groupby(samples["stimulus"], sort=False).nunique() == 1).all())
+
+
+def grams(
+    store: Store, bands: Sequence[str], train: Sequence[str], test: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the products of the bands' features between stimuli.
+
+    Features are standardized by the training stimuli; those that do not vary there count as 0.
+
+    Parameters
+    ----------
+    store : Store
+        Where the targets are.
+    bands : sequence of str
+        Their names.
+    train, test : sequence of str
+        Ids of stimuli.
+
+    Returns
+    -------
+    train_train : array, shape (band, train_stimulus, train_stimulus)
+    test_train : array, shape (band, test_stimulus, train_stimulus)
+    """
+    within = np.zeros((len(bands), len(train), len(train)))
+    across = np.zeros((len(bands), len(test), len(train)))
+    for number, band in enumerate(bands):
+        values = store.targets(band, stimuli=[*train, *test]).data
+        values = values.reshape(len(values), -1)
+        for start in range(0, values.shape[1], FEATURE_BLOCK):
+            block = np.asarray(values[:, start : start + FEATURE_BLOCK], dtype=np.float64)
+            mean, spread = block[: len(train)].mean(axis=0), block[: len(train)].std(axis=0)
+            block = np.where(spread > 1e-8, (block - mean) / np.where(spread > 1e-8, spread, 1), 0)
+            within[number] += block[: len(train)] @ block[: len(train)].T
+            across[number] += block[len(train) :] @ block[: len(train)].T
+    return within, across
+
+
+def delayed_kernel(gram: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the kernel of features that are repeated at several delays, from products between stimuli.
+
+    Parameters
+    ----------
+    gram : array, shape (stimulus, stimulus)
+        Products between the stimuli of the rows and those of the columns.
+    rows, columns : int array, shape (delay, sample)
+        Which stimulus each sample sees at each delay; -1 for none, whose features are 0.
+
+    Returns
+    -------
+    array, shape (sample, sample)
+        Equal to the product of the concatenated delayed features.
+    """
+    padded = np.pad(gram, ((0, 1), (0, 1)))  # -1 is the row and the column of zeros
+    kernel = np.zeros((rows.shape[1], columns.shape[1]))
+    for row, column in zip(rows, columns, strict=True):
+        kernel += padded[np.ix_(row, column)]
+    return kernel

@@ -1,0 +1,61 @@
+"""The table that ``neurorecon maps`` prints."""
+
+from __future__ import annotations
+
+from neurorecon.analyses.maps import VoxelwiseMap
+from neurorecon.store.store import Store
+
+
+def as_text(found: VoxelwiseMap, store: Store) -> str:
+    """Return the areas of a map as a table a person can read, at most 110 columns."""
+    label = "SIMULATED responses" if store.simulated else "measured responses"
+    settings = found.settings
+    lines = [
+        "",
+        f"{found.subject} · {store.name} ({label}) · {found.task}: {settings['train_stimuli']} training and "
+        f"{settings['test_stimuli']} test stimuli, {settings['voxels']:,} voxels",
+    ]
+    if found.kind == "encoding":
+        return "\n".join([*lines, *_encoding_lines(found)])
+    return "\n".join([*lines, *_decoding_lines(found)])
+
+
+def _encoding_lines(found: VoxelwiseMap) -> list[str]:
+    settings = found.settings
+    seconds = [value for value in settings["delay_seconds"] if value]
+    how = "banded ridge" + (f", features delayed by {', '.join(f'{value:g}' for value in seconds)} s" if seconds else "")
+    lines = [
+        f"encoding: {how}; R2 on test stimuli, mean over all voxels of the area",
+        f"{'area':<8}{'voxels':>7}{'ceiling':>9}{'joint R2':>10}{'p':>8}"
+        + "".join(f"{band[:10]:>11}" for band in found.bands)
+        + f"{'signif.':>9}  wins",
+    ]
+    for area, rows in found.areas.groupby("roi", sort=False) if len(found.areas) else ():
+        first = rows.iloc[0]
+        wins = ", ".join(f"{row.band} {row.wins}" for row in rows.itertuples() if row.wins)
+        ceiling = f"{first['ceiling']:>9.2f}" if first["ceiling"] == first["ceiling"] else f"{'-':>9}"
+        lines.append(
+            f"{area:<8}{first['n']:>7}{ceiling}{first['joint']:>10.3f}{first['p']:>8.3f}"
+            + "".join(f"{value:>11.3f}" for value in rows["value"])
+            + f"{first['significant']:>9}  {wins}"
+        )
+    lines.append(
+        f"{settings['significant_voxels']:,} of {settings['voxels']:,} voxels significant "
+        f"(permutation test, {settings['n_permutations']} permutations, FDR {settings['level']:g})"
+    )
+    return lines
+
+
+def _decoding_lines(found: VoxelwiseMap) -> list[str]:
+    what = {"decoding": "RMS weight of a voxel in the decoder", "haufe": "strength of the Haufe pattern"}[found.kind]
+    lines = [f"{found.kind}: {what}; mean over the area's voxels (mean of the null in brackets), significant voxels"]
+    for score in found.scores:
+        lines.append(
+            f"  {score['name']}: {score['value']:.3f} (null mean {score['null_mean']:.3f}, p = {score['p']:.3f})"
+        )
+    header = f"{'area':<8}{'voxels':>7}" + "".join(f"{band[:18]:>26}" for band in found.bands)
+    lines.append(header)
+    for area, rows in found.areas.groupby("roi", sort=False) if len(found.areas) else ():
+        cells = "".join(f"{row.value:>12.4f} ({row.null:.4f}) {row.significant:>4}" for row in rows.itertuples())
+        lines.append(f"{area:<8}{rows.iloc[0]['n']:>7}{cells}")
+    return lines

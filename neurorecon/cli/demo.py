@@ -1,0 +1,33 @@
+"""``neurorecon demo``: the tour, on the embedded simulated data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption, logger, run_command
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the store's maps and the report.")] = Path("demo"),
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Take the tour: build the embedded store, map MT and the whole cortex, rebuild pictures, write a report."""
+
+    def work(output: Output) -> None:
+        from neurorecon.analyses.tour import tour
+        from neurorecon.cli.maps import command_line
+        from neurorecon.cli.stores import EMBEDDED
+        from neurorecon.features.build import build
+
+        logger.info("store ...")
+        store = output.use(build(EMBEDDED, progress=output.progress))
+        files, output.scores = tour(store, out, command=command_line(), say=logger.info)
+        output.add_files(files[:1] if not as_json else files)
+        output.say(f"open {files[0]} in a browser; {len(files) - 1} further files lie beside it")
+
+    run_command("demo", as_json, quiet, verbose, work)

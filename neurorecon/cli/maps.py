@@ -1,0 +1,89 @@
+"""``neurorecon maps``: voxel-wise maps with statistics, as tables, brain images and figures."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
+
+
+def maps(
+    store: StoreOption = None,
+    subject: Annotated[
+        list[str] | None, typer.Option("--subject", help="A subject; may be given several times. Left out: all.")
+    ] = None,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option("--roi", "-r", help="An ROI, a union V1+V2, one side lh.MT, or a group; may be given several times."),
+    ] = None,
+    bands: Annotated[
+        list[str] | None,
+        typer.Option("--bands", "-b", help="Targets to use as bands (repeat, or separate by commas). Left out: all."),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="encoding (banded ridge, split R2), decoding (weights) or haufe (patterns).")
+    ] = "encoding",
+    task: Annotated[str | None, typer.Option("--task", help="Left out: the task with most stimuli that have all bands.")] = None,
+    permutations: Annotated[int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")] = 1000,
+    level: Annotated[float, typer.Option("--fdr", help="False discovery rate of the mask.")] = 0.05,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of permutations and resampling.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Tables and brain images only.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Map what each voxel encodes (or its weight in a decoder), with noise ceilings, permutation p and FDR."""
+
+    def work(output: Output) -> None:
+        from tqdm import tqdm
+
+        from neurorecon.analyses.maps import voxelwise_maps
+        from neurorecon.analyses.maps_files import write_maps
+        from neurorecon.analyses.maps_text import as_text
+        from neurorecon.cli.stores import choose
+        from neurorecon.provenance import collect
+
+        opened = choose(store, output)
+        names = subject or opened.subjects
+        wanted = [part for item in bands or [] for part in item.split(",") if part] or None
+        chosen = roi[0] if roi is not None and len(roi) == 1 else roi
+        folder = out or Path("results") / "_".join(["maps", opened.name, *(roi or ["all"])])
+        for name in tqdm(names, desc="subjects", unit="subject", disable=quiet or len(names) == 1, leave=False):
+            found = voxelwise_maps(
+                opened,
+                name,
+                chosen,
+                bands=wanted,
+                kind=kind,  # type: ignore[arg-type]
+                task=task,
+                n_permutations=permutations,
+                level=level,
+                seed=seed,
+                device=device,
+            )
+            record = collect(
+                command_line(),
+                store=opened.location,
+                snapshot=opened.snapshot,
+                digests={"store": opened.digest},
+                seed=seed,
+                simulated=opened.simulated,
+                extra=found.settings,
+            )
+            output.add_files(write_maps(found, opened, folder, record, figures=not no_figures))
+            output.scores += found.scores
+            output.say(as_text(found, opened))
+
+    run_command("maps", as_json, quiet, verbose, work)
+
+
+def command_line() -> str:
+    """Return the command as it was typed, without the folder that the program lies in."""
+    return shlex.join(["neurorecon", *sys.argv[1:]])

@@ -170,7 +170,8 @@ def read_labels(path: Path) -> np.ndarray:
     """
     problem = None
     try:
-        rows = np.loadtxt(path, delimiter=",", ndmin=2)
+        lines = path.read_text().splitlines()
+        rows = np.loadtxt(lines, delimiter=",", ndmin=2) if any(lines) else np.empty((0, 0))
         if rows.shape[1] != PATCHES**2:
             problem = f"{rows.shape[1]} columns"
         elif not np.isin(rows, (REST, 0, 1)).all():

@@ -100,6 +100,8 @@ def _companion(
         return _new(random, kind, x, float(random.uniform(low, high)) + size / 2, size, 0.7)
     if place == "beach":
         depth = float(random.uniform(0.84, 0.95) if kind == "boat" else random.uniform(0.05, SHORE - 0.1))
+    elif place == "street" and traits.category == "plant":  # on the sidewalk
+        depth = float(random.uniform(0.76, 0.88))
     else:  # in rooms, before the furniture
         depth = float(random.uniform(0.05, 0.35 if place == "room" else 0.93))
     ground = horizon + (1 - horizon) * (1 - depth)

@@ -1,8 +1,8 @@
 """Descriptions of scenes and films, sampled from a seed one by one.
 
 A scene is a few numbers and words, from which the picture, the captions and the labels follow. Scene
-`index` of a seed is found without making the ones before it,
-so that a data set of 73,000 scenes needs no list.
+`index` of a seed is found without making the ones before it, so that a data set of 73,000 scenes needs no
+list.
 """
 
 from __future__ import annotations

@@ -330,7 +330,7 @@ TRAITS: dict[str, Traits] = {
         0.8,
         0.52,
         (0.66, 0.88),
-        ("meadow", "city square", "street", "forest"),
+        ("meadow", "city square", "forest"),
         ("green", "orange", "yellow", "red"),
     ),
     "pine": Traits("plant", 9.0, 0.6, 0.38, (0.68, 0.88), ("snow", "forest", "meadow"), ("green", "teal")),
@@ -396,7 +396,7 @@ TRAITS: dict[str, Traits] = {
         1.15,
         0.34,
         (0.58, 0.78),
-        ("beach", "city square", "street", "meadow"),
+        ("beach", "city square", "meadow"),
         ("red", "blue", "yellow", "green", "purple", "pink", "orange"),
     ),
 }

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from neurorecon.datasets.scenes.drawing.light import RGB, Light, lighter, mix
-from neurorecon.datasets.scenes.drawing.pen import Pen, oval
+from neurorecon.datasets.scenes.drawing.pen import Pen, oval, rounded
 
 #: Side of the tile of noise that textures are taken from, in cells.
 _TILE = 256
@@ -126,7 +126,7 @@ class Backdrop:
             self.pen.ellipse(x + 0.3 * r, v - 0.2 * r, 0.22 * r, 0.22 * r, (206, 206, 196), glow=True)
 
     def cloud(self, x: float, v: float, width: float) -> None:
-        """Paint one cloud with a bright crown and a flat, shaded foot."""
+        """Paint one cloud with a bright crown and a flat, shaded foot at height `v`."""
         sky = self.light.sky
         light = {
             "noon": (255, 255, 255),
@@ -136,12 +136,12 @@ class Backdrop:
             "overcast": (228, 231, 234),
         }[self.light.name]
         shade = mix(light, sky[0] if self.light.name != "overcast" else (150, 156, 164), 0.32)
-        puffs = self.random.uniform((-0.5, -0.16, 0.14), (0.5, 0.0, 0.26), (6, 3)) * width
-        parts = [np.array([(px, pv * (1 - 2 * abs(px) / width)), (pr, pr * 0.62)]) for px, pv, pr in puffs]
-        outlines = [oval(x + c[0], v + c[1], r[0], r[1]) for c, r in parts]
-        under = [outline + np.array([0, 0.12 * width]) for outline in outlines]
-        self.pen.fill(under, shade, soft=0.006, alpha=0.85, glow=True)
-        self.pen.fill(outlines, light, soft=0.004, alpha=0.95, glow=True)
+        outlines = [rounded(x - 0.5 * width, v - 0.13 * width, x + 0.5 * width, v, 0.065 * width)]
+        for place, reach in self.random.uniform((-0.05, 0.12), (0.05, 0.19), (4, 2)):
+            across = 0.8 * (len(outlines) - 2.5) / 4 + place
+            radius = width * reach * (1.2 - 1.4 * abs(across))
+            outlines.append(oval(x + across * width, v - 0.11 * width, 1.15 * radius, radius))
+        self.pen.fill(outlines, light, to=shade, soft=0.003, glow=True, alpha=0.96)
 
     def ridge(
         self,

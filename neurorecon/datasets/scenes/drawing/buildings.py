@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from neurorecon.datasets.scenes.drawing.light import RGB, darker, lighter
 from neurorecon.datasets.scenes.drawing.pen import Pen, Shape
 from neurorecon.datasets.scenes.drawing.pose import Pose
@@ -173,17 +175,14 @@ def skyscraper(pen: Pen, pose: Pose) -> None:
     pen.polygon([(0.0, -0.95), (0.10, -0.935), (0.10, -0.89), (0.0, -0.90)], dark)
     pen.box(-0.052, -1.0, -0.044, -0.95, (150, 150, 156))
     night = _is_dark(pen)
-    for row in range(17):
-        y = -0.865 + 0.046 * row
-        for column in range(4):
-            lit = night and pose.chance(0.55)
-            glass: RGB = (255, 218, 136) if lit else lighter((122, 164, 196), 0.16 * ((row + column) % 3))
-            x = -0.136 + 0.039 * column
-            pen.box(x, y, x + 0.028, y + 0.030, glass, glow=lit)
-        for column in range(3):
-            lit = night and pose.chance(0.45)
-            x = 0.032 + 0.045 * column
-            pen.box(x, y + 0.003, x + 0.030, y + 0.031, (250, 206, 120) if lit else (80, 112, 142), glow=lit)
+    for front, wide, low_share in ((True, 0.028, 0.55), (False, 0.030, 0.45)):
+        across = -0.122 + 0.039 * np.arange(4) if front else 0.047 + 0.045 * np.arange(3)
+        places = np.stack(np.meshgrid(across, -0.85 + 0.046 * np.arange(17)), -1).reshape(-1, 2)
+        lit = (pose.random.random(len(places)) < low_share) & night
+        for tone in range(3):  # the sky is mirrored unevenly
+            glass = lighter((122, 164, 196), 0.16 * tone) if front else (80, 112, 142)
+            pen.boxes(places[~lit & (np.arange(len(places)) % 3 == tone)], wide, 0.030, glass)
+        pen.boxes(places[lit], wide, 0.030, (255, 218, 136), glow=True)
     pen.box(-0.15, -0.07, 0.17, 0, darker(color, 0.55))
     pen.box(-0.10, -0.055, -0.02, 0, (200, 220, 230) if not night else (255, 226, 160), glow=night)
     pen.box(-0.17, -0.085, 0.19, -0.068, lighter(color, 0.4))

@@ -47,6 +47,11 @@ _WOMAN = _Face(0.215, 0.290, -0.575, 0.042, 0.010, 0.70, 0.38)
 _CHILD = _Face(0.262, 0.285, -0.545, 0.050, 0.008, 0.84, 0.34)
 
 
+def _skin(pose: Pose) -> RGB:
+    """Return a color of skin that the hair stands out from."""
+    return pose.pick(*(SKIN if pose.item.color in ("black", "gray") else SKIN[:3]))
+
+
 def _outline(face: _Face) -> list[tuple[float, float]]:
     w, h, y, j = face.wide, face.high, face.y, face.jaw
     right = [(0.0, y - h), (0.62 * w, y - 0.84 * h), (w, y - 0.2 * h), (0.95 * w, y + 0.3 * h),
@@ -62,7 +67,10 @@ def _shoulders(pen: Pen, face: _Face, cloth: RGB, skin: RGB, collar: bool) -> No
          (-0.74 * s, -0.17)],
         cloth, volume=0.5,
     )  # fmt: skip
-    pen.limb([(0, -0.44, 0.092), (0, -0.2, 0.105)], darker(skin, 0.24))
+    if not collar:
+        pen.ellipse(0, -0.215, 0.135, 0.075, darker(skin, 0.14))
+    neck = pen.limb([(0, -0.44, 0.090), (0, -0.22, 0.100)], darker(skin, 0.14))
+    pen.ellipse(0, face.y + 0.93 * face.high, 0.14, 0.075, darker(skin, 0.32), inside=neck, soft=0.02)
     if collar:
         for side in (-1, 1):
             pen.polygon([(side * 0.11, -0.25), (side * 0.005, -0.11), (side * 0.15, -0.10),
@@ -71,8 +79,6 @@ def _shoulders(pen: Pen, face: _Face, cloth: RGB, skin: RGB, collar: bool) -> No
         pen.polygon(
             [(-0.03, -0.13), (0.03, -0.13), (0.012, 0.1), (-0.012, 0.1)], darker(cloth, 0.5), inside=body
         )
-    else:
-        pen.ellipse(0, -0.215, 0.13, 0.062, darker(skin, 0.1))
 
 
 def _features(pen: Pen, pose: Pose, face: _Face, skin: RGB, hair: RGB, lips: RGB, lashes: bool) -> None:
@@ -133,7 +139,7 @@ def _cheeks(pen: Pen, face: _Face, skin: RGB, strength: float) -> None:
 
 def man_face(pen: Pen, pose: Pose) -> None:
     """Draw the portrait of a man with short hair; some have a beard."""
-    skin, hair, cloth = pose.pick(*SKIN), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
+    skin, hair, cloth = _skin(pose), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
     face = _MAN
     w, h, y = face.wide, face.high, face.y
     _shoulders(pen, face, cloth, skin, collar=pose.chance(0.6))
@@ -162,7 +168,7 @@ def man_face(pen: Pen, pose: Pose) -> None:
 
 def woman_face(pen: Pen, pose: Pose) -> None:
     """Draw the portrait of a woman with long hair."""
-    skin, hair, cloth = pose.pick(*SKIN), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
+    skin, hair, cloth = _skin(pose), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
     face = _WOMAN
     w, h, y = face.wide, face.high, face.y
     low = pose.between(-0.2, -0.04)
@@ -171,7 +177,7 @@ def woman_face(pen: Pen, pose: Pose) -> None:
              darker(hair, 0.22), volume=0.4)  # fmt: skip
     _shoulders(pen, face, cloth, skin, collar=False)
     pen.blob(_outline(face), skin, volume=0.5)
-    _cheeks(pen, face, skin, 0.5)
+    _cheeks(pen, face, skin, 0.32)
     _features(pen, pose, face, skin, hair, mix(skin, (196, 44, 62), 0.75), lashes=True)
     part = 0.2 * w
     for side, edge in ((-1, -part), (1, -part)):
@@ -187,7 +193,7 @@ def woman_face(pen: Pen, pose: Pose) -> None:
 
 def child_face(pen: Pen, pose: Pose) -> None:
     """Draw the portrait of a child: a round face and large eyes."""
-    skin, hair, cloth = pose.pick(*SKIN), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
+    skin, hair, cloth = _skin(pose), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
     face = _CHILD
     w, h, y = face.wide, face.high, face.y
     if pose.chance(0.5):
@@ -198,7 +204,7 @@ def child_face(pen: Pen, pose: Pose) -> None:
     pen.ellipse(0, y - 0.2 * h, 1.1 * w, 1.1 * h, darker(hair, 0.15))
     _ears(pen, face, skin)
     pen.blob(_outline(face), skin, volume=0.45)
-    _cheeks(pen, face, skin, 0.7)
+    _cheeks(pen, face, skin, 0.45)
     _features(pen, pose, face, skin, hair, mix(skin, (206, 74, 78), 0.6), lashes=False)
     pen.blob([(-1.06 * w, y), (-1.08 * w, y - 0.7 * h), (-0.5 * w, y - 1.24 * h), (0.5 * w, y - 1.24 * h),
               (1.08 * w, y - 0.7 * h), (1.06 * w, y), (0.9 * w, y - 0.46 * h), (0.4 * w, y - 0.5 * h),

@@ -17,20 +17,23 @@ _NEAR = 1.05
 Place = tuple[float, float, float]
 
 
-def to_picture(x: float, y: float, z: float) -> tuple[float, float]:
-    """Return where a place in the room is seen."""
-    return x / z * FOCUS, _VANISH + (_EYE - y) / z * FOCUS
-
-
 class Room:
-    """A pen that draws in the meters of a room: x right, y up from the floor, z away from the eye."""
+    """A pen that draws in the meters of a room: x right, y up from the floor, z away from the eye.
+
+    The eye is a little left or right of the middle.
+    """
 
     def __init__(self, pen: Pen, pose: Pose) -> None:
         self.pen, self.pose = pen, pose
+        self.eye = pose.between(-0.5, 0.5)
+
+    def to(self, x: float, y: float, z: float) -> tuple[float, float]:
+        """Return where in the picture a place is seen."""
+        return (x - self.eye) / z * FOCUS, _VANISH + (_EYE - y) / z * FOCUS
 
     def face(self, corners: list[Place], color: RGB, **how: object) -> Shape:
         """Fill a flat polygon in the room."""
-        return self.pen.polygon([to_picture(x, y, max(z, _NEAR)) for x, y, z in corners], color, **how)
+        return self.pen.polygon([self.to(x, y, max(z, _NEAR)) for x, y, z in corners], color, **how)
 
     def block(self, low: Place, high: Place, color: RGB, top: RGB | None = None) -> None:
         """Draw a box between two corners (low has the smaller x, y, z)."""
@@ -40,9 +43,9 @@ class Room:
             self.face([(x0 - foot, 0, z0 - foot), (x1 + foot, 0, z0 - foot), (x1 + foot, 0, z1),
                        (x0 - foot, 0, z1)],
                       (40, 30, 36), alpha=0.28, soft=0.008)  # fmt: skip
-        if x0 > 0:
+        if x0 > self.eye:
             self.face([(x0, y0, z0), (x0, y0, z1), (x0, y1, z1), (x0, y1, z0)], darker(color, 0.3))
-        if x1 < 0:
+        if x1 < self.eye:
             self.face([(x1, y0, z0), (x1, y0, z1), (x1, y1, z1), (x1, y1, z0)], darker(color, 0.3))
         if y1 < _EYE:
             self.face([(x0, y1, z0), (x1, y1, z0), (x1, y1, z1), (x0, y1, z1)],
@@ -88,7 +91,7 @@ def window(room: Room, x: float, y: float, wide: float, high: float, curtain: RG
     sky = room.pen.light.sky
     room.wall(x - wide / 2 - 0.06, y - 0.06, x + wide / 2 + 0.06, y + high + 0.06, (248, 246, 240))
     pane = room.wall(x - wide / 2, y, x + wide / 2, y + high, sky[0], to=sky[2], glow=True)
-    px, py = to_picture(x, y, DEEP)
+    px, py = room.to(x, y, DEEP)
     green = (70, 120, 72) if room.pen.light.name != "night" else (20, 34, 48)
     room.pen.ellipse(px - 0.03, py + 0.01, 0.06, 0.03, green, inside=pane, glow=True)
     room.pen.ellipse(px + 0.05, py + 0.012, 0.05, 0.04, darker(green, 0.2), inside=pane, glow=True)
@@ -110,7 +113,7 @@ def picture(room: Room, x: float, y: float, wide: float, high: float) -> None:
     room.wall(x - wide / 2, y, x + wide / 2, y + high, (70, 52, 44))
     back = pose.pick((236, 214, 170), (170, 202, 212), (232, 226, 214))
     canvas = room.wall(x - wide / 2 + 0.05, y + 0.05, x + wide / 2 - 0.05, y + high - 0.05, back)
-    px, py = to_picture(x, y + 0.1, DEEP)
+    px, py = room.to(x, y + 0.1, DEEP)
     r = 0.08 * wide
     room.pen.ellipse(
         px, py, 2.2 * r, 1.0 * r, pose.pick((96, 132, 96), (190, 96, 70), (74, 104, 140)), inside=canvas
@@ -120,7 +123,7 @@ def picture(room: Room, x: float, y: float, wide: float, high: float) -> None:
 
 def lamp(room: Room, x: float, y: float, z: float) -> None:
     """Draw a lamp with a shade whose foot is at (x, y, z)."""
-    px, py = to_picture(x, y, z)
+    px, py = room.to(x, y, z)
     s = FOCUS / z
     pen = room.pen
     on = pen.light.name in ("night", "sunset")
@@ -138,7 +141,7 @@ def lamp(room: Room, x: float, y: float, z: float) -> None:
 
 def plant(room: Room, x: float, z: float) -> None:
     """Draw a plant in a pot."""
-    px, py = to_picture(x, 0, z)
+    px, py = room.to(x, 0, z)
     s = FOCUS / z
     pen = room.pen
     for angle in (-0.9, -0.5, -0.15, 0.25, 0.6, 0.95):

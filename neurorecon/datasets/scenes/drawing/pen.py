@@ -233,6 +233,16 @@ class Pen:
         """Fill an upright rectangle, its corners rounded by `corner`."""
         return self.fill([rounded(x0, y0, x1, y1, corner)], color, **how)  # type: ignore[arg-type]
 
+    def boxes(self, centers: Points, wide: float, high: float, color: RGB, glow: bool = False) -> None:
+        """Fill many equal rectangles around centers, shape (box, 2), at once."""
+        if len(centers) == 0:
+            return
+        corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (wide / 2, high / 2)
+        outlines = (np.asarray(centers)[:, None] + corners) @ self._matrix + self._origin
+        ink = self.ink(color, glow)
+        for flat in outlines.reshape(len(outlines), 8).tolist():
+            self._draw.polygon(flat, fill=ink)
+
     def limb(self, joints: Sequence[tuple[float, float, float]], color: RGB, **how: object) -> Shape:
         """Fill a chain of joints (x, y, radius)."""
         return self.fill(chain(joints), color, **how)  # type: ignore[arg-type]

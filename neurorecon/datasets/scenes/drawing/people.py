@@ -133,7 +133,8 @@ def _head(pen: Pen, build: Build, skin: RGB, hair: RGB, style: str) -> None:
 
 
 def _figure(pen: Pen, pose: Pose, build: Build, what: str) -> None:
-    skin, hair = pose.pick(*SKIN), pose.pick(*HAIR)
+    skin = pose.pick(*SKIN)
+    hair = pose.pick(*(HAIR if skin in SKIN[:3] else HAIR[:1]))
     trousers = pose.pick(*TROUSERS)
     shoe = pose.pick((58, 44, 40), (236, 234, 230), (40, 42, 52))
     color = pose.color

@@ -16,7 +16,6 @@ from neurorecon.datasets.scenes.drawing.interior import (
     plant,
     rug,
     shell,
-    to_picture,
     window,
 )
 from neurorecon.datasets.scenes.drawing.light import RGB, darker, lighter, mix
@@ -48,7 +47,7 @@ def bedroom(pen: Pen, pose: Pose) -> None:
     room.block((bx - 0.78, 0.0, 2.4), (bx + 0.78, 0.30, 3.85), darker(wood, 0.1))
     room.block((bx - 0.76, 0.30, 2.42), (bx + 0.76, 0.52, 3.85), (244, 242, 238))
     for x in (bx - 0.38, bx + 0.38):
-        px, py = to_picture(x, 0.62, 3.6)
+        px, py = room.to(x, 0.62, 3.6)
         pen.ellipse(px, py, 0.068, 0.034, (252, 250, 246), volume=0.5)
     room.block((bx - 0.80, 0.22, 2.38), (bx + 0.80, 0.56, 3.2), cloth, lighter(cloth, 0.12))
     room.face([(bx - 0.80, 0.565, 3.0), (bx + 0.80, 0.565, 3.0), (bx + 0.80, 0.565, 3.22),
@@ -98,7 +97,7 @@ def kitchen(pen: Pen, pose: Pose) -> None:
     for x in (tx - 0.5, tx + 0.44):
         room.block((x, 0, 2.35), (x + 0.06, 0.7, 2.42), darker(wood, 0.25))
     room.block((tx - 0.6, 0.70, 2.3), (tx + 0.6, 0.76, 2.95), wood)
-    px, py = to_picture(tx, 0.76, 2.6)
+    px, py = room.to(tx, 0.76, 2.6)
     pen.ellipse(px, py - 0.015, 0.075, 0.026, (246, 244, 238), volume=0.4)
     for dx, fruit in ((-0.03, (214, 64, 54)), (0.005, (240, 170, 60)), (0.036, (120, 176, 70))):
         pen.ellipse(px + dx, py - 0.036, 0.024, 0.024, fruit, volume=0.5)
@@ -111,9 +110,9 @@ def _stove(room: Room, x0: float, x1: float) -> None:
         (48, 46, 54),
     )
     for x in np.linspace(x0 + 0.1, x1 - 0.1, 4):
-        px, py = to_picture(float(x), 0.78, 3.32)
+        px, py = room.to(float(x), 0.78, 3.32)
         room.pen.ellipse(px, py, 0.009, 0.009, (60, 60, 68))
-    px, py = to_picture((x0 + x1) / 2, 0.94, 3.55)
+    px, py = room.to((x0 + x1) / 2, 0.94, 3.55)
     room.pen.box(px - 0.045, py - 0.055, px + 0.045, py, (188, 66, 58), 0.01, volume=0.5)
     room.pen.line([(px - 0.075, py - 0.04), (px + 0.075, py - 0.04)], 0.01, (60, 54, 58))
     room.pen.ellipse(px, py - 0.056, 0.045, 0.01, (216, 110, 96))
@@ -136,7 +135,7 @@ def living_room(pen: Pen, pose: Pose) -> None:
     for x in (sx - 1.0, sx + 0.78):
         room.block((x, 0.0, 3.05), (x + 0.22, 0.66, 3.85), darker(cloth, 0.04))
     for dx, color in ((-0.55, (246, 240, 226)), (0.55, pose.pick(*_FABRICS))):
-        px, py = to_picture(sx + dx, 0.68, 3.6)
+        px, py = room.to(sx + dx, 0.68, 3.6)
         pen.at(px, py, 0.25).box(-0.042, -0.042, 0.042, 0.042, color, 0.014, volume=0.4)
     plant(room, -side * 1.2, 3.3)
     if abs(sx + side * 1.15) < 1.45:
@@ -147,7 +146,7 @@ def living_room(pen: Pen, pose: Pose) -> None:
     for x in (tx - 0.52, tx + 0.46):
         room.block((x, 0, 2.4), (x + 0.06, 0.34, 2.46), darker(wood, 0.3))
     room.block((tx - 0.58, 0.34, 2.35), (tx + 0.58, 0.40, 2.85), wood)
-    px, py = to_picture(tx + 0.2, 0.4, 2.6)
+    px, py = room.to(tx + 0.2, 0.4, 2.6)
     pen.box(px - 0.06, py - 0.012, px + 0.05, py + 0.006, (70, 110, 150))
     pen.box(px - 0.05, py - 0.026, px + 0.055, py - 0.012, (206, 96, 78))
 
@@ -165,7 +164,7 @@ def bathroom(pen: Pen, pose: Pose) -> None:
     white: RGB = (248, 248, 246)
     window(room, -side * 0.95, 1.45, 0.6, 0.65)
     sx = side * 0.25
-    px, py = to_picture(sx, 1.72, DEEP)
+    px, py = room.to(sx, 1.72, DEEP)
     pen.ellipse(px, py, 0.088, 0.108, (206, 176, 120))
     mirror = pen.ellipse(px, py, 0.076, 0.096, (190, 214, 224))
     pen.polygon([(px - 0.08, py + 0.02), (px + 0.05, py - 0.1), (px + 0.09, py - 0.06),
@@ -173,7 +172,7 @@ def bathroom(pen: Pen, pose: Pose) -> None:
                 (232, 244, 248), inside=mirror)  # fmt: skip
     room.block((sx - 0.09, 0, 3.75), (sx + 0.09, 0.7, 3.9), darker(white, 0.08))
     room.block((sx - 0.36, 0.70, 3.5), (sx + 0.36, 0.86, 4.0), white)
-    bx, by = to_picture(sx, 0.87, 3.72)
+    bx, by = room.to(sx, 0.87, 3.72)
     pen.ellipse(bx, by, 0.055, 0.010, (196, 210, 218))
     pen.line([(bx, by - 0.004), (bx, by - 0.045), (bx + 0.022, by - 0.045)], 0.011, (150, 158, 166))
     _toilet(room, side * 1.05, white)
@@ -192,7 +191,7 @@ def bathroom(pen: Pen, pose: Pose) -> None:
 def _toilet(room: Room, x: float, white: RGB) -> None:
     room.block((x - 0.24, 0.40, 3.78), (x + 0.24, 0.88, 3.98), white)
     room.block((x - 0.14, 0.0, 3.4), (x + 0.14, 0.34, 3.8), darker(white, 0.1))
-    px, py = to_picture(x, 0.42, 3.5)
+    px, py = room.to(x, 0.42, 3.5)
     s = FOCUS / 3.5
     room.pen.ellipse(px, py + 0.05 * s, 0.24 * s, 0.12 * s, darker(white, 0.12))
     room.pen.ellipse(px, py, 0.25 * s, 0.095 * s, white)
@@ -206,10 +205,10 @@ def _tub(room: Room, side: int, white: RGB) -> None:
     room.face([(x0 + m, 0.585, 2.35 + 1.6 * m), (x1 - m, 0.585, 2.35 + 1.6 * m), (x1 - m, 0.585, 3.75),
                (x0 + m, 0.585, 3.75)],
               (120, 186, 208), to=(160, 212, 226))  # fmt: skip
-    px, py = to_picture((x0 + x1) / 2, 0.585, 2.9)
+    px, py = room.to((x0 + x1) / 2, 0.585, 2.9)
     for dx, dy, r in ((-0.03, 0, 0.022), (0.0, 0.008, 0.026), (0.03, 0.0, 0.02), (0.012, -0.014, 0.018)):
         room.pen.ellipse(px + dx, py + dy, r, 0.7 * r, (250, 252, 254))
-    tx, ty = to_picture((x0 + x1) / 2, 0.6, 3.85)
+    tx, ty = room.to((x0 + x1) / 2, 0.6, 3.85)
     room.pen.line([(tx, ty), (tx, ty - 0.05), (tx, ty - 0.05)], 0.012, (150, 158, 166))
     room.pen.line([(tx, ty - 0.05), (tx, ty - 0.03)], 0.016, (150, 158, 166))
 

@@ -25,14 +25,13 @@ def _facade(b: Backdrop, pen: Pen, x: float, width: float, top: float, foot: flo
     columns = max(2, round(width / 0.075))
     rows = max(2, round((foot - top) / 0.1))
     night = b.light.name in ("night", "dusk")
-    for row in range(rows - 1):
-        for column in range(columns):
-            wx = x + (column + 0.5) * width / columns
-            wv = top + (row + 0.55) * (foot - top) / rows
-            lit = night and b.random.random() < 0.55
-            glass: RGB = (250, 212, 130) if lit else mix((92, 116, 140), b.light.sky[1], 0.25)
-            pen.box(wx - 0.019, wv - 0.03, wx + 0.019, wv + 0.03, lighter(color, 0.45))
-            pen.box(wx - 0.014, wv - 0.025, wx + 0.014, wv + 0.025, glass, glow=lit)
+    across = x + (np.arange(columns) + 0.5) * width / columns
+    down = top + (np.arange(rows - 1) + 0.55) * (foot - top) / rows
+    places = np.stack(np.meshgrid(across, down), -1).reshape(-1, 2)
+    lit = np.full(len(places), night) & (b.random.random(len(places)) < 0.55)
+    pen.boxes(places, 0.038, 0.06, lighter(color, 0.45))
+    pen.boxes(places[~lit], 0.028, 0.05, mix((92, 116, 140), b.light.sky[1], 0.25))
+    pen.boxes(places[lit], 0.028, 0.05, (250, 212, 130), glow=True)
     shop = foot - 0.7 * (foot - top) / rows
     pen.box(x + 0.02, shop, x + width - 0.02, foot, darker(color, 0.5))
     pen.box(x + 0.03, shop + 0.012, x + width * 0.62, foot - 0.015,
@@ -88,11 +87,14 @@ def city_square(b: Backdrop) -> None:
             color = _FACADES[int(b.random.integers(len(_FACADES)))]
             pen = b.hazy(haze)
             pen.box(x, top, x + width, foot, darker(color, 0.15))
-            for wv in np.arange(top + 0.025, foot - 0.03, 0.036):
-                for wx in np.arange(x + 0.02, x + width - 0.015, 0.032):
-                    lit = b.light.name in ("night", "dusk") and b.random.random() < 0.4
-                    pen.box(wx - 0.007, wv - 0.009, wx + 0.007, wv + 0.009,
-                            (255, 220, 140) if lit else (92, 108, 130), glow=lit)  # fmt: skip
+            across, down = (
+                np.arange(x + 0.02, x + width - 0.015, 0.032),
+                np.arange(top + 0.025, foot - 0.03, 0.036),
+            )
+            places = np.stack(np.meshgrid(across, down), -1).reshape(-1, 2)
+            lit = (b.random.random(len(places)) < 0.4) & (b.light.name in ("night", "dusk"))
+            pen.boxes(places[~lit], 0.014, 0.018, (92, 108, 130))
+            pen.boxes(places[lit], 0.014, 0.018, (255, 220, 140), glow=True)
             x += width + float(b.random.choice([0.0, 0.0, 0.03]))
     for x0 in np.arange(-0.8, 0.8, 0.13):
         bush(b.hazy(0.15), float(x0 + b.random.uniform(-0.02, 0.02)), foot + 0.005, 0.028, (70, 118, 72))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,10 @@ def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) ->
         splitter = KFold(n_splits) if labels is None else GroupKFold(n_splits)
     else:
         splitter = check_cv(cv)
-    splits = splitter.split(np.zeros((n_samples, 1)), np.zeros(n_samples), labels)
+    with warnings.catch_warnings():
+        # Splitters that know no groups say so; whether they keep groups together is checked below.
+        warnings.filterwarnings("ignore", message="The groups parameter is ignored")
+        splits = list(splitter.split(np.zeros((n_samples, 1)), np.zeros(n_samples), labels))
     folds = [(np.asarray(train), np.asarray(test)) for train, test in splits]
     for train, test in folds:
         if not len(train) or not len(test):

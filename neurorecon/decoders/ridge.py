@@ -135,7 +135,7 @@ class RidgeDecoder(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
                 given=f"X {len(x)}, y {targets.n_samples}",
                 expected="one row of targets for each sample",
             )
-        weights = check_weights(sample_weight, len(x), dtype)
+        weights = check_weights(sample_weight, len(x))
         center = bool(self.fit_intercept)
         if alphas.ndim:
             folds = group_folds(len(x), groups, self.cv)

@@ -23,7 +23,7 @@ def _deviations(true: NDArray) -> tuple[NDArray, NDArray]:
     """Return the targets less their mean, and their sums of squares, NaN for targets that do not vary."""
     centered = true - true.mean(axis=0)
     total = (centered**2).sum(axis=0)
-    rounding = (np.finfo(np.float64).eps * np.abs(true).max(axis=0, initial=0)) ** 2 * len(true)
+    rounding = len(true) * (10 * np.finfo(np.float64).eps * np.abs(true).max(axis=0, initial=0)) ** 2
     return centered, np.where(total > rounding, total, np.nan)
 
 

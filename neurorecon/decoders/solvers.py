@@ -95,7 +95,7 @@ def factorize(
     Factorization
         Components in the order of descending singular values; directions without variance are left out.
     """
-    mean = np.average(x, axis=0, weights=weights).astype(np.float64) if center else np.zeros(x.shape[1])
+    mean = _means(x, weights, center)
     roots = None if weights is None else np.sqrt(weights.astype(np.float64))
     dual = x.shape[0] <= x.shape[1] if solver == "auto" else solver == "dual"
     axis = 1 if dual else 0
@@ -116,6 +116,15 @@ def factorize(
     first, second = backend.asarray(kept, dtype), backend.asarray(other, dtype)
     u, v = (first, second) if dual else (second, first)
     return Factorization(backend, dtype, mean, u, singular.copy(), v)
+
+
+def _means(values: NDArray, weights: NDArray | None, center: bool) -> NDArray[np.float64]:
+    """Return the (weighted) mean of each column in double precision, or zeros."""
+    if not center:
+        return np.zeros(values.shape[1])
+    if weights is None:
+        return values.mean(axis=0, dtype=np.float64)
+    return np.average(values.astype(np.float64), axis=0, weights=weights)
 
 
 def subtract(x: NDArray, mean: NDArray[np.float64], dtype: str) -> NDArray:
@@ -147,7 +156,7 @@ def _double_blocks(
 
 def project(factors: Factorization, y: NDArray, weights: NDArray | None, center: bool) -> tuple[Any, NDArray]:
     """Return ``U'Y`` of a block of targets, (component, target), and their means, (target,)."""
-    mean = np.average(y, axis=0, weights=weights).astype(np.float64) if center else np.zeros(y.shape[1])
+    mean = _means(y, weights, center)
     centered = factors.backend.asarray(y - mean.astype(y.dtype), factors.dtype)
     if weights is not None:
         centered = centered * factors.backend.asarray(np.sqrt(weights)[:, None], factors.dtype)

@@ -31,17 +31,18 @@ def check_inputs(estimator: Any, x: ArrayLike, dtype: str, *, reset: bool) -> ND
         raise InputError(str(error), todo="give finite numbers of shape (sample, feature)") from error
 
 
-def check_weights(weights: ArrayLike | None, n_samples: int, dtype: str) -> NDArray | None:
+def check_weights(weights: ArrayLike | None, n_samples: int) -> NDArray | None:
     """Return sample weights, or None where there are none."""
     if weights is None:
         return None
     values = np.asarray(weights, dtype=np.float64)
     if values.ndim == 0:
         values = np.full(n_samples, float(values))
-    if values.shape != (n_samples,) or not np.isfinite(values).all() or values.min() < 0 or not values.any():
+    usable = values.shape == (n_samples,) and np.isfinite(values).all() and values.min() >= 0 and values.any()
+    if not usable:
         raise InputError(
-            "sample weights cannot be used",
-            given=f"shape {values.shape}",
-            expected=f"shape ({n_samples},), finite, 0 or more, not all 0",
+            "sample weights have to be finite, none below zero and not all zero",
+            given=f"shape {values.shape}, from {values.min(initial=np.inf):g} to {values.max(initial=0):g}",
+            expected=f"shape ({n_samples},)",
         )
     return values

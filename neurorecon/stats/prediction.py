@@ -147,7 +147,7 @@ def permutation_test_r2(
     watch = _GroupMeans(groups, n_voxels, n_permutations)
     for start in range(0, n_voxels, width):
         block = slice(start, start + width)
-        target = np.ascontiguousarray(measured[:, block] - offset[block])
+        target = np.where(_varies(measured[:, block]), measured[:, block] - offset[block], 0)
         scorer = _SCORES[statistic](_table(predicted[:, :, shown, block]), places, target)
         blocks.append(_count(scorer, orders, watch.of(block)))
     parts = [_gather([counters[part] for counters in blocks]) for part in range(len(blocks[0]))]
@@ -279,7 +279,7 @@ class _R2(_Scorer):
 
     def prepare(self) -> None:
         total = ((self.target - self.target.mean(axis=0)) ** 2).sum(axis=0, dtype=np.float64)
-        self.total = np.where(_varies(self.target, total), total, np.nan)
+        self.total = np.where(total > 0, total, np.nan)
         self.constant = 1 - (self.target.astype(np.float64) ** 2).sum(axis=0) / self.total
         self.twice = 2 * self.target
 
@@ -294,7 +294,7 @@ class _Correlation(_Scorer):
     def prepare(self) -> None:
         centered = self.target - self.target.mean(axis=0)
         total = (centered.astype(np.float64) ** 2).sum(axis=0)
-        total = np.where(_varies(self.target, total), total, np.nan)
+        total = np.where(total > 0, total, np.nan)
         self.unit = (centered / np.sqrt(total)).astype(self.target.dtype)
 
     def score(self) -> NDArray:
@@ -309,9 +309,10 @@ class _Correlation(_Scorer):
 _SCORES: dict[str, type[_Scorer]] = {"r2": _R2, "correlation": _Correlation}
 
 
-def _varies(target: NDArray, total: NDArray) -> NDArray[np.bool_]:
-    """Whether a voxel's responses vary by more than rounding errors."""
-    return total > (np.finfo(target.dtype).eps * np.abs(target).max(axis=0)) ** 2 * len(target)
+def _varies(measured: NDArray) -> NDArray[np.bool_]:
+    """Whether a voxel's responses vary by more than the rounding errors of their mean."""
+    rounding = 10 * np.finfo(measured.dtype).eps * np.abs(measured).max(axis=0)
+    return np.ptp(measured, axis=0) > rounding
 
 
 def _count(

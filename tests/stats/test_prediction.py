@@ -162,7 +162,7 @@ def test_constant_responses_are_undefined_and_constant_predictions_never_signifi
     contributions = generator.standard_normal((1, 30, 3))
     contributions[..., 1] = 0
     responses = generator.standard_normal((30, 3))
-    responses[:, 0] = 0.1
+    responses[:, 0] = 0.3
     for statistic in ("r2", "correlation"):
         test = permutation_test_r2(contributions, responses, n_permutations=19, statistic=statistic)
         assert np.isnan(test.observed[0])

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
+
+from neurorecon.decoders import group_folds
+from neurorecon.errors import InputError
+
+
+@settings(max_examples=60, deadline=None)
+@given(groups=st.lists(st.integers(0, 9), min_size=2, max_size=40), cv=st.integers(2, 7))
+def test_groups_stay_together_and_all_samples_are_scored_once(groups, cv):
+    groups = np.array(groups)
+    if len(np.unique(groups)) < 2:
+        with pytest.raises(InputError, match="at least two folds"):
+            group_folds(len(groups), groups, cv)
+        return
+    folds = group_folds(len(groups), groups, cv)
+    assert len(folds) == min(cv, len(np.unique(groups)))
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+        assert len(train) + len(test) == len(groups)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([test for _, test in folds])), np.arange(len(groups))
+    )
+
+
+def test_folds_are_sklearns():
+    groups = np.array(["a", "b", "a", "c", "d", "c", "e"])
+    for splitter, labels in ((GroupKFold(3), groups), (KFold(3), None)):
+        expected = list(splitter.split(np.zeros(7), groups=labels))
+        for (train, test), (their_train, their_test) in zip(group_folds(7, labels, 3), expected, strict=True):
+            np.testing.assert_array_equal(train, their_train)
+            np.testing.assert_array_equal(test, their_test)
+
+
+def test_a_splitter_may_be_given_but_not_one_that_splits_groups():
+    splitter = ShuffleSplit(4, random_state=0)
+    assert len(group_folds(20, None, splitter)) == 4
+    with pytest.raises(InputError, match="both sides"):
+        group_folds(20, np.arange(20) // 10, splitter)
+    with pytest.raises(InputError, match="no samples to fit on"):
+        group_folds(4, None, [(np.arange(0), np.arange(4))])

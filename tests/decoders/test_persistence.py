@@ -1,0 +1,134 @@
+import json
+
+import numpy as np
+import pytest
+
+from neurorecon.decoders import BandedRidge, RidgeDecoder, load_decoder
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+
+
+@pytest.fixture
+def data():
+    generator = np.random.default_rng(0)
+    return generator.standard_normal((30, 12)), generator.standard_normal((30, 2, 3))
+
+
+def assert_same(one, other):
+    assert type(one) is type(other)
+    mine, theirs = ({k: v for k, v in vars(e).items() if k != "provenance_"} for e in (one, other))
+    assert set(mine) == set(theirs)
+    for name, value in mine.items():
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            assert value.dtype == theirs[name].dtype
+            assert value.tobytes() == theirs[name].tobytes(), name
+        else:
+            assert str(value) == str(theirs[name]), name
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"alpha": 3.0},
+        {"alpha": np.logspace(-1, 3, 5), "alpha_per_target": True, "cv": 3},
+        {"alpha": [1.0, 10.0], "dtype": "float64", "solver": "primal"},
+        {"alpha": (1, 10), "cv": [(np.arange(15), np.arange(15, 30))], "target_block": 2},
+    ],
+)
+def test_a_ridge_decoder_comes_back_bit_for_bit(tmp_path, data, parameters):
+    X, Y = data
+    decoder = RidgeDecoder(**parameters).fit(X, Y)
+    decoder.save(tmp_path / "decoder", provenance={"store": "scenes", "seed": 3})
+    loaded = load_decoder(tmp_path / "decoder")
+    assert_same(decoder, loaded)
+    assert loaded.predict(X).tobytes() == decoder.predict(X).tobytes()
+    assert loaded.provenance_ == {"store": "scenes", "seed": 3}
+    assert sorted(file.name for file in (tmp_path / "decoder").iterdir()) == [
+        "arrays.safetensors",
+        "decoder.json",
+    ]
+    np.testing.assert_array_equal(loaded.fit(X, Y).predict(X), decoder.predict(X))
+
+
+@pytest.mark.parametrize("bands", [{"a": slice(0, 5), "b": np.arange(5, 12)}, ["a"] * 5 + ["b"] * 7, None])
+def test_banded_ridge_comes_back_bit_for_bit(tmp_path, data, bands):
+    X, Y = data
+    model = BandedRidge(bands, cv=3, alphas=[1.0, 100.0]).fit(X, Y.reshape(30, 6))
+    loaded = load_decoder(model.save(tmp_path / "model"))
+    assert_same(model, loaded)
+    assert loaded.predict(X, split=True).tobytes() == model.predict(X, split=True).tobytes()
+    assert loaded.coef_.tobytes() == model.coef_.tobytes()
+
+
+def test_weights_of_samples_and_names_of_features_are_kept(tmp_path, data):
+    import pandas as pd
+
+    X, Y = data
+    frame = pd.DataFrame(X, columns=[f"voxel{number}" for number in range(12)])
+    decoder = RidgeDecoder().fit(frame, Y, sample_weight=np.arange(30.0))
+    loaded = load_decoder(decoder.save(tmp_path / "decoder"))
+    np.testing.assert_array_equal(loaded.dual_coef_, decoder.dual_coef_)
+    np.testing.assert_array_equal(loaded.feature_names_in_, decoder.feature_names_in_)
+    np.testing.assert_array_equal(loaded.predict(frame), decoder.predict(frame))
+
+
+def test_saving_again_replaces(tmp_path, data):
+    X, Y = data
+    RidgeDecoder(1.0).fit(X, Y).save(tmp_path)
+    RidgeDecoder(2.0).fit(X, Y).save(tmp_path)
+    assert load_decoder(tmp_path).alpha_ == 2.0
+
+
+def test_nothing_in_the_file_is_pickled(tmp_path, data):
+    from safetensors.numpy import load_file
+
+    X, Y = data
+    RidgeDecoder(1.0).fit(X, Y).save(tmp_path)
+    arrays = load_file(tmp_path / "arrays.safetensors")
+    description = json.loads((tmp_path / "decoder.json").read_text())
+    assert description["class"] == "RidgeDecoder"
+    assert set(description["versions"]) >= {"neurorecon", "numpy", "python"}
+    np.testing.assert_array_equal(
+        arrays["state.intercept_"], Y.reshape(30, 6).astype("float32").mean(0, dtype=float)
+    )
+
+
+@pytest.mark.parametrize("file", ["arrays.safetensors", "decoder.json"])
+@pytest.mark.parametrize("keep", [0, 10, -1])
+def test_a_file_cut_short_is_one_clear_error(tmp_path, data, file, keep):
+    RidgeDecoder().fit(*data).save(tmp_path)
+    content = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(content[:keep])
+    with pytest.raises(InputError, match="damaged or was cut short") as caught:
+        load_decoder(tmp_path)
+    assert file in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null", '{"format": 1}', '{"format": null}'])
+def test_a_strange_description_is_one_clear_error(tmp_path, data, text):
+    RidgeDecoder().fit(*data).save(tmp_path)
+    (tmp_path / "decoder.json").write_text(text)
+    with pytest.raises(InputError, match="damaged or was cut short"):
+        load_decoder(tmp_path)
+
+
+def test_missing_newer_and_unknown_decoders(tmp_path, data):
+    with pytest.raises(MissingFileError, match="no decoder is saved here"):
+        load_decoder(tmp_path / "nowhere")
+    RidgeDecoder().fit(*data).save(tmp_path)
+    description = json.loads((tmp_path / "decoder.json").read_text())
+    (tmp_path / "decoder.json").write_text(json.dumps(description | {"format": 99}))
+    with pytest.raises(InputError, match="newer version"):
+        load_decoder(tmp_path)
+    (tmp_path / "decoder.json").write_text(json.dumps(description | {"class": "RidgeDecodr"}))
+    with pytest.raises(UnknownNameError, match="did you mean 'RidgeDecoder'"):
+        load_decoder(tmp_path)
+
+
+def test_what_cannot_be_written_is_refused(tmp_path, data):
+    from sklearn.model_selection import KFold
+
+    with pytest.raises(InputError, match="not fitted"):
+        RidgeDecoder().save(tmp_path / "decoder")
+    with pytest.raises(InputError, match="cannot be written"):
+        RidgeDecoder([1.0, 2.0], cv=KFold(3)).fit(*data).save(tmp_path / "decoder")
+    assert not (tmp_path / "decoder").exists()

@@ -261,9 +261,7 @@ def _load_excerpt(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _unique_in_order(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct patterns in order of first appearance, and the place of each pattern among them."""
-    _, first, inverse = np.unique(
-        patterns.reshape(len(patterns), -1), axis=0, return_index=True, return_inverse=True
-    )
+    _, first, inverse = np.unique(patterns.reshape(len(patterns), -1), axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return patterns[first[order]], np.argsort(order)[inverse.ravel()]
 

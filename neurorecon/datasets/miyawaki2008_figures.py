@@ -68,9 +68,7 @@ def stimulus_table(patterns: np.ndarray, n_random: int = 0) -> pd.DataFrame:
     used: dict[str, int] = {}
     for number, pattern in enumerate(patterns, start=1):
         if number <= n_random:
-            rows.append(
-                (f"random{number:04d}", "image", "random", ["a random pattern of black and white patches"])
-            )
+            rows.append((f"random{number:04d}", "image", "random", ["a random pattern of black and white patches"]))
             continue
         category = figure_name(pattern) or f"figure{number - n_random:02d}"
         used[category] = used.get(category, 0) + 1

@@ -70,8 +70,7 @@ def read_figure_and_random_runs(root: Path, options: Preprocessing) -> Runs:
     InputError
         Where a file is missing or cannot be used; the message names it.
     """
-    mask_image = load_image(root / "mask" / "mask.nii.gz")
-    mask = image_data(mask_image, root / "mask" / "mask.nii.gz") != 0
+    mask, affine = load_mask(root / "mask" / "mask.nii.gz")
     if mask.ndim != 3 or not mask.any():
         raise InputError(
             f"{root / 'mask' / 'mask.nii.gz'} is no mask",
@@ -86,11 +85,33 @@ def read_figure_and_random_runs(root: Path, options: Preprocessing) -> Runs:
     data = SubjectData(
         samples=_sample_table(runs, stimuli["id"].to_numpy()[index_of_sample]),
         voxels=pd.DataFrame({"i": i, "j": j, "k": k}),
-        rois=read_areas(root / "mask", mask, mask_image.affine),
-        space=Space("volume", affine=mask_image.affine.tolist(), shape=list(mask.shape)),
+        rois=read_areas(root / "mask", mask, affine),
+        space=Space("volume", affine=affine.tolist(), shape=list(mask.shape)),
         read_responses=response_reader(runs, mask, options),
     )
     return Runs(stimuli, patterns, data, _notes(options, absent))
+
+
+def load_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a mask.
+
+    Parameters
+    ----------
+    path : path
+        A volume; a fourth axis of length 1 is dropped.
+
+    Returns
+    -------
+    mask : bool array, shape (x, y, z)
+        Where the volume is not zero.
+    affine : array, shape (4, 4)
+        Indices to millimeters.
+    """
+    image = load_image(path)
+    mask = image_data(image, path) != 0
+    if mask.ndim == 4 and mask.shape[3] == 1:
+        mask = mask[..., 0]
+    return mask, np.asarray(image.affine, dtype=float)
 
 
 def read_areas(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
@@ -122,15 +143,15 @@ def read_areas(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, 
         match = re.fullmatch(r"(LH|RH)(.+)\.nii\.gz", path.name)
         if match is None:
             continue
-        image = load_image(path)
-        if image.shape != mask.shape or not np.allclose(image.affine, affine, atol=1e-3):
+        area, found = load_mask(path)
+        if area.shape != mask.shape or not np.allclose(found, affine, atol=1e-3):
             raise InputError(
                 f"{path} lies on another grid than the mask",
-                given=f"shape {image.shape}, affine {image.affine.round(3).tolist()}",
+                given=f"shape {area.shape}, affine {found.round(3).tolist()}",
                 expected=f"shape {mask.shape}, affine {affine.round(3).tolist()}, as mask.nii.gz",
                 todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
             )
-        sides[match[1].lower()][match[2]] = (image_data(image, path) != 0)[mask]
+        sides[match[1].lower()][match[2]] = area[mask]
     for side in sides.values():
         for union, parts in UNIONS.items():
             if any(part in side for part in parts):
@@ -163,6 +184,13 @@ def _number_patterns(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray, int]:
                     todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
                 )
             index_of_sample.append(places[key])
+    if not distinct:
+        raise InputError(
+            "the runs of Miyawaki 2008 show nothing",
+            given="labels that are -1 throughout, in all runs",
+            expected="patterns of 0 and 1",
+            todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
+        )
     return np.stack(distinct), np.asarray(index_of_sample), n_random
 
 

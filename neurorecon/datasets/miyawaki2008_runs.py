@@ -99,7 +99,7 @@ def find_runs(root: Path, shape: tuple[int, ...], options: Preprocessing) -> tup
             if not volumes.is_file() and not labels.is_file():
                 absent.append(name)
                 continue
-            runs.append(_read_run(kind, number, volumes, labels, shape, options))
+            runs.append(read_run(kind, number, volumes, labels, shape, options))
     if not runs:
         raise MissingFileError(
             "there is no run of Miyawaki 2008",
@@ -110,10 +110,31 @@ def find_runs(root: Path, shape: tuple[int, ...], options: Preprocessing) -> tup
     return runs, absent
 
 
-def _read_run(
+def read_run(
     kind: str, number: int, volumes: Path, labels: Path, shape: tuple[int, ...], options: Preprocessing
 ) -> Run:
-    """Read the labels and the header of one run."""
+    """Read the labels and the header of one run.
+
+    Parameters
+    ----------
+    kind, number
+        As in the files' names.
+    volumes, labels : path
+        The NIfTI file and the CSV file.
+    shape : tuple of int
+        Of the mask.
+    options : Preprocessing
+        Lag and kind of samples.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be used, or the two do not match; the message names it.
+    """
     found = load_image(volumes).shape
     if found[:-1] != shape or len(found) != 4:
         raise InputError(
@@ -221,9 +242,7 @@ def preprocess(volumes: np.ndarray, options: Preprocessing) -> np.ndarray:
     return volumes
 
 
-def response_reader(
-    runs: Sequence[Run], mask: np.ndarray, options: Preprocessing
-) -> Callable[[int, int], np.ndarray]:
+def response_reader(runs: Sequence[Run], mask: np.ndarray, options: Preprocessing) -> Callable[[int, int], np.ndarray]:
     """Return the function that reads samples, with one run at a time in memory."""
     edges = np.cumsum([0, *(len(run.volumes) for run in runs)])
     last: dict[int, np.ndarray] = {}

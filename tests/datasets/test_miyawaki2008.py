@@ -4,11 +4,14 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from nilearn.datasets.func import miyawaki2008_file_mask
 from nilearn.maskers import NiftiMasker
 
 from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
 from neurorecon.datasets.miyawaki2008_figures import FIGURES, figure_name
+from neurorecon.datasets.miyawaki2008_runs import read_run
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
 
@@ -42,9 +45,7 @@ class TestExcerpt:
         assert (data.samples.groupby("stimulus").size() == 8).all()
         assert (data.samples.groupby(["run", "stimulus"]).size() == 2).all()
         assert data.read_responses(0, 80).shape == (80, 797)
-        letter = "\n".join(
-            "".join("#" if v else "." for v in row) for row in reader.read_images(5, 6)[0, :, :, 0]
-        )
+        letter = "\n".join("".join("#" if v else "." for v in row) for row in reader.read_images(5, 6)[0, :, :, 0])
         assert "...####...\n...#..#...\n...#..#..." in letter  # upright, not lying on its side
 
     @pytest.mark.parametrize(
@@ -87,9 +88,7 @@ class TestLayout:
         assert "data_random_run04" in reader.description.notes
 
     @pytest.mark.parametrize("lag", [0, 2])
-    @pytest.mark.parametrize(
-        ("detrend", "standardize"), [(True, True), (True, False), (False, True), (False, False)]
-    )
+    @pytest.mark.parametrize(("detrend", "standardize"), [(True, True), (True, False), (False, True), (False, False)])
     def test_volumes_are_those_of_nilearns_examples(self, layout, lag, detrend, standardize):
         """The examples on these data: mask, detrend, standardize by run, drop `lag` volumes, drop rest."""
         masker = NiftiMasker(
@@ -119,8 +118,7 @@ class TestLayout:
 
     def test_blocks_are_means_of_their_volumes(self, layout):
         block, volume = (
-            Miyawaki2008Reader(layout, options(samples=samples)).subject("subj01")
-            for samples in ("block", "volume")
+            Miyawaki2008Reader(layout, options(samples=samples)).subject("subj01") for samples in ("block", "volume")
         )
         means, volumes = (data.read_responses(0, len(data.samples)) for data in (block, volume))
         np.testing.assert_allclose(means[0], volumes[:3].mean(axis=0), atol=1e-5)
@@ -248,11 +246,59 @@ def test_damaged_layout_names_the_file(tmp_path, layout, case):
 def test_train_and_test_must_not_share_patterns(tmp_path, layout):
     folder = shutil.copytree(layout, tmp_path / "m")
     for part, ending in (("func", ".nii.gz"), ("label", "_label.csv")):
-        shutil.copy(
-            folder / part / f"data_random_run01{ending}", folder / part / f"data_figure_run02{ending}"
-        )
+        shutil.copy(folder / part / f"data_random_run01{ending}", folder / part / f"data_figure_run02{ending}")
     with pytest.raises(InputError, match="train and the test split"):
         Miyawaki2008Reader(folder)
+
+
+@given(
+    blocks=st.lists(st.tuples(st.sampled_from([-1, 0, 1, 2]), st.integers(1, 4)), min_size=1, max_size=8),
+    lag=st.integers(0, 3),
+    samples=st.sampled_from(["block", "volume"]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_any_sequence_of_blocks_is_cut_into_samples(tmp_path, blocks, lag, samples):
+    """Against a walk over the volumes, one at a time."""
+    patterns = {-1: np.full(100, -1), 0: np.zeros(100), 1: np.eye(10).ravel(), 2: np.tri(10).ravel()}
+    shown = [which for which, length in blocks for _ in range(length)]
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(",".join(f"{value:g}" for value in patterns[which]) for which in shown)
+    )
+    nibabel.Nifti1Image(np.zeros((2, 2, 2, len(shown)), np.uint8), np.eye(4)).to_filename(tmp_path / "v.nii.gz")
+    run = read_run(
+        "figure", 1, tmp_path / "v.nii.gz", tmp_path / "labels.csv", (2, 2, 2), options(lag=lag, samples=samples)
+    )
+    expected = []
+    for volume, which in enumerate(shown):
+        if which == -1 or volume + lag >= len(shown):
+            continue
+        starts = volume == 0 or shown[volume - 1] != which or samples == "volume"
+        if starts:
+            expected.append((which, volume * 2.0, []))
+        expected[-1][2].append(volume + lag)
+    found = list(zip(run.patterns, run.onsets, run.volumes, strict=True))
+    assert len(found) == len(expected)
+    for (pattern, onset, volumes), (which, time, members) in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(pattern.ravel(order="F"), patterns[which])
+        assert onset == time
+        assert list(range(len(shown)))[volumes] == members
+
+
+def test_runs_of_rest_alone_are_refused(tmp_path, layout):
+    folder = shutil.copytree(layout, tmp_path / "m")
+    for path in (folder / "label").iterdir():
+        edit_labels(path, lambda label: 0 * label - 1)
+    with pytest.raises(InputError, match="show nothing"):
+        Miyawaki2008Reader(folder)
+
+
+def test_masks_with_a_fourth_axis(tmp_path, layout):
+    folder = shutil.copytree(layout, tmp_path / "m")
+    for path in (folder / "mask").iterdir():
+        rewrite(path, lambda values, affine: (values[..., None], affine))
+    one, other = (Miyawaki2008Reader(root).subject("subj01") for root in (layout, folder))
+    np.testing.assert_array_equal(one.rois["lh.V1d"], other.rois["lh.V1d"])
+    np.testing.assert_array_equal(one.read_responses(0, 5), other.read_responses(0, 5))
 
 
 def test_wrong_folders(tmp_path, excerpt, layout):

@@ -1,7 +1,7 @@
 """How a figure or a table was made: one record that travels with every file.
 
-The record is plain JSON. It names data by store, snapshot and digest, never by a path of the machine it was made on,
-so that it can be published as it is.
+The record is plain JSON. It names data by store, snapshot and digest, never by a path of the machine it was
+made on, so that it can be published as it is.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def collect(
     Returns
     -------
     dict
-        JSON types only: ``command``, ``time`` (UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` is honored), ``versions``,
-        ``python``, ``platform``, ``seed``, ``store``, ``snapshot``, ``digests``, ``simulated`` and ``extra``.
+        JSON types only: ``command``, ``time`` (UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` is honored),
+        ``versions``, ``python``, ``platform``, ``seed``, ``store``, ``snapshot``, ``digests``, ``simulated``
+        and ``extra``.
     """
     return {
         "command": command,
@@ -119,7 +120,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
 
 
 def to_json_types(value: Any) -> Any:
-    """Turn numpy numbers, arrays, paths, tuples and sets into what JSON knows; NaN and infinities into None."""
+    """Turn numpy numbers, arrays, paths, tuples and sets into what JSON knows; NaN into None."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, Mapping):
@@ -178,7 +179,9 @@ def _store_name(store: str | os.PathLike[str]) -> str:
     if "://" in name:
         # An address may carry a password or a signed query; neither belongs into a figure.
         scheme, rest = name.split("://", 1)
-        return f"{scheme}://{rest.split('?', 1)[0].rsplit('@', 1)[-1]}" if scheme != "file" else Path(rest).name
+        if scheme == "file":
+            return Path(rest).name
+        return f"{scheme}://{rest.split('?', 1)[0].rsplit('@', 1)[-1]}"
     return Path(name).name if Path(name).is_absolute() else name
 
 

@@ -1,7 +1,7 @@
 """Figures fit for a paper, from arrays alone.
 
-Functions return matplotlib figures (or HTML); :func:`save_figure` writes them with the record of how they were made.
-Nothing here knows of stores or estimators.
+Functions return matplotlib figures (or HTML); :func:`save_figure` writes them with the record of how they
+were made. Nothing here knows of stores or estimators.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from neurorecon.figures.bars import band_bars
     from neurorecon.figures.colors import BAND_COLORS, QUANTITIES, band_colors
     from neurorecon.figures.flatmap import flat, flat_bands
-    from neurorecon.figures.viewer import interactive
     from neurorecon.figures.nulls import null_histogram
     from neurorecon.figures.panels import panel
     from neurorecon.figures.reporting import Page, Picture, Section, report
     from neurorecon.figures.save import read_provenance, save_figure
+    from neurorecon.figures.slices import interactive_volume, volume
     from neurorecon.figures.style import WIDTHS, journal_style
     from neurorecon.figures.surface import cortex, cortex_bands
     from neurorecon.figures.tables import Table
-    from neurorecon.figures.slices import interactive_volume, volume
+    from neurorecon.figures.viewer import interactive
 
 #: Where each name is defined; a figure's module is only imported when it is used.
 _HOMES = {

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _LEFT, _RIGHT, _HEIGHT, _BELOW = 10.0, 2.0, 34.0, 8.5
 
-#: Areas go into a second line of the figure where a bar would get narrower than this (mm); few areas do not get
-#: wider ones than that.
+#: Areas go into a second line of the figure where a bar would get narrower than this (mm); few areas do not
+#: get wider ones than that.
 NARROWEST_BAR, WIDEST_BAR = 0.9, 6.0
 
 
@@ -48,9 +48,9 @@ def band_bars(
     Parameters
     ----------
     table : DataFrame or mapping of str to sequence
-        One row for each area and band, with the columns ``roi``, ``band`` and ``value``; optional are ``low`` and
-        ``high`` (ends of the confidence interval), and per area, repeated on its rows, ``ceiling`` (noise ceiling),
-        ``joint`` (R2 of all bands together) and ``n`` (number of voxels).
+        One row for each area and band, with the columns ``roi``, ``band`` and ``value``; optional are
+        ``low`` and ``high`` (ends of the confidence interval), and per area, repeated on its rows,
+        ``ceiling`` (noise ceiling), ``joint`` (R2 of all bands together) and ``n`` (number of voxels).
     rois, bands : sequence of str, optional
         Which ones, in this order; by default all, as they come.
     label : str
@@ -85,7 +85,8 @@ def band_bars(
         lines = -(-len(rois) // per_line)
         per_line = -(-len(rois) // lines)
         counted = "n: number of voxels." if "n" in columns else ""
-        notes = "\n".join(text for text in (quantity_note(quantity), f"{note or ''} {counted}".strip()) if text)
+        own = f"{note or ''} {counted}".strip()
+        notes = "\n".join(text for text in (quantity_note(quantity), own) if text)
         notes = wrap_mm(new_figure(full, 30), notes, full - 3, 6)
         keys = _legend_keys(bands, columns)
         legend_lines = _legend_lines(keys, full)
@@ -126,7 +127,7 @@ def _columns(table: Any) -> dict[str, np.ndarray]:
         if name in names
     }
     if not len(columns["roi"]):
-        raise InputError("there is nothing to draw", given="an empty table", expected="a row for each ROI and band")
+        raise InputError("there is nothing to draw", given="no rows", expected="a row for each ROI and band")
     return columns
 
 
@@ -143,14 +144,17 @@ def _cells(columns: Mapping[str, np.ndarray]) -> dict[tuple[str, str], dict[str,
     for row, key in enumerate(zip(columns["roi"].tolist(), columns["band"].tolist(), strict=True)):
         if key in cells:
             raise InputError(
-                "an ROI and band come twice in the table of bars", given=f"{key[0]}, {key[1]}", expected="one row"
+                "an ROI and band come twice in the table of bars",
+                given=f"{key[0]}, {key[1]}",
+                expected="one row for each pair",
             )
         cells[key] = {name: float(part[row]) for name, part in columns.items() if name not in ("roi", "band")}
     return cells
 
 
 def _limits(columns: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    shown = np.concatenate([columns[name] for name in ("value", "low", "high", "ceiling", "joint") if name in columns])
+    drawn = ("value", "low", "high", "ceiling", "joint")
+    shown = np.concatenate([columns[name] for name in drawn if name in columns])
     shown = shown[np.isfinite(shown)]
     low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
     room = 0.06 * max(high - min(low, 0), 1e-3)
@@ -209,7 +213,14 @@ def _name(axes: Axes, rois: Sequence[str], counts: Mapping[str, float], share: f
     for place, roi in enumerate(rois):
         axes.text(place, -0.035, roi, transform=below, ha="center", va="top", fontsize=size)
         axes.text(
-            place, -0.125, texts.get(roi, ""), transform=below, ha="center", va="top", fontsize=5.5, color=GRAY
+            place,
+            -0.125,
+            texts.get(roi, ""),
+            transform=below,
+            ha="center",
+            va="top",
+            fontsize=5.5,
+            color=GRAY,
         )
 
 
@@ -235,7 +246,8 @@ def _legend_lines(keys: Sequence[Any], full: float) -> int:
     for lines in range(1, len(keys) + 1):
         columns = -(-len(keys) // lines)
         # Legends are filled column by column.
-        if sum(max(widths[start * lines : (start + 1) * lines], default=0) for start in range(columns)) < full - _LEFT:
+        needed = sum(max(widths[start * lines : (start + 1) * lines], default=0) for start in range(columns))
+        if needed < full - _LEFT:
             return lines
     return len(keys)
 

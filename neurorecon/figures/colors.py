@@ -1,8 +1,8 @@
 """Colors: one for each band that never changes between figures, and color maps that print.
 
-Bands take the Okabe-Ito palette (Okabe & Ito 2008, "Color Universal Design"), which people with any of the common
-color vision deficiencies can tell apart. R2 and other one-sided quantities take a perceptually uniform map; weights
-and patterns a diverging one, symmetric around zero.
+Bands take the Okabe-Ito palette (Okabe & Ito 2008, "Color Universal Design"), which people with any of the
+common color vision deficiencies can tell apart. R2 and other one-sided quantities take a perceptually
+uniform map; weights and patterns a diverging one, symmetric around zero.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ BAND_COLORS: dict[str, str] = {
 
 #: Colors of bands that are not in :data:`BAND_COLORS` (Paul Tol's "muted" and "bright" schemes).
 FURTHER_COLORS = (
-    "#882255", "#44AA99", "#DDCC77", "#332288", "#AA3377", "#117733", "#EE6677", "#88CCEE", "#999933", "#4477AA",
+    "#882255", "#44AA99", "#DDCC77", "#332288", "#AA3377", "#117733", "#EE6677", "#88CCEE", "#999933",
+    "#4477AA",
 )  # fmt: skip
 
 #: What a map shows, as it is written into the figure.
@@ -53,8 +54,8 @@ DIVERGING = "RdBu_r"
 def band_colors(names: Iterable[str]) -> dict[str, str]:
     """Give each band its color.
 
-    Known bands (:data:`BAND_COLORS`) always have theirs. Others take one that their name alone selects, and the
-    next free one where two bands of the same figure would clash.
+    Known bands (:data:`BAND_COLORS`) always have theirs. Others take one that their name alone selects, and
+    the next free one where two bands of the same figure would clash.
 
     Parameters
     ----------
@@ -95,8 +96,8 @@ def default_colormap(quantity: str | None) -> str:
 def color_map(name: str) -> Any:
     """Return a color map of matplotlib by its name; the default one without its black end.
 
-    Black is the color of outlines and letters, so a value of zero must not have it. The map stays perceptually
-    uniform, as a part of one that is.
+    Black is the color of outlines and letters, so a value of zero must not have it. The map stays
+    perceptually uniform, as a part of one that is.
     """
     import numpy as np
     from matplotlib import colormaps

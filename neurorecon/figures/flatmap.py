@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 #: What part of the flat map is shown.
 ZOOMS = ("data", "hemisphere")
 
-#: Between the hemispheres (mm of paper), around the data (mm of cortex), width over height of a cropped panel.
+#: Between the hemispheres (mm of paper), around the data (mm of cortex), width over height of a cropped
+#: panel.
 _GAP, _MARGIN, _ASPECT = 4.2, 8.0, 0.82
 
 #: Size of the key to the whole hemisphere, as a fraction of the panel.
@@ -114,7 +115,9 @@ def flat_bands(
     layer = category_layer(winner, names, mesh, mask=mask, radius=radius)
     sentences = (quantity_note(quantity), note, spread_note(radius), mask_note(mask))
     with journal_style():
-        return _compose(layer, (label, tuple(names)), mesh, outlines, zoom, title, sentences, width, simulated)
+        return _compose(
+            layer, (label, tuple(names)), mesh, outlines, zoom, title, sentences, width, simulated
+        )
 
 
 def _compose(
@@ -176,7 +179,11 @@ def _crop(views: Sequence[View], layer: Scalars | Categories, areas: Outlines) -
     for view, (low, high) in zip(views, boxes, strict=True):
         # The occipital side of a flat map lies towards the middle of the figure; what is added lies outside.
         inner = high[0] + _MARGIN if view.hemisphere == "left" else low[0] - _MARGIN
-        left = min(inner, view.box[1] + 2) - 2 * half[0] if view.hemisphere == "left" else max(inner, view.box[0] - 2)
+        left = (
+            min(inner, view.box[1] + 2) - 2 * half[0]
+            if view.hemisphere == "left"
+            else max(inner, view.box[0] - 2)
+        )
         middle = (low[1] + high[1]) / 2
         view.box = (left, left + 2 * half[0], middle - half[1], middle + half[1])
 
@@ -195,7 +202,9 @@ def _key(axes: Axes, view: View, whole: tuple[float, float, float, float]) -> No
     key.add_collection(faces)
     left, right, low, high = view.box
     key.add_patch(
-        Rectangle((left, low), right - left, high - low, fill=False, edgecolor=INK, linewidth=0.5, clip_on=False)
+        Rectangle(
+            (left, low), right - left, high - low, fill=False, edgecolor=INK, linewidth=0.5, clip_on=False
+        )
     )
     key.set_xlim(min(whole[0], left) - 4, max(whole[1], right) + 4)
     key.set_ylim(min(whole[2], low) - 4, max(whole[3], high) + 4)
@@ -211,19 +220,15 @@ def _free_corner(view: View) -> tuple[float, float]:
     """Return the corner of the panel, as a fraction of it, where fewest values would be hidden."""
     assert view.shown is not None
     rows, columns = (int(np.ceil(extent * _KEY)) for extent in view.shown.shape)
-    corners = {
-        (1 - _KEY, 0.0): view.shown[-rows:, -columns:],
-        (1 - _KEY, 1 - _KEY): view.shown[:rows, -columns:],
-        (0.0, 1 - _KEY): view.shown[:rows, :columns],
-        (0.0, 0.0): view.shown[-rows:, :columns],
+    # The outer upper corner first: the one that the areas of vision leave free, and the scale bar too.
+    outer, inner = (0.0, 1 - _KEY) if view.hemisphere == "left" else (1 - _KEY, 0.0)
+    parts = {0.0: slice(0, columns), 1 - _KEY: slice(-columns, None)}
+    hidden = {
+        (outer, 1 - _KEY): view.shown[:rows, parts[outer]],
+        (inner, 0.0): view.shown[-rows:, parts[inner]],
+        (inner, 1 - _KEY): view.shown[:rows, parts[inner]],
     }
-    order = list(corners)
-    # The side of the occipital pole, towards the middle of the figure, comes first where nothing is hidden.
-    if view.hemisphere == "right":
-        order = order[2:][::-1] + order[:2]
-    else:
-        order = order[:3]  # the scale bar has the fourth
-    return min(order, key=lambda corner: int(corners[corner].sum()))
+    return min(hidden, key=lambda corner: int(hidden[corner].sum()))
 
 
 def _scale_bar(axes: Axes, view: View) -> None:

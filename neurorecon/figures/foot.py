@@ -19,11 +19,7 @@ _NOTE_SIZE = 6.0
 _LEGEND_WIDTH = 58.0
 
 
-
-
-def figure_with_foot(
-    full: float, foot: float, sentences: Sequence[str | None], simulated: bool
-) -> Figure:
+def figure_with_foot(full: float, foot: float, sentences: Sequence[str | None], simulated: bool) -> Figure:
     """Make a figure just high enough for its foot, which begins `foot` millimeters from the top."""
     height = foot_height(new_figure(full, 40), full, sentences)
     figure = new_figure(full, foot + height)
@@ -73,8 +69,10 @@ def _color_bar(figure: Figure, top: float, layer: Scalars, legend: tuple[str, An
     label, extend = legend
     axes = axes_mm(figure, LEFT, top + 0.3, 48, 2.2)
     mappable = ScalarMappable(Normalize(*layer.limits), layer.colormap)
-    bar = figure.colorbar(mappable, cax=axes, orientation="horizontal", extend=extend, ticks=MaxNLocator(5))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar: Any = figure.colorbar(
+        mappable, cax=axes, orientation="horizontal", extend=extend, ticks=MaxNLocator(5)
+    )
+    bar.outline.set_visible(False)
     bar.solids.set_rasterized(True)
     axes.tick_params(length=1.5, pad=1, labelsize=6.5)
     axes.set_xlabel(label, labelpad=1, fontsize=7)
@@ -87,8 +85,8 @@ def _legend(figure: Figure, top: float, layer: Categories, legend: tuple[str, An
     full = figure.get_size_inches() * 25.4
     handles = [Patch(facecolor=color, label=name) for name, color in zip(names, layer.colors, strict=True)]
     box = figure.legend(
-        handles=handles, title=label, loc="upper left", ncols=min(len(names), 3), borderaxespad=0, borderpad=0,
-        bbox_to_anchor=(LEFT / full[0], 1 - top / full[1]), handlelength=1.1, handleheight=0.9,
+        handles=handles, title=label, loc="upper left", ncols=min(len(names), 3), borderaxespad=0,
+        borderpad=0, bbox_to_anchor=(LEFT / full[0], 1 - top / full[1]), handlelength=1.1, handleheight=0.9,
         columnspacing=1.4, handletextpad=0.5, alignment="left", labelspacing=0.35,
     )  # fmt: skip
     box.get_title().set_fontsize(7)

@@ -1,6 +1,7 @@
 """Cortical meshes: loading, spreading values over neighbors, outlines of areas.
 
-All distances are along the folded surface (the pial mesh, edge by edge), so that nothing jumps across a sulcus.
+All distances are along the folded surface (the pial mesh, edge by edge), so that nothing jumps across a
+sulcus.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ def check_values(values: Mapping[str, np.ndarray], name: str) -> dict[str, np.nd
     if not isinstance(values, Mapping) or not values or not set(values) <= set(HEMISPHERES):
         raise InputError(
             "surface values are given per hemisphere",
-            given=f"keys {sorted(map(str, values))}" if isinstance(values, Mapping) else type(values).__name__,
+            given=f"keys {sorted(map(str, values))}"
+            if isinstance(values, Mapping)
+            else type(values).__name__,
             expected="a mapping with the keys 'left' and 'right'",
             todo="pass {'left': array, 'right': array}, one value per vertex, NaN where there is none",
         )
@@ -154,7 +157,9 @@ def nearest_source(
     return np.where(np.isfinite(distance), nearest, -1).astype(int), distance
 
 
-def outline(member: np.ndarray, faces: np.ndarray, coordinates: np.ndarray, smooth: int = 3) -> list[np.ndarray]:
+def outline(
+    member: np.ndarray, faces: np.ndarray, coordinates: np.ndarray, smooth: int = 3
+) -> list[np.ndarray]:
     """Trace the border of a set of vertices.
 
     The border runs through the middle of each edge that joins a member and a non-member; the zigzag of the
@@ -196,7 +201,8 @@ def border_chains(member: np.ndarray, faces: np.ndarray) -> list[list[tuple[int,
     Returns
     -------
     list of list of (int, int)
-        The two vertices of each edge that is crossed, in order; closed chains end with the edge they begin with.
+        The two vertices of each edge that is crossed, in order; closed chains end with the edge they begin
+        with.
     """
     mixed = faces[(member[faces].sum(axis=1) % 3) > 0]
     links: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -213,7 +219,9 @@ def border_chains(member: np.ndarray, faces: np.ndarray) -> list[list[tuple[int,
     return [chain for chain in chains if len(chain) > 2]
 
 
-def _walk(links: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]) -> list[tuple[int, int]]:
+def _walk(
+    links: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]
+) -> list[tuple[int, int]]:
     chain, node = [start], start
     while links[node]:
         following = links[node].pop()

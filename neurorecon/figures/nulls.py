@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def null_histogram(
     if not len(null) or not np.isfinite(null).all() or not np.isfinite(observed):
         raise InputError(
             "a null distribution needs finite scores",
-            given=f"{len(null)} permutations, {int((~np.isfinite(null)).sum())} not finite, observed {observed}",
+            given=f"{len(null)} permutations ({np.isfinite(null).sum()} finite), observed {observed}",
             expected="at least one permutation and finite numbers",
         )
     with journal_style():
@@ -74,12 +74,16 @@ def null_histogram(
         words = f"Gray: the score after each of {len(null)} permutations; dotted: their 95th percentile."
         words = wrap_mm(new_figure(full, 30), words, full - 3, 6)
         figure = new_figure(full, top + 33 + 2.75 * (words.count("\n") + 1))
-        axes = axes_mm(figure, 11.5, top, full - 14, 23)
+        axes: Any = axes_mm(figure, 11.5, top, full - 14, 23)
         low, high = np.percentile(null, [0, 100])
-        bins = np.histogram_bin_edges(null, bins=min(40, max(8, int(np.sqrt(len(null))))), range=(low, high + 1e-9))
+        bins = np.histogram_bin_edges(
+            null, bins=min(40, max(8, int(np.sqrt(len(null))))), range=(low, high + 1e-9)
+        )
         counts, _, _ = axes.hist(null, bins=bins, color=LIGHT, edgecolor=GRAY, linewidth=0.3)
         height = counts.max() * 1.28
-        axes.axvline(float(np.percentile(null, 95)), ymax=0.78, color=GRAY, linewidth=0.7, linestyle=(0, (2, 2)))
+        axes.axvline(
+            float(np.percentile(null, 95)), ymax=0.78, color=GRAY, linewidth=0.7, linestyle=(0, (2, 2))
+        )
         axes.axvline(observed, ymax=0.88, color=OBSERVED, linewidth=1.4)
         ends = [low, high, observed, *([] if ceiling is None else [ceiling])]
         room = 0.08 * (max(ends) - min(ends) + 1e-9)

@@ -17,8 +17,9 @@ from neurorecon.figures.style import text_size_mm
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Pixels per inch of the painted brain; in a PNG of 300 dpi each pixel is the mean of several.
-RESOLUTION = 450
+#: Pixels per inch of the painted brain. In a PNG of 300 dpi each pixel is the mean of several, which smooths
+#: edges; large panels take fewer, as many as keep a figure quick to draw.
+FINEST, COARSEST, MOST_PIXELS = 450, 330, 1.6e6
 
 #: Names are placed on a grid of this many millimeters, at most this far outside the panel.
 CELL, MARGIN = 0.25, 2.0
@@ -61,7 +62,7 @@ class Reach:
         return raster.interpolate(self.distance, faces) <= self.radius
 
     def take(self, values: np.ndarray, fill: float) -> np.ndarray:
-        """Return values (vertex,) or (vertex, map) of the nearest measured vertex, `fill` where there is none."""
+        """Return values (vertex,) or (vertex, map) of the nearest measured vertex, else `fill`."""
         found = (self.nearest >= 0).reshape(-1, *[1] * (values.ndim - 1))
         return np.where(found, values[np.maximum(self.nearest, 0)], fill)
 
@@ -177,7 +178,9 @@ class View:
 
     def render(self, layer: Scalars | Categories, millimeters_per_unit: float) -> np.ndarray:
         """Paint the hemisphere; returns RGBA, shape (y, x, 4)."""
-        self.per_unit = millimeters_per_unit / 25.4 * RESOLUTION
+        square_inches = self.size[0] * self.size[1] * (millimeters_per_unit / 25.4) ** 2
+        resolution = np.clip((MOST_PIXELS / square_inches) ** 0.5, COARSEST, FINEST)
+        self.per_unit = millimeters_per_unit / 25.4 * float(resolution)
         shape = tuple(max(int(np.ceil(extent * self.per_unit)), 1) for extent in self.size[::-1])
         self.raster = raster = rasterize(self.to_pixels(self.points), self.mesh.faces, (shape[0], shape[1]))
         faces = self.mesh.faces
@@ -251,7 +254,8 @@ def draw_view(axes: Axes, view: View, picture: np.ndarray) -> None:
     left, _, _, high = view.box
     right = left + picture.shape[1] / view.per_unit
     low = high - picture.shape[0] / view.per_unit
-    axes.imshow(picture, extent=(left, right, low, high), interpolation="antialiased", interpolation_stage="rgba")
+    extent = (left, right, low, high)
+    axes.imshow(picture, extent=extent, interpolation="antialiased", interpolation_stage="rgba")
     axes.set_xlim(view.box[0], view.box[1])
     axes.set_ylim(view.box[2], view.box[3])
     axes.set_aspect("auto")
@@ -270,12 +274,14 @@ def draw_outlines(axes: Axes, view: View, outlines: Mapping[str, Mapping[str, np
     ]
     for color, width, alpha in (("white", 1.1, 0.75), (INK, 0.45, 1.0)):
         axes.add_collection(
-            LineCollection(lines, colors=color, linewidths=width, alpha=alpha, capstyle="round", joinstyle="round"),
+            LineCollection(
+                lines, colors=color, linewidths=width, alpha=alpha, capstyle="round", joinstyle="round"
+            ),
             autolim=False,
         )
 
 
-def draw_names(axes: Axes, view: View, names: Sequence[str], size: float = 5.5) -> None:
+def draw_names(axes: Any, view: View, names: Sequence[str], size: float = 5.5) -> None:
     """Write the names of areas where they hide least, with a thin line home where that is not inside."""
     if not names or view.shown is None:
         return
@@ -285,7 +291,7 @@ def draw_names(axes: Axes, view: View, names: Sequence[str], size: float = 5.5) 
     corner = np.array([view.box[0] - MARGIN * unit, view.box[3] + MARGIN * unit])
     # Millimeters to the right of and below the upper left corner of the panel and its margin.
     anchors = np.abs(np.array([view.areas[name][1] for name in names]) - corner) / unit
-    sizes = np.array([text_size_mm(figure, name, size) for name in names]) + (0.6, 0.1)
+    sizes = np.add([text_size_mm(figure, name, size) for name in names], (0.6, 0.1))
     areas = np.array([view.areas[name][0] for name in names]) / unit**2
     occupied = _coarse(view.shown, view.per_unit * unit)
     places = place_labels(anchors, sizes, areas, occupied, CELL)
@@ -293,7 +299,8 @@ def draw_names(axes: Axes, view: View, names: Sequence[str], size: float = 5.5) 
         here, home = corner + (place * (1, -1)) * unit, view.areas[name][1]
         if (np.abs(place - anchor) > box / 2 + 0.3).any():
             for color, line in (("white", 1.0), (INK, 0.4)):
-                axes.plot(*np.stack([home, here], axis=1), color=color, linewidth=line, zorder=4, clip_on=False)
+                way = np.stack([home, here], axis=1)
+                axes.plot(*way, color=color, linewidth=line, zorder=4, clip_on=False)
             axes.plot(*home, marker="o", markersize=1.6, color=INK, markeredgewidth=0.3,
                       markeredgecolor="white", zorder=5, clip_on=False)  # fmt: skip
         axes.text(
@@ -309,5 +316,6 @@ def _coarse(shown: np.ndarray, per_millimeter: float) -> np.ndarray:
     rows, columns = (int(np.ceil(extent / per_millimeter / CELL)) for extent in shown.shape)
     grid = np.zeros((rows + 2 * edge, columns + 2 * edge), dtype=bool)
     y, x = np.nonzero(shown)
-    grid[edge + (y / per_millimeter / CELL).astype(int), edge + (x / per_millimeter / CELL).astype(int)] = True
+    row, column = ((place / per_millimeter / CELL).astype(int) for place in (y, x))
+    grid[edge + row, edge + column] = True
     return grid

@@ -1,8 +1,8 @@
 """A small renderer of triangle meshes: exact hidden surfaces, a value for each pixel.
 
-Values are interpolated per pixel and only then turned into colors, so that a color in the picture is always one of
-the color bar. Quicker and cleaner than drawing 20,000 polygons as vectors; a picture of a hemisphere takes some
-tenths of a second.
+Values are interpolated per pixel and only then turned into colors, so that a color in the picture is always
+one of the color bar. Quicker and cleaner than drawing 20,000 polygons as vectors; a picture of a hemisphere
+takes some tenths of a second.
 """
 
 from __future__ import annotations
@@ -101,20 +101,22 @@ def rasterize(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int]) -> 
     within = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
     x = low[face, 0] + within % size[face, 0]
     y = low[face, 1] + within // size[face, 0]
-    offset = np.stack([x + 0.5, y + 0.5], axis=1) - flat[face, 0]
-    second_weight = (offset[:, 0] * second[face, 1] - offset[:, 1] * second[face, 0]) / area[face]
-    third_weight = (first[face, 0] * offset[:, 1] - first[face, 1] * offset[:, 0]) / area[face]
-    weights = np.stack([1 - second_weight - third_weight, second_weight, third_weight], axis=1)
-    inside = (weights >= -1e-9).all(axis=1)
-    face, weights = face[inside], weights[inside]
+    right, down = x + 0.5 - flat[face, 0, 0], y + 0.5 - flat[face, 0, 1]
+    second_weight = (right * second[face, 1] - down * second[face, 0]) / area[face]
+    third_weight = (first[face, 0] * down - first[face, 1] * right) / area[face]
+    inside = np.flatnonzero((second_weight >= 0) & (third_weight >= 0) & (second_weight + third_weight <= 1))
+    face, second_weight, third_weight = face[inside], second_weight[inside], third_weight[inside]
     pixel = y[inside] * shape[1] + x[inside]
+    weights = np.stack([1 - second_weight - third_weight, second_weight, third_weight], axis=1)
     depth = (corners[face, :, 2] * weights).sum(axis=1)
-    # Of all faces that cover a pixel the last in this order is the nearest to the viewer, and stays.
-    order = np.lexsort((depth, pixel))
-    last = order[np.append(pixel[order][1:] != pixel[order][:-1], True)] if len(order) else order
     nearest = np.full(shape[0] * shape[1], -np.inf)
-    nearest[pixel[last]] = depth[last]
-    return Raster(shape, pixel[last], face[last], weights[last], nearest.reshape(shape))
+    np.maximum.at(nearest, pixel, depth)
+    front = np.flatnonzero(depth == nearest[pixel])
+    winner = np.full(shape[0] * shape[1], -1)
+    # Two faces are only equally near on the edge that they share; there either will do.
+    winner[pixel[front]] = front
+    kept = winner[winner >= 0]
+    return Raster(shape, pixel[kept], face[kept], weights[kept], nearest.reshape(shape))
 
 
 def vertex_normals(coordinates: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -122,7 +124,8 @@ def vertex_normals(coordinates: np.ndarray, faces: np.ndarray) -> np.ndarray:
     corners = coordinates[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     summed = np.stack(
-        [np.bincount(faces.ravel(), np.repeat(normal[:, axis], 3), len(coordinates)) for axis in range(3)], axis=1
+        [np.bincount(faces.ravel(), np.repeat(normal[:, axis], 3), len(coordinates)) for axis in range(3)],
+        axis=1,
     )
     return summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
 

@@ -1,4 +1,7 @@
-"""One HTML file that holds a whole result: text, figures, tables, and how they were made. It opens offline."""
+"""One HTML file that holds a whole result: text, figures, tables, and how they were made.
+
+It opens offline: everything is inside.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,9 @@ class Picture:
             return self.format, figure_bytes(self.source, self.format, dpi=250)  # type: ignore[arg-type]
         path = Path(self.source)
         if not path.is_file():
-            raise MissingFileError("a figure of the report is not there", given=str(path), expected="a PNG or SVG")
+            raise MissingFileError(
+                "a figure of the report is not there", given=str(path), expected="a PNG or SVG"
+            )
         kind = path.suffix.lstrip(".").lower()
         if kind not in ("png", "svg"):
             raise InputError("a report embeds PNG or SVG", given=path.name, expected="a .png or .svg file")
@@ -136,7 +141,7 @@ def report(
     Path
         The file.
     """
-    parts = [
+    parts: list[dict[str, Any]] = [
         {
             "title": section.title,
             "anchor": f"part-{number}",
@@ -171,7 +176,8 @@ def _item(item: Any) -> dict[str, Any]:
     if isinstance(item, Table):
         return {
             "kind": "table", "columns": list(zip(map(str, item.columns), item.numeric, strict=True)),
-            "rows": [list(zip(row, item.numeric, strict=True)) for row in item.cells], "caption": item.caption,
+            "rows": [list(zip(row, item.numeric, strict=True)) for row in item.cells],
+            "caption": item.caption,
         }  # fmt: skip
     if isinstance(item, Page):
         return {"kind": "page", "html": item.html, "caption": item.caption, "height": int(item.height)}
@@ -189,5 +195,7 @@ def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         "python": "Python", "platform": "Platform",
     }  # fmt: skip
     return [
-        (words, str(provenance[key])) for key, words in named.items() if provenance.get(key) not in (None, "", {})
+        (words, str(provenance[key]))
+        for key, words in named.items()
+        if provenance.get(key) not in (None, "", {})
     ]

@@ -77,9 +77,11 @@ def figure_bytes(figure: Figure, format: str, record: str = "{}", *, dpi: float 
     import matplotlib
 
     buffer = io.BytesIO()
-    # Text and vectors are only made into bytes now, so the settings have to hold now, whatever the caller's are.
+    # Text and vectors are only made into bytes now, so the settings have to hold now, whatever the caller's
+    # are.
     with matplotlib.rc_context():
-        matplotlib.rcParams.update(style_settings())
+        settings: Any = matplotlib.rcParams
+        settings.update(style_settings())
         figure.savefig(buffer, format=format, dpi=dpi, metadata=_metadata(format, record))
     return buffer.getvalue()
 

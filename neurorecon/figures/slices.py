@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,18 @@ def volume(
     sentences = (quantity_note(quantity), note, f"{pale} Left is left.".strip())
     with journal_style():
         return _mosaic(
-            pictures, present, matrix, axis, slices, per_line, layer, (label, extend), title, sentences, width, simulated
+            pictures,
+            present,
+            matrix,
+            axis,
+            slices,
+            per_line,
+            layer,
+            (label, extend),
+            title,
+            sentences,
+            width,
+            simulated,
         )
 
 
@@ -116,10 +128,14 @@ def _canonical(image: Any, affine: np.ndarray | None) -> tuple[np.ndarray, np.nd
     if not hasattr(image, "affine"):
         data = np.asarray(image, dtype=float)
         if data.ndim != 3:
-            raise InputError("this is no volume", given=f"shape {data.shape}", expected="three axes (x, y, z)")
+            raise InputError(
+                "this is no volume", given=f"shape {data.shape}", expected="three axes (x, y, z)"
+            )
         image = nibabel.Nifti1Image(data, _affine(image, affine))
     if len(image.shape) != 3:
-        raise InputError("this is no single map", given=f"shape {image.shape}", expected="three axes (x, y, z)")
+        raise InputError(
+            "this is no single map", given=f"shape {image.shape}", expected="three axes (x, y, z)"
+        )
     turned = nibabel.as_closest_canonical(image)
     return np.asarray(turned.get_fdata(), dtype=float), np.asarray(turned.affine)
 
@@ -132,7 +148,9 @@ def _paint(
     picture[..., 3] = 0.0
     if under is not None:
         inside = np.isfinite(under)
-        low, high = np.percentile(under[inside & (under != 0)], [2, 98]) if (inside & (under != 0)).any() else (0, 1)
+        low, high = (
+            np.percentile(under[inside & (under != 0)], [2, 98]) if (inside & (under != 0)).any() else (0, 1)
+        )
         gray = np.clip((under - low) / max(high - low, 1e-12), 0, 1)
         picture[..., :3] = 0.15 + 0.7 * np.nan_to_num(gray)[..., None]
         picture[..., 3] = inside & (under != 0)
@@ -161,7 +179,7 @@ def _mosaic(
     sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     drawn = pictures[..., 3] > 0
     first, last = _extent(drawn, across), _extent(drawn, upward)
-    chosen = _choose_slices(present.any(axis=(across, upward)), slices)
+    chosen = _choose_slices(np.asarray(present.any(axis=(across, upward))), slices)
     columns = min(per_line, len(chosen))
     lines = -(-len(chosen) // columns)
     tall = (last[1] - last[0]) * sizes[upward] / ((first[1] - first[0]) * sizes[across])
@@ -253,8 +271,9 @@ def interactive_volume(
     # The viewer has no notion of "no voxel": such places are zero, and zero is what it leaves out.
     filled = nibabel.Nifti1Image(np.nan_to_num(values).astype(np.float32), matrix)
     view = view_img(
-        filled, bg_img=under, cmap=color_map(cmap or default_colormap(quantity)), vmin=limits[0], vmax=limits[1],
-        symmetric_cmap=quantity in SIGNED, threshold=1e-12, black_bg=False, resampling_interpolation="nearest",
+        filled, bg_img=under, cmap=color_map(cmap or default_colormap(quantity)), vmin=limits[0],
+        vmax=limits[1], symmetric_cmap=quantity in SIGNED, threshold=1e-12, black_bg=False,
+        resampling_interpolation="nearest",
         width_view=900, opacity=1,
     )  # fmt: skip
     simulated = simulated or bool((provenance or {}).get("simulated"))
@@ -264,7 +283,8 @@ def interactive_volume(
         label=label,
         note=quantity_note(quantity),
         simulated=simulated,
-        viewer=view.get_standalone(),
+        # nilearn's page asks for an icon from the network; ours asks for nothing.
+        viewer=re.sub(r"<link\b[^>]*>", "", view.get_standalone()),
         provenance=to_json(provenance, indent=2) if provenance else None,
         record=script_json(to_json(provenance)) if provenance else None,
     )

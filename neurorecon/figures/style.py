@@ -69,7 +69,8 @@ def style_settings() -> dict[str, Any]:
         "image.interpolation": "antialiased",
         "mathtext.fontset": "dejavusans",
         "axes.unicode_minus": True,
-        # Type 42 keeps whole TrueType fonts in the PDF: journals refuse the Type 3 fonts that are the default.
+        # Type 42 keeps whole TrueType fonts in the PDF: journals refuse the Type 3 fonts that are the
+        # default.
         "pdf.fonttype": 42,
         "ps.fonttype": 42,
         # SVG goes into pages and slides on machines without our fonts, so its letters are drawn as outlines;
@@ -86,7 +87,8 @@ def journal_style() -> Iterator[None]:
     import matplotlib
 
     with matplotlib.rc_context():
-        matplotlib.rcParams.update(style_settings())
+        settings: Any = matplotlib.rcParams
+        settings.update(style_settings())
         yield
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurorecon.errors import InputError
-from neurorecon.figures.colors import GRAY, band_colors, color_map, default_colormap, nice_limits, quantity_note
+from neurorecon.figures.colors import (
+    GRAY,
+    band_colors,
+    color_map,
+    default_colormap,
+    nice_limits,
+    quantity_note,
+)
 from neurorecon.figures.foot import LEFT, draw_foot, figure_with_foot
 from neurorecon.figures.mesh import HEMISPHERES, check_values, load_mesh
 from neurorecon.figures.paint import Categories, Reach, Scalars, View, draw_names, draw_outlines, draw_view
@@ -67,8 +74,8 @@ def cortex(
     title, note : str, optional
         Above and below.
     radius : float
-        For display, a value is spread this far (mm along the pial surface) to vertices without a voxel; said below
-        the map. 0 shows the bare vertices.
+        For display, a value is spread this far (mm along the pial surface) to vertices without a voxel; said
+        below the map. 0 shows the bare vertices.
     width : str or float
         ``"single"``, ``"one-and-a-half"``, ``"double"``, or millimeters.
     simulated : bool
@@ -83,7 +90,9 @@ def cortex(
     )
     sentences = (quantity_note(quantity), note, spread_note(radius), mask_note(mask))
     with journal_style():
-        return _compose(layer, (label, extend), mesh, surface, outlines, views, title, sentences, width, simulated)
+        return _compose(
+            layer, (label, extend), mesh, surface, outlines, views, title, sentences, width, simulated
+        )
 
 
 def cortex_bands(
@@ -217,7 +226,7 @@ def _compose(
     simulated: bool,
 ) -> Figure:
     if not views:
-        raise InputError("a figure of the cortex needs a view", given="none", expected="e.g. ('lateral', 'medial')")
+        raise InputError("a figure of the cortex needs a view", given="none", expected="e.g. ('lateral',)")
     grid = [[View.make(load_mesh(mesh, surface, side), side, name) for name in views] for side in HEMISPHERES]
     areas = check_outlines(outlines, mesh)
     full = width_mm(width)

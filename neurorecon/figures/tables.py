@@ -53,10 +53,22 @@ class Table:
     @property
     def cells(self) -> list[list[str]]:
         """All cells as text."""
+        styles = [self.formats.get(name) or self._style(index) for index, name in enumerate(self.columns)]
         return [
-            [format_cell(value, self.formats.get(name)) for name, value in zip(self.columns, row, strict=True)]
-            for row in self.rows
+            [format_cell(value, style) for value, style in zip(row, styles, strict=True)] for row in self.rows
         ]
+
+    def _style(self, index: int) -> str | None:
+        """Choose one style for a column, so that its decimal points stand below each other."""
+        if not self.numeric[index]:
+            return None
+        numbers = [float(row[index]) for row in self.rows if row[index] is not None]
+        finite = [abs(value) for value in numbers if math.isfinite(value)]
+        if str(self.columns[index]).lower() in ("p", "q") or not finite:
+            return ".2g"
+        if all(isinstance(row[index], float) for row in self.rows) and 0.01 <= max(finite) < 1e4:
+            return ".3f"
+        return None
 
     @property
     def numeric(self) -> list[bool]:
@@ -84,7 +96,9 @@ class Table:
 
 def is_number(value: Any) -> bool:
     """Say whether a cell is a number (truth values are words)."""
-    return not isinstance(value, bool | str) and hasattr(value, "__float__") and type(value).__name__ != "bool"
+    return (
+        not isinstance(value, bool | str) and hasattr(value, "__float__") and type(value).__name__ != "bool"
+    )
 
 
 def format_cell(value: Any, style: str | None = None) -> str:
@@ -92,7 +106,11 @@ def format_cell(value: Any, style: str | None = None) -> str:
     if value is None:
         return ""
     if not is_number(value):
-        return {True: "yes", False: "no"}.get(value, str(value)) if type(value).__name__ == "bool" else str(value)
+        return (
+            {True: "yes", False: "no"}.get(value, str(value))
+            if type(value).__name__ == "bool"
+            else str(value)
+        )
     number = float(value)
     if math.isnan(number):
         return ""

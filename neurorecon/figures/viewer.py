@@ -1,7 +1,7 @@
 """Maps to turn around and point at: one HTML file that needs no network and no graphics driver.
 
-The page carries its own small renderer (the same method as :mod:`neurorecon.figures.render`), so it opens on any
-machine, also years from now, and shows for each vertex the numbers themselves.
+The page carries its own small renderer (the same method as :mod:`neurorecon.figures.render`), so it opens on
+any machine, also years from now, and shows for each vertex the numbers themselves.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def interactive(
     maps : mapping of str to mapping of {"left", "right"} to array, shape (vertex,)
         Values of each map, NaN where there is no voxel. The first one is shown at first.
     options : mapping of str to mapping, optional
-        For some maps: ``label`` (quantity and unit), ``quantity`` (``"encoding"``, ``"decoding"``, ``"haufe"``),
-        ``cmap``, ``vmin``, ``vmax``, or ``categories`` (names of the bands, where values are indices).
+        For some maps: ``label`` (quantity and unit), ``quantity`` (``"encoding"``, ``"decoding"``,
+        ``"haufe"``), ``cmap``, ``vmin``, ``vmax``, or ``categories`` (names of the bands, where values are
+        indices).
     mesh : str
         Template of the vertices.
     outlines : mapping of str to mapping of {"left", "right"} to bool array, optional
@@ -71,7 +72,9 @@ def interactive(
         HTML. It loads nothing and, by its own security policy, cannot.
     """
     if not maps:
-        raise InputError("there is no map to show", given="none", expected="{'joint R2': {'left': ..., 'right': ...}}")
+        raise InputError(
+            "there is no map to show", given="none", expected="{'joint R2': {'left': ..., 'right': ...}}"
+        )
     for name in options or {}:
         if name not in maps:
             raise UnknownNameError("map", name, maps)
@@ -108,7 +111,9 @@ def _map(name: str, values: Mapping[str, np.ndarray], options: Mapping[str, Any]
     }
     categories: Sequence[str] | None = options.get("categories")
     if categories is not None:
-        entry["categories"] = [{"name": key, "color": color} for key, color in band_colors(categories).items()]
+        entry["categories"] = [
+            {"name": key, "color": color} for key, color in band_colors(categories).items()
+        ]
         return entry
     shown = np.concatenate([part[np.isfinite(part)] for part in values.values()])
     low, high = np.percentile(shown, [1, 99]) if len(shown) else (0.0, 1.0)

@@ -1,0 +1,261 @@
+"""Responses of simulated voxels without noise: from the features of a stimulus to one number per voxel.
+
+A voxel's signal is a weighted sum of components, each a function of the stimulus: contrast energy (*gabor*),
+luminance and color, motion energy, each within the voxel's population receptive field; the categories of visible
+objects, and the layout of the scene. Each component is standardized over the training stimuli, so that the squared
+weights are the planted shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from neurorecon.datasets.scenes.areas import FIELD_OF_VIEW
+from neurorecon.datasets.scenes.cortex import Cortex
+from neurorecon.datasets.scenes.stimuli import (
+    CELLS,
+    FRAMES_PER_SECOND,
+    GABOR_CYCLES,
+    GABORS,
+    MOTION,
+    MOTION_CELLS,
+    Features,
+    Stimuli,
+)
+from neurorecon.datasets.scenes.tuning import COMPONENTS, LAYOUT, TUNING
+from neurorecon.datasets.scenes.vocabulary import CATEGORIES
+
+#: Energies at which log(1 + energy / knee) turns from linear to logarithmic; typical of these pictures.
+GABOR_KNEE = 2e-3
+MOTION_KNEE = 2e-4
+
+#: Share of the picture at which the response to a category is half of its maximum: responses of high-level
+#: areas grow much less than in proportion to size (compressive summation; Kay et al., 2013, J. Neurophysiol.).
+CATEGORY_HALF = 0.06
+
+#: Stimuli, at most, over which components are standardized.
+_CALIBRATION = 400
+
+#: Bytes of components that are remembered.
+_MEMORY = 256 * 2**20
+
+
+class ForwardModel:
+    """The voxels of one subject as functions of the stimulus.
+
+    Parameters
+    ----------
+    seed : int
+        Of the data set.
+    subject : int
+        Number of the subject.
+    cortex : Cortex
+        The voxels.
+    stimuli : Stimuli
+    train_images, train_films : sequence of int
+        Numbers of the stimuli over which components are standardized (the first 400 of them are used).
+
+    Attributes
+    ----------
+    shares : dict of str to array, shape (voxel,)
+        Planted share of the signal's variance in films, by component; 0 outside visual areas.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        subject: int,
+        cortex: Cortex,
+        stimuli: Stimuli,
+        train_images: Sequence[int],
+        train_films: Sequence[int],
+    ) -> None:
+        self.stimuli = stimuli
+        self._train = {"images": train_images[:_CALIBRATION], "films": train_films[:_CALIBRATION]}
+        random = np.random.default_rng(np.random.SeedSequence([seed, subject, 0xF0]))
+        table = cortex.voxels
+        self.area = table["area"].to_numpy(dtype=str)
+        self.visual = self.area != ""
+        shares = _draw_shares(random, self.area)
+        self.shares = dict(zip(COMPONENTS, shares, strict=True))
+        self._weights = np.sqrt(shares)
+        prf = table[["prf_x", "prf_y", "prf_size"]].to_numpy(dtype=float).T
+        #: Rows of voxels that a component is computed for.
+        self._rows = [np.flatnonzero(share > 0) for share in shares]
+        gabor, color, category, layout, motion = self._rows
+        self._static_field = receptive_fields(*prf, cells=CELLS)
+        self.coverage = self._static_field.sum(axis=0)
+        self._color_field = np.ascontiguousarray(self._static_field[:, color])
+        self._static_field = np.ascontiguousarray(self._static_field[:, gabor])
+        self._motion_field = receptive_fields(*prf[:, motion], cells=MOTION_CELLS)
+        eccentricity = np.hypot(prf[0], prf[1])
+        self._gabor_tuning = _draw_gabor_tuning(random, self.area[gabor], eccentricity[gabor])
+        self._color_tuning = random.standard_normal((3, len(color))) * np.array([[1.5], [1.0], [1.0]])
+        self._category_tuning = _draw_weights(random, self.area[category], "prefers", CATEGORIES)
+        self._layout_tuning = _draw_weights(random, self.area[layout], "layout", LAYOUT)
+        self._motion_tuning = _draw_motion_tuning(random, eccentricity[motion])
+        size = max(64, _MEMORY // (4 * len(COMPONENTS) * len(self.area)))
+        self.components = lru_cache(maxsize=size)(self._components)
+        self._calibration: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def signal(self, number: int, task: str) -> np.ndarray:
+        """Return the response to one stimulus without noise.
+
+        Parameters
+        ----------
+        number : int
+            Of the stimulus.
+        task : {"images", "films"}
+            Selects the training stimuli over which components are standardized.
+
+        Returns
+        -------
+        array, float64, shape (voxel,)
+            With mean 0 and variance 1 over training stimuli; 0 outside visual areas.
+        """
+        mean, scale, total = self._calibrate(task)
+        return ((self.components(number) - mean) * scale).sum(axis=0) * total
+
+    def _calibrate(self, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mean and weight of each component (component, voxel), and the scale of the sum (voxel,)."""
+        if task not in self._calibration:
+            numbers = self._train[task]
+            count = max(1, len(numbers))
+            shape = (len(COMPONENTS), len(self.area))
+            total, squares = np.zeros(shape), np.zeros(shape)
+            for number in numbers:
+                values = self.components(number).astype(float)
+                total += values
+                squares += values**2
+            mean = total / count
+            deviation = np.sqrt(np.clip(squares / count - mean**2, 0.0, None))
+            varies = deviation > 1e-6 * (1e-6 + np.abs(mean))
+            scale = np.where(varies, self._weights / np.where(varies, deviation, 1.0), 0.0)
+            sums = np.zeros(len(self.area))
+            for number in numbers:
+                sums += ((self.components(number) - mean) * scale).sum(axis=0) ** 2
+            signal = np.sqrt(sums / count)
+            ok = signal > 1e-9
+            self._calibration[task] = (mean, scale, np.where(ok, 1.0 / np.where(ok, signal, 1.0), 0.0))
+        return self._calibration[task]
+
+    def static_share(self) -> np.ndarray:
+        """Return the share of the signal's variance that is left for a picture that does not move, (voxel,)."""
+        return np.where(self.visual, 1.0 - self.shares["motion"], 0.0)
+
+    def _components(self, number: int) -> np.ndarray:
+        """Return the components of one stimulus before standardization, float32, (component, voxel)."""
+        features = self.stimuli.features(number)
+        result = np.zeros((len(COMPONENTS), len(self.area)), dtype=np.float32)
+        gabor, color, category, layout, motion = self._rows
+        result[0, gabor] = _energy_response(features.gabor, self._static_field, self._gabor_tuning, GABOR_KNEE)
+        result[1, color] = ((features.color @ self._color_field) * self._color_tuning).sum(axis=0)
+        result[2, category] = saturate(features.category) @ self._category_tuning
+        result[3, layout] = features.layout @ self._layout_tuning
+        if self.stimuli.is_film(number):
+            result[4, motion] = _energy_response(
+                features.motion, self._motion_field, self._motion_tuning, MOTION_KNEE
+            )
+        return result
+
+
+def saturate(share: np.ndarray) -> np.ndarray:
+    """Return the response to a share of the picture, from 0 to 1."""
+    return share / (share + CATEGORY_HALF)
+
+
+def receptive_fields(x: np.ndarray, y: np.ndarray, size: np.ndarray, cells: int) -> np.ndarray:
+    """Return Gaussian population receptive fields on the grid of the picture (Dumoulin & Wandell, 2008).
+
+    Parameters
+    ----------
+    x, y, size : array, shape (voxel,)
+        Center (degrees to the right and downward of the center of the picture) and standard deviation, degrees.
+        NaN for voxels without.
+    cells : int
+        Cells on each side.
+
+    Returns
+    -------
+    array, float32, shape (cell, voxel)
+        Rows run through the grid line by line. A field sums to 1 over the plane, so to less than 1 where it
+        reaches beyond the picture.
+    """
+    width = FIELD_OF_VIEW / cells
+    centers = (np.arange(cells) + 0.5) * width - FIELD_OF_VIEW / 2
+    sigma = np.maximum(size, 0.4 * width)  # narrower ones would fall between the cells
+    along_x = np.exp(-0.5 * ((centers[:, None] - x) / sigma) ** 2) * width / (np.sqrt(2 * np.pi) * sigma)
+    along_y = np.exp(-0.5 * ((centers[:, None] - y) / sigma) ** 2) * width / (np.sqrt(2 * np.pi) * sigma)
+    fields = along_y[:, None, :] * along_x[None, :, :]
+    return np.nan_to_num(fields).reshape(cells * cells, -1).astype(np.float32)
+
+
+def _energy_response(
+    energy: np.ndarray, fields: np.ndarray, tuning: np.ndarray, knee: float
+) -> np.ndarray:
+    """Return the tuned sum over channels of log-compressed energy within receptive fields, (voxel,)."""
+    return (np.log1p((energy @ fields) / np.float32(knee)) * tuning).sum(axis=0)
+
+
+def _draw_shares(random: np.random.Generator, area: np.ndarray) -> np.ndarray:
+    """Return planted shares, (component, voxel): those of the area, give or take a quarter."""
+    shares = np.zeros((len(COMPONENTS), len(area)))
+    jitter = np.exp(0.25 * random.standard_normal(shares.shape))
+    for name, tuning in TUNING.items():
+        inside = area == name
+        for row, component in enumerate(COMPONENTS):
+            shares[row, inside] = tuning.shares.get(component, 0.0)
+    shares *= jitter
+    # In V1-V3, color stays a minor part in every voxel.
+    early = np.isin(area, ("V1", "V2", "V3"))
+    shares[1, early] = np.minimum(shares[1, early], 0.25 * shares[:, early].sum(axis=0))
+    total = shares.sum(axis=0)
+    return shares / np.where(total > 0, total, 1.0)
+
+
+def _draw_gabor_tuning(random: np.random.Generator, area: np.ndarray, eccentricity: np.ndarray) -> np.ndarray:
+    """Return weights of Gabor channels, (channel, voxel).
+
+    Preferred spatial frequency falls with eccentricity (Henriksson et al., 2008, J. Vision; Broderick, Simoncelli
+    & Winawer, 2022, J. Vision), at half of their values, because the pictures hold no higher ones. Orientation
+    preferences of voxels are weak.
+    """
+    coarseness = np.array([TUNING[name].coarseness for name in area])
+    octaves = 0.3 * random.standard_normal(len(area))
+    preferred = 2.0**octaves / (coarseness * (0.8 + 0.2 * eccentricity))
+    preferred = np.clip(preferred, GABOR_CYCLES.min(), GABOR_CYCLES.max())
+    frequency = np.exp(-0.5 * np.log2(GABOR_CYCLES[:, None] / preferred) ** 2)
+    favorite = random.uniform(0.0, np.pi, size=len(area))
+    bias = 0.2 + 0.4 * random.random(len(area))
+    orientation = 1.0 + bias * np.cos(2 * (GABORS.channel_orientation[:, None] - favorite))
+    return (frequency * orientation).astype(np.float32)
+
+
+def _draw_motion_tuning(random: np.random.Generator, eccentricity: np.ndarray) -> np.ndarray:
+    """Return weights of motion channels, (channel, voxel): a preferred direction and a preferred speed.
+
+    Preferred speed grows with eccentricity (Maunsell & Van Essen, 1983, J. Neurophysiol.).
+    """
+    voxels = len(eccentricity)
+    favorite = random.uniform(0.0, 2 * np.pi, size=voxels)
+    sharpness = 0.5 + random.random(voxels)
+    angle = MOTION.channel_direction[:, None] - favorite
+    direction = 0.4 + 0.6 * np.exp(sharpness * (np.cos(angle) - 1.0))
+    speed = MOTION.channel_speed * FIELD_OF_VIEW  # degrees per second
+    preferred = (2.0 + 0.3 * eccentricity) * np.exp(0.4 * random.standard_normal(voxels))
+    octaves = np.log2(speed[:, None] / preferred)
+    return (direction * np.exp(-0.5 * (octaves / 1.5) ** 2)).astype(np.float32)
+
+
+def _draw_weights(
+    random: np.random.Generator, area: np.ndarray, what: str, names: Sequence[str]
+) -> np.ndarray:
+    """Return weights of categories or layout, (name, voxel): those of the area and a random mixture."""
+    weights = 0.15 * random.standard_normal((len(names), len(area)))
+    for key, tuning in TUNING.items():
+        means = getattr(tuning, what)
+        weights[:, area == key] += np.array([[means.get(name, 0.0)] for name in names])
+    return weights

@@ -1,0 +1,59 @@
+"""Category target: how much of each category is to be seen."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from neurorecon.errors import InputError
+from neurorecon.features.base import Extractor, StimulusBatch
+
+#: Beginning of the names of labels that say how much of a category a stimulus shows.
+_PREFIX = "category:"
+
+
+class CategoryExtractor(Extractor):
+    """Categories, from the labels of the data set where it has some, else from its table of stimuli.
+
+    Labels named ``category:...`` are taken as shares of the picture, and their square roots are the features:
+    ventral areas respond to an object much less than in proportion to its size (compressive summation, Kay et
+    al., 2013, J. Neurophysiol.). Labels of presence (0 or 1) stay as they are. Without labels, the features are
+    one column for each category of the store, 1 where the stimulus belongs to it.
+    """
+
+    name: ClassVar[str] = "category"
+    needs: ClassVar[Literal["images", "frames", "table"]] = "table"
+
+    def __call__(self, batch: StimulusBatch) -> np.ndarray:
+        """Return the target of a batch, float32, shape (stimulus, feature)."""
+        columns = _columns(batch)
+        if batch.labels is not None and columns:
+            return np.sqrt(np.clip(batch.labels[columns].to_numpy(dtype=np.float32), 0.0, None))
+        if not self.categories:
+            raise InputError(
+                "the stimuli of this store belong to no categories",
+                given="neither labels named 'category:...' nor a category in the table of stimuli",
+                expected="one of them",
+                todo="leave the target 'category' out, or let the reader state categories",
+            )
+        names = batch.table["category"].astype(str).to_numpy()
+        return (names[:, None] == np.asarray(self.categories, dtype=str)[None]).astype(np.float32)
+
+    def made_by(self) -> dict[str, Any]:
+        """Return how the numbers come about."""
+        return {
+            "model": "categories of the data set",
+            "preprocessing": "square root of the visible share of the picture, or 1 for the category's members",
+            "source": "annotations",
+        }
+
+    def feature_names(self, batch: StimulusBatch) -> list[str]:
+        """Return the names of the categories."""
+        return [name.removeprefix(_PREFIX) for name in _columns(batch)] or list(self.categories)
+
+
+def _columns(batch: StimulusBatch) -> list[str]:
+    if batch.labels is None:
+        return []
+    return [str(name) for name in batch.labels.columns if str(name).startswith(_PREFIX)]

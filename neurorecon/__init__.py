@@ -12,7 +12,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from neurorecon.analyses.maps import voxelwise_maps
-    from neurorecon.analyses.reconstruct import reconstruct
+    from neurorecon.analyses.maps_files import write_maps
+    from neurorecon.analyses.reconstruct import reconstruct, write_reconstruction
+    from neurorecon.analyses.record import record_of
     from neurorecon.decoders.banded_ridge import BandedRidge
     from neurorecon.decoders.persistence import load_decoder
     from neurorecon.decoders.ridge import RidgeDecoder
@@ -33,7 +35,10 @@ _PUBLIC = {
     "load_decoder": "neurorecon.decoders.persistence",
     "open_store": "neurorecon.store.store",
     "reconstruct": "neurorecon.analyses.reconstruct",
+    "record_of": "neurorecon.analyses.record",
     "voxelwise_maps": "neurorecon.analyses.maps",
+    "write_maps": "neurorecon.analyses.maps_files",
+    "write_reconstruction": "neurorecon.analyses.reconstruct",
 }
 
 __all__ = [*sorted(_PUBLIC), "__version__"]

@@ -27,9 +27,7 @@ class InputError(NeuroreconError, ValueError):
         What the reader of the message should do next.
     """
 
-    def __init__(
-        self, what: str, *, given: Any = None, expected: Any = None, todo: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, given: Any = None, expected: Any = None, todo: str | None = None) -> None:
         lines = [what]
         if given is not None:
             lines.append(f"  given:    {given}")
@@ -55,9 +53,7 @@ class UnknownNameError(InputError):
         What to do; by default the closest known name is proposed.
     """
 
-    def __init__(
-        self, kind: str, name: object, known: Iterable[str], todo: str | None = None
-    ) -> None:
+    def __init__(self, kind: str, name: object, known: Iterable[str], todo: str | None = None) -> None:
         names = [str(item) for item in known]
         close = get_close_matches(str(name), names, n=1)
         if todo is None:

@@ -130,9 +130,7 @@ def choose_delays(store: Store, subject: str, task: str, delays: Sequence[int] |
     return tuple(range(max(first, 1), max(last, first, 1) + 1))
 
 
-def load_samples(
-    store: Store, subject: str, roi: str | Iterable[str] | None, split: str, task: str
-) -> Samples:
+def load_samples(store: Store, subject: str, roi: str | Iterable[str] | None, split: str, task: str) -> Samples:
     """Read the responses of one split into memory, repeats averaged.
 
     Repeats of a time series are averaged only where every repeat shows the stimuli in the same order: the

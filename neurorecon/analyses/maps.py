@@ -11,7 +11,14 @@ import pandas as pd
 
 from neurorecon.analyses import design
 from neurorecon.analyses.decoding import DecodingFit, decoding_samples, fit_decoding, peak_delays
-from neurorecon.analyses.encoding import EncodingFit, RoiScore, fit_encoding, names_of, roi_scores, winning_band
+from neurorecon.analyses.encoding import (
+    EncodingFit,
+    RoiScore,
+    fit_encoding,
+    names_of,
+    roi_scores,
+    winning_band,
+)
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats import false_discovery_rate
 from neurorecon.store.store import Store

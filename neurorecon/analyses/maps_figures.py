@@ -101,8 +101,7 @@ def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:
 
 
 def _surface_figures(found: VoxelwiseMap, store: Store) -> dict[str, Any]:
-    from neurorecon.figures import flat, flat_bands
-    from neurorecon.figures import cortex, cortex_bands
+    from neurorecon.figures import cortex, cortex_bands, flat, flat_bands
 
     mesh, shown = store.space(found.subject).mesh or "fsaverage5", outlines_of(found, store)
     common: dict[str, Any] = {"mesh": mesh, "outlines": shown, "simulated": store.simulated}
@@ -156,7 +155,11 @@ def interactive_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any
         voxels = store.voxels(found.subject).iloc[found.table.index.to_numpy()]
         image = store.space(found.subject).unmask(found.table[column].to_numpy(), voxels)
         return interactive_volume(
-            image, label=label, title=title_of(found, store, label), simulated=store.simulated, provenance=record
+            image,
+            label=label,
+            title=title_of(found, store, label),
+            simulated=store.simulated,
+            provenance=record,
         )
     return None
 

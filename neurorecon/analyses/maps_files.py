@@ -56,9 +56,7 @@ def write_maps(
     return files
 
 
-def write_brain_images(
-    found: VoxelwiseMap, store: Store, stem: str | Path, record: Mapping[str, Any]
-) -> list[Path]:
+def write_brain_images(found: VoxelwiseMap, store: Store, stem: str | Path, record: Mapping[str, Any]) -> list[Path]:
     """Write all maps of a subject as one image of its space, a map each; nothing for arrays without geometry."""
     maps = found.maps
     kind = store.space(found.subject).kind

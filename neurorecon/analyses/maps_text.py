@@ -23,7 +23,9 @@ def as_text(found: VoxelwiseMap, store: Store) -> str:
 def _encoding_lines(found: VoxelwiseMap) -> list[str]:
     settings = found.settings
     seconds = [value for value in settings["delay_seconds"] if value]
-    how = "banded ridge" + (f", features delayed by {', '.join(f'{value:g}' for value in seconds)} s" if seconds else "")
+    how = "banded ridge" + (
+        f", features delayed by {', '.join(f'{value:g}' for value in seconds)} s" if seconds else ""
+    )
     lines = [
         f"encoding: {how}; R2 on test stimuli, mean over all voxels of the area",
         f"{'area':<8}{'voxels':>7}{'ceiling':>9}{'joint R2':>10}{'p':>8}"

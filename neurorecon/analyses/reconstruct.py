@@ -136,9 +136,7 @@ def _pictures(store: Store, ids: Iterable[str]) -> np.ndarray:
     return store.images([str(name) for name in unique]).values[codes]
 
 
-def _held_out(
-    store: Store, subject: str, roi: Any, task: str, system: Any, settings: dict[str, Any]
-) -> Reconstruction:
+def _held_out(store: Store, subject: str, roi: Any, task: str, system: Any, settings: dict[str, Any]) -> Reconstruction:
     from neurorecon.systems.held_out import rebuild_held_out
 
     samples = store.samples(subject)
@@ -179,7 +177,11 @@ def _cross_validated(
     store: Store, subject: str, roi: Any, task: str, system: Any, column: str, settings: dict[str, Any]
 ) -> Reconstruction:
     from neurorecon.metrics.image import pixel_correlation
-    from neurorecon.systems.cross_validation import cross_validate, cross_validated_null, reconstruction_scores
+    from neurorecon.systems.cross_validation import (
+        cross_validate,
+        cross_validated_null,
+        reconstruction_scores,
+    )
 
     delays = peak_delays(store, subject, task)
     found = store.responses(subject, roi, task=task, delays=delays)
@@ -228,9 +230,7 @@ def _row(subject: str, score: Any) -> dict[str, Any]:
     return {**row, "name": f"{subject} {row['name']}"}
 
 
-def write_reconstruction(
-    found: Reconstruction, store: Store, out: str | Path, record: Mapping[str, Any]
-) -> list[Path]:
+def write_reconstruction(found: Reconstruction, store: Store, out: str | Path, record: Mapping[str, Any]) -> list[Path]:
     """Write a reconstruction into a folder: panel and nulls as figures, scores, pictures, and how it was made."""
     from neurorecon.figures import save_figure
 
@@ -241,7 +241,10 @@ def write_reconstruction(
     files = [
         write_bytes(f"{stem}_stimuli.csv", table.to_csv(index=False, float_format="%.6g").encode()),
         write_json(f"{stem}.json", {**record, "settings": found.settings, "scores": found.scores}),
-        write_bytes(f"{stem}_rebuilt.npz", _npz(stimulus=np.array(found.stimuli), seen=found.seen, rebuilt=found.rebuilt)),
+        write_bytes(
+            f"{stem}_rebuilt.npz",
+            _npz(stimulus=np.array(found.stimuli), seen=found.seen, rebuilt=found.rebuilt),
+        ),
     ]
     for name, figure in figures_of(found, store).items():
         files += save_figure(figure, f"{stem}_{name}", record)
@@ -258,8 +261,7 @@ def _npz(**arrays: np.ndarray) -> bytes:
 
 def figures_of(found: Reconstruction, store: Store) -> dict[str, Any]:
     """Return the figures of a reconstruction by name: the panel, and each score in its null."""
-    from neurorecon.figures import null_histogram
-    from neurorecon.figures import panel
+    from neurorecon.figures import null_histogram, panel
 
     order = np.argsort(-np.nan_to_num(found.pixel_correlation, nan=-2.0), kind="stable")
     picked = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]

@@ -14,7 +14,7 @@ from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
 from neurorecon.analyses.maps_files import write_maps
 from neurorecon.analyses.reconstruct import Reconstruction, reconstruct, write_reconstruction
 from neurorecon.analyses.reconstruct import figures_of as reconstruction_figures
-from neurorecon.provenance import collect
+from neurorecon.analyses.record import record_of
 from neurorecon.store.store import Store
 
 #: The area that the tour looks at closely.
@@ -50,14 +50,7 @@ def tour(
         All scores beside their nulls.
     """
     folder, subject = Path(out), store.subjects[0]
-    record = collect(
-        command,
-        store=store.location,
-        snapshot=store.snapshot,
-        digests={"store": store.digest},
-        seed=seed,
-        simulated=store.simulated,
-    )
+    record = record_of(store, command, seed=seed)
     say(f"maps of {AREA} ...")
     area = voxelwise_maps(store, subject, AREA, seed=seed)
     files = write_maps(area, store, folder / AREA, record)
@@ -175,7 +168,13 @@ def _area_table(table: Any, found: VoxelwiseMap) -> Any:
     wide = found.areas.pivot_table(index="roi", columns="band", values="value", sort=False)[found.bands]
     first = found.areas.groupby("roi", sort=False).first()
     rows = [
-        [roi, int(first.loc[roi, "n"]), first.loc[roi, "ceiling"], first.loc[roi, "joint"], first.loc[roi, "p"]]
+        [
+            roi,
+            int(first.loc[roi, "n"]),
+            first.loc[roi, "ceiling"],
+            first.loc[roi, "joint"],
+            first.loc[roi, "p"],
+        ]
         + [float(value) for value in wide.loc[roi]]
         + [int(first.loc[roi, "significant"])]
         for roi in wide.index

@@ -109,9 +109,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def run_command(
-    command: str, as_json: bool, quiet: bool, verbose: bool, work: Callable[[Output], None]
-) -> None:
+def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: Callable[[Output], None]) -> None:
     """Run the work of a command; turn errors into one message and exit code 2.
 
     Parameters
@@ -133,7 +131,10 @@ def run_command(
     except NeuroreconError as error:
         _fail(output, str(error))
     except KeyboardInterrupt:
-        typer.echo("neurorecon: interrupted; what was committed is kept, the same command goes on from there", err=True)
+        typer.echo(
+            "neurorecon: interrupted; what was committed is kept, the same command goes on from there",
+            err=True,
+        )
         raise typer.Exit(130) from None
 
 

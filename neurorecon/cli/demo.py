@@ -11,7 +11,9 @@ from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the store's maps and the report.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the store's maps and the report.")] = Path(
+        "demo"
+    ),
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,

@@ -11,7 +11,8 @@ from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, 
 
 def features(
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="A target to compute; may be given several times.")
+        list[str] | None,
+        typer.Option("--target", "-t", help="A target to compute; may be given several times."),
     ] = None,
     store: StoreOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace targets that were made otherwise.")] = False,

@@ -10,7 +10,9 @@ from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption
 
 
 def info(
-    store: Annotated[str | None, typer.Argument(help="The store; left out: the one that other commands would use.")] = None,
+    store: Annotated[
+        str | None, typer.Argument(help="The store; left out: the one that other commands would use.")
+    ] = None,
     snapshot: Annotated[str | None, typer.Option("--snapshot", help="Id of an older state.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,

@@ -15,24 +15,36 @@ from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, 
 def maps(
     store: StoreOption = None,
     subject: Annotated[
-        list[str] | None, typer.Option("--subject", help="A subject; may be given several times. Left out: all.")
+        list[str] | None,
+        typer.Option("--subject", help="A subject; may be given several times. Left out: all."),
     ] = None,
     roi: Annotated[
         list[str] | None,
-        typer.Option("--roi", "-r", help="An ROI, a union V1+V2, one side lh.MT, or a group; may be given several times."),
+        typer.Option(
+            "--roi",
+            "-r",
+            help="An ROI, a union V1+V2, one side lh.MT, or a group; may be given several times.",
+        ),
     ] = None,
     bands: Annotated[
         list[str] | None,
         typer.Option("--bands", "-b", help="Targets to use as bands (repeat, or separate by commas). Left out: all."),
     ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="encoding (banded ridge, split R2), decoding (weights) or haufe (patterns).")
+        str,
+        typer.Option("--kind", help="encoding (banded ridge, split R2), decoding (weights) or haufe (patterns)."),
     ] = "encoding",
-    task: Annotated[str | None, typer.Option("--task", help="Left out: the task with most stimuli that have all bands.")] = None,
-    permutations: Annotated[int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")] = 1000,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Left out: the task with most stimuli that have all bands.")
+    ] = None,
+    permutations: Annotated[
+        int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
+    ] = 1000,
     level: Annotated[float, typer.Option("--fdr", help="False discovery rate of the mask.")] = 0.05,
     seed: Annotated[int, typer.Option("--seed", help="Seed of permutations and resampling.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
+    ] = "cpu",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Tables and brain images only.")] = False,
     as_json: JsonOption = False,
@@ -47,8 +59,8 @@ def maps(
         from neurorecon.analyses.maps import voxelwise_maps
         from neurorecon.analyses.maps_files import write_maps
         from neurorecon.analyses.maps_text import as_text
+        from neurorecon.analyses.record import record_of
         from neurorecon.cli.stores import choose
-        from neurorecon.provenance import collect
 
         opened = choose(store, output)
         names = subject or opened.subjects
@@ -68,15 +80,7 @@ def maps(
                 seed=seed,
                 device=device,
             )
-            record = collect(
-                command_line(),
-                store=opened.location,
-                snapshot=opened.snapshot,
-                digests={"store": opened.digest},
-                seed=seed,
-                simulated=opened.simulated,
-                extra=found.settings,
-            )
+            record = record_of(opened, command_line(), seed=seed, settings=found.settings)
             output.add_files(write_maps(found, opened, folder, record, figures=not no_figures))
             output.scores += found.scores
             output.say(as_text(found, opened))

@@ -15,10 +15,12 @@ def reconstruct(
     store: StoreOption = None,
     system: Annotated[str, typer.Option("--system", help="The system: linear-pixels.")] = "linear-pixels",
     subject: Annotated[
-        list[str] | None, typer.Option("--subject", help="A subject; may be given several times. Left out: all.")
+        list[str] | None,
+        typer.Option("--subject", help="A subject; may be given several times. Left out: all."),
     ] = None,
     roi: Annotated[
-        list[str] | None, typer.Option("--roi", "-r", help="An ROI, a union, one side, or a group; may be given several times.")
+        list[str] | None,
+        typer.Option("--roi", "-r", help="An ROI, a union, one side, or a group; may be given several times."),
     ] = None,
     task: Annotated[str | None, typer.Option("--task", help="Left out: the task with the most stimuli.")] = None,
     cross_validate: Annotated[
@@ -28,9 +30,13 @@ def reconstruct(
             help="Leave one category (or stimulus, run, session) out at a time. Left out: train and test split.",
         ),
     ] = None,
-    permutations: Annotated[int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")] = 1000,
+    permutations: Annotated[
+        int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
+    ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of permutations.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
+    ] = "cpu",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -41,8 +47,8 @@ def reconstruct(
     def work(output: Output) -> None:
         from neurorecon.analyses.reconstruct import reconstruct as run
         from neurorecon.analyses.reconstruct import settings_sentence, write_reconstruction
+        from neurorecon.analyses.record import record_of
         from neurorecon.cli.stores import choose
-        from neurorecon.provenance import collect
 
         opened = choose(store, output)
         folder = out or Path("results") / f"reconstruct_{opened.name}"
@@ -59,15 +65,7 @@ def reconstruct(
                 seed=seed,
                 device=device,
             )
-            record = collect(
-                command_line(),
-                store=opened.location,
-                snapshot=opened.snapshot,
-                digests={"store": opened.digest},
-                seed=seed,
-                simulated=opened.simulated,
-                extra=found.settings,
-            )
+            record = record_of(opened, command_line(), seed=seed, settings=found.settings)
             output.add_files(write_reconstruction(found, opened, folder, record))
             output.scores += found.scores
             label = "SIMULATED responses" if opened.simulated else "measured responses"

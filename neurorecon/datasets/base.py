@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -117,8 +117,8 @@ class Reader(ABC):
     #: Targets that a recipe without a file (``neurorecon build NAME``) computes.
     default_targets: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, root: str | Path | None, options: Options | None = None) -> None:
-        self.options = self.Options() if options is None else options
+    def __init__(self, root: str | Path | None, options: BaseModel | None = None) -> None:
+        self.options: Any = self.Options() if options is None else options
         if self.needs_root:
             if root is None:
                 raise MissingFileError(

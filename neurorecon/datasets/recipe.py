@@ -78,7 +78,9 @@ def load_recipe(source: str | Path, root: str | Path | None = None) -> Recipe:
     if path.suffix != ".toml" and str(source) in DATASETS.names():
         cls = DATASETS.load(str(source))
         values: dict[str, Any] = {
-            "name": str(source), "reader": str(source), "targets": list(cls.default_targets)
+            "name": str(source),
+            "reader": str(source),
+            "targets": list(cls.default_targets),
         }
     else:
         values = _read_toml(path)

@@ -112,7 +112,9 @@ def _write_target(writer: StoreWriter, store: Store, extractor: Extractor, size:
             bar.update(len(part))
         return np.concatenate(parts)
 
-    with tqdm(total=len(rows), desc=f"target {extractor.name}", unit="stimulus", disable=not progress, leave=False) as bar:
+    with tqdm(
+        total=len(rows), desc=f"target {extractor.name}", unit="stimulus", disable=not progress, leave=False
+    ) as bar:
         writer.stream(f"{path}/values", dims, shape, "float32", read)
     writer.root[path].attrs["complete"] = True
     writer.commit(f"target {extractor.name}")
@@ -120,7 +122,12 @@ def _write_target(writer: StoreWriter, store: Store, extractor: Extractor, size:
 
 def _feature_dims(number: int) -> list[str]:
     """Name the axes behind the stimulus; an extractor of tokens has (token, feature)."""
-    names = {1: ["feature"], 2: ["token", "feature"], 3: ["channel", "y", "x"], 4: ["frame", "channel", "y", "x"]}
+    names = {
+        1: ["feature"],
+        2: ["token", "feature"],
+        3: ["channel", "y", "x"],
+        4: ["frame", "channel", "y", "x"],
+    }
     return names.get(number, [f"axis{axis}" for axis in range(number)])
 
 

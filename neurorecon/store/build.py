@@ -1,4 +1,4 @@
-"""Build a store from a reader: tables, stimuli, responses, noise ceilings; resumable, checked, one commit after another."""
+"""Build a store from a reader: tables, stimuli, responses, noise ceilings. Interrupted builds go on."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ from neurorecon.store.writer import BUILD, StoreWriter
 CAPTIONS = 5
 
 
-def build_store(
-    recipe: Recipe, path: str | Path, *, overwrite: bool = False, progress: bool = True
-) -> Path:
+def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, progress: bool = True) -> Path:
     """Build a store, or finish one whose build was interrupted.
 
     Parameters
@@ -191,7 +189,11 @@ def _splits(stimuli: pd.DataFrame, subjects: Mapping[str, SubjectData]) -> np.nd
 
 
 def _write_stimuli(
-    writer: StoreWriter, reader: Reader, stimuli: pd.DataFrame, splits: np.ndarray, bar: Callable[[str, int], tqdm]
+    writer: StoreWriter,
+    reader: Reader,
+    stimuli: pd.DataFrame,
+    splits: np.ndarray,
+    bar: Callable[[str, int], tqdm],
 ) -> None:
     base = schema.STIMULI
     captions = np.array(
@@ -217,8 +219,9 @@ def _write_stimuli(
         writer.put(f"{base}/film", ["film"], films)
         with bar("films", len(films)) as shown:
             dims = ["film", "frame", "y", "x", "rgb"]
-            shape = (len(films), *film)
-            writer.stream(f"{base}/frames", dims, shape, "uint8", reader.read_frames, progress=shown.update)
+            writer.stream(
+                f"{base}/frames", dims, (len(films), *film), "uint8", reader.read_frames, progress=shown.update
+            )
     writer.commit("stimuli")
 
 
@@ -266,7 +269,9 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
     masks = np.array([np.asarray(mask, dtype=bool)[order] for mask in subject.rois.values()])
     writer.put(f"{name}/roi_mask", ["roi", "voxel"], masks.reshape(len(subject.rois), len(order)))
     for key, values in subject.truth.items():
-        dims = ["voxel"] if np.ndim(values) == 1 else [*(f"{key}_{axis}" for axis in range(np.ndim(values) - 1)), "voxel"]
+        dims = (
+            ["voxel"] if np.ndim(values) == 1 else [*(f"{key}_{axis}" for axis in range(np.ndim(values) - 1)), "voxel"]
+        )
         writer.put(f"{name}/truth_{key}", dims, np.asarray(values)[..., order])
     attributes: dict[str, Any] = {
         "space": subject.space.to_dict(),

@@ -86,7 +86,8 @@ def as_text(facts: dict[str, Any]) -> str:
         "",
         "  stimuli   " + ", ".join(f"{row['number']:,} {row['kind']}s {row['split']}" for row in facts["stimuli"]),
         "  targets   " + (", ".join(f"{name} {_shape(row)}" for name, row in facts["targets"].items()) or "none yet"),
-        "  groups    " + ("; ".join(f"{name} = {' + '.join(rois)}" for name, rois in facts["roi_groups"].items()) or "none"),
+        "  groups    "
+        + ("; ".join(f"{name} = {' + '.join(rois)}" for name, rois in facts["roi_groups"].items()) or "none"),
     ]
     for name, subject in facts["subjects"].items():
         lines += ["", *_subject_lines(name, subject)]

@@ -200,7 +200,12 @@ def select_samples(
 def _limits(time: slice | tuple[float, float]) -> tuple[float, float]:
     start, stop = (time.start, time.stop) if isinstance(time, slice) else time
     if isinstance(time, slice) and time.step is not None:
-        raise InputError("time takes no step", given=str(time), expected="slice(start, stop) in seconds", todo="leave it out")
+        raise InputError(
+            "time takes no step",
+            given=str(time),
+            expected="slice(start, stop) in seconds",
+            todo="leave it out",
+        )
     return (-np.inf if start is None else float(start)), (np.inf if stop is None else float(stop))
 
 

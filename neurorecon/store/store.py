@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from neurorecon.datasets.base import SAMPLE_COLUMNS
-from neurorecon.errors import InputError, StoreError, UnknownNameError
-from neurorecon.space import Space, hemispheres
+from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.store import schema, selection
 from neurorecon.store.backend import open_for_reading
-from neurorecon.store.digest import combine
+from neurorecon.store.tables import Tables, text_of
 
 if TYPE_CHECKING:
     import xarray
-    import zarr
 
 
 def open_store(location: str | Path, *, snapshot: str | None = None) -> Store:
@@ -46,7 +42,7 @@ def open_store(location: str | Path, *, snapshot: str | None = None) -> Store:
     return Store(str(location), root, found)
 
 
-class Store:
+class Store(Tables):
     """A feature store, read-only. Made by :func:`open_store`.
 
     Attributes
@@ -56,153 +52,6 @@ class Store:
     snapshot : str or None
         Id of the state that is open; None for plain Zarr.
     """
-
-    def __init__(self, location: str, root: zarr.Group, snapshot: str | None) -> None:
-        self.location = location
-        self.snapshot = snapshot
-        self._root = root
-        self._attributes = dict(root.attrs)
-        self._samples: dict[str, pd.DataFrame] = {}
-        self._masks: dict[str, dict[str, np.ndarray]] = {}
-        _check_schema(location, self._attributes)
-
-    # -- what is here -------------------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """Name of the recipe."""
-        return str(self._attributes["name"])
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """Title, citation, terms, units, notes, and whether the responses are simulated."""
-        return dict(self._attributes["description"])
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the responses were computed rather than measured."""
-        return bool(self.description["simulated"])
-
-    @property
-    def subjects(self) -> list[str]:
-        """Names of the subjects."""
-        return list(self._attributes["subjects"])
-
-    @property
-    def targets_available(self) -> list[str]:
-        """Names of the targets that are complete."""
-        if schema.TARGETS not in self._root:
-            return []
-        group: Any = self._root[schema.TARGETS]
-        return sorted(name for name, item in group.groups() if item.attrs.get("complete"))
-
-    @property
-    def roi_groups(self) -> dict[str, list[str]]:
-        """Groups of ROIs that the recipe defines."""
-        return dict(self._attributes["roi_groups"])
-
-    @property
-    def frames_per_second(self) -> float | None:
-        """Frame rate of the films."""
-        return self._attributes.get("frames_per_second")
-
-    def rois(self, subject: str) -> dict[str, int]:
-        """Return the ROIs of a subject and the number of voxels in each."""
-        return {name: int(mask.sum()) for name, mask in self.roi_masks(subject).items()}
-
-    def tasks(self, subject: str) -> list[str]:
-        """Return the tasks of a subject, in the order in which they are stored."""
-        return list(pd.unique(self.samples(subject)["task"]))
-
-    def series(self, subject: str) -> dict[str, float]:
-        """Return the tasks recorded as time series, with the seconds between their volumes."""
-        return dict(self._subject(subject).attrs["repetition_time"])
-
-    # -- tables -------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def stimuli(self) -> pd.DataFrame:
-        """Table of the stimuli: id, kind, category, split, captions (a list of str)."""
-        group: Any = self._root[schema.STIMULI]
-        table = pd.DataFrame({name: _text(group[name]) for name in ("id", "kind", "category", "split")})
-        captions = _text(group["caption"])
-        table["captions"] = [[caption for caption in row if caption] for row in captions.tolist()]
-        return table
-
-    @cached_property
-    def labels(self) -> pd.DataFrame | None:
-        """Numeric labels of the stimuli, one column a label; None where the data set has none."""
-        group: Any = self._root[schema.STIMULI]
-        if "labels" not in group:
-            return None
-        return pd.DataFrame(group["labels"][:], columns=_text(group["label_name"]))
-
-    def samples(self, subject: str) -> pd.DataFrame:
-        """Return the table of samples of a subject, in stored order."""
-        if subject not in self._samples:
-            group = self._subject(subject)
-            columns = {name: _values(group[name]) for name in SAMPLE_COLUMNS}
-            self._samples[subject] = pd.DataFrame(columns)
-        return self._samples[subject].copy()
-
-    def voxels(self, subject: str, roi: str | Iterable[str] | None = None) -> pd.DataFrame:
-        """Return the table of voxels of a subject (positions and ``rois``, their names joined by ``+``)."""
-        group = self._subject(subject)
-        columns = {name: _values(group[name]) for name in group.attrs["voxel_columns"]}  # type: ignore[union-attr]
-        masks = self.roi_masks(subject)
-        number = group["responses"].shape[1]
-        table = pd.DataFrame(columns, index=pd.RangeIndex(number, name="voxel"))
-        named = np.array([*masks.values()]).reshape(len(masks), number)
-        names = np.array([*masks])
-        table["rois"] = ["+".join(names[column]) for column in named.T]
-        return table.iloc[self._voxel_positions(subject, roi)]
-
-    def roi_masks(self, subject: str) -> dict[str, np.ndarray]:
-        """Return the membership of each ROI, bool arrays of shape (voxel,)."""
-        if subject not in self._masks:
-            group = self._subject(subject)
-            self._masks[subject] = dict(zip(_text(group["roi"]).tolist(), group["roi_mask"][:], strict=True))
-        return self._masks[subject]
-
-    def space(self, subject: str) -> Space:
-        """Return the space that the voxels of a subject lie in."""
-        return Space.from_dict(self._subject(subject).attrs["space"])  # type: ignore[arg-type]
-
-    def truth(self, subject: str, roi: str | Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """Return what was planted in simulated responses (arrays whose last axis is voxel); empty for real data."""
-        group = self._subject(subject)
-        where = self._voxel_positions(subject, roi)
-        names = [name for name in group.array_keys() if name.startswith("truth_")]
-        return {name.removeprefix("truth_"): group[name][:][..., where] for name in sorted(names)}
-
-    def noise_ceiling(
-        self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None
-    ) -> np.ndarray | None:
-        """Return the noise ceiling of each voxel, for averages over the repeats of the test stimuli.
-
-        Parameters
-        ----------
-        subject : str
-            Name of the subject.
-        roi : str or list of str, optional
-            As in :meth:`responses`.
-        task : str, optional
-            Needed where several tasks have repeats.
-
-        Returns
-        -------
-        array, shape (voxel,), or None
-            Largest R2 that a model can reach; None where the task shows no stimulus twice.
-        """
-        return self._ceiling("noise_ceiling", subject, roi, task)
-
-    def ncsnr(
-        self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None
-    ) -> np.ndarray | None:
-        """Return the noise-ceiling signal-to-noise ratio of single samples, as NSD defines it; see above."""
-        return self._ceiling("ncsnr", subject, roi, task)
-
-    # -- arrays -------------------------------------------------------------------------------------------------
 
     def responses(
         self,
@@ -303,9 +152,7 @@ class Store:
             attrs={"subject": subject, "units": self.description["units"], "store": self.name},
         )
 
-    def targets(
-        self, name: str, split: str | None = None, stimuli: Sequence[str] | None = None
-    ) -> xarray.DataArray:
+    def targets(self, name: str, split: str | None = None, stimuli: Sequence[str] | None = None) -> xarray.DataArray:
         """Return a target, lazily, one row a stimulus.
 
         Parameters
@@ -325,10 +172,13 @@ class Store:
 
         if name not in self.targets_available:
             raise UnknownNameError(
-                "target", name, self.targets_available, todo=f"compute it: neurorecon features --target {name}"
+                "target",
+                name,
+                self.targets_available,
+                todo=f"compute it: neurorecon features --target {name}",
             )
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
-        ids = _text(group["stimulus"])
+        ids = text_of(group["stimulus"])
         if stimuli is None:
             rows = np.arange(len(ids)) if split is None else self._rows_of_split(ids, split)
         else:
@@ -338,7 +188,7 @@ class Store:
         dims = ("stimulus", *array.metadata.dimension_names[1:])
         coordinates: dict[str, Any] = {"stimulus": ("stimulus", ids[rows])}
         if "feature" in group and "feature" in dims:
-            coordinates["feature"] = ("feature", _text(group["feature"]))
+            coordinates["feature"] = ("feature", text_of(group["feature"]))
         made_by = {key: value for key, value in group.attrs.items() if key != "complete"}
         return xarray.DataArray(values, dims=dims, coords=coordinates, name=name, attrs=made_by)
 
@@ -364,9 +214,7 @@ class Store:
         responses : DataArray, dims (sample, voxel)
         target : DataArray, dims (sample, feature) or (sample, ..., feature)
         """
-        responses = self.responses(
-            subject, roi, split, task=task, time=time, average=average, delays=delays
-        )
+        responses = self.responses(subject, roi, split, task=task, time=time, average=average, delays=delays)
         have = set(self.target_stimuli(target).tolist())
         ids = responses["stimulus"].values
         kept = np.array([identifier in have for identifier in ids.tolist()])
@@ -387,7 +235,7 @@ class Store:
         if name not in self.targets_available:
             self.targets(name)  # raises, with the names that exist
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
-        return _text(group["stimulus"])
+        return text_of(group["stimulus"])
 
     def images(self, stimuli: Sequence[str] | None = None, split: str | None = None) -> xarray.DataArray:
         """Return pictures, lazily; for a film its middle frame.
@@ -406,7 +254,7 @@ class Store:
         DataArray, dims (stimulus, frame, y, x, rgb), uint8, dask
         """
         group: Any = self._root[schema.STIMULI]
-        ids = _text(group["film"]) if "film" in group else np.array([], dtype=str)
+        ids = text_of(group["film"]) if "film" in group else np.array([], dtype=str)
         return self._pictures("frames", ids, stimuli, split)
 
     def unmask(self, values: np.ndarray, subject: str, roi: str | Iterable[str] | None = None) -> Any:
@@ -428,76 +276,11 @@ class Store:
         """
         return self.space(subject).unmask(np.asarray(values), self.voxels(subject, roi))
 
-    # -- provenance ---------------------------------------------------------------------------------------------
-
-    def digests(self) -> dict[str, str]:
-        """Return the digest of each array, by path."""
-        found = {}
-        for path, array in self.arrays():
-            found[path] = str(array.attrs.get("digest", ""))
-        return found
-
-    @property
-    def digest(self) -> str:
-        """One digest for all that the store holds: equal for equal content, wherever and whenever it was built."""
-        return combine(self.digests())
-
-    def arrays(self) -> list[tuple[str, Any]]:
-        """Return (path, array) of every array, sorted."""
-        import zarr
-
-        members = self._root.members(max_depth=None)
-        return sorted(((path, item) for path, item in members if isinstance(item, zarr.Array)), key=lambda pair: pair[0])
-
-    def __repr__(self) -> str:
-        kind = "simulated" if self.simulated else "measured"
-        return (
-            f"<neurorecon store {self.name!r} ({kind}): {', '.join(self.subjects)}; {len(self.stimuli)} stimuli; "
-            f"targets {', '.join(self.targets_available) or 'none'}; snapshot {self.snapshot}>"
-        )
-
-    # -- inner --------------------------------------------------------------------------------------------------
-
-    def _subject(self, subject: str) -> zarr.Group:
-        if subject not in self.subjects:
-            raise UnknownNameError("subject", subject, self.subjects)
-        return self._root[subject]  # type: ignore[return-value]
-
     def _lazy(self, path: str) -> Any:
         import dask.array
 
         array: Any = self._root[path]
         return dask.array.from_array(array, chunks=array.chunks, name=f"{self.location}:{self.snapshot}:{path}")
-
-    def _voxel_positions(self, subject: str, roi: str | Iterable[str] | None) -> np.ndarray:
-        if roi is None:
-            return np.arange(self._subject(subject)["responses"].shape[1])  # type: ignore[union-attr]
-        group = self._subject(subject)
-        table = pd.DataFrame({name: _values(group[name]) for name in group.attrs["voxel_columns"]})  # type: ignore[union-attr]
-        sides = hemispheres(self.space(subject), table)
-        return np.flatnonzero(selection.roi_mask(roi, self.roi_masks(subject), self.roi_groups, sides))
-
-    def _repeated_tasks(self, subject: str) -> list[str]:
-        return _text(self._subject(subject)["repeated_task"]).tolist()
-
-    def _ceiling(
-        self, name: str, subject: str, roi: str | Iterable[str] | None, task: str | None
-    ) -> np.ndarray | None:
-        tasks = self._repeated_tasks(subject)
-        if task is not None and task not in self.tasks(subject):
-            raise UnknownNameError("task", task, self.tasks(subject))
-        if not tasks or (task is not None and task not in tasks):
-            return None
-        if task is None and len(tasks) > 1:
-            raise InputError(
-                f"several tasks of {subject} have repeats",
-                given="no task",
-                expected=f"one of: {', '.join(tasks)}",
-                todo=f"say which, e.g. task={tasks[0]!r}",
-            )
-        row = 0 if task is None else tasks.index(task)
-        array: Any = self._subject(subject)[name]
-        return array[row][self._voxel_positions(subject, roi)]
 
     def _rows_of_split(self, ids: np.ndarray, split: str) -> np.ndarray:
         known = [name for name in pd.unique(self.stimuli["split"]) if name]
@@ -528,24 +311,6 @@ class Store:
         return xarray.DataArray(values, dims=dims, coords={"stimulus": ("stimulus", ids[rows])}, name=array)
 
 
-def _check_schema(location: str, attributes: Mapping[str, Any]) -> None:
-    version = attributes.get("neurorecon_schema")
-    if version is None:
-        raise StoreError(
-            "there is no finished store here",
-            given=f"{location}, without neurorecon's schema version",
-            expected="a store whose build was completed",
-            todo="if a build was interrupted, run the same neurorecon build command again: it goes on where it stopped",
-        )
-    if int(version) > schema.SCHEMA_VERSION:
-        raise StoreError(
-            "this store was written by a newer neurorecon",
-            given=f"schema version {version} (written by neurorecon {attributes.get('neurorecon_version')})",
-            expected=f"version {schema.SCHEMA_VERSION} or older",
-            todo="pip install --upgrade neurorecon",
-        )
-
-
 def _positions(ids: np.ndarray, wanted: Sequence[str], where: str) -> np.ndarray:
     place = {identifier: number for number, identifier in enumerate(ids.tolist())}
     missing = [identifier for identifier in wanted if identifier not in place]
@@ -557,15 +322,6 @@ def _positions(ids: np.ndarray, wanted: Sequence[str], where: str) -> np.ndarray
             todo="see store.stimuli for all of them",
         )
     return np.array([place[identifier] for identifier in wanted], dtype=int)
-
-
-def _text(array: Any) -> np.ndarray:
-    return np.asarray(array[:]).astype(object).astype(str)
-
-
-def _values(array: Any) -> np.ndarray:
-    values = np.asarray(array[:])
-    return values if values.dtype.kind in "biufc" else values.astype(object).astype(str)
 
 
 def _plain(column: pd.Series) -> np.ndarray:

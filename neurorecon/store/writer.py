@@ -189,8 +189,8 @@ class StoreWriter:
             Told the number of rows after each block, and after those that were there already.
         """
         array = self._open_array(path, dims, shape, np.dtype(dtype), attributes, overwrite)
-        rows = int(array.attrs["block_rows"])  # type: ignore[call-overload]
-        done: list[str] = list(array.attrs["block_digests"])  # type: ignore[arg-type]
+        rows = int(array.attrs["block_rows"])
+        done: list[str] = list(array.attrs["block_digests"])
         if progress is not None:
             progress(min(len(done) * rows, shape[0]))
         for start in range(len(done) * rows, shape[0], rows):
@@ -215,7 +215,7 @@ class StoreWriter:
         overwrite: bool,
     ) -> Any:
         if path in self.root and not overwrite:
-            array = self.root[path]
+            array: Any = self.root[path]
             if array.shape == shape and _dtype_name(array.dtype) == _dtype_name(dtype):
                 return array
         group, _, name = path.rpartition("/")

@@ -109,9 +109,11 @@ class MiniatureReader(Reader):
         if self.options.space == "surface":
             side = np.where(number % 2, "right", "left")
             vertices = {"left": 10242, "right": 10242}
-            return pd.DataFrame({"hemisphere": side, "vertex": number}), Space("surface", mesh="fsaverage5", vertices=vertices)
+            return pd.DataFrame({"hemisphere": side, "vertex": number}), Space(
+                "surface", mesh="fsaverage5", vertices=vertices
+            )
         if self.options.space == "volume":
-            affine = [[2.0, 0, 0, -6], [0, 2.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1]]
+            affine: list[list[float]] = [[2.0, 0, 0, -6], [0, 2.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1]]
             shape = [6, 5, int(number[-1]) // 30 + 1]
             table = pd.DataFrame({"i": number % 6, "j": number // 6 % 5, "k": number // 30})
             return table, Space("volume", affine=affine, shape=shape)

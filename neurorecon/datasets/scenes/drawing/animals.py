@@ -129,9 +129,7 @@ def elephant(pen: Pen, pose: Pose) -> None:
         for x, shift in ((0.12, 0.0), (-0.40, 2.2)):
             angle = pose.swing(swing, shift + (0 if near else math.pi))
             fx = x + 0.4 * math.sin(angle) + (0.0 if near else 0.10)
-            pen.limb(
-                [(x, -0.50, 0.12), (0.5 * (x + fx), -0.26, 0.095), (fx, -0.085, 0.088)], shade, volume=0.4
-            )
+            pen.limb([(x, -0.50, 0.12), (0.5 * (x + fx), -0.26, 0.095), (fx, -0.085, 0.088)], shade, volume=0.4)
             pen.box(fx - 0.092, -0.10, fx + 0.092, 0, shade, 0.03)
             for dx in (0.02, 0.06):
                 pen.ellipse(fx + dx, -0.018, 0.018, 0.016, nail)
@@ -171,9 +169,7 @@ def elephant(pen: Pen, pose: Pose) -> None:
 
 def bird(pen: Pen, pose: Pose) -> None:
     """Draw a flying bird with beating wings."""
-    color = (
-        FUR.get(pose.item.color, pose.color) if pose.item.color in ("brown", "black", "white") else pose.color
-    )
+    color = FUR.get(pose.item.color, pose.color) if pose.item.color in ("brown", "black", "white") else pose.color
     beat = math.sin(pose.phase)
     up = 0.62 + 0.38 * beat if beat > -0.3 else 0.60 + 0.3 * beat
     body = pen.at(-0.02, -0.36, -0.10)
@@ -204,9 +200,7 @@ def _wing(pen: Pen, up: float, color: RGB) -> None:
     shape = pen.polygon(outline, color, volume=0.4)
     for x, y in ((-0.36, -0.84), (-0.40, -0.58), (-0.34, -0.30)):
         pen.line([(x, y * reach), (0.0, -0.22 * reach)], 0.016, darker(color, 0.4), inside=shape)
-    pen.line(
-        [(0.09, 0.0), (0.06, -0.45 * reach), (-0.07, -0.82 * reach)], 0.05, lighter(color, 0.18), inside=shape
-    )
+    pen.line([(0.09, 0.0), (0.06, -0.45 * reach), (-0.07, -0.82 * reach)], 0.05, lighter(color, 0.18), inside=shape)
 
 
 def fish(pen: Pen, pose: Pose) -> None:

@@ -236,9 +236,7 @@ class Backdrop:
             self._glitter(top, depth)
 
     def _glitter(self, top: float, depth: float) -> None:
-        color = {"sunset": (255, 226, 160), "dusk": (255, 196, 180), "night": (200, 210, 236)}[
-            self.light.name
-        ]
+        color = {"sunset": (255, 226, 160), "dusk": (255, 196, 180), "night": (200, 210, 236)}[self.light.name]
         x = 0.33 * self.light.side
         for share in np.linspace(0.02, 0.8, 12):
             wide = (0.03 + 0.05 * share) * float(self.random.uniform(0.5, 1.3))

@@ -25,9 +25,7 @@ def window(pen: Pen, x: float, y: float, wide: float, high: float, frame: RGB = 
     glass: RGB = (255, 214, 128) if lit else (104, 140, 172)
     pane = pen.box(x - 0.78 * w, y - 0.8 * h, x + 0.78 * w, y + 0.8 * h, glass, glow=lit)
     if not lit:
-        pen.polygon(
-            [(x - w, y - h), (x + 0.2 * w, y - h), (x - w, y + 0.4 * h)], (176, 206, 226), inside=pane
-        )
+        pen.polygon([(x - w, y - h), (x + 0.2 * w, y - h), (x - w, y + 0.4 * h)], (176, 206, 226), inside=pane)
     pen.box(x - 0.09 * w, y - h, x + 0.09 * w, y + h, frame)
     pen.box(x - w, y - 0.08 * h, x + w, y + 0.08 * h, frame)
     pen.box(x - 1.15 * w, y + h, x + 1.15 * w, y + 1.16 * h, darker(frame, 0.18))
@@ -59,9 +57,7 @@ def _tiles(pen: Pen, roof: Shape, color: RGB, top: float, low: float) -> None:
 
 def _shrub(pen: Pen, x: float, size: float) -> None:
     for dx, dy, r, tone in ((-0.7, 0.55, 0.6, 0.2), (0.7, 0.5, 0.6, 0.25), (0, 0.75, 0.75, 0.0)):
-        pen.ellipse(
-            x + dx * size, -dy * size, r * size, min(r, dy) * size, darker((74, 132, 66), tone), volume=0.4
-        )
+        pen.ellipse(x + dx * size, -dy * size, r * size, min(r, dy) * size, darker((74, 132, 66), tone), volume=0.4)
 
 
 def house(pen: Pen, pose: Pose) -> None:
@@ -104,9 +100,7 @@ def barn(pen: Pen, pose: Pose) -> None:
     slope = pen.polygon(
         [(-0.26, -0.99), (0.44, -0.95), (0.52, -0.78), (0.62, -0.53), (0.04, -0.53), (-0.06, -0.80)], roof
     )
-    pen.polygon(
-        [(-0.06, -0.80), (0.52, -0.78), (0.62, -0.53), (0.04, -0.53)], darker(roof, 0.2), inside=slope
-    )
+    pen.polygon([(-0.06, -0.80), (0.52, -0.78), (0.62, -0.53), (0.04, -0.53)], darker(roof, 0.2), inside=slope)
     gable = [
         (-0.60, 0),
         (-0.60, -0.54),
@@ -127,9 +121,7 @@ def barn(pen: Pen, pose: Pose) -> None:
         pen.line([(x0 + 0.01, -0.38), (x1 - 0.01, -0.01)], 0.022, white)
         pen.line([(x1 - 0.01, -0.38), (x0 + 0.01, -0.01)], 0.022, white)
     pen.box(-0.36, -0.72, -0.20, -0.54, white)
-    pen.box(
-        -0.34, -0.70, -0.22, -0.56, (58, 44, 44) if not _is_dark(pen) else (250, 206, 120), glow=_is_dark(pen)
-    )
+    pen.box(-0.34, -0.70, -0.22, -0.56, (58, 44, 44) if not _is_dark(pen) else (250, 206, 120), glow=_is_dark(pen))
     for x in (0.2, 0.42):
         window(pen, x, -0.27, 0.12, 0.14, white)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neurorecon.datasets.scenes.drawing.light import RGB, darker, lighter, mix
 from neurorecon.datasets.scenes.drawing.pen import Pen
@@ -52,6 +52,22 @@ def _skin(pose: Pose) -> RGB:
     return pose.pick(*(SKIN if pose.item.color in ("black", "gray") else SKIN[:3]))
 
 
+def _vary(face: _Face, pose: Pose) -> _Face:
+    """Return slightly other proportions."""
+    return replace(
+        face,
+        wide=face.wide * pose.between(0.94, 1.06),
+        eye=face.eye * pose.between(0.92, 1.08),
+        jaw=face.jaw * pose.between(0.92, 1.08),
+        brow=face.brow * pose.between(0.8, 1.2),
+    )
+
+
+def _tilted(pen: Pen, pose: Pose) -> Pen:
+    """Return a pen for a head that leans to one side, about the neck."""
+    return pen.at(0, -0.25, pose.between(-0.09, 0.09) + pose.swing(0.015)).at(0, 0.25)
+
+
 def _outline(face: _Face) -> list[tuple[float, float]]:
     w, h, y, j = face.wide, face.high, face.y, face.jaw
     right = [(0.0, y - h), (0.62 * w, y - 0.84 * h), (w, y - 0.2 * h), (0.95 * w, y + 0.3 * h),
@@ -76,9 +92,7 @@ def _shoulders(pen: Pen, face: _Face, cloth: RGB, skin: RGB, collar: bool) -> No
             pen.polygon([(side * 0.11, -0.25), (side * 0.005, -0.11), (side * 0.15, -0.10),
                          (side * 0.18, -0.21)],
                         lighter(cloth, 0.4))  # fmt: skip
-        pen.polygon(
-            [(-0.03, -0.13), (0.03, -0.13), (0.012, 0.1), (-0.012, 0.1)], darker(cloth, 0.5), inside=body
-        )
+        pen.polygon([(-0.03, -0.13), (0.03, -0.13), (0.012, 0.1), (-0.012, 0.1)], darker(cloth, 0.5), inside=body)
 
 
 def _features(pen: Pen, pose: Pose, face: _Face, skin: RGB, hair: RGB, lips: RGB, lashes: bool) -> None:
@@ -112,9 +126,7 @@ def _mouth(pen: Pen, pose: Pose, x: float, y: float, lips: RGB) -> None:
     talks = max(0.0, pose.swing(0.02)) if pose.moving else (0.012 if pose.chance(0.3) else 0.0)
     w = 0.078
     if talks > 0.004:
-        pen.blob(
-            [(x - w, y - smile), (x, y - 0.004), (x + w, y - smile), (x, y + 0.034 + talks)], (112, 36, 42)
-        )
+        pen.blob([(x - w, y - smile), (x, y - 0.004), (x + w, y - smile), (x, y + 0.034 + talks)], (112, 36, 42))
         pen.blob([(x - 0.7 * w, y - 0.3 * smile), (x, y + 0.002), (x + 0.7 * w, y - 0.3 * smile),
                   (x, y + 0.014)],
                  (248, 244, 240))  # fmt: skip
@@ -140,9 +152,10 @@ def _cheeks(pen: Pen, face: _Face, skin: RGB, strength: float) -> None:
 def man_face(pen: Pen, pose: Pose) -> None:
     """Draw the portrait of a man with short hair; some have a beard."""
     skin, hair, cloth = _skin(pose), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
-    face = _MAN
+    face = _vary(_MAN, pose)
+    straight, pen = pen, _tilted(pen, pose)
     w, h, y = face.wide, face.high, face.y
-    _shoulders(pen, face, cloth, skin, collar=pose.chance(0.6))
+    _shoulders(straight, face, cloth, skin, collar=pose.chance(0.6))
     pen.blob([(-1.08 * w, y + 0.1 * h), (-1.1 * w, y - 0.6 * h), (-0.5 * w, y - 1.18 * h),
               (0.5 * w, y - 1.18 * h),
               (1.1 * w, y - 0.6 * h), (1.08 * w, y + 0.1 * h)], darker(hair, 0.15))  # fmt: skip
@@ -169,13 +182,14 @@ def man_face(pen: Pen, pose: Pose) -> None:
 def woman_face(pen: Pen, pose: Pose) -> None:
     """Draw the portrait of a woman with long hair."""
     skin, hair, cloth = _skin(pose), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
-    face = _WOMAN
+    face = _vary(_WOMAN, pose)
+    straight, pen = pen, _tilted(pen, pose)
     w, h, y = face.wide, face.high, face.y
     low = pose.between(-0.2, -0.04)
     pen.blob([(-1.2 * w, y), (-1.1 * w, y - 0.8 * h), (0, y - 1.3 * h), (1.1 * w, y - 0.8 * h), (1.2 * w, y),
               (1.42 * w, low - 0.08), (1.0 * w, low), (-1.0 * w, low), (-1.42 * w, low - 0.08)],
              darker(hair, 0.22), volume=0.4)  # fmt: skip
-    _shoulders(pen, face, cloth, skin, collar=False)
+    _shoulders(straight, face, cloth, skin, collar=False)
     pen.blob(_outline(face), skin, volume=0.5)
     _cheeks(pen, face, skin, 0.32)
     _features(pen, pose, face, skin, hair, mix(skin, (196, 44, 62), 0.75), lashes=True)
@@ -194,13 +208,14 @@ def woman_face(pen: Pen, pose: Pose) -> None:
 def child_face(pen: Pen, pose: Pose) -> None:
     """Draw the portrait of a child: a round face and large eyes."""
     skin, hair, cloth = _skin(pose), _HAIR[pose.item.color], pose.pick(*_CLOTHES)
-    face = _CHILD
+    face = _vary(_CHILD, pose)
+    straight, pen = pen, _tilted(pen, pose)
     w, h, y = face.wide, face.high, face.y
     if pose.chance(0.5):
         for side in (-1, 1):
             pen.ellipse(side * 1.22 * w, y - 0.55 * h, 0.10, 0.12, hair, volume=0.5)
             pen.ellipse(side * 1.06 * w, y - 0.55 * h, 0.03, 0.04, (224, 92, 96))
-    _shoulders(pen, face, cloth, skin, collar=False)
+    _shoulders(straight, face, cloth, skin, collar=False)
     pen.ellipse(0, y - 0.2 * h, 1.1 * w, 1.1 * h, darker(hair, 0.15))
     _ears(pen, face, skin)
     pen.blob(_outline(face), skin, volume=0.45)

@@ -63,9 +63,7 @@ def shell(pen: Pen, pose: Pose, wall: RGB, floor: str) -> Room:
     h, t, d = HALF, _HIGH, DEEP
     lit_left = pen.light.side < 0
     room.face([(-h, t, d), (h, t, d), (h, t, _NEAR), (-h, t, _NEAR)], mix((246, 244, 240), wall, 0.12))
-    left, right = (
-        (darker(wall, 0.10), darker(wall, 0.24)) if not lit_left else (darker(wall, 0.24), darker(wall, 0.10))
-    )
+    left, right = (darker(wall, 0.10), darker(wall, 0.24)) if not lit_left else (darker(wall, 0.24), darker(wall, 0.10))
     room.face([(-h, t, d), (-h, 0, d), (-h, 0, _NEAR), (-h, t, _NEAR)], left)
     room.face([(h, t, d), (h, 0, d), (h, 0, _NEAR), (h, t, _NEAR)], right)
     ground: RGB = {"wood": (186, 134, 88), "tiles": (214, 216, 214), "carpet": (196, 180, 160)}[floor]
@@ -115,9 +113,7 @@ def picture(room: Room, x: float, y: float, wide: float, high: float) -> None:
     canvas = room.wall(x - wide / 2 + 0.05, y + 0.05, x + wide / 2 - 0.05, y + high - 0.05, back)
     px, py = room.to(x, y + 0.1, DEEP)
     r = 0.08 * wide
-    room.pen.ellipse(
-        px, py, 2.2 * r, 1.0 * r, pose.pick((96, 132, 96), (190, 96, 70), (74, 104, 140)), inside=canvas
-    )
+    room.pen.ellipse(px, py, 2.2 * r, 1.0 * r, pose.pick((96, 132, 96), (190, 96, 70), (74, 104, 140)), inside=canvas)
     room.pen.ellipse(px + 0.8 * r, py - 1.4 * r, 0.5 * r, 0.5 * r, (232, 150, 70), inside=canvas)
 
 
@@ -128,9 +124,7 @@ def lamp(room: Room, x: float, y: float, z: float) -> None:
     pen = room.pen
     on = pen.light.name in ("night", "sunset")
     if on:
-        pen.ellipse(
-            px, py - 0.42 * s, 0.34 * s, 0.34 * s, (255, 226, 150), glow=True, soft=0.12 * s, alpha=0.45
-        )
+        pen.ellipse(px, py - 0.42 * s, 0.34 * s, 0.34 * s, (255, 226, 150), glow=True, soft=0.12 * s, alpha=0.45)
     pen.box(px - 0.012 * s, py - 0.34 * s, px + 0.012 * s, py, (110, 84, 60))
     pen.box(px - 0.07 * s, py - 0.03 * s, px + 0.07 * s, py, (110, 84, 60))
     shade: RGB = (255, 236, 176) if on else (246, 236, 208)

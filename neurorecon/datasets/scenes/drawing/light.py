@@ -100,12 +100,8 @@ _OUTDOORS: dict[str, Light] = {
 
 _INDOORS: dict[str, Light] = {
     "noon": Light("noon", _OUTDOORS["noon"].sky, (1.02, 1.0, 0.97), (2, 2, 3), (236, 236, 232), 0.34, 0.3),
-    "sunset": Light(
-        "sunset", _OUTDOORS["sunset"].sky, (1.02, 0.92, 0.82), (6, 2, 4), (244, 200, 160), 0.36, 0.6
-    ),
-    "night": Light(
-        "night", _OUTDOORS["night"].sky, (0.86, 0.72, 0.58), (6, 4, 12), (150, 120, 100), 0.42, 0.25
-    ),
+    "sunset": Light("sunset", _OUTDOORS["sunset"].sky, (1.02, 0.92, 0.82), (6, 2, 4), (244, 200, 160), 0.36, 0.6),
+    "night": Light("night", _OUTDOORS["night"].sky, (0.86, 0.72, 0.58), (6, 4, 12), (150, 120, 100), 0.42, 0.25),
 }
 
 

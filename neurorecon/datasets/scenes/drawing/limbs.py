@@ -20,9 +20,7 @@ FUR: dict[str, RGB] = {
 }
 
 
-def _leg(
-    pen: Pen, x: float, top: float, radius: float, angle: float, color: RGB, hoof: RGB | None, back: bool
-) -> None:
+def _leg(pen: Pen, x: float, top: float, radius: float, angle: float, color: RGB, hoof: RGB | None, back: bool) -> None:
     """Draw a leg from the trunk to the ground; hind legs bend the other way."""
     half = -top / 2
     kx, ky = x + half * math.sin(angle), top + half * math.cos(angle)

@@ -133,9 +133,7 @@ def lake(b: Backdrop) -> None:
 
 def forest(b: Backdrop) -> None:
     """Trunks behind trunks."""
-    b.gradient(
-        tuple(mix(b.light.on((176, 206, 150)), sky, 0.45) for sky in b.light.sky), -0.2, b.horizon + 0.06
-    )
+    b.gradient(tuple(mix(b.light.on((176, 206, 150)), sky, 0.45) for sky in b.light.sky), -0.2, b.horizon + 0.06)
     for haze, count, wide, tone in ((0.62, 12, 0.022, (84, 104, 74)), (0.35, 8, 0.036, (86, 72, 54))):
         pen = b.hazy(haze)
         for x in np.linspace(-0.75, 0.75, count) + b.random.uniform(-0.04, 0.04, count):

@@ -28,9 +28,7 @@ _CIRCLES = {
 class Shape:
     """What a pen filled, to draw details inside it. Its mask is made when it is first needed."""
 
-    def __init__(
-        self, outlines: list[list[float]], size: tuple[int, int], blur: float = 0.0, level: int = 255
-    ) -> None:
+    def __init__(self, outlines: list[list[float]], size: tuple[int, int], blur: float = 0.0, level: int = 255) -> None:
         self._outlines, self._canvas, self._blur, self._level = outlines, size, blur, level
 
     @cached_property
@@ -170,9 +168,7 @@ class Pen:
         outlines = [(points @ self._matrix + self._origin).ravel().tolist() for points in polygons]
         shape = Shape(outlines, self.image.size, soft * self.scale, round(255 * alpha))
         plain = inside is None and alpha == 1 and not soft
-        if not (plain and to is None and not volume) and (
-            shape.empty or (inside is not None and inside.empty)
-        ):
+        if not (plain and to is None and not volume) and (shape.empty or (inside is not None and inside.empty)):
             return shape
         if plain:
             ink = self.ink(color, glow)
@@ -193,7 +189,7 @@ class Pen:
         """Darken the side away from the light and lighten the other one."""
         mask = shape.mask
         radius = 0.22 * min(mask.size)
-        if radius < 0.8:
+        if radius < 1.5:
             return
         across, down = round(0.75 * radius * self.light.side), round(-0.55 * radius)
         for sign, ink, strength in (
@@ -220,16 +216,12 @@ class Pen:
         """Fill a smooth closed curve through points."""
         return self.fill([smooth(points)], color, **how)  # type: ignore[arg-type]
 
-    def ellipse(
-        self, x: float, y: float, rx: float, ry: float, color: RGB, angle: float = 0.0, **how: object
-    ) -> Shape:
+    def ellipse(self, x: float, y: float, rx: float, ry: float, color: RGB, angle: float = 0.0, **how: object) -> Shape:
         """Fill an ellipse around (x, y)."""
         points = 14 if max(rx, ry) * self.scale < 7 else 28
         return self.fill([oval(x, y, rx, ry, angle, points)], color, **how)  # type: ignore[arg-type]
 
-    def box(
-        self, x0: float, y0: float, x1: float, y1: float, color: RGB, corner: float = 0.0, **how: object
-    ) -> Shape:
+    def box(self, x0: float, y0: float, x1: float, y1: float, color: RGB, corner: float = 0.0, **how: object) -> Shape:
         """Fill an upright rectangle, its corners rounded by `corner`."""
         return self.fill([rounded(x0, y0, x1, y1, corner)], color, **how)  # type: ignore[arg-type]
 
@@ -258,9 +250,7 @@ def smooth(points: Points, steps: int = 7) -> np.ndarray:
     before, after, second = np.roll(given, 1, 0), np.roll(given, -1, 0), np.roll(given, -2, 0)
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
     p0, p1, p2, p3 = (part[:, None] for part in (before, given, after, second))
-    curve = 0.5 * (
-        2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3
-    )
+    curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
     return np.asarray(curve.reshape(-1, 2))
 
 
@@ -286,9 +276,7 @@ def rounded(x0: float, y0: float, x1: float, y1: float, corner: float = 0.0) -> 
         (0.0, x1 - corner, y1 - corner),
         (0.5 * np.pi, x0 + corner, y1 - corner),
     ):
-        parts.append(
-            np.stack([cx + corner * np.cos(start + quarter), cy + corner * np.sin(start + quarter)], 1)
-        )
+        parts.append(np.stack([cx + corner * np.cos(start + quarter), cy + corner * np.sin(start + quarter)], 1))
     return np.concatenate(parts)
 
 

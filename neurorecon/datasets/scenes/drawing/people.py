@@ -46,9 +46,7 @@ WOMAN = Build(0.090, 0.092, 0.088, 0.780, 0.475, 0.028, 0.036)
 CHILD = Build(0.122, 0.110, 0.092, 0.700, 0.38, 0.036, 0.046)
 
 
-def _leg(
-    pen: Pen, x: float, build: Build, angle: float, color: RGB, shoe: RGB, cut: float, skin: RGB
-) -> None:
+def _leg(pen: Pen, x: float, build: Build, angle: float, color: RGB, shoe: RGB, cut: float, skin: RGB) -> None:
     """Draw one leg that hangs from the hip; `cut` is the share of it that the trousers cover."""
     thigh = shin = build.waist / 2 - 0.012
     bend = max(0.0, -angle) * 0.9
@@ -126,9 +124,7 @@ def _head(pen: Pen, build: Build, skin: RGB, hair: RGB, style: str) -> None:
     pen.blob(fringe, hair, volume=0.5)
     for ex in (-0.18, 0.5):
         pen.ellipse(ex * r, y + 0.06 * r, 0.12 * r, 0.15 * r, (38, 30, 36))
-    pen.line(
-        [(0.02 * r, y + 0.5 * r), (0.18 * r, y + 0.56 * r), (0.36 * r, y + 0.5 * r)], 0.12 * r, (168, 66, 62)
-    )
+    pen.line([(0.02 * r, y + 0.5 * r), (0.18 * r, y + 0.56 * r), (0.36 * r, y + 0.5 * r)], 0.12 * r, (168, 66, 62))
     pen.ellipse(0.22 * r, y + 0.26 * r, 0.09 * r, 0.12 * r, darker(skin, 0.18))
 
 
@@ -138,10 +134,7 @@ def _figure(pen: Pen, pose: Pose, build: Build, what: str) -> None:
     trousers = pose.pick(*TROUSERS)
     shoe = pose.pick((58, 44, 40), (236, 234, 230), (40, 42, 52))
     color = pose.color
-    if (
-        mix(color, trousers, 0.5) == color
-        or sum(abs(a - b) for a, b in zip(color, trousers, strict=True)) < 90
-    ):
+    if mix(color, trousers, 0.5) == color or sum(abs(a - b) for a, b in zip(color, trousers, strict=True)) < 90:
         trousers = (206, 196, 176)
     swing = pose.swing(0.5) if pose.moving else 0.10 + pose.swing(0.04)
     wave = 0.0 if pose.moving or not pose.chance(0.25) else 2.5 + pose.swing(0.3)
@@ -162,9 +155,7 @@ def _figure(pen: Pen, pose: Pose, build: Build, what: str) -> None:
         darker(skin, 0.1),
         sleeves,
     )
-    _leg(
-        pen, gap, build, swing if pose.moving else 0.06, darker(trousers, 0.22), shoe, cut, darker(skin, 0.12)
-    )
+    _leg(pen, gap, build, swing if pose.moving else 0.06, darker(trousers, 0.22), shoe, cut, darker(skin, 0.12))
     _leg(pen, -gap, build, -swing if pose.moving else -0.06 + 0.03, trousers, shoe, cut, skin)
     _torso(pen, build, color, dress)
     if what == "man" and sleeves:

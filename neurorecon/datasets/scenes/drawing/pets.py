@@ -73,9 +73,7 @@ def _cat_head(pen: Pen, x: float, y: float, s: float, fur: RGB, stripes: bool) -
                 0.035 * s,
                 (250, 250, 250),
             )
-    pen.polygon(
-        [(x - 0.14 * s, y + 0.14 * s), (x + 0.14 * s, y + 0.14 * s), (x, y + 0.30 * s)], (222, 112, 116)
-    )
+    pen.polygon([(x - 0.14 * s, y + 0.14 * s), (x + 0.14 * s, y + 0.14 * s), (x, y + 0.30 * s)], (222, 112, 116))
 
 
 def _cat_sits(pen: Pen, pose: Pose, fur: RGB, stripes: bool) -> None:
@@ -104,9 +102,7 @@ def _cat_walks(pen: Pen, pose: Pose, fur: RGB, stripes: bool) -> None:
     dark = darker(fur, 0.35)
     sway = pose.swing(0.12, 0.5)
     tail = pen.at(-0.42, -0.50, sway)
-    tail.limb(
-        [(0, 0, 0.05), (-0.12, -0.12, 0.045), (-0.12, -0.30, 0.042), (-0.05, -0.42, 0.032)], fur, volume=0.4
-    )
+    tail.limb([(0, 0, 0.05), (-0.12, -0.12, 0.045), (-0.12, -0.30, 0.042), (-0.05, -0.42, 0.032)], fur, volume=0.4)
     legs(pen, pose, 0.20, -0.34, -0.32, 0.052, fur, None, near=False)
     body = pen.blob(
         [(-0.48, -0.42), (-0.40, -0.54), (-0.05, -0.53), (0.26, -0.58), (0.36, -0.46), (0.28, -0.28),

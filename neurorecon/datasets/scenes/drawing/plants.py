@@ -49,8 +49,7 @@ def tree(pen: Pen, pose: Pose) -> None:
         (0.0, -0.80, 0.18),
     ]
     crown = [
-        oval(x + sway * (-y) * 1.6, y, r * pose.between(0.92, 1.08), r * pose.between(0.86, 1.0))
-        for x, y, r in centers
+        oval(x + sway * (-y) * 1.6, y, r * pose.between(0.92, 1.08), r * pose.between(0.86, 1.0)) for x, y, r in centers
     ]
     leaves = pen.fill(crown, darker(color, 0.12), volume=0.75)
     side = -pen.light.side
@@ -74,9 +73,7 @@ def pine(pen: Pen, pose: Pose) -> None:
     tiers = [(-0.11, -0.44, 0.29), (-0.28, -0.62, 0.24), (-0.46, -0.80, 0.185), (-0.64, -1.0, 0.13)]
     for low, top, wide in tiers:
         s0, s1 = sway * -low, sway * -top
-        edge = [
-            (s0 + wide * x, low + (0.022 if n % 2 else -0.012)) for n, x in enumerate(np.linspace(1, -1, 9))
-        ]
+        edge = [(s0 + wide * x, low + (0.022 if n % 2 else -0.012)) for n, x in enumerate(np.linspace(1, -1, 9))]
         outline = [
             (s1, top),
             (s1 + 0.30 * wide, 0.55 * top + 0.45 * low),
@@ -139,9 +136,7 @@ def flower(pen: Pen, pose: Pose) -> None:
     pen.limb([(0, -0.02, 0.018), (0.01 + 0.3 * sway, -0.40, 0.017), (sway, -0.70, 0.015)], green, volume=0.4)
     for side, y, a in ((-1, -0.22, 0.75), (1, -0.33, -0.7)):
         leaf = pen.at(0.0, y, a * 1.0)
-        leaf.blob(
-            [(0, 0), (side * 0.10, -0.09), (side * 0.27, -0.06), (side * 0.14, 0.03)], green, volume=0.4
-        )
+        leaf.blob([(0, 0), (side * 0.10, -0.09), (side * 0.27, -0.06), (side * 0.14, 0.03)], green, volume=0.4)
     head = pen.at(sway, -0.72, 0.4 * sway)
     if pose.chance(0.28):
         _tulip(head, color)

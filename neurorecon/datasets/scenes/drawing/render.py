@@ -106,16 +106,13 @@ def _paint(scene: Scene, size: int, time: float) -> tuple[np.ndarray, np.ndarray
     light = light_of(scene.lighting, scene.indoor, -1 if random.random() < 0.5 else 1)
     canvas = Image.new("RGB", (view.pixels, view.pixels))
     if scene.setting in PAINT:
-        PAINT[scene.setting](
-            Backdrop(canvas, light, view.at(0, -0.5), view.scale, scene.horizon, random, time)
-        )
+        PAINT[scene.setting](Backdrop(canvas, light, view.at(0, -0.5), view.scale, scene.horizon, random, time))
     seen = Image.new("L", canvas.size, 0)
-    portrait = scene.category == "face"
     for number in sorted(range(len(scene.objects)), key=lambda n: paint_order(scene.objects[n])):
         item = scene.objects[number]
         if item.category == "face":
             canvas = canvas.filter(ImageFilter.BoxBlur(0.014 * view.pixels))
-        _stamp(canvas, seen, number + 1, item, scene, light, view, time, blur=portrait)
+        _stamp(canvas, seen, number + 1, item, scene, light, view, time)
     picture = np.asarray(canvas.reduce(factor))
     labels = np.asarray(seen.resize((size, size), Image.Resampling.NEAREST)).astype(np.int16) - 1
     return picture, labels
@@ -130,7 +127,6 @@ def _stamp(
     light: Light,
     view: _View,
     time: float,
-    blur: bool,
 ) -> None:
     """Draw one object and its shadow onto the canvas."""
     pose = pose_of(item, time, scene.setting)
@@ -151,9 +147,7 @@ def _stamp(
         return
     layer = Image.new("RGBA", (right - left, bottom - top), (0, 0, 0, 0))
     if item.category == "face" and scene.lighting == "night":
-        light = replace(
-            light, tint=mix(light.tint, (0.95, 0.82, 0.72), 0.6)
-        )  # portraits are taken with a lamp
+        light = replace(light, tint=mix(light.tint, (0.95, 0.82, 0.72), 0.6))  # portraits are taken with a lamp
     far = item.depth if place in ("ground", "water") else 0.0
     origin = (foot[0] - left, foot[1] - top)
     pen = Pen(layer, origin, scale, light, mirror=item.facing, haze=0.45 * far**3)

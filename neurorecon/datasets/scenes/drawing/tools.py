@@ -49,14 +49,8 @@ def wrench(pen: Pen, pose: Pose) -> None:
     metal = _STEEL if pose.item.color == "gray" else pose.color
     tool.limb([(0, -0.33, 0.050), (0, 0.0, 0.040), (0, 0.36, 0.050)], metal, volume=0.6)
     tool.box(-0.016, -0.22, 0.016, 0.25, darker(metal, 0.28), 0.014)
-    ring = [
-        (0.125 * math.cos(a), 0.43 + 0.125 * math.sin(a))
-        for a in np.linspace(0.5 * math.pi, 2.5 * math.pi, 25)
-    ]
-    hole = [
-        (0.062 * math.cos(a), 0.43 + 0.062 * math.sin(a))
-        for a in np.linspace(2.5 * math.pi, 0.5 * math.pi, 7)
-    ]
+    ring = [(0.125 * math.cos(a), 0.43 + 0.125 * math.sin(a)) for a in np.linspace(0.5 * math.pi, 2.5 * math.pi, 25)]
+    hole = [(0.062 * math.cos(a), 0.43 + 0.062 * math.sin(a)) for a in np.linspace(2.5 * math.pi, 0.5 * math.pi, 7)]
     tool.polygon([*ring, *hole], metal)
     jaw = [
         (-0.075, -0.28), (-0.165, -0.40), (-0.165, -0.52), (-0.10, -0.63), (-0.075, -0.60), (-0.075, -0.46),
@@ -151,11 +145,7 @@ def umbrella(pen: Pen, pose: Pose) -> None:
         back = [_dome(x1, share) for share in np.linspace(1, 0, 7)]
         scallop = [(x1, -0.50), (middle, edge - 0.075), (x0, -0.50)]
         side = -pen.light.side * middle * pose.item.facing
-        shade = (
-            darker(tone, 0.30 * max(0.0, side / 0.5))
-            if side > 0
-            else lighter(tone, 0.2 * min(1.0, -side / 0.5))
-        )
+        shade = darker(tone, 0.30 * max(0.0, side / 0.5)) if side > 0 else lighter(tone, 0.2 * min(1.0, -side / 0.5))
         lean.polygon([*reversed(panel), *reversed(back), *scallop][::-1], shade)
     for number in range(1, ribs):
         x = -0.56 + 1.12 * number / ribs

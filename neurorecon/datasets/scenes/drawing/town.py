@@ -61,9 +61,7 @@ def street(b: Backdrop) -> None:
     curb = b.horizon + 0.26 * below
     b.ground((176, 172, 166), (176, 172, 166), 0.05, 2.0, top=foot)
     for x0 in np.arange(-1.5, 1.5, 0.12):
-        b.pen.polygon(
-            [(x0, foot), (x0 + 0.004, foot), (1.7 * x0 + 0.006, curb), (1.7 * x0, curb)], (150, 146, 142)
-        )
+        b.pen.polygon([(x0, foot), (x0 + 0.004, foot), (1.7 * x0 + 0.006, curb), (1.7 * x0, curb)], (150, 146, 142))
     b.ground((98, 100, 108), (84, 86, 94), 0.10, 2.0, top=curb)
     b.pen.box(-1, curb, 1, curb + 0.02, (206, 202, 196))
     b.pen.box(-1, curb + 0.02, 1, curb + 0.032, (66, 66, 74))

@@ -50,14 +50,10 @@ def car(pen: Pen, pose: Pose) -> None:
     )  # fmt: skip
     pen.box(-1.1, -0.36, 1.1, -0.335, darker(color, 0.3), inside=body)
     glass: RGB = _GLASS if not _lamps_on(pen) else (96, 116, 146)
-    back = pen.polygon(
-        [(roof_end + 0.04, -0.62), (roof_end + 0.16, -0.86), (-0.16, -0.93), (-0.16, -0.62)], glass
-    )
+    back = pen.polygon([(roof_end + 0.04, -0.62), (roof_end + 0.16, -0.86), (-0.16, -0.93), (-0.16, -0.62)], glass)
     front = pen.polygon([(-0.09, -0.62), (-0.09, -0.93), (0.18, -0.89), (0.42, -0.62)], glass)
     for pane, x in ((back, roof_end + 0.2), (front, 0.0)):
-        pen.polygon(
-            [(x, -0.6), (x + 0.2, -0.95), (x + 0.3, -0.95), (x + 0.1, -0.6)], lighter(glass, 0.5), inside=pane
-        )
+        pen.polygon([(x, -0.6), (x + 0.2, -0.95), (x + 0.3, -0.95), (x + 0.1, -0.6)], lighter(glass, 0.5), inside=pane)
     pen.line([(-0.125, -0.60), (-0.125, -0.24)], 0.018, darker(color, 0.4))
     pen.box(-0.30, -0.53, -0.18, -0.50, darker(color, 0.45))
     on = _lamps_on(pen)
@@ -148,9 +144,7 @@ def airplane(pen: Pen, pose: Pose) -> None:
         x = -0.62 + 0.108 * number
         plane.box(x, -0.065, x + 0.055, -0.005, (255, 226, 150) if lit else (70, 92, 120), 0.02, glow=lit)
     plane.polygon([(0.88, -0.10), (0.98, -0.085), (1.05, -0.03), (0.90, -0.03)], (60, 84, 112), inside=body)
-    plane.polygon(
-        [(-0.14, 0.04), (0.26, 0.02), (-0.26, 0.50), (-0.42, 0.50)], mix(white, dark, 0.6), volume=0.4
-    )
+    plane.polygon([(-0.14, 0.04), (0.26, 0.02), (-0.26, 0.50), (-0.42, 0.50)], mix(white, dark, 0.6), volume=0.4)
     plane.limb([(0.02, 0.20, 0.065), (0.20, 0.19, 0.075)], color, volume=0.5)
     plane.ellipse(0.26, 0.19, 0.025, 0.062, (60, 64, 74))
     plane.polygon([(-0.95, -0.02), (-0.76, -0.03), (-1.06, 0.10), (-1.15, 0.10)], mix(white, dark, 0.6))
@@ -189,8 +183,7 @@ def bicycle(pen: Pen, pose: Pose) -> None:
 def _ring(pen: Pen, x: float, y: float, r: float, width: float, color: RGB) -> None:
     steps = 36
     points = [
-        (x + r * math.cos(2 * math.pi * n / steps), y + r * math.sin(2 * math.pi * n / steps))
-        for n in range(steps + 1)
+        (x + r * math.cos(2 * math.pi * n / steps), y + r * math.sin(2 * math.pi * n / steps)) for n in range(steps + 1)
     ]
     inner = [(x + (px - x) * (1 - width / r), y + (py - y) * (1 - width / r)) for px, py in reversed(points)]
     pen.polygon([*points, *inner], color)

@@ -18,9 +18,7 @@ def choose(random: np.random.Generator, names: tuple[str, ...]) -> str:
     return names[int(random.integers(len(names)))]
 
 
-def _new(
-    random: np.random.Generator, kind: str, x: float, ground: float, size: float, depth: float
-) -> SceneObject:
+def _new(random: np.random.Generator, kind: str, x: float, ground: float, size: float, depth: float) -> SceneObject:
     traits = TRAITS[kind]
     return SceneObject(
         kind=kind,
@@ -35,9 +33,7 @@ def _new(
     )
 
 
-def main_object(
-    random: np.random.Generator, kind: str, traits: Traits, place: str, horizon: float
-) -> SceneObject:
+def main_object(random: np.random.Generator, kind: str, traits: Traits, place: str, horizon: float) -> SceneObject:
     """Return the main object, large, near the middle and wholly in view."""
     size = float(random.uniform(*traits.size))
     slack = max(0.0, 0.5 - size * traits.aspect / 2)
@@ -111,13 +107,9 @@ def _companion(
     return _new(random, kind, x, ground, size, depth)
 
 
-def _size_in_perspective(
-    main: SceneObject, traits: Traits, ground: float, horizon: float, place: str
-) -> float:
+def _size_in_perspective(main: SceneObject, traits: Traits, ground: float, horizon: float, place: str) -> float:
     """Return how high something on the ground looks; the main object tells how high the camera is."""
-    if (
-        place == "room"
-    ):  # the eye of rooms.py is 1.25 m above the floor and looks at 0.4 of the picture's height
+    if place == "room":  # the eye of rooms.py is 1.25 m above the floor and looks at 0.4 of the picture's height
         return traits.height * (ground - 0.4) / 1.25
     if TRAITS[main.kind].place in ("air", "top", "frame"):
         camera_height = 2.5

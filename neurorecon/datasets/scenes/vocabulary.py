@@ -72,13 +72,9 @@ SETTINGS: dict[str, Setting] = {
     "meadow": Setting(
         False, 0.85, 0.05, (0.42, 0.58), ("tree", "pine", "house", "barn", "cow", "horse", "dog", "flower")
     ),
-    "beach": Setting(
-        False, 0.95, 0.05, (0.36, 0.46), ("palm", "boat", "man", "woman", "child", "dog", "bird")
-    ),
+    "beach": Setting(False, 0.95, 0.05, (0.36, 0.46), ("palm", "boat", "man", "woman", "child", "dog", "bird")),
     "street": Setting(False, 0.45, 0.35, (0.48, 0.58), ("car", "bus", "bicycle", "tree", "man", "woman")),
-    "city square": Setting(
-        False, 0.55, 0.25, (0.48, 0.58), ("man", "woman", "child", "tree", "bicycle", "bird")
-    ),
+    "city square": Setting(False, 0.55, 0.25, (0.48, 0.58), ("man", "woman", "child", "tree", "bicycle", "bird")),
     "snow": Setting(False, 0.85, 0.05, (0.42, 0.56), ("pine", "house", "man", "child", "dog")),
     "desert": Setting(False, 1.0, 0.05, (0.45, 0.58), ("cactus", "palm", "bird")),
     "lake": Setting(False, 0.9, 0.05, (0.40, 0.52), ("boat", "bird")),
@@ -159,9 +155,7 @@ TRAITS: dict[str, Traits] = {
         ("meadow", "snow", "city square"),
         ("white", "tan", "gray", "yellow", "brown"),
     ),
-    "barn": Traits(
-        "building", 8.0, 1.25, 0.89, (0.44, 0.60), ("meadow", "snow"), ("red", "brown", "white", "gray")
-    ),
+    "barn": Traits("building", 8.0, 1.25, 0.89, (0.44, 0.60), ("meadow", "snow"), ("red", "brown", "white", "gray")),
     "skyscraper": Traits(
         "building",
         60.0,
@@ -244,9 +238,7 @@ TRAITS: dict[str, Traits] = {
         ("brown", "black", "white", "golden", "gray"),
         speed=0.34,
     ),
-    "cow": Traits(
-        "animal", 1.6, 1.45, 0.47, (0.42, 0.58), ("meadow",), ("brown", "black", "white", "tan"), speed=0.15
-    ),
+    "cow": Traits("animal", 1.6, 1.45, 0.47, (0.42, 0.58), ("meadow",), ("brown", "black", "white", "tan"), speed=0.15),
     "elephant": Traits(
         "animal", 3.2, 1.3, 0.64, (0.50, 0.68), ("desert", "meadow", "forest"), ("gray", "brown"), speed=0.16
     ),
@@ -367,9 +359,7 @@ TRAITS: dict[str, Traits] = {
         "top",
         0.2,
     ),
-    "wrench": Traits(
-        "tool", 0.30, 1.0, 0.158, (0.66, 0.84), _BENCH, ("gray", "blue", "red", "black"), "top", 0.2
-    ),
+    "wrench": Traits("tool", 0.30, 1.0, 0.158, (0.66, 0.84), _BENCH, ("gray", "blue", "red", "black"), "top", 0.2),
     "screwdriver": Traits(
         "tool",
         0.28,

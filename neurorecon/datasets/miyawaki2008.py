@@ -114,6 +114,11 @@ class Miyawaki2008Reader(Reader):
 
     name: ClassVar[str] = "miyawaki2008"
     Options: ClassVar[type[Options]] = MiyawakiOptions
+    #: VP is the ventral part of V3.
+    roi_groups: ClassVar[dict[str, list[str]]] = {
+        "early": ["V1", "V2", "V3", "VP"],
+        "LVC": ["V1", "V2", "V3", "VP", "V4v"],
+    }
     options: MiyawakiOptions
 
     def __init__(self, root: str | Path | None, options: MiyawakiOptions | None = None) -> None:

@@ -64,13 +64,10 @@ def check_repetition_time(reader: Reader, max_samples: int) -> None:
         data = reader.subject(name)
         for task, seconds in data.repetition_time.items():
             rows = data.samples[data.samples["task"] == task]
-            expect(
-                len(rows) > 0, f"repetition_time of {name} has to name tasks of its samples, not {task!r}."
-            )
+            expect(len(rows) > 0, f"repetition_time of {name} has to name tasks of its samples, not {task!r}.")
             expect(
                 np.isfinite(seconds) and seconds > 0,
-                f"repetition_time[{task!r}] of {name} has to be a positive number of seconds, but is "
-                f"{seconds!r}.",
+                f"repetition_time[{task!r}] of {name} has to be a positive number of seconds, but is {seconds!r}.",
             )
             for (session, run), times in rows.groupby(["session", "run"])["time"]:
                 steps = np.diff(times.to_numpy()) / seconds
@@ -87,9 +84,7 @@ def check_voxels(reader: Reader, max_samples: int) -> None:
     for name in reader.subjects:
         data = reader.subject(name)
         table, what = data.voxels, f"voxels of {name}"
-        expect(
-            isinstance(table, pd.DataFrame), f"{what} has to be a DataFrame, not a {type(table).__name__}."
-        )
+        expect(isinstance(table, pd.DataFrame), f"{what} has to be a DataFrame, not a {type(table).__name__}.")
         expect(len(table) > 0, f"{what} has to have at least one row.")
         expect(isinstance(data.space, Space), f"space of {name} has to be a Space.")
         needed = SPACE_COLUMNS[data.space.kind]
@@ -126,8 +121,7 @@ def _expect_positions(table: pd.DataFrame, space: Space, what: str) -> None:
     elif space.kind == "surface":
         expect(
             set(table["hemisphere"]) <= {"left", "right"},
-            f"{what}['hemisphere'] has to be 'left' or 'right', but holds "
-            f"{sorted(set(table['hemisphere']))}.",
+            f"{what}['hemisphere'] has to be 'left' or 'right', but holds {sorted(set(table['hemisphere']))}.",
         )
         expect_integers(table["vertex"], f"{what}['vertex']", minimum=0)
         expect(
@@ -157,6 +151,13 @@ def check_rois(reader: Reader, max_samples: int) -> None:
                 f"{what} has to have the shape ({len(data.voxels)},), but has {member.shape}.",
             )
             expect(member.any(), f"{what} has to have at least one voxel.")
+            expect(roi not in reader.roi_groups, f"{what} has to have a name that is not that of a group.")
+    for group, members in reader.roi_groups.items():
+        expect(
+            isinstance(members, list) and members,
+            f"The group {group!r} of areas has to be a list of names that is not empty, but is {members!r}.",
+        )
+        expect_strings(members, f"the group {group!r} of areas")
 
 
 def check_space(reader: Reader, max_samples: int) -> None:
@@ -205,9 +206,7 @@ def check_responses(reader: Reader, max_samples: int) -> None:
     for name in reader.subjects:
         data = reader.subject(name)
         what = f"read_responses of {name}"
-        rows = expect_slices(
-            data.read_responses, len(data.samples), np.float32, (len(data.voxels),), what, max_samples
-        )
+        rows = expect_slices(data.read_responses, len(data.samples), np.float32, (len(data.voxels),), what, max_samples)
         expect(np.isfinite(rows).all(), f"{what} has to return finite numbers.")
         expect(
             len(rows) < 2 or np.ptp(rows, axis=0).any(),

@@ -107,18 +107,14 @@ class GoodReader(Reader):
         if self.options.space == "grayordinates":
             table = pd.DataFrame(
                 {
-                    "structure": np.where(
-                        number % 2, "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_THALAMUS_LEFT"
-                    ),
+                    "structure": np.where(number % 2, "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_THALAMUS_LEFT"),
                     "vertex": np.where(number % 2, 3 * number, -1),
                     "i": np.where(number % 2, -1, number),
                     "j": np.where(number % 2, -1, 2),
                     "k": np.where(number % 2, -1, 1),
                 }
             )
-            space = Space(
-                "grayordinates", np.eye(4).tolist(), [20, 5, 5], None, {"CIFTI_STRUCTURE_CORTEX_LEFT": 64}
-            )
+            space = Space("grayordinates", np.eye(4).tolist(), [20, 5, 5], None, {"CIFTI_STRUCTURE_CORTEX_LEFT": 64})
             return table, space
         table = pd.DataFrame({"i": number, "j": number % 3, "k": 1})
         return table, Space("volume", affine=np.diag([2.0, 2, 2, 1]).tolist(), shape=[20, 5, 5])
@@ -128,9 +124,7 @@ class GoodReader(Reader):
         voxels, space = self.voxels_and_space()
         voxels["ncsnr"] = 0.5
         seed = self.subjects.index(name)
-        responses = (
-            np.random.default_rng([2, seed]).standard_normal((len(samples), N_VOXELS)).astype(np.float32)
-        )
+        responses = np.random.default_rng([2, seed]).standard_normal((len(samples), N_VOXELS)).astype(np.float32)
         return SubjectData(
             samples=samples,
             voxels=voxels,
@@ -320,6 +314,8 @@ BROKEN = {
     "area of indices": ("rois", "bool", recording(lambda d: replace(d, rois={"V1": np.arange(N_VOXELS)}))),
     "area too short": ("rois", "shape", recording(lambda d: replace(d, rois={"V1": np.ones(N_VOXELS - 1, bool)}))),
     "area a list": ("rois", "NumPy array", recording(lambda d: replace(d, rois={"V1": [True] * N_VOXELS}))),
+    "group of no areas": ("rois", "not empty", {"roi_groups": {"early": []}}),
+    "group named as an area": ("rois", "not that of a group", {"roi_groups": {"V1": ["all"]}}),
     "space of arrays": ("space", "JSON", space(shape=(20, 5, 5))),
     "responses of doubles": ("responses", "float32", responses(lambda read, a, b: read(a, b).astype(float))),
     "responses transposed": ("responses", "shape", responses(lambda read, a, b: read(a, b).T)),

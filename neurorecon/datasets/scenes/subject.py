@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from neurorecon.datasets.preprocess import detrend, zscore
 from neurorecon.datasets.scenes.cortex import Cortex
@@ -52,7 +53,13 @@ class SimulatedSubject:
     """
 
     def __init__(
-        self, seed: int, number: int, cortex: Cortex, forward: ForwardModel, design: pd.DataFrame, signal: float
+        self,
+        seed: int,
+        number: int,
+        cortex: Cortex,
+        forward: ForwardModel,
+        design: pd.DataFrame,
+        signal: float,
     ) -> None:
         self.cortex = cortex
         self.forward = forward
@@ -97,9 +104,11 @@ class SimulatedSubject:
         begin, end = self._bounds[index], self._bounds[index + 1]
         task = str(self._design["task"].iloc[begin])
         random = np.random.default_rng(np.random.SeedSequence([*self._entropy, 1, index]))
-        signal = np.stack([self.forward.signal(number, task) for number in self._numbers[begin:end]])
         make = self._image_run if task == "images" else self._film_run
-        run = make(random, signal).astype(np.float32)
+        # One thread: products of these sizes are no faster with more, and their bits do not depend on how many.
+        with threadpool_limits(1, "blas"):
+            signal = np.stack([self.forward.signal(number, task) for number in self._numbers[begin:end]])
+            run = make(random, signal).astype(np.float32)
         run.flags.writeable = False
         return run
 

@@ -17,7 +17,7 @@ from neurorecon.datasets.scenes.drawing.light import RGB, Light, darker, lighter
 
 Points = Sequence[tuple[float, float]] | np.ndarray
 
-_RAMP = Image.linear_gradient("L")
+_RAMP = Image.linear_gradient("L").crop((0, 0, 1, 256))  # black above, white below
 _CIRCLES = {
     count: np.stack([np.cos(angles), np.sin(angles)], 1)
     for count in (14, 28)
@@ -179,7 +179,12 @@ class Pen:
                 shape.mask = shape.within(inside)
             self.image.paste(self.ink(color, glow), shape.box, shape.mask)
         if to is not None:
-            ramp = ImageChops.multiply(shape.mask, _RAMP.resize(shape.size))
+            ramp = ImageChops.multiply(
+                shape.mask,
+                _RAMP.resize((1, shape.size[1]), Image.Resampling.BILINEAR).resize(
+                    shape.size, Image.Resampling.NEAREST
+                ),
+            )
             self.image.paste(self.ink(to, glow), shape.box, ramp)
         if volume > 0:
             self._shade(shape, color, volume, glow)

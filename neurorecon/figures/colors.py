@@ -22,13 +22,13 @@ BAND_COLORS: dict[str, str] = {
     "clip_vision": "#CC79A7",
     "clip_text": "#E69F00",
     "vqvae": "#56B4E9",
-    "vdvae": "#7A5195",
+    "vdvae": "#4B2E83",
     "layout": "#8C6D31",
 }
 
 #: Colors of bands that are not in :data:`BAND_COLORS` (Paul Tol's "muted" and "bright" schemes).
 FURTHER_COLORS = (
-    "#882255", "#44AA99", "#DDCC77", "#332288", "#AA3377", "#117733", "#EE6677", "#88CCEE", "#999933",
+    "#882255", "#44AA99", "#DDCC77", "#661100", "#AA3377", "#117733", "#EE6677", "#88CCEE", "#999933",
     "#4477AA",
 )  # fmt: skip
 

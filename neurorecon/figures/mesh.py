@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
 HEMISPHERES = ("left", "right")
 
@@ -64,17 +64,29 @@ def load_mesh(name: str, surface: str, hemisphere: str) -> Mesh:
 
     if name not in MESHES:
         raise UnknownNameError("mesh", name, MESHES)
-    meshes = load_fsaverage(name)
+    try:
+        meshes = load_fsaverage(name)
+        depth = load_fsaverage_data(name, data_type="sulcal").data.parts[hemisphere]
+    except OSError as error:
+        raise MissingFileError(
+            f"the mesh {name} is not on this machine and could not be fetched",
+            given=str(error),
+            expected=f"nilearn's copy of {name}; fsaverage5 comes with nilearn",
+            todo=f"fetch it once with network: nilearn.datasets.fetch_surf_fsaverage({name!r})",
+        ) from error
     part = meshes[surface].parts[hemisphere]
-    folded = np.asarray(meshes["pial"].parts[hemisphere].coordinates, dtype=float)
-    depth = load_fsaverage_data(name, data_type="sulcal").data.parts[hemisphere]
+    folded = np.array(meshes["pial"].parts[hemisphere].coordinates, dtype=float)
     coordinates = np.array(part.coordinates, dtype=float)
     faces = np.array(part.faces, dtype=np.int64)
     if surface == "flat":
         coordinates[:, 2] = 0
         edges = np.linalg.norm(coordinates[faces] - coordinates[np.roll(faces, 1, axis=1)], axis=2)
         faces = faces[edges.max(axis=1) < LONGEST_FLAT_EDGE]
-    return Mesh(coordinates, faces, np.asarray(depth, dtype=float).ravel(), folded)
+    arrays = (coordinates, faces, np.array(depth, dtype=float).ravel(), folded)
+    for array in arrays:
+        # The same arrays are handed out to everybody.
+        array.setflags(write=False)
+    return Mesh(*arrays)
 
 
 @cache

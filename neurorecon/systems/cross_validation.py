@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 
 from neurorecon.decoders.folds import group_folds
 from neurorecon.errors import InputError
@@ -184,7 +185,8 @@ def cross_validated_null(
     folds = _CachedFolds(design, LinearPixels() if system is None else system)
     blocks = None if within is None else design.by_stimulus(within, "within")
     orders = stimulus_permutations(len(design.stimuli), n_permutations, seed, blocks)
-    rows = [_statistics(design.seen[order], *folds.rebuild(order), design) for order in orders]
+    with threadpool_limits(1):  # thousands of small products: more threads would only wait for each other
+        rows = [_statistics(design.seen[order], *folds.rebuild(order), design) for order in orders]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -216,9 +218,7 @@ def reconstruction_scores(result: CrossValidation, null: dict[str, np.ndarray]) 
     baselines = {
         "stimulus_mean_pixel_correlation": summarize(pixel_correlation(result.seen, means)).mean,
         "pairwise_identification": summarize(pairwise_identification(result.seen, means)).mean,
-        "single_sample_pixel_correlation": summarize(
-            pixel_correlation(seen_samples, result.baseline_samples)
-        ).mean,
+        "single_sample_pixel_correlation": summarize(pixel_correlation(seen_samples, result.baseline_samples)).mean,
     }
     scores = []
     for name, per_stimulus in values.items():
@@ -324,9 +324,7 @@ class _CachedFolds:
         marks = np.eye(len(design.stimuli))[design.stimulus_of_sample]
         # Largest first, so that of equals the largest is taken, as RidgeDecoder does.
         alphas = sorted(check_alphas(system.alphas), reverse=True)
-        self.folds = [
-            _fold(design, marks, design.labels == label, alphas, system) for label in design.fold_names
-        ]
+        self.folds = [_fold(design, marks, design.labels == label, alphas, system) for label in design.fold_names]
 
     def rebuild(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rebuild all samples when stimulus s has the picture ``order[s]``.

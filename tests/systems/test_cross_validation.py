@@ -32,9 +32,7 @@ def test_smoothers_are_scikit_learns_ridge():
     rng = np.random.default_rng(0)
     train, test, targets = rng.random((12, 30)), rng.random((4, 30)), rng.random((12, 5))
     for alpha, smoother in zip((0.3, 20.0), ridge_smoothers(train, test, (0.3, 20.0)), strict=True):
-        np.testing.assert_allclose(
-            smoother @ targets, Ridge(alpha).fit(train, targets).predict(test), atol=1e-10
-        )
+        np.testing.assert_allclose(smoother @ targets, Ridge(alpha).fit(train, targets).predict(test), atol=1e-10)
 
 
 def test_a_held_out_figure_is_never_seen():
@@ -90,7 +88,7 @@ def test_null_refits_everything(standardize, alphas):
 
 def test_p_is_uniform_without_signal():
     values = []
-    for seed in range(40):
+    for seed in range(30):
         responses, images, labels = simulate(seed, signal=0.0, figures=6, repeats=2, voxels=10)
         system = LinearPixels((1.0, 100.0))
         result = cross_validate(responses, images, labels, system=system)

@@ -1,7 +1,8 @@
 """Regressions: from responses to targets (decoding), and from features to responses (encoding)."""
 
-from neurorecon.decoders.banded_ridge import BandedRidge, candidate_mixtures
+from neurorecon.decoders.banded_ridge import BandedRidge
 from neurorecon.decoders.folds import group_folds
+from neurorecon.decoders.mixtures import candidate_mixtures
 from neurorecon.decoders.persistence import load_decoder
 from neurorecon.decoders.ridge import RidgeDecoder
 from neurorecon.decoders.scores import correlation_score, r2_score, r2_score_split

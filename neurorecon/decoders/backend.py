@@ -88,9 +88,7 @@ def check_device(device: str) -> str:
             "regressions cannot run on this device",
             given=repr(name),
             expected="'cpu' (NumPy), 'torch' (torch on the processor), 'cuda' or 'cuda:<number>'",
-            todo="other devices lack the double precision that the factorization needs"
-            if name == "mps"
-            else None,
+            todo="other devices lack the double precision that the factorization needs" if name == "mps" else None,
         )
     import torch
 

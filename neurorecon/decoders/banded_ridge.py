@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from neurorecon.decoders.backend import check_device, himalaya_backend
+from neurorecon.decoders.backend import check_device
 from neurorecon.decoders.folds import group_folds
 from neurorecon.decoders.kernels import (
     KernelScaling,
@@ -20,6 +19,7 @@ from neurorecon.decoders.kernels import (
     linear_kernels,
     resolve_bands,
 )
+from neurorecon.decoders.mixtures import MixtureSearch, candidate_mixtures
 from neurorecon.decoders.persistence import Persistent
 from neurorecon.decoders.scores import r2_score, r2_score_split
 from neurorecon.decoders.solvers import check_alphas
@@ -30,44 +30,6 @@ from neurorecon.errors import InputError, UnknownNameError
 #: Regularization strengths tried by default. Kernels are scaled to a mean diagonal of 1, so they fit any
 #: data.
 ALPHAS = tuple(float(value) for value in np.logspace(-1, 5, 13))
-
-#: Bytes that one batch of the search may take.
-_BATCH_BYTES = 2**29
-
-
-def candidate_mixtures(n_bands: int, n_iter: int | None = None, random_state: int = 0) -> NDArray[np.float64]:
-    """Return the mixtures of bands that are tried, the same at each call.
-
-    Few bands leave little to chance: first each band alone, then the equal mixture of each subset of bands
-    (of all bands only, above four), then each band at 80 % with the others sharing the rest. What `n_iter`
-    asks for beyond these is drawn from Dirichlet distributions with concentrations 1 and 0.1 by turns.
-
-    Parameters
-    ----------
-    n_bands : int
-        Number of bands.
-    n_iter : int, optional
-        Number of mixtures; by default the designed ones, and 10 random ones a band above four bands.
-    random_state : int
-        Seed of the random ones.
-
-    Returns
-    -------
-    mixtures : array, shape (mixture, band)
-        Weights of the bands' kernels; rows sum to 1.
-    """
-    sizes = range(1, n_bands + 1) if n_bands <= 4 else (1, n_bands)
-    bands = np.arange(n_bands)
-    rows = [np.isin(bands, subset) / size for size in sizes for subset in combinations(bands, size)]
-    if n_bands > 2:
-        rows += [np.where(bands == band, 0.8, 0.2 / (n_bands - 1)) for band in bands]
-    elif n_bands == 2:
-        rows += [np.array([share, 1 - share]) for share in (0.9, 0.7, 0.3, 0.1)]
-    total = n_iter or len(rows) + (10 * n_bands if n_bands > 4 else 0)
-    generator = np.random.default_rng(random_state)
-    while len(rows) < total:
-        rows.append(generator.dirichlet(np.full(n_bands, (1.0, 0.1)[len(rows) % 2])))
-    return np.stack(rows[:total])
 
 
 class BandedRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -229,7 +191,7 @@ class BandedRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
         mixtures = self._mixtures(len(kernels))
         scaling = KernelScaling.fit(kernels, bool(self.fit_intercept))
         scaled = scaling.apply(kernels, dtype)
-        found = _Search(
+        found = MixtureSearch(
             scaled, mixtures, alphas, folds, bool(self.fit_intercept), self.device, self.n_targets_batch
         )
         found.run(targets)
@@ -245,12 +207,7 @@ class BandedRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
         if self.n_iter is None or np.ndim(self.n_iter) == 0:
             return candidate_mixtures(n_bands, self.n_iter, self.random_state)
         mixtures = np.asarray(self.n_iter, dtype=np.float64)
-        if (
-            mixtures.ndim != 2
-            or mixtures.shape[1] != n_bands
-            or (mixtures < 0).any()
-            or (mixtures.sum(1) <= 0).any()
-        ):
+        if mixtures.ndim != 2 or mixtures.shape[1] != n_bands or (mixtures < 0).any() or (mixtures.sum(1) <= 0).any():
             raise InputError(
                 "these mixtures of bands cannot be tried",
                 given=f"shape {mixtures.shape}",
@@ -298,9 +255,7 @@ class BandedRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         names, stacked = as_mapping(kernels)
         if names is not None and names != self.band_names_:
-            raise InputError(
-                "these are not the bands that were fitted", given=names, expected=self.band_names_
-            )
+            raise InputError("these are not the bands that were fitted", given=names, expected=self.band_names_)
         array = check_kernels(stacked, len(self.dual_coef_), len(self.band_names_))
         scaling = KernelScaling(self.kernel_rows_, self.kernel_means_, self.kernel_scales_)
         scaled = scaling.apply(array, self.dtype)
@@ -406,73 +361,4 @@ class BandedRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _require_features(self, instead: str) -> None:
         if not hasattr(self, "X_fit_"):
-            raise InputError(
-                "this model was fitted to kernels and does not know the features", todo=f"use {instead}"
-            )
-
-
-class _Search:
-    """himalaya's random search over mixtures and alphas; results as NumPy arrays."""
-
-    def __init__(
-        self,
-        kernels: NDArray,
-        mixtures: NDArray,
-        alphas: NDArray,
-        folds: list,
-        center: bool,
-        device: str,
-        n_targets_batch: int | None,
-    ) -> None:
-        self.kernels, self.candidates, self.strengths = kernels, mixtures, alphas
-        self.folds, self.center, self.device, self.n_targets_batch = folds, center, device, n_targets_batch
-
-    def run(self, targets: Targets) -> None:
-        """Search for the best mixture and alpha of each target, and fit with it."""
-        from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
-
-        dtype = self.kernels.dtype
-        n_samples, n_targets = targets.n_samples, targets.n_targets
-        y = np.empty((n_samples, n_targets), dtype=dtype)
-        for block, values in targets.blocks():
-            y[:, block] = values
-        self.intercept = y.mean(axis=0, dtype=np.float64) if self.center else np.zeros(n_targets)
-        y -= self.intercept.astype(dtype)
-        # himalaya scores in units of the targets and breaks ties with constants that suppose a variance
-        # around 1.
-        spread = np.sqrt((y**2).mean(axis=0, dtype=np.float64))
-        spread = np.where(spread > 0, spread, 1.0).astype(dtype)
-        y /= spread
-        batch_alphas, batch_targets = self._batches(n_samples, n_targets)
-        # Bands with no weight have log weight -inf in himalaya; that is what is meant, not a mistake.
-        with himalaya_backend(self.device) as backend, np.errstate(divide="ignore"):
-            deltas, dual, scores, alphas, *_ = solve_multiple_kernel_ridge_random_search(
-                backend.asarray(self.kernels),
-                backend.asarray(y),
-                n_iter=backend.asarray(self.candidates.astype(dtype)),
-                alphas=backend.asarray(self.strengths.astype(dtype)),
-                cv=self.folds,
-                fit_intercept=self.center,
-                return_weights="dual",
-                return_alphas=True,
-                progress_bar=False,
-                n_targets_batch=batch_targets,
-                n_targets_batch_refit=batch_targets,
-                n_alphas_batch=batch_alphas,
-            )
-            deltas, dual, scores, alphas = (backend.to_numpy(part) for part in (deltas, dual, scores, alphas))
-        self.alphas = alphas.astype(np.float64)
-        self.mixtures = np.exp(deltas.astype(np.float64)) * self.alphas
-        self.dual = np.ascontiguousarray(dual * spread)
-        self.scores = (scores * spread**2).astype(np.float64)
-
-    def _batches(self, n_samples: int, n_targets: int) -> tuple[int, int]:
-        """Return how many alphas and targets to compute at once."""
-        size = self.kernels.dtype.itemsize
-        n_alphas = len(self.strengths)
-        # Refitting holds one (sample, sample) matrix and one (sample, target) array for each alpha of a
-        # batch.
-        alphas = int(np.clip(_BATCH_BYTES // (2 * size * n_samples**2), 1, n_alphas))
-        if self.n_targets_batch is not None:
-            return alphas, int(self.n_targets_batch)
-        return alphas, int(np.clip(_BATCH_BYTES // (2 * size * n_samples * alphas), 1, n_targets))
+            raise InputError("this model was fitted to kernels and does not know the features", todo=f"use {instead}")

@@ -64,9 +64,7 @@ class Persistent:
         description: dict[str, Any] = {
             "format": FORMAT,
             "class": type(self).__name__,
-            "parameters": {
-                name: _encode(value, f"parameters.{name}", arrays) for name, value in parameters.items()
-            },
+            "parameters": {name: _encode(value, f"parameters.{name}", arrays) for name, value in parameters.items()},
             "state": {name: _encode(value, f"state.{name}", arrays) for name, value in state.items()},
             "versions": _versions(),
             "provenance": provenance,
@@ -189,13 +187,9 @@ def _encode(value: Any, path: str, arrays: dict[str, NDArray]) -> Any:
         return {"array": path}
     if isinstance(value, dict):
         items = enumerate(value.items())
-        return {
-            "dict": [[_key(key), _encode(item, f"{path}.{number}", arrays)] for number, (key, item) in items]
-        }
+        return {"dict": [[_key(key), _encode(item, f"{path}.{number}", arrays)] for number, (key, item) in items]}
     if isinstance(value, slice):
-        return {
-            "slice": [None if part is None else int(part) for part in (value.start, value.stop, value.step)]
-        }
+        return {"slice": [None if part is None else int(part) for part in (value.start, value.stop, value.step)]}
     if isinstance(value, list | tuple | range):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [_encode(item, f"{path}.{number}", arrays) for number, item in enumerate(value)]}

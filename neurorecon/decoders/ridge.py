@@ -214,9 +214,7 @@ class RidgeDecoder(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
         from sklearn.metrics import r2_score as weighted_r2_score
 
         predicted = self.predict(X).reshape(len(np.asarray(X)), -1)
-        return float(
-            weighted_r2_score(np.asarray(y).reshape(predicted.shape), predicted, sample_weight=sample_weight)
-        )
+        return float(weighted_r2_score(np.asarray(y).reshape(predicted.shape), predicted, sample_weight=sample_weight))
 
     def score_targets(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """Return R2 of each target, in the shape of a target; NaN for targets that do not vary."""

@@ -145,12 +145,10 @@ def _double_blocks(
     """Yield columns (axis 1) or rows (axis 0) of the centered, weighted inputs in double precision."""
     for start in range(0, x.shape[axis], _BLOCK):
         block = slice(start, start + _BLOCK)
-        if axis == 1:
-            part = x[:, block].astype(np.float64) - mean[block]
-        else:
-            part = x[block].astype(np.float64) - mean
+        rows, columns = (slice(None), block) if axis == 1 else (block, slice(None))
+        part = x[rows, columns].astype(np.float64) - mean[columns]
         if roots is not None:
-            part *= (roots if axis == 1 else roots[block])[:, None]
+            part *= roots[rows, None]
         yield block, backend.asarray(part, "float64")
 
 
@@ -194,9 +192,7 @@ def fit_targets(
         projected, means[block] = project(factors, y, weights, center)
         strength = np.atleast_1d(alpha if alpha.ndim == 0 else alpha[block])
         shrinkage = factors.singular_values[:, None] / (factors.singular_values[:, None] ** 2 + strength)
-        coordinates[:, block] = factors.backend.to_numpy(
-            factors.backend.asarray(shrinkage, factors.dtype) * projected
-        )
+        coordinates[:, block] = factors.backend.to_numpy(factors.backend.asarray(shrinkage, factors.dtype) * projected)
     return coordinates, means
 
 

@@ -37,9 +37,7 @@ class Targets:
         if not lazy or isinstance(y, np.ndarray) or type(y).__module__.startswith("pandas"):
             y = _plain(y)
         if y.ndim == 0:
-            raise InputError(
-                "targets need a sample axis", given="a single number", expected="shape (sample, ...)"
-            )
+            raise InputError("targets need a sample axis", given="a single number", expected="shape (sample, ...)")
         self.shape: tuple[int, ...] = tuple(y.shape[1:])
         self.n_samples = int(y.shape[0])
         self.n_targets = int(np.prod(self.shape, dtype=np.int64))

@@ -39,9 +39,7 @@ def false_discovery_rate(p: ArrayLike, q: float = 0.05) -> tuple[NDArray[np.bool
     tested = ~np.isnan(p)
     values = p[tested]
     if values.size and (values.min() < 0 or values.max() > 1):
-        raise InputError(
-            "p-values lie between 0 and 1", given=f"values from {values.min():.3g} to {values.max():.3g}"
-        )
+        raise InputError("p-values lie between 0 and 1", given=f"values from {values.min():.3g} to {values.max():.3g}")
     if not 0 < q < 1:
         raise InputError("the false discovery rate lies between 0 and 1", given=q, expected="e.g. q=0.05")
     order = np.argsort(values, kind="stable")

@@ -14,9 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from neurorecon.errors import InputError
 
 
-def explainable_variance(
-    repeats: ArrayLike, bias_correction: bool = True, zscore: bool = True
-) -> NDArray[np.float64]:
+def explainable_variance(repeats: ArrayLike, bias_correction: bool = True, zscore: bool = True) -> NDArray[np.float64]:
     """Return the share of the variance of a single repeat that is common to all repeats.
 
     Parameters

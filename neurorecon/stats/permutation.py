@@ -122,9 +122,7 @@ class PermutationCounter:
 
     def _require_permutations(self) -> None:
         if self.n_permutations == 0:
-            raise InputError(
-                "there is no null distribution yet", given="0 permutations", expected="at least one"
-            )
+            raise InputError("there is no null distribution yet", given="0 permutations", expected="at least one")
 
     @property
     def p(self) -> NDArray[np.float64]:

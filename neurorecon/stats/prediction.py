@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats.permutation import PermutationCounter, permutation_p, stimulus_permutations
+from neurorecon.stats.prediction_scores import SCORES, Scorer, contribution_table
 
 #: Values of one block of predictions; small enough for a processor's cache, which makes the test twice as
 #: fast.
@@ -131,8 +132,8 @@ def permutation_test_r2(
         Where shapes do not fit, values are not finite, or there is nothing to permute.
     """
     predicted, measured = _check_arrays(contributions, responses, delays)
-    if statistic not in _SCORES:
-        raise UnknownNameError("statistic", statistic, _SCORES)
+    if statistic not in SCORES:
+        raise UnknownNameError("statistic", statistic, SCORES)
     n_samples, n_voxels = measured.shape
     places = _places(order, runs, delays, n_samples, predicted.shape[2])
     # Stimuli that were never on screen tell nothing about the order of those that were.
@@ -148,16 +149,14 @@ def permutation_test_r2(
     for start in range(0, n_voxels, width):
         block = slice(start, start + width)
         target = np.where(_varies(measured[:, block]), measured[:, block] - offset[block], 0)
-        scorer = _SCORES[statistic](_table(predicted[:, :, shown, block]), places, target)
+        scorer = SCORES[statistic](contribution_table(predicted[:, :, shown, block]), places, target)
         blocks.append(_count(scorer, orders, watch.of(block)))
     parts = [_gather([counters[part] for counters in blocks]) for part in range(len(blocks[0]))]
     joint = replace(parts[0], groups=watch.tested())
     return joint if np.ndim(contributions) == 3 else replace(joint, split=_stack(parts[1:]))
 
 
-def _check_arrays(
-    contributions: ArrayLike, responses: ArrayLike, delays: Sequence[int]
-) -> tuple[NDArray, NDArray]:
+def _check_arrays(contributions: ArrayLike, responses: ArrayLike, delays: Sequence[int]) -> tuple[NDArray, NDArray]:
     predicted, measured = np.asarray(contributions), np.asarray(responses)
     dtype = np.result_type(predicted.dtype, measured.dtype, np.float32)
     predicted, measured = predicted.astype(dtype, copy=False), measured.astype(dtype, copy=False)
@@ -172,8 +171,7 @@ def _check_arrays(
     ):
         raise InputError(
             "the predicted contributions do not fit the responses",
-            given=f"contributions {np.shape(contributions)}, responses {measured.shape},"
-            f" {len(delays)} delays",
+            given=f"contributions {np.shape(contributions)}, responses {measured.shape}, {len(delays)} delays",
             expected="([band,] delay, stimulus, voxel), (sample, voxel), a number for each delay",
         )
     if not (np.isfinite(predicted).all() and np.isfinite(measured).all()):
@@ -227,88 +225,6 @@ def _places(
     return places
 
 
-def _table(predicted: NDArray) -> NDArray:
-    """Append the contribution of a blank screen, 0: (band, delay, stimulus + 1, voxel)."""
-    bands, delays, stimuli, voxels = predicted.shape
-    table = np.zeros((bands, delays, stimuli + 1, voxels), dtype=predicted.dtype)
-    table[:, :, :-1] = predicted
-    return table
-
-
-class _Scorer:
-    """Predictions and scores of one block of voxels under any order; buffers are reused between orders."""
-
-    def __init__(self, table: NDArray, places: NDArray[np.int64], target: NDArray) -> None:
-        self.table, self.places, self.target = table, places, target
-        self.parts = np.empty((len(table), *target.shape), dtype=target.dtype)
-        self.joint = self.parts[0] if len(table) == 1 else np.empty_like(target)
-        self.buffer = np.empty_like(target)
-        self.prepare()
-
-    def prepare(self) -> None:
-        raise NotImplementedError
-
-    def score(self) -> NDArray:
-        """Return the share of each band, (band, voxel)."""
-        raise NotImplementedError
-
-    def __call__(self, order: NDArray[np.int64] | None = None) -> NDArray:
-        """Return the joint score and, with several bands, the shares: (score, voxel)."""
-        self.predict(order)
-        shares = self.score()
-        return np.concatenate([shares.sum(axis=0, keepdims=True) + self.constant, shares])
-
-    #: Added to the sum of the shares.
-    constant: NDArray | float = 0.0
-
-    def predict(self, order: NDArray[np.int64] | None) -> None:
-        blank = self.table.shape[2] - 1
-        mapping = np.arange(blank + 1) if order is None else np.append(order, blank)
-        for band, part in zip(self.table, self.parts, strict=True):
-            for number, (delayed, place) in enumerate(zip(band, self.places, strict=True)):
-                # mode="clip" lets `take` write into `out` directly; no index is out of bounds.
-                np.take(delayed, mapping[place], axis=0, out=self.buffer if number else part, mode="clip")
-                if number:
-                    part += self.buffer
-        if len(self.table) > 1:
-            np.sum(self.parts, axis=0, out=self.joint)
-
-
-class _R2(_Scorer):
-    """R2 = 1 - sum((y - p) ** 2) / total, where sum((y - p) ** 2) = sum(y ** 2) - sum(p * (2 y - p))."""
-
-    def prepare(self) -> None:
-        total = ((self.target - self.target.mean(axis=0)) ** 2).sum(axis=0, dtype=np.float64)
-        self.total = np.where(total > 0, total, np.nan)
-        self.constant = 1 - (self.target.astype(np.float64) ** 2).sum(axis=0) / self.total
-        self.twice = 2 * self.target
-
-    def score(self) -> NDArray:
-        np.subtract(self.twice, self.joint, out=self.buffer)
-        return np.einsum("btv,tv->bv", self.parts, self.buffer) / self.total
-
-
-class _Correlation(_Scorer):
-    """Pearson correlation; a constant prediction correlates 0."""
-
-    def prepare(self) -> None:
-        centered = self.target - self.target.mean(axis=0)
-        total = (centered.astype(np.float64) ** 2).sum(axis=0)
-        total = np.where(total > 0, total, np.nan)
-        self.unit = (centered / np.sqrt(total)).astype(self.target.dtype)
-
-    def score(self) -> NDArray:
-        np.subtract(self.joint, self.joint.mean(axis=0), out=self.buffer)
-        norm = np.sqrt(np.einsum("tv,tv->v", self.buffer, self.buffer).astype(np.float64))
-        rounding = np.finfo(self.joint.dtype).eps * np.abs(self.joint).max(axis=0) * len(self.joint)
-        covariance = np.einsum("btv,tv->bv", self.parts, self.unit)
-        scores = np.where(norm > rounding, covariance / np.where(norm > rounding, norm, 1.0), 0.0)
-        return np.where(np.isnan(self.unit[0]), np.nan, scores)
-
-
-_SCORES: dict[str, type[_Scorer]] = {"r2": _R2, "correlation": _Correlation}
-
-
 def _varies(measured: NDArray) -> NDArray[np.bool_]:
     """Whether a voxel's responses vary by more than the rounding errors of their mean."""
     rounding = 10 * np.finfo(measured.dtype).eps * np.abs(measured).max(axis=0)
@@ -316,7 +232,7 @@ def _varies(measured: NDArray) -> NDArray[np.bool_]:
 
 
 def _count(
-    scorer: _Scorer, orders: NDArray[np.int64], watch: Callable[[int, NDArray], None]
+    scorer: Scorer, orders: NDArray[np.int64], watch: Callable[[int, NDArray], None]
 ) -> list[PermutationCounter]:
     """Return counters of the joint score and of each band's share; tell `watch` every joint score."""
     scores = scorer()

@@ -7,25 +7,8 @@ import pytest
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.figures import band_bars, band_colors
 
-ROIS = list(dict.fromkeys("V1 V2 V3 hV4 V3A V3B LO MT MST OFA FFA VWFA PPA OPA RSC EBA IPS".split()))
-    "V1",
-    "V2",
-    "V3",
-    "hV4",
-    "V3A",
-    "V3B",
-    "LO",
-    "MT",
-    "MST",
-    "OFA",
-    "FFA",
-    "VWFA",
-    "PPA",
-    "OPA",
-    "RSC",
-    "EBA",
-    "IPS",
-]
+EARLY = ["V1", "V2", "V3", "hV4", "V3A", "V3B", "LO", "MT", "MST"]
+ROIS = [*EARLY, "OFA", "FFA", "VWFA", "PPA", "OPA", "RSC", "EBA", "IPS"]
 BANDS = ["gabor", "category", "motion", "clip", "vdvae"]
 
 

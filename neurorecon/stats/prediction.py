@@ -20,8 +20,7 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats.permutation import PermutationCounter, permutation_p, stimulus_permutations
 from neurorecon.stats.prediction_scores import SCORES, Scorer, contribution_table
 
-#: Values of one block of predictions; small enough for a processor's cache, which makes the test twice as
-#: fast.
+#: Values of one block of predictions: small enough for a processor's cache, large enough to keep loops few.
 _BLOCK_VALUES = 2**18
 
 #: Permutations scored before they are counted.

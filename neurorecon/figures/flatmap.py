@@ -115,9 +115,7 @@ def flat_bands(
     layer = category_layer(winner, names, mesh, mask=mask, radius=radius)
     sentences = (quantity_note(quantity), note, spread_note(radius), mask_note(mask))
     with journal_style():
-        return _compose(
-            layer, (label, tuple(names)), mesh, outlines, zoom, title, sentences, width, simulated
-        )
+        return _compose(layer, (label, tuple(names)), mesh, outlines, zoom, title, sentences, width, simulated)
 
 
 def _compose(
@@ -179,11 +177,7 @@ def _crop(views: Sequence[View], layer: Scalars | Categories, areas: Outlines) -
     for view, (low, high) in zip(views, boxes, strict=True):
         # The occipital side of a flat map lies towards the middle of the figure; what is added lies outside.
         inner = high[0] + _MARGIN if view.hemisphere == "left" else low[0] - _MARGIN
-        left = (
-            min(inner, view.box[1] + 2) - 2 * half[0]
-            if view.hemisphere == "left"
-            else max(inner, view.box[0] - 2)
-        )
+        left = min(inner, view.box[1] + 2) - 2 * half[0] if view.hemisphere == "left" else max(inner, view.box[0] - 2)
         middle = (low[1] + high[1]) / 2
         view.box = (left, left + 2 * half[0], middle - half[1], middle + half[1])
 
@@ -202,9 +196,7 @@ def _key(axes: Axes, view: View, whole: tuple[float, float, float, float]) -> No
     key.add_collection(faces)
     left, right, low, high = view.box
     key.add_patch(
-        Rectangle(
-            (left, low), right - left, high - low, fill=False, edgecolor=INK, linewidth=0.5, clip_on=False
-        )
+        Rectangle((left, low), right - left, high - low, fill=False, edgecolor=INK, linewidth=0.5, clip_on=False)
     )
     key.set_xlim(min(whole[0], left) - 4, max(whole[1], right) + 4)
     key.set_ylim(min(whole[2], low) - 4, max(whole[3], high) + 4)

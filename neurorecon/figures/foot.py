@@ -69,9 +69,7 @@ def _color_bar(figure: Figure, top: float, layer: Scalars, legend: tuple[str, An
     label, extend = legend
     axes = axes_mm(figure, LEFT, top + 0.3, 48, 2.2)
     mappable = ScalarMappable(Normalize(*layer.limits), layer.colormap)
-    bar: Any = figure.colorbar(
-        mappable, cax=axes, orientation="horizontal", extend=extend, ticks=MaxNLocator(5)
-    )
+    bar: Any = figure.colorbar(mappable, cax=axes, orientation="horizontal", extend=extend, ticks=MaxNLocator(5))
     bar.outline.set_visible(False)
     bar.solids.set_rasterized(True)
     axes.tick_params(length=1.5, pad=1, labelsize=6.5)

@@ -56,9 +56,7 @@ def place_labels(
             (x + width / 2) * cell - anchors[index, 0], ((y + height / 2) * cell - anchors[index, 1]) * 1.15
         )
         cost = distance + HIDING * hidden / max(areas[index], 1e-9) + 1e4 * blocked
-        cost = cost.ravel() + _crossing(
-            cost.ravel(), hidden.shape, (height, width), anchors[index] / cell, taken
-        )
+        cost = cost.ravel() + _crossing(cost.ravel(), hidden.shape, (height, width), anchors[index] / cell, taken)
         row, column = np.unravel_index(np.argmin(cost), hidden.shape)
         taken[row : row + height, column : column + width] = True
         centers[index] = (column + width / 2) * cell, (row + height / 2) * cell
@@ -86,9 +84,7 @@ def _crossing(
 def _box_sums(grid: np.ndarray, height: int, width: int) -> np.ndarray:
     total = np.zeros((grid.shape[0] + 1, grid.shape[1] + 1))
     total[1:, 1:] = grid.cumsum(axis=0).cumsum(axis=1)
-    return (
-        total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
-    )
+    return total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
 
 
 def count_overlaps(centers: np.ndarray, sizes: np.ndarray) -> int:

@@ -114,9 +114,7 @@ def check_values(values: Mapping[str, np.ndarray], name: str) -> dict[str, np.nd
     if not isinstance(values, Mapping) or not values or not set(values) <= set(HEMISPHERES):
         raise InputError(
             "surface values are given per hemisphere",
-            given=f"keys {sorted(map(str, values))}"
-            if isinstance(values, Mapping)
-            else type(values).__name__,
+            given=f"keys {sorted(map(str, values))}" if isinstance(values, Mapping) else type(values).__name__,
             expected="a mapping with the keys 'left' and 'right'",
             todo="pass {'left': array, 'right': array}, one value per vertex, NaN where there is none",
         )
@@ -135,9 +133,7 @@ def check_values(values: Mapping[str, np.ndarray], name: str) -> dict[str, np.nd
     return checked
 
 
-def nearest_source(
-    source: np.ndarray, name: str, hemisphere: str, limit: float
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest_source(source: np.ndarray, name: str, hemisphere: str, limit: float) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest of some vertices, along the pial surface.
 
     Parameters
@@ -169,9 +165,7 @@ def nearest_source(
     return np.where(np.isfinite(distance), nearest, -1).astype(int), distance
 
 
-def outline(
-    member: np.ndarray, faces: np.ndarray, coordinates: np.ndarray, smooth: int = 3
-) -> list[np.ndarray]:
+def outline(member: np.ndarray, faces: np.ndarray, coordinates: np.ndarray, smooth: int = 3) -> list[np.ndarray]:
     """Trace the border of a set of vertices.
 
     The border runs through the middle of each edge that joins a member and a non-member; the zigzag of the
@@ -231,9 +225,7 @@ def border_chains(member: np.ndarray, faces: np.ndarray) -> list[list[tuple[int,
     return [chain for chain in chains if len(chain) > 2]
 
 
-def _walk(
-    links: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]
-) -> list[tuple[int, int]]:
+def _walk(links: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]) -> list[tuple[int, int]]:
     chain, node = [start], start
     while links[node]:
         following = links[node].pop()

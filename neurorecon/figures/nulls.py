@@ -76,14 +76,10 @@ def null_histogram(
         figure = new_figure(full, top + 33 + 2.75 * (words.count("\n") + 1))
         axes: Any = axes_mm(figure, 11.5, top, full - 14, 23)
         low, high = np.percentile(null, [0, 100])
-        bins = np.histogram_bin_edges(
-            null, bins=min(40, max(8, int(np.sqrt(len(null))))), range=(low, high + 1e-9)
-        )
+        bins = np.histogram_bin_edges(null, bins=min(40, max(8, int(np.sqrt(len(null))))), range=(low, high + 1e-9))
         counts, _, _ = axes.hist(null, bins=bins, color=LIGHT, edgecolor=GRAY, linewidth=0.3)
         height = counts.max() * 1.28
-        axes.axvline(
-            float(np.percentile(null, 95)), ymax=0.78, color=GRAY, linewidth=0.7, linestyle=(0, (2, 2))
-        )
+        axes.axvline(float(np.percentile(null, 95)), ymax=0.78, color=GRAY, linewidth=0.7, linestyle=(0, (2, 2)))
         axes.axvline(observed, ymax=0.88, color=OBSERVED, linewidth=1.4)
         ends = [low, high, observed, *([] if ceiling is None else [ceiling])]
         room = 0.08 * (max(ends) - min(ends) + 1e-9)

@@ -128,9 +128,7 @@ class Categories:
         return self.colors[weight.argmax(axis=1)], shown
 
 
-def _majority(
-    reach: Reach, valid: np.ndarray, weight: np.ndarray, raster: Raster, faces: np.ndarray
-) -> np.ndarray:
+def _majority(reach: Reach, valid: np.ndarray, weight: np.ndarray, raster: Raster, faces: np.ndarray) -> np.ndarray:
     """Return the pixels where more of the reachable corners are shown than are not."""
     reachable = raster.interpolate((reach.nearest >= 0).astype(float), faces)
     return weight > 0.5 * np.maximum(reachable, 1e-9)
@@ -274,9 +272,7 @@ def draw_outlines(axes: Axes, view: View, outlines: Mapping[str, Mapping[str, np
     ]
     for color, width, alpha in (("white", 1.1, 0.75), (INK, 0.45, 1.0)):
         axes.add_collection(
-            LineCollection(
-                lines, colors=color, linewidths=width, alpha=alpha, capstyle="round", joinstyle="round"
-            ),
+            LineCollection(lines, colors=color, linewidths=width, alpha=alpha, capstyle="round", joinstyle="round"),
             autolim=False,
         )
 

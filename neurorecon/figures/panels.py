@@ -75,9 +75,7 @@ def panel(
         # Few pictures need not be huge.
         size = min(size, 26.0)
         heights = {
-            name: size * images.shape[1] / images.shape[2]
-            + (_SCORE if scores and name in scores else 0.0)
-            + _GAP
+            name: size * images.shape[1] / images.shape[2] + (_SCORE if scores and name in scores else 0.0) + _GAP
             for name, images in pictures.items()
         }
         block = sum(heights.values()) + (_CAPTION if captions is not None else 0.0) + _BLOCK
@@ -88,9 +86,7 @@ def panel(
         figure = new_figure(full, top + blocks * block + (2.75 * (text.count("\n") + 1) + 1 if text else 0))
         for number in range(blocks):
             chosen = range(number * per_line, min((number + 1) * per_line, count))
-            _draw_block(
-                figure, pictures, chosen, captions, scores, heights, (left, top + number * block, size)
-            )
+            _draw_block(figure, pictures, chosen, captions, scores, heights, (left, top + number * block, size))
         if title:
             text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
         if text:
@@ -153,9 +149,7 @@ def _pictures(name: str, images: np.ndarray) -> np.ndarray:
     if images.dtype == bool:
         return images.astype(np.float32)
     if not np.isfinite(images).all():
-        raise InputError(
-            f"the row {name!r} holds numbers that are not finite", expected="0 (black) to 1 (white)"
-        )
+        raise InputError(f"the row {name!r} holds numbers that are not finite", expected="0 (black) to 1 (white)")
     if np.issubdtype(images.dtype, np.integer):
         raise InputError(
             f"the numbers of the row {name!r} cannot be read as gray levels",

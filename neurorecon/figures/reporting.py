@@ -66,9 +66,7 @@ class Picture:
             return self.format, figure_bytes(self.source, self.format, dpi=250)  # type: ignore[arg-type]
         path = Path(self.source)
         if not path.is_file():
-            raise MissingFileError(
-                "a figure of the report is not there", given=str(path), expected="a PNG or SVG"
-            )
+            raise MissingFileError("a figure of the report is not there", given=str(path), expected="a PNG or SVG")
         kind = path.suffix.lstrip(".").lower()
         if kind not in ("png", "svg"):
             raise InputError("a report embeds PNG or SVG", given=path.name, expected="a .png or .svg file")
@@ -194,8 +192,4 @@ def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         "command": "Command", "time": "Time (UTC)", "store": "Store", "snapshot": "Snapshot", "seed": "Seed",
         "python": "Python", "platform": "Platform",
     }  # fmt: skip
-    return [
-        (words, str(provenance[key]))
-        for key, words in named.items()
-        if provenance.get(key) not in (None, "", {})
-    ]
+    return [(words, str(provenance[key])) for key, words in named.items() if provenance.get(key) not in (None, "", {})]

@@ -128,14 +128,10 @@ def _canonical(image: Any, affine: np.ndarray | None) -> tuple[np.ndarray, np.nd
     if not hasattr(image, "affine"):
         data = np.asarray(image, dtype=float)
         if data.ndim != 3:
-            raise InputError(
-                "this is no volume", given=f"shape {data.shape}", expected="three axes (x, y, z)"
-            )
+            raise InputError("this is no volume", given=f"shape {data.shape}", expected="three axes (x, y, z)")
         image = nibabel.Nifti1Image(data, _affine(image, affine))
     if len(image.shape) != 3:
-        raise InputError(
-            "this is no single map", given=f"shape {image.shape}", expected="three axes (x, y, z)"
-        )
+        raise InputError("this is no single map", given=f"shape {image.shape}", expected="three axes (x, y, z)")
     turned = nibabel.as_closest_canonical(image)
     return np.asarray(turned.get_fdata(), dtype=float), np.asarray(turned.affine)
 
@@ -148,9 +144,7 @@ def _paint(
     picture[..., 3] = 0.0
     if under is not None:
         inside = np.isfinite(under)
-        low, high = (
-            np.percentile(under[inside & (under != 0)], [2, 98]) if (inside & (under != 0)).any() else (0, 1)
-        )
+        low, high = np.percentile(under[inside & (under != 0)], [2, 98]) if (inside & (under != 0)).any() else (0, 1)
         gray = np.clip((under - low) / max(high - low, 1e-12), 0, 1)
         picture[..., :3] = 0.15 + 0.7 * np.nan_to_num(gray)[..., None]
         picture[..., 3] = inside & (under != 0)

@@ -90,9 +90,7 @@ def cortex(
     )
     sentences = (quantity_note(quantity), note, spread_note(radius), mask_note(mask))
     with journal_style():
-        return _compose(
-            layer, (label, extend), mesh, surface, outlines, views, title, sentences, width, simulated
-        )
+        return _compose(layer, (label, extend), mesh, surface, outlines, views, title, sentences, width, simulated)
 
 
 def cortex_bands(

@@ -54,9 +54,7 @@ class Table:
     def cells(self) -> list[list[str]]:
         """All cells as text."""
         styles = [self.formats.get(name) or self._style(index) for index, name in enumerate(self.columns)]
-        return [
-            [format_cell(value, style) for value, style in zip(row, styles, strict=True)] for row in self.rows
-        ]
+        return [[format_cell(value, style) for value, style in zip(row, styles, strict=True)] for row in self.rows]
 
     def _style(self, index: int) -> str | None:
         """Choose one style for a column, so that its decimal points stand below each other."""
@@ -96,9 +94,7 @@ class Table:
 
 def is_number(value: Any) -> bool:
     """Say whether a cell is a number (truth values are words)."""
-    return (
-        not isinstance(value, bool | str) and hasattr(value, "__float__") and type(value).__name__ != "bool"
-    )
+    return not isinstance(value, bool | str) and hasattr(value, "__float__") and type(value).__name__ != "bool"
 
 
 def format_cell(value: Any, style: str | None = None) -> str:
@@ -106,11 +102,7 @@ def format_cell(value: Any, style: str | None = None) -> str:
     if value is None:
         return ""
     if not is_number(value):
-        return (
-            {True: "yes", False: "no"}.get(value, str(value))
-            if type(value).__name__ == "bool"
-            else str(value)
-        )
+        return {True: "yes", False: "no"}.get(value, str(value)) if type(value).__name__ == "bool" else str(value)
     number = float(value)
     if math.isnan(number):
         return ""

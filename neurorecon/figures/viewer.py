@@ -72,9 +72,7 @@ def interactive(
         HTML. It loads nothing and, by its own security policy, cannot.
     """
     if not maps:
-        raise InputError(
-            "there is no map to show", given="none", expected="{'joint R2': {'left': ..., 'right': ...}}"
-        )
+        raise InputError("there is no map to show", given="none", expected="{'joint R2': {'left': ..., 'right': ...}}")
     for name in options or {}:
         if name not in maps:
             raise UnknownNameError("map", name, maps)
@@ -111,15 +109,11 @@ def _map(name: str, values: Mapping[str, np.ndarray], options: Mapping[str, Any]
     }
     categories: Sequence[str] | None = options.get("categories")
     if categories is not None:
-        entry["categories"] = [
-            {"name": key, "color": color} for key, color in band_colors(categories).items()
-        ]
+        entry["categories"] = [{"name": key, "color": color} for key, color in band_colors(categories).items()]
         return entry
     shown = np.concatenate([part[np.isfinite(part)] for part in values.values()])
     low, high = np.percentile(shown, [1, 99]) if len(shown) else (0.0, 1.0)
-    limits = nice_limits(
-        float(low), float(high), vmin=options.get("vmin"), vmax=options.get("vmax"), quantity=quantity
-    )
+    limits = nice_limits(float(low), float(high), vmin=options.get("vmin"), vmax=options.get("vmax"), quantity=quantity)
     table = color_map(options.get("cmap") or default_colormap(quantity))(np.linspace(0, 1, 256))[:, :3]
     entry["limits"] = limits
     entry["colors"] = _encode((table * 255).round().astype(np.uint8))
@@ -166,13 +160,17 @@ def _hemisphere(
         "areas": [
             {
                 "vertices": _encode(np.flatnonzero(member[side]).astype("<u4")),
-                "border": [
-                    _encode(np.array(chain, dtype="<u4")) for chain in border_chains(member[side], pial.faces)
-                ],
+                "border": _border(member[side], pial.faces),
+                # The flat map is cut, so there a border may have ends.
+                "flat_border": _border(member[side], load_mesh(mesh, "flat", side).faces),
             }
             for member in areas.values()
         ],
     }
+
+
+def _border(member: np.ndarray, faces: np.ndarray) -> list[str]:
+    return [_encode(np.array(chain, dtype="<u4")) for chain in border_chains(member, faces)]
 
 
 def _faces(faces: np.ndarray, all_faces: np.ndarray) -> str | None:

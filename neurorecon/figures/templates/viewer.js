@@ -12,6 +12,7 @@ for (const [side, data] of Object.entries(scene.hemispheres)) {
   const areas = data.areas.map((area) => ({
     member: new Set(decode(area.vertices, Uint32Array)),
     border: area.border.map((chain) => decode(chain, Uint32Array)),
+    flatBorder: area.flat_border.map((chain) => decode(chain, Uint32Array)),
   }));
   hemispheres[side] = {
     count: data.count, faces, areas, surfaces: {},
@@ -47,7 +48,8 @@ function surfaceOf(side, name) {
   const shift = side === "left" ? -high - gap : -low + gap;
   for (let vertex = 0; vertex < hemisphere.count; vertex++) points[3 * vertex] += shift;
   const surface = { points, faces, normals: normalsOf(points, faces), borders: null, middle: shift + (low + high) / 2 };
-  surface.borders = hemisphere.areas.map((area) => area.border.map((chain) => borderOf(chain, points)));
+  surface.borders = hemisphere.areas.map((area) =>
+    (name === "flat" ? area.flatBorder : area.border).map((chain) => borderOf(chain, points)));
   hemisphere.surfaces[name] = surface;
   return surface;
 }

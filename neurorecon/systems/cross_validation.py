@@ -24,6 +24,9 @@ from neurorecon.stats import permutation_p, stimulus_permutations
 from neurorecon.systems.linear_pixels import LinearPixels, check_alphas, check_samples
 from neurorecon.systems.smoother import ridge_smoothers, standardizer
 
+#: Up to this many samples matrix products are not worth several threads.
+FEW_SAMPLES = 500
+
 
 @dataclass(frozen=True)
 class CrossValidation:
@@ -133,8 +136,9 @@ def cross_validate(
     alphas = {}
     for label in design.fold_names:
         held = design.labels == label
-        fitted = clone(system).fit(design.responses[~held], design.images[~held], groups=design.labels[~held])
-        rebuilt[held] = fitted.predict(design.responses[held])
+        with _few_threads(design):
+            fitted = clone(system).fit(design.responses[~held], design.images[~held], groups=design.labels[~held])
+            rebuilt[held] = fitted.predict(design.responses[held])
         baseline[held] = design.images[~held].mean(axis=0)
         alphas[str(label)] = float(fitted.alpha_)
     return CrossValidation(
@@ -182,10 +186,11 @@ def cross_validated_null(
         One null for each name in :func:`reconstruction_scores`.
     """
     design = _Design.of(responses, images, labels, stimuli)
-    folds = _CachedFolds(design, LinearPixels() if system is None else system)
+    with _few_threads(design):
+        folds = _CachedFolds(design, LinearPixels() if system is None else system)
     blocks = None if within is None else design.by_stimulus(within, "within")
     orders = stimulus_permutations(len(design.stimuli), n_permutations, seed, blocks)
-    with threadpool_limits(1):  # thousands of small products: more threads would only wait for each other
+    with _few_threads(design):
         rows = [_statistics(design.seen[order], *folds.rebuild(order), design) for order in orders]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
@@ -342,6 +347,11 @@ class _CachedFolds:
             samples[held] = np.clip(smoothers[chosen] @ pictures, 0.0, 1.0)
         samples = samples.reshape(-1, *self.shape)
         return _mean_by(samples, self.stimulus_of_sample, len(pictures)), samples
+
+
+def _few_threads(design: _Design) -> threadpool_limits:
+    """Keep small matrices on one thread: more would only wait for each other, on a busy machine for minutes."""
+    return threadpool_limits(1 if len(design.responses) <= FEW_SAMPLES else None)
 
 
 def _fold(

@@ -44,18 +44,22 @@ class Recipe(BaseModel):
     roi_groups: dict[str, list[str]] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
 
-    def open(self) -> Reader:
-        """Open the reader on its folder, with its options checked."""
+    def checked_options(self) -> BaseModel:
+        """Return the options as the reader's own model, defaults filled in."""
         cls = DATASETS.load(self.reader)
         try:
-            options = cls.Options(**self.options)
+            return cls.Options(**self.options)
         except ValidationError as error:
             raise _invalid(error, f"options of the recipe {self.name!r}", sorted(cls.Options.model_fields)) from None
-        return cls(self.root, options)
+
+    def open(self) -> Reader:
+        """Open the reader on its folder, with its options checked."""
+        return DATASETS.load(self.reader)(self.root, self.checked_options())
 
     def digest(self) -> str:
         """Return a digest of all that changes the numbers in the store (not the folder, not the targets)."""
-        what = self.model_dump(include={"name", "reader", "options", "roi_groups"})
+        what = self.model_dump(include={"name", "reader", "roi_groups"})
+        what["options"] = self.checked_options().model_dump(mode="json")
         return blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 

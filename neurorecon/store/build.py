@@ -58,9 +58,8 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
     for name, subject in subjects.items():
         _check_subject(name, subject, stimuli)
     _check_groups(recipe, reader, subjects)
-    existed = Path(path).exists()
-    try:
-        with StoreWriter(path) as writer:
+    with StoreWriter(path) as writer:
+        try:
             if _begin(writer, recipe, reader, overwrite):
                 bar = _bars(progress)
                 _write_stimuli(writer, reader, stimuli, _splits(stimuli, subjects), bar)
@@ -69,11 +68,11 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
                 writer.root.attrs["complete"] = True
                 writer.commit(f"{recipe.name}: complete")
                 writer.publish()
-    except InputError:
-        # What was built before the fault showed is of no use: it would only be in the way.
-        if not existed:
-            shutil.rmtree(path, ignore_errors=True)
-        raise
+        except InputError:
+            # What was built before the fault showed is of no use. Only we hold the lock here.
+            if not writer.published_attributes():
+                shutil.rmtree(path, ignore_errors=True)
+            raise
     return Path(path)
 
 

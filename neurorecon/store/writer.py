@@ -6,6 +6,7 @@ far permanent; a later run finds them by the digests that each array carries and
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from neurorecon.store.lock import WriterLock
 
 #: Seconds of work that a kill may cost at most (beyond the block in hand).
 COMMIT_EVERY = 3.0
+
+#: What lies in the folder of a repository.
+_REPOSITORY_PARTS = {"chunks", "config.yaml", "manifests", "refs", "snapshots", "transactions"}
 
 #: The branch that readers see, and the one that builds go to.
 MAIN, BUILD = "main", "build"
@@ -57,7 +61,7 @@ class StoreWriter:
 
         self._lock.__enter__()
         try:
-            self._repository = icechunk.Repository.open_or_create(icechunk_storage(str(self.path)))
+            self._repository = self._open_or_create()
             self._begin()
         except (icechunk.IcechunkError, OSError, ValueError) as error:
             self._lock.__exit__(None, None, None)
@@ -68,6 +72,17 @@ class StoreWriter:
                 todo="check the path and the rights of the folder",
             ) from error
         return self
+
+    def _open_or_create(self) -> Any:
+        import icechunk
+
+        storage = icechunk_storage(str(self.path))
+        if icechunk.Repository.exists(storage):
+            return icechunk.Repository.open(storage)
+        if self.path.is_dir() and {item.name for item in self.path.iterdir()} <= _REPOSITORY_PARTS:
+            # A process was killed while it created the repository: nothing was ever committed to it.
+            shutil.rmtree(self.path)
+        return icechunk.Repository.create(storage)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -121,14 +121,31 @@ def build_cortex(seed: int, subject: int, voxels: int, outside: float = 0.1) -> 
     other = np.flatnonzero((table["area"] == "") & table.pop("far"))
     # About 2,500 voxels fill the areas of fsaverage5 once.
     inside = min(round(voxels * (1.0 - outside)), len(visual) * max(1, round(voxels / 2500)))
-    rows, depths = _sample(random, visual, inside)
-    more_rows, more_depths = _sample(random, other, voxels - inside)
-    rows, depths = np.concatenate([rows, more_rows]), np.concatenate([depths, more_depths])
+    # As many from each area as its size tells, so that a small sample has voxels of every area.
+    names = table["area"].to_numpy(dtype=str)[visual]
+    parts = [
+        _sample(random, visual[names == name], number)
+        for name, number in zip(*_divide(names, inside), strict=True)
+    ]
+    parts.append(_sample(random, other, voxels - inside))
+    rows, depths = (np.concatenate(values) for values in zip(*parts, strict=True))
     order = np.lexsort((depths, rows))
     table = table.iloc[rows[order]].reset_index(drop=True)
     table.insert(2, "depth", depths[order])
     rois = {area.name: table.pop(f"in {area.name}").to_numpy(dtype=bool) for area in AREAS}
     return Cortex(voxels=table, rois=rois)
+
+
+def _divide(names: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divide `number` among areas in proportion to their vertices, at least one each (largest remainders)."""
+    areas, counts = np.unique(names, return_counts=True)
+    exact = counts * number / counts.sum()
+    shares = np.maximum(np.floor(exact).astype(int), 1)
+    for index in np.argsort(shares - exact, kind="stable")[: max(0, number - shares.sum())]:
+        shares[index] += 1
+    while shares.sum() > number:
+        shares[shares.argmax()] -= 1
+    return areas, shares
 
 
 def _sample(random: np.random.Generator, pool: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,12 +17,10 @@ from neurorecon.datasets.scenes.areas import FIELD_OF_VIEW
 from neurorecon.datasets.scenes.cortex import Cortex
 from neurorecon.datasets.scenes.stimuli import (
     CELLS,
-    FRAMES_PER_SECOND,
     GABOR_CYCLES,
     GABORS,
     MOTION,
     MOTION_CELLS,
-    Features,
     Stimuli,
 )
 from neurorecon.datasets.scenes.tuning import COMPONENTS, LAYOUT, TUNING
@@ -211,7 +209,8 @@ def _draw_shares(random: np.random.Generator, area: np.ndarray) -> np.ndarray:
     shares *= jitter
     # In V1-V3, color stays a minor part in every voxel.
     early = np.isin(area, ("V1", "V2", "V3"))
-    shares[1, early] = np.minimum(shares[1, early], 0.25 * shares[:, early].sum(axis=0))
+    others = shares[:, early].sum(axis=0) - shares[1, early]
+    shares[1, early] = np.minimum(shares[1, early], others / 3)  # a quarter of all
     total = shares.sum(axis=0)
     return shares / np.where(total > 0, total, 1.0)
 

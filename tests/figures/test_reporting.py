@@ -14,6 +14,7 @@ import neurorecon.figures as figures
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.figures import Page, Picture, Section, Table, interactive, read_provenance, report
 from neurorecon.figures.style import axes_mm, new_figure
+from neurorecon.figures.templates import script_json
 
 NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(1)> & "quotes" \''
 RECORD = {"command": f"neurorecon maps --roi {NASTY}", "seed": 0, "simulated": True, "versions": {"numpy": "2"}}
@@ -215,3 +216,10 @@ def test_importing_figures_is_quick_and_light():
     code = "import sys, neurorecon.figures; print([m for m in ('matplotlib', 'nilearn', 'pandas') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_json_in_a_page_cannot_end_its_script():
+    record = {"x": f"<!-- <script> {NASTY} \u2028"}
+    text = str(script_json(json.dumps(record, ensure_ascii=False)))
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == record

@@ -17,7 +17,7 @@ _SCALES = ((2.0, 4), (4.0, 6), (8.0, 8), (16.0, 8))
 _ORIENTATIONS = 8
 
 #: Energy at which log(1 + energy / knee) turns from linear to logarithmic.
-_KNEE = 1e-3
+_KNEE = 2e-4
 
 
 class GaborExtractor(Extractor):

@@ -24,7 +24,7 @@ _ORIENTATIONS = 4
 _RATES = (0.125, 0.3)
 
 #: Energy at which log(1 + energy / knee) turns from linear to logarithmic.
-_KNEE = 1e-4
+_KNEE = 3e-6
 
 
 class MotionExtractor(Extractor):

@@ -33,9 +33,7 @@ def test_shape_names_and_dependence_on_the_batch() -> None:
 
 @pytest.mark.parametrize(("frequency", "degrees"), [(4, 0), (8, 45), (8, 90), (16, 135)])
 @pytest.mark.parametrize("size", [64, 128])
-def test_the_name_of_the_strongest_feature_describes_the_grating(
-    frequency: int, degrees: int, size: int
-) -> None:
+def test_the_name_of_the_strongest_feature_describes_the_grating(frequency: int, degrees: int, size: int) -> None:
     stimulus = batch(grating(frequency, degrees, size)[None])
     extractor = GaborExtractor()
     best = extractor.feature_names(stimulus)[int(extractor(stimulus)[0].argmax())]

@@ -75,8 +75,7 @@ def load_hemispheres() -> dict[str, Hemisphere]:
     result = {}
     for name in HEMISPHERES:
         pial, white, sphere = (
-            np.asarray(meshes[kind].parts[name].coordinates, dtype=float)
-            for kind in ("pial", "white_matter", "sphere")
+            np.asarray(meshes[kind].parts[name].coordinates, dtype=float) for kind in ("pial", "white_matter", "sphere")
         )
         unit = sphere / np.linalg.norm(sphere, axis=1, keepdims=True)
         # Written to a thousandth of a millimeter in the files.
@@ -124,8 +123,7 @@ def build_cortex(seed: int, subject: int, voxels: int, outside: float = 0.1) -> 
     # As many from each area as its size tells, so that a small sample has voxels of every area.
     names = table["area"].to_numpy(dtype=str)[visual]
     parts = [
-        _sample(random, visual[names == name], number)
-        for name, number in zip(*_divide(names, inside), strict=True)
+        _sample(random, visual[names == name], number) for name, number in zip(*_divide(names, inside), strict=True)
     ]
     parts.append(_sample(random, other, voxels - inside))
     rows, depths = (np.concatenate(values) for values in zip(*parts, strict=True))
@@ -220,9 +218,7 @@ def _draw_hemisphere(random: np.random.Generator, name: str) -> pd.DataFrame:
     return table[surface.cortex]
 
 
-def _draw_early(
-    random: np.random.Generator, surface: Hemisphere, layout: EarlyLayout
-) -> dict[str, np.ndarray]:
+def _draw_early(random: np.random.Generator, surface: Hemisphere, layout: EarlyLayout) -> dict[str, np.ndarray]:
     """Return area (1, 2, 3 or 0), eccentricity and polar angle (0 up, 180 down) of each vertex."""
     center = np.asarray(layout.center) / np.linalg.norm(layout.center)
     plane = unroll(surface.sphere, center)
@@ -264,9 +260,7 @@ def _draw_disc(
     centers = surface.sphere[vertices] + shift
     centers /= np.linalg.norm(centers, axis=1, keepdims=True)
     angles = np.arccos(np.clip(surface.sphere @ centers.T, -1.0, 1.0))
-    distance = (
-        angles.min(axis=1) * _RADIUS / (radius * relative) if relative else np.full(len(angles), np.inf)
-    )
+    distance = angles.min(axis=1) * _RADIUS / (radius * relative) if relative else np.full(len(angles), np.inf)
     middle = centers.mean(axis=0)
     plane = unroll(surface.sphere, middle / np.linalg.norm(middle)) / 10.0  # cm
     at_center, growth, direction = area.eccentricity

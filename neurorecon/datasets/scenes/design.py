@@ -48,9 +48,7 @@ def image_design(seed: int, train: int, test: int, repeats: int) -> pd.DataFrame
         is_test = random.permutation(np.arange(len(block)) >= len(images))
         order = np.empty(len(block), dtype=int)
         order[~is_test], order[is_test] = images, shown
-        blocks.append(
-            pd.DataFrame({"number": order, "repeat": np.where(is_test, repeat, 1)})
-        )
+        blocks.append(pd.DataFrame({"number": order, "repeat": np.where(is_test, repeat, 1)}))
     table = pd.concat(blocks, ignore_index=True)
     table["task"] = "images"
     table["split"] = np.where(table["number"] < train, "train", "test")

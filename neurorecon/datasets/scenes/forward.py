@@ -27,8 +27,8 @@ from neurorecon.datasets.scenes.tuning import COMPONENTS, LAYOUT, TUNING
 from neurorecon.datasets.scenes.vocabulary import CATEGORIES
 
 #: Energies at which log(1 + energy / knee) turns from linear to logarithmic; typical of these pictures.
-GABOR_KNEE = 2e-3
-MOTION_KNEE = 2e-4
+GABOR_KNEE = 3e-4
+MOTION_KNEE = 5e-6
 
 #: Share of the picture at which the response to a category is half of its maximum: responses of high-level
 #: areas grow much less than in proportion to size (compressive summation; Kay et al., 2013, J. Neurophysiol.).
@@ -84,11 +84,11 @@ class ForwardModel:
         #: Rows of voxels that a component is computed for.
         self._rows = [np.flatnonzero(share > 0) for share in shares]
         gabor, color, category, layout, motion = self._rows
-        self._static_field = receptive_fields(*prf, cells=CELLS)
+        self._static_field = receptive_fields(prf, CELLS)
         self.coverage = self._static_field.sum(axis=0)
         self._color_field = np.ascontiguousarray(self._static_field[:, color])
         self._static_field = np.ascontiguousarray(self._static_field[:, gabor])
-        self._motion_field = receptive_fields(*prf[:, motion], cells=MOTION_CELLS)
+        self._motion_field = receptive_fields(prf[:, motion], MOTION_CELLS)
         eccentricity = np.hypot(prf[0], prf[1])
         self._gabor_tuning = _draw_gabor_tuning(random, self.area[gabor], eccentricity[gabor])
         self._color_tuning = random.standard_normal((3, len(color))) * np.array([[1.5], [1.0], [1.0]])
@@ -154,9 +154,7 @@ class ForwardModel:
         result[2, category] = saturate(features.category) @ self._category_tuning
         result[3, layout] = features.layout @ self._layout_tuning
         if self.stimuli.is_film(number):
-            result[4, motion] = _energy_response(
-                features.motion, self._motion_field, self._motion_tuning, MOTION_KNEE
-            )
+            result[4, motion] = _energy_response(features.motion, self._motion_field, self._motion_tuning, MOTION_KNEE)
         return result
 
 
@@ -165,14 +163,14 @@ def saturate(share: np.ndarray) -> np.ndarray:
     return share / (share + CATEGORY_HALF)
 
 
-def receptive_fields(x: np.ndarray, y: np.ndarray, size: np.ndarray, cells: int) -> np.ndarray:
+def receptive_fields(prf: np.ndarray, cells: int) -> np.ndarray:
     """Return Gaussian population receptive fields on the grid of the picture (Dumoulin & Wandell, 2008).
 
     Parameters
     ----------
-    x, y, size : array, shape (voxel,)
-        Center (degrees to the right and downward of the center of the picture) and standard deviation, degrees.
-        NaN for voxels without.
+    prf : array, shape (3, voxel)
+        Center (degrees to the right and downward of the center of the picture) and standard deviation,
+        degrees. NaN for voxels without.
     cells : int
         Cells on each side.
 
@@ -182,18 +180,18 @@ def receptive_fields(x: np.ndarray, y: np.ndarray, size: np.ndarray, cells: int)
         Rows run through the grid line by line. A field sums to 1 over the plane, so to less than 1 where it
         reaches beyond the picture.
     """
+    x, y, size = prf
     width = FIELD_OF_VIEW / cells
     centers = (np.arange(cells) + 0.5) * width - FIELD_OF_VIEW / 2
     sigma = np.maximum(size, 0.4 * width)  # narrower ones would fall between the cells
     along_x = np.exp(-0.5 * ((centers[:, None] - x) / sigma) ** 2) * width / (np.sqrt(2 * np.pi) * sigma)
     along_y = np.exp(-0.5 * ((centers[:, None] - y) / sigma) ** 2) * width / (np.sqrt(2 * np.pi) * sigma)
     fields = along_y[:, None, :] * along_x[None, :, :]
-    return np.nan_to_num(fields).reshape(cells * cells, -1).astype(np.float32)
+    fields = np.where(fields > 1e-9, fields, 0.0)  # NaN, and numbers so small that products become slow
+    return fields.reshape(cells * cells, -1).astype(np.float32)
 
 
-def _energy_response(
-    energy: np.ndarray, fields: np.ndarray, tuning: np.ndarray, knee: float
-) -> np.ndarray:
+def _energy_response(energy: np.ndarray, fields: np.ndarray, tuning: np.ndarray, knee: float) -> np.ndarray:
     """Return the tuned sum over channels of log-compressed energy within receptive fields, (voxel,)."""
     return (np.log1p((energy @ fields) / np.float32(knee)) * tuning).sum(axis=0)
 
@@ -249,9 +247,7 @@ def _draw_motion_tuning(random: np.random.Generator, eccentricity: np.ndarray) -
     return (direction * np.exp(-0.5 * (octaves / 1.5) ** 2)).astype(np.float32)
 
 
-def _draw_weights(
-    random: np.random.Generator, area: np.ndarray, what: str, names: Sequence[str]
-) -> np.ndarray:
+def _draw_weights(random: np.random.Generator, area: np.ndarray, what: str, names: Sequence[str]) -> np.ndarray:
     """Return weights of categories or layout, (name, voxel): those of the area and a random mixture."""
     weights = 0.15 * random.standard_normal((len(names), len(area)))
     for key, tuning in TUNING.items():

@@ -74,9 +74,7 @@ def convolve(activity: np.ndarray, response: np.ndarray) -> np.ndarray:
     return lfilter(response, [1.0], activity, axis=0)
 
 
-def autoregressive(
-    random: np.random.Generator, samples: int, columns: int, coefficient: float
-) -> np.ndarray:
+def autoregressive(random: np.random.Generator, samples: int, columns: int, coefficient: float) -> np.ndarray:
     """Return stationary first-order autoregressive noise of variance 1.
 
     Parameters
@@ -111,7 +109,8 @@ def slow_drift(random: np.random.Generator, samples: int, columns: int) -> np.nd
     times = (np.arange(samples) + 0.5) / samples
     basis = np.stack([times - 0.5, *(np.cos(np.pi * cycle * times) for cycle in (1, 2, 3))], axis=1)
     basis -= basis.mean(axis=0)
-    basis /= np.sqrt((basis**2).mean(axis=0)) * np.sqrt(basis.shape[1])
+    size = np.sqrt((basis**2).mean(axis=0)) * np.sqrt(basis.shape[1])
+    basis /= np.where(size > 1e-9, size, 1.0)  # in a run of one or two samples some of them vanish
     return basis @ random.standard_normal((basis.shape[1], columns))
 
 

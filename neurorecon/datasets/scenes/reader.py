@@ -26,9 +26,7 @@ class ScenesOptions(base.Options):
 
     seed: int = Field(0, ge=0, description="Everything follows from it: scenes, brains, noise.")
     subjects: int = Field(2, ge=1, le=99, description="Number of subjects.")
-    voxels: int = Field(
-        2500, ge=100, description="Voxels of each subject; about a tenth lie outside all visual areas."
-    )
+    voxels: int = Field(2500, ge=100, description="Voxels of each subject; about a tenth lie outside all visual areas.")
     train_images: int = Field(1000, ge=0, description="Training images, each shown once.")
     test_images: int = Field(100, ge=0, description="Test images; none is a training image.")
     test_image_repeats: int = Field(3, ge=1, description="Times that each test image is shown.")

@@ -120,10 +120,8 @@ class Stimuli:
         return _label_names()
 
     def _features(self, number: int) -> Features:
-        if self.size == RETINA:
-            pixels = self.pixels(number)
-        else:  # the brain sees the same, whatever the resolution of the pictures in the store
-            pixels = _draw(self.scene(number), RETINA)
+        # The brain sees the same, whatever the resolution of the pictures in the store.
+        pixels = self.pixels(number) if self.size == RETINA else _draw(self.scene(number), RETINA)
         frames = pixels if self.is_film(number) else pixels[None]
         gray = luminance(frames)
         static = _STATIC_FRAMES if self.is_film(number) else slice(None)

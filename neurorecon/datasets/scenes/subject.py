@@ -69,7 +69,9 @@ class SimulatedSubject:
         self._numbers = [int(number) for number in design["number"]]  # caches tell NumPy's integers apart
         random = np.random.default_rng(np.random.SeedSequence([*self._entropy, 0]))
         table = cortex.voxels
-        ratio = signal * _draw_ratios(random, forward.area) * np.sqrt(forward.coverage)
+        # Fields of which less than half lies in the picture are driven less.
+        driven = np.sqrt(np.minimum(1.0, 2.0 * forward.coverage))
+        ratio = signal * _draw_ratios(random, forward.area) * driven
         self.ncsnr = ratio * np.sqrt(forward.static_share())
         self.film_snr = ratio * FILM_SNR
         self._patterns = shared_patterns(random, table[["x", "y", "z"]].to_numpy())

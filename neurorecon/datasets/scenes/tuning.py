@@ -59,19 +59,13 @@ TUNING: dict[str, Tuning] = {
     "V1": Tuning({"gabor": 0.80, "color": 0.16, "motion": 0.04}, snr=0.75),
     "V2": Tuning({"gabor": 0.78, "color": 0.17, "motion": 0.05}, snr=0.65, coarseness=1.3),
     "V3": Tuning({"gabor": 0.76, "color": 0.14, "motion": 0.10}, snr=0.60, coarseness=1.6),
-    "hV4": Tuning(
-        {"gabor": 0.50, "color": 0.35, "category": 0.15}, snr=0.55, prefers=_OBJECTS, coarseness=1.8
-    ),
+    "hV4": Tuning({"gabor": 0.50, "color": 0.35, "category": 0.15}, snr=0.55, prefers=_OBJECTS, coarseness=1.8),
     "V3A": Tuning({"motion": 0.70, "gabor": 0.30}, snr=0.55, coarseness=2.0),
-    "V3B": Tuning(
-        {"gabor": 0.45, "motion": 0.40, "layout": 0.15}, snr=0.45, layout={"openness": -1.0}, coarseness=2.0
-    ),
+    "V3B": Tuning({"gabor": 0.45, "motion": 0.40, "layout": 0.15}, snr=0.45, layout={"openness": -1.0}, coarseness=2.0),
     "MT": Tuning({"motion": 0.88, "gabor": 0.12}, snr=0.60, coarseness=2.0),
     "MST": Tuning({"motion": 0.90, "gabor": 0.10}, snr=0.50, coarseness=2.5),
     "LO": Tuning({"category": 0.60, "gabor": 0.40}, snr=0.55, prefers=_OBJECTS, coarseness=1.8),
-    "OFA": Tuning(
-        {"category": 0.80, "gabor": 0.20}, snr=0.50, prefers={"face": 1.0, "person": 0.35}, coarseness=1.8
-    ),
+    "OFA": Tuning({"category": 0.80, "gabor": 0.20}, snr=0.50, prefers={"face": 1.0, "person": 0.35}, coarseness=1.8),
     "FFA": Tuning(
         {"category": 0.92, "gabor": 0.08},
         snr=0.60,
@@ -99,12 +93,8 @@ TUNING: dict[str, Tuning] = {
         layout={"openness": 0.7, "indoor": 0.6, "horizon": -0.4},
         coarseness=1.5,
     ),
-    "EBA": Tuning(
-        {"category": 0.88, "gabor": 0.06, "motion": 0.06}, snr=0.55, prefers=_BODIES, coarseness=2.0
-    ),
-    "VWFA": Tuning(
-        {"category": 0.65, "gabor": 0.35}, snr=0.30, prefers={"tool": 0.6, "face": 0.4}, coarseness=1.5
-    ),
+    "EBA": Tuning({"category": 0.88, "gabor": 0.06, "motion": 0.06}, snr=0.55, prefers=_BODIES, coarseness=2.0),
+    "VWFA": Tuning({"category": 0.65, "gabor": 0.35}, snr=0.30, prefers={"tool": 0.6, "face": 0.4}, coarseness=1.5),
     "IPS": Tuning(
         {"motion": 0.35, "gabor": 0.25, "category": 0.25, "layout": 0.15},
         snr=0.28,

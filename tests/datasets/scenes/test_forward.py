@@ -39,11 +39,9 @@ def test_every_area_is_tuned_to_something_and_its_shares_sum_to_one() -> None:
         assert ("layout" in tuning.shares) == bool(tuning.layout)
 
 
-@given(
-    x=st.floats(-5, 5), y=st.floats(-5, 5), size=st.floats(0.6, 1.2), cells=st.sampled_from([16, 32])
-)
+@given(x=st.floats(-5, 5), y=st.floats(-5, 5), size=st.floats(0.6, 1.2), cells=st.sampled_from([16, 32]))
 def test_receptive_fields_are_where_they_were_put(x: float, y: float, size: float, cells: int) -> None:
-    field = receptive_fields(np.array([x]), np.array([y]), np.array([size]), cells).reshape(cells, cells)
+    field = receptive_fields(np.array([[x], [y], [size]]), cells).reshape(cells, cells)
     centers = (np.arange(cells) + 0.5) * FIELD_OF_VIEW / cells - FIELD_OF_VIEW / 2
     assert field.sum() == pytest.approx(1, abs=0.05)
     assert (field.sum(axis=0) * centers).sum() == pytest.approx(x, abs=0.3)
@@ -53,7 +51,7 @@ def test_receptive_fields_are_where_they_were_put(x: float, y: float, size: floa
 
 
 def test_a_field_beyond_the_border_sees_less() -> None:
-    field = receptive_fields(np.array([0.0, 10.0, 16.0]), np.zeros(3), np.full(3, 1.5), 32).sum(axis=0)
+    field = receptive_fields(np.array([[0.0, 10.0, 16.0], [0.0] * 3, [1.5] * 3]), 32).sum(axis=0)
     assert field == pytest.approx([1.0, 0.5, 0.0], abs=0.01)
 
 
@@ -65,9 +63,7 @@ def test_planted_shares_sum_to_one_in_visual_areas_and_to_zero_outside(model: Fo
 
 
 @pytest.mark.parametrize("task", ["images", "films"])
-def test_signals_have_mean_zero_and_variance_one_over_training_stimuli(
-    model: ForwardModel, task: str
-) -> None:
+def test_signals_have_mean_zero_and_variance_one_over_training_stimuli(model: ForwardModel, task: str) -> None:
     numbers = range(IMAGES) if task == "images" else range(IMAGES, IMAGES + FILMS)
     signals = np.stack([model.signal(number, task) for number in numbers])
     assert (signals[:, ~model.visual] == 0).all()
@@ -89,9 +85,7 @@ def test_areas_prefer_their_categories(model: ForwardModel, area: str, preferred
     signals = np.stack([model.signal(number, "images")[model.area == area].mean() for number in range(IMAGES)])
     categories = np.array([model.stimuli.scene(number).category for number in range(IMAGES)])
     means = {name: signals[categories == name].mean() for name in CATEGORIES}
-    assert sorted(means, key=means.__getitem__)[-len(preferred) :] == sorted(
-        preferred, key=means.__getitem__
-    )
+    assert sorted(means, key=means.__getitem__)[-len(preferred) :] == sorted(preferred, key=means.__getitem__)
 
 
 def test_the_response_to_a_category_saturates() -> None:
@@ -101,9 +95,7 @@ def test_the_response_to_a_category_saturates() -> None:
 
 def test_models_repeat_and_do_not_depend_on_what_was_asked_before(stimuli: Stimuli) -> None:
     cortex = build_cortex(seed=3, subject=1, voxels=100)
-    first, second = (
-        ForwardModel(3, 1, cortex, stimuli, range(8), range(IMAGES, IMAGES + 4)) for _ in range(2)
-    )
+    first, second = (ForwardModel(3, 1, cortex, stimuli, range(8), range(IMAGES, IMAGES + 4)) for _ in range(2))
     early = [first.signal(number, "images") for number in (5, 20)]
     for number in (30, 20, 7, 5):
         late = second.signal(number, "images")

@@ -84,8 +84,7 @@ def test_neighbors_share_noise_and_distant_voxels_do_less() -> None:
 def test_the_noise_of_a_run_has_variance_one_and_the_shared_part_asked_for() -> None:
     patterns = np.ones((1, 300))
     parts = [
-        run_noise(np.random.default_rng(n), 60, patterns, shared=0.3, drift=0.1, coefficient=0.2)
-        for n in range(40)
+        run_noise(np.random.default_rng(n), 60, patterns, shared=0.3, drift=0.1, coefficient=0.2) for n in range(40)
     ]
     assert np.mean([part.var() + part.mean() ** 2 for part in parts]) == pytest.approx(1.0, abs=0.05)
     shared = np.mean([part.mean(axis=1).var() for part in parts])

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -81,9 +82,7 @@ def test_films_show_their_middle_frame_as_picture(reader: ScenesReader) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_responses_do_not_depend_on_slices(
-    reader: ScenesReader, whole: np.ndarray, data: st.DataObject
-) -> None:
+def test_responses_do_not_depend_on_slices(reader: ScenesReader, whole: np.ndarray, data: st.DataObject) -> None:
     subject = reader.subject("subj01")
     start = data.draw(st.integers(0, len(whole)))
     stop = data.draw(st.integers(start, len(whole)))
@@ -140,7 +139,7 @@ def test_film_runs_are_repeated_in_the_same_order() -> None:
     lengths = np.diff(bounds)
     assert ((lengths >= 60) & (lengths <= 100)).all()
     order: dict[tuple[str, int], list[tuple[int, ...]]] = {}
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         run = design.iloc[start:stop]
         assert run["repeat"].nunique() == 1
         assert (np.diff(run["time"]) == 2.0).all()
@@ -150,9 +149,7 @@ def test_film_runs_are_repeated_in_the_same_order() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    train=st.integers(0, 900), test=st.integers(0, 200), repeats=st.integers(1, 4), seed=st.integers(0, 9)
-)
+@given(train=st.integers(0, 900), test=st.integers(0, 200), repeats=st.integers(1, 4), seed=st.integers(0, 9))
 def test_designs_of_any_size_are_complete(train: int, test: int, repeats: int, seed: int) -> None:
     design = image_design(seed, train, test, repeats)
     counts = np.bincount(design["number"].to_numpy(dtype=int), minlength=train + test)
@@ -191,13 +188,18 @@ def test_the_planted_signal_to_noise_ratio_is_found_from_repeats() -> None:
     assert (truth["ncsnr"][~visual] == 0).all()
 
 
+def test_a_run_of_a_few_clips_is_read_too() -> None:
+    reader = make(train_films=1, test_films=3, test_film_repeats=2)
+    subject = reader.subject("subj01")
+    assert np.isfinite(subject.read_responses(0, len(subject.samples))).all()
+
+
 def test_without_signal_repeats_are_unrelated() -> None:
     reader = make(signal=0.0, train_films=0, test_films=0, train_images=0, test_images=24)
     subject = reader.subject("subj01")
     responses = subject.read_responses(0, len(subject.samples))
     test = subject.samples.sort_values(["stimulus", "repeat"])
     first, second, _ = np.moveaxis(responses[test.index].reshape(24, 3, -1), 1, 0)
-    assert abs(np.corrcoef(first.ravel() - first.mean(), second.ravel())[0, 1]) < 0.9  # levels differ by voxel
     correlations = [np.corrcoef(a, b)[0, 1] for a, b in zip(first.T, second.T, strict=True)]
     assert abs(np.mean(correlations)) < 0.1
 

@@ -134,6 +134,11 @@ def _majority(reach: Reach, valid: np.ndarray, weight: np.ndarray, raster: Raste
     return weight > 0.5 * np.maximum(reachable, 1e-9)
 
 
+#: Rasters of the views drawn last, about 30 MB each at most.
+_RASTERS: dict[tuple, tuple[Mesh, Raster]] = {}
+_MOST_RASTERS = 16
+
+
 @dataclass
 class View:
     """One view of one hemisphere: geometry in the plane of the picture, and what is seen.
@@ -180,7 +185,14 @@ class View:
         resolution = np.clip((MOST_PIXELS / square_inches) ** 0.5, COARSEST, FINEST)
         self.per_unit = millimeters_per_unit / 25.4 * float(resolution)
         shape = tuple(max(int(np.ceil(extent * self.per_unit)), 1) for extent in self.size[::-1])
-        self.raster = raster = rasterize(self.to_pixels(self.points), self.mesh.faces, (shape[0], shape[1]))
+        # A set of maps shows the same views again and again; which face a pixel shows is found once.
+        key = (id(self.mesh), self.hemisphere, self.name, self.box, self.per_unit, shape)
+        if key not in _RASTERS:
+            if len(_RASTERS) >= _MOST_RASTERS:
+                _RASTERS.pop(next(iter(_RASTERS)))
+            found = rasterize(self.to_pixels(self.points), self.mesh.faces, (shape[0], shape[1]))
+            _RASTERS[key] = (self.mesh, found)  # the mesh is kept, so that its id stays its own
+        self.raster = raster = _RASTERS[key][1]
         faces = self.mesh.faces
         gray = sulcal_gray(raster.interpolate(self.mesh.sulcal, faces))
         picture = np.repeat(gray[:, None], 3, axis=1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +12,80 @@ import numpy as np
 
 from neurorecon.analyses.maps import VoxelwiseMap
 from neurorecon.provenance import write_bytes
-from neurorecon.store.store import Store
+from neurorecon.store.store import Store, open_store
+
+#: Processes that draw at the same time, each of about 300 MB; starting them pays from so many figures on.
+MOST_JOBS, WORTH_PROCESSES = 4, 6
+
+#: Maps of a smaller share of the voxels than this are close-ups.
+CLOSE_UP = 0.25
+
+#: Strengths (RMS weights, lengths of patterns) are never negative, so they take the color map of R2.
+_STRENGTH = "inferno"
 
 _WHAT = {"encoding": "Split R²", "decoding": "RMS decoder weight", "haufe": "Haufe pattern"}
 
 
-def draw_maps(found: VoxelwiseMap, store: Store, stem: str | Path, record: Mapping[str, Any]) -> list[Path]:
-    """Draw every figure of a map and write it; returns the files."""
-    from neurorecon.figures import save_figure
+@dataclass(frozen=True)
+class Drawing:
+    """One map to draw.
 
-    files: list[Path] = []
-    for name, figure in figures_of(found, store).items():
-        files += save_figure(figure, f"{stem}_{name}", record)
-    page = interactive_page(found, store, record)
-    if page is not None:
-        files.append(write_bytes(f"{stem}_interactive.html", page.encode()))
+    Parameters
+    ----------
+    found : VoxelwiseMap
+        The map.
+    stem : str
+        Path of its files, without what tells them apart.
+    record : mapping
+        How it was made.
+    """
+
+    found: VoxelwiseMap
+    stem: str
+    record: Mapping[str, Any]
+
+
+def draw_maps(drawings: Sequence[Drawing], store: Store) -> list[Path]:
+    """Draw every figure of some maps and write them; returns the files."""
+    from joblib import Parallel, cpu_count, delayed
+
+    tasks = [(drawing, name) for drawing in drawings for name in plan(drawing.found, store)]
+    jobs = min(cpu_count(), MOST_JOBS)
+    if jobs > 1 and len(tasks) >= WORTH_PROCESSES:
+        # Processes, because matplotlib holds the interpreter; each opens the store for itself.
+        where = (store.location, store.snapshot)
+        drawn = Parallel(n_jobs=jobs)(delayed(_draw_elsewhere)(drawing, name, where) for drawing, name in tasks)
+    else:
+        drawn = [_draw(drawing, name, store) for drawing, name in tasks]
+    files = [path for paths in drawn for path in paths]
+    for drawing in drawings:
+        page = interactive_page(drawing.found, store, drawing.record)
+        if page is not None:
+            files.append(write_bytes(f"{drawing.stem}_interactive.html", page.encode()))
     return files
 
 
-def figures_of(found: VoxelwiseMap, store: Store) -> dict[str, Any]:
-    """Return the figures of a map by name."""
-    figures: dict[str, Any] = {}
+def _draw_elsewhere(drawing: Drawing, name: str, where: tuple[str, str | None]) -> list[Path]:
+    return _draw(drawing, name, open_store(where[0], snapshot=where[1]))
+
+
+def _draw(drawing: Drawing, name: str, store: Store) -> list[Path]:
+    from neurorecon.figures import save_figure
+
+    return save_figure(plan(drawing.found, store)[name](), f"{drawing.stem}_{name}", drawing.record)
+
+
+def plan(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
+    """Return what draws each figure of a map, by name."""
+    figures: dict[str, Callable[[], Any]] = {}
     if len(found.areas):
-        figures["areas"] = bars(found, store)
+        figures["areas"] = partial(bars, found, store)
     space = store.space(found.subject)
     if space.kind == "surface":
-        figures |= _surface_figures(found, store)
+        figures |= _surface_plan(found, store)
     elif space.kind == "volume":
-        figures |= _volume_figures(found, store)
+        for column, (label, band) in _quantities(found).items():
+            figures[f"slices_{column}"] = partial(_slices, found, store, column, label, band)
     return figures
 
 
@@ -100,47 +148,72 @@ def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:
     return {f"{found.kind}_{band}": (f"{_WHAT[found.kind]}, {band}", band) for band in found.bands}
 
 
-def _surface_figures(found: VoxelwiseMap, store: Store) -> dict[str, Any]:
-    from neurorecon.figures import cortex, cortex_bands, flat, flat_bands
-
-    mesh, shown = store.space(found.subject).mesh or "fsaverage5", outlines_of(found, store)
-    common: dict[str, Any] = {"mesh": mesh, "outlines": shown, "simulated": store.simulated}
-    figures: dict[str, Any] = {}
+def _surface_plan(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
+    figures: dict[str, Callable[[], Any]] = {}
+    # A single area is a spot on views of the whole cortex: there only the winning bands show where it lies. Its bands
+    # are in the bars and on the interactive page.
+    whole = len(found.table) > CLOSE_UP * len(store.voxels(found.subject))
     for column, (label, band) in _quantities(found).items():
-        values = by_hemisphere(found, store, found.table[column].to_numpy())
-        mask = {side: part > 0 for side, part in by_hemisphere(found, store, _significant(found, band), 0.0).items()}
-        options = {**common, "label": label, "quantity": found.kind, "mask": mask, "vmin": 0.0}
-        title = title_of(found, store, label)
-        figures[f"flat_{column}"] = flat(values, title=title, **options)
-        if band is None or found.kind != "encoding":
-            figures[f"cortex_{column}"] = cortex(values, title=title, **options)
+        joint = band is None or found.kind != "encoding"
+        if whole or joint:
+            figures[f"flat_{column}"] = partial(_values_figure, found, store, "flat", column, label, band)
+        if whole and joint:
+            figures[f"cortex_{column}"] = partial(_values_figure, found, store, "cortex", column, label, band)
     if found.kind == "encoding":
-        codes = {band: number for number, band in enumerate(found.bands)}
-        winner = by_hemisphere(found, store, found.table["winning_band"].map(codes).fillna(-1).to_numpy(), -1.0)
-        title = title_of(found, store, "Winning band")
-        figures["flat_bands"] = flat_bands(winner, found.bands, title=title, **common)
-        figures["cortex_bands"] = cortex_bands(winner, found.bands, title=title, **common)
+        figures["flat_bands"] = partial(_winner_figure, found, store, "flat_bands")
+        figures["cortex_bands"] = partial(_winner_figure, found, store, "cortex_bands")
     return figures
 
 
-def _volume_figures(found: VoxelwiseMap, store: Store) -> dict[str, Any]:
+def _common(found: VoxelwiseMap, store: Store) -> dict[str, Any]:
+    return {
+        "mesh": store.space(found.subject).mesh or "fsaverage5",
+        "outlines": outlines_of(found, store),
+        "simulated": store.simulated,
+    }
+
+
+def _values_figure(found: VoxelwiseMap, store: Store, how: str, column: str, label: str, band: str | None) -> Any:
+    from neurorecon import figures
+
+    values = by_hemisphere(found, store, found.table[column].to_numpy())
+    shown = by_hemisphere(found, store, _significant(found, band), 0.0)
+    return getattr(figures, how)(
+        values,
+        label=label,
+        quantity=found.kind,
+        mask={side: part > 0 for side, part in shown.items()},
+        vmin=0.0,
+        cmap=None if found.kind == "encoding" else _STRENGTH,
+        title=title_of(found, store, label),
+        **_common(found, store),
+    )
+
+
+def _winner_figure(found: VoxelwiseMap, store: Store, how: str) -> Any:
+    from neurorecon import figures
+
+    codes = {band: number for number, band in enumerate(found.bands)}
+    winner = by_hemisphere(found, store, found.table["winning_band"].map(codes).fillna(-1).to_numpy(), -1.0)
+    title = title_of(found, store, "Winning band")
+    return getattr(figures, how)(winner, found.bands, title=title, **_common(found, store))
+
+
+def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: str | None) -> Any:
     from neurorecon.figures import volume
 
     space, voxels = store.space(found.subject), store.voxels(found.subject).iloc[found.table.index.to_numpy()]
-    figures = {}
-    for column, (label, band) in _quantities(found).items():
-        image = space.unmask(found.table[column].to_numpy(), voxels)
-        mask = space.unmask(_significant(found, band).astype(float), voxels, fill=0.0).get_fdata() > 0
-        figures[f"slices_{column}"] = volume(
-            image,
-            label=label,
-            quantity=found.kind,
-            mask=mask,
-            vmin=0.0,
-            title=title_of(found, store, label),
-            simulated=store.simulated,
-        )
-    return figures
+    mask = space.unmask(_significant(found, band).astype(float), voxels, fill=0.0).get_fdata() > 0
+    return volume(
+        space.unmask(found.table[column].to_numpy(), voxels),
+        label=label,
+        quantity=found.kind,
+        mask=mask,
+        vmin=0.0,
+        cmap=None if found.kind == "encoding" else _STRENGTH,
+        title=title_of(found, store, label),
+        simulated=store.simulated,
+    )
 
 
 def interactive_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -> str | None:

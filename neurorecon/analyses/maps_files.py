@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neurorecon.analyses.maps import VoxelwiseMap
+from neurorecon.analyses.maps_figures import Drawing, draw_maps
 from neurorecon.provenance import to_json, write_bytes, write_json
 from neurorecon.store.store import Store
 
@@ -17,20 +18,25 @@ _LABELS = {"r2": "Joint R²", "noise_ceiling": "Noise ceiling (R²)", "p": "p", 
 
 
 def write_maps(
-    found: VoxelwiseMap, store: Store, out: str | Path, record: Mapping[str, Any], *, figures: bool = True
+    found: VoxelwiseMap | Sequence[VoxelwiseMap],
+    store: Store,
+    out: str | Path,
+    record: Mapping[str, Any],
+    *,
+    figures: bool = True,
 ) -> list[Path]:
-    """Write the maps of one subject into a folder.
+    """Write maps into a folder.
 
     Parameters
     ----------
-    found : VoxelwiseMap
-        From :func:`neurorecon.voxelwise_maps`.
+    found : VoxelwiseMap or sequence of VoxelwiseMap
+        From :func:`neurorecon.voxelwise_maps`, e.g. one a subject.
     store : Store
-        The store that it was made from.
+        The store that they were made from.
     out : path
         The folder; made where it does not exist.
     record : mapping
-        From :func:`neurorecon.provenance.collect`; goes into every file that can hold it.
+        From :func:`neurorecon.record_of`; goes into every file that can hold it, with the settings of the map.
     figures : bool
         Draw figures and the interactive page too.
 
@@ -42,18 +48,17 @@ def write_maps(
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"{found.subject}_{found.kind}"
-    files = [
-        write_bytes(f"{stem}_voxels.csv", found.table.to_csv(float_format="%.6g").encode()),
-        write_bytes(f"{stem}_areas.csv", found.areas.to_csv(index=False, float_format="%.6g").encode()),
-        write_json(f"{stem}.json", {**record, "settings": found.settings, "scores": found.scores}),
-    ]
-    files += write_brain_images(found, store, stem, record)
-    if figures:
-        from neurorecon.analyses.maps_figures import draw_maps
-
-        files += draw_maps(found, store, stem, record)
-    return files
+    files, drawings = [], []
+    for item in [found] if isinstance(found, VoxelwiseMap) else found:
+        stem, own = folder / f"{item.subject}_{item.kind}", {**record, "extra": item.settings}
+        files += [
+            write_bytes(f"{stem}_voxels.csv", item.table.to_csv(float_format="%.6g").encode()),
+            write_bytes(f"{stem}_areas.csv", item.areas.to_csv(index=False, float_format="%.6g").encode()),
+            write_json(f"{stem}.json", {**own, "scores": item.scores}),
+        ]
+        files += write_brain_images(item, store, stem, own)
+        drawings.append(Drawing(item, str(stem), own))
+    return files + (draw_maps(drawings, store) if figures else [])
 
 
 def write_brain_images(found: VoxelwiseMap, store: Store, stem: str | Path, record: Mapping[str, Any]) -> list[Path]:

@@ -56,8 +56,7 @@ def tour(
     files = write_maps(area, store, folder / AREA, record)
     say("maps of the whole cortex ...")
     cortex = [voxelwise_maps(store, name, seed=seed) for name in store.subjects]
-    for found in cortex:
-        files += write_maps(found, store, folder / "cortex", record)
+    files += write_maps(cortex, store, folder / "cortex", record)
     say("linear reconstruction ...")
     rebuilt = reconstruct(store, "linear-pixels", subject, seed=seed)
     files += write_reconstruction(rebuilt, store, folder / "reconstruction", record)
@@ -79,7 +78,7 @@ def write_report(
     from neurorecon.figures import Page, Picture, Section, Table, report
 
     whole = cortex[0]
-    figures = maps_figures.figures_of(whole, store)
+    figures = maps_figures.plan(whole, store)
     page = maps_figures.interactive_page(whole, store, record)
     sections = [
         Section("Stimuli", _stimuli_text(store), [Picture(figure, caption) for figure, caption in _stimuli(store)]),
@@ -90,7 +89,7 @@ def write_report(
             "R² on held-out films is split over the bands by the product measure. p-values come from permutations of "
             "the held-out films; maps show voxels below a false discovery rate of 5 %.",
             [
-                *(Picture(figures[name], caption) for name, caption in _MAP_FIGURES.items() if name in figures),
+                *(Picture(figures[name](), caption) for name, caption in _MAP_FIGURES.items() if name in figures),
                 *([Page(page, "Choose a map; point at the cortex to read its values.", 700)] if page else []),
                 _area_table(Table, whole),
             ],

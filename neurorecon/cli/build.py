@@ -20,9 +20,7 @@ def build(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The store to build; by default beside the recipe.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a store that was built from another recipe.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Build anew, in place of what is there.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,

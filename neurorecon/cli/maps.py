@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
+from neurorecon.cli.common import (
+    JsonOption,
+    Output,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    logger,
+    run_command,
+)
 
 
 def maps(
@@ -67,8 +75,8 @@ def maps(
         wanted = [part for item in bands or [] for part in item.split(",") if part] or None
         chosen = roi[0] if roi is not None and len(roi) == 1 else roi
         folder = out or Path("results") / "_".join(["maps", opened.name, *(roi or ["all"])])
-        for name in tqdm(names, desc="subjects", unit="subject", disable=quiet or len(names) == 1, leave=False):
-            found = voxelwise_maps(
+        found = [
+            voxelwise_maps(
                 opened,
                 name,
                 chosen,
@@ -80,10 +88,14 @@ def maps(
                 seed=seed,
                 device=device,
             )
-            record = record_of(opened, command_line(), seed=seed, settings=found.settings)
-            output.add_files(write_maps(found, opened, folder, record, figures=not no_figures))
-            output.scores += found.scores
-            output.say(as_text(found, opened))
+            for name in tqdm(names, desc="subjects", unit="subject", disable=quiet, leave=False)
+        ]
+        for item in found:
+            output.scores += item.scores
+            output.say(as_text(item, opened))
+        logger.info("writing tables, brain images and figures ...")
+        record = record_of(opened, command_line(), seed=seed)
+        output.add_files(write_maps(found, opened, folder, record, figures=not no_figures))
 
     run_command("maps", as_json, quiet, verbose, work)
 

@@ -110,6 +110,8 @@ class Reader(ABC):
     name: ClassVar[str]
     #: The pydantic model of this reader's options.
     Options: ClassVar[type[Options]] = Options
+    #: Raised whenever the numbers that the reader gives change; stores of another version are not gone on with.
+    version: ClassVar[int] = 1
     #: Whether `root` has to be given.
     needs_root: ClassVar[bool] = True
     #: Groups of ROIs that this data set's papers speak of; a recipe may add to them or redefine them.

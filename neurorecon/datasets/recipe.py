@@ -59,6 +59,7 @@ class Recipe(BaseModel):
     def digest(self) -> str:
         """Return a digest of all that changes the numbers in the store (not the folder, not the targets)."""
         what = self.model_dump(include={"name", "reader", "roi_groups"})
+        what["reader_version"] = DATASETS.load(self.reader).version
         what["options"] = self.checked_options().model_dump(mode="json")
         return blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=16).hexdigest()
 

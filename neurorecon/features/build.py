@@ -39,7 +39,7 @@ def build(
     root : path, optional
         The folder of the data set.
     overwrite : bool
-        Replace a store that was built from another recipe.
+        Build anew, in place of what is there.
     progress : bool
         Show progress bars on stderr.
 

@@ -12,6 +12,7 @@ from neurorecon.figures.colors import GRAY, INK, quantity_note
 from neurorecon.figures.foot import LEFT, draw_foot, figure_with_foot
 from neurorecon.figures.mesh import HEMISPHERES, load_mesh
 from neurorecon.figures.paint import Categories, Scalars, View, draw_names, draw_outlines, draw_view
+from neurorecon.figures.render import rasterize
 from neurorecon.figures.style import axes_mm, journal_style, text_mm, width_mm
 from neurorecon.figures.surface import (
     Outlines,
@@ -36,6 +37,7 @@ _GAP, _MARGIN, _ASPECT = 4.2, 8.0, 0.82
 
 #: Size of the key to the whole hemisphere, as a fraction of the panel.
 _KEY = 0.16
+_KEY_PIXELS = 160
 
 
 def flat(
@@ -182,18 +184,23 @@ def _crop(views: Sequence[View], layer: Scalars | Categories, areas: Outlines) -
         view.box = (left, left + 2 * half[0], middle - half[1], middle + half[1])
 
 
+def _silhouette(view: View, whole: tuple[float, float, float, float]) -> np.ndarray:
+    """Return the hemisphere in gray on nothing, RGBA; as lines it would be the heaviest part of the file."""
+    per_unit = _KEY_PIXELS / max(whole[1] - whole[0], whole[3] - whole[2])
+    shape = tuple(int(np.ceil(extent * per_unit)) for extent in (whole[3] - whole[2], whole[1] - whole[0]))
+    x, y = (view.points[:, 0] - whole[0]) * per_unit, (whole[3] - view.points[:, 1]) * per_unit
+    seen = rasterize(np.column_stack([x, y, view.points[:, 2]]), view.mesh.faces, (shape[0], shape[1]))
+    picture = np.zeros((*shape, 4), dtype=np.float32)
+    picture[..., :3], picture[..., 3] = 0.77, np.isfinite(seen.depth)
+    return picture
+
+
 def _key(axes: Axes, view: View, whole: tuple[float, float, float, float]) -> None:
     """Draw the whole hemisphere as a small silhouette with the part that is shown."""
-    from matplotlib.collections import PolyCollection
     from matplotlib.patches import Rectangle
 
     key = axes.inset_axes((*_free_corner(view), _KEY, _KEY), zorder=3)
-    faces = PolyCollection(
-        view.points[view.mesh.faces][:, :, :2], facecolors="#c4c4c4", edgecolors="#c4c4c4", linewidths=0.1
-    )
-    # Thousands of triangles would make a heavy vector file of a thumbnail.
-    faces.set_rasterized(True)
-    key.add_collection(faces)
+    key.imshow(_silhouette(view, whole), extent=whole, interpolation="antialiased", interpolation_stage="rgba")
     left, right, low, high = view.box
     key.add_patch(
         Rectangle((left, low), right - left, high - low, fill=False, edgecolor=INK, linewidth=0.5, clip_on=False)

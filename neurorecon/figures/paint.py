@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Pixels per inch of the painted brain. In a PNG of 300 dpi each pixel is the mean of several, which smooths
 #: edges; large panels take fewer, as many as keep a figure quick to draw.
-FINEST, COARSEST, MOST_PIXELS = 450, 330, 1.6e6
+FINEST, COARSEST, MOST_PIXELS = 350, 300, 0.8e6
 
 #: Names are placed on a grid of this many millimeters, at most this far outside the panel.
 CELL, MARGIN = 0.25, 2.0
@@ -97,7 +97,8 @@ class Scalars:
         # Corners without a value do not drag the color towards zero: the mean runs over those that have one.
         mean = total / np.maximum(weight, 1e-9)
         low, high = self.limits
-        colors = self.colormap(np.clip((mean - low) / (high - low), 0, 1))[:, :3]
+        # A map of one value has one color.
+        colors = self.colormap(np.clip((mean - low) / max(high - low, 1e-12), 0, 1))[:, :3]
         return colors, _majority(reach, valid, weight, raster, faces)
 
 

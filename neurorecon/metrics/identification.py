@@ -124,9 +124,7 @@ def n_way_identification(
     return probability
 
 
-def similarity_matrix(
-    seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation"
-) -> np.ndarray:
+def similarity_matrix(seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation") -> np.ndarray:
     """Similarity of every reconstruction with every seen stimulus.
 
     Parameters

@@ -34,8 +34,7 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
     path : path
         Where: ``NAME.icechunk``.
     overwrite : bool
-        Replace a store that was built from another recipe, once the new one is complete. Its older states stay
-        in the history.
+        Build anew, in place of what is there, once the new store is complete. Older states stay in the history.
     progress : bool
         Show progress bars on stderr.
 
@@ -86,12 +85,12 @@ def _bars(show: bool) -> Callable[[str, int], tqdm]:
 def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, overwrite: bool) -> bool:
     """Prepare the root of the build; return whether anything is left to do."""
     published = writer.published_attributes()
-    if published.get("recipe_digest") == recipe.digest():
+    if published.get("recipe_digest") == recipe.digest() and not overwrite:
         return False
     if published and not overwrite:
         raise StoreError(
             "another store is in the way",
-            given=f"{writer.path}, built from the recipe {published.get('name')!r} with other options",
+            given=f"{writer.path}, built from {published.get('name')!r} with other options or an older version",
             expected="a new place, or a store that was built from the same recipe",
             todo="choose another place with --out, or replace it with --overwrite",
         )

@@ -87,9 +87,7 @@ def expect_slices(
     first = _rows(read, 0, k, dtype, shape, what)
     original = first.copy()
     middle = k // 2
-    end = _rows(
-        read, n - 1, n, dtype, shape, what
-    )  # far away first, so that a cache of the last rows is tested
+    end = _rows(read, n - 1, n, dtype, shape, what)  # far away first, so that a cache of the last rows is tested
     parts = [
         _rows(read, middle, k, dtype, shape, what),
         _rows(read, 0, middle, dtype, shape, what),
@@ -97,8 +95,7 @@ def expect_slices(
     again = np.concatenate(parts[::-1])
     expect(
         np.array_equal(original, again, equal_nan=dtype == np.float32),
-        f"{what} has to return the same rows whether read in one slice or in several, whatever is "
-        "read before.",
+        f"{what} has to return the same rows whether read in one slice or in several, whatever is read before.",
     )
     tail = _rows(read, max(n - k, 0), n, dtype, shape, what)
     expect(

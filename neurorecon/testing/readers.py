@@ -88,9 +88,7 @@ def check_reader(reader: Reader, *, max_samples: int = MAX_SAMPLES) -> list[str]
             error = caught
     if failed:
         name = getattr(reader, "name", type(reader).__name__)
-        raise ContractError(
-            "\n".join([f"the reader {name!r} does not keep the contract", *failed])
-        ) from error
+        raise ContractError("\n".join([f"the reader {name!r} does not keep the contract", *failed])) from error
     return [str(check) for check in reader_checks()]
 
 
@@ -119,12 +117,8 @@ def check_options(reader: Reader, max_samples: int) -> None:
         isinstance(reader.options, model),
         f"options has to be an instance of {model.__name__}, but is a {type(reader.options).__name__}.",
     )
-    expect(
-        model.model_config.get("extra") == "forbid", "Options has to refuse unknown keys (extra='forbid')."
-    )
-    expect(
-        model.model_config.get("frozen") is True, "Options has to be frozen, so that a reader cannot drift."
-    )
+    expect(model.model_config.get("extra") == "forbid", "Options has to refuse unknown keys (extra='forbid').")
+    expect(model.model_config.get("frozen") is True, "Options has to be frozen, so that a reader cannot drift.")
     expect(
         model.model_validate_json(reader.options.model_dump_json()) == reader.options,
         "Options have to be the same after a way through JSON, because the store keeps them as JSON.",
@@ -197,8 +191,7 @@ def check_stimuli(reader: Reader, max_samples: int) -> None:
     for identifier, captions in zip(table["id"], table["captions"], strict=True):
         expect(
             isinstance(captions, list),
-            f"stimuli()['captions'] has to hold lists, but holds a {type(captions).__name__} for "
-            f"{identifier!r}.",
+            f"stimuli()['captions'] has to hold lists, but holds a {type(captions).__name__} for {identifier!r}.",
         )
         expect(
             len(captions) <= 5,
@@ -225,9 +218,7 @@ def check_labels(reader: Reader, max_samples: int) -> None:
     for column in labels:
         numeric = pd.api.types.is_numeric_dtype(labels[column].dtype)
         expect(numeric, f"labels()[{column!r}] has to be numeric, but is of {labels[column].dtype}.")
-        expect(
-            np.isfinite(labels[column].to_numpy(dtype=float)).all(), f"labels()[{column!r}] has to be finite."
-        )
+        expect(np.isfinite(labels[column].to_numpy(dtype=float)).all(), f"labels()[{column!r}] has to be finite.")
 
 
 def check_images(reader: Reader, max_samples: int) -> None:
@@ -267,9 +258,7 @@ def check_films(reader: Reader, max_samples: int) -> None:
         rate is not None and np.isfinite(rate) and rate > 0,
         f"frames_per_second() has to be a positive number where there are films, but is {rate!r}.",
     )
-    frames = expect_slices(
-        reader.read_frames, n_films, np.uint8, shape, "read_frames", max(1, max_samples // 4)
-    )
+    frames = expect_slices(reader.read_frames, n_films, np.uint8, shape, "read_frames", max(1, max_samples // 4))
     if reader.image_shape() == shape[1:]:
         first = len(kinds) - n_films
         pictures = reader.read_images(first, first + len(frames))
@@ -292,8 +281,7 @@ def check_subjects(reader: Reader, max_samples: int) -> None:
     for name in names:
         expect(
             name.replace("_", "").replace("-", "").isalnum(),
-            "A subject's name may hold letters, digits, '-' and '_' (it names a group in the store), "
-            f"not {name!r}.",
+            f"A subject's name may hold letters, digits, '-' and '_' (it names a group in the store), not {name!r}.",
         )
     samples = pd.concat([reader.subject(name).samples[["stimulus", "split"]] for name in names])
     splits = samples.groupby("stimulus")["split"].nunique()

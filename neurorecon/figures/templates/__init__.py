@@ -39,8 +39,5 @@ def script_json(text: str) -> Any:
     from markupsafe import Markup
 
     return Markup(
-        text.replace("&", "\\u0026")
-        .replace("<", "\\u003c")
-        .replace(">", "\\u003e")
-        .replace("\u2028", "\\u2028")
+        text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028")
     )

@@ -42,8 +42,8 @@ class VoxelwiseMap:
         Targets that were used, one band each.
     table : DataFrame
         One row a voxel. For encoding: ``r2`` (joint), ``r2_<band>`` (split, product measure), ``noise_ceiling``,
-        ``p`` (permutation, uncorrected), ``q`` (Benjamini-Hochberg over the voxels of the map), ``significant``,
-        ``winning_band`` (largest split R2 of a significant voxel), ``alpha``. For decoding and haufe, per target:
+        ``p`` (permutation, uncorrected), ``q`` (Benjamini-Hochberg over the voxels of the map), ``significant``
+        (q at most the level, and R2 above 0), ``winning_band`` (largest split R2 of a significant voxel), ``alpha``. For decoding and haufe, per target:
         ``<kind>_<target>``, ``p_<target>``, ``q_<target>``, ``significant_<target>``.
     areas : DataFrame
         One row an area and band: mean over all voxels of the area in the map. See :func:`voxelwise_maps`.
@@ -198,6 +198,8 @@ def _encoding_map(
     if ceiling is not None:
         found["noise_ceiling"] = ceiling
     rejected, q = false_discovery_rate(fit.test.p, settings["level"])
+    # Below zero the mean predicts better than the model, even where chance does worse still.
+    rejected &= fit.test.observed > 0
     found = found.assign(p=fit.test.p, q=q, significant=rejected, alpha=fit.alpha)
     found["winning_band"] = names_of(bands, winning_band(_split(fit), rejected))
     block = len(delays) + max(delays)

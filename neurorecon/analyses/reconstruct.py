@@ -266,13 +266,14 @@ def figures_of(found: Reconstruction, store: Store) -> dict[str, Any]:
     order = np.argsort(-np.nan_to_num(found.pixel_correlation, nan=-2.0), kind="stable")
     picked = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]
     how = settings_sentence(found)
+    shown = f"All {len(order)}" if len(picked) == len(order) else f"{len(picked)} of {len(order)}"
     figures: dict[str, Any] = {
         "panel": panel(
             {"seen": found.seen[picked], "rebuilt": found.rebuilt[picked]},
             scores={"rebuilt": found.pixel_correlation[picked].tolist()},
             score_label="pixel correlation",
             title=f"Seen and rebuilt · {found.subject} · {store.name}",
-            note=f"{how} {len(picked)} of {len(order)} stimuli, from the best to the worst.",
+            note=f"{how} {shown} stimuli, from the best to the worst.",
             simulated=store.simulated,
         )
     }

@@ -25,7 +25,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check neurorecon tests analyses
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix neurorecon tests analyses
@@ -44,7 +44,7 @@ else
 endif
 
 ifdef UV
-INSTALL = uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+INSTALL = uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 else
 INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 endif

@@ -16,7 +16,7 @@ RESPONSE_CHUNKS = (750, 1024)
 
 #: Bytes that a chunk of stimuli or targets may have, and that a block (the unit of writing and digests) may have.
 CHUNK_BYTES = 4 * 2**20
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 8 * 2**20
 
 STIMULI = "stimuli"
 TARGETS = "targets"
@@ -46,6 +46,6 @@ def chunks_of(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
 
 
 def block_rows(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype) -> int:
-    """Return how many rows are written, read back and digested at a time: whole chunks, about 32 MiB."""
+    """Return how many rows are written, read back and digested at a time: whole chunks, about 8 MiB, at least one chunk."""
     row = max(1, math.prod(shape[1:]) * dtype.itemsize)
     return max(1, BLOCK_BYTES // (row * chunks[0])) * chunks[0]

@@ -130,6 +130,7 @@ class ScenesReader(base.Reader):
     def read_images(self, start: int, stop: int) -> np.ndarray:
         """Return the pictures of stimuli ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, one frame."""
         start, stop, _ = slice(start, stop).indices(len(self._stimuli))
+        self._stimuli.draw_ahead(range(start, stop))
         return _stack((self._stimuli.image(number) for number in range(start, stop)), self.image_shape())
 
     def film_shape(self) -> tuple[int, int, int, int] | None:

@@ -42,6 +42,9 @@ _PIXELS = 2048
 _FEATURES = 1536
 _LABELS = 1 << 17
 
+#: Stimuli for which it pays to start processes, and how many of those.
+_WORTH_PROCESSES, _MOST_PROCESSES = 300, 8
+
 
 @dataclass(frozen=True)
 class Features:
@@ -89,6 +92,7 @@ class Stimuli:
         self.pixels = lru_cache(maxsize=_PIXELS)(self._pixels)
         self.labels = lru_cache(maxsize=_LABELS)(self._labels)
         self.features = lru_cache(maxsize=_FEATURES)(self._features)
+        self._drawn: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return self.images + self.films
@@ -109,7 +113,26 @@ class Stimuli:
 
     def _pixels(self, number: int) -> np.ndarray:
         """Return the image (y, x, rgb), or the film (frame, y, x, rgb), uint8."""
-        return _draw(self.scene(number), self.size)
+        drawn = self._drawn.pop(number, None)
+        return _draw(self.scene(number), self.size) if drawn is None else drawn
+
+    def draw_ahead(self, numbers: range) -> None:
+        """Draw many stimuli on all cores, for those who ask for them next; the pixels are the same as without."""
+        from joblib import Parallel, cpu_count, delayed
+
+        numbers = numbers[:_PIXELS]
+        if cpu_count() == 1 or len(numbers) < _WORTH_PROCESSES or numbers[-1] in self._drawn:
+            return
+        jobs = min(cpu_count(), _MOST_PROCESSES)
+        shares = [numbers[start::jobs] for start in range(jobs)]
+        drawn = Parallel(n_jobs=jobs)(
+            delayed(_draw_many)([self.scene(number) for number in share], self.size) for share in shares
+        )
+        self._drawn = {
+            number: pixels
+            for share, pictures in zip(shares, drawn, strict=True)
+            for number, pixels in zip(share, pictures, strict=True)
+        }
 
     def _labels(self, number: int) -> tuple[float, ...]:
         """Return the numeric labels of one stimulus, in the order of :meth:`label_names`."""
@@ -138,6 +161,10 @@ class Stimuli:
             layout=np.array([labels[f"layout:{name}"] for name in LAYOUT]),
             motion=motion,
         )
+
+
+def _draw_many(scenes: list[Scene], size: int) -> list[np.ndarray]:
+    return [_draw(scene, size) for scene in scenes]
 
 
 def _draw(scene: Scene, size: int) -> np.ndarray:

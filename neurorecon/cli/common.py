@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurorecon.errors import NeuroreconError
+from neurorecon.errors import InputError, NeuroreconError
 
 if TYPE_CHECKING:
     from neurorecon.store.store import Store
@@ -130,12 +130,25 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
         output.emit()
     except NeuroreconError as error:
         _fail(output, str(error))
+    except OSError as error:
+        # A full disk, a folder without permission, a file in place of a folder: nothing that a traceback explains.
+        logger.debug("", exc_info=True)
+        _fail(output, str(_of_the_system(error)))
     except KeyboardInterrupt:
         typer.echo(
             "neurorecon: interrupted; what was committed is kept, the same command goes on from there",
             err=True,
         )
         raise typer.Exit(130) from None
+
+
+def _of_the_system(error: OSError) -> InputError:
+    return InputError(
+        "the system refused to read or write a file",
+        given=f"{error.filename or 'a file'} ({error.strerror or error})",
+        expected="a place that can be read, and written where results go",
+        todo="choose another place with --out, or mend this one; --verbose shows where it happened",
+    )
 
 
 def _fail(output: Output, message: str) -> None:

@@ -49,7 +49,7 @@ def maps(
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
     level: Annotated[float, typer.Option("--fdr", help="False discovery rate of the mask.")] = 0.05,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of permutations and resampling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations and resampling.")] = 0,
     device: Annotated[
         str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
     ] = "cpu",
@@ -68,28 +68,30 @@ def maps(
         from neurorecon.analyses.maps_files import write_maps
         from neurorecon.analyses.maps_text import as_text
         from neurorecon.analyses.record import record_of
-        from neurorecon.cli.stores import choose
+        from neurorecon.cli.stores import choose, results_folder, subjects_of
 
         opened = choose(store, output)
-        names = subject or opened.subjects
+        names = subjects_of(opened, subject)
         wanted = [part for item in bands or [] for part in item.split(",") if part] or None
         chosen = roi[0] if roi is not None and len(roi) == 1 else roi
-        folder = out or Path("results") / "_".join(["maps", opened.name, *(roi or ["all"])])
-        found = [
-            voxelwise_maps(
-                opened,
-                name,
-                chosen,
-                bands=wanted,
-                kind=kind,  # type: ignore[arg-type]
-                task=task,
-                n_permutations=permutations,
-                level=level,
-                seed=seed,
-                device=device,
-            )
-            for name in tqdm(names, desc="subjects", unit="subject", disable=quiet, leave=False)
-        ]
+        folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"])]))
+        # Closed before an error is told, so that the message does not stand behind a half-drawn bar.
+        with tqdm(names, desc="subjects", unit="subject", disable=quiet, leave=False) as bar:
+            found = [
+                voxelwise_maps(
+                    opened,
+                    name,
+                    chosen,
+                    bands=wanted,
+                    kind=kind,  # type: ignore[arg-type]
+                    task=task,
+                    n_permutations=permutations,
+                    level=level,
+                    seed=seed,
+                    device=device,
+                )
+                for name in bar
+            ]
         for item in found:
             output.scores += item.scores
             output.say(as_text(item, opened))
@@ -101,5 +103,10 @@ def maps(
 
 
 def command_line() -> str:
-    """Return the command as it was typed, without the folder that the program lies in."""
-    return shlex.join(["neurorecon", *sys.argv[1:]])
+    """Return the command as it was typed, without folders of this machine: of an absolute path the last part is kept."""
+    return shlex.join(["neurorecon", *map(_without_folder, sys.argv[1:])])
+
+
+def _without_folder(argument: str) -> str:
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{option}{equals}{Path(value).name if Path(value).is_absolute() else value}"

@@ -33,7 +33,7 @@ def reconstruct(
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of permutations.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations.")] = 0,
     device: Annotated[
         str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
     ] = "cpu",
@@ -48,12 +48,12 @@ def reconstruct(
         from neurorecon.analyses.reconstruct import reconstruct as run
         from neurorecon.analyses.reconstruct import settings_sentence, write_reconstruction
         from neurorecon.analyses.record import record_of
-        from neurorecon.cli.stores import choose
+        from neurorecon.cli.stores import choose, results_folder, subjects_of
 
         opened = choose(store, output)
-        folder = out or Path("results") / f"reconstruct_{opened.name}"
+        folder = results_folder(out, f"reconstruct_{opened.name}")
         chosen = roi[0] if roi is not None and len(roi) == 1 else roi
-        for name in subject or opened.subjects:
+        for name in subjects_of(opened, subject):
             found = run(
                 opened,
                 system,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neurorecon.cli.common import Output, logger
+from neurorecon.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from neurorecon.store.store import Store
@@ -37,6 +38,27 @@ def choose(location: str | None, output: Output) -> Store:
     store = output.use(build(EMBEDDED, progress=output.progress))
     logger.info("store: %s (the embedded data set: SIMULATED responses; --store chooses another)", store.location)
     return store
+
+
+def subjects_of(store: Store, wanted: list[str] | None) -> list[str]:
+    """Return the subjects to analyze, each once; an unknown one shows before any is analyzed."""
+    for name in wanted or []:
+        if name not in store.subjects:
+            raise UnknownNameError("subject", name, store.subjects)
+    return list(dict.fromkeys(wanted or store.subjects))
+
+
+def results_folder(out: Path | None, default: str) -> Path:
+    """Return the folder for results, ``results/<default>`` where none is asked for; a file in its place shows early."""
+    folder = out if out is not None else Path("results") / default
+    if folder.exists() and not folder.is_dir():
+        raise InputError(
+            "the results cannot go here",
+            given=f"{folder}, which is a file",
+            expected="a folder, or a name that is free",
+            todo="choose another one with --out",
+        )
+    return folder
 
 
 def _remembered() -> str | None:

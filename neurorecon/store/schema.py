@@ -46,6 +46,6 @@ def chunks_of(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
 
 
 def block_rows(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype) -> int:
-    """Return how many rows are written, read back and digested at a time: whole chunks, about 8 MiB, at least one chunk."""
+    """Return how many rows are written, read back and digested at a time: whole chunks, about 8 MiB."""
     row = max(1, math.prod(shape[1:]) * dtype.itemsize)
     return max(1, BLOCK_BYTES // (row * chunks[0])) * chunks[0]

@@ -1,4 +1,4 @@
-"""How long what a user waits for takes, beside what it cannot be quicker than. Run by ``make bench``; asserts nothing."""
+"""How long a user waits, beside what it cannot be quicker than. Run by ``make bench``; asserts nothing."""
 
 import statistics
 import subprocess

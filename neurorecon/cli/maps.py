@@ -103,7 +103,7 @@ def maps(
 
 
 def command_line() -> str:
-    """Return the command as it was typed, without folders of this machine: of an absolute path the last part is kept."""
+    """Return the command as it was typed; of an absolute path only the last part is kept, as in all records."""
     return shlex.join(["neurorecon", *map(_without_folder, sys.argv[1:])])
 
 

@@ -14,7 +14,10 @@ import neurorecon
 ROOT = Path(neurorecon.__file__).parents[1]
 
 #: Slow to import, or only needed by some functions.
-HEAVY = set("torch nilearn himalaya matplotlib icechunk zarr xarray dask sklearn pandas scipy".split())
+HEAVY = {
+    *("torch", "himalaya", "nilearn", "sklearn", "scipy", "pandas"),
+    *("matplotlib", "icechunk", "zarr", "xarray", "dask"),
+}
 
 _IMPORTED = """
 import json, sys

@@ -1,0 +1,121 @@
+"""A small embedded store, built by the command line itself, and two ways to call commands: in process, and as a user."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from neurorecon.errors import StoreLockedError
+from neurorecon.store.lock import WriterLock
+
+SMALL = """
+name = "small"
+reader = "scenes"
+targets = ["gabor", "category", "motion"]
+[options]
+subjects = 2
+voxels = 200
+train_images = 24
+test_images = 8
+train_films = 30
+test_films = 12
+test_film_repeats = 3
+"""
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """A folder that all test processes of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def _user(*arguments, cwd, **options):
+    """Run the command as a user does, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "neurorecon.cli", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
+
+
+@pytest.fixture(scope="session")
+def user():
+    return _user
+
+
+@pytest.fixture(scope="session")
+def small(shared_folder):
+    """Folder with small.toml, small.icechunk and what the build printed; not to be written into."""
+    folder = shared_folder / "command-line"
+    done = folder / "built.json"
+    while not done.exists():
+        try:
+            with WriterLock(shared_folder / "command-line-tests"):
+                if not done.exists():
+                    _build(folder, done)
+        except StoreLockedError:
+            time.sleep(0.2)  # another process of this session builds it
+    return SimpleNamespace(
+        folder=folder,
+        recipe=folder / "small.toml",
+        path=folder / "small.icechunk",
+        printed=json.loads(done.read_text()),
+    )
+
+
+def _build(folder: Path, done: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "small.toml").write_text(SMALL)
+    found = _user("build", "small.toml", cwd=folder)
+    assert found.returncode == 0, found.stderr
+    done.write_text(json.dumps({"stdout": found.stdout, "stderr": found.stderr}))
+
+
+@pytest.fixture
+def own(small, tmp_path):
+    """A copy of the small store and its recipe for one test, which may write into it."""
+    shutil.copytree(small.path, tmp_path / "small.icechunk")
+    shutil.copy(small.recipe, tmp_path)
+    return SimpleNamespace(recipe=tmp_path / "small.toml", path=tmp_path / "small.icechunk")
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Call a command in this process, in an empty folder; what it returns has exit_code, stdout and stderr."""
+    from neurorecon.cli.main import app
+
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run(*arguments):
+        # The record of a result holds the command as it was typed.
+        monkeypatch.setattr(sys, "argv", ["neurorecon", *map(str, arguments)])
+        return CliRunner().invoke(app, list(map(str, arguments)))
+
+    yield run
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(scope="session")
+def state():
+    """Return all that identifies the state of a store."""
+    import neurorecon as nr
+
+    def read(path):
+        store = nr.open_store(path)
+        return store.snapshot, store.digest, sorted(str(item) for item in path.rglob("*"))
+
+    return read

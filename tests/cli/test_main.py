@@ -1,0 +1,53 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import neurorecon
+
+COMMANDS = ["build", "info", "check", "export", "features", "maps", "reconstruct", "demo"]
+
+
+def test_help_lists_all_commands(user, tmp_path):
+    found = user("--help", cwd=tmp_path)
+    assert found.returncode == 0
+    assert found.stderr == ""
+    listed = [line.split()[0] for line in found.stdout.partition("Commands:")[2].splitlines() if line[:3].strip()]
+    assert [name for name in listed if name in COMMANDS] == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_the_common_options(call, command):
+    found = call(command, "--help")
+    assert found.exit_code == 0
+    for option in ("--json", "--quiet", "--verbose"):
+        assert option in found.stdout
+
+
+def test_version(call):
+    assert call("--version").stdout == f"neurorecon {neurorecon.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["maps", "--nothing"], ["maps", "--permutations", "many"]])
+def test_wrong_usage(call, arguments):
+    found = call(*arguments)
+    assert found.exit_code == 2
+    assert found.stdout == ""
+    assert "Error" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_the_console_script_and_its_completion(tmp_path):
+    script = shutil.which("neurorecon", path=str(Path(sys.executable).parent))
+    if script is None:
+        pytest.skip("neurorecon is run without having been installed")
+    # Which shell is found out from the parent process where there is one, so it is named here.
+    environment = os.environ | {"_NEURORECON_COMPLETE": "source_bash"}
+    source = subprocess.run([script], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert "complete -o default -F _neurorecon_completion neurorecon" in source.stdout
+    environment |= {"_NEURORECON_COMPLETE": "complete_bash", "COMP_WORDS": "neurorecon re", "COMP_CWORD": "1"}
+    offered = subprocess.run([script], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert offered.stdout.split() == ["reconstruct"]

@@ -1,0 +1,126 @@
+"""Every mistake a user can make gives one clear message and exit code 2, and changes nothing."""
+
+import json
+
+import pytest
+
+from neurorecon.store.lock import WriterLock
+
+STORE = object()
+
+#: Command, and what its message has to say.
+MISTAKES = [
+    (["maps", "--store", STORE, "--roi", "M"], ["unknown ROI 'M'", "MT", "early (group)"]),
+    (["maps", "--store", STORE, "--roi", "lh.V1+NONE"], ["unknown ROI 'NONE'"]),
+    (["maps", "--store", STORE, "--roi", ""], ["no ROI was named"]),
+    (["maps", "--store", STORE, "--subject", "subj09"], ["unknown subject 'subj09'", "subj01, subj02"]),
+    (["maps", "--store", STORE, "--subject", "subj01", "--subject", "nobody"], ["unknown subject 'nobody'"]),
+    (["maps", "--store", STORE, "--bands", "gabor,clip"], ["unknown target 'clip'", "features --target clip"]),
+    (["maps", "--store", STORE, "--kind", "encodin"], ["unknown kind of map", "did you mean 'encoding'?"]),
+    (["maps", "--store", STORE, "--task", "music"], ["the task 'music' cannot be analyzed", "one of: films"]),
+    (["maps", "--store", STORE, "--bands", "motion", "--task", "images"], ["cannot be analyzed with these bands"]),
+    (["maps", "--store", STORE, "--fdr", "5"], ["make no test", "level=5.0"]),
+    (["maps", "--store", STORE, "--device", "gpu"], ["cannot run on this device", "'gpu'"]),
+    (["maps", "--store", "nothing.icechunk"], ["no store at this place", "neurorecon build"]),
+    (["reconstruct", "--store", STORE, "--system", "pixels"], ["unknown system 'pixels'", "linear-pixels"]),
+    (["reconstruct", "--store", STORE, "--task", "music"], ["unknown task 'music'", "images, films"]),
+    (["reconstruct", "--store", STORE, "--cross-validate", "mood"], ["unknown column", "category, stimulus"]),
+    (["reconstruct", "--store", STORE, "--subject", "nobody"], ["unknown subject 'nobody'"]),
+    (["reconstruct", "--store", STORE, "--roi", "MTT"], ["unknown ROI 'MTT'", "did you mean 'MT'?"]),
+    (["features", "--store", STORE, "--target", "clip"], ["unknown target 'clip'", "gabor, category, motion"]),
+    (["build", "nothing.toml"], ["there is no such recipe", "nothing.toml"]),
+    (["build", "miyawaki2008"], ["is read from a folder", "--root DIR"]),
+    (["build", "miyawaki2008", "--root", "nowhere"], ["is not there", "nowhere"]),
+    (["info", "nothing.icechunk"], ["no store at this place"]),
+    (["info", STORE, "--snapshot", "ABC"], ["unknown snapshot 'ABC'"]),
+    (["check", "nothing.zarr"], ["no store at this place"]),
+    (["export", STORE, "somewhere"], ["cannot be exported", "somewhere"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=lambda value: " ".join(map(str, value[:1] + value[-1:])))
+def test_a_mistake_gives_one_message(call, small, state, tmp_path, arguments, said):
+    before = state(small.path)
+    arguments = [small.path if item is STORE else item for item in arguments]
+    found = call(*arguments, "--json")
+    assert found.exit_code == 2, found.exception
+    for words in said:
+        assert words in found.stderr
+    assert found.stderr.count("neurorecon: error:") == 1
+    assert "  given:    " in found.stderr
+    assert "  expected: " in found.stderr
+    assert "Traceback" not in found.stderr
+    answer = json.loads(found.stdout)
+    assert answer["command"] == arguments[0]
+    assert answer["error"] in found.stderr
+    assert state(small.path) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_message_stands_on_a_line_of_its_own(user, small, tmp_path):
+    found = user("maps", "--store", small.path, "--roi", "NONE", cwd=tmp_path)
+    assert found.returncode == 2
+    assert found.stdout == ""
+    assert "Traceback" not in found.stderr
+    # A progress bar clears its line with a carriage return.
+    assert found.stderr.replace("\r", "\n").count("\nneurorecon: error: unknown ROI 'NONE'") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name = ", "cannot be read"),
+        ('name = "a"\nreader = "scene"', "did you mean 'scenes'?"),
+        ('name = "a"\nreader = "scenes"\nvoxels = 3', "voxels: Extra inputs"),
+        ('name = "a"\nreader = "scenes"\n[options]\nvoxel = 3', "voxel: Extra inputs"),
+        ('name = "a"\nreader = "scenes"\ntargets = ["clip"]\n', "unknown target 'clip'"),
+        ('name = "a"\nreader = "scenes"\n[roi_groups]\nall = ["V9"]\n', "group of ROIs 'all'"),
+    ],
+)
+def test_wrong_recipes(call, tmp_path, text, said):
+    (tmp_path / "a.toml").write_text(text)
+    found = call("build", "a.toml", "--quiet")
+    assert found.exit_code == 2
+    assert said in found.stderr
+    assert found.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["a.toml"]
+
+
+@pytest.mark.parametrize("arguments", [["--permutations", "0"], ["--seed", "-1"], ["--permutations", "1.5"]])
+@pytest.mark.parametrize("command", ["maps", "reconstruct"])
+def test_numbers_out_of_range(call, small, command, arguments):
+    found = call(command, "--store", small.path, *arguments)
+    assert found.exit_code == 2
+    assert found.stdout == ""
+    assert arguments[0] in found.stderr
+
+
+@pytest.mark.parametrize("command", ["maps", "reconstruct"])
+def test_a_file_in_place_of_the_folder_for_results(call, small, tmp_path, command):
+    (tmp_path / "taken").write_text("precious")
+    for out in ("taken", "taken/below"):
+        found = call(command, "--store", small.path, "--roi", "MT", "--permutations", "5", "--out", out, "--quiet")
+        assert found.exit_code == 2
+        assert "taken" in found.stderr
+        assert "Traceback" not in found.stderr
+    assert (tmp_path / "taken").read_text() == "precious"
+
+
+def test_a_second_writer(call, own, state):
+    before = state(own.path)
+    with WriterLock(own.path):
+        found = call("build", own.recipe, "--overwrite", "--quiet", "--json")
+        assert found.exit_code == 2
+        assert "another process is writing to this store" in found.stderr
+        assert "one writer at a time" in json.loads(found.stdout)["error"]
+        assert call("info", own.path).exit_code == 0  # reading is always possible
+    assert state(own.path) == before
+
+
+def test_another_recipe_does_not_replace_a_store(call, own, state):
+    before = state(own.path)
+    own.recipe.write_text(own.recipe.read_text().replace("voxels = 200", "voxels = 201"))
+    found = call("build", own.recipe, "--quiet")
+    assert found.exit_code == 2
+    assert "another store is in the way" in found.stderr
+    assert state(own.path) == before

@@ -1,0 +1,134 @@
+"""build, info, check, export, features: commands that make stores and look at them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import neurorecon as nr
+
+
+def test_a_build_tells_what_it_built(small):
+    printed = small.printed
+    assert "SIMULATED responses" in printed["stdout"]
+    assert "small.icechunk" in printed["stdout"]
+    assert "MT 6" in printed["stdout"]
+    assert "row/s" in printed["stderr"]
+    assert "row/s" not in printed["stdout"]
+
+
+def test_a_second_build_changes_nothing(call, own, state):
+    before = state(own.path)
+    found = call("build", own.recipe, "--json", "--quiet")
+    assert found.exit_code == 0
+    assert found.stderr == ""
+    answer = json.loads(found.stdout)
+    assert (answer["command"], answer["snapshot"]) == ("build", before[0])
+    assert answer["files"] == [str(own.path)]
+    assert answer["info"]["digest"] == before[1]
+    assert answer["info"]["subjects"]["subj02"]["voxels"] == 200
+    assert state(own.path) == before
+
+
+def test_the_store_built_last_is_used(call, own, tmp_path):
+    call("build", own.recipe, "--quiet")
+    assert (tmp_path / ".neurorecon").is_dir()
+    found = call("info")
+    assert found.exit_code == 0
+    assert f"store: {own.path} (built last in this folder" in found.stderr
+    assert found.stdout.startswith("small: ")
+    assert call("info", "--quiet").stderr == ""
+
+
+def test_info_as_json(call, small):
+    found = call("info", small.path, "--json")
+    assert found.stderr == ""
+    facts = json.loads(found.stdout)["info"]
+    assert set(facts["targets"]) == {"gabor", "category", "motion"}
+    assert facts["simulated"] is True
+    older = call("info", small.path, "--snapshot", facts["snapshot"], "--json")
+    assert json.loads(older.stdout)["info"] == facts
+
+
+def test_check(call, small):
+    found = call("check", small.path, "--json", "--quiet")
+    assert found.exit_code == 0
+    assert found.stderr == ""
+    assert json.loads(found.stdout)["arrays"] == len(nr.open_store(small.path).arrays())
+
+
+def test_export_and_check_of_damage(call, small, tmp_path):
+    import xarray
+
+    out = tmp_path / "plain.zarr"
+    found = call("export", small.path, out, "--json")
+    assert json.loads(found.stdout)["files"] == [str(out)]
+    opened = xarray.open_zarr(out, group="subj01", consolidated=False)
+    np.testing.assert_array_equal(opened["responses"], nr.open_store(small.path).responses("subj01"))
+    assert call("check", out, "--quiet").exit_code == 0
+    chunk = max((path for path in (out / "subj01" / "responses").rglob("c/*/*")), key=lambda path: path.stat().st_size)
+    content = bytearray(chunk.read_bytes())
+    content[-1] ^= 1
+    chunk.write_bytes(content)
+    damaged = call("check", out, "--json")
+    assert damaged.exit_code == 2
+    assert "subj01/responses" in json.loads(damaged.stdout)["error"]
+    again = call("export", small.path, out)
+    assert again.exit_code == 2
+    assert "(exists)" in again.stderr
+
+
+def test_features(call, small, tmp_path):
+    assert "can be computed (--target NAME): gabor, category, motion" in call("features", "--store", small.path).stdout
+    recipe = tmp_path / "bare.toml"
+    recipe.write_text(
+        'name = "bare"\nreader = "scenes"\n[options]\nsubjects = 1\nvoxels = 100\ntrain_images = 6\n'
+        "test_images = 2\ntrain_films = 0\ntest_films = 0\n"
+    )
+    assert call("build", recipe, "--quiet").exit_code == 0
+    found = call("features", "--target", "gabor", "--target", "category", "--json")
+    answer = json.loads(found.stdout)
+    store = nr.open_store(tmp_path / "bare.icechunk")
+    assert answer["snapshot"] == store.snapshot
+    assert store.targets_available == ["category", "gabor"]
+    assert store.targets("gabor").shape == (8, 1440)
+    refused = call("features", "--target", "motion")
+    assert refused.exit_code == 2
+    assert "holds none" in refused.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="interrupts are sent otherwise there")
+def test_an_interrupted_build_goes_on(tmp_path, call):
+    recipe = tmp_path / "longer.toml"
+    recipe.write_text(
+        'name = "longer"\nreader = "scenes"\n[options]\nsubjects = 1\nvoxels = 100\ntrain_images = 60\n'
+        "test_images = 4\ntrain_films = 0\ntest_films = 0\n"
+    )
+    path = tmp_path / "longer.icechunk"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neurorecon.cli", "build", recipe],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # The root of the build is committed before the first picture is drawn.
+    begun = path / "snapshots"
+    while not (begun.exists() and len(list(begun.iterdir())) > 1) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
+    unfinished = call("info", path)
+    assert unfinished.exit_code == 2
+    assert "it goes on where it stopped" in unfinished.stderr
+    assert call("build", recipe, "--quiet").exit_code == 0
+    assert call("check", path, "--quiet").exit_code == 0

@@ -1,4 +1,4 @@
-"""A small embedded store, built by the command line itself, and two ways to call commands: in process, and as a user."""
+"""A small embedded store, built by the command line itself; two ways to call commands: in process, and as a user."""
 
 import json
 import logging

@@ -1,0 +1,183 @@
+import csv
+import json
+import re
+from xml.etree import ElementTree
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from neurorecon.figures import read_provenance
+
+BANDS = ["category", "gabor", "motion"]
+OPTIONS = ["--subject", "subj01", "--permutations", "49", "--no-figures", "--out", "found"]
+
+
+def _json(found):
+    """Return the one object on stdout."""
+    assert found.stdout.count("\n") == 1
+    return json.loads(found.stdout)
+
+
+def _check_scores(answer, roi=None):
+    assert answer["scores"]
+    for score in answer["scores"]:
+        assert {"name", "value", "null_mean", "p", "n"} <= set(score)
+        assert 1 / 50 <= score["p"] <= 1
+    if roi is not None:
+        assert {score["name"].split()[1] for score in answer["scores"]} == roi
+
+
+@pytest.fixture(scope="module")
+def mapped(user, small, tmp_path_factory):
+    """The maps of MT with all figures, as a user makes them."""
+    folder = tmp_path_factory.mktemp("maps")
+    arguments = ["--store", small.path, "--subject", "subj01", "--roi", "MT", "--permutations", "49", "--json"]
+    found = user("maps", *arguments, cwd=folder)
+    assert found.returncode == 0, found.stderr
+    return folder, found
+
+
+def test_one_object_on_stdout_and_messages_on_stderr(mapped, small):
+    folder, found = mapped
+    answer = _json(found)
+    assert list(answer)[:5] == ["command", "store", "snapshot", "scores", "files"]
+    assert (answer["command"], answer["store"]) == ("maps", str(small.path))
+    _check_scores(answer, {"MT"})
+    assert "writing tables" in found.stderr
+    assert all((folder / name).is_file() for name in answer["files"])
+    assert {name.rsplit(".", 1)[1] for name in answer["files"]} == {"csv", "json", "gii", "png", "svg", "pdf", "html"}
+    assert sorted(folder / name for name in answer["files"]) == sorted((folder / "results" / "maps_small_MT").iterdir())
+
+
+def test_every_file_opens_and_says_how_it_was_made(mapped):
+    folder, found = mapped
+    answer = _json(found)
+    kinds = set()
+    for name in answer["files"]:
+        path = folder / name
+        kinds.add(path.suffix)
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert np.asarray(image.convert("L")).std() > 5
+        elif path.suffix == ".svg":
+            assert ElementTree.parse(path).getroot().tag.endswith("svg")
+        elif path.suffix == ".pdf":
+            assert path.read_bytes().startswith(b"%PDF-1.")
+        elif path.suffix == ".json":
+            record = json.loads(path.read_text())
+        elif path.suffix == ".gii":
+            record = json.loads(nibabel.load(path).meta["neurorecon"])
+        if path.suffix in (".png", ".svg", ".pdf", ".html"):
+            record = read_provenance(path)
+        if path.suffix != ".csv":
+            assert record["snapshot"] == answer["snapshot"], path
+            assert record["simulated"] is True
+            assert record["extra"]["delays"] == [1, 2, 3, 4]
+            # Folders of this machine stay out of results that are published.
+            assert record["command"].startswith("neurorecon maps --store small.icechunk --subject subj01"), path
+            assert record["store"] == "small.icechunk"
+    assert len(kinds) == 7
+
+
+def test_tables_have_the_documented_columns(mapped):
+    folder, _ = mapped
+    stem = folder / "results" / "maps_small_MT" / "subj01_encoding"
+    voxels = pd.read_csv(f"{stem}_voxels.csv", index_col="voxel")
+    split = [f"r2_{band}" for band in BANDS]
+    documented = {"hemisphere", "vertex", "rois", "r2", *split, "noise_ceiling", "p", "q", "significant", "alpha"}
+    assert set(voxels) == documented | {"winning_band"}
+    assert len(voxels) == 6
+    np.testing.assert_allclose(voxels[split].sum(axis=1), voxels["r2"], atol=1e-4)
+    assert (voxels["q"] >= voxels["p"] - 1e-9).all()
+    assert voxels["noise_ceiling"].between(0, 1).all()
+    areas = pd.read_csv(f"{stem}_areas.csv")
+    assert areas["roi"].tolist() == ["MT"] * 3
+    assert areas["band"].tolist() == BANDS
+    assert (areas["low"] <= areas["high"]).all()
+    np.testing.assert_allclose(areas["joint"], voxels["r2"].mean(), rtol=1e-4)
+    np.testing.assert_allclose(areas["value"], voxels[split].mean(), atol=1e-4)
+    np.testing.assert_allclose(areas["ceiling"], voxels["noise_ceiling"].mean(), rtol=1e-4)
+
+
+def test_brain_images_hold_the_values_of_the_table(mapped):
+    folder, _ = mapped
+    stem = folder / "results" / "maps_small_MT" / "subj01_encoding"
+    voxels = pd.read_csv(f"{stem}_voxels.csv")
+    for side, name in (("left", "lh"), ("right", "rh")):
+        arrays = nibabel.load(f"{stem}_maps.{name}.func.gii").darrays
+        maps = {array.meta["Name"]: array.data for array in arrays}
+        assert {"r2", "noise_ceiling", "p", "q", *(f"r2_{band}" for band in BANDS)} == set(maps)
+        rows = voxels["hemisphere"] == side
+        for column, values in maps.items():
+            assert len(values) == 10242
+            assert np.isfinite(values).sum() == rows.sum()
+            np.testing.assert_allclose(values[voxels["vertex"][rows]], voxels[column][rows], rtol=1e-4, atol=1e-6)
+
+
+def test_the_page_loads_nothing(mapped):
+    folder, _ = mapped
+    page = (folder / "results" / "maps_small_MT" / "subj01_encoding_interactive.html").read_text(encoding="utf-8")
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", page)
+    assert "simulated" in page.lower()
+
+
+def test_quiet_says_nothing_and_the_same_seed_gives_the_same_bytes(user, call, small, tmp_path):
+    arguments = ["maps", "--store", small.path, "--roi", "early", "--seed", "3", "--quiet", *OPTIONS]
+    first = user(*arguments, cwd=tmp_path)
+    assert first.returncode == 0
+    assert first.stderr == ""
+    tables = {path.name: path.read_bytes() for path in (tmp_path / "found").glob("*.csv")}
+    assert len(tables) == 2
+    second = call(*arguments)
+    assert second.stdout == first.stdout
+    assert {path.name: path.read_bytes() for path in (tmp_path / "found").glob("*.csv")} == tables
+    call(*arguments[:6], "4", *arguments[7:])
+    assert (tmp_path / "found" / "subj01_encoding_voxels.csv").read_bytes() != tables["subj01_encoding_voxels.csv"]
+
+
+@pytest.mark.parametrize(
+    ("roi", "areas", "voxels"),
+    [(["V1+V2"], {"V1", "V2"}, 43), (["MT", "FFA"], {"MT", "FFA"}, 17), (["faces"], {"OFA", "FFA"}, 17)],
+)
+def test_selections_of_voxels(call, small, tmp_path, roi, areas, voxels):
+    chosen = [part for name in roi for part in ("--roi", name)]
+    found = call("maps", "--store", small.path, *chosen, *OPTIONS, "--json")
+    _check_scores(_json(found), areas)
+    with (tmp_path / "found" / "subj01_encoding_voxels.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == voxels
+
+
+def test_one_side(call, small, tmp_path):
+    found = call("maps", "--store", small.path, "--roi", "lh.V1", "--bands", "gabor,category", *OPTIONS, "--json")
+    assert _json(found)["scores"][0]["bands"].keys() == {"gabor", "category"}
+    table = pd.read_csv(tmp_path / "found" / "subj01_encoding_voxels.csv")
+    assert set(table["hemisphere"]) == {"left"}
+    assert table["rois"].str.contains("V1").all()
+
+
+@pytest.mark.parametrize("kind", ["decoding", "haufe"])
+def test_maps_of_decoders(call, small, tmp_path, kind):
+    found = call("maps", "--store", small.path, "--kind", kind, "--bands", "category", *OPTIONS, "--json")
+    answer = _json(found)
+    _check_scores(answer)
+    assert answer["scores"][0]["name"] == "subj01 category mean correlation of decoded and true features"
+    table = pd.read_csv(tmp_path / "found" / f"subj01_{kind}_voxels.csv", index_col="voxel")
+    columns = [f"{kind}_category", "p_category", "q_category", "significant_category"]
+    assert list(table)[-4:] == columns
+    assert (table[columns[0]] >= 0).all()
+    image = nibabel.load(tmp_path / "found" / f"subj01_{kind}_maps.lh.func.gii")
+    assert [array.meta["Name"] for array in image.darrays] == columns[:3]
+
+
+def test_all_subjects_and_a_table_to_read(call, small):
+    found = call("maps", "--store", small.path, "--task", "images", "--bands", "category", "--roi", "FFA",
+                 "--permutations", "19", "--no-figures")  # fmt: skip
+    assert found.exit_code == 0
+    for subject in ("subj01", "subj02"):
+        assert f"{subject} · small (SIMULATED responses) · images: 24 training and 8 test stimuli" in found.stdout
+    assert "19 permutations, FDR 0.05" in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 110
+    assert "results/maps_small_FFA/subj02_encoding_voxels.csv" in found.stdout

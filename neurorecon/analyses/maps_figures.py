@@ -15,7 +15,7 @@ from neurorecon.provenance import write_bytes
 from neurorecon.store.store import Store, open_store
 
 #: Processes that draw at the same time, each of about 300 MB; starting them pays from so many figures on.
-MOST_JOBS, WORTH_PROCESSES = 4, 6
+MOST_JOBS, WORTH_PROCESSES = 4, 8
 
 #: Maps of a smaller share of the voxels than this are close-ups.
 CLOSE_UP = 0.25
@@ -150,8 +150,8 @@ def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:
 
 def _surface_plan(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
     figures: dict[str, Callable[[], Any]] = {}
-    # A single area is a spot on views of the whole cortex: there only the winning bands show where it lies. Its bands
-    # are in the bars and on the interactive page.
+    # A close-up has one figure of each sort: where the area lies and which bands win, the joint R2 of its voxels on the
+    # flat map, and the bars. The maps of single bands are on the interactive page.
     whole = len(found.table) > CLOSE_UP * len(store.voxels(found.subject))
     for column, (label, band) in _quantities(found).items():
         joint = band is None or found.kind != "encoding"
@@ -160,7 +160,8 @@ def _surface_plan(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], A
         if whole and joint:
             figures[f"cortex_{column}"] = partial(_values_figure, found, store, "cortex", column, label, band)
     if found.kind == "encoding":
-        figures["flat_bands"] = partial(_winner_figure, found, store, "flat_bands")
+        if whole:
+            figures["flat_bands"] = partial(_winner_figure, found, store, "flat_bands")
         figures["cortex_bands"] = partial(_winner_figure, found, store, "cortex_bands")
     return figures
 

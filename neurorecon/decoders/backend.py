@@ -103,7 +103,7 @@ def check_device(device: str) -> str:
 
 
 @contextmanager
-def himalaya_backend(device: str = "cpu") -> Iterator[Any]:
+def himalaya_backend(device: str = "cpu", threads: int | None = None) -> Iterator[Any]:
     """Set himalaya's backend, and set the one before it again at the end, whatever happens.
 
     On the processor this is himalaya's torch backend: its NumPy backend diagonalizes with a LAPACK routine
@@ -114,6 +114,9 @@ def himalaya_backend(device: str = "cpu") -> Iterator[Any]:
     ----------
     device : str
         As for :class:`Backend`.
+    threads : int, optional
+        Threads that torch may take meanwhile. On small problems one is as quick as several, and several wait for
+        each other where other programs compute too: seconds become a minute.
 
     Yields
     ------
@@ -126,6 +129,21 @@ def himalaya_backend(device: str = "cpu") -> Iterator[Any]:
     with _HIMALAYA_LOCK:
         before = get_backend()
         try:
-            yield set_backend(name)
+            backend = set_backend(name)
+            with _torch_threads(threads):
+                yield backend
         finally:
             set_backend(before)
+
+
+@contextmanager
+def _torch_threads(threads: int | None) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -7,7 +7,7 @@ how strongly a voxel varies with what is decoded. Both are offered, and every fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -125,12 +125,12 @@ def fit_decoding(
     groups = runs if series and len(set(runs)) >= 3 else train[1]["stimulus"].to_numpy()
     decoder = RidgeDecoder(alpha=[alpha * inputs.shape[1] for alpha in ALPHAS], cv=5, device=device)
     decoder.fit(inputs, outputs, groups=groups)
-    value, counter = _map_and_null(decoder, outputs, kind, n_permutations, seed)
-    score = _correlations(decoder.predict(held_out), truth)
-    null = [
-        _correlations(decoder.predict(held_out), truth[order]).mean()
-        for order in stimulus_permutations(len(truth), n_permutations, seed)
-    ]
+    orders = _orders(train[1]["stimulus"], n_permutations, seed)
+    value, counter = _map_and_null(decoder, outputs, kind, orders)
+    predicted = decoder.predict(held_out)
+    score = _correlations(predicted, truth)
+    orders = _orders(test[1]["stimulus"], n_permutations, seed)
+    null = [_correlations(predicted, truth[order]).mean() for order in orders]
     return DecodingFit(
         target,
         value,
@@ -140,8 +140,16 @@ def fit_decoding(
         float(np.mean(null)),
         float(permutation_p(score.mean(), np.array(null))),
         float(decoder.alpha_),
-        len(truth),
+        test[1]["stimulus"].nunique(),
     )
+
+
+def _orders(stimuli: pd.Series, n_permutations: int, seed: int) -> Iterator[np.ndarray]:
+    """Return for each permutation the row whose target each sample gets; samples of one stimulus stay together."""
+    codes, unique = pd.factorize(stimuli)
+    first = np.unique(codes, return_index=True)[1]
+    for order in stimulus_permutations(len(unique), n_permutations, seed):
+        yield first[order][codes]
 
 
 def _standardized_targets(
@@ -156,7 +164,7 @@ def _standardized_targets(
 
 
 def _map_and_null(
-    decoder: object, outputs: np.ndarray, kind: str, n_permutations: int, seed: int
+    decoder: object, outputs: np.ndarray, kind: str, orders: Iterable[np.ndarray]
 ) -> tuple[np.ndarray, PermutationCounter]:
     """Return the map and its null, refitted for each permutation from the one factorization of the responses.
 
@@ -182,7 +190,7 @@ def _map_and_null(
 
     value = strength(reduced)
     counter = PermutationCounter(value)
-    for order in stimulus_permutations(samples, n_permutations, seed):
+    for order in orders:
         counter.update(strength(reduced[order])[None])
     return value, counter
 

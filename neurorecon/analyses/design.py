@@ -123,6 +123,13 @@ def choose_delays(store: Store, subject: str, task: str, delays: Sequence[int] |
             todo="leave delays out",
         )
     if delays is not None:
+        if not len(delays) or min(delays) < 0:
+            raise InputError(
+                "these delays cannot be used",
+                given=f"delays {tuple(delays)}",
+                expected="at least one number of samples, 0 or more: responses follow their stimulus",
+                todo="leave delays out for those of 2 to 8 s",
+            )
         return tuple(delays)
     if seconds is None:
         return (0,)

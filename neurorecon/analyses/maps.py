@@ -44,7 +44,8 @@ class VoxelwiseMap:
         One row a voxel. For encoding: ``r2`` (joint), ``r2_<band>`` (split, product measure), ``noise_ceiling``,
         ``p`` (permutation, uncorrected), ``q`` (Benjamini-Hochberg over the voxels of the map), ``significant``
         (q at most the level and R2 above 0), ``winning_band`` (largest split R2 of a significant voxel), ``alpha``.
-        For decoding and haufe, per target: ``<kind>_<target>``, ``p_<target>``, ``q_<target>``, ``significant_<target>``.
+        For decoding and haufe, per target: ``<kind>_<target>``, ``p_<target>``, ``q_<target>`` and
+        ``significant_<target>``.
     areas : DataFrame
         One row an area and band: mean over all voxels of the area in the map. See :func:`voxelwise_maps`.
     scores : list of dict

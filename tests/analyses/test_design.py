@@ -1,0 +1,139 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neurorecon.analyses import design
+from neurorecon.analyses.design import Samples, choose_bands, choose_delays, choose_task, delayed_kernel, same_order
+from neurorecon.errors import InputError, UnknownNameError
+
+
+def _samples(runs, shown):
+    number = int(max(shown)) + 1
+    return Samples(
+        np.zeros((len(shown), 1), dtype=np.float32), pd.DataFrame(), np.array(runs), list("s" * number), np.array(shown)
+    )
+
+
+def _delayed(features, runs, delays):
+    """Delay features run by run as himalaya's tutorials do: copies shifted down, filled with zeros, side by side."""
+    parts = []
+    for run in pd.unique(pd.Series(runs)):
+        part = features[np.asarray(runs) == run]
+        copies = []
+        for delay in delays:
+            copy = np.zeros_like(part)
+            copy[delay:] = part[: len(part) - delay] if delay < len(part) else part[:0]
+            copies.append(copy)
+        parts.append(np.concatenate(copies, axis=1))
+    return np.concatenate(parts)
+
+
+@st.composite
+def _sequences(draw):
+    lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=3))
+    runs = np.repeat(np.arange(len(lengths)), lengths)
+    shown = draw(st.lists(st.integers(0, 4), min_size=len(runs), max_size=len(runs)))
+    return _samples(runs, shown)
+
+
+@given(_sequences(), _sequences(), st.lists(st.integers(0, 8), min_size=1, max_size=4, unique=True), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_the_delayed_kernel_is_the_product_of_delayed_features(train, test, delays, seed):
+    features = np.random.default_rng(seed).standard_normal((5, 3))
+    explicit_train = _delayed(features[train.shown], train.runs, delays)
+    explicit_test = _delayed(features[test.shown], test.runs, delays)
+    seen, held_out = train.at_delays(delays), test.at_delays(delays)
+    gram = features @ features.T
+    np.testing.assert_allclose(delayed_kernel(gram, seen, seen), explicit_train @ explicit_train.T, atol=1e-9)
+    np.testing.assert_allclose(delayed_kernel(gram, held_out, seen), explicit_test @ explicit_train.T, atol=1e-9)
+
+
+@given(_sequences(), st.lists(st.integers(0, 8), min_size=1, max_size=4))
+def test_delays_never_cross_runs(samples, delays):
+    found = samples.at_delays(delays)
+    for row, delay in zip(found, delays, strict=True):
+        for sample, stimulus in enumerate(row):
+            ago = sample - delay
+            if ago >= 0 and samples.runs[ago] == samples.runs[sample]:
+                assert stimulus == samples.shown[ago]
+            else:
+                assert stimulus == -1
+
+
+def _table(*runs):
+    rows = [(1, run, stimulus) for run, stimuli in enumerate(runs) for stimulus in stimuli]
+    return pd.DataFrame(rows, columns=["session", "run", "stimulus"])
+
+
+@pytest.mark.parametrize(
+    ("runs", "same"),
+    [
+        (["abc", "abc"], True),
+        (["abc", "de", "abc"], True),
+        (["abc", "acb"], False),
+        (["abc", "bca"], False),  # the same neighbors, but another beginning
+        (["aba"], False),
+        (["abc"], True),
+    ],
+)
+def test_whether_repeats_come_in_the_same_order(runs, same):
+    assert same_order(_table(*runs)) is same
+
+
+def test_the_products_are_those_of_standardized_features(miniature, monkeypatch):
+    store = miniature(subjects=1)
+    train, test = (store.targets("gabor", split=split)["stimulus"].values.tolist() for split in ("train", "test"))
+    values = store.targets("gabor", stimuli=[*train, *test]).values.astype(float)
+    mean, spread = values[: len(train)].mean(axis=0), values[: len(train)].std(axis=0)
+    standardized = np.where(spread > 1e-8, (values - mean) / np.where(spread > 1e-8, spread, 1), 0)
+    for block in (4096, 100):  # the block size changes nothing
+        monkeypatch.setattr(design, "FEATURE_BLOCK", block)
+        within, across = design.grams(store, ["gabor"], train, test)
+        np.testing.assert_allclose(within[0], standardized[: len(train)] @ standardized[: len(train)].T, rtol=1e-6)
+        np.testing.assert_allclose(
+            across[0], standardized[len(train) :] @ standardized[: len(train)].T, rtol=1e-6, atol=1e-6
+        )
+
+
+def test_the_task_follows_from_the_bands(miniature):
+    store = miniature(subjects=1)
+    assert choose_task(store, "subj01", ["gabor", "category"], None) == "images"  # 18 training pictures, 8 films
+    assert choose_task(store, "subj01", ["gabor", "motion"], None) == "films"
+    assert choose_task(store, "subj01", ["gabor"], "films") == "films"
+    with pytest.raises(InputError, match=r"cannot be analyzed with these bands[\s\S]*one of: films"):
+        choose_task(store, "subj01", ["motion"], "images")
+    with pytest.raises(InputError, match="'music' cannot be analyzed"):
+        choose_task(store, "subj01", ["gabor"], "music")
+
+
+def test_the_bands_are_all_targets_unless_named(miniature):
+    store = miniature(subjects=1)
+    assert choose_bands(store, None) == ["category", "gabor", "motion"]
+    assert choose_bands(store, ["motion", "gabor", "motion"]) == ["motion", "gabor"]
+    with pytest.raises(UnknownNameError, match="unknown target 'clip'"):
+        choose_bands(store, ["gabor", "clip"])
+    with pytest.raises(InputError, match="nothing to predict from"):
+        choose_bands(store, [])
+
+
+def test_delays_cover_the_response_in_a_time_series(miniature):
+    store = miniature(subjects=1)  # films: one volume every 2 s
+    assert choose_delays(store, "subj01", "films", None) == (1, 2, 3, 4)
+    assert choose_delays(store, "subj01", "films", [2, 3]) == (2, 3)
+    assert choose_delays(store, "subj01", "images", None) == (0,)
+    with pytest.raises(InputError, match="delays need a time series"):
+        choose_delays(store, "subj01", "images", [1])
+    for wrong in ([], [1, -1]):
+        with pytest.raises(InputError, match="these delays cannot be used"):
+            choose_delays(store, "subj01", "films", wrong)
+
+
+def test_samples_are_averaged_over_repeats(miniature):
+    store = miniature(subjects=1)
+    films = design.load_samples(store, "subj01", "V1", "train", "films")
+    assert len(films.shown) == len(films.stimuli) == 8
+    assert len(set(films.runs)) == 1
+    single = store.responses("subj01", "V1", "train", task="films").values
+    np.testing.assert_allclose(films.responses, (single[:8] + single[8:]) / 2, atol=1e-6)

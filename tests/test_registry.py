@@ -9,8 +9,8 @@ from neurorecon.registry import DATASETS, FEATURES, SYSTEMS, Registry
 
 @pytest.mark.parametrize("table", [DATASETS, FEATURES, SYSTEMS], ids=lambda table: table.kind)
 def test_every_shipped_name_can_be_loaded(table):
-    assert table.names()
-    for name in table.names():
+    assert table._builtin
+    for name in table._builtin:  # other tests register names of their own
         thing = table.load(name)
         assert callable(thing)
         assert getattr(thing, "name", name) == name

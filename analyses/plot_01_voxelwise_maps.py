@@ -10,6 +10,9 @@ References: Nunez-Elizalde, Huth & Gallant (2019) NeuroImage 197:482; Dupre la T
 
 # %%
 # The store is built once; later runs open it at once.
+import numpy as np
+import pandas as pd
+
 import neurorecon as nr
 
 store = nr.build("scenes")
@@ -33,7 +36,11 @@ for path in nr.write_maps(found, store, "results/plot_01_voxelwise_maps", record
     print(path)
 
 # %%
-# Did the analysis find what was planted? Only simulated data can tell.
+# Did the analysis find what was planted? Only simulated data can tell. Rows: the largest planted share of the signal
+# (categories and layout both count as category); columns: the winning band of significant voxels.
 truth = store.truth("subj01")
-planted = max((name for name in truth if name.startswith("share_")), key=lambda name: truth[name][..., :1].sum())
-print(f"planted truth is in the store under {sorted(truth)}; the first voxel is mostly {planted}")
+shares = np.stack([truth["share_gabor"], truth["share_category"] + truth["share_layout"], truth["share_motion"]])
+planted = np.array(["gabor", "category", "motion"])[shares.argmax(axis=0)]
+planted[truth["noise_only"]] = "nothing"
+winner = found.table["winning_band"].replace("", "none")
+print(pd.crosstab(pd.Series(planted, found.table.index, name="planted"), winner))

@@ -28,9 +28,7 @@ def _write_excerpt(folder, n_voxels=30, **replace):
     patterns = np.stack([draw_figure(names[index]).ravel(order="F") for index in order], axis=1)
     content = {"I2": patterns, "R2": rng.standard_normal((n_voxels, 20))} | replace
     folder.mkdir(parents=True, exist_ok=True)
-    savemat(
-        folder / "V1_mean_figure.mat", {key: value for key, value in content.items() if value is not None}
-    )
+    savemat(folder / "V1_mean_figure.mat", {key: value for key, value in content.items() if value is not None})
     return patterns, content["R2"]
 
 
@@ -64,9 +62,7 @@ def _write_layout(folder, n_random=3, n_figure=2, blocks=4):
             nibabel.Nifti1Image(volumes.astype(np.float32), AFFINE).to_filename(
                 folder / "func" / f"data_{kind}_run{run:02d}.nii.gz"
             )
-            np.savetxt(
-                folder / "label" / f"data_{kind}_run{run:02d}_label.csv", label, fmt="%d", delimiter=","
-            )
+            np.savetxt(folder / "label" / f"data_{kind}_run{run:02d}_label.csv", label, fmt="%d", delimiter=",")
 
 
 @pytest.fixture(scope="session")

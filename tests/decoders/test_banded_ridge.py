@@ -108,9 +108,7 @@ def test_kernels_and_features_give_the_same():
     groups = np.arange(60) // 3
     features = BandedRidge(BANDS, dtype="float64").fit(X, Y, groups=groups)
     kernels = BandedRidge(BANDS, dtype="float64").fit_kernels(raw_kernels(X, X), Y, groups=groups)
-    named = BandedRidge(dtype="float64").fit_kernels(
-        dict(zip(BANDS, raw_kernels(X, X), strict=True)), Y, groups=groups
-    )
+    named = BandedRidge(dtype="float64").fit_kernels(dict(zip(BANDS, raw_kernels(X, X), strict=True)), Y, groups=groups)
     new = raw_kernels(X_new, X)
     for model in (kernels, named):
         assert model.band_names_ == list(BANDS)

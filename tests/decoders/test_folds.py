@@ -21,9 +21,7 @@ def test_groups_stay_together_and_all_samples_are_scored_once(groups, cv):
     for train, test in folds:
         assert not set(groups[train]) & set(groups[test])
         assert len(train) + len(test) == len(groups)
-    np.testing.assert_array_equal(
-        np.sort(np.concatenate([test for _, test in folds])), np.arange(len(groups))
-    )
+    np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(len(groups)))
 
 
 def test_folds_are_sklearns():

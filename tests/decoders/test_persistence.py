@@ -87,9 +87,7 @@ def test_nothing_in_the_file_is_pickled(tmp_path, data):
     description = json.loads((tmp_path / "decoder.json").read_text())
     assert description["class"] == "RidgeDecoder"
     assert set(description["versions"]) >= {"neurorecon", "numpy", "python"}
-    np.testing.assert_array_equal(
-        arrays["state.intercept_"], Y.reshape(30, 6).astype("float32").mean(0, dtype=float)
-    )
+    np.testing.assert_array_equal(arrays["state.intercept_"], Y.reshape(30, 6).astype("float32").mean(0, dtype=float))
 
 
 @pytest.mark.parametrize("file", ["arrays.safetensors", "decoder.json"])

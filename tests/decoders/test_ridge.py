@@ -36,9 +36,7 @@ def problem(n_samples, n_voxels, n_targets, kind="full", seed=0, noise=1.0):
     return X[:n_samples], Y[:n_samples], X[n_samples:]
 
 
-kinds = st.sampled_from(
-    ["full", "rank deficient", "constant column", "duplicated", "repeated samples", "offset"]
-)
+kinds = st.sampled_from(["full", "rank deficient", "constant column", "duplicated", "repeated samples", "offset"])
 
 
 @settings(max_examples=80, deadline=None)

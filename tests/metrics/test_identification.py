@@ -37,9 +37,7 @@ def brain_diffuser(seen, rebuilt):
 def test_pairwise_is_the_definition(seed, noise):
     seen, rebuilt = pictures(seed, noise=noise)
     np.testing.assert_allclose(pairwise_identification(seen, rebuilt), brain_diffuser(seen, rebuilt))
-    np.testing.assert_allclose(
-        pairwise_identification_among_rebuilt(seen, rebuilt), brain_diffuser(rebuilt, seen)
-    )
+    np.testing.assert_allclose(pairwise_identification_among_rebuilt(seen, rebuilt), brain_diffuser(rebuilt, seen))
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 6))

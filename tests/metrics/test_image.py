@@ -10,9 +10,7 @@ from neurorecon.errors import InputError
 from neurorecon.metrics import image, mean_squared_error, pixel_correlation, summarize
 from neurorecon.metrics.image import as_unit_float
 
-pairs = st.tuples(
-    arrays(np.uint8, (4, 3, 3, 3)), arrays(np.float64, (4, 3, 3, 3), elements=st.floats(0, 1, width=32))
-)
+pairs = st.tuples(arrays(np.uint8, (4, 3, 3, 3)), arrays(np.float64, (4, 3, 3, 3), elements=st.floats(0, 1, width=32)))
 
 
 @given(pairs)
@@ -60,9 +58,7 @@ def test_constant_pictures_are_undefined_and_counted():
     assert np.isnan(summarize(np.full(2, np.nan)).mean)
 
 
-@pytest.mark.parametrize(
-    ("seen", "rebuilt"), [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((3,), (3,)), ((0, 3), (0, 3))]
-)
+@pytest.mark.parametrize(("seen", "rebuilt"), [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((3,), (3,)), ((0, 3), (0, 3))])
 def test_shapes_that_do_not_match_are_refused(seen, rebuilt):
     with pytest.raises(InputError, match="do not match"):
         pixel_correlation(np.zeros(seen), np.zeros(rebuilt))

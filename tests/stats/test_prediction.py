@@ -61,14 +61,10 @@ def test_scores_and_p_are_those_of_the_definition(n_stimuli, delays, n_bands, le
         if n_bands > 1:
             np.testing.assert_allclose(test.split.observed.sum(axis=0), observed, atol=1e-10)
             if statistic == "r2":
-                np.testing.assert_allclose(
-                    test.split.observed, r2_score_split(responses, predicted), atol=1e-10
-                )
+                np.testing.assert_allclose(test.split.observed, r2_score_split(responses, predicted), atol=1e-10)
                 split = np.stack([r2_score_split(responses, one) for one in permuted])
                 np.testing.assert_allclose(test.split.null_max, split.max(axis=2).T, atol=1e-10)
-                np.testing.assert_allclose(
-                    test.split.p, permutation_p(test.split.observed, split), atol=1e-12
-                )
+                np.testing.assert_allclose(test.split.p, permutation_p(test.split.observed, split), atol=1e-12)
         else:
             assert test.split is None
 
@@ -118,9 +114,7 @@ def test_shuffling_samples_instead_would_not_hold():
     observed = correlation_score(noise, predicted)
     null = np.stack([correlation_score(noise, predicted[generator.permutation(60)]) for _ in range(199)])
     assert (permutation_p(observed, null) <= 0.05).mean() > 0.1
-    valid = permutation_test_r2(
-        contributions, noise, delays=(1, 2, 3, 4), n_permutations=199, statistic="correlation"
-    )
+    valid = permutation_test_r2(contributions, noise, delays=(1, 2, 3, 4), n_permutations=199, statistic="correlation")
     assert (valid.p <= 0.05).mean() < 0.08
 
 
@@ -145,9 +139,7 @@ def test_blocks_of_voxels_change_nothing(monkeypatch):
     blocks = permutation_test_r2(contributions, responses, delays=(0, 1), n_permutations=9)
     for name in ("observed", "p", "null_mean", "null_max"):
         np.testing.assert_allclose(getattr(whole, name), getattr(blocks, name), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(
-            getattr(whole.split, name), getattr(blocks.split, name), rtol=1e-5, atol=1e-6
-        )
+        np.testing.assert_allclose(getattr(whole.split, name), getattr(blocks.split, name), rtol=1e-5, atol=1e-6)
 
 
 def test_intercept_is_part_of_the_prediction():

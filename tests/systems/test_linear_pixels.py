@@ -26,9 +26,9 @@ def test_is_scikit_learns_ridge_with_grouped_grid_search(standardize):
     system = LinearPixels(alphas, standardize=standardize).fit(responses, images, groups=labels)
     scaled = (responses - responses.mean(0)) / (responses.std(0) if standardize else 1)
     targets = images.reshape(len(images), -1) / 255
-    search = GridSearchCV(
-        Ridge(), {"alpha": alphas}, scoring="neg_mean_squared_error", cv=LeaveOneGroupOut()
-    ).fit(scaled, targets, groups=labels)
+    search = GridSearchCV(Ridge(), {"alpha": alphas}, scoring="neg_mean_squared_error", cv=LeaveOneGroupOut()).fit(
+        scaled, targets, groups=labels
+    )
     assert system.alpha_ == search.best_params_["alpha"]
     expected = np.clip(search.predict(scaled), 0, 1)
     np.testing.assert_allclose(system.predict(responses).reshape(expected.shape), expected, atol=1e-4)

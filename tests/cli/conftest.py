@@ -56,31 +56,37 @@ def user():
 
 
 @pytest.fixture(scope="session")
-def small(shared_folder):
-    """Folder with small.toml, small.icechunk and what the build printed; not to be written into."""
-    folder = shared_folder / "command-line"
-    done = folder / "built.json"
-    while not done.exists():
-        try:
-            with WriterLock(shared_folder / "command-line-tests"):
-                if not done.exists():
-                    _build(folder, done)
-        except StoreLockedError:
-            time.sleep(0.2)  # another process of this session builds it
-    return SimpleNamespace(
-        folder=folder,
-        recipe=folder / "small.toml",
-        path=folder / "small.icechunk",
-        printed=json.loads(done.read_text()),
-    )
+def once(shared_folder):
+    """Return what makes a folder once for all test processes, and what the command that made it printed."""
+
+    def make(name, build):
+        folder = shared_folder / name
+        done = folder / "printed.json"
+        while not done.exists():
+            try:
+                with WriterLock(shared_folder / f"{name}-tests"):
+                    if not done.exists():
+                        folder.mkdir(exist_ok=True)
+                        found = build(folder)
+                        assert found.returncode == 0, found.stderr
+                        done.write_text(json.dumps({"stdout": found.stdout, "stderr": found.stderr}))
+            except StoreLockedError:
+                time.sleep(0.2)  # another process makes it
+        return folder, SimpleNamespace(**json.loads(done.read_text()))
+
+    return make
 
 
-def _build(folder: Path, done: Path) -> None:
-    folder.mkdir(exist_ok=True)
+@pytest.fixture(scope="session")
+def small(once):
+    """The small store, its recipe, and what the build printed; not to be written into."""
+    folder, printed = once("command-line", _build)
+    return SimpleNamespace(recipe=folder / "small.toml", path=folder / "small.icechunk", printed=printed)
+
+
+def _build(folder: Path) -> subprocess.CompletedProcess:
     (folder / "small.toml").write_text(SMALL)
-    found = _user("build", "small.toml", cwd=folder)
-    assert found.returncode == 0, found.stderr
-    done.write_text(json.dumps({"stdout": found.stdout, "stderr": found.stderr}))
+    return _user("build", "small.toml", cwd=folder)
 
 
 @pytest.fixture

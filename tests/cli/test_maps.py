@@ -31,13 +31,10 @@ def _check_scores(answer, roi=None):
 
 
 @pytest.fixture(scope="module")
-def mapped(user, small, tmp_path_factory):
+def mapped(user, small, once):
     """The maps of MT with all figures, as a user makes them."""
-    folder = tmp_path_factory.mktemp("maps")
     arguments = ["--store", small.path, "--subject", "subj01", "--roi", "MT", "--permutations", "49", "--json"]
-    found = user("maps", *arguments, cwd=folder)
-    assert found.returncode == 0, found.stderr
-    return folder, found
+    return once("maps", lambda folder: user("maps", *arguments, cwd=folder))
 
 
 def test_one_object_on_stdout_and_messages_on_stderr(mapped, small):

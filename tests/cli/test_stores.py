@@ -15,11 +15,11 @@ import neurorecon as nr
 
 def test_a_build_tells_what_it_built(small):
     printed = small.printed
-    assert "SIMULATED responses" in printed["stdout"]
-    assert "small.icechunk" in printed["stdout"]
-    assert "MT 6" in printed["stdout"]
-    assert "row/s" in printed["stderr"]
-    assert "row/s" not in printed["stdout"]
+    assert "SIMULATED responses" in printed.stdout
+    assert "small.icechunk" in printed.stdout
+    assert "MT 6" in printed.stdout
+    assert "row/s" in printed.stderr
+    assert "row/s" not in printed.stdout
 
 
 def test_a_second_build_changes_nothing(call, own, state):

@@ -87,3 +87,8 @@ def test_any_text_is_a_recipe_or_a_clear_error(tmp_path_factory, text):
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(NeuroreconError, match="recipe"):
         load_recipe(path)
+
+
+def test_a_data_set_without_files_takes_no_root():
+    with pytest.raises(InputError, match="read from no folder"):
+        load_recipe("scenes", root="/anywhere").open()

@@ -102,7 +102,13 @@ def reconstruct(
 
     name = subject if subject is not None else store.subjects[0]
     built = SYSTEMS.load(system)(device=device)
-    assert isinstance(built, LinearPixels)
+    if not isinstance(built, LinearPixels):
+        raise InputError(
+            f"the system {system!r} cannot be run from here yet",
+            given=type(built).__name__,
+            expected="a system of the sort of LinearPixels",
+            todo="call the system's own fit and predict",
+        )
     picked = _choose_task(store, name, task)
     settings: dict[str, Any] = {
         "subject": name,

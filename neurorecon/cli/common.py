@@ -32,6 +32,9 @@ StoreOption = Annotated[
     ),
 ]
 
+#: Exit code of a command that was interrupted, as shells have it.
+INTERRUPTED = 130
+
 logger = logging.getLogger("neurorecon")
 
 
@@ -139,7 +142,7 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
             "neurorecon: interrupted; what was committed is kept, the same command goes on from there",
             err=True,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _of_the_system(error: OSError) -> InputError:

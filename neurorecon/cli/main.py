@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import typer
 
 from neurorecon import __version__
 from neurorecon.cli.build import build
 from neurorecon.cli.check import check
+from neurorecon.cli.common import INTERRUPTED
 from neurorecon.cli.demo import demo
 from neurorecon.cli.export import export
 from neurorecon.cli.features import features
@@ -43,4 +47,12 @@ for command in (build, info, check, export, features, maps, reconstruct, demo):
 
 def run() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            # Zarr reads and writes in threads of its own; those that were cut short would print their tracebacks.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise

@@ -54,7 +54,15 @@ class Recipe(BaseModel):
 
     def open(self) -> Reader:
         """Open the reader on its folder, with its options checked."""
-        return DATASETS.load(self.reader)(self.root, self.checked_options())
+        cls, options = DATASETS.load(self.reader), self.checked_options()
+        if self.root is not None and not cls.needs_root:
+            raise InputError(
+                f"the data set {self.reader!r} is made here and read from no folder",
+                given=f"root = {self.root}",
+                expected="no root",
+                todo="leave --root (or root in the recipe) out",
+            )
+        return cls(self.root, options)
 
     def digest(self) -> str:
         """Return a digest of all that changes the numbers in the store (not the folder, not the targets)."""

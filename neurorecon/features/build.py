@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neurorecon.datasets.recipe import Recipe, load_recipe
+from neurorecon.errors import InputError
 from neurorecon.features.extract import extract
 from neurorecon.registry import FEATURES
 from neurorecon.store.build import build_store
@@ -57,5 +58,12 @@ def build(
         FEATURES.load(name)  # an unknown target shows before anything is written
     source = loaded.name if isinstance(recipe, Recipe) else recipe
     path = Path(out) if out is not None else store_path(loaded, source)
+    if path.suffix != ".icechunk":
+        raise InputError(
+            "a store that is built has a name of its own sort",
+            given=str(path),
+            expected="NAME.icechunk",
+            todo="end the name in .icechunk; neurorecon export makes a .zarr of it",
+        )
     build_store(loaded, path, overwrite=overwrite, progress=progress)
     return extract(open_store(path), loaded.targets, overwrite=overwrite, progress=progress)

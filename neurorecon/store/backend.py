@@ -70,6 +70,13 @@ def open_for_reading(location: str, snapshot: str | None = None) -> tuple[zarr.G
             todo="check the path, or build the store: neurorecon build RECIPE.toml "
             "(neurorecon build scenes makes the embedded one)",
         )
+    if not is_url(location) and not Path(location).is_dir():
+        raise StoreError(
+            "a store is a folder",
+            given=f"{location}, a file",
+            expected="a folder NAME.icechunk or NAME.zarr, or a URL",
+            todo="check the path; a recipe is built first: neurorecon build RECIPE.toml",
+        )
     if is_plain_zarr(location):
         return _open_zarr(location, snapshot), None
     return _open_icechunk(location, snapshot)

@@ -162,3 +162,16 @@ def test_places_without_a_store(tmp_path):
     (tmp_path / "text.icechunk" / "file").write_text("no store")
     with pytest.raises(StoreError, match="not a store that can be read"):
         nr.open_store(tmp_path / "text.icechunk")
+
+
+def test_a_file_is_no_store(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text('name = "a"')
+    with pytest.raises(StoreError, match="a store is a folder"):
+        nr.open_store(path)
+
+
+def test_stores_are_built_under_their_own_suffix(tmp_path, recipe):
+    with pytest.raises(InputError, match=r"NAME\.icechunk"):
+        nr.build(recipe(), tmp_path / "new.txt", progress=False)
+    assert not list(tmp_path.iterdir())

@@ -17,6 +17,12 @@ from neurorecon.store.store import Store, open_store
 #: Processes that draw at the same time, each of about 300 MB; starting them pays from so many figures on.
 MOST_JOBS, WORTH_PROCESSES = 4, 8
 
+#: Bars of up to so many areas fit into one column of a journal.
+FEW_AREAS = 3
+
+#: Millimeters along the cortex that borders of areas reach beyond the voxels, as colors do.
+BORDER_REACH = 3.0
+
 #: Maps of a smaller share of the voxels than this are close-ups.
 CLOSE_UP = 0.25
 
@@ -110,6 +116,7 @@ def bars(found: VoxelwiseMap, store: Store) -> Any:
         quantity=found.kind,
         title=title_of(found, store, _WHAT[found.kind] + " by area"),
         note=note,
+        width="double" if table["roi"].nunique() > FEW_AREAS else "single",
         simulated=store.simulated,
     )
 
@@ -126,14 +133,30 @@ def by_hemisphere(found: VoxelwiseMap, store: Store, values: np.ndarray, fill: f
 
 
 def outlines_of(found: VoxelwiseMap, store: Store) -> dict[str, dict[str, np.ndarray]]:
-    """Return the areas of the map as bool masks over vertices."""
+    """Return the areas of the map as bool masks over vertices.
+
+    Vertices without a voxel belong to the areas of the nearest one, as far as its color reaches: borders then run
+    around areas, not around every vertex that was left out.
+    """
+    from neurorecon.figures.mesh import nearest_source
+
+    space, voxels = store.space(found.subject), store.voxels(found.subject)
+    selected = np.zeros(len(voxels), dtype=bool)
+    selected[found.table.index.to_numpy()] = True
     areas = dict.fromkeys(found.areas["roi"]) if len(found.areas) else {}
-    masks = store.roi_masks(found.subject)
-    where = found.table.index.to_numpy()
-    return {
-        area: {side: part > 0 for side, part in by_hemisphere(found, store, masks[area][where], 0.0).items()}
-        for area in areas
-    }
+    masks = {area: store.roi_masks(found.subject)[area] & selected for area in areas}
+    outlines: dict[str, dict[str, np.ndarray]] = {area: {} for area in areas}
+    for side in ("left", "right"):
+        rows = (voxels["hemisphere"] == side).to_numpy()
+        vertices = voxels["vertex"].to_numpy()[rows]
+        measured = np.zeros(space.vertices[side], dtype=bool)
+        measured[vertices] = True
+        nearest, _ = nearest_source(measured, space.mesh or "fsaverage5", side, BORDER_REACH)
+        for area, mask in masks.items():
+            member = np.zeros(space.vertices[side], dtype=bool)
+            member[vertices] = mask[rows]
+            outlines[area][side] = np.where(nearest >= 0, member[nearest], False)
+    return outlines
 
 
 def _significant(found: VoxelwiseMap, band: str | None) -> np.ndarray:

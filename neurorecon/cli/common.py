@@ -48,6 +48,8 @@ class Output:
         Name of the command.
     as_json, quiet : bool
         How to print.
+    hint : str, optional
+        Added to an error message: which store was taken where none was named.
     """
 
     command: str
@@ -59,6 +61,7 @@ class Output:
     files: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    hint: str | None = None
 
     def use(self, store: Store) -> Store:
         """Note which store the command works on."""
@@ -132,7 +135,7 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
         work(output)
         output.emit()
     except NeuroreconError as error:
-        _fail(output, str(error))
+        _fail(output, str(error) if output.hint is None else f"{error}\n  {output.hint}")
     except OSError as error:
         # A full disk, a folder without permission, a file in place of a folder: nothing that a traceback explains.
         logger.debug("", exc_info=True)

@@ -34,6 +34,7 @@ def choose(location: str | None, output: Output) -> Store:
     current = _remembered()
     if current is not None:
         logger.info("store: %s (built last in this folder; --store chooses another)", current)
+        output.hint = _hint(current)
         return output.use(open_store(current))
     store = output.use(build(EMBEDDED, progress=output.progress))
     logger.info("store: %s (the embedded data set: SIMULATED responses; --store chooses another)", store.location)
@@ -67,3 +68,10 @@ def _remembered() -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return path if Path(path).exists() else None
+
+
+def _hint(current: str) -> str:
+    """Say which store was taken, and which others lie beside it."""
+    others = sorted(str(path) for path in Path(current).parent.glob("*.icechunk") if path != Path(current))
+    beside = f"; beside it: {', '.join(others)}" if others else ""
+    return f"store:    {current}, the one built last in this folder{beside}. --store chooses another"

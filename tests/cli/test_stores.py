@@ -132,3 +132,13 @@ def test_an_interrupted_build_goes_on(tmp_path, call):
     assert "it goes on where it stopped" in unfinished.stderr
     assert call("build", recipe, "--quiet").exit_code == 0
     assert call("check", path, "--quiet").exit_code == 0
+
+
+def test_an_error_says_which_store_was_taken_where_none_was_named(call, small, tmp_path):
+    (tmp_path / ".neurorecon").mkdir()
+    (tmp_path / ".neurorecon" / "store.json").write_text(json.dumps({"store": str(small.path)}))
+    refused = call("maps", "--roi", "nowhere")
+    assert refused.exit_code == 2
+    assert "the one built last in this folder" in refused.stderr.split("error:")[1]
+    named = call("maps", "--roi", "nowhere", "--store", small.path)
+    assert "built last" not in named.stderr

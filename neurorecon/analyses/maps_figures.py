@@ -269,6 +269,8 @@ def _surface_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) 
     for column, (label, _) in _quantities(found).items():
         maps[label] = by_hemisphere(found, store, found.table[column].to_numpy())
         options[label] = {"quantity": found.kind, "vmin": 0.0}
+        if found.kind != "encoding":
+            options[label]["cmap"] = _STRENGTH
     if found.kind == "encoding":
         codes = {band: number for number, band in enumerate(found.bands)}
         winner = found.table["winning_band"].map(codes).fillna(np.nan).to_numpy()

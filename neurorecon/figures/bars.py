@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LEFT, _RIGHT, _HEIGHT, _BELOW = 10.0, 2.0, 34.0, 8.5
+_LEFT, _RIGHT, _HEIGHT, _BELOW = 12.5, 2.0, 34.0, 8.5
 
 #: Areas go into a second line of the figure where a bar would get narrower than this (mm); few areas do not
 #: get wider ones than that.

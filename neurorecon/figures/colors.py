@@ -122,7 +122,8 @@ def nice_limits(
     vmin, vmax : float or None
         What the caller fixed.
     quantity : str or None
-        Weights and patterns have zero in the middle; explained variance begins at zero, as what lies below
+        Weights and patterns have zero in the middle, unless `vmin` says that none is negative; explained variance
+        begins at zero, as what lies below
         explains nothing.
 
     Returns
@@ -130,7 +131,7 @@ def nice_limits(
     (float, float)
         Ends with at most two significant digits.
     """
-    if quantity in SIGNED:
+    if quantity in SIGNED and (vmin is None or vmin < 0):
         given = [abs(value) for value in (vmin, vmax) if value is not None]
         end = max(given) if given else _round_up(max(abs(low), abs(high)))
         return -end, end

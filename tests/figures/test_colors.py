@@ -87,3 +87,8 @@ def test_unknown_names_are_refused():
         quantity_note("weights")
     with pytest.raises(UnknownNameError, match="inferno"):
         color_map("infernal")
+
+
+def test_strengths_that_are_never_negative_have_a_scale_from_zero():
+    assert nice_limits(0.04, 0.23, vmin=0.0, vmax=None, quantity="haufe") == (0.0, 0.25)
+    assert nice_limits(-0.04, 0.23, vmin=None, vmax=None, quantity="haufe") == (-0.25, 0.25)

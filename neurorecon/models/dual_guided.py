@@ -1,0 +1,530 @@
+"""The dual-guided UNet: one denoiser that listens to a text and to an image at once (Versatile Diffusion's role).
+
+A latent diffusion UNet alternates ResNets with transformers, and only the transformers see the condition. Here
+each of them is a pair, one trained on text and one on image embeddings, and their outputs are averaged:
+
+    r * text_transformer(x) + (1 - r) * image_transformer(x)
+
+This is x + r * (text(x) - x) + (1 - r) * (image(x) - x), the sum of changes that Versatile Diffusion describes
+(arXiv 2211.08332), with r the share of the text: Brain-Diffuser takes .4 (arXiv 2303.05334).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+
+from neurorecon.errors import InputError, MissingFileError
+from neurorecon.models.dual_guided_files import read_tensors, read_unet, write_tensors
+
+#: Share of the text where both contexts are given (Brain-Diffuser: .4 text, .6 vision).
+TEXT_RATIO = 0.4
+
+Branch = Literal["text", "image"]
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """The samples of a batch that listen to one of the two contexts.
+
+    Parameters
+    ----------
+    context : Tensor, shape (batch, token, channel)
+        What they listen to.
+    weight : float or Tensor, shape (batch,)
+        How much, above 0 and at most 1.
+    rows : Tensor of int, shape (listener,), optional
+        Which samples; by default all.
+    """
+
+    context: Tensor
+    weight: float | Tensor
+    rows: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Who listens to what in one forward pass.
+
+    Travels through diffusers' UNet in place of the tensor `encoder_hidden_states`, so that the network itself
+    keeps no state between calls.
+
+    Parameters
+    ----------
+    text, image : Listeners, optional
+        None where no sample listens to that context; not both.
+    """
+
+    text: Listeners | None
+    image: Listeners | None
+
+
+class DualTransformer(nn.Module):
+    """A text and an image transformer in the place of one of diffusers' `Transformer2DModel`.
+
+    Parameters
+    ----------
+    image, text : Transformer2DModel
+        Networks for the two contexts; same channels in and out.
+    """
+
+    def __init__(self, image: Transformer2DModel, text: Transformer2DModel) -> None:
+        super().__init__()
+        self.image = image
+        self.text = text
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Guidance,
+        timestep: Tensor | None = None,
+        added_cond_kwargs: dict[str, Tensor] | None = None,
+        class_labels: Tensor | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        attention_mask: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        return_dict: bool = True,
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
+        """Average the two transformers' outputs; a transformer that nobody listens to is not computed.
+
+        Parameters
+        ----------
+        hidden_states : Tensor, shape (batch, channel, y, x)
+            Features from the ResNet before.
+        encoder_hidden_states : Guidance
+            Contexts and ratio, under the name that diffusers' blocks use.
+        timestep, added_cond_kwargs, class_labels, cross_attention_kwargs
+            Handed to both transformers as they are.
+        attention_mask, encoder_attention_mask : None
+            Accepted because diffusers' blocks pass them; masks are refused, as one mask cannot fit both contexts.
+        return_dict : bool
+            As in diffusers: a `Transformer2DModelOutput`, or a tuple of one tensor.
+
+        Returns
+        -------
+        Transformer2DModelOutput or tuple of Tensor, shape (batch, channel, y, x)
+        """
+        if attention_mask is not None or encoder_attention_mask is not None:
+            raise InputError(
+                "the dual-guided UNet takes no attention masks",
+                todo="leave the tokens to be ignored out of the context",
+            )
+        options = {
+            "timestep": timestep,
+            "added_cond_kwargs": added_cond_kwargs,
+            "class_labels": class_labels,
+            "cross_attention_kwargs": cross_attention_kwargs,
+            "return_dict": False,
+        }
+        guidance = encoder_hidden_states
+        pairs = ((self.text, guidance.text), (self.image, guidance.image))
+        outputs = [_listen(network, hidden_states, by, options) for network, by in pairs if by is not None]
+        mixed = outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
+        return Transformer2DModelOutput(sample=mixed) if return_dict else (mixed,)
+
+
+def _listen(transformer: nn.Module, x: Tensor, listeners: Listeners, options: dict[str, Any]) -> Tensor:
+    """Weighted output of a transformer for the samples that listen to its context, zeros for the others."""
+    weight, rows = listeners.weight, listeners.rows
+    if rows is None:
+        output = transformer(x, listeners.context, **options)[0]
+        return output * _over_pixels(weight, output)
+    output = transformer(x[rows], listeners.context[rows], **options)[0]
+    output = output * _over_pixels(weight[rows] if isinstance(weight, Tensor) else weight, output)
+    return output.new_zeros((len(x), *output.shape[1:])).index_copy(0, rows, output)
+
+
+def _over_pixels(weight: float | Tensor, output: Tensor) -> float | Tensor:
+    return weight.to(output.dtype).view(-1, 1, 1, 1) if isinstance(weight, Tensor) else weight
+
+
+class DualGuidedUNet(nn.Module):
+    """Denoise latents under a text context, an image context, or any mix of the two.
+
+    Parameters
+    ----------
+    unet : UNet2DConditionModel
+        Gives the ResNets and the transformers of `branch`. Its modules are taken over, not copied: use the
+        constructors :meth:`from_text_unet`, :meth:`from_published` and :meth:`load` rather than this one.
+    others : mapping of str to Transformer2DModel
+        Transformers of the other branch by their place in the UNet (``"mid_block.attentions.0"``).
+    branch : {"text", "image"}
+        Which context the transformers in `unet` listen to.
+
+    Attributes
+    ----------
+    unet : UNet2DConditionModel
+        diffusers' UNet with a :class:`DualTransformer` in every transformer's place. Attention processors and
+        gradient checkpointing are set on it (``dual.unet.enable_gradient_checkpointing()``).
+    text_width, image_width : int
+        Channels of the two contexts.
+    """
+
+    def __init__(
+        self, unet: UNet2DConditionModel, others: Mapping[str, Transformer2DModel], branch: Branch = "text"
+    ) -> None:
+        super().__init__()
+        _check_plain(unet)
+        own = _transformers(unet)
+        if own.keys() != others.keys():
+            raise InputError(
+                "the two UNets have their transformers in different places",
+                given=f"{', '.join(sorted(others))}",
+                expected=f"{', '.join(sorted(own))}",
+            )
+        for place, transformer in own.items():
+            image, text = (others[place], transformer) if branch == "text" else (transformer, others[place])
+            _replace(unet, place, DualTransformer(image, text))
+        self.unet = unet
+        self.text_width = _context_width(self._branch("text"))
+        self.image_width = _context_width(self._branch("image"))
+
+    @classmethod
+    def from_text_unet(
+        cls,
+        unet: UNet2DConditionModel,
+        image_width: int | None = None,
+        *,
+        zero_output: bool = False,
+        share: bool = False,
+    ) -> DualGuidedUNet:
+        """Add an untrained image branch to a text-conditioned UNet.
+
+        The image transformers start as copies of the text transformers. Where the contexts differ in width, the
+        projections of the context (keys and values) cannot be copied and are drawn at random (torch's global seed).
+
+        Parameters
+        ----------
+        unet : UNet2DConditionModel
+            The text-conditioned UNet; it stays usable.
+        image_width : int, optional
+            Channels of the image context; by default as many as of the text context.
+        zero_output : bool
+            Start the image transformers as the identity: their last projections are zero.
+        share : bool
+            Share the weights with `unet` rather than copy them: training, casting or moving one does so to both.
+
+        Returns
+        -------
+        DualGuidedUNet
+        """
+        _check_plain(unet)
+        own = _shared_copy(unet) if share else copy.deepcopy(unet)
+        image = {
+            place: _image_transformer(transformer, image_width, zero_output)
+            for place, transformer in _transformers(own).items()
+        }
+        return cls(own, image, branch="text")
+
+    @classmethod
+    def from_published(cls, folder: str | Path) -> DualGuidedUNet:
+        """Load Versatile Diffusion from a local copy of its diffusers folder (``shi-labs/versatile-diffusion``).
+
+        `image_unet` gives ResNets and image transformers. Of `text_unet`, made for writing text, only the
+        transformers are read: its other weights denoise text, not pictures.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Holds ``image_unet/`` and ``text_unet/``, each with config.json and weights (safetensors, or .bin).
+
+        Returns
+        -------
+        DualGuidedUNet
+            In float32, in evaluation mode.
+        """
+        folder = Path(folder)
+        for name in ("image_unet", "text_unet"):
+            if not (folder / name / "config.json").is_file():
+                raise MissingFileError(
+                    "this is no folder of Versatile Diffusion",
+                    given=folder,
+                    expected=f"{name}/config.json in it",
+                    todo="download shi-labs/versatile-diffusion with its image_unet and text_unet folders",
+                )
+        unet = read_unet(folder / "image_unet")
+        text_config = json.loads((folder / "text_unet" / "config.json").read_text())
+        text_width = text_config["cross_attention_dim"]
+        text = {place: _with_width(transformer, text_width) for place, transformer in _transformers(unet).items()}
+        dual = cls(unet, text, branch="image")
+        dual._load_branch("text", read_tensors(folder / "text_unet", containing=".attentions."))
+        return dual.eval()
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        text: Tensor | None = None,
+        image: Tensor | None = None,
+        text_ratio: float | Tensor | None = None,
+    ) -> Tensor:
+        """Predict what the UNet was trained to predict (noise, velocity or flow).
+
+        Parameters
+        ----------
+        sample : Tensor, shape (batch, channel, y, x)
+            Noisy latents.
+        timestep : Tensor, shape (batch,) or (), or float
+            Diffusion step.
+        text, image : Tensor, shape (batch, token, channel), optional
+            The contexts. One may be left out; numbers of tokens may differ.
+        text_ratio : float or Tensor, shape (batch,), optional
+            Share of the text in [0, 1]; 1 is the text-conditioned UNet, 0 the image-conditioned one, and neither
+            computes the other branch. A tensor gives each sample its own ratio, and each branch is computed for
+            the samples that listen to it only (keep the tensor on the CPU to spare a wait for the GPU). By
+            default the context that is given, or .4 with both.
+
+        Returns
+        -------
+        Tensor, shape (batch, channel, y, x)
+        """
+        guidance = self._guidance(sample, text, image, text_ratio)
+        return self.unet(sample, timestep, guidance, return_dict=False)[0]
+
+    def _guidance(
+        self, sample: Tensor, text: Tensor | None, image: Tensor | None, text_ratio: float | Tensor | None
+    ) -> Guidance:
+        if text is None and image is None:
+            raise InputError("the dual-guided UNet was given no context", expected="text, image or both")
+        _check_context("text", text, len(sample), self.text_width)
+        _check_context("image", image, len(sample), self.image_width)
+        if text_ratio is None:
+            text_ratio = TEXT_RATIO if text is not None and image is not None else float(text is not None)
+        ratio = _check_ratio(text_ratio, len(sample))
+        return Guidance(
+            text=_listeners("text", text, ratio, sample.device),
+            image=_listeners("image", image, 1 - ratio, sample.device),
+        )
+
+    def _branch(self, name: Branch) -> dict[str, Transformer2DModel]:
+        return {place: getattr(module, name) for place, module in _duals(self.unet).items()}
+
+    def _load_branch(self, name: Branch, state: Mapping[str, Tensor]) -> None:
+        branch = self._branch(name)
+        own = _flat_state(branch)
+        wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
+        if wrong:
+            raise InputError(
+                f"these weights do not fit the {name} branch of this UNet",
+                given=f"{len(wrong)} tensors missing, unknown or of another shape; the first is {wrong[0]}",
+                expected=f"{len(own)} tensors of transformers, named as in a plain UNet2DConditionModel",
+            )
+        for place, module in branch.items():
+            module.load_state_dict({key: state[f"{place}.{key}"] for key in module.state_dict()})
+
+    def image_branch_state_dict(self) -> dict[str, Tensor]:
+        """Weights of the image transformers alone, named as in a plain `UNet2DConditionModel`."""
+        return _flat_state(self._branch("image"))
+
+    def load_image_branch(self, state: Mapping[str, Tensor]) -> None:
+        """Load what :meth:`image_branch_state_dict` gave; the weights take this network's precision and device."""
+        self._load_branch("image", state)
+
+    def image_branch_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the image transformers, for an optimizer."""
+        for module in self._branch("image").values():
+            yield from module.parameters()
+
+    def train_image_branch_only(self) -> None:
+        """Freeze all weights but those of the image transformers."""
+        self.requires_grad_(False)
+        for parameter in self.image_branch_parameters():
+            parameter.requires_grad_(True)
+
+    def plain_unet(self, branch: Branch) -> UNet2DConditionModel:
+        """One branch as a plain diffusers UNet that shares its weights with this network."""
+        unet = _shared_copy(self.unet)
+        for place, dual in _duals(unet).items():
+            _replace(unet, place, getattr(dual, branch))
+        width = self.text_width if branch == "text" else self.image_width
+        unet.register_to_config(cross_attention_dim=width)
+        return unet
+
+    def save(self, folder: str | Path, text_unet: str | None = None, dtype: torch.dtype | None = None) -> None:
+        """Write the network as a text-conditioned UNet and, beside it, the image branch.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Gets ``config.json`` and ``image_branch.safetensors``.
+        text_unet : str, optional
+            Where the text-conditioned UNet already lies (a diffusers folder), relative to `folder`, so that it is
+            not written twice (``"../text_unet"``). By default it is written to ``folder/text_unet``.
+        dtype : torch.dtype, optional
+            Precision of the image branch on disk, e.g. ``torch.float16``; by default as in memory.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if text_unet is None:
+            text_unet = "text_unet"
+            self.plain_unet("text").save_pretrained(str(folder / text_unet))
+        write_tensors(folder / "image_branch.safetensors", self.image_branch_state_dict(), dtype)
+        config = {"network": type(self).__name__, "text_unet": text_unet, "image_width": self.image_width}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path, text_unet: UNet2DConditionModel | None = None) -> DualGuidedUNet:
+        """Read what :meth:`save` wrote.
+
+        Parameters
+        ----------
+        folder : str or Path
+            A folder that :meth:`save` wrote.
+        text_unet : UNet2DConditionModel, optional
+            The text-conditioned UNet if it is already in memory: weights are shared with it. By default it is read
+            from where the folder's config says.
+
+        Returns
+        -------
+        DualGuidedUNet
+            In the precision of the text-conditioned UNet, in evaluation mode.
+        """
+        folder = Path(folder)
+        for name in ("config.json", "image_branch.safetensors"):
+            if not (folder / name).is_file():
+                raise MissingFileError(
+                    "this is no folder of a dual-guided UNet", given=folder, expected=f"{name}, as save() writes it"
+                )
+        config = json.loads((folder / "config.json").read_text())
+        if text_unet is None:
+            place = (folder / config["text_unet"]).resolve()
+            if not (place / "config.json").is_file():
+                raise MissingFileError(
+                    "the text-conditioned UNet of this dual-guided UNet is not where its config says",
+                    given=place,
+                    expected="a diffusers folder with config.json and weights",
+                )
+            text_unet = read_unet(place)
+        dual = cls.from_text_unet(text_unet, config["image_width"], share=True)
+        dual.load_image_branch(read_tensors(folder / "image_branch.safetensors"))
+        return dual.eval()
+
+
+def _transformers(unet: nn.Module) -> dict[str, Transformer2DModel]:
+    return {place: module for place, module in unet.named_modules() if isinstance(module, Transformer2DModel)}
+
+
+def _duals(unet: nn.Module) -> dict[str, DualTransformer]:
+    return {place: module for place, module in unet.named_modules() if isinstance(module, DualTransformer)}
+
+
+def _replace(unet: nn.Module, place: str, module: nn.Module) -> None:
+    parent, _, name = place.rpartition(".")
+    setattr(unet.get_submodule(parent), name, module)
+
+
+def _flat_state(branch: Mapping[str, Transformer2DModel]) -> dict[str, Tensor]:
+    return {f"{place}.{key}": tensor for place, module in branch.items() for key, tensor in module.state_dict().items()}
+
+
+def _shared_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """The same modules once more, over the same weights."""
+    tensors = [*unet.parameters(), *unet.buffers()]
+    return copy.deepcopy(unet, {id(tensor): tensor for tensor in tensors})
+
+
+def _with_width(transformer: Transformer2DModel, width: int) -> Transformer2DModel:
+    """A transformer of the same shape for contexts of another width, with weights of its own."""
+    if transformer.config["cross_attention_dim"] == width:
+        return copy.deepcopy(transformer)
+    wider = Transformer2DModel.from_config({**transformer.config, "cross_attention_dim": width})
+    # torch's own `to`: diffusers' warns about layers to be kept in float32, and there are none.
+    nn.Module.to(wider, device=transformer.device, dtype=transformer.dtype)
+    own, state = transformer.state_dict(), wider.state_dict()
+    wider.load_state_dict({key: own[key] if own[key].shape == state[key].shape else state[key] for key in state})
+    return wider
+
+
+def _image_transformer(transformer: Transformer2DModel, width: int | None, zero_output: bool) -> Transformer2DModel:
+    image = _with_width(transformer, transformer.config["cross_attention_dim"] if width is None else width)
+    if zero_output:
+        nn.init.zeros_(image.proj_out.weight)
+        nn.init.zeros_(image.proj_out.bias)
+    return image
+
+
+def _context_width(branch: Mapping[str, Transformer2DModel]) -> int:
+    widths = {module.config["cross_attention_dim"] for module in branch.values()}
+    if len(widths) != 1:
+        raise InputError(
+            "the transformers of this UNet expect contexts of different widths",
+            given=f"cross_attention_dim {sorted(widths, key=str)}",
+            expected="one width",
+        )
+    return int(widths.pop())
+
+
+def _check_plain(unet: UNet2DConditionModel) -> None:
+    """Refuse UNets that read the condition in other places than their transformers."""
+    if not isinstance(unet, UNet2DConditionModel):
+        raise InputError("this is no UNet2DConditionModel of diffusers", given=type(unet).__name__)
+    needs = {
+        "encoder_hid_dim_type": None,
+        "addition_embed_type": None,
+        "dual_cross_attention": False,
+    }
+    other = {name: unet.config[name] for name, plain in needs.items() if unet.config[name] != plain}
+    if other or _duals(unet) or not _transformers(unet):
+        raise InputError(
+            "this UNet reads its condition in other places than in plain transformers",
+            given=", ".join(f"{name}={value!r}" for name, value in other.items()) or "no plain transformers",
+            expected="blocks with cross-attention, as in Stable Diffusion v1 and Versatile Diffusion",
+        )
+
+
+def _check_context(name: str, context: Tensor | None, batch: int, width: int) -> None:
+    if context is not None and (context.ndim != 3 or context.shape[0] != batch or context.shape[2] != width):
+        raise InputError(
+            f"the {name} context has the wrong shape",
+            given=f"shape {tuple(context.shape)}",
+            expected=f"({batch}, token, {width}): (batch, token, channel)",
+        )
+
+
+def _check_ratio(ratio: float | Tensor, batch: int) -> float | Tensor:
+    if isinstance(ratio, Tensor):
+        if ratio.shape not in ((), (batch,)):
+            raise InputError(
+                "text_ratio has the wrong shape",
+                given=f"shape {tuple(ratio.shape)}",
+                expected=f"one number, or one for each sample: ({batch},)",
+            )
+        ratio = ratio if ratio.is_floating_point() else ratio.float()  # `1 - ratio` refuses booleans
+        inside = bool(((ratio >= 0) & (ratio <= 1)).all())
+        given: object = ratio.tolist()
+    else:
+        inside, given = 0 <= ratio <= 1, ratio
+    if not inside:
+        raise InputError(
+            "text_ratio is the share of the text", given=given, expected="from 0 (image only) to 1 (text only)"
+        )
+    return ratio.expand(batch) if isinstance(ratio, Tensor) else float(ratio)
+
+
+def _listeners(name: str, context: Tensor | None, weight: float | Tensor, device: torch.device) -> Listeners | None:
+    """Find who listens to a context, once for all transformers: on a GPU each such look waits for it."""
+    rows = None
+    if isinstance(weight, Tensor):
+        rows = weight.detach().nonzero()[:, 0]
+        nobody, rows = len(rows) == 0, rows.to(device) if len(rows) < len(weight) else None
+        weight = weight.to(device)
+    else:
+        nobody = weight == 0
+    if nobody:
+        return None
+    if context is None:
+        raise InputError(
+            f"samples listen to the {name}, but no {name} context was given",
+            expected=f"{name}= of shape (batch, token, channel), or text_ratio={int(name == 'image')}",
+        )
+    return Listeners(context, weight, rows)

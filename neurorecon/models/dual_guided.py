@@ -30,9 +30,10 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from neurorecon.errors import InputError, MissingFileError
-from neurorecon.models.dual_guided_files import read_tensors, read_unet, write_tensors
+from neurorecon.errors import InputError
+from neurorecon.models.dual_guided_files import check_fit, read_config, read_unet, read_weights, write_weights
 from neurorecon.models.dual_transformer import DualTransformer, guide
+from neurorecon.models.zoo.files import load_state
 
 Branch = Literal["text", "image"]
 
@@ -133,20 +134,12 @@ class DualGuidedUNet(nn.Module):
             In float32, in evaluation mode.
         """
         folder = Path(folder)
-        for name in ("image_unet", "text_unet"):
-            if not (folder / name / "config.json").is_file():
-                raise MissingFileError(
-                    "this is no folder of Versatile Diffusion",
-                    given=folder,
-                    expected=f"{name}/config.json in it",
-                    todo="download shi-labs/versatile-diffusion with its image_unet and text_unet folders",
-                )
         unet = read_unet(folder / "image_unet")
-        text_config = json.loads((folder / "text_unet" / "config.json").read_text())
-        text_width = text_config["cross_attention_dim"]
+        text_width = read_config(folder / "text_unet")["cross_attention_dim"]
         text = {place: _with_width(transformer, text_width) for place, transformer in _transformers(unet).items()}
+        weights = read_weights(folder / "text_unet")
         dual = cls(unet, text, branch="image")
-        dual._load_branch("text", read_tensors(folder / "text_unet", containing=".attentions."))
+        dual._load_branch("text", {key: tensor for key, tensor in weights.items() if ".attentions." in key})
         return dual.eval()
 
     def forward(
@@ -185,14 +178,7 @@ class DualGuidedUNet(nn.Module):
 
     def _load_branch(self, name: Branch, state: Mapping[str, Tensor]) -> None:
         branch = self._branch(name)
-        own = _flat_state(branch)
-        wrong = sorted(own.keys() ^ state.keys()) or [key for key in own if own[key].shape != state[key].shape]
-        if wrong:
-            raise InputError(
-                f"these weights do not fit the {name} branch of this UNet",
-                given=f"{len(wrong)} tensors missing, unknown or of another shape; the first is {wrong[0]}",
-                expected=f"{len(own)} tensors of transformers, named as in a plain UNet2DConditionModel",
-            )
+        check_fit(_flat_state(branch), state, f"the {name} branch of this UNet")
         for place, module in branch.items():
             module.load_state_dict({key: state[f"{place}.{key}"] for key in module.state_dict()})
 
@@ -230,7 +216,7 @@ class DualGuidedUNet(nn.Module):
         Parameters
         ----------
         folder : str or Path
-            Gets ``config.json`` and ``image_branch.safetensors``.
+            Gets ``config.json`` and ``model.safetensors``.
         text_unet : str, optional
             Where the text-conditioned UNet already lies (a diffusers folder), relative to `folder`, so that it is
             not written twice (``"../text_unet"``). By default it is written to ``folder/text_unet``.
@@ -242,7 +228,7 @@ class DualGuidedUNet(nn.Module):
         if text_unet is None:
             text_unet = "text_unet"
             self.plain_unet("text").save_pretrained(str(folder / text_unet))
-        write_tensors(folder / "image_branch.safetensors", self.image_branch_state_dict(), dtype)
+        write_weights(folder / "model.safetensors", self.image_branch_state_dict(), dtype)
         config = {"network": type(self).__name__, "text_unet": text_unet, "image_width": self.image_width}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
@@ -264,23 +250,13 @@ class DualGuidedUNet(nn.Module):
             In the precision of the text-conditioned UNet, in evaluation mode.
         """
         folder = Path(folder)
-        for name in ("config.json", "image_branch.safetensors"):
-            if not (folder / name).is_file():
-                raise MissingFileError(
-                    "this is no folder of a dual-guided UNet", given=folder, expected=f"{name}, as save() writes it"
-                )
-        config = json.loads((folder / "config.json").read_text())
+        config = read_config(folder)
+        if config.get("network") != cls.__name__:
+            raise InputError("this is no folder of a dual-guided UNet", given=folder, expected="one that save() wrote")
         if text_unet is None:
-            place = (folder / config["text_unet"]).resolve()
-            if not (place / "config.json").is_file():
-                raise MissingFileError(
-                    "the text-conditioned UNet of this dual-guided UNet is not where its config says",
-                    given=place,
-                    expected="a diffusers folder with config.json and weights",
-                )
-            text_unet = read_unet(place)
+            text_unet = read_unet((folder / config["text_unet"]).resolve())
         dual = cls.from_text_unet(text_unet, config["image_width"], share=True)
-        dual.load_image_branch(read_tensors(folder / "image_branch.safetensors"))
+        dual.load_image_branch(load_state(folder / "model.safetensors"))
         return dual.eval()
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from neurorecon.errors import MissingFileError
+from neurorecon.errors import InputError, MissingFileError
+from neurorecon.models.zoo.files import load_state
 
-#: Names of weights in a diffusers folder, safest first; large networks are split into several safetensors.
+#: Weights in a diffusers folder, safest first; large networks are split into several safetensors.
 WEIGHT_NAMES = (
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model-*-of-*.safetensors",
@@ -22,68 +24,75 @@ WEIGHT_NAMES = (
 
 
 def read_unet(folder: Path) -> UNet2DConditionModel:
-    """Read a UNet from a diffusers folder on this disk, in float32 and evaluation mode.
+    """Read a UNet from a diffusers folder on this disk.
 
     Parameters
     ----------
     folder : Path
-        Holds config.json and weights.
+        Holds config.json and weights in any precision.
 
     Returns
     -------
     UNet2DConditionModel
+        In float32, in evaluation mode.
     """
-    _weight_files(folder)
-    return UNet2DConditionModel.from_pretrained(str(folder), local_files_only=True)
+    config = read_config(folder)
+    with torch.device("meta"):  # no time is spent on drawing weights that are replaced at once
+        unet = UNet2DConditionModel.from_config(config)
+    state = {key: tensor.float() for key, tensor in read_weights(folder).items()}
+    check_fit(unet.state_dict(), state, f"the UNet of {folder}")
+    unet.load_state_dict(state, assign=True)
+    return unet.eval()
 
 
-def read_tensors(path: Path, containing: str = "") -> dict[str, Tensor]:
-    """Read weights, or some of them, without building their network.
-
-    Parameters
-    ----------
-    path : Path
-        A safetensors file, or a diffusers folder.
-    containing : str
-        Only tensors with this in their names are read.
-
-    Returns
-    -------
-    dict of str to Tensor
-    """
-    tensors: dict[str, Tensor] = {}
-    for file in _weight_files(path) if path.is_dir() else [path]:
-        if file.suffix == ".safetensors":
-            with safe_open(file, framework="pt") as opened:
-                names = [key for key in opened.keys() if containing in key]  # noqa: SIM118  # iterates no other way
-                tensors.update({key: opened.get_tensor(key) for key in names})
-        else:
-            # Mapped, so that the part that nobody asked for is never in memory.
-            state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            tensors.update({key: tensor for key, tensor in state.items() if containing in key})
-    return tensors
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the config.json of a folder."""
+    if not (folder / "config.json").is_file():
+        raise MissingFileError("this folder holds no network", given=folder, expected="config.json and weights in it")
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
-def write_tensors(file: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
-    """Write weights as safetensors.
-
-    Parameters
-    ----------
-    file : Path
-        Where to.
-    tensors : mapping of str to Tensor
-        The weights.
-    dtype : torch.dtype, optional
-        Precision on disk; by default as in memory.
-    """
-    save_file({key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}, file)
-
-
-def _weight_files(folder: Path) -> list[Path]:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of a diffusers folder without building their network."""
     for name in WEIGHT_NAMES:
         files = sorted(folder.glob(name))
         if files:
-            return files
+            return {key: tensor for file in files for key, tensor in load_state(file).items()}
     raise MissingFileError(
         "this diffusers folder has no weights", given=folder, expected=f"one of: {', '.join(WEIGHT_NAMES)}"
     )
+
+
+def write_weights(file: Path, state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
+    """Write weights as safetensors, in another precision if asked for."""
+    save_file({key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in state.items()}, file)
+
+
+def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights that a network cannot take.
+
+    Parameters
+    ----------
+    own : mapping of str to Tensor
+        The network's weights; only names and shapes matter.
+    state : mapping of str to Tensor
+        The weights to be loaded.
+    what : str
+        What the network is, for the message.
+
+    Raises
+    ------
+    InputError
+        A tensor is missing, unknown or of another shape.
+    """
+    for problem, names in (
+        ("missing", sorted(own.keys() - state.keys())),
+        ("unknown", sorted(state.keys() - own.keys())),
+        ("of another shape", [key for key in own if key in state and own[key].shape != state[key].shape]),
+    ):
+        if names:
+            raise InputError(
+                f"these weights do not fit {what}",
+                given=f"{len(names)} tensors {problem}; the first is {names[0]}",
+                expected=f"{len(own)} tensors, among them {next(iter(own))} {tuple(next(iter(own.values())).shape)}",
+            )

@@ -17,6 +17,7 @@ from neurorecon.cli.features import features
 from neurorecon.cli.info import info
 from neurorecon.cli.maps import maps
 from neurorecon.cli.reconstruct import reconstruct
+from neurorecon.cli.weights import weights
 
 app = typer.Typer(
     name="neurorecon",
@@ -43,6 +44,7 @@ def _main(
 
 for command in (build, info, check, export, features, maps, reconstruct, demo):
     app.command()(command)
+app.add_typer(weights, name="weights")
 
 
 def run() -> None:

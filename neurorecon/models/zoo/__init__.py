@@ -5,7 +5,8 @@ Nothing here imports torch or a network before it is needed.
 
 from neurorecon.models.zoo.files import load_state
 from neurorecon.models.zoo.fingerprints import FileState, fingerprint, record_bundled, verify
-from neurorecon.models.zoo.places import bundled_folder, locate, locate_role, part, search
+from neurorecon.models.zoo.places import bundled_folder, locate, locate_role, missing_from, part, search
+from neurorecon.models.zoo.pull import pull
 from neurorecon.models.zoo.table import ZOO, WeightFile, Weights, find, for_role
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "load_state",
     "locate",
     "locate_role",
+    "missing_from",
     "part",
+    "pull",
     "record_bundled",
     "search",
     "verify",

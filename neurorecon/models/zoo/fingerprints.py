@@ -122,14 +122,36 @@ def check(file: WeightFile, place: Path | None) -> FileState:
     if file.size is not None and size != file.size:
         return FileState(file.path, "corrupt", f"{size} bytes, expected {file.size}", path)
     if file.sha256 is not None:
-        found = digest(path)
-        if found != file.sha256:
-            return FileState(file.path, "corrupt", f"sha256 {found}, expected {file.sha256}", path)
-        return FileState(file.path, "good", f"sha256 {found}", path)
+        return _compared(file, path, digest(path), file.sha256, "sha256")
+    named = _name_in_cache(path)
+    if named is not None:
+        kind = "sha256" if len(named) == 64 else "git"
+        return _compared(file, path, digest(path) if kind == "sha256" else _git_digest(path), named, kind)
     damage = _damage(path, size)
     if damage is not None:
         return FileState(file.path, "corrupt", damage, path)
     return FileState(file.path, "unknown", f"sha256 not known; present, {size} bytes", path)
+
+
+def _compared(file: WeightFile, path: Path, found: str, expected: str, kind: str) -> FileState:
+    if found != expected:
+        return FileState(file.path, "corrupt", f"{kind} {found}, expected {expected}", path)
+    return FileState(file.path, "good", f"{kind} {found}", path)
+
+
+def _name_in_cache(path: Path) -> str | None:
+    """Return the digest that the hub announced for a file of its cache.
+
+    The cache names files by it: large ones by their sha256, small ones by the name that git has for them.
+    """
+    name = path.resolve().name
+    in_cache = path.is_symlink() and path.resolve().parent.name == "blobs"
+    return name if in_cache and len(name) in (40, 64) and set(name) <= set("0123456789abcdef") else None
+
+
+def _git_digest(path: Path) -> str:
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _damage(path: Path, size: int) -> str | None:

@@ -48,10 +48,23 @@ def locate(name: str, *, folder: str | Path | None = None) -> Path:
     raise _missing(weights, folder, places)
 
 
-def search(name: str) -> Path | None:
-    """Return the folder with all files of a set of weights, else the first with any of them, else None."""
+def search(name: str, *, folder: str | Path | None = None, only: bool = False) -> Path | None:
+    """Return the folder with all files of a set of weights, else the first with any of them, else None.
+
+    Parameters
+    ----------
+    name : str
+        Name in the zoo.
+    folder : path, optional
+        As in :func:`locate`.
+    only : bool
+        Look in `folder` alone.
+    """
     weights = find(name)
-    places = list(_places(weights, None))
+    if only and folder is not None:
+        places = list(_local_places(weights, Path(folder).expanduser()))
+    else:
+        places = list(_places(weights, folder))
     for wanted in (0, len(weights.files) - 1):
         for place in places:
             if len(missing_from(weights, place)) <= wanted:

@@ -63,6 +63,8 @@ class Weights:
         Folder on the web, for files that are on no hub.
     subfolder : str or None
         Folder of the repository that holds the files.
+    parameters : int or None
+        Number of parameters, four bytes each.
     """
 
     name: str
@@ -76,12 +78,18 @@ class Weights:
     note: str = ""
     url: str | None = None
     subfolder: str | None = None
+    parameters: int | None = None
 
     @property
     def size(self) -> int | None:
-        """Bytes of the files whose size is known; None where that of no file is."""
+        """Bytes of all files; None where that of any is not known."""
         known = [file.size for file in self.files if file.size is not None]
-        return sum(known) if known else None
+        return sum(known) if len(known) == len(self.files) else None
+
+    @property
+    def about(self) -> int | None:
+        """About how many bytes of disk they take; None where nobody knows."""
+        return self.size or (None if self.parameters is None else 4 * self.parameters)
 
     @property
     def folder(self) -> str:
@@ -108,6 +116,7 @@ _PUBLISHED = (
         licence="MIT",
         source=f"{_CLIP_PAPER}; OpenAI's ViT-L/14 in open_clip's layout",
         systems=("brain-diffuser", "two-stage"),
+        parameters=427_616_513,
         note="Quick-GELU: build it in open_clip as ViT-L-14-quickgelu. The same network is the encoder of Versatile "
         "Diffusion and the judge in the CLIP scores.",
     ),
@@ -126,6 +135,7 @@ _PUBLISHED = (
         licence="MIT",
         source=f"{_CLIP_PAPER}; OpenAI's ViT-B/32 in open_clip's layout",
         systems=("minddiffuser", "mind-animator"),
+        parameters=151_277_313,
         note="Quick-GELU: build it in open_clip as ViT-B-32-quickgelu.",
     ),
     Weights(
@@ -144,6 +154,7 @@ _PUBLISHED = (
         licence=_SD_LICENCE,
         source=_SD_PAPER,
         systems=("minddiffuser", "mind-animator"),
+        parameters=123_060_480,
         note="transformers' CLIPTextModel in text_encoder/, CLIPTokenizer in tokenizer/.",
     ),
     Weights(
@@ -156,6 +167,7 @@ _PUBLISHED = (
         licence=_SD_LICENCE,
         source=_SD_PAPER,
         systems=("minddiffuser", "mind-animator"),
+        parameters=83_653_863,
         note="diffusers' AutoencoderKL; the papers call it VQ-VAE. Latents are multiplied by .18215.",
     ),
     Weights(
@@ -171,6 +183,7 @@ _PUBLISHED = (
         licence=_SD_LICENCE,
         source=_SD_PAPER,
         systems=("minddiffuser", "mind-animator"),
+        parameters=859_520_964,
         note="diffusers' UNet2DConditionModel in unet/ and the noise schedule in scheduler/.",
     ),
     Weights(
@@ -199,6 +212,7 @@ _PUBLISHED = (
         licence="MIT",
         source="Xu et al. 2022, Versatile Diffusion: text, images and variations all in one diffusion model",
         systems=("brain-diffuser", "two-stage"),
+        parameters=3_079_639_582,
         note="Two UNets, an autoencoder and two CLIP encoders, each in a folder of its own.",
     ),
     Weights(
@@ -211,7 +225,8 @@ _PUBLISHED = (
         licence="MIT",
         source="Child 2021, Very deep VAEs generalize autoregressive models and can outperform them on images",
         systems=("brain-diffuser", "two-stage"),
-        note="125 million parameters, the moving average of the weights (EMA).",
+        parameters=125_000_000,
+        note="The moving average of the weights (EMA).",
     ),
 )
 

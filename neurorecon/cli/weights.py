@@ -1,0 +1,194 @@
+"""``neurorecon weights``: which pretrained weights there are, where they lie, whether they are whole; fetch them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption, run_command
+
+if TYPE_CHECKING:
+    from neurorecon.models.zoo import FileState, Weights
+
+weights = typer.Typer(
+    help="Pretrained weights: list them, find them, check them, fetch them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+FolderOption = Annotated[
+    Path | None,
+    typer.Option("--folder", help="A local folder with weights; left out: NEURORECON_WEIGHTS, then the hub's cache."),
+]
+
+
+@weights.command("list")
+def list_weights(
+    origin: Annotated[str | None, typer.Option("--origin", help="bundled or published. Left out: both.")] = None,
+    folder: FolderOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """List all weights: role, size, license, where they lie on this machine, and which systems need them."""
+
+    def work(output: Output) -> None:
+        from neurorecon.errors import UnknownNameError
+        from neurorecon.models.zoo import ZOO, missing_from, search
+
+        if origin not in (None, "bundled", "published"):
+            raise UnknownNameError("origin of weights", origin, ("bundled", "published"))
+        rows = []
+        for entry in ZOO.values():
+            if origin in (None, entry.origin):
+                place = search(entry.name, folder=folder)
+                missing = [file.path for file in entry.files] if place is None else missing_from(entry, place)
+                rows.append(_facts(entry) | {"place": place and str(place), "missing": missing})
+        output.extra["weights"] = rows
+        output.say(
+            f"{'name':<22}{'used as':<16}{'origin':<11}{'size':>9}  {'license':<23}{'needed by':<28}on this machine"
+        )
+        for row in rows:
+            output.say(
+                f"{row['name']:<22}{row['role']:<16}{row['origin']:<11}{_size(row):>9}  {row['licence']:<23}"
+                f"{', '.join(row['systems']):<28}{_whereabouts(row)}"
+            )
+        if not quiet and any(row["missing"] and row["origin"] == "published" for row in rows):
+            output.say("\nfetch weights with: neurorecon weights pull NAME (docs/weights.md says how to do so offline)")
+
+    run_command("weights list", as_json, quiet, verbose, work)
+
+
+@weights.command("where")
+def where(
+    name: Annotated[str, typer.Argument(help="Name of the weights, as `weights list` shows it.")],
+    folder: FolderOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Print the folder that holds all files of a set of weights. Exit code 2 where there is none."""
+
+    def work(output: Output) -> None:
+        from neurorecon.models.zoo import find, locate
+
+        place = locate(name, folder=folder)
+        output.extra |= _facts(find(name)) | {"place": str(place)}
+        output.say(str(place))
+
+    run_command("weights where", as_json, quiet, verbose, work)
+
+
+@weights.command("verify")
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Names of weights. Left out: all.")] = None,
+    folder: FolderOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Compare the files on this machine with their sha256. Exit code 2 where one is corrupt."""
+    found: dict[str, list[FileState]] = {}
+
+    def work(output: Output) -> None:
+        from neurorecon.models.zoo import ZOO, find, search
+        from neurorecon.models.zoo import verify as check
+
+        for name in names or ZOO:
+            find(name)  # a wrong name is an error before the first long computation
+        for name in names or ZOO:
+            found[name] = check(name, folder=search(name, folder=folder))
+        output.extra["files"] = [_state(name, state) for name, states in found.items() for state in states]
+        output.extra["corrupt"] = [row["place"] for row in output.extra["files"] if row["state"] == "corrupt"]
+        for name, states in found.items():
+            for line in _summary(name, states, everything=verbose or bool(names)):
+                output.say(line)
+
+    run_command("weights verify", as_json, quiet, verbose, work)
+    corrupt = [str(state.place) for states in found.values() for state in states if state.state == "corrupt"]
+    if corrupt:
+        typer.echo(
+            f"neurorecon: error: {len(corrupt)} files of weights are corrupt\n  given:    {', '.join(corrupt)}\n"
+            "  expected: the sha256 that the zoo or the hub states\n"
+            "  to do:    delete them; published ones are fetched with: neurorecon weights pull NAME",
+            err=True,
+        )
+        raise typer.Exit(2)
+
+
+@weights.command("pull")
+def pull(
+    names: Annotated[list[str], typer.Argument(help="Names of weights, as `weights list` shows them.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", help="Put them into FOLDER/NAME; left out: NEURORECON_WEIGHTS, then the hub's cache."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Fetch published weights; those that are here already are only checked. Goes on where it was interrupted."""
+
+    def work(output: Output) -> None:
+        from neurorecon.models.zoo import find
+        from neurorecon.models.zoo import pull as fetch
+
+        for name in names:
+            find(name)
+        output.extra["weights"] = []
+        for name in names:
+            place = fetch(name, folder, progress=output.progress)
+            output.extra["weights"].append({"name": name, "place": str(place)})
+            output.say(f"{name}: {place}")
+
+    run_command("weights pull", as_json, quiet, verbose, work)
+
+
+def _facts(entry: Weights) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "role": entry.role,
+        "origin": entry.origin,
+        "bytes": entry.size,
+        "about_bytes": entry.about,
+        "licence": entry.licence,
+        "systems": list(entry.systems),
+        "repository": entry.repository,
+        "url": entry.url,
+        "source": entry.source,
+        "note": entry.note,
+    }
+
+
+def _state(name: str, state: FileState) -> dict[str, Any]:
+    return {
+        "weights": name,
+        "file": state.path,
+        "state": state.state,
+        "detail": state.detail,
+        "place": state.place and str(state.place),
+    }
+
+
+def _summary(name: str, states: list[FileState], everything: bool) -> list[str]:
+    """Return a line for weights that are not here at all, else one a file."""
+    if all(state.state == "absent" for state in states) and not everything:
+        return [f"{name:<22} absent"]
+    return [f"{name:<22} {state.state:<8} {state.path}: {state.detail}" for state in states]
+
+
+def _size(row: dict[str, Any]) -> str:
+    if row["about_bytes"] is None:
+        return "?"
+    size = row["about_bytes"]
+    text = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"
+    return text if row["bytes"] is not None else f"~{text}"
+
+
+def _whereabouts(row: dict[str, Any]) -> str:
+    if not row["missing"]:
+        return str(row["place"])
+    return "absent" if row["place"] is None else f"incomplete, {len(row['missing'])} files missing in {row['place']}"

@@ -1,0 +1,202 @@
+"""Latent diffusion under a text, under an image, or under both: the roles of Stable and of Versatile Diffusion.
+
+One training makes both networks. Each scene of a batch is denoised under its captions, under its picture as CLIP
+sees it, or under a mix of both; ResNets are shared, and each context has its own transformers. With the image
+branch taken away, what remains is an ordinary text-conditioned ``UNet2DConditionModel``.
+
+To learn faster, features from the middle of the UNet are compared with CLIP's patches of the clean picture
+(representation alignment: Yu et al., 2025, ICLR); that part is thrown away after the training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from neurorecon.models.training.autoencoder import scaled
+from neurorecon.models.training.clip import normalized
+from neurorecon.models.training.loop import Loss, Plan
+
+PLAN = Plan("diffusion", steps=16_000, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
+
+#: Stable Diffusion's class, small; the latents are 6 x 16 x 16 and the contexts 128 wide.
+CONFIG: dict[str, Any] = {
+    "sample_size": 16,
+    "in_channels": 6,
+    "out_channels": 6,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "block_out_channels": [64, 128, 160],
+    "layers_per_block": 1,
+    "cross_attention_dim": 128,
+    # In diffusers' configuration of this network this is the number of heads.
+    "attention_head_dim": 4,
+    "norm_num_groups": 16,
+}
+
+#: The noise schedule. With v-prediction and no signal left at the last step, colors of large areas come out right
+#: (Lin et al., 2024, WACV).
+SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+    "steps_offset": 0,
+}
+
+#: Shares of a batch that see text alone, image alone, or both; of each, a tenth sees nothing (for guidance).
+_TEXT, _IMAGE, _NOTHING = 0.45, 0.4, 0.1
+
+#: Share of the texts that are the mean of all captions, as decoders of brain activity predict them.
+_MEAN_CAPTION = 0.3
+
+#: Gray level that stands for "no image", as in Brain-Diffuser.
+_GRAY = 127
+
+#: Weight of the alignment with CLIP's patches.
+_ALIGNMENT = 0.5
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What the diffusion is trained on top of.
+
+    Parameters
+    ----------
+    clip : open_clip.model.CLIP
+    latents : Tensor, shape (scene, channel, y, x)
+        Mean of the posterior times the scaling factor of the autoencoder, float16.
+    tokens : Tensor, shape (scene, caption, token)
+    empty : Tensor, shape (1, token)
+        Tokens of the empty sentence.
+    """
+
+    clip: nn.Module
+    latents: Tensor
+    tokens: Tensor
+    empty: Tensor
+
+
+class Denoiser(nn.Module):
+    """The dual-guided UNet and, for training only, a head that predicts CLIP's patches from its middle."""
+
+    def __init__(self, config: dict[str, Any], patch_width: int = 128) -> None:
+        super().__init__()
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+        from neurorecon.models.dual_guided import DualGuidedUNet
+
+        torch.manual_seed(PLAN.seed)
+        self.dual = DualGuidedUNet.from_text_unet(UNet2DConditionModel(**config), share=True)
+        middle = config["block_out_channels"][-1]
+        self.align = nn.Sequential(
+            nn.Conv2d(middle, 2 * patch_width, 1), nn.SiLU(), nn.Conv2d(2 * patch_width, patch_width, 1)
+        )
+
+    def forward(self, noisy: Tensor, step: Tensor, text: Tensor, image: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the velocity (scene, channel, y, x) and predicted patches (scene, feature, y, x)."""
+        seen: list[Tensor] = []
+        hook = self.dual.unet.up_blocks[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+        try:
+            velocity = self.dual(noisy, step, text, image, ratio)
+        finally:
+            hook.remove()
+        return velocity, self.align(seen[0])
+
+
+@torch.no_grad()
+def encode(autoencoder: nn.Module, pixels: np.ndarray, device: str, batch: int = 100, progress: bool = True) -> Tensor:
+    """Return the latents of pictures, (scene, channel, y, x) float16: posterior mean times the scaling factor."""
+    parts = []
+    for start in tqdm(range(0, len(pixels), batch), desc="latents", unit="batch", disable=not progress):
+        posterior = autoencoder.encode(scaled(pixels[start : start + batch], device)).latent_dist
+        parts.append((posterior.mode() * autoencoder.config.scaling_factor).half().cpu())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def text_context(clip: nn.Module, tokens: Tensor) -> Tensor:
+    """Return the hidden states of CLIP's text tower, (text, token, channel), in the role of SD's text encoder."""
+    hidden = clip.token_embedding(tokens) + clip.positional_embedding
+    hidden = clip.transformer(hidden, attn_mask=clip.attn_mask)
+    states: Tensor = clip.ln_final(hidden)
+    return states
+
+
+@torch.no_grad()
+def image_context(clip: nn.Module, images: Tensor) -> Tensor:
+    """Return all tokens of CLIP's image tower, projected, over the length of the first (Versatile Diffusion).
+
+    Parameters
+    ----------
+    clip : open_clip.model.CLIP
+    images : Tensor, shape (picture, rgb, y, x)
+        Normalized as CLIP takes them.
+
+    Returns
+    -------
+    Tensor, shape (picture, token, channel)
+    """
+    tower = clip.visual
+    hidden = tower.transformer(tower._embeds(images))
+    tokens: Tensor = tower.ln_post(hidden) @ tower.proj
+    return tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
+
+
+def loss(frozen: Frozen, pixels: np.ndarray, device: str) -> Loss:
+    """Return the loss of a batch: squared error of the velocity, weighted by min-SNR (Hang et al., 2023, ICCV)."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    kept = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
+    nothing_text = text_context(frozen.clip, frozen.empty.to(device))
+    nothing_image = image_context(frozen.clip, normalized(np.full((1, 64, 64, 3), _GRAY, dtype=np.uint8), device))
+
+    def compute(network: nn.Module, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        clean = frozen.latents[rows].to(device).float()
+        image = image_context(frozen.clip, normalized(pixels[rows.numpy()], device))
+        patches = image[:, 1:]
+        text = _texts(frozen, rows, generator, device)
+        chance = torch.rand(len(rows), 2, generator=generator)
+        ratio = torch.where(chance[:, 0] < _TEXT, 1.0, torch.where(chance[:, 0] < _TEXT + _IMAGE, 0.0, 0.4))
+        nothing = (chance[:, 1] < _NOTHING).to(device)[:, None, None]
+        text, image = torch.where(nothing, nothing_text, text), torch.where(nothing, nothing_image, image)
+        # One step of each part of the schedule: less variance than independent draws.
+        offset = torch.rand(1, generator=generator)
+        step = ((torch.arange(len(rows)) + offset) / len(rows) * len(kept)).long().to(device)
+        step = step[torch.randperm(len(rows), generator=generator)]
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        signal, rest = kept[step].sqrt()[:, None, None, None], (1 - kept[step]).sqrt()[:, None, None, None]
+        velocity, predicted = network(signal * clean + rest * noise, step, text, image, ratio)
+        error = (velocity - (signal * noise - rest * clean)).square().mean(dim=(1, 2, 3))
+        ratio_of_signal = kept[step] / (1 - kept[step]).clamp(min=1e-6)
+        weight = ratio_of_signal.clamp(max=5.0) / (ratio_of_signal + 1.0) + 0.05
+        denoising = (weight * error).sum() / weight.sum()
+        similarity = functional.cosine_similarity(predicted.flatten(2).mT, patches, dim=-1).mean()
+        total = denoising + _ALIGNMENT * (1.0 - similarity)
+        by_text = error.detach()[ratio == 1.0].mean()
+        by_image = error.detach()[ratio == 0.0].mean()
+        return {"loss": total, "text": by_text, "image": by_image, "alignment": similarity.detach()}
+
+    return compute
+
+
+def _texts(frozen: Frozen, rows: Tensor, generator: torch.Generator, device: str) -> Tensor:
+    """Return the context of one caption of each scene, or of the mean of all."""
+    found = frozen.tokens[rows]
+    averaged = torch.rand(len(rows), generator=generator) < _MEAN_CAPTION
+    which = torch.randint(found.shape[1], (len(rows),), generator=generator)
+    one = text_context(frozen.clip, found[torch.arange(len(rows)), which].to(device))
+    if not averaged.any():
+        return one
+    every = found[averaged]
+    states = text_context(frozen.clip, every.flatten(0, 1).to(device))
+    return one.index_copy(0, averaged.nonzero()[:, 0].to(device), states.unflatten(0, every.shape[:2]).mean(dim=1))

@@ -48,13 +48,11 @@ def list_weights(
                 missing = [file.path for file in entry.files] if place is None else missing_from(entry, place)
                 rows.append(_facts(entry) | {"place": place and str(place), "missing": missing})
         output.extra["weights"] = rows
-        output.say(
-            f"{'name':<22}{'used as':<16}{'origin':<11}{'size':>9}  {'license':<23}{'needed by':<28}on this machine"
-        )
+        output.say(_row("name", "used as", "origin", "size", "license", "needed by", "on this machine"))
         for row in rows:
+            systems = ", ".join(row["systems"])
             output.say(
-                f"{row['name']:<22}{row['role']:<16}{row['origin']:<11}{_size(row):>9}  {row['licence']:<23}"
-                f"{', '.join(row['systems']):<28}{_whereabouts(row)}"
+                _row(row["name"], row["role"], row["origin"], _size(row), row["license"], systems, _whereabouts(row))
             )
         if not quiet and any(row["missing"] and row["origin"] == "published" for row in rows):
             output.say("\nfetch weights with: neurorecon weights pull NAME (docs/weights.md says how to do so offline)")
@@ -94,15 +92,17 @@ def verify(
     found: dict[str, list[FileState]] = {}
 
     def work(output: Output) -> None:
+        from tqdm import tqdm
+
         from neurorecon.models.zoo import ZOO, find, search
         from neurorecon.models.zoo import verify as check
 
         for name in names or ZOO:
             find(name)  # a wrong name is an error before the first long computation
-        for name in names or ZOO:
+        for name in tqdm(names or list(ZOO), desc="verify", disable=quiet, leave=False):
             found[name] = check(name, folder=search(name, folder=folder))
-        output.extra["files"] = [_state(name, state) for name, states in found.items() for state in states]
-        output.extra["corrupt"] = [row["place"] for row in output.extra["files"] if row["state"] == "corrupt"]
+        output.extra["checked"] = [_state(name, state) for name, states in found.items() for state in states]
+        output.extra["corrupt"] = [row["place"] for row in output.extra["checked"] if row["state"] == "corrupt"]
         for name, states in found.items():
             for line in _summary(name, states, everything=verbose or bool(names)):
                 output.say(line)
@@ -147,6 +147,10 @@ def pull(
     run_command("weights pull", as_json, quiet, verbose, work)
 
 
+def _row(name: str, role: str, origin: str, size: str, terms: str, systems: str, place: str) -> str:
+    return f"{name:<24}{role:<16}{origin:<11}{size:>9}  {terms:<23}{systems:<29}{place}"
+
+
 def _facts(entry: Weights) -> dict[str, Any]:
     return {
         "name": entry.name,
@@ -154,7 +158,7 @@ def _facts(entry: Weights) -> dict[str, Any]:
         "origin": entry.origin,
         "bytes": entry.size,
         "about_bytes": entry.about,
-        "licence": entry.licence,
+        "license": entry.licence,
         "systems": list(entry.systems),
         "repository": entry.repository,
         "url": entry.url,
@@ -176,8 +180,8 @@ def _state(name: str, state: FileState) -> dict[str, Any]:
 def _summary(name: str, states: list[FileState], everything: bool) -> list[str]:
     """Return a line for weights that are not here at all, else one a file."""
     if all(state.state == "absent" for state in states) and not everything:
-        return [f"{name:<22} absent"]
-    return [f"{name:<22} {state.state:<8} {state.path}: {state.detail}" for state in states]
+        return [f"{name:<24}absent"]
+    return [f"{name:<24}{state.state:<8} {state.path}: {state.detail}" for state in states]
 
 
 def _size(row: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -59,10 +60,8 @@ def download(address: str, target: Path, *, sha256: str | None = None, progress:
     OSError
         Where the disk is full or the folder may not be written.
     """
-    from huggingface_hub.utils import WeakFileLock
-
     target.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(target.with_name(f".{target.name}.lock")):
+    with _alone(target):
         if target.is_file():
             return target
         remote = _ask(address)
@@ -74,9 +73,21 @@ def download(address: str, target: Path, *, sha256: str | None = None, progress:
         _gather(remote, part, progress)
         _check(address, part, sha256)
         os.replace(part, target)
-    with contextlib.suppress(OSError):  # Windows refuses while another process waits for it
-        target.with_name(f".{target.name}.lock").unlink()
     return target
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Wait until no other process fetches the same file."""
+    from huggingface_hub.utils import WeakFileLock
+
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        with WeakFileLock(lock):
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows refuses while another process waits for it
+            lock.unlink()
 
 
 def _ask(address: str) -> Remote:
@@ -85,8 +96,7 @@ def _ask(address: str) -> Remote:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
                 length = response.headers.get("Content-Length")
-                tag = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-                return Remote(address, int(length) if length else None, tag)
+                return Remote(address, int(length) if length else None, _tag(response))
         except urllib.error.HTTPError as error:
             raise _refused(address, f"the server answers {error.code} {error.reason}") from error
         except _BROKEN as error:
@@ -94,6 +104,10 @@ def _ask(address: str) -> Remote:
             if attempt + 1 < ATTEMPTS:
                 time.sleep(PAUSE)
     raise _refused(address, f"no connection ({reason})") from reason
+
+
+def _tag(response: Any) -> str:
+    return response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
 
 
 def _gather(remote: Remote, part: Path, progress: bool) -> None:
@@ -139,14 +153,17 @@ def _stream(remote: Remote, file: BinaryIO, bar: Any) -> None:
         if remote.tag:
             request.add_header("If-Range", remote.tag)
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        if _tag(response) != remote.tag:
+            raise _refused(remote.address, "it changed while it was being fetched")
         if file.tell() and response.status != 206:
-            # The server cannot go on in the middle, or the file changed meanwhile: from the first byte, then.
+            # The server cannot go on in the middle: from the first byte, then.
             bar.update(-file.tell())
             file.seek(0)
             file.truncate()
-        # Never more than was announced, whatever the server sends.
-        while block := response.read(1 << 20 if remote.size is None else min(1 << 20, remote.size - file.tell())):
+        # As bytes come, so that a killed process keeps them; never more than was announced, whatever the server sends.
+        while block := response.read1(1 << 20 if remote.size is None else min(1 << 20, remote.size - file.tell())):
             file.write(block)
+            file.flush()
             bar.update(len(block))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.models.zoo.places import search
-from neurorecon.models.zoo.table import BUNDLED_TABLE, WeightFile, Weights, find, recorded
+from neurorecon.models.zoo.table import BUNDLED_TABLE, ZOO, WeightFile, Weights, bundled, find, recorded
 
 #: Endings of files that hold weights.
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt")
@@ -201,4 +201,5 @@ def record_bundled(folder: Path) -> Path:
     fresh = table.with_suffix(".json.part")
     fresh.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(fresh, table)
+    ZOO.update(bundled())
     return table

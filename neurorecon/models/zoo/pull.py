@@ -15,6 +15,9 @@ from neurorecon.models.zoo.fingerprints import verify
 from neurorecon.models.zoo.places import VARIABLE, hub_cache, locate, plain_cache, search
 from neurorecon.models.zoo.table import Weights, find
 
+#: What systems say of a full disk, a used-up quota, a file that may not grow further.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def pull(name: str, folder: str | Path | None = None, *, progress: bool = True) -> Path:
     """Fetch a set of weights, unless it is there and undamaged.
@@ -179,7 +182,7 @@ def _plain_errors(weights: Weights) -> Iterator[None]:
     except NeuroreconError:
         raise
     except Exception as error:  # the hub's library raises those of its HTTP client, too, which it has changed before
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in _FULL:
             raise _no_room(weights, f"{error.filename or 'the disk'} ({error.strerror})") from error
         if isinstance(error, PermissionError):
             raise

@@ -245,11 +245,19 @@ def recorded(table: Path) -> dict[str, dict[str, WeightFile]]:
     """Return the bundled files by folder and name, as the table of digests has them."""
     if not table.is_file():
         return {}
-    folders = json.loads(table.read_text(encoding="utf-8"))
-    return {
-        folder: {name: WeightFile(name, facts["sha256"], facts["size"]) for name, facts in files.items()}
-        for folder, files in folders.items()
-    }
+    try:
+        folders = json.loads(table.read_text(encoding="utf-8"))
+        return {
+            folder: {name: WeightFile(name, facts["sha256"], facts["size"]) for name, facts in files.items()}
+            for folder, files in folders.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            "the table of the bundled weights cannot be read",
+            given=f"{table} ({error})",
+            expected="sha256 and size of each file, by folder",
+            todo="install neurorecon anew, or delete it and record the folders again (zoo.record_bundled)",
+        ) from error
 
 
 def _bundled(role: str, names: tuple[str, ...], what: str) -> Weights:
@@ -267,10 +275,13 @@ def _bundled(role: str, names: tuple[str, ...], what: str) -> Weights:
     )
 
 
+def bundled() -> dict[str, Weights]:
+    """Return the bundled weights by name, with the digests that are recorded now."""
+    return {weights.name: weights for weights in (_bundled(*entry) for entry in _BUNDLED)}
+
+
 #: All weights by name.
-ZOO: dict[str, Weights] = {
-    weights.name: weights for weights in (*_PUBLISHED, *(_bundled(*entry) for entry in _BUNDLED))
-}
+ZOO: dict[str, Weights] = {weights.name: weights for weights in _PUBLISHED} | bundled()
 
 
 def find(name: str) -> Weights:

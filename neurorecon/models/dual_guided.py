@@ -37,6 +37,9 @@ from neurorecon.models.zoo.files import load_state
 
 Branch = Literal["text", "image"]
 
+#: Weights of a transformer whose shapes depend on the width of the context.
+_READS_THE_CONTEXT = ("attn2.to_k.weight", "attn2.to_v.weight")
+
 
 class DualGuidedUNet(nn.Module):
     """Denoise latents under a text context, an image context, or any mix of the two.
@@ -287,11 +290,13 @@ def _with_width(transformer: Transformer2DModel, width: int) -> Transformer2DMod
     """A transformer of the same shape for contexts of another width, with weights of its own."""
     if transformer.config["cross_attention_dim"] == width:
         return copy.deepcopy(transformer)
-    wider = Transformer2DModel.from_config({**transformer.config, "cross_attention_dim": width})
+    # Not `from_config`: it takes arguments that diffusers' blocks gave by position, the heads, for defaults.
+    config = {name: value for name, value in transformer.config.items() if not name.startswith("_")}
+    wider = Transformer2DModel(**{**config, "cross_attention_dim": width})
     # torch's own `to`: diffusers' warns about layers to be kept in float32, and there are none.
     nn.Module.to(wider, device=transformer.device, dtype=transformer.dtype)
-    own, state = transformer.state_dict(), wider.state_dict()
-    wider.load_state_dict({key: own[key] if own[key].shape == state[key].shape else state[key] for key in state})
+    new = {key: tensor for key, tensor in wider.state_dict().items() if key.endswith(_READS_THE_CONTEXT)}
+    wider.load_state_dict({**transformer.state_dict(), **new})
     return wider
 
 

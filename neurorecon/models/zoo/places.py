@@ -24,7 +24,7 @@ def locate(name: str, *, folder: str | Path | None = None) -> Path:
 
     Looked through in this order: `folder`, the folder in ``NEURORECON_WEIGHTS``, then the cache of the Hugging Face
     hub (``HF_HOME`` and ``HF_HUB_CACHE`` are honored) for published weights, the package for bundled ones. In a
-    local folder, the files lie in ``<folder>/<name>``, in ``<folder>/<owner>/<repository>``, or in it directly.
+    local folder, the files lie in ``<folder>/<name>``, in ``<folder>/<owner>/<repository>``, or as in a hub's cache.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def search(name: str, *, folder: str | Path | None = None, only: bool = False) -
     """
     weights = find(name)
     if only and folder is not None:
-        places = list(_local_places(weights, Path(folder).expanduser()))
+        places = list(_local_places(weights, Path(folder)))
     else:
         places = list(_places(weights, folder))
     for wanted in (0, len(weights.files) - 1):
@@ -115,7 +115,7 @@ def _places(weights: Weights, folder: str | Path | None) -> Iterator[Path]:
     """Yield the folders in which the files may lie, best first."""
     for root in (folder, os.environ.get(VARIABLE)):
         if root:
-            yield from _local_places(weights, Path(root).expanduser())
+            yield from _local_places(weights, Path(root))
     if weights.origin == "bundled":
         yield table.BUNDLED / weights.folder
     elif weights.repository is not None:
@@ -125,9 +125,8 @@ def _places(weights: Weights, folder: str | Path | None) -> Iterator[Path]:
 
 
 def _local_places(weights: Weights, root: Path) -> Iterator[Path]:
+    root = root.expanduser().absolute()
     names = [weights.name]
-    if weights.origin == "bundled":
-        names.append(weights.folder)
     if weights.repository is not None:
         names += [weights.repository, weights.repository.rpartition("/")[2]]
     for name in names:
@@ -136,7 +135,9 @@ def _local_places(weights: Weights, root: Path) -> Iterator[Path]:
         yield root / name
     if weights.repository is not None:
         yield from _snapshots(root, weights.repository, weights.subfolder)
-    yield root
+    # Names such as config.json say nothing of whose they are, so the folder itself counts only where its name does.
+    if root.name in names or weights.url is not None:
+        yield root if weights.subfolder is None or root.name == weights.name else root / weights.subfolder
 
 
 def hub_cache() -> Path:
@@ -172,7 +173,7 @@ def _snapshots(cache: Path, repository: str, subfolder: str | None) -> Iterator[
 
 
 def _in_own_folder(role: str, root: Path) -> tuple[Weights | None, Path]:
-    root = root.expanduser()
+    root = root.expanduser().absolute()
     if not root.is_dir():
         raise MissingFileError(
             "the folder with models is not there",

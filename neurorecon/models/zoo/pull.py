@@ -58,7 +58,7 @@ def pull(name: str, folder: str | Path | None = None, *, progress: bool = True) 
         return place
     _refuse_offline(weights)
     named = folder or os.environ.get(VARIABLE)
-    root = Path(named).expanduser() if named else None
+    root = Path(named).expanduser().absolute() if named else None
     _refuse_full_disk(weights, root)
     with _plain_errors(weights):
         if weights.repository is None:
@@ -144,9 +144,9 @@ def _from_hub(weights: Weights, root: Path | None, progress: bool) -> None:
 
 
 def _refuse_offline(weights: Weights) -> None:
-    from huggingface_hub import is_offline_mode
+    from huggingface_hub import constants
 
-    if is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         raise InputError(
             f"the weights {weights.name!r} cannot be fetched offline",
             given="HF_HUB_OFFLINE is set",

@@ -36,7 +36,6 @@ def test_the_message_names_the_files_that_are_missing(tmp_path, put):
         "CompVis/stable-diffusion-v1-4/vae",
         "stable-diffusion-v1-4/vae",
         "models--CompVis--stable-diffusion-v1-4/snapshots/abc/vae",
-        "",
     ],
 )
 def test_a_local_folder_may_be_laid_out_in_several_ways(tmp_path, monkeypatch, within, put):
@@ -46,6 +45,23 @@ def test_a_local_folder_may_be_laid_out_in_several_ways(tmp_path, monkeypatch, w
         zoo.locate("sd-v1-4-autoencoder")
     monkeypatch.setenv("NEURORECON_WEIGHTS", str(tmp_path / "mine"))
     assert zoo.locate("sd-v1-4-autoencoder") == place
+
+
+def test_the_folder_of_the_weights_itself_may_be_named(tmp_path, put):
+    for within in ("sd-v1-4-autoencoder", "stable-diffusion-v1-4/vae", "vdvae-imagenet64"):
+        name = "vdvae-imagenet64" if "vdvae" in within else "sd-v1-4-autoencoder"
+        place = put(tmp_path / within, zoo.find(name))
+        assert zoo.locate(name, folder=tmp_path / within.partition("/")[0]) == place
+
+
+def test_files_of_other_networks_with_the_same_names_are_not_taken(tmp_path, put, monkeypatch):
+    # All of diffusers' networks are a config.json and a diffusion_pytorch_model.safetensors.
+    put(tmp_path / "mine", zoo.find("sd-v1-4-autoencoder"))
+    put(tmp_path / "mine" / "autoencoder", zoo.find("sd-v1-4-autoencoder"))
+    monkeypatch.setenv("NEURORECON_WEIGHTS", str(tmp_path / "mine"))
+    for name in ("sd-v1-4-autoencoder", "bundled-autoencoder", "bundled-text-diffusion"):
+        with pytest.raises(MissingFileError):
+            zoo.locate(name)
 
 
 def test_the_cache_of_the_hub_is_found_at_any_commit(tmp_path, cache):
@@ -88,7 +104,7 @@ def test_bundled_weights_lie_in_the_package_unless_others_are_named(tmp_path, mo
     weights = zoo.find("bundled-text-diffusion")
     place = put(tmp_path / "bundled" / "text_diffusion", weights)
     assert zoo.locate("bundled-text-diffusion") == place == zoo.bundled_folder("bundled-text-diffusion")
-    mine = put(tmp_path / "mine" / "text_diffusion", weights)
+    mine = put(tmp_path / "mine" / "bundled-text-diffusion", weights)
     monkeypatch.setenv("NEURORECON_WEIGHTS", str(tmp_path / "mine"))
     assert zoo.locate("bundled-text-diffusion") == mine
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,7 +150,10 @@ class Probe(nn.Module):
 
         home = Path(folder)
         found = json.loads((home / "config.json").read_text())
-        config = ProbeConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
+        }
+        config = ProbeConfig(**values)
         network = cls(config)
         state = {key: value.float() for key, value in load_file(home / "model.safetensors").items()}
         network.load_state_dict(state)

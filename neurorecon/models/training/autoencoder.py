@@ -48,7 +48,7 @@ def loss(pixels: np.ndarray, device: str) -> Loss:
     device : str
     """
 
-    def compute(network: nn.Module, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         images = scaled(pixels[np.sort(rows.numpy())], device)
         flip = torch.rand(len(images), 1, 1, 1, generator=generator).to(device) < 0.5
         images = torch.where(flip, images.flip(-1), images)

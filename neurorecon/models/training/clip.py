@@ -12,7 +12,7 @@ from torch.nn import functional
 from neurorecon.models.tokenizer import WordTokenizer
 from neurorecon.models.training.loop import Loss, Plan
 
-PLAN = Plan("clip", steps=1_500, batch=128, learning_rate=1e-3, weight_decay=0.05, warmup=120, average=0.99)
+PLAN = Plan("clip", steps=1_000, batch=128, learning_rate=1e-3, weight_decay=0.05, warmup=120, average=0.99)
 
 #: Tokens of a sentence; the longest caption has 35 words.
 CONTEXT = 40
@@ -54,7 +54,7 @@ def loss(pixels: np.ndarray, tokens: Tensor, device: str) -> Loss:
     device : str
     """
 
-    def compute(network: nn.Module, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         which = torch.randint(tokens.shape[1], (len(rows),), generator=generator)
         texts = tokens[rows, which].to(device)
         images = shifted(normalized(pixels[rows.numpy()], device), generator)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from neurorecon.models.text_tower import TextTower
 from neurorecon.models.training.autoencoder import scaled
 from neurorecon.models.training.clip import normalized
 from neurorecon.models.training.loop import Loss, Plan
@@ -80,7 +81,7 @@ class Frozen:
         Tokens of the empty sentence.
     """
 
-    clip: nn.Module
+    clip: Any
     latents: Tensor
     tokens: Tensor
     empty: Tensor
@@ -114,7 +115,7 @@ class Denoiser(nn.Module):
 
 
 @torch.no_grad()
-def encode(autoencoder: nn.Module, pixels: np.ndarray, device: str, batch: int = 100, progress: bool = True) -> Tensor:
+def encode(autoencoder: Any, pixels: np.ndarray, device: str, batch: int = 100, progress: bool = True) -> Tensor:
     """Return the latents of pictures, (scene, channel, y, x) float16: posterior mean times the scaling factor."""
     parts = []
     for start in tqdm(range(0, len(pixels), batch), desc="latents", unit="batch", disable=not progress):
@@ -124,16 +125,14 @@ def encode(autoencoder: nn.Module, pixels: np.ndarray, device: str, batch: int =
 
 
 @torch.no_grad()
-def text_context(clip: nn.Module, tokens: Tensor) -> Tensor:
+def text_context(clip: Any, tokens: Tensor) -> Tensor:
     """Return the hidden states of CLIP's text tower, (text, token, channel), in the role of SD's text encoder."""
-    hidden = clip.token_embedding(tokens) + clip.positional_embedding
-    hidden = clip.transformer(hidden, attn_mask=clip.attn_mask)
-    states: Tensor = clip.ln_final(hidden)
+    states: Tensor = TextTower(clip)(tokens)
     return states
 
 
 @torch.no_grad()
-def image_context(clip: nn.Module, images: Tensor) -> Tensor:
+def image_context(clip: Any, images: Tensor) -> Tensor:
     """Return all tokens of CLIP's image tower, projected, over the length of the first (Versatile Diffusion).
 
     Parameters
@@ -160,7 +159,7 @@ def loss(frozen: Frozen, pixels: np.ndarray, device: str) -> Loss:
     nothing_text = text_context(frozen.clip, frozen.empty.to(device))
     nothing_image = image_context(frozen.clip, normalized(np.full((1, 64, 64, 3), _GRAY, dtype=np.uint8), device))
 
-    def compute(network: nn.Module, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         clean = frozen.latents[rows].to(device).float()
         image = image_context(frozen.clip, normalized(pixels[rows.numpy()], device))
         patches = image[:, 1:]

@@ -68,7 +68,7 @@ class Plan:
 
 
 #: Called with the network, the rows of the batch and a generator; returns the loss under "loss", and what to log.
-Loss = Callable[[nn.Module, Tensor, torch.Generator], dict[str, Tensor]]
+Loss = Callable[[Any, Tensor, torch.Generator], dict[str, Tensor]]
 
 
 @dataclass
@@ -129,7 +129,7 @@ def train(plan: Plan, network: nn.Module, loss: Loss, scenes: int, run: Run) -> 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.rate)
     state = _State(plan, network, average, optimizer, schedule, run.folder / f"{plan.name}.pt")
     first = state.restore(run.device)
-    forward = torch.compile(network) if run.compiled else network
+    forward: Any = torch.compile(network) if run.compiled else network
     started = saved = time.monotonic()
     spent = state.seconds
     network.train()
@@ -229,7 +229,7 @@ class _State:
         if not self.file.exists():
             return 0
         found = torch.load(self.file, map_location=device, weights_only=True)
-        different = {key for key, value in asdict(self.plan).items() if found["plan"].get(key) != value}
+        different = {key for key, value in asdict(self.plan).items() if found["plan"].get(key, value) != value}
         if different - {"steps"}:
             raise InputError(
                 f"the checkpoint of {self.plan.name!r} was made with another plan",

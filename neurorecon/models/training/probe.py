@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -55,7 +57,7 @@ def loss(pixels: np.ndarray, truth: dict[str, Tensor], device: str) -> Loss:
     device : str
     """
 
-    def compute(network: nn.Module, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         images = scaled(pixels[rows.numpy()], device)
         flip = torch.rand(len(rows), generator=generator) < 0.5
         place = truth["place"][rows].clone()
@@ -68,7 +70,12 @@ def loss(pixels: np.ndarray, truth: dict[str, Tensor], device: str) -> Loss:
         total = functional.cross_entropy(kind, kinds, label_smoothing=0.05)
         total = total + functional.cross_entropy(color, colors, label_smoothing=0.05) + distance
         right = (kind.argmax(dim=1) == kinds).float().mean()
-        return {"loss": total, "kind": right, "color": (color.argmax(dim=1) == colors).float().mean(), "place": distance}
+        return {
+            "loss": total,
+            "kind": right,
+            "color": (color.argmax(dim=1) == colors).float().mean(),
+            "place": distance,
+        }
 
     return compute
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 #: Called with noisy latents, the step, and the index of the contexts (0 without, 1 with); returns the velocity.
@@ -15,9 +15,7 @@ Denoise = Callable[[Tensor, Tensor, int], Tensor]
 
 
 @torch.no_grad()
-def sample_latents(
-    denoise: Denoise, schedule: dict[str, Any], noise: Tensor, *, guidance: float, steps: int
-) -> Tensor:
+def sample_latents(denoise: Denoise, schedule: dict[str, Any], noise: Tensor, *, guidance: float, steps: int) -> Tensor:
     """Return latents drawn with DDIM and classifier-free guidance.
 
     Parameters
@@ -51,7 +49,7 @@ def sample_latents(
 
 
 @torch.no_grad()
-def to_pixels(autoencoder: nn.Module, latents: Tensor, batch: int = 50) -> np.ndarray:
+def to_pixels(autoencoder: Any, latents: Tensor, batch: int = 50) -> np.ndarray:
     """Return the pictures that latents stand for, uint8, shape (picture, y, x, rgb)."""
     parts = [
         autoencoder.decode(latents[start : start + batch] / autoencoder.config.scaling_factor).sample
@@ -62,8 +60,8 @@ def to_pixels(autoencoder: nn.Module, latents: Tensor, batch: int = 50) -> np.nd
 
 
 def draw(
-    dual: nn.Module,
-    autoencoder: nn.Module,
+    dual: Any,
+    autoencoder: Any,
     schedule: dict[str, Any],
     contexts: dict[str, tuple[Tensor, Tensor]],
     *,

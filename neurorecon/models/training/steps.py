@@ -1,0 +1,271 @@
+"""Train, publish and judge each bundled network: what differs between them, in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neurorecon.errors import UnknownNameError
+from neurorecon.models.load import autoencoder_settings
+from neurorecon.models.load_clip import clip_settings
+from neurorecon.models.probe import Probe
+from neurorecon.models.tokenizer import WordTokenizer, vocabulary
+from neurorecon.models.training import autoencoder, bars, cards, clip, diffusion, probe, vdvae
+from neurorecon.models.training import publish as files
+from neurorecon.models.training.loop import Loss, Plan, Run, averaged, train
+from neurorecon.models.training.sampling import draw, to_pixels
+from neurorecon.models.training.scenes import Pictures, pictures
+from neurorecon.models.zoo.table import BUNDLED
+
+#: Pictures generated for the bars of the diffusion networks; samples shown in a card.
+GENERATED, SHOWN = 500, 24
+
+
+@dataclass(frozen=True)
+class Step:
+    """One network.
+
+    Parameters
+    ----------
+    plan : Plan
+    make : callable
+        Returns it with random weights.
+    loss : callable
+        From the run to its loss.
+    publish : callable
+        Writes the averaged weights into a folder.
+    judge : callable
+        From the folder of all shipped weights and the folder of the run to bars and samples.
+    """
+
+    plan: Plan
+    make: Callable[[Run], nn.Module]
+    loss: Callable[[Run], Loss]
+    publish: Callable[[Any, Run, Path], None]
+    judge: Callable[[Path, Run], tuple[list[bars.Bar], dict[str, np.ndarray]]]
+
+
+def train_network(name: str, run: Run) -> None:
+    """Train a network, or go on with it."""
+    step = _step(name)
+    scenes = _scenes("train", run.folder)
+    train(step.plan, step.make(run), step.loss(run), len(scenes), run)
+
+
+def publish(name: str, run: Run, out: Path | None = None) -> None:
+    """Write the averaged weights of the last checkpoint where neurorecon finds them."""
+    step = _step(name)
+    network, done, seconds = averaged(step.plan, step.make(run), run.folder)
+    home = out or BUNDLED
+    step.publish(network, run, home)
+    facts = {**asdict(step.plan), "steps": done, "steps_planned": step.plan.steps, "hours": round(seconds / 3600, 2)}
+    for folder in files.FOLDERS[name]:
+        (home / folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def judge(name: str, run: Run, out: Path | None = None) -> bool:
+    """Measure the shipped weights on held-out scenes, write the model card, and return whether all bars are met."""
+    home = out or BUNDLED
+    found, samples = _step(name).judge(home, run)
+    for bar in found:
+        print(cards.line(bar))
+    for folder in files.FOLDERS[name]:
+        cards.write(home / folder, found, samples)
+    return all(bar.met is not False for bar in found)
+
+
+@cache
+def _scenes(split: str, folder: Path) -> Pictures:
+    return pictures(split, folder)
+
+
+@cache
+def _tokenizer(folder: Path) -> WordTokenizer:
+    words = vocabulary(text for found in _scenes("train", folder).captions for text in found)
+    return WordTokenizer(words, clip.CONTEXT)
+
+
+def _tokens(split: str, folder: Path) -> Tensor:
+    return clip.tokenized(_scenes(split, folder).captions, _tokenizer(folder))
+
+
+def _pixels(run: Run) -> np.ndarray:
+    return _scenes("train", run.folder).pixels
+
+
+# -- probe --------------------------------------------------------------------------------------------------------
+
+
+def _probe_loss(run: Run) -> Loss:
+    scenes = _scenes("train", run.folder)
+    return probe.loss(scenes.pixels, probe.labels(scenes.scenes), run.device)
+
+
+def _judge_probe(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+    held_out = _scenes("held-out", run.folder)
+    return bars.probe_bars(Probe.load(home / "probe"), held_out), {"held-out scenes": held_out.pixels[:SHOWN]}
+
+
+# -- CLIP ---------------------------------------------------------------------------------------------------------
+
+
+def _judge_clip(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+    held_out = _scenes("held-out", run.folder)
+    found = bars.clip_bars(_clip(home), _tokens("held-out", run.folder), held_out)
+    return found, {"held-out scenes": held_out.pixels[:SHOWN]}
+
+
+def _clip(home: Path) -> nn.Module:
+    return clip_settings(home).load()
+
+
+# -- autoencoder --------------------------------------------------------------------------------------------------
+
+
+def _judge_autoencoder(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+    scenes = _scenes("held-out", run.folder).pixels
+    network = autoencoder_settings(home).load()
+    latents = diffusion.encode(network, scenes, "cpu", progress=run.progress).float()
+    rebuilt = to_pixels(network, latents)
+    found = bars.reconstruction_bars(Probe.load(home / "probe"), scenes, rebuilt, least=29.0)
+    return found, {"held-out scenes": scenes[:SHOWN], "after encoding and decoding": rebuilt[:SHOWN]}
+
+
+# -- VDVAE --------------------------------------------------------------------------------------------------------
+
+
+def _judge_vdvae(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+    from neurorecon.models.load import load_vdvae
+
+    scenes = _scenes("held-out", run.folder).pixels
+    network, _ = load_vdvae(home)
+    all_groups = len(network.group_shapes)
+    rebuilt = {groups: rebuild(network, scenes[:600], groups) for groups in (all_groups, 9, 14)}
+    samples = network.sample(SHOWN, temperature=0.9, generator=torch.Generator().manual_seed(0))
+    judging = Probe.load(home / "probe")
+    found = bars.reconstruction_bars(judging, scenes[:600], rebuilt[all_groups], least=25.0)
+    found = [bar if bar.least != 0.95 else bars.Bar(bar.what, bar.value) for bar in found]
+    for groups in (9, 14):
+        likeness = bars.layout_likeness(scenes[:600], rebuilt[groups])
+        found.append(bars.Bar(f"first {groups} groups: correlation of 8 x 8 layouts", likeness, 0.9))
+    return found, {
+        "held-out scenes": scenes[:SHOWN],
+        f"from all {all_groups} groups": rebuilt[all_groups][:SHOWN],
+        "from the first 14 groups": rebuilt[14][:SHOWN],
+        "from the first 9 groups": rebuilt[9][:SHOWN],
+        "samples from the prior": _as_pixels(samples),
+    }
+
+
+@torch.no_grad()
+def rebuild(network: Any, scenes: np.ndarray, groups: int, batch: int = 50) -> np.ndarray:
+    """Return what the first groups of a VDVAE keep of scenes; the other groups are the means of the prior."""
+    parts = []
+    for start in range(0, len(scenes), batch):
+        images = torch.from_numpy(scenes[start : start + batch]).permute(0, 3, 1, 2)
+        parts.append(_as_pixels(network.decode(network.encode(images, groups=groups), temperature=0.0)))
+    return np.concatenate(parts)
+
+
+def _as_pixels(images: Tensor) -> np.ndarray:
+    scaled = (images.detach() * 255.0).round().clamp(0, 255).to(torch.uint8)
+    return scaled.permute(0, 2, 3, 1).cpu().numpy()
+
+
+# -- diffusion ----------------------------------------------------------------------------------------------------
+
+
+def _diffusion_loss(run: Run) -> Loss:
+    latents_file = run.folder / "latents.pt"
+    scenes = _scenes("train", run.folder)
+    settings = autoencoder_settings()
+    found = torch.load(latents_file, weights_only=True) if latents_file.exists() else {}
+    if found.get("weights") != settings.source.sha256:
+        latents = diffusion.encode(settings.load(run.device), scenes.pixels, run.device)
+        found = {"weights": settings.source.sha256, "latents": latents}
+        torch.save(found, latents_file)
+    network = clip_settings().load(run.device)
+    empty = _tokenizer(run.folder)("")
+    frozen = diffusion.Frozen(network, found["latents"], _tokens("train", run.folder), empty)
+    return diffusion.loss(frozen, scenes.pixels, run.device)
+
+
+def _judge_diffusion(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+    from neurorecon.models.dual_guided import DualGuidedUNet
+
+    held_out = _scenes("held-out", run.folder)
+    tokens = _tokens("held-out", run.folder)
+    seeing, decoder = _clip(home), autoencoder_settings(home).load()
+    dual = DualGuidedUNet.load(home / "dual_diffusion").float()
+    gray = np.full((1, 64, 64, 3), 127, dtype=np.uint8)
+    contexts = {
+        "text": (
+            diffusion.text_context(seeing, _tokenizer(run.folder)("")),
+            diffusion.text_context(seeing, tokens[:GENERATED, 0]),
+        ),
+        "image": (
+            diffusion.image_context(seeing, clip.normalized(gray)),
+            diffusion.image_context(seeing, clip.normalized(held_out.pixels[:GENERATED])),
+        ),
+    }
+    judging = Probe.load(home / "probe")
+    found, samples = [], {"held-out scenes": held_out.pixels[:SHOWN]}
+    for name, ratio, used in (("text", 1.0, ("text",)), ("image", 0.0, ("image",)), ("both", 0.4, ("text", "image"))):
+        given = {key: contexts[key] for key in used}
+        made = draw(dual, decoder, diffusion.SCHEDULE, given, text_ratio=ratio, progress=run.progress)
+        found += bars.generation_bars(judging, seeing, tokens, held_out, made, name)
+        samples[f"from {name}"] = made[:SHOWN]
+    return found, samples
+
+
+def _step(name: str) -> Step:
+    if name not in _STEPS:
+        raise UnknownNameError("bundled network", name, _STEPS)
+    return _STEPS[name]
+
+
+_STEPS = {
+    "probe": Step(
+        probe.PLAN,
+        lambda run: probe.make(),
+        _probe_loss,
+        lambda network, run, home: files.publish_probe(network, home),
+        _judge_probe,
+    ),
+    "clip": Step(
+        clip.PLAN,
+        lambda run: clip.make(clip.config(_tokenizer(run.folder).vocab_size)),
+        lambda run: clip.loss(_pixels(run), _tokens("train", run.folder), run.device),
+        lambda network, run, home: files.publish_clip(network, _tokenizer(run.folder), home),
+        _judge_clip,
+    ),
+    "autoencoder": Step(
+        autoencoder.PLAN,
+        lambda run: autoencoder.make(),
+        lambda run: autoencoder.loss(_pixels(run), run.device),
+        lambda network, run, home: files.publish_autoencoder(network, _pixels(run)[:2000], home),
+        _judge_autoencoder,
+    ),
+    "vdvae": Step(
+        vdvae.PLAN,
+        lambda run: vdvae.make(),
+        lambda run: vdvae.loss(_pixels(run), run.device),
+        lambda network, run, home: files.publish_vdvae(network, home),
+        _judge_vdvae,
+    ),
+    "diffusion": Step(
+        diffusion.PLAN,
+        lambda run: diffusion.Denoiser(diffusion.CONFIG),
+        _diffusion_loss,
+        lambda network, run, home: files.publish_diffusion(network.dual, home),
+        _judge_diffusion,
+    ),
+}

@@ -247,7 +247,7 @@ class _State:
 
 def _log(file: Path, bar: Any, state: _State, values: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    numbers = {key: round(float(value), 5) for key, value in values.items()}
+    numbers = {key: round(float(value.detach()), 5) for key, value in values.items()}
     bar.set_postfix({key: f"{value:.3g}" for key, value in numbers.items()}, refresh=False)
     with file.open("a") as stream:
         stream.write(json.dumps({"step": state.step, "seconds": round(state.seconds, 1), **numbers}) + "\n")

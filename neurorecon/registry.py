@@ -101,6 +101,7 @@ FEATURES = Registry(
         "gabor": "neurorecon.features.gabor:GaborExtractor",
         "category": "neurorecon.features.category:CategoryExtractor",
         "motion": "neurorecon.features.motion:MotionExtractor",
+        "optical_flow": "neurorecon.features.optical_flow:OpticalFlowExtractor",
     },
 )
 

@@ -1,4 +1,4 @@
-"""Gabor and motion-energy filter banks on plain arrays.
+"""Gabor and motion-energy filter banks and optical flow, on plain arrays.
 
 A Gabor filter is a Gaussian window around one spatial frequency. It is applied in the Fourier domain, where
 the positive half alone is kept: the real and the imaginary part of the result are the responses of a
@@ -13,8 +13,23 @@ towards ``y`` (0 is a vertical grating, pi / 2 a horizontal one). The direction 
 the pattern goes.
 """
 
+from neurorecon.filters.farneback import Farneback
+from neurorecon.filters.flow import LucasKanade
 from neurorecon.filters.gabor import GaborBank, gabor_bank, squared_modulus
 from neurorecon.filters.motion import MotionBank
-from neurorecon.filters.pictures import luminance, opponent_colors, pool, resize
+from neurorecon.filters.pictures import interpolate, luminance, opponent_colors, pool, resize, sample
 
-__all__ = ["GaborBank", "MotionBank", "gabor_bank", "luminance", "opponent_colors", "pool", "resize", "squared_modulus"]
+__all__ = [
+    "Farneback",
+    "GaborBank",
+    "LucasKanade",
+    "MotionBank",
+    "gabor_bank",
+    "interpolate",
+    "luminance",
+    "opponent_colors",
+    "pool",
+    "resize",
+    "sample",
+    "squared_modulus",
+]

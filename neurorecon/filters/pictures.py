@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -60,35 +61,57 @@ def _unit(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32)
 
 
-def resize(pictures: np.ndarray, size: int) -> np.ndarray:
-    """Resample square or oblong pictures to ``size x size`` by averaging over the area of each new pixel.
+def resize(pictures: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resample pictures by averaging over the area of each new pixel; enlarge them by linear interpolation.
 
     Parameters
     ----------
     pictures : array, shape (..., y, x)
         Gray-value pictures.
-    size : int
-        Pixels on each side.
+    size : int or (int, int)
+        Pixels on each side, or rows and columns.
 
     Returns
     -------
-    array, float32, shape (..., size, size)
+    array, float32, shape (..., size, size) or (..., rows, columns)
     """
+    return _resample(pictures, size, _area_weights)
+
+
+def interpolate(pictures: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resample pictures by linear interpolation between the centers of their pixels, also to fewer pixels.
+
+    Parameters
+    ----------
+    pictures : array, shape (..., y, x)
+        Gray-value pictures that hold no finer detail than the new pixels do.
+    size : int or (int, int)
+        Pixels on each side, or rows and columns.
+
+    Returns
+    -------
+    array, float32, shape (..., size, size) or (..., rows, columns)
+    """
+    return _resample(pictures, size, _linear_weights)
+
+
+def _resample(
+    pictures: np.ndarray, size: int | tuple[int, int], weights: Callable[[int, int], np.ndarray]
+) -> np.ndarray:
     pictures = np.asarray(pictures, dtype=np.float32)
-    rows, columns = pictures.shape[-2:]
-    if (rows, columns) == (size, size):
+    old = pictures.shape[-2:]
+    rows, columns = (size, size) if isinstance(size, int) else size
+    if old == (rows, columns):
         return pictures
-    vertical, horizontal = _area_weights(rows, size), _area_weights(columns, size)
+    vertical, horizontal = weights(old[0], rows), weights(old[1], columns)
     return np.einsum("ay,...yx,bx->...ab", vertical, pictures, horizontal, optimize=True)
 
 
 @lru_cache(maxsize=64)
 def _area_weights(old: int, new: int) -> np.ndarray:
     """Weights, shape (new, old), of a row of pixels in each pixel of the resampled row; rows sum to 1."""
-    if old < new:  # linear interpolation between the centers of the old pixels
-        centers = (np.arange(new) + 0.5) * old / new - 0.5
-        distance = np.abs(np.clip(centers, 0, old - 1)[:, None] - np.arange(old)[None])
-        return np.clip(1.0 - distance, 0.0, None).astype(np.float32)
+    if old < new:
+        return _linear_weights(old, new)
     edges = np.arange(new + 1) * old / new
     low = np.maximum(edges[:-1, None], np.arange(old)[None])
     high = np.minimum(edges[1:, None], np.arange(1, old + 1)[None])
@@ -96,8 +119,16 @@ def _area_weights(old: int, new: int) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+@lru_cache(maxsize=64)
+def _linear_weights(old: int, new: int) -> np.ndarray:
+    """Weights, shape (new, old), of the two pixels between whose centers each new pixel lies."""
+    centers = (np.arange(new) + 0.5) * old / new - 0.5
+    distance = np.abs(np.clip(centers, 0, old - 1)[:, None] - np.arange(old)[None])
+    return np.clip(1.0 - distance, 0.0, None).astype(np.float32)
+
+
 def pool(maps: np.ndarray, cells: int) -> np.ndarray:
-    """Average square maps over a grid of ``cells x cells``.
+    """Average maps over a grid of ``cells x cells``.
 
     Parameters
     ----------
@@ -111,3 +142,35 @@ def pool(maps: np.ndarray, cells: int) -> np.ndarray:
     array, float32, shape (..., cells, cells)
     """
     return resize(maps, cells)
+
+
+def sample(maps: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Read maps between their pixels by linear interpolation; beyond the border, the value at the border.
+
+    Parameters
+    ----------
+    maps : array, float32, shape (picture, channel, y, x)
+        Two pixels or more a side.
+    x, y : array, float32, shape (picture, row, column)
+        Where to read, in pixels from the center of the first one.
+
+    Returns
+    -------
+    array, float32, shape (picture, channel, row, column)
+    """
+    pictures, channels, rows, columns = maps.shape
+    x, y = np.clip(x, 0, columns - 1), np.clip(y, 0, rows - 1)
+    left, top = np.minimum(np.floor(x), columns - 2), np.minimum(np.floor(y), rows - 2)
+    right_share, lower_share = (x - left)[:, None], (y - top)[:, None]
+    corner = (top.astype(np.intp) * columns + left.astype(np.intp))[:, None]
+    corner = corner + np.arange(pictures * channels).reshape(pictures, channels, 1, 1) * (rows * columns)
+    flat = maps.ravel()
+
+    def row(offset: int) -> np.ndarray:
+        values = flat.take(corner + offset)
+        values += right_share * (flat.take(corner + offset + 1) - values)
+        return values
+
+    upper = row(0)
+    upper += lower_share * (row(columns) - upper)
+    return upper

@@ -1,0 +1,129 @@
+"""Optical flow against known motion of photographs, and against scikit-image and OpenCV."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage import data
+from skimage.registration import optical_flow_ilk
+
+from neurorecon.errors import InputError
+from neurorecon.filters import Farneback, LucasKanade, interpolate, luminance, resize, sample
+
+PHOTOGRAPHS = {"astronaut": data.astronaut, "chelsea": data.chelsea, "coffee": data.coffee}
+
+
+def moved(photograph: str, x: float, y: float, frames: int = 2, size: tuple[int, int] = (64, 64)) -> np.ndarray:
+    """Return frames whose content moves by `x` and `y` pixels each; multiples of .25 are exact."""
+    gray = luminance(PHOTOGRAPHS[photograph]())
+    rows, columns = size[0] * 4, size[1] * 4
+    top, left = (gray.shape[0] - rows) // 2, (gray.shape[1] - columns) // 2
+    steps = [(round(4 * y * frame), round(4 * x * frame)) for frame in range(frames)]
+    return np.stack([resize(gray[top - j : top - j + rows, left - i : left - i + columns], size) for j, i in steps])
+
+
+@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
+@pytest.mark.parametrize(("x", "y"), [(0.25, 0.0), (-1.0, 0.5), (2.0, 3.0), (0.0, -5.0)])
+def test_the_shift_of_a_photograph_is_recovered(photograph: str, x: float, y: float) -> None:
+    flow = LucasKanade()(moved(photograph, x, y))
+    assert flow.shape == (1, 2, 64, 64)
+    assert flow.dtype == np.float32
+    inside = flow[0, :, 8:-8, 8:-8]
+    error = np.hypot(inside[0] - x, inside[1] - y)
+    assert np.median(error) < 0.05 * np.hypot(x, y) + 0.01
+    assert error.mean() < 0.15 * np.hypot(x, y)
+
+
+def test_every_pair_of_frames_is_solved_as_if_it_were_alone() -> None:
+    film = moved("chelsea", 1.5, 0.5, frames=5, size=(48, 64))
+    film[3] = film[1]
+    flows = LucasKanade()(film)
+    assert flows.shape == (4, 2, 48, 64)
+    for number, flow in enumerate(flows):
+        np.testing.assert_allclose(LucasKanade()(film[number : number + 2])[0], flow, atol=2e-3)
+
+
+def test_flow_is_that_of_scikit_image_where_nothing_leaves_the_picture() -> None:
+    film = moved("astronaut", 1.0, -0.5)
+    down, across = optical_flow_ilk(film[0], film[1], radius=5, gaussian=True)
+    ours = LucasKanade(smoothing=0.1, ridge=1e-9, iterations=10)(film)[0]
+    inside = np.s_[8:-8, 8:-8]
+    assert np.median(np.hypot(ours[0] - across, ours[1] - down)[inside]) < 0.02
+    # On average the pixels here are nearer to the truth: scikit-image also matches what has left the picture.
+    truth = np.array([1.0, -0.5])[:, None, None]
+    error = np.hypot(*(LucasKanade()(film)[0] - truth)).mean()
+    assert error < np.hypot(across - 1.0, down + 0.5).mean()
+
+
+def test_identical_frames_and_frames_without_texture_do_not_move() -> None:
+    still = np.repeat(moved("coffee", 0, 0)[:1], 3, axis=0)
+    assert np.abs(LucasKanade()(still)).max() < 1e-6
+    plain = np.stack([np.full((64, 64), value) for value in (0.4, 0.5)])
+    assert np.abs(LucasKanade()(plain)).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("flow", "expected"),
+    [
+        (
+            Farneback(),
+            [
+                [[-0.1313, 8.6801], [-0.1746, 0.0863], [-0.0068, 0.0132], [-1.4429, 1.0965]],
+                [[-0.0037, -0.0019], [-3.9771, 2.9989], [-4.0, 3.0], [-3.8991, 2.8426]],
+                [[-1.2052, 4.0481], [-3.9553, 3.0058], [-4.0040, 3.0215], [-4.2817, 1.8237]],
+            ],
+        ),
+        (
+            Farneback(levels=4, window=21, iterations=2, radius=7, sigma=1.5),
+            [
+                [[-0.5790, 7.3564], [-0.2348, 0.1523], [-0.0077, 0.0082], [-2.1684, 1.7230]],
+                [[-0.0252, 0.0100], [-3.9667, 2.9841], [-4.0, 2.9999], [-3.8899, 2.8284]],
+                [[-0.5779, 1.2155], [-3.9660, 3.0157], [-3.9813, 3.0262], [-4.5085, 1.5869]],
+            ],
+        ),
+    ],
+    ids=["defaults", "other parameters"],
+)
+def test_farneback_gives_the_numbers_of_opencv(flow: Farneback, expected: list[list[list[float]]]) -> None:
+    # cv2.calcOpticalFlowFarneback of OpenCV 5.0.0, on the same 8-bit frames: cells (y, x, [rightward, downward]).
+    gray = np.rint(255 * luminance(data.astronaut())) / 255
+    film = np.stack([gray[100:228, 60:156], gray[97:225, 64:160]])
+    np.testing.assert_allclose(np.moveaxis(flow(film)[0], 0, 2)[42::42, ::31], expected, atol=2e-4)
+
+
+def test_farneback_solves_every_pair_of_frames_as_if_it_were_alone() -> None:
+    film = moved("chelsea", 1.0, 0.0, frames=3)
+    flows = Farneback()(film)
+    assert flows.shape == (2, 2, 64, 64)
+    np.testing.assert_allclose(Farneback()(film[1:])[0], flows[1], atol=1e-5)
+
+
+def test_maps_are_read_between_pixels() -> None:
+    y, x = np.mgrid[:5, :7].astype(np.float32)
+    maps = np.stack([x, y, 2 * x - y])[None]
+    across = np.array([[[0.0, 2.25, 6.0, 9.0, -1.0]]], dtype=np.float32)
+    down = np.array([[[0.0, 3.5, 4.0, 1.0, -2.0]]], dtype=np.float32)
+    inside_x, inside_y = np.clip(across, 0, 6), np.clip(down, 0, 4)
+    expected = np.stack([inside_x, inside_y, 2 * inside_x - inside_y], axis=1)
+    np.testing.assert_allclose(sample(maps, across, down), expected, atol=1e-6)
+
+
+def test_interpolation_to_fewer_pixels_reads_at_their_centers() -> None:
+    ramp = np.arange(12, dtype=np.float32)[None] * np.ones((8, 1), dtype=np.float32)
+    np.testing.assert_allclose(interpolate(ramp, (2, 3)), [[1.5, 5.5, 9.5]] * 2)
+    assert resize(ramp, (4, 6)).shape == (4, 6)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: LucasKanade(window=0),
+        lambda: LucasKanade()(np.zeros((1, 64, 64))),
+        lambda: LucasKanade()(np.zeros((2, 8, 64))),
+        lambda: Farneback(levels=0),
+        lambda: Farneback()(np.zeros((2, 64, 64, 3))),
+    ],
+)
+def test_what_cannot_be_done_is_refused(build) -> None:
+    with pytest.raises(InputError, match="optical flow"):
+        build()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from neurorecon.decoders.ridge import RidgeDecoder
     from neurorecon.features.build import build
     from neurorecon.features.extract import extract
+    from neurorecon.features.make import load_extractor
+    from neurorecon.features.own import add_target
     from neurorecon.store.check import check_store
     from neurorecon.store.export import export_store
     from neurorecon.store.store import Store, open_store
@@ -28,11 +30,13 @@ _PUBLIC = {
     "BandedRidge": "neurorecon.decoders.banded_ridge",
     "RidgeDecoder": "neurorecon.decoders.ridge",
     "Store": "neurorecon.store.store",
+    "add_target": "neurorecon.features.own",
     "build": "neurorecon.features.build",
     "check_store": "neurorecon.store.check",
     "export_store": "neurorecon.store.export",
     "extract": "neurorecon.features.extract",
     "load_decoder": "neurorecon.decoders.persistence",
+    "load_extractor": "neurorecon.features.make",
     "open_store": "neurorecon.store.store",
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.record",

@@ -51,6 +51,11 @@ class Registry:
             )
         self._added[name] = thing
 
+    @property
+    def builtin(self) -> list[str]:
+        """Names of what neurorecon ships."""
+        return list(self._builtin)
+
     def names(self) -> list[str]:
         """Return all names, ours first."""
         others = {point.name for point in entry_points(group=self.group)} | set(self._added)
@@ -102,6 +107,17 @@ FEATURES = Registry(
         "category": "neurorecon.features.category:CategoryExtractor",
         "motion": "neurorecon.features.motion:MotionExtractor",
         "optical_flow": "neurorecon.features.optical_flow:OpticalFlowExtractor",
+        "clip_vision": "neurorecon.features.clip_vision:ClipVisionExtractor",
+        "clip_text": "neurorecon.features.clip_text:ClipTextExtractor",
+        "clip_text_sd": "neurorecon.features.clip_text:ConditionExtractor",
+        "clip_text_15": "neurorecon.features.clip_text:ConditionOf15Extractor",
+        "clip_text_20": "neurorecon.features.clip_text:ConditionOf20Extractor",
+        "clip_image": "neurorecon.features.clip_image:ClipImageExtractor",
+        "clip_image_mean": "neurorecon.features.clip_image:ClipImageMeanExtractor",
+        "clip_layers": "neurorecon.features.clip_layers:ClipLayersExtractor",
+        "vqvae": "neurorecon.features.vqvae:VqvaeExtractor",
+        "vqvae_frames": "neurorecon.features.vqvae:VqvaeFramesExtractor",
+        "vdvae": "neurorecon.features.vdvae:VdvaeExtractor",
     },
 )
 

@@ -2,40 +2,113 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
 
+if TYPE_CHECKING:
+    from neurorecon.features.extract import Speed
+    from neurorecon.store.store import Store
+
 
 def features(
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="A target to compute; may be given several times."),
+        typer.Option(
+            "--target",
+            "-t",
+            help="A target to compute; may be given several times. 'all' means every target that the store allows.",
+        ),
     ] = None,
     store: StoreOption = None,
+    models: Annotated[
+        str,
+        typer.Option("--models", help="Whose networks: bundled, published, or a folder with networks."),
+    ] = "bundled",
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="cpu, cuda, cuda:1, mps. Left out: the graphics card where there is one."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="float32 (default), bfloat16, float16, or auto, which follows the device."),
+    ] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Stimuli at a time.")] = None,
+    groups: Annotated[
+        int | None,
+        typer.Option("--groups", min=1, help="Groups of latents of the VDVAE (default: to half of the resolution)."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Sample vdvae and vqvae with this seed (default: the posterior's mean)."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", help="local: processes of this machine; tcp://HOST:8786: a dask cluster."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace targets that were made otherwise.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Compute targets (gabor, category, motion, ...) for the stimuli of a store."""
+    """Compute targets (clip_vision, vqvae, motion, ...) for the stimuli of a store."""
 
     def work(output: Output) -> None:
         from neurorecon.cli.stores import choose
         from neurorecon.features.extract import extract
-        from neurorecon.registry import FEATURES
+        from neurorecon.features.make import chosen_targets
+        from neurorecon.features.schedulers import is_first_process
 
         opened = choose(store, output)
         if not target:
-            output.extra["targets"] = {"available": opened.targets_available, "known": FEATURES.names()}
-            output.say(f"in the store: {', '.join(opened.targets_available) or 'none'}")
-            output.say(f"can be computed (--target NAME): {', '.join(FEATURES.names())}")
+            _say_what_there_is(opened, output)
             return
-        opened = output.use(extract(opened, target, overwrite=overwrite, progress=output.progress))
-        for name in target:
-            values = opened.targets(name)
-            output.say(f"{name}: {' x '.join(str(size) for size in values.shape)} ({', '.join(map(str, values.dims))})")
+        names = [str(name) for name in chosen_targets(opened, target)]
+        speeds: list[Speed] = []
+        opened = extract(
+            opened,
+            names,
+            models=models,
+            device=device,
+            precision=precision,
+            batch=batch,
+            overwrite=overwrite,
+            progress=output.progress,
+            scheduler=scheduler,
+            report=speeds.append,
+            groups=groups,
+            seed=seed,
+        )
+        if not is_first_process():
+            raise typer.Exit
+        _say_what_was_computed(output.use(opened), names, speeds, output)
 
     run_command("features", as_json, quiet, verbose, work)
+
+
+def _say_what_there_is(store: Store, output: Output) -> None:
+    from neurorecon.registry import FEATURES
+
+    output.extra["targets"] = {"available": store.targets_available, "known": FEATURES.names()}
+    output.say(f"in the store: {', '.join(store.targets_available) or 'none'}")
+    output.say(f"can be computed (--target NAME): {', '.join(FEATURES.names())}")
+
+
+def _say_what_was_computed(store: Store, names: list[str], speeds: list[Speed], output: Output) -> None:
+    quickness = {speed.target: speed for speed in speeds}
+    output.extra["targets"] = {}
+    for name in names:
+        values, speed = store.targets(name), quickness.get(name)
+        shape = " x ".join(str(size) for size in values.shape)
+        said = "there already" if speed is None else f"{speed.stimuli:,} stimuli, {speed.per_second:,.1f} per second"
+        output.say(f"{name}: {shape} ({', '.join(map(str, values.dims))}); {said}")
+        output.extra["targets"][name] = {
+            "shape": list(values.shape),
+            "dims": [str(name) for name in values.dims],
+            "computed": 0 if speed is None else speed.stimuli,
+            "seconds": 0.0 if speed is None else round(speed.seconds, 3),
+            "stimuli_per_second": None if speed is None else round(speed.per_second, 2),
+            "made_by": dict(values.attrs),
+        }

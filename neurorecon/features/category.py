@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from neurorecon.errors import InputError
-from neurorecon.features.base import Extractor, StimulusBatch
+from neurorecon.features.base import Extractor, Needs, StimulusBatch
 
 #: Beginning of the names of labels that say how much of a category a stimulus shows.
 _PREFIX = "category:"
@@ -23,7 +23,7 @@ class CategoryExtractor(Extractor):
     """
 
     name: ClassVar[str] = "category"
-    needs: ClassVar[Literal["images", "frames", "table"]] = "table"
+    needs: ClassVar[Needs] = "categories"
 
     def __call__(self, batch: StimulusBatch) -> np.ndarray:
         """Return the target of a batch, float32, shape (stimulus, feature)."""

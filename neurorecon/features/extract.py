@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,38 +13,91 @@ from tqdm import tqdm
 
 from neurorecon import __version__
 from neurorecon.errors import StoreError
-from neurorecon.features.base import Extractor, StimulusBatch
-from neurorecon.registry import FEATURES
+from neurorecon.features import pipeline
+from neurorecon.features.base import Extractor, dims_of
+from neurorecon.features.make import extractors_for
+from neurorecon.features.reading import StimulusReader, rows_of
+from neurorecon.features.schedulers import Scheduler, open_scheduler
+from neurorecon.provenance import to_json_types
 from neurorecon.store import schema
 from neurorecon.store.store import Store, open_store
 from neurorecon.store.writer import StoreWriter
 
-#: Stimuli handed to an extractor at a time.
-BATCH = 128
+#: Entries that only describe: two targets that differ in these alone are the same.
+DESCRIPTIVE = ("weights", "licence", "source")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How quickly a target was computed.
+
+    Parameters
+    ----------
+    target : str
+        Its name.
+    stimuli : int
+        How many were computed now; those of an interrupted run that was gone on with do not count.
+    seconds : float
+        Reading, computing and writing together.
+    """
+
+    target: str
+    stimuli: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Stimuli per second."""
+        return self.stimuli / self.seconds if self.seconds > 0 else float("inf")
 
 
 def extract(
     store: Store,
-    targets: Iterable[str],
+    targets: str | Extractor | Iterable[str | Extractor],
     *,
+    models: str | Path | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    batch: int | None = None,
     overwrite: bool = False,
-    batch: int = BATCH,
     progress: bool = True,
+    scheduler: Any = None,
+    report: Callable[[Speed], None] | None = None,
+    **options: Any,
 ) -> Store:
     """Compute targets and write them into the store.
+
+    An interrupted call goes on where it stopped; each target becomes visible when it is complete. Targets that the
+    store holds already are left as they are.
 
     Parameters
     ----------
     store : Store
         The store, opened from an Icechunk folder.
-    targets : iterable of str
-        Names of registered extractors.
+    targets : str, Extractor, or iterable of these
+        Names of registered targets, extractors, or ``"all"``: every target that neurorecon ships and the store allows.
+    models : {"bundled", "published"} or path, optional
+        Whose weights; ``"bundled"`` where left out.
+    device : str, optional
+        Where networks run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; by default a graphics card where there is
+        one.
+    precision : {"float32", "bfloat16", "float16", "auto"}, optional
+        What networks compute in; float32 where left out. See docs/features.md for the error.
+    batch : int, optional
+        Stimuli at a time; bounds the memory. By default what suits the target.
     overwrite : bool
-        Compute targets again that the store holds, made by another version.
-    batch : int
-        Stimuli at a time; bounds the memory.
+        Compute targets again that were made otherwise.
     progress : bool
         Show progress bars on stderr.
+    scheduler : str or distributed.Client, optional
+        ``"local"`` for several processes of this machine, or the address of a dask scheduler (``"tcp://host:8786"``):
+        its workers compute, this process writes. Left out, this process computes, or all that ``accelerate launch``
+        started together.
+    report : callable, optional
+        Told the :class:`Speed` of each target that was computed.
+    **options
+        Further settings of the targets: ``groups`` and ``seed`` (``vdvae``), ``seed`` and ``size`` (``vqvae``),
+        ``part`` (``clip_layers``).
 
     Returns
     -------
@@ -52,30 +108,47 @@ def extract(
     ------
     UnknownNameError
         For a name that is not registered.
+    MissingFileError
+        Where weights are not on this machine; the message holds the command that fetches them.
     StoreError
-        Where the store holds a target of the same name that was made otherwise.
+        Where the store holds a target of the same name that was made otherwise, or lacks what a target needs.
     """
-    categories = sorted({str(name) for name in store.stimuli["category"]} - {""})
-    extractors = [FEATURES.load(name)(categories=categories) for name in targets]
-    todo = [extractor for extractor in extractors if not _is_there(store, extractor, overwrite)]
-    if not todo:
-        return store
-    with StoreWriter(store.location) as writer:
-        for extractor in todo:
-            _write_target(writer, store, extractor, batch, progress)
-    return open_store(store.location)
+    with open_scheduler(scheduler, device) as workers:
+        settings = {"models": models, "device": workers.device, "precision": precision, **options}
+        extractors = extractors_for(store, targets, settings)
+        missing = [one.name for one in extractors if workers.writes and not _is_there(store, one, overwrite)]
+        agreed = workers.agree(missing)
+        todo = [(extractor, rows_of(store, extractor)) for extractor in extractors if extractor.name in agreed]
+        if todo and workers.writes:
+            with StoreWriter(store.location) as writer:
+                for extractor, rows in todo:
+                    speed = _write_target(writer, store, extractor, rows, batch, progress, workers)
+                    if report is not None:
+                        report(speed)
+        else:
+            for extractor, rows in todo:
+                workers.help(store, extractor, rows)
+        workers.wait()
+    return open_store(store.location) if todo else store
 
 
-def _made_by(extractor: Extractor) -> dict[str, Any]:
-    return {**extractor.made_by(), "extractor": extractor.name, "extractor_version": extractor.version}
+def made_by(extractor: Extractor) -> dict[str, Any]:
+    """Return all that says which target this is, as it is stored (JSON types)."""
+    found: dict[str, Any] = to_json_types(extractor.made_by())
+    return {**found, "extractor": extractor.name, "extractor_version": extractor.version}
+
+
+def differences(found: Any, wanted: Any) -> list[str]:
+    """Return the names of the entries in which a stored target differs from a wanted one."""
+    return sorted(key for key, value in wanted.items() if key not in DESCRIPTIVE and found.get(key) != value)
 
 
 def _is_there(store: Store, extractor: Extractor, overwrite: bool) -> bool:
+    wanted = made_by(extractor)  # looks for the weights, before anything is written
     if extractor.name not in store.targets_available:
         return False
     found = store.targets(extractor.name).attrs
-    wanted = _made_by(extractor)
-    different = sorted(key for key, value in wanted.items() if found.get(key) != value)
+    different = differences(found, wanted)
     if different and not overwrite:
         raise StoreError(
             f"the store holds a target {extractor.name!r} that was made otherwise",
@@ -86,72 +159,46 @@ def _is_there(store: Store, extractor: Extractor, overwrite: bool) -> bool:
     return not different
 
 
-def _write_target(writer: StoreWriter, store: Store, extractor: Extractor, size: int, progress: bool) -> None:
+def _write_target(
+    writer: StoreWriter,
+    store: Store,
+    extractor: Extractor,
+    rows: np.ndarray,
+    size: int | None,
+    progress: bool,
+    workers: Scheduler,
+) -> Speed:
     path = f"{schema.TARGETS}/{extractor.name}"
     group = writer.root.require_group(path)
-    made_by = _made_by(extractor)
-    if any(group.attrs.get(key) != value for key, value in made_by.items()):
+    wanted = made_by(extractor)
+    if differences(group.attrs, wanted):
         # Nothing that was begun otherwise is gone on with.
         del writer.root[path]
         group = writer.root.require_group(path)
-    rows = _rows(store, extractor)
-    first = _batch(store, extractor, rows[:1])
-    shape = (len(rows), *np.asarray(extractor(first)).shape[1:])
-    group.attrs.update({**made_by, "neurorecon_version": __version__, "complete": False})
+    reader = StimulusReader(store, extractor.needs)
+    first = reader.batch(rows[:1])
+    shape = (len(rows), *np.asarray(extractor.compute(extractor.prepare(first))).shape[1:])
+    group.attrs.update({**wanted, **extractor.layout(), "neurorecon_version": __version__, "complete": False})
     writer.put(f"{path}/stimulus", ["stimulus"], store.stimuli["id"].to_numpy(str)[rows])
     names = extractor.feature_names(first)
-    dims = ["stimulus", *_feature_dims(len(shape) - 1)]
     if names is not None:
         writer.put(f"{path}/feature", ["feature"], np.array(names, dtype=str))
+    begun = time.perf_counter()
 
-    def read(start: int, stop: int) -> np.ndarray:
-        parts = []
-        for begin in range(start, stop, size):
-            part = rows[begin : min(begin + size, stop)]
-            parts.append(np.asarray(extractor(_batch(store, extractor, part)), dtype=np.float32))
-            bar.update(len(part))
-        return np.concatenate(parts)
+    def begin(parts: list[pipeline.Part]) -> Iterator[np.ndarray]:
+        bar.initial = bar.n = parts[0][0]
+        return workers.compute(extractor, reader, rows, parts, shape[1:])
 
     with tqdm(
         total=len(rows), desc=f"target {extractor.name}", unit="stimulus", disable=not progress, leave=False
     ) as bar:
-        writer.stream(f"{path}/values", dims, shape, "float32", read)
+        stream = pipeline.Stream(begin, shape, size or extractor.batch, extractor.name, bar.update)
+        try:
+            dims = ["stimulus", *dims_of(extractor, len(shape) - 1)]
+            writer.stream(f"{path}/values", dims, shape, "float32", stream.read)
+        finally:
+            stream.close()
+    workers.finish()
     writer.root[path].attrs["complete"] = True
     writer.commit(f"target {extractor.name}")
-
-
-def _feature_dims(number: int) -> list[str]:
-    """Name the axes behind the stimulus; an extractor of tokens has (token, feature)."""
-    names = {
-        1: ["feature"],
-        2: ["token", "feature"],
-        3: ["channel", "y", "x"],
-        4: ["frame", "channel", "y", "x"],
-    }
-    return names.get(number, [f"axis{axis}" for axis in range(number)])
-
-
-def _rows(store: Store, extractor: Extractor) -> np.ndarray:
-    films = (store.stimuli["kind"] == "film").to_numpy()
-    rows = np.flatnonzero(films) if extractor.needs == "frames" else np.arange(len(films))
-    if not len(rows):
-        raise StoreError(
-            f"the target {extractor.name!r} is defined for films, and this store holds none",
-            given=f"{len(films)} pictures",
-            expected="films",
-            todo="leave this target out",
-        )
-    return rows
-
-
-def _batch(store: Store, extractor: Extractor, rows: np.ndarray) -> StimulusBatch:
-    table = store.stimuli.iloc[rows].reset_index(drop=True)
-    ids = table["id"].tolist()
-    labels = None if store.labels is None else store.labels.iloc[rows].reset_index(drop=True)
-    return StimulusBatch(
-        table=table,
-        labels=labels,
-        images=store.images(ids).values if extractor.needs == "images" else None,
-        frames=store.frames(ids).values if extractor.needs == "frames" else None,
-        frames_per_second=store.frames_per_second,
-    )
+    return Speed(extractor.name, len(rows) - stream.started_at, time.perf_counter() - begun)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
-from neurorecon.features.base import Extractor, StimulusBatch
+from neurorecon.features.base import Extractor, Needs, StimulusBatch
 from neurorecon.filters import gabor_bank, luminance, pool, resize
 
 #: Side of the pictures that the filters see.
@@ -28,7 +28,7 @@ class GaborExtractor(Extractor):
     """
 
     name: ClassVar[str] = "gabor"
-    needs: ClassVar[Literal["images", "frames", "table"]] = "images"
+    needs: ClassVar[Needs] = "images"
 
     def __call__(self, batch: StimulusBatch) -> np.ndarray:
         """Return the target of a batch, float32, shape (stimulus, feature)."""

@@ -1,0 +1,185 @@
+"""Workers of a dask cluster compute batches; the process that calls writes them.
+
+Workers open the store themselves, so it has to lie where all of them can read it, and so do the weights.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurorecon.errors import InputError, StoreError
+from neurorecon.features.base import Extractor
+from neurorecon.features.pipeline import Part
+from neurorecon.features.reading import StimulusReader
+from neurorecon.features.schedulers import Scheduler
+from neurorecon.store.backend import is_url
+from neurorecon.store.store import open_store
+
+#: Batches under way for each thread of a worker, so that none waits for work.
+_AHEAD = 2
+
+#: Seconds to wait for the first worker.
+_PATIENCE = 60
+
+
+class Cluster(Scheduler):
+    """The workers of a dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected.
+    device : str, optional
+        Where networks run on each worker; left out, each takes the best device it has.
+    """
+
+    def __init__(self, client: Any, device: str | None = None) -> None:
+        super().__init__(device)
+        self.client = client
+
+    def compute(
+        self,
+        extractor: Extractor,
+        reader: StimulusReader,
+        rows: np.ndarray,
+        parts: Sequence[Part],
+        shape: tuple[int, ...],
+    ) -> Iterator[np.ndarray]:
+        """Yield the target of each part of the rows, in order."""
+        job = _packed(extractor, reader)
+        waiting: deque[Any] = deque()
+        todo = iter(parts)
+        try:
+            for _ in range(_AHEAD * sum(self.client.nthreads().values())):
+                self._submit(job, rows, todo, waiting)
+            while waiting:
+                values = waiting.popleft().result()
+                self._submit(job, rows, todo, waiting)
+                yield values
+        finally:
+            self.client.cancel(list(waiting))
+
+    def _submit(self, job: bytes, rows: np.ndarray, todo: Iterator[Part], waiting: deque[Any]) -> None:
+        for start, stop in todo:
+            waiting.append(self.client.submit(compute_rows, job, rows[start:stop], pure=False))
+            return
+
+
+@contextmanager
+def open_cluster(scheduler: Any, device: str | None) -> Iterator[Cluster]:
+    """Connect to a cluster, or start one on this machine.
+
+    Parameters
+    ----------
+    scheduler : str or distributed.Client
+        ``"local"``, an address, or a client, which is left open.
+    device : str, optional
+        Where networks run.
+    """
+    import distributed
+
+    if isinstance(scheduler, distributed.Client):
+        yield Cluster(scheduler, device)
+        return
+    if scheduler != "local":
+        with _connected(scheduler) as client:
+            yield Cluster(client, device)
+        return
+    # Dask's workers compute with one thread each (it sets OMP_NUM_THREADS), so as many as there are cores or cards.
+    with (
+        distributed.LocalCluster(n_workers=_workers(), threads_per_worker=1, dashboard_address=None) as local,
+        distributed.Client(local) as client,
+    ):
+        yield Cluster(client, device)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    import distributed
+
+    try:
+        client = distributed.Client(address, timeout=_PATIENCE)
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise InputError(
+            "no dask cluster answers",
+            given=f"{address} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            expected="the address of a scheduler that has workers",
+            todo=f"check the address; start workers with: dask worker {address}",
+        ) from error
+    with client:
+        yield client
+
+
+def _workers() -> int:
+    import torch
+    from joblib import cpu_count
+
+    return torch.cuda.device_count() or int(cpu_count())
+
+
+# -- in a worker ------------------------------------------------------------------------------------------------------
+
+
+class _Job:
+    """An extractor and a store, opened once in each worker."""
+
+    def __init__(self, packed: bytes) -> None:
+        import cloudpickle
+
+        location, snapshot, self.extractor, made_by = cloudpickle.loads(packed)
+        self.reader = StimulusReader(open_store(location, snapshot=snapshot), self.extractor.needs)
+        self.lock = threading.Lock()
+        found = self.extractor.made_by()
+        if found != made_by:
+            different = sorted(key for key in made_by if found.get(key) != made_by[key])
+            raise StoreError(
+                "a worker would compute this target otherwise",
+                given=", ".join(f"{key} = {found.get(key)!r}" for key in different),
+                expected=", ".join(f"{key} = {made_by[key]!r}" for key in different),
+                todo="give all workers the same weights and the same version of neurorecon",
+            )
+
+
+_JOBS: dict[bytes, _Job] = {}
+_LOCK = threading.Lock()
+
+
+def compute_rows(packed: bytes, rows: np.ndarray) -> np.ndarray:
+    """Compute the target of some stimuli, in a worker."""
+    with _LOCK:
+        if packed not in _JOBS:
+            _JOBS.clear()  # one network at a time: the memory of a card is short
+            _choose_card()
+            _JOBS[packed] = _Job(packed)
+        job = _JOBS[packed]
+    with job.lock:
+        return np.asarray(job.extractor.compute(job.extractor.prepare(job.reader.batch(rows))), dtype=np.float32)
+
+
+def _choose_card() -> None:
+    """Give each worker of this machine a graphics card of its own; their names are numbers."""
+    import distributed
+    import torch
+
+    name = distributed.get_worker().name
+    if torch.cuda.device_count() > 1 and isinstance(name, int):
+        torch.cuda.set_device(name % torch.cuda.device_count())
+
+
+def _packed(extractor: Extractor, reader: StimulusReader) -> bytes:
+    import cloudpickle
+
+    location = reader.store.location
+    if not is_url(location):
+        location = os.fspath(Path(location).absolute())
+    packed: bytes = cloudpickle.dumps((location, reader.store.snapshot, extractor, extractor.made_by()))
+    return packed

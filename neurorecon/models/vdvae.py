@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -44,23 +45,29 @@ class Layer(NamedTuple):
     grow_from: int | None = None
 
 
+def _two_numbers(entry: str, separator: str) -> tuple[int, int]:
+    try:
+        first, second = map(int, entry.split(separator))
+    except ValueError:
+        raise InputError(
+            "sizes of a VDVAE cannot be read",
+            given=repr(entry),
+            expected="blocks like 32x20, 32d2, 32m16 or 32, widths like 32:64",
+        ) from None
+    return first, second
+
+
 def _parse_blocks(blocks: str) -> list[Layer]:
     layers: list[Layer] = []
     for entry in blocks.split(","):
-        kind = next((letter for letter in "xdm" if letter in entry), "")
-        try:
-            numbers = [int(number) for number in (entry.split(kind) if kind else [entry])]
-            first, second = numbers if kind else (numbers[0], 1)
-        except ValueError:
-            raise InputError(
-                "a string of VDVAE blocks cannot be read", given=repr(entry), expected="32x20, 32d2, 32m16 or 32"
-            ) from None
+        kind = next((letter for letter in "dmx" if letter in entry), "x")
+        resolution, number = _two_numbers(entry if kind in entry else f"{entry}x1", kind)
         if kind == "d":
-            layers.append(Layer(first, shrink=second))
+            layers.append(Layer(resolution, shrink=number))
         elif kind == "m":
-            layers.append(Layer(first, grow_from=second))
+            layers.append(Layer(resolution, grow_from=number))
         else:
-            layers += [Layer(first)] * second
+            layers += [Layer(resolution)] * number
     return layers
 
 
@@ -105,21 +112,28 @@ class VDVAEConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit each other."""
-        encoder, decoder, widths = self.encoder_layers, self.decoder_layers, self.widths
-        seen = {self.image_size} | {layer.resolution // (layer.shrink or 1) for layer in encoder}
-        missing = {layer.resolution for layer in decoder} - seen
-        if missing or decoder[-1].resolution != self.image_size:
+        resolution = self.image_size
+        described = {resolution}
+        for layer in self.encoder_layers:
+            if layer.resolution != resolution:
+                raise InputError("blocks of the encoder do not follow each other", given=self.encoder_blocks)
+            resolution //= layer.shrink or 1
+            described.add(resolution)
+        decoded: set[int] = set()
+        for layer in self.decoder_layers:
+            if layer.resolution not in described or layer.grow_from not in {None, *decoded}:
+                raise InputError(
+                    "blocks of the decoder have to use resolutions of the encoder and grow from what was decoded",
+                    given=f"{layer.resolution} from {layer.grow_from} in {self.decoder_blocks!r}",
+                    expected=f"resolutions among {sorted(described)}",
+                )
+            decoded.add(layer.resolution)
+        by_resolution = [self.widths[resolution] for resolution in sorted(self.widths, reverse=True)]
+        if self.image_size != max(decoded) or by_resolution != sorted(by_resolution) or by_resolution[0] != self.width:
             raise InputError(
-                "the decoder of a VDVAE has to end at the size of the image, using resolutions of the encoder",
-                given=f"decoder {self.decoder_blocks!r}, encoder {self.encoder_blocks!r}",
-                expected=f"{self.image_size} at last, and resolutions among {sorted(seen)}",
-            )
-        by_resolution = [widths[resolution] for resolution in sorted(widths)]
-        if by_resolution != sorted(by_resolution, reverse=True) or widths[self.image_size] != self.width:
-            raise InputError(
-                "widths of a VDVAE may not grow with the resolution, and end at `width`",
-                given=widths,
-                expected=f"{self.width} channels at {self.image_size} pixels, no fewer at lower resolutions",
+                "a VDVAE has to end at the size of the image, with `width` channels and no fewer at lower resolutions",
+                given=self.widths,
+                expected=f"{self.width} channels at {self.image_size} pixels",
             )
 
     @cached_property
@@ -135,8 +149,7 @@ class VDVAEConfig:
     @cached_property
     def widths(self) -> dict[int, int]:
         """Channels at each resolution."""
-        entries = [entry.split(":") for entry in self.custom_widths.split(",") if entry]
-        custom = {int(resolution): int(width) for resolution, width in entries}
+        custom = dict(_two_numbers(entry, ":") for entry in self.custom_widths.split(",") if entry)
         resolutions = {layer.resolution for layer in self.encoder_layers + self.decoder_layers}
         return {resolution: custom.get(resolution, self.width) for resolution in resolutions}
 
@@ -489,6 +502,8 @@ class VDVAE(nn.Module):
             If the latents are not those of the first groups, or the temperature is negative.
         """
         self._check_latents(latents)
+        parameter = self.decoder.gain
+        latents = [group.to(parameter.device, parameter.dtype) for group in latents]
         return self._decode(len(latents[0]), latents, temperature, pixels, generator)
 
     def sample(
@@ -564,7 +579,14 @@ class VDVAE(nn.Module):
                 todo="resize the pictures; `images.permute(0, 3, 1, 2)` puts the colors first",
             )
         if images.dtype != torch.uint8:
-            _check_range(images)
+            # Pictures on the scale 0..255 would be encoded without an error, into nonsense.
+            lowest, highest = images.aminmax()
+            if not images.is_floating_point() or not (lowest >= -1e-4 and highest <= 1 + 1e-4):
+                raise InputError(
+                    "a VDVAE cannot encode these values",
+                    given=f"{images.dtype} in {lowest:g}..{highest:g}",
+                    expected="uint8, or float in 0..1",
+                )
             images = images * 255
         parameter = self.decoder.gain
         images = images.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
@@ -625,24 +647,31 @@ def load_vdvae(
         If the file holds the weights of another network.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError("there are no weights of a VDVAE here", given=path)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        weights = load_file(path)
-    else:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        # Checkpoints written while training on several GPUs carry a prefix.
-        weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+    weights = _read_weights(path)
     described = path.with_suffix(".json")
     if config is None:
         config = VDVAEConfig.from_dict(json.loads(described.read_text())) if described.is_file() else IMAGENET64
     with torch.device("meta"):
-        model = VDVAE(config)
+        model = VDVAE(config).to(dtype)
     _check_weights(path, weights, model)
-    model.load_state_dict(weights, assign=True)
-    return model.to(device, dtype).eval()
+    model.to_empty(device=device).load_state_dict(weights)
+    return model.eval()
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise MissingFileError("there are no weights of a VDVAE here", given=path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        # Checkpoints written while training on several GPUs carry a prefix.
+        return {name.removeprefix("module."): tensor for name, tensor in checkpoint.items()}
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+        raise InputError(f"{path.name} holds no weights that can be read safely", given=path) from error
 
 
 def _check_weights(path: Path, weights: dict[str, Tensor], model: VDVAE) -> None:
@@ -684,17 +713,6 @@ def _noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 def _at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _check_range(images: Tensor) -> None:
-    # A picture on the scale 0..255 would be encoded without an error, into nonsense.
-    if not images.is_floating_point() or not bool(((images >= -1e-4) & (images <= 1 + 1e-4)).all()):
-        lowest, highest = images.min().item(), images.max().item()
-        raise InputError(
-            "a VDVAE cannot encode these values",
-            given=f"{images.dtype} in {lowest:g}..{highest:g}",
-            expected="uint8, or float in 0..1",
-        )
 
 
 def _shorten(numbers: list[int]) -> str:

@@ -28,6 +28,9 @@ CONFIG: dict[str, Any] = {
 #: Weight of the Kullback-Leibler divergence of each latent value; just enough to keep the latents near unit scale.
 _DIVERGENCE = 1e-6
 
+#: Weight of errors in the opponent colors. They are small beside those in brightness, and would be learned last.
+_HUE = 10.0
+
 
 def make(config: dict[str, Any] | None = None) -> nn.Module:
     """Return a network with random weights."""
@@ -60,7 +63,9 @@ def loss(pixels: np.ndarray, device: str) -> Loss:
         difference = decoded - images
         squared = difference.square().mean()
         divergence = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum(dim=(1, 2, 3)).mean()
-        total = difference.abs().mean() + 10.0 * squared + _DIVERGENCE * divergence
+        red, green, blue = difference.unbind(dim=1)
+        hue = (red - green).square().mean() + (0.5 * (red + green) - blue).square().mean()
+        total = difference.abs().mean() + 10.0 * squared + _HUE * hue + _DIVERGENCE * divergence
         # Pixels run from -1 to 1: the peak is 2.
         quality = 10.0 * torch.log10(4.0 / squared.detach())
         return {"loss": total, "psnr": quality, "divergence": divergence.detach()}

@@ -41,7 +41,7 @@ _WHAT = {
 }
 
 #: Pictures beside each other in the image of a card.
-_COLUMNS = 12
+COLUMNS = 12
 
 
 def line(bar: Bar) -> str:
@@ -83,7 +83,7 @@ def picture(samples: dict[str, np.ndarray], file: Path, scale: int = 2) -> None:
 
 
 def _grid(pictures: np.ndarray, scale: int) -> np.ndarray:
-    lines = [pictures[start : start + _COLUMNS] for start in range(0, len(pictures), _COLUMNS)]
+    lines = [pictures[start : start + COLUMNS] for start in range(0, len(pictures), COLUMNS)]
     framed = [
         np.concatenate([np.pad(one, ((1, 1), (1, 1), (0, 0)), constant_values=255) for one in part], axis=1)
         for part in lines
@@ -110,7 +110,7 @@ def _text(
 
 ![samples](samples.png)
 
-From top to bottom: {"; ".join(samples)}.
+From top to bottom: {"; ".join(samples)}
 
 | | |
 |---|---|

@@ -119,8 +119,15 @@ def _judge_probe(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.nda
 
 def _judge_clip(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
     held_out = _scenes("held-out", run.folder)
-    found = bars.clip_bars(_clip(home), _tokens("held-out", run.folder), held_out)
-    return found, {"held-out scenes": held_out.pixels[:SHOWN]}
+    network, tokens = _clip(home), _tokens("held-out", run.folder)
+    found = bars.clip_bars(network, tokens, held_out)
+    asked = list(range(0, 80, 10))
+    similarity = bars.clip_texts(network, tokens[asked, 0]) @ bars.clip_images(network, held_out.pixels).T
+    best = similarity.argsort(dim=1, descending=True)[:, : cards.COLUMNS].numpy()
+    return found, {
+        f"{held_out.captions[row][0]}  (best of {len(held_out):,})": held_out.pixels[columns]
+        for row, columns in zip(asked, best, strict=True)
+    }
 
 
 def _clip(home: Path) -> nn.Module:

@@ -111,15 +111,14 @@ def plain(unet, batch, context):
 # What the two ends and the middle are
 
 
-@pytest.mark.parametrize("ratio", [1, 1.0, torch.tensor(1.0), torch.ones(4), torch.ones(4, dtype=torch.bool)])
-def test_with_all_on_the_text_it_is_the_text_unet_bit_for_bit(dual, text_unet, batch, ratio):
-    assert torch.equal(run(dual, batch, ratio), plain(text_unet, batch, batch.text))
+def test_with_all_on_the_text_it_is_the_text_unet_bit_for_bit(dual, text_unet, batch):
+    expected = plain(text_unet, batch, batch.text)
+    for ratio in (1, 1.0, torch.tensor(1.0), torch.ones(4), torch.ones(4, dtype=torch.bool)):
+        assert torch.equal(run(dual, batch, ratio), expected)
 
 
-@pytest.mark.parametrize("ratio", [0, 0.0, torch.tensor(0.0), torch.zeros(4), torch.zeros(4, dtype=torch.int64)])
-def test_with_all_on_the_image_it_is_the_image_unet_bit_for_bit(dual, text_unet, batch, ratio):
-    image_unet = small_unet(IMAGE, seed=9)
-    image_unet = with_transformers_of(text_unet, image_unet)
+def test_with_all_on_the_image_it_is_the_image_unet_bit_for_bit(dual, text_unet, batch):
+    image_unet = with_transformers_of(text_unet, small_unet(IMAGE, seed=9))
     dual.load_image_branch(
         {
             f"{place}.{key}": tensor
@@ -127,7 +126,9 @@ def test_with_all_on_the_image_it_is_the_image_unet_bit_for_bit(dual, text_unet,
             for key, tensor in net.state_dict().items()
         }
     )
-    assert torch.equal(run(dual, batch, ratio), plain(image_unet, batch, batch.image))
+    expected = plain(image_unet, batch, batch.image)
+    for ratio in (0, 0.0, torch.tensor(0.0), torch.zeros(4), torch.zeros(4, dtype=torch.int64)):
+        assert torch.equal(run(dual, batch, ratio), expected)
 
 
 def test_one_context_alone_decides_who_is_listened_to(dual, batch):
@@ -143,7 +144,7 @@ def test_both_contexts_are_mixed_as_in_brain_diffuser_by_default(dual, batch):
     assert torch.equal(run(dual, batch), run(dual, batch, 0.4))
 
 
-@pytest.mark.parametrize("ratio", [0.1, 0.4, 0.75])
+@pytest.mark.parametrize("ratio", [0.1, 0.4])
 def test_mixtures_agree_with_the_authors_of_diffusers(monkeypatch, batch, ratio):
     """diffusers' own conversion and module, but for the keyword that it refuses."""
     batch = make_batch(image_width=TEXT)
@@ -408,8 +409,7 @@ def test_each_branch_comes_back_as_a_plain_unet(dual, batch, tmp_path):
 # Files
 
 
-@pytest.mark.parametrize("width", [TEXT, IMAGE])
-@pytest.mark.parametrize("safe", [True, False])
+@pytest.mark.parametrize(("width", "safe"), [(TEXT, False), (IMAGE, True)])
 def test_versatile_diffusions_folder_is_read(tmp_path, width, safe):
     """A folder of the published layout, written by diffusers' own classes with random weights."""
     image_unet, writer = small_unet(TEXT, seed=3), small_text_unet(width)
@@ -495,12 +495,12 @@ def test_missing_contexts_are_named(dual, batch):
         dual(batch.sample, batch.timestep, image=batch.image, text_ratio=torch.tensor([0.0, 0.0, 0.0, 0.1]))
 
 
-@pytest.mark.parametrize("name", ["text", "image"])
-@pytest.mark.parametrize("shape", [(4, 7, 20), (4, 24), (2, 7, 24), (2, 7, 16)])
-def test_wrong_shapes_of_contexts_are_refused(dual, batch, name, shape):
-    setattr(batch, name, torch.zeros(shape))
-    with pytest.raises(InputError, match=rf"the {name} context has the wrong shape(.|\n)*\(4, token, (24|16)\)"):
-        run(dual, batch)
+@pytest.mark.parametrize(("name", "width"), [("text", TEXT), ("image", IMAGE)])
+def test_wrong_shapes_of_contexts_are_refused(dual, batch, name, width):
+    for shape in ((4, 7, 20), (4, width), (2, 7, width)):
+        setattr(batch, name, torch.zeros(shape))
+        with pytest.raises(InputError, match=rf"the {name} context has the wrong shape(.|\n)*\(4, token, {width}\)"):
+            run(dual, batch)
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.5, float("nan"), torch.tensor([0.0, 0.5, 1.1, 1.0])])

@@ -31,6 +31,9 @@ def main(
         str | None,
         typer.Option(help="train, publish (weights of the last checkpoint) or judge (the shipped weights)."),
     ] = None,
+    shipped: Annotated[
+        bool, typer.Option("--from-shipped", help="Begin with the weights that neurorecon ships, not with random ones.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Train a bundled network on procedural scenes, publish its weights, and hold it against its bars.
@@ -39,6 +42,7 @@ def main(
     """
     from neurorecon.models.training.loop import Run
     from neurorecon.models.training.steps import judge, publish, train_network
+    from neurorecon.models.zoo.table import BUNDLED
 
     if threads is not None:
         import torch
@@ -47,7 +51,7 @@ def main(
     run = Run(folder, device=device, precision=precision, minutes=minutes, progress=not quiet)
     try:
         if only in (None, "train"):
-            train_network(name, run)
+            train_network(name, run, (out or BUNDLED) if shipped else None)
         if only in (None, "publish"):
             publish(name, run, out)
         if only in (None, "judge"):

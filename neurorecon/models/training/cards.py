@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def _grid(pictures: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _text(
-    title: str, role: str, facts: dict[str, object], weights: int, found: Sequence[Bar], samples: dict[str, np.ndarray]
+    title: str, role: str, facts: dict[str, Any], weights: int, found: Sequence[Bar], samples: dict[str, np.ndarray]
 ) -> str:
     images, films = COUNTS["train"]
     met = {None: "", True: "yes", False: "**no**"}
@@ -103,7 +104,7 @@ def _text(
         f"{images:,} pictures and {films:,} frames of films: procedural scenes of seed {SEEDS['train']} at {SIZE} px, "
         "none of them in the embedded data set"
     )
-    unfinished = "" if facts["steps"] == facts["steps_planned"] else f" of {facts['steps_planned']} planned"
+    runs = "; then ".join(_run(run) for run in facts["runs"])
     return f"""# {title}
 
 {role}
@@ -116,7 +117,7 @@ From top to bottom: {"; ".join(samples)}
 |---|---|
 | data | {data} |
 | judged on | held-out scenes of seed {SEEDS["held-out"]} |
-| training | {facts["steps"]} steps{unfinished} of {facts["batch"]} scenes, AdamW, {facts["hours"]} hours on a CPU |
+| training | {runs} |
 | size | {weights / 1e6:.1f} MB, half precision |
 | license | BSD-3-Clause, as neurorecon |
 | made and judged by | `python -m neurorecon.models.training {facts["name"]}` (`--only judge` for the figures alone) |
@@ -129,3 +130,9 @@ From top to bottom: {"; ".join(samples)}
 
 def _asked(bar: Bar) -> str:
     return f">= {bar.least:g}" if bar.least is not None else f"<= {bar.most:g}" if bar.most is not None else ""
+
+
+def _run(run: dict[str, Any]) -> str:
+    unfinished = "" if run["steps"] == run["steps_planned"] else f" (of {run['steps_planned']:,} planned)"
+    steps = f"{run['steps']:,} steps{unfinished} of {run['batch']} scenes with AdamW"
+    return f"{steps}, {run['hours']} hours on {run['device']}"

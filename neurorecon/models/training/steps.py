@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from neurorecon.errors import UnknownNameError
-from neurorecon.models.load import autoencoder_settings
+from neurorecon.models.dual_guided import DualGuidedUNet
+from neurorecon.models.load import autoencoder_settings, load_vdvae
 from neurorecon.models.load_clip import clip_settings
 from neurorecon.models.probe import Probe
 from neurorecon.models.tokenizer import WordTokenizer, vocabulary
@@ -42,6 +43,8 @@ class Step:
         From the run to its loss.
     publish : callable
         Writes the averaged weights into a folder.
+    read : callable
+        Reads shipped weights back, as the network that :attr:`make` returns, or the part of it that is shipped.
     judge : callable
         From the folder of all shipped weights and the folder of the run to bars and samples.
     """
@@ -50,14 +53,30 @@ class Step:
     make: Callable[[Run], nn.Module]
     loss: Callable[[Run], Loss]
     publish: Callable[[Any, Run, Path], None]
+    read: Callable[[Path], nn.Module]
     judge: Callable[[Path, Run], tuple[list[bars.Bar], dict[str, np.ndarray]]]
 
 
-def train_network(name: str, run: Run) -> None:
-    """Train a network, or go on with it."""
+def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
+    """Train a network, or go on with it.
+
+    Parameters
+    ----------
+    name : str
+    run : Run
+    shipped : path, optional
+        Start from the weights in this folder of shipped networks, where the run has no checkpoint yet.
+    """
     step = _step(name)
     scenes = _scenes("train", run.folder)
-    train(step.plan, step.make(run), step.loss(run), len(scenes), run)
+    network = step.make(run)
+    if shipped is not None and not (run.folder / f"{name}.pt").exists():
+        before = shipped / files.FOLDERS[name][0]
+        part: Any = network.dual if name == "diffusion" else network
+        part.load_state_dict({key: value.float() for key, value in step.read(shipped).state_dict().items()})
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / f"{name}.before.json").write_text((before / "training.json").read_text(encoding="utf-8"))
+    train(step.plan, network, step.loss(run), len(scenes), run)
 
 
 def publish(name: str, run: Run, out: Path | None = None) -> None:
@@ -66,9 +85,14 @@ def publish(name: str, run: Run, out: Path | None = None) -> None:
     network, done, seconds = averaged(step.plan, step.make(run), run.folder)
     home = out or BUNDLED
     step.publish(network, run, home)
+    before = run.folder / f"{name}.before.json"
+    runs = json.loads(before.read_text(encoding="utf-8"))["runs"] if before.exists() else []
     facts = {**asdict(step.plan), "steps": done, "steps_planned": step.plan.steps, "hours": round(seconds / 3600, 2)}
+    facts["device"] = run.device
+    del facts["name"]
     for folder in files.FOLDERS[name]:
-        (home / folder / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        content = json.dumps({"name": name, "runs": [*runs, facts]}, indent=2) + "\n"
+        (home / folder / "training.json").write_text(content, encoding="utf-8")
 
 
 def judge(name: str, run: Run, out: Path | None = None) -> bool:
@@ -150,8 +174,6 @@ def _judge_autoencoder(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, 
 
 
 def _judge_vdvae(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
-    from neurorecon.models.load import load_vdvae
-
     scenes = _scenes("held-out", run.folder).pixels
     network, _ = load_vdvae(home)
     all_groups = len(network.group_shapes)
@@ -206,8 +228,6 @@ def _diffusion_loss(run: Run) -> Loss:
 
 
 def _judge_diffusion(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
-    from neurorecon.models.dual_guided import DualGuidedUNet
-
     held_out = _scenes("held-out", run.folder)
     tokens = _tokens("held-out", run.folder)
     seeing, decoder = _clip(home), autoencoder_settings(home).load()
@@ -245,6 +265,7 @@ _STEPS = {
         lambda run: probe.make(),
         _probe_loss,
         lambda network, run, home: files.publish_probe(network, home),
+        lambda home: Probe.load(home / "probe"),
         _judge_probe,
     ),
     "clip": Step(
@@ -252,6 +273,7 @@ _STEPS = {
         lambda run: clip.make(clip.config(_tokenizer(run.folder).vocab_size)),
         lambda run: clip.loss(_pixels(run), _tokens("train", run.folder), run.device),
         lambda network, run, home: files.publish_clip(network, _tokenizer(run.folder), home),
+        _clip,
         _judge_clip,
     ),
     "autoencoder": Step(
@@ -259,6 +281,7 @@ _STEPS = {
         lambda run: autoencoder.make(),
         lambda run: autoencoder.loss(_pixels(run), run.device),
         lambda network, run, home: files.publish_autoencoder(network, _pixels(run)[:2000], home),
+        lambda home: autoencoder_settings(home).load(),
         _judge_autoencoder,
     ),
     "vdvae": Step(
@@ -266,6 +289,7 @@ _STEPS = {
         lambda run: vdvae.make(),
         lambda run: vdvae.loss(_pixels(run), run.device),
         lambda network, run, home: files.publish_vdvae(network, home),
+        lambda home: load_vdvae(home)[0],
         _judge_vdvae,
     ),
     "diffusion": Step(
@@ -273,6 +297,7 @@ _STEPS = {
         lambda run: diffusion.Denoiser(diffusion.CONFIG),
         _diffusion_loss,
         lambda network, run, home: files.publish_diffusion(network.dual, home),
+        lambda home: DualGuidedUNet.load(home / "dual_diffusion"),
         _judge_diffusion,
     ),
 }

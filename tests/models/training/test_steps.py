@@ -1,0 +1,49 @@
+"""Training, publishing and judging as a lab would run them, on a tiny network and a few scenes."""
+
+import dataclasses
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from neurorecon.errors import UnknownNameError
+from neurorecon.models.probe import Probe, ProbeConfig
+from neurorecon.models.training import probe, scenes, steps
+from neurorecon.models.training.__main__ import app
+from neurorecon.models.training.loop import Run
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    monkeypatch.setattr(scenes, "COUNTS", {"train": (8, 2), "held-out": (6, 1)})
+    monkeypatch.setattr(probe, "CONFIG", dataclasses.replace(probe.CONFIG, widths=(8, 8, 8, 8)))
+    plan = dataclasses.replace(probe.PLAN, steps=3, batch=4)
+    monkeypatch.setitem(steps._STEPS, "probe", dataclasses.replace(steps._STEPS["probe"], plan=plan))
+    steps._scenes.cache_clear()
+    yield tmp_path
+    steps._scenes.cache_clear()
+
+
+def test_a_network_is_trained_published_judged_and_trained_further(tiny):
+    folder, out = tiny / "work", tiny / "shipped"
+    options = ["probe", "--folder", str(folder), "--out", str(out), "--quiet"]
+    done = CliRunner().invoke(app, options)
+    assert "NOT MET" in done.output  # three steps teach nothing, and the command says so
+    assert done.exit_code == 1
+    assert isinstance(Probe.load(out / "probe").config, ProbeConfig)
+    card = (out / "probe" / "README.md").read_text()
+    assert "3 steps of 4 scenes" in card
+    assert "**no**" in card
+    assert json.loads((out / "sha256.json").read_text())["probe"]["model.safetensors"]["size"] > 0
+    further = Run(tiny / "again", progress=False)
+    steps.train_network("probe", further, shipped=out)
+    steps.publish("probe", further, out)
+    assert [run["steps"] for run in json.loads((out / "probe" / "training.json").read_text())["runs"]] == [3, 3]
+
+
+def test_an_unknown_network_is_one_clear_error(tmp_path):
+    done = CliRunner().invoke(app, ["gan", "--folder", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "autoencoder" in done.output
+    with pytest.raises(UnknownNameError):
+        steps.publish("gan", Run(tmp_path))

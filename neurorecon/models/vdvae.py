@@ -458,7 +458,7 @@ class VDVAE(nn.Module):
             If the pictures do not fit, or there are fewer groups.
         """
         groups = self._check_groups(groups)
-        activations = self.encoder(self._normalize(images))
+        activations = self._activations(self._scaled(images))
         latents: list[Tensor] = []
 
         def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
@@ -534,8 +534,8 @@ class VDVAE(nn.Module):
             the latents), and ``rate_by_group``, shape (group,), which sums to the rate. All in bits per value of a
             pixel; training minimizes ``elbo``.
         """
-        inputs = self._normalize(images)
-        activations = self.encoder(inputs)
+        scaled = self._scaled(images)
+        activations = self._activations(scaled)
         divergences: list[Tensor] = []
 
         def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
@@ -544,9 +544,8 @@ class VDVAE(nn.Module):
             return posterior.sample(generator)
 
         state = self.decoder(len(images), choose)
-        bits = 1 / (math.log(2) * inputs[0].numel())
-        target = _at_least_float32(inputs) * (self.config.input_std / 127.5) + (self.config.input_mean / 127.5 - 1)
-        distortion = self.decoder.out_net.negative_log_likelihood(state, target).mean() * bits
+        bits = 1 / (math.log(2) * scaled[0].numel())
+        distortion = self.decoder.out_net.negative_log_likelihood(state, scaled / 127.5 - 1).mean() * bits
         rates = torch.stack(divergences) * bits
         rate = rates.sum()
         return {"elbo": distortion + rate, "distortion": distortion, "rate": rate, "rate_by_group": rates}
@@ -569,7 +568,13 @@ class VDVAE(nn.Module):
 
         return (self.decoder.out_net.pixels(self.decoder(images, choose), pixels, generator) + 1) / 2
 
-    def _normalize(self, images: Tensor) -> Tensor:
+    def _activations(self, scaled: Tensor) -> dict[int, Tensor]:
+        normalized = (scaled - self.config.input_mean) / self.config.input_std
+        activations: dict[int, Tensor] = self.encoder(normalized.to(self.decoder.gain.dtype))
+        return activations
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """Return pictures on the scale 0..255, where the network is, in single precision at least."""
         size = self.config.image_size
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
             raise InputError(
@@ -578,19 +583,18 @@ class VDVAE(nn.Module):
                 expected=f"(image, rgb, y, x) with 3 colors and {size} x {size} pixels",
                 todo="resize the pictures; `images.permute(0, 3, 1, 2)` puts the colors first",
             )
+        parameter = self.decoder.gain
+        scaled = images.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
         if images.dtype != torch.uint8:
             # Pictures on the scale 0..255 would be encoded without an error, into nonsense.
-            lowest, highest = images.aminmax()
-            if not images.is_floating_point() or not (lowest >= -1e-4 and highest <= 1 + 1e-4):
+            if not images.is_floating_point() or not bool(((scaled >= -1e-4) & (scaled <= 1 + 1e-4)).all()):
                 raise InputError(
                     "a VDVAE cannot encode these values",
-                    given=f"{images.dtype} in {lowest:g}..{highest:g}",
+                    given=f"{images.dtype} in {images.min():g}..{images.max():g}",
                     expected="uint8, or float in 0..1",
                 )
-            images = images * 255
-        parameter = self.decoder.gain
-        images = images.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
-        return ((images - self.config.input_mean) / self.config.input_std).to(parameter.dtype)
+            scaled = scaled * 255
+        return scaled
 
     def _check_groups(self, groups: int | None) -> int:
         available = len(self.config.decoder_layers)

@@ -176,20 +176,21 @@ def _judge_autoencoder(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, 
 def _judge_vdvae(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
     scenes = _scenes("held-out", run.folder).pixels
     network, _ = load_vdvae(home)
-    all_groups = len(network.group_shapes)
-    rebuilt = {groups: rebuild(network, scenes[:600], groups) for groups in (all_groups, 9, 14)}
+    sides = [shape[-1] for shape in network.group_shapes]
+    to_16, to_8 = (sum(side <= most for side in sides) for most in (16, 8))
+    rebuilt = {groups: rebuild(network, scenes[:600], groups) for groups in (len(sides), to_16, to_8)}
     samples = network.sample(SHOWN, temperature=0.9, generator=torch.Generator().manual_seed(0))
     judging = Probe.load(home / "probe")
-    found = bars.reconstruction_bars(judging, scenes[:600], rebuilt[all_groups], least=25.0)
+    found = bars.reconstruction_bars(judging, scenes[:600], rebuilt[len(sides)], least=25.0)
     found = [bar if bar.least != 0.95 else bars.Bar(bar.what, bar.value) for bar in found]
-    for groups in (9, 14):
+    for groups in (to_16, to_8):
         likeness = bars.layout_likeness(scenes[:600], rebuilt[groups])
         found.append(bars.Bar(f"first {groups} groups: correlation of 8 x 8 layouts", likeness, 0.9))
     return found, {
         "held-out scenes": scenes[:SHOWN],
-        f"from all {all_groups} groups": rebuilt[all_groups][:SHOWN],
-        "from the first 14 groups": rebuilt[14][:SHOWN],
-        "from the first 9 groups": rebuilt[9][:SHOWN],
+        f"from all {len(sides)} groups": rebuilt[len(sides)][:SHOWN],
+        f"from the first {to_16} groups (up to 16 x 16)": rebuilt[to_16][:SHOWN],
+        f"from the first {to_8} groups (up to 8 x 8)": rebuilt[to_8][:SHOWN],
         "samples from the prior": _as_pixels(samples),
     }
 

@@ -135,8 +135,13 @@ class NetworkExtractor(Extractor):
         return self.compute(self.prepare(batch))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the network out: another process loads its own."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("network", "place")}
+        """Leave out what was looked up: another process finds its own weights and loads its own network."""
+        kept = ("precision",)  # "auto" was decided for all processes
+        return {
+            key: value
+            for key, value in self.__dict__.items()
+            if key in kept or not isinstance(getattr(type(self), key, None), cached_property)
+        }
 
 
 def pictures_at_a_time(size: int, frames: int = 1) -> int:

@@ -200,7 +200,7 @@ def _rows(values: Any, start: int, stop: int, ids: np.ndarray) -> np.ndarray:
         value = given[row][~finite[row]].ravel()[0]
         raise InputError(
             "the values hold some that are not numbers, or too large for float32",
-            given=f"{value} in the row of {ids[start + row]!r}",
+            given=f"{value} in the row of {str(ids[start + row])!r}",
             expected="finite numbers",
             todo="leave stimuli without values out, with stimuli=[...] naming the others",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ class MeanColor(Extractor):
 
     name = "mean_color"
     needs = "images"
-    sizes: list[int] = []
+    sizes: ClassVar[list[int]] = []
 
     def __call__(self, batch):
         self.sizes.append(len(batch.images))

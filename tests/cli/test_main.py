@@ -10,6 +10,9 @@ import neurorecon
 
 COMMANDS = ["build", "info", "check", "export", "features", "maps", "reconstruct", "demo"]
 
+#: Commands that have commands of their own.
+GROUPS = {"weights": ["list", "where", "verify", "pull"]}
+
 
 def test_help_lists_all_commands(user, tmp_path):
     found = user("--help", cwd=tmp_path)
@@ -17,11 +20,12 @@ def test_help_lists_all_commands(user, tmp_path):
     assert found.stderr == ""
     listed = [line.split()[0] for line in found.stdout.partition("Commands:")[2].splitlines() if line[:3].strip()]
     assert [name for name in listed if name in COMMANDS] == COMMANDS
+    assert set(GROUPS) <= set(listed)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"{group} {name}" for group, of in GROUPS.items() for name in of)])
 def test_every_command_has_help_and_the_common_options(call, command):
-    found = call(command, "--help")
+    found = call(*command.split(), "--help")
     assert found.exit_code == 0
     for option in ("--json", "--quiet", "--verbose"):
         assert option in found.stdout

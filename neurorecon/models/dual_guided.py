@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,9 @@ from neurorecon.models.dual_transformer import DualTransformer, guide
 from neurorecon.models.zoo.files import load_state
 
 Branch = Literal["text", "image"]
+
+#: Name of the map of text contexts beside the weights of the image branch.
+_ADAPTER = "text_adapter.weight"
 
 #: Weights of a transformer whose shapes depend on the width of the context.
 _READS_THE_CONTEXT = ("attn2.to_k.weight", "attn2.to_v.weight")
@@ -61,6 +65,9 @@ class DualGuidedUNet(nn.Module):
         gradient checkpointing are set on it (``dual.unet.enable_gradient_checkpointing()``).
     text_width, image_width : int
         Channels of the two contexts.
+    text_adapter : torch.nn.Linear or None
+        Maps the text contexts that are given to those that the text transformers were trained with; see
+        :meth:`adapt_text`.
     """
 
     def __init__(
@@ -81,6 +88,7 @@ class DualGuidedUNet(nn.Module):
         self.unet = unet
         self.text_width = _context_width(self._branch("text"))
         self.image_width = _context_width(self._branch("image"))
+        self.text_adapter: nn.Linear | None = None
 
     @classmethod
     def from_text_unet(
@@ -174,6 +182,9 @@ class DualGuidedUNet(nn.Module):
         Tensor, shape (batch, channel, y, x)
         """
         guidance = guide(sample, text, image, text_ratio, widths=(self.text_width, self.image_width))
+        if guidance.text is not None and self.text_adapter is not None:
+            adapted = replace(guidance.text, context=self.text_adapter(guidance.text.context))
+            guidance = replace(guidance, text=adapted)
         return self.unet(sample, timestep, guidance, return_dict=False)[0]
 
     def _branch(self, name: Branch) -> dict[str, Transformer2DModel]:
@@ -184,6 +195,31 @@ class DualGuidedUNet(nn.Module):
         check_fit(_flat_state(branch), state, f"the {name} branch of this UNet")
         for place, module in branch.items():
             module.load_state_dict({key: state[f"{place}.{key}"] for key in module.state_dict()})
+
+    def adapt_text(self, weight: Tensor) -> None:
+        """Let the text branch listen to another description of texts that is a linear map away.
+
+        Stable Diffusion is conditioned on the hidden states of CLIP's text tower, Versatile Diffusion on their
+        projection into the space that CLIP shares with pictures. A text branch that was trained with the one takes
+        the other through this map.
+
+        Parameters
+        ----------
+        weight : Tensor, shape (channel, channel given)
+            Both descriptions have `text_width` channels.
+        """
+        width = self.text_width
+        if tuple(weight.shape) != (width, width):
+            raise InputError(
+                "the map of text contexts does not fit the text transformers",
+                given=tuple(weight.shape),
+                expected=(width, width),
+            )
+        own = next(self.parameters())
+        adapter = nn.Linear(width, width, bias=False, device=own.device, dtype=own.dtype)
+        with torch.no_grad():
+            adapter.weight.copy_(weight)
+        self.text_adapter = adapter.requires_grad_(False)
 
     def image_branch_state_dict(self) -> dict[str, Tensor]:
         """Weights of the image transformers alone, named as in a plain `UNet2DConditionModel`."""
@@ -231,7 +267,10 @@ class DualGuidedUNet(nn.Module):
         if text_unet is None:
             text_unet = "text_unet"
             self.plain_unet("text").save_pretrained(str(folder / text_unet))
-        write_weights(folder / "model.safetensors", self.image_branch_state_dict(), dtype)
+        state = self.image_branch_state_dict()
+        if self.text_adapter is not None:
+            state[_ADAPTER] = self.text_adapter.weight
+        write_weights(folder / "model.safetensors", state, dtype)
         config = {"network": type(self).__name__, "text_unet": text_unet, "image_width": self.image_width}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
@@ -259,7 +298,11 @@ class DualGuidedUNet(nn.Module):
         if text_unet is None:
             text_unet = read_unet((folder / config["text_unet"]).resolve())
         dual = cls.from_text_unet(text_unet, config["image_width"], share=True)
-        dual.load_image_branch(load_state(folder / "model.safetensors"))
+        state = dict(load_state(folder / "model.safetensors"))
+        adapter = state.pop(_ADAPTER, None)
+        dual.load_image_branch(state)
+        if adapter is not None:
+            dual.adapt_text(adapter)
         return dual.eval()
 
 

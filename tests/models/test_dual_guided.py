@@ -557,3 +557,22 @@ def test_folders_that_hold_something_else_are_refused(text_unet, tmp_path):
     (tmp_path / "text_unet" / "config.json").write_text(json.dumps({"cross_attention_dim": 24}))
     with pytest.raises(MissingFileError, match="no weights"):
         DualGuidedUNet.from_published(tmp_path)
+
+
+def test_an_adapted_text_is_the_text_mapped_before_and_is_kept_with_the_weights(dual, batch, tmp_path):
+    weight = torch.randn(TEXT, TEXT, generator=torch.Generator().manual_seed(5))
+    adapted = copy.deepcopy(dual)
+    adapted.adapt_text(weight)
+    mapped = copy.copy(batch)
+    mapped.text = batch.text @ weight.T
+    torch.testing.assert_close(run(adapted, batch, 0.4), run(dual, mapped, 0.4))
+    adapted.save(tmp_path)
+    read = DualGuidedUNet.load(tmp_path)
+    torch.testing.assert_close(read.text_adapter.weight, weight)
+    torch.testing.assert_close(run(read, batch, 1.0), run(dual, mapped, 1.0))
+    torch.testing.assert_close(run(adapted, batch, 0.0), run(dual, batch, 0.0))
+
+
+def test_a_map_of_texts_of_another_width_is_refused(dual):
+    with pytest.raises(InputError, match="does not fit the text transformers"):
+        dual.adapt_text(torch.zeros(TEXT, IMAGE))

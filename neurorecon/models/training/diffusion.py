@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from neurorecon.models.text_tower import TextTower
+from neurorecon.models.text_tower import TextTower, end_positions, projected
 from neurorecon.models.training.autoencoder import scaled
 from neurorecon.models.training.clip import normalized
 from neurorecon.models.training.loop import Loss, Plan
@@ -61,7 +61,7 @@ _TEXT, _IMAGE, _NOTHING = 0.45, 0.4, 0.1
 _MEAN_CAPTION = 0.3
 
 #: Gray level that stands for "no image", as in Brain-Diffuser.
-_GRAY = 127
+GRAY = 127
 
 #: Weight of the alignment with CLIP's patches.
 _ALIGNMENT = 0.5
@@ -132,6 +132,31 @@ def text_context(clip: Any, tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def projected_text_context(clip: Any, tokens: Tensor) -> Tensor:
+    """Return the hidden states projected, over the length of the sentence's embedding (Versatile Diffusion)."""
+    states = projected(clip, text_context(clip, tokens))
+    ends = end_positions(tokens, int(tokens.max()))
+    pooled = states[torch.arange(len(tokens)), ends]
+    return states / pooled.norm(dim=-1)[:, None, None]
+
+
+def text_adapter(clip: Any, tokens: Tensor) -> Tensor:
+    """Return the linear map from projected texts back to hidden states, by least squares over sentences.
+
+    The projection is square, and the lengths that it is divided by differ by a few percent: so much is lost.
+
+    Returns
+    -------
+    Tensor, shape (channel, channel)
+    """
+    given = projected_text_context(clip, tokens).flatten(0, 1).double()
+    wanted = text_context(clip, tokens).flatten(0, 1).double()
+    gram = given.T @ given
+    gram += 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram, given.T @ wanted).T.float()
+
+
+@torch.no_grad()
 def image_context(clip: Any, images: Tensor) -> Tensor:
     """Return all tokens of CLIP's image tower, projected, over the length of the first (Versatile Diffusion).
 
@@ -157,7 +182,7 @@ def loss(frozen: Frozen, pixels: np.ndarray, device: str) -> Loss:
 
     kept = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
     nothing_text = text_context(frozen.clip, frozen.empty.to(device))
-    nothing_image = image_context(frozen.clip, normalized(np.full((1, 64, 64, 3), _GRAY, dtype=np.uint8), device))
+    nothing_image = image_context(frozen.clip, normalized(np.full((1, 64, 64, 3), GRAY, dtype=np.uint8), device))
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         clean = frozen.latents[rows].to(device).float()

@@ -65,14 +65,15 @@ def publish_vdvae(network: VDVAE, home: Path) -> None:
     record_bundled(folder)
 
 
-def publish_diffusion(dual: DualGuidedUNet, home: Path) -> None:
-    """Write the text-conditioned UNet, and the image branch that makes it the dual-guided one."""
+def publish_diffusion(dual: DualGuidedUNet, text_adapter: Tensor, home: Path) -> None:
+    """Write the text-conditioned UNet, the image branch that makes it the dual-guided one, and the map of texts."""
     folder = home / "text_diffusion"
     unet = dual.plain_unet("text")
     _write_json(folder / "config.json", {"_class_name": "UNet2DConditionModel", **diffusion.CONFIG})
     _write_json(folder / "scheduler_config.json", {"_class_name": "DDIMScheduler", **diffusion.SCHEDULE})
     _write_weights(folder / "diffusion_pytorch_model.safetensors", unet)
     record_bundled(folder)
+    dual.adapt_text(text_adapter)
     dual.save(home / "dual_diffusion", text_unet="../text_diffusion", dtype=torch.float16)
     record_bundled(home / "dual_diffusion")
 

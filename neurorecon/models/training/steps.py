@@ -30,6 +30,10 @@ from neurorecon.models.zoo.table import BUNDLED
 GENERATED, SHOWN = 500, 24
 
 
+#: Bars, and sets of pictures by what they show.
+Judged = tuple[list[bars.Bar], dict[str, np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Step:
     """One network.
@@ -46,7 +50,7 @@ class Step:
     read : callable
         Reads shipped weights back, as the network that :attr:`make` returns, or the part of it that is shipped.
     judge : callable
-        From the folder of all shipped weights and the folder of the run to bars and samples.
+        From the folder of all shipped weights and the run to bars and samples, by folder of the network.
     """
 
     plan: Plan
@@ -54,7 +58,7 @@ class Step:
     loss: Callable[[Run], Loss]
     publish: Callable[[Any, Run, Path], None]
     read: Callable[[Path], nn.Module]
-    judge: Callable[[Path, Run], tuple[list[bars.Bar], dict[str, np.ndarray]]]
+    judge: Callable[[Path, Run], dict[str, Judged]]
 
 
 def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
@@ -98,12 +102,12 @@ def publish(name: str, run: Run, out: Path | None = None) -> None:
 def judge(name: str, run: Run, out: Path | None = None) -> bool:
     """Measure the shipped weights on held-out scenes, write the model card, and return whether all bars are met."""
     home = out or BUNDLED
-    found, samples = _step(name).judge(home, run)
-    for bar in found:
-        print(cards.line(bar))
-    for folder in files.FOLDERS[name]:
+    judged = _step(name).judge(home, run)
+    for folder, (found, samples) in judged.items():
+        for bar in found:
+            print(f"{folder}: {cards.line(bar)}")
         cards.write(home / folder, found, samples)
-    return all(bar.met is not False for bar in found)
+    return all(bar.met is not False for found, _ in judged.values() for bar in found)
 
 
 @cache
@@ -133,25 +137,27 @@ def _probe_loss(run: Run) -> Loss:
     return probe.loss(scenes.pixels, probe.labels(scenes.scenes), run.device)
 
 
-def _judge_probe(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+def _judge_probe(home: Path, run: Run) -> dict[str, Judged]:
     held_out = _scenes("held-out", run.folder)
-    return bars.probe_bars(Probe.load(home / "probe"), held_out), {"held-out scenes": held_out.pixels[:SHOWN]}
+    found = bars.probe_bars(Probe.load(home / "probe"), held_out)
+    return {"probe": (found, {"held-out scenes": held_out.pixels[:SHOWN]})}
 
 
 # -- CLIP ---------------------------------------------------------------------------------------------------------
 
 
-def _judge_clip(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+def _judge_clip(home: Path, run: Run) -> dict[str, Judged]:
     held_out = _scenes("held-out", run.folder)
     network, tokens = _clip(home), _tokens("held-out", run.folder)
     found = bars.clip_bars(network, tokens, held_out)
     asked = list(range(0, 80, 10))
     similarity = bars.clip_texts(network, tokens[asked, 0]) @ bars.clip_images(network, held_out.pixels).T
     best = similarity.argsort(dim=1, descending=True)[:, : cards.COLUMNS].numpy()
-    return found, {
+    shown = {
         f"{held_out.captions[row][0]}  (best of {len(held_out):,})": held_out.pixels[columns]
         for row, columns in zip(asked, best, strict=True)
     }
+    return {"clip": (found, shown)}
 
 
 def _clip(home: Path) -> nn.Module:
@@ -161,19 +167,20 @@ def _clip(home: Path) -> nn.Module:
 # -- autoencoder --------------------------------------------------------------------------------------------------
 
 
-def _judge_autoencoder(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+def _judge_autoencoder(home: Path, run: Run) -> dict[str, Judged]:
     scenes = _scenes("held-out", run.folder).pixels
     network = autoencoder_settings(home).load()
     latents = diffusion.encode(network, scenes, "cpu", progress=run.progress).float()
     rebuilt = to_pixels(network, latents)
     found = bars.reconstruction_bars(Probe.load(home / "probe"), scenes, rebuilt, least=29.0)
-    return found, {"held-out scenes": scenes[:SHOWN], "after encoding and decoding": rebuilt[:SHOWN]}
+    shown = {"held-out scenes": scenes[:SHOWN], "after encoding and decoding": rebuilt[:SHOWN]}
+    return {"autoencoder": (found, shown)}
 
 
 # -- VDVAE --------------------------------------------------------------------------------------------------------
 
 
-def _judge_vdvae(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
     scenes = _scenes("held-out", run.folder).pixels
     network, _ = load_vdvae(home)
     sides = [shape[-1] for shape in network.group_shapes]
@@ -186,13 +193,14 @@ def _judge_vdvae(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.nda
     for groups in (to_16, to_8):
         likeness = bars.layout_likeness(scenes[:600], rebuilt[groups])
         found.append(bars.Bar(f"first {groups} groups: correlation of 8 x 8 layouts", likeness, 0.9))
-    return found, {
+    shown = {
         "held-out scenes": scenes[:SHOWN],
         f"from all {len(sides)} groups": rebuilt[len(sides)][:SHOWN],
         f"from the first {to_16} groups (up to 16 x 16)": rebuilt[to_16][:SHOWN],
         f"from the first {to_8} groups (up to 8 x 8)": rebuilt[to_8][:SHOWN],
         "samples from the prior": _as_pixels(samples),
     }
+    return {"vdvae": (found, shown)}
 
 
 @torch.no_grad()
@@ -228,30 +236,48 @@ def _diffusion_loss(run: Run) -> Loss:
     return diffusion.loss(frozen, scenes.pixels, run.device)
 
 
-def _judge_diffusion(home: Path, run: Run) -> tuple[list[bars.Bar], dict[str, np.ndarray]]:
+def _text_adapter(run: Run) -> Tensor:
+    return diffusion.text_adapter(clip_settings().load(), _tokens("train", run.folder)[:500].flatten(0, 1))
+
+
+def _judge_diffusion(home: Path, run: Run) -> dict[str, Judged]:
     held_out = _scenes("held-out", run.folder)
-    tokens = _tokens("held-out", run.folder)
-    seeing, decoder = _clip(home), autoencoder_settings(home).load()
+    seeing, tokens = _clip(home), _tokens("held-out", run.folder)
     dual = DualGuidedUNet.load(home / "dual_diffusion").float()
-    gray = np.full((1, 64, 64, 3), 127, dtype=np.uint8)
-    contexts = {
-        "text": (
-            diffusion.text_context(seeing, _tokenizer(run.folder)("")),
-            diffusion.text_context(seeing, tokens[:GENERATED, 0]),
-        ),
-        "image": (
-            diffusion.image_context(seeing, clip.normalized(gray)),
-            diffusion.image_context(seeing, clip.normalized(held_out.pixels[:GENERATED])),
-        ),
-    }
-    judging = Probe.load(home / "probe")
-    found, samples = [], {"held-out scenes": held_out.pixels[:SHOWN]}
-    for name, ratio, used in (("text", 1.0, ("text",)), ("image", 0.0, ("image",)), ("both", 0.4, ("text", "image"))):
-        given = {key: contexts[key] for key in used}
+    contexts = _contexts(seeing, tokens[:GENERATED, 0], _tokenizer(run.folder)(""), held_out.pixels[:GENERATED])
+    judging, decoder = Probe.load(home / "probe"), autoencoder_settings(home).load()
+    judged: dict[str, Judged] = {}
+    for folder, name, ratio, used in _GENERATIONS:
+        given = {key.partition(" ")[0]: contexts[key] for key in used}
+        adapter = dual.text_adapter
+        if folder == "text_diffusion":
+            dual.text_adapter = None  # the text-conditioned UNet itself
         made = draw(dual, decoder, diffusion.SCHEDULE, given, text_ratio=ratio, progress=run.progress)
+        dual.text_adapter = adapter
+        found, shown = judged.setdefault(folder, ([], {"held-out scenes": held_out.pixels[:SHOWN]}))
         found += bars.generation_bars(judging, seeing, tokens, held_out, made, name)
-        samples[f"from {name}"] = made[:SHOWN]
-    return found, samples
+        shown[f"from {name}"] = made[:SHOWN]
+    return judged
+
+
+#: Folder, what pictures are made from, share of the text, contexts.
+_GENERATIONS = (
+    ("text_diffusion", "captions", 1.0, ("text hidden",)),
+    ("dual_diffusion", "images", 0.0, ("image",)),
+    ("dual_diffusion", "captions", 1.0, ("text projected",)),
+    ("dual_diffusion", "images .6 and captions .4", 0.4, ("image", "text projected")),
+)
+
+
+def _contexts(clip_network: Any, tokens: Tensor, empty: Tensor, pixels: np.ndarray) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return, by name, the context of nothing and those of some scenes."""
+    gray = np.full((1, 64, 64, 3), diffusion.GRAY, dtype=np.uint8)
+    hidden, mapped, seen = diffusion.text_context, diffusion.projected_text_context, diffusion.image_context
+    return {
+        "text hidden": (hidden(clip_network, empty), hidden(clip_network, tokens)),
+        "text projected": (mapped(clip_network, empty), mapped(clip_network, tokens)),
+        "image": (seen(clip_network, clip.normalized(gray)), seen(clip_network, clip.normalized(pixels))),
+    }
 
 
 def _step(name: str) -> Step:
@@ -297,7 +323,7 @@ _STEPS = {
         diffusion.PLAN,
         lambda run: diffusion.Denoiser(diffusion.CONFIG),
         _diffusion_loss,
-        lambda network, run, home: files.publish_diffusion(network.dual, home),
+        lambda network, run, home: files.publish_diffusion(network.dual, _text_adapter(run), home),
         lambda home: DualGuidedUNet.load(home / "dual_diffusion"),
         _judge_diffusion,
     ),

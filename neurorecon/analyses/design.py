@@ -1,4 +1,4 @@
-"""What every map starts from: which task, which bands, which samples, and the features at their delays."""
+"""What every map starts from: which task, which samples, and the features at their delays."""
 
 from __future__ import annotations
 
@@ -61,22 +61,6 @@ class Samples:
             inside = (ago >= 0) & (self.runs[np.maximum(ago, 0)] == self.runs)
             found[row, inside] = self.shown[ago[inside]]
         return found
-
-
-def choose_bands(store: Store, bands: Sequence[str] | None) -> list[str]:
-    """Return the targets to use as bands: those asked for, else all that the store holds."""
-    known = store.targets_available
-    names = list(dict.fromkeys(known if bands is None else bands))
-    if not names:
-        raise InputError(
-            "there is nothing to predict from",
-            given=f"the store {store.name!r}, targets: {', '.join(known) or 'none'}",
-            expected="at least one target",
-            todo="compute one first: neurorecon features --target gabor",
-        )
-    for name in names:
-        store.target_stimuli(name)  # raises, with the names that exist
-    return names
 
 
 def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | None) -> str:

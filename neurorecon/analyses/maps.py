@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses import design
+from neurorecon.analyses.bands import choose_bands
 from neurorecon.analyses.decoding import DecodingFit, decoding_samples, fit_decoding, peak_delays
 from neurorecon.analyses.encoding import (
     EncodingFit,
@@ -96,7 +97,8 @@ def voxelwise_maps(
     roi : str or list of str, optional
         As in :meth:`Store.responses`; by default all voxels.
     bands : sequence of str, optional
-        Targets of the store, one band each; by default all.
+        Targets of the store, one band each; by default one for each role (:data:`~neurorecon.analyses.bands.ROLES`):
+        ``clip_image``, ``vqvae``, ``vdvae`` and ``motion`` where the store holds them.
     kind : {"encoding", "decoding", "haufe"}
         Encoding: banded ridge from all bands to each voxel, R2 on the test stimuli, split over bands by the product
         measure. Decoding: weight of each voxel in a ridge decoder of each target. Haufe: the pattern that goes
@@ -134,7 +136,7 @@ def voxelwise_maps(
             todo="1000 permutations and a level of .05 are customary",
         )
     table = store.voxels(name, roi)
-    chosen = design.choose_bands(store, bands)
+    chosen = choose_bands(store, bands, name, task)
     picked = design.choose_task(store, name, chosen, task)
     _require_test(store, name, picked)
     settings = {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neurorecon.analyses.maps import VoxelwiseMap
+from neurorecon.figures.colors import band_label
 from neurorecon.provenance import write_bytes
 from neurorecon.store.store import Store, open_store
 
@@ -167,8 +168,10 @@ def _significant(found: VoxelwiseMap, band: str | None) -> np.ndarray:
 def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:
     """Return the maps to draw: column -> (label, band)."""
     if found.kind == "encoding":
-        return {"r2": ("Joint R²", None)} | {f"r2_{band}": (f"Split R², {band}", band) for band in found.bands}
-    return {f"{found.kind}_{band}": (f"{_WHAT[found.kind]}, {band}", band) for band in found.bands}
+        return {"r2": ("Joint R²", None)} | {
+            f"r2_{band}": (f"Split R², {band_label(band)}", band) for band in found.bands
+        }
+    return {f"{found.kind}_{band}": (f"{_WHAT[found.kind]}, {band_label(band)}", band) for band in found.bands}
 
 
 def _surface_plan(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:

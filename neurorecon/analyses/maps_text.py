@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from neurorecon.analyses.maps import VoxelwiseMap
+from neurorecon.figures.colors import band_label
 from neurorecon.store.store import Store
+
+#: Columns of a table.
+WIDTH = 110
 
 
 def as_text(found: VoxelwiseMap, store: Store) -> str:
-    """Return the areas of a map as a table a person can read, at most 110 columns."""
+    """Return the areas of a map as a table a person can read, at most :data:`WIDTH` columns."""
     label = "SIMULATED responses" if store.simulated else "measured responses"
     settings = found.settings
     lines = [
@@ -15,9 +21,17 @@ def as_text(found: VoxelwiseMap, store: Store) -> str:
         f"{found.subject} · {store.name} ({label}) · {found.task}: {settings['train_stimuli']} training and "
         f"{settings['test_stimuli']} test stimuli, {settings['voxels']:,} voxels",
     ]
+    lines += _band_lines(found, store)
     if found.kind == "encoding":
         return "\n".join([*lines, *_encoding_lines(found)])
     return "\n".join([*lines, *_decoding_lines(found)])
+
+
+def _band_lines(found: VoxelwiseMap, store: Store) -> list[str]:
+    roles = [band if band_label(band) == band else f"{band}: {band_label(band)}" for band in found.bands]
+    unused = [name for name in store.targets_available if name not in found.bands]
+    also = f" (--bands chooses; also in the store: {', '.join(unused)})" if unused else ""
+    return textwrap.wrap(f"bands {'; '.join(roles)}{also}", WIDTH, subsequent_indent="  ")
 
 
 def _encoding_lines(found: VoxelwiseMap) -> list[str]:

@@ -15,6 +15,7 @@ from neurorecon.analyses.maps_files import write_maps
 from neurorecon.analyses.reconstruct import Reconstruction, reconstruct, write_reconstruction
 from neurorecon.analyses.reconstruct import figures_of as reconstruction_figures
 from neurorecon.analyses.record import record_of
+from neurorecon.figures.colors import band_label
 from neurorecon.store.store import Store
 
 #: The area that the tour looks at closely.
@@ -84,10 +85,10 @@ def write_report(
         Section("Stimuli", _stimuli_text(store), [Picture(figure, caption) for figure, caption in _stimuli(store)]),
         Section(
             "What each voxel encodes",
-            "Banded ridge regression predicts the response of each voxel to the films from three bands of features: "
-            "Gabor energy (low-level structure), categories of the objects shown (semantics) and motion energy. "
-            "R² on held-out films is split over the bands by the product measure. p-values come from permutations of "
-            "the held-out films; maps show voxels below a false discovery rate of 5 %.",
+            f"Banded ridge regression predicts the response of each voxel to the {whole.task} from bands of features: "
+            f"{_bands_text(whole.bands)}. R² on held-out {whole.task} is split over the bands by the product measure. "
+            f"p-values come from permutations of the held-out {whole.task}; maps show voxels below a false discovery "
+            "rate of 5 %.",
             [
                 *(Picture(figures[name](), caption) for name, caption in _MAP_FIGURES.items() if name in figures),
                 *([Page(page, "Choose a map; point at the cortex to read its values.", 700)] if page else []),
@@ -119,11 +120,26 @@ def write_report(
     )
 
 
+#: What a band holds, for readers of the report.
+_BAND_TEXTS = {
+    "clip_image": "what CLIP makes of the picture or the middle frame",
+    "category": "how much of each category of objects is to be seen",
+    "vqvae": "the latents of the autoencoder that latent diffusion works on",
+    "vdvae": "the latents of a very deep variational autoencoder, from layout to texture",
+    "gabor": "Gabor energy",
+    "motion": "motion energy",
+}
+
 _MAP_FIGURES = {
     "cortex_bands": "The band that explains most of each significant voxel.",
     "flat_r2": "Joint R² of all bands on the flattened cortex.",
     "areas": "Split R² by area and band, beside the noise ceiling.",
 }
+
+
+def _bands_text(bands: list[str]) -> str:
+    texts = [f"{band_label(name)}, {_BAND_TEXTS[name]}" if name in _BAND_TEXTS else band_label(name) for name in bands]
+    return "; ".join(texts)
 
 
 def _stimuli_text(store: Store) -> str:
@@ -178,8 +194,8 @@ def _area_table(table: Any, found: VoxelwiseMap) -> Any:
         + [int(first.loc[roi, "significant"])]
         for roi in wide.index
     ]
-    columns = ["area", "voxels", "noise ceiling", "joint R²", "p", *found.bands, "significant"]
-    numbers = ["noise ceiling", "joint R²", "p", *found.bands]
+    columns = ["area", "voxels", "noise ceiling", "joint R²", "p", *map(band_label, found.bands), "significant"]
+    numbers = ["noise ceiling", "joint R²", "p", *map(band_label, found.bands)]
     caption = f"{found.subject}: mean over all voxels of the area; R² of each band is its share of the joint R²."
     return table(columns, rows, caption, dict.fromkeys(numbers, ".3f"))
 

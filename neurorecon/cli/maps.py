@@ -36,7 +36,12 @@ def maps(
     ] = None,
     bands: Annotated[
         list[str] | None,
-        typer.Option("--bands", "-b", help="Targets to use as bands (repeat, or separate by commas). Left out: all."),
+        typer.Option(
+            "--bands",
+            "-b",
+            help="Targets to use as bands (repeat, or separate by commas). Left out: clip_image, vqvae, vdvae, motion; "
+            "of a store without them, what plays their roles, e.g. category and gabor.",
+        ),
     ] = None,
     kind: Annotated[
         str,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.figures.colors import GRAY, INK, band_colors, quantity_note
+from neurorecon.figures.colors import GRAY, INK, band_colors, band_label, quantity_note
 from neurorecon.figures.style import (
     axes_mm,
     journal_style,
@@ -228,7 +228,7 @@ def _legend_keys(bands: Sequence[str], columns: Mapping[str, np.ndarray]) -> lis
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    keys: list[Any] = [Patch(facecolor=color, label=name) for name, color in band_colors(bands).items()]
+    keys: list[Any] = [Patch(facecolor=color, label=band_label(name)) for name, color in band_colors(bands).items()]
     if "joint" in columns:
         keys.append(
             Line2D([], [], linestyle="none", marker="D", markersize=2.8, markerfacecolor="white",

@@ -13,17 +13,33 @@ from typing import Any
 
 from neurorecon.errors import UnknownNameError
 
-#: The color of each known band.
+#: The color of each known band. Those that are used side by side differ for color-blind readers too.
 BAND_COLORS: dict[str, str] = {
     "gabor": "#0072B2",
     "category": "#D55E00",
     "motion": "#009E73",
     "clip": "#CC79A7",
-    "clip_vision": "#CC79A7",
+    "clip_image": "#CC79A7",
+    "clip_vision": "#882255",
     "clip_text": "#E69F00",
     "vqvae": "#56B4E9",
     "vdvae": "#4B2E83",
     "layout": "#8C6D31",
+}
+
+#: What figures call a band: the role that it plays, and the target that plays it.
+BAND_LABELS: dict[str, str] = {
+    "clip_image": "semantic (CLIP)",
+    "clip_image_mean": "semantic (CLIP, mean of frames)",
+    "clip_vision": "semantic (CLIP tokens)",
+    "clip_text": "semantic (CLIP, captions)",
+    "category": "semantic (categories)",
+    "vqvae": "structure (VQ-VAE)",
+    "vqvae_frames": "structure (VQ-VAE, all frames)",
+    "vdvae": "low-level (VDVAE)",
+    "gabor": "low-level (Gabor energy)",
+    "motion": "motion (energy)",
+    "optical_flow": "motion (optical flow)",
 }
 
 #: Colors of bands that are not in :data:`BAND_COLORS` (Paul Tol's "muted" and "bright" schemes).
@@ -77,6 +93,11 @@ def band_colors(names: Iterable[str]) -> dict[str, str]:
         free = [color for color in order if color not in colors.values()]
         colors[name] = free[0] if free else order[0]
     return {name: colors[name] for name in names}
+
+
+def band_label(name: str) -> str:
+    """Return what figures call a band: its role and its target, e.g. ``semantic (CLIP)``; other names as they are."""
+    return BAND_LABELS.get(name.lower(), name)
 
 
 def quantity_note(quantity: str | None) -> str:

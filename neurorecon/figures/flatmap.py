@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurorecon.errors import UnknownNameError
-from neurorecon.figures.colors import GRAY, INK, quantity_note
+from neurorecon.figures.colors import GRAY, INK, band_label, quantity_note
 from neurorecon.figures.foot import LEFT, draw_foot, figure_with_foot
 from neurorecon.figures.mesh import HEMISPHERES, load_mesh
 from neurorecon.figures.paint import Categories, Scalars, View, draw_names, draw_outlines, draw_view
@@ -116,8 +116,9 @@ def flat_bands(
     """
     layer = category_layer(winner, names, mesh, mask=mask, radius=radius)
     sentences = (quantity_note(quantity), note, spread_note(radius), mask_note(mask))
+    legend = (label, tuple(map(band_label, names)))
     with journal_style():
-        return _compose(layer, (label, tuple(names)), mesh, outlines, zoom, title, sentences, width, simulated)
+        return _compose(layer, legend, mesh, outlines, zoom, title, sentences, width, simulated)
 
 
 def _compose(

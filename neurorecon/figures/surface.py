@@ -11,6 +11,7 @@ from neurorecon.errors import InputError
 from neurorecon.figures.colors import (
     GRAY,
     band_colors,
+    band_label,
     color_map,
     default_colormap,
     nice_limits,
@@ -129,10 +130,9 @@ def cortex_bands(
     """
     layer = category_layer(winner, names, mesh, mask=mask, radius=radius)
     sentences = (quantity_note(quantity), note, spread_note(radius), mask_note(mask))
+    legend = (label, tuple(map(band_label, names)))
     with journal_style():
-        return _compose(
-            layer, (label, tuple(names)), mesh, surface, outlines, views, title, sentences, width, simulated
-        )
+        return _compose(layer, legend, mesh, surface, outlines, views, title, sentences, width, simulated)
 
 
 def scalar_layer(

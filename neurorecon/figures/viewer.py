@@ -15,6 +15,7 @@ import numpy as np
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.figures.colors import (
     band_colors,
+    band_label,
     color_map,
     default_colormap,
     nice_limits,
@@ -109,7 +110,9 @@ def _map(name: str, values: Mapping[str, np.ndarray], options: Mapping[str, Any]
     }
     categories: Sequence[str] | None = options.get("categories")
     if categories is not None:
-        entry["categories"] = [{"name": key, "color": color} for key, color in band_colors(categories).items()]
+        entry["categories"] = [
+            {"name": band_label(key), "color": color} for key, color in band_colors(categories).items()
+        ]
         return entry
     shown = np.concatenate([part[np.isfinite(part)] for part in values.values()])
     low, high = np.percentile(shown, [1, 99]) if len(shown) else (0.0, 1.0)

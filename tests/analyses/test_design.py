@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurorecon.analyses import design
-from neurorecon.analyses.design import Samples, choose_bands, choose_delays, choose_task, delayed_kernel, same_order
-from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.analyses.design import Samples, choose_delays, choose_task, delayed_kernel, same_order
+from neurorecon.errors import InputError
 
 
 def _samples(runs, shown):
@@ -106,16 +106,6 @@ def test_the_task_follows_from_the_bands(miniature):
         choose_task(store, "subj01", ["motion"], "images")
     with pytest.raises(InputError, match="'music' cannot be analyzed"):
         choose_task(store, "subj01", ["gabor"], "music")
-
-
-def test_the_bands_are_all_targets_unless_named(miniature):
-    store = miniature(subjects=1)
-    assert choose_bands(store, None) == ["category", "gabor", "motion"]
-    assert choose_bands(store, ["motion", "gabor", "motion"]) == ["motion", "gabor"]
-    with pytest.raises(UnknownNameError, match="unknown target 'clip'"):
-        choose_bands(store, ["gabor", "clip"])
-    with pytest.raises(InputError, match="nothing to predict from"):
-        choose_bands(store, [])
 
 
 def test_delays_cover_the_response_in_a_time_series(miniature):

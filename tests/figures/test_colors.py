@@ -8,7 +8,15 @@ from matplotlib.colors import to_rgb
 from skimage.color import rgb2lab
 
 from neurorecon.errors import UnknownNameError
-from neurorecon.figures.colors import BAND_COLORS, band_colors, color_map, nice_limits, quantity_note
+from neurorecon.figures.colors import (
+    BAND_COLORS,
+    BAND_LABELS,
+    band_colors,
+    band_label,
+    color_map,
+    nice_limits,
+    quantity_note,
+)
 
 # Machado, Oliveira & Fernandes (2009), severity 1.0, in linear RGB.
 DEFICIENCIES = {
@@ -36,6 +44,12 @@ def test_bands_differ_for_color_blind_readers(deficiency):
 def test_a_known_band_has_its_color_in_any_company():
     for names in (["motion"], ["x", "motion", "gabor"], ["gabor", "y", "z", "motion"]):
         assert band_colors(names)["motion"] == BAND_COLORS["motion"]
+
+
+def test_labels_name_the_role_and_the_target_and_differ():
+    assert band_label("clip_image") == "semantic (CLIP)"
+    assert band_label("depth") == "depth"
+    assert len(set(BAND_LABELS.values())) == len(BAND_LABELS)
 
 
 def test_unknown_bands_keep_their_colors_and_differ():

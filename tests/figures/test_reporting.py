@@ -13,6 +13,7 @@ from PIL import Image
 import neurorecon.figures as figures
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.figures import Page, Picture, Section, Table, interactive, read_provenance, report
+from neurorecon.figures.colors import band_label
 from neurorecon.figures.style import axes_mm, new_figure
 from neurorecon.figures.templates import script_json
 
@@ -103,7 +104,7 @@ def test_page_holds_the_numbers_themselves(page, brain):
         voxels = np.isfinite(brain.values[side])
         np.testing.assert_array_equal(nearest[voxels], np.flatnonzero(voxels))
     assert scene["maps"][1]["limits"][0] == -scene["maps"][1]["limits"][1]
-    assert [band["name"] for band in scene["maps"][2]["categories"]] == list(brain.bands)
+    assert [band["name"] for band in scene["maps"][2]["categories"]] == list(map(band_label, brain.bands))
 
 
 def test_page_holds_the_surfaces(page):

@@ -5,7 +5,7 @@ import pytest
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.figures import band_colors, cortex, cortex_bands, flat, flat_bands
-from neurorecon.figures.colors import color_map
+from neurorecon.figures.colors import band_label, color_map
 from neurorecon.figures.mesh import load_mesh
 from neurorecon.figures.paint import LEFT_OUT, View
 from neurorecon.figures.render import sulcal_gray
@@ -119,7 +119,7 @@ def test_weights_are_not_taken_for_encoding(brain, words):
 
 def test_bands_have_a_legend(brain, words):
     figure = cortex_bands(brain.winner, brain.bands, views=["medial"], width="one-and-a-half")
-    for name in (*brain.bands, "Band with the largest split R²"):
+    for name in (*map(band_label, brain.bands), "Band with the largest split R²"):
         assert name in words(figure)
 
 

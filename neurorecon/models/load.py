@@ -148,14 +148,13 @@ class AutoencoderSettings:
         """Return the network of diffusers, in float32, ready to compute."""
         import torch
 
-        kind = _autoencoder_class(self.kind)
-        with same_random_numbers():
-            network, report = kind.from_pretrained(
-                str(zoo.part(self.source.folder, "vae")),
-                local_files_only=True,
-                output_loading_info=True,
-                torch_dtype=torch.float32,
-            )
+        folder = str(zoo.part(self.source.folder, "vae"))
+        settings = {"local_files_only": True, "output_loading_info": True, "torch_dtype": torch.float32}
+        try:
+            with same_random_numbers():
+                network, report = _autoencoder_class(self.kind).from_pretrained(folder, **settings)
+        except (ValueError, RuntimeError, OSError) as error:  # diffusers' ways to say that weights do not fit
+            raise _other_network(self.source, str(error).strip().splitlines()[0]) from error
         _expect_all_loaded(report, self.source)
         return network.eval().requires_grad_(False).to(device)
 

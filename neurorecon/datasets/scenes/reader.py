@@ -60,7 +60,7 @@ class ScenesReader(base.Reader):
         "faces": ["OFA", "FFA"],
         "places": ["PPA", "OPA", "RSC"],
     }
-    default_targets: ClassVar[tuple[str, ...]] = ("gabor", "category", "motion")
+    default_targets: ClassVar[tuple[str, ...]] = ("clip_image", "vqvae", "vdvae", "motion", "category", "gabor")
     options: ScenesOptions
 
     def __init__(self, root: object = None, options: base.Options | None = None) -> None:

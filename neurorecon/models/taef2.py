@@ -58,7 +58,8 @@ class AutoencoderTinyF2(AutoencoderTiny):
         pictures = network.decode(latents).sample
     """
 
-    @wraps(AutoencoderTiny.__init__)  # diffusers reads the names of the parameters from the signature
+    # diffusers reads the names of the parameters from the signature.
+    @wraps(AutoencoderTiny.__init__)  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         AutoencoderTiny.__init__(self, *args, **options)
         activation = self.config["act_fn"]
@@ -70,7 +71,6 @@ def _pool_the_blocks(layers: nn.Sequential, number: int, activation: str, *, las
     """Put pooled blocks in the places of the first or the last `number` blocks."""
     places = [place for place, layer in enumerate(layers) if isinstance(layer, AutoencoderTinyBlock)]
     for place in places[-number:] if last else places[:number]:
-        first = layers[place].conv[0]
-        assert isinstance(first, nn.Conv2d)
+        first = next(layer for layer in layers[place].modules() if isinstance(layer, nn.Conv2d))
         with torch.device(first.weight.device):
             layers[place] = PooledBlock(first.in_channels, activation)

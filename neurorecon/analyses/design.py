@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -149,7 +150,8 @@ def grams(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the products of the bands' features between stimuli.
 
-    Features are standardized by the training stimuli; those that do not vary there count as 0.
+    Features are standardized by the training stimuli; those that do not vary there count as 0. Where a target has
+    groups (latents of a VDVAE), each group counts as much as the others, however many features it has.
 
     Parameters
     ----------
@@ -168,15 +170,37 @@ def grams(
     within = np.zeros((len(bands), len(train), len(train)))
     across = np.zeros((len(bands), len(test), len(train)))
     for number, band in enumerate(bands):
-        values = store.targets(band, stimuli=[*train, *test]).data
-        values = values.reshape(len(values), -1)
+        found = store.targets(band, stimuli=[*train, *test])
+        values = found.data.reshape(len(found), -1)
+        weight = feature_weights(found.attrs, values.shape[1])
         for start in range(0, values.shape[1], FEATURE_BLOCK):
             block = np.asarray(values[:, start : start + FEATURE_BLOCK], dtype=np.float64)
             mean, spread = block[: len(train)].mean(axis=0), block[: len(train)].std(axis=0)
             block = np.where(spread > 1e-8, (block - mean) / np.where(spread > 1e-8, spread, 1), 0)
+            block *= weight[start : start + FEATURE_BLOCK]
             within[number] += block[: len(train)] @ block[: len(train)].T
             across[number] += block[len(train) :] @ block[: len(train)].T
     return within, across
+
+
+def feature_weights(attrs: Mapping[str, Any], features: int) -> np.ndarray:
+    """Return what standardized features are multiplied by, (feature,).
+
+    Most latents of a VDVAE belong to its last groups, which hold texture: counted alike, the first groups, which say
+    what is where, would add nearly nothing to the products.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Of the target; ``group_boundaries`` says where each group begins and where the last one ends.
+    features : int
+        Number of features.
+    """
+    boundaries = attrs.get("group_boundaries")
+    if boundaries is None or boundaries[-1] != features:
+        return np.ones(features)
+    sizes = np.diff(boundaries)
+    return np.repeat(1 / np.sqrt(sizes), sizes)
 
 
 def delayed_kernel(gram: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -39,14 +39,28 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def films(shared):
-    """Store of one subject: films as many as by default, and few pictures."""
+    """Store of one subject: films as many as by default, few pictures, and the default targets."""
 
     def make(folder):
         options = {"subjects": 1, "train_images": 16, "test_images": 8}
-        recipe = Recipe(name="films", reader="scenes", targets=["gabor", "category", "motion"], options=options)
+        targets = list(DATASETS.load("scenes").default_targets)
+        recipe = Recipe(name="films", reader="scenes", targets=targets, options=options)
         return nr.build(recipe, folder / "films.icechunk", progress=False).location
 
     return nr.open_store(shared("films", make))
+
+
+@pytest.fixture(scope="session")
+def pictures(shared):
+    """Store of one subject with 500 training pictures, no films, and what the networks make of them."""
+
+    def make(folder):
+        options = {"subjects": 1, "voxels": 1200, "train_images": 500, "test_images": 60, "train_films": 0}
+        targets = ["clip_image", "vqvae", "vdvae"]
+        recipe = Recipe(name="pictures", reader="scenes", targets=targets, options={**options, "test_films": 0})
+        return nr.build(recipe, folder / "pictures.icechunk", progress=False).location
+
+    return nr.open_store(shared("pictures", make))
 
 
 @pytest.fixture(scope="session")

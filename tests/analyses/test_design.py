@@ -97,6 +97,12 @@ def test_the_products_are_those_of_standardized_features(miniature, monkeypatch)
         )
 
 
+def test_groups_of_latents_count_alike():
+    weights = design.feature_weights({"group_boundaries": [0, 2, 6]}, 6)
+    np.testing.assert_allclose([(weights[:2] ** 2).sum(), (weights[2:] ** 2).sum()], 1)
+    np.testing.assert_array_equal(design.feature_weights({}, 6), 1)
+
+
 def test_the_task_follows_from_the_bands(miniature):
     store = miniature(subjects=1)
     assert choose_task(store, "subj01", ["gabor", "category"], None) == "images"  # 18 training pictures, 8 films

@@ -16,7 +16,9 @@ LEVEL = 0.05
 
 @pytest.fixture(scope="module")
 def encoding(films, shared):
-    return shared("encoding", lambda _: voxelwise_maps(films, level=LEVEL))
+    """Maps of the bands that the responses were made from."""
+    bands = ["category", "gabor", "motion"]
+    return shared("encoding", lambda _: voxelwise_maps(films, bands=bands, level=LEVEL))
 
 
 def _winners(encoding, films, area):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+import pandas as pd
+
 from neurorecon.analyses.maps import VoxelwiseMap
 from neurorecon.figures.colors import band_label
 from neurorecon.store.store import Store
@@ -48,18 +50,29 @@ def _encoding_lines(found: VoxelwiseMap) -> list[str]:
     ]
     for area, rows in found.areas.groupby("roi", sort=False) if len(found.areas) else ():
         first = rows.iloc[0]
-        wins = ", ".join(f"{row.band} {row.wins}" for row in rows.itertuples() if row.wins)
         ceiling = f"{first['ceiling']:>9.2f}" if first["ceiling"] == first["ceiling"] else f"{'-':>9}"
-        lines.append(
+        line = (
             f"{area:<8}{first['n']:>7}{ceiling}{first['joint']:>10.3f}{first['p']:>8.3f}"
             + "".join(f"{value:>11.3f}" for value in rows["value"])
-            + f"{first['significant']:>9}  {wins}"
+            + f"{first['significant']:>9}  "
         )
+        lines.append(line + _winners(rows, WIDTH - len(line)))
     lines.append(
         f"{settings['significant_voxels']:,} of {settings['voxels']:,} voxels significant "
         f"(permutation test, {settings['n_permutations']} permutations, FDR {settings['level']:g})"
     )
     return lines
+
+
+def _winners(rows: pd.DataFrame, width: int) -> str:
+    """Return how many voxels each band wins, the most first, as far as there is room."""
+    winners = rows[rows["wins"] > 0].sort_values("wins", ascending=False, kind="stable")
+    texts = [f"{row.band} {row.wins}" for row in winners.itertuples()]
+    whole = ", ".join(texts)
+    if len(whole) <= width:
+        return whole
+    kept = next((number for number in range(len(texts) - 1, 0, -1) if len(", ".join(texts[:number])) + 3 <= width), 1)
+    return ", ".join(texts[:kept]) + " …"
 
 
 def _decoding_lines(found: VoxelwiseMap) -> list[str]:

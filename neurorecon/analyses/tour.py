@@ -58,12 +58,15 @@ def tour(
     say("maps of the whole cortex ...")
     cortex = [voxelwise_maps(store, name, seed=seed) for name in store.subjects]
     files += write_maps(cortex, store, folder / "cortex", record)
+    say("maps of the whole cortex from pictures ...")
+    pictures = voxelwise_maps(store, subject, task="images", seed=seed)
+    files += write_maps(pictures, store, folder / "pictures", record)
     say("linear reconstruction ...")
     rebuilt = reconstruct(store, "linear-pixels", subject, seed=seed)
     files += write_reconstruction(rebuilt, store, folder / "reconstruction", record)
     say("report ...")
-    report = write_report(folder / "report.html", store, area, cortex, rebuilt, record)
-    scores = [score for found in (area, *cortex) for score in found.scores] + rebuilt.scores
+    report = write_report(folder / "report.html", store, area, [*cortex, pictures], rebuilt, record)
+    scores = [score for found in (area, *cortex, pictures) for score in found.scores] + rebuilt.scores
     return [report, *files], scores
 
 
@@ -75,26 +78,17 @@ def write_report(
     rebuilt: Reconstruction,
     record: dict[str, Any],
 ) -> Path:
-    """Write the report of the tour: stimuli, maps, reconstruction; one file that loads nothing."""
-    from neurorecon.figures import Page, Picture, Section, Table, report
+    """Write the report of the tour: stimuli, maps, reconstruction; one file that loads nothing.
 
-    whole = cortex[0]
-    figures = maps_figures.plan(whole, store)
-    page = maps_figures.interactive_page(whole, store, record)
+    Of the maps of the whole cortex, the first one of each task is shown.
+    """
+    from neurorecon.figures import Picture, Section, Table, report
+
+    tasks = {found.task: found for found in reversed(cortex)}
+    shown = [found for found in cortex if tasks[found.task] is found]
     sections = [
         Section("Stimuli", _stimuli_text(store), [Picture(figure, caption) for figure, caption in _stimuli(store)]),
-        Section(
-            "What each voxel encodes",
-            f"Banded ridge regression predicts the response of each voxel to the {whole.task} from bands of features: "
-            f"{_bands_text(whole.bands)}. R² on held-out {whole.task} is split over the bands by the product measure. "
-            f"p-values come from permutations of the held-out {whole.task}; maps show voxels below a false discovery "
-            "rate of 5 %.",
-            [
-                *(Picture(figures[name](), caption) for name, caption in _MAP_FIGURES.items() if name in figures),
-                *([Page(page, "Choose a map; point at the cortex to read its values.", 700)] if page else []),
-                _area_table(Table, whole),
-            ],
-        ),
+        *(_map_section(found, store, record, whole_page=found is shown[0]) for found in shown),
         Section(
             f"A closer look at {AREA}",
             f"The same model on the voxels of {AREA} alone, as `neurorecon maps --roi {AREA}` makes it.",
@@ -119,6 +113,37 @@ def write_report(
         "The same commands run on measured data.",
     )
 
+
+def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, whole_page: bool) -> Any:
+    """Return the section on one map of the whole cortex; the interactive page is large, so one map has it."""
+    from neurorecon.figures import Page, Picture, Section, Table
+
+    what = _TASKS.get(found.task, found.task)
+    figures = maps_figures.plan(found, store)
+    page = maps_figures.interactive_page(found, store, record) if whole_page else None
+    return Section(
+        f"What each voxel encodes: {what}",
+        f"Banded ridge regression predicts the response of each voxel to the {what} from bands of features: "
+        f"{_bands_text(found.bands)}. R² on held-out {what} is split over the bands by the product measure. "
+        f"p-values come from permutations of the held-out {what}; maps show voxels below a false discovery "
+        f"rate of 5 %. {_WHY.get(found.task, '')}",
+        [
+            *(Picture(figures[name](), caption) for name, caption in _MAP_FIGURES.items() if name in figures),
+            *([Page(page, "Choose a map; point at the cortex to read its values.", 700)] if page else []),
+            _area_table(Table, found),
+        ],
+    )
+
+
+#: Tasks of the embedded data set, as the report calls them.
+_TASKS = {"images": "pictures", "films": "films"}
+
+#: What a reader of the winning bands has to know.
+_WHY = {
+    "films": "Motion energy holds the contrast energy that early areas respond to, which latents of networks hold in "
+    "part only: with few films it wins there as well.",
+    "images": "Pictures have no motion. There are more of them than of films, so weak bands show.",
+}
 
 #: What a band holds, for readers of the report.
 _BAND_TEXTS = {

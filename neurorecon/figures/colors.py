@@ -37,7 +37,7 @@ BAND_LABELS: dict[str, str] = {
     "vqvae": "structure (VQ-VAE)",
     "vqvae_frames": "structure (VQ-VAE, all frames)",
     "vdvae": "low-level (VDVAE)",
-    "gabor": "low-level (Gabor energy)",
+    "gabor": "low-level (Gabor)",
     "motion": "motion (energy)",
     "optical_flow": "motion (optical flow)",
 }

@@ -82,8 +82,9 @@ def _legend(figure: Figure, top: float, layer: Categories, legend: tuple[str, An
     label, names = legend
     full = figure.get_size_inches() * 25.4
     handles = [Patch(facecolor=color, label=name) for name, color in zip(names, layer.colors, strict=True)]
+    columns = 3 if max(map(len, names), default=0) <= 10 else 2  # the notes stand beside it
     box = figure.legend(
-        handles=handles, title=label, loc="upper left", ncols=min(len(names), 3), borderaxespad=0,
+        handles=handles, title=label, loc="upper left", ncols=min(len(names), columns), borderaxespad=0,
         borderpad=0, bbox_to_anchor=(LEFT / full[0], 1 - top / full[1]), handlelength=1.1, handleheight=0.9,
         columnspacing=1.4, handletextpad=0.5, alignment="left", labelspacing=0.35,
     )  # fmt: skip

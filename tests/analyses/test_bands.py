@@ -49,6 +49,6 @@ def test_default_bands_are_those_that_the_task_has(miniature):
 def test_the_table_says_what_the_bands_are_and_what_else_there_is(miniature):
     store = miniature(subjects=1)
     text = as_text(voxelwise_maps(store, task="images", n_permutations=19), store)
-    assert "bands category: semantic (categories); gabor: low-level (Gabor energy)" in text
+    assert "bands category: semantic (categories); gabor: low-level (Gabor)" in text
     assert "also in the store: motion" in text.replace("\n  ", " ")
     assert max(map(len, text.splitlines())) <= 110

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LEFT = 5.0
 
 _NOTE_SIZE = 6.0
-_LEGEND_WIDTH = 58.0
+_LEGEND_WIDTH = 61.0
 
 
 def figure_with_foot(full: float, foot: float, sentences: Sequence[str | None], simulated: bool) -> Figure:

@@ -17,7 +17,7 @@ from neurorecon.models.training.clip import shifted
 from neurorecon.models.training.loop import Loss, Plan
 from neurorecon.models.training.scenes import SIZE
 
-PLAN = Plan("probe", steps=1_800, batch=64, learning_rate=2e-3, weight_decay=0.02, warmup=100, average=0.995)
+PLAN = Plan("probe", steps=2_600, batch=64, learning_rate=2e-3, weight_decay=0.02, warmup=100, average=0.995)
 
 CONFIG = ProbeConfig(kinds=tuple(KINDS), colors=tuple(COLORS), categories=tuple(KINDS.values()), size=SIZE)
 

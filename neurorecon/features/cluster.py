@@ -95,7 +95,7 @@ def open_cluster(scheduler: Any, device: str | None) -> Iterator[Cluster]:
         return
     # Dask's workers compute with one thread each (it sets OMP_NUM_THREADS), so as many as there are cores or cards.
     with (
-        distributed.LocalCluster(n_workers=_workers(), threads_per_worker=1, dashboard_address=None) as local,
+        distributed.LocalCluster(n_workers=_workers(), threads_per_worker=1, dashboard_address=":0") as local,
         distributed.Client(local) as client,
     ):
         yield Cluster(client, device)

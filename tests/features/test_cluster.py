@@ -16,7 +16,7 @@ distributed = pytest.importorskip("distributed")
 def client():
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, protocol="inproc"
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0", protocol="inproc"
         ) as cluster,
         distributed.Client(cluster) as connected,
     ):

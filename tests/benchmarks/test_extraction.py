@@ -225,11 +225,14 @@ def speed(name, device, precision, batch=None, seconds=10.0):
     extractor = kind(device=device, precision=precision)
     batch = batch or extractor.batch
     prepared = extractor.prepare(batch_of(pictures_like_photographs(batch)))
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
     extractor.compute(prepared)  # loads the network, and lets the libraries choose their ways
     work = operations(extractor, extractor.ready(prepared, device)) / batch
     taken, peaks = [], []
     while not taken or (sum(taken) < seconds and len(taken) < 50):
-        peaks.append(peak_of_products(device, precision))
+        # A CPU without bfloat16 instructions multiplies such numbers far more slowly: its peak is that of float32.
+        peaks += [peak_of_products(device, one) for one in {precision, "float32"}]
         taken.append(_seconds(lambda: extractor.compute(prepared), device))
     rate, peak = batch / statistics.median(taken), max(peaks)
     memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device.startswith("cuda") else ""

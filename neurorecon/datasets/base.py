@@ -84,6 +84,9 @@ class SubjectData:
         estimates are left out.
     truth : mapping of str to array, shape (..., voxel)
         For simulated data only: what was planted, one value or row per voxel (last axis).
+    report : mapping of str to str
+        What whoever uses the store has to know of this subject, e.g. ``{"voxels dropped": "3 constant, ...",
+        "sessions missing": "39, 40"}``; ``build`` and ``info`` print it.
     """
 
     samples: pd.DataFrame
@@ -93,6 +96,7 @@ class SubjectData:
     read_responses: Callable[[int, int], np.ndarray]
     repetition_time: Mapping[str, float] = field(default_factory=dict)
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    report: Mapping[str, str] = field(default_factory=dict)
 
 
 class Reader(ABC):

@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.base import SAMPLE_COLUMNS, SubjectData
+from neurorecon.datasets.images import check_grid, image_values
 from neurorecon.datasets.miyawaki2008_figures import stimulus_table
 from neurorecon.datasets.miyawaki2008_runs import (
+    AGAIN,
     REPETITION_TIME,
     SESSIONS,
     Preprocessing,
     Run,
     find_runs,
-    image_data,
     load_image,
     response_reader,
 )
@@ -108,7 +109,7 @@ def load_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
         Indices to millimeters.
     """
     image = load_image(path)
-    mask = image_data(image, path) != 0
+    mask = image_values(image, path, todo=AGAIN) != 0
     if mask.ndim == 4 and mask.shape[3] == 1:
         mask = mask[..., 0]
     return mask, np.asarray(image.affine, dtype=float)
@@ -144,13 +145,7 @@ def read_areas(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, 
         if match is None:
             continue
         area, found = load_mask(path)
-        if area.shape != mask.shape or not np.allclose(found, affine, atol=1e-3):
-            raise InputError(
-                f"{path} lies on another grid than the mask",
-                given=f"shape {area.shape}, affine {found.round(3).tolist()}",
-                expected=f"shape {mask.shape}, affine {affine.round(3).tolist()}, as mask.nii.gz",
-                todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
-            )
+        check_grid(path, area.shape, found, "mask/mask.nii.gz", mask.shape, affine)
         sides[match[1].lower()][match[2]] = area[mask]
     for side in sides.values():
         for union, parts in UNIONS.items():

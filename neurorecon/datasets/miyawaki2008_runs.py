@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from neurorecon.datasets.images import image_values, open_image
 from neurorecon.datasets.miyawaki2008_figures import PATCHES
+from neurorecon.datasets.parts import read_by_part
 from neurorecon.errors import InputError, MissingFileError
 
 #: Seconds between volumes.
@@ -24,6 +26,9 @@ REPETITION_TIME = 2.0
 SESSIONS: dict[str, tuple[int, str, int]] = {"random": (1, "train", 20), "figure": (2, "test", 12)}
 
 REST = -1
+
+#: What to do about a missing or damaged file.
+AGAIN = "delete the file where it is damaged, and fetch the data set again: nilearn.datasets.fetch_miyawaki2008()"
 
 
 class Preprocessing(Protocol):
@@ -244,30 +249,13 @@ def preprocess(volumes: np.ndarray, options: Preprocessing) -> np.ndarray:
 
 def response_reader(runs: Sequence[Run], mask: np.ndarray, options: Preprocessing) -> Callable[[int, int], np.ndarray]:
     """Return the function that reads samples, with one run at a time in memory."""
-    edges = np.cumsum([0, *(len(run.volumes) for run in runs)])
-    last: dict[int, np.ndarray] = {}
-
-    def of_run(index: int) -> np.ndarray:
-        if index not in last:
-            last.clear()
-            last[index] = _run_samples(runs[index], mask, options)
-        return last[index]
-
-    def read_responses(start: int, stop: int) -> np.ndarray:
-        start, stop, _ = slice(start, stop).indices(int(edges[-1]))
-        parts = [
-            of_run(index)[max(start - first, 0) : stop - first]
-            for index, (first, after) in enumerate(pairwise(edges))
-            if first < stop and after > start
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, int(mask.sum())), dtype=np.float32)
-
-    return read_responses
+    lengths = [len(run.volumes) for run in runs]
+    return read_by_part(lengths, lambda index: _run_samples(runs[index], mask, options), int(mask.sum()))
 
 
 def _run_samples(run: Run, mask: np.ndarray, options: Preprocessing) -> np.ndarray:
     """Read one run: its samples, float32, shape (sample, voxel)."""
-    volumes = image_data(load_image(run.path), run.path)[mask].T
+    volumes = image_values(load_image(run.path), run.path, todo=AGAIN)[mask].T
     bad = ~np.isfinite(volumes)
     if bad.any():
         raise InputError(
@@ -284,22 +272,7 @@ def _run_samples(run: Run, mask: np.ndarray, options: Preprocessing) -> np.ndarr
 
 def load_image(path: Path) -> Any:
     """Open a NIfTI file, or say which file it is that cannot be opened."""
-    import nibabel
-
-    if not path.is_file():
-        raise _missing(path)
-    try:
-        return nibabel.load(path)
-    except Exception as error:  # a damaged header leads nibabel, gzip and zlib to errors of many types
-        raise _damaged(path, error) from error
-
-
-def image_data(image: Any, path: Path) -> np.ndarray:
-    """Read the values of an opened file, or say which file it is that ends too early."""
-    try:
-        return np.asarray(image.dataobj)
-    except Exception as error:  # as above
-        raise _damaged(path, error) from error
+    return open_image(path, AGAIN)
 
 
 def _missing(path: Path) -> MissingFileError:
@@ -308,13 +281,4 @@ def _missing(path: Path) -> MissingFileError:
         given="no such file",
         expected="the layout that nilearn.datasets.fetch_miyawaki2008() leaves",
         todo="fetch the data set again: files that are there already are kept",
-    )
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path} cannot be read",
-        given=f"{path.stat().st_size} bytes; {type(error).__name__}: {error}",
-        expected="a whole NIfTI file",
-        todo="the download is damaged or incomplete: delete the file and fetch it again",
     )

@@ -275,6 +275,7 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
         "space": subject.space.to_dict(),
         "voxel_columns": list(SPACE_COLUMNS[subject.space.kind]),
         "repetition_time": dict(subject.repetition_time),
+        "report": dict(subject.report),
     }
     writer.root[name].attrs.update(attributes)
 

@@ -17,7 +17,7 @@ def describe(store: Store) -> dict[str, Any]:
     -------
     dict
         ``name``, ``simulated``, ``description``, ``snapshot``, ``digest``, ``stimuli``, ``subjects`` (per subject its
-        space, voxels, samples by task and split, ROIs, noise ceilings), ``targets``, ``roi_groups``, ``bytes``.
+        space, voxels, samples by task and split, what its reader reported, ROIs, noise ceilings), ``targets``, ``roi_groups``, ``bytes``.
     """
     kinds = store.stimuli.groupby(["kind", "split"], sort=False).size()
     return {
@@ -57,6 +57,7 @@ def _subject(store: Store, name: str) -> dict[str, Any]:
             for (task, split), part in parts
         ],
         "repetition_time": store.series(name),
+        "report": store.report(name),
         "rois": store.rois(name),
         "noise_ceiling": {task: _median_ceiling(store, name, task) for task in store.tasks(name)},
     }
@@ -112,6 +113,7 @@ def _subject_lines(name: str, subject: dict[str, Any]) -> list[str]:
     ceilings = [f"{task} {value:.2f}" for task, value in subject["noise_ceiling"].items() if value is not None]
     if ceilings:
         lines.append(f"    noise ceiling of averaged test responses, median R2: {', '.join(ceilings)}")
+    lines += [f"    {what}: {found}" for what, found in subject["report"].items()]
     rois = [f"{roi} {number:,}" for roi, number in subject["rois"].items()]
     for start in range(0, len(rois), 9):
         lines.append(("    ROIs  " if start == 0 else "          ") + ", ".join(rois[start : start + 9]))

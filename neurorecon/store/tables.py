@@ -93,6 +93,10 @@ class Tables:
         """Return the tasks recorded as time series, with the seconds between their volumes."""
         return dict(self._subject(subject).attrs["repetition_time"])
 
+    def report(self, subject: str) -> dict[str, str]:
+        """Return what the data set's reader had to say of a subject: voxels dropped, sessions missing."""
+        return dict(self._subject(subject).attrs.get("report", {}))
+
     # -- tables -------------------------------------------------------------------------------------------------
 
     @cached_property

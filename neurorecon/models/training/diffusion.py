@@ -24,7 +24,7 @@ from neurorecon.models.training.autoencoder import scaled
 from neurorecon.models.training.clip import normalized
 from neurorecon.models.training.loop import Loss, Plan
 
-PLAN = Plan("diffusion", steps=16_000, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
+PLAN = Plan("diffusion", steps=8_400, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
 
 #: Stable Diffusion's class, small; the latents are 6 x 16 x 16 and the contexts 128 wide.
 CONFIG: dict[str, Any] = {
@@ -73,18 +73,50 @@ class Frozen:
 
     Parameters
     ----------
-    clip : open_clip.model.CLIP
     latents : Tensor, shape (scene, channel, y, x)
         Mean of the posterior times the scaling factor of the autoencoder, float16.
-    tokens : Tensor, shape (scene, caption, token)
-    empty : Tensor, shape (1, token)
-        Tokens of the empty sentence.
+    texts : Tensor, shape (scene, caption, token, channel)
+        Contexts of the captions, float16.
+    images : Tensor, shape (scene, token, channel)
+        Contexts of the pictures, float16.
+    no_text, no_image : Tensor, shape (1, token, channel)
+        Contexts of the empty sentence and of a gray picture.
     """
 
-    clip: Any
     latents: Tensor
-    tokens: Tensor
-    empty: Tensor
+    texts: Tensor
+    images: Tensor
+    no_text: Tensor
+    no_image: Tensor
+
+    @classmethod
+    def make(cls, clip: Any, latents: Tensor, tokens: Tensor, empty: Tensor, pixels: np.ndarray, device: str) -> Frozen:
+        """Compute the contexts once: each scene is seen some ten times.
+
+        Parameters
+        ----------
+        clip : open_clip.model.CLIP
+        latents : Tensor, shape (scene, channel, y, x)
+        tokens : Tensor, shape (scene, caption, token)
+        empty : Tensor, shape (1, token)
+        pixels : ndarray, shape (scene, y, x, rgb), dtype uint8
+        device : str
+        """
+        texts = [
+            text_context(clip, part.to(device)).half().cpu() for part in tqdm(tokens.flatten(0, 1).split(500), "texts")
+        ]
+        images = [
+            image_context(clip, normalized(pixels[start : start + 250], device)).half().cpu()
+            for start in tqdm(range(0, len(pixels), 250), "images")
+        ]
+        gray = np.full((1, *pixels.shape[1:]), GRAY, dtype=np.uint8)
+        return cls(
+            latents,
+            torch.cat(texts).unflatten(0, tokens.shape[:2]),
+            torch.cat(images),
+            text_context(clip, empty.to(device)),
+            image_context(clip, normalized(gray, device)),
+        )
 
 
 class Denoiser(nn.Module):
@@ -176,23 +208,21 @@ def image_context(clip: Any, images: Tensor) -> Tensor:
     return tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
 
 
-def loss(frozen: Frozen, pixels: np.ndarray, device: str) -> Loss:
+def loss(frozen: Frozen, device: str) -> Loss:
     """Return the loss of a batch: squared error of the velocity, weighted by min-SNR (Hang et al., 2023, ICCV)."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     kept = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
-    nothing_text = text_context(frozen.clip, frozen.empty.to(device))
-    nothing_image = image_context(frozen.clip, normalized(np.full((1, 64, 64, 3), GRAY, dtype=np.uint8), device))
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         clean = frozen.latents[rows].to(device).float()
-        image = image_context(frozen.clip, normalized(pixels[rows.numpy()], device))
+        image = frozen.images[rows].to(device).float()
         patches = image[:, 1:]
-        text = _texts(frozen, rows, generator, device)
+        text = _texts(frozen.texts[rows], generator).to(device)
         chance = torch.rand(len(rows), 2, generator=generator)
         ratio = torch.where(chance[:, 0] < _TEXT, 1.0, torch.where(chance[:, 0] < _TEXT + _IMAGE, 0.0, 0.4))
         nothing = (chance[:, 1] < _NOTHING).to(device)[:, None, None]
-        text, image = torch.where(nothing, nothing_text, text), torch.where(nothing, nothing_image, image)
+        text, image = torch.where(nothing, frozen.no_text, text), torch.where(nothing, frozen.no_image, image)
         # One step of each part of the schedule: less variance than independent draws.
         offset = torch.rand(1, generator=generator)
         step = ((torch.arange(len(rows)) + offset) / len(rows) * len(kept)).long().to(device)
@@ -213,14 +243,9 @@ def loss(frozen: Frozen, pixels: np.ndarray, device: str) -> Loss:
     return compute
 
 
-def _texts(frozen: Frozen, rows: Tensor, generator: torch.Generator, device: str) -> Tensor:
-    """Return the context of one caption of each scene, or of the mean of all."""
-    found = frozen.tokens[rows]
-    averaged = torch.rand(len(rows), generator=generator) < _MEAN_CAPTION
-    which = torch.randint(found.shape[1], (len(rows),), generator=generator)
-    one = text_context(frozen.clip, found[torch.arange(len(rows)), which].to(device))
-    if not averaged.any():
-        return one
-    every = found[averaged]
-    states = text_context(frozen.clip, every.flatten(0, 1).to(device))
-    return one.index_copy(0, averaged.nonzero()[:, 0].to(device), states.unflatten(0, every.shape[:2]).mean(dim=1))
+def _texts(found: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the context of one caption of each scene, or of the mean of all, (scene, token, channel)."""
+    averaged = torch.rand(len(found), generator=generator) < _MEAN_CAPTION
+    which = torch.randint(found.shape[1], (len(found),), generator=generator)
+    one = found[torch.arange(len(found)), which].float()
+    return torch.where(averaged[:, None, None], found.float().mean(dim=1), one)

@@ -232,8 +232,9 @@ def _diffusion_loss(run: Run) -> Loss:
         torch.save(found, latents_file)
     network = clip_settings().load(run.device)
     empty = _tokenizer(run.folder)("")
-    frozen = diffusion.Frozen(network, found["latents"], _tokens("train", run.folder), empty)
-    return diffusion.loss(frozen, scenes.pixels, run.device)
+    tokens = _tokens("train", run.folder)
+    frozen = diffusion.Frozen.make(network, found["latents"], tokens, empty, scenes.pixels, run.device)
+    return diffusion.loss(frozen, run.device)
 
 
 def _text_adapter(run: Run) -> Tensor:

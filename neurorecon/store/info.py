@@ -17,7 +17,8 @@ def describe(store: Store) -> dict[str, Any]:
     -------
     dict
         ``name``, ``simulated``, ``description``, ``snapshot``, ``digest``, ``stimuli``, ``subjects`` (per subject its
-        space, voxels, samples by task and split, what its reader reported, ROIs, noise ceilings), ``targets``, ``roi_groups``, ``bytes``.
+        space, voxels, samples by task and split, what its reader reported, ROIs, noise ceilings), ``targets``,
+        ``roi_groups``, ``bytes``.
     """
     kinds = store.stimuli.groupby(["kind", "split"], sort=False).size()
     return {

@@ -95,6 +95,9 @@ DATASETS = Registry(
     {
         "scenes": "neurorecon.datasets.scenes.reader:ScenesReader",
         "miyawaki2008": "neurorecon.datasets.miyawaki2008:Miyawaki2008Reader",
+        "nsd": "neurorecon.datasets.nsd.reader:NsdReader",
+        "yamada2015": "neurorecon.datasets.yamada2015:Yamada2015Reader",
+        "arrays": "neurorecon.datasets.arrays.reader:ArraysReader",
     },
 )
 

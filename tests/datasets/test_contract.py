@@ -5,6 +5,9 @@ import pytest
 from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
 from neurorecon.registry import DATASETS
 from neurorecon.testing import reader_checks
+from neurorecon.testing.trees.arrays import write_arrays
+from neurorecon.testing.trees.nsd import write_nsd
+from neurorecon.testing.trees.yamada2015 import write_yamada2015
 
 #: Small options by which a reader without files is checked.
 SMALL_SCENES = {
@@ -21,7 +24,7 @@ SMALL_SCENES = {
 
 
 @pytest.fixture(scope="module")
-def readers(excerpt, layout):
+def readers(excerpt, layout, tmp_path_factory):
     """Readers by name, opened when a test first asks for them."""
     opened = {}
 
@@ -29,13 +32,35 @@ def readers(excerpt, layout):
         cls = DATASETS.load("scenes")
         return cls(None, cls.Options(**SMALL_SCENES))
 
+    def yamada2015():
+        cls = DATASETS.load("yamada2015")
+        return cls(write_yamada2015(tmp_path_factory.mktemp("yamada2015")))
+
+    def arrays():
+        cls = DATASETS.load("arrays")
+        return cls(write_arrays(tmp_path_factory.mktemp("arrays")))
+
+    def nsd(space, file="nii.gz", **options):
+        def make():
+            pytest.importorskip("h5py")
+            folder = tmp_path_factory.mktemp("nsd")
+            cls = DATASETS.load("nsd")
+            return cls(write_nsd(folder, spaces=[space], formats=[file]), cls.Options(space=space, **options))
+
+        return make
+
     makers = {
+        "arrays": arrays,
         "miyawaki2008 (excerpt)": lambda: Miyawaki2008Reader(excerpt),
         "miyawaki2008 (NIfTI, blocks)": lambda: Miyawaki2008Reader(layout),
         "miyawaki2008 (NIfTI, volumes)": lambda: Miyawaki2008Reader(
             layout, Miyawaki2008Reader.Options(samples="volume", lag=0, detrend=False)
         ),
+        "nsd (func1pt8mm)": nsd("func1pt8mm"),
+        "nsd (func1mm, HDF5, averages)": nsd("func1mm", "hdf5", samples="average", image_size=32),
+        "nsd (fsaverage, standardized)": nsd("fsaverage", scaling="session", subjects=("subj02",)),
         "scenes": scenes,
+        "yamada2015": yamada2015,
     }
 
     def get(name):
@@ -49,7 +74,17 @@ def readers(excerpt, layout):
 @pytest.mark.parametrize("check", reader_checks(), ids=str)
 @pytest.mark.parametrize(
     "name",
-    ["miyawaki2008 (excerpt)", "miyawaki2008 (NIfTI, blocks)", "miyawaki2008 (NIfTI, volumes)", "scenes"],
+    [
+        "miyawaki2008 (excerpt)",
+        "miyawaki2008 (NIfTI, blocks)",
+        "miyawaki2008 (NIfTI, volumes)",
+        "nsd (func1pt8mm)",
+        "nsd (func1mm, HDF5, averages)",
+        "nsd (fsaverage, standardized)",
+        "scenes",
+        "yamada2015",
+        "arrays",
+    ],
 )
 def test_contract(readers, name, check):
     check(readers(name), max_samples=4 if name == "scenes" else 8)  # drawing and filming takes time
@@ -62,4 +97,4 @@ def test_contract_on_real_data(miyawaki_folder, check):
 
 def test_every_registered_reader_is_checked_here():
     """A reader that is added to the registry has to be added to the tests above."""
-    assert {"scenes", "miyawaki2008"} == set(DATASETS._builtin)
+    assert {"scenes", "miyawaki2008", "nsd", "yamada2015", "arrays"} == set(DATASETS._builtin)

@@ -11,6 +11,7 @@ from neurorecon import __version__
 from neurorecon.cli.build import build
 from neurorecon.cli.check import check
 from neurorecon.cli.common import INTERRUPTED
+from neurorecon.cli.datasets import datasets
 from neurorecon.cli.demo import demo
 from neurorecon.cli.export import export
 from neurorecon.cli.features import features
@@ -44,6 +45,7 @@ def _main(
 
 for command in (build, info, check, export, features, maps, reconstruct, demo):
     app.command()(command)
+app.add_typer(datasets, name="datasets")
 app.add_typer(weights, name="weights")
 
 

@@ -1,0 +1,161 @@
+"""Reader of the Natural Scenes Dataset: 7 T responses of eight people to 73,000 photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from neurorecon.datasets.base import Description, Options, Reader, SubjectData
+from neurorecon.datasets.nsd.annotations import read_annotations
+from neurorecon.datasets.nsd.behavior import check_behavior, of_trials, read_behavior
+from neurorecon.datasets.nsd.design import read_design
+from neurorecon.datasets.nsd.information import read_information
+from neurorecon.datasets.nsd.layout import Layout, find_sessions, find_subjects
+from neurorecon.datasets.nsd.options import NsdOptions
+from neurorecon.datasets.nsd.rois import ROI_GROUPS
+from neurorecon.datasets.nsd.splitting import split_trials
+from neurorecon.datasets.nsd.stimuli import Pictures
+from neurorecon.datasets.nsd.subject import Source, open_source, subject_data
+from neurorecon.errors import UnknownNameError
+
+CITATION = (
+    "Allen EJ, St-Yves G, Wu Y, Breedlove JL, Prince JS, Dowdle LT, Nau M, Caron B, Pestilli F, Charest I, "
+    "Hutchinson JB, Naselaris T, Kay K (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and "
+    "artificial intelligence. Nat Neurosci 25:116-126. doi:10.1038/s41593-021-00962-x. Pictures and captions: "
+    "Lin TY et al. (2014). Microsoft COCO: common objects in context. arXiv:1405.0312"
+)
+
+
+class NsdReader(Reader):
+    """Reader of NSD.
+
+    Everything that tables and headers can tell is checked when the reader opens; betas and pictures are read by
+    slices, one session in memory at a time.
+
+    Parameters
+    ----------
+    root : path
+        The folder with ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``, as NSD distributes them.
+    options : NsdOptions, optional
+        What is read, and how it is split.
+
+    Raises
+    ------
+    MissingFileError
+        Where a file is missing; the message names it.
+    InputError
+        Where a file cannot be used, or two files contradict each other.
+
+    References
+    ----------
+    Allen et al. 2022, Nature Neuroscience 25:116-126, and the NSD data manual.
+    """
+
+    name: ClassVar[str] = "nsd"
+    Options: ClassVar[type[Options]] = NsdOptions
+    roi_groups: ClassVar[dict[str, list[str]]] = ROI_GROUPS
+    options: NsdOptions
+
+    def __init__(self, root: str | Path | None, options: NsdOptions | None = None) -> None:
+        super().__init__(root, options)
+        assert self.root is not None  # the base class refuses None
+        layout = self._layout = Layout(self.root)
+        design = read_design(layout.design)
+        self._subjects = find_subjects(layout, self.options)
+        information = read_information(layout.stimulus_table, design)
+        self._sources: dict[str, Source] = {}
+        for name in self._subjects:
+            sessions = find_sessions(layout, name, self.options)
+            self._sources[name] = open_source(layout, design, name, sessions, self.options)
+        trials = {name: source.trials for name, source in self._sources.items()}
+        shown = np.unique(np.concatenate([table["nsdId"].to_numpy() for table in trials.values()]))
+        folders = layout.annotations(self.options.annotations)
+        self._annotations = read_annotations(information, shown, folders, self.options.annotations)
+        self._splits, self._reports = split_trials(trials, self._annotations, self.options, self.root)
+        kept = [trials[name]["nsdId"].to_numpy()[self._splits[name] != ""] for name in trials]
+        self._ids = np.unique(np.concatenate(kept))
+        self._pictures = Pictures(layout.stimuli, self._ids, self.options.image_size)
+        self._behavior = {name: self._checked_behavior(name) for name in self._subjects}
+        self._data: dict[str, SubjectData] = {}
+
+    def _checked_behavior(self, name: str) -> pd.DataFrame | None:
+        path = self._layout.behavior(name)
+        table = read_behavior(path)
+        if table is not None:
+            check_behavior(path, table, self._sources[name].trials)
+        return table
+
+    @property
+    def description(self) -> Description:
+        """Title, citation, terms, units."""
+        options = self.options
+        return Description(
+            title="NSD: natural photographs, 7 T",
+            simulated=False,
+            citation=CITATION,
+            terms="NSD Terms of Use (naturalscenesdataset.org): no redistribution; pictures under COCO's terms",
+            units="percent signal change" if options.scaling == "percent" else "standard deviations of the session",
+            notes=f"Betas {options.betas} in {options.space}, mask {options.mask!r}; "
+            f"{'single trials' if options.samples == 'trial' else 'means over the trials of a picture'}; "
+            f"split {options.split!r}. Stimulus nsd00000 is nsdId 0 (73KID 1).",
+        )
+
+    @property
+    def subjects(self) -> list[str]:
+        """``subj01`` ... ``subj08``: those asked for, or those on disk."""
+        return list(self._subjects)
+
+    def stimuli(self) -> pd.DataFrame:
+        """Return the pictures that any of the subjects saw, by ``nsdId``."""
+        ids = self._ids.tolist()
+        return pd.DataFrame(
+            {
+                "id": [stimulus_id(number) for number in ids],
+                "kind": "image",
+                "category": [self._annotations.category(number) for number in ids],
+                "captions": [self._annotations.captions(number) for number in ids],
+            }
+        )
+
+    def labels(self) -> pd.DataFrame | None:
+        """Return the visible share of each COCO category, where COCO's instances are there."""
+        return self._annotations.labels(self._ids)
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """Return (y, x, rgb): (425, 425, 3), unless another size is asked for."""
+        return (self._pictures.size, self._pictures.size, 3)
+
+    def read_images(self, start: int, stop: int) -> np.ndarray:
+        """Return pictures ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
+        return self._pictures.read(start, stop)
+
+    def subject(self, name: str) -> SubjectData:
+        """Return the recordings of one subject."""
+        if name not in self._subjects:
+            raise UnknownNameError("subject", name, self._subjects)
+        if name not in self._data:
+            self._data[name] = subject_data(self._sources[name], self._splits[name], self._reports[name], self.options)
+        return self._data[name]
+
+    def behavior(self, name: str) -> pd.DataFrame | None:
+        """Return the button presses of a subject, a row a trial that is a sample (single trials only).
+
+        Returns
+        -------
+        DataFrame or None
+            The columns of ``responses.tsv`` (``ISOLD``, ``ISCORRECT``, ``RT`` in ms, ...), in the order of the
+            samples; None where the file is not there.
+        """
+        self.subject(name)
+        table = self._behavior[name]
+        if table is None:
+            return None
+        return of_trials(table, self._sources[name].trials[self._splits[name] != ""])
+
+
+def stimulus_id(number: int) -> str:
+    """Return the id of a picture in the store, by its ``nsdId`` (from 0)."""
+    return f"nsd{number:05d}"

@@ -98,6 +98,7 @@ DATASETS = Registry(
         "nsd": "neurorecon.datasets.nsd.reader:NsdReader",
         "yamada2015": "neurorecon.datasets.yamada2015:Yamada2015Reader",
         "arrays": "neurorecon.datasets.arrays.reader:ArraysReader",
+        "bids": "neurorecon.datasets.bids.reader:BidsReader",
     },
 )
 

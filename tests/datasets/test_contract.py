@@ -6,6 +6,7 @@ from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
 from neurorecon.registry import DATASETS
 from neurorecon.testing import reader_checks
 from neurorecon.testing.trees.arrays import write_arrays
+from neurorecon.testing.trees.bids import write_bids
 from neurorecon.testing.trees.nsd import write_nsd
 from neurorecon.testing.trees.yamada2015 import write_yamada2015
 
@@ -40,25 +41,39 @@ def readers(excerpt, layout, tmp_path_factory):
         cls = DATASETS.load("arrays")
         return cls(write_arrays(tmp_path_factory.mktemp("arrays")))
 
-    def nsd(space, file="nii.gz", **options):
+    def bids(kind, **options):
+        def make():
+            folder = tmp_path_factory.mktemp("bids")
+            cls = DATASETS.load("bids")
+            return cls(write_bids(folder, subjects=["01"], runs=["1", "2"], kinds=[kind]), cls.Options(**options))
+
+        return make
+
+    def nsd(space, subjects=("subj02",), file="nii.gz", **options):
         def make():
             pytest.importorskip("h5py")
             folder = tmp_path_factory.mktemp("nsd")
             cls = DATASETS.load("nsd")
-            return cls(write_nsd(folder, spaces=[space], formats=[file]), cls.Options(space=space, **options))
+            write_nsd(folder, subjects=subjects, sessions=2, spaces=[space], formats=[file])
+            return cls(folder, cls.Options(space=space, **options))
 
         return make
 
     makers = {
         "arrays": arrays,
+        "bids (volume, blocks)": bids("volume", confounds=["trans_?"]),
+        "bids (volume, time series)": bids("volume", samples="volume", standardize="psc"),
+        "bids (volume, betas)": bids("volume", samples="glm", sessions=["01"]),
+        "bids (surface)": bids("surface", high_pass=0.01),
+        "bids (grayordinates)": bids("grayordinates"),
         "miyawaki2008 (excerpt)": lambda: Miyawaki2008Reader(excerpt),
         "miyawaki2008 (NIfTI, blocks)": lambda: Miyawaki2008Reader(layout),
         "miyawaki2008 (NIfTI, volumes)": lambda: Miyawaki2008Reader(
             layout, Miyawaki2008Reader.Options(samples="volume", lag=0, detrend=False)
         ),
-        "nsd (func1pt8mm)": nsd("func1pt8mm"),
-        "nsd (func1mm, HDF5, averages)": nsd("func1mm", "hdf5", samples="average", image_size=32),
-        "nsd (fsaverage, standardized)": nsd("fsaverage", scaling="session", subjects=("subj02",)),
+        "nsd (func1pt8mm)": nsd("func1pt8mm", ("subj01", "subj02")),
+        "nsd (func1mm, HDF5, averages)": nsd("func1mm", file="hdf5", samples="average", image_size=32),
+        "nsd (fsaverage, standardized)": nsd("fsaverage", scaling="session"),
         "scenes": scenes,
         "yamada2015": yamada2015,
     }
@@ -84,6 +99,11 @@ def readers(excerpt, layout, tmp_path_factory):
         "scenes",
         "yamada2015",
         "arrays",
+        "bids (volume, blocks)",
+        "bids (volume, time series)",
+        "bids (volume, betas)",
+        "bids (surface)",
+        "bids (grayordinates)",
     ],
 )
 def test_contract(readers, name, check):
@@ -97,4 +117,4 @@ def test_contract_on_real_data(miyawaki_folder, check):
 
 def test_every_registered_reader_is_checked_here():
     """A reader that is added to the registry has to be added to the tests above."""
-    assert {"scenes", "miyawaki2008", "nsd", "yamada2015", "arrays"} == set(DATASETS._builtin)
+    assert {"scenes", "miyawaki2008", "nsd", "yamada2015", "arrays", "bids"} == set(DATASETS._builtin)

@@ -1,0 +1,171 @@
+"""Reader of BIDS derivatives (fMRIPrep): preprocessed runs, events, confounds, stimuli, atlases."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from neurorecon.datasets import base
+from neurorecon.datasets.bids import cleaning
+from neurorecon.datasets.bids.events import STIM_FILE
+from neurorecon.datasets.bids.names import read_json
+from neurorecon.datasets.bids.opening import open_derivatives, raw_folders
+from neurorecon.datasets.bids.options import BidsOptions
+from neurorecon.datasets.bids.process import make_process
+from neurorecon.datasets.bids.split import split_stimuli
+from neurorecon.datasets.bids.stimuli import Pictures, find_captions, find_pictures, read_captions, stimulus_table
+from neurorecon.datasets.bids.subject import load_subject
+from neurorecon.errors import InputError, UnknownNameError
+
+#: What a sample is, in words, by the option.
+SAMPLES = {
+    "block": "mean of the volumes from {lag:g} s after the onset of an event on, for its duration",
+    "volume": "one volume, with what was shown {lag:g} s before",
+    "fir": "finite impulse response of a stimulus in a run, averaged from {lag:g} s on",
+    "glm": "single-trial betas by least squares {least_squares} ({hrf_model} response)",
+    "glmsingle": "single-trial betas by GLMsingle",
+}
+
+CITATION = (
+    "Esteban O et al. (2019). fMRIPrep: a robust preprocessing pipeline for functional MRI. Nature Methods 16:111-116. "
+    "doi:10.1038/s41592-018-0235-4"
+)
+
+
+class BidsReader(base.Reader):
+    """Reader of BIDS derivatives as fMRIPrep writes them.
+
+    Parameters
+    ----------
+    root : path
+        The derivatives, or the raw data set that holds them in ``derivatives/``.
+    options : BidsReader.Options, optional
+
+    Raises
+    ------
+    MissingFileError, InputError
+        Where tables and headers are missing, damaged or do not fit together; the message names the file.
+    """
+
+    name: ClassVar[str] = "bids"
+    Options: ClassVar[type[base.Options]] = BidsOptions
+    options: BidsOptions
+
+    def __init__(self, root: str | Path | None, options: base.Options | None = None) -> None:
+        super().__init__(root, options)
+        assert self.root is not None  # the base class refuses None
+        self._opened = open_derivatives(self.root, self.options)
+        shown = self._opened.shown()
+        self._splits = split_stimuli(shown, self.options.split)
+        raw = raw_folders(self._opened)
+        folders = [folder / "stimuli" for folder in raw if (folder / "stimuli").is_dir()]
+        if self.options.stimuli not in (None, "none"):
+            folders = [self.root / str(self.options.stimuli)]
+        captions = find_captions(self.options.captions, self.root, folders)
+        said = None if captions is None else read_captions(captions)
+        self._table = stimulus_table(shown, said, files=self._has_pictures)
+        self._pictures = self._find_pictures(folders)
+        self._processes = {
+            name: [make_process(plan, self.options) for plan in plans] for name, plans in self._opened.plans.items()
+        }
+        self._subject = lru_cache(maxsize=4)(self._load)
+
+    @property
+    def _has_pictures(self) -> bool:
+        """Whether there are files: where ``stim_file`` names the stimuli, or the options name a folder."""
+        return self.options.stimuli not in (None, "none") or (
+            self.options.stimuli is None and self._opened.column == STIM_FILE
+        )
+
+    def _find_pictures(self, folders: list[Path]) -> Pictures | None:
+        if not self._has_pictures:
+            return None
+        paths = find_pictures(self._table["id"].tolist(), folders)
+        return Pictures(paths, self.options.image_size, self.options.fit, self.options.frames)
+
+    @property
+    def description(self) -> base.Description:
+        """Title, citation, terms, units."""
+        stated: dict = {}
+        for folder in reversed(raw_folders(self._opened)):
+            if (folder / "dataset_description.json").is_file():
+                stated |= read_json(folder / "dataset_description.json")
+        own = stated.get("DatasetDOI") or stated.get("HowToAcknowledge") or "the data set itself"
+        options = self.options
+        sample = SAMPLES[options.samples].format(
+            lag=options.seconds_after, least_squares=options.least_squares, hrf_model=options.hrf_model
+        )
+        return base.Description(
+            title=" ".join(str(stated.get("Name") or "A BIDS data set").split()),
+            simulated=stated.get("Simulated") is True,
+            citation=f"{own}; {CITATION}",
+            terms=str(stated.get("License") or "not stated (dataset_description.json)"),
+            units=cleaning.UNITS[options.standardize],
+            notes=f"Samples: {sample}. Runs: {cleaning.describe(options)}." + self._left_out(),
+        )
+
+    def _left_out(self) -> str:
+        tasks = self._opened.left_out
+        return f" Tasks without events, left out: {', '.join(tasks)}." if tasks else ""
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of the subjects, ``["sub-01", ...]``."""
+        return list(self._opened.plans)
+
+    def stimuli(self) -> pd.DataFrame:
+        """Return the table of stimuli: pictures by name, then films."""
+        return self._table.copy()
+
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Return (y, x, rgb) of the pictures, or None where there are none."""
+        return None if self._pictures is None else (self._pictures.size, self._pictures.size, 3)
+
+    def read_images(self, start: int, stop: int) -> np.ndarray:
+        """Return pictures ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, its middle frame."""
+        return self._shown().images(start, stop)
+
+    def film_shape(self) -> tuple[int, int, int, int] | None:
+        """Return (frame, y, x, rgb) of the films, or None where there are none."""
+        if self._pictures is None or not self._pictures.films:
+            return None
+        return (self.options.frames, self._pictures.size, self._pictures.size, 3)
+
+    def frames_per_second(self) -> float | None:
+        """Return the rate of the frames that are kept, or None where there are no films."""
+        return None if self._pictures is None else self._pictures.rate
+
+    def read_frames(self, start: int, stop: int) -> np.ndarray:
+        """Return the frames of films ``start:stop`` (counted among the films), uint8, (film, frame, y, x, rgb)."""
+        return self._shown().film_frames(start, stop)
+
+    def subject(self, name: str) -> base.SubjectData:
+        """Return the recordings of one subject; voxels of all its runs are screened first."""
+        if name not in self.subjects:
+            raise UnknownNameError("subject", name, self.subjects)
+        return self._subject(name)
+
+    def _load(self, name: str) -> base.SubjectData:
+        assert self.root is not None
+        return load_subject(
+            self._opened.plans[name],
+            self._processes[name],
+            self._opened.grids[name],
+            self.root,
+            self._opened.folders,
+            self._splits,
+            self.options,
+        )
+
+    def _shown(self) -> Pictures:
+        if self._pictures is None:
+            raise InputError(
+                "this data set has no pictures",
+                given=f"stimuli by {self._opened.column}",
+                expected="stim_file in the events, and the files below stimuli/",
+            )
+        return self._pictures

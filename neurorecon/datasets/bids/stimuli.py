@@ -1,0 +1,229 @@
+"""Stimuli of a BIDS data set: their table, pictures and films."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from neurorecon.errors import InputError, MissingFileError
+
+#: Extensions of pictures and films.
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
+
+#: Names that the column of ids has in tables of stimuli.
+ID_COLUMNS = ("stim_file", "stimulus_id", "stimulus", "id", "trial_type")
+
+#: What stands for nothing in a table.
+MISSING = ("", "n/a", "N/A")
+
+#: In place of a category.
+UNNAMED = "stimulus"
+
+
+def is_film(name: str) -> bool:
+    """Return whether a file name is that of a film."""
+    return name.lower().endswith(FILMS)
+
+
+def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bool = True) -> pd.DataFrame:
+    """Return the table of stimuli: pictures by name, then films by name.
+
+    Parameters
+    ----------
+    shown : DataFrame
+        One row a presentation: ``stimulus`` and ``category``.
+    captions : DataFrame, optional
+        From :func:`read_captions`.
+    files : bool
+        Whether the stimuli are at hand; without its file, a film is a name like any other.
+    """
+    groups = shown.groupby("stimulus", sort=True)["category"]
+    ids = sorted(groups.groups, key=lambda name: (is_film(name), name))
+    names = groups.agg(lambda values: values.dropna().iloc[0] if values.notna().any() else None)
+    rows = []
+    for name in ids:
+        category, said = names[name], []
+        if captions is not None and name in captions.index:
+            category, said = captions.loc[name, "category"] or category, captions.loc[name, "captions"]
+        rows.append((name, "film" if files and is_film(name) else "image", str(category or UNNAMED), list(said)))
+    return pd.DataFrame(rows, columns=["id", "kind", "category", "captions"])
+
+
+def find_captions(given: str | None, root: Path, folders: Sequence[Path]) -> Path | None:
+    """Return the table of stimuli: the one asked for, else ``stimuli.tsv`` in a folder of stimuli or above it."""
+    if given is not None:
+        if not (root / given).is_file():
+            raise MissingFileError(
+                f"{root / given} is missing",
+                given="no such file",
+                expected="a table of stimuli with captions",
+                todo="mend captions in [options], or leave it out",
+            )
+        return root / given
+    places = [path for folder in folders for path in (folder / "stimuli.tsv", folder.parent / "stimuli.tsv")]
+    return next((path for path in places if path.is_file()), None)
+
+
+def read_captions(path: Path) -> pd.DataFrame:
+    """Read a table of stimuli.
+
+    Returns
+    -------
+    DataFrame
+        By id: ``category`` (or None) and ``captions`` (list of str), from the columns ``category`` and ``caption``,
+        ``caption1`` and so on.
+    """
+    from neurorecon.datasets.bids.events import tidy
+
+    try:
+        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read", given=f"{type(error).__name__}: {error}", expected="a TSV") from None
+    column = next((name for name in ID_COLUMNS if name in table), None)
+    if column is None:
+        raise InputError(
+            f"{path} does not name stimuli",
+            given=f"columns {', '.join(map(str, table.columns))}",
+            expected=f"one of the columns {', '.join(ID_COLUMNS)}",
+            todo="rename the column",
+        )
+    texts = [name for name in table if str(name).startswith("caption")]
+    groups = table["category"] if "category" in table else [""] * len(table)
+    found = pd.DataFrame(
+        {
+            "category": [None if value in MISSING else value for value in groups],
+            "captions": [[text for text in row if text not in MISSING][:5] for row in table[texts].to_numpy()],
+        },
+        index=table[column].map(tidy),
+    )
+    return found[~found.index.duplicated()]
+
+
+def find_pictures(ids: Sequence[str], folders: Sequence[Path]) -> list[Path]:
+    """Return the file of each stimulus.
+
+    Raises
+    ------
+    MissingFileError
+        Where some are missing.
+    """
+    places = [next((folder / name for folder in folders if (folder / name).is_file()), None) for name in ids]
+    missing = [name for name, path in zip(ids, places, strict=True) if path is None]
+    if missing:
+        raise MissingFileError(
+            f"{len(missing)} of {len(ids)} stimuli are missing",
+            given=f"no {missing[0]} in {', '.join(map(str, folders)) or 'any folder stimuli/'}",
+            expected="the files that stim_file names, below stimuli/ of the raw data set",
+            todo='name their folder in [options]: stimuli = "DIR"; or stimuli = "none" to go without pictures',
+        )
+    return [path for path in places if path is not None]
+
+
+class Pictures:
+    """Pictures and films, read when they are asked for, in one size.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        One for each stimulus; films last.
+    size : int, optional
+        Pixels on each side. By default that of the pictures where all are square and of one size, else 256.
+    fit : {"pad", "crop", "stretch"}
+        How a picture that is not square becomes so.
+    frames : int
+        Frames of each film, spread evenly.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: int | None, fit: str, frames: int) -> None:
+        self.paths = list(paths)
+        self.fit = fit
+        self.frames = frames
+        self.films = [path for path in paths if is_film(path.name)]
+        sizes = {_size(path) for path in paths if not is_film(path.name)}
+        same = len(sizes) == 1 and len(set(next(iter(sizes)))) == 1 and max(next(iter(sizes))) <= 512
+        self.size = size or (next(iter(sizes))[0] if same else 256)
+        self.rate = _rate(self.films, frames) if self.films else None
+
+    def images(self, start: int, stop: int) -> np.ndarray:
+        """Return pictures ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, its middle frame."""
+        chosen = self.paths[start:stop]
+        read = [self._film(path)[self.frames // 2] if is_film(path.name) else self._picture(path) for path in chosen]
+        return np.stack(read) if read else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
+
+    def film_frames(self, start: int, stop: int) -> np.ndarray:
+        """Return films ``start:stop``, uint8, (film, frame, y, x, rgb)."""
+        read = [self._film(path) for path in self.films[start:stop]]
+        return np.stack(read) if read else np.empty((0, self.frames, self.size, self.size, 3), dtype=np.uint8)
+
+    def _picture(self, path: Path) -> np.ndarray:
+        from PIL import Image
+
+        try:
+            with Image.open(path) as image:
+                return fit_square(image, self.size, self.fit)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise _no_picture(path, error) from None
+
+    def _film(self, path: Path) -> np.ndarray:
+        from neurorecon.datasets.bids.films import read_film
+
+        return np.stack([fit_square(frame, self.size, self.fit) for frame in read_film(path, self.frames)])
+
+
+def fit_square(image: object, size: int, fit: str) -> np.ndarray:
+    """Return a picture as a square, uint8 (y, x, rgb); what pads it is gray."""
+    from PIL import Image, ImageOps
+
+    assert isinstance(image, Image.Image)
+    gray = (128, 128, 128)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, (*gray, 255)), over)
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        methods: Mapping[str, object] = {
+            "pad": lambda: ImageOps.pad(image, (size, size), Image.Resampling.LANCZOS, color=gray),
+            "crop": lambda: ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS),
+            "stretch": lambda: image.resize((size, size), Image.Resampling.LANCZOS),
+        }
+        image = methods[fit]()  # type: ignore[operator]
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _no_picture(path, error) from None
+
+
+def _rate(films: Sequence[Path], frames: int) -> float:
+    """Return the frames a second that are kept; all films have to be of one length."""
+    from neurorecon.datasets.bids.films import film_seconds
+
+    seconds = {path: film_seconds(path) for path in films}
+    shortest, longest = min(seconds, key=seconds.__getitem__), max(seconds, key=seconds.__getitem__)
+    if seconds[longest] > 1.1 * seconds[shortest]:
+        raise InputError(
+            "the films are of different lengths",
+            given=f"{shortest.name}: {seconds[shortest]:.2f} s; {longest.name}: {seconds[longest]:.2f} s",
+            expected="films of one length: a store has the same number of frames, and one rate, for all",
+            todo="cut them, or take events by trial_type: stimulus_column in [options]",
+        )
+    return frames / float(np.mean(list(seconds.values())))
+
+
+def _no_picture(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} is no picture",
+        given=f"{type(error).__name__}: {error}",
+        expected=f"a whole {', '.join(PICTURES[:3])} file",
+        todo="copy it again, or convert it",
+    )

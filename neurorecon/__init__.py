@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from neurorecon.analyses.classification import classify
+    from neurorecon.analyses.classification_files import write_classification
     from neurorecon.analyses.maps import voxelwise_maps
     from neurorecon.analyses.maps_files import write_maps
     from neurorecon.analyses.reconstruct import reconstruct, write_reconstruction
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from neurorecon.features.own import add_target
     from neurorecon.store.check import check_store
     from neurorecon.store.export import export_store
+    from neurorecon.store.from_arrays import build_from_arrays
     from neurorecon.store.store import Store, open_store
 
 _PUBLIC = {
@@ -32,7 +35,9 @@ _PUBLIC = {
     "Store": "neurorecon.store.store",
     "add_target": "neurorecon.features.own",
     "build": "neurorecon.features.build",
+    "build_from_arrays": "neurorecon.store.from_arrays",
     "check_store": "neurorecon.store.check",
+    "classify": "neurorecon.analyses.classification",
     "export_store": "neurorecon.store.export",
     "extract": "neurorecon.features.extract",
     "load_decoder": "neurorecon.decoders.persistence",
@@ -41,6 +46,7 @@ _PUBLIC = {
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.record",
     "voxelwise_maps": "neurorecon.analyses.maps",
+    "write_classification": "neurorecon.analyses.classification_files",
     "write_maps": "neurorecon.analyses.maps_files",
     "write_reconstruction": "neurorecon.analyses.reconstruct",
 }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neurorecon.datasets.arrays.about import About
 from neurorecon.datasets.arrays.files import ArrayFile, check_numbers
 from neurorecon.datasets.arrays.options import ArraysOptions
 from neurorecon.datasets.arrays.pictures import PictureArray, PictureFiles, film_array, picture_array, picture_files
@@ -55,6 +56,7 @@ class Given:
     images : ArrayFile or path, optional
         Pictures, or their folder.
     frames : ArrayFile, optional
+    about : About
     """
 
     subjects: dict[str, GivenSubject]
@@ -62,6 +64,7 @@ class Given:
     labels: Table | None = None
     images: ArrayFile | Path | None = None
     frames: ArrayFile | None = None
+    about: About = field(default_factory=About)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Content:
     frames : ArrayFile, optional
         Of the films, in their order.
     subjects : dict of str to Subject
+    about : About
     options : ArraysOptions
     """
 
@@ -95,6 +99,7 @@ class Content:
     images: PictureArray | PictureFiles | None
     frames: ArrayFile | None
     subjects: dict[str, Subject]
+    about: About
     options: ArraysOptions
     _screened: dict[str, SubjectData] = field(default_factory=dict)
 
@@ -133,7 +138,7 @@ def put_together(given: Given, options: ArraysOptions) -> Content:
         name: _subject(one, samples[name], table, how, options)
         for (name, one), table in zip(given.subjects.items(), tables, strict=True)
     }
-    return Content(stimuli, labels, images, frames, subjects, options)
+    return Content(stimuli, labels, images, frames, subjects, given.about.with_options(options), options)
 
 
 def _without_table(given: Given) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neurorecon.datasets.arrays import files, tables
+from neurorecon.datasets.arrays.about import read_about
 from neurorecon.datasets.arrays.content import Given, GivenSubject
 from neurorecon.datasets.arrays.options import ArraysOptions
 from neurorecon.datasets.arrays.voxels import Volume
@@ -50,6 +51,7 @@ def open_folder(root: Path, options: ArraysOptions) -> Given:
         if image_array is None
         else files.open_array(image_array, options.images_key, "images"),
         frames=None if frames is None else files.open_array(frames, options.frames_key, "frames"),
+        about=read_about(root / "about.toml"),
     )
 
 

@@ -45,8 +45,10 @@ class ArraysOptions(Options):
         Cut pictures of a folder to squares and scale them to this number of pixels. Needed where their sizes differ.
     frames_per_second : float, optional
         Frame rate of the films.
-    title, citation, terms, units : str
-        What the store says of the data.
+    title, citation, terms, units : str, optional
+        What the store says of the data; before what ``about.toml`` says.
+    simulated : bool, optional
+        The responses were computed, not measured; every figure says so.
     """
 
     transpose: bool = False
@@ -64,7 +66,8 @@ class ArraysOptions(Options):
     mesh: str | None = None
     image_size: int | None = Field(default=None, ge=8, le=4096)
     frames_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    title: str = Field(default="Arrays of one's own", min_length=1, pattern=r"^[^\n]*$")
-    citation: str = Field(default="not stated", min_length=1)
-    terms: str = Field(default="not stated", min_length=1)
-    units: str = Field(default="not stated", min_length=1)
+    title: str | None = Field(default=None, min_length=1, pattern=r"^[^\n]*$")
+    citation: str | None = Field(default=None, min_length=1)
+    terms: str | None = Field(default=None, min_length=1)
+    units: str | None = Field(default=None, min_length=1)
+    simulated: bool | None = None

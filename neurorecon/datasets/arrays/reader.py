@@ -44,14 +44,14 @@ class ArraysReader(Reader):
 
     @property
     def description(self) -> Description:
-        """Title, citation, terms, units, as the options state them."""
-        chosen, unused = self.options, self._content.stimuli.unused
+        """Title, citation, terms, units, as the options or ``about.toml`` state them."""
+        about, unused = self._content.about, self._content.stimuli.unused
         return Description(
-            title=chosen.title,
-            simulated=False,
-            citation=chosen.citation,
-            terms=chosen.terms,
-            units=chosen.units,
+            title=about.title,
+            simulated=about.simulated,
+            citation=about.citation,
+            terms=about.terms,
+            units=about.units,
             notes="Responses are taken as they were given; nothing was filtered or scaled."
             + (f" Columns of the table of stimuli that were not used: {', '.join(unused)}." if unused else ""),
         )

@@ -22,6 +22,12 @@ CATEGORIES = {
 }
 COLORS_OF_GROUND = {"sand": (226, 205, 160), "sky": (150, 190, 230), "dusk": (70, 60, 90), "snow": (235, 238, 240)}
 
+ABOUT = """\
+title = "Arrays in miniature"
+units = "percent signal change"
+simulated = true
+"""
+
 SIZE = 64
 SUBJECTS = ("sub01", "sub02")
 TRAIN, TEST, TEST_REPEATS = 64, 12, 3
@@ -47,8 +53,8 @@ def write_arrays(folder: str | Path, *, seed: int = 0, format: Format = "npy") -
     Returns
     -------
     Path
-        The folder: ``stimuli.csv``, ``images.*``, and for each subject ``responses.*``, ``samples.csv``,
-        ``voxels.csv`` and ``mask.nii.gz``.
+        The folder: ``about.toml``, ``stimuli.csv``, ``images.*``, and for each subject ``responses.*``,
+        ``samples.csv``, ``voxels.csv`` and ``mask.nii.gz``.
     """
     import nibabel
 
@@ -60,6 +66,7 @@ def write_arrays(folder: str | Path, *, seed: int = 0, format: Format = "npy") -
     stimuli, pictures = draw_stimuli(TRAIN + TEST, generator)
     stimuli.to_csv(folder / "stimuli.csv", index=False)
     save_array(folder, "images", pictures, format)
+    (folder / "about.toml").write_text(ABOUT)
     for name in SUBJECTS:
         (folder / name).mkdir(exist_ok=True)
         samples, shown = _design(stimuli["id"].to_numpy(), generator)

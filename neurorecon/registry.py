@@ -96,6 +96,7 @@ DATASETS = Registry(
         "scenes": "neurorecon.datasets.scenes.reader:ScenesReader",
         "miyawaki2008": "neurorecon.datasets.miyawaki2008:Miyawaki2008Reader",
         "nsd": "neurorecon.datasets.nsd.reader:NsdReader",
+        "haxby2001": "neurorecon.datasets.haxby2001:Haxby2001Reader",
         "yamada2015": "neurorecon.datasets.yamada2015:Yamada2015Reader",
         "arrays": "neurorecon.datasets.arrays.reader:ArraysReader",
         "bids": "neurorecon.datasets.bids.reader:BidsReader",

@@ -10,6 +10,7 @@ import typer
 from neurorecon import __version__
 from neurorecon.cli.build import build
 from neurorecon.cli.check import check
+from neurorecon.cli.classify import classify
 from neurorecon.cli.common import INTERRUPTED
 from neurorecon.cli.datasets import datasets
 from neurorecon.cli.demo import demo
@@ -43,7 +44,7 @@ def _main(
     pass
 
 
-for command in (build, info, check, export, features, maps, reconstruct, demo):
+for command in (build, info, check, export, features, maps, classify, reconstruct, demo):
     app.command()(command)
 app.add_typer(datasets, name="datasets")
 app.add_typer(weights, name="weights")

@@ -7,6 +7,7 @@ from neurorecon.registry import DATASETS
 from neurorecon.testing import reader_checks
 from neurorecon.testing.trees.arrays import write_arrays
 from neurorecon.testing.trees.bids import write_bids
+from neurorecon.testing.trees.haxby2001 import write_haxby2001
 from neurorecon.testing.trees.nsd import write_nsd
 from neurorecon.testing.trees.yamada2015 import write_yamada2015
 
@@ -59,6 +60,14 @@ def readers(excerpt, layout, tmp_path_factory):
 
         return make
 
+    def haxby2001(layout="nilearn", pictures=True, **options):
+        def make():
+            cls = DATASETS.load("haxby2001")
+            folder = tmp_path_factory.mktemp("haxby2001")
+            return cls(write_haxby2001(folder, layout=layout, pictures=pictures), cls.Options(**options))
+
+        return make
+
     makers = {
         "arrays": arrays,
         "bids (volume, blocks)": bids("volume", confounds=["trans_?"]),
@@ -75,6 +84,9 @@ def readers(excerpt, layout, tmp_path_factory):
         "nsd (func1mm, HDF5, averages)": nsd("func1mm", file="hdf5", samples="average", image_size=32),
         "nsd (fsaverage, standardized)": nsd("fsaverage", scaling="session"),
         "scenes": scenes,
+        "haxby2001": haxby2001(),
+        "haxby2001 (excerpt)": haxby2001("excerpt"),
+        "haxby2001 (brain, volumes, no pictures)": haxby2001(pictures=False, voxels="brain", samples="volume"),
         "yamada2015": yamada2015,
     }
 
@@ -97,6 +109,9 @@ def readers(excerpt, layout, tmp_path_factory):
         "nsd (func1mm, HDF5, averages)",
         "nsd (fsaverage, standardized)",
         "scenes",
+        "haxby2001",
+        "haxby2001 (excerpt)",
+        "haxby2001 (brain, volumes, no pictures)",
         "yamada2015",
         "arrays",
         "bids (volume, blocks)",
@@ -117,4 +132,4 @@ def test_contract_on_real_data(miyawaki_folder, check):
 
 def test_every_registered_reader_is_checked_here():
     """A reader that is added to the registry has to be added to the tests above."""
-    assert {"scenes", "miyawaki2008", "nsd", "yamada2015", "arrays", "bids"} == set(DATASETS._builtin)
+    assert {"scenes", "miyawaki2008", "nsd", "haxby2001", "yamada2015", "arrays", "bids"} == set(DATASETS._builtin)

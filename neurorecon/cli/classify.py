@@ -1,0 +1,71 @@
+"""``neurorecon classify``: which category was seen, decoded one run left out at a time, beside its permutation null."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
+from neurorecon.cli.maps import command_line
+
+
+def classify(
+    store: StoreOption = None,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option("--subject", help="A subject; may be given several times. Left out: all."),
+    ] = None,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option("--roi", "-r", help="An ROI, a union, one side, or a group; may be given several times."),
+    ] = None,
+    category: Annotated[
+        list[str] | None,
+        typer.Option("--category", help="A category to tell apart; give two or more. Left out: all."),
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Left out: the task with the most samples.")] = None,
+    cross_validate: Annotated[
+        str, typer.Option("--cross-validate", help="Leave one run (or session, stimulus) out at a time.")
+    ] = "run",
+    permutations: Annotated[
+        int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
+    ] = 1000,
+    level: Annotated[float, typer.Option("--fdr", help="False discovery rate of the map.")] = 0.05,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Tables and brain images only.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Decode the category of what was seen, and map where responses differ between categories."""
+
+    def work(output: Output) -> None:
+        from neurorecon.analyses.classification import classify as run
+        from neurorecon.analyses.classification_files import as_text, write_classification
+        from neurorecon.analyses.record import record_of
+        from neurorecon.cli.stores import choose, results_folder, subjects_of
+
+        opened = choose(store, output)
+        folder = results_folder(out, "_".join(["classify", opened.name, *(roi or [])]))
+        chosen = roi[0] if roi is not None and len(roi) == 1 else roi
+        for name in subjects_of(opened, subject):
+            found = run(
+                opened,
+                name,
+                chosen,
+                task=task,
+                categories=category or None,
+                cross_validate=cross_validate,
+                n_permutations=permutations,
+                level=level,
+                seed=seed,
+            )
+            record = record_of(opened, command_line(), seed=seed)
+            output.add_files(write_classification(found, opened, folder, record, figures=not no_figures))
+            output.scores += found.scores
+            output.say(as_text(found, opened))
+
+    run_command("classify", as_json, quiet, verbose, work)

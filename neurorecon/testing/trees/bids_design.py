@@ -20,6 +20,9 @@ TEST, TEST_IN_RUN = 8, 4
 #: Voxels, a quarter each: V1, V2, LO, none.
 VOXELS = 96
 
+#: Scanner units by which a preferred picture would raise a voxel if it were shown for as long as responses take.
+GAIN = 60.0
+
 SHAPES = ("circle", "square", "triangle", "cross")
 COLORS = {"red": (220, 50, 40), "green": (50, 180, 70), "blue": (50, 80, 220), "yellow": (230, 210, 50)}
 
@@ -154,7 +157,7 @@ def simulate_run(
     motion = confounds[list(MOTION)].to_numpy() @ rng.normal(0, 10, (len(MOTION), VOXELS))
     noise = rng.normal(0, 5, (VOLUMES, VOXELS))
     level = subject.uniform(900, 1100, VOXELS)
-    return (level + 20 * signal + drift + motion + noise).astype(np.float32)
+    return (level + GAIN * signal + drift + motion + noise).astype(np.float32)
 
 
 def _response(seconds: np.ndarray) -> np.ndarray:

@@ -1,0 +1,35 @@
+"""A BIDS data set from the folder to maps, by four commands."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+
+STORES = Path(__file__).parents[2] / "stores"
+
+
+def test_from_the_folder_to_maps(call, tmp_path):
+    shutil.copy(STORES / "bids.toml", tmp_path)
+    assert call("datasets", "miniature", "bids", "--out", "bids-miniature").exit_code == 0
+    built = call("build", "bids.toml", "--root", "bids-miniature", "--json", "--quiet")
+    assert built.exit_code == 0, built.stderr
+    info = json.loads(built.stdout)["info"]
+    assert info["simulated"] is True
+    made = call("features", "--target", "clip_image", "--quiet")
+    assert made.exit_code == 0, made.stderr
+    mapped = call("maps", "--permutations", "99", "--no-figures", "--json", "--quiet")
+    assert mapped.exit_code == 0, mapped.stderr
+    scores = json.loads(mapped.stdout)["scores"]
+    assert {score["name"].split()[0] for score in scores} == {"sub-01", "sub-02"}
+    folder = tmp_path / "results" / "maps_bids_all"
+    table = pd.read_csv(folder / "sub-01_encoding_voxels.csv", index_col="voxel")
+    # Three quarters of the voxels see pictures, the last quarter holds noise.
+    order = table.sort_values(["i", "j", "k"])["r2"].to_numpy()
+    assert order[:72].mean() > 0.1 > order[72:].mean()
+    image = nibabel.load(folder / "sub-01_encoding_maps.nii.gz")
+    run = next((tmp_path / "bids-miniature").rglob("*_desc-preproc_bold.nii.gz"))
+    np.testing.assert_allclose(image.affine, nibabel.load(run).affine)
+    assert image.shape[:3] == nibabel.load(run).shape[:3]

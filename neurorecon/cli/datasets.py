@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption, run_command
+
+if TYPE_CHECKING:
+    from neurorecon.datasets.catalog import Entry, Need
 
 datasets = typer.Typer(
     help="Data sets: list them, show what each needs on disk, download those that may be, write miniatures.",
@@ -15,6 +18,151 @@ datasets = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@datasets.command("list")
+def list_datasets(
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """List all data sets: what they are, how to get them, their terms, and whether there is a reader."""
+
+    def work(output: Output) -> None:
+        from neurorecon.datasets.catalog import catalog
+        from neurorecon.registry import DATASETS
+        from neurorecon.testing.layouts import layouts
+
+        readers, miniatures = DATASETS.names(), layouts()
+        rows = [_facts(entry) for entry in catalog().values()]
+        known = {row["name"] for row in rows}
+        rows += [{"name": name, "title": "from another package", "terms": "?", "download": "?"} for name in readers
+                 if name not in known]  # fmt: skip
+        output.say(f"{'name':<16}{'reader':<9}{'miniature':<11}{'download':<17}{'what':<68}terms")
+        for row in rows:
+            row |= {"reader": row["name"] in readers, "miniature": row["name"] in miniatures}
+            output.say(
+                f"{row['name']:<16}{'yes' if row['reader'] else 'not yet':<9}{'yes' if row['miniature'] else '-':<11}"
+                f"{row['download']:<17}{row['title']:<68}{row['terms']}"
+            )
+        output.extra["datasets"] = rows
+        if not quiet:
+            output.say(
+                "\nneurorecon datasets show NAME: the files needed, their sizes, terms, commands that fetch them"
+            )
+
+    run_command("datasets list", as_json, quiet, verbose, work)
+
+
+@datasets.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the data set, as `datasets list` shows it.")],
+    subject: Annotated[
+        list[str] | None,
+        typer.Option("--subject", help="A subject; may be given several times. nsd: subj01 where left out."),
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option("--space", help="nsd: func1pt8mm (where left out), func1mm or fsaverage.")
+    ] = None,
+    betas: Annotated[
+        str | None,
+        typer.Option(
+            "--betas",
+            help="nsd: betas_fithrf_GLMdenoise_RR (where left out), betas_fithrf or betas_assumehrf.",
+        ),
+    ] = None,
+    sessions: Annotated[
+        str | None, typer.Option("--sessions", help="nsd: e.g. 1-37 or 1-3,40. Left out: all of each subject.")
+    ] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="nsd, volumes: nii.gz (where left out) or hdf5.")
+    ] = None,
+    out: Annotated[str, typer.Option("--out", "-o", help="The folder that the commands put files into.")] = "DIR",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Show the files that a data set needs, their sizes, its terms, and the public commands for exactly these files."""
+
+    def work(output: Output) -> None:
+        from neurorecon.datasets.catalog import Request, find, readable
+        from neurorecon.registry import DATASETS
+
+        entry = find(name)
+        plan = entry.request(
+            Request(
+                folder=out,
+                subjects=subject or None,
+                sessions=None if sessions is None else _numbers(sessions),
+                space=space,
+                betas=betas,
+                file_format=file_format,
+            )
+        )
+        facts = _facts(entry) | {"reader": name in DATASETS.names()}
+        size = sum(need.size or 0 for need in plan.needs)
+        output.extra |= facts | {
+            "needs": [vars(need) for need in plan.needs],
+            "bytes_known": size,
+            "steps": plan.steps,
+            "commands": plan.commands,
+        }
+        output.say(f"{name}: {entry.title}")
+        for label, text in (
+            ("cite", entry.citation),
+            ("terms", entry.terms),
+            ("home", entry.home),
+            ("page", entry.page),
+        ):
+            if text:
+                output.say(f"  {label:<8}{text}")
+        if not facts["reader"]:
+            output.say("  reader  not yet")
+        if plan.needs:
+            output.say("\nneeded below the folder of the data set:")
+            for need in plan.needs:
+                output.say(_line(need))
+            if size:
+                output.say(f"  {readable(size, any(need.about for need in plan.needs)):>10}  in all, as far as known")
+        for title, lines in (("steps", plan.steps), ("commands", plan.commands)):
+            if lines:
+                output.say(f"\n{title}:")
+                for line in lines:
+                    output.say(f"  {line}")
+
+    run_command("datasets show", as_json, quiet, verbose, work)
+
+
+@datasets.command("download")
+def download(
+    name: Annotated[str, typer.Argument(help="miyawaki2008, haxby2001 or yamada2015.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to put it into.")],
+    excerpt: Annotated[
+        bool, typer.Option("--excerpt", help="A few megabytes for a first try (miyawaki2008, haxby2001).")
+    ] = False,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option("--subject", help="haxby2001: subj1 to subj6; may be given several times. Left out: subj2."),
+    ] = None,
+    pictures: Annotated[bool, typer.Option("--pictures", help="haxby2001: the pictures too.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Download a data set whose terms allow it. What is there already is kept; excerpts are checked by sha256."""
+
+    def work(output: Output) -> None:
+        from neurorecon.datasets.catalog import find
+        from neurorecon.datasets.download import download as fetch
+
+        entry = find(name)
+        root = fetch(name, out, excerpt=excerpt, subjects=subject or None, pictures=pictures, progress=output.progress)
+        output.extra |= _facts(entry) | {"root": str(root)}
+        output.files += sorted(str(path) for path in root.rglob("*") if path.is_file())
+        output.say(f"{root}: {len(output.files)} files. Terms: {entry.terms}. Cite: {entry.citation}")
+        output.say(f"build a store: neurorecon build stores/{name}.toml --root {root}")
+
+    run_command("datasets download", as_json, quiet, verbose, work)
 
 
 @datasets.command("miniature")
@@ -38,3 +186,35 @@ def miniature(
         output.say(f"build a store: neurorecon build stores/{name}.toml --root {out}")
 
     run_command("datasets miniature", as_json, quiet, verbose, work)
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    names = ("name", "title", "terms", "citation", "home", "download", "page")
+    return {name: getattr(entry, name) for name in names}
+
+
+def _line(need: Need) -> str:
+    from neurorecon.datasets.catalog import readable
+
+    many = f" ({need.number} files)" if need.number > 1 else ""
+    optional = ", optional" if need.optional else ""
+    size = "" if need.size is None else readable(need.size, need.about)
+    return f"  {size:>10}  {need.path}{many}: {need.what}{optional}"
+
+
+def _numbers(text: str) -> list[int]:
+    """Return the numbers of e.g. ``"1-3,40"``."""
+    from neurorecon.errors import InputError
+
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise InputError(
+                "these sessions cannot be read",
+                given=repr(text),
+                expected="numbers and ranges, e.g. 1-37 or 1-3,40",
+                todo="correct --sessions",
+            )
+        found += range(int(first), int(last or first) + 1)
+    return found

@@ -8,10 +8,13 @@ import pytest
 
 import neurorecon
 
-COMMANDS = ["build", "info", "check", "export", "features", "maps", "reconstruct", "demo"]
+COMMANDS = ["build", "info", "check", "export", "features", "maps", "classify", "reconstruct", "demo"]
 
 #: Commands that have commands of their own.
-GROUPS = {"weights": ["list", "where", "verify", "pull"]}
+GROUPS = {
+    "datasets": ["list", "show", "download", "miniature"],
+    "weights": ["list", "where", "verify", "pull"],
+}
 
 
 def test_help_lists_all_commands(user, tmp_path):

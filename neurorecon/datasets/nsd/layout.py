@@ -32,6 +32,11 @@ class Layout:
     root: Path
 
     @property
+    def simulated(self) -> bool:
+        """Whether this is a miniature: those say so in a file of this name."""
+        return (self.root / "SIMULATED").is_file()
+
+    @property
     def design(self) -> Path:
         """The design of the experiment."""
         return self.root / "nsddata" / "experiments" / "nsd" / "nsd_expdesign.mat"

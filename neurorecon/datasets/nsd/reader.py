@@ -92,9 +92,10 @@ class NsdReader(Reader):
     def description(self) -> Description:
         """Title, citation, terms, units."""
         options = self.options
+        simulated = self._layout.simulated
         return Description(
-            title="NSD: natural photographs, 7 T",
-            simulated=False,
+            title=f"NSD{' in miniature' if simulated else ''}: natural photographs, 7 T",
+            simulated=simulated,
             citation=CITATION,
             terms="NSD Terms of Use (naturalscenesdataset.org): no redistribution; pictures under COCO's terms",
             units="percent signal change" if options.scaling == "percent" else "standard deviations of the session",

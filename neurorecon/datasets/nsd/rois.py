@@ -40,6 +40,10 @@ _LOW, _HIGH = range(1, 8), range(8, 24)
 _ORDER = [name for name in LABELS if name != "nsdgeneral"]
 
 
+#: The name under which MindDiffuser's two parts are kept beside the files.
+_PARTS = "LVC and HVC"
+
+
 @dataclass
 class Rois:
     """The ROIs of a subject, over a whole grid.
@@ -58,59 +62,61 @@ class Rois:
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     names: dict[str, dict[int, str]] = field(default_factory=dict)
 
-    def members(self, voxels: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def areas(self) -> dict[str, tuple[str, list[int]]]:
+        """Return the ROIs by name: the file and the labels that each is made of, small areas first."""
+        found: dict[str, tuple[str, list[int]]] = {}
+        for file in sorted(self.labels, key=_rank):
+            side = _side(file)
+            numbers = np.flatnonzero(np.bincount(np.maximum(self.labels[file], 0)))
+            named = {
+                f"{side}{self.names[file].get(number) or unnamed(file.removeprefix(side), number)}": number
+                for number in numbers[numbers > 0].tolist()
+            }
+            found.update({name: (file, [number]) for name, number in named.items()})
+            for prefix in (side, f"{side}Kastner_"):
+                for union, parts in UNIONS.items():
+                    present = [named[prefix + part] for part in parts if prefix + part in named]
+                    if present:
+                        found[prefix + union] = (file, present)
+        return found
+
+    def members(self, voxels: np.ndarray) -> dict[str, np.ndarray]:
         """Return the membership of some voxels in each ROI that holds any.
 
         Parameters
         ----------
-        voxels : int array, shape (voxel,), optional
-            Places on the grid; the whole grid where left out.
+        voxels : int array, shape (voxel,)
+            Places on the grid.
 
         Returns
         -------
         dict of str to bool array, shape (voxel,)
         """
-        found: dict[str, np.ndarray] = {}
-        last = ["nsdgeneral", *(f"{side}.nsdgeneral" for side in ("lh", "rh"))]
-        order = {name: place for place, name in enumerate(_ORDER)}
-        files = sorted(
-            self.labels,
-            key=lambda name: (name in last, name.startswith(("lh.", "rh.")), order.get(name, len(order)), name),
-        )
-        for file in files:
-            part = self.labels[file] if voxels is None else self.labels[file][voxels]
-            side = file[:3] if file.startswith(("lh.", "rh.")) else ""
-            areas = {
-                f"{side}{self.names[file].get(int(number)) or unnamed(file.removeprefix(side), int(number))}": part
-                == number
-                for number in np.unique(part[part > 0])
-            }
-            found.update(areas)
-            found.update(_unions(areas, side))
-        found.update(self._low_and_high(voxels))
-        for name in last:
-            if name in found:
-                found[name] = found.pop(name)
+        parts = {file: labels[voxels] for file, labels in self.labels.items()}
+        found = {name: np.isin(parts[file], numbers) for name, (file, numbers) in self.areas().items()}
         return {name: member for name, member in found.items() if member.any()}
 
-    def _low_and_high(self, voxels: np.ndarray | None) -> dict[str, np.ndarray]:
-        """Return MindDiffuser's LVC and HVC: Kastner2015, overwritten by prf-visualrois where that has a label."""
-        if not {"Kastner2015", "prf-visualrois"} <= set(self.labels):
-            return {}
-        drawn, atlas = self.labels["prf-visualrois"], self.labels["Kastner2015"]
-        merged = np.where(drawn > 0, drawn, atlas)
-        merged = merged if voxels is None else merged[voxels]
-        return {"LVC": np.isin(merged, _LOW), "HVC": np.isin(merged, _HIGH)}
+    def member(self, area: tuple[str, list[int]]) -> np.ndarray:
+        """Return the membership of the whole grid in one of :meth:`areas`."""
+        return np.isin(self.labels[area[0]], area[1])
+
+    def add_low_and_high(self) -> None:
+        """Add MindDiffuser's LVC and HVC: Kastner2015, overwritten by prf-visualrois where that has a label."""
+        if {"Kastner2015", "prf-visualrois"} <= set(self.labels):
+            drawn, atlas = self.labels["prf-visualrois"], self.labels["Kastner2015"]
+            merged = np.where(drawn > 0, drawn, atlas)
+            self.labels[_PARTS] = (np.isin(merged, _LOW) + 2 * np.isin(merged, _HIGH)).astype(np.int16)
+            self.names[_PARTS] = {1: "LVC", 2: "HVC"}
 
 
-def _unions(areas: dict[str, np.ndarray], side: str) -> dict[str, np.ndarray]:
-    found = {}
-    for prefix in ("", "Kastner_"):
-        for name, parts in UNIONS.items():
-            present = [areas[key] for key in (f"{side}{prefix}{part}" for part in parts) if key in areas]
-            if present:
-                found[f"{side}{prefix}{name}"] = np.logical_or.reduce(present)
-    return found
+def _side(file: str) -> str:
+    return file[:3] if file.startswith(("lh.", "rh.")) else ""
+
+
+def _rank(file: str) -> tuple[bool, bool, int, str]:
+    """Return what files are sorted by: the largest ROI last, those of one hemisphere behind the others."""
+    base = file.removeprefix(_side(file))
+    return base == "nsdgeneral", bool(_side(file)), _ORDER.index(base) if base in _ORDER else len(_ORDER), file
 
 
 def read_rois(layout: Layout, subject: str, grid: Grid, space: str, hemispheres: bool) -> tuple[Rois, dict[str, str]]:
@@ -152,6 +158,7 @@ def read_rois(layout: Layout, subject: str, grid: Grid, space: str, hemispheres:
                 values = np.where(values > 0, values, rois.labels[target])
             rois.labels[target] = values
             rois.names[target] = label_names(base, folders)
+    rois.add_low_and_high()
     return rois, report
 
 
@@ -244,24 +251,22 @@ def _positive(values: np.ndarray) -> np.ndarray:
 
 
 def _named(rois: Rois, mask: str, folder: Path) -> np.ndarray:
-    known = rois.members()
-    if not known and mask == "nsdgeneral":
+    areas = rois.areas()
+    if not areas:
         raise MissingFileError(
             "the ROI files are missing",
             given=f"no ROI in {folder}",
             expected="nsdgeneral.nii.gz and others (or, on fsaverage, lh. and rh. files of the labels)",
             todo=f'{DOWNLOAD}, or set mask to "brain" or to a file',
         )
-    return np.logical_or.reduce([_atom(name, known) for name in _split(mask, {*known, *ROI_GROUPS})])
-
-
-def _atom(name: str, known: dict[str, np.ndarray]) -> np.ndarray:
-    if name in known:
-        return known[name]
-    members = [known[member] for member in ROI_GROUPS.get(name, ()) if member in known]
-    if not members:
-        raise UnknownNameError("ROI", name, known)
-    return np.logical_or.reduce(members)
+    found = np.zeros(rois.grid.size, dtype=bool)
+    for name in _split(mask, {*areas, *ROI_GROUPS}):
+        members = [member for member in ROI_GROUPS.get(name, [name]) if member in areas]
+        if not members:
+            raise UnknownNameError("ROI", name, areas)
+        for member in members:
+            found |= rois.member(areas[member])
+    return found
 
 
 def _split(text: str, known: Iterable[str]) -> list[str]:

@@ -83,6 +83,8 @@ def write_nsd(
     root = Path(folder)
     rng = np.random.default_rng(seed)
     design, scenes = _design(rng), invent(ALL, rng)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "SIMULATED").write_text("A miniature of NSD: drawn pictures, computed responses.\n", encoding="utf-8")
     _write_design(root, design)
     information = _information(design, rng)
     _write_information(root, information)

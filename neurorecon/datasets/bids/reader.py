@@ -15,7 +15,7 @@ from neurorecon.datasets.bids.events import STIM_FILE
 from neurorecon.datasets.bids.names import read_json
 from neurorecon.datasets.bids.opening import open_derivatives, raw_folders
 from neurorecon.datasets.bids.options import BidsOptions
-from neurorecon.datasets.bids.process import make_process
+from neurorecon.datasets.bids.process import make_processes
 from neurorecon.datasets.bids.split import split_stimuli
 from neurorecon.datasets.bids.stimuli import Pictures, find_captions, find_pictures, read_captions, stimulus_table
 from neurorecon.datasets.bids.subject import load_subject
@@ -69,9 +69,7 @@ class BidsReader(base.Reader):
         said = None if captions is None else read_captions(captions)
         self._table = stimulus_table(shown, said, files=self._has_pictures)
         self._pictures = self._find_pictures(folders)
-        self._processes = {
-            name: [make_process(plan, self.options) for plan in plans] for name, plans in self._opened.plans.items()
-        }
+        self._processes = {name: make_processes(plans, self.options) for name, plans in self._opened.plans.items()}
         self._subject = lru_cache(maxsize=4)(self._load)
 
     @property
@@ -104,7 +102,7 @@ class BidsReader(base.Reader):
             simulated=stated.get("Simulated") is True,
             citation=f"{own}; {CITATION}",
             terms=str(stated.get("License") or "not stated (dataset_description.json)"),
-            units=cleaning.UNITS[options.standardize],
+            units=cleaning.UNITS["psc" if options.samples == "glmsingle" else options.standardize],
             notes=f"Samples: {sample}. Runs: {cleaning.describe(options)}." + self._left_out(),
         )
 
@@ -152,7 +150,6 @@ class BidsReader(base.Reader):
     def _load(self, name: str) -> base.SubjectData:
         assert self.root is not None
         return load_subject(
-            self._opened.plans[name],
             self._processes[name],
             self._opened.grids[name],
             self.root,

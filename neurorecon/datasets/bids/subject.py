@@ -25,7 +25,6 @@ WHOLE = "brain"
 
 
 def load_subject(
-    plans: Sequence[RunPlan],
     processes: Sequence[Process],
     grid: Grid,
     root: Path,
@@ -37,10 +36,8 @@ def load_subject(
 
     Parameters
     ----------
-    plans : sequence of RunPlan
-        The runs of the subject.
     processes : sequence of Process
-        What becomes of each.
+        What becomes of the runs of the subject.
     grid : Grid
         Of all runs.
     root : path
@@ -56,13 +53,14 @@ def load_subject(
     InputError
         Where a mask or an atlas does not fit the runs, or a run cannot be read.
     """
+    plans = [plan for process in processes for plan in process.plans]
     name = plans[0].files.subject
     areas = read_areas(grid, options.rois, root, name)
     member = _mask(plans, grid, root, folders, areas, options)
     rows = np.flatnonzero(member)
     screened = screen(read_run(plan.files, rows) for plan in plans)
     keep = options.bad_voxels == "keep"
-    report = _report(plans, processes)
+    report = _report(processes)
     report |= screened.report(kept=keep)
     rows = rows if keep else rows[screened.usable]
     if not len(rows):
@@ -78,17 +76,18 @@ def load_subject(
         report["areas without a voxel, left out"] = ", ".join(empty)
 
     def load(number: int) -> np.ndarray:
-        values = read_run(plans[number].files, rows)
-        return processes[number](np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0, copy=False))
+        process = processes[number]
+        runs = [read_run(plan.files, rows) for plan in process.plans]
+        return process.compute([np.nan_to_num(run, nan=0.0, posinf=0.0, neginf=0.0, copy=False) for run in runs])
 
-    samples = _samples(plans, processes, splits)
+    samples = _samples(processes, splits)
     tasks = {plan.files.task: plan.times.repetition_time for plan in plans} if options.samples == "volume" else {}
     return SubjectData(
         samples=samples,
         voxels=grid.table.iloc[rows].reset_index(drop=True),
         rois={area: inside for area, inside in rois.items() if inside.any()},
         space=grid.space,
-        read_responses=read_by_part([len(process.samples.table) for process in processes], load, len(rows)),
+        read_responses=read_by_part([len(process) for process in processes], load, len(rows)),
         repetition_time={task: seconds for task, seconds in tasks.items() if (samples["task"] == task).any()},
         report=report,
     )
@@ -148,21 +147,24 @@ def _brain(plan: RunPlan, grid: Grid, folders: Folders) -> np.ndarray:
     return read_volume(found[-1].path, grid) > 0
 
 
-def _samples(plans: Sequence[RunPlan], processes: Sequence[Process], splits: Mapping[str, str]) -> pd.DataFrame:
+def _samples(processes: Sequence[Process], splits: Mapping[str, str]) -> pd.DataFrame:
     """Return the table of samples, run after run."""
+    runs = [
+        (plan, samples) for process in processes for plan, samples in zip(process.plans, process.samples, strict=True)
+    ]
     parts = [
-        process.samples.table.assign(
+        samples.table.assign(
             task=plan.files.task,
             session=plan.files.session,
             run=plan.files.number,
-            shown=place * 1_000_000 + process.samples.table["presentation"],
+            shown=place * 1_000_000 + samples.table["presentation"],
         )
-        for place, (plan, process) in enumerate(zip(plans, processes, strict=True))
+        for place, (plan, samples) in enumerate(runs)
     ]
     table = pd.concat(parts, ignore_index=True)
     if not len(table):
         raise InputError(
-            f"no response of {plans[0].files.subject} was recorded",
+            f"no response of {runs[0][0].files.subject} was recorded",
             given="events, but no volumes after them",
             expected="volumes from onset + lag on",
             todo="check lag in [options], and that events and runs belong together",
@@ -174,10 +176,11 @@ def _samples(plans: Sequence[RunPlan], processes: Sequence[Process], splits: Map
     return table[list(SAMPLE_COLUMNS)]
 
 
-def _report(plans: Sequence[RunPlan], processes: Sequence[Process]) -> dict[str, str]:
+def _report(processes: Sequence[Process]) -> dict[str, str]:
     """Say what was left out."""
+    plans = [plan for process in processes for plan in process.plans]
     report = {"runs": f"{len(plans)}, of {', '.join(sorted({plan.files.task for plan in plans}))}"}
-    unrecorded = sum(process.samples.unrecorded for process in processes)
+    unrecorded = sum(samples.unrecorded for process in processes for samples in process.samples)
     if unrecorded:
         report["presentations left out"] = f"{unrecorded}, whose response was not recorded or was scrubbed"
     others = pd.concat([plan.shown.others for plan in plans], ignore_index=True)

@@ -76,3 +76,7 @@ class StoreError(InputError):
 
 class StoreLockedError(StoreError):
     """Another process is writing to the store."""
+
+
+class StoreWriteError(StoreError):
+    """The place of a store gave out while it was written: a full disk, a folder that became read-only."""

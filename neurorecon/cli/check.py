@@ -25,15 +25,15 @@ def check(
         from neurorecon.store.store import open_store
 
         opened = output.use(open_store(store))
-        total = len(opened.arrays())
-        findings = list(tqdm(check_store(opened), total=total, desc="check", unit="array", disable=quiet, leave=False))
+        findings = list(tqdm(check_store(opened), desc="check", unit=" arrays", disable=quiet, leave=False))
         damaged = [finding for finding in findings if finding.problem]
         if damaged:
             raise StoreError(
-                f"{len(damaged)} of {len(findings)} arrays of this store are damaged",
+                f"this store is damaged: {len(damaged)} of {len(findings)} arrays differ from what was written",
                 given="; ".join(f"{finding.array}: {finding.problem}" for finding in damaged[:10]),
                 expected="the digests that were stored at writing",
-                todo="open an older state with snapshot=..., copy the store again, or build it anew from its recipe",
+                todo="copy the store again, or build it anew: neurorecon build RECIPE.toml --overwrite (older states may "
+                "be whole: snapshot=...)",
             )
         output.extra["arrays"] = len(findings)
         output.say(f"{store}: all {len(findings)} arrays are as they were written ({opened.digest})")

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from neurorecon.errors import MissingFileError, StoreError, UnknownNameError
+from neurorecon.errors import MissingFileError, StoreError, StoreWriteError, UnknownNameError
 
 if TYPE_CHECKING:
     import zarr
+
+#: Icechunk's id of the state in which every repository begins, and in which an unfinished store is for its readers.
+_EMPTY = "1CECHNKREP0F1RSTCMT0"
 
 
 def icechunk_storage(location: str) -> Any:
@@ -95,7 +98,7 @@ def _open_zarr(location: str, snapshot: str | None) -> zarr.Group:
     try:
         store: Any = zarr.storage.FsspecStore.from_url(location, read_only=True) if is_url(location) else location
         return zarr.open_group(store, mode="r")
-    except (FileNotFoundError, ImportError, OSError, ValueError, KeyError) as error:
+    except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             "this is not a Zarr hierarchy that can be read",
             given=f"{location} ({type(error).__name__}: {error})",
@@ -124,24 +127,67 @@ def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str
             session = repository.readonly_session(snapshot_id=snapshot)
         return zarr.open_group(session.store, mode="r"), session.snapshot_id
     except FileNotFoundError as error:
+        if session.snapshot_id != _EMPTY:
+            raise unreadable(location, error) from error
         raise StoreError(
             "there is no finished store here",
             given=f"{location}, an Icechunk repository without neurorecon's arrays",
             expected="a store whose build was completed",
             todo="if a build was interrupted, run the same neurorecon build command again: it goes on where it stopped",
         ) from error
-    except (icechunk.IcechunkError, ValueError) as error:
+    except (icechunk.IcechunkError, ValueError, KeyError, TypeError) as error:  # Zarr's, for damaged JSON
         if snapshot is None:
-            raise StoreError(
-                "the newest state of this store cannot be read",
-                given=f"{location} ({_first_line(error)})",
-                expected="an intact store",
-                todo="open an older state with snapshot=..., or build the store again",
-            ) from error
+            raise unreadable(location, error) from error
         known = [item.id for item in repository.ancestry(branch="main")]
         raise UnknownNameError("snapshot", snapshot, known) from error
 
 
+def unreadable(location: str, error: BaseException) -> StoreError:
+    """Return the error for a store whose newest state is damaged."""
+    return StoreError(
+        "the newest state of this store cannot be read",
+        given=f"{location} ({_first_line(error)})",
+        expected="an intact store",
+        todo="open an older state with snapshot=..., copy the store again, or remove the folder and build it anew",
+    )
+
+
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Icechunk draws a cross before its message, and the way to it below.
+    lines = [line.strip().removeprefix("x ").removeprefix("× ") for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def write_error(path: Path, error: BaseException, what: str) -> StoreWriteError:
+    """Return the error for a place that refused to be written, in words that say why.
+
+    Parameters
+    ----------
+    path : path
+        The store.
+    error : exception
+        What Icechunk or the system said.
+    what : str
+        What could not be done.
+    """
+    said = str(error).lower()
+    if any(sign in said for sign in ("no space left", "quota exceeded", "os error 28", "os error 122")):
+        return StoreWriteError(
+            f"{what}: the disk is full",
+            given=f"{path} ({_first_line(error)})",
+            expected="room for the whole store; nothing that was committed is lost",
+            todo="make room and run the same command again (it goes on where it stopped), or choose another place",
+        )
+    if any(sign in said for sign in ("read-only", "permission denied", "not permitted")):
+        return StoreWriteError(
+            f"{what}: its folder may not be written",
+            given=f"{path} ({_first_line(error)})",
+            expected="a folder in which you may create and change files",
+            todo="change the rights of the folder, or choose another place, e.g. --out DIR/NAME.icechunk",
+        )
+    return StoreWriteError(
+        what,
+        given=f"{path} ({_first_line(error)})",
+        expected="a place where an Icechunk store is or can be made",
+        todo="check the path, the disk and the rights of the folder, and run the same command again",
+    )

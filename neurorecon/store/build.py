@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,12 @@ from tqdm import tqdm
 from neurorecon import __version__
 from neurorecon.datasets.base import SAMPLE_COLUMNS, Reader, SubjectData
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.errors import InputError, StoreError
+from neurorecon.errors import InputError, MissingFileError, StoreError, StoreWriteError
 from neurorecon.space import SPACE_COLUMNS
 from neurorecon.store import schema
+from neurorecon.store.backend import open_for_reading
 from neurorecon.store.ceiling import noise_ceilings
+from neurorecon.store.counts import count_samples, count_stimuli
 from neurorecon.store.writer import BUILD, StoreWriter
 
 #: A captioned picture has up to this many captions, as in COCO.
@@ -47,9 +48,13 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
     ------
     StoreError
         Where another store is in the way, or another process is writing.
+    StoreWriteError
+        Where the disk is full or read-only. The same call goes on behind the last commit.
     InputError
         Where the data set is not as it should be. Nothing of it is committed then.
     """
+    if not overwrite and _is_finished(path, recipe):
+        return Path(path)  # neither the raw files nor the right to write are needed
     reader = recipe.open()
     # Everything that can be wrong with the tables shows before a byte is written.
     stimuli = _checked_stimuli(reader)
@@ -65,14 +70,22 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
                 for name, subject in subjects.items():
                     _write_subject(writer, name, subject, bar)
                 writer.root.attrs["complete"] = True
-                writer.commit(f"{recipe.name}: complete")
-                writer.publish()
+                writer.publish(f"{recipe.name}: complete")
+        except StoreWriteError:
+            raise  # the data are sound: the next call goes on behind the last commit
         except InputError:
             # What was built before the fault showed is of no use. Only we hold the lock here.
-            if not writer.published_attributes():
-                shutil.rmtree(path, ignore_errors=True)
+            writer.abandon()
             raise
     return Path(path)
+
+
+def _is_finished(path: str | Path, recipe: Recipe) -> bool:
+    try:
+        root, _ = open_for_reading(str(path))
+    except (MissingFileError, StoreError):  # whatever is there is looked at again, under the lock
+        return False
+    return bool(root.attrs.get("complete")) and root.attrs.get("recipe_digest") == recipe.digest()
 
 
 def _bars(show: bool) -> Callable[[str, int], tqdm]:
@@ -95,7 +108,7 @@ def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, overwrite: bool)
             todo="choose another place with --out, or replace it with --overwrite",
         )
     writer.checkout(BUILD)
-    if writer.root.attrs.get("recipe_digest") == recipe.digest() and not writer.root.attrs.get("complete"):
+    if writer.is_ahead and writer.root.attrs.get("recipe_digest") == recipe.digest():
         return True  # an interrupted build of the same recipe: go on behind its last commit
     writer.restart()
     description = reader.description
@@ -220,6 +233,7 @@ def _write_stimuli(
             writer.stream(
                 f"{base}/frames", dims, (len(films), *film), "uint8", reader.read_frames, progress=shown.update
             )
+    writer.root[base].attrs["counts"] = count_stimuli(stimuli.assign(split=splits))
     writer.commit("stimuli")
 
 
@@ -276,6 +290,7 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
         "voxel_columns": list(SPACE_COLUMNS[subject.space.kind]),
         "repetition_time": dict(subject.repetition_time),
         "report": dict(subject.report),
+        "counts": count_samples(subject.samples),
     }
     writer.root[name].attrs.update(attributes)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from neurorecon.store.digest import array_digest, block_digest
+from neurorecon.store.digest import METADATA_DIGEST, array_digest, block_digest, dtype_name, metadata_digest
 from neurorecon.store.store import Store
-from neurorecon.store.writer import _dtype_name
+
+#: What a finding about everything but the values of arrays is called.
+METADATA = "names and attributes"
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Finding:
     Parameters
     ----------
     array : str
-        Its path in the store.
+        Its path in the store, or :data:`METADATA`.
     problem : str or None
         What is wrong, in words; None where all is well.
     """
@@ -28,26 +31,44 @@ class Finding:
 
 
 def check_store(store: Store) -> Iterator[Finding]:
-    """Recompute the digests of all arrays, one finding each, in bounded memory (a block at a time)."""
-    for path, array in store.arrays():
-        yield Finding(path, _problem(array))
+    """Recompute the digests of all arrays, one finding each, in bounded memory (a block at a time).
+
+    Where units, shapes, affines or any other attribute changed as well, there is one finding more.
+    """
+    try:
+        members = sorted(store._root.members(max_depth=None), key=lambda member: member[0])
+        signed = store._root.attrs.get(METADATA_DIGEST)
+        changed = signed is not None and signed != metadata_digest(store._root, members)
+    except Exception as error:  # damaged JSON leads Zarr to errors of many types
+        # Zarr reads the tree in many tasks; asyncio would print a traceback for each of the others.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        yield Finding(METADATA, f"they cannot be read ({type(error).__name__})")
+        return
+    for path, item in members:
+        if hasattr(item, "chunks"):
+            yield Finding(path, _problem(item))
+    if changed:
+        yield Finding(METADATA, "an attribute, a shape or a name differs from what was written")
 
 
 def _problem(array: Any) -> str | None:
-    stored = array.attrs.get("digest")
-    if stored is None:
-        return "carries no digest: its writing was interrupted"
-    rows, blocks = int(array.attrs["block_rows"]), list(array.attrs["block_digests"])
+    try:
+        stored = array.attrs.get("digest")
+        if stored is None:
+            return "carries no digest: its writing was interrupted"
+        rows, blocks = int(array.attrs["block_rows"]), list(array.attrs["block_digests"])
+        starts = range(0, array.shape[0], rows)
+    except Exception as error:  # attributes that a damaged file changed
+        return f"its attributes cannot be read ({type(error).__name__})"
     found = []
-    for start in range(0, array.shape[0], rows):
+    for number, start in enumerate(starts):
+        stop = min(start + rows, array.shape[0])
         try:
-            found.append(block_digest(array[start : start + rows]))
+            found.append(block_digest(array[start:stop]))
         except Exception as error:  # a damaged chunk fails in the codec or in the storage, each in its own way
-            return f"rows {start} to {min(start + rows, array.shape[0])} cannot be read ({type(error).__name__})"
-        number = len(found) - 1
+            return f"rows {start} to {stop} cannot be read ({type(error).__name__})"
         if number >= len(blocks) or found[-1] != blocks[number]:
-            stop = min(start + rows, array.shape[0])
             return f"rows {start} to {stop} differ from what was written"
-    if array_digest(_dtype_name(array.dtype), array.shape, found) != stored:
+    if array_digest(dtype_name(array.dtype), array.shape, found) != stored:
         return "its type or shape differs from what was written"
     return None

@@ -20,7 +20,7 @@ def describe(store: Store) -> dict[str, Any]:
         space, voxels, samples by task and split, what its reader reported, ROIs, noise ceilings), ``targets``,
         ``roi_groups``, ``bytes``.
     """
-    kinds = store.stimuli.groupby(["kind", "split"], sort=False).size()
+    arrays = store.arrays()
     return {
         "name": store.name,
         "simulated": store.simulated,
@@ -28,35 +28,21 @@ def describe(store: Store) -> dict[str, Any]:
         "location": store.location,
         "snapshot": store.snapshot,
         "digest": store.digest,
-        "stimuli": [
-            {"kind": kind, "split": split or "not shown", "number": int(number)}
-            for (kind, split), number in kinds.items()
-        ],
+        "stimuli": store.stimulus_counts(),
         "subjects": {name: _subject(store, name) for name in store.subjects},
         "targets": {name: _target(store, name) for name in store.targets_available},
         "roi_groups": store.roi_groups,
-        "bytes": sum(math.prod(array.shape) * max(array.dtype.itemsize, 1) for _, array in store.arrays()),
+        "bytes": sum(math.prod(array.shape) * max(array.dtype.itemsize, 1) for _, array in arrays),
     }
 
 
 def _subject(store: Store, name: str) -> dict[str, Any]:
-    samples = store.samples(name)
-    parts = samples.groupby(["task", "split"], sort=False)
+    counts = store.sample_counts(name)
     return {
         "space": store.space(name).kind,
         "mesh": store.space(name).mesh,
-        "voxels": len(store.voxels(name)),
-        "samples": [
-            {
-                "task": task,
-                "split": split,
-                "samples": len(part),
-                "stimuli": int(part["stimulus"].nunique()),
-                "repeats": int(part["repeat"].max()),
-                "runs": int(part.groupby(["session", "run"]).ngroups),
-            }
-            for (task, split), part in parts
-        ],
+        "voxels": store.voxel_count(name),
+        "samples": counts,
         "repetition_time": store.series(name),
         "report": store.report(name),
         "rois": store.rois(name),
@@ -70,8 +56,8 @@ def _median_ceiling(store: Store, name: str, task: str) -> float | None:
 
 
 def _target(store: Store, name: str) -> dict[str, Any]:
-    values = store.targets(name)
-    return {"shape": list(values.shape), "made_by": {key: values.attrs[key] for key in sorted(values.attrs)}}
+    shape, made_by = store.about_target(name)
+    return {"shape": list(shape), "made_by": {key: made_by[key] for key in sorted(made_by)}}
 
 
 def as_text(facts: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ stale lock behind.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -66,17 +67,19 @@ class WriterLock:
                 expected="one writer at a time (reading is always possible)",
                 todo="wait until it has finished, or end it, and run the command again",
             ) from error
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}))
-        file.flush()
         self._file = file
+        holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()})
+        # The lock holds without it: on a full disk the writer itself says what is wrong.
+        with contextlib.suppress(OSError):
+            file.truncate(0)
+            os.write(file.fileno(), holder.encode())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.truncate(0)
+            with contextlib.suppress(OSError):
+                self._file.truncate(0)
             self._file.close()
             self._file = None

@@ -13,6 +13,7 @@ from neurorecon.datasets.base import SAMPLE_COLUMNS
 from neurorecon.errors import InputError, StoreError, UnknownNameError
 from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
+from neurorecon.store.counts import count_samples, count_stimuli
 from neurorecon.store.digest import combine
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class Tables:
         self._attributes: dict[str, Any] = dict(root.attrs)
         self._samples: dict[str, pd.DataFrame] = {}
         self._masks: dict[str, dict[str, np.ndarray]] = {}
+        self._voxels: dict[str, pd.DataFrame] = {}
+        self._arrays: list[tuple[str, Any]] | None = None
+        self._positions: dict[str, pd.DataFrame] = {}
         _check_schema(location, self._attributes)
 
     # -- what is here -------------------------------------------------------------------------------------------
@@ -87,11 +91,30 @@ class Tables:
 
     def tasks(self, subject: str) -> list[str]:
         """Return the tasks of a subject, in the order in which they are stored."""
-        return list(pd.unique(self.samples(subject)["task"]))
+        return list(dict.fromkeys(row["task"] for row in self.sample_counts(subject)))
 
     def series(self, subject: str) -> dict[str, float]:
         """Return the tasks recorded as time series, with the seconds between their volumes."""
         return dict(self._subject(subject).attrs["repetition_time"])
+
+    def voxel_count(self, subject: str) -> int:
+        """Return the number of voxels of a subject."""
+        return int(self._subject(subject)["responses"].shape[1])
+
+    def stimulus_counts(self) -> list[dict[str, Any]]:
+        """Return the number of stimuli of each kind and split (dicts of ``kind``, ``split``, ``number``)."""
+        counted = self._root[schema.STIMULI].attrs.get("counts")
+        return counted if counted is not None else count_stimuli(self.stimuli)
+
+    def sample_counts(self, subject: str) -> list[dict[str, Any]]:
+        """Return ``samples``, ``stimuli``, ``repeats`` and ``runs`` of each ``task`` and ``split`` of a subject."""
+        counted = self._subject(subject).attrs.get("counts")
+        return counted if counted is not None else count_samples(self.samples(subject))
+
+    def about_target(self, name: str) -> tuple[tuple[int, ...], dict[str, Any]]:
+        """Return the shape of a target, and how it was made."""
+        group: Any = self._root[f"{schema.TARGETS}/{name}"]
+        return group["values"].shape, {key: value for key, value in group.attrs.items() if key != "complete"}
 
     def report(self, subject: str) -> dict[str, str]:
         """Return what the data set's reader had to say of a subject: voxels dropped, sessions missing."""
@@ -126,15 +149,11 @@ class Tables:
 
     def voxels(self, subject: str, roi: str | Iterable[str] | None = None) -> pd.DataFrame:
         """Return the table of voxels of a subject (positions and ``rois``, their names joined by ``+``)."""
-        group = self._subject(subject)
-        columns = {name: values_of(group[name]) for name in group.attrs["voxel_columns"]}
-        masks = self.roi_masks(subject)
-        number = group["responses"].shape[1]
-        table = pd.DataFrame(columns, index=pd.RangeIndex(number, name="voxel"))
-        named = np.array([*masks.values()]).reshape(len(masks), number)
-        names = np.array([*masks])
-        table["rois"] = ["+".join(names[column]) for column in named.T]
-        return table.iloc[self._voxel_positions(subject, roi)]
+        if subject not in self._voxels:
+            table = self._voxel_table(subject).copy()
+            table["rois"] = _joined(self.roi_masks(subject), len(table))
+            self._voxels[subject] = table
+        return self._voxels[subject].iloc[self._voxel_positions(subject, roi)].copy()
 
     def roi_masks(self, subject: str) -> dict[str, np.ndarray]:
         """Return the membership of each ROI, bool arrays of shape (voxel,)."""
@@ -197,10 +216,11 @@ class Tables:
         """Return (path, array) of every array, sorted."""
         import zarr
 
-        members = self._root.members(max_depth=None)
-        return sorted(
-            ((path, item) for path, item in members if isinstance(item, zarr.Array)), key=lambda pair: pair[0]
-        )
+        if self._arrays is None:
+            members = self._root.members(max_depth=None)
+            found = [(path, item) for path, item in members if isinstance(item, zarr.Array)]
+            self._arrays = sorted(found, key=lambda pair: pair[0])
+        return list(self._arrays)
 
     def __repr__(self) -> str:
         kind = "simulated" if self.simulated else "measured"
@@ -216,12 +236,19 @@ class Tables:
             raise UnknownNameError("subject", subject, self.subjects)
         return self._root[subject]
 
+    def _voxel_table(self, subject: str) -> pd.DataFrame:
+        """Return where the voxels lie; read once."""
+        if subject not in self._positions:
+            group = self._subject(subject)
+            columns = {name: values_of(group[name]) for name in group.attrs["voxel_columns"]}
+            index = pd.RangeIndex(self.voxel_count(subject), name="voxel")
+            self._positions[subject] = pd.DataFrame(columns, index=index)
+        return self._positions[subject]
+
     def _voxel_positions(self, subject: str, roi: str | Iterable[str] | None) -> np.ndarray:
         if roi is None:
-            return np.arange(self._subject(subject)["responses"].shape[1])
-        group = self._subject(subject)
-        table = pd.DataFrame({name: values_of(group[name]) for name in group.attrs["voxel_columns"]})
-        sides = hemispheres(self.space(subject), table)
+            return np.arange(self.voxel_count(subject))
+        sides = hemispheres(self.space(subject), self._voxel_table(subject))
         return np.flatnonzero(selection.roi_mask(roi, self.roi_masks(subject), self.roi_groups, sides))
 
     def _repeated_tasks(self, subject: str) -> list[str]:
@@ -261,6 +288,15 @@ def _check_schema(location: str, attributes: Mapping[str, Any]) -> None:
             expected=f"version {schema.SCHEMA_VERSION} or older",
             todo="pip install --upgrade neurorecon",
         )
+
+
+def _joined(masks: Mapping[str, np.ndarray], voxels: int) -> np.ndarray:
+    """Return the names of the ROIs of each voxel, joined by ``+``; each combination is joined once."""
+    named = np.array([*masks.values()], dtype=bool).reshape(len(masks), voxels)
+    names = np.array([*masks])
+    different, which = np.unique(np.packbits(named, axis=0), axis=1, return_inverse=True)
+    members = np.unpackbits(different, axis=0, count=len(masks)).astype(bool)
+    return np.array(["+".join(names[column]) for column in members.T], dtype=object)[which.ravel()]
 
 
 def text_of(array: Any) -> np.ndarray:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from neurorecon.errors import StoreError
+from neurorecon.errors import StoreError, StoreWriteError
 from neurorecon.store import schema
-from neurorecon.store.backend import icechunk_storage, is_plain_zarr
-from neurorecon.store.digest import array_digest, block_digest
+from neurorecon.store.backend import icechunk_storage, is_plain_zarr, unreadable, write_error
+from neurorecon.store.digest import METADATA_DIGEST, array_digest, block_digest, dtype_name, metadata_digest
 from neurorecon.store.lock import WriterLock
 
 #: Seconds of work that a kill may cost at most (beyond the block in hand).
@@ -41,7 +41,9 @@ class StoreWriter:
 
     Notes
     -----
-    Use as a context manager. Leaving it without a :meth:`commit` drops what was written since the last one.
+    Use as a context manager. Leaving it without a :meth:`commit` drops what was written since the last one. Where the
+    storage gives out (a full disk, rights that were taken away), it is left with a :class:`StoreWriteError`; what was
+    committed stays, and the same call goes on behind it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -53,6 +55,13 @@ class StoreWriter:
                 todo="write into the store that it was exported from, and export again",
             )
         self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(
+                "a store is a folder",
+                given=f"{self.path}, a file",
+                expected="a folder NAME.icechunk, or a name that is free",
+                todo="choose another name with --out, or move the file away",
+            )
         self.branch = MAIN
         self._lock = WriterLock(self.path)
 
@@ -63,14 +72,11 @@ class StoreWriter:
         try:
             self._repository = self._open_or_create()
             self._begin()
-        except (icechunk.IcechunkError, OSError, ValueError) as error:
+        except BaseException as error:
             self._lock.__exit__(None, None, None)
-            raise StoreError(
-                "the store cannot be opened for writing",
-                given=f"{self.path} ({str(error).strip().splitlines()[0]})",
-                expected="a place where an Icechunk store is or can be made",
-                todo="check the path and the rights of the folder",
-            ) from error
+            if isinstance(error, icechunk.IcechunkError | OSError | ValueError):
+                raise write_error(self.path, error, "the store cannot be opened for writing") from error
+            raise
         return self
 
     def _open_or_create(self) -> Any:
@@ -87,7 +93,11 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        import icechunk
+
         self._lock.__exit__(kind, error, trace)
+        if isinstance(error, icechunk.IcechunkError):
+            raise write_error(self.path, error, "the store cannot be written any further") from error
 
     def _begin(self) -> None:
         import zarr
@@ -111,18 +121,30 @@ class StoreWriter:
         """Make everything written so far permanent; return the id of the snapshot."""
         if not self._session.has_uncommitted_changes:
             return self._session.snapshot_id
+        if self.branch == MAIN:
+            self._sign()
         snapshot = self._session.commit(message)
         self._begin()
         return snapshot
 
+    def _sign(self) -> None:
+        """Store a digest of all attributes, shapes and names, as arrays carry one of their values."""
+        import zarr
+
+        # Opened anew: what was written counts, not what this process remembers of it.
+        self.root.attrs[METADATA_DIGEST] = metadata_digest(zarr.open_group(self._session.store, mode="r"))
+
     def published_attributes(self) -> dict[str, Any]:
         """Return the root attributes that readers see now."""
+        import icechunk
         import zarr
 
         try:
             group = zarr.open_group(self._repository.readonly_session(MAIN).store, mode="r")
         except FileNotFoundError:
             return {}
+        except (icechunk.IcechunkError, ValueError, KeyError, TypeError) as error:
+            raise unreadable(str(self.path), error) from error
         return dict(group.attrs)
 
     def restart(self) -> None:
@@ -133,12 +155,25 @@ class StoreWriter:
             del self.root[name]
         self.root.attrs.clear()
 
-    def publish(self) -> str:
-        """Let readers see what was committed to the branch; return the id of the snapshot."""
-        snapshot = self._repository.lookup_branch(self.branch)
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the branch holds commits that readers do not see yet."""
+        return self._repository.lookup_branch(self.branch) != self._repository.lookup_branch(MAIN)
+
+    def publish(self, message: str) -> str:
+        """Commit, and let readers see what is on the branch; return the id of the snapshot."""
+        self._sign()
+        snapshot = self.commit(message)
         self._repository.reset_branch(MAIN, snapshot)
         self._repository.delete_branch(self.branch)
         return snapshot
+
+    def abandon(self) -> None:
+        """Forget what unfinished builds have committed; a store that was never published vanishes altogether."""
+        if not self.published_attributes():
+            shutil.rmtree(self.path, ignore_errors=True)
+        elif self.branch != MAIN:
+            self._repository.delete_branch(self.branch)
 
     @property
     def commit_due(self) -> bool:
@@ -218,7 +253,7 @@ class StoreWriter:
                 self.commit(f"{path}: {stop} of {shape[0]} rows")
                 array = self.root[path]
         array.attrs["block_digests"] = done
-        array.attrs["digest"] = array_digest(_dtype_name(array.dtype), shape, done)
+        array.attrs["digest"] = array_digest(dtype_name(array.dtype), shape, done)
 
     def _open_array(
         self,
@@ -231,7 +266,7 @@ class StoreWriter:
     ) -> Any:
         if path in self.root and not overwrite:
             array: Any = self.root[path]
-            if array.shape == shape and _dtype_name(array.dtype) == _dtype_name(dtype):
+            if array.shape == shape and dtype_name(array.dtype) == dtype_name(dtype):
                 return array
         group, _, name = path.rpartition("/")
         parent = self.root.require_group(group) if group else self.root
@@ -262,10 +297,6 @@ def _storable(values: np.ndarray) -> np.ndarray:
     return values if values.dtype.kind in "biufc" else values.astype(np.dtypes.StringDType())
 
 
-def _dtype_name(dtype: Any) -> str:
-    return str(dtype) if getattr(dtype, "kind", "T") in "biufc" else "string"
-
-
 def _write_block(array: Any, path: str, start: int, stop: int, values: np.ndarray) -> str:
     """Write rows, read them back, and return their digest."""
     values = np.asarray(values)
@@ -281,8 +312,10 @@ def _write_block(array: Any, path: str, start: int, stop: int, values: np.ndarra
     array[start:stop] = values
     digest = block_digest(values)
     if block_digest(array[start:stop]) != digest:
-        raise StoreError(
+        raise StoreWriteError(
             f"rows {start} to {stop} of {path} read back differently from what was written",
-            todo="check the disk; nothing of this block was committed",
+            given="a block that the storage changed; nothing of it was committed",
+            expected="storage that gives back what it was given",
+            todo="check the disk, then run the same command again: it goes on behind the last commit",
         )
     return digest

@@ -72,6 +72,7 @@ class ScenesReader(base.Reader):
                 "a data set without stimuli",
                 given="0 images and 0 films",
                 expected="train_images, test_images, train_films or test_films above 0",
+                todo="mend [options] of the recipe",
             )
         self._stimuli = Stimuli(chosen.seed, images, films, chosen.image_size)
         self._subject = lru_cache(maxsize=2)(self._simulate)

@@ -1,0 +1,754 @@
+"""Bad input of every kind gives one clear error and exit code 2; neither the folder nor a store is changed.
+
+Each row breaks the miniature of a data set in one way, or asks for something that is not there. What the message has to
+say beside what was given, what was expected and what to do stands in the row.
+"""
+
+import gzip
+import hashlib
+import json
+import pickle
+import shutil
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import neurorecon as nr
+from neurorecon.datasets.recipe import Recipe
+from neurorecon.registry import DATASETS
+from neurorecon.store.build import build_store
+from neurorecon.testing.miniature import MiniatureReader
+
+
+def _hash(folder):
+    """Return a digest of the names and bytes of all files."""
+    found = hashlib.sha256()
+    for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+        found.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
+
+
+@pytest.fixture(scope="session")
+def miniatures(tmp_path_factory):
+    """Return what writes the miniature of a data set once; not to be written into."""
+    made = {}
+
+    def tree(name):
+        if name not in made:
+            if name in ("nsd", "yamada2015"):
+                pytest.importorskip("h5py")
+            folder = tmp_path_factory.mktemp(name)
+            write = getattr(import_module(f"neurorecon.testing.trees.{name}"), f"write_{name}")
+            write(folder)
+            made[name] = folder, _hash(folder)
+        return made[name]
+
+    return tree
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished store; not to be written into."""
+    DATASETS.register("miniature", MiniatureReader)
+    folder = tmp_path_factory.mktemp("bystander")
+    recipe = Recipe(name="bystander", reader="miniature", options={"images": 8, "films": 0})
+    return build_store(recipe, folder / "bystander.icechunk", progress=False)
+
+
+@pytest.fixture
+def bystander(finished, tmp_path_factory):
+    """A finished store that is to be replaced by a build that fails, and the digest of its files."""
+    copy = shutil.copytree(finished, tmp_path_factory.mktemp("copy") / "bystander.icechunk")
+    return copy, _hash(copy)
+
+
+@pytest.fixture
+def refuses(call, miniatures, bystander, tmp_path):
+    """Build from a broken miniature and assert that it is refused as it should be."""
+
+    def check(reader, words, options="", broken=None, layout=None):
+        tree, digest = miniatures(layout or reader)
+        if broken is not None:
+            tree = shutil.copytree(tree, tmp_path / "tree")
+            broken(tree)
+            digest = _hash(tree)
+        recipe = tmp_path / "bad.toml"
+        recipe.write_text(f'name = "bad"\nreader = "{reader}"\n{options}\n')
+        store, before = bystander
+        found = call("build", recipe, "--root", tree, "--out", store, "--overwrite", "--json")
+        _assert_clear(found, words)
+        assert _hash(tree) == digest, "the data set was changed"
+        assert _hash(store) == before, "the store was changed"
+
+    return check
+
+
+def _assert_clear(found, words):
+    assert found.exit_code == 2, f"{found.exception!r}\n{found.stderr}"
+    assert found.stderr.count("neurorecon: error:") == 1
+    assert "Traceback" not in found.stderr
+    for part in ("  given:    ", "  expected: ", "  to do:    ", *words):
+        assert part in found.stderr, f"{part!r} is not in:\n{found.stderr}"
+    assert json.loads(found.stdout)["error"] in found.stderr
+
+
+# -- ways to break things ---------------------------------------------------------------------------------------------
+
+
+def _remove(name):
+    return lambda root: [path.unlink() for path in _at(root, name)]
+
+
+def _cut(name, share=0.5):
+    """Keep the first part of a file, as an interrupted download does."""
+    return lambda root: [
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)]) for path in _at(root, name)
+    ]
+
+
+def _write(name, content):
+    return lambda root: [path.write_bytes(content) for path in _at(root, name)]
+
+
+def _edit(name, change):
+    """Change a table: ``change(table)`` returns the new one."""
+
+    def edit(root):
+        for path in _at(root, name):
+            separator = "\t" if path.suffix == ".tsv" else ","
+            change(pd.read_csv(path, sep=separator)).to_csv(path, sep=separator, index=False)
+
+    return edit
+
+
+def _array(name, change):
+    """Change an array: ``change(values)`` returns the new one."""
+
+    def edit(root):
+        for path in _at(root, name):
+            np.save(path, change(np.load(path)))
+
+    return edit
+
+
+def _image(name, change):
+    """Change an image: ``change(values, affine)`` returns both anew."""
+
+    def edit(root):
+        import nibabel
+
+        for path in _at(root, name):
+            image = nibabel.load(path)
+            values, affine = change(np.asarray(image.dataobj), image.affine.copy())
+            content = nibabel.Nifti1Image(values, affine).to_bytes()
+            path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+    return edit
+
+
+def _hdf5(name, change):
+    """Change an HDF5 file: ``change(file)`` works on it."""
+
+    def edit(root):
+        import h5py
+
+        for path in _at(root, name):
+            with h5py.File(path, "r+") as file:
+                change(file)
+
+    return edit
+
+
+def _mat(name, **arrays):
+    """Replace arrays of a MATLAB file of version 5; None takes one away."""
+
+    def edit(root):
+        from scipy.io import loadmat, savemat
+
+        for path in _at(root, name):
+            content = {key: values for key, values in loadmat(path).items() if key[0] != "_"}
+            new = {key: make(content[key]) if callable(make) else make for key, make in arrays.items()}
+            content |= new
+            savemat(path, {key: values for key, values in content.items() if values is not None})
+
+    return edit
+
+
+def _at(root, name):
+    found = sorted(root.glob(name))
+    assert found, f"the miniature holds no {name}"
+    return found
+
+
+def _assign(**columns):
+    return lambda table: table.assign(**columns)
+
+
+def _first(table, column, value):
+    table = table.astype({column: object})
+    table.loc[0, column] = value
+    return table
+
+
+def _set(values, where, what):
+    values = values.copy()
+    values[where] = what
+    return values
+
+
+class _Hostile:
+    """Writes a file when it is unpickled."""
+
+    def __reduce__(self):
+        return open, ("owned", "w")
+
+
+_HOSTILE = pickle.dumps(_Hostile())
+
+
+def _hostile_npy(name):
+    return lambda root: [
+        np.save(path, np.array([_Hostile()], dtype=object), allow_pickle=True) for path in _at(root, name)
+    ]
+
+
+def _hostile_npz(name):
+    def edit(root):
+        for path in _at(root, name):
+            path.unlink()
+            np.savez(path.with_suffix(".npz"), responses=np.array([_Hostile()], dtype=object))
+
+    return edit
+
+
+def _cut_npz(name):
+    def edit(root):
+        for path in _at(root, name):
+            values = np.load(path)
+            path.unlink()
+            np.savez_compressed(path.with_suffix(".npz"), responses=values)
+            whole = path.with_suffix(".npz").read_bytes()
+            path.with_suffix(".npz").write_bytes(whole[: len(whole) // 2])
+
+    return edit
+
+
+# -- the tables -------------------------------------------------------------------------------------------------------
+
+ONE, ALL = "sub01/responses.npy", "sub0?/responses.npy"
+
+ARRAYS = {
+    "no responses": (["holds no responses", "responses.npy"], "", _remove(ALL)),
+    "no samples": (["holds no table of samples", "sub01"], "", _remove("sub01/samples.csv")),
+    "cut array": (["sub01/responses.npy cannot be read", "copy or download"], "", _cut(ONE)),
+    "no array at all": (["sub01/responses.npy cannot be read"], "", _write(ONE, b"")),
+    "hostile npy": (["Python objects instead of numbers"], "", _hostile_npy(ONE)),
+    "hostile npz": (["Python objects instead of numbers", "could run any program"], "", _hostile_npz(ONE)),
+    "a pickle called npy": (["sub01/responses.npy"], "", _write(ONE, _HOSTILE)),
+    "cut npz": (["sub01/responses.npz cannot be read"], "", _cut_npz(ONE)),
+    "two files of responses": (
+        ["holds responses more than once"],
+        "",
+        lambda root: np.savez(root / "sub01" / "responses.npz", responses=np.ones(3)),
+    ),
+    "text for numbers": (["holds no real numbers"], "", _array(ONE, lambda values: values.astype(str))),
+    "complex numbers": (["holds no real numbers", "complex"], "", _array(ONE, lambda values: values.astype(complex))),
+    "three axes": (["sub01/responses.npy"], "", _array(ONE, lambda values: values[:, :, None])),
+    "no rows": (["is empty"], "", _array(ONE, lambda values: values[:0])),
+    "axes swapped": (["sub01/responses.npy", "transpose"], "", _array(ONE, lambda values: values.T)),
+    "a row too few": (["sub01/responses.npy"], "", _array(ONE, lambda values: values[:-1])),
+    "a voxel too few": (
+        ["voxels.csv does not match", "50 rows for 49 voxels"],
+        "",
+        _array(ONE, lambda values: values[:, :-1]),
+    ),
+    "nothing but NaN": (
+        ["no voxel of sub01 can be used", "not finite"],
+        "",
+        _array(ONE, lambda values: values * np.nan),
+    ),
+    "nothing but constants": (["no voxel of sub01 can be used", "constant"], "", _array(ONE, np.ones_like)),
+    "no column stimulus": (["stimulus"], "", _edit("sub01/samples.csv", lambda table: table.drop(columns="stimulus"))),
+    "stimuli nobody knows": (
+        ["that are not in the table of stimuli", "nothing"],
+        "",
+        _edit("sub01/samples.csv", lambda table: _first(table, "stimulus", "nothing")),
+    ),
+    "a stimulus in train and test": (
+        ["split"],
+        "",
+        _edit(
+            "sub01/samples.csv", lambda table: table.assign(split=np.where(np.arange(len(table)) % 2, "train", "test"))
+        ),
+    ),
+    "a sample in no split": (["in no split"], "", _edit("sub01/samples.csv", lambda table: _first(table, "split", ""))),
+    "runs that are no numbers": (["'run'", "first"], "", _edit("sub01/samples.csv", _assign(run="first"))),
+    "repeats counted wrongly": (
+        ["presentations are counted wrongly"],
+        "",
+        _edit("sub01/samples.csv", _assign(repeat=1)),
+    ),
+    "a table that is none": (["stimuli.csv"], "", _write("stimuli.csv", b"\xff\xfe\x00\x01" * 9)),
+    "an empty table": (["samples.csv"], "", _write("sub01/samples.csv", b"")),
+    "duplicate stimuli": (["occur twice"], "", _edit("stimuli.csv", lambda table: pd.concat([table, table[:1]]))),
+    "a picture too few": (["images.npy", "table of stimuli"], "", _array("images.npy", lambda values: values[:-1])),
+    "pictures of five colors": (["images.npy"], "", _array("images.npy", lambda values: values[..., [0, 1, 2, 0, 1]])),
+    "pictures cut off": (["images.npy cannot be read"], "", _cut("images.npy")),
+    "voxels outside of the mask": (
+        ["outside of the mask"],
+        "",
+        _image(
+            "sub01/mask.nii.gz",
+            lambda values, affine: (
+                _set(values, values > 0, 0) | (np.arange(values.size).reshape(values.shape) == 0),
+                affine,
+            ),
+        ),
+    ),
+    "a mask with swapped axes": (
+        ["outside of the", "axes"],
+        "",
+        _image("sub01/mask.nii.gz", lambda values, affine: (values.T, affine)),
+    ),
+    "an empty mask": (
+        ["mask.nii.gz is no mask", "0 voxels"],
+        "",
+        _image("sub01/mask.nii.gz", lambda values, affine: (values * 0, affine)),
+    ),
+    "a cut mask": (["mask.nii.gz cannot be read"], "", _cut("sub01/mask.nii.gz")),
+    "voxels twice": (
+        ["occur twice"],
+        "",
+        _edit("sub01/voxels.csv", lambda table: table.assign(i=table["i"][0], j=table["j"][0], k=table["k"][0])),
+    ),
+    "voxels below zero": (["'i'"], "", _edit("sub01/voxels.csv", _assign(i=-1))),
+    "voxels between voxels": (["'i'", "whole numbers"], "", _edit("sub01/voxels.csv", _assign(i=0.5))),
+    "an option nobody knows": (["voxel: Extra inputs", "keys: "], "[options]\nvoxel = 3", None),
+    "an option out of range": (["test_share"], "[options]\ntest_share = 1.5", None),
+    "stimuli to test on nobody knows": (
+        ["test_stimuli", "nothing"],
+        '[options]\ntest_stimuli = ["nothing"]',
+        _edit("sub0?/samples.csv", lambda table: table.drop(columns="split")),
+    ),
+    "a group of unknown ROIs": (["the group of ROIs 'ventral'", "V9"], '[roi_groups]\nventral = ["V9"]', None),
+    "an unknown target": (["unknown target 'clip'"], 'targets = ["clip"]', None),
+    "no time series": (["do not follow each other"], "[options]\nrepetition_time = 2.0", None),
+    "a mesh nobody knows": (
+        ["mesh", "fsaverage5"],
+        '[options]\nmesh = "fsaverage9"',
+        _edit(
+            "sub0?/voxels.csv",
+            lambda table: table.drop(columns=["i", "j", "k"]).assign(hemisphere="left", vertex=np.arange(len(table))),
+        ),
+    ),
+    "a hemisphere nobody knows": (
+        ["hemisphere", "middle"],
+        '[options]\nmesh = "fsaverage5"',
+        _edit(
+            "sub0?/voxels.csv",
+            lambda table: table.drop(columns=["i", "j", "k"]).assign(hemisphere="middle", vertex=np.arange(len(table))),
+        ),
+    ),
+    "a reserved name": (
+        ["no name of a subject", "targets"],
+        "",
+        lambda root: (root / "sub01").rename(root / "targets"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_arrays(refuses, case, tmp_path):
+    refuses("arrays", *ARRAYS[case])
+    assert not (tmp_path / "owned").exists(), "a pickle was run"
+
+
+NSD_DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
+NSD_TABLE = "nsddata/experiments/nsd/nsd_stim_info_merged"
+NSD_BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR/betas_session02.nii.gz"
+NSD_MASK = "nsddata/ppdata/subj01/func1pt8mm/roi/nsdgeneral.nii.gz"
+NSD_PICTURES = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+
+
+def _shift(values, affine):
+    affine[0, 3] += 3
+    return values, affine
+
+
+def _swap(values, affine):
+    return np.swapaxes(values, 0, 2), affine
+
+
+def _hostile_pickle(name):
+    """Put a hostile pickle in place of the table."""
+    return lambda root: (_remove(f"{name}.csv")(root), (root / f"{name}.pkl").write_bytes(_HOSTILE))
+
+
+NSD = {
+    "no design": (["design", "nsd_expdesign.mat"], "", _remove(NSD_DESIGN)),
+    "a cut design": (["nsd_expdesign.mat cannot be read"], "", _cut(NSD_DESIGN)),
+    "a design without pictures": (["lacks subjectim"], "", _mat(NSD_DESIGN, subjectim=None)),
+    "a design that points nowhere": (
+        ["masterordering"],
+        "",
+        _mat(NSD_DESIGN, masterordering=lambda values: values + np.uint16(60_000)),
+    ),
+    "a design of other trials": (
+        ["do not match the design"],
+        "",
+        _mat(NSD_DESIGN, stimpattern=lambda values: _set(values, 1, 0)),
+    ),
+    "no betas": (["no betas of this version", "betas_fithrf"], '[options]\nbetas = "betas_fithrf"', None),
+    "cut betas": (["betas_session02.nii.gz cannot be read"], "", _cut(NSD_BETAS)),
+    "betas that are none": (["betas_session02.nii.gz"], "", _write(NSD_BETAS, b"no NIfTI")),
+    "betas with swapped axes": (["betas_session02.nii.gz", "shape"], "", _image(NSD_BETAS, _swap)),
+    "betas of fewer trials": (
+        ["do not match the design", "session 2"],
+        "",
+        _image(NSD_BETAS, lambda values, affine: (values[..., :-1], affine)),
+    ),
+    "betas of text": (
+        ["betas_session02.nii.gz"],
+        "",
+        _image(NSD_BETAS, lambda values, affine: (values.astype(np.int32), affine)),
+    ),
+    "constant betas": (
+        ["no voxel of subj01 can be used", "constant"],
+        "",
+        _image(NSD_BETAS, lambda values, affine: (values * 0, affine)),
+    ),
+    "a mask on another grid": (["nsdgeneral.nii.gz", "another grid", "affine"], "", _image(NSD_MASK, _shift)),
+    "a mask with swapped axes": (["nsdgeneral.nii.gz", "another order"], "", _image(NSD_MASK, _swap)),
+    "an empty mask": (["is empty"], "", _image(NSD_MASK, lambda values, affine: (values * 0, affine))),
+    "a cut mask": (["nsdgeneral.nii.gz cannot be read"], "", _cut(NSD_MASK)),
+    "a mask nobody knows": (["V9"], '[options]\nmask = "V9"', None),
+    "a mask file that is not there": (["mine.nii.gz"], '[options]\nmask = "mine.nii.gz"', None),
+    "a subject that is not there": (["unknown subject 'subj03'"], '[options]\nsubjects = ["subj03"]', None),
+    "sessions that are not there": (["sessions of subj01 are missing", "4-9"], '[options]\nsessions = "1-9"', None),
+    "sessions that are no range": (["sessions"], '[options]\nsessions = "first"', None),
+    "an unknown split": (["split"], '[options]\nsplit = "random"', None),
+    "a split that is told nothing": (["test_sessions"], '[options]\nsplit = "sessions"', None),
+    "test sessions that are not there": (["40"], '[options]\nsplit = "sessions"\ntest_sessions = [40]', None),
+    "a category nobody knows": (["sphinx"], '[options]\nsplit = "category"\ntest_category = "sphinx"', None),
+    "an unknown space": (["space"], '[options]\nspace = "MNI"', None),
+    "no pictures": (["nsd_stimuli.hdf5"], "", _remove(NSD_PICTURES)),
+    "cut pictures": (["nsd_stimuli.hdf5 cannot be read"], "", _cut(NSD_PICTURES)),
+    "pictures under another name": (
+        ["holds no pictures"],
+        "",
+        _hdf5(NSD_PICTURES, lambda file: file.move("imgBrick", "images")),
+    ),
+    "doubles in the table of pictures": (
+        ["nsd_stim_info_merged.csv", "twice"],
+        "",
+        _edit(f"{NSD_TABLE}.csv", lambda table: pd.concat([table, table[:1]])),
+    ),
+    "a table that contradicts the design": (
+        ["nsd_stim_info_merged.csv", "shared1000"],
+        "",
+        _edit(f"{NSD_TABLE}.csv", _assign(shared1000=True)),
+    ),
+    "a hostile pickle": (["nsd_stim_info_merged.pkl"], "", _hostile_pickle(NSD_TABLE)),
+    "cut captions": (["captions_train2017.json"], "", _cut("annotations/captions_train2017.json")),
+}
+
+BIDS_ONE = "derivatives/fmriprep/sub-01/ses-01/func/*_run-1_*"
+
+BIDS = {
+    "no derivatives": (["no preprocessed runs"], "", lambda root: shutil.rmtree(root / "derivatives")),
+    "no events": (["events", "run-1"], "", _remove("sub-01/ses-01/func/*_run-1_events.tsv")),
+    "events without onsets": (
+        ["lacks onset"],
+        "",
+        _edit("sub-01/ses-01/func/*_run-1_events.tsv", lambda table: table.drop(columns="onset")),
+    ),
+    "onsets that are no numbers": (
+        ["wrong onset", "soon"],
+        "",
+        _edit("sub-01/ses-01/func/*_run-1_events.tsv", lambda table: _first(table, "onset", "soon")),
+    ),
+    "events behind the end": (
+        ["outside its run"],
+        "",
+        _edit("sub-01/ses-01/func/*_run-1_events.tsv", lambda table: table.assign(onset=table["onset"] + 1e4)),
+    ),
+    "a cut run": (["_bold.nii.gz cannot be read"], "", _cut(f"{BIDS_ONE}desc-preproc_bold.nii.gz")),
+    "a run that is none": (["_bold.nii.gz"], "", _write(f"{BIDS_ONE}desc-preproc_bold.nii.gz", b"no NIfTI")),
+    "a run on another grid": (["another grid"], "", _image(f"{BIDS_ONE}desc-preproc_bold.nii.gz", _shift)),
+    "a run with swapped axes": (["another"], "", _image(f"{BIDS_ONE}desc-preproc_bold.nii.gz", _swap)),
+    "a run without time": (
+        ["_bold.nii.gz"],
+        "",
+        _image(f"{BIDS_ONE}desc-preproc_bold.nii.gz", lambda values, affine: (values[..., 0], affine)),
+    ),
+    "no brain mask": (["mask"], "", _remove(f"{BIDS_ONE}desc-brain_mask.nii.gz")),
+    "an empty mask": (
+        ["mask"],
+        "",
+        _image("derivatives/**/*desc-brain_mask.nii.gz", lambda values, affine: (values * 0, affine)),
+    ),
+    "a mask on another grid": (["mask", "another grid"], "", _image(f"{BIDS_ONE}desc-brain_mask.nii.gz", _shift)),
+    "a sidecar that is none": (["_bold.json"], "", _write(f"{BIDS_ONE}desc-preproc_bold.json", b"{")),
+    "no confounds": (
+        ["confounds"],
+        '[options]\nconfounds = ["trans_x"]',
+        _remove(f"{BIDS_ONE}desc-confounds_timeseries.tsv"),
+    ),
+    "a confound nobody knows": (["unknown confound", "trans_q"], '[options]\nconfounds = ["trans_q"]', None),
+    "confounds of another run": (
+        ["confounds_timeseries.tsv"],
+        '[options]\nconfounds = ["trans_x"]',
+        _edit(f"{BIDS_ONE}desc-confounds_timeseries.tsv", lambda table: table[:-1]),
+    ),
+    "a subject that is not there": (["unknown subject '09'"], '[options]\nsubjects = ["09"]', None),
+    "a task that is not there": (["unknown task 'music'"], '[options]\ntasks = ["music"]', None),
+    "a space that is not there": (["unknown space", "T1w"], '[options]\nspace = "T1w"', None),
+    "a column nobody knows": (["mood"], '[options]\nstimulus_column = "mood"', None),
+    "two rules for the split": (["at most one of"], '[options]\nsplit = { runs = ["1"], sessions = ["01"] }', None),
+    "test runs that are not there": (["unknown run", "99"], '[options]\nsplit = { runs = ["99"] }', None),
+    "an atlas that is not there": (["mine.nii.gz"], '[options.rois]\nmine = "mine.nii.gz"', None),
+    "an atlas on another grid": (
+        ["visual_mask.nii.gz", "another grid"],
+        '[options.rois]\nvisual = "derivatives/fmriprep/atlases/visual_mask.nii.gz"',
+        _image("derivatives/fmriprep/atlases/visual_mask.nii.gz", _shift),
+    ),
+    "no pictures": (["stimuli"], "", _remove("stimuli/**/*.png")),
+    "a picture that is none": (["cannot be read"], "", _write("stimuli/**/*.png", b"no picture")),
+}
+
+HAXBY = {
+    "no subjects": (["haxby2001"], "", lambda root: [shutil.rmtree(path) for path in root.glob("subj*")]),
+    "no labels": (["labels.txt is missing"], "", _remove("subj1/labels.txt")),
+    "labels that are none": (["labels.txt"], "", _write("subj1/labels.txt", b"\xff\xfe nothing")),
+    "labels of other volumes": (
+        ["labels do not match", "bold.nii.gz"],
+        "",
+        lambda root: (root / "subj1" / "labels.txt").write_text("labels chunks\nrest 0\n"),
+    ),
+    "no volumes": (["bold.nii.gz is missing"], "", _remove("subj1/bold.nii.gz")),
+    "cut volumes": (["bold.nii.gz cannot be read"], "", _cut("subj1/bold.nii.gz")),
+    "one volume": (
+        ["no series of volumes"],
+        "",
+        _image("subj1/bold.nii.gz", lambda values, affine: (values[..., 0], affine)),
+    ),
+    "constant volumes": (
+        ["no voxel"],
+        "",
+        _image("subj1/bold.nii.gz", lambda values, affine: (np.ones_like(values), affine)),
+    ),
+    "no mask": (["mask4_vt.nii.gz is missing"], "", _remove("subj1/mask4_vt.nii.gz")),
+    "an empty mask": (
+        ["mask4_vt.nii.gz is empty"],
+        "",
+        _image("subj1/mask4_vt.nii.gz", lambda values, affine: (values * 0, affine)),
+    ),
+    "a mask on another grid": (["mask4_vt.nii.gz", "another grid"], "", _image("subj1/mask4_vt.nii.gz", _shift)),
+    "a mask with swapped axes": (["mask4_vt.nii.gz", "another order"], "", _image("subj1/mask4_vt.nii.gz", _swap)),
+    "an option nobody knows": (["mask: Extra inputs"], '[options]\nmask = "vt"', None),
+}
+
+YAMADA = {
+    "no recording": (["S2_figureImage.mat"], "", _remove("S2_figureImage.mat")),
+    "a cut recording": (["S2_figureImage.mat cannot be read"], "", _cut("S2_figureImage.mat")),
+    "a recording that is none": (["S2_figureImage.mat cannot be read"], "", _write("S2_figureImage.mat", _HOSTILE)),
+    "no responses": (["without D/data"], "", _hdf5("S2_figureImage.mat", lambda file: file.pop("D/data"))),
+    "axes swapped": (
+        ["the axes are swapped"],
+        "",
+        _hdf5("S2_figureImage.mat", lambda file: file["D"].create_dataset("data", data=file["D"].pop("data")[()].T)),
+    ),
+    "runs beyond the end": (
+        ["D/inds_runs"],
+        "",
+        _hdf5("S2_figureImage.mat", lambda file: file["D/inds_runs"].write_direct(file["D/inds_runs"][()] + 5)),
+    ),
+    "no list of voxels": (["S2_outlierVoxInd.mat is missing"], "", _remove("S2_outlierVoxInd.mat")),
+    "voxels that are not there": (
+        ["numbers of voxels"],
+        "",
+        _mat("S2_outlierVoxInd.mat", afterOutlierVoxInd=np.array([[1, 999]])),
+    ),
+}
+
+READERS = {"nsd": NSD, "bids": BIDS, "haxby2001": HAXBY, "yamada2015": YAMADA}
+
+
+@pytest.mark.parametrize(("reader", "case"), [(reader, case) for reader, table in READERS.items() for case in table])
+def test_readers(refuses, reader, case, tmp_path):
+    refuses(reader, *READERS[reader][case])
+    assert not (tmp_path / "owned").exists(), "a pickle was run"
+
+
+def _excerpt(root, **replace):
+    from scipy.io import savemat
+
+    from neurorecon.datasets.miyawaki2008_figures import FIGURES
+
+    patterns = np.zeros((100, 20), dtype=np.uint8)
+    patterns[np.arange(20) % len(FIGURES) * 3, np.arange(20)] = 1
+    content = {"I2": patterns, "R2": np.random.default_rng(0).standard_normal((30, 20))} | replace
+    savemat(root / "V1_mean_figure.mat", {key: value for key, value in content.items() if value is not None})
+
+
+MIYAWAKI = {
+    "an empty folder": (["one of the two layouts", "V1_mean_figure.mat"], lambda root: None),
+    "both layouts": (["both"], lambda root: (_excerpt(root), (root / "func").mkdir())),
+    "cut": (["V1_mean_figure.mat cannot be read"], lambda root: (_excerpt(root), _cut("*.mat")(root))),
+    "a pickle": (
+        ["V1_mean_figure.mat cannot be read"],
+        lambda root: (root / "V1_mean_figure.mat").write_bytes(_HOSTILE),
+    ),
+    "no responses": (["lacks R2"], lambda root: _excerpt(root, R2=None)),
+    "axes swapped": (["wrong shape"], lambda root: _excerpt(root, R2=np.ones((20, 31)))),
+    "NaN": (
+        ["not all finite", "1 not finite"],
+        lambda root: _excerpt(root, R2=_set(np.ones((30, 20)), (3, 4), np.nan)),
+    ),
+    "gray figures": (["not black and white"], lambda root: _excerpt(root, I2=np.full((100, 20), 7, dtype=np.uint8))),
+    "half a run": (["whole runs"], lambda root: _excerpt(root, I2=np.zeros((100, 15), np.uint8), R2=np.ones((30, 15)))),
+}
+
+
+@pytest.mark.parametrize("case", MIYAWAKI)
+def test_miyawaki2008(call, bystander, tmp_path, case):
+    words, write = MIYAWAKI[case]
+    root = tmp_path / "tree"
+    root.mkdir()
+    write(root)
+    store, before = bystander
+    digest = _hash(root)
+    found = call("build", "miyawaki2008", "--root", root, "--out", store, "--overwrite", "--json")
+    _assert_clear(found, words)
+    assert (_hash(root), _hash(store)) == (digest, before)
+    assert not (tmp_path / "owned").exists(), "a pickle was run"
+
+
+RECIPES = {
+    "no TOML": (["this recipe cannot be read"], "name = "),
+    "no reader": (["reader: Field required"], 'name = "a"'),
+    "an unknown reader": (["unknown data set 'scene'", "did you mean 'scenes'?"], 'name = "a"\nreader = "scene"'),
+    "an unknown key": (["voxels: Extra inputs"], 'name = "a"\nreader = "scenes"\nvoxels = 3'),
+    "an unknown option": (["voxel: Extra inputs"], 'name = "a"\nreader = "scenes"\n[options]\nvoxel = 3'),
+    "text for a number": (["voxels: Input should be"], 'name = "a"\nreader = "scenes"\n[options]\nvoxels = "many"'),
+    "too few voxels": (["voxels: Input should be"], 'name = "a"\nreader = "scenes"\n[options]\nvoxels = 3'),
+    "no stimuli": (
+        ["without stimuli"],
+        'name = "a"\nreader = "scenes"\n[options]\n'
+        + "\n".join(f"{kind} = 0" for kind in ("train_images", "test_images", "train_films", "test_films")),
+    ),
+    "a root for what needs none": (["read from no folder"], 'name = "a"\nreader = "scenes"\nroot = "."'),
+    "no root": (["is read from a folder"], 'name = "a"\nreader = "arrays"'),
+    "a root that is not there": (["is not there", "nowhere"], 'name = "a"\nreader = "arrays"\nroot = "nowhere"'),
+    "a name that is a path": (["name: String should match"], 'name = "../a"\nreader = "scenes"'),
+    "a target that is none": (["unknown target 'clop'"], 'name = "a"\nreader = "scenes"\ntargets = ["clop"]'),
+    "a group that is no list": (["roi_groups"], 'name = "a"\nreader = "scenes"\n[roi_groups]\nearly = "V1"'),
+}
+
+
+@pytest.mark.parametrize("case", RECIPES)
+def test_recipes(call, bystander, tmp_path, case):
+    words, text = RECIPES[case]
+    (tmp_path / "a.toml").write_text(text)
+    store, before = bystander
+    _assert_clear(call("build", "a.toml", "--out", store, "--overwrite", "--json"), words)
+    assert _hash(store) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.toml"]
+
+
+def _attribute(key, value):
+    def edit(root):
+        path = root / "zarr.json"
+        content = json.loads(path.read_text())
+        content["attributes"][key] = value
+        path.write_text(json.dumps(content))
+
+    return edit
+
+
+#: Command (STORE stands for a copy of an exported store), words, and what is done to the copy.
+STORES = {
+    "a newer schema": ("info STORE", ["newer neurorecon", "schema version 99"], _attribute("neurorecon_schema", 99)),
+    "a newer schema to check": ("check STORE", ["newer neurorecon"], _attribute("neurorecon_schema", 99)),
+    "a newer schema to map": ("maps --store STORE", ["newer neurorecon"], _attribute("neurorecon_schema", 99)),
+    "no schema": ("info STORE", ["no finished store"], _attribute("neurorecon_schema", None)),
+    "no metadata": ("info STORE", ["not a Zarr hierarchy"], _remove("zarr.json")),
+    "cut metadata": ("check STORE", ["not a Zarr hierarchy"], _cut("zarr.json")),
+    "metadata that are none": ("info STORE", ["not a Zarr hierarchy"], _write("zarr.json", b"[]")),
+    "a missing chunk": ("check STORE", ["damaged", "subj01/responses"], _remove("subj01/responses/c/0/0")),
+    "a cut chunk": ("check STORE", ["damaged", "subj01/responses", "--overwrite"], _cut("subj01/responses/c/0/0")),
+    "cut metadata of an array": ("check STORE", ["damaged"], _cut("subj01/responses/zarr.json")),
+    "a plain store to write to": ("features --store STORE --target category", ["opened read-only"], None),
+    "an export onto itself": ("export STORE STORE", ["cannot be exported", "(exists)"], None),
+    "an older state of a plain store": ("info STORE --snapshot ABC", ["keeps no older states"], None),
+}
+
+
+@pytest.fixture(scope="session")
+def exported(finished, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "a.zarr"
+    return nr.export_store(nr.open_store(finished), folder, progress=False)
+
+
+@pytest.mark.filterwarnings("ignore:Object at")
+@pytest.mark.parametrize("case", STORES)
+def test_stores(call, exported, tmp_path, case):
+    command, words, broken = STORES[case]
+    copy = shutil.copytree(exported, tmp_path / "copy.zarr")
+    if broken is not None:
+        broken(copy)
+    before = _hash(copy)
+    found = call(*(copy if part == "STORE" else part for part in command.split()), "--json")
+    _assert_clear(found, words)
+    assert _hash(copy) == before
+
+
+def test_a_place_that_is_taken(call, miniatures, tmp_path):
+    """Folders and files of the user's own are never built over."""
+    root, _ = miniatures("arrays")
+    mine = tmp_path / "mine.icechunk"
+    mine.mkdir()
+    (mine / "thesis.docx").write_text("precious")
+    (tmp_path / "file.icechunk").write_text("precious")
+    for out, named in (
+        ("mine.icechunk",) * 2,
+        ("file.icechunk",) * 2,
+        ("file.icechunk/a.icechunk", "file"),
+        ("a.txt",) * 2,
+    ):
+        _assert_clear(call("build", "arrays", "--root", root, "--out", out, "--overwrite", "--json"), [named])
+    assert (mine / "thesis.docx").read_text() == "precious"
+    assert (tmp_path / "file.icechunk").read_text() == "precious"
+
+
+#: The same as users see it: in a process of its own.
+USERS = [("arrays", "cut array"), ("arrays", "hostile npz"), ("arrays", "a mask with swapped axes")]
+
+
+@pytest.mark.parametrize(("reader", "case"), USERS, ids=lambda value: value.replace(" ", "-"))
+def test_a_user_reads_one_message(user, miniatures, tmp_path, reader, case):
+    words, options, broken = ARRAYS[case]
+    root = shutil.copytree(miniatures(reader)[0], tmp_path / "tree")
+    broken(root)
+    (tmp_path / "bad.toml").write_text(f'name = "bad"\nreader = "{reader}"\n{options}\n')
+    found = user("build", "bad.toml", "--root", root, cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "Traceback" not in found.stderr
+    assert "Warning" not in found.stderr
+    assert found.stderr.count("neurorecon: error:") == 1
+    for part in words:
+        assert part in found.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.toml", "tree"]
+
+
+def test_html_in_captions_is_text(call, miniatures, tmp_path):
+    """What looks like a program in a caption or a category is kept as it is, and never becomes one."""
+    nasty = '</script><script>alert(1)</script><img src=x onerror="alert(1)">'
+    root = shutil.copytree(miniatures("arrays")[0], tmp_path / "tree")
+    _edit("stimuli.csv", _assign(caption1=nasty))(root)
+    assert call("build", "arrays", "--root", root, "--out", "html.icechunk", "--quiet").exit_code == 0
+    store = nr.open_store(tmp_path / "html.icechunk")
+    assert {captions[0] for captions in store.stimuli["captions"]} == {nasty}
+    assert call("check", "html.icechunk", "--quiet").exit_code == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def find_runs(folder: Path, options: BidsOptions) -> list[RunFiles]:
     for key, wanted in label.items():
         if wanted is not None:
             files = _select(files, key, [name.removeprefix(f"{key}-") for name in wanted], words[key])
-    files = [file for file in files if file.entities.items() >= options.entities.items()]
+    files = _with_entities(files, options.entities)
     files = _one_space(files, options, folder)
     groups: dict[tuple, list[BidsFile]] = defaultdict(list)
     for file in files:
@@ -131,6 +131,18 @@ def _select(files: Sequence[BidsFile], key: str, wanted: Sequence[str], word: st
         if name not in known:
             raise UnknownNameError(word, name, known)
     return [file for file in files if file.entities.get(key) in wanted]
+
+
+def _with_entities(files: Sequence[BidsFile], wanted: Mapping[str, str]) -> list[BidsFile]:
+    found = [file for file in files if file.entities.items() >= wanted.items()]
+    if not found:
+        raise InputError(
+            "no run has these entities",
+            given=", ".join(f"{key}-{value}" for key, value in wanted.items()),
+            expected=f"entities such as those of {files[0].path.name}",
+            todo="mend entities in [options]",
+        )
+    return found
 
 
 def _one_space(files: Sequence[BidsFile], options: BidsOptions, folder: Path) -> list[BidsFile]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,23 @@ def film_seconds(path: Path) -> float:
         return float(container.duration) / 1e6
 
 
-def read_film(path: Path, frames: int) -> list[Any]:
-    """Return frames spread evenly over a film: the middles of as many parts of it.
+def read_film(path: Path, frames: int, start: float = 0.0, seconds: float | None = None) -> list[Any]:
+    """Return frames spread evenly over a film, or a clip of it: the middles of as many parts of it.
 
     Parameters
     ----------
     path : path
     frames : int
+    start, seconds : float
+        Of the clip; the rest of the film where `seconds` is None.
 
     Returns
     -------
     list of PIL.Image.Image
     """
-    seconds = film_seconds(path)
-    wanted = (np.arange(frames) + 0.5) * seconds / frames
+    whole = film_seconds(path)
+    wanted = start + (np.arange(frames) + 0.5) * (whole - start if seconds is None else seconds) / frames
+    wanted = np.minimum(wanted, whole - 1e-3)  # a volume may last a little longer than the film
     return _gif_frames(path, wanted) if path.suffix.lower() == ".gif" else _film_frames(path, wanted)
 
 
@@ -67,23 +69,20 @@ def _gif_frames(path: Path, wanted: np.ndarray) -> list[Any]:
 
 
 def _film_frames(path: Path, wanted: np.ndarray) -> list[Any]:
+    """Return what is on the screen at some times, in seconds."""
+    images: list[Any] = []
+    before = None
     with _open(path) as container:
-        times: list[float] = []
-        images: list[Any] = []
-        edges = [*((first + second) / 2 for first, second in pairwise(wanted)), np.inf]
-        place = 0
+        container.seek(int(max(wanted[0] - 1.0, 0.0) * 1e6))  # to the key frame before it
         for frame in container.decode(video=0):
-            time = float(frame.time or 0.0)
-            while place < len(edges) - 1 and time > edges[place]:
-                place += 1
-            if len(images) == place:
-                times.append(time)
-                images.append(frame.to_image())
-            elif abs(time - wanted[place]) < abs(times[place] - wanted[place]):
-                times[place], images[place] = time, frame.to_image()
-    if len(images) < len(wanted):
-        raise _no_film(path, ValueError(f"{len(images)} frames of the {len(wanted)} asked for"))
-    return images
+            while len(images) < len(wanted) and float(frame.time or 0.0) > wanted[len(images)]:
+                images.append((before or frame).to_image())
+            before = frame
+            if len(images) == len(wanted):
+                return images
+    if before is None:
+        raise _no_film(path, ValueError(f"no frame at {wanted[0]:.2f} s"))
+    return images + [before.to_image()] * (len(wanted) - len(images))
 
 
 def _open(path: Path) -> Any:

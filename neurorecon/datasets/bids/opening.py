@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from neurorecon.datasets.bids.names import Folders
 from neurorecon.datasets.bids.options import BidsOptions
 from neurorecon.datasets.bids.plan import RunPlan, times_of
 from neurorecon.datasets.bids.spaces import check_run, open_run
+from neurorecon.datasets.bids.stimuli import cut_films
 from neurorecon.errors import InputError, MissingFileError
 
 
@@ -86,6 +87,8 @@ def open_derivatives(root: Path, options: BidsOptions) -> Opened:
     plans = defaultdict(list)
     for run, time, table in zip(runs, times, tables, strict=True):
         found = events.shown(table, column, options.category_column, options.rest)
+        if options.samples == "volume":
+            found = replace(found, stimuli=cut_films(found.stimuli, time.repetition_time))
         removed = confounds.load(run, folders, options.confounds, time.length)
         plans[run.subject].append(RunPlan(run, time, found, removed))
     for subject, own in plans.items():

@@ -17,7 +17,7 @@ from neurorecon.datasets.bids.opening import open_derivatives, raw_folders
 from neurorecon.datasets.bids.options import BidsOptions
 from neurorecon.datasets.bids.process import make_processes
 from neurorecon.datasets.bids.split import split_stimuli
-from neurorecon.datasets.bids.stimuli import Pictures, find_captions, find_pictures, read_captions, stimulus_table
+from neurorecon.datasets.bids.stimuli import Pictures, find_captions, find_sources, read_captions, stimulus_table
 from neurorecon.datasets.bids.subject import load_subject
 from neurorecon.errors import InputError, UnknownNameError
 
@@ -82,8 +82,9 @@ class BidsReader(base.Reader):
     def _find_pictures(self, folders: list[Path]) -> Pictures | None:
         if not self._has_pictures:
             return None
-        paths = find_pictures(self._table["id"].tolist(), folders)
-        return Pictures(paths, self.options.image_size, self.options.fit, self.options.frames)
+        seconds = next(iter(self._opened.plans.values()))[0].times.repetition_time
+        sources = find_sources(self._table["id"].tolist(), folders, seconds)
+        return Pictures(sources, self.options.image_size, self.options.fit, self.options.frames)
 
     @property
     def description(self) -> base.Description:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,51 @@ ID_COLUMNS = ("stim_file", "stimulus_id", "stimulus", "id", "trial_type")
 #: What stands for nothing in a table.
 MISSING = ("", "n/a", "N/A")
 
+#: Between the name of a film and the number of a clip of it.
+CLIP = "#"
+
 #: In place of a category.
 UNNAMED = "stimulus"
 
 
 def is_film(name: str) -> bool:
-    """Return whether a file name is that of a film."""
-    return name.lower().endswith(FILMS)
+    """Return whether a stimulus is a film, or a clip of one."""
+    return file_of(name).lower().endswith(FILMS)
+
+
+def file_of(name: str) -> str:
+    """Return the file of a stimulus: a clip is a part of one."""
+    film, _, clip = name.rpartition(CLIP)
+    return film if clip.isdigit() and film.lower().endswith(FILMS) else name
+
+
+def cut_films(shown: pd.DataFrame, seconds: float) -> pd.DataFrame:
+    """Cut films into clips of one volume, so that each volume of a time series shows what was on the screen.
+
+    Parameters
+    ----------
+    shown : DataFrame
+        Presentations: ``stimulus``, ``onset``, ``duration`` and others.
+    seconds : float
+        Of a clip.
+
+    Returns
+    -------
+    DataFrame
+        A row for each clip, whose ``stimulus`` is e.g. ``"film.mp4#00012"``; pictures as they were.
+    """
+    counts = [
+        max(round(d / seconds), 1) if is_film(n) else 1
+        for n, d in zip(shown["stimulus"], shown["duration"], strict=True)
+    ]
+    cut = shown.loc[shown.index.repeat(counts)].reset_index(drop=True)
+    number = np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, dtype=int)
+    film = cut["stimulus"].map(is_film).to_numpy(dtype=bool)
+    names = [f"{name}{CLIP}{clip:05d}" for name, clip in zip(cut["stimulus"], number, strict=True)]
+    cut["stimulus"] = np.where(film, names, cut["stimulus"])
+    cut["onset"] += number * seconds
+    cut["duration"] = np.where(film, seconds, cut["duration"])
+    return cut
 
 
 def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bool = True) -> pd.DataFrame:
@@ -47,8 +86,9 @@ def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bo
     rows = []
     for name in ids:
         category, said = names[name], []
-        if captions is not None and name in captions.index:
-            category, said = captions.loc[name, "category"] or category, captions.loc[name, "captions"]
+        key = next((key for key in (name, file_of(name)) if captions is not None and key in captions.index), None)
+        if captions is not None and key is not None:
+            category, said = captions.loc[key, "category"] or category, captions.loc[key, "captions"]
         rows.append((name, "film" if files and is_film(name) else "image", str(category or UNNAMED), list(said)))
     return pd.DataFrame(rows, columns=["id", "kind", "category", "captions"])
 
@@ -103,15 +143,34 @@ def read_captions(path: Path) -> pd.DataFrame:
     return found[~found.index.duplicated()]
 
 
-def find_pictures(ids: Sequence[str], folders: Sequence[Path]) -> list[Path]:
-    """Return the file of each stimulus.
+@dataclass(frozen=True)
+class Source:
+    """Where a stimulus is read from.
+
+    Parameters
+    ----------
+    path : path
+    start : float
+        Of a clip: seconds into the film.
+    seconds : float, optional
+        Length of the clip; None for a whole film, or a picture.
+    """
+
+    path: Path
+    start: float = 0.0
+    seconds: float | None = None
+
+
+def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: float) -> list[Source]:
+    """Return where each stimulus is read from.
 
     Raises
     ------
     MissingFileError
         Where some are missing.
     """
-    places = [next((folder / name for folder in folders if (folder / name).is_file()), None) for name in ids]
+    files = {name: file_of(name) for name in ids}
+    places = [next((folder / files[n] for folder in folders if (folder / files[n]).is_file()), None) for n in ids]
     missing = [name for name, path in zip(ids, places, strict=True) if path is None]
     if missing:
         raise MissingFileError(
@@ -120,7 +179,12 @@ def find_pictures(ids: Sequence[str], folders: Sequence[Path]) -> list[Path]:
             expected="the files that stim_file names, below stimuli/ of the raw data set",
             todo='name their folder in [options]: stimuli = "DIR"; or stimuli = "none" to go without pictures',
         )
-    return [path for path in places if path is not None]
+    found = []
+    for name, path in zip(ids, places, strict=True):
+        assert path is not None
+        clip = 0 if files[name] == name else int(name.rpartition(CLIP)[2])
+        found.append(Source(path) if files[name] == name else Source(path, clip * clip_seconds, clip_seconds))
+    return found
 
 
 class Pictures:
@@ -128,7 +192,7 @@ class Pictures:
 
     Parameters
     ----------
-    paths : sequence of path
+    sources : sequence of Source
         One for each stimulus; films last.
     size : int, optional
         Pixels on each side. By default that of the pictures where all are square and of one size, else 256.
@@ -138,25 +202,27 @@ class Pictures:
         Frames of each film, spread evenly.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int | None, fit: str, frames: int) -> None:
-        self.paths = list(paths)
+    def __init__(self, sources: Sequence[Source], size: int | None, fit: str, frames: int) -> None:
+        self.sources = list(sources)
         self.fit = fit
         self.frames = frames
-        self.films = [path for path in paths if is_film(path.name)]
-        sizes = {_size(path) for path in paths if not is_film(path.name)}
+        self.films = [source for source in sources if is_film(source.path.name)]
+        sizes = {_size(source.path) for source in sources if not is_film(source.path.name)}
         same = len(sizes) == 1 and len(set(next(iter(sizes)))) == 1 and max(next(iter(sizes))) <= 512
         self.size = size or (next(iter(sizes))[0] if same else 256)
         self.rate = _rate(self.films, frames) if self.films else None
 
     def images(self, start: int, stop: int) -> np.ndarray:
         """Return pictures ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, its middle frame."""
-        chosen = self.paths[start:stop]
-        read = [self._film(path)[self.frames // 2] if is_film(path.name) else self._picture(path) for path in chosen]
+        read = [
+            self._film(source)[self.frames // 2] if is_film(source.path.name) else self._picture(source.path)
+            for source in self.sources[start:stop]
+        ]
         return np.stack(read) if read else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
 
     def film_frames(self, start: int, stop: int) -> np.ndarray:
         """Return films ``start:stop``, uint8, (film, frame, y, x, rgb)."""
-        read = [self._film(path) for path in self.films[start:stop]]
+        read = [self._film(source) for source in self.films[start:stop]]
         return np.stack(read) if read else np.empty((0, self.frames, self.size, self.size, 3), dtype=np.uint8)
 
     def _picture(self, path: Path) -> np.ndarray:
@@ -168,10 +234,11 @@ class Pictures:
         except (OSError, ValueError, SyntaxError) as error:
             raise _no_picture(path, error) from None
 
-    def _film(self, path: Path) -> np.ndarray:
+    def _film(self, source: Source) -> np.ndarray:
         from neurorecon.datasets.bids.films import read_film
 
-        return np.stack([fit_square(frame, self.size, self.fit) for frame in read_film(path, self.frames)])
+        frames = read_film(source.path, self.frames, source.start, source.seconds)
+        return np.stack([fit_square(frame, self.size, self.fit) for frame in frames])
 
 
 def fit_square(image: object, size: int, fit: str) -> np.ndarray:
@@ -204,18 +271,29 @@ def _size(path: Path) -> tuple[int, int]:
         raise _no_picture(path, error) from None
 
 
-def _rate(films: Sequence[Path], frames: int) -> float:
-    """Return the frames a second that are kept; all films have to be of one length."""
+def _rate(films: Sequence[Source], frames: int) -> float:
+    """Return the frames a second that are kept; all films, or clips of films, have to be of one length."""
     from neurorecon.datasets.bids.films import film_seconds
 
-    seconds = {path: film_seconds(path) for path in films}
+    whole = {path: film_seconds(path) for path in {source.path for source in films}}
+    seconds: dict[str, float] = {}
+    for source in films:
+        long = whole[source.path]
+        if source.seconds is not None and source.start >= long:
+            raise InputError(
+                f"{source.path} is shorter than the events say",
+                given=f"{long:.2f} s; a volume shows it at {source.start:.2f} s",
+                expected="a film at least as long as the duration of its events",
+                todo="check duration in the events, and that the film is whole",
+            )
+        seconds[source.path.name] = long if source.seconds is None else source.seconds
     shortest, longest = min(seconds, key=seconds.__getitem__), max(seconds, key=seconds.__getitem__)
     if seconds[longest] > 1.1 * seconds[shortest]:
         raise InputError(
             "the films are of different lengths",
-            given=f"{shortest.name}: {seconds[shortest]:.2f} s; {longest.name}: {seconds[longest]:.2f} s",
+            given=f"{shortest}: {seconds[shortest]:.2f} s; {longest}: {seconds[longest]:.2f} s",
             expected="films of one length: a store has the same number of frames, and one rate, for all",
-            todo="cut them, or take events by trial_type: stimulus_column in [options]",
+            todo='take samples = "volume", which cuts them into clips of one volume',
         )
     return frames / float(np.mean(list(seconds.values())))
 

@@ -38,8 +38,8 @@ def block_windows(plan: RunPlan, lag: float, window: float | None) -> tuple[RunS
         last = first + (event.duration if window is None else window)
         inside = np.flatnonzero((times >= first - EPSILON) & (times < last - EPSILON))
         if not len(inside) and len(times):
-            nearest = int(np.abs(times - (first + last) / 2).argmin())
-            inside = np.array([nearest])[abs(times[nearest] - (first + last) / 2) <= half + EPSILON]
+            distance = np.abs(times - (first + last) / 2)
+            inside = np.flatnonzero((distance == distance.min()) & (distance <= half + EPSILON))[:1]
         if len(inside):
             rows.append((event.stimulus, number, event.onset))
             windows.append(inside)

@@ -114,6 +114,8 @@ def confound_table(rng: np.random.Generator) -> pd.DataFrame:
     for name in ("csf", "white_matter"):
         table[name] = rng.standard_normal(VOLUMES) + 800
     table["framewise_displacement"] = motion.diff().abs().sum(axis=1, min_count=1)
+    table["std_dvars"] = 1.0 + rng.standard_normal(VOLUMES) / 10
+    table.loc[0, "std_dvars"] = np.nan
     time = (np.arange(VOLUMES) + 0.5) / VOLUMES
     for number in range(2):
         table[f"cosine{number:02d}"] = np.sqrt(2 / VOLUMES) * np.cos(np.pi * (number + 1) * time)

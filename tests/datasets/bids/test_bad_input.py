@@ -18,6 +18,9 @@ BOLD = f"{FUNC}/{NAME}_space-MNI152NLin2009cAsym_res-2_desc-preproc_bold"
 EVENTS = f"sub-01/ses-01/func/{NAME}_events.tsv"
 CONFOUNDS = f"{FUNC}/{NAME}_desc-confounds_timeseries.tsv"
 
+#: More confounds than a run can bear.
+NOISE = pd.DataFrame(np.random.default_rng(0).random((76, 60))).add_prefix("noise")
+
 
 def table(path):
     """Change a table in place."""
@@ -101,7 +104,7 @@ OPENING = [
     (None, {"runs": ["3"]}, ["unknown run '3'"]),
     (None, {"space": "fsaverage5"}, ["unknown space", "MNI152NLin2009cAsym res-2 (volume)"]),
     (None, {"resolution": "1"}, ["unknown space", "resolution = '1'"]),
-    (None, {"entities": {"acq": "fast"}}, ["unknown space", "acq"]),
+    (None, {"entities": {"acq": "fast"}}, ["no run has these entities", "acq-fast"]),
     (None, {"confounds": ["trans_w"]}, ["unknown confound", "did you mean 'trans_"]),
     (None, {"confounds": {"strategy": ["motion", "aroma"]}}, ["nilearn cannot load these confounds", "aroma"]),
     (None, {"confounds": {"strategy": ["compcor", "high_pass"]}}, ["nilearn cannot load these confounds"]),
@@ -110,7 +113,7 @@ OPENING = [
     (None, {"captions": "none.tsv"}, ["none.tsv is missing"]),
     (None, {"stimulus_column": "picture"}, ["unknown column of", "picture", "stim_file"]),
     (None, {"split": {"column": "phase"}}, ["unknown column of the events 'phase'"]),
-    (None, {"split": {"runs": ["2"]}}, ["stimuli are in more than one split"]),
+    (None, {"stimulus_column": "trial_type", "split": {"runs": ["2"]}}, ["stimuli are in more than one split"]),
     (None, {"split": {"runs": ["9"]}}, ["unknown run '9'"]),
     (None, {"split": {"stimuli": ["cat*"]}}, ["unknown stimulus 'cat*'"]),
     (None, {"rest": ["*"]}, ["no event of sub-01 shows a stimulus"]),
@@ -136,7 +139,7 @@ OPENING = [
         ["have gaps", "'trans_x' is missing in row 41"],
     ),
     (
-        _confounds(lambda frame: pd.concat([frame, pd.DataFrame(np.random.default_rng(0).random((76, 60))).add_prefix("noise")], axis=1)),
+        _confounds(lambda frame: pd.concat([frame, NOISE], axis=1)),
         {"confounds": ["*"]},
         ["as many confounds as volumes"],
     ),

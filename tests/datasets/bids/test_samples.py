@@ -140,7 +140,8 @@ def test_finite_responses_are_found_without_knowing_their_shape(tree, open_tree)
     design = np.column_stack([*columns, np.ones(VOLUMES), np.arange(VOLUMES)])
     estimates = np.linalg.lstsq(design, values, rcond=None)[0][: len(columns)].reshape(len(data.samples), 9, -1)
     # lag 5 s for 2 s: the delay of 6 s alone
-    np.testing.assert_allclose(found, estimates[:, 3], rtol=0.02, atol=0.3)
+    np.testing.assert_allclose(found, estimates[:, 3], rtol=0.05, atol=1.0)
+    assert np.corrcoef(found.ravel(), estimates[:, 3].ravel())[0, 1] > 0.999
 
 
 def test_ar_noise_is_nilearns(open_tree):
@@ -153,11 +154,11 @@ def test_a_design_that_cannot_be_solved_is_refused(open_tree):
     with pytest.raises(InputError, match="cannot be told apart"):
         open_tree(samples="fir")
     with pytest.raises(InputError, match=r'cannot be told apart(.|\n)*least_squares = "separate"'):
-        open_tree(samples="glm", least_squares="all", confounds=["*"])
+        open_tree(samples="glm", least_squares="all", confounds=["*"], high_pass=0.1)
 
 
 def test_scrubbed_volumes_are_left_out(tree, open_tree):
-    strategy = {"strategy": ["motion", "scrub"], "motion": "basic", "fd_threshold": 0.1, "scrub": 0}
+    strategy = {"strategy": ["motion", "scrub"], "motion": "basic", "fd_threshold": 0.15, "scrub": 0}
     reader = open_tree(confounds=strategy, samples="volume")
     assert "volumes scrubbed" in reader.subject("sub-01").report
     whole = open_tree(samples="volume").subject("sub-01")

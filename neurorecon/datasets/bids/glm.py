@@ -88,8 +88,8 @@ class TrialModel:
 class ResponseModel:
     """Finite impulse responses: for each stimulus of a run, the response at each volume after its onset.
 
-    The sample is the mean of the response from `lag` on, for the duration of the event (or `window`): a block average
-    in which the responses to neighbors are told apart.
+    Delays are counted from the volume before the onset. The sample is the mean of the response from `lag` on, for the
+    duration of the event (or `window`): a block average in which the responses to neighbors are told apart.
 
     Parameters
     ----------
@@ -111,15 +111,18 @@ class ResponseModel:
         self._noise_model = options.noise_model
         delays = list(range(int(np.ceil(options.fir_seconds / step))))
         names = {name: f"stimulus{number:05d}" for number, name in enumerate(table["stimulus"])}
+        phase = _phase(plan, events["onset"].to_numpy())
         # A boxcar of one volume makes the regressors tents: linear interpolation between volumes.
-        conditions = events.assign(trial_type=events["stimulus"].map(names), duration=step)
+        conditions = events.assign(
+            trial_type=events["stimulus"].map(names), onset=events["onset"] - phase, duration=step
+        )
         design = _design(plan, options, conditions, delays)
         columns = [f"{name}_delay_{delay}" for name in names.values() for delay in delays]
         columns = [name for name in columns if np.abs(design[name]).max() > 0]
         self._design = np.hstack([design[columns].to_numpy(), design.drop(columns=_delayed(design)).to_numpy()])
         self._average = np.zeros((len(table), len(columns)))
         for row, (name, duration) in enumerate(zip(names.values(), first["duration"], strict=True)):
-            for delay in _within(delays, step, options.seconds_after, options.window or duration):
+            for delay in _within(delays, step, phase + options.seconds_after, options.window or duration):
                 if f"{name}_delay_{delay}" in columns:
                     self._average[row, columns.index(f"{name}_delay_{delay}")] = 1.0
         self._average /= np.maximum(self._average.sum(axis=1, keepdims=True), 1.0)
@@ -194,6 +197,18 @@ def _standardized(confounds: pd.DataFrame) -> np.ndarray:
 
 def _delayed(design: pd.DataFrame) -> list[str]:
     return [name for name in design if str(name).startswith("stimulus") and "_delay_" in str(name)]
+
+
+def _phase(plan: RunPlan, onsets: np.ndarray) -> float:
+    """Return by how many seconds onsets follow the volume before them, on average.
+
+    Tents half-way between two volumes could hardly be told from their neighbors. Delays are counted from volumes
+    instead; where onsets are spread evenly between volumes, there is nothing to align.
+    """
+    step = plan.times.repetition_time
+    turns = np.exp(2j * np.pi * (onsets - plan.times.start) / step)
+    together = turns.mean() if len(turns) else 0.0
+    return float(np.angle(together) % (2 * np.pi) / (2 * np.pi) * step) if abs(together) > 0.5 else 0.0
 
 
 def _within(delays: list[int], step: float, lag: float, window: float) -> list[int]:

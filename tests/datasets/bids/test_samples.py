@@ -130,17 +130,16 @@ def test_finite_responses_are_found_without_knowing_their_shape(tree, open_tree)
     values, events, _ = _run(tree)
     assert sorted(data.samples["stimulus"]) == sorted(events["trial_type"].unique())
     assert reader.image_shape() is None
-    # Tents: each onset lies between two volumes, half a repetition time from either.
+    # Onsets lie half-way between volumes: delays are 1 s before, 1 s after, 3 s after ... the onset.
     columns = []
     for name in data.samples["stimulus"]:
         onsets = events["onset"][events["trial_type"] == name].to_numpy()
         for delay in range(9):
-            distance = np.abs(TIMES[:, None] - onsets - delay * REPETITION_TIME) / REPETITION_TIME
-            columns.append(np.maximum(1 - distance, 0).sum(axis=1))
+            columns.append(np.isclose(TIMES[:, None], onsets - 1.0 + delay * REPETITION_TIME).sum(axis=1))
     design = np.column_stack([*columns, np.ones(VOLUMES), np.arange(VOLUMES)])
     estimates = np.linalg.lstsq(design, values, rcond=None)[0][: len(columns)].reshape(len(data.samples), 9, -1)
-    # lag 5 s for 2 s: the delay of 6 s alone
-    np.testing.assert_allclose(found, estimates[:, 3], rtol=0.05, atol=1.0)
+    # From 5 s after the onset on for 2 s: the volume at 5 s alone.
+    np.testing.assert_allclose(found, estimates[:, 3], rtol=0.05, atol=0.5)
     assert np.corrcoef(found.ravel(), estimates[:, 3].ravel())[0, 1] > 0.999
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.base import SAMPLE_COLUMNS
+from neurorecon.datasets.preprocess import detrend, zscore
 
 #: Code of volumes in which nothing is shown.
 REST = -1
@@ -99,6 +100,32 @@ def sample_table(
     )
     table["repeat"] = table.groupby("stimulus").cumcount() + 1
     return table[list(SAMPLE_COLUMNS)]
+
+
+def prepare_run(run: np.ndarray, *, trend: bool, standardize: bool) -> np.ndarray:
+    """Remove the linear trend of each voxel in a run, and scale it to unit variance.
+
+    Parameters
+    ----------
+    run : array, shape (volume, voxel)
+        float64. Values that are not finite count as 0.
+    trend : bool
+        Remove the linear trend.
+    standardize : bool
+
+    Returns
+    -------
+    array, shape (volume, voxel)
+        A voxel that does not change in the run is zero where anything is done to it: what rounding leaves of its trend
+        is no signal.
+    """
+    run = np.where(np.isfinite(run), run, 0.0)
+    still = (run == run[:1]).all(axis=0)
+    run = detrend(run, 1) if trend else run
+    run = zscore(run) if standardize else run
+    if trend or standardize:
+        run[:, still] = 0.0
+    return run
 
 
 def block_means(run: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:

@@ -15,11 +15,10 @@ import pandas as pd
 from pydantic import Field
 
 from neurorecon.datasets.base import Description, Options, Reader, SubjectData
-from neurorecon.datasets.blocks import block_means, find_blocks, sample_table
+from neurorecon.datasets.blocks import block_means, find_blocks, prepare_run, sample_table
 from neurorecon.datasets.haxby2001_files import REPETITION_TIME, Recording, find_recordings
 from neurorecon.datasets.haxby2001_pictures import Pictures
 from neurorecon.datasets.parts import read_by_part, screen
-from neurorecon.datasets.preprocess import detrend, zscore
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.space import Space
 
@@ -177,7 +176,9 @@ class Haxby2001Reader(Reader):
         by_run = [[block for block in blocks if block.run == run] for run in range(len(recording.runs))]
 
         def load(run: int) -> np.ndarray:
-            return block_means(self._prepared(recording.read_run(run)[:, kept]), by_run[run])
+            volumes = recording.read_run(run)[:, kept]
+            volumes = prepare_run(volumes, trend=self.options.detrend, standardize=self.options.standardize)
+            return block_means(volumes, by_run[run])
 
         return SubjectData(
             samples=sample_table(blocks, self._categories, recording.run_numbers, REPETITION_TIME),
@@ -187,12 +188,6 @@ class Haxby2001Reader(Reader):
             read_responses=read_by_part([len(part) for part in by_run], load, int(kept.sum())),
             report={**recording.report, **screened.report(kept=self.options.bad_voxels == "keep")},
         )
-
-    def _prepared(self, run: np.ndarray) -> np.ndarray:
-        """Detrend and standardize one run, (volume, voxel)."""
-        run = np.where(np.isfinite(run), run, 0.0)  # only voxels that the user asked to keep can hold any
-        run = detrend(run, 1) if self.options.detrend else run
-        return zscore(run) if self.options.standardize else run
 
     def _notes(self) -> str:
         """Say what was done to the data."""

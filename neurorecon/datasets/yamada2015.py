@@ -16,9 +16,8 @@ import pandas as pd
 from pydantic import Field
 
 from neurorecon.datasets.base import Description, Options, Reader, SubjectData
-from neurorecon.datasets.blocks import block_means, find_blocks, sample_table
+from neurorecon.datasets.blocks import block_means, find_blocks, prepare_run, sample_table
 from neurorecon.datasets.parts import Screened, read_by_part, screen
-from neurorecon.datasets.preprocess import detrend, zscore
 from neurorecon.datasets.yamada2015_files import Recording, load_kept, load_recording
 from neurorecon.datasets.yamada2015_space import areas_of, place_voxels
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
@@ -160,7 +159,9 @@ class Yamada2015Reader(Reader):
         by_run = [[block for block in blocks if block.run == run] for run in range(len(numbers))]
 
         def load(run: int) -> np.ndarray:
-            return block_means(_prepared(recording.read_run(run)[:, kept], self.options), by_run[run])
+            volumes = recording.read_run(run)[:, kept]
+            volumes = prepare_run(volumes, trend=self.options.detrend, standardize=self.options.standardize)
+            return block_means(volumes, by_run[run])
 
         data = SubjectData(
             samples=sample_table(blocks, recording.shapes, numbers, recording.repetition_time),
@@ -185,13 +186,6 @@ class Yamada2015Reader(Reader):
 
 
 _SUBJECT = re.compile(rf"(S\d+){re.escape(FIGURES)}")
-
-
-def _prepared(run: np.ndarray, options: YamadaOptions) -> np.ndarray:
-    """Detrend and standardize one run, (volume, voxel)."""
-    run = np.where(np.isfinite(run), run, 0.0)  # only voxels that the user asked to keep can hold any
-    run = detrend(run, 1) if options.detrend else run
-    return zscore(run) if options.standardize else run
 
 
 def _no_voxel(path: Path, screened: Screened) -> InputError:

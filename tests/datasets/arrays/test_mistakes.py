@@ -1,4 +1,4 @@
-"""Each mistake gives one error that says what was given, what was expected and what to do, when the folder is opened."""
+"""Each mistake gives one error: what was given, what was expected, what to do; and nothing is unpickled."""
 
 import json
 import pickle

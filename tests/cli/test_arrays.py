@@ -1,0 +1,78 @@
+"""Four commands from a folder of plain arrays to maps; and mistakes, as a user meets them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from neurorecon.testing.trees.arrays import write_arrays
+
+RECIPE = """
+name = "arrays"
+reader = "arrays"
+"""
+
+
+@pytest.mark.timeout(1200)
+def test_four_commands_from_arrays_to_maps(call, tmp_path):
+    (tmp_path / "arrays.toml").write_text(RECIPE)
+    for command in (
+        ["datasets", "miniature", "arrays", "--out", "arrays-miniature"],
+        ["build", "arrays.toml", "--root", "arrays-miniature", "--quiet"],
+        ["features", "--target", "clip_image", "--quiet"],
+    ):
+        found = call(*command)
+        assert found.exit_code == 0, found.stderr
+    found = call("maps", "--subject", "sub01", "--json", "--quiet")
+    assert found.exit_code == 0, found.stderr
+    answer = json.loads(found.stdout)
+    folder = tmp_path / "results" / "maps_arrays_all"
+    areas = pd.read_csv(folder / "sub01_encoding_areas.csv", comment="#").set_index("roi")
+    assert set(areas.index) == {"V1", "V2", "early", "FFA", "PPA"}
+    for area in ("FFA", "PPA"):  # categories were planted there
+        assert areas.loc[area, "joint"] > 0.3
+        assert areas.loc[area, "p"] < 0.05
+    assert json.loads((folder / "sub01_encoding.json").read_text())["simulated"] is True
+    assert (folder / "sub01_encoding_maps.nii.gz").is_file()
+    assert answer["store"] == "arrays.icechunk"
+
+
+def _swap(folder):
+    path = folder / "sub01" / "responses.npy"
+    np.save(path, np.load(path).T)
+
+
+def _overlap(folder):
+    path = folder / "sub02" / "samples.csv"
+    table = pd.read_csv(path)
+    table.loc[table["split"] == "test", "split"] = ["train", *["test"] * (int((table["split"] == "test").sum()) - 1)]
+    table.to_csv(path, index=False)
+
+
+def _not_a_number(folder):
+    path = folder / "sub02" / "responses.npy"
+    np.save(path, np.full_like(np.load(path), np.nan))
+
+
+MISTAKES = {
+    "axes": (_swap, ["the axes of", "are swapped", "transpose = true"]),
+    "cut": (lambda folder: (folder / "images.npy").write_bytes(b"\x93NUMPY"), ["images.npy cannot be read"]),
+    "overlap": (_overlap, ["both trained on and tested on"]),
+    "values": (_not_a_number, ["no voxel of sub02 can be used"]),
+    "design": (lambda folder: (folder / "sub01" / "samples.csv").unlink(), ["holds no table of samples"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gives_one_message_and_no_store(call, tmp_path, name):
+    spoil, said = MISTAKES[name]
+    spoil(write_arrays(tmp_path / "lab"))
+    before = sorted(tmp_path.rglob("*"))
+    found = call("build", "arrays", "--root", "lab", "--out", "lab.icechunk")
+    assert found.exit_code == 2, found.exception
+    for words in said:
+        assert words in found.stderr
+    assert found.stderr.count("neurorecon: error:") == 1
+    assert "Traceback" not in found.stderr
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,11 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.store import selection
+
+#: A busy machine is no failure.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ROIS = {
     "V1": np.array([1, 1, 0, 0, 0, 0], bool),
@@ -41,6 +44,7 @@ def test_expressions(expression, expected):
     assert np.flatnonzero(mask).tolist() == expected
 
 
+@PATIENT
 @given(st.lists(st.sampled_from(["V1", "V2", "ecc4+", "a.b", "early"]), min_size=1, max_size=4))
 def test_a_union_is_the_list_of_its_parts(names):
     joined = selection.roi_mask("+".join(names), ROIS, GROUPS, SIDES)
@@ -49,6 +53,7 @@ def test_a_union_is_the_list_of_its_parts(names):
     np.testing.assert_array_equal(joined, np.logical_or.reduce(parts))
 
 
+@PATIENT
 @given(st.text(max_size=12))
 def test_any_text_selects_or_says_why(text):
     try:
@@ -103,6 +108,58 @@ def test_time_counts_from_the_onset_of_each_run():
     assert selection.select_samples(table, split="train", task="films").tolist() == list(range(7))
 
 
+SAMPLE_TABLES = st.lists(
+    st.tuples(st.sampled_from(["train", "test"]), st.sampled_from(["images", "films"]), st.integers(0, 9)),
+    min_size=1,
+    max_size=20,
+).map(lambda rows: pd.DataFrame(rows, columns=["split", "task", "time"]).astype({"time": float}))
+
+
+@PATIENT
+@given(
+    SAMPLE_TABLES,
+    st.sampled_from([None, "train", "test"]),
+    st.sampled_from([None, "images", "films"]),
+    st.one_of(st.none(), st.tuples(st.integers(0, 9), st.integers(0, 9))),
+)
+def test_samples_are_those_of_pandas_or_an_error_says_why(table, split, task, time):
+    rows = table
+    for column, value in (("split", split), ("task", task)):
+        rows = rows if value is None else rows[rows[column] == value]
+    rows = rows if time is None else rows[(rows["time"] >= time[0]) & (rows["time"] < time[1])]
+    if len(rows):
+        found = selection.select_samples(table, split, task, time if time is None else slice(*time))
+        assert found.tolist() == rows.index.tolist()
+    else:
+        with pytest.raises(InputError, match=r"unknown (split|task)|holds no sample"):
+            selection.select_samples(table, split, task, time)
+
+
+@PATIENT
+@given(st.sampled_from(["V1", "V2", "ecc4+", "early", "all"]), st.lists(st.booleans(), min_size=6, max_size=6))
+def test_the_hemispheres_of_an_area_make_the_area(name, left):
+    sides = np.where(left, "left", "right")
+    whole = selection.roi_mask(name, ROIS, GROUPS, sides)
+    for side, hemisphere in (("left", "lh"), ("right", "rh")):
+        expected = whole & (sides == side)
+        if expected.any():
+            np.testing.assert_array_equal(selection.roi_mask(f"{hemisphere}.{name}", ROIS, GROUPS, sides), expected)
+        else:
+            with pytest.raises(InputError, match="holds no voxel"):
+                selection.roi_mask(f"{hemisphere}.{name}", ROIS, GROUPS, sides)
+    np.testing.assert_array_equal(selection.roi_mask(f"lh.{name}+rh.{name}", ROIS, GROUPS, sides), whole)
+
+
+@PATIENT
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=12, unique=True))
+def test_a_slice_or_positions_pick_the_same(positions):
+    positions = np.array(positions)
+    picked = selection.contiguous(positions)
+    values = np.arange(60)
+    np.testing.assert_array_equal(values[picked], positions)
+    assert isinstance(picked, slice) == bool((np.diff(positions) == 1).all())
+
+
 def test_samples_that_do_not_exist():
     table = _table([4])
     with pytest.raises(InputError, match="no sample"):
@@ -113,6 +170,7 @@ def test_samples_that_do_not_exist():
         selection.select_samples(table, time=slice(0, 4, 2))
 
 
+@PATIENT
 @given(
     st.lists(st.integers(1, 9), min_size=1, max_size=5),
     st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True),
@@ -140,6 +198,7 @@ def test_delays_need_a_time_series():
         selection.delayed_positions(_table([5]), np.arange(5), (1,), [])
 
 
+@PATIENT
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
 def test_averages_are_those_of_pandas(stimuli, seed):
     table = _table([len(stimuli)], stimuli)

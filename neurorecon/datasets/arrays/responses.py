@@ -46,8 +46,10 @@ class Responses:
             return np.empty((0, self.voxels), dtype=np.float32)
         first, last = int(rows[0]), int(rows[-1]) + 1
         block = self.array[:, first:last].T if self.transposed else self.array[first:last]
+        if len(rows) != last - first:
+            block = block[rows - first]
         with np.errstate(over="ignore", invalid="ignore"):  # what does not fit into float32 shows as infinity
-            return np.ascontiguousarray(block[rows - first], dtype=np.float32)
+            return np.array(block, dtype=np.float32, order="C")
 
     def blocks(self, groups: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (group, samples), a few samples of one group at a time.

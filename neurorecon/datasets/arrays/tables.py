@@ -46,11 +46,15 @@ class Table:
         """Refuse a table that lacks a column."""
         missing = [column for column in columns if column not in self.frame]
         if missing:
+            names = [str(name) for name in self.frame.columns]
+            one = len(names) == 1 and any(mark in names[0] for mark in ";\t,")
             raise UnknownNameError(
                 f"column in {self.where}",
                 missing[0],
-                [str(name) for name in self.frame.columns],
-                todo=f"the table has to have the columns {', '.join(columns)}: add or rename them",
+                names,
+                todo="columns have to be separated by commas in .csv, by tabs in .tsv: save the table so"
+                if one
+                else f"the table has to have the columns {', '.join(columns)}: add or rename them",
             )
 
     def text(self, column: str) -> np.ndarray:

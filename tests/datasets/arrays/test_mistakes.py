@@ -131,6 +131,11 @@ MISTAKES = {
         {},
         ["unknown column", "'stimulus'", "samples.csv"],
     ),
+    "semicolons": (
+        lambda f: (f / "samples.csv").write_text("stimulus;run\ns1;1\n"),
+        {},
+        ["unknown column", "separated by commas"],
+    ),
     "table of nothing": (lambda f: (f / "samples.csv").write_text(""), {}, ["samples.csv cannot be read"]),
     "table of a heading": (lambda f: (f / "samples.csv").write_text("stimulus,run\n"), {}, ["no rows"]),
     "table with a long line": (

@@ -97,6 +97,7 @@ def _model(tree, separate, **options):
     return np.array(found)
 
 
+@pytest.mark.filterwarnings("ignore:.*Generation of a mask:RuntimeWarning")
 @pytest.mark.parametrize("least_squares", ["all", "separate"])
 def test_betas_are_those_of_nilearns_first_level_model(tree, open_tree, least_squares):
     data, found = _read(

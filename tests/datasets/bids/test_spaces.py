@@ -1,10 +1,14 @@
 """The same data in volumes, on surfaces and in grayordinates, and the way back to where they were."""
 
+import shutil
+import tracemalloc
+
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 
+from neurorecon.datasets.bids import volumes
 from neurorecon.datasets.bids.grid import surface_grid
 from neurorecon.datasets.bids.reader import BidsReader
 from neurorecon.errors import InputError, MissingFileError
@@ -160,9 +164,26 @@ def test_voxels_that_do_not_vary_are_dropped_or_kept(own):
 
 
 def test_a_missing_hemisphere(tree, tmp_path):
-    import shutil
-
     folder = shutil.copytree(tree, tmp_path / "bids")
     next(folder.rglob("*run-1*hemi-R*.func.gii")).unlink()
     with pytest.raises(MissingFileError, match="a hemisphere of"):
         BidsReader(folder, BidsReader.Options(kind="surface"))
+
+
+def test_a_run_is_read_in_pieces(tmp_path, monkeypatch):
+    """Peak memory is that of the voxels asked for and of one piece, not of the run."""
+    shape, length = (40, 40, 30), 60
+    path = tmp_path / "run.nii.gz"
+    values = np.random.default_rng(0).integers(0, 2000, (*shape, length), dtype=np.int16)
+    image = nibabel.Nifti1Image(values, np.eye(4))
+    image.header.set_slope_inter(0.5, 10.0)
+    image.to_filename(path)
+    rows = np.flatnonzero(np.arange(np.prod(shape)) % 20 == 3)
+    wanted = np.asarray(nibabel.load(path).dataobj).reshape(-1, length)[rows].T
+    monkeypatch.setattr(volumes, "PIECE_BYTES", 2**21)
+    tracemalloc.start()
+    found = volumes.read_volumes([path], rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert peak < found.nbytes + 8 * 2**20 < 4 * np.prod(shape) * length

@@ -1,0 +1,156 @@
+"""Decoded categories: the same as scikit-learn's, with nulls that hold, and a map that finds what was planted."""
+
+import nibabel
+import numpy as np
+import pytest
+from scipy.stats import f_oneway
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+import neurorecon as nr
+from neurorecon.analyses.classification_files import as_text
+from neurorecon.analyses.classification_folds import LeaveOneOut, category_f, relabel, units_of
+from neurorecon.datasets.recipe import Recipe
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.stats import permutation_p, stimulus_permutations
+from neurorecon.testing.trees.haxby2001 import write_haxby2001
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return write_haxby2001(tmp_path_factory.mktemp("haxby2001"), layout="excerpt")
+
+
+@pytest.fixture(scope="module")
+def store(tree, tmp_path_factory):
+    recipe = Recipe(name="haxby", reader="haxby2001", root=str(tree))
+    return nr.build(recipe, tmp_path_factory.mktemp("stores") / "haxby.icechunk", progress=False)
+
+
+@pytest.fixture(scope="module")
+def found(store):
+    return nr.classify(store, n_permutations=19)
+
+
+def test_decoded_categories_are_those_of_scikit_learn(store, found):
+    responses = store.responses("subj1").values.astype(float)
+    samples = store.samples("subj1")
+    machine = make_pipeline(StandardScaler(), SVC(kernel="linear", C=1.0))
+    wanted = cross_val_predict(machine, responses, samples["stimulus"], groups=samples["run"], cv=LeaveOneGroupOut())
+    assert found.samples["decoded"].tolist() == wanted.tolist()
+    assert found.scores[0]["value"] == pytest.approx((wanted == samples["stimulus"]).mean())
+
+
+def test_scores_tables_and_settings(found):
+    accuracy = found.scores[0]
+    assert accuracy["name"] == "subj1 accuracy"
+    assert accuracy["value"] > 0.5 > accuracy["null_max"]
+    assert accuracy["p"] == permutation_p(accuracy["value"], found.null["accuracy"]) == 1 / 20
+    assert accuracy["baseline"] == 1 / 8
+    assert found.confusion.to_numpy().sum() == 32
+    assert (found.samples["category"] == found.samples["decoded"]).sum() == np.trace(found.confusion.to_numpy())
+    assert found.settings["folds"] == 4
+    assert found.settings["presentations"] == 32
+
+
+def test_the_map_lies_where_the_responses_were(tree, store, found, tmp_path):
+    files = nr.write_classification(found, store, tmp_path, nr.record_of(store, "a test"), figures=False)
+    image = nibabel.load(next(path for path in files if path.name.endswith("_maps.nii.gz")))
+    bold = nibabel.load(tree / "bold.nii.gz")
+    np.testing.assert_allclose(image.affine, bold.affine)
+    assert image.shape == (*bold.shape[:3], 4)
+    voxels, responses = store.voxels("subj1"), store.responses("subj1").values.astype(float)
+    samples = store.samples("subj1")
+    runs = samples["run"].to_numpy()
+    centered = responses - np.stack([responses[runs == run].mean(axis=0) for run in runs])
+    groups = [centered[(samples["stimulus"] == name).to_numpy()] for name in found.categories]
+    # scipy counts no degrees of freedom for the means of the runs
+    wanted = f_oneway(*groups).statistic * (32 - 8 - 3) / (32 - 8)
+    values = image.get_fdata()[voxels["i"], voxels["j"], voxels["k"], 0]
+    np.testing.assert_allclose(values, wanted, rtol=1e-4)
+
+
+def test_figures_and_text(store, found, tmp_path):
+    files = nr.write_classification(found, store, tmp_path, nr.record_of(store, "a test"))
+    assert {path.suffix for path in files} == {".json", ".csv", ".gz", ".png", ".svg", ".pdf"}
+    text = as_text(found, store)
+    assert "leave one run out (4 folds)" in text
+    assert "measured responses" in text
+
+
+def test_two_categories_of_one_area(store):
+    found = nr.classify(store, roi="mask", categories=["house", "face"], n_permutations=5)
+    assert found.categories == ["face", "house"]
+    assert len(found.samples) == 8
+    assert found.scores[0]["baseline"] == 0.5
+
+
+def test_p_values_of_noise_are_uniform():
+    generator = np.random.default_rng(0)
+    codes, runs = np.tile(np.arange(4), 8), np.repeat(np.arange(8), 4)
+    noise = generator.standard_normal((32, 600)) + runs[:, None]
+    units = units_of(np.arange(32), runs)
+    f = category_f(noise, codes, runs)
+    orders = stimulus_permutations(32, 99, 0, runs)
+    p = permutation_p(f, np.array([category_f(noise, relabel(codes, units, order), runs) for order in orders]))
+    assert 0.02 < (p <= 0.05).mean() < 0.08
+    assert 0.45 < p.mean() < 0.56
+
+
+def test_volumes_of_one_presentation_are_exchanged_together():
+    generator = np.random.default_rng(1)
+    stimuli = np.repeat(np.tile(np.arange(4), 6), 5)
+    runs = np.repeat(np.arange(6), 20)
+    units = units_of(stimuli, runs)
+    assert len(units.first) == 24
+    # The noise of a presentation is shared by its volumes: single volumes as units would find it significant.
+    noise = np.repeat(generator.standard_normal((24, 400)), 5, axis=0) + 0.1 * generator.standard_normal((120, 400))
+    f = category_f(noise, stimuli, runs)
+
+    def share(of, number, labels):
+        orders = stimulus_permutations(number, 59, 0, labels)
+        null = np.array([category_f(noise, relabel(stimuli, of, order), runs) for order in orders])
+        return (permutation_p(f, null) <= 0.05).mean()
+
+    assert share(units, 24, runs[units.first]) < 0.09
+    assert share(units_of(np.arange(120), runs), 120, runs) > 0.3
+
+
+def test_a_voxel_that_does_not_vary_has_no_f():
+    codes, runs = np.tile(np.arange(2), 4), np.repeat(np.arange(4), 2)
+    values = np.ones((8, 2))
+    values[:, 1] = np.random.default_rng(0).standard_normal(8)
+    assert category_f(values, codes, runs)[0] == 0
+
+
+def test_what_cannot_be_classified(store, miniature):
+    with pytest.raises(UnknownNameError, match="unknown category 'faces'"):
+        nr.classify(store, categories=["faces", "house"])
+    with pytest.raises(InputError, match="nothing to tell apart"):
+        nr.classify(store, categories=["face"])
+    with pytest.raises(UnknownNameError, match="run, session, stimulus"):
+        nr.classify(store, cross_validate="category")
+    with pytest.raises(InputError, match="samples of one group only"):
+        nr.classify(store, cross_validate="session")
+    with pytest.raises(InputError, match="make no test"):
+        nr.classify(store, n_permutations=0)
+    with pytest.raises(InputError, match="recorded as a time series"):
+        nr.classify(miniature(), task="films")
+
+
+def test_a_fold_of_a_single_category_is_refused():
+    folds = LeaveOneOut.of(np.random.default_rng(0).standard_normal((4, 3)), np.array([0, 0, 1, 1]), 1.0)
+    with pytest.raises(InputError, match="without one run, a single category is left"):
+        folds.check(np.array([0, 0, 1, 1]), "run", ["face", "house"])
+
+
+def test_stimuli_that_repeat_across_folds_are_told(miniature):
+    store = miniature()
+    found = nr.classify(store, task="images", n_permutations=3)
+    assert found.settings["stimuli_met_in_training"] == 6
+    assert "6 of 24 stimuli occur in several folds" in as_text(found, store)
+    apart = nr.classify(store, task="images", n_permutations=3, cross_validate="stimulus")
+    assert apart.settings["stimuli_met_in_training"] == 0
+    assert apart.settings["folds"] == 24

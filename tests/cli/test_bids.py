@@ -33,3 +33,16 @@ def test_from_the_folder_to_maps(call, tmp_path):
     run = next((tmp_path / "bids-miniature").rglob("*_desc-preproc_bold.nii.gz"))
     np.testing.assert_allclose(image.affine, nibabel.load(run).affine)
     assert image.shape[:3] == nibabel.load(run).shape[:3]
+
+
+def test_a_mistake_gives_one_message_and_no_store(call, tmp_path):
+    shutil.copy(STORES / "bids.toml", tmp_path)
+    assert call("datasets", "miniature", "bids", "--out", "bids-miniature", "--quiet").exit_code == 0
+    before = sorted(tmp_path.rglob("*"))
+    events = next((tmp_path / "bids-miniature").rglob("sub-02*run-3_events.tsv"))
+    events.write_text(events.read_text().replace("onset", "start"))
+    found = call("build", "bids.toml", "--root", "bids-miniature", "--json")
+    assert found.exit_code == 2
+    assert f"{events.name} lacks onset" in found.stderr
+    assert found.stderr.count("neurorecon: error:") == 1
+    assert sorted(tmp_path.rglob("*")) == before

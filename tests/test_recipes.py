@@ -118,10 +118,10 @@ def _toml(name, targets, groups, options):
     return "\n".join(lines + [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items()])
 
 
-@PATIENT
+@settings(PATIENT, max_examples=40)
 @given(NAMES, st.lists(NAMES, max_size=2), st.dictionaries(NAMES, st.lists(TEXT, max_size=2), max_size=2), OPTIONS)
 def test_what_is_written_is_what_is_read(tmp_path_factory, name, targets, groups, options):
-    path = tmp_path_factory.mktemp("recipes") / "any.toml"
+    path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text(_toml(name, targets, groups, options), encoding="utf-8")
     recipe = load_recipe(path)
     assert (recipe.name, recipe.targets, recipe.roi_groups, recipe.options) == (name, targets, groups, options)
@@ -133,12 +133,12 @@ def test_what_is_written_is_what_is_read(tmp_path_factory, name, targets, groups
     assert other.digest() != recipe.digest()
 
 
-@PATIENT
+@settings(PATIENT, max_examples=40)
 @given(NAMES, st.sampled_from(["options", "recipe"]))
 def test_any_unknown_key_is_named(tmp_path_factory, key, where):
     options = set(DATASETS.load("arrays").Options.model_fields)
     assume(key not in (options if where == "options" else set(Recipe.model_fields)))
-    path = tmp_path_factory.mktemp("recipes") / "any.toml"
+    path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text(
         'name = "a"\nreader = "arrays"\n' + ("[options]\n" if where == "options" else "") + f'"{key}" = 1\n'
     )

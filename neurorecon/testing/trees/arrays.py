@@ -142,9 +142,8 @@ def _draw(category: str, ground: str, x: float, y: float, size: float) -> np.nda
         draw.rectangle(box(-0.3, 0.4, 0.3, 0.52), fill=(150, 50, 50))
     elif category == "house":
         draw.rectangle(box(-0.8, -0.2, 0.8, 1), fill=color)
-        draw.polygon(
-            [4 * (x - size), 4 * (y - 0.2 * size), 4 * x, 4 * (y - size), 4 * (x + size), 4 * (y - 0.2 * size)]
-        )
+        roof = [(x - size, y - 0.2 * size), (x, y - size), (x + size, y - 0.2 * size)]
+        draw.polygon([(4 * across, 4 * down) for across, down in roof], fill=(90, 60, 60))
         draw.rectangle(box(-0.2, 0.4, 0.2, 1), fill=(60, 40, 30))
     elif category == "tool":
         draw.rectangle(box(-0.15, -0.6, 0.15, 1), fill=(140, 100, 60))

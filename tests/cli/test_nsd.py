@@ -1,0 +1,52 @@
+"""NSD from the folder that was downloaded to maps, by four commands."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+STORES = Path(__file__).parents[2] / "stores"
+
+pytest.importorskip("h5py")
+
+
+def test_from_the_folder_to_maps(call, tmp_path):
+    shutil.copy(STORES / "nsd.toml", tmp_path)
+    assert call("datasets", "miniature", "nsd", "--out", "nsd-miniature").exit_code == 0
+    built = call("build", "nsd.toml", "--root", "nsd-miniature", "--json", "--quiet")
+    assert built.exit_code == 0, built.stderr
+    info = json.loads(built.stdout)["info"]
+    assert info["simulated"] is True
+    assert list(info["subjects"]) == ["subj01", "subj02"]
+    made = call("features", "--target", "clip_image", "--quiet")
+    assert made.exit_code == 0, made.stderr
+    mapped = call("maps", "--subject", "subj01", "--permutations", "99", "--no-figures", "--json", "--quiet")
+    assert mapped.exit_code == 0, mapped.stderr
+    folder = tmp_path / "results" / "maps_nsd_all"
+    table = pd.read_csv(folder / "subj01_encoding_areas.csv").set_index("roi")["value"]
+    # Areas of categories are found in what CLIP says of the pictures; early areas follow where the shapes are.
+    assert table["FFA"] > 0.3
+    assert table["PPA"] > 0.3
+    assert table["V1"] < table["FFA"] - 0.2
+    image = nibabel.load(folder / "subj01_encoding_maps.nii.gz")
+    mask = nibabel.load(tmp_path / "nsd-miniature/nsddata/ppdata/subj01/func1pt8mm/roi/nsdgeneral.nii.gz")
+    np.testing.assert_allclose(image.affine, mask.affine)
+    first = image.get_fdata()[..., 0]
+    assert (np.isfinite(first) == (mask.get_fdata() > 0)).all()
+
+
+def test_a_mistake_gives_one_message_and_no_store(call, tmp_path):
+    shutil.copy(STORES / "nsd.toml", tmp_path)
+    assert call("datasets", "miniature", "nsd", "--out", "nsd-miniature", "--quiet").exit_code == 0
+    before = sorted(tmp_path.rglob("*"))
+    betas = sorted((tmp_path / "nsd-miniature").rglob("betas_session03.nii.gz"))[1]
+    betas.write_bytes(betas.read_bytes()[:-2000])
+    found = call("build", "nsd.toml", "--root", "nsd-miniature", "--json")
+    assert found.exit_code == 2
+    assert f"{betas.relative_to(tmp_path)} cannot be read" in found.stderr
+    assert found.stderr.count("neurorecon: error:") == 1
+    assert sorted(tmp_path.rglob("*")) == before

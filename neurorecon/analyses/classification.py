@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from neurorecon.analyses.classification_folds import LeaveOneOut, category_f, relabel, units_of
 from neurorecon.errors import InputError, UnknownNameError
@@ -81,6 +82,7 @@ def classify(
     n_permutations: int = 1000,
     level: float = 0.05,
     seed: int = 0,
+    progress: bool = False,
 ) -> Classification:
     """Decode the category of what was seen with a linear support vector machine.
 
@@ -108,6 +110,8 @@ def classify(
         Of the null.
     level : float
         False discovery rate of the map.
+    progress : bool
+        Show a progress bar on stderr.
 
     Returns
     -------
@@ -145,7 +149,8 @@ def classify(
     f = category_f(responses, codes, runs)
     counter = PermutationCounter(f)
     null: dict[str, list[float]] = {key: [] for key in observed}
-    for order in stimulus_permutations(len(units.first), n_permutations, seed, runs[units.first]):
+    orders = stimulus_permutations(len(units.first), n_permutations, seed, runs[units.first])
+    for order in tqdm(orders, desc="permutations", disable=not progress, leave=False):
         other = relabel(codes, units, order)
         counter.update(category_f(responses, other, runs)[None])
         for key, value in _accuracies(other, folds.predict(other), len(names)).items():

@@ -62,6 +62,7 @@ def classify(
                 n_permutations=permutations,
                 level=level,
                 seed=seed,
+                progress=output.progress,
             )
             record = record_of(opened, command_line(), seed=seed)
             output.add_files(write_classification(found, opened, folder, record, figures=not no_figures))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import zarr
 
 #: Icechunk's id of the state in which every repository begins, and in which an unfinished store is for its readers.
-_EMPTY = "1CECHNKREP0F1RSTCMT0"
+EMPTY = "1CECHNKREP0F1RSTCMT0"
 
 
 def icechunk_storage(location: str) -> Any:
@@ -127,7 +127,7 @@ def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str
             session = repository.readonly_session(snapshot_id=snapshot)
         return zarr.open_group(session.store, mode="r"), session.snapshot_id
     except FileNotFoundError as error:
-        if session.snapshot_id != _EMPTY:
+        if session.snapshot_id != EMPTY:
             raise unreadable(location, error) from error
         raise StoreError(
             "there is no finished store here",

@@ -17,7 +17,7 @@ import numpy as np
 
 from neurorecon.errors import StoreError, StoreWriteError
 from neurorecon.store import schema
-from neurorecon.store.backend import icechunk_storage, is_plain_zarr, unreadable, write_error
+from neurorecon.store.backend import EMPTY, icechunk_storage, is_plain_zarr, unreadable, write_error
 from neurorecon.store.digest import METADATA_DIGEST, array_digest, block_digest, dtype_name, metadata_digest
 from neurorecon.store.lock import WriterLock
 
@@ -140,10 +140,11 @@ class StoreWriter:
         import zarr
 
         try:
-            group = zarr.open_group(self._repository.readonly_session(MAIN).store, mode="r")
-        except FileNotFoundError:
-            return {}
-        except (icechunk.IcechunkError, ValueError, KeyError, TypeError) as error:
+            session = self._repository.readonly_session(MAIN)
+            if session.snapshot_id == EMPTY:
+                return {}
+            group = zarr.open_group(session.store, mode="r")
+        except (FileNotFoundError, icechunk.IcechunkError, ValueError, KeyError, TypeError) as error:
             raise unreadable(str(self.path), error) from error
         return dict(group.attrs)
 

@@ -515,7 +515,7 @@ BIDS = {
         _image("derivatives/fmriprep/atlases/visual_mask.nii.gz", _shift),
     ),
     "no pictures": (["stimuli"], "", _remove("stimuli/**/*.png")),
-    "a picture that is none": (["cannot be read"], "", _write("stimuli/**/*.png", b"no picture")),
+    "a picture that is none": (["circle001.png is no picture"], "", _write("stimuli/**/*.png", b"no picture")),
 }
 
 HAXBY = {

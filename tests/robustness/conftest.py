@@ -38,7 +38,7 @@ class Command:
             self.code = self._ask({"poll": self.pid})
         return self.code
 
-    def wait(self, seconds=120):
+    def wait(self, seconds=500):
         """Wait for the end; return the exit code."""
         until = time.monotonic() + seconds
         while self.poll() is None and time.monotonic() < until:

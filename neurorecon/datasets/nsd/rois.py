@@ -262,6 +262,8 @@ def _named(rois: Rois, mask: str, folder: Path) -> np.ndarray:
     found = np.zeros(rois.grid.size, dtype=bool)
     for name in _split(mask, {*areas, *ROI_GROUPS}):
         members = [member for member in ROI_GROUPS.get(name, [name]) if member in areas]
+        if not members and (folder / f"{name}.nii.gz").is_file():
+            continue  # its file is there, and empty
         if not members:
             raise UnknownNameError("ROI", name, areas)
         for member in members:

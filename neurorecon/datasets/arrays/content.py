@@ -23,6 +23,9 @@ from neurorecon.datasets.base import SubjectData
 from neurorecon.errors import InputError
 from neurorecon.space import SPACE_COLUMNS
 
+#: Groups of a store that are no subjects.
+RESERVED = ("stimuli", "targets")
+
 
 @dataclass(frozen=True)
 class GivenSubject:
@@ -118,6 +121,8 @@ def put_together(given: Given, options: ArraysOptions) -> Content:
     InputError
         Which names the file or table, what was found and what was expected.
     """
+    for name in given.subjects:
+        _check_name(name)
     stimuli = read_stimuli(
         given.stimuli if given.stimuli is not None else _without_table(given),
         given.images is not None,
@@ -139,6 +144,16 @@ def put_together(given: Given, options: ArraysOptions) -> Content:
         for (name, one), table in zip(given.subjects.items(), tables, strict=True)
     }
     return Content(stimuli, labels, images, frames, subjects, given.about.with_options(options), options)
+
+
+def _check_name(name: str) -> None:
+    if not str(name).replace("_", "").replace("-", "").isalnum() or name in RESERVED:
+        raise InputError(
+            "a subject cannot be called so",
+            given=repr(name),
+            expected=f"letters, digits, '-' and '_', and none of {', '.join(map(repr, RESERVED))}",
+            todo="rename it (its folder)",
+        )
 
 
 def _without_table(given: Given) -> Table:

@@ -72,14 +72,6 @@ def _subject_folders(root: Path) -> dict[str, Path]:
             expected="responses (sample, voxel) in the folder itself, or in one folder for each subject",
             todo="name the array so: docs/datasets/arrays.md shows a whole folder",
         )
-    for name in inside:
-        if not name.replace("_", "").replace("-", "").isalnum() or name in ("stimuli", "targets"):
-            raise InputError(
-                f"{inside[name]} is no name of a subject",
-                given=repr(name),
-                expected="letters, digits, '-' and '_', and neither 'stimuli' nor 'targets'",
-                todo="rename the folder",
-            )
     return inside or {ONLY_SUBJECT: root}
 
 

@@ -179,11 +179,8 @@ def as_table(values: Any, where: str) -> Table:
 
 def as_text(column: pd.Series) -> np.ndarray:
     """Return values as text (object array): whole numbers without a point, missing values as ``""``."""
-    if column.dtype == object or pd.api.types.is_string_dtype(column.dtype):
-        return np.array([_one(value) for value in column], dtype=object)
-    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
-        return np.array(["" if pd.isna(value) else str(value) for value in column], dtype=object)
-    return np.array([_one(value) for value in column], dtype=object)
+    codes, values = pd.factorize(column, use_na_sentinel=False)  # most columns hold few values, each many times
+    return np.array([_one(value) for value in values], dtype=object)[codes]
 
 
 def _one(value: Any) -> str:

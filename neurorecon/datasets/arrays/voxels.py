@@ -21,6 +21,7 @@ KNOWN = (*POSITIONS, "ncsnr", "roi", "voxel")
 MESHES = {"fsaverage3": 642, "fsaverage4": 2562, "fsaverage5": 10242, "fsaverage6": 40962, "fsaverage7": 163842}
 MESHES["fsaverage"] = MESHES["fsaverage7"]
 
+_TRUTH = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
 _SIDES = {"left": "left", "right": "right", "lh": "left", "rh": "right", "l": "left", "r": "right"}
 
 
@@ -148,9 +149,11 @@ def _areas(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str,
 
 def _truth(values: np.ndarray) -> np.ndarray | None:
     """Return a column of 0 and 1 as bools; None where it holds anything else."""
-    words = np.array([str(value).lower() for value in values])
-    yes, no = np.isin(words, ("1", "1.0", "true")), np.isin(words, ("0", "0.0", "false", ""))
-    return yes if (yes | no).all() and yes.any() else None
+    codes, words = pd.factorize(values)
+    known = [_TRUTH.get(str(word).lower()) for word in words]
+    if None in known or True not in known:
+        return None
+    return np.array(known, dtype=bool)[codes]
 
 
 def _member(name: str, values: Any, number: int) -> np.ndarray:

@@ -87,6 +87,7 @@ def test_several_subjects(lab, tmp_path):
         ({"samples": {"stimulus": ["s0"], "run": [1, 2]}}, "is no table"),
         ({"samples": 3}, "a pandas DataFrame"),
         ({"images": "nowhere"}, "pictures are not there"),
+        ({"responses": {"sub 1": np.ones((12, 5))}}, "cannot be called so"),
         ({"rois": {"V1": [True, False]}}, "is no mask of the voxels"),
         ({"mask": np.ones((3, 3, 3))}, "a NIfTI image, or the path"),
         ({"repetition_tme": 2.0}, "repetition_tme: Extra inputs"),

@@ -10,8 +10,8 @@ import numpy as np
 
 from neurorecon.datasets.nsd.betas import Betas, percent
 
-#: Voxels that are standardized at a time.
-COLUMNS = 8192
+#: Voxels that are standardized, and trials that are converted, at a time.
+COLUMNS, TRIALS = 8192, 32
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,27 @@ class Recording:
     voxels: np.ndarray
     standardize: bool
 
-    def load(self, number: int) -> Callable[[int, int], np.ndarray]:
-        """Read one session into memory, as it is on disk, and return what hands out its samples as float32.
+    def load(self, number: int) -> Callable[[int, np.ndarray], None]:
+        """Read one session into memory, as it is on disk, and return what fills in its samples as float32.
 
-        Kept are the trials as int16, which is half of what the same in float32 takes.
+        Kept are the trials as int16, which is half of what the same in float32 takes. ``fill(start, out)`` writes
+        samples from `start` on into `out`, a few at a time, so that nothing large is copied.
         """
         raw = self.sessions[number].read(self.voxels)
         mean, scale = _standard(raw) if self.standardize else (None, None)
         rows = self.rows[number]
 
-        def samples(start: int, stop: int) -> np.ndarray:
-            values = percent(raw[rows[start:stop]])
-            if not np.isfinite(values).all():  # voxels that are kept on request
-                values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-            return values if mean is None else (values - mean) / scale
+        def fill(start: int, out: np.ndarray) -> None:
+            for first in range(0, len(out), TRIALS):
+                part = out[first : first + TRIALS]
+                part[:] = percent(raw[rows[start + first : start + first + len(part)]])
+                if raw.dtype.kind == "f":  # voxels that are kept on request
+                    np.nan_to_num(part, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+                if mean is not None:
+                    part -= mean
+                    part /= scale
 
-        return samples
+        return fill
 
 
 def _standard(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,9 +76,9 @@ def read_trials(recording: Recording) -> Callable[[int, int], np.ndarray]:
     The blocks that a store writes go from the first sample to the last, so that each session is unpacked once.
     """
     edges = np.cumsum([0, *(len(rows) for rows in recording.rows)])
-    last: dict[int, Callable[[int, int], np.ndarray]] = {}
+    last: dict[int, Callable[[int, np.ndarray], None]] = {}
 
-    def session(number: int) -> Callable[[int, int], np.ndarray]:
+    def session(number: int) -> Callable[[int, np.ndarray], None]:
         if number not in last:
             last.clear()  # before the next one is read: one session in memory, not two
             last[number] = recording.load(number)
@@ -85,7 +90,7 @@ def read_trials(recording: Recording) -> Callable[[int, int], np.ndarray]:
         for number in range(len(recording.rows)):
             low, high = max(start, edges[number]), min(stop, edges[number + 1])
             if low < high:
-                found[low - start : high - start] = session(number)(low - edges[number], high - edges[number])
+                session(number)(low - edges[number], found[low - start : high - start])
         return found
 
     return read
@@ -131,10 +136,11 @@ def _zeros_on_disk(shape: tuple[int, int]) -> np.ndarray:
 
 
 def _add_up(recording: Recording, groups: np.ndarray, sums: np.ndarray) -> None:
-    done = 0
+    done, trial = 0, np.empty((1, sums.shape[1]), dtype=np.float32)
     for number, rows in enumerate(recording.rows):
-        samples = recording.load(number) if len(rows) else None
-        for row in range(len(rows)):  # one trial at a time: a picture may be shown twice in a session
-            assert samples is not None
-            sums[groups[done + row]] += samples(row, row + 1)[0]
+        if len(rows):
+            fill = recording.load(number)
+            for row in range(len(rows)):  # one trial at a time: a picture may be shown twice in a session
+                fill(row, trial)
+                sums[groups[done + row]] += trial[0]
         done += len(rows)

@@ -96,7 +96,8 @@ class StoreWriter:
         import icechunk
 
         self._lock.__exit__(kind, error, trace)
-        if isinstance(error, icechunk.IcechunkError):
+        # A conflict: the folder was removed, or somebody wrote into it past the lock.
+        if isinstance(error, icechunk.IcechunkError | icechunk.ConflictError):
             raise write_error(self.path, error, "the store cannot be written any further") from error
 
     def _begin(self) -> None:

@@ -196,7 +196,7 @@ def _start(path, pause):
 
 def test_a_killed_build_goes_on_and_ends_the_same(tmp_path):
     whole = tmp_path / "whole.icechunk"
-    assert _start(whole, 0).communicate(timeout=120)[0] == "done\n"
+    assert _start(whole, 0).communicate(timeout=500)[0] == "done\n"
     killed = tmp_path / "killed.icechunk"
     for seconds in (0.3, 0.8):
         process = _start(killed, 0.1)
@@ -210,7 +210,7 @@ def test_a_killed_build_goes_on_and_ends_the_same(tmp_path):
             nr.open_store(killed)
     snapshots = len(list((killed / "snapshots").iterdir()))
     assert snapshots > 4, "nothing was committed before the kill"
-    assert _start(killed, 0).communicate(timeout=120)[0] == "done\n"
+    assert _start(killed, 0).communicate(timeout=500)[0] == "done\n"
     assert nr.open_store(killed).digests() == nr.open_store(whole).digests()
     # The finished parts were gone on with, not written again.
     assert not [finding for finding in nr.check_store(nr.open_store(killed)) if finding.problem]

@@ -75,7 +75,7 @@ print(found.areas[["roi", "band", "value", "p", "ceiling", "n"]].round(3).to_str
 bars = band_bars(
     found.areas,
     rois=["V1", "V2", "FFA", "PPA"],
-    title="sub01: what CLIP's image embedding explains of each area",
+    title="CLIP in each area of sub01",
     note="Mean over all voxels of the area; whiskers are 95 % intervals over test stimuli.",
     width="single",
     simulated=store.simulated,

@@ -103,7 +103,7 @@ class Tables:
 
     def stimulus_counts(self) -> list[dict[str, Any]]:
         """Return the number of stimuli of each kind and split (dicts of ``kind``, ``split``, ``number``)."""
-        counted = self._root[schema.STIMULI].attrs.get("counts")
+        counted: Any = self._root[schema.STIMULI].attrs.get("counts")
         return counted if counted is not None else count_stimuli(self.stimuli)
 
     def sample_counts(self, subject: str) -> list[dict[str, Any]]:

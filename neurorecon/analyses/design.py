@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.errors import InputError
+from neurorecon.store.selection import volume_numbers
 from neurorecon.store.store import Store
 
 #: Seconds after the onset of a stimulus within which the hemodynamic response is modeled in time series.
@@ -35,6 +36,9 @@ class Samples:
         Unique stimuli, in order of first appearance.
     shown : int array, shape (sample,)
         Which of `stimuli` each sample shows.
+    volumes : int array, shape (sample,), optional
+        Number of each sample's volume in its run, where volumes (of rest) were left out; by default they are
+        consecutive.
     """
 
     responses: np.ndarray
@@ -42,26 +46,31 @@ class Samples:
     runs: np.ndarray
     stimuli: list[str]
     shown: np.ndarray
+    volumes: np.ndarray | None = None
 
     def at_delays(self, delays: Sequence[int]) -> np.ndarray:
-        """Return which stimulus was shown so many samples ago in the same run; -1 for none.
+        """Return which stimulus was shown so many volumes ago in the same run; -1 for none, as in rest.
 
         Parameters
         ----------
         delays : sequence of int
-            In samples.
+            In volumes.
 
         Returns
         -------
         int array, shape (delay, sample)
         """
-        number = len(self.shown)
-        found = np.full((len(delays), number), -1)
-        for row, delay in enumerate(delays):
-            ago = np.arange(number) - delay
-            inside = (ago >= 0) & (self.runs[np.maximum(ago, 0)] == self.runs)
-            found[row, inside] = self.shown[ago[inside]]
-        return found
+        volumes = np.arange(len(self.shown)) if self.volumes is None else self.volumes
+        at = pd.Series(self.shown, index=pd.MultiIndex.from_arrays([self.runs, volumes]))
+        if not at.index.is_unique:
+            raise InputError(
+                "two samples of one run have the same time",
+                given=f"a time series of {len(at)} samples at {at.index.nunique()} times",
+                expected="one sample a volume",
+                todo="mend the times of the samples, or build the store again as single trials",
+            )
+        ago = [pd.MultiIndex.from_arrays([self.runs, volumes - delay]) for delay in delays]
+        return np.stack([at.reindex(keys, fill_value=-1).to_numpy() for keys in ago])
 
 
 def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | None) -> str:
@@ -136,7 +145,9 @@ def load_samples(store: Store, subject: str, roi: str | Iterable[str] | None, sp
     found = pd.DataFrame({name: responses[name].values for name in names})
     runs = found.groupby(["session", "run"], sort=False).ngroup().to_numpy()
     shown, stimuli = pd.factorize(found["stimulus"])
-    return Samples(responses.values, found, runs, [str(name) for name in stimuli], shown)
+    seconds = store.series(subject).get(task)
+    volumes = None if seconds is None else volume_numbers(found, runs, seconds)
+    return Samples(responses.values, found, runs, [str(name) for name in stimuli], shown, volumes)
 
 
 def same_order(samples: pd.DataFrame) -> bool:

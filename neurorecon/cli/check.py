@@ -32,8 +32,8 @@ def check(
                 f"this store is damaged: {len(damaged)} of {len(findings)} arrays differ from what was written",
                 given="; ".join(f"{finding.array}: {finding.problem}" for finding in damaged[:10]),
                 expected="the digests that were stored at writing",
-                todo="copy the store again, or build it anew: neurorecon build RECIPE.toml --overwrite (older states may "
-                "be whole: snapshot=...)",
+                todo="copy the store again, or build it anew: neurorecon build RECIPE.toml --overwrite (older states "
+                "may be whole: snapshot=...)",
             )
         output.extra["arrays"] = len(findings)
         output.say(f"{store}: all {len(findings)} arrays are as they were written ({opened.digest})")

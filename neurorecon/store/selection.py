@@ -210,7 +210,7 @@ def _limits(time: slice | tuple[float, float]) -> tuple[float, float]:
 
 
 def delayed_positions(
-    samples: pd.DataFrame, positions: np.ndarray, delays: Sequence[int], series: Iterable[str]
+    samples: pd.DataFrame, positions: np.ndarray, delays: Sequence[int], series: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, for each sample and delay, the position of the volume so many samples later in the same run.
 
@@ -221,14 +221,15 @@ def delayed_positions(
     positions : int array, shape (sample,)
         The samples that were selected.
     delays : sequence of int
-        In samples; 0 is the volume itself.
-    series : iterable of str
-        The tasks whose samples are a time series.
+        In volumes; 0 is the sample itself.
+    series : mapping of str to float
+        The tasks whose samples are a time series, and the seconds between their volumes.
 
     Returns
     -------
     kept : int array, shape (kept,)
-        Those of `positions` whose run goes on long enough for all delays.
+        Those of `positions` whose run goes on long enough for all delays, without a gap (volumes of rest may have
+        been left out).
     shifted : int array, shape (delay, kept)
         Positions of their delayed volumes.
     """
@@ -249,11 +250,36 @@ def delayed_positions(
             todo="leave delays out, or select the task that is a time series",
         )
     run = samples.groupby(["task", "session", "run"], sort=False).ngroup().to_numpy()
+    volume = volume_numbers(samples, run, samples["task"].map(dict(series)).to_numpy(dtype=float, na_value=np.nan))
     shifted = positions[None, :] + steps[:, None]
     inside = shifted < len(samples)
-    inside &= run[np.minimum(shifted, len(samples) - 1)] == run[positions]
+    there = np.minimum(shifted, len(samples) - 1)
+    inside &= (run[there] == run[positions]) & (volume[there] - volume[positions] == steps[:, None])
     kept = inside.all(axis=0)
     return positions[kept], shifted[:, kept]
+
+
+def volume_numbers(samples: pd.DataFrame, runs: np.ndarray, seconds: float | np.ndarray) -> np.ndarray:
+    """Return how many volumes after the first sample of its run each sample was taken, from the times.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        With the column ``time`` (s).
+    runs : int array, shape (sample,)
+        A number for each run.
+    seconds : float or array, shape (sample,)
+        Between volumes; NaN where samples are no time series, which are then counted.
+
+    Returns
+    -------
+    int array, shape (sample,)
+    """
+    times = samples["time"].groupby(runs)
+    counted = times.cumcount().to_numpy()
+    with np.errstate(invalid="ignore"):
+        measured = np.rint((samples["time"].to_numpy() - times.transform("min").to_numpy()) / seconds)
+    return np.where(np.isfinite(measured), measured, counted).astype(int)
 
 
 def average_by_stimulus(samples: pd.DataFrame) -> tuple[sparse.csr_array, pd.DataFrame]:

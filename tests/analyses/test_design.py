@@ -133,3 +133,24 @@ def test_samples_are_averaged_over_repeats(miniature):
     assert len(set(films.runs)) == 1
     single = store.responses("subj01", "V1", "train", task="films").values
     np.testing.assert_allclose(films.responses, (single[:8] + single[8:]) / 2, atol=1e-6)
+
+
+def test_delays_reach_into_the_rest_that_was_left_out():
+    # Volumes 0, 1, 2, 6, 7 of one run: what was shown at 2 is not what was seen one volume before 6.
+    samples = Samples(
+        np.zeros((5, 1), np.float32),
+        pd.DataFrame(),
+        np.zeros(5, dtype=int),
+        list("abcde"),
+        np.arange(5),
+        np.array([0, 1, 2, 6, 7]),
+    )
+    np.testing.assert_array_equal(samples.at_delays([1, 4]), [[-1, 0, 1, -1, 3], [-1, -1, -1, 2, -1]])
+
+
+def test_samples_of_one_time_are_refused():
+    samples = Samples(
+        np.zeros((2, 1)), pd.DataFrame(), np.zeros(2, dtype=int), ["a"], np.zeros(2, int), np.zeros(2, int)
+    )
+    with pytest.raises(InputError, match="the same time"):
+        samples.at_delays([1])

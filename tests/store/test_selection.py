@@ -178,7 +178,7 @@ def test_samples_that_do_not_exist():
 def test_delays_never_leave_the_run(runs, delays):
     table = _table(runs)
     everything = np.arange(len(table))
-    kept, shifted = selection.delayed_positions(table, everything, delays, ["films"])
+    kept, shifted = selection.delayed_positions(table, everything, delays, {"films": 2.0})
     assert shifted.shape == (len(delays), len(kept))
     run = table["run"].to_numpy()
     for row, delay in zip(shifted, delays, strict=True):
@@ -190,12 +190,12 @@ def test_delays_never_leave_the_run(runs, delays):
 @pytest.mark.parametrize("delays", [(-1,), (1, 1), (0.5,)])
 def test_delays_are_different_whole_numbers(delays):
     with pytest.raises(InputError, match="these delays cannot be used"):
-        selection.delayed_positions(_table([5]), np.arange(5), delays, ["films"])
+        selection.delayed_positions(_table([5]), np.arange(5), delays, {"films": 2.0})
 
 
 def test_delays_need_a_time_series():
     with pytest.raises(InputError, match="single-trial estimates"):
-        selection.delayed_positions(_table([5]), np.arange(5), (1,), [])
+        selection.delayed_positions(_table([5]), np.arange(5), (1,), {})
 
 
 @PATIENT
@@ -213,3 +213,10 @@ def test_averages_are_those_of_pandas(stimuli, seed):
 def test_neighbors_are_read_as_a_slice():
     assert selection.contiguous(np.array([3, 4, 5])) == slice(3, 6)
     np.testing.assert_array_equal(selection.contiguous(np.array([3, 5])), [3, 5])
+
+
+def test_delays_do_not_reach_over_volumes_that_were_left_out():
+    table = _table([6]).assign(time=[0.0, 2.0, 4.0, 20.0, 22.0, 24.0])
+    kept, shifted = selection.delayed_positions(table, np.arange(6), (1,), {"films": 2.0})
+    np.testing.assert_array_equal(kept, [0, 1, 3, 4])
+    np.testing.assert_array_equal(shifted, [[1, 2, 4, 5]])

@@ -125,3 +125,17 @@ def state():
         return store.snapshot, store.digest, sorted(str(item) for item in path.rglob("*"))
 
     return read
+
+
+@pytest.fixture
+def readme_commands():
+    """Return the four commands of the README that lead from a data set's folder to maps, as lists of arguments."""
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+    def commands(name: str) -> list[list[str]]:
+        block = text[text.index(f"neurorecon datasets miniature {name} ") :].partition("```")[0]
+        found = [line.removeprefix("neurorecon ").replace("stores/", "").split() for line in block.splitlines()]
+        assert [arguments[0] for arguments in found] == ["datasets", "build", "features", "maps"]
+        return found
+
+    return commands

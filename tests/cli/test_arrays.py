@@ -1,6 +1,8 @@
 """Four commands from a folder of plain arrays to maps; and mistakes, as a user meets them."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,16 +17,13 @@ reader = "arrays"
 
 
 @pytest.mark.timeout(1200)
-def test_four_commands_from_arrays_to_maps(call, tmp_path):
-    (tmp_path / "arrays.toml").write_text(RECIPE)
-    for command in (
-        ["datasets", "miniature", "arrays", "--out", "arrays-miniature"],
-        ["build", "arrays.toml", "--root", "arrays-miniature", "--quiet"],
-        ["features", "--target", "clip_image", "--quiet"],
-    ):
-        found = call(*command)
+def test_four_commands_from_arrays_to_maps(call, tmp_path, readme_commands):
+    shutil.copy(Path(__file__).parents[2] / "stores" / "arrays.toml", tmp_path)
+    *first, maps = readme_commands("arrays")
+    for command in first:
+        found = call(*command, "--quiet")
         assert found.exit_code == 0, found.stderr
-    found = call("maps", "--subject", "sub01", "--json", "--quiet")
+    found = call(*maps, "--subject", "sub01", "--json", "--quiet")
     assert found.exit_code == 0, found.stderr
     answer = json.loads(found.stdout)
     folder = tmp_path / "results" / "maps_arrays_all"

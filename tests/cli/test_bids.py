@@ -11,16 +11,17 @@ import pandas as pd
 STORES = Path(__file__).parents[2] / "stores"
 
 
-def test_from_the_folder_to_maps(call, tmp_path):
+def test_from_the_folder_to_maps(call, tmp_path, readme_commands):
     shutil.copy(STORES / "bids.toml", tmp_path)
-    assert call("datasets", "miniature", "bids", "--out", "bids-miniature").exit_code == 0
-    built = call("build", "bids.toml", "--root", "bids-miniature", "--json", "--quiet")
+    miniature, build, features, maps = readme_commands("bids")
+    assert call(*miniature).exit_code == 0
+    built = call(*build, "--json", "--quiet")
     assert built.exit_code == 0, built.stderr
     info = json.loads(built.stdout)["info"]
     assert info["simulated"] is True
-    made = call("features", "--target", "clip_image", "--quiet")
+    made = call(*features, "--quiet")
     assert made.exit_code == 0, made.stderr
-    mapped = call("maps", "--permutations", "99", "--no-figures", "--json", "--quiet")
+    mapped = call(*maps, "--permutations", "99", "--no-figures", "--json", "--quiet")
     assert mapped.exit_code == 0, mapped.stderr
     scores = json.loads(mapped.stdout)["scores"]
     assert {score["name"].split()[0] for score in scores} == {"sub-01", "sub-02"}

@@ -14,17 +14,18 @@ STORES = Path(__file__).parents[2] / "stores"
 pytest.importorskip("h5py")
 
 
-def test_from_the_folder_to_maps(call, tmp_path):
+def test_from_the_folder_to_maps(call, tmp_path, readme_commands):
     shutil.copy(STORES / "nsd.toml", tmp_path)
-    assert call("datasets", "miniature", "nsd", "--out", "nsd-miniature").exit_code == 0
-    built = call("build", "nsd.toml", "--root", "nsd-miniature", "--json", "--quiet")
+    miniature, build, features, maps = readme_commands("nsd")
+    assert call(*miniature).exit_code == 0
+    built = call(*build, "--json", "--quiet")
     assert built.exit_code == 0, built.stderr
     info = json.loads(built.stdout)["info"]
     assert info["simulated"] is True
     assert list(info["subjects"]) == ["subj01", "subj02"]
-    made = call("features", "--target", "clip_image", "--quiet")
+    made = call(*features, "--quiet")
     assert made.exit_code == 0, made.stderr
-    mapped = call("maps", "--subject", "subj01", "--permutations", "99", "--no-figures", "--json", "--quiet")
+    mapped = call(*maps, "--subject", "subj01", "--permutations", "99", "--no-figures", "--json", "--quiet")
     assert mapped.exit_code == 0, mapped.stderr
     folder = tmp_path / "results" / "maps_nsd_all"
     table = pd.read_csv(folder / "subj01_encoding_areas.csv").set_index("roi")["value"]

@@ -146,11 +146,11 @@ def _check_repeats(given: Table, table: pd.DataFrame, repetition_time: float | N
 
 
 def _check_series(given: Table, table: pd.DataFrame, rows: np.ndarray, repetition_time: float) -> None:
-    """Volumes of a run follow each other without a gap: delays are counted in rows."""
+    """Volumes of a run follow each other in whole repetition times; those of rest may be left out."""
     run = table.groupby(["task", "session", "run"], sort=False).ngroup().to_numpy()
     within = run[1:] == run[:-1]
     steps = np.diff(table["time"].to_numpy()) / repetition_time
-    bad = within & (np.abs(steps - 1) > 1e-3)
+    bad = within & ((np.abs(steps - np.rint(steps)) > 1e-3) | (steps < 0.5))
     interrupted = len(np.unique(run)) != 1 + int((~within).sum())
     if bad.any() or interrupted:
         place = int(np.flatnonzero(bad)[0] if bad.any() else np.flatnonzero(~within)[-1])
@@ -160,9 +160,8 @@ def _check_series(given: Table, table: pd.DataFrame, rows: np.ndarray, repetitio
             given=f"{before:g} s, then {after:g} s in row {rows[place + 1] + 1}"
             if bad.any()
             else f"a run that goes on behind another one, near row {rows[place + 1] + 1}",
-            expected=f"steps of {repetition_time:g} s within a run, its rows together and in order",
-            todo="give rest between stimuli a stimulus of its own (a gray picture), or number the stretches between "
-            "rests as runs of their own; rest may be left empty at the beginning and the end of a run",
+            expected=f"steps of {repetition_time:g} s, or of several (rest left out); its rows together and in order",
+            todo="mend the column 'time' (s, from the onset of the run), or repetition_time in the recipe",
         )
 
 

@@ -174,10 +174,10 @@ MISTAKES = {
     "split half empty": (lambda f: _edit(f, "samples", split=["train"] * 11 + [""]), {}, ["in no split", "row 12"]),
     "two splits": (lambda f: None, {"test_share": 0.5, "test_stimuli": ["s1"]}, ["two ways to split"]),
     "unknown test stimulus": (lambda f: None, {"test_stimuli": ["s9"]}, ["test_stimuli names", "s9"]),
-    "gap in a run": (
-        lambda f: _edit(f, "samples", stimulus=[*S[:3], "", *S[4:], *S], split="train"),
+    "half a volume in a run": (
+        lambda f: _edit(f, "samples", time=[0, 2, 4, 7, 8, 10, 12, 14, 16, 18, 20, 22], split="train"),
         {"repetition_time": 2.0},
-        ["do not follow each other", "4 s, then 8 s"],
+        ["do not follow each other", "4 s, then 7 s"],
     ),
     "run in two pieces": (
         lambda f: _edit(f, "samples", run=[1] * 4 + [2] * 4 + [1] * 4, split="train"),

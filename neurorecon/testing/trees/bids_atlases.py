@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,8 +65,8 @@ def _write_surfaces(folder: Path) -> None:
         write_annot(folder / f"{side}.areas.annot", labels, table, ["unknown", *AREAS], fill_ctab=True)
         names = GiftiLabelTable()
         for key, name in enumerate(["???", *AREAS]):
-            label = GiftiLabel(key, 1.0, 1.0, 1.0, 1.0)
-            label.label = name
+            label: Any = GiftiLabel(key, 1.0, 1.0, 1.0, 1.0)
+            label.label = name  # nibabel writes it; its class does not declare it
             names.labels.append(label)
         array = GiftiDataArray(labels, intent="NIFTI_INTENT_LABEL", datatype="int32")
         GiftiImage(labeltable=names, darrays=[array]).to_filename(folder / f"hemi-{letter}_areas.label.gii")

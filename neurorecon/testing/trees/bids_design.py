@@ -90,8 +90,8 @@ def event_table(stimuli: pd.DataFrame, place: int, rng: np.random.Generator) -> 
     """
     train, new = np.flatnonzero(stimuli["split"] == "train"), TRIALS - TEST_IN_RUN
     test = np.flatnonzero(stimuli["split"] == "test")
-    shown = [*train[place * new : (place + 1) * new], *test[place % 2 :: TEST // TEST_IN_RUN]]
-    shown = rng.permutation(shown)
+    presented = [*train[place * new : (place + 1) * new], *test[place % 2 :: TEST // TEST_IN_RUN]]
+    shown = rng.permutation(presented)
     onsets = 8.0 + np.cumsum([0.0, *rng.choice([6.0, 8.0], TRIALS - 1)])
     rows = stimuli.iloc[shown]
     trials = pd.DataFrame(

@@ -86,7 +86,7 @@ class Cortex:
         """Return the weight of each feature for each voxel, shape (feature, voxel)."""
         weights = np.zeros((len(FEATURES), len(self.left)))
         for file, names in _TUNING.items():
-            rows = [FEATURES.index(name) for name in names]
+            rows = np.array([FEATURES.index(name) for name in names])
             here = np.flatnonzero(self.labels[file] > 0)
             weights[np.ix_(rows, here)] += rng.uniform(0.5, 1.0, (len(rows), len(here)))
         visual = self.labels["nsdgeneral"] > 0

@@ -42,7 +42,7 @@ Branch = Literal["text", "image"]
 _ADAPTER = "text_adapter.weight"
 
 #: Weights of a transformer whose shapes depend on the width of the context.
-_READS_THE_CONTEXT = ("attn2.to_k.weight", "attn2.to_v.weight")
+READS_THE_CONTEXT = ("attn2.to_k.weight", "attn2.to_v.weight")
 
 
 class DualGuidedUNet(nn.Module):
@@ -338,7 +338,7 @@ def _with_width(transformer: Transformer2DModel, width: int) -> Transformer2DMod
     wider = Transformer2DModel(**{**config, "cross_attention_dim": width})
     # torch's own `to`: diffusers' warns about layers to be kept in float32, and there are none.
     nn.Module.to(wider, device=transformer.device, dtype=transformer.dtype)
-    new = {key: tensor for key, tensor in wider.state_dict().items() if key.endswith(_READS_THE_CONTEXT)}
+    new = {key: tensor for key, tensor in wider.state_dict().items() if key.endswith(READS_THE_CONTEXT)}
     wider.load_state_dict({**transformer.state_dict(), **new})
     return wider
 

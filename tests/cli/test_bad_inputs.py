@@ -334,7 +334,7 @@ ARRAYS = {
     ),
     "a group of unknown ROIs": (["the group of ROIs 'ventral'", "V9"], '[roi_groups]\nventral = ["V9"]', None),
     "an unknown target": (["unknown target 'clip'"], 'targets = ["clip"]', None),
-    "no time series": (["do not follow each other"], "[options]\nrepetition_time = 2.0", None),
+    "no time series": (["do not follow each other"], "[options]\nrepetition_time = 3.0", None),
     "a mesh nobody knows": (
         ["mesh", "fsaverage5"],
         '[options]\nmesh = "fsaverage9"',
@@ -352,7 +352,7 @@ ARRAYS = {
         ),
     ),
     "a reserved name": (
-        ["no name of a subject", "targets"],
+        ["cannot be called so", "targets"],
         "",
         lambda root: (root / "sub01").rename(root / "targets"),
     ),

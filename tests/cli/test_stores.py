@@ -106,7 +106,7 @@ def test_features(call, small, tmp_path):
 def test_an_interrupted_build_goes_on(tmp_path, call):
     recipe = tmp_path / "longer.toml"
     recipe.write_text(
-        'name = "longer"\nreader = "scenes"\n[options]\nsubjects = 1\nvoxels = 100\ntrain_images = 60\n'
+        'name = "longer"\nreader = "scenes"\n[options]\nsubjects = 1\nvoxels = 100\ntrain_images = 300\n'
         "test_images = 4\ntrain_films = 0\ntest_films = 0\n"
     )
     path = tmp_path / "longer.icechunk"

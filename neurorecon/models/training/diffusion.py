@@ -10,6 +10,7 @@ To learn faster, features from the middle of the UNet are compared with CLIP's p
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from neurorecon.models.dual_guided import READS_THE_CONTEXT, DualGuidedUNet
 from neurorecon.models.text_tower import TextTower, end_positions, projected
 from neurorecon.models.training.autoencoder import scaled
 from neurorecon.models.training.clip import normalized
@@ -62,6 +64,10 @@ _MEAN_CAPTION = 0.3
 
 #: Gray level that stands for "no image", as in Brain-Diffuser.
 GRAY = 127
+
+#: Contexts of pictures, scaled as Versatile Diffusion has them, vary by .08, those of captions by 1. The image branch
+#: reads them enlarged while it learns, else it learns as much slower; its published weights have the factor in them.
+_IMAGE_SCALE = 12.0
 
 #: Weight of the alignment with CLIP's patches.
 _ALIGNMENT = 0.5
@@ -126,8 +132,6 @@ class Denoiser(nn.Module):
         super().__init__()
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-        from neurorecon.models.dual_guided import DualGuidedUNet
-
         torch.manual_seed(PLAN.seed)
         self.dual = DualGuidedUNet.from_text_unet(UNet2DConditionModel(**config), share=True)
         middle = config["block_out_channels"][-1]
@@ -140,10 +144,28 @@ class Denoiser(nn.Module):
         seen: list[Tensor] = []
         hook = self.dual.unet.up_blocks[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
         try:
-            velocity = self.dual(noisy, step, text, image, ratio)
+            velocity = self.dual(noisy, step, text, _IMAGE_SCALE * image, ratio)
         finally:
             hook.remove()
         return velocity, self.align(seen[0])
+
+    def published(self) -> DualGuidedUNet:
+        """Return the network for contexts of pictures as they are; weights of the image branch are its own."""
+        dual = copy.deepcopy(self.dual)
+        dual.load_image_branch(_rescaled(dual, _IMAGE_SCALE))
+        return dual
+
+    def go_on_from(self, published: DualGuidedUNet) -> None:
+        """Take the weights that :meth:`published` returned."""
+        state = {key: value.float() for key, value in published.state_dict().items() if key in self.dual.state_dict()}
+        self.dual.load_state_dict(state)
+        self.dual.load_image_branch(_rescaled(self.dual, 1 / _IMAGE_SCALE))
+
+
+def _rescaled(dual: DualGuidedUNet, factor: float) -> dict[str, Tensor]:
+    """Return the weights of the image branch for contexts that are so many times smaller."""
+    state = dual.image_branch_state_dict()
+    return {key: value * factor if key.endswith(READS_THE_CONTEXT) else value for key, value in state.items()}
 
 
 @torch.no_grad()

@@ -76,8 +76,11 @@ def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
     network = step.make(run)
     if shipped is not None and not (run.folder / f"{name}.pt").exists():
         before = shipped / files.FOLDERS[name][0]
-        part: Any = network.dual if name == "diffusion" else network
-        part.load_state_dict({key: value.float() for key, value in step.read(shipped).state_dict().items()})
+        weights = step.read(shipped)
+        if isinstance(network, diffusion.Denoiser):
+            network.go_on_from(weights)  # type: ignore[arg-type]
+        else:
+            network.load_state_dict({key: value.float() for key, value in weights.state_dict().items()})
         run.folder.mkdir(parents=True, exist_ok=True)
         (run.folder / f"{name}.before.json").write_text((before / "training.json").read_text(encoding="utf-8"))
     train(step.plan, network, step.loss(run), len(scenes), run)
@@ -324,7 +327,7 @@ _STEPS = {
         diffusion.PLAN,
         lambda run: diffusion.Denoiser(diffusion.CONFIG),
         _diffusion_loss,
-        lambda network, run, home: files.publish_diffusion(network.dual, _text_adapter(run), home),
+        lambda network, run, home: files.publish_diffusion(network.published(), _text_adapter(run), home),
         lambda home: DualGuidedUNet.load(home / "dual_diffusion"),
         _judge_diffusion,
     ),

@@ -313,3 +313,38 @@ def contiguous(positions: np.ndarray) -> slice | np.ndarray:
     if len(positions) and positions[-1] - positions[0] + 1 == len(positions) and (np.diff(positions) == 1).all():
         return slice(int(positions[0]), int(positions[-1]) + 1)
     return positions
+
+
+def reading_blocks(
+    chunks: tuple[int, int], rows: slice | np.ndarray, columns: slice | np.ndarray, limit: int = 2**24
+) -> tuple[int, int]:
+    """Return the size of the blocks in which a part of a large array is best read: whole chunks, as many as fit.
+
+    Each block costs some 5 ms beside its bytes, so blocks of one chunk are slow: tall blocks serve an area over all
+    trials, wide ones all voxels of a session.
+
+    Parameters
+    ----------
+    chunks : tuple of int
+        Of the array, (row, column).
+    rows, columns : slice or int array
+        What is read of it.
+    limit : int
+        Values in a block, as far as they are selected: 64 MB of float32.
+
+    Returns
+    -------
+    tuple of int
+        Multiples of `chunks`.
+    """
+    wide = min(_span(columns), chunks[1])
+    high = max(1, min(limit // (wide * chunks[0]), -(-_span(rows) // chunks[0])))
+    wider = max(1, limit // (high * chunks[0] * wide))
+    return high * chunks[0], wider * chunks[1]
+
+
+def _span(part: slice | np.ndarray) -> int:
+    """Return how many places lie between the first and the last that are read."""
+    if isinstance(part, slice):
+        return max(1, part.stop - part.start)
+    return int(np.ptp(part)) + 1 if len(part) else 1

@@ -106,7 +106,15 @@ class Store(Tables):
         return self._labeled(subject, blocks, steps if delays else None, table, where, task)
 
     def _block(self, subject: str, rows: np.ndarray, where: np.ndarray, weights: Any) -> Any:
-        values = self._lazy(f"{subject}/responses")[selection.contiguous(rows)][:, selection.contiguous(where)]
+        path = f"{subject}/responses"
+        array: Any = self._root[path]
+        part, columns = selection.contiguous(rows), selection.contiguous(where)
+        blocks = selection.reading_blocks(array.chunks, part, columns)
+        if weights is not None:
+            blocks = (blocks[0], array.chunks[1])
+        lazy = self._lazy(path, blocks)
+        # A slice is taken while a block is read, scattered places after it: slices come first.
+        values = lazy[part][:, columns] if isinstance(part, slice) else lazy[:, columns][part]
         if weights is None:
             return values
         # One block then holds all samples of up to 1,024 voxels: 120 MB for 30,000 trials.
@@ -276,11 +284,13 @@ class Store(Tables):
         """
         return self.space(subject).unmask(np.asarray(values), self.voxels(subject, roi))
 
-    def _lazy(self, path: str) -> Any:
+    def _lazy(self, path: str, blocks: tuple[int, ...] | None = None) -> Any:
         import dask.array
 
         array: Any = self._root[path]
-        return dask.array.from_array(array, chunks=array.chunks, name=f"{self.location}:{self.snapshot}:{path}")
+        blocks = array.chunks if blocks is None else blocks
+        name = f"{self.location}:{self.snapshot}:{path}:{'x'.join(map(str, blocks))}"
+        return dask.array.from_array(array, chunks=blocks, name=name)
 
     def _rows_of_split(self, ids: np.ndarray, split: str) -> np.ndarray:
         known = [name for name in pd.unique(self.stimuli["split"]) if name]

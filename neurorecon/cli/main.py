@@ -65,7 +65,7 @@ def run() -> None:
 def _end(code: int) -> None:
     """End at once: threads in which Zarr and Icechunk read can abort while Python takes itself down.
 
-    An aborted ``neurorecon info`` was seen once on a busy machine, after it had done its work.
+    An aborted ``neurorecon info`` was seen once on a busy machine; that this was the cause is a guess.
     """
     if code != INTERRUPTED:
         atexit._run_exitfuncs()

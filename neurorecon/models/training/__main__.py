@@ -34,6 +34,9 @@ def main(
     shipped: Annotated[
         bool, typer.Option("--from-shipped", help="Begin with the weights that neurorecon ships, not with random ones.")
     ] = False,
+    pictures: Annotated[
+        int, typer.Option(min=50, max=1200, help="Pictures generated to judge the diffusion, of each kind.")
+    ] = 500,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Train a bundled network on procedural scenes, publish its weights, and hold it against its bars.
@@ -48,7 +51,7 @@ def main(
         import torch
 
         torch.set_num_threads(threads)
-    run = Run(folder, device=device, precision=precision, minutes=minutes, progress=not quiet)
+    run = Run(folder, device=device, precision=precision, minutes=minutes, progress=not quiet, pictures=pictures)
     try:
         if only in (None, "train"):
             train_network(name, run, (out or BUNDLED) if shipped else None)

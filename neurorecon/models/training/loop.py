@@ -89,6 +89,8 @@ class Run:
     checkpoint_every : float
         Seconds between checkpoints.
     progress : bool
+    pictures : int
+        Generated for the bars of the diffusion networks.
     """
 
     folder: Path
@@ -98,6 +100,7 @@ class Run:
     compiled: bool = False
     checkpoint_every: float = 120.0
     progress: bool = True
+    pictures: int = 500
 
 
 def train(plan: Plan, network: nn.Module, loss: Loss, scenes: int, run: Run) -> nn.Module:

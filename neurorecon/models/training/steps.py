@@ -26,8 +26,8 @@ from neurorecon.models.training.sampling import draw, to_pixels
 from neurorecon.models.training.scenes import Pictures, pictures
 from neurorecon.models.zoo.table import BUNDLED
 
-#: Pictures generated for the bars of the diffusion networks; samples shown in a card.
-GENERATED, SHOWN = 500, 24
+#: Samples shown in a card.
+SHOWN = 24
 
 
 #: Bars, and sets of pictures by what they show.
@@ -248,7 +248,7 @@ def _judge_diffusion(home: Path, run: Run) -> dict[str, Judged]:
     held_out = _scenes("held-out", run.folder)
     seeing, tokens = _clip(home), _tokens("held-out", run.folder)
     dual = DualGuidedUNet.load(home / "dual_diffusion").float()
-    contexts = _contexts(seeing, tokens[:GENERATED, 0], _tokenizer(run.folder)(""), held_out.pixels[:GENERATED])
+    contexts = _contexts(seeing, tokens[: run.pictures, 0], _tokenizer(run.folder)(""), held_out.pixels[: run.pictures])
     judging, decoder = Probe.load(home / "probe"), autoencoder_settings(home).load()
     judged: dict[str, Judged] = {}
     for folder, name, ratio, used in _GENERATIONS:
@@ -259,7 +259,7 @@ def _judge_diffusion(home: Path, run: Run) -> dict[str, Judged]:
         made = draw(dual, decoder, diffusion.SCHEDULE, given, text_ratio=ratio, progress=run.progress)
         dual.text_adapter = adapter
         found, shown = judged.setdefault(folder, ([], {"held-out scenes": held_out.pixels[:SHOWN]}))
-        found += bars.generation_bars(judging, seeing, tokens, held_out, made, name)
+        found += bars.generation_bars(judging, seeing, tokens, held_out, made, f"{name}, {len(made)} pictures")
         shown[f"from {name}"] = made[:SHOWN]
     return judged
 

@@ -10,13 +10,13 @@ import os
 import subprocess
 import sys
 
+import h5py
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.io import savemat
 
-h5py = pytest.importorskip("h5py")
 pytestmark = pytest.mark.benchmark
 
 SHAPE, TRIALS = (81, 104, 83), int(os.environ.get("NEURORECON_NSD_TRIALS", "750"))

@@ -37,8 +37,6 @@ def miniatures(tmp_path_factory):
 
     def tree(name):
         if name not in made:
-            if name in ("nsd", "yamada2015"):
-                pytest.importorskip("h5py")
             folder = tmp_path_factory.mktemp(name)
             write = getattr(import_module(f"neurorecon.testing.trees.{name}"), f"write_{name}")
             write(folder)

@@ -7,11 +7,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pandas as pd
-import pytest
 
 STORES = Path(__file__).parents[2] / "stores"
-
-pytest.importorskip("h5py")
 
 
 def test_from_the_folder_to_maps(call, tmp_path, readme_commands):

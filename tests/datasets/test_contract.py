@@ -52,7 +52,6 @@ def readers(excerpt, layout, tmp_path_factory):
 
     def nsd(space, subjects=("subj02",), file="nii.gz", **options):
         def make():
-            pytest.importorskip("h5py")
             folder = tmp_path_factory.mktemp("nsd")
             cls = DATASETS.load("nsd")
             write_nsd(folder, subjects=subjects, sessions=2, spaces=[space], formats=[file])

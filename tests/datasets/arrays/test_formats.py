@@ -24,7 +24,8 @@ def save(folder, name, values, format):
         write = np.savez_compressed if "compressed" in format else np.savez
         write(path, **{name: values, "something_else": np.arange(3)})
     elif kind == "h5":
-        h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+        import h5py
+
         with h5py.File(path, "w") as file:
             chunks = {"chunks": (5, 2), "compression": "gzip", "shuffle": True} if "chunked" in format else {}
             file.create_dataset(f"session1/{name}", data=values, **(chunks if values.ndim == 2 else {}))

@@ -10,7 +10,6 @@ from neurorecon.testing.trees.nsd import write_nsd
 @pytest.fixture(scope="session")
 def nsd(tmp_path_factory):
     """Two subjects, two of three sessions, betas as NIfTI and as HDF5; not to be written into."""
-    pytest.importorskip("h5py")
     folder = tmp_path_factory.mktemp("nsd")
     return write_nsd(folder, subjects=("subj02", "subj05"), sessions=2, formats=("nii.gz", "hdf5"))
 
@@ -18,7 +17,6 @@ def nsd(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
     """One subject, two sessions, NIfTI; not to be written into."""
-    pytest.importorskip("h5py")
     return write_nsd(tmp_path_factory.mktemp("nsd-small"), subjects=("subj02",), sessions=2)
 
 

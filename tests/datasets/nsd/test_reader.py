@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import h5py
 import nibabel
 import numpy as np
 import pandas as pd
@@ -12,8 +13,6 @@ from scipy.io import loadmat
 
 from neurorecon.datasets.nsd.options import NsdOptions
 from neurorecon.datasets.nsd.reader import NsdReader
-
-h5py = pytest.importorskip("h5py")
 
 BETAS = "nsddata_betas/ppdata/{}/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 

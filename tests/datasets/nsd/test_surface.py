@@ -14,7 +14,6 @@ BETAS = "nsddata_betas/ppdata/subj03/fsaverage/betas_assumehrf"
 
 @pytest.fixture(scope="module")
 def surface(tmp_path_factory):
-    pytest.importorskip("h5py")
     folder = tmp_path_factory.mktemp("nsd-surface")
     return write_nsd(folder, subjects=("subj03",), sessions=1, spaces=("fsaverage",), betas=("betas_assumehrf",))
 

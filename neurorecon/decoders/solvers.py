@@ -98,24 +98,70 @@ def factorize(
     mean = _means(x, weights, center)
     roots = None if weights is None else np.sqrt(weights.astype(np.float64))
     dual = x.shape[0] <= x.shape[1] if solver == "auto" else solver == "dual"
-    axis = 1 if dual else 0
-    gram: Any = None
-    for _, part in _double_blocks(x, mean, roots, axis, backend):
-        product = part @ part.T if dual else part.T @ part
-        gram = product if gram is None else gram + product
-    values, vectors = backend.eigh(gram)
-    values = backend.to_numpy(values)[::-1]
-    # Eigenvalues of a Gram matrix are exact to about max(shape) rounding errors of the largest one.
-    rank = int((values > max(values[0], 0) * max(x.shape) * np.finfo(np.float64).eps).sum())
-    singular = np.sqrt(values[:rank])
-    kept = backend.asarray(_columns(vectors, rank), "float64")
+    singular, kept = decompose(gram(x, mean, roots, backend, dual=dual), max(x.shape), backend)
     scaled = kept / backend.asarray(singular, "float64")
-    other = np.empty((x.shape[axis], rank), dtype=dtype)
+    axis = 1 if dual else 0
+    other = np.empty((x.shape[axis], len(singular)), dtype=dtype)
     for block, part in _double_blocks(x, mean, roots, axis, backend):
         other[block] = backend.to_numpy((part.T if dual else part) @ scaled)
     first, second = backend.asarray(kept, dtype), backend.asarray(other, dtype)
     u, v = (first, second) if dual else (second, first)
-    return Factorization(backend, dtype, mean, u, singular.copy(), v)
+    return Factorization(backend, dtype, mean, u, singular, v)
+
+
+def gram(x: NDArray, mean: NDArray[np.float64], roots: NDArray | None, backend: Backend, *, dual: bool) -> Any:
+    """Return the products of the samples (dual) or of the features of centered, weighted inputs.
+
+    Parameters
+    ----------
+    x : array, shape (sample, feature)
+        Inputs.
+    mean : array, shape (feature,)
+        Subtracted first, in float64.
+    roots : array, shape (sample,), optional
+        Roots of the sample weights.
+    backend : Backend
+        Where to compute.
+    dual : bool
+        ``X X'`` of shape (sample, sample) rather than ``X' X`` of shape (feature, feature).
+
+    Returns
+    -------
+    array
+        Float64, on the backend's device.
+    """
+    total: Any = None
+    for _, part in _double_blocks(x, mean, roots, 1 if dual else 0, backend):
+        product = part @ part.T if dual else part.T @ part
+        total = product if total is None else total + product
+    return total
+
+
+def decompose(gram: Any, largest_side: int, backend: Backend) -> tuple[NDArray[np.float64], Any]:
+    """Return singular values and vectors of inputs whose Gram matrix this is.
+
+    Parameters
+    ----------
+    gram : array, shape (side, side)
+        ``X X'`` or ``X' X`` in float64, on the backend's device. It may be overwritten.
+    largest_side : int
+        The larger of the numbers of samples and features: with it grow the rounding errors below which
+        directions count as without variance.
+    backend : Backend
+        Where to compute.
+
+    Returns
+    -------
+    singular_values : array, shape (component,)
+        Descending, NumPy. Directions without variance are left out.
+    vectors : array, shape (side, component)
+        Float64, on the device: left singular vectors of X from ``X X'``, right ones from ``X' X``.
+    """
+    values, vectors = backend.eigh(gram)
+    values = backend.to_numpy(values)[::-1]
+    # Eigenvalues of a Gram matrix are exact to about max(shape) rounding errors of the largest one.
+    rank = int((values > max(values[0], 0) * largest_side * np.finfo(np.float64).eps).sum())
+    return np.sqrt(values[:rank]), backend.asarray(_columns(vectors, rank), "float64")
 
 
 def _means(values: NDArray, weights: NDArray | None, center: bool) -> NDArray[np.float64]:

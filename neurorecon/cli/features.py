@@ -46,7 +46,10 @@ def features(
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option("--scheduler", help="local: processes of this machine; tcp://HOST:8786: a dask cluster."),
+        typer.Option(
+            "--scheduler",
+            help="local: processes of this machine; tcp://HOST:8786, or a scheduler's file: a dask cluster.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace targets that were made otherwise.")] = False,
     as_json: JsonOption = False,

@@ -15,19 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from neurorecon.errors import InputError, StoreError
+from neurorecon.errors import StoreError
 from neurorecon.features.base import Extractor
 from neurorecon.features.pipeline import Part
 from neurorecon.features.reading import StimulusReader
 from neurorecon.features.schedulers import Scheduler
 from neurorecon.store.backend import is_url
 from neurorecon.store.store import open_store
+from neurorecon.tasks.clusters import choose_card, connect
 
 #: Batches under way for each thread of a worker, so that none waits for work.
 _AHEAD = 2
-
-#: Seconds to wait for the first worker.
-_PATIENCE = 60
 
 
 class Cluster(Scheduler):
@@ -79,51 +77,14 @@ def open_cluster(scheduler: Any, device: str | None) -> Iterator[Cluster]:
 
     Parameters
     ----------
-    scheduler : str or distributed.Client
-        ``"local"``, an address, or a client, which is left open.
+    scheduler : str, path or distributed.Client
+        As for :func:`neurorecon.tasks.clusters.connect`.
     device : str, optional
         Where networks run.
     """
-    import distributed
-
-    if isinstance(scheduler, distributed.Client):
-        yield Cluster(scheduler, device)
-        return
-    if scheduler != "local":
-        with _connected(scheduler) as client:
-            yield Cluster(client, device)
-        return
     # Dask's workers compute with one thread each (it sets OMP_NUM_THREADS), so as many as there are cores or cards.
-    with (
-        distributed.LocalCluster(n_workers=_workers(), threads_per_worker=1, dashboard_address=":0") as local,
-        distributed.Client(local) as client,
-    ):
+    with connect(scheduler) as client:
         yield Cluster(client, device)
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[Any]:
-    import distributed
-
-    try:
-        client = distributed.Client(address, timeout=_PATIENCE)
-        client.wait_for_workers(1, timeout=_PATIENCE)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise InputError(
-            "no dask cluster answers",
-            given=f"{address} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-            expected="the address of a scheduler that has workers",
-            todo=f"check the address; start workers with: dask worker {address}",
-        ) from error
-    with client:
-        yield client
-
-
-def _workers() -> int:
-    import torch
-    from joblib import cpu_count
-
-    return torch.cuda.device_count() or int(cpu_count())
 
 
 # -- in a worker ------------------------------------------------------------------------------------------------------
@@ -158,21 +119,11 @@ def compute_rows(packed: bytes, rows: np.ndarray) -> np.ndarray:
     with _LOCK:
         if packed not in _JOBS:
             _JOBS.clear()  # one network at a time: the memory of a card is short
-            _choose_card()
+            choose_card()
             _JOBS[packed] = _Job(packed)
         job = _JOBS[packed]
     with job.lock:
         return np.asarray(job.extractor.compute(job.extractor.prepare(job.reader.batch(rows))), dtype=np.float32)
-
-
-def _choose_card() -> None:
-    """Give each worker of this machine a graphics card of its own; their names are numbers."""
-    import distributed
-    import torch
-
-    name = distributed.get_worker().name
-    if torch.cuda.device_count() > 1 and isinstance(name, int):
-        torch.cuda.set_device(name % torch.cuda.device_count())
 
 
 def _packed(extractor: Extractor, reader: StimulusReader) -> bytes:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from neurorecon.errors import InputError
 from neurorecon.features import pipeline
 from neurorecon.features.base import Extractor
 from neurorecon.features.pipeline import Part
 from neurorecon.features.reading import StimulusReader
 from neurorecon.store.store import Store
+from neurorecon.tasks.clusters import check_scheduler
 
 
 class Scheduler:
@@ -71,8 +71,8 @@ def open_scheduler(scheduler: Any = None, device: str | None = None) -> Iterator
 
     Parameters
     ----------
-    scheduler : str or distributed.Client, optional
-        ``"local"``, the address of a dask scheduler, or a client. Left out: this process, or all that
+    scheduler : str, path or distributed.Client, optional
+        ``"local"``, the address of a dask scheduler, the file it wrote, or a client. Left out: this process, or all that
         ``accelerate launch`` (or ``torchrun``) started together.
     device : str, optional
         Where networks run; left out, each process takes the best one it has.
@@ -85,13 +85,7 @@ def open_scheduler(scheduler: Any = None, device: str | None = None) -> Iterator
         else:
             yield Scheduler(device)
         return
-    if isinstance(scheduler, str) and scheduler != "local" and "://" not in scheduler:
-        raise InputError(
-            "there is no such scheduler",
-            given=repr(scheduler),
-            expected="'local', or the address of a dask scheduler, e.g. tcp://host:8786",
-            todo="start one with: dask scheduler",
-        )
+    check_scheduler(scheduler)
     from neurorecon.features.cluster import open_cluster
 
     with open_cluster(scheduler, device) as cluster:

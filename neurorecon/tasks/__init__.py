@@ -1,0 +1,1 @@
+"""Independent tasks: voxel blocks, target blocks and permutations, in this process or on a cluster."""

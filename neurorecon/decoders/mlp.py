@@ -1,0 +1,117 @@
+"""A multilayer perceptron from responses to targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from neurorecon.decoders.neural import NeuralDecoder
+from neurorecon.decoders.neural_hooks import sum_over_targets
+from neurorecon.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class MLPDecoder(NeuralDecoder):
+    """Predict targets from responses by a multilayer perceptron.
+
+    Parameters
+    ----------
+    hidden : sequence of int
+        Widths of the hidden layers; none for linear regression.
+    activation : {"gelu", "relu", "silu", "tanh"}
+        Of the hidden layers.
+    normalize : bool
+        Whether hidden layers are normalized.
+    residual : bool
+        Whether a hidden layer as wide as the one before adds to it.
+    dropout : float
+        Share of the values of hidden layers that are dropped in training.
+    input_dropout : float
+        Share of the voxels that are masked in training (set to their mean, others scaled up).
+    loss : str or dict of str to float
+        ``"mse"``, ``"mae"``, ``"cosine"``, ``"info_nce"``, ``"soft_clip"``, or several with weights; see
+        :mod:`neurorecon.decoders.neural_losses`. Of several targets it is summed.
+    temperature : float
+        Of the contrastive losses.
+    **training
+        Parameters of :class:`NeuralDecoder`: epochs, batches, optimizer, schedule, validation, device ...
+
+    Attributes
+    ----------
+    weights_, history_, best_epoch_, ...
+        Those of :class:`NeuralDecoder`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.decoders import MLPDecoder
+    >>> generator = np.random.default_rng(0)
+    >>> X = generator.standard_normal((200, 10))
+    >>> y = np.maximum(X[:, :3], 0)
+    >>> decoder = MLPDecoder(hidden=(32,), max_epochs=40, learning_rate=0.01).fit(X[:150], y[:150])
+    >>> decoder.predict(X[150:]).shape
+    (50, 3)
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (1024,),
+        *,
+        activation: Literal["gelu", "relu", "silu", "tanh"] = "gelu",
+        normalize: bool = True,
+        residual: bool = True,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        loss: str | Mapping[str, float] = "mse",
+        temperature: float = 0.07,
+        **training: Any,
+    ) -> None:
+        super().__init__(**training)
+        self.hidden = hidden
+        self.activation = activation
+        self.normalize = normalize
+        self.residual = residual
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.loss = loss
+        self.temperature = temperature
+
+    def build_network(self, input_shape: tuple[int, ...], target_shape: Any) -> nn.Module:
+        """Return the perceptron; inputs of several axes are flattened."""
+        from torch import nn
+
+        from neurorecon.decoders.neural_layers import Heads, perceptron
+        from neurorecon.decoders.neural_losses import weights_of_losses
+
+        weights_of_losses(self.loss)
+        widths = [int(width) for width in self.hidden]
+        if any(width < 1 for width in widths):
+            raise InputError("hidden layers need a width", given=f"hidden={self.hidden!r}", expected="1 or more each")
+        for name in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is a share", given=getattr(self, name), expected="0 or more, below 1")
+        n_inputs = int(np.prod(input_shape))
+        layers = perceptron(
+            n_inputs,
+            widths,
+            activation=self.activation,
+            normalize=self.normalize,
+            dropout=self.dropout,
+            residual=self.residual,
+        )
+        last = widths[-1] if widths else n_inputs
+        return nn.Sequential(nn.Flatten(), nn.Dropout(self.input_dropout), layers, Heads(last, target_shape))
+
+    def compute_loss(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the weighted sum of the losses asked for, over all targets."""
+        from neurorecon.decoders.neural_losses import weighted_loss
+
+        def loss(values: Tensor, measured: Tensor) -> Tensor:
+            return weighted_loss(values, measured, self.loss, self.temperature)
+
+        found: Tensor = sum_over_targets(loss, outputs, targets)
+        return found

@@ -1,0 +1,423 @@
+"""The base of neural decoders: from responses to targets by a network that is trained with torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from neurorecon.decoders.neural_data import (
+    ONLY,
+    Batches,
+    Rows,
+    Samples,
+    Standard,
+    rows_of_targets,
+    split_samples,
+    survey,
+)
+from neurorecon.decoders.neural_hooks import Hooks
+from neurorecon.decoders.neural_settings import check_settings, device_and_precision, identity_of
+from neurorecon.decoders.persistence import Persistent
+from neurorecon.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from neurorecon.decoders.neural_training import Scaler
+
+
+class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Predict targets from responses by a network; subclasses say which.
+
+    A subclass has to override :meth:`build_network`, and may override :meth:`prepare_inputs`, :meth:`augment`,
+    :meth:`forward`, :meth:`compute_loss`, :meth:`validation_score`, :meth:`to_predictions`,
+    :meth:`build_optimizer` and :meth:`build_scheduler`. Its ``__init__`` names its own parameters and passes
+    the others on as ``**training``; scikit-learn sees them all. Hooks draw random numbers from torch's global
+    generator, which is theirs while they run.
+
+    Inputs and targets are standardized with the mean and standard deviation of the training samples; losses
+    see standardized numbers, predictions are in the units of the targets. The same data, parameters and seed
+    give the same bits on a processor with the same number of threads. Random numbers of the caller stay as they
+    are.
+
+    Parameters
+    ----------
+    max_epochs : int
+        Passes through the training samples.
+    batch_size : int
+        Samples of a batch at most. Batches are of nearly equal size.
+    optimizer : {"adamw", "adam", "sgd"}
+        See :func:`neurorecon.decoders.neural_schedules.named_optimizer`.
+    learning_rate : float
+        The highest.
+    weight_decay : float
+        Of weights, not of biases and gains. With "sgd" and the loss "mse", a network without hidden layers
+        converges to ridge regression of the standardized numbers with ``alpha = weight_decay * n_samples *
+        n_targets / 2``, as the error is a mean over samples and targets.
+    momentum : float
+        Of "sgd" (Nesterov's).
+    schedule : {"constant", "linear", "cosine", "exponential", "one_cycle"}
+        Of the learning rate, see :func:`neurorecon.decoders.neural_schedules.named_schedule`.
+    warmup : float
+        Share of the training in which the learning rate rises.
+    clip_norm : float, optional
+        Largest norm of the gradient; longer ones are shortened.
+    validation_fraction : float
+        Share of the groups (without them, of the samples) that is held out to validate on. 0 for none.
+    patience : int, optional
+        Training ends after this many epochs without a better validation score. None trains all epochs; the
+        best weights are taken in any case, unless there is no validation.
+    tolerance : float
+        By how much a score has to be better.
+    standardize_inputs, standardize_targets : bool
+        Whether they are.
+    shuffle_window : int, optional
+        Samples that are shuffled among each other. By default all, or, where targets lie on disk (dask,
+        xarray, Zarr), as many as fit into 128 MB: windows are then gone through in random order.
+    random_state : int
+        Seed of weights, order of samples, dropout and validation samples.
+    device : str
+        ``"cpu"``, ``"cuda"``, ``"cuda:<number>"``, ``"mps"``, or ``"auto"`` for the best one of this machine.
+    precision : {"auto", "float32", "float64", "bf16", "fp16"}
+        The last two compute layers in half precision (accelerate's mixed precision), keeping weights and
+        losses in float32. "auto" is float32 on a processor, where half precision is slow, else bf16 where the
+        device has it.
+    compile : bool or str
+        Whether the network is compiled by torch; a string names the backend of :func:`torch.compile`.
+    checkpoint_every : int
+        Epochs between checkpoints, where :meth:`fit` is given a folder for them.
+    progress : bool
+        Whether a progress bar is shown.
+
+    Attributes
+    ----------
+    weights_ : dict of str to array
+        Weights and buffers of the network by name, those of the best epoch.
+    history_ : dict of str to array, shape (epoch,)
+        ``loss`` (mean over training batches), ``learning_rate`` and, with validation, ``validation_score``.
+    best_epoch_ : int
+        The epoch, from 1 on, of which the weights are.
+    validation_rows_ : array of int
+        Samples that were validated on.
+    x_mean_, x_scale_ : array
+        Of the training samples, in the shape of an input.
+    y_mean_, y_scale_ : array or dict of str to array
+        In the shape of a target.
+    input_shape_ : tuple of int
+        Shape of an input.
+    target_shape_ : tuple of int, or dict of str to tuple
+        Shape of a target, or of several.
+    n_features_in_ : int
+        Length of the first axis of an input: voxels.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        optimizer: Literal["adamw", "adam", "sgd"] = "adamw",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        momentum: float = 0.9,
+        schedule: Literal["constant", "linear", "cosine", "exponential", "one_cycle"] = "constant",
+        warmup: float = 0.0,
+        clip_norm: float | None = None,
+        validation_fraction: float = 0.1,
+        patience: int | None = 10,
+        tolerance: float = 0.0,
+        standardize_inputs: bool = True,
+        standardize_targets: bool = True,
+        shuffle_window: int | None = None,
+        random_state: int = 0,
+        device: str = "cpu",
+        precision: Literal["auto", "float32", "float64", "bf16", "fp16"] = "auto",
+        compile: bool | str = False,
+        checkpoint_every: int = 1,
+        progress: bool = False,
+    ) -> None:
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.schedule = schedule
+        self.warmup = warmup
+        self.clip_norm = clip_norm
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.tolerance = tolerance
+        self.standardize_inputs = standardize_inputs
+        self.standardize_targets = standardize_targets
+        self.shuffle_window = shuffle_window
+        self.random_state = random_state
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.checkpoint_every = checkpoint_every
+        self.progress = progress
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return all parameters, those that a subclass passes on among them."""
+        names: dict[str, None] = {}
+        for kind in type(self).__mro__:
+            if "__init__" in vars(kind) and issubclass(kind, NeuralDecoder):
+                parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+                names |= {item.name: None for item in parameters if item.kind is not item.VAR_KEYWORD}
+        return {name: getattr(self, name) for name in sorted(names)}
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        groups: ArrayLike | None = None,
+        *,
+        validation: ArrayLike | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> NeuralDecoder:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses.
+        y : array, shape (sample, ...), or dict of str to array
+            Targets of any shape, or several by name; also memory-mapped, dask, xarray and Zarr arrays, which
+            are read batch by batch.
+        groups : array, shape (sample,), optional
+            Labels, usually stimulus ids: samples of one group are either trained or validated on.
+        validation : bool array, shape (sample,), or array of int, optional
+            Samples to validate on, instead of those drawn at random.
+        checkpoint : path, optional
+            A folder. Training that was interrupted goes on from there when it is called again with the same
+            data and parameters, and ends in the same bits.
+
+        Returns
+        -------
+        NeuralDecoder
+            Itself.
+
+        Raises
+        ------
+        InputError
+            Where shapes do not fit, values are not finite, a parameter is not known, training diverges, or the
+            checkpoint belongs to other data or parameters.
+        """
+        check_settings(self)
+        _, precision = device_and_precision(self.device, self.precision)
+        dtype = "float64" if precision == "float64" else "float32"
+        x = self.prepare_inputs(X, reset=True)
+        targets = rows_of_targets(y, dtype, len(x))
+        train, held_out = split_samples(len(x), groups, validation, self.validation_fraction, self.random_state)
+        chosen = np.zeros(len(x), dtype=bool)
+        chosen[train] = True
+        inputs = Rows(x, dtype, "inputs")
+        surveys = {name: survey(rows, chosen) for name, rows in targets.items()}
+        seen = survey(inputs, chosen)
+        scale = seen.standard(self.standardize_inputs)
+        scales = {name: found.standard(self.standardize_targets) for name, found in surveys.items()}
+        self.input_shape_, self.x_mean_, self.x_scale_ = inputs.shape, scale.mean, scale.scale
+        self.target_shape_ = _plain({name: rows.shape for name, rows in targets.items()})
+        self.y_mean_ = _plain({name: standard.mean for name, standard in scales.items()})
+        self.y_scale_ = _plain({name: standard.scale for name, standard in scales.items()})
+        self.validation_rows_ = held_out
+        identity = None
+        if checkpoint is not None:
+            digests = {"X": seen.digest, **{f"y {name}".strip(): found.digest for name, found in surveys.items()}}
+            identity = identity_of(self, digests, held_out)
+        samples = Samples(inputs, targets, self.shuffle_window)
+        self._train(samples, train, held_out, checkpoint, identity)
+        return self
+
+    def _train(
+        self,
+        samples: Samples,
+        train: NDArray[np.int64],
+        held_out: NDArray[np.int64],
+        checkpoint: str | Path | None,
+        identity: dict[str, Any] | None,
+    ) -> None:
+        from neurorecon.decoders.neural_checkpoints import Checkpoint
+        from neurorecon.decoders.neural_training import Training, own_accelerator, own_random_numbers, seed_torch
+
+        device, precision = self._place()
+        order = Batches(train, self.batch_size, samples.window, self.random_state)
+        others = Batches(held_out, self.batch_size, samples.window) if len(held_out) else None
+        kept = None if checkpoint is None or identity is None else Checkpoint(checkpoint, identity)
+        with own_random_numbers(device), own_accelerator(device, precision) as accelerator:
+            seed_torch([self.random_state], device)
+            network = self.build_network(self.input_shape_, self.target_shape_)
+            network = network.to(device=device, dtype=_dtype(precision))
+            run = Training(self, network, samples, order, others, self._scaler(device, precision), accelerator)
+            run.run(kept)
+        self.weights_ = {name: value.cpu().numpy().copy() for name, value in run.network.state_dict().items()}
+        self.history_ = {name: np.array(values) for name, values in run.history.items() if values}
+        self.best_epoch_ = run.best_epoch or run.epochs
+        self._network = self._load_network()
+
+    def predict(self, X: ArrayLike) -> Any:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses.
+
+        Returns
+        -------
+        y : array, shape (sample, ...), or dict of str to array
+            Predicted targets, in the shape of those fitted.
+        """
+        check_is_fitted(self)
+        x = self.prepare_inputs(X, reset=False)
+        found: dict[str, NDArray] = {}
+        for rows, predicted in self._predict_batches(x):
+            for name, values in predicted.items():
+                if name not in found:
+                    found[name] = np.empty((len(x), *values.shape[1:]), dtype=values.dtype)
+                found[name][rows] = values
+        return _plain(found)
+
+    def _predict_batches(self, x: NDArray) -> Iterator[tuple[slice, dict[str, NDArray]]]:
+        """Yield samples and their predictions, batch by batch, in the units of the targets."""
+        import torch
+
+        from neurorecon.decoders.neural_training import in_full, own_random_numbers, seed_torch
+
+        if x.shape[1:] != tuple(self.input_shape_):
+            raise InputError(
+                "these inputs have another shape than those that were fitted",
+                given=f"(sample, {', '.join(map(str, x.shape[1:]))})",
+                expected=f"(sample, {', '.join(map(str, self.input_shape_))})",
+            )
+        device, precision = self._place()
+        if getattr(self, "_network", None) is None:
+            self._network = self._load_network()
+        network, scaler = self._network.to(device=device, dtype=_dtype(precision)), self._scaler(device, precision)
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        for start in range(0, len(x), self.batch_size):
+            rows = slice(start, min(start + self.batch_size, len(x)))
+            with own_random_numbers(device), torch.no_grad():
+                # A network that draws when it predicts draws the same each time.
+                seed_torch([self.random_state, start], device)
+                with nullcontext() if half is None else torch.autocast(device.type, dtype=half):
+                    outputs = self.forward(network, scaler.inputs(x[rows]), None)
+                predicted = self.to_predictions(in_full(outputs, _dtype(precision)))
+                named = predicted if isinstance(predicted, Mapping) else {ONLY: predicted}
+                yield rows, {name: scaler.back(name, value).cpu().numpy() for name, value in named.items()}
+
+    def score(self, X: ArrayLike, y: Any) -> float:
+        """Return the mean R2 over targets, as scikit-learn's regressors do.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses.
+        y : array, shape (sample, ...), or dict of str to array
+            Targets; also on disk, read batch by batch. Of several, those that are predicted count, each alike.
+
+        Returns
+        -------
+        float
+            Mean R2, in which a target that does not vary counts 1 where it is met and 0 elsewhere.
+            :meth:`score_targets` returns one for each target.
+        """
+        sums = self._errors(X, y)
+        means = []
+        for errors, variation in sums.values():
+            varies = variation > 0
+            r2 = np.where(varies, 1 - errors / np.where(varies, variation, 1), np.where(errors > 0, 0.0, 1.0))
+            means.append(r2.mean())
+        return float(np.mean(means))
+
+    def score_targets(self, X: ArrayLike, y: Any) -> Any:
+        """Return R2 of each target, in the shape of a target (or of several); NaN for those that do not vary."""
+        found = {}
+        for name, (errors, variation) in self._errors(X, y).items():
+            varies = variation > 0
+            found[name] = np.where(varies, 1 - errors / np.where(varies, variation, 1), np.nan)
+        return _plain(found)
+
+    def _errors(self, X: ArrayLike, y: Any) -> dict[str, tuple[NDArray, NDArray]]:
+        """Return sums of squares of errors and about the mean, by name, each in the shape of a target."""
+        check_is_fitted(self)
+        x = self.prepare_inputs(X, reset=False)
+        targets = rows_of_targets(y, "float64", len(x))
+        expected = _named(self.target_shape_)
+        for name, rows in targets.items():
+            if rows.shape != tuple(expected.get(name, ())) or name not in expected:
+                raise InputError(
+                    "these are other targets than those that were fitted",
+                    given=f"{name or 'y'} of shape (sample, {', '.join(map(str, rows.shape))})",
+                    expected=f"shapes {self.target_shape_} of a sample",
+                )
+        variation = {name: survey(rows).squares for name, rows in targets.items()}
+        errors: dict[str, NDArray] = {}
+        for batch, predicted in self._predict_batches(x):
+            for name, values in predicted.items():
+                squares = (targets[name].read(batch.start, batch.stop) - values) ** 2
+                errors[name] = errors.get(name, np.zeros(values.shape[1:])) + squares.sum(axis=0)
+        return {name: (squares, variation[name]) for name, squares in errors.items()}
+
+    @property
+    def network_(self) -> nn.Module:
+        """The trained network, in evaluation mode; it sees standardized inputs, gives standardized targets."""
+        check_is_fitted(self)
+        if getattr(self, "_network", None) is None:
+            self._network = self._load_network()
+        return self._network
+
+    def _load_network(self) -> nn.Module:
+        """Return a network with the weights that were trained."""
+        import torch
+
+        from neurorecon.decoders.neural_training import own_random_numbers
+
+        device, precision = self._place()
+        with own_random_numbers(torch.device("cpu")):
+            shape: Any = self.target_shape_
+            network = self.build_network(tuple(self.input_shape_), shape).to(_dtype(precision))
+        network.load_state_dict({name: torch.tensor(value) for name, value in self.weights_.items()})
+        return network.eval().requires_grad_(False).to(device)
+
+    def _place(self) -> tuple[torch.device, str]:
+        import torch
+
+        device, precision = device_and_precision(self.device, self.precision)
+        return torch.device(device), precision
+
+    def _scaler(self, device: torch.device, precision: str) -> Scaler:
+        from neurorecon.decoders.neural_training import Scaler
+
+        means, scales = _named(self.y_mean_), _named(self.y_scale_)
+        targets = {name: Standard(means[name], scales[name]) for name in means}
+        return Scaler(Standard(self.x_mean_, self.x_scale_), targets, device, _dtype(precision))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The network comes back from its weights.
+        return {name: value for name, value in super().__getstate__().items() if name != "_network"}
+
+
+def _plain(named: Mapping[str, Any]) -> Any:
+    """Return the only one, or all by name."""
+    return named[ONLY] if set(named) == {ONLY} else dict(named)
+
+
+def _named(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {ONLY: value}
+
+
+def _dtype(precision: str) -> torch.dtype:
+    import torch
+
+    return torch.float64 if precision == "float64" else torch.float32

@@ -37,6 +37,7 @@ def bootstrap_interval(
     n_bootstraps: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    block: int = 1,
 ) -> Interval:
     """Return the percentile bootstrap interval of a mean, or of any statistic, over stimuli.
 
@@ -56,6 +57,9 @@ def bootstrap_interval(
         Coverage, e.g. 0.95.
     seed : int
         The same seed gives the same interval.
+    block : int
+        Draw stretches of so many neighbors (circular block bootstrap) where values are a time series, whose
+        neighbors are not independent.
 
     Returns
     -------
@@ -64,7 +68,8 @@ def bootstrap_interval(
 
     References
     ----------
-    Efron & Tibshirani (1993). An introduction to the bootstrap, chapter 13.
+    Efron & Tibshirani (1993). An introduction to the bootstrap, chapter 13. Politis & Romano (1992). A circular
+    block-resampling procedure for stationary data (series).
     """
     if callable(values):
         statistic = values
@@ -85,21 +90,72 @@ def bootstrap_interval(
             counts = np.bincount(indices, minlength=len(array)).astype(np.float64)
             return np.tensordot(counts, array, axes=(0, 0)) / len(indices)
 
-    if n_stimuli < 2 or n_bootstraps < 1 or not 0 < level < 1:
+    drawn = bootstrap_draws(n_stimuli, n_bootstraps, seed, block)
+    draws = np.stack([np.asarray(statistic(indices), dtype=np.float64) for indices in drawn])
+    return interval_of(draws, np.asarray(statistic(np.arange(n_stimuli)), dtype=np.float64), level)
+
+
+def bootstrap_draws(n_stimuli: int, n_bootstraps: int, seed: int, block: int = 1) -> NDArray[np.int64]:
+    """Return which stimuli (or samples of a series) each bootstrap draws, with repetitions.
+
+    Parameters
+    ----------
+    n_stimuli, n_bootstraps, seed : int
+        How many are drawn, how often, and where the draws come from.
+    block : int
+        Length of the stretches of neighbors that are drawn together; the last is followed by the first.
+
+    Returns
+    -------
+    int array, shape (bootstrap, stimulus)
+    """
+    if n_stimuli < 2 or n_bootstraps < 1 or block < 1:
         raise InputError(
             "no interval can be drawn",
-            given=f"{n_stimuli} stimuli, {n_bootstraps} bootstraps, level {level}",
-            expected="at least two stimuli, one bootstrap and a level between 0 and 1",
+            given=f"{n_stimuli} stimuli, {n_bootstraps} bootstraps, stretches of {block}",
+            expected="at least two stimuli, one bootstrap and stretches of one or more",
         )
     generator = np.random.default_rng(seed)
-    draws = np.stack(
-        [
-            np.asarray(statistic(generator.integers(0, n_stimuli, n_stimuli)), dtype=np.float64)
-            for _ in range(n_bootstraps)
-        ]
-    )
+    length = min(block, n_stimuli)
+    starts = generator.integers(0, n_stimuli, (n_bootstraps, -(-n_stimuli // length)))
+    return ((starts[:, :, None] + np.arange(length)) % n_stimuli).reshape(n_bootstraps, -1)[:, :n_stimuli]
+
+
+def bootstrap_weights(n_stimuli: int, n_bootstraps: int, seed: int, block: int = 1) -> NDArray[np.float32]:
+    """Return how often each stimulus is drawn, so that resampled sums are one matrix product.
+
+    Parameters
+    ----------
+    n_stimuli, n_bootstraps, seed, block : int
+        As for :func:`bootstrap_draws`.
+
+    Returns
+    -------
+    array, shape (1 + bootstrap, stimulus)
+        The first row is the sample itself, all ones.
+    """
+    drawn = bootstrap_draws(n_stimuli, n_bootstraps, seed, block)
+    weights = np.zeros((n_bootstraps + 1, n_stimuli), dtype=np.float32)
+    weights[0] = 1
+    np.add.at(weights, (np.arange(1, n_bootstraps + 1)[:, None], drawn), 1)
+    return weights
+
+
+def interval_of(draws: NDArray[np.float64], estimate: NDArray[np.float64], level: float = 0.95) -> Interval:
+    """Return the percentile interval of bootstrapped statistics.
+
+    Parameters
+    ----------
+    draws : array, shape (bootstrap, ...)
+        The statistic of each bootstrap.
+    estimate : array, shape (...)
+        The statistic of all stimuli.
+    level : float
+        Coverage.
+    """
+    if not 0 < level < 1:
+        raise InputError("a level of confidence lies between 0 and 1", given=level, expected="e.g. level=0.95")
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
-    estimate = np.asarray(statistic(np.arange(n_stimuli)), dtype=np.float64)
-    spread = draws.std(axis=0, ddof=1) if n_bootstraps > 1 else np.full(low.shape, np.nan)
+    spread = draws.std(axis=0, ddof=1) if len(draws) > 1 else np.full(low.shape, np.nan)
     return Interval(low, high, estimate, spread)

@@ -10,14 +10,15 @@ temporal correlations, which is why the p-values hold for fMRI noise where a shu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.stats.permutation import PermutationCounter, permutation_p, stimulus_permutations
+from neurorecon.stats.permutation import PermutationCounter, stimulus_permutations
+from neurorecon.stats.permutation_results import GroupMeans, PermutationTest, gather, stack_bands
 from neurorecon.stats.prediction_scores import SCORES, Scorer, contribution_table
 
 #: Values of one block of predictions: small enough for a processor's cache, large enough to keep loops few.
@@ -25,54 +26,6 @@ _BLOCK_VALUES = 2**18
 
 #: Permutations scored before they are counted.
 _BATCH = 100
-
-
-@dataclass(frozen=True)
-class GroupTest:
-    """Tests of mean scores over groups of voxels, e.g. areas.
-
-    Parameters
-    ----------
-    observed, p : array, shape (group,)
-        Mean joint score over the group's voxels, and its one-sided p-value; NaN for groups without voxels.
-    null : array, shape (group, permutation)
-        The same mean in permuted orders.
-    """
-
-    observed: NDArray[np.float64]
-    p: NDArray[np.float64]
-    null: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PermutationTest:
-    """What a permutation test found.
-
-    Parameters
-    ----------
-    observed : array, shape (voxel,) or (band, voxel)
-        The score in the order in which the stimuli were shown; NaN for voxels whose responses do not vary.
-    p : array, shape (voxel,) or (band, voxel)
-        One-sided p-values, not corrected for the number of voxels.
-    null_mean : array, shape (voxel,) or (band, voxel)
-        Mean score in permuted orders.
-    null_max : array, shape (permutation,) or (band, permutation)
-        Largest score over voxels in each permuted order, for :func:`neurorecon.stats.max_statistic_p`.
-    n_permutations : int
-        Number of permuted orders.
-    split : PermutationTest, optional
-        The same for the share of each band.
-    groups : GroupTest, optional
-        The joint score averaged over groups of voxels.
-    """
-
-    observed: NDArray[np.float64]
-    p: NDArray[np.float64]
-    null_mean: NDArray[np.float64]
-    null_max: NDArray[np.float64]
-    n_permutations: int
-    split: PermutationTest | None = None
-    groups: GroupTest | None = None
 
 
 def permutation_test_r2(
@@ -144,15 +97,15 @@ def permutation_test_r2(
 
     width = max(1, _BLOCK_VALUES // n_samples)
     blocks = []
-    watch = _GroupMeans(groups, n_voxels, n_permutations)
+    watch = GroupMeans(groups, n_voxels, n_permutations)
     for start in range(0, n_voxels, width):
         block = slice(start, start + width)
         target = np.where(_varies(measured[:, block]), measured[:, block] - offset[block], 0)
         scorer = SCORES[statistic](contribution_table(predicted[:, :, shown, block]), places, target)
         blocks.append(_count(scorer, orders, watch.of(block)))
-    parts = [_gather([counters[part] for counters in blocks]) for part in range(len(blocks[0]))]
+    parts = [gather([counters[part] for counters in blocks]) for part in range(len(blocks[0]))]
     joint = replace(parts[0], groups=watch.tested())
-    return joint if np.ndim(contributions) == 3 else replace(joint, split=_stack(parts[1:]))
+    return joint if np.ndim(contributions) == 3 else replace(joint, split=stack_bands(parts[1:]))
 
 
 def _check_arrays(contributions: ArrayLike, responses: ArrayLike, delays: Sequence[int]) -> tuple[NDArray, NDArray]:
@@ -243,58 +196,3 @@ def _count(
             counter.update(scores)
         watch(1 + start, null[0])
     return counters
-
-
-class _GroupMeans:
-    """Mean scores over groups of voxels, gathered block by block."""
-
-    def __init__(self, groups: ArrayLike | None, n_voxels: int, n_permutations: int) -> None:
-        self.members = np.zeros((0, n_voxels)) if groups is None else np.asarray(groups, dtype=np.float64)
-        if self.members.ndim != 2 or self.members.shape[1] != n_voxels:
-            raise InputError(
-                "the groups of voxels do not fit the responses",
-                given=f"shape {self.members.shape}",
-                expected=f"(group, {n_voxels})",
-            )
-        self.sums = np.zeros((len(self.members), 1 + n_permutations))
-        self.counts = np.zeros(len(self.members))
-
-    def of(self, block: slice) -> Callable[[int, NDArray], None]:
-        """Return what takes the scores of a block of voxels: (first row, scores (row, voxel))."""
-        members = self.members[:, block]
-
-        def watch(first: int, scores: NDArray) -> None:
-            defined = ~np.isnan(scores[0])
-            self.sums[:, first : first + len(scores)] += members[:, defined] @ scores[:, defined].T
-            if first == 0:
-                self.counts += members[:, defined].sum(axis=1)
-
-        return watch
-
-    def tested(self) -> GroupTest | None:
-        """Return the test of each group's mean score; None where no groups were asked for."""
-        if not len(self.members):
-            return None
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = self.sums / self.counts[:, None]
-        p = np.full(len(means), np.nan)
-        defined = self.counts > 0
-        p[defined] = permutation_p(means[defined, 0], means[defined, 1:].T)
-        return GroupTest(means[:, 0], p, means[:, 1:])
-
-
-def _gather(blocks: list[PermutationCounter]) -> PermutationTest:
-    maxima = np.stack([block.null_max for block in blocks])
-    return PermutationTest(
-        observed=np.concatenate([block.observed for block in blocks]),
-        p=np.concatenate([block.p for block in blocks]),
-        null_mean=np.concatenate([block.null_mean for block in blocks]),
-        null_max=np.fmax.reduce(maxima, axis=0),
-        n_permutations=blocks[0].n_permutations,
-    )
-
-
-def _stack(bands: list[PermutationTest]) -> PermutationTest:
-    names = ("observed", "p", "null_mean", "null_max")
-    observed, p, null_mean, null_max = (np.stack([getattr(band, name) for band in bands]) for name in names)
-    return PermutationTest(observed, p, null_mean, null_max, bands[0].n_permutations)

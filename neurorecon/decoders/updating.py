@@ -1,0 +1,360 @@
+"""Ridge regression that takes up new sessions without starting again."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from neurorecon.decoders.backend import Backend
+from neurorecon.decoders.persistence import Persistent
+from neurorecon.decoders.scores import r2_score
+from neurorecon.decoders.solvers import check_alphas, subtract
+from neurorecon.decoders.targets import Targets
+from neurorecon.decoders.updating_rows import add_rows, fit_rows, forget_rows, row_coefficients, row_components
+from neurorecon.decoders.updating_sessions import (
+    Options,
+    kept,
+    session_folds,
+    session_statistics,
+    standardize,
+)
+from neurorecon.decoders.updating_sums import add_sums, fit_sums
+from neurorecon.decoders.validation import check_dtype, check_inputs
+from neurorecon.errors import InputError, UnknownNameError
+
+
+class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Ridge regression to which sessions are added: the same numbers as a fit to all of them at once.
+
+    With fewer samples than voxels (the dual), a session of m samples costs its products with the n samples so
+    far, ``2 m n voxel`` operations, where a new fit costs ``n^2 voxel``; with one alpha the rest is
+    ``m n (n + target)`` more, and neither responses nor targets of earlier sessions are read again but for those
+    products. With more samples than voxels (the primal), sums over samples are added to and no sample is kept.
+
+    Parameters
+    ----------
+    alpha : float or sequence of float
+        As for :class:`RidgeDecoder`. With a sequence, alpha is chosen again with each session.
+    cv : int
+        Number of folds that choose alpha. A sample's fold never changes: see `groups` of :meth:`partial_fit`.
+    alpha_per_target : bool
+        Choose alpha for each target.
+    fit_intercept : bool
+        Whether means are fitted: those of all sessions together, which move with each.
+    standardize : bool
+        First z-score each voxel within its session, as is usual with NSD. Targets that drift (responses, where
+        features predict them) are standardized by :func:`standardize_sessions` before they are given.
+    solver : {"auto", "dual", "primal"}
+        "auto" keeps samples while there are fewer than voxels, and changes to sums over them then.
+    folder : path, optional
+        Where responses, targets, kernel rows and coordinates of the dual are kept, mapped from ``.npy`` files;
+        by default in memory. With it, what :meth:`save` writes is small and refers to the folder.
+    device : str
+        Where products and decompositions are computed, as for :class:`RidgeDecoder`.
+    dtype : {"float32", "float64"}
+        Precision of responses, targets and predictions. The kernel and sums are in float64.
+    target_block : int, optional
+        Targets computed at once; by default as many as fit into 128 MB.
+
+    Attributes
+    ----------
+    alpha_, cv_scores_, target_shape_
+        As of :class:`RidgeDecoder`.
+    sessions_ : list of dict
+        ``name``, ``n_samples``, and ``mean`` and ``scale`` of each voxel of each session, in the order they came.
+    folds_ : array, shape (sample,)
+        The fold of each sample, in the order they came.
+    solver_ : {"dual", "primal"}
+        What is in use.
+    rows_, sums_, weights_ : dict or list
+        What is kept, and what was fitted to it; internal.
+    n_features_in_ : int
+        Number of voxels.
+    """
+
+    def __init__(
+        self,
+        alpha: float | Sequence[float] = 1.0,
+        *,
+        cv: int = 5,
+        alpha_per_target: bool = False,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        solver: Literal["auto", "dual", "primal"] = "auto",
+        folder: str | None = None,
+        device: str = "cpu",
+        dtype: Literal["float32", "float64"] = "float32",
+        target_block: int | None = None,
+    ) -> None:
+        self.alpha = alpha
+        self.cv = cv
+        self.alpha_per_target = alpha_per_target
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.solver = solver
+        self.folder = folder
+        self.device = device
+        self.dtype = dtype
+        self.target_block = target_block
+
+    def fit(
+        self, X: ArrayLike, y: Any = None, groups: ArrayLike | None = None, sessions: ArrayLike | None = None
+    ) -> UpdatingRidge:
+        """Forget all sessions and fit to these.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses.
+        y : array, shape (sample, ...)
+            Targets of any shape.
+        groups : array, shape (sample,), optional
+            Labels, usually stimulus ids.
+        sessions : array, shape (sample,), optional
+            Session of each sample; by default all are of one.
+
+        Returns
+        -------
+        UpdatingRidge
+            Itself.
+        """
+        if hasattr(self, "rows_"):
+            forget_rows(self.rows_, self.folder)
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+        if sessions is None:
+            return self.partial_fit(X, y, groups)
+        labels = np.asarray(sessions)
+        if labels.shape != (len(np.asarray(X)),):
+            raise InputError(
+                "`sessions` needs one label for each sample",
+                given=f"shape {labels.shape}",
+                expected=f"({len(np.asarray(X))},)",
+            )
+        for label in np.unique(labels).tolist():
+            rows = np.flatnonzero(labels == label)
+            chosen = None if groups is None else np.asarray(groups)[rows]
+            targets = y.isel({y.dims[0]: rows}) if type(y).__module__.startswith("xarray") else np.asarray(y)[rows]
+            self.partial_fit(np.asarray(X)[rows], targets, chosen, session=label)
+        return self
+
+    def partial_fit(
+        self, X: ArrayLike, y: Any = None, groups: ArrayLike | None = None, session: Hashable | None = None
+    ) -> UpdatingRidge:
+        """Add a session.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses of the session.
+        y : array, shape (sample, ...)
+            Its targets; dask, xarray and memory-mapped arrays are read in blocks.
+        groups : array, shape (sample,), optional
+            Labels, usually stimulus ids: samples of one label are in one fold, in whatever session. Without
+            labels, each session is cut into contiguous pieces, one for each fold.
+        session : str or int, optional
+            Name of the session, by default its number. No two have the same.
+
+        Returns
+        -------
+        UpdatingRidge
+            Itself. Where an error is raised it is as it was before.
+
+        Raises
+        ------
+        InputError
+            Where the session does not fit those before it, values are not finite, or a parameter is not known.
+        """
+        if self.solver not in ("auto", "dual", "primal"):
+            raise UnknownNameError("solver", self.solver, ("auto", "dual", "primal"))
+        before: list[dict[str, Any]] = getattr(self, "sessions_", [])
+        options = self._options()
+        x = check_inputs(self, X, options.dtype, reset=not before)
+        targets = Targets(y, options.dtype, self.target_block)
+        name = str(len(before) + 1 if session is None else session)
+        self._check_session(name, len(x), targets)
+        n_folds = self._n_folds(options)
+        folds = session_folds(len(x), groups, n_folds)
+        mean, scale = session_statistics(x)
+        new = {"name": name, "n_samples": len(x), "mean": mean, "scale": scale}
+        if self.standardize:
+            x = standardize(x, mean, scale)
+        rows, parts = getattr(self, "rows_", None), getattr(self, "sums_", None)
+        solver = self._solver(len(self.folds_) + len(x) if before else len(x), x.shape[1])
+        if solver == "dual":
+            state = fit_rows(add_rows(rows, x, y, folds, options), options)
+            fitted = {"rows_": state, "alpha_": state["alpha"]}
+        else:
+            for number in range(0 if rows is None else len(before)):
+                parts = self._sums_of(rows, number, parts, n_folds, options)
+            state = fit_sums(parts := add_sums(parts, x, targets, folds, n_folds, options), options)
+            fitted = {"sums_": parts, "weights_": state, "alpha_": state["alpha"]}
+            if rows is not None:
+                forget_rows(rows, self.folder)
+                del self.rows_
+        self.__dict__.pop("cv_scores_", None)
+        if state["errors"] is not None:
+            fitted["cv_scores_"] = -state["errors"]
+        all_folds = np.concatenate([getattr(self, "folds_", folds[:0]), folds])
+        fitted |= {"sessions_": [*before, new], "folds_": all_folds, "n_folds_": n_folds, "solver_": solver}
+        for attribute, value in fitted.items():
+            setattr(self, attribute, value)
+        self.target_shape_ = targets.shape
+        return self
+
+    def predict(self, X: ArrayLike, session: Hashable | None = None) -> NDArray:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses.
+        session : str or int, optional
+            Only with ``standardize=True``: the session they are of, whose means and standard deviations are
+            used; ``"new"`` takes those of `X`, which has to be a session, or a good part of one; by default the
+            average ones of the sessions fitted.
+
+        Returns
+        -------
+        y : array, shape (sample, ...)
+            Predicted targets, in the shape of those fitted.
+        """
+        check_is_fitted(self)
+        options = self._options()
+        x = check_inputs(self, X, options.dtype, reset=False)
+        x = self._standardized(x, session)
+        fitted = self.weights_ if self.solver_ == "primal" else self.rows_
+        if self.solver_ == "primal":
+            centered = options.backend.asarray(subtract(x, fitted["x_mean"], options.dtype), options.dtype)
+            inputs = centered @ options.backend.asarray(fitted["vectors"], options.dtype)
+            parts, offsets = [fitted["coordinates"]], np.ones(len(x))
+        else:
+            along = row_components(fitted, x, options)
+            # The Cholesky factor's coordinates are of targets that were not centered.
+            offsets = 1 - along @ np.concatenate(fitted["ones"])[:, 0] if "ones" in fitted else np.ones(len(x))
+            inputs = options.backend.asarray(along, options.dtype)
+            parts = [kept(each, self.folder) for each in fitted["coordinates"]]
+        predicted = np.empty((len(x), len(fitted["intercept"])), dtype=options.dtype)
+        step = self.target_block or max(1, 2**25 // max(1, inputs.shape[1]))
+        for start in range(0, predicted.shape[1], step):
+            block = slice(start, start + step)
+            coordinates = np.concatenate([part[:, block] for part in parts])
+            product = options.backend.to_numpy(inputs @ options.backend.asarray(coordinates, options.dtype))
+            predicted[:, block] = product + offsets[:, None] * fitted["intercept"][block]
+        return predicted.reshape((len(x), *self.target_shape_))
+
+    def score_targets(self, X: ArrayLike, y: ArrayLike, session: Hashable | None = None) -> NDArray[np.float64]:
+        """Return R2 of each target, in the shape of a target; NaN for targets that do not vary."""
+        predicted = self.predict(X, session).reshape(len(np.asarray(X)), -1)
+        return r2_score(np.asarray(y).reshape(predicted.shape), predicted).reshape(self.target_shape_)
+
+    @property
+    def coef_(self) -> NDArray:
+        """Weights, shape (*target_shape, voxel), of responses (standardized, if they are), computed at each access."""
+        check_is_fitted(self)
+        if self.solver_ == "primal":
+            weights = self.weights_["vectors"] @ self.weights_["coordinates"]
+        else:
+            weights = row_coefficients(self.rows_, self._options())
+        return weights.T.reshape((*self.target_shape_, -1))
+
+    def _options(self) -> Options:
+        return Options(
+            alphas=check_alphas(self.alpha),
+            per_target=bool(self.alpha_per_target),
+            center=bool(self.fit_intercept),
+            backend=Backend(self.device),
+            dtype=check_dtype(self.dtype),
+            target_block=self.target_block,
+            folder=self.folder,
+        )
+
+    def _solver(self, n_samples: int, n_voxels: int) -> str:
+        """Return what to use after a session; there is no way back from sums to samples."""
+        if self.solver == "auto" and n_samples > n_voxels:
+            return "primal"
+        return str(getattr(self, "solver_", "dual" if self.solver == "auto" else self.solver))
+
+    def _n_folds(self, options: Options) -> int:
+        """Return the number of folds; sums are of one if alpha is given."""
+        asked = 1
+        if options.alphas.ndim:
+            if isinstance(self.cv, bool) or not isinstance(self.cv, int | np.integer) or self.cv < 2:
+                raise InputError(
+                    "sessions that arrive one after another need a number of folds",
+                    given=f"cv={self.cv!r}",
+                    expected="a whole number of 2 or more",
+                )
+            asked = int(self.cv)
+        if asked not in (1, getattr(self, "n_folds_", asked)):
+            raise InputError(
+                "the folds of earlier sessions were made already",
+                given=f"{asked} folds to choose alpha",
+                expected=f"{self.n_folds_}, as at the first session",
+                todo="call fit with all sessions to begin again",
+            )
+        return int(getattr(self, "n_folds_", asked))
+
+    def _check_session(self, name: str, n_samples: int, targets: Targets) -> None:
+        if targets.n_samples != n_samples:
+            raise InputError(
+                "responses and targets have different numbers of samples (inconsistent lengths)",
+                given=f"X {n_samples}, y {targets.n_samples}",
+                expected="one row of targets for each sample",
+            )
+        if not hasattr(self, "sessions_"):
+            files = [] if self.folder is None else sorted(Path(self.folder).glob("responses-*.npy"))
+            if files:
+                raise InputError(
+                    "the folder holds sessions of another decoder",
+                    given=str(files[0]),
+                    expected="an empty folder, or one that is not there yet",
+                    todo="give another folder; load_decoder reads a decoder that was saved, to go on with it",
+                )
+            return
+        if targets.shape != self.target_shape_:
+            raise InputError(
+                "targets are not those of earlier sessions",
+                given=f"shape {targets.shape}",
+                expected=f"{self.target_shape_}",
+            )
+        if name in [each["name"] for each in self.sessions_]:
+            raise InputError(
+                "a session of this name was fitted already",
+                given=repr(name),
+                expected="each session once",
+                todo="give another name if it is another session; otherwise there is nothing to add",
+            )
+
+    def _sums_of(self, rows: Any, number: int, parts: Any, n_folds: int, options: Options) -> Any:
+        """Add to sums a session that was kept as rows."""
+        x = np.asarray(kept(rows["responses"][number], self.folder))
+        targets = Targets(kept(rows["targets"][number], self.folder), options.dtype, self.target_block)
+        return add_sums(parts, x, targets, rows["folds"][number], n_folds, options)
+
+    def _standardized(self, x: NDArray, session: Hashable | None) -> NDArray:
+        if not self.standardize:
+            return x
+        if session is None:
+            mean = np.mean([each["mean"] for each in self.sessions_], axis=0)
+            scale = np.sqrt(np.mean([each["scale"] ** 2 for each in self.sessions_], axis=0))
+            return standardize(x, mean, scale)
+        if session == "new":
+            if len(x) < 2:
+                raise InputError(
+                    "one sample has no standard deviation",
+                    given="a session of one sample",
+                    expected="the samples of a session together",
+                    todo="name the session, or leave it out to take the average of those fitted",
+                )
+            return standardize(x, *session_statistics(x))
+        known = {each["name"]: each for each in self.sessions_}
+        if str(session) not in known:
+            raise UnknownNameError("session", session, [*known, "new"])
+        return standardize(x, known[str(session)]["mean"], known[str(session)]["scale"])

@@ -1,0 +1,203 @@
+"""The dual: rows that sessions append to a kernel, and ridge regression from the kernel alone.
+
+With one alpha, the Cholesky factor L of ``K + alpha I`` grows by the rows of the new session, and so do the
+coordinates ``Z = L^-1 Y`` of its targets (forward substitution; Golub & Van Loan 2013, Matrix computations, section
+4.2.9): nothing that was computed for earlier sessions changes, and their targets are not read again. A prediction is
+``(L^-1 k)'(Z - z b) + b`` with k the kernel between the new sample and those fitted. The intercept b is that of an
+unpenalized constant, ``b = z'Z / z'z`` with ``z = L^-1 1``, so that means are not subtracted from the kernel, where
+each session would change all of it.
+
+With candidates for alpha, or with one so small that the factor would lose precision, the centered kernel is
+decomposed anew, as :mod:`neurorecon.decoders.solvers` does; responses are not read for that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurorecon.decoders.targets import Targets
+from neurorecon.decoders.updating_kernel import (
+    append_cholesky,
+    append_coordinates,
+    assemble,
+    components,
+    kernel,
+    kernel_errors,
+)
+from neurorecon.decoders.updating_sessions import Options, best_alphas, joined_blocks, keep, kept
+
+#: Predictions of the Cholesky factor are exact to about rounding errors times trace / alpha: 1e-9 at the least.
+_WEAKEST_ALPHA = 1e-7
+#: What a session appends to, in memory or names of files.
+_ROWS = ("responses", "targets", "kernel")
+
+
+def add_rows(state: dict[str, Any] | None, x: NDArray, y: Any, folds: NDArray, options: Options) -> dict[str, Any]:
+    """Return the state after a session; the state before is left as it was.
+
+    Parameters
+    ----------
+    state : dict, optional
+        ``responses``, ``targets``, ``kernel`` and ``folds``, lists with an item for each session, and ``reference``.
+    x : array, shape (sample, voxel)
+        Responses.
+    y : array, shape (sample, ...)
+        Targets.
+    folds : array, shape (sample,)
+        Fold of each sample.
+    options : Options
+        How.
+
+    Returns
+    -------
+    dict
+        The state with the session, and without what was fitted but the Cholesky factor and its coordinates.
+    """
+    if state is None:
+        reference = x.mean(axis=0, dtype=np.float64) if options.center else np.zeros(x.shape[1])
+        state = {"reference": reference, "folds": []} | {name: [] for name in _ROWS}
+    number = len(state["folds"]) + 1
+    others = [*(kept(each, options.folder) for each in state["responses"]), x]
+    rows = kernel(x, others, state["reference"], options.backend)
+    lazy = hasattr(y, "shape") and hasattr(y, "dtype") and not type(y).__module__.startswith("pandas")
+    appended = {"responses": x, "targets": y if lazy else np.asarray(y), "kernel": rows}
+    return state | {
+        "folds": [*state["folds"], folds],
+        **{
+            name: [*state[name], keep(value, options.folder, f"{name}-{number:04d}.npy")]
+            for name, value in appended.items()
+        },
+    }
+
+
+def fit_rows(state: dict[str, Any], options: Options) -> dict[str, Any]:
+    """Return the state with the ridge regression that it asks for.
+
+    Parameters
+    ----------
+    state : dict
+        With all sessions.
+    options : Options
+        With alpha, or the candidates for it.
+
+    Returns
+    -------
+    dict
+        The state and ``alpha``, a number or (target,), ``errors`` (alpha,) or (alpha, target) or None, ``intercept``
+        (target,), ``coordinates``, a list of arrays (component, target), and what makes components of responses:
+        ``factor`` and ``ones``, or ``kernel_mean`` and ``vectors``.
+    """
+    parts = [kept(each, options.folder) for each in state["kernel"]]
+    trace = sum(float(np.trace(part[:, part.shape[1] - len(part) :])) for part in parts)
+    if not options.alphas.ndim and options.alphas > _WEAKEST_ALPHA * trace:
+        return _grow(state, parts, options)
+    return _decompose(state, assemble(parts), options)
+
+
+def row_components(state: dict[str, Any], x: NDArray, options: Options) -> NDArray:
+    """Return responses along the components of the fit, (sample, component), in double precision."""
+    from scipy.linalg import solve_triangular
+
+    responses = [kept(each, options.folder) for each in state["responses"]]
+    products = kernel(x, responses, state["reference"], options.backend)
+    if "factor" in state:
+        return solve_triangular(state["factor"], products.T, lower=True, check_finite=False).T
+    return (products - state["kernel_mean"]) @ state["vectors"]
+
+
+def row_coefficients(state: dict[str, Any], options: Options) -> NDArray:
+    """Return the weights of responses, (voxel, target)."""
+    from scipy.linalg import solve_triangular
+
+    coordinates = np.concatenate([kept(each, options.folder) for each in state["coordinates"]])
+    if "factor" in state:
+        left = coordinates - np.concatenate(state["ones"]) * state["intercept"]
+        samples = solve_triangular(state["factor"], left, lower=True, trans=1, check_finite=False)
+    else:
+        samples = state["vectors"] @ coordinates
+    total, start = np.zeros((len(state["reference"]), coordinates.shape[1])), 0
+    for each in state["responses"]:
+        x = kept(each, options.folder)
+        total += (x - state["reference"]).T @ samples[start : start + len(x)]
+        start += len(x)
+    return total.astype(options.dtype)
+
+
+def forget_rows(state: dict[str, Any], folder: str | Path | None) -> None:
+    """Delete the files of a state."""
+    for name in (*_ROWS, "coordinates"):
+        for each in state.get(name, []):
+            if isinstance(each, str):
+                (Path(folder or ".") / each).unlink(missing_ok=True)
+
+
+def _targets(state: dict[str, Any], options: Options) -> list[Targets]:
+    """Return the targets of each session, in blocks of the same columns."""
+    n_samples = sum(len(folds) for folds in state["folds"])
+    block = options.target_block or max(1, 2**25 // n_samples)
+    return [Targets(kept(each, options.folder), options.dtype, block) for each in state["targets"]]
+
+
+def _grow(state: dict[str, Any], parts: list[NDArray], options: Options) -> dict[str, Any]:
+    """Append to the Cholesky factor and the coordinates what they lack."""
+    alpha = float(options.alphas)
+    same = "factor" in state and state["alpha"] == alpha
+    factor = state["factor"] if same else None
+    coordinates = list(state["coordinates"]) if same else []
+    ones = list(state["ones"]) if same else []
+    targets = _targets(state, options)
+    for number in range(len(coordinates), len(parts)):
+        factor = append_cholesky(factor, parts[number], alpha)
+        ones.append(append_coordinates(factor, ones, np.ones((len(parts[number]), 1))))
+        new = np.empty((len(parts[number]), targets[0].n_targets), dtype=options.dtype)
+        before = [kept(each, options.folder) for each in coordinates]
+        for block, y in targets[number].blocks():
+            new[:, block] = append_coordinates(factor, [part[:, block] for part in before], y)
+        coordinates.append(keep(new, options.folder, f"coordinates-{number + 1:04d}.npy"))
+    intercept = np.zeros(targets[0].n_targets)
+    if options.center:
+        for part, one in zip(coordinates, ones, strict=True):
+            intercept += (one.T @ kept(part, options.folder))[0]
+        intercept /= sum(float((one**2).sum()) for one in ones)
+    unfitted = {name: state[name] for name in ("reference", "folds", *_ROWS)}
+    return unfitted | {
+        "alpha": alpha,
+        "errors": None,
+        "intercept": intercept,
+        "coordinates": coordinates,
+        "factor": factor,
+        "ones": ones,
+    }
+
+
+def _decompose(state: dict[str, Any], whole: NDArray, options: Options) -> dict[str, Any]:
+    """Choose alpha if asked to, and fit by the decomposition of the centered kernel."""
+    targets, alphas, errors = _targets(state, options), options.alphas, None
+    largest_side = max(len(whole), len(state["reference"]))
+    if alphas.ndim:
+        errors = kernel_errors(whole, targets, np.concatenate(state["folds"]), options, largest_side)
+        alphas = best_alphas(errors, alphas)
+    mean, singular, vectors = components(whole, np.arange(len(whole)), largest_side, options.backend, options.center)
+    left = options.backend.asarray(vectors, options.dtype)
+    coordinates = np.empty((len(singular), targets[0].n_targets), dtype=options.dtype)
+    intercept = np.zeros(targets[0].n_targets)
+    for block, y in joined_blocks(targets):
+        if options.center:
+            intercept[block] = y.mean(axis=0, dtype=np.float64)
+        projected = left.T @ options.backend.asarray(y - intercept[block].astype(y.dtype), options.dtype)
+        strength = np.atleast_1d(alphas if alphas.ndim == 0 else alphas[block])
+        shrinkage = singular[:, None] / (singular[:, None] ** 2 + strength)
+        coordinates[:, block] = shrinkage * options.backend.to_numpy(projected)
+    unfitted = {name: state[name] for name in ("reference", "folds", *_ROWS)}
+    return unfitted | {
+        "alpha": alphas if alphas.ndim else float(alphas),
+        "errors": errors,
+        "intercept": intercept,
+        "coordinates": [keep(coordinates, options.folder, "coordinates.npy")],
+        "kernel_mean": mean,
+        "vectors": vectors / singular,
+    }

@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError
 
+#: One fold for each group, e.g. each run.
+LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
+
 #: Indices of the samples to fit on and of those to score.
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -25,8 +28,9 @@ def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) ->
         Labels, e.g. stimulus ids, so that repeats never straddle a fold, or runs of a time series. With them
         ``cv=k`` means :class:`sklearn.model_selection.GroupKFold`, without them contiguous
         :class:`sklearn.model_selection.KFold`; neither draws random numbers.
-    cv : int, scikit-learn splitter or iterable of (train, test)
-        Number of folds (fewer where there are fewer groups), or the folds themselves.
+    cv : int, "leave-one-group-out", scikit-learn splitter or iterable of (train, test)
+        Number of folds (fewer where there are fewer groups), one fold for each group (each run, where groups
+        are runs), or the folds themselves.
 
     Returns
     -------
@@ -38,7 +42,7 @@ def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) ->
     InputError
         Where there are fewer than two groups, or a given fold separates samples of a group.
     """
-    from sklearn.model_selection import GroupKFold, KFold, check_cv
+    from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, check_cv
 
     labels = None if groups is None else np.asarray(groups)
     if labels is not None and labels.shape != (n_samples,):
@@ -58,6 +62,14 @@ def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) ->
             )
         n_splits = min(int(cv), n_groups)
         splitter = KFold(n_splits) if labels is None else GroupKFold(n_splits)
+    elif isinstance(cv, str):
+        splitter = LeaveOneGroupOut()
+        if cv != LEAVE_ONE_GROUP_OUT or labels is None or len(np.unique(labels)) < 2:
+            raise InputError(
+                "cross-validation cannot be done in this way",
+                given=f"cv={cv!r}, {'no groups' if labels is None else f'{len(np.unique(labels))} group(s)'}",
+                expected=f"a number of folds, or {LEAVE_ONE_GROUP_OUT!r} with two groups (runs) or more",
+            )
     else:
         splitter = check_cv(cv)
     with warnings.catch_warnings():

@@ -21,8 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.folds import Fold
-from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError
 
 #: Columns or rows of X that are held in double precision at once.
@@ -65,6 +63,61 @@ class Factorization:
         return self.backend.asarray(subtract(x, self.x_mean, self.dtype), self.dtype) @ self.v
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """Singular values of centered inputs and the vectors of their smaller side: all that cross-validation needs.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where the vectors are.
+    x_mean : array, shape (feature,)
+        Means of the inputs, float64.
+    roots : array, shape (sample,), optional
+        Roots of the sample weights, float64.
+    dual : bool
+        Whether `vectors` are those of the samples (left) rather than of the features (right).
+    singular_values : array, shape (component,)
+        Descending, float64, NumPy.
+    vectors : array, shape (side, component)
+        Float64.
+    """
+
+    backend: Backend
+    x_mean: NDArray[np.float64]
+    roots: NDArray[np.float64] | None
+    dual: bool
+    singular_values: NDArray[np.float64]
+    vectors: Any
+
+    def complete(self, x: NDArray, dtype: str) -> Factorization:
+        """Return the factorization with the vectors of both sides, `x` being the inputs of the spectrum."""
+        backend, axis = self.backend, 1 if self.dual else 0
+        scaled = self.vectors / backend.asarray(self.singular_values, "float64")
+        other = np.empty((x.shape[axis], len(self.singular_values)), dtype=dtype)
+        for block, part in _double_blocks(x, self.x_mean, self.roots, axis, backend):
+            other[block] = backend.to_numpy((part.T if self.dual else part) @ scaled)
+        first, second = backend.asarray(self.vectors, dtype), backend.asarray(other, dtype)
+        u, v = (first, second) if self.dual else (second, first)
+        return Factorization(backend, dtype, self.x_mean, u, self.singular_values, v)
+
+
+def spectrum(
+    x: NDArray, backend: Backend, solver: str = "auto", weights: NDArray | None = None, center: bool = True
+) -> Spectrum:
+    """Decompose the smaller (or the chosen) Gram matrix of inputs; parameters as for :func:`factorize`."""
+    mean = means(x, weights, center)
+    roots = None if weights is None else np.sqrt(weights.astype(np.float64))
+    dual = is_dual(x.shape, solver)
+    singular, vectors = decompose(gram(x, mean, roots, backend, dual=dual), max(x.shape), backend)
+    return Spectrum(backend, mean, roots, dual, singular, vectors)
+
+
+def is_dual(shape: tuple[int, ...], solver: str) -> bool:
+    """Return whether the products of the samples are decomposed rather than those of the features."""
+    return shape[0] <= shape[1] if solver == "auto" else solver == "dual"
+
+
 def factorize(
     x: NDArray,
     backend: Backend,
@@ -95,18 +148,7 @@ def factorize(
     Factorization
         Components in the order of descending singular values; directions without variance are left out.
     """
-    mean = _means(x, weights, center)
-    roots = None if weights is None else np.sqrt(weights.astype(np.float64))
-    dual = x.shape[0] <= x.shape[1] if solver == "auto" else solver == "dual"
-    singular, kept = decompose(gram(x, mean, roots, backend, dual=dual), max(x.shape), backend)
-    scaled = kept / backend.asarray(singular, "float64")
-    axis = 1 if dual else 0
-    other = np.empty((x.shape[axis], len(singular)), dtype=dtype)
-    for block, part in _double_blocks(x, mean, roots, axis, backend):
-        other[block] = backend.to_numpy((part.T if dual else part) @ scaled)
-    first, second = backend.asarray(kept, dtype), backend.asarray(other, dtype)
-    u, v = (first, second) if dual else (second, first)
-    return Factorization(backend, dtype, mean, u, singular, v)
+    return spectrum(x, backend, solver, weights, center).complete(x, dtype)
 
 
 def gram(x: NDArray, mean: NDArray[np.float64], roots: NDArray | None, backend: Backend, *, dual: bool) -> Any:
@@ -133,8 +175,45 @@ def gram(x: NDArray, mean: NDArray[np.float64], roots: NDArray | None, backend: 
     total: Any = None
     for _, part in _double_blocks(x, mean, roots, 1 if dual else 0, backend):
         product = part @ part.T if dual else part.T @ part
-        total = product if total is None else total + product
+        if total is None:
+            total = product
+        else:
+            total += product
     return total
+
+
+def cross_gram(x: NDArray, others: NDArray, mean: NDArray, roots: NDArray | None, backend: Backend) -> Any:
+    """Return products of other samples with those of the inputs, (other, sample), float64, on the device.
+
+    `mean` is subtracted from both; `roots`, (sample,), weight the inputs alone.
+    """
+    total: Any = None
+    blocks = _double_blocks(x, mean, roots, 1, backend)
+    for (_, part), (_, other) in zip(blocks, _double_blocks(others, mean, None, 1, backend), strict=True):
+        product = other @ part.T
+        if total is None:
+            total = product
+        else:
+            total += product
+    return total
+
+
+def recenter(gram: Any, roots: NDArray | None, backend: Backend) -> Any:
+    """Return the products of samples about their own (weighted) mean, from products about any other point.
+
+    So the Gram matrix of some samples is that of all, cut out and centered again, without another look at the
+    features. `roots`, (sample,), are those that the matrix was weighted with.
+    """
+    unit = backend.asarray(unit_vector(len(gram), roots), "float64")
+    row = unit @ gram
+    # (1 - u u') G (1 - u u')
+    return gram - unit[:, None] * row - (gram @ unit)[:, None] * unit + (row @ unit) * unit[:, None] * unit
+
+
+def unit_vector(n_samples: int, roots: NDArray | None) -> NDArray[np.float64]:
+    """Return the direction of the intercept in the space of the (weighted) samples, of length 1."""
+    vector = np.ones(n_samples) if roots is None else roots.astype(np.float64)
+    return vector / np.linalg.norm(vector)
 
 
 def decompose(gram: Any, largest_side: int, backend: Backend) -> tuple[NDArray[np.float64], Any]:
@@ -164,7 +243,28 @@ def decompose(gram: Any, largest_side: int, backend: Backend) -> tuple[NDArray[n
     return np.sqrt(values[:rank]), backend.asarray(_columns(vectors, rank), "float64")
 
 
-def _means(values: NDArray, weights: NDArray | None, center: bool) -> NDArray[np.float64]:
+def solve_positive(matrix: Any, right: Any, backend: Backend, *, what: str) -> Any:
+    """Return ``inverse(matrix) @ right`` of a symmetric positive definite matrix, float64, on the device.
+
+    `what` is said in the InputError where the matrix is singular. `matrix` may be overwritten.
+    """
+    if backend.is_numpy:
+        from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+        try:
+            factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        except LinAlgError as error:
+            raise InputError(what, todo="give an alpha above zero, or more samples") from error
+        return cho_solve(factor, right, check_finite=False)
+    import torch
+
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if int(failed):
+        raise InputError(what, todo="give an alpha above zero, or more samples")
+    return torch.cholesky_solve(right, factor)
+
+
+def means(values: NDArray, weights: NDArray | None, center: bool) -> NDArray[np.float64]:
     """Return the (weighted) mean of each column in double precision, or zeros."""
     if not center:
         return np.zeros(values.shape[1])
@@ -198,142 +298,23 @@ def _double_blocks(
         yield block, backend.asarray(part, "float64")
 
 
-def project(factors: Factorization, y: NDArray, weights: NDArray | None, center: bool) -> tuple[Any, NDArray]:
+def project(
+    factors: Factorization, y: NDArray, weights: NDArray | None, center: bool
+) -> tuple[Any, NDArray[np.float64]]:
     """Return ``U'Y`` of a block of targets, (component, target), and their means, (target,)."""
-    mean = _means(y, weights, center)
-    centered = factors.backend.asarray(y - mean.astype(y.dtype), factors.dtype)
-    if weights is not None:
-        centered = centered * factors.backend.asarray(np.sqrt(weights)[:, None], factors.dtype)
+    centered, mean = center_targets(factors, y, weights, center)
     return factors.u.T @ centered, mean
 
 
-def fit_targets(
-    factors: Factorization, targets: Targets, alpha: NDArray, weights: NDArray | None, center: bool
-) -> tuple[NDArray, NDArray]:
-    """Stream targets through a factorization.
-
-    Parameters
-    ----------
-    factors : Factorization
-        Of the inputs.
-    targets : Targets
-        Targets in blocks.
-    alpha : array, shape () or (target,)
-        Regularization, one for all targets or one for each.
-    weights : array, shape (sample,), optional
-        Sample weights.
-    center : bool
-        Fit an intercept.
-
-    Returns
-    -------
-    coordinates : array, shape (component, target)
-        Weights in the space of the components: the weights of ridge regression are ``v @ coordinates``.
-    y_mean : array, shape (target,)
-        Float64.
-    """
-    coordinates = np.empty((len(factors.singular_values), targets.n_targets), dtype=factors.dtype)
-    means = np.empty(targets.n_targets)
-    for block, y in targets.blocks():
-        projected, means[block] = project(factors, y, weights, center)
-        strength = np.atleast_1d(alpha if alpha.ndim == 0 else alpha[block])
-        shrinkage = factors.singular_values[:, None] / (factors.singular_values[:, None] ** 2 + strength)
-        coordinates[:, block] = factors.backend.to_numpy(factors.backend.asarray(shrinkage, factors.dtype) * projected)
-    return coordinates, means
-
-
-def cross_validate(
-    x: NDArray,
-    targets: Targets,
-    alphas: NDArray,
-    folds: list[Fold],
-    *,
-    backend: Backend,
-    dtype: str,
-    solver: str,
-    per_target: bool,
-    weights: NDArray | None,
-    center: bool,
-) -> NDArray[np.float64]:
-    """Return the mean squared error of each alpha on held-out samples, averaged over folds.
-
-    Returns
-    -------
-    errors : array, shape (alpha,) or (alpha, target)
-        Averaged over targets unless `per_target`.
-    """
-    errors = np.zeros((len(alphas), targets.n_targets) if per_target else len(alphas))
-    for train, test in folds:
-        train_weights = None if weights is None else weights[train]
-        factors = factorize(x[train], backend, dtype, solver, train_weights, center)
-        held_out = _HeldOut(factors, x, train, test, weights, center)
-        if per_target:
-            for block, y in targets.blocks():
-                errors[:, block] += held_out.errors_by_target(y, alphas)
-        else:
-            errors += held_out.errors(targets, alphas)
-    return errors / len(folds)
-
-
-class _HeldOut:
-    """Errors on the held-out samples of one fold."""
-
-    def __init__(
-        self,
-        factors: Factorization,
-        x: NDArray,
-        train: NDArray,
-        test: NDArray,
-        weights: NDArray | None,
-        center: bool,
-    ) -> None:
-        self.factors, self.train, self.test, self.center = factors, train, test, center
-        self.train_weights = None if weights is None else weights[train]
-        backend, dtype = factors.backend, factors.dtype
-        roots = np.ones(len(test)) if weights is None else np.sqrt(weights[test])
-        self.total_weight = float((roots**2).sum()) or 1.0
-        self.roots = backend.asarray(roots[:, None], dtype)
-        self.inputs = factors.components(x[test]) * self.roots
-
-    def split(self, y: NDArray) -> tuple[Any, Any]:
-        """Return projected training targets and centered held-out targets, (sample, target)."""
-        projected, mean = project(self.factors, y[self.train], self.train_weights, self.center)
-        held_out = self.factors.backend.asarray(y[self.test] - mean.astype(y.dtype), self.factors.dtype)
-        return projected, held_out * self.roots
-
-    def errors_by_target(self, y: NDArray, alphas: NDArray) -> NDArray[np.float64]:
-        """Return errors of shape (alpha, target)."""
-        backend = self.factors.backend
-        projected, held_out = self.split(y)
-        errors = np.empty((len(alphas), y.shape[1]))
-        for row, alpha in zip(errors, alphas, strict=True):
-            shrinkage = backend.asarray(self.factors.shrinkage(alpha)[:, None], self.factors.dtype)
-            residual = held_out - self.inputs @ (shrinkage * projected)
-            row[:] = backend.to_numpy((residual**2).sum(0))
-        return errors / self.total_weight
-
-    def errors(self, targets: Targets, alphas: NDArray) -> NDArray[np.float64]:
-        """Return errors of shape (alpha,), averaged over targets.
-
-        With A the held-out inputs, B the projected training targets and d the shrinkage, predictions are
-        ``A diag(d) B``, so the sum of squared errors over all targets is ``sum(y ** 2) - 2 d.c + d'Qd`` with
-        ``c = diag(A'y B')`` and ``Q = A'A * BB'``: sums over targets that no alpha enters. All alphas
-        together cost as much as one.
-        """
-        backend = self.factors.backend
-        n_components = len(self.factors.singular_values)
-        total, cross = 0.0, np.zeros(n_components)
-        quadratic = np.zeros((n_components, n_components))
-        for _, y in targets.blocks():
-            projected, held_out = self.split(y)
-            total += float((held_out**2).sum())
-            products = (self.inputs.T @ held_out) * projected
-            cross += backend.to_numpy(products.sum(1))
-            quadratic += backend.to_numpy(projected @ projected.T)
-        quadratic *= backend.to_numpy(self.inputs.T @ self.inputs)
-        shrinkages = [self.factors.shrinkage(alpha) for alpha in alphas]
-        errors = np.array([total - 2 * d @ cross + d @ quadratic @ d for d in shrinkages])
-        return errors / (self.total_weight * targets.n_targets)
+def center_targets(
+    factors: Factorization, y: NDArray, weights: NDArray | None, center: bool
+) -> tuple[Any, NDArray[np.float64]]:
+    """Return centered targets times the roots of the weights, on the device, and their means, (target,)."""
+    mean = means(y, weights, center)
+    centered = factors.backend.asarray(y - mean.astype(y.dtype), factors.dtype)
+    if weights is not None:
+        centered = centered * factors.backend.asarray(np.sqrt(weights)[:, None], factors.dtype)
+    return centered, mean
 
 
 def check_alphas(alphas: Any) -> NDArray[np.float64]:

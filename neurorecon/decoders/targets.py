@@ -20,44 +20,196 @@ class Targets:
     Parameters
     ----------
     y : array, shape (sample, ...)
-        A NumPy array or memory map, or a dask, xarray or Zarr array, which is never loaded whole.
-        (A Zarr array with more than two dimensions has to come wrapped in dask or xarray.)
+        A NumPy array or memory map, or a dask, xarray or Zarr array (or anything with a shape, a dtype and
+        slices), which is never loaded whole.
     dtype : str
         Precision of the blocks.
     block : int, optional
         Targets in a block; by default as many as fit into 128 MB.
+    missing : bool
+        Whether NaN stands for a target that is missing, rather than for a mistake.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of one target.
+    names : tuple of str
+        Names of its axes, where `y` is an xarray array.
+    n_samples, n_targets : int
+        Numbers of samples and of targets, flattened.
     """
 
-    def __init__(self, y: Any, dtype: str, block: int | None = None) -> None:
+    def __init__(self, y: Any, dtype: str, block: int | None = None, *, missing: bool = False) -> None:
         if y is None:
             raise InputError("this estimator requires y to be passed, but the target y is None")
+        self.names: tuple[str, ...] = ()
         if type(y).__module__.startswith("xarray"):
+            self.names = tuple(str(name) for name in y.dims[1:])
             y = y.data
         lazy = hasattr(y, "shape") and hasattr(y, "dtype") and hasattr(y, "__getitem__")
         if not lazy or isinstance(y, np.ndarray) or type(y).__module__.startswith("pandas"):
             y = _plain(y)
-        if y.ndim == 0:
+        if len(y.shape) == 0:
             raise InputError("targets need a sample axis", given="a single number", expected="shape (sample, ...)")
-        self.shape: tuple[int, ...] = tuple(y.shape[1:])
+        self.shape: tuple[int, ...] = tuple(int(size) for size in y.shape[1:])
         self.n_samples = int(y.shape[0])
         self.n_targets = int(np.prod(self.shape, dtype=np.int64))
-        self._y = y if len(self.shape) == 1 else y.reshape((self.n_samples, self.n_targets))
+        self._columns = FlatColumns(y, self.n_samples, self.shape)
         self._dtype = dtype
         self._block = block or max(1, _BLOCK_VALUES // max(1, self.n_samples))
+        self._missing = missing
+
+    def column_blocks(self) -> Iterator[slice]:
+        """Yield the columns of each block."""
+        return self._columns.blocks(self._block)
 
     def blocks(self) -> Iterator[tuple[slice, NDArray]]:
         """Yield ``(columns, values)``, values a NumPy array of shape (sample, target)."""
-        for start in range(0, self.n_targets, self._block):
-            block = slice(start, min(start + self._block, self.n_targets))
-            values = np.asarray(self._y[:, block]).astype(self._dtype, copy=False)
-            if not np.isfinite(values).all():
-                raise InputError(
-                    "targets contain NaN or infinity, or values too large for the precision",
-                    given=f"{int((~np.isfinite(values)).sum())} of targets {start} to {block.stop - 1}",
-                    expected=f"finite numbers that fit into {self._dtype}",
-                    todo="leave out the samples or targets that are missing",
-                )
+        for block in self.column_blocks():
+            values = np.asarray(self._columns[block]).astype(self._dtype, copy=False)
+            if not _all_finite(values):
+                wrong = np.isinf(values) if self._missing else ~np.isfinite(values)
+                if wrong.any():
+                    raise InputError(
+                        f"targets contain {'' if self._missing else 'NaN or '}infinity, or values too large "
+                        "for the precision",
+                        given=f"{int(wrong.sum())} of targets {block.start} to {block.stop - 1}",
+                        expected=f"finite numbers that fit into {self._dtype}",
+                        todo="leave out the samples or targets that are missing"
+                        + ("" if self._missing else ", or fit with missing='omit' where NaN marks them"),
+                    )
             yield block, values
+
+
+class TargetPart:
+    """Some samples of some targets, read block by block.
+
+    Parameters
+    ----------
+    whole : Targets
+        All targets.
+    rows : int array, shape (sample,)
+        Which samples.
+    columns : int array, shape (target,)
+        Which of the flattened targets, ascending.
+    """
+
+    def __init__(self, whole: Targets, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
+        self.whole, self.rows, self.columns = whole, rows, columns
+        self.n_samples, self.n_targets = len(rows), len(columns)
+
+    def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray]]:
+        """Yield ``(columns, values)``: places among all targets, and values of shape (sample, target)."""
+        for block, values in self.whole.blocks():
+            first, last = np.searchsorted(self.columns, (block.start, block.stop))
+            if last > first:
+                columns = self.columns[first:last]
+                yield columns, values[np.ix_(self.rows, columns - block.start)]
+
+
+#: Whatever yields blocks of targets.
+Blocks = Targets | TargetPart
+
+
+class FlatColumns:
+    """Columns of an array of shape (sample, ...) as if it had the shape (sample, target), read or written.
+
+    Parameters
+    ----------
+    array : array
+        NumPy, dask, Zarr, or whatever has slices.
+    n_samples : int
+        Number of samples.
+    shape : tuple of int
+        Of one target.
+    """
+
+    def __init__(self, array: Any, n_samples: int, shape: tuple[int, ...]) -> None:
+        self.n_samples, self.shape = n_samples, shape
+        self.n_targets = int(np.prod(shape, dtype=np.int64))
+        self.array = array
+        # One position along the first axis of a target, which arrays that cannot be reshaped are sliced by.
+        self.item = 1
+        if len(array.shape) != 2:
+            if hasattr(array, "reshape"):
+                self.array = array.reshape((n_samples, self.n_targets))
+            elif len(array.shape) > 2:
+                self.item = int(np.prod(shape[1:], dtype=np.int64))
+
+    def blocks(self, size: int) -> Iterator[slice]:
+        """Yield slices of about `size` columns that can be read or written."""
+        step = max(1, size // self.item) * self.item
+        for start in range(0, self.n_targets, step):
+            yield slice(start, min(start + step, self.n_targets))
+
+    def __getitem__(self, block: slice) -> Any:
+        if len(self.array.shape) == 1:
+            return np.asarray(self.array[:]).reshape(-1, 1)
+        if self.item == 1:
+            return self.array[:, block]
+        return np.asarray(self.array[:, self._items(block)]).reshape(self.n_samples, -1)
+
+    def __setitem__(self, block: slice, values: NDArray) -> None:
+        if len(self.array.shape) == 1:
+            self.array[:] = values[:, 0]
+        elif self.item == 1:
+            self.array[:, block] = values
+        else:
+            places = self._items(block)
+            self.array[:, places] = values.reshape(self.n_samples, places.stop - places.start, *self.shape[1:])
+
+    def _items(self, block: slice) -> slice:
+        return slice(block.start // self.item, block.stop // self.item)
+
+
+def output_columns(out: Any, n_samples: int, shape: tuple[int, ...], dtype: str) -> tuple[Any, FlatColumns]:
+    """Return an array for predictions and its columns: the one given, checked, or a new one in memory.
+
+    Parameters
+    ----------
+    out : array or None
+        NumPy array, memory map or Zarr array of shape (sample, ...), flattened or in the shape of the targets.
+    n_samples : int
+        Number of samples.
+    shape : tuple of int
+        Of one target.
+    dtype : str
+        Of a new array.
+
+    Raises
+    ------
+    InputError
+        Where `out` has another shape, or writing into it would write into a copy.
+    """
+    n_targets = int(np.prod(shape, dtype=np.int64))
+    if out is None:
+        out = np.empty((n_samples, *shape), dtype=dtype)
+    found = tuple(getattr(out, "shape", ()))
+    if found not in ((n_samples, *shape), (n_samples, n_targets)) or not hasattr(out, "__setitem__"):
+        raise InputError(
+            "predictions do not fit into `out`",
+            given=f"{type(out).__name__} of shape {found}",
+            expected=f"an array that can be written to, of shape {(n_samples, *shape)} or {(n_samples, n_targets)}",
+        )
+    columns = FlatColumns(out, n_samples, shape if found == (n_samples, *shape) else (n_targets,))
+    if isinstance(out, np.ndarray) and not np.shares_memory(out, columns.array) and out.size:
+        raise InputError(
+            "`out` cannot be written to in blocks",
+            given=f"an array with strides {out.strides}",
+            expected="a contiguous array",
+            todo="give np.empty(shape) or an np.memmap",
+        )
+    return out, columns
+
+
+def _all_finite(values: NDArray) -> bool:
+    """Return whether all values are finite; False also where their sum overflows."""
+    flat = values.ravel(order="K")
+    if flat.size == 0 or flat.dtype.kind != "f":
+        return True
+    # A dot product reads the block once at the speed of memory; np.isfinite writes another block.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.dot(flat, flat)))
 
 
 def _plain(y: Any) -> NDArray:

@@ -29,7 +29,7 @@ def assert_same(one, other):
     "parameters",
     [
         {"alpha": 3.0},
-        {"alpha": np.logspace(-1, 3, 5), "alpha_per_target": True, "cv": 3},
+        {"alpha": np.logspace(-1, 3, 5), "alpha_per": "target", "cv": 3},
         {"alpha": [1.0, 10.0], "dtype": "float64", "solver": "primal"},
         {"alpha": (1, 10), "cv": [(np.arange(15), np.arange(15, 30))], "target_block": 2},
     ],

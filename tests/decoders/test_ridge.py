@@ -119,7 +119,7 @@ def test_alpha_is_the_one_that_sklearns_grid_search_finds(shape, grouped):
 
 def test_alpha_per_target_is_a_search_for_each():
     X, Y, X_new = problem(40, 60, 6, noise=np.array([0.1, 0.5, 1, 2, 5, 20]))
-    ours = RidgeDecoder(ALPHAS, alpha_per_target=True, dtype="float64", target_block=4).fit(X, Y)
+    ours = RidgeDecoder(ALPHAS, alpha_per="target", dtype="float64", target_block=4).fit(X, Y)
     for target in range(6):
         theirs = GridSearchCV(Ridge(), {"alpha": ALPHAS}, cv=KFold(5), scoring="neg_mean_squared_error")
         theirs.fit(X, Y[:, target])
@@ -146,7 +146,7 @@ def test_agrees_with_himalaya():
     X, Y, X_new = problem(50, 80, 7, noise=1.5)
     assert get_backend().name == "numpy"
     theirs = KernelRidgeCV(ALPHAS, cv=5, fit_intercept=True).fit(X, Y)
-    ours = RidgeDecoder(ALPHAS, cv=5, alpha_per_target=True, dtype="float64").fit(X, Y)
+    ours = RidgeDecoder(ALPHAS, cv=5, alpha_per="target", dtype="float64").fit(X, Y)
     np.testing.assert_allclose(ours.alpha_, theirs.best_alphas_, rtol=1e-10)
     np.testing.assert_allclose(ours.predict(X_new), theirs.predict(X_new), atol=1e-8)
 
@@ -227,9 +227,9 @@ def test_targets_on_disk_are_read_in_blocks(tmp_path):
 
 def test_torch_gives_the_same():
     X, Y, X_new = problem(30, 50, 12)
-    for per_target in (False, True):
-        numpy = RidgeDecoder(ALPHAS, dtype="float64", alpha_per_target=per_target).fit(X, Y)
-        torch = RidgeDecoder(ALPHAS, dtype="float64", alpha_per_target=per_target, device="torch").fit(X, Y)
+    for per_target in ("all", "target"):
+        numpy = RidgeDecoder(ALPHAS, dtype="float64", alpha_per=per_target).fit(X, Y)
+        torch = RidgeDecoder(ALPHAS, dtype="float64", alpha_per=per_target, device="torch").fit(X, Y)
         np.testing.assert_array_equal(numpy.alpha_, torch.alpha_)
         np.testing.assert_allclose(torch.predict(X_new), numpy.predict(X_new), atol=1e-10)
         assert isinstance(torch.coordinates_, np.ndarray)

@@ -1,0 +1,165 @@
+"""Errors on held-out samples of all folds from one factorization of all samples.
+
+With the smoother S of ridge regression on all samples (its intercept included), the residuals that a fit
+without the samples t leaves on them are ``inverse(E_tt) E_t Y`` with ``E = 1 - S``: leaving out rows of a
+penalized least-squares problem is a change of low rank. So the folds need neither a pass over the voxels nor a
+factorization of their own, and the residuals of all folds are one matrix product per alpha.
+
+That identity is the block form of the one for leaving out single samples (Allen 1974, Technometrics 16,
+125-127; Golub, Heath & Wahba 1979, Technometrics 21, 215-223).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurorecon.decoders.backend import Backend
+from neurorecon.decoders.folds import Fold
+from neurorecon.decoders.penalties import Sharing
+from neurorecon.decoders.solvers import Spectrum, means, solve_positive, unit_vector
+from neurorecon.decoders.targets import Blocks
+from neurorecon.errors import InputError
+
+#: An alpha below this share of the largest eigenvalue would cost more than half the digits of double precision.
+_WEAKEST = 1e-7
+
+#: Bytes of the operators that are held at once; further alphas take another pass over the targets.
+_OPERATOR_BYTES = 2**30
+
+
+def can_leave_out(spectrum: Spectrum, folds: list[Fold], n_samples: int, alphas: NDArray) -> bool:
+    """Return whether held-out residuals can be taken from one factorization of all samples.
+
+    They can where the samples' products were decomposed, each fold trains on all samples but the held-out
+    ones, and no alpha is too weak.
+    """
+    if not spectrum.dual or not len(spectrum.singular_values):
+        return False
+    if alphas.min() < _WEAKEST * spectrum.singular_values[0] ** 2:
+        return False
+    return all(
+        np.array_equal(np.sort(np.concatenate(fold)), np.arange(n_samples)) and len(np.unique(fold[0])) == len(fold[0])
+        for fold in folds
+    )
+
+
+def add_errors(
+    total: NDArray[np.float64],
+    spectrum: Spectrum,
+    targets: Blocks,
+    folds: list[Fold],
+    alphas: NDArray,
+    sharing: Sharing,
+    weights: NDArray | None,
+    center: bool,
+    dtype: str,
+) -> None:
+    """Add the mean squared errors on held-out samples of each fold, for each alpha.
+
+    Parameters
+    ----------
+    total : array, shape (alpha, group)
+        Sums over the targets of each group and over folds; added to in place.
+    spectrum : Spectrum
+        Of all samples.
+    targets : Targets or TargetPart
+        In blocks.
+    folds : list of (train, test)
+        Indices of samples.
+    alphas : array, shape (alpha,)
+        Candidates.
+    sharing : Sharing
+        Groups of targets.
+    weights : array, shape (sample,), optional
+        Sample weights.
+    center : bool
+        Fit an intercept.
+    dtype : str
+        Precision of what is as large as the targets. The operators are computed in float64.
+    """
+    scales = _fold_scales(folds, weights, len(spectrum.vectors))
+    if sharing.together:
+        products = _target_products(spectrum, targets, weights, center, dtype)
+        for row, alpha in zip(total, alphas, strict=True):
+            operator = residual_operator(spectrum, alpha, folds, center) * scales[:, None]
+            row[0] += float(((operator @ products) * operator).sum())
+        return
+    held = max(1, _OPERATOR_BYTES // (scales.size * len(spectrum.vectors) * np.dtype(dtype).itemsize))
+    for start in range(0, len(alphas), held):
+        part = slice(start, start + held)
+        operators = [
+            spectrum.backend.asarray(residual_operator(spectrum, alpha, folds, center) * scales[:, None], dtype)
+            for alpha in alphas[part]
+        ]
+        for columns, values in _weighted_blocks(spectrum, targets, weights, center, dtype):
+            errors = [spectrum.backend.to_numpy(((operator @ values) ** 2).sum(0)) for operator in operators]
+            sharing.add(total[part], columns, np.array(errors))
+
+
+def residual_operator(spectrum: Spectrum, alpha: float, folds: list[Fold], center: bool) -> Any:
+    """Return the matrix from targets to held-out residuals, (held-out sample of all folds, sample), float64.
+
+    With sample weights both sides are multiplied by their roots.
+    """
+    backend = spectrum.backend
+    squares = spectrum.singular_values**2
+    n_samples = len(spectrum.vectors)
+    unexplained = -((spectrum.vectors * backend.asarray(squares / (squares + alpha), "float64")) @ spectrum.vectors.T)
+    if center:
+        unit = backend.asarray(unit_vector(n_samples, spectrum.roots), "float64")
+        unexplained -= unit[:, None] * unit
+    diagonal = np.arange(n_samples)
+    unexplained[diagonal, diagonal] += 1.0
+    rows = [
+        solve_positive(unexplained[test][:, test], unexplained[test], backend, what="a fold leaves nothing to fit on")
+        for _, test in folds
+    ]
+    return _stack(rows, backend)
+
+
+def _stack(rows: list[Any], backend: Backend) -> Any:
+    if backend.is_numpy:
+        return np.concatenate(rows)
+    import torch
+
+    return torch.cat(rows)
+
+
+def _fold_scales(folds: list[Fold], weights: NDArray | None, n_samples: int) -> Any:
+    """Return what each residual is multiplied by, so that squares add up to means within folds."""
+    values = np.ones(n_samples) if weights is None else weights
+    for train, _ in folds:
+        if not values[train].any():
+            raise InputError(
+                "all samples that a fold is fitted on have a weight of zero",
+                given=f"{len(train)} samples",
+                todo="leave out samples without weight, or give other folds",
+            )
+    return np.concatenate([np.full(len(test), 1 / np.sqrt(values[test].sum() or 1.0)) for _, test in folds])
+
+
+def _weighted_blocks(
+    spectrum: Spectrum, targets: Blocks, weights: NDArray | None, center: bool, dtype: str
+) -> Iterator[tuple[Any, Any]]:
+    """Yield blocks of centered targets times the roots of the sample weights, on the device."""
+    for columns, y in targets.blocks():
+        centered = y - means(y, weights, center).astype(y.dtype)
+        if spectrum.roots is not None:
+            centered *= spectrum.roots[:, None].astype(y.dtype)
+        yield columns, spectrum.backend.asarray(centered, dtype)
+
+
+def _target_products(spectrum: Spectrum, targets: Blocks, weights: NDArray | None, center: bool, dtype: str) -> Any:
+    """Return the products of samples over all targets, (sample, sample), in float64: no alpha enters them."""
+    total: Any = None
+    for _, values in _weighted_blocks(spectrum, targets, weights, center, dtype):
+        product = spectrum.backend.asarray(values @ values.T, "float64")
+        if total is None:
+            total = product
+        else:
+            total += product
+    return total

@@ -1,0 +1,234 @@
+"""One fit of ridge regression: alpha chosen, then targets streamed through the factorization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neurorecon.decoders.backend import Backend
+from neurorecon.decoders.folds import Fold, group_folds
+from neurorecon.decoders.generalized import GeneralizedCrossValidation, refuse_repeats
+from neurorecon.decoders.held_out import add_fold_errors
+from neurorecon.decoders.leave_out import add_errors, can_leave_out
+from neurorecon.decoders.missing import folds_of_part, parts_by_missing
+from neurorecon.decoders.penalties import Sharing, best_alphas
+from neurorecon.decoders.solvers import Factorization, Spectrum, center_targets, factorize, spectrum
+from neurorecon.decoders.targets import Blocks, TargetPart, Targets
+from neurorecon.decoders.voxel_selection import relevance, select
+
+#: Chooses alpha by generalized cross-validation instead of folds.
+GCV = "gcv"
+
+
+@dataclass
+class RidgeFit:
+    """What one fit is given, and what it finds.
+
+    Parameters
+    ----------
+    x : array, shape (sample, voxel)
+        Responses, checked.
+    targets : Targets
+        All targets.
+    alphas : array, shape () or (alpha,)
+        The strength, or candidates.
+    sharing : Sharing
+        Which targets share alpha.
+    cv, groups
+        As for :class:`~neurorecon.decoders.RidgeDecoder`.
+    weights : array, shape (sample,), optional
+        Sample weights.
+    center : bool
+        Fit an intercept.
+    backend : Backend
+        Where to compute.
+    dtype : str
+        Precision.
+    solver : str
+        Of the factorization.
+    rule : tuple, optional
+        By which voxels are selected.
+    missing : bool
+        Whether targets may be missing.
+    """
+
+    x: NDArray
+    targets: Targets
+    alphas: NDArray[np.float64]
+    sharing: Sharing
+    cv: Any
+    groups: ArrayLike | None
+    weights: NDArray | None
+    center: bool
+    backend: Backend
+    dtype: str
+    solver: str
+    rule: tuple[str, float] | None = None
+    missing: bool = False
+    selected: NDArray[np.int64] | None = None
+    scores: NDArray[np.float64] | None = None
+    alpha: NDArray[np.float64] = field(default_factory=lambda: np.array(np.nan))
+    parts: list[TargetPart] | None = None
+    _spectrum: Spectrum | None = None
+
+    def prepare(self) -> None:
+        """Find folds and missing targets, and select voxels."""
+        self.folds: list[Fold] = []
+        if self.alphas.ndim and isinstance(self.cv, str) and self.cv == GCV:
+            refuse_repeats(self.groups)
+        elif self.alphas.ndim:
+            self.folds = group_folds(len(self.x), self.groups, self.cv)
+        self.parts = parts_by_missing(self.targets) if self.missing else None
+        if self.rule is not None:
+            self.selected = self._select(np.arange(len(self.x)))
+
+    @property
+    def inputs(self) -> NDArray:
+        """The selected voxels, (sample, voxel)."""
+        return self.x if self.selected is None else self.x[:, self.selected]
+
+    def choose(self, factors: Factorization | None = None, keep: NDArray | None = None) -> None:
+        """Choose alpha where there are candidates.
+
+        Parameters
+        ----------
+        factors : Factorization, optional
+            Of the inputs, for generalized cross-validation and where targets are missing; made if needed.
+        keep : array, shape (component, target), optional
+            Where generalized cross-validation leaves ``U'Y``, so that nobody computes it again.
+        """
+        if self.alphas.ndim == 0:
+            self.alpha = self.alphas
+            return
+        total = np.zeros((len(self.alphas), self.sharing.n_groups))
+        if self.parts is not None:
+            components = self._components(factors or self.factorize())
+            for part in self.parts:
+                self._add_part(total, components[part.rows], part)
+        elif not self.folds:
+            self._add_generalized(total, factors or self.factorize(), self.targets, self.weights, keep)
+        elif self.rule is None:
+            self._add_folds(total, self.inputs, self.targets, self.folds, self.weights, self.spectrum())
+        else:
+            for fold in self.folds:
+                chosen = self.x[:, self._select(fold[0])]
+                self._add_folds(total, chosen, self.targets, [fold], self.weights, None)
+            total /= len(self.folds)
+        errors = self.sharing.mean(total)
+        self.scores = -errors
+        self.alpha = self.sharing.spread(best_alphas(errors, self.alphas))
+
+    def spectrum(self) -> Spectrum:
+        """Return the decomposition of all samples, which folds and the fit share."""
+        if self._spectrum is None:
+            self._spectrum = spectrum(self.inputs, self.backend, self.solver, self.weights, self.center)
+        return self._spectrum
+
+    def release(self) -> None:
+        """Let go of the decomposition."""
+        self._spectrum = None
+
+    def factorize(self) -> Factorization:
+        """Return the factorization of all samples."""
+        return self.spectrum().complete(self.inputs, self.dtype)
+
+    def coordinates(self, factors: Factorization, coordinates: NDArray) -> NDArray[np.float64]:
+        """Choose alpha, fill the coordinates of all targets, and return their means, (target,).
+
+        Parameters
+        ----------
+        factors : Factorization
+            Of all samples.
+        coordinates : array, shape (component, target)
+            In memory or on disk; written block by block.
+        """
+        means = np.empty(self.targets.n_targets)
+        if self.parts is not None:
+            self.choose(factors)
+            components = self._components(factors)
+            for part in self.parts:
+                self._fit_part(components[part.rows], part, coordinates, means)
+            return means
+        if self.alphas.ndim and not self.folds:
+            self._means = means
+            self.choose(factors, keep=coordinates)
+            for block in self.targets.column_blocks():
+                coordinates[:, block] *= self._shrinkage(factors, block).astype(self.dtype)
+            return means
+        self.choose()
+        self.release()
+        for columns, y in self.targets.blocks():
+            centered, means[columns] = center_targets(factors, y, self.weights, self.center)
+            shrinkage = self.backend.asarray(self._shrinkage(factors, columns), self.dtype)
+            coordinates[:, columns] = self.backend.to_numpy(shrinkage * (factors.u.T @ centered))
+        return means
+
+    def _shrinkage(self, factors: Factorization, columns: slice | NDArray) -> NDArray[np.float64]:
+        alpha = np.atleast_1d(self.alpha if self.alpha.ndim == 0 else self.alpha[columns])
+        return factors.singular_values[:, None] / (factors.singular_values[:, None] ** 2 + alpha)
+
+    def _select(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        assert self.rule is not None
+        values = relevance(self.x, self.targets, samples, self.weights, self.dtype, self.backend)
+        return select(values, self.rule)
+
+    def _add_folds(
+        self,
+        total: NDArray,
+        x: NDArray,
+        targets: Blocks,
+        folds: list[Fold],
+        weights: NDArray | None,
+        whole: Spectrum | None,
+    ) -> None:
+        """Add errors of folds; their mean where `whole` is given."""
+        if whole is not None and can_leave_out(whole, folds, len(x), self.alphas):
+            found = np.zeros_like(total)
+            add_errors(found, whole, targets, folds, self.alphas, self.sharing, weights, self.center, self.dtype)
+            total += found / len(folds)
+            return
+        for fold in folds:
+            train_weights = None if weights is None else weights[fold[0]]
+            factors = factorize(x[fold[0]], self.backend, self.dtype, self.solver, train_weights, self.center)
+            found = np.zeros_like(total)
+            add_fold_errors(found, factors, x, targets, fold, self.alphas, self.sharing, weights, self.center)
+            total += found / (1 if whole is None else len(folds))
+
+    def _add_generalized(
+        self, total: NDArray, factors: Factorization, targets: Blocks, weights: NDArray | None, keep: NDArray | None
+    ) -> None:
+        criterion = GeneralizedCrossValidation(factors, self.alphas, weights, self.center)
+        for columns, y in targets.blocks():
+            centered, mean = center_targets(factors, y, weights, self.center)
+            projected = factors.u.T @ centered
+            norms = self.backend.to_numpy((centered**2).sum(0)) if criterion.outside else np.zeros(y.shape[1])
+            self.sharing.add(total, columns, criterion.scores(projected, norms))
+            if keep is not None:
+                keep[:, columns] = self.backend.to_numpy(projected)
+                self._means[columns] = mean
+
+    def _components(self, factors: Factorization) -> NDArray:
+        """Return samples along the right singular vectors: ridge regression on them is that on the voxels."""
+        return self.backend.to_numpy(factors.components(self.inputs))
+
+    def _add_part(self, total: NDArray, components: NDArray, part: TargetPart) -> None:
+        weights = None if self.weights is None else self.weights[part.rows]
+        whole = spectrum(components, self.backend, "auto", weights, self.center)
+        if not self.folds:
+            self._add_generalized(total, whole.complete(components, self.dtype), part, weights, None)
+        else:
+            folds = folds_of_part(self.folds, part.rows, len(self.x))
+            self._add_folds(total, components, part, folds, weights, whole)
+
+    def _fit_part(self, components: NDArray, part: TargetPart, coordinates: NDArray, means: NDArray) -> None:
+        weights = None if self.weights is None else self.weights[part.rows]
+        factors = factorize(components, self.backend, self.dtype, "auto", weights, self.center)
+        for columns, y in part.blocks():
+            centered, mean = center_targets(factors, y, weights, self.center)
+            shrinkage = self.backend.asarray(self._shrinkage(factors, columns), self.dtype)
+            found = self.backend.to_numpy(factors.v @ (shrinkage * (factors.u.T @ centered)))
+            coordinates[:, columns] = found
+            means[columns] = mean - factors.x_mean @ found.astype(np.float64)

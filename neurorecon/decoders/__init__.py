@@ -4,6 +4,7 @@ from neurorecon.decoders.banded_ridge import BandedRidge
 from neurorecon.decoders.folds import group_folds
 from neurorecon.decoders.mixtures import candidate_mixtures
 from neurorecon.decoders.mlp import MLPDecoder
+from neurorecon.decoders.multi_subject import MultiSubjectRidge
 from neurorecon.decoders.neural import NeuralDecoder
 from neurorecon.decoders.persistence import load_decoder
 from neurorecon.decoders.ridge import RidgeDecoder
@@ -15,6 +16,7 @@ from neurorecon.decoders.updating_sessions import standardize_sessions
 __all__ = [
     "BandedRidge",
     "MLPDecoder",
+    "MultiSubjectRidge",
     "NeuralDecoder",
     "RidgeDecoder",
     "RidgeSmoother",

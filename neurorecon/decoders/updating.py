@@ -16,13 +16,14 @@ from neurorecon.decoders.persistence import Persistent
 from neurorecon.decoders.scores import r2_score
 from neurorecon.decoders.solvers import check_alphas, subtract
 from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.updating_rows import add_rows, fit_rows, forget_rows, row_coefficients, row_components
+from neurorecon.decoders.updating_rows import add_rows, fit_rows, row_coefficients, row_components, row_files
 from neurorecon.decoders.updating_sessions import (
     Options,
     kept,
     session_folds,
     session_statistics,
     standardize,
+    standardize_as,
 )
 from neurorecon.decoders.updating_sums import add_sums, fit_sums
 from neurorecon.decoders.validation import check_dtype, check_inputs
@@ -43,8 +44,8 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         As for :class:`RidgeDecoder`. With a sequence, alpha is chosen again with each session.
     cv : int
         Number of folds that choose alpha. A sample's fold never changes: see `groups` of :meth:`partial_fit`.
-    alpha_per_target : bool
-        Choose alpha for each target.
+    alpha_per : {"all", "target"}
+        Choose one alpha for all targets, or one for each.
     fit_intercept : bool
         Whether means are fitted: those of all sessions together, which move with each.
     standardize : bool
@@ -53,8 +54,9 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
     solver : {"auto", "dual", "primal"}
         "auto" keeps samples while there are fewer than voxels, and changes to sums over them then.
     folder : path, optional
-        Where responses, targets, kernel rows and coordinates of the dual are kept, mapped from ``.npy`` files;
-        by default in memory. With it, what :meth:`save` writes is small and refers to the folder.
+        Where responses, targets and kernel rows of the dual are kept and mapped from ``.npy`` files; by default in
+        memory, but for lazy targets. Sessions are added to it and nothing in it is ever changed, so that decoders
+        that were saved earlier, which refer to it, stay as they were.
     device : str
         Where products and decompositions are computed, as for :class:`RidgeDecoder`.
     dtype : {"float32", "float64"}
@@ -83,7 +85,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         alpha: float | Sequence[float] = 1.0,
         *,
         cv: int = 5,
-        alpha_per_target: bool = False,
+        alpha_per: Literal["all", "target"] = "all",
         fit_intercept: bool = True,
         standardize: bool = False,
         solver: Literal["auto", "dual", "primal"] = "auto",
@@ -94,7 +96,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
     ) -> None:
         self.alpha = alpha
         self.cv = cv
-        self.alpha_per_target = alpha_per_target
+        self.alpha_per = alpha_per
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.solver = solver
@@ -124,13 +126,12 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         UpdatingRidge
             Itself.
         """
-        if hasattr(self, "rows_"):
-            forget_rows(self.rows_, self.folder)
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
         if sessions is None:
             return self.partial_fit(X, y, groups)
         labels = np.asarray(sessions)
+        y = np.asarray(y) if isinstance(y, list | tuple) or type(y).__module__.startswith("pandas") else y
         if labels.shape != (len(np.asarray(X)),):
             raise InputError(
                 "`sessions` needs one label for each sample",
@@ -140,7 +141,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         for label in np.unique(labels).tolist():
             rows = np.flatnonzero(labels == label)
             chosen = None if groups is None else np.asarray(groups)[rows]
-            targets = y.isel({y.dims[0]: rows}) if type(y).__module__.startswith("xarray") else np.asarray(y)[rows]
+            targets = y.isel({y.dims[0]: rows}) if type(y).__module__.startswith("xarray") else y[rows]
             self.partial_fit(np.asarray(X)[rows], targets, chosen, session=label)
         return self
 
@@ -173,6 +174,8 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         """
         if self.solver not in ("auto", "dual", "primal"):
             raise UnknownNameError("solver", self.solver, ("auto", "dual", "primal"))
+        if self.alpha_per not in ("all", "target"):
+            raise UnknownNameError("sharing of alpha", self.alpha_per, ("all", "target"))
         before: list[dict[str, Any]] = getattr(self, "sessions_", [])
         options = self._options()
         x = check_inputs(self, X, options.dtype, reset=not before)
@@ -188,7 +191,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         rows, parts = getattr(self, "rows_", None), getattr(self, "sums_", None)
         solver = self._solver(len(self.folds_) + len(x) if before else len(x), x.shape[1])
         if solver == "dual":
-            state = fit_rows(add_rows(rows, x, y, folds, options), options)
+            state = self._added_rows(rows, x, y, folds, options)
             fitted = {"rows_": state, "alpha_": state["alpha"]}
         else:
             for number in range(0 if rows is None else len(before)):
@@ -196,7 +199,6 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
             state = fit_sums(parts := add_sums(parts, x, targets, folds, n_folds, options), options)
             fitted = {"sums_": parts, "weights_": state, "alpha_": state["alpha"]}
             if rows is not None:
-                forget_rows(rows, self.folder)
                 del self.rows_
         self.__dict__.pop("cv_scores_", None)
         if state["errors"] is not None:
@@ -228,7 +230,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         check_is_fitted(self)
         options = self._options()
         x = check_inputs(self, X, options.dtype, reset=False)
-        x = self._standardized(x, session)
+        x = standardize_as(x, self.sessions_, session) if self.standardize else x
         fitted = self.weights_ if self.solver_ == "primal" else self.rows_
         if self.solver_ == "primal":
             centered = options.backend.asarray(subtract(x, fitted["x_mean"], options.dtype), options.dtype)
@@ -239,7 +241,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
             # The Cholesky factor's coordinates are of targets that were not centered.
             offsets = 1 - along @ np.concatenate(fitted["ones"])[:, 0] if "ones" in fitted else np.ones(len(x))
             inputs = options.backend.asarray(along, options.dtype)
-            parts = [kept(each, self.folder) for each in fitted["coordinates"]]
+            parts = fitted["coordinates"]
         predicted = np.empty((len(x), len(fitted["intercept"])), dtype=options.dtype)
         step = self.target_block or max(1, 2**25 // max(1, inputs.shape[1]))
         for start in range(0, predicted.shape[1], step):
@@ -267,7 +269,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
     def _options(self) -> Options:
         return Options(
             alphas=check_alphas(self.alpha),
-            per_target=bool(self.alpha_per_target),
+            per_target=self.alpha_per == "target",
             center=bool(self.fit_intercept),
             backend=Backend(self.device),
             dtype=check_dtype(self.dtype),
@@ -332,29 +334,19 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
                 todo="give another name if it is another session; otherwise there is nothing to add",
             )
 
+    def _added_rows(self, rows: Any, x: NDArray, y: Any, folds: NDArray, options: Options) -> dict[str, Any]:
+        """Add a session to the rows and fit; where that fails, none of its files is left."""
+        number = 1 if rows is None else len(rows["folds"]) + 1
+        files = [file for file in row_files(self.folder, number) if not file.exists()]
+        try:
+            return fit_rows(add_rows(rows, x, y, folds, options), options)
+        except BaseException:
+            for file in files:
+                file.unlink(missing_ok=True)
+            raise
+
     def _sums_of(self, rows: Any, number: int, parts: Any, n_folds: int, options: Options) -> Any:
         """Add to sums a session that was kept as rows."""
         x = np.asarray(kept(rows["responses"][number], self.folder))
         targets = Targets(kept(rows["targets"][number], self.folder), options.dtype, self.target_block)
         return add_sums(parts, x, targets, rows["folds"][number], n_folds, options)
-
-    def _standardized(self, x: NDArray, session: Hashable | None) -> NDArray:
-        if not self.standardize:
-            return x
-        if session is None:
-            mean = np.mean([each["mean"] for each in self.sessions_], axis=0)
-            scale = np.sqrt(np.mean([each["scale"] ** 2 for each in self.sessions_], axis=0))
-            return standardize(x, mean, scale)
-        if session == "new":
-            if len(x) < 2:
-                raise InputError(
-                    "one sample has no standard deviation",
-                    given="a session of one sample",
-                    expected="the samples of a session together",
-                    todo="name the session, or leave it out to take the average of those fitted",
-                )
-            return standardize(x, *session_statistics(x))
-        known = {each["name"]: each for each in self.sessions_}
-        if str(session) not in known:
-            raise UnknownNameError("session", session, [*known, "new"])
-        return standardize(x, known[str(session)]["mean"], known[str(session)]["scale"])

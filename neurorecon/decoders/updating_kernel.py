@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.solvers import decompose
+from neurorecon.decoders.solvers import cross_gram, decompose, recenter
 from neurorecon.decoders.targets import Targets
 from neurorecon.decoders.updating_sessions import Options, joined_blocks, used_folds
-
-#: Voxels that are held in double precision at once.
-_BLOCK = 2048
 
 
 def kernel(x: NDArray, others: list[NDArray], reference: NDArray[np.float64], backend: Backend) -> NDArray:
@@ -34,17 +29,7 @@ def kernel(x: NDArray, others: list[NDArray], reference: NDArray[np.float64], ba
     -------
     array, shape (sample, all others)
     """
-    products = []
-    for other in others:
-        total: Any = 0.0
-        for start in range(0, x.shape[1], _BLOCK):
-            block = slice(start, start + _BLOCK)
-            one, two = (
-                backend.asarray(values[:, block].astype(np.float64) - reference[block], "float64")
-                for values in (x, other)
-            )
-            total = total + one @ two.T
-        products.append(backend.to_numpy(total))
+    products = [backend.to_numpy(cross_gram(np.asarray(other), x, reference, None, backend)) for other in others]
     return np.concatenate(products, axis=1)
 
 
@@ -149,11 +134,9 @@ def components(
         Left singular vectors, float64.
     """
     part = whole[np.ix_(train, train)]
-    mean = np.zeros(len(train))
-    if center:
-        mean = part.mean(axis=0)
-        part += mean.mean() - mean - mean[:, None]
-    singular, vectors = decompose(backend.asarray(part, "float64"), largest_side, backend)
+    mean = part.mean(axis=0) if center else np.zeros(len(train))
+    own = backend.asarray(part, "float64")
+    singular, vectors = decompose(recenter(own, None, backend) if center else own, largest_side, backend)
     return mean, singular, backend.to_numpy(vectors)
 
 

@@ -113,7 +113,7 @@ def row_coefficients(state: dict[str, Any], options: Options) -> NDArray:
     """Return the weights of responses, (voxel, target)."""
     from scipy.linalg import solve_triangular
 
-    coordinates = np.concatenate([kept(each, options.folder) for each in state["coordinates"]])
+    coordinates = np.concatenate(state["coordinates"])
     if "factor" in state:
         left = coordinates - np.concatenate(state["ones"]) * state["intercept"]
         samples = solve_triangular(state["factor"], left, lower=True, trans=1, check_finite=False)
@@ -127,12 +127,9 @@ def row_coefficients(state: dict[str, Any], options: Options) -> NDArray:
     return total.astype(options.dtype)
 
 
-def forget_rows(state: dict[str, Any], folder: str | Path | None) -> None:
-    """Delete the files of a state."""
-    for name in (*_ROWS, "coordinates"):
-        for each in state.get(name, []):
-            if isinstance(each, str):
-                (Path(folder or ".") / each).unlink(missing_ok=True)
+def row_files(folder: str | Path | None, number: int) -> list[Path]:
+    """Return the files of a session, the first being 1; none where rows are kept in memory."""
+    return [] if folder is None else [Path(folder) / f"{name}-{number:04d}.npy" for name in _ROWS]
 
 
 def _targets(state: dict[str, Any], options: Options) -> list[Targets]:
@@ -154,14 +151,13 @@ def _grow(state: dict[str, Any], parts: list[NDArray], options: Options) -> dict
         factor = append_cholesky(factor, parts[number], alpha)
         ones.append(append_coordinates(factor, ones, np.ones((len(parts[number]), 1))))
         new = np.empty((len(parts[number]), targets[0].n_targets), dtype=options.dtype)
-        before = [kept(each, options.folder) for each in coordinates]
         for block, y in targets[number].blocks():
-            new[:, block] = append_coordinates(factor, [part[:, block] for part in before], y)
-        coordinates.append(keep(new, options.folder, f"coordinates-{number + 1:04d}.npy"))
+            new[:, block] = append_coordinates(factor, [part[:, block] for part in coordinates], y)
+        coordinates.append(new)
     intercept = np.zeros(targets[0].n_targets)
     if options.center:
         for part, one in zip(coordinates, ones, strict=True):
-            intercept += (one.T @ kept(part, options.folder))[0]
+            intercept += (one.T @ part)[0]
         intercept /= sum(float((one**2).sum()) for one in ones)
     unfitted = {name: state[name] for name in ("reference", "folds", *_ROWS)}
     return unfitted | {
@@ -197,7 +193,7 @@ def _decompose(state: dict[str, Any], whole: NDArray, options: Options) -> dict[
         "alpha": alphas if alphas.ndim else float(alphas),
         "errors": errors,
         "intercept": intercept,
-        "coordinates": [keep(coordinates, options.folder, "coordinates.npy")],
+        "coordinates": [coordinates],
         "kernel_mean": mean,
         "vectors": vectors / singular,
     }

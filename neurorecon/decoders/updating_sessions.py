@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.decoders.backend import Backend
 from neurorecon.decoders.targets import Targets
-from neurorecon.errors import InputError, MissingFileError
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,41 @@ def standardize(values: NDArray, mean: NDArray[np.float64], scale: NDArray[np.fl
     return ((values.astype(np.float64) - mean) / scale).astype(np.result_type(values, np.float32))
 
 
+def standardize_as(x: NDArray, sessions: list[dict[str, Any]], session: Hashable | None) -> NDArray:
+    """Return responses standardized by the statistics of a session.
+
+    Parameters
+    ----------
+    x : array, shape (sample, voxel)
+        Responses.
+    sessions : list of dict
+        ``name``, ``mean`` and ``scale`` of each session.
+    session : str or int, optional
+        The name; ``"new"`` for the statistics of `x` itself; None for the average ones.
+
+    Returns
+    -------
+    array, shape (sample, voxel)
+    """
+    if session is None:
+        mean = np.mean([each["mean"] for each in sessions], axis=0)
+        scale = np.sqrt(np.mean([each["scale"] ** 2 for each in sessions], axis=0))
+        return standardize(x, mean, scale)
+    if session == "new":
+        if len(x) < 2:
+            raise InputError(
+                "one sample has no standard deviation",
+                given="a session of one sample",
+                expected="the samples of a session together",
+                todo="name the session, or leave it out to take the average of those fitted",
+            )
+        return standardize(x, *session_statistics(x))
+    known = {each["name"]: each for each in sessions}
+    if str(session) not in known:
+        raise UnknownNameError("session", session, [*known, "new"])
+    return standardize(x, known[str(session)]["mean"], known[str(session)]["scale"])
+
+
 def session_folds(n_samples: int, groups: ArrayLike | None, n_folds: int) -> NDArray[np.int64]:
     """Return the fold of each sample of a session, whatever sessions came before or will come.
 
@@ -156,8 +193,8 @@ def keep(array: Any, folder: str | Path | None, file: str) -> Any:
     Parameters
     ----------
     array : array
-        What to keep. Of arrays in memory a copy is kept; dask, xarray and Zarr arrays stay where they are unless
-        there is a folder.
+        What to keep. Of arrays in memory a copy is kept; dask, xarray and Zarr arrays and memory maps stay where
+        they are, unless there is a folder.
     folder : path, optional
         Where files are written.
     file : str
@@ -167,25 +204,46 @@ def keep(array: Any, folder: str | Path | None, file: str) -> Any:
     -------
     array or str
         What :func:`kept` understands: the array, or the name of the file.
+
+    Raises
+    ------
+    InputError
+        Where the file is there already with other contents: no file is ever changed, since a decoder that was
+        saved earlier may need it.
     """
     if folder is None:
         in_memory = isinstance(array, np.ndarray) and not isinstance(array, np.memmap)
         return np.array(array) if in_memory else array
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    part = place / f".{file}.part"
-    flat = array if isinstance(array, np.ndarray) else Targets(array, str(array.dtype))
-    shape = tuple(array.shape)
-    written = np.lib.format.open_memmap(part, mode="w+", dtype=array.dtype, shape=shape)
-    if isinstance(flat, np.ndarray):
-        written[...] = flat
+    part = place / f".{file}.{os.getpid()}"
+    try:
+        _write(array, part)
+        if not (place / file).exists():
+            part.replace(place / file)
+        elif not filecmp.cmp(part, place / file, shallow=False):
+            raise InputError(
+                "another decoder has gone on with sessions of its own in this folder",
+                given=str(place / file),
+                expected="a folder to which one decoder adds sessions",
+                todo="copy the folder first and set_params(folder=<the copy>)",
+            )
+    finally:
+        part.unlink(missing_ok=True)
+    return file
+
+
+def _write(array: Any, path: Path) -> None:
+    """Write an array as .npy, block by block."""
+    shape = tuple(int(size) for size in array.shape)
+    written = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=shape)
+    if isinstance(array, np.ndarray):
+        written[...] = array
     else:
         columns = written.reshape(shape[0], -1)
-        for block, values in flat.blocks():
+        for block, values in Targets(array, str(array.dtype)).blocks():
             columns[:, block] = values
     written.flush()
-    part.replace(place / file)
-    return file
 
 
 def kept(what: Any, folder: str | Path | None) -> Any:
@@ -206,5 +264,12 @@ def kept(what: Any, folder: str | Path | None) -> Any:
 
 def joined_blocks(targets: list[Targets]) -> Iterator[tuple[slice, NDArray]]:
     """Yield ``(columns, values)`` over the targets of all sessions, values of shape (sample, target)."""
-    for parts in zip(*(each.blocks() for each in targets), strict=True):
+    for parts in zip(*(each.blocks() for each in targets), strict=False):
+        if any(block != parts[0][0] for block, _ in parts):
+            raise InputError(
+                "targets of the sessions cannot be read in the same blocks",
+                given="arrays of several kinds, Zarr's among them",
+                expected="targets of one kind",
+                todo="give them as dask arrays: dask.array.from_zarr(...)",
+            )
         yield parts[0][0], np.concatenate([values for _, values in parts])

@@ -63,25 +63,25 @@ def test_sessions_added_are_sklearns_ridge_of_all(
 
 
 @pytest.mark.parametrize("solver", ["dual", "primal", "auto"])
-@pytest.mark.parametrize("per_target", [False, True])
+@pytest.mark.parametrize("alpha_per", ["all", "target"])
 @pytest.mark.parametrize("grouped", [False, True])
-def test_alpha_is_chosen_again_as_a_new_fit_would(solver, per_target, grouped):
+def test_alpha_is_chosen_again_as_a_new_fit_would(solver, alpha_per, grouped):
     parts, X_new = sessions([20, 16, 18], 40, 4)
     # Stimuli come back in later sessions.
     groups = [np.random.default_rng(number).integers(0, 25, len(X)) for number, (X, _) in enumerate(parts)]
-    model = UpdatingRidge(ALPHAS, alpha_per_target=per_target, solver=solver, dtype="float64", target_block=3)
+    model = UpdatingRidge(ALPHAS, alpha_per=alpha_per, solver=solver, dtype="float64", target_block=3)
     for number in range(3):
         X, Y = parts[number]
         model.partial_fit(X, Y, groups[number] if grouped else None)
         X, Y = together(parts[: number + 1])
         cv = PredefinedSplit(model.folds_)
-        again = RidgeDecoder(ALPHAS, cv=cv, alpha_per_target=per_target, dtype="float64")
+        again = RidgeDecoder(ALPHAS, cv=cv, alpha_per=alpha_per, dtype="float64")
         again.fit(X, Y, np.concatenate(groups[: number + 1]) if grouped else None)
         np.testing.assert_array_equal(model.alpha_, again.alpha_)
         np.testing.assert_allclose(model.cv_scores_, again.cv_scores_, rtol=1e-8)
         np.testing.assert_allclose(model.predict(X_new), again.predict(X_new), atol=1e-8)
     theirs = GridSearchCV(Ridge(), {"alpha": ALPHAS}, cv=cv, scoring="neg_mean_squared_error").fit(X, Y[:, 0])
-    assert np.atleast_1d(model.alpha_)[0] == theirs.best_params_["alpha"] or not per_target
+    assert np.atleast_1d(model.alpha_)[0] == theirs.best_params_["alpha"] or alpha_per == "all"
     assert model.solver_ == ("primal" if solver == "auto" else solver)
 
 
@@ -100,10 +100,10 @@ def test_the_order_of_sessions_does_not_matter(alpha, n_voxels):
 @pytest.mark.parametrize("solver", ["dual", "primal"])
 def test_drifting_means_far_from_zero_cost_no_precision(solver):
     parts, X_new = sessions([30, 25, 28], 40, 3)
-    parts = [(X + 1e4 * (number + 1), Y - 1e3 * number) for number, (X, Y) in enumerate(parts)]
-    ours = added(UpdatingRidge(1.0, solver=solver, dtype="float64"), parts)
-    expected = Ridge(1.0, solver="svd").fit(*together(parts)).predict(X_new + 2e4)
-    np.testing.assert_allclose(ours.predict(X_new + 2e4), expected, rtol=1e-8)
+    parts = [(X + 1e4 + 5 * number, Y - 1e3 * number) for number, (X, Y) in enumerate(parts)]
+    ours = added(UpdatingRidge(10.0, solver=solver, dtype="float64"), parts)
+    expected = Ridge(10.0, solver="svd").fit(*together(parts)).predict(X_new + 1e4)
+    np.testing.assert_allclose(ours.predict(X_new + 1e4), expected, rtol=1e-8)
 
 
 def test_each_session_is_standardized_by_itself():
@@ -155,8 +155,23 @@ def test_a_decoder_goes_on_after_it_was_saved(tmp_path, alpha, n_voxels, in_fold
     went_on = loaded.partial_fit(*parts[2])
     expected = added(UpdatingRidge(alpha, standardize=True), parts).predict(X_new)
     np.testing.assert_array_equal(went_on.predict(X_new), expected)
-    files = sorted(file.name for file in (tmp_path / "rows").iterdir()) if in_folder else []
-    assert bool(files) == (in_folder and n_voxels == 90)
+    # What was saved before is as it was.
+    np.testing.assert_array_equal(load_decoder(tmp_path / "decoder").predict(X_new), model.predict(X_new))
+
+
+def test_two_decoders_do_not_go_on_in_one_folder(tmp_path):
+    parts, X_new = sessions([15, 18, 9], 90, 4)
+    one = added(UpdatingRidge(2.0, folder=str(tmp_path / "rows")), parts[:1])
+    other = load_decoder(one.save(tmp_path / "decoder"))
+    files = sorted((tmp_path / "rows").iterdir())
+    with pytest.raises(InputError, match="NaN"):
+        one.partial_fit(parts[1][0], np.full_like(parts[1][1], np.nan))
+    assert sorted((tmp_path / "rows").iterdir()) == files
+    one.partial_fit(*parts[1])
+    with pytest.raises(InputError, match="another decoder has gone on"):
+        other.partial_fit(*parts[2])
+    # The same session again, after a crash, say.
+    np.testing.assert_array_equal(other.partial_fit(*parts[1]).predict(X_new), one.predict(X_new))
 
 
 def test_targets_on_disk_are_kept_where_they_are(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 
 from neurorecon.analyses.maps import VoxelwiseMap
 from neurorecon.analyses.maps_figures import Drawing, draw_maps
+from neurorecon.analyses.maps_normalized import areas_with_normalized, voxels_with_normalized
 from neurorecon.provenance import to_json, write_bytes, write_json
 from neurorecon.store.store import Store
 
@@ -43,8 +44,8 @@ def write_maps(
     Returns
     -------
     list of Path
-        The files: CSV of voxels and of areas, NIfTI, GIFTI or CIFTI as the space is, PNG, SVG and PDF figures, HTML,
-        JSON.
+        The files: CSV of voxels and of areas (with scores over the noise ceiling, where there is one), NIfTI, GIFTI or
+        CIFTI as the space is, PNG, SVG and PDF figures, HTML, JSON.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,8 +53,10 @@ def write_maps(
     for item in [found] if isinstance(found, VoxelwiseMap) else found:
         stem, own = folder / f"{item.subject}_{item.kind}", {**record, "extra": item.settings}
         files += [
-            write_bytes(f"{stem}_voxels.csv", item.table.to_csv(float_format="%.6g").encode()),
-            write_bytes(f"{stem}_areas.csv", item.areas.to_csv(index=False, float_format="%.6g").encode()),
+            write_bytes(f"{stem}_voxels.csv", voxels_with_normalized(item).to_csv(float_format="%.6g").encode()),
+            write_bytes(
+                f"{stem}_areas.csv", areas_with_normalized(item).to_csv(index=False, float_format="%.6g").encode()
+            ),
             write_json(f"{stem}.json", {**own, "scores": item.scores}),
         ]
         files += write_brain_images(item, store, stem, own)

@@ -7,6 +7,7 @@ import textwrap
 import pandas as pd
 
 from neurorecon.analyses.maps import VoxelwiseMap
+from neurorecon.analyses.maps_normalized import areas_with_normalized
 from neurorecon.figures.colors import band_label
 from neurorecon.store.store import Store
 
@@ -44,17 +45,18 @@ def _encoding_lines(found: VoxelwiseMap) -> list[str]:
     )
     lines = [
         f"encoding: {how}; R2 on test stimuli, mean over all voxels of the area",
-        f"{'area':<8}{'voxels':>7}{'ceiling':>9}{'joint R2':>10}{'p':>8}"
+        f"{'area':<8}{'voxels':>7}{'ceiling':>8}{'joint R2':>9}{'/ceil.':>7}{'p':>6}"
         + "".join(f"{band[:10]:>11}" for band in found.bands)
-        + f"{'signif.':>9}  wins",
+        + f"{'signif.':>8}  wins",
     ]
-    for area, rows in found.areas.groupby("roi", sort=False) if len(found.areas) else ():
+    areas = areas_with_normalized(found)
+    for area, rows in areas.groupby("roi", sort=False) if len(areas) else ():
         first = rows.iloc[0]
-        ceiling = f"{first['ceiling']:>9.2f}" if first["ceiling"] == first["ceiling"] else f"{'-':>9}"
         line = (
-            f"{area:<8}{first['n']:>7}{ceiling}{first['joint']:>10.3f}{first['p']:>8.3f}"
+            f"{area:<8}{first['n']:>7}{_or_dash(first['ceiling'], 8)}{first['joint']:>9.3f}"
+            f"{_or_dash(first['normalized_joint'], 7)}{first['p']:>6.3f}"
             + "".join(f"{value:>11.3f}" for value in rows["value"])
-            + f"{first['significant']:>9}  "
+            + f"{first['significant']:>8}  "
         )
         lines.append(line + _winners(rows, WIDTH - len(line)))
     lines.append(
@@ -62,6 +64,11 @@ def _encoding_lines(found: VoxelwiseMap) -> list[str]:
         f"(permutation test, {settings['n_permutations']} permutations, FDR {settings['level']:g})"
     )
     return lines
+
+
+def _or_dash(value: float, width: int) -> str:
+    """Return a number of two digits, a dash for NaN."""
+    return f"{value:>{width}.2f}" if value == value else f"{'-':>{width}}"
 
 
 def _winners(rows: pd.DataFrame, width: int) -> str:

@@ -8,6 +8,12 @@ from neurorecon.stats.permutation import PermutationCounter, permutation_p, stim
 from neurorecon.stats.permutation_results import GroupTest, PermutationTest
 from neurorecon.stats.prediction import permutation_test_r2
 from neurorecon.stats.refit import refit_permutation_test, refit_permutation_test_kernels
+from neurorecon.stats.variance_partition import (
+    VariancePartition,
+    band_combinations,
+    partition_predictions,
+    variance_partition,
+)
 
 __all__ = [
     "CEILING_FLOOR",
@@ -16,6 +22,8 @@ __all__ = [
     "PermutationCounter",
     "PermutationTest",
     "RepeatVariance",
+    "VariancePartition",
+    "band_combinations",
     "bootstrap_interval",
     "bootstrap_weights",
     "explainable_variance",
@@ -24,9 +32,11 @@ __all__ = [
     "noise_ceiling_from_trials",
     "normalize_correlation",
     "normalize_r2",
+    "partition_predictions",
     "permutation_p",
     "permutation_test_r2",
     "refit_permutation_test",
     "refit_permutation_test_kernels",
     "stimulus_permutations",
+    "variance_partition",
 ]

@@ -154,7 +154,7 @@ def interval_of(draws: NDArray[np.float64], estimate: NDArray[np.float64], level
         Coverage.
     """
     if not 0 < level < 1:
-        raise InputError("a level of confidence lies between 0 and 1", given=level, expected="e.g. level=0.95")
+        raise InputError("no interval can be drawn", given=f"level {level}", expected="one between 0 and 1, as 0.95")
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
     spread = draws.std(axis=0, ddof=1) if len(draws) > 1 else np.full(low.shape, np.nan)

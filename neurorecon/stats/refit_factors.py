@@ -61,7 +61,7 @@ class FeatureSource:
         for number, columns in enumerate(self.columns):
             part = self.train[:, columns].astype(np.float64)
             scales[number] = part.var(axis=0).sum()
-            rounding = np.finfo(self.train.dtype).eps * (part**2).sum(axis=1).mean()
+            rounding = np.finfo(np.float64).eps * (part**2).sum(axis=1).mean()
             scales[number] = scales[number] if scales[number] > rounding else np.inf
         return scales
 
@@ -82,7 +82,10 @@ class FeatureSource:
         x = (self.train if train is None else self.train[train])[:, used].astype(np.float64)
         new = (self.test if held_out is None else self.train[held_out])[:, used].astype(np.float64)
         mean = x.mean(axis=0)
-        x, new = (x - mean) * roots[used], (new - mean) * roots[used]
+        # Of features that do not vary only the rounding errors of their mean are left.
+        rounding = 10 * np.finfo(np.float64).eps * np.abs(mean)
+        scale = np.where(np.abs(x - mean).max(axis=0, initial=0) > rounding, roots[used], 0)
+        x, new = (x - mean) * scale, (new - mean) * scale
         parts = [np.flatnonzero(np.isin(used, columns)) for columns in self.columns]
         if x.shape[0] > x.shape[1]:
             values, v = _eigen(x.T @ x, max(x.shape))

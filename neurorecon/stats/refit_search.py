@@ -191,7 +191,7 @@ def _reduce(test: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, NDAr
     need only coordinates in that space.
     """
     n_bands, n_samples, n_components = test.shape
-    if n_samples <= n_bands * n_components:
+    if n_samples <= n_bands * n_components or not n_components:
         return None, test
     basis, triangle = np.linalg.qr(np.concatenate(list(test), axis=1))
     return basis, np.stack(np.split(triangle, n_bands, axis=1))

@@ -85,7 +85,8 @@ def test_tables_have_the_documented_columns(mapped):
     voxels = pd.read_csv(f"{stem}_voxels.csv", index_col="voxel")
     split = [f"r2_{band}" for band in BANDS]
     documented = {"hemisphere", "vertex", "rois", "r2", *split, "noise_ceiling", "p", "q", "significant", "alpha"}
-    assert set(voxels) == documented | {"winning_band"}
+    normalized = [f"normalized_{name}" for name in ("r2", *split)]
+    assert set(voxels) == documented | {"winning_band", *normalized}
     assert len(voxels) == 6
     np.testing.assert_allclose(voxels[split].sum(axis=1), voxels["r2"], atol=1e-4)
     assert (voxels["q"] >= voxels["p"] - 1e-9).all()
@@ -97,6 +98,11 @@ def test_tables_have_the_documented_columns(mapped):
     np.testing.assert_allclose(areas["joint"], voxels["r2"].mean(), rtol=1e-4)
     np.testing.assert_allclose(areas["value"], voxels[split].mean(), atol=1e-4)
     np.testing.assert_allclose(areas["ceiling"], voxels["noise_ceiling"].mean(), rtol=1e-4)
+    known = voxels["noise_ceiling"] >= 0.05
+    ratio = (voxels["r2"] / voxels["noise_ceiling"]).where(known)
+    np.testing.assert_allclose(voxels["normalized_r2"], ratio, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(areas["normalized"], areas["value"] / areas["ceiling"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(areas["normalized_joint"], areas["joint"] / areas["ceiling"], rtol=1e-4, atol=1e-5)
 
 
 def test_brain_images_hold_the_values_of_the_table(mapped):

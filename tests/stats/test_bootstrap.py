@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from neurorecon.errors import InputError
-from neurorecon.stats import bootstrap_interval
+from neurorecon.stats import bootstrap_interval, bootstrap_weights
 
 
 def test_interval_of_the_mean_is_scipys():
@@ -60,3 +60,33 @@ def test_what_cannot_be_resampled_is_refused():
         bootstrap_interval([1.0, 2.0], level=95)
     with pytest.raises(InputError, match="not defined"):
         bootstrap_interval([1.0, np.nan])
+
+
+def test_series_need_stretches_of_neighbors():
+    """Means of autocorrelated series: intervals over single samples are too narrow, those over stretches are not."""
+    white = np.random.default_rng(3).standard_normal((500, 200))
+    kernel = np.exp(-np.arange(20) / 4)
+    series = np.stack([kernel @ white[t : t + 20] for t in range(480)])
+    single, stretches = (bootstrap_interval(series, n_bootstraps=300, level=0.9, block=block) for block in (1, 30))
+    covered = [((interval.low <= 0) & (interval.high >= 0)).mean() for interval in (single, stretches)]
+    assert covered[0] < 0.6
+    assert covered[1] > 0.75
+
+
+def test_weights_are_counts_of_stretches():
+    weights = bootstrap_weights(20, 2000, seed=0, block=5)
+    assert (weights[0] == 1).all()
+    np.testing.assert_array_equal(weights.sum(axis=1), 20)
+    # A sample drawn without its neighbors would be an island.
+    drawn = weights[1:] > 0
+    assert not (drawn & ~np.roll(drawn, 1, axis=1) & ~np.roll(drawn, -1, axis=1)).any()
+    single = bootstrap_weights(20, 2000, seed=0)
+    assert single[1:].var() == pytest.approx(1 - 1 / 20, abs=0.03)  # a multinomial draw
+    assert bootstrap_weights(3, 5, seed=0, block=100).shape == (6, 3)
+
+
+def test_counts_and_indices_are_the_same_draws():
+    values = np.random.default_rng(0).standard_normal(30)
+    means = bootstrap_weights(30, 400, seed=7, block=4)[1:] @ values / 30
+    interval = bootstrap_interval(lambda drawn: values[drawn].mean(), 30, n_bootstraps=400, seed=7, block=4)
+    np.testing.assert_allclose(interval.standard_error, means.std(ddof=1), rtol=1e-5)

@@ -1,0 +1,264 @@
+"""Variance partitioning: what each band of features explains alone, and what bands explain in common.
+
+Every combination of bands is fitted as a model of its own, 2 ** k - 1 models for k bands. With R2(M) the score of
+the model of the bands M and N all bands, the R2 that the bands of S have in common, and no other band has, is
+
+    C(S) = sum over subsets T of S of (-1) ** (|S| - |T| + 1) * R2(N less T),   R2 of no band = 0.
+
+For one band this is the unique variance, R2(N) - R2(N without it). All C(S) sum to R2(N). The numbers of fitted models
+are estimates: a combination can come out below 0, where bands suppress each other's noise or regularization differs
+between models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.stats.bootstrap import Interval, bootstrap_weights, interval_of
+
+#: Bands that go into one partition at most: 1,023 models.
+MOST_BANDS = 10
+
+#: Voxels that are bootstrapped at once.
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class VariancePartition:
+    """How R2 is shared out over bands and their combinations.
+
+    Parameters
+    ----------
+    bands : tuple of str
+        Names of the bands.
+    combinations : tuple of tuple of str
+        Every combination, single bands first.
+    model_r2 : array, shape (combination, ...)
+        R2 of the model that is fitted to the bands of each combination; the last is the joint model.
+    values : array, shape (combination, ...)
+        The R2 that the bands of each combination, and no others, have in common: unique variance for single bands.
+    interval : Interval, optional
+        Bootstrap interval of `values` over test stimuli.
+    groups : VariancePartition, optional
+        The same for means over groups of voxels, (combination, group).
+    """
+
+    bands: tuple[str, ...]
+    combinations: tuple[tuple[str, ...], ...]
+    model_r2: NDArray[np.float64]
+    values: NDArray[np.float64]
+    interval: Interval | None = None
+    groups: VariancePartition | None = None
+
+    @property
+    def joint(self) -> NDArray[np.float64]:
+        """R2 of all bands together, (...)."""
+        return self.model_r2[-1]
+
+    @property
+    def unique(self) -> NDArray[np.float64]:
+        """What each band explains and no combination of the others does, (band, ...)."""
+        return self.values[: len(self.bands)]
+
+    @property
+    def shared(self) -> NDArray[np.float64]:
+        """What each band explains alone less what it explains uniquely, (band, ...): its part in all combinations."""
+        return self.model_r2[: len(self.bands)] - self.unique
+
+    def of(self, *bands: str) -> NDArray[np.float64]:
+        """Return the R2 that these bands, and no others, have in common, (...)."""
+        return self.values[self.index(bands)]
+
+    def index(self, bands: Iterable[str]) -> int:
+        """Return the row of a combination, in whatever order its bands are named."""
+        wanted = frozenset(bands)
+        for number, combination in enumerate(self.combinations):
+            if frozenset(combination) == wanted:
+                return number
+        names = [" + ".join(combination) for combination in self.combinations]
+        raise UnknownNameError("combination of bands", " + ".join(sorted(wanted)), names)
+
+
+def band_combinations(bands: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return every combination of bands, those of fewer bands first: the models that a partition needs.
+
+    Parameters
+    ----------
+    bands : sequence of str
+        Names.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer than two bands or more than ten, or a name occurs twice.
+    """
+    names = tuple(bands)
+    if not 2 <= len(names) <= MOST_BANDS or len(set(names)) != len(names):
+        raise InputError(
+            "variance cannot be partitioned over these bands",
+            given=f"{len(names)} bands: {', '.join(names) or 'none'}",
+            expected=f"2 to {MOST_BANDS} bands of different names",
+            todo="join bands that belong together: each further band doubles the number of models",
+        )
+    return tuple(part for size in range(1, len(names) + 1) for part in combinations(names, size))
+
+
+def variance_partition(model_r2: Mapping[str | tuple[str, ...], ArrayLike]) -> VariancePartition:
+    """Return unique and shared variance from the scores of all models.
+
+    Parameters
+    ----------
+    model_r2 : mapping of tuple of str (or str) to array, shape (...)
+        R2 on held-out data of the model of each combination of bands, e.g.
+        ``{"motion": ..., "gabor": ..., ("motion", "gabor"): ...}``; all combinations are needed.
+
+    Returns
+    -------
+    VariancePartition
+
+    Raises
+    ------
+    InputError
+        Where a combination is missing, or shapes differ.
+
+    References
+    ----------
+    Mood (1971). Partitioning variance in multiple regression analyses as a tool for developing learning models.
+    American Educational Research Journal 8(2), 191-202 (commonality analysis). Borcard, Legendre & Drapeau (1992).
+    Partialling out the spatial component of ecological variation. Ecology 73(3), 1045-1055. Lescroart, Stansbury &
+    Gallant (2015). Fourier power, subjective distance, and object categories all provide plausible models of BOLD
+    responses in scene-selective visual areas. Frontiers in Computational Neuroscience 9, 135. de Heer et al. (2017).
+    The hierarchical cortical organization of human speech processing. Journal of Neuroscience 37(27), 6539-6557.
+    """
+    names, scores = _ordered({key: np.asarray(value, dtype=np.float64) for key, value in model_r2.items()})
+    combined = band_combinations(names)
+    return VariancePartition(names, combined, scores, np.tensordot(commonality_matrix(len(names)), scores, axes=1))
+
+
+def partition_predictions(
+    measured: ArrayLike,
+    predictions: Mapping[str | tuple[str, ...], ArrayLike],
+    *,
+    groups: ArrayLike | None = None,
+    n_bootstraps: int = 2000,
+    level: float = 0.95,
+    block: int = 1,
+    seed: int = 0,
+) -> VariancePartition:
+    """Return unique and shared variance from predictions of all models, with bootstrap intervals over test stimuli.
+
+    Parameters
+    ----------
+    measured : array, shape (test_sample, voxel)
+        Test responses, averaged over repeats: a sample is a stimulus, or a volume of a time series.
+    predictions : mapping of tuple of str (or str) to array, shape (test_sample, voxel)
+        What the model of each combination of bands predicts.
+    groups : bool array, shape (group, voxel), optional
+        Sets of voxels, e.g. areas, whose means are partitioned too.
+    n_bootstraps, seed : int
+        Number of resamples of the test samples, and where they come from.
+    level : float
+        Coverage of the intervals.
+    block : int
+        Resample stretches of so many samples, for time series.
+
+    Returns
+    -------
+    VariancePartition
+        With ``interval``, and ``groups`` where they were asked for.
+    """
+    y = np.asarray(measured, dtype=np.float64)
+    if y.ndim != 2:
+        raise InputError("responses have two dimensions", given=f"shape {y.shape}", expected="(test_sample, voxel)")
+    names, predicted = _ordered({key: np.asarray(value) for key, value in predictions.items()})
+    if predicted.shape[1:] != y.shape or not (np.isfinite(y).all() and np.isfinite(predicted).all()):
+        raise InputError(
+            "the predictions do not fit the responses",
+            given=f"predictions {predicted.shape[1:]}, responses {y.shape}",
+            expected="two arrays (test_sample, voxel) of finite numbers",
+        )
+    members = np.zeros((0, y.shape[1])) if groups is None else np.asarray(groups, dtype=np.float64)
+    if members.ndim != 2 or members.shape[1] != y.shape[1]:
+        raise InputError("the groups do not fit the voxels", given=members.shape, expected=f"(group, {y.shape[1]})")
+    weights = bootstrap_weights(len(y), n_bootstraps, seed, block)
+    matrix = commonality_matrix(len(names))
+    sums = np.zeros((len(matrix), len(weights), len(members)))
+    counts = np.zeros(len(members))
+    scores, intervals = [], []
+    for start in range(0, y.shape[1], _BLOCK):
+        voxels = slice(start, start + _BLOCK)
+        r2 = _resampled_r2(y[:, voxels], predicted[:, :, voxels], weights)
+        defined = ~np.isnan(r2[0, 0])
+        sums += r2[:, :, defined] @ members[:, voxels][:, defined].T
+        counts += members[:, voxels][:, defined].sum(axis=1)
+        shares = np.tensordot(matrix, r2, axes=1)
+        scores.append(r2[:, 0])
+        intervals.append(interval_of(np.moveaxis(shares[:, 1:], 1, 0), shares[:, 0], level))
+    whole = Interval(*(np.concatenate(parts, axis=-1) for parts in zip(*intervals, strict=True)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums / counts
+    combined = band_combinations(names)
+    grouped = None
+    if len(members):
+        shares = np.tensordot(matrix, means, axes=1)
+        ends = interval_of(np.moveaxis(shares[:, 1:], 1, 0), shares[:, 0], level)
+        grouped = VariancePartition(names, combined, means[:, 0], shares[:, 0], ends)
+    return VariancePartition(names, combined, np.concatenate(scores, axis=-1), whole.estimate, whole, grouped)
+
+
+def commonality_matrix(n_bands: int) -> NDArray[np.float64]:
+    """Return what turns the R2 of models into the R2 that bands have in common, (combination, combination).
+
+    Rows and columns are in the order of :func:`band_combinations`.
+    """
+    bands = range(n_bands)
+    subsets = [frozenset(part) for size in range(1, n_bands + 1) for part in combinations(bands, size)]
+    column = {subset: number for number, subset in enumerate(subsets)}
+    everything = frozenset(bands)
+    matrix = np.zeros((len(subsets), len(subsets)))
+    for row, subset in enumerate(subsets):
+        for size in range(len(subset) + 1):
+            for left_out in map(frozenset, combinations(sorted(subset), size)):
+                model = everything - left_out
+                if model:  # the model of no band explains nothing
+                    matrix[row, column[model]] += (-1) ** (len(subset) - size + 1)
+    return matrix
+
+
+def _ordered(models: Mapping[str | tuple[str, ...], NDArray]) -> tuple[tuple[str, ...], NDArray]:
+    """Return the bands in order of first appearance, and what belongs to each combination, stacked."""
+    given = {frozenset((key,) if isinstance(key, str) else key): value for key, value in models.items()}
+    keys = [(key,) if isinstance(key, str) else tuple(key) for key in models]
+    names = tuple(dict.fromkeys(name for key in keys for name in key))
+    wanted = band_combinations(names)
+    missing = [" + ".join(part) for part in wanted if frozenset(part) not in given]
+    shapes = {value.shape for value in given.values()}
+    if missing or len(shapes) != 1 or len(given) != len(models):
+        raise InputError(
+            "a partition needs the model of every combination of bands, once",
+            given=f"{len(models)} models of {len(names)} bands, shapes {sorted(shapes)}"
+            + (f"; missing: {', '.join(missing)}" if missing else ""),
+            expected=f"{len(wanted)} models with values of one shape",
+        )
+    return names, np.stack([given[frozenset(part)] for part in wanted])
+
+
+def _resampled_r2(
+    measured: NDArray[np.float64], predicted: NDArray, weights: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return R2 about the mean of each resample, (model, resample, voxel)."""
+    counts = weights.astype(np.float64)
+    n_samples = len(measured)
+    centered = measured - measured.mean(axis=0)
+    total = counts @ centered**2 - (counts @ centered) ** 2 / n_samples
+    rounding = 10 * np.finfo(np.float64).eps * np.abs(measured).max(axis=0)
+    # A resample may draw one stimulus only, again and again: there is no variance to explain then.
+    varies = (np.ptp(measured, axis=0) > rounding) & (total > n_samples * rounding**2)
+    total = np.where(varies, total, np.nan)
+    return np.stack([1 - counts @ (measured - model) ** 2 / total for model in predicted])

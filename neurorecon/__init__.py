@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from neurorecon.analyses.maps_files import write_maps
     from neurorecon.analyses.reconstruct import reconstruct, write_reconstruction
     from neurorecon.analyses.record import record_of
+    from neurorecon.analyses.variance_partition import partition_variance
     from neurorecon.decoders.banded_ridge import BandedRidge
     from neurorecon.decoders.persistence import load_decoder
     from neurorecon.decoders.ridge import RidgeDecoder
@@ -43,6 +44,7 @@ _PUBLIC = {
     "load_decoder": "neurorecon.decoders.persistence",
     "load_extractor": "neurorecon.features.make",
     "open_store": "neurorecon.store.store",
+    "partition_variance": "neurorecon.analyses.variance_partition",
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.record",
     "voxelwise_maps": "neurorecon.analyses.maps",
@@ -57,6 +59,8 @@ __all__ = [*sorted(_PUBLIC), "__version__"]
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
+    if name == "stats":  # a module: functions on plain arrays
+        return import_module("neurorecon.stats")
     raise AttributeError(f"module 'neurorecon' has no attribute {name!r}")
 
 

@@ -26,7 +26,6 @@ def remember(path: Path) -> None:
 
 def choose(location: str | None, output: Output) -> Store:
     """Open the named store, else the one built last in this folder, else the embedded one, which is built."""
-    from neurorecon.features.build import build
     from neurorecon.store.store import open_store
 
     if location is not None:
@@ -36,6 +35,8 @@ def choose(location: str | None, output: Output) -> Store:
         logger.info("store: %s (built last in this folder; --store chooses another)", current)
         output.hint = _hint(current)
         return output.use(open_store(current))
+    from neurorecon.features.build import build
+
     store = output.use(build(EMBEDDED, progress=output.progress))
     logger.info("store: %s (the embedded data set: SIMULATED responses; --store chooses another)", store.location)
     return store

@@ -17,7 +17,7 @@ from neurorecon.models.load import Source, load_vdvae_of, source, vdvae_config
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neurorecon.models.vdvae import VDVAEConfig
+    from neurorecon.models.vdvae_sizes import VDVAEConfig
 
 
 class Prepared(NamedTuple):

@@ -19,7 +19,8 @@ from neurorecon.models import zoo
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from neurorecon.models.vdvae import VDVAE, VDVAEConfig
+    from neurorecon.models.vdvae import VDVAE
+    from neurorecon.models.vdvae_sizes import VDVAEConfig
 
 #: Entries of old checkpoints that are no weights.
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "position_ids")
@@ -232,10 +233,10 @@ def load_vdvae_of(found: Source, device: str = "cpu") -> VDVAE:
 
 def vdvae_config(found: Source) -> VDVAEConfig:
     """Return the sizes of the VDVAE: those of the file beside its weights, or else of the published network."""
-    from neurorecon.models import vdvae
+    from neurorecon.models.vdvae_sizes import IMAGENET64, VDVAEConfig  # without torch: commands start sooner
 
     config = found.folder / "config.json"
-    return vdvae.VDVAEConfig.from_dict(read_json(config)) if config.is_file() else vdvae.IMAGENET64
+    return VDVAEConfig.from_dict(read_json(config)) if config.is_file() else IMAGENET64
 
 
 # -- what they share ----------------------------------------------------------------------------------------------

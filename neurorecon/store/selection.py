@@ -6,12 +6,15 @@ Pure functions on tables and masks; nothing here touches a store.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from neurorecon.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _HEMISPHERES = {"lh": "left", "rh": "right"}
 
@@ -297,6 +300,8 @@ def average_by_stimulus(samples: pd.DataFrame) -> tuple[sparse.csr_array, pd.Dat
     table : DataFrame
         The sample table of the averages: that of the first repeat, and ``repeats``, their number.
     """
+    from scipy import sparse  # late: it takes longer to import than `neurorecon info` takes to read a store
+
     keys = samples.groupby(["task", "split", "stimulus"], sort=False).ngroup().to_numpy()
     count = np.bincount(keys)
     weights = sparse.csr_array(
@@ -316,7 +321,7 @@ def contiguous(positions: np.ndarray) -> slice | np.ndarray:
 
 
 def reading_blocks(
-    chunks: tuple[int, int], rows: slice | np.ndarray, columns: slice | np.ndarray, limit: int = 2**24
+    chunks: tuple[int, int], rows: slice | np.ndarray, columns: slice | np.ndarray, limit: int = 2**26
 ) -> tuple[int, int]:
     """Return the size of the blocks in which a part of a large array is best read: whole chunks, as many as fit.
 

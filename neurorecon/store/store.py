@@ -107,7 +107,7 @@ class Store(Tables):
 
     def _block(self, subject: str, rows: np.ndarray, where: np.ndarray, weights: Any) -> Any:
         path = f"{subject}/responses"
-        array: Any = self._root[path]
+        array = self._node(path)
         part, columns = selection.contiguous(rows), selection.contiguous(where)
         blocks = selection.reading_blocks(array.chunks, part, columns)
         if weights is not None:
@@ -287,7 +287,7 @@ class Store(Tables):
     def _lazy(self, path: str, blocks: tuple[int, ...] | None = None) -> Any:
         import dask.array
 
-        array: Any = self._root[path]
+        array = self._node(path)
         blocks = array.chunks if blocks is None else blocks
         name = f"{self.location}:{self.snapshot}:{path}:{'x'.join(map(str, blocks))}"
         return dask.array.from_array(array, chunks=blocks, name=name)

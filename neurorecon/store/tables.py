@@ -43,6 +43,9 @@ class Tables:
         self._voxels: dict[str, pd.DataFrame] = {}
         self._arrays: list[tuple[str, Any]] | None = None
         self._positions: dict[str, pd.DataFrame] = {}
+        # What is open never changes, and asking Zarr for a group or a small array takes milliseconds.
+        self._nodes: dict[str, Any] = {}
+        self._small: dict[str, np.ndarray] = {}
         _check_schema(location, self._attributes)
 
     # -- what is here -------------------------------------------------------------------------------------------
@@ -99,7 +102,8 @@ class Tables:
 
     def voxel_count(self, subject: str) -> int:
         """Return the number of voxels of a subject."""
-        return int(self._subject(subject)["responses"].shape[1])
+        self._subject(subject)  # raises where it is not known
+        return int(self._node(f"{subject}/responses").shape[1])
 
     def stimulus_counts(self) -> list[dict[str, Any]]:
         """Return the number of stimuli of each kind and split (dicts of ``kind``, ``split``, ``number``)."""
@@ -234,7 +238,21 @@ class Tables:
     def _subject(self, subject: str) -> Any:
         if subject not in self.subjects:
             raise UnknownNameError("subject", subject, self.subjects)
-        return self._root[subject]
+        return self._node(subject)
+
+    def _node(self, path: str) -> Any:
+        """Return a group or an array; each is asked for once."""
+        if path not in self._nodes:
+            self._nodes[path] = self._root[path]
+        return self._nodes[path]
+
+    def _values(self, path: str) -> np.ndarray:
+        """Return a small array whole; it is read once and may not be changed."""
+        if path not in self._small:
+            values = values_of(self._node(path))
+            values.setflags(write=False)
+            self._small[path] = values
+        return self._small[path]
 
     def _voxel_table(self, subject: str) -> pd.DataFrame:
         """Return where the voxels lie; read once."""
@@ -252,7 +270,7 @@ class Tables:
         return np.flatnonzero(selection.roi_mask(roi, self.roi_masks(subject), self.roi_groups, sides))
 
     def _repeated_tasks(self, subject: str) -> list[str]:
-        return text_of(self._subject(subject)["repeated_task"]).tolist()
+        return self._values(f"{subject}/repeated_task").tolist()
 
     def _ceiling(self, name: str, subject: str, roi: str | Iterable[str] | None, task: str | None) -> np.ndarray | None:
         tasks = self._repeated_tasks(subject)
@@ -268,8 +286,7 @@ class Tables:
                 todo=f"say which, e.g. task={tasks[0]!r}",
             )
         row = 0 if task is None else tasks.index(task)
-        array: Any = self._subject(subject)[name]
-        return array[row][self._voxel_positions(subject, roi)]
+        return self._values(f"{subject}/{name}")[row][self._voxel_positions(subject, roi)]
 
 
 def _check_schema(location: str, attributes: Mapping[str, Any]) -> None:

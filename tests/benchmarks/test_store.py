@@ -10,6 +10,7 @@ operating system was asked to forget the files (Linux; elsewhere these rows are 
 """
 
 import argparse
+import asyncio
 import os
 import shutil
 import statistics
@@ -224,6 +225,39 @@ def _run(command):
     subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=600)
 
 
+def fetching(store, paths, rounds=5):
+    """Print how long Icechunk takes to hand over the bytes of the chunks: the floor of any reading from it."""
+    columns = np.flatnonzero(store.roi_masks("subj01")["V1"])
+    array = store._root["subj01/responses"]
+    high, wide = array.chunks
+    rows, across = -(-array.shape[0] // high), -(-array.shape[1] // wide)
+    touched = {
+        "area": [(row, column) for row in range(rows) for column in range(columns[0] // wide, columns[-1] // wide + 1)],
+        "session": [(SESSION // high, column) for column in range(across)],
+    }
+    columns = slice(int(columns[0]), int(columns[-1]) + 1)
+    for what, chunks in touched.items():
+        keys = [f"{array.path}/c/{row}/{column}" for row, column in chunks]
+        ours, theirs, size = [], [], 0
+        for _ in range(rounds + 1):
+            begun = time.perf_counter()
+            size = sum(map(len, asyncio.run(_fetch(array.store, keys)))) / 2**20
+            ours.append(time.perf_counter() - begun)
+            theirs.append(_seconds(_map, paths, what, columns))
+        ratio = statistics.median(one / other for one, other in zip(ours[1:], theirs[1:], strict=True))
+        print(
+            f"\n| of one {what}, warm: fetching {len(keys)} chunks ({size:,.0f} MiB), not unpacked | "
+            f"{statistics.median(ours[1:]):.3f} s | {statistics.median(theirs[1:]):.3f} s | the best memory map | "
+            f"{ratio:.2f} |"
+        )
+
+
+async def _fetch(store, keys):
+    from zarr.core.buffer import default_buffer_prototype
+
+    return await asyncio.gather(*[store.get(key, default_buffer_prototype()) for key in keys])
+
+
 def _seconds(function, *arguments):
     begun = time.perf_counter()
     function(*arguments)
@@ -240,6 +274,7 @@ def everything(folder, trials, voxels, rounds, only):
         paths = memory_maps(store, folder)
         if "read" in only:
             reading(store, paths, rounds)
+            fetching(store, paths, rounds)
         if "memory" in only and sys.platform == "linux":
             memory(store, paths)
         for path in paths.values():

@@ -5,12 +5,10 @@ Workers open the store themselves, so it has to lie where all of them can read i
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +18,8 @@ from neurorecon.features.base import Extractor
 from neurorecon.features.pipeline import Part
 from neurorecon.features.reading import StimulusReader
 from neurorecon.features.schedulers import Scheduler
-from neurorecon.store.backend import is_url
-from neurorecon.store.store import open_store
 from neurorecon.tasks.clusters import choose_card, connect
+from neurorecon.tasks.stores import StoreReference
 
 #: Batches under way for each thread of a worker, so that none waits for work.
 _AHEAD = 2
@@ -96,8 +93,8 @@ class _Job:
     def __init__(self, packed: bytes) -> None:
         import cloudpickle
 
-        location, snapshot, self.extractor, made_by = cloudpickle.loads(packed)
-        self.reader = StimulusReader(open_store(location, snapshot=snapshot), self.extractor.needs)
+        store, self.extractor, made_by = cloudpickle.loads(packed)
+        self.reader = StimulusReader(store.open(), self.extractor.needs)
         self.lock = threading.Lock()
         found = self.extractor.made_by()
         if found != made_by:
@@ -129,8 +126,5 @@ def compute_rows(packed: bytes, rows: np.ndarray) -> np.ndarray:
 def _packed(extractor: Extractor, reader: StimulusReader) -> bytes:
     import cloudpickle
 
-    location = reader.store.location
-    if not is_url(location):
-        location = os.fspath(Path(location).absolute())
-    packed: bytes = cloudpickle.dumps((location, reader.store.snapshot, extractor, extractor.made_by()))
+    packed: bytes = cloudpickle.dumps((StoreReference(reader.store), extractor, extractor.made_by()))
     return packed

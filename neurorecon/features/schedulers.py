@@ -72,8 +72,8 @@ def open_scheduler(scheduler: Any = None, device: str | None = None) -> Iterator
     Parameters
     ----------
     scheduler : str, path or distributed.Client, optional
-        ``"local"``, the address of a dask scheduler, the file it wrote, or a client. Left out: this process, or all that
-        ``accelerate launch`` (or ``torchrun``) started together.
+        ``"local"``, the address of a dask scheduler, the file it wrote, or a client. Left out: this process, or all
+        that ``accelerate launch`` (or ``torchrun``) started together.
     device : str, optional
         Where networks run; left out, each process takes the best one it has.
     """

@@ -75,23 +75,26 @@ def connect(scheduler: Any, *, threads: int = 1) -> Iterator[Any]:
 
     Parameters
     ----------
-    scheduler : str, path or distributed.Client
-        As for :func:`check_scheduler`; a client is left open.
+    scheduler : None, str, path or distributed.Client
+        As for :func:`check_scheduler`; a client is left open, ``None`` is passed on.
     threads : int
         Threads that each worker of ``"local"`` will compute with: so many fewer workers are started.
 
     Yields
     ------
-    distributed.Client
+    distributed.Client or None
 
     Raises
     ------
     InputError
         Where no scheduler answers, or none of its workers.
     """
+    scheduler = check_scheduler(scheduler)
+    if scheduler is None:
+        yield None
+        return
     import distributed
 
-    scheduler = check_scheduler(scheduler)
     if isinstance(scheduler, distributed.Client):
         yield scheduler
     elif scheduler == LOCAL:
@@ -100,7 +103,7 @@ def connect(scheduler: Any, *, threads: int = 1) -> Iterator[Any]:
             distributed.LocalCluster(
                 n_workers=_workers(threads), threads_per_worker=1, dashboard_address=":0"
             ) as cluster,
-            distributed.Client(cluster) as client,
+            distributed.Client(cluster, set_as_default=False) as client,
         ):
             yield client
     else:
@@ -114,7 +117,7 @@ def _connected(scheduler: str | Path) -> Iterator[Any]:
 
     options = {"scheduler_file": str(scheduler)} if isinstance(scheduler, Path) else {"address": scheduler}
     try:
-        client = distributed.Client(**options, timeout=CONNECT_SECONDS)
+        client = distributed.Client(**options, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
             "no dask cluster answers",
@@ -149,10 +152,13 @@ def _workers(threads: int) -> int:
 
 
 def choose_card() -> None:
-    """Give each worker of this machine a graphics card of its own; their names are numbers. Called in a worker."""
+    """Give each worker of this machine a graphics card of its own; their names are numbers. Outside of one, nothing."""
     import distributed
     import torch
 
-    name = distributed.get_worker().name
+    try:
+        name = distributed.get_worker().name
+    except ValueError:
+        return
     if torch.cuda.device_count() > 1 and isinstance(name, int):
         torch.cuda.set_device(name % torch.cuda.device_count())

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neurorecon.decoders.delays import delayed_kernel as delayed_kernel
 from neurorecon.errors import InputError
 from neurorecon.store.selection import volume_numbers
 from neurorecon.store.store import Store
@@ -131,8 +132,15 @@ def choose_delays(store: Store, subject: str, task: str, delays: Sequence[int] |
     return tuple(range(max(first, 1), max(last, first, 1) + 1))
 
 
-def load_samples(store: Store, subject: str, roi: str | Iterable[str] | None, split: str, task: str) -> Samples:
-    """Read the responses of one split into memory, repeats averaged.
+def load_samples(
+    store: Store,
+    subject: str,
+    roi: str | Iterable[str] | None,
+    split: str,
+    task: str,
+    voxels: slice | None = None,
+) -> Samples:
+    """Read the responses of one split into memory, repeats averaged; of some voxels of the selection where told.
 
     Repeats of a time series are averaged only where every repeat shows the stimuli in the same order: the
     response to a stimulus overlaps with those to its neighbors.
@@ -147,7 +155,9 @@ def load_samples(store: Store, subject: str, roi: str | Iterable[str] | None, sp
     shown, stimuli = pd.factorize(found["stimulus"])
     seconds = store.series(subject).get(task)
     volumes = None if seconds is None else volume_numbers(found, runs, seconds)
-    return Samples(responses.values, found, runs, [str(name) for name in stimuli], shown, volumes)
+    chosen = responses if voxels is None else responses[:, voxels]
+    values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
+    return Samples(values, found, runs, [str(name) for name in stimuli], shown, volumes)
 
 
 def same_order(samples: pd.DataFrame) -> bool:
@@ -212,25 +222,3 @@ def feature_weights(attrs: Mapping[str, Any], features: int) -> np.ndarray:
         return np.ones(features)
     sizes = np.diff(boundaries)
     return np.repeat(1 / np.sqrt(sizes), sizes)
-
-
-def delayed_kernel(gram: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the kernel of features that are repeated at several delays, from products between stimuli.
-
-    Parameters
-    ----------
-    gram : array, shape (stimulus, stimulus)
-        Products between the stimuli of the rows and those of the columns.
-    rows, columns : int array, shape (delay, sample)
-        Which stimulus each sample sees at each delay; -1 for none, whose features are 0.
-
-    Returns
-    -------
-    array, shape (sample, sample)
-        Equal to the product of the concatenated delayed features.
-    """
-    padded = np.pad(gram, ((0, 1), (0, 1)))  # -1 is the row and the column of zeros
-    kernel = np.zeros((rows.shape[1], columns.shape[1]))
-    for row, column in zip(rows, columns, strict=True):
-        kernel += padded[np.ix_(row, column)]
-    return kernel

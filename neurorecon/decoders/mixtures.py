@@ -1,21 +1,14 @@
-"""The search of banded ridge: which mixtures of bands are tried, and himalaya's solver that tries them."""
+"""Which mixtures of bands the random search of banded ridge tries."""
 
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurorecon.decoders.backend import himalaya_backend
-from neurorecon.decoders.folds import Fold
-from neurorecon.decoders.targets import Targets
-
-#: Bytes that one batch of the search may take.
-_BATCH_BYTES = 2**29
-
-#: Up to so many samples one thread is as quick as two (measured: 300 samples, 2,500 targets).
-_ONE_THREAD = 500
+from neurorecon.errors import InputError
 
 
 def candidate_mixtures(n_bands: int, n_iter: int | None = None, random_state: int = 0) -> NDArray[np.float64]:
@@ -53,69 +46,15 @@ def candidate_mixtures(n_bands: int, n_iter: int | None = None, random_state: in
     return np.stack(rows[:total])
 
 
-class MixtureSearch:
-    """himalaya's random search over mixtures and alphas; results as NumPy arrays."""
-
-    def __init__(
-        self,
-        kernels: NDArray,
-        mixtures: NDArray,
-        alphas: NDArray,
-        folds: list[Fold],
-        center: bool,
-        device: str,
-        n_targets_batch: int | None,
-    ) -> None:
-        self.kernels, self.candidates, self.strengths = kernels, mixtures, alphas
-        self.folds, self.center, self.device, self.n_targets_batch = folds, center, device, n_targets_batch
-
-    def run(self, targets: Targets) -> None:
-        """Search for the best mixture and alpha of each target, and fit with it."""
-        from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
-
-        dtype = self.kernels.dtype
-        n_samples, n_targets = targets.n_samples, targets.n_targets
-        y = np.empty((n_samples, n_targets), dtype=dtype)
-        for block, values in targets.blocks():
-            y[:, block] = values
-        self.intercept = y.mean(axis=0, dtype=np.float64) if self.center else np.zeros(n_targets)
-        y -= self.intercept.astype(dtype)
-        # himalaya scores in units of the targets and breaks ties with constants that suppose a variance
-        # around 1.
-        spread = np.sqrt((y**2).mean(axis=0, dtype=np.float64))
-        spread = np.where(spread > 0, spread, 1.0).astype(dtype)
-        y /= spread
-        batch_alphas, batch_targets = self._batches(n_samples, n_targets)
-        # Bands with no weight have log weight -inf in himalaya; that is what is meant, not a mistake.
-        threads = 1 if n_samples <= _ONE_THREAD else None
-        with himalaya_backend(self.device, threads) as backend, np.errstate(divide="ignore"):
-            deltas, dual, scores, alphas, *_ = solve_multiple_kernel_ridge_random_search(
-                backend.asarray(self.kernels),
-                backend.asarray(y),
-                n_iter=backend.asarray(self.candidates.astype(dtype)),
-                alphas=backend.asarray(self.strengths.astype(dtype)),
-                cv=self.folds,
-                fit_intercept=self.center,
-                return_weights="dual",
-                return_alphas=True,
-                progress_bar=False,
-                n_targets_batch=batch_targets,
-                n_targets_batch_refit=batch_targets,
-                n_alphas_batch=batch_alphas,
-            )
-            deltas, dual, scores, alphas = (backend.to_numpy(part) for part in (deltas, dual, scores, alphas))
-        self.alphas = alphas.astype(np.float64)
-        self.mixtures = np.exp(deltas.astype(np.float64)) * self.alphas
-        self.dual = np.ascontiguousarray(dual * spread)
-        self.scores = (scores * spread**2).astype(np.float64)
-
-    def _batches(self, n_samples: int, n_targets: int) -> tuple[int, int]:
-        """Return how many alphas and targets to compute at once."""
-        size = self.kernels.dtype.itemsize
-        n_alphas = len(self.strengths)
-        # Refitting holds one (sample, sample) matrix and one (sample, target) array for each alpha of a
-        # batch.
-        alphas = int(np.clip(_BATCH_BYTES // (2 * size * n_samples**2), 1, n_alphas))
-        if self.n_targets_batch is not None:
-            return alphas, int(self.n_targets_batch)
-        return alphas, int(np.clip(_BATCH_BYTES // (2 * size * n_samples * alphas), 1, n_targets))
+def check_mixtures(n_iter: Any, n_bands: int, random_state: int) -> NDArray[np.float64]:
+    """Return the mixtures that are tried: those given, or :func:`candidate_mixtures`."""
+    if n_iter is None or np.ndim(n_iter) == 0:
+        return candidate_mixtures(n_bands, n_iter, random_state)
+    mixtures = np.asarray(n_iter, dtype=np.float64)
+    if mixtures.ndim != 2 or mixtures.shape[1] != n_bands or (mixtures < 0).any() or (mixtures.sum(1) <= 0).any():
+        raise InputError(
+            "these mixtures of bands cannot be tried",
+            given=f"shape {mixtures.shape}",
+            expected=f"shape (mixture, {n_bands}), entries of 0 or more, no row of zeros",
+        )
+    return mixtures

@@ -94,3 +94,33 @@ def r2_score_split(y_true: ArrayLike, contributions: ArrayLike) -> NDArray[np.fl
     centered, total = _deviations(true)
     remainder = 2 * centered - predicted.sum(axis=0)
     return np.stack([(remainder * band).sum(axis=0) for band in predicted]) / total
+
+
+def correlation_score_split(y_true: ArrayLike, contributions: ArrayLike) -> NDArray[np.float64]:
+    """Return the share of each band in the correlation of the joint prediction.
+
+    The share of band b is ``cov(y, p_b) / (std(y) * std(p))`` with p the sum of all contributions. The shares of all
+    bands sum to ``correlation_score(y, p)``; contributions may have any mean.
+
+    Parameters
+    ----------
+    y_true : array, shape (sample, target)
+        Measured.
+    contributions : array, shape (band, sample, target)
+        What each band adds to the prediction.
+
+    Returns
+    -------
+    r : array, shape (band, target)
+        Shares; 0 where the joint prediction is constant, NaN for targets that do not vary.
+
+    References
+    ----------
+    Dupre la Tour, Eickenberg, Nunez-Elizalde & Gallant (2022). Feature-space selection with banded ridge
+    regression. NeuroImage 264, 119728 (`himalaya.scoring.correlation_score_split`).
+    """
+    true, predicted = _check(y_true, contributions, (3,))
+    centered, total = _deviations(true)
+    _, power = _deviations(predicted.sum(axis=0))
+    shares = np.stack([(centered * band).sum(axis=0) for band in predicted]) / np.sqrt(total * power)
+    return np.where(np.isnan(power) & ~np.isnan(total), 0.0, shares)

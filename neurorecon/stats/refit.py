@@ -157,7 +157,9 @@ def refit_permutation_test_kernels(
     -------
     PermutationTest
     """
-    within_train, across = (np.asarray(part) for part in (kernels, test_kernels))
+    within_train, across = (
+        np.asarray(part, dtype=np.result_type(np.asarray(part), np.float32)) for part in (kernels, test_kernels)
+    )
     if within_train.ndim == 2 and across.ndim == 2:
         within_train, across = within_train[None], across[None]
     square = within_train.ndim == 3 and within_train.shape[1] == within_train.shape[2]
@@ -207,15 +209,15 @@ def _run(
     counted, where = [], []
     with _bar(progress, n_voxels * (1 + n_permutations)) as bar:
         for weights, voxels in _mixture_groups(mixtures, source, n_bands, n_voxels):
-            model = _Model(source, weights, strengths, folds, statistic, place)
+            model = _Model(source, weights, strengths, folds, statistic, place, orders)
             for block in _blocks(voxels, source.n_samples, place.dtype):
                 model.take(_slice(measured, block), _slice(held_out, block))
                 counters = [PermutationCounter(scores) for scores in model.scores(None)]
                 chosen[block] = strengths[model.chosen]
                 watch.of(block)(0, np.stack([counters[0].observed]))
                 bar.update(len(block))
-                for first, batch in _batches(orders):
-                    null = np.stack([model.scores(rows) for rows in batch], axis=1)
+                for first, batch in _batches(orders.orders):
+                    null = np.stack([model.scores(order) for order in batch], axis=1)
                     for counter, scores in zip(counters, null, strict=True):
                         counter.update(scores)
                     watch.of(block)(1 + first, null[0])
@@ -238,40 +240,44 @@ class _Model:
         folds: list[tuple[Rows, Rows]] | None,
         statistic: Literal["r2", "correlation"],
         place: Place,
+        orders: UnitPermutations,
     ) -> None:
         factors = source.factors(weights)
-        self._test, self._statistic, self._place = factors.test, statistic, place
-        self._u = place.put(factors.u)
+        self._test, self._statistic, self._place, self._orders = factors.test, statistic, place, orders
         self._shrinkage = place.put(factors.shrinkage(alphas))
         self._search: GeneralizedCrossValidation | KFold | None = None
         if folds is not None and len(alphas) > 1:
             self._search = KFold(folds, [source.factors(weights, *fold) for fold in folds], alphas, place)
         elif len(alphas) > 1:
             self._search = GeneralizedCrossValidation(factors, alphas, place)
+        # Repeats have the same features, hence the same rows in U: sums over repeats are all that U'Y needs.
+        self._summed = orders.repeats and not isinstance(self._search, KFold) and source.is_repeated(orders.labels)
+        self._u = place.put(factors.u[orders.first] if self._summed else factors.u)
 
     def take(self, measured: NDArray[np.float64], held_out: NDArray[np.float64]) -> None:
         """Take up a block of responses, (sample, voxel) and (test_sample, voxel)."""
         mean = measured.mean(axis=0)
+        centered = np.where(varies(measured), measured - mean, 0)
         self._score = HeldOutScore(self._test, held_out, mean, self._statistic, self._place)
-        self._y = self._place.put(np.where(varies(measured), measured - mean, 0))
-        self._total = (self._y * self._y).sum(0)
+        self._total = self._place.put((centered**2).sum(axis=0))
+        self._y = self._place.put(self._orders.sums(centered) if self._summed else centered)
 
-    def scores(self, rows: Rows | None) -> NDArray:
-        """Fit to responses of which sample ``rows[t]`` comes to place t, and return scores, (score, voxel)."""
+    def scores(self, order: Rows | None) -> NDArray:
+        """Fit with unit ``order[u]`` in the place of unit u (None: as shown), and return scores, (score, voxel)."""
+        rows = None
         u = self._u
-        if rows is not None:
+        if order is not None:
+            rows = order if self._summed else self._orders.rows(order)
             back = np.empty_like(rows)
             back[rows] = np.arange(len(rows))
             u = u[self._place.put(back, "int64")]
         projected = u.T @ self._y
         if self._search is None:
-            best = np.zeros(projected.shape[1], dtype=np.int64)
-            shrinkage = self._shrinkage
-        else:
-            index = self._search.choose(rows, self._y, projected, self._total)
-            shrinkage, best = self._shrinkage[:, index], self._place.get(index)
-        self.chosen = best
-        return self._score(shrinkage * projected)
+            self.chosen = np.zeros(projected.shape[1], dtype=np.int64)
+            return self._score(self._shrinkage * projected)
+        index = self._search.choose(rows, self._y, projected, self._total)
+        self.chosen = self._place.get(index)
+        return self._score(self._shrinkage[:, index] * projected)
 
 
 def _columns(bands: Any, n_features: int) -> list[NDArray[np.int64]]:

@@ -65,6 +65,11 @@ class FeatureSource:
             scales[number] = scales[number] if scales[number] > rounding else np.inf
         return scales
 
+    def is_repeated(self, labels: NDArray[np.int64]) -> bool:
+        """Return whether all samples of a unit have the same features; `labels` numbers the unit of each, (sample,)."""
+        first = np.unique(labels, return_index=True)[1]
+        return bool((self.train == self.train[first[labels]]).all())
+
     def factors(self, weights: NDArray[np.float64], train: Rows | None = None, held_out: Rows | None = None) -> Factors:
         """Factorize.
 
@@ -120,6 +125,16 @@ class KernelSource:
             rounding = np.finfo(kernel.dtype).eps * diagonal * len(kernel)
             scales[number] = scale if scale > rounding else np.inf
         return scales
+
+    def is_repeated(self, labels: NDArray[np.int64]) -> bool:
+        """Return whether all samples of a unit have the same features; see :meth:`FeatureSource.is_repeated`."""
+        first = np.unique(labels, return_index=True)[1]
+        # Products of equal rows may be added up in different orders.
+        limits = [100 * np.finfo(kernel.dtype).eps * np.abs(kernel).max() for kernel in self.train]
+        return all(
+            bool((np.abs(kernel - kernel[first[labels]]) <= limit).all())
+            for kernel, limit in zip(self.train, limits, strict=True)
+        )
 
     def factors(self, weights: NDArray[np.float64], train: Rows | None = None, held_out: Rows | None = None) -> Factors:
         """Factorize; see :meth:`FeatureSource.factors`."""

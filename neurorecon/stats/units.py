@@ -34,6 +34,12 @@ class UnitPermutations:
     ----------
     labels : int array, shape (sample,)
         The number of each sample's unit, in order of first appearance.
+    first : int array, shape (unit,)
+        The first sample of each unit.
+    repeats : bool
+        Whether there are fewer units than samples.
+    orders : int array, shape (permutation, unit)
+        Which unit comes to the place of each.
 
     Raises
     ------
@@ -74,6 +80,8 @@ class UnitPermutations:
         self._rows = np.argsort(self.labels, kind="stable")
         self._starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         self._unit = self.labels[self._rows]
+        self.first = self._rows[self._starts]
+        self.repeats = len(sizes) < n_samples
         self._offset = np.arange(n_samples) - self._starts[self._unit]
 
     def __len__(self) -> int:
@@ -88,6 +96,10 @@ class UnitPermutations:
         places = np.empty(self.n_samples, dtype=np.int64)
         places[self._rows] = self._rows[self._starts[order[self._unit]] + self._offset]
         return places
+
+    def sums(self, values: NDArray) -> NDArray:
+        """Return the sum of `values`, (sample, ...), over each unit, (unit, ...)."""
+        return np.add.reduceat(values[self._rows], self._starts, axis=0)
 
 
 def _numbered(labels: ArrayLike | None, n_samples: int, name: str) -> NDArray[np.int64]:

@@ -252,13 +252,15 @@ def _ordered(models: Mapping[str | tuple[str, ...], NDArray]) -> tuple[tuple[str
 def _resampled_r2(
     measured: NDArray[np.float64], predicted: NDArray, weights: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """Return R2 about the mean of each resample, (model, resample, voxel)."""
+    """Return R2 about the mean of all samples, (model, resample, voxel).
+
+    The mean stays the same in all resamples: that of a few stretches of a time series moves about, and what it takes
+    from the variance of the resample would make every R2 look too low.
+    """
     counts = weights.astype(np.float64)
-    n_samples = len(measured)
     centered = measured - measured.mean(axis=0)
-    total = counts @ centered**2 - (counts @ centered) ** 2 / n_samples
     rounding = 10 * np.finfo(np.float64).eps * np.abs(measured).max(axis=0)
-    # A resample may draw one stimulus only, again and again: there is no variance to explain then.
-    varies = (np.ptp(measured, axis=0) > rounding) & (total > n_samples * rounding**2)
-    total = np.where(varies, total, np.nan)
+    total = counts @ centered**2
+    # A resample may draw one stimulus only, again and again: there may be no variance to explain then.
+    total = np.where((np.ptp(measured, axis=0) > rounding) & (total > rounding**2), total, np.nan)
     return np.stack([1 - counts @ (measured - model) ** 2 / total for model in predicted])

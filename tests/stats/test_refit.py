@@ -123,7 +123,7 @@ def test_p_is_uniform_under_the_null_and_a_planted_effect_is_found(statistic):
     noise[:50] += 3  # a baseline of the first session, in training only
     x[:50] += 1
     y = noise.copy()
-    y[:, :100] += 0.4 * x @ random.standard_normal((15, 100))
+    y[:, :100] += 0.8 * x @ random.standard_normal((15, 100))
     test = refit_permutation_test(
         x[:100], y[:100], x[100:], y[100:], alphas=np.logspace(0, 3, 4), within=session,
         n_permutations=199, statistic=statistic,
@@ -132,7 +132,7 @@ def test_p_is_uniform_under_the_null_and_a_planted_effect_is_found(statistic):
     assert (test.p[:100] <= 0.05).mean() > 0.9
     corrected = max_statistic_p(test.observed, test.null_max)
     assert (corrected[100:] <= 0.05).mean() < 0.01
-    assert (corrected[:100] <= 0.05).mean() > 0.3
+    assert (corrected[:100] <= 0.05).mean() > 0.8
 
 
 def test_series_are_permuted_by_runs_because_samples_would_not_do():
@@ -146,11 +146,13 @@ def test_series_are_permuted_by_runs_because_samples_would_not_do():
     x, y = smooth((360, 6)), smooth((360, 400))
     runs = np.arange(300) // 15
     arguments = (x[:300], y[:300], x[300:], y[300:])
-    keywords = {"alphas": 1.0, "n_permutations": 99, "statistic": "correlation"}
+    keywords = {"alphas": 1.0, "n_permutations": 99}
     by_run = refit_permutation_test(*arguments, units=runs, **keywords)
     by_sample = refit_permutation_test(*arguments, **keywords)
     extreme = [((test.p <= 0.05) | (test.p >= 0.95)).mean() for test in (by_run, by_sample)]
-    assert extreme[0] < 0.16 < extreme[1]
+    # A tenth of the p-values of noise should be as extreme; models of traded volumes are too flat.
+    assert extreme[0] < 0.2
+    assert extreme[1] > 0.35
 
 
 def test_blocks_of_voxels_files_and_torch_change_nothing(monkeypatch, tmp_path):
@@ -182,6 +184,31 @@ def test_many_test_samples_are_scored_in_the_space_of_the_components():
         )
         model = RidgeCV(alphas=ALPHAS, cv=folds, fit_intercept=True).fit(x, y)
         np.testing.assert_allclose(test.observed, score(y_test, model.predict(x_test)), atol=1e-8)
+
+
+def test_sums_over_repeats_are_as_good_as_the_repeats(monkeypatch):
+    x, y, x_test, y_test = data(n=60)
+    stimulus = np.random.default_rng(0).permutation(np.repeat(np.arange(20), 3))
+    x = x[stimulus]
+    sources = [(x, y, x_test, y_test), (x @ x.T, y, x_test @ x.T, y_test)]
+    tests = (refit_permutation_test, refit_permutation_test_kernels)
+    keywords = {"alphas": ALPHAS, "units": stimulus, "n_permutations": 20, "dtype": "float64"}
+    products = []
+
+    class Counting(UnitPermutations):
+        def sums(self, values):
+            products.append(values.shape)
+            return super().sums(values)
+
+    monkeypatch.setattr("neurorecon.stats.refit.UnitPermutations", Counting)
+    summed = [test(*arrays, **keywords) for test, arrays in zip(tests, sources, strict=True)]
+    assert products == [(60, 7)] * 2
+    for source in ("FeatureSource", "KernelSource"):
+        monkeypatch.setattr(f"neurorecon.stats.refit_factors.{source}.is_repeated", lambda self, labels: False)
+    whole = refit_permutation_test(*sources[0], **keywords)
+    for test in summed:
+        for name in ("observed", "p", "null_mean", "null_max", "alphas"):
+            np.testing.assert_allclose(getattr(test, name), getattr(whole, name), atol=1e-10)
 
 
 @pytest.mark.parametrize("statistic", ["r2", "correlation"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,14 +11,16 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.backend import Backend
+from neurorecon.decoders.penalties import Sharing
 from neurorecon.decoders.persistence import Persistent
 from neurorecon.decoders.scores import r2_score
 from neurorecon.decoders.solvers import check_alphas, subtract
 from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.updating_rows import add_rows, fit_rows, row_coefficients, row_components, row_files
+from neurorecon.decoders.updating_files import check_folder, kept, row_files
+from neurorecon.decoders.updating_rows import add_rows, fit_rows, row_coefficients, row_components
 from neurorecon.decoders.updating_sessions import (
     Options,
-    kept,
+    check_session,
     session_folds,
     session_statistics,
     standardize,
@@ -44,8 +45,8 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         As for :class:`RidgeDecoder`. With a sequence, alpha is chosen again with each session.
     cv : int
         Number of folds that choose alpha. A sample's fold never changes: see `groups` of :meth:`partial_fit`.
-    alpha_per : {"all", "target"}
-        Choose one alpha for all targets, or one for each.
+    alpha_per : {"all", "target"}, int, str or array
+        Which targets share alpha, as for :class:`RidgeDecoder`.
     fit_intercept : bool
         Whether means are fitted: those of all sessions together, which move with each.
     standardize : bool
@@ -85,7 +86,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         alpha: float | Sequence[float] = 1.0,
         *,
         cv: int = 5,
-        alpha_per: Literal["all", "target"] = "all",
+        alpha_per: Any = "all",
         fit_intercept: bool = True,
         standardize: bool = False,
         solver: Literal["auto", "dual", "primal"] = "auto",
@@ -128,6 +129,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         """
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
+        check_folder(self.folder)
         if sessions is None:
             return self.partial_fit(X, y, groups)
         labels = np.asarray(sessions)
@@ -142,8 +144,8 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
             rows = np.flatnonzero(labels == label)
             chosen = None if groups is None else np.asarray(groups)[rows]
             targets = y.isel({y.dims[0]: rows}) if type(y).__module__.startswith("xarray") else y[rows]
-            self.partial_fit(np.asarray(X)[rows], targets, chosen, session=label)
-        return self
+            self._take_up(np.asarray(X)[rows], targets, chosen, session=label)
+        return self._refit()
 
     def partial_fit(
         self, X: ArrayLike, y: Any = None, groups: ArrayLike | None = None, session: Hashable | None = None
@@ -172,43 +174,18 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         InputError
             Where the session does not fit those before it, values are not finite, or a parameter is not known.
         """
-        if self.solver not in ("auto", "dual", "primal"):
-            raise UnknownNameError("solver", self.solver, ("auto", "dual", "primal"))
-        if self.alpha_per not in ("all", "target"):
-            raise UnknownNameError("sharing of alpha", self.alpha_per, ("all", "target"))
-        before: list[dict[str, Any]] = getattr(self, "sessions_", [])
-        options = self._options()
-        x = check_inputs(self, X, options.dtype, reset=not before)
-        targets = Targets(y, options.dtype, self.target_block)
-        name = str(len(before) + 1 if session is None else session)
-        self._check_session(name, len(x), targets)
-        n_folds = self._n_folds(options)
-        folds = session_folds(len(x), groups, n_folds)
-        mean, scale = session_statistics(x)
-        new = {"name": name, "n_samples": len(x), "mean": mean, "scale": scale}
-        if self.standardize:
-            x = standardize(x, mean, scale)
-        rows, parts = getattr(self, "rows_", None), getattr(self, "sums_", None)
-        solver = self._solver(len(self.folds_) + len(x) if before else len(x), x.shape[1])
-        if solver == "dual":
-            state = self._added_rows(rows, x, y, folds, options)
-            fitted = {"rows_": state, "alpha_": state["alpha"]}
-        else:
-            for number in range(0 if rows is None else len(before)):
-                parts = self._sums_of(rows, number, parts, n_folds, options)
-            state = fit_sums(parts := add_sums(parts, x, targets, folds, n_folds, options), options)
-            fitted = {"sums_": parts, "weights_": state, "alpha_": state["alpha"]}
-            if rows is not None:
-                del self.rows_
-        self.__dict__.pop("cv_scores_", None)
-        if state["errors"] is not None:
-            fitted["cv_scores_"] = -state["errors"]
-        all_folds = np.concatenate([getattr(self, "folds_", folds[:0]), folds])
-        fitted |= {"sessions_": [*before, new], "folds_": all_folds, "n_folds_": n_folds, "solver_": solver}
-        for attribute, value in fitted.items():
-            setattr(self, attribute, value)
-        self.target_shape_ = targets.shape
-        return self
+        before = dict(vars(self))
+        number = len(before.get("sessions_", [])) + 1
+        files = [file for file in row_files(self.folder, number) if not file.exists()]
+        try:
+            self._take_up(X, y, groups, session)
+            return self._refit()
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            for file in files:
+                file.unlink(missing_ok=True)
+            raise
 
     def predict(self, X: ArrayLike, session: Hashable | None = None) -> NDArray:
         """Predict targets.
@@ -251,6 +228,13 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
             predicted[:, block] = product + offsets[:, None] * fitted["intercept"][block]
         return predicted.reshape((len(x), *self.target_shape_))
 
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the mean R2 over targets, as scikit-learn's regressors do."""
+        from sklearn.metrics import r2_score as weighted_r2_score
+
+        predicted = self.predict(X).reshape(len(np.asarray(X)), -1)
+        return float(weighted_r2_score(np.asarray(y).reshape(predicted.shape), predicted, sample_weight=sample_weight))
+
     def score_targets(self, X: ArrayLike, y: ArrayLike, session: Hashable | None = None) -> NDArray[np.float64]:
         """Return R2 of each target, in the shape of a target; NaN for targets that do not vary."""
         predicted = self.predict(X, session).reshape(len(np.asarray(X)), -1)
@@ -266,10 +250,54 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
             weights = row_coefficients(self.rows_, self._options())
         return weights.T.reshape((*self.target_shape_, -1))
 
+    def _take_up(self, X: ArrayLike, y: Any, groups: ArrayLike | None, session: Hashable | None) -> None:
+        """Add a session to what is kept."""
+        if self.solver not in ("auto", "dual", "primal"):
+            raise UnknownNameError("solver", self.solver, ("auto", "dual", "primal"))
+        before: list[dict[str, Any]] = getattr(self, "sessions_", [])
+        options = self._options()
+        x = check_inputs(self, X, options.dtype, reset=not before)
+        targets = Targets(y, options.dtype, self.target_block)
+        name = str(len(before) + 1 if session is None else session)
+        check_session(name, len(x), targets, before, getattr(self, "target_shape_", None))
+        if not before:
+            check_folder(self.folder)
+        self.n_folds_ = self._n_folds(options)
+        self.target_shape_, self.target_names_ = targets.shape, targets.names
+        folds = session_folds(len(x), groups, self.n_folds_)
+        mean, scale = session_statistics(x)
+        self.sessions_ = [*before, {"name": name, "n_samples": len(x), "mean": mean, "scale": scale}]
+        self.folds_ = np.concatenate([getattr(self, "folds_", folds[:0]), folds])
+        self.solver_ = self._solver(x.shape[1])
+        if self.standardize:
+            x = standardize(x, mean, scale)
+        if self.solver_ == "dual":
+            self.rows_ = add_rows(getattr(self, "rows_", None), x, y, folds, options)
+            return
+        rows, parts = vars(self).pop("rows_", None), getattr(self, "sums_", None)
+        for number in range(0 if rows is None else len(before)):
+            parts = self._sums_of(rows, number, parts, options)
+        self.sums_ = add_sums(parts, x, targets, folds, self.n_folds_, options)
+
+    def _refit(self) -> UpdatingRidge:
+        """Fit to what is kept."""
+        options = self._options()
+        layout = Targets(np.empty((0, *self.target_shape_)), options.dtype)
+        layout.names = self.target_names_
+        sharing = Sharing(self.alpha_per, layout)
+        if self.solver_ == "dual":
+            fitted = self.rows_ = fit_rows(self.rows_, sharing, options)
+        else:
+            fitted = self.weights_ = fit_sums(self.sums_, sharing, options)
+        self.alpha_ = fitted["alpha"]
+        vars(self).pop("cv_scores_", None)
+        if fitted["errors"] is not None:
+            self.cv_scores_ = -fitted["errors"]
+        return self
+
     def _options(self) -> Options:
         return Options(
             alphas=check_alphas(self.alpha),
-            per_target=self.alpha_per == "target",
             center=bool(self.fit_intercept),
             backend=Backend(self.device),
             dtype=check_dtype(self.dtype),
@@ -277,9 +305,9 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
             folder=self.folder,
         )
 
-    def _solver(self, n_samples: int, n_voxels: int) -> str:
+    def _solver(self, n_voxels: int) -> str:
         """Return what to use after a session; there is no way back from sums to samples."""
-        if self.solver == "auto" and n_samples > n_voxels:
+        if self.solver == "auto" and len(self.folds_) > n_voxels:
             return "primal"
         return str(getattr(self, "solver_", "dual" if self.solver == "auto" else self.solver))
 
@@ -303,50 +331,8 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
             )
         return int(getattr(self, "n_folds_", asked))
 
-    def _check_session(self, name: str, n_samples: int, targets: Targets) -> None:
-        if targets.n_samples != n_samples:
-            raise InputError(
-                "responses and targets have different numbers of samples (inconsistent lengths)",
-                given=f"X {n_samples}, y {targets.n_samples}",
-                expected="one row of targets for each sample",
-            )
-        if not hasattr(self, "sessions_"):
-            files = [] if self.folder is None else sorted(Path(self.folder).glob("responses-*.npy"))
-            if files:
-                raise InputError(
-                    "the folder holds sessions of another decoder",
-                    given=str(files[0]),
-                    expected="an empty folder, or one that is not there yet",
-                    todo="give another folder; load_decoder reads a decoder that was saved, to go on with it",
-                )
-            return
-        if targets.shape != self.target_shape_:
-            raise InputError(
-                "targets are not those of earlier sessions",
-                given=f"shape {targets.shape}",
-                expected=f"{self.target_shape_}",
-            )
-        if name in [each["name"] for each in self.sessions_]:
-            raise InputError(
-                "a session of this name was fitted already",
-                given=repr(name),
-                expected="each session once",
-                todo="give another name if it is another session; otherwise there is nothing to add",
-            )
-
-    def _added_rows(self, rows: Any, x: NDArray, y: Any, folds: NDArray, options: Options) -> dict[str, Any]:
-        """Add a session to the rows and fit; where that fails, none of its files is left."""
-        number = 1 if rows is None else len(rows["folds"]) + 1
-        files = [file for file in row_files(self.folder, number) if not file.exists()]
-        try:
-            return fit_rows(add_rows(rows, x, y, folds, options), options)
-        except BaseException:
-            for file in files:
-                file.unlink(missing_ok=True)
-            raise
-
-    def _sums_of(self, rows: Any, number: int, parts: Any, n_folds: int, options: Options) -> Any:
+    def _sums_of(self, rows: Any, number: int, parts: Any, options: Options) -> Any:
         """Add to sums a session that was kept as rows."""
         x = np.asarray(kept(rows["responses"][number], self.folder))
         targets = Targets(kept(rows["targets"][number], self.folder), options.dtype, self.target_block)
-        return add_sums(parts, x, targets, rows["folds"][number], n_folds, options)
+        return add_sums(parts, x, targets, rows["folds"][number], self.n_folds_, options)

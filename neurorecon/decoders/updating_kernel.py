@@ -6,9 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.solvers import cross_gram, decompose, recenter
+from neurorecon.decoders.held_out import add_fold_errors
+from neurorecon.decoders.leave_out import add_errors, can_leave_out
+from neurorecon.decoders.penalties import Sharing
+from neurorecon.decoders.solvers import Spectrum, cross_gram, decompose, factorize, recenter
 from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.updating_sessions import Options, joined_blocks, used_folds
+from neurorecon.decoders.updating_sessions import Options, used_folds
 
 
 def kernel(x: NDArray, others: list[NDArray], reference: NDArray[np.float64], backend: Backend) -> NDArray:
@@ -105,19 +108,17 @@ def append_coordinates(factor: NDArray, coordinates: list[NDArray], y: NDArray) 
     return solve_triangular(factor[before:, before:], left, lower=True, check_finite=False, overwrite_b=True)
 
 
-def components(
-    whole: NDArray, train: NDArray, largest_side: int, backend: Backend, center: bool
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Decompose the kernel of some samples.
+def kernel_spectrum(
+    whole: NDArray, n_voxels: int, backend: Backend, center: bool
+) -> tuple[NDArray[np.float64], Spectrum]:
+    """Decompose the kernel of all samples.
 
     Parameters
     ----------
     whole : array, shape (sample, sample)
-        Kernel of all samples.
-    train : int array
-        Which of them.
-    largest_side : int
-        See :func:`neurorecon.decoders.solvers.decompose`.
+        Kernel. It may be overwritten.
+    n_voxels : int
+        Number of voxels that the kernel sums over.
     backend : Backend
         Where to compute.
     center : bool
@@ -125,63 +126,50 @@ def components(
 
     Returns
     -------
-    mean : array, shape (train,)
+    mean : array, shape (sample,)
         Mean of the kernel's rows (0 without centering): ``(k - mean) @ vectors / singular_values`` are the
         components of a sample with the kernel k, since the vectors sum to 0.
-    singular_values : array, shape (component,)
+    spectrum : Spectrum
         Of the centered inputs.
-    vectors : array, shape (train, component)
-        Left singular vectors, float64.
     """
-    part = whole[np.ix_(train, train)]
-    mean = part.mean(axis=0) if center else np.zeros(len(train))
-    own = backend.asarray(part, "float64")
-    singular, vectors = decompose(recenter(own, None, backend) if center else own, largest_side, backend)
-    return mean, singular, backend.to_numpy(vectors)
+    mean = whole.mean(axis=0) if center else np.zeros(len(whole))
+    own = backend.asarray(whole, "float64")
+    singular, vectors = decompose(recenter(own, None, backend) if center else own, max(len(whole), n_voxels), backend)
+    return mean, Spectrum(backend, np.zeros(n_voxels), None, True, singular, vectors)
 
 
 def kernel_errors(
-    whole: NDArray,
-    targets: list[Targets],
-    folds: NDArray,
-    options: Options,
-    largest_side: int,
+    spectrum: Spectrum, targets: Targets, folds: NDArray, options: Options, sharing: Sharing
 ) -> NDArray[np.float64]:
     """Return the mean squared error of each alpha on each held-out fold, averaged over folds.
 
     Parameters
     ----------
-    whole : array, shape (sample, sample)
-        Kernel.
-    targets : list of Targets
-        Of each session.
+    spectrum : Spectrum
+        Of all samples.
+    targets : Targets
+        Of all sessions.
     folds : array, shape (sample,)
         Fold of each sample.
     options : Options
         With the candidates for alpha.
-    largest_side : int
-        See :func:`components`.
+    sharing : Sharing
+        Which targets share alpha.
 
     Returns
     -------
-    errors : array, shape (alpha,) or (alpha, target)
-        Averaged over targets unless ``options.per_target``.
+    errors : array, shape (alpha,) or (alpha, group)
+        Averaged over the targets that share alpha.
     """
-    backend, dtype = options.backend, options.dtype
-    errors = np.zeros((len(options.alphas), targets[0].n_targets))
-    numbers = used_folds(folds)
-    for number in numbers:
-        train, test = np.flatnonzero(folds != number), np.flatnonzero(folds == number)
-        mean, singular, vectors = components(whole, train, largest_side, backend, options.center)
-        inputs = backend.asarray((whole[np.ix_(test, train)] - mean) @ (vectors / singular), dtype)
-        left = backend.asarray(vectors, dtype)
-        for block, y in joined_blocks(targets):
-            y_mean = y[train].mean(axis=0, dtype=np.float64) if options.center else np.zeros(y.shape[1])
-            projected = left.T @ backend.asarray(y[train] - y_mean.astype(y.dtype), dtype)
-            held_out = backend.asarray(y[test] - y_mean.astype(y.dtype), dtype)
-            for row, alpha in zip(errors, options.alphas, strict=True):
-                shrinkage = backend.asarray((singular / (singular**2 + alpha))[:, None], dtype)
-                residual = held_out - inputs @ (shrinkage * projected)
-                row[block] += backend.to_numpy((residual**2).sum(0)) / len(test)
-    errors /= len(numbers)
-    return errors if options.per_target else errors.mean(axis=1)
+    alphas, backend, dtype, center = options.alphas, options.backend, options.dtype, options.center
+    total = np.zeros((len(alphas), sharing.n_groups))
+    splits = [(np.flatnonzero(folds != number), np.flatnonzero(folds == number)) for number in used_folds(folds)]
+    if can_leave_out(spectrum, splits, len(folds), alphas):
+        add_errors(total, spectrum, targets, splits, alphas, sharing, None, center, dtype)
+    else:
+        # Samples in the coordinates of their components have the same products as in those of the voxels.
+        x = backend.to_numpy(spectrum.vectors) * spectrum.singular_values
+        for split in splits:
+            factors = factorize(x[split[0]], backend, dtype, "auto", None, center)
+            add_fold_errors(total, factors, x, targets, split, alphas, sharing, None, center)
+    return sharing.mean(total / len(splits))

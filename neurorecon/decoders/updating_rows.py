@@ -13,27 +13,26 @@ decomposed anew, as :mod:`neurorecon.decoders.solvers` does; responses are not r
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neurorecon.decoders.penalties import Sharing, best_alphas
 from neurorecon.decoders.targets import Targets
+from neurorecon.decoders.updating_files import ROWS, keep, kept
 from neurorecon.decoders.updating_kernel import (
     append_cholesky,
     append_coordinates,
     assemble,
-    components,
     kernel,
     kernel_errors,
+    kernel_spectrum,
 )
-from neurorecon.decoders.updating_sessions import Options, best_alphas, joined_blocks, keep, kept
+from neurorecon.decoders.updating_sessions import JoinedTargets, Options
 
 #: Predictions of the Cholesky factor are exact to about rounding errors times trace / alpha: 1e-9 at the least.
 _WEAKEST_ALPHA = 1e-7
-#: What a session appends to, in memory or names of files.
-_ROWS = ("responses", "targets", "kernel")
 
 
 def add_rows(state: dict[str, Any] | None, x: NDArray, y: Any, folds: NDArray, options: Options) -> dict[str, Any]:
@@ -59,7 +58,7 @@ def add_rows(state: dict[str, Any] | None, x: NDArray, y: Any, folds: NDArray, o
     """
     if state is None:
         reference = x.mean(axis=0, dtype=np.float64) if options.center else np.zeros(x.shape[1])
-        state = {"reference": reference, "folds": []} | {name: [] for name in _ROWS}
+        state = {"reference": reference, "folds": []} | {name: [] for name in ROWS}
     number = len(state["folds"]) + 1
     others = [*(kept(each, options.folder) for each in state["responses"]), x]
     rows = kernel(x, others, state["reference"], options.backend)
@@ -74,13 +73,15 @@ def add_rows(state: dict[str, Any] | None, x: NDArray, y: Any, folds: NDArray, o
     }
 
 
-def fit_rows(state: dict[str, Any], options: Options) -> dict[str, Any]:
+def fit_rows(state: dict[str, Any], sharing: Sharing, options: Options) -> dict[str, Any]:
     """Return the state with the ridge regression that it asks for.
 
     Parameters
     ----------
     state : dict
         With all sessions.
+    sharing : Sharing
+        Which targets share alpha.
     options : Options
         With alpha, or the candidates for it.
 
@@ -95,7 +96,7 @@ def fit_rows(state: dict[str, Any], options: Options) -> dict[str, Any]:
     trace = sum(float(np.trace(part[:, part.shape[1] - len(part) :])) for part in parts)
     if not options.alphas.ndim and options.alphas > _WEAKEST_ALPHA * trace:
         return _grow(state, parts, options)
-    return _decompose(state, assemble(parts), options)
+    return _decompose(state, assemble(parts), sharing, options)
 
 
 def row_components(state: dict[str, Any], x: NDArray, options: Options) -> NDArray:
@@ -127,11 +128,6 @@ def row_coefficients(state: dict[str, Any], options: Options) -> NDArray:
     return total.astype(options.dtype)
 
 
-def row_files(folder: str | Path | None, number: int) -> list[Path]:
-    """Return the files of a session, the first being 1; none where rows are kept in memory."""
-    return [] if folder is None else [Path(folder) / f"{name}-{number:04d}.npy" for name in _ROWS]
-
-
 def _targets(state: dict[str, Any], options: Options) -> list[Targets]:
     """Return the targets of each session, in blocks of the same columns."""
     n_samples = sum(len(folds) for folds in state["folds"])
@@ -159,7 +155,7 @@ def _grow(state: dict[str, Any], parts: list[NDArray], options: Options) -> dict
         for part, one in zip(coordinates, ones, strict=True):
             intercept += (one.T @ part)[0]
         intercept /= sum(float((one**2).sum()) for one in ones)
-    unfitted = {name: state[name] for name in ("reference", "folds", *_ROWS)}
+    unfitted = {name: state[name] for name in ("reference", "folds", *ROWS)}
     return unfitted | {
         "alpha": alpha,
         "errors": None,
@@ -170,30 +166,29 @@ def _grow(state: dict[str, Any], parts: list[NDArray], options: Options) -> dict
     }
 
 
-def _decompose(state: dict[str, Any], whole: NDArray, options: Options) -> dict[str, Any]:
+def _decompose(state: dict[str, Any], whole: NDArray, sharing: Sharing, options: Options) -> dict[str, Any]:
     """Choose alpha if asked to, and fit by the decomposition of the centered kernel."""
-    targets, alphas, errors = _targets(state, options), options.alphas, None
-    largest_side = max(len(whole), len(state["reference"]))
+    backend, targets, alphas, errors = options.backend, JoinedTargets(_targets(state, options)), options.alphas, None
+    mean, spectrum = kernel_spectrum(whole, len(state["reference"]), backend, options.center)
     if alphas.ndim:
-        errors = kernel_errors(whole, targets, np.concatenate(state["folds"]), options, largest_side)
-        alphas = best_alphas(errors, alphas)
-    mean, singular, vectors = components(whole, np.arange(len(whole)), largest_side, options.backend, options.center)
-    left = options.backend.asarray(vectors, options.dtype)
-    coordinates = np.empty((len(singular), targets[0].n_targets), dtype=options.dtype)
-    intercept = np.zeros(targets[0].n_targets)
-    for block, y in joined_blocks(targets):
+        errors = kernel_errors(spectrum, targets, np.concatenate(state["folds"]), options, sharing)
+        alphas = sharing.spread(best_alphas(errors, alphas))
+    singular, left = spectrum.singular_values, backend.asarray(spectrum.vectors, options.dtype)
+    coordinates = np.empty((len(singular), targets.n_targets), dtype=options.dtype)
+    intercept = np.zeros(targets.n_targets)
+    for block, y in targets.blocks():
         if options.center:
             intercept[block] = y.mean(axis=0, dtype=np.float64)
-        projected = left.T @ options.backend.asarray(y - intercept[block].astype(y.dtype), options.dtype)
+        projected = left.T @ backend.asarray(y - intercept[block].astype(y.dtype), options.dtype)
         strength = np.atleast_1d(alphas if alphas.ndim == 0 else alphas[block])
         shrinkage = singular[:, None] / (singular[:, None] ** 2 + strength)
-        coordinates[:, block] = shrinkage * options.backend.to_numpy(projected)
-    unfitted = {name: state[name] for name in ("reference", "folds", *_ROWS)}
+        coordinates[:, block] = shrinkage * backend.to_numpy(projected)
+    unfitted = {name: state[name] for name in ("reference", "folds", *ROWS)}
     return unfitted | {
         "alpha": alphas if alphas.ndim else float(alphas),
         "errors": errors,
         "intercept": intercept,
         "coordinates": [coordinates],
         "kernel_mean": mean,
-        "vectors": vectors / singular,
+        "vectors": backend.to_numpy(spectrum.vectors) / singular,
     }

@@ -1,10 +1,8 @@
-"""Sessions that arrive one after another: their folds, their standardization, and where their rows are kept."""
+"""Sessions that arrive one after another: what fits those before, folds, standardization, and targets in a row."""
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
-import os
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.decoders.backend import Backend
 from neurorecon.decoders.targets import Targets
-from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.errors import InputError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,6 @@ class Options:
     ----------
     alphas : array, shape () or (alpha,)
         Regularization, or candidates for it.
-    per_target : bool
-        Choose alpha for each target.
     center : bool
         Fit means.
     backend : Backend
@@ -41,12 +37,53 @@ class Options:
     """
 
     alphas: NDArray[np.float64]
-    per_target: bool
     center: bool
     backend: Backend
     dtype: str
     target_block: int | None
     folder: str | Path | None
+
+
+def check_session(
+    name: str, n_samples: int, targets: Targets, sessions: list[dict[str, Any]], target_shape: tuple[int, ...] | None
+) -> None:
+    """Refuse a session that does not fit those before it.
+
+    Parameters
+    ----------
+    name : str
+        Of the session.
+    n_samples : int
+        Samples of its responses.
+    targets : Targets
+        Its targets.
+    sessions : list of dict
+        Those before, with their ``name``.
+    target_shape : tuple of int, optional
+        Of their targets.
+
+    Raises
+    ------
+    InputError
+        Where it does not fit.
+    """
+    if targets.n_samples != n_samples:
+        raise InputError(
+            "responses and targets have different numbers of samples (inconsistent lengths)",
+            given=f"X {n_samples}, y {targets.n_samples}",
+            expected="one row of targets for each sample",
+        )
+    if target_shape is not None and targets.shape != target_shape:
+        raise InputError(
+            "targets are not those of earlier sessions", given=f"shape {targets.shape}", expected=f"{target_shape}"
+        )
+    if name in [each["name"] for each in sessions]:
+        raise InputError(
+            "a session of this name was fitted already",
+            given=repr(name),
+            expected="each session once",
+            todo="give another name if it is another session; otherwise there is nothing to add",
+        )
 
 
 def standardize_sessions(values: ArrayLike, sessions: ArrayLike | None = None) -> NDArray:
@@ -181,95 +218,33 @@ def used_folds(folds: NDArray) -> list[int]:
     return numbers
 
 
-def best_alphas(errors: NDArray, alphas: NDArray) -> NDArray[np.float64]:
-    """Return the alpha of least error, of equals the largest: shape () or (target,)."""
-    order = np.argsort(-alphas, kind="stable")
-    return np.asarray(alphas[order][np.argmin(errors[order], axis=0)])
-
-
-def keep(array: Any, folder: str | Path | None, file: str) -> Any:
-    """Keep an array: in memory, or in a file of a folder.
+class JoinedTargets(Targets):
+    """Targets of several sessions, one after another, read block by block.
 
     Parameters
     ----------
-    array : array
-        What to keep. Of arrays in memory a copy is kept; dask, xarray and Zarr arrays and memory maps stay where
-        they are, unless there is a folder.
-    folder : path, optional
-        Where files are written.
-    file : str
-        Name of the file.
-
-    Returns
-    -------
-    array or str
-        What :func:`kept` understands: the array, or the name of the file.
-
-    Raises
-    ------
-    InputError
-        Where the file is there already with other contents: no file is ever changed, since a decoder that was
-        saved earlier may need it.
+    parts : list of Targets
+        Of each session.
     """
-    if folder is None:
-        in_memory = isinstance(array, np.ndarray) and not isinstance(array, np.memmap)
-        return np.array(array) if in_memory else array
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    part = place / f".{file}.{os.getpid()}"
-    try:
-        _write(array, part)
-        if not (place / file).exists():
-            part.replace(place / file)
-        elif not filecmp.cmp(part, place / file, shallow=False):
-            raise InputError(
-                "another decoder has gone on with sessions of its own in this folder",
-                given=str(place / file),
-                expected="a folder to which one decoder adds sessions",
-                todo="copy the folder first and set_params(folder=<the copy>)",
-            )
-    finally:
-        part.unlink(missing_ok=True)
-    return file
 
+    def __init__(self, parts: list[Targets]) -> None:
+        self.parts, self.names, self.shape = parts, parts[0].names, parts[0].shape
+        self.n_samples = sum(part.n_samples for part in parts)
+        self.n_targets = parts[0].n_targets
 
-def _write(array: Any, path: Path) -> None:
-    """Write an array as .npy, block by block."""
-    shape = tuple(int(size) for size in array.shape)
-    written = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=shape)
-    if isinstance(array, np.ndarray):
-        written[...] = array
-    else:
-        columns = written.reshape(shape[0], -1)
-        for block, values in Targets(array, str(array.dtype)).blocks():
-            columns[:, block] = values
-    written.flush()
+    def column_blocks(self) -> Iterator[slice]:
+        """Yield the columns of each block."""
+        return self.parts[0].column_blocks()
 
-
-def kept(what: Any, folder: str | Path | None) -> Any:
-    """Return an array that was kept; those in files are mapped, not read."""
-    if not isinstance(what, str):
-        return what
-    path = Path(folder or ".") / what
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise MissingFileError(
-            "rows of a session that this decoder was fitted to are not there",
-            given=str(path),
-            expected="the folder that the decoder was fitted with",
-            todo="decoder.set_params(folder=...) says where the folder is now",
-        ) from error
-
-
-def joined_blocks(targets: list[Targets]) -> Iterator[tuple[slice, NDArray]]:
-    """Yield ``(columns, values)`` over the targets of all sessions, values of shape (sample, target)."""
-    for parts in zip(*(each.blocks() for each in targets), strict=False):
-        if any(block != parts[0][0] for block, _ in parts):
-            raise InputError(
-                "targets of the sessions cannot be read in the same blocks",
-                given="arrays of several kinds, Zarr's among them",
-                expected="targets of one kind",
-                todo="give them as dask arrays: dask.array.from_zarr(...)",
-            )
-        yield parts[0][0], np.concatenate([values for _, values in parts])
+    def blocks(self) -> Iterator[tuple[slice, NDArray]]:
+        """Yield ``(columns, values)``, values of shape (sample, target)."""
+        for each in zip(*(part.blocks() for part in self.parts), strict=False):
+            columns = each[0][0]
+            if any(block != columns for block, _ in each):
+                raise InputError(
+                    "targets of the sessions cannot be read in the same blocks",
+                    given="arrays of several kinds, Zarr's among them",
+                    expected="targets of one kind",
+                    todo="give them as dask arrays: dask.array.from_zarr(...)",
+                )
+            yield columns, np.concatenate([values for _, values in each])

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
+from neurorecon.decoders.penalties import Sharing, best_alphas
 from neurorecon.decoders.solvers import decompose
 from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.updating_sessions import Options, best_alphas, used_folds
+from neurorecon.decoders.updating_sessions import Options, used_folds
 
 #: ``count``; ``x_mean`` (feature,), ``y_mean`` (target,); products of what is centered: ``xx`` (feature, feature),
 #: ``xy`` (feature, target), and of each target with itself ``yy`` (target,). Float64.
@@ -114,27 +115,29 @@ def add_sums(
     return new if parts is None else [merge(one, two, options.center) for one, two in zip(parts, new, strict=True)]
 
 
-def fit_sums(parts: list[Sums], options: Options) -> dict[str, Any]:
+def fit_sums(parts: list[Sums], sharing: Sharing, options: Options) -> dict[str, Any]:
     """Return the ridge regression that sums ask for.
 
     Parameters
     ----------
     parts : list of dict
         Sums over the samples of each fold.
+    sharing : Sharing
+        Which targets share alpha.
     options : Options
         With alpha, or the candidates for it.
 
     Returns
     -------
     dict
-        ``alpha``, a number or (target,); ``errors`` (alpha,) or (alpha, target) or None; ``x_mean`` (feature,),
+        ``alpha``, a number or (target,); ``errors`` (alpha,) or (alpha, group) or None; ``x_mean`` (feature,),
         ``intercept`` (target,), and ``vectors`` (feature, component) and ``coordinates`` (component, target), whose
         product is the weights.
     """
     alphas, errors = options.alphas, None
     if alphas.ndim:
-        errors = sums_errors(parts, options)
-        alphas = best_alphas(errors, alphas)
+        errors = sums_errors(parts, options, sharing)
+        alphas = sharing.spread(best_alphas(errors, alphas))
     total = merge_all(parts, options.center)
     squares, vectors, projected = _diagonal(total, options.backend)
     return {
@@ -147,7 +150,7 @@ def fit_sums(parts: list[Sums], options: Options) -> dict[str, Any]:
     }
 
 
-def sums_errors(folds: list[Sums], options: Options) -> NDArray[np.float64]:
+def sums_errors(folds: list[Sums], options: Options, sharing: Sharing) -> NDArray[np.float64]:
     """Return the mean squared error of each alpha on each held-out fold, averaged over folds.
 
     Held-out errors are sums too: with weights W and the differences between the means of the held-out and of the
@@ -159,11 +162,13 @@ def sums_errors(folds: list[Sums], options: Options) -> NDArray[np.float64]:
         Sums over the samples of each fold.
     options : Options
         With the candidates for alpha.
+    sharing : Sharing
+        Which targets share alpha.
 
     Returns
     -------
-    errors : array, shape (alpha,) or (alpha, target)
-        Averaged over targets unless ``options.per_target``.
+    errors : array, shape (alpha,) or (alpha, group)
+        Averaged over the targets that share alpha.
     """
     backend, alphas, center = options.backend, options.alphas, options.center
     used = used_folds(np.flatnonzero([fold["count"] > 0 for fold in folds]))
@@ -177,13 +182,14 @@ def sums_errors(folds: list[Sums], options: Options) -> NDArray[np.float64]:
         vectors = backend.to_numpy(vectors)
         inputs = vectors.T @ (held_out["xx"] + held_out["count"] * np.outer(x, x)) @ vectors
         cross = vectors.T @ (held_out["xy"] + (held_out["count"] * x)[:, None] * y)
-        total = held_out["yy"] + held_out["count"] * y**2
+        squares_of_targets = held_out["yy"] + held_out["count"] * y**2
         for row, alpha in zip(errors, alphas, strict=True):
             coordinates = projected / (squares[:, None] + alpha)
             explained = np.einsum("ij,ij->j", coordinates, 2 * cross - inputs @ coordinates)
-            row += (total - explained) / held_out["count"]
-    errors /= len(folds)
-    return errors if options.per_target else errors.mean(axis=1)
+            row += (squares_of_targets - explained) / held_out["count"]
+    total = np.zeros((len(alphas), sharing.n_groups))
+    sharing.add(total, slice(None), errors / len(folds))
+    return sharing.mean(total)
 
 
 def _diagonal(total: Sums, backend: Backend) -> tuple[NDArray, NDArray, NDArray]:

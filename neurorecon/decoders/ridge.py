@@ -19,7 +19,7 @@ from neurorecon.decoders.ridge_fit import RidgeFit
 from neurorecon.decoders.scores import r2_score
 from neurorecon.decoders.smoothing import RidgeSmoother, check_samples
 from neurorecon.decoders.solvers import check_alphas, subtract
-from neurorecon.decoders.targets import Targets, output_columns
+from neurorecon.decoders.targets import Targets, output_columns, release_pages
 from neurorecon.decoders.validation import check_dtype, check_inputs, check_weights
 from neurorecon.decoders.voxel_selection import check_rule
 from neurorecon.errors import InputError, UnknownNameError
@@ -216,7 +216,6 @@ class RidgeDecoder(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
         if problem.parts is not None:
             return self.fit(X, y, groups, sample_weight).predict(X_test, out=out)
         problem.choose()
-        problem.release()
         self._finish(problem)
         for name in ("coordinates_", "voxel_vectors_", "sample_vectors_", "intercept_"):
             if hasattr(self, name):
@@ -231,6 +230,7 @@ class RidgeDecoder(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
             solver=self.solver,
             device=self.device,
             dtype=problem.dtype,
+            decomposed=problem.decomposed,
         )
         out, written = output_columns(out, len(test), problem.targets.shape, problem.dtype)
         moments = None
@@ -344,6 +344,7 @@ class RidgeDecoder(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
     def _predict_columns(self, inputs: Any, columns: slice) -> NDArray:
         backend = Backend(self.device)
         part = backend.to_numpy(inputs @ backend.asarray(self.coordinates_[:, columns], self.dtype))
+        release_pages(self.coordinates_)
         predicted = part + self.intercept_[columns].astype(self.dtype)
         if not hasattr(self, "target_deviation_"):
             return predicted

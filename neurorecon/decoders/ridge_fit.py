@@ -16,7 +16,7 @@ from neurorecon.decoders.leave_out import add_errors, can_leave_out
 from neurorecon.decoders.missing import folds_of_part, parts_by_missing
 from neurorecon.decoders.penalties import Sharing, best_alphas
 from neurorecon.decoders.solvers import Factorization, Spectrum, center_targets, factorize, spectrum
-from neurorecon.decoders.targets import Blocks, TargetPart, Targets
+from neurorecon.decoders.targets import Blocks, TargetPart, Targets, release_pages
 from neurorecon.decoders.voxel_selection import relevance, select
 
 #: Chooses alpha by generalized cross-validation instead of folds.
@@ -53,6 +53,19 @@ class RidgeFit:
         By which voxels are selected.
     missing : bool
         Whether targets may be missing.
+
+    Attributes
+    ----------
+    alpha : array, shape () or (target,)
+        What was chosen.
+    scores : array, optional
+        Negative errors of the candidates.
+    selected : int array, optional
+        Voxels.
+    parts : list of TargetPart, optional
+        Targets that lack the same samples.
+    decomposed : Spectrum, optional
+        Of all samples, once it is computed.
     """
 
     x: NDArray
@@ -72,7 +85,7 @@ class RidgeFit:
     scores: NDArray[np.float64] | None = None
     alpha: NDArray[np.float64] = field(default_factory=lambda: np.array(np.nan))
     parts: list[TargetPart] | None = None
-    _spectrum: Spectrum | None = None
+    decomposed: Spectrum | None = None
 
     def prepare(self) -> None:
         """Find folds and missing targets, and select voxels."""
@@ -109,7 +122,7 @@ class RidgeFit:
             for part in self.parts:
                 self._add_part(total, components[part.rows], part)
         elif not self.folds:
-            self._add_generalized(total, factors or self.factorize(), self.targets, self.weights, keep)
+            self._add_generalized(total, factors or self._left_factors(), self.targets, self.weights, keep)
         elif self.rule is None:
             self._add_folds(total, self.inputs, self.targets, self.folds, self.weights, self.spectrum())
         else:
@@ -123,17 +136,25 @@ class RidgeFit:
 
     def spectrum(self) -> Spectrum:
         """Return the decomposition of all samples, which folds and the fit share."""
-        if self._spectrum is None:
-            self._spectrum = spectrum(self.inputs, self.backend, self.solver, self.weights, self.center)
-        return self._spectrum
+        if self.decomposed is None:
+            self.decomposed = spectrum(self.inputs, self.backend, self.solver, self.weights, self.center)
+        return self.decomposed
 
     def release(self) -> None:
         """Let go of the decomposition."""
-        self._spectrum = None
+        self.decomposed = None
 
     def factorize(self) -> Factorization:
         """Return the factorization of all samples."""
         return self.spectrum().complete(self.inputs, self.dtype)
+
+    def _left_factors(self) -> Factorization:
+        """Return the factorization with the vectors of the samples alone, where these are there already."""
+        found = self.spectrum()
+        if not found.dual:
+            return self.factorize()
+        left = self.backend.asarray(found.vectors, self.dtype)
+        return Factorization(self.backend, self.dtype, found.x_mean, left, found.singular_values, None)
 
     def coordinates(self, factors: Factorization, coordinates: NDArray) -> NDArray[np.float64]:
         """Choose alpha, fill the coordinates of all targets, and return their means, (target,).
@@ -157,6 +178,7 @@ class RidgeFit:
             self.choose(factors, keep=coordinates)
             for block in self.targets.column_blocks():
                 coordinates[:, block] *= self._shrinkage(factors, block).astype(self.dtype)
+                release_pages(coordinates)
             return means
         self.choose()
         self.release()
@@ -164,6 +186,7 @@ class RidgeFit:
             centered, means[columns] = center_targets(factors, y, self.weights, self.center)
             shrinkage = self.backend.asarray(self._shrinkage(factors, columns), self.dtype)
             coordinates[:, columns] = self.backend.to_numpy(shrinkage * (factors.u.T @ centered))
+            release_pages(coordinates)
         return means
 
     def _shrinkage(self, factors: Factorization, columns: slice | NDArray) -> NDArray[np.float64]:
@@ -208,6 +231,7 @@ class RidgeFit:
             self.sharing.add(total, columns, criterion.scores(projected, norms))
             if keep is not None:
                 keep[:, columns] = self.backend.to_numpy(projected)
+                release_pages(keep)
                 self._means[columns] = mean
 
     def _components(self, factors: Factorization) -> NDArray:

@@ -95,7 +95,7 @@ class Spectrum:
         backend, axis = self.backend, 1 if self.dual else 0
         scaled = self.vectors / backend.asarray(self.singular_values, "float64")
         other = np.empty((x.shape[axis], len(self.singular_values)), dtype=dtype)
-        for block, part in _double_blocks(x, self.x_mean, self.roots, axis, backend):
+        for block, part in _centered_blocks(x, self.x_mean, self.roots, axis, backend):
             other[block] = backend.to_numpy((part.T if self.dual else part) @ scaled)
         first, second = backend.asarray(self.vectors, dtype), backend.asarray(other, dtype)
         u, v = (first, second) if self.dual else (second, first)
@@ -151,7 +151,15 @@ def factorize(
     return spectrum(x, backend, solver, weights, center).complete(x, dtype)
 
 
-def gram(x: NDArray, mean: NDArray[np.float64], roots: NDArray | None, backend: Backend, *, dual: bool) -> Any:
+def gram(
+    x: NDArray,
+    mean: NDArray[np.float64],
+    roots: NDArray | None,
+    backend: Backend,
+    *,
+    dual: bool,
+    dtype: str = "float64",
+) -> Any:
     """Return the products of the samples (dual) or of the features of centered, weighted inputs.
 
     Parameters
@@ -166,14 +174,16 @@ def gram(x: NDArray, mean: NDArray[np.float64], roots: NDArray | None, backend: 
         Where to compute.
     dual : bool
         ``X X'`` of shape (sample, sample) rather than ``X' X`` of shape (feature, feature).
+    dtype : {"float64", "float32"}
+        Precision of the products. Single precision is half the work, and serves where alpha is strong.
 
     Returns
     -------
     array
-        Float64, on the backend's device.
+        In that precision, on the backend's device.
     """
     total: Any = None
-    for _, part in _double_blocks(x, mean, roots, 1 if dual else 0, backend):
+    for _, part in _centered_blocks(x, mean, roots, 1 if dual else 0, backend, dtype):
         product = part @ part.T if dual else part.T @ part
         if total is None:
             total = product
@@ -182,14 +192,16 @@ def gram(x: NDArray, mean: NDArray[np.float64], roots: NDArray | None, backend: 
     return total
 
 
-def cross_gram(x: NDArray, others: NDArray, mean: NDArray, roots: NDArray | None, backend: Backend) -> Any:
-    """Return products of other samples with those of the inputs, (other, sample), float64, on the device.
+def cross_gram(
+    x: NDArray, others: NDArray, mean: NDArray, roots: NDArray | None, backend: Backend, dtype: str = "float64"
+) -> Any:
+    """Return products of other samples with those of the inputs, (other, sample), on the device.
 
     `mean` is subtracted from both; `roots`, (sample,), weight the inputs alone.
     """
     total: Any = None
-    blocks = _double_blocks(x, mean, roots, 1, backend)
-    for (_, part), (_, other) in zip(blocks, _double_blocks(others, mean, None, 1, backend), strict=True):
+    blocks = _centered_blocks(x, mean, roots, 1, backend, dtype)
+    for (_, part), (_, other) in zip(blocks, _centered_blocks(others, mean, None, 1, backend, dtype), strict=True):
         product = other @ part.T
         if total is None:
             total = product
@@ -285,17 +297,17 @@ def _columns(vectors: Any, rank: int) -> Any:
     return vectors.flip(1)[:, :rank].contiguous()
 
 
-def _double_blocks(
-    x: NDArray, mean: NDArray, roots: NDArray | None, axis: int, backend: Backend
+def _centered_blocks(
+    x: NDArray, mean: NDArray, roots: NDArray | None, axis: int, backend: Backend, dtype: str = "float64"
 ) -> Iterator[tuple[slice, Any]]:
-    """Yield columns (axis 1) or rows (axis 0) of the centered, weighted inputs in double precision."""
+    """Yield columns (axis 1) or rows (axis 0) of the centered, weighted inputs; centered in double precision."""
     for start in range(0, x.shape[axis], _BLOCK):
         block = slice(start, start + _BLOCK)
         rows, columns = (slice(None), block) if axis == 1 else (block, slice(None))
         part = x[rows, columns].astype(np.float64) - mean[columns]
         if roots is not None:
             part *= roots[rows, None]
-        yield block, backend.asarray(part, "float64")
+        yield block, backend.asarray(part, dtype)
 
 
 def project(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,6 +80,7 @@ class Targets:
                         + ("" if self._missing else ", or fit with missing='omit' where NaN marks them"),
                     )
             yield block, values
+            release_pages(self._columns.array)
 
 
 class TargetPart:
@@ -157,6 +159,7 @@ class FlatColumns:
         else:
             places = self._items(block)
             self.array[:, places] = values.reshape(self.n_samples, places.stop - places.start, *self.shape[1:])
+        release_pages(self.array)
 
     def _items(self, block: slice) -> slice:
         return slice(block.start // self.item, block.stop // self.item)
@@ -200,6 +203,16 @@ def output_columns(out: Any, n_samples: int, shape: tuple[int, ...], dtype: str)
             todo="give np.empty(shape) or an np.memmap",
         )
     return out, columns
+
+
+def release_pages(array: Any) -> None:
+    """Let go of what was read or written of a memory map: its pages would count as memory until it is closed.
+
+    Nothing is lost: what was written stays in the file. Maps that keep changes to themselves are left alone.
+    """
+    pages = getattr(array, "_mmap", None)
+    if isinstance(array, np.memmap) and pages is not None and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _all_finite(values: NDArray) -> bool:

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from neurorecon.analyses.classification import classify
     from neurorecon.analyses.classification_files import write_classification
-    from neurorecon.analyses.maps import voxelwise_maps
+    from neurorecon.analyses.maps import maps, voxelwise_maps
     from neurorecon.analyses.maps_files import write_maps
     from neurorecon.analyses.reconstruct import reconstruct, write_reconstruction
     from neurorecon.analyses.record import record_of
@@ -43,6 +43,7 @@ _PUBLIC = {
     "extract": "neurorecon.features.extract",
     "load_decoder": "neurorecon.decoders.persistence",
     "load_extractor": "neurorecon.features.make",
+    "maps": "neurorecon.analyses.maps",
     "open_store": "neurorecon.store.store",
     "partition_variance": "neurorecon.analyses.variance_partition",
     "reconstruct": "neurorecon.analyses.reconstruct",

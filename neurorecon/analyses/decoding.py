@@ -7,22 +7,30 @@ how strongly a voxel varies with what is decoded. Both are offered, and every fi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.design import same_order
 from neurorecon.stats import PermutationCounter, permutation_p, stimulus_permutations
+from neurorecon.store.digest import block_digest
 from neurorecon.store.store import Store
+from neurorecon.tasks import Results, ResultsFolder, Stored, run
+from neurorecon.tasks.results import FOLDER, Arrays
 
 #: Seconds after stimulus onset whose volumes are averaged where samples are a time series.
 PEAK = (4.0, 6.0)
 
 #: Regularization strengths tried, times the number of voxels (voxels are standardized).
 ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
+
+#: Permutations of one task.
+BATCH = 50
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,10 @@ def fit_decoding(
     n_permutations: int,
     seed: int,
     device: str = "cpu",
+    scheduler: Any = None,
+    threads: int | None = None,
+    results: str | Path | None = None,
+    progress: bool = False,
 ) -> DecodingFit:
     """Fit a ridge decoder of one target and map its weights or its patterns.
 
@@ -110,6 +122,8 @@ def fit_decoding(
         Of the null.
     device : str
         Where the regression runs.
+    scheduler, threads, results, progress
+        Who computes the null, in batches of permutations, as for :func:`neurorecon.analyses.maps.maps`.
 
     Returns
     -------
@@ -125,8 +139,8 @@ def fit_decoding(
     groups = runs if series and len(set(runs)) >= 3 else train[1]["stimulus"].to_numpy()
     decoder = RidgeDecoder(alpha=[alpha * inputs.shape[1] for alpha in ALPHAS], cv=5, device=device)
     decoder.fit(inputs, outputs, groups=groups)
-    orders = _orders(train[1]["stimulus"], n_permutations, seed)
-    value, counter = _map_and_null(decoder, outputs, kind, orders)
+    orders = np.stack(list(_orders(train[1]["stimulus"], n_permutations, seed)))
+    value, counter = _map_and_null(decoder, outputs, kind, orders, scheduler, threads, results, progress)
     predicted = decoder.predict(held_out)
     score = _correlations(predicted, truth)
     orders = _orders(test[1]["stimulus"], n_permutations, seed)
@@ -164,35 +178,72 @@ def _standardized_targets(
 
 
 def _map_and_null(
-    decoder: object, outputs: np.ndarray, kind: str, orders: Iterable[np.ndarray]
+    decoder: Any,
+    outputs: np.ndarray,
+    kind: str,
+    orders: Sequence[np.ndarray] | np.ndarray,
+    scheduler: Any = None,
+    threads: int | None = None,
+    parent: str | Path | None = None,
+    progress: bool = False,
 ) -> tuple[np.ndarray, PermutationCounter]:
     """Return the map and its null, refitted for each permutation from the one factorization of the responses.
 
     The map only needs the lengths of the voxels' weight vectors, so the targets are rotated into their principal
     components first: as many columns as there are stimuli, however many features.
     """
-    u = decoder.sample_vectors_.astype(np.float32)  # type: ignore[attr-defined]
-    s, v = decoder.singular_values_, decoder.voxel_vectors_.astype(np.float32)  # type: ignore[attr-defined]
-    shrink = s / (s**2 + decoder.alpha_)  # type: ignore[attr-defined]
-    centered = outputs - outputs.mean(axis=0)
-    left, singular, _ = np.linalg.svd(centered, full_matrices=False)
-    reduced = (left * singular).astype(np.float32)
-    samples, features = outputs.shape
-
-    def strength(targets: np.ndarray) -> np.ndarray:
-        coordinates = u.T @ targets
-        if kind == "decoding":
-            weights = v @ (shrink[:, None] * coordinates)
-            return np.sqrt((weights**2).sum(axis=1) / features)
-        covariances = v @ ((s**2 * shrink)[:, None] * coordinates) / samples
-        variance = (((s * shrink)[:, None] * coordinates) ** 2).sum() / samples
-        return np.sqrt((covariances**2).sum(axis=1) / variance)
-
-    value = strength(reduced)
+    s = decoder.singular_values_
+    left, singular, _ = np.linalg.svd(outputs - outputs.mean(axis=0), full_matrices=False)
+    inputs = {
+        "u": decoder.sample_vectors_.astype(np.float32),
+        "s": s,
+        "shrink": s / (s**2 + decoder.alpha_),
+        "v": decoder.voxel_vectors_.astype(np.float32),
+        "targets": (left * singular).astype(np.float32),
+        "orders": np.asarray(orders, dtype=np.int64),
+    }
+    kept = _kept(inputs, kind, scheduler, parent)
+    starts = range(0, len(orders), BATCH)
+    batches = {f"permutations {start}-{min(start + BATCH, len(orders)) - 1}": start for start in starts}
+    if not all(kept.has(name) for name in batches):
+        kept.prepare()
+        kept.put("decoder", inputs)
+    job = functools.partial(null_of_batch, Stored(kept, "decoder"), kind, outputs.shape[1])
+    run(job, batches, kept, scheduler, progress, threads=threads, label="permutations")
+    value = _strength(inputs, kind, outputs.shape[1], inputs["targets"])
     counter = PermutationCounter(value)
-    for order in orders:
-        counter.update(strength(reduced[order])[None])
+    for name in batches:
+        counter.update(kept.get(name)["null"])
+    kept.remove("decoder")  # as large as the responses; the batches are small
     return value, counter
+
+
+def _kept(inputs: Arrays, kind: str, scheduler: Any, parent: str | Path | None) -> Results:
+    """Return where the batches are kept: files only where workers have to read what they take."""
+    if scheduler is None:
+        return Results()
+    digests = {name: block_digest(values) for name, values in inputs.items()}
+    everything = {"analysis": "null of a decoder's map", "kind": kind, "inputs": digests}
+    return ResultsFolder.of(everything, FOLDER if parent is None else parent)
+
+
+def null_of_batch(decoder: Stored, kind: str, features: int, start: int) -> Arrays:
+    """Return the maps of decoders fitted in some permuted orders, ``null`` (permutation, voxel)."""
+    inputs = decoder.load(keep=True)
+    orders = inputs["orders"][start : start + BATCH]
+    return {"null": np.stack([_strength(inputs, kind, features, inputs["targets"][order]) for order in orders])}
+
+
+def _strength(inputs: Arrays, kind: str, features: int, targets: np.ndarray) -> np.ndarray:
+    """Return the map of a decoder fitted to targets, (voxel,)."""
+    s, shrink, v = inputs["s"], inputs["shrink"], inputs["v"]
+    coordinates, samples = inputs["u"].T @ targets, len(targets)
+    if kind == "decoding":
+        weights = v @ (shrink[:, None] * coordinates)
+        return np.asarray(np.sqrt((weights**2).sum(axis=1) / features))
+    covariances = v @ ((s**2 * shrink)[:, None] * coordinates) / samples
+    variance = (((s * shrink)[:, None] * coordinates) ** 2).sum() / samples
+    return np.asarray(np.sqrt((covariances**2).sum(axis=1) / variance))
 
 
 def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -55,6 +55,7 @@ def fit_encoding(
     n_permutations: int,
     seed: int,
     device: str = "cpu",
+    products: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> EncodingFit:
     """Fit banded ridge on the training samples and test it on the test samples.
 
@@ -76,6 +77,8 @@ def fit_encoding(
         Of the permutation test, in which the test stimuli trade places.
     device : str
         Where the search runs.
+    products : (array, array), optional
+        What :func:`~neurorecon.analyses.design.grams` returns for these bands and samples, where it is known already.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def fit_encoding(
     """
     from neurorecon.decoders.banded_ridge import BandedRidge
 
-    within, across = grams(store, bands, train.stimuli, test.stimuli)
+    within, across = grams(store, bands, train.stimuli, test.stimuli) if products is None else products
     seen = train.at_delays(delays)
     kernels = np.stack([delayed_kernel(gram, seen, seen) for gram in within])
     spread = train.responses.std(axis=0)
@@ -180,17 +183,51 @@ def roi_scores(
     seed : int
         Of the resampling.
     """
+    return scores_of_sums(roi_sums(fit, rois, series=series, block=block, seed=seed), rois)
+
+
+@dataclass(frozen=True)
+class RoiSums:
+    """Sums of the shares of R2 over the voxels of ROIs; those of several blocks of voxels add up.
+
+    Parameters
+    ----------
+    sums, counts : array, shape (roi, band, resample)
+        Sum over the voxels whose share is defined, and how many they are; the first resample is the sample itself.
+    """
+
+    sums: np.ndarray
+    counts: np.ndarray
+
+
+def roi_sums(fit: EncodingFit, rois: Mapping[str, np.ndarray], *, series: bool, block: int, seed: int) -> RoiSums:
+    """Return the sums behind :func:`roi_scores`, for the voxels of a fit."""
     weights = _bootstrap_weights(len(fit.measured), block if series else 1, seed)
     total = fit.predicted.sum(axis=0)
     energy = weights @ fit.measured**2
     gain = [weights @ (part * (2 * fit.measured - total)) for part in fit.predicted]
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.stack([np.where(energy > 0, part / energy, np.nan) for part in gain])
+    found = RoiSums(*np.zeros((2, len(rois), *shares.shape[:2])))
+    for number, mask in enumerate(rois.values()):
+        found.sums[number] = np.nansum(shares[:, :, mask], axis=2, dtype=np.float64)
+        found.counts[number] = (~np.isnan(shares[:, :, mask])).sum(axis=2)
+    return found
+
+
+def add_roi_sums(first: RoiSums, second: RoiSums) -> RoiSums:
+    """Return the sums over the voxels of both."""
+    return RoiSums(first.sums + second.sums, first.counts + second.counts)
+
+
+def scores_of_sums(sums: RoiSums, rois: Mapping[str, np.ndarray]) -> dict[str, RoiScore]:
+    """Return the score of each ROI that has voxels, from the sums over them."""
     found = {}
-    for name, mask in rois.items():
+    for (name, mask), summed, counts in zip(rois.items(), sums.sums, sums.counts, strict=True):
         if not mask.any():
             continue
-        means = np.nanmean(shares[:, :, mask], axis=2)
+        with np.errstate(invalid="ignore"):
+            means = summed / counts
         low, high = np.percentile(means[:, 1:], [2.5, 97.5], axis=1)
         joint = float(means[:, 0].sum())
         found[name] = RoiScore(joint, means[:, 0], low, high, int(mask.sum()))

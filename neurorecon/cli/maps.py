@@ -58,6 +58,26 @@ def maps(
     device: Annotated[
         str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
     ] = "cpu",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler",
+            help="Who computes the blocks of voxels: local (this machine's processes), tcp://HOST:8786, or a "
+            "scheduler's file (a dask cluster, e.g. on SLURM). Left out: this process. The numbers are the same.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="Threads of each block. Left out: the cores of this machine."),
+    ] = None,
+    voxel_block: Annotated[
+        int | None,
+        typer.Option("--voxel-block", min=1, help="Voxels of a block; fewer take less memory, and longer."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what encoding maps would take (tasks, bytes, memory), and do nothing."),
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Tables and brain images only.")] = False,
     as_json: JsonOption = False,
@@ -67,36 +87,46 @@ def maps(
     """Map what each voxel encodes (or its weight in a decoder), with noise ceilings, permutation p and FDR."""
 
     def work(output: Output) -> None:
-        from tqdm import tqdm
-
-        from neurorecon.analyses.maps import voxelwise_maps
+        from neurorecon.analyses.maps import maps as compute_maps
         from neurorecon.analyses.maps_files import write_maps
         from neurorecon.analyses.maps_text import as_text
+        from neurorecon.analyses.plan import as_text as as_plan
+        from neurorecon.analyses.plan import plan_maps
         from neurorecon.analyses.record import record_of
         from neurorecon.cli.stores import choose, results_folder, subjects_of
+        from neurorecon.tasks.clusters import LOCAL, check_scheduler, connect
+        from neurorecon.tasks.results import FOLDER
 
-        opened = choose(store, output)
-        names = subjects_of(opened, subject)
-        wanted = [part for item in bands or [] for part in item.split(",") if part] or None
-        chosen = roi[0] if roi is not None and len(roi) == 1 else roi
-        folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"])]))
-        # Closed before an error is told, so that the message does not stand behind a half-drawn bar.
-        with tqdm(names, desc="subjects", unit="subject", disable=quiet, leave=False) as bar:
-            found = [
-                voxelwise_maps(
-                    opened,
-                    name,
-                    chosen,
-                    bands=wanted,
-                    kind=kind,  # type: ignore[arg-type]
-                    task=task,
-                    n_permutations=permutations,
-                    level=level,
-                    seed=seed,
-                    device=device,
-                )
-                for name in bar
-            ]
+        # A cluster that does not answer shows before anything is read; processes of this machine are started late.
+        elsewhere = None if scheduler == LOCAL else check_scheduler(scheduler)
+        with connect(elsewhere) as client:
+            opened = choose(store, output)
+            names = subjects_of(opened, subject)
+            wanted = [part for item in bands or [] for part in item.split(",") if part] or None
+            picked = roi[0] if roi is not None and len(roi) == 1 else roi
+            if dry_run:
+                planned = plan_maps(opened, names, picked, bands=wanted, task=task, n_permutations=permutations,
+                                    voxel_block=voxel_block)  # fmt: skip
+                output.say(as_plan(planned, 1 if client is None else max(1, len(client.nthreads()))))
+                return
+            folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"])]))
+            found = compute_maps(
+                opened,
+                names,
+                picked,
+                bands=wanted,
+                kind=kind,  # type: ignore[arg-type]
+                task=task,
+                n_permutations=permutations,
+                level=level,
+                seed=seed,
+                device=device,
+                scheduler=scheduler if client is None else client,
+                threads=threads,
+                results=FOLDER,
+                voxel_block=voxel_block,
+                progress=output.progress,
+            )
         for item in found:
             output.scores += item.scores
             output.say(as_text(item, opened))

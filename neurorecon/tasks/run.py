@@ -130,7 +130,7 @@ def _on_cluster(
     job = cloudpickle.dumps((function, results if results.shared else None, threads, code_digest()))
     todo = iter(blocks.items())
     waiting: dict[str, tuple[str, Any]] = {}
-    completed = distributed.as_completed()
+    completed = distributed.as_completed(loop=client.loop)
 
     def submit() -> None:
         # Workers come and go, so their number is asked for each time.

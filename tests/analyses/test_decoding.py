@@ -101,3 +101,24 @@ def test_a_decoder_of_planted_categories_beats_its_null(miniature):
     none = fit_decoding(store, "category", nothing, test, kind="haufe", series=False, n_permutations=99, seed=0)
     assert none.correlation_p > 0.05
     assert (none.p <= 0.05).mean() < 0.2
+
+
+def test_batches_of_permutations_on_a_cluster_give_the_same_bits(linear, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    from neurorecon.analyses import decoding
+
+    decoder, _, outputs, _ = linear
+    random = np.random.default_rng(2)
+    orders = [random.permutation(len(outputs)) for _ in range(5)]
+    monkeypatch.setattr(decoding, "BATCH", 2)
+    value, here = _map_and_null(decoder, outputs, "haufe", orders, threads=1)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        again, there = _map_and_null(decoder, outputs, "haufe", orders, client, 1, tmp_path)
+    np.testing.assert_array_equal(again, value)
+    for name in ("p", "null_mean", "null_max"):
+        np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
+    names = sorted(path.name for path in tmp_path.rglob("*.safetensors"))
+    assert names == [f"permutations_{part}.safetensors" for part in ("0-1", "2-3", "4-4")]

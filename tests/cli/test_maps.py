@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 from xml.etree import ElementTree
 
 import nibabel
@@ -184,3 +185,36 @@ def test_all_subjects_and_a_table_to_read(call, small):
     assert "19 permutations, FDR 0.05" in found.stdout
     assert max(map(len, found.stdout.splitlines())) <= 110
     assert "results/maps_small_FFA/subj02_encoding_voxels.csv" in found.stdout
+
+
+def test_processes_of_this_machine_write_the_same_bytes(call, small, tmp_path):
+    arguments = ["maps", "--store", small.path, "--roi", "early", "--threads", "2", "--voxel-block", "30", *OPTIONS]
+    tables = []
+    for options in ([], ["--scheduler", "local", "--quiet"]):
+        assert call(*arguments, *options).exit_code == 0
+        tables.append({path.name: path.read_bytes() for path in (tmp_path / "found").glob("*.csv")})
+        shutil.rmtree(tmp_path / ".neurorecon" / "results")
+    assert len(tables[0]) == 2
+    assert tables[0] == tables[1]
+
+
+def test_a_cluster_that_does_not_answer_is_one_error(call, monkeypatch):
+    from neurorecon.tasks import clusters
+
+    monkeypatch.setattr(clusters, "CONNECT_SECONDS", 1)
+    for scheduler, said in (("tcp://127.0.0.1:9", "no dask cluster answers"), ("slurm", "there is no such scheduler")):
+        found = call("maps", "--scheduler", scheduler)
+        assert found.exit_code == 2
+        assert found.stderr.count("neurorecon: error:") == 1
+        assert said in found.stderr
+        assert "Traceback" not in found.stderr
+
+
+def test_a_dry_run_says_what_it_would_take_and_writes_nothing(call, small, tmp_path):
+    found = call(
+        "maps", "--store", small.path, "--subject", "subj01", "--roi", "early", "--voxel-block", "30", "--dry-run"
+    )
+    assert found.exit_code == 0
+    assert "products of features      3" in found.stdout
+    assert "blocks of voxels          3" in found.stdout
+    assert list(tmp_path.iterdir()) == []

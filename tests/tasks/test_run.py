@@ -27,7 +27,7 @@ BLOCKS = {f"subj01 voxels {start}": start for start in range(0, 60, 10)}
 def client():
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
-        distributed.Client(cluster) as connected,
+        distributed.Client(cluster, set_as_default=False) as connected,
     ):
         yield connected
 

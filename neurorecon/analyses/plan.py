@@ -1,0 +1,325 @@
+"""What encoding maps will take on a cluster: tasks, bytes moved and memory a worker, before anything is computed.
+
+The blocks are those that a run would have, made by the same functions; sizes follow from shapes. Nothing is read::
+
+    python -m neurorecon.analyses.plan --subjects 8 --voxels 226000 --trials 30000 --repeats 3 --test-stimuli 1000
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Annotated, Any
+
+import typer
+
+from neurorecon.analyses import design
+from neurorecon.analyses.areas import area_masks
+from neurorecon.analyses.bands import choose_bands
+from neurorecon.analyses.encoding import BOOTSTRAPS
+from neurorecon.analyses.encoding_blocks import EncodingJob
+from neurorecon.store.store import Store
+
+#: Of a process that has loaded all libraries, and of what they keep.
+PROCESS = 600 * 2**20
+
+#: Working arrays that the search of banded ridge may take at once (see neurorecon/decoders).
+SEARCH = 2 * 2**29
+
+#: Share of the samples in the training part of a fold.
+_FOLD = 0.8
+
+_SINGLE, _DOUBLE = 4, 8
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The shapes of one subject's data.
+
+    Parameters
+    ----------
+    name : str
+        Of the subject.
+    voxels : int
+        Of the selection.
+    trials : int
+        Samples as they are stored, of all splits.
+    train, test : int
+        Samples that are analyzed: averaged over repeats where that is right.
+    train_stimuli, test_stimuli : int
+        Different stimuli.
+    delays : int
+        Delays of the features; 1 for trials.
+    areas : int
+        Areas that the selection covers.
+    """
+
+    name: str
+    voxels: int
+    trials: int
+    train: int
+    test: int
+    train_stimuli: int
+    test_stimuli: int
+    delays: int = 1
+    areas: int = 30
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of the graph, and what it takes.
+
+    Parameters
+    ----------
+    name : str
+        As in the folder of results.
+    needs : tuple of str
+        Tasks whose results it takes.
+    store_bytes, input_bytes, result_bytes : int
+        Decoded bytes that it reads from the store, bytes that it reads of other tasks' results, bytes that it writes.
+    memory : int
+        Most bytes of its process.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    store_bytes: int
+    input_bytes: int
+    result_bytes: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run would do.
+
+    Parameters
+    ----------
+    products, blocks : list of Task
+        Products of features, one for each subject and band; and blocks of voxels.
+    settings : dict
+        What was assumed.
+    """
+
+    products: list[Task]
+    blocks: list[Task]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All tasks, in the order in which they are handed out."""
+        return self.products + self.blocks
+
+    @property
+    def memory(self) -> int:
+        """Most bytes of a worker that computes one task at a time."""
+        return max(task.memory for task in self.tasks)
+
+
+def plan(
+    subjects: Iterable[Subject], features: Sequence[int], *, n_permutations: int = 1000, voxel_block: int | None = None
+) -> Plan:
+    """Return what the encoding maps of subjects would take.
+
+    Parameters
+    ----------
+    subjects : iterable of Subject
+        Shapes of the data.
+    features : sequence of int
+        Number of features of each band.
+    n_permutations : int
+        Of the test.
+    voxel_block : int, optional
+        Voxels of a block; by default as a run would choose.
+    """
+    bands = [f"band{number + 1}" for number in range(len(features))]
+    products, blocks = [], []
+    for subject in subjects:
+        job = _job(subject, bands, n_permutations, voxel_block)
+        for (name, _), width in zip(job.products().items(), features, strict=True):
+            products.append(_products(name, subject, width))
+        needs = tuple(job.products())
+        size = sum(task.result_bytes for task in products[-len(bands) :])
+        for name, part in job.blocks().items():
+            blocks.append(_voxels(name, needs, size, subject, part.stop - part.start, len(bands), n_permutations))
+    return Plan(products, blocks, {"features": list(features), "n_permutations": n_permutations})
+
+
+def plan_maps(
+    store: Store,
+    subjects: Sequence[str] | None = None,
+    roi: str | Iterable[str] | None = None,
+    *,
+    bands: Sequence[str] | None = None,
+    task: str | None = None,
+    delays: Sequence[int] | None = None,
+    n_permutations: int = 1000,
+    voxel_block: int | None = None,
+) -> Plan:
+    """Return what :func:`neurorecon.maps` would take for a store; the parameters are the same."""
+    shapes, features = [], {}
+    for subject in subjects or store.subjects:
+        chosen = choose_bands(store, bands, subject, task)
+        picked = design.choose_task(store, subject, chosen, task)
+        train, test = (
+            design.load_samples(store, subject, roi, split, picked, slice(0, 0)) for split in ("train", "test")
+        )
+        table = store.voxels(subject, roi)
+        features[subject] = [prod(store.targets(band).shape[1:]) for band in chosen]
+        shapes.append(
+            Subject(
+                subject,
+                len(table),
+                int((store.samples(subject)["task"] == picked).sum()),
+                len(train.shown),
+                len(test.shown),
+                len(train.stimuli),
+                len(test.stimuli),
+                len(design.choose_delays(store, subject, picked, delays)),
+                len(area_masks(store, subject, table)),
+            )
+        )
+    plans = [
+        plan([shape], features[shape.name], n_permutations=n_permutations, voxel_block=voxel_block) for shape in shapes
+    ]
+    products = [item for part in plans for item in part.products]
+    return Plan(products, [item for part in plans for item in part.blocks], {"n_permutations": n_permutations})
+
+
+def _job(subject: Subject, bands: Sequence[str], n_permutations: int, voxel_block: int | None) -> EncodingJob:
+    nowhere: Any = None
+    return EncodingJob(
+        store=nowhere,
+        subject=subject.name,
+        task="",
+        roi=None,
+        bands=tuple(bands),
+        delays=tuple(range(subject.delays)),
+        series=subject.delays > 1,
+        n_voxels=subject.voxels,
+        n_train=subject.train,
+        n_permutations=n_permutations,
+        seed=0,
+        device="cpu",
+        block=voxel_block,
+    )
+
+
+def _products(name: str, subject: Subject, features: int) -> Task:
+    train, stimuli = subject.train_stimuli, subject.train_stimuli + subject.test_stimuli
+    result = stimuli * train * _DOUBLE
+    block = min(design.FEATURE_BLOCK, features) * stimuli
+    # The products so far and those of one block of features; the block as it was read, standardized, and weighted.
+    memory = PROCESS + 2 * result + block * (2 * _SINGLE + 4 * _DOUBLE)
+    return Task(name, (), stimuli * features * _SINGLE, 0, result, memory)
+
+
+def _voxels(
+    name: str, needs: tuple[str, ...], products: int, subject: Subject, voxels: int, bands: int, n_permutations: int
+) -> Task:
+    # Trials of both splits lie in the same chunks, which are therefore read for each.
+    read = 2 * subject.trials * voxels * _SINGLE
+    return Task(
+        name, needs, read, products, _result_bytes(subject, voxels, bands, n_permutations),
+        PROCESS + max(_while_fitting(subject, voxels, bands, products), _while_scoring(subject, voxels, bands)),
+    )  # fmt: skip
+
+
+def _result_bytes(subject: Subject, voxels: int, bands: int, n_permutations: int) -> int:
+    scores = 1 + bands
+    of_voxels = (3 * scores + 1) * voxels * _DOUBLE  # observed, p and mean of the null; alpha
+    of_orders = scores * n_permutations * _DOUBLE
+    of_areas = subject.areas * (1 + n_permutations + 1 + 2 * bands * (BOOTSTRAPS + 1)) * _DOUBLE
+    return of_voxels + of_orders + of_areas
+
+
+def _while_fitting(subject: Subject, voxels: int, bands: int, products: int) -> int:
+    kernel = subject.train**2
+    responses = subject.train * voxels * _SINGLE
+    kernels = bands * kernel * (_DOUBLE + _SINGLE)  # as computed, and scaled
+    fold = int((bands + 3) * _FOLD**2 * kernel * _SINGLE)  # of a fold; their sum, its vectors, and room to find them
+    # Responses, standardized, as the search has them, and the weights that it finds.
+    return products + kernels + fold + 4 * responses + min(SEARCH, 4 * responses)
+
+
+def _while_scoring(subject: Subject, voxels: int, bands: int) -> int:
+    responses = (subject.train + 2 * subject.test) * voxels * _SINGLE
+    contributions = bands * subject.delays * subject.test_stimuli * voxels * _SINGLE
+    predicted = bands * subject.test * voxels * _SINGLE
+    shares = 2 * bands * (BOOTSTRAPS + 1) * voxels * _SINGLE
+    return responses + max(2 * contributions + 2 * predicted, 2 * predicted + shares)
+
+
+def as_text(found: Plan, workers: int, memory: int | None = None) -> str:
+    """Return a plan as a table a person can read.
+
+    Parameters
+    ----------
+    found : Plan
+        From :func:`plan`.
+    workers : int
+        Workers, each with a task at a time.
+    memory : int, optional
+        Bytes that each has.
+    """
+    lines = [f"{'':<20}{'tasks':>7}{'of the store':>14}{'of results':>12}{'written':>10}{'a worker':>11}{'rounds':>8}"]
+    for label, tasks in (("products of features", found.products), ("blocks of voxels", found.blocks)):
+        sums = [sum(getattr(task, name) for task in tasks) for name in ("store_bytes", "input_bytes", "result_bytes")]
+        most = max(task.memory for task in tasks)
+        lines.append(
+            f"{label:<20}{len(tasks):>7,}{_size(sums[0]):>14}{_size(sums[1]):>12}{_size(sums[2]):>10}"
+            f"{_size(most):>11}{-(-len(tasks) // workers):>8,}"
+        )
+    edges = sum(len(task.needs) for task in found.tasks)
+    share = sum(task.store_bytes + task.input_bytes for task in found.tasks) / workers
+    lines += [
+        "",
+        f"{len(found.tasks):,} tasks, {edges:,} dependencies; {_size(share)} read by each of {workers} workers",
+        f"on the shared disk meanwhile: {_size(sum(task.result_bytes for task in found.tasks))}; "
+        f"afterwards: {_size(sum(task.result_bytes for task in found.blocks))}",
+    ]
+    if memory is not None:
+        fits = "fits into" if found.memory <= memory else "does NOT fit into"
+        lines.append(f"{_size(found.memory)} a worker {fits} {_size(memory)}")
+        if found.memory > memory:
+            lines.append("give workers more memory, or make blocks smaller: --voxel-block")
+    return "\n".join(lines)
+
+
+def _size(count: float) -> str:
+    for unit, power in (("TiB", 40), ("GiB", 30), ("MiB", 20)):
+        if count >= 2**power:
+            return f"{count / 2**power:.1f} {unit}"
+    return f"{count / 2**10:.0f} KiB"
+
+
+def main(
+    subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 8,
+    voxels: Annotated[int, typer.Option(min=1, help="Voxels of each.")] = 226_000,
+    trials: Annotated[int, typer.Option(min=2, help="Trials (or volumes) of each, as they are stored.")] = 30_000,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats of a stimulus, which are averaged.")] = 3,
+    test_stimuli: Annotated[int, typer.Option(min=1, help="Stimuli of the test split.")] = 1000,
+    features: Annotated[str, typer.Option(help="Features of each band.")] = "512,16384,91168,2139",
+    delays: Annotated[int, typer.Option(min=1, help="Delays of the features; more than 1 for time series.")] = 1,
+    permutations: Annotated[int, typer.Option(min=1, help="Permutations of the test stimuli.")] = 1000,
+    workers: Annotated[int, typer.Option(min=1, help="Workers, one task at a time each.")] = 32,
+    memory: Annotated[float | None, typer.Option(help="GiB of each worker.")] = None,
+    voxel_block: Annotated[int | None, typer.Option(min=1, help="Voxels of a block.")] = None,
+) -> None:
+    """Say what encoding maps take on a cluster, before anything is computed."""
+    stimuli = trials // repeats
+    shapes = [
+        Subject(
+            f"subj{number + 1:02}", voxels, trials, stimuli - test_stimuli, test_stimuli, stimuli - test_stimuli,
+            test_stimuli, delays,
+        )
+        for number in range(subjects)
+    ]  # fmt: skip
+    widths = [int(width) for width in features.split(",")]
+    found = plan(shapes, widths, n_permutations=permutations, voxel_block=voxel_block)
+    typer.echo(as_text(found, workers, None if memory is None else int(memory * 2**30)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,7 +1,7 @@
 """Names for things that are imported only when they are used.
 
 What neurorecon ships is listed here; other packages add their own through entry points (groups
-``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.systems``).
+``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.systems``).
 """
 
 from __future__ import annotations
@@ -123,6 +123,17 @@ FEATURES = Registry(
         "vqvae": "neurorecon.features.vqvae:VqvaeExtractor",
         "vqvae_frames": "neurorecon.features.vqvae:VqvaeFramesExtractor",
         "vdvae": "neurorecon.features.vdvae:VdvaeExtractor",
+    },
+)
+
+#: Decoders by the names of their classes, which saved decoders go by.
+DECODERS = Registry(
+    "decoder",
+    "neurorecon.decoders",
+    {
+        "RidgeDecoder": "neurorecon.decoders.ridge:RidgeDecoder",
+        "BandedRidge": "neurorecon.decoders.banded_ridge:BandedRidge",
+        "MLPDecoder": "neurorecon.decoders.mlp:MLPDecoder",
     },
 )
 

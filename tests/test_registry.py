@@ -4,10 +4,10 @@ import pytest
 
 from neurorecon import registry
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.registry import DATASETS, FEATURES, SYSTEMS, Registry
+from neurorecon.registry import DATASETS, DECODERS, FEATURES, SYSTEMS, Registry
 
 
-@pytest.mark.parametrize("table", [DATASETS, FEATURES, SYSTEMS], ids=lambda table: table.kind)
+@pytest.mark.parametrize("table", [DATASETS, FEATURES, DECODERS, SYSTEMS], ids=lambda table: table.kind)
 def test_every_shipped_name_can_be_loaded(table):
     assert table._builtin
     for name in table._builtin:  # other tests register names of their own

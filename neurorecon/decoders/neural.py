@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from neurorecon.decoders.neural_training import Scaler
+    from neurorecon.decoders.neural_checkpoints import Checkpoint
+    from neurorecon.decoders.neural_training import Scaler, Training
 
 
 class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -167,14 +168,10 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         self.checkpoint_every = checkpoint_every
         self.progress = progress
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return all parameters, those that a subclass passes on among them."""
-        names: dict[str, None] = {}
-        for kind in type(self).__mro__:
-            if "__init__" in vars(kind) and issubclass(kind, NeuralDecoder):
-                parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
-                names |= {item.name: None for item in parameters if item.kind is not item.VAR_KEYWORD}
-        return {name: getattr(self, name) for name in sorted(names)}
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls):
+            vars(cls)["__init__"].__signature__ = _whole_signature(cls)
 
     def fit(
         self,
@@ -224,19 +221,27 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         inputs = Rows(x, dtype, "inputs")
         surveys = {name: survey(rows, chosen) for name, rows in targets.items()}
         seen = survey(inputs, chosen)
-        scale = seen.standard(self.standardize_inputs)
-        scales = {name: found.standard(self.standardize_targets) for name, found in surveys.items()}
-        self.input_shape_, self.x_mean_, self.x_scale_ = inputs.shape, scale.mean, scale.scale
-        self.target_shape_ = _plain({name: rows.shape for name, rows in targets.items()})
-        self.y_mean_ = _plain({name: standard.mean for name, standard in scales.items()})
-        self.y_scale_ = _plain({name: standard.scale for name, standard in scales.items()})
-        self.validation_rows_ = held_out
-        identity = None
+        x_standard = seen.standard(self.standardize_inputs)
+        y_standards = {name: found.standard(self.standardize_targets) for name, found in surveys.items()}
+        kept = None
         if checkpoint is not None:
+            from neurorecon.decoders.neural_checkpoints import Checkpoint
+
             digests = {"X": seen.digest, **{f"y {name}".strip(): found.digest for name, found in surveys.items()}}
-            identity = identity_of(self, digests, held_out)
+            kept = Checkpoint(checkpoint, identity_of(self, digests, held_out))
         samples = Samples(inputs, targets, self.shuffle_window)
-        self._train(samples, train, held_out, checkpoint, identity)
+        run = self._train(samples, train, held_out, x_standard, y_standards, kept)
+        # All at once: a training that was interrupted leaves nothing half fitted.
+        self.input_shape_ = inputs.shape
+        self.target_shape_ = _plain({name: rows.shape for name, rows in targets.items()})
+        self.x_mean_, self.x_scale_ = x_standard.mean, x_standard.scale
+        self.y_mean_ = _plain({name: standard.mean for name, standard in y_standards.items()})
+        self.y_scale_ = _plain({name: standard.scale for name, standard in y_standards.items()})
+        self.validation_rows_ = held_out
+        self.weights_ = {name: value.cpu().numpy().copy() for name, value in run.network.state_dict().items()}
+        self.history_ = {name: np.array(values) for name, values in run.history.items() if values}
+        self.best_epoch_ = run.best_epoch or run.epochs
+        self._network = self._load_network()
         return self
 
     def _train(
@@ -244,26 +249,30 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         samples: Samples,
         train: NDArray[np.int64],
         held_out: NDArray[np.int64],
-        checkpoint: str | Path | None,
-        identity: dict[str, Any] | None,
-    ) -> None:
-        from neurorecon.decoders.neural_checkpoints import Checkpoint
-        from neurorecon.decoders.neural_training import Training, own_accelerator, own_random_numbers, seed_torch
+        x_standard: Standard,
+        y_standards: dict[str, Standard],
+        checkpoint: Checkpoint | None,
+    ) -> Training:
+        """Return the training when it has ended."""
+        from neurorecon.decoders.neural_training import (
+            Scaler,
+            Training,
+            own_accelerator,
+            own_random_numbers,
+            seed_torch,
+        )
 
         device, precision = self._place()
         order = Batches(train, self.batch_size, samples.window, self.random_state)
         others = Batches(held_out, self.batch_size, samples.window) if len(held_out) else None
-        kept = None if checkpoint is None or identity is None else Checkpoint(checkpoint, identity)
+        shapes = _plain({name: rows.shape for name, rows in samples.targets.items()})
         with own_random_numbers(device), own_accelerator(device, precision) as accelerator:
             seed_torch([self.random_state], device)
-            network = self.build_network(self.input_shape_, self.target_shape_)
-            network = network.to(device=device, dtype=_dtype(precision))
-            run = Training(self, network, samples, order, others, self._scaler(device, precision), accelerator)
-            run.run(kept)
-        self.weights_ = {name: value.cpu().numpy().copy() for name, value in run.network.state_dict().items()}
-        self.history_ = {name: np.array(values) for name, values in run.history.items() if values}
-        self.best_epoch_ = run.best_epoch or run.epochs
-        self._network = self._load_network()
+            network = self.build_network(samples.inputs.shape, shapes).to(device=device, dtype=_dtype(precision))
+            scaler = Scaler(x_standard, y_standards, device, _dtype(precision))
+            run = Training(self, network, samples, order, others, scaler, accelerator)
+            run.run(checkpoint)
+        return run
 
     def predict(self, X: ArrayLike) -> Any:
         """Predict targets.
@@ -304,6 +313,7 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         if getattr(self, "_network", None) is None:
             self._network = self._load_network()
         network, scaler = self._network.to(device=device, dtype=_dtype(precision)), self._scaler(device, precision)
+        shapes = _named(self.target_shape_)
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
         for start in range(0, len(x), self.batch_size):
             rows = slice(start, min(start + self.batch_size, len(x)))
@@ -312,9 +322,10 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
                 seed_torch([self.random_state, start], device)
                 with nullcontext() if half is None else torch.autocast(device.type, dtype=half):
                     outputs = self.forward(network, scaler.inputs(x[rows]), None)
-                predicted = self.to_predictions(in_full(outputs, _dtype(precision)))
-                named = predicted if isinstance(predicted, Mapping) else {ONLY: predicted}
-                yield rows, {name: scaler.back(name, value).cpu().numpy() for name, value in named.items()}
+                named = _named(self.to_predictions(in_full(outputs, _dtype(precision))))
+                # What is no target has no units to go back to.
+                found = {name: scaler.back(name, named[name]).cpu().numpy() for name in shapes if name in named}
+            yield rows, found
 
     def score(self, X: ArrayLike, y: Any) -> float:
         """Return the mean R2 over targets, as scikit-learn's regressors do.
@@ -364,7 +375,8 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         variation = {name: survey(rows).squares for name, rows in targets.items()}
         errors: dict[str, NDArray] = {}
         for batch, predicted in self._predict_batches(x):
-            for name, values in predicted.items():
+            for name in [name for name in predicted if name in targets]:
+                values = predicted[name]
                 squares = (targets[name].read(batch.start, batch.stop) - values) ** 2
                 errors[name] = errors.get(name, np.zeros(values.shape[1:])) + squares.sum(axis=0)
         return {name: (squares, variation[name]) for name, squares in errors.items()}
@@ -403,9 +415,23 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         targets = {name: Standard(means[name], scales[name]) for name in means}
         return Scaler(Standard(self.x_mean_, self.x_scale_), targets, device, _dtype(precision))
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "weights_")
+
     def __getstate__(self) -> dict[str, Any]:
         # The network comes back from its weights.
         return {name: value for name, value in super().__getstate__().items() if name != "_network"}
+
+
+def _whole_signature(cls: type) -> inspect.Signature:
+    """Return the signature of ``__init__`` with ``**training`` spelled out: there scikit-learn looks for parameters."""
+    first = list(inspect.signature(vars(cls)["__init__"], follow_wrapped=False).parameters.values())
+    own = [item for item in first if item.kind is not item.VAR_KEYWORD]
+    if len(own) == len(first):
+        return inspect.Signature(own)
+    before = inspect.signature(super(cls, cls).__init__).parameters
+    passed = [item for name, item in before.items() if name not in {mine.name for mine in own}]
+    return inspect.Signature([*own, *(item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in passed)])
 
 
 def _plain(named: Mapping[str, Any]) -> Any:

@@ -35,7 +35,12 @@ def own_random_numbers(device: torch.device) -> Iterator[None]:
     """Give a block random numbers of its own, and the caller's back."""
     cards = [device.index if device.index is not None else torch.cuda.current_device()] if device.type == "cuda" else []
     with _LOCK, torch.random.fork_rng(devices=cards):
-        yield
+        before = torch.mps.get_rng_state() if device.type == "mps" else None
+        try:
+            yield
+        finally:
+            if before is not None:
+                torch.mps.set_rng_state(before)
 
 
 def seed_torch(seed: list[int], device: torch.device) -> None:
@@ -86,7 +91,7 @@ class Scaler:
     def __init__(
         self, inputs: Standard, targets: Mapping[str, Standard], device: torch.device, dtype: torch.dtype
     ) -> None:
-        self._device, self._dtype = device, dtype
+        self.device, self.dtype = device, dtype
         self._inputs = self._tensors(inputs)
         self._targets = {name: self._tensors(standard) for name, standard in targets.items()}
 
@@ -95,7 +100,7 @@ class Scaler:
 
     def _tensor(self, values: Any) -> Tensor:
         # A copy, aligned as torch aligns: the same numbers then give the same bits wherever they came from.
-        return torch.tensor(values, dtype=self._dtype, device=self._device)
+        return torch.tensor(values, dtype=self.dtype, device=self.device)
 
     def inputs(self, values: Any) -> Tensor:
         """Return standardized inputs."""
@@ -113,7 +118,7 @@ class Scaler:
     def back(self, name: str, predicted: Tensor) -> Tensor:
         """Return predictions in the units of the targets."""
         mean, scale = self._targets[name]
-        return predicted.to(self._dtype) * scale + mean
+        return predicted.to(self.dtype) * scale + mean
 
 
 class Training:
@@ -146,7 +151,7 @@ class Training:
         accelerator: Accelerator,
     ) -> None:
         self._decoder, self._scaler, self._accelerator = decoder, scaler, accelerator
-        self._order, self._device = train, scaler._device
+        self._order, self._device = train, scaler.device
         self._train = self._loader(samples, train)
         self._validation = None if validation is None else self._loader(samples, validation)
         optimizer = decoder.build_optimizer(network)
@@ -234,23 +239,24 @@ class Training:
 
     def _train_epoch(self) -> float:
         """Return the mean loss of the epoch."""
-        decoder, total, count = self._decoder, 0.0, 0
+        decoder, losses, counts = self._decoder, [], []
         self.network.train()
         for rows, measured in self._train:
             targets = self._scaler.targets(measured)
             inputs, targets = decoder.augment(self._scaler.inputs(rows), targets)
             with self._accelerator.autocast():
                 outputs = decoder.forward(self._forward, inputs, targets)
-            loss = decoder.compute_loss(in_full(outputs, self._scaler._dtype), targets)
+            loss = decoder.compute_loss(in_full(outputs, self._scaler.dtype), targets)
             self._accelerator.backward(loss)
             if decoder.clip_norm is not None:
                 self._accelerator.clip_grad_norm_(self.network.parameters(), decoder.clip_norm)
             self._optimizer.step()
             self._schedule.step()
             self._optimizer.zero_grad()
-            total += float(loss.detach()) * len(rows)
-            count += len(rows)
-        return total / count
+            losses.append(loss.detach())
+            counts.append(len(rows))
+        # Once an epoch, as a graphics card has to be waited for.
+        return float(np.average(torch.stack(losses).cpu().numpy().astype(np.float64), weights=counts))
 
     def _validate(self) -> float:
         """Return the mean score of held-out samples, of each batch by its samples."""
@@ -262,7 +268,7 @@ class Training:
                 targets = self._scaler.targets(measured)
                 with self._accelerator.autocast():
                     outputs = self._decoder.forward(self._forward, self._scaler.inputs(rows), None)
-                score = self._decoder.validation_score(in_full(outputs, self._scaler._dtype), targets)
+                score = self._decoder.validation_score(in_full(outputs, self._scaler.dtype), targets)
                 total += float(score) * len(rows)
                 count += len(rows)
         mean = total / count

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import neurorecon
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.registry import DECODERS
 
 #: Version of the layout of the folder.
 FORMAT = 1
@@ -114,18 +115,25 @@ def load_decoder(path: str | Path) -> Any:
     description = _parse(text, folder / _DESCRIPTION)
     if hashlib.sha256(payload).hexdigest() != description["sha256"]:
         raise _damaged(folder / _ARRAYS)
-    # The classes register themselves when their modules are imported.
-    import neurorecon.decoders  # noqa: F401
-
-    if description["class"] not in Persistent.classes:
-        raise UnknownNameError("decoder", description["class"], Persistent.classes)
-    arrays = load(payload)
-    estimator = Persistent.classes[description["class"]](
-        **{name: _decode(value, arrays) for name, value in description["parameters"].items()}
-    )
+    kind, arrays = _class(description["class"]), load(payload)
+    estimator = kind(**{name: _decode(value, arrays) for name, value in description["parameters"].items()})
     vars(estimator).update({name: _decode(value, arrays) for name, value in description["state"].items()})
     estimator.provenance_ = description["provenance"]
     return estimator
+
+
+def _class(name: str) -> type:
+    """Return a class by its name: ours, one that an entry point names, or one that this process has defined."""
+    if name in DECODERS.names():
+        found: type = DECODERS.load(name)
+        return found
+    # Classes register themselves when their modules are imported.
+    import neurorecon.decoders  # noqa: F401
+
+    if name not in Persistent.classes:
+        known = [*DECODERS.names(), *sorted(set(Persistent.classes) - set(DECODERS.names()))]
+        raise UnknownNameError("decoder", name, known)
+    return Persistent.classes[name]
 
 
 def _parse(text: bytes, file: Path) -> dict[str, Any]:
@@ -183,7 +191,7 @@ def _encode(value: Any, path: str, arrays: dict[str, NDArray]) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "OUS":
             return {"strings": value.astype(str).tolist()}
-        arrays[path] = np.ascontiguousarray(value)
+        arrays[path] = np.asarray(value, order="C")
         return {"array": path}
     if isinstance(value, dict):
         items = enumerate(value.items())

@@ -12,7 +12,7 @@ from neurorecon.errors import NeuroreconError
 
 
 class ContractError(NeuroreconError, AssertionError):
-    """A reader or an extractor does not keep the contract; the message says what was expected."""
+    """A reader, an extractor or a decoder does not keep the contract; the message says what was expected."""
 
 
 def expect(condition: object, sentence: str) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from neurorecon.testing.contract import ContractError, expect
 from neurorecon.testing.examples import Examples
+from neurorecon.testing.state import draw, global_state
 
 #: What a target can be computed from.
 _NEEDS = ("images", "frames", "captions", "categories", "table")
@@ -210,7 +209,7 @@ def check_dims(trial: Trial) -> None:
 def check_determinism(trial: Trial) -> None:
     """The same stimuli, the same numbers, whatever random numbers the caller draws."""
     first = trial.values.copy()
-    _draw()
+    draw()
     expect(np.array_equal(first, trial.run()), "A target has to be the same to the bit when it is computed again.")
 
 
@@ -292,50 +291,17 @@ def check_pickle(trial: Trial) -> None:
 
 def check_global_state(trial: Trial) -> None:
     """Random numbers, threads and settings of the process stay as they are."""
-    _draw()  # so that an extractor that seeds the generators is noticed the second time, too
-    before = _global_state()
+    draw()  # so that an extractor that seeds the generators is noticed the second time, too
+    before = global_state()
     fresh = pickle.loads(pickle.dumps(trial.extractor))  # so that loading a network is watched as well
     fresh.transform(trial.stimuli, frames_per_second=trial.examples.frames_per_second)
-    after = _global_state()
+    after = global_state()
     for name, value in before.items():
         expect(
             value == after[name],
             f"An extractor may not change {name}, which belongs to the process: use a generator of your own, or a "
             "context that puts it back.",
         )
-
-
-def _draw() -> None:
-    """Draw from the generators of the process."""
-    random.random()
-    np.random.random()  # noqa: NPY002  (the global state is what is tested)
-    if find_spec("torch") is not None:
-        import torch
-
-        torch.rand(1)
-
-
-def _global_state() -> dict[str, Any]:
-    state = {
-        "the random numbers of Python": random.getstate(),
-        "the random numbers of NumPy": pickle.dumps(np.random.get_state()),  # noqa: NPY002
-        "NumPy's handling of errors": np.geterr(),
-    }
-    if find_spec("torch") is None:
-        return state
-    import torch
-
-    return {
-        **state,
-        "the random numbers of torch": torch.get_rng_state().numpy().tobytes(),
-        "the number of torch's threads": torch.get_num_threads(),
-        "whether torch keeps gradients": torch.is_grad_enabled(),
-        "torch's default type": torch.get_default_dtype(),
-        "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "torch's autocast": torch.is_autocast_enabled("cpu"),
-        "the precision of torch's matrix products": torch.get_float32_matmul_precision(),
-        "the settings of cuDNN": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark),
-    }
 
 
 def _first_batch(trial: Trial) -> Any:

@@ -177,8 +177,7 @@ def left_out_matrix(rows: NDArray[np.float64], sets: list[NDArray[np.int64]], ro
         part = slice(start, start + len(samples))
         residual = -rows[part]
         residual[np.arange(len(samples)), samples] += 1.0
-        residual = np.linalg.solve(residual[:, samples], residual)
-        result[part] = -residual
+        result[part] = -np.linalg.solve(residual[:, samples], residual)
         result[part, samples] = 0.0
         start = part.stop
     if roots is not None:

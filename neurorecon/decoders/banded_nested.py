@@ -133,14 +133,14 @@ def nested_cross_validation(
             found["mixtures"][number][:, block], found["alphas"][number, block] = fitted.mixtures_, fitted.alphas_
         joint = predicted.sum(axis=0) + intercepts
         measured = values[held_out].astype(np.float64)
-        for name, score in (("r2", r2_score), ("correlation", correlation_score)):
-            found[name][block] = score(measured, joint[held_out])
+        found["r2"][block] = r2_score(measured, joint[held_out])
+        found["correlation"][block] = correlation_score(measured, joint[held_out])
         for number, (_, test) in enumerate(folds):
             found["fold_r2"][number, block] = r2_score(values[test], joint[test])
         # Each fold's own mean belongs to no band.
         measured -= intercepts[held_out] - intercepts[held_out].mean(axis=0)
-        for name, score in (("split_r2", r2_score_split), ("split_correlation", correlation_score_split)):
-            found[name][:, block] = score(measured, predicted[:, held_out])
+        found["split_r2"][:, block] = r2_score_split(measured, predicted[:, held_out])
+        found["split_correlation"][:, block] = correlation_score_split(measured, predicted[:, held_out])
         if kept is not None:
             kept[:, block] = joint
     return NestedScores(bands=names, folds=folds, predictions=kept, **found)

@@ -250,7 +250,7 @@ def group_ridge(x: NDArray, columns: Sequence[NDArray], y: NDArray, settings: Se
     """
     from himalaya.ridge import solve_group_ridge_random_search
 
-    batch_alphas, batch_targets = settings.batches(y.itemsize, *y.shape, width=x.shape[1])
+    batch_alphas, batch_targets = settings.batches(y.itemsize, len(y), y.shape[1], x.shape[1])
     # himalaya multiplies by the root of a mixture and divides by it again: 0 would leave NaN for the next one.
     candidates = np.maximum(settings.mixtures, _TINY).astype(y.dtype)
     with himalaya_backend(settings.device, _threads(y)) as backend:

@@ -97,8 +97,8 @@ def test_repeats_never_straddle_folds_at_either_level():
     grouped = nested_cross_validation(BandedRidge(), X[order], Y[order], stimulus, outer=6)
     assert leaking.r2.mean() > 0.5
     assert grouped.r2.max() < 0.2
-    # The search within a fold sees that nothing can be predicted: it regularizes as much as it may.
-    assert np.median(grouped.alphas) > 100 * np.median(leaking.alphas)
+    # The search within each fold sees the same.
+    assert np.median(grouped.alphas) > 10 * np.median(leaking.alphas)
 
 
 def test_wrong_input_is_explained():

@@ -7,6 +7,7 @@ from himalaya.backend import get_backend
 from himalaya.kernel_ridge import MultipleKernelRidgeCV
 from himalaya.ridge import GroupRidgeCV
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge
 
 from neurorecon.decoders import BandedRidge, candidate_mixtures
 from neurorecon.decoders.persistence import load_decoder
@@ -81,6 +82,13 @@ def test_gradient_improves_on_where_it_starts():
     np.testing.assert_allclose(
         found.score(X_new, balanced, split=True).sum(axis=0), found.score(X_new, balanced), atol=1e-4
     )
+
+
+def test_gradient_on_one_band_is_ridge_regression_with_the_alpha_found():
+    X, Y, X_new, _ = problem()
+    model = BandedRidge(solver="gradient", dtype="float64", cv=2, solver_params={"max_iter": 3}).fit(X, Y[:, 0])
+    ridge = Ridge(model.alphas_[0] * model.kernel_scales_[0]).fit(X, Y[:, 0])
+    np.testing.assert_allclose(model.predict(X_new), ridge.predict(X_new), atol=1e-8)
 
 
 def test_gradient_keeps_constant_targets():

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses import design
+from neurorecon.analyses.areas import area_masks
 from neurorecon.analyses.bands import choose_bands
 from neurorecon.analyses.encoding import fold_groups
-from neurorecon.analyses.maps import area_masks
 from neurorecon.errors import InputError
 from neurorecon.stats import VariancePartition, band_combinations, normalize_r2, partition_predictions
 from neurorecon.store.store import Store

@@ -126,7 +126,8 @@ def shared_decoder(predicted: NDArray, cross: NDArray, prior: float) -> NDArray[
     if np.isinf(prior) or not predicted.any():
         return identity
     weight = max(prior, 1e-10) * float(np.trace(predicted)) / len(predicted)
-    return np.linalg.solve(predicted + weight * identity, cross + weight * identity)
+    solved = np.linalg.solve(predicted + weight * identity, cross + weight * identity)
+    return np.asarray(solved, dtype=np.float64)
 
 
 def best_decoder(

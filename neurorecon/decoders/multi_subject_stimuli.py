@@ -135,7 +135,9 @@ def no_stimuli() -> InputError:
     )
 
 
-def shared_targets(targets: dict[str, Targets], labels: dict[str, NDArray], stimuli: NDArray, dtype: str) -> NDArray:
+def shared_targets(
+    targets: Mapping[str, Targets], labels: Mapping[str, NDArray], stimuli: NDArray, dtype: str
+) -> NDArray:
     """Return the targets of the shared stimuli, (stimulus, target), the same for all subjects."""
     first = next(iter(targets.values()))
     shared = np.empty((len(stimuli), first.n_targets), dtype=dtype)

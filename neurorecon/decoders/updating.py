@@ -38,6 +38,12 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
     far, ``2 m n voxel`` operations, where a new fit costs ``n^2 voxel``; with one alpha the rest is
     ``m n (n + target)`` more, and neither responses nor targets of earlier sessions are read again but for those
     products. With more samples than voxels (the primal), sums over samples are added to and no sample is kept.
+    Where alpha is chosen among candidates, each session costs a decomposition and a pass over all targets (in the
+    dual) or one decomposition for each fold (in the primal), as a new fit does, but none of the voxels' products.
+
+    Memory in the dual: responses and targets of all sessions (or a `folder`), half a (sample, sample) matrix of
+    kernel rows, another as Cholesky factor in double precision, and coordinates (sample, target). In the primal:
+    sums (voxel, voxel) and (voxel, target) in double precision, once for each fold if alpha is chosen.
 
     Parameters
     ----------
@@ -181,8 +187,8 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
             self._take_up(X, y, groups, session)
             return self._refit()
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             for file in files:
                 file.unlink(missing_ok=True)
             raise
@@ -274,7 +280,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         if self.solver_ == "dual":
             self.rows_ = add_rows(getattr(self, "rows_", None), x, y, folds, options)
             return
-        rows, parts = vars(self).pop("rows_", None), getattr(self, "sums_", None)
+        rows, parts = self.__dict__.pop("rows_", None), getattr(self, "sums_", None)
         for number in range(0 if rows is None else len(before)):
             parts = self._sums_of(rows, number, parts, options)
         self.sums_ = add_sums(parts, x, targets, folds, self.n_folds_, options)
@@ -290,7 +296,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
         else:
             fitted = self.weights_ = fit_sums(self.sums_, sharing, options)
         self.alpha_ = fitted["alpha"]
-        vars(self).pop("cv_scores_", None)
+        self.__dict__.pop("cv_scores_", None)
         if fitted["errors"] is not None:
             self.cv_scores_ = -fitted["errors"]
         return self

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neurorecon.analyses.record import record_of
     from neurorecon.analyses.variance_partition import partition_variance
     from neurorecon.decoders.banded_ridge import BandedRidge
+    from neurorecon.decoders.mlp import MLPDecoder
     from neurorecon.decoders.persistence import load_decoder
     from neurorecon.decoders.ridge import RidgeDecoder
     from neurorecon.features.build import build
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "BandedRidge": "neurorecon.decoders.banded_ridge",
+    "MLPDecoder": "neurorecon.decoders.mlp",
     "RidgeDecoder": "neurorecon.decoders.ridge",
     "Store": "neurorecon.store.store",
     "add_target": "neurorecon.features.own",

@@ -33,7 +33,7 @@ class RidgeDecoder(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     The responses are factorized once, whatever the number of targets, of folds and of candidates for alpha;
     targets are streamed in blocks, from memory or from disk. Predictions need no weight matrix of shape
-    (voxel, target), and :meth:`fit_predict` not even the coordinates of the targets.
+    (voxel, target), and :meth:`fit_and_predict` not even the coordinates of the targets.
 
     Memory beside the data: three matrices of (sample, sample) in double precision while fitting (of (voxel,
     voxel) where there are fewer voxels), the factors of shapes (sample, component) and (voxel, component), the
@@ -186,7 +186,7 @@ class RidgeDecoder(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
             self._keep_moments(measure_factors(problem, factors, groups, train=self.renorm == "train"))
         return self
 
-    def fit_predict(
+    def fit_and_predict(
         self,
         X: ArrayLike,
         y: Any,
@@ -351,7 +351,8 @@ class RidgeDecoder(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
         predicted = part + self.intercept_[columns].astype(self.dtype)
         if not hasattr(self, "target_deviation_"):
             return predicted
-        return Moments(*(getattr(self, name, None) for name in _MOMENTS)).apply(predicted, columns)
+        left_out = [getattr(self, name, None) for name in _MOMENTS[2:]]
+        return Moments(self.target_mean_, self.target_deviation_, *left_out).apply(predicted, columns)
 
     def _keep_moments(self, moments: Moments) -> None:
         values = (moments.mean, moments.deviation, moments.predicted_mean, moments.predicted_deviation)

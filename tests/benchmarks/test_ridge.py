@@ -93,7 +93,7 @@ def test_fixed_alpha(dtype):
         return np.stack([Ridge(alpha).fit(X, Y[:, token]).predict(X_test) for token in range(TOKENS)], axis=1)
 
     times, results = in_turns(
-        ours=lambda: RidgeDecoder(alpha, dtype=dtype).fit_predict(X, Y, X_test),
+        ours=lambda: RidgeDecoder(alpha, dtype=dtype).fit_and_predict(X, Y, X_test),
         fitted=lambda: RidgeDecoder(alpha, dtype=dtype).fit(X, Y).predict(X_test),
         loop=loop,
         himalaya=lambda: KernelRidge(alpha, fit_intercept=True).fit(X, flat).predict(X_test),
@@ -106,8 +106,8 @@ def test_fixed_alpha(dtype):
     floor = factorized / double + 2 * TEST * SAMPLES * TOKENS * CHANNELS / speed
     what = f"fixed alpha, {SAMPLES:,} x {VOXELS:,}, {TOKENS} x {CHANNELS} targets, {TEST} predictions, {dtype}"
     share = f"floor {floor:.2f} s, {floor / times['ours']:.0%} of it reached"
-    row(f"{what}: `fit_predict`", times["ours"], "scikit-learn, one `Ridge` per token", times["loop"], share)
-    row(f"{what}: `fit_predict`", times["ours"], "himalaya `KernelRidge`", times["himalaya"], share)
+    row(f"{what}: `fit_and_predict`", times["ours"], "scikit-learn, one `Ridge` per token", times["loop"], share)
+    row(f"{what}: `fit_and_predict`", times["ours"], "himalaya `KernelRidge`", times["himalaya"], share)
     row(f"{what}: `fit`, `predict`", times["fitted"], "scikit-learn, one `Ridge` per token", times["loop"], "")
     if SCALE == 1:
         assert times["loop"] >= 25 * times["ours"] or dtype == "float32"
@@ -121,7 +121,7 @@ def test_alpha_for_each_target():
     flat = Y.reshape(len(Y), -1)
 
     def ours(cv):
-        return RidgeDecoder(ALPHAS, cv=cv, alpha_per="target").fit_predict(X, Y, X_test)
+        return RidgeDecoder(ALPHAS, cv=cv, alpha_per="target").fit_and_predict(X, Y, X_test)
 
     times, results = in_turns(
         gcv=lambda: ours("gcv"),
@@ -154,7 +154,7 @@ X_test = generator.standard_normal((test, voxels), dtype=np.float32).astype(dtyp
 
 class Generated:
     # Columns of one drawn block, so that drawing random numbers takes no time.
-    pool = generator.standard_normal((samples, 8192), dtype=np.float32).astype(dtype)
+    pool = generator.standard_normal((samples, 2**25 // samples), dtype=np.float32).astype(dtype)
     def __init__(self, n_targets):
         self.shape, self.dtype = (samples, n_targets), np.dtype(dtype)
     def __getitem__(self, key):

@@ -160,14 +160,14 @@ def test_agrees_with_himalaya(shape, n_targets, kind, folds, dtype):
     assert get_backend().name == "numpy"
     # Without means: himalaya centers once with all samples, we within each fold.
     double = (values.astype(np.float64) for values in (X, Y))
-    theirs = KernelRidgeCV(ALPHAS, cv=KFold(folds)).fit(*double)
+    theirs = KernelRidgeCV(ALPHAS, cv=KFold(folds), warn=False).fit(*double)
     settings = {"cv": folds, "alpha_per": "target", "fit_intercept": False, "dtype": dtype}
     ours = RidgeDecoder(ALPHAS, **settings).fit(X, Y)
     np.testing.assert_allclose(ours.alpha_, theirs.best_alphas_, rtol=1e-10)
     expected = theirs.predict(X_new.astype(np.float64))
     scale = max(1.0, np.abs(expected).max())
     np.testing.assert_allclose(ours.predict(X_new) / scale, expected / scale, atol=TOLERANCE[dtype])
-    np.testing.assert_allclose(ours.fit_predict(X, Y, X_new) / scale, expected / scale, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(ours.fit_and_predict(X, Y, X_new) / scale, expected / scale, atol=TOLERANCE[dtype])
 
 
 def test_of_equal_scores_the_largest_alpha_is_taken():

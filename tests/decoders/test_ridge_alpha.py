@@ -93,7 +93,7 @@ def test_groups_of_targets_choose_as_if_they_were_alone(shape, cv):
     assert len(set(alone)) > 1
     expected = Ridge(alone).fit(X, Y).predict(X_new).reshape(-1, 3, 4)
     np.testing.assert_allclose(together.predict(X_new), expected, atol=1e-8)
-    np.testing.assert_allclose(together.fit_predict(X, named, X_new), expected, atol=1e-8)
+    np.testing.assert_allclose(together.fit_and_predict(X, named, X_new), expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("alpha_per", [2, -3, "voxel", None, True, np.zeros(5), 0.5])

@@ -57,7 +57,7 @@ def test_predictions_get_the_moments_of_the_training_targets(shape, weighted, ce
         ours = RidgeDecoder(3.0, dtype=dtype, **settings)
         atol = tolerance * np.abs(expected).max()
         np.testing.assert_allclose(ours.fit(X, Y, **arguments).predict(X_new), expected, atol=atol)
-        np.testing.assert_allclose(ours.fit_predict(X, Y, X_new, **arguments), expected, atol=atol)
+        np.testing.assert_allclose(ours.fit_and_predict(X, Y, X_new, **arguments), expected, atol=atol)
 
 
 def test_renormalization_by_test_moments_needs_several_predictions(tmp_path):
@@ -103,7 +103,7 @@ def test_voxels_are_selected_in_the_training_samples_of_each_fold(shape, alpha_p
     np.testing.assert_array_equal(ours.selected_voxels_, chosen)
     theirs = Ridge(ours.alpha_).fit(X[:, chosen], Y)
     np.testing.assert_allclose(ours.predict(X_new), theirs.predict(X_new[:, chosen]), atol=1e-8)
-    np.testing.assert_allclose(ours.fit_predict(X, Y, X_new), theirs.predict(X_new[:, chosen]), atol=1e-8)
+    np.testing.assert_allclose(ours.fit_and_predict(X, Y, X_new), theirs.predict(X_new[:, chosen]), atol=1e-8)
     ours.fit(X, Y)
     np.testing.assert_allclose(ours.coef_[:, chosen], theirs.coef_, atol=1e-8)
     assert ours.coef_.shape == (6, shape[1])
@@ -166,7 +166,9 @@ def test_missing_targets_are_fitted_on_the_samples_that_have_them(shape, weighte
         elif cv == "gcv":
             alone = RidgeDecoder(ALPHAS, cv=cv, dtype="float64").fit(X[has], Y[has, target], sample_weight=kept)
             np.testing.assert_allclose(ours.cv_scores_[:, target], alone.cv_scores_, rtol=1e-8)
-    np.testing.assert_allclose(ours.fit_predict(X, Y, X_new, sample_weight=weights), ours.predict(X_new), atol=1e-10)
+    np.testing.assert_allclose(
+        ours.fit_and_predict(X, Y, X_new, sample_weight=weights), ours.predict(X_new), atol=1e-10
+    )
 
 
 def test_missing_targets_that_cannot_be_fitted_are_explained():
@@ -224,7 +226,7 @@ decoder.fit(X[:100], Drawn(), coordinates=sys.argv[1] + "/coordinates.npy")
 out = np.lib.format.open_memmap(sys.argv[1] + "/out.npy", mode="w+", dtype=np.float32, shape=(50, 350_000))
 decoder.predict(X_new, out=out)
 fitted = peak() - before
-decoder.fit_predict(X[:100], Drawn(), X_new, out=out)
+decoder.fit_and_predict(X[:100], Drawn(), X_new, out=out)
 print(json.dumps([fitted, peak() - before]))
 """
 

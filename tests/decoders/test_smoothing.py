@@ -56,7 +56,7 @@ def test_agrees_with_kernel_ridge_and_with_the_decoder():
     np.testing.assert_allclose(found, KernelRidge(alpha=2.0).fit(X, Y).predict(X_test), atol=1e-8)
     for device in ("cpu", "torch"):
         decoder = RidgeDecoder(2.0, dtype="float64", device=device)
-        np.testing.assert_allclose(decoder.fit_predict(X, Y, X_test), decoder.fit(X, Y).predict(X_test), atol=1e-10)
+        np.testing.assert_allclose(decoder.fit_and_predict(X, Y, X_test), decoder.fit(X, Y).predict(X_test), atol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(30, 10), (10, 30)], ids=["n>p", "n<p"])
@@ -105,7 +105,7 @@ def test_predictions_are_written_in_blocks(tmp_path, kind):
     targets[:] = Y.reshape(20, 2, 3, 4).astype(np.float32)
     decoder = RidgeDecoder(3.0, target_block=5)
     expected = decoder.fit(X, Y).predict(X_test)
-    assert decoder.fit_predict(X, targets, X_test, out=out) is out
+    assert decoder.fit_and_predict(X, targets, X_test, out=out) is out
     np.testing.assert_allclose(np.asarray(out[:]).reshape(4, 24), expected, rtol=1e-5, atol=1e-5)
     assert decoder.fit(X, targets).predict(X_test, out=out) is out
     np.testing.assert_allclose(np.asarray(out[:]).reshape(4, 24), expected, rtol=1e-5, atol=1e-5)

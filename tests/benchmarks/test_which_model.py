@@ -31,7 +31,7 @@ TOO_LONG = 20.0
 
 def ridge_fixed(x, y, x_test):
     """One alpha, only predictions wanted."""
-    return RidgeDecoder(alpha=100.0).fit_predict(x, y, x_test)
+    return RidgeDecoder(alpha=100.0).fit_and_predict(x, y, x_test)
 
 
 def ridge_generalized(x, y, x_test):

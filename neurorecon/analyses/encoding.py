@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurorecon.analyses.design import Samples, delayed_kernel, grams
-from neurorecon.stats import PermutationTest, permutation_test_r2
+from neurorecon.stats import PermutationTest, bootstrap_weights, permutation_test_r2
 from neurorecon.store.store import Store
 
 #: Resamples of the test stimuli behind each confidence interval.
@@ -202,7 +202,7 @@ class RoiSums:
 
 def roi_sums(fit: EncodingFit, rois: Mapping[str, np.ndarray], *, series: bool, block: int, seed: int) -> RoiSums:
     """Return the sums behind :func:`roi_scores`, for the voxels of a fit."""
-    weights = _bootstrap_weights(len(fit.measured), block if series else 1, seed)
+    weights = bootstrap_weights(len(fit.measured), BOOTSTRAPS, seed, block if series else 1)
     total = fit.predicted.sum(axis=0)
     energy = weights @ fit.measured**2
     gain = [weights @ (part * (2 * fit.measured - total)) for part in fit.predicted]
@@ -232,18 +232,6 @@ def scores_of_sums(sums: RoiSums, rois: Mapping[str, np.ndarray]) -> dict[str, R
         joint = float(means[:, 0].sum())
         found[name] = RoiScore(joint, means[:, 0], low, high, int(mask.sum()))
     return found
-
-
-def _bootstrap_weights(samples: int, block: int, seed: int) -> np.ndarray:
-    """Return how often each sample is drawn; the first row is the sample itself (circular block bootstrap)."""
-    generator = np.random.default_rng(seed)
-    block = max(1, min(block, samples))
-    starts = generator.integers(0, samples, (BOOTSTRAPS, -(-samples // block)))
-    drawn = ((starts[:, :, None] + np.arange(block)) % samples).reshape(BOOTSTRAPS, -1)[:, :samples]
-    weights = np.zeros((BOOTSTRAPS + 1, samples), dtype=np.float32)
-    weights[0] = 1
-    np.add.at(weights, (np.arange(1, BOOTSTRAPS + 1)[:, None], drawn), 1)
-    return weights
 
 
 def winning_band(split: np.ndarray, significant: np.ndarray) -> np.ndarray:

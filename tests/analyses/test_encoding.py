@@ -5,7 +5,6 @@ from sklearn.metrics import r2_score
 
 from neurorecon.analyses.design import Samples, delayed_kernel
 from neurorecon.analyses.encoding import (
-    _bootstrap_weights,
     _contributions,
     _predicted,
     fit_encoding,
@@ -78,19 +77,6 @@ def test_means_of_areas_and_their_intervals(fitted):
     np.testing.assert_array_equal(found["V1"].low, again["V1"].low)
     nobody = np.zeros(len(fit.alpha), dtype=bool)
     assert roi_scores(fit, {"none": nobody}, series=True, block=5, seed=0) == {}
-
-
-def test_resamples_are_stretches_of_neighbors():
-    weights = _bootstrap_weights(20, 5, 0)
-    assert (weights[0] == 1).all()
-    np.testing.assert_array_equal(weights.sum(axis=1), 20)
-    # A sample drawn without its neighbors would be an island.
-    drawn = weights[1:] > 0
-    islands = drawn & ~np.roll(drawn, 1, axis=1) & ~np.roll(drawn, -1, axis=1)
-    assert not islands.any()
-    single = _bootstrap_weights(20, 1, 0)
-    assert single[1:].var() == pytest.approx(1 - 1 / 20, abs=0.03)  # a multinomial draw
-    assert _bootstrap_weights(3, 100, 0).shape[1] == 3
 
 
 def test_samples_of_one_fold_belong_together():

@@ -429,7 +429,8 @@ def _whole_signature(cls: type) -> inspect.Signature:
     own = [item for item in first if item.kind is not item.VAR_KEYWORD]
     if len(own) == len(first):
         return inspect.Signature(own)
-    before = inspect.signature(super(cls, cls).__init__).parameters
+    parent = next(kind for kind in cls.__mro__[1:] if "__init__" in vars(kind))
+    before = inspect.signature(vars(parent)["__init__"]).parameters
     passed = [item for name, item in before.items() if name not in {mine.name for mine in own}]
     return inspect.Signature([*own, *(item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in passed)])
 

@@ -7,9 +7,11 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
 
 from neurorecon.decoders import RidgeDecoder, UpdatingRidge, load_decoder, standardize_sessions
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.testing import check_decoder
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
 ALPHAS = np.logspace(-2, 4, 7)
@@ -228,3 +230,23 @@ def test_wrong_parameters_are_explained(tmp_path):
     added(UpdatingRidge(1.0, folder=str(tmp_path)), parts[:1])
     with pytest.raises(InputError, match="sessions of another decoder"):
         added(UpdatingRidge(1.0, folder=str(tmp_path)), parts)
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1e3])
+def test_rounding_errors_of_many_sessions_do_not_add_up(alpha):
+    generator = np.random.default_rng(0)
+    X = generator.standard_normal((440, 500)).astype(np.float32)
+    X[:, :3] *= 20
+    Y = (X[:, 3:9] @ generator.standard_normal((6, 4)) + generator.standard_normal((440, 4))).astype(np.float32)
+    model = UpdatingRidge(alpha).fit(X[:400], Y[:400], sessions=np.arange(400) // 10)
+    expected = (
+        Ridge(alpha, solver="svd").fit(X[:400].astype(float), Y[:400].astype(float)).predict(X[400:].astype(float))
+    )
+    np.testing.assert_allclose(model.predict(X[400:]), expected, atol=1e-4 * np.abs(Y).max())
+
+
+def test_it_is_an_estimator_of_scikit_learns_and_a_decoder_of_ours():
+    check_estimator(UpdatingRidge(dtype="float64"), on_skip=None)
+    for solver in ("dual", "primal"):
+        check_decoder(UpdatingRidge([0.1, 1.0, 10.0], cv=3, solver=solver))
+    check_decoder(UpdatingRidge(1.0, solver="dual"))

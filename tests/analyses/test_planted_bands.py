@@ -9,7 +9,8 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
 
-from neurorecon.decoders import BandedRidge, r2_score, r2_score_split
+from neurorecon.decoders import BandedRidge, bands_of_rois, r2_score, r2_score_split
+from neurorecon.errors import InputError
 
 pytestmark = pytest.mark.xdist_group("scenes")
 
@@ -96,3 +97,25 @@ def test_planted_unique_variance_lies_in_its_intervals(planted):
         draws = np.stack([r2_score(measured[row], joint[row]) - r2_score(measured[row], reduced[row]) for row in rows])
         assert _covered(draws, truth) >= COVERAGE, band
         assert np.abs(draws.mean() - truth.mean()) < 0.05, band
+
+
+def test_areas_of_a_store_are_bands_of_voxels(films):
+    """Decoding from faces' and places' areas and V1, volumes at two delays: each category from the area that has it."""
+    areas, masks = ["V1", "FFA", "PPA"], films.roi_masks("subj01")
+    options = {"task": "films", "average": None, "delays": (2, 3)}
+    X, y = films.pairs("subj01", "category", areas, "train", **options)
+    X_new, y_new = films.pairs("subj01", "category", areas, "test", **options)
+    bands = bands_of_rois(masks, areas, voxels=X["voxel"])
+    assert {name: len(part) for name, part in bands.items()} == {name: 2 * masks[name].sum() for name in areas}
+    categories = y["feature"].values.tolist()
+    model = BandedRidge(bands).fit(X.values, y.values, groups=X["run"].values)
+    best = dict(zip(categories, model.best_band(model.score(X_new.values, y_new.values, split=True)), strict=True))
+    assert (best["face"], best["room"]) == ("FFA", "PPA")
+
+
+def test_areas_that_share_voxels_are_refused_as_bands(films):
+    masks = films.roi_masks("subj01")
+    shared = (masks["LO"] & masks["EBA"]).sum()
+    assert shared > 0
+    with pytest.raises(InputError, match=f"LO and EBA share {shared}"):
+        bands_of_rois(masks, ["LO", "EBA"], rest="other")

@@ -143,8 +143,8 @@ def fit_decoding(
     value, counter = _map_and_null(decoder, outputs, kind, orders, scheduler, threads, results, progress)
     predicted = decoder.predict(held_out)
     score = _correlations(predicted, truth)
-    orders = _orders(test[1]["stimulus"], n_permutations, seed)
-    null = [_correlations(predicted, truth[order]).mean() for order in orders]
+    test_orders = _orders(test[1]["stimulus"], n_permutations, seed)
+    null = [_correlations(predicted, truth[order]).mean() for order in test_orders]
     return DecodingFit(
         target,
         value,
@@ -202,28 +202,30 @@ def _map_and_null(
         "targets": (left * singular).astype(np.float32),
         "orders": np.asarray(orders, dtype=np.int64),
     }
-    kept = _kept(inputs, kind, scheduler, parent)
+    kept = _kept(inputs, kind, scheduler, parent, threads)
+    # In this process nobody else reads the decoder, so it needs no file.
+    given = Results() if scheduler is None else kept
     starts = range(0, len(orders), BATCH)
     batches = {f"permutations {start}-{min(start + BATCH, len(orders)) - 1}": start for start in starts}
     if not all(kept.has(name) for name in batches):
-        kept.prepare()
-        kept.put("decoder", inputs)
-    job = functools.partial(null_of_batch, Stored(kept, "decoder"), kind, outputs.shape[1])
+        given.prepare()
+        given.put("decoder", inputs)
+    job = functools.partial(null_of_batch, Stored(given, "decoder"), kind, outputs.shape[1])
     run(job, batches, kept, scheduler, progress, threads=threads, label="permutations")
     value = _strength(inputs, kind, outputs.shape[1], inputs["targets"])
     counter = PermutationCounter(value)
     for name in batches:
         counter.update(kept.get(name)["null"])
-    kept.remove("decoder")  # as large as the responses; the batches are small
+    given.remove("decoder")  # as large as the responses; the batches are small
     return value, counter
 
 
-def _kept(inputs: Arrays, kind: str, scheduler: Any, parent: str | Path | None) -> Results:
-    """Return where the batches are kept: files only where workers have to read what they take."""
-    if scheduler is None:
+def _kept(inputs: Arrays, kind: str, scheduler: Any, parent: str | Path | None, threads: int | None) -> Results:
+    """Return where the batches are kept: in memory where nobody else computes them or asked for a folder."""
+    if scheduler is None and parent is None:
         return Results()
     digests = {name: block_digest(values) for name, values in inputs.items()}
-    everything = {"analysis": "null of a decoder's map", "kind": kind, "inputs": digests}
+    everything = {"analysis": "null of a decoder's map", "kind": kind, "inputs": digests, "threads": threads}
     return ResultsFolder.of(everything, FOLDER if parent is None else parent)
 
 

@@ -21,8 +21,8 @@ from neurorecon.analyses.encoding import BOOTSTRAPS
 from neurorecon.analyses.encoding_blocks import EncodingJob
 from neurorecon.store.store import Store
 
-#: Of a process that has loaded all libraries, and of what they keep.
-PROCESS = 600 * 2**20
+#: Of a worker that has loaded all libraries, torch above all: measured by tests/benchmarks/test_scale.py.
+PROCESS = 900 * 2**20
 
 #: Working arrays that the search of banded ridge may take at once (see neurorecon/decoders).
 SEARCH = 2 * 2**29

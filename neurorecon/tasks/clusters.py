@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,11 @@ from neurorecon.errors import InputError
 CONNECT_SECONDS = 20
 
 #: Seconds to wait for the first worker of a scheduler that answers.
-WORKER_SECONDS = 60
+WORKER_SECONDS = 300
 
 LOCAL = "local"
+
+logger = logging.getLogger("neurorecon")
 
 
 def check_scheduler(scheduler: Any) -> Any:
@@ -127,6 +130,8 @@ def _connected(scheduler: str | Path) -> Iterator[Any]:
         ) from error
     with client:
         try:
+            if not client.nthreads():
+                logger.info("%s has no workers yet; waiting for the first one ...", scheduler)
             client.wait_for_workers(1, timeout=WORKER_SECONDS)
         except TimeoutError as error:
             told = f"--scheduler-file {scheduler}" if isinstance(scheduler, Path) else scheduler

@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from hashlib import blake2b
 from importlib import metadata
@@ -31,6 +32,9 @@ FOLDER = Path(".neurorecon") / "results"
 
 #: Packages whose versions can change a number.
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "himalaya", "torch")
+
+#: After which half-written files are deleted: nobody writes for a day.
+_FORGOTTEN_SECONDS = 86_400
 
 Arrays = dict[str, np.ndarray]
 
@@ -106,6 +110,9 @@ class ResultsFolder(Results):
         """Make the folder, and write down what it holds the results of."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            for left in self.path.glob(".*.part"):  # by a worker that was killed while it wrote
+                if time.time() - left.stat().st_mtime > _FORGOTTEN_SECONDS:
+                    left.unlink(missing_ok=True)
             if self._inputs is not None and not (self.path / "inputs.json").exists():
                 write_json(self.path / "inputs.json", json.loads(self._inputs))
         except OSError as error:

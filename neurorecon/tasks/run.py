@@ -21,6 +21,9 @@ from neurorecon.tasks.threads import default_threads, pinned
 #: Blocks under way for each thread of a worker, so that none waits for work.
 AHEAD = 2
 
+#: Blocks under way at least, where workers write what they find: what waits takes no memory, and more workers may come.
+AT_LEAST = 64
+
 #: Seconds within which a file that a worker wrote has to show here: network file systems take their time.
 _VISIBLE_SECONDS = 60
 
@@ -134,7 +137,8 @@ def _on_cluster(
 
     def submit() -> None:
         # Workers come and go, so their number is asked for each time.
-        while len(waiting) < AHEAD * max(1, sum(client.nthreads().values())):
+        most = max(AT_LEAST if results.shared else 1, AHEAD * sum(client.nthreads().values()))
+        while len(waiting) < most:
             name, block = next(todo, ("", None))
             if not name:
                 return

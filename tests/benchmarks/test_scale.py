@@ -14,7 +14,7 @@ from neurorecon.analyses import plan as planning
 
 distributed = pytest.importorskip("distributed")
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
 VOXELS = int(os.environ.get("NEURORECON_SCALE_VOXELS", "12288"))
 TRAIN, TEST, REPEATS, PERMUTATIONS = 400, 100, 3, 50
@@ -77,7 +77,7 @@ def _told():
 
 def test_the_plan_says_what_a_run_takes(store, tmp_path, capsys):
     kept = []
-    bands, block = list(FEATURES), 8192
+    bands, block = list(FEATURES), VOXELS * 2 // 3
     shape = planning.Subject("sub01", VOXELS, (TRAIN + TEST) * REPEATS, TRAIN, TEST, TRAIN, TEST, areas=AREAS)
     planned = planning.plan([shape], list(FEATURES.values()), n_permutations=PERMUTATIONS, voxel_block=block)
     with (

@@ -119,6 +119,13 @@ def test_a_rerun_computes_only_what_is_missing(folder, tmp_path):
     assert again.path == folder.path
     run(_counted(str(calls)), BLOCKS, again, threads=1)
     assert len(calls.read_text().split()) == 7
+    left, current = folder.path / ".old.part", folder.path / ".new.part"
+    left.touch()
+    current.touch()
+    os.utime(left, (0, 0))
+    folder.prepare()
+    assert not left.exists()
+    assert current.exists()
     assert ResultsFolder.of({"test": "other blocks"}, tmp_path / "results").path != folder.path
     assert json.loads((folder.path / "inputs.json").read_text())["code"] == code_digest()
 
@@ -219,7 +226,7 @@ def test_only_so_many_blocks_are_under_way(client):
     counting, blocks = Counting(), {f"block {number}": number for number in range(15)}
     for _ in _on_cluster(counting, _products(), blocks, Results(), 1):
         counting.under_way -= 1
-    assert counting.most <= AHEAD * 2 + 1  # the one that is submitted before the finished one is yielded
+    assert 2 <= counting.most <= AHEAD * 2 + 1  # the one that is submitted before the finished one is yielded
 
 
 @pytest.mark.parametrize("where", ["here", "workers"])

@@ -134,6 +134,8 @@ DECODERS = Registry(
         "RidgeDecoder": "neurorecon.decoders.ridge:RidgeDecoder",
         "BandedRidge": "neurorecon.decoders.banded_ridge:BandedRidge",
         "MLPDecoder": "neurorecon.decoders.mlp:MLPDecoder",
+        "MultiSubjectRidge": "neurorecon.decoders.multi_subject:MultiSubjectRidge",
+        "UpdatingRidge": "neurorecon.decoders.updating:UpdatingRidge",
     },
 )
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from neurorecon.analyses.reconstruct import reconstruct, write_reconstruction
     from neurorecon.analyses.record import record_of
     from neurorecon.analyses.variance_partition import partition_variance
-    from neurorecon.decoders.banded_ridge import BandedRidge
-    from neurorecon.decoders.mlp import MLPDecoder
+    from neurorecon.decoders.banded.decoder import BandedRidge
+    from neurorecon.decoders.neural.mlp import MLPDecoder
     from neurorecon.decoders.persistence import load_decoder
-    from neurorecon.decoders.ridge import RidgeDecoder
+    from neurorecon.decoders.ridge.decoder import RidgeDecoder
     from neurorecon.features.build import build
     from neurorecon.features.extract import extract
     from neurorecon.features.make import load_extractor
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from neurorecon.store.store import Store, open_store
 
 _PUBLIC = {
-    "BandedRidge": "neurorecon.decoders.banded_ridge",
-    "MLPDecoder": "neurorecon.decoders.mlp",
-    "RidgeDecoder": "neurorecon.decoders.ridge",
+    "BandedRidge": "neurorecon.decoders.banded.decoder",
+    "MLPDecoder": "neurorecon.decoders.neural.mlp",
+    "RidgeDecoder": "neurorecon.decoders.ridge.decoder",
     "Store": "neurorecon.store.store",
     "add_target": "neurorecon.features.own",
     "build": "neurorecon.features.build",

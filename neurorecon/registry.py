@@ -131,11 +131,11 @@ DECODERS = Registry(
     "decoder",
     "neurorecon.decoders",
     {
-        "RidgeDecoder": "neurorecon.decoders.ridge:RidgeDecoder",
-        "BandedRidge": "neurorecon.decoders.banded_ridge:BandedRidge",
-        "MLPDecoder": "neurorecon.decoders.mlp:MLPDecoder",
-        "MultiSubjectRidge": "neurorecon.decoders.multi_subject:MultiSubjectRidge",
-        "UpdatingRidge": "neurorecon.decoders.updating:UpdatingRidge",
+        "RidgeDecoder": "neurorecon.decoders.ridge.decoder:RidgeDecoder",
+        "BandedRidge": "neurorecon.decoders.banded.decoder:BandedRidge",
+        "MLPDecoder": "neurorecon.decoders.neural.mlp:MLPDecoder",
+        "MultiSubjectRidge": "neurorecon.decoders.subjects.decoder:MultiSubjectRidge",
+        "UpdatingRidge": "neurorecon.decoders.sessions.decoder:UpdatingRidge",
     },
 )
 

@@ -129,7 +129,7 @@ def fit_decoding(
     -------
     DecodingFit
     """
-    from neurorecon.decoders.ridge import RidgeDecoder
+    from neurorecon.decoders.ridge.decoder import RidgeDecoder
 
     mean, spread = train[0].mean(axis=0), train[0].std(axis=0)
     scale = np.where(spread > 0, spread, 1)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from neurorecon.decoders.kernels import resolve_bands
+from neurorecon.decoders.banded.kernels import resolve_bands
 from neurorecon.errors import InputError
 
 

@@ -12,7 +12,7 @@ import neurorecon as nr
 from neurorecon.analyses import design
 from neurorecon.analyses.variance_partition import partition_variance
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.decoders.banded_ridge import BandedRidge
+from neurorecon.decoders.banded.decoder import BandedRidge
 from neurorecon.decoders.scores import r2_score
 from neurorecon.registry import DATASETS
 

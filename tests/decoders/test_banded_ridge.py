@@ -198,7 +198,7 @@ def test_batches_change_nothing(monkeypatch):
     X, Y, X_new, _ = problem()
     whole = BandedRidge(BANDS, dtype="float64").fit(X, Y).predict(X_new)
     some = BandedRidge(BANDS, dtype="float64", n_targets_batch=2).fit(X, Y).predict(X_new)
-    monkeypatch.setattr("neurorecon.decoders.banded_solvers._BATCH_BYTES", 2**18)
+    monkeypatch.setattr("neurorecon.decoders.banded.search._BATCH_BYTES", 2**18)
     small = BandedRidge(BANDS, dtype="float64").fit(X, Y).predict(X_new)
     np.testing.assert_allclose(some, whole, atol=1e-10)
     np.testing.assert_allclose(small, whole, atol=1e-10)

@@ -16,7 +16,7 @@ class GatedDecoder(NeuralDecoder):
     def build_network(self, input_shape, target_shape):
         import torch
 
-        from neurorecon.decoders.neural_layers import Heads
+        from neurorecon.decoders.neural.layers import Heads
 
         wide = torch.nn.Linear(input_shape[0], 2 * self.width)
         return torch.nn.Sequential(wide, torch.nn.GLU(), Heads(self.width, target_shape))

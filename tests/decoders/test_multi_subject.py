@@ -3,8 +3,8 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from neurorecon.decoders import MultiSubjectRidge, RidgeDecoder, load_decoder
-from neurorecon.decoders.multi_subject_latents import merge_bases, orthonormal
-from neurorecon.decoders.multi_subject_stimuli import averaging
+from neurorecon.decoders.subjects.latents import merge_bases, orthonormal
+from neurorecon.decoders.subjects.stimuli import averaging
 from neurorecon.errors import InputError, UnknownNameError
 
 ALPHAS = 10.0 ** np.arange(1, 7)

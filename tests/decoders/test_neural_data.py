@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurorecon.decoders.neural_data import Batches, Rows, Samples, rows_of_targets, split_samples, survey
+from neurorecon.decoders.neural.data import Batches, Rows, Samples, rows_of_targets, split_samples, survey
 from neurorecon.errors import InputError
 
 
@@ -127,7 +127,7 @@ def test_targets_on_disk_are_read_a_window_at_a_time(tmp_path):
 def test_windows_are_whole_chunks(monkeypatch):
     import dask.array
 
-    monkeypatch.setattr("neurorecon.decoders.neural_data.READ_VALUES", 5 * 250)
+    monkeypatch.setattr("neurorecon.decoders.neural.data.READ_VALUES", 5 * 250)
     y = np.zeros((1000, 5))
     inputs = Rows(np.zeros((1000, 1)), "float32")
     assert Samples(inputs, rows_of_targets(y, "float32")).window == 1000

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.decoders import RidgeDecoder, target_blocks
-from neurorecon.decoders.target_blocks import predict_target_blocks
+from neurorecon.decoders.ridge.target_blocks import predict_target_blocks
 from neurorecon.errors import InputError
 from neurorecon.registry import DATASETS
 from neurorecon.testing.miniature import MiniatureReader

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.linear_model import Ridge as ReferenceRidge
 from sklearn.model_selection import GroupKFold
 
-from neurorecon.decoders.banded_ridge import BandedRidge
+from neurorecon.decoders.banded.decoder import BandedRidge
 from neurorecon.decoders.scores import correlation_score, r2_score
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats import max_statistic_p, permutation_p, refit_permutation_test, refit_permutation_test_kernels

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neurorecon.decoders.smoothing import RidgeSmoother
+from neurorecon.decoders.ridge.smoothing import RidgeSmoother
 from neurorecon.decoders.solvers import check_alphas
 from neurorecon.errors import InputError
 from neurorecon.store.digest import block_digest

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from neurorecon.decoders.neural_settings import device_and_precision
+from neurorecon.decoders.neural.settings import device_and_precision
 from neurorecon.decoders.validation import check_inputs
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Hooks:
         targets : tensor or dict of str to tensor
             Standardized.
         """
-        from neurorecon.decoders.neural_losses import mse
+        from neurorecon.decoders.neural.losses import mse
 
         return sum_over_targets(mse, outputs, targets)
 
@@ -111,13 +111,13 @@ class Hooks:
 
     def build_optimizer(self, network: nn.Module) -> Optimizer:
         """Return the optimizer."""
-        from neurorecon.decoders.neural_schedules import named_optimizer
+        from neurorecon.decoders.neural.schedules import named_optimizer
 
         return named_optimizer(self.optimizer, network, self.learning_rate, self.weight_decay, self.momentum)
 
     def build_scheduler(self, optimizer: Optimizer, n_steps: int) -> LRScheduler:
         """Return the schedule of the learning rate, which is stepped after each of `n_steps` batches."""
-        from neurorecon.decoders.neural_schedules import named_schedule
+        from neurorecon.decoders.neural.schedules import named_schedule
 
         return named_schedule(self.schedule, optimizer, n_steps, self.warmup)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from neurorecon.decoders.kernels import KernelScaling, check_kernels, kernel_names, linear_kernels
+from neurorecon.decoders.banded.kernels import KernelScaling, check_kernels, kernel_names, linear_kernels
 from neurorecon.decoders.scores import correlation_score, correlation_score_split, r2_score, r2_score_split
 from neurorecon.decoders.validation import check_inputs
 from neurorecon.errors import InputError, UnknownNameError

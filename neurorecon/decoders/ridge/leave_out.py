@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
 from neurorecon.decoders.folds import Fold
-from neurorecon.decoders.penalties import Sharing
+from neurorecon.decoders.ridge.penalties import Sharing
 from neurorecon.decoders.solvers import Spectrum, means, solve_positive, unit_vector
 from neurorecon.decoders.targets import Blocks
 from neurorecon.errors import InputError

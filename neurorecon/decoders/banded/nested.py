@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from neurorecon.decoders.banded_ridge import BandedRidge
+from neurorecon.decoders.banded.decoder import BandedRidge
+from neurorecon.decoders.banded.kernels import check_kernels, kernel_names, linear_kernels, resolve_bands
 from neurorecon.decoders.folds import Fold, group_folds
-from neurorecon.decoders.kernels import check_kernels, kernel_names, linear_kernels, resolve_bands
 from neurorecon.decoders.scores import correlation_score, correlation_score_split, r2_score, r2_score_split
 from neurorecon.decoders.targets import Targets
 from neurorecon.decoders.validation import check_dtype

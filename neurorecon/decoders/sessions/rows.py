@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurorecon.decoders.penalties import Sharing, best_alphas
-from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.updating_files import ROWS, keep, kept
-from neurorecon.decoders.updating_kernel import (
+from neurorecon.decoders.ridge.penalties import Sharing, best_alphas
+from neurorecon.decoders.sessions.files import ROWS, keep, kept
+from neurorecon.decoders.sessions.kernel import (
     append_cholesky,
     append_coordinates,
     assemble,
@@ -29,7 +28,8 @@ from neurorecon.decoders.updating_kernel import (
     kernel_errors,
     kernel_spectrum,
 )
-from neurorecon.decoders.updating_sessions import JoinedTargets, Options
+from neurorecon.decoders.sessions.standardizing import JoinedTargets, Options
+from neurorecon.decoders.targets import Targets
 
 #: Predictions of the Cholesky factor are exact to about rounding errors times trace / alpha: 1e-9 at the least.
 _WEAKEST_ALPHA = 1e-7

@@ -11,17 +11,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.multi_subject_fits import adapt_latent, align, fit_concatenated, fit_latent
-from neurorecon.decoders.multi_subject_stimuli import (
+from neurorecon.decoders.persistence import Persistent
+from neurorecon.decoders.ridge.decoder import RidgeDecoder
+from neurorecon.decoders.scores import r2_score
+from neurorecon.decoders.solvers import subtract
+from neurorecon.decoders.subjects.fits import adapt_latent, align, fit_concatenated, fit_latent
+from neurorecon.decoders.subjects.stimuli import (
     check_labels,
     check_responses,
     check_same_subjects,
     check_subjects,
 )
-from neurorecon.decoders.persistence import Persistent
-from neurorecon.decoders.ridge import RidgeDecoder
-from neurorecon.decoders.scores import r2_score
-from neurorecon.decoders.solvers import subtract
 from neurorecon.decoders.targets import Targets
 from neurorecon.decoders.validation import check_dtype
 from neurorecon.errors import InputError, UnknownNameError

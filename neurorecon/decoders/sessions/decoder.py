@@ -11,14 +11,12 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.penalties import Sharing
 from neurorecon.decoders.persistence import Persistent
+from neurorecon.decoders.ridge.penalties import Sharing
 from neurorecon.decoders.scores import r2_score
-from neurorecon.decoders.solvers import check_alphas, subtract
-from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.updating_files import check_folder, kept, row_files
-from neurorecon.decoders.updating_rows import add_rows, fit_rows, row_coefficients, row_components
-from neurorecon.decoders.updating_sessions import (
+from neurorecon.decoders.sessions.files import check_folder, kept, row_files
+from neurorecon.decoders.sessions.rows import add_rows, fit_rows, row_coefficients, row_components
+from neurorecon.decoders.sessions.standardizing import (
     Options,
     check_session,
     session_folds,
@@ -26,7 +24,9 @@ from neurorecon.decoders.updating_sessions import (
     standardize,
     standardize_as,
 )
-from neurorecon.decoders.updating_sums import add_sums, fit_sums
+from neurorecon.decoders.sessions.sums import add_sums, fit_sums
+from neurorecon.decoders.solvers import check_alphas, subtract
+from neurorecon.decoders.targets import Targets
 from neurorecon.decoders.validation import check_dtype, check_inputs
 from neurorecon.errors import InputError, UnknownNameError
 

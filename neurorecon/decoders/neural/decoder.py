@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from neurorecon.decoders.neural_data import (
+from neurorecon.decoders.neural.data import (
     ONLY,
     Batches,
     Rows,
@@ -23,8 +23,8 @@ from neurorecon.decoders.neural_data import (
     split_samples,
     survey,
 )
-from neurorecon.decoders.neural_hooks import Hooks
-from neurorecon.decoders.neural_settings import check_settings, device_and_precision, identity_of
+from neurorecon.decoders.neural.hooks import Hooks
+from neurorecon.decoders.neural.settings import check_settings, device_and_precision, identity_of
 from neurorecon.decoders.persistence import Persistent
 from neurorecon.errors import InputError
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from neurorecon.decoders.neural_checkpoints import Checkpoint
-    from neurorecon.decoders.neural_training import Scaler, Training
+    from neurorecon.decoders.neural.checkpoints import Checkpoint
+    from neurorecon.decoders.neural.training import Scaler, Training
 
 
 class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -57,7 +57,7 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
     batch_size : int
         Samples of a batch at most. Batches are of nearly equal size.
     optimizer : {"adamw", "adam", "sgd"}
-        See :func:`neurorecon.decoders.neural_schedules.named_optimizer`.
+        See :func:`neurorecon.decoders.neural.schedules.named_optimizer`.
     learning_rate : float
         The highest.
     weight_decay : float
@@ -67,7 +67,7 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
     momentum : float
         Of "sgd" (Nesterov's).
     schedule : {"constant", "linear", "cosine", "exponential", "one_cycle"}
-        Of the learning rate, see :func:`neurorecon.decoders.neural_schedules.named_schedule`.
+        Of the learning rate, see :func:`neurorecon.decoders.neural.schedules.named_schedule`.
     warmup : float
         Share of the training in which the learning rate rises.
     clip_norm : float, optional
@@ -225,7 +225,7 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         y_standards = {name: found.standard(self.standardize_targets) for name, found in surveys.items()}
         kept = None
         if checkpoint is not None:
-            from neurorecon.decoders.neural_checkpoints import Checkpoint
+            from neurorecon.decoders.neural.checkpoints import Checkpoint
 
             digests = {"X": seen.digest, **{f"y {name}".strip(): found.digest for name, found in surveys.items()}}
             kept = Checkpoint(checkpoint, identity_of(self, digests, held_out))
@@ -254,7 +254,7 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         checkpoint: Checkpoint | None,
     ) -> Training:
         """Return the training when it has ended."""
-        from neurorecon.decoders.neural_training import (
+        from neurorecon.decoders.neural.training import (
             Scaler,
             Training,
             own_accelerator,
@@ -301,7 +301,7 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         """Yield samples and their predictions, batch by batch, in the units of the targets."""
         import torch
 
-        from neurorecon.decoders.neural_training import in_full, own_random_numbers, seed_torch
+        from neurorecon.decoders.neural.training import in_full, own_random_numbers, seed_torch
 
         if x.shape[1:] != tuple(self.input_shape_):
             raise InputError(
@@ -393,7 +393,7 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         """Return a network with the weights that were trained."""
         import torch
 
-        from neurorecon.decoders.neural_training import own_random_numbers
+        from neurorecon.decoders.neural.training import own_random_numbers
 
         device, precision = self._place()
         with own_random_numbers(torch.device("cpu")):
@@ -409,7 +409,7 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         return torch.device(device), precision
 
     def _scaler(self, device: torch.device, precision: str) -> Scaler:
-        from neurorecon.decoders.neural_training import Scaler
+        from neurorecon.decoders.neural.training import Scaler
 
         means, scales = _named(self.y_mean_), _named(self.y_scale_)
         targets = {name: Standard(means[name], scales[name]) for name in means}

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.held_out import add_fold_errors
-from neurorecon.decoders.leave_out import add_errors, can_leave_out
-from neurorecon.decoders.penalties import Sharing
+from neurorecon.decoders.ridge.held_out import add_fold_errors
+from neurorecon.decoders.ridge.leave_out import add_errors, can_leave_out
+from neurorecon.decoders.ridge.penalties import Sharing
+from neurorecon.decoders.sessions.standardizing import Options, used_folds
 from neurorecon.decoders.solvers import Spectrum, cross_gram, decompose, factorize, recenter
 from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.updating_sessions import Options, used_folds
 
 
 def kernel(x: NDArray, others: list[NDArray], reference: NDArray[np.float64], backend: Backend) -> NDArray:

@@ -12,16 +12,16 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.penalties import Sharing
 from neurorecon.decoders.persistence import Persistent
-from neurorecon.decoders.renormalization import Moments, check_renorm, measure_factors, measure_smoother
-from neurorecon.decoders.ridge_fit import RidgeFit
+from neurorecon.decoders.ridge.fit import RidgeFit
+from neurorecon.decoders.ridge.penalties import Sharing
+from neurorecon.decoders.ridge.renormalization import Moments, check_renorm, measure_factors, measure_smoother
+from neurorecon.decoders.ridge.smoothing import RidgeSmoother, check_samples
+from neurorecon.decoders.ridge.voxel_selection import check_rule
 from neurorecon.decoders.scores import r2_score
-from neurorecon.decoders.smoothing import RidgeSmoother, check_samples
 from neurorecon.decoders.solvers import check_alphas, subtract
 from neurorecon.decoders.targets import Targets, output_columns, release_pages
 from neurorecon.decoders.validation import check_dtype, check_inputs, check_weights
-from neurorecon.decoders.voxel_selection import check_rule
 from neurorecon.errors import InputError, UnknownNameError
 
 #: Attributes that hold the moments of renormalization.

@@ -11,10 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 
 from neurorecon.decoders.backend import check_device
-from neurorecon.decoders.banded_fitted import FittedBands
-from neurorecon.decoders.banded_solvers import Settings, Solution, gradient, group_ridge, random_search, solve_by_block
-from neurorecon.decoders.folds import group_folds
-from neurorecon.decoders.kernels import (
+from neurorecon.decoders.banded.fitted import FittedBands
+from neurorecon.decoders.banded.kernels import (
     KernelScaling,
     band_scales,
     check_kernels,
@@ -22,7 +20,9 @@ from neurorecon.decoders.kernels import (
     linear_kernels,
     resolve_bands,
 )
-from neurorecon.decoders.mixtures import check_mixtures
+from neurorecon.decoders.banded.mixtures import check_mixtures
+from neurorecon.decoders.banded.search import Settings, Solution, gradient, group_ridge, random_search, solve_by_block
+from neurorecon.decoders.folds import group_folds
 from neurorecon.decoders.persistence import Persistent
 from neurorecon.decoders.solvers import check_alphas
 from neurorecon.decoders.targets import Targets
@@ -60,7 +60,7 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
 
     Kernels are centered by the training mean of the features (again within each fold, on the fold's own
     training samples) and scaled to a mean diagonal of 1, so that a band does not win because it has more
-    features or larger units. See :class:`neurorecon.decoders.kernels.KernelScaling`.
+    features or larger units. See :class:`neurorecon.decoders.banded.kernels.KernelScaling`.
 
     Parameters
     ----------

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from neurorecon.decoders.neural_checkpoints import Checkpoint
-from neurorecon.decoders.neural_data import ONLY, Batches, Samples, Standard
+from neurorecon.decoders.neural.checkpoints import Checkpoint
+from neurorecon.decoders.neural.data import ONLY, Batches, Samples, Standard
 from neurorecon.errors import InputError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from neurorecon.decoders.neural import NeuralDecoder
+    from neurorecon.decoders.neural.decoder import NeuralDecoder
 
 #: torch's random numbers and accelerate's state belong to the process: one training at a time.
 _LOCK = threading.RLock()

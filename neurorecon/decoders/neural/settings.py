@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neurorecon.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from neurorecon.decoders.neural import NeuralDecoder
+    from neurorecon.decoders.neural.decoder import NeuralDecoder
 
 _PRECISIONS = ("auto", "float32", "float64", "bf16", "fp16")
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.penalties import Sharing, best_alphas
+from neurorecon.decoders.ridge.penalties import Sharing, best_alphas
+from neurorecon.decoders.sessions.standardizing import Options, used_folds
 from neurorecon.decoders.solvers import decompose
 from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.updating_sessions import Options, used_folds
 
 #: ``count``; ``x_mean`` (feature,), ``y_mean`` (target,); products of what is centered: ``xx`` (feature, feature),
 #: ``xy`` (feature, target), and of each target with itself ``yy`` (target,). Float64.

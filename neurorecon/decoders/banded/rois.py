@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neurorecon.decoders.kernels import overlaps
+from neurorecon.decoders.banded.kernels import overlaps
 from neurorecon.errors import InputError, UnknownNameError
 
 

@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.decoders.backend import Backend
 from neurorecon.decoders.folds import Fold, group_folds
-from neurorecon.decoders.generalized import GeneralizedCrossValidation, refuse_repeats
-from neurorecon.decoders.held_out import add_fold_errors
-from neurorecon.decoders.leave_out import add_errors, can_leave_out
-from neurorecon.decoders.missing import folds_of_part, parts_by_missing
-from neurorecon.decoders.penalties import Sharing, best_alphas
+from neurorecon.decoders.ridge.generalized import GeneralizedCrossValidation, refuse_repeats
+from neurorecon.decoders.ridge.held_out import add_fold_errors
+from neurorecon.decoders.ridge.leave_out import add_errors, can_leave_out
+from neurorecon.decoders.ridge.missing import folds_of_part, parts_by_missing
+from neurorecon.decoders.ridge.penalties import Sharing, best_alphas
+from neurorecon.decoders.ridge.voxel_selection import relevance, select
 from neurorecon.decoders.solvers import Factorization, Spectrum, center_targets, factorize, spectrum
 from neurorecon.decoders.targets import Blocks, TargetPart, Targets, release_pages
-from neurorecon.decoders.voxel_selection import relevance, select
 
 #: Chooses alpha by generalized cross-validation instead of folds.
 GCV = "gcv"

@@ -20,8 +20,8 @@ from neurorecon.decoders.solvers import Factorization, means, unit_vector
 from neurorecon.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from neurorecon.decoders.ridge_fit import RidgeFit
-    from neurorecon.decoders.smoothing import RidgeSmoother
+    from neurorecon.decoders.ridge.fit import RidgeFit
+    from neurorecon.decoders.ridge.smoothing import RidgeSmoother
 
 #: Training samples that are left out to measure the spread of predictions.
 LEFT_OUT = 1000

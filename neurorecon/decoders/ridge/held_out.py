@@ -1,7 +1,7 @@
 """Errors on held-out samples, fold by fold: each fold has a factorization of its own.
 
 This serves where there are more samples than voxels, where each fold selects voxels of its own, and where a
-candidate for alpha is so weak that :mod:`neurorecon.decoders.leave_out` would lose precision.
+candidate for alpha is so weak that :mod:`neurorecon.decoders.ridge.leave_out` would lose precision.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.folds import Fold
-from neurorecon.decoders.penalties import Sharing
+from neurorecon.decoders.ridge.penalties import Sharing
 from neurorecon.decoders.solvers import Factorization, project
 from neurorecon.decoders.targets import Blocks
 

@@ -1,0 +1,1 @@
+"""Networks as decoders: what trains them, and a perceptron."""

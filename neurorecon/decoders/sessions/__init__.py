@@ -1,0 +1,1 @@
+"""Ridge regression that takes up new sessions."""

@@ -1,0 +1,1 @@
+"""Ridge regression for several subjects."""

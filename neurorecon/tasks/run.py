@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from neurorecon.errors import InputError, NeuroreconError, StoreError
+from neurorecon.tasks import clusters
 from neurorecon.tasks.clusters import check_scheduler, connect
 from neurorecon.tasks.results import Arrays, Results, ResultsFolder, code_digest
 from neurorecon.tasks.threads import default_threads, pinned
@@ -26,6 +27,9 @@ AT_LEAST = 64
 
 #: Seconds within which a file that a worker wrote has to show here: network file systems take their time.
 _VISIBLE_SECONDS = 60
+
+#: Seconds between two looks at what has finished, and between two questions whether there are workers.
+_POLL_SECONDS, _ASK_SECONDS = 0.02, 5.0
 
 #: What computes a block: given what says which block it is, it returns named arrays.
 BlockFunction = Callable[[Any], Arrays]
@@ -148,7 +152,7 @@ def _on_cluster(
 
     try:
         submit()
-        for future in completed:
+        for future in _finished(client, completed):
             name = waiting[future.key][0]
             arrays = _gathered(future, name)
             if arrays is not None:
@@ -160,6 +164,29 @@ def _on_cluster(
             yield name
     finally:
         client.cancel([future for _, future in waiting.values()])
+
+
+def _finished(client: Any, completed: Any) -> Iterator[Any]:
+    """Yield futures as they finish; raise where no worker is left and none comes, for dask would wait forever."""
+    heard = asked = time.monotonic()
+    while completed.count():
+        if completed.has_ready():
+            yield next(completed)
+            heard = time.monotonic()
+            continue
+        time.sleep(_POLL_SECONDS)
+        now = time.monotonic()
+        if now - asked > _ASK_SECONDS:
+            asked = now
+            if client.nthreads():
+                heard = now
+            elif now - heard > clusters.WORKER_SECONDS:
+                raise BlockError(
+                    "all workers of the cluster are gone",
+                    given=f"no worker for {clusters.WORKER_SECONDS} s, {completed.count()} blocks under way",
+                    expected="at least one worker",
+                    todo="start workers and run the same command: it goes on from what was committed",
+                )
 
 
 def _gathered(future: Any, name: str) -> Arrays | None:

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -19,6 +20,9 @@ from neurorecon.tasks.results import code_digest
 from neurorecon.tasks.run import AHEAD, _on_cluster, compute_block
 
 distributed = pytest.importorskip("distributed")
+
+#: The module: its name in the package is that of the function.
+run_module = sys.modules["neurorecon.tasks.run"]
 
 BLOCKS = {f"subj01 voxels {start}": start for start in range(0, 60, 10)}
 
@@ -107,6 +111,25 @@ def test_a_block_that_kills_every_worker_is_named(client, folder):
             run(deadly, {"subj01 voxels 30": 30}, folder, client)
     finally:
         client.run_on_scheduler(allow, 3)
+
+
+def test_a_cluster_whose_workers_are_all_gone_is_not_waited_for_forever(folder, monkeypatch):
+    monkeypatch.setattr(clusters_module, "WORKER_SECONDS", 1)
+    monkeypatch.setattr(run_module, "_ASK_SECONDS", 0.1)
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as alone,
+    ):
+
+        def leave(block):
+            time.sleep(60)
+            return {"block": np.array(block)}
+
+        gone = threading.Timer(2, cluster.scale, (0,))
+        gone.start()
+        with pytest.raises(BlockError, match="all workers of the cluster are gone"):
+            run(leave, {"one": 1, "two": 2}, folder, alone)
+        gone.join()
 
 
 def test_a_rerun_computes_only_what_is_missing(folder, tmp_path):

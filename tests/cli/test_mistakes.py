@@ -63,7 +63,7 @@ def test_a_message_stands_on_a_line_of_its_own(user, small, tmp_path):
     assert found.stdout == ""
     assert "Traceback" not in found.stderr
     # A progress bar clears its line with a carriage return.
-    assert found.stderr.replace("\r", "\n").count("\nneurorecon: error: unknown ROI 'NONE'") == 1
+    assert ("\n" + found.stderr.replace("\r", "\n")).count("\nneurorecon: error: unknown ROI 'NONE'") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
-from contextlib import suppress
 
 import typer
 
@@ -53,23 +51,13 @@ app.add_typer(weights, name="weights")
 
 
 def run() -> None:
-    """Run the command line, and end the process."""
+    """Run the command line."""
     try:
         app()
     except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            _end(end.code or 0)
+        if end.code == INTERRUPTED:
+            # Zarr reads and writes in threads of its own; those that were cut short would print their tracebacks.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
         raise
-
-
-def _end(code: int) -> None:
-    """End at once: threads in which Zarr and Icechunk read can abort while Python takes itself down.
-
-    An aborted ``neurorecon info`` was seen once on a busy machine; that this was the cause is a guess.
-    """
-    if code != INTERRUPTED:
-        atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a pipe whose reader has gone, a closed stream
-            stream.flush()
-    os._exit(code)

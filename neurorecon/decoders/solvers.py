@@ -26,6 +26,9 @@ from neurorecon.errors import InputError
 #: Columns or rows of X that are held in double precision at once.
 _BLOCK = 2048
 
+#: Rows and columns of a matrix that are transposed at once.
+_TILE = 256
+
 
 @dataclass(frozen=True)
 class Factorization:
@@ -184,11 +187,60 @@ def gram(
     """
     total: Any = None
     for _, part in _centered_blocks(x, mean, roots, 1 if dual else 0, backend, dtype):
+        total = _add_products(total, part, dual)
+    return _both_triangles(total)
+
+
+def gram_and_cross(
+    x: NDArray,
+    others: NDArray,
+    mean: NDArray,
+    roots: NDArray | None,
+    backend: Backend,
+    dtype: str = "float64",
+) -> tuple[Any, Any]:
+    """Return ``X X'`` and the products of other samples with those of the inputs, from one look at the inputs.
+
+    Parameters are those of :func:`gram` and :func:`cross_gram`.
+    """
+    total: Any = None
+    cross: Any = None
+    blocks = _centered_blocks(x, mean, roots, 1, backend, dtype)
+    for (_, part), (_, other) in zip(blocks, _centered_blocks(others, mean, None, 1, backend, dtype), strict=True):
+        total = _add_products(total, part, dual=True)
+        product = other @ part.T
+        cross = product if cross is None else cross + product
+    return _both_triangles(total), cross
+
+
+def _add_products(total: Any, part: Any, dual: bool) -> Any:
+    """Return ``total + part @ part.T`` (dual) or ``total + part.T @ part``; of NumPy arrays the lower triangle only.
+
+    Half of a symmetric product, added to in place: NumPy's own product of a matrix with its transpose copies the
+    other triangle each time, which takes longer than the product itself where blocks are thin.
+    """
+    if not isinstance(part, np.ndarray):
         product = part @ part.T if dual else part.T @ part
-        if total is None:
-            total = product
-        else:
-            total += product
+        return product if total is None else total + product
+    from scipy.linalg import get_blas_funcs
+
+    # Transposed, a C-ordered array is in the order that BLAS wants, without a copy.
+    columns = np.ascontiguousarray(part).T
+    (multiply,) = get_blas_funcs(("syrk",), (columns,))
+    if total is None:
+        return multiply(1.0, columns, trans=int(dual), lower=1)
+    return multiply(1.0, columns, beta=1.0, c=total, trans=int(dual), lower=1, overwrite_c=1)
+
+
+def _both_triangles(total: Any) -> Any:
+    """Fill in the upper triangle of a NumPy array from the lower one, in tiles that fit into a cache."""
+    if isinstance(total, np.ndarray):
+        for start in range(0, len(total), _TILE):
+            tile = slice(start, start + _TILE)
+            lower = np.tril(total[tile, tile])
+            total[tile, tile] = lower + np.tril(lower, -1).T
+            for below in range(start + _TILE, len(total), _TILE):
+                total[tile, below : below + _TILE] = total[below : below + _TILE, tile].T
     return total
 
 

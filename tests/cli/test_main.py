@@ -58,3 +58,14 @@ def test_the_console_script_and_its_completion(tmp_path):
     environment |= {"_NEURORECON_COMPLETE": "complete_bash", "COMP_WORDS": "neurorecon re", "COMP_CWORD": "1"}
     offered = subprocess.run([script], env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert offered.stdout.split() == ["reconstruct"]
+
+
+def test_a_command_ends_though_workers_wait_for_more(tmp_path):
+    # Builds draw pictures in processes that stay for a while; Python tells them to end before it waits for them.
+    code = (
+        "import sys; from joblib import Parallel, delayed; Parallel(2)(delayed(abs)(number) for number in range(4)); "
+        "from neurorecon.cli.main import run; sys.argv = ['neurorecon', '--version']; run()"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0
+    assert found.stdout.strip()

@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.solvers import Spectrum, cross_gram, decompose, gram, is_dual, means, solve_positive, subtract
+from neurorecon.decoders.solvers import (
+    Spectrum,
+    cross_gram,
+    decompose,
+    gram,
+    gram_and_cross,
+    is_dual,
+    means,
+    solve_positive,
+    subtract,
+)
 from neurorecon.decoders.targets import Targets, output_columns
 from neurorecon.decoders.validation import check_dtype, check_weights
 from neurorecon.errors import InputError
@@ -95,10 +105,18 @@ class RidgeSmoother:
         if decomposed is None:
             self._mean = means(self._x, self.weights, self.center)
             self._dual = is_dual(self._x.shape, solver)
-            self._gram = gram(self._x, self._mean, self._roots, self.backend, dual=self._dual, dtype=self._precision)
+            self._compute_products()
         else:
             self._mean, self._dual = decomposed.x_mean, decomposed.dual
-        self._cross = self._products(self._test) if self._dual else None
+            self._cross = self._products(self._test) if self._dual else None
+
+    def _compute_products(self) -> None:
+        """Compute the Gram matrix and, in the dual, the products of test with training samples."""
+        common = self._mean, self._roots, self.backend
+        if self._dual:
+            self._gram, self._cross = gram_and_cross(self._x, self._test, *common, dtype=self._precision)
+        else:
+            self._gram, self._cross = gram(self._x, *common, dual=False, dtype=self._precision), None
 
     def matrix(self, alpha: float) -> NDArray[np.float64]:
         """Return H, (test sample, sample): predictions are ``H @ y``. With an intercept its rows sum to 1."""
@@ -134,15 +152,18 @@ class RidgeSmoother:
         matrices = [self.backend.asarray(self.matrix(float(value)), self.dtype) for value in values]
         room: NDArray | None = None
         for columns, block in targets.blocks():
-            # Any shift does, as rows of H sum to 1; near the means it keeps single precision exact.
-            shift = block[:: max(1, len(block) // 64)].mean(axis=0, dtype=np.float64) if self.center else 0.0
-            shift = np.asarray(shift).astype(self.dtype)
-            if room is None or room.shape[1] < block.shape[1]:
-                room = np.empty(block.shape, dtype=self.dtype)
-            shifted = np.subtract(block, shift, out=room[:, : block.shape[1]])
+            shift = self._shift(block)
+            if shift is None:
+                shifted, shift = block, np.zeros(1, dtype=self.dtype)
+            else:
+                if room is None or room.shape[1] < block.shape[1]:
+                    room = np.empty(block.shape, dtype=self.dtype)
+                shifted = np.subtract(block, shift, out=room[:, : block.shape[1]])
             shifted = self.backend.asarray(shifted, self.dtype)
             if strengths.ndim == 0:
-                yield columns, self.backend.to_numpy(matrices[0] @ shifted) + shift
+                predicted = self.backend.to_numpy(matrices[0] @ shifted)
+                predicted += shift
+                yield columns, predicted
                 continue
             predicted = np.empty((len(self._test), block.shape[1]), dtype=self.dtype)
             found = codes.ravel()[columns]
@@ -150,6 +171,20 @@ class RidgeSmoother:
                 these = np.flatnonzero(found == code)
                 predicted[:, these] = self.backend.to_numpy(matrices[code] @ shifted[:, these])
             yield columns, predicted + shift
+
+    def _shift(self, block: NDArray) -> NDArray | None:
+        """Return what to subtract from targets before their product, or None where they lie around zero already.
+
+        Any shift does, as rows of H sum to 1; near the means it keeps single precision exact. Means are estimated
+        from some 64 samples; subtracting takes another pass over the targets, a tenth of the time of the product.
+        """
+        if not self.center:
+            return None
+        some = block[:: max(1, len(block) // 64)].astype(np.float64)
+        mean = some.mean(axis=0)
+        if (np.abs(mean) <= some.std(axis=0)).all():
+            return None
+        return mean.astype(self.dtype)
 
     def predict(self, y: Any, alpha: float | NDArray, *, out: Any = None, target_block: int | None = None) -> Any:
         """Predict targets of the test samples.

@@ -19,9 +19,17 @@ EMBEDDED = "scenes"
 
 
 def remember(path: Path) -> None:
-    """Make a store the one that commands in this folder use."""
-    CURRENT.parent.mkdir(exist_ok=True)
-    CURRENT.write_text(json.dumps({"store": str(path)}), encoding="utf-8")
+    """Make a store the one that commands in this folder use; where that cannot be written, only warn."""
+    try:
+        CURRENT.parent.mkdir(exist_ok=True)
+        CURRENT.write_text(json.dumps({"store": str(path)}), encoding="utf-8")
+    except OSError as error:  # the store itself is whole, perhaps after hours of building
+        logger.warning(
+            "this folder cannot keep which store was built last (%s: %s); name it: --store %s",
+            CURRENT,
+            error.strerror or error,
+            path,
+        )
 
 
 def choose(location: str | None, output: Output) -> Store:

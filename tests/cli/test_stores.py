@@ -45,6 +45,16 @@ def test_the_store_built_last_is_used(call, own, tmp_path):
     assert call("info", "--quiet").stderr == ""
 
 
+def test_a_folder_that_cannot_keep_which_store_was_built_last_only_warns(call, own, tmp_path):
+    (tmp_path / ".neurorecon").write_text("a file in the place of the folder")
+    found = call("build", own.recipe, "--json")
+    assert found.exit_code == 0
+    assert json.loads(found.stdout)["files"] == [str(own.path)]
+    assert "cannot keep which store was built last" in found.stderr
+    assert f"--store {own.path}" in found.stderr
+    assert call("build", own.recipe, "--quiet").stderr == ""
+
+
 def test_info_as_json(call, small):
     found = call("info", small.path, "--json")
     assert found.stderr == ""

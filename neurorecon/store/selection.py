@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from neurorecon.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from scipy import sparse
 
 _HEMISPHERES = {"lh": "left", "rh": "right"}
@@ -181,7 +181,7 @@ def select_samples(
     keep = np.ones(len(samples), dtype=bool)
     for column, value in (("split", split), ("task", task)):
         if value is not None:
-            known = list(pd.unique(samples[column]))
+            known = list(samples[column].unique())
             if value not in known:
                 raise UnknownNameError(column, value, known)
             keep &= (samples[column] == value).to_numpy()

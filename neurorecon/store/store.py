@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.store import schema, selection
@@ -15,6 +14,7 @@ from neurorecon.store.backend import open_for_reading
 from neurorecon.store.tables import Tables, text_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray
 
 
@@ -293,7 +293,7 @@ class Store(Tables):
         return dask.array.from_array(array, chunks=blocks, name=name)
 
     def _rows_of_split(self, ids: np.ndarray, split: str) -> np.ndarray:
-        known = [name for name in pd.unique(self.stimuli["split"]) if name]
+        known = [name for name in self.stimuli["split"].unique() if name]
         if split not in known:
             raise UnknownNameError("split", split, known)
         members = self.stimuli.set_index("id")["split"].loc[ids.tolist()] == split

@@ -7,9 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from neurorecon.datasets.base import SAMPLE_COLUMNS
 from neurorecon.errors import InputError, StoreError, UnknownNameError
 from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
@@ -17,6 +15,7 @@ from neurorecon.store.counts import count_samples, count_stimuli
 from neurorecon.store.digest import combine
 
 if TYPE_CHECKING:
+    import pandas as pd
     import zarr
 
 
@@ -129,6 +128,8 @@ class Tables:
     @cached_property
     def stimuli(self) -> pd.DataFrame:
         """Table of the stimuli: id, kind, category, split, captions (a list of str)."""
+        import pandas as pd
+
         group: Any = self._root[schema.STIMULI]
         table = pd.DataFrame({name: text_of(group[name]) for name in ("id", "kind", "category", "split")})
         captions = text_of(group["caption"])
@@ -138,6 +139,8 @@ class Tables:
     @cached_property
     def labels(self) -> pd.DataFrame | None:
         """Numeric labels of the stimuli, one column a label; None where the data set has none."""
+        import pandas as pd
+
         group: Any = self._root[schema.STIMULI]
         if "labels" not in group:
             return None
@@ -145,6 +148,10 @@ class Tables:
 
     def samples(self, subject: str) -> pd.DataFrame:
         """Return the table of samples of a subject, in stored order."""
+        import pandas as pd
+
+        from neurorecon.datasets.base import SAMPLE_COLUMNS
+
         if subject not in self._samples:
             group = self._subject(subject)
             columns = {name: values_of(group[name]) for name in SAMPLE_COLUMNS}
@@ -256,6 +263,8 @@ class Tables:
 
     def _voxel_table(self, subject: str) -> pd.DataFrame:
         """Return where the voxels lie; read once."""
+        import pandas as pd
+
         if subject not in self._positions:
             group = self._subject(subject)
             columns = {name: values_of(group[name]) for name in group.attrs["voxel_columns"]}

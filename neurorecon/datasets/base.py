@@ -17,11 +17,18 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from neurorecon.datasets.sources import files_below
 from neurorecon.errors import MissingFileError
 from neurorecon.space import Space
 
 #: Columns of the table of samples, in the order in which they are stored.
 SAMPLE_COLUMNS = ("stimulus", "task", "session", "run", "repeat", "split", "time")
+
+#: Further column of the table of samples: of how many trials each sample is the mean.
+TRIALS = "trials"
+
+#: A file of this name in the folder of a data set says that its responses were computed, not measured.
+SIMULATED = "SIMULATED"
 
 #: Columns of the table of stimuli. ``captions`` holds a list of up to five strings.
 STIMULUS_COLUMNS = ("id", "kind", "category", "captions")
@@ -69,7 +76,9 @@ class SubjectData:
         One row a sample (a trial estimate or a volume), with :data:`SAMPLE_COLUMNS`: ``stimulus`` (an id of the
         table of stimuli), ``task`` (e.g. ``"images"``), ``session`` and ``run`` (int, runs are counted within the
         session from 1), ``repeat`` (int from 1: which presentation of this stimulus, in this task), ``split``
-        (e.g. ``"train"``, ``"test"``) and ``time`` (s, from the onset of the run).
+        (e.g. ``"train"``, ``"test"``) and ``time`` (s, from the onset of the run). Further columns (behavior,
+        ratings) are stored too: numbers with NaN, or text with ``""`` where a value is missing; see
+        :mod:`neurorecon.datasets.columns`. :data:`TRIALS` among them says of how many trials each sample is the mean.
     voxels : DataFrame
         One row a voxel: the columns that `space` needs (:data:`neurorecon.space.SPACE_COLUMNS`), and ``ncsnr``
         where the data set states it (else it is computed from repeats).
@@ -141,6 +150,20 @@ class Reader(ABC):
                     todo="check --root (or root in the recipe)",
                 )
         self.root = None if root is None else Path(root)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the folder says, by a file :data:`SIMULATED`, that its responses were computed."""
+        return isinstance(self.root, Path) and (self.root / SIMULATED).is_file()
+
+    @classmethod
+    def sources(cls, root: Path, options: Any) -> list[Path]:
+        """Return the files below `root` that are read with these options, without reading any.
+
+        The store remembers them, so that a later build notices that one changed. A reader that reads a part of its
+        folder alone should name that part; here it is all of it.
+        """
+        return files_below(root)
 
     @property
     @abstractmethod

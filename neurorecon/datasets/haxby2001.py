@@ -125,7 +125,7 @@ class Haxby2001Reader(Reader):
         """Title, citation, terms, units."""
         return Description(
             title="Haxby 2001: eight categories of objects",
-            simulated=False,
+            simulated=self.simulated,
             citation=CITATION,
             terms="Creative Commons Attribution-ShareAlike 3.0 (CC BY-SA 3.0), as PyMVPA distributes it",
             units="standard deviations of the run" if self.options.standardize else "scanner units",

@@ -141,7 +141,7 @@ class Miyawaki2008Reader(Reader):
         content = self._content
         return Description(
             title="Miyawaki 2008: early visual cortex, patterns of 10 by 10 patches",
-            simulated=False,
+            simulated=self.simulated,
             citation=content.citation,
             terms=content.terms,
             units=content.units,

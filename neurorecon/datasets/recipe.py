@@ -64,6 +64,15 @@ class Recipe(BaseModel):
             )
         return cls(self.root, options)
 
+    def folder(self) -> Path | None:
+        """Return the folder that the data set is read from, where there is one."""
+        return None if self.root is None or not Path(self.root).is_dir() else Path(self.root)
+
+    def sources(self) -> list[Path]:
+        """Return the files that the data set is read from, as :meth:`Reader.sources` finds them; none are read."""
+        folder, cls = self.folder(), DATASETS.load(self.reader)
+        return [] if folder is None or not cls.needs_root else cls.sources(folder, self.checked_options())
+
     def digest(self) -> str:
         """Return a digest of all that changes the numbers in the store (not the folder, not the targets)."""
         what = self.model_dump(include={"name", "reader", "roi_groups"})

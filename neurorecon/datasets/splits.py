@@ -17,15 +17,15 @@ from neurorecon.errors import InputError
 TRAIN, TEST, LEFT_OUT = "train", "test", ""
 
 
-def hold_out_stimuli(stimuli: Sequence[object] | np.ndarray, held_out: Iterable[object]) -> np.ndarray:
+def hold_out_stimuli(stimuli: Sequence[object] | np.ndarray | pd.Series, held_out: Iterable[object]) -> np.ndarray:
     """Test on some stimuli, train on all others.
 
     Parameters
     ----------
     stimuli : sequence, shape (sample,)
-        The stimulus of each sample.
+        The stimulus of each sample, or whatever decides over it (a run, a session).
     held_out : iterable
-        Stimuli to test on.
+        What to test on.
 
     Returns
     -------

@@ -113,7 +113,7 @@ class Yamada2015Reader(Reader):
         """Title, citation, terms, units."""
         return Description(
             title="Yamada 2015: V1, five geometric shapes",
-            simulated=False,
+            simulated=self.simulated,
             citation=CITATION,
             terms="Open Data Commons Attribution License (ODC-BY); KamitaniLab/NeuralCodeConverter",
             units="standard deviations of the run" if self.options.standardize else "scanner units",

@@ -12,13 +12,16 @@ from tqdm import tqdm
 
 from neurorecon import __version__
 from neurorecon.datasets.base import SAMPLE_COLUMNS, Reader, SubjectData
+from neurorecon.datasets.columns import check_columns, column_values, further_columns
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.datasets.sources import Fingerprint
 from neurorecon.errors import InputError, MissingFileError, StoreError, StoreWriteError
 from neurorecon.space import SPACE_COLUMNS
 from neurorecon.store import schema
 from neurorecon.store.backend import open_for_reading
 from neurorecon.store.ceiling import noise_ceilings
 from neurorecon.store.counts import count_samples, count_stimuli
+from neurorecon.store.sources import read_sources, refuse_changed, remember_sources, source_changes
 from neurorecon.store.writer import BUILD, StoreWriter
 
 #: A captioned picture has up to this many captions, as in COCO.
@@ -47,15 +50,19 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
     Raises
     ------
     StoreError
-        Where another store is in the way, or another process is writing.
+        Where another store is in the way, the files of the data set changed since this one was built (or its build was
+        interrupted), or another process is writing.
     StoreWriteError
         Where the disk is full or read-only. The same call goes on behind the last commit.
     InputError
         Where the data set is not as it should be. Nothing of it is committed then.
     """
-    if not overwrite and _is_finished(path, recipe):
-        return Path(path)  # neither the raw files nor the right to write are needed
+    finished = None if overwrite else _finished(path, recipe)
+    if finished is not None:  # neither the raw files nor the right to write are needed
+        refuse_changed(path, finished, recipe, finished=True)
+        return Path(path)
     reader = recipe.open()
+    sources = read_sources(recipe)  # now: a file that changes while it is read shows in the next build
     # Everything that can be wrong with the tables shows before a byte is written.
     stimuli = _checked_stimuli(reader)
     subjects = {name: reader.subject(name) for name in reader.subjects}
@@ -63,8 +70,9 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
         _check_subject(name, subject, stimuli)
     _check_groups(recipe, reader, subjects)
     with StoreWriter(path) as writer:
+        left = _begin(writer, recipe, reader, sources, overwrite)
         try:
-            if _begin(writer, recipe, reader, overwrite):
+            if left:
                 bar = _bars(progress)
                 _write_stimuli(writer, reader, stimuli, _splits(stimuli, subjects), bar)
                 for name, subject in subjects.items():
@@ -80,12 +88,13 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
     return Path(path)
 
 
-def _is_finished(path: str | Path, recipe: Recipe) -> bool:
+def _finished(path: str | Path, recipe: Recipe) -> Any:
+    """Return the root of the store of this recipe, or None where there is none that is complete."""
     try:
         root, _ = open_for_reading(str(path))
     except (MissingFileError, StoreError):  # whatever is there is looked at again, under the lock
-        return False
-    return bool(root.attrs.get("complete")) and root.attrs.get("recipe_digest") == recipe.digest()
+        return None
+    return root if root.attrs.get("complete") and root.attrs.get("recipe_digest") == recipe.digest() else None
 
 
 def _bars(show: bool) -> Callable[[str, int], tqdm]:
@@ -95,7 +104,7 @@ def _bars(show: bool) -> Callable[[str, int], tqdm]:
     return bar
 
 
-def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, overwrite: bool) -> bool:
+def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, sources: Fingerprint, overwrite: bool) -> bool:
     """Prepare the root of the build; return whether anything is left to do."""
     published = writer.published_attributes()
     if published.get("recipe_digest") == recipe.digest() and not overwrite:
@@ -109,7 +118,10 @@ def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, overwrite: bool)
         )
     writer.checkout(BUILD)
     if writer.is_ahead and writer.root.attrs.get("recipe_digest") == recipe.digest():
-        return True  # an interrupted build of the same recipe: go on behind its last commit
+        if not overwrite:
+            refuse_changed(writer.path, writer.root, recipe, finished=False)
+        if not source_changes(writer.root, recipe):
+            return True  # an interrupted build of the same recipe: go on behind its last commit
     writer.restart()
     description = reader.description
     writer.root.attrs.update(
@@ -126,6 +138,7 @@ def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, overwrite: bool)
             "description": dict(vars(description)),
         }
     )
+    remember_sources(writer.root, sources)
     writer.commit(f"{recipe.name}: begun")
     return True
 
@@ -153,6 +166,7 @@ def _check_subject(name: str, subject: SubjectData, stimuli: pd.DataFrame) -> No
             expected=f"samples: {', '.join(SAMPLE_COLUMNS)}; voxels: as the space needs",
             todo="mend the reader",
         )
+    check_columns(f"the samples of {name}", subject.samples)
     unknown = set(subject.samples["stimulus"]) - set(stimuli["id"])
     if unknown:
         raise InputError(
@@ -247,7 +261,7 @@ def _write_subject(writer: StoreWriter, name: str, subject: SubjectData, bar: Ca
 
     with bar(f"{name} responses", shape[0]) as shown:
         # xarray takes the names in "coordinates" as coordinates, also in an exported store.
-        names = " ".join([*SAMPLE_COLUMNS, *SPACE_COLUMNS[subject.space.kind]])
+        names = " ".join([*SAMPLE_COLUMNS, *further_columns(subject.samples), *SPACE_COLUMNS[subject.space.kind]])
         writer.stream(
             f"{name}/responses",
             ["sample", "voxel"],
@@ -275,6 +289,8 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
         values = subject.samples[column].to_numpy()
         kind = str if column in schema.TEXT_COLUMNS else np.float32 if column == "time" else np.int32
         writer.put(f"{name}/{column}", ["sample"], values.astype(kind))
+    for column in further_columns(subject.samples):
+        writer.put(f"{name}/{column}", ["sample"], column_values(subject.samples[column]))
     for column in SPACE_COLUMNS[subject.space.kind]:
         writer.put(f"{name}/{column}", ["voxel"], subject.voxels[column].to_numpy()[order])
     writer.put(f"{name}/roi", ["roi"], np.array(list(subject.rois), dtype=str))
@@ -287,6 +303,7 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
         writer.put(f"{name}/truth_{key}", dims, np.asarray(values)[..., order])
     attributes: dict[str, Any] = {
         "space": subject.space.to_dict(),
+        "sample_columns": further_columns(subject.samples),
         "voxel_columns": list(SPACE_COLUMNS[subject.space.kind]),
         "repetition_time": dict(subject.repetition_time),
         "report": dict(subject.report),

@@ -45,7 +45,7 @@ def build_from_arrays(
         NumPy arrays, memory maps, HDF5 data sets, Zarr or dask arrays: they are read by slices.
     samples : DataFrame, dict of columns, or sequence of stimuli
         A row for each row of the responses. ``stimulus`` is required (empty: rest, left out); ``session``, ``run``,
-        ``repeat``, ``split``, ``time`` and ``task`` are optional.
+        ``repeat``, ``split``, ``time`` and ``task`` are optional; other columns are kept as they are.
     stimuli : DataFrame or dict of columns, optional
         A row for each stimulus: ``id``; ``kind``, ``category``, ``caption`` or ``caption1`` to ``caption5``, ``file``
         and ``split`` are optional. Without it, stimuli are the pictures, by number or name, or those of the samples.

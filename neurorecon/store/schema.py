@@ -20,7 +20,8 @@ BLOCK_BYTES = 8 * 2**20
 
 STIMULI = "stimuli"
 TARGETS = "targets"
-RESERVED_GROUPS = (STIMULI, TARGETS)
+SOURCES = "sources"
+RESERVED_GROUPS = (STIMULI, TARGETS, SOURCES)
 
 #: Columns of the sample table that are text; the others are numbers.
 TEXT_COLUMNS = ("stimulus", "task", "split")

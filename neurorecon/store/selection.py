@@ -298,9 +298,13 @@ def average_by_stimulus(samples: pd.DataFrame) -> tuple[sparse.csr_array, pd.Dat
     weights : sparse array, shape (average, sample), float32
         Rows sum to one; in the order in which the stimuli first appear, so a time series stays one.
     table : DataFrame
-        The sample table of the averages: that of the first repeat, and ``repeats``, their number.
+        The sample table of the averages: that of the first repeat, without what a data set adds to it (the behavior in
+        one of the repeats), and ``repeats``, their number.
     """
-    from scipy import sparse  # late: it takes longer to import than `neurorecon info` takes to read a store
+    # Late: these take longer to import than `neurorecon info` takes to read a store.
+    from scipy import sparse
+
+    from neurorecon.datasets.base import SAMPLE_COLUMNS
 
     keys = samples.groupby(["task", "split", "stimulus"], sort=False).ngroup().to_numpy()
     count = np.bincount(keys)
@@ -308,7 +312,7 @@ def average_by_stimulus(samples: pd.DataFrame) -> tuple[sparse.csr_array, pd.Dat
         ((1.0 / count[keys]).astype(np.float32), (keys, np.arange(len(keys)))), shape=(len(count), len(keys))
     )
     _, first = np.unique(keys, return_index=True)
-    table = samples.iloc[first].reset_index(drop=True)
+    table = samples[[name for name in samples if name in SAMPLE_COLUMNS]].iloc[first].reset_index(drop=True)
     table["repeats"] = count
     return weights, table
 

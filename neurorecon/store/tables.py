@@ -147,14 +147,19 @@ class Tables:
         return pd.DataFrame(group["labels"][:], columns=text_of(group["label_name"]))
 
     def samples(self, subject: str) -> pd.DataFrame:
-        """Return the table of samples of a subject, in stored order."""
+        """Return the table of samples of a subject, in stored order.
+
+        Behind the columns that every store has come those that its data set brings: behavior, ratings. Numbers that are
+        missing are NaN, text that is missing is ``""``.
+        """
         import pandas as pd
 
         from neurorecon.datasets.base import SAMPLE_COLUMNS
 
         if subject not in self._samples:
             group = self._subject(subject)
-            columns = {name: values_of(group[name]) for name in SAMPLE_COLUMNS}
+            names = [*SAMPLE_COLUMNS, *group.attrs.get("sample_columns", [])]
+            columns = {name: values_of(group[name]) for name in names}
             self._samples[subject] = pd.DataFrame(columns)
         return self._samples[subject].copy()
 

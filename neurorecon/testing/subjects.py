@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.base import SAMPLE_COLUMNS, Reader, SubjectData
+from neurorecon.datasets.columns import can_be_stored, further_columns
 from neurorecon.errors import InputError
 from neurorecon.space import SPACE_COLUMNS, Space
 from neurorecon.testing.contract import expect, expect_columns, expect_integers, expect_slices, expect_strings
@@ -24,6 +25,12 @@ def check_samples(reader: Reader, max_samples: int) -> None:
         expect(len(table) > 0, f"{what} has to have at least one row.")
         for column in ("stimulus", "task", "split"):
             expect_strings(table[column], f"{what}['{column}']")
+        wrong = [column for column in further_columns(table) if not can_be_stored(column)]
+        expect(
+            not wrong,
+            f"Further columns of {what} need names of letters, digits, '_', '.' and '-' that mean nothing else in a "
+            f"store, unlike {wrong[:1]}.",
+        )
         strangers = sorted(set(table["stimulus"]) - known)
         expect(not strangers, f"{what} has to name stimuli of stimuli(), but names {strangers[:1]}.")
         for column in ("session", "run", "repeat"):

@@ -17,8 +17,6 @@ class About(BaseModel):
     Parameters
     ----------
     title, citation, terms, units : str
-    simulated : bool
-        The responses were computed, not measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,7 +25,6 @@ class About(BaseModel):
     citation: str = Field(default="not stated", min_length=1)
     terms: str = Field(default="not stated", min_length=1)
     units: str = Field(default="not stated", min_length=1)
-    simulated: bool = False
 
     def with_options(self, options: ArraysOptions) -> About:
         """Return what the recipe says, else what the folder says."""

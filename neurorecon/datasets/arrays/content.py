@@ -24,7 +24,7 @@ from neurorecon.errors import InputError
 from neurorecon.space import SPACE_COLUMNS
 
 #: Groups of a store that are no subjects.
-RESERVED = ("stimuli", "targets")
+RESERVED = ("stimuli", "targets", "sources")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,13 @@ from neurorecon.datasets.arrays.about import read_about
 from neurorecon.datasets.arrays.content import Given, GivenSubject
 from neurorecon.datasets.arrays.options import ArraysOptions
 from neurorecon.datasets.arrays.voxels import Volume
+from neurorecon.datasets.base import SIMULATED
 from neurorecon.datasets.images import image_values, open_image
+from neurorecon.datasets.sources import files_below
 from neurorecon.errors import InputError, MissingFileError
+
+#: Names of the files, without their endings.
+NAMES = ("responses", "samples", "voxels", "stimuli", "labels", "images", "frames", "mask", "about", SIMULATED)
 
 #: Name of the subject whose responses lie in the root itself.
 ONLY_SUBJECT = "subj01"
@@ -53,6 +58,13 @@ def open_folder(root: Path, options: ArraysOptions) -> Given:
         frames=None if frames is None else files.open_array(frames, options.frames_key, "frames"),
         about=read_about(root / "about.toml"),
     )
+
+
+def source_files(root: Path) -> list[Path]:
+    """Return the files of a folder that are read: arrays, tables, masks, pictures."""
+    folders = dict.fromkeys([root, *_subject_folders(root).values()])
+    items = [item for folder in folders for item in folder.iterdir() if item.name.partition(".")[0] in NAMES]
+    return [file for item in items for file in (files_below(item) if item.is_dir() else [item])]
 
 
 def _subject_folders(root: Path) -> dict[str, Path]:

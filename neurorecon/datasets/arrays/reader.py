@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.arrays.content import Content, put_together
-from neurorecon.datasets.arrays.layout import open_folder
+from neurorecon.datasets.arrays.layout import open_folder, source_files
 from neurorecon.datasets.arrays.options import ArraysOptions
 from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.errors import UnknownNameError
@@ -38,6 +38,11 @@ class ArraysReader(Reader):
         super().__init__(root, options)
         self._content = self._read()
 
+    @classmethod
+    def sources(cls, root: Path, options: ArraysOptions) -> list[Path]:
+        """Return the arrays, tables, masks and pictures of a folder."""
+        return source_files(root)
+
     def _read(self) -> Content:
         assert self.root is not None  # the base class refuses None
         return put_together(open_folder(self.root, self.options), self.options)
@@ -46,9 +51,10 @@ class ArraysReader(Reader):
     def description(self) -> Description:
         """Title, citation, terms, units, as the options or ``about.toml`` state them."""
         about, unused = self._content.about, self._content.stimuli.unused
+        stated = self.options.simulated
         return Description(
             title=about.title,
-            simulated=about.simulated,
+            simulated=self.simulated if stated is None else stated,
             citation=about.citation,
             terms=about.terms,
             units=about.units,

@@ -11,6 +11,7 @@ import pandas as pd
 from neurorecon.datasets.arrays.options import TEST_SHARE
 from neurorecon.datasets.arrays.tables import Table
 from neurorecon.datasets.base import SAMPLE_COLUMNS
+from neurorecon.datasets.columns import check_columns, tidy_columns
 from neurorecon.datasets.splits import hold_out_groups, hold_out_stimuli
 from neurorecon.errors import InputError
 
@@ -25,7 +26,8 @@ class Samples:
     Parameters
     ----------
     table : DataFrame
-        With :data:`~neurorecon.datasets.base.SAMPLE_COLUMNS`; the column ``split`` is ``""`` where it was not given.
+        With :data:`~neurorecon.datasets.base.SAMPLE_COLUMNS`, then whatever else was given; the column ``split`` is
+        ``""`` where it was not given.
     rows : int array, shape (sample,)
         Row of the responses that each sample is.
     total : int
@@ -48,8 +50,8 @@ def read_samples(given: Table, tasks: dict[str, str], repetition_time: float | N
     Parameters
     ----------
     given : Table
-        With ``stimulus``; ``session``, ``run``, ``repeat``, ``split``, ``time`` and ``task`` are optional. Rows without
-        a stimulus (rest) are left out.
+        With ``stimulus``; ``session``, ``run``, ``repeat``, ``split``, ``time`` and ``task`` are optional, all other
+        columns are taken as they are. Rows without a stimulus (rest) are left out.
     tasks : dict of str to str
         Of each stimulus: the task where the table states none, ``"images"`` or ``"films"``.
     repetition_time : float, optional
@@ -81,10 +83,12 @@ def read_samples(given: Table, tasks: dict[str, str], repetition_time: float | N
     report = (
         {} if len(rows) == len(stimulus) else {"samples without a stimulus, left out": str(len(stimulus) - len(rows))}
     )
-    unused = [str(name) for name in given.frame.columns if name not in KNOWN]
+    others = given.frame.iloc[rows].reset_index(drop=True)
+    further, unused = tidy_columns(others, [name for name in others if name not in KNOWN])
     if unused:
         report["columns of samples, not used"] = ", ".join(unused)
-    return Samples(table[list(SAMPLE_COLUMNS)], rows, len(given), given.where, report)
+    check_columns(given.where, further)
+    return Samples(table[list(SAMPLE_COLUMNS)].join(further), rows, len(given), given.where, report)
 
 
 def _check_stimuli(given: Table, shown: np.ndarray, tasks: dict[str, str]) -> None:

@@ -43,11 +43,14 @@ class Shown:
     ----------
     stimuli : DataFrame
         Columns ``stimulus``, ``category``, ``onset``, ``duration`` and those of the file, by onset.
+    further : list of str
+        Those of the file that say something else, e.g. ``response_time``.
     others : DataFrame
         Events that are neither stimuli nor rest, e.g. button presses: ``trial_type``, ``onset``, ``duration``.
     """
 
     stimuli: pd.DataFrame
+    further: list[str]
     others: pd.DataFrame
 
 
@@ -161,6 +164,7 @@ def shown(events: Events, column: str, category: str, rest: Sequence[str]) -> Sh
         Trial types that are rest, with wildcards.
     """
     table = events.table
+    used = ("onset", "duration", "stimulus", "category", column, category)
     kind = table["trial_type"] if "trial_type" in table else pd.Series([None] * len(table), index=table.index)
     resting = pd.Series(
         [any(fnmatch(str(name).lower(), pattern.lower()) for pattern in rest) for name in kind], index=table.index
@@ -173,6 +177,7 @@ def shown(events: Events, column: str, category: str, rest: Sequence[str]) -> Sh
     names = kind[others.index].where(kind[others.index].notna(), NAMELESS)
     return Shown(
         stimuli.reset_index(drop=True),
+        [str(name) for name in table if name not in used],
         others[["onset", "duration"]].assign(trial_type=names).reset_index(drop=True),
     )
 

@@ -99,6 +99,15 @@ class Folders:
         ]
         return sorted(found, key=lambda file: len(file.entities))
 
+    def around(self, run: BidsFile) -> list[BidsFile]:
+        """Return all files that have no entity but those of the run and ``desc``: its tables, sidecars and masks."""
+        return [
+            file
+            for folder in self._folders(run)
+            for file in self._files(folder)
+            if file.without("desc").items() <= run.entities.items()
+        ]
+
     def metadata(self, run: BidsFile) -> dict[str, Any]:
         """Return what the sidecars say of a run; the more specific ones come first."""
         values: dict[str, Any] = {}

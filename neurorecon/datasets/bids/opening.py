@@ -76,7 +76,7 @@ def open_derivatives(root: Path, options: BidsOptions) -> Opened:
     """
     folder = derivatives_folder(root)
     runs = find_runs(folder, options)
-    folders = Folders(_roots(root, folder, options.events))
+    folders = Folders(data_sets(root, folder, options.events))
     runs, left_out = _with_events(runs, folders, options)
     grids, times = _headers(runs, folders, options)
     tables = [
@@ -109,7 +109,7 @@ def raw_folders(opened: Opened) -> list[Path]:
     return [*(root for root in opened.folders.roots if root != opened.folder), opened.folder]
 
 
-def _roots(root: Path, folder: Path, given: str | None) -> list[Path]:
+def data_sets(root: Path, folder: Path, given: str | None) -> list[Path]:
     """Return the data sets that events and sidecars may lie in."""
     if given is not None:
         if not (root / given).is_dir():

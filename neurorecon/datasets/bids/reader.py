@@ -16,6 +16,7 @@ from neurorecon.datasets.bids.names import read_json
 from neurorecon.datasets.bids.opening import open_derivatives, raw_folders
 from neurorecon.datasets.bids.options import BidsOptions
 from neurorecon.datasets.bids.process import make_processes
+from neurorecon.datasets.bids.sources import source_files
 from neurorecon.datasets.bids.split import split_stimuli
 from neurorecon.datasets.bids.stimuli import Pictures, find_captions, find_sources, read_captions, stimulus_table
 from neurorecon.datasets.bids.subject import load_subject
@@ -72,6 +73,11 @@ class BidsReader(base.Reader):
         self._processes = {name: make_processes(plans, self.options) for name, plans in self._opened.plans.items()}
         self._subject = lru_cache(maxsize=4)(self._load)
 
+    @classmethod
+    def sources(cls, root: Path, options: BidsOptions) -> list[Path]:
+        """Return the runs that are read, their tables, sidecars and masks, the stimuli, and the atlases."""
+        return source_files(root, options)
+
     @property
     def _has_pictures(self) -> bool:
         """Whether there are files: where ``stim_file`` names the stimuli, or the options name a folder."""
@@ -100,7 +106,7 @@ class BidsReader(base.Reader):
         )
         return base.Description(
             title=" ".join(str(stated.get("Name") or "A BIDS data set").split()),
-            simulated=stated.get("Simulated") is True,
+            simulated=any((folder / base.SIMULATED).is_file() for folder in {self.root, *raw_folders(self._opened)}),
             citation=f"{own}; {CITATION}",
             terms=str(stated.get("License") or "not stated (dataset_description.json)"),
             units=cleaning.UNITS["psc" if options.samples == "glmsingle" else options.standardize],

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.bids.options import Split
+from neurorecon.datasets.splits import TRAIN, hold_out_stimuli
 from neurorecon.errors import InputError, UnknownNameError
-
-TRAIN, TEST = "train", "test"
 
 
 def split_stimuli(shown: pd.DataFrame, rule: Split | Literal["none"]) -> dict[str, str]:
@@ -46,20 +46,20 @@ def split_stimuli(shown: pd.DataFrame, rule: Split | Literal["none"]) -> dict[st
     return dict(zip(pairs["stimulus"], pairs["split"], strict=True))
 
 
-def _values(shown: pd.DataFrame, rule: Split) -> pd.Series:
+def _values(shown: pd.DataFrame, rule: Split) -> np.ndarray:
     if rule.runs is not None:
-        return _test_where(_among(shown["run_label"], rule.runs, "run"))
+        return hold_out_stimuli(shown["run_label"], _known(shown["run_label"], rule.runs, "run"))
     if rule.sessions is not None:
-        return _test_where(_among(shown["session_label"], rule.sessions, "session"))
+        return hold_out_stimuli(shown["session_label"], _known(shown["session_label"], rule.sessions, "session"))
     if rule.stimuli is not None:
         for pattern in rule.stimuli:
             if not any(fnmatch(name, pattern) for name in shown["stimulus"]):
                 raise UnknownNameError("stimulus", pattern, sorted(set(shown["stimulus"]))[:20])
-        member = [any(fnmatch(name, pattern) for pattern in rule.stimuli or ()) for name in shown["stimulus"]]
-        return _test_where(pd.Series(member, index=shown.index))
+        held_out = {name for name in shown["stimulus"] for pattern in rule.stimuli if fnmatch(name, pattern)}
+        return hold_out_stimuli(shown["stimulus"], held_out)
     column = rule.column or ("split" if "split" in shown else None)
     if column is None:
-        return pd.Series(TRAIN, index=shown.index)
+        return np.full(len(shown), TRAIN)
     if column not in shown:
         raise UnknownNameError("column of the events", column, shown.columns)
     if shown[column].isna().any():
@@ -70,19 +70,15 @@ def _values(shown: pd.DataFrame, rule: Split) -> pd.Series:
             expected="train or test for each event that shows a stimulus",
             todo="fill the column, or choose another rule in [options.split]",
         )
-    return shown[column].astype(str)
+    return shown[column].astype(str).to_numpy()
 
 
-def _among(labels: pd.Series, wanted: Sequence[str], word: str) -> pd.Series:
+def _known(labels: pd.Series, wanted: Sequence[str], word: str) -> list[str]:
     names = [name.removeprefix("run-").removeprefix("ses-") for name in wanted]
     for name in names:
         if name not in set(labels):
             raise UnknownNameError(word, name, sorted(set(labels)))
-    return labels.isin(names)
-
-
-def _test_where(member: pd.Series) -> pd.Series:
-    return member.map({True: TEST, False: TRAIN})
+    return names
 
 
 def _words(rule: Split) -> str:

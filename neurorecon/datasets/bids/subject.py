@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neurorecon.datasets.base import SAMPLE_COLUMNS, SubjectData
+from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, SubjectData
 from neurorecon.datasets.bids.atlases import read_areas, read_mask
 from neurorecon.datasets.bids.grid import Grid
 from neurorecon.datasets.bids.names import Folders
 from neurorecon.datasets.bids.options import BidsOptions
-from neurorecon.datasets.bids.plan import RunPlan
+from neurorecon.datasets.bids.plan import RunPlan, RunSamples
 from neurorecon.datasets.bids.process import Process
 from neurorecon.datasets.bids.spaces import read_run
 from neurorecon.datasets.bids.volumes import read_volume
+from neurorecon.datasets.columns import tidy_columns
 from neurorecon.datasets.parts import read_by_part, screen
 from neurorecon.errors import InputError, MissingFileError
 
@@ -81,6 +82,11 @@ def load_subject(
         return process.compute([np.nan_to_num(run, nan=0.0, posinf=0.0, neginf=0.0, copy=False) for run in runs])
 
     samples = _samples(processes, splits)
+    if options.samples != "fir":  # whose samples stand for several events
+        further, unused = _further(processes)
+        samples = samples.join(further)
+        if unused:
+            report["columns of events, not used"] = ", ".join(unused)
     tasks = {plan.files.task: plan.times.repetition_time for plan in plans} if options.samples == "volume" else {}
     return SubjectData(
         samples=samples,
@@ -147,11 +153,27 @@ def _brain(plan: RunPlan, grid: Grid, folders: Folders) -> np.ndarray:
     return read_volume(found[-1].path, grid) > 0
 
 
-def _samples(processes: Sequence[Process], splits: Mapping[str, str]) -> pd.DataFrame:
-    """Return the table of samples, run after run."""
-    runs = [
+def _runs(processes: Sequence[Process]) -> list[tuple[RunPlan, RunSamples]]:
+    return [
         (plan, samples) for process in processes for plan, samples in zip(process.plans, process.samples, strict=True)
     ]
+
+
+def _further(processes: Sequence[Process]) -> tuple[pd.DataFrame, list[str]]:
+    """Return what the events say beyond stimulus and time, a row a sample; and the columns that cannot be stored."""
+    parts = [
+        plan.shown.stimuli[plan.shown.further].iloc[samples.table["presentation"].to_numpy(dtype=int)]
+        for plan, samples in _runs(processes)
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    # A column of events that happens to be called "trials" would say that samples are means of so many.
+    found, unused = tidy_columns(table, [name for name in table if name != TRIALS])
+    return found, [name for name in unused if name not in SAMPLE_COLUMNS]
+
+
+def _samples(processes: Sequence[Process], splits: Mapping[str, str]) -> pd.DataFrame:
+    """Return the table of samples, run after run."""
+    runs = _runs(processes)
     parts = [
         samples.table.assign(
             task=plan.files.task,

@@ -7,12 +7,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from neurorecon.datasets.columns import tidy_columns
 from neurorecon.datasets.images import damaged
 from neurorecon.datasets.nsd.layout import DOWNLOAD
 from neurorecon.errors import InputError
 
 #: Columns that have to be there.
 NEEDED = ("SESSION", "RUN", "73KID")
+
+#: Columns that say what the store says in columns of its own: subject, session, run, stimulus, time.
+KNOWN = ("SUBJECT", "SESSION", "RUN", "73KID", "10KID", "TIME")
+
+#: Columns whose mean over the trials of a picture says something: the share of correct answers, and milliseconds.
+MEANS = ("ISCORRECT", "RT")
 
 
 def read_behavior(path: Path) -> pd.DataFrame | None:
@@ -55,6 +62,25 @@ def of_trials(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
         numbered, how="left", left_on=["session", "place"], right_on=["SESSION", "place"]
     )
     return rows.drop(columns=["session", "place"])
+
+
+def behavior_columns(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Return what a table of samples takes of the button presses, under the names that NSD gives it.
+
+    Returns
+    -------
+    DataFrame
+        A row a trial; ``ISCORRECT``, ``RT`` (ms), ``MEMORYRECENT`` and whatever else the file has, NaN where it has no
+        value.
+    """
+    columns = [name for name in behavior if name not in KNOWN]
+    found, _ = tidy_columns(of_trials(behavior, trials), columns)
+    return found
+
+
+def means_of_behavior(behavior: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
+    """Return :data:`MEANS` over the trials of each group that were answered; NaN where none was."""
+    return behavior[[name for name in MEANS if name in behavior]].groupby(groups).mean()
 
 
 def check_behavior(path: Path, behavior: pd.DataFrame, trials: pd.DataFrame) -> None:

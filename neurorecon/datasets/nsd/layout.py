@@ -32,11 +32,6 @@ class Layout:
     root: Path
 
     @property
-    def simulated(self) -> bool:
-        """Whether this is a miniature: those say so in a file of this name."""
-        return (self.root / "SIMULATED").is_file()
-
-    @property
     def design(self) -> Path:
         """The design of the experiment."""
         return self.root / "nsddata" / "experiments" / "nsd" / "nsd_expdesign.mat"
@@ -73,6 +68,25 @@ class Layout:
             return [self.root / given]
         beside = self.stimuli.parent / "annotations"  # where nsd_access puts them
         return [self.root / "annotations", beside, self.root / "coco" / "annotations"]
+
+
+def source_files(layout: Layout, options: NsdOptions) -> list[Path]:
+    """Return the files that are read with these options; those that are not there are named too."""
+    files = [layout.design, layout.stimuli, *(layout.stimulus_table.with_suffix(end) for end in (".csv", ".pkl"))]
+    files += [layout.root / given for given in (options.cluster_table, options.category_table) if given]
+    mask = layout.root / options.mask
+    files += [mask, *(mask.with_name(f"{side}.{mask.name}") for side in HEMISPHERES)]
+    for folder in layout.annotations(options.annotations):
+        files += [*folder.glob("captions_*2017.json"), *folder.glob("instances_*2017.json")]
+    for name in find_subjects(layout, options):
+        for betas in find_sessions(layout, name, options).values():
+            files += betas
+        files += layout.betas(name, options).glob("*ncsnr.*")
+        prepared = layout.preparation(name, options.space)
+        files += [layout.behavior(name), prepared / "brainmask.nii.gz", *prepared.glob("roi/*.nii*")]
+        for labels in {layout.labels(name), layout.labels("fsaverage")}:
+            files += labels.glob("*.mg[hz]*" if options.space == "fsaverage" else "*.ctab")
+    return files
 
 
 def find_subjects(layout: Layout, options: NsdOptions) -> list[str]:

@@ -10,10 +10,10 @@ import pandas as pd
 
 from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.datasets.nsd.annotations import read_annotations
-from neurorecon.datasets.nsd.behavior import check_behavior, of_trials, read_behavior
+from neurorecon.datasets.nsd.behavior import check_behavior, read_behavior
 from neurorecon.datasets.nsd.design import read_design
 from neurorecon.datasets.nsd.information import read_information
-from neurorecon.datasets.nsd.layout import Layout, find_sessions, find_subjects
+from neurorecon.datasets.nsd.layout import Layout, find_sessions, find_subjects, source_files
 from neurorecon.datasets.nsd.options import NsdOptions
 from neurorecon.datasets.nsd.rois import ROI_GROUPS
 from neurorecon.datasets.nsd.splitting import split_trials
@@ -88,11 +88,16 @@ class NsdReader(Reader):
             check_behavior(path, table, self._sources[name].trials)
         return table
 
+    @classmethod
+    def sources(cls, root: Path, options: NsdOptions) -> list[Path]:
+        """Return design, betas, ROIs, pictures and annotations of the subjects and sessions that are read."""
+        return source_files(Layout(root), options)
+
     @property
     def description(self) -> Description:
         """Title, citation, terms, units."""
         options = self.options
-        simulated = self._layout.simulated
+        simulated = self.simulated
         return Description(
             title=f"NSD{' in miniature' if simulated else ''}: natural photographs, 7 T",
             simulated=simulated,
@@ -138,23 +143,10 @@ class NsdReader(Reader):
         if name not in self._subjects:
             raise UnknownNameError("subject", name, self._subjects)
         if name not in self._data:
-            self._data[name] = subject_data(self._sources[name], self._splits[name], self._reports[name], self.options)
+            self._data[name] = subject_data(
+                self._sources[name], self._splits[name], self._reports[name], self._behavior[name], self.options
+            )
         return self._data[name]
-
-    def behavior(self, name: str) -> pd.DataFrame | None:
-        """Return the button presses of a subject, a row a trial that is a sample (single trials only).
-
-        Returns
-        -------
-        DataFrame or None
-            The columns of ``responses.tsv`` (``ISOLD``, ``ISCORRECT``, ``RT`` in ms, ...), in the order of the
-            samples; None where the file is not there.
-        """
-        self.subject(name)
-        table = self._behavior[name]
-        if table is None:
-            return None
-        return of_trials(table, self._sources[name].trials[self._splits[name] != ""])
 
 
 def stimulus_id(number: int) -> str:

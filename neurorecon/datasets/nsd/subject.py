@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neurorecon.datasets.base import SAMPLE_COLUMNS, SubjectData
+from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, SubjectData
+from neurorecon.datasets.nsd.behavior import behavior_columns, means_of_behavior
 from neurorecon.datasets.nsd.betas import Betas, Hdf5Betas, NiftiBetas, SurfaceBetas
 from neurorecon.datasets.nsd.design import Design
 from neurorecon.datasets.nsd.grid import Grid, Surface, Volume, surface_of, volume_of
@@ -133,7 +134,13 @@ def _ncsnr(folder: Path, grid: Grid, voxels: np.ndarray) -> np.ndarray | None:
     return np.clip(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), 0.0, None)
 
 
-def subject_data(source: Source, split: np.ndarray, reported: dict[str, str], options: NsdOptions) -> SubjectData:
+def subject_data(
+    source: Source,
+    split: np.ndarray,
+    reported: dict[str, str],
+    behavior: pd.DataFrame | None,
+    options: NsdOptions,
+) -> SubjectData:
     """Screen the voxels of a subject and make its tables; responses are read when they are asked for.
 
     Parameters
@@ -144,6 +151,8 @@ def subject_data(source: Source, split: np.ndarray, reported: dict[str, str], op
         ``""`` for trials that are left out.
     reported : dict of str to str
         Of the split.
+    behavior : DataFrame or None
+        The button presses, from :func:`neurorecon.datasets.nsd.behavior.read_behavior`.
     options : NsdOptions
     """
     screened = screen_sessions(source.betas, source.voxels)
@@ -158,13 +167,20 @@ def subject_data(source: Source, split: np.ndarray, reported: dict[str, str], op
     rows = [np.flatnonzero(part != "") for part in _by_session(source, split)]
     recording = Recording(source.betas, rows, voxels, options.scaling == "session")
     samples = _samples(source.trials, split)
+    kept = source.trials[split != ""]
+    pressed = pd.DataFrame(index=samples.index) if behavior is None else behavior_columns(behavior, kept)
+    report = {**source.report, **reported, **screened.report(kept=keep)}
     if options.samples == "trial":
+        samples = samples.join(pressed)
         read = read_trials(recording)
     else:
         first = samples["repeat"].to_numpy() == 1
-        groups = pd.Categorical(samples["stimulus"], categories=samples["stimulus"][first]).codes
-        samples = samples[first].reset_index(drop=True)
-        read = read_averages(recording, np.asarray(groups), len(samples))
+        groups = np.asarray(pd.Categorical(samples["stimulus"], categories=samples["stimulus"][first]).codes)
+        samples = samples[first].reset_index(drop=True).assign(**{TRIALS: np.bincount(groups)})
+        samples = samples.join(means_of_behavior(pressed, groups))
+        read = read_averages(recording, groups, len(samples))
+        if source.ncsnr is None:
+            report["noise ceilings"] = "none: of averages they are known by the file ncsnr alone, which is missing"
     rois = source.rois.members(voxels) or {options.mask: np.ones(len(voxels), dtype=bool)}
     return SubjectData(
         samples=samples,
@@ -172,7 +188,7 @@ def subject_data(source: Source, split: np.ndarray, reported: dict[str, str], op
         rois=rois,
         space=source.rois.grid.space(),
         read_responses=read,
-        report={**source.report, **reported, **screened.report(kept=keep)},
+        report=report,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.errors import UnknownNameError
+from neurorecon.testing.trees.marker import mark_simulated
 
 Format = Literal["npy", "npz", "h5", "zarr"]
 FORMATS: tuple[Format, ...] = ("npy", "npz", "h5", "zarr")
@@ -25,7 +26,6 @@ COLORS_OF_GROUND = {"sand": (226, 205, 160), "sky": (150, 190, 230), "dusk": (70
 ABOUT = """\
 title = "Arrays in miniature"
 units = "percent signal change"
-simulated = true
 """
 
 SIZE = 64
@@ -66,6 +66,7 @@ def write_arrays(folder: str | Path, *, seed: int = 0, format: Format = "npy") -
     stimuli, pictures = draw_stimuli(TRAIN + TEST, generator)
     stimuli.to_csv(folder / "stimuli.csv", index=False)
     save_array(folder, "images", pictures, format)
+    mark_simulated(folder)
     (folder / "about.toml").write_text(ABOUT)
     for name in SUBJECTS:
         (folder / name).mkdir(exist_ok=True)

@@ -21,6 +21,7 @@ from neurorecon.testing.trees.bids_design import (
     simulate_run,
 )
 from neurorecon.testing.trees.bids_images import TIMES, WRITERS
+from neurorecon.testing.trees.marker import mark_simulated
 
 #: Subjects of the miniature.
 SUBJECTS = ("01", "02")
@@ -92,9 +93,10 @@ def _func(root: Path, subject: str, session: str) -> Path:
 
 
 def _write_descriptions(root: Path, preprocessed: Path, subjects: Sequence[str]) -> None:
+    mark_simulated(root)
     _write_json(
         root / "dataset_description.json",
-        {"Name": "Shapes (miniature)", "BIDSVersion": "1.9.0", "License": "CC0", "Simulated": True},
+        {"Name": "Shapes (miniature)", "BIDSVersion": "1.9.0", "License": "CC0"},
     )
     _write_json(
         preprocessed / "dataset_description.json",

@@ -101,9 +101,12 @@ def event_table(stimuli: pd.DataFrame, place: int, rng: np.random.Generator) -> 
             "trial_type": rows["category"].to_numpy(),
             "stim_file": rows["stim_file"].to_numpy(),
             "split": rows["split"].to_numpy(),
+            "response_time": (0.4 + 0.05 * (shown % 7)).round(2),
+            "response": np.where(shown % 5 == 0, None, np.where(shown % 2, "left", "right")),
         }
     )
-    rest = pd.DataFrame([{"onset": 0.0, "duration": 8.0, "trial_type": "rest", "stim_file": None, "split": None}])
+    nothing = dict.fromkeys(("stim_file", "split", "response_time", "response"))
+    rest = pd.DataFrame([{"onset": 0.0, "duration": 8.0, "trial_type": "rest", **nothing}])
     return pd.concat([rest.astype(trials.dtypes.to_dict()), trials], ignore_index=True)
 
 

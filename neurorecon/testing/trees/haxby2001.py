@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from neurorecon.testing.trees.marker import mark_simulated
+
 #: Categories by the numbers of the excerpt.
 CATEGORIES = ("face", "house", "shoe", "cat", "scissors", "scrambledpix", "bottle", "chair")
 
@@ -62,7 +64,7 @@ def write_haxby2001(
         The folder.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    mark_simulated(folder)
     if layout == "excerpt":
         _write_excerpt(folder, runs, np.random.default_rng(seed))
         return folder

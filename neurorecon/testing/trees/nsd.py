@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.nsd.labels import LABELS
+from neurorecon.testing.trees.marker import mark_simulated
 from neurorecon.testing.trees.nsd_cortex import VERTICES, VOLUMES, Cortex, surface_cortex, volume_cortex
 from neurorecon.testing.trees.nsd_pictures import CATEGORIES, SIZE, Scenes, draw, invent
 
@@ -83,8 +84,7 @@ def write_nsd(
     root = Path(folder)
     rng = np.random.default_rng(seed)
     design, scenes = _design(rng), invent(ALL, rng)
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "SIMULATED").write_text("A miniature of NSD: drawn pictures, computed responses.\n", encoding="utf-8")
+    mark_simulated(root)
     _write_design(root, design)
     information = _information(design, rng)
     _write_information(root, information)
@@ -202,18 +202,26 @@ def _write_pictures(root: Path, scenes: Scenes, shown: np.ndarray) -> None:
 
 def _write_behavior(root: Path, name: str, subject: int, design: _Design, rng: np.random.Generator) -> None:
     session, run, slot = np.nonzero(design.pattern)
-    shown = pd.Series(design.order)
+    shown, trial = pd.Series(design.order), pd.Series(np.arange(len(design.order)))
     table = pd.DataFrame({"SUBJECT": subject, "SESSION": session + 1, "RUN": run + 1})
     table["TRIAL"] = table.groupby(["SESSION", "RUN"]).cumcount() + 1
     table["73KID"] = design.pictures[subject - 1, design.order - 1]
     table["10KID"] = design.order
     table["TIME"] = session * 7 + (run * 300 + slot * 4) / 86400
     table["ISOLD"] = shown.duplicated().astype(int)
+    current = shown.groupby(table["SESSION"]).transform(lambda part: part.duplicated()).astype(int)
     correct = rng.random(len(table)) < 0.9
-    table["ISCORRECT"] = correct.astype(int)
-    table["RT"] = rng.uniform(400, 2400, len(table)).round(3)
-    table["CHANGEMIND"] = 0
-    table["BUTTON"] = np.where(correct, table["ISOLD"], 1 - table["ISOLD"]) + 1
+    old = np.where(correct, table["ISOLD"], 1 - table["ISOLD"])
+    answered = pd.Series(rng.random(len(table)) < 0.95)  # else nothing was pressed
+    table["ISCORRECT"] = pd.Series(correct.astype(float)).where(answered)
+    table["RT"] = pd.Series(rng.uniform(400, 2400, len(table)).round(3)).where(answered)
+    table["CHANGEMIND"] = pd.Series(0.0, index=table.index).where(answered)
+    table["MEMORYRECENT"] = trial - trial.groupby(shown).shift() - 1
+    table["MEMORYFIRST"] = (trial - trial.groupby(shown).transform("min") - 1).where(table["ISOLD"] == 1)
+    table["ISOLDCURRENT"] = current
+    table["ISCORRECTCURRENT"] = pd.Series((old == current).astype(float)).where(answered)
+    table["TOTAL1"], table["TOTAL2"] = ((answered & (old == number)).astype(int) for number in (0, 1))
+    table["BUTTON"] = pd.Series(old + 1.0).where(answered)
     table["MISSINGDATA"] = 0
     folder = root / "nsddata" / "ppdata" / name / "behav"
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from neurorecon.testing.trees.marker import mark_simulated
+
 #: Conditions by the names and labels that the file gives them: rest before the run, rest, five shapes.
 CONDITIONS = {
     "test pre rest": 1,
@@ -46,7 +48,7 @@ def write_yamada2015(folder: str | Path, *, seed: int = 0, voxels: int = 40, run
     from scipy.io import savemat
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    mark_simulated(folder)
     generator = np.random.default_rng(seed)
     labels = np.concatenate([_run_labels(blocks, generator) for _ in range(runs)])
     _write_recording(folder / "S2_figureImage.mat", labels, _responses(labels, runs, voxels, generator), runs)

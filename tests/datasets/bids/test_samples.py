@@ -40,6 +40,18 @@ def test_blocks_are_means_of_raw_volumes(tree, open_tree):
         np.testing.assert_allclose(found[row], values[inside].mean(axis=0), rtol=1e-6)
 
 
+def test_further_columns_of_the_events_belong_to_the_samples(tree, open_tree):
+    data = open_tree(**RAW).subject("sub-01")
+    _, events, _ = _run(tree)
+    first = data.samples[: len(events)]
+    assert data.samples.columns[7:].tolist() == ["response_time", "response"]
+    assert first["response_time"].tolist() == events["response_time"].tolist()
+    assert first["response"].tolist() == events["response"].fillna("").tolist()
+    assert "" in data.samples["response"].tolist()
+    averaged = open_tree(samples="fir", stimulus_column="trial_type", split="none", runs=["1"], fir_seconds=18)
+    assert len(averaged.subject("sub-01").samples.columns) == 7
+
+
 def test_a_window_between_volumes_takes_the_nearest_one(tree, open_tree):
     _, found = _read(open_tree(lag=5.2, window=0.5, **RAW))
     values, events, _ = _run(tree)

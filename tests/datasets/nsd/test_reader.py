@@ -182,12 +182,41 @@ def test_the_pickled_table_says_the_same(nsd, reader, tmp_path):
     assert _open(copy).stimuli().equals(reader.stimuli())
 
 
-def test_behavior_belongs_to_the_samples(reader, nsd):
-    behavior = reader.behavior("subj05")
+def _behavior(nsd, subject, trials):
+    return pd.read_csv(nsd / f"nsddata/ppdata/{subject}/behav/responses.tsv", sep="\t").iloc[:trials]
+
+
+def test_behavior_is_a_part_of_the_samples(reader, nsd):
     samples = reader.subject("subj05").samples
-    assert [f"nsd{number - 1:05d}" for number in behavior["73KID"].astype(int)] == samples["stimulus"].tolist()
-    assert (behavior["ISOLD"].to_numpy() == (samples["repeat"] > 1)).all()
-    assert behavior["RUN"].tolist() == samples["run"].tolist()
+    file = _behavior(nsd, "subj05", len(samples))
+    names = ["TRIAL", "ISOLD", "ISCORRECT", "RT", "CHANGEMIND", "MEMORYRECENT", "MEMORYFIRST", "ISOLDCURRENT",
+             "ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON", "MISSINGDATA"]  # fmt: skip
+    assert samples.columns[7:].tolist() == names
+    pd.testing.assert_frame_equal(samples[names], file[names], check_dtype=False)
+    assert samples["RT"].isna().any()
+    assert samples["MEMORYRECENT"].isna().any()
+    assert (samples["ISOLD"] == (samples["repeat"] > 1)).all()
+
+
+def test_behavior_of_averages_is_that_of_their_trials(nsd, reader):
+    trials, means = reader.subject("subj02").samples, _open(nsd, samples="average").subject("subj02").samples
+    assert means.columns[7:].tolist() == ["trials", "ISCORRECT", "RT"]
+    for row in means.itertuples():
+        own = trials[trials["stimulus"] == row.stimulus]
+        assert row.trials == len(own)
+        np.testing.assert_allclose([row.ISCORRECT, row.RT], own[["ISCORRECT", "RT"]].mean(), equal_nan=True)
+
+
+def test_trials_without_behavior_have_none(nsd, tmp_path):
+    copy = shutil.copytree(nsd, tmp_path / "nsd")
+    path = copy / "nsddata/ppdata/subj02/behav/responses.tsv"
+    table = pd.read_csv(path, sep="\t")
+    table[table["SESSION"] != 2].to_csv(path, sep="\t", index=False)
+    (copy / "nsddata/ppdata/subj05/behav/responses.tsv").unlink()
+    reader = _open(copy)
+    samples = reader.subject("subj02").samples
+    assert samples["TRIAL"].isna().tolist() == (samples["session"] == 2).tolist()
+    assert len(reader.subject("subj05").samples.columns) == 7
 
 
 def test_masks(small, reader):

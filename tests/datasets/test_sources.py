@@ -1,0 +1,106 @@
+"""The files that readers name as their sources are those that they open."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from neurorecon.datasets.recipe import Recipe
+from neurorecon.datasets.sources import changes, files_below, fingerprint
+from neurorecon.testing.trees.arrays import write_arrays
+from neurorecon.testing.trees.bids import write_bids
+from neurorecon.testing.trees.haxby2001 import write_haxby2001
+from neurorecon.testing.trees.nsd import write_nsd
+from neurorecon.testing.trees.yamada2015 import write_yamada2015
+
+#: Each data set: what writes it, options, and files that lie in it and are not read with these options.
+LAYOUTS = {
+    "arrays": (write_arrays, {}, ["notes.txt"]),
+    "haxby2001": (write_haxby2001, {}, []),
+    "yamada2015": (write_yamada2015, {}, []),
+    "bids": (
+        lambda folder: write_bids(folder, subjects=["01", "02"], sessions=["01"], runs=["1", "2"], kinds=["volume"]),
+        {"subjects": ["01"], "confounds": ["trans_?"]},
+        ["sub-02/ses-01/func/sub-02_ses-01_task-shapes_run-1_events.tsv"],
+    ),
+    "nsd": (
+        lambda folder: write_nsd(folder, subjects=["subj01", "subj02"], sessions=2),
+        {"subjects": ["subj02"], "sessions": [1], "mask": "V1"},
+        ["nsddata/ppdata/subj01/behav/responses.tsv"],
+    ),
+}
+
+
+class _Opened:
+    """Notes the files that are opened, as long as it is switched on; Python knows no way to take such a hook off."""
+
+    def __init__(self):
+        self.paths = None
+        sys.addaudithook(self)
+
+    def __call__(self, event, arguments):
+        if self.paths is not None and event == "open" and isinstance(arguments[0], str | Path):
+            self.paths.add(Path(arguments[0]).absolute())
+
+
+@pytest.fixture(scope="module")
+def opened():
+    return _Opened()
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_a_reader_opens_it_names(tmp_path, name, opened):
+    write, options, others = LAYOUTS[name]
+    root = tmp_path / name
+    write(root)
+    (root / "notes.txt").write_text("of another matter")
+    recipe = Recipe(name=name, reader=name, root=str(root), options=options)
+    named = {path.absolute() for path in recipe.sources()}
+    opened.paths = set()
+    try:
+        reader = recipe.open()
+        reader.stimuli()
+        for subject in reader.subjects:
+            reader.subject(subject).read_responses(0, 2)
+        if reader.image_shape() is not None:
+            reader.read_images(0, 1)
+    finally:
+        found, opened.paths = opened.paths, None
+    below = {path for path in found if root in path.parents and path.is_file()}
+    assert below
+    assert below <= named
+    for other in others:
+        assert (root / other).is_file()
+        assert (root / other).absolute() not in named
+
+
+def test_a_file_is_the_same_where_size_and_time_or_size_and_ends_are(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "below" / "other"
+    other.parent.mkdir()
+    one.write_bytes(b"1" * 3_000_000)
+    other.write_bytes(b"2")
+    remembered = fingerprint(tmp_path, files_below(tmp_path))
+    assert list(remembered) == ["below/other", "one"]
+    moved = tmp_path / "moved"
+    (tmp_path / "below").rename(moved)
+    assert str(changes(tmp_path, files_below(tmp_path), remembered)) == "1 new (moved/other); 1 missing (below/other)"
+    moved.rename(tmp_path / "below")
+    assert not changes(tmp_path, files_below(tmp_path), remembered)
+    one.touch()
+    assert not changes(tmp_path, files_below(tmp_path), remembered)
+    for place in (0, 2_999_999):
+        content = bytearray(b"1" * 3_000_000)
+        content[place] = 0
+        one.write_bytes(content)
+        assert changes(tmp_path, files_below(tmp_path), remembered).changed == ["one"]
+    one.write_bytes(b"1" * 3_000_000)
+    other.write_bytes(b"22")
+    assert changes(tmp_path, files_below(tmp_path), remembered).changed == ["below/other"]
+
+
+def test_hidden_files_and_stores_are_no_sources(tmp_path):
+    for name in (".DS_Store", ".git/config", "lab.icechunk/refs/main", "lab.icechunk.lock", "a.zarr.partial/x", "data"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert files_below(tmp_path) == [tmp_path / "data"]

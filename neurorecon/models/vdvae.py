@@ -283,6 +283,10 @@ class VDVAE(nn.Module):
         parts = values.split([math.prod(shape) for shape in shapes], dim=1)
         return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
+    def activations(self, images: Tensor) -> dict[int, Tensor]:
+        """Return what the encoder says of pictures (image, rgb, y, x): by resolution, (image, channel, y, x)."""
+        return self._activations(self._scaled(images))
+
     def encode(
         self,
         images: Tensor,
@@ -316,7 +320,7 @@ class VDVAE(nn.Module):
             If the pictures do not fit, or there are fewer groups.
         """
         groups = self._check_groups(groups)
-        activations = self._activations(self._scaled(images))
+        activations = self.activations(images)
         latents: list[Tensor] = []
 
         def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:

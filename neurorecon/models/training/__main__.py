@@ -9,7 +9,7 @@ import typer
 
 from neurorecon.errors import NeuroreconError
 
-NAMES = ("probe", "clip", "autoencoder", "vdvae", "diffusion")
+NAMES = ("probe", "clip", "autoencoder", "vdvae", "layout", "diffusion")
 
 app = typer.Typer(add_completion=False)
 
@@ -41,7 +41,8 @@ def main(
 ) -> None:
     """Train a bundled network on procedural scenes, publish its weights, and hold it against its bars.
 
-    Networks stand on each other: autoencoder and clip come before diffusion, the probe judges all.
+    Networks stand on each other: autoencoder and clip come before diffusion, the probe judges all; layout teaches the
+    first groups of the VDVAE once more.
     """
     from neurorecon.models.training.loop import Run
     from neurorecon.models.training.steps import judge, publish, train_network

@@ -24,6 +24,7 @@ FOLDERS = {
     "clip": ("clip",),
     "autoencoder": ("autoencoder",),
     "vdvae": ("vdvae",),
+    "layout": ("vdvae",),
     "diffusion": ("text_diffusion", "dual_diffusion"),
 }
 

@@ -19,7 +19,7 @@ from neurorecon.models.load import autoencoder_settings, load_vdvae
 from neurorecon.models.load_clip import clip_settings
 from neurorecon.models.probe import Probe
 from neurorecon.models.tokenizer import WordTokenizer, vocabulary
-from neurorecon.models.training import autoencoder, bars, cards, clip, diffusion, probe, vdvae
+from neurorecon.models.training import autoencoder, bars, cards, clip, diffusion, layout, probe, vdvae
 from neurorecon.models.training import publish as files
 from neurorecon.models.training.loop import Loss, Plan, Run, averaged, train
 from neurorecon.models.training.sampling import draw, to_pixels
@@ -221,6 +221,11 @@ def _as_pixels(images: Tensor) -> np.ndarray:
     return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
+def _layout_loss(run: Run) -> Loss:
+    shipped, _ = load_vdvae(BUNDLED)
+    return layout.loss(layout.Taught.make(shipped.float(), _pixels(run), run.device), run.device)
+
+
 # -- diffusion ----------------------------------------------------------------------------------------------------
 
 
@@ -319,6 +324,14 @@ _STEPS = {
         vdvae.PLAN,
         lambda run: vdvae.make(),
         lambda run: vdvae.loss(_pixels(run), run.device),
+        lambda network, run, home: files.publish_vdvae(network, home),
+        lambda home: load_vdvae(home)[0],
+        _judge_vdvae,
+    ),
+    "layout": Step(
+        layout.PLAN,
+        lambda run: layout.make(load_vdvae(BUNDLED)[0]),
+        _layout_loss,
         lambda network, run, home: files.publish_vdvae(network, home),
         lambda home: load_vdvae(home)[0],
         _judge_vdvae,

@@ -23,7 +23,7 @@ CONFIG = replace(
     bottleneck_multiple=0.5,
     num_mixtures=2,
     encoder_blocks="64d2,32x1,32d2,16x1,16d2,8x1,8d2,4d4,1x1",
-    decoder_blocks="1x1,4m1,4x1,8m4,8x2,16m8,16x3,32m16,32x2,64m32",
+    decoder_blocks="1x4,4m1,4x2,8m4,8x3,16m8,16x3,32m16,32x2,64m32",
     custom_widths="32:40,16:80,8:128,4:160,1:160",
 )
 

@@ -1,0 +1,206 @@
+"""The first groups of the VDVAE taught once more, and more of them: what is where, and how likely it is.
+
+A VDVAE spends its training on details. The groups up to 8 x 8, which decide whether a sample from the prior is a scene,
+are few and cost next to nothing, so they are trained apart: they get more blocks, and learn to build the state that
+the shipped network's first groups built, in as few bits as they can. All else of the network stays as it is. What
+they read, the encoder's activations, is computed once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from neurorecon.models.training.loop import Loss, Plan
+from neurorecon.models.training.vdvae import CONFIG
+from neurorecon.models.vdvae import VDVAE, DecoderBlock, Gaussian
+
+PLAN = Plan(
+    "layout",
+    steps=6_000,
+    batch=32,
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    warmup=200,
+    average=0.998,
+    clip=5.0,
+    hold=0.4,
+)
+
+#: Side of the finest of the first groups.
+SIDE = 8
+
+#: How far off the state may be, relative to the spread that the shipped network's own posterior gave it.
+_SLACK = 1.5
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the first groups read and what they are to build.
+
+    Parameters
+    ----------
+    activations : dict of Tensor, each of shape (scene, channel, y, x)
+        The encoder's, by resolution, float16.
+    states : Tensor, shape (scene, channel, y, x)
+        The shipped network's, on the path of posterior means; only the channels that the next groups read. float16.
+    spread : Tensor, shape (channel, 1, 1)
+        Standard deviation of the states when latents are drawn from the posterior instead.
+    """
+
+    activations: dict[int, Tensor]
+    states: Tensor
+    spread: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def make(cls, network: VDVAE, pixels: np.ndarray, device: str, batch: int = 100) -> Taught:
+        """Run a network over all scenes.
+
+        Parameters
+        ----------
+        network : VDVAE
+        pixels : ndarray, shape (scene, y, x, rgb), dtype uint8
+        device : str
+        batch : int
+        """
+        network = network.to(device)
+        generator = torch.Generator(device).manual_seed(PLAN.seed)
+        activations: dict[int, list[Tensor]] = {side: [] for side in network.config.widths if side <= SIDE}
+        states, variances = [], []
+        for start in tqdm(range(0, len(pixels), batch), "layouts of scenes"):
+            images = torch.from_numpy(pixels[start : start + batch]).to(device).permute(0, 3, 1, 2)
+            found = network.activations(images)
+            for side, parts in activations.items():
+                parts.append(found[side].half().cpu())
+            mean, _ = first_groups(network, found, temperature=0.0)
+            states.append(mean.half().cpu())
+            if start < 20 * batch:
+                drawn, _ = first_groups(network, found, generator=generator)
+                variances.append((drawn - mean).square().mean((0, 2, 3)))
+        spread = torch.stack(variances).mean(0).sqrt()[:, None, None].cpu()
+        spread = spread.clamp(min=0.1 * float(spread.median()))  # a channel that never varies asks for nothing
+        return cls({side: torch.cat(parts) for side, parts in activations.items()}, torch.cat(states), spread)
+
+
+def make(shipped: VDVAE, blocks: str = CONFIG.decoder_blocks) -> VDVAE:
+    """Return the shipped network with fresh first groups; only these learn.
+
+    Parameters
+    ----------
+    shipped : VDVAE
+        Its finer groups, encoder and pixels are kept.
+    blocks : str
+        Of the decoder; those finer than :data:`SIDE` as the shipped network has them.
+    """
+    torch.manual_seed(PLAN.seed)
+    network = VDVAE(replace(shipped.config, decoder_blocks=blocks))
+    network.encoder.load_state_dict(shipped.encoder.state_dict())
+    network.decoder.out_net.load_state_dict(shipped.decoder.out_net.state_dict())
+    with torch.no_grad():
+        network.decoder.gain.copy_(shipped.decoder.gain)
+        network.decoder.bias.copy_(shipped.decoder.bias)
+        for mine, theirs in zip(network.decoder.bias_xs, shipped.decoder.bias_xs, strict=True):
+            mine.copy_(theirs)
+    _copy_finer_groups(shipped, network)
+    _learn_first_groups_only(network)
+    return network.float()
+
+
+def _copy_finer_groups(source: VDVAE, target: VDVAE) -> None:
+    finer = [_blocks(network)[groups_up_to(network) :] for network in (source, target)]
+    for theirs, mine in zip(*finer, strict=True):
+        mine.load_state_dict(theirs.state_dict())
+
+
+def _learn_first_groups_only(network: VDVAE) -> None:
+    network.requires_grad_(False)
+    for block in _blocks(network)[: groups_up_to(network)]:
+        block.requires_grad_(True)
+    for bias in network.decoder.bias_xs:
+        bias.requires_grad_(bias.shape[-1] <= SIDE)
+
+
+def _blocks(network: VDVAE) -> list[DecoderBlock]:
+    return list(network.decoder.dec_blocks)  # type: ignore[arg-type]
+
+
+def groups_up_to(network: VDVAE, side: int = SIDE) -> int:
+    """Return how many groups are no finer than a side."""
+    return sum(shape[-1] <= side for shape in network.group_shapes)
+
+
+def first_groups(
+    network: VDVAE,
+    activations: dict[int, Tensor],
+    *,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the state after the first groups, as the next ones read it, and the information in each group.
+
+    Parameters
+    ----------
+    network : VDVAE
+    activations : dict of Tensor, each of shape (image, channel, y, x)
+        By resolution.
+    temperature : float
+        Of the posterior: 0 follows its means.
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    state : Tensor, shape (image, channel, y, x)
+    rates : Tensor, shape (group,)
+        Mean over images, in nats.
+    """
+    rates: list[Tensor] = []
+
+    def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
+        posterior = block.posterior_of(x, activations[block.layer.resolution])
+        rates.append(posterior.divergence(prior).sum((1, 2, 3)).mean())
+        return posterior.sample(generator, temperature)
+
+    images = len(activations[SIDE])
+    state = network.decoder.run(images, choose, groups_up_to(network))[SIDE]
+    return state[:, : network.config.widths[2 * SIDE]], torch.stack(rates)
+
+
+def loss(taught: Taught, device: str) -> Loss:
+    """Return the evidence lower bound of the states, in bits per value of a pixel as the VDVAE's own loss is.
+
+    A state is taken to lie around what the groups build, normally distributed, with the spread that the finer groups
+    are used to.
+
+    Parameters
+    ----------
+    taught : Taught
+    device : str
+    """
+    scale = (_SLACK * taught.spread).to(device)
+
+    def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        activations = {side: part[rows].to(device).float() for side, part in taught.activations.items()}
+        state, rates = first_groups(network, activations, generator=generator)
+        off = (state - taught.states[rows].to(device).float()) / scale
+        bits = 1 / (math.log(2) * 3 * network.config.image_size**2)
+        distortion = 0.5 * off.square().sum((1, 2, 3)).mean() * bits
+        rate = rates.sum() * bits
+        by_side = {
+            f"bits_{side}": sum(
+                (rates[group] for group, shape in enumerate(network.group_shapes[: len(rates)]) if shape[-1] == side),
+                rates.new_zeros(()),
+            ).detach()
+            / math.log(2)
+            for side in sorted(taught.activations)
+        }
+        found = {"loss": distortion + rate, "distortion": distortion.detach(), "rate": rate.detach()}
+        return found | {"off": off.square().mean().sqrt().detach()} | by_side
+
+    return compute

@@ -1,0 +1,82 @@
+"""The first groups of a VDVAE, taught once more, say what the shipped ones said, and nothing else changes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from neurorecon.models.training import layout
+from neurorecon.models.vdvae import VDVAE
+from neurorecon.models.vdvae_sizes import SMALL
+
+TINY = replace(
+    SMALL,
+    image_size=32,
+    width=8,
+    z_dim=4,
+    bottleneck_multiple=0.5,
+    encoder_blocks="32d2,16x1,16d2,8x1,8d8,1x1",
+    decoder_blocks="1x1,8m1,16m8,16x1,32m16",
+    custom_widths="16:12,8:16,1:16",
+)
+DEEPER = "1x2,8m1,8x2,16m8,16x1,32m16"
+
+
+@pytest.fixture
+def shipped():
+    torch.manual_seed(1)
+    network = VDVAE(TINY)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return network.eval()
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
+
+
+def test_more_groups_come_first_and_the_finer_ones_stay(shipped):
+    network = layout.make(shipped, DEEPER)
+    assert (layout.groups_up_to(shipped), layout.groups_up_to(network)) == (2, 5)
+    for mine, theirs in zip(list(network.decoder.dec_blocks)[5:], list(shipped.decoder.dec_blocks)[2:], strict=True):
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(mine.state_dict()[name], value)
+    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    first = tuple(f"decoder.dec_blocks.{number}." for number in range(5))
+    biases = {f"decoder.bias_xs.{number}" for number, side in enumerate((1, 8, 16, 32)) if side <= layout.SIDE}
+    assert learning == {name for name, _ in network.named_parameters() if name.startswith(first)} | biases
+
+
+def test_what_is_taught_is_what_the_finer_groups_read(shipped, pixels):
+    taught = layout.Taught.make(shipped, pixels, "cpu", batch=7)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    latents = shipped.encode(images)
+    with torch.no_grad():
+        states = shipped.decoder.run(24, lambda group, block, x, prior: latents[group], 2)[8]
+    torch.testing.assert_close(taught.states.float(), states[:, :12], rtol=1e-2, atol=1e-2)
+    assert taught.spread.shape == (12, 1, 1)
+    assert bool((taught.spread > 0).all())
+    assert sorted(taught.activations) == [1, 8]
+
+
+def test_learning_brings_the_state_closer_in_fewer_bits(shipped, pixels):
+    taught = layout.Taught.make(shipped, pixels, "cpu")
+    network = layout.make(shipped, DEEPER)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    loss = layout.loss(taught, "cpu")
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for step in range(60):
+        found = loss(network, torch.arange(24), torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        found["loss"].backward()
+        optimizer.step()
+        losses.append(float(found["loss"].detach()))
+    assert np.mean(losses[-5:]) < 0.6 * losses[0]
+    first = tuple(f"decoder.dec_blocks.{number}." for number in range(5))
+    for name, value in network.state_dict().items():
+        if not name.startswith((*first, "decoder.bias_xs")):
+            assert torch.equal(value, before[name])

@@ -11,14 +11,37 @@ In a test module::
 
 or all at once, ``check_reader(MyReader("testdata"))``. Extractors of targets have ``extractor_checks`` and
 ``check_extractor`` in the same way, decoders ``decoder_checks`` and ``check_decoder``.
+
+Everything named here is imported when it is first used, so that commands that only list miniatures are quick.
 """
 
-from neurorecon.testing.contract import ContractError
-from neurorecon.testing.decoders import DecoderCheck, check_decoder, decoder_checks
-from neurorecon.testing.examples import Examples
-from neurorecon.testing.extractors import ExtractorCheck, check_extractor, extractor_checks
-from neurorecon.testing.problems import Problem
-from neurorecon.testing.readers import ReaderCheck, check_reader, reader_checks
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neurorecon.testing.contract import ContractError
+    from neurorecon.testing.decoders.suite import DecoderCheck, check_decoder, decoder_checks
+    from neurorecon.testing.examples import Examples
+    from neurorecon.testing.extractors.suite import ExtractorCheck, check_extractor, extractor_checks
+    from neurorecon.testing.problems import Problem
+    from neurorecon.testing.readers import ReaderCheck, check_reader, reader_checks
+
+_PUBLIC = {
+    "ContractError": "neurorecon.testing.contract",
+    "DecoderCheck": "neurorecon.testing.decoders.suite",
+    "check_decoder": "neurorecon.testing.decoders.suite",
+    "decoder_checks": "neurorecon.testing.decoders.suite",
+    "Examples": "neurorecon.testing.examples",
+    "ExtractorCheck": "neurorecon.testing.extractors.suite",
+    "check_extractor": "neurorecon.testing.extractors.suite",
+    "extractor_checks": "neurorecon.testing.extractors.suite",
+    "Problem": "neurorecon.testing.problems",
+    "ReaderCheck": "neurorecon.testing.readers",
+    "check_reader": "neurorecon.testing.readers",
+    "reader_checks": "neurorecon.testing.readers",
+}
 
 __all__ = [
     "ContractError",
@@ -34,3 +57,13 @@ __all__ = [
     "extractor_checks",
     "reader_checks",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'neurorecon.testing' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

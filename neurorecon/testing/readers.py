@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -12,32 +12,20 @@ import pandas as pd
 from neurorecon.datasets.base import STIMULUS_COLUMNS, Description, Options, Reader
 from neurorecon.errors import InputError
 from neurorecon.testing.contract import (
-    ContractError,
     expect,
     expect_columns,
     expect_slices,
     expect_strings,
 )
 from neurorecon.testing.subjects import SUBJECT_CHECKS
+from neurorecon.testing.suite import Check, run_all
 
 #: How many rows are read at a time, unless the caller says otherwise.
 MAX_SAMPLES = 16
 
 
-@dataclass(frozen=True)
-class ReaderCheck:
-    """One check of the contract.
-
-    Parameters
-    ----------
-    name : str
-        What it looks at; ``str(check)`` is this name, for test ids.
-    function : callable
-        Takes the reader and the largest number of rows to read at a time.
-    """
-
-    name: str
-    function: Callable[[Reader, int], None]
+class ReaderCheck(Check):
+    """One check of the contract; its function takes the reader and the largest number of rows to read at a time."""
 
     def __call__(self, reader: Reader, *, max_samples: int = MAX_SAMPLES) -> None:
         """Run the check.
@@ -49,13 +37,10 @@ class ReaderCheck:
         """
         self.function(reader, max_samples)
 
-    def __str__(self) -> str:
-        return self.name
-
 
 def reader_checks() -> list[ReaderCheck]:
     """Return all checks, e.g. for ``pytest.mark.parametrize("check", reader_checks(), ids=str)``."""
-    return [ReaderCheck(function.__name__.removeprefix("check_"), function) for function in CHECKS]
+    return ReaderCheck.of(CHECKS)
 
 
 def check_reader(reader: Reader, *, max_samples: int = MAX_SAMPLES) -> list[str]:
@@ -78,19 +63,8 @@ def check_reader(reader: Reader, *, max_samples: int = MAX_SAMPLES) -> list[str]
     ContractError
         Where checks failed: a line for each, with the name of the check and what was expected.
     """
-    failed, error = [], None
-    for check in reader_checks():
-        try:
-            check(reader, max_samples=max_samples)
-        except ContractError as caught:
-            failed.append(f"{check}: {caught}")
-        except Exception as caught:  # all checks are reported, whatever one of them met
-            failed.append(f"{check}: the reader raised {type(caught).__name__}: {caught}")
-            error = caught
-    if failed:
-        name = getattr(reader, "name", type(reader).__name__)
-        raise ContractError("\n".join([f"the reader {name!r} does not keep the contract", *failed])) from error
-    return [str(check) for check in reader_checks()]
+    name = getattr(reader, "name", type(reader).__name__)
+    return run_all(reader_checks(), reader, max_samples, what="reader", name=repr(name))
 
 
 def check_name(reader: Reader, max_samples: int) -> None:

@@ -1,19 +1,15 @@
-"""The contract suite that every extractor of a target has to pass, ours and those of others."""
+"""The checks of an extractor: of its class, of its numbers, of what it says, and of what it leaves alone."""
 
 from __future__ import annotations
 
-import copy
 import json
 import pickle
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from neurorecon.testing.contract import ContractError, expect
-from neurorecon.testing.examples import Examples
+from neurorecon.testing.extractors.trial import Trial
 from neurorecon.testing.state import draw, global_state
 
 #: What a target can be computed from.
@@ -21,133 +17,6 @@ _NEEDS = ("images", "frames", "captions", "categories", "table")
 
 #: What has to be said of every target.
 _SAID = ("model", "preprocessing", "source")
-
-#: Largest difference, relative to the largest value, that the size of a batch may make.
-TOLERANCE = 1e-5
-
-
-@dataclass
-class Trial:
-    """An extractor under test.
-
-    Parameters
-    ----------
-    extractor : Extractor
-    others : sequence of Extractor
-        The same extractor with other settings.
-    examples : Examples
-    tolerance : float
-    """
-
-    extractor: Any
-    others: Sequence[Any]
-    examples: Examples
-    tolerance: float
-
-    def run(self, stimuli: Any = None, batch: int | None = None) -> np.ndarray:
-        """Return the target of the examples, or of other stimuli."""
-        chosen = self.stimuli if stimuli is None else stimuli
-        found: np.ndarray = self.extractor.transform(
-            chosen, batch=batch, frames_per_second=self.examples.frames_per_second
-        )
-        return found
-
-    @property
-    def stimuli(self) -> Any:
-        """The examples that suit the extractor: a copy, so that nothing an extractor does to it is passed on."""
-        return copy.deepcopy(self.examples.of(self.extractor.needs))
-
-    @cached_property
-    def values(self) -> np.ndarray:
-        """The target of the examples, computed at once."""
-        return self.run()
-
-
-@dataclass(frozen=True)
-class ExtractorCheck:
-    """One check of the contract.
-
-    Parameters
-    ----------
-    name : str
-        What it looks at; ``str(check)`` is this name, for test ids.
-    function : callable
-        Takes a :class:`Trial`.
-    """
-
-    name: str
-    function: Callable[[Trial], None]
-
-    def __call__(
-        self,
-        extractor: Any,
-        *,
-        others: Sequence[Any] = (),
-        examples: Examples | None = None,
-        tolerance: float = TOLERANCE,
-    ) -> None:
-        """Run the check; the parameters are those of :func:`check_extractor`.
-
-        Raises
-        ------
-        ContractError
-            Where the extractor does not keep the contract. What the extractor itself raises is passed through.
-        """
-        self.function(Trial(extractor, others, examples or Examples(), tolerance))
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def extractor_checks() -> list[ExtractorCheck]:
-    """Return all checks, e.g. for ``pytest.mark.parametrize("check", extractor_checks(), ids=str)``."""
-    return [ExtractorCheck(function.__name__.removeprefix("check_"), function) for function in CHECKS]
-
-
-def check_extractor(
-    extractor: Any,
-    *,
-    others: Sequence[Any] = (),
-    examples: Examples | None = None,
-    tolerance: float = TOLERANCE,
-) -> list[str]:
-    """Run all checks on an extractor.
-
-    Parameters
-    ----------
-    extractor : Extractor
-        Made with the settings to test.
-    others : sequence of Extractor
-        The same extractor with other settings that change its numbers: what it says of itself has to differ.
-    examples : Examples, optional
-        Stimuli; by default five small pictures, films, lists of captions and categories.
-    tolerance : float
-        Largest difference, relative to the largest value, that the size of a batch may make.
-
-    Returns
-    -------
-    list of str
-        Names of the checks, all of which were passed.
-
-    Raises
-    ------
-    ContractError
-        Where checks failed: a line for each, with the name of the check and what was expected.
-    """
-    failed, error = [], None
-    trial = Trial(extractor, others, examples or Examples(), tolerance)
-    for check in extractor_checks():
-        try:
-            check.function(trial)
-        except ContractError as caught:
-            failed.append(f"{check}: {caught}")
-        except Exception as caught:  # all checks are reported, whatever one of them met
-            failed.append(f"{check}: the extractor raised {type(caught).__name__}: {caught}")
-            error = caught
-    if failed:
-        name = getattr(extractor, "name", type(extractor).__name__)
-        raise ContractError("\n".join([f"the extractor {name!r} does not keep the contract", *failed])) from error
-    return [str(check) for check in extractor_checks()]
 
 
 def check_class(trial: Trial) -> None:
@@ -177,7 +46,7 @@ def check_values(trial: Trial) -> None:
     """Type, shape, finite numbers that say something."""
     values, number = trial.values, len(trial.stimuli)
     expect(isinstance(values, np.ndarray), f"A target has to be a NumPy array, but is a {type(values).__name__}.")
-    raw = trial.extractor.compute(trial.extractor.prepare(_first_batch(trial)))
+    raw = trial.extractor.compute(trial.extractor.prepare(trial.first_batch()))
     expect(np.asarray(raw).dtype == np.float32, f"A target has to be float32, but is {np.asarray(raw).dtype}.")
     expect(
         values.ndim >= 2 and values.shape[0] == number and values.size > 0,
@@ -194,7 +63,7 @@ def check_dims(trial: Trial) -> None:
         dims is None or (len(dims) == axes and len({*dims, "stimulus", "sample"}) == axes + 2),
         f"dims has to be None or {axes} different names without 'stimulus' and 'sample', but is {dims!r}.",
     )
-    names = trial.extractor.feature_names(_first_batch(trial))
+    names = trial.extractor.feature_names(trial.first_batch())
     if names is None:
         return
     expect(axes == 1, "feature_names has to return None for targets of more than one axis.")
@@ -302,20 +171,6 @@ def check_global_state(trial: Trial) -> None:
             f"An extractor may not change {name}, which belongs to the process: use a generator of your own, or a "
             "context that puts it back.",
         )
-
-
-def _first_batch(trial: Trial) -> Any:
-    """Return the batch that the extractor sees first, as ``transform`` makes it."""
-    seen: list[Any] = []
-    extractor = pickle.loads(pickle.dumps(trial.extractor))
-
-    def keep(batch: Any) -> Any:
-        seen.append(batch)
-        return type(extractor).prepare(extractor, batch)
-
-    extractor.prepare = keep
-    extractor.transform(trial.stimuli, frames_per_second=trial.examples.frames_per_second)
-    return seen[0]
 
 
 CHECKS: tuple[Callable[[Trial], None], ...] = (

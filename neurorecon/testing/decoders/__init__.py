@@ -1,0 +1,1 @@
+"""The contract that every decoder has to keep."""

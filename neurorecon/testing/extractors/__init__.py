@@ -1,0 +1,1 @@
+"""The contract that every extractor of a target has to keep."""

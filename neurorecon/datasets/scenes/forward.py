@@ -8,7 +8,8 @@ weights are the planted shares.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -39,6 +40,9 @@ _CALIBRATION = 400
 
 #: Bytes of components that are remembered.
 _MEMORY = 256 * 2**20
+
+#: Stimuli at a time, at most. NumPy lets go of Python's lock while it filters and multiplies.
+_MOST_THREADS = 8
 
 
 class ForwardModel:
@@ -116,6 +120,26 @@ class ForwardModel:
         """
         mean, scale, total = self._calibrate(task)
         return ((self.components(number) - mean) * scale).sum(axis=0) * total
+
+    def prepare(self, numbers: Iterable[int], task: str) -> None:
+        """Compute several stimuli at a time, on all cores, for :meth:`signal`, which finds them remembered.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            Of the stimuli.
+        task : {"images", "films"}
+            What :meth:`signal` will be asked for; its training stimuli are needed first.
+        """
+        from joblib import cpu_count
+
+        wanted = list(dict.fromkeys([*(() if task in self._calibration else self._train[task]), *numbers]))
+        threads, room = min(cpu_count(), _MOST_THREADS), self.components.cache_info().maxsize
+        if threads == 1 or room is None or len(wanted) > room:
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(self.components, wanted):  # what went wrong in a thread is raised here
+                pass
 
     def _calibrate(self, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean and weight of each component (component, voxel), and the scale of the sum (voxel,)."""

@@ -42,8 +42,8 @@ _PIXELS = 2048
 _FEATURES = 1536
 _LABELS = 1 << 17
 
-#: Stimuli for which it pays to start processes, and how many of those.
-_WORTH_PROCESSES, _MOST_PROCESSES = 300, 8
+#: Pictures (of films, frames) for which it pays to start processes, and how many of those.
+_WORTH_PROCESSES, _MOST_PROCESSES = 400, 8
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ class Stimuli:
         from joblib import Parallel, cpu_count, delayed
 
         numbers = numbers[:_PIXELS]
-        if cpu_count() == 1 or len(numbers) < _WORTH_PROCESSES or numbers[-1] in self._drawn:
+        pictures = sum(FRAMES if self.is_film(number) else 1 for number in numbers)
+        if cpu_count() == 1 or pictures < _WORTH_PROCESSES or numbers[-1] in self._drawn:
             return
         jobs = min(cpu_count(), _MOST_PROCESSES)
         shares = [numbers[start::jobs] for start in range(jobs)]

@@ -109,7 +109,9 @@ class SimulatedSubject:
         make = self._image_run if task == "images" else self._film_run
         # One thread: products of these sizes are no faster with more, and their bits do not depend on how many.
         with threadpool_limits(1, "blas"):
-            signal = np.stack([self.forward.signal(number, task) for number in self._numbers[begin:end]])
+            numbers = self._numbers[begin:end]
+            self.forward.prepare(numbers, task)
+            signal = np.stack([self.forward.signal(number, task) for number in numbers])
             run = make(random, signal).astype(np.float32)
         run.flags.writeable = False
         return run

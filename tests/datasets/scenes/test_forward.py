@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from neurorecon.datasets.scenes.areas import AREAS, FIELD_OF_VIEW
 from neurorecon.datasets.scenes.cortex import build_cortex
@@ -101,6 +102,17 @@ def test_models_repeat_and_do_not_depend_on_what_was_asked_before(stimuli: Stimu
         late = second.signal(number, "images")
     np.testing.assert_array_equal(late, early[0])
     np.testing.assert_array_equal(second.signal(20, "images"), early[1])
+
+
+def test_stimuli_computed_at_the_same_time_give_the_same_bits(stimuli: Stimuli) -> None:
+    films = range(IMAGES, IMAGES + FILMS)
+    cortex = build_cortex(seed=3, subject=1, voxels=300)
+    alone, together = (ForwardModel(3, 1, cortex, stimuli, range(IMAGES), films) for _ in range(2))
+    with threadpool_limits(1, "blas"):
+        together.prepare([*films[:5], *films[:5]], "films")
+        assert together.components.cache_info().currsize == FILMS
+        for number in films[:5]:
+            np.testing.assert_array_equal(together.signal(number, "films"), alone.signal(number, "films"))
 
 
 def test_features_do_not_depend_on_the_size_of_the_pictures() -> None:

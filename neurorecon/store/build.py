@@ -20,7 +20,7 @@ from neurorecon.space import SPACE_COLUMNS
 from neurorecon.store import schema
 from neurorecon.store.backend import open_for_reading
 from neurorecon.store.ceiling import noise_ceilings
-from neurorecon.store.counts import count_samples, count_stimuli
+from neurorecon.store.counts import count_samples, count_stimuli, count_voxels, median_ceilings
 from neurorecon.store.sources import read_sources, refuse_changed, remember_sources, source_changes
 from neurorecon.store.writer import BUILD, StoreWriter
 
@@ -281,6 +281,7 @@ def _write_subject(writer: StoreWriter, name: str, subject: SubjectData, bar: Ca
         }
         writer.put(f"{name}/ncsnr", ["repeated_task", "voxel"], ceilings.ncsnr)
         writer.put(f"{name}/noise_ceiling", ["repeated_task", "voxel"], ceilings.noise_ceiling, what)
+        writer.root[name].attrs["median_ceilings"] = median_ceilings(ceilings.tasks, ceilings.noise_ceiling)
     writer.commit(f"{name}: responses and noise ceilings")
 
 
@@ -308,6 +309,7 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
         "repetition_time": dict(subject.repetition_time),
         "report": dict(subject.report),
         "counts": count_samples(subject.samples),
+        "roi_voxels": count_voxels(subject.rois),
     }
     writer.root[name].attrs.update(attributes)
 

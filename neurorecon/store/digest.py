@@ -40,6 +40,11 @@ def array_digest(dtype: str, shape: Iterable[int], blocks: Iterable[str]) -> str
     return "blake2b:" + blake2b(header.encode(), digest_size=16).hexdigest()
 
 
+def digests_of(arrays: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """Return the digest that each array carries, by path; empty while it is being written."""
+    return {path: str(array.attrs.get("digest", "")) for path, array in arrays}
+
+
 def combine(digests: dict[str, str]) -> str:
     """Return one digest for many named arrays, whatever their order."""
     return "blake2b:" + blake2b(json.dumps(sorted(digests.items())).encode(), digest_size=16).hexdigest()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import numpy as np
 
 from neurorecon.store.store import Store
 
@@ -20,7 +17,6 @@ def describe(store: Store) -> dict[str, Any]:
         space, voxels, samples by task and split, what its reader reported, ROIs, noise ceilings), ``targets``,
         ``roi_groups``, ``bytes``.
     """
-    arrays = store.arrays()
     return {
         "name": store.name,
         "simulated": store.simulated,
@@ -32,27 +28,22 @@ def describe(store: Store) -> dict[str, Any]:
         "subjects": {name: _subject(store, name) for name in store.subjects},
         "targets": {name: _target(store, name) for name in store.targets_available},
         "roi_groups": store.roi_groups,
-        "bytes": sum(math.prod(array.shape) * max(array.dtype.itemsize, 1) for _, array in arrays),
+        "bytes": store.bytes,
     }
 
 
 def _subject(store: Store, name: str) -> dict[str, Any]:
-    counts = store.sample_counts(name)
+    space, ceilings = store.space(name), store.median_ceilings(name)
     return {
-        "space": store.space(name).kind,
-        "mesh": store.space(name).mesh,
+        "space": space.kind,
+        "mesh": space.mesh,
         "voxels": store.voxel_count(name),
-        "samples": counts,
+        "samples": store.sample_counts(name),
         "repetition_time": store.series(name),
         "report": store.report(name),
         "rois": store.rois(name),
-        "noise_ceiling": {task: _median_ceiling(store, name, task) for task in store.tasks(name)},
+        "noise_ceiling": {task: ceilings.get(task) for task in store.tasks(name)},
     }
-
-
-def _median_ceiling(store: Store, name: str, task: str) -> float | None:
-    values = store.noise_ceiling(name, task=task)
-    return None if values is None else round(float(np.nanmedian(values)), 4)
 
 
 def _target(store: Store, name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Icechunk's storage on a local disk is not safe for concurrent commits, so a writer holds an advisory lock on a
 file beside the store. The kernel lets go of it when the process ends, however it ends: a killed build leaves no
-stale lock behind.
+stale lock behind. The file then still says who held it, which tells the next writer that something may be left over.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -38,16 +39,26 @@ class WriterLock:
     ----------
     path : path
         The store; the lock is the file ``<path>.lock`` beside it.
+
+    Attributes
+    ----------
+    since : datetime
+        When the lock was taken.
+    was_left : bool
+        Whether the writer before this one was killed or ended in an error.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(f"{path}.lock")
+        self.since = datetime.now(UTC)
+        self.was_left = False
         self._file: IO[str] | None = None
 
     def __enter__(self) -> WriterLock:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = self.path.open("a+", encoding="utf-8")
+            # Not to append: on a full disk, what the file says can still be replaced.
+            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
         except OSError as error:
             raise StoreError(
                 "the store cannot be written here",
@@ -58,7 +69,6 @@ class WriterLock:
         try:
             _lock(file)
         except OSError as error:
-            file.seek(0)
             holder = file.read().strip() or "unknown process"
             file.close()
             raise StoreLockedError(
@@ -68,18 +78,21 @@ class WriterLock:
                 todo="wait until it has finished, or end it, and run the command again",
             ) from error
         self._file = file
+        self.since = datetime.now(UTC)
+        self.was_left = bool(file.read().strip())
         holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()})
         # The lock holds without it: on a full disk the writer itself says what is wrong.
         with contextlib.suppress(OSError):
-            file.truncate(0)
-            os.write(file.fileno(), holder.encode())
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            os.ftruncate(file.fileno(), os.write(file.fileno(), holder.encode()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.truncate(0)
+            if kind is None:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._file.fileno(), 0)
             self._file.close()
             self._file = None

@@ -23,6 +23,9 @@ TARGETS = "targets"
 SOURCES = "sources"
 RESERVED_GROUPS = (STIMULI, TARGETS, SOURCES)
 
+#: Attribute of the root that sums up all arrays: ``digest`` and ``bytes``.
+SUMMARY = "summary"
+
 #: Columns of the sample table that are text; the others are numbers.
 TEXT_COLUMNS = ("stimulus", "task", "split")
 

@@ -11,8 +11,8 @@ import numpy as np
 from neurorecon.errors import InputError, StoreError, UnknownNameError
 from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
-from neurorecon.store.counts import count_samples, count_stimuli
-from neurorecon.store.digest import combine
+from neurorecon.store.counts import count_bytes, count_samples, count_stimuli, count_voxels, median_ceilings
+from neurorecon.store.digest import combine, digests_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,8 @@ class Tables:
 
     def rois(self, subject: str) -> dict[str, int]:
         """Return the ROIs of a subject and the number of voxels in each."""
-        return {name: int(mask.sum()) for name, mask in self.roi_masks(subject).items()}
+        counted = self._subject(subject).attrs.get("roi_voxels")
+        return dict(counted if counted is not None else count_voxels(self.roi_masks(subject)))
 
     def tasks(self, subject: str) -> list[str]:
         """Return the tasks of a subject, in the order in which they are stored."""
@@ -113,6 +114,13 @@ class Tables:
         """Return ``samples``, ``stimuli``, ``repeats`` and ``runs`` of each ``task`` and ``split`` of a subject."""
         counted = self._subject(subject).attrs.get("counts")
         return counted if counted is not None else count_samples(self.samples(subject))
+
+    def median_ceilings(self, subject: str) -> dict[str, float | None]:
+        """Return the median noise ceiling of each task that has one, see :meth:`noise_ceiling`."""
+        counted = self._subject(subject).attrs.get("median_ceilings")
+        if counted is not None:
+            return counted
+        return median_ceilings(self._repeated_tasks(subject), self._values(f"{subject}/noise_ceiling"))
 
     def about_target(self, name: str) -> tuple[tuple[int, ...], dict[str, Any]]:
         """Return the shape of a target, and how it was made."""
@@ -218,15 +226,19 @@ class Tables:
 
     def digests(self) -> dict[str, str]:
         """Return the digest of each array, by path."""
-        found = {}
-        for path, array in self.arrays():
-            found[path] = str(array.attrs.get("digest", ""))
-        return found
+        return digests_of(self.arrays())
 
     @property
     def digest(self) -> str:
         """One digest for all that the store holds: equal for equal content, wherever and whenever it was built."""
-        return combine(self.digests())
+        summary = self._summary
+        return combine(self.digests()) if summary is None else str(summary["digest"])
+
+    @property
+    def bytes(self) -> int:
+        """Size of all arrays before compression."""
+        summary = self._summary
+        return count_bytes(self.arrays()) if summary is None else int(summary["bytes"])
 
     def arrays(self) -> list[tuple[str, Any]]:
         """Return (path, array) of every array, sorted."""
@@ -246,6 +258,11 @@ class Tables:
         )
 
     # -- inner --------------------------------------------------------------------------------------------------
+
+    @property
+    def _summary(self) -> dict[str, Any] | None:
+        """What the writer summed up; None where nobody did, and for plain Zarr, whose arrays anybody may change."""
+        return None if self.snapshot is None else self._attributes.get(schema.SUMMARY)
 
     def _subject(self, subject: str) -> Any:
         if subject not in self.subjects:

@@ -6,6 +6,7 @@ far permanent; a later run finds them by the digests that each array carries and
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +19,19 @@ import numpy as np
 from neurorecon.errors import StoreError, StoreWriteError
 from neurorecon.store import schema
 from neurorecon.store.backend import EMPTY, icechunk_storage, is_plain_zarr, unreadable, write_error
-from neurorecon.store.digest import METADATA_DIGEST, array_digest, block_digest, dtype_name, metadata_digest
+from neurorecon.store.counts import count_bytes
+from neurorecon.store.digest import (
+    METADATA_DIGEST,
+    array_digest,
+    block_digest,
+    combine,
+    digests_of,
+    dtype_name,
+    metadata_digest,
+)
 from neurorecon.store.lock import WriterLock
+
+logger = logging.getLogger("neurorecon")
 
 #: Seconds of work that a kill may cost at most (beyond the block in hand).
 COMMIT_EVERY = 3.0
@@ -43,7 +55,8 @@ class StoreWriter:
     -----
     Use as a context manager. Leaving it without a :meth:`commit` drops what was written since the last one. Where the
     storage gives out (a full disk, rights that were taken away), it is left with a :class:`StoreWriteError`; what was
-    committed stays, and the same call goes on behind it.
+    committed stays, and the same call goes on behind it. A writer that ends well after one that did not removes what
+    that one left, see :meth:`collect`.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -95,10 +108,35 @@ class StoreWriter:
     ) -> None:
         import icechunk
 
+        if error is None and self._lock.was_left:
+            self._collect_if_possible()
         self._lock.__exit__(kind, error, trace)
         # A conflict: the folder was removed, or somebody wrote into it past the lock.
         if isinstance(error, icechunk.IcechunkError | icechunk.ConflictError):
             raise write_error(self.path, error, "the store cannot be written any further") from error
+
+    def _collect_if_possible(self) -> None:
+        import icechunk
+
+        try:
+            found = self.collect()
+        except (icechunk.IcechunkError, OSError) as error:  # what was written is whole; this is only about room
+            logger.warning("what interrupted builds left in %s could not be removed (%s)", self.path, error)
+        else:
+            logger.info("removed %.1f MB that interrupted builds left", found / 1e6)
+
+    def collect(self) -> int:
+        """Remove what no branch and no tag refers to: chunks of builds that were killed before they committed them.
+
+        All states of the store stay, and so does what an unfinished build has committed. Nothing is touched that was
+        written since this writer took the lock.
+
+        Returns
+        -------
+        int
+            Bytes that were removed.
+        """
+        return int(self._repository.garbage_collect(self._lock.since).bytes_deleted)
 
     def _begin(self) -> None:
         import zarr
@@ -129,11 +167,14 @@ class StoreWriter:
         return snapshot
 
     def _sign(self) -> None:
-        """Store a digest of all attributes, shapes and names, as arrays carry one of their values."""
+        """Sum up all arrays, and store a digest of all attributes, shapes and names, as arrays carry one of values."""
         import zarr
 
         # Opened anew: what was written counts, not what this process remembers of it.
-        self.root.attrs[METADATA_DIGEST] = metadata_digest(zarr.open_group(self._session.store, mode="r"))
+        members = list(zarr.open_group(self._session.store, mode="r").members(max_depth=None))
+        arrays = [(path, item) for path, item in members if isinstance(item, zarr.Array)]
+        self.root.attrs[schema.SUMMARY] = {"digest": combine(digests_of(arrays)), "bytes": count_bytes(arrays)}
+        self.root.attrs[METADATA_DIGEST] = metadata_digest(zarr.open_group(self._session.store, mode="r"), members)
 
     def published_attributes(self) -> dict[str, Any]:
         """Return the root attributes that readers see now."""
@@ -203,6 +244,8 @@ class StoreWriter:
             JSON attributes of the array.
         """
         values = _storable(values)
+        if self._holds(path, dims, values, attributes or {}):
+            return  # of an interrupted build: written again, it would take its room twice
         self.stream(
             path,
             dims,
@@ -212,6 +255,20 @@ class StoreWriter:
             attributes,
             overwrite=True,
         )
+
+    def _holds(self, path: str, dims: Sequence[str], values: np.ndarray, attributes: dict[str, Any]) -> bool:
+        """Say whether an array is there already, with these values and attributes."""
+        if path not in self.root:
+            return False
+        array: Any = self.root[path]
+        stored = dict(array.attrs)
+        if "digest" not in stored or any(stored.get(name) != value for name, value in attributes.items()):
+            return False
+        if array.shape != values.shape or tuple(array.metadata.dimension_names or ()) != tuple(dims):
+            return False
+        rows = int(stored["block_rows"])
+        blocks = [block_digest(values[start : start + rows]) for start in range(0, len(values), rows)]
+        return bool(stored["digest"] == array_digest(dtype_name(values.dtype), values.shape, blocks))
 
     def stream(
         self,

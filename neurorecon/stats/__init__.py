@@ -7,7 +7,7 @@ from neurorecon.stats.normalization import CEILING_FLOOR, normalize_correlation,
 from neurorecon.stats.permutation import PermutationCounter, permutation_p, stimulus_permutations
 from neurorecon.stats.permutation_results import GroupTest, PermutationTest
 from neurorecon.stats.prediction import permutation_test_r2
-from neurorecon.stats.refit import refit_permutation_test, refit_permutation_test_kernels
+from neurorecon.stats.refit.permutation import refit_permutation_test, refit_permutation_test_kernels
 from neurorecon.stats.variance_partition import (
     VariancePartition,
     band_combinations,

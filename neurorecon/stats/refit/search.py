@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.stats.refit_factors import Factors, Rows
+from neurorecon.stats.refit.factors import Factors, Rows
 
 
 class Place:

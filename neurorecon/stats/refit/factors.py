@@ -53,7 +53,7 @@ class FeatureSource:
 
     def __init__(self, train: NDArray, test: NDArray, columns: list[NDArray[np.int64]]) -> None:
         self.train, self.test, self.columns = train, test, columns
-        self.n_samples = len(train)
+        self.n_samples, self.n_test, self.n_bands = len(train), len(test), len(columns)
 
     def scales(self) -> NDArray[np.float64]:
         """Return the mean squared length of the centered samples in each band, (band,); infinite for constants."""
@@ -114,7 +114,7 @@ class KernelSource:
 
     def __init__(self, train: NDArray, test: NDArray) -> None:
         self.train, self.test = train, test
-        self.n_samples = train.shape[1]
+        self.n_bands, self.n_test, self.n_samples = test.shape
 
     def scales(self) -> NDArray[np.float64]:
         """Return the mean diagonal of the centered kernels, (band,); infinite for constant features."""
@@ -148,6 +148,10 @@ class KernelSource:
             crossed.append(across - columns - across.mean(axis=1, keepdims=True) + columns.mean())
         values, u = _eigen(np.asarray(total), len(np.asarray(total)))
         return Factors(u, values, np.stack([part @ u / values for part in crossed]))
+
+
+#: Whatever factorizes.
+Source = FeatureSource | KernelSource
 
 
 def _eigen(gram: NDArray, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,1 @@
+"""Permutation tests of models that are fitted again in each permutation."""

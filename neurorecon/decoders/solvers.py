@@ -13,7 +13,6 @@ alpha is small.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
+from neurorecon.decoders.products import centered_blocks, gram, means, subtract
 from neurorecon.errors import InputError
-
-#: Columns or rows of X that are held in double precision at once.
-_BLOCK = 2048
-
-#: Rows and columns of a matrix that are transposed at once.
-_TILE = 256
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ class Spectrum:
         backend, axis = self.backend, 1 if self.dual else 0
         scaled = self.vectors / backend.asarray(self.singular_values, "float64")
         other = np.empty((x.shape[axis], len(self.singular_values)), dtype=dtype)
-        for block, part in _centered_blocks(x, self.x_mean, self.roots, axis, backend):
+        for block, part in centered_blocks(x, self.x_mean, self.roots, axis, backend):
             other[block] = backend.to_numpy((part.T if self.dual else part) @ scaled)
         first, second = backend.asarray(self.vectors, dtype), backend.asarray(other, dtype)
         u, v = (first, second) if self.dual else (second, first)
@@ -154,139 +148,14 @@ def factorize(
     return spectrum(x, backend, solver, weights, center).complete(x, dtype)
 
 
-def gram(
-    x: NDArray,
-    mean: NDArray[np.float64],
-    roots: NDArray | None,
-    backend: Backend,
-    *,
-    dual: bool,
-    dtype: str = "float64",
-) -> Any:
-    """Return the products of the samples (dual) or of the features of centered, weighted inputs.
-
-    Parameters
-    ----------
-    x : array, shape (sample, feature)
-        Inputs.
-    mean : array, shape (feature,)
-        Subtracted first, in float64.
-    roots : array, shape (sample,), optional
-        Roots of the sample weights.
-    backend : Backend
-        Where to compute.
-    dual : bool
-        ``X X'`` of shape (sample, sample) rather than ``X' X`` of shape (feature, feature).
-    dtype : {"float64", "float32"}
-        Precision of the products. Single precision is half the work, and serves where alpha is strong.
-
-    Returns
-    -------
-    array
-        In that precision, on the backend's device.
-    """
-    total: Any = None
-    for _, part in _centered_blocks(x, mean, roots, 1 if dual else 0, backend, dtype):
-        total = _add_products(total, part, dual)
-    return _both_triangles(total)
-
-
-def gram_and_cross(
-    x: NDArray,
-    others: NDArray,
-    mean: NDArray,
-    roots: NDArray | None,
-    backend: Backend,
-    dtype: str = "float64",
-) -> tuple[Any, Any]:
-    """Return ``X X'`` and the products of other samples with those of the inputs, from one look at the inputs.
-
-    Parameters are those of :func:`gram` and :func:`cross_gram`.
-    """
-    total: Any = None
-    cross: Any = None
-    blocks = _centered_blocks(x, mean, roots, 1, backend, dtype)
-    for (_, part), (_, other) in zip(blocks, _centered_blocks(others, mean, None, 1, backend, dtype), strict=True):
-        total = _add_products(total, part, dual=True)
-        product = other @ part.T
-        cross = product if cross is None else cross + product
-    return _both_triangles(total), cross
-
-
-def _add_products(total: Any, part: Any, dual: bool) -> Any:
-    """Return ``total + part @ part.T`` (dual) or ``total + part.T @ part``; of NumPy arrays the lower triangle only.
-
-    Half of a symmetric product, added to in place: NumPy's own product of a matrix with its transpose copies the
-    other triangle each time, which takes longer than the product itself where blocks are thin.
-    """
-    if not isinstance(part, np.ndarray):
-        product = part @ part.T if dual else part.T @ part
-        return product if total is None else total + product
-    from scipy.linalg import get_blas_funcs
-
-    # Transposed, a C-ordered array is in the order that BLAS wants, without a copy.
-    columns = np.ascontiguousarray(part).T
-    (multiply,) = get_blas_funcs(("syrk",), (columns,))
-    if total is None:
-        return multiply(1.0, columns, trans=int(dual), lower=1)
-    return multiply(1.0, columns, beta=1.0, c=total, trans=int(dual), lower=1, overwrite_c=1)
-
-
-def _both_triangles(total: Any) -> Any:
-    """Fill in the upper triangle of a NumPy array from the lower one, in tiles that fit into a cache."""
-    if isinstance(total, np.ndarray):
-        for start in range(0, len(total), _TILE):
-            tile = slice(start, start + _TILE)
-            lower = np.tril(total[tile, tile])
-            total[tile, tile] = lower + np.tril(lower, -1).T
-            for below in range(start + _TILE, len(total), _TILE):
-                total[tile, below : below + _TILE] = total[below : below + _TILE, tile].T
-    return total
-
-
-def cross_gram(
-    x: NDArray, others: NDArray, mean: NDArray, roots: NDArray | None, backend: Backend, dtype: str = "float64"
-) -> Any:
-    """Return products of other samples with those of the inputs, (other, sample), on the device.
-
-    `mean` is subtracted from both; `roots`, (sample,), weight the inputs alone.
-    """
-    total: Any = None
-    blocks = _centered_blocks(x, mean, roots, 1, backend, dtype)
-    for (_, part), (_, other) in zip(blocks, _centered_blocks(others, mean, None, 1, backend, dtype), strict=True):
-        product = other @ part.T
-        if total is None:
-            total = product
-        else:
-            total += product
-    return total
-
-
-def recenter(gram: Any, roots: NDArray | None, backend: Backend) -> Any:
-    """Return the products of samples about their own (weighted) mean, from products about any other point.
-
-    So the Gram matrix of some samples is that of all, cut out and centered again, without another look at the
-    features. `roots`, (sample,), are those that the matrix was weighted with.
-    """
-    unit = backend.asarray(unit_vector(len(gram), roots), "float64")
-    row = unit @ gram
-    # (1 - u u') G (1 - u u')
-    return gram - unit[:, None] * row - (gram @ unit)[:, None] * unit + (row @ unit) * unit[:, None] * unit
-
-
-def unit_vector(n_samples: int, roots: NDArray | None) -> NDArray[np.float64]:
-    """Return the direction of the intercept in the space of the (weighted) samples, of length 1."""
-    vector = np.ones(n_samples) if roots is None else roots.astype(np.float64)
-    return vector / np.linalg.norm(vector)
-
-
 def decompose(gram: Any, largest_side: int, backend: Backend) -> tuple[NDArray[np.float64], Any]:
     """Return singular values and vectors of inputs whose Gram matrix this is.
 
     Parameters
     ----------
     gram : array, shape (side, side)
-        ``X X'`` or ``X' X`` in float64, on the backend's device. It may be overwritten.
+        ``X X'`` or ``X' X`` in float64, on the backend's device; of a NumPy array the lower triangle is read.
+        It may be overwritten.
     largest_side : int
         The larger of the numbers of samples and features: with it grow the rounding errors below which
         directions count as without variance.
@@ -310,7 +179,8 @@ def decompose(gram: Any, largest_side: int, backend: Backend) -> tuple[NDArray[n
 def solve_positive(matrix: Any, right: Any, backend: Backend, *, what: str) -> Any:
     """Return ``inverse(matrix) @ right`` of a symmetric positive definite matrix, float64, on the device.
 
-    `what` is said in the InputError where the matrix is singular. `matrix` may be overwritten.
+    `what` is said in the InputError where the matrix is singular. `matrix` may be overwritten; of a NumPy array the
+    lower triangle is read.
     """
     if backend.is_numpy:
         from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -328,20 +198,6 @@ def solve_positive(matrix: Any, right: Any, backend: Backend, *, what: str) -> A
     return torch.cholesky_solve(right, factor)
 
 
-def means(values: NDArray, weights: NDArray | None, center: bool) -> NDArray[np.float64]:
-    """Return the (weighted) mean of each column in double precision, or zeros."""
-    if not center:
-        return np.zeros(values.shape[1])
-    if weights is None:
-        return values.mean(axis=0, dtype=np.float64)
-    return np.average(values.astype(np.float64), axis=0, weights=weights)
-
-
-def subtract(x: NDArray, mean: NDArray[np.float64], dtype: str) -> NDArray:
-    """Return ``x - mean``, subtracted in double precision: raw BOLD has means far above its variation."""
-    return (x.astype(np.float64) - mean).astype(dtype)
-
-
 def _columns(vectors: Any, rank: int) -> Any:
     """Return the last `rank` columns in reverse order, contiguous."""
     if isinstance(vectors, np.ndarray):
@@ -349,45 +205,20 @@ def _columns(vectors: Any, rank: int) -> Any:
     return vectors.flip(1)[:, :rank].contiguous()
 
 
-def _centered_blocks(
-    x: NDArray, mean: NDArray, roots: NDArray | None, axis: int, backend: Backend, dtype: str = "float64"
-) -> Iterator[tuple[slice, Any]]:
-    """Yield columns (axis 1) or rows (axis 0) of the centered, weighted inputs; centered in double precision."""
-    for start in range(0, x.shape[axis], _BLOCK):
-        block = slice(start, start + _BLOCK)
-        rows, columns = (slice(None), block) if axis == 1 else (block, slice(None))
-        part = x[rows, columns].astype(np.float64) - mean[columns]
-        if roots is not None:
-            part *= roots[rows, None]
-        yield block, backend.asarray(part, dtype)
-
-
 def project(
     factors: Factorization, y: NDArray, weights: NDArray | None, center: bool
 ) -> tuple[Any, NDArray[np.float64]]:
     """Return ``U'Y`` of a block of targets, (component, target), and their means, (target,)."""
-    centered, mean = center_targets(factors, y, weights, center)
+    centered, mean = center_targets(y, weights, center, factors.backend, factors.dtype)
     return factors.u.T @ centered, mean
 
 
 def center_targets(
-    factors: Factorization, y: NDArray, weights: NDArray | None, center: bool
+    y: NDArray, weights: NDArray | None, center: bool, backend: Backend, dtype: str
 ) -> tuple[Any, NDArray[np.float64]]:
     """Return centered targets times the roots of the weights, on the device, and their means, (target,)."""
     mean = means(y, weights, center)
-    centered = factors.backend.asarray(y - mean.astype(y.dtype), factors.dtype)
+    centered = backend.asarray(y - mean.astype(y.dtype), dtype)
     if weights is not None:
-        centered = centered * factors.backend.asarray(np.sqrt(weights)[:, None], factors.dtype)
+        centered *= backend.asarray(np.sqrt(weights)[:, None], dtype)
     return centered, mean
-
-
-def check_alphas(alphas: Any) -> NDArray[np.float64]:
-    """Return alphas as float64, shape () or (alpha,)."""
-    values = np.asarray(alphas, dtype=np.float64)
-    if values.ndim > 1 or not values.size or not np.isfinite(values).all() or (values < 0).any():
-        raise InputError(
-            "alpha is not a regularization strength",
-            given=repr(alphas),
-            expected="a number of 0 or more, or a sequence of candidates",
-        )
-    return values

@@ -1,4 +1,4 @@
-"""Checks that both regressions share."""
+"""Checks that all regressions share."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def check_dtype(dtype: str) -> str:
     if str(dtype) not in ("float32", "float64"):
         raise UnknownNameError("precision", dtype, ("float32", "float64"))
     return str(dtype)
+
+
+def check_solver(solver: str) -> None:
+    """Refuse a way to factorize that is not known."""
+    if solver not in ("auto", "dual", "primal"):
+        raise UnknownNameError("solver", solver, ("auto", "dual", "primal"))
 
 
 def check_inputs(estimator: Any, x: ArrayLike, dtype: str, *, reset: bool) -> NDArray:
@@ -44,5 +50,17 @@ def check_weights(weights: ArrayLike | None, n_samples: int) -> NDArray | None:
             "sample weights have to be finite, none below zero and not all zero",
             given=f"shape {values.shape}, from {values.min(initial=np.inf):g} to {values.max(initial=0):g}",
             expected=f"shape ({n_samples},)",
+        )
+    return values
+
+
+def check_alphas(alphas: Any) -> NDArray[np.float64]:
+    """Return alphas as float64, shape () or (alpha,)."""
+    values = np.asarray(alphas, dtype=np.float64)
+    if values.ndim > 1 or not values.size or not np.isfinite(values).all() or (values < 0).any():
+        raise InputError(
+            "alpha is not a regularization strength",
+            given=repr(alphas),
+            expected="a number of 0 or more, or a sequence of candidates",
         )
     return values

@@ -24,9 +24,8 @@ from neurorecon.decoders.banded.mixtures import check_mixtures
 from neurorecon.decoders.banded.search import Settings, Solution, gradient, group_ridge, random_search, solve_by_block
 from neurorecon.decoders.folds import group_folds
 from neurorecon.decoders.persistence import Persistent
-from neurorecon.decoders.solvers import check_alphas
 from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.validation import check_dtype, check_inputs
+from neurorecon.decoders.validation import check_alphas, check_dtype, check_inputs
 from neurorecon.errors import InputError, UnknownNameError
 
 #: Regularization strengths tried by default. Kernels are scaled to a mean diagonal of 1, so they fit any

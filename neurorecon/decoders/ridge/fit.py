@@ -14,7 +14,7 @@ from neurorecon.decoders.ridge.generalized import GeneralizedCrossValidation, re
 from neurorecon.decoders.ridge.held_out import add_fold_errors
 from neurorecon.decoders.ridge.leave_out import add_errors, can_leave_out
 from neurorecon.decoders.ridge.missing import folds_of_part, parts_by_missing
-from neurorecon.decoders.ridge.penalties import Sharing, best_alphas
+from neurorecon.decoders.ridge.penalties import AlphaSearch, Sharing, best_alphas
 from neurorecon.decoders.ridge.voxel_selection import relevance, select
 from neurorecon.decoders.solvers import Factorization, Spectrum, center_targets, factorize, spectrum
 from neurorecon.decoders.targets import Blocks, TargetPart, Targets, release_pages
@@ -183,7 +183,7 @@ class RidgeFit:
         self.choose()
         self.release()
         for columns, y in self.targets.blocks():
-            centered, means[columns] = center_targets(factors, y, self.weights, self.center)
+            centered, means[columns] = center_targets(y, self.weights, self.center, self.backend, self.dtype)
             shrinkage = self.backend.asarray(self._shrinkage(factors, columns), self.dtype)
             coordinates[:, columns] = self.backend.to_numpy(shrinkage * (factors.u.T @ centered))
             release_pages(coordinates)
@@ -208,16 +208,17 @@ class RidgeFit:
         whole: Spectrum | None,
     ) -> None:
         """Add errors of folds; their mean where `whole` is given."""
+        search = AlphaSearch(targets, self.alphas, self.sharing, weights, self.center, self.dtype)
         if whole is not None and can_leave_out(whole, folds, len(x), self.alphas):
             found = np.zeros_like(total)
-            add_errors(found, whole, targets, folds, self.alphas, self.sharing, weights, self.center, self.dtype)
+            add_errors(found, whole, folds, search)
             total += found / len(folds)
             return
         for fold in folds:
             train_weights = None if weights is None else weights[fold[0]]
             factors = factorize(x[fold[0]], self.backend, self.dtype, self.solver, train_weights, self.center)
             found = np.zeros_like(total)
-            add_fold_errors(found, factors, x, targets, fold, self.alphas, self.sharing, weights, self.center)
+            add_fold_errors(found, factors, x, fold, search)
             total += found / (1 if whole is None else len(folds))
 
     def _add_generalized(
@@ -225,7 +226,7 @@ class RidgeFit:
     ) -> None:
         criterion = GeneralizedCrossValidation(factors, self.alphas, weights, self.center)
         for columns, y in targets.blocks():
-            centered, mean = center_targets(factors, y, weights, self.center)
+            centered, mean = center_targets(y, weights, self.center, self.backend, self.dtype)
             projected = factors.u.T @ centered
             norms = self.backend.to_numpy((centered**2).sum(0)) if criterion.outside else np.zeros(y.shape[1])
             self.sharing.add(total, columns, criterion.scores(projected, norms))
@@ -251,7 +252,7 @@ class RidgeFit:
         weights = None if self.weights is None else self.weights[part.rows]
         factors = factorize(components, self.backend, self.dtype, "auto", weights, self.center)
         for columns, y in part.blocks():
-            centered, mean = center_targets(factors, y, weights, self.center)
+            centered, mean = center_targets(y, weights, self.center, self.backend, self.dtype)
             shrinkage = self.backend.asarray(self._shrinkage(factors, columns), self.dtype)
             found = self.backend.to_numpy(factors.v @ (shrinkage * (factors.u.T @ centered)))
             coordinates[:, columns] = found

@@ -12,21 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.folds import Fold
-from neurorecon.decoders.ridge.penalties import Sharing
+from neurorecon.decoders.ridge.penalties import AlphaSearch
 from neurorecon.decoders.solvers import Factorization, project
 from neurorecon.decoders.targets import Blocks
 
 
 def add_fold_errors(
-    total: NDArray[np.float64],
-    factors: Factorization,
-    x: NDArray,
-    targets: Blocks,
-    fold: Fold,
-    alphas: NDArray,
-    sharing: Sharing,
-    weights: NDArray | None,
-    center: bool,
+    total: NDArray[np.float64], factors: Factorization, x: NDArray, fold: Fold, search: AlphaSearch
 ) -> None:
     """Add the mean squared errors on the held-out samples of one fold.
 
@@ -38,25 +30,17 @@ def add_fold_errors(
         Of the training samples of the fold.
     x : array, shape (sample, feature)
         All inputs.
-    targets : Targets or TargetPart
-        All targets, in blocks.
     fold : (train, test)
         Indices of samples.
-    alphas : array, shape (alpha,)
-        Candidates.
-    sharing : Sharing
-        Groups of targets.
-    weights : array, shape (sample,), optional
-        Sample weights.
-    center : bool
-        Fit an intercept.
+    search : AlphaSearch
+        Candidates, and what they are tried on.
     """
-    held_out = _HeldOut(factors, x, *fold, weights, center)
-    if sharing.together:
-        total[:, 0] += held_out.errors(targets, alphas)
+    held_out = _HeldOut(factors, x, *fold, search.weights, search.center)
+    if search.sharing.together:
+        total[:, 0] += held_out.errors(search.targets, search.alphas)
     else:
-        for columns, y in targets.blocks():
-            sharing.add(total, columns, held_out.errors_by_target(y, alphas))
+        for columns, y in search.targets.blocks():
+            search.sharing.add(total, columns, held_out.errors_by_target(y, search.alphas))
 
 
 class _HeldOut:

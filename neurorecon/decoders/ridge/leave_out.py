@@ -11,7 +11,6 @@ That identity is the block form of the one for leaving out single samples (Allen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
 from neurorecon.decoders.folds import Fold
-from neurorecon.decoders.ridge.penalties import Sharing
-from neurorecon.decoders.solvers import Spectrum, means, solve_positive, unit_vector
-from neurorecon.decoders.targets import Blocks
+from neurorecon.decoders.products import unit_vector
+from neurorecon.decoders.ridge.penalties import AlphaSearch
+from neurorecon.decoders.solvers import Spectrum, center_targets, solve_positive
 from neurorecon.errors import InputError
 
 #: An alpha below this share of the largest eigenvalue would cost more than half the digits of double precision.
@@ -44,17 +43,7 @@ def can_leave_out(spectrum: Spectrum, folds: list[Fold], n_samples: int, alphas:
     return all(np.array_equal(np.sort(np.concatenate(fold)), np.arange(n_samples)) for fold in folds)
 
 
-def add_errors(
-    total: NDArray[np.float64],
-    spectrum: Spectrum,
-    targets: Blocks,
-    folds: list[Fold],
-    alphas: NDArray,
-    sharing: Sharing,
-    weights: NDArray | None,
-    center: bool,
-    dtype: str,
-) -> None:
+def add_errors(total: NDArray[np.float64], spectrum: Spectrum, folds: list[Fold], search: AlphaSearch) -> None:
     """Add the mean squared errors on held-out samples of each fold, for each alpha.
 
     Parameters
@@ -63,25 +52,16 @@ def add_errors(
         Sums over the targets of each group and over folds; added to in place.
     spectrum : Spectrum
         Of all samples.
-    targets : Targets or TargetPart
-        In blocks.
     folds : list of (train, test)
         Indices of samples.
-    alphas : array, shape (alpha,)
-        Candidates.
-    sharing : Sharing
-        Groups of targets.
-    weights : array, shape (sample,), optional
-        Sample weights.
-    center : bool
-        Fit an intercept.
-    dtype : str
-        Precision of what is as large as the targets. The operators are computed in float64.
+    search : AlphaSearch
+        Candidates, and what they are tried on. The operators are computed in float64.
     """
-    scales = spectrum.backend.asarray(_fold_scales(folds, weights, len(spectrum.vectors))[:, None], "float64")
+    backend, alphas, center, dtype = spectrum.backend, search.alphas, search.center, search.dtype
     n_samples = len(spectrum.vectors)
-    if sharing.together:
-        products = _target_products(spectrum, targets, weights, center, dtype)
+    scales = backend.asarray(_fold_scales(folds, search.weights, n_samples)[:, None], "float64")
+    if search.sharing.together:
+        products = _target_products(spectrum, search)
         for row, alpha in zip(total, alphas, strict=True):
             operator = residual_operator(spectrum, alpha, folds, center) * scales
             row[0] += float(((operator @ products) * operator).sum())
@@ -90,12 +70,12 @@ def add_errors(
     for start in range(0, len(alphas), held):
         part = slice(start, start + held)
         operators = [
-            spectrum.backend.asarray(residual_operator(spectrum, alpha, folds, center) * scales, dtype)
-            for alpha in alphas[part]
+            backend.asarray(residual_operator(spectrum, alpha, folds, center) * scales, dtype) for alpha in alphas[part]
         ]
-        for columns, values in _weighted_blocks(spectrum, targets, weights, center, dtype):
-            errors = [spectrum.backend.to_numpy(((operator @ values) ** 2).sum(0)) for operator in operators]
-            sharing.add(total[part], columns, np.array(errors))
+        for columns, y in search.targets.blocks():
+            values, _ = center_targets(y, search.weights, center, backend, dtype)
+            errors = [backend.to_numpy(((operator @ values) ** 2).sum(0)) for operator in operators]
+            search.sharing.add(total[part], columns, np.array(errors))
 
 
 def residual_operator(spectrum: Spectrum, alpha: float, folds: list[Fold], center: bool) -> Any:
@@ -142,22 +122,13 @@ def _fold_scales(folds: list[Fold], weights: NDArray | None, n_samples: int) -> 
     return np.concatenate([np.full(len(test), 1 / np.sqrt(values[test].sum() or 1.0)) for _, test in folds])
 
 
-def _weighted_blocks(
-    spectrum: Spectrum, targets: Blocks, weights: NDArray | None, center: bool, dtype: str
-) -> Iterator[tuple[Any, Any]]:
-    """Yield blocks of centered targets times the roots of the sample weights, on the device."""
-    for columns, y in targets.blocks():
-        centered = y - means(y, weights, center).astype(y.dtype)
-        if spectrum.roots is not None:
-            centered *= spectrum.roots[:, None].astype(y.dtype)
-        yield columns, spectrum.backend.asarray(centered, dtype)
-
-
-def _target_products(spectrum: Spectrum, targets: Blocks, weights: NDArray | None, center: bool, dtype: str) -> Any:
+def _target_products(spectrum: Spectrum, search: AlphaSearch) -> Any:
     """Return the products of samples over all targets, (sample, sample), in float64: no alpha enters them."""
+    backend = spectrum.backend
     total: Any = None
-    for _, values in _weighted_blocks(spectrum, targets, weights, center, dtype):
-        product = spectrum.backend.asarray(values @ values.T, "float64")
+    for _, y in search.targets.blocks():
+        values, _ = center_targets(y, search.weights, search.center, backend, search.dtype)
+        product = backend.asarray(values @ values.T, "float64")
         if total is None:
             total = product
         else:

@@ -1,13 +1,14 @@
-"""Which targets share one regularization strength, and which candidate serves them best."""
+"""Which targets share one regularization strength, which candidates they have, and which serves them best."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neurorecon.decoders.targets import Targets
+from neurorecon.decoders.targets import Blocks, Targets
 from neurorecon.errors import InputError
 
 
@@ -65,6 +66,34 @@ class Sharing:
     def spread(self, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the alpha of each target from those of the groups: () or (target,)."""
         return alphas if self.codes is None else alphas[self.codes]
+
+
+@dataclass(frozen=True)
+class AlphaSearch:
+    """What candidates for alpha are tried on, however their errors on held-out samples are computed.
+
+    Parameters
+    ----------
+    targets : Targets or TargetPart
+        All targets, in blocks.
+    alphas : array, shape (alpha,)
+        Candidates.
+    sharing : Sharing
+        Which targets share alpha.
+    weights : array, shape (sample,), optional
+        Sample weights.
+    center : bool
+        Fit an intercept.
+    dtype : str
+        Precision of what is as large as the targets.
+    """
+
+    targets: Blocks
+    alphas: NDArray[np.float64]
+    sharing: Sharing
+    weights: NDArray | None
+    center: bool
+    dtype: str
 
 
 def _labels(alpha_per: Any, targets: Targets) -> NDArray:

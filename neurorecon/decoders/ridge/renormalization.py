@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neurorecon.decoders.solvers import Factorization, means, unit_vector
+from neurorecon.decoders.products import means, unit_vector
+from neurorecon.decoders.solvers import Factorization
 from neurorecon.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:

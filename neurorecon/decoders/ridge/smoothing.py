@@ -14,17 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.solvers import (
-    Spectrum,
-    cross_gram,
-    decompose,
-    gram,
-    gram_and_cross,
-    is_dual,
-    means,
-    solve_positive,
-    subtract,
-)
+from neurorecon.decoders.products import cross_gram, gram, gram_and_cross, means, subtract
+from neurorecon.decoders.solvers import Spectrum, decompose, is_dual, solve_positive
 from neurorecon.decoders.targets import Targets, output_columns
 from neurorecon.decoders.validation import check_dtype, check_weights
 from neurorecon.errors import InputError

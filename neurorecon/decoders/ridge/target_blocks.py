@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.decoders.ridge.smoothing import RidgeSmoother
-from neurorecon.decoders.solvers import check_alphas
+from neurorecon.decoders.validation import check_alphas
 from neurorecon.errors import InputError
 from neurorecon.store.digest import block_digest
 from neurorecon.store.store import Store

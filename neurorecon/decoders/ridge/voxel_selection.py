@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.solvers import means
+from neurorecon.decoders.products import means
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError
 

@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.backend import Backend
 from neurorecon.decoders.persistence import Persistent
+from neurorecon.decoders.products import subtract
 from neurorecon.decoders.ridge.penalties import Sharing
-from neurorecon.decoders.scores import r2_score
 from neurorecon.decoders.sessions.files import check_folder, kept, row_files
 from neurorecon.decoders.sessions.rows import add_rows, fit_rows, row_coefficients, row_components
 from neurorecon.decoders.sessions.standardizing import (
@@ -25,13 +25,13 @@ from neurorecon.decoders.sessions.standardizing import (
     standardize_as,
 )
 from neurorecon.decoders.sessions.sums import add_sums, fit_sums
-from neurorecon.decoders.solvers import check_alphas, subtract
+from neurorecon.decoders.target_scores import TargetScores, r2_of_targets
 from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.validation import check_dtype, check_inputs
-from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.decoders.validation import check_alphas, check_dtype, check_inputs, check_solver
+from neurorecon.errors import InputError
 
 
-class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
+class UpdatingRidge(TargetScores, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Ridge regression to which sessions are added: the same numbers as a fit to all of them at once.
 
     With fewer samples than voxels (the dual), a session of m samples costs its products with the n samples so
@@ -67,7 +67,10 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
     device : str
         Where products and decompositions are computed, as for :class:`RidgeDecoder`.
     dtype : {"float32", "float64"}
-        Precision of responses, targets and predictions. The kernel and sums are in float64.
+        Precision of responses, targets and predictions. The kernel and sums are in float64. Measured against
+        scikit-learn's SVD (83 samples, 40 and 200 voxels, alpha from 0.01 to 1,000), predictions of targets of
+        variance 2 in float64 differ by 1e-10 where the means of sessions lie 30 standard deviations apart, 6e-8
+        where 1,000 and 7e-6 where 10,000; in float32 by 2e-5, 4e-4 and 3e-3. Standardize such sessions.
     target_block : int, optional
         Targets computed at once; by default as many as fit into 128 MB.
 
@@ -234,17 +237,9 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
             predicted[:, block] = product + offsets[:, None] * fitted["intercept"][block]
         return predicted.reshape((len(x), *self.target_shape_))
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return the mean R2 over targets, as scikit-learn's regressors do."""
-        from sklearn.metrics import r2_score as weighted_r2_score
-
-        predicted = self.predict(X).reshape(len(np.asarray(X)), -1)
-        return float(weighted_r2_score(np.asarray(y).reshape(predicted.shape), predicted, sample_weight=sample_weight))
-
     def score_targets(self, X: ArrayLike, y: ArrayLike, session: Hashable | None = None) -> NDArray[np.float64]:
-        """Return R2 of each target, in the shape of a target; NaN for targets that do not vary."""
-        predicted = self.predict(X, session).reshape(len(np.asarray(X)), -1)
-        return r2_score(np.asarray(y).reshape(predicted.shape), predicted).reshape(self.target_shape_)
+        """Return R2 of each target, in the shape of a target; `session` as for :meth:`predict`."""
+        return r2_of_targets(y, self.predict(X, session), self.target_shape_)
 
     @property
     def coef_(self) -> NDArray:
@@ -258,8 +253,7 @@ class UpdatingRidge(Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator)
 
     def _take_up(self, X: ArrayLike, y: Any, groups: ArrayLike | None, session: Hashable | None) -> None:
         """Add a session to what is kept."""
-        if self.solver not in ("auto", "dual", "primal"):
-            raise UnknownNameError("solver", self.solver, ("auto", "dual", "primal"))
+        check_solver(self.solver)
         before: list[dict[str, Any]] = getattr(self, "sessions_", [])
         options = self._options()
         x = check_inputs(self, X, options.dtype, reset=not before)

@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
+from neurorecon.decoders.products import cross_gram, recenter
 from neurorecon.decoders.ridge.held_out import add_fold_errors
 from neurorecon.decoders.ridge.leave_out import add_errors, can_leave_out
-from neurorecon.decoders.ridge.penalties import Sharing
+from neurorecon.decoders.ridge.penalties import AlphaSearch, Sharing
 from neurorecon.decoders.sessions.standardizing import Options, used_folds
-from neurorecon.decoders.solvers import Spectrum, cross_gram, decompose, factorize, recenter
+from neurorecon.decoders.solvers import Spectrum, decompose, factorize
 from neurorecon.decoders.targets import Targets
 
 
@@ -135,6 +136,9 @@ def kernel_spectrum(
     mean = whole.mean(axis=0) if center else np.zeros(len(whole))
     own = backend.asarray(whole, "float64")
     singular, vectors = decompose(recenter(own, None, backend) if center else own, max(len(whole), n_voxels), backend)
+    if center:
+        # To rounding errors of the largest eigenvalue they do: too little where sessions lie far from each other.
+        vectors = vectors - vectors.mean(0)
     return mean, Spectrum(backend, np.zeros(n_voxels), None, True, singular, vectors)
 
 
@@ -162,14 +166,15 @@ def kernel_errors(
         Averaged over the targets that share alpha.
     """
     alphas, backend, dtype, center = options.alphas, options.backend, options.dtype, options.center
+    search = AlphaSearch(targets, alphas, sharing, None, center, dtype)
     total = np.zeros((len(alphas), sharing.n_groups))
     splits = [(np.flatnonzero(folds != number), np.flatnonzero(folds == number)) for number in used_folds(folds)]
     if can_leave_out(spectrum, splits, len(folds), alphas):
-        add_errors(total, spectrum, targets, splits, alphas, sharing, None, center, dtype)
+        add_errors(total, spectrum, splits, search)
     else:
         # Samples in the coordinates of their components have the same products as in those of the voxels.
         x = backend.to_numpy(spectrum.vectors) * spectrum.singular_values
         for split in splits:
             factors = factorize(x[split[0]], backend, dtype, "auto", None, center)
-            add_fold_errors(total, factors, x, targets, split, alphas, sharing, None, center)
+            add_fold_errors(total, factors, x, split, search)
     return sharing.mean(total / len(splits))

@@ -12,9 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.backend import Backend
 from neurorecon.decoders.persistence import Persistent
+from neurorecon.decoders.products import subtract
 from neurorecon.decoders.ridge.decoder import RidgeDecoder
-from neurorecon.decoders.scores import r2_score
-from neurorecon.decoders.solvers import subtract
 from neurorecon.decoders.subjects.fits import adapt_latent, align, fit_concatenated, fit_latent
 from neurorecon.decoders.subjects.stimuli import (
     check_labels,
@@ -22,6 +21,7 @@ from neurorecon.decoders.subjects.stimuli import (
     check_same_subjects,
     check_subjects,
 )
+from neurorecon.decoders.target_scores import r2_of_targets
 from neurorecon.decoders.targets import Targets
 from neurorecon.decoders.validation import check_dtype
 from neurorecon.errors import InputError, UnknownNameError
@@ -260,8 +260,7 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
 
     def score_targets(self, subject: str, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """Return R2 of each target, in the shape of a target; NaN for targets that do not vary."""
-        predicted = self.predict(subject, X).reshape(len(np.asarray(X)), -1)
-        return r2_score(np.asarray(y).reshape(predicted.shape), predicted).reshape(self.target_shape_)
+        return r2_of_targets(y, self.predict(subject, X), self.target_shape_)
 
     def score(self, subject: str, X: ArrayLike, y: ArrayLike) -> float:
         """Return the mean R2 over targets that vary."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from neurorecon.decoders.backend import Backend
 from neurorecon.decoders.folds import group_folds
+from neurorecon.decoders.products import subtract
 from neurorecon.decoders.ridge.decoder import RidgeDecoder
-from neurorecon.decoders.solvers import subtract
 from neurorecon.decoders.subjects.latents import best_decoder, latents_of, merge_bases, orthonormal
 from neurorecon.decoders.subjects.stimuli import averaging, no_stimuli, shared_stimuli, shared_targets
 from neurorecon.decoders.targets import Targets

@@ -108,6 +108,19 @@ def test_drifting_means_far_from_zero_cost_no_precision(solver):
     np.testing.assert_allclose(ours.predict(X_new + 1e4), expected, rtol=1e-8)
 
 
+@pytest.mark.parametrize("alpha", [10.0, ALPHAS], ids=["fixed", "chosen"])
+@pytest.mark.parametrize("solver", ["dual", "primal"])
+def test_sessions_ten_thousand_deviations_apart_are_still_one_fit(alpha, solver):
+    parts, _ = sessions([30, 25, 28], 40, 3, drift=1e4)
+    parts = [(X, Y - Y.mean(axis=0)) for X, Y in parts]
+    ours = added(UpdatingRidge(alpha, solver=solver, dtype="float64"), parts)
+    X_new = parts[-1][0] + 0.1
+    theirs = Ridge(ours.alpha_, solver="svd").fit(*together(parts))
+    # What is left are the rounding errors of products of numbers of 1e4.
+    np.testing.assert_allclose(ours.predict(X_new), theirs.predict(X_new), atol=1e-5)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
+
+
 def test_each_session_is_standardized_by_itself():
     parts, X_new = sessions([15, 18, 12], 30, 3)
     parts = [(X * (number + 1), Y) for number, (X, Y) in enumerate(parts)]

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from neurorecon.decoders import products
+from neurorecon.decoders.backend import Backend
+from neurorecon.decoders.products import cross_gram, gram, gram_and_cross, means, recenter, subtract
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(products, "_BLOCK_VALUES", 0)
+    monkeypatch.setattr(products, "_LEAST", 3)
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_products_of_blocks_add_up(small_blocks, device, dtype, weighted):
+    generator = np.random.default_rng(0)
+    x, others = generator.standard_normal((8, 11)) + 100, generator.standard_normal((4, 11)) + 100
+    roots = np.sqrt(generator.uniform(0, 2, 8)) if weighted else None
+    backend, mean = Backend(device), means(x, None if roots is None else roots**2, True)
+    centered = (x - mean) * (1 if roots is None else roots[:, None])
+    tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
+    for dual, expected in ((True, centered @ centered.T), (False, centered.T @ centered)):
+        found = backend.to_numpy(gram(x, mean, roots, backend, dual=dual, dtype=dtype))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(np.tril(found), np.tril(expected), atol=tolerance)
+    cross = (others - mean) @ centered.T
+    whole, found = gram_and_cross(x, others, mean, roots, backend, dtype)
+    np.testing.assert_allclose(np.tril(backend.to_numpy(whole)), np.tril(centered @ centered.T), atol=tolerance)
+    np.testing.assert_allclose(backend.to_numpy(found), cross, atol=tolerance)
+    found = backend.to_numpy(cross_gram(x, others, mean, roots, backend, dtype))
+    np.testing.assert_allclose(found, cross, atol=tolerance)
+
+
+def test_products_about_any_point_can_be_centered():
+    x = np.random.default_rng(1).standard_normal((6, 9)) + 3
+    backend, nothing = Backend(), np.zeros(9)
+    centered = x - x.mean(axis=0)
+    raw = cross_gram(x, x, nothing, None, backend)
+    np.testing.assert_allclose(recenter(raw, None, backend), centered @ centered.T, atol=1e-12)
+
+
+def test_means_far_above_the_variation_are_subtracted_in_double_precision():
+    x = (1e6 + np.arange(4, dtype=np.float32)[:, None] / 4).astype(np.float32)
+    found = subtract(x, x.mean(axis=0, dtype=np.float64), "float32")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[:, 0], np.arange(4, dtype=np.float32) / 4 - 0.375)

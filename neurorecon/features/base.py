@@ -97,6 +97,17 @@ class Extractor(ABC):
         """Return a name for each feature, or None."""
         return None
 
+    def whole(self) -> Extractor | None:
+        """Return a target that holds all numbers of this one, or None.
+
+        Where the store has it, made with the same weights, this one is cut out of it and not computed again.
+        """
+        return None
+
+    def cut(self, values: np.ndarray) -> np.ndarray:
+        """Return this target, given that of :meth:`whole` for the same stimuli, shape (stimulus, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} is no part of another target")
+
     def prepare(self, batch: StimulusBatch) -> Any:
         """Do what can be done ahead, in another thread, while :meth:`compute` is busy with the batch before."""
         return batch

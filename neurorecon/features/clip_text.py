@@ -167,14 +167,26 @@ class ConditionExtractor(CaptionExtractor):
         }
 
 
-class ConditionOf15Extractor(ConditionExtractor):
+class FirstTokensExtractor(ConditionExtractor):
+    """Base class of targets that are the first tokens of the condition."""
+
+    def whole(self) -> ConditionExtractor:
+        """Return the condition with all of its tokens."""
+        return ConditionExtractor(self.categories, models=self.models, device=self.device, precision=self._precision)
+
+    def cut(self, values: np.ndarray) -> np.ndarray:
+        """Return the first tokens of the condition, shape (stimulus, token, channel)."""
+        return values[:, : self.tokens]
+
+
+class ConditionOf15Extractor(FirstTokensExtractor):
     """The first 15 tokens of the condition: what MindDiffuser decodes (Lu et al., 2023, arXiv 2308.04249)."""
 
     name: ClassVar[str] = "clip_text_15"
     tokens: ClassVar[int | None] = 15
 
 
-class ConditionOf20Extractor(ConditionExtractor):
+class ConditionOf20Extractor(FirstTokensExtractor):
     """The first 20 tokens of the condition: what Mind-Animator decodes (Lu et al., 2024, arXiv 2405.03280)."""
 
     name: ClassVar[str] = "clip_text_20"

@@ -21,6 +21,7 @@ from neurorecon.features.schedulers import Scheduler, open_scheduler
 from neurorecon.provenance import to_json_types
 from neurorecon.store import schema
 from neurorecon.store.store import Store, open_store
+from neurorecon.store.tables import text_of
 from neurorecon.store.writer import StoreWriter
 
 #: Entries that only describe: two targets that differ in these alone are the same.
@@ -176,10 +177,15 @@ def _write_target(
         del writer.root[path]
         group = writer.root.require_group(path)
     reader = StimulusReader(store, extractor.needs)
-    first = reader.batch(rows[:1])
-    shape = (len(rows), *np.asarray(extractor.compute(extractor.prepare(first))).shape[1:])
+    first, ids = reader.batch(rows[:1]), store.stimuli["id"].to_numpy(str)[rows]
+    whole = _whole(writer, extractor, ids)
+    if whole is None:
+        one = np.asarray(extractor.compute(extractor.prepare(first)))
+    else:
+        one = extractor.cut(_rows(writer, whole, 0, 1))
+    shape = (len(rows), *one.shape[1:])
     group.attrs.update({**wanted, **extractor.layout(), "neurorecon_version": __version__, "complete": False})
-    writer.put(f"{path}/stimulus", ["stimulus"], store.stimuli["id"].to_numpy(str)[rows])
+    writer.put(f"{path}/stimulus", ["stimulus"], ids)
     names = extractor.feature_names(first)
     if names is not None:
         writer.put(f"{path}/feature", ["feature"], np.array(names, dtype=str))
@@ -187,12 +193,16 @@ def _write_target(
 
     def begin(parts: list[pipeline.Part]) -> Iterator[np.ndarray]:
         bar.initial = bar.n = parts[0][0]
+        if whole is not None:
+            return (extractor.cut(_rows(writer, whole, start, stop)) for start, stop in parts)
         return workers.compute(extractor, reader, rows, parts, shape[1:])
 
     with tqdm(
         total=len(rows), desc=f"target {extractor.name}", unit="stimulus", disable=not progress, leave=False
     ) as bar:
-        stream = pipeline.Stream(begin, shape, size or extractor.batch, extractor.name, bar.update)
+        # What is cut out of another target is read in blocks: its chunks hold more stimuli than a batch.
+        most = size or (extractor.batch if whole is None else len(rows))
+        stream = pipeline.Stream(begin, shape, most, extractor.name, bar.update)
         try:
             dims = ["stimulus", *dims_of(extractor, len(shape) - 1)]
             writer.stream(f"{path}/values", dims, shape, "float32", stream.read)
@@ -202,3 +212,22 @@ def _write_target(
     writer.root[path].attrs["complete"] = True
     writer.commit(f"target {extractor.name}")
     return Speed(extractor.name, len(rows) - stream.started_at, time.perf_counter() - begun)
+
+
+def _whole(writer: StoreWriter, extractor: Extractor, ids: np.ndarray) -> str | None:
+    """Return where the store has the target that this one is a part of; None where it has none that fits."""
+    whole = extractor.whole()
+    path = "" if whole is None else f"{schema.TARGETS}/{whole.name}"
+    if whole is None or path not in writer.root:
+        return None
+    group: Any = writer.root[path]
+    if not group.attrs.get("complete") or differences(group.attrs, made_by(whole)):
+        return None
+    return path if np.array_equal(text_of(group["stimulus"]), ids) else None
+
+
+def _rows(writer: StoreWriter, path: str, start: int, stop: int) -> np.ndarray:
+    """Return rows of a stored target; it is looked up each time, because a commit begins a new session."""
+    target: Any = writer.root[path]
+    rows: np.ndarray = target["values"][start:stop]
+    return rows

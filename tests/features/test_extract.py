@@ -31,6 +31,39 @@ def test_a_target_of_a_lab(store, known, mean_color):
     assert not [finding for finding in nr.check_store(after) if finding.problem]
 
 
+def test_a_part_of_a_target_is_cut_out_of_it(store, known, mean_color, scaled):
+    class Red(mean_color):
+        name = "red"
+        whole_factor = 1.0
+
+        def __call__(self, batch):
+            return super().__call__(batch)[:, :1]
+
+        def feature_names(self, batch):
+            return ["red"]
+
+        def whole(self):
+            return scaled(factor=self.whole_factor)
+
+        def cut(self, values):
+            return values[:, :1]
+
+    known(scaled, Red)
+    before = nr.extract(store, ["scaled"], progress=False)
+    assert sum(mean_color.sizes) == 30 + 1
+    after = nr.extract(before, ["red"], progress=False)
+    assert sum(mean_color.sizes) == 30 + 1  # nothing was computed
+    np.testing.assert_array_equal(after.targets("red"), after.targets("scaled")[:, :1])
+    assert not [finding for finding in nr.check_store(after) if finding.problem]
+    Red.whole_factor = 2.0  # the store holds another one
+    again = nr.extract(nr.open_store(store.location), ["red"], overwrite=True, progress=False)
+    assert again.snapshot == after.snapshot  # the part itself was made as before
+    Red.version = 2
+    again = nr.extract(again, ["red"], overwrite=True, progress=False)
+    assert sum(mean_color.sizes) == 2 * (30 + 1)
+    np.testing.assert_array_equal(again.targets("red"), after.targets("red"))
+
+
 def test_batches_are_as_small_as_asked_for(store, known, mean_color):
     known(mean_color)
     one = nr.extract(store, ["mean_color"], batch=7, progress=False)

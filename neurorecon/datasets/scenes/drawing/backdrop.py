@@ -74,7 +74,7 @@ class Backdrop:
 
     def row(self, v: float) -> int:
         """Return the pixel row of a height, within the canvas."""
-        return int(np.clip(round(self.origin[1] + v * self.scale), 0, self.image.height))
+        return min(max(round(self.origin[1] + v * self.scale), 0), self.image.height)
 
     def gradient(self, stops: tuple[RGB, ...], top: float, bottom: float, lit: bool = False) -> None:
         """Fill the canvas between two heights with colors from top to bottom.

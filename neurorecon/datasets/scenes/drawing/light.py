@@ -43,10 +43,11 @@ class Light:
     def on(self, color: RGB) -> RGB:
         """Return the color of a surface in this light."""
         (red, green, blue), tint, lift = color, self.tint, self.lift
+        red, green, blue = red * tint[0] + lift[0], green * tint[1] + lift[1], blue * tint[2] + lift[2]
         return (
-            min(255.0, max(0.0, red * tint[0] + lift[0])),
-            min(255.0, max(0.0, green * tint[1] + lift[1])),
-            min(255.0, max(0.0, blue * tint[2] + lift[2])),
+            0.0 if red < 0.0 else 255.0 if red > 255.0 else red,
+            0.0 if green < 0.0 else 255.0 if green > 255.0 else green,
+            0.0 if blue < 0.0 else 255.0 if blue > 255.0 else blue,
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -25,22 +25,59 @@ _CIRCLES = {
 }
 
 
+def _quarters() -> np.ndarray:
+    """Return the quarters of a circle at the corners of a rectangle, shape (corner, point, 2)."""
+    quarter = np.linspace(0, np.pi / 2, 5)
+    angles = [start + quarter for start in (np.pi, 1.5 * np.pi, 0.0, 0.5 * np.pi)]
+    return np.stack([np.stack([np.cos(angle), np.sin(angle)], 1) for angle in angles])
+
+
+_QUARTERS = _quarters()
+
+
 class Shape:
-    """What a pen filled, to draw details inside it. Its mask is made when it is first needed."""
+    """What a pen filled, to draw details inside it. Its mask is made when it is first needed.
 
-    def __init__(self, outlines: list[list[float]], size: tuple[int, int], blur: float = 0.0, level: int = 255) -> None:
-        self._outlines, self._canvas, self._blur, self._level = outlines, size, blur, level
+    Parameters
+    ----------
+    outlines : list of array, shape (point, 2)
+        Polygons, in pixels of the canvas.
+    flat : list of list of float
+        The same, x and y in turn.
+    size : (int, int)
+        Width and height of the canvas.
+    blur : float
+        Radius in pixels.
+    level : int
+        Opacity, 0 to 255.
+    """
 
-    @cached_property
+    # A picture has hundreds of them, so they are kept light.
+    __slots__ = ("_blur", "_box", "_flat", "_level", "_mask", "_outlines", "canvas")
+
+    def __init__(
+        self,
+        outlines: list[np.ndarray],
+        flat: list[list[float]],
+        size: tuple[int, int],
+        blur: float = 0.0,
+        level: int = 255,
+    ) -> None:
+        self._outlines, self._flat, self.canvas, self._blur, self._level = outlines, flat, size, blur, level
+        self._box: tuple[int, int, int, int] | None = None
+        self._mask: Image.Image | None = None
+
+    @property
     def box(self) -> tuple[int, int, int, int]:
         """Pixels (left, top, right, bottom) of the canvas that the mask lies on."""
-        pad = 1 + math.ceil(2 * self._blur)
-        xs = [value for flat in self._outlines for value in flat[0::2]]
-        ys = [value for flat in self._outlines for value in flat[1::2]]
-        left, top = max(0, math.floor(min(xs)) - pad), max(0, math.floor(min(ys)) - pad)
-        right = min(self._canvas[0], math.ceil(max(xs)) + pad + 1)
-        bottom = min(self._canvas[1], math.ceil(max(ys)) + pad + 1)
-        return left, top, max(left, right), max(top, bottom)
+        if self._box is None:
+            pad = 1 + math.ceil(2 * self._blur)
+            xs, ys = [flat[0::2] for flat in self._flat], [flat[1::2] for flat in self._flat]
+            left, top = max(0, math.floor(min(map(min, xs))) - pad), max(0, math.floor(min(map(min, ys))) - pad)
+            right = min(self.canvas[0], math.ceil(max(map(max, xs))) + pad + 1)
+            bottom = min(self.canvas[1], math.ceil(max(map(max, ys))) + pad + 1)
+            self._box = left, top, max(left, right), max(top, bottom)
+        return self._box
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,15 +91,21 @@ class Shape:
         left, top, right, bottom = self.box
         return left >= right or top >= bottom
 
-    @cached_property
+    @property
     def mask(self) -> Image.Image:
         """How much of each pixel it covers, 0 to 255."""
-        mask = Image.new("L", self.size, 0)
-        draw = ImageDraw.Draw(mask)
-        shift = self.box[:2]
-        for flat in self._outlines:
-            draw.polygon([value - shift[number & 1] for number, value in enumerate(flat)], fill=self._level)
-        return mask.filter(ImageFilter.BoxBlur(self._blur)) if self._blur > 0.3 else mask
+        if self._mask is None:
+            mask = Image.new("L", self.size, 0)
+            draw = ImageDraw.Draw(mask)
+            corner = np.array(self.box[:2], dtype=float)
+            for points in self._outlines:
+                draw.polygon((points - corner).ravel().tolist(), fill=self._level)
+            self._mask = mask.filter(ImageFilter.BoxBlur(self._blur)) if self._blur > 0.3 else mask
+        return self._mask
+
+    def keep_within(self, other: Shape) -> None:
+        """Cut off what lies outside another shape."""
+        self._mask = self.within(other)
 
     def within(self, other: Shape) -> Image.Image:
         """Return the mask of the part of it that lies in another shape."""
@@ -165,18 +208,20 @@ class Pen:
         -------
         Shape
         """
-        outlines = [(points @ self._matrix + self._origin).ravel().tolist() for points in polygons]
-        shape = Shape(outlines, self.image.size, soft * self.scale, round(255 * alpha))
+        matrix, origin = self._matrix, self._origin
+        outlines = [points @ matrix + origin for points in polygons]
+        flat = [points.ravel().tolist() for points in outlines]
+        shape = Shape(outlines, flat, self.image.size, soft * self.scale, round(255 * alpha))
         plain = inside is None and alpha == 1 and not soft
         if not (plain and to is None and not volume) and (shape.empty or (inside is not None and inside.empty)):
             return shape
         if plain:
             ink = self.ink(color, glow)
-            for flat in outlines:
-                self._draw.polygon(flat, fill=ink)
+            for outline in flat:
+                self._draw.polygon(outline, fill=ink)
         else:
             if inside is not None:
-                shape.mask = shape.within(inside)
+                shape.keep_within(inside)
             self.image.paste(self.ink(color, glow), shape.box, shape.mask)
         if to is not None:
             ramp = ImageChops.multiply(
@@ -252,20 +297,29 @@ class Pen:
 def smooth(points: Points, steps: int = 7) -> np.ndarray:
     """Return a closed Catmull-Rom curve through points, shape (point * steps, 2)."""
     given = np.asarray(points, dtype=float)
-    before, after, second = np.roll(given, 1, 0), np.roll(given, -1, 0), np.roll(given, -2, 0)
-    t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
-    p0, p1, p2, p3 = (part[:, None] for part in (before, given, after, second))
-    curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
+    count = len(given)
+    around = np.concatenate([given[-1:], given, given, given])[:, None]  # enough for two points
+    p0, p1, p2, p3 = (around[start : start + count] for start in range(4))
+    t, t2, t3 = _powers(steps)
+    curve = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t2 + (3 * p1 - p0 - 3 * p2 + p3) * t3)
     return np.asarray(curve.reshape(-1, 2))
+
+
+@lru_cache(maxsize=16)
+def _powers(steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the first three powers of evenly spaced numbers from 0 to 1, shape (1, step, 1)."""
+    t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
+    return t, t**2, t**3
 
 
 def oval(x: float, y: float, rx: float, ry: float, angle: float = 0.0, count: int = 28) -> np.ndarray:
     """Return an ellipse, shape (point, 2)."""
-    points = _CIRCLES[count] * (rx, ry)
+    points: np.ndarray = _CIRCLES[count] * (rx if rx == ry else np.array([rx, ry]))
     if angle:
         cosine, sine = math.cos(angle), math.sin(angle)
         points = points @ np.array([[cosine, sine], [-sine, cosine]])
-    return np.asarray(points + np.array([x, y]))
+    points += np.array([x, y])
+    return points
 
 
 def rounded(x0: float, y0: float, x1: float, y1: float, corner: float = 0.0) -> np.ndarray:
@@ -273,16 +327,9 @@ def rounded(x0: float, y0: float, x1: float, y1: float, corner: float = 0.0) -> 
     if corner <= 0:
         return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     corner = min(corner, abs(x1 - x0) / 2, abs(y1 - y0) / 2)
-    quarter = np.linspace(0, np.pi / 2, 5)
-    parts = []
-    for start, cx, cy in (
-        (np.pi, x0 + corner, y0 + corner),
-        (1.5 * np.pi, x1 - corner, y0 + corner),
-        (0.0, x1 - corner, y1 - corner),
-        (0.5 * np.pi, x0 + corner, y1 - corner),
-    ):
-        parts.append(np.stack([cx + corner * np.cos(start + quarter), cy + corner * np.sin(start + quarter)], 1))
-    return np.concatenate(parts)
+    left, right, top, bottom = x0 + corner, x1 - corner, y0 + corner, y1 - corner
+    centers = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    return np.asarray((centers[:, None] + corner * _QUARTERS).reshape(-1, 2))
 
 
 def chain(joints: Sequence[tuple[float, float, float]]) -> list[np.ndarray]:

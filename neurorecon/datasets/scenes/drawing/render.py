@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -78,7 +79,7 @@ def render(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
     -------
     array, uint8, shape (y, x, rgb)
     """
-    return _paint(scene, size, time)[0]
+    return np.asarray(_paint(scene, size, time).reduce(_factor(size)))
 
 
 def object_map(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
@@ -89,15 +90,22 @@ def object_map(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
     array, int16, shape (y, x)
         Index into ``scene.objects``; -1 where the background is seen.
     """
-    return _paint(scene, size, time)[1]
+    seen = Image.new("L", (size * _factor(size),) * 2, 0)
+    _paint(scene, size, time, seen)
+    return np.asarray(seen.resize((size, size), Image.Resampling.NEAREST)).astype(np.int16) - 1
 
 
-def _paint(scene: Scene, size: int, time: float) -> tuple[np.ndarray, np.ndarray]:
+def _factor(size: int) -> int:
+    """Return how many pixels of the canvas, along each side, make one of the picture."""
     if not 8 <= size <= 2048:
         raise InputError("a picture of this size cannot be drawn", given=size, expected="8 to 2048 pixels")
-    factor = 4 if size <= 96 else 3 if size <= 320 else 2
+    return 4 if size <= 96 else 3 if size <= 320 else 2
+
+
+def _paint(scene: Scene, size: int, time: float, seen: Image.Image | None = None) -> Image.Image:
+    """Return the enlarged canvas; note in `seen` the number of the object at each pixel, from 1, where it is given."""
     view = _View(
-        size * factor,
+        size * _factor(size),
         math.exp(scene.camera[2] * time),
         (scene.camera[0] * time, scene.camera[1] * time),
     )
@@ -107,20 +115,17 @@ def _paint(scene: Scene, size: int, time: float) -> tuple[np.ndarray, np.ndarray
     canvas = Image.new("RGB", (view.pixels, view.pixels))
     if scene.setting in PAINT:
         PAINT[scene.setting](Backdrop(canvas, light, view.at(0, -0.5), view.scale, scene.horizon, random, time))
-    seen = Image.new("L", canvas.size, 0)
     for number in sorted(range(len(scene.objects)), key=lambda n: paint_order(scene.objects[n])):
         item = scene.objects[number]
         if item.category == "face":
             canvas = canvas.filter(ImageFilter.BoxBlur(0.014 * view.pixels))
         _stamp(canvas, seen, number + 1, item, scene, light, view, time)
-    picture = np.asarray(canvas.reduce(factor))
-    labels = np.asarray(seen.resize((size, size), Image.Resampling.NEAREST)).astype(np.int16) - 1
-    return picture, labels
+    return canvas
 
 
 def _stamp(
     canvas: Image.Image,
-    seen: Image.Image,
+    seen: Image.Image | None,
     number: int,
     item: SceneObject,
     scene: Scene,
@@ -133,7 +138,8 @@ def _stamp(
     x, y = item.x + item.velocity[0] * time, item.y + item.velocity[1] * time
     if item.category == "room":
         DRAW[item.kind](Pen(canvas, view.at(x, y + 0.5), view.scale, light), pose)
-        seen.paste(number, (0, 0, *seen.size))
+        if seen is not None:
+            seen.paste(number, (0, 0, *seen.size))
         return
     place = TRAITS[item.kind].place
     foot = view.at(x, y + item.size / 2)
@@ -155,7 +161,14 @@ def _stamp(
     alpha = layer.getchannel("A")
     _cast(canvas, alpha, (left, top), foot, scale, light, place)
     canvas.paste(layer, (left, top), alpha)
-    seen.paste(number, (left, top), alpha.point([255 if value > 127 else 0 for value in range(256)]))
+    if seen is not None:
+        seen.paste(number, (left, top), alpha.point([255 if value > 127 else 0 for value in range(256)]))
+
+
+@lru_cache(maxsize=64)
+def _fainter(strength: float) -> list[int]:
+    """Return what becomes of each opacity from 0 to 255 where all are multiplied by a strength."""
+    return [round(strength * value) for value in range(256)]
 
 
 def _cast(
@@ -173,7 +186,7 @@ def _cast(
     if place == "top":
         soft = alpha.filter(ImageFilter.BoxBlur(0.014 * scale))
         offset = (corner[0] - round(0.035 * scale * light.side), corner[1] + round(0.045 * scale))
-        canvas.paste((26, 18, 20), offset, soft.point([round(0.5 * v) for v in range(256)]))
+        canvas.paste((26, 18, 20), offset, soft.point(_fainter(0.5)))
         return
     flat = 0.28 if place == "ground" else 0.5
     lean = -light.side * light.reach
@@ -199,7 +212,7 @@ def _cast(
     shadow = shadow.filter(ImageFilter.BoxBlur(0.018 * scale))
     strength = light.shadow if place == "ground" else 0.45
     ink = tuple(round(value) for value in light.on((30, 26, 48) if place == "ground" else (60, 70, 84)))
-    canvas.paste(ink, (left, top), shadow.point([round(strength * v) for v in range(256)]))
+    canvas.paste(ink, (left, top), shadow.point(_fainter(strength)))
     if place == "ground":
         _contact(canvas, alpha, corner, (fx, foot[1]), scale, light)
 

@@ -1,4 +1,8 @@
-"""Check a store: recompute the digest of every array and compare it with the one stored at writing."""
+"""Check a store: recompute the digest of every array and compare it with the one stored at writing.
+
+What is checked is the state that is open. A build that is not completed lies on a branch of its own, of which readers
+see nothing; whether there is one, :func:`unfinished_build` says.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from neurorecon.store.backend import icechunk_storage
 from neurorecon.store.digest import METADATA_DIGEST, array_digest, block_digest, dtype_name, metadata_digest
 from neurorecon.store.store import Store
+from neurorecon.store.writer import BUILD, StoreWriter
 
 #: What a finding about everything but the values of arrays is called.
 METADATA = "names and attributes"
@@ -49,6 +55,32 @@ def check_store(store: Store) -> Iterator[Finding]:
             yield Finding(path, _problem(item))
     if changed:
         yield Finding(METADATA, "an attribute, a shape or a name differs from what was written")
+
+
+def unfinished_build(store: Store) -> bool:
+    """Say whether a build goes on in the place of a store, or was interrupted there."""
+    if store.snapshot is None:
+        return False
+    import icechunk
+
+    return BUILD in icechunk.Repository.open(icechunk_storage(store.location)).list_branches()
+
+
+def prune_store(store: Store) -> int:
+    """Remove what killed builds left and no state of a store refers to; return the bytes that were removed.
+
+    Builds that end well do so themselves after one that did not. Older states of the store stay, and so does what an
+    interrupted build has committed.
+
+    Raises
+    ------
+    StoreLockedError
+        Where a process is writing to the store: what it has not committed looks like something left.
+    StoreError
+        Where the store is plain Zarr, or its folder may not be written.
+    """
+    with StoreWriter(store.location) as writer:
+        return writer.collect()
 
 
 def _problem(array: Any) -> str | None:

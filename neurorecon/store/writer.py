@@ -18,7 +18,7 @@ import numpy as np
 
 from neurorecon.errors import StoreError, StoreWriteError
 from neurorecon.store import schema
-from neurorecon.store.backend import EMPTY, icechunk_storage, is_plain_zarr, unreadable, write_error
+from neurorecon.store.backend import EMPTY, icechunk_storage, is_plain_zarr, is_url, unreadable, write_error
 from neurorecon.store.counts import count_bytes
 from neurorecon.store.digest import (
     METADATA_DIGEST,
@@ -66,6 +66,13 @@ class StoreWriter:
                 given=str(path),
                 expected="an Icechunk store (NAME.icechunk)",
                 todo="write into the store that it was exported from, and export again",
+            )
+        if is_url(str(path)):
+            raise StoreError(
+                "a store behind a URL is opened read-only",
+                given=str(path),
+                expected="a folder NAME.icechunk on this machine: its lock keeps other writers out",
+                todo="write into the folder that it was copied from, and copy it again",
             )
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import neurorecon as nr
+from neurorecon.store.writer import BUILD, StoreWriter
 
 
 def test_a_build_tells_what_it_built(small):
@@ -70,6 +71,26 @@ def test_check(call, small):
     assert found.exit_code == 0
     assert found.stderr == ""
     assert json.loads(found.stdout)["arrays"] == len(nr.open_store(small.path).arrays())
+
+
+def test_check_says_what_it_checked_and_prunes_what_a_killed_build_left(call, own):
+    state = nr.open_store(own.path).snapshot
+    whole = json.loads(call("check", own.path, "--json", "--prune").stdout)
+    assert (whole["unfinished_build"], whole["pruned_bytes"]) == (False, 0)
+    with StoreWriter(own.path) as writer:
+        writer.checkout(BUILD)
+        writer.put("lost", ["x"], np.random.default_rng(0).random(5000))  # 40 kB, never committed
+    found = call("check", own.path)
+    assert f"checked: the state {state}" in found.stdout
+    assert "not checked: a build that is going on or was interrupted" in found.stdout
+    pruned = json.loads(call("check", own.path, "--snapshot", state, "--json", "--prune").stdout)
+    assert pruned["snapshot"] == state
+    assert pruned["unfinished_build"]
+    assert pruned["pruned_bytes"] > 10_000
+    with StoreWriter(own.path):
+        busy = call("check", own.path, "--prune")
+    assert busy.exit_code == 2
+    assert "another process is writing" in busy.stderr
 
 
 def test_export_and_check_of_damage(call, small, tmp_path):

@@ -12,6 +12,19 @@ import neurorecon as nr
 from neurorecon.errors import StoreError
 from neurorecon.store.info import as_text, describe
 
+#: Attributes of a subject that stores of older versions lack.
+COUNTED = ("counts", "roi_voxels", "median_ceilings")
+
+
+class _Older:
+    """A group of an older store: the same arrays, other attributes."""
+
+    def __init__(self, group, attrs):
+        self._group, self.attrs = group, attrs
+
+    def __getitem__(self, name):
+        return self._group[name]
+
 
 def _problems(store):
     return [finding for finding in nr.check_store(store) if finding.problem]
@@ -88,6 +101,19 @@ def test_a_store_of_a_newer_schema_is_refused(tmp_path, store):
     (path / "zarr.json").write_text(json.dumps(meta))
     with pytest.raises(StoreError, match="newer neurorecon"):
         nr.open_store(path)
+
+
+def test_a_store_in_which_nothing_was_counted_is_described_the_same(store, monkeypatch):
+    counted = describe(store)
+    older = nr.open_store(store.location)
+    monkeypatch.delitem(older._attributes, "summary")
+    for name in older.subjects:
+        attributes = older._subject(name).attrs.asdict()
+        kept = {key: value for key, value in attributes.items() if key not in COUNTED}
+        assert len(attributes) == len(kept) + len(COUNTED)
+        monkeypatch.setitem(older._nodes, name, _Older(older._node(name), kept))
+    assert describe(older) == counted
+    assert [*describe(older)["subjects"]["subj01"]["rois"]] == [*counted["subjects"]["subj01"]["rois"]]
 
 
 def test_the_description_is_json_and_a_text_of_readable_width(store):

@@ -34,6 +34,20 @@ def test_products_of_blocks_add_up(small_blocks, device, dtype, weighted):
     np.testing.assert_allclose(found, cross, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("offset", [0.0, 0.05, 3.0])
+def test_means_are_taken_from_inputs_or_from_their_products(dtype, offset):
+    generator = np.random.default_rng(2)
+    x = (generator.standard_normal((400, 90)) + offset).astype(dtype)
+    others = (generator.standard_normal((5, 90)) + offset).astype(dtype)
+    mean = means(x, None, True)
+    assert products._lie_around_zero(x, mean) == (offset < 0.1)
+    whole, cross = gram_and_cross(x, others, mean, None, Backend(), dtype)
+    tolerance = {"float32": 1e-4, "float64": 1e-11}[dtype]
+    np.testing.assert_allclose(np.tril(whole), np.tril((x - mean) @ (x - mean).T), atol=tolerance)
+    np.testing.assert_allclose(cross, (others - mean) @ (x - mean).T, atol=tolerance)
+
+
 def test_products_about_any_point_can_be_centered():
     x = np.random.default_rng(1).standard_normal((6, 9)) + 3
     backend, nothing = Backend(), np.zeros(9)

@@ -171,13 +171,17 @@ class Decoder(nn.Module):
         states = self._start(images)
         for group, layer in enumerate(self.config.decoder_layers[:groups]):
             block = cast(DecoderBlock, self.dec_blocks[group])
-            resolution, origin = layer.resolution, layer.grow_from
-            x = states[resolution]
-            if origin is not None:
-                x = x + functional.interpolate(states[origin][:, : x.shape[1]], scale_factor=resolution // origin)
+            x = self.state_before(layer, states)
             prior, with_features = block.prior_of(x)
-            states[resolution] = block(with_features, choose(group, block, x, prior))
+            states[layer.resolution] = block(with_features, choose(group, block, x, prior))
         return states
+
+    def state_before(self, layer: Layer, states: dict[int, Tensor]) -> Tensor:
+        """Return the state (image, channel, y, x) that a group of latents is added to, given those by resolution."""
+        x, origin = states[layer.resolution], layer.grow_from
+        if origin is not None:
+            x = x + functional.interpolate(states[origin][:, : x.shape[1]], scale_factor=layer.resolution // origin)
+        return x
 
     def _start(self, images: int) -> dict[int, Tensor]:
         states = {
@@ -323,12 +327,16 @@ class VDVAE(nn.Module):
         activations = self.activations(images)
         latents: list[Tensor] = []
 
-        def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
+        def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian | None) -> Tensor:
             posterior = block.posterior_of(x, activations[block.layer.resolution])
             latents.append(posterior.sample(generator, temperature=float(sample)))
             return latents[-1]
 
-        self.decoder.run(len(images), choose, groups)
+        # What the last group does to the picture is not needed, and at its resolution it takes long.
+        last = groups - 1
+        states = self.decoder.run(len(images), choose, last)
+        block = cast(DecoderBlock, self.decoder.dec_blocks[last])
+        choose(last, block, self.decoder.state_before(block.layer, states), None)
         return latents
 
     def decode(

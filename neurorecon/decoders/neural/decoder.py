@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted
 
-from neurorecon.decoders.neural.data import (
-    ONLY,
-    Batches,
-    Rows,
-    Samples,
-    Standard,
-    rows_of_targets,
-    split_samples,
-    survey,
-)
-from neurorecon.decoders.neural.hooks import Hooks
-from neurorecon.decoders.neural.settings import check_settings, device_and_precision, identity_of
+from neurorecon.decoders.neural.data import Batches, Rows, Samples, Standard, rows_of_targets, split_samples, survey
+from neurorecon.decoders.neural.fitted import FittedNetwork
+from neurorecon.decoders.neural.names import plain
+from neurorecon.decoders.neural.settings import check_settings, device_and_precision, identity_of, torch_dtype
+from neurorecon.decoders.neural.signature import whole_signature
 from neurorecon.decoders.persistence import Persistent
-from neurorecon.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from neurorecon.decoders.neural.checkpoints import Checkpoint
-    from neurorecon.decoders.neural.training import Scaler, Training
+    from neurorecon.decoders.neural.training import Training
 
 
-class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
+class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Predict targets from responses by a network; subclasses say which.
 
     A subclass has to override :meth:`build_network`, and may override :meth:`prepare_inputs`, :meth:`augment`,
@@ -171,7 +156,7 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "__init__" in vars(cls):
-            vars(cls)["__init__"].__signature__ = _whole_signature(cls)
+            vars(cls)["__init__"].__signature__ = whole_signature(cls)
 
     def fit(
         self,
@@ -233,10 +218,10 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         run = self._train(samples, train, held_out, x_standard, y_standards, kept)
         # All at once: a training that was interrupted leaves nothing half fitted.
         self.input_shape_ = inputs.shape
-        self.target_shape_ = _plain({name: rows.shape for name, rows in targets.items()})
+        self.target_shape_ = plain({name: rows.shape for name, rows in targets.items()})
         self.x_mean_, self.x_scale_ = x_standard.mean, x_standard.scale
-        self.y_mean_ = _plain({name: standard.mean for name, standard in y_standards.items()})
-        self.y_scale_ = _plain({name: standard.scale for name, standard in y_standards.items()})
+        self.y_mean_ = plain({name: standard.mean for name, standard in y_standards.items()})
+        self.y_scale_ = plain({name: standard.scale for name, standard in y_standards.items()})
         self.validation_rows_ = held_out
         self.weights_ = {name: value.cpu().numpy().copy() for name, value in run.network.state_dict().items()}
         self.history_ = {name: np.array(values) for name, values in run.history.items() if values}
@@ -265,155 +250,14 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
         device, precision = self._place()
         order = Batches(train, self.batch_size, samples.window, self.random_state)
         others = Batches(held_out, self.batch_size, samples.window) if len(held_out) else None
-        shapes = _plain({name: rows.shape for name, rows in samples.targets.items()})
+        shapes = plain({name: rows.shape for name, rows in samples.targets.items()})
         with own_random_numbers(device), own_accelerator(device, precision) as accelerator:
             seed_torch([self.random_state], device)
-            network = self.build_network(samples.inputs.shape, shapes).to(device=device, dtype=_dtype(precision))
-            scaler = Scaler(x_standard, y_standards, device, _dtype(precision))
+            network = self.build_network(samples.inputs.shape, shapes).to(device=device, dtype=torch_dtype(precision))
+            scaler = Scaler(x_standard, y_standards, device, torch_dtype(precision))
             run = Training(self, network, samples, order, others, scaler, accelerator)
             run.run(checkpoint)
         return run
-
-    def predict(self, X: ArrayLike) -> Any:
-        """Predict targets.
-
-        Parameters
-        ----------
-        X : array, shape (sample, voxel)
-            Responses.
-
-        Returns
-        -------
-        y : array, shape (sample, ...), or dict of str to array
-            Predicted targets, in the shape of those fitted.
-        """
-        check_is_fitted(self)
-        x = self.prepare_inputs(X, reset=False)
-        found: dict[str, NDArray] = {}
-        for rows, predicted in self._predict_batches(x):
-            for name, values in predicted.items():
-                if name not in found:
-                    found[name] = np.empty((len(x), *values.shape[1:]), dtype=values.dtype)
-                found[name][rows] = values
-        return _plain(found)
-
-    def _predict_batches(self, x: NDArray) -> Iterator[tuple[slice, dict[str, NDArray]]]:
-        """Yield samples and their predictions, batch by batch, in the units of the targets."""
-        import torch
-
-        from neurorecon.decoders.neural.training import in_full, own_random_numbers, seed_torch
-
-        if x.shape[1:] != tuple(self.input_shape_):
-            raise InputError(
-                "these inputs have another shape than those that were fitted",
-                given=f"(sample, {', '.join(map(str, x.shape[1:]))})",
-                expected=f"(sample, {', '.join(map(str, self.input_shape_))})",
-            )
-        device, precision = self._place()
-        if getattr(self, "_network", None) is None:
-            self._network = self._load_network()
-        network, scaler = self._network.to(device=device, dtype=_dtype(precision)), self._scaler(device, precision)
-        shapes = _named(self.target_shape_)
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-        for start in range(0, len(x), self.batch_size):
-            rows = slice(start, min(start + self.batch_size, len(x)))
-            with own_random_numbers(device), torch.no_grad():
-                # A network that draws when it predicts draws the same each time.
-                seed_torch([self.random_state, start], device)
-                with nullcontext() if half is None else torch.autocast(device.type, dtype=half):
-                    outputs = self.forward(network, scaler.inputs(x[rows]), None)
-                named = _named(self.to_predictions(in_full(outputs, _dtype(precision))))
-                # What is no target has no units to go back to.
-                found = {name: scaler.back(name, named[name]).cpu().numpy() for name in shapes if name in named}
-            yield rows, found
-
-    def score(self, X: ArrayLike, y: Any) -> float:
-        """Return the mean R2 over targets, as scikit-learn's regressors do.
-
-        Parameters
-        ----------
-        X : array, shape (sample, voxel)
-            Responses.
-        y : array, shape (sample, ...), or dict of str to array
-            Targets; also on disk, read batch by batch. Of several, those that are predicted count, each alike.
-
-        Returns
-        -------
-        float
-            Mean R2, in which a target that does not vary counts 1 where it is met and 0 elsewhere.
-            :meth:`score_targets` returns one for each target.
-        """
-        sums = self._errors(X, y)
-        means = []
-        for errors, variation in sums.values():
-            varies = variation > 0
-            r2 = np.where(varies, 1 - errors / np.where(varies, variation, 1), np.where(errors > 0, 0.0, 1.0))
-            means.append(r2.mean())
-        return float(np.mean(means))
-
-    def score_targets(self, X: ArrayLike, y: Any) -> Any:
-        """Return R2 of each target, in the shape of a target (or of several); NaN for those that do not vary."""
-        found = {}
-        for name, (errors, variation) in self._errors(X, y).items():
-            varies = variation > 0
-            found[name] = np.where(varies, 1 - errors / np.where(varies, variation, 1), np.nan)
-        return _plain(found)
-
-    def _errors(self, X: ArrayLike, y: Any) -> dict[str, tuple[NDArray, NDArray]]:
-        """Return sums of squares of errors and about the mean, by name, each in the shape of a target."""
-        check_is_fitted(self)
-        x = self.prepare_inputs(X, reset=False)
-        targets = rows_of_targets(y, "float64", len(x))
-        expected = _named(self.target_shape_)
-        for name, rows in targets.items():
-            if rows.shape != tuple(expected.get(name, ())) or name not in expected:
-                raise InputError(
-                    "these are other targets than those that were fitted",
-                    given=f"{name or 'y'} of shape (sample, {', '.join(map(str, rows.shape))})",
-                    expected=f"shapes {self.target_shape_} of a sample",
-                )
-        variation = {name: survey(rows).squares for name, rows in targets.items()}
-        errors: dict[str, NDArray] = {}
-        for batch, predicted in self._predict_batches(x):
-            for name in [name for name in predicted if name in targets]:
-                values = predicted[name]
-                squares = (targets[name].read(batch.start, batch.stop) - values) ** 2
-                errors[name] = errors.get(name, np.zeros(values.shape[1:])) + squares.sum(axis=0)
-        return {name: (squares, variation[name]) for name, squares in errors.items()}
-
-    @property
-    def network_(self) -> nn.Module:
-        """The trained network, in evaluation mode; it sees standardized inputs, gives standardized targets."""
-        check_is_fitted(self)
-        if getattr(self, "_network", None) is None:
-            self._network = self._load_network()
-        return self._network
-
-    def _load_network(self) -> nn.Module:
-        """Return a network with the weights that were trained."""
-        import torch
-
-        from neurorecon.decoders.neural.training import own_random_numbers
-
-        device, precision = self._place()
-        with own_random_numbers(torch.device("cpu")):
-            shape: Any = self.target_shape_
-            network = self.build_network(tuple(self.input_shape_), shape).to(_dtype(precision))
-        network.load_state_dict({name: torch.tensor(value) for name, value in self.weights_.items()})
-        return network.eval().requires_grad_(False).to(device)
-
-    def _place(self) -> tuple[torch.device, str]:
-        import torch
-
-        device, precision = device_and_precision(self.device, self.precision)
-        return torch.device(device), precision
-
-    def _scaler(self, device: torch.device, precision: str) -> Scaler:
-        from neurorecon.decoders.neural.training import Scaler
-
-        means, scales = _named(self.y_mean_), _named(self.y_scale_)
-        targets = {name: Standard(means[name], scales[name]) for name in means}
-        return Scaler(Standard(self.x_mean_, self.x_scale_), targets, device, _dtype(precision))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "weights_")
@@ -421,30 +265,3 @@ class NeuralDecoder(Hooks, Persistent, MultiOutputMixin, RegressorMixin, BaseEst
     def __getstate__(self) -> dict[str, Any]:
         # The network comes back from its weights.
         return {name: value for name, value in super().__getstate__().items() if name != "_network"}
-
-
-def _whole_signature(cls: type) -> inspect.Signature:
-    """Return the signature of ``__init__`` with ``**training`` spelled out: there scikit-learn looks for parameters."""
-    first = list(inspect.signature(vars(cls)["__init__"], follow_wrapped=False).parameters.values())
-    own = [item for item in first if item.kind is not item.VAR_KEYWORD]
-    if len(own) == len(first):
-        return inspect.Signature(own)
-    parent = next(kind for kind in cls.__mro__[1:] if "__init__" in vars(kind))
-    before = inspect.signature(vars(parent)["__init__"]).parameters
-    passed = [item for name, item in before.items() if name not in {mine.name for mine in own}]
-    return inspect.Signature([*own, *(item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in passed)])
-
-
-def _plain(named: Mapping[str, Any]) -> Any:
-    """Return the only one, or all by name."""
-    return named[ONLY] if set(named) == {ONLY} else dict(named)
-
-
-def _named(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {ONLY: value}
-
-
-def _dtype(precision: str) -> torch.dtype:
-    import torch
-
-    return torch.float64 if precision == "float64" else torch.float32

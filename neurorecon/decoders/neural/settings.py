@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from neurorecon.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
+    import torch
+
     from neurorecon.decoders.neural.decoder import NeuralDecoder
 
 _PRECISIONS = ("auto", "float32", "float64", "bf16", "fp16")
@@ -111,3 +113,10 @@ def _said(value: Any) -> Any:
         expected="numbers, strings, arrays, lists and dicts of them",
         todo="name the thing by a string in your decoder, or train without checkpoint",
     )
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """Return the type of weights and losses: layers alone may be computed in half precision."""
+    import torch
+
+    return torch.float64 if precision == "float64" else torch.float32

@@ -12,6 +12,9 @@ from neurorecon.errors import InputError
 #: Rec. 709 weights of red, green and blue in luminance.
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 
+#: Letters for the axes before y and x. Einsum orders axes of one length by their letters.
+_OTHER_AXES = "ABCDEFGHIJKLMNOPQRSTUVW"
+
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
     """Return luma, the luminance weights on display values.
@@ -104,7 +107,10 @@ def _resample(
     if old == (rows, columns):
         return pictures
     vertical, horizontal = weights(old[0], rows), weights(old[1], columns)
-    return np.einsum("ay,...yx,bx->...ab", vertical, pictures, horizontal, optimize=True)
+    # Not "...": the letters that stand for it change with Python's hash seed, and with them the order in which axes of
+    # one length are multiplied, and the last bits.
+    others = _OTHER_AXES[: pictures.ndim - 2]
+    return np.einsum(f"ay,{others}yx,bx->{others}ab", vertical, pictures, horizontal, optimize=True)
 
 
 @lru_cache(maxsize=64)

@@ -16,7 +16,7 @@ from neurorecon.provenance import write_bytes
 from neurorecon.store.store import Store, open_store
 
 #: Processes that draw at the same time, each of about 300 MB; starting them pays from so many figures on.
-MOST_JOBS, WORTH_PROCESSES = 4, 8
+MOST_JOBS, WORTH_PROCESSES = 4, 6
 
 #: Bars of up to so many areas fit into one column of a journal.
 FEW_AREAS = 3

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neurorecon.features.base import Extractor, Needs, StimulusBatch
+from neurorecon.features.threads import for_each
 from neurorecon.filters import gabor_bank, luminance, pool, resize
 
 #: Side of the pictures that the filters see.
@@ -33,14 +34,7 @@ class GaborExtractor(Extractor):
     def __call__(self, batch: StimulusBatch) -> np.ndarray:
         """Return the target of a batch, float32, shape (stimulus, feature)."""
         assert batch.images is not None
-        bank = gabor_bank(_SIZE, tuple(frequency for frequency, _ in _SCALES), _ORIENTATIONS)
-        rows = []
-        for picture in batch.images:  # one by one: the work fits into the cache of the processor
-            energy = bank.energy(resize(luminance(picture), _SIZE)[None])[0]
-            scales = energy.reshape(len(_SCALES), _ORIENTATIONS, *energy.shape[1:])
-            pooled = [pool(maps, cells).ravel() for maps, (_, cells) in zip(scales, _SCALES, strict=True)]
-            rows.append(np.log1p(np.concatenate(pooled) / np.float32(_KNEE)))
-        return np.stack(rows).astype(np.float32)
+        return for_each(_features, batch.images).astype(np.float32)
 
     def made_by(self) -> dict[str, Any]:
         """Return how the numbers come about."""
@@ -63,3 +57,12 @@ class GaborExtractor(Extractor):
             for row in range(cells)
             for column in range(cells)
         ]
+
+
+def _features(picture: np.ndarray) -> np.ndarray:
+    """Return the features of one picture, whose filtering fits into the cache of the processor; shape (feature,)."""
+    bank = gabor_bank(_SIZE, tuple(frequency for frequency, _ in _SCALES), _ORIENTATIONS)
+    energy = bank.energy(resize(luminance(picture), _SIZE)[None])[0]
+    scales = energy.reshape(len(_SCALES), _ORIENTATIONS, *energy.shape[1:])
+    pooled = [pool(maps, cells).ravel() for maps, (_, cells) in zip(scales, _SCALES, strict=True)]
+    return np.asarray(np.log1p(np.concatenate(pooled) / np.float32(_KNEE)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from neurorecon.errors import InputError
 from neurorecon.features.base import Extractor, StimulusBatch
+from neurorecon.features.threads import for_each
 from neurorecon.filters import MotionBank, gabor_bank, luminance, pool, resize
 
 #: Side of the frames that the filters see.
@@ -47,14 +48,7 @@ class MotionExtractor(Extractor):
                 expected="3 frames or more",
                 todo="leave the target 'motion' out, or read more frames of each film",
             )
-        bank = _bank(batch.frames.shape[1])
-        rows = []
-        for film in batch.frames:  # one by one: the work fits into the cache of the processor
-            energy = bank.energy(resize(luminance(film), _SIZE)[None])[0]
-            scales = energy.reshape(len(_SCALES), -1, *energy.shape[1:])
-            pooled = [pool(maps, cells).ravel() for maps, (_, cells) in zip(scales, _SCALES, strict=True)]
-            rows.append(np.log1p(np.concatenate(pooled) / np.float32(_KNEE)))
-        return np.stack(rows).astype(np.float32)
+        return for_each(_features, batch.frames).astype(np.float32)
 
     def made_by(self) -> dict[str, Any]:
         """Return how the numbers come about."""
@@ -79,6 +73,14 @@ class MotionExtractor(Extractor):
             for row in range(cells)
             for column in range(cells)
         ]
+
+
+def _features(film: np.ndarray) -> np.ndarray:
+    """Return the features of one film, whose filtering fits into the cache of the processor; shape (feature,)."""
+    energy = _bank(len(film)).energy(resize(luminance(film), _SIZE)[None])[0]
+    scales = energy.reshape(len(_SCALES), -1, *energy.shape[1:])
+    pooled = [pool(maps, cells).ravel() for maps, (_, cells) in zip(scales, _SCALES, strict=True)]
+    return np.asarray(np.log1p(np.concatenate(pooled) / np.float32(_KNEE)))
 
 
 @lru_cache(maxsize=8)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from neurorecon.errors import InputError
 from neurorecon.features.base import Extractor, StimulusBatch
+from neurorecon.features.threads import for_each
 from neurorecon.filters import LucasKanade, luminance, pool, resize
 
 #: Width in pixels of the frames between which flow is computed; the height follows.
@@ -54,7 +56,7 @@ class OpticalFlowExtractor(Extractor):
                 todo="leave the target 'optical_flow' out, or read more frames of each film",
             )
         stride = min(max(1, round(_LAG * rate)), frames - 1)
-        return np.stack([_statistics(film[::stride], stride / rate) for film in batch.frames])
+        return for_each(partial(_statistics, seconds=stride / rate), batch.frames[:, ::stride])
 
     def made_by(self) -> dict[str, Any]:
         """Return how the numbers come about."""

@@ -38,7 +38,9 @@ SOLVERS = ("auto", "random_search", "gradient", "group_ridge")
 #: all kernels again for each block, which takes as long as about two targets a sample.
 _VOXEL_BYTES, _VOXELS_A_SAMPLE = 2**28, 4
 
-#: The solver on features is the quicker one below so many features a sample.
+#: The solver on features is the quicker one below so many features a sample. Processor time on kernels over that on
+#: features, with 2 bands and 10 mixtures, at 0.25, 0.5, 0.75 and 1 feature a sample: 1.4, 1.0, 1.1 and 0.9 for 120
+#: samples and 1,000 voxels; 1.8, 1.1, 0.7 and 0.5 for 480.
 _GROUP_RIDGE_BELOW = 0.5
 
 #: What a fit leaves behind, and another fit may not.

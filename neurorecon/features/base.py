@@ -7,7 +7,7 @@ stimuli there are. Labs add their own with the entry-point group ``neurorecon.fe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -107,6 +107,10 @@ class Extractor(ABC):
     def cut(self, values: np.ndarray) -> np.ndarray:
         """Return this target, given that of :meth:`whole` for the same stimuli, shape (stimulus, ...)."""
         raise NotImplementedError(f"{type(self).__name__} is no part of another target")
+
+    def meet(self, later: Sequence[Extractor]) -> None:
+        """Learn which targets this process computes afterwards, to hand them what they can use too."""
+        return
 
     def prepare(self, batch: StimulusBatch) -> Any:
         """Do what can be done ahead, in another thread, while :meth:`compute` is busy with the batch before."""

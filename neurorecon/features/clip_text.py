@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from neurorecon.features.base import Needs, StimulusBatch
+from neurorecon.features.base import Extractor, Needs, StimulusBatch
 from neurorecon.features.network import NetworkExtractor
 from neurorecon.models.load import Source
 from neurorecon.models.load_clip import ClipSettings, TextEncoder, Tokenizer, clip_settings, text_encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+#: Memory for what one target leaves to another; beyond it, the other one computes for itself.
+_KEPT_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,13 @@ class Captions:
     tokens : Tensor, shape (caption, token)
     stimulus : int array, shape (caption,)
         Which stimulus of the batch each belongs to.
+    ids : tuple of str
+        Of the stimuli.
     """
 
     tokens: Tensor
     stimulus: np.ndarray
+    ids: tuple[str, ...]
 
 
 class CaptionExtractor(NetworkExtractor):
@@ -60,16 +67,12 @@ class CaptionExtractor(NetworkExtractor):
         """Return the captions as tokens."""
         captions = batch.table["captions"].tolist()
         tokens = self.tokenizer([caption for found in captions for caption in found])
-        return Captions(tokens, np.repeat(np.arange(len(captions)), [len(found) for found in captions]))
+        stimulus = np.repeat(np.arange(len(captions)), [len(found) for found in captions])
+        return Captions(tokens, stimulus, tuple(batch.table["id"]))
 
     def forward(self, prepared: Captions, device: str) -> Tensor:
         """Return the mean over the captions of each stimulus, shape (stimulus, token, channel)."""
-        import torch
-
-        states = self.states(prepared.tokens.to(device)).float()
-        # One row at a time, so that the last bits do not depend on what else is in the batch.
-        parts = [states[torch.from_numpy(rows)].mean(dim=0) for rows in _rows_by_stimulus(prepared.stimulus)]
-        return torch.stack(parts)
+        return _means(self.states(prepared.tokens.to(device)), prepared.stimulus)
 
 
 class ClipTextExtractor(CaptionExtractor):
@@ -81,6 +84,9 @@ class ClipTextExtractor(CaptionExtractor):
     """
 
     name: ClassVar[str] = "clip_text"
+
+    #: Computed after this target from the same hidden states, so that it is handed them.
+    _condition: ConditionExtractor | None = None
 
     @cached_property
     def settings(self) -> ClipSettings:
@@ -101,13 +107,43 @@ class ClipTextExtractor(CaptionExtractor):
         """Return the network on a device."""
         return self.settings.load(device)
 
+    def meet(self, later: Sequence[Extractor]) -> None:
+        """Look for the condition of latent diffusion, where the same network computes it."""
+        from neurorecon.models.text_tower import TextTower
+
+        self._condition = None
+        for other in later:
+            if type(other) is ConditionExtractor and self._same_network(other):
+                self._condition = other if isinstance(other.network, TextTower) else None
+
+    def _same_network(self, other: ConditionExtractor) -> bool:
+        mine, others = ((one.source.record(), one.precision, one.place) for one in (self, other))
+        return mine == others
+
+    def forward(self, prepared: Captions, device: str) -> Tensor:
+        """Return the mean over the captions of each stimulus, shape (stimulus, token, channel)."""
+        tokens = prepared.tokens.to(device)
+        hidden = self._hidden(tokens)
+        if self._condition is not None:
+            self._condition.keep(prepared.ids, _means(hidden, prepared.stimulus))
+        return _means(self._normalized(hidden, tokens), prepared.stimulus)
+
     def states(self, tokens: Tensor) -> Tensor:
         """Return normalized tokens, shape (caption, token, channel)."""
+        return self._normalized(self._hidden(tokens), tokens)
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        from neurorecon.models.text_tower import TextTower
+
+        hidden: Tensor = TextTower(self.network)(tokens)
+        return hidden
+
+    def _normalized(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         import torch
 
-        from neurorecon.models.text_tower import TextTower, end_positions, projected
+        from neurorecon.models.text_tower import end_positions, projected
 
-        states = projected(self.network, TextTower(self.network)(tokens))
+        states = projected(self.network, hidden)
         ends = states[torch.arange(len(tokens)), end_positions(tokens, self.tokenizer.end)]
         return states / ends.norm(dim=-1)[:, None, None]
 
@@ -136,6 +172,22 @@ class ConditionExtractor(CaptionExtractor):
     def encoder(self) -> TextEncoder:
         """The text encoder, not loaded yet."""
         return text_encoder(self.models)
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, ...], np.ndarray]:
+        """What another target has computed of this one, by the stimuli of a batch."""
+        return {}
+
+    def keep(self, ids: tuple[str, ...], values: Tensor) -> None:
+        """Remember the target of a batch until it is asked for, as long as there is room."""
+        found = values.float().cpu().numpy()
+        if (len(self._kept) + 1) * found.nbytes <= _KEPT_BYTES:
+            self._kept[ids] = found
+
+    def compute(self, prepared: Captions) -> np.ndarray:
+        """Return the target of a prepared batch, float32, shape (stimulus, token, channel)."""
+        kept = self._kept.pop(prepared.ids, None)
+        return super().compute(prepared) if kept is None else kept
 
     @property
     def source(self) -> Source:
@@ -191,6 +243,15 @@ class ConditionOf20Extractor(FirstTokensExtractor):
 
     name: ClassVar[str] = "clip_text_20"
     tokens: ClassVar[int | None] = 20
+
+
+def _means(states: Tensor, stimulus: np.ndarray) -> Tensor:
+    """Return the mean over the captions of each stimulus, given those of all captions (caption, token, channel)."""
+    import torch
+
+    states = states.float()
+    # One stimulus at a time, so that the last bits do not depend on what else is in the batch.
+    return torch.stack([states[torch.from_numpy(rows)].mean(dim=0) for rows in _rows_by_stimulus(stimulus)])
 
 
 def _rows_by_stimulus(stimulus: np.ndarray) -> list[np.ndarray]:

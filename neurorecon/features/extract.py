@@ -122,7 +122,9 @@ def extract(
         todo = [(extractor, rows_of(store, extractor)) for extractor in extractors if extractor.name in agreed]
         if todo and workers.writes:
             with StoreWriter(store.location) as writer:
-                for extractor, rows in todo:
+                for number, (extractor, rows) in enumerate(todo):
+                    if type(workers) is Scheduler:  # others compute elsewhere, each batch where there is room
+                        extractor.meet([later for later, _ in todo[number + 1 :]])
                     speed = _write_target(writer, store, extractor, rows, batch, progress, workers)
                     if report is not None:
                         report(speed)

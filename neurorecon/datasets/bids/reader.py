@@ -79,6 +79,11 @@ class BidsReader(base.Reader):
         return source_files(root, options)
 
     @property
+    def simulated(self) -> bool:
+        """Whether the derivatives or the raw data set say so."""
+        return super().simulated or any((folder / base.SIMULATED).is_file() for folder in raw_folders(self._opened))
+
+    @property
     def _has_pictures(self) -> bool:
         """Whether there are files: where ``stim_file`` names the stimuli, or the options name a folder."""
         return self.options.stimuli not in (None, "none") or (
@@ -106,7 +111,7 @@ class BidsReader(base.Reader):
         )
         return base.Description(
             title=" ".join(str(stated.get("Name") or "A BIDS data set").split()),
-            simulated=any((folder / base.SIMULATED).is_file() for folder in {self.root, *raw_folders(self._opened)}),
+            simulated=self.simulated,
             citation=f"{own}; {CITATION}",
             terms=str(stated.get("License") or "not stated (dataset_description.json)"),
             units=cleaning.UNITS["psc" if options.samples == "glmsingle" else options.standardize],

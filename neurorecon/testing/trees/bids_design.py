@@ -102,7 +102,7 @@ def event_table(stimuli: pd.DataFrame, place: int, rng: np.random.Generator) -> 
             "stim_file": rows["stim_file"].to_numpy(),
             "split": rows["split"].to_numpy(),
             "response_time": (0.4 + 0.05 * (shown % 7)).round(2),
-            "response": np.where(shown % 5 == 0, None, np.where(shown % 2, "left", "right")),
+            "response": [None if place % 5 == 0 else ("right", "left")[place % 2] for place in shown],
         }
     )
     nothing = dict.fromkeys(("stim_file", "split", "response_time", "response"))

@@ -16,19 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from neurorecon.errors import StoreError, StoreWriteError
+from neurorecon.errors import StoreError
 from neurorecon.store import schema
 from neurorecon.store.backend import EMPTY, icechunk_storage, is_plain_zarr, is_url, unreadable, write_error
+from neurorecon.store.blocks import holds, open_array, storable, write_block
 from neurorecon.store.counts import count_bytes
-from neurorecon.store.digest import (
-    METADATA_DIGEST,
-    array_digest,
-    block_digest,
-    combine,
-    digests_of,
-    dtype_name,
-    metadata_digest,
-)
+from neurorecon.store.digest import METADATA_DIGEST, array_digest, combine, digests_of, dtype_name, metadata_digest
 from neurorecon.store.lock import WriterLock
 
 logger = logging.getLogger("neurorecon")
@@ -250,8 +243,8 @@ class StoreWriter:
         attributes : dict, optional
             JSON attributes of the array.
         """
-        values = _storable(values)
-        if self._holds(path, dims, values, attributes or {}):
+        values = storable(values)
+        if holds(self.root, path, dims, values, attributes or {}):
             return  # of an interrupted build: written again, it would take its room twice
         self.stream(
             path,
@@ -262,20 +255,6 @@ class StoreWriter:
             attributes,
             overwrite=True,
         )
-
-    def _holds(self, path: str, dims: Sequence[str], values: np.ndarray, attributes: dict[str, Any]) -> bool:
-        """Say whether an array is there already, with these values and attributes."""
-        if path not in self.root:
-            return False
-        array: Any = self.root[path]
-        stored = dict(array.attrs)
-        if "digest" not in stored or any(stored.get(name) != value for name, value in attributes.items()):
-            return False
-        if array.shape != values.shape or tuple(array.metadata.dimension_names or ()) != tuple(dims):
-            return False
-        rows = int(stored["block_rows"])
-        blocks = [block_digest(values[start : start + rows]) for start in range(0, len(values), rows)]
-        return bool(stored["digest"] == array_digest(dtype_name(values.dtype), values.shape, blocks))
 
     def stream(
         self,
@@ -304,14 +283,14 @@ class StoreWriter:
         progress : callable, optional
             Told the number of rows after each block, and after those that were there already.
         """
-        array = self._open_array(path, dims, shape, np.dtype(dtype), attributes, overwrite)
+        array = open_array(self.root, path, dims, shape, np.dtype(dtype), attributes, overwrite)
         rows = int(array.attrs["block_rows"])
         done: list[str] = list(array.attrs["block_digests"])
         if progress is not None:
             progress(min(len(done) * rows, shape[0]))
         for start in range(len(done) * rows, shape[0], rows):
             stop = min(start + rows, shape[0])
-            done.append(_write_block(array, path, start, stop, read(start, stop)))
+            done.append(write_block(array, path, start, stop, read(start, stop)))
             if progress is not None:
                 progress(stop - start)
             if self.commit_due and stop < shape[0]:
@@ -320,68 +299,3 @@ class StoreWriter:
                 array = self.root[path]
         array.attrs["block_digests"] = done
         array.attrs["digest"] = array_digest(dtype_name(array.dtype), shape, done)
-
-    def _open_array(
-        self,
-        path: str,
-        dims: Sequence[str],
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-        attributes: dict[str, Any] | None,
-        overwrite: bool,
-    ) -> Any:
-        if path in self.root and not overwrite:
-            array: Any = self.root[path]
-            if array.shape == shape and dtype_name(array.dtype) == dtype_name(dtype):
-                return array
-        group, _, name = path.rpartition("/")
-        parent = self.root.require_group(group) if group else self.root
-        text = dtype.kind not in "biufc"
-        size = np.dtype("<U16") if text else dtype
-        chunks = schema.chunks_of(shape, size)
-        array = parent.create_array(
-            name,
-            shape=shape,
-            dtype=str if text else dtype,
-            chunks=chunks,
-            compressors="auto" if text else schema.compressor(),
-            dimension_names=list(dims),
-            overwrite=True,
-        )
-        array.attrs.update(
-            {
-                **(attributes or {}),
-                "block_rows": schema.block_rows(shape, chunks, size) if shape else 1,
-                "block_digests": [],
-            }
-        )
-        return array
-
-
-def _storable(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values)
-    return values if values.dtype.kind in "biufc" else values.astype(np.dtypes.StringDType())
-
-
-def _write_block(array: Any, path: str, start: int, stop: int, values: np.ndarray) -> str:
-    """Write rows, read them back, and return their digest."""
-    values = np.asarray(values)
-    if values.dtype.kind in "biufc":
-        values = values.astype(array.dtype, copy=False)
-    if values.shape != (stop - start, *array.shape[1:]):
-        raise StoreError(
-            f"rows {start} to {stop} of {path} have the wrong shape",
-            given=str(values.shape),
-            expected=str((stop - start, *array.shape[1:])),
-            todo="mend the reader: its tables and its arrays disagree",
-        )
-    array[start:stop] = values
-    digest = block_digest(values)
-    if block_digest(array[start:stop]) != digest:
-        raise StoreWriteError(
-            f"rows {start} to {stop} of {path} read back differently from what was written",
-            given="a block that the storage changed; nothing of it was committed",
-            expected="storage that gives back what it was given",
-            todo="check the disk, then run the same command again: it goes on behind the last commit",
-        )
-    return digest

@@ -343,7 +343,7 @@ class VDVAE(nn.Module):
         self,
         latents: Sequence[Tensor],
         *,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         pixels: Pixels = "mean",
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -353,8 +353,9 @@ class VDVAE(nn.Module):
         ----------
         latents : sequence of tensor, each of shape (image, channel, y, x)
             The first groups, at least one; the others come from the prior.
-        temperature : float
-            Scales the standard deviation of the prior; with 0 its mean is taken, and nothing is random.
+        temperature : float or sequence of float, shape (group,)
+            Scales the standard deviation of the prior, or of each group's; with 0 its mean is taken, and nothing is
+            random.
         pixels : {"mean", "mode", "sample"}
             Mean of the mixture at each pixel, location of its most probable component, or a random color from it
             (as Brain-Diffuser does).
@@ -369,7 +370,8 @@ class VDVAE(nn.Module):
         Raises
         ------
         InputError
-            If the latents are not those of the first groups, or the temperature is negative.
+            If the latents are not those of the first groups, or a temperature is negative, or there are not as many of
+            them as groups.
         """
         self._check_latents(latents)
         parameter = self.decoder.gain
@@ -380,7 +382,7 @@ class VDVAE(nn.Module):
         self,
         images: int,
         *,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         pixels: Pixels = "mean",
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -424,19 +426,29 @@ class VDVAE(nn.Module):
         self,
         images: int,
         latents: Sequence[Tensor],
-        temperature: float,
+        temperature: float | Sequence[float],
         pixels: Pixels,
         generator: torch.Generator | None,
     ) -> Tensor:
-        if temperature < 0:
-            raise InputError("the temperature of a prior cannot be negative", given=temperature, expected="0 or more")
+        temperatures = self._temperatures(temperature)
         if pixels not in ("mean", "mode", "sample"):
             raise UnknownNameError("kind of pixels", pixels, ("mean", "mode", "sample"))
 
         def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
-            return latents[group] if group < len(latents) else prior.sample(generator, temperature)
+            return latents[group] if group < len(latents) else prior.sample(generator, temperatures[group])
 
         return (self.decoder.out_net.pixels(self.decoder(images, choose), pixels, generator) + 1) / 2
+
+    def _temperatures(self, temperature: float | Sequence[float]) -> list[float]:
+        groups = len(self.config.decoder_layers)
+        found = list(temperature) if isinstance(temperature, Sequence) else [temperature] * groups
+        if len(found) != groups or min(found) < 0:
+            raise InputError(
+                "the temperature of a prior cannot be negative, and there is one for all groups or one for each",
+                given=temperature,
+                expected=f"a number, or {groups} of them, 0 or more",
+            )
+        return found
 
     def _activations(self, scaled: Tensor) -> dict[int, Tensor]:
         normalized = (scaled - self.config.input_mean) / self.config.input_std

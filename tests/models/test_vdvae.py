@@ -277,6 +277,16 @@ def test_groups_that_are_not_given_come_from_the_prior(tiny, tiny_pictures):
     assert not torch.allclose(calm[0], calm[1], atol=1e-3)
 
 
+def test_each_group_may_have_a_temperature_of_its_own(tiny):
+    groups = len(tiny.group_shapes)
+    same = [tiny.sample(2, temperature=chosen, generator=generator(1)) for chosen in (0.7, [0.7] * groups)]
+    assert torch.equal(*same)
+    layout_only = [1.0] * 2 + [0.0] * (groups - 2)
+    drawn = tiny.sample(2, temperature=layout_only, generator=generator(1))
+    assert not torch.allclose(drawn[0], drawn[1], atol=1e-3)
+    assert torch.equal(tiny.sample(2, temperature=[0.0] * groups), tiny.sample(2, temperature=0.0))
+
+
 def test_seeds_decide_all_that_is_random(tiny, tiny_pictures):
     def draw(seed):
         source = generator(seed)
@@ -417,6 +427,8 @@ def test_latents_that_do_not_fit_are_refused(tiny):
             tiny.unflatten(torch.zeros(shape))
     with pytest.raises(InputError, match="temperature"):
         tiny.decode([first], temperature=-1.0)
+    with pytest.raises(InputError, match="one for each"):
+        tiny.decode([first], temperature=[1.0, 1.0])
     with pytest.raises(InputError, match="kind of pixels"):
         tiny.decode([first], pixels="median")
 

@@ -135,4 +135,5 @@ def _asked(bar: Bar) -> str:
 def _run(run: dict[str, Any]) -> str:
     unfinished = "" if run["steps"] == run["steps_planned"] else f" (of {run['steps_planned']:,} planned)"
     steps = f"{run['steps']:,} steps{unfinished} of {run['batch']} scenes with AdamW"
-    return f"{steps}, {run['hours']} hours on {run['device']}"
+    part = f" for {run['part']}" if "part" in run else ""
+    return f"{steps}{part}, {run['hours']} hours on {run['device']}"

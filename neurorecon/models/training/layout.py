@@ -23,7 +23,7 @@ from neurorecon.models.vdvae import VDVAE, DecoderBlock, Gaussian
 
 PLAN = Plan(
     "layout",
-    steps=6_000,
+    steps=4_800,
     batch=32,
     learning_rate=1e-3,
     weight_decay=0.01,
@@ -35,6 +35,11 @@ PLAN = Plan(
 
 #: Side of the finest of the first groups.
 SIDE = 8
+
+#: Weight of the information in the posterior of the coarsest groups; their prior learns with full weight (balanced as
+#: in Hafner et al., 2021, ICLR). With equal weights nothing is said once for the whole picture: what is told at 4 x 4
+#: costs as little, but a prior that draws it place by place has no scene in mind.
+_EASE = {1: 0.1, 4: 0.4}
 
 #: How far off the state may be, relative to the spread that the shipped network's own posterior gave it.
 _SLACK = 1.5
@@ -157,19 +162,24 @@ def first_groups(
     Returns
     -------
     state : Tensor, shape (image, channel, y, x)
-    rates : Tensor, shape (group,)
-        Mean over images, in nats.
+    rates : Tensor, shape (group, 2)
+        Mean over images, in nats, twice the same: as the prior may change it, and as the posterior may.
     """
     rates: list[Tensor] = []
 
     def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
         posterior = block.posterior_of(x, activations[block.layer.resolution])
-        rates.append(posterior.divergence(prior).sum((1, 2, 3)).mean())
+        sides = _fixed(posterior).divergence(prior), posterior.divergence(_fixed(prior))
+        rates.append(torch.stack([side.sum((1, 2, 3)).mean() for side in sides]))
         return posterior.sample(generator, temperature)
 
     images = len(activations[SIDE])
     state = network.decoder.run(images, choose, groups_up_to(network))[SIDE]
     return state[:, : network.config.widths[2 * SIDE]], torch.stack(rates)
+
+
+def _fixed(gaussian: Gaussian) -> Gaussian:
+    return Gaussian(*(part.detach() for part in gaussian))
 
 
 def loss(taught: Taught, device: str) -> Loss:
@@ -191,16 +201,18 @@ def loss(taught: Taught, device: str) -> Loss:
         off = (state - taught.states[rows].to(device).float()) / scale
         bits = 1 / (math.log(2) * 3 * network.config.image_size**2)
         distortion = 0.5 * off.square().sum((1, 2, 3)).mean() * bits
-        rate = rates.sum() * bits
+        sides = [shape[-1] for shape in network.group_shapes[: len(rates)]]
+        ease = rates.new_tensor([_EASE.get(side, 1.0) for side in sides])
+        rate = (rates[:, 0] + ease * rates[:, 1]).sum() * bits
         by_side = {
-            f"bits_{side}": sum(
-                (rates[group] for group, shape in enumerate(network.group_shapes[: len(rates)]) if shape[-1] == side),
-                rates.new_zeros(()),
-            ).detach()
-            / math.log(2)
-            for side in sorted(taught.activations)
+            f"bits_{side}": rates.detach()[[one == side for one in sides], 0].sum() / math.log(2)
+            for side in sorted(set(sides))
         }
-        found = {"loss": distortion + rate, "distortion": distortion.detach(), "rate": rate.detach()}
+        found = {
+            "loss": distortion + rate,
+            "distortion": distortion.detach(),
+            "rate": rates.detach()[:, 0].sum() * bits,
+        }
         return found | {"off": off.square().mean().sqrt().detach()} | by_side
 
     return compute

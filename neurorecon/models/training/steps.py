@@ -26,6 +26,9 @@ from neurorecon.models.training.sampling import draw, to_pixels
 from neurorecon.models.training.scenes import Pictures, pictures
 from neurorecon.models.zoo.table import BUNDLED
 
+#: Trainings that teach a part of a shipped network, and the part in words.
+_PARTS = {"layout": "the groups up to 8 x 8 alone (`layout`)"}
+
 #: Samples shown in a card.
 SHOWN = 24
 
@@ -74,16 +77,23 @@ def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
     step = _step(name)
     scenes = _scenes("train", run.folder)
     network = step.make(run)
-    if shipped is not None and not (run.folder / f"{name}.pt").exists():
-        before = shipped / files.FOLDERS[name][0]
+    begins = not (run.folder / f"{name}.pt").exists()
+    if begins and (shipped is not None or name in _PARTS):
+        _remember_runs(name, shipped or BUNDLED, run)
+    if begins and shipped is not None and name not in _PARTS:
         weights = step.read(shipped)
         if isinstance(network, diffusion.Denoiser):
             network.go_on_from(weights)  # type: ignore[arg-type]
         else:
             network.load_state_dict({key: value.float() for key, value in weights.state_dict().items()})
-        run.folder.mkdir(parents=True, exist_ok=True)
-        (run.folder / f"{name}.before.json").write_text((before / "training.json").read_text(encoding="utf-8"))
     train(step.plan, network, step.loss(run), len(scenes), run)
+
+
+def _remember_runs(name: str, shipped: Path, run: Run) -> None:
+    """Keep how the weights that a training begins with came about."""
+    before = shipped / files.FOLDERS[name][0] / "training.json"
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / f"{name}.before.json").write_text(before.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def publish(name: str, run: Run, out: Path | None = None) -> None:
@@ -97,8 +107,11 @@ def publish(name: str, run: Run, out: Path | None = None) -> None:
     facts = {**asdict(step.plan), "steps": done, "steps_planned": step.plan.steps, "hours": round(seconds / 3600, 2)}
     facts["device"] = run.device
     del facts["name"]
+    if name in _PARTS:
+        facts["part"] = _PARTS[name]
     for folder in files.FOLDERS[name]:
-        content = json.dumps({"name": name, "runs": [*runs, facts]}, indent=2) + "\n"
+        whole = folder if name in _PARTS else name
+        content = json.dumps({"name": whole, "runs": [*runs, facts]}, indent=2) + "\n"
         (home / folder / "training.json").write_text(content, encoding="utf-8")
 
 
@@ -189,7 +202,11 @@ def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
     sides = [shape[-1] for shape in network.group_shapes]
     to_16, to_8 = (sum(side <= most for side in sides) for most in (16, 8))
     rebuilt = {groups: rebuild(network, scenes[:600], groups) for groups in (len(sides), to_16, to_8)}
-    samples = network.sample(SHOWN, temperature=0.9, generator=torch.Generator().manual_seed(0))
+    layouts = [float(side <= 8) for side in sides]
+    samples = {
+        "samples from the prior: groups up to 8 x 8 drawn, the others their means": layouts,
+        "samples from the prior, all groups drawn at a temperature of .9": 0.9,
+    }
     judging = Probe.load(home / "probe")
     found = bars.reconstruction_bars(judging, scenes[:600], rebuilt[len(sides)], least=25.0)
     found = [bar if bar.least != 0.95 else bars.Bar(bar.what, bar.value) for bar in found]
@@ -201,8 +218,10 @@ def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
         f"from all {len(sides)} groups": rebuilt[len(sides)][:SHOWN],
         f"from the first {to_16} groups (up to 16 x 16)": rebuilt[to_16][:SHOWN],
         f"from the first {to_8} groups (up to 8 x 8)": rebuilt[to_8][:SHOWN],
-        "samples from the prior": _as_pixels(samples),
     }
+    for name, temperature in samples.items():
+        drawn = network.sample(SHOWN, temperature=temperature, generator=torch.Generator().manual_seed(0))
+        shown[name] = _as_pixels(drawn)
     return {"vdvae": (found, shown)}
 
 

@@ -1,12 +1,20 @@
 """Fixtures of all tests."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 #: Excerpts of public data sets, kept beside the checkout and never committed.
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_arrive():
+    """Take Ctrl-C as usual even where tests run in the background of a shell, which tells processes to ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

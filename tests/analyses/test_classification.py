@@ -77,7 +77,7 @@ def test_figures_and_text(store, found, tmp_path):
     assert {path.suffix for path in files} == {".json", ".csv", ".gz", ".png", ".svg", ".pdf"}
     text = as_text(found, store)
     assert "leave one run out (4 folds)" in text
-    assert "measured responses" in text
+    assert "SIMULATED responses" in text
 
 
 def test_two_categories_of_one_area(store):

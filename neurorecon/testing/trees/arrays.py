@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.errors import UnknownNameError
-from neurorecon.testing.trees.marker import mark_simulated
+from neurorecon.testing.trees.simulated_marker import mark_simulated
 
 Format = Literal["npy", "npz", "h5", "zarr"]
 FORMATS: tuple[Format, ...] = ("npy", "npz", "h5", "zarr")

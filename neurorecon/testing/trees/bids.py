@@ -21,7 +21,7 @@ from neurorecon.testing.trees.bids_design import (
     simulate_run,
 )
 from neurorecon.testing.trees.bids_images import TIMES, WRITERS
-from neurorecon.testing.trees.marker import mark_simulated
+from neurorecon.testing.trees.simulated_marker import mark_simulated
 
 #: Subjects of the miniature.
 SUBJECTS = ("01", "02")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from neurorecon.testing.trees.marker import mark_simulated
+from neurorecon.testing.trees.simulated_marker import mark_simulated
 
 #: Categories by the numbers of the excerpt.
 CATEGORIES = ("face", "house", "shoe", "cat", "scissors", "scrambledpix", "bottle", "chair")

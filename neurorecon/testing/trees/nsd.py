@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.nsd.labels import LABELS
-from neurorecon.testing.trees.marker import mark_simulated
 from neurorecon.testing.trees.nsd_cortex import VERTICES, VOLUMES, Cortex, surface_cortex, volume_cortex
 from neurorecon.testing.trees.nsd_pictures import CATEGORIES, SIZE, Scenes, draw, invent
+from neurorecon.testing.trees.simulated_marker import mark_simulated
 
 #: Shared pictures and pictures of each subject's own (1,000 and 9,000 in NSD); repeats of each.
 SHARED, OWN, REPEATS = 24, 96, 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neurorecon.testing.trees.marker import mark_simulated
+from neurorecon.testing.trees.simulated_marker import mark_simulated
 
 #: Conditions by the names and labels that the file gives them: rest before the run, rest, five shapes.
 CONDITIONS = {

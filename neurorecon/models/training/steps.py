@@ -203,7 +203,7 @@ def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
     to_16, to_8 = (sum(side <= most for side in sides) for most in (16, 8))
     rebuilt = {groups: rebuild(network, scenes[:600], groups) for groups in (len(sides), to_16, to_8)}
     layouts = [float(side <= 8) for side in sides]
-    samples = {
+    samples: dict[str, float | list[float]] = {
         "samples from the prior: groups up to 8 x 8 drawn, the others their means": layouts,
         "samples from the prior, all groups drawn at a temperature of .9": 0.9,
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
+from typing import NoReturn
 
 import typer
 
@@ -55,9 +58,19 @@ def run() -> None:
     try:
         app()
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            # Zarr reads and writes in threads of its own; those that were cut short would print their tracebacks.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(INTERRUPTED)
-        raise
+        if end.code != INTERRUPTED:
+            # As Python does first when it ends: join threads and worker processes, and call what asked to be called.
+            threading._shutdown()  # type: ignore[attr-defined]
+            atexit._run_exitfuncs()
+        # Zarr and Icechunk read and write in threads of their own. Those that were cut short would print their
+        # tracebacks, and one of Icechunk's that wants Python's lock while Python is taken apart aborts the process.
+        _leave(end.code if isinstance(end.code, int) else 0 if end.code is None else 1)
+
+
+def _leave(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # the reader of a pipe has gone
+            code = code or 120
+    os._exit(code)

@@ -19,6 +19,9 @@ from neurorecon.models.training.scenes import Pictures
 #: What the probe says of a main object.
 _ANSWERS = ("category", "kind", "color")
 
+#: What :func:`frechet_ratio` is called in a card.
+FRECHET = "Frechet distance to real scenes over that of two sets of real ones"
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -121,10 +124,6 @@ def generation_bars(
     count = len(generated)
     mains = [scene.main for scene in held_out.scenes[:count]]
     said = probe.answers(generated)
-    asked, others = held_out.pixels[:count], held_out.pixels[count : 2 * count]
-    features = {key: probe.features(value) for key, value in (("made", generated), ("asked", asked), ("real", others))}
-    halves = frechet_distance(features["asked"], features["real"])
-    distance = frechet_distance(features["made"], features["real"])
     image, text = clip_images(clip, generated), clip_texts(clip, tokens[:count, 0])
     size = min(50, count)
     ranks = np.concatenate(
@@ -139,9 +138,7 @@ def generation_bars(
         Bar(f"{name}: the probe names the main object right, 38 kinds", _share(said.kind, [m.kind for m in mains])),
         Bar(f"{name}: the probe names its color right", _share(said.color, [m.color for m in mains]), 0.80),
         Bar(f"{name}: CLIP picks the caption among {size}, top 1", float((ranks < 1).mean()), 0.80),
-        Bar(
-            f"{name}: Frechet distance to real scenes over that of two sets of real ones", distance / halves, None, 3.0
-        ),
+        Bar(f"{name}: {FRECHET}", frechet_ratio(probe, generated, held_out.pixels[: 2 * count]), None, 3.0),
     ]
 
 
@@ -161,6 +158,20 @@ def layout_likeness(first: np.ndarray, second: np.ndarray, cells: int = 8) -> fl
         grids.append(grid - grid.mean(axis=1, keepdims=True))
     one, two = grids
     return float(((one * two).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)).mean())
+
+
+def frechet_ratio(probe: Probe, made: np.ndarray, real: np.ndarray) -> float:
+    """Return how far pictures are from scenes in the features of a probe, in units of what scenes differ by.
+
+    Parameters
+    ----------
+    probe : Probe
+    made : array, shape (picture, y, x, rgb)
+    real : array, shape (picture, y, x, rgb)
+        Twice as many. The distance of `made` to the second half is divided by that of the first half to the second.
+    """
+    first, second = (probe.features(half) for half in np.split(real, 2))
+    return frechet_distance(probe.features(made), second) / frechet_distance(first, second)
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -26,7 +26,7 @@ from neurorecon.models.training.autoencoder import scaled
 from neurorecon.models.training.clip import normalized
 from neurorecon.models.training.loop import Loss, Plan
 
-PLAN = Plan("diffusion", steps=4_700, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
+PLAN = Plan("diffusion", steps=7_700, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
 
 #: Stable Diffusion's class, small; the latents are 6 x 16 x 16 and the contexts 128 wide.
 CONFIG: dict[str, Any] = {

@@ -4,6 +4,9 @@ A VDVAE spends its training on details. The groups up to 8 x 8, which decide whe
 are few and cost next to nothing, so they are trained apart: they get more blocks, and learn to build the state that
 the shipped network's first groups built, in as few bits as they can. All else of the network stays as it is. What
 they read, the encoder's activations, is computed once.
+
+The same is done a second time, for all groups but those at full resolution (``prior``): at their start the finer
+groups were allowed to say more than is worth its bits, and their prior had seen too few scenes to draw from it.
 """
 
 from __future__ import annotations
@@ -33,8 +36,22 @@ PLAN = Plan(
     hold=0.4,
 )
 
-#: Side of the finest of the first groups.
+#: Teaches finer groups as well, which go on from where they are.
+PRIOR = Plan(
+    "prior",
+    steps=3_000,
+    batch=32,
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    warmup=200,
+    average=0.998,
+    clip=5.0,
+    hold=0.4,
+)
+
+#: Side of the finest of the groups that each training teaches.
 SIDE = 8
+PRIOR_SIDE = 32
 
 #: Weight of the information in the posterior of the coarsest groups; their prior learns with full weight (balanced as
 #: in Hafner et al., 2021, ICLR). With equal weights nothing is said once for the whole picture: what is told at 4 x 4
@@ -57,15 +74,18 @@ class Taught:
         The shipped network's, on the path of posterior means; only the channels that the next groups read. float16.
     spread : Tensor, shape (channel, 1, 1)
         Standard deviation of the states when latents are drawn from the posterior instead.
+    side : int
+        Of the finest of the first groups.
     """
 
     activations: dict[int, Tensor]
     states: Tensor
     spread: Tensor
+    side: int = SIDE
 
     @classmethod
     @torch.no_grad()
-    def make(cls, network: VDVAE, pixels: np.ndarray, device: str, batch: int = 100) -> Taught:
+    def make(cls, network: VDVAE, pixels: np.ndarray, device: str, side: int = SIDE, batch: int = 100) -> Taught:
         """Run a network over all scenes.
 
         Parameters
@@ -73,63 +93,69 @@ class Taught:
         network : VDVAE
         pixels : ndarray, shape (scene, y, x, rgb), dtype uint8
         device : str
+        side : int
+            Of the finest of the first groups.
         batch : int
         """
         network = network.to(device)
         generator = torch.Generator(device).manual_seed(PLAN.seed)
-        activations: dict[int, list[Tensor]] = {side: [] for side in network.config.widths if side <= SIDE}
+        activations: dict[int, list[Tensor]] = {
+            one: [] for one in network.config.widths if one <= side
+        }
         states, variances = [], []
         for start in tqdm(range(0, len(pixels), batch), "layouts of scenes"):
             images = torch.from_numpy(pixels[start : start + batch]).to(device).permute(0, 3, 1, 2)
             found = network.activations(images)
-            for side, parts in activations.items():
-                parts.append(found[side].half().cpu())
-            mean, _ = first_groups(network, found, temperature=0.0)
+            for one, parts in activations.items():
+                parts.append(found[one].half().cpu())
+            mean, _ = first_groups(network, found, side=side, temperature=0.0)
             states.append(mean.half().cpu())
             if start < 20 * batch:
-                drawn, _ = first_groups(network, found, generator=generator)
+                drawn, _ = first_groups(network, found, side=side, generator=generator)
                 variances.append((drawn - mean).square().mean((0, 2, 3)))
         spread = torch.stack(variances).mean(0).sqrt()[:, None, None].cpu()
         spread = spread.clamp(min=0.1 * float(spread.median()))  # a channel that never varies asks for nothing
-        return cls({side: torch.cat(parts) for side, parts in activations.items()}, torch.cat(states), spread)
+        whole = {one: torch.cat(parts) for one, parts in activations.items()}
+        return cls(whole, torch.cat(states), spread, side)
 
 
-def make(shipped: VDVAE, blocks: str = CONFIG.decoder_blocks) -> VDVAE:
-    """Return the shipped network with fresh first groups; only these learn.
+def make(shipped: VDVAE, blocks: str = CONFIG.decoder_blocks, *, side: int = SIDE, fresh: bool = True) -> VDVAE:
+    """Return the shipped network; only its first groups learn.
 
     Parameters
     ----------
     shipped : VDVAE
         Its finer groups, encoder and pixels are kept.
     blocks : str
-        Of the decoder; those finer than :data:`SIDE` as the shipped network has them.
+        Of the decoder; those finer than `side` as the shipped network has them.
+    side : int
+        Of the finest of the first groups.
+    fresh : bool
+        Let the first groups begin with random weights, else with the shipped ones.
     """
     torch.manual_seed(PLAN.seed)
     network = VDVAE(replace(shipped.config, decoder_blocks=blocks))
-    network.encoder.load_state_dict(shipped.encoder.state_dict())
-    network.decoder.out_net.load_state_dict(shipped.decoder.out_net.state_dict())
-    with torch.no_grad():
-        network.decoder.gain.copy_(shipped.decoder.gain)
-        network.decoder.bias.copy_(shipped.decoder.bias)
-        for mine, theirs in zip(network.decoder.bias_xs, shipped.decoder.bias_xs, strict=True):
-            mine.copy_(theirs)
-    _copy_finer_groups(shipped, network)
-    _learn_first_groups_only(network)
+    kept = shipped.state_dict()
+    if fresh:
+        finer = range(groups_up_to(shipped, side), len(shipped.group_shapes))
+        more = len(network.group_shapes) - len(shipped.group_shapes)
+        of_groups = {
+            f"decoder.dec_blocks.{group + more}.{name}": value
+            for group in finer
+            for name, value in _blocks(shipped)[group].state_dict().items()
+        }
+        kept = {name: value for name, value in kept.items() if not name.startswith("decoder.dec_blocks.")} | of_groups
+    network.load_state_dict({**network.state_dict(), **kept})
+    _learn_first_groups_only(network, side)
     return network.float()
 
 
-def _copy_finer_groups(source: VDVAE, target: VDVAE) -> None:
-    finer = [_blocks(network)[groups_up_to(network) :] for network in (source, target)]
-    for theirs, mine in zip(*finer, strict=True):
-        mine.load_state_dict(theirs.state_dict())
-
-
-def _learn_first_groups_only(network: VDVAE) -> None:
+def _learn_first_groups_only(network: VDVAE, side: int) -> None:
     network.requires_grad_(False)
-    for block in _blocks(network)[: groups_up_to(network)]:
+    for block in _blocks(network)[: groups_up_to(network, side)]:
         block.requires_grad_(True)
     for bias in network.decoder.bias_xs:
-        bias.requires_grad_(bias.shape[-1] <= SIDE)
+        bias.requires_grad_(bias.shape[-1] <= side)
 
 
 def _blocks(network: VDVAE) -> list[DecoderBlock]:
@@ -145,6 +171,7 @@ def first_groups(
     network: VDVAE,
     activations: dict[int, Tensor],
     *,
+    side: int = SIDE,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -155,6 +182,8 @@ def first_groups(
     network : VDVAE
     activations : dict of Tensor, each of shape (image, channel, y, x)
         By resolution.
+    side : int
+        Of the finest of the first groups.
     temperature : float
         Of the posterior: 0 follows its means.
     generator : torch.Generator, optional
@@ -169,13 +198,13 @@ def first_groups(
 
     def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
         posterior = block.posterior_of(x, activations[block.layer.resolution])
-        sides = _fixed(posterior).divergence(prior), posterior.divergence(_fixed(prior))
-        rates.append(torch.stack([side.sum((1, 2, 3)).mean() for side in sides]))
+        both = _fixed(posterior).divergence(prior), posterior.divergence(_fixed(prior))
+        rates.append(torch.stack([one.sum((1, 2, 3)).mean() for one in both]))
         return posterior.sample(generator, temperature)
 
-    images = len(activations[SIDE])
-    state = network.decoder.run(images, choose, groups_up_to(network))[SIDE]
-    return state[:, : network.config.widths[2 * SIDE]], torch.stack(rates)
+    images = len(activations[side])
+    state = network.decoder.run(images, choose, groups_up_to(network, side))[side]
+    return state[:, : network.config.widths[2 * side]], torch.stack(rates)
 
 
 def _fixed(gaussian: Gaussian) -> Gaussian:
@@ -197,7 +226,7 @@ def loss(taught: Taught, device: str) -> Loss:
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         activations = {side: part[rows].to(device).float() for side, part in taught.activations.items()}
-        state, rates = first_groups(network, activations, generator=generator)
+        state, rates = first_groups(network, activations, side=taught.side, generator=generator)
         off = (state - taught.states[rows].to(device).float()) / scale
         bits = 1 / (math.log(2) * 3 * network.config.image_size**2)
         distortion = 0.5 * off.square().sum((1, 2, 3)).mean() * bits

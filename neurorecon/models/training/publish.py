@@ -25,6 +25,7 @@ FOLDERS = {
     "autoencoder": ("autoencoder",),
     "vdvae": ("vdvae",),
     "layout": ("vdvae",),
+    "prior": ("vdvae",),
     "diffusion": ("text_diffusion", "dual_diffusion"),
 }
 

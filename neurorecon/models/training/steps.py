@@ -27,7 +27,10 @@ from neurorecon.models.training.scenes import Pictures, pictures
 from neurorecon.models.zoo.table import BUNDLED
 
 #: Trainings that teach a part of a shipped network, and the part in words.
-_PARTS = {"layout": "the groups up to 8 x 8 alone (`layout`)"}
+_PARTS = {
+    "layout": "the groups up to 8 x 8 alone (`layout`)",
+    "prior": "the groups up to 32 x 32 alone (`prior`)",
+}
 
 #: Samples shown in a card.
 SHOWN = 24
@@ -202,11 +205,6 @@ def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
     sides = [shape[-1] for shape in network.group_shapes]
     to_16, to_8 = (sum(side <= most for side in sides) for most in (16, 8))
     rebuilt = {groups: rebuild(network, scenes[:600], groups) for groups in (len(sides), to_16, to_8)}
-    layouts = [float(side <= 8) for side in sides]
-    samples: dict[str, float | list[float]] = {
-        "samples from the prior: groups up to 8 x 8 drawn, the others their means": layouts,
-        "samples from the prior, all groups drawn at a temperature of .9": 0.9,
-    }
     judging = Probe.load(home / "probe")
     found = bars.reconstruction_bars(judging, scenes[:600], rebuilt[len(sides)], least=25.0)
     found = [bar if bar.least != 0.95 else bars.Bar(bar.what, bar.value) for bar in found]
@@ -219,10 +217,30 @@ def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
         f"from the first {to_16} groups (up to 16 x 16)": rebuilt[to_16][:SHOWN],
         f"from the first {to_8} groups (up to 8 x 8)": rebuilt[to_8][:SHOWN],
     }
-    for name, temperature in samples.items():
-        drawn = network.sample(SHOWN, temperature=temperature, generator=torch.Generator().manual_seed(0))
-        shown[name] = _as_pixels(drawn)
+    for name, temperature in _PRIOR_SAMPLES.items():
+        drawn = from_prior(network, 600, temperature)
+        found.append(bars.Bar(f"{name}: {bars.FRECHET}", bars.frechet_ratio(judging, drawn, scenes[:1200])))
+        shown[name] = drawn[:SHOWN]
     return {"vdvae": (found, shown)}
+
+
+#: Temperatures of samples from the prior, by the side of the groups; 0 takes the mean.
+_PRIOR_SAMPLES: dict[str, Callable[[int], float]] = {
+    "samples from the prior, groups up to 8 x 8 drawn, the others their means": lambda side: float(side <= 8),
+    "samples from the prior, all groups drawn at a temperature of .9": lambda side: 0.9,
+}
+
+
+@torch.no_grad()
+def from_prior(network: Any, count: int, temperature: Callable[[int], float], batch: int = 50) -> np.ndarray:
+    """Return samples from the prior of a VDVAE, uint8, shape (picture, y, x, rgb); temperatures by side of a group."""
+    generator = torch.Generator().manual_seed(0)
+    temperatures = [temperature(shape[-1]) for shape in network.group_shapes]
+    parts = [
+        network.sample(min(batch, count - start), temperature=temperatures, generator=generator)
+        for start in range(0, count, batch)
+    ]
+    return np.concatenate([_as_pixels(part) for part in parts])
 
 
 @torch.no_grad()
@@ -240,9 +258,14 @@ def _as_pixels(images: Tensor) -> np.ndarray:
     return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _layout_loss(run: Run) -> Loss:
+def _part_loss(run: Run, side: int) -> Loss:
     shipped, _ = load_vdvae(BUNDLED)
-    return layout.loss(layout.Taught.make(shipped.float(), _pixels(run), run.device), run.device)
+    return layout.loss(layout.Taught.make(shipped.float(), _pixels(run), run.device, side), run.device)
+
+
+def _prior(run: Run) -> nn.Module:
+    shipped, _ = load_vdvae(BUNDLED)
+    return layout.make(shipped, shipped.config.decoder_blocks, side=layout.PRIOR_SIDE, fresh=False)
 
 
 # -- diffusion ----------------------------------------------------------------------------------------------------
@@ -350,7 +373,15 @@ _STEPS = {
     "layout": Step(
         layout.PLAN,
         lambda run: layout.make(load_vdvae(BUNDLED)[0]),
-        _layout_loss,
+        lambda run: _part_loss(run, layout.SIDE),
+        lambda network, run, home: files.publish_vdvae(network, home),
+        lambda home: load_vdvae(home)[0],
+        _judge_vdvae,
+    ),
+    "prior": Step(
+        layout.PRIOR,
+        _prior,
+        lambda run: _part_loss(run, layout.PRIOR_SIDE),
         lambda network, run, home: files.publish_vdvae(network, home),
         lambda home: load_vdvae(home)[0],
         _judge_vdvae,

@@ -62,6 +62,22 @@ def test_what_is_taught_is_what_the_finer_groups_read(shipped, pixels):
     assert sorted(taught.activations) == [1, 8]
 
 
+def test_finer_groups_go_on_from_where_they_are(shipped, pixels):
+    network = layout.make(shipped, TINY.decoder_blocks, side=16, fresh=False)
+    for name, value in shipped.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value)
+    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    first = tuple(f"decoder.dec_blocks.{number}." for number in range(4))
+    biases = {f"decoder.bias_xs.{number}" for number in range(3)}
+    assert learning == {name for name, _ in network.named_parameters() if name.startswith(first)} | biases
+    taught = layout.Taught.make(shipped, pixels, "cpu", side=16)
+    assert sorted(taught.activations) == [1, 8, 16]
+    assert taught.states.shape == (24, 8, 16, 16)
+    found = layout.loss(taught, "cpu")(network, torch.arange(24), torch.Generator().manual_seed(0))
+    assert {"bits_1", "bits_8", "bits_16"} <= found.keys()
+    assert float(found["off"]) < 1.5  # as far off as the posterior's own spread, which the loss takes as its measure
+
+
 def test_learning_brings_the_state_closer_in_fewer_bits(shipped, pixels):
     taught = layout.Taught.make(shipped, pixels, "cpu")
     network = layout.make(shipped, DEEPER)

@@ -5,8 +5,10 @@ are few and cost next to nothing, so they are trained apart: they get more block
 the shipped network's first groups built, in as few bits as they can. All else of the network stays as it is. What
 they read, the encoder's activations, is computed once.
 
-The same is done a second time, for all groups but those at full resolution (``prior``): at their start the finer
-groups were allowed to say more than is worth its bits, and their prior had seen too few scenes to draw from it.
+The same is done two more times, with groups that go on from where they are. ``prior`` teaches all groups but those at
+full resolution: at their start the finer ones were allowed to say more than is worth its bits, and their prior had seen
+too few scenes to draw from it. ``gist`` teaches the groups up to 8 x 8 to say at 1 x 1, and then at 4 x 4, as much of
+the scene as they can: what is drawn at once for the whole picture fits together.
 """
 
 from __future__ import annotations
@@ -24,39 +26,70 @@ from neurorecon.models.training.loop import Loss, Plan
 from neurorecon.models.training.vdvae import CONFIG
 from neurorecon.models.vdvae import VDVAE, DecoderBlock, Gaussian
 
-PLAN = Plan(
-    "layout",
-    steps=4_800,
-    batch=32,
-    learning_rate=1e-3,
-    weight_decay=0.01,
-    warmup=200,
-    average=0.998,
-    clip=5.0,
-    hold=0.4,
-)
 
-#: Teaches finer groups as well, which go on from where they are.
-PRIOR = Plan(
-    "prior",
-    steps=3_000,
-    batch=32,
-    learning_rate=1e-3,
-    weight_decay=0.01,
-    warmup=200,
-    average=0.998,
-    clip=5.0,
-    hold=0.4,
-)
+@dataclass(frozen=True)
+class Part:
+    """A training of some groups of a shipped network.
 
-#: Side of the finest of the groups that each training teaches.
-SIDE = 8
-PRIOR_SIDE = 32
+    Parameters
+    ----------
+    name : str
+    steps : int
+    side : int
+        Of the finest of the groups that learn, the first ones.
+    fresh : bool
+        Let them begin with random weights, else with the shipped ones.
+    gist : bool
+        In half of the steps, let the finer ones of them take the mean of their prior, so that the coarser ones have to
+        say what they can.
+    """
+
+    name: str
+    steps: int
+    side: int
+    fresh: bool = False
+    gist: bool = False
+
+    @property
+    def plan(self) -> Plan:
+        """How it is trained."""
+        return Plan(
+            self.name,
+            steps=self.steps,
+            batch=32,
+            learning_rate=1e-3,
+            weight_decay=0.01,
+            warmup=200,
+            average=0.998,
+            clip=5.0,
+            hold=0.4,
+        )
+
+    @property
+    def words(self) -> str:
+        """What learns, as cards say it."""
+        return f"the groups up to {self.side} x {self.side} alone (`{self.name}`)"
+
+
+PARTS = {
+    part.name: part
+    for part in (
+        Part("layout", 4_800, side=8, fresh=True),
+        Part("prior", 3_000, side=32),
+        Part("gist", 3_000, side=8, gist=True),
+    )
+}
 
 #: Weight of the information in the posterior of the coarsest groups; their prior learns with full weight (balanced as
 #: in Hafner et al., 2021, ICLR). With equal weights nothing is said once for the whole picture: what is told at 4 x 4
 #: costs as little, but a prior that draws it place by place has no scene in mind.
 _EASE = {1: 0.1, 4: 0.4}
+
+#: Where the finer groups take their means: how far off the state may be, relative to how scenes differ in it.
+_COARSE = 1.0
+
+#: Of weights and of what is drawn; that of the batches is in the plan.
+_SEED = 0
 
 #: How far off the state may be, relative to the spread that the shipped network's own posterior gave it.
 _SLACK = 1.5
@@ -74,6 +107,8 @@ class Taught:
         The shipped network's, on the path of posterior means; only the channels that the next groups read. float16.
     spread : Tensor, shape (channel, 1, 1)
         Standard deviation of the states when latents are drawn from the posterior instead.
+    deviation : Tensor, shape (channel, 1, 1)
+        Standard deviation of the states over scenes.
     side : int
         Of the finest of the first groups.
     """
@@ -81,11 +116,12 @@ class Taught:
     activations: dict[int, Tensor]
     states: Tensor
     spread: Tensor
-    side: int = SIDE
+    deviation: Tensor
+    side: int
 
     @classmethod
     @torch.no_grad()
-    def make(cls, network: VDVAE, pixels: np.ndarray, device: str, side: int = SIDE, batch: int = 100) -> Taught:
+    def make(cls, network: VDVAE, pixels: np.ndarray, device: str, side: int, batch: int = 100) -> Taught:
         """Run a network over all scenes.
 
         Parameters
@@ -98,10 +134,8 @@ class Taught:
         batch : int
         """
         network = network.to(device)
-        generator = torch.Generator(device).manual_seed(PLAN.seed)
-        activations: dict[int, list[Tensor]] = {
-            one: [] for one in network.config.widths if one <= side
-        }
+        generator = torch.Generator(device).manual_seed(_SEED)
+        activations: dict[int, list[Tensor]] = {one: [] for one in network.config.widths if one <= side}
         states, variances = [], []
         for start in tqdm(range(0, len(pixels), batch), "layouts of scenes"):
             images = torch.from_numpy(pixels[start : start + batch]).to(device).permute(0, 3, 1, 2)
@@ -116,28 +150,28 @@ class Taught:
         spread = torch.stack(variances).mean(0).sqrt()[:, None, None].cpu()
         spread = spread.clamp(min=0.1 * float(spread.median()))  # a channel that never varies asks for nothing
         whole = {one: torch.cat(parts) for one, parts in activations.items()}
-        return cls(whole, torch.cat(states), spread, side)
+        every = torch.cat(states)
+        deviation = every.float().var(0).mean((1, 2)).sqrt()[:, None, None]
+        return cls(whole, every, spread, deviation, side)
 
 
-def make(shipped: VDVAE, blocks: str = CONFIG.decoder_blocks, *, side: int = SIDE, fresh: bool = True) -> VDVAE:
+def make(shipped: VDVAE, part: Part, blocks: str = CONFIG.decoder_blocks) -> VDVAE:
     """Return the shipped network; only its first groups learn.
 
     Parameters
     ----------
     shipped : VDVAE
         Its finer groups, encoder and pixels are kept.
+    part : Part
     blocks : str
-        Of the decoder; those finer than `side` as the shipped network has them.
-    side : int
-        Of the finest of the first groups.
-    fresh : bool
-        Let the first groups begin with random weights, else with the shipped ones.
+        Of the decoder; those of the groups that do not learn as the shipped network has them, and all of them unless
+        the part begins with random weights.
     """
-    torch.manual_seed(PLAN.seed)
+    torch.manual_seed(_SEED)
     network = VDVAE(replace(shipped.config, decoder_blocks=blocks))
     kept = shipped.state_dict()
-    if fresh:
-        finer = range(groups_up_to(shipped, side), len(shipped.group_shapes))
+    if part.fresh:
+        finer = range(groups_up_to(shipped, part.side), len(shipped.group_shapes))
         more = len(network.group_shapes) - len(shipped.group_shapes)
         of_groups = {
             f"decoder.dec_blocks.{group + more}.{name}": value
@@ -146,7 +180,7 @@ def make(shipped: VDVAE, blocks: str = CONFIG.decoder_blocks, *, side: int = SID
         }
         kept = {name: value for name, value in kept.items() if not name.startswith("decoder.dec_blocks.")} | of_groups
     network.load_state_dict({**network.state_dict(), **kept})
-    _learn_first_groups_only(network, side)
+    _learn_first_groups_only(network, part.side)
     return network.float()
 
 
@@ -162,7 +196,7 @@ def _blocks(network: VDVAE) -> list[DecoderBlock]:
     return list(network.decoder.dec_blocks)  # type: ignore[arg-type]
 
 
-def groups_up_to(network: VDVAE, side: int = SIDE) -> int:
+def groups_up_to(network: VDVAE, side: int) -> int:
     """Return how many groups are no finer than a side."""
     return sum(shape[-1] <= side for shape in network.group_shapes)
 
@@ -171,7 +205,8 @@ def first_groups(
     network: VDVAE,
     activations: dict[int, Tensor],
     *,
-    side: int = SIDE,
+    side: int,
+    told: int | None = None,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -184,6 +219,8 @@ def first_groups(
         By resolution.
     side : int
         Of the finest of the first groups.
+    told : int, optional
+        Groups finer than this take the mean of their prior.
     temperature : float
         Of the posterior: 0 follows its means.
     generator : torch.Generator, optional
@@ -192,11 +229,14 @@ def first_groups(
     -------
     state : Tensor, shape (image, channel, y, x)
     rates : Tensor, shape (group, 2)
-        Mean over images, in nats, twice the same: as the prior may change it, and as the posterior may.
+        Of the groups that the encoder tells; mean over images, in nats, twice the same: as the prior may change it, and
+        as the posterior may.
     """
     rates: list[Tensor] = []
 
     def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
+        if told is not None and block.layer.resolution > told:
+            return prior.mean
         posterior = block.posterior_of(x, activations[block.layer.resolution])
         both = _fixed(posterior).divergence(prior), posterior.divergence(_fixed(prior))
         rates.append(torch.stack([one.sum((1, 2, 3)).mean() for one in both]))
@@ -211,7 +251,7 @@ def _fixed(gaussian: Gaussian) -> Gaussian:
     return Gaussian(*(part.detach() for part in gaussian))
 
 
-def loss(taught: Taught, device: str) -> Loss:
+def loss(taught: Taught, device: str, *, gist: bool = False) -> Loss:
     """Return the evidence lower bound of the states, in bits per value of a pixel as the VDVAE's own loss is.
 
     A state is taken to lie around what the groups build, normally distributed, with the spread that the finer groups
@@ -221,13 +261,18 @@ def loss(taught: Taught, device: str) -> Loss:
     ----------
     taught : Taught
     device : str
+    gist : bool
+        See :class:`Part`.
     """
     scale = (_SLACK * taught.spread).to(device)
+    coarse = (_COARSE * taught.deviation).to(device)
+    choices = (1, 4, None, None) if gist else (None,)
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        told = choices[int(torch.randint(len(choices), (), generator=generator))]
         activations = {side: part[rows].to(device).float() for side, part in taught.activations.items()}
-        state, rates = first_groups(network, activations, side=taught.side, generator=generator)
-        off = (state - taught.states[rows].to(device).float()) / scale
+        state, rates = first_groups(network, activations, side=taught.side, told=told, generator=generator)
+        off = (state - taught.states[rows].to(device).float()) / (scale if told is None else coarse)
         bits = 1 / (math.log(2) * 3 * network.config.image_size**2)
         distortion = 0.5 * off.square().sum((1, 2, 3)).mean() * bits
         sides = [shape[-1] for shape in network.group_shapes[: len(rates)]]

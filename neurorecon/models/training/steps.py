@@ -26,12 +26,6 @@ from neurorecon.models.training.sampling import draw, to_pixels
 from neurorecon.models.training.scenes import Pictures, pictures
 from neurorecon.models.zoo.table import BUNDLED
 
-#: Trainings that teach a part of a shipped network, and the part in words.
-_PARTS = {
-    "layout": "the groups up to 8 x 8 alone (`layout`)",
-    "prior": "the groups up to 32 x 32 alone (`prior`)",
-}
-
 #: Samples shown in a card.
 SHOWN = 24
 
@@ -81,9 +75,9 @@ def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
     scenes = _scenes("train", run.folder)
     network = step.make(run)
     begins = not (run.folder / f"{name}.pt").exists()
-    if begins and (shipped is not None or name in _PARTS):
+    if begins and (shipped is not None or name in layout.PARTS):
         _remember_runs(name, shipped or BUNDLED, run)
-    if begins and shipped is not None and name not in _PARTS:
+    if begins and shipped is not None and name not in layout.PARTS:
         weights = step.read(shipped)
         if isinstance(network, diffusion.Denoiser):
             network.go_on_from(weights)  # type: ignore[arg-type]
@@ -110,10 +104,10 @@ def publish(name: str, run: Run, out: Path | None = None) -> None:
     facts = {**asdict(step.plan), "steps": done, "steps_planned": step.plan.steps, "hours": round(seconds / 3600, 2)}
     facts["device"] = run.device
     del facts["name"]
-    if name in _PARTS:
-        facts["part"] = _PARTS[name]
+    if name in layout.PARTS:
+        facts["part"] = layout.PARTS[name].words
     for folder in files.FOLDERS[name]:
-        whole = folder if name in _PARTS else name
+        whole = folder if name in layout.PARTS else name
         content = json.dumps({"name": whole, "runs": [*runs, facts]}, indent=2) + "\n"
         (home / folder / "training.json").write_text(content, encoding="utf-8")
 
@@ -258,14 +252,27 @@ def _as_pixels(images: Tensor) -> np.ndarray:
     return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _part_loss(run: Run, side: int) -> Loss:
-    shipped, _ = load_vdvae(BUNDLED)
-    return layout.loss(layout.Taught.make(shipped.float(), _pixels(run), run.device, side), run.device)
+def _part(part: layout.Part) -> Step:
+    """Return the training of a part of the shipped VDVAE."""
+
+    def make(run: Run) -> nn.Module:
+        shipped, _ = load_vdvae(BUNDLED)
+        return layout.make(shipped, part, shipped.config.decoder_blocks)
+
+    def loss(run: Run) -> Loss:
+        shipped, _ = load_vdvae(BUNDLED)
+        taught = layout.Taught.make(shipped.float(), _pixels(run), run.device, part.side)
+        return layout.loss(taught, run.device, gist=part.gist)
+
+    return Step(part.plan, make, loss, _publish_vdvae, _read_vdvae, _judge_vdvae)
 
 
-def _prior(run: Run) -> nn.Module:
-    shipped, _ = load_vdvae(BUNDLED)
-    return layout.make(shipped, shipped.config.decoder_blocks, side=layout.PRIOR_SIDE, fresh=False)
+def _publish_vdvae(network: Any, run: Run, home: Path) -> None:
+    files.publish_vdvae(network, home)
+
+
+def _read_vdvae(home: Path) -> nn.Module:
+    return load_vdvae(home)[0]
 
 
 # -- diffusion ----------------------------------------------------------------------------------------------------
@@ -366,26 +373,11 @@ _STEPS = {
         vdvae.PLAN,
         lambda run: vdvae.make(),
         lambda run: vdvae.loss(_pixels(run), run.device),
-        lambda network, run, home: files.publish_vdvae(network, home),
-        lambda home: load_vdvae(home)[0],
+        _publish_vdvae,
+        _read_vdvae,
         _judge_vdvae,
     ),
-    "layout": Step(
-        layout.PLAN,
-        lambda run: layout.make(load_vdvae(BUNDLED)[0]),
-        lambda run: _part_loss(run, layout.SIDE),
-        lambda network, run, home: files.publish_vdvae(network, home),
-        lambda home: load_vdvae(home)[0],
-        _judge_vdvae,
-    ),
-    "prior": Step(
-        layout.PRIOR,
-        _prior,
-        lambda run: _part_loss(run, layout.PRIOR_SIDE),
-        lambda network, run, home: files.publish_vdvae(network, home),
-        lambda home: load_vdvae(home)[0],
-        _judge_vdvae,
-    ),
+    **{name: _part(part) for name, part in layout.PARTS.items()},
     "diffusion": Step(
         diffusion.PLAN,
         lambda run: diffusion.Denoiser(diffusion.CONFIG),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from neurorecon.models.training import layout
+from neurorecon.models.training.layout import Part
 from neurorecon.models.vdvae import VDVAE
 from neurorecon.models.vdvae_sizes import SMALL
 
@@ -20,6 +21,7 @@ TINY = replace(
     decoder_blocks="1x1,8m1,16m8,16x1,32m16",
     custom_widths="16:12,8:16,1:16",
 )
+FRESH = Part("layout", 10, side=8, fresh=True)
 DEEPER = "1x2,8m1,8x2,16m8,16x1,32m16"
 
 
@@ -39,19 +41,19 @@ def pixels():
 
 
 def test_more_groups_come_first_and_the_finer_ones_stay(shipped):
-    network = layout.make(shipped, DEEPER)
-    assert (layout.groups_up_to(shipped), layout.groups_up_to(network)) == (2, 5)
+    network = layout.make(shipped, FRESH, DEEPER)
+    assert (layout.groups_up_to(shipped, 8), layout.groups_up_to(network, 8)) == (2, 5)
     for mine, theirs in zip(list(network.decoder.dec_blocks)[5:], list(shipped.decoder.dec_blocks)[2:], strict=True):
         for name, value in theirs.state_dict().items():
             assert torch.equal(mine.state_dict()[name], value)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     first = tuple(f"decoder.dec_blocks.{number}." for number in range(5))
-    biases = {f"decoder.bias_xs.{number}" for number, side in enumerate((1, 8, 16, 32)) if side <= layout.SIDE}
+    biases = {f"decoder.bias_xs.{number}" for number, side in enumerate((1, 8, 16, 32)) if side <= 8}
     assert learning == {name for name, _ in network.named_parameters() if name.startswith(first)} | biases
 
 
 def test_what_is_taught_is_what_the_finer_groups_read(shipped, pixels):
-    taught = layout.Taught.make(shipped, pixels, "cpu", batch=7)
+    taught = layout.Taught.make(shipped, pixels, "cpu", side=8, batch=7)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     latents = shipped.encode(images)
     with torch.no_grad():
@@ -63,7 +65,7 @@ def test_what_is_taught_is_what_the_finer_groups_read(shipped, pixels):
 
 
 def test_finer_groups_go_on_from_where_they_are(shipped, pixels):
-    network = layout.make(shipped, TINY.decoder_blocks, side=16, fresh=False)
+    network = layout.make(shipped, Part("prior", 10, side=16), TINY.decoder_blocks)
     for name, value in shipped.state_dict().items():
         assert torch.equal(network.state_dict()[name], value)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
@@ -79,8 +81,8 @@ def test_finer_groups_go_on_from_where_they_are(shipped, pixels):
 
 
 def test_learning_brings_the_state_closer_in_fewer_bits(shipped, pixels):
-    taught = layout.Taught.make(shipped, pixels, "cpu")
-    network = layout.make(shipped, DEEPER)
+    taught = layout.Taught.make(shipped, pixels, "cpu", side=8)
+    network = layout.make(shipped, FRESH, DEEPER)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     loss = layout.loss(taught, "cpu")
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=3e-3)
@@ -96,3 +98,24 @@ def test_learning_brings_the_state_closer_in_fewer_bits(shipped, pixels):
     for name, value in network.state_dict().items():
         if not name.startswith((*first, "decoder.bias_xs")):
             assert torch.equal(value, before[name])
+
+
+def test_the_gist_is_told_once_for_the_whole_picture(shipped, pixels):
+    pixels = np.ascontiguousarray(np.broadcast_to(pixels[:, :1, :1], pixels.shape))  # one color each
+    taught = layout.Taught.make(shipped, pixels, "cpu", side=8)
+    network = layout.make(shipped, Part("gist", 10, side=8, gist=True), TINY.decoder_blocks)
+
+    def missed():
+        with torch.no_grad():
+            activations = {side: part.float() for side, part in taught.activations.items()}
+            state, rates = layout.first_groups(network, activations, side=8, told=1, temperature=0.0)
+        assert len(rates) == 1
+        return float(((state - taught.states.float()) / taught.deviation).square().mean())
+
+    before, loss = missed(), layout.loss(taught, "cpu", gist=True)
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=3e-3)
+    for step in range(80):
+        optimizer.zero_grad()
+        loss(network, torch.arange(24), torch.Generator().manual_seed(step))["loss"].backward()
+        optimizer.step()
+    assert missed() < 0.7 * before

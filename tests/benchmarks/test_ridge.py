@@ -206,7 +206,6 @@ def measured(script, *arguments):
     return json.loads(found.stdout)
 
 
-@pytest.mark.timeout(10800)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_all_regressions_of_brain_diffuser(dtype):
     """CLIP text (77 x 768), CLIP vision (257 x 768) and VDVAE latents (91,168), subject 1 of NSD.

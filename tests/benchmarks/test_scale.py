@@ -14,7 +14,7 @@ from neurorecon.analyses import plan as planning
 
 distributed = pytest.importorskip("distributed")
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.benchmark
 
 VOXELS = int(os.environ.get("NEURORECON_SCALE_VOXELS", "12288"))
 TRAIN, TEST, REPEATS, PERMUTATIONS = 400, 100, 3, 50

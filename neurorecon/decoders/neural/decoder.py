@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 
-from neurorecon.decoders.neural.data import Batches, Rows, Samples, Standard, rows_of_targets, split_samples, survey
+from neurorecon.decoders.neural.batches import Batches, Samples, split_samples
 from neurorecon.decoders.neural.fitted import FittedNetwork
 from neurorecon.decoders.neural.names import plain
+from neurorecon.decoders.neural.rows import Rows, Standard, rows_of_targets, survey
 from neurorecon.decoders.neural.settings import check_settings, device_and_precision, identity_of, torch_dtype
 from neurorecon.decoders.neural.signature import whole_signature
 from neurorecon.decoders.persistence import Persistent

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from neurorecon.decoders.neural.data import Standard, rows_of_targets, survey
 from neurorecon.decoders.neural.hooks import Hooks
 from neurorecon.decoders.neural.names import named_values, plain
+from neurorecon.decoders.neural.rows import Standard, rows_of_targets, survey
 from neurorecon.decoders.neural.settings import device_and_precision, torch_dtype
 from neurorecon.errors import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neurorecon.decoders.neural.data import ONLY
+from neurorecon.decoders.neural.rows import ONLY
 
 
 def plain(named: Mapping[str, Any]) -> Any:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from neurorecon.decoders.neural.batches import Batches, Samples
 from neurorecon.decoders.neural.checkpoints import Checkpoint
-from neurorecon.decoders.neural.data import ONLY, Batches, Samples, Standard
+from neurorecon.decoders.neural.rows import ONLY, Standard
 from neurorecon.errors import InputError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from neurorecon.models.training.autoencoder import scaled
 from neurorecon.models.training.clip import normalized
 from neurorecon.models.training.loop import Loss, Plan
 
-PLAN = Plan("diffusion", steps=7_700, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
+PLAN = Plan("diffusion", steps=10_400, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
 
 #: Stable Diffusion's class, small; the latents are 6 x 16 x 16 and the contexts 128 wide.
 CONFIG: dict[str, Any] = {
@@ -57,7 +57,7 @@ SCHEDULE: dict[str, Any] = {
 }
 
 #: Shares of a batch that see text alone, image alone, or both; of each, a tenth sees nothing (for guidance).
-_TEXT, _IMAGE, _NOTHING = 0.2, 0.5, 0.1
+_TEXT, _IMAGE, _NOTHING = 0.4, 0.3, 0.1
 
 #: Share of the texts that are the mean of all captions, as decoders of brain activity predict them.
 _MEAN_CAPTION = 0.3

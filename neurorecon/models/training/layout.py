@@ -5,10 +5,9 @@ are few and cost next to nothing, so they are trained apart: they get more block
 the shipped network's first groups built, in as few bits as they can. All else of the network stays as it is. What
 they read, the encoder's activations, is computed once.
 
-The same is done two more times, with groups that go on from where they are. ``prior`` teaches all groups but those at
-full resolution: at their start the finer ones were allowed to say more than is worth its bits, and their prior had seen
-too few scenes to draw from it. ``gist`` teaches the groups up to 8 x 8 to say at 1 x 1, and then at 4 x 4, as much of
-the scene as they can: what is drawn at once for the whole picture fits together.
+The same is done once more, with groups that go on from where they are: ``prior`` teaches all groups but those at full
+resolution. At their start the finer ones were allowed to say more than is worth its bits, and their prior had seen too
+few scenes to draw from it.
 """
 
 from __future__ import annotations
@@ -39,16 +38,12 @@ class Part:
         Of the finest of the groups that learn, the first ones.
     fresh : bool
         Let them begin with random weights, else with the shipped ones.
-    gist : bool
-        In half of the steps, let the finer ones of them take the mean of their prior, so that the coarser ones have to
-        say what they can.
     """
 
     name: str
     steps: int
     side: int
     fresh: bool = False
-    gist: bool = False
 
     @property
     def plan(self) -> Plan:
@@ -71,22 +66,12 @@ class Part:
         return f"the groups up to {self.side} x {self.side} alone (`{self.name}`)"
 
 
-PARTS = {
-    part.name: part
-    for part in (
-        Part("layout", 4_800, side=8, fresh=True),
-        Part("prior", 3_000, side=32),
-        Part("gist", 3_000, side=8, gist=True),
-    )
-}
+PARTS = {part.name: part for part in (Part("layout", 4_800, side=8, fresh=True), Part("prior", 3_000, side=32))}
 
 #: Weight of the information in the posterior of the coarsest groups; their prior learns with full weight (balanced as
 #: in Hafner et al., 2021, ICLR). With equal weights nothing is said once for the whole picture: what is told at 4 x 4
 #: costs as little, but a prior that draws it place by place has no scene in mind.
 _EASE = {1: 0.1, 4: 0.4}
-
-#: Where the finer groups take their means: how far off the state may be, relative to how scenes differ in it.
-_COARSE = 1.0
 
 #: Of weights and of what is drawn; that of the batches is in the plan.
 _SEED = 0
@@ -107,8 +92,6 @@ class Taught:
         The shipped network's, on the path of posterior means; only the channels that the next groups read. float16.
     spread : Tensor, shape (channel, 1, 1)
         Standard deviation of the states when latents are drawn from the posterior instead.
-    deviation : Tensor, shape (channel, 1, 1)
-        Standard deviation of the states over scenes.
     side : int
         Of the finest of the first groups.
     """
@@ -116,7 +99,6 @@ class Taught:
     activations: dict[int, Tensor]
     states: Tensor
     spread: Tensor
-    deviation: Tensor
     side: int
 
     @classmethod
@@ -150,9 +132,7 @@ class Taught:
         spread = torch.stack(variances).mean(0).sqrt()[:, None, None].cpu()
         spread = spread.clamp(min=0.1 * float(spread.median()))  # a channel that never varies asks for nothing
         whole = {one: torch.cat(parts) for one, parts in activations.items()}
-        every = torch.cat(states)
-        deviation = every.float().var(0).mean((1, 2)).sqrt()[:, None, None]
-        return cls(whole, every, spread, deviation, side)
+        return cls(whole, torch.cat(states), spread, side)
 
 
 def make(shipped: VDVAE, part: Part, blocks: str = CONFIG.decoder_blocks) -> VDVAE:
@@ -206,7 +186,6 @@ def first_groups(
     activations: dict[int, Tensor],
     *,
     side: int,
-    told: int | None = None,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -219,8 +198,6 @@ def first_groups(
         By resolution.
     side : int
         Of the finest of the first groups.
-    told : int, optional
-        Groups finer than this take the mean of their prior.
     temperature : float
         Of the posterior: 0 follows its means.
     generator : torch.Generator, optional
@@ -229,14 +206,11 @@ def first_groups(
     -------
     state : Tensor, shape (image, channel, y, x)
     rates : Tensor, shape (group, 2)
-        Of the groups that the encoder tells; mean over images, in nats, twice the same: as the prior may change it, and
-        as the posterior may.
+        Mean over images, in nats, twice the same: as the prior may change it, and as the posterior may.
     """
     rates: list[Tensor] = []
 
     def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
-        if told is not None and block.layer.resolution > told:
-            return prior.mean
         posterior = block.posterior_of(x, activations[block.layer.resolution])
         both = _fixed(posterior).divergence(prior), posterior.divergence(_fixed(prior))
         rates.append(torch.stack([one.sum((1, 2, 3)).mean() for one in both]))
@@ -251,7 +225,7 @@ def _fixed(gaussian: Gaussian) -> Gaussian:
     return Gaussian(*(part.detach() for part in gaussian))
 
 
-def loss(taught: Taught, device: str, *, gist: bool = False) -> Loss:
+def loss(taught: Taught, device: str) -> Loss:
     """Return the evidence lower bound of the states, in bits per value of a pixel as the VDVAE's own loss is.
 
     A state is taken to lie around what the groups build, normally distributed, with the spread that the finer groups
@@ -261,18 +235,13 @@ def loss(taught: Taught, device: str, *, gist: bool = False) -> Loss:
     ----------
     taught : Taught
     device : str
-    gist : bool
-        See :class:`Part`.
     """
     scale = (_SLACK * taught.spread).to(device)
-    coarse = (_COARSE * taught.deviation).to(device)
-    choices = (1, 4, None, None) if gist else (None,)
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        told = choices[int(torch.randint(len(choices), (), generator=generator))]
         activations = {side: part[rows].to(device).float() for side, part in taught.activations.items()}
-        state, rates = first_groups(network, activations, side=taught.side, told=told, generator=generator)
-        off = (state - taught.states[rows].to(device).float()) / (scale if told is None else coarse)
+        state, rates = first_groups(network, activations, side=taught.side, generator=generator)
+        off = (state - taught.states[rows].to(device).float()) / scale
         bits = 1 / (math.log(2) * 3 * network.config.image_size**2)
         distortion = 0.5 * off.square().sum((1, 2, 3)).mean() * bits
         sides = [shape[-1] for shape in network.group_shapes[: len(rates)]]

@@ -262,7 +262,7 @@ def _part(part: layout.Part) -> Step:
     def loss(run: Run) -> Loss:
         shipped, _ = load_vdvae(BUNDLED)
         taught = layout.Taught.make(shipped.float(), _pixels(run), run.device, part.side)
-        return layout.loss(taught, run.device, gist=part.gist)
+        return layout.loss(taught, run.device)
 
     return Step(part.plan, make, loss, _publish_vdvae, _read_vdvae, _judge_vdvae)
 

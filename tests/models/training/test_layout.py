@@ -98,24 +98,3 @@ def test_learning_brings_the_state_closer_in_fewer_bits(shipped, pixels):
     for name, value in network.state_dict().items():
         if not name.startswith((*first, "decoder.bias_xs")):
             assert torch.equal(value, before[name])
-
-
-def test_the_gist_is_told_once_for_the_whole_picture(shipped, pixels):
-    pixels = np.ascontiguousarray(np.broadcast_to(pixels[:, :1, :1], pixels.shape))  # one color each
-    taught = layout.Taught.make(shipped, pixels, "cpu", side=8)
-    network = layout.make(shipped, Part("gist", 10, side=8, gist=True), TINY.decoder_blocks)
-
-    def missed():
-        with torch.no_grad():
-            activations = {side: part.float() for side, part in taught.activations.items()}
-            state, rates = layout.first_groups(network, activations, side=8, told=1, temperature=0.0)
-        assert len(rates) == 1
-        return float(((state - taught.states.float()) / taught.deviation).square().mean())
-
-    before, loss = missed(), layout.loss(taught, "cpu", gist=True)
-    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=3e-3)
-    for step in range(80):
-        optimizer.zero_grad()
-        loss(network, torch.arange(24), torch.Generator().manual_seed(step))["loss"].backward()
-        optimizer.step()
-    assert missed() < 0.7 * before

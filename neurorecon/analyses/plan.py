@@ -247,7 +247,8 @@ def _while_scoring(subject: Subject, voxels: int, bands: int) -> int:
     responses = (subject.train + 2 * subject.test) * voxels * _SINGLE
     contributions = bands * subject.delays * subject.test_stimuli * voxels * _SINGLE
     predicted = bands * subject.test * voxels * _SINGLE
-    shares = 2 * bands * (BOOTSTRAPS + 1) * voxels * _SINGLE
+    # In each resample: the energy of the responses, and for each band its gain, its share, and all shares as one array.
+    shares = (1 + 3 * bands) * (BOOTSTRAPS + 1) * voxels * _SINGLE
     return responses + max(2 * contributions + 2 * predicted, 2 * predicted + shares)
 
 

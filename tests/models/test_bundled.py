@@ -21,9 +21,6 @@ from neurorecon.models.zoo.table import BUNDLED
 
 FOLDERS = sorted(folder.parent for folder in BUNDLED.glob("*/config.json"))
 
-#: Shipped while their training goes on; their cards say which bars they miss.
-UNFINISHED: set[str] = set()
-
 
 @pytest.fixture(scope="module")
 def scenes():
@@ -59,9 +56,8 @@ def test_every_network_has_a_card_with_samples_and_meets_its_bars(folder):
     assert (folder / "samples.png").stat().st_size > 10_000
     measured = json.loads((folder / "bars.json").read_text())
     missed = [bar["what"] for bar in measured if bar["met"] is False]
-    # The other way round as well: a network that has become good enough is to be taken off the list.
-    assert bool(missed) == (folder.name in UNFINISHED), missed
-    assert ("**no**" in card) == bool(missed)
+    assert not missed
+    assert "**no**" not in card
 
 
 def test_the_probe_names_main_objects(probe, scenes, pixels):

@@ -144,11 +144,11 @@ def make(shipped: VDVAE, part: Part, blocks: str = CONFIG.decoder_blocks) -> VDV
         Its finer groups, encoder and pixels are kept.
     part : Part
     blocks : str
-        Of the decoder; those of the groups that do not learn as the shipped network has them, and all of them unless
-        the part begins with random weights.
+        Of the decoder where the part begins with random weights; those of the groups that do not learn as the shipped
+        network has them. Other parts keep the shipped network's.
     """
     torch.manual_seed(_SEED)
-    network = VDVAE(replace(shipped.config, decoder_blocks=blocks))
+    network = VDVAE(replace(shipped.config, decoder_blocks=blocks if part.fresh else shipped.config.decoder_blocks))
     kept = shipped.state_dict()
     if part.fresh:
         finer = range(groups_up_to(shipped, part.side), len(shipped.group_shapes))

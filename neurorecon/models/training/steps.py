@@ -257,7 +257,7 @@ def _part(part: layout.Part) -> Step:
 
     def make(run: Run) -> nn.Module:
         shipped, _ = load_vdvae(BUNDLED)
-        return layout.make(shipped, part, shipped.config.decoder_blocks)
+        return layout.make(shipped, part)
 
     def loss(run: Run) -> Loss:
         shipped, _ = load_vdvae(BUNDLED)

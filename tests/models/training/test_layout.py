@@ -65,7 +65,7 @@ def test_what_is_taught_is_what_the_finer_groups_read(shipped, pixels):
 
 
 def test_finer_groups_go_on_from_where_they_are(shipped, pixels):
-    network = layout.make(shipped, Part("prior", 10, side=16), TINY.decoder_blocks)
+    network = layout.make(shipped, Part("prior", 10, side=16))
     for name, value in shipped.state_dict().items():
         assert torch.equal(network.state_dict()[name], value)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}

@@ -98,9 +98,12 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         """Return, by resolution, activations of shape (image, channel, y, x)."""
-        x = self.in_conv(x)
+        return self.onward(self.in_conv(x))
+
+    def onward(self, x: Tensor, first: int = 0) -> dict[int, Tensor]:
+        """Return, by resolution, the activations from a block on; `x` (image, channel, y, x) is what it reads."""
         activations = {x.shape[-1]: x}
-        for block, shrink in zip(self.enc_blocks, self.shrink, strict=True):
+        for block, shrink in list(zip(self.enc_blocks, self.shrink, strict=True))[first:]:
             x = block(x)
             if shrink is not None:
                 x = functional.avg_pool2d(x, shrink)

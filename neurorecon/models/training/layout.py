@@ -16,14 +16,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from neurorecon.models.training.first_groups import first_groups, groups_up_to
 from neurorecon.models.training.loop import Loss, Plan
+from neurorecon.models.training.taught import Taught
 from neurorecon.models.training.vdvae import CONFIG
-from neurorecon.models.vdvae import VDVAE, DecoderBlock, Gaussian
+from neurorecon.models.vdvae import VDVAE, DecoderBlock
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,15 @@ class Part:
         Of the finest of the groups that learn, the first ones.
     fresh : bool
         Let them begin with random weights, else with the shipped ones.
+    gist : bool
+        As :mod:`neurorecon.models.training.gist` says.
     """
 
     name: str
     steps: int
     side: int
     fresh: bool = False
+    gist: bool = False
 
     @property
     def plan(self) -> Plan:
@@ -63,76 +66,29 @@ class Part:
     @property
     def words(self) -> str:
         """What learns, as cards say it."""
-        return f"the groups up to {self.side} x {self.side} alone (`{self.name}`)"
+        also = ", and the encoder below," if self.gist else ""
+        return f"the groups up to {self.side} x {self.side}{also} alone (`{self.name}`)"
 
 
-PARTS = {part.name: part for part in (Part("layout", 4_800, side=8, fresh=True), Part("prior", 3_000, side=32))}
+PARTS = {
+    part.name: part
+    for part in (
+        Part("layout", 4_800, side=8, fresh=True),
+        Part("prior", 3_000, side=32),
+        Part("gist", 2_200, side=8, gist=True),
+    )
+}
 
 #: Weight of the information in the posterior of the coarsest groups; their prior learns with full weight (balanced as
 #: in Hafner et al., 2021, ICLR). With equal weights nothing is said once for the whole picture: what is told at 4 x 4
 #: costs as little, but a prior that draws it place by place has no scene in mind.
 _EASE = {1: 0.1, 4: 0.4}
 
-#: Of weights and of what is drawn; that of the batches is in the plan.
+#: Of weights; that of the batches is in the plan.
 _SEED = 0
 
 #: How far off the state may be, relative to the spread that the shipped network's own posterior gave it.
 _SLACK = 1.5
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What the first groups read and what they are to build.
-
-    Parameters
-    ----------
-    activations : dict of Tensor, each of shape (scene, channel, y, x)
-        The encoder's, by resolution, float16.
-    states : Tensor, shape (scene, channel, y, x)
-        The shipped network's, on the path of posterior means; only the channels that the next groups read. float16.
-    spread : Tensor, shape (channel, 1, 1)
-        Standard deviation of the states when latents are drawn from the posterior instead.
-    side : int
-        Of the finest of the first groups.
-    """
-
-    activations: dict[int, Tensor]
-    states: Tensor
-    spread: Tensor
-    side: int
-
-    @classmethod
-    @torch.no_grad()
-    def make(cls, network: VDVAE, pixels: np.ndarray, device: str, side: int, batch: int = 100) -> Taught:
-        """Run a network over all scenes.
-
-        Parameters
-        ----------
-        network : VDVAE
-        pixels : ndarray, shape (scene, y, x, rgb), dtype uint8
-        device : str
-        side : int
-            Of the finest of the first groups.
-        batch : int
-        """
-        network = network.to(device)
-        generator = torch.Generator(device).manual_seed(_SEED)
-        activations: dict[int, list[Tensor]] = {one: [] for one in network.config.widths if one <= side}
-        states, variances = [], []
-        for start in tqdm(range(0, len(pixels), batch), "layouts of scenes"):
-            images = torch.from_numpy(pixels[start : start + batch]).to(device).permute(0, 3, 1, 2)
-            found = network.activations(images)
-            for one, parts in activations.items():
-                parts.append(found[one].half().cpu())
-            mean, _ = first_groups(network, found, side=side, temperature=0.0)
-            states.append(mean.half().cpu())
-            if start < 20 * batch:
-                drawn, _ = first_groups(network, found, side=side, generator=generator)
-                variances.append((drawn - mean).square().mean((0, 2, 3)))
-        spread = torch.stack(variances).mean(0).sqrt()[:, None, None].cpu()
-        spread = spread.clamp(min=0.1 * float(spread.median()))  # a channel that never varies asks for nothing
-        whole = {one: torch.cat(parts) for one, parts in activations.items()}
-        return cls(whole, torch.cat(states), spread, side)
 
 
 def make(shipped: VDVAE, part: Part, blocks: str = CONFIG.decoder_blocks) -> VDVAE:
@@ -176,55 +132,6 @@ def _blocks(network: VDVAE) -> list[DecoderBlock]:
     return list(network.decoder.dec_blocks)  # type: ignore[arg-type]
 
 
-def groups_up_to(network: VDVAE, side: int) -> int:
-    """Return how many groups are no finer than a side."""
-    return sum(shape[-1] <= side for shape in network.group_shapes)
-
-
-def first_groups(
-    network: VDVAE,
-    activations: dict[int, Tensor],
-    *,
-    side: int,
-    temperature: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return the state after the first groups, as the next ones read it, and the information in each group.
-
-    Parameters
-    ----------
-    network : VDVAE
-    activations : dict of Tensor, each of shape (image, channel, y, x)
-        By resolution.
-    side : int
-        Of the finest of the first groups.
-    temperature : float
-        Of the posterior: 0 follows its means.
-    generator : torch.Generator, optional
-
-    Returns
-    -------
-    state : Tensor, shape (image, channel, y, x)
-    rates : Tensor, shape (group, 2)
-        Mean over images, in nats, twice the same: as the prior may change it, and as the posterior may.
-    """
-    rates: list[Tensor] = []
-
-    def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
-        posterior = block.posterior_of(x, activations[block.layer.resolution])
-        both = _fixed(posterior).divergence(prior), posterior.divergence(_fixed(prior))
-        rates.append(torch.stack([one.sum((1, 2, 3)).mean() for one in both]))
-        return posterior.sample(generator, temperature)
-
-    images = len(activations[side])
-    state = network.decoder.run(images, choose, groups_up_to(network, side))[side]
-    return state[:, : network.config.widths[2 * side]], torch.stack(rates)
-
-
-def _fixed(gaussian: Gaussian) -> Gaussian:
-    return Gaussian(*(part.detach() for part in gaussian))
-
-
 def loss(taught: Taught, device: str) -> Loss:
     """Return the evidence lower bound of the states, in bits per value of a pixel as the VDVAE's own loss is.
 
@@ -236,26 +143,41 @@ def loss(taught: Taught, device: str) -> Loss:
     taught : Taught
     device : str
     """
-    scale = (_SLACK * taught.spread).to(device)
+    scale = allowed(taught, device)
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         activations = {side: part[rows].to(device).float() for side, part in taught.activations.items()}
-        state, rates = first_groups(network, activations, side=taught.side, generator=generator)
-        off = (state - taught.states[rows].to(device).float()) / scale
-        bits = 1 / (math.log(2) * 3 * network.config.image_size**2)
-        distortion = 0.5 * off.square().sum((1, 2, 3)).mean() * bits
-        sides = [shape[-1] for shape in network.group_shapes[: len(rates)]]
-        ease = rates.new_tensor([_EASE.get(side, 1.0) for side in sides])
-        rate = (rates[:, 0] + ease * rates[:, 1]).sum() * bits
-        by_side = {
-            f"bits_{side}": rates.detach()[[one == side for one in sides], 0].sum() / math.log(2)
-            for side in sorted(set(sides))
-        }
-        found = {
-            "loss": distortion + rate,
-            "distortion": distortion.detach(),
-            "rate": rates.detach()[:, 0].sum() * bits,
-        }
-        return found | {"off": off.square().mean().sqrt().detach()} | by_side
+        found = first_groups(network, activations, side=taught.side, generator=generator)
+        off = (found.state - taught.states[rows].to(device).float()) / scale
+        return bound(network, off, found.rates, _EASE) | {"off": root_mean_square(off)}
 
     return compute
+
+
+def allowed(taught: Taught, device: str) -> Tensor:
+    """Return how far off the state may be, (channel, 1, 1)."""
+    return (_SLACK * taught.spread).to(device)
+
+
+def bound(network: VDVAE, off: Tensor, rates: Tensor, eases: dict[int, float]) -> dict[str, Tensor]:
+    """Return the loss and its parts; `off` (image, channel, y, x) is in standard deviations."""
+    distortion = 0.5 * off.square().sum((1, 2, 3)).mean() * bits(network)
+    sides = [shape[-1] for shape in network.group_shapes[: len(rates)]]
+    ease = rates.new_tensor([eases.get(side, 1.0) for side in sides])
+    rate = (rates[:, 0] + ease * rates[:, 1]).sum() * bits(network)
+    by_side = {
+        f"bits_{side}": rates.detach()[[one == side for one in sides], 0].sum() / math.log(2)
+        for side in sorted(set(sides))
+    }
+    told = rates.detach()[:, 0].sum() * bits(network)
+    return {"loss": distortion + rate, "distortion": distortion.detach(), "rate": told} | by_side
+
+
+def bits(network: VDVAE) -> float:
+    """Bits per value of a pixel in a nat per picture."""
+    return 1 / (math.log(2) * 3 * network.config.image_size**2)
+
+
+def root_mean_square(values: Tensor) -> Tensor:
+    """Return a number to log."""
+    return values.detach().square().mean().sqrt()

@@ -26,6 +26,7 @@ FOLDERS = {
     "vdvae": ("vdvae",),
     "layout": ("vdvae",),
     "prior": ("vdvae",),
+    "gist": ("vdvae",),
     "diffusion": ("text_diffusion", "dual_diffusion"),
 }
 

@@ -13,9 +13,21 @@ from tqdm import tqdm
 #: Called with noisy latents, the step, and the index of the contexts (0 without, 1 with); returns the velocity.
 Denoise = Callable[[Tensor, Tensor, int], Tensor]
 
+#: With all noise new, diffusers' DDIM takes the root of what is left of the old, which rounding can put below 0.
+_MOST_ETA = 0.999
+
 
 @torch.no_grad()
-def sample_latents(denoise: Denoise, schedule: dict[str, Any], noise: Tensor, *, guidance: float, steps: int) -> Tensor:
+def sample_latents(
+    denoise: Denoise,
+    schedule: dict[str, Any],
+    noise: Tensor,
+    *,
+    guidance: float,
+    steps: int,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """Return latents drawn with DDIM and classifier-free guidance.
 
     Parameters
@@ -29,6 +41,10 @@ def sample_latents(denoise: Denoise, schedule: dict[str, Any], noise: Tensor, *,
         1 samples the condition as learned; larger values exaggerate it.
     steps : int
         Network evaluations (twice as many with guidance).
+    eta : float
+        Share of the noise that is drawn anew at each step: 0 is DDIM, 1 as much as in DDPM (Song et al., 2021, ICLR).
+    generator : torch.Generator, optional
+        Source of that noise.
 
     Returns
     -------
@@ -36,6 +52,7 @@ def sample_latents(denoise: Denoise, schedule: dict[str, Any], noise: Tensor, *,
     """
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
+    eta = min(eta, _MOST_ETA)
     scheduler = DDIMScheduler(**schedule)
     scheduler.set_timesteps(steps, device=noise.device)
     latents = noise * scheduler.init_noise_sigma
@@ -44,7 +61,7 @@ def sample_latents(denoise: Denoise, schedule: dict[str, Any], noise: Tensor, *,
         if guidance != 1.0:
             nothing = denoise(latents, step, 0)
             predicted = nothing + guidance * (predicted - nothing)
-        latents = scheduler.step(predicted, step, latents).prev_sample
+        latents = scheduler.step(predicted, step, latents, eta=eta, generator=generator).prev_sample
     return latents
 
 
@@ -67,7 +84,8 @@ def draw(
     *,
     text_ratio: float,
     guidance: float = 3.0,
-    steps: int = 30,
+    steps: int = 40,
+    eta: float = 1.0,
     seed: int = 0,
     batch: int = 50,
     progress: bool = True,
@@ -84,8 +102,9 @@ def draw(
         pictures (picture, token, channel).
     text_ratio : float
         1 for text alone, 0 for images alone.
-    guidance, steps, seed, batch, progress
-        Of the sampling.
+    guidance, steps, eta, seed, batch, progress
+        Of the sampling. Noise drawn anew at each step corrects what the network got wrong at those before: the
+        probe names more of such pictures right than of those by DDIM.
 
     Returns
     -------
@@ -94,7 +113,8 @@ def draw(
     """
     count = len(next(iter(contexts.values()))[1])
     size, channels = dual.unet.config.sample_size, dual.unet.config.in_channels
-    noise = torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, channels, size, size, generator=generator)
     parts = []
     for start in tqdm(range(0, count, batch), desc="pictures", unit="batch", disable=not progress, leave=False):
         rows = slice(start, start + batch)
@@ -107,5 +127,8 @@ def draw(
             velocity: Tensor = dual(latents, step, **shown, text_ratio=text_ratio)
             return velocity
 
-        parts.append(sample_latents(denoise, schedule, noise[rows], guidance=guidance, steps=steps))
+        part = sample_latents(
+            denoise, schedule, noise[rows], guidance=guidance, steps=steps, eta=eta, generator=generator
+        )
+        parts.append(part)
     return to_pixels(autoencoder, torch.cat(parts))

@@ -2,7 +2,7 @@
 
 import torch
 
-from neurorecon.models.training.diffusion import CONFIG, Denoiser
+from neurorecon.models.training.diffusion import CONFIG, Denoiser, _steps
 
 SMALL = {**CONFIG, "block_out_channels": [16, 16, 32], "cross_attention_dim": 16, "attention_head_dim": 2}
 
@@ -30,3 +30,12 @@ def test_a_training_goes_on_from_published_weights():
         published.adapt_text(torch.eye(16))
         after.go_on_from(published)
         torch.testing.assert_close(after(*_given())[0], before(*_given())[0], rtol=1e-4, atol=1e-5)
+
+
+def test_most_steps_are_drawn_where_outlines_are_decided():
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.cat([_steps(32, 1000, generator) for _ in range(300)])
+    shares = torch.histc(steps.float(), 5, 0, 1000) / len(steps)
+    assert shares.argmax() == 3
+    assert float(shares.min()) > 0.03
+    assert int(steps.max()) > 990 > 10 > int(steps.min())

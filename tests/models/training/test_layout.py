@@ -1,48 +1,20 @@
 """The first groups of a VDVAE, taught once more, say what the shipped ones said, and nothing else changes."""
 
-from dataclasses import replace
-
 import numpy as np
-import pytest
 import torch
 
 from neurorecon.models.training import layout
+from neurorecon.models.training.first_groups import groups_up_to
 from neurorecon.models.training.layout import Part
-from neurorecon.models.vdvae import VDVAE
-from neurorecon.models.vdvae_sizes import SMALL
+from neurorecon.models.training.taught import Taught
 
-TINY = replace(
-    SMALL,
-    image_size=32,
-    width=8,
-    z_dim=4,
-    bottleneck_multiple=0.5,
-    encoder_blocks="32d2,16x1,16d2,8x1,8d8,1x1",
-    decoder_blocks="1x1,8m1,16m8,16x1,32m16",
-    custom_widths="16:12,8:16,1:16",
-)
 FRESH = Part("layout", 10, side=8, fresh=True)
 DEEPER = "1x2,8m1,8x2,16m8,16x1,32m16"
 
 
-@pytest.fixture
-def shipped():
-    torch.manual_seed(1)
-    network = VDVAE(TINY)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return network.eval()
-
-
-@pytest.fixture
-def pixels():
-    return np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
-
-
 def test_more_groups_come_first_and_the_finer_ones_stay(shipped):
     network = layout.make(shipped, FRESH, DEEPER)
-    assert (layout.groups_up_to(shipped, 8), layout.groups_up_to(network, 8)) == (2, 5)
+    assert (groups_up_to(shipped, 8), groups_up_to(network, 8)) == (2, 5)
     for mine, theirs in zip(list(network.decoder.dec_blocks)[5:], list(shipped.decoder.dec_blocks)[2:], strict=True):
         for name, value in theirs.state_dict().items():
             assert torch.equal(mine.state_dict()[name], value)
@@ -53,7 +25,7 @@ def test_more_groups_come_first_and_the_finer_ones_stay(shipped):
 
 
 def test_what_is_taught_is_what_the_finer_groups_read(shipped, pixels):
-    taught = layout.Taught.make(shipped, pixels, "cpu", side=8, batch=7)
+    taught = Taught.make(shipped, pixels, "cpu", side=8, batch=7)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     latents = shipped.encode(images)
     with torch.no_grad():
@@ -72,7 +44,7 @@ def test_finer_groups_go_on_from_where_they_are(shipped, pixels):
     first = tuple(f"decoder.dec_blocks.{number}." for number in range(4))
     biases = {f"decoder.bias_xs.{number}" for number in range(3)}
     assert learning == {name for name, _ in network.named_parameters() if name.startswith(first)} | biases
-    taught = layout.Taught.make(shipped, pixels, "cpu", side=16)
+    taught = Taught.make(shipped, pixels, "cpu", side=16)
     assert sorted(taught.activations) == [1, 8, 16]
     assert taught.states.shape == (24, 8, 16, 16)
     found = layout.loss(taught, "cpu")(network, torch.arange(24), torch.Generator().manual_seed(0))
@@ -81,7 +53,7 @@ def test_finer_groups_go_on_from_where_they_are(shipped, pixels):
 
 
 def test_learning_brings_the_state_closer_in_fewer_bits(shipped, pixels):
-    taught = layout.Taught.make(shipped, pixels, "cpu", side=8)
+    taught = Taught.make(shipped, pixels, "cpu", side=8)
     network = layout.make(shipped, FRESH, DEEPER)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     loss = layout.loss(taught, "cpu")

@@ -98,12 +98,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         """Return, by resolution, activations of shape (image, channel, y, x)."""
-        return self.onward(self.in_conv(x))
-
-    def onward(self, x: Tensor, first: int = 0) -> dict[int, Tensor]:
-        """Return, by resolution, the activations from a block on; `x` (image, channel, y, x) is what it reads."""
+        x = self.in_conv(x)
         activations = {x.shape[-1]: x}
-        for block, shrink in list(zip(self.enc_blocks, self.shrink, strict=True))[first:]:
+        for block, shrink in zip(self.enc_blocks, self.shrink, strict=True):
             x = block(x)
             if shrink is not None:
                 x = functional.avg_pool2d(x, shrink)

@@ -38,15 +38,12 @@ class Part:
         Of the finest of the groups that learn, the first ones.
     fresh : bool
         Let them begin with random weights, else with the shipped ones.
-    gist : bool
-        As :mod:`neurorecon.models.training.gist` says.
     """
 
     name: str
     steps: int
     side: int
     fresh: bool = False
-    gist: bool = False
 
     @property
     def plan(self) -> Plan:
@@ -66,18 +63,10 @@ class Part:
     @property
     def words(self) -> str:
         """What learns, as cards say it."""
-        also = ", and the encoder below," if self.gist else ""
-        return f"the groups up to {self.side} x {self.side}{also} alone (`{self.name}`)"
+        return f"the groups up to {self.side} x {self.side} alone (`{self.name}`)"
 
 
-PARTS = {
-    part.name: part
-    for part in (
-        Part("layout", 4_800, side=8, fresh=True),
-        Part("prior", 3_000, side=32),
-        Part("gist", 2_200, side=8, gist=True),
-    )
-}
+PARTS = {part.name: part for part in (Part("layout", 4_800, side=8, fresh=True), Part("prior", 3_000, side=32))}
 
 #: Weight of the information in the posterior of the coarsest groups; their prior learns with full weight (balanced as
 #: in Hafner et al., 2021, ICLR). With equal weights nothing is said once for the whole picture: what is told at 4 x 4
@@ -143,41 +132,27 @@ def loss(taught: Taught, device: str) -> Loss:
     taught : Taught
     device : str
     """
-    scale = allowed(taught, device)
+    scale = (_SLACK * taught.spread).to(device)
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         activations = {side: part[rows].to(device).float() for side, part in taught.activations.items()}
         found = first_groups(network, activations, side=taught.side, generator=generator)
         off = (found.state - taught.states[rows].to(device).float()) / scale
-        return bound(network, off, found.rates, _EASE) | {"off": root_mean_square(off)}
+        return _bound(network, off, found.rates) | {"off": off.detach().square().mean().sqrt()}
 
     return compute
 
 
-def allowed(taught: Taught, device: str) -> Tensor:
-    """Return how far off the state may be, (channel, 1, 1)."""
-    return (_SLACK * taught.spread).to(device)
-
-
-def bound(network: VDVAE, off: Tensor, rates: Tensor, eases: dict[int, float]) -> dict[str, Tensor]:
+def _bound(network: VDVAE, off: Tensor, rates: Tensor) -> dict[str, Tensor]:
     """Return the loss and its parts; `off` (image, channel, y, x) is in standard deviations."""
-    distortion = 0.5 * off.square().sum((1, 2, 3)).mean() * bits(network)
+    bits = 1 / (math.log(2) * 3 * network.config.image_size**2)  # per value of a pixel, in a nat per picture
+    distortion = 0.5 * off.square().sum((1, 2, 3)).mean() * bits
     sides = [shape[-1] for shape in network.group_shapes[: len(rates)]]
-    ease = rates.new_tensor([eases.get(side, 1.0) for side in sides])
-    rate = (rates[:, 0] + ease * rates[:, 1]).sum() * bits(network)
+    ease = rates.new_tensor([_EASE.get(side, 1.0) for side in sides])
+    rate = (rates[:, 0] + ease * rates[:, 1]).sum() * bits
     by_side = {
         f"bits_{side}": rates.detach()[[one == side for one in sides], 0].sum() / math.log(2)
         for side in sorted(set(sides))
     }
-    told = rates.detach()[:, 0].sum() * bits(network)
+    told = rates.detach()[:, 0].sum() * bits
     return {"loss": distortion + rate, "distortion": distortion.detach(), "rate": told} | by_side
-
-
-def bits(network: VDVAE) -> float:
-    """Bits per value of a pixel in a nat per picture."""
-    return 1 / (math.log(2) * 3 * network.config.image_size**2)
-
-
-def root_mean_square(values: Tensor) -> Tensor:
-    """Return a number to log."""
-    return values.detach().square().mean().sqrt()

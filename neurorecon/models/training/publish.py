@@ -26,7 +26,6 @@ FOLDERS = {
     "vdvae": ("vdvae",),
     "layout": ("vdvae",),
     "prior": ("vdvae",),
-    "gist": ("vdvae",),
     "diffusion": ("text_diffusion", "dual_diffusion"),
 }
 

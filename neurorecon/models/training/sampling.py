@@ -84,7 +84,7 @@ def draw(
     *,
     text_ratio: float,
     guidance: float = 3.0,
-    steps: int = 40,
+    steps: int = 60,
     eta: float = 1.0,
     seed: int = 0,
     batch: int = 50,

@@ -19,7 +19,7 @@ from neurorecon.models.load import autoencoder_settings, load_vdvae
 from neurorecon.models.load_clip import clip_settings
 from neurorecon.models.probe import Probe
 from neurorecon.models.tokenizer import WordTokenizer, vocabulary
-from neurorecon.models.training import autoencoder, bars, cards, clip, diffusion, gist, layout, probe, vdvae
+from neurorecon.models.training import autoencoder, bars, cards, clip, diffusion, layout, probe, vdvae
 from neurorecon.models.training import publish as files
 from neurorecon.models.training.loop import Loss, Plan, Run, averaged, train
 from neurorecon.models.training.sampling import draw, to_pixels
@@ -221,7 +221,6 @@ def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
 
 #: Temperatures of samples from the prior, by the side of the groups; 0 takes the mean.
 _PRIOR_SAMPLES: dict[str, Callable[[int], float]] = {
-    "samples from the prior, groups at 1 x 1 drawn, the others their means": lambda side: float(side == 1),
     "samples from the prior, groups up to 8 x 8 drawn, the others their means": lambda side: float(side <= 8),
     "samples from the prior, all groups drawn at a temperature of .9": lambda side: 0.9,
 }
@@ -254,21 +253,17 @@ def _as_pixels(images: Tensor) -> np.ndarray:
     return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
-#: Scenes that scale the weights of a network that begins.
-_FOR_SCALE = 400
-
-
 def _part(part: layout.Part) -> Step:
     """Return the training of a part of the shipped VDVAE."""
 
     def make(run: Run) -> nn.Module:
         shipped, _ = load_vdvae(BUNDLED)
-        return gist.make(shipped.float(), part, _pixels(run)[:_FOR_SCALE]) if part.gist else layout.make(shipped, part)
+        return layout.make(shipped, part)
 
     def loss(run: Run) -> Loss:
         shipped, _ = load_vdvae(BUNDLED)
         taught = Taught.make(shipped.float(), _pixels(run), run.device, part.side)
-        return gist.loss(taught, run.device) if part.gist else layout.loss(taught, run.device)
+        return layout.loss(taught, run.device)
 
     return Step(part.plan, make, loss, _publish_vdvae, _read_vdvae, _judge_vdvae)
 
@@ -296,7 +291,8 @@ def _diffusion_loss(run: Run) -> Loss:
     network = clip_settings().load(run.device)
     empty = _tokenizer(run.folder)("")
     tokens = _tokens("train", run.folder)
-    frozen = diffusion.Frozen.make(network, found["latents"], tokens, empty, scenes.pixels, run.device)
+    categories = [scene.category for scene in scenes.scenes]
+    frozen = diffusion.Frozen.make(network, found["latents"], tokens, empty, scenes.pixels, categories, run.device)
     return diffusion.loss(frozen, run.device)
 
 

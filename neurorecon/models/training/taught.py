@@ -12,7 +12,7 @@ from tqdm import tqdm
 from neurorecon.models.training.first_groups import first_groups
 from neurorecon.models.vdvae import VDVAE
 
-#: Of what is drawn, and of the principal components.
+#: Of what is drawn.
 _SEED = 0
 
 
@@ -28,20 +28,14 @@ class Taught:
         The shipped network's, on the path of posterior means; only the channels that the next groups read. float16.
     spread : Tensor, shape (channel, 1, 1)
         Standard deviation of the states when latents are drawn from the posterior instead.
-    deviation : Tensor, shape (channel, 1, 1)
-        Standard deviation of the states over scenes.
     side : int
         Of the finest of the first groups.
-    gist : int
-        Values that the groups at 1 x 1 have.
     """
 
     activations: dict[int, Tensor]
     states: Tensor
     spread: Tensor
-    deviation: Tensor
     side: int
-    gist: int
 
     @classmethod
     @torch.no_grad()
@@ -74,20 +68,4 @@ class Taught:
         spread = torch.stack(variances).mean(0).sqrt()[:, None, None].cpu()
         spread = spread.clamp(min=0.1 * float(spread.median()))  # a channel that never varies asks for nothing
         whole = {one: torch.cat(parts) for one, parts in activations.items()}
-        every = torch.cat(states)
-        deviation = every.float().var(0).mean((1, 2)).sqrt()[:, None, None]
-        return cls(whole, every, spread, deviation, side, mean.gist.shape[1])
-
-    def components(self) -> Tensor:
-        """Return the first principal components of the states, relative to their deviation.
-
-        Returns
-        -------
-        Tensor, shape (scene, component)
-            As many as there are values at 1 x 1, the strongest first; each has a deviation of 1 over scenes.
-        """
-        from sklearn.decomposition import PCA
-
-        values = (self.states.float() / self.deviation).flatten(1).numpy()
-        analysis = PCA(self.gist, whiten=True, svd_solver="randomized", random_state=_SEED)
-        return torch.from_numpy(analysis.fit_transform(values)).float()
+        return cls(whole, torch.cat(states), spread, side)

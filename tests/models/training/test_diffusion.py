@@ -2,7 +2,7 @@
 
 import torch
 
-from neurorecon.models.training.diffusion import CONFIG, Denoiser, _steps
+from neurorecon.models.training.diffusion import CONFIG, Denoiser, _more_of, _steps
 
 SMALL = {**CONFIG, "block_out_channels": [16, 16, 32], "cross_attention_dim": 16, "attention_head_dim": 2}
 
@@ -39,3 +39,12 @@ def test_most_steps_are_drawn_where_outlines_are_decided():
     assert shares.argmax() == 3
     assert float(shares.min()) > 0.03
     assert int(steps.max()) > 990 > 10 > int(steps.min())
+
+
+def test_what_is_learned_slowly_is_drawn_more_often():
+    generator = torch.Generator().manual_seed(0)
+    rows, slow = torch.arange(100).repeat(40), torch.tensor([200, 300])
+    drawn = _more_of(slow, rows, generator)
+    kept = drawn == rows
+    assert set(drawn[~kept].tolist()) == {200, 300}
+    assert 0.25 < float((~kept).float().mean()) < 0.35

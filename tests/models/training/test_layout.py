@@ -24,18 +24,6 @@ def test_more_groups_come_first_and_the_finer_ones_stay(shipped):
     assert learning == {name for name, _ in network.named_parameters() if name.startswith(first)} | biases
 
 
-def test_what_is_taught_is_what_the_finer_groups_read(shipped, pixels):
-    taught = Taught.make(shipped, pixels, "cpu", side=8, batch=7)
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    latents = shipped.encode(images)
-    with torch.no_grad():
-        states = shipped.decoder.run(24, lambda group, block, x, prior: latents[group], 2)[8]
-    torch.testing.assert_close(taught.states.float(), states[:, :12], rtol=1e-2, atol=1e-2)
-    assert taught.spread.shape == (12, 1, 1)
-    assert bool((taught.spread > 0).all())
-    assert sorted(taught.activations) == [1, 8]
-
-
 def test_finer_groups_go_on_from_where_they_are(shipped, pixels):
     network = layout.make(shipped, Part("prior", 10, side=16))
     for name, value in shipped.state_dict().items():

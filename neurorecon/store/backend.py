@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from neurorecon.errors import MissingFileError, StoreError, StoreWriteError, UnknownNameError
+from neurorecon.store.zarr_tasks import hush_other_tasks
 
 if TYPE_CHECKING:
     import zarr
@@ -24,6 +25,7 @@ def icechunk_storage(location: str) -> Any:
 
     # One lock guards writers (see lock.py), so the warning about concurrent commits would only confuse.
     icechunk.set_logs_filter("error")
+    hush_other_tasks()
     url = urlparse(location)
     bucket, prefix = url.netloc, url.path.strip("/")
     if url.scheme == "s3":

@@ -6,7 +6,6 @@ see nothing; whether there is one, :func:`unfinished_build` says.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from neurorecon.store.backend import icechunk_storage
 from neurorecon.store.digest import METADATA_DIGEST, array_digest, block_digest, dtype_name, metadata_digest
 from neurorecon.store.store import Store
 from neurorecon.store.writer import BUILD, StoreWriter
+from neurorecon.store.zarr_tasks import hush_other_tasks
 
 #: What a finding about everything but the values of arrays is called.
 METADATA = "names and attributes"
@@ -41,13 +41,12 @@ def check_store(store: Store) -> Iterator[Finding]:
 
     Where units, shapes, affines or any other attribute changed as well, there is one finding more.
     """
+    hush_other_tasks()
     try:
         members = sorted(store._root.members(max_depth=None), key=lambda member: member[0])
         signed = store._root.attrs.get(METADATA_DIGEST)
         changed = signed is not None and signed != metadata_digest(store._root, members)
     except Exception as error:  # damaged JSON leads Zarr to errors of many types
-        # Zarr reads the tree in many tasks; asyncio would print a traceback for each of the others.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         yield Finding(METADATA, f"they cannot be read ({type(error).__name__})")
         return
     for path, item in members:

@@ -78,7 +78,14 @@ def maps(
         bool,
         typer.Option("--dry-run", help="Say what encoding maps would take (tasks, bytes, memory), and do nothing."),
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the results. Left out: results/maps_STORE, then the ROIs, bands and task asked for.",
+        ),
+    ] = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Tables and brain images only.")] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -109,7 +116,9 @@ def maps(
                                     voxel_block=voxel_block)  # fmt: skip
                 output.say(as_plan(planned, 1 if client is None else max(1, len(client.nthreads()))))
                 return
-            folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"])]))
+            # Maps of films, or of other bands, do not replace those of pictures.
+            choices = [choice for choice in ("+".join(wanted or []), task) if choice]
+            folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"]), *choices]))
             found = compute_maps(
                 opened,
                 names,

@@ -185,7 +185,7 @@ def test_all_subjects_and_a_table_to_read(call, small):
         assert f"{subject} · small (SIMULATED responses) · images: 24 training and 8 test stimuli" in found.stdout
     assert "19 permutations, FDR 0.05" in found.stdout
     assert max(map(len, found.stdout.splitlines())) <= 110
-    assert "results/maps_small_FFA/subj02_encoding_voxels.csv" in found.stdout
+    assert "results/maps_small_FFA_category_images/subj02_encoding_voxels.csv" in found.stdout
 
 
 def test_processes_of_this_machine_write_the_same_bytes(call, small, tmp_path):

@@ -26,7 +26,7 @@ from neurorecon.models.training.autoencoder import scaled
 from neurorecon.models.training.clip import normalized
 from neurorecon.models.training.loop import Loss, Plan
 
-PLAN = Plan("diffusion", steps=16_600, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
+PLAN = Plan("diffusion", steps=10_500, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
 
 #: Stable Diffusion's class, small; the latents are 6 x 16 x 16 and the contexts 128 wide.
 CONFIG: dict[str, Any] = {
@@ -57,7 +57,7 @@ SCHEDULE: dict[str, Any] = {
 }
 
 #: Shares of a batch that see text alone, image alone, or both; of each, a tenth sees nothing (for guidance).
-_TEXT, _IMAGE, _NOTHING = 0.6, 0.2, 0.1
+_TEXT, _IMAGE, _NOTHING = 0.7, 0.15, 0.1
 
 #: Share of the texts that are the mean of all captions, as decoders of brain activity predict them.
 _MEAN_CAPTION = 0.3
@@ -68,7 +68,7 @@ _MEAN_CAPTION = 0.3
 _STEP_CENTER, _STEP_SPREAD, _EVEN = 0.6, 1.0, 0.2
 
 #: Categories whose outlines are learned last, and the share of a batch that is drawn from them alone.
-SLOW_CATEGORIES, _SLOW = ("animal", "vehicle"), 0.3
+SLOW_CATEGORIES, _SLOW = ("animal", "vehicle", "tool"), 0.35
 
 #: Gray level that stands for "no image", as in Brain-Diffuser.
 GRAY = 127

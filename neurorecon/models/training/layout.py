@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from neurorecon.models.training.first_groups import first_groups, groups_up_to
-from neurorecon.models.training.loop import Loss, Plan
+from neurorecon.models.training.loop import Loss, Plan, on_device
 from neurorecon.models.training.taught import Taught
 from neurorecon.models.training.vdvae import CONFIG
 from neurorecon.models.vdvae import VDVAE, DecoderBlock
@@ -136,7 +136,8 @@ def loss(taught: Taught, device: str) -> Loss:
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         activations = {side: part[rows].to(device).float() for side, part in taught.activations.items()}
-        found = first_groups(network, activations, side=taught.side, generator=generator)
+        noise = on_device(generator, device)
+        found = first_groups(network, activations, side=taught.side, generator=noise)
         off = (found.state - taught.states[rows].to(device).float()) / scale
         return _bound(network, off, found.rates) | {"off": off.detach().square().mean().sqrt()}
 

@@ -200,6 +200,13 @@ def batch_rows(plan: Plan, scenes: int, step: int) -> Tensor:
     return torch.cat(parts)
 
 
+def on_device(generator: torch.Generator, device: str) -> torch.Generator:
+    """Return a generator for noise that is drawn on a device: on a CPU the given one, else one that it seeds."""
+    if torch.device(device).type == "cpu":
+        return generator
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+
+
 @dataclass
 class _State:
     """Everything that a resumed training needs."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurorecon.models.training.loop import Loss, Plan
+from neurorecon.models.training.loop import Loss, Plan, on_device
 from neurorecon.models.vdvae import SMALL, VDVAE
 
 PLAN = Plan(
@@ -52,7 +52,7 @@ def loss(pixels: np.ndarray, device: str) -> Loss:
         images = torch.from_numpy(pixels[rows.numpy()]).to(device).permute(0, 3, 1, 2)
         flip = torch.rand(len(rows), 1, 1, 1, generator=generator).to(device) < 0.5
         images = torch.where(flip, images.flip(-1), images)
-        found = network.loss(images, generator=generator)
+        found = network.loss(images, generator=on_device(generator, device))
         total = found["distortion"] + _RATE * found["rate"]
         return {"loss": total, "distortion": found["distortion"].detach(), "rate": found["rate"].detach()}
 

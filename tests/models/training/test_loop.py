@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from neurorecon.errors import InputError
-from neurorecon.models.training.loop import Plan, Run, averaged, batch_rows, train
+from neurorecon.models.training.loop import Plan, Run, averaged, batch_rows, on_device, train
 
 PLAN = Plan("line", steps=30, batch=8, learning_rate=0.05, warmup=5, average=0.9, seed=3)
 
@@ -90,3 +90,14 @@ def test_every_epoch_visits_each_scene_once_in_another_order():
 def test_the_learning_rate_rises_stays_and_falls(step, share):
     plan = Plan("line", steps=1000, batch=1, learning_rate=1.0, warmup=100, hold=0.6)
     assert plan.rate(step) == pytest.approx(share)
+
+
+def test_noise_for_a_gpu_is_drawn_there_from_the_same_seed(monkeypatch):
+    """Torch refuses a generator of the processor for tensors of a GPU."""
+    given, real = torch.Generator().manual_seed(3), torch.Generator
+    assert on_device(given, "cpu") is given
+    devices = []
+    monkeypatch.setattr(torch, "Generator", lambda device: devices.append(device) or real())
+    first, second = (on_device(real().manual_seed(3), "cuda:1").initial_seed() for _ in range(2))
+    assert devices == ["cuda:1", "cuda:1"]
+    assert first == second != on_device(real().manual_seed(4), "cuda:1").initial_seed()

@@ -9,7 +9,7 @@ import typer
 
 from neurorecon.errors import NeuroreconError
 
-NAMES = ("probe", "clip", "autoencoder", "vdvae", "layout", "prior", "diffusion")
+NAMES = ("probe", "clip", "autoencoder", "vdvae", "gist", "details", "diffusion")
 
 app = typer.Typer(add_completion=False)
 
@@ -41,8 +41,8 @@ def main(
 ) -> None:
     """Train a bundled network on procedural scenes, publish its weights, and hold it against its bars.
 
-    Networks stand on each other: autoencoder and clip come before diffusion, the probe judges all; layout
-    and prior teach groups of the VDVAE once more.
+    Networks stand on each other: autoencoder and clip come before diffusion, the probe judges all; gist
+    and details teach groups of the VDVAE once more.
     """
     from neurorecon.models.training.loop import Run
     from neurorecon.models.training.steps import judge, publish, train_network

@@ -24,8 +24,8 @@ FOLDERS = {
     "clip": ("clip",),
     "autoencoder": ("autoencoder",),
     "vdvae": ("vdvae",),
-    "layout": ("vdvae",),
-    "prior": ("vdvae",),
+    "gist": ("vdvae",),
+    "details": ("vdvae",),
     "diffusion": ("text_diffusion", "dual_diffusion"),
 }
 

@@ -19,12 +19,11 @@ from neurorecon.models.load import autoencoder_settings, load_vdvae
 from neurorecon.models.load_clip import clip_settings
 from neurorecon.models.probe import Probe
 from neurorecon.models.tokenizer import WordTokenizer, vocabulary
-from neurorecon.models.training import autoencoder, bars, cards, clip, diffusion, layout, probe, vdvae
+from neurorecon.models.training import autoencoder, bars, cards, clip, details, diffusion, gist, probe, vdvae
 from neurorecon.models.training import publish as files
 from neurorecon.models.training.loop import Loss, Plan, Run, averaged, train
 from neurorecon.models.training.sampling import draw, to_pixels
 from neurorecon.models.training.scenes import Pictures, pictures
-from neurorecon.models.training.taught import Taught
 from neurorecon.models.zoo.table import BUNDLED
 
 #: Samples shown in a card.
@@ -52,6 +51,8 @@ class Step:
         Reads shipped weights back, as the network that :attr:`make` returns, or the part of it that is shipped.
     judge : callable
         From the folder of all shipped weights and the run to bars and samples, by folder of the network.
+    begin : callable, optional
+        Sets weights before the first step, where that takes the scenes.
     """
 
     plan: Plan
@@ -60,6 +61,7 @@ class Step:
     publish: Callable[[Any, Run, Path], None]
     read: Callable[[Path], nn.Module]
     judge: Callable[[Path, Run], dict[str, Judged]]
+    begin: Callable[[Any, Run], None] | None = None
 
 
 def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
@@ -76,14 +78,16 @@ def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
     scenes = _scenes("train", run.folder)
     network = step.make(run)
     begins = not (run.folder / f"{name}.pt").exists()
-    if begins and (shipped is not None or name in layout.PARTS):
+    if begins and (shipped is not None or name in _PARTS):
         _remember_runs(name, shipped or BUNDLED, run)
-    if begins and shipped is not None and name not in layout.PARTS:
+    if begins and shipped is not None and name not in _PARTS:
         weights = step.read(shipped)
         if isinstance(network, diffusion.Denoiser):
             network.go_on_from(weights)  # type: ignore[arg-type]
         else:
             network.load_state_dict({key: value.float() for key, value in weights.state_dict().items()})
+    if begins and step.begin is not None:
+        step.begin(network, run)
     train(step.plan, network, step.loss(run), len(scenes), run)
 
 
@@ -105,10 +109,10 @@ def publish(name: str, run: Run, out: Path | None = None) -> None:
     facts = {**asdict(step.plan), "steps": done, "steps_planned": step.plan.steps, "hours": round(seconds / 3600, 2)}
     facts["device"] = run.device
     del facts["name"]
-    if name in layout.PARTS:
-        facts["part"] = layout.PARTS[name].words
+    if name in _PARTS:
+        facts["part"] = _PARTS[name]
     for folder in files.FOLDERS[name]:
-        whole = folder if name in layout.PARTS else name
+        whole = folder if name in _PARTS else name
         content = json.dumps({"name": whole, "runs": [*runs, facts]}, indent=2) + "\n"
         (home / folder / "training.json").write_text(content, encoding="utf-8")
 
@@ -253,19 +257,26 @@ def _as_pixels(images: Tensor) -> np.ndarray:
     return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _part(part: layout.Part) -> Step:
-    """Return the training of a part of the shipped VDVAE."""
+#: Trainings of some groups of the shipped VDVAE, and what learns, as cards say it.
+_PARTS = {
+    "gist": "the groups up to 8 x 8 and what they read alone (`gist`)",
+    "details": "the groups finer than 8 x 8 alone (`details`)",
+}
 
-    def make(run: Run) -> nn.Module:
-        shipped, _ = load_vdvae(BUNDLED)
-        return layout.make(shipped, part)
 
-    def loss(run: Run) -> Loss:
-        shipped, _ = load_vdvae(BUNDLED)
-        taught = Taught.make(shipped.float(), _pixels(run), run.device, part.side)
-        return layout.loss(taught, run.device)
+def _gist_loss(run: Run) -> Loss:
+    scenes = _scenes("train", run.folder)
+    return gist.loss(_taught(run), gist.Described.of(scenes.scenes), run.device)
 
-    return Step(part.plan, make, loss, _publish_vdvae, _read_vdvae, _judge_vdvae)
+
+@cache
+def _taught_in(folder: Path, device: str) -> gist.Taught:
+    shipped, _ = load_vdvae(BUNDLED)
+    return gist.Taught.make(shipped.float(), _scenes("train", folder).pixels, device)
+
+
+def _taught(run: Run) -> gist.Taught:
+    return _taught_in(run.folder, run.device)
 
 
 def _publish_vdvae(network: Any, run: Run, home: Path) -> None:
@@ -379,7 +390,23 @@ _STEPS = {
         _read_vdvae,
         _judge_vdvae,
     ),
-    **{name: _part(part) for name, part in layout.PARTS.items()},
+    "gist": Step(
+        gist.PLAN,
+        lambda run: gist.make(load_vdvae(BUNDLED)[0]),
+        _gist_loss,
+        lambda network, run, home: files.publish_vdvae(network.vdvae, home),
+        _read_vdvae,
+        _judge_vdvae,
+        lambda network, run: gist.begin(network, _taught(run)),
+    ),
+    "details": Step(
+        details.PLAN,
+        lambda run: details.make(load_vdvae(BUNDLED)[0]),
+        lambda run: details.loss(_pixels(run), run.device),
+        _publish_vdvae,
+        _read_vdvae,
+        _judge_vdvae,
+    ),
     "diffusion": Step(
         diffusion.PLAN,
         lambda run: diffusion.Denoiser(diffusion.CONFIG),

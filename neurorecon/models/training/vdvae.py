@@ -22,9 +22,9 @@ CONFIG = replace(
     width=16,
     bottleneck_multiple=0.5,
     num_mixtures=2,
-    encoder_blocks="64d2,32x1,32d2,16x1,16d2,8x1,8d2,4d4,1x1",
-    decoder_blocks="1x4,4m1,4x2,8m4,8x3,16m8,16x3,32m16,32x2,64m32",
-    custom_widths="32:40,16:80,8:128,4:160,1:160",
+    encoder_blocks="64d2,32x1,32d2,16x1,16d2,8x2,8d2,4x2,4d4,1x1",
+    decoder_blocks="1x12,4m1,4x5,8m4,8x6,16m8,16x3,32m16,32x2,64m32",
+    custom_widths="32:40,16:80,8:96,4:96,1:128",
 )
 
 #: Weight of the rate. Below 1 the latents may say more than the likelihood alone would pay for, so that a short
@@ -49,11 +49,21 @@ def loss(pixels: np.ndarray, device: str) -> Loss:
     """
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        images = torch.from_numpy(pixels[rows.numpy()]).to(device).permute(0, 3, 1, 2)
-        flip = torch.rand(len(rows), 1, 1, 1, generator=generator).to(device) < 0.5
-        images = torch.where(flip, images.flip(-1), images)
+        images = mirrored_at_random(pixels[rows.numpy()], device, generator)
         found = network.loss(images, generator=on_device(generator, device))
         total = found["distortion"] + _RATE * found["rate"]
         return {"loss": total, "distortion": found["distortion"].detach(), "rate": found["rate"].detach()}
 
     return compute
+
+
+def mirrored_at_random(pixels: np.ndarray, device: str, generator: torch.Generator) -> Tensor:
+    """Return scenes (scene, y, x, rgb) as images (image, rgb, y, x), every other one mirrored."""
+    images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+    flip = torch.rand(len(images), 1, 1, 1, generator=generator).to(device) < 0.5
+    return torch.where(flip, images.flip(-1), images)
+
+
+def groups_up_to(network: VDVAE, side: int) -> int:
+    """Return how many groups are no finer than a side."""
+    return sum(shape[-1] <= side for shape in network.group_shapes)

@@ -226,6 +226,9 @@ def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
 #: Temperatures of samples from the prior, by the side of the groups; 0 takes the mean.
 _PRIOR_SAMPLES: dict[str, Callable[[int], float]] = {
     "samples from the prior, groups up to 8 x 8 drawn, the others their means": lambda side: float(side <= 8),
+    "samples from the prior, groups up to 8 x 8 drawn, the others at a temperature of .5": lambda side: (
+        1.0 if side <= 8 else 0.5
+    ),
     "samples from the prior, all groups drawn at a temperature of .9": lambda side: 0.9,
 }
 

@@ -4,13 +4,17 @@ import dataclasses
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from neurorecon.errors import UnknownNameError
+from neurorecon.models.load import load_vdvae
 from neurorecon.models.probe import Probe, ProbeConfig
 from neurorecon.models.training import probe, scenes, steps
 from neurorecon.models.training.__main__ import app
 from neurorecon.models.training.loop import Run
+from neurorecon.models.training.vdvae import groups_up_to
+from neurorecon.models.zoo.table import BUNDLED
 
 
 @pytest.fixture
@@ -39,6 +43,34 @@ def test_a_network_is_trained_published_judged_and_trained_further(tiny):
     steps.train_network("probe", further, shipped=out)
     steps.publish("probe", further, out)
     assert [run["steps"] for run in json.loads((out / "probe" / "training.json").read_text())["runs"]] == [3, 3]
+
+
+@pytest.mark.parametrize("name", ["gist", "details"])
+def test_groups_of_the_shipped_vdvae_are_trained_further(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(scenes, "COUNTS", {"train": (10, 2), "held-out": (6, 1)})
+    step = steps._STEPS[name]
+    plan = dataclasses.replace(step.plan, steps=2, batch=6)
+    monkeypatch.setitem(steps._STEPS, name, dataclasses.replace(step, plan=plan))
+    steps._scenes.cache_clear()
+    steps._taught_in.cache_clear()
+    try:
+        run, out = Run(tmp_path / "work", progress=False), tmp_path / "shipped"
+        steps.train_network(name, run)
+        steps.publish(name, run, out)
+    finally:
+        steps._scenes.cache_clear()
+        steps._taught_in.cache_clear()
+    before, after = load_vdvae(BUNDLED)[0], load_vdvae(out)[0]
+    assert after.config == before.config
+    facts = json.loads((out / "vdvae" / "training.json").read_text())
+    assert facts["name"] == "vdvae"
+    assert facts["runs"][:-1] == json.loads((BUNDLED / "vdvae" / "training.json").read_text())["runs"]
+    assert f"`{name}`" in facts["runs"][-1]["part"]
+    same = {key for key, value in after.state_dict().items() if torch.equal(value, before.state_dict()[key])}
+    coarse = groups_up_to(before, 8)
+    stays = range(coarse) if name == "details" else range(coarse, len(before.group_shapes))
+    blocks = {int(key.split(".")[2]) for key in set(before.state_dict()) - same if "dec_blocks" in key}
+    assert blocks == set(range(len(before.group_shapes))) - set(stays)
 
 
 def test_an_unknown_network_is_one_clear_error(tmp_path):

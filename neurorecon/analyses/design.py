@@ -208,12 +208,15 @@ def feature_weights(attrs: Mapping[str, Any], features: int) -> np.ndarray:
     """Return what standardized features are multiplied by, (feature,).
 
     Most latents of a VDVAE belong to its last groups, which hold texture: counted alike, the first groups, which say
-    what is where, would add nearly nothing to the products.
+    what is where, would add nearly nothing to the products. So every resolution counts alike, into however many
+    groups a network splits it. Latents at 1 x 1 count nothing beside others: they have no place in the picture, and
+    may say what is in it, which is no business of a low-level band.
 
     Parameters
     ----------
     attrs : mapping
-        Of the target; ``group_boundaries`` says where each group begins and where the last one ends.
+        Of the target; ``group_boundaries`` says where each group begins and where the last one ends, ``group_shapes``
+        (channel, y, x) which of them have the same resolution. Without shapes every group counts alike.
     features : int
         Number of features.
     """
@@ -221,4 +224,11 @@ def feature_weights(attrs: Mapping[str, Any], features: int) -> np.ndarray:
     if boundaries is None or boundaries[-1] != features:
         return np.ones(features)
     sizes = np.diff(boundaries)
-    return np.repeat(1 / np.sqrt(sizes), sizes)
+    sides = np.array([shape[-1] for shape in attrs.get("group_shapes", [])])
+    if len(sides) != len(sizes):
+        return np.repeat(1 / np.sqrt(sizes), sizes)
+    _, resolution = np.unique(sides, return_inverse=True)
+    weights = 1 / np.sqrt(np.bincount(resolution, weights=sizes)[resolution])
+    if (sides > 1).any():
+        weights[sides == 1] = 0.0
+    return np.repeat(weights, sizes)

@@ -103,6 +103,22 @@ def test_groups_of_latents_count_alike():
     np.testing.assert_array_equal(design.feature_weights({}, 6), 1)
 
 
+def test_every_resolution_counts_alike_into_however_many_groups_it_is_split():
+    shapes = [[2, 2, 2], [2, 2, 2], [1, 4, 4]]
+    weights = design.feature_weights({"group_boundaries": [0, 8, 16, 32], "group_shapes": shapes}, 32)
+    np.testing.assert_allclose([(weights[:16] ** 2).sum(), (weights[16:] ** 2).sum()], 1)
+    assert len(set(weights[:16])) == 1
+
+
+def test_latents_without_a_place_count_nothing_beside_others():
+    shapes = [[2, 1, 1], [2, 1, 1], [2, 2, 2]]
+    weights = design.feature_weights({"group_boundaries": [0, 2, 4, 12], "group_shapes": shapes}, 12)
+    assert not weights[:4].any()
+    np.testing.assert_allclose((weights[4:] ** 2).sum(), 1)
+    alone = design.feature_weights({"group_boundaries": [0, 2, 4], "group_shapes": shapes[:2]}, 4)
+    np.testing.assert_allclose((alone**2).sum(), 1)
+
+
 def test_the_task_follows_from_the_bands(miniature):
     store = miniature(subjects=1)
     assert choose_task(store, "subj01", ["gabor", "category"], None) == "images"  # 18 training pictures, 8 films

@@ -139,7 +139,7 @@ def _begin_encoder(network: VDVAE, seen: Tensor) -> None:
         if shrink is not None and x.shape[-1] == shrink:
             factor = 1 / max(0.2, float(functional.avg_pool2d(block(x) - x, shrink).std(0).mean()))
         block.c4.weight.mul_(factor)
-        block.c4.bias.mul_(factor)
+        _bias(block.c4).mul_(factor)
         x = block(x)
         if shrink is not None:
             x = functional.avg_pool2d(x, shrink)
@@ -155,7 +155,7 @@ def _begin_groups(network: VDVAE, activations: dict[int, Tensor]) -> None:
         _to_unit_spread(block.enc, torch.cat([before, activations[side]], dim=1))
         block.enc.c4.weight[:z_dim].mul_(0.5)
         block.enc.c4.weight[z_dim:].mul_(0.05)
-        block.enc.c4.bias[z_dim:] = -0.3
+        _bias(block.enc.c4)[z_dim:] = -0.3
         nn.init.orthogonal_(block.z_proj.weight, gain=0.15 if side == SIDE else 0.3)
         if side == SIDE:  # these learn later, and should not spoil what the others have learned by then
             block.resnet.c4.weight.mul_(0.3)
@@ -166,10 +166,15 @@ def _begin_groups(network: VDVAE, activations: dict[int, Tensor]) -> None:
 def _to_unit_spread(block: Block, x: Tensor) -> None:
     for convolution in (block.c1, block.c2, block.c3, block.c4):
         nn.init.orthogonal_(convolution.weight)
-        convolution.bias.zero_()
+        _bias(convolution).zero_()
         inside = functional.gelu(x)
         found = convolution(inside)
         spread = found.std((0, 2, 3)).mean().clamp(min=math.exp(-10))
         convolution.weight.div_(spread)
-        convolution.bias.sub_(found.mean((0, 2, 3)) / spread)
+        _bias(convolution).sub_(found.mean((0, 2, 3)) / spread)
         x = convolution(inside)
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,7 +62,10 @@ def draw_maps(drawings: Sequence[Drawing], store: Store) -> list[Path]:
     if jobs > 1 and len(tasks) >= WORTH_PROCESSES:
         # Processes, because matplotlib holds the interpreter; each opens the store for itself.
         where = (store.location, store.snapshot)
-        drawn = Parallel(n_jobs=jobs)(delayed(_draw_elsewhere)(drawing, name, where) for drawing, name in tasks)
+        with warnings.catch_warnings():
+            # joblib replaces processes that have grown, as those that draw do, and says so. Nothing is lost.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            drawn = Parallel(n_jobs=jobs)(delayed(_draw_elsewhere)(drawing, name, where) for drawing, name in tasks)
     else:
         drawn = [_draw(drawing, name, store) for drawing, name in tasks]
     files = [path for paths in drawn for path in paths]

@@ -136,6 +136,8 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
         output.emit()
     except NeuroreconError as error:
         _fail(output, str(error) if output.hint is None else f"{error}\n  {output.hint}")
+    except BrokenPipeError:
+        raise  # who reads has read enough, as in `| head`: typer ends quietly
     except OSError as error:
         # A full disk, a folder without permission, a file in place of a folder: nothing that a traceback explains.
         logger.debug("", exc_info=True)

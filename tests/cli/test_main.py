@@ -69,3 +69,19 @@ def test_a_command_ends_though_workers_wait_for_more(tmp_path):
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0
     assert found.stdout.strip()
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    """As in ``neurorecon weights list | head -1``."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("neurorecon"), "weights", "list"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 1

@@ -66,7 +66,8 @@ class UpdatingRidge(FittedSessions, Persistent, MultiOutputMixin, RegressorMixin
         Precision of responses, targets and predictions. The kernel and sums are in float64. Measured against
         scikit-learn's SVD (83 samples, 40 and 200 voxels, alpha from 0.01 to 1,000), predictions of targets of
         variance 2 in float64 differ by 1e-10 where the means of sessions lie 30 standard deviations apart, 6e-8
-        where 1,000 and 7e-6 where 10,000; in float32 by 2e-5, 4e-4 and 3e-3. Standardize such sessions.
+        where 1,000 and 7e-6 where 10,000; in float32 by 2e-5, 4e-4 and 3e-3 (with 4 voxels and a penalty of 1, by 1e-4
+        at 30). Standardize such sessions.
     target_block : int, optional
         Targets computed at once; by default as many as fit into 128 MB.
 

@@ -262,7 +262,7 @@ def _as_pixels(images: Tensor) -> np.ndarray:
 
 #: Trainings of some groups of the shipped VDVAE, and what learns, as cards say it.
 _PARTS = {
-    "gist": "the groups up to 8 x 8 and what they read alone (`gist`)",
+    "gist": "the groups up to 8 x 8 and what they read alone, with labels of the scenes (`gist`)",
     "details": "the groups finer than 8 x 8 alone (`details`)",
 }
 

@@ -60,8 +60,12 @@ def test_sessions_added_are_sklearns_ridge_of_all(
     X_new = X_new.astype(dtype).astype(float)
     theirs = Ridge(alpha, fit_intercept=fit_intercept, solver="svd").fit(X, Y)
     scale = max(1.0, np.abs(Y).max())
-    np.testing.assert_allclose(ours.predict(X_new) / scale, theirs.predict(X_new) / scale, atol=TOLERANCE[dtype])
-    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=TOLERANCE[dtype] * scale)
+    # Dual coefficients in single precision cancel where sessions lie far apart and the penalty is small: rounding moves
+    # the kernel by so much of the penalty, whatever solves it.
+    far = np.square(X - (X.mean(axis=0) if fit_intercept else 0.0)).sum(axis=1).max()
+    atol = max(TOLERANCE[dtype], float(np.finfo(dtype).eps * far / alpha))
+    np.testing.assert_allclose(ours.predict(X_new) / scale, theirs.predict(X_new) / scale, atol=atol)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=atol * scale)
 
 
 @pytest.mark.parametrize("solver", ["dual", "primal", "auto"])

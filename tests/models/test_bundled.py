@@ -16,7 +16,7 @@ from neurorecon.models.probe import Probe
 from neurorecon.models.training import bars, diffusion
 from neurorecon.models.training.sampling import to_pixels
 from neurorecon.models.training.scenes import SEEDS
-from neurorecon.models.training.steps import rebuild
+from neurorecon.models.training.vdvae_pictures import rebuild
 from neurorecon.models.zoo.table import BUNDLED
 
 FOLDERS = sorted(folder.parent for folder in BUNDLED.glob("*/config.json"))

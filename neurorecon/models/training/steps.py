@@ -24,6 +24,7 @@ from neurorecon.models.training import publish as files
 from neurorecon.models.training.loop import Loss, Plan, Run, averaged, train
 from neurorecon.models.training.sampling import draw, to_pixels
 from neurorecon.models.training.scenes import Pictures, pictures
+from neurorecon.models.training.vdvae_pictures import from_prior, rebuild
 from neurorecon.models.zoo.table import BUNDLED
 
 #: Samples shown in a card.
@@ -231,33 +232,6 @@ _PRIOR_SAMPLES: dict[str, Callable[[int], float]] = {
     ),
     "samples from the prior, all groups drawn at a temperature of .9": lambda side: 0.9,
 }
-
-
-@torch.no_grad()
-def from_prior(network: Any, count: int, temperature: Callable[[int], float], batch: int = 50) -> np.ndarray:
-    """Return samples from the prior of a VDVAE, uint8, shape (picture, y, x, rgb); temperatures by side of a group."""
-    generator = torch.Generator().manual_seed(0)
-    temperatures = [temperature(shape[-1]) for shape in network.group_shapes]
-    parts = [
-        network.sample(min(batch, count - start), temperature=temperatures, generator=generator)
-        for start in range(0, count, batch)
-    ]
-    return np.concatenate([_as_pixels(part) for part in parts])
-
-
-@torch.no_grad()
-def rebuild(network: Any, scenes: np.ndarray, groups: int, batch: int = 50) -> np.ndarray:
-    """Return what the first groups of a VDVAE keep of scenes; the other groups are the means of the prior."""
-    parts = []
-    for start in range(0, len(scenes), batch):
-        images = torch.from_numpy(scenes[start : start + batch]).permute(0, 3, 1, 2)
-        parts.append(_as_pixels(network.decode(network.encode(images, groups=groups), temperature=0.0)))
-    return np.concatenate(parts)
-
-
-def _as_pixels(images: Tensor) -> np.ndarray:
-    scaled = (images.detach() * 255.0).round().clamp(0, 255).to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).cpu().numpy()
 
 
 #: Trainings of some groups of the shipped VDVAE, and what learns, as cards say it.

@@ -10,7 +10,6 @@ from neurorecon.datasets.scenes.scene import sample_scene
 from neurorecon.models.training import gist
 from neurorecon.models.training.gist.groups import coarser_activations, run_groups
 from neurorecon.models.training.vdvae import groups_up_to
-from neurorecon.models.vdvae import VDVAE
 from tests.models.training.conftest import TINY
 
 DEEPER = replace(
@@ -33,7 +32,7 @@ def taught(shipped, pixels):
 
 @pytest.fixture
 def learner(shipped, taught):
-    learner = gist.make(shipped, VDVAE(DEEPER))
+    learner = gist.make(shipped, DEEPER)
     gist.begin(learner, taught)
     return learner
 

@@ -14,6 +14,7 @@ from neurorecon.models.training.gist.groups import coarser_activations
 from neurorecon.models.training.gist.taught import SIDE, Taught, blocks_before
 from neurorecon.models.training.vdvae import CONFIG, groups_up_to
 from neurorecon.models.vdvae import VDVAE, Block, DecoderBlock
+from neurorecon.models.vdvae_sizes import VDVAEConfig
 
 #: Of weights; that of the batches is in the plan.
 _SEED = 0
@@ -42,23 +43,22 @@ class Learner(nn.Module):
         self.register_buffer("step", torch.zeros(()))
 
 
-def make(shipped: VDVAE, config_of: VDVAE | None = None) -> Learner:
+def make(shipped: VDVAE, sizes: VDVAEConfig = CONFIG) -> Learner:
     """Return the shipped network with new groups up to 8 x 8, and the head; nothing else learns.
 
     Parameters
     ----------
     shipped : VDVAE
         Its finer groups, the encoder above 8 x 8 and the pixels are kept.
-    config_of : VDVAE, optional
-        Has the sizes wanted; by default those of the bundled network.
+    sizes : VDVAEConfig
+        Whose blocks and channels the new groups have.
     """
     torch.manual_seed(_SEED)
-    wanted = CONFIG if config_of is None else config_of.config
     config = replace(
         shipped.config,
-        encoder_blocks=wanted.encoder_blocks,
-        decoder_blocks=wanted.decoder_blocks,
-        custom_widths=wanted.custom_widths,
+        encoder_blocks=sizes.encoder_blocks,
+        decoder_blocks=sizes.decoder_blocks,
+        custom_widths=sizes.custom_widths,
     )
     network = VDVAE(config)
     network.load_state_dict({**network.state_dict(), **_kept(shipped, network)})

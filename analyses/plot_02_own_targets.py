@@ -30,7 +30,7 @@ from torch import nn
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.features.base import Extractor
-from neurorecon.features.pixels import Preprocessing
+from neurorecon.features.images import Preprocessing
 from neurorecon.figures import panel, save_figure
 from neurorecon.metrics.image import mean_squared_error
 from neurorecon.models.taef2 import AutoencoderTinyF2

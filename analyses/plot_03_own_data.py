@@ -21,7 +21,7 @@ import pandas as pd
 import neurorecon as nr
 from neurorecon.figures import band_bars, panel, save_figure
 from neurorecon.metrics.identification import pairwise_identification, similarity_matrix
-from neurorecon.testing.trees.arrays import write_arrays
+from neurorecon.testing.layouts.arrays import write_arrays
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "results/plot_03_own_data")
 

@@ -18,33 +18,30 @@ if TYPE_CHECKING:
     from neurorecon.analyses.reconstruct import reconstruct, write_reconstruction
     from neurorecon.analyses.record import record_of
     from neurorecon.analyses.variance_partition import partition_variance
-    from neurorecon.decoders.banded.decoder import BandedRidge
+    from neurorecon.decoders.banded import BandedRidge
     from neurorecon.decoders.neural.mlp import MLPDecoder
     from neurorecon.decoders.persistence import load_decoder
-    from neurorecon.decoders.ridge.decoder import RidgeDecoder
-    from neurorecon.features.build import build
-    from neurorecon.features.extract import extract
-    from neurorecon.features.make import load_extractor
+    from neurorecon.decoders.ridge import RidgeDecoder
+    from neurorecon.features.extract import build, extract, load_extractor
     from neurorecon.features.own import add_target
-    from neurorecon.store.check import check_store
-    from neurorecon.store.export import export_store
-    from neurorecon.store.from_arrays import build_from_arrays
+    from neurorecon.store.build import build_from_arrays
+    from neurorecon.store.check import check_store, export_store
     from neurorecon.store.store import Store, open_store
 
 _PUBLIC = {
-    "BandedRidge": "neurorecon.decoders.banded.decoder",
+    "BandedRidge": "neurorecon.decoders.banded",
     "MLPDecoder": "neurorecon.decoders.neural.mlp",
-    "RidgeDecoder": "neurorecon.decoders.ridge.decoder",
+    "RidgeDecoder": "neurorecon.decoders.ridge",
     "Store": "neurorecon.store.store",
     "add_target": "neurorecon.features.own",
-    "build": "neurorecon.features.build",
-    "build_from_arrays": "neurorecon.store.from_arrays",
+    "build": "neurorecon.features.extract",
+    "build_from_arrays": "neurorecon.store.build",
     "check_store": "neurorecon.store.check",
     "classify": "neurorecon.analyses.classification",
-    "export_store": "neurorecon.store.export",
+    "export_store": "neurorecon.store.check",
     "extract": "neurorecon.features.extract",
     "load_decoder": "neurorecon.decoders.persistence",
-    "load_extractor": "neurorecon.features.make",
+    "load_extractor": "neurorecon.features.extract",
     "maps": "neurorecon.analyses.maps",
     "open_store": "neurorecon.store.store",
     "partition_variance": "neurorecon.analyses.variance_partition",

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from skimage.filters import gabor_kernel
 
 from neurorecon.errors import InputError
-from neurorecon.filters import GaborBank, MotionBank, luminance, opponent_colors, pool, resize
+from neurorecon.features.gabor import GaborBank
+from neurorecon.features.images import luminance, opponent_colors, pool, resize
+from neurorecon.features.motion import MotionBank
 
 SIZE = 64
 BANK = GaborBank(SIZE, frequencies=(4.0, 8.0, 16.0), orientations=8)

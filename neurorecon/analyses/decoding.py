@@ -18,7 +18,7 @@ import pandas as pd
 
 from neurorecon.analyses.design import same_order
 from neurorecon.stats import PermutationCounter, permutation_p, stimulus_permutations
-from neurorecon.store.digest import block_digest
+from neurorecon.store.schema import block_digest
 from neurorecon.store.store import Store
 from neurorecon.tasks import Results, ResultsFolder, Stored, run
 from neurorecon.tasks.results import FOLDER, Arrays
@@ -129,7 +129,7 @@ def fit_decoding(
     -------
     DecodingFit
     """
-    from neurorecon.decoders.ridge.decoder import RidgeDecoder
+    from neurorecon.decoders.ridge import RidgeDecoder
 
     mean, spread = train[0].mean(axis=0), train[0].std(axis=0)
     scale = np.where(spread > 0, spread, 1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.decoders.delays import delayed_kernel as delayed_kernel
+from neurorecon.decoders.kernels import delayed_kernel as delayed_kernel
 from neurorecon.errors import InputError
 from neurorecon.store.selection import volume_numbers
 from neurorecon.store.store import Store

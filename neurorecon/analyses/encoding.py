@@ -84,7 +84,7 @@ def fit_encoding(
     -------
     EncodingFit
     """
-    from neurorecon.decoders.banded.decoder import BandedRidge
+    from neurorecon.decoders.banded import BandedRidge
 
     within, across = grams(store, bands, train.stimuli, test.stimuli) if products is None else products
     seen = train.at_delays(delays)

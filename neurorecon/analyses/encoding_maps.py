@@ -14,13 +14,7 @@ import pandas as pd
 from neurorecon.analyses import design
 from neurorecon.analyses.areas import area_masks
 from neurorecon.analyses.encoding import names_of, winning_band
-from neurorecon.analyses.encoding_blocks import (
-    EncodingJob,
-    EncodingScores,
-    compute_products,
-    compute_voxels,
-    gathered,
-)
+from neurorecon.analyses.encoding_blocks import EncodingJob, EncodingScores, compute_products, compute_voxels, gathered
 from neurorecon.analyses.maps_result import VoxelwiseMap
 from neurorecon.stats import false_discovery_rate
 from neurorecon.store.store import Store

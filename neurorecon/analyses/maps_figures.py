@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from neurorecon.analyses.maps import VoxelwiseMap
-from neurorecon.figures.colors import band_label
+from neurorecon.figures.style import band_label
 from neurorecon.provenance import write_bytes
 from neurorecon.store.store import Store, open_store
 

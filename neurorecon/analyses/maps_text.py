@@ -8,7 +8,7 @@ import pandas as pd
 
 from neurorecon.analyses.maps import VoxelwiseMap
 from neurorecon.analyses.maps_normalized import areas_with_normalized
-from neurorecon.figures.colors import band_label
+from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
 
 #: Columns of a table.

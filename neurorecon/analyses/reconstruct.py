@@ -183,11 +183,7 @@ def _cross_validated(
     store: Store, subject: str, roi: Any, task: str, system: Any, column: str, settings: dict[str, Any]
 ) -> Reconstruction:
     from neurorecon.metrics.image import pixel_correlation
-    from neurorecon.systems.cross_validation import (
-        cross_validate,
-        cross_validated_null,
-        reconstruction_scores,
-    )
+    from neurorecon.systems.cross_validation import cross_validate, cross_validated_null, reconstruction_scores
 
     delays = peak_delays(store, subject, task)
     found = store.responses(subject, roi, task=task, delays=delays)

@@ -15,7 +15,7 @@ from neurorecon.analyses.maps_files import write_maps
 from neurorecon.analyses.reconstruct import Reconstruction, reconstruct, write_reconstruction
 from neurorecon.analyses.reconstruct import figures_of as reconstruction_figures
 from neurorecon.analyses.record import record_of
-from neurorecon.figures.colors import band_label
+from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
 
 #: The area that the tour looks at closely.

@@ -153,7 +153,7 @@ def _predictions(
     device: str,
 ) -> tuple[np.ndarray, dict[str | tuple[str, ...], np.ndarray]]:
     """Return test responses, and the prediction of the model of each combination of bands, (sample, voxel)."""
-    from neurorecon.decoders.banded.decoder import BandedRidge
+    from neurorecon.decoders.banded import BandedRidge
 
     within, across = design.grams(store, bands, train.stimuli, test.stimuli)
     seen, shown = train.at_delays(delays), test.at_delays(delays)

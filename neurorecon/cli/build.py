@@ -28,9 +28,9 @@ def build(
     """Build a store from a recipe. Interrupted builds go on where they stopped."""
 
     def work(output: Output) -> None:
-        from neurorecon.cli.stores import remember
-        from neurorecon.features.build import build as build_with_targets
-        from neurorecon.store.info import as_text, describe
+        from neurorecon.cli.common import remember
+        from neurorecon.features.extract import build as build_with_targets
+        from neurorecon.store.check import as_text, describe
 
         store = build_with_targets(recipe, out, root=root, overwrite=overwrite, progress=output.progress)
         remember(Path(store.location))

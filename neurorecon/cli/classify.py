@@ -46,7 +46,7 @@ def classify(
         from neurorecon.analyses.classification import classify as run
         from neurorecon.analyses.classification_files import as_text, write_classification
         from neurorecon.analyses.record import record_of
-        from neurorecon.cli.stores import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, results_folder, subjects_of
 
         opened = choose(store, output)
         folder = results_folder(out, "_".join(["classify", opened.name, *(roi or [])]))

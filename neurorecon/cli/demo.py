@@ -22,9 +22,9 @@ def demo(
 
     def work(output: Output) -> None:
         from neurorecon.analyses.tour import tour
+        from neurorecon.cli.common import EMBEDDED
         from neurorecon.cli.maps import command_line
-        from neurorecon.cli.stores import EMBEDDED
-        from neurorecon.features.build import build
+        from neurorecon.features.extract import build
 
         logger.info("store ...")
         store = output.use(build(EMBEDDED, progress=output.progress))

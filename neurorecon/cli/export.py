@@ -21,7 +21,7 @@ def export(
     """Export a store as a plain .zarr folder that xarray opens without neurorecon."""
 
     def work(output: Output) -> None:
-        from neurorecon.store.export import export_store
+        from neurorecon.store.check import export_store
         from neurorecon.store.store import open_store
 
         opened = output.use(open_store(store, snapshot=snapshot))

@@ -59,9 +59,8 @@ def features(
     """Compute targets (clip_vision, vqvae, motion, ...) for the stimuli of a store."""
 
     def work(output: Output) -> None:
-        from neurorecon.cli.stores import choose
-        from neurorecon.features.extract import extract
-        from neurorecon.features.make import chosen_targets
+        from neurorecon.cli.common import choose
+        from neurorecon.features.extract import chosen_targets, extract
         from neurorecon.features.schedulers import is_first_process
 
         opened = choose(store, output)

@@ -21,8 +21,8 @@ def info(
     """Show what a store holds: subjects, tasks, ROIs, targets, noise ceilings, where it came from."""
 
     def work(output: Output) -> None:
-        from neurorecon.cli.stores import choose
-        from neurorecon.store.info import as_text, describe
+        from neurorecon.cli.common import choose
+        from neurorecon.store.check import as_text, describe
         from neurorecon.store.store import open_store
 
         if snapshot is None:

@@ -9,15 +9,7 @@ from typing import Annotated
 
 import typer
 
-from neurorecon.cli.common import (
-    JsonOption,
-    Output,
-    QuietOption,
-    StoreOption,
-    VerboseOption,
-    logger,
-    run_command,
-)
+from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, logger, run_command
 
 
 def maps(
@@ -100,7 +92,7 @@ def maps(
         from neurorecon.analyses.plan import as_text as as_plan
         from neurorecon.analyses.plan import plan_maps
         from neurorecon.analyses.record import record_of
-        from neurorecon.cli.stores import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, results_folder, subjects_of
         from neurorecon.tasks.clusters import LOCAL, check_scheduler, connect
         from neurorecon.tasks.results import FOLDER
 

@@ -48,7 +48,7 @@ def reconstruct(
         from neurorecon.analyses.reconstruct import reconstruct as run
         from neurorecon.analyses.reconstruct import settings_sentence, write_reconstruction
         from neurorecon.analyses.record import record_of
-        from neurorecon.cli.stores import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, results_folder, subjects_of
 
         opened = choose(store, output)
         folder = results_folder(out, f"reconstruct_{opened.name}")

@@ -1,4 +1,9 @@
-"""Reader of Miyawaki 2008: responses of early visual cortex to patterns of 10 by 10 patches, one subject.
+"""Miyawaki 2008: responses of early visual cortex to patterns of 10 by 10 patches, one subject.
+
+The files number nothing and name nothing: a figure is known by its patches. The names are the paper's.
+
+``func/data_{random,figure}_runNN.nii.gz`` are the volumes (TR 2 s), ``label/data_..._runNN_label.csv`` the
+patterns: a row a volume, 100 numbers, column-major, 0 or 1, or -1 throughout for rest.
 
 Two layouts are read, whichever the folder holds: the excerpt ``V1_mean_figure.mat`` (V1, block means of the
 figure session) and what :func:`nilearn.datasets.fetch_miyawaki2008` leaves in ``nilearn_data/miyawaki2008``
@@ -7,19 +12,554 @@ figure session) and what :func:`nilearn.datasets.fetch_miyawaki2008` leaves in `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from neurorecon.datasets.base import SAMPLE_COLUMNS, Description, Options, Reader, SubjectData
-from neurorecon.datasets.miyawaki2008_figures import PATCHES, stimulus_table
-from neurorecon.datasets.miyawaki2008_nifti import read_figure_and_random_runs
+from neurorecon.datasets.runs import read_by_part
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.io.volumes import check_grid, image_values, open_image
 from neurorecon.space import Space
+
+#: Patches along each side of a pattern.
+PATCHES = 10
+
+#: What is lit, without the dark margin; rows are separated by slashes.
+FIGURES: dict[str, str] = {
+    "square": "####/####/####/####",
+    "small_frame": "####/#..#/#..#/####",
+    "large_frame": "########/########/##....##/##....##/##....##/##....##/########/########",
+    "plus": "...##.../...##.../...##.../########/########/...##.../...##.../...##...",
+    "x": "##....##/###..###/.######./..####../..####../.######./###..###/##....##",
+    "n": "####/#..#/#..#/#..#/#..#",
+    "e": "####/#..#/####/#.../####",
+    "u": "#..#/#..#/#..#/#..#/####",
+    "r": "####/#.../#.../#.../#...",
+    "o": "####/#..#/#..#/#..#/####",
+}
+
+
+def figure_name(pattern: np.ndarray) -> str | None:
+    """Name a pattern, or return None where it is none of the figures.
+
+    Parameters
+    ----------
+    pattern : array, shape (y, x)
+        0 or 1.
+
+    Returns
+    -------
+    str or None
+        A key of :data:`FIGURES`. The place of the figure in the pattern does not matter.
+    """
+    rows, columns = np.flatnonzero(pattern.any(axis=1)), np.flatnonzero(pattern.any(axis=0))
+    if not rows.size:
+        return None
+    lit = pattern[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    drawn = "/".join("".join("#" if patch else "." for patch in row) for row in lit)
+    return next((name for name, known in FIGURES.items() if known == drawn), None)
+
+
+def stimulus_table(patterns: np.ndarray, n_random: int = 0) -> pd.DataFrame:
+    """Make the table of stimuli: random patterns first, then figures.
+
+    Parameters
+    ----------
+    patterns : array, shape (stimulus, y, x)
+        Distinct patterns, 0 or 1.
+    n_random : int
+        How many of them, from the first, are random patterns.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``id``, ``kind``, ``category``, ``captions``. Random patterns are ``random0001`` and on. A
+        figure is called by its name; one that has none is ``figure01`` and on, and one whose name is taken
+        (the same figure at another place) gets a number, e.g. ``plus_2``.
+    """
+    rows = []
+    used: dict[str, int] = {}
+    for number, pattern in enumerate(patterns, start=1):
+        if number <= n_random:
+            rows.append((f"random{number:04d}", "image", "random", ["a random pattern of black and white patches"]))
+            continue
+        category = figure_name(pattern) or f"figure{number - n_random:02d}"
+        used[category] = used.get(category, 0) + 1
+        identifier = category if used[category] == 1 else f"{category}_{used[category]}"
+        rows.append((identifier, "image", category, [_caption(category)]))
+    return pd.DataFrame(rows, columns=["id", "kind", "category", "captions"])
+
+
+def _caption(category: str) -> str:
+    """Say what the figure shows."""
+    if category.startswith("figure"):
+        return "a figure of white patches on black"
+    if category in ("n", "e", "u", "r", "o"):
+        return f"the letter {category} in white patches on black"
+    name = {"small_frame": "small white frame", "large_frame": "large white frame", "x": "white X"}
+    return f"a {name.get(category, f'white {category}')} on black"
+
+
+#: Areas that are the union of a dorsal and a ventral part.
+UNIONS = {"V1": ("V1d", "V1v"), "V2": ("V2d", "V2v")}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Everything that the layout holds.
+
+    Parameters
+    ----------
+    stimuli : DataFrame
+        The table of stimuli, random patterns first.
+    patterns : array, shape (stimulus, y, x)
+        uint8, 0 or 1.
+    data : SubjectData
+        The one subject; a run at a time is read from disk.
+    notes : str
+        What was done to the data, and which runs are missing.
+    """
+
+    stimuli: pd.DataFrame
+    patterns: np.ndarray
+    data: SubjectData
+    notes: str
+
+
+def read_figure_and_random_runs(root: Path, options: Preprocessing) -> Runs:
+    """Read labels, masks and headers; volumes are read when responses are asked for.
+
+    Parameters
+    ----------
+    root : path
+        The folder with ``func``, ``label`` and ``mask``.
+    options : Preprocessing
+        What is done to a run.
+
+    Returns
+    -------
+    Runs
+
+    Raises
+    ------
+    InputError
+        Where a file is missing or cannot be used; the message names it.
+    """
+    mask, affine = load_mask(root / "mask" / "mask.nii.gz")
+    if mask.ndim != 3 or not mask.any():
+        raise InputError(
+            f"{root / 'mask' / 'mask.nii.gz'} is no mask",
+            given=f"shape {mask.shape}, {int(mask.sum())} voxels that are not zero",
+            expected="a volume (x, y, z) with voxels that are not zero",
+            todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
+        )
+    runs, absent = find_runs(root, mask.shape, options)
+    patterns, index_of_sample, n_random = _number_patterns(runs)
+    stimuli = stimulus_table(patterns, n_random)
+    i, j, k = np.nonzero(mask)
+    data = SubjectData(
+        samples=_sample_table(runs, stimuli["id"].to_numpy()[index_of_sample]),
+        voxels=pd.DataFrame({"i": i, "j": j, "k": k}),
+        rois=read_areas(root / "mask", mask, affine),
+        space=Space("volume", affine=affine.tolist(), shape=list(mask.shape)),
+        read_responses=response_reader(runs, mask, options),
+    )
+    return Runs(stimuli, patterns, data, _notes(options, absent))
+
+
+def load_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a mask.
+
+    Parameters
+    ----------
+    path : path
+        A volume; a fourth axis of length 1 is dropped.
+
+    Returns
+    -------
+    mask : bool array, shape (x, y, z)
+        Where the volume is not zero.
+    affine : array, shape (4, 4)
+        Indices to millimeters.
+    """
+    image = load_image(path)
+    mask = image_values(image, path, todo=AGAIN) != 0
+    if mask.ndim == 4 and mask.shape[3] == 1:
+        mask = mask[..., 0]
+    return mask, np.asarray(image.affine, dtype=float)
+
+
+def read_areas(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
+    """Read the masks of the areas, each hemisphere, both together, and V1 and V2 as wholes.
+
+    Parameters
+    ----------
+    folder : path
+        ``mask`` of the layout, with e.g. ``LHV1d.nii.gz`` and the eccentricity bands ``RHlag0to1.nii.gz``.
+    mask : bool array, shape (x, y, z)
+        Voxels of visual cortex.
+    affine : array, shape (4, 4)
+        Of the mask.
+
+    Returns
+    -------
+    dict of str to bool array, shape (voxel,)
+        E.g. ``lh.V1d``, ``rh.V1d``, ``V1d``, ``lh.V1``, ``V1``. Areas without a voxel in the mask are left
+        out.
+
+    Raises
+    ------
+    InputError
+        Where an area lies on another grid than the mask.
+    """
+    areas: dict[str, np.ndarray] = {"visual_cortex": np.ones(int(mask.sum()), dtype=bool)}
+    sides: dict[str, dict[str, np.ndarray]] = {"lh": {}, "rh": {}}
+    for path in sorted(folder.glob("*.nii.gz")):
+        match = re.fullmatch(r"(LH|RH)(.+)\.nii\.gz", path.name)
+        if match is None:
+            continue
+        area, found = load_mask(path)
+        check_grid(path, area.shape, found, "mask/mask.nii.gz", mask.shape, affine)
+        sides[match[1].lower()][match[2]] = area[mask]
+    for side in sides.values():
+        for union, parts in UNIONS.items():
+            if any(part in side for part in parts):
+                side[union] = np.logical_or.reduce([side[part] for part in parts if part in side])
+    for name in sorted({*sides["lh"], *sides["rh"]}):
+        members = [side[name] for side in sides.values() if name in side]
+        areas[name] = np.logical_or.reduce(members)
+        areas.update({f"{label}.{name}": side[name] for label, side in sides.items() if name in side})
+    return {name: member for name, member in areas.items() if member.any()}
+
+
+def _number_patterns(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the distinct patterns, the place of each sample's among them, and how many are random."""
+    places: dict[bytes, int] = {}
+    distinct: list[np.ndarray] = []
+    index_of_sample = []
+    n_random = 0
+    for run in runs:  # random runs come first
+        for pattern in run.patterns:
+            key = pattern.tobytes()
+            if key not in places:
+                places[key] = len(distinct)
+                distinct.append(pattern)
+                n_random += run.kind == "random"
+            elif run.kind == "figure" and places[key] < n_random:
+                raise InputError(
+                    f"{run.path.name} shows a pattern of the random session",
+                    given="the same pattern in the train and the test split",
+                    expected="figures that are not among the random patterns",
+                    todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
+                )
+            index_of_sample.append(places[key])
+    if not distinct:
+        raise InputError(
+            "the runs of Miyawaki 2008 show nothing",
+            given="labels that are -1 throughout, in all runs",
+            expected="patterns of 0 and 1",
+            todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
+        )
+    return np.stack(distinct), np.asarray(index_of_sample), n_random
+
+
+def _sample_table(runs: Sequence[Run], stimulus: np.ndarray) -> pd.DataFrame:
+    """Make the table of samples."""
+    rows = [
+        ("images", SESSIONS[run.kind][0], run.number, SESSIONS[run.kind][1], onset)
+        for run in runs
+        for onset in run.onsets
+    ]
+    table = pd.DataFrame(rows, columns=["task", "session", "run", "split", "time"])
+    table["stimulus"] = stimulus
+    table["repeat"] = table.groupby("stimulus").cumcount() + 1
+    return table[list(SAMPLE_COLUMNS)]
+
+
+def _notes(options: Preprocessing, absent: Sequence[str]) -> str:
+    """Say what was done to the data."""
+    done = [
+        *(["linear trend removed by run"] if options.detrend else []),
+        *(["standardized by run"] if options.standardize else []),
+        f"response taken {options.lag} volumes ({options.lag * REPETITION_TIME:g} s) after the stimulus",
+        "volumes of a block averaged" if options.samples == "block" else "every volume a sample",
+    ]
+    missing = f" Missing here: {', '.join(absent)}." if absent else ""
+    return f"Runs: {'; '.join(done)}. Rest is left out. Random patterns train, figures test.{missing}"
+
+
+#: Seconds between volumes.
+REPETITION_TIME = 2.0
+
+#: Session, split and number of runs. Patterns of the two sessions were shown on different days.
+SESSIONS: dict[str, tuple[int, str, int]] = {"random": (1, "train", 20), "figure": (2, "test", 12)}
+
+REST = -1
+
+#: What to do about a missing or damaged file.
+AGAIN = "delete the file where it is damaged, and fetch the data set again: nilearn.datasets.fetch_miyawaki2008()"
+
+
+class Preprocessing(Protocol):
+    """What is done to a run (the fields of the reader's options)."""
+
+    @property
+    def detrend(self) -> bool:
+        """Whether the linear trend of the run is removed."""
+
+    @property
+    def standardize(self) -> bool:
+        """Whether every voxel is divided by its standard deviation in the run."""
+
+    @property
+    def lag(self) -> int:
+        """Volumes between a stimulus and its response."""
+
+    @property
+    def samples(self) -> str:
+        """``"block"`` or ``"volume"``."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: where its volumes are, and which of them answer to which pattern.
+
+    Parameters
+    ----------
+    kind : str
+        ``"random"`` or ``"figure"``.
+    number : int
+        From 1, as in the file's name.
+    path : path
+        The NIfTI file.
+    patterns : list of array, shape (y, x)
+        Of each sample, uint8.
+    volumes : list of slice
+        Of each sample: the volumes that are averaged, the lag included.
+    onsets : list of float
+        Of each sample: seconds from the first volume to the pattern's onset (block) or to the labelled
+        volume.
+    """
+
+    kind: str
+    number: int
+    path: Path
+    patterns: list[np.ndarray] = field(repr=False)
+    volumes: list[slice] = field(repr=False)
+    onsets: list[float] = field(repr=False)
+
+
+def find_runs(root: Path, shape: tuple[int, ...], options: Preprocessing) -> tuple[list[Run], list[str]]:
+    """List the runs on disk, and the names of those that the fetcher would have left but that are not there.
+
+    Parameters
+    ----------
+    root : path
+        The folder with ``func`` and ``label``.
+    shape : tuple of int
+        Of the mask, which every run has to share.
+    options : Preprocessing
+        Lag and kind of samples.
+
+    Returns
+    -------
+    list of Run, list of str
+    """
+    runs, absent = [], []
+    for kind, (_, _, number_of_runs) in SESSIONS.items():
+        for number in range(1, number_of_runs + 1):
+            name = f"data_{kind}_run{number:02d}"
+            volumes, labels = root / "func" / f"{name}.nii.gz", root / "label" / f"{name}_label.csv"
+            if not volumes.is_file() and not labels.is_file():
+                absent.append(name)
+                continue
+            runs.append(read_run(kind, number, volumes, labels, shape, options))
+    if not runs:
+        raise MissingFileError(
+            "there is no run of Miyawaki 2008",
+            given=f"{root / 'func'} without data_random_runNN.nii.gz and data_figure_runNN.nii.gz",
+            expected="20 random and 12 figure runs",
+            todo="fetch the data set: nilearn.datasets.fetch_miyawaki2008()",
+        )
+    return runs, absent
+
+
+def read_run(
+    kind: str, number: int, volumes: Path, labels: Path, shape: tuple[int, ...], options: Preprocessing
+) -> Run:
+    """Read the labels and the header of one run.
+
+    Parameters
+    ----------
+    kind, number
+        As in the files' names.
+    volumes, labels : path
+        The NIfTI file and the CSV file.
+    shape : tuple of int
+        Of the mask.
+    options : Preprocessing
+        Lag and kind of samples.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        Where a file cannot be used, or the two do not match; the message names it.
+    """
+    found = load_image(volumes).shape
+    if found[:-1] != shape or len(found) != 4:
+        raise InputError(
+            f"{volumes} does not match the mask",
+            given=f"shape {found}",
+            expected=f"shape {(*shape, 'volume')}, as mask/mask.nii.gz",
+            todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
+        )
+    rows = read_labels(labels)
+    if len(rows) != found[-1]:
+        raise InputError(
+            f"{labels} does not match its run",
+            given=f"{len(rows)} rows for {found[-1]} volumes in {volumes.name}",
+            expected="one row a volume",
+            todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
+        )
+    patterns, parts, onsets = [], [], []
+    for start, stop in _samples_of(rows, options.samples):
+        answer = slice(start + options.lag, min(stop + options.lag, len(rows)))
+        if answer.start >= answer.stop:
+            continue  # shown at the very end: its response was not recorded
+        patterns.append(rows[start].reshape(PATCHES, PATCHES).T.astype(np.uint8))  # column-major
+        parts.append(answer)
+        onsets.append(start * REPETITION_TIME)
+    return Run(kind, number, volumes, patterns, parts, onsets)
+
+
+def _samples_of(rows: np.ndarray, samples: str) -> Iterator[tuple[int, int]]:
+    """Yield first and last + 1 row of each block or volume that is not rest."""
+    changes = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=1)) + 1
+    edges = [0, *changes.tolist(), len(rows)] if samples == "block" else list(range(len(rows) + 1))
+    for start, stop in pairwise(edges):
+        if rows[start, 0] != REST:
+            yield start, stop
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Read the patterns of a run.
+
+    Parameters
+    ----------
+    path : path
+        CSV without header: a row a volume, 100 numbers.
+
+    Returns
+    -------
+    array, shape (volume, 100)
+        int; 0 and 1, or -1 in all columns of a row of rest.
+
+    Raises
+    ------
+    InputError
+        Where the file is missing or is anything else; the message names it.
+    """
+    problem = None
+    try:
+        lines = path.read_text().splitlines()
+        rows = np.loadtxt(lines, delimiter=",", ndmin=2) if any(lines) else np.empty((0, 0))
+        if rows.shape[1] != PATCHES**2:
+            problem = f"{rows.shape[1]} columns"
+        elif not np.isin(rows, (REST, 0, 1)).all():
+            problem = "other values than -1, 0 and 1"
+        elif ((rows == REST).any(axis=1) != (rows == REST).all(axis=1)).any():
+            problem = "rows in which only some values are -1"
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except (ValueError, OSError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        raise InputError(
+            f"{path} cannot be read as labels",
+            given=problem,
+            expected="rows of 100 numbers: 0 and 1, or -1 throughout for rest",
+            todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
+        )
+    return rows.astype(int)
+
+
+def preprocess(volumes: np.ndarray, options: Preprocessing) -> np.ndarray:
+    """Detrend and standardize one run, voxel by voxel.
+
+    Parameters
+    ----------
+    volumes : array, shape (volume, voxel)
+        A whole run.
+    options : Preprocessing
+        ``detrend``, ``standardize``.
+
+    Returns
+    -------
+    array, shape (volume, voxel)
+        float64. A voxel that does not change in the run is zero where it is standardized.
+    """
+    from scipy.signal import detrend
+
+    volumes = volumes.astype(np.float64)
+    level = np.abs(volumes).max(axis=0)
+    if options.detrend:
+        volumes = detrend(volumes, axis=0, type="linear")
+    if options.standardize:
+        volumes = volumes - volumes.mean(axis=0)
+        deviation = volumes.std(axis=0, ddof=1)
+        still = deviation <= 1e-10 * level  # what rounding leaves of a constant voxel
+        volumes = np.where(still, 0.0, volumes / np.where(still, 1.0, deviation))
+    return volumes
+
+
+def response_reader(runs: Sequence[Run], mask: np.ndarray, options: Preprocessing) -> Callable[[int, int], np.ndarray]:
+    """Return the function that reads samples, with one run at a time in memory."""
+    lengths = [len(run.volumes) for run in runs]
+    return read_by_part(lengths, lambda index: _run_samples(runs[index], mask, options), int(mask.sum()))
+
+
+def _run_samples(run: Run, mask: np.ndarray, options: Preprocessing) -> np.ndarray:
+    """Read one run: its samples, float32, shape (sample, voxel)."""
+    volumes = image_values(load_image(run.path), run.path, todo=AGAIN)[mask].T
+    bad = ~np.isfinite(volumes)
+    if bad.any():
+        raise InputError(
+            f"{run.path} holds values that are not finite",
+            given=f"{int(bad.sum())} of them, in {int(bad.any(axis=0).sum())} voxels of the mask",
+            expected="finite numbers inside mask/mask.nii.gz",
+            todo="take the voxels out of the mask, or fetch the data set again",
+        )
+    volumes = preprocess(volumes, options)
+    if not run.volumes:
+        return np.empty((0, volumes.shape[1]), dtype=np.float32)
+    return np.stack([volumes[part].mean(axis=0) for part in run.volumes]).astype(np.float32)
+
+
+def load_image(path: Path) -> Any:
+    """Open a NIfTI file, or say which file it is that cannot be opened."""
+    return open_image(path, AGAIN)
+
+
+def _missing(path: Path) -> MissingFileError:
+    return MissingFileError(
+        f"{path} is missing",
+        given="no such file",
+        expected="the layout that nilearn.datasets.fetch_miyawaki2008() leaves",
+        todo="fetch the data set again: files that are there already are kept",
+    )
+
 
 #: Name of the excerpt's file.
 EXCERPT = "V1_mean_figure.mat"
@@ -32,6 +572,7 @@ CITATION = (
     "Visual image reconstruction from human brain activity using a combination of multiscale local "
     "image decoders. Neuron 60:915-929. doi:10.1016/j.neuron.2008.11.004"
 )
+
 CITATION_EXCERPT = (
     " Fujiwara Y, Miyawaki Y, Kamitani Y (2013). Modular encoding and decoding models derived from Bayesian "
     "canonical correlation analysis. Neural Comput 25:979-1005. doi:10.1162/NECO_a_00423"

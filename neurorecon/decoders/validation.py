@@ -1,13 +1,260 @@
-"""Checks that all regressions share."""
+"""Scores and folds: how well predictions match, with samples of a group kept together."""
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError, UnknownNameError
+
+
+def _check(y_true: ArrayLike, y_pred: ArrayLike, n_dimensions: tuple[int, ...]) -> tuple[NDArray, NDArray]:
+    true, predicted = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    if predicted.ndim not in n_dimensions or true.shape != predicted.shape[-true.ndim :] or true.ndim != 2:
+        raise InputError(
+            "predictions do not fit what they are scored against",
+            given=f"measured {true.shape}, predicted {predicted.shape}",
+            expected="(sample, target), and the same for predictions (a band axis before it for a split)",
+        )
+    return true, predicted
+
+
+def _deviations(true: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the targets less their mean, and their sums of squares, NaN for targets that do not vary."""
+    centered = true - true.mean(axis=0)
+    total = (centered**2).sum(axis=0)
+    rounding = len(true) * (10 * np.finfo(np.float64).eps * np.abs(true).max(axis=0, initial=0)) ** 2
+    return centered, np.where(total > rounding, total, np.nan)
+
+
+def r2_score(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
+    """Return the coefficient of determination of each target.
+
+    Parameters
+    ----------
+    y_true, y_pred : array, shape (sample, target)
+        Measured and predicted.
+
+    Returns
+    -------
+    r2 : array, shape (target,)
+        ``1 - sum((y - p) ** 2) / sum((y - mean(y)) ** 2)``; NaN for targets that do not vary.
+    """
+    true, predicted = _check(y_true, y_pred, (2,))
+    _, total = _deviations(true)
+    return 1 - ((true - predicted) ** 2).sum(axis=0) / total
+
+
+def correlation_score(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
+    """Return the Pearson correlation of each target.
+
+    Parameters
+    ----------
+    y_true, y_pred : array, shape (sample, target)
+        Measured and predicted.
+
+    Returns
+    -------
+    r : array, shape (target,)
+        0 for constant predictions, NaN for targets that do not vary.
+    """
+    true, predicted = _check(y_true, y_pred, (2,))
+    centered, total = _deviations(true)
+    deviations, power = _deviations(predicted)
+    r = (centered * deviations).sum(axis=0) / np.sqrt(total * power)
+    return np.where(np.isnan(power) & ~np.isnan(total), 0.0, r)
+
+
+def r2_score_split(y_true: ArrayLike, contributions: ArrayLike) -> NDArray[np.float64]:
+    """Return the share of each band in the joint R2, by the product measure.
+
+    The share of band b is ``sum((2 y - p) * p_b) / sum(y ** 2)`` with y the targets less their mean, p_b the
+    contribution of the band and p the sum of all contributions. The shares of all bands sum to
+    ``r2_score(y, p)``. A share can be negative, where a band makes the joint prediction worse.
+
+    Parameters
+    ----------
+    y_true : array, shape (sample, target)
+        Measured. The mean of each target is subtracted: an intercept belongs to no band.
+    contributions : array, shape (band, sample, target)
+        What each band adds to the prediction, without the intercept.
+
+    Returns
+    -------
+    r2 : array, shape (band, target)
+        Shares; NaN for targets that do not vary.
+
+    References
+    ----------
+    Dupre la Tour, Eickenberg, Nunez-Elizalde & Gallant (2022). Feature-space selection with banded ridge
+    regression. NeuroImage 264, 119728 (their equation for the product measure;
+    `himalaya.scoring.r2_score_split`).
+    """
+    true, predicted = _check(y_true, contributions, (3,))
+    centered, total = _deviations(true)
+    remainder = 2 * centered - predicted.sum(axis=0)
+    return np.stack([(remainder * band).sum(axis=0) for band in predicted]) / total
+
+
+def correlation_score_split(y_true: ArrayLike, contributions: ArrayLike) -> NDArray[np.float64]:
+    """Return the share of each band in the correlation of the joint prediction.
+
+    The share of band b is ``cov(y, p_b) / (std(y) * std(p))`` with p the sum of all contributions. The shares of all
+    bands sum to ``correlation_score(y, p)``; contributions may have any mean.
+
+    Parameters
+    ----------
+    y_true : array, shape (sample, target)
+        Measured.
+    contributions : array, shape (band, sample, target)
+        What each band adds to the prediction.
+
+    Returns
+    -------
+    r : array, shape (band, target)
+        Shares; 0 where the joint prediction is constant, NaN for targets that do not vary.
+
+    References
+    ----------
+    Dupre la Tour, Eickenberg, Nunez-Elizalde & Gallant (2022). Feature-space selection with banded ridge
+    regression. NeuroImage 264, 119728 (`himalaya.scoring.correlation_score_split`).
+    """
+    true, predicted = _check(y_true, contributions, (3,))
+    centered, total = _deviations(true)
+    _, power = _deviations(predicted.sum(axis=0))
+    shares = np.stack([(centered * band).sum(axis=0) for band in predicted]) / np.sqrt(total * power)
+    return np.where(np.isnan(power) & ~np.isnan(total), 0.0, shares)
+
+
+class TargetScores:
+    """Scores of an estimator with ``predict`` and, once it is fitted, ``target_shape_``."""
+
+    target_shape_: tuple[int, ...]
+
+    if TYPE_CHECKING:
+
+        def predict(self, X: ArrayLike) -> Any:
+            """Predict targets, (sample, ...)."""
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the mean R2 over targets, as scikit-learn's regressors do.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses.
+        y : array, shape (sample, ...)
+            Targets.
+        sample_weight : array, shape (sample,), optional
+            Weights of the samples.
+
+        Returns
+        -------
+        float
+            Mean R2. :meth:`score_targets` returns one for each target.
+        """
+        from sklearn.metrics import r2_score as weighted_r2_score
+
+        predicted = _flat(self.predict(X))
+        return float(weighted_r2_score(np.asarray(y).reshape(predicted.shape), predicted, sample_weight=sample_weight))
+
+    def score_targets(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """Return R2 of each target, in the shape of a target; NaN for targets that do not vary."""
+        return r2_of_targets(y, self.predict(X), self.target_shape_)
+
+
+def r2_of_targets(y: ArrayLike, predicted: NDArray, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return R2 of each target of (sample, ...), in the shape of a target; NaN for targets that do not vary."""
+    flat = _flat(predicted)
+    return r2_score(np.asarray(y).reshape(flat.shape), flat).reshape(shape)
+
+
+def _flat(predicted: NDArray) -> NDArray:
+    """Return predictions of shape (sample, target)."""
+    return predicted.reshape(len(predicted), -1)
+
+
+#: One fold for each group, e.g. each run.
+LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
+
+#: Indices of the samples to fit on and of those to score.
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) -> list[Fold]:
+    """Return folds in which all samples of a group are on the same side.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of samples.
+    groups : array, shape (sample,), optional
+        Labels, e.g. stimulus ids, so that repeats never straddle a fold, or runs of a time series. With them
+        ``cv=k`` means :class:`sklearn.model_selection.GroupKFold`, without them contiguous
+        :class:`sklearn.model_selection.KFold`; neither draws random numbers.
+    cv : int, "leave-one-group-out", scikit-learn splitter or iterable of (train, test)
+        Number of folds (fewer where there are fewer groups), one fold for each group (each run, where groups
+        are runs), or the folds themselves.
+
+    Returns
+    -------
+    list of (train, test)
+        Index arrays.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer than two groups, or a given fold separates samples of a group.
+    """
+    from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, check_cv
+
+    labels = None if groups is None else np.asarray(groups)
+    if labels is not None and labels.shape != (n_samples,):
+        raise InputError(
+            "`groups` needs one label for each sample",
+            given=f"shape {labels.shape}",
+            expected=f"({n_samples},)",
+        )
+    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
+        n_groups = n_samples if labels is None else len(np.unique(labels))
+        if cv < 2 or n_groups < 2:
+            raise InputError(
+                "cross-validation needs at least two folds of at least one group each",
+                given=f"cv={cv}, {n_groups} {'samples' if labels is None else 'groups'}",
+                expected="cv of 2 or more, and two groups or more",
+                todo="give alpha as one number to fit without cross-validation",
+            )
+        n_splits = min(int(cv), n_groups)
+        splitter = KFold(n_splits) if labels is None else GroupKFold(n_splits)
+    elif isinstance(cv, str):
+        splitter = LeaveOneGroupOut()
+        if cv != LEAVE_ONE_GROUP_OUT or labels is None or len(np.unique(labels)) < 2:
+            raise InputError(
+                "cross-validation cannot be done in this way",
+                given=f"cv={cv!r}, {'no groups' if labels is None else f'{len(np.unique(labels))} group(s)'}",
+                expected=f"a number of folds, or {LEAVE_ONE_GROUP_OUT!r} with two groups (runs) or more",
+            )
+    else:
+        splitter = check_cv(cv)
+    with warnings.catch_warnings():
+        # Splitters that know no groups say so; whether they keep groups together is checked below.
+        warnings.filterwarnings("ignore", message="The groups parameter is ignored")
+        splits = list(splitter.split(np.zeros((n_samples, 1)), np.zeros(n_samples), labels))
+    folds = [(np.asarray(train), np.asarray(test)) for train, test in splits]
+    for train, test in folds:
+        if not len(train) or not len(test):
+            raise InputError("a fold has no samples to fit on, or none to score", given=f"cv={cv!r}")
+        if labels is not None and np.isin(labels[test], labels[train]).any():
+            raise InputError(
+                "a fold puts samples of one group (repeats of one stimulus) on both sides",
+                given=f"cv={cv!r}",
+                expected="folds that keep groups together",
+                todo="use cv=<number of folds> or a grouped splitter such as GroupKFold",
+            )
+    return folds
 
 
 def check_dtype(dtype: str) -> str:

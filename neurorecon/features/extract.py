@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,183 @@ import numpy as np
 from tqdm import tqdm
 
 from neurorecon import __version__
-from neurorecon.errors import StoreError
+from neurorecon.datasets.recipe import Recipe, load_recipe
+from neurorecon.errors import InputError, StoreError
 from neurorecon.features import pipeline
 from neurorecon.features.base import Extractor, dims_of
-from neurorecon.features.make import extractors_for
-from neurorecon.features.reading import StimulusReader, rows_of
+from neurorecon.features.reading import StimulusReader, categories_of, rows_of, what_is_missing
 from neurorecon.features.schedulers import Scheduler, open_scheduler
 from neurorecon.provenance import to_json_types
+from neurorecon.registry import FEATURES
 from neurorecon.store import schema
-from neurorecon.store.store import Store, open_store
-from neurorecon.store.tables import text_of
+from neurorecon.store.build import build_store
+from neurorecon.store.store import Store, open_store, text_of
 from neurorecon.store.writer import StoreWriter
+
+#: Stands for every target that neurorecon ships and the store allows.
+ALL = "all"
+
+#: Settings that are given to all extractors that take them; the others have to be taken by one at least.
+COMMON = ("models", "device", "precision")
+
+
+def load_extractor(name: str, **options: Any) -> Extractor:
+    """Return an extractor, to compute a target of stimuli that are in no store.
+
+    Parameters
+    ----------
+    name : str
+        A registered target, e.g. ``"clip_vision"``.
+    **options
+        Its settings, e.g. ``models="published"``, ``device="cuda"``, ``groups=15``.
+
+    Returns
+    -------
+    Extractor
+        ``load_extractor("clip_vision").transform(pictures)`` gives the features of pictures (uint8, float from 0 to 1,
+        or PIL images).
+
+    Raises
+    ------
+    UnknownNameError
+        For a name that is not registered.
+    InputError
+        For a setting that the extractor does not take.
+    """
+    return make_extractors([name], options)[0]
+
+
+def make_extractors(
+    targets: Iterable[str | Extractor], options: Mapping[str, Any], categories: list[str] | None = None
+) -> list[Extractor]:
+    """Return the extractors of some targets.
+
+    Parameters
+    ----------
+    targets : iterable of str or Extractor
+        Names of registered targets; extractors are taken as they are.
+    options : mapping
+        Settings by name; None stands for a setting's default.
+    categories : list of str, optional
+        Categories of the store.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    loaded = [target if isinstance(target, Extractor) else FEATURES.load(target) for target in targets]
+    taken = {id(one): _parameters(one) for one in loaded if not isinstance(one, Extractor)}
+    for name in given:
+        known = sorted({parameter for parameters in taken.values() for parameter in parameters} - {"categories"})
+        if name not in known and name not in COMMON and _ANY not in known:
+            raise InputError(
+                "none of these targets takes this setting",
+                given=f"{name}={given[name]!r}",
+                expected=f"one of: {', '.join(known) or '(none)'}",
+                todo="leave it out, or check its spelling",
+            )
+    return [_made(one, given, categories, taken.get(id(one), {})) for one in loaded]
+
+
+def all_targets(store: Store) -> list[str]:
+    """Return the names of the targets that neurorecon ships and that the store allows."""
+    return [name for name in FEATURES.builtin if what_is_missing(store, FEATURES.load(name).needs) is None]
+
+
+def chosen_targets(store: Store, targets: str | Extractor | Iterable[str | Extractor]) -> list[str | Extractor]:
+    """Return the targets that a caller means: a name, an extractor, several of them, or ``"all"``."""
+    listed = [targets] if isinstance(targets, str | Extractor) else list(targets)
+    found: list[str | Extractor] = []
+    for target in listed:
+        found += all_targets(store) if target == ALL else [target]
+    return list(dict.fromkeys(found))
+
+
+def extractors_for(
+    store: Store, targets: str | Extractor | Iterable[str | Extractor], options: Mapping[str, Any]
+) -> list[Extractor]:
+    """Return the extractors of the targets that a caller means for a store."""
+    return make_extractors(chosen_targets(store, targets), options, categories_of(store))
+
+
+#: Stands in a list of parameters for "any other".
+_ANY = "**"
+
+
+def _parameters(maker: Any) -> dict[str, Any]:
+    """Return the parameters of a constructor by name; old ones take nothing but the categories."""
+    parameters = inspect.signature(maker).parameters
+    return {
+        _ANY if parameter.kind is inspect.Parameter.VAR_KEYWORD else name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
+    }
+
+
+def _made(maker: Any, given: Mapping[str, Any], categories: list[str] | None, taken: Mapping[str, Any]) -> Extractor:
+    if isinstance(maker, Extractor):
+        return maker
+    wanted = {"categories": categories, **given}
+    extractor: Extractor = maker(
+        **{name: value for name, value in wanted.items() if name in taken or (_ANY in taken and name != "categories")}
+    )
+    return extractor
+
+
+#: Where built stores lie when a recipe has no folder of its own.
+STORES = Path("stores")
+
+
+def store_path(recipe: Recipe, source: str | Path) -> Path:
+    """Return where the store of a recipe goes: beside its TOML file, or in ``stores/`` below the current folder."""
+    folder = Path(source).parent if Path(source).suffix == ".toml" else STORES
+    return folder / f"{recipe.name}.icechunk"
+
+
+def build(
+    recipe: str | Path | Recipe,
+    out: str | Path | None = None,
+    *,
+    root: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Store:
+    """Build a store and its targets; an interrupted build goes on, a finished one is left as it is.
+
+    Parameters
+    ----------
+    recipe : path, str or Recipe
+        A TOML file, the name of a registered reader (``"scenes"``), or a recipe.
+    out : path, optional
+        The store, ``NAME.icechunk``; by default beside the recipe.
+    root : path, optional
+        The folder of the data set.
+    overwrite : bool
+        Build anew, in place of what is there.
+    progress : bool
+        Show progress bars on stderr.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    InputError
+        Where the recipe, the data set or the place cannot be used.
+    """
+    loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, root)
+    for name in loaded.targets:
+        FEATURES.load(name)  # an unknown target shows before anything is written
+    source = loaded.name if isinstance(recipe, Recipe) else recipe
+    path = Path(out) if out is not None else store_path(loaded, source)
+    if path.suffix != ".icechunk":
+        raise InputError(
+            "a store that is built has a name of its own sort",
+            given=str(path),
+            expected="NAME.icechunk",
+            todo="end the name in .icechunk; neurorecon export makes a .zarr of it",
+        )
+    build_store(loaded, path, overwrite=overwrite, progress=progress)
+    return extract(open_store(path), loaded.targets, overwrite=overwrite, progress=progress)
+
 
 #: Entries that only describe: two targets that differ in these alone are the same.
 DESCRIPTIVE = ("weights", "licence", "source")

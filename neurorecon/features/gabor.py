@@ -1,20 +1,192 @@
-"""Gabor target: log-compressed contrast energy at several scales and orientations, on a grid."""
+"""Gabor energy of images: a bank of quadrature pairs at several scales, orientations and places."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.fft
 
+from neurorecon.errors import InputError
 from neurorecon.features.base import Extractor, Needs, StimulusBatch
+from neurorecon.features.images import luminance, pool, resize
 from neurorecon.features.threads import for_each
-from neurorecon.filters import gabor_bank, luminance, pool, resize
+
+#: Half width of a 1-octave band in units of the standard deviation of its Gaussian: the band's limits, at
+#: f * 2 / 3 and f * 4 / 3, are where the amplitude is half of the maximum.
+_OCTAVE_SIGMA = 1.0 / 3.0 / np.sqrt(2.0 * np.log(2.0))
+
+
+@dataclass(frozen=True)
+class GaborBank:
+    """A bank of Gabor filters for square pictures, one octave wide.
+
+    Parameters
+    ----------
+    size : int
+        Pixels on each side of the pictures.
+    frequencies : tuple of float
+        Cycles per picture.
+    orientations : int
+        Number of orientations, evenly spaced over half a turn from 0.
+
+    Notes
+    -----
+    Channels are ordered by frequency, then by orientation. The picture is continued beyond its border by its
+    mirror image, faded to its mean, so that the border itself is not an edge.
+    """
+
+    size: int
+    frequencies: tuple[float, ...]
+    orientations: int
+
+    def __post_init__(self) -> None:
+        highest = max(self.frequencies, default=0.0)
+        if self.size % 8 or self.orientations < 1 or min(self.frequencies, default=0.0) <= 0:
+            raise InputError(
+                "this bank of Gabor filters cannot be built",
+                given=f"size={self.size}, frequencies={self.frequencies}, orientations={self.orientations}",
+                expected="a size that 8 divides, frequencies above 0, one orientation or more",
+            )
+        if highest > 0.3 * self.size:
+            raise InputError(
+                "a spatial frequency is too high for the pictures",
+                given=f"{highest} cycles per picture at {self.size} pixels",
+                expected=f"at most {0.3 * self.size:g}, so that an octave around it can be drawn",
+                todo="leave out the highest frequency, or use larger pictures",
+            )
+
+    @property
+    def channels(self) -> int:
+        """Number of filters."""
+        return len(self.frequencies) * self.orientations
+
+    @property
+    def channel_frequency(self) -> np.ndarray:
+        """Cycles per picture of each channel, shape (channel,)."""
+        return np.repeat(np.asarray(self.frequencies), self.orientations)
+
+    @property
+    def channel_orientation(self) -> np.ndarray:
+        """Orientation of each channel in radians, shape (channel,)."""
+        return np.tile(np.arange(self.orientations) * np.pi / self.orientations, len(self.frequencies))
+
+    @property
+    def _padding(self) -> int:
+        return self.size // 8
+
+    @property
+    def _padded(self) -> int:
+        return self.size + 2 * self._padding
+
+    def transfer(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the filters in the Fourier domain, moved to the origin and cropped.
+
+        Returns
+        -------
+        rows, columns : int array, shape (channel, window)
+            Indices of the crop in the spectrum of the padded picture.
+        gain : float32 array, shape (channel, window, window)
+            Amplitude at each frequency, y before x; a sinusoid of amplitude 1 at the preferred frequency has
+            energy 1 (the one-sided spectrum of a cosine is one half, hence the factor 2).
+        """
+        return _transfer(self)
+
+    def responses(self, pictures: np.ndarray) -> np.ndarray:
+        """Return complex responses of the quadrature pairs, without the carrier.
+
+        Parameters
+        ----------
+        pictures : array, shape (picture, y, x)
+            Gray-value pictures of `size` pixels a side.
+
+        Returns
+        -------
+        array, complex64, shape (picture, channel, size / 2, size / 2)
+            Sampled at every other pixel. The phase lacks a carrier that is the same for every picture.
+        """
+        pictures = np.asarray(pictures, dtype=np.float32)
+        if pictures.ndim != 3 or pictures.shape[1:] != (self.size, self.size):
+            raise InputError(
+                "these pictures do not fit the filters",
+                given=f"an array of shape {pictures.shape}",
+                expected=f"shape (picture, {self.size}, {self.size})",
+                todo="resample them first: neurorecon.features.images.resize(pictures, size)",
+            )
+        rows, columns, gain = self.transfer()
+        spectrum = scipy.fft.fft2(self._extend(pictures))
+        window = spectrum[:, rows[:, :, None], columns[:, None, :]] * gain
+        result = scipy.fft.ifft2(window, overwrite_x=True)
+        # Half the resolution: a quarter of the samples carry the sum, so the inverse transform is rescaled.
+        border = self._padding // 2
+        inside = slice(border, border + self.size // 2)
+        return result[:, :, inside, inside] * np.float32((window.shape[-1] / self._padded) ** 2)
+
+    def energy(self, pictures: np.ndarray) -> np.ndarray:
+        """Return the local energy of each filter.
+
+        Parameters
+        ----------
+        pictures : array, shape (picture, y, x)
+            Gray-value pictures of `size` pixels a side.
+
+        Returns
+        -------
+        array, float32, shape (picture, channel, size / 2, size / 2)
+            Squared modulus of :meth:`responses`.
+        """
+        return squared_modulus(self.responses(pictures))
+
+    def _extend(self, pictures: np.ndarray) -> np.ndarray:
+        width = self._padding
+        centered = pictures - pictures.mean(axis=(1, 2), keepdims=True)
+        mirrored = np.pad(centered, ((0, 0), (width, width), (width, width)), mode="symmetric")
+        ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(width) + 0.5) / width)
+        fade = np.concatenate([ramp, np.ones(self.size), ramp[::-1]]).astype(np.float32)
+        return mirrored * fade[:, None] * fade[None, :]
+
+
+def squared_modulus(values: np.ndarray) -> np.ndarray:
+    """Return ``abs(values) ** 2`` of complex `values`, without the square root."""
+    return values.real**2 + values.imag**2
+
+
+@lru_cache(maxsize=16)
+def _transfer(bank: GaborBank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    padded, window = bank._padded, bank._padded // 2
+    scale = padded / bank.size  # cycles per picture -> cycles per padded picture
+    offsets = scipy.fft.fftfreq(window, 1.0 / window).astype(int)
+    rows, columns, gain = [], [], []
+    for frequency, orientation in zip(bank.channel_frequency, bank.channel_orientation, strict=True):
+        center = frequency * scale * np.array([np.sin(orientation), np.cos(orientation)])
+        origin = np.round(center).astype(int)
+        along_y, along_x = offsets + origin[0], offsets + origin[1]
+        sigma = frequency * scale * _OCTAVE_SIGMA
+        squared = (along_y[:, None] - center[0]) ** 2 + (along_x[None, :] - center[1]) ** 2
+        amplitude = 2.0 * np.exp(-0.5 * squared / sigma**2)
+        # Frequencies beyond the Nyquist limit would alias, and the mean is no contrast.
+        limit = (np.abs(along_y)[:, None] < padded / 2) & (np.abs(along_x)[None, :] < padded / 2)
+        amplitude *= limit & ~((along_y[:, None] == 0) & (along_x[None, :] == 0))
+        rows.append(along_y % padded)
+        columns.append(along_x % padded)
+        gain.append(amplitude)
+    return np.array(rows), np.array(columns), np.array(gain, dtype=np.float32)
+
+
+@lru_cache(maxsize=16)
+def gabor_bank(size: int, frequencies: tuple[float, ...], orientations: int) -> GaborBank:
+    """Return a (cached) :class:`GaborBank`."""
+    return GaborBank(size, frequencies, orientations)
+
 
 #: Side of the pictures that the filters see.
 _SIZE = 64
 
 #: Cycles per picture, and cells on each side of the grid over which energy is averaged.
 _SCALES = ((2.0, 4), (4.0, 6), (8.0, 8), (16.0, 8))
+
 _ORIENTATIONS = 8
 
 #: Energy at which log(1 + energy / knee) turns from linear to logarithmic.

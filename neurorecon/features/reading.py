@@ -9,8 +9,7 @@ import numpy as np
 from neurorecon.errors import StoreError
 from neurorecon.features.base import Extractor, Needs, StimulusBatch
 from neurorecon.store import schema
-from neurorecon.store.store import Store
-from neurorecon.store.tables import text_of
+from neurorecon.store.store import Store, text_of
 
 
 class StimulusReader:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from neurorecon.errors import InputError
-from neurorecon.features.base import Needs, StimulusBatch
-from neurorecon.features.network import NetworkExtractor, pictures_at_a_time, seed_of
-from neurorecon.features.pixels import Preprocessing, to_tensor
+from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, pictures_at_a_time, seed_of
+from neurorecon.features.images import Preprocessing, to_tensor
 from neurorecon.models.load import Source, load_vdvae_of, source, vdvae_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neurorecon.models.vdvae_sizes import VDVAEConfig
+    from neurorecon.models.vdvae_config import VDVAEConfig
 
 
 class Prepared(NamedTuple):
@@ -38,7 +37,7 @@ class VdvaeExtractor(NetworkExtractor):
     Parameters
     ----------
     categories, models, device, precision
-        As in :class:`~neurorecon.features.network.NetworkExtractor`.
+        As in :class:`~neurorecon.features.base.NetworkExtractor`.
     groups : int, optional
         How many; by default all up to the first one at half of the picture's resolution.
     seed : int, optional

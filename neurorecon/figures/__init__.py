@@ -10,18 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurorecon.figures.bars import band_bars
-    from neurorecon.figures.colors import BAND_COLORS, QUANTITIES, band_colors
-    from neurorecon.figures.flatmap import flat, flat_bands
-    from neurorecon.figures.nulls import null_histogram
     from neurorecon.figures.panels import panel
-    from neurorecon.figures.reporting import Page, Picture, Section, report
-    from neurorecon.figures.save import read_provenance, save_figure
-    from neurorecon.figures.slices import interactive_volume, volume
-    from neurorecon.figures.style import WIDTHS, journal_style
-    from neurorecon.figures.surface import cortex, cortex_bands
-    from neurorecon.figures.tables import Table
+    from neurorecon.figures.reporting import Page, Picture, Section, Table, report
+    from neurorecon.figures.scores import band_bars, null_histogram
+    from neurorecon.figures.style import (
+        BAND_COLORS,
+        QUANTITIES,
+        WIDTHS,
+        band_colors,
+        journal_style,
+        read_provenance,
+        save_figure,
+    )
+    from neurorecon.figures.surface import cortex, cortex_bands, flat, flat_bands
     from neurorecon.figures.viewer import interactive
+    from neurorecon.figures.volumes import interactive_volume, volume
 
 #: Where each name is defined; a figure's module is only imported when it is used.
 _HOMES = {

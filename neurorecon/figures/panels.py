@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neurorecon.errors import InputError
-from neurorecon.figures.colors import GRAY
 from neurorecon.figures.style import (
+    GRAY,
     axes_mm,
     journal_style,
     new_figure,

@@ -1,21 +1,354 @@
-"""The look of a figure: widths of journals, small sans-serif type, nothing that is not data.
+"""Style of all figures: sizes, fonts, colors, and how a figure is saved with its provenance.
+
+Bands take the Okabe-Ito palette (Okabe & Ito 2008, "Color Universal Design"), which people with any of the
+common color vision deficiencies can tell apart. R2 and other one-sided quantities take a perceptually
+uniform map; weights and patterns a diverging one, symmetric around zero.
 
 Widths are those of Nature Neuroscience (89, 120 and 183 mm), which fit eLife's page as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.figures.colors import GRAY, INK
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.provenance import to_json, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+#: The color of each known band. Those that are used side by side differ for color-blind readers too.
+BAND_COLORS: dict[str, str] = {
+    "gabor": "#0072B2",
+    "category": "#D55E00",
+    "motion": "#009E73",
+    "clip": "#CC79A7",
+    "clip_image": "#CC79A7",
+    "clip_vision": "#882255",
+    "clip_text": "#E69F00",
+    "vqvae": "#56B4E9",
+    "vdvae": "#4B2E83",
+    "layout": "#8C6D31",
+}
+
+#: What figures call a band: the role that it plays, and the target that plays it.
+BAND_LABELS: dict[str, str] = {
+    "clip_image": "semantic (CLIP)",
+    "clip_image_mean": "semantic (CLIP, mean of frames)",
+    "clip_vision": "semantic (CLIP tokens)",
+    "clip_text": "semantic (CLIP, captions)",
+    "category": "semantic (categories)",
+    "vqvae": "structure (VQ-VAE)",
+    "vqvae_frames": "structure (VQ-VAE, all frames)",
+    "vdvae": "low-level (VDVAE)",
+    "gabor": "low-level (Gabor)",
+    "motion": "motion (energy)",
+    "optical_flow": "motion (optical flow)",
+}
+
+#: Colors of bands that are not in :data:`BAND_COLORS` (Paul Tol's "muted" and "bright" schemes).
+FURTHER_COLORS = (
+    "#882255", "#44AA99", "#DDCC77", "#661100", "#AA3377", "#117733", "#EE6677", "#88CCEE", "#999933",
+    "#4477AA",
+)  # fmt: skip
+
+#: What a map shows, as it is written into the figure.
+QUANTITIES: dict[str, str] = {
+    "encoding": "Encoding model: variance of each voxel that the features explain (not decoder weights)",
+    "decoding": "Decoder weights: how the decoder reads each voxel (not where the information is)",
+    "haufe": "Haufe pattern of the decoder: covariance of voxel and decoded target (Haufe et al. 2014)",
+}
+
+#: Quantities that run to both sides of zero.
+SIGNED = ("decoding", "haufe")
+
+INK = "#1a1a1a"
+
+GRAY = "#6b6b6b"
+
+LIGHT = "#d9d9d9"
+
+#: Color maps: where values run from none to much, and where they run to both sides of zero.
+SEQUENTIAL = "inferno"
+
+DIVERGING = "RdBu_r"
+
+
+def band_colors(names: Iterable[str]) -> dict[str, str]:
+    """Give each band its color.
+
+    Known bands (:data:`BAND_COLORS`) always have theirs. Others take one that their name alone selects, and
+    the next free one where two bands of the same figure would clash.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of the bands, in the order of the figure.
+
+    Returns
+    -------
+    dict of str to str
+        Hexadecimal colors.
+    """
+    names = list(names)
+    colors = {name: BAND_COLORS[name.lower()] for name in names if name.lower() in BAND_COLORS}
+    for name in names:
+        if name in colors:
+            continue
+        start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+        order = [FURTHER_COLORS[(start + step) % len(FURTHER_COLORS)] for step in range(len(FURTHER_COLORS))]
+        free = [color for color in order if color not in colors.values()]
+        colors[name] = free[0] if free else order[0]
+    return {name: colors[name] for name in names}
+
+
+def band_label(name: str) -> str:
+    """Return what figures call a band: its role and its target, e.g. ``semantic (CLIP)``; other names as they are."""
+    return BAND_LABELS.get(name.lower(), name)
+
+
+def quantity_note(quantity: str | None) -> str:
+    """Return the sentence that says which quantity a figure shows; empty for None."""
+    if quantity is None:
+        return ""
+    if quantity not in QUANTITIES:
+        raise UnknownNameError("quantity", quantity, QUANTITIES)
+    return QUANTITIES[quantity]
+
+
+def default_colormap(quantity: str | None) -> str:
+    """Return the color map that suits a quantity."""
+    return DIVERGING if quantity in SIGNED else SEQUENTIAL
+
+
+def color_map(name: str) -> Any:
+    """Return a color map of matplotlib by its name; the default one without its black end.
+
+    Black is the color of outlines and letters, so a value of zero must not have it. The map stays
+    perceptually uniform, as a part of one that is.
+    """
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    if name not in colormaps:
+        raise UnknownNameError("color map", name, sorted(colormaps))
+    if name != SEQUENTIAL:
+        return colormaps[name]
+    return ListedColormap(colormaps[name](np.linspace(0.13, 0.97, 256)), name=f"{name}-without-black")
+
+
+def nice_limits(
+    low: float, high: float, *, vmin: float | None, vmax: float | None, quantity: str | None
+) -> tuple[float, float]:
+    """Choose the ends of a color scale.
+
+    Parameters
+    ----------
+    low, high : float
+        Range of the data (robust: a few outliers should not set it).
+    vmin, vmax : float or None
+        What the caller fixed.
+    quantity : str or None
+        Weights and patterns have zero in the middle, unless `vmin` says that none is negative; explained variance
+        begins at zero, as what lies below
+        explains nothing.
+
+    Returns
+    -------
+    (float, float)
+        Ends with at most two significant digits.
+    """
+    if quantity in SIGNED and (vmin is None or vmin < 0):
+        given = [abs(value) for value in (vmin, vmax) if value is not None]
+        end = max(given) if given else _round_up(max(abs(low), abs(high)))
+        return -end, end
+    starts_at_zero = low >= 0 or quantity == "encoding"
+    bottom = vmin if vmin is not None else (0.0 if starts_at_zero else -_round_up(-low))
+    top = vmax if vmax is not None else (_round_up(high) if high > 0 else 0.0)
+    return (bottom, top) if top > bottom else (bottom, bottom + 1e-6 + abs(bottom))
+
+
+def _round_up(value: float) -> float:
+    import math
+
+    if value <= 0 or not math.isfinite(value):
+        return 1.0
+    step = 10 ** math.floor(math.log10(value)) / 10
+    for factor in (10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100):
+        if factor * step >= value * (1 - 1e-9):
+            return float(round(factor * step, 12))
+    return float(value)
+
+
+FORMATS = ("png", "svg", "pdf")
+
+#: Key of the record in the text chunk of a PNG.
+PNG_KEY = "neurorecon-provenance"
+
+_SOFTWARE = "neurorecon"
+
+
+def save_figure(
+    figure: Figure,
+    stem: str | os.PathLike[str],
+    provenance: Mapping[str, Any],
+    formats: Sequence[str] = FORMATS,
+    *,
+    dpi: float = 300,
+) -> list[Path]:
+    """Save a figure with the record of how it was made inside each file.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure. Where the record says ``simulated`` and the figure does not, the words are added.
+    stem : path
+        Path without a suffix; one is added per format.
+    provenance : mapping
+        What :func:`neurorecon.provenance.collect` returned. It goes into a text chunk of the PNG
+        (:data:`PNG_KEY`), the description of the SVG and the subject of the PDF.
+    formats : sequence of {"png", "svg", "pdf"}
+        Which files to write.
+    dpi : float
+        Of the PNG, and of pixel images inside SVG and PDF.
+
+    Returns
+    -------
+    list of Path
+        The files, in the order of `formats`. Each appears whole or not at all.
+
+    Raises
+    ------
+    UnknownNameError
+        For another format.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise UnknownNameError("figure format", name, FORMATS)
+    stem = Path(stem)
+    if not stem.name:
+        raise InputError("a figure needs a file name", given=str(stem), expected="a path such as maps/MT")
+    if provenance.get("simulated"):
+        tag_simulated(figure)
+    record = to_json(provenance)
+    return [
+        write_bytes(stem.parent / f"{stem.name}.{name}", figure_bytes(figure, name, record, dpi=dpi))
+        for name in formats
+    ]
+
+
+def figure_bytes(figure: Figure, format: str, record: str = "{}", *, dpi: float = 300) -> bytes:
+    """Return the content of a figure's file; `record` is the provenance as JSON text."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    # Text and vectors are only made into bytes now, so the settings have to hold now, whatever the caller's
+    # are.
+    with matplotlib.rc_context():
+        settings: Any = matplotlib.rcParams
+        settings.update(style_settings())
+        figure.savefig(buffer, format=format, dpi=dpi, metadata=_metadata(format, record))
+    return buffer.getvalue()
+
+
+def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the record back from a PNG, SVG, PDF or HTML file that neurorecon wrote.
+
+    Raises
+    ------
+    MissingFileError
+        Where there is no such file.
+    InputError
+        Where the file carries no record.
+    """
+    import json
+
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError("there is no such figure", given=str(path), expected="an existing file")
+    readers = {".png": _read_png, ".svg": _read_svg, ".pdf": _read_pdf, ".html": _read_html}
+    if path.suffix not in readers:
+        raise UnknownNameError("figure format", path.suffix.lstrip("."), (*FORMATS, "html"))
+    record = readers[path.suffix](path.read_bytes())
+    if record is None:
+        raise InputError(
+            "this figure does not say how it was made",
+            given=str(path),
+            expected="a file written by neurorecon",
+            todo="some programs remove the description when they save a file again; use the original",
+        )
+    return json.loads(record)
+
+
+def _metadata(format: str, record: str) -> dict[str, Any]:
+    if format == "png":
+        return {"Software": _SOFTWARE, PNG_KEY: record}
+    if format == "svg":
+        return {"Date": None, "Creator": _SOFTWARE, "Description": record}
+    return {"CreationDate": None, "ModDate": None, "Creator": _SOFTWARE, "Producer": None, "Subject": record}
+
+
+def _read_png(content: bytes) -> str | None:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        return image.info.get(PNG_KEY)
+
+
+def _read_svg(content: bytes) -> str | None:
+    from xml.etree import ElementTree
+
+    for element in ElementTree.fromstring(content).iter():
+        if element.tag.endswith("}description"):
+            return element.text
+    return None
+
+
+def _read_pdf(content: bytes) -> str | None:
+    start = content.find(b"/Subject (")
+    if start < 0:
+        return None
+    raw, position, depth = bytearray(), start + len(b"/Subject ("), 1
+    while position < len(content):
+        byte = content[position : position + 1]
+        if byte == b"\\":
+            following = content[position + 1 : position + 2]
+            octal = content[position + 1 : position + 4]
+            if octal.isdigit() and len(octal) == 3:
+                raw.append(int(octal, 8))
+                position += 4
+                continue
+            raw += {b"n": b"\n", b"r": b"\r", b"t": b"\t"}.get(following, following)
+            position += 2
+            continue
+        depth += {b"(": 1, b")": -1}.get(byte, 0)
+        if depth == 0:
+            break
+        raw += byte
+        position += 1
+    text = bytes(raw)
+    return text.decode("utf-16") if text.startswith(b"\xfe\xff") else text.decode("latin-1")
+
+
+def _read_html(content: bytes) -> str | None:
+    import re
+
+    found = re.search(
+        r'<script type="application/json" id="provenance">(.*?)</script>', content.decode("utf-8"), re.DOTALL
+    )
+    return found.group(1).strip() if found else None
+
 
 #: Widths in millimeters.
 WIDTHS = {"single": 89.0, "one-and-a-half": 120.0, "double": 183.0}

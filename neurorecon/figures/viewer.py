@@ -1,6 +1,6 @@
 """Maps to turn around and point at: one HTML file that needs no network and no graphics driver.
 
-The page carries its own small renderer (the same method as :mod:`neurorecon.figures.render`), so it opens on
+The page carries its own small renderer (the same method as :mod:`neurorecon.figures.paint`), so it opens on
 any machine, also years from now, and shows for each vertex the numbers themselves.
 """
 
@@ -13,15 +13,8 @@ from typing import Any
 import numpy as np
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.figures.colors import (
-    band_colors,
-    band_label,
-    color_map,
-    default_colormap,
-    nice_limits,
-    quantity_note,
-)
 from neurorecon.figures.mesh import HEMISPHERES, border_chains, check_values, load_mesh, nearest_source
+from neurorecon.figures.style import band_colors, band_label, color_map, default_colormap, nice_limits, quantity_note
 from neurorecon.figures.surface import Outlines, PerHemisphere, check_outlines, spread_note
 from neurorecon.figures.templates import render, script_json
 from neurorecon.provenance import to_json

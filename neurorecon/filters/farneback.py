@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import convolve1d, correlate1d, gaussian_filter1d, uniform_filter1d
 
 from neurorecon.errors import InputError
-from neurorecon.filters.pictures import interpolate, sample
+from neurorecon.features.images import interpolate, sample
 
 #: Weight of the equations of the five pixels next to a border, where the polynomials are extrapolated.
 _BORDER = (0.14, 0.14, 0.4472, 0.4472, 0.4472)
@@ -71,7 +71,7 @@ class Farneback:
         Parameters
         ----------
         film : array, shape (frame, y, x)
-            Gray values from 0 to 1, e.g. of :func:`neurorecon.filters.luminance`.
+            Gray values from 0 to 1, e.g. of :func:`neurorecon.features.images.luminance`.
 
         Returns
         -------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from neurorecon.models.vdvae import VDVAE
-    from neurorecon.models.vdvae_sizes import VDVAEConfig
+    from neurorecon.models.vdvae_config import VDVAEConfig
 
 #: Entries of old checkpoints that are no weights.
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "position_ids")
@@ -233,7 +233,7 @@ def load_vdvae_of(found: Source, device: str = "cpu") -> VDVAE:
 
 def vdvae_config(found: Source) -> VDVAEConfig:
     """Return the sizes of the VDVAE: those of the file beside its weights, or else of the published network."""
-    from neurorecon.models.vdvae_sizes import IMAGENET64, VDVAEConfig  # without torch: commands start sooner
+    from neurorecon.models.vdvae_config import IMAGENET64, VDVAEConfig  # without torch: commands start sooner
 
     config = found.folder / "config.json"
     return VDVAEConfig.from_dict(read_json(config)) if config.is_file() else IMAGENET64

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.models.vdvae_sizes import IMAGENET64, SMALL, Layer, VDVAEConfig
+from neurorecon.models.vdvae_config import IMAGENET64, SMALL, Layer, VDVAEConfig
 
 __all__ = ["IMAGENET64", "SMALL", "VDVAE", "Gaussian", "VDVAEConfig", "load_vdvae", "save_vdvae"]
 

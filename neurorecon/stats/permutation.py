@@ -1,4 +1,4 @@
-"""p-values from permutations, and the permutations themselves.
+"""Permutations of stimuli and of larger units, p-values, and control of multiple comparisons.
 
 All p-values are ``(1 + #{null >= observed}) / (1 + B)``: the observed order counts as one of the possible
 orders, so that no p-value is 0 and the test is valid for any number of permutations B (Phipson & Smyth,
@@ -7,10 +7,118 @@ orders, so that no p-value is 0 and the test is valid for any number of permutat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError
+
+
+class UnitPermutations:
+    """Orders of samples in which units of samples trade places as wholes.
+
+    A unit is a stimulus with all its repeats, or a run (a stretch) of a time series. Its samples keep their order:
+    the first repeat goes where a first repeat was. Units trade places only with units of the same size, so that
+    every permutation of responses is a permutation of rows and the features never have to be factorized again.
+
+    Parameters
+    ----------
+    units : array, shape (sample,), optional
+        A label for each sample. By default each sample is a unit.
+    n_samples : int
+        Number of samples.
+    within : array, shape (sample,), optional
+        A label for each sample, the same for all samples of a unit (e.g. its session): only units of the same label
+        trade places.
+    n_permutations, seed : int
+        How many orders, and where they come from.
+
+    Attributes
+    ----------
+    labels : int array, shape (sample,)
+        The number of each sample's unit, in order of first appearance.
+    first : int array, shape (unit,)
+        The first sample of each unit.
+    repeats : bool
+        Whether there are fewer units than samples.
+    orders : int array, shape (permutation, unit)
+        Which unit comes to the place of each.
+
+    Raises
+    ------
+    InputError
+        Where shapes do not fit, a unit has several labels, or no unit may trade places with another.
+    """
+
+    def __init__(
+        self,
+        n_samples: int,
+        n_permutations: int,
+        seed: int,
+        units: ArrayLike | None = None,
+        within: ArrayLike | None = None,
+    ) -> None:
+        self.n_samples = n_samples
+        self.labels = _numbered(units, n_samples, "units")
+        sizes = np.bincount(self.labels)
+        strata = _numbered(within, n_samples, "within") if within is not None else np.zeros(n_samples, dtype=np.int64)
+        of_unit = np.zeros(len(sizes), dtype=np.int64)
+        of_unit[self.labels] = strata
+        if (of_unit[self.labels] != strata).any():
+            raise InputError(
+                "the samples of a unit have different labels in `within`",
+                given=f"{len(np.unique(self.labels[of_unit[self.labels] != strata]))} such units",
+                expected="one label for all samples of a unit",
+                todo="label repeats by session too, or permute across sessions",
+            )
+        kinds = np.unique(np.stack([of_unit, sizes]), axis=1, return_inverse=True)[1].ravel()
+        if np.bincount(kinds).max() < 2:
+            raise InputError(
+                "no two of these units may trade places",
+                given=f"{len(sizes)} units of {len(np.unique(sizes))} sizes",
+                expected="units of the same number of samples",
+                todo="average responses over the repeats of each stimulus, or cut series into stretches of one length",
+            )
+        self.orders = stimulus_permutations(len(sizes), n_permutations, seed, kinds)
+        self._rows = np.argsort(self.labels, kind="stable")
+        self._starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        self._unit = self.labels[self._rows]
+        self.first = self._rows[self._starts]
+        self.repeats = len(sizes) < n_samples
+        self._offset = np.arange(n_samples) - self._starts[self._unit]
+
+    def __len__(self) -> int:
+        return len(self.orders)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        """Yield for each order which sample comes to each place, int arrays of shape (sample,)."""
+        return map(self.rows, self.orders)
+
+    def rows(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which sample comes to each place, (sample,), where unit ``order[u]`` comes to the place of unit u."""
+        places = np.empty(self.n_samples, dtype=np.int64)
+        places[self._rows] = self._rows[self._starts[order[self._unit]] + self._offset]
+        return places
+
+    def sums(self, values: NDArray) -> NDArray:
+        """Return the sum of `values`, (sample, ...), over each unit, (unit, ...)."""
+        return np.add.reduceat(values[self._rows], self._starts, axis=0)
+
+
+def _numbered(labels: ArrayLike | None, n_samples: int, name: str) -> NDArray[np.int64]:
+    if labels is None:
+        return np.arange(n_samples)
+    array = np.asarray(labels)
+    if array.shape != (n_samples,):
+        raise InputError(
+            f"`{name}` needs one label for each training sample",
+            given=f"shape {array.shape}",
+            expected=f"({n_samples},)",
+        )
+    _, first, inverse = np.unique(array, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
 
 #: Null and observed statistics that differ by fewer rounding errors than this are ties, and ties count
 #: against us.
@@ -194,3 +302,80 @@ def stimulus_permutations(
             for block in blocks:
                 row[block] = generator.permutation(block)
     return orders
+
+
+def false_discovery_rate(p: ArrayLike, q: float = 0.05) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Control the expected share of false discoveries (Benjamini & Hochberg, 1995).
+
+    Parameters
+    ----------
+    p : array, shape (...)
+        p-values. NaN stands for "not tested" and does not count as a test.
+    q : float
+        The rate to stay below.
+
+    Returns
+    -------
+    rejected : bool array, shape (...)
+        Where the null hypothesis is rejected; False where p is NaN.
+    q_values : array, shape (...)
+        The smallest rate at which each test would be rejected; NaN where p is NaN.
+
+    Raises
+    ------
+    InputError
+        Where a p-value lies outside 0 to 1, or `q` does not lie between them.
+
+    References
+    ----------
+    Benjamini & Hochberg (1995). Controlling the false discovery rate. Journal of the Royal Statistical
+    Society B 57(1), 289-300.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    tested = ~np.isnan(p)
+    values = p[tested]
+    if values.size and (values.min() < 0 or values.max() > 1):
+        raise InputError("p-values lie between 0 and 1", given=f"values from {values.min():.3g} to {values.max():.3g}")
+    if not 0 < q < 1:
+        raise InputError("the false discovery rate lies between 0 and 1", given=q, expected="e.g. q=0.05")
+    order = np.argsort(values, kind="stable")
+    scaled = values[order] * values.size / np.arange(1, values.size + 1)
+    # A test is rejected when any less significant one is: running minimum from the largest p-value down.
+    adjusted = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    q_values = np.full(p.shape, np.nan)
+    restored = np.empty_like(adjusted)
+    restored[order] = adjusted
+    q_values[tested] = restored
+    with np.errstate(invalid="ignore"):
+        return q_values <= q, q_values
+
+
+def max_statistic_p(observed: ArrayLike, null_max: ArrayLike) -> NDArray[np.float64]:
+    """Control the chance of any false discovery, from the largest statistic of each permutation.
+
+    Parameters
+    ----------
+    observed : array, shape (...)
+        The statistic of each voxel.
+    null_max : array, shape (permutation,)
+        Largest statistic over the same voxels in each permutation.
+
+    Returns
+    -------
+    p : array, shape (...)
+        ``(1 + #{null_max >= observed}) / (1 + B)``, corrected for the family of voxels; NaN stays NaN.
+
+    References
+    ----------
+    Nichols & Holmes (2002). Nonparametric permutation tests for functional neuroimaging. Human Brain Mapping
+    15(1), 1-25.
+    """
+    observed, null_max = np.asarray(observed, dtype=np.float64), np.asarray(null_max, dtype=np.float64)
+    if null_max.ndim != 1 or not null_max.size or np.isnan(null_max).any():
+        raise InputError(
+            "the null distribution of the maximum needs one finite value for each permutation",
+            given=f"shape {null_max.shape}, {int(np.isnan(null_max).sum())} NaN",
+            expected="shape (permutation,)",
+        )
+    reached = null_max.size - np.searchsorted(np.sort(null_max), observed, side="left")
+    return np.where(np.isnan(observed), np.nan, (1.0 + reached) / (1.0 + null_max.size))

@@ -1,4 +1,4 @@
-"""Permutation test of predictions on held-out responses, without ever fitting again.
+"""Permutation tests of predictions: R2 and correlation of voxels and of groups of voxels.
 
 A fitted encoding model predicts each sample as a sum of what the stimuli on screen 0, 1, 2 ... samples ago
 contribute. These contributions are computed once. Under the null hypothesis the responses do not depend on
@@ -10,16 +10,219 @@ temporal correlations, which is why the p-values hold for fMRI noise where a shu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.stats.permutation import PermutationCounter, stimulus_permutations
-from neurorecon.stats.permutation_results import GroupMeans, PermutationTest, gather, stack_bands
-from neurorecon.stats.prediction_scores import SCORES, Scorer, contribution_table
+from neurorecon.stats.permutation import PermutationCounter, permutation_p, stimulus_permutations
+
+
+@dataclass(frozen=True)
+class GroupTest:
+    """Tests of mean scores over groups of voxels, e.g. areas.
+
+    Parameters
+    ----------
+    observed, p : array, shape (group,)
+        Mean joint score over the group's voxels, and its one-sided p-value; NaN for groups without voxels.
+    null : array, shape (group, permutation)
+        The same mean in permuted orders.
+    """
+
+    observed: NDArray[np.float64]
+    p: NDArray[np.float64]
+    null: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """What a permutation test found.
+
+    Parameters
+    ----------
+    observed : array, shape (voxel,) or (band, voxel)
+        The score in the order in which the stimuli were shown; NaN for voxels whose responses do not vary.
+    p : array, shape (voxel,) or (band, voxel)
+        One-sided p-values, not corrected for the number of voxels.
+    null_mean : array, shape (voxel,) or (band, voxel)
+        Mean score in permuted orders.
+    null_max : array, shape (permutation,) or (band, permutation)
+        Largest score over voxels in each permuted order, for :func:`neurorecon.stats.max_statistic_p`.
+    n_permutations : int
+        Number of permuted orders.
+    split : PermutationTest, optional
+        The same for the share of each band.
+    groups : GroupTest, optional
+        The joint score averaged over groups of voxels.
+    alphas : array, shape (voxel,), optional
+        Of tests that fit again: the regularization chosen in the order in which the stimuli were shown.
+    """
+
+    observed: NDArray[np.float64]
+    p: NDArray[np.float64]
+    null_mean: NDArray[np.float64]
+    null_max: NDArray[np.float64]
+    n_permutations: int
+    split: PermutationTest | None = None
+    groups: GroupTest | None = None
+    alphas: NDArray[np.float64] | None = None
+
+
+class GroupMeans:
+    """Mean scores over groups of voxels, gathered block by block."""
+
+    def __init__(self, groups: ArrayLike | None, n_voxels: int, n_permutations: int) -> None:
+        self.members = np.zeros((0, n_voxels)) if groups is None else np.asarray(groups, dtype=np.float64)
+        if self.members.ndim != 2 or self.members.shape[1] != n_voxels:
+            raise InputError(
+                "the groups of voxels do not fit the responses",
+                given=f"shape {self.members.shape}",
+                expected=f"(group, {n_voxels})",
+            )
+        self.sums = np.zeros((len(self.members), 1 + n_permutations))
+        self.counts = np.zeros(len(self.members))
+
+    def of(self, block: slice | NDArray[np.int64]) -> Callable[[int, NDArray], None]:
+        """Return what takes the scores of a block of voxels: (first row, scores (row, voxel))."""
+        members = self.members[:, block]
+
+        def watch(first: int, scores: NDArray) -> None:
+            defined = ~np.isnan(scores[0])
+            self.sums[:, first : first + len(scores)] += members[:, defined] @ scores[:, defined].T
+            if first == 0:
+                self.counts += members[:, defined].sum(axis=1)
+
+        return watch
+
+    def tested(self) -> GroupTest | None:
+        """Return the test of each group's mean score; None where no groups were asked for."""
+        if not len(self.members):
+            return None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = self.sums / self.counts[:, None]
+        p = np.full(len(means), np.nan)
+        defined = self.counts > 0
+        p[defined] = permutation_p(means[defined, 0], means[defined, 1:].T)
+        return GroupTest(means[:, 0], p, means[:, 1:])
+
+
+def gather(blocks: list[PermutationCounter], voxels: list[NDArray[np.int64]] | None = None) -> PermutationTest:
+    """Put blocks of voxels together.
+
+    Parameters
+    ----------
+    blocks : list of PermutationCounter
+        What was counted in each block.
+    voxels : list of int array, optional
+        Which voxels each block holds; by default blocks follow each other.
+    """
+    maxima = np.stack([block.null_max for block in blocks])
+    order = slice(None) if voxels is None else np.argsort(np.concatenate(voxels))
+    return PermutationTest(
+        observed=np.concatenate([block.observed for block in blocks])[order],
+        p=np.concatenate([block.p for block in blocks])[order],
+        null_mean=np.concatenate([block.null_mean for block in blocks])[order],
+        null_max=np.fmax.reduce(maxima, axis=0),
+        n_permutations=blocks[0].n_permutations,
+    )
+
+
+def stack_bands(bands: list[PermutationTest]) -> PermutationTest:
+    """Put the tests of all bands into one, with a band axis."""
+    names = ("observed", "p", "null_mean", "null_max")
+    observed, p, null_mean, null_max = (np.stack([getattr(band, name) for band in bands]) for name in names)
+    return PermutationTest(observed, p, null_mean, null_max, bands[0].n_permutations)
+
+
+def contribution_table(predicted: NDArray) -> NDArray:
+    """Append the contribution of a blank screen, 0: (band, delay, stimulus + 1, voxel)."""
+    bands, delays, stimuli, voxels = predicted.shape
+    table = np.zeros((bands, delays, stimuli + 1, voxels), dtype=predicted.dtype)
+    table[:, :, :-1] = predicted
+    return table
+
+
+class Scorer:
+    """Predictions and scores of one block of voxels under any order; buffers are reused between orders."""
+
+    def __init__(self, table: NDArray, places: NDArray[np.int64], target: NDArray) -> None:
+        self.table, self.places, self.target = table, places, target
+        self.parts = np.empty((len(table), *target.shape), dtype=target.dtype)
+        self.joint = self.parts[0] if len(table) == 1 else np.empty_like(target)
+        self.buffer = np.empty_like(target)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Compute what no order changes."""
+        raise NotImplementedError
+
+    def score(self) -> NDArray:
+        """Return the share of each band, (band, voxel)."""
+        raise NotImplementedError
+
+    def __call__(self, order: NDArray[np.int64] | None = None) -> NDArray:
+        """Return the joint score and, with several bands, the shares: (score, voxel)."""
+        self.predict(order)
+        shares = self.score()
+        return np.concatenate([shares.sum(axis=0, keepdims=True) + self.constant, shares])
+
+    #: Added to the sum of the shares.
+    constant: NDArray | float = 0.0
+
+    def predict(self, order: NDArray[np.int64] | None) -> None:
+        """Fill in the contributions of each band, and their sum, for an order of the stimuli."""
+        blank = self.table.shape[2] - 1
+        mapping = np.arange(blank + 1) if order is None else np.append(order, blank)
+        for band, part in zip(self.table, self.parts, strict=True):
+            for number, (delayed, place) in enumerate(zip(band, self.places, strict=True)):
+                # mode="clip" lets `take` write into `out` directly; no index is out of bounds.
+                np.take(delayed, mapping[place], axis=0, out=self.buffer if number else part, mode="clip")
+                if number:
+                    part += self.buffer
+        if len(self.table) > 1:
+            np.sum(self.parts, axis=0, out=self.joint)
+
+
+class R2(Scorer):
+    """R2 = 1 - sum((y - p) ** 2) / total, where sum((y - p) ** 2) = sum(y ** 2) - sum(p * (2 y - p))."""
+
+    def prepare(self) -> None:
+        """Compute the sums of squares of the responses."""
+        total = ((self.target - self.target.mean(axis=0)) ** 2).sum(axis=0, dtype=np.float64)
+        self.total = np.where(total > 0, total, np.nan)
+        self.constant = 1 - (self.target.astype(np.float64) ** 2).sum(axis=0) / self.total
+        self.twice = 2 * self.target
+
+    def score(self) -> NDArray:
+        """Return the share of each band by the product measure, (band, voxel)."""
+        np.subtract(self.twice, self.joint, out=self.buffer)
+        return np.einsum("btv,tv->bv", self.parts, self.buffer) / self.total
+
+
+class Correlation(Scorer):
+    """Pearson correlation; a constant prediction correlates 0."""
+
+    def prepare(self) -> None:
+        """Standardize the responses."""
+        centered = self.target - self.target.mean(axis=0)
+        total = (centered.astype(np.float64) ** 2).sum(axis=0)
+        total = np.where(total > 0, total, np.nan)
+        self.unit = (centered / np.sqrt(total)).astype(self.target.dtype)
+
+    def score(self) -> NDArray:
+        """Return the share of each band by the product measure, (band, voxel)."""
+        np.subtract(self.joint, self.joint.mean(axis=0), out=self.buffer)
+        norm = np.sqrt(np.einsum("tv,tv->v", self.buffer, self.buffer).astype(np.float64))
+        rounding = np.finfo(self.joint.dtype).eps * np.abs(self.joint).max(axis=0) * len(self.joint)
+        covariance = np.einsum("btv,tv->bv", self.parts, self.unit)
+        scores = np.where(norm > rounding, covariance / np.where(norm > rounding, norm, 1.0), 0.0)
+        return np.where(np.isnan(self.unit[0]), np.nan, scores)
+
+
+SCORES: dict[str, type[Scorer]] = {"r2": R2, "correlation": Correlation}
 
 #: Values of one block of predictions: small enough for a processor's cache, large enough to keep loops few.
 _BLOCK_VALUES = 2**18

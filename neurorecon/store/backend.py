@@ -1,16 +1,35 @@
-"""Open what lies under a store: an Icechunk repository (a folder or a bucket) or a plain Zarr hierarchy."""
+"""Where a store lies: an Icechunk repository, a Zarr folder or a URL, opened for reading or writing."""
 
 from __future__ import annotations
 
+import logging
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from neurorecon.errors import MissingFileError, StoreError, StoreWriteError, UnknownNameError
-from neurorecon.store.zarr_tasks import hush_other_tasks
 
 if TYPE_CHECKING:
     import zarr
+
+
+def hush_other_tasks() -> None:
+    """Drop what asyncio prints about reads and writes of Zarr that failed beside the one that is reported.
+
+    Zarr moves many chunks at once. Where the disk is full several of them fail; the first becomes one clear error,
+    and for each of the others asyncio would print a traceback whenever it is collected, also after the last line of
+    a command. Tasks that are not Zarr's are heard as before.
+    """
+    logging.getLogger("asyncio").addFilter(_heard)  # the same filter is added once only
+
+
+def _heard(record: logging.LogRecord) -> bool:
+    if "never retrieved" not in record.msg or not record.exc_info or record.exc_info[1] is None:
+        return True
+    frames = traceback.walk_tb(record.exc_info[1].__traceback__)
+    return not any(str(frame.f_globals.get("__name__")).startswith("zarr.") for frame, _ in frames)
+
 
 #: Icechunk's id of the state in which every repository begins, and in which an unfinished store is for its readers.
 EMPTY = "1CECHNKREP0F1RSTCMT0"

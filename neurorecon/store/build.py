@@ -1,28 +1,205 @@
-"""Build a store from a reader: tables, stimuli, responses, noise ceilings. Interrupted builds go on."""
+"""Build a store from the reader of a data set or from arrays in memory: responses, stimuli, noise ceilings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from neurorecon import __version__
-from neurorecon.datasets.base import SAMPLE_COLUMNS, Reader, SubjectData
-from neurorecon.datasets.columns import check_columns, column_values, further_columns
+from neurorecon.datasets.arrays.reader import MemoryRecipe, given_in_memory
+from neurorecon.datasets.base import (
+    SAMPLE_COLUMNS,
+    TRIALS,
+    Reader,
+    SubjectData,
+    check_columns,
+    column_values,
+    further_columns,
+)
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.datasets.sources import Fingerprint
-from neurorecon.errors import InputError, MissingFileError, StoreError, StoreWriteError
+from neurorecon.datasets.sources import Changes, Fingerprint, changes, fingerprint
+from neurorecon.errors import InputError, MissingFileError, NeuroreconError, StoreError, StoreWriteError
 from neurorecon.space import SPACE_COLUMNS
+from neurorecon.stats.noise_ceiling import RepeatVariance
 from neurorecon.store import schema
 from neurorecon.store.backend import open_for_reading
-from neurorecon.store.ceiling import noise_ceilings
-from neurorecon.store.counts import count_samples, count_stimuli, count_voxels, median_ceilings
-from neurorecon.store.sources import read_sources, refuse_changed, remember_sources, source_changes
+from neurorecon.store.schema import (
+    RESPONSE_CHUNKS,
+    SOURCES,
+    count_samples,
+    count_stimuli,
+    count_voxels,
+    median_ceilings,
+)
+from neurorecon.store.store import Store, open_store
 from neurorecon.store.writer import BUILD, StoreWriter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+#: Attribute of the group :data:`~neurorecon.store.schema.SOURCES`: size, time and digest of the ends of each file.
+FILES = "files"
+
+
+def read_sources(recipe: Recipe) -> Fingerprint:
+    """Return the fingerprint of the files of a recipe; empty where it reads none."""
+    root = recipe.folder()
+    return {} if root is None else fingerprint(root, recipe.sources())
+
+
+def remember_sources(root: Any, found: Fingerprint) -> None:
+    """Write a fingerprint into a store.
+
+    It is the attribute of a group of its own: it says nothing of the content, so that no digest of it depends on where
+    and when files were copied, and it is read by builds alone.
+    """
+    if found:
+        root.require_group(SOURCES).attrs[FILES] = {name: list(facts) for name, facts in found.items()}
+
+
+def refuse_changed(path: str | Path, root: Any, recipe: Recipe, *, finished: bool) -> None:
+    """Compare the files of a recipe with those that a store was built from.
+
+    A store that remembers none (of an older version, of data that need no files) is taken as it is, and so is a
+    finished one whose files were taken away altogether.
+
+    Parameters
+    ----------
+    path : path
+        The store.
+    root : zarr.Group
+        Its root.
+    recipe : Recipe
+        What it is built from.
+    finished : bool
+        Whether its build was completed.
+
+    Raises
+    ------
+    StoreError
+        Where files changed, are new or are missing.
+    """
+    found = source_changes(root, recipe)
+    remembered = _remembered(root)
+    if found and not (finished and len(found.gone) == len(remembered)):
+        raise StoreError(
+            "the files of the data set changed since this store was built"
+            if finished
+            else "the files of the data set changed since this build was interrupted",
+            given=f"{path}, and in {recipe.folder()}: {found}",
+            expected="the files that it was built from" if finished else "the files that it was begun with",
+            todo="build anew from those there are now: --overwrite (older states stay in the history); or put the old "
+            "files back, or choose another place with --out",
+        )
+
+
+def source_changes(root: Any, recipe: Recipe) -> Changes:
+    """Return what changed since the files were read; nothing where that cannot be told."""
+    remembered, folder = _remembered(root), recipe.folder()
+    if not remembered or folder is None:
+        return Changes()
+    try:
+        files = recipe.sources()
+    except NeuroreconError:  # without some of its files, a data set may not be one any more
+        files = [folder / name for name in remembered]
+    return changes(folder, files, remembered)
+
+
+def _remembered(root: Any) -> Fingerprint:
+    return dict(root[SOURCES].attrs.get(FILES, {})) if SOURCES in root else {}
+
+
+#: Split whose averages the ceilings are for, where a task has it.
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class NoiseCeilings:
+    """Noise ceilings of one subject.
+
+    Parameters
+    ----------
+    tasks : list of str
+        The tasks that have one: those that show stimuli more than once, or whose samples are means of trials.
+    ncsnr : array, shape (repeated_task, voxel), float32
+        Standard deviation of the signal over that of the noise, of single trials (Allen et al. 2022).
+    noise_ceiling : array, shape (repeated_task, voxel), float32
+        Largest R2 that a model can reach on averages over the repeats of the test stimuli.
+    test_repeats : list of float
+        Harmonic mean of the number of trials of each test stimulus, which the ceiling is for.
+    """
+
+    tasks: list[str]
+    ncsnr: np.ndarray
+    noise_ceiling: np.ndarray
+    test_repeats: list[float]
+
+
+def noise_ceilings(responses: Any, samples: pd.DataFrame, stated_ncsnr: np.ndarray | None = None) -> NoiseCeilings:
+    """Compute the noise ceiling of every voxel for each task that has one.
+
+    The ceiling is ``ncsnr ** 2 / (ncsnr ** 2 + 1 / k)`` for means of k trials, and ``1 / k`` its mean over the test
+    stimuli where k differs between them.
+
+    Parameters
+    ----------
+    responses : Zarr array, shape (sample, voxel)
+        Read by blocks of 1,024 voxels: 123 MB for 30,000 samples.
+    samples : DataFrame
+        The sample table. Where samples are means of trials already, the column ``trials`` says of how many; their
+        ceiling is known where the data set states the ncsnr.
+    stated_ncsnr : array, shape (voxel,), optional
+        What the data set itself states, of single trials; used in place of an estimate.
+
+    Returns
+    -------
+    NoiseCeilings
+
+    References
+    ----------
+    Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence.
+    Nature Neuroscience 25, 116-126; for trials that differ in number, the NSD data manual.
+    """
+    averaged = stated_ncsnr is not None and TRIALS in samples
+    tasks = [task for task in pd.unique(samples["task"]) if averaged or _repeated(samples, task)]
+    voxels = responses.shape[1]
+    ncsnr = np.empty((len(tasks), voxels), dtype=np.float32)
+    width = RESPONSE_CHUNKS[1]
+    for start in range(0, voxels, width) if stated_ncsnr is None else ():
+        block = np.asarray(responses[:, start : start + width])
+        for number, task in enumerate(tasks):
+            rows = (samples["task"] == task).to_numpy()
+            ids = samples["stimulus"].to_numpy()[rows]
+            ncsnr[number, start : start + width] = RepeatVariance(ids).update(block[rows], ids).ncsnr
+    if stated_ncsnr is not None:
+        ncsnr[:] = stated_ncsnr
+    noise = np.array([_noise_left(samples, task, averaged) for task in tasks])
+    power = ncsnr.astype(float) ** 2
+    ceiling = power / (power + noise[:, None]) if tasks else power
+    return NoiseCeilings(tasks, ncsnr, ceiling.astype(np.float32), (1 / noise).tolist())
+
+
+def _repeated(samples: pd.DataFrame, task: str) -> bool:
+    counts = samples["stimulus"][samples["task"] == task].value_counts(sort=False)
+    return bool((counts > 1).sum() > 1)
+
+
+def _noise_left(samples: pd.DataFrame, task: str, averaged: bool) -> float:
+    """Return the share of the noise variance of a trial that is left in the mean over the samples of a stimulus."""
+    rows = samples[samples["task"] == task]
+    test = rows[rows["split"] == TEST]
+    rows = test if len(test) else rows
+    noise = 1 / rows[TRIALS].astype(float) if averaged else pd.Series(1.0, index=rows.index)
+    stimuli = noise.groupby(rows["stimulus"], sort=False)
+    return float((stimuli.sum() / stimuli.size() ** 2).mean())
+
 
 #: A captioned picture has up to this many captions, as in COCO.
 CAPTIONS = 5
@@ -337,3 +514,106 @@ def _checked_block(name: str, values: np.ndarray, start: int) -> np.ndarray:
             todo="leave such voxels out in the reader's options, or mend the files",
         )
     return values
+
+
+def build_from_arrays(
+    path: str | Path,
+    responses: Any,
+    samples: pd.DataFrame | Mapping[str, Any] | Sequence[Any],
+    stimuli: pd.DataFrame | Mapping[str, Any] | None = None,
+    *,
+    images: Any = None,
+    frames: Any = None,
+    labels: pd.DataFrame | None = None,
+    voxels: Any = None,
+    rois: Any = None,
+    mask: Any = None,
+    roi_groups: Mapping[str, Sequence[str]] | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> Store:
+    """Build a store from arrays in memory, with the checks that a folder of files gets.
+
+    What holds for one subject may be given for several, as a dict by subject: `responses`, `samples`, `voxels`, `rois`,
+    `mask`. What is given once then holds for all.
+
+    Parameters
+    ----------
+    path : path
+        The store, ``NAME.icechunk``.
+    responses : array, shape (sample, voxel), or dict of str to array
+        NumPy arrays, memory maps, HDF5 data sets, Zarr or dask arrays: they are read by slices.
+    samples : DataFrame, dict of columns, or sequence of stimuli
+        A row for each row of the responses. ``stimulus`` is required (empty: rest, left out); ``session``, ``run``,
+        ``repeat``, ``split``, ``time`` and ``task`` are optional; other columns are kept as they are.
+    stimuli : DataFrame or dict of columns, optional
+        A row for each stimulus: ``id``; ``kind``, ``category``, ``caption`` or ``caption1`` to ``caption5``, ``file``
+        and ``split`` are optional. Without it, stimuli are the pictures, by number or name, or those of the samples.
+    images : array, uint8, shape (stimulus, y, x, rgb), or path of a folder, optional
+        Pictures of the stimuli that are images, in the order of the table.
+    frames : array, uint8, shape (film, frame, y, x, rgb), optional
+        Of the stimuli that are films.
+    labels : DataFrame, optional
+        ``stimulus`` and columns of numbers.
+    voxels : DataFrame or dict of columns, optional
+        A row for each voxel: ``i``, ``j``, ``k``, or ``hemisphere``, ``vertex``; ``roi``, or a column of 0 and 1 for
+        each ROI; ``ncsnr``.
+    rois : dict of str to bool array, shape (voxel,), optional
+        Areas, in place of columns of `voxels`.
+    mask : NIfTI image or path, optional
+        Where voxels lie; without i, j, k they are its voxels in the order of ``numpy.nonzero``.
+    roi_groups : dict of str to list of str, optional
+        Groups of ROIs.
+    overwrite : bool
+        Replace a store of other data.
+    progress : bool
+        Show progress bars on stderr.
+    **options
+        Options of the reader ``arrays``: ``repetition_time``, ``transpose``, ``test_share``, ``test_stimuli``,
+        ``seed``, ``bad_voxels``, ``affine``, ``shape``, ``mesh``, ``image_size``, ``frames_per_second``, ``title``,
+        ``citation``, ``terms``, ``units``, ``simulated``.
+
+    Returns
+    -------
+    Store
+        The store; one that was built from the same data is left as it is.
+
+    Raises
+    ------
+    InputError
+        Where arrays and tables do not fit each other; nothing is written then.
+    StoreError
+        Where a store of other data is in the way.
+
+    Examples
+    --------
+    >>> store = neurorecon.build_from_arrays(
+    ...     "mine.icechunk", betas, samples={"stimulus": shown}, images=pictures, rois={"V1": in_v1}
+    ... )  # doctest: +SKIP
+    """
+    path = Path(path)
+    if path.suffix != ".icechunk":
+        raise InputError(
+            "a store that is built has a name of its own sort",
+            given=str(path),
+            expected="NAME.icechunk",
+            todo="end the name in .icechunk; export_store makes a .zarr of it",
+        )
+    given = given_in_memory(
+        responses,
+        samples,
+        stimuli,
+        images=images,
+        frames=frames,
+        labels=labels,
+        voxels=voxels,
+        rois=rois,
+        mask=mask,
+        affine=options.get("affine"),
+        shape=options.get("shape"),
+    )
+    groups = {name: list(members) for name, members in (roi_groups or {}).items()}
+    recipe = MemoryRecipe.of(given, path.stem, groups, options)
+    build_store(recipe, path, overwrite=overwrite, progress=progress)
+    return open_store(path)

@@ -1,4 +1,4 @@
-"""Check a store: recompute the digest of every array and compare it with the one stored at writing.
+"""Check, describe and export a store.
 
 What is checked is the state that is open. A build that is not completed lies on a branch of its own, of which readers
 see nothing; whether there is one, :func:`unfinished_build` says.
@@ -6,15 +6,20 @@ see nothing; whether there is one, :func:`unfinished_build` says.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from neurorecon.store.backend import icechunk_storage
-from neurorecon.store.digest import METADATA_DIGEST, array_digest, block_digest, dtype_name, metadata_digest
+from tqdm import tqdm
+
+from neurorecon.errors import StoreError
+from neurorecon.store.backend import hush_other_tasks, icechunk_storage
+from neurorecon.store.schema import METADATA_DIGEST, array_digest, block_digest, dtype_name, metadata_digest
 from neurorecon.store.store import Store
-from neurorecon.store.writer import BUILD, StoreWriter
-from neurorecon.store.zarr_tasks import hush_other_tasks
+from neurorecon.store.writer import BUILD, StoreWriter, WriterLock
 
 #: What a finding about everything but the values of arrays is called.
 METADATA = "names and attributes"
@@ -103,3 +108,162 @@ def _problem(array: Any) -> str | None:
     if array_digest(dtype_name(array.dtype), array.shape, found) != stored:
         return "its type or shape differs from what was written"
     return None
+
+
+def export_store(store: Store, path: str | Path, *, progress: bool = True) -> Path:
+    """Copy a store into a plain ``.zarr`` folder, with the same chunks, codecs, attributes and digests.
+
+    Parameters
+    ----------
+    store : Store
+        The store to export.
+    path : path
+        A new folder whose name ends in ``.zarr``.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    Path
+        The folder. It appears only when it is complete; every block is read back and compared.
+
+    Raises
+    ------
+    StoreError
+        Where the folder exists, or is not named ``.zarr``.
+    """
+    import zarr
+
+    target = Path(path)
+    if target.suffix != ".zarr" or target.exists():
+        raise StoreError(
+            "the store cannot be exported to this place",
+            given=f"{target}{' (exists)' if target.exists() else ''}",
+            expected="a new folder whose name ends in .zarr",
+            todo="choose another name, or remove the old folder first",
+        )
+    with WriterLock(target):
+        partial = target.with_name(target.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        root = zarr.open_group(partial, mode="w")
+        root.attrs.update({**dict(store._root.attrs), "exported_from_snapshot": store.snapshot})
+        for name, group in store._root.members(max_depth=None):
+            if isinstance(group, zarr.Group):
+                root.require_group(name).attrs.update(dict(group.attrs))
+        for name, array in tqdm(store.arrays(), desc="export", unit="array", disable=not progress, leave=False):
+            _copy(root, name, array)
+        os.replace(partial, target)
+    target.with_name(target.name + ".lock").unlink(missing_ok=True)
+    return target
+
+
+def _copy(root: Any, name: str, array: Any) -> None:
+    parent, _, leaf = name.rpartition("/")
+    copy = (root.require_group(parent) if parent else root).create_array(
+        leaf,
+        shape=array.shape,
+        dtype=array.dtype if array.dtype.kind in "biufc" else str,
+        chunks=array.chunks,
+        compressors=array.compressors,
+        dimension_names=array.metadata.dimension_names,
+        attributes=dict(array.attrs),
+    )
+    rows, digests = int(array.attrs["block_rows"]), list(array.attrs["block_digests"])
+    for number, start in enumerate(range(0, array.shape[0], rows)):
+        copy[start : start + rows] = array[start : start + rows]
+        if block_digest(copy[start : start + rows]) != digests[number]:
+            raise StoreError(
+                f"{name} read back differently from what the store holds",
+                todo="run: neurorecon check STORE",
+            )
+
+
+def describe(store: Store) -> dict[str, Any]:
+    """Return what a store holds, in JSON types.
+
+    Returns
+    -------
+    dict
+        ``name``, ``simulated``, ``description``, ``snapshot``, ``digest``, ``stimuli``, ``subjects`` (per subject its
+        space, voxels, samples by task and split, what its reader reported, ROIs, noise ceilings), ``targets``,
+        ``roi_groups``, ``bytes``.
+    """
+    return {
+        "name": store.name,
+        "simulated": store.simulated,
+        "description": store.description,
+        "location": store.location,
+        "snapshot": store.snapshot,
+        "digest": store.digest,
+        "stimuli": store.stimulus_counts(),
+        "subjects": {name: _subject(store, name) for name in store.subjects},
+        "targets": {name: _target(store, name) for name in store.targets_available},
+        "roi_groups": store.roi_groups,
+        "bytes": store.bytes,
+    }
+
+
+def _subject(store: Store, name: str) -> dict[str, Any]:
+    space, ceilings = store.space(name), store.median_ceilings(name)
+    return {
+        "space": space.kind,
+        "mesh": space.mesh,
+        "voxels": store.voxel_count(name),
+        "samples": store.sample_counts(name),
+        "repetition_time": store.series(name),
+        "report": store.report(name),
+        "rois": store.rois(name),
+        "noise_ceiling": {task: ceilings.get(task) for task in store.tasks(name)},
+    }
+
+
+def _target(store: Store, name: str) -> dict[str, Any]:
+    shape, made_by = store.about_target(name)
+    return {"shape": list(shape), "made_by": {key: made_by[key] for key in sorted(made_by)}}
+
+
+def as_text(facts: dict[str, Any]) -> str:
+    """Return what :func:`describe` found as a text of at most 110 columns."""
+    label = "SIMULATED responses" if facts["simulated"] else "measured responses"
+    lines = [
+        f"{facts['name']}: {facts['description']['title']} ({label})",
+        f"  at        {facts['location']}",
+        f"  snapshot  {facts['snapshot'] or '(plain Zarr keeps none)'}",
+        f"  digest    {facts['digest']}",
+        f"  size      {facts['bytes'] / 1e6:,.0f} MB before compression",
+        f"  cite      {facts['description']['citation']}",
+        f"  terms     {facts['description']['terms']}",
+        "",
+        "  stimuli   " + ", ".join(f"{row['number']:,} {row['kind']}s {row['split']}" for row in facts["stimuli"]),
+        "  targets   " + (", ".join(f"{name} {_shape(row)}" for name, row in facts["targets"].items()) or "none yet"),
+        "  groups    "
+        + ("; ".join(f"{name} = {' + '.join(rois)}" for name, rois in facts["roi_groups"].items()) or "none"),
+    ]
+    for name, subject in facts["subjects"].items():
+        lines += ["", *_subject_lines(name, subject)]
+    return "\n".join(lines)
+
+
+def _shape(row: dict[str, Any]) -> str:
+    return "(" + " x ".join(f"{size:,}" for size in row["shape"]) + ")"
+
+
+def _subject_lines(name: str, subject: dict[str, Any]) -> list[str]:
+    where = subject["mesh"] or subject["space"]
+    lines = [f"  {name}: {subject['voxels']:,} voxels ({where})"]
+    lines.append(f"    {'task':<10}{'split':<8}{'samples':>8}{'stimuli':>9}{'repeats':>9}{'runs':>6}   samples are")
+    for row in subject["samples"]:
+        every = subject["repetition_time"].get(row["task"])
+        kind = f"volumes, one every {every:g} s" if every else "trial estimates"
+        lines.append(
+            f"    {row['task']:<10}{row['split']:<8}{row['samples']:>8,}{row['stimuli']:>9,}{row['repeats']:>9}"
+            f"{row['runs']:>6}   {kind}"
+        )
+    ceilings = [f"{task} {value:.2f}" for task, value in subject["noise_ceiling"].items() if value is not None]
+    if ceilings:
+        lines.append(f"    noise ceiling of averaged test responses, median R2: {', '.join(ceilings)}")
+    lines += [f"    {what}: {found}" for what, found in subject["report"].items()]
+    rois = [f"{roi} {number:,}" for roi, number in subject["rois"].items()]
+    for start in range(0, len(rois), 9):
+        lines.append(("    ROIs  " if start == 0 else "          ") + ", ".join(rois[start : start + 9]))
+    return lines

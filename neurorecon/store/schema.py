@@ -1,11 +1,23 @@
-"""Names, chunks and encodings of the store. A change here that old readers cannot follow raises the version."""
+"""What a store holds: names, dimensions, chunks, the digest of every array, and counts.
+
+An array is digested block by block (whole rows), so that a build can stream, resume, and compare each block
+with what it reads back. The digest of the array is the digest of its type, its shape and its blocks' digests.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Any
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import zarr
+
 
 #: Version of the layout below; a store of a newer version is refused with a clear message.
 SCHEMA_VERSION = 1
@@ -16,11 +28,15 @@ RESPONSE_CHUNKS = (750, 1024)
 
 #: Bytes that a chunk of stimuli or targets may have, and that a block (the unit of writing and digests) may have.
 CHUNK_BYTES = 4 * 2**20
+
 BLOCK_BYTES = 8 * 2**20
 
 STIMULI = "stimuli"
+
 TARGETS = "targets"
+
 SOURCES = "sources"
+
 RESERVED_GROUPS = (STIMULI, TARGETS, SOURCES)
 
 #: Attribute of the root that sums up all arrays: ``digest`` and ``bytes``.
@@ -53,3 +69,134 @@ def block_rows(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype)
     """Return how many rows are written, read back and digested at a time: whole chunks, about 8 MiB."""
     row = max(1, math.prod(shape[1:]) * dtype.itemsize)
     return max(1, BLOCK_BYTES // (row * chunks[0])) * chunks[0]
+
+
+#: Attribute of the root that holds :func:`metadata_digest`.
+METADATA_DIGEST = "metadata_digest"
+
+#: Attributes of the root that say nothing of the data, and may differ between copies.
+_OF_THE_COPY = (METADATA_DIGEST, "exported_from_snapshot")
+
+
+def block_digest(values: np.ndarray) -> str:
+    """Return the digest of one block; text is digested as JSON, numbers as little-endian bytes in C order."""
+    values = np.asarray(values)
+    if values.dtype.kind in "biufc":
+        data = np.ascontiguousarray(values)
+        raw: bytes | memoryview = data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
+    else:
+        raw = json.dumps(values.tolist(), ensure_ascii=False).encode()
+    return blake2b(raw, digest_size=16).hexdigest()
+
+
+def array_digest(dtype: str, shape: Iterable[int], blocks: Iterable[str]) -> str:
+    """Return the digest of an array from those of its blocks."""
+    header = json.dumps([dtype, list(shape), list(blocks)])
+    return "blake2b:" + blake2b(header.encode(), digest_size=16).hexdigest()
+
+
+def digests_of(arrays: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """Return the digest that each array carries, by path; empty while it is being written."""
+    return {path: str(array.attrs.get("digest", "")) for path, array in arrays}
+
+
+def combine(digests: dict[str, str]) -> str:
+    """Return one digest for many named arrays, whatever their order."""
+    return "blake2b:" + blake2b(json.dumps(sorted(digests.items())).encode(), digest_size=16).hexdigest()
+
+
+def metadata_digest(root: zarr.Group, members: Iterable[tuple[str, Any]] | None = None) -> str:
+    """Return one digest for all that a store says beside its values: names, types, shapes, dimensions, attributes.
+
+    An affine or a unit that changed on the disk makes every map wrong, and no array's digest would tell.
+
+    Parameters
+    ----------
+    root : zarr.Group
+    members : iterable of (path, group or array), optional
+        Everything below it, where the caller has listed it already.
+    """
+    own = {key: value for key, value in root.attrs.items() if key not in _OF_THE_COPY}
+    entries: list[list[Any]] = [["", own]]
+    everything: Iterable[tuple[str, Any]] = root.members(max_depth=None) if members is None else members
+    for path, item in everything:
+        facts: list[Any] = [path, dict(item.attrs)]
+        metadata = item.metadata
+        if hasattr(metadata, "dimension_names"):
+            facts += [dtype_name(item.dtype), list(item.shape), list(metadata.dimension_names or [])]
+        entries.append(facts)
+    text = json.dumps(sorted(entries, key=lambda entry: entry[0]), sort_keys=True)
+    return "blake2b:" + blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def dtype_name(dtype: Any) -> str:
+    """Return the name of a type as digests have it: however text is kept, it is ``"string"``."""
+    return str(dtype) if getattr(dtype, "kind", "T") in "biufc" else "string"
+
+
+def count_bytes(arrays: Iterable[tuple[str, Any]]) -> int:
+    """Return the size of arrays before compression; text counts as its references.
+
+    Parameters
+    ----------
+    arrays : iterable of (path, Zarr array)
+    """
+    return sum(math.prod(array.shape) * max(array.dtype.itemsize, 1) for _, array in arrays)
+
+
+def count_voxels(rois: Mapping[str, np.ndarray]) -> list[tuple[str, int]]:
+    """Return the number of voxels of each ROI.
+
+    Parameters
+    ----------
+    rois : mapping of str to bool array, shape (voxel,)
+    """
+    return [(name, int(np.count_nonzero(mask))) for name, mask in rois.items()]
+
+
+def median_ceilings(tasks: Iterable[str], noise_ceiling: np.ndarray) -> dict[str, float | None]:
+    """Return the median noise ceiling over voxels of each task that has one; None where it is not known.
+
+    Parameters
+    ----------
+    tasks : iterable of str
+    noise_ceiling : array, shape (repeated_task, voxel)
+    """
+    rows = [row[np.isfinite(row)] for row in noise_ceiling]
+    return {task: round(float(np.median(row)), 4) if row.size else None for task, row in zip(tasks, rows, strict=True)}
+
+
+def count_stimuli(stimuli: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the number of stimuli of each kind and split.
+
+    Parameters
+    ----------
+    stimuli : DataFrame
+        With ``kind`` and ``split``; an empty split is that of stimuli that nobody saw.
+    """
+    found = stimuli.groupby(["kind", "split"], sort=False).size()
+    return [
+        {"kind": str(kind), "split": str(split) or "not shown", "number": int(number)}
+        for (kind, split), number in found.items()
+    ]
+
+
+def count_samples(samples: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return samples, stimuli, repeats and runs of each task and split of a subject.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        The sample table.
+    """
+    return [
+        {
+            "task": str(task),
+            "split": str(split),
+            "samples": len(part),
+            "stimuli": int(part["stimulus"].nunique()),
+            "repeats": int(part["repeat"].max()),
+            "runs": int(part.groupby(["session", "run"]).ngroups),
+        }
+        for (task, split), part in samples.groupby(["task", "split"], sort=False)
+    ]

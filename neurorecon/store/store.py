@@ -1,21 +1,371 @@
-"""Read a store: responses by subject, ROI, split and time; targets by stimulus; everything lazy."""
+"""A store opened for reading: tables, responses and targets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.errors import InputError, StoreError, UnknownNameError
+from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
 from neurorecon.store.backend import open_for_reading
-from neurorecon.store.tables import Tables, text_of
+from neurorecon.store.schema import (
+    combine,
+    count_bytes,
+    count_samples,
+    count_stimuli,
+    count_voxels,
+    digests_of,
+    median_ceilings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray
+    import zarr
+
+
+class Tables:
+    """Everything of a store but its large arrays.
+
+    Parameters
+    ----------
+    location : str
+        Where it was opened.
+    root : zarr.Group
+        The root of the store.
+    snapshot : str or None
+        Id of the state that is open; None for plain Zarr.
+    """
+
+    def __init__(self, location: str, root: zarr.Group, snapshot: str | None) -> None:
+        self.location = location
+        self.snapshot = snapshot
+        self._root = root
+        self._attributes: dict[str, Any] = dict(root.attrs)
+        self._samples: dict[str, pd.DataFrame] = {}
+        self._masks: dict[str, dict[str, np.ndarray]] = {}
+        self._voxels: dict[str, pd.DataFrame] = {}
+        self._arrays: list[tuple[str, Any]] | None = None
+        self._positions: dict[str, pd.DataFrame] = {}
+        # What is open never changes, and asking Zarr for a group or a small array takes milliseconds.
+        self._nodes: dict[str, Any] = {}
+        self._small: dict[str, np.ndarray] = {}
+        _check_schema(location, self._attributes)
+
+    # -- what is here -------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+        return str(self._attributes["name"])
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Title, citation, terms, units, notes, and whether the responses are simulated."""
+        return dict(self._attributes["description"])
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the responses were computed rather than measured."""
+        return bool(self.description["simulated"])
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of the subjects."""
+        return list(self._attributes["subjects"])
+
+    @property
+    def targets_available(self) -> list[str]:
+        """Names of the targets that are complete."""
+        if schema.TARGETS not in self._root:
+            return []
+        group: Any = self._root[schema.TARGETS]
+        return sorted(name for name, item in group.groups() if item.attrs.get("complete"))
+
+    @property
+    def roi_groups(self) -> dict[str, list[str]]:
+        """Groups of ROIs that the recipe defines."""
+        return dict(self._attributes["roi_groups"])
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Frame rate of the films."""
+        return self._attributes.get("frames_per_second")
+
+    def rois(self, subject: str) -> dict[str, int]:
+        """Return the ROIs of a subject and the number of voxels in each."""
+        counted = self._subject(subject).attrs.get("roi_voxels")
+        return dict(counted if counted is not None else count_voxels(self.roi_masks(subject)))
+
+    def tasks(self, subject: str) -> list[str]:
+        """Return the tasks of a subject, in the order in which they are stored."""
+        return list(dict.fromkeys(row["task"] for row in self.sample_counts(subject)))
+
+    def series(self, subject: str) -> dict[str, float]:
+        """Return the tasks recorded as time series, with the seconds between their volumes."""
+        return dict(self._subject(subject).attrs["repetition_time"])
+
+    def voxel_count(self, subject: str) -> int:
+        """Return the number of voxels of a subject."""
+        self._subject(subject)  # raises where it is not known
+        return int(self._node(f"{subject}/responses").shape[1])
+
+    def stimulus_counts(self) -> list[dict[str, Any]]:
+        """Return the number of stimuli of each kind and split (dicts of ``kind``, ``split``, ``number``)."""
+        counted: Any = self._root[schema.STIMULI].attrs.get("counts")
+        return counted if counted is not None else count_stimuli(self.stimuli)
+
+    def sample_counts(self, subject: str) -> list[dict[str, Any]]:
+        """Return ``samples``, ``stimuli``, ``repeats`` and ``runs`` of each ``task`` and ``split`` of a subject."""
+        counted = self._subject(subject).attrs.get("counts")
+        return counted if counted is not None else count_samples(self.samples(subject))
+
+    def median_ceilings(self, subject: str) -> dict[str, float | None]:
+        """Return the median noise ceiling of each task that has one, see :meth:`noise_ceiling`."""
+        counted = self._subject(subject).attrs.get("median_ceilings")
+        if counted is not None:
+            return counted
+        return median_ceilings(self._repeated_tasks(subject), self._values(f"{subject}/noise_ceiling"))
+
+    def about_target(self, name: str) -> tuple[tuple[int, ...], dict[str, Any]]:
+        """Return the shape of a target, and how it was made."""
+        group: Any = self._root[f"{schema.TARGETS}/{name}"]
+        return group["values"].shape, {key: value for key, value in group.attrs.items() if key != "complete"}
+
+    def report(self, subject: str) -> dict[str, str]:
+        """Return what the data set's reader had to say of a subject: voxels dropped, sessions missing."""
+        return dict(self._subject(subject).attrs.get("report", {}))
+
+    # -- tables -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def stimuli(self) -> pd.DataFrame:
+        """Table of the stimuli: id, kind, category, split, captions (a list of str)."""
+        import pandas as pd
+
+        group: Any = self._root[schema.STIMULI]
+        table = pd.DataFrame({name: text_of(group[name]) for name in ("id", "kind", "category", "split")})
+        captions = text_of(group["caption"])
+        table["captions"] = [[caption for caption in row if caption] for row in captions.tolist()]
+        return table
+
+    @cached_property
+    def labels(self) -> pd.DataFrame | None:
+        """Numeric labels of the stimuli, one column a label; None where the data set has none."""
+        import pandas as pd
+
+        group: Any = self._root[schema.STIMULI]
+        if "labels" not in group:
+            return None
+        return pd.DataFrame(group["labels"][:], columns=text_of(group["label_name"]))
+
+    def samples(self, subject: str) -> pd.DataFrame:
+        """Return the table of samples of a subject, in stored order.
+
+        Behind the columns that every store has come those that its data set brings: behavior, ratings. Numbers that are
+        missing are NaN, text that is missing is ``""``.
+        """
+        import pandas as pd
+
+        from neurorecon.datasets.base import SAMPLE_COLUMNS
+
+        if subject not in self._samples:
+            group = self._subject(subject)
+            names = [*SAMPLE_COLUMNS, *group.attrs.get("sample_columns", [])]
+            columns = {name: values_of(group[name]) for name in names}
+            self._samples[subject] = pd.DataFrame(columns)
+        return self._samples[subject].copy()
+
+    def voxels(self, subject: str, roi: str | Iterable[str] | None = None) -> pd.DataFrame:
+        """Return the table of voxels of a subject (positions and ``rois``, their names joined by ``+``)."""
+        if subject not in self._voxels:
+            table = self._voxel_table(subject).copy()
+            table["rois"] = _joined(self.roi_masks(subject), len(table))
+            self._voxels[subject] = table
+        return self._voxels[subject].iloc[self._voxel_positions(subject, roi)].copy()
+
+    def roi_masks(self, subject: str) -> dict[str, np.ndarray]:
+        """Return the membership of each ROI, bool arrays of shape (voxel,)."""
+        if subject not in self._masks:
+            group = self._subject(subject)
+            self._masks[subject] = dict(zip(text_of(group["roi"]).tolist(), group["roi_mask"][:], strict=True))
+        return self._masks[subject]
+
+    def space(self, subject: str) -> Space:
+        """Return the space that the voxels of a subject lie in."""
+        return Space.from_dict(self._subject(subject).attrs["space"])
+
+    def truth(self, subject: str, roi: str | Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """Return what was planted in simulated responses (arrays whose last axis is voxel); empty for real data."""
+        group = self._subject(subject)
+        where = self._voxel_positions(subject, roi)
+        names = [name for name in group.array_keys() if name.startswith("truth_")]
+        return {name.removeprefix("truth_"): group[name][:][..., where] for name in sorted(names)}
+
+    def noise_ceiling(
+        self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None
+    ) -> np.ndarray | None:
+        """Return the noise ceiling of each voxel, for averages over the repeats of the test stimuli.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the subject.
+        roi : str or list of str, optional
+            As in :meth:`responses`.
+        task : str, optional
+            Needed where several tasks have repeats.
+
+        Returns
+        -------
+        array, shape (voxel,), or None
+            Largest R2 that a model can reach; None where the task shows no stimulus twice.
+        """
+        return self._ceiling("noise_ceiling", subject, roi, task)
+
+    def ncsnr(self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None) -> np.ndarray | None:
+        """Return the noise-ceiling signal-to-noise ratio of single samples, as NSD defines it; see above."""
+        return self._ceiling("ncsnr", subject, roi, task)
+
+    # -- provenance ---------------------------------------------------------------------------------------------
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of each array, by path."""
+        return digests_of(self.arrays())
+
+    @property
+    def digest(self) -> str:
+        """One digest for all that the store holds: equal for equal content, wherever and whenever it was built."""
+        summary = self._summary
+        return combine(self.digests()) if summary is None else str(summary["digest"])
+
+    @property
+    def bytes(self) -> int:
+        """Size of all arrays before compression."""
+        summary = self._summary
+        return count_bytes(self.arrays()) if summary is None else int(summary["bytes"])
+
+    def arrays(self) -> list[tuple[str, Any]]:
+        """Return (path, array) of every array, sorted."""
+        import zarr
+
+        if self._arrays is None:
+            members = self._root.members(max_depth=None)
+            found = [(path, item) for path, item in members if isinstance(item, zarr.Array)]
+            self._arrays = sorted(found, key=lambda pair: pair[0])
+        return list(self._arrays)
+
+    def __repr__(self) -> str:
+        kind = "simulated" if self.simulated else "measured"
+        return (
+            f"<neurorecon store {self.name!r} ({kind}): {', '.join(self.subjects)}; {len(self.stimuli)} stimuli; "
+            f"targets {', '.join(self.targets_available) or 'none'}; snapshot {self.snapshot}>"
+        )
+
+    # -- inner --------------------------------------------------------------------------------------------------
+
+    @property
+    def _summary(self) -> dict[str, Any] | None:
+        """What the writer summed up; None where nobody did, and for plain Zarr, whose arrays anybody may change."""
+        return None if self.snapshot is None else self._attributes.get(schema.SUMMARY)
+
+    def _subject(self, subject: str) -> Any:
+        if subject not in self.subjects:
+            raise UnknownNameError("subject", subject, self.subjects)
+        return self._node(subject)
+
+    def _node(self, path: str) -> Any:
+        """Return a group or an array; each is asked for once."""
+        if path not in self._nodes:
+            self._nodes[path] = self._root[path]
+        return self._nodes[path]
+
+    def _values(self, path: str) -> np.ndarray:
+        """Return a small array whole; it is read once and may not be changed."""
+        if path not in self._small:
+            values = values_of(self._node(path))
+            values.setflags(write=False)
+            self._small[path] = values
+        return self._small[path]
+
+    def _voxel_table(self, subject: str) -> pd.DataFrame:
+        """Return where the voxels lie; read once."""
+        import pandas as pd
+
+        if subject not in self._positions:
+            group = self._subject(subject)
+            columns = {name: values_of(group[name]) for name in group.attrs["voxel_columns"]}
+            index = pd.RangeIndex(self.voxel_count(subject), name="voxel")
+            self._positions[subject] = pd.DataFrame(columns, index=index)
+        return self._positions[subject]
+
+    def _voxel_positions(self, subject: str, roi: str | Iterable[str] | None) -> np.ndarray:
+        if roi is None:
+            return np.arange(self.voxel_count(subject))
+        sides = hemispheres(self.space(subject), self._voxel_table(subject))
+        return np.flatnonzero(selection.roi_mask(roi, self.roi_masks(subject), self.roi_groups, sides))
+
+    def _repeated_tasks(self, subject: str) -> list[str]:
+        return self._values(f"{subject}/repeated_task").tolist()
+
+    def _ceiling(self, name: str, subject: str, roi: str | Iterable[str] | None, task: str | None) -> np.ndarray | None:
+        tasks = self._repeated_tasks(subject)
+        if task is not None and task not in self.tasks(subject):
+            raise UnknownNameError("task", task, self.tasks(subject))
+        if not tasks or (task is not None and task not in tasks):
+            return None
+        if task is None and len(tasks) > 1:
+            raise InputError(
+                f"several tasks of {subject} have repeats",
+                given="no task",
+                expected=f"one of: {', '.join(tasks)}",
+                todo=f"say which, e.g. task={tasks[0]!r}",
+            )
+        row = 0 if task is None else tasks.index(task)
+        return self._values(f"{subject}/{name}")[row][self._voxel_positions(subject, roi)]
+
+
+def _check_schema(location: str, attributes: Mapping[str, Any]) -> None:
+    version = attributes.get("neurorecon_schema")
+    if version is None:
+        raise StoreError(
+            "there is no finished store here",
+            given=f"{location}, without neurorecon's schema version",
+            expected="a store whose build was completed",
+            todo="if a build was interrupted, run the same neurorecon build command again: it goes on where it stopped",
+        )
+    if int(version) > schema.SCHEMA_VERSION:
+        raise StoreError(
+            "this store was written by a newer neurorecon",
+            given=f"schema version {version} (written by neurorecon {attributes.get('neurorecon_version')})",
+            expected=f"version {schema.SCHEMA_VERSION} or older",
+            todo="pip install --upgrade neurorecon",
+        )
+
+
+def _joined(masks: Mapping[str, np.ndarray], voxels: int) -> np.ndarray:
+    """Return the names of the ROIs of each voxel, joined by ``+``; each combination is joined once."""
+    named = np.array([*masks.values()], dtype=bool).reshape(len(masks), voxels)
+    names = np.array([*masks])
+    different, which = np.unique(np.packbits(named, axis=0), axis=1, return_inverse=True)
+    members = np.unpackbits(different, axis=0, count=len(masks)).astype(bool)
+    return np.array(["+".join(names[column]) for column in members.T], dtype=object)[which.ravel()]
+
+
+def text_of(array: Any) -> np.ndarray:
+    """Return a text array as fixed-width text, which is what NumPy, pandas and xarray take everywhere."""
+    return np.asarray(array[:]).astype(object).astype(str)
+
+
+def values_of(array: Any) -> np.ndarray:
+    """Return an array as numbers or fixed-width text."""
+    values = np.asarray(array[:])
+    return values if values.dtype.kind in "biufc" else values.astype(object).astype(str)
 
 
 def open_store(location: str | Path, *, snapshot: str | None = None) -> Store:

@@ -1,4 +1,8 @@
-"""Write arrays into a store so that nothing is lost and nothing is half-written.
+"""Write a store: one writer at a time, whole chunks, committed in transactions.
+
+Icechunk's storage on a local disk is not safe for concurrent commits, so a writer holds an advisory lock on a
+file beside the store. The kernel lets go of it when the process ends, however it ends: a killed build leaves no
+stale lock behind. The file then still says who held it, which tells the next writer that something may be left over.
 
 Every array is written in blocks of whole chunks, read back, and compared by digest. A commit makes all blocks so
 far permanent; a later run finds them by the digests that each array carries and goes on behind them.
@@ -6,23 +10,196 @@ far permanent; a later run finds them by the digests that each array carries and
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
+import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from neurorecon.errors import StoreError
+from neurorecon.errors import StoreError, StoreLockedError, StoreWriteError
 from neurorecon.store import schema
 from neurorecon.store.backend import EMPTY, icechunk_storage, is_plain_zarr, is_url, unreadable, write_error
-from neurorecon.store.blocks import holds, open_array, storable, write_block
-from neurorecon.store.counts import count_bytes
-from neurorecon.store.digest import METADATA_DIGEST, array_digest, combine, digests_of, dtype_name, metadata_digest
-from neurorecon.store.lock import WriterLock
+from neurorecon.store.schema import (
+    METADATA_DIGEST,
+    array_digest,
+    block_digest,
+    combine,
+    count_bytes,
+    digests_of,
+    dtype_name,
+    metadata_digest,
+)
+
+
+def _lock(file: IO[str]) -> None:
+    """Take the lock or raise OSError; the standard library has one call for Windows and one for all others."""
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class WriterLock:
+    """Context manager that holds the lock of a store.
+
+    Parameters
+    ----------
+    path : path
+        The store; the lock is the file ``<path>.lock`` beside it.
+
+    Attributes
+    ----------
+    since : datetime
+        When the lock was taken.
+    was_left : bool
+        Whether the writer before this one was killed or ended in an error.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(f"{path}.lock")
+        self.since = datetime.now(UTC)
+        self.was_left = False
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> WriterLock:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Not to append: on a full disk, what the file says can still be replaced.
+            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+        except OSError as error:
+            raise StoreError(
+                "the store cannot be written here",
+                given=f"{self.path.parent} ({error.strerror})",
+                expected="a folder in which you may create files",
+                todo="choose another place, e.g. --out DIR/NAME.icechunk",
+            ) from error
+        try:
+            _lock(file)
+        except OSError as error:
+            holder = file.read().strip() or "unknown process"
+            file.close()
+            raise StoreLockedError(
+                "another process is writing to this store",
+                given=f"{self.path.with_suffix('')}, held by {holder}",
+                expected="one writer at a time (reading is always possible)",
+                todo="wait until it has finished, or end it, and run the command again",
+            ) from error
+        self._file = file
+        self.since = datetime.now(UTC)
+        self.was_left = bool(file.read().strip())
+        holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()})
+        # The lock holds without it: on a full disk the writer itself says what is wrong.
+        with contextlib.suppress(OSError):
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            os.ftruncate(file.fileno(), os.write(file.fileno(), holder.encode()))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            if kind is None:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._file.fileno(), 0)
+            self._file.close()
+            self._file = None
+
+
+def holds(root: Any, path: str, dims: Sequence[str], values: np.ndarray, attributes: dict[str, Any]) -> bool:
+    """Say whether an array is there already, with these values and attributes."""
+    if path not in root:
+        return False
+    array: Any = root[path]
+    stored = dict(array.attrs)
+    if "digest" not in stored or any(stored.get(name) != value for name, value in attributes.items()):
+        return False
+    if array.shape != values.shape or tuple(array.metadata.dimension_names or ()) != tuple(dims):
+        return False
+    rows = int(stored["block_rows"])
+    blocks = [block_digest(values[start : start + rows]) for start in range(0, len(values), rows)]
+    return bool(stored["digest"] == array_digest(dtype_name(values.dtype), values.shape, blocks))
+
+
+def open_array(
+    root: Any,
+    path: str,
+    dims: Sequence[str],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    attributes: dict[str, Any] | None,
+    overwrite: bool,
+) -> Any:
+    """Return an array to write to: the one that an earlier run began, where it fits, else an empty one."""
+    if path in root and not overwrite:
+        array: Any = root[path]
+        if array.shape == shape and dtype_name(array.dtype) == dtype_name(dtype):
+            return array
+    group, _, name = path.rpartition("/")
+    parent = root.require_group(group) if group else root
+    text = dtype.kind not in "biufc"
+    size = np.dtype("<U16") if text else dtype
+    chunks = schema.chunks_of(shape, size)
+    array = parent.create_array(
+        name,
+        shape=shape,
+        dtype=str if text else dtype,
+        chunks=chunks,
+        compressors="auto" if text else schema.compressor(),
+        dimension_names=list(dims),
+        overwrite=True,
+    )
+    array.attrs.update(
+        {
+            **(attributes or {}),
+            "block_rows": schema.block_rows(shape, chunks, size) if shape else 1,
+            "block_digests": [],
+        }
+    )
+    return array
+
+
+def storable(values: np.ndarray) -> np.ndarray:
+    """Return values as they are stored: numbers as they are, everything else as text."""
+    values = np.asarray(values)
+    return values if values.dtype.kind in "biufc" else values.astype(np.dtypes.StringDType())
+
+
+def write_block(array: Any, path: str, start: int, stop: int, values: np.ndarray) -> str:
+    """Write rows, read them back, and return their digest."""
+    values = np.asarray(values)
+    if values.dtype.kind in "biufc":
+        values = values.astype(array.dtype, copy=False)
+    if values.shape != (stop - start, *array.shape[1:]):
+        raise StoreError(
+            f"rows {start} to {stop} of {path} have the wrong shape",
+            given=str(values.shape),
+            expected=str((stop - start, *array.shape[1:])),
+            todo="mend the reader: its tables and its arrays disagree",
+        )
+    array[start:stop] = values
+    digest = block_digest(values)
+    if block_digest(array[start:stop]) != digest:
+        raise StoreWriteError(
+            f"rows {start} to {stop} of {path} read back differently from what was written",
+            given="a block that the storage changed; nothing of it was committed",
+            expected="storage that gives back what it was given",
+            todo="check the disk, then run the same command again: it goes on behind the last commit",
+        )
+    return digest
+
 
 logger = logging.getLogger("neurorecon")
 

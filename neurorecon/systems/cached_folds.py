@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from neurorecon.decoders.folds import group_folds
+from neurorecon.decoders.validation import group_folds
 from neurorecon.systems.design import Design, mean_by
 from neurorecon.systems.linear_pixels import LinearPixels, check_alphas
 from neurorecon.systems.smoother import ridge_smoothers, standardizer

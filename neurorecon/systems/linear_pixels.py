@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from neurorecon.decoders.ridge.decoder import RidgeDecoder
+from neurorecon.decoders.ridge import RidgeDecoder
 from neurorecon.errors import InputError
 from neurorecon.metrics.image import as_unit_float, pixel_correlation
 from neurorecon.metrics.summary import summarize

@@ -25,7 +25,7 @@ import numpy as np
 from neurorecon.errors import StoreError
 from neurorecon.provenance import to_json, write_json
 from neurorecon.store.backend import write_error
-from neurorecon.store.digest import array_digest, block_digest, combine
+from neurorecon.store.schema import array_digest, block_digest, combine
 
 #: Where results are kept until they are asked for again, in the folder in which a command runs.
 FOLDER = Path(".neurorecon") / "results"

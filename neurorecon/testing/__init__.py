@@ -22,22 +22,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurorecon.testing.contract import ContractError
-    from neurorecon.testing.decoders.suite import DecoderCheck, check_decoder, decoder_checks
-    from neurorecon.testing.examples import Examples
-    from neurorecon.testing.extractors.suite import ExtractorCheck, check_extractor, extractor_checks
-    from neurorecon.testing.problems import Problem
+    from neurorecon.testing.decoders import DecoderCheck, Problem, check_decoder, decoder_checks
+    from neurorecon.testing.extractors import Examples, ExtractorCheck, check_extractor, extractor_checks
     from neurorecon.testing.readers import ReaderCheck, check_reader, reader_checks
 
 _PUBLIC = {
     "ContractError": "neurorecon.testing.contract",
-    "DecoderCheck": "neurorecon.testing.decoders.suite",
-    "check_decoder": "neurorecon.testing.decoders.suite",
-    "decoder_checks": "neurorecon.testing.decoders.suite",
-    "Examples": "neurorecon.testing.examples",
-    "ExtractorCheck": "neurorecon.testing.extractors.suite",
-    "check_extractor": "neurorecon.testing.extractors.suite",
-    "extractor_checks": "neurorecon.testing.extractors.suite",
-    "Problem": "neurorecon.testing.problems",
+    "DecoderCheck": "neurorecon.testing.decoders",
+    "check_decoder": "neurorecon.testing.decoders",
+    "decoder_checks": "neurorecon.testing.decoders",
+    "Examples": "neurorecon.testing.extractors",
+    "ExtractorCheck": "neurorecon.testing.extractors",
+    "check_extractor": "neurorecon.testing.extractors",
+    "extractor_checks": "neurorecon.testing.extractors",
+    "Problem": "neurorecon.testing.decoders",
     "ReaderCheck": "neurorecon.testing.readers",
     "check_reader": "neurorecon.testing.readers",
     "reader_checks": "neurorecon.testing.readers",

@@ -1,14 +1,52 @@
-"""The error that a broken contract gives, and the small questions that checks are made of."""
+"""What all contract suites share: checks with names, run one by one or under pytest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import pickle
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from neurorecon.errors import NeuroreconError
+
+
+def draw() -> None:
+    """Draw from the generators of the process."""
+    random.random()
+    np.random.random()  # noqa: NPY002  (the global state is what is tested)
+    if find_spec("torch") is not None:
+        import torch
+
+        torch.rand(1)
+
+
+def global_state() -> dict[str, Any]:
+    """Return all that is compared, by what it is called in messages."""
+    state = {
+        "the random numbers of Python": random.getstate(),
+        "the random numbers of NumPy": pickle.dumps(np.random.get_state()),  # noqa: NPY002
+        "NumPy's handling of errors": np.geterr(),
+    }
+    if find_spec("torch") is None:
+        return state
+    import torch
+
+    return {
+        **state,
+        "the random numbers of torch": torch.get_rng_state().numpy().tobytes(),
+        "the number of torch's threads": torch.get_num_threads(),
+        "whether torch keeps gradients": torch.is_grad_enabled(),
+        "torch's default type": torch.get_default_dtype(),
+        "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "torch's autocast": torch.is_autocast_enabled("cpu"),
+        "the precision of torch's matrix products": torch.get_float32_matmul_precision(),
+        "the settings of cuDNN": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark),
+    }
 
 
 class ContractError(NeuroreconError, AssertionError):
@@ -131,3 +169,63 @@ def _rows(
         f"{what}({start}, {stop}) has to have the shape {(stop - start, *shape)}, but has {rows.shape}.",
     )
     return rows
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check of a contract; suites add how it is called.
+
+    Parameters
+    ----------
+    name : str
+        What it looks at; ``str(check)`` is this name, for test ids.
+    function : callable
+        Raises a :class:`~neurorecon.testing.ContractError` where the contract is not kept.
+    """
+
+    name: str
+    function: Callable[..., None]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def of(cls, functions: Iterable[Callable[..., None]]) -> list[Self]:
+        """Return a check for each function, named as it is without ``check_``."""
+        return [cls(function.__name__.removeprefix("check_"), function) for function in functions]
+
+
+def run_all(checks: Sequence[Check], *arguments: Any, what: str, name: str) -> list[str]:
+    """Run all checks, whatever one of them meets.
+
+    Parameters
+    ----------
+    checks : sequence of Check
+        The suite.
+    *arguments
+        What the function of each check takes.
+    what, name : str
+        What is under test, for the message: ``"decoder"``, and which.
+
+    Returns
+    -------
+    list of str
+        Names of the checks, all of which were passed.
+
+    Raises
+    ------
+    ContractError
+        Where checks failed: a line for each, with the name of the check and what was expected.
+    """
+    failed, error = [], None
+    for check in checks:
+        try:
+            check.function(*arguments)
+        except ContractError as caught:
+            failed.append(f"{check}: {caught}")
+        except Exception as caught:  # what the code under test raises is reported as well
+            failed.append(f"{check}: the {what} raised {type(caught).__name__}: {caught}")
+            error = caught
+    if failed:
+        raise ContractError("\n".join([f"the {what} {name} does not keep the contract", *failed])) from error
+    return [str(check) for check in checks]

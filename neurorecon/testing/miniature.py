@@ -1,7 +1,7 @@
 """A data set of a few kilobytes for tests of tools that read stores: random pictures, films and responses.
 
 The responses are a linear function of the stimuli's category plus noise, so that a decoder has something to find.
-It says nothing about brains; for that see :mod:`neurorecon.datasets.scenes`.
+It says nothing about brains; for that see :mod:`neurorecon.simulation`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.errors import StoreLockedError
 from neurorecon.registry import DATASETS
-from neurorecon.store.lock import WriterLock
+from neurorecon.store.writer import WriterLock
 from neurorecon.testing.miniature import MiniatureReader
 
 

@@ -15,7 +15,7 @@ from neurorecon.analyses.classification_folds import LeaveOneOut, category_f, re
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats import permutation_p, stimulus_permutations
-from neurorecon.testing.trees.haxby2001 import write_haxby2001
+from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from neurorecon.analyses.decoding import (
     fit_decoding,
     peak_delays,
 )
-from neurorecon.decoders.ridge.decoder import RidgeDecoder
+from neurorecon.decoders.ridge import RidgeDecoder
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from neurorecon.analyses.encoding import (
     winning_band,
 )
 from neurorecon.analyses.maps import voxelwise_maps
-from neurorecon.decoders.banded.decoder import BandedRidge
+from neurorecon.decoders.banded import BandedRidge
 
 DELAYS = (1, 2, 3)
 

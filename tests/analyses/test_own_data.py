@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import neurorecon as nr
-from neurorecon.figures.save import FORMATS, read_provenance
+from neurorecon.figures.style import FORMATS, read_provenance
 
 #: The whole script runs before the first test: half a minute, and many times that where others compute as well.
 pytestmark = pytest.mark.timeout(3600)

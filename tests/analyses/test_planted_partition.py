@@ -12,8 +12,8 @@ import neurorecon as nr
 from neurorecon.analyses import design
 from neurorecon.analyses.variance_partition import partition_variance
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.decoders.banded.decoder import BandedRidge
-from neurorecon.decoders.scores import r2_score
+from neurorecon.decoders.banded import BandedRidge
+from neurorecon.decoders.validation import r2_score
 from neurorecon.registry import DATASETS
 
 BANDS = ["category", "gabor"]

@@ -6,8 +6,8 @@ import pytest
 from neurorecon.analyses import design
 from neurorecon.analyses.encoding import fold_groups
 from neurorecon.analyses.variance_partition import partition_variance
-from neurorecon.decoders.banded.decoder import BandedRidge
-from neurorecon.decoders.scores import r2_score
+from neurorecon.decoders.banded import BandedRidge
+from neurorecon.decoders.validation import r2_score
 from neurorecon.errors import InputError
 
 

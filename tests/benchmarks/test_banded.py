@@ -147,7 +147,7 @@ def _by_hand(kernels, responses, solver, options):
     import torch
     from himalaya.kernel_ridge import MultipleKernelRidgeCV
 
-    from neurorecon.decoders.backend import himalaya_backend
+    from neurorecon.decoders.solvers import himalaya_backend
 
     with himalaya_backend("cpu"), np.errstate(divide="ignore"):
         model = MultipleKernelRidgeCV(

@@ -24,12 +24,12 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.features.autoencoder import VqvaeExtractor
 from neurorecon.features.base import StimulusBatch
-from neurorecon.features.clip_vision import ClipVisionExtractor
+from neurorecon.features.clip import ClipVisionExtractor
 from neurorecon.features.vdvae import VdvaeExtractor
-from neurorecon.features.vqvae import VqvaeExtractor
+from neurorecon.models.clip import CLIP_MEAN, CLIP_STD, ClipSettings
 from neurorecon.models.load import AutoencoderSettings, Source, network_device
-from neurorecon.models.load_clip import CLIP_MEAN, CLIP_STD, ClipSettings
 from neurorecon.registry import DATASETS
 from neurorecon.testing.miniature import MiniatureReader
 

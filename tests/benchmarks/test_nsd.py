@@ -148,7 +148,7 @@ def test_averages(session, tmp_path):
 
 def test_opening_all_of_nsd(tmp_path):
     """Captions of all pictures: annotations are read piece by piece."""
-    from neurorecon.datasets.nsd.coco import read_captions
+    from neurorecon.datasets.nsd.stimuli import read_captions
 
     path = tmp_path / "captions_train2017.json"
     rows = [{"image_id": number // 5, "id": number, "caption": "A person rides a horse on the beach."} for number in

@@ -75,7 +75,7 @@ def _refit(x, y, x_test):
 def test_beside_refitting_with_himalaya(arrays):
     from himalaya.backend import get_backend, set_backend
 
-    from neurorecon.decoders.scores import r2_score
+    from neurorecon.decoders.validation import r2_score
     from neurorecon.stats import refit_permutation_test
 
     x, y, x_test, y_test = arrays

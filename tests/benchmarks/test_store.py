@@ -31,7 +31,7 @@ from neurorecon.datasets.recipe import Recipe
 from neurorecon.registry import DATASETS
 from neurorecon.space import Space
 from neurorecon.store.build import build_store
-from neurorecon.store.info import as_text, describe
+from neurorecon.store.check import as_text, describe
 
 pytestmark = pytest.mark.benchmark
 

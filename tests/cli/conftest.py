@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from neurorecon.errors import StoreLockedError
-from neurorecon.store.lock import WriterLock
+from neurorecon.store.writer import WriterLock
 
 SMALL = """
 name = "small"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurorecon.testing.trees.arrays import write_arrays
+from neurorecon.testing.layouts.arrays import write_arrays
 
 RECIPE = """
 name = "arrays"

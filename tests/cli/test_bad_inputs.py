@@ -38,7 +38,7 @@ def miniatures(tmp_path_factory):
     def tree(name):
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
-            write = getattr(import_module(f"neurorecon.testing.trees.{name}"), f"write_{name}")
+            write = getattr(import_module(f"neurorecon.testing.layouts.{name}"), f"write_{name}")
             write(folder)
             made[name] = folder, _hash(folder)
         return made[name]
@@ -583,7 +583,7 @@ def test_readers(refuses, reader, case, tmp_path):
 def _excerpt(root, **replace):
     from scipy.io import savemat
 
-    from neurorecon.datasets.miyawaki2008_figures import FIGURES
+    from neurorecon.datasets.miyawaki2008 import FIGURES
 
     patterns = np.zeros((100, 20), dtype=np.uint8)
     patterns[np.arange(20) % len(FIGURES) * 3, np.arange(20)] = 1

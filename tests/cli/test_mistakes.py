@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from neurorecon.store.lock import WriterLock
+from neurorecon.store.writer import WriterLock
 
 STORE = object()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from neurorecon.datasets.miyawaki2008_figures import FIGURES
+from neurorecon.datasets.miyawaki2008 import FIGURES
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 SHAPE = (5, 6, 4)

@@ -6,11 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neurorecon.datasets.arrays.content import put_together
-from neurorecon.datasets.arrays.memory import given_in_memory
-from neurorecon.datasets.arrays.options import ArraysOptions
-from neurorecon.datasets.arrays.samples import choose_splits, read_samples
-from neurorecon.datasets.arrays.tables import as_table
-from neurorecon.datasets.parts import read_by_part
+from neurorecon.datasets.arrays.reader import given_in_memory
+from neurorecon.datasets.arrays.tables import ArraysOptions, choose_splits, read_samples
+from neurorecon.datasets.runs import read_by_part
+from neurorecon.io.tables import as_table
 
 SAMPLES, VOXELS, STIMULI = 14, 4, 7
 

@@ -9,9 +9,9 @@ from neurorecon.datasets.catalog import CHOICES, Request, catalog, find, readabl
 from neurorecon.datasets.catalog_nsd import SESSIONS
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.registry import DATASETS
-from neurorecon.testing.trees.haxby2001 import write_haxby2001
-from neurorecon.testing.trees.nsd import write_nsd
-from neurorecon.testing.trees.yamada2015 import write_yamada2015
+from neurorecon.testing.layouts.haxby2001 import write_haxby2001
+from neurorecon.testing.layouts.nsd import write_nsd
+from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 
 def test_every_reader_has_an_entry():

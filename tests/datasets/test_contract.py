@@ -5,11 +5,11 @@ import pytest
 from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
 from neurorecon.registry import DATASETS
 from neurorecon.testing import reader_checks
-from neurorecon.testing.trees.arrays import write_arrays
-from neurorecon.testing.trees.bids import write_bids
-from neurorecon.testing.trees.haxby2001 import write_haxby2001
-from neurorecon.testing.trees.nsd import write_nsd
-from neurorecon.testing.trees.yamada2015 import write_yamada2015
+from neurorecon.testing.layouts.arrays import write_arrays
+from neurorecon.testing.layouts.bids import write_bids
+from neurorecon.testing.layouts.haxby2001 import write_haxby2001
+from neurorecon.testing.layouts.nsd import write_nsd
+from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 #: Small options by which a reader without files is checked.
 SMALL_SCENES = {

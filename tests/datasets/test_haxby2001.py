@@ -9,7 +9,7 @@ from nilearn.maskers import NiftiMasker
 
 from neurorecon.datasets.haxby2001 import Haxby2001Reader
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.testing.trees.haxby2001 import write_haxby2001
+from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 
 
 @pytest.fixture(scope="module")

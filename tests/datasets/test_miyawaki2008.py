@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from nilearn.datasets.func import miyawaki2008_file_mask
 from nilearn.maskers import NiftiMasker
 
-from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
-from neurorecon.datasets.miyawaki2008_figures import FIGURES, figure_name
-from neurorecon.datasets.miyawaki2008_runs import read_run
+from neurorecon.datasets.miyawaki2008 import FIGURES, Miyawaki2008Reader, figure_name, read_run
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurorecon.datasets.pickles import load_arrays, load_table
 from neurorecon.errors import InputError, MissingFileError
+from neurorecon.io.tables import load_arrays, load_table
 
 TABLE = pd.DataFrame(
     {

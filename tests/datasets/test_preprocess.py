@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from neurorecon.datasets.preprocess import detrend, zscore
+from neurorecon.datasets.runs import detrend, zscore
 from neurorecon.errors import InputError
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.datasets.sources import changes, files_below, fingerprint
-from neurorecon.testing.trees.arrays import write_arrays
-from neurorecon.testing.trees.bids import write_bids
-from neurorecon.testing.trees.haxby2001 import write_haxby2001
-from neurorecon.testing.trees.nsd import write_nsd
-from neurorecon.testing.trees.yamada2015 import write_yamada2015
+from neurorecon.testing.layouts.arrays import write_arrays
+from neurorecon.testing.layouts.bids import write_bids
+from neurorecon.testing.layouts.haxby2001 import write_haxby2001
+from neurorecon.testing.layouts.nsd import write_nsd
+from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 #: Each data set: what writes it, options, and files that lie in it and are not read with these options.
 LAYOUTS = {

@@ -7,12 +7,10 @@ from scipy.io import savemat
 from scipy.signal import detrend
 from scipy.stats import zscore
 
-from neurorecon.datasets.blocks import REST, find_blocks
-from neurorecon.datasets.yamada2015 import Yamada2015Reader
-from neurorecon.datasets.yamada2015_files import shape_name
-from neurorecon.datasets.yamada2015_space import place_voxels
+from neurorecon.datasets.runs import REST, find_blocks
+from neurorecon.datasets.yamada2015 import Yamada2015Reader, place_voxels, shape_name
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.testing.trees.yamada2015 import write_yamada2015
+from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 FIGURES = "S2_figureImage.mat"
 KEPT = "S2_outlierVoxInd.mat"

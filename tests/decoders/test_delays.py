@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from neurorecon.decoders import BandedRidge, Delayer, delayed_kernel, rows_at_delays
-from neurorecon.decoders.delays import delays_in_volumes
+from neurorecon.decoders.kernels import delays_in_volumes
 from neurorecon.errors import InputError
 
 lengths = st.lists(st.integers(1, 7), min_size=1, max_size=4)

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from neurorecon.decoders import products
-from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.products import cross_gram, gram, gram_and_cross, means, recenter, subtract
+from neurorecon.decoders import solvers as products
+from neurorecon.decoders.solvers import Backend, cross_gram, gram, gram_and_cross, means, recenter, subtract
 
 
 @pytest.fixture

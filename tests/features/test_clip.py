@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from neurorecon.features.clip_layers import BLOCKS
-from neurorecon.features.clip_towers import block_outputs, vision_tokens
-from neurorecon.features.make import load_extractor
-from neurorecon.models.load_clip import clip_settings
+from neurorecon.features.clip import BLOCKS, block_outputs, vision_tokens
+from neurorecon.features.extract import load_extractor
+from neurorecon.models.clip import clip_settings
 from neurorecon.models.text_tower import TextTower
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, 40, 56, 3), dtype=np.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import neurorecon as nr
-from neurorecon.features.make import load_extractor
+from neurorecon.features.extract import load_extractor
 
 
 def test_one_pass_of_the_text_tower_serves_all_targets_of_captions(store):

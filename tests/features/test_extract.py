@@ -14,7 +14,7 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.errors import InputError, StoreError, UnknownNameError
-from neurorecon.features.make import all_targets, load_extractor
+from neurorecon.features.extract import all_targets, load_extractor
 from neurorecon.registry import FEATURES
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.errors import InputError, MissingFileError, StoreError, UnknownNameError
-from neurorecon.features.make import load_extractor
-from neurorecon.features.network import noise_like, pictures_at_a_time
+from neurorecon.features.base import noise_like, pictures_at_a_time
+from neurorecon.features.extract import load_extractor
 from neurorecon.testing import Examples, extractor_checks
 
 #: Targets and the settings that make another target of them.

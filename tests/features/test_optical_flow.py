@@ -12,14 +12,14 @@ from skimage import data
 
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.datasets.scenes.drawing.render import object_map
-from neurorecon.datasets.scenes.films import frame_times, render_film
-from neurorecon.datasets.scenes.scene import Scene, sample_scene
 from neurorecon.errors import InputError
 from neurorecon.features.base import StimulusBatch
+from neurorecon.features.images import pool, resize, sample
 from neurorecon.features.optical_flow import OpticalFlowExtractor
-from neurorecon.filters import pool, resize, sample
 from neurorecon.registry import DATASETS
+from neurorecon.simulation.drawing.render import object_map
+from neurorecon.simulation.scene import Scene, sample_scene
+from neurorecon.simulation.stimuli import frame_times, render_film
 from neurorecon.testing.miniature import MiniatureReader
 
 EXTRACTOR = OpticalFlowExtractor()

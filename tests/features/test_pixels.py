@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neurorecon.errors import InputError
-from neurorecon.features.pixels import Preprocessing, pixels
+from neurorecon.features.images import Preprocessing, pixels
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from neurorecon.errors import InputError
-from neurorecon.features.make import load_extractor
+from neurorecon.features.extract import load_extractor
 from neurorecon.models.vdvae import IMAGENET64
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (4, 30, 40, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neurorecon.errors import InputError
-from neurorecon.features.make import load_extractor
+from neurorecon.features.extract import load_extractor
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
 FILMS = np.random.default_rng(1).integers(0, 256, (2, 3, 32, 32, 3), dtype=np.uint8)

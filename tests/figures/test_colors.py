@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from skimage.color import rgb2lab
 
 from neurorecon.errors import UnknownNameError
-from neurorecon.figures.colors import (
+from neurorecon.figures.style import (
     BAND_COLORS,
     BAND_LABELS,
     band_colors,

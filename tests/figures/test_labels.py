@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurorecon.figures.labels import count_overlaps, place_labels
+from neurorecon.figures.paint import count_overlaps, place_labels
 
 
 @settings(max_examples=12, deadline=None)

@@ -6,14 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.figures.mesh import (
-    border_chains,
-    check_values,
-    load_mesh,
-    nearest_source,
-    neighbor_distances,
-    outline,
-)
+from neurorecon.figures.mesh import border_chains, check_values, load_mesh, nearest_source, neighbor_distances, outline
 
 MESH = "fsaverage5"
 

@@ -3,7 +3,7 @@ import pytest
 
 from neurorecon.errors import InputError
 from neurorecon.figures import null_histogram, panel
-from neurorecon.figures.nulls import format_p
+from neurorecon.figures.scores import format_p
 
 
 def images(figure):

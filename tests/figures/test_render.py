@@ -7,7 +7,7 @@ from scipy.spatial import Delaunay
 
 from neurorecon.errors import UnknownNameError
 from neurorecon.figures.mesh import load_mesh
-from neurorecon.figures.render import VIEWS, rasterize, vertex_normals, view_axes
+from neurorecon.figures.paint import VIEWS, rasterize, vertex_normals, view_axes
 
 SHAPE = (41, 53)
 

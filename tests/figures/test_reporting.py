@@ -13,8 +13,7 @@ from PIL import Image
 import neurorecon.figures as figures
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.figures import Page, Picture, Section, Table, interactive, read_provenance, report
-from neurorecon.figures.colors import band_label
-from neurorecon.figures.style import axes_mm, new_figure
+from neurorecon.figures.style import axes_mm, band_label, new_figure
 from neurorecon.figures.templates import script_json
 
 NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(1)> & "quotes" \''

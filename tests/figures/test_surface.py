@@ -5,10 +5,9 @@ import pytest
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.figures import band_colors, cortex, cortex_bands, flat, flat_bands
-from neurorecon.figures.colors import band_label, color_map
 from neurorecon.figures.mesh import load_mesh
-from neurorecon.figures.paint import LEFT_OUT, View
-from neurorecon.figures.render import sulcal_gray
+from neurorecon.figures.paint import LEFT_OUT, View, sulcal_gray
+from neurorecon.figures.style import band_label, color_map
 from neurorecon.figures.surface import category_layer, scalar_layer
 
 OPTIONS = {"mask": None, "radius": 3.0, "quantity": None, "cmap": None, "vmin": 0.0, "vmax": 1.0}

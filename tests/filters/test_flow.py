@@ -8,7 +8,9 @@ from skimage import data
 from skimage.registration import optical_flow_ilk
 
 from neurorecon.errors import InputError
-from neurorecon.filters import Farneback, LucasKanade, interpolate, luminance, resize, sample
+from neurorecon.features.images import interpolate, luminance, resize, sample
+from neurorecon.features.optical_flow import LucasKanade
+from neurorecon.filters.farneback import Farneback
 
 PHOTOGRAPHS = {"astronaut": data.astronaut, "chelsea": data.chelsea, "coffee": data.coffee}
 

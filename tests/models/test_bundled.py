@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from neurorecon.datasets.scenes.captions import captions
-from neurorecon.datasets.scenes.drawing import render
-from neurorecon.datasets.scenes.scene import sample_scene
 from neurorecon.models import zoo
+from neurorecon.models.clip import clip_settings
 from neurorecon.models.load import autoencoder_settings, load_vdvae
-from neurorecon.models.load_clip import clip_settings
-from neurorecon.models.probe import Probe
-from neurorecon.models.training import bars, diffusion
-from neurorecon.models.training.sampling import to_pixels
-from neurorecon.models.training.scenes import SEEDS
-from neurorecon.models.training.vdvae_pictures import rebuild
 from neurorecon.models.zoo.table import BUNDLED
+from neurorecon.simulation.captions import captions
+from neurorecon.simulation.drawing.render import render
+from neurorecon.simulation.scene import sample_scene
+from neurorecon.simulation.training import diffusion
+from neurorecon.simulation.training import judge as bars
+from neurorecon.simulation.training.diffusion import to_pixels
+from neurorecon.simulation.training.loop import SEEDS
+from neurorecon.simulation.training.probe import Probe
+from neurorecon.simulation.training.vdvae import rebuild
 
 FOLDERS = sorted(folder.parent for folder in BUNDLED.glob("*/config.json"))
 

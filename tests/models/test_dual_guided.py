@@ -13,8 +13,7 @@ from diffusers.pipelines.deprecated.versatile_diffusion.pipeline_versatile_diffu
 )
 
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.models.dual_guided import DualGuidedUNet
-from neurorecon.models.dual_transformer import DualTransformer
+from neurorecon.models.dual_guided import DualGuidedUNet, DualTransformer
 
 TEXT, IMAGE = 24, 16
 SHAPE = {

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from neurorecon.errors import InputError, MissingFileError
+from neurorecon.models.clip import clip_settings, clip_settings_of, text_encoder
 from neurorecon.models.load import Source, autoencoder_settings, load_vdvae, network_device, source
-from neurorecon.models.load_clip import clip_settings, clip_settings_of, text_encoder
 
 
 @pytest.fixture

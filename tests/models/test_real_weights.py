@@ -15,7 +15,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from sklearn.datasets import load_sample_images
 
 import neurorecon as nr
-from neurorecon.features.pixels import Preprocessing
+from neurorecon.features.images import Preprocessing
 from neurorecon.figures import read_provenance
 from neurorecon.models.taef2 import AutoencoderTinyF2
 from neurorecon.registry import FEATURES

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurorecon.errors import InputError
-from neurorecon.models.tokenizer import WordTokenizer, vocabulary
+from neurorecon.models.clip import WordTokenizer, vocabulary
 
 WORDS = ["a", "car", "red", "street", "the"]
 TOKENIZER = WordTokenizer(WORDS, 8)

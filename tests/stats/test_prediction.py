@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from neurorecon.decoders.scores import correlation_score, r2_score, r2_score_split
+from neurorecon.decoders.validation import correlation_score, r2_score, r2_score_split
 from neurorecon.errors import InputError
 from neurorecon.stats import max_statistic_p, permutation_p, permutation_test_r2, stimulus_permutations
 

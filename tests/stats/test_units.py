@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurorecon.errors import InputError
-from neurorecon.stats.units import UnitPermutations
+from neurorecon.stats.permutation import UnitPermutations
 
 
 @settings(max_examples=40, deadline=None)

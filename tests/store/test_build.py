@@ -14,7 +14,7 @@ from neurorecon.errors import InputError, StoreError, StoreLockedError
 from neurorecon.registry import DATASETS
 from neurorecon.store import schema
 from neurorecon.store.build import build_store
-from neurorecon.store.lock import WriterLock
+from neurorecon.store.writer import WriterLock
 from neurorecon.testing.miniature import MiniatureReader
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurorecon.store.ceiling import noise_ceilings
+from neurorecon.store.build import noise_ceilings
 
 STIMULI = 20_000
 

@@ -10,7 +10,7 @@ import xarray
 
 import neurorecon as nr
 from neurorecon.errors import StoreError
-from neurorecon.store.info import as_text, describe
+from neurorecon.store.check import as_text, describe
 
 #: Attributes of a subject that stores of older versions lack.
 COUNTED = ("counts", "roi_voxels", "median_ceilings")

@@ -6,7 +6,7 @@ import logging
 
 from zarr.core.common import concurrent_map
 
-from neurorecon.store.zarr_tasks import hush_other_tasks
+from neurorecon.store.backend import hush_other_tasks
 
 
 async def _full(chunk):

@@ -9,11 +9,7 @@ from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
 from neurorecon.errors import InputError
 from neurorecon.metrics import pairwise_identification, pixel_correlation
 from neurorecon.stats import stimulus_permutations
-from neurorecon.systems.cross_validation import (
-    cross_validate,
-    cross_validated_null,
-    reconstruction_scores,
-)
+from neurorecon.systems.cross_validation import cross_validate, cross_validated_null, reconstruction_scores
 from neurorecon.systems.linear_pixels import LinearPixels
 from neurorecon.systems.smoother import ridge_smoothers
 

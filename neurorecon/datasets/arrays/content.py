@@ -1,27 +1,219 @@
-"""What was given, put together and checked as a whole: the same for folders and for arrays in memory."""
+"""Responses, stimuli and tables put together and checked as a whole: the same for folders and for arrays in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from neurorecon.datasets.arrays.about import About
-from neurorecon.datasets.arrays.files import ArrayFile, check_numbers
-from neurorecon.datasets.arrays.options import ArraysOptions
-from neurorecon.datasets.arrays.pictures import PictureArray, PictureFiles, film_array, picture_array, picture_files
-from neurorecon.datasets.arrays.responses import Responses, check_shape, screen_responses
-from neurorecon.datasets.arrays.samples import Samples, choose_splits, read_samples
-from neurorecon.datasets.arrays.stimuli import Stimuli, read_labels, read_stimuli, stimuli_of_names
-from neurorecon.datasets.arrays.tables import Table
-from neurorecon.datasets.arrays.voxels import Volume, Voxels, read_voxels
+from neurorecon.datasets.arrays.tables import (
+    ArraysOptions,
+    Samples,
+    Stimuli,
+    Volume,
+    Voxels,
+    choose_splits,
+    read_labels,
+    read_samples,
+    read_stimuli,
+    read_voxels,
+    stimuli_of_names,
+)
 from neurorecon.datasets.base import SubjectData
+from neurorecon.datasets.runs import Screened
 from neurorecon.errors import InputError
+from neurorecon.io.arrays import ArrayFile, check_numbers
+from neurorecon.io.images import PictureArray, PictureFiles, film_array, picture_array, picture_files
+from neurorecon.io.tables import Table
 from neurorecon.space import SPACE_COLUMNS
+
+#: Bytes that are read at a time where the whole array is passed through.
+BLOCK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Responses:
+    """An array of responses, read by slices.
+
+    Parameters
+    ----------
+    array : ArrayFile
+        (sample, voxel), or (voxel, sample).
+    transposed : bool
+        Whether it is (voxel, sample).
+    rows : int array, shape (sample,)
+        Its rows that are samples, increasing.
+    """
+
+    array: ArrayFile
+    transposed: bool
+    rows: np.ndarray
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels."""
+        return self.array.shape[0 if self.transposed else 1]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return samples ``start:stop`` as float32, shape (sample, voxel)."""
+        rows = self.rows[start:stop]
+        if not len(rows):
+            return np.empty((0, self.voxels), dtype=np.float32)
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        block = self.array[:, first:last].T if self.transposed else self.array[first:last]
+        if len(rows) != last - first:
+            block = block[rows - first]
+        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit into float32 shows as infinity
+            return np.array(block, dtype=np.float32, order="C")
+
+    def blocks(self, groups: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (group, samples), a few samples of one group at a time.
+
+        Parameters
+        ----------
+        groups : int array, shape (sample,)
+            The session or run of each sample.
+        """
+        edges = [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(groups)]
+        step = max(1, BLOCK_BYTES // (self.voxels * max(4, self.array.dtype.itemsize)))
+        for begin, end in pairwise(edges):
+            for start in range(begin, end, step):
+                yield int(groups[begin]), self.read(start, min(start + step, end))
+
+
+def check_shape(array: ArrayFile, transposed: bool, samples: int, where: str, voxels: int | None) -> None:
+    """Refuse responses that do not match the tables.
+
+    Parameters
+    ----------
+    array : ArrayFile
+    transposed : bool
+        Whether the recipe says that it is (voxel, sample).
+    samples : int
+        Rows of the table of samples.
+    where : str
+        Name of that table.
+    voxels : int, optional
+        Rows of the table of voxels.
+
+    Raises
+    ------
+    InputError
+        Which says so where the axes are swapped.
+    """
+    shape = array.shape
+    axis = 1 if transposed else 0
+    wanted = "(voxel, sample)" if transposed else "(sample, voxel)"
+    if len(shape) != 2:
+        raise InputError(
+            f"{array.where} has the wrong number of axes",
+            given=f"shape {shape}",
+            expected=wanted,
+            todo="flatten volumes to voxels with their mask first: volumes[mask], with mask.nii.gz beside it",
+        )
+    fits = shape[axis] == samples and voxels in (None, shape[1 - axis])
+    swapped = shape[1 - axis] == samples and voxels in (None, shape[axis])
+    if fits:
+        return
+    if swapped:
+        raise InputError(
+            f"the axes of {array.where} are swapped",
+            given=f"shape {shape}, read as {wanted}, for {samples} rows in {where}",
+            expected=f"{samples} {'columns' if transposed else 'rows'}",
+            todo=f"transpose = {'false' if transposed else 'true'} in [options] of the recipe reads it the other way",
+        )
+    if shape[axis] == samples:
+        return  # the table of voxels does not match: what reads that table says so
+    raise InputError(
+        f"{array.where} does not match {where}",
+        given=f"shape {shape}, that is {shape[axis]} samples, for {samples} rows in the table",
+        expected=f"one row a sample, in the order of the responses {wanted}",
+        todo="take the table that belongs to these responses; rest stays in it, with an empty stimulus",
+    )
+
+
+def screen_responses(responses: Responses, groups: np.ndarray) -> Screened:
+    """Find voxels that are not finite anywhere, or constant throughout a session (time series: a run).
+
+    Parameters
+    ----------
+    responses : Responses
+    groups : int array, shape (sample,)
+        The session or run of each sample. A group of a single sample has no constant voxels.
+
+    Notes
+    -----
+    One pass over the data, a block at a time; memory for one row and one bool a voxel and group.
+    """
+    bad = np.zeros(responses.voxels, dtype=bool)
+    first: dict[int, np.ndarray] = {}
+    still: dict[int, np.ndarray] = {}
+    count: dict[int, int] = {}
+    for group, block in responses.blocks(groups):
+        bad |= ~np.isfinite(block).all(axis=0)
+        known = first.setdefault(group, block[0].copy())
+        same = (block == known).all(axis=0)
+        still[group] = same & still[group] if group in still else same
+        count[group] = count.get(group, 0) + len(block)
+    constant = np.zeros_like(bad)
+    for group, unchanged in still.items():
+        if count[group] > 1:
+            constant |= unchanged
+    constant &= ~bad
+    return Screened(~(bad | constant), int(bad.sum()), int(constant.sum()))
+
+
+class About(BaseModel):
+    """Facts about the data.
+
+    Parameters
+    ----------
+    title, citation, terms, units : str
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str = Field(default="Arrays of one's own", min_length=1, pattern=r"^[^\n]*$")
+    citation: str = Field(default="not stated", min_length=1)
+    terms: str = Field(default="not stated", min_length=1)
+    units: str = Field(default="not stated", min_length=1)
+
+    def with_options(self, options: ArraysOptions) -> About:
+        """Return what the recipe says, else what the folder says."""
+        stated = {name: getattr(options, name) for name in type(self).model_fields}
+        return self.model_copy(update={name: value for name, value in stated.items() if value is not None})
+
+
+def read_about(path: Path) -> About:
+    """Read ``about.toml``; where there is none, nothing is stated.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be read, or has keys that do not exist.
+    """
+    if not path.is_file():
+        return About()
+    try:
+        return About(**tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        wrong = str(error)
+    raise InputError(
+        f"{path} cannot be used",
+        given=wrong,
+        expected=f"TOML with the keys {', '.join(About.model_fields)}",
+        todo="mend the file, or delete it: it is optional",
+    )
+
 
 #: Groups of a store that are no subjects.
 RESERVED = ("stimuli", "targets", "sources")
@@ -158,7 +350,7 @@ def _check_name(name: str) -> None:
 
 def _without_table(given: Given) -> Table:
     """Without a table, stimuli are the pictures of a folder, the numbers of pictures in an array, or what was seen."""
-    from neurorecon.datasets.arrays.pictures import SUFFIXES
+    from neurorecon.io.images import SUFFIXES
 
     kind = "film" if given.frames is not None and given.images is None else "image"
     if isinstance(given.images, Path):

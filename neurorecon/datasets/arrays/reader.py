@@ -1,18 +1,192 @@
-"""Reader of one's own data: arrays of responses, tables of samples, voxels and stimuli, pictures."""
+"""Read your own data: arrays of responses, tables of samples, voxels and stimuli, images; from a folder or from memory."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from pydantic import PrivateAttr
 
-from neurorecon.datasets.arrays.content import Content, put_together
-from neurorecon.datasets.arrays.layout import open_folder, source_files
-from neurorecon.datasets.arrays.options import ArraysOptions
-from neurorecon.datasets.base import Description, Options, Reader, SubjectData
-from neurorecon.errors import UnknownNameError
+from neurorecon.datasets.arrays.content import Content, Given, GivenSubject, put_together, read_about
+from neurorecon.datasets.arrays.tables import ArraysOptions, Volume
+from neurorecon.datasets.base import SIMULATED, Description, Options, Reader, SubjectData
+from neurorecon.datasets.recipe import Recipe
+from neurorecon.datasets.sources import files_below
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.io import arrays as files
+from neurorecon.io import tables
+from neurorecon.io.arrays import ArrayFile, check_numbers
+from neurorecon.io.tables import Table, as_table
+from neurorecon.io.volumes import image_values, open_image
+
+#: Names of the files, without their endings.
+NAMES = ("responses", "samples", "voxels", "stimuli", "labels", "images", "frames", "mask", "about", SIMULATED)
+
+#: Name of the subject whose responses lie in the root itself.
+ONLY_SUBJECT = "subj01"
+
+
+def open_folder(root: Path, options: ArraysOptions) -> Given:
+    """Open all files of a folder; arrays stay on disk.
+
+    Parameters
+    ----------
+    root : path
+        With ``responses.*`` and ``samples.*``, or a folder of such for each subject. Tables of voxels and masks lie
+        beside the responses, or in the root where all subjects share them; stimuli, labels, images and frames lie in
+        the root.
+    options : ArraysOptions
+
+    Raises
+    ------
+    MissingFileError, InputError
+        Where a file that is needed is missing, is there twice, or cannot be read.
+    """
+    folders = _subject_folders(root)
+    images = root / "images"
+    image_array = _find(root, "images", files.SUFFIXES)
+    if images.is_dir() and image_array is not None:
+        raise _ambiguous(root, "images", [images, image_array])
+    frames = _find(root, "frames", files.SUFFIXES)
+    return Given(
+        subjects={name: _open_subject(folder, root, options) for name, folder in folders.items()},
+        stimuli=_table(root, "stimuli"),
+        labels=_table(root, "labels"),
+        images=images
+        if images.is_dir()
+        else None
+        if image_array is None
+        else files.open_array(image_array, options.images_key, "images"),
+        frames=None if frames is None else files.open_array(frames, options.frames_key, "frames"),
+        about=read_about(root / "about.toml"),
+    )
+
+
+def source_files(root: Path) -> list[Path]:
+    """Return the files of a folder that are read: arrays, tables, masks, pictures."""
+    folders = dict.fromkeys([root, *_subject_folders(root).values()])
+    items = [item for folder in folders for item in folder.iterdir() if item.name.partition(".")[0] in NAMES]
+    return [file for item in items for file in (files_below(item) if item.is_dir() else [item])]
+
+
+def _subject_folders(root: Path) -> dict[str, Path]:
+    """Return the folder of each subject."""
+    inside = {
+        item.name: item
+        for item in sorted(root.iterdir())
+        if item.is_dir() and item.suffix != ".zarr" and _find(item, "responses", files.SUFFIXES) is not None
+    }
+    in_root = _find(root, "responses", files.SUFFIXES)
+    if in_root is not None and inside:
+        raise _ambiguous(root, "responses", [in_root, *inside.values()])
+    if in_root is None and not inside:
+        raise MissingFileError(
+            f"{root} holds no responses",
+            given=f"no {' or '.join('responses' + suffix for suffix in files.SUFFIXES)}, there or in a folder below",
+            expected="responses (sample, voxel) in the folder itself, or in one folder for each subject",
+            todo="name the array so: docs/datasets/arrays.md shows a whole folder",
+        )
+    return inside or {ONLY_SUBJECT: root}
+
+
+def _open_subject(folder: Path, root: Path, options: ArraysOptions) -> GivenSubject:
+    responses = _find(folder, "responses", files.SUFFIXES)
+    assert responses is not None  # that is what made it a subject
+    samples = _table(folder, "samples")
+    if samples is None:
+        raise MissingFileError(
+            f"{folder} holds no table of samples",
+            given=f"no {' or '.join('samples' + suffix for suffix in tables.SUFFIXES)}",
+            expected="a table with a row for each row of the responses, and at least the column 'stimulus'",
+            todo="write it beside the responses",
+        )
+    voxels = _table(folder, "voxels")
+    return GivenSubject(
+        responses=files.open_array(responses, options.responses_key, "responses"),
+        samples=samples,
+        voxels=voxels if voxels is not None or folder == root else _table(root, "voxels"),
+        volume=_volume(folder, root, options),
+    )
+
+
+def _volume(folder: Path, root: Path, options: ArraysOptions) -> Volume | None:
+    """Return the mask beside the responses, else the one in the root, else the grid of the options."""
+    found = next((path for path in (folder / "mask.nii.gz", folder / "mask.nii") if path.is_file()), None)
+    found = found or next((path for path in (root / "mask.nii.gz", root / "mask.nii") if path.is_file()), None)
+    if found is not None:
+        return read_mask(found)
+    return grid_of(options.affine, options.shape)
+
+
+def grid_of(affine: Sequence[Sequence[float]] | None, shape: Sequence[int] | None) -> Volume | None:
+    """Return the grid that an affine and a shape make; None where neither is given.
+
+    Raises
+    ------
+    InputError
+        Where one is missing or cannot be one.
+    """
+    if affine is None and shape is None:
+        return None
+    matrix = np.asarray(affine if affine is not None else [], dtype=float)
+    usable = matrix.shape == (4, 4) and np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-12
+    if not usable or shape is None or min(shape) < 1:
+        raise InputError(
+            "affine and shape of the volume cannot be used",
+            given=f"affine = {affine}, shape = {shape}",
+            expected="an invertible matrix of 4 x 4 (indices to millimeters), and three sizes",
+            todo="mend them in [options] of the recipe, or put mask.nii.gz beside the responses",
+        )
+    return Volume("the volume of the options", tuple(shape), matrix.tolist())
+
+
+def read_mask(path: Path) -> Volume:
+    """Read a mask: voxels of the brain are not zero.
+
+    Raises
+    ------
+    InputError
+        Where it is damaged, no volume, or empty.
+    """
+    image = open_image(path)
+    values = image_values(image, path)
+    if values.ndim == 4 and values.shape[3] == 1:
+        values = values[..., 0]
+    mask = np.nan_to_num(values) != 0
+    if mask.ndim != 3 or not mask.any():
+        raise InputError(
+            f"{path} is no mask",
+            given=f"shape {mask.shape}, {int(mask.sum())} voxels that are not zero",
+            expected="a volume (x, y, z) with voxels that are not zero",
+            todo="take the mask that the responses were read with",
+        )
+    return Volume(str(path), mask.shape, np.asarray(image.affine, dtype=float).tolist(), mask)
+
+
+def _table(folder: Path, name: str) -> tables.Table | None:
+    path = _find(folder, name, tables.SUFFIXES)
+    return None if path is None else tables.read_table(path)
+
+
+def _find(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None:
+    """Return the file of a name with any of several endings."""
+    found = [folder / (name + suffix) for suffix in suffixes if (folder / (name + suffix)).exists()]
+    if len(found) > 1:
+        raise _ambiguous(folder, name, found)
+    return found[0] if found else None
+
+
+def _ambiguous(folder: Path, name: str, found: Sequence[Path]) -> InputError:
+    return InputError(
+        f"{folder} holds {name} more than once",
+        given=", ".join(str(path.relative_to(folder)) for path in found[:5]),
+        expected="one of them",
+        todo="move the others elsewhere",
+    )
 
 
 class ArraysReader(Reader):
@@ -136,3 +310,187 @@ class ArraysReader(Reader):
         if name not in self.subjects:
             raise UnknownNameError("subject", name, self.subjects)
         return self._content.subject(name)
+
+
+#: Bytes of an array that are digested at a time.
+_BLOCK = 16 * 2**20
+
+
+class MemoryReader(ArraysReader):
+    """Hands out what a caller holds in memory.
+
+    Parameters
+    ----------
+    root : Given
+        What was given, in place of a folder.
+    options : ArraysOptions, optional
+    """
+
+    needs_root = False
+
+    def __init__(self, root: Given, options: ArraysOptions | None = None) -> None:
+        self._given = root
+        super().__init__(None, options)
+        self.root = root  # type: ignore[assignment]
+
+    def _read(self) -> Content:
+        return put_together(self._given, self.options)
+
+
+class MemoryRecipe(Recipe):
+    """A recipe of which the data are part: other data, another digest."""
+
+    _given: Given = PrivateAttr()
+    _digest: str = PrivateAttr(default="")
+
+    @classmethod
+    def of(cls, given: Given, name: str, roi_groups: dict[str, list[str]], options: dict[str, Any]) -> MemoryRecipe:
+        """Make the recipe of a store from what was given."""
+        recipe = cls(name=name, reader="arrays", roi_groups=roi_groups, options=options)
+        recipe._given = given
+        return recipe
+
+    def open(self) -> MemoryReader:
+        """Check what was given."""
+        options = self.checked_options()
+        assert isinstance(options, ArraysOptions)
+        return MemoryReader(self._given, options)
+
+    def digest(self) -> str:
+        """Return a digest of the recipe and of all data."""
+        if not self._digest:  # once: the data may be large
+            found = blake2b(super().digest().encode(), digest_size=16)
+            _digest(self._given, found)
+            self._digest = found.hexdigest()
+        return self._digest
+
+
+def given_in_memory(
+    responses: Any,
+    samples: Any,
+    stimuli: Any = None,
+    *,
+    images: Any = None,
+    frames: Any = None,
+    labels: Any = None,
+    voxels: Any = None,
+    rois: Any = None,
+    mask: Any = None,
+    affine: Any = None,
+    shape: Any = None,
+) -> Given:
+    """Take arrays and tables as what :func:`~neurorecon.datasets.arrays.content.put_together` checks.
+
+    Parameters are those of :func:`neurorecon.build_from_arrays`.
+    """
+    subjects = list(responses) if isinstance(responses, Mapping) else [ONLY_SUBJECT]
+    arrays = dict(responses) if isinstance(responses, Mapping) else {ONLY_SUBJECT: responses}
+    tables, places = _by_subject(samples, subjects, "samples"), _by_subject(voxels, subjects, "voxels")
+    areas, masks = _by_subject(rois, subjects, "rois"), _by_subject(mask, subjects, "mask")
+    grid = grid_of(affine, shape)
+    return Given(
+        subjects={
+            name: GivenSubject(
+                responses=_array(arrays[name], f"the responses of {name}"),
+                samples=_samples(tables[name], f"the samples of {name}"),
+                voxels=None if places[name] is None else _as_table(places[name], f"the voxels of {name}"),
+                volume=grid if masks[name] is None else _mask(masks[name], f"the mask of {name}"),
+                rois=areas[name],
+            )
+            for name in subjects
+        },
+        stimuli=None if stimuli is None else _as_table(stimuli, "the stimuli"),
+        labels=None if labels is None else _as_table(labels, "the labels"),
+        images=None if images is None else _images(images),
+        frames=None if frames is None else _array(frames, "the frames"),
+    )
+
+
+def _by_subject(values: Any, subjects: list[str], what: str) -> dict[str, Any]:
+    """Return what is given for each subject; what is given once holds for all."""
+    if isinstance(values, Mapping) and set(values) & set(subjects):
+        if set(values) != set(subjects):
+            raise InputError(
+                f"{what} and responses are given for different subjects",
+                given=f"{what} of {', '.join(map(str, values))}; responses of {', '.join(subjects)}",
+                expected="the same subjects",
+                todo=f"give {what} for each subject, or once for all",
+            )
+        return dict(values)
+    return dict.fromkeys(subjects, values)
+
+
+def _array(values: Any, where: str) -> ArrayFile:
+    if not hasattr(values, "shape") or not hasattr(values, "dtype"):
+        try:
+            values = np.asarray(values)
+        except ValueError as error:  # lists of different lengths
+            raise InputError(f"{where} are no array", given=str(error), expected="numbers of one shape") from error
+    found = ArrayFile(where, values)
+    check_numbers(found)
+    return found
+
+
+def _samples(values: Any, where: str) -> Table:
+    if isinstance(values, pd.Series | np.ndarray | list | tuple):
+        values = {"stimulus": np.asarray(values)}
+    return _as_table(values, where)
+
+
+def _as_table(values: Any, where: str) -> Table:
+    return as_table(values, where)
+
+
+def _images(values: Any) -> ArrayFile | Path:
+    if isinstance(values, str | Path):
+        if not Path(values).is_dir():
+            raise InputError(
+                "the pictures are not there",
+                given=str(values),
+                expected="a folder of PNG or JPEG files, or an array",
+                todo="check the path",
+            )
+        return Path(values)
+    return _array(values, "the pictures")
+
+
+def _mask(values: Any, where: str) -> Volume:
+    if isinstance(values, str | Path):
+        return read_mask(Path(values))
+    if not hasattr(values, "affine") or not hasattr(values, "dataobj"):
+        raise InputError(
+            f"{where} cannot be used",
+            given=type(values).__name__,
+            expected="a NIfTI image, or the path of one",
+            todo="nibabel.Nifti1Image(mask, affine)",
+        )
+    mask = np.nan_to_num(np.asarray(values.dataobj)) != 0
+    if mask.ndim != 3 or not mask.any():
+        raise InputError(
+            f"{where} cannot be used",
+            given=f"shape {mask.shape}, {int(mask.sum())} voxels that are not zero",
+            expected="a volume (x, y, z) with voxels that are not zero",
+            todo="take the mask that the responses were read with",
+        )
+    return Volume(where, mask.shape, np.asarray(values.affine, dtype=float).tolist(), mask)
+
+
+def _digest(value: Any, into: Any) -> None:
+    """Digest what was given, piece by piece."""
+    if isinstance(value, ArrayFile):
+        into.update(f"{value.shape} {value.dtype}".encode())
+        step = max(1, _BLOCK // max(1, value.dtype.itemsize * int(np.prod(value.shape[1:]))))
+        for start in range(0, value.shape[0], step):
+            into.update(np.ascontiguousarray(value[start : start + step]).tobytes())
+    elif isinstance(value, Table):
+        into.update(value.frame.to_json(orient="split", double_precision=15, date_format="iso").encode())
+    elif isinstance(value, np.ndarray):
+        into.update(f"{value.shape} {value.dtype}".encode() + np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            into.update(str(name).encode())
+            _digest(item, into)
+    elif isinstance(value, Given | GivenSubject | Volume):
+        _digest(vars(value), into)
+    else:
+        into.update(repr(value).encode())

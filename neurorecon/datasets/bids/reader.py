@@ -1,4 +1,4 @@
-"""Reader of BIDS derivatives (fMRIPrep): preprocessed runs, events, confounds, stimuli, atlases."""
+"""Read BIDS derivatives (fMRIPrep): preprocessed runs, events, confounds, stimuli, atlases."""
 
 from __future__ import annotations
 
@@ -10,17 +10,75 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.datasets import base
-from neurorecon.datasets.bids import cleaning
-from neurorecon.datasets.bids.events import STIM_FILE
-from neurorecon.datasets.bids.names import read_json
-from neurorecon.datasets.bids.opening import open_derivatives, raw_folders
-from neurorecon.datasets.bids.options import BidsOptions
-from neurorecon.datasets.bids.process import make_processes
-from neurorecon.datasets.bids.sources import source_files
-from neurorecon.datasets.bids.split import split_stimuli
-from neurorecon.datasets.bids.stimuli import Pictures, find_captions, find_sources, read_captions, stimulus_table
-from neurorecon.datasets.bids.subject import load_subject
+from neurorecon.datasets.bids import samples as cleaning
+from neurorecon.datasets.bids.layout import (
+    BidsFile,
+    BidsOptions,
+    Folders,
+    RunFiles,
+    derivatives_folder,
+    find_runs,
+    read_json,
+)
+from neurorecon.datasets.bids.runs import STIM_FILE
+from neurorecon.datasets.bids.samples import make_processes
+from neurorecon.datasets.bids.stimuli import (
+    Pictures,
+    find_captions,
+    find_sources,
+    read_captions,
+    split_stimuli,
+    stimulus_table,
+)
+from neurorecon.datasets.bids.subject import data_sets, load_subject, open_derivatives, raw_folders
+from neurorecon.datasets.sources import files_below
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.io.atlases import Atlas
+
+#: What belongs to a run, by the ends of names.
+SUFFIXES = ("events", "timeseries", "regressors", "mask")
+
+
+def source_files(root: Path, options: BidsOptions) -> list[Path]:
+    """Return the files that are read with these options; those that are not there are named too.
+
+    Parameters
+    ----------
+    root : path
+        The derivatives, or the raw data set that holds them in ``derivatives/``.
+    options : BidsOptions
+    """
+    folder = derivatives_folder(root)
+    runs, folders = find_runs(folder, options), Folders(data_sets(root, folder, options.events))
+    files = [file.path for run in runs for file in run.files]
+    files += [file.path for run in runs for part in run.files for file in folders.around(part) if _belongs(file)]
+    for place in folders.roots:
+        files += [place / "dataset_description.json", place / "stimuli.tsv"]
+    files += _stimuli(root, folders, options)
+    return [*dict.fromkeys([*files, *_areas(root, runs, options)])]
+
+
+def _belongs(file: BidsFile) -> bool:
+    return file.suffix in SUFFIXES or (file.suffix == "bold" and file.extension == "json")
+
+
+def _stimuli(root: Path, folders: Folders, options: BidsOptions) -> list[Path]:
+    given = [] if options.captions is None else [root / options.captions]
+    if options.stimuli == "none":
+        return given
+    places = [place / "stimuli" for place in folders.roots] if options.stimuli is None else [root / options.stimuli]
+    return [*given, *(file for place in places for file in files_below(place))]
+
+
+def _areas(root: Path, runs: list[RunFiles], options: BidsOptions) -> list[Path]:
+    """Return masks and atlases, and the tables of their labels."""
+    named: list[str] = [options.mask]
+    for area in options.rois.values():
+        atlas = area if isinstance(area, Atlas) else Atlas(path=area)
+        named += [atlas.path] if isinstance(atlas.path, str) else atlas.path
+        named += [atlas.labels] if isinstance(atlas.labels, str) else []
+    return [root / name.replace("{subject}", subject) for name in named for subject in {run.subject for run in runs}]
+
 
 #: What a sample is, in words, by the option.
 SAMPLES = {

@@ -1,18 +1,23 @@
-"""Stimuli of a BIDS data set: their table, pictures and films."""
+"""Stimuli of a BIDS data set: their table, images, videos and split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from neurorecon.errors import InputError, MissingFileError
+from neurorecon.datasets.bids.layout import Split
+from neurorecon.datasets.splits import TRAIN, hold_out_stimuli
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
 #: Extensions of pictures and films.
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
 FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
 
 #: Names that the column of ids has in tables of stimuli.
@@ -117,7 +122,7 @@ def read_captions(path: Path) -> pd.DataFrame:
         By id: ``category`` (or None) and ``captions`` (list of str), from the columns ``category`` and ``caption``,
         ``caption1`` and so on.
     """
-    from neurorecon.datasets.bids.events import tidy
+    from neurorecon.datasets.bids.layout import tidy
 
     try:
         table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", dtype=str, keep_default_na=False)
@@ -235,7 +240,7 @@ class Pictures:
             raise _no_picture(path, error) from None
 
     def _film(self, source: Source) -> np.ndarray:
-        from neurorecon.datasets.bids.films import read_film
+        from neurorecon.io.images import read_film
 
         frames = read_film(source.path, self.frames, source.start, source.seconds)
         return np.stack([fit_square(frame, self.size, self.fit) for frame in frames])
@@ -273,7 +278,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 def _rate(films: Sequence[Source], frames: int) -> float:
     """Return the frames a second that are kept; all films, or clips of films, have to be of one length."""
-    from neurorecon.datasets.bids.films import film_seconds
+    from neurorecon.io.images import film_seconds
 
     whole = {path: film_seconds(path) for path in {source.path for source in films}}
     seconds: dict[str, float] = {}
@@ -305,3 +310,75 @@ def _no_picture(path: Path, error: Exception) -> InputError:
         expected=f"a whole {', '.join(PICTURES[:3])} file",
         todo="copy it again, or convert it",
     )
+
+
+def split_stimuli(shown: pd.DataFrame, rule: Split | Literal["none"]) -> dict[str, str]:
+    """Return the split of each stimulus.
+
+    Parameters
+    ----------
+    shown : DataFrame
+        One row a presentation, over all subjects: ``stimulus``, the labels ``session_label`` and ``run_label``, and
+        the columns of the events.
+    rule : Split or "none"
+        From the options; by ``"none"`` all stimuli are for training, to be cross-validated.
+
+    Raises
+    ------
+    InputError
+        Where the rule names what is not there, or a stimulus would be in two splits.
+    """
+    if rule == "none":
+        return dict.fromkeys(shown["stimulus"], TRAIN)
+    values = _values(shown, rule)
+    pairs = pd.DataFrame({"stimulus": shown["stimulus"], "split": values}).drop_duplicates()
+    double = pairs["stimulus"][pairs["stimulus"].duplicated()]
+    if len(double):
+        raise InputError(
+            "stimuli are in more than one split",
+            given=f"{len(double)}, e.g. {', '.join(double.iloc[:3])}, by the rule {_words(rule)}",
+            expected="train and test without a stimulus in common",
+            todo="choose another rule in [options.split]: a score on stimuli seen in training says nothing; "
+            'or split = "none" to cross-validate',
+        )
+    return dict(zip(pairs["stimulus"], pairs["split"], strict=True))
+
+
+def _values(shown: pd.DataFrame, rule: Split) -> np.ndarray:
+    if rule.runs is not None:
+        return hold_out_stimuli(shown["run_label"], _known(shown["run_label"], rule.runs, "run"))
+    if rule.sessions is not None:
+        return hold_out_stimuli(shown["session_label"], _known(shown["session_label"], rule.sessions, "session"))
+    if rule.stimuli is not None:
+        for pattern in rule.stimuli:
+            if not any(fnmatch(name, pattern) for name in shown["stimulus"]):
+                raise UnknownNameError("stimulus", pattern, sorted(set(shown["stimulus"]))[:20])
+        held_out = {name for name in shown["stimulus"] for pattern in rule.stimuli if fnmatch(name, pattern)}
+        return hold_out_stimuli(shown["stimulus"], held_out)
+    column = rule.column or ("split" if "split" in shown else None)
+    if column is None:
+        return np.full(len(shown), TRAIN)
+    if column not in shown:
+        raise UnknownNameError("column of the events", column, shown.columns)
+    if shown[column].isna().any():
+        name = shown["stimulus"][shown[column].isna()].iloc[0]
+        raise InputError(
+            f"the column {column!r} of the events does not say the split of every stimulus",
+            given=f"nothing for {name!r}",
+            expected="train or test for each event that shows a stimulus",
+            todo="fill the column, or choose another rule in [options.split]",
+        )
+    return shown[column].astype(str).to_numpy()
+
+
+def _known(labels: pd.Series, wanted: Sequence[str], word: str) -> list[str]:
+    names = [name.removeprefix("run-").removeprefix("ses-") for name in wanted]
+    for name in names:
+        if name not in set(labels):
+            raise UnknownNameError(word, name, sorted(set(labels)))
+    return names
+
+
+def _words(rule: Split) -> str:
+    given = [f"{key} = {value}" for key, value in rule if value is not None]
+    return given[0] if given else "column = 'split'"

@@ -9,15 +9,10 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.base import Description, Options, Reader, SubjectData
-from neurorecon.datasets.nsd.annotations import read_annotations
-from neurorecon.datasets.nsd.behavior import check_behavior, read_behavior
-from neurorecon.datasets.nsd.design import read_design
-from neurorecon.datasets.nsd.information import read_information
-from neurorecon.datasets.nsd.layout import Layout, find_sessions, find_subjects, source_files
-from neurorecon.datasets.nsd.options import NsdOptions
+from neurorecon.datasets.nsd.experiment import check_behavior, read_behavior, read_design
+from neurorecon.datasets.nsd.layout import Layout, NsdOptions, find_sessions, find_subjects, source_files
 from neurorecon.datasets.nsd.rois import ROI_GROUPS
-from neurorecon.datasets.nsd.splitting import split_trials
-from neurorecon.datasets.nsd.stimuli import Pictures
+from neurorecon.datasets.nsd.stimuli import Pictures, read_annotations, read_information, split_trials
 from neurorecon.datasets.nsd.subject import Source, open_source, subject_data
 from neurorecon.errors import UnknownNameError
 

@@ -1,4 +1,4 @@
-"""ROI files and masks: every label a named ROI, overlapping as they do."""
+"""Where NSD's voxels lie and which ROIs they are in: every label a named ROI, overlapping as they do."""
 
 from __future__ import annotations
 
@@ -6,14 +6,208 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from neurorecon.datasets.nsd.grid import Grid, Surface, Volume
-from neurorecon.datasets.nsd.labels import LABELS, UNIONS, label_names, unnamed
 from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout
-from neurorecon.datasets.nsd.mgh import read_header
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.io.arrays import wrong_shape
+from neurorecon.io.surfaces import read_mgh_header, read_values
+from neurorecon.io.volumes import check_grid, damaged, image_values, open_image
+from neurorecon.space import Space
+
+_KASTNER = (
+    "V1v V1d V2v V2d V3v V3d hV4 VO1 VO2 PHC1 PHC2 TO2 TO1 LO2 LO1 V3B V3A IPS0 IPS1 IPS2 IPS3 IPS4 IPS5 SPL1 FEF"
+)
+
+#: The areas of Glasser et al. 2016 (Nature 536:171), in the order of their numbers.
+_GLASSER = """
+V1 MST V6 V2 V3 V4 V8 4 3b FEF PEF 55b V3A RSC POS2 V7 IPS1 FFC V3B LO1 LO2 PIT MT A1 PSL SFL PCV STV 7Pm 7m POS1 23d
+v23ab d23ab 31pv 5m 5mv 23c 5L 24dd 24dv 7AL SCEF 6ma 7Am 7PL 7PC LIPv VIP MIP 1 2 3a 6d 6mp 6v p24pr 33pr a24pr p32pr
+a24 d32 8BM p32 10r 47m 8Av 8Ad 9m 8BL 9p 10d 8C 44 45 47l a47r 6r IFJa IFJp IFSp IFSa p9-46v 46 a9-46v 9-46d 9a 10v
+a10p 10pp 11l 13l OFC 47s LIPd 6a i6-8 s6-8 43 OP4 OP1 OP2-3 52 RI PFcm PoI2 TA2 FOP4 MI Pir AVI AAIC FOP1 FOP3 FOP2
+PFt AIP EC PreS H ProS PeEc STGa PBelt A5 PHA1 PHA3 STSda STSdp STSvp TGd TE1a TE1p TE2a TF TE2p PHT PH TPOJ1 TPOJ2
+TPOJ3 DVT PGp IP2 IP1 IP0 PFop PF PFm PGi PGs V6A VMV1 VMV3 PHA2 V4t FST V3CD LO3 VMV2 31pd 31a VVC 25 s32 pOFC2 PoI1
+Ig FOP5 p10p p47r TGv MBelt LBelt A4 STSva TE1m PI a32pr p24
+"""
+
+#: Labels of each file, from 1.
+LABELS: dict[str, tuple[str, ...]] = {
+    "nsdgeneral": ("nsdgeneral",),
+    "prf-visualrois": ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
+    "prf-eccrois": ("ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+"),
+    "floc-faces": ("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"),
+    "floc-words": ("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"),
+    "floc-places": ("OPA", "PPA", "RSC"),
+    "floc-bodies": ("EBA", "FBA-1", "FBA-2", "mTL-bodies"),
+    "streams": ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"),
+    "Kastner2015": tuple(_KASTNER.split()),
+    "HCP_MMP1": tuple(_GLASSER.split()),
+}
+
+#: Areas that are the union of others, e.g. V1 of its ventral and dorsal part.
+UNIONS: dict[str, tuple[str, ...]] = {
+    "V1": ("V1v", "V1d"),
+    "V2": ("V2v", "V2d"),
+    "V3": ("V3v", "V3d"),
+    "FFA": ("FFA-1", "FFA-2"),
+    "FBA": ("FBA-1", "FBA-2"),
+    "VWFA": ("VWFA-1", "VWFA-2"),
+}
+
+#: Files whose labels get a prefix, because others have labels of the same names.
+_PREFIXES = {"Kastner2015": "Kastner_", "HCP_MMP1": "HCP_"}
+
+#: Labels of Kastner2015 that no other file has, and that get none.
+_OF_KASTNER = frozenset(LABELS["Kastner2015"][7:])
+
+
+def label_names(file: str, folders: list[Path]) -> dict[int, str]:
+    """Return the name of each label of an ROI file, e.g. ``{1: "V1v", 2: "V1d"}``.
+
+    Parameters
+    ----------
+    file : str
+        Name of the ROI file without hemisphere and suffix, e.g. ``"prf-visualrois"``.
+    folders : list of path
+        Where its color table may lie, the first one first.
+    """
+    for folder in folders:
+        path = folder / f"{file}.mgz.ctab"
+        if path.is_file():
+            return {number: _roi_name(file, name) for number, name in _read_table(path).items()}
+    return {number: _roi_name(file, name) for number, name in enumerate(LABELS.get(file, ()), start=1)}
+
+
+def unnamed(file: str, number: int) -> str:
+    """Return the name of a label that no table names."""
+    return file if (file, number) == ("nsdgeneral", 1) else f"{file}_{number}"
+
+
+def _read_table(path: Path) -> dict[int, str]:
+    found = {}
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.strip():
+                number, name = line.split(maxsplit=2)[:2]  # colors may follow
+                found[int(number)] = name
+    except (ValueError, UnicodeDecodeError) as error:
+        raise damaged(path, error, DOWNLOAD) from error
+    return {number: name for number, name in found.items() if number > 0}
+
+
+def _roi_name(file: str, name: str) -> str:
+    name = re.sub(r"\(.*\)$", "", name)  # "TO1(MT)": MT is a group
+    # Tables of different releases differ in capitals: "V3a", "V3A".
+    name = next((known for known in LABELS.get(file, ()) if known.lower() == name.lower()), name)
+    if file == "Kastner2015" and name in _OF_KASTNER:
+        return name
+    # Files that are not in the table above (corticalsulc, MTL, ...) may name anything: they carry their own name.
+    return f"{_PREFIXES.get(file, '' if file in LABELS else f'{file}_')}{name}"
+
+
+#: Vertices of a hemisphere of FreeSurfer's average brain, by resolution. NSD has the finest; coarser ones are its
+#: first vertices.
+MESHES = {163842: "fsaverage", 40962: "fsaverage6", 10242: "fsaverage5", 2562: "fsaverage4", 642: "fsaverage3"}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume; voxels are counted with x fastest.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (x, y, z).
+    affine : array, shape (4, 4)
+        Indices to millimeters.
+    like : str
+        The file that says so, for messages.
+    """
+
+    shape: tuple[int, ...]
+    affine: np.ndarray
+    like: str
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape))
+
+    def read(self, paths: list[Path]) -> np.ndarray:
+        """Read a file with one value a voxel, shape (voxel,); it has to lie on this grid."""
+        (path,) = paths
+        image = open_image(path, DOWNLOAD)
+        shape = image.shape[:3] if image.shape[3:] == (1,) else image.shape
+        check_grid(path, shape, image.affine, self.like, self.shape, self.affine)
+        return image_values(image, path, todo=DOWNLOAD).ravel(order="F")
+
+    def table(self, voxels: np.ndarray) -> pd.DataFrame:
+        """Return the columns that say where voxels lie."""
+        i, j, k = np.unravel_index(voxels, self.shape, order="F")
+        return pd.DataFrame({"i": i, "j": j, "k": k})
+
+    def space(self) -> Space:
+        """Return the space of the voxels."""
+        return Space("volume", affine=self.affine.tolist(), shape=list(self.shape))
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Two hemispheres; vertices are counted through, the left ones first.
+
+    Parameters
+    ----------
+    vertices : tuple of int
+        Of the left and of the right hemisphere.
+    """
+
+    vertices: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        """Number of vertices."""
+        return sum(self.vertices)
+
+    def read(self, paths: list[Path]) -> np.ndarray:
+        """Read a file a hemisphere with one value a vertex, shape (vertex,)."""
+        found = []
+        for path, number in zip(paths, self.vertices, strict=True):
+            shape = read_mgh_header(path).shape
+            if int(np.prod(shape)) != number:
+                raise wrong_shape(path, shape, f"({number}, 1, 1): a value a vertex, as in the betas")
+            found.append(read_values(path))
+        return np.concatenate(found)
+
+    def table(self, voxels: np.ndarray) -> pd.DataFrame:
+        """Return the columns that say where vertices lie."""
+        right = voxels >= self.vertices[0]
+        return pd.DataFrame(
+            {"hemisphere": np.where(right, "right", "left"), "vertex": voxels - right * self.vertices[0]}
+        )
+
+    def space(self) -> Space:
+        """Return the space of the vertices."""
+        left, right = self.vertices
+        return Space("surface", mesh=MESHES.get(left, "fsaverage"), vertices={"left": left, "right": right})
+
+
+Grid = Volume | Surface
+
+
+def volume_of(path: Path) -> Volume:
+    """Return the grid that a file lies on."""
+    image: Any = open_image(path, DOWNLOAD)
+    return Volume(tuple(image.shape[:3]), np.asarray(image.affine, dtype=float), path.name)
+
+
+def surface_of(paths: list[Path]) -> Surface:
+    """Return the surface that two files lie on, left and right."""
+    left, right = (read_mgh_header(path).shape[0] for path in paths)
+    return Surface((left, right))
+
 
 #: Groups of ROIs, as the papers on NSD speak of them. (``early``, ``ventral``, ... are ROIs of the file ``streams``.)
 ROI_GROUPS: dict[str, list[str]] = {
@@ -38,7 +232,6 @@ _LOW, _HIGH = range(1, 8), range(8, 24)
 #: Files in the order in which their ROIs are listed. A store keeps the voxels of an ROI together that come first,
 #: so small areas precede large ones.
 _ORDER = [name for name in LABELS if name != "nsdgeneral"]
-
 
 #: The name under which MindDiffuser's two parts are kept beside the files.
 _PARTS = "LVC and HVC"
@@ -181,7 +374,7 @@ def _surface_files(layout: Layout, subject: str, grid: Surface) -> tuple[dict[st
             name = left.name[3:-4]
             if not right.is_file() or name in found or (name not in LABELS and not _has_names(left)):
                 continue  # e.g. lh.curv: values, not labels
-            if folder.parent.name == subject and int(np.prod(read_header(left).shape)) != grid.vertices[0]:
+            if folder.parent.name == subject and int(np.prod(read_mgh_header(left).shape)) != grid.vertices[0]:
                 skipped.append(name)
             else:
                 found[name] = [left, right]

@@ -1,16 +1,350 @@
-"""The pictures, read from ``nsd_stimuli.hdf5`` one after the other."""
+"""NSD's images: where in COCO each comes from, captions and objects, pixels, and the split."""
 
 from __future__ import annotations
 
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
+import pandas as pd
 
-from neurorecon.datasets.images import damaged
-from neurorecon.datasets.nsd.betas import open_hdf5, wrong_shape
-from neurorecon.datasets.nsd.layout import DOWNLOAD
-from neurorecon.errors import InputError, MissingFileError
+from neurorecon.datasets.nsd.experiment import Design
+from neurorecon.datasets.nsd.layout import DOWNLOAD, NsdOptions
+from neurorecon.datasets.splits import LEFT_OUT, cluster_texts, hold_out_groups, hold_out_sessions, hold_out_stimuli
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.io.arrays import open_hdf5_file, wrong_shape
+from neurorecon.io.tables import load_table
+from neurorecon.io.volumes import damaged
+
+#: Columns that are read.
+COLUMNS = ("cocoId", "cocoSplit", "cropBox", "nsdId", "shared1000")
+
+
+def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
+    """Read ``nsd_stim_info_merged.csv``, or the ``.pkl`` where only that is there.
+
+    Parameters
+    ----------
+    stem : path
+        The path without its suffix.
+    design : Design
+        It has to agree on which pictures are shared.
+
+    Returns
+    -------
+    DataFrame or None
+        :data:`COLUMNS`, indexed by ``nsdId``; ``cropBox`` holds (top, bottom, left, right), the shares of the
+        picture in COCO that were cut away. None where neither file is there.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be read, lacks columns, or contradicts the design.
+    """
+    csv, pkl = stem.with_suffix(".csv"), stem.with_suffix(".pkl")
+    if not csv.is_file() and not pkl.is_file():
+        return None
+    path = csv if csv.is_file() else pkl
+    table = _read_csv(csv) if path is csv else load_table(pkl, DOWNLOAD)
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise _wrong(path, f"without the columns {', '.join(missing)}", f"columns {', '.join(COLUMNS)}, ...")
+    table = table[list(COLUMNS)].copy()
+    try:
+        table[["nsdId", "cocoId"]] = table[["nsdId", "cocoId"]].astype(np.int64)
+        table["shared1000"] = table["shared1000"].map(_truth).astype(bool)
+        table["cropBox"] = table["cropBox"].map(_box)
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise damaged(path, error, DOWNLOAD) from error
+    if table["nsdId"].duplicated().any():
+        raise _wrong(path, f"nsdId {table['nsdId'][table['nsdId'].duplicated()].iloc[0]} twice", "each nsdId once")
+    table = table.set_index("nsdId", drop=False)
+    shared, designed = set(table["nsdId"][table["shared1000"]]), set(design.shared.tolist())
+    if shared != designed:
+        raise _wrong(
+            path,
+            f"{len(shared)} pictures with shared1000, {len(shared & designed)} of them shared by the design",
+            f"the {len(designed)} pictures of sharedix in {design.path.name} (which counts from 1, nsdId from 0)",
+        )
+    absent = sorted(set(design.pictures.ravel().tolist()) - set(table["nsdId"]))
+    if absent:
+        raise _wrong(path, f"no row for {len(absent)} pictures, e.g. nsdId {absent[0]}", "a row for every picture")
+    return table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (ValueError, OSError, UnicodeDecodeError) as error:  # pandas' errors of parsing are ValueErrors
+        raise damaged(path, error, DOWNLOAD) from error
+
+
+def _truth(value: object) -> bool:
+    if str(value) not in ("True", "False", "1", "0"):
+        raise ValueError(f"shared1000 holds {value!r}")
+    return str(value) in ("True", "1")
+
+
+def _box(value: Any) -> tuple[float, float, float, float]:
+    """Return the four shares; a CSV has them as text."""
+    box = ast.literal_eval(value) if isinstance(value, str) else value
+    top, bottom, left, right = (float(number) for number in box)
+    return top, bottom, left, right
+
+
+def _wrong(path: Path, given: str, expected: str) -> InputError:
+    return InputError(f"the table of pictures {path} cannot be used", given=given, expected=expected, todo=DOWNLOAD)
+
+
+#: What to do where a file is damaged.
+COCO_DOWNLOAD = "download annotations_trainval2017.zip again from cocodataset.org and unpack it"
+
+#: A store keeps this many captions of a picture; some in COCO have six or seven.
+CAPTIONS = 5
+
+#: Characters read at a time.
+PIECE = 2**20
+
+#: What may lie between the objects of a list.
+_BETWEEN = re.compile(r"[\s,]*")
+
+
+def find_files(folders: list[Path], kind: str) -> list[Path]:
+    """Return ``captions_train2017.json`` and ``..._val2017.json`` (or ``instances_``) of the first folder with any."""
+    for folder in folders:
+        found = [folder / f"{kind}_{split}2017.json" for split in ("train", "val")]
+        if any(path.is_file() for path in found):
+            return [path for path in found if path.is_file()]
+    return []
+
+
+def rows(path: Path, key: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of one list at the top of a JSON file, e.g. ``"annotations"``.
+
+    ``instances_train2017.json`` has 450 MB, and takes several GB where it is loaded as a whole.
+
+    Raises
+    ------
+    InputError
+        Where the file is damaged or has no such list.
+    """
+    decoder = json.JSONDecoder()
+    try:
+        with path.open(encoding="utf-8") as file:
+            text, place = _find_list(file, key), 0
+            while True:
+                place = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]
+                if text.startswith("]", place):
+                    return
+                try:
+                    value, place = decoder.raw_decode(text, place)
+                except ValueError:
+                    more = file.read(PIECE)
+                    if not more:
+                        raise
+                    text, place = text[place:] + more, 0
+                    continue
+                yield value
+    except (ValueError, OSError) as error:  # broken JSON and wrong encodings are ValueErrors
+        raise damaged(path, error, COCO_DOWNLOAD) from error
+
+
+def _find_list(file: TextIO, key: str) -> str:
+    """Read up to the beginning of the list; return what was read behind it."""
+    mark, text = re.compile(rf'"{key}"\s*:\s*\['), ""
+    while more := file.read(PIECE):
+        text = text[-64:] + more  # the mark may lie across two pieces
+        found = mark.search(text)
+        if found:
+            return text[found.end() :]
+    raise ValueError(f"no list {key!r} in the file")
+
+
+def read_captions(paths: list[Path], wanted: set[int]) -> dict[int, list[str]]:
+    """Read the captions of some pictures, as they are: nothing in them is interpreted or cleaned.
+
+    Parameters
+    ----------
+    paths : list of path
+        From :func:`find_files`.
+    wanted : set of int
+        ``cocoId`` of the pictures.
+
+    Returns
+    -------
+    dict of int to list of str
+        The first five by the captions' own ids.
+    """
+    found: dict[int, list[tuple[int, str]]] = {}
+    for path in paths:
+        for row in rows(path, "annotations"):
+            try:
+                picture = int(row["image_id"])
+                if picture in wanted:
+                    found.setdefault(picture, []).append((int(row["id"]), str(row["caption"])))
+            except (KeyError, TypeError, ValueError) as error:
+                raise damaged(path, error, COCO_DOWNLOAD) from error
+    return {picture: [text for _, text in sorted(texts)[:CAPTIONS]] for picture, texts in found.items()}
+
+
+def read_objects(paths: list[Path], boxes: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Read which objects are to be seen in some pictures, after NSD cropped them.
+
+    Parameters
+    ----------
+    paths : list of path
+        From :func:`find_files`.
+    boxes : DataFrame
+        Indexed by ``cocoId``: ``cropBox``.
+
+    Returns
+    -------
+    objects : DataFrame
+        One row an object: ``cocoId``, ``category``, ``area`` (visible share of the picture, of the bounding box).
+    groups : dict of str to str
+        The supercategory of each category.
+    """
+    crops = boxes["cropBox"].to_dict()
+    names: dict[int, str] = {}
+    groups: dict[str, str] = {}
+    found: list[tuple[int, str, float]] = []
+    for path in paths:
+        try:
+            for row in rows(path, "categories"):
+                names[int(row["id"])] = str(row["name"])
+                groups[str(row["name"])] = str(row.get("supercategory", row["name"]))
+            sizes = {
+                int(row["id"]): (float(row["width"]), float(row["height"]))
+                for row in rows(path, "images")
+                if int(row["id"]) in crops
+            }
+            for row in rows(path, "annotations"):
+                picture = int(row["image_id"])
+                if picture in sizes:
+                    area = _visible(row["bbox"], sizes[picture], crops[picture])
+                    found.append((picture, names[int(row["category_id"])], area))
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(path, error, COCO_DOWNLOAD) from error
+    table = pd.DataFrame(found, columns=["cocoId", "category", "area"])
+    return table[table["area"] > 0].reset_index(drop=True), groups
+
+
+def _visible(box: list[float], size: tuple[float, float], crop: tuple[float, float, float, float]) -> float:
+    """Return the share of the cropped picture that a bounding box (x, y, width, height) covers."""
+    width, height = size
+    top, bottom, left, right = crop
+    low = np.array([left * width, top * height])
+    high = np.array([(1 - right) * width, (1 - bottom) * height])
+    start = np.maximum(box[:2], low)
+    stop = np.minimum(np.add(box[:2], box[2:]), high)
+    return float(np.prod(np.clip(stop - start, 0, None)) / np.prod(high - low))
+
+
+def main_category(objects: pd.DataFrame) -> dict[int, str]:
+    """Return the category that covers most of each picture (sum over its objects)."""
+    if objects.empty:
+        return {}
+    areas = objects.groupby(["cocoId", "category"], sort=True)["area"].sum()
+    return {int(picture): str(name) for picture, name in areas.groupby(level=0).idxmax()}
+
+
+@dataclass
+class Annotations:
+    """Annotations of the pictures that the subjects saw.
+
+    Parameters
+    ----------
+    coco : dict of int to int
+        ``cocoId`` of each ``nsdId``.
+    texts : dict of int to list of str
+        Captions by ``cocoId``.
+    objects : DataFrame
+        See :func:`neurorecon.datasets.nsd.stimuli.read_objects`.
+    groups : dict of str to str
+        The supercategory of each category.
+    has_objects : bool
+        Whether COCO's instances were there.
+    """
+
+    coco: dict[int, int] = field(default_factory=dict)
+    texts: dict[int, list[str]] = field(default_factory=dict)
+    objects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["cocoId", "category", "area"]))
+    groups: dict[str, str] = field(default_factory=dict)
+    has_objects: bool = False
+
+    def __post_init__(self) -> None:
+        self._main = main_category(self.objects)
+
+    def captions(self, picture: int) -> list[str]:
+        """Return the captions of a picture, by ``nsdId``."""
+        return list(self.texts.get(self.coco.get(picture, -1), []))
+
+    def category(self, picture: int) -> str:
+        """Return the COCO category that covers most of a picture; empty where nothing is known."""
+        return self._main.get(self.coco.get(picture, -1), "")
+
+    def categories(self) -> list[str]:
+        """Return all categories and supercategories."""
+        return sorted({*self.groups, *self.groups.values()})
+
+    def showing(self, name: str) -> set[int]:
+        """Return the pictures (``nsdId``) that show a category, or any category of a supercategory."""
+        wanted = {category for category, group in self.groups.items() if name in (category, group)}
+        shown = set(self.objects["cocoId"][self.objects["category"].isin(wanted)])
+        return {picture for picture, identity in self.coco.items() if identity in shown}
+
+    def labels(self, pictures: np.ndarray) -> pd.DataFrame | None:
+        """Return the visible share of each COCO category, columns ``category:...``, at most 1."""
+        if not self.has_objects:
+            return None
+        areas = self.objects.groupby(["cocoId", "category"])["area"].sum().unstack(fill_value=0.0)
+        shares = areas.reindex([self.coco.get(int(picture), -1) for picture in pictures], fill_value=0.0)
+        shares = shares.reindex(columns=sorted(self.groups), fill_value=0.0).clip(upper=1.0)
+        return pd.DataFrame(
+            shares.to_numpy(dtype=np.float32), columns=[f"category:{name}" for name in sorted(self.groups)]
+        )
+
+
+def read_annotations(
+    information: pd.DataFrame | None, pictures: np.ndarray, folders: list[Path], demanded: str | None
+) -> Annotations:
+    """Read what COCO says of some pictures.
+
+    Parameters
+    ----------
+    information : DataFrame or None
+        From :func:`neurorecon.datasets.nsd.stimuli.read_information`.
+    pictures : int array
+        ``nsdId``.
+    folders : list of path
+        Where COCO's files may lie.
+    demanded : str or None
+        The folder that the options name; it has to hold them.
+    """
+    captions, instances = find_files(folders, "captions"), find_files(folders, "instances")
+    if demanded is not None and not captions and not instances:
+        raise MissingFileError(
+            "COCO's annotations are not where the option annotations says",
+            given=f"no captions_*2017.json or instances_*2017.json in {folders[0]}",
+            expected="captions_train2017.json and captions_val2017.json",
+            todo="check the option; it counts from the folder of the data set",
+        )
+    if information is None:
+        return Annotations()
+    table = information.loc[pictures]
+    coco = dict(zip(table["nsdId"].tolist(), table["cocoId"].tolist(), strict=True))
+    texts = read_captions(captions, set(coco.values()))
+    if not instances:
+        return Annotations(coco, texts)
+    objects, groups = read_objects(instances, table.drop_duplicates("cocoId").set_index("cocoId"))
+    return Annotations(coco, texts, objects, groups, has_objects=True)
 
 
 class Pictures:
@@ -55,7 +389,7 @@ class Pictures:
 
     def _data(self) -> Any:
         if self._file is None:
-            self._file = open_hdf5(self._path)
+            self._file = open_hdf5_file(self._path)
         if "imgBrick" not in self._file:
             raise InputError(
                 f"{self._path} holds no pictures",
@@ -86,3 +420,138 @@ class Pictures:
             return picture
         # Bicubic with antialiasing, as the preprocessing of CLIP has it.
         return np.asarray(Image.fromarray(picture).resize((self.size, self.size), Image.Resampling.BICUBIC))
+
+
+def split_trials(
+    trials: dict[str, pd.DataFrame], annotations: Annotations, options: NsdOptions, root: Path
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, str]]]:
+    """Return the split of each trial, ``""`` where it has to be left out, and what to report.
+
+    Parameters
+    ----------
+    trials : dict of str to DataFrame
+        For each subject, from the design.
+    annotations : Annotations
+        Captions and objects.
+    options : NsdOptions
+        Which split.
+    root : path
+        Tables in the options count from here.
+    """
+    if options.split == "shared1000":
+        found = {name: _shared(table, options.test_repeats) for name, table in trials.items()}
+    elif options.split == "sessions":
+        found = _sessions(trials, options)
+    else:
+        pictures = np.unique(np.concatenate([table["nsdId"].to_numpy() for table in trials.values()]))
+        choose = _clusters if options.split == "clusters" else _category
+        held_out = choose(pictures, annotations, options, root)
+        found = {name: hold_out_stimuli(table["nsdId"].to_numpy(), held_out) for name, table in trials.items()}
+    _check(found, options)
+    return found, {name: _report(split, trials[name], options) for name, split in found.items()}
+
+
+def _shared(trials: pd.DataFrame, repeats: int) -> np.ndarray:
+    """Test on the shared pictures; those that were not shown often enough neither train nor test."""
+    shown = trials.groupby("nsdId")["nsdId"].transform("size").to_numpy()
+    split = hold_out_stimuli(trials["nsdId"].to_numpy(), set(trials["nsdId"][trials["shared"]]))
+    split[trials["shared"].to_numpy() & (shown < repeats)] = LEFT_OUT
+    return split
+
+
+def _sessions(trials: dict[str, pd.DataFrame], options: NsdOptions) -> dict[str, np.ndarray]:
+    read = sorted(set().union(*(table["session"] for table in trials.values())))
+    absent = [number for number in options.test_sessions if number not in read]
+    if absent:
+        raise UnknownNameError("session to test on", absent[0], read)
+    tables = {name: table.rename(columns={"nsdId": "stimulus"}) for name, table in trials.items()}
+    return hold_out_sessions(tables, options.test_sessions)
+
+
+def _clusters(pictures: np.ndarray, annotations: Annotations, options: NsdOptions, root: Path) -> set[int]:
+    if options.cluster_table:
+        table = _table(root / options.cluster_table, "cluster").drop_duplicates("nsdId").set_index("nsdId")["cluster"]
+        absent = [int(number) for number in pictures if number not in table.index]
+        if absent:
+            raise InputError(
+                f"{root / options.cluster_table} misses pictures",
+                given=f"no row for {len(absent):,} of {len(pictures):,} pictures, e.g. nsdId {absent[0]}",
+                expected="a row for every picture that the subjects saw",
+                todo="complete the table",
+            )
+        clusters = table.loc[pictures].to_numpy()
+    else:
+        clusters = cluster_texts(
+            [annotations.captions(int(number)) for number in pictures], options.clusters, options.seed
+        )
+    held_out = hold_out_groups(clusters, options.test_share, options.seed)
+    return {int(number) for number, cluster in zip(pictures, clusters.tolist(), strict=True) if cluster in held_out}
+
+
+def _category(pictures: np.ndarray, annotations: Annotations, options: NsdOptions, root: Path) -> set[int]:
+    """Return the pictures in which anything of the category is to be seen, however small."""
+    name = str(options.test_category)
+    if options.category_table:
+        table = _table(root / options.category_table, "category")
+        known = table["category"].astype(str)
+        found = set(table["nsdId"][known == name])
+    else:
+        if not annotations.has_objects:
+            raise MissingFileError(
+                'split = "category" needs to know what is in the pictures',
+                given="no instances_train2017.json or instances_val2017.json of COCO",
+                expected="COCO's annotations in the folder annotations, or the option category_table",
+                todo="download annotations_trainval2017.zip from cocodataset.org, or give a table",
+            )
+        found, known = annotations.showing(name), pd.Series(annotations.categories())
+    found &= set(pictures.tolist())
+    if not found:
+        raise UnknownNameError("category", name, sorted(set(known)))
+    return found
+
+
+def _table(path: Path, column: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise MissingFileError(
+            f"the table of the option {column}_table is missing",
+            given=f"no file {path}",
+            expected=f"a CSV with the columns nsdId and {column}",
+            todo="check the path; it counts from the folder of the data set",
+        )
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise damaged(path, error, "mend the table") from error
+    missing = [name for name in ("nsdId", column) if name not in table]
+    if missing:
+        raise InputError(
+            f"{path} lacks columns",
+            given=f"columns {', '.join(map(str, table.columns))}",
+            expected=f"nsdId and {column}",
+            todo="mend the table",
+        )
+    return table
+
+
+def _check(found: dict[str, np.ndarray], options: NsdOptions) -> None:
+    for name, split in found.items():
+        if not {"train", "test"} <= set(split):
+            counts = ", ".join(f"{int((split == part).sum()):,} {part}" for part in ("train", "test"))
+            raise InputError(
+                f"the split {options.split!r} leaves {name} without samples of one kind",
+                given=f"{counts} of {len(split):,} trials",
+                expected="samples to train on and samples to test on",
+                todo="read more sessions, or change the options of the split",
+            )
+
+
+def _report(split: np.ndarray, trials: pd.DataFrame, options: NsdOptions) -> dict[str, str]:
+    out = split == LEFT_OUT
+    if not out.any():
+        return {}
+    pictures = trials["nsdId"][out].nunique()
+    why = {
+        "shared1000": f"of {pictures:,} shared pictures shown less than {options.test_repeats} times",
+        "sessions": f"of {pictures:,} test pictures, shown in training sessions too",
+    }[options.split]
+    return {"trials left out": f"{int(out.sum()):,} {why}"}

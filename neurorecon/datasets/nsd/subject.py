@@ -1,25 +1,424 @@
-"""One subject: its sessions, trials, voxels and ROIs put together."""
+"""One subject of NSD: its sessions, betas, trials, voxels and ROIs.
+
+Voxels are named by their place in a volume counted with x fastest, as NIfTI files and (with their axes reversed) the
+HDF5 files have them, or by vertex, the left hemisphere first.
+
+What costs time in building a store of NSD is unpacking ``.nii.gz``, so screening must not read the files as a whole
+before they are read for the store. It need not: betas that are int16 are finite, and a voxel that is constant in a
+session is constant in its first trials too. So only the first trials are unpacked (2 % of a session). Voxels that are
+zero in all of them are NSD's way of saying "no data in this session"; for the rare others that do not vary there,
+the session is read on. Betas that are floating-point numbers may hold a NaN anywhere and are read as a whole; NSD's
+own (``.mgh``) are not compressed.
+"""
 
 from __future__ import annotations
 
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, SubjectData
-from neurorecon.datasets.nsd.behavior import behavior_columns, means_of_behavior
-from neurorecon.datasets.nsd.betas import Betas, Hdf5Betas, NiftiBetas, SurfaceBetas
-from neurorecon.datasets.nsd.design import Design
-from neurorecon.datasets.nsd.grid import Grid, Surface, Volume, surface_of, volume_of
-from neurorecon.datasets.nsd.layout import SESSIONS, Layout, span
-from neurorecon.datasets.nsd.options import NsdOptions
-from neurorecon.datasets.nsd.responses import Recording, read_averages, read_trials
-from neurorecon.datasets.nsd.rois import Rois, read_rois, select_voxels
-from neurorecon.datasets.nsd.screening import screen_sessions
-from neurorecon.datasets.parts import Screened
+from neurorecon.datasets.nsd.experiment import Design, behavior_columns, means_of_behavior
+from neurorecon.datasets.nsd.layout import DOWNLOAD, SESSIONS, Layout, NsdOptions, span
+from neurorecon.datasets.nsd.rois import Grid, Rois, Surface, Volume, read_rois, select_voxels, surface_of, volume_of
+from neurorecon.datasets.runs import Screened, screen
 from neurorecon.errors import InputError
+from neurorecon.io.arrays import open_hdf5_file, wrong_shape
+from neurorecon.io.surfaces import read_mgh_header
+from neurorecon.io.volumes import check_grid, damaged, open_image, volumes
+
+#: Betas that are stored as int16 are percent signal change times 300.
+PERCENT = np.float32(300)
+
+#: Bytes that are read of an HDF5 file at a time.
+BLOCK = 64 * 2**20
+
+
+class Betas(ABC):
+    """The betas of a session.
+
+    Attributes
+    ----------
+    path : path
+        The file, or the first of two.
+    trials : int
+        Trials that it holds.
+    dtype : numpy dtype
+        int16 (percent signal change times 300) or floating-point (percent signal change).
+    """
+
+    path: Path
+    trials: int
+    dtype: np.dtype
+
+    @abstractmethod
+    def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
+        """Read trials as they are on disk.
+
+        Parameters
+        ----------
+        voxels : int array, shape (voxel,)
+            Places in the volume, or vertices; ascending.
+        stop : int, optional
+            Number of trials, from the first; all where left out.
+
+        Returns
+        -------
+        array, shape (trial, voxel)
+            Of :attr:`dtype`, in the byte order of this machine.
+        """
+
+    def _wanted(self, stop: int | None) -> int:
+        return self.trials if stop is None else min(stop, self.trials)
+
+    def _check_dtype(self, dtype: np.dtype) -> None:
+        if dtype.kind != "f" and dtype.newbyteorder("=") != np.int16:
+            raise InputError(
+                f"{self.path} holds betas of an unknown kind",
+                given=str(dtype),
+                expected="int16 (percent signal change times 300) or floating-point numbers (percent signal change)",
+                todo=DOWNLOAD,
+            )
+        self.dtype = dtype.newbyteorder("=")
+
+
+class NiftiBetas(Betas):
+    """A file ``betas_sessionNN.nii.gz``, axes (x, y, z, trial).
+
+    Parameters
+    ----------
+    path : path
+    grid : tuple
+        Shape and affine that the volumes have to have, and what has them, for the message.
+    """
+
+    def __init__(self, path: Path, grid: tuple[tuple[int, ...], Any, str]) -> None:
+        self.path = path
+        image = open_image(path, DOWNLOAD)
+        shape, affine, like = grid
+        if len(image.shape) != 4:
+            raise wrong_shape(path, image.shape, f"{(*shape, 'trial')}: {like} and the trials")
+        check_grid(path, image.shape[:3], image.affine, like, shape, affine)
+        proxy = image.dataobj
+        slope, inter = float(proxy.slope), float(proxy.inter)
+        if (slope, inter) != (1.0, 0.0):
+            raise InputError(
+                f"the header of {path} rescales its values",
+                given=f"scl_slope {slope}, scl_inter {inter}",
+                expected="1 and 0: NSD's int16 are percent signal change times 300",
+                todo=DOWNLOAD,
+            )
+        self.trials, self._offset, self._stored = image.shape[3], int(proxy.offset), proxy.dtype
+        self._size = int(np.prod(shape)) * self._stored.itemsize
+        self._check_dtype(self._stored)
+        self._check_length()
+
+    def _check_length(self) -> None:
+        """Refuse a file that was cut short, where that can be told without reading all of it."""
+        expected = self._offset + self._size * self.trials
+        with self.path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(-4 if packed else 0, 2)
+            # The last four bytes of a gzip are the length of its content.
+            length = int.from_bytes(file.read(4), "little") if packed else file.tell()
+        if length == (expected % 2**32 if packed else expected):
+            return
+        if packed or length < expected:
+            for _ in volumes(self.path, self._offset, self._size, self.trials):
+                pass  # reads to the end: a file of several gzips passes, one that is cut raises
+
+    def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
+        """Stream through the file; see the base class."""
+        number = self._wanted(stop)
+        found = np.empty((number, len(voxels)), dtype=self.dtype)
+        stream = volumes(self.path, self._offset, self._size, number, whole=number == self.trials)
+        for trial, volume in enumerate(stream):
+            found[trial] = np.frombuffer(volume, dtype=self._stored)[voxels]
+        return found
+
+
+class Hdf5Betas(Betas):
+    """A file ``betas_sessionNN.hdf5``, dataset ``betas`` (trial, z, y, x)."""
+
+    def __init__(self, path: Path, grid: tuple[tuple[int, ...], Any, str]) -> None:
+        self.path = path
+        shape, _, like = grid
+        with open_hdf5_file(path) as file:
+            if "betas" not in file:
+                raise InputError(
+                    f"{path} holds no betas",
+                    given=f"datasets {', '.join(file) or '(none)'}",
+                    expected="the dataset betas (trial, z, y, x)",
+                    todo=DOWNLOAD,
+                )
+            data = file["betas"]
+            if data.ndim != 4 or data.shape[1:] != shape[::-1]:
+                expected = f"('trial', {', '.join(map(str, shape[::-1]))}): the axes of {like}, reversed"
+                raise wrong_shape(path, data.shape, expected)
+            self.trials = data.shape[0]
+            self._check_dtype(data.dtype)
+            # NSD's files have a chunk for each voxel, all its trials.
+            self._by_voxel = data.chunks is not None and data.chunks[0] == self.trials and max(data.chunks[1:]) == 1
+        self._shape = shape
+
+    def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
+        """Read rows of voxels, or blocks of trials, as the file is laid out; see the base class."""
+        number = self._wanted(stop)
+        found = np.empty((number, len(voxels)), dtype=self.dtype)
+        with open_hdf5_file(self.path) as file:
+            try:
+                if self._by_voxel:
+                    self._read_rows(file["betas"], voxels, found)
+                else:
+                    self._read_trials(file["betas"], voxels, found)
+            except OSError as error:
+                raise damaged(self.path, error, DOWNLOAD) from error
+        return found
+
+    def _read_rows(self, data: Any, voxels: np.ndarray, found: np.ndarray) -> None:
+        length = self._shape[0]
+        rows, first = np.unique(voxels // length, return_index=True)
+        for row, start, stop in zip(rows, first, [*first[1:], len(voxels)], strict=True):
+            z, y = divmod(int(row), self._shape[1])
+            x = voxels[start:stop] % length
+            part = data[: len(found), z, y, int(x[0]) : int(x[-1]) + 1]
+            found[:, start:stop] = part[:, x - x[0]]
+
+    def _read_trials(self, data: Any, voxels: np.ndarray, found: np.ndarray) -> None:
+        volume = int(np.prod(self._shape))
+        step = max(1, BLOCK // (volume * self.dtype.itemsize))
+        for start in range(0, len(found), step):
+            part = data[start : min(start + step, len(found))]
+            found[start : start + len(part)] = part.reshape(len(part), volume)[:, voxels]
+
+
+class SurfaceBetas(Betas):
+    """Files ``lh.betas_sessionNN.mgh`` and ``rh.``, axes (vertex, 1, 1, trial).
+
+    Parameters
+    ----------
+    paths : list of path
+        Left, right.
+    vertices : tuple of int
+        Vertices that each has to have.
+    """
+
+    def __init__(self, paths: list[Path], vertices: tuple[int, int]) -> None:
+        self.path, self._vertices = paths[0], vertices
+        self._headers = [read_mgh_header(path) for path in paths]
+        for path, header, number in zip(paths, self._headers, vertices, strict=True):
+            if len(header.shape) != 4 or header.shape[:3] != (number, 1, 1):
+                raise wrong_shape(path, header.shape, f"({number}, 1, 1, 'trial'): a value a vertex, and the trials")
+        self.trials, other = (header.shape[3] for header in self._headers)
+        if other != self.trials:
+            raise wrong_shape(paths[1], self._headers[1].shape, f"{self.trials} trials, as in {paths[0].name}")
+        self._paths = paths
+        self._check_dtype(self._headers[0].dtype)
+        for path, header in zip(paths, self._headers, strict=True):
+            expected = header.offset + int(np.prod(header.shape)) * header.dtype.itemsize
+            if path.suffix == ".mgh" and path.stat().st_size < expected:
+                error = EOFError(f"at least {expected:,} bytes expected for {self.trials} trials")
+                raise damaged(path, error, DOWNLOAD)
+
+    def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
+        """Stream through both files; see the base class."""
+        number = self._wanted(stop)
+        found = np.empty((number, len(voxels)), dtype=self.dtype)
+        border = int(np.searchsorted(voxels, self._vertices[0]))
+        parts = (slice(0, border), slice(border, len(voxels)))
+        for side, part in enumerate(parts):
+            header, places = self._headers[side], voxels[part] - self._vertices[0] * side
+            size = self._vertices[side] * header.dtype.itemsize
+            # Behind the values an MGH file may hold further text: nothing to be checked there.
+            stream = volumes(self._paths[side], header.offset, size, number, whole=False)
+            for trial, values in enumerate(stream):
+                found[trial, part] = np.frombuffer(values, dtype=header.dtype)[places]
+        return found
+
+
+def percent(values: np.ndarray) -> np.ndarray:
+    """Return betas in percent signal change, float32.
+
+    Parameters
+    ----------
+    values : array
+        As on disk: int16 are divided by 300.
+    """
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    return np.divide(values, PERCENT, dtype=np.float32)
+
+
+#: Trials that are looked at first.
+HEAD = 16
+
+
+def screen_sessions(sessions: Iterable[Betas], voxels: np.ndarray) -> Screened:
+    """Find the voxels that are not finite, or constant, in any session.
+
+    Parameters
+    ----------
+    sessions : iterable of Betas
+        One is read at a time.
+    voxels : int array, shape (voxel,)
+        As in :meth:`Betas.read`.
+    """
+    return screen(_telling(betas, voxels) for betas in sessions)
+
+
+def _telling(betas: Betas, voxels: np.ndarray) -> np.ndarray:
+    """Return trials that tell as much of every voxel as the whole session does."""
+    if betas.dtype.kind == "f":
+        return betas.read(voxels)
+    head = betas.read(voxels, stop=HEAD)
+    doubtful = np.flatnonzero((head == head[0]).all(axis=0) & (head[0] != 0))
+    if len(doubtful) and len(head) < betas.trials:
+        rest = betas.read(voxels[doubtful])
+        varied = (rest != rest[0]).any(axis=0)
+        head[-1, doubtful[varied]] = head[0, doubtful[varied]] + 1
+    return head
+
+
+#: Voxels that are standardized, and trials that are converted, at a time.
+BLOCK_COLUMNS, BLOCK_TRIALS = 8192, 32
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The betas that one subject's samples are made of.
+
+    Parameters
+    ----------
+    sessions : sequence of Betas
+        In the order of the samples.
+    rows : sequence of int array
+        For each session the trials that are samples, counted within the session.
+    voxels : int array, shape (voxel,)
+        As in :meth:`Betas.read`.
+    standardize : bool
+        Whether every voxel is z-scored within each session.
+    """
+
+    sessions: Sequence[Betas]
+    rows: Sequence[np.ndarray]
+    voxels: np.ndarray
+    standardize: bool
+
+    def load(self, number: int) -> Callable[[int, np.ndarray], None]:
+        """Read one session into memory, as it is on disk, and return what fills in its samples as float32.
+
+        Kept are the trials as int16, which is half of what the same in float32 takes. ``fill(start, out)`` writes
+        samples from `start` on into `out`, a few at a time, so that nothing large is copied.
+        """
+        raw = self.sessions[number].read(self.voxels)
+        mean, scale = _standard(raw) if self.standardize else (None, None)
+        rows = self.rows[number]
+
+        def fill(start: int, out: np.ndarray) -> None:
+            for first in range(0, len(out), BLOCK_TRIALS):
+                part = out[first : first + BLOCK_TRIALS]
+                part[:] = percent(raw[rows[start + first : start + first + len(part)]])
+                if raw.dtype.kind == "f":  # voxels that are kept on request
+                    np.nan_to_num(part, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+                if mean is not None:
+                    part -= mean
+                    part /= scale
+
+        return fill
+
+
+def _standard(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation over all trials of a session, in percent signal change."""
+    mean, scale = np.empty(raw.shape[1], np.float32), np.empty(raw.shape[1], np.float32)
+    for start in range(0, raw.shape[1], BLOCK_COLUMNS):
+        part = slice(start, start + BLOCK_COLUMNS)
+        values = np.nan_to_num(percent(raw[:, part]), nan=0.0, posinf=0.0, neginf=0.0)
+        mean[part] = values.mean(axis=0, dtype=np.float64)
+        scale[part] = values.std(axis=0, dtype=np.float64)
+    scale[scale == 0] = 1.0  # constant voxels that are kept become zero
+    return mean, scale
+
+
+def read_trials(recording: Recording) -> Callable[[int, int], np.ndarray]:
+    """Return ``read(start, stop)`` over single trials; the session read last is kept.
+
+    The blocks that a store writes go from the first sample to the last, so that each session is unpacked once.
+    """
+    edges = np.cumsum([0, *(len(rows) for rows in recording.rows)])
+    last: dict[int, Callable[[int, np.ndarray], None]] = {}
+
+    def session(number: int) -> Callable[[int, np.ndarray], None]:
+        if number not in last:
+            last.clear()  # before the next one is read: one session in memory, not two
+            last[number] = recording.load(number)
+        return last[number]
+
+    def read(start: int, stop: int) -> np.ndarray:
+        start, stop, _ = slice(start, stop).indices(int(edges[-1]))
+        found = np.empty((max(stop - start, 0), len(recording.voxels)), dtype=np.float32)
+        for number in range(len(recording.rows)):
+            low, high = max(start, edges[number]), min(stop, edges[number + 1])
+            if low < high:
+                session(number)(low - edges[number], found[low - start : high - start])
+        return found
+
+    return read
+
+
+def read_averages(recording: Recording, groups: np.ndarray, number: int) -> Callable[[int, int], np.ndarray]:
+    """Return ``read(start, stop)`` over means of trials.
+
+    The trials of a picture lie in several sessions, so that all sessions are read before the first mean is known.
+    Sums go to a file in the temporary folder (float32, as large as the result), which vanishes with the reader.
+
+    Parameters
+    ----------
+    recording : Recording
+        The trials.
+    groups : int array, shape (trial,)
+        Which mean each trial of the recording belongs to.
+    number : int
+        Of means.
+    """
+    made: list[np.ndarray] = []
+
+    def means() -> np.ndarray:
+        if not made:
+            sums = _zeros_on_disk((number, len(recording.voxels)))
+            _add_up(recording, groups, sums)
+            counts = np.bincount(groups, minlength=number).astype(np.float32)
+            for row, count in enumerate(counts):
+                sums[row] /= count
+            made.append(sums)
+        return made[0]
+
+    return lambda start, stop: np.array(means()[start:stop])
+
+
+def _zeros_on_disk(shape: tuple[int, int]) -> np.ndarray:
+    with tempfile.TemporaryFile() as file:
+        row = bytes(shape[1] * 4)
+        for _ in range(shape[0]):  # written, not only reserved: a full disk is an error here and not a crash later
+            file.write(row)
+        file.flush()
+        return np.memmap(file, dtype=np.float32, mode="r+", shape=shape)
+
+
+def _add_up(recording: Recording, groups: np.ndarray, sums: np.ndarray) -> None:
+    done, trial = 0, np.empty((1, sums.shape[1]), dtype=np.float32)
+    for number, rows in enumerate(recording.rows):
+        if len(rows):
+            fill = recording.load(number)
+            for row in range(len(rows)):  # one trial at a time: a picture may be shown twice in a session
+                fill(row, trial)
+                sums[groups[done + row]] += trial[0]
+        done += len(rows)
 
 
 @dataclass(frozen=True)
@@ -152,7 +551,7 @@ def subject_data(
     reported : dict of str to str
         Of the split.
     behavior : DataFrame or None
-        The button presses, from :func:`neurorecon.datasets.nsd.behavior.read_behavior`.
+        The button presses, from :func:`neurorecon.datasets.nsd.experiment.read_behavior`.
     options : NsdOptions
     """
     screened = screen_sessions(source.betas, source.voxels)

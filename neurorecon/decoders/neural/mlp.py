@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from neurorecon.decoders.neural.decoder import NeuralDecoder
-from neurorecon.decoders.neural.hooks import sum_over_targets
+from neurorecon.decoders.neural.base import NeuralDecoder, sum_over_targets
 from neurorecon.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class MLPDecoder(NeuralDecoder):
         Share of the voxels that are masked in training (set to their mean, others scaled up).
     loss : str or dict of str to float
         ``"mse"``, ``"mae"``, ``"cosine"``, ``"info_nce"``, ``"soft_clip"``, or several with weights; see
-        :mod:`neurorecon.decoders.neural.losses`. Of several targets it is summed.
+        :mod:`neurorecon.decoders.neural.layers`. Of several targets it is summed.
     temperature : float
         Of the contrastive losses.
     **training
@@ -84,8 +83,7 @@ class MLPDecoder(NeuralDecoder):
         """Return the perceptron; inputs of several axes are flattened."""
         from torch import nn
 
-        from neurorecon.decoders.neural.layers import Heads, perceptron
-        from neurorecon.decoders.neural.losses import weights_of_losses
+        from neurorecon.decoders.neural.layers import Heads, perceptron, weights_of_losses
 
         weights_of_losses(self.loss)
         widths = [int(width) for width in self.hidden]
@@ -108,7 +106,7 @@ class MLPDecoder(NeuralDecoder):
 
     def compute_loss(self, outputs: Any, targets: Any) -> Tensor:
         """Return the weighted sum of the losses asked for, over all targets."""
-        from neurorecon.decoders.neural.losses import weighted_loss
+        from neurorecon.decoders.neural.layers import weighted_loss
 
         def loss(values: Tensor, measured: Tensor) -> Tensor:
             return weighted_loss(values, measured, self.loss, self.temperature)

@@ -1,28 +1,272 @@
-"""The training loop of neural decoders: plain torch over accelerate. Imported late, as it needs both."""
+"""The training loop of torch decoders: schedules, early stopping, checkpoints that resume to the bit.
+
+safetensors with JSON in its header, never pickle. Imported late, as it needs torch.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from neurorecon.decoders.neural.batches import Batches, Samples
-from neurorecon.decoders.neural.checkpoints import Checkpoint
-from neurorecon.decoders.neural.rows import ONLY, Standard
-from neurorecon.errors import InputError
+from neurorecon.decoders.neural.data import ONLY, Batches, Samples, Standard
+from neurorecon.errors import InputError, StoreWriteError, UnknownNameError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from neurorecon.decoders.neural.decoder import NeuralDecoder
+    from neurorecon.decoders.neural.base import NeuralDecoder
+
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+
+SCHEDULES = ("constant", "linear", "cosine", "exponential", "one_cycle")
+
+
+def named_optimizer(
+    name: str, network: nn.Module, learning_rate: float, weight_decay: float, momentum: float
+) -> Optimizer:
+    """Return an optimizer of all weights that are trained.
+
+    Vectors (biases, gains of normalizations) are not decayed, as the intercept of a ridge regression is not.
+
+    Parameters
+    ----------
+    name : {"adamw", "adam", "sgd"}
+        "adamw" decays weights beside the gradient, the other two through it: there it is a penalty of
+        ``weight_decay / 2`` times the sum of squares, added to the loss.
+    network : Module
+        Whose weights.
+    learning_rate, weight_decay : float
+        As in torch.
+    momentum : float
+        Of "sgd"; above 0 it is Nesterov's.
+    """
+    if name not in OPTIMIZERS:
+        raise UnknownNameError("optimizer", name, OPTIMIZERS)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not trained:
+        raise InputError("this network has no weights to train", given=type(network).__name__)
+    groups = [
+        {"params": [weights for weights in trained if weights.ndim > 1], "weight_decay": weight_decay},
+        {"params": [weights for weights in trained if weights.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
+    return OPTIMIZERS[name](groups, lr=learning_rate)
+
+
+def named_schedule(name: str, optimizer: Optimizer, n_steps: int, warmup: float) -> lr_scheduler.LRScheduler:
+    """Return a schedule of the learning rate, stepped after each batch.
+
+    Parameters
+    ----------
+    name : {"constant", "linear", "cosine", "exponential", "one_cycle"}
+        After the warm-up: unchanged; down to 0 in a line or along a cosine; down to a thousandth by the same
+        factor each step. "one_cycle" rises and falls along cosines (Smith & Topin, 2019).
+    optimizer : Optimizer
+        Its learning rates are the highest.
+    n_steps : int
+        Batches of the whole run.
+    warmup : float
+        Share of the steps in which the learning rate rises in a line.
+    """
+    if name not in SCHEDULES:
+        raise UnknownNameError("schedule", name, SCHEDULES)
+    if not 0 <= warmup < 1:
+        raise InputError("warmup is a share of the training", given=warmup, expected="0 or more, below 1")
+    highest = [group["lr"] for group in optimizer.param_groups]
+    rising = round(warmup * n_steps)
+    if name == "one_cycle":
+        share = warmup or 0.3
+        # Momentum stays as it is: Adam's is part of its estimates.
+        return lr_scheduler.OneCycleLR(optimizer, highest, total_steps=n_steps, pct_start=share, cycle_momentum=False)
+    falling = max(1, n_steps - rising)
+    after = _after(name, optimizer, falling)
+    if not rising:
+        return after
+    before = lr_scheduler.LinearLR(optimizer, 1 / (rising + 1), 1.0, total_iters=rising)
+    return lr_scheduler.SequentialLR(optimizer, [before, after], milestones=[rising])
+
+
+def _after(name: str, optimizer: Optimizer, n_steps: int) -> lr_scheduler.LRScheduler:
+    if name == "linear":
+        return lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=n_steps)
+    if name == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=n_steps)
+    if name == "exponential":
+        return lr_scheduler.ExponentialLR(optimizer, 0.001 ** (1 / n_steps))
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+#: Version of the layout of the file.
+FORMAT = 1
+
+_FILE = "checkpoint.safetensors"
+
+
+class Checkpoint:
+    """The checkpoint in a folder.
+
+    Parameters
+    ----------
+    folder : path
+        Where it lies; made where it is missing.
+    identity : dict
+        What the run is determined by, in JSON types: parameters and digests of the data. A checkpoint of
+        another run is refused.
+    """
+
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
+        self.file = Path(folder) / _FILE
+        # As it comes back from JSON: tuples are lists there.
+        self._identity = json.loads(json.dumps(identity))
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the state that was written last, or None where nothing was.
+
+        Raises
+        ------
+        InputError
+            Where the file is damaged, of a newer format, or belongs to another run.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not self.file.exists():
+            return None
+        try:
+            with safe_open(self.file, framework="pt") as opened:
+                said = json.loads((opened.metadata() or {})["neurorecon"])
+                version, identity, tree = int(said["format"]), said["identity"], said["state"]
+                self._check(version, identity)
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            state: dict[str, Any] = _join(tree, tensors)
+        except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise InputError(
+                "this checkpoint is damaged",
+                given=str(self.file),
+                expected="the file as training wrote it",
+                todo="delete it to train from the beginning",
+            ) from error
+        return state
+
+    def _check(self, version: int, identity: Mapping[str, Any]) -> None:
+        if version > FORMAT:
+            raise InputError(
+                "this checkpoint was written by a newer version of neurorecon",
+                given=f"format {version}",
+                expected=f"format {FORMAT} or older",
+                todo="update neurorecon, or give another folder",
+            )
+        names = [name for name in {**identity, **self._identity} if identity.get(name) != self._identity.get(name)]
+        if names:
+            there = ", ".join(f"{name}={_short(identity.get(name))}" for name in names)
+            here = ", ".join(f"{name}={_short(self._identity.get(name))}" for name in names)
+            raise InputError(
+                "this checkpoint belongs to another training run",
+                given=f"{self.file} with {there}",
+                expected=here,
+                todo="give the data and parameters of that run to go on with it, or another folder to begin anew",
+            )
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint: a killed process leaves the old one or the new one, never half of one.
+
+        Parameters
+        ----------
+        state : dict
+            Nested dicts and lists of tensors, numbers, strings and None.
+        """
+        from safetensors.torch import save_file
+
+        tensors: dict[str, Tensor] = {}
+        said = {"format": FORMAT, "identity": self._identity, "state": _split(state, "state", tensors)}
+        part = self.file.with_name(f".{_FILE}.{os.getpid()}")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            save_file(_apart(tensors), part, metadata={"neurorecon": json.dumps(said)})
+            with part.open("rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(part, self.file)
+        except OSError as error:
+            raise StoreWriteError(
+                "a checkpoint could not be written",
+                given=f"{self.file.parent} ({error})",
+                todo="make room or choose another folder; the checkpoint before it is kept",
+            ) from error
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete what killed processes left half written."""
+        for part in self.file.parent.glob(f".{_FILE}.*"):
+            part.unlink(missing_ok=True)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """Return a state as JSON types; tensors go to `tensors` and leave their name."""
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, Mapping):
+        items = enumerate(value.items())
+        return {"dict": [[key, _split(item, f"{path}.{number}", tensors)] for number, (key, item) in items]}
+    if isinstance(value, list | tuple):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [_split(item, f"{path}.{number}", tensors) for number, item in enumerate(value)]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise InputError(
+        "the state of this training run cannot be written to disk",
+        given=f"a {type(value).__name__} in the optimizer or its schedule",
+        expected="tensors, numbers, strings, lists and dicts of them",
+        todo="train without checkpoint, or override build_scheduler with one of torch's plain schedules",
+    )
+
+
+def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return what :func:`_split` was given."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: _join(item, tensors) for key, item in content}
+    items = [_join(item, tensors) for item in content]
+    return items if kind == "list" else tuple(items)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors on the processor, none in the memory of another: safetensors refuses shared weights."""
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().to(torch.device("cpu")).contiguous()
+        place = plain.untyped_storage().data_ptr()
+        found[name] = plain.clone() if place in places else plain
+        places.add(place)
+    return found
+
 
 #: torch's random numbers and accelerate's state belong to the process: one training at a time.
 _LOCK = threading.RLock()

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 
+from neurorecon.decoders.alphas import Sharing
 from neurorecon.decoders.persistence import Persistent
-from neurorecon.decoders.ridge.penalties import Sharing
 from neurorecon.decoders.sessions.files import check_folder, kept, row_files
 from neurorecon.decoders.sessions.fitted import FittedSessions
 from neurorecon.decoders.sessions.rows import add_rows, fit_rows

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.products import subtract
 from neurorecon.decoders.sessions.rows import row_coefficients, row_components
 from neurorecon.decoders.sessions.standardizing import Options, standardize_as
-from neurorecon.decoders.target_scores import TargetScores, r2_of_targets
-from neurorecon.decoders.validation import check_alphas, check_dtype, check_inputs
+from neurorecon.decoders.solvers import Backend, subtract
+from neurorecon.decoders.validation import TargetScores, check_alphas, check_dtype, check_inputs, r2_of_targets
 
 
 class FittedSessions(TargetScores):

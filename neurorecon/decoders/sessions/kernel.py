@@ -5,13 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.products import cross_gram, recenter
-from neurorecon.decoders.ridge.held_out import add_fold_errors
-from neurorecon.decoders.ridge.leave_out import add_errors, can_leave_out
-from neurorecon.decoders.ridge.penalties import AlphaSearch, Sharing
+from neurorecon.decoders.alphas import AlphaSearch, Sharing, add_errors, add_fold_errors, can_leave_out
 from neurorecon.decoders.sessions.standardizing import Options, used_folds
-from neurorecon.decoders.solvers import Spectrum, decompose, factorize
+from neurorecon.decoders.solvers import Backend, Spectrum, cross_gram, decompose, factorize, recenter
 from neurorecon.decoders.targets import Targets
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurorecon.decoders.ridge.penalties import Sharing, best_alphas
+from neurorecon.decoders.alphas import Sharing, best_alphas
 from neurorecon.decoders.sessions.files import ROWS, keep, kept
 from neurorecon.decoders.sessions.kernel import (
     append_cholesky,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neurorecon.decoders.backend import Backend
+from neurorecon.decoders.solvers import Backend
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError, UnknownNameError
 

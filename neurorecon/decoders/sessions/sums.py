@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neurorecon.decoders.backend import Backend
-from neurorecon.decoders.ridge.penalties import Sharing, best_alphas
+from neurorecon.decoders.alphas import Sharing, best_alphas
 from neurorecon.decoders.sessions.standardizing import Options, used_folds
-from neurorecon.decoders.solvers import decompose
+from neurorecon.decoders.solvers import Backend, decompose
 from neurorecon.decoders.targets import Targets
 
 #: ``count``; ``x_mean`` (feature,), ``y_mean`` (target,); products of what is centered: ``xx`` (feature, feature),

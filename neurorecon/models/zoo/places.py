@@ -203,7 +203,7 @@ def _missing(weights: Weights, folder: str | Path | None, places: list[Path]) ->
     if weights.origin == "bundled":
         todo = (
             "install neurorecon anew (they come with it), or train them: "
-            f"python -m neurorecon.models.training {weights.folder}"
+            f"python -m neurorecon.simulation.training {weights.folder}"
         )
     else:
         todo = f"neurorecon weights pull {weights.name}" + (f" --folder {folder}" if folder is not None else "")

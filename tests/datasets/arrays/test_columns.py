@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import neurorecon as nr
-from neurorecon.datasets.columns import column_values, tidy_columns
+from neurorecon.datasets.base import column_values, tidy_columns
 from neurorecon.errors import InputError
 
 

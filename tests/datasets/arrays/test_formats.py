@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from neurorecon.datasets.arrays.files import open_array
-from neurorecon.datasets.arrays.responses import Responses, screen_responses
+from neurorecon.datasets.arrays.content import Responses, screen_responses
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.io.arrays import open_array
 from neurorecon.store.build import build_store
 from neurorecon.store.store import open_store
 
@@ -114,7 +114,7 @@ def _peak(path, samples):
 
 @pytest.mark.parametrize("format", ["npy", "npz", "npz, compressed", "zarr"])
 def test_memory_does_not_grow_with_the_number_of_samples(tmp_path, monkeypatch, format):
-    monkeypatch.setattr("neurorecon.datasets.arrays.responses.BLOCK_BYTES", 2**21)
+    monkeypatch.setattr("neurorecon.datasets.arrays.content.BLOCK_BYTES", 2**21)
     voxels, peaks = 400, []
     for samples in (8_000, 32_000):  # 13 and 51 MB
         folder = tmp_path / str(samples)

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from neurorecon.datasets.arrays.tables import read_table
 from neurorecon.errors import InputError
+from neurorecon.io.tables import read_table
 
 
 def test_the_least_is_responses_and_stimuli(tmp_path, lab):
@@ -165,7 +165,7 @@ def test_parquet_is_read_or_the_package_is_named(lab):
 
 
 def test_numbers_name_stimuli_without_a_point(lab):
-    from neurorecon.datasets.arrays.tables import as_table
+    from neurorecon.io.tables import as_table
 
     table = as_table({"stimulus": [1.0, np.nan, 12.0]}, "a table")
     assert table.text("stimulus").tolist() == ["1", "", "12"]

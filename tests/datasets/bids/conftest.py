@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from neurorecon.datasets.bids.reader import BidsReader
-from neurorecon.testing.trees.bids import write_bids
+from neurorecon.testing.layouts.bids import write_bids
 
 ATLASES = "derivatives/fmriprep/atlases/"
 

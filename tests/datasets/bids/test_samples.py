@@ -7,8 +7,7 @@ import pytest
 from nilearn.glm.first_level import FirstLevelModel, make_first_level_design_matrix
 
 from neurorecon.errors import InputError
-from neurorecon.testing.trees.bids_design import REPETITION_TIME, START_TIME, VOLUMES
-from neurorecon.testing.trees.bids_images import volume_mask
+from neurorecon.testing.layouts.bids import REPETITION_TIME, START_TIME, VOLUMES, volume_mask
 
 TIMES = START_TIME + REPETITION_TIME * np.arange(VOLUMES)
 RAW = {"detrend": False, "standardize": "none"}

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurorecon.datasets.bids import volumes
-from neurorecon.datasets.bids.grid import surface_grid
 from neurorecon.datasets.bids.reader import BidsReader
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.testing.trees.bids_images import in_grayordinates
+from neurorecon.io import volumes
+from neurorecon.io.grid import surface_grid
+from neurorecon.testing.layouts.bids import in_grayordinates
 
 
 def _samples(reader):

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from neurorecon.testing.trees.nsd import write_nsd
+from neurorecon.testing.layouts.nsd import write_nsd
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat, savemat
 
-from neurorecon.datasets.nsd.options import NsdOptions
+from neurorecon.datasets.nsd.layout import NsdOptions
 from neurorecon.datasets.nsd.reader import NsdReader
 from neurorecon.errors import InputError, MissingFileError
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
-from neurorecon.datasets.nsd.options import NsdOptions
+from neurorecon.datasets.nsd.layout import NsdOptions
 from neurorecon.datasets.nsd.reader import NsdReader
 
 BETAS = "nsddata_betas/ppdata/{}/func1pt8mm/betas_fithrf_GLMdenoise_RR"

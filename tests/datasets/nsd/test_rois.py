@@ -4,9 +4,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from neurorecon.datasets.nsd.labels import LABELS, label_names
-from neurorecon.datasets.nsd.options import NsdOptions
+from neurorecon.datasets.nsd.layout import NsdOptions
 from neurorecon.datasets.nsd.reader import NsdReader
+from neurorecon.datasets.nsd.rois import LABELS, label_names
 
 ROI = "nsddata/ppdata/subj02/func1pt8mm/roi"
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from neurorecon.datasets.nsd.options import NsdOptions
+from neurorecon.datasets.nsd.layout import NsdOptions
 from neurorecon.datasets.nsd.reader import NsdReader
 
 

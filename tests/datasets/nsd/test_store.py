@@ -8,7 +8,7 @@ import pytest
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.store.build import build_store
-from neurorecon.store.info import describe
+from neurorecon.store.check import describe
 
 NCSNR = "nsddata_betas/ppdata/subj02/func1pt8mm/betas_fithrf_GLMdenoise_RR/ncsnr.nii.gz"
 

@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neurorecon.datasets.nsd import coco, stream
-from neurorecon.datasets.nsd.coco import read_captions, read_objects, rows
-from neurorecon.datasets.nsd.stream import volumes
+from neurorecon.datasets.nsd import stimuli as coco
+from neurorecon.datasets.nsd.stimuli import read_captions, read_objects, rows
 from neurorecon.errors import InputError
+from neurorecon.io import volumes as stream
+from neurorecon.io.volumes import volumes
 
 CONTENT = np.random.default_rng(0).integers(0, 5, 40 + 9 * 100, dtype=np.uint8).tobytes()
 

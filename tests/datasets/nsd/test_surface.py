@@ -4,9 +4,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from neurorecon.datasets.nsd.options import NsdOptions
+from neurorecon.datasets.nsd.layout import NsdOptions
 from neurorecon.datasets.nsd.reader import NsdReader
-from neurorecon.testing.trees.nsd import write_nsd
+from neurorecon.testing.layouts.nsd import write_nsd
 
 LABELS = "nsddata/freesurfer/fsaverage/label"
 BETAS = "nsddata_betas/ppdata/subj03/fsaverage/betas_assumehrf"

@@ -3,8 +3,8 @@ from itertools import pairwise
 
 import pytest
 
-from neurorecon.datasets.scenes.captions import article, captions
-from neurorecon.datasets.scenes.scene import sample_scene
+from neurorecon.simulation.captions import article, captions
+from neurorecon.simulation.scene import sample_scene
 
 _SCENES = [sample_scene(21, index, kind) for kind in ("image", "film") for index in range(400)]
 

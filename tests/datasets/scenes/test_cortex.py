@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neurorecon.datasets.scenes.areas import AREAS, EARLY
-from neurorecon.datasets.scenes.cortex import build_cortex, load_hemispheres, unroll
 from neurorecon.errors import InputError
+from neurorecon.simulation.cortex import AREAS, EARLY, build_cortex, load_hemispheres, unroll
 
 NAMES = [area.name for area in AREAS]
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neurorecon.datasets.scenes.drawing import object_map, render
-from neurorecon.datasets.scenes.drawing.light import light_of
-from neurorecon.datasets.scenes.scene import Scene, sample_scene
-from neurorecon.datasets.scenes.vocabulary import COLORS, KINDS, LIGHTINGS, TRAITS
 from neurorecon.errors import InputError
+from neurorecon.simulation.drawing.pen import light_of
+from neurorecon.simulation.drawing.render import object_map, render
+from neurorecon.simulation.scene import Scene, sample_scene
+from neurorecon.simulation.vocabulary import COLORS, KINDS, LIGHTINGS, TRAITS
 
 
 def _scene_of(kind: str, stimulus: str = "image") -> Scene:
@@ -62,8 +62,8 @@ def test_every_kind_is_drawn_large(kind: str) -> None:
 
 
 _DIGEST = (
-    "import hashlib;from neurorecon.datasets.scenes.scene import sample_scene;"
-    "from neurorecon.datasets.scenes.drawing import render;"
+    "import hashlib;from neurorecon.simulation.scene import sample_scene;"
+    "from neurorecon.simulation.drawing import render;"
     "print(hashlib.sha256(b''.join(render(sample_scene(4,i,'film'),time=.5).tobytes() for i in range(12)))"
     ".hexdigest())"
 )

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from skimage.registration import phase_cross_correlation
 
-from neurorecon.datasets.scenes.drawing import object_map, render
-from neurorecon.datasets.scenes.films import frame_times, render_film
-from neurorecon.datasets.scenes.scene import Scene, sample_scene
 from neurorecon.errors import InputError
+from neurorecon.simulation.drawing.render import object_map, render
+from neurorecon.simulation.scene import Scene, sample_scene
+from neurorecon.simulation.stimuli import frame_times, render_film
 
 
 def _films(count: int) -> list[Scene]:

@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from neurorecon.datasets.scenes.areas import AREAS, FIELD_OF_VIEW
-from neurorecon.datasets.scenes.cortex import build_cortex
-from neurorecon.datasets.scenes.forward import ForwardModel, receptive_fields, saturate
-from neurorecon.datasets.scenes.stimuli import Stimuli
-from neurorecon.datasets.scenes.tuning import COMPONENTS, LAYOUT, TUNING
-from neurorecon.datasets.scenes.vocabulary import CATEGORIES
+from neurorecon.simulation.cortex import AREAS, COMPONENTS, FIELD_OF_VIEW, LAYOUT, TUNING, build_cortex
+from neurorecon.simulation.stimuli import Stimuli
+from neurorecon.simulation.vocabulary import CATEGORIES
+from neurorecon.simulation.voxels import ForwardModel, receptive_fields, saturate
 
 IMAGES, FILMS = 48, 24
 

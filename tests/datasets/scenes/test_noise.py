@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from nilearn.glm.first_level import spm_hrf
 
-from neurorecon.datasets.scenes.noise import (
+from neurorecon.simulation.voxels import (
     autoregressive,
     canonical_hrf,
     clip_response,

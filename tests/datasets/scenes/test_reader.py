@@ -14,9 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from neurorecon.datasets.scenes.design import film_design, image_design, run_bounds
-from neurorecon.datasets.scenes.reader import ScenesReader
 from neurorecon.errors import InputError
+from neurorecon.simulation.reader import ScenesReader, film_design, image_design, run_bounds
 from neurorecon.testing import check_reader
 
 TINY = {
@@ -98,7 +97,7 @@ def test_pictures_do_not_depend_on_slices(reader: ScenesReader) -> None:
 def test_another_process_computes_the_same_bits(whole: np.ndarray) -> None:
     code = (
         "import hashlib\n"
-        "from neurorecon.datasets.scenes.reader import ScenesReader\n"
+        "from neurorecon.simulation.reader import ScenesReader\n"
         f"subject = ScenesReader(None, ScenesReader.Options(**{TINY!r})).subject('subj01')\n"
         # Read backward, in pieces.
         "size = len(subject.samples)\n"

@@ -9,13 +9,13 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from neurorecon.datasets.scenes.cortex import build_cortex
-from neurorecon.datasets.scenes.forward import ForwardModel
-from neurorecon.datasets.scenes.reader import ScenesReader
 from neurorecon.features.base import StimulusBatch
 from neurorecon.features.category import CategoryExtractor
 from neurorecon.features.gabor import GaborExtractor
 from neurorecon.features.motion import MotionExtractor
+from neurorecon.simulation.cortex import build_cortex
+from neurorecon.simulation.reader import ScenesReader
+from neurorecon.simulation.voxels import ForwardModel
 
 IMAGES, FILMS = 128, 56
 

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurorecon.datasets.scenes.drawing import object_map
-from neurorecon.datasets.scenes.scene import Scene, label_table, sample_scene
-from neurorecon.datasets.scenes.thing import SceneObject, visible_shares
-from neurorecon.datasets.scenes.vocabulary import CATEGORIES, COLORS, KINDS, LIGHTINGS, SETTINGS, TRAITS
 from neurorecon.errors import InputError
+from neurorecon.simulation.drawing.render import object_map
+from neurorecon.simulation.scene import Scene, SceneObject, label_table, sample_scene, visible_shares
+from neurorecon.simulation.vocabulary import CATEGORIES, COLORS, KINDS, LIGHTINGS, SETTINGS, TRAITS
 
 _DIGEST = (
-    "import hashlib;from neurorecon.datasets.scenes.scene import sample_scene;"
+    "import hashlib;from neurorecon.simulation.scene import sample_scene;"
     "print(hashlib.sha256(repr([sample_scene(3,i,k) for k in ('image','film') for i in (0,5,70000)])"
     ".encode()).hexdigest())"
 )

@@ -1,6 +1,6 @@
-from neurorecon.datasets.scenes import vocabulary as v
-from neurorecon.datasets.scenes.drawing.backgrounds import PAINT
-from neurorecon.datasets.scenes.drawing.render import DRAW
+from neurorecon.simulation import vocabulary as v
+from neurorecon.simulation.drawing.backgrounds import PAINT
+from neurorecon.simulation.drawing.render import DRAW
 
 
 def test_every_category_has_kinds_and_every_kind_a_painter() -> None:

@@ -9,7 +9,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.utils.estimator_checks import check_estimator
 
 from neurorecon.decoders import BandedRidge, candidate_mixtures, group_folds
-from neurorecon.decoders.backend import himalaya_backend
+from neurorecon.decoders.solvers import himalaya_backend
 from neurorecon.errors import InputError, UnknownNameError
 
 BANDS = {"gabor": slice(0, 30), "category": slice(30, 36), "motion": slice(36, 50)}
@@ -198,7 +198,7 @@ def test_batches_change_nothing(monkeypatch):
     X, Y, X_new, _ = problem()
     whole = BandedRidge(BANDS, dtype="float64").fit(X, Y).predict(X_new)
     some = BandedRidge(BANDS, dtype="float64", n_targets_batch=2).fit(X, Y).predict(X_new)
-    monkeypatch.setattr("neurorecon.decoders.banded.search._BATCH_BYTES", 2**18)
+    monkeypatch.setattr("neurorecon.decoders.banded_search._BATCH_BYTES", 2**18)
     small = BandedRidge(BANDS, dtype="float64").fit(X, Y).predict(X_new)
     np.testing.assert_allclose(some, whole, atol=1e-10)
     np.testing.assert_allclose(small, whole, atol=1e-10)

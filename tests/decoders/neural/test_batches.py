@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurorecon.decoders.neural.batches import Batches, Samples, split_samples
-from neurorecon.decoders.neural.rows import Rows, rows_of_targets
+from neurorecon.decoders.neural.data import Batches, Rows, Samples, rows_of_targets, split_samples
 from neurorecon.errors import InputError
 
 
@@ -107,7 +106,7 @@ def test_targets_on_disk_are_read_a_window_at_a_time(tmp_path):
 def test_windows_are_whole_chunks(monkeypatch):
     import dask.array
 
-    monkeypatch.setattr("neurorecon.decoders.neural.rows.READ_VALUES", 5 * 250)
+    monkeypatch.setattr("neurorecon.decoders.neural.data.READ_VALUES", 5 * 250)
     y = np.zeros((1000, 5))
     inputs = Rows(np.zeros((1000, 1)), "float32")
     assert Samples(inputs, rows_of_targets(y, "float32")).window == 1000

@@ -324,7 +324,7 @@ class Frames(NeuralDecoder):
         return {"made": torch.stack(frames, dim=1), "embedding": network.clip(inputs)}
 
     def compute_loss(self, outputs, targets):
-        from neurorecon.decoders.neural.losses import info_nce, mse
+        from neurorecon.decoders.neural.layers import info_nce, mse
 
         return mse(outputs["made"], targets["frames"]) + 0.1 * info_nce(outputs["embedding"], targets["clip"])
 

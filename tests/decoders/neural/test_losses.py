@@ -5,7 +5,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error
 
-from neurorecon.decoders.neural.losses import cosine, info_nce, mae, mse, soft_clip, weighted_loss
+from neurorecon.decoders.neural.layers import cosine, info_nce, mae, mse, soft_clip, weighted_loss
 from neurorecon.errors import InputError, UnknownNameError
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurorecon.decoders.neural.rows import Rows, rows_of_targets, survey
+from neurorecon.decoders.neural.data import Rows, rows_of_targets, survey
 from neurorecon.errors import InputError
 
 

@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
 
 from neurorecon.decoders import RidgeDecoder
-from neurorecon.decoders.ridge import leave_out
+from neurorecon.decoders import alphas as leave_out
 from neurorecon.errors import InputError
 
 ALPHAS = np.logspace(-1, 4, 6)

@@ -9,8 +9,8 @@ from sklearn.linear_model import Ridge
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.decoders import RidgeDecoder
-from neurorecon.decoders.ridge import target_blocks
-from neurorecon.decoders.ridge.target_blocks import predict_target_blocks
+from neurorecon.decoders import smoother as target_blocks
+from neurorecon.decoders.smoother import predict_target_blocks
 from neurorecon.errors import InputError
 from neurorecon.registry import DATASETS
 from neurorecon.testing.miniature import MiniatureReader

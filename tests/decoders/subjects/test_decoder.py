@@ -3,8 +3,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from neurorecon.decoders import MultiSubjectRidge, RidgeDecoder, load_decoder
-from neurorecon.decoders.subjects.latents import merge_bases, orthonormal
-from neurorecon.decoders.subjects.stimuli import averaging
+from neurorecon.decoders.shared_latents import averaging, merge_bases, orthonormal
 from neurorecon.errors import InputError, UnknownNameError
 
 ALPHAS = 10.0 ** np.arange(1, 7)
@@ -91,7 +90,7 @@ def test_latents_are_the_leading_directions_of_what_is_explained(trained):
 
 def test_bases_merge_into_that_of_all_rows():
     generator = np.random.default_rng(2)
-    from neurorecon.decoders.backend import Backend
+    from neurorecon.decoders.solvers import Backend
 
     for n_targets in (6, 40):
         parts = [generator.standard_normal((9, n_targets)) for _ in range(3)]

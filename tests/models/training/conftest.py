@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neurorecon.models.vdvae import VDVAE
-from neurorecon.models.vdvae_sizes import SMALL
+from neurorecon.models.vdvae_config import SMALL
 
 TINY = replace(
     SMALL,

@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import sqrtm
 from skimage.metrics import peak_signal_noise_ratio
 
-from neurorecon.models.training.bars import Bar, frechet_distance, layout_likeness, psnr
+from neurorecon.simulation.training.judge import Bar, frechet_distance, layout_likeness, psnr
 
 
 def test_frechet_distance_agrees_with_the_matrix_square_root():

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from neurorecon.models.training import details
-from neurorecon.models.training.vdvae import groups_up_to
+from neurorecon.simulation.training import details
+from neurorecon.simulation.training.vdvae import groups_up_to
 
 
 def test_only_the_finer_groups_and_the_pixels_learn(shipped):

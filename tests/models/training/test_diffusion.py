@@ -2,7 +2,7 @@
 
 import torch
 
-from neurorecon.models.training.diffusion import _SLOW, CONFIG, Denoiser, _more_of, _steps
+from neurorecon.simulation.training.diffusion import _SLOW, CONFIG, Denoiser, _more_of, _steps
 
 SMALL = {**CONFIG, "block_out_channels": [16, 16, 32], "cross_attention_dim": 16, "attention_head_dim": 2}
 

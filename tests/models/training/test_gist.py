@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from neurorecon.datasets.scenes.scene import sample_scene
-from neurorecon.models.training import gist
-from neurorecon.models.training.gist.groups import coarser_activations, run_groups
-from neurorecon.models.training.vdvae import groups_up_to
+from neurorecon.simulation.scene import sample_scene
+from neurorecon.simulation.training import gist
+from neurorecon.simulation.training.gist import coarser_activations, run_groups
+from neurorecon.simulation.training.vdvae import groups_up_to
 from tests.models.training.conftest import TINY
 
 DEEPER = replace(

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from neurorecon.errors import InputError
-from neurorecon.models.training.loop import Plan, Run, averaged, batch_rows, on_device, train
+from neurorecon.simulation.training.loop import Plan, Run, averaged, batch_rows, on_device, train
 
 PLAN = Plan("line", steps=30, batch=8, learning_rate=0.05, warmup=5, average=0.9, seed=3)
 
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_another_plan_is_refused(tmp_path):
 
 
 def test_without_a_checkpoint_the_error_says_how_to_make_one(tmp_path):
-    with pytest.raises(InputError, match=r"python -m neurorecon.models.training line"):
+    with pytest.raises(InputError, match=r"python -m neurorecon.simulation.training line"):
         averaged(PLAN, make(), tmp_path)
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-from neurorecon.models.training.diffusion import SCHEDULE
-from neurorecon.models.training.sampling import sample_latents
+from neurorecon.simulation.training.diffusion import SCHEDULE, sample_latents
 
 MEAN, DEVIATION = 1.5, 0.5
 

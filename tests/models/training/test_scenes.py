@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from neurorecon.datasets.recipe import load_recipe
-from neurorecon.datasets.scenes.drawing import render
-from neurorecon.datasets.scenes.scene import sample_scene
 from neurorecon.errors import InputError
-from neurorecon.models.training import scenes
+from neurorecon.simulation.drawing.render import render
+from neurorecon.simulation.scene import sample_scene
+from neurorecon.simulation.training import loop as scenes
 
 
 @pytest.fixture

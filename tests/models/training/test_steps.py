@@ -9,12 +9,13 @@ from typer.testing import CliRunner
 
 from neurorecon.errors import UnknownNameError
 from neurorecon.models.load import load_vdvae
-from neurorecon.models.probe import Probe, ProbeConfig
-from neurorecon.models.training import probe, scenes, steps
-from neurorecon.models.training.__main__ import app
-from neurorecon.models.training.loop import Run
-from neurorecon.models.training.vdvae import groups_up_to
 from neurorecon.models.zoo.table import BUNDLED
+from neurorecon.simulation.training import loop as scenes
+from neurorecon.simulation.training import probe, steps
+from neurorecon.simulation.training.__main__ import app
+from neurorecon.simulation.training.loop import Run
+from neurorecon.simulation.training.probe import Probe, ProbeConfig
+from neurorecon.simulation.training.vdvae import groups_up_to
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from scipy import stats
 from sklearn.linear_model import Ridge as ReferenceRidge
 from sklearn.model_selection import GroupKFold
 
-from neurorecon.decoders.banded.decoder import BandedRidge
-from neurorecon.decoders.scores import correlation_score, r2_score
+from neurorecon.decoders.banded import BandedRidge
+from neurorecon.decoders.validation import correlation_score, r2_score
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats import max_statistic_p, permutation_p, refit_permutation_test, refit_permutation_test_kernels
-from neurorecon.stats.units import UnitPermutations
+from neurorecon.stats.permutation import UnitPermutations
 
 ALPHAS = np.logspace(-1, 4, 6)
 
@@ -160,7 +160,7 @@ def test_blocks_of_voxels_files_and_torch_change_nothing(monkeypatch, tmp_path):
     areas = np.arange(150) < [[70], [20]]
     keywords = {"alphas": ALPHAS, "n_permutations": 60, "groups": areas, "dtype": "float64"}
     whole = refit_permutation_test(x, y, x_test, y_test, **keywords)
-    monkeypatch.setattr("neurorecon.stats.refit.run._BLOCK_BYTES", 0)
+    monkeypatch.setattr("neurorecon.stats.refit._BLOCK_BYTES", 0)
     stored = np.memmap(tmp_path / "responses", dtype=np.float64, mode="w+", shape=y.shape)
     stored[:] = y
     blocks = refit_permutation_test(x, stored, x_test, y_test, **keywords)
@@ -200,11 +200,11 @@ def test_sums_over_repeats_are_as_good_as_the_repeats(monkeypatch):
             products.append(values.shape)
             return super().sums(values)
 
-    monkeypatch.setattr("neurorecon.stats.refit.run.UnitPermutations", Counting)
+    monkeypatch.setattr("neurorecon.stats.permutation.UnitPermutations", Counting)
     summed = [test(*arrays, **keywords) for test, arrays in zip(tests, sources, strict=True)]
     assert products == [(60, 7)] * 2
     for source in ("FeatureSource", "KernelSource"):
-        monkeypatch.setattr(f"neurorecon.stats.refit.factors.{source}.is_repeated", lambda self, labels: False)
+        monkeypatch.setattr(f"neurorecon.stats.refit.{source}.is_repeated", lambda self, labels: False)
     whole = refit_permutation_test(*sources[0], **keywords)
     for test in summed:
         for name in ("observed", "p", "null_mean", "null_max", "alphas"):

@@ -1,0 +1,687 @@
+"""A torch decoder with scikit-learn's interface: settings, hooks, fitting, prediction."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from neurorecon.decoders.neural.data import (
+    ONLY,
+    Batches,
+    Rows,
+    Samples,
+    Standard,
+    rows_of_targets,
+    split_samples,
+    survey,
+)
+from neurorecon.decoders.persistence import Persistent
+from neurorecon.decoders.validation import check_inputs
+from neurorecon.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from neurorecon.decoders.neural.training import Checkpoint, Scaler, Training
+
+
+def plain(named: Mapping[str, Any]) -> Any:
+    """Return the only one, or all by name."""
+    return named[ONLY] if set(named) == {ONLY} else dict(named)
+
+
+def named_values(value: Any) -> dict[str, Any]:
+    """Return values by name; the only one has the name that stands for none."""
+    return dict(value) if isinstance(value, Mapping) else {ONLY: value}
+
+
+def whole_signature(cls: type) -> inspect.Signature:
+    """Return the signature of ``__init__`` with ``**training`` spelled out: there scikit-learn looks for parameters."""
+    first = list(inspect.signature(vars(cls)["__init__"], follow_wrapped=False).parameters.values())
+    own = [item for item in first if item.kind is not item.VAR_KEYWORD]
+    if len(own) == len(first):
+        return inspect.Signature(own)
+    parent = next(kind for kind in cls.__mro__[1:] if "__init__" in vars(kind))
+    before = inspect.signature(vars(parent)["__init__"]).parameters
+    passed = [item for name, item in before.items() if name not in {mine.name for mine in own}]
+    return inspect.Signature([*own, *(item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in passed)])
+
+
+_PRECISIONS = ("auto", "float32", "float64", "bf16", "fp16")
+
+#: Parameters that change no number.
+_WITHOUT_EFFECT = ("checkpoint_every", "progress")
+
+
+def check_settings(decoder: NeuralDecoder) -> None:
+    """Raise where a parameter cannot be used; optimizers and schedules are checked where they are made.
+
+    Raises
+    ------
+    InputError
+        It names the parameter.
+    """
+    for name in ("max_epochs", "batch_size", "patience", "checkpoint_every", "shuffle_window"):
+        value = getattr(decoder, name)
+        optional = name in ("patience", "shuffle_window") and value is None
+        if not optional and (not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1):
+            raise InputError(f"{name} is a number of things", given=repr(value), expected="an integer from 1 on")
+    seed = decoder.random_state
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise InputError("random_state is the seed", given=repr(seed), expected="an integer from 0 to 2**32 - 1")
+    for name in ("learning_rate", "weight_decay", "momentum", "tolerance", "clip_norm"):
+        value = getattr(decoder, name)
+        positive = name in ("learning_rate", "clip_norm")
+        usable = isinstance(value, int | float | np.number) and np.isfinite(value) and value >= 0
+        if not (name == "clip_norm" and value is None) and (not usable or (positive and value == 0)):
+            expected = "a finite number above 0" if positive else "a finite number, 0 or more"
+            raise InputError(f"this {name} cannot be used", given=repr(value), expected=expected)
+
+
+def device_and_precision(device: str, precision: str) -> tuple[str, str]:
+    """Return the device to compute on, and "float32", "float64", "bf16" or "fp16".
+
+    Raises
+    ------
+    InputError
+        Where this machine has no such device, or the device not this precision.
+    """
+    import torch
+
+    from neurorecon.models.load import network_device
+
+    place = network_device(None if device == "auto" else device)
+    if precision not in _PRECISIONS:
+        raise UnknownNameError("precision", precision, _PRECISIONS)
+    kind = place.partition(":")[0]
+    if precision == "auto":
+        return place, "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    missing = {"cpu": ("fp16",), "mps": ("float64",)}.get(kind, ())
+    if precision in missing:
+        raise InputError(
+            "this device cannot train in this precision",
+            given=f"device={device!r}, precision={precision!r}",
+            expected=f"one of: {', '.join(name for name in _PRECISIONS if name not in missing)}",
+        )
+    return place, precision
+
+
+def identity_of(decoder: NeuralDecoder, digests: Mapping[str, str], held_out: NDArray[np.int64]) -> dict[str, Any]:
+    """Return what the numbers of a training run follow from, in JSON types.
+
+    Parameters
+    ----------
+    decoder : NeuralDecoder
+        Its class and parameters.
+    digests : dict of str to str
+        Of inputs and targets.
+    held_out : array of int
+        Samples that are validated on.
+    """
+    parameters = {name: _said(value) for name, value in decoder.get_params().items() if name not in _WITHOUT_EFFECT}
+    return {
+        "class": type(decoder).__name__,
+        **parameters,
+        **{f"digest of {name}": digest for name, digest in digests.items()},
+        "validation samples": hashlib.sha256(held_out.astype("<i8").tobytes()).hexdigest(),
+    }
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}"
+    if isinstance(value, Mapping):
+        return {str(name): _said(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_said(item) for item in value]
+    raise InputError(
+        "a decoder with this parameter cannot keep checkpoints",
+        given=f"a parameter of type {type(value).__name__}",
+        expected="numbers, strings, arrays, lists and dicts of them",
+        todo="name the thing by a string in your decoder, or train without checkpoint",
+    )
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """Return the type of weights and losses: layers alone may be computed in half precision."""
+    import torch
+
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+class Hooks:
+    """The steps of a neural decoder, each to be overridden; only :meth:`build_network` has to be."""
+
+    device: str
+    precision: str
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    momentum: float
+    schedule: str
+    warmup: float
+
+    def build_network(self, input_shape: tuple[int, ...], target_shape: Any) -> nn.Module:
+        """Return a new network.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of one input.
+        target_shape : tuple of int, or dict of str to tuple
+            Shape of one target, or of several by name, as `y` was given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to override build_network(input_shape, target_shape)")
+
+    def prepare_inputs(self, X: Any, *, reset: bool) -> NDArray:
+        """Return inputs, checked: an array of shape (sample, ...) in the precision of the network.
+
+        Parameters
+        ----------
+        X : array, shape (sample, ...)
+            As it was given.
+        reset : bool
+            Whether this is :meth:`fit`, which remembers the number of features.
+        """
+        _, precision = device_and_precision(self.device, self.precision)
+        dtype = "float64" if precision == "float64" else "float32"
+        return check_inputs(self, X, dtype, reset=reset)
+
+    def augment(self, inputs: Tensor, targets: Any) -> tuple[Tensor, Any]:
+        """Return a batch for training, changed at random if need be; not what was handed in, changed in place.
+
+        Parameters
+        ----------
+        inputs : tensor, shape (sample, ...)
+            Standardized.
+        targets : tensor, shape (sample, ...), or dict of str to tensor
+            Standardized.
+        """
+        return inputs, targets
+
+    def forward(self, network: nn.Module, inputs: Tensor, targets: Any) -> Any:
+        """Return what the network makes of a batch: a tensor, or several in a dict.
+
+        Parameters
+        ----------
+        network : Module
+            In training or in evaluation mode.
+        inputs : tensor, shape (sample, ...)
+            Standardized.
+        targets : tensor, dict of str to tensor, or None
+            In training what is to be predicted, e.g. the frames before the next; None in validation and
+            prediction.
+        """
+        return network(inputs)
+
+    def compute_loss(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the loss of a batch; by default the mean squared error, summed over several targets.
+
+        Parameters
+        ----------
+        outputs : tensor or dict of str to tensor
+            What :meth:`forward` returned, in full precision.
+        targets : tensor or dict of str to tensor
+            Standardized.
+        """
+        from neurorecon.decoders.neural.layers import mse
+
+        return sum_over_targets(mse, outputs, targets)
+
+    def validation_score(self, outputs: Any, targets: Any) -> Tensor:
+        """Return how good a held-out batch is predicted, more being better; by default the loss, negative."""
+        return -self.compute_loss(outputs, targets)
+
+    def to_predictions(self, outputs: Any) -> Any:
+        """Return predictions of standardized targets: a tensor, or several in a dict by the names of targets.
+
+        Parameters
+        ----------
+        outputs : tensor or dict of str to tensor
+            What :meth:`forward` returned, in full precision; only some of it may predict targets.
+        """
+        return outputs
+
+    def build_optimizer(self, network: nn.Module) -> Optimizer:
+        """Return the optimizer."""
+        from neurorecon.decoders.neural.training import named_optimizer
+
+        return named_optimizer(self.optimizer, network, self.learning_rate, self.weight_decay, self.momentum)
+
+    def build_scheduler(self, optimizer: Optimizer, n_steps: int) -> LRScheduler:
+        """Return the schedule of the learning rate, which is stepped after each of `n_steps` batches."""
+        from neurorecon.decoders.neural.training import named_schedule
+
+        return named_schedule(self.schedule, optimizer, n_steps, self.warmup)
+
+
+def sum_over_targets(loss: Any, outputs: Any, targets: Any) -> Any:
+    """Return a loss of one target, or its sum over several.
+
+    Parameters
+    ----------
+    loss : callable
+        Takes two tensors of shape (sample, ...).
+    outputs, targets : tensor, or dict of str to tensor
+        Outputs that are no target are left out.
+    """
+    if not isinstance(outputs, Mapping):
+        return loss(outputs, targets)
+    return sum(loss(values, targets[name]) for name, values in outputs.items() if name in targets)
+
+
+class FittedNetwork(Hooks):
+    """What :class:`neurorecon.decoders.NeuralDecoder` does once it is fitted; see there for the attributes."""
+
+    batch_size: int
+    random_state: int
+    input_shape_: tuple[int, ...]
+    target_shape_: Any
+    weights_: dict[str, NDArray]
+    x_mean_: NDArray
+    x_scale_: NDArray
+    y_mean_: Any
+    y_scale_: Any
+
+    def predict(self, X: ArrayLike) -> Any:
+        """Predict targets.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses.
+
+        Returns
+        -------
+        y : array, shape (sample, ...), or dict of str to array
+            Predicted targets, in the shape of those fitted.
+        """
+        check_is_fitted(self)
+        x = self.prepare_inputs(X, reset=False)
+        found: dict[str, NDArray] = {}
+        for rows, predicted in self._predict_batches(x):
+            for name, values in predicted.items():
+                if name not in found:
+                    found[name] = np.empty((len(x), *values.shape[1:]), dtype=values.dtype)
+                found[name][rows] = values
+        return plain(found)
+
+    def _predict_batches(self, x: NDArray) -> Iterator[tuple[slice, dict[str, NDArray]]]:
+        """Yield samples and their predictions, batch by batch, in the units of the targets."""
+        import torch
+
+        from neurorecon.decoders.neural.training import in_full, own_random_numbers, seed_torch
+
+        if x.shape[1:] != tuple(self.input_shape_):
+            raise InputError(
+                "these inputs have another shape than those that were fitted",
+                given=f"(sample, {', '.join(map(str, x.shape[1:]))})",
+                expected=f"(sample, {', '.join(map(str, self.input_shape_))})",
+            )
+        device, precision = self._place()
+        if getattr(self, "_network", None) is None:
+            self._network = self._load_network()
+        network, scaler = self._network.to(device=device, dtype=torch_dtype(precision)), self._scaler(device, precision)
+        shapes = named_values(self.target_shape_)
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        for start in range(0, len(x), self.batch_size):
+            rows = slice(start, min(start + self.batch_size, len(x)))
+            with own_random_numbers(device), torch.no_grad():
+                # A network that draws when it predicts draws the same each time.
+                seed_torch([self.random_state, start], device)
+                with nullcontext() if half is None else torch.autocast(device.type, dtype=half):
+                    outputs = self.forward(network, scaler.inputs(x[rows]), None)
+                named = named_values(self.to_predictions(in_full(outputs, torch_dtype(precision))))
+                # What is no target has no units to go back to.
+                found = {name: scaler.back(name, named[name]).cpu().numpy() for name in shapes if name in named}
+            yield rows, found
+
+    def score(self, X: ArrayLike, y: Any) -> float:
+        """Return the mean R2 over targets, as scikit-learn's regressors do.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses.
+        y : array, shape (sample, ...), or dict of str to array
+            Targets; also on disk, read batch by batch. Of several, those that are predicted count, each alike.
+
+        Returns
+        -------
+        float
+            Mean R2, in which a target that does not vary counts 1 where it is met and 0 elsewhere.
+            :meth:`score_targets` returns one for each target.
+        """
+        sums = self._errors(X, y)
+        means = []
+        for errors, variation in sums.values():
+            varies = variation > 0
+            r2 = np.where(varies, 1 - errors / np.where(varies, variation, 1), np.where(errors > 0, 0.0, 1.0))
+            means.append(r2.mean())
+        return float(np.mean(means))
+
+    def score_targets(self, X: ArrayLike, y: Any) -> Any:
+        """Return R2 of each target, in the shape of a target (or of several); NaN for those that do not vary."""
+        found = {}
+        for name, (errors, variation) in self._errors(X, y).items():
+            varies = variation > 0
+            found[name] = np.where(varies, 1 - errors / np.where(varies, variation, 1), np.nan)
+        return plain(found)
+
+    def _errors(self, X: ArrayLike, y: Any) -> dict[str, tuple[NDArray, NDArray]]:
+        """Return sums of squares of errors and about the mean, by name, each in the shape of a target."""
+        check_is_fitted(self)
+        x = self.prepare_inputs(X, reset=False)
+        targets = rows_of_targets(y, "float64", len(x))
+        expected = named_values(self.target_shape_)
+        for name, rows in targets.items():
+            if rows.shape != tuple(expected.get(name, ())) or name not in expected:
+                raise InputError(
+                    "these are other targets than those that were fitted",
+                    given=f"{name or 'y'} of shape (sample, {', '.join(map(str, rows.shape))})",
+                    expected=f"shapes {self.target_shape_} of a sample",
+                )
+        variation = {name: survey(rows).squares for name, rows in targets.items()}
+        errors: dict[str, NDArray] = {}
+        for batch, predicted in self._predict_batches(x):
+            for name in [name for name in predicted if name in targets]:
+                values = predicted[name]
+                squares = (targets[name].read(batch.start, batch.stop) - values) ** 2
+                errors[name] = errors.get(name, np.zeros(values.shape[1:])) + squares.sum(axis=0)
+        return {name: (squares, variation[name]) for name, squares in errors.items()}
+
+    @property
+    def network_(self) -> nn.Module:
+        """The trained network, in evaluation mode; it sees standardized inputs, gives standardized targets."""
+        check_is_fitted(self)
+        if getattr(self, "_network", None) is None:
+            self._network = self._load_network()
+        return self._network
+
+    def _load_network(self) -> nn.Module:
+        """Return a network with the weights that were trained."""
+        import torch
+
+        from neurorecon.decoders.neural.training import own_random_numbers
+
+        device, precision = self._place()
+        with own_random_numbers(torch.device("cpu")):
+            shape: Any = self.target_shape_
+            network = self.build_network(tuple(self.input_shape_), shape).to(torch_dtype(precision))
+        network.load_state_dict({name: torch.tensor(value) for name, value in self.weights_.items()})
+        return network.eval().requires_grad_(False).to(device)
+
+    def _place(self) -> tuple[torch.device, str]:
+        import torch
+
+        device, precision = device_and_precision(self.device, self.precision)
+        return torch.device(device), precision
+
+    def _scaler(self, device: torch.device, precision: str) -> Scaler:
+        from neurorecon.decoders.neural.training import Scaler
+
+        means, scales = named_values(self.y_mean_), named_values(self.y_scale_)
+        targets = {name: Standard(means[name], scales[name]) for name in means}
+        return Scaler(Standard(self.x_mean_, self.x_scale_), targets, device, torch_dtype(precision))
+
+
+class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
+    """Predict targets from responses by a network; subclasses say which.
+
+    A subclass has to override :meth:`build_network`, and may override :meth:`prepare_inputs`, :meth:`augment`,
+    :meth:`forward`, :meth:`compute_loss`, :meth:`validation_score`, :meth:`to_predictions`,
+    :meth:`build_optimizer` and :meth:`build_scheduler`. Its ``__init__`` names its own parameters and passes
+    the others on as ``**training``; scikit-learn sees them all. Hooks draw random numbers from torch's global
+    generator, which is theirs while they run.
+
+    Inputs and targets are standardized with the mean and standard deviation of the training samples; losses
+    see standardized numbers, predictions are in the units of the targets. The same data, parameters and seed
+    give the same bits on a processor with the same number of threads. Random numbers of the caller stay as they
+    are.
+
+    Parameters
+    ----------
+    max_epochs : int
+        Passes through the training samples.
+    batch_size : int
+        Samples of a batch at most. Batches are of nearly equal size.
+    optimizer : {"adamw", "adam", "sgd"}
+        See :func:`neurorecon.decoders.neural.training.named_optimizer`.
+    learning_rate : float
+        The highest.
+    weight_decay : float
+        Of weights, not of biases and gains. With "sgd" and the loss "mse", a network without hidden layers
+        converges to ridge regression of the standardized numbers with ``alpha = weight_decay * n_samples *
+        n_targets / 2``, as the error is a mean over samples and targets.
+    momentum : float
+        Of "sgd" (Nesterov's).
+    schedule : {"constant", "linear", "cosine", "exponential", "one_cycle"}
+        Of the learning rate, see :func:`neurorecon.decoders.neural.training.named_schedule`.
+    warmup : float
+        Share of the training in which the learning rate rises.
+    clip_norm : float, optional
+        Largest norm of the gradient; longer ones are shortened.
+    validation_fraction : float
+        Share of the groups (without them, of the samples) that is held out to validate on. 0 for none.
+    patience : int, optional
+        Training ends after this many epochs without a better validation score. None trains all epochs; the
+        best weights are taken in any case, unless there is no validation.
+    tolerance : float
+        By how much a score has to be better.
+    standardize_inputs, standardize_targets : bool
+        Whether they are.
+    shuffle_window : int, optional
+        Samples that are shuffled among each other. By default all, or, where targets lie on disk (dask,
+        xarray, Zarr), as many as fit into 128 MB: windows are then gone through in random order.
+    random_state : int
+        Seed of weights, order of samples, dropout and validation samples.
+    device : str
+        ``"cpu"``, ``"cuda"``, ``"cuda:<number>"``, ``"mps"``, or ``"auto"`` for the best one of this machine.
+    precision : {"auto", "float32", "float64", "bf16", "fp16"}
+        The last two compute layers in half precision (accelerate's mixed precision), keeping weights and
+        losses in float32. "auto" is float32 on a processor, where half precision is slow, else bf16 where the
+        device has it.
+    compile : bool or str
+        Whether the network is compiled by torch; a string names the backend of :func:`torch.compile`.
+    checkpoint_every : int
+        Epochs between checkpoints, where :meth:`fit` is given a folder for them.
+    progress : bool
+        Whether a progress bar is shown.
+
+    Attributes
+    ----------
+    weights_ : dict of str to array
+        Weights and buffers of the network by name, those of the best epoch.
+    history_ : dict of str to array, shape (epoch,)
+        ``loss`` (mean over training batches), ``learning_rate`` and, with validation, ``validation_score``.
+    best_epoch_ : int
+        The epoch, from 1 on, of which the weights are.
+    validation_rows_ : array of int
+        Samples that were validated on.
+    x_mean_, x_scale_ : array
+        Of the training samples, in the shape of an input.
+    y_mean_, y_scale_ : array or dict of str to array
+        In the shape of a target.
+    input_shape_ : tuple of int
+        Shape of an input.
+    target_shape_ : tuple of int, or dict of str to tuple
+        Shape of a target, or of several.
+    n_features_in_ : int
+        Length of the first axis of an input: voxels.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        optimizer: Literal["adamw", "adam", "sgd"] = "adamw",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        momentum: float = 0.9,
+        schedule: Literal["constant", "linear", "cosine", "exponential", "one_cycle"] = "constant",
+        warmup: float = 0.0,
+        clip_norm: float | None = None,
+        validation_fraction: float = 0.1,
+        patience: int | None = 10,
+        tolerance: float = 0.0,
+        standardize_inputs: bool = True,
+        standardize_targets: bool = True,
+        shuffle_window: int | None = None,
+        random_state: int = 0,
+        device: str = "cpu",
+        precision: Literal["auto", "float32", "float64", "bf16", "fp16"] = "auto",
+        compile: bool | str = False,
+        checkpoint_every: int = 1,
+        progress: bool = False,
+    ) -> None:
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.schedule = schedule
+        self.warmup = warmup
+        self.clip_norm = clip_norm
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.tolerance = tolerance
+        self.standardize_inputs = standardize_inputs
+        self.standardize_targets = standardize_targets
+        self.shuffle_window = shuffle_window
+        self.random_state = random_state
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.checkpoint_every = checkpoint_every
+        self.progress = progress
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls):
+            vars(cls)["__init__"].__signature__ = whole_signature(cls)
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        groups: ArrayLike | None = None,
+        *,
+        validation: ArrayLike | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> NeuralDecoder:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array, shape (sample, voxel)
+            Responses.
+        y : array, shape (sample, ...), or dict of str to array
+            Targets of any shape, or several by name; also memory-mapped, dask, xarray and Zarr arrays, which
+            are read batch by batch.
+        groups : array, shape (sample,), optional
+            Labels, usually stimulus ids: samples of one group are either trained or validated on.
+        validation : bool array, shape (sample,), or array of int, optional
+            Samples to validate on, instead of those drawn at random.
+        checkpoint : path, optional
+            A folder. Training that was interrupted goes on from there when it is called again with the same
+            data and parameters, and ends in the same bits.
+
+        Returns
+        -------
+        NeuralDecoder
+            Itself.
+
+        Raises
+        ------
+        InputError
+            Where shapes do not fit, values are not finite, a parameter is not known, training diverges, or the
+            checkpoint belongs to other data or parameters.
+        """
+        check_settings(self)
+        _, precision = device_and_precision(self.device, self.precision)
+        dtype = "float64" if precision == "float64" else "float32"
+        x = self.prepare_inputs(X, reset=True)
+        targets = rows_of_targets(y, dtype, len(x))
+        train, held_out = split_samples(len(x), groups, validation, self.validation_fraction, self.random_state)
+        chosen = np.zeros(len(x), dtype=bool)
+        chosen[train] = True
+        inputs = Rows(x, dtype, "inputs")
+        surveys = {name: survey(rows, chosen) for name, rows in targets.items()}
+        seen = survey(inputs, chosen)
+        x_standard = seen.standard(self.standardize_inputs)
+        y_standards = {name: found.standard(self.standardize_targets) for name, found in surveys.items()}
+        kept = None
+        if checkpoint is not None:
+            from neurorecon.decoders.neural.training import Checkpoint
+
+            digests = {"X": seen.digest, **{f"y {name}".strip(): found.digest for name, found in surveys.items()}}
+            kept = Checkpoint(checkpoint, identity_of(self, digests, held_out))
+        samples = Samples(inputs, targets, self.shuffle_window)
+        run = self._train(samples, train, held_out, x_standard, y_standards, kept)
+        # All at once: a training that was interrupted leaves nothing half fitted.
+        self.input_shape_ = inputs.shape
+        self.target_shape_ = plain({name: rows.shape for name, rows in targets.items()})
+        self.x_mean_, self.x_scale_ = x_standard.mean, x_standard.scale
+        self.y_mean_ = plain({name: standard.mean for name, standard in y_standards.items()})
+        self.y_scale_ = plain({name: standard.scale for name, standard in y_standards.items()})
+        self.validation_rows_ = held_out
+        self.weights_ = {name: value.cpu().numpy().copy() for name, value in run.network.state_dict().items()}
+        self.history_ = {name: np.array(values) for name, values in run.history.items() if values}
+        self.best_epoch_ = run.best_epoch or run.epochs
+        self._network = self._load_network()
+        return self
+
+    def _train(
+        self,
+        samples: Samples,
+        train: NDArray[np.int64],
+        held_out: NDArray[np.int64],
+        x_standard: Standard,
+        y_standards: dict[str, Standard],
+        checkpoint: Checkpoint | None,
+    ) -> Training:
+        """Return the training when it has ended."""
+        from neurorecon.decoders.neural.training import (
+            Scaler,
+            Training,
+            own_accelerator,
+            own_random_numbers,
+            seed_torch,
+        )
+
+        device, precision = self._place()
+        order = Batches(train, self.batch_size, samples.window, self.random_state)
+        others = Batches(held_out, self.batch_size, samples.window) if len(held_out) else None
+        shapes = plain({name: rows.shape for name, rows in samples.targets.items()})
+        with own_random_numbers(device), own_accelerator(device, precision) as accelerator:
+            seed_torch([self.random_state], device)
+            network = self.build_network(samples.inputs.shape, shapes).to(device=device, dtype=torch_dtype(precision))
+            scaler = Scaler(x_standard, y_standards, device, torch_dtype(precision))
+            run = Training(self, network, samples, order, others, scaler, accelerator)
+            run.run(checkpoint)
+        return run
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "weights_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The network comes back from its weights.
+        return {name: value for name, value in super().__getstate__().items() if name != "_network"}

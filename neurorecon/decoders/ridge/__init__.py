@@ -1,1 +1,0 @@
-"""Ridge regression from responses to targets: choosing alpha, streaming targets, predicting without weights."""

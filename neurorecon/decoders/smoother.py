@@ -1,0 +1,649 @@
+"""Predictions of ridge regression without its weights: the smoother matrix, streamed target blocks, rescaling.
+
+Each predicted target is standardized and then given the mean and the standard deviation that the target has in
+the training samples. What it is standardized with is either a property of the model, its predictions of
+training samples that were left out ("train"), or that of the very predictions ("test"), as in the code released
+with Brain-Diffuser (Ozcelik & VanRullen 2023, Scientific Reports 13, 15666), which cannot be done for one image
+and makes each prediction depend on the others.
+
+``H = K_test inverse(K + alpha)`` depends on the responses alone, and predictions are ``H Y``. Where test
+responses are known while fitting, that is by far the least work: with n training and m test samples, each
+target costs 2 m n operations rather than the 2 n n of a fit, and nothing of the size of weights is stored.
+
+Predictions of ridge regression are ``H Y``, with a matrix H that depends on the responses alone (see
+:class:`~neurorecon.decoders.RidgeSmoother`). It is computed once; each task reads its slice of Y from the store.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neurorecon.decoders.solvers import (
+    Backend,
+    Factorization,
+    Spectrum,
+    cross_gram,
+    decompose,
+    gram,
+    gram_and_cross,
+    is_dual,
+    means,
+    solve_positive,
+    subtract,
+    unit_vector,
+)
+from neurorecon.decoders.targets import Targets, output_columns
+from neurorecon.decoders.validation import check_alphas, check_dtype, check_weights
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.store.schema import block_digest
+from neurorecon.store.store import Store
+from neurorecon.tasks import Results, ResultsFolder, Stored, run
+from neurorecon.tasks.results import FOLDER, Arrays
+from neurorecon.tasks.stores import StoreReference
+from neurorecon.tasks.threads import default_threads, pinned
+
+if TYPE_CHECKING:
+    from neurorecon.decoders.ridge_fit import RidgeFit
+
+
+#: Training samples that are left out to measure the spread of predictions.
+LEFT_OUT = 1000
+
+RENORMS = ("train", "test")
+
+Renorm = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means and standard deviations of each target.
+
+    Parameters
+    ----------
+    mean, deviation : array, shape (target,)
+        Of the targets in the training samples (weighted).
+    predicted_mean, predicted_deviation : array, shape (target,), optional
+        Of predictions of training samples that were left out; None with ``renorm="test"``.
+    """
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    predicted_mean: NDArray[np.float64] | None = None
+    predicted_deviation: NDArray[np.float64] | None = None
+
+    def apply(self, predicted: NDArray, columns: slice | NDArray) -> NDArray:
+        """Return predictions of some targets, (sample, target), with the spread of the targets."""
+        if self.predicted_mean is None or self.predicted_deviation is None:
+            if len(predicted) < 2:
+                raise InputError(
+                    "predictions of one sample have no standard deviation",
+                    given="renorm='test' and 1 sample",
+                    expected="two samples or more",
+                    todo="use renorm='train', which does not depend on what else is predicted",
+                )
+            mean = predicted.mean(axis=0, dtype=np.float64)
+            deviation = predicted.std(axis=0, dtype=np.float64)
+            # What constant predictions differ by is rounding.
+            deviation = np.where(deviation > 1e-6 * self.deviation[columns], deviation, 0.0)
+        else:
+            mean, deviation = self.predicted_mean[columns], self.predicted_deviation[columns]
+        scale = self.deviation[columns] / np.where(deviation > 0, deviation, np.inf)
+        return ((predicted - mean) * scale + self.mean[columns]).astype(predicted.dtype)
+
+
+def check_renorm(renorm: str | None) -> Renorm | None:
+    """Return the name of the renormalization."""
+    if renorm is None or renorm == "train" or renorm == "test":
+        return renorm  # type: ignore[return-value]
+    raise UnknownNameError("renormalization", renorm, RENORMS)
+
+
+def left_out_samples(n_samples: int, groups: ArrayLike | None, weights: NDArray | None) -> list[NDArray[np.int64]]:
+    """Return sets of about 1,000 samples in all, evenly spread, each to be left out at once.
+
+    Samples of one group are in one set; samples without weight are in none.
+    """
+    used = np.arange(n_samples) if weights is None else np.flatnonzero(weights)
+    labels = used if groups is None else np.unique(np.asarray(groups)[used], return_inverse=True)[1].ravel()
+    sets = [used[labels == label] for label in np.unique(labels)] if groups is not None else list(used[:, None])
+    if len(sets) < 2:
+        raise InputError(
+            "predictions cannot be renormalized: no samples can be left out",
+            given=f"{len(used)} samples of {len(sets)} group",
+            expected="two groups or more",
+        )
+    count = max(2, min(len(sets), LEFT_OUT * len(sets) // len(used)))
+    return [sets[number] for number in np.unique(np.linspace(0, len(sets) - 1, count).round().astype(int))]
+
+
+def measure_factors(problem: RidgeFit, factors: Factorization, groups: ArrayLike | None, *, train: bool) -> Moments:
+    """Return moments of the targets, and with `train` of left-out predictions, from a factorization."""
+    roots = None if problem.weights is None else np.sqrt(problem.weights)
+
+    def rows_of(samples: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
+        left = factors.backend.to_numpy(factors.u).astype(np.float64)
+        squares = factors.singular_values**2
+        rows = (left[samples] * (squares / (squares + alpha))) @ left.T
+        if problem.center:
+            unit = unit_vector(len(left), roots)
+            rows += unit[samples, None] * unit
+        return rows
+
+    return _measure(problem, rows_of, groups, train=train)
+
+
+def measure_smoother(problem: RidgeFit, smoother: RidgeSmoother, groups: ArrayLike | None, *, train: bool) -> Moments:
+    """Return moments of the targets, and with `train` of left-out predictions, from a smoother."""
+    return _measure(problem, smoother.rows_of, groups, train=train)
+
+
+def _measure(
+    problem: RidgeFit,
+    rows_of: Callable[[NDArray[np.int64], float], NDArray[np.float64]],
+    groups: ArrayLike | None,
+    *,
+    train: bool,
+) -> Moments:
+    weights, dtype = problem.weights, problem.dtype
+    roots = None if weights is None else np.sqrt(weights)
+    alphas, codes = np.unique(problem.alpha, return_inverse=True)
+    matrices, shares = [], None
+    if train:
+        sets = left_out_samples(len(problem.x), groups, weights)
+        samples = np.concatenate(sets)
+        matrices = [left_out_matrix(rows_of(samples, float(alpha)), sets, roots).astype(dtype) for alpha in alphas]
+        shares = None if weights is None else weights[samples]
+    moments = np.empty((4, problem.targets.n_targets))
+    for columns, y in problem.targets.blocks():
+        moments[:2, columns] = _mean_and_deviation(y, weights)
+        if not train:
+            continue
+        # With an intercept, rows sum to 1, and targets may be shifted: that keeps single precision exact.
+        shift = moments[0, columns].astype(dtype) if problem.center else np.zeros(y.shape[1], dtype)
+        found = np.zeros(y.shape[1], np.int64) if problem.alpha.ndim == 0 else codes.ravel()[columns]
+        predicted = np.empty((len(matrices[0]), y.shape[1]), dtype)
+        for code in np.unique(found):
+            predicted[:, found == code] = matrices[code] @ (y - shift)[:, found == code]
+        mean, deviation = _mean_and_deviation(predicted, shares)
+        # What constant predictions differ by is rounding.
+        deviation[deviation < 1e-6 * moments[1, columns]] = 0.0
+        moments[2:, columns] = mean + shift, deviation
+    return Moments(*moments) if train else Moments(moments[0], moments[1])
+
+
+def _mean_and_deviation(values: NDArray, weights: NDArray | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    mean = means(values, weights, center=True)
+    squares = np.square(values - mean, dtype=np.float64)
+    return mean, np.sqrt(means(squares, weights, center=True))
+
+
+def left_out_matrix(rows: NDArray[np.float64], sets: list[NDArray[np.int64]], roots: NDArray | None) -> NDArray:
+    """Return the matrix that turns training targets into predictions of samples that were left out.
+
+    Parameters
+    ----------
+    rows : array, shape (left out, sample)
+        Of the smoother of all samples, weighted, for the samples of all sets one after another.
+    sets : list of int array
+        Samples that are left out at once.
+    roots : array, shape (sample,), optional
+        Roots of the sample weights.
+
+    Returns
+    -------
+    array, shape (left out, sample)
+        For targets that are not weighted. Its entries for the samples that are left out themselves are zero.
+    """
+    result = np.empty_like(rows)
+    start = 0
+    for samples in sets:
+        part = slice(start, start + len(samples))
+        residual = -rows[part]
+        residual[np.arange(len(samples)), samples] += 1.0
+        result[part] = -np.linalg.solve(residual[:, samples], residual)
+        result[part, samples] = 0.0
+        start = part.stop
+    if roots is not None:
+        result *= roots / roots[np.concatenate(sets), None]
+    return result
+
+
+#: Below this share of the sum of eigenvalues, alpha leaves the matrix singular to rounding.
+_SINGULAR = 1e-12
+
+
+class RidgeSmoother:
+    """Ridge regression from training to test responses, for any targets and any alpha.
+
+    The products of the responses are computed once; each alpha then takes a Cholesky
+    factorization, and each block of targets a matrix product.
+
+    Memory beside the responses and two blocks of targets, in float64: three matrices of (sample, sample) with
+    n samples <= p voxels, of (voxel, voxel) otherwise, and two of (test sample, sample).
+
+    Parameters
+    ----------
+    X : array, shape (sample, voxel)
+        Training responses.
+    X_test : array, shape (test sample, voxel)
+        Responses to predict from.
+    sample_weight : array, shape (sample,), optional
+        Weights of the training samples.
+    fit_intercept : bool
+        Whether means are fitted.
+    solver : {"auto", "dual", "primal"}
+        As for :class:`~neurorecon.decoders.RidgeDecoder`.
+    device : str
+        ``"cpu"``, ``"torch"``, ``"cuda"`` or ``"cuda:<number>"``.
+    dtype : {"float32", "float64"}
+        Precision of the product with the targets.
+    gram_dtype : {"float64", "float32"}
+        Precision of the products of the responses and of the factorization. Single precision halves their time
+        and costs predictions 1e-7 of their standard deviation times the largest eigenvalue of the products over
+        alpha (measured: 2e-4 where that is 2,600, 2e-5 where it is 26). It serves strong alphas, as in decoding
+        from many voxels.
+    decomposed : Spectrum, optional
+        The decomposition of the training responses, where there is one already: each alpha then takes two
+        products instead of a factorization, and the products of the responses are not computed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> generator = np.random.default_rng(0)
+    >>> X, X_test = generator.standard_normal((20, 50)), generator.standard_normal((3, 50))
+    >>> smoother = RidgeSmoother(X, X_test)
+    >>> smoother.predict(X[:, :4], alpha=10.0).shape
+    (3, 4)
+    """
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        X_test: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        device: str = "cpu",
+        dtype: str = "float32",
+        gram_dtype: str = "float64",
+        decomposed: Spectrum | None = None,
+    ) -> None:
+        self._precision = "float64" if decomposed is not None else check_dtype(gram_dtype)
+        self.dtype, self.backend, self.center = check_dtype(dtype), Backend(device), bool(fit_intercept)
+        self._x, self._test = _matrix(X, "X"), _matrix(X_test, "X_test")
+        if self._x.shape[1] != self._test.shape[1]:
+            raise InputError(
+                "training and test responses have different voxels",
+                given=f"{self._x.shape[1]} and {self._test.shape[1]} voxels",
+                expected="the same voxels in the same order",
+            )
+        self.weights = check_weights(sample_weight, len(self._x))
+        self._roots = None if self.weights is None else np.sqrt(self.weights)
+        self._decomposed = decomposed
+        if decomposed is None:
+            self._mean = means(self._x, self.weights, self.center)
+            self._dual = is_dual(self._x.shape, solver)
+            self._compute_products()
+        else:
+            self._mean, self._dual = decomposed.x_mean, decomposed.dual
+            self._cross = self._products(self._test) if self._dual else None
+
+    def _compute_products(self) -> None:
+        """Compute the Gram matrix and, in the dual, the products of test with training samples."""
+        common = self._mean, self._roots, self.backend
+        if self._dual:
+            self._gram, self._cross = gram_and_cross(self._x, self._test, *common, dtype=self._precision)
+        else:
+            self._gram, self._cross = gram(self._x, *common, dual=False, dtype=self._precision), None
+
+    def matrix(self, alpha: float) -> NDArray[np.float64]:
+        """Return H, (test sample, sample): predictions are ``H @ y``. With an intercept its rows sum to 1."""
+        return self._rows(alpha, self._test, self._cross)
+
+    def rows_of(self, samples: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
+        """Return the same for training samples, (chosen, sample), acting on targets that are weighted."""
+        chosen = self._x[samples]
+        rows = self._rows(alpha, chosen, self._products(chosen) if self._dual else None)
+        if self._roots is None:
+            return rows
+        # Columns of samples without weight are zero before and after.
+        return rows * self._roots[samples, None] / np.where(self._roots > 0, self._roots, 1.0)
+
+    def predict_blocks(
+        self, y: Any, alpha: float | NDArray, target_block: int | None = None
+    ) -> Iterator[tuple[slice, NDArray]]:
+        """Yield ``(columns, predictions)``, predictions of shape (test sample, target).
+
+        Parameters
+        ----------
+        y : array, shape (sample, ...)
+            Targets, read in blocks; anything that :meth:`RidgeDecoder.fit` takes.
+        alpha : float or array, shape (target,)
+            One for all targets, or one for each of the flattened targets. Each different value takes a matrix.
+        target_block : int, optional
+            Targets computed at once; by default as many as fit into 128 MB.
+        """
+        targets = y if isinstance(y, Targets) else Targets(y, self.dtype, target_block)
+        check_samples(targets, len(self._x))
+        strengths = np.asarray(alpha, dtype=np.float64)
+        values, codes = np.unique(strengths, return_inverse=True)
+        matrices = [self.backend.asarray(self.matrix(float(value)), self.dtype) for value in values]
+        room: NDArray | None = None
+        for columns, block in targets.blocks():
+            shift = self._shift(block)
+            if shift is None:
+                shifted, shift = block, np.zeros(1, dtype=self.dtype)
+            else:
+                if room is None or room.shape[1] < block.shape[1]:
+                    room = np.empty(block.shape, dtype=self.dtype)
+                shifted = np.subtract(block, shift, out=room[:, : block.shape[1]])
+            shifted = self.backend.asarray(shifted, self.dtype)
+            if strengths.ndim == 0:
+                predicted = self.backend.to_numpy(matrices[0] @ shifted)
+                predicted += shift
+                yield columns, predicted
+                continue
+            predicted = np.empty((len(self._test), block.shape[1]), dtype=self.dtype)
+            found = codes.ravel()[columns]
+            for code in np.unique(found):
+                these = np.flatnonzero(found == code)
+                predicted[:, these] = self.backend.to_numpy(matrices[code] @ shifted[:, these])
+            yield columns, predicted + shift
+
+    def _shift(self, block: NDArray) -> NDArray | None:
+        """Return what to subtract from targets before their product, or None where they lie around zero already.
+
+        Any shift does, as rows of H sum to 1; near the means it keeps single precision exact. Means are estimated
+        from some 64 samples; subtracting takes another pass over the targets, a tenth of the time of the product.
+        """
+        if not self.center:
+            return None
+        some = block[:: max(1, len(block) // 64)].astype(np.float64)
+        mean = some.mean(axis=0)
+        if (np.abs(mean) <= some.std(axis=0)).all():
+            return None
+        return mean.astype(self.dtype)
+
+    def predict(self, y: Any, alpha: float | NDArray, *, out: Any = None, target_block: int | None = None) -> Any:
+        """Predict targets of the test samples.
+
+        Parameters
+        ----------
+        y, alpha, target_block
+            As for :meth:`predict_blocks`.
+        out : array, shape (test sample, ...), optional
+            Where predictions are written, block by block: a NumPy array, memory map or Zarr array.
+
+        Returns
+        -------
+        array, shape (test sample, ...)
+            `out`, or a new array in the shape of the targets.
+
+        Raises
+        ------
+        InputError
+            Where shapes do not fit or values are not finite.
+        """
+        targets = y if isinstance(y, Targets) else Targets(y, self.dtype, target_block)
+        out, written = output_columns(out, len(self._test), targets.shape, self.dtype)
+        for columns, predicted in self.predict_blocks(targets, alpha):
+            written[columns] = predicted
+        return out
+
+    def _products(self, others: NDArray) -> Any:
+        return cross_gram(self._x, others, self._mean, self._roots, self.backend, self._precision)
+
+    def _rows(self, alpha: float, others: NDArray, cross: Any) -> NDArray[np.float64]:
+        right = cross if cross is not None else self._centered(others)
+        rows = self._solve(alpha, right.T).T
+        if not self._dual:
+            rows = rows @ self._centered(self._x).T
+        result = self.backend.to_numpy(rows)
+        if self._roots is not None:
+            result = result * (self._roots if self._dual else self._roots**2)
+        if self.center:
+            shares = np.ones(len(self._x)) if self.weights is None else self.weights
+            result = result + shares / shares.sum()
+        return np.ascontiguousarray(result)
+
+    def _centered(self, values: NDArray) -> Any:
+        return self.backend.asarray(subtract(values, self._mean, self._precision), self._precision)
+
+    def _solve(self, alpha: float, right: Any) -> Any:
+        """Return ``inverse(gram + alpha) @ right``; without regularization, by the pseudoinverse."""
+        if self._decomposed is not None:
+            return self._divide(self._decomposed.singular_values, self._decomposed.vectors, alpha, right)
+        side = np.arange(len(self._gram))
+        matrix = self._gram * 1.0
+        if alpha > _SINGULAR * float(self._gram[side, side].sum()):
+            matrix[side, side] += alpha
+            return solve_positive(matrix, right, self.backend, what="responses cannot be regressed on")
+        singular, vectors = decompose(self.backend.asarray(matrix, "float64"), max(self._x.shape), self.backend)
+        return self._divide(singular, vectors, alpha, self.backend.asarray(right, "float64"))
+
+    def _divide(self, singular: NDArray[np.float64], vectors: Any, alpha: float, right: Any) -> Any:
+        return (vectors / self.backend.asarray(singular**2 + alpha, "float64")) @ (vectors.T @ right)
+
+
+def check_samples(targets: Targets, n_samples: int) -> None:
+    """Raise an InputError where targets are of other samples than responses."""
+    if targets.n_samples != n_samples:
+        raise InputError(
+            "responses and targets have different numbers of samples (inconsistent lengths)",
+            given=f"X {n_samples}, y {targets.n_samples}",
+            expected="one row of targets for each sample",
+        )
+
+
+def _matrix(values: ArrayLike, name: str) -> NDArray:
+    """Return finite responses of shape (sample, voxel), in the precision they have."""
+    found = np.asarray(values)
+    if found.dtype != np.float32:
+        found = found.astype(np.float64)
+    if found.ndim != 2 or not found.size or not np.isfinite(found).all():
+        raise InputError(
+            "responses are not a table of finite numbers",
+            given=f"{name} of shape {found.shape}",
+            expected="finite numbers of shape (sample, voxel)",
+        )
+    return found
+
+
+#: Values of a block of training targets: 512 MiB in single precision.
+BLOCK_VALUES = 2**27
+
+
+@dataclass(frozen=True)
+class StoredTarget:
+    """A target of a store, a row for each sample, read a slice of its features at a time.
+
+    Parameters
+    ----------
+    store : StoreReference
+        Where it is.
+    name : str
+        Of the target.
+    stimuli : tuple of str
+        The stimulus of each sample; repeats are allowed.
+    """
+
+    store: StoreReference
+    name: str
+    stimuli: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the target of one stimulus."""
+        return tuple(int(size) for size in self.store.open().targets(self.name).shape[1:])
+
+    def columns(self, start: int, stop: int) -> NDArray:
+        """Return features `start` to `stop` of the flattened target, (sample, feature)."""
+        found = self.store.open().targets(self.name, stimuli=list(self.stimuli)).data
+        return np.asarray(found.reshape(len(self.stimuli), -1)[:, start:stop])
+
+
+@dataclass(frozen=True)
+class PredictedTargets:
+    """Predictions, block by block where they lie.
+
+    Parameters
+    ----------
+    results : Results
+        With the blocks.
+    names : dict of str to slice
+        Which of the flattened targets each block holds.
+    shape : tuple of int
+        (test sample, *target).
+    """
+
+    results: Results
+    names: dict[str, slice]
+    shape: tuple[int, ...]
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray]]:
+        """Yield ``(columns, predictions)``, predictions of shape (test sample, target)."""
+        for name, columns in self.names.items():
+            yield columns, self.results.get(name)["predicted"]
+
+    def array(self) -> NDArray:
+        """Return all predictions, in the shape of the targets."""
+        parts = [predicted for _, predicted in self.blocks()]
+        return np.concatenate(parts, axis=1).reshape(self.shape)
+
+
+def predict_target_blocks(
+    X: ArrayLike,
+    store: Store,
+    target: str,
+    stimuli: Sequence[str],
+    X_test: ArrayLike,
+    alpha: float | ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    fit_intercept: bool = True,
+    device: str = "cpu",
+    dtype: str = "float32",
+    block: int | None = None,
+    scheduler: Any = None,
+    threads: int | None = None,
+    results: str | Path | None = None,
+    progress: bool = False,
+) -> PredictedTargets:
+    """Fit ridge regression from responses to a whole target of a store, and predict it from test responses.
+
+    Parameters
+    ----------
+    X : array, shape (sample, voxel)
+        Training responses.
+    store : Store
+        With the target, where all workers can read it.
+    target : str
+        Its name.
+    stimuli : sequence of str
+        The stimulus of each training sample.
+    X_test : array, shape (test sample, voxel)
+        Responses to predict from.
+    alpha : float or array, shape (target,)
+        Regularization, one for all or one for each of the flattened targets, e.g. ``alpha_`` of a
+        :class:`~neurorecon.decoders.RidgeDecoder`. Each different value takes a matrix (test sample, sample).
+    sample_weight, fit_intercept, device, dtype
+        As for :class:`~neurorecon.decoders.RidgeSmoother`.
+    block : int, optional
+        Targets of a task; by default as many as take 512 MiB.
+    scheduler, threads, results, progress
+        As for :func:`neurorecon.maps`. Without a scheduler and without `results`, predictions are kept in memory.
+
+    Returns
+    -------
+    PredictedTargets
+
+    Raises
+    ------
+    InputError
+        Where shapes do not fit.
+    """
+    source = StoredTarget(StoreReference(store), target, tuple(str(name) for name in stimuli))
+    if len(source.stimuli) != len(np.asarray(X)):
+        raise InputError(
+            "responses and targets have different numbers of samples (inconsistent lengths)",
+            given=f"X {len(np.asarray(X))}, stimuli {len(source.stimuli)}",
+            expected="the stimulus of each sample",
+        )
+    computing = default_threads() if threads is None else threads
+    n_targets = int(np.prod(source.shape, dtype=np.int64))
+    with pinned(computing):
+        smoother = RidgeSmoother(
+            np.asarray(X), np.asarray(X_test), sample_weight=sample_weight, fit_intercept=fit_intercept, device=device,
+            dtype=dtype,
+        )  # fmt: skip
+        inputs = _matrices(smoother, alpha, n_targets, dtype)
+    width = block or max(1, BLOCK_VALUES // max(1, len(source.stimuli)))
+    parts = [slice(start, min(start + width, n_targets)) for start in range(0, n_targets, width)]
+    names = {f"{target} {part.start}-{part.stop - 1}": part for part in parts}
+    kept = _kept(store, source, inputs, width, computing, results, scheduler)
+    if not kept.has("matrices"):
+        kept.prepare()
+        kept.put("matrices", inputs)
+    job = functools.partial(predict_block, Stored(kept, "matrices"), source, fit_intercept, dtype)
+    run(job, names, kept, scheduler, progress, threads=computing, label="target blocks")
+    return PredictedTargets(kept, names, (len(np.asarray(X_test)), *source.shape))
+
+
+def _matrices(smoother: RidgeSmoother, alpha: float | ArrayLike, n_targets: int, dtype: str) -> Arrays:
+    strengths = check_alphas(alpha)
+    if strengths.ndim and len(strengths) != n_targets:
+        raise InputError(
+            "alpha does not fit the targets",
+            given=f"{len(strengths)} numbers",
+            expected=f"one number, or one for each of {n_targets} targets",
+        )
+    values, codes = np.unique(strengths, return_inverse=True)
+    matrices = np.stack([smoother.matrix(float(value)) for value in values]).astype(dtype)
+    return {"matrices": matrices, "codes": np.broadcast_to(codes.ravel(), n_targets).astype(np.int32)}
+
+
+def _kept(
+    store: Store,
+    source: StoredTarget,
+    inputs: Arrays,
+    width: int,
+    threads: int,
+    parent: str | Path | None,
+    scheduler: Any,
+) -> Results:
+    if scheduler is None and parent is None:
+        return Results()
+    everything = {
+        "analysis": "predicted targets",
+        "store": store.digest,
+        "target": source.name,
+        "stimuli": block_digest(np.array(source.stimuli)),
+        "inputs": {name: block_digest(values) for name, values in inputs.items()},
+        "block": width,
+        "threads": threads,
+    }
+    return ResultsFolder.of(everything, FOLDER if parent is None else parent)
+
+
+def predict_block(matrices: Stored, source: StoredTarget, center: bool, dtype: str, columns: slice) -> Arrays:
+    """Return the predictions of some columns of a target, ``predicted`` (test sample, target)."""
+    inputs = matrices.load(keep=True)
+    y = source.columns(columns.start, columns.stop).astype(dtype, copy=False)
+    # Rows of H sum to 1, so any shift does; near the means it keeps single precision exact.
+    shift = y.mean(axis=0, dtype=np.float64).astype(dtype) if center else np.zeros(y.shape[1], dtype=dtype)
+    y = y - shift
+    codes = inputs["codes"][columns]
+    predicted = np.empty((inputs["matrices"].shape[1], y.shape[1]), dtype=dtype)
+    for code in np.unique(codes):
+        these = np.flatnonzero(codes == code)
+        chosen = y if len(these) == y.shape[1] else y[:, these]
+        predicted[:, these] = inputs["matrices"][code] @ chosen
+    return {"predicted": predicted + shift}

@@ -1,1 +1,0 @@
-"""Ridge regression for several subjects."""

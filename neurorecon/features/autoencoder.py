@@ -1,0 +1,181 @@
+"""Targets from autoencoders: latents of the VQ-VAE (or KL autoencoder) of Stable Diffusion."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from neurorecon.errors import InputError
+from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, noise_like, pictures_at_a_time
+from neurorecon.features.images import Preprocessing
+from neurorecon.models.load import AutoencoderSettings, Source, autoencoder_settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+#: Side of the pictures where an autoencoder does not say its own: that of Stable Diffusion v1.
+_SIZE = 512
+
+
+class Prepared(NamedTuple):
+    """Pictures, uint8, shape (stimulus, frame, y, x, rgb), and the ids that noise is drawn for."""
+
+    pictures: np.ndarray
+    ids: list[str]
+
+
+class VqvaeExtractor(NetworkExtractor):
+    """Latents of the autoencoder times its scaling factor: 4 x 64 x 64 for Stable Diffusion v1-4.
+
+    Of a film, the middle frame is taken; for all frames see :class:`VqvaeFramesExtractor`.
+    What the papers call VQ-VAE is Stable Diffusion's ``AutoencoderKL`` (Rombach et al., 2022, arXiv 2112.10752), whose
+    latents are the mean of the posterior here, or a sample of it (MindDiffuser's released code samples). diffusers'
+    ``VQModel`` gives its latents before they are quantized, ``AutoencoderTiny`` its only ones.
+
+    Parameters
+    ----------
+    categories, models, device, precision
+        As in :class:`~neurorecon.features.base.NetworkExtractor`.
+    seed : int, optional
+        Sample the posterior with noise of this seed and the stimulus; the mean where left out.
+    size : int, optional
+        Pixels on each side of what the network sees; by default what it was trained on, else 512.
+    """
+
+    name: ClassVar[str] = "vqvae"
+    needs: ClassVar[Needs] = "images"
+    dims: ClassVar[tuple[str, ...] | None] = ("channel", "y", "x")
+
+    def __init__(
+        self,
+        categories: list[str] | None = None,
+        *,
+        models: str | Path = "bundled",
+        device: str | None = None,
+        precision: str = "float32",
+        seed: int | None = None,
+        size: int | None = None,
+    ) -> None:
+        super().__init__(categories, models=models, device=device, precision=precision)
+        self.seed, self._size = seed, size
+
+    @cached_property
+    def settings(self) -> AutoencoderSettings:
+        """What is known of the network."""
+        found = autoencoder_settings(self.models)
+        if self.seed is not None and found.kind != "AutoencoderKL":
+            raise InputError(
+                "this autoencoder has no posterior to sample from",
+                given=f"seed={self.seed} for {found.source.name!r} ({found.kind})",
+                expected="no seed",
+                todo="leave --seed out",
+            )
+        return found
+
+    @property
+    def source(self) -> Source:
+        """Where the weights come from."""
+        return self.settings.source
+
+    @property
+    def size(self) -> int:
+        """Pixels on each side of what the network sees."""
+        return self._size or self.settings.size or _SIZE
+
+    @property
+    def batch(self) -> int:
+        """Stimuli at a time."""
+        return pictures_at_a_time(self.size)
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """Bicubic, both sides to the size, from -1 to 1: as in MindDiffuser's released code."""
+        return Preprocessing(self.size, "bicubic", "squeeze", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+    def load(self, device: str) -> Any:
+        """Return the network on a device."""
+        return self.settings.load(device)
+
+    def prepare(self, batch: StimulusBatch) -> Prepared:
+        """Return the pictures in the size of the network, one frame each."""
+        assert batch.images is not None
+        return Prepared(self.preprocessing.prepare(batch.images)[:, None], batch.table["id"].tolist())
+
+    def forward(self, prepared: Prepared, device: str) -> Tensor:
+        """Return the latents, shape (stimulus, channel, y, x)."""
+        return self._latents(prepared, device)[:, 0]
+
+    def description(self) -> dict[str, Any]:
+        """Return how the numbers come about, but for weights and precision."""
+        return {
+            "model": f"autoencoder ({self.settings.kind})",
+            "layer": self._layer,
+            "scaling_factor": self.settings.scaling_factor,
+            "seed": self.seed,
+            "frames": "middle",
+            "preprocessing": self.preprocessing.describe(),
+            "source": "Rombach et al. (2022), arXiv 2112.10752",
+        }
+
+    @property
+    def _layer(self) -> str:
+        if self.settings.kind == "AutoencoderKL":
+            return "posterior mean" if self.seed is None else "posterior, sampled"
+        return "latents before quantization" if self.settings.kind == "VQModel" else "latents"
+
+    def _latents(self, prepared: Prepared, device: str) -> Tensor:
+        """Return the latents of all frames, shape (stimulus, frame, channel, y, x)."""
+        pictures = prepared.pictures
+        flat = self.preprocessing.normalize(pictures.reshape(-1, *pictures.shape[2:]), device)
+        encoded = self.network.encode(flat)
+        posterior = getattr(encoded, "latent_dist", None)
+        latents = (encoded.latents if posterior is None else posterior.mean).float().unflatten(0, pictures.shape[:2])
+        if posterior is not None and self.seed is not None:
+            deviation = posterior.std.float().unflatten(0, pictures.shape[:2])
+            latents = latents + deviation * self._noise(prepared.ids, tuple(latents.shape[1:])).to(device)
+        scaled: Tensor = latents * self.settings.scaling_factor
+        return scaled
+
+    def _noise(self, ids: list[str], shape: tuple[int, ...]) -> Tensor:
+        import torch
+
+        assert self.seed is not None
+        return torch.from_numpy(np.stack([noise_like(shape, self.seed, identifier) for identifier in ids]))
+
+
+class VqvaeFramesExtractor(VqvaeExtractor):
+    """Latents of every frame of a film: (8, 4, 64, 64) for Stable Diffusion v1-4 and films of eight frames.
+
+    Mind-Animator decodes structure and motion from them (Lu et al., 2024, arXiv 2405.03280).
+    """
+
+    name: ClassVar[str] = "vqvae_frames"
+    needs: ClassVar[Needs] = "frames"
+    dims: ClassVar[tuple[str, ...] | None] = ("frame", "channel", "y", "x")
+
+    #: Frames of a film, for the size of a batch; films of other lengths only change the memory.
+    _FRAMES = 8
+
+    @property
+    def batch(self) -> int:
+        """Films at a time."""
+        return pictures_at_a_time(self.size, self._FRAMES)
+
+    def prepare(self, batch: StimulusBatch) -> Prepared:
+        """Return the frames in the size of the network."""
+        assert batch.frames is not None
+        films, frames = batch.frames.shape[:2]
+        prepared = self.preprocessing.prepare(batch.frames.reshape(films * frames, *batch.frames.shape[2:]))
+        return Prepared(prepared.reshape(films, frames, *prepared.shape[1:]), batch.table["id"].tolist())
+
+    def forward(self, prepared: Prepared, device: str) -> Tensor:
+        """Return the latents, shape (film, frame, channel, y, x)."""
+        return self._latents(prepared, device)
+
+    def description(self) -> dict[str, Any]:
+        """Return how the numbers come about, but for weights and precision."""
+        return {**super().description(), "frames": "all"}

@@ -1,0 +1,534 @@
+"""Targets from CLIP: vision tokens, text, image embeddings, and the layers of the vision tower."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from torch import Tensor, nn
+
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.features.base import Extractor, Needs, NetworkExtractor, StimulusBatch, pictures_at_a_time
+from neurorecon.features.images import Preprocessing
+from neurorecon.models.clip import ClipSettings, TextEncoder, Tokenizer, clip_settings, text_encoder
+from neurorecon.models.load import Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+#: What is taken of a block: its output, or what its MLP adds to it.
+Part = Literal["block", "mlp"]
+
+
+def vision_tokens(clip: Any, images: Tensor) -> Tensor:
+    """Return all vision tokens in the space that CLIP shares with text.
+
+    Parameters
+    ----------
+    clip : open_clip.model.CLIP
+    images : Tensor, shape (picture, rgb, y, x)
+        Normalized.
+
+    Returns
+    -------
+    Tensor, shape (picture, token, channel)
+        The first token is the image embedding.
+    """
+    visual = clip.visual
+    if getattr(visual, "proj", None) is None or getattr(visual, "attn_pool", None) is not None:
+        raise _no_vision_transformer("a projection of the tokens, and no attentional pooling")
+    with outputs_of([visual.ln_post]) as found:
+        visual(images)
+    if found[0].ndim != 3:
+        raise _no_vision_transformer("a layer norm over all tokens (final_ln_after_pool is false)")
+    return found[0] @ visual.proj
+
+
+def block_outputs(clip: Any, images: Tensor, blocks: int, part: Part = "block") -> tuple[list[Tensor], Tensor]:
+    """Return the outputs of the first blocks of the vision tower, and the image embedding.
+
+    Parameters
+    ----------
+    clip : open_clip.model.CLIP
+    images : Tensor, shape (picture, rgb, y, x)
+        Normalized.
+    blocks : int
+        How many; fewer where the network has fewer.
+    part : {"block", "mlp"}
+        The output of each block, or what its MLP adds to the residual stream.
+
+    Returns
+    -------
+    outputs : list of Tensor, each of shape (picture, token, channel)
+    embedding : Tensor, shape (picture, channel)
+    """
+    transformer = getattr(clip.visual, "transformer", None)
+    if transformer is None:
+        raise _no_vision_transformer("residual blocks")
+    chosen = list(transformer.resblocks)[:blocks]
+    with outputs_of([block if part == "block" else block.mlp for block in chosen]) as found:
+        embedding: Tensor = clip.visual(images)
+    if not transformer.batch_first:
+        found = [output.transpose(0, 1) for output in found]
+    return list(found), embedding
+
+
+@contextmanager
+def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect what modules return while the body runs, in the order in which they run."""
+    found: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        found.append(output)
+
+    hooks = [module.register_forward_hook(keep) for module in modules]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _no_vision_transformer(expected: str) -> InputError:
+    return InputError(
+        "this CLIP network has no vision transformer of the kind that the target is defined for",
+        given="another vision tower",
+        expected=expected,
+        todo="take other weights with --models",
+    )
+
+
+class ClipPictures(NetworkExtractor):
+    """Base class of targets that the vision tower of CLIP computes from pictures; of a film, from its middle frame."""
+
+    needs: ClassVar[Needs] = "images"
+    #: Role of the network: ViT-L/14 or ViT-B/32 among the published ones.
+    role: ClassVar[str] = "clip"
+
+    @cached_property
+    def settings(self) -> ClipSettings:
+        """What is known of the network."""
+        return clip_settings(self.models, self.role)
+
+    @property
+    def source(self) -> Source:
+        """Where the weights come from."""
+        return self.settings.source
+
+    @property
+    def batch(self) -> int:
+        """Stimuli at a time."""
+        return pictures_at_a_time(self.settings.size)
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """OpenAI's: bicubic, the middle cut out; as in open_clip's ``image_transform``."""
+        return Preprocessing(self.settings.size, "bicubic", "crop", self.settings.mean, self.settings.std)
+
+    def load(self, device: str) -> Any:
+        """Return the network on a device."""
+        return self.settings.load(device)
+
+    def prepare(self, batch: StimulusBatch) -> np.ndarray:
+        """Return the pictures in the size of the network, uint8."""
+        assert batch.images is not None
+        return self.preprocessing.prepare(batch.images)
+
+
+class ClipVisionExtractor(ClipPictures):
+    """All vision tokens, in the space that CLIP shares with text, over the length of the first one.
+
+    The last hidden states go through the last layer norm and the projection; every token is divided by the norm of the
+    picture's (CLS) token: 257 x 768 for ViT-L/14. So Brain-Diffuser has it (Ozcelik & VanRullen, 2023, arXiv
+    2303.05334), after Versatile Diffusion.
+    """
+
+    name: ClassVar[str] = "clip_vision"
+    dims: ClassVar[tuple[str, ...] | None] = ("token", "channel")
+
+    def forward(self, prepared: np.ndarray, device: str) -> Tensor:
+        """Return the tokens, shape (stimulus, token, channel)."""
+
+        tokens = vision_tokens(self.network, self.preprocessing.normalize(prepared, device))
+        return tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
+
+    def description(self) -> dict[str, Any]:
+        """Return how the numbers come about, but for weights and precision."""
+        return {
+            "model": "CLIP, vision tower",
+            "layer": "last hidden states -> ln_post -> proj, each token over the norm of the CLS token",
+            "preprocessing": self.preprocessing.describe(),
+            "source": "Ozcelik & VanRullen (2023), arXiv 2303.05334; Radford et al. (2021), arXiv 2103.00020",
+        }
+
+
+class ClipImageExtractor(ClipPictures):
+    """The image embedding: 512 values for ViT-B/32, not normalized. Of a film, that of the middle frame.
+
+    Mind-Animator (Lu et al., 2024, arXiv 2405.03280) aligns responses with it.
+    """
+
+    name: ClassVar[str] = "clip_image"
+    role: ClassVar[str] = "clip-b32"
+    dims: ClassVar[tuple[str, ...] | None] = ("feature",)
+
+    def forward(self, prepared: np.ndarray, device: str) -> Tensor:
+        """Return the embeddings, shape (stimulus, feature)."""
+        embedding: Tensor = self.network.encode_image(self.preprocessing.normalize(prepared, device))
+        return embedding
+
+    def description(self) -> dict[str, Any]:
+        """Return how the numbers come about, but for weights and precision."""
+        return {
+            "model": "CLIP, vision tower",
+            "layer": "image embedding, not normalized",
+            "frames": "middle",
+            "preprocessing": self.preprocessing.describe(),
+            "source": "Radford et al. (2021), arXiv 2103.00020; Lu et al. (2024), arXiv 2405.03280",
+        }
+
+
+class ClipImageMeanExtractor(ClipImageExtractor):
+    """The image embedding of a film: the mean over those of its frames."""
+
+    name: ClassVar[str] = "clip_image_mean"
+    needs: ClassVar[Needs] = "frames"
+
+    #: Frames of a film, for the size of a batch; films of other lengths only change the memory.
+    _FRAMES = 8
+
+    @property
+    def batch(self) -> int:
+        """Films at a time."""
+        return pictures_at_a_time(self.settings.size, self._FRAMES)
+
+    def prepare(self, batch: StimulusBatch) -> np.ndarray:
+        """Return the frames in the size of the network, uint8, shape (film, frame, y, x, rgb)."""
+        assert batch.frames is not None
+        films, frames = batch.frames.shape[:2]
+        prepared = self.preprocessing.prepare(batch.frames.reshape(films * frames, *batch.frames.shape[2:]))
+        return prepared.reshape(films, frames, *prepared.shape[1:])
+
+    def forward(self, prepared: np.ndarray, device: str) -> Tensor:
+        """Return the mean embeddings, shape (film, feature)."""
+        flat = super().forward(prepared.reshape(-1, *prepared.shape[2:]), device)
+        return flat.float().unflatten(0, prepared.shape[:2]).mean(dim=1)
+
+    def description(self) -> dict[str, Any]:
+        """Return how the numbers come about, but for weights and precision."""
+        return {**super().description(), "frames": "mean over all frames"}
+
+
+#: Blocks that MindDiffuser takes.
+BLOCKS = 6
+
+
+class ClipLayersExtractor(ClipPictures):
+    """Outputs of the first six vision blocks, then the image embedding, joined: 6 x 50 x 768 + 512 for ViT-B/32.
+
+    Within a block tokens come one after the other. The attribute ``layer_boundaries`` says where each layer begins and
+    ``layers`` how they are called. MindDiffuser (Lu et al., 2023, arXiv 2308.04249) defines them so; its released code
+    hooks the last linear layer of each block's MLP, which is what ``part="mlp"`` gives.
+
+    Parameters
+    ----------
+    categories, models, device, precision
+        As in :class:`~neurorecon.features.base.NetworkExtractor`.
+    part : {"block", "mlp"}
+        The output of each block, or what its MLP adds.
+    """
+
+    name: ClassVar[str] = "clip_layers"
+    role: ClassVar[str] = "clip-b32"
+    dims: ClassVar[tuple[str, ...] | None] = ("feature",)
+
+    def __init__(
+        self,
+        categories: list[str] | None = None,
+        *,
+        models: str | Path = "bundled",
+        device: str | None = None,
+        precision: str = "float32",
+        part: str = "block",
+    ) -> None:
+        super().__init__(categories, models=models, device=device, precision=precision)
+        if part not in ("block", "mlp"):
+            raise UnknownNameError("part of a block", part, ("block", "mlp"))
+        self.part = part
+
+    def forward(self, prepared: np.ndarray, device: str) -> Tensor:
+        """Return the layers, joined, shape (stimulus, feature)."""
+        import torch
+
+        images = self.preprocessing.normalize(prepared, device)
+        outputs, embedding = block_outputs(self.network, images, BLOCKS, self.part)  # type: ignore[arg-type]
+        return torch.cat([*(output.float().flatten(1) for output in outputs), embedding.float()], dim=1)
+
+    def description(self) -> dict[str, Any]:
+        """Return how the numbers come about, but for weights and precision."""
+        return {
+            "model": "CLIP, vision tower",
+            "layer": f"{self.part} 1 to {self._blocks}, token by token; image embedding, not normalized",
+            "preprocessing": self.preprocessing.describe(),
+            "source": "Lu et al. (2023), arXiv 2308.04249; Radford et al. (2021), arXiv 2103.00020",
+        }
+
+    def layout(self) -> dict[str, Any]:
+        """Return the names of the layers, the shape of each, and where it begins."""
+        vision = self.settings.network["vision_cfg"]
+        tokens, width = (self.settings.size // vision["patch_size"]) ** 2 + 1, int(vision["width"])
+        shapes = [[tokens, width]] * self._blocks + [[int(self.settings.network["embed_dim"])]]
+        boundaries = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)]).tolist()
+        names = [*(f"{self.part} {number + 1}" for number in range(self._blocks)), "embedding"]
+        return {"layers": names, "layer_shapes": shapes, "layer_boundaries": boundaries}
+
+    @property
+    def _blocks(self) -> int:
+        return min(BLOCKS, int(self.settings.network["vision_cfg"]["layers"]))
+
+
+#: Memory for what one target leaves to another; beyond it, the other one computes for itself.
+_KEPT_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The captions of a batch as tokens.
+
+    Parameters
+    ----------
+    tokens : Tensor, shape (caption, token)
+    stimulus : int array, shape (caption,)
+        Which stimulus of the batch each belongs to.
+    ids : tuple of str
+        Of the stimuli.
+    """
+
+    tokens: Tensor
+    stimulus: np.ndarray
+    ids: tuple[str, ...]
+
+
+class CaptionExtractor(NetworkExtractor):
+    """Base class of targets of captions: what a network makes of each caption, averaged over those of a stimulus.
+
+    Stimuli without a caption have no such target.
+    """
+
+    needs: ClassVar[Needs] = "captions"
+    dims: ClassVar[tuple[str, ...] | None] = ("token", "channel")
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """What turns captions into tokens."""
+
+    @abstractmethod
+    def states(self, tokens: Tensor) -> Tensor:
+        """Return what the network makes of captions, shape (caption, token, channel)."""
+
+    @property
+    def batch(self) -> int:
+        """Stimuli at a time; each has up to five captions."""
+        return 32
+
+    def prepare(self, batch: StimulusBatch) -> Captions:
+        """Return the captions as tokens."""
+        captions = batch.table["captions"].tolist()
+        tokens = self.tokenizer([caption for found in captions for caption in found])
+        stimulus = np.repeat(np.arange(len(captions)), [len(found) for found in captions])
+        return Captions(tokens, stimulus, tuple(batch.table["id"]))
+
+    def forward(self, prepared: Captions, device: str) -> Tensor:
+        """Return the mean over the captions of each stimulus, shape (stimulus, token, channel)."""
+        return _means(self.states(prepared.tokens.to(device)), prepared.stimulus)
+
+
+class ClipTextExtractor(CaptionExtractor):
+    """All text tokens, in the space that CLIP shares with pictures, over the length of the sentence's embedding.
+
+    The last hidden states go through the last layer norm and the projection; every token is divided by the norm of the
+    one that ends the sentence, and the result is averaged over captions: 77 x 768 for ViT-L/14. So Brain-Diffuser has
+    it (Ozcelik & VanRullen, 2023, arXiv 2303.05334), after Versatile Diffusion.
+    """
+
+    name: ClassVar[str] = "clip_text"
+
+    #: Computed after this target from the same hidden states, so that it is handed them.
+    _condition: ConditionExtractor | None = None
+
+    @cached_property
+    def settings(self) -> ClipSettings:
+        """What is known of the network."""
+        return clip_settings(self.models)
+
+    @property
+    def source(self) -> Source:
+        """Where the weights come from."""
+        return self.settings.source
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """What turns captions into tokens."""
+        return self.settings.tokenizer()
+
+    def load(self, device: str) -> Any:
+        """Return the network on a device."""
+        return self.settings.load(device)
+
+    def meet(self, later: Sequence[Extractor]) -> None:
+        """Look for the condition of latent diffusion, where the same network computes it."""
+        from neurorecon.models.text_tower import TextTower
+
+        self._condition = None
+        for other in later:
+            if type(other) is ConditionExtractor and self._same_network(other):
+                self._condition = other if isinstance(other.network, TextTower) else None
+
+    def _same_network(self, other: ConditionExtractor) -> bool:
+        mine, others = ((one.source.record(), one.precision, one.place) for one in (self, other))
+        return mine == others
+
+    def forward(self, prepared: Captions, device: str) -> Tensor:
+        """Return the mean over the captions of each stimulus, shape (stimulus, token, channel)."""
+        tokens = prepared.tokens.to(device)
+        hidden = self._hidden(tokens)
+        if self._condition is not None:
+            self._condition.keep(prepared.ids, _means(hidden, prepared.stimulus))
+        return _means(self._normalized(hidden, tokens), prepared.stimulus)
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """Return normalized tokens, shape (caption, token, channel)."""
+        return self._normalized(self._hidden(tokens), tokens)
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        from neurorecon.models.text_tower import TextTower
+
+        hidden: Tensor = TextTower(self.network)(tokens)
+        return hidden
+
+    def _normalized(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        import torch
+
+        from neurorecon.models.text_tower import end_positions, projected
+
+        states = projected(self.network, hidden)
+        ends = states[torch.arange(len(tokens)), end_positions(tokens, self.tokenizer.end)]
+        return states / ends.norm(dim=-1)[:, None, None]
+
+    def description(self) -> dict[str, Any]:
+        """Return how the numbers come about, but for weights and precision."""
+        return {
+            "model": "CLIP, text tower",
+            "layer": "last hidden states -> ln_final -> text_projection, each token over the norm of the end token; "
+            "mean over captions",
+            "preprocessing": self.tokenizer.description,
+            "source": "Ozcelik & VanRullen (2023), arXiv 2303.05334; Radford et al. (2021), arXiv 2103.00020",
+        }
+
+
+class ConditionExtractor(CaptionExtractor):
+    """The condition of latent diffusion: hidden states of its text encoder, averaged over captions (77 x 768).
+
+    They are taken behind the last layer norm and before the projection, as Stable Diffusion v1-4 is trained with.
+    """
+
+    name: ClassVar[str] = "clip_text_sd"
+    #: How many tokens are kept; None for all.
+    tokens: ClassVar[int | None] = None
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The text encoder, not loaded yet."""
+        return text_encoder(self.models)
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, ...], np.ndarray]:
+        """What another target has computed of this one, by the stimuli of a batch."""
+        return {}
+
+    def keep(self, ids: tuple[str, ...], values: Tensor) -> None:
+        """Remember the target of a batch until it is asked for, as long as there is room."""
+        found = values.float().cpu().numpy()
+        if (len(self._kept) + 1) * found.nbytes <= _KEPT_BYTES:
+            self._kept[ids] = found
+
+    def compute(self, prepared: Captions) -> np.ndarray:
+        """Return the target of a prepared batch, float32, shape (stimulus, token, channel)."""
+        kept = self._kept.pop(prepared.ids, None)
+        return super().compute(prepared) if kept is None else kept
+
+    @property
+    def source(self) -> Source:
+        """Where the weights come from."""
+        return self.encoder.source
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What turns captions into tokens."""
+        return self.encoder.tokenizer
+
+    def load(self, device: str) -> Any:
+        """Return the network on a device."""
+        return self.encoder.load(device)
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """Return hidden states, shape (caption, token, channel)."""
+        hidden: Tensor = self.network(tokens)[:, : self.tokens]
+        return hidden
+
+    def description(self) -> dict[str, Any]:
+        """Return how the numbers come about, but for weights and precision."""
+        kept = "all tokens" if self.tokens is None else f"the first {self.tokens} tokens"
+        return {
+            "model": "text encoder of latent diffusion",
+            "layer": f"last hidden states behind the last layer norm, {kept}; mean over captions",
+            "preprocessing": self.tokenizer.description,
+            "source": "Rombach et al. (2022), arXiv 2112.10752",
+        }
+
+
+class FirstTokensExtractor(ConditionExtractor):
+    """Base class of targets that are the first tokens of the condition."""
+
+    def whole(self) -> ConditionExtractor:
+        """Return the condition with all of its tokens."""
+        return ConditionExtractor(self.categories, models=self.models, device=self.device, precision=self._precision)
+
+    def cut(self, values: np.ndarray) -> np.ndarray:
+        """Return the first tokens of the condition, shape (stimulus, token, channel)."""
+        return values[:, : self.tokens]
+
+
+class ConditionOf15Extractor(FirstTokensExtractor):
+    """The first 15 tokens of the condition: what MindDiffuser decodes (Lu et al., 2023, arXiv 2308.04249)."""
+
+    name: ClassVar[str] = "clip_text_15"
+    tokens: ClassVar[int | None] = 15
+
+
+class ConditionOf20Extractor(FirstTokensExtractor):
+    """The first 20 tokens of the condition: what Mind-Animator decodes (Lu et al., 2024, arXiv 2405.03280)."""
+
+    name: ClassVar[str] = "clip_text_20"
+    tokens: ClassVar[int | None] = 20
+
+
+def _means(states: Tensor, stimulus: np.ndarray) -> Tensor:
+    """Return the mean over the captions of each stimulus, given those of all captions (caption, token, channel)."""
+    import torch
+
+    states = states.float()
+    # One stimulus at a time, so that the last bits do not depend on what else is in the batch.
+    return torch.stack([states[torch.from_numpy(rows)].mean(dim=0) for rows in _rows_by_stimulus(stimulus)])
+
+
+def _rows_by_stimulus(stimulus: np.ndarray) -> list[np.ndarray]:
+    return [np.flatnonzero(stimulus == number) for number in np.unique(stimulus)]

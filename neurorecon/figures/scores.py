@@ -1,0 +1,357 @@
+"""Scores as bars beside their null and noise ceiling, and null distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.figures.style import (
+    GRAY,
+    INK,
+    LIGHT,
+    axes_mm,
+    band_colors,
+    band_label,
+    journal_style,
+    new_figure,
+    quantity_note,
+    tag_simulated,
+    text_mm,
+    text_size_mm,
+    width_mm,
+    wrap_mm,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+_LEFT, _RIGHT, _HEIGHT, _BELOW = 12.5, 2.0, 34.0, 8.5
+
+#: Areas go into a second line of the figure where a bar would get narrower than this (mm); few areas do not
+#: get wider ones than that.
+NARROWEST_BAR, WIDEST_BAR = 0.9, 6.0
+
+
+def band_bars(
+    table: Any,
+    *,
+    rois: Sequence[str] | None = None,
+    bands: Sequence[str] | None = None,
+    label: str = "Split R²",
+    quantity: str | None = "encoding",
+    title: str | None = None,
+    note: str | None = None,
+    width: str | float = "double",
+    simulated: bool = False,
+) -> Figure:
+    """Draw one bar per band for each area.
+
+    Parameters
+    ----------
+    table : DataFrame or mapping of str to sequence
+        One row for each area and band, with the columns ``roi``, ``band`` and ``value``; optional are
+        ``low`` and ``high`` (ends of the confidence interval), and per area, repeated on its rows,
+        ``ceiling`` (noise ceiling), ``joint`` (R2 of all bands together) and ``n`` (number of voxels).
+    rois, bands : sequence of str, optional
+        Which ones, in this order; by default all, as they come.
+    label : str
+        Of the axis.
+    quantity : {"encoding", "decoding", "haufe"}, optional
+        Written below the bars as a sentence.
+    title, note : str, optional
+        Above and below; the note should say over which voxels the mean runs and what the whiskers are.
+    width : str or float
+        ``"single"``, ``"one-and-a-half"``, ``"double"``, or millimeters.
+    simulated : bool
+        Writes "simulated data" into the corner.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        Where a column is missing, the table is empty, or a pair of area and band comes twice.
+    UnknownNameError
+        Where an area or band that was asked for is not in the table.
+    """
+    columns = _columns(table)
+    rois = _choose("ROI", rois, columns["roi"])
+    bands = _choose("band", bands, columns["band"])
+    cells = _cells(columns)
+    with journal_style():
+        full = width_mm(width)
+        per_line = max(int((full - _LEFT - _RIGHT) / ((len(bands) + 1) * NARROWEST_BAR)), 1)
+        lines = -(-len(rois) // per_line)
+        per_line = -(-len(rois) // lines)
+        counted = "n: number of voxels." if "n" in columns else ""
+        own = f"{note or ''} {counted}".strip()
+        notes = "\n".join(text for text in (quantity_note(quantity), own) if text)
+        notes = wrap_mm(new_figure(full, 30), notes, full - 3, 6)
+        keys = _legend_keys(bands, columns)
+        legend_lines = _legend_lines(keys, full)
+        head = 6.5 if title or simulated else 4.5  # save_figure may still add the words
+        top = head + 3.6 * legend_lines + 2.0
+        body = lines * (_HEIGHT + _BELOW)
+        figure = new_figure(full, top + body + 2.75 * (notes.count("\n") + 1) + 2)
+        if title:
+            text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
+        _legend(figure, keys, legend_lines, head)
+        limits = _limits(columns)
+        for line in range(lines):
+            part = rois[line * per_line : (line + 1) * per_line]
+            share = min((full - _LEFT - _RIGHT) / per_line, (len(bands) + 1) * WIDEST_BAR)
+            axes = axes_mm(figure, _LEFT, top + line * (_HEIGHT + _BELOW), share * len(part), _HEIGHT)
+            _draw(axes, part, bands, cells, share)
+            axes.set_ylim(*limits)
+            axes.set_ylabel(label)
+        text_mm(figure, 1.5, top + body + 0.5, notes, fontsize=6, color=GRAY, linespacing=1.25)
+        if simulated:
+            tag_simulated(figure)
+    return figure
+
+
+def _columns(table: Any) -> dict[str, np.ndarray]:
+    names = list(table.columns) if hasattr(table, "columns") else list(table)
+    missing = {"roi", "band", "value"} - set(names)
+    if missing:
+        raise InputError(
+            "the table of bars lacks a column",
+            given=", ".join(map(str, names)) or "no columns",
+            expected="roi, band, value (and low, high, ceiling, joint, n where there are such)",
+            todo=f"add {', '.join(sorted(missing))}",
+        )
+    columns = {
+        name: np.asarray(table[name], dtype=str if name in ("roi", "band") else float)
+        for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n")
+        if name in names
+    }
+    if not len(columns["roi"]):
+        raise InputError("there is nothing to draw", given="no rows", expected="a row for each ROI and band")
+    return columns
+
+
+def _choose(kind: str, wanted: Sequence[str] | None, present: np.ndarray) -> list[str]:
+    known = list(dict.fromkeys(present.tolist()))
+    for name in wanted or ():
+        if name not in known:
+            raise UnknownNameError(kind, name, known)
+    return known if wanted is None else list(wanted)
+
+
+def _cells(columns: Mapping[str, np.ndarray]) -> dict[tuple[str, str], dict[str, float]]:
+    cells: dict[tuple[str, str], dict[str, float]] = {}
+    for row, key in enumerate(zip(columns["roi"].tolist(), columns["band"].tolist(), strict=True)):
+        if key in cells:
+            raise InputError(
+                "an ROI and band come twice in the table of bars",
+                given=f"{key[0]}, {key[1]}",
+                expected="one row for each pair",
+            )
+        cells[key] = {name: float(part[row]) for name, part in columns.items() if name not in ("roi", "band")}
+    return cells
+
+
+def _limits(columns: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    drawn = ("value", "low", "high", "ceiling", "joint")
+    shown = np.concatenate([columns[name] for name in drawn if name in columns])
+    shown = shown[np.isfinite(shown)]
+    low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
+    room = 0.06 * max(high - min(low, 0), 1e-3)
+    return (min(low - room, 0) if low < 0 else 0.0), max(high, 0) + room
+
+
+def _draw(
+    axes: Axes,
+    rois: Sequence[str],
+    bands: Sequence[str],
+    cells: Mapping[tuple[str, str], Mapping[str, float]],
+    share: float,
+) -> None:
+    colors = band_colors(bands)
+    bar = 0.8 / len(bands)
+    counts: dict[str, float] = {}
+    for place, roi in enumerate(rois):
+        shared: dict[str, float] = {}
+        for index, band in enumerate(bands):
+            cell = cells.get((roi, band), {})
+            shared.update({name: value for name, value in cell.items() if np.isfinite(value)})
+            x = place + (index - (len(bands) - 1) / 2) * bar
+            value = cell.get("value", np.nan)
+            if np.isfinite(value):
+                axes.bar(x, value, width=bar * 0.9, color=colors[band], linewidth=0)
+                low, high = cell.get("low", np.nan), cell.get("high", np.nan)
+                if np.isfinite(low) and np.isfinite(high):
+                    axes.plot([x, x], [low, high], color=INK, linewidth=0.6, solid_capstyle="butt")
+        if "ceiling" in shared:
+            axes.plot([place - 0.42, place + 0.42], [shared["ceiling"]] * 2, color=INK, linewidth=1.1,
+                      solid_capstyle="butt")  # fmt: skip
+        if "joint" in shared:
+            axes.plot(place, shared["joint"], marker="D", markersize=2.6, markerfacecolor="white",
+                      markeredgecolor=INK, markeredgewidth=0.6)  # fmt: skip
+        if "n" in shared:
+            counts[roi] = shared["n"]
+    _name(axes, rois, counts, share)
+    axes.set_xlim(-0.5, len(rois) - 0.5)
+    axes.set_xticks([])
+    axes.axhline(0, color=INK, linewidth=0.5)
+    axes.spines["bottom"].set_visible(False)
+    axes.locator_params(axis="y", nbins=5)
+
+
+def _name(axes: Axes, rois: Sequence[str], counts: Mapping[str, float], share: float) -> None:
+    from matplotlib.transforms import blended_transform_factory
+
+    figure: Any = axes.figure
+    size = 7.0
+    while size > 5 and max(text_size_mm(figure, roi, size)[0] for roi in rois) > share - 0.5:
+        size -= 0.25
+    texts = {roi: f"n = {n:.0f}" for roi, n in counts.items()}
+    if any(text_size_mm(figure, text, 5.5)[0] > share - 0.5 for text in texts.values()):
+        texts = {roi: f"{n:.0f}" for roi, n in counts.items()}
+    below = blended_transform_factory(axes.transData, axes.transAxes)
+    for place, roi in enumerate(rois):
+        axes.text(place, -0.035, roi, transform=below, ha="center", va="top", fontsize=size)
+        axes.text(
+            place,
+            -0.125,
+            texts.get(roi, ""),
+            transform=below,
+            ha="center",
+            va="top",
+            fontsize=5.5,
+            color=GRAY,
+        )
+
+
+def _legend_keys(bands: Sequence[str], columns: Mapping[str, np.ndarray]) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    keys: list[Any] = [Patch(facecolor=color, label=band_label(name)) for name, color in band_colors(bands).items()]
+    if "joint" in columns:
+        keys.append(
+            Line2D([], [], linestyle="none", marker="D", markersize=2.8, markerfacecolor="white",
+                   markeredgecolor=INK, markeredgewidth=0.6, label="all bands")
+        )  # fmt: skip
+    if "ceiling" in columns:
+        keys.append(Line2D([], [], color=INK, linewidth=1.1, label="noise ceiling"))
+    return keys
+
+
+def _legend_lines(keys: Sequence[Any], full: float) -> int:
+    """Return how many lines the legend needs; matplotlib gives each of its columns its own width."""
+    probe = new_figure(full, 30)
+    widths = [text_size_mm(probe, str(key.get_label()), 7)[0] + 8.0 for key in keys]
+    for lines in range(1, len(keys) + 1):
+        columns = -(-len(keys) // lines)
+        # Legends are filled column by column.
+        needed = sum(max(widths[start * lines : (start + 1) * lines], default=0) for start in range(columns))
+        if needed < full - _LEFT:
+            return lines
+    return len(keys)
+
+
+def _legend(figure: Figure, keys: Sequence[Any], lines: int, top: float) -> None:
+    full = figure.get_size_inches() * 25.4
+    figure.legend(
+        handles=keys, loc="upper left", ncols=-(-len(keys) // lines),
+        bbox_to_anchor=(_LEFT / full[0], 1 - top / full[1]), borderaxespad=0, borderpad=0, handlelength=1.1,
+        handleheight=0.9, columnspacing=1.3, handletextpad=0.5, labelspacing=0.35,
+    )  # fmt: skip
+
+
+#: Color of what was observed (vermilion of the Okabe-Ito palette).
+OBSERVED = "#D55E00"
+
+
+def null_histogram(
+    observed: float,
+    null: np.ndarray,
+    p: float,
+    label: str,
+    *,
+    ceiling: float | None = None,
+    title: str | None = None,
+    width: str | float = 60.0,
+    simulated: bool = False,
+) -> Figure:
+    """Draw where a score lies in its null distribution.
+
+    Parameters
+    ----------
+    observed : float
+        The score.
+    null : array, shape (permutation,)
+        The same score after each permutation.
+    p : float
+        As computed with the null, (1 + #{null >= observed}) / (1 + B); written, never recomputed.
+    label : str
+        Of the score.
+    ceiling : float, optional
+        Noise ceiling of the score, a dashed line.
+    title : str, optional
+        Above.
+    width : str or float
+        Name of a width, or millimeters.
+    simulated : bool
+        Writes "simulated data" into the corner.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    null = np.asarray(null, dtype=float).ravel()
+    if not len(null) or not np.isfinite(null).all() or not np.isfinite(observed):
+        raise InputError(
+            "a null distribution needs finite scores",
+            given=f"{len(null)} permutations ({np.isfinite(null).sum()} finite), observed {observed}",
+            expected="at least one permutation and finite numbers",
+        )
+    with journal_style():
+        full = width_mm(width)
+        top = 6.5  # room for the title, and for the words that save_figure may add
+        words = f"Gray: the score after each of {len(null)} permutations; dotted: their 95th percentile."
+        words = wrap_mm(new_figure(full, 30), words, full - 3, 6)
+        figure = new_figure(full, top + 33 + 2.75 * (words.count("\n") + 1))
+        axes: Any = axes_mm(figure, 11.5, top, full - 14, 23)
+        low, high = np.percentile(null, [0, 100])
+        bins = np.histogram_bin_edges(null, bins=min(40, max(8, int(np.sqrt(len(null))))), range=(low, high + 1e-9))
+        counts, _, _ = axes.hist(null, bins=bins, color=LIGHT, edgecolor=GRAY, linewidth=0.3)
+        height = counts.max() * 1.28
+        axes.axvline(float(np.percentile(null, 95)), ymax=0.78, color=GRAY, linewidth=0.7, linestyle=(0, (2, 2)))
+        axes.axvline(observed, ymax=0.88, color=OBSERVED, linewidth=1.4)
+        ends = [low, high, observed, *([] if ceiling is None else [ceiling])]
+        room = 0.08 * (max(ends) - min(ends) + 1e-9)
+        axes.set_xlim(min(ends) - room, max(ends) + room)
+        left = observed > np.mean(axes.get_xlim())
+        text = f"{observed:.3g}, {format_p(p, len(null))}"
+        axes.text(observed, 0.9 * height, text, ha="right" if left else "left", va="bottom", color=OBSERVED)
+        if ceiling is not None:
+            axes.axvline(ceiling, ymax=0.7, color=INK, linewidth=0.8, linestyle="--")
+            axes.text(ceiling, 0.71 * height, "ceiling ", ha="right", va="bottom", fontsize=6, color=INK)
+        axes.set_ylim(0, height)
+        axes.set_xlabel(label)
+        axes.set_ylabel("Permutations")
+        axes.locator_params(nbins=4)
+        text_mm(figure, 1.5, top + 32, words, fontsize=6, color=GRAY, linespacing=1.25)
+        if title:
+            text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
+        if simulated:
+            tag_simulated(figure)
+    return figure
+
+
+def format_p(p: float, permutations: int | None = None) -> str:
+    """Write a p-value: three decimals, or the smallest that the permutations allow."""
+    if not 0 <= p <= 1:
+        raise InputError("this is no p-value", given=str(p), expected="a number between 0 and 1")
+    if p < 0.001:
+        return f"p = {p:.1g}" if permutations is None or p >= 1 / (1 + permutations) else "p < 0.001"
+    return f"p = {p:.3f}"

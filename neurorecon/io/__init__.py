@@ -1,0 +1,1 @@
+"""File formats that several data sets share; nothing here knows a data set."""

@@ -1,0 +1,288 @@
+"""Images and video frames: arrays that stay on disk, folders of PNG and JPEG files, GIF and other videos."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurorecon.errors import InputError, MissingFileError
+from neurorecon.io.arrays import ArrayFile
+from neurorecon.io.volumes import damaged
+
+#: Endings of picture files.
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class PictureArray:
+    """Pictures in an array, uint8, shape (stimulus, y, x, rgb) or gray (stimulus, y, x)."""
+
+    array: ArrayFile
+
+    def __len__(self) -> int:
+        return self.array.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(y, x, rgb)."""
+        return (self.array.shape[1], self.array.shape[2], 3)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return pictures ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
+        found = self.array[start:stop]
+        return np.repeat(found[..., None], 3, axis=-1) if found.ndim == 3 else np.array(found)
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Pictures in files of their own, read as RGB."""
+
+    paths: list[Path]
+    shape: tuple[int, int, int]
+    scaled: bool
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return pictures ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
+        found = np.empty((max(0, stop - start), *self.shape), dtype=np.uint8)
+        for place, path in enumerate(self.paths[start:stop]):
+            found[place] = self._one(path)
+        return found
+
+    def _one(self, path: Path) -> np.ndarray:
+        from PIL import Image
+
+        try:
+            with _open_picture(path) as picture:
+                rgb = picture.convert("RGB")
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow's, for what is cut or damaged
+            raise damaged(path, error) from error
+        if not self.scaled:
+            return np.asarray(rgb)
+        side = min(rgb.size)
+        left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+        square = rgb.crop((left, top, left + side, top + side))
+        return np.asarray(square.resize((self.shape[1], self.shape[0]), Image.Resampling.LANCZOS))
+
+
+def picture_array(array: ArrayFile) -> PictureArray:
+    """Take an array as pictures.
+
+    Raises
+    ------
+    InputError
+        For anything but uint8 of shape (stimulus, y, x, rgb) or (stimulus, y, x).
+    """
+    shape = array.shape
+    _refuse_type(array)
+    if len(shape) != 3 and (len(shape) != 4 or shape[3] != 3):
+        first = len(shape) == 4 and shape[1] == 3
+        raise InputError(
+            f"{array.where} has no pictures in the expected order",
+            given=f"shape {shape}",
+            expected="(stimulus, y, x, 3), or (stimulus, y, x) for gray",
+            todo="the colors come first: images.transpose(0, 2, 3, 1)" if first else "save RGB pictures without alpha",
+        )
+    return PictureArray(array)
+
+
+def film_array(array: ArrayFile) -> ArrayFile:
+    """Take an array as films; refuse anything but uint8 of shape (film, frame, y, x, rgb)."""
+    _refuse_type(array)
+    if len(array.shape) != 5 or array.shape[4] != 3:
+        raise InputError(
+            f"{array.where} has no films in the expected order",
+            given=f"shape {array.shape}",
+            expected="(film, frame, y, x, 3)",
+            todo="save films of one length and size, RGB last",
+        )
+    return array
+
+
+def _refuse_type(array: ArrayFile) -> None:
+    if array.dtype != np.uint8:
+        raise InputError(
+            f"{array.where} has pixels of an unexpected type",
+            given=str(array.dtype),
+            expected="uint8, from 0 (black) to 255 (white)",
+            todo="numpy.round(255 * pictures).astype('uint8') for pictures from 0 to 1",
+        )
+
+
+def picture_files(folder: Path, ids: Sequence[str], files: Sequence[str], size: int | None) -> PictureFiles:
+    """Find the file of each stimulus in a folder; sizes are read, pixels are not.
+
+    Parameters
+    ----------
+    folder : path
+    ids : sequence of str
+        A stimulus without a stated file is ``<id>.png`` (.jpg, .jpeg), or `id` itself with an ending.
+    files : sequence of str
+        Stated files, ``""`` for none.
+    size : int, optional
+        Pixels on each side, after the middle square was cut out.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        Where a file is missing or damaged, or sizes differ and none was given.
+    """
+    there = {item.name for item in folder.iterdir()}
+    paths = [_find(folder, there, name, file) for name, file in zip(ids, files, strict=True)]
+    if size is not None:
+        for path in paths:
+            _size(path)
+        return PictureFiles(paths, (size, size, 3), True)
+    width, height = _size(paths[0])
+    for path in paths:
+        found = _size(path)
+        if found != (width, height):
+            raise InputError(
+                f"the pictures in {folder} differ in size",
+                given=f"{paths[0].name} is {width} x {height}, {path.name} is {found[0]} x {found[1]} pixels",
+                expected="one size, or a size to scale them to",
+                todo="image_size = 256 in [options] of the recipe cuts squares and scales them",
+            )
+    return PictureFiles(paths, (height, width, 3), False)
+
+
+def _find(folder: Path, there: set[str], name: str, file: str) -> Path:
+    tried = [file] if file else [name, *(name + suffix for suffix in SUFFIXES)]
+    for candidate in tried:
+        if candidate in there and Path(candidate).suffix.lower() in SUFFIXES:
+            return folder / candidate
+        if file and (folder / file).is_file():
+            return folder / file
+    raise MissingFileError(
+        f"the picture of the stimulus {name!r} is missing",
+        given=f"no {' or '.join(tried)} in {folder}",
+        expected="a PNG or JPEG file for each stimulus",
+        todo="add it, or name it in a column 'file' of the table of stimuli",
+    )
+
+
+def _open_picture(path: Path) -> Any:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(path, formats=("PNG", "JPEG"))
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise ValueError(str(error)) from error
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with _open_picture(path) as picture:
+            found: tuple[int, int] = picture.size
+            return found
+    except (OSError, ValueError, SyntaxError) as error:
+        raise damaged(path, error) from error
+
+
+def film_seconds(path: Path) -> float:
+    """Return how long a film is."""
+    if path.suffix.lower() == ".gif":
+        return float(_gif_onsets(path)[-1])
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        if stream.duration is not None:
+            return float(stream.duration * stream.time_base)
+        return float(container.duration) / 1e6
+
+
+def read_film(path: Path, frames: int, start: float = 0.0, seconds: float | None = None) -> list[Any]:
+    """Return frames spread evenly over a film, or a clip of it: the middles of as many parts of it.
+
+    Parameters
+    ----------
+    path : path
+    frames : int
+    start, seconds : float
+        Of the clip; the rest of the film where `seconds` is None.
+
+    Returns
+    -------
+    list of PIL.Image.Image
+    """
+    whole = film_seconds(path)
+    wanted = start + (np.arange(frames) + 0.5) * (whole - start if seconds is None else seconds) / frames
+    wanted = np.minimum(wanted, whole - 1e-3)  # a volume may last a little longer than the film
+    return _gif_frames(path, wanted) if path.suffix.lower() == ".gif" else _film_frames(path, wanted)
+
+
+def _gif_onsets(path: Path) -> np.ndarray:
+    """Return the onset of each frame, and the end."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            durations = []
+            for number in range(getattr(image, "n_frames", 1)):
+                image.seek(number)
+                durations.append(max(image.info.get("duration", 100), 10) / 1000)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _no_film(path, error) from None
+    return np.cumsum([0.0, *durations])
+
+
+def _gif_frames(path: Path, wanted: np.ndarray) -> list[Any]:
+    from PIL import Image
+
+    numbers = np.searchsorted(_gif_onsets(path), wanted, side="right") - 1
+    found = []
+    with Image.open(path) as image:
+        for number in numbers:
+            image.seek(int(number))
+            found.append(image.convert("RGB"))
+    return found
+
+
+def _film_frames(path: Path, wanted: np.ndarray) -> list[Any]:
+    """Return what is on the screen at some times, in seconds."""
+    images: list[Any] = []
+    before = None
+    with _open(path) as container:
+        container.seek(int(max(wanted[0] - 1.0, 0.0) * 1e6))  # to the key frame before it
+        for frame in container.decode(video=0):
+            while len(images) < len(wanted) and float(frame.time or 0.0) > wanted[len(images)]:
+                images.append((before or frame).to_image())
+            before = frame
+            if len(images) == len(wanted):
+                return images
+    if before is None:
+        raise _no_film(path, ValueError(f"no frame at {wanted[0]:.2f} s"))
+    return images + [before.to_image()] * (len(wanted) - len(images))
+
+
+def _open(path: Path) -> Any:
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise InputError(
+            f"films such as {path.name} need a package that is not installed",
+            given="no package 'av'",
+            expected="PyAV beside neurorecon",
+            todo="pip install av",
+        ) from None
+    try:
+        return av.open(str(path))
+    except Exception as error:  # PyAV has an error class for each code of FFmpeg
+        raise _no_film(path, error) from None
+
+
+def _no_film(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} is no film",
+        given=f"{type(error).__name__}: {error}",
+        expected="a whole film",
+        todo="copy it again, or convert it",
+    )

@@ -1,0 +1,331 @@
+"""Tables of CSV, TSV or Parquet, and pickled tables and arrays, read without running code.
+
+A pickle is a program: loading one from a stranger runs what it says. Some data sets come as pickles all the same, so
+these are loaded by an unpickler that knows a few names and refuses all others: what NumPy arrays and pandas tables are
+made of, as the versions since 2018 write them.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.io.volumes import damaged
+
+#: Endings of the formats.
+SUFFIXES = (".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table and where it came from.
+
+    Parameters
+    ----------
+    where : str
+        Its name in messages.
+    frame : DataFrame
+        Rows are numbered from 0; column names are text without spaces at their ends. Of CSV and TSV all values are
+        text.
+    first_line : int
+        Line of the file that holds the first row, for messages.
+    """
+
+    where: str
+    frame: pd.DataFrame
+    first_line: int = 2
+
+    def __contains__(self, column: str) -> bool:
+        return column in self.frame
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Refuse a table that lacks a column."""
+        missing = [column for column in columns if column not in self.frame]
+        if missing:
+            names = [str(name) for name in self.frame.columns]
+            one = len(names) == 1 and any(mark in names[0] for mark in ";\t,")
+            raise UnknownNameError(
+                f"column in {self.where}",
+                missing[0],
+                names,
+                todo="columns have to be separated by commas in .csv, by tabs in .tsv: save the table so"
+                if one
+                else f"the table has to have the columns {', '.join(columns)}: add or rename them",
+            )
+
+    def text(self, column: str) -> np.ndarray:
+        """Return a column as text, whole numbers without a point, missing values as ``""``."""
+        return as_text(self.frame[column])
+
+    def names(self, column: str) -> np.ndarray:
+        """Return a column as text, none of it missing."""
+        found = self.text(column)
+        self._refuse(found == "", column, found, "a text in every row")
+        return found
+
+    def numbers(self, column: str, low: float = -np.inf) -> np.ndarray:
+        """Return a column as finite floats that are not below `low`."""
+        raw = self.frame[column]
+        if raw.dtype == bool:
+            raw = raw.astype(float)
+        values = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        wanted = "finite numbers" + ("" if low == -np.inf else f", {low:g} or more")
+        with np.errstate(invalid="ignore"):
+            self._refuse(~np.isfinite(values) | (values < low), column, raw.to_numpy(), wanted)
+        return values
+
+    def integers(self, column: str, low: int) -> np.ndarray:
+        """Return a column as whole numbers that are not below `low`."""
+        values = self.numbers(column, low)
+        self._refuse(values != np.round(values), column, values, f"whole numbers, {low} or more")
+        return values.astype(np.int64)
+
+    def _refuse(self, bad: np.ndarray, column: str, values: np.ndarray, wanted: str) -> None:
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise InputError(
+                f"{self.where}: the column {column!r} cannot be used",
+                given=f"{values[row]!r} in row {row + 1} (line {row + self.first_line}); "
+                f"{int(bad.sum())} such rows of {len(bad)}",
+                expected=wanted,
+                todo="mend the table, or leave the column out where it is optional",
+            )
+
+    def refuse_duplicates(self, values: np.ndarray, what: str, wanted: str) -> None:
+        """Refuse values that occur twice."""
+        double = pd.Series(values)[pd.Series(values).duplicated()].unique()
+        if len(double):
+            raise InputError(
+                f"{self.where}: {what} occur twice",
+                given=", ".join(map(str, double[:5])) + (f" and {len(double) - 5} more" if len(double) > 5 else ""),
+                expected=wanted,
+                todo="mend the table",
+            )
+
+
+def read_table(path: Path) -> Table:
+    """Read a table.
+
+    Parameters
+    ----------
+    path : path
+        Comma-separated (.csv), tab-separated (.tsv) or Parquet, with column names in the first line.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be read, is empty, or names a column twice; where Parquet needs a package.
+    """
+    try:
+        frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_text(path)
+    except ImportError as error:
+        raise InputError(
+            f"{path} needs a package that reads Parquet",
+            given="neither pyarrow nor fastparquet is installed",
+            expected="one of them beside neurorecon",
+            todo="pip install pyarrow, or save the table as .csv",
+        ) from error
+    except InputError:
+        raise
+    except Exception as error:  # the parsers of CSV and Parquet each have their own
+        raise damaged(path, error) from error
+    return as_table(frame, str(path))
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    rows = pd.read_csv(
+        path, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=True
+    )
+    return pd.DataFrame(rows.to_numpy()[1:], columns=rows.to_numpy()[0])
+
+
+def as_table(values: Any, where: str) -> Table:
+    """Take a DataFrame or a mapping of columns as a table.
+
+    Raises
+    ------
+    InputError
+        Where it is neither, has no rows, or names a column twice.
+    """
+    if isinstance(values, Mapping):
+        try:
+            values = pd.DataFrame({str(name): column for name, column in values.items()})
+        except ValueError as error:
+            raise InputError(f"{where} is no table", given=str(error), expected="columns of one length") from error
+    if not isinstance(values, pd.DataFrame):
+        raise InputError(
+            f"{where} is no table",
+            given=type(values).__name__,
+            expected="a pandas DataFrame, or a dict of columns",
+            todo="pass pandas.DataFrame({'stimulus': [...], ...})",
+        )
+    frame = values.reset_index(drop=True)
+    frame.columns = pd.Index([str(name).strip() for name in frame.columns])
+    double = frame.columns[frame.columns.duplicated()].tolist()
+    if double or not len(frame):
+        raise InputError(
+            f"{where} cannot be used",
+            given=f"the column {double[0]!r} twice" if double else "no rows",
+            expected="every column once, and at least one row",
+            todo="mend the table",
+        )
+    return Table(where, frame)
+
+
+def as_text(column: pd.Series) -> np.ndarray:
+    """Return values as text (object array): whole numbers without a point, missing values as ``""``."""
+    codes, values = pd.factorize(column, use_na_sentinel=False)  # most columns hold few values, each many times
+    return np.array([_one(value) for value in values], dtype=object)[codes]
+
+
+def _one(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if value is None or (np.isscalar(value) and pd.isna(value)):
+        return ""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+#: Names that make arrays and numbers, by module. All of them build data; none runs anything else.
+_NUMPY = {
+    "numpy": "dtype ndarray",
+    "numpy.core.multiarray": "_reconstruct scalar",
+    "numpy.core.numeric": "_frombuffer",
+    "_codecs": "encode",
+    "builtins": "slice bytearray",
+}
+
+#: Names that make tables, in pandas from 0.23 to 3.
+_PANDAS = {
+    "pandas": "DataFrame Series Index RangeIndex StringDtype",
+    "pandas.arrays": "StringArray NumpyExtensionArray",
+    "pandas._libs.arrays": "__pyx_unpickle_NDArrayBacked",
+    "pandas._libs.internals": "_unpickle_block",
+    "pandas.core.frame": "DataFrame",
+    "pandas.core.series": "Series",
+    "pandas.core.internals.managers": "BlockManager SingleBlockManager",
+    "pandas.core.indexes.base": "Index _new_Index",
+    "pandas.core.indexes.range": "RangeIndex",
+    "pandas.core.indexes.numeric": "Int64Index Float64Index",
+    "pandas.core.arrays.string_": "StringDtype StringArray",
+}
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    """Encode as pickles of bytes do it; other encodings would import a module by name."""
+    if encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+def _moved(module: str, name: str) -> Any:
+    """Return what a name stands for that is no longer where it was pickled, or not called as it was; else None."""
+    if (module, name) == ("_codecs", "encode"):
+        return _encode
+    if module == "pandas.core.indexes.numeric":
+        import pandas as pd
+
+        return pd.Index
+    if (module, name) == ("pandas.core.internals.managers", "BlockManager"):
+        from pandas.core.internals import BlockManager
+
+        class OldBlockManager(BlockManager):
+            """Before pandas 1.3, managers were pickled without the arguments that they are made with now."""
+
+            def __new__(cls, *args: Any) -> Any:
+                return BlockManager.__new__(BlockManager, *(args or ((), [], False)))
+
+        return OldBlockManager
+    return None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the names above and refuses all others."""
+
+    def __init__(self, file: BinaryIO, known: dict[str, str], encoding: str) -> None:
+        super().__init__(file, encoding=encoding)
+        self._known = known
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a name stands for, if it is known."""
+        plain = "builtins" if module == "__builtin__" else module.replace("numpy._core", "numpy.core")
+        if name not in self._known.get(plain, "").split():
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of an array or a table")
+        moved = _moved(plain, name)
+        if moved is not None:
+            return moved
+        return super().find_class(plain.replace("numpy.core", "numpy._core"), name)
+
+
+def load_arrays(path: Path, todo: str) -> Any:
+    """Load a pickle that holds NumPy arrays, numbers, strings, and dicts and lists of such; nothing else.
+
+    Parameters
+    ----------
+    path : path
+        The file; those of Python 2 are read too.
+    todo : str
+        What to do where it is missing or cannot be read, for the message.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        Where it is missing, damaged, or asks for anything else. Nothing of it has been run then.
+    """
+    return _load(path, _NUMPY, todo)
+
+
+def load_table(path: Path, todo: str) -> Any:
+    """Load a pickled pandas table; see :func:`load_arrays`.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    MissingFileError, InputError
+        As in :func:`load_arrays`, and where it holds something else than a table.
+    """
+    import pandas as pd
+
+    found = _load(path, {**_NUMPY, **_PANDAS}, todo)
+    if not isinstance(found, pd.DataFrame):
+        raise InputError(f"{path} holds no table", given=type(found).__name__, expected="a pandas DataFrame", todo=todo)
+    return found
+
+
+def _load(path: Path, known: dict[str, str], todo: str) -> Any:
+    if not path.is_file():
+        raise MissingFileError(f"{path} is missing", given="no such file", expected="a pickle", todo=todo)
+
+    def attempt(encoding: str) -> Any:
+        with path.open("rb") as file:
+            return _Unpickler(file, known, encoding).load()
+
+    try:
+        try:
+            found = attempt("ASCII")
+        except UnicodeDecodeError:
+            found = attempt("latin1")  # arrays that Python 2 pickled
+    except Exception as error:  # pandas and NumPy raise whatever damaged content leads them to
+        raise InputError(
+            f"{path} cannot be read",
+            given=f"{path.stat().st_size:,} bytes; {type(error).__name__}: {error}",
+            expected="a pickle of arrays and tables; anything else in it is refused, because loading could run code",
+            todo=todo,
+        ) from error
+    return found

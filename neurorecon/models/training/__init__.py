@@ -1,1 +1,0 @@
-"""How the bundled networks were trained: ``python -m neurorecon.models.training NAME``."""

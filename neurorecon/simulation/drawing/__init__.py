@@ -1,0 +1,1 @@
+"""Drawing: from the description of a scene to an image."""

@@ -1,0 +1,229 @@
+"""From the description of a scene to its pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from neurorecon.errors import InputError
+from neurorecon.simulation.drawing import animals, people, rooms
+from neurorecon.simulation.drawing import animals as pets
+from neurorecon.simulation.drawing import objects as tools
+from neurorecon.simulation.drawing import objects as vehicles
+from neurorecon.simulation.drawing import outdoors as buildings
+from neurorecon.simulation.drawing import outdoors as plants
+from neurorecon.simulation.drawing import people as faces
+from neurorecon.simulation.drawing.backgrounds import PAINT, Backdrop
+from neurorecon.simulation.drawing.pen import Light, Pen, Pose, light_of, mix, pose_of
+from neurorecon.simulation.scene import Scene, SceneObject, paint_order
+from neurorecon.simulation.vocabulary import TRAITS
+
+#: What draws each kind, in coordinates where its foot is (0, 0) and its top is at y = -1.
+DRAW: dict[str, Callable[[Pen, Pose], None]] = {
+    **people.DRAW,
+    **faces.DRAW_FACES,
+    **buildings.DRAW_BUILDINGS,
+    **rooms.DRAW,
+    **pets.DRAW_PETS,
+    **animals.DRAW,
+    **vehicles.DRAW,
+    **plants.DRAW,
+    **tools.DRAW_TOOLS,
+}
+
+
+@dataclass(frozen=True)
+class _View:
+    """How the camera maps the world to pixels of the enlarged canvas at one moment."""
+
+    pixels: int
+    zoom: float
+    shift: tuple[float, float]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Return the pixel of a place; x and y from the center of the picture."""
+        across = ((x - self.shift[0]) * self.zoom + 0.5) * self.pixels
+        return across, ((y - self.shift[1]) * self.zoom + 0.5) * self.pixels
+
+    @property
+    def scale(self) -> float:
+        """Pixels per image width."""
+        return self.zoom * self.pixels
+
+
+def render(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
+    """Draw a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+    size : int
+        Pixels along each side, 8 to 2048.
+    time : float
+        Seconds; objects and camera of a film have moved since time 0.
+
+    Returns
+    -------
+    array, uint8, shape (y, x, rgb)
+    """
+    return np.asarray(_paint(scene, size, time).reduce(_factor(size)))
+
+
+def object_map(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
+    """Return which object is seen at each pixel.
+
+    Returns
+    -------
+    array, int16, shape (y, x)
+        Index into ``scene.objects``; -1 where the background is seen.
+    """
+    seen = Image.new("L", (size * _factor(size),) * 2, 0)
+    _paint(scene, size, time, seen)
+    return np.asarray(seen.resize((size, size), Image.Resampling.NEAREST)).astype(np.int16) - 1
+
+
+def _factor(size: int) -> int:
+    """Return how many pixels of the canvas, along each side, make one of the picture."""
+    if not 8 <= size <= 2048:
+        raise InputError("a picture of this size cannot be drawn", given=size, expected="8 to 2048 pixels")
+    return 4 if size <= 96 else 3 if size <= 320 else 2
+
+
+def _paint(scene: Scene, size: int, time: float, seen: Image.Image | None = None) -> Image.Image:
+    """Return the enlarged canvas; note in `seen` the number of the object at each pixel, from 1, where it is given."""
+    view = _View(
+        size * _factor(size),
+        math.exp(scene.camera[2] * time),
+        (scene.camera[0] * time, scene.camera[1] * time),
+    )
+    key = np.random.SeedSequence([scene.seed, scene.index, len(scene.kind), 77])
+    random = np.random.default_rng(key)
+    light = light_of(scene.lighting, scene.indoor, -1 if random.random() < 0.5 else 1)
+    canvas = Image.new("RGB", (view.pixels, view.pixels))
+    if scene.setting in PAINT:
+        PAINT[scene.setting](Backdrop(canvas, light, view.at(0, -0.5), view.scale, scene.horizon, random, time))
+    for number in sorted(range(len(scene.objects)), key=lambda n: paint_order(scene.objects[n])):
+        item = scene.objects[number]
+        if item.category == "face":
+            canvas = canvas.filter(ImageFilter.BoxBlur(0.014 * view.pixels))
+        _stamp(canvas, seen, number + 1, item, scene, light, view, time)
+    return canvas
+
+
+def _stamp(
+    canvas: Image.Image,
+    seen: Image.Image | None,
+    number: int,
+    item: SceneObject,
+    scene: Scene,
+    light: Light,
+    view: _View,
+    time: float,
+) -> None:
+    """Draw one object and its shadow onto the canvas."""
+    pose = pose_of(item, time, scene.setting)
+    x, y = item.x + item.velocity[0] * time, item.y + item.velocity[1] * time
+    if item.category == "room":
+        DRAW[item.kind](Pen(canvas, view.at(x, y + 0.5), view.scale, light), pose)
+        if seen is not None:
+            seen.paste(number, (0, 0, *seen.size))
+        return
+    place = TRAITS[item.kind].place
+    foot = view.at(x, y + item.size / 2)
+    scale = item.size * view.scale
+    wide = (0.5 * TRAITS[item.kind].aspect + 0.3) * scale
+    left, right = math.floor(foot[0] - wide), math.ceil(foot[0] + wide)
+    top, bottom = math.floor(foot[1] - 1.35 * scale), math.ceil(foot[1] + 0.3 * scale)
+    left, top = max(left, 0), max(top, 0)
+    right, bottom = min(right, canvas.width), min(bottom, canvas.height)
+    if right - left < 2 or bottom - top < 2:
+        return
+    layer = Image.new("RGBA", (right - left, bottom - top), (0, 0, 0, 0))
+    if item.category == "face" and scene.lighting == "night":
+        light = replace(light, tint=mix(light.tint, (0.95, 0.82, 0.72), 0.6))  # portraits are taken with a lamp
+    far = item.depth if place in ("ground", "water") else 0.0
+    origin = (foot[0] - left, foot[1] - top)
+    pen = Pen(layer, origin, scale, light, mirror=item.facing, haze=0.45 * far**3)
+    DRAW[item.kind](pen, pose)
+    alpha = layer.getchannel("A")
+    _cast(canvas, alpha, (left, top), foot, scale, light, place)
+    canvas.paste(layer, (left, top), alpha)
+    if seen is not None:
+        seen.paste(number, (left, top), alpha.point([255 if value > 127 else 0 for value in range(256)]))
+
+
+@lru_cache(maxsize=64)
+def _fainter(strength: float) -> list[int]:
+    """Return what becomes of each opacity from 0 to 255 where all are multiplied by a strength."""
+    return [round(strength * value) for value in range(256)]
+
+
+def _cast(
+    canvas: Image.Image,
+    alpha: Image.Image,
+    corner: tuple[int, int],
+    foot: tuple[float, float],
+    scale: float,
+    light: Light,
+    place: str,
+) -> None:
+    """Paint the shadow of an object, or its mirror image in water."""
+    if place in ("air", "frame"):
+        return
+    if place == "top":
+        soft = alpha.filter(ImageFilter.BoxBlur(0.014 * scale))
+        offset = (corner[0] - round(0.035 * scale * light.side), corner[1] + round(0.045 * scale))
+        canvas.paste((26, 18, 20), offset, soft.point(_fainter(0.5)))
+        return
+    flat = 0.28 if place == "ground" else 0.5
+    lean = -light.side * light.reach
+    sign = 1.0 if place == "ground" else -1.0
+    if place == "water":
+        lean = 0.0
+    reach = math.ceil(abs(lean) * scale + 0.2 * scale)
+    depth = math.ceil(flat * scale)
+    left, right = corner[0] - reach, corner[0] + alpha.width + reach
+    if place == "ground":  # the shadow lies behind the foot, a little higher on the screen
+        top, bottom = math.floor(foot[1] - depth), math.ceil(foot[1] + 0.05 * scale)
+    else:
+        top, bottom = math.floor(foot[1] - 0.03 * scale), math.ceil(foot[1] + depth)
+    if bottom - top < 2 or right - left < 2:
+        return
+    # Inverse map, from a pixel of the shadow to a pixel of the silhouette.
+    fx, fy = foot[0] - corner[0], foot[1] - corner[1]
+    height = (1.0 / flat) * sign
+    shift = foot[1] - top
+    coefficients = (1.0, lean * abs(1.0 / flat), left - corner[0] - lean * abs(1.0 / flat) * shift,
+                    0.0, height, fy - height * shift)  # fmt: skip
+    shadow = alpha.transform((right - left, bottom - top), Image.Transform.AFFINE, coefficients)
+    shadow = shadow.filter(ImageFilter.BoxBlur(0.018 * scale))
+    strength = light.shadow if place == "ground" else 0.45
+    ink = tuple(round(value) for value in light.on((30, 26, 48) if place == "ground" else (60, 70, 84)))
+    canvas.paste(ink, (left, top), shadow.point(_fainter(strength)))
+    if place == "ground":
+        _contact(canvas, alpha, corner, (fx, foot[1]), scale, light)
+
+
+def _contact(
+    canvas: Image.Image,
+    alpha: Image.Image,
+    corner: tuple[int, int],
+    foot: tuple[float, float],
+    scale: float,
+    light: Light,
+) -> None:
+    """Darken the ground right under an object."""
+    low = round(foot[1] - corner[1])
+    strip = alpha.crop((0, low - max(2, round(0.06 * scale)), alpha.width, low))
+    box = strip.getbbox()
+    if box is None:
+        return
+    center, half = corner[0] + (box[0] + box[2]) / 2, 0.55 * (box[2] - box[0])
+    pen = Pen(canvas, (center, foot[1] - 0.005 * scale), scale, light)
+    wide = half / scale + 0.02
+    pen.ellipse(0, 0, wide, 0.035 + 0.02 * wide, (24, 20, 36), soft=0.018, alpha=0.9 * light.shadow + 0.1)

@@ -1,0 +1,449 @@
+"""Read the embedded data set: nothing is on disk, everything is computed from a seed when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from threadpoolctl import threadpool_limits
+
+from neurorecon.datasets import base
+from neurorecon.datasets.runs import detrend, zscore
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.simulation.captions import captions
+from neurorecon.simulation.cortex import MESH, TUNING, Cortex, build_cortex, load_hemispheres
+from neurorecon.simulation.stimuli import FRAMES, FRAMES_PER_SECOND, Stimuli
+from neurorecon.simulation.voxels import ForwardModel, clip_response, convolve, run_noise, shared_patterns
+from neurorecon.space import Space
+
+#: Trials of a session, of a run, and seconds between them, as in NSD (Allen et al., 2022, Nature Neurosci.).
+TRIALS_PER_SESSION = 750
+
+TRIALS_PER_RUN = 63
+
+TRIAL_SECONDS = 4.0
+
+#: Clips of a run at most, and runs of a session; a clip lasts for one volume.
+CLIPS_PER_RUN = 80
+
+RUNS_PER_SESSION = 9
+
+REPETITION_TIME = 2.0
+
+#: Columns of the design: those of samples, with the number of the stimulus in place of its id.
+_COLUMNS = ["number", "task", "session", "run", "repeat", "split", "time"]
+
+
+def image_design(seed: int, train: int, test: int, repeats: int) -> pd.DataFrame:
+    """Lay out the trials with images.
+
+    Training images are shown once. All test images are shown before any is shown again, in random order, at random
+    places among the training images.
+
+    Parameters
+    ----------
+    seed : int
+    train, test : int
+        Numbers of images: ``0:train`` and ``train:train + test``.
+    repeats : int
+        Of test images.
+
+    Returns
+    -------
+    DataFrame
+        One row a trial: ``number``, ``task``, ``session``, ``run``, ``repeat``, ``split`` and ``time``.
+    """
+    random = np.random.default_rng(np.random.SeedSequence([seed, 0xDE]))
+    blocks = []
+    for repeat, images in enumerate(np.array_split(np.arange(train), max(1, repeats)), start=1):
+        shown = random.permutation(np.arange(train, train + test)) if repeat <= repeats else np.zeros(0, int)
+        block = np.concatenate([images, shown])
+        # Training images stay in their order (scenes are random anyway): neighboring trials show neighboring
+        # stimuli, so a data set of any size is drawn run by run.
+        is_test = random.permutation(np.arange(len(block)) >= len(images))
+        order = np.empty(len(block), dtype=int)
+        order[~is_test], order[is_test] = images, shown
+        blocks.append(pd.DataFrame({"number": order, "repeat": np.where(is_test, repeat, 1)}))
+    table = pd.concat(blocks, ignore_index=True)
+    table["task"] = "images"
+    table["split"] = np.where(table["number"] < train, "train", "test")
+    trial = np.arange(len(table))
+    table["session"] = trial // TRIALS_PER_SESSION + 1
+    run, time = np.zeros(len(table), dtype=int), np.zeros(len(table))
+    for session in range(1, int(table["session"].max() if len(table) else 0) + 1):
+        rows = np.flatnonzero(table["session"] == session)
+        for number, part in enumerate(np.array_split(rows, -(-len(rows) // TRIALS_PER_RUN)), start=1):
+            run[part] = number
+            time[part] = np.arange(len(part)) * TRIAL_SECONDS
+    return table.assign(run=run, time=time)[_COLUMNS]
+
+
+def film_design(
+    first: int, train: int, test: int, train_repeats: int, test_repeats: int, first_session: int
+) -> pd.DataFrame:
+    """Lay out the runs of films: every run is shown again with its clips in the same order.
+
+    Parameters
+    ----------
+    first : int
+        Number of the first film among the stimuli; training films come before test films.
+    train, test : int
+        How many films.
+    train_repeats, test_repeats : int
+    first_session : int
+        Number of the first session with films.
+
+    Returns
+    -------
+    DataFrame
+        One row a volume, as in :func:`image_design`.
+    """
+    runs = []
+    for split, films, repeats in (
+        ("train", np.arange(first, first + train), train_repeats),
+        ("test", np.arange(first + train, first + train + test), test_repeats),
+    ):
+        if not len(films):
+            continue
+        segments = np.array_split(films, -(-len(films) // CLIPS_PER_RUN))
+        for repeat in range(1, repeats + 1):
+            runs += [(split, repeat, segment) for segment in segments]
+    parts = []
+    for index, (split, repeat, segment) in enumerate(runs):
+        session, run = divmod(index, RUNS_PER_SESSION)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "number": segment,
+                    "task": "films",
+                    "session": first_session + session,
+                    "run": run + 1,
+                    "repeat": repeat,
+                    "split": split,
+                    "time": np.arange(len(segment)) * REPETITION_TIME,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)[_COLUMNS] if parts else pd.DataFrame(columns=_COLUMNS)
+
+
+def run_bounds(design: pd.DataFrame) -> np.ndarray:
+    """Return where runs begin, and where the last one ends: int array, shape (run + 1,)."""
+    if not len(design):
+        return np.zeros(1, dtype=int)
+    keys = design[["session", "run"]].to_numpy(dtype=int)
+    change = np.flatnonzero((np.diff(keys, axis=0) != 0).any(axis=1)) + 1
+    return np.concatenate([[0], change, [len(design)]])
+
+
+#: Noise of single-trial estimates and of time series: shares of variance, and correlation of neighbors.
+IMAGE_NOISE = {"shared": 0.12, "drift": 0.08, "coefficient": 0.15}
+
+FILM_NOISE = {"shared": 0.12, "drift": 0.0, "coefficient": 0.35}
+
+#: Standard deviation of the drift in the raw time series, relative to other noise; most of it is detrended.
+FILM_DRIFT = 1.5
+
+#: Order of the polynomial that is removed from each run of films (Wen et al., 2018, Cereb. Cortex).
+DETREND_ORDER = 4
+
+#: One volume of a film has less signal, relative to noise, than the estimate of a trial of 4 s.
+FILM_SNR = 0.75
+
+#: Runs remembered, for readers that ask for less than a run at a time.
+_RUNS = 4
+
+
+class SimulatedSubject:
+    """The recordings of one subject.
+
+    Parameters
+    ----------
+    seed, number : int
+        Of the data set and of the subject.
+    cortex : Cortex
+    forward : ForwardModel
+    design : DataFrame
+        One row a sample, from :mod:`~neurorecon.simulation.reader`.
+    signal : float
+        Multiplies all signal-to-noise ratios.
+
+    Attributes
+    ----------
+    ncsnr, film_snr : array, shape (voxel,)
+        Standard deviation of the signal over that of the noise, in one trial and in one volume.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        number: int,
+        cortex: Cortex,
+        forward: ForwardModel,
+        design: pd.DataFrame,
+        signal: float,
+    ) -> None:
+        self.cortex = cortex
+        self.forward = forward
+        self._entropy = (seed, number, 0xB0)
+        self._design = design
+        self._bounds = run_bounds(design)
+        self._numbers = [int(number) for number in design["number"]]  # caches tell NumPy's integers apart
+        random = np.random.default_rng(np.random.SeedSequence([*self._entropy, 0]))
+        table = cortex.voxels
+        # Fields of which less than half lies in the picture are driven less.
+        driven = np.sqrt(np.minimum(1.0, 2.0 * forward.coverage))
+        ratio = signal * _draw_ratios(random, forward.area) * driven
+        self.ncsnr = ratio * np.sqrt(forward.static_share())
+        self.film_snr = ratio * FILM_SNR
+        self._patterns = shared_patterns(random, table[["x", "y", "z"]].to_numpy())
+        self._level = 1.0 + 0.5 * random.standard_normal(len(table))
+        self._noise_level = 1.6 * np.exp(0.3 * random.standard_normal(len(table)))
+        self._response = clip_response(REPETITION_TIME)
+        self._run = lru_cache(maxsize=_RUNS)(self._make_run)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return samples ``start:stop``, float32, shape (sample, voxel)."""
+        start, stop, _ = slice(start, stop).indices(len(self._numbers))
+        first = int(np.searchsorted(self._bounds, start, side="right")) - 1
+        parts = [np.zeros((0, len(self.ncsnr)), dtype=np.float32)]
+        while start < stop:
+            begin, end = self._bounds[first], self._bounds[first + 1]
+            parts.append(self._run(first)[start - begin : stop - begin])
+            start, first = end, first + 1
+        return np.concatenate(parts)
+
+    def truth(self) -> dict[str, np.ndarray]:
+        """Return what was planted, one value a voxel."""
+        table = self.cortex.voxels
+        return {
+            **{f"share_{name}": share for name, share in self.forward.shares.items()},
+            "ncsnr": self.ncsnr,
+            "film_snr": self.film_snr,
+            "noise_only": ~self.forward.visual,
+            **{name: table[name].to_numpy() for name in ("prf_x", "prf_y", "prf_size")},
+        }
+
+    def _make_run(self, index: int) -> np.ndarray:
+        begin, end = self._bounds[index], self._bounds[index + 1]
+        task = str(self._design["task"].iloc[begin])
+        random = np.random.default_rng(np.random.SeedSequence([*self._entropy, 1, index]))
+        make = self._image_run if task == "images" else self._film_run
+        # One thread: products of these sizes are no faster with more, and their bits do not depend on how many.
+        with threadpool_limits(1, "blas"):
+            numbers = self._numbers[begin:end]
+            self.forward.prepare(numbers, task)
+            signal = np.stack([self.forward.signal(number, task) for number in numbers])
+            run = make(random, signal).astype(np.float32)
+        run.flags.writeable = False
+        return run
+
+    def _image_run(self, random: np.random.Generator, signal: np.ndarray) -> np.ndarray:
+        noise = run_noise(random, len(signal), self._patterns, **IMAGE_NOISE)
+        return self._level + self._noise_level * (self.ncsnr * signal + noise)
+
+    def _film_run(self, random: np.random.Generator, signal: np.ndarray) -> np.ndarray:
+        noise = run_noise(random, len(signal), self._patterns, **FILM_NOISE)
+        drift = run_noise(random, len(signal), self._patterns, shared=0.0, drift=1.0, coefficient=0.0)
+        raw = self.film_snr * convolve(signal, self._response) + noise + FILM_DRIFT * drift
+        return zscore(detrend(raw, min(DETREND_ORDER, len(raw) - 2)))  # lower for a run of a few clips
+
+
+def _draw_ratios(random: np.random.Generator, area: np.ndarray) -> np.ndarray:
+    """Return signal-to-noise ratios, log-normal around the median of the area; 0 outside."""
+    spread = np.clip(np.exp(0.35 * random.standard_normal(len(area))), 0.4, 2.2)
+    median = np.array([TUNING[name].snr if name else 0.0 for name in area])
+    return median * spread
+
+
+class ScenesOptions(base.Options):
+    """Options of the embedded data set."""
+
+    seed: int = Field(0, ge=0, description="Everything follows from it: scenes, brains, noise.")
+    subjects: int = Field(2, ge=1, le=99, description="Number of subjects.")
+    voxels: int = Field(2500, ge=100, description="Voxels of each subject; about a tenth lie outside all visual areas.")
+    train_images: int = Field(1000, ge=0, description="Training images, each shown once.")
+    test_images: int = Field(100, ge=0, description="Test images; none is a training image.")
+    test_image_repeats: int = Field(3, ge=1, description="Times that each test image is shown.")
+    train_films: int = Field(300, ge=0, description="Training clips of 2 s.")
+    test_films: int = Field(60, ge=0, description="Test clips of 2 s.")
+    train_film_repeats: int = Field(2, ge=1, description="Times that each run of training clips is shown.")
+    test_film_repeats: int = Field(10, ge=1, description="Times that each run of test clips is shown.")
+    image_size: int = Field(64, ge=16, le=512, description="Pixels on each side of images and films.")
+    signal: float = Field(1.0, ge=0.0, description="Multiplies the signal-to-noise ratio of every voxel.")
+
+
+class ScenesReader(base.Reader):
+    """Procedural scenes and films, and simulated visual cortices that see them.
+
+    Parameters
+    ----------
+    root : None
+        Not used: there are no files.
+    options : ScenesReader.Options, optional
+    """
+
+    name: ClassVar[str] = "scenes"
+    Options: ClassVar[type[base.Options]] = ScenesOptions
+    needs_root: ClassVar[bool] = False
+    roi_groups: ClassVar[dict[str, list[str]]] = {
+        "early": ["V1", "V2", "V3"],
+        "LVC": ["V1", "V2", "V3", "hV4"],
+        "HVC": ["LO", "OFA", "FFA", "PPA", "OPA", "RSC", "EBA", "VWFA"],
+        "ventral": ["hV4", "LO", "OFA", "FFA", "PPA", "VWFA"],
+        "dorsal": ["V3A", "V3B", "MT", "MST", "IPS"],
+        "faces": ["OFA", "FFA"],
+        "places": ["PPA", "OPA", "RSC"],
+    }
+    default_targets: ClassVar[tuple[str, ...]] = ("clip_image", "vqvae", "vdvae", "motion", "category", "gabor")
+    options: ScenesOptions
+
+    def __init__(self, root: object = None, options: base.Options | None = None) -> None:
+        super().__init__(None, options)
+        chosen = self.options
+        images, films = chosen.train_images + chosen.test_images, chosen.train_films + chosen.test_films
+        if images + films == 0:
+            raise InputError(
+                "a data set without stimuli",
+                given="0 images and 0 films",
+                expected="train_images, test_images, train_films or test_films above 0",
+                todo="mend [options] of the recipe",
+            )
+        self._stimuli = Stimuli(chosen.seed, images, films, chosen.image_size)
+        self._subject = lru_cache(maxsize=2)(self._simulate)
+
+    @property
+    def description(self) -> base.Description:
+        """Title, citation, terms, units."""
+        return base.Description(
+            title="Scenes: procedural images and films seen by simulated visual cortices",
+            simulated=True,
+            citation="neurorecon, embedded data set; sources of the model are in neurorecon.simulation",
+            terms="BSD-3-Clause",
+            units="percent signal change (images); standard deviations of the run (films)",
+            notes=(
+                "Simulated, not measured. Images: one response estimate a trial. Films: one volume a clip of 2 s; "
+                "each run had a polynomial of order 4 removed and was scaled to unit variance."
+            ),
+        )
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of the subjects, ``["subj01", ...]``."""
+        return [f"subj{number:02d}" for number in range(1, self.options.subjects + 1)]
+
+    def stimuli(self) -> pd.DataFrame:
+        """Return the table of stimuli: training images, test images, training films, test films."""
+        return self._table.copy()
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        scenes = [self._stimuli.scene(number) for number in range(len(self._stimuli))]
+        return pd.DataFrame(
+            {
+                "id": self._ids,
+                "kind": ["film" if self._stimuli.is_film(n) else "image" for n in range(len(scenes))],
+                "category": [scene.category for scene in scenes],
+                "captions": [captions(scene) for scene in scenes],
+            }
+        )
+
+    @cached_property
+    def _ids(self) -> np.ndarray:
+        images = [f"image{number:05d}" for number in range(1, self._stimuli.images + 1)]
+        films = [f"film{number:04d}" for number in range(1, self._stimuli.films + 1)]
+        return np.array(images + films)
+
+    def labels(self) -> pd.DataFrame:
+        """Return visible area by category, and the layout of each scene."""
+        rows = [self._stimuli.labels(number) for number in range(len(self._stimuli))]
+        return pd.DataFrame(rows, columns=self._stimuli.label_names())
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """Return (y, x, rgb) of the pictures."""
+        return (self.options.image_size, self.options.image_size, 3)
+
+    def read_images(self, start: int, stop: int) -> np.ndarray:
+        """Return the pictures of stimuli ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, one frame."""
+        start, stop, _ = slice(start, stop).indices(len(self._stimuli))
+        self._stimuli.draw_ahead(range(start, stop))
+        return _stack((self._stimuli.image(number) for number in range(start, stop)), self.image_shape())
+
+    def film_shape(self) -> tuple[int, int, int, int] | None:
+        """Return (frame, y, x, rgb) of the films, or None where there are none."""
+        return (FRAMES, *self.image_shape()) if self._stimuli.films else None
+
+    def frames_per_second(self) -> float | None:
+        """Return the frame rate of the films, or None where there are none."""
+        return FRAMES_PER_SECOND if self._stimuli.films else None
+
+    def read_frames(self, start: int, stop: int) -> np.ndarray:
+        """Return the frames of films ``start:stop`` (counted among the films), uint8, (film, frame, y, x, rgb)."""
+        start, stop, _ = slice(start, stop).indices(self._stimuli.films)
+        first = self._stimuli.images
+        films = (self._stimuli.pixels(first + number) for number in range(start, stop))
+        return _stack(films, (FRAMES, *self.image_shape()))
+
+    def subject(self, name: str) -> base.SubjectData:
+        """Return the recordings of one simulated subject."""
+        if name not in self.subjects:
+            raise UnknownNameError("subject", name, self.subjects)
+        return self._subject(name)
+
+    def _simulate(self, name: str) -> base.SubjectData:
+        chosen, number = self.options, self.subjects.index(name) + 1
+        cortex = build_cortex(chosen.seed, number, chosen.voxels)
+        images, films = self._stimuli.images, range(self._stimuli.images, len(self._stimuli))
+        forward = ForwardModel(
+            chosen.seed,
+            number,
+            cortex,
+            self._stimuli,
+            range(chosen.train_images or images),
+            films[: chosen.train_films or None],
+        )
+        simulated = SimulatedSubject(chosen.seed, number, cortex, forward, self._design, chosen.signal)
+        columns = ["hemisphere", "vertex"]
+        if cortex.voxels["depth"].any():
+            columns.append("depth")
+        return base.SubjectData(
+            samples=self._samples,
+            voxels=cortex.voxels[columns].copy(),
+            rois=cortex.rois,
+            space=Space(
+                kind="surface",
+                mesh=MESH,
+                vertices={side: len(part.sphere) for side, part in load_hemispheres().items()},
+            ),
+            read_responses=simulated.read,
+            repetition_time={"films": REPETITION_TIME} if self._stimuli.films else {},
+            truth=simulated.truth(),
+        )
+
+    @cached_property
+    def _design(self) -> pd.DataFrame:
+        chosen = self.options
+        images = image_design(chosen.seed, chosen.train_images, chosen.test_images, chosen.test_image_repeats)
+        films = film_design(
+            self._stimuli.images,
+            chosen.train_films,
+            chosen.test_films,
+            chosen.train_film_repeats,
+            chosen.test_film_repeats,
+            first_session=int(images["session"].max()) + 1 if len(images) else 1,
+        )
+        return pd.concat([part for part in (images, films) if len(part)], ignore_index=True)
+
+    @property
+    def _samples(self) -> pd.DataFrame:
+        ids = self._ids[self._design["number"].to_numpy(dtype=int)]
+        return self._design.assign(stimulus=ids)[list(base.SAMPLE_COLUMNS)]
+
+
+def _stack(arrays: Iterator[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    parts = list(arrays)
+    return np.stack(parts) if parts else np.zeros((0, *shape), dtype=np.uint8)

@@ -1,0 +1,228 @@
+"""The stimuli of the embedded data set by number, images and videos, drawn when they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from neurorecon.errors import InputError
+from neurorecon.features.gabor import GaborBank
+from neurorecon.features.images import luminance, opponent_colors, pool, resize
+from neurorecon.features.motion import MotionBank
+from neurorecon.simulation.cortex import FIELD_OF_VIEW, LAYOUT
+from neurorecon.simulation.drawing.render import render
+from neurorecon.simulation.scene import Scene, label_table, sample_scene
+from neurorecon.simulation.vocabulary import CATEGORIES
+
+
+def frame_times(frames: int = 8, frames_per_second: float = 4.0) -> np.ndarray:
+    """Return the time of each frame in seconds; frame ``frames // 2`` is at 0, the moment of the scene.
+
+    Raises
+    ------
+    InputError
+        When there is no frame or no rate.
+    """
+    if frames < 1 or frames_per_second <= 0:
+        raise InputError(
+            "a film needs frames and a rate",
+            given=f"{frames} frames at {frames_per_second} per second",
+            expected="at least one frame and a positive rate",
+        )
+    return (np.arange(frames) - frames // 2) / frames_per_second
+
+
+def render_film(scene: Scene, frames: int = 8, frames_per_second: float = 4.0, size: int = 64) -> np.ndarray:
+    """Draw the frames of a film.
+
+    Parameters
+    ----------
+    scene : Scene
+        An image gives a film in which at most leaves and faces stir.
+    frames : int
+    frames_per_second : float
+    size : int
+        Pixels along each side.
+
+    Returns
+    -------
+    array, uint8, shape (frame, y, x, rgb)
+        Frame ``frames // 2`` is ``render(scene, size)``.
+    """
+    times = frame_times(frames, frames_per_second)
+    return np.stack([render(scene, size, float(time)) for time in times])
+
+
+FRAMES = 8
+
+FRAMES_PER_SECOND = 4.0
+
+#: Size in pixels at which the simulated brain sees.
+RETINA = 64
+
+#: Cells a side of the maps that receptive fields are laid over.
+CELLS = 32
+
+MOTION_CELLS = 16
+
+GABORS = GaborBank(RETINA, frequencies=(2.5, 5.0, 10.0, 18.0), orientations=6)
+
+MOTION = MotionBank(
+    GaborBank(RETINA, frequencies=(2.5, 5.0, 10.0), orientations=4), (0.6, 1.3), FRAMES, FRAMES_PER_SECOND
+)
+
+#: Spatial frequency of each Gabor channel in cycles per degree.
+GABOR_CYCLES = GABORS.channel_frequency / FIELD_OF_VIEW
+
+#: Every other frame stands for a film where motion does not matter.
+_STATIC_FRAMES = slice(0, FRAMES, 2)
+
+#: Stimuli remembered: pixels (12 to 98 kB each) and features (160 kB each).
+_PIXELS = 2048
+
+_FEATURES = 1536
+
+_LABELS = 1 << 17
+
+#: Pictures (of films, frames) for which it pays to start processes, and how many of those.
+_WORTH_PROCESSES, _MOST_PROCESSES = 400, 8
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the simulated brain computes from one stimulus.
+
+    Parameters
+    ----------
+    gabor : array, shape (gabor channel, cell)
+        Energy, averaged over frames.
+    color : array, shape (3, cell)
+        Luminance, red-green, blue-yellow, averaged over frames.
+    category : array, shape (category,)
+        Share of the picture that visible objects of each category cover.
+    layout : array, shape (layout,)
+        In the order of :data:`~neurorecon.simulation.cortex.LAYOUT`.
+    motion : array, shape (motion channel, motion cell)
+        Energy; zero for images.
+    """
+
+    gabor: np.ndarray
+    color: np.ndarray
+    category: np.ndarray
+    layout: np.ndarray
+    motion: np.ndarray
+
+
+class Stimuli:
+    """All stimuli of a data set: images, then films.
+
+    Parameters
+    ----------
+    seed : int
+    images, films : int
+        How many.
+    size : int
+        Pixels on each side.
+    """
+
+    def __init__(self, seed: int, images: int, films: int, size: int) -> None:
+        self.seed = seed
+        self.images = images
+        self.films = films
+        self.size = size
+        self.scene = lru_cache(maxsize=_PIXELS)(self._scene)
+        self.pixels = lru_cache(maxsize=_PIXELS)(self._pixels)
+        self.labels = lru_cache(maxsize=_LABELS)(self._labels)
+        self.features = lru_cache(maxsize=_FEATURES)(self._features)
+        self._drawn: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.images + self.films
+
+    def is_film(self, number: int) -> bool:
+        """Return whether stimulus `number` is a film."""
+        return number >= self.images
+
+    def image(self, number: int) -> np.ndarray:
+        """Return the image, or the middle frame of the film: uint8, shape (y, x, rgb)."""
+        pixels = self.pixels(number)
+        return pixels[FRAMES // 2] if self.is_film(number) else pixels
+
+    def _scene(self, number: int) -> Scene:
+        if self.is_film(number):
+            return sample_scene(self.seed, number - self.images, "film")
+        return sample_scene(self.seed, number, "image")
+
+    def _pixels(self, number: int) -> np.ndarray:
+        """Return the image (y, x, rgb), or the film (frame, y, x, rgb), uint8."""
+        drawn = self._drawn.pop(number, None)
+        return _draw(self.scene(number), self.size) if drawn is None else drawn
+
+    def draw_ahead(self, numbers: range) -> None:
+        """Draw many stimuli on all cores, for those who ask for them next; the pixels are the same as without."""
+        from joblib import Parallel, cpu_count, delayed
+
+        numbers = numbers[:_PIXELS]
+        pictures = sum(FRAMES if self.is_film(number) else 1 for number in numbers)
+        if cpu_count() == 1 or pictures < _WORTH_PROCESSES or numbers[-1] in self._drawn:
+            return
+        jobs = min(cpu_count(), _MOST_PROCESSES)
+        shares = [numbers[start::jobs] for start in range(jobs)]
+        drawn = Parallel(n_jobs=jobs)(
+            delayed(_draw_many)([self.scene(number) for number in share], self.size) for share in shares
+        )
+        self._drawn = {
+            number: pixels
+            for share, pictures in zip(shares, drawn, strict=True)
+            for number, pixels in zip(share, pictures, strict=True)
+        }
+
+    def _labels(self, number: int) -> tuple[float, ...]:
+        """Return the numeric labels of one stimulus, in the order of :meth:`label_names`."""
+        return tuple(label_table([self.scene(number)]).iloc[0])
+
+    def label_names(self) -> list[str]:
+        """Return the names of the labels."""
+        return _label_names()
+
+    def _features(self, number: int) -> Features:
+        # The brain sees the same, whatever the resolution of the pictures in the store.
+        pixels = self.pixels(number) if self.size == RETINA else _draw(self.scene(number), RETINA)
+        frames = pixels if self.is_film(number) else pixels[None]
+        gray = luminance(frames)
+        static = _STATIC_FRAMES if self.is_film(number) else slice(None)
+        labels = dict(zip(self.label_names(), self.labels(number), strict=True))
+        if self.is_film(number):
+            motion = pool(MOTION.energy(gray[None])[0], MOTION_CELLS).reshape(MOTION.channels, -1)
+        else:
+            motion = np.zeros((MOTION.channels, MOTION_CELLS**2), dtype=np.float32)
+        color = np.concatenate([gray[static, ..., None], opponent_colors(frames[static])], axis=-1).mean(axis=0)
+        return Features(
+            gabor=GABORS.energy(gray[static]).mean(axis=0).reshape(GABORS.channels, -1),
+            color=resize(np.moveaxis(color, -1, 0), CELLS).reshape(3, -1),
+            category=np.array([labels[f"category:{name}"] for name in CATEGORIES]),
+            layout=np.array([labels[f"layout:{name}"] for name in LAYOUT]),
+            motion=motion,
+        )
+
+
+def _draw_many(scenes: list[Scene], size: int) -> list[np.ndarray]:
+    return [_draw(scene, size) for scene in scenes]
+
+
+def _draw(scene: Scene, size: int) -> np.ndarray:
+    if scene.kind == "film":
+        pixels: Any = render_film(scene, frames=FRAMES, frames_per_second=FRAMES_PER_SECOND, size=size)
+    else:
+        pixels = render(scene, size=size, time=0.0)
+    pixels = np.asarray(pixels)
+    pixels.flags.writeable = False  # shared by all who ask for it
+    return pixels
+
+
+@lru_cache(maxsize=1)
+def _label_names() -> list[str]:
+    return list(label_table([]).columns)

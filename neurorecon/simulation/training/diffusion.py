@@ -1,0 +1,432 @@
+"""Latent diffusion under a text, under an image, or under both: its training, and samples from it.
+
+One training makes both networks. Each scene of a batch is denoised under its captions, under its picture as CLIP
+sees it, or under a mix of both; ResNets are shared, and each context has its own transformers. With the image
+branch taken away, what remains is an ordinary text-conditioned ``UNet2DConditionModel``.
+
+To learn faster, features from the middle of the UNet are compared with CLIP's patches of the clean picture
+(representation alignment: Yu et al., 2025, ICLR); that part is thrown away after the training.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from neurorecon.models.dual_guided import READS_THE_CONTEXT, DualGuidedUNet
+from neurorecon.models.text_tower import TextTower, end_positions, projected
+from neurorecon.simulation.training.autoencoder import scaled
+from neurorecon.simulation.training.clip import normalized
+from neurorecon.simulation.training.loop import Loss, Plan
+
+#: Called with noisy latents, the step, and the index of the contexts (0 without, 1 with); returns the velocity.
+Denoise = Callable[[Tensor, Tensor, int], Tensor]
+
+#: With all noise new, diffusers' DDIM takes the root of what is left of the old, which rounding can put below 0.
+_MOST_ETA = 0.999
+
+
+@torch.no_grad()
+def sample_latents(
+    denoise: Denoise,
+    schedule: dict[str, Any],
+    noise: Tensor,
+    *,
+    guidance: float,
+    steps: int,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return latents drawn with DDIM and classifier-free guidance.
+
+    Parameters
+    ----------
+    denoise : callable
+        ``denoise(latents, step, 0)`` without, ``denoise(latents, step, 1)`` with the condition.
+    schedule : dict
+        Parameters of diffusers' ``DDIMScheduler``.
+    noise : Tensor, shape (picture, channel, y, x)
+    guidance : float
+        1 samples the condition as learned; larger values exaggerate it.
+    steps : int
+        Network evaluations (twice as many with guidance).
+    eta : float
+        Share of the noise that is drawn anew at each step: 0 is DDIM, 1 as much as in DDPM (Song et al., 2021, ICLR).
+    generator : torch.Generator, optional
+        Source of that noise.
+
+    Returns
+    -------
+    Tensor, shape (picture, channel, y, x)
+    """
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    eta = min(eta, _MOST_ETA)
+    scheduler = DDIMScheduler(**schedule)
+    scheduler.set_timesteps(steps, device=noise.device)
+    latents = noise * scheduler.init_noise_sigma
+    for step in scheduler.timesteps:
+        predicted = denoise(latents, step, 1)
+        if guidance != 1.0:
+            nothing = denoise(latents, step, 0)
+            predicted = nothing + guidance * (predicted - nothing)
+        latents = scheduler.step(predicted, step, latents, eta=eta, generator=generator).prev_sample
+    return latents
+
+
+@torch.no_grad()
+def to_pixels(autoencoder: Any, latents: Tensor, batch: int = 50) -> np.ndarray:
+    """Return the pictures that latents stand for, uint8, shape (picture, y, x, rgb)."""
+    parts = [
+        autoencoder.decode(latents[start : start + batch] / autoencoder.config.scaling_factor).sample
+        for start in range(0, len(latents), batch)
+    ]
+    images = ((torch.cat(parts) + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return images.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def draw(
+    dual: Any,
+    autoencoder: Any,
+    schedule: dict[str, Any],
+    contexts: dict[str, tuple[Tensor, Tensor]],
+    *,
+    text_ratio: float,
+    guidance: float = 3.0,
+    steps: int = 60,
+    eta: float = 1.0,
+    seed: int = 0,
+    batch: int = 50,
+    progress: bool = True,
+) -> np.ndarray:
+    """Return one picture for each row of the contexts.
+
+    Parameters
+    ----------
+    dual : DualGuidedUNet
+    autoencoder : diffusers.AutoencoderKL
+    schedule : dict
+    contexts : dict
+        ``"text"`` and ``"image"``, each a pair: the context of no condition (1, token, channel), and those of the
+        pictures (picture, token, channel).
+    text_ratio : float
+        1 for text alone, 0 for images alone.
+    guidance, steps, eta, seed, batch, progress
+        Of the sampling. Noise drawn anew at each step corrects what the network got wrong at those before: the
+        probe names more of such pictures right than of those by DDIM.
+
+    Returns
+    -------
+    array, shape (picture, y, x, rgb)
+        uint8.
+    """
+    count = len(next(iter(contexts.values()))[1])
+    size, channels = dual.unet.config.sample_size, dual.unet.config.in_channels
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, channels, size, size, generator=generator)
+    parts = []
+    for start in tqdm(range(0, count, batch), desc="pictures", unit="batch", disable=not progress, leave=False):
+        rows = slice(start, start + batch)
+
+        def denoise(latents: Tensor, step: Tensor, given: int, rows: slice = rows) -> Tensor:
+            shown = {
+                name: pair[1][rows] if given else pair[0].expand(len(latents), -1, -1)
+                for name, pair in contexts.items()
+            }
+            velocity: Tensor = dual(latents, step, **shown, text_ratio=text_ratio)
+            return velocity
+
+        part = sample_latents(
+            denoise, schedule, noise[rows], guidance=guidance, steps=steps, eta=eta, generator=generator
+        )
+        parts.append(part)
+    return to_pixels(autoencoder, torch.cat(parts))
+
+
+PLAN = Plan("diffusion", steps=10_500, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
+
+#: Stable Diffusion's class, small; the latents are 6 x 16 x 16 and the contexts 128 wide.
+CONFIG: dict[str, Any] = {
+    "sample_size": 16,
+    "in_channels": 6,
+    "out_channels": 6,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "block_out_channels": [64, 128, 160],
+    "layers_per_block": 1,
+    "cross_attention_dim": 128,
+    # In diffusers' configuration of this network this is the number of heads.
+    "attention_head_dim": 4,
+    "norm_num_groups": 16,
+}
+
+#: The noise schedule. With v-prediction and no signal left at the last step, colors of large areas come out right
+#: (Lin et al., 2024, WACV).
+SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+    "steps_offset": 0,
+}
+
+#: Shares of a batch that see text alone, image alone, or both; of each, a tenth sees nothing (for guidance).
+_TEXT, _IMAGE, _NOTHING = 0.7, 0.15, 0.1
+
+#: Share of the texts that are the mean of all captions, as decoders of brain activity predict them.
+_MEAN_CAPTION = 0.3
+
+#: Most steps of the schedule are drawn logit-normally (Esser et al., 2024, ICML), about the noise at which shapes are
+#: decided: from real scenes noised to half of the schedule the network makes what can be named, from more noise
+#: it does not. The others are drawn evenly, so that both ends are seen.
+_STEP_CENTER, _STEP_SPREAD, _EVEN = 0.6, 1.0, 0.2
+
+#: Categories whose outlines are learned last, and the share of a batch that is drawn from them alone.
+SLOW_CATEGORIES, _SLOW = ("animal", "vehicle", "tool"), 0.35
+
+#: Gray level that stands for "no image", as in Brain-Diffuser.
+GRAY = 127
+
+#: Contexts of pictures, scaled as Versatile Diffusion has them, vary by .08, those of captions by 1. The image branch
+#: reads them enlarged while it learns, else it learns as much slower; its published weights have the factor in them.
+_IMAGE_SCALE = 12.0
+
+#: Weight of the alignment with CLIP's patches.
+_ALIGNMENT = 0.5
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What the diffusion is trained on top of.
+
+    Parameters
+    ----------
+    latents : Tensor, shape (scene, channel, y, x)
+        Mean of the posterior times the scaling factor of the autoencoder, float16.
+    texts : Tensor, shape (scene, caption, token, channel)
+        Contexts of the captions, float16.
+    images : Tensor, shape (scene, token, channel)
+        Contexts of the pictures, float16.
+    no_text, no_image : Tensor, shape (1, token, channel)
+        Contexts of the empty sentence and of a gray picture.
+    slow : Tensor of int, shape (row,)
+        Scenes that show :data:`SLOW_CATEGORIES`.
+    """
+
+    latents: Tensor
+    texts: Tensor
+    images: Tensor
+    no_text: Tensor
+    no_image: Tensor
+    slow: Tensor
+
+    @classmethod
+    def make(
+        cls,
+        clip: Any,
+        latents: Tensor,
+        tokens: Tensor,
+        empty: Tensor,
+        pixels: np.ndarray,
+        categories: list[str],
+        device: str,
+    ) -> Frozen:
+        """Compute the contexts once: each scene is seen many times.
+
+        Parameters
+        ----------
+        clip : open_clip.model.CLIP
+        latents : Tensor, shape (scene, channel, y, x)
+        tokens : Tensor, shape (scene, caption, token)
+        empty : Tensor, shape (1, token)
+        pixels : ndarray, shape (scene, y, x, rgb), dtype uint8
+        categories : list of str
+            Of the main object of each scene.
+        device : str
+        """
+        texts = [
+            text_context(clip, part.to(device)).half().cpu() for part in tqdm(tokens.flatten(0, 1).split(500), "texts")
+        ]
+        images = [
+            image_context(clip, normalized(pixels[start : start + 250], device)).half().cpu()
+            for start in tqdm(range(0, len(pixels), 250), "images")
+        ]
+        gray = np.full((1, *pixels.shape[1:]), GRAY, dtype=np.uint8)
+        return cls(
+            latents,
+            torch.cat(texts).unflatten(0, tokens.shape[:2]),
+            torch.cat(images),
+            text_context(clip, empty.to(device)),
+            image_context(clip, normalized(gray, device)),
+            torch.tensor([row for row, category in enumerate(categories) if category in SLOW_CATEGORIES]),
+        )
+
+
+class Denoiser(nn.Module):
+    """The dual-guided UNet and, for training only, a head that predicts CLIP's patches from its middle."""
+
+    def __init__(self, config: dict[str, Any], patch_width: int = 128) -> None:
+        super().__init__()
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+        torch.manual_seed(PLAN.seed)
+        self.dual = DualGuidedUNet.from_text_unet(UNet2DConditionModel(**config), share=True)
+        middle = config["block_out_channels"][-1]
+        self.align = nn.Sequential(
+            nn.Conv2d(middle, 2 * patch_width, 1), nn.SiLU(), nn.Conv2d(2 * patch_width, patch_width, 1)
+        )
+
+    def forward(self, noisy: Tensor, step: Tensor, text: Tensor, image: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the velocity (scene, channel, y, x) and predicted patches (scene, feature, y, x)."""
+        seen: list[Tensor] = []
+        hook = self.dual.unet.up_blocks[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+        try:
+            velocity = self.dual(noisy, step, text, _IMAGE_SCALE * image, ratio)
+        finally:
+            hook.remove()
+        return velocity, self.align(seen[0])
+
+    def published(self) -> DualGuidedUNet:
+        """Return the network for contexts of pictures as they are; weights of the image branch are its own."""
+        dual = copy.deepcopy(self.dual)
+        dual.load_image_branch(_rescaled(dual, _IMAGE_SCALE))
+        return dual
+
+    def go_on_from(self, published: DualGuidedUNet) -> None:
+        """Take the weights that :meth:`published` returned."""
+        state = {key: value.float() for key, value in published.state_dict().items() if key in self.dual.state_dict()}
+        self.dual.load_state_dict(state)
+        self.dual.load_image_branch(_rescaled(self.dual, 1 / _IMAGE_SCALE))
+
+
+def _rescaled(dual: DualGuidedUNet, factor: float) -> dict[str, Tensor]:
+    """Return the weights of the image branch for contexts that are so many times smaller."""
+    state = dual.image_branch_state_dict()
+    return {key: value * factor if key.endswith(READS_THE_CONTEXT) else value for key, value in state.items()}
+
+
+@torch.no_grad()
+def encode(autoencoder: Any, pixels: np.ndarray, device: str, batch: int = 100, progress: bool = True) -> Tensor:
+    """Return the latents of pictures, (scene, channel, y, x) float16: posterior mean times the scaling factor."""
+    parts = []
+    for start in tqdm(range(0, len(pixels), batch), desc="latents", unit="batch", disable=not progress):
+        posterior = autoencoder.encode(scaled(pixels[start : start + batch], device)).latent_dist
+        parts.append((posterior.mode() * autoencoder.config.scaling_factor).half().cpu())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def text_context(clip: Any, tokens: Tensor) -> Tensor:
+    """Return the hidden states of CLIP's text tower, (text, token, channel), in the role of SD's text encoder."""
+    states: Tensor = TextTower(clip)(tokens)
+    return states
+
+
+@torch.no_grad()
+def projected_text_context(clip: Any, tokens: Tensor) -> Tensor:
+    """Return the hidden states projected, over the length of the sentence's embedding (Versatile Diffusion)."""
+    states = projected(clip, text_context(clip, tokens))
+    ends = end_positions(tokens, int(tokens.max()))
+    pooled = states[torch.arange(len(tokens)), ends]
+    return states / pooled.norm(dim=-1)[:, None, None]
+
+
+def text_adapter(clip: Any, tokens: Tensor) -> Tensor:
+    """Return the linear map from projected texts back to hidden states, by least squares over sentences.
+
+    The projection is square, and the lengths that it is divided by differ by a few percent: so much is lost.
+
+    Returns
+    -------
+    Tensor, shape (channel, channel)
+    """
+    given = projected_text_context(clip, tokens).flatten(0, 1).double()
+    wanted = text_context(clip, tokens).flatten(0, 1).double()
+    gram = given.T @ given
+    gram += 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram, given.T @ wanted).T.float()
+
+
+@torch.no_grad()
+def image_context(clip: Any, images: Tensor) -> Tensor:
+    """Return all tokens of CLIP's image tower, projected, over the length of the first (Versatile Diffusion).
+
+    Parameters
+    ----------
+    clip : open_clip.model.CLIP
+    images : Tensor, shape (picture, rgb, y, x)
+        Normalized as CLIP takes them.
+
+    Returns
+    -------
+    Tensor, shape (picture, token, channel)
+    """
+    tower = clip.visual
+    hidden = tower.transformer(tower._embeds(images))
+    tokens: Tensor = tower.ln_post(hidden) @ tower.proj
+    return tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
+
+
+def loss(frozen: Frozen, device: str) -> Loss:
+    """Return the loss of a batch: squared error of the velocity, and the alignment with CLIP's patches."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    kept = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
+
+    def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        rows = _more_of(frozen.slow, rows, generator)
+        clean = frozen.latents[rows].to(device).float()
+        image = frozen.images[rows].to(device).float()
+        patches = image[:, 1:]
+        text = _texts(frozen.texts[rows], generator).to(device)
+        chance = torch.rand(len(rows), 2, generator=generator)
+        ratio = torch.where(chance[:, 0] < _TEXT, 1.0, torch.where(chance[:, 0] < _TEXT + _IMAGE, 0.0, 0.4))
+        nothing = (chance[:, 1] < _NOTHING).to(device)[:, None, None]
+        text, image = torch.where(nothing, frozen.no_text, text), torch.where(nothing, frozen.no_image, image)
+        step = _steps(len(rows), len(kept), generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        signal, rest = kept[step].sqrt()[:, None, None, None], (1 - kept[step]).sqrt()[:, None, None, None]
+        velocity, predicted = network(signal * clean + rest * noise, step, text, image, ratio)
+        error = (velocity - (signal * noise - rest * clean)).square().mean(dim=(1, 2, 3))
+        similarity = functional.cosine_similarity(predicted.flatten(2).mT, patches, dim=-1).mean()
+        total = error.mean() + _ALIGNMENT * (1.0 - similarity)
+        by_text = error.detach()[ratio == 1.0].mean()
+        by_image = error.detach()[ratio == 0.0].mean()
+        return {"loss": total, "text": by_text, "image": by_image, "alignment": similarity.detach()}
+
+    return compute
+
+
+def _more_of(slow: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the rows of a batch, (scene,), a share of them replaced by rows of what is learned slowly."""
+    replaced = torch.rand(len(rows), generator=generator) < _SLOW
+    others = slow[torch.randint(len(slow), (len(rows),), generator=generator)]
+    return torch.where(replaced, others, rows)
+
+
+def _steps(scenes: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Return a step of the schedule for each scene, (scene,): one of each part varies less than independent draws."""
+    part = (torch.arange(scenes) + torch.rand(1, generator=generator)) / scenes
+    place = part[torch.randperm(scenes, generator=generator)]
+    noisy = torch.sigmoid(_STEP_CENTER + _STEP_SPREAD * torch.special.ndtri(place))
+    even = torch.rand(scenes, generator=generator) < _EVEN
+    return (torch.where(even, place, noisy) * steps).long().clamp(max=steps - 1)
+
+
+def _texts(found: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the context of one caption of each scene, or of the mean of all, (scene, token, channel)."""
+    averaged = torch.rand(len(found), generator=generator) < _MEAN_CAPTION
+    which = torch.randint(found.shape[1], (len(found),), generator=generator)
+    one = found[torch.arange(len(found)), which].float()
+    return torch.where(averaged[:, None, None], found.float().mean(dim=1), one)

@@ -1,0 +1,360 @@
+"""The loop that trains all bundled networks, and the scenes that they learn from: seeded, logged, resumed to the step.
+
+They are drawn by the renderer of the embedded data set, from seeds of their own: no scene of the embedded
+data set, neither of its training nor of its test stimuli, is among them.
+
+The batch of a step depends on the seed and the step alone, so that an interrupted training continues with the
+batches that it would have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from neurorecon.errors import InputError
+from neurorecon.simulation.captions import captions
+from neurorecon.simulation.drawing.render import render
+from neurorecon.simulation.scene import Scene, sample_scene
+
+#: Pixels on each side.
+SIZE = 64
+
+#: Seeds of the scenes. The embedded data set has seed 0.
+SEEDS = {"train": 101, "held-out": 202}
+
+#: Pictures and frames of films in each set.
+COUNTS = {"train": (20_000, 4_000), "held-out": (2_000, 400)}
+
+#: Pictures drawn by one task, and kept in one file.
+_BLOCK = 200
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A set of scenes.
+
+    Parameters
+    ----------
+    scenes : list of Scene
+    times : array, shape (scene,)
+        When a film was stopped, in seconds; 0 for pictures.
+    pixels : array, shape (scene, y, x, rgb)
+        uint8, mapped from disk.
+    """
+
+    scenes: list[Scene]
+    times: np.ndarray
+    pixels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    @cached_property
+    def captions(self) -> list[list[str]]:
+        """The sentences about each scene."""
+        return [captions(scene) for scene in self.scenes]
+
+
+def pictures(split: str, folder: str | Path, *, progress: bool = True) -> Pictures:
+    """Return a set of scenes, drawn on all cores at the first call and read from disk afterwards.
+
+    Parameters
+    ----------
+    split : {"train", "held-out"}
+    folder : path
+        Where the pixels are kept (300 MB for training). Drawing goes on where it was interrupted.
+    progress : bool
+        Show a progress bar on stderr.
+    """
+    if split not in SEEDS:
+        raise InputError("there is no such set of scenes", given=split, expected=" or ".join(SEEDS))
+    keys = _keys(split)
+    blocks = [keys[start : start + _BLOCK] for start in range(0, len(keys), _BLOCK)]
+    home = Path(folder) / "scenes"
+    home.mkdir(parents=True, exist_ok=True)
+    files = [home / f"{split}-{SEEDS[split]}-{SIZE}px-{number:04d}.npy" for number in range(len(blocks))]
+    _draw_missing(split, files, blocks, progress)
+    pixels = np.concatenate([np.load(file, mmap_mode="r") for file in files])
+    scenes = [sample_scene(SEEDS[split], index, kind) for kind, index, _ in keys]
+    return Pictures(scenes, np.array([time for _, _, time in keys]), pixels)
+
+
+def _keys(split: str) -> list[tuple[str, int, float]]:
+    """Return kind, index and time of every picture of a set."""
+    images, films = COUNTS[split]
+    times = np.random.default_rng(SEEDS[split]).uniform(-1.0, 0.75, films).round(3)
+    return [("image", n, 0.0) for n in range(images)] + [("film", n, float(times[n])) for n in range(films)]
+
+
+def _draw_missing(split: str, files: list[Path], blocks: list[list[tuple[str, int, float]]], progress: bool) -> None:
+    from joblib import Parallel, delayed
+
+    todo = [(file, block) for file, block in zip(files, blocks, strict=True) if not file.exists()]
+    if not todo:
+        return
+    work = Parallel(n_jobs=-1, return_as="generator_unordered")(
+        delayed(_draw_block)(SEEDS[split], file, block) for file, block in todo
+    )
+    for _ in tqdm(work, total=len(todo), desc=f"drawing {split} scenes", unit="block", disable=not progress):
+        pass
+
+
+def _draw_block(seed: int, file: Path, block: list[tuple[str, int, float]]) -> None:
+    drawn = [render(sample_scene(seed, index, kind), size=SIZE, time=time) for kind, index, time in block]
+    partial = file.with_suffix(".partial.npy")
+    np.save(partial, np.stack(drawn))
+    partial.replace(file)  # a file with the final name is complete
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    name : str
+        Of the network.
+    steps, batch : int
+        Optimizer steps, and scenes in each.
+    learning_rate, weight_decay : float
+        Of AdamW; the rate rises over `warmup` steps, stays, and falls to a fiftieth along a half cosine.
+    warmup : int
+        Steps.
+    hold : float
+        Share of the steps after which the rate begins to fall.
+    average : float
+        Decay of the exponential average of the weights, which is what is published.
+    clip : float
+        Largest norm of the gradient.
+    seed : int
+        Of the batches, the augmentation and the noise.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    warmup: int = 200
+    average: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    hold: float = 0.0
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step as a share of its peak."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        first = max(self.warmup, round(self.hold * self.steps))
+        done = min(1.0, max(0.0, (step - first) / max(1, self.steps - first)))
+        return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+#: Called with the network, the rows of the batch and a generator; returns the loss under "loss", and what to log.
+Loss = Callable[[Any, Tensor, torch.Generator], dict[str, Tensor]]
+
+
+@dataclass
+class Run:
+    """Where a training keeps its state, and for how long it may run.
+
+    Parameters
+    ----------
+    folder : path
+        Checkpoint and log.
+    device : str
+    precision : {"no", "bf16", "fp16"}
+        Mixed precision of accelerate.
+    minutes : float or None
+        Stop after this time, with a checkpoint.
+    compiled : bool
+        Run the network through ``torch.compile``.
+    checkpoint_every : float
+        Seconds between checkpoints.
+    progress : bool
+    pictures : int
+        Generated for the bars of the diffusion networks.
+    """
+
+    folder: Path
+    device: str = "cpu"
+    precision: str = "no"
+    minutes: float | None = None
+    compiled: bool = False
+    checkpoint_every: float = 120.0
+    progress: bool = True
+    pictures: int = 500
+
+
+def train(plan: Plan, network: nn.Module, loss: Loss, scenes: int, run: Run) -> nn.Module:
+    """Train a network, or go on with a training that was interrupted.
+
+    Parameters
+    ----------
+    plan : Plan
+    network : torch.nn.Module
+        Freshly made; holds the last weights afterwards.
+    loss : callable
+        ``loss(network, rows, generator) -> {"loss": ..., ...}``.
+    scenes : int
+        Rows are drawn from ``range(scenes)``, each epoch in a new order.
+    run : Run
+
+    Returns
+    -------
+    torch.nn.Module
+        With the averaged weights, in evaluation mode.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(mixed_precision=run.precision, cpu=run.device == "cpu")
+    network = network.to(run.device)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average), use_buffers=True)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.rate)
+    state = _State(plan, network, average, optimizer, schedule, run.folder / f"{plan.name}.pt")
+    first = state.restore(run.device)
+    forward: Any = torch.compile(network) if run.compiled else network
+    started = saved = time.monotonic()
+    spent = state.seconds
+    network.train()
+    log = run.folder / f"{plan.name}.jsonl"
+    with tqdm(total=plan.steps, initial=first, desc=plan.name, unit="step", disable=not run.progress) as bar:
+        for step in range(first, plan.steps):
+            generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
+            rows = batch_rows(plan, scenes, step)
+            with accelerator.autocast():
+                values = loss(forward, rows, generator)
+            accelerator.backward(values["loss"])
+            norm = accelerator.clip_grad_norm_(trained, plan.clip)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
+            average.update_parameters(network)
+            state.step = step + 1
+            state.seconds = spent + time.monotonic() - started
+            bar.update()
+            if step % 20 == 0 or step + 1 == plan.steps:
+                _log(log, bar, state, {**values, "gradient": norm})
+            late = run.minutes is not None and time.monotonic() - started > run.minutes * 60
+            if late or time.monotonic() - saved > run.checkpoint_every or step + 1 == plan.steps:
+                state.save()
+                saved = time.monotonic()
+            if late:
+                break
+    published: nn.Module = average.module
+    return published.eval()
+
+
+def averaged(plan: Plan, network: nn.Module, folder: Path) -> tuple[nn.Module, int, float]:
+    """Return the averaged weights of the last checkpoint, its step, and the seconds spent on it.
+
+    Raises
+    ------
+    InputError
+        Where the training has not begun.
+    """
+    file = folder / f"{plan.name}.pt"
+    if not file.exists():
+        raise InputError(
+            f"the training of {plan.name!r} has not begun",
+            given=f"no file {file}",
+            expected="a checkpoint",
+            todo=f"python -m neurorecon.simulation.training {plan.name}",
+        )
+    found = torch.load(file, map_location="cpu", weights_only=True)
+    average = AveragedModel(network, use_buffers=True)
+    average.load_state_dict(found["average"])
+    published: nn.Module = average.module
+    return published.eval(), int(found["step"]), float(found["seconds"])
+
+
+def batch_rows(plan: Plan, scenes: int, step: int) -> Tensor:
+    """Return the rows of a step: each epoch visits every scene once, in an order of its own."""
+    first = step * plan.batch
+    parts, wanted = [], plan.batch
+    while wanted:
+        epoch, place = divmod(first, scenes)
+        order = torch.randperm(scenes, generator=torch.Generator().manual_seed(plan.seed * 7919 + epoch))
+        part = order[place : place + wanted]
+        parts.append(part)
+        first, wanted = first + len(part), wanted - len(part)
+    return torch.cat(parts)
+
+
+def on_device(generator: torch.Generator, device: str) -> torch.Generator:
+    """Return a generator for noise that is drawn on a device: on a CPU the given one, else one that it seeds."""
+    if torch.device(device).type == "cpu":
+        return generator
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+
+
+@dataclass
+class _State:
+    """Everything that a resumed training needs."""
+
+    plan: Plan
+    network: nn.Module
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    file: Path
+    step: int = 0
+    seconds: float = 0.0
+
+    def save(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_suffix(".partial")
+        content = {
+            "plan": asdict(self.plan),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        torch.save(content, partial)
+        os.replace(partial, self.file)
+
+    def restore(self, device: str) -> int:
+        if not self.file.exists():
+            return 0
+        found = torch.load(self.file, map_location=device, weights_only=True)
+        different = {key for key, value in asdict(self.plan).items() if found["plan"].get(key, value) != value}
+        if different - {"steps"}:
+            raise InputError(
+                f"the checkpoint of {self.plan.name!r} was made with another plan",
+                given=", ".join(f"{key} = {found['plan'].get(key)}" for key in sorted(different)),
+                expected=", ".join(f"{key} = {asdict(self.plan)[key]}" for key in sorted(different)),
+                todo=f"move {self.file} away to start again",
+            )
+        self.network.load_state_dict(found["network"])
+        self.average.load_state_dict(found["average"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.schedule.load_state_dict(found["schedule"])
+        self.step, self.seconds = int(found["step"]), float(found["seconds"])
+        return self.step
+
+
+def _log(file: Path, bar: Any, state: _State, values: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    numbers = {key: round(float(value.detach()), 5) for key, value in values.items()}
+    bar.set_postfix({key: f"{value:.3g}" for key, value in numbers.items()}, refresh=False)
+    with file.open("a") as stream:
+        stream.write(json.dumps({"step": state.step, "seconds": round(state.seconds, 1), **numbers}) + "\n")

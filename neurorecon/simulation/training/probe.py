@@ -1,0 +1,261 @@
+"""The category probe: a small convolutional network that says what is in an image, in which color, and where.
+
+It judges reconstructions and generated pictures, so it is trained on real scenes only and shares nothing with
+CLIP. Its pooled features are the space of Frechet distances between sets of pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neurorecon.errors import InputError
+from neurorecon.simulation.scene import Scene
+from neurorecon.simulation.training.autoencoder import scaled
+from neurorecon.simulation.training.clip import shifted
+from neurorecon.simulation.training.loop import SIZE, Loss, Plan
+from neurorecon.simulation.vocabulary import COLORS, KINDS
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """What the probe can say, and how large it is.
+
+    Parameters
+    ----------
+    kinds, colors : tuple of str
+        Answers for the main object.
+    categories : tuple of str
+        Super-category of each kind.
+    widths : tuple of int
+        Channels at 1/2, 1/4, 1/8 and 1/16 of the picture.
+    size : int
+        Pixels on each side.
+    """
+
+    kinds: tuple[str, ...]
+    colors: tuple[str, ...]
+    categories: tuple[str, ...]
+    widths: tuple[int, ...] = (24, 48, 96, 128)
+    size: int = 64
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the probe says of some pictures.
+
+    Parameters
+    ----------
+    kind, category, color : array of str, shape (picture,)
+        Of the main object.
+    place : array, shape (picture, 2)
+        Its center (x, y), 0 to 1 from the top left.
+    """
+
+    kind: np.ndarray
+    category: np.ndarray
+    color: np.ndarray
+    place: np.ndarray
+
+
+class Probe(nn.Module):
+    """A residual network with group normalization and three heads.
+
+    Parameters
+    ----------
+    config : ProbeConfig
+    """
+
+    def __init__(self, config: ProbeConfig) -> None:
+        super().__init__()
+        self.config = config
+        first = config.widths[0]
+        self.stem = nn.Conv2d(3, first, 5, stride=2, padding=2, bias=False)
+        pairs = zip((first, *config.widths), config.widths, strict=False)
+        self.stages = nn.Sequential(
+            *(
+                nn.Sequential(_Residual(before, after, stride=1 if n == 0 else 2), _Residual(after, after))
+                for n, (before, after) in enumerate(pairs)
+            )
+        )
+        self.norm = nn.GroupNorm(8, config.widths[-1])
+        self.kind = nn.Linear(config.widths[-1], len(config.kinds))
+        self.color = nn.Linear(config.widths[-1], len(config.colors))
+        self.place = nn.Sequential(nn.Flatten(), nn.Linear(config.widths[-1] * (config.size // 16) ** 2, 2))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the last feature maps of pictures (picture, rgb, y, x) from -1 to 1."""
+        found: Tensor = functional.silu(self.norm(self.stages(self.stem(images))))
+        return found
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits of kind and color, and the place (x, y) of the main object.
+
+        Parameters
+        ----------
+        images : Tensor, shape (picture, rgb, y, x)
+            From -1 to 1.
+        """
+        maps = self.maps(images)
+        pooled = maps.mean(dim=(-2, -1))
+        return self.kind(pooled), self.color(pooled), self.place(maps)
+
+    @torch.no_grad()
+    def features(self, pictures: np.ndarray, batch: int = 128) -> np.ndarray:
+        """Return the pooled features of uint8 pictures (picture, y, x, rgb), shape (picture, feature)."""
+        parts = [self.maps(self._images(pictures[n : n + batch])) for n in range(0, len(pictures), batch)]
+        return torch.cat([part.mean(dim=(-2, -1)) for part in parts]).double().cpu().numpy()
+
+    @torch.no_grad()
+    def answers(self, pictures: np.ndarray, batch: int = 128) -> Answers:
+        """Return what is in uint8 pictures (picture, y, x, rgb)."""
+        parts = [self(self._images(pictures[n : n + batch])) for n in range(0, len(pictures), batch)]
+        kinds, colors, places = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
+        number = kinds.argmax(axis=1)
+        return Answers(
+            kind=np.array(self.config.kinds)[number],
+            category=np.array(self.config.categories)[number],
+            color=np.array(self.config.colors)[colors.argmax(axis=1)],
+            place=places,
+        )
+
+    def _images(self, pictures: np.ndarray) -> Tensor:
+        size = self.config.size
+        if pictures.dtype != np.uint8 or pictures.shape[1:] != (size, size, 3):
+            raise InputError(
+                "the probe judges pictures of the size that it was trained on",
+                given=f"{pictures.dtype} {pictures.shape}",
+                expected=f"uint8, shape (picture, {size}, {size}, 3)",
+                todo="resize the pictures first",
+            )
+        weight = self.kind.weight
+        images = torch.from_numpy(np.ascontiguousarray(pictures)).to(weight.device).permute(0, 3, 1, 2)
+        return images.to(weight.dtype) / 127.5 - 1.0
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``model.safetensors`` and ``config.json`` into a folder."""
+        from safetensors.torch import save_file
+
+        home = Path(folder)
+        home.mkdir(parents=True, exist_ok=True)
+        save_file({key: value.contiguous() for key, value in self.state_dict().items()}, home / "model.safetensors")
+        (home / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Probe:
+        """Read what :meth:`save` wrote; in evaluation mode, float32."""
+        from safetensors.torch import load_file
+
+        home = Path(folder)
+        found = json.loads((home / "config.json").read_text())
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
+        }
+        config = ProbeConfig(**values)
+        network = cls(config)
+        state = {key: value.float() for key, value in load_file(home / "model.safetensors").items()}
+        network.load_state_dict(state)
+        return network.eval()
+
+
+class _Residual(nn.Module):
+    """Two 3 x 3 convolutions, each behind normalization and SiLU, beside a shortcut (He et al., 2016)."""
+
+    def __init__(self, before: int, after: int, stride: int = 1) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, before)
+        self.conv1 = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(8, after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        same = stride == 1 and before == after
+        self.shortcut = nn.Identity() if same else nn.Conv2d(before, after, 1, stride=stride, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        active = functional.silu(self.norm1(maps))
+        new = self.conv2(functional.silu(self.norm2(self.conv1(active))))
+        shortcut: Tensor = self.shortcut(maps)
+        return shortcut + new
+
+
+PLAN = Plan("probe", steps=2_600, batch=64, learning_rate=2e-3, weight_decay=0.02, warmup=100, average=0.995)
+
+CONFIG = ProbeConfig(kinds=tuple(KINDS), colors=tuple(COLORS), categories=tuple(KINDS.values()), size=SIZE)
+
+#: Standard deviation of pixel noise at most, and strongest change of contrast and brightness.
+_NOISE, _CONTRAST, _BRIGHTNESS = 0.12, 0.15, 0.1
+
+
+def make() -> nn.Module:
+    """Return a network with random weights."""
+    torch.manual_seed(PLAN.seed)
+    return Probe(CONFIG)
+
+
+def labels(scenes: list[Scene]) -> dict[str, Tensor]:
+    """Return number of kind and color of the main object, its place (x, y) from 0 to 1, and if that is known.
+
+    In films things and camera move; only the places in pictures are learned.
+    """
+    kinds, colors = list(KINDS), list(COLORS)
+    return {
+        "kind": torch.tensor([kinds.index(scene.main.kind) for scene in scenes]),
+        "color": torch.tensor([colors.index(scene.main.color) for scene in scenes]),
+        "place": torch.tensor([(scene.main.x + 0.5, scene.main.y + 0.5) for scene in scenes], dtype=torch.float32),
+        "still": torch.tensor([scene.kind == "image" for scene in scenes]),
+    }
+
+
+def loss(pixels: np.ndarray, truth: dict[str, Tensor], device: str) -> Loss:
+    """Return the sum of the cross-entropies of kind and color and the error of the place.
+
+    Parameters
+    ----------
+    pixels : array, shape (scene, y, x, rgb)
+        uint8.
+    truth : dict of Tensor
+        From :func:`labels`.
+    device : str
+    """
+
+    def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        images = scaled(pixels[rows.numpy()], device)
+        flip = torch.rand(len(rows), generator=generator) < 0.5
+        place = truth["place"][rows].clone()
+        place[flip, 0] = 1.0 - place[flip, 0]
+        images = torch.where(flip.to(device)[:, None, None, None], images.flip(-1), images)
+        kind, color, where = network(augmented(shifted(images, generator), generator))
+        kinds, colors = truth["kind"][rows].to(device), truth["color"][rows].to(device)
+        still = truth["still"][rows].to(device)[:, None]
+        distance = (functional.smooth_l1_loss(where, place.to(device), beta=0.05, reduction="none") * still).mean()
+        total = functional.cross_entropy(kind, kinds, label_smoothing=0.05)
+        total = total + functional.cross_entropy(color, colors, label_smoothing=0.05) + distance
+        right = (kind.argmax(dim=1) == kinds).float().mean()
+        return {
+            "loss": total,
+            "kind": right,
+            "color": (color.argmax(dim=1) == colors).float().mean(),
+            "place": distance,
+        }
+
+    return compute
+
+
+def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Blur half of the pictures a little, and change contrast, brightness and noise of all."""
+
+    def draw(low: float, high: float) -> Tensor:
+        values = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device)
+        return low + (high - low) * values
+
+    soft = functional.avg_pool2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    images = torch.lerp(images, soft, torch.relu(draw(-1.0, 1.0)))
+    images = images * draw(1.0 - _CONTRAST, 1.0 + _CONTRAST) + draw(-_BRIGHTNESS, _BRIGHTNESS)
+    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    return images + draw(0.0, _NOISE) * noise

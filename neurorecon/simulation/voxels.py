@@ -1,0 +1,439 @@
+"""Responses of simulated voxels: from the features of a stimulus through hemodynamics and noise to a recording.
+
+A voxel's signal is a weighted sum of components, each a function of the stimulus: contrast energy (*gabor*),
+luminance and color, motion energy, each within the voxel's population receptive field; the categories of visible
+objects, and the layout of the scene. Each component is standardized over the training stimuli, so that the squared
+weights are the planted shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+from scipy.signal import lfilter
+from scipy.stats import gamma
+
+from neurorecon.simulation.cortex import COMPONENTS, FIELD_OF_VIEW, LAYOUT, TUNING, Cortex
+from neurorecon.simulation.stimuli import CELLS, GABOR_CYCLES, GABORS, MOTION, MOTION_CELLS, Stimuli
+from neurorecon.simulation.vocabulary import CATEGORIES
+
+#: Number of spatial patterns of noise that voxels share (respiration, heartbeat, motion, arousal).
+SHARED_PATTERNS = 12
+
+#: Distance in mm over which shared noise stays alike.
+_SHARED_REACH = 25.0
+
+
+def canonical_hrf(times: np.ndarray) -> np.ndarray:
+    """Return SPM's canonical hemodynamic response to an impulse: a peak at 5 s and an undershoot at 15 s.
+
+    Two gamma densities of shape 6 and 16 and scale 1 s, the second one sixth as large (Friston et al., 1998,
+    NeuroImage).
+
+    Parameters
+    ----------
+    times : array, shape (time,)
+        Seconds from the impulse.
+
+    Returns
+    -------
+    array, shape (time,)
+        Its integral is 5 / 6.
+    """
+    times = np.asarray(times, dtype=float)
+    return gamma.pdf(times, 6.0) - gamma.pdf(times, 16.0) / 6.0
+
+
+def clip_response(repetition_time: float, duration: float = 32.0, step: float = 0.02) -> np.ndarray:
+    """Return the response, volume by volume, to a clip that is shown during the first volume.
+
+    Activity is constant while the clip lasts (one repetition time), and a volume is the mean over its acquisition.
+
+    Parameters
+    ----------
+    repetition_time : float
+        Seconds.
+    duration, step : float
+        Length of the response and resolution of the integral, seconds.
+
+    Returns
+    -------
+    array, shape (volume,)
+        Scaled to a sum of squares of 1, so that clips with independent activity of variance 1 give a time series
+        of variance 1.
+    """
+    per_volume = round(repetition_time / step)
+    times = (np.arange(round(duration / step)) + 0.5) * step
+    fine = np.convolve(canonical_hrf(times), np.ones(per_volume))
+    volumes = len(times) // per_volume
+    response = fine[: volumes * per_volume].reshape(volumes, per_volume).mean(axis=1)
+    return response / np.sqrt((response**2).sum())
+
+
+def convolve(activity: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Return the time series that activity at each volume causes; nothing was shown before the run.
+
+    Parameters
+    ----------
+    activity : array, shape (volume, voxel)
+    response : array, shape (lag,)
+
+    Returns
+    -------
+    array, shape (volume, voxel)
+    """
+    return lfilter(response, [1.0], activity, axis=0)
+
+
+def autoregressive(random: np.random.Generator, samples: int, columns: int, coefficient: float) -> np.ndarray:
+    """Return stationary first-order autoregressive noise of variance 1.
+
+    Parameters
+    ----------
+    random : Generator
+    samples, columns : int
+    coefficient : float
+        Correlation of neighboring samples, below 1.
+
+    Returns
+    -------
+    array, shape (sample, column)
+    """
+    steps = random.standard_normal((samples, columns), dtype=np.float32)
+    steps[1:] *= np.sqrt(1.0 - coefficient**2)
+    return lfilter([1.0], [1.0, -coefficient], steps, axis=0)
+
+
+def slow_drift(random: np.random.Generator, samples: int, columns: int) -> np.ndarray:
+    """Return slow drift of variance 1: the first three cosines over the run, with random weights, and a slope.
+
+    Parameters
+    ----------
+    random : Generator
+    samples, columns : int
+
+    Returns
+    -------
+    array, shape (sample, column)
+        Its mean over the run is 0, and its mean square over runs is 1.
+    """
+    times = (np.arange(samples) + 0.5) / samples
+    basis = np.stack([times - 0.5, *(np.cos(np.pi * cycle * times) for cycle in (1, 2, 3))], axis=1)
+    basis -= basis.mean(axis=0)
+    size = np.sqrt((basis**2).mean(axis=0)) * np.sqrt(basis.shape[1])
+    basis /= np.where(size > 1e-9, size, 1.0)  # in a run of one or two samples some of them vanish
+    return basis @ random.standard_normal((basis.shape[1], columns))
+
+
+def shared_patterns(random: np.random.Generator, positions: np.ndarray) -> np.ndarray:
+    """Return spatial patterns of shared noise: a smooth random field on the cortex.
+
+    Parameters
+    ----------
+    random : Generator
+    positions : array, shape (voxel, 3)
+        Millimeters.
+
+    Returns
+    -------
+    array, shape (pattern, voxel)
+        The sum of squares over patterns is 1 at every voxel.
+    """
+    waves = random.standard_normal((SHARED_PATTERNS, 3)) / _SHARED_REACH
+    phases = random.uniform(0.0, 2 * np.pi, size=(SHARED_PATTERNS, 1))
+    patterns = np.cos(waves @ np.asarray(positions, dtype=float).T + phases)
+    patterns[0] = 1.0  # one that the whole brain shares
+    return patterns / np.sqrt((patterns**2).sum(axis=0))
+
+
+def run_noise(
+    random: np.random.Generator,
+    samples: int,
+    patterns: np.ndarray,
+    *,
+    shared: float,
+    drift: float,
+    coefficient: float,
+) -> np.ndarray:
+    """Return the noise of one run.
+
+    Parameters
+    ----------
+    random : Generator
+        Of this run.
+    samples : int
+        Volumes or trials.
+    patterns : array, shape (pattern, voxel)
+        From :func:`shared_patterns`.
+    shared, drift : float
+        Shares of the variance, the rest being private to each voxel.
+    coefficient : float
+        Temporal autocorrelation of all but the drift.
+
+    Returns
+    -------
+    array, shape (sample, voxel)
+        Of variance 1.
+    """
+    count, voxels = patterns.shape
+    private = autoregressive(random, samples, voxels, coefficient)
+    common = autoregressive(random, samples, count, coefficient) @ patterns
+    slow = slow_drift(random, samples, voxels)
+    return np.sqrt(1.0 - shared - drift) * private + np.sqrt(shared) * common + np.sqrt(drift) * slow
+
+
+#: Energies at which log(1 + energy / knee) turns from linear to logarithmic; typical of these pictures.
+GABOR_KNEE = 3e-4
+
+MOTION_KNEE = 5e-6
+
+#: Share of the picture at which the response to a category is half of its maximum: responses of high-level
+#: areas grow much less than in proportion to size (compressive summation; Kay et al., 2013, J. Neurophysiol.).
+CATEGORY_HALF = 0.06
+
+#: Stimuli, at most, over which components are standardized.
+_CALIBRATION = 400
+
+#: Bytes of components that are remembered.
+_MEMORY = 256 * 2**20
+
+#: Stimuli at a time, at most. NumPy lets go of Python's lock while it filters and multiplies.
+_MOST_THREADS = 8
+
+
+class ForwardModel:
+    """The voxels of one subject as functions of the stimulus.
+
+    Parameters
+    ----------
+    seed : int
+        Of the data set.
+    subject : int
+        Number of the subject.
+    cortex : Cortex
+        The voxels.
+    stimuli : Stimuli
+    train_images, train_films : sequence of int
+        Numbers of the stimuli over which components are standardized (the first 400 of them are used).
+
+    Attributes
+    ----------
+    shares : dict of str to array, shape (voxel,)
+        Planted share of the signal's variance in films, by component; 0 outside visual areas.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        subject: int,
+        cortex: Cortex,
+        stimuli: Stimuli,
+        train_images: Sequence[int],
+        train_films: Sequence[int],
+    ) -> None:
+        self.stimuli = stimuli
+        self._train = {"images": train_images[:_CALIBRATION], "films": train_films[:_CALIBRATION]}
+        random = np.random.default_rng(np.random.SeedSequence([seed, subject, 0xF0]))
+        table = cortex.voxels
+        self.area = table["area"].to_numpy(dtype=str)
+        self.visual = self.area != ""
+        shares = _draw_shares(random, self.area)
+        self.shares = dict(zip(COMPONENTS, shares, strict=True))
+        self._weights = np.sqrt(shares)
+        prf = table[["prf_x", "prf_y", "prf_size"]].to_numpy(dtype=float).T
+        #: Rows of voxels that a component is computed for.
+        self._rows = [np.flatnonzero(share > 0) for share in shares]
+        gabor, color, category, layout, motion = self._rows
+        self._static_field = receptive_fields(prf, CELLS)
+        self.coverage = self._static_field.sum(axis=0)
+        self._color_field = np.ascontiguousarray(self._static_field[:, color])
+        self._static_field = np.ascontiguousarray(self._static_field[:, gabor])
+        self._motion_field = receptive_fields(prf[:, motion], MOTION_CELLS)
+        eccentricity = np.hypot(prf[0], prf[1])
+        self._gabor_tuning = _draw_gabor_tuning(random, self.area[gabor], eccentricity[gabor])
+        self._color_tuning = random.standard_normal((3, len(color))) * np.array([[1.5], [1.0], [1.0]])
+        self._category_tuning = _draw_weights(random, self.area[category], "prefers", CATEGORIES)
+        self._layout_tuning = _draw_weights(random, self.area[layout], "layout", LAYOUT)
+        self._motion_tuning = _draw_motion_tuning(random, eccentricity[motion])
+        size = max(64, _MEMORY // (4 * len(COMPONENTS) * len(self.area)))
+        self.components = lru_cache(maxsize=size)(self._components)
+        self._calibration: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    def signal(self, number: int, task: str) -> np.ndarray:
+        """Return the response to one stimulus without noise.
+
+        Parameters
+        ----------
+        number : int
+            Of the stimulus.
+        task : {"images", "films"}
+            Selects the training stimuli over which components are standardized.
+
+        Returns
+        -------
+        array, float64, shape (voxel,)
+            With mean 0 and variance 1 over training stimuli; 0 outside visual areas.
+        """
+        mean, scale, total = self._calibrate(task)
+        return ((self.components(number) - mean) * scale).sum(axis=0) * total
+
+    def prepare(self, numbers: Iterable[int], task: str) -> None:
+        """Compute several stimuli at a time, on all cores, for :meth:`signal`, which finds them remembered.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            Of the stimuli.
+        task : {"images", "films"}
+            What :meth:`signal` will be asked for; its training stimuli are needed first.
+        """
+        from joblib import cpu_count
+
+        wanted = list(dict.fromkeys([*(() if task in self._calibration else self._train[task]), *numbers]))
+        threads, room = min(cpu_count(), _MOST_THREADS), self.components.cache_info().maxsize
+        if threads == 1 or room is None or len(wanted) > room:
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(self.components, wanted):  # what went wrong in a thread is raised here
+                pass
+
+    def _calibrate(self, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mean and weight of each component (component, voxel), and the scale of the sum (voxel,)."""
+        if task not in self._calibration:
+            numbers = self._train[task]
+            count = max(1, len(numbers))
+            shape = (len(COMPONENTS), len(self.area))
+            total, squares = np.zeros(shape), np.zeros(shape)
+            for number in numbers:
+                values = self.components(number).astype(float)
+                total += values
+                squares += values**2
+            mean = total / count
+            deviation = np.sqrt(np.clip(squares / count - mean**2, 0.0, None))
+            varies = deviation > 1e-6 * (1e-6 + np.abs(mean))
+            scale = np.where(varies, self._weights / np.where(varies, deviation, 1.0), 0.0)
+            sums = np.zeros(len(self.area))
+            for number in numbers:
+                sums += ((self.components(number) - mean) * scale).sum(axis=0) ** 2
+            signal = np.sqrt(sums / count)
+            ok = signal > 1e-9
+            self._calibration[task] = (mean, scale, np.where(ok, 1.0 / np.where(ok, signal, 1.0), 0.0))
+        return self._calibration[task]
+
+    def static_share(self) -> np.ndarray:
+        """Return the share of the signal's variance that is left for a picture that does not move, (voxel,)."""
+        return np.where(self.visual, 1.0 - self.shares["motion"], 0.0)
+
+    def _components(self, number: int) -> np.ndarray:
+        """Return the components of one stimulus before standardization, float32, (component, voxel)."""
+        features = self.stimuli.features(number)
+        result = np.zeros((len(COMPONENTS), len(self.area)), dtype=np.float32)
+        gabor, color, category, layout, motion = self._rows
+        result[0, gabor] = _energy_response(features.gabor, self._static_field, self._gabor_tuning, GABOR_KNEE)
+        result[1, color] = ((features.color @ self._color_field) * self._color_tuning).sum(axis=0)
+        result[2, category] = saturate(features.category) @ self._category_tuning
+        result[3, layout] = features.layout @ self._layout_tuning
+        if self.stimuli.is_film(number):
+            result[4, motion] = _energy_response(features.motion, self._motion_field, self._motion_tuning, MOTION_KNEE)
+        return result
+
+
+def saturate(share: np.ndarray) -> np.ndarray:
+    """Return the response to a share of the picture, from 0 to 1."""
+    return share / (share + CATEGORY_HALF)
+
+
+def receptive_fields(prf: np.ndarray, cells: int) -> np.ndarray:
+    """Return Gaussian population receptive fields on the grid of the picture (Dumoulin & Wandell, 2008).
+
+    Parameters
+    ----------
+    prf : array, shape (3, voxel)
+        Center (degrees to the right and downward of the center of the picture) and standard deviation,
+        degrees. NaN for voxels without.
+    cells : int
+        Cells on each side.
+
+    Returns
+    -------
+    array, float32, shape (cell, voxel)
+        Rows run through the grid line by line. A field sums to 1 over the plane, so to less than 1 where it
+        reaches beyond the picture.
+    """
+    x, y, size = prf
+    width = FIELD_OF_VIEW / cells
+    centers = (np.arange(cells) + 0.5) * width - FIELD_OF_VIEW / 2
+    sigma = np.maximum(size, 0.4 * width)  # narrower ones would fall between the cells
+    along_x = np.exp(-0.5 * ((centers[:, None] - x) / sigma) ** 2) * width / (np.sqrt(2 * np.pi) * sigma)
+    along_y = np.exp(-0.5 * ((centers[:, None] - y) / sigma) ** 2) * width / (np.sqrt(2 * np.pi) * sigma)
+    fields = along_y[:, None, :] * along_x[None, :, :]
+    fields = np.where(fields > 1e-9, fields, 0.0)  # NaN, and numbers so small that products become slow
+    return fields.reshape(cells * cells, -1).astype(np.float32)
+
+
+def _energy_response(energy: np.ndarray, fields: np.ndarray, tuning: np.ndarray, knee: float) -> np.ndarray:
+    """Return the tuned sum over channels of log-compressed energy within receptive fields, (voxel,)."""
+    return (np.log1p((energy @ fields) / np.float32(knee)) * tuning).sum(axis=0)
+
+
+def _draw_shares(random: np.random.Generator, area: np.ndarray) -> np.ndarray:
+    """Return planted shares, (component, voxel): those of the area, give or take a quarter."""
+    shares = np.zeros((len(COMPONENTS), len(area)))
+    jitter = np.exp(0.25 * random.standard_normal(shares.shape))
+    for name, tuning in TUNING.items():
+        inside = area == name
+        for row, component in enumerate(COMPONENTS):
+            shares[row, inside] = tuning.shares.get(component, 0.0)
+    shares *= jitter
+    # In V1-V3, color stays a minor part in every voxel.
+    early = np.isin(area, ("V1", "V2", "V3"))
+    others = shares[:, early].sum(axis=0) - shares[1, early]
+    shares[1, early] = np.minimum(shares[1, early], others / 3)  # a quarter of all
+    total = shares.sum(axis=0)
+    return shares / np.where(total > 0, total, 1.0)
+
+
+def _draw_gabor_tuning(random: np.random.Generator, area: np.ndarray, eccentricity: np.ndarray) -> np.ndarray:
+    """Return weights of Gabor channels, (channel, voxel).
+
+    Preferred spatial frequency falls with eccentricity (Henriksson et al., 2008, J. Vision; Broderick, Simoncelli
+    & Winawer, 2022, J. Vision), at half of their values, because the pictures hold no higher ones. Orientation
+    preferences of voxels are weak.
+    """
+    coarseness = np.array([TUNING[name].coarseness for name in area])
+    octaves = 0.3 * random.standard_normal(len(area))
+    preferred = 2.0**octaves / (coarseness * (0.8 + 0.2 * eccentricity))
+    preferred = np.clip(preferred, GABOR_CYCLES.min(), GABOR_CYCLES.max())
+    frequency = np.exp(-0.5 * np.log2(GABOR_CYCLES[:, None] / preferred) ** 2)
+    favorite = random.uniform(0.0, np.pi, size=len(area))
+    bias = 0.2 + 0.4 * random.random(len(area))
+    orientation = 1.0 + bias * np.cos(2 * (GABORS.channel_orientation[:, None] - favorite))
+    return (frequency * orientation).astype(np.float32)
+
+
+def _draw_motion_tuning(random: np.random.Generator, eccentricity: np.ndarray) -> np.ndarray:
+    """Return weights of motion channels, (channel, voxel): a preferred direction and a preferred speed.
+
+    Preferred speed grows with eccentricity (Maunsell & Van Essen, 1983, J. Neurophysiol.).
+    """
+    voxels = len(eccentricity)
+    favorite = random.uniform(0.0, 2 * np.pi, size=voxels)
+    sharpness = 0.5 + random.random(voxels)
+    angle = MOTION.channel_direction[:, None] - favorite
+    direction = 0.4 + 0.6 * np.exp(sharpness * (np.cos(angle) - 1.0))
+    speed = MOTION.channel_speed * FIELD_OF_VIEW  # degrees per second
+    preferred = (2.0 + 0.3 * eccentricity) * np.exp(0.4 * random.standard_normal(voxels))
+    octaves = np.log2(speed[:, None] / preferred)
+    return (direction * np.exp(-0.5 * (octaves / 1.5) ** 2)).astype(np.float32)
+
+
+def _draw_weights(random: np.random.Generator, area: np.ndarray, what: str, names: Sequence[str]) -> np.ndarray:
+    """Return weights of categories or layout, (name, voxel): those of the area and a random mixture."""
+    weights = 0.15 * random.standard_normal((len(names), len(area)))
+    for key, tuning in TUNING.items():
+        means = getattr(tuning, what)
+        weights[:, area == key] += np.array([[means.get(name, 0.0)] for name in names])
+    return weights

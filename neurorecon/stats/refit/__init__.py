@@ -1,1 +1,0 @@
-"""Permutation tests of models that are fitted again in each permutation."""

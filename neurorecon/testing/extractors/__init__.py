@@ -1,1 +1,0 @@
-"""The contract that every extractor of a target has to keep."""

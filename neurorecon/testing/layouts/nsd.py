@@ -1,0 +1,534 @@
+"""A miniature of NSD: its files, names and headers, a few voxels and trials, simulated responses.
+
+The first pictures are shared by all subjects, the others are each subject's own; each is shown three times. Responses
+follow what is in the pictures (early areas the background and where the shape is, the others its category), plus noise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neurorecon.datasets.nsd.rois import LABELS
+from neurorecon.testing.layouts import mark_simulated
+
+#: Pixels on each side (425 in NSD).
+SIZE = 64
+
+#: Categories as COCO numbers and groups them: id, name, supercategory.
+CATEGORIES = (
+    (1, "person", "person"),
+    (3, "car", "vehicle"),
+    (7, "train", "vehicle"),
+    (16, "bird", "animal"),
+    (18, "dog", "animal"),
+    (59, "pizza", "food"),
+)
+
+#: Colors of the shapes, half-axes (x, y) in shares of the picture, and whether they are round.
+_SHAPES = {
+    "person": ((225, 175, 140), (0.10, 0.26), True),
+    "car": ((200, 30, 30), (0.24, 0.12), False),
+    "train": ((60, 60, 170), (0.34, 0.09), False),
+    "bird": ((245, 245, 245), (0.12, 0.10), True),
+    "dog": ((120, 75, 35), (0.22, 0.13), True),
+    "pizza": ((235, 190, 60), (0.22, 0.22), True),
+}
+
+#: Backgrounds: name and color.
+BACKGROUNDS = (("meadow", (80, 150, 60)), ("sky", (130, 180, 235)), ("street", (110, 110, 110)))
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What is in each picture.
+
+    Parameters
+    ----------
+    category, background : int array, shape (picture,)
+        Indices of :data:`CATEGORIES` and :data:`BACKGROUNDS`.
+    x, y, size : float array, shape (picture,)
+        Center of the shape in shares of the picture, and its size (1 is average).
+    """
+
+    category: np.ndarray
+    background: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    size: np.ndarray
+
+    def features(self) -> np.ndarray:
+        """Return what responses follow, standardized, shape (picture, feature): see :data:`FEATURES`."""
+        one_hot = [np.equal.outer(np.arange(len(names)), values)
+                   for names, values in ((CATEGORIES, self.category), (BACKGROUNDS, self.background))]  # fmt: skip
+        values = np.concatenate([*one_hot, [self.x], [self.y], [self.size]]).T.astype(float)
+        return (values - values.mean(axis=0)) / values.std(axis=0)
+
+    def box(self, picture: int) -> tuple[float, float, float, float]:
+        """Return left, top, width and height of the shape, in shares of the picture."""
+        half = np.array(_SHAPES[self.name(picture)][1]) * self.size[picture]
+        return (self.x[picture] - half[0], self.y[picture] - half[1], 2 * half[0], 2 * half[1])
+
+    def name(self, picture: int) -> str:
+        """Return the category of a picture."""
+        return CATEGORIES[self.category[picture]][1]
+
+    def captions(self, picture: int) -> list[str]:
+        """Return five captions."""
+        name, where = self.name(picture), BACKGROUNDS[self.background[picture]][0]
+        side = "left" if self.x[picture] < 0.5 else "right"
+        return [
+            f"A {name} on the {side} before a {where}.",
+            f"a {name} and a {where}",
+            f"There is a {name} on the {side}.",
+            f"A photo of a {name}.",
+            f"The {where} behind a {name} ",
+        ]
+
+
+#: Names of the features.
+FEATURES = (*(name for _, name, _ in CATEGORIES), *(name for name, _ in BACKGROUNDS), "x", "y", "size")
+
+
+def invent(number: int, rng: np.random.Generator) -> Scenes:
+    """Return scenes: categories and backgrounds in equal parts, the rest random."""
+    return Scenes(
+        category=rng.permutation(np.arange(number) % len(CATEGORIES)),
+        background=rng.permutation(np.arange(number) % len(BACKGROUNDS)),
+        x=rng.uniform(0.35, 0.65, number),
+        y=rng.uniform(0.35, 0.65, number),
+        size=rng.uniform(0.8, 1.2, number),
+    )
+
+
+def draw(scenes: Scenes, picture: int) -> np.ndarray:
+    """Draw a picture, uint8, shape (y, x, rgb)."""
+    y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
+    color, half, is_round = _SHAPES[scenes.name(picture)]
+    across = np.abs(x - scenes.x[picture]) / (half[0] * scenes.size[picture])
+    down = np.abs(y - scenes.y[picture]) / (half[1] * scenes.size[picture])
+    inside = across**2 + down**2 < 1 if is_round else np.maximum(across, down) < 1
+    light = (0.75 + 0.5 * y)[..., None]  # darker above
+    ground = np.array(BACKGROUNDS[scenes.background[picture]][1]) * light
+    return np.clip(np.where(inside[..., None], color, ground), 0, 255).astype(np.uint8)
+
+
+#: Grids of the volumes (81 x 104 x 83 and 145 x 186 x 148 in NSD), and millimeters of a voxel.
+VOLUMES = {"func1pt8mm": ((12, 14, 10), 1.8), "func1mm": ((16, 18, 13), 1.0)}
+
+#: Vertices of a hemisphere (163,842 in NSD): the mesh fsaverage5.
+VERTICES = 10242
+
+#: Areas: file, label, and where they lie: from back to front and from bottom to top, in shares of visual cortex.
+_AREAS: dict[str, dict[int, tuple[tuple[float, float], tuple[float, float]]]] = {
+    "prf-visualrois": {
+        1: ((0.0, 0.2), (0.0, 0.5)),
+        2: ((0.0, 0.2), (0.5, 1.0)),
+        3: ((0.2, 0.3), (0.0, 0.5)),
+        4: ((0.2, 0.3), (0.5, 1.0)),
+        5: ((0.3, 0.4), (0.0, 0.5)),
+        6: ((0.3, 0.4), (0.5, 1.0)),
+        7: ((0.4, 0.5), (0.0, 0.5)),
+    },
+    "floc-faces": {1: ((0.5, 0.6), (0.0, 0.3)), 2: ((0.6, 0.8), (0.0, 0.3)), 3: ((0.8, 1.0), (0.0, 0.3))},
+    "floc-bodies": {1: ((0.5, 0.6), (0.1, 0.5)), 2: ((0.6, 0.8), (0.1, 0.5)), 3: ((0.8, 1.0), (0.1, 0.5))},
+    "floc-places": {1: ((0.5, 0.6), (0.7, 1.0)), 2: ((0.6, 0.8), (0.7, 1.0)), 3: ((0.8, 1.0), (0.7, 1.0))},
+    "floc-words": {1: ((0.5, 0.6), (0.5, 0.7)), 2: ((0.6, 0.8), (0.5, 0.7)), 3: ((0.8, 1.0), (0.5, 0.7))},
+    "streams": {
+        1: ((0.0, 0.4), (0.0, 1.0)),
+        2: ((0.4, 0.5), (0.0, 0.5)),
+        4: ((0.4, 0.5), (0.5, 1.0)),
+        5: ((0.5, 1.0), (0.0, 0.5)),
+        7: ((0.5, 1.0), (0.5, 1.0)),
+    },
+    "Kastner2015": {
+        1: ((0.0, 0.25), (0.0, 0.5)),  # drawn by hand, V1 is smaller
+        2: ((0.0, 0.25), (0.5, 1.0)),
+        3: ((0.25, 0.3), (0.0, 0.5)),
+        4: ((0.25, 0.3), (0.5, 1.0)),
+        5: ((0.3, 0.35), (0.0, 0.5)),
+        6: ((0.3, 0.35), (0.5, 1.0)),
+        7: ((0.35, 0.45), (0.0, 0.5)),
+        8: ((0.45, 0.6), (0.0, 0.5)),
+        10: ((0.6, 0.8), (0.0, 0.5)),
+        13: ((0.8, 1.0), (0.0, 0.5)),
+        17: ((0.35, 0.6), (0.5, 1.0)),
+        18: ((0.6, 0.8), (0.5, 1.0)),
+        24: ((0.8, 1.0), (0.5, 1.0)),
+    },
+    "HCP_MMP1": {1: ((0.0, 0.2), (0.0, 1.0)), 4: ((0.2, 0.3), (0.0, 1.0)), 18: ((0.5, 1.0), (0.0, 0.5))},
+}
+
+#: Features that voxels of a file's areas respond to; all others respond to every category a little.
+_TUNING = {
+    "prf-visualrois": ("meadow", "sky", "street", "x", "y", "size"),
+    "floc-faces": ("person",),
+    "floc-bodies": ("person", "dog", "bird"),
+    "floc-places": ("car", "train", "street"),
+    "floc-words": ("pizza",),
+}
+
+
+@dataclass(frozen=True)
+class Cortex:
+    """The voxels of one space.
+
+    Parameters
+    ----------
+    labels : dict of str to int array, shape (voxel,)
+        Of each ROI file.
+    left : bool array, shape (voxel,)
+        Whether a voxel is in the left hemisphere.
+    brain : bool array, shape (voxel,)
+        Whether it is in the brain; all others are zero.
+    """
+
+    labels: dict[str, np.ndarray]
+    left: np.ndarray
+    brain: np.ndarray
+
+    def weights(self, rng: np.random.Generator) -> np.ndarray:
+        """Return the weight of each feature for each voxel, shape (feature, voxel)."""
+        weights = np.zeros((len(FEATURES), len(self.left)))
+        for file, names in _TUNING.items():
+            rows = np.array([FEATURES.index(name) for name in names])
+            here = np.flatnonzero(self.labels[file] > 0)
+            weights[np.ix_(rows, here)] += rng.uniform(0.5, 1.0, (len(rows), len(here)))
+        visual = self.labels["nsdgeneral"] > 0
+        weights[:6, visual] += 0.2 * rng.standard_normal((6, int(visual.sum())))
+        return weights
+
+
+def volume_cortex(space: str) -> tuple[Cortex, np.ndarray]:
+    """Return the voxels of a volume, x fastest, and its affine."""
+    shape, size = VOLUMES[space]
+    x, y, z = (index.ravel(order="F") for index in np.indices(shape))
+    edge = np.min([x, y, z, *(length - 1 - index for length, index in zip(shape, (x, y, z), strict=True))], axis=0)
+    # Visual cortex: all but the outer layers of the box.
+    back, up = (y - 1) / (shape[1] - 3), (z - 2) / (shape[2] - 4)
+    cortex = _areas(back, up, np.abs(x / (shape[0] - 1) - 0.5) * 2, x < shape[0] / 2, edge >= 1, z >= 2)
+    affine = np.diag([size, size, size, 1.0])
+    affine[:3, 3] = -size * (np.array(shape) - 1) / 2
+    return cortex, affine
+
+
+def surface_cortex() -> Cortex:
+    """Return the vertices of both hemispheres, the left ones first."""
+    index = np.tile(np.arange(VERTICES), 2)
+    back, up = index % 101 / 101, index // 101 / 101
+    left = np.arange(2 * VERTICES) < VERTICES
+    visual = (index % 7 == 0) & (up < 1)
+    return _areas(back, up, index % 13 / 13, left, np.ones_like(left), visual)
+
+
+def _areas(
+    back: np.ndarray, up: np.ndarray, out: np.ndarray, left: np.ndarray, brain: np.ndarray, visual: np.ndarray
+) -> Cortex:
+    inside = brain & visual & (back >= 0) & (back < 1) & (up >= 0) & (up < 1)
+    labels: dict[str, np.ndarray] = {}
+    for file, areas in _AREAS.items():
+        labels[file] = np.zeros(len(back), dtype=np.int16)
+        for number, ((rear, front), (bottom, top)) in areas.items():
+            labels[file][inside & (back >= rear) & (back < front) & (up >= bottom) & (up < top)] = number
+    eccentricity = np.digitize(out, [0.2, 0.4, 0.6, 0.8]) + 1
+    labels["prf-eccrois"] = np.where(labels["prf-visualrois"] > 0, eccentricity, 0).astype(np.int16)
+    labels["nsdgeneral"] = np.where(inside, 1, np.where(brain, -1, 0)).astype(np.int16)
+    return Cortex(labels, left, brain)
+
+
+#: Shared pictures and pictures of each subject's own (1,000 and 9,000 in NSD); repeats of each.
+SHARED, OWN, REPEATS = 24, 96, 3
+
+#: Subjects of the design; how many of them are written is up to the caller.
+SUBJECTS = 8
+
+#: Sessions (40), runs of a session (12), and slots of 4 s in a run (75), three of which are blank at its beginning.
+SESSIONS, RUNS, SLOTS = 3, 4, 36
+
+#: Pictures of a subject, all pictures (73,000), and trials of a session (750).
+PICTURES = SHARED + OWN
+
+ALL = SHARED + SUBJECTS * OWN
+
+TRIALS = PICTURES * REPEATS // SESSIONS
+
+#: Standard deviation of the noise of a trial, in percent signal change.
+NOISE = 1.0
+
+
+@dataclass(frozen=True)
+class _Design:
+    order: np.ndarray  # (trial,) picture of the subject, from 1
+    pictures: np.ndarray  # (subject, picture) 73k id, from 1
+    shared: np.ndarray  # (shared picture,) 73k id, from 1
+    pattern: np.ndarray  # (session, run, slot) 0 or 1
+
+
+def write_nsd(
+    folder: str | Path,
+    *,
+    subjects: Sequence[str] = ("subj01", "subj02"),
+    sessions: int = SESSIONS,
+    spaces: Sequence[str] = ("func1pt8mm",),
+    formats: Sequence[str] = ("nii.gz",),
+    betas: Sequence[str] = ("betas_fithrf_GLMdenoise_RR",),
+    seed: int = 0,
+) -> Path:
+    """Write a miniature of NSD.
+
+    Parameters
+    ----------
+    folder : path
+        Becomes the root of the data set, with ``nsddata``, ``nsddata_betas``, ``nsddata_stimuli`` and COCO's
+        ``annotations``.
+    subjects : sequence of str
+        Subjects whose data are written, of ``subj01`` ... ``subj08``.
+    sessions : int
+        Sessions whose betas are written, at most three: the others were "held out".
+    spaces : sequence of str
+        Of ``"func1pt8mm"``, ``"func1mm"``, ``"fsaverage"`` (here with as many vertices as fsaverage5).
+    formats : sequence of str
+        Of the betas in volumes: ``"nii.gz"``, ``"hdf5"``, or both.
+    betas : sequence of str
+        Versions of the betas. All hold the same numbers.
+    seed : int
+        Of everything: the same seed gives the same files.
+
+    Returns
+    -------
+    path
+        `folder`.
+    """
+    root = Path(folder)
+    rng = np.random.default_rng(seed)
+    design, scenes = _design(rng), invent(ALL, rng)
+    mark_simulated(root)
+    _write_design(root, design)
+    information = _information(design, rng)
+    _write_information(root, information)
+    _write_annotations(root, information, scenes)
+    chosen = [int(name.removeprefix("subj")) for name in subjects]
+    _write_pictures(root, scenes, np.unique(design.pictures[[number - 1 for number in chosen]]) - 1)
+    for number, name in zip(chosen, subjects, strict=True):
+        _write_behavior(root, name, number, design, np.random.default_rng([seed, number]))
+        for place, space in enumerate(spaces):
+            write = _write_surface if space == "fsaverage" else _write_volume
+            where = [root / "nsddata_betas" / "ppdata" / name / space / version for version in betas]
+            own = np.random.default_rng([seed, number, place])
+            cortex, save = write(root, name, space, formats)
+            _write_betas(where, cortex, scenes, design, number, sessions, own, save)
+    return root
+
+
+def _design(rng: np.random.Generator) -> _Design:
+    ids = rng.permutation(ALL) + 1
+    shared, own = np.sort(ids[:SHARED]), ids[SHARED:].reshape(SUBJECTS, OWN)
+    pattern = np.zeros((SESSIONS, RUNS, SLOTS), dtype=np.uint8)
+    for run in pattern.reshape(-1, SLOTS):
+        run[np.sort(rng.choice(np.arange(3, SLOTS), TRIALS // RUNS, replace=False))] = 1
+    order = rng.permutation(np.tile(np.arange(1, PICTURES + 1), REPEATS))
+    return _Design(order, np.hstack([np.tile(shared, (SUBJECTS, 1)), own]), shared, pattern)
+
+
+def _write_design(root: Path, design: _Design) -> None:
+    from scipy.io import savemat
+
+    folder = root / "nsddata" / "experiments" / "nsd"
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = [len(np.unique(design.order[: TRIALS * (number + 1)])) for number in range(SESSIONS)]
+    content = {
+        "masterordering": design.order[None].astype(np.uint16),
+        "basiccnt": np.array([shown] * REPEATS, dtype=np.uint16),
+        "sharedix": design.shared[None].astype(np.uint32),
+        "stimpattern": design.pattern,
+        "subjectim": design.pictures.astype(np.uint32),
+    }
+    savemat(folder / "nsd_expdesign.mat", content)
+    with (folder / "nsd_expdesign.mat").open("r+b") as file:  # the header holds the time: not in a miniature
+        file.write(b"MATLAB 5.0 MAT-file, miniature of NSD".ljust(116))
+
+
+def _information(design: _Design, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the table of all pictures; repeats are trials of the experiment, from 1, or 0."""
+    left = rng.choice([0.0, 0.0625, 0.125], ALL)
+    table = pd.DataFrame(
+        {
+            "cocoId": rng.permutation(10 * ALL)[:ALL] + 1,
+            "cocoSplit": np.where(np.arange(ALL) % 4 == 0, "val2017", "train2017"),
+            "cropBox": [(0.0, 0.0, float(part), 0.25 - float(part)) for part in left],
+            "loss": rng.uniform(0, 0.1, ALL).round(4),
+            "nsdId": np.arange(ALL),
+            "flagged": False,
+            "BOLD5000": False,
+            "shared1000": np.isin(np.arange(ALL) + 1, design.shared),
+        }
+    )
+    for subject, pictures in enumerate(design.pictures, start=1):
+        table[f"subject{subject}"] = np.isin(np.arange(ALL) + 1, pictures).astype(int)
+    for subject, pictures in enumerate(design.pictures, start=1):
+        for repeat in range(REPEATS):
+            trials = np.zeros(ALL, dtype=int)
+            for place, picture in enumerate(pictures, start=1):
+                trials[picture - 1] = np.flatnonzero(design.order == place)[repeat] + 1
+            table[f"subject{subject}_rep{repeat}"] = trials
+    return table
+
+
+def _write_information(root: Path, table: pd.DataFrame) -> None:
+    stem = root / "nsddata" / "experiments" / "nsd" / "nsd_stim_info_merged"
+    table.to_csv(stem.with_suffix(".csv"))
+    table.to_pickle(stem.with_suffix(".pkl"))
+
+
+def _write_annotations(root: Path, table: pd.DataFrame, scenes: Scenes) -> None:
+    """Write COCO's captions and instances of pictures of 640 by 480, of which the crop is a square."""
+    folder = root / "annotations"
+    folder.mkdir(parents=True, exist_ok=True)
+    categories = [{"supercategory": group, "id": number, "name": name} for number, name, group in CATEGORIES]
+    for split, part in table.groupby("cocoSplit"):
+        images, captions, instances = [], [], []
+        for row in part.itertuples():
+            identity, picture = int(row.cocoId), int(row.nsdId)
+            images.append({"id": identity, "width": 640, "height": 480, "file_name": f"{identity:012d}.jpg"})
+            for number, text in enumerate(scenes.captions(picture)):
+                captions.append({"image_id": identity, "id": 10 * identity + number, "caption": text})
+            x, y, width, height = (480 * share for share in scenes.box(picture))
+            box = [round(x + 640 * row.cropBox[2], 2), round(y, 2), round(width, 2), round(height, 2)]
+            number = CATEGORIES[scenes.category[picture]][0]
+            instances.append({"image_id": identity, "id": identity, "category_id": number, "bbox": box,
+                              "area": round(width * height, 2), "iscrowd": 0, "segmentation": []})  # fmt: skip
+        head = {"info": {"description": "miniature"}, "licenses": [], "images": images}
+        _dump(folder / f"captions_{split}.json", {**head, "annotations": captions})
+        _dump(folder / f"instances_{split}.json", {**head, "annotations": instances, "categories": categories})
+
+
+def _dump(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _write_pictures(root: Path, scenes: Scenes, shown: np.ndarray) -> None:
+    """Write the pictures that the subjects saw; the others take no room in the file."""
+    import h5py
+
+    folder = root / "nsddata_stimuli" / "stimuli" / "nsd"
+    folder.mkdir(parents=True, exist_ok=True)
+    with h5py.File(folder / "nsd_stimuli.hdf5", "w") as file:
+        data = file.create_dataset("imgBrick", (ALL, SIZE, SIZE, 3), np.uint8, chunks=(1, SIZE, SIZE, 3))
+        for number in shown:
+            data[number] = draw(scenes, int(number))
+
+
+def _write_behavior(root: Path, name: str, subject: int, design: _Design, rng: np.random.Generator) -> None:
+    session, run, slot = np.nonzero(design.pattern)
+    shown, trial = pd.Series(design.order), pd.Series(np.arange(len(design.order)))
+    table = pd.DataFrame({"SUBJECT": subject, "SESSION": session + 1, "RUN": run + 1})
+    table["TRIAL"] = table.groupby(["SESSION", "RUN"]).cumcount() + 1
+    table["73KID"] = design.pictures[subject - 1, design.order - 1]
+    table["10KID"] = design.order
+    table["TIME"] = session * 7 + (run * 300 + slot * 4) / 86400
+    table["ISOLD"] = shown.duplicated().astype(int)
+    current = shown.groupby(table["SESSION"]).transform(lambda part: part.duplicated()).astype(int)
+    correct = rng.random(len(table)) < 0.9
+    old = np.where(correct, table["ISOLD"], 1 - table["ISOLD"])
+    answered = pd.Series(rng.random(len(table)) < 0.95)  # else nothing was pressed
+    table["ISCORRECT"] = pd.Series(correct.astype(float)).where(answered)
+    table["RT"] = pd.Series(rng.uniform(400, 2400, len(table)).round(3)).where(answered)
+    table["CHANGEMIND"] = pd.Series(0.0, index=table.index).where(answered)
+    table["MEMORYRECENT"] = trial - trial.groupby(shown).shift() - 1
+    table["MEMORYFIRST"] = (trial - trial.groupby(shown).transform("min") - 1).where(table["ISOLD"] == 1)
+    table["ISOLDCURRENT"] = current
+    table["ISCORRECTCURRENT"] = pd.Series((old == current).astype(float)).where(answered)
+    table["TOTAL1"], table["TOTAL2"] = ((answered & (old == number)).astype(int) for number in (0, 1))
+    table["BUTTON"] = pd.Series(old + 1.0).where(answered)
+    table["MISSINGDATA"] = 0
+    folder = root / "nsddata" / "ppdata" / name / "behav"
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "responses.tsv", sep="\t", index=False)
+
+
+def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> tuple[Cortex, Any]:
+    """Write the ROI files of a volume; return its voxels, and what saves an array of them."""
+    import h5py
+    import nibabel
+
+    cortex, affine = volume_cortex(space)
+    shape, size = VOLUMES[space]
+
+    def nifti(path: Path, values: np.ndarray) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = nibabel.Nifti1Image(values.reshape(*shape, *values.shape[1:], order="F"), affine)
+        image.header.set_zooms([size] * 3 + [4 / 3] * (values.ndim - 1))
+        image.to_filename(path)
+
+    def save(folder: Path, stem: str, values: np.ndarray) -> None:
+        """Values are (voxel,) or (voxel, trial)."""
+        if values.ndim == 1 or "nii.gz" in formats:
+            nifti(folder / f"{stem}.nii.gz", values)
+        if values.ndim == 2 and "hdf5" in formats:
+            folder.mkdir(parents=True, exist_ok=True)
+            with h5py.File(folder / f"{stem}.hdf5", "w") as file:  # axes (trial, z, y, x), a chunk a voxel
+                data = values.T.reshape(-1, *shape[::-1])
+                file.create_dataset("betas", data=data, chunks=(len(data), 1, 1, 1))
+
+    roi = root / "nsddata" / "ppdata" / name / space / "roi"
+    nifti(roi.parent / "brainmask.nii.gz", cortex.brain.astype(np.uint8))
+    for file, labels in cortex.labels.items():
+        nifti(roi / f"{file}.nii.gz", labels)
+        for side, member in (("lh", cortex.left), ("rh", ~cortex.left)):
+            nifti(roi / f"{side}.{file}.nii.gz", np.where(member, labels, np.minimum(labels, 0)))
+    return cortex, save
+
+
+def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) -> tuple[Cortex, Any]:
+    """Write the ROI files of the average surface; return its vertices, and what saves an array of them."""
+    import nibabel
+
+    cortex = surface_cortex()
+
+    def save(folder: Path, stem: str, values: np.ndarray, suffix: str = "mgh") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for side, part in (("lh", values[:VERTICES]), ("rh", values[VERTICES:])):
+            stored = part if part.dtype == np.int32 else part / 300 if "session" in stem else part
+            data = stored.reshape(VERTICES, 1, 1, *part.shape[1:])
+            kind = np.int32 if part.dtype == np.int32 else np.float32
+            nibabel.MGHImage(data.astype(kind), np.eye(4)).to_filename(folder / f"{side}.{stem}.{suffix}")
+
+    folder = root / "nsddata" / "freesurfer" / "fsaverage" / "label"
+    for file, labels in cortex.labels.items():
+        save(folder, file, labels.astype(np.int32), "mgz")
+    for file in ("Kastner2015", "streams", "prf-visualrois"):
+        names = "\n".join(f"{number} {label}" for number, label in enumerate(["Unknown", *LABELS[file]]))
+        (folder / f"{file}.mgz.ctab").write_text(names + "\n", encoding="utf-8")
+    return cortex, save
+
+
+def _write_betas(
+    folders: list[Path],
+    cortex: Cortex,
+    scenes: Scenes,
+    design: _Design,
+    subject: int,
+    sessions: int,
+    rng: np.random.Generator,
+    save: Any,
+) -> None:
+    """Write the betas of all trials, session by session, and what NSD computes from them."""
+    weights = cortex.weights(rng)
+    signal = scenes.features() @ weights  # (picture, voxel)
+    for session in range(sessions):
+        order = design.order[session * TRIALS : (session + 1) * TRIALS]
+        shown = design.pictures[subject - 1, order - 1] - 1
+        values = 1.0 + signal[shown] + NOISE * rng.standard_normal((TRIALS, signal.shape[1]))
+        stored = (np.clip(values * cortex.brain, -100, 100) * 300).round().astype(np.int16)
+        for folder in folders:
+            save(folder, f"betas_session{session + 1:02d}", stored.T)
+    ncsnr = np.where(cortex.brain, signal.std(axis=0) / NOISE, 0).astype(np.float32)
+    for folder in folders:
+        save(folder, "ncsnr", ncsnr)
+        save(folder, "meanbeta", np.where(cortex.brain, 1.0, 0.0).astype(np.float32))

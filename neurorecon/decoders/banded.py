@@ -242,7 +242,8 @@ class FittedBands:
             responses have the training mean, e.g. where both were centered run by run; otherwise to the
             joint R2 of the responses less their mean.
         metric : {"r2", "correlation"}
-            Which score; see :func:`neurorecon.decoders.validation.correlation_score_split` for shares of the correlation.
+            Which score; for shares of the correlation see
+            :func:`neurorecon.decoders.validation.correlation_score_split`.
 
         Returns
         -------

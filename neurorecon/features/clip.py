@@ -155,7 +155,6 @@ class ClipVisionExtractor(ClipPictures):
 
     def forward(self, prepared: np.ndarray, device: str) -> Tensor:
         """Return the tokens, shape (stimulus, token, channel)."""
-
         tokens = vision_tokens(self.network, self.preprocessing.normalize(prepared, device))
         return tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
 

@@ -15,9 +15,8 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
-from neurorecon.datasets.nsd.layout import DOWNLOAD
 from neurorecon.errors import InputError, MissingFileError, NeuroreconError, UnknownNameError
-from neurorecon.io.volumes import damaged
+from neurorecon.io.volumes import AGAIN, damaged
 
 #: Endings of the formats.
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".zarr")
@@ -365,16 +364,16 @@ def _data_offset(path: Path, member: ZipInfo) -> int:
     return member.header_offset + 30 + name + extra
 
 
-def open_hdf5_file(path: Path) -> Any:
+def open_hdf5_file(path: Path, todo: str = AGAIN) -> Any:
     """Open an HDF5 file for reading."""
     import h5py
 
     try:
         return h5py.File(path, "r")
     except OSError as error:  # not HDF5, or cut short
-        raise damaged(path, error, DOWNLOAD) from error
+        raise damaged(path, error, todo) from error
 
 
-def wrong_shape(path: Path, given: tuple[int, ...], expected: str) -> InputError:
+def wrong_shape(path: Path, given: tuple[int, ...], expected: str, todo: str = AGAIN) -> InputError:
     """Return the error for an array whose axes are not as they should be."""
-    return InputError(f"{path} has the wrong shape", given=str(tuple(given)), expected=expected, todo=DOWNLOAD)
+    return InputError(f"{path} has the wrong shape", given=str(tuple(given)), expected=expected, todo=todo)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,17 @@ from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.arrays import ArrayFile
 from neurorecon.io.volumes import damaged
 
-#: Endings of picture files.
+#: Endings of image files that are looked for beside a table of stimuli.
 SUFFIXES = (".png", ".jpg", ".jpeg")
+
+#: Endings of files of images and videos.
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
+
+
+def is_video(path: Path) -> bool:
+    """Return whether a file is a video by its ending."""
+    return path.name.lower().endswith(VIDEOS)
 
 
 @dataclass(frozen=True)
@@ -284,5 +293,139 @@ def _no_film(path: Path, error: Exception) -> InputError:
         f"{path} is no film",
         given=f"{type(error).__name__}: {error}",
         expected="a whole film",
+        todo="copy it again, or convert it",
+    )
+
+
+@dataclass(frozen=True)
+class StimulusFile:
+    """The file of a stimulus, an image, a video or a clip of one.
+
+    Parameters
+    ----------
+    path : path
+    start : float
+        Of a clip: seconds into the film.
+    seconds : float, optional
+        Length of the clip; None for a whole film, or a picture.
+    """
+
+    path: Path
+    start: float = 0.0
+    seconds: float | None = None
+
+
+class StimulusFiles:
+    """Images and videos, read when they are asked for, in one size.
+
+    Parameters
+    ----------
+    sources : sequence of StimulusFile
+        One for each stimulus; films last.
+    size : int, optional
+        Pixels on each side. By default that of the pictures where all are square and of one size, else 256.
+    fit : {"pad", "crop", "stretch"}
+        How a picture that is not square becomes so.
+    frames : int
+        Frames of each film, spread evenly.
+    """
+
+    def __init__(self, sources: Sequence[StimulusFile], size: int | None, fit: str, frames: int) -> None:
+        self.sources = list(sources)
+        self.fit = fit
+        self.frames = frames
+        self.films = [source for source in sources if is_video(source.path)]
+        sizes = {_image_size(source.path) for source in sources if not is_video(source.path)}
+        same = len(sizes) == 1 and len(set(next(iter(sizes)))) == 1 and max(next(iter(sizes))) <= 512
+        self.size = size or (next(iter(sizes))[0] if same else 256)
+        self.rate = _rate(self.films, frames) if self.films else None
+
+    def images(self, start: int, stop: int) -> np.ndarray:
+        """Return pictures ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, its middle frame."""
+        read = [
+            self._film(source)[self.frames // 2] if is_video(source.path) else self._picture(source.path)
+            for source in self.sources[start:stop]
+        ]
+        return np.stack(read) if read else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
+
+    def film_frames(self, start: int, stop: int) -> np.ndarray:
+        """Return films ``start:stop``, uint8, (film, frame, y, x, rgb)."""
+        read = [self._film(source) for source in self.films[start:stop]]
+        return np.stack(read) if read else np.empty((0, self.frames, self.size, self.size, 3), dtype=np.uint8)
+
+    def _picture(self, path: Path) -> np.ndarray:
+        from PIL import Image
+
+        try:
+            with Image.open(path) as image:
+                return fit_square(image, self.size, self.fit)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise _no_picture(path, error) from None
+
+    def _film(self, source: StimulusFile) -> np.ndarray:
+        frames = read_film(source.path, self.frames, source.start, source.seconds)
+        return np.stack([fit_square(frame, self.size, self.fit) for frame in frames])
+
+
+def fit_square(image: object, size: int, fit: str) -> np.ndarray:
+    """Return a picture as a square, uint8 (y, x, rgb); what pads it is gray."""
+    from PIL import Image, ImageOps
+
+    assert isinstance(image, Image.Image)
+    gray = (128, 128, 128)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, (*gray, 255)), over)
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        methods: Mapping[str, object] = {
+            "pad": lambda: ImageOps.pad(image, (size, size), Image.Resampling.LANCZOS, color=gray),
+            "crop": lambda: ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS),
+            "stretch": lambda: image.resize((size, size), Image.Resampling.LANCZOS),
+        }
+        image = methods[fit]()  # type: ignore[operator]
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _no_picture(path, error) from None
+
+
+def _rate(films: Sequence[StimulusFile], frames: int) -> float:
+    """Return the frames a second that are kept; all films, or clips of films, have to be of one length."""
+    whole = {path: film_seconds(path) for path in {source.path for source in films}}
+    seconds: dict[str, float] = {}
+    for source in films:
+        long = whole[source.path]
+        if source.seconds is not None and source.start >= long:
+            raise InputError(
+                f"{source.path} is shorter than the events say",
+                given=f"{long:.2f} s; a volume shows it at {source.start:.2f} s",
+                expected="a film at least as long as the duration of its events",
+                todo="check duration in the events, and that the film is whole",
+            )
+        seconds[source.path.name] = long if source.seconds is None else source.seconds
+    shortest, longest = min(seconds, key=seconds.__getitem__), max(seconds, key=seconds.__getitem__)
+    if seconds[longest] > 1.1 * seconds[shortest]:
+        raise InputError(
+            "the films are of different lengths",
+            given=f"{shortest}: {seconds[shortest]:.2f} s; {longest}: {seconds[longest]:.2f} s",
+            expected="films of one length: a store has the same number of frames, and one rate, for all",
+            todo='take samples = "volume", which cuts them into clips of one volume',
+        )
+    return frames / float(np.mean(list(seconds.values())))
+
+
+def _no_picture(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path} is no picture",
+        given=f"{type(error).__name__}: {error}",
+        expected=f"a whole {', '.join(IMAGES[:3])} file",
         todo="copy it again, or convert it",
     )

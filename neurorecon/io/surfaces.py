@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.datasets.nsd.layout import DOWNLOAD
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.grid import STRUCTURES, Cortex, Grid, Header, check_vertices, surface_grid
-from neurorecon.io.volumes import damaged, image_values, open_image, volumes
+from neurorecon.io.volumes import AGAIN, damaged, image_values, open_image, volumes
 from neurorecon.space import Space
 
 
@@ -256,7 +255,7 @@ class MghHeader:
     offset: int
 
 
-def read_mgh_header(path: Path) -> MghHeader:
+def read_mgh_header(path: Path, todo: str = AGAIN) -> MghHeader:
     """Read the header of a file.
 
     Raises
@@ -268,19 +267,19 @@ def read_mgh_header(path: Path) -> MghHeader:
     from nibabel.openers import ImageOpener
 
     if not path.is_file():
-        raise MissingFileError(f"{path} is missing", given="no such file", expected="an MGH file", todo=DOWNLOAD)
+        raise MissingFileError(f"{path} is missing", given="no such file", expected="an MGH file", todo=todo)
     try:
         with ImageOpener(str(path)) as file:  # nibabel.load leaves the file open
             header = MGHHeader.from_fileobj(file)
     except Exception as error:  # a damaged header leads nibabel, gzip and zlib to errors of many types
-        raise damaged(path, error, DOWNLOAD) from error
+        raise damaged(path, error, todo) from error
     shape = tuple(int(length) for length in header.get_data_shape())
     return MghHeader(shape, header.get_data_dtype().newbyteorder(">"), int(header.get_data_offset()))
 
 
-def read_values(path: Path) -> np.ndarray:
+def read_values(path: Path, todo: str = AGAIN) -> np.ndarray:
     """Read one value a vertex, shape (vertex,)."""
-    header = read_mgh_header(path)
+    header = read_mgh_header(path, todo)
     size = int(np.prod(header.shape)) * header.dtype.itemsize
-    (values,) = (bytes(part) for part in volumes(path, header.offset, size, 1, whole=False))
+    (values,) = (bytes(part) for part in volumes(path, header.offset, size, 1, whole=False, todo=todo))
     return np.frombuffer(values, dtype=header.dtype)

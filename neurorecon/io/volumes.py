@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.datasets.nsd.layout import DOWNLOAD
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.grid import Grid, Header
 from neurorecon.space import Space
@@ -202,7 +201,7 @@ PIECE, UNPACKED = 2**20, 2**22
 GZIP = 31
 
 
-def pieces(path: Path) -> Iterator[bytes]:
+def pieces(path: Path, todo: str = AGAIN) -> Iterator[bytes]:
     """Yield the content of a file, unpacked where it is gzip.
 
     zlib is called directly, because Python's ``gzip`` passes everything through small buffers, which takes longer.
@@ -219,7 +218,7 @@ def pieces(path: Path) -> Iterator[bytes]:
         try:
             yield from _unpacked(source) if packed else source
         except (zlib.error, EOFError) as error:
-            raise damaged(path, error, DOWNLOAD) from error
+            raise damaged(path, error, todo) from error
 
 
 def _unpacked(source: Iterator[bytes]) -> Iterator[bytes]:
@@ -241,7 +240,9 @@ def _unpacked(source: Iterator[bytes]) -> Iterator[bytes]:
                 raise EOFError("the compressed data end too early")
 
 
-def volumes(path: Path, offset: int, size: int, number: int, whole: bool = True) -> Iterator[memoryview]:
+def volumes(
+    path: Path, offset: int, size: int, number: int, whole: bool = True, todo: str = AGAIN
+) -> Iterator[memoryview]:
     """Yield volumes; each is valid until the next one is asked for.
 
     Parameters
@@ -256,6 +257,8 @@ def volumes(path: Path, offset: int, size: int, number: int, whole: bool = True)
         Volumes to yield.
     whole : bool
         Whether they are all that the file holds: what is behind them (the checksum) is checked then as well.
+    todo : str
+        What the reader of the data set advises where the file is damaged.
 
     Raises
     ------
@@ -264,7 +267,7 @@ def volumes(path: Path, offset: int, size: int, number: int, whole: bool = True)
     """
     view = memoryview(bytearray(size))
     filled, done, skip = 0, 0, offset
-    for piece in pieces(path):
+    for piece in pieces(path, todo):
         part = memoryview(piece)[skip:]
         skip = max(0, skip - len(piece))
         while len(part) and done < number:
@@ -277,4 +280,4 @@ def volumes(path: Path, offset: int, size: int, number: int, whole: bool = True)
         if done == number and not whole:
             return
     if done < number:
-        raise damaged(path, EOFError(f"{done} of {number} volumes"), DOWNLOAD)
+        raise damaged(path, EOFError(f"{done} of {number} volumes"), todo)

@@ -1,4 +1,4 @@
-"""Read your own data: arrays of responses, tables of samples, voxels and stimuli, images; from a folder or from memory."""
+"""Read your own data from a folder or from memory: arrays of responses and images, tables of samples and voxels."""
 
 from __future__ import annotations
 

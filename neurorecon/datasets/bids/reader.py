@@ -23,7 +23,6 @@ from neurorecon.datasets.bids.layout import (
 from neurorecon.datasets.bids.runs import STIM_FILE
 from neurorecon.datasets.bids.samples import make_processes
 from neurorecon.datasets.bids.stimuli import (
-    Pictures,
     find_captions,
     find_sources,
     read_captions,
@@ -34,6 +33,7 @@ from neurorecon.datasets.bids.subject import data_sets, load_subject, open_deriv
 from neurorecon.datasets.sources import files_below
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.atlases import Atlas
+from neurorecon.io.images import StimulusFiles
 
 #: What belongs to a run, by the ends of names.
 SUFFIXES = ("events", "timeseries", "regressors", "mask")
@@ -148,12 +148,12 @@ class BidsReader(base.Reader):
             self.options.stimuli is None and self._opened.column == STIM_FILE
         )
 
-    def _find_pictures(self, folders: list[Path]) -> Pictures | None:
+    def _find_pictures(self, folders: list[Path]) -> StimulusFiles | None:
         if not self._has_pictures:
             return None
         seconds = next(iter(self._opened.plans.values()))[0].times.repetition_time
         sources = find_sources(self._table["id"].tolist(), folders, seconds)
-        return Pictures(sources, self.options.image_size, self.options.fit, self.options.frames)
+        return StimulusFiles(sources, self.options.image_size, self.options.fit, self.options.frames)
 
     @property
     def description(self) -> base.Description:
@@ -228,7 +228,7 @@ class BidsReader(base.Reader):
             self.options,
         )
 
-    def _shown(self) -> Pictures:
+    def _shown(self) -> StimulusFiles:
         if self._pictures is None:
             raise InputError(
                 "this data set has no pictures",

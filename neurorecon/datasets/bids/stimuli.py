@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
@@ -11,14 +10,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from neurorecon.datasets.bids.layout import Split
+from neurorecon.datasets.bids.layout import Split, tidy
 from neurorecon.datasets.splits import TRAIN, hold_out_stimuli
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-
-#: Extensions of pictures and films.
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-
-FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
+from neurorecon.io.images import VIDEOS, StimulusFile
 
 #: Names that the column of ids has in tables of stimuli.
 ID_COLUMNS = ("stim_file", "stimulus_id", "stimulus", "id", "trial_type")
@@ -35,13 +30,13 @@ UNNAMED = "stimulus"
 
 def is_film(name: str) -> bool:
     """Return whether a stimulus is a film, or a clip of one."""
-    return file_of(name).lower().endswith(FILMS)
+    return file_of(name).lower().endswith(VIDEOS)
 
 
 def file_of(name: str) -> str:
     """Return the file of a stimulus: a clip is a part of one."""
     film, _, clip = name.rpartition(CLIP)
-    return film if clip.isdigit() and film.lower().endswith(FILMS) else name
+    return film if clip.isdigit() and film.lower().endswith(VIDEOS) else name
 
 
 def cut_films(shown: pd.DataFrame, seconds: float) -> pd.DataFrame:
@@ -122,8 +117,6 @@ def read_captions(path: Path) -> pd.DataFrame:
         By id: ``category`` (or None) and ``captions`` (list of str), from the columns ``category`` and ``caption``,
         ``caption1`` and so on.
     """
-    from neurorecon.datasets.bids.layout import tidy
-
     try:
         table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -148,25 +141,7 @@ def read_captions(path: Path) -> pd.DataFrame:
     return found[~found.index.duplicated()]
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a stimulus is read from.
-
-    Parameters
-    ----------
-    path : path
-    start : float
-        Of a clip: seconds into the film.
-    seconds : float, optional
-        Length of the clip; None for a whole film, or a picture.
-    """
-
-    path: Path
-    start: float = 0.0
-    seconds: float | None = None
-
-
-def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: float) -> list[Source]:
+def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: float) -> list[StimulusFile]:
     """Return where each stimulus is read from.
 
     Raises
@@ -188,128 +163,10 @@ def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: floa
     for name, path in zip(ids, places, strict=True):
         assert path is not None
         clip = 0 if files[name] == name else int(name.rpartition(CLIP)[2])
-        found.append(Source(path) if files[name] == name else Source(path, clip * clip_seconds, clip_seconds))
-    return found
-
-
-class Pictures:
-    """Pictures and films, read when they are asked for, in one size.
-
-    Parameters
-    ----------
-    sources : sequence of Source
-        One for each stimulus; films last.
-    size : int, optional
-        Pixels on each side. By default that of the pictures where all are square and of one size, else 256.
-    fit : {"pad", "crop", "stretch"}
-        How a picture that is not square becomes so.
-    frames : int
-        Frames of each film, spread evenly.
-    """
-
-    def __init__(self, sources: Sequence[Source], size: int | None, fit: str, frames: int) -> None:
-        self.sources = list(sources)
-        self.fit = fit
-        self.frames = frames
-        self.films = [source for source in sources if is_film(source.path.name)]
-        sizes = {_size(source.path) for source in sources if not is_film(source.path.name)}
-        same = len(sizes) == 1 and len(set(next(iter(sizes)))) == 1 and max(next(iter(sizes))) <= 512
-        self.size = size or (next(iter(sizes))[0] if same else 256)
-        self.rate = _rate(self.films, frames) if self.films else None
-
-    def images(self, start: int, stop: int) -> np.ndarray:
-        """Return pictures ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, its middle frame."""
-        read = [
-            self._film(source)[self.frames // 2] if is_film(source.path.name) else self._picture(source.path)
-            for source in self.sources[start:stop]
-        ]
-        return np.stack(read) if read else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
-
-    def film_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return films ``start:stop``, uint8, (film, frame, y, x, rgb)."""
-        read = [self._film(source) for source in self.films[start:stop]]
-        return np.stack(read) if read else np.empty((0, self.frames, self.size, self.size, 3), dtype=np.uint8)
-
-    def _picture(self, path: Path) -> np.ndarray:
-        from PIL import Image
-
-        try:
-            with Image.open(path) as image:
-                return fit_square(image, self.size, self.fit)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise _no_picture(path, error) from None
-
-    def _film(self, source: Source) -> np.ndarray:
-        from neurorecon.io.images import read_film
-
-        frames = read_film(source.path, self.frames, source.start, source.seconds)
-        return np.stack([fit_square(frame, self.size, self.fit) for frame in frames])
-
-
-def fit_square(image: object, size: int, fit: str) -> np.ndarray:
-    """Return a picture as a square, uint8 (y, x, rgb); what pads it is gray."""
-    from PIL import Image, ImageOps
-
-    assert isinstance(image, Image.Image)
-    gray = (128, 128, 128)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        over = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", over.size, (*gray, 255)), over)
-    image = image.convert("RGB")
-    if image.size != (size, size):
-        methods: Mapping[str, object] = {
-            "pad": lambda: ImageOps.pad(image, (size, size), Image.Resampling.LANCZOS, color=gray),
-            "crop": lambda: ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS),
-            "stretch": lambda: image.resize((size, size), Image.Resampling.LANCZOS),
-        }
-        image = methods[fit]()  # type: ignore[operator]
-    return np.asarray(image, dtype=np.uint8)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _no_picture(path, error) from None
-
-
-def _rate(films: Sequence[Source], frames: int) -> float:
-    """Return the frames a second that are kept; all films, or clips of films, have to be of one length."""
-    from neurorecon.io.images import film_seconds
-
-    whole = {path: film_seconds(path) for path in {source.path for source in films}}
-    seconds: dict[str, float] = {}
-    for source in films:
-        long = whole[source.path]
-        if source.seconds is not None and source.start >= long:
-            raise InputError(
-                f"{source.path} is shorter than the events say",
-                given=f"{long:.2f} s; a volume shows it at {source.start:.2f} s",
-                expected="a film at least as long as the duration of its events",
-                todo="check duration in the events, and that the film is whole",
-            )
-        seconds[source.path.name] = long if source.seconds is None else source.seconds
-    shortest, longest = min(seconds, key=seconds.__getitem__), max(seconds, key=seconds.__getitem__)
-    if seconds[longest] > 1.1 * seconds[shortest]:
-        raise InputError(
-            "the films are of different lengths",
-            given=f"{shortest}: {seconds[shortest]:.2f} s; {longest}: {seconds[longest]:.2f} s",
-            expected="films of one length: a store has the same number of frames, and one rate, for all",
-            todo='take samples = "volume", which cuts them into clips of one volume',
+        found.append(
+            StimulusFile(path) if files[name] == name else StimulusFile(path, clip * clip_seconds, clip_seconds)
         )
-    return frames / float(np.mean(list(seconds.values())))
-
-
-def _no_picture(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path} is no picture",
-        given=f"{type(error).__name__}: {error}",
-        expected=f"a whole {', '.join(PICTURES[:3])} file",
-        todo="copy it again, or convert it",
-    )
+    return found
 
 
 def split_stimuli(shown: pd.DataFrame, rule: Split | Literal["none"]) -> dict[str, str]:

@@ -175,10 +175,10 @@ class Surface:
         """Read a file a hemisphere with one value a vertex, shape (vertex,)."""
         found = []
         for path, number in zip(paths, self.vertices, strict=True):
-            shape = read_mgh_header(path).shape
+            shape = read_mgh_header(path, DOWNLOAD).shape
             if int(np.prod(shape)) != number:
-                raise wrong_shape(path, shape, f"({number}, 1, 1): a value a vertex, as in the betas")
-            found.append(read_values(path))
+                raise wrong_shape(path, shape, f"({number}, 1, 1): a value a vertex, as in the betas", DOWNLOAD)
+            found.append(read_values(path, DOWNLOAD))
         return np.concatenate(found)
 
     def table(self, voxels: np.ndarray) -> pd.DataFrame:
@@ -205,7 +205,7 @@ def volume_of(path: Path) -> Volume:
 
 def surface_of(paths: list[Path]) -> Surface:
     """Return the surface that two files lie on, left and right."""
-    left, right = (read_mgh_header(path).shape[0] for path in paths)
+    left, right = (read_mgh_header(path, DOWNLOAD).shape[0] for path in paths)
     return Surface((left, right))
 
 
@@ -374,7 +374,10 @@ def _surface_files(layout: Layout, subject: str, grid: Surface) -> tuple[dict[st
             name = left.name[3:-4]
             if not right.is_file() or name in found or (name not in LABELS and not _has_names(left)):
                 continue  # e.g. lh.curv: values, not labels
-            if folder.parent.name == subject and int(np.prod(read_mgh_header(left).shape)) != grid.vertices[0]:
+            if (
+                folder.parent.name == subject
+                and int(np.prod(read_mgh_header(left, DOWNLOAD).shape)) != grid.vertices[0]
+            ):
                 skipped.append(name)
             else:
                 found[name] = [left, right]

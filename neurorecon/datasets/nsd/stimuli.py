@@ -372,7 +372,7 @@ class Pictures:
         self._file: Any = None
         data = self._data()
         if data.ndim != 4 or data.shape[3] != 3 or data.shape[1] != data.shape[2]:
-            raise wrong_shape(path, data.shape, "(picture, 425, 425, 3)")
+            raise wrong_shape(path, data.shape, "(picture, 425, 425, 3)", DOWNLOAD)
         if data.dtype != np.uint8:
             raise InputError(
                 f"the pictures in {path} are of the wrong kind", given=str(data.dtype), expected="uint8", todo=DOWNLOAD
@@ -389,7 +389,7 @@ class Pictures:
 
     def _data(self) -> Any:
         if self._file is None:
-            self._file = open_hdf5_file(self._path)
+            self._file = open_hdf5_file(self._path, DOWNLOAD)
         if "imgBrick" not in self._file:
             raise InputError(
                 f"{self._path} holds no pictures",

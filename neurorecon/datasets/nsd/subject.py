@@ -103,7 +103,7 @@ class NiftiBetas(Betas):
         image = open_image(path, DOWNLOAD)
         shape, affine, like = grid
         if len(image.shape) != 4:
-            raise wrong_shape(path, image.shape, f"{(*shape, 'trial')}: {like} and the trials")
+            raise wrong_shape(path, image.shape, f"{(*shape, 'trial')}: {like} and the trials", DOWNLOAD)
         check_grid(path, image.shape[:3], image.affine, like, shape, affine)
         proxy = image.dataobj
         slope, inter = float(proxy.slope), float(proxy.inter)
@@ -130,14 +130,14 @@ class NiftiBetas(Betas):
         if length == (expected % 2**32 if packed else expected):
             return
         if packed or length < expected:
-            for _ in volumes(self.path, self._offset, self._size, self.trials):
+            for _ in volumes(self.path, self._offset, self._size, self.trials, todo=DOWNLOAD):
                 pass  # reads to the end: a file of several gzips passes, one that is cut raises
 
     def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
         """Stream through the file; see the base class."""
         number = self._wanted(stop)
         found = np.empty((number, len(voxels)), dtype=self.dtype)
-        stream = volumes(self.path, self._offset, self._size, number, whole=number == self.trials)
+        stream = volumes(self.path, self._offset, self._size, number, whole=number == self.trials, todo=DOWNLOAD)
         for trial, volume in enumerate(stream):
             found[trial] = np.frombuffer(volume, dtype=self._stored)[voxels]
         return found
@@ -149,7 +149,7 @@ class Hdf5Betas(Betas):
     def __init__(self, path: Path, grid: tuple[tuple[int, ...], Any, str]) -> None:
         self.path = path
         shape, _, like = grid
-        with open_hdf5_file(path) as file:
+        with open_hdf5_file(path, DOWNLOAD) as file:
             if "betas" not in file:
                 raise InputError(
                     f"{path} holds no betas",
@@ -160,7 +160,7 @@ class Hdf5Betas(Betas):
             data = file["betas"]
             if data.ndim != 4 or data.shape[1:] != shape[::-1]:
                 expected = f"('trial', {', '.join(map(str, shape[::-1]))}): the axes of {like}, reversed"
-                raise wrong_shape(path, data.shape, expected)
+                raise wrong_shape(path, data.shape, expected, DOWNLOAD)
             self.trials = data.shape[0]
             self._check_dtype(data.dtype)
             # NSD's files have a chunk for each voxel, all its trials.
@@ -171,7 +171,7 @@ class Hdf5Betas(Betas):
         """Read rows of voxels, or blocks of trials, as the file is laid out; see the base class."""
         number = self._wanted(stop)
         found = np.empty((number, len(voxels)), dtype=self.dtype)
-        with open_hdf5_file(self.path) as file:
+        with open_hdf5_file(self.path, DOWNLOAD) as file:
             try:
                 if self._by_voxel:
                     self._read_rows(file["betas"], voxels, found)
@@ -211,13 +211,17 @@ class SurfaceBetas(Betas):
 
     def __init__(self, paths: list[Path], vertices: tuple[int, int]) -> None:
         self.path, self._vertices = paths[0], vertices
-        self._headers = [read_mgh_header(path) for path in paths]
+        self._headers = [read_mgh_header(path, DOWNLOAD) for path in paths]
         for path, header, number in zip(paths, self._headers, vertices, strict=True):
             if len(header.shape) != 4 or header.shape[:3] != (number, 1, 1):
-                raise wrong_shape(path, header.shape, f"({number}, 1, 1, 'trial'): a value a vertex, and the trials")
+                raise wrong_shape(
+                    path, header.shape, f"({number}, 1, 1, 'trial'): a value a vertex, and the trials", DOWNLOAD
+                )
         self.trials, other = (header.shape[3] for header in self._headers)
         if other != self.trials:
-            raise wrong_shape(paths[1], self._headers[1].shape, f"{self.trials} trials, as in {paths[0].name}")
+            raise wrong_shape(
+                paths[1], self._headers[1].shape, f"{self.trials} trials, as in {paths[0].name}", DOWNLOAD
+            )
         self._paths = paths
         self._check_dtype(self._headers[0].dtype)
         for path, header in zip(paths, self._headers, strict=True):
@@ -236,7 +240,7 @@ class SurfaceBetas(Betas):
             header, places = self._headers[side], voxels[part] - self._vertices[0] * side
             size = self._vertices[side] * header.dtype.itemsize
             # Behind the values an MGH file may hold further text: nothing to be checked there.
-            stream = volumes(self._paths[side], header.offset, size, number, whole=False)
+            stream = volumes(self._paths[side], header.offset, size, number, whole=False, todo=DOWNLOAD)
             for trial, values in enumerate(stream):
                 found[trial, part] = np.frombuffer(values, dtype=header.dtype)[places]
         return found

@@ -279,15 +279,6 @@ def fish(pen: Pen, pose: Pose) -> None:
     body.line([(0.66, 0.10), (0.74, 0.075)], 0.026, darker(color, 0.5))
 
 
-DRAW: dict[str, Callable[[Pen, Pose], None]] = {
-    "horse": horse,
-    "cow": cow,
-    "elephant": elephant,
-    "bird": bird,
-    "fish": fish,
-}
-
-
 def dog(pen: Pen, pose: Pose) -> None:
     """Draw a dog with hanging ears and a collar."""
     fur = FUR[pose.item.color]
@@ -394,4 +385,13 @@ def _cat_walks(pen: Pen, pose: Pose, fur: RGB, stripes: bool) -> None:
     _cat_head(pen, 0.37, -0.70, 0.165, fur, stripes)
 
 
-DRAW_PETS: dict[str, Callable[[Pen, Pose], None]] = {"dog": dog, "cat": cat}
+#: What draws each kind.
+DRAW: dict[str, Callable[[Pen, Pose], None]] = {
+    "horse": horse,
+    "cow": cow,
+    "elephant": elephant,
+    "bird": bird,
+    "fish": fish,
+    "dog": dog,
+    "cat": cat,
+}

@@ -190,14 +190,6 @@ def _ring(pen: Pen, x: float, y: float, r: float, width: float, color: RGB) -> N
     pen.polygon([*points, *inner], color)
 
 
-DRAW: dict[str, Callable[[Pen, Pose], None]] = {
-    "car": car,
-    "bus": bus,
-    "boat": boat,
-    "airplane": airplane,
-    "bicycle": bicycle,
-}
-
 _STEEL: RGB = (176, 182, 192)
 
 
@@ -346,7 +338,13 @@ def _dome(x: float, share: float) -> tuple[float, float]:
     return x * math.sin(angle), -0.50 - 0.45 * math.cos(angle)
 
 
-DRAW_TOOLS: dict[str, Callable[[Pen, Pose], None]] = {
+#: What draws each kind.
+DRAW: dict[str, Callable[[Pen, Pose], None]] = {
+    "car": car,
+    "bus": bus,
+    "boat": boat,
+    "airplane": airplane,
+    "bicycle": bicycle,
     "hammer": hammer,
     "wrench": wrench,
     "scissors": scissors,

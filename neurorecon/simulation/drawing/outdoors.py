@@ -228,14 +228,6 @@ def cactus(pen: Pen, pose: Pose) -> None:
             pen.ellipse(x, y + 0.012, 0.014, 0.014, (250, 210, 90))
 
 
-DRAW: dict[str, Callable[[Pen, Pose], None]] = {
-    "tree": tree,
-    "pine": pine,
-    "palm": palm,
-    "flower": flower,
-    "cactus": cactus,
-}
-
 _ROOFS: tuple[RGB, ...] = ((150, 70, 56), (92, 84, 92), (120, 78, 58), (74, 88, 104))
 
 
@@ -436,7 +428,13 @@ def lighthouse(pen: Pen, pose: Pose) -> None:
         _arched(pen, 0.0, y, 0.036, 0.07, (54, 62, 84))
 
 
-DRAW_BUILDINGS: dict[str, Callable[[Pen, Pose], None]] = {
+#: What draws each kind.
+DRAW: dict[str, Callable[[Pen, Pose], None]] = {
+    "tree": tree,
+    "pine": pine,
+    "palm": palm,
+    "flower": flower,
+    "cactus": cactus,
     "house": house,
     "barn": barn,
     "church": church,

@@ -182,8 +182,6 @@ def child(pen: Pen, pose: Pose) -> None:
     _figure(pen, pose, CHILD, "child")
 
 
-DRAW: dict[str, Callable[[Pen, Pose], None]] = {"man": man, "woman": woman, "child": child}
-
 #: Hair in portraits, darker and softer than the colors of things.
 _HAIR: dict[str, RGB] = {
     "black": (42, 36, 40),
@@ -405,7 +403,11 @@ def child_face(pen: Pen, pose: Pose) -> None:
               volume=0.5)  # fmt: skip
 
 
-DRAW_FACES: dict[str, Callable[[Pen, Pose], None]] = {
+#: What draws each kind.
+DRAW: dict[str, Callable[[Pen, Pose], None]] = {
+    "man": man,
+    "woman": woman,
+    "child": child,
     "man face": man_face,
     "woman face": woman_face,
     "child face": child_face,

@@ -11,13 +11,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from neurorecon.errors import InputError
-from neurorecon.simulation.drawing import animals, people, rooms
-from neurorecon.simulation.drawing import animals as pets
-from neurorecon.simulation.drawing import objects as tools
-from neurorecon.simulation.drawing import objects as vehicles
-from neurorecon.simulation.drawing import outdoors as buildings
-from neurorecon.simulation.drawing import outdoors as plants
-from neurorecon.simulation.drawing import people as faces
+from neurorecon.simulation.drawing import animals, objects, outdoors, people, rooms
 from neurorecon.simulation.drawing.backgrounds import PAINT, Backdrop
 from neurorecon.simulation.drawing.pen import Light, Pen, Pose, light_of, mix, pose_of
 from neurorecon.simulation.scene import Scene, SceneObject, paint_order
@@ -26,14 +20,10 @@ from neurorecon.simulation.vocabulary import TRAITS
 #: What draws each kind, in coordinates where its foot is (0, 0) and its top is at y = -1.
 DRAW: dict[str, Callable[[Pen, Pose], None]] = {
     **people.DRAW,
-    **faces.DRAW_FACES,
-    **buildings.DRAW_BUILDINGS,
     **rooms.DRAW,
-    **pets.DRAW_PETS,
     **animals.DRAW,
-    **vehicles.DRAW,
-    **plants.DRAW,
-    **tools.DRAW_TOOLS,
+    **outdoors.DRAW,
+    **objects.DRAW,
 }
 
 

@@ -322,7 +322,7 @@ From top to bottom: {"; ".join(samples)}
 | training | {runs} |
 | size | {weights / 1e6:.1f} MB, half precision |
 | license | BSD-3-Clause, as neurorecon |
-| made and judged by | `python -m neurorecon.simulation.training {facts["name"]}` (`--only judge` for the figures alone) |
+| made and judged by | `python -m neurorecon.simulation.training {facts["name"]}` (figures alone: `--only judge`) |
 
 | measured on held-out scenes | value | asked for | met |
 |---|---|---|---|

@@ -19,10 +19,9 @@ def mark_simulated(folder: Path) -> None:
 def layouts() -> list[str]:
     """Return the names of the layouts of which there is a miniature.
 
-    Each is a module of :mod:`neurorecon.testing.layouts`; names with an underscore are helpers of these.
+    Each is a module of :mod:`neurorecon.testing.layouts`.
     """
-
-    return sorted(module.name for module in iter_modules(__path__) if "_" not in module.name)
+    return sorted(module.name for module in iter_modules(__path__))
 
 
 def write_layout(name: str, folder: str | Path, *, seed: int = 0) -> list[Path]:

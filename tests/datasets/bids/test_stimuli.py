@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from neurorecon.datasets.bids.reader import BidsReader
-from neurorecon.datasets.bids.stimuli import cut_films, file_of, fit_square
+from neurorecon.datasets.bids.stimuli import cut_films, file_of
 from neurorecon.errors import InputError
+from neurorecon.io.images import fit_square
 from neurorecon.testing import check_reader
 
 EVENTS = "sub-01/ses-01/func/sub-01_ses-01_task-shapes_run-{}_events.tsv"

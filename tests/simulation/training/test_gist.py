@@ -10,7 +10,7 @@ from neurorecon.simulation.scene import sample_scene
 from neurorecon.simulation.training import gist
 from neurorecon.simulation.training.gist import coarser_activations, run_groups
 from neurorecon.simulation.training.vdvae import groups_up_to
-from tests.models.training.conftest import TINY
+from tests.simulation.training.conftest import TINY
 
 DEEPER = replace(
     TINY,

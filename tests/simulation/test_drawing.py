@@ -63,7 +63,7 @@ def test_every_kind_is_drawn_large(kind: str) -> None:
 
 _DIGEST = (
     "import hashlib;from neurorecon.simulation.scene import sample_scene;"
-    "from neurorecon.simulation.drawing import render;"
+    "from neurorecon.simulation.drawing.render import render;"
     "print(hashlib.sha256(b''.join(render(sample_scene(4,i,'film'),time=.5).tobytes() for i in range(12)))"
     ".hexdigest())"
 )

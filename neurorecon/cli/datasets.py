@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption, run_command
+from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption, logger, run_command
 
 if TYPE_CHECKING:
-    from neurorecon.datasets.catalog import Entry, Need
+    from neurorecon.hub import Item, Need
 
 datasets = typer.Typer(
     help="Data sets: list them, show what each needs on disk, download those that may be, write miniatures.",
@@ -29,12 +29,12 @@ def list_datasets(
     """List all data sets: what they are, how to get them, their terms, and whether there is a reader."""
 
     def work(output: Output) -> None:
-        from neurorecon.datasets.catalog import catalog
+        from neurorecon.hub import items
         from neurorecon.registry import DATASETS
         from neurorecon.testing.layouts import layouts
 
         readers, miniatures = DATASETS.names(), layouts()
-        rows = [_facts(entry) for entry in catalog().values()]
+        rows = [_facts(entry) for entry in items("data set")]
         known = {row["name"] for row in rows}
         rows += [{"name": name, "title": "from another package", "terms": "?", "download": "?"} for name in readers
                  if name not in known]  # fmt: skip
@@ -85,32 +85,30 @@ def show(
     """Show the files that a data set needs, their sizes, its terms, and the public commands for exactly these files."""
 
     def work(output: Output) -> None:
-        from neurorecon.datasets.catalog import Request, find, readable
+        from neurorecon.hub import commands, find, needs, readable
         from neurorecon.registry import DATASETS
 
-        entry = find(name)
-        plan = entry.request(
-            Request(
-                folder=out,
-                subjects=subject or None,
-                sessions=None if sessions is None else _numbers(sessions),
-                space=space,
-                betas=betas,
-                file_format=file_format,
-            )
-        )
+        entry = find(name, "data set")
+        choices = {
+            "subjects": subject or None,
+            "sessions": None if sessions is None else _numbers(sessions),
+            "space": space,
+            "betas": betas,
+            "file_format": file_format,
+        }
+        needed, how = needs(entry, **choices), commands(entry, out, **choices)
         facts = _facts(entry) | {"reader": name in DATASETS.names()}
-        size = sum(need.size or 0 for need in plan.needs)
+        size = sum(need.size or 0 for need in needed)
         output.extra |= facts | {
-            "needs": [vars(need) for need in plan.needs],
+            "needs": [vars(need) for need in needed],
             "bytes_known": size,
-            "steps": plan.steps,
-            "commands": plan.commands,
+            "steps": list(entry.steps),
+            "commands": how,
         }
         output.say(f"{name}: {entry.title}")
         for label, text in (
             ("cite", entry.citation),
-            ("terms", entry.terms),
+            ("terms", entry.license),
             ("home", entry.home),
             ("page", entry.page),
         ):
@@ -118,13 +116,13 @@ def show(
                 output.say(f"  {label:<8}{text}")
         if not facts["reader"]:
             output.say("  reader  not yet")
-        if plan.needs:
+        if needed:
             output.say("\nneeded below the folder of the data set:")
-            for need in plan.needs:
+            for need in needed:
                 output.say(_line(need))
             if size:
-                output.say(f"  {readable(size, any(need.about for need in plan.needs)):>10}  in all, as far as known")
-        for title, lines in (("steps", plan.steps), ("commands", plan.commands)):
+                output.say(f"  {readable(size, any(need.about for need in needed)):>10}  in all, as far as known")
+        for title, lines in (("steps", entry.steps), ("commands", how)):
             if lines:
                 output.say(f"\n{title}:")
                 for line in lines:
@@ -144,7 +142,8 @@ def download(
         list[str] | None,
         typer.Option("--subject", help="haxby2001: subj1 to subj6; may be given several times. Left out: subj2."),
     ] = None,
-    pictures: Annotated[bool, typer.Option("--pictures", help="haxby2001: the pictures too.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="haxby2001: the images too.")] = False,
+    pictures: Annotated[bool, typer.Option("--pictures", hidden=True)] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -152,14 +151,16 @@ def download(
     """Download a data set whose terms allow it. What is there already is kept; excerpts are checked by sha256."""
 
     def work(output: Output) -> None:
-        from neurorecon.datasets.catalog import find
-        from neurorecon.datasets.download import download as fetch
+        from neurorecon.hub import fetch, find
 
-        entry = find(name)
-        root = fetch(name, out, excerpt=excerpt, subjects=subject or None, pictures=pictures, progress=output.progress)
+        if pictures:
+            logger.warning("--pictures is now called --images")
+        entry = find(name, "data set")
+        images_too, chosen = images or pictures, subject or None
+        root = fetch(name, out, excerpt=excerpt, subjects=chosen, images=images_too, progress=output.progress)
         output.extra |= _facts(entry) | {"root": str(root)}
         output.files += sorted(str(path) for path in root.rglob("*") if path.is_file())
-        output.say(f"{root}: {len(output.files)} files. Terms: {entry.terms}. Cite: {entry.citation}")
+        output.say(f"{root}: {len(output.files)} files. Terms: {entry.license}. Cite: {entry.citation}")
         output.say(f"build a store: neurorecon build stores/{name}.toml --root {root}")
 
     run_command("datasets download", as_json, quiet, verbose, work)
@@ -188,13 +189,13 @@ def miniature(
     run_command("datasets miniature", as_json, quiet, verbose, work)
 
 
-def _facts(entry: Entry) -> dict[str, Any]:
-    names = ("name", "title", "terms", "citation", "home", "download", "page")
-    return {name: getattr(entry, name) for name in names}
+def _facts(entry: Item) -> dict[str, Any]:
+    facts = {name: getattr(entry, name) for name in ("name", "title", "citation", "home", "download", "page")}
+    return facts | {"terms": entry.license}
 
 
 def _line(need: Need) -> str:
-    from neurorecon.datasets.catalog import readable
+    from neurorecon.hub import readable
 
     many = f" ({need.number} files)" if need.number > 1 else ""
     optional = ", optional" if need.optional else ""

@@ -10,7 +10,7 @@ import typer
 from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption, run_command
 
 if TYPE_CHECKING:
-    from neurorecon.models.zoo import FileState, Weights
+    from neurorecon.hub import FileState, Item
 
 weights = typer.Typer(
     help="Pretrained weights: list them, find them, check them, fetch them.",
@@ -37,12 +37,12 @@ def list_weights(
 
     def work(output: Output) -> None:
         from neurorecon.errors import UnknownNameError
-        from neurorecon.models.zoo import ZOO, missing_from, search
+        from neurorecon.hub import items, missing_from, search
 
         if origin not in (None, "bundled", "published"):
             raise UnknownNameError("origin of weights", origin, ("bundled", "published"))
         rows = []
-        for entry in ZOO.values():
+        for entry in items("weights"):
             if origin in (None, entry.origin):
                 place = search(entry.name, folder=folder)
                 missing = [file.path for file in entry.files] if place is None else missing_from(entry, place)
@@ -71,10 +71,10 @@ def where(
     """Print the folder that holds all files of a set of weights. Exit code 2 where there is none."""
 
     def work(output: Output) -> None:
-        from neurorecon.models.zoo import find, locate
+        from neurorecon.hub import find, locate
 
         place = locate(name, folder=folder)
-        output.extra |= _facts(find(name)) | {"place": str(place)}
+        output.extra |= _facts(find(name, "weights")) | {"place": str(place)}
         output.say(str(place))
 
     run_command("weights where", as_json, quiet, verbose, work)
@@ -94,12 +94,13 @@ def verify(
     def work(output: Output) -> None:
         from tqdm import tqdm
 
-        from neurorecon.models.zoo import ZOO, find, search
-        from neurorecon.models.zoo import verify as check
+        from neurorecon.hub import find, items, search
+        from neurorecon.hub import verify as check
 
-        for name in names or ZOO:
-            find(name)  # a wrong name is an error before the first long computation
-        for name in tqdm(names or list(ZOO), desc="verify", disable=quiet, leave=False):
+        chosen = names or [item.name for item in items("weights")]
+        for name in chosen:
+            find(name, "weights")  # a wrong name is an error before the first long computation
+        for name in tqdm(chosen, desc="verify", disable=quiet, leave=False):
             found[name] = check(name, folder=search(name, folder=folder))
         output.extra["checked"] = [_state(name, state) for name, states in found.items() for state in states]
         output.extra["corrupt"] = [row["place"] for row in output.extra["checked"] if row["state"] == "corrupt"]
@@ -112,7 +113,7 @@ def verify(
     if corrupt:
         typer.echo(
             f"neurorecon: error: {len(corrupt)} files of weights are corrupt\n  given:    {', '.join(corrupt)}\n"
-            "  expected: the sha256 that the zoo or the hub states\n"
+            "  expected: the sha256 that the catalog or the hub states\n"
             "  to do:    delete them; published ones are fetched with: neurorecon weights pull NAME",
             err=True,
         )
@@ -130,14 +131,13 @@ def pull(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Fetch published weights; those that are here already are only checked. Goes on where it was interrupted."""
+    """Fetch published weights; those that are here already are only checked. Resumes what was interrupted."""
 
     def work(output: Output) -> None:
-        from neurorecon.models.zoo import find
-        from neurorecon.models.zoo import pull as fetch
+        from neurorecon.hub import fetch, find
 
         for name in names:
-            find(name)
+            find(name, "weights")
         output.extra["weights"] = []
         for name in names:
             place = fetch(name, folder, progress=output.progress)
@@ -151,18 +151,19 @@ def _row(name: str, role: str, origin: str, size: str, terms: str, systems: str,
     return f"{name:<24}{role:<16}{origin:<11}{size:>9}  {terms:<23}{systems:<29}{place}"
 
 
-def _facts(entry: Weights) -> dict[str, Any]:
+def _facts(entry: Item) -> dict[str, Any]:
     return {
         "name": entry.name,
+        "title": entry.title,
         "role": entry.role,
         "origin": entry.origin,
         "bytes": entry.size,
         "about_bytes": entry.about,
-        "license": entry.licence,
+        "license": entry.license,
         "systems": list(entry.systems),
         "repository": entry.repository,
         "url": entry.url,
-        "source": entry.source,
+        "source": entry.citation,
         "note": entry.note,
     }
 

@@ -192,7 +192,7 @@ def build(
 
 
 #: Entries that only describe: two targets that differ in these alone are the same.
-DESCRIPTIVE = ("weights", "licence", "source")
+DESCRIPTIVE = ("weights", "licence", "license", "source")
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Networks and the weight zoo. Nothing is here yet: the first targets need no weights."""
+"""Networks, how they are loaded from weights, and the bundled weights."""

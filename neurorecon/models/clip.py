@@ -13,9 +13,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurorecon import hub
 from neurorecon.errors import InputError
-from neurorecon.models import zoo
 from neurorecon.models.load import Source, fill, read_json, same_random_numbers, source, weights_in
+from neurorecon.models.zoo.files import load_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -104,7 +105,7 @@ def vocabulary(texts: Iterable[str]) -> list[str]:
     return sorted({word for text in texts for word in split_words(text)})
 
 
-#: open_clip's configurations of the published CLIP networks, by their name in the zoo.
+#: open_clip's configurations of the published CLIP networks, by their name in the catalog.
 OPEN_CLIP = {"clip-vit-l14": "ViT-L-14-quickgelu", "clip-vit-b32": "ViT-B-32-quickgelu"}
 
 #: Mean and standard deviation of the pixels in OpenAI's CLIP (Radford et al., 2021), where a folder says nothing else.
@@ -165,7 +166,7 @@ class ClipSettings:
 
         with same_random_numbers():
             network: nn.Module = CLIP(**self.network)
-        fill(network, zoo.load_state(weights_in(self.source.folder)), self.source)
+        fill(network, load_state(weights_in(self.source.folder)), self.source)
         return network.eval().requires_grad_(False).to(device)
 
 
@@ -275,7 +276,7 @@ def text_encoder(models: str | Path = "bundled") -> TextEncoder:
         A folder holds either transformers' ``text_encoder`` and ``tokenizer``, or a CLIP network.
     """
     found = source("text-encoder", models)
-    folder = zoo.part(found.folder, "text_encoder")
+    folder = hub.part(found.folder, "text_encoder")
     config = folder / "config.json"
     if config.is_file() and "vision_cfg" not in (settings := read_json(config)):
         return _transformers_encoder(found, folder, settings)
@@ -293,7 +294,7 @@ def _transformers_encoder(found: Source, folder: Path, settings: Mapping[str, An
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
-    pairs = CLIPTokenizer.from_pretrained(str(zoo.part(found.folder, "tokenizer")), local_files_only=True)
+    pairs = CLIPTokenizer.from_pretrained(str(hub.part(found.folder, "tokenizer")), local_files_only=True)
     length = int(settings.get("max_position_embeddings", 77))
 
     def tokens(texts: Sequence[str]) -> Tensor:
@@ -309,7 +310,7 @@ def _transformers_encoder(found: Source, folder: Path, settings: Mapping[str, An
 
         with same_random_numbers():
             network = CLIPTextModel(CLIPTextConfig.from_dict(dict(settings)))
-        state = _renamed(zoo.load_state(weights_in(folder)), network, "text_model.")
+        state = _renamed(load_state(weights_in(folder)), network, "text_model.")
         fill(network, state, found)
         return HiddenStates(network).eval().requires_grad_(False).to(device)
 

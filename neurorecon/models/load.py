@@ -1,4 +1,4 @@
-"""From the zoo to networks that compute: which weights play a role, autoencoders, VDVAE (CLIP: see load_clip).
+"""From weights to networks that compute: which weights play a role, autoencoders, VDVAE (CLIP: see load_clip).
 
 What a folder holds decides how it is read, never where it came from: published weights, the bundled ones and a
 user's own go the same way. Loading leaves the random numbers of the caller as they were.
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurorecon import hub
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.models import zoo
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,7 +41,7 @@ class Source:
     folder : path
         Holds the files.
     name : str
-        Name in the zoo; of a user's own weights the name of their folder.
+        Name in the catalog; of a user's own weights the name of their folder.
     sha256 : str
         Says which weights these are, whatever they are called.
     licence : str
@@ -77,11 +77,11 @@ def source(role: str, models: str | Path = "bundled") -> Source:
     MissingFileError
         Where they are not on this machine; the message holds the command that fetches them.
     """
-    weights, folder = zoo.locate_role(role, models)
-    sha256 = zoo.fingerprint(folder, weights)
+    weights, folder = hub.locate_role(role, models)
+    sha256 = hub.fingerprint(folder, weights)
     if weights is None:
         return Source(role, folder, folder.name, sha256, "not stated (own weights)", "own weights")
-    return Source(role, folder, weights.name, sha256, weights.licence, weights.source)
+    return Source(role, folder, weights.name, sha256, weights.license, weights.citation)
 
 
 def network_device(device: str | None = None) -> str:
@@ -149,7 +149,7 @@ class AutoencoderSettings:
         """Return the network of diffusers, in float32, ready to compute."""
         import torch
 
-        folder = str(zoo.part(self.source.folder, "vae"))
+        folder = str(hub.part(self.source.folder, "vae"))
         settings = {"local_files_only": True, "output_loading_info": True, "torch_dtype": torch.float32}
         try:
             with same_random_numbers():
@@ -169,7 +169,7 @@ def autoencoder_settings(models: str | Path = "bundled") -> AutoencoderSettings:
         A folder holds a network as diffusers saves it: ``config.json`` and weights.
     """
     found = source("autoencoder", models)
-    path = zoo.part(found.folder, "vae") / "config.json"
+    path = hub.part(found.folder, "vae") / "config.json"
     if not path.is_file():
         raise MissingFileError(
             "the autoencoder has no configuration",

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from neurorecon.datasets.catalog import catalog
+from neurorecon.hub import items
 from neurorecon.registry import DATASETS
 from neurorecon.testing.layouts import layouts
 
@@ -18,7 +18,7 @@ def test_list(call):
     found = call("datasets", "list")
     assert found.exit_code == 0, found.stderr
     lines = {line.split()[0]: line for line in found.stdout.splitlines() if line.split()}
-    assert set(catalog()) <= set(lines)
+    assert {item.name for item in items("data set")} <= set(lines)
     assert "Data Access Agreement" in lines["nsd"]
     rows = json.loads(call("datasets", "list", "--json").stdout)["datasets"]
     assert {row["name"] for row in rows if row["reader"]} >= set(DATASETS.builtin)
@@ -58,6 +58,14 @@ def test_mistakes(call, tmp_path, arguments, said):
     assert said in found.stderr
     assert found.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_old_name_of_an_option_works_with_a_warning(call):
+    found = call("datasets", "download", "yamada2015", "--out", "data", "--pictures")
+    assert found.exit_code == 2
+    assert "--pictures is now called --images" in found.stderr
+    assert "no choice of subjects or images" in found.stderr
+    assert "--pictures" not in call("datasets", "download", "--help").stdout
 
 
 @pytest.mark.parametrize("name", ["haxby2001", "yamada2015"])

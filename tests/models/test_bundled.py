@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from neurorecon.models import zoo
+from neurorecon import hub
+from neurorecon.hub import BUNDLED
 from neurorecon.models.clip import clip_settings
 from neurorecon.models.load import autoencoder_settings, load_vdvae
-from neurorecon.models.zoo.table import BUNDLED
 from neurorecon.simulation.captions import captions
 from neurorecon.simulation.drawing.render import render
 from neurorecon.simulation.scene import sample_scene
@@ -43,9 +43,9 @@ def test_all_weights_together_take_at_most_40_megabytes():
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_the_files_are_those_that_the_zoo_knows(folder):
+def test_the_files_are_those_that_the_catalog_knows(folder):
     name = f"bundled-{folder.name.replace('_', '-')}"
-    found = zoo.verify(name)
+    found = hub.verify(name)
     assert found
     assert all(file.state == "good" for file in found), found
 

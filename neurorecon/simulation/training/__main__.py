@@ -44,7 +44,7 @@ def main(
     Networks stand on each other: autoencoder and clip come before diffusion, the probe judges all; gist
     and details teach groups of the VDVAE once more.
     """
-    from neurorecon.models.zoo.table import BUNDLED
+    from neurorecon.hub import BUNDLED
     from neurorecon.simulation.training.loop import Run
     from neurorecon.simulation.training.steps import judge, publish, train_network
 

@@ -15,12 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from neurorecon.errors import UnknownNameError
+from neurorecon.hub import BUNDLED, record_bundled
 from neurorecon.models.clip import WordTokenizer, clip_settings, vocabulary
 from neurorecon.models.dual_guided import DualGuidedUNet
 from neurorecon.models.load import autoencoder_settings, load_vdvae
 from neurorecon.models.vdvae import VDVAE
-from neurorecon.models.zoo import record_bundled
-from neurorecon.models.zoo.table import BUNDLED
 from neurorecon.simulation.training import autoencoder, clip, details, diffusion, gist, probe, vdvae
 from neurorecon.simulation.training import judge as bars
 from neurorecon.simulation.training import judge as cards

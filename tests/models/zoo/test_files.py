@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.models import zoo
+from neurorecon.models.zoo import files as zoo
 
 
 def test_states_are_read_from_safetensors_and_from_torch_files(tmp_path, tensors):

@@ -8,8 +8,8 @@ import torch
 from typer.testing import CliRunner
 
 from neurorecon.errors import UnknownNameError
+from neurorecon.hub import BUNDLED
 from neurorecon.models.load import load_vdvae
-from neurorecon.models.zoo.table import BUNDLED
 from neurorecon.simulation.training import loop as scenes
 from neurorecon.simulation.training import probe, steps
 from neurorecon.simulation.training.__main__ import app

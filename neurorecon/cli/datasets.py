@@ -143,7 +143,7 @@ def download(
         typer.Option("--subject", help="haxby2001: subj1 to subj6; may be given several times. Left out: subj2."),
     ] = None,
     images: Annotated[bool, typer.Option("--images", help="haxby2001: the images too.")] = False,
-    pictures: Annotated[bool, typer.Option("--pictures", hidden=True)] = False,
+    former: Annotated[bool, typer.Option("--pictures", hidden=True)] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -153,10 +153,10 @@ def download(
     def work(output: Output) -> None:
         from neurorecon.hub import fetch, find
 
-        if pictures:
+        if former:
             logger.warning("--pictures is now called --images")
         entry = find(name, "data set")
-        images_too, chosen = images or pictures, subject or None
+        images_too, chosen = images or former, subject or None
         root = fetch(name, out, excerpt=excerpt, subjects=chosen, images=images_too, progress=output.progress)
         output.extra |= _facts(entry) | {"root": str(root)}
         output.files += sorted(str(path) for path in root.rglob("*") if path.is_file())

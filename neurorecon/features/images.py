@@ -98,10 +98,10 @@ class Preprocessing:
         scale = "" if (self.mean, self.std) == ((0, 0, 0), (1, 1, 1)) else f", minus {self.mean}, over {self.std}"
         return f"uint8; {self.resampling} with antialiasing (PIL), {fit.format(self.size)}; 0 to 1{scale}"
 
-    def _resampled(self, picture: np.ndarray) -> np.ndarray:
+    def _resampled(self, pixels: np.ndarray) -> np.ndarray:
         from PIL import Image
 
-        image = Image.fromarray(picture)
+        image = Image.fromarray(pixels)
         wanted = self._resampled_size(image.size)
         if wanted != image.size:
             image = image.resize(wanted, getattr(Image.Resampling, self.resampling.upper()))

@@ -64,7 +64,7 @@ def panel(
     -------
     matplotlib.figure.Figure
     """
-    pictures = {name: _pictures(name, images) for name, images in rows.items()}
+    pictures = {name: _pictures(name, given) for name, given in rows.items()}
     count = _check_counts(pictures, captions, scores)
     with journal_style():
         full = width_mm(width)
@@ -75,8 +75,8 @@ def panel(
         # Few pictures need not be huge.
         size = min(size, 26.0)
         heights = {
-            name: size * images.shape[1] / images.shape[2] + (_SCORE if scores and name in scores else 0.0) + _GAP
-            for name, images in pictures.items()
+            name: size * row.shape[1] / row.shape[2] + (_SCORE if scores and name in scores else 0.0) + _GAP
+            for name, row in pictures.items()
         }
         block = sum(heights.values()) + (_CAPTION if captions is not None else 0.0) + _BLOCK
         text = " ".join(part for part in (_score_text(scores, score_label), note) if part)
@@ -112,15 +112,15 @@ def _draw_block(
             text_mm(figure, x, y + _CAPTION - 0.6, _shorten(figure, str(captions[index]), size), ha="center",
                     va="bottom", fontsize=6, color=GRAY)  # fmt: skip
         y += _CAPTION
-    for name, images in pictures.items():
-        tall = size * images.shape[1] / images.shape[2]
+    for name, row in pictures.items():
+        tall = size * row.shape[1] / row.shape[2]
         text_mm(figure, left - 1.5, y + tall / 2, name, ha="right", va="center", fontsize=7)
         for column, index in enumerate(chosen):
             x = left + column * (size + _GAP)
             axes = axes_mm(figure, x, y, size, tall)
             # The pixels of small pictures are the data; larger ones are only enlarged for print.
-            smooth = "nearest" if max(images.shape[1:3]) <= 32 else "bicubic"
-            axes.imshow(images[index], cmap="gray", vmin=0, vmax=1, interpolation=smooth, aspect="auto")
+            smooth = "nearest" if max(row.shape[1:3]) <= 32 else "bicubic"
+            axes.imshow(row[index], cmap="gray", vmin=0, vmax=1, interpolation=smooth, aspect="auto")
             axes.axis("off")
             if scores and name in scores:
                 text_mm(
@@ -166,7 +166,7 @@ def _check_counts(
 ) -> int:
     if not pictures:
         raise InputError("a panel needs rows of pictures", given="none")
-    counts = {name: len(images) for name, images in pictures.items()}
+    counts = {name: len(row) for name, row in pictures.items()}
     if captions is not None:
         counts["captions"] = len(captions)
     for name, values in (scores or {}).items():

@@ -386,7 +386,7 @@ def given_in_memory(
     subjects = list(responses) if isinstance(responses, Mapping) else [ONLY_SUBJECT]
     arrays = dict(responses) if isinstance(responses, Mapping) else {ONLY_SUBJECT: responses}
     tables, places = _by_subject(samples, subjects, "samples"), _by_subject(voxels, subjects, "voxels")
-    areas, masks = _by_subject(rois, subjects, "rois"), _by_subject(mask, subjects, "mask")
+    members, masks = _by_subject(rois, subjects, "rois"), _by_subject(mask, subjects, "mask")
     grid = grid_of(affine, shape)
     return Given(
         subjects={
@@ -395,7 +395,7 @@ def given_in_memory(
                 samples=_samples(tables[name], f"the samples of {name}"),
                 voxels=None if places[name] is None else _as_table(places[name], f"the voxels of {name}"),
                 volume=grid if masks[name] is None else _mask(masks[name], f"the mask of {name}"),
-                rois=areas[name],
+                rois=members[name],
             )
             for name in subjects
         },

@@ -576,13 +576,13 @@ def read_voxels(
     if given is not None and "ncsnr" in given:
         table["ncsnr"] = given.numbers("ncsnr", 0.0)
     if isinstance(rois, Mapping):
-        areas = {str(name): _member(str(name), values, number) for name, values in rois.items()}
+        found = {str(name): _member(str(name), values, number) for name, values in rois.items()}
     else:
-        areas, unused = _areas(given, rois)
+        found, unused = _areas(given, rois)
         if unused:
             report["columns of voxels, not used"] = ", ".join(unused)
-    areas = {name: member for name, member in areas.items() if member.any()}
-    return Voxels(table, areas or {"all": np.ones(number, dtype=bool)}, space, report)
+    found = {name: member for name, member in found.items() if member.any()}
+    return Voxels(table, found or {"all": np.ones(number, dtype=bool)}, space, report)
 
 
 def _areas(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str, np.ndarray], list[str]]:

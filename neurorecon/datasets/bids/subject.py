@@ -201,8 +201,8 @@ def load_subject(
     """
     plans = [plan for process in processes for plan in process.plans]
     name = plans[0].files.subject
-    areas = read_areas(grid, options.rois, root, name)
-    member = _mask(plans, grid, root, folders, areas, options)
+    atlas = read_areas(grid, options.rois, root, name)
+    member = _mask(plans, grid, root, folders, atlas, options)
     rows = np.flatnonzero(member)
     screened = screen(read_run(plan.files, rows) for plan in plans)
     keep = options.bad_voxels == "keep"
@@ -216,7 +216,7 @@ def load_subject(
             expected="voxels that vary in every run",
             todo='choose another mask in [options], or bad_voxels = "keep"',
         )
-    rois = {area: inside[rows] for area, inside in areas.items()} | {WHOLE: np.ones(len(rows), dtype=bool)}
+    rois = {area: inside[rows] for area, inside in atlas.items()} | {WHOLE: np.ones(len(rows), dtype=bool)}
     empty = [area for area, inside in rois.items() if not inside.any()]
     if empty:
         report["areas without a voxel, left out"] = ", ".join(empty)

@@ -447,8 +447,8 @@ def _positive(values: np.ndarray) -> np.ndarray:
 
 
 def _named(rois: Rois, mask: str, folder: Path) -> np.ndarray:
-    areas = rois.areas()
-    if not areas:
+    known = rois.areas()
+    if not known:
         raise MissingFileError(
             "the ROI files are missing",
             given=f"no ROI in {folder}",
@@ -456,14 +456,14 @@ def _named(rois: Rois, mask: str, folder: Path) -> np.ndarray:
             todo=f'{DOWNLOAD}, or set mask to "brain" or to a file',
         )
     found = np.zeros(rois.grid.size, dtype=bool)
-    for name in _split(mask, {*areas, *ROI_GROUPS}):
-        members = [member for member in ROI_GROUPS.get(name, [name]) if member in areas]
+    for name in _split(mask, {*known, *ROI_GROUPS}):
+        members = [member for member in ROI_GROUPS.get(name, [name]) if member in known]
         if not members and (folder / f"{name}.nii.gz").is_file():
             continue  # its file is there, and empty
         if not members:
-            raise UnknownNameError("ROI", name, areas)
+            raise UnknownNameError("ROI", name, known)
         for member in members:
-            found |= rois.member(areas[member])
+            found |= rois.member(known[member])
     return found
 
 

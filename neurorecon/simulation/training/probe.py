@@ -136,8 +136,8 @@ class Probe(nn.Module):
                 todo="resize the pictures first",
             )
         weight = self.kind.weight
-        images = torch.from_numpy(np.ascontiguousarray(pictures)).to(weight.device).permute(0, 3, 1, 2)
-        return images.to(weight.dtype) / 127.5 - 1.0
+        tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(weight.device).permute(0, 3, 1, 2)
+        return tensor.to(weight.dtype) / 127.5 - 1.0
 
     def save(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json`` into a folder."""

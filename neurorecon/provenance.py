@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -84,41 +83,6 @@ def to_json(provenance: Mapping[str, Any], *, indent: int | None = None) -> str:
     )  # fmt: skip
 
 
-def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> Path:
-    """Write a record as JSON. A killed process leaves the old file or the new one, never half of one.
-
-    Parameters
-    ----------
-    path : path
-        Where to; missing folders are made.
-    values : mapping
-        What to write (numpy numbers, arrays and paths are turned into JSON types, NaN into null).
-
-    Returns
-    -------
-    Path
-        The file.
-    """
-    return write_bytes(path, (to_json(values, indent=2) + "\n").encode("utf-8"))
-
-
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write a whole file at once: into a neighbor first, which then takes the name."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes files that only the owner may read; results are as readable as any other new file.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
 def to_json_types(value: Any) -> Any:
     """Turn numpy numbers, arrays, paths, tuples and sets into what JSON knows; NaN into None."""
     if value is None or isinstance(value, str | bool | int):
@@ -183,10 +147,3 @@ def _store_name(store: str | os.PathLike[str]) -> str:
             return Path(rest).name
         return f"{scheme}://{rest.split('?', 1)[0].rsplit('@', 1)[-1]}"
     return Path(name).name if Path(name).is_absolute() else name
-
-
-def _umask() -> int:
-    # There is no way to read the umask without setting it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

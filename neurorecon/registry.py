@@ -135,7 +135,6 @@ DECODERS = Registry(
         "BandedRidge": "neurorecon.decoders.banded:BandedRidge",
         "MLPDecoder": "neurorecon.decoders.neural.mlp:MLPDecoder",
         "MultiSubjectRidge": "neurorecon.decoders.multi_subject:MultiSubjectRidge",
-        "UpdatingRidge": "neurorecon.decoders.sessions.decoder:UpdatingRidge",
     },
 )
 

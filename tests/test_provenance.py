@@ -1,6 +1,4 @@
 import json
-import os
-import stat
 
 import numpy as np
 import pytest
@@ -8,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurorecon.errors import InputError
-from neurorecon.provenance import collect, to_json, to_json_types, write_bytes, write_json
+from neurorecon.provenance import collect, to_json, to_json_types
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -68,25 +66,3 @@ def test_json_values_stay_as_they_are(value):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float64("-inf")])
 def test_numbers_that_json_lacks_become_null(value):
     assert to_json_types({"x": [value]}) == {"x": [None]}
-
-
-def test_what_cannot_be_written_is_refused_and_the_old_file_stays(tmp_path):
-    path = write_json(tmp_path / "deep" / "record.json", {"a": 1})
-    with pytest.raises(InputError, match="cannot be written"):
-        write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert os.listdir(path.parent) == ["record.json"]
-
-
-def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
-    path = write_bytes(tmp_path / "figure.png", b"old")
-    with pytest.raises(TypeError):
-        write_bytes(path, "no bytes")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["figure.png"]
-
-
-def test_files_are_as_readable_as_others(tmp_path):
-    (tmp_path / "usual").write_text("")
-    path = write_json(tmp_path / "record.json", {})
-    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)

@@ -10,7 +10,7 @@ import numpy as np
 
 from neurorecon.analyses.classification import Classification
 from neurorecon.analyses.maps_files import write_brain_images
-from neurorecon.provenance import write_bytes, write_json
+from neurorecon.io.files import write_bytes, write_json
 from neurorecon.store.store import Store
 
 

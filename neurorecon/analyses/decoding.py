@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.design import same_order
+from neurorecon.io.tensors import block_digest
 from neurorecon.stats import PermutationCounter, permutation_p, stimulus_permutations
-from neurorecon.store.schema import block_digest
 from neurorecon.store.store import Store
 from neurorecon.tasks import Results, ResultsFolder, Stored, run
 from neurorecon.tasks.results import FOLDER, Arrays

@@ -13,7 +13,7 @@ import numpy as np
 
 from neurorecon.analyses.maps import VoxelwiseMap
 from neurorecon.figures.style import band_label
-from neurorecon.provenance import write_bytes
+from neurorecon.io.files import write_bytes
 from neurorecon.store.store import Store, open_store
 
 #: Processes that draw at the same time, each of about 300 MB; starting them pays from so many figures on.

@@ -11,7 +11,8 @@ import numpy as np
 from neurorecon.analyses.maps import VoxelwiseMap
 from neurorecon.analyses.maps_figures import Drawing, draw_maps
 from neurorecon.analyses.maps_normalized import areas_with_normalized, voxels_with_normalized
-from neurorecon.provenance import to_json, write_bytes, write_json
+from neurorecon.io.files import replacing, write_bytes, write_json
+from neurorecon.provenance import to_json
 from neurorecon.store.store import Store
 
 #: Maps that go into the brain image, in this order.
@@ -110,11 +111,6 @@ def _gifti(values: np.ndarray, names: list[str], record: Mapping[str, Any]) -> A
 
 
 def _save(image: Any, path: str) -> Path:
-    import os
-
-    # nibabel writes in place; a rename makes the file appear whole or not at all.
-    target = Path(path)
-    partial = target.with_name(f".partial-{target.name}")
-    image.to_filename(str(partial))
-    os.replace(partial, target)
-    return target
+    with replacing(path) as part:
+        image.to_filename(str(part))
+    return Path(path)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from neurorecon.analyses.decoding import decoding_samples, peak_delays
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.provenance import write_bytes, write_json
+from neurorecon.io.files import write_bytes, write_json
 from neurorecon.registry import SYSTEMS
 from neurorecon.store.store import Store
 

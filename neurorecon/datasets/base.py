@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from neurorecon.datasets.sources import files_below
 from neurorecon.errors import InputError, MissingFileError
+from neurorecon.io.files import files_below
 from neurorecon.space import Space
 
 #: Columns of the table of samples, in the order in which they are stored.

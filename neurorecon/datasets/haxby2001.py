@@ -22,7 +22,8 @@ from pydantic import Field
 from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.datasets.runs import REST, block_means, find_blocks, prepare_run, read_by_part, sample_table, screen
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.volumes import check_grid, damaged, image_values, open_image
+from neurorecon.io.files import damaged
+from neurorecon.io.volumes import check_grid, image_values, open_image
 from neurorecon.space import Space
 
 #: Seconds between volumes; the headers do not say it reliably.

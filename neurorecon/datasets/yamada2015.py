@@ -28,7 +28,7 @@ from neurorecon.datasets.runs import (
     screen,
 )
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.volumes import damaged
+from neurorecon.io.files import damaged
 from neurorecon.space import Space
 
 #: What is said where a file is missing or damaged.

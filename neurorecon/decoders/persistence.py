@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 import neurorecon
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.io import tensors
+from neurorecon.io.files import write_bytes
 from neurorecon.registry import DECODERS
 
 #: Version of the layout of the folder.
 FORMAT = 1
 _DESCRIPTION, _ARRAYS = "decoder.json", "arrays.safetensors"
+
+#: Classes that are gone, and the last version that can read them.
+RETIRED = {"UpdatingRidge": "0.1.0"}
+
+_WRITABLE = "give cv as a number of folds, or as a list of (train, test) index arrays"
 
 
 class Persistent:
@@ -51,8 +54,6 @@ class Persistent:
         InputError
             Where the decoder is not fitted, or a parameter cannot be written as JSON.
         """
-        from safetensors.numpy import save
-
         state = {name: value for name, value in vars(self).items() if name.endswith("_")}
         if not state:
             raise InputError(
@@ -61,21 +62,24 @@ class Persistent:
                 todo="call fit first",
             )
         parameters: dict[str, Any] = self.get_params(deep=False)  # type: ignore[attr-defined]
-        arrays: dict[str, NDArray] = {}
+        arrays: dict[str, Any] = {}
+
+        def packed(values: dict[str, Any], part: str) -> dict[str, Any]:
+            return {name: tensors.pack(value, f"{part}.{name}", arrays, _WRITABLE) for name, value in values.items()}
+
         description: dict[str, Any] = {
             "format": FORMAT,
             "class": type(self).__name__,
-            "parameters": {name: _encode(value, f"parameters.{name}", arrays) for name, value in parameters.items()},
-            "state": {name: _encode(value, f"state.{name}", arrays) for name, value in state.items()},
+            "parameters": packed(parameters, "parameters"),
+            "state": packed(state, "state"),
             "versions": _versions(),
             "provenance": provenance,
         }
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        payload = save(arrays)
-        description["sha256"] = hashlib.sha256(payload).hexdigest()
-        _replace(folder / _ARRAYS, payload)
-        _replace(folder / _DESCRIPTION, json.dumps(description, indent=1).encode())
+        # The sha256 ties the two files together, so the arrays need no digest of their own.
+        file = tensors.save(folder / _ARRAYS, arrays, digest=False, what="this decoder cannot be written")
+        description["sha256"] = _sha256(file)
+        write_bytes(folder / _DESCRIPTION, json.dumps(description, indent=1).encode())
         return folder
 
 
@@ -100,11 +104,9 @@ def load_decoder(path: str | Path) -> Any:
     InputError
         Where a file is damaged or of a newer format.
     """
-    from safetensors.numpy import load
-
     folder = Path(path)
     try:
-        text, payload = (folder / _DESCRIPTION).read_bytes(), (folder / _ARRAYS).read_bytes()
+        text, sha256 = (folder / _DESCRIPTION).read_bytes(), _sha256(folder / _ARRAYS)
     except OSError as error:
         raise MissingFileError(
             "no decoder is saved here",
@@ -113,11 +115,11 @@ def load_decoder(path: str | Path) -> Any:
             todo="check the path; a decoder is written by decoder.save(path)",
         ) from error
     description = _parse(text, folder / _DESCRIPTION)
-    if hashlib.sha256(payload).hexdigest() != description["sha256"]:
+    if sha256 != description["sha256"]:
         raise _damaged(folder / _ARRAYS)
-    kind, arrays = _class(description["class"]), load(payload)
-    estimator = kind(**{name: _decode(value, arrays) for name, value in description["parameters"].items()})
-    vars(estimator).update({name: _decode(value, arrays) for name, value in description["state"].items()})
+    kind, (arrays, _) = _class(description["class"]), tensors.load(folder / _ARRAYS)
+    estimator = kind(**{name: tensors.unpack(value, arrays) for name, value in description["parameters"].items()})
+    vars(estimator).update({name: tensors.unpack(value, arrays) for name, value in description["state"].items()})
     estimator.provenance_ = description["provenance"]
     return estimator
 
@@ -127,9 +129,14 @@ def _class(name: str) -> type:
     if name in DECODERS.names():
         found: type = DECODERS.load(name)
         return found
-    # Classes register themselves when their modules are imported.
-    import neurorecon.decoders  # noqa: F401
-
+    if name in RETIRED:
+        raise InputError(
+            f"{name} is no longer part of neurorecon",
+            given=f"a saved {name}",
+            expected=f"one of: {', '.join(DECODERS.names())}",
+            todo=f"neurorecon {RETIRED[name]} is the last version that reads it; or fit a RidgeDecoder on all sessions",
+        )
+    # A class of a script or package registers itself when it is defined.
     if name not in Persistent.classes:
         known = [*DECODERS.names(), *sorted(set(Persistent.classes) - set(DECODERS.names()))]
         raise UnknownNameError("decoder", name, known)
@@ -164,14 +171,9 @@ def _damaged(file: Path) -> InputError:
     )
 
 
-def _replace(file: Path, payload: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        part.write_bytes(payload)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _versions() -> dict[str, str]:
@@ -180,53 +182,3 @@ def _versions() -> dict[str, str]:
     packages = ("numpy", "scipy", "scikit-learn", "himalaya", "torch")
     names = {"neurorecon": neurorecon.__version__, "python": platform.python_version()}
     return names | {package: version(package) for package in packages}
-
-
-def _encode(value: Any, path: str, arrays: dict[str, NDArray]) -> Any:
-    """Return a value as JSON types; arrays go to `arrays` and leave a reference."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind in "OUS":
-            return {"strings": value.astype(str).tolist()}
-        arrays[path] = np.asarray(value, order="C")
-        return {"array": path}
-    if isinstance(value, dict):
-        items = enumerate(value.items())
-        return {"dict": [[_key(key), _encode(item, f"{path}.{number}", arrays)] for number, (key, item) in items]}
-    if isinstance(value, slice):
-        return {"slice": [None if part is None else int(part) for part in (value.start, value.stop, value.step)]}
-    if isinstance(value, list | tuple | range):
-        kind = "list" if isinstance(value, list) else "tuple"
-        return {kind: [_encode(item, f"{path}.{number}", arrays) for number, item in enumerate(value)]}
-    raise InputError(
-        "this decoder has a part that cannot be written to disk",
-        given=f"{path} of type {type(value).__name__}",
-        expected="numbers, strings, arrays, slices, lists and dicts of them",
-        todo="give cv as a number of folds, or as a list of (train, test) index arrays",
-    )
-
-
-def _key(key: Any) -> str:
-    if not isinstance(key, str):
-        raise InputError("names have to be strings to be written to disk", given=repr(key))
-    return key
-
-
-def _decode(value: Any, arrays: dict[str, NDArray]) -> Any:
-    """Return what :func:`_encode` was given."""
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "array":
-        return arrays[content]
-    if kind == "strings":
-        return np.array(content, dtype=object)
-    if kind == "slice":
-        return slice(*content)
-    if kind == "dict":
-        return {key: _decode(item, arrays) for key, item in content}
-    items = [_decode(item, arrays) for item in content]
-    return items if kind == "list" else tuple(items)

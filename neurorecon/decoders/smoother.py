@@ -42,7 +42,7 @@ from neurorecon.decoders.solvers import (
 from neurorecon.decoders.targets import Targets, output_columns
 from neurorecon.decoders.validation import check_alphas, check_dtype, check_weights
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.store.schema import block_digest
+from neurorecon.io.tensors import block_digest
 from neurorecon.store.store import Store
 from neurorecon.tasks import Results, ResultsFolder, Stored, run
 from neurorecon.tasks.results import FOLDER, Arrays

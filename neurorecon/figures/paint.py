@@ -543,11 +543,3 @@ def _box_sums(grid: np.ndarray, height: int, width: int) -> np.ndarray:
     total = np.zeros((grid.shape[0] + 1, grid.shape[1] + 1))
     total[1:, 1:] = grid.cumsum(axis=0).cumsum(axis=1)
     return total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
-
-
-def count_overlaps(centers: np.ndarray, sizes: np.ndarray) -> int:
-    """Count the pairs of boxes that overlap."""
-    centers, half = np.asarray(centers, dtype=float), np.asarray(sizes, dtype=float) / 2
-    between = np.abs(centers[None] - centers[:, None])
-    touching = (between < half[None] + half[:, None] - 1e-6).all(axis=2)
-    return int(np.triu(touching, k=1).sum())

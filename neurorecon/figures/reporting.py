@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.figures.style import figure_bytes
 from neurorecon.figures.templates import render, script_json
-from neurorecon.provenance import to_json, write_bytes
+from neurorecon.io.files import write_bytes
+from neurorecon.provenance import to_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.provenance import to_json, write_bytes
+from neurorecon.io.files import write_bytes
+from neurorecon.provenance import to_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

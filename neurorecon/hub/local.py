@@ -368,7 +368,7 @@ def _damage(path: Path, size: int) -> str | None:
         except ValueError as error:
             return f"no JSON ({error})"
     if path.suffix == ".safetensors":
-        from neurorecon.models.zoo.files import safetensors_damage
+        from neurorecon.io.tensors import safetensors_damage
 
         return safetensors_damage(path)
     return None

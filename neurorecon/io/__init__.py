@@ -1,1 +1,1 @@
-"""File formats that several data sets share; nothing here knows a data set."""
+"""File formats that several data sets share, and the one way in which neurorecon writes its own files."""

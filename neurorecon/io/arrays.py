@@ -16,7 +16,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 import numpy as np
 
 from neurorecon.errors import InputError, MissingFileError, NeuroreconError, UnknownNameError
-from neurorecon.io.volumes import AGAIN, damaged
+from neurorecon.io.files import AGAIN, damaged
 
 #: Endings of the formats.
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".zarr")

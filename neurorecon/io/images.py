@@ -12,7 +12,7 @@ import numpy as np
 
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.arrays import ArrayFile
-from neurorecon.io.volumes import damaged
+from neurorecon.io.files import damaged
 
 #: Endings of image files that are looked for beside a table of stimuli.
 SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.errors import InputError, MissingFileError
+from neurorecon.io.files import AGAIN, damaged
 from neurorecon.io.grid import STRUCTURES, Cortex, Grid, Header, check_vertices, surface_grid
-from neurorecon.io.volumes import AGAIN, damaged, image_values, open_image, volumes
+from neurorecon.io.volumes import image_values, open_image, volumes
 from neurorecon.space import Space
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.volumes import damaged
+from neurorecon.io.files import damaged
 
 #: Endings of the formats.
 SUFFIXES = (".csv", ".tsv", ".parquet")

@@ -11,11 +11,9 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.errors import InputError, MissingFileError
+from neurorecon.io.files import AGAIN, damaged
 from neurorecon.io.grid import Grid, Header
 from neurorecon.space import Space
-
-#: What is said where a file is missing or damaged and the reader has no better advice.
-AGAIN = "copy or download the file again"
 
 
 def open_image(path: Path, todo: str = AGAIN) -> Any:
@@ -95,16 +93,6 @@ def check_grid(path: Path, shape: tuple[int, ...], affine: Any, like: str, wante
         todo="the axes seem to be in another order: write the file anew in the order of the other"
         if swapped
         else f"resample it to the grid of {like} (nilearn.image.resample_to_img), or take the file that belongs to it",
-    )
-
-
-def damaged(path: Path, error: Exception, todo: str = AGAIN) -> InputError:
-    """Return the error for a file that is there but cannot be read."""
-    return InputError(
-        f"{path} cannot be read",
-        given=f"{path.stat().st_size:,} bytes; {type(error).__name__}: {error}",
-        expected="a whole file",
-        todo=f"it is damaged or incomplete: {todo}",
     )
 
 

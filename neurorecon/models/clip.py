@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from neurorecon import hub
 from neurorecon.errors import InputError
+from neurorecon.io.tensors import load_state
 from neurorecon.models.load import Source, fill, read_json, same_random_numbers, source, weights_in
-from neurorecon.models.zoo.files import load_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

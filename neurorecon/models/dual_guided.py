@@ -42,7 +42,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.models.zoo.files import load_state
+from neurorecon.io.tensors import load_state
 
 #: Share of the text where both contexts are given: Brain-Diffuser's .4 text, .6 vision (arXiv 2303.05334).
 TEXT_RATIO = 0.4

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from neurorecon.errors import MissingFileError, StoreError, StoreWriteError, UnknownNameError
+from neurorecon.errors import MissingFileError, StoreError, UnknownNameError
+from neurorecon.io.files import first_line, is_url
 
 if TYPE_CHECKING:
     import zarr
@@ -55,11 +56,6 @@ def icechunk_storage(location: str) -> Any:
         account, _, container = bucket.partition("@")
         return icechunk.azure_storage(account=account, container=container, prefix=prefix, from_env=True)
     return icechunk.local_filesystem_storage(str(Path(location)))
-
-
-def is_url(location: str) -> bool:
-    """Say whether a location is a URL rather than a path (a Windows drive letter is no scheme)."""
-    return len(urlparse(location).scheme) > 1
 
 
 def is_plain_zarr(location: str) -> bool:
@@ -137,7 +133,7 @@ def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str
     except (icechunk.IcechunkError, ValueError, OSError) as error:
         raise StoreError(
             "this is not a store that can be read",
-            given=f"{location} ({_first_line(error)})",
+            given=f"{location} ({first_line(error)})",
             expected="an Icechunk repository or a plain Zarr hierarchy written by neurorecon",
             todo="check the path; if the store was damaged, build it again from its recipe",
         ) from error
@@ -167,48 +163,7 @@ def unreadable(location: str, error: BaseException) -> StoreError:
     """Return the error for a store whose newest state is damaged."""
     return StoreError(
         "the newest state of this store cannot be read",
-        given=f"{location} ({_first_line(error)})",
+        given=f"{location} ({first_line(error)})",
         expected="an intact store",
         todo="open an older state with snapshot=..., copy the store again, or remove the folder and build it anew",
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    # Icechunk draws a cross before its message, and the way to it below.
-    lines = [line.strip().removeprefix("x ").removeprefix("× ") for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def write_error(path: Path, error: BaseException, what: str) -> StoreWriteError:
-    """Return the error for a place that refused to be written, in words that say why.
-
-    Parameters
-    ----------
-    path : path
-        The store.
-    error : exception
-        What Icechunk or the system said.
-    what : str
-        What could not be done.
-    """
-    said = str(error).lower()
-    if any(sign in said for sign in ("no space left", "quota exceeded", "os error 28", "os error 122")):
-        return StoreWriteError(
-            f"{what}: the disk is full",
-            given=f"{path} ({_first_line(error)})",
-            expected="room for the whole store; nothing that was committed is lost",
-            todo="make room and run the same command again (it goes on where it stopped), or choose another place",
-        )
-    if any(sign in said for sign in ("read-only", "permission denied", "not permitted")):
-        return StoreWriteError(
-            f"{what}: its folder may not be written",
-            given=f"{path} ({_first_line(error)})",
-            expected="a folder in which you may create and change files",
-            todo="change the rights of the folder, or choose another place, e.g. --out DIR/NAME.icechunk",
-        )
-    return StoreWriteError(
-        what,
-        given=f"{path} ({_first_line(error)})",
-        expected="a place where an Icechunk store is or can be made",
-        todo="check the path, the disk and the rights of the folder, and run the same command again",
     )

@@ -23,8 +23,8 @@ from neurorecon.datasets.base import (
     further_columns,
 )
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.datasets.sources import Changes, Fingerprint, changes, fingerprint
 from neurorecon.errors import InputError, MissingFileError, NeuroreconError, StoreError, StoreWriteError
+from neurorecon.io.files import Changes, Fingerprint, changes, fingerprint
 from neurorecon.space import SPACE_COLUMNS
 from neurorecon.stats.noise_ceiling import RepeatVariance
 from neurorecon.store import schema

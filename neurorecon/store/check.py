@@ -6,8 +6,6 @@ see nothing; whether there is one, :func:`unfinished_build` says.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,10 @@ from typing import Any
 from tqdm import tqdm
 
 from neurorecon.errors import StoreError
+from neurorecon.io.files import remove_leftovers, replacing
+from neurorecon.io.tensors import array_digest, block_digest, dtype_name
 from neurorecon.store.backend import hush_other_tasks, icechunk_storage
-from neurorecon.store.schema import METADATA_DIGEST, array_digest, block_digest, dtype_name, metadata_digest
+from neurorecon.store.schema import METADATA_DIGEST, metadata_digest
 from neurorecon.store.store import Store
 from neurorecon.store.writer import BUILD, StoreWriter, WriterLock
 
@@ -143,16 +143,15 @@ def export_store(store: Store, path: str | Path, *, progress: bool = True) -> Pa
             todo="choose another name, or remove the old folder first",
         )
     with WriterLock(target):
-        partial = target.with_name(target.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        root = zarr.open_group(partial, mode="w")
-        root.attrs.update({**dict(store._root.attrs), "exported_from_snapshot": store.snapshot})
-        for name, group in store._root.members(max_depth=None):
-            if isinstance(group, zarr.Group):
-                root.require_group(name).attrs.update(dict(group.attrs))
-        for name, array in tqdm(store.arrays(), desc="export", unit="array", disable=not progress, leave=False):
-            _copy(root, name, array)
-        os.replace(partial, target)
+        remove_leftovers(target)
+        with replacing(target) as part:
+            root = zarr.open_group(part, mode="w")
+            root.attrs.update({**dict(store._root.attrs), "exported_from_snapshot": store.snapshot})
+            for name, group in store._root.members(max_depth=None):
+                if isinstance(group, zarr.Group):
+                    root.require_group(name).attrs.update(dict(group.attrs))
+            for name, array in tqdm(store.arrays(), desc="export", unit="array", disable=not progress, leave=False):
+                _copy(root, name, array)
     target.with_name(target.name + ".lock").unlink(missing_ok=True)
     return target
 

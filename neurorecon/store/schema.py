@@ -1,8 +1,4 @@
-"""What a store holds: names, dimensions, chunks, the digest of every array, and counts.
-
-An array is digested block by block (whole rows), so that a build can stream, resume, and compare each block
-with what it reads back. The digest of the array is the digest of its type, its shape and its blocks' digests.
-"""
+"""What a store holds: names, dimensions, chunks, the digest of every array, and counts."""
 
 from __future__ import annotations
 
@@ -13,6 +9,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from neurorecon.io.tensors import dtype_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,31 +76,9 @@ METADATA_DIGEST = "metadata_digest"
 _OF_THE_COPY = (METADATA_DIGEST, "exported_from_snapshot")
 
 
-def block_digest(values: np.ndarray) -> str:
-    """Return the digest of one block; text is digested as JSON, numbers as little-endian bytes in C order."""
-    values = np.asarray(values)
-    if values.dtype.kind in "biufc":
-        data = np.ascontiguousarray(values)
-        raw: bytes | memoryview = data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes()
-    else:
-        raw = json.dumps(values.tolist(), ensure_ascii=False).encode()
-    return blake2b(raw, digest_size=16).hexdigest()
-
-
-def array_digest(dtype: str, shape: Iterable[int], blocks: Iterable[str]) -> str:
-    """Return the digest of an array from those of its blocks."""
-    header = json.dumps([dtype, list(shape), list(blocks)])
-    return "blake2b:" + blake2b(header.encode(), digest_size=16).hexdigest()
-
-
 def digests_of(arrays: Iterable[tuple[str, Any]]) -> dict[str, str]:
     """Return the digest that each array carries, by path; empty while it is being written."""
     return {path: str(array.attrs.get("digest", "")) for path, array in arrays}
-
-
-def combine(digests: dict[str, str]) -> str:
-    """Return one digest for many named arrays, whatever their order."""
-    return "blake2b:" + blake2b(json.dumps(sorted(digests.items())).encode(), digest_size=16).hexdigest()
 
 
 def metadata_digest(root: zarr.Group, members: Iterable[tuple[str, Any]] | None = None) -> str:
@@ -127,11 +103,6 @@ def metadata_digest(root: zarr.Group, members: Iterable[tuple[str, Any]] | None 
         entries.append(facts)
     text = json.dumps(sorted(entries, key=lambda entry: entry[0]), sort_keys=True)
     return "blake2b:" + blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def dtype_name(dtype: Any) -> str:
-    """Return the name of a type as digests have it: however text is kept, it is ``"string"``."""
-    return str(dtype) if getattr(dtype, "kind", "T") in "biufc" else "string"
 
 
 def count_bytes(arrays: Iterable[tuple[str, Any]]) -> int:

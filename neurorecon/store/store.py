@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from neurorecon.errors import InputError, StoreError, UnknownNameError
+from neurorecon.io.tensors import combine
 from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
 from neurorecon.store.backend import open_for_reading
-from neurorecon.store.schema import (
-    combine,
-    count_bytes,
-    count_samples,
-    count_stimuli,
-    count_voxels,
-    digests_of,
-    median_ceilings,
-)
+from neurorecon.store.schema import count_bytes, count_samples, count_stimuli, count_voxels, digests_of, median_ceilings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,18 +26,11 @@ from typing import IO, Any
 import numpy as np
 
 from neurorecon.errors import StoreError, StoreLockedError, StoreWriteError
+from neurorecon.io.files import is_url, write_error
+from neurorecon.io.tensors import array_digest, block_digest, combine, dtype_name
 from neurorecon.store import schema
-from neurorecon.store.backend import EMPTY, icechunk_storage, is_plain_zarr, is_url, unreadable, write_error
-from neurorecon.store.schema import (
-    METADATA_DIGEST,
-    array_digest,
-    block_digest,
-    combine,
-    count_bytes,
-    digests_of,
-    dtype_name,
-    metadata_digest,
-)
+from neurorecon.store.backend import EMPTY, icechunk_storage, is_plain_zarr, unreadable
+from neurorecon.store.schema import METADATA_DIGEST, count_bytes, digests_of, metadata_digest
 
 
 def _lock(file: IO[str]) -> None:

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from neurorecon.errors import StoreError
-from neurorecon.provenance import to_json, write_json
-from neurorecon.store.backend import write_error
-from neurorecon.store.schema import array_digest, block_digest, combine
+from neurorecon.io.files import write_error, write_json
+from neurorecon.io.tensors import array_digest, block_digest, combine
+from neurorecon.provenance import to_json
 
 #: Where results are kept until they are asked for again, in the folder in which a command runs.
 FOLDER = Path(".neurorecon") / "results"

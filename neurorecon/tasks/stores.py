@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from neurorecon.store.backend import is_url
+from neurorecon.io.files import is_url
 from neurorecon.store.store import Store, open_store
 
 

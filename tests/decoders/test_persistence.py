@@ -1,8 +1,11 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+import neurorecon.decoders
 from neurorecon.decoders import BandedRidge, RidgeDecoder, load_decoder
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
@@ -120,6 +123,45 @@ def test_missing_newer_and_unknown_decoders(tmp_path, data):
     (tmp_path / "decoder.json").write_text(json.dumps(description | {"class": "RidgeDecodr"}))
     with pytest.raises(UnknownNameError, match="did you mean 'RidgeDecoder'"):
         load_decoder(tmp_path)
+
+
+def test_a_decoder_that_is_gone_names_the_version_that_reads_it(tmp_path, data):
+    RidgeDecoder().fit(*data).save(tmp_path)
+    description = json.loads((tmp_path / "decoder.json").read_text())
+    (tmp_path / "decoder.json").write_text(json.dumps(description | {"class": "UpdatingRidge"}))
+    with pytest.raises(InputError, match=r"UpdatingRidge is no longer part[\s\S]*0\.1\.0 is the last version"):
+        load_decoder(tmp_path)
+
+
+_LOADED = """
+import sys
+import numpy as np
+from neurorecon.decoders import load_decoder
+assert "neurorecon.decoders.ridge" not in sys.modules
+print(type(load_decoder(sys.argv[1])).__name__, *{"torch", "neurorecon.decoders.banded"} & set(sys.modules))
+"""
+
+
+def test_only_the_module_of_a_decoder_is_imported_for_it(tmp_path, data):
+    RidgeDecoder().fit(*data).save(tmp_path)
+    command = [sys.executable, "-c", _LOADED, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert found.stdout.split() == ["RidgeDecoder"]
+
+
+def test_names_of_decoders_resolve():
+    for name in neurorecon.decoders.__all__:
+        assert getattr(neurorecon.decoders, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'UpdatingRidge'"):
+        neurorecon.decoders.UpdatingRidge  # noqa: B018
+
+
+class OwnRidge(RidgeDecoder):
+    """A class that no entry point names: it registers itself when it is defined."""
+
+
+def test_a_class_of_a_script_is_found(tmp_path, data):
+    assert type(load_decoder(OwnRidge().fit(*data).save(tmp_path))) is OwnRidge
 
 
 def test_what_cannot_be_written_is_refused(tmp_path, data):

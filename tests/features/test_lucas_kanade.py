@@ -1,4 +1,4 @@
-"""Optical flow against known motion of photographs, and against scikit-image and OpenCV."""
+"""Optical flow against known motion of photographs, and against scikit-image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from skimage.registration import optical_flow_ilk
 from neurorecon.errors import InputError
 from neurorecon.features.images import interpolate, luminance, resize, sample
 from neurorecon.features.optical_flow import LucasKanade
-from neurorecon.filters.farneback import Farneback
 
 PHOTOGRAPHS = {"astronaut": data.astronaut, "chelsea": data.chelsea, "coffee": data.coffee}
 
@@ -64,42 +63,6 @@ def test_identical_frames_and_frames_without_texture_do_not_move() -> None:
     assert np.abs(LucasKanade()(plain)).max() < 0.02
 
 
-@pytest.mark.parametrize(
-    ("flow", "expected"),
-    [
-        (
-            Farneback(),
-            [
-                [[-0.1313, 8.6801], [-0.1746, 0.0863], [-0.0068, 0.0132], [-1.4429, 1.0965]],
-                [[-0.0037, -0.0019], [-3.9771, 2.9989], [-4.0, 3.0], [-3.8991, 2.8426]],
-                [[-1.2052, 4.0481], [-3.9553, 3.0058], [-4.0040, 3.0215], [-4.2817, 1.8237]],
-            ],
-        ),
-        (
-            Farneback(levels=4, window=21, iterations=2, radius=7, sigma=1.5),
-            [
-                [[-0.5790, 7.3564], [-0.2348, 0.1523], [-0.0077, 0.0082], [-2.1684, 1.7230]],
-                [[-0.0252, 0.0100], [-3.9667, 2.9841], [-4.0, 2.9999], [-3.8899, 2.8284]],
-                [[-0.5779, 1.2155], [-3.9660, 3.0157], [-3.9813, 3.0262], [-4.5085, 1.5869]],
-            ],
-        ),
-    ],
-    ids=["defaults", "other parameters"],
-)
-def test_farneback_gives_the_numbers_of_opencv(flow: Farneback, expected: list[list[list[float]]]) -> None:
-    # cv2.calcOpticalFlowFarneback of OpenCV 5.0.0, on the same 8-bit frames: cells (y, x, [rightward, downward]).
-    gray = np.rint(255 * luminance(data.astronaut())) / 255
-    film = np.stack([gray[100:228, 60:156], gray[97:225, 64:160]])
-    np.testing.assert_allclose(np.moveaxis(flow(film)[0], 0, 2)[42::42, ::31], expected, atol=2e-4)
-
-
-def test_farneback_solves_every_pair_of_frames_as_if_it_were_alone() -> None:
-    film = moved("chelsea", 1.0, 0.0, frames=3)
-    flows = Farneback()(film)
-    assert flows.shape == (2, 2, 64, 64)
-    np.testing.assert_allclose(Farneback()(film[1:])[0], flows[1], atol=1e-5)
-
-
 def test_maps_are_read_between_pixels() -> None:
     y, x = np.mgrid[:5, :7].astype(np.float32)
     maps = np.stack([x, y, 2 * x - y])[None]
@@ -122,8 +85,6 @@ def test_interpolation_to_fewer_pixels_reads_at_their_centers() -> None:
         lambda: LucasKanade(window=0),
         lambda: LucasKanade()(np.zeros((1, 64, 64))),
         lambda: LucasKanade()(np.zeros((2, 8, 64))),
-        lambda: Farneback(levels=0),
-        lambda: Farneback()(np.zeros((2, 64, 64, 3))),
     ],
 )
 def test_what_cannot_be_done_is_refused(build) -> None:

@@ -17,7 +17,6 @@ from sklearn.datasets import load_sample_images
 import neurorecon as nr
 from neurorecon.features.images import Preprocessing
 from neurorecon.figures import read_provenance
-from neurorecon.models.taef2 import AutoencoderTinyF2
 from neurorecon.registry import FEATURES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +41,20 @@ def weights():
 
 
 @pytest.fixture(scope="module")
+def taef2(tmp_path_factory):
+    """The network as the example defines it, before it looks for weights."""
+    source = ROOT / "analyses" / "plot_02_own_targets.py"
+    found, arguments = {"__name__": "example"}, sys.argv
+    sys.argv = [source.name, str(tmp_path_factory.mktemp("no_weights"))]
+    try:
+        with pytest.raises(SystemExit):
+            exec(compile(source.read_text(encoding="utf-8"), str(source), "exec"), found)
+    finally:
+        sys.argv = arguments
+    return found["AutoencoderTinyF2"]
+
+
+@pytest.fixture(scope="module")
 def example(weights, tmp_path_factory):
     """What the example leaves behind: its variables and its folder."""
     out = tmp_path_factory.mktemp("own_targets")
@@ -59,8 +72,8 @@ def psnr(seen: np.ndarray, rebuilt: np.ndarray) -> float:
     return float(-10 * np.log10(np.square(seen - rebuilt).mean()))
 
 
-def test_taef2_holds_pooled_blocks_at_the_smallest_size_alone() -> None:
-    network = AutoencoderTinyF2(**SMALL)
+def test_taef2_holds_pooled_blocks_at_the_smallest_size_alone(taef2) -> None:
+    network = taef2(**SMALL)
     pooled = sorted({name.partition(".pool.")[0] for name in network.state_dict() if ".pool." in name})
     assert pooled == ["decoder.layers.2", "decoder.layers.3", "encoder.layers.3", "encoder.layers.4"]
     pictures = torch.zeros(1, 3, 16, 16)
@@ -68,8 +81,8 @@ def test_taef2_holds_pooled_blocks_at_the_smallest_size_alone() -> None:
     assert network(pictures).sample.shape == (1, 3, 16, 16)
 
 
-def test_taef2_without_its_branches_is_the_network_of_diffusers() -> None:
-    pooled, plain = AutoencoderTinyF2(**SMALL), AutoencoderTiny(**SMALL)
+def test_taef2_without_its_branches_is_the_network_of_diffusers(taef2) -> None:
+    pooled, plain = taef2(**SMALL), AutoencoderTiny(**SMALL)
     plain.load_state_dict({name: value for name, value in pooled.state_dict().items() if ".pool." not in name})
     pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
@@ -82,18 +95,18 @@ def test_taef2_without_its_branches_is_the_network_of_diffusers() -> None:
         torch.testing.assert_close(pooled.decode(latents).sample, plain.decode(latents).sample)
 
 
-def test_taef2_is_saved_and_read_under_its_own_name(tmp_path) -> None:
-    network = AutoencoderTinyF2(**SMALL)
+def test_taef2_is_saved_and_read_under_its_own_name(taef2, tmp_path) -> None:
+    network = taef2(**SMALL)
     network.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["_class_name"] == "AutoencoderTinyF2"
-    again, report = AutoencoderTinyF2.from_pretrained(tmp_path, local_files_only=True, output_loading_info=True)
+    again, report = taef2.from_pretrained(tmp_path, local_files_only=True, output_loading_info=True)
     assert not any(report.values())
     for name, value in network.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value)
 
 
-def test_taef2_keeps_photographs(weights) -> None:
-    network, report = AutoencoderTinyF2.from_pretrained(
+def test_taef2_keeps_photographs(taef2, weights) -> None:
+    network, report = taef2.from_pretrained(
         weights / "taef2", torch_dtype=torch.float32, local_files_only=True, output_loading_info=True
     )
     assert not any(report.values())

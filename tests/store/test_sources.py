@@ -9,8 +9,8 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.datasets.sources import files_below, fingerprint
 from neurorecon.errors import StoreError
+from neurorecon.io.files import files_below, fingerprint
 from neurorecon.store import writer
 from neurorecon.store.build import build_store
 

@@ -15,11 +15,11 @@ from neurorecon.datasets.arrays.content import Content, Given, GivenSubject, put
 from neurorecon.datasets.arrays.tables import ArraysOptions, Volume
 from neurorecon.datasets.base import SIMULATED, Description, Options, Reader, SubjectData
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.datasets.sources import files_below
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io import arrays as files
 from neurorecon.io import tables
 from neurorecon.io.arrays import ArrayFile, check_numbers
+from neurorecon.io.files import files_below
 from neurorecon.io.tables import Table, as_table
 from neurorecon.io.volumes import image_values, open_image
 

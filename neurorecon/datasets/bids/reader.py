@@ -30,9 +30,9 @@ from neurorecon.datasets.bids.stimuli import (
     stimulus_table,
 )
 from neurorecon.datasets.bids.subject import data_sets, load_subject, open_derivatives, raw_folders
-from neurorecon.datasets.sources import files_below
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.atlases import Atlas
+from neurorecon.io.files import files_below
 from neurorecon.io.images import StimulusFiles
 
 #: What belongs to a run, by the ends of names.

@@ -14,7 +14,7 @@ import pandas as pd
 from neurorecon.datasets.base import tidy_columns
 from neurorecon.datasets.nsd.layout import DOWNLOAD
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.volumes import damaged
+from neurorecon.io.files import damaged
 
 #: Seconds from one trial to the next: 3 s of picture, 1 s of gap.
 TRIAL_SECONDS = 4.0

@@ -14,8 +14,9 @@ import pandas as pd
 from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.arrays import wrong_shape
+from neurorecon.io.files import damaged
 from neurorecon.io.surfaces import read_mgh_header, read_values
-from neurorecon.io.volumes import check_grid, damaged, image_values, open_image
+from neurorecon.io.volumes import check_grid, image_values, open_image
 from neurorecon.space import Space
 
 _KASTNER = (

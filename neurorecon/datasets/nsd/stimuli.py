@@ -18,8 +18,8 @@ from neurorecon.datasets.nsd.layout import DOWNLOAD, NsdOptions
 from neurorecon.datasets.splits import LEFT_OUT, cluster_texts, hold_out_groups, hold_out_sessions, hold_out_stimuli
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.arrays import open_hdf5_file, wrong_shape
+from neurorecon.io.files import damaged
 from neurorecon.io.tables import load_table
-from neurorecon.io.volumes import damaged
 
 #: Columns that are read.
 COLUMNS = ("cocoId", "cocoSplit", "cropBox", "nsdId", "shared1000")

@@ -30,8 +30,9 @@ from neurorecon.datasets.nsd.rois import Grid, Rois, Surface, Volume, read_rois,
 from neurorecon.datasets.runs import Screened, screen
 from neurorecon.errors import InputError
 from neurorecon.io.arrays import open_hdf5_file, wrong_shape
+from neurorecon.io.files import damaged
 from neurorecon.io.surfaces import read_mgh_header
-from neurorecon.io.volumes import check_grid, damaged, open_image, volumes
+from neurorecon.io.volumes import check_grid, open_image, volumes
 
 #: Betas that are stored as int16 are percent signal change times 300.
 PERCENT = np.float32(300)

@@ -1,16 +1,15 @@
 """The training loop of torch decoders: schedules, early stopping, checkpoints that resume to the bit.
 
-safetensors with JSON in its header, never pickle. Imported late, as it needs torch.
+The format is that of :mod:`neurorecon.io.tensors`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from neurorecon.decoders.neural.data import ONLY, Batches, Samples, Standard
-from neurorecon.errors import InputError, StoreWriteError, UnknownNameError
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.io import tensors
+from neurorecon.io.files import damaged, remove_leftovers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -143,24 +144,17 @@ class Checkpoint:
         InputError
             Where the file is damaged, of a newer format, or belongs to another run.
         """
-        from safetensors import SafetensorError, safe_open
-
         if not self.file.exists():
             return None
+        again = "delete it to train from the beginning"
+        description = tensors.read_description(self.file, again)
         try:
-            with safe_open(self.file, framework="pt") as opened:
-                said = json.loads((opened.metadata() or {})["neurorecon"])
-                version, identity, tree = int(said["format"]), said["identity"], said["state"]
-                self._check(version, identity)
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            state: dict[str, Any] = _join(tree, tensors)
-        except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise InputError(
-                "this checkpoint is damaged",
-                given=str(self.file),
-                expected="the file as training wrote it",
-                todo="delete it to train from the beginning",
-            ) from error
+            version, identity, packed = int(description["format"]), description["identity"], description["state"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(self.file, error, again) from error
+        self._check(version, identity)
+        arrays, _ = tensors.load(self.file, framework="torch", todo=again)
+        state: dict[str, Any] = tensors.unpack(packed, arrays)
         return state
 
     def _check(self, version: int, identity: Mapping[str, Any]) -> None:
@@ -190,82 +184,20 @@ class Checkpoint:
         state : dict
             Nested dicts and lists of tensors, numbers, strings and None.
         """
-        from safetensors.torch import save_file
-
-        tensors: dict[str, Tensor] = {}
-        said = {"format": FORMAT, "identity": self._identity, "state": _split(state, "state", tensors)}
-        part = self.file.with_name(f".{_FILE}.{os.getpid()}")
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            save_file(_apart(tensors), part, metadata={"neurorecon": json.dumps(said)})
-            with part.open("rb+") as written:
-                os.fsync(written.fileno())
-            os.replace(part, self.file)
-        except OSError as error:
-            raise StoreWriteError(
-                "a checkpoint could not be written",
-                given=f"{self.file.parent} ({error})",
-                todo="make room or choose another folder; the checkpoint before it is kept",
-            ) from error
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+        arrays: dict[str, Any] = {}
+        todo = "train without checkpoint, or override build_scheduler with one of torch's plain schedules"
+        packed = tensors.pack(state, "state", arrays, todo)
+        description = {"format": FORMAT, "identity": self._identity, "state": packed}
+        tensors.save(self.file, arrays, description, what="a checkpoint could not be written")
 
     def sweep(self) -> None:
         """Delete what killed processes left half written."""
-        for part in self.file.parent.glob(f".{_FILE}.*"):
-            part.unlink(missing_ok=True)
+        remove_leftovers(self.file)
 
 
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Return a state as JSON types; tensors go to `tensors` and leave their name."""
-    if isinstance(value, Tensor):
-        tensors[path] = value
-        return {"tensor": path}
-    if isinstance(value, Mapping):
-        items = enumerate(value.items())
-        return {"dict": [[key, _split(item, f"{path}.{number}", tensors)] for number, (key, item) in items]}
-    if isinstance(value, list | tuple):
-        kind = "list" if isinstance(value, list) else "tuple"
-        return {kind: [_split(item, f"{path}.{number}", tensors) for number, item in enumerate(value)]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise InputError(
-        "the state of this training run cannot be written to disk",
-        given=f"a {type(value).__name__} in the optimizer or its schedule",
-        expected="tensors, numbers, strings, lists and dicts of them",
-        todo="train without checkpoint, or override build_scheduler with one of torch's plain schedules",
-    )
-
-
-def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Return what :func:`_split` was given."""
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "dict":
-        return {key: _join(item, tensors) for key, item in content}
-    items = [_join(item, tensors) for item in content]
-    return items if kind == "list" else tuple(items)
-
-
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors on the processor, none in the memory of another: safetensors refuses shared weights."""
-    found: dict[str, Tensor] = {}
-    places: set[int] = set()
-    for name, tensor in tensors.items():
-        plain = tensor.detach().to(torch.device("cpu")).contiguous()
-        place = plain.untyped_storage().data_ptr()
-        found[name] = plain.clone() if place in places else plain
-        places.add(place)
-    return found
 
 
 #: torch's random numbers and accelerate's state belong to the process: one training at a time.

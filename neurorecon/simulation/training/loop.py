@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from neurorecon.errors import InputError
+from neurorecon.io.files import replacing
 from neurorecon.simulation.captions import captions
 from neurorecon.simulation.drawing.render import render
 from neurorecon.simulation.scene import Scene, sample_scene
@@ -115,9 +115,8 @@ def _draw_missing(split: str, files: list[Path], blocks: list[list[tuple[str, in
 
 def _draw_block(seed: int, file: Path, block: list[tuple[str, int, float]]) -> None:
     drawn = [render(sample_scene(seed, index, kind), size=SIZE, time=time) for kind, index, time in block]
-    partial = file.with_suffix(".partial.npy")
-    np.save(partial, np.stack(drawn))
-    partial.replace(file)  # a file with the final name is complete
+    with replacing(file) as part:
+        np.save(part, np.stack(drawn))
 
 
 @dataclass(frozen=True)
@@ -318,8 +317,6 @@ class _State:
     seconds: float = 0.0
 
     def save(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_suffix(".partial")
         content = {
             "plan": asdict(self.plan),
             "network": self.network.state_dict(),
@@ -329,8 +326,8 @@ class _State:
             "step": self.step,
             "seconds": self.seconds,
         }
-        torch.save(content, partial)
-        os.replace(partial, self.file)
+        with replacing(self.file) as part:
+            torch.save(content, part)
 
     def restore(self, device: str) -> int:
         if not self.file.exists():

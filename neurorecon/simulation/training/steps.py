@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from neurorecon.errors import UnknownNameError
 from neurorecon.hub import BUNDLED, record_bundled
+from neurorecon.io.files import replacing
 from neurorecon.models.clip import WordTokenizer, clip_settings, vocabulary
 from neurorecon.models.dual_guided import DualGuidedUNet
 from neurorecon.models.load import autoencoder_settings, load_vdvae
@@ -91,10 +92,8 @@ def publish_diffusion(dual: DualGuidedUNet, text_adapter: Tensor, home: Path) ->
 
 
 def _write_weights(file: Path, network: nn.Module) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    save_file({name: _half(tensor) for name, tensor in network.state_dict().items()}, partial, {"format": "pt"})
-    partial.replace(file)
+    with replacing(file) as part:
+        save_file({name: _half(tensor) for name, tensor in network.state_dict().items()}, part, {"format": "pt"})
 
 
 def _half(tensor: Tensor) -> Tensor:

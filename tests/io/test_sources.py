@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.datasets.sources import changes, files_below, fingerprint
 from neurorecon.testing.layouts.arrays import write_arrays
 from neurorecon.testing.layouts.bids import write_bids
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
@@ -72,35 +71,3 @@ def test_what_a_reader_opens_it_names(tmp_path, name, opened):
     for other in others:
         assert (root / other).is_file()
         assert (root / other).absolute() not in named
-
-
-def test_a_file_is_the_same_where_size_and_time_or_size_and_ends_are(tmp_path):
-    one, other = tmp_path / "one", tmp_path / "below" / "other"
-    other.parent.mkdir()
-    one.write_bytes(b"1" * 3_000_000)
-    other.write_bytes(b"2")
-    remembered = fingerprint(tmp_path, files_below(tmp_path))
-    assert list(remembered) == ["below/other", "one"]
-    moved = tmp_path / "moved"
-    (tmp_path / "below").rename(moved)
-    assert str(changes(tmp_path, files_below(tmp_path), remembered)) == "1 new (moved/other); 1 missing (below/other)"
-    moved.rename(tmp_path / "below")
-    assert not changes(tmp_path, files_below(tmp_path), remembered)
-    one.touch()
-    assert not changes(tmp_path, files_below(tmp_path), remembered)
-    for place in (0, 2_999_999):
-        content = bytearray(b"1" * 3_000_000)
-        content[place] = 0
-        one.write_bytes(content)
-        assert changes(tmp_path, files_below(tmp_path), remembered).changed == ["one"]
-    one.write_bytes(b"1" * 3_000_000)
-    other.write_bytes(b"22")
-    assert changes(tmp_path, files_below(tmp_path), remembered).changed == ["below/other"]
-
-
-def test_hidden_files_and_stores_are_no_sources(tmp_path):
-    for name in (".DS_Store", ".git/config", "lab.icechunk/refs/main", "lab.icechunk.lock", "a.zarr.partial/x", "data"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    assert files_below(tmp_path) == [tmp_path / "data"]

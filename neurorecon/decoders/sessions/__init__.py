@@ -1,1 +1,0 @@
-"""Ridge regression that takes up new sessions."""

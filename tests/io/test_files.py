@@ -1,0 +1,177 @@
+"""Files are written whole or not at all; files that changed since they were read are noticed."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from neurorecon.errors import InputError
+from neurorecon.io.files import (
+    changes,
+    damaged,
+    files_below,
+    fingerprint,
+    is_url,
+    remove_leftovers,
+    replacing,
+    write_bytes,
+    write_error,
+    write_json,
+)
+
+
+def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
+    path = tmp_path / "deep" / "maps.nii.gz"
+    with replacing(path) as part:
+        assert part.name == "maps.nii.gz"  # nibabel chooses the format by the ending
+        part.write_text("new")
+        assert not path.exists()
+        assert files_below(tmp_path) == []
+    assert path.read_text() == "new"
+    assert os.listdir(path.parent) == ["maps.nii.gz"]
+
+
+def test_a_folder_replaces_another_one_as_a_whole(tmp_path):
+    path = tmp_path / "decoder"
+    for number in range(2):
+        with replacing(path) as part:
+            part.mkdir()
+            (part / f"file{number}").write_text("")
+        assert os.listdir(path) == [f"file{number}"]
+        assert os.listdir(tmp_path) == ["decoder"]
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path, folder, monkeypatch):
+    path = tmp_path / "result"
+
+    def write(part, text):
+        if folder:
+            part.mkdir()
+        (part / "file" if folder else part).write_text(text)
+
+    with replacing(path) as part:
+        write(part, "old")
+    with pytest.raises(TypeError), replacing(path) as part:
+        write(part, object())
+    with pytest.raises(FileNotFoundError), replacing(path):
+        pass  # nothing was written
+    replace = os.replace
+
+    def broken(source, target):
+        if target == path and not str(source).endswith(".old"):
+            raise OSError("No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="No space left"), replacing(path) as part:
+        write(part, "new")
+    assert (path / "file" if folder else path).read_text() == "old"
+    assert os.listdir(tmp_path) == ["result"]
+
+
+_KILLED = """
+import os, signal, sys
+from neurorecon.io.files import replacing
+with replacing(sys.argv[1]) as part:
+    part.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_leaves_the_old_file_and_what_can_be_removed(tmp_path):
+    path = write_bytes(tmp_path / "checkpoint", b"old")
+    killed = subprocess.run([sys.executable, "-c", _KILLED, str(path)], timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_bytes() == b"old"
+    (left,) = tmp_path.glob(".checkpoint.*.part")
+    (tmp_path / ".checkpoint.1234.part").write_text("a file, as older versions left")
+    (tmp_path / ".other.1.part").write_text("of another file")
+    remove_leftovers(tmp_path / "*", seconds=3600)
+    assert left.exists()
+    old = time.time() - 7200
+    os.utime(left, (old, old))
+    remove_leftovers(tmp_path / "*", seconds=3600)
+    assert sorted(os.listdir(tmp_path)) == [".checkpoint.1234.part", ".other.1.part", "checkpoint"]
+    remove_leftovers(path)
+    assert sorted(os.listdir(tmp_path)) == [".other.1.part", "checkpoint"]
+
+
+def test_what_cannot_be_written_is_refused_and_the_old_file_stays(tmp_path):
+    path = write_json(tmp_path / "deep" / "record.json", {"a": 1})
+    with pytest.raises(InputError, match="cannot be written"):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert os.listdir(path.parent) == ["record.json"]
+
+
+def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    path = write_bytes(tmp_path / "figure.png", b"old")
+    with pytest.raises(TypeError):
+        write_bytes(path, "no bytes")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["figure.png"]
+
+
+def test_files_are_as_readable_as_others(tmp_path):
+    (tmp_path / "usual").write_text("")
+    path = write_json(tmp_path / "record.json", {})
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+def test_urls_are_told_from_paths():
+    assert is_url("s3://bucket/store.icechunk")
+    assert is_url("https://host.org/store.zarr")
+    assert not is_url("stores/scenes.icechunk")
+    assert not is_url("C:/stores/scenes.icechunk")
+
+
+def test_errors_name_the_file_and_say_what_to_do(tmp_path):
+    path = write_bytes(tmp_path / "betas.nii", b"123")
+    assert "betas.nii cannot be read" in str(damaged(path, ValueError("no header")))
+    assert "3 bytes; ValueError: no header" in str(damaged(path, ValueError("no header")))
+    for said, found in (
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (PermissionError(13, "Permission denied"), "its folder may not be written"),
+        (OSError("\n  x broken\n  at chunk 3"), "(broken)"),
+    ):
+        message = str(write_error(path, said, "the scores cannot be written"))
+        assert "the scores cannot be written" in message
+        assert found in message
+
+
+def test_a_file_is_the_same_where_size_and_time_or_size_and_ends_are(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "below" / "other"
+    other.parent.mkdir()
+    one.write_bytes(b"1" * 3_000_000)
+    other.write_bytes(b"2")
+    remembered = fingerprint(tmp_path, files_below(tmp_path))
+    assert list(remembered) == ["below/other", "one"]
+    moved = tmp_path / "moved"
+    (tmp_path / "below").rename(moved)
+    assert str(changes(tmp_path, files_below(tmp_path), remembered)) == "1 new (moved/other); 1 missing (below/other)"
+    moved.rename(tmp_path / "below")
+    assert not changes(tmp_path, files_below(tmp_path), remembered)
+    one.touch()
+    assert not changes(tmp_path, files_below(tmp_path), remembered)
+    for place in (0, 2_999_999):
+        content = bytearray(b"1" * 3_000_000)
+        content[place] = 0
+        one.write_bytes(content)
+        assert changes(tmp_path, files_below(tmp_path), remembered).changed == ["one"]
+    one.write_bytes(b"1" * 3_000_000)
+    other.write_bytes(b"22")
+    assert changes(tmp_path, files_below(tmp_path), remembered).changed == ["below/other"]
+
+
+def test_hidden_files_and_stores_are_no_sources(tmp_path):
+    for name in (".DS_Store", ".git/config", "lab.icechunk/refs/main", "lab.icechunk.lock", "a.zarr.partial/x", "data"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert files_below(tmp_path) == [tmp_path / "data"]

@@ -568,10 +568,12 @@ def _equal(before: Any, after: Any, tolerance: float) -> bool:
     if not tolerance or not (_number(before) and _number(after)):
         return False
     a, b = float(before), float(after)
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return a == b or (a != a and b != b)
     size = max(abs(a), abs(b))
     # Tables hold six digits, the last of which may be rounded up or down.
-    digit = 10.0 ** (math.floor(math.log10(size)) - 5) if isinstance(before, str) and 0 < size < math.inf else 0.0
-    return abs(a - b) <= max(tolerance * max(1.0, size), 1.01 * digit) or (a != a and b != b)
+    digit = 10.0 ** (math.floor(math.log10(size)) - 5) if isinstance(before, str) and size > 0 else 0.0
+    return abs(a - b) <= max(tolerance * max(1.0, size), 1.01 * digit)
 
 
 def compare(before: dict[str, Any], after: dict[str, Any], tolerance: float) -> tuple[list[str], list[str]]:

@@ -6,7 +6,7 @@
 ``collect`` builds small stores (simulated scenes, miniatures of the data sets on disk, arrays in memory), runs the
 commands on them, and writes one JSON file with the digest of every array, every number of the CSV, JSON, npz and brain
 image files, the public names with their parameters, the commands with their options, and the registered names. It
-takes about three minutes on one core. The process and its commands run on one thread, so that two recordings of the
+takes three minutes of processor time. The process and its commands run on one thread, so that two recordings of the
 same code are equal. ``compare`` lists every difference but the renamings in the tables below, and exits with 1 where
 there is one. Prose, versions, times and metadata digests are listed apart, as informational. Only the command line and
 public names are used, so the script also runs on a checkout that does not hold it (``--package``).

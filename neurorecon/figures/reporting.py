@@ -20,7 +20,7 @@ from neurorecon.io.files import write_bytes
 from neurorecon.provenance import to_json
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as DrawnFigure
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Picture:
         How a matplotlib figure is embedded.
     """
 
-    source: Figure | str | os.PathLike[str]
+    source: DrawnFigure | str | os.PathLike[str]
     caption: str = ""
     alt: str = ""
     format: str = "png"

@@ -83,16 +83,16 @@ EXPECTED = _joined(*_lab())
     st.permutations(range(STIMULI)),
     st.booleans(),
 )
-def test_rows_in_any_order_give_the_same_data(order, places, pictures, labeled, transpose):
+def test_rows_in_any_order_give_the_same_data(order, places, shuffled, labeled, transpose):
     responses, samples, stimuli, voxels, labels, images = _lab()
     moved = responses[order][:, places]
     found = _joined(
         moved.T if transpose else moved,
         samples.iloc[order],
-        stimuli.iloc[pictures],
+        stimuli.iloc[shuffled],
         voxels.iloc[places],
         labels.iloc[labeled],
-        images[pictures],
+        images[shuffled],
         transpose=transpose,
     )
     pd.testing.assert_frame_equal(found, EXPECTED)

@@ -6,7 +6,7 @@ from neurorecon.figures import null_histogram, panel
 from neurorecon.figures.scores import format_p
 
 
-def images(figure):
+def shown_in(figure):
     return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
 
 
@@ -19,7 +19,7 @@ def test_pictures_are_shown_as_they_are_in_blocks_of_columns(words):
         {"seen": seen, "rebuilt": rebuilt}, captions=[f"figure {index}" for index in range(20)],
         scores={"rebuilt": scores}, score_label="pixel correlation", simulated=True,
     )  # fmt: skip
-    shown = images(figure)
+    shown = shown_in(figure)
     assert len(shown) == 40
     np.testing.assert_allclose(np.stack(shown[:10] + shown[20:30]), seen)
     np.testing.assert_allclose(np.stack(shown[10:20] + shown[30:]), np.clip(rebuilt, 0, 1), atol=1e-6)
@@ -38,8 +38,8 @@ def test_pictures_are_shown_as_they_are_in_blocks_of_columns(words):
 def test_colors_and_bytes():
     pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     figure = panel({"seen": pictures, "half": pictures / 255 / 2}, width="single", scores={"half": [0.1, np.nan, 1]})
-    np.testing.assert_allclose(images(figure)[0], pictures[0] / 255, atol=1e-6)
-    np.testing.assert_allclose(images(figure)[3], pictures[0] / 510, atol=1e-6)
+    np.testing.assert_allclose(shown_in(figure)[0], pictures[0] / 255, atol=1e-6)
+    np.testing.assert_allclose(shown_in(figure)[3], pictures[0] / 510, atol=1e-6)
 
 
 @pytest.mark.parametrize(

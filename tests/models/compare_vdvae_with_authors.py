@@ -27,7 +27,7 @@ from test_vdvae import (
     Noise,
     listing,
     outcome,
-    pictures,
+    random_images,
     seeded_model,
     summarize,
 )
@@ -122,7 +122,7 @@ def mean_of_authors_samples(helpers, model, state):
 def compare(name, vae, helpers):
     """Print the largest differences; return the summary of the authors' outcome."""
     config = CONFIGS[name]
-    images, first_groups = pictures(config.image_size, COUNTS[name]), FIRST_GROUPS[name]
+    images, first_groups = random_images(config.image_size, COUNTS[name]), FIRST_GROUPS[name]
     ours = seeded_model(config)
     theirs = authors_model(vae, config, ours.state_dict())
     with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:

@@ -81,7 +81,7 @@ def seeded_model(config):
     return model.eval()
 
 
-def pictures(size, count=2):
+def random_images(size, count=2):
     """Shaded pictures with grain, (image, rgb, y, x) uint8; some pixels are black or white."""
     y, x = np.mgrid[:size, :size] / size
     shades = [
@@ -153,7 +153,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def tiny_pictures():
-    return pictures(TINY.image_size)
+    return random_images(TINY.image_size)
 
 
 def generator(seed):
@@ -168,7 +168,7 @@ def test_agrees_with_the_authors_code(name, reference, monkeypatch):
     config = CONFIGS[name]
     with torch.inference_mode():
         found = outcome(
-            seeded_model(config), pictures(config.image_size, COUNTS[name]), FIRST_GROUPS[name], monkeypatch
+            seeded_model(config), random_images(config.image_size, COUNTS[name]), FIRST_GROUPS[name], monkeypatch
         )
     expected = reference[name]["outcome"]
     assert found.keys() == expected.keys()
@@ -216,7 +216,7 @@ def test_training_makes_the_latents_stand_for_the_picture():
     )
     torch.manual_seed(0)
     model = VDVAE(config)
-    images = pictures(16)
+    images = random_images(16)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     bounds = []
     noise = generator(0)

@@ -93,8 +93,8 @@ def test_atlases_in_other_formats(tree, rois, kind, given):
 
 
 def test_areas_may_overlap_and_serve_as_the_mask(open_tree, rois):
-    areas = rois["volume"] | {"visual": "derivatives/fmriprep/atlases/visual_mask.nii.gz"}
-    data = open_tree("volume", rois=areas, mask="rois").subject("sub-01")
+    atlases = rois["volume"] | {"visual": "derivatives/fmriprep/atlases/visual_mask.nii.gz"}
+    data = open_tree("volume", rois=atlases, mask="rois").subject("sub-01")
     assert len(data.voxels) == 72
     np.testing.assert_array_equal(data.rois["visual"], data.rois["V1"] | data.rois["V2"] | data.rois["LO"])
     only = open_tree("volume", mask="derivatives/fmriprep/atlases/visual_mask.nii.gz").subject("sub-01")

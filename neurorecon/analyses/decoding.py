@@ -18,10 +18,10 @@ import pandas as pd
 
 from neurorecon.analyses.design import same_order
 from neurorecon.io.tensors import block_digest
+from neurorecon.parallel import Compute, Results, ResultsFolder, Stored, run
+from neurorecon.parallel.jobs import FOLDER, Arrays
 from neurorecon.stats import PermutationCounter, permutation_p, stimulus_permutations
 from neurorecon.store.store import Store
-from neurorecon.tasks import Results, ResultsFolder, Stored, run
-from neurorecon.tasks.results import FOLDER, Arrays
 
 #: Seconds after stimulus onset whose volumes are averaged where samples are a time series.
 PEAK = (4.0, 6.0)
@@ -29,7 +29,7 @@ PEAK = (4.0, 6.0)
 #: Regularization strengths tried, times the number of voxels (voxels are standardized).
 ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
 
-#: Permutations of one task.
+#: Permutations of one job.
 BATCH = 50
 
 
@@ -211,7 +211,8 @@ def _map_and_null(
         given.prepare()
         given.put("decoder", inputs)
     job = functools.partial(null_of_batch, Stored(given, "decoder"), kind, outputs.shape[1])
-    run(job, batches, kept, scheduler, progress, threads=threads, label="permutations")
+    compute = Compute(scheduler=scheduler, threads=threads, progress=progress)
+    run(job, batches, kept, compute, label="permutations")
     value = _strength(inputs, kind, outputs.shape[1], inputs["targets"])
     counter = PermutationCounter(value)
     for name in batches:

@@ -22,12 +22,12 @@ from neurorecon.analyses.encoding import (
     roi_sums,
     scores_of_sums,
 )
+from neurorecon.parallel.jobs import Arrays, Results
+from neurorecon.parallel.workers import choose_card
 from neurorecon.stats import GroupTest, PermutationTest, permutation_p
-from neurorecon.tasks.clusters import choose_card
-from neurorecon.tasks.results import Arrays, Results
-from neurorecon.tasks.stores import StoreReference
+from neurorecon.store.store import Store
 
-#: Voxels of the smallest block: less is not worth a task.
+#: Voxels of the smallest block: less is not worth a job.
 SMALLEST_BLOCK = 4096
 
 #: Voxels a block for each training sample. Every block diagonalizes the same kernels; from twice as many voxels as
@@ -46,7 +46,7 @@ class EncodingJob:
 
     Parameters
     ----------
-    store : StoreReference
+    store : Store
         Where responses and targets are.
     subject, task : str
         Whose responses, to what.
@@ -68,7 +68,7 @@ class EncodingJob:
         Voxels of a block; by default what :func:`voxels_of_a_block` says.
     """
 
-    store: StoreReference
+    store: Store
     subject: str
     task: str
     roi: str | tuple[str, ...] | None
@@ -100,7 +100,7 @@ class EncodingJob:
     def samples(self, split: str, voxels: slice) -> design.Samples:
         """Return the samples of a split with the responses of some voxels."""
         roi = self.roi if self.roi is None or isinstance(self.roi, str) else list(self.roi)
-        return design.load_samples(self.store.open(), self.subject, roi, split, self.task, voxels)
+        return design.load_samples(self.store, self.subject, roi, split, self.task, voxels)
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,14 @@ def voxels_of_a_block(n_train: int) -> int:
     return max(1024, min(width, MOST_VALUES // max(1, n_train)) // 1024 * 1024)
 
 
-# -- tasks ------------------------------------------------------------------------------------------------------------
+# -- jobs -------------------------------------------------------------------------------------------------------------
 
 
 def compute_products(task: tuple[EncodingJob, str]) -> Arrays:
     """Compute the products of one band's features between stimuli: ``within`` and ``across`` of :func:`grams`."""
     job, band = task
     train, test = (job.samples(split, slice(0, 0)) for split in ("train", "test"))
-    within, across = design.grams(job.store.open(), [band], train.stimuli, test.stimuli)
+    within, across = design.grams(job.store, [band], train.stimuli, test.stimuli)
     return {"within": within[0], "across": across[0]}
 
 
@@ -145,7 +145,7 @@ def compute_voxels(products: Results, block: VoxelBlock) -> Arrays:
         Scores of each voxel, and sums over the voxels of each area.
     """
     job, voxels = block.job, slice(block.start, block.stop)
-    store = job.store.open()
+    store = job.store
     if job.device == "cuda":
         choose_card()
     train, test = (job.samples(split, voxels) for split in ("train", "test"))
@@ -170,7 +170,7 @@ def compute_voxels(products: Results, block: VoxelBlock) -> Arrays:
 
 
 def _areas(job: EncodingJob) -> dict[str, np.ndarray]:
-    store = job.store.open()
+    store = job.store
     return area_masks(store, job.subject, store.voxels(job.subject, job.roi))
 
 

@@ -16,11 +16,10 @@ from neurorecon.analyses.areas import area_masks
 from neurorecon.analyses.encoding import names_of, winning_band
 from neurorecon.analyses.encoding_blocks import EncodingJob, EncodingScores, compute_products, compute_voxels, gathered
 from neurorecon.analyses.maps_result import VoxelwiseMap
+from neurorecon.parallel import Compute, Results, ResultsFolder, connect, run
+from neurorecon.parallel.jobs import FOLDER
 from neurorecon.stats import false_discovery_rate
 from neurorecon.store.store import Store
-from neurorecon.tasks import Results, ResultsFolder, connect, run
-from neurorecon.tasks.results import FOLDER
-from neurorecon.tasks.stores import StoreReference
 
 
 def encoding_maps(
@@ -64,7 +63,7 @@ def encoding_maps(
 def _job(store: Store, chosen: Mapping[str, Any], delays: Sequence[int] | None, block: int | None) -> EncodingJob:
     subject, task, roi = chosen["subject"], chosen["task"], chosen["roi"]
     return EncodingJob(
-        store=StoreReference(store),
+        store=store,
         subject=subject,
         task=task,
         roi=roi if roi is None or isinstance(roi, str) else tuple(roi),
@@ -108,10 +107,11 @@ def _compute(jobs: Sequence[EncodingJob], kept: Results, client: Any, threads: i
     # In this process nobody else reads the products, so they need no files.
     products = Results() if client is None else kept
     wanted = {name: task for job in unfinished for name, task in job.products().items()}
-    run(compute_products, wanted, products, client, progress, threads=threads, label="products")
+    compute = Compute(scheduler=client, threads=threads, progress=progress)
+    run(compute_products, wanted, products, compute, label="products")
     todo = {name: part for blocks in unfinished.values() for name, part in blocks.items()}
     fit = functools.partial(compute_voxels, products)
-    run(fit, todo, kept, client, progress, threads=threads, label="voxel blocks")
+    run(fit, todo, kept, compute, label="voxel blocks")
     for job in jobs:
         for name in job.products():
             products.remove(name)

@@ -16,10 +16,9 @@ from neurorecon.analyses.decoding import DecodingFit, decoding_samples, fit_deco
 from neurorecon.analyses.encoding_maps import encoding_maps
 from neurorecon.analyses.maps_result import KINDS, Kind, VoxelwiseMap
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.parallel import check_scheduler, connect, default_threads
 from neurorecon.stats import false_discovery_rate
 from neurorecon.store.store import Store
-from neurorecon.tasks.clusters import check_scheduler, connect
-from neurorecon.tasks.threads import default_threads
 
 __all__ = ["KINDS", "Kind", "MapOptions", "VoxelwiseMap", "maps", "voxelwise_maps"]
 

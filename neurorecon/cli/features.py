@@ -61,7 +61,7 @@ def features(
     def work(output: Output) -> None:
         from neurorecon.cli.common import choose
         from neurorecon.features.extract import chosen_targets, extract
-        from neurorecon.features.schedulers import is_first_process
+        from neurorecon.parallel import is_first_process
 
         opened = choose(store, output)
         if not target:

@@ -93,8 +93,8 @@ def maps(
         from neurorecon.analyses.plan import plan_maps
         from neurorecon.analyses.record import record_of
         from neurorecon.cli.common import choose, results_folder, subjects_of
-        from neurorecon.tasks.clusters import LOCAL, check_scheduler, connect
-        from neurorecon.tasks.results import FOLDER
+        from neurorecon.parallel.jobs import FOLDER
+        from neurorecon.parallel.workers import LOCAL, check_scheduler, connect
 
         # A cluster that does not answer shows before anything is read; processes of this machine are started late.
         elsewhere = None if scheduler == LOCAL else check_scheduler(scheduler)

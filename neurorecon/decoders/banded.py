@@ -30,7 +30,7 @@ from neurorecon.decoders.kernels import (
     resolve_bands,
 )
 from neurorecon.decoders.persistence import Persistent
-from neurorecon.decoders.solvers import check_device
+from neurorecon.decoders.solvers import DEVICES
 from neurorecon.decoders.targets import Targets
 from neurorecon.decoders.validation import (
     check_alphas,
@@ -43,6 +43,7 @@ from neurorecon.decoders.validation import (
     r2_score_split,
 )
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.parallel import choose_device
 
 
 def bands_of_rois(
@@ -553,7 +554,7 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
     def _prepare(self, y: Any, n_samples: int, groups: ArrayLike | None, n_bands: int) -> tuple[Targets, Settings]:
         """Return the targets in blocks, and what the solvers are told."""
         check_dtype(self.dtype)
-        check_device(self.device)
+        choose_device(self.device, DEVICES)
         targets = Targets(y, self.dtype, self._block_size(n_samples))
         if targets.n_samples != n_samples:
             raise InputError(

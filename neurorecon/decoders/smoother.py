@@ -11,7 +11,7 @@ responses are known while fitting, that is by far the least work: with n trainin
 target costs 2 m n operations rather than the 2 n n of a fit, and nothing of the size of weights is stored.
 
 Predictions of ridge regression are ``H Y``, with a matrix H that depends on the responses alone (see
-:class:`~neurorecon.decoders.RidgeSmoother`). It is computed once; each task reads its slice of Y from the store.
+:class:`~neurorecon.decoders.RidgeSmoother`). It is computed once; each job reads its slice of Y from the store.
 """
 
 from __future__ import annotations
@@ -43,11 +43,9 @@ from neurorecon.decoders.targets import Targets, output_columns
 from neurorecon.decoders.validation import check_alphas, check_dtype, check_weights
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.tensors import block_digest
+from neurorecon.parallel import Compute, Results, ResultsFolder, Stored, pinned, run
+from neurorecon.parallel.jobs import FOLDER, Arrays
 from neurorecon.store.store import Store
-from neurorecon.tasks import Results, ResultsFolder, Stored, run
-from neurorecon.tasks.results import FOLDER, Arrays
-from neurorecon.tasks.stores import StoreReference
-from neurorecon.tasks.threads import default_threads, pinned
 
 if TYPE_CHECKING:
     from neurorecon.decoders.ridge_fit import RidgeFit
@@ -467,7 +465,7 @@ class StoredTarget:
 
     Parameters
     ----------
-    store : StoreReference
+    store : Store
         Where it is.
     name : str
         Of the target.
@@ -475,18 +473,18 @@ class StoredTarget:
         The stimulus of each sample; repeats are allowed.
     """
 
-    store: StoreReference
+    store: Store
     name: str
     stimuli: tuple[str, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the target of one stimulus."""
-        return tuple(int(size) for size in self.store.open().targets(self.name).shape[1:])
+        return tuple(int(size) for size in self.store.targets(self.name).shape[1:])
 
     def columns(self, start: int, stop: int) -> NDArray:
         """Return features `start` to `stop` of the flattened target, (sample, feature)."""
-        found = self.store.open().targets(self.name, stimuli=list(self.stimuli)).data
+        found = self.store.targets(self.name, stimuli=list(self.stimuli)).data
         return np.asarray(found.reshape(len(self.stimuli), -1)[:, start:stop])
 
 
@@ -557,7 +555,7 @@ def predict_target_blocks(
     sample_weight, fit_intercept, device, dtype
         As for :class:`~neurorecon.decoders.RidgeSmoother`.
     block : int, optional
-        Targets of a task; by default as many as take 512 MiB.
+        Targets of a job; by default as many as take 512 MiB.
     scheduler, threads, results, progress
         As for :func:`neurorecon.maps`. Without a scheduler and without `results`, predictions are kept in memory.
 
@@ -570,16 +568,16 @@ def predict_target_blocks(
     InputError
         Where shapes do not fit.
     """
-    source = StoredTarget(StoreReference(store), target, tuple(str(name) for name in stimuli))
+    source = StoredTarget(store, target, tuple(str(name) for name in stimuli))
     if len(source.stimuli) != len(np.asarray(X)):
         raise InputError(
             "responses and targets have different numbers of samples (inconsistent lengths)",
             given=f"X {len(np.asarray(X))}, stimuli {len(source.stimuli)}",
             expected="the stimulus of each sample",
         )
-    computing = default_threads() if threads is None else threads
+    compute = Compute(scheduler=scheduler, threads=threads, folder=results, progress=progress)
     n_targets = int(np.prod(source.shape, dtype=np.int64))
-    with pinned(computing):
+    with pinned(compute.n_threads):
         smoother = RidgeSmoother(
             np.asarray(X), np.asarray(X_test), sample_weight=sample_weight, fit_intercept=fit_intercept, device=device,
             dtype=dtype,
@@ -588,12 +586,12 @@ def predict_target_blocks(
     width = block or max(1, BLOCK_VALUES // max(1, len(source.stimuli)))
     parts = [slice(start, min(start + width, n_targets)) for start in range(0, n_targets, width)]
     names = {f"{target} {part.start}-{part.stop - 1}": part for part in parts}
-    kept = _kept(store, source, inputs, width, computing, results, scheduler)
+    kept = _kept(store, source, inputs, width, compute)
     if not kept.has("matrices"):
         kept.prepare()
         kept.put("matrices", inputs)
     job = functools.partial(predict_block, Stored(kept, "matrices"), source, fit_intercept, dtype)
-    run(job, names, kept, scheduler, progress, threads=computing, label="target blocks")
+    run(job, names, kept, compute, label="target blocks")
     return PredictedTargets(kept, names, (len(np.asarray(X_test)), *source.shape))
 
 
@@ -610,16 +608,8 @@ def _matrices(smoother: RidgeSmoother, alpha: float | ArrayLike, n_targets: int,
     return {"matrices": matrices, "codes": np.broadcast_to(codes.ravel(), n_targets).astype(np.int32)}
 
 
-def _kept(
-    store: Store,
-    source: StoredTarget,
-    inputs: Arrays,
-    width: int,
-    threads: int,
-    parent: str | Path | None,
-    scheduler: Any,
-) -> Results:
-    if scheduler is None and parent is None:
+def _kept(store: Store, source: StoredTarget, inputs: Arrays, width: int, compute: Compute) -> Results:
+    if not compute.keeps_files:
         return Results()
     everything = {
         "analysis": "predicted targets",
@@ -628,9 +618,9 @@ def _kept(
         "stimuli": block_digest(np.array(source.stimuli)),
         "inputs": {name: block_digest(values) for name, values in inputs.items()},
         "block": width,
-        "threads": threads,
+        "threads": compute.n_threads,
     }
-    return ResultsFolder.of(everything, FOLDER if parent is None else parent)
+    return ResultsFolder.of(everything, compute.folder or FOLDER)
 
 
 def predict_block(matrices: Stored, source: StoredTarget, center: bool, dtype: str, columns: slice) -> Arrays:

@@ -23,6 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurorecon.errors import InputError
+from neurorecon.parallel import choose_device
+
+#: Where regressions can run: NumPy, torch on the processor, or a graphics card. Others lack double precision.
+DEVICES = ("cpu", "torch", "cuda")
 
 #: himalaya keeps its backend in a module global, so two threads must not use it at once.
 _HIMALAYA_LOCK = threading.RLock()
@@ -39,7 +43,7 @@ class Backend:
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        self.device = check_device(device)
+        self.device = choose_device(device, DEVICES)
 
     @property
     def is_numpy(self) -> bool:
@@ -74,46 +78,6 @@ class Backend:
         return tuple(torch.linalg.eigh(matrix))
 
 
-def check_device(device: str) -> str:
-    """Return the device, or say why it cannot be used.
-
-    Parameters
-    ----------
-    device : str
-        ``"cpu"``, ``"torch"``, ``"cuda"`` or ``"cuda:<number>"``.
-
-    Returns
-    -------
-    str
-        The device.
-
-    Raises
-    ------
-    InputError
-        Where it is unknown or not there.
-    """
-    name = str(device)
-    if name in ("cpu", "torch"):
-        return name
-    if name.split(":")[0] != "cuda":
-        raise InputError(
-            "regressions cannot run on this device",
-            given=repr(name),
-            expected="'cpu' (NumPy), 'torch' (torch on the processor), 'cuda' or 'cuda:<number>'",
-            todo="other devices lack the double precision that the factorization needs" if name == "mps" else None,
-        )
-    import torch
-
-    if not torch.cuda.is_available():
-        raise InputError(
-            "torch finds no graphics card",
-            given=f"device={name!r}",
-            expected="a CUDA device and a torch that was built for it",
-            todo="use device='cpu', or check `python -c 'import torch; print(torch.cuda.is_available())'`",
-        )
-    return name
-
-
 @contextmanager
 def himalaya_backend(device: str = "cpu", threads: int | None = None) -> Iterator[Any]:
     """Set himalaya's backend, and set the one before it again at the end, whatever happens.
@@ -137,7 +101,7 @@ def himalaya_backend(device: str = "cpu", threads: int | None = None) -> Iterato
     """
     from himalaya.backend import get_backend, set_backend
 
-    name = "torch" if check_device(device) in ("cpu", "torch") else "torch_cuda"
+    name = "torch" if choose_device(device, DEVICES) in ("cpu", "torch") else "torch_cuda"
     with _HIMALAYA_LOCK:
         before = get_backend()
         try:

@@ -20,7 +20,8 @@ import pandas as pd
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.features.images import pixels
-from neurorecon.models.load import Source, network_device
+from neurorecon.models.load import Source
+from neurorecon.parallel import choose_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -298,7 +299,7 @@ class NetworkExtractor(Extractor):
     @cached_property
     def place(self) -> str:
         """The device that computes."""
-        return network_device(self.device)
+        return choose_device(self.device)
 
     @cached_property
     def precision(self) -> str:
@@ -307,7 +308,7 @@ class NetworkExtractor(Extractor):
             return self._precision
         import torch
 
-        cuda = network_device(self.device).startswith("cuda")
+        cuda = choose_device(self.device).startswith("cuda")
         return "bfloat16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
     def made_by(self) -> dict[str, Any]:

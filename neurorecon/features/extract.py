@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from tqdm import tqdm
 from neurorecon import __version__
 from neurorecon.datasets.recipe import Recipe, load_recipe
 from neurorecon.errors import InputError, StoreError
-from neurorecon.features import pipeline
 from neurorecon.features.base import Extractor, dims_of
 from neurorecon.features.reading import StimulusReader, categories_of, rows_of, what_is_missing
-from neurorecon.features.schedulers import Scheduler, open_scheduler
+from neurorecon.parallel import Compute, connect, imap
+from neurorecon.parallel.workers import launched
 from neurorecon.provenance import to_json_types
 from neurorecon.registry import FEATURES
 from neurorecon.store import schema
@@ -191,6 +192,9 @@ def build(
     return extract(open_store(path), loaded.targets, overwrite=overwrite, progress=progress)
 
 
+#: A batch: its first row among those of the target, and the one behind its last.
+Part = tuple[int, int]
+
 #: Entries that only describe: two targets that differ in these alone are the same.
 DESCRIPTIVE = ("weights", "licence", "license", "source")
 
@@ -281,24 +285,31 @@ def extract(
     StoreError
         Where the store holds a target of the same name that was made otherwise, or lacks what a target needs.
     """
-    with open_scheduler(scheduler, device) as workers:
-        settings = {"models": models, "device": workers.device, "precision": precision, **options}
+    with connect(scheduler) as client:
+        ranks = launched(device) if client is None else None
+        place = device if ranks is None else ranks.device
+        settings = {"models": models, "device": place, "precision": precision, **options}
         extractors = extractors_for(store, targets, settings)
-        missing = [one.name for one in extractors if workers.writes and not _is_there(store, one, overwrite)]
-        agreed = workers.agree(missing)
-        todo = [(extractor, rows_of(store, extractor)) for extractor in extractors if extractor.name in agreed]
-        if todo and workers.writes:
+        if ranks is not None and ranks.rank > 0:
+            # Compute a share of each target that the first process announces.
+            named = {extractor.name: extractor for extractor in extractors}
+            while (name := ranks.broadcast()) is not None:
+                for _ in _compute(store, named[name], (), Compute()):
+                    pass
+            return open_store(store.location)
+        missing = [extractor for extractor in extractors if not _is_there(store, extractor, overwrite)]
+        todo = [(extractor, rows_of(store, extractor)) for extractor in missing]
+        if todo:
+            compute = Compute(scheduler=client, progress=progress)
             with StoreWriter(store.location) as writer:
                 for number, (extractor, rows) in enumerate(todo):
-                    if type(workers) is Scheduler:  # others compute elsewhere, each batch where there is room
+                    if client is None and ranks is None:  # others compute elsewhere, each batch where there is room
                         extractor.meet([later for later, _ in todo[number + 1 :]])
-                    speed = _write_target(writer, store, extractor, rows, batch, progress, workers)
+                    speed = _write_target(writer, store, extractor, rows, batch, compute)
                     if report is not None:
                         report(speed)
-        else:
-            for extractor, rows in todo:
-                workers.help(store, extractor, rows)
-        workers.wait()
+        if ranks is not None:
+            ranks.broadcast(None)
     return open_store(store.location) if todo else store
 
 
@@ -335,8 +346,7 @@ def _write_target(
     extractor: Extractor,
     rows: np.ndarray,
     size: int | None,
-    progress: bool,
-    workers: Scheduler,
+    compute: Compute,
 ) -> Speed:
     path = f"{schema.TARGETS}/{extractor.name}"
     group = writer.root.require_group(path)
@@ -345,8 +355,7 @@ def _write_target(
         # Nothing that was begun otherwise is gone on with.
         del writer.root[path]
         group = writer.root.require_group(path)
-    reader = StimulusReader(store, extractor.needs)
-    first, ids = reader.batch(rows[:1]), store.stimuli["id"].to_numpy(str)[rows]
+    first, ids = StimulusReader(store, extractor.needs).batch(rows[:1]), store.stimuli["id"].to_numpy(str)[rows]
     whole = _whole(writer, extractor, ids)
     if whole is None:
         one = np.asarray(extractor.compute(extractor.prepare(first)))
@@ -360,27 +369,147 @@ def _write_target(
         writer.put(f"{path}/feature", ["feature"], np.array(names, dtype=str))
     begun = time.perf_counter()
 
-    def begin(parts: list[pipeline.Part]) -> Iterator[np.ndarray]:
+    def begin(parts: list[Part]) -> Iterator[np.ndarray]:
         bar.initial = bar.n = parts[0][0]
         if whole is not None:
             return (extractor.cut(_rows(writer, whole, start, stop)) for start, stop in parts)
-        return workers.compute(extractor, reader, rows, parts, shape[1:])
+        ranks = launched() if compute.scheduler is None else None
+        if ranks is not None:
+            ranks.broadcast(extractor.name)
+        return _compute(store, extractor, [rows[start:stop] for start, stop in parts], compute)
 
     with tqdm(
-        total=len(rows), desc=f"target {extractor.name}", unit="stimulus", disable=not progress, leave=False
+        total=len(rows), desc=f"target {extractor.name}", unit="stimulus", disable=not compute.progress, leave=False
     ) as bar:
         # What is cut out of another target is read in blocks: its chunks hold more stimuli than a batch.
         most = size or (extractor.batch if whole is None else len(rows))
-        stream = pipeline.Stream(begin, shape, most, extractor.name, bar.update)
+        stream = Stream(begin, shape, most, extractor.name, bar.update)
         try:
             dims = ["stimulus", *dims_of(extractor, len(shape) - 1)]
             writer.stream(f"{path}/values", dims, shape, "float32", stream.read)
         finally:
             stream.close()
-    workers.finish()
     writer.root[path].attrs["complete"] = True
     writer.commit(f"target {extractor.name}")
     return Speed(extractor.name, len(rows) - stream.started_at, time.perf_counter() - begun)
+
+
+class _Batches:
+    """An extractor and the stimuli that it reads, opened once in each process that computes.
+
+    Parameters
+    ----------
+    store : Store
+    extractor : Extractor
+    made_by : dict
+        What says which target this is, where the computation was begun.
+    """
+
+    def __init__(self, store: Store, extractor: Extractor, made_by: dict[str, Any]) -> None:
+        self._extractor = extractor
+        self._reader = StimulusReader(store, extractor.needs)
+        found = extractor.made_by()
+        different = sorted(key for key in made_by if found.get(key) != made_by[key])
+        if different:
+            raise StoreError(
+                "a worker would compute this target otherwise",
+                given=", ".join(f"{key} = {found.get(key)!r}" for key in different),
+                expected=", ".join(f"{key} = {made_by[key]!r}" for key in different),
+                todo="give all workers the same weights and the same version of neurorecon",
+            )
+
+    def prepare(self, rows: np.ndarray) -> Any:
+        """Read and prepare the stimuli of some rows of the store's table."""
+        return self._extractor.prepare(self._reader.batch(rows))
+
+    def compute(self, prepared: Any) -> np.ndarray:
+        """Return the target of a prepared batch, float32, shape (stimulus, ...)."""
+        return np.asarray(self._extractor.compute(prepared), dtype=np.float32)
+
+
+def _compute(
+    store: Store, extractor: Extractor, batches: Sequence[np.ndarray], compute: Compute
+) -> Iterator[np.ndarray]:
+    """Yield the target of each batch of rows, in order; reading, preparing, computing and writing overlap."""
+    setup = functools.partial(_Batches, store, extractor, extractor.made_by())
+    return imap(_Batches.compute, batches, prepare=_Batches.prepare, setup=setup, compute=compute)
+
+
+def parts_of(start: int, stop: int, block: int, size: int) -> list[Part]:
+    """Split rows into batches that do not reach across blocks, so that a resumed run has the same ones."""
+    found = []
+    for first in range(start, stop, block):
+        last = min(first + block, stop)
+        found += [(begin, min(begin + size, last)) for begin in range(first, last, size)]
+    return found
+
+
+class Stream:
+    """Gives rows of a target to the writer, which asks for block after block.
+
+    Parameters
+    ----------
+    begin : callable
+        Given the parts still to do, an iterator of their values.
+    shape : tuple of int
+        Of the whole target.
+    size : int
+        Rows of a part.
+    name : str
+        The target, for messages.
+    done : callable
+        Told the number of rows after each part.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[list[Part]], Iterator[np.ndarray]],
+        shape: tuple[int, ...],
+        size: int,
+        name: str,
+        done: Callable[[int], None],
+    ) -> None:
+        self._begin, self._shape, self._size, self._name, self._done = begin, shape, size, name, done
+        self._values: Iterator[np.ndarray] | None = None
+        self.started_at = shape[0]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return rows of the target, float32, shape (stimulus, ...)."""
+        if self._values is None:
+            self.started_at = start
+            parts = parts_of(start, self._shape[0], stop - start, self._size)
+            self._values = self._begin(parts)
+        block = np.empty((stop - start, *self._shape[1:]), dtype=np.float32)
+        filled = 0
+        while filled < len(block):
+            values = next(self._values)
+            _check(values, self._shape[1:], self._name)
+            block[filled : filled + len(values)] = values
+            filled += len(values)
+            self._done(len(values))
+        return block
+
+    def close(self) -> None:
+        """Stop what still works ahead."""
+        if self._values is not None and hasattr(self._values, "close"):
+            self._values.close()
+
+
+def _check(values: np.ndarray, shape: tuple[int, ...], name: str) -> None:
+    if values.shape[1:] != shape:
+        raise InputError(
+            f"the target {name!r} has another shape for some stimuli",
+            given=str(values.shape[1:]),
+            expected=str(shape),
+            todo="mend the extractor: every stimulus has to have as many values",
+        )
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"the target {name!r} holds values that are not numbers",
+            given=f"{int((~np.isfinite(values)).sum())} of {values.size} in one batch",
+            expected="finite numbers",
+            todo="take --precision float32 or bfloat16 where it was float16; else mend the extractor",
+        )
 
 
 def _whole(writer: StoreWriter, extractor: Extractor, ids: np.ndarray) -> str | None:

@@ -12,7 +12,7 @@ import scipy.fft
 from neurorecon.errors import InputError
 from neurorecon.features.base import Extractor, Needs, StimulusBatch
 from neurorecon.features.images import luminance, pool, resize
-from neurorecon.features.threads import for_each
+from neurorecon.parallel import map_threads
 
 #: Half width of a 1-octave band in units of the standard deviation of its Gaussian: the band's limits, at
 #: f * 2 / 3 and f * 4 / 3, are where the amplitude is half of the maximum.
@@ -206,7 +206,7 @@ class GaborExtractor(Extractor):
     def __call__(self, batch: StimulusBatch) -> np.ndarray:
         """Return the target of a batch, float32, shape (stimulus, feature)."""
         assert batch.images is not None
-        return for_each(_features, batch.images).astype(np.float32)
+        return map_threads(_features, batch.images).astype(np.float32)
 
     def made_by(self) -> dict[str, Any]:
         """Return how the numbers come about."""

@@ -12,7 +12,7 @@ from neurorecon.errors import InputError
 from neurorecon.features.base import Extractor, StimulusBatch
 from neurorecon.features.gabor import GaborBank, gabor_bank, squared_modulus
 from neurorecon.features.images import luminance, pool, resize
-from neurorecon.features.threads import for_each
+from neurorecon.parallel import map_threads
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class MotionExtractor(Extractor):
                 expected="3 frames or more",
                 todo="leave the target 'motion' out, or read more frames of each film",
             )
-        return for_each(_features, batch.frames).astype(np.float32)
+        return map_threads(_features, batch.frames).astype(np.float32)
 
     def made_by(self) -> dict[str, Any]:
         """Return how the numbers come about."""

@@ -16,7 +16,7 @@ import numpy as np
 from neurorecon.errors import InputError
 from neurorecon.features.base import Extractor, StimulusBatch
 from neurorecon.features.images import interpolate, luminance, pool, resize, sample
-from neurorecon.features.threads import for_each
+from neurorecon.parallel import map_threads
 
 #: Frames are made coarser as long as their sides have this many pixels or more.
 _SMALLEST = 16
@@ -183,7 +183,7 @@ class OpticalFlowExtractor(Extractor):
                 todo="leave the target 'optical_flow' out, or read more frames of each film",
             )
         stride = min(max(1, round(_LAG * rate)), frames - 1)
-        return for_each(partial(_statistics, seconds=stride / rate), batch.frames[:, ::stride])
+        return map_threads(partial(_statistics, seconds=stride / rate), batch.frames[:, ::stride])
 
     def made_by(self) -> dict[str, Any]:
         """Return how the numbers come about."""

@@ -84,35 +84,6 @@ def source(role: str, models: str | Path = "bundled") -> Source:
     return Source(role, folder, weights.name, sha256, weights.license, weights.citation)
 
 
-def network_device(device: str | None = None) -> str:
-    """Return the device that networks run on.
-
-    Parameters
-    ----------
-    device : str, optional
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``; by default the graphics card where there is one.
-
-    Raises
-    ------
-    InputError
-        Where this machine has no such device.
-    """
-    import torch
-
-    present = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-    present += ["mps"] if torch.backends.mps.is_available() else []
-    if device is None:
-        return "cuda" if len(present) > 1 and "cuda:0" in present else present[-1]
-    if device not in present and not (device == "cuda" and "cuda:0" in present):
-        raise InputError(
-            "networks cannot run on this device",
-            given=repr(device),
-            expected=f"one of: {', '.join(present)}",
-            todo="leave the device out to take the best one of this machine",
-        )
-    return device
-
-
 # -- autoencoders -------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from neurorecon.errors import InputError, StoreError, UnknownNameError
+from neurorecon.io.files import is_url
 from neurorecon.io.tensors import combine
 from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
@@ -394,7 +397,16 @@ class Store(Tables):
         Where it was opened.
     snapshot : str or None
         Id of the state that is open; None for plain Zarr.
+
+    Notes
+    -----
+    A store that is pickled travels by its place and its snapshot, never by its data: another process opens the same
+    state, once. It has to lie where that process can read it.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        place = self.location if is_url(self.location) else os.path.abspath(self.location)
+        return _opened, (place, self.snapshot)
 
     def responses(
         self,
@@ -662,6 +674,11 @@ class Store(Tables):
         dims = ("stimulus", *group[array].metadata.dimension_names[1:])
         values = self._lazy(f"{schema.STIMULI}/{array}")[selection.contiguous(rows)]
         return xarray.DataArray(values, dims=dims, coords={"stimulus": ("stimulus", ids[rows])}, name=array)
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(location: str, snapshot: str | None) -> Store:
+    return open_store(location, snapshot=snapshot)
 
 
 def _positions(ids: np.ndarray, wanted: Sequence[str], where: str) -> np.ndarray:

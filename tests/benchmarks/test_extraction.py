@@ -29,7 +29,8 @@ from neurorecon.features.base import StimulusBatch
 from neurorecon.features.clip import ClipVisionExtractor
 from neurorecon.features.vdvae import VdvaeExtractor
 from neurorecon.models.clip import CLIP_MEAN, CLIP_STD, ClipSettings
-from neurorecon.models.load import AutoencoderSettings, Source, network_device
+from neurorecon.models.load import AutoencoderSettings, Source
+from neurorecon.parallel import choose_device
 from neurorecon.registry import DATASETS
 from neurorecon.testing.miniature import MiniatureReader
 
@@ -342,7 +343,7 @@ def folder(tmp_path_factory):
 
 
 def test_overhead(folder):
-    overhead("clip_small", network_device(), "float32", store_of(64, folder), rounds=3)
+    overhead("clip_small", choose_device(), "float32", store_of(64, folder), rounds=3)
 
 
 @pytest.mark.parametrize("target", ["gabor", "vqvae"])
@@ -353,7 +354,7 @@ def test_memory(folder, target):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["clip_vision", "vqvae", "vdvae"])
 def test_networks_of_full_size(name, precision):
-    speed(name, network_device(), precision)
+    speed(name, choose_device(), precision)
 
 
 def main():
@@ -372,7 +373,7 @@ def main():
     if chosen.child:
         _child(*chosen.child)
         return
-    device = network_device(chosen.device)
+    device = choose_device(chosen.device)
     with tempfile.TemporaryDirectory() as folder:
         if "speed" in chosen.only:
             for name in chosen.networks:

@@ -200,9 +200,9 @@ def test_processes_of_this_machine_write_the_same_bytes(call, small, tmp_path):
 
 
 def test_a_cluster_that_does_not_answer_is_one_error(call, monkeypatch):
-    from neurorecon.tasks import clusters
+    from neurorecon.parallel import workers
 
-    monkeypatch.setattr(clusters, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(workers, "CONNECT_SECONDS", 1)
     for scheduler, said in (("tcp://127.0.0.1:9", "no dask cluster answers"), ("slurm", "there is no such scheduler")):
         found = call("maps", "--scheduler", scheduler)
         assert found.exit_code == 2

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.models.clip import clip_settings, clip_settings_of, text_encoder
-from neurorecon.models.load import Source, autoencoder_settings, load_vdvae, network_device, source
+from neurorecon.models.load import Source, autoencoder_settings, load_vdvae, source
 
 
 @pytest.fixture
@@ -177,10 +176,3 @@ def test_a_network_of_other_letters_is_no_network(models):
         clip_settings(models).load()
     with pytest.raises(MissingFileError, match="text-diffusion"):
         source("text-diffusion", models)
-
-
-def test_devices():
-    assert network_device("cpu") == "cpu"
-    with pytest.raises(InputError, match=r"cannot run on this device[\s\S]*cpu"):
-        network_device("gpu")
-    assert isinstance(np.asarray(network_device()).item(), str)

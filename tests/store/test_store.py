@@ -1,3 +1,6 @@
+import pickle
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -175,3 +178,19 @@ def test_stores_are_built_under_their_own_suffix(tmp_path, recipe):
     with pytest.raises(InputError, match=r"NAME\.icechunk"):
         nr.build(recipe(), tmp_path / "new.txt", progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_store_travels_by_its_place_and_its_snapshot(store, tmp_path, monkeypatch):
+    shutil.copytree(store.location, tmp_path / "own.icechunk")
+    monkeypatch.chdir(tmp_path)
+    before = nr.open_store("own.icechunk")
+    packed = pickle.dumps(before)
+    assert len(packed) < 1000
+    extract(before, ["category"], progress=False)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    arrived = pickle.loads(packed)
+    assert arrived.snapshot == before.snapshot
+    assert "category" not in arrived.targets_available
+    np.testing.assert_array_equal(arrived.responses("subj01", "V1"), store.responses("subj01", "V1"))
+    assert pickle.loads(packed) is arrived  # opened once in each process

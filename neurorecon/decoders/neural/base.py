@@ -27,6 +27,7 @@ from neurorecon.decoders.neural.data import (
 from neurorecon.decoders.persistence import Persistent
 from neurorecon.decoders.validation import check_inputs
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.parallel import choose_device
 
 if TYPE_CHECKING:
     import torch
@@ -100,9 +101,7 @@ def device_and_precision(device: str, precision: str) -> tuple[str, str]:
     """
     import torch
 
-    from neurorecon.models.load import network_device
-
-    place = network_device(None if device == "auto" else device)
+    place = choose_device(None if device == "auto" else device)
     if precision not in _PRECISIONS:
         raise UnknownNameError("precision", precision, _PRECISIONS)
     kind = place.partition(":")[0]

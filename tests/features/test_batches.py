@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import numpy as np
-import pytest
 
-from neurorecon.features.pipeline import computed, parts_of, prefetched
-from neurorecon.features.reading import StimulusReader, rows_of
-
-
-def _threads():
-    return [thread for thread in threading.enumerate() if thread.name == "neurorecon-prefetch"]
-
-
-def test_items_come_in_order_and_few_are_ahead():
-    made = []
-
-    def source():
-        for number in range(20):
-            made.append(number)
-            yield number
-
-    items = prefetched(source(), waiting=2)
-    assert next(items) == 0
-    time.sleep(0.3)
-    assert len(made) <= 1 + 2 + 1  # taken, waiting, in the hands of the thread
-    assert list(items) == list(range(1, 20))
-    assert not _threads()
-
-
-def test_what_the_source_raises_comes_behind_the_items_before():
-    def source():
-        yield 1
-        raise ZeroDivisionError("here")
-
-    items = prefetched(source())
-    assert next(items) == 1
-    with pytest.raises(ZeroDivisionError, match="here"):
-        next(items)
-    assert not _threads()
-
-
-def test_who_stops_early_leaves_no_thread_behind():
-    items = prefetched(iter(range(1000)))
-    assert next(items) == 0
-    items.close()
-    assert not _threads()
+import neurorecon as nr
+from neurorecon.features.extract import parts_of
+from neurorecon.features.reading import StimulusReader
 
 
 def test_batches_do_not_reach_across_blocks():
@@ -69,18 +29,16 @@ def test_preparing_overlaps_with_computing(store, mean_color):
             # The batch behind this one is prepared while this one is computed, but for the last.
             number = len(waited)
             deadline = time.monotonic() + 60
-            while len(prepared) < min(number + 2, 10) and time.monotonic() < deadline:
+            while 1 < len(prepared) < min(number + 2, 11) and time.monotonic() < deadline:
                 time.sleep(0.01)
             waited.append(len(prepared) - number)
             return self(batch)
 
-    extractor = Watched()
-    rows = rows_of(store, extractor)
-    values = list(computed(extractor, StimulusReader(store, "images"), rows, parts_of(0, len(rows), 30, 3)))
-    assert len(values) == 10
+    after = nr.extract(store, [Watched()], batch=3, progress=False)
+    del prepared[0], waited[0]  # of the first stimulus alone, which shows the shape of the target
     assert min(waited[:-1]) >= 2
     assert max(waited) <= 5  # memory is bounded
-    np.testing.assert_allclose(np.concatenate(values), store.images().values.mean(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(after.targets("mean_color"), store.images().values.mean(axis=(1, 2)), rtol=1e-6)
 
 
 def test_readers_give_the_rows_that_were_asked_for(store):

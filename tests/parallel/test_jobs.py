@@ -1,4 +1,4 @@
-"""Blocks in this process and on the workers of a cluster: the same numbers, committed one by one."""
+"""Jobs in this process and on the workers of a cluster: the same numbers, committed one by one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import signal
-import sys
 import threading
 import time
 
@@ -14,17 +13,16 @@ import numpy as np
 import pytest
 
 from neurorecon.errors import InputError, StoreError
-from neurorecon.tasks import BlockError, Results, ResultsFolder, Stored, connect, pinned, run
-from neurorecon.tasks import clusters as clusters_module
-from neurorecon.tasks.results import code_digest
-from neurorecon.tasks.run import AHEAD, _on_cluster, compute_block
+from neurorecon.parallel import Compute, JobError, Results, ResultsFolder, Stored, connect, run, workers
+from neurorecon.parallel.jobs import _on_cluster, code_digest, compute_job
+from neurorecon.parallel.workers import AHEAD
 
 distributed = pytest.importorskip("distributed")
 
-#: The module: its name in the package is that of the function.
-run_module = sys.modules["neurorecon.tasks.run"]
+#: One thread: the bits do not depend on the machine.
+ONE = Compute(threads=1)
 
-BLOCKS = {f"subj01 voxels {start}": start for start in range(0, 60, 10)}
+JOBS = {f"subj01 voxels {start}": start for start in range(0, 60, 10)}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def client():
 
 @pytest.fixture
 def folder(tmp_path):
-    return ResultsFolder.of({"test": "blocks"}, tmp_path / "results")
+    return ResultsFolder.of({"test": "jobs"}, tmp_path / "results")
 
 
 # Functions are made inside of functions, so that they travel to workers, which cannot import a test.
@@ -64,7 +62,7 @@ def _counted(path):
 
 
 def _same(first, second):
-    for name in BLOCKS:
+    for name in JOBS:
         one, other = first.get(name), second.get(name)
         assert one.keys() == other.keys()
         for key, values in one.items():
@@ -74,15 +72,15 @@ def _same(first, second):
 
 @pytest.mark.parametrize("kept", ["memory", "folder"])
 def test_workers_and_this_process_compute_the_same_bits(client, folder, kept):
-    here = run(_products(), BLOCKS, threads=1)
-    there = run(_products(), BLOCKS, folder if kept == "folder" else None, client, threads=1)
+    here = run(_products(), JOBS, compute=ONE)
+    there = run(_products(), JOBS, folder if kept == "folder" else None, Compute(client, threads=1))
     _same(here, there)
     assert isinstance(there, ResultsFolder) == (kept == "folder")
     np.testing.assert_allclose(here.get("subj01 voxels 20")["values"][0] ** 2,
                                np.linalg.eigvalsh(here.get("subj01 voxels 20")["products"])[-1], rtol=1e-4)  # fmt: skip
 
 
-def test_a_worker_killed_midway_costs_nothing_but_its_block(client, folder, tmp_path):
+def test_a_worker_killed_midway_costs_nothing_but_its_job(client, folder, tmp_path):
     inner, marker = _counted(str(tmp_path / "calls")), str(tmp_path / "killed")
 
     def deadly(start):
@@ -91,12 +89,12 @@ def test_a_worker_killed_midway_costs_nothing_but_its_block(client, folder, tmp_
             os.kill(os.getpid(), signal.SIGKILL)
         return inner(start)
 
-    _same(run(deadly, BLOCKS, folder, client, threads=1), run(_products(), BLOCKS, threads=1))
+    _same(run(deadly, JOBS, folder, Compute(client, threads=1)), run(_products(), JOBS, compute=ONE))
     assert os.path.exists(marker)
-    assert sorted(map(int, (tmp_path / "calls").read_text().split())) == sorted(BLOCKS.values())
+    assert sorted(map(int, (tmp_path / "calls").read_text().split())) == sorted(JOBS.values())
 
 
-def test_a_block_that_kills_every_worker_is_named(client, folder):
+def test_a_job_that_kills_every_worker_is_named(client, folder):
     def deadly(start):
         if start == 30:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -107,40 +105,40 @@ def test_a_block_that_kills_every_worker_is_named(client, folder):
 
     client.run_on_scheduler(allow, 0)
     try:
-        with pytest.raises(BlockError, match=r"workers that computed the block subj01 voxels 30 died"):
-            run(deadly, {"subj01 voxels 30": 30}, folder, client)
+        with pytest.raises(JobError, match=r"workers that computed the job subj01 voxels 30 died"):
+            run(deadly, {"subj01 voxels 30": 30}, folder, Compute(client))
     finally:
         client.run_on_scheduler(allow, 3)
 
 
 def test_a_cluster_whose_workers_are_all_gone_is_not_waited_for_forever(folder, monkeypatch):
-    monkeypatch.setattr(clusters_module, "WORKER_SECONDS", 1)
-    monkeypatch.setattr(run_module, "_ASK_SECONDS", 0.1)
+    monkeypatch.setattr(workers, "WORKER_SECONDS", 1)
+    monkeypatch.setattr(workers, "_ASK_SECONDS", 0.1)
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster, set_as_default=False) as alone,
     ):
 
-        def leave(block):
+        def leave(job):
             time.sleep(60)
-            return {"block": np.array(block)}
+            return {"job": np.array(job)}
 
         gone = threading.Timer(2, cluster.scale, (0,))
         gone.start()
-        with pytest.raises(BlockError, match="all workers of the cluster are gone"):
-            run(leave, {"one": 1, "two": 2}, folder, alone)
+        with pytest.raises(JobError, match="all workers of the cluster are gone"):
+            run(leave, {"one": 1, "two": 2}, folder, Compute(alone))
         gone.join()
 
 
 def test_a_rerun_computes_only_what_is_missing(folder, tmp_path):
     calls = tmp_path / "calls"
-    run(_counted(str(calls)), BLOCKS, folder, threads=1)
+    run(_counted(str(calls)), JOBS, folder, ONE)
     folder.remove("subj01 voxels 20")
-    run(_counted(str(calls)), BLOCKS, folder, threads=1)
+    run(_counted(str(calls)), JOBS, folder, ONE)
     assert calls.read_text().split() == ["0", "10", "20", "30", "40", "50", "20"]
-    again = ResultsFolder.of({"test": "blocks"}, tmp_path / "results")
+    again = ResultsFolder.of({"test": "jobs"}, tmp_path / "results")
     assert again.path == folder.path
-    run(_counted(str(calls)), BLOCKS, again, threads=1)
+    run(_counted(str(calls)), JOBS, again, ONE)
     assert len(calls.read_text().split()) == 7
     left, current = folder.path / ".old.part", folder.path / ".new.part"
     left.touch()
@@ -149,31 +147,31 @@ def test_a_rerun_computes_only_what_is_missing(folder, tmp_path):
     folder.prepare()
     assert not left.exists()
     assert current.exists()
-    assert ResultsFolder.of({"test": "other blocks"}, tmp_path / "results").path != folder.path
+    assert ResultsFolder.of({"test": "other jobs"}, tmp_path / "results").path != folder.path
     assert json.loads((folder.path / "inputs.json").read_text())["code"] == code_digest()
 
 
-def test_damaged_blocks_are_computed_again(folder, tmp_path, caplog):
+def test_damaged_results_are_computed_again(folder, tmp_path, caplog):
     calls = tmp_path / "calls"
-    run(_counted(str(calls)), BLOCKS, folder, threads=1)
+    run(_counted(str(calls)), JOBS, folder, ONE)
     flipped, cut, empty = (folder.path_of(f"subj01 voxels {start}") for start in (0, 10, 20))
     content = bytearray(flipped.read_bytes())
     content[-5] ^= 1
     flipped.write_bytes(content)
     cut.write_bytes(cut.read_bytes()[:-10])
     empty.write_bytes(b"")
-    for name in list(BLOCKS)[:3]:
+    for name in list(JOBS)[:3]:
         with pytest.raises(StoreError, match="cannot be read"):
             folder.get(name)
     with caplog.at_level("WARNING", logger="neurorecon"):
-        run(_counted(str(calls)), BLOCKS, folder, threads=1)
+        run(_counted(str(calls)), JOBS, folder, ONE)
     assert calls.read_text().split()[6:] == ["0", "10", "20"]
     assert caplog.text.count("is damaged and is computed again") == 3
-    _same(folder, run(_products(), BLOCKS, threads=1))
+    _same(folder, run(_products(), JOBS, compute=ONE))
 
 
 @pytest.mark.parametrize("where", ["here", "workers"])
-def test_an_error_says_which_block(request, folder, where):
+def test_an_error_says_which_job(request, folder, where):
     def wrong(start):
         if start == 20:
             raise InputError("voxels without variance")
@@ -182,12 +180,12 @@ def test_an_error_says_which_block(request, folder, where):
         return {}
 
     scheduler = request.getfixturevalue("client") if where == "workers" else None
-    with pytest.raises(BlockError, match=r"block subj01 voxels 20 cannot be computed: voxels without variance"):
-        run(wrong, {"subj01 voxels 20": 20}, folder, scheduler)
+    with pytest.raises(JobError, match=r"job subj01 voxels 20 cannot be computed: voxels without variance"):
+        run(wrong, {"subj01 voxels 20": 20}, folder, Compute(scheduler))
     with pytest.raises(ValueError, match="a bug") as caught:
-        run(wrong, {"subj01 voxels 50": 50}, folder, scheduler)
-    assert "while computing the block subj01 voxels 50" in caught.value.__notes__
-    assert run(wrong, {"subj01 voxels 0": 0}, folder, scheduler).get("subj01 voxels 0") == {}
+        run(wrong, {"subj01 voxels 50": 50}, folder, Compute(scheduler))
+    assert "while computing the job subj01 voxels 50" in caught.value.__notes__
+    assert run(wrong, {"subj01 voxels 0": 0}, folder, Compute(scheduler)).get("subj01 voxels 0") == {}
 
 
 @pytest.mark.parametrize("where", ["here", "workers"])
@@ -202,22 +200,22 @@ def test_what_was_committed_before_an_interruption_is_kept(request, folder, tmp_
     timer = threading.Thread(target=_interrupt_after, args=(folder, "subj01 voxels 0"))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        run(slow, BLOCKS, folder, scheduler, threads=1)
+        run(slow, JOBS, folder, Compute(scheduler, threads=1))
     timer.join()
-    # A worker ends the block that it is at; only then is it settled which ones are there.
+    # A worker ends the job that it is at; only then is it settled which ones are there.
     while scheduler is not None and any(scheduler.run(_running).values()):
         time.sleep(0.05)
-    there = [name for name in BLOCKS if folder.has(name)]
-    assert 0 < len(there) < len(BLOCKS)
+    there = [name for name in JOBS if folder.has(name)]
+    assert 0 < len(there) < len(JOBS)
     (tmp_path / "calls").unlink()
-    run(inner, BLOCKS, folder, threads=1)
+    run(inner, JOBS, folder, ONE)
     assert [f"subj01 voxels {start}" for start in (tmp_path / "calls").read_text().split()] == [
-        name for name in BLOCKS if name not in there
+        name for name in JOBS if name not in there
     ]
 
 
 def _running(dask_worker):
-    """Return how many threads of a worker are taken, by cancelled blocks too."""
+    """Return how many threads of a worker are taken, by cancelled jobs too."""
     return len(dask_worker.state.all_running_tasks)
 
 
@@ -235,7 +233,7 @@ def test_inputs_are_read_from_the_folder_by_workers(client, folder):
         return {"sum": kernel.load(keep=True)["kernel"][row].sum(keepdims=True)}
 
     function = functools.partial(rows, Stored(folder, "kernel"))
-    found = run(function, {f"row {row}": row for row in range(3)}, folder, client)
+    found = run(function, {f"row {row}": row for row in range(3)}, folder, Compute(client))
     assert [float(found.get(f"row {row}")["sum"][0]) for row in range(3)] == [6, 22, 38]
     held = Results()
     held.put("kernel", {"kernel": np.ones((3, 4))})
@@ -243,7 +241,7 @@ def test_inputs_are_read_from_the_folder_by_workers(client, folder):
     assert found.get("row 0")["sum"] == 4
 
 
-def test_only_so_many_blocks_are_under_way(client):
+def test_only_so_many_jobs_are_under_way(client):
     class Counting:
         most = under_way = 0
 
@@ -255,16 +253,16 @@ def test_only_so_many_blocks_are_under_way(client):
             self.most = max(self.most, self.under_way)
             return client.submit(*arguments, **options)
 
-    counting, blocks = Counting(), {f"block {number}": number for number in range(15)}
-    for _ in _on_cluster(counting, _products(), blocks, Results(), 1):
+    counting, jobs = Counting(), {f"job {number}": number for number in range(15)}
+    for _ in _on_cluster(counting, _products(), jobs, Results(), 1):
         counting.under_way -= 1
     assert 2 <= counting.most <= AHEAD * 2 + 1  # the one that is submitted before the finished one is yielded
 
 
 @pytest.mark.parametrize("where", ["here", "workers"])
-def test_blocks_compute_with_the_threads_that_were_asked_for(request, where):
+def test_jobs_compute_with_the_threads_that_were_asked_for(request, where):
     def counts(_):
-        import scipy.linalg  # loaded within the task: it brings a BLAS of its own
+        import scipy.linalg  # loaded within the job: it brings a BLAS of its own
         from threadpoolctl import threadpool_info
 
         assert scipy.linalg is not None
@@ -272,20 +270,9 @@ def test_blocks_compute_with_the_threads_that_were_asked_for(request, where):
 
     scheduler = request.getfixturevalue("client") if where == "workers" else None
     for threads in (2, 1):
-        found = run(counts, {"block": 0}, None, scheduler, threads=threads).get("block")["threads"]
+        found = run(counts, {"job": 0}, None, Compute(scheduler, threads=threads)).get("job")["threads"]
         assert len(found)
         assert (found == threads).all()
-
-
-def test_pinning_is_undone(monkeypatch):
-    from threadpoolctl import threadpool_info
-
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    before = threadpool_info()
-    with pinned(3):
-        assert os.environ["OMP_NUM_THREADS"] == "3"
-    assert threadpool_info() == before
-    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_a_scheduler_by_its_file_and_by_its_address(client, tmp_path):
@@ -293,19 +280,19 @@ def test_a_scheduler_by_its_file_and_by_its_address(client, tmp_path):
     # What a scheduler writes when it starts; the client's own call fails where workers have reported metrics already.
     path.write_text(json.dumps({"type": "Scheduler", "address": client.scheduler.address, "workers": {}}))
     for scheduler in (str(path), client.scheduler.address):
-        found = run(_products(), {"subj01 voxels 0": 0}, None, scheduler, threads=1)
+        found = run(_products(), {"subj01 voxels 0": 0}, None, Compute(scheduler, threads=1))
         np.testing.assert_array_equal(found.get("subj01 voxels 0")["start"], 0)
 
 
 def test_schedulers_that_are_not_there(tmp_path, monkeypatch):
     for name in ("dask", str(tmp_path / "absent.json")):
         with pytest.raises(InputError, match=r"no such scheduler[\s\S]*scheduler-file"):
-            run(_products(), BLOCKS, None, name)
+            run(_products(), JOBS, None, Compute(name))
     for content in ("", "[]", '{"id": 1}', '{"address": "nowhere"}'):
         (tmp_path / "other.json").write_text(content)
         with pytest.raises(InputError, match="names no dask scheduler"):
-            run(_products(), BLOCKS, None, tmp_path / "other.json")
-    monkeypatch.setattr(clusters_module, "CONNECT_SECONDS", 1)
+            run(_products(), JOBS, None, Compute(tmp_path / "other.json"))
+    monkeypatch.setattr(workers, "CONNECT_SECONDS", 1)
     (tmp_path / "gone.json").write_text('{"address": "tcp://127.0.0.1:9"}')
     for scheduler in ("tcp://127.0.0.1:9", tmp_path / "gone.json", "nonsense://127.0.0.1:9"):
         with pytest.raises(InputError, match=r"no dask cluster answers[\s\S]*dask scheduler"), connect(scheduler):
@@ -313,7 +300,7 @@ def test_schedulers_that_are_not_there(tmp_path, monkeypatch):
 
 
 def test_a_scheduler_without_workers(monkeypatch):
-    monkeypatch.setattr(clusters_module, "WORKER_SECONDS", 1)
+    monkeypatch.setattr(workers, "WORKER_SECONDS", 1)
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0", protocol="tcp") as cluster,
         pytest.raises(InputError, match=r"has no workers[\s\S]*dask worker tcp://"),
@@ -325,11 +312,11 @@ def test_a_scheduler_without_workers(monkeypatch):
 def test_workers_elsewhere_are_refused(folder):
     import cloudpickle
 
-    job = cloudpickle.dumps((_products(), folder, 1, code_digest()))
+    packed = cloudpickle.dumps((_products(), folder, 1, code_digest()))
     with pytest.raises(StoreError, match="does not see the folder of the results"):
-        compute_block(job, "subj01 voxels 0", 0)
+        compute_job(packed, "subj01 voxels 0", 0)
     folder.prepare()
     with pytest.raises(StoreError, match="another version of neurorecon"):
-        compute_block(cloudpickle.dumps((_products(), folder, 1, "older")), "subj01 voxels 0", 0)
-    assert compute_block(job, "subj01 voxels 0", 0) is None
+        compute_job(cloudpickle.dumps((_products(), folder, 1, "older")), "subj01 voxels 0", 0)
+    assert compute_job(packed, "subj01 voxels 0", 0) is None
     assert folder.has("subj01 voxels 0")

@@ -1,0 +1,30 @@
+"""Independent jobs: here, in processes of this machine, on a dask cluster, or in processes that accelerate launched."""
+
+from neurorecon.parallel.jobs import Compute, Results, ResultsFolder, Stored, imap, map_threads, prefetch, run
+from neurorecon.parallel.workers import (
+    JobError,
+    check_scheduler,
+    choose_device,
+    connect,
+    default_threads,
+    is_first_process,
+    pinned,
+)
+
+__all__ = [
+    "Compute",
+    "JobError",
+    "Results",
+    "ResultsFolder",
+    "Stored",
+    "check_scheduler",
+    "choose_device",
+    "connect",
+    "default_threads",
+    "imap",
+    "is_first_process",
+    "map_threads",
+    "pinned",
+    "prefetch",
+    "run",
+]

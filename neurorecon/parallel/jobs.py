@@ -15,9 +15,7 @@ import functools
 import itertools
 import json
 import logging
-import os
 import re
-import tempfile
 import threading
 import time
 import uuid
@@ -34,9 +32,9 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from neurorecon.errors import NeuroreconError, StoreError
-from neurorecon.io.files import write_error, write_json
-from neurorecon.io.tensors import array_digest, block_digest, combine
+from neurorecon.errors import InputError, NeuroreconError, StoreError
+from neurorecon.io.files import remove_leftovers, write_error, write_json
+from neurorecon.io.tensors import load, save
 from neurorecon.parallel.workers import (
     AHEAD,
     JobError,
@@ -73,6 +71,8 @@ _LOOK = 0.1
 
 #: Items that :func:`map_threads` computes at a time, at most; bounds the memory.
 _MOST_ITEMS = 8
+
+_AGAIN = "run the same command again: it computes what is damaged or missing"
 
 Arrays = dict[str, np.ndarray]
 
@@ -196,9 +196,7 @@ class ResultsFolder(Results):
         """Make the folder, and write down what it holds the results of."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for left in self.path.glob(".*.part"):  # by a worker that was killed while it wrote
-                if time.time() - left.stat().st_mtime > _FORGOTTEN_SECONDS:
-                    left.unlink(missing_ok=True)
+            remove_leftovers(self.path / "*", _FORGOTTEN_SECONDS)  # of workers that were killed while they wrote
             if self._inputs is not None and not (self.path / "inputs.json").exists():
                 write_json(self.path / "inputs.json", json.loads(self._inputs))
         except OSError as error:
@@ -210,8 +208,8 @@ class ResultsFolder(Results):
         if not path.is_file():
             return False
         try:
-            read_arrays(path)
-        except StoreError:
+            load(path)
+        except InputError:
             logger.warning("the result of %s is damaged and is computed again (%s)", name, path.name)
             path.unlink(missing_ok=True)
             return False
@@ -219,17 +217,17 @@ class ResultsFolder(Results):
 
     def put(self, name: str, arrays: Arrays) -> None:
         """Write the result of a job: all of it, or nothing."""
-        write_arrays(self.path_of(name), arrays)
+        save(self.path_of(name), arrays, what="the result of a job cannot be written")
 
     def get(self, name: str) -> Arrays:
         """Read the result of a job.
 
         Raises
         ------
-        StoreError
+        InputError
             Where its file is not there or damaged.
         """
-        return read_arrays(self.path_of(name))
+        return load(self.path_of(name), todo=_AGAIN)[0]
 
     def remove(self, name: str) -> None:
         """Delete the file of a job."""
@@ -238,52 +236,6 @@ class ResultsFolder(Results):
     def path_of(self, name: str) -> Path:
         """Return the file of a job."""
         return self.path / f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', name)}.safetensors"
-
-
-def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Write named arrays and their digest into one file, first beside its name and then under it."""
-    from safetensors.numpy import save_file
-
-    whole = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        save_file(whole, temporary, {"digest": _digest(whole)})
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
-            raise write_error(path, error, "the result of a job cannot be written") from error
-        raise
-
-
-def read_arrays(path: Path) -> Arrays:
-    """Read named arrays, and compare their digest.
-
-    Raises
-    ------
-    StoreError
-        Where the file is missing, cut off, or holds other bytes than were written.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-            intact = (file.metadata() or {}).get("digest") == _digest(found)
-        reason = "its digest differs"
-    except (OSError, SafetensorError, ValueError) as error:
-        intact, reason = False, str(error).splitlines()[0] if str(error) else type(error).__name__
-    if not intact:
-        raise StoreError(
-            "the result of a job cannot be read",
-            given=f"{path} ({reason})",
-            expected="a file as it was written, in a folder that all workers see",
-            todo="run the same command again: it computes what is damaged or missing",
-        )
-    return found
 
 
 class Stored:
@@ -320,7 +272,7 @@ _LOADING = threading.Lock()
 
 @functools.lru_cache(maxsize=1)
 def _loaded(path: str) -> Arrays:
-    return read_arrays(Path(path))
+    return load(path, todo=_AGAIN)[0]
 
 
 @functools.cache
@@ -336,10 +288,6 @@ def code_digest() -> str:
 
 def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in _PACKAGES}
-
-
-def _digest(arrays: Arrays) -> str:
-    return combine({name: array_digest(str(a.dtype), a.shape, [block_digest(a)]) for name, a in arrays.items()})
 
 
 # -- jobs whose results are kept --------------------------------------------------------------------------------------

@@ -7,8 +7,7 @@ import time
 import numpy as np
 
 import neurorecon as nr
-from neurorecon.features.extract import parts_of
-from neurorecon.features.reading import StimulusReader
+from neurorecon.features.extract import StimulusReader, parts_of
 
 
 def test_batches_do_not_reach_across_blocks():

@@ -140,7 +140,7 @@ def test_a_rerun_computes_only_what_is_missing(folder, tmp_path):
     assert again.path == folder.path
     run(_counted(str(calls)), JOBS, again, ONE)
     assert len(calls.read_text().split()) == 7
-    left, current = folder.path / ".old.part", folder.path / ".new.part"
+    left, current = folder.path / ".block.old.part", folder.path / ".block.new.part"
     left.touch()
     current.touch()
     os.utime(left, (0, 0))
@@ -161,7 +161,7 @@ def test_damaged_results_are_computed_again(folder, tmp_path, caplog):
     cut.write_bytes(cut.read_bytes()[:-10])
     empty.write_bytes(b"")
     for name in list(JOBS)[:3]:
-        with pytest.raises(StoreError, match="cannot be read"):
+        with pytest.raises(InputError, match="cannot be read"):
             folder.get(name)
     with caplog.at_level("WARNING", logger="neurorecon"):
         run(_counted(str(calls)), JOBS, folder, ONE)

@@ -19,15 +19,15 @@ store = nr.build("scenes")
 print(store)
 
 # %%
-# Responses are lazy, labeled arrays: pick by area, split and time before anything is read.
+# Responses are lazy, labeled arrays: pick by ROI, split and time before anything is read.
 responses = store.responses("subj01", roi="MT", task="films", split="test", average="stimulus")
 print(responses)
 
 # %%
-# The map: R2 on held-out films, split over the bands, with a permutation p for each voxel.
+# The map: R2 on held-out videos, split over the bands, with a permutation p for each voxel.
 found = nr.voxelwise_maps(store, "subj01", bands=["gabor", "category", "motion"], seed=0)
 columns = ["roi", "band", "value", "low", "high", "joint", "p", "ceiling", "n"]
-print(found.areas[columns].to_string(index=False, float_format="{:.3f}".format))
+print(found.rois[columns].to_string(index=False, float_format="{:.3f}".format))
 
 # %%
 # The figure of the paper, with the record of how it was made inside each file.

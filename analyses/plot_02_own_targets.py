@@ -4,7 +4,7 @@ Targets of your own
 
 Two pretrained autoencoders become targets of a store: TAEF2 (continuous latents of photographs, a quick preview of what
 a decoded latent looks like) and a VQ-VAE that was trained on CIFAR-10 (van den Oord et al., 2017, arXiv 1711.00937).
-Any network goes the same way: a class that turns pictures into numbers, and says how.
+Any network goes the same way: a class that turns images into numbers, and says how.
 
 The weights are not part of neurorecon. Give the folder that holds them::
 
@@ -101,7 +101,7 @@ def sha256(path):
 # ``made_by``, which is stored with them. Whatever changes a number belongs into ``made_by``: a store never mixes
 # targets that were made differently. ``decode`` is ours, for looking at latents.
 class Taef2(Extractor):
-    """Latents of TAEF2: 32 x 32 x 32 for pictures of 256 pixels."""
+    """Latents of TAEF2: 32 x 32 x 32 for images of 256 pixels."""
 
     name = "taef2"
     needs = "images"
@@ -121,8 +121,8 @@ class Taef2(Extractor):
     @torch.inference_mode()
     def __call__(self, batch):
         """Return the target of a batch, float32, shape (stimulus, channel, y, x)."""
-        pictures = self.preprocessing.normalize(self.preprocessing.prepare(batch.images))
-        return self.network.encode(pictures).latents.numpy()
+        images = self.preprocessing.normalize(self.preprocessing.prepare(batch.images))
+        return self.network.encode(images).latents.numpy()
 
     def made_by(self):
         """Return how the numbers come about."""
@@ -137,9 +137,9 @@ class Taef2(Extractor):
 
     @torch.inference_mode()
     def decode(self, latents):
-        """Return pictures from 0 to 1, shape (stimulus, y, x, rgb)."""
-        pictures = self.network.decode(torch.from_numpy(latents)).sample
-        return (pictures.permute(0, 2, 3, 1).numpy() / 2 + 0.5).clip(0, 1)
+        """Return images from 0 to 1, shape (stimulus, y, x, rgb)."""
+        images = self.network.decode(torch.from_numpy(latents)).sample
+        return (images.permute(0, 2, 3, 1).numpy() / 2 + 0.5).clip(0, 1)
 
 
 # %%
@@ -160,7 +160,7 @@ class Residual(nn.Module):
 
 
 class VQVAE(nn.Module):
-    """Encoder, 512 codes of 64 numbers, decoder; pictures from -1 to 1, codes at a quarter of their size."""
+    """Encoder, 512 codes of 64 numbers, decoder; images from -1 to 1, codes at a quarter of their size."""
 
     def __init__(self):
         super().__init__()
@@ -177,13 +177,13 @@ class VQVAE(nn.Module):
         )
         self.codebook = nn.Parameter(torch.empty(512, 64))
 
-    def codes(self, pictures):
-        """Return the index of the code at each place, shape (picture, y, x)."""
-        latents = self.encoder(pictures).permute(0, 2, 3, 1)
+    def codes(self, images):
+        """Return the index of the code at each place, shape (image, y, x)."""
+        latents = self.encoder(images).permute(0, 2, 3, 1)
         return torch.cdist(latents.flatten(0, 2), self.codebook).argmin(dim=1).view(latents.shape[:3])
 
     def vectors(self, codes):
-        """Return the vectors of codes, shape (picture, 64, y, x)."""
+        """Return the vectors of codes, shape (image, 64, y, x)."""
         return self.codebook[codes].permute(0, 3, 1, 2)
 
 
@@ -207,7 +207,7 @@ def load_vqvae(path):
 
 
 class CodesOfCifar10(Extractor):
-    """Vectors of the codes that a VQ-VAE gives pictures of 32 pixels: 64 x 8 x 8."""
+    """Vectors of the codes that a VQ-VAE gives images of 32 pixels: 64 x 8 x 8."""
 
     name = "vqvae_cifar10"
     needs = "images"
@@ -226,8 +226,8 @@ class CodesOfCifar10(Extractor):
     @torch.inference_mode()
     def __call__(self, batch):
         """Return the target of a batch, float32, shape (stimulus, channel, y, x)."""
-        pictures = self.preprocessing.normalize(self.preprocessing.prepare(batch.images))
-        return self.network.vectors(self.network.codes(pictures)).contiguous().numpy()
+        images = self.preprocessing.normalize(self.preprocessing.prepare(batch.images))
+        return self.network.vectors(self.network.codes(images)).contiguous().numpy()
 
     def made_by(self):
         """Return how the numbers come about."""
@@ -242,9 +242,9 @@ class CodesOfCifar10(Extractor):
 
     @torch.inference_mode()
     def decode(self, vectors):
-        """Return pictures from 0 to 1, shape (stimulus, y, x, rgb)."""
-        pictures = self.network.decoder(torch.from_numpy(vectors))
-        return (pictures.permute(0, 2, 3, 1).numpy() / 2 + 0.5).clip(0, 1)
+        """Return images from 0 to 1, shape (stimulus, y, x, rgb)."""
+        images = self.network.decoder(torch.from_numpy(vectors))
+        return (images.permute(0, 2, 3, 1).numpy() / 2 + 0.5).clip(0, 1)
 
 
 # %%
@@ -261,8 +261,8 @@ photographs |= {name: getattr(skimage.data, name)() for name in ("astronaut", "c
 def round_trip(extractor):
     """Return photographs, what their targets decode to, and the squared error of each."""
     seen = extractor.preprocessing.prepare(list(photographs.values()))
-    rebuilt = extractor.decode(extractor.transform(list(photographs.values())))
-    return seen, rebuilt, mean_squared_error(seen, rebuilt)
+    reconstructed = extractor.decode(extractor.transform(list(photographs.values())))
+    return seen, reconstructed, mean_squared_error(seen, reconstructed)
 
 
 extractors = [Taef2(), CodesOfCifar10()]
@@ -283,13 +283,13 @@ store = nr.extract(store, ["taef2", "vqvae_cifar10"])
 print(store.targets("taef2"))
 
 # %%
-# Back from the store to pictures, as after decoding from the brain.
+# Back from the store to images, as after decoding from the brain.
 images = store.images(store.stimuli["id"].tolist()[:8]).values
 rows = {"seen": images}
 for extractor in extractors:
     latents = store.targets(extractor.name).sel(stimulus=store.stimuli["id"].tolist()[:8]).values
     rows[extractor.name] = extractor.decode(latents)
-figure = panel(rows, title="Pictures from targets in the store", note="No brain is involved: decoders of the networks.")
+figure = panel(rows, title="Images from targets in the store", note="No brain is involved: decoders of the networks.")
 weights = {extractor.name: extractor.made_by()["weights_sha256"] for extractor in extractors}
 settings = {"psnr": psnr.to_dict(), "weights": weights}
 record = nr.record_of(store, "analyses/plot_02_own_targets.py", settings=settings)

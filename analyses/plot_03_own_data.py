@@ -2,8 +2,8 @@
 Data of your own
 ================
 
-Responses in an array, tables of what was shown and of where voxels lie, pictures: from there to an encoding map, and to
-pictures picked by their decoded CLIP embedding. The arrays stand for yours; they are simulated and small, so that all
+Responses in an array, tables of what was shown and of where voxels lie, images: from there to an encoding map, and to
+images picked by their decoded CLIP embedding. The arrays stand for yours; they are simulated and small, so that all
 of it runs in half a minute::
 
     .venv/bin/python analyses/plot_03_own_data.py
@@ -27,7 +27,7 @@ OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "results/plot_03_own_data")
 
 # %%
 # What a lab has: for each subject responses (sample, voxel), a table of what each sample shows, a table of voxels with
-# a mask; a table of stimuli and their pictures for all. Only the responses and the column ``stimulus`` are demanded.
+# a mask; a table of stimuli and their images for all. Only the responses and the column ``stimulus`` are demanded.
 lab = write_arrays(OUT / "lab")
 for path in sorted(lab.rglob("*.*")):
     print(path.relative_to(lab))
@@ -42,8 +42,8 @@ store = nr.build("arrays", OUT / "lab.icechunk", root=lab, overwrite=True)
 print(store)
 
 # %%
-# The same from arrays that a script holds in memory, in one call. The pictures may be a folder of PNG files, a
-# subject's areas plain masks; a split is drawn where there is none. Numbers are the same, wherever they come from.
+# The same from arrays that a script holds in memory, in one call. The images may be a folder of PNG files, a
+# subject's ROIs plain masks; a split is drawn where there is none. Numbers are the same, wherever they come from.
 betas = np.load(lab / "sub01" / "responses.npy")
 places = pd.read_csv(lab / "sub01" / "voxels.csv", keep_default_na=False)
 in_memory = nr.build_from_arrays(
@@ -59,8 +59,8 @@ in_memory = nr.build_from_arrays(
     simulated=True,
     overwrite=True,
 )
-for area in ("V1", "FFA"):
-    one, other = (kept.responses(name, area).values for kept, name in ((store, "sub01"), (in_memory, "subj01")))
+for roi in ("V1", "FFA"):
+    one, other = (kept.responses(name, roi).values for kept, name in ((store, "sub01"), (in_memory, "subj01")))
     np.testing.assert_array_equal(one, other)
 
 # %%
@@ -68,21 +68,21 @@ for area in ("V1", "FFA"):
 store = nr.extract(store, ["clip_image"], progress=False)
 
 # %%
-# How much of each voxel does it explain? Simulated early areas follow the layout of a picture, FFA and PPA its
+# How much of each voxel does it explain? Simulated early ROIs follow the layout of an image, FFA and PPA its
 # category.
 found = nr.voxelwise_maps(store, "sub01", bands=["clip_image"], seed=0)
-print(found.areas[["roi", "band", "value", "p", "ceiling", "n"]].round(3).to_string(index=False))
+print(found.rois[["roi", "band", "value", "p", "ceiling", "n"]].round(3).to_string(index=False))
 bars = band_bars(
-    found.areas,
+    found.rois,
     rois=["V1", "V2", "FFA", "PPA"],
     title="CLIP in each area of sub01",
-    note="Mean over all voxels of the area; whiskers are 95 % intervals over test stimuli.",
+    note="Mean over all voxels of the ROI; whiskers are 95 % intervals over test stimuli.",
     width="single",
     simulated=store.simulated,
 )
 
 # %%
-# Decoding: from all voxels to the embedding, fitted on the training stimuli; which of the twelve test pictures is
+# Decoding: from all voxels to the embedding, fitted on the training stimuli; which of the twelve test images is
 # closest to what was decoded? Chance is .5.
 decoded, seen = [], []
 for subject in store.subjects:
@@ -97,19 +97,19 @@ for subject in store.subjects:
 mean = np.mean(decoded, axis=0)
 picked = similarity_matrix(seen, mean).argmax(axis=1)
 identification = pairwise_identification(seen, mean)
-pictures = store.images(names).values
-panel_of_pictures = panel(
-    {"seen": pictures, "picked": pictures[picked]},
+images = store.images(names).values
+panel_of_images = panel(
+    {"seen": images, "picked": images[picked]},
     scores={"picked": identification.tolist()},
     score_label="pairwise identification of the decoded CLIP embedding, mean of both subjects; chance .5",
     per_line=12,
-    title="Which test picture lies closest to the decoded embedding?",
+    title="Which test image lies closest to the decoded embedding?",
     simulated=store.simulated,
 )
 
 # %%
 # Each file carries how it was made: command, digest of the store, settings, versions.
 record = nr.record_of(store, "analyses/plot_03_own_data.py", seed=0, settings=found.settings)
-for name, figure in (("areas", bars), ("picked", panel_of_pictures)):
+for name, figure in (("rois", bars), ("picked", panel_of_images)):
     for path in save_figure(figure, OUT / name, record):
         print(path)

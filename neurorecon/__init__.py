@@ -1,4 +1,4 @@
-"""neurorecon: voxel-wise maps, decoders and reconstructions from fMRI of people looking at pictures and films.
+"""neurorecon: voxel-wise maps, decoders and reconstructions from fMRI of people looking at images and films.
 
 Everything named here is imported when it is first used, so that ``import neurorecon`` is quick.
 """

@@ -17,7 +17,7 @@ from typing import Any
 
 from neurorecon.errors import InputError
 
-#: Packages whose versions can change a number or a picture.
+#: Packages whose versions can change a number or an image.
 PACKAGES = (
     "neurorecon", "numpy", "scipy", "scikit-learn", "himalaya", "torch", "nilearn", "nibabel",
     "xarray", "zarr", "icechunk", "matplotlib",

@@ -138,7 +138,7 @@ DECODERS = Registry(
     },
 )
 
-#: Systems that rebuild stimuli from responses.
+#: Systems that reconstruct stimuli from responses.
 SYSTEMS = Registry(
     "system",
     "neurorecon.systems",

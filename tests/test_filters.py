@@ -30,8 +30,8 @@ def drifting(frequency: float, angle: float, rate: float) -> np.ndarray:
 
 @pytest.mark.parametrize("channel", range(BANK.channels))
 def test_tuning_peaks_at_the_preferred_frequency_and_orientation(channel: int) -> None:
-    picture = grating(BANK.channel_frequency[channel], BANK.channel_orientation[channel], phase=0.7)
-    energy = BANK.energy(picture[None])[0, :, 10:-10, 10:-10].mean(axis=(1, 2))
+    image = grating(BANK.channel_frequency[channel], BANK.channel_orientation[channel], phase=0.7)
+    energy = BANK.energy(image[None])[0, :, 10:-10, 10:-10].mean(axis=(1, 2))
     assert energy.argmax() == channel
     assert energy[channel] == pytest.approx(1.0, abs=0.03)  # amplitude 1 at the peak of the transfer function
 
@@ -44,8 +44,8 @@ def test_energy_does_not_depend_on_phase() -> None:
 @pytest.mark.parametrize(("frequency", "number"), [(8.0, 0), (8.0, 3), (16.0, 5), (4.0, 2)])
 def test_energy_equals_that_of_skimage_kernels(frequency: float, number: int) -> None:
     random = np.random.default_rng(3)
-    picture = random.standard_normal((SIZE, SIZE))
-    picture -= picture.mean()
+    image = random.standard_normal((SIZE, SIZE))
+    image -= image.mean()
     angle = number * np.pi / BANK.orientations
     # skimage describes the same Gaussian in space: sigma_x = 1 / (2 pi sigma_f).
     sigma = 1.0 / (2 * np.pi * (frequency / SIZE) / 3 / np.sqrt(2 * np.log(2)))
@@ -58,31 +58,31 @@ def test_energy_equals_that_of_skimage_kernels(frequency: float, number: int) ->
         half = 31
     padded[: kernel.shape[0], : kernel.shape[1]] = kernel
     padded = np.roll(padded, (-half, -half), axis=(0, 1))
-    filtered = np.fft.ifft2(np.fft.fft2(picture) * np.fft.fft2(padded))
+    filtered = np.fft.ifft2(np.fft.fft2(image) * np.fft.fft2(padded))
     expected = np.abs(filtered[::2, ::2]) ** 2
     channel = list(BANK.frequencies).index(frequency) * BANK.orientations + number
-    found = BANK.energy(picture[None])[0, channel]
+    found = BANK.energy(image[None])[0, channel]
     inside = slice(8, -8)  # away from the border, which the two continue differently
-    # The Gaussian of the lowest frequency reaches the mean of the picture, which the bank leaves out.
+    # The Gaussian of the lowest frequency reaches the mean of the image, which the bank leaves out.
     tolerance = 0.15 if frequency == 4.0 else 0.03
     difference = np.abs(found[inside, inside] - expected[inside, inside])
     assert difference.max() < tolerance * expected[inside, inside].max()
 
 
-def test_energy_of_many_pictures_is_that_of_each() -> None:
-    pictures = np.random.default_rng(0).random((5, SIZE, SIZE))
-    together = BANK.energy(pictures)
+def test_energy_of_many_images_is_that_of_each() -> None:
+    images = np.random.default_rng(0).random((5, SIZE, SIZE))
+    together = BANK.energy(images)
     assert together.shape == (5, BANK.channels, SIZE // 2, SIZE // 2)
-    for picture, energy in zip(pictures, together, strict=True):
-        np.testing.assert_allclose(BANK.energy(picture[None])[0], energy, rtol=1e-4, atol=1e-7)
+    for image, energy in zip(images, together, strict=True):
+        np.testing.assert_allclose(BANK.energy(image[None])[0], energy, rtol=1e-4, atol=1e-7)
 
 
-def test_uniform_pictures_have_no_energy_whatever_their_brightness() -> None:
+def test_uniform_images_have_no_energy_whatever_their_brightness() -> None:
     assert BANK.energy(np.full((1, SIZE, SIZE), 0.8)).max() < 1e-10
 
 
-def test_the_border_of_a_picture_is_no_edge() -> None:
-    ramp = COLUMNS[None]  # black on the left, white on the right: a step where the picture would wrap
+def test_the_border_of_a_image_is_no_edge() -> None:
+    ramp = COLUMNS[None]  # black on the left, white on the right: a step where the image would wrap
     step = np.roll(ramp, SIZE // 2, axis=2)  # the same step, in the middle
     assert BANK.energy(ramp).max() < 0.1 * BANK.energy(step).max()
 
@@ -105,15 +105,15 @@ def test_speed_is_rate_over_frequency() -> None:
     np.testing.assert_allclose(MOTION.channel_speed * MOTION.channel_frequency, MOTION.channel_rate)
 
 
-def test_a_film_that_stands_still_has_no_motion_energy() -> None:
+def test_a_video_that_stands_still_has_no_motion_energy() -> None:
     still = np.repeat(np.random.default_rng(1).random((1, 1, SIZE, SIZE)), MOTION.frames, axis=1)
     assert MOTION.energy(still).max() < 1e-12
 
 
-def test_reversing_a_film_reverses_its_directions() -> None:
-    film = np.random.default_rng(2).random((1, MOTION.frames, SIZE, SIZE))
-    forward = MOTION.energy(film)[0].reshape(-1, 8, 32, 32)
-    backward = MOTION.energy(film[:, ::-1])[0].reshape(-1, 8, 32, 32)
+def test_reversing_a_video_reverses_its_directions() -> None:
+    video = np.random.default_rng(2).random((1, MOTION.frames, SIZE, SIZE))
+    forward = MOTION.energy(video)[0].reshape(-1, 8, 32, 32)
+    backward = MOTION.energy(video[:, ::-1])[0].reshape(-1, 8, 32, 32)
     np.testing.assert_allclose(np.roll(backward, 4, axis=1), forward, rtol=1e-3, atol=1e-7)
 
 
@@ -130,8 +130,8 @@ def test_luminance_and_opponent_colors() -> None:
 def test_resampling_keeps_constants_and_when_it_shrinks_the_mean(rows: int, columns: int, size: int) -> None:
     np.testing.assert_allclose(resize(np.full((rows, columns), 0.3), size), 0.3, rtol=1e-5)
     if rows >= size and columns >= size:
-        picture = np.random.default_rng(rows * 91 + columns).random((rows, columns))
-        assert resize(picture, size).mean() == pytest.approx(picture.mean(), rel=1e-4)
+        image = np.random.default_rng(rows * 91 + columns).random((rows, columns))
+        assert resize(image, size).mean() == pytest.approx(image.mean(), rel=1e-4)
 
 
 def test_pooling_averages_over_cells() -> None:

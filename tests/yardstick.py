@@ -49,20 +49,20 @@ PATHS = [
     (r"^runs/(.*\.json)/extra/", r"runs/\1/settings/"),
     (r"^runs/(partition[^/]*)/(.*)settings/level$", r"runs/\1/\2settings/confidence"),
     (r"^runs/(.*)settings/level$", r"runs/\1settings/fdr"),
-    (r"^runs/(classify.*)settings/penalty$", r"runs/\1settings/C"),
-    (r"^runs/(reconstruct.*\.npz)/rebuilt$", r"runs/\1/reconstructed"),
+    (r"^runs/(classify.*)settings/alpha$", r"runs/\1settings/C"),
+    (r"^runs/(reconstruct.*\.npz)/reconstructed$", r"runs/\1/reconstructed"),
     (r"^names/maps/parameters/level$", "names/maps/parameters/fdr"),
     (r"^names/partition_variance/parameters/level$", "names/partition_variance/parameters/confidence"),
-    (r"^names/classify/parameters/penalty$", "names/classify/parameters/C"),
+    (r"^names/classify/parameters/alpha$", "names/classify/parameters/C"),
 ]
 
 #: Old word to new, in names of values and in text; regular expressions. Ids such as film0001 stay.
 WORDS = [
-    (r"(?<![A-Za-z])film(s?)(?![A-Za-z0-9])", r"video\1"),
-    (r"(?<![A-Za-z])picture(s?)(?![A-Za-z])", r"image\1"),
-    (r"(?<![A-Za-z])areas(?![A-Za-z])", "rois"),
+    (r"(?<![A-Za-z])video(s?)(?![A-Za-z0-9])", r"video\1"),
+    (r"(?<![A-Za-z])image(s?)(?![A-Za-z])", r"image\1"),
+    (r"(?<![A-Za-z])ROIs(?![A-Za-z])", "rois"),
     (r"pixel_correlation", "pixcorr"),
-    (r"pairwise_identification_among_rebuilt", "two_way_among_reconstructions"),
+    (r"pairwise_identification_among_reconstructed", "two_way_among_reconstructions"),
     (r"pairwise_identification", "two_way"),
     (r"(?<![A-Za-z])licen[cs]e(?![A-Za-z])", "license"),
 ]
@@ -277,7 +277,7 @@ def _metadata(folder: Path) -> dict[str, Any]:
 
 
 def _from_memory(folder: Path) -> dict[str, Any]:
-    """Build a store from arrays in memory, and add a target of one's own; return the mean responses."""
+    """Build a store from arrays in memory, and add a target of your own; return the mean responses."""
     import numpy as np
 
     import neurorecon as nr
@@ -314,7 +314,7 @@ def _partition(folder: Path) -> dict[str, Any]:
     found: Any = nr.partition_variance(
         store, "subj01", "early", bands=["gabor", "category"], task="images", n_bootstraps=100
     )
-    tables = found.tables() if hasattr(found, "tables") else {"voxels": found.table, "areas": found.areas}
+    tables = found.tables() if hasattr(found, "tables") else {"voxels": found.table, "rois": found.rois}
     return {name: {str(column): _plain(table[column]) for column in table} for name, table in tables.items()}
 
 

@@ -36,7 +36,7 @@ def choose_bands(
     bands : sequence of str or None
         Those that the user asks for; None for the default ones.
     subject, task : str, optional
-        Of the default bands, those that stimuli of this task lack are left out: pictures have no motion.
+        Of the default bands, those that stimuli of this task lack are left out: images have no motion.
 
     Returns
     -------

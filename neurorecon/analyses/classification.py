@@ -86,7 +86,7 @@ def classify(
 ) -> Classification:
     """Decode the category of what was seen with a linear support vector machine.
 
-    The decoder is scikit-learn's ``make_pipeline(StandardScaler(), SVC(kernel="linear", C=penalty))``, fitted on all
+    The decoder is scikit-learn's ``make_pipeline(StandardScaler(), SVC(kernel="linear", C=alpha))``, fitted on all
     groups (runs) but one, tested on that one. The null repeats the whole procedure with categories exchanged between
     the presentations of the same run, which is what a run with the same presentations in another order would give.
 
@@ -104,7 +104,7 @@ def classify(
         At least two; by default all that the task shows.
     cross_validate : {"run", "session", "stimulus"}
         What is left out as a whole, one at a time.
-    penalty : float
+    alpha : float
         ``C`` of the support vector machine.
     n_permutations, seed : int
         Of the null.
@@ -131,9 +131,9 @@ def classify(
     if n_permutations < 1 or not 0 < level < 1 or penalty <= 0:
         raise InputError(
             "these settings make no test",
-            given=f"n_permutations={n_permutations}, level={level}, penalty={penalty}",
-            expected="at least 1 permutation, a level between 0 and 1, a penalty above 0",
-            todo="1000 permutations, a level of .05 and a penalty of 1 are customary",
+            given=f"n_permutations={n_permutations}, level={level}, alpha={penalty}",
+            expected="at least 1 permutation, a level between 0 and 1, an alpha above 0",
+            todo="1000 permutations, a level of .05 and an alpha of 1 are customary",
         )
     name = subject if subject is not None else store.subjects[0]
     picked = _choose_task(store, name, task)

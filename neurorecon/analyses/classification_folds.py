@@ -36,7 +36,7 @@ class LeaveOneOut:
     Parameters
     ----------
     parts : list of Fold
-    penalty : float
+    alpha : float
         ``C`` of the support vector machine.
     """
 
@@ -52,7 +52,7 @@ class LeaveOneOut:
         responses : array, shape (sample, voxel)
         held : array, shape (sample,)
             What is left out as a whole.
-        penalty : float
+        alpha : float
         """
         parts = []
         for label in np.unique(held):

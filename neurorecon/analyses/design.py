@@ -68,7 +68,7 @@ class Samples:
                 "two samples of one run have the same time",
                 given=f"a time series of {len(at)} samples at {at.index.nunique()} times",
                 expected="one sample a volume",
-                todo="mend the times of the samples, or build the store again as single trials",
+                todo="fix the times of the samples, or build the store again as single trials",
             )
         ago = [pd.MultiIndex.from_arrays([self.runs, volumes - delay]) for delay in delays]
         return np.stack([at.reindex(keys, fill_value=-1).to_numpy() for keys in ago])
@@ -78,7 +78,7 @@ def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | No
     """Return the task to analyze.
 
     Where none is asked for: among the tasks in which every stimulus has all bands, the one with the most training
-    stimuli. (Pictures have no motion, so asking for a motion band means the films.)
+    stimuli. (Images have no motion, so asking for a motion band means the films.)
     """
     samples = store.samples(subject)
     having = [set(store.target_stimuli(band).tolist()) for band in bands]
@@ -209,7 +209,7 @@ def feature_weights(attrs: Mapping[str, Any], features: int) -> np.ndarray:
 
     Most latents of a VDVAE belong to its last groups, which hold texture: counted alike, the first groups, which say
     what is where, would add nearly nothing to the products. So every resolution counts alike, into however many
-    groups a network splits it. Latents at 1 x 1 count nothing beside others: they have no place in the picture, and
+    groups a network splits it. Latents at 1 x 1 count nothing beside others: they have no place in the image, and
     may say what is in it, which is no business of a low-level band.
 
     Parameters

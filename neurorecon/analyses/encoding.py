@@ -51,7 +51,7 @@ def fit_encoding(
     delays: Sequence[int],
     *,
     series: bool,
-    areas: np.ndarray,
+    rois: np.ndarray,
     n_permutations: int,
     seed: int,
     device: str = "cpu",
@@ -71,7 +71,7 @@ def fit_encoding(
         Of the features, in samples.
     series : bool
         Whether samples are a time series: folds then are runs, else groups of stimuli.
-    areas : bool array, shape (area, voxel)
+    ROIs : bool array, shape (ROI, voxel)
         Areas whose mean R2 is tested in the same permutations.
     n_permutations, seed : int
         Of the permutation test, in which the test stimuli trade places.
@@ -102,7 +102,7 @@ def fit_encoding(
         delays=delays,
         order=test.shown,
         runs=test.runs,
-        groups=areas,
+        groups=rois,
         n_permutations=n_permutations,
         seed=seed,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neurorecon.analyses import design
-from neurorecon.analyses.areas import area_masks
+from neurorecon.analyses.areas import roi_masks
 from neurorecon.analyses.encoding import (
     EncodingFit,
     RoiScore,
@@ -142,15 +142,15 @@ def compute_voxels(products: Results, block: VoxelBlock) -> Arrays:
     Returns
     -------
     dict of str to array
-        Scores of each voxel, and sums over the voxels of each area.
+        Scores of each voxel, and sums over the voxels of each ROI.
     """
     job, voxels = block.job, slice(block.start, block.stop)
     store = job.store
     if job.device == "cuda":
         choose_card()
     train, test = (job.samples(split, voxels) for split in ("train", "test"))
-    areas = _areas(job)
-    masks = {name: mask[voxels] for name, mask in areas.items()}
+    rois = _rois(job)
+    masks = {name: mask[voxels] for name, mask in rois.items()}
     members = np.array(list(masks.values()), dtype=bool).reshape(len(masks), block.stop - block.start)
     fit = fit_encoding(
         store,
@@ -159,7 +159,7 @@ def compute_voxels(products: Results, block: VoxelBlock) -> Arrays:
         test,
         job.delays,
         series=job.series,
-        areas=members,
+        rois=members,
         n_permutations=job.n_permutations,
         seed=job.seed,
         device=job.device,
@@ -169,9 +169,9 @@ def compute_voxels(products: Results, block: VoxelBlock) -> Arrays:
     return _packed(fit, members, sums)
 
 
-def _areas(job: EncodingJob) -> dict[str, np.ndarray]:
+def _rois(job: EncodingJob) -> dict[str, np.ndarray]:
     store = job.store
-    return area_masks(store, job.subject, store.voxels(job.subject, job.roi))
+    return roi_masks(store, job.subject, store.voxels(job.subject, job.roi))
 
 
 def _stacked(products: Results, job: EncodingJob) -> tuple[np.ndarray, np.ndarray]:
@@ -192,8 +192,8 @@ def _packed(fit: EncodingFit, members: np.ndarray, sums: RoiSums) -> Arrays:
     means = np.zeros((0, 1 + test.n_permutations))
     if groups is not None:
         means = np.concatenate([groups.observed[:, None], groups.null], axis=1)
-    area_sums = np.where(counts[:, None] > 0, means * counts[:, None], 0.0)
-    found |= {"area_sums": area_sums, "area_counts": counts, "alpha": fit.alpha}
+    roi_sums = np.where(counts[:, None] > 0, means * counts[:, None], 0.0)
+    found |= {"roi_sums": roi_sums, "roi_counts": counts, "alpha": fit.alpha}
     return {**found, "share_sums": sums.sums, "share_counts": sums.counts}
 
 
@@ -208,19 +208,19 @@ class EncodingScores:
     ----------
     test : PermutationTest
         Joint R2 on the test stimuli, its p and null per voxel; ``test.split`` the same per band, ``test.groups`` the
-        mean over each area.
+        mean over each ROI.
     alpha : array, shape (voxel,)
         Regularization that cross-validation chose.
-    areas : dict of str to RoiScore
-        Mean split R2 of each area, with its interval.
+    ROIs : dict of str to RoiScore
+        Mean split R2 of each ROI, with its interval.
     """
 
     test: PermutationTest
     alpha: np.ndarray
-    areas: dict[str, RoiScore]
+    rois: dict[str, RoiScore]
 
 
-def gathered(results: Results, blocks: Iterable[str], areas: Mapping[str, np.ndarray]) -> EncodingScores:
+def gathered(results: Results, blocks: Iterable[str], rois: Mapping[str, np.ndarray]) -> EncodingScores:
     """Put the blocks of a subject together.
 
     Parameters
@@ -229,15 +229,15 @@ def gathered(results: Results, blocks: Iterable[str], areas: Mapping[str, np.nda
         With the blocks.
     blocks : iterable of str
         Their names, in the order of the voxels.
-    areas : mapping of str to bool array, shape (voxel,)
-        All areas of the map.
+    ROIs : mapping of str to bool array, shape (voxel,)
+        All ROIs of the map.
     """
     parts = [results.get(name) for name in blocks]
     test = _tested(parts, "", _groups(parts))
     sums = RoiSums(parts[0]["share_sums"], parts[0]["share_counts"])
     for part in parts[1:]:
         sums = add_roi_sums(sums, RoiSums(part["share_sums"], part["share_counts"]))
-    return EncodingScores(test, np.concatenate([part["alpha"] for part in parts]), scores_of_sums(sums, areas))
+    return EncodingScores(test, np.concatenate([part["alpha"] for part in parts]), scores_of_sums(sums, rois))
 
 
 def _tested(parts: Sequence[Arrays], prefix: str, groups: GroupTest | None) -> PermutationTest:
@@ -251,8 +251,8 @@ def _tested(parts: Sequence[Arrays], prefix: str, groups: GroupTest | None) -> P
 
 
 def _groups(parts: Sequence[Arrays]) -> GroupTest:
-    sums = np.sum([part["area_sums"] for part in parts], axis=0)
-    counts = np.sum([part["area_counts"] for part in parts], axis=0)
+    sums = np.sum([part["roi_sums"] for part in parts], axis=0)
+    counts = np.sum([part["roi_counts"] for part in parts], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = sums / counts[:, None]
     p = np.full(len(means), np.nan)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses import design
-from neurorecon.analyses.areas import area_masks
+from neurorecon.analyses.areas import roi_masks
 from neurorecon.analyses.encoding import names_of, winning_band
 from neurorecon.analyses.encoding_blocks import EncodingJob, EncodingScores, compute_products, compute_voxels, gathered
 from neurorecon.analyses.maps_result import VoxelwiseMap
@@ -120,8 +120,8 @@ def _compute(jobs: Sequence[EncodingJob], kept: Results, client: Any, threads: i
 def _as_map(store: Store, job: EncodingJob, kept: Results, settings: dict[str, Any]) -> VoxelwiseMap:
     subject, roi, task, bands = job.subject, settings["roi"], job.task, list(job.bands)
     table = store.voxels(subject, roi)
-    areas = area_masks(store, subject, table)
-    fit = gathered(kept, job.blocks(), areas)
+    rois = roi_masks(store, subject, table)
+    fit = gathered(kept, job.blocks(), rois)
     split = fit.test.split
     assert split is not None
     found = table.assign(r2=fit.test.observed)
@@ -146,33 +146,33 @@ def _as_map(store: Store, job: EncodingJob, kept: Results, settings: dict[str, A
         "test_samples": len(test.shown),
         "significant_voxels": int(rejected.sum()),
     }
-    rows = _area_rows(bands, areas, fit, found)
-    scores = _scores(subject, bands, areas, fit, len(test.stimuli))
+    rows = _roi_rows(bands, rois, fit, found)
+    scores = _scores(subject, bands, rois, fit, len(test.stimuli))
     return VoxelwiseMap(subject, "encoding", task, bands, found, rows, scores, complete)
 
 
-def _area_rows(
+def _roi_rows(
     bands: list[str],
-    areas: Mapping[str, np.ndarray],
+    rois: Mapping[str, np.ndarray],
     fit: EncodingScores,
     found: pd.DataFrame,
 ) -> pd.DataFrame:
     rows = []
     assert fit.test.groups is not None
-    p = dict(zip(areas, fit.test.groups.p, strict=True))
-    for area, score in fit.areas.items():
-        mask = areas[area]
+    p = dict(zip(rois, fit.test.groups.p, strict=True))
+    for roi, score in fit.rois.items():
+        mask = rois[roi]
         winners = found["winning_band"].to_numpy()[mask]
         for number, band in enumerate(bands):
             rows.append(
                 {
-                    "roi": area,
+                    "roi": roi,
                     "band": band,
                     "value": score.bands[number],
                     "low": score.low[number],
                     "high": score.high[number],
                     "joint": score.joint,
-                    "p": p[area],
+                    "p": p[roi],
                     "ceiling": found["noise_ceiling"].to_numpy()[mask].mean() if "noise_ceiling" in found else np.nan,
                     "n": score.voxels,
                     "significant": int((winners != "").sum()),
@@ -183,23 +183,23 @@ def _area_rows(
 
 
 def _scores(
-    subject: str, bands: Sequence[str], areas: Iterable[str], fit: EncodingScores, stimuli: int
+    subject: str, bands: Sequence[str], rois: Iterable[str], fit: EncodingScores, stimuli: int
 ) -> list[dict[str, Any]]:
     tested = fit.test.groups
     assert tested is not None
     rows = []
-    for number, area in enumerate(areas):
-        if area in fit.areas:
+    for number, roi in enumerate(rois):
+        if roi in fit.rois:
             rows.append(
                 {
-                    "name": f"{subject} {area} mean joint R2",
+                    "name": f"{subject} {roi} mean joint R2",
                     "value": float(tested.observed[number]),
                     "null_mean": float(tested.null[number].mean()),
                     "null_max": float(tested.null[number].max()),
                     "p": float(tested.p[number]),
                     "n": stimuli,
-                    "voxels": fit.areas[area].voxels,
-                    "bands": dict(zip(bands, map(float, fit.areas[area].bands), strict=True)),
+                    "voxels": fit.rois[roi].voxels,
+                    "bands": dict(zip(bands, map(float, fit.rois[roi].bands), strict=True)),
                 }
             )
     return rows

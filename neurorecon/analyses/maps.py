@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses import design
-from neurorecon.analyses.areas import area_masks
+from neurorecon.analyses.areas import roi_masks
 from neurorecon.analyses.bands import choose_bands
 from neurorecon.analyses.decoding import DecodingFit, decoding_samples, fit_decoding, peak_delays
 from neurorecon.analyses.encoding_maps import encoding_maps
@@ -122,7 +122,7 @@ def maps(
     threads : int, optional
         Threads of each block, wherever it is computed; by default the cores of this machine. They decide the last bits.
     results : path, optional
-        Folder in which finished blocks are kept, so that the same call goes on where it was interrupted. By default
+        Folder in which finished blocks are kept, so that the same call resumes. By default
         ``.neurorecon/results`` where there is a scheduler; in this process nothing is kept.
     voxel_block : int, optional
         Voxels of a block (encoding); by default by the number of samples, see docs/scale.md.
@@ -206,7 +206,7 @@ def _decoding_map(store: Store, chosen: dict[str, Any], computing: dict[str, Any
     train, test = (decoding_samples(store, subject, roi, split, task) for split in ("train", "test"))
     table = store.voxels(subject, roi)
     found, rows, scores = table.copy(), [], []
-    areas = area_masks(store, subject, table)
+    rois = roi_masks(store, subject, table)
     for band in bands:
         fit = fit_decoding(
             store,
@@ -223,7 +223,7 @@ def _decoding_map(store: Store, chosen: dict[str, Any], computing: dict[str, Any
         rejected, q = false_discovery_rate(fit.p, chosen["level"])
         found[f"{kind}_{band}"] = fit.value
         found[f"p_{band}"], found[f"q_{band}"], found[f"significant_{band}"] = fit.p, q, rejected
-        rows += [_decoding_row(area, mask, fit, rejected) for area, mask in areas.items() if mask.any()]
+        rows += [_decoding_row(roi, mask, fit, rejected) for roi, mask in rois.items() if mask.any()]
         scores.append(_decoding_score(subject, fit))
     settings = {
         **chosen,
@@ -234,9 +234,9 @@ def _decoding_map(store: Store, chosen: dict[str, Any], computing: dict[str, Any
     return VoxelwiseMap(subject, kind, task, bands, found, pd.DataFrame(rows), scores, settings)
 
 
-def _decoding_row(area: str, mask: np.ndarray, fit: DecodingFit, rejected: np.ndarray) -> dict[str, Any]:
+def _decoding_row(roi: str, mask: np.ndarray, fit: DecodingFit, rejected: np.ndarray) -> dict[str, Any]:
     return {
-        "roi": area,
+        "roi": roi,
         "band": fit.target,
         "value": fit.value[mask].mean(),
         "null": fit.null_mean[mask].mean(),

@@ -1,4 +1,4 @@
-"""The figures of a map: cortex, flat map or slices, a bar per area and band, an interactive page."""
+"""The figures of a map: cortex, flat map or slices, a bar per ROI and band, an interactive page."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from neurorecon.store.store import Store, open_store
 #: Processes that draw at the same time, each of about 300 MB; starting them pays from so many figures on.
 MOST_JOBS, WORTH_PROCESSES = 4, 6
 
-#: Bars of up to so many areas fit into one column of a journal.
-FEW_AREAS = 3
+#: Bars of up to so many ROIs fit into one column of a journal.
+FEW_ROIS = 3
 
-#: Millimeters along the cortex that borders of areas reach beyond the voxels, as colors do.
+#: Millimeters along the cortex that borders of ROIs reach beyond the voxels, as colors do.
 BORDER_REACH = 3.0
 
 #: Maps of a smaller share of the voxels than this are close-ups.
@@ -89,8 +89,8 @@ def _draw(drawing: Drawing, name: str, store: Store) -> list[Path]:
 def plan(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
     """Return what draws each figure of a map, by name."""
     figures: dict[str, Callable[[], Any]] = {}
-    if len(found.areas):
-        figures["areas"] = partial(bars, found, store)
+    if len(found.rois):
+        figures["rois"] = partial(bars, found, store)
     space = store.space(found.subject)
     if space.kind == "surface":
         figures |= _surface_plan(found, store)
@@ -106,11 +106,11 @@ def title_of(found: VoxelwiseMap, store: Store, what: str) -> str:
 
 
 def bars(found: VoxelwiseMap, store: Store) -> Any:
-    """Draw a bar for each area and band."""
+    """Draw a bar for each ROI and band."""
     from neurorecon.figures import band_bars
 
-    table = found.areas.dropna(axis=1, how="all")
-    note = "Mean over all voxels of the area."
+    table = found.rois.dropna(axis=1, how="all")
+    note = "Mean over all voxels of the ROI."
     if found.kind == "encoding":
         note += " Whiskers: 95 % bootstrap over test stimuli."
     columns = [name for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n") if name in table]
@@ -119,9 +119,9 @@ def bars(found: VoxelwiseMap, store: Store) -> Any:
         bands=found.bands,
         label=_WHAT[found.kind],
         quantity=found.kind,
-        title=title_of(found, store, _WHAT[found.kind] + " by area"),
+        title=title_of(found, store, _WHAT[found.kind] + " by ROI"),
         note=note,
-        width="double" if table["roi"].nunique() > FEW_AREAS else "single",
+        width="double" if table["roi"].nunique() > FEW_ROIS else "single",
         simulated=store.simulated,
     )
 
@@ -138,29 +138,29 @@ def by_hemisphere(found: VoxelwiseMap, store: Store, values: np.ndarray, fill: f
 
 
 def outlines_of(found: VoxelwiseMap, store: Store) -> dict[str, dict[str, np.ndarray]]:
-    """Return the areas of the map as bool masks over vertices.
+    """Return the ROIs of the map as bool masks over vertices.
 
-    Vertices without a voxel belong to the areas of the nearest one, as far as its color reaches: borders then run
-    around areas, not around every vertex that was left out.
+    Vertices without a voxel belong to the ROIs of the nearest one, as far as its color reaches: borders then run
+    around ROIs, not around every vertex that was left out.
     """
     from neurorecon.figures.mesh import nearest_source
 
     space, voxels = store.space(found.subject), store.voxels(found.subject)
     selected = np.zeros(len(voxels), dtype=bool)
     selected[found.table.index.to_numpy()] = True
-    areas = dict.fromkeys(found.areas["roi"]) if len(found.areas) else {}
-    masks = {area: store.roi_masks(found.subject)[area] & selected for area in areas}
-    outlines: dict[str, dict[str, np.ndarray]] = {area: {} for area in areas}
+    rois = dict.fromkeys(found.rois["roi"]) if len(found.rois) else {}
+    masks = {roi: store.roi_masks(found.subject)[roi] & selected for roi in rois}
+    outlines: dict[str, dict[str, np.ndarray]] = {roi: {} for roi in rois}
     for side in ("left", "right"):
         rows = (voxels["hemisphere"] == side).to_numpy()
         vertices = voxels["vertex"].to_numpy()[rows]
         measured = np.zeros(space.vertices[side], dtype=bool)
         measured[vertices] = True
         nearest, _ = nearest_source(measured, space.mesh or "fsaverage5", side, BORDER_REACH)
-        for area, mask in masks.items():
+        for roi, mask in masks.items():
             member = np.zeros(space.vertices[side], dtype=bool)
             member[vertices] = mask[rows]
-            outlines[area][side] = np.where(nearest >= 0, member[nearest], False)
+            outlines[roi][side] = np.where(nearest >= 0, member[nearest], False)
     return outlines
 
 
@@ -180,7 +180,7 @@ def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:
 
 def _surface_plan(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
     figures: dict[str, Callable[[], Any]] = {}
-    # A close-up has one figure of each sort: where the area lies and which bands win, the joint R2 of its voxels on the
+    # A close-up has one figure of each sort: where the ROI lies and which bands win, the joint R2 of its voxels on the
     # flat map, and the bars. The maps of single bands are on the interactive page.
     whole = len(found.table) > CLOSE_UP * len(store.voxels(found.subject))
     for column, (label, band) in _quantities(found).items():

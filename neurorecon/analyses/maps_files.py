@@ -10,7 +10,7 @@ import numpy as np
 
 from neurorecon.analyses.maps import VoxelwiseMap
 from neurorecon.analyses.maps_figures import Drawing, draw_maps
-from neurorecon.analyses.maps_normalized import areas_with_normalized, voxels_with_normalized
+from neurorecon.analyses.maps_normalized import rois_with_normalized, voxels_with_normalized
 from neurorecon.io.files import replacing, write_bytes, write_json
 from neurorecon.provenance import to_json
 from neurorecon.store.store import Store
@@ -45,7 +45,7 @@ def write_maps(
     Returns
     -------
     list of Path
-        The files: CSV of voxels and of areas (with scores over the noise ceiling, where there is one), NIfTI, GIFTI or
+        The files: CSV of voxels and of ROIs (with scores over the noise ceiling, where there is one), NIfTI, GIFTI or
         CIFTI as the space is, PNG, SVG and PDF figures, HTML, JSON.
     """
     folder = Path(out)
@@ -56,7 +56,7 @@ def write_maps(
         files += [
             write_bytes(f"{stem}_voxels.csv", voxels_with_normalized(item).to_csv(float_format="%.6g").encode()),
             write_bytes(
-                f"{stem}_areas.csv", areas_with_normalized(item).to_csv(index=False, float_format="%.6g").encode()
+                f"{stem}_areas.csv", rois_with_normalized(item).to_csv(index=False, float_format="%.6g").encode()
             ),
             write_json(f"{stem}.json", {**own, "scores": item.scores}),
         ]

@@ -32,10 +32,10 @@ def voxels_with_normalized(found: VoxelwiseMap, floor: float = CEILING_FLOOR) ->
     return table.assign(**columns)
 
 
-def areas_with_normalized(found: VoxelwiseMap, floor: float = CEILING_FLOOR) -> pd.DataFrame:
-    """Return the table of areas, with ``normalized`` (value over ceiling) and ``normalized_joint``.
+def rois_with_normalized(found: VoxelwiseMap, floor: float = CEILING_FLOOR) -> pd.DataFrame:
+    """Return the table of ROIs, with ``normalized`` (value over ceiling) and ``normalized_joint``.
 
-    Both are means over the area divided by the mean ceiling of the area, rather than means of ratios: a few voxels
+    Both are means over the ROI divided by the mean ceiling of the ROI, rather than means of ratios: a few voxels
     with low ceilings would decide those.
 
     Parameters
@@ -48,9 +48,9 @@ def areas_with_normalized(found: VoxelwiseMap, floor: float = CEILING_FLOOR) -> 
     Returns
     -------
     DataFrame
-        One row an area and band.
+        One row an ROI and band.
     """
-    table = found.areas
+    table = found.rois
     if found.kind != "encoding" or not len(table):
         return table
     ceiling = table["ceiling"].to_numpy(dtype=float)

@@ -1,4 +1,4 @@
-"""What a map is: a table of voxels, one of areas, scores, and everything that was chosen."""
+"""What a map is: a table of voxels, one of ROIs, scores, and everything that was chosen."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class VoxelwiseMap:
         (q at most the level and R2 above 0), ``winning_band`` (largest split R2 of a significant voxel), ``alpha``.
         For decoding and haufe, per target: ``<kind>_<target>``, ``p_<target>``, ``q_<target>`` and
         ``significant_<target>``.
-    areas : DataFrame
-        One row an area and band: mean over all voxels of the area in the map. See :func:`voxelwise_maps`.
+    ROIs : DataFrame
+        One row an ROI and band: mean over all voxels of the ROI in the map. See :func:`voxelwise_maps`.
     scores : list of dict
         Scores beside their null, for tables and scripts.
     settings : dict
@@ -41,7 +41,7 @@ class VoxelwiseMap:
     task: str
     bands: list[str]
     table: pd.DataFrame
-    areas: pd.DataFrame
+    rois: pd.DataFrame
     scores: list[dict[str, Any]]
     settings: dict[str, Any] = field(default_factory=dict)
 

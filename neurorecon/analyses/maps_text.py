@@ -7,7 +7,7 @@ import textwrap
 import pandas as pd
 
 from neurorecon.analyses.maps import VoxelwiseMap
-from neurorecon.analyses.maps_normalized import areas_with_normalized
+from neurorecon.analyses.maps_normalized import rois_with_normalized
 from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
 
@@ -16,7 +16,7 @@ WIDTH = 110
 
 
 def as_text(found: VoxelwiseMap, store: Store) -> str:
-    """Return the areas of a map as a table a person can read, at most :data:`WIDTH` columns."""
+    """Return the ROIs of a map as a table a person can read, at most :data:`WIDTH` columns."""
     label = "SIMULATED responses" if store.simulated else "measured responses"
     settings = found.settings
     lines = [
@@ -44,16 +44,16 @@ def _encoding_lines(found: VoxelwiseMap) -> list[str]:
         f", features delayed by {', '.join(f'{value:g}' for value in seconds)} s" if seconds else ""
     )
     lines = [
-        f"encoding: {how}; R2 on test stimuli, mean over all voxels of the area",
-        f"{'area':<8}{'voxels':>7}{'ceiling':>8}{'joint R2':>9}{'/ceil.':>7}{'p':>6}"
+        f"encoding: {how}; R2 on test stimuli, mean over all voxels of the ROI",
+        f"{'roi':<8}{'voxels':>7}{'ceiling':>8}{'joint R2':>9}{'/ceil.':>7}{'p':>6}"
         + "".join(f"{band[:10]:>11}" for band in found.bands)
         + f"{'signif.':>8}  wins",
     ]
-    areas = areas_with_normalized(found)
-    for area, rows in areas.groupby("roi", sort=False) if len(areas) else ():
+    rois = rois_with_normalized(found)
+    for roi, rows in rois.groupby("roi", sort=False) if len(rois) else ():
         first = rows.iloc[0]
         line = (
-            f"{area:<8}{first['n']:>7}{_or_dash(first['ceiling'], 8)}{first['joint']:>9.3f}"
+            f"{roi:<8}{first['n']:>7}{_or_dash(first['ceiling'], 8)}{first['joint']:>9.3f}"
             f"{_or_dash(first['normalized_joint'], 7)}{first['p']:>6.3f}"
             + "".join(f"{value:>11.3f}" for value in rows["value"])
             + f"{first['significant']:>8}  "
@@ -84,14 +84,14 @@ def _winners(rows: pd.DataFrame, width: int) -> str:
 
 def _decoding_lines(found: VoxelwiseMap) -> list[str]:
     what = {"decoding": "RMS weight of a voxel in the decoder", "haufe": "strength of the Haufe pattern"}[found.kind]
-    lines = [f"{found.kind}: {what}; mean over the area's voxels (mean of the null in brackets), significant voxels"]
+    lines = [f"{found.kind}: {what}; mean over the ROI's voxels (mean of the null in brackets), significant voxels"]
     for score in found.scores:
         lines.append(
             f"  {score['name']}: {score['value']:.3f} (null mean {score['null_mean']:.3f}, p = {score['p']:.3f})"
         )
-    header = f"{'area':<8}{'voxels':>7}" + "".join(f"{band[:18]:>26}" for band in found.bands)
+    header = f"{'roi':<8}{'voxels':>7}" + "".join(f"{band[:18]:>26}" for band in found.bands)
     lines.append(header)
-    for area, rows in found.areas.groupby("roi", sort=False) if len(found.areas) else ():
+    for roi, rows in found.rois.groupby("roi", sort=False) if len(found.rois) else ():
         cells = "".join(f"{row.value:>12.4f} ({row.null:.4f}) {row.significant:>4}" for row in rows.itertuples())
-        lines.append(f"{area:<8}{rows.iloc[0]['n']:>7}{cells}")
+        lines.append(f"{roi:<8}{rows.iloc[0]['n']:>7}{cells}")
     return lines

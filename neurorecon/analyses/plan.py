@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from neurorecon.analyses import design
-from neurorecon.analyses.areas import area_masks
+from neurorecon.analyses.areas import roi_masks
 from neurorecon.analyses.bands import choose_bands
 from neurorecon.analyses.encoding import BOOTSTRAPS
 from neurorecon.analyses.encoding_blocks import EncodingJob
@@ -51,7 +51,7 @@ class Subject:
         Different stimuli.
     delays : int
         Delays of the features; 1 for trials.
-    areas : int
+    ROIs : int
         Areas that the selection covers.
     """
 
@@ -63,7 +63,7 @@ class Subject:
     train_stimuli: int
     test_stimuli: int
     delays: int = 1
-    areas: int = 30
+    rois: int = 30
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def plan_maps(
                 len(train.stimuli),
                 len(test.stimuli),
                 len(design.choose_delays(store, subject, picked, delays)),
-                len(area_masks(store, subject, table)),
+                len(roi_masks(store, subject, table)),
             )
         )
     plans = [
@@ -230,8 +230,8 @@ def _result_bytes(subject: Subject, voxels: int, bands: int, n_permutations: int
     scores = 1 + bands
     of_voxels = (3 * scores + 1) * voxels * _DOUBLE  # observed, p and mean of the null; alpha
     of_orders = scores * n_permutations * _DOUBLE
-    of_areas = subject.areas * (1 + n_permutations + 1 + 2 * bands * (BOOTSTRAPS + 1)) * _DOUBLE
-    return of_voxels + of_orders + of_areas
+    of_rois = subject.rois * (1 + n_permutations + 1 + 2 * bands * (BOOTSTRAPS + 1)) * _DOUBLE
+    return of_voxels + of_orders + of_rois
 
 
 def _while_fitting(subject: Subject, voxels: int, bands: int, products: int) -> int:

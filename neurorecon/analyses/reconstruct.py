@@ -1,4 +1,4 @@
-"""Rebuild stimuli from the responses of a store with one of the systems, and score them beside their nulls."""
+"""Reconstruct stimuli from the responses of a store with one of the systems, and score them beside their nulls."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Stimuli rebuilt from the brain of one subject.
+    """Stimuli reconstructed from the brain of one subject.
 
     Parameters
     ----------
     subject, system, task : str
         What was done.
     stimuli : list of str
-        Ids of the rebuilt stimuli.
-    seen, rebuilt : array, shape (stimulus, y, x, rgb)
+        Ids of the reconstructed stimuli.
+    seen, reconstructed : array, shape (stimulus, y, x, rgb)
         float32 in [0, 1]; reconstructions are averaged over samples of the same stimulus.
     pixel_correlation : array, shape (stimulus,)
         Of each with its stimulus.
@@ -47,7 +47,7 @@ class Reconstruction:
     task: str
     stimuli: list[str]
     seen: np.ndarray
-    rebuilt: np.ndarray
+    reconstructed: np.ndarray
     pixel_correlation: np.ndarray
     scores: list[dict[str, Any]]
     null: dict[str, np.ndarray]
@@ -66,12 +66,12 @@ def reconstruct(
     seed: int = 0,
     device: str = "cpu",
 ) -> Reconstruction:
-    """Rebuild what a subject saw.
+    """Reconstruct what a subject saw.
 
     Parameters
     ----------
     store : Store
-        From :func:`neurorecon.open_store`; it has to hold pictures.
+        From :func:`neurorecon.open_store`; it has to hold images.
     system : str
         Name of a registered system.
     subject : str, optional
@@ -83,7 +83,7 @@ def reconstruct(
     cross_validate : str, optional
         Leave one value of this out at a time: a column of the stimuli (``"category"``) or of the samples
         (``"session"``, ``"run"``, ``"stimulus"``). By default the model is fitted on the training split and the test
-        split is rebuilt.
+        split is reconstructed.
     n_permutations, seed : int
         Of the null.
     device : str
@@ -136,14 +136,14 @@ def _choose_task(store: Store, subject: str, task: str | None) -> str:
     return task
 
 
-def _pictures(store: Store, ids: Iterable[str]) -> np.ndarray:
-    """Return one picture per id (repeats allowed); read once per stimulus."""
+def _images(store: Store, ids: Iterable[str]) -> np.ndarray:
+    """Return one image per id (repeats allowed); read once per stimulus."""
     codes, unique = pd.factorize(pd.Series(list(ids)))
     return store.images([str(name) for name in unique]).values[codes]
 
 
 def _held_out(store: Store, subject: str, roi: Any, task: str, system: Any, settings: dict[str, Any]) -> Reconstruction:
-    from neurorecon.systems.held_out import rebuild_held_out
+    from neurorecon.systems.held_out import reconstruct_held_out
 
     samples = store.samples(subject)
     splits = set(samples.loc[samples["task"] == task, "split"])
@@ -156,9 +156,9 @@ def _held_out(store: Store, subject: str, roi: Any, task: str, system: Any, sett
         )
     train, test = (decoding_samples(store, subject, roi, split, task) for split in ("train", "test"))
     ids = test[1]["stimulus"].tolist()
-    found = rebuild_held_out(
-        (train[0], _pictures(store, train[1]["stimulus"]), train[1]["stimulus"].to_numpy()),
-        (test[0], _pictures(store, ids)),
+    found = reconstruct_held_out(
+        (train[0], _images(store, train[1]["stimulus"]), train[1]["stimulus"].to_numpy()),
+        (test[0], _images(store, ids)),
         system=system,
         n_permutations=settings["n_permutations"],
         seed=settings["seed"],
@@ -171,7 +171,7 @@ def _held_out(store: Store, subject: str, roi: Any, task: str, system: Any, sett
         task,
         ids,
         found.seen,
-        found.rebuilt,
+        found.reconstructed,
         found.pixel_correlation,
         scores,
         found.null,
@@ -191,11 +191,11 @@ def _cross_validated(
     ids = found["stimulus"].values
     labels = _labels(store, found, ids, column)
     arguments: Any = {"stimuli": ids, "system": system}
-    pictures = _pictures(store, ids)
-    result = cross_validate(responses, pictures, labels, **arguments)
+    images = _images(store, ids)
+    result = cross_validate(responses, images, labels, **arguments)
     null = cross_validated_null(
         responses,
-        pictures,
+        images,
         labels,
         n_permutations=settings["n_permutations"],
         seed=settings["seed"],
@@ -203,14 +203,14 @@ def _cross_validated(
     )
     settings |= {"samples": len(ids), "stimuli": len(result.stimuli), "alphas": result.alphas}
     scores = [_row(subject, score) for score in reconstruction_scores(result, null)]
-    per_stimulus = pixel_correlation(result.seen, result.rebuilt)
+    per_stimulus = pixel_correlation(result.seen, result.reconstructed)
     return Reconstruction(
         subject,
         settings["system"],
         task,
         [str(stimulus) for stimulus in result.stimuli],
         result.seen,
-        result.rebuilt,
+        result.reconstructed,
         per_stimulus,
         scores,
         null,
@@ -233,7 +233,7 @@ def _row(subject: str, score: Any) -> dict[str, Any]:
 
 
 def write_reconstruction(found: Reconstruction, store: Store, out: str | Path, record: Mapping[str, Any]) -> list[Path]:
-    """Write a reconstruction into a folder: panel and nulls as figures, scores, pictures, and how it was made."""
+    """Write a reconstruction into a folder: panel and nulls as figures, scores, images, and how it was made."""
     from neurorecon.figures import save_figure
 
     folder = Path(out)
@@ -245,7 +245,7 @@ def write_reconstruction(found: Reconstruction, store: Store, out: str | Path, r
         write_json(f"{stem}.json", {**record, "settings": found.settings, "scores": found.scores}),
         write_bytes(
             f"{stem}_rebuilt.npz",
-            _npz(stimulus=np.array(found.stimuli), seen=found.seen, rebuilt=found.rebuilt),
+            _npz(stimulus=np.array(found.stimuli), seen=found.seen, reconstructed=found.reconstructed),
         ),
     ]
     for name, figure in figures_of(found, store).items():
@@ -271,10 +271,10 @@ def figures_of(found: Reconstruction, store: Store) -> dict[str, Any]:
     shown = f"All {len(order)}" if len(picked) == len(order) else f"{len(picked)} of {len(order)}"
     figures: dict[str, Any] = {
         "panel": panel(
-            {"seen": found.seen[picked], "rebuilt": found.rebuilt[picked]},
-            scores={"rebuilt": found.pixel_correlation[picked].tolist()},
+            {"seen": found.seen[picked], "reconstructed": found.reconstructed[picked]},
+            scores={"reconstructed": found.pixel_correlation[picked].tolist()},
             score_label="pixel correlation",
-            title=f"Seen and rebuilt · {found.subject} · {store.name}",
+            title=f"Seen and reconstructed · {found.subject} · {store.name}",
             note=f"{how} {shown} stimuli, from the best to the worst.",
             simulated=store.simulated,
         )

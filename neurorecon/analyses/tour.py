@@ -18,17 +18,17 @@ from neurorecon.analyses.record import record_of
 from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
 
-#: The area that the tour looks at closely.
-AREA = "MT"
+#: The ROI that the tour looks at closely.
+ROI = "MT"
 
-#: Pictures and film frames shown in the report.
-PICTURES, FILMS = 20, 4
+#: Images and video frames shown in the report.
+IMAGES, VIDEOS = 20, 4
 
 
 def tour(
     store: Store, out: str | Path, *, command: str, say: Callable[[str], None] = print, seed: int = 0
 ) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Map one area and the whole cortex, rebuild pictures linearly, and write a report that opens offline.
+    """Map one ROI and the whole cortex, reconstruct images linearly, and write a report that opens offline.
 
     Parameters
     ----------
@@ -52,55 +52,55 @@ def tour(
     """
     folder, subject = Path(out), store.subjects[0]
     record = record_of(store, command, seed=seed)
-    say(f"maps of {AREA} ...")
-    area = voxelwise_maps(store, subject, AREA, seed=seed)
-    files = write_maps(area, store, folder / AREA, record)
+    say(f"maps of {ROI} ...")
+    roi = voxelwise_maps(store, subject, ROI, seed=seed)
+    files = write_maps(roi, store, folder / ROI, record)
     say("maps of the whole cortex ...")
     cortex = [voxelwise_maps(store, name, seed=seed) for name in store.subjects]
     files += write_maps(cortex, store, folder / "cortex", record)
-    say("maps of the whole cortex from pictures ...")
-    pictures = voxelwise_maps(store, subject, task="images", seed=seed)
-    files += write_maps(pictures, store, folder / "pictures", record)
+    say("maps of the whole cortex from images ...")
+    images = voxelwise_maps(store, subject, task="images", seed=seed)
+    files += write_maps(images, store, folder / "images", record)
     say("linear reconstruction ...")
-    rebuilt = reconstruct(store, "linear-pixels", subject, seed=seed)
-    files += write_reconstruction(rebuilt, store, folder / "reconstruction", record)
+    reconstructed = reconstruct(store, "linear-pixels", subject, seed=seed)
+    files += write_reconstruction(reconstructed, store, folder / "reconstruction", record)
     say("report ...")
-    report = write_report(folder / "report.html", store, area, [*cortex, pictures], rebuilt, record)
-    scores = [score for found in (area, *cortex, pictures) for score in found.scores] + rebuilt.scores
+    report = write_report(folder / "report.html", store, roi, [*cortex, images], reconstructed, record)
+    scores = [score for found in (roi, *cortex, images) for score in found.scores] + reconstructed.scores
     return [report, *files], scores
 
 
 def write_report(
     path: Path,
     store: Store,
-    area: VoxelwiseMap,
+    roi: VoxelwiseMap,
     cortex: list[VoxelwiseMap],
-    rebuilt: Reconstruction,
+    reconstructed: Reconstruction,
     record: dict[str, Any],
 ) -> Path:
     """Write the report of the tour: stimuli, maps, reconstruction; one file that loads nothing.
 
     Of the maps of the whole cortex, the first one of each task is shown.
     """
-    from neurorecon.figures import Picture, Section, Table, report
+    from neurorecon.figures import Figure, Section, Table, report
 
     tasks = {found.task: found for found in reversed(cortex)}
     shown = [found for found in cortex if tasks[found.task] is found]
     sections = [
-        Section("Stimuli", _stimuli_text(store), [Picture(figure, caption) for figure, caption in _stimuli(store)]),
+        Section("Stimuli", _stimuli_text(store), [Figure(figure, caption) for figure, caption in _stimuli(store)]),
         *(_map_section(found, store, record, whole_page=found is shown[0]) for found in shown),
         Section(
-            f"A closer look at {AREA}",
-            f"The same model on the voxels of {AREA} alone, as `neurorecon maps --roi {AREA}` makes it.",
-            [_area_table(Table, area)],
+            f"A closer look at {ROI}",
+            f"The same model on the voxels of {ROI} alone, as `neurorecon maps --roi {ROI}` makes it.",
+            [_roi_table(Table, roi)],
         ),
         Section(
             "Linear reconstruction",
-            "Ridge regression from voxels to pixels: the baseline of all systems. Nothing in these pictures was made "
+            "Ridge regression from voxels to pixels: the baseline of all systems. Nothing in these images was made "
             "up by a generative model; what is blurred here is not in the responses in linear form.",
             [
-                *(Picture(figure) for figure in reconstruction_figures(rebuilt, store).values()),
-                _score_table(Table, rebuilt),
+                *(Figure(figure) for figure in reconstruction_figures(reconstructed, store).values()),
+                _score_table(Table, reconstructed),
             ],
         ),
     ]
@@ -116,7 +116,7 @@ def write_report(
 
 def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, whole_page: bool) -> Any:
     """Return the section on one map of the whole cortex; the interactive page is large, so one map has it."""
-    from neurorecon.figures import Page, Picture, Section, Table
+    from neurorecon.figures import Figure, Page, Section, Table
 
     what = _TASKS.get(found.task, found.task)
     figures = maps_figures.plan(found, store)
@@ -128,26 +128,26 @@ def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, w
         f"p-values come from permutations of the held-out {what}; maps show voxels below a false discovery "
         f"rate of 5 %. {_WHY.get(found.task, '')}",
         [
-            *(Picture(figures[name](), caption) for name, caption in _MAP_FIGURES.items() if name in figures),
+            *(Figure(figures[name](), caption) for name, caption in _MAP_FIGURES.items() if name in figures),
             *([Page(page, "Choose a map; point at the cortex to read its values.", 700)] if page else []),
-            _area_table(Table, found),
+            _roi_table(Table, found),
         ],
     )
 
 
 #: Tasks of the embedded data set, as the report calls them.
-_TASKS = {"images": "pictures", "films": "films"}
+_TASKS = {"images": "images", "films": "films"}
 
 #: What a reader of the winning bands has to know.
 _WHY = {
-    "films": "Motion energy holds the contrast energy that early areas respond to, which latents of networks hold in "
-    "part only: with few films it wins there as well.",
-    "images": "Pictures have no motion. There are more of them than of films, so weak bands show.",
+    "films": "Motion energy holds the contrast energy that early ROIs respond to, which latents of networks hold in "
+    "part only: with few videos it wins there as well.",
+    "images": "Images have no motion. There are more of them than of videos, so weak bands show.",
 }
 
 #: What a band holds, for readers of the report.
 _BAND_TEXTS = {
-    "clip_image": "what CLIP makes of the picture or the middle frame",
+    "clip_image": "what CLIP makes of the image or the middle frame",
     "category": "how much of each category of objects is to be seen",
     "vqvae": "the latents of the autoencoder that latent diffusion works on",
     "vdvae": "the latents of a very deep variational autoencoder, from layout to texture",
@@ -158,7 +158,7 @@ _BAND_TEXTS = {
 _MAP_FIGURES = {
     "cortex_bands": "The band that explains most of each significant voxel.",
     "flat_r2": "Joint R² of all bands on the flattened cortex.",
-    "areas": "Split R² by area and band, beside the noise ceiling.",
+    "rois": "Split R² by ROI and band, beside the noise ceiling.",
 }
 
 
@@ -169,32 +169,32 @@ def _bands_text(bands: list[str]) -> str:
 
 def _stimuli_text(store: Store) -> str:
     kinds = store.stimuli["kind"].value_counts()
-    parts = [f"{number:,} {'pictures' if kind == 'image' else 'films'}" for kind, number in kinds.items()]
+    parts = [f"{number:,} {'images' if kind == 'image' else 'videos'}" for kind, number in kinds.items()]
     return f"{' and '.join(parts)}, drawn by a program; five captions and a table of contents go with each."
 
 
 def _stimuli(store: Store) -> list[tuple[Any, str]]:
-    """Return figures of some stimuli: one picture per category and strips of films."""
+    """Return figures of some stimuli: one image per category and strips of films."""
     from neurorecon.figures import panel
 
     table = store.stimuli
-    pictures = table[(table["kind"] == "image") & (table["split"] == "test")]
-    picked = _spread(pictures, PICTURES)
+    images = table[(table["kind"] == "image") & (table["split"] == "test")]
+    picked = _spread(images, IMAGES)
     shown = panel(
         {"": store.images(picked["id"].tolist()).values},
         captions=[str(name) for name in picked["category"]],
-        title="Pictures of the test set",
+        title="Images of the test set",
         simulated=store.simulated,
     )
-    found = [(shown, "Some pictures, with the category of their main object.")]
-    films = table[(table["kind"] == "film") & (table["split"] == "test")]
-    if len(films):
-        picked = _spread(films, FILMS)
+    found = [(shown, "Some images, with the category of their main object.")]
+    videos = table[(table["kind"] == "film") & (table["split"] == "test")]
+    if len(videos):
+        picked = _spread(videos, VIDEOS)
         frames = store.frames(picked["id"].tolist()).values
         strips = dict(zip([f"film {number + 1}" for number in range(len(frames))], frames, strict=True))
         seconds = [f"{number / (store.frames_per_second or 1):.2f} s" for number in range(frames.shape[1])]
         strip = panel(strips, captions=seconds, title="Films of the test set", simulated=store.simulated)
-        found.append((strip, "Frames of some films: objects and camera move."))
+        found.append((strip, "Frames of some videos: objects and camera move."))
     return found
 
 
@@ -204,9 +204,9 @@ def _spread(table: pd.DataFrame, number: int) -> pd.DataFrame:
     return table.assign(turn=turn).sort_values(["turn", "category"], kind="stable").head(number)
 
 
-def _area_table(table: Any, found: VoxelwiseMap) -> Any:
-    wide = found.areas.pivot_table(index="roi", columns="band", values="value", sort=False)[found.bands]
-    first = found.areas.groupby("roi", sort=False).first()
+def _roi_table(table: Any, found: VoxelwiseMap) -> Any:
+    wide = found.rois.pivot_table(index="roi", columns="band", values="value", sort=False)[found.bands]
+    first = found.rois.groupby("roi", sort=False).first()
     rows = [
         [
             roi,
@@ -219,13 +219,13 @@ def _area_table(table: Any, found: VoxelwiseMap) -> Any:
         + [int(first.loc[roi, "significant"])]
         for roi in wide.index
     ]
-    columns = ["area", "voxels", "noise ceiling", "joint R²", "p", *map(band_label, found.bands), "significant"]
+    columns = ["roi", "voxels", "noise ceiling", "joint R²", "p", *map(band_label, found.bands), "significant"]
     numbers = ["noise ceiling", "joint R²", "p", *map(band_label, found.bands)]
-    caption = f"{found.subject}: mean over all voxels of the area; R² of each band is its share of the joint R²."
+    caption = f"{found.subject}: mean over all voxels of the ROI; R² of each band is its share of the joint R²."
     return table(columns, rows, caption, dict.fromkeys(numbers, ".3f"))
 
 
-def _score_table(table: Any, rebuilt: Reconstruction) -> Any:
+def _score_table(table: Any, reconstructed: Reconstruction) -> Any:
     rows = [
         [
             score["name"].replace("_", " "),
@@ -236,8 +236,8 @@ def _score_table(table: Any, rebuilt: Reconstruction) -> Any:
             score["n"],
             np.nan if score["baseline"] is None else score["baseline"],
         ]
-        for score in rebuilt.scores
+        for score in reconstructed.scores
     ]
-    columns = ["score", "value", "null mean", "null max", "p", "stimuli", "mean training picture"]
-    numbers = ["value", "null mean", "null max", "p", "mean training picture"]
+    columns = ["score", "value", "null mean", "null max", "p", "stimuli", "mean training image"]
+    numbers = ["value", "null mean", "null max", "p", "mean training image"]
     return table(columns, rows, "Scores beside their permutation null.", dict.fromkeys(numbers, ".3f"))

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses import design
-from neurorecon.analyses.areas import area_masks
+from neurorecon.analyses.areas import roi_masks
 from neurorecon.analyses.bands import choose_bands
 from neurorecon.analyses.encoding import fold_groups
 from neurorecon.errors import InputError
@@ -33,12 +33,12 @@ class VoxelwisePartition:
     bands : list of str
         Targets, one band each.
     partition : VariancePartition
-        Arrays of shape (combination, voxel), and (combination, area) in ``partition.groups``.
+        Arrays of shape (combination, voxel), and (combination, ROI) in ``partition.groups``.
     table : DataFrame
         One row a voxel: ``r2`` (joint), ``unique_<band>``, ``common_<band>_<band>...``, and where the store has
         noise ceilings ``noise_ceiling`` and each of these columns over the ceiling, ``normalized_...``.
-    areas : DataFrame
-        One row an area and combination: ``roi``, ``bands``, ``value`` (mean over all voxels of the area), ``low``,
+    ROIs : DataFrame
+        One row an ROI and combination: ``roi``, ``bands``, ``value`` (mean over all voxels of the ROI), ``low``,
         ``high`` (bootstrap over test stimuli), ``joint``, ``ceiling``, ``normalized`` (value over ceiling), ``n``.
     settings : dict
         Everything that was chosen.
@@ -49,7 +49,7 @@ class VoxelwisePartition:
     bands: list[str]
     partition: VariancePartition
     table: pd.DataFrame
-    areas: pd.DataFrame
+    rois: pd.DataFrame
     settings: dict[str, Any]
 
 
@@ -100,7 +100,7 @@ def partition_variance(
     _require_test(store, name, picked)
     train, test = (design.load_samples(store, name, roi, split, picked) for split in ("train", "test"))
     table = store.voxels(name, roi)
-    masks = area_masks(store, name, table)
+    masks = roi_masks(store, name, table)
     measured, predicted = _predictions(store, chosen, train, test, steps, combined, series, seed, device)
     partition = partition_predictions(
         measured,
@@ -127,7 +127,7 @@ def partition_variance(
         "test_samples": len(test.shown),
     }
     found = _table(table, partition, ceiling)
-    return VoxelwisePartition(name, picked, chosen, partition, found, _areas(partition, masks, ceiling), settings)
+    return VoxelwisePartition(name, picked, chosen, partition, found, _rois(partition, masks, ceiling), settings)
 
 
 def _require_test(store: Store, subject: str, task: str) -> None:
@@ -183,23 +183,23 @@ def _table(table: pd.DataFrame, partition: VariancePartition, ceiling: np.ndarra
     return table.assign(**columns)
 
 
-def _areas(partition: VariancePartition, masks: dict[str, np.ndarray], ceiling: np.ndarray | None) -> pd.DataFrame:
+def _rois(partition: VariancePartition, masks: dict[str, np.ndarray], ceiling: np.ndarray | None) -> pd.DataFrame:
     rows = []
     means = partition.groups
-    for area, (name, mask) in enumerate(masks.items()):
+    for roi, (name, mask) in enumerate(masks.items()):
         assert means is not None
         assert means.interval is not None
         limit = float(np.mean(ceiling[mask])) if ceiling is not None else np.nan
         for row, combination in enumerate(means.combinations):
-            value = float(means.values[row, area])
+            value = float(means.values[row, roi])
             rows.append(
                 {
                     "roi": name,
                     "bands": "+".join(combination),
                     "value": value,
-                    "low": float(means.interval.low[row, area]),
-                    "high": float(means.interval.high[row, area]),
-                    "joint": float(means.joint[area]),
+                    "low": float(means.interval.low[row, roi]),
+                    "high": float(means.interval.high[row, roi]),
+                    "joint": float(means.joint[roi]),
                     "ceiling": limit,
                     "normalized": float(normalize_r2(value, limit)),
                     "n": int(mask.sum()),

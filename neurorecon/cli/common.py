@@ -159,7 +159,7 @@ def _of_the_system(error: OSError) -> InputError:
         "the system refused to read or write a file",
         given=f"{error.filename or 'a file'} ({error.strerror or error})",
         expected="a place that can be read, and written where results go",
-        todo="choose another place with --out, or mend this one; --verbose shows where it happened",
+        todo="choose another place with --out, or fix this one; --verbose shows where it happened",
     )
 
 

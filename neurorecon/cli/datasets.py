@@ -143,7 +143,7 @@ def download(
         typer.Option("--subject", help="haxby2001: subj1 to subj6; may be given several times. Left out: subj2."),
     ] = None,
     images: Annotated[bool, typer.Option("--images", help="haxby2001: the images too.")] = False,
-    former: Annotated[bool, typer.Option("--pictures", hidden=True)] = False,
+    former: Annotated[bool, typer.Option("--images", hidden=True)] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -154,7 +154,7 @@ def download(
         from neurorecon.hub import fetch, find
 
         if former:
-            logger.warning("--pictures is now called --images")
+            logger.warning("--images is now called --images")
         entry = find(name, "data set")
         images_too, chosen = images or former, subject or None
         root = fetch(name, out, excerpt=excerpt, subjects=chosen, images=images_too, progress=output.progress)

@@ -18,7 +18,7 @@ def demo(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Take the tour: build the embedded store, map MT and the whole cortex, rebuild pictures, write a report."""
+    """Take the tour: build the embedded store, map MT and the whole cortex, reconstruct images, write a report."""
 
     def work(output: Output) -> None:
         from neurorecon.analyses.tour import tour

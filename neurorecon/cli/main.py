@@ -26,7 +26,7 @@ from neurorecon.cli.weights import weights
 
 app = typer.Typer(
     name="neurorecon",
-    help="Voxel-wise maps, decoders and reconstructions from fMRI of people looking at pictures and films.",
+    help="Voxel-wise maps, decoders and reconstructions from fMRI of people looking at images and films.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -108,7 +108,7 @@ def maps(
                                     voxel_block=voxel_block)  # fmt: skip
                 output.say(as_plan(planned, 1 if client is None else max(1, len(client.nthreads()))))
                 return
-            # Maps of films, or of other bands, do not replace those of pictures.
+            # Maps of videos, or of other bands, do not replace those of images.
             choices = [choice for choice in ("+".join(wanted or []), task) if choice]
             folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"]), *choices]))
             found = compute_maps(

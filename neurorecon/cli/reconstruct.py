@@ -1,4 +1,4 @@
-"""``neurorecon reconstruct``: rebuild what was seen, beside its permutation null."""
+"""``neurorecon reconstruct``: reconstruct what was seen, beside its permutation null."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def reconstruct(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Rebuild stimuli from brain responses; each score stands beside its permutation null and p."""
+    """Reconstruct stimuli from brain responses; each score stands beside its permutation null and p."""
 
     def work(output: Output) -> None:
         from neurorecon.analyses.reconstruct import reconstruct as run

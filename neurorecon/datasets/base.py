@@ -84,7 +84,7 @@ class SubjectData:
         One row a voxel: the columns that `space` needs (:data:`neurorecon.space.SPACE_COLUMNS`), and ``ncsnr``
         where the data set states it (else it is computed from repeats).
     rois : mapping of str to bool array, shape (voxel,)
-        Membership; areas may overlap.
+        Membership; ROIs may overlap.
     space : Space
         Where the voxels lie.
     read_responses : callable
@@ -95,7 +95,7 @@ class SubjectData:
     truth : mapping of str to array, shape (..., voxel)
         For simulated data only: what was planted, one value or row per voxel (last axis).
     report : mapping of str to str
-        What whoever uses the store has to know of this subject, e.g. ``{"voxels dropped": "3 constant, ...",
+        What anyone who uses the store has to know of this subject, e.g. ``{"voxels dropped": "3 constant, ...",
         "sessions missing": "39, 40"}``; ``build`` and ``info`` print it.
     """
 
@@ -180,7 +180,7 @@ class Reader(ABC):
     def stimuli(self) -> pd.DataFrame:
         """Return the table of stimuli, one row each, with :data:`STIMULUS_COLUMNS`.
 
-        ``id`` is a unique string, ``kind`` is ``"image"`` or ``"film"``, films come after the images.
+        ``id`` is a unique string, ``kind`` is ``"image"`` or ``"film"``, videos come after the images.
         """
 
     def labels(self) -> pd.DataFrame | None:
@@ -188,18 +188,18 @@ class Reader(ABC):
         return None
 
     def image_shape(self) -> tuple[int, int, int] | None:
-        """Return (y, x, rgb) of the pictures, or None where there are none."""
+        """Return (y, x, rgb) of the images, or None where there are none."""
         return None
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return the pictures of stimuli ``start:stop``, uint8, shape (stimulus, y, x, rgb).
+        """Return the images of stimuli ``start:stop``, uint8, shape (stimulus, y, x, rgb).
 
-        Every stimulus has one: for a film it is the middle frame.
+        Every stimulus has one: for a video it is the middle frame.
         """
-        raise NotImplementedError(f"{self.name} has no pictures")
+        raise NotImplementedError(f"{self.name} has no images")
 
-    def film_shape(self) -> tuple[int, int, int, int] | None:
-        """Return (frame, y, x, rgb) of the films, or None where there are none."""
+    def video_shape(self) -> tuple[int, int, int, int] | None:
+        """Return (frame, y, x, rgb) of the videos, or None where there are none."""
         return None
 
     def frames_per_second(self) -> float | None:
@@ -207,7 +207,7 @@ class Reader(ABC):
         return None
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of films ``start:stop`` (counted among the films), uint8, (film, frame, y, x, rgb)."""
+        """Return the frames of videos ``start:stop`` (counted among the videos), uint8, (film, frame, y, x, rgb)."""
         raise NotImplementedError(f"{self.name} has no films")
 
     @abstractmethod
@@ -323,5 +323,5 @@ def check_columns(where: str, samples: pd.DataFrame) -> None:
                 f"the column {TRIALS!r} of {where} cannot be used",
                 given=", ".join(map(str, samples[TRIALS][~whole].iloc[:3])),
                 expected="of how many trials each sample is the mean: whole numbers, 1 or more",
-                todo="mend the column, or rename it",
+                todo="fix the column, or rename it",
             )

@@ -33,7 +33,7 @@ REPETITION_TIME = 2.5
 AGAIN = "delete the file where it is damaged, and fetch the data set again: neurorecon datasets download haxby2001"
 
 #: Areas by the masks that hold them (Haxby et al. 2001; ``8b`` are the larger ones).
-AREAS = {
+ROIS = {
     "vt": "mask4_vt.nii.gz",
     "face_vt": "mask8b_face_vt.nii.gz",
     "house_vt": "mask8b_house_vt.nii.gz",
@@ -47,7 +47,7 @@ NUMBERED = {
     "5": "scissors", "6": "scrambledpix", "7": "bottle", "8": "chair",
 }  # fmt: skip
 
-#: The area that nilearn's layout cannot do without.
+#: The ROI that nilearn's layout cannot do without.
 REQUIRED = "vt"
 
 
@@ -87,7 +87,7 @@ class Recording:
         Where the voxels lie.
     shape, affine
         Of the volumes.
-    areas : dict of str to bool array, shape (voxel,)
+    ROIs : dict of str to bool array, shape (voxel,)
     report : dict of str to str
     """
 
@@ -98,7 +98,7 @@ class Recording:
     indices: np.ndarray = field(repr=False)
     shape: tuple[int, ...]
     affine: np.ndarray
-    areas: dict[str, np.ndarray] = field(repr=False)
+    rois: dict[str, np.ndarray] = field(repr=False)
     report: dict[str, str]
     series: Series = field(repr=False)
 
@@ -141,14 +141,14 @@ def _read_subject(folder: Path, voxels: str, series: Series) -> Recording:
     path = folder / "bold.nii.gz"
     shape, affine = _grid(path)
     rows = _read_table(folder / "labels.txt", header=("labels", "chunks"))
-    areas = {}
-    for name, file in AREAS.items():
+    rois = {}
+    for name, file in ROIS.items():
         if name == REQUIRED or (folder / file).is_file():
-            areas[name] = _read_mask(folder / file, path, shape, affine)
-    missing = [file for name, file in AREAS.items() if name not in areas]
+            rois[name] = _read_mask(folder / file, path, shape, affine)
+    missing = [file for name, file in ROIS.items() if name not in rois]
     report = {"masks missing": ", ".join(missing)} if missing else {}
-    chosen = areas[REQUIRED] if voxels == "vt" else _brain(path) | np.logical_or.reduce(list(areas.values()))
-    return _recording(path, rows, chosen, areas, (shape, affine), report, series)
+    chosen = rois[REQUIRED] if voxels == "vt" else _brain(path) | np.logical_or.reduce(list(rois.values()))
+    return _recording(path, rows, chosen, rois, (shape, affine), report, series)
 
 
 def _read_excerpt(root: Path, series: Series) -> Recording:
@@ -164,7 +164,7 @@ def _recording(
     path: Path,
     rows: list[tuple[str, int]],
     chosen: np.ndarray,
-    areas: dict[str, np.ndarray],
+    rois: dict[str, np.ndarray],
     grid: tuple[tuple[int, ...], np.ndarray],
     report: dict[str, str],
     series: Series,
@@ -203,7 +203,7 @@ def _recording(
         np.array(np.nonzero(chosen)),
         shape[:3],
         affine,
-        {name: area[chosen] for name, area in areas.items()} | ({"brain": chosen[chosen]} if len(areas) > 1 else {}),
+        {name: roi[chosen] for name, roi in rois.items()} | ({"brain": chosen[chosen]} if len(rois) > 1 else {}),
         report,
         series,
     )
@@ -282,17 +282,15 @@ FOLDERS = {
     "chair": "chairs", "scrambledpix": "scrambledpix",
 }  # fmt: skip
 
-#: What is said where a picture is missing or damaged.
-IMAGES_AGAIN = (
-    "fetch the pictures again (nilearn.datasets.fetch_haxby(fetch_stimuli=True)), or remove the folder stimuli"
-)
+#: What is said where an image is missing or damaged.
+IMAGES_AGAIN = "fetch the images again (nilearn.datasets.fetch_haxby(fetch_stimuli=True)), or remove the folder stimuli"
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """One picture for each category.
+class Images:
+    """One image for each category.
 
-    Which picture was on screen when was not recorded, so the first of a category (by its file's name) stands for it.
+    Which image was on screen when was not recorded, so the first of a category (by its file's name) stands for it.
 
     Parameters
     ----------
@@ -306,15 +304,15 @@ class Pictures:
     shape: tuple[int, int, int]
 
     @classmethod
-    def find(cls, folder: Path, categories: Sequence[str]) -> Pictures | None:
-        """Look for the pictures; None where there is no folder.
+    def find(cls, folder: Path, categories: Sequence[str]) -> Images | None:
+        """Look for the images; None where there is no folder.
 
         Parameters
         ----------
         folder : path
             ``stimuli`` of nilearn's layout.
         categories : sequence of str
-            All of them need a picture.
+            All of them need an image.
         """
         if not folder.is_dir():
             return None
@@ -323,7 +321,7 @@ class Pictures:
             found = sorted((folder / FOLDERS.get(name, name)).glob("*.jp*g"))
             if not found:
                 raise InputError(
-                    f"{folder} holds no picture of the category {name!r}",
+                    f"{folder} holds no image of the category {name!r}",
                     given=f"no file {FOLDERS.get(name, name)}/*.jpg",
                     expected="a folder of JPEG files for each category",
                     todo=IMAGES_AGAIN,
@@ -333,17 +331,17 @@ class Pictures:
         return cls(paths, (height, width, 3))
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return pictures ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
-        pictures = [_load(path, self.shape[:2]) for path in self.paths[start:stop]]
-        return np.stack(pictures) if pictures else np.empty((0, *self.shape), dtype=np.uint8)
+        """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
+        images = [_load(path, self.shape[:2]) for path in self.paths[start:stop]]
+        return np.stack(images) if images else np.empty((0, *self.shape), dtype=np.uint8)
 
 
 def _load(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            colored = picture.convert("RGB")
+        with Image.open(path) as image:
+            colored = image.convert("RGB")
             if size is not None and colored.size != size[::-1]:
                 colored = colored.resize(size[::-1], Image.Resampling.LANCZOS)
             return np.asarray(colored)
@@ -446,7 +444,7 @@ class Haxby2001Reader(Reader):
         shown = {name for recording in self._recordings.values() for name in recording.shown}
         known = [name for name in CATEGORIES if name in shown]
         self._categories = [*known, *sorted(shown - set(known))]
-        self._pictures = Pictures.find(self.root / "stimuli", self._categories)
+        self._images = Images.find(self.root / "stimuli", self._categories)
         self._subjects = {name: self._open(recording) for name, recording in self._recordings.items()}
 
     @property
@@ -467,20 +465,20 @@ class Haxby2001Reader(Reader):
         return list(self._subjects)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli: the categories. Which picture was shown when is not on file."""
+        """Return the table of stimuli: the categories. Which image was shown when is not on file."""
         captions = [[CATEGORIES.get(name, name)] for name in self._categories]
         table = {"id": self._categories, "kind": "image", "category": self._categories, "captions": captions}
         return pd.DataFrame(table)
 
     def image_shape(self) -> tuple[int, int, int] | None:
         """Return (y, x, 3) where the folder ``stimuli`` is there, else None."""
-        return None if self._pictures is None else self._pictures.shape
+        return None if self._images is None else self._images.shape
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return a picture of each category ``start:stop``: the first of those shown, uint8, (stimulus, y, x, rgb)."""
-        if self._pictures is None:
+        """Return an image of each category ``start:stop``: the first of those shown, uint8, (stimulus, y, x, rgb)."""
+        if self._images is None:
             return super().read_images(start, stop)
-        return self._pictures.read(start, stop)
+        return self._images.read(start, stop)
 
     def subject(self, name: str) -> SubjectData:
         """Return the recordings of a subject."""
@@ -512,7 +510,7 @@ class Haxby2001Reader(Reader):
         return SubjectData(
             samples=sample_table(blocks, self._categories, recording.run_numbers, REPETITION_TIME),
             voxels=pd.DataFrame(dict(zip("ijk", recording.indices[:, kept], strict=True))),
-            rois={name: member[kept] for name, member in recording.areas.items() if member[kept].any()},
+            rois={name: member[kept] for name, member in recording.rois.items() if member[kept].any()},
             space=Space("volume", affine=recording.affine.tolist(), shape=list(recording.shape)),
             read_responses=read_by_part([len(part) for part in by_run], load, int(kept.sum())),
             report={**recording.report, **screened.report(kept=self.options.bad_voxels == "keep")},
@@ -527,7 +525,7 @@ class Haxby2001Reader(Reader):
             f"response taken {options.lag} volumes ({options.lag * REPETITION_TIME:g} s) after the stimulus",
             "volumes of a block averaged" if options.samples == "block" else "every volume a sample",
         ]
-        shown = "no pictures are on file" if self._pictures is None else "the picture of a category is one of many"
+        shown = "no images are on file" if self._images is None else "the image of a category is one of many"
         return (
             f"BOLD: {'; '.join(done)}. Rest is left out. Every run shows every category, so all samples are 'train': "
             f"leave one run out at a time. A stimulus is a category; {shown}."

@@ -7,7 +7,7 @@ patterns: a row a volume, 100 numbers, column-major, 0 or 1, or -1 throughout fo
 
 Two layouts are read, whichever the folder holds: the excerpt ``V1_mean_figure.mat`` (V1, block means of the
 figure session) and what :func:`nilearn.datasets.fetch_miyawaki2008` leaves in ``nilearn_data/miyawaki2008``
-(NIfTI runs of the random and the figure session, with masks of the areas).
+(NIfTI runs of the random and the figure session, with masks of the ROIs).
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def read_figure_and_random_runs(root: Path, options: Preprocessing) -> Runs:
     data = SubjectData(
         samples=_sample_table(runs, stimuli["id"].to_numpy()[index_of_sample]),
         voxels=pd.DataFrame({"i": i, "j": j, "k": k}),
-        rois=read_areas(root / "mask", mask, affine),
+        rois=read_rois(root / "mask", mask, affine),
         space=Space("volume", affine=affine.tolist(), shape=list(mask.shape)),
         read_responses=response_reader(runs, mask, options),
     )
@@ -197,8 +197,8 @@ def load_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return mask, np.asarray(image.affine, dtype=float)
 
 
-def read_areas(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
-    """Read the masks of the areas, each hemisphere, both together, and V1 and V2 as wholes.
+def read_rois(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
+    """Read the masks of the ROIs, each hemisphere, both together, and V1 and V2 as wholes.
 
     Parameters
     ----------
@@ -212,32 +212,32 @@ def read_areas(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, 
     Returns
     -------
     dict of str to bool array, shape (voxel,)
-        E.g. ``lh.V1d``, ``rh.V1d``, ``V1d``, ``lh.V1``, ``V1``. Areas without a voxel in the mask are left
+        E.g. ``lh.V1d``, ``rh.V1d``, ``V1d``, ``lh.V1``, ``V1``. ROIs without a voxel in the mask are left
         out.
 
     Raises
     ------
     InputError
-        Where an area lies on another grid than the mask.
+        Where an ROI lies on another grid than the mask.
     """
-    areas: dict[str, np.ndarray] = {"visual_cortex": np.ones(int(mask.sum()), dtype=bool)}
+    rois: dict[str, np.ndarray] = {"visual_cortex": np.ones(int(mask.sum()), dtype=bool)}
     sides: dict[str, dict[str, np.ndarray]] = {"lh": {}, "rh": {}}
     for path in sorted(folder.glob("*.nii.gz")):
         match = re.fullmatch(r"(LH|RH)(.+)\.nii\.gz", path.name)
         if match is None:
             continue
-        area, found = load_mask(path)
-        check_grid(path, area.shape, found, "mask/mask.nii.gz", mask.shape, affine)
-        sides[match[1].lower()][match[2]] = area[mask]
+        roi, found = load_mask(path)
+        check_grid(path, roi.shape, found, "mask/mask.nii.gz", mask.shape, affine)
+        sides[match[1].lower()][match[2]] = roi[mask]
     for side in sides.values():
         for union, parts in UNIONS.items():
             if any(part in side for part in parts):
                 side[union] = np.logical_or.reduce([side[part] for part in parts if part in side])
     for name in sorted({*sides["lh"], *sides["rh"]}):
         members = [side[name] for side in sides.values() if name in side]
-        areas[name] = np.logical_or.reduce(members)
-        areas.update({f"{label}.{name}": side[name] for label, side in sides.items() if name in side})
-    return {name: member for name, member in areas.items() if member.any()}
+        rois[name] = np.logical_or.reduce(members)
+        rois.update({f"{label}.{name}": side[name] for label, side in sides.items() if name in side})
+    return {name: member for name, member in rois.items() if member.any()}
 
 
 def _number_patterns(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -703,7 +703,7 @@ class Miyawaki2008Reader(Reader):
         return (PATCHES, PATCHES, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return patterns ``start:stop`` as gray pictures, 0 or 255, uint8, shape (stimulus, 10, 10, 3)."""
+        """Return patterns ``start:stop`` as gray images, 0 or 255, uint8, shape (stimulus, 10, 10, 3)."""
         return np.repeat(self._content.patterns[start:stop, :, :, None] * np.uint8(255), 3, axis=3)
 
     def subject(self, name: str) -> SubjectData:

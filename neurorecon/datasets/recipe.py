@@ -132,7 +132,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
             "this recipe cannot be read",
             given=f"{path}: {error}",
             expected="a text file in TOML",
-            todo="mend it; stores/README.md shows a complete one",
+            todo="fix it; stores/README.md shows a complete one",
         ) from None
 
 
@@ -145,5 +145,5 @@ def _invalid(error: ValidationError, where: str, known: list[str]) -> InputError
         f"{where}: {len(problems)} wrong {'key' if len(problems) == 1 else 'keys'}",
         given="; ".join(problems),
         expected=f"keys: {', '.join(known)}",
-        todo="mend the recipe; every key is documented in stores/README.md",
+        todo="fix the recipe; every key is documented in stores/README.md",
     )

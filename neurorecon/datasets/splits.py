@@ -1,7 +1,7 @@
 """Splits that any reader may use: by stimulus, by session, by cluster, by category.
 
 All of them keep the two promises of a store: no stimulus is in two splits, and a stimulus is in the same split for all
-subjects. Samples that would break them are left out (split ``""``), and counted by whoever calls.
+subjects. Samples that would break them are left out (split ``""``), and counted by anyone who calls.
 """
 
 from __future__ import annotations

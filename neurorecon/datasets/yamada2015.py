@@ -55,7 +55,7 @@ class Recording:
         Volumes of each run.
     codes : list of int array, shape (volume,)
         For each run, the place of the shape of each volume among `shapes`; :data:`~neurorecon.datasets.runs.REST`.
-    areas : dict of str to bool array, shape (voxel,)
+    ROIs : dict of str to bool array, shape (voxel,)
         By the names in the file, e.g. ``VOX_MF100301_LH_V1d``.
     millimeters : array, shape (voxel, 3)
         Positions.
@@ -69,7 +69,7 @@ class Recording:
     shapes: list[str]
     runs: list[slice]
     codes: list[np.ndarray]
-    areas: dict[str, np.ndarray]
+    rois: dict[str, np.ndarray]
     millimeters: np.ndarray
     repetition_time: float
     read_run: Callable[[int], np.ndarray]
@@ -121,7 +121,7 @@ def _checked(path: Path, file: Any) -> Recording:
     if millimeters.shape != (voxels, 3) or not np.isfinite(millimeters).all():
         raise _wrong(path, f"D/xyz of shape {millimeters.shape}", f"finite numbers of shape ({voxels}, 3)")
     members = zip(_cells(part["rois_names"]), _cells(part["rois_inds"]), strict=True)
-    areas = {_text(file[name]): _members(path, _numbers(file[cell]), voxels) for name, cell in members}
+    rois = {_text(file[name]): _members(path, _numbers(file[cell]), voxels) for name, cell in members}
     seconds = float(_numbers(file["P/fMRI/TR"])[0]) if "P/fMRI/TR" in file else REPETITION_TIME
 
     def read_run(number: int) -> np.ndarray:
@@ -133,7 +133,7 @@ def _checked(path: Path, file: Any) -> Recording:
         except (OSError, KeyError) as error:
             raise damaged(path, error, AGAIN) from error
 
-    return Recording(voxels, shapes, runs, [places[shown[run]] for run in runs], areas, millimeters, seconds, read_run)
+    return Recording(voxels, shapes, runs, [places[shown[run]] for run in runs], rois, millimeters, seconds, read_run)
 
 
 def load_kept(path: Path, voxels: int) -> np.ndarray:
@@ -269,7 +269,7 @@ TOLERANCE = 1e-3
 def place_voxels(millimeters: np.ndarray) -> tuple[Space, pd.DataFrame, dict[str, str]]:
     """Find the grid that the voxels lie on.
 
-    The file holds positions in millimeters (x grows to the right, as the areas of the two hemispheres tell), but
+    The file holds positions in millimeters (x grows to the right, as the ROIs of the two hemispheres tell), but
     neither the shape nor the affine of the volume that they were cut from. Where the positions lie on a regular grid,
     the smallest volume that holds them all is taken: its affine puts every voxel where it was.
 
@@ -307,8 +307,8 @@ def _step(values: np.ndarray) -> float:
     return float(steps.min()) if len(steps) else 1.0
 
 
-def areas_of(named: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the areas of the voxels that are kept, by the names that neurorecon uses.
+def rois_of(named: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the ROIs of the voxels that are kept, by the names that neurorecon uses.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def areas_of(named: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, np.
     Returns
     -------
     dict of str to bool array, shape (kept voxel,)
-        ``lh.V1d``, ``rh.V1d``, ``V1d``, both parts of V1 as ``V1``, ...; areas without a voxel are left out. Areas
+        ``lh.V1d``, ``rh.V1d``, ``V1d``, both parts of V1 as ``V1``, ...; ROIs without a voxel are left out. ROIs
         of the file overlap along their common border.
     """
     found: dict[str, np.ndarray] = {}
@@ -332,9 +332,9 @@ def areas_of(named: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, np.
         if match is None:
             add(name, member[kept])
             continue
-        side, area = match[1].lower(), match[2]
-        whole = re.sub(r"(?<=\d)[dv]$", "", area)
-        for each in dict.fromkeys((area, whole)):
+        side, roi = match[1].lower(), match[2]
+        whole = re.sub(r"(?<=\d)[dv]$", "", roi)
+        for each in dict.fromkeys((roi, whole)):
             add(each, member[kept])
             add(f"{side}.{each}", member[kept])
     return {name: member for name, member in found.items() if member.any()} or {"all": np.ones(kept.sum(), dtype=bool)}
@@ -444,7 +444,7 @@ class Yamada2015Reader(Reader):
         return list(self._subjects)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli: the shapes by their names. The files hold no pictures of them."""
+        """Return the table of stimuli: the shapes by their names. The files hold no images of them."""
         shapes = next(iter(self._subjects.values())).recording.shapes
         captions = [[f"a {shape.replace('_', ' ')}"] for shape in shapes]
         return pd.DataFrame({"id": shapes, "kind": "image", "category": shapes, "captions": captions})
@@ -484,7 +484,7 @@ class Yamada2015Reader(Reader):
         data = SubjectData(
             samples=sample_table(blocks, recording.shapes, numbers, recording.repetition_time),
             voxels=voxels,
-            rois=areas_of(recording.areas, kept),
+            rois=rois_of(recording.rois, kept),
             space=space,
             read_responses=read_by_part([len(part) for part in by_run], load, int(kept.sum())),
             report=report,
@@ -525,5 +525,5 @@ def _notes(options: YamadaOptions) -> str:
     ]
     return (
         f"Raw BOLD of V1: {'; '.join(done)}. Rest is left out. Every run shows every shape, so all samples are "
-        "'train': leave one run out at a time. The files name the shapes and hold no pictures of them."
+        "'train': leave one run out at a time. The files name the shapes and hold no images of them."
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from neurorecon.errors import InputError
-from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, noise_like, pictures_at_a_time
+from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, images_at_a_time, noise_like
 from neurorecon.features.images import Preprocessing
 from neurorecon.models.load import AutoencoderSettings, Source, autoencoder_settings
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-#: Side of the pictures where an autoencoder does not say its own: that of Stable Diffusion v1.
+#: Side of the images where an autoencoder does not say its own: that of Stable Diffusion v1.
 _SIZE = 512
 
 
 class Prepared(NamedTuple):
-    """Pictures, uint8, shape (stimulus, frame, y, x, rgb), and the ids that noise is drawn for."""
+    """Images, uint8, shape (stimulus, frame, y, x, rgb), and the ids that noise is drawn for."""
 
-    pictures: np.ndarray
+    images: np.ndarray
     ids: list[str]
 
 
 class VqvaeExtractor(NetworkExtractor):
     """Latents of the autoencoder times its scaling factor: 4 x 64 x 64 for Stable Diffusion v1-4.
 
-    Of a film, the middle frame is taken; for all frames see :class:`VqvaeFramesExtractor`.
+    Of a video, the middle frame is taken; for all frames see :class:`VqvaeFramesExtractor`.
     What the papers call VQ-VAE is Stable Diffusion's ``AutoencoderKL`` (Rombach et al., 2022, arXiv 2112.10752), whose
     latents are the mean of the posterior here, or a sample of it (MindDiffuser's released code samples). diffusers'
     ``VQModel`` gives its latents before they are quantized, ``AutoencoderTiny`` its only ones.
@@ -89,7 +89,7 @@ class VqvaeExtractor(NetworkExtractor):
     @property
     def batch(self) -> int:
         """Stimuli at a time."""
-        return pictures_at_a_time(self.size)
+        return images_at_a_time(self.size)
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
@@ -101,7 +101,7 @@ class VqvaeExtractor(NetworkExtractor):
         return self.settings.load(device)
 
     def prepare(self, batch: StimulusBatch) -> Prepared:
-        """Return the pictures in the size of the network, one frame each."""
+        """Return the images in the size of the network, one frame each."""
         assert batch.images is not None
         return Prepared(self.preprocessing.prepare(batch.images)[:, None], batch.table["id"].tolist())
 
@@ -129,13 +129,13 @@ class VqvaeExtractor(NetworkExtractor):
 
     def _latents(self, prepared: Prepared, device: str) -> Tensor:
         """Return the latents of all frames, shape (stimulus, frame, channel, y, x)."""
-        pictures = prepared.pictures
-        flat = self.preprocessing.normalize(pictures.reshape(-1, *pictures.shape[2:]), device)
+        images = prepared.images
+        flat = self.preprocessing.normalize(images.reshape(-1, *images.shape[2:]), device)
         encoded = self.network.encode(flat)
         posterior = getattr(encoded, "latent_dist", None)
-        latents = (encoded.latents if posterior is None else posterior.mean).float().unflatten(0, pictures.shape[:2])
+        latents = (encoded.latents if posterior is None else posterior.mean).float().unflatten(0, images.shape[:2])
         if posterior is not None and self.seed is not None:
-            deviation = posterior.std.float().unflatten(0, pictures.shape[:2])
+            deviation = posterior.std.float().unflatten(0, images.shape[:2])
             latents = latents + deviation * self._noise(prepared.ids, tuple(latents.shape[1:])).to(device)
         scaled: Tensor = latents * self.settings.scaling_factor
         return scaled
@@ -148,7 +148,7 @@ class VqvaeExtractor(NetworkExtractor):
 
 
 class VqvaeFramesExtractor(VqvaeExtractor):
-    """Latents of every frame of a film: (8, 4, 64, 64) for Stable Diffusion v1-4 and films of eight frames.
+    """Latents of every frame of a video: (8, 4, 64, 64) for Stable Diffusion v1-4 and videos of eight frames.
 
     Mind-Animator decodes structure and motion from them (Lu et al., 2024, arXiv 2405.03280).
     """
@@ -157,20 +157,20 @@ class VqvaeFramesExtractor(VqvaeExtractor):
     needs: ClassVar[Needs] = "frames"
     dims: ClassVar[tuple[str, ...] | None] = ("frame", "channel", "y", "x")
 
-    #: Frames of a film, for the size of a batch; films of other lengths only change the memory.
+    #: Frames of a video, for the size of a batch; videos of other lengths only change the memory.
     _FRAMES = 8
 
     @property
     def batch(self) -> int:
         """Films at a time."""
-        return pictures_at_a_time(self.size, self._FRAMES)
+        return images_at_a_time(self.size, self._FRAMES)
 
     def prepare(self, batch: StimulusBatch) -> Prepared:
         """Return the frames in the size of the network."""
         assert batch.frames is not None
-        films, frames = batch.frames.shape[:2]
-        prepared = self.preprocessing.prepare(batch.frames.reshape(films * frames, *batch.frames.shape[2:]))
-        return Prepared(prepared.reshape(films, frames, *prepared.shape[1:]), batch.table["id"].tolist())
+        videos, frames = batch.frames.shape[:2]
+        prepared = self.preprocessing.prepare(batch.frames.reshape(videos * frames, *batch.frames.shape[2:]))
+        return Prepared(prepared.reshape(videos, frames, *prepared.shape[1:]), batch.table["id"].tolist())
 
     def forward(self, prepared: Prepared, device: str) -> Tensor:
         """Return the latents, shape (film, frame, channel, y, x)."""

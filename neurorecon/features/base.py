@@ -73,7 +73,7 @@ class Extractor(ABC):
 
     #: Name of the target in the store.
     name: ClassVar[str]
-    #: What a batch has to hold. ``"frames"`` restricts the target to films, ``"captions"`` to stimuli that have some.
+    #: What a batch has to hold. ``"frames"`` restricts the target to videos, ``"captions"`` to stimuli that have some.
     needs: ClassVar[Needs]
     #: Raised whenever the numbers change; stored with the array, so that old values are never mixed with new ones.
     version: ClassVar[int] = 1
@@ -138,13 +138,13 @@ class Extractor(ABC):
         Parameters
         ----------
         stimuli : array or sequence
-            By what the target needs: pictures as an array (stimulus, y, x, rgb), uint8 or float from 0 to 1, or a
-            sequence of such arrays or PIL images; films as an array (stimulus, frame, y, x, rgb) or a sequence of
-            films; captions as a sequence of strings, or of lists of them; categories as a sequence of names.
+            By what the target needs: images as an array (stimulus, y, x, rgb), uint8 or float from 0 to 1, or a
+            sequence of such arrays or PIL images; videos as an array (stimulus, frame, y, x, rgb) or a sequence of
+            videos; captions as a sequence of strings, or of lists of them; categories as a sequence of names.
         batch : int, optional
             Stimuli at a time.
         frames_per_second : float, optional
-            Of films; some targets need it.
+            Of videos; some targets need it.
 
         Returns
         -------
@@ -185,9 +185,9 @@ def usual_dims(axes: int) -> list[str]:
 
 
 def _batches(stimuli: Any, needs: Needs, size: int, rate: float | None) -> Iterator[StimulusBatch]:
-    """Split stimuli into batches; those whose pictures differ in size go one by one."""
+    """Split stimuli into batches; those whose images differ in size go one by one."""
     if needs in ("images", "frames"):
-        stimuli = [_film(one) if needs == "frames" else pixels(one) for one in stimuli]
+        stimuli = [_video(one) if needs == "frames" else pixels(one) for one in stimuli]
         if len({one.shape for one in stimuli}) > 1:
             size = 1
     for start in range(0, len(stimuli), size):
@@ -195,8 +195,8 @@ def _batches(stimuli: Any, needs: Needs, size: int, rate: float | None) -> Itera
         yield _batch(part, needs, start, rate)
 
 
-def _film(film: Any) -> np.ndarray:
-    return pixels(film) if isinstance(film, np.ndarray) else np.stack([pixels(frame) for frame in film])
+def _video(video: Any) -> np.ndarray:
+    return pixels(video) if isinstance(video, np.ndarray) else np.stack([pixels(frame) for frame in video])
 
 
 def _batch(part: list[Any], needs: Needs, start: int, rate: float | None) -> StimulusBatch:
@@ -225,10 +225,10 @@ def _batch(part: list[Any], needs: Needs, start: int, rate: float | None) -> Sti
 #: Precisions that a network may compute in. Targets are stored in float32 whichever it is.
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 
-#: Pixels of all pictures of a batch; bounds the memory whatever the size of the pictures.
+#: Pixels of all images of a batch; bounds the memory whatever the size of the images.
 _PIXELS = 2**21
 
-#: Fewest and most pictures in a batch.
+#: Fewest and most images in a batch.
 _FEWEST, _MOST = 4, 64
 
 
@@ -347,13 +347,13 @@ class NetworkExtractor(Extractor):
         }
 
 
-def pictures_at_a_time(size: int, frames: int = 1) -> int:
-    """Return how many stimuli of `frames` pictures with `size` pixels on each side make a batch.
+def images_at_a_time(size: int, frames: int = 1) -> int:
+    """Return how many stimuli of `frames` images with `size` pixels on each side make a batch.
 
     The same on every device: the last bits of a result may depend on the batch.
     """
-    pictures = min(_MOST, max(_FEWEST, _PIXELS // size**2))
-    return max(1, 2 ** (pictures.bit_length() - 1) // frames)
+    images = min(_MOST, max(_FEWEST, _PIXELS // size**2))
+    return max(1, 2 ** (images.bit_length() - 1) // frames)
 
 
 def noise_like(shape: tuple[int, ...], seed: int, stimulus: str) -> np.ndarray:

@@ -16,8 +16,8 @@ _PREFIX = "category:"
 class CategoryExtractor(Extractor):
     """Categories, from the labels of the data set where it has some, else from its table of stimuli.
 
-    Labels named ``category:...`` are taken as shares of the picture, and their square roots are the features:
-    ventral areas respond to an object much less than in proportion to its size (compressive summation, Kay et
+    Labels named ``category:...`` are taken as shares of the image, and their square roots are the features:
+    ventral ROIs respond to an object much less than in proportion to its size (compressive summation, Kay et
     al., 2013, J. Neurophysiol.). Labels of presence (0 or 1) stay as they are. Without labels, the features are
     one column for each category of the store, 1 where the stimulus belongs to it.
     """

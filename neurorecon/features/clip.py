@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.features.base import Extractor, Needs, NetworkExtractor, StimulusBatch, pictures_at_a_time
+from neurorecon.features.base import Extractor, Needs, NetworkExtractor, StimulusBatch, images_at_a_time
 from neurorecon.features.images import Preprocessing
 from neurorecon.models.clip import ClipSettings, TextEncoder, Tokenizer, clip_settings, text_encoder
 from neurorecon.models.load import Source
@@ -33,12 +33,12 @@ def vision_tokens(clip: Any, images: Tensor) -> Tensor:
     Parameters
     ----------
     clip : open_clip.model.CLIP
-    images : Tensor, shape (picture, rgb, y, x)
+    images : Tensor, shape (image, rgb, y, x)
         Normalized.
 
     Returns
     -------
-    Tensor, shape (picture, token, channel)
+    Tensor, shape (image, token, channel)
         The first token is the image embedding.
     """
     visual = clip.visual
@@ -57,7 +57,7 @@ def block_outputs(clip: Any, images: Tensor, blocks: int, part: Part = "block") 
     Parameters
     ----------
     clip : open_clip.model.CLIP
-    images : Tensor, shape (picture, rgb, y, x)
+    images : Tensor, shape (image, rgb, y, x)
         Normalized.
     blocks : int
         How many; fewer where the network has fewer.
@@ -66,8 +66,8 @@ def block_outputs(clip: Any, images: Tensor, blocks: int, part: Part = "block") 
 
     Returns
     -------
-    outputs : list of Tensor, each of shape (picture, token, channel)
-    embedding : Tensor, shape (picture, channel)
+    outputs : list of Tensor, each of shape (image, token, channel)
+    embedding : Tensor, shape (image, channel)
     """
     transformer = getattr(clip.visual, "transformer", None)
     if transformer is None:
@@ -105,8 +105,8 @@ def _no_vision_transformer(expected: str) -> InputError:
     )
 
 
-class ClipPictures(NetworkExtractor):
-    """Base class of targets that the vision tower of CLIP computes from pictures; of a film, from its middle frame."""
+class ClipImages(NetworkExtractor):
+    """Base class of targets that the vision tower of CLIP computes from images; of a video, from its middle frame."""
 
     needs: ClassVar[Needs] = "images"
     #: Role of the network: ViT-L/14 or ViT-B/32 among the published ones.
@@ -125,7 +125,7 @@ class ClipPictures(NetworkExtractor):
     @property
     def batch(self) -> int:
         """Stimuli at a time."""
-        return pictures_at_a_time(self.settings.size)
+        return images_at_a_time(self.settings.size)
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
@@ -137,16 +137,16 @@ class ClipPictures(NetworkExtractor):
         return self.settings.load(device)
 
     def prepare(self, batch: StimulusBatch) -> np.ndarray:
-        """Return the pictures in the size of the network, uint8."""
+        """Return the images in the size of the network, uint8."""
         assert batch.images is not None
         return self.preprocessing.prepare(batch.images)
 
 
-class ClipVisionExtractor(ClipPictures):
+class ClipVisionExtractor(ClipImages):
     """All vision tokens, in the space that CLIP shares with text, over the length of the first one.
 
     The last hidden states go through the last layer norm and the projection; every token is divided by the norm of the
-    picture's (CLS) token: 257 x 768 for ViT-L/14. So Brain-Diffuser has it (Ozcelik & VanRullen, 2023, arXiv
+    image's (CLS) token: 257 x 768 for ViT-L/14. So Brain-Diffuser has it (Ozcelik & VanRullen, 2023, arXiv
     2303.05334), after Versatile Diffusion.
     """
 
@@ -168,8 +168,8 @@ class ClipVisionExtractor(ClipPictures):
         }
 
 
-class ClipImageExtractor(ClipPictures):
-    """The image embedding: 512 values for ViT-B/32, not normalized. Of a film, that of the middle frame.
+class ClipImageExtractor(ClipImages):
+    """The image embedding: 512 values for ViT-B/32, not normalized. Of a video, that of the middle frame.
 
     Mind-Animator (Lu et al., 2024, arXiv 2405.03280) aligns responses with it.
     """
@@ -195,25 +195,25 @@ class ClipImageExtractor(ClipPictures):
 
 
 class ClipImageMeanExtractor(ClipImageExtractor):
-    """The image embedding of a film: the mean over those of its frames."""
+    """The image embedding of a video: the mean over those of its frames."""
 
     name: ClassVar[str] = "clip_image_mean"
     needs: ClassVar[Needs] = "frames"
 
-    #: Frames of a film, for the size of a batch; films of other lengths only change the memory.
+    #: Frames of a video, for the size of a batch; videos of other lengths only change the memory.
     _FRAMES = 8
 
     @property
     def batch(self) -> int:
         """Films at a time."""
-        return pictures_at_a_time(self.settings.size, self._FRAMES)
+        return images_at_a_time(self.settings.size, self._FRAMES)
 
     def prepare(self, batch: StimulusBatch) -> np.ndarray:
         """Return the frames in the size of the network, uint8, shape (film, frame, y, x, rgb)."""
         assert batch.frames is not None
-        films, frames = batch.frames.shape[:2]
-        prepared = self.preprocessing.prepare(batch.frames.reshape(films * frames, *batch.frames.shape[2:]))
-        return prepared.reshape(films, frames, *prepared.shape[1:])
+        videos, frames = batch.frames.shape[:2]
+        prepared = self.preprocessing.prepare(batch.frames.reshape(videos * frames, *batch.frames.shape[2:]))
+        return prepared.reshape(videos, frames, *prepared.shape[1:])
 
     def forward(self, prepared: np.ndarray, device: str) -> Tensor:
         """Return the mean embeddings, shape (film, feature)."""
@@ -229,7 +229,7 @@ class ClipImageMeanExtractor(ClipImageExtractor):
 BLOCKS = 6
 
 
-class ClipLayersExtractor(ClipPictures):
+class ClipLayersExtractor(ClipImages):
     """Outputs of the first six vision blocks, then the image embedding, joined: 6 x 50 x 768 + 512 for ViT-B/32.
 
     Within a block tokens come one after the other. The attribute ``layer_boundaries`` says where each layer begins and
@@ -351,7 +351,7 @@ class CaptionExtractor(NetworkExtractor):
 
 
 class ClipTextExtractor(CaptionExtractor):
-    """All text tokens, in the space that CLIP shares with pictures, over the length of the sentence's embedding.
+    """All text tokens, in the space that CLIP shares with images, over the length of the sentence's embedding.
 
     The last hidden states go through the last layer norm and the projection; every token is divided by the norm of the
     one that ends the sentence, and the result is averaged over captions: 77 x 768 for ViT-L/14. So Brain-Diffuser has

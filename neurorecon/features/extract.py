@@ -49,7 +49,7 @@ class StimulusReader:
         self.needs = needs
         self._images = _Rows(_array(store, "images")) if needs == "images" else None
         self._frames = _Rows(_array(store, "frames")) if needs == "frames" else None
-        self._film_row = _film_rows(store) if needs == "frames" else {}
+        self._video_row = _video_rows(store) if needs == "frames" else {}
 
     def batch(self, rows: np.ndarray) -> StimulusBatch:
         """Return the stimuli of these rows of the store's table."""
@@ -58,7 +58,7 @@ class StimulusReader:
         labels = None if store.labels is None else store.labels.iloc[rows].reset_index(drop=True)
         frames = None
         if self._frames is not None:
-            frames = self._frames.read(np.array([self._film_row[name] for name in table["id"]], dtype=int))
+            frames = self._frames.read(np.array([self._video_row[name] for name in table["id"]], dtype=int))
         return StimulusBatch(
             table=table,
             labels=labels,
@@ -119,7 +119,7 @@ def what_is_missing(store: Store, needs: Needs) -> str | None:
     """Say what a store lacks for targets of a kind; None where it lacks nothing."""
     group: Any = store._root[schema.STIMULI]
     if needs == "images" and "images" not in group:
-        return "no pictures"
+        return "no images"
     if needs == "frames" and ("frames" not in group or not (store.stimuli["kind"] == "film").any()):
         return "no films"
     if needs == "captions" and not store.stimuli["captions"].map(len).any():
@@ -143,7 +143,7 @@ def _array(store: Store, name: str) -> Any:
     return group[name]
 
 
-def _film_rows(store: Store) -> dict[str, int]:
+def _video_rows(store: Store) -> dict[str, int]:
     return {name: row for row, name in enumerate(text_of(_array(store, "film")).tolist())}
 
 
@@ -160,7 +160,7 @@ def load_extractor(name: str, **options: Any) -> Extractor:
     Returns
     -------
     Extractor
-        ``load_extractor("clip_vision").transform(pictures)`` gives the features of pictures (uint8, float from 0 to 1,
+        ``load_extractor("clip_vision").transform(images)`` gives the features of images (uint8, float from 0 to 1,
         or PIL images).
 
     Raises
@@ -352,7 +352,7 @@ def extract(
 ) -> Store:
     """Compute targets and write them into the store.
 
-    An interrupted call goes on where it stopped; each target becomes visible when it is complete. Targets that the
+    An interrupted call resumes; each target becomes visible when it is complete. Targets that the
     store holds already are left as they are.
 
     Parameters
@@ -614,14 +614,14 @@ def _check(values: np.ndarray, shape: tuple[int, ...], name: str) -> None:
             f"the target {name!r} has another shape for some stimuli",
             given=str(values.shape[1:]),
             expected=str(shape),
-            todo="mend the extractor: every stimulus has to have as many values",
+            todo="fix the extractor: every stimulus has to have as many values",
         )
     if not np.isfinite(values).all():
         raise InputError(
             f"the target {name!r} holds values that are not numbers",
             given=f"{int((~np.isfinite(values)).sum())} of {values.size} in one batch",
             expected="finite numbers",
-            todo="take --precision float32 or bfloat16 where it was float16; else mend the extractor",
+            todo="take --precision float32 or bfloat16 where it was float16; else fix the extractor",
         )
 
 

@@ -21,20 +21,20 @@ _OCTAVE_SIGMA = 1.0 / 3.0 / np.sqrt(2.0 * np.log(2.0))
 
 @dataclass(frozen=True)
 class GaborBank:
-    """A bank of Gabor filters for square pictures, one octave wide.
+    """A bank of Gabor filters for square images, one octave wide.
 
     Parameters
     ----------
     size : int
-        Pixels on each side of the pictures.
+        Pixels on each side of the images.
     frequencies : tuple of float
-        Cycles per picture.
+        Cycles per image.
     orientations : int
         Number of orientations, evenly spaced over half a turn from 0.
 
     Notes
     -----
-    Channels are ordered by frequency, then by orientation. The picture is continued beyond its border by its
+    Channels are ordered by frequency, then by orientation. The image is continued beyond its border by its
     mirror image, faded to its mean, so that the border itself is not an edge.
     """
 
@@ -52,10 +52,10 @@ class GaborBank:
             )
         if highest > 0.3 * self.size:
             raise InputError(
-                "a spatial frequency is too high for the pictures",
-                given=f"{highest} cycles per picture at {self.size} pixels",
+                "a spatial frequency is too high for the images",
+                given=f"{highest} cycles per image at {self.size} pixels",
                 expected=f"at most {0.3 * self.size:g}, so that an octave around it can be drawn",
-                todo="leave out the highest frequency, or use larger pictures",
+                todo="leave out the highest frequency, or use larger images",
             )
 
     @property
@@ -65,7 +65,7 @@ class GaborBank:
 
     @property
     def channel_frequency(self) -> np.ndarray:
-        """Cycles per picture of each channel, shape (channel,)."""
+        """Cycles per image of each channel, shape (channel,)."""
         return np.repeat(np.asarray(self.frequencies), self.orientations)
 
     @property
@@ -87,36 +87,36 @@ class GaborBank:
         Returns
         -------
         rows, columns : int array, shape (channel, window)
-            Indices of the crop in the spectrum of the padded picture.
+            Indices of the crop in the spectrum of the padded image.
         gain : float32 array, shape (channel, window, window)
             Amplitude at each frequency, y before x; a sinusoid of amplitude 1 at the preferred frequency has
             energy 1 (the one-sided spectrum of a cosine is one half, hence the factor 2).
         """
         return _transfer(self)
 
-    def responses(self, pictures: np.ndarray) -> np.ndarray:
+    def responses(self, images: np.ndarray) -> np.ndarray:
         """Return complex responses of the quadrature pairs, without the carrier.
 
         Parameters
         ----------
-        pictures : array, shape (picture, y, x)
-            Gray-value pictures of `size` pixels a side.
+        images : array, shape (image, y, x)
+            Gray-value images of `size` pixels a side.
 
         Returns
         -------
-        array, complex64, shape (picture, channel, size / 2, size / 2)
-            Sampled at every other pixel. The phase lacks a carrier that is the same for every picture.
+        array, complex64, shape (image, channel, size / 2, size / 2)
+            Sampled at every other pixel. The phase lacks a carrier that is the same for every image.
         """
-        pictures = np.asarray(pictures, dtype=np.float32)
-        if pictures.ndim != 3 or pictures.shape[1:] != (self.size, self.size):
+        images = np.asarray(images, dtype=np.float32)
+        if images.ndim != 3 or images.shape[1:] != (self.size, self.size):
             raise InputError(
-                "these pictures do not fit the filters",
-                given=f"an array of shape {pictures.shape}",
-                expected=f"shape (picture, {self.size}, {self.size})",
-                todo="resample them first: neurorecon.features.images.resize(pictures, size)",
+                "these images do not fit the filters",
+                given=f"an array of shape {images.shape}",
+                expected=f"shape (image, {self.size}, {self.size})",
+                todo="resample them first: neurorecon.features.images.resize(images, size)",
             )
         rows, columns, gain = self.transfer()
-        spectrum = scipy.fft.fft2(self._extend(pictures))
+        spectrum = scipy.fft.fft2(self._extend(images))
         window = spectrum[:, rows[:, :, None], columns[:, None, :]] * gain
         result = scipy.fft.ifft2(window, overwrite_x=True)
         # Half the resolution: a quarter of the samples carry the sum, so the inverse transform is rescaled.
@@ -124,24 +124,24 @@ class GaborBank:
         inside = slice(border, border + self.size // 2)
         return result[:, :, inside, inside] * np.float32((window.shape[-1] / self._padded) ** 2)
 
-    def energy(self, pictures: np.ndarray) -> np.ndarray:
+    def energy(self, images: np.ndarray) -> np.ndarray:
         """Return the local energy of each filter.
 
         Parameters
         ----------
-        pictures : array, shape (picture, y, x)
-            Gray-value pictures of `size` pixels a side.
+        images : array, shape (image, y, x)
+            Gray-value images of `size` pixels a side.
 
         Returns
         -------
-        array, float32, shape (picture, channel, size / 2, size / 2)
+        array, float32, shape (image, channel, size / 2, size / 2)
             Squared modulus of :meth:`responses`.
         """
-        return squared_modulus(self.responses(pictures))
+        return squared_modulus(self.responses(images))
 
-    def _extend(self, pictures: np.ndarray) -> np.ndarray:
+    def _extend(self, images: np.ndarray) -> np.ndarray:
         width = self._padding
-        centered = pictures - pictures.mean(axis=(1, 2), keepdims=True)
+        centered = images - images.mean(axis=(1, 2), keepdims=True)
         mirrored = np.pad(centered, ((0, 0), (width, width), (width, width)), mode="symmetric")
         ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(width) + 0.5) / width)
         fade = np.concatenate([ramp, np.ones(self.size), ramp[::-1]]).astype(np.float32)
@@ -156,7 +156,7 @@ def squared_modulus(values: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=16)
 def _transfer(bank: GaborBank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     padded, window = bank._padded, bank._padded // 2
-    scale = padded / bank.size  # cycles per picture -> cycles per padded picture
+    scale = padded / bank.size  # cycles per image -> cycles per padded image
     offsets = scipy.fft.fftfreq(window, 1.0 / window).astype(int)
     rows, columns, gain = [], [], []
     for frequency, orientation in zip(bank.channel_frequency, bank.channel_orientation, strict=True):
@@ -181,10 +181,10 @@ def gabor_bank(size: int, frequencies: tuple[float, ...], orientations: int) -> 
     return GaborBank(size, frequencies, orientations)
 
 
-#: Side of the pictures that the filters see.
+#: Side of the images that the filters see.
 _SIZE = 64
 
-#: Cycles per picture, and cells on each side of the grid over which energy is averaged.
+#: Cycles per image, and cells on each side of the grid over which energy is averaged.
 _SCALES = ((2.0, 4), (4.0, 6), (8.0, 8), (16.0, 8))
 
 _ORIENTATIONS = 8
@@ -196,8 +196,8 @@ _KNEE = 2e-4
 class GaborExtractor(Extractor):
     """Energy of a Gabor pyramid of the luminance (Kay et al., 2008, Nature; Nishimoto et al., 2011, Curr. Biol.).
 
-    Four scales, eight orientations, and a grid that is finer at fine scales: 1,440 features. Pictures of any size
-    are resampled to 64 x 64. Of a film, the middle frame is taken.
+    Four scales, eight orientations, and a grid that is finer at fine scales: 1,440 features. Images of any size
+    are resampled to 64 x 64. Of a video, the middle frame is taken.
     """
 
     name: ClassVar[str] = "gabor"
@@ -231,10 +231,10 @@ class GaborExtractor(Extractor):
         ]
 
 
-def _features(picture: np.ndarray) -> np.ndarray:
-    """Return the features of one picture, whose filtering fits into the cache of the processor; shape (feature,)."""
+def _features(image: np.ndarray) -> np.ndarray:
+    """Return the features of one image, whose filtering fits into the cache of the processor; shape (feature,)."""
     bank = gabor_bank(_SIZE, tuple(frequency for frequency, _ in _SCALES), _ORIENTATIONS)
-    energy = bank.energy(resize(luminance(picture), _SIZE)[None])[0]
+    energy = bank.energy(resize(luminance(image), _SIZE)[None])[0]
     scales = energy.reshape(len(_SCALES), _ORIENTATIONS, *energy.shape[1:])
     pooled = [pool(maps, cells).ravel() for maps, (_, cells) in zip(scales, _SCALES, strict=True)]
     return np.asarray(np.log1p(np.concatenate(pooled) / np.float32(_KNEE)))

@@ -1,7 +1,7 @@
 """Images on their way into a network or a filter: one place that turns any input into the same numbers.
 
-Pictures may come as uint8 (0 to 255), as float (0 to 1) or as PIL images. All are brought to uint8 first, resampled by
-PIL, and scaled once: networks that were fed pictures scaled twice see black, without any error.
+Images may come as uint8 (0 to 255), as float (0 to 1) or as PIL images. All are brought to uint8 first, resampled by
+PIL, and scaled once: networks that were fed images scaled twice see black, without any error.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-#: Ways to resample, as PIL names them. All of them average where pictures shrink (antialiasing).
+#: Ways to resample, as PIL names them. All of them average where images shrink (antialiasing).
 Resampling = Literal["bilinear", "bicubic", "lanczos"]
 
-#: Pictures resampled at a time; PIL lets go of Python's lock while it works.
+#: Images resampled at a time; PIL lets go of Python's lock while it works.
 _THREADS = 8
 
-#: Float pictures may leave 0..1 by this much, as those that were resampled in float do.
+#: Float images may leave 0..1 by this much, as those that were resampled in float do.
 _OUTSIDE = 1e-4
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How pictures of any size become the input of a network.
+    """How images of any size become the input of a network.
 
     Parameters
     ----------
     size : int
         Pixels on each side.
     resampling : {"bilinear", "bicubic", "lanczos"}
-        How PIL resamples them. Pictures that have the size already are left as they are.
+        How PIL resamples them. Images that have the size already are left as they are.
     fit : {"crop", "squeeze"}
-        What happens to oblong pictures: the shorter side is brought to `size` and the middle is cut out (CLIP), or
+        What happens to oblong images: the shorter side is brought to `size` and the middle is cut out (CLIP), or
         both sides are brought to `size` (Stable Diffusion, VDVAE).
     mean, std : tuple of float
         Of red, green and blue, on the scale 0 to 1; subtracted, and divided by.
@@ -54,37 +54,37 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
-    def prepare(self, pictures: Any) -> np.ndarray:
-        """Return pictures in the size of the network.
+    def prepare(self, images: Any) -> np.ndarray:
+        """Return images in the size of the network.
 
         Parameters
         ----------
-        pictures : array of shape (picture, y, x, rgb), or sequence of arrays or PIL images
+        images : array of shape (image, y, x, rgb), or sequence of arrays or PIL images
             uint8, float from 0 to 1, or PIL.
 
         Returns
         -------
-        array, uint8, shape (picture, y, x, rgb)
+        array, uint8, shape (image, y, x, rgb)
         """
-        listed = pixels(pictures) if isinstance(pictures, np.ndarray) else [pixels(picture) for picture in pictures]
-        if len(listed) and all(picture.shape == (self.size, self.size, 3) for picture in listed):
+        listed = pixels(images) if isinstance(images, np.ndarray) else [pixels(image) for image in images]
+        if len(listed) and all(image.shape == (self.size, self.size, 3) for image in listed):
             return np.stack(listed) if isinstance(listed, list) else listed
         with ThreadPoolExecutor(_THREADS) as pool:
             return np.stack(list(pool.map(self._resampled, listed)))
 
     def normalize(self, prepared: np.ndarray, device: Any = "cpu") -> Tensor:
-        """Return prepared pictures as the network takes them.
+        """Return prepared images as the network takes them.
 
         Parameters
         ----------
-        prepared : array, uint8, shape (picture, y, x, rgb)
+        prepared : array, uint8, shape (image, y, x, rgb)
             From :meth:`prepare`.
         device : torch device
             Pixels travel there as bytes, and are scaled there.
 
         Returns
         -------
-        Tensor, float32, shape (picture, rgb, y, x)
+        Tensor, float32, shape (image, rgb, y, x)
         """
         import torch
 
@@ -115,12 +115,12 @@ class Preprocessing:
         return (self.size, grown) if size[0] <= size[1] else (grown, self.size)
 
 
-def pixels(pictures: Any) -> np.ndarray:
-    """Return pictures as uint8, whatever they came as.
+def pixels(images: Any) -> np.ndarray:
+    """Return images as uint8, whatever they came as.
 
     Parameters
     ----------
-    pictures : array of shape (..., y, x, rgb), or PIL image
+    images : array of shape (..., y, x, rgb), or PIL image
         uint8, float from 0 to 1, or PIL in any mode (alpha is dropped, gray becomes three equal colors).
 
     Returns
@@ -130,18 +130,18 @@ def pixels(pictures: Any) -> np.ndarray:
     Raises
     ------
     InputError
-        Where the type, the range or the color axis is another. Float pictures on the scale 0 to 255 are refused
+        Where the type, the range or the color axis is another. Float images on the scale 0 to 255 are refused
         rather than guessed at.
     """
-    if hasattr(pictures, "convert"):
-        return np.asarray(pictures.convert("RGB"))
-    values = np.asarray(pictures)
+    if hasattr(images, "convert"):
+        return np.asarray(images.convert("RGB"))
+    values = np.asarray(images)
     if values.ndim < 3 or values.shape[-1] != 3:
         raise InputError(
-            "pictures have their colors on the last axis",
+            "images have their colors on the last axis",
             given=f"an array of shape {values.shape}",
             expected="shape (..., y, x, 3): red, green, blue",
-            todo="move the color axis to the end; repeat a gray picture three times; drop an alpha channel",
+            todo="move the color axis to the end; repeat a gray image three times; drop an alpha channel",
         )
     if values.dtype == np.uint8:
         return values
@@ -151,7 +151,7 @@ def pixels(pictures: Any) -> np.ndarray:
             "these pixels cannot be told",
             given=f"{values.dtype}{found}",
             expected="uint8 from 0 to 255, or float from 0 to 1",
-            todo="convert them, e.g. with pictures.astype('uint8') where they run from 0 to 255",
+            todo="convert them, e.g. with images.astype('uint8') where they run from 0 to 255",
         )
     return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
 
@@ -230,13 +230,13 @@ def _unit(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32)
 
 
-def resize(pictures: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Resample pictures by averaging over the area of each new pixel; enlarge them by linear interpolation.
+def resize(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resample images by averaging over the area of each new pixel; enlarge them by linear interpolation.
 
     Parameters
     ----------
-    pictures : array, shape (..., y, x)
-        Gray-value pictures.
+    images : array, shape (..., y, x)
+        Gray-value images.
     size : int or (int, int)
         Pixels on each side, or rows and columns.
 
@@ -244,16 +244,16 @@ def resize(pictures: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     -------
     array, float32, shape (..., size, size) or (..., rows, columns)
     """
-    return _resample(pictures, size, _area_weights)
+    return _resample(images, size, _area_weights)
 
 
-def interpolate(pictures: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Resample pictures by linear interpolation between the centers of their pixels, also to fewer pixels.
+def interpolate(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resample images by linear interpolation between the centers of their pixels, also to fewer pixels.
 
     Parameters
     ----------
-    pictures : array, shape (..., y, x)
-        Gray-value pictures that hold no finer detail than the new pixels do.
+    images : array, shape (..., y, x)
+        Gray-value images that hold no finer detail than the new pixels do.
     size : int or (int, int)
         Pixels on each side, or rows and columns.
 
@@ -261,22 +261,20 @@ def interpolate(pictures: np.ndarray, size: int | tuple[int, int]) -> np.ndarray
     -------
     array, float32, shape (..., size, size) or (..., rows, columns)
     """
-    return _resample(pictures, size, _linear_weights)
+    return _resample(images, size, _linear_weights)
 
 
-def _resample(
-    pictures: np.ndarray, size: int | tuple[int, int], weights: Callable[[int, int], np.ndarray]
-) -> np.ndarray:
-    pictures = np.asarray(pictures, dtype=np.float32)
-    old = pictures.shape[-2:]
+def _resample(images: np.ndarray, size: int | tuple[int, int], weights: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    images = np.asarray(images, dtype=np.float32)
+    old = images.shape[-2:]
     rows, columns = (size, size) if isinstance(size, int) else size
     if old == (rows, columns):
-        return pictures
+        return images
     vertical, horizontal = weights(old[0], rows), weights(old[1], columns)
     # Not "...": the letters that stand for it change with Python's hash seed, and with them the order in which axes of
     # one length are multiplied, and the last bits.
-    others = _OTHER_AXES[: pictures.ndim - 2]
-    return np.einsum(f"ay,{others}yx,bx->{others}ab", vertical, pictures, horizontal, optimize=True)
+    others = _OTHER_AXES[: images.ndim - 2]
+    return np.einsum(f"ay,{others}yx,bx->{others}ab", vertical, images, horizontal, optimize=True)
 
 
 @lru_cache(maxsize=64)
@@ -321,21 +319,21 @@ def sample(maps: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    maps : array, float32, shape (picture, channel, y, x)
+    maps : array, float32, shape (image, channel, y, x)
         Two pixels or more a side.
-    x, y : array, float32, shape (picture, row, column)
+    x, y : array, float32, shape (image, row, column)
         Where to read, in pixels from the center of the first one.
 
     Returns
     -------
-    array, float32, shape (picture, channel, row, column)
+    array, float32, shape (image, channel, row, column)
     """
-    pictures, channels, rows, columns = maps.shape
+    images, channels, rows, columns = maps.shape
     x, y = np.clip(x, 0, columns - 1), np.clip(y, 0, rows - 1)
     left, top = np.minimum(np.floor(x), columns - 2), np.minimum(np.floor(y), rows - 2)
     right_share, lower_share = (x - left)[:, None], (y - top)[:, None]
     corner = (top.astype(np.intp) * columns + left.astype(np.intp))[:, None]
-    corner = corner + np.arange(pictures * channels).reshape(pictures, channels, 1, 1) * (rows * columns)
+    corner = corner + np.arange(images * channels).reshape(images, channels, 1, 1) * (rows * columns)
     flat = maps.ravel()
 
     def row(offset: int) -> np.ndarray:

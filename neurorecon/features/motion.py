@@ -26,14 +26,14 @@ class MotionBank:
     temporal_frequencies : tuple of float
         Hz, above 0 and below half the frame rate.
     frames : int
-        Frames of a film.
+        Frames of a video.
     frames_per_second : float
         Frame rate.
 
     Notes
     -----
     Channels are ordered by spatial frequency, then temporal frequency, then direction (0 to a full turn). The
-    temporal filters are complex exponentials under a Hann window, made orthogonal to a constant, so a film
+    temporal filters are complex exponentials under a Hann window, made orthogonal to a constant, so a video
     that stands still has no energy in any channel (Nishimoto et al., 2011, Current Biology, keep filters at
     0 Hz as well; here static structure is left to the Gabor bank).
     """
@@ -50,7 +50,7 @@ class MotionBank:
                 "this bank of motion filters cannot be built",
                 given=f"{self.temporal_frequencies} Hz, {self.frames} frames at {self.frames_per_second} Hz",
                 expected=f"three frames or more, temporal frequencies above 0 and below {limit:g} Hz",
-                todo="leave out the highest temporal frequency, or use films with a higher frame rate",
+                todo="leave out the highest temporal frequency, or use videos with a higher frame rate",
             )
 
     @property
@@ -71,7 +71,7 @@ class MotionBank:
 
     @property
     def channel_frequency(self) -> np.ndarray:
-        """Cycles per picture of each channel, shape (channel,)."""
+        """Cycles per image of each channel, shape (channel,)."""
         repeat = len(self.temporal_frequencies) * self.directions
         return np.repeat(np.asarray(self.spatial.frequencies), repeat)
 
@@ -83,7 +83,7 @@ class MotionBank:
 
     @property
     def channel_speed(self) -> np.ndarray:
-        """Preferred speed of each channel in pictures per second, shape (channel,)."""
+        """Preferred speed of each channel in images per second, shape (channel,)."""
         return self.channel_rate / self.channel_frequency
 
     def temporal_filters(self) -> np.ndarray:
@@ -96,12 +96,12 @@ class MotionBank:
         both = np.concatenate([forward, forward.conj()])
         return (both / window.sum()).astype(np.complex64)
 
-    def energy(self, films: np.ndarray) -> np.ndarray:
+    def energy(self, videos: np.ndarray) -> np.ndarray:
         """Return the local motion energy of each filter.
 
         Parameters
         ----------
-        films : array, shape (film, frame, y, x)
+        videos : array, shape (film, frame, y, x)
             Gray values.
 
         Returns
@@ -109,19 +109,19 @@ class MotionBank:
         array, float32, shape (film, channel, size / 2, size / 2)
             A grating of amplitude 1 that drifts at the preferred rate has energy of about 1.
         """
-        films = np.asarray(films, dtype=np.float32)
+        videos = np.asarray(videos, dtype=np.float32)
         size = self.spatial.size
-        if films.ndim != 4 or films.shape[1:] != (self.frames, size, size):
+        if videos.ndim != 4 or videos.shape[1:] != (self.frames, size, size):
             raise InputError(
-                "these films do not fit the motion filters",
-                given=f"an array of shape {films.shape}",
+                "these videos do not fit the motion filters",
+                given=f"an array of shape {videos.shape}",
                 expected=f"shape (film, {self.frames}, {size}, {size})",
                 todo="resample the frames first: neurorecon.features.images.resize(films, size)",
             )
-        return np.stack([self._energy_of_one(film) for film in films])
+        return np.stack([self._energy_of_one(video) for video in videos])
 
-    def _energy_of_one(self, film: np.ndarray) -> np.ndarray:
-        moving = film - film.mean(axis=0)  # exact zeros where nothing moves
+    def _energy_of_one(self, video: np.ndarray) -> np.ndarray:
+        moving = video - video.mean(axis=0)  # exact zeros where nothing moves
         bank, rates = self.spatial, len(self.temporal_frequencies)
         responses = bank.responses(moving)
         frames, channels, rows, columns = responses.shape
@@ -136,13 +136,13 @@ class MotionBank:
 #: Side of the frames that the filters see.
 _SIZE = 64
 
-#: Cycles per picture, and cells on each side of the grid over which energy is averaged.
+#: Cycles per image, and cells on each side of the grid over which energy is averaged.
 _SCALES = ((2.0, 4), (4.0, 4), (8.0, 6))
 
 #: Orientations of the moving gratings; each moves in two directions.
 _ORIENTATIONS = 4
 
-#: Temporal frequencies in cycles per frame; films of 4 frames a second have .5 and 1.2 Hz.
+#: Temporal frequencies in cycles per frame; videos of 4 frames a second have .5 and 1.2 Hz.
 _RATES = (0.125, 0.3)
 
 #: Energy at which log(1 + energy / knee) turns from linear to logarithmic.
@@ -152,8 +152,8 @@ _KNEE = 3e-6
 class MotionExtractor(Extractor):
     """Motion energy (Adelson & Bergen, 1985; as a pyramid, Nishimoto et al., 2011, Current Biology).
 
-    Three scales, two temporal frequencies, eight directions and a grid: 1,088 features, of films only. There are no
-    filters at 0 Hz, and the mean over frames is subtracted, so a film that stands still has zeros throughout.
+    Three scales, two temporal frequencies, eight directions and a grid: 1,088 features, of videos only. There are no
+    filters at 0 Hz, and the mean over frames is subtracted, so a video that stands still has zeros throughout.
     """
 
     name: ClassVar[str] = "motion"
@@ -164,7 +164,7 @@ class MotionExtractor(Extractor):
         assert batch.frames is not None
         if batch.frames.shape[1] < 3:
             raise InputError(
-                "these films are too short for motion energy",
+                "these videos are too short for motion energy",
                 given=f"{batch.frames.shape[1]} frames",
                 expected="3 frames or more",
                 todo="leave the target 'motion' out, or read more frames of each film",
@@ -196,9 +196,9 @@ class MotionExtractor(Extractor):
         ]
 
 
-def _features(film: np.ndarray) -> np.ndarray:
-    """Return the features of one film, whose filtering fits into the cache of the processor; shape (feature,)."""
-    energy = _bank(len(film)).energy(resize(luminance(film), _SIZE)[None])[0]
+def _features(video: np.ndarray) -> np.ndarray:
+    """Return the features of one video, whose filtering fits into the cache of the processor; shape (feature,)."""
+    energy = _bank(len(video)).energy(resize(luminance(video), _SIZE)[None])[0]
     scales = energy.reshape(len(_SCALES), -1, *energy.shape[1:])
     pooled = [pool(maps, cells).ravel() for maps, (_, cells) in zip(scales, _SCALES, strict=True)]
     return np.asarray(np.log1p(np.concatenate(pooled) / np.float32(_KNEE)))

@@ -40,7 +40,7 @@ class LucasKanade:
 
     Notes
     -----
-    The slopes are those of the earlier frame, and what a pixel that leaves the picture would say is left out. Other
+    The slopes are those of the earlier frame, and what a pixel that leaves the image would say is left out. Other
     than that the method is ``skimage.registration.optical_flow_ilk(..., gaussian=True)``; all pairs of frames are
     done at once, which takes a twentieth of the time for frames of 64 pixels.
     """
@@ -58,12 +58,12 @@ class LucasKanade:
                 expected="an iteration or more, everything else above 0",
             )
 
-    def __call__(self, film: np.ndarray) -> np.ndarray:
-        """Return the flow from each frame of a film to the next.
+    def __call__(self, video: np.ndarray) -> np.ndarray:
+        """Return the flow from each frame of a video to the next.
 
         Parameters
         ----------
-        film : array, shape (frame, y, x)
+        video : array, shape (frame, y, x)
             Gray values from 0 to 1, e.g. of :func:`neurorecon.features.images.luminance`.
 
         Returns
@@ -71,19 +71,19 @@ class LucasKanade:
         array, float32, shape (frame - 1, 2, y, x)
             Pixels to the right, and pixels downward, that each pixel of the earlier frame moves.
         """
-        film = np.asarray(film, dtype=np.float32)
-        if film.ndim != 3 or len(film) < 2 or min(film.shape[1:]) < _SMALLEST:
+        video = np.asarray(video, dtype=np.float32)
+        if video.ndim != 3 or len(video) < 2 or min(video.shape[1:]) < _SMALLEST:
             raise InputError(
                 "optical flow needs a film",
-                given=f"an array of shape {film.shape}",
+                given=f"an array of shape {video.shape}",
                 expected=f"shape (frame, y, x), two frames or more of {_SMALLEST} pixels or more a side",
                 todo="enlarge smaller frames first: neurorecon.features.images.resize(film, size)",
             )
-        levels = [_blur(film, self.smoothing)]
+        levels = [_blur(video, self.smoothing)]
         while min(levels[-1].shape[1:]) >= 2 * _SMALLEST:
             rows, columns = levels[-1].shape[1:]
             levels.append(resize(levels[-1], (rows // 2, columns // 2)))
-        flow = np.zeros((len(film) - 1, 2, *levels[-1].shape[1:]), dtype=np.float32)
+        flow = np.zeros((len(video) - 1, 2, *levels[-1].shape[1:]), dtype=np.float32)
         for frames in reversed(levels):
             flow = self._refine(frames, _at_size(flow, *frames.shape[1:]))
         return flow
@@ -156,15 +156,15 @@ _QUANTITIES = ("rightward", "downward", "speed", "divergence", "curl")
 
 
 class OpticalFlowExtractor(Extractor):
-    """Statistics of the optical flow of films, in units of the world of the picture.
+    """Statistics of the optical flow of videos, in units of the world of the image.
 
-    In each of 4 x 4 cells, averaged over the film: velocity rightward and downward, speed, divergence (what comes
+    In each of 4 x 4 cells, averaged over the video: velocity rightward and downward, speed, divergence (what comes
     nearer grows) and curl (positive: clockwise); the change of each with time; and the speed by direction of motion
-    (a histogram of oriented flow: Laptev et al., 2008, CVPR), which sums up to the speed. 288 features, of films only.
+    (a histogram of oriented flow: Laptev et al., 2008, CVPR), which sums up to the speed. 288 features, of videos only.
 
     Notes
     -----
-    Lengths are in picture widths and times in seconds, for any size, shape and frame rate: velocities are in 1/s
+    Lengths are in image widths and times in seconds, for any size, shape and frame rate: velocities are in 1/s
     (widths a second), divergence and curl in 1/s, their changes in 1/s^2. What has no texture seems to stand still.
     """
 
@@ -177,7 +177,7 @@ class OpticalFlowExtractor(Extractor):
         frames, rate = batch.frames.shape[1], batch.frames_per_second
         if frames < 2 or not rate:
             raise InputError(
-                "these films have no optical flow",
+                "these videos have no optical flow",
                 given=f"{frames} frames, {rate} frames per second",
                 expected="two frames or more, and their rate",
                 todo="leave the target 'optical_flow' out, or read more frames of each film",
@@ -207,11 +207,11 @@ class OpticalFlowExtractor(Extractor):
         return [f"{name} y{row} x{column}" for name in names for row in range(_CELLS) for column in range(_CELLS)]
 
 
-def _statistics(film: np.ndarray, seconds: float) -> np.ndarray:
-    """Return the features of a film, uint8 (frame, y, x, rgb), whose frames are `seconds` apart; shape (feature,)."""
-    rows, columns = film.shape[1:3]
+def _statistics(video: np.ndarray, seconds: float) -> np.ndarray:
+    """Return the features of a video, uint8 (frame, y, x, rgb), whose frames are `seconds` apart; shape (feature,)."""
+    rows, columns = video.shape[1:3]
     height = max(16, round(_WIDTH * rows / columns))
-    flow = _FLOW(resize(luminance(film), (height, _WIDTH)))
+    flow = _FLOW(resize(luminance(video), (height, _WIDTH)))
     # A pixel may be a little higher than wide, so that a whole number of them fits.
     flow *= np.array([1 / _WIDTH, rows / columns / height], dtype=np.float32)[:, None, None] / np.float32(seconds)
     x, y = flow[:, 0], flow[:, 1]

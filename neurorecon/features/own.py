@@ -64,7 +64,7 @@ def add_target(
     made_by : mapping
         How the values came about, as JSON types. ``"model"`` (what computed them) and ``"source"`` (a paper, a script,
         an address) have to be there; good company are ``"layer"``, ``"preprocessing"``, ``"weights_sha256"``,
-        ``"licence"``.
+        ``"license"``.
     stimuli : sequence of str, optional
         Ids of the rows; left out, there is a row for each stimulus of the store, in the order of ``store.stimuli``.
     feature_names : sequence of str, optional

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from neurorecon.errors import InputError
-from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, pictures_at_a_time, seed_of
+from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, images_at_a_time, seed_of
 from neurorecon.features.images import Preprocessing, to_tensor
 from neurorecon.models.load import Source, load_vdvae_of, source, vdvae_config
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Prepared(NamedTuple):
-    """Pictures, uint8, shape (stimulus, y, x, rgb), and the ids that samples are drawn for."""
+    """Images, uint8, shape (stimulus, y, x, rgb), and the ids that samples are drawn for."""
 
-    pictures: np.ndarray
+    images: np.ndarray
     ids: list[str]
 
 
@@ -30,8 +30,8 @@ class VdvaeExtractor(NetworkExtractor):
     """Latents of the first groups of a VDVAE, joined: 31 groups of the imagenet64 network are 91,168 values.
 
     The first groups say what is where, later ones how it is textured. Brain-Diffuser (Ozcelik & VanRullen, 2023, arXiv
-    2303.05334) decodes 31 groups, all up to the first one at half of the picture's resolution; arXiv 2412.13237 decodes
-    15 (13,344 values). The attribute ``group_boundaries`` says where each group begins. Of a film, the middle frame is
+    2303.05334) decodes 31 groups, all up to the first one at half of the image's resolution; arXiv 2412.13237 decodes
+    15 (13,344 values). The attribute ``group_boundaries`` says where each group begins. Of a video, the middle frame is
     taken.
 
     Parameters
@@ -39,7 +39,7 @@ class VdvaeExtractor(NetworkExtractor):
     categories, models, device, precision
         As in :class:`~neurorecon.features.base.NetworkExtractor`.
     groups : int, optional
-        How many; by default all up to the first one at half of the picture's resolution.
+        How many; by default all up to the first one at half of the image's resolution.
     seed : int, optional
         Sample the posterior, as Brain-Diffuser does, with noise of this seed and the stimulus; its mean where left out.
         Samples depend on the kind of device, which is then stored too.
@@ -91,7 +91,7 @@ class VdvaeExtractor(NetworkExtractor):
     @property
     def batch(self) -> int:
         """Stimuli at a time."""
-        return pictures_at_a_time(self.config.image_size)
+        return images_at_a_time(self.config.image_size)
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
@@ -103,7 +103,7 @@ class VdvaeExtractor(NetworkExtractor):
         return load_vdvae_of(self.source, device)
 
     def prepare(self, batch: StimulusBatch) -> Prepared:
-        """Return the pictures in the size of the network."""
+        """Return the images in the size of the network."""
         assert batch.images is not None
         return Prepared(self.preprocessing.prepare(batch.images), batch.table["id"].tolist())
 
@@ -111,7 +111,7 @@ class VdvaeExtractor(NetworkExtractor):
         """Return the latents, shape (stimulus, feature)."""
         import torch
 
-        images = to_tensor(prepared.pictures, device).permute(0, 3, 1, 2)
+        images = to_tensor(prepared.images, device).permute(0, 3, 1, 2)
         if self.seed is None:
             return self._encode(images)
         # One by one: the noise of a stimulus must not depend on what else is in the batch.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurorecon.figures.panels import panel
-    from neurorecon.figures.reporting import Page, Picture, Section, Table, report
+    from neurorecon.figures.reporting import Figure, Page, Section, Table, report
     from neurorecon.figures.scores import band_bars, null_histogram
     from neurorecon.figures.style import (
         BAND_COLORS,
@@ -38,7 +38,7 @@ _HOMES = {
     "null_histogram": "scores",
     "panel": "panels",
     "Page": "reporting",
-    "Picture": "reporting",
+    "Figure": "reporting",
     "Section": "reporting",
     "report": "reporting",
     "read_provenance": "style",
@@ -56,8 +56,8 @@ __all__ = [
     "BAND_COLORS",
     "QUANTITIES",
     "WIDTHS",
+    "Figure",
     "Page",
-    "Picture",
     "Section",
     "Table",
     "band_bars",

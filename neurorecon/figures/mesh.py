@@ -1,4 +1,4 @@
-"""Cortical meshes: loading, spreading values over neighbors, outlines of areas.
+"""Cortical meshes: loading, spreading values over neighbors, outlines of ROIs.
 
 All distances are along the folded surface (the pial mesh, edge by edge), so that nothing jumps across a
 sulcus.

@@ -1,7 +1,7 @@
 """Paint values on a rendered mesh, with outlines and labels of ROIs.
 
-Values are interpolated per pixel and only then turned into colors, so that a color in the picture is always
-one of the color bar. Quicker and cleaner than drawing 20,000 polygons as vectors; a picture of a hemisphere
+Values are interpolated per pixel and only then turned into colors, so that a color in the image is always
+one of the color bar. Quicker and cleaner than drawing 20,000 polygons as vectors; an image of a hemisphere
 takes some tenths of a second.
 """
 
@@ -40,7 +40,7 @@ class Raster:
     Parameters
     ----------
     shape : (int, int)
-        Size (y, x) of the picture.
+        Size (y, x) of the image.
     pixel : array of int, shape (pixel,)
         Where the pixel lies: row * width + column.
     face : array of int, shape (pixel,)
@@ -66,8 +66,8 @@ class Raster:
             result = result + part * (weight if values.ndim == 1 else weight[:, None])
         return np.asarray(result)
 
-    def picture(self, values: np.ndarray, background: float = 0.0) -> np.ndarray:
-        """Put pixels (pixel, ...) into a picture (y, x, ...)."""
+    def image(self, values: np.ndarray, background: float = 0.0) -> np.ndarray:
+        """Put pixels (pixel, ...) into an image (y, x, ...)."""
         full = np.full((self.shape[0] * self.shape[1], *values.shape[1:]), background, dtype=values.dtype)
         full[self.pixel] = values
         return full.reshape(*self.shape, *values.shape[1:])
@@ -93,25 +93,25 @@ def rasterize(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int]) -> 
     faces : array of int, shape (face, 3)
         Corners; faces seen from behind are left out.
     shape : (int, int)
-        Size (y, x) of the picture.
+        Size (y, x) of the image.
     """
     corners = points[faces]
     flat = corners[..., :2]
     first, second = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
-    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    roi = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     low = np.maximum(np.ceil(flat.min(axis=1) - 0.5), 0).astype(np.int64)
     high = np.minimum(np.floor(flat.max(axis=1) - 0.5), (shape[1] - 1, shape[0] - 1)).astype(np.int64)
     size = np.maximum(high - low + 1, 0)
-    # y runs downwards, so a face that is counterclockwise in space has a negative area here.
-    kept = np.flatnonzero((area < 0) & (size.prod(axis=1) > 0))
+    # y runs downwards, so a face that is counterclockwise in space has a negative ROI here.
+    kept = np.flatnonzero((roi < 0) & (size.prod(axis=1) > 0))
     count = size[kept].prod(axis=1)
     face = np.repeat(kept, count)
     within = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
     x = low[face, 0] + within % size[face, 0]
     y = low[face, 1] + within // size[face, 0]
     right, down = x + 0.5 - flat[face, 0, 0], y + 0.5 - flat[face, 0, 1]
-    second_weight = (right * second[face, 1] - down * second[face, 0]) / area[face]
-    third_weight = (first[face, 0] * down - first[face, 1] * right) / area[face]
+    second_weight = (right * second[face, 1] - down * second[face, 0]) / roi[face]
+    third_weight = (first[face, 0] * down - first[face, 1] * right) / roi[face]
     inside = np.flatnonzero((second_weight >= 0) & (third_weight >= 0) & (second_weight + third_weight <= 1))
     face, second_weight, third_weight = face[inside], second_weight[inside], third_weight[inside]
     pixel = y[inside] * shape[1] + x[inside]
@@ -274,7 +274,7 @@ _MOST_RASTERS = 16
 
 @dataclass
 class View:
-    """One view of one hemisphere: geometry in the plane of the picture, and what is seen.
+    """One view of one hemisphere: geometry in the plane of the image, and what is seen.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ class View:
     shown: np.ndarray | None = None
     facing: np.ndarray | None = None
     per_unit: float = 1.0
-    areas: dict[str, tuple[float, np.ndarray]] = field(default_factory=dict)
+    rois: dict[str, tuple[float, np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def make(cls, mesh: Mesh, hemisphere: str, name: str) -> View:
@@ -328,20 +328,20 @@ class View:
         self.raster = raster = _RASTERS[key][1]
         faces = self.mesh.faces
         gray = sulcal_gray(raster.interpolate(self.mesh.sulcal, faces))
-        picture = np.repeat(gray[:, None], 3, axis=1)
+        image = np.repeat(gray[:, None], 3, axis=1)
         covered = layer.reach[self.hemisphere].covers(raster, faces)
-        picture[covered] = 0.35 * picture[covered] + 0.65 * LEFT_OUT
+        image[covered] = 0.35 * image[covered] + 0.65 * LEFT_OUT
         colors, shown = layer.paint(raster, faces, self.hemisphere)
         shown &= covered
-        self.shown = raster.picture(shown, background=False)
+        self.shown = raster.image(shown, background=False)
         if self.name != "flat":
             facing = self._facing(raster)
-            self.facing = raster.picture(facing)
-            picture *= shade(facing, 0.35)[:, None]
+            self.facing = raster.image(facing)
+            image *= shade(facing, 0.35)[:, None]
             # Values are hardly shaded: their color has to be found in the color bar.
             colors = colors * shade(facing, 0.10)[:, None]
-        picture[shown] = colors[shown]
-        return raster.picture(np.column_stack([picture, np.ones(len(picture))]).astype(np.float32))
+        image[shown] = colors[shown]
+        return raster.image(np.column_stack([image, np.ones(len(image))]).astype(np.float32))
 
     def _facing(self, raster: Raster) -> np.ndarray:
         axes = view_axes(self.name, self.hemisphere)
@@ -373,32 +373,32 @@ class View:
         row, column = row.clip(0, rows - 1), column.clip(0, columns - 1)
         depth = self.raster.depth[row, column]
         if self.facing is not None:
-            # At the rim a whole area shrinks to a stroke; lines there say nothing.
+            # At the rim a whole ROI shrinks to a stroke; lines there say nothing.
             inside &= self.facing[row, column] > 0.2
         # Smoothed lines leave the surface by a little, so a point may lie this far (mesh units) below it.
         return inside & np.isfinite(depth) & (points[:, 2] > depth - 2.5)
 
     def look_for(self, outlines: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Measure how much of each area is seen: square mesh units, and the place for its name."""
+        """Measure how much of each ROI is seen: square mesh units, and the place for its name."""
         assert self.raster is not None
         pixels = np.bincount(self.raster.face, minlength=len(self.mesh.faces))
         middle = self.points[self.mesh.faces].mean(axis=1)[:, :2]
-        for area, member in outlines.items():
+        for roi, member in outlines.items():
             inside = member[self.hemisphere][self.mesh.faces].sum(axis=1) >= 2
             seen = np.where(inside, pixels, 0)
             if seen.sum():
                 center = (middle * seen[:, None]).sum(axis=0) / seen.sum()
                 distance = np.where(seen > 0, np.linalg.norm(middle - center, axis=1), np.inf)
-                self.areas[area] = (seen.sum() / self.per_unit**2, middle[np.argmin(distance)])
+                self.rois[roi] = (seen.sum() / self.per_unit**2, middle[np.argmin(distance)])
 
 
-def draw_view(axes: Axes, view: View, picture: np.ndarray) -> None:
+def draw_view(axes: Axes, view: View, image: np.ndarray) -> None:
     """Put a painted hemisphere into axes whose data units are those of the mesh."""
     left, _, _, high = view.box
-    right = left + picture.shape[1] / view.per_unit
-    low = high - picture.shape[0] / view.per_unit
+    right = left + image.shape[1] / view.per_unit
+    low = high - image.shape[0] / view.per_unit
     extent = (left, right, low, high)
-    axes.imshow(picture, extent=extent, interpolation="antialiased", interpolation_stage="rgba")
+    axes.imshow(image, extent=extent, interpolation="antialiased", interpolation_stage="rgba")
     axes.set_xlim(view.box[0], view.box[1])
     axes.set_ylim(view.box[2], view.box[3])
     axes.set_aspect("auto")
@@ -406,7 +406,7 @@ def draw_view(axes: Axes, view: View, picture: np.ndarray) -> None:
 
 
 def draw_outlines(axes: Axes, view: View, outlines: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Draw the borders of areas: a dark line with a light one below, which shows on any color."""
+    """Draw the borders of ROIs: a dark line with a light one below, which shows on any color."""
     from matplotlib.collections import LineCollection
 
     lines = [
@@ -423,7 +423,7 @@ def draw_outlines(axes: Axes, view: View, outlines: Mapping[str, Mapping[str, np
 
 
 def draw_names(axes: Any, view: View, names: Sequence[str], size: float = 5.5) -> None:
-    """Write the names of areas where they hide least, with a thin line home where that is not inside."""
+    """Write the names of ROIs where they hide least, with a thin line home where that is not inside."""
     if not names or view.shown is None:
         return
     figure: Any = axes.figure
@@ -431,13 +431,13 @@ def draw_names(axes: Any, view: View, names: Sequence[str], size: float = 5.5) -
     unit = view.size[0] / width
     corner = np.array([view.box[0] - MARGIN * unit, view.box[3] + MARGIN * unit])
     # Millimeters to the right of and below the upper left corner of the panel and its margin.
-    anchors = np.abs(np.array([view.areas[name][1] for name in names]) - corner) / unit
+    anchors = np.abs(np.array([view.rois[name][1] for name in names]) - corner) / unit
     sizes = np.add([text_size_mm(figure, name, size) for name in names], (0.6, 0.1))
-    areas = np.array([view.areas[name][0] for name in names]) / unit**2
+    rois = np.array([view.rois[name][0] for name in names]) / unit**2
     occupied = _coarse(view.shown, view.per_unit * unit)
-    places = place_labels(anchors, sizes, areas, occupied, CELL)
+    places = place_labels(anchors, sizes, rois, occupied, CELL)
     for name, anchor, place, box in zip(names, anchors, places, sizes, strict=True):
-        here, home = corner + (place * (1, -1)) * unit, view.areas[name][1]
+        here, home = corner + (place * (1, -1)) * unit, view.rois[name][1]
         if (np.abs(place - anchor) > box / 2 + 0.3).any():
             for color, line in (("white", 1.0), (INK, 0.4)):
                 way = np.stack([home, here], axis=1)
@@ -452,7 +452,7 @@ def draw_names(axes: Any, view: View, names: Sequence[str], size: float = 5.5) -
 
 
 def _coarse(shown: np.ndarray, per_millimeter: float) -> np.ndarray:
-    """Reduce a picture to cells of :data:`CELL` mm, with a margin of :data:`MARGIN` mm around."""
+    """Reduce an image to cells of :data:`CELL` mm, with a margin of :data:`MARGIN` mm around."""
     edge = round(MARGIN / CELL)
     rows, columns = (int(np.ceil(extent / per_millimeter / CELL)) for extent in shown.shape)
     grid = np.zeros((rows + 2 * edge, columns + 2 * edge), dtype=bool)
@@ -462,14 +462,14 @@ def _coarse(shown: np.ndarray, per_millimeter: float) -> np.ndarray:
     return grid
 
 
-#: What hiding a whole area costs, in the same unit as a shift by one millimeter.
+#: What hiding a whole ROI costs, in the same unit as a shift by one millimeter.
 HIDING = 40.0
 
 
 def place_labels(
     anchors: np.ndarray,
     sizes: np.ndarray,
-    areas: np.ndarray,
+    rois: np.ndarray,
     occupied: np.ndarray,
     cell: float,
     *,
@@ -477,8 +477,8 @@ def place_labels(
 ) -> np.ndarray:
     """Place labels near their anchors, one after the other, each where it hides least.
 
-    Every place on a grid is tried: it costs the way from the anchor, plus how much of an area the label would
-    hide. A large area therefore keeps its name inside, a small one has it beside.
+    Every place on a grid is tried: it costs the way from the anchor, plus how much of an ROI the label would
+    hide. A large ROI therefore keeps its name inside, a small one has it beside.
 
     Parameters
     ----------
@@ -486,8 +486,8 @@ def place_labels(
         x and y (downwards) in millimeters from the upper left corner of the grid.
     sizes : array, shape (label, 2)
         Width and height, millimeters.
-    areas : array, shape (label,)
-        How large the named area is in the picture, square millimeters.
+    ROIs : array, shape (label,)
+        How large the named ROI is in the image, square millimeters.
     occupied : array of bool, shape (y, x)
         Where data are shown.
     cell : float
@@ -503,8 +503,8 @@ def place_labels(
     anchors, sizes = np.asarray(anchors, float).reshape(-1, 2), np.asarray(sizes, float).reshape(-1, 2)
     taken = np.zeros(occupied.shape, dtype=bool)
     centers = np.zeros_like(anchors)
-    # Small areas choose first: their names have to stay near to be understood.
-    for index in np.argsort(areas, kind="stable"):
+    # Small ROIs choose first: their names have to stay near to be understood.
+    for index in np.argsort(rois, kind="stable"):
         width, height = np.maximum(np.ceil((sizes[index] + gap) / cell).astype(int), 1)
         width, height = min(width, occupied.shape[1]), min(height, occupied.shape[0])
         hidden = _box_sums(occupied, height, width) * cell**2
@@ -513,7 +513,7 @@ def place_labels(
         distance = np.hypot(
             (x + width / 2) * cell - anchors[index, 0], ((y + height / 2) * cell - anchors[index, 1]) * 1.15
         )
-        cost = distance + HIDING * hidden / max(areas[index], 1e-9) + 1e4 * blocked
+        cost = distance + HIDING * hidden / max(rois[index], 1e-9) + 1e4 * blocked
         cost = cost.ravel() + _crossing(cost.ravel(), hidden.shape, (height, width), anchors[index] / cell, taken)
         row, column = np.unravel_index(np.argmin(cost), hidden.shape)
         taken[row : row + height, column : column + width] = True

@@ -1,4 +1,4 @@
-"""What was seen beside what was rebuilt from the brain."""
+"""What was seen beside what was reconstructed from the brain."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def panel(
     width: str | float = "double",
     simulated: bool = False,
 ) -> Figure:
-    """Show rows of pictures, one column a stimulus.
+    """Show rows of images, one column a stimulus.
 
     Parameters
     ----------
-    rows : mapping of str to array, shape (picture, y, x) or (picture, y, x, rgb)
-        Label of the row, e.g. ``"seen"`` and ``"rebuilt"``, and its pictures: uint8, or numbers where 0 is
+    rows : mapping of str to array, shape (image, y, x) or (image, y, x, rgb)
+        Label of the row, e.g. ``"seen"`` and ``"reconstructed"``, and its images: uint8, or numbers where 0 is
         black and 1 white (values beyond are clipped).
     captions : sequence of str, optional
         Above each column.
     scores : mapping of str to sequence of float, optional
-        For some rows, the score of each picture, written below it.
+        For some rows, the score of each image, written below it.
     score_label : str, optional
         What the scores are; written below the panel.
     per_line : int
@@ -64,19 +64,19 @@ def panel(
     -------
     matplotlib.figure.Figure
     """
-    pictures = {name: _pictures(name, given) for name, given in rows.items()}
-    count = _check_counts(pictures, captions, scores)
+    images = {name: _images(name, given) for name, given in rows.items()}
+    count = _check_counts(images, captions, scores)
     with journal_style():
         full = width_mm(width)
         probe = new_figure(full, 30)
-        left = max(text_size_mm(probe, name, 7)[0] for name in pictures) + 3.5
+        left = max(text_size_mm(probe, name, 7)[0] for name in images) + 3.5
         per_line = min(per_line, count)
         size = (full - left - 1.5 + _GAP) / per_line - _GAP
-        # Few pictures need not be huge.
+        # Few images need not be huge.
         size = min(size, 26.0)
         heights = {
             name: size * row.shape[1] / row.shape[2] + (_SCORE if scores and name in scores else 0.0) + _GAP
-            for name, row in pictures.items()
+            for name, row in images.items()
         }
         block = sum(heights.values()) + (_CAPTION if captions is not None else 0.0) + _BLOCK
         text = " ".join(part for part in (_score_text(scores, score_label), note) if part)
@@ -86,7 +86,7 @@ def panel(
         figure = new_figure(full, top + blocks * block + (2.75 * (text.count("\n") + 1) + 1 if text else 0))
         for number in range(blocks):
             chosen = range(number * per_line, min((number + 1) * per_line, count))
-            _draw_block(figure, pictures, chosen, captions, scores, heights, (left, top + number * block, size))
+            _draw_block(figure, images, chosen, captions, scores, heights, (left, top + number * block, size))
         if title:
             text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
         if text:
@@ -98,7 +98,7 @@ def panel(
 
 def _draw_block(
     figure: Figure,
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     chosen: range,
     captions: Sequence[str] | None,
     scores: Mapping[str, Sequence[float]] | None,
@@ -112,13 +112,13 @@ def _draw_block(
             text_mm(figure, x, y + _CAPTION - 0.6, _shorten(figure, str(captions[index]), size), ha="center",
                     va="bottom", fontsize=6, color=GRAY)  # fmt: skip
         y += _CAPTION
-    for name, row in pictures.items():
+    for name, row in images.items():
         tall = size * row.shape[1] / row.shape[2]
         text_mm(figure, left - 1.5, y + tall / 2, name, ha="right", va="center", fontsize=7)
         for column, index in enumerate(chosen):
             x = left + column * (size + _GAP)
             axes = axes_mm(figure, x, y, size, tall)
-            # The pixels of small pictures are the data; larger ones are only enlarged for print.
+            # The pixels of small images are the data; larger ones are only enlarged for print.
             smooth = "nearest" if max(row.shape[1:3]) <= 32 else "bicubic"
             axes.imshow(row[index], cmap="gray", vmin=0, vmax=1, interpolation=smooth, aspect="auto")
             axes.axis("off")
@@ -134,15 +134,15 @@ def _draw_block(
         y += heights[name]
 
 
-def _pictures(name: str, images: np.ndarray) -> np.ndarray:
+def _images(name: str, images: np.ndarray) -> np.ndarray:
     images = np.asarray(images)
     gray = images.ndim == 3
     color = images.ndim == 4 and images.shape[-1] == 3
     if not (gray or color) or 0 in images.shape:
         raise InputError(
-            f"the row {name!r} holds no pictures",
+            f"the row {name!r} holds no images",
             given=f"an array of shape {images.shape}",
-            expected="shape (picture, y, x) or (picture, y, x, 3)",
+            expected="shape (image, y, x) or (image, y, x, 3)",
         )
     if images.dtype == np.uint8:
         return images.astype(np.float32) / 255
@@ -160,24 +160,24 @@ def _pictures(name: str, images: np.ndarray) -> np.ndarray:
 
 
 def _check_counts(
-    pictures: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
     captions: Sequence[str] | None,
     scores: Mapping[str, Sequence[float]] | None,
 ) -> int:
-    if not pictures:
-        raise InputError("a panel needs rows of pictures", given="none")
-    counts = {name: len(row) for name, row in pictures.items()}
+    if not images:
+        raise InputError("a panel needs rows of images", given="none")
+    counts = {name: len(row) for name, row in images.items()}
     if captions is not None:
         counts["captions"] = len(captions)
     for name, values in (scores or {}).items():
-        if name not in pictures:
-            raise InputError("scores of a row that is not there", given=name, expected=", ".join(pictures))
+        if name not in images:
+            raise InputError("scores of a row that is not there", given=name, expected=", ".join(images))
         counts[f"scores of {name}"] = len(values)
     if len(set(counts.values())) != 1:
         raise InputError(
-            "the rows of a panel do not have the same number of pictures",
+            "the rows of a panel do not have the same number of images",
             given=", ".join(f"{name}: {count}" for name, count in counts.items()),
-            expected="one picture, caption and score per column",
+            expected="one image, caption and score per column",
         )
     return next(iter(counts.values()))
 
@@ -186,7 +186,7 @@ def _score_text(scores: Mapping[str, Sequence[float]] | None, label: str | None)
     if not scores:
         return ""
     means = ", ".join(f"{name} {_number(float(np.nanmean(values)))}" for name, values in scores.items())
-    return f"Below the pictures: {label or 'score'} (mean of all shown: {means})."
+    return f"Below the images: {label or 'score'} (mean of all shown: {means})."
 
 
 def _shorten(figure: Figure, text: str, width: float) -> str:

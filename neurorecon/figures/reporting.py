@@ -130,7 +130,7 @@ def format_cell(value: Any, style: str | None = None) -> str:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     """A figure of a report.
 
     Parameters
@@ -209,7 +209,7 @@ class Section:
         Heading.
     text : str or sequence of str
         Paragraphs. Plain text: markup in it is shown, not obeyed.
-    items : sequence of Picture, Table, Page or matplotlib Figure
+    items : sequence of Image, Table, Page or matplotlib Figure
         What follows the text, in this order.
     """
 
@@ -272,10 +272,10 @@ def report(
 
 def _item(item: Any) -> dict[str, Any]:
     if hasattr(item, "savefig"):
-        item = Picture(item)
-    if isinstance(item, Picture):
+        item = Figure(item)
+    if isinstance(item, Figure):
         return {
-            "kind": "picture", "address": item.address, "caption": item.caption, "width": item.width,
+            "kind": "image", "address": item.address, "caption": item.caption, "width": item.width,
             "alt": item.alt or item.caption or "figure",
         }  # fmt: skip
     if isinstance(item, Table):
@@ -289,7 +289,7 @@ def _item(item: Any) -> dict[str, Any]:
     raise InputError(
         "this cannot be put into a report",
         given=type(item).__name__,
-        expected="a Picture, Table, Page or matplotlib figure",
+        expected="a Image, Table, Page or matplotlib figure",
     )
 
 

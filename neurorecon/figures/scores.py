@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _LEFT, _RIGHT, _HEIGHT, _BELOW = 12.5, 2.0, 34.0, 8.5
 
-#: Areas go into a second line of the figure where a bar would get narrower than this (mm); few areas do not
+#: Areas go into a second line of the figure where a bar would get narrower than this (mm); few ROIs do not
 #: get wider ones than that.
 NARROWEST_BAR, WIDEST_BAR = 0.9, 6.0
 
@@ -49,13 +49,13 @@ def band_bars(
     width: str | float = "double",
     simulated: bool = False,
 ) -> Figure:
-    """Draw one bar per band for each area.
+    """Draw one bar per band for each ROI.
 
     Parameters
     ----------
     table : DataFrame or mapping of str to sequence
-        One row for each area and band, with the columns ``roi``, ``band`` and ``value``; optional are
-        ``low`` and ``high`` (ends of the confidence interval), and per area, repeated on its rows,
+        One row for each ROI and band, with the columns ``roi``, ``band`` and ``value``; optional are
+        ``low`` and ``high`` (ends of the confidence interval), and per ROI, repeated on its rows,
         ``ceiling`` (noise ceiling), ``joint`` (R2 of all bands together) and ``n`` (number of voxels).
     rois, bands : sequence of str, optional
         Which ones, in this order; by default all, as they come.
@@ -77,9 +77,9 @@ def band_bars(
     Raises
     ------
     InputError
-        Where a column is missing, the table is empty, or a pair of area and band comes twice.
+        Where a column is missing, the table is empty, or a pair of ROI and band comes twice.
     UnknownNameError
-        Where an area or band that was asked for is not in the table.
+        Where an ROI or band that was asked for is not in the table.
     """
     columns = _columns(table)
     rois = _choose("ROI", rois, columns["roi"])

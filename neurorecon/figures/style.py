@@ -408,7 +408,7 @@ def style_settings() -> dict[str, Any]:
         "pdf.fonttype": 42,
         "ps.fonttype": 42,
         # SVG goes into pages and slides on machines without our fonts, so its letters are drawn as outlines;
-        # the PDF beside it keeps text as text for whoever has to edit it.
+        # the PDF beside it keeps text as text for anyone who has to edit it.
         "svg.fonttype": "path",
         # Names inside an SVG are random unless they are salted: with this, same input, same bytes.
         "svg.hashsalt": "neurorecon",

@@ -153,7 +153,7 @@ def flat(
     label : str
         Of the color bar: the quantity and its unit.
     zoom : {"data", "hemisphere"}
-        The part around the voxels and areas, or all of it.
+        The part around the voxels and ROIs, or all of it.
     mesh, quantity, cmap, vmin, vmax, mask, outlines, title, note, radius, width, simulated
         As in :func:`neurorecon.figures.cortex`.
 
@@ -220,11 +220,11 @@ def _compose_flat(
 ) -> Figure:
     if zoom not in ZOOMS:
         raise UnknownNameError("zoom", zoom, ZOOMS)
-    areas = check_outlines(outlines, mesh)
+    rois = check_outlines(outlines, mesh)
     views = [View.make(load_mesh(mesh, "flat", side), side, "flat") for side in HEMISPHERES]
     whole = [view.box for view in views]
     if zoom == "data":
-        _crop(views, layer, areas)
+        _crop(views, layer, rois)
     full = width_mm(width)
     widths, heights = np.array([view.size for view in views]).T
     scale = (full - LEFT - 2 - _FLAT_GAP) / widths.sum()
@@ -237,9 +237,9 @@ def _compose_flat(
     for view, box in zip(views, whole, strict=True):
         axes = axes_mm(figure, x, top, view.size[0] * scale, heights.max() * scale)
         draw_view(axes, view, view.render(layer, scale))
-        view.look_for(areas)
-        draw_outlines(axes, view, areas)
-        draw_names(axes, view, list(view.areas), size=6.0)
+        view.look_for(rois)
+        draw_outlines(axes, view, rois)
+        draw_names(axes, view, list(view.rois), size=6.0)
         center = x + view.size[0] * scale / 2
         text_mm(figure, center, top - 4, f"{view.hemisphere} hemisphere", ha="center", fontsize=7, color=GRAY)
         if zoom == "data":
@@ -250,12 +250,12 @@ def _compose_flat(
     return figure
 
 
-def _crop(views: Sequence[View], layer: Scalars | Categories, areas: Outlines) -> None:
+def _crop(views: Sequence[View], layer: Scalars | Categories, rois: Outlines) -> None:
     """Show the same extent of both hemispheres: as much as the larger needs."""
     boxes = []
     for view in views:
         used = layer.reach[view.hemisphere].distance == 0
-        for member in areas.values():
+        for member in rois.values():
             used = used | member[view.hemisphere]
         used[np.setdiff1d(np.arange(len(used)), view.mesh.faces)] = False
         points = view.points[used, :2] if used.any() else view.points[np.unique(view.mesh.faces), :2]
@@ -277,9 +277,9 @@ def _silhouette(view: View, whole: tuple[float, float, float, float]) -> np.ndar
     shape = tuple(int(np.ceil(extent * per_unit)) for extent in (whole[3] - whole[2], whole[1] - whole[0]))
     x, y = (view.points[:, 0] - whole[0]) * per_unit, (whole[3] - view.points[:, 1]) * per_unit
     seen = rasterize(np.column_stack([x, y, view.points[:, 2]]), view.mesh.faces, (shape[0], shape[1]))
-    picture = np.zeros((*shape, 4), dtype=np.float32)
-    picture[..., :3], picture[..., 3] = 0.77, np.isfinite(seen.depth)
-    return picture
+    image = np.zeros((*shape, 4), dtype=np.float32)
+    image[..., :3], image[..., 3] = 0.77, np.isfinite(seen.depth)
+    return image
 
 
 def _key(axes: Axes, view: View, whole: tuple[float, float, float, float]) -> None:
@@ -306,7 +306,7 @@ def _free_corner(view: View) -> tuple[float, float]:
     """Return the corner of the panel, as a fraction of it, where fewest values would be hidden."""
     assert view.shown is not None
     rows, columns = (int(np.ceil(extent * _KEY)) for extent in view.shown.shape)
-    # The outer upper corner first: the one that the areas of vision leave free, and the scale bar too.
+    # The outer upper corner first: the one that the ROIs of vision leave free, and the scale bar too.
     outer, inner = (0.0, 1 - _KEY) if view.hemisphere == "left" else (1 - _KEY, 0.0)
     parts = {0.0: slice(0, columns), 1 - _KEY: slice(-columns, None)}
     hidden = {
@@ -370,7 +370,7 @@ def cortex(
     mask : mapping of {"left", "right"} to bool array, shape (vertex,), optional
         Where values are shown, e.g. where they are significant; voxels outside are painted pale.
     outlines : mapping of str to mapping of {"left", "right"} to bool array, optional
-        Areas whose borders and names are drawn; a name stands in the view that shows most of the area.
+        Areas whose borders and names are drawn; a name stands in the view that shows most of the ROI.
     views : sequence of str
         Of :data:`neurorecon.figures.paint.VIEWS`.
     title, note : str, optional
@@ -498,7 +498,7 @@ def mask_note(mask: PerHemisphere | None) -> str:
 
 
 def check_outlines(outlines: Outlines | None, mesh: str) -> dict[str, dict[str, np.ndarray]]:
-    """Check the masks of areas, and return them as booleans."""
+    """Check the masks of ROIs, and return them as booleans."""
     return {
         name: {side: part > 0 for side, part in check_values(member, mesh).items()}
         for name, member in (outlines or {}).items()
@@ -527,7 +527,7 @@ def _compose(
     if not views:
         raise InputError("a figure of the cortex needs a view", given="none", expected="e.g. ('lateral',)")
     grid = [[View.make(load_mesh(mesh, surface, side), side, name) for name in views] for side in HEMISPHERES]
-    areas = check_outlines(outlines, mesh)
+    rois = check_outlines(outlines, mesh)
     full = width_mm(width)
     extent = np.array([[view.size for view in row] for row in grid])
     columns, rows = extent[..., 0].max(axis=0), extent[..., 1].max(axis=1)
@@ -550,8 +550,8 @@ def _compose(
                 center = x + columns[column] * scale / 2
                 text_mm(figure, center, top - 4, view.name, ha="center", fontsize=7, color=GRAY)
             draw_view(axes, view, view.render(layer, scale))
-            view.look_for(areas)
-            draw_outlines(axes, view, areas)
+            view.look_for(rois)
+            draw_outlines(axes, view, rois)
             x += columns[column] * scale + _GAP
         draw_best_names(figure, grid[row])
         y += rows[row] * scale + _GAP
@@ -560,12 +560,12 @@ def _compose(
 
 
 def draw_best_names(figure: Figure, row: Sequence[View]) -> None:
-    """Write the name of each area into the view that shows most of it."""
+    """Write the name of each ROI into the view that shows most of it."""
     axes = figure.axes[-len(row) :]
     best: dict[str, int] = {}
     for index, view in enumerate(row):
-        for name, (pixels, _) in view.areas.items():
-            if name not in best or pixels > row[best[name]].areas[name][0]:
+        for name, (pixels, _) in view.rois.items():
+            if name not in best or pixels > row[best[name]].rois[name][0]:
                 best[name] = index
     for index, view in enumerate(row):
         draw_names(axes[index], view, [name for name, where in best.items() if where == index])

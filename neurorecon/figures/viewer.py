@@ -71,11 +71,11 @@ def interactive(
         if name not in maps:
             raise UnknownNameError("map", name, maps)
     checked = {name: check_values(values, mesh) for name, values in maps.items()}
-    areas = check_outlines(outlines, mesh)
+    rois = check_outlines(outlines, mesh)
     scene = {
-        "hemispheres": {side: _hemisphere(mesh, side, checked, areas, radius) for side in HEMISPHERES},
+        "hemispheres": {side: _hemisphere(mesh, side, checked, rois, radius) for side in HEMISPHERES},
         "maps": [_map(name, values, (options or {}).get(name, {})) for name, values in checked.items()],
-        "areas": list(areas),
+        "rois": list(rois),
         "radius": radius if radius > 0 else 0.5,
     }
     simulated = simulated or bool((provenance or {}).get("simulated"))
@@ -126,7 +126,7 @@ def _hemisphere(
     mesh: str,
     side: str,
     maps: Mapping[str, Mapping[str, np.ndarray]],
-    areas: Mapping[str, Mapping[str, np.ndarray]],
+    rois: Mapping[str, Mapping[str, np.ndarray]],
     radius: float,
 ) -> dict[str, Any]:
     measured = np.any([np.isfinite(values[side]) for values in maps.values()], axis=0)
@@ -153,14 +153,14 @@ def _hemisphere(
         "sulcal": _encode((np.tanh(pial.sulcal / 0.15) * 127).round().astype(np.int8)),
         "nearest": _encode(nearest.astype("<i4")),
         "distance": _encode(distance.astype("<f4")),
-        "areas": [
+        "rois": [
             {
                 "vertices": _encode(np.flatnonzero(member[side]).astype("<u4")),
                 "border": _border(member[side], pial.faces),
                 # The flat map is cut, so there a border may have ends.
                 "flat_border": _border(member[side], load_mesh(mesh, "flat", side).faces),
             }
-            for member in areas.values()
+            for member in rois.values()
         ],
     }
 

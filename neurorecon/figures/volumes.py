@@ -100,12 +100,12 @@ def volume(
         int((shown < limits[0]).any()), int((shown > limits[1]).any())
     ]
     layer = Scalars({}, {}, color_map(cmap or default_colormap(quantity)), limits)
-    pictures = _paint(values, present, keep, under, layer)
+    images = _paint(values, present, keep, under, layer)
     pale = "" if mask is None else "Pale: measured, not significant."
     sentences = (quantity_note(quantity), note, f"{pale} Left is left.".strip())
     with journal_style():
         return _mosaic(
-            pictures,
+            images,
             present,
             matrix,
             axis,
@@ -151,23 +151,23 @@ def _paint(
     values: np.ndarray, present: np.ndarray, keep: np.ndarray | None, under: np.ndarray | None, layer: Scalars
 ) -> np.ndarray:
     """Return RGBA, shape (x, y, z, 4)."""
-    picture = np.ones((*values.shape, 4))
-    picture[..., 3] = 0.0
+    image = np.ones((*values.shape, 4))
+    image[..., 3] = 0.0
     if under is not None:
         inside = np.isfinite(under)
         low, high = np.percentile(under[inside & (under != 0)], [2, 98]) if (inside & (under != 0)).any() else (0, 1)
         gray = np.clip((under - low) / max(high - low, 1e-12), 0, 1)
-        picture[..., :3] = 0.15 + 0.7 * np.nan_to_num(gray)[..., None]
-        picture[..., 3] = inside & (under != 0)
-    picture[present] = (0.90, 0.89, 0.86, 1.0)
+        image[..., :3] = 0.15 + 0.7 * np.nan_to_num(gray)[..., None]
+        image[..., 3] = inside & (under != 0)
+    image[present] = (0.90, 0.89, 0.86, 1.0)
     shown = present if keep is None else present & keep
     low, high = layer.limits
-    picture[shown] = layer.colormap(np.clip((values[shown] - low) / (high - low), 0, 1))
-    return picture
+    image[shown] = layer.colormap(np.clip((values[shown] - low) / (high - low), 0, 1))
+    return image
 
 
 def _mosaic(
-    pictures: np.ndarray,
+    images: np.ndarray,
     present: np.ndarray,
     affine: np.ndarray,
     axis: str,
@@ -182,7 +182,7 @@ def _mosaic(
 ) -> Figure:
     through, across, upward = AXES[axis]
     sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    drawn = pictures[..., 3] > 0
+    drawn = images[..., 3] > 0
     first, last = _extent(drawn, across), _extent(drawn, upward)
     chosen = _choose_slices(np.asarray(present.any(axis=(across, upward))), slices)
     columns = min(per_line, len(chosen))
@@ -198,7 +198,7 @@ def _mosaic(
         text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
     for number, index in enumerate(chosen):
         x, y = 1.5 + (number % columns) * (wide + _GAP), top + (number // columns) * step
-        part = np.take(pictures, index, axis=through)[first[0] : first[1], last[0] : last[1]]
+        part = np.take(images, index, axis=through)[first[0] : first[1], last[0] : last[1]]
         axes = axes_mm(figure, x, y + 3.2, wide, wide * tall)
         axes.imshow(part.transpose(1, 0, 2), origin="lower", interpolation="nearest", aspect="auto")
         axes.axis("off")

@@ -14,12 +14,12 @@ from neurorecon.io.grid import Grid, check_vertices
 from neurorecon.io.surfaces import hemisphere, read_cifti_labels, read_surface_labels
 from neurorecon.io.volumes import read_volume
 
-#: Labels that stand for no area.
+#: Labels that stand for no ROI.
 NOTHING = ("", "???", "unknown")
 
 
-def read_areas(grid: Grid, rois: Mapping[str, str | list[str] | Atlas], root: Path, subject: str) -> dict:
-    """Read all areas of a recipe.
+def read_rois(grid: Grid, rois: Mapping[str, str | list[str] | Atlas], root: Path, subject: str) -> dict:
+    """Read all ROIs of a recipe.
 
     Parameters
     ----------
@@ -35,24 +35,24 @@ def read_areas(grid: Grid, rois: Mapping[str, str | list[str] | Atlas], root: Pa
     Returns
     -------
     dict of str to bool array, shape (place,)
-        Each area; areas may overlap.
+        Each ROI; ROIs may overlap.
     """
     found: dict[str, np.ndarray] = {}
     for key, given in rois.items():
         atlas = given if isinstance(given, Atlas) else Atlas(path=given)
-        for name, member in areas_of(grid, key, atlas, root, subject).items():
+        for name, member in rois_of(grid, key, atlas, root, subject).items():
             if name in found:
                 raise InputError(
                     "two files hold an area of the same name",
                     given=f"{name!r}, the second time in the atlas {key!r} of the recipe",
-                    expected="each area once",
+                    expected="each ROI once",
                     todo="name the labels of one of them otherwise, by labels in [options.rois]",
                 )
             found[name] = member
     return found
 
 
-def areas_of(grid: Grid, key: str, atlas: Atlas, root: Path, subject: str) -> dict[str, np.ndarray]:
+def rois_of(grid: Grid, key: str, atlas: Atlas, root: Path, subject: str) -> dict[str, np.ndarray]:
     """Read one atlas, or one mask, which gets the name `key`."""
     given = [atlas.path] if isinstance(atlas.path, str) else atlas.path
     paths = [root / path.replace("{subject}", subject) for path in given]
@@ -74,7 +74,7 @@ def areas_of(grid: Grid, key: str, atlas: Atlas, root: Path, subject: str) -> di
 
 def read_mask(grid: Grid, path: str, root: Path, subject: str) -> np.ndarray:
     """Read a mask: bool (place,), true wherever the file is not 0."""
-    parts = areas_of(grid, "mask", Atlas(path=path, threshold=0.0), root, subject)
+    parts = rois_of(grid, "mask", Atlas(path=path, threshold=0.0), root, subject)
     return np.logical_or.reduce(list(parts.values()))
 
 
@@ -85,7 +85,7 @@ def _read(grid: Grid, path: Path) -> tuple[np.ndarray, dict[int, str] | None]:
             f"{path} is missing",
             given="no such file",
             expected="a mask or an atlas, as [options] of the recipe names it",
-            todo="mend the path; relative ones count from --root",
+            todo="fix the path; relative ones count from --root",
         )
     kinds = "".join(path.suffixes[-2:])
     if kinds in (".dlabel.nii", ".dscalar.nii"):
@@ -105,7 +105,7 @@ def _read(grid: Grid, path: Path) -> tuple[np.ndarray, dict[int, str] | None]:
 
 def _unfit(path: Path, expected: str) -> InputError:
     return InputError(
-        f"{path} cannot hold areas of these runs",
+        f"{path} cannot hold ROIs of these runs",
         given=path.name,
         expected=f"{expected}, as the runs are",
         todo="take the atlas in the space of the runs, or the runs in the space of the atlas (space in [options])",
@@ -135,7 +135,7 @@ def _members(
     if not whole or len(levels) > 1:
         what = f"labels {levels[:5].astype(int).tolist()} ..." if whole else "values between whole numbers"
         raise InputError(
-            f"the areas in {path} have no names",
+            f"the ROIs in {path} have no names",
             given=what,
             expected="a mask of 0 and 1, or names for the labels, or a threshold for probabilities",
             todo=f'[options.rois] {key} = {{ path = "...", labels = "names.tsv" }} (or threshold = 0.5)',
@@ -177,7 +177,7 @@ class Part(BaseModel):
 
 
 class Atlas(Part):
-    """Where areas come from.
+    """Where ROIs come from.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ class Atlas(Part):
         Names of the values of a file that has none: a TSV or CSV with the columns ``index`` and ``name``, or a table
         ``{1 = "V1v"}``.
     threshold : float, optional
-        For probabilities: what lies above is in the area.
+        For probabilities: what lies above is in the ROI.
     """
 
     path: str | list[str]

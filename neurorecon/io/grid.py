@@ -79,7 +79,7 @@ def surface_grid(vertices: Sequence[int], space: str) -> Grid:
     """Return the grid of two hemispheres.
 
     FreeSurfer's average has meshes that maps are drawn on; vertices of other meshes are kept as grayordinates of
-    cortex, so that maps go back to a CIFTI file for whoever has the mesh.
+    cortex, so that maps go back to a CIFTI file for anyone who has the mesh.
 
     Parameters
     ----------

@@ -28,8 +28,8 @@ def is_video(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class PictureArray:
-    """Pictures in an array, uint8, shape (stimulus, y, x, rgb) or gray (stimulus, y, x)."""
+class ImageArray:
+    """Images in an array, uint8, shape (stimulus, y, x, rgb) or gray (stimulus, y, x)."""
 
     array: ArrayFile
 
@@ -42,14 +42,14 @@ class PictureArray:
         return (self.array.shape[1], self.array.shape[2], 3)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return pictures ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
+        """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
         found = self.array[start:stop]
         return np.repeat(found[..., None], 3, axis=-1) if found.ndim == 3 else np.array(found)
 
 
 @dataclass(frozen=True)
-class PictureFiles:
-    """Pictures in files of their own, read as RGB."""
+class ImageFiles:
+    """Images in files of their own, read as RGB."""
 
     paths: list[Path]
     shape: tuple[int, int, int]
@@ -59,7 +59,7 @@ class PictureFiles:
         return len(self.paths)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return pictures ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
+        """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
         found = np.empty((max(0, stop - start), *self.shape), dtype=np.uint8)
         for place, path in enumerate(self.paths[start:stop]):
             found[place] = self._one(path)
@@ -69,8 +69,8 @@ class PictureFiles:
         from PIL import Image
 
         try:
-            with _open_picture(path) as picture:
-                rgb = picture.convert("RGB")
+            with _open_image(path) as image:
+                rgb = image.convert("RGB")
         except (OSError, ValueError, SyntaxError) as error:  # Pillow's, for what is cut or damaged
             raise damaged(path, error) from error
         if not self.scaled:
@@ -81,8 +81,8 @@ class PictureFiles:
         return np.asarray(square.resize((self.shape[1], self.shape[0]), Image.Resampling.LANCZOS))
 
 
-def picture_array(array: ArrayFile) -> PictureArray:
-    """Take an array as pictures.
+def image_array(array: ArrayFile) -> ImageArray:
+    """Take an array as images.
 
     Raises
     ------
@@ -94,23 +94,23 @@ def picture_array(array: ArrayFile) -> PictureArray:
     if len(shape) != 3 and (len(shape) != 4 or shape[3] != 3):
         first = len(shape) == 4 and shape[1] == 3
         raise InputError(
-            f"{array.where} has no pictures in the expected order",
+            f"{array.where} has no images in the expected order",
             given=f"shape {shape}",
             expected="(stimulus, y, x, 3), or (stimulus, y, x) for gray",
-            todo="the colors come first: images.transpose(0, 2, 3, 1)" if first else "save RGB pictures without alpha",
+            todo="the colors come first: images.transpose(0, 2, 3, 1)" if first else "save RGB images without alpha",
         )
-    return PictureArray(array)
+    return ImageArray(array)
 
 
-def film_array(array: ArrayFile) -> ArrayFile:
-    """Take an array as films; refuse anything but uint8 of shape (film, frame, y, x, rgb)."""
+def video_array(array: ArrayFile) -> ArrayFile:
+    """Take an array as videos; refuse anything but uint8 of shape (film, frame, y, x, rgb)."""
     _refuse_type(array)
     if len(array.shape) != 5 or array.shape[4] != 3:
         raise InputError(
-            f"{array.where} has no films in the expected order",
+            f"{array.where} has no videos in the expected order",
             given=f"shape {array.shape}",
             expected="(film, frame, y, x, 3)",
-            todo="save films of one length and size, RGB last",
+            todo="save videos of one length and size, RGB last",
         )
     return array
 
@@ -121,11 +121,11 @@ def _refuse_type(array: ArrayFile) -> None:
             f"{array.where} has pixels of an unexpected type",
             given=str(array.dtype),
             expected="uint8, from 0 (black) to 255 (white)",
-            todo="numpy.round(255 * pictures).astype('uint8') for pictures from 0 to 1",
+            todo="numpy.round(255 * images).astype('uint8') for images from 0 to 1",
         )
 
 
-def picture_files(folder: Path, ids: Sequence[str], files: Sequence[str], size: int | None) -> PictureFiles:
+def image_files(folder: Path, ids: Sequence[str], files: Sequence[str], size: int | None) -> ImageFiles:
     """Find the file of each stimulus in a folder; sizes are read, pixels are not.
 
     Parameters
@@ -148,18 +148,18 @@ def picture_files(folder: Path, ids: Sequence[str], files: Sequence[str], size: 
     if size is not None:
         for path in paths:
             _size(path)
-        return PictureFiles(paths, (size, size, 3), True)
+        return ImageFiles(paths, (size, size, 3), True)
     width, height = _size(paths[0])
     for path in paths:
         found = _size(path)
         if found != (width, height):
             raise InputError(
-                f"the pictures in {folder} differ in size",
+                f"the images in {folder} differ in size",
                 given=f"{paths[0].name} is {width} x {height}, {path.name} is {found[0]} x {found[1]} pixels",
                 expected="one size, or a size to scale them to",
                 todo="image_size = 256 in [options] of the recipe cuts squares and scales them",
             )
-    return PictureFiles(paths, (height, width, 3), False)
+    return ImageFiles(paths, (height, width, 3), False)
 
 
 def _find(folder: Path, there: set[str], name: str, file: str) -> Path:
@@ -170,14 +170,14 @@ def _find(folder: Path, there: set[str], name: str, file: str) -> Path:
         if file and (folder / file).is_file():
             return folder / file
     raise MissingFileError(
-        f"the picture of the stimulus {name!r} is missing",
+        f"the image of the stimulus {name!r} is missing",
         given=f"no {' or '.join(tried)} in {folder}",
         expected="a PNG or JPEG file for each stimulus",
         todo="add it, or name it in a column 'file' of the table of stimuli",
     )
 
 
-def _open_picture(path: Path) -> Any:
+def _open_image(path: Path) -> Any:
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -190,15 +190,15 @@ def _open_picture(path: Path) -> Any:
 
 def _size(path: Path) -> tuple[int, int]:
     try:
-        with _open_picture(path) as picture:
-            found: tuple[int, int] = picture.size
+        with _open_image(path) as image:
+            found: tuple[int, int] = image.size
             return found
     except (OSError, ValueError, SyntaxError) as error:
         raise damaged(path, error) from error
 
 
-def film_seconds(path: Path) -> float:
-    """Return how long a film is."""
+def video_seconds(path: Path) -> float:
+    """Return how long a video is."""
     if path.suffix.lower() == ".gif":
         return float(_gif_onsets(path)[-1])
     with _open(path) as container:
@@ -208,24 +208,24 @@ def film_seconds(path: Path) -> float:
         return float(container.duration) / 1e6
 
 
-def read_film(path: Path, frames: int, start: float = 0.0, seconds: float | None = None) -> list[Any]:
-    """Return frames spread evenly over a film, or a clip of it: the middles of as many parts of it.
+def read_video(path: Path, frames: int, start: float = 0.0, seconds: float | None = None) -> list[Any]:
+    """Return frames spread evenly over a video, or a clip of it: the middles of as many parts of it.
 
     Parameters
     ----------
     path : path
     frames : int
     start, seconds : float
-        Of the clip; the rest of the film where `seconds` is None.
+        Of the clip; the rest of the video where `seconds` is None.
 
     Returns
     -------
     list of PIL.Image.Image
     """
-    whole = film_seconds(path)
+    whole = video_seconds(path)
     wanted = start + (np.arange(frames) + 0.5) * (whole - start if seconds is None else seconds) / frames
-    wanted = np.minimum(wanted, whole - 1e-3)  # a volume may last a little longer than the film
-    return _gif_frames(path, wanted) if path.suffix.lower() == ".gif" else _film_frames(path, wanted)
+    wanted = np.minimum(wanted, whole - 1e-3)  # a volume may last a little longer than the video
+    return _gif_frames(path, wanted) if path.suffix.lower() == ".gif" else _video_frames(path, wanted)
 
 
 def _gif_onsets(path: Path) -> np.ndarray:
@@ -239,7 +239,7 @@ def _gif_onsets(path: Path) -> np.ndarray:
                 image.seek(number)
                 durations.append(max(image.info.get("duration", 100), 10) / 1000)
     except (OSError, ValueError, SyntaxError) as error:
-        raise _no_film(path, error) from None
+        raise _no_video(path, error) from None
     return np.cumsum([0.0, *durations])
 
 
@@ -255,7 +255,7 @@ def _gif_frames(path: Path, wanted: np.ndarray) -> list[Any]:
     return found
 
 
-def _film_frames(path: Path, wanted: np.ndarray) -> list[Any]:
+def _video_frames(path: Path, wanted: np.ndarray) -> list[Any]:
     """Return what is on the screen at some times, in seconds."""
     images: list[Any] = []
     before = None
@@ -268,7 +268,7 @@ def _film_frames(path: Path, wanted: np.ndarray) -> list[Any]:
             if len(images) == len(wanted):
                 return images
     if before is None:
-        raise _no_film(path, ValueError(f"no frame at {wanted[0]:.2f} s"))
+        raise _no_video(path, ValueError(f"no frame at {wanted[0]:.2f} s"))
     return images + [before.to_image()] * (len(wanted) - len(images))
 
 
@@ -285,10 +285,10 @@ def _open(path: Path) -> Any:
     try:
         return av.open(str(path))
     except Exception as error:  # PyAV has an error class for each code of FFmpeg
-        raise _no_film(path, error) from None
+        raise _no_video(path, error) from None
 
 
-def _no_film(path: Path, error: Exception) -> InputError:
+def _no_video(path: Path, error: Exception) -> InputError:
     return InputError(
         f"{path} is no film",
         given=f"{type(error).__name__}: {error}",
@@ -305,9 +305,9 @@ class StimulusFile:
     ----------
     path : path
     start : float
-        Of a clip: seconds into the film.
+        Of a clip: seconds into the video.
     seconds : float, optional
-        Length of the clip; None for a whole film, or a picture.
+        Length of the clip; None for a whole video, or an image.
     """
 
     path: Path
@@ -321,54 +321,54 @@ class StimulusFiles:
     Parameters
     ----------
     sources : sequence of StimulusFile
-        One for each stimulus; films last.
+        One for each stimulus; videos last.
     size : int, optional
-        Pixels on each side. By default that of the pictures where all are square and of one size, else 256.
+        Pixels on each side. By default that of the images where all are square and of one size, else 256.
     fit : {"pad", "crop", "stretch"}
-        How a picture that is not square becomes so.
+        How an image that is not square becomes so.
     frames : int
-        Frames of each film, spread evenly.
+        Frames of each video, spread evenly.
     """
 
     def __init__(self, sources: Sequence[StimulusFile], size: int | None, fit: str, frames: int) -> None:
         self.sources = list(sources)
         self.fit = fit
         self.frames = frames
-        self.films = [source for source in sources if is_video(source.path)]
+        self.videos = [source for source in sources if is_video(source.path)]
         sizes = {_image_size(source.path) for source in sources if not is_video(source.path)}
         same = len(sizes) == 1 and len(set(next(iter(sizes)))) == 1 and max(next(iter(sizes))) <= 512
         self.size = size or (next(iter(sizes))[0] if same else 256)
-        self.rate = _rate(self.films, frames) if self.films else None
+        self.rate = _rate(self.videos, frames) if self.videos else None
 
     def images(self, start: int, stop: int) -> np.ndarray:
-        """Return pictures ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, its middle frame."""
+        """Return images ``start:stop``, uint8, (stimulus, y, x, rgb); of a video, its middle frame."""
         read = [
-            self._film(source)[self.frames // 2] if is_video(source.path) else self._picture(source.path)
+            self._video(source)[self.frames // 2] if is_video(source.path) else self._image(source.path)
             for source in self.sources[start:stop]
         ]
         return np.stack(read) if read else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
 
-    def film_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return films ``start:stop``, uint8, (film, frame, y, x, rgb)."""
-        read = [self._film(source) for source in self.films[start:stop]]
+    def video_frames(self, start: int, stop: int) -> np.ndarray:
+        """Return videos ``start:stop``, uint8, (film, frame, y, x, rgb)."""
+        read = [self._video(source) for source in self.videos[start:stop]]
         return np.stack(read) if read else np.empty((0, self.frames, self.size, self.size, 3), dtype=np.uint8)
 
-    def _picture(self, path: Path) -> np.ndarray:
+    def _image(self, path: Path) -> np.ndarray:
         from PIL import Image
 
         try:
             with Image.open(path) as image:
                 return fit_square(image, self.size, self.fit)
         except (OSError, ValueError, SyntaxError) as error:
-            raise _no_picture(path, error) from None
+            raise _no_image(path, error) from None
 
-    def _film(self, source: StimulusFile) -> np.ndarray:
-        frames = read_film(source.path, self.frames, source.start, source.seconds)
+    def _video(self, source: StimulusFile) -> np.ndarray:
+        frames = read_video(source.path, self.frames, source.start, source.seconds)
         return np.stack([fit_square(frame, self.size, self.fit) for frame in frames])
 
 
 def fit_square(image: object, size: int, fit: str) -> np.ndarray:
-    """Return a picture as a square, uint8 (y, x, rgb); what pads it is gray."""
+    """Return an image as a square, uint8 (y, x, rgb); what pads it is gray."""
     from PIL import Image, ImageOps
 
     assert isinstance(image, Image.Image)
@@ -394,27 +394,27 @@ def _image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.size
     except (OSError, ValueError, SyntaxError) as error:
-        raise _no_picture(path, error) from None
+        raise _no_image(path, error) from None
 
 
-def _rate(films: Sequence[StimulusFile], frames: int) -> float:
-    """Return the frames a second that are kept; all films, or clips of films, have to be of one length."""
-    whole = {path: film_seconds(path) for path in {source.path for source in films}}
+def _rate(videos: Sequence[StimulusFile], frames: int) -> float:
+    """Return the frames a second that are kept; all videos, or clips of videos, have to be of one length."""
+    whole = {path: video_seconds(path) for path in {source.path for source in videos}}
     seconds: dict[str, float] = {}
-    for source in films:
+    for source in videos:
         long = whole[source.path]
         if source.seconds is not None and source.start >= long:
             raise InputError(
                 f"{source.path} is shorter than the events say",
                 given=f"{long:.2f} s; a volume shows it at {source.start:.2f} s",
-                expected="a film at least as long as the duration of its events",
-                todo="check duration in the events, and that the film is whole",
+                expected="a video at least as long as the duration of its events",
+                todo="check duration in the events, and that the video is whole",
             )
         seconds[source.path.name] = long if source.seconds is None else source.seconds
     shortest, longest = min(seconds, key=seconds.__getitem__), max(seconds, key=seconds.__getitem__)
     if seconds[longest] > 1.1 * seconds[shortest]:
         raise InputError(
-            "the films are of different lengths",
+            "the videos are of different lengths",
             given=f"{shortest}: {seconds[shortest]:.2f} s; {longest}: {seconds[longest]:.2f} s",
             expected="films of one length: a store has the same number of frames, and one rate, for all",
             todo='take samples = "volume", which cuts them into clips of one volume',
@@ -422,9 +422,9 @@ def _rate(films: Sequence[StimulusFile], frames: int) -> float:
     return frames / float(np.mean(list(seconds.values())))
 
 
-def _no_picture(path: Path, error: Exception) -> InputError:
+def _no_image(path: Path, error: Exception) -> InputError:
     return InputError(
-        f"{path} is no picture",
+        f"{path} is no image",
         given=f"{type(error).__name__}: {error}",
         expected=f"a whole {', '.join(IMAGES[:3])} file",
         todo="copy it again, or convert it",

@@ -98,7 +98,7 @@ class Table:
                 given=f"{values[row]!r} in row {row + 1} (line {row + self.first_line}); "
                 f"{int(bad.sum())} such rows of {len(bad)}",
                 expected=wanted,
-                todo="mend the table, or leave the column out where it is optional",
+                todo="fix the table, or leave the column out where it is optional",
             )
 
     def refuse_duplicates(self, values: np.ndarray, what: str, wanted: str) -> None:
@@ -109,7 +109,7 @@ class Table:
                 f"{self.where}: {what} occur twice",
                 given=", ".join(map(str, double[:5])) + (f" and {len(double) - 5} more" if len(double) > 5 else ""),
                 expected=wanted,
-                todo="mend the table",
+                todo="fix the table",
             )
 
 
@@ -178,7 +178,7 @@ def as_table(values: Any, where: str) -> Table:
             f"{where} cannot be used",
             given=f"the column {double[0]!r} twice" if double else "no rows",
             expected="every column once, and at least one row",
-            todo="mend the table",
+            todo="fix the table",
         )
     return Table(where, frame)
 

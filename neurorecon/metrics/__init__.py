@@ -3,7 +3,7 @@
 from neurorecon.metrics.identification import (
     n_way_identification,
     pairwise_identification,
-    pairwise_identification_among_rebuilt,
+    pairwise_identification_among_reconstructed,
     pairwise_identification_half_ties,
     similarity_matrix,
 )
@@ -15,7 +15,7 @@ __all__ = [
     "mean_squared_error",
     "n_way_identification",
     "pairwise_identification",
-    "pairwise_identification_among_rebuilt",
+    "pairwise_identification_among_reconstructed",
     "pairwise_identification_half_ties",
     "pixel_correlation",
     "similarity_matrix",

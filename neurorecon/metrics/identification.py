@@ -1,4 +1,4 @@
-"""Identification: whether the seen stimulus can be told from others, given what was rebuilt.
+"""Identification: whether the seen stimulus can be told from others, given what was reconstructed.
 
 All variants are exact (no candidates are drawn at random) and have names of their own, because their numbers
 differ on the same reconstructions.
@@ -24,7 +24,7 @@ BLOCK = 65536
 
 
 def pairwise_identification(
-    seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation"
+    seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity = "correlation"
 ) -> np.ndarray:
     """Share of the other seen stimuli strictly less similar to the reconstruction than the right one.
 
@@ -33,8 +33,8 @@ def pairwise_identification(
 
     Parameters
     ----------
-    seen, rebuilt : array, shape (stimulus, ...)
-        Pictures, or features of pictures.
+    seen, reconstructed : array, shape (stimulus, ...)
+        Images, or features of images.
     similarity : {"correlation", "cosine"}
         Pearson correlation of the flattened values, or the cosine.
 
@@ -53,23 +53,23 @@ def pairwise_identification(
     ----------
     Ozcelik and VanRullen 2023, Sci Rep 13:15666 (Brain-Diffuser).
     """
-    lower, _, others = _ranks(similarity_matrix(seen, rebuilt, similarity))
+    lower, _, others = _ranks(similarity_matrix(seen, reconstructed, similarity))
     return _share(lower, others)
 
 
 def pairwise_identification_half_ties(
-    seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation"
+    seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity = "correlation"
 ) -> np.ndarray:
     """Pairwise identification in which a tie counts half: chance is .5 even if stimuli are identical.
 
     Parameters and returns are those of :func:`pairwise_identification`.
     """
-    lower, ties, others = _ranks(similarity_matrix(seen, rebuilt, similarity))
+    lower, ties, others = _ranks(similarity_matrix(seen, reconstructed, similarity))
     return _share(lower + 0.5 * ties, others)
 
 
-def pairwise_identification_among_rebuilt(
-    seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation"
+def pairwise_identification_among_reconstructed(
+    seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity = "correlation"
 ) -> np.ndarray:
     """Pairwise identification the other way: candidates are the *reconstructions*, given the seen stimulus.
 
@@ -77,12 +77,12 @@ def pairwise_identification_among_rebuilt(
     and a stimulus that resembles the mean of all does not suffer from it; so the numbers differ, sometimes
     much. Parameters and returns are those of :func:`pairwise_identification`.
     """
-    lower, _, others = _ranks(similarity_matrix(seen, rebuilt, similarity).T)
+    lower, _, others = _ranks(similarity_matrix(seen, reconstructed, similarity).T)
     return _share(lower, others)
 
 
 def n_way_identification(
-    seen: np.ndarray, rebuilt: np.ndarray, n: int, similarity: Similarity = "correlation"
+    seen: np.ndarray, reconstructed: np.ndarray, n: int, similarity: Similarity = "correlation"
 ) -> np.ndarray:
     """Probability that the right stimulus wins against `n` - 1 others drawn at random, strictly and exactly.
 
@@ -92,8 +92,8 @@ def n_way_identification(
 
     Parameters
     ----------
-    seen, rebuilt : array, shape (stimulus, ...)
-        Pictures, or features of pictures.
+    seen, reconstructed : array, shape (stimulus, ...)
+        Images, or features of images.
     n : int
         Number of candidates, the right one included.
     similarity : {"correlation", "cosine"}
@@ -109,7 +109,7 @@ def n_way_identification(
     InputError
         Where `n` is below 2 or there are fewer than `n` stimuli.
     """
-    lower, _, others = _ranks(similarity_matrix(seen, rebuilt, similarity))
+    lower, _, others = _ranks(similarity_matrix(seen, reconstructed, similarity))
     most = int(others[~np.isnan(lower)].min(initial=len(lower) - 1)) + 1
     if not 2 <= n <= most:
         raise InputError(
@@ -124,19 +124,21 @@ def n_way_identification(
     return probability
 
 
-def similarity_matrix(seen: np.ndarray, rebuilt: np.ndarray, similarity: Similarity = "correlation") -> np.ndarray:
+def similarity_matrix(
+    seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity = "correlation"
+) -> np.ndarray:
     """Similarity of every reconstruction with every seen stimulus.
 
     Parameters
     ----------
-    seen, rebuilt : array, shape (stimulus, ...)
-        Pictures or features. Values are converted in blocks, so no float64 copy of the whole is made.
+    seen, reconstructed : array, shape (stimulus, ...)
+        Images or features. Values are converted in blocks, so no float64 copy of the whole is made.
     similarity : {"correlation", "cosine"}
         Of the flattened values.
 
     Returns
     -------
-    array, shape (rebuilt stimulus, seen stimulus)
+    array, shape (reconstructed stimulus, seen stimulus)
         float64 in [-1, 1]; NaN where a row is constant (correlation) or zero (cosine).
 
     Raises
@@ -144,7 +146,7 @@ def similarity_matrix(seen: np.ndarray, rebuilt: np.ndarray, similarity: Similar
     InputError
         Where the shapes differ or there are fewer than two stimuli.
     """
-    seen, rebuilt = check_pair(seen, rebuilt)
+    seen, reconstructed = check_pair(seen, reconstructed)
     if len(seen) < 2:
         raise InputError(
             "identification needs other stimuli to compare with",
@@ -154,7 +156,7 @@ def similarity_matrix(seen: np.ndarray, rebuilt: np.ndarray, similarity: Similar
         )
     if similarity not in ("correlation", "cosine"):
         raise UnknownNameError("similarity", similarity, ("correlation", "cosine"))
-    a, b = rebuilt.reshape(len(rebuilt), -1), seen.reshape(len(seen), -1)
+    a, b = reconstructed.reshape(len(reconstructed), -1), seen.reshape(len(seen), -1)
     if a.shape[1] <= BLOCK and similarity == "correlation":
         return np.clip(center_and_scale(a) @ center_and_scale(b).T, -1.0, 1.0)
     return _blockwise(a, b, centered=similarity == "correlation")

@@ -1,4 +1,4 @@
-"""Scores that compare a seen with a rebuilt picture, pixel by pixel."""
+"""Scores that compare a seen with a reconstructed image, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import numpy as np
 
 from neurorecon.errors import InputError
 
-#: Values that are converted to float64 at a time: all pictures of a test set would not fit.
+#: Values that are converted to float64 at a time: all images of a test set would not fit.
 VALUES_AT_ONCE = 2**21
 
 
-def pixel_correlation(seen: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
+def pixel_correlation(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Pearson correlation of the flattened pixels of each stimulus ("PixCorr").
 
-    Pictures enter at the size they have: published numbers hold for one size (Brain-Diffuser: 425 px, RGB),
+    Images enter at the size they have: published numbers hold for one size (Brain-Diffuser: 425 px, RGB),
     so scale beforehand where numbers are to be compared.
 
     Parameters
     ----------
-    seen, rebuilt : array, shape (stimulus, ...)
-        Pictures, e.g. (stimulus, y, x, rgb). The correlation does not depend on scale, so uint8 and float in
+    seen, reconstructed : array, shape (stimulus, ...)
+        Images, e.g. (stimulus, y, x, rgb). The correlation does not depend on scale, so uint8 and float in
         [0, 1] may meet.
 
     Returns
     -------
     array, shape (stimulus,)
-        float64. NaN where one of the two pictures is constant: the correlation is undefined there, and
+        float64. NaN where one of the two images is constant: the correlation is undefined there, and
         :func:`neurorecon.metrics.summarize` counts it.
 
     Raises
@@ -39,22 +39,22 @@ def pixel_correlation(seen: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
     ----------
     Ozcelik and VanRullen 2023, Sci Rep 13:15666 (Brain-Diffuser).
     """
-    seen, rebuilt = check_pair(seen, rebuilt)
+    seen, reconstructed = check_pair(seen, reconstructed)
     scores = np.empty(len(seen), dtype=np.float64)
     for part in _parts(seen):
         one = center_and_scale(seen[part].reshape(len(seen[part]), -1))
-        other = center_and_scale(rebuilt[part].reshape(len(one), -1))
+        other = center_and_scale(reconstructed[part].reshape(len(one), -1))
         scores[part] = np.clip(np.einsum("ij,ij->i", one, other), -1.0, 1.0)
     return scores
 
 
-def mean_squared_error(seen: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
+def mean_squared_error(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Mean squared difference of the pixels of each stimulus, in squared units of [0, 1].
 
     Parameters
     ----------
-    seen, rebuilt : array, shape (stimulus, ...)
-        Pictures. uint8 is divided by 255, float is taken to be in [0, 1] already, so both may meet.
+    seen, reconstructed : array, shape (stimulus, ...)
+        Images. uint8 is divided by 255, float is taken to be in [0, 1] already, so both may meet.
 
     Returns
     -------
@@ -66,16 +66,16 @@ def mean_squared_error(seen: np.ndarray, rebuilt: np.ndarray) -> np.ndarray:
     InputError
         Where the shapes differ, or floats are plainly in 0..255.
     """
-    seen, rebuilt = check_pair(seen, rebuilt)
+    seen, reconstructed = check_pair(seen, reconstructed)
     scores = np.empty(len(seen), dtype=np.float64)
     for part in _parts(seen):
-        difference = as_unit_float(seen[part]) - as_unit_float(rebuilt[part])
+        difference = as_unit_float(seen[part]) - as_unit_float(reconstructed[part])
         scores[part] = np.mean(difference.reshape(len(difference), -1) ** 2, axis=1)
     return scores
 
 
 def as_unit_float(images: np.ndarray) -> np.ndarray:
-    """Return pictures as float64 in [0, 1]: uint8 is divided by 255, float stays as it is.
+    """Return images as float64 in [0, 1]: uint8 is divided by 255, float stays as it is.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def as_unit_float(images: np.ndarray) -> np.ndarray:
         return images / 255.0
     if images.dtype.kind not in "fb":
         raise InputError(
-            "pictures of this type cannot be read without guessing their range",
+            "images of this type cannot be read without guessing their range",
             given=f"an array of {images.dtype}",
             expected="uint8 in 0..255 or float in [0, 1]",
             todo="convert them with .astype('uint8'), or divide by their largest value",
@@ -105,7 +105,7 @@ def as_unit_float(images: np.ndarray) -> np.ndarray:
     # A decoder may overshoot [0, 1] a little, but not twofold.
     if images.size and np.nanmax(np.abs(images)) > 2.0:
         raise InputError(
-            "float pictures have to lie in [0, 1]",
+            "float images have to lie in [0, 1]",
             given=f"values up to {np.nanmax(np.abs(images)):g}",
             expected="values in [0, 1]",
             todo="divide by 255, or pass uint8",
@@ -140,12 +140,12 @@ def _parts(images: np.ndarray) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def check_pair(seen: np.ndarray, rebuilt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def check_pair(seen: np.ndarray, reconstructed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return both arrays, or say in what they do not match.
 
     Parameters
     ----------
-    seen, rebuilt : array, shape (stimulus, ...)
+    seen, reconstructed : array, shape (stimulus, ...)
 
     Returns
     -------
@@ -156,12 +156,12 @@ def check_pair(seen: np.ndarray, rebuilt: np.ndarray) -> tuple[np.ndarray, np.nd
     InputError
         Where the shapes differ, or there is nothing to compare.
     """
-    seen, rebuilt = np.asarray(seen), np.asarray(rebuilt)
-    if seen.shape != rebuilt.shape or seen.ndim < 2 or seen.size == 0:
+    seen, reconstructed = np.asarray(seen), np.asarray(reconstructed)
+    if seen.shape != reconstructed.shape or seen.ndim < 2 or seen.size == 0:
         raise InputError(
-            "seen and rebuilt pictures do not match",
-            given=f"seen {seen.shape}, rebuilt {rebuilt.shape}",
+            "seen and reconstructed images do not match",
+            given=f"seen {seen.shape}, reconstructed {reconstructed.shape}",
             expected="the same shape (stimulus, ...), with at least one stimulus and one value",
             todo="bring both to one size and order; row by row they have to be the same stimulus",
         )
-    return seen, rebuilt
+    return seen, reconstructed

@@ -18,7 +18,7 @@ class Summary:
     n : int
         Number of stimuli whose score is defined.
     n_undefined : int
-        Number of stimuli whose score is NaN (e.g. the correlation of a constant picture). They are left out
+        Number of stimuli whose score is NaN (e.g. the correlation of a constant image). They are left out
         of the mean, so a table has to say how many they are.
     """
 

@@ -124,7 +124,7 @@ class ClipSettings:
     network : dict
         Arguments of ``open_clip.model.CLIP``.
     size : int
-        Pixels on each side of its pictures.
+        Pixels on each side of its images.
     mean, std : tuple of float
         Of its pixels.
     """

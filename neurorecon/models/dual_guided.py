@@ -349,7 +349,7 @@ class DualGuidedUNet(nn.Module):
         """Load Versatile Diffusion from a local copy of its diffusers folder (``shi-labs/versatile-diffusion``).
 
         `image_unet` gives ResNets and image transformers. Of `text_unet`, made for writing text, only the
-        transformers are read: its other weights denoise text, not pictures.
+        transformers are read: its other weights denoise text, not images.
 
         Parameters
         ----------
@@ -417,7 +417,7 @@ class DualGuidedUNet(nn.Module):
         """Let the text branch listen to another description of texts that is a linear map away.
 
         Stable Diffusion is conditioned on the hidden states of CLIP's text tower, Versatile Diffusion on their
-        projection into the space that CLIP shares with pictures. A text branch that was trained with the one takes
+        projection into the space that CLIP shares with images. A text branch that was trained with the one takes
         the other through this map.
 
         Parameters

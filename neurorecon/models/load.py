@@ -44,7 +44,7 @@ class Source:
         Name in the catalog; of a user's own weights the name of their folder.
     sha256 : str
         Says which weights these are, whatever they are called.
-    licence : str
+    license : str
         Terms of use.
     paper : str
         Who published them.
@@ -54,12 +54,12 @@ class Source:
     folder: Path
     name: str
     sha256: str
-    licence: str
+    license: str
     paper: str
 
     def record(self) -> dict[str, str]:
         """Return what is stored with all that these weights make."""
-        return {"weights": self.name, "weights_sha256": self.sha256, "licence": self.licence}
+        return {"weights": self.name, "weights_sha256": self.sha256, "licence": self.license}
 
 
 def source(role: str, models: str | Path = "bundled") -> Source:
@@ -112,7 +112,7 @@ class AutoencoderSettings:
 
     @property
     def size(self) -> int | None:
-        """Pixels on each side of the pictures that it was trained on, where it says so."""
+        """Pixels on each side of the images that it was trained on, where it says so."""
         size = self.config.get("sample_size")
         return None if size is None else int(size[0] if isinstance(size, Sequence) else size)
 

@@ -53,7 +53,7 @@ class HiddenStates(nn.Module):
 
 
 def projected(clip: Any, hidden: Tensor) -> Tensor:
-    """Map hidden states (..., channel) of the text tower into the space that CLIP shares with pictures."""
+    """Map hidden states (..., channel) of the text tower into the space that CLIP shares with images."""
     projection = clip.text_projection
     if projection is None:
         return hidden

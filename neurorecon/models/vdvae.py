@@ -1,12 +1,12 @@
 """The very deep variational autoencoder (VDVAE) of Child 2021, whose latents low-level decoders predict.
 
-An encoder describes the picture at every resolution, from 64 x 64 down to 1 x 1. A decoder goes the other way:
+An encoder describes the image at every resolution, from 64 x 64 down to 1 x 1. A decoder goes the other way:
 each of its blocks is one *group* of latents, drawn from a Gaussian that depends on all groups before. The first
-groups say what is where, the last ones how it is textured, so that a picture can be rebuilt from the first
+groups say what is where, the last ones how it is textured, so that an image can be reconstructed from the first
 groups of a brain and the rest from the prior. The last layer gives each pixel a mixture of discretized logistic
 distributions (Salimans et al. 2017).
 
-Pictures are tensors (image, rgb, y, x), uint8 or float in 0..1; latents are lists of tensors (image, channel, y, x),
+Images are tensors (image, rgb, y, x), uint8 or float in 0..1; latents are lists of tensors (image, channel, y, x),
 one per group. The names of the submodules are those of the published checkpoints, which load unchanged.
 
 Source: R. Child, "Very deep VAEs generalize autoregressive models and can outperform them on images", ICLR 2021.
@@ -30,7 +30,7 @@ from neurorecon.models.vdvae_config import IMAGENET64, SMALL, Layer, VDVAEConfig
 
 __all__ = ["IMAGENET64", "SMALL", "VDVAE", "Gaussian", "VDVAEConfig", "load_vdvae", "save_vdvae"]
 
-#: What a decoded picture shows of the distribution of each pixel.
+#: What a decoded image shows of the distribution of each pixel.
 Pixels = Literal["mean", "mode", "sample"]
 
 #: Scales of the logistic distributions are cut off below, and uniform noise at both ends, as in training.
@@ -65,7 +65,7 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, inside: int, outputs: int, *, resolution: int, residual: bool = False) -> None:
         super().__init__()
-        size = 3 if resolution > 2 else 1  # nothing surrounds a picture of one pixel
+        size = 3 if resolution > 2 else 1  # nothing surrounds an image of one pixel
         self.residual = residual
         self.c1 = _convolution(inputs, inside)
         self.c2 = _convolution(inside, inside, size)
@@ -81,7 +81,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Describe pictures at every resolution."""
+    """Describe images at every resolution."""
 
     def __init__(self, config: VDVAEConfig) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Encoder(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """One group of latents: its prior, its posterior, and what it does to the picture."""
+    """One group of latents: its prior, its posterior, and what it does to the image."""
 
     def __init__(self, config: VDVAEConfig, layer: Layer) -> None:
         super().__init__()
@@ -128,16 +128,16 @@ class DecoderBlock(nn.Module):
         _scale(self.prior.c4, 0)
 
     def posterior_of(self, x: Tensor, activations: Tensor) -> Gaussian:
-        """Distribution of the latents, having seen the picture."""
+        """Distribution of the latents, having seen the image."""
         return Gaussian(*self.enc(torch.cat([x, activations], dim=1)).chunk(2, dim=1))
 
     def prior_of(self, x: Tensor) -> tuple[Gaussian, Tensor]:
-        """Distribution of the latents given the groups before, and what these alone add to the picture."""
+        """Distribution of the latents given the groups before, and what these alone add to the image."""
         mean, log_scale, features = self.prior(x).split(self.splits, dim=1)
         return Gaussian(mean, log_scale), x + features
 
     def forward(self, x: Tensor, latents: Tensor) -> Tensor:
-        """Add the latents to the picture."""
+        """Add the latents to the image."""
         return self.resnet(x + self.z_proj(latents))
 
 
@@ -146,7 +146,7 @@ _Choice = Callable[[int, DecoderBlock, Tensor, Gaussian], Tensor]
 
 
 class Decoder(nn.Module):
-    """Build pictures from one pixel to all, one group of latents after the other."""
+    """Build images from one pixel to all, one group of latents after the other."""
 
     def __init__(self, config: VDVAEConfig) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ class LogisticMixture(nn.Module):
         return -by_mixture.logsumexp(1).sum((1, 2))
 
     def pixels(self, x: Tensor, kind: Pixels, generator: torch.Generator | None) -> Tensor:
-        """Return pictures (image, rgb, y, x) in -1..1."""
+        """Return images (image, rgb, y, x) in -1..1."""
         logits, locations, log_scales, couplings = self(x)
         if kind == "mean":
             return (_colors(locations, couplings) * logits.softmax(1).unsqueeze(1)).sum(2)
@@ -241,7 +241,7 @@ class LogisticMixture(nn.Module):
 
 
 class VDVAE(nn.Module):
-    """A VDVAE that encodes pictures into groups of latents and decodes any number of first groups.
+    """A VDVAE that encodes images into groups of latents and decodes any number of first groups.
 
     Nothing is detached: wrap calls that need no gradients into :func:`torch.inference_mode`.
 
@@ -288,7 +288,7 @@ class VDVAE(nn.Module):
         return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def activations(self, images: Tensor) -> dict[int, Tensor]:
-        """Return what the encoder says of pictures (image, rgb, y, x): by resolution, (image, channel, y, x)."""
+        """Return what the encoder says of images (image, rgb, y, x): by resolution, (image, channel, y, x)."""
         return self._activations(self._scaled(images))
 
     def encode(
@@ -299,7 +299,7 @@ class VDVAE(nn.Module):
         sample: bool = False,
         generator: torch.Generator | None = None,
     ) -> list[Tensor]:
-        """Return the latents of pictures, by group.
+        """Return the latents of images, by group.
 
         Parameters
         ----------
@@ -321,7 +321,7 @@ class VDVAE(nn.Module):
         Raises
         ------
         InputError
-            If the pictures do not fit, or there are fewer groups.
+            If the images do not fit, or there are fewer groups.
         """
         groups = self._check_groups(groups)
         activations = self.activations(images)
@@ -332,7 +332,7 @@ class VDVAE(nn.Module):
             latents.append(posterior.sample(generator, temperature=float(sample)))
             return latents[-1]
 
-        # What the last group does to the picture is not needed, and at its resolution it takes long.
+        # What the last group does to the image is not needed, and at its resolution it takes long.
         last = groups - 1
         states = self.decoder.run(len(images), choose, last)
         block = cast(DecoderBlock, self.decoder.dec_blocks[last])
@@ -347,7 +347,7 @@ class VDVAE(nn.Module):
         pixels: Pixels = "mean",
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return the pictures that latents stand for.
+        """Return the images that latents stand for.
 
         Parameters
         ----------
@@ -386,11 +386,11 @@ class VDVAE(nn.Module):
         pixels: Pixels = "mean",
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return pictures (image, rgb, y, x) in 0..1 from the prior; see :meth:`decode`."""
+        """Return images (image, rgb, y, x) in 0..1 from the prior; see :meth:`decode`."""
         return self._decode(images, [], temperature, pixels, generator)
 
     def loss(self, images: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Return what training minimizes, averaged over pictures.
+        """Return what training minimizes, averaged over images.
 
         Parameters
         ----------
@@ -456,19 +456,19 @@ class VDVAE(nn.Module):
         return activations
 
     def _scaled(self, images: Tensor) -> Tensor:
-        """Return pictures on the scale 0..255, where the network is, in single precision at least."""
+        """Return images on the scale 0..255, where the network is, in single precision at least."""
         size = self.config.image_size
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
             raise InputError(
-                "a VDVAE cannot encode pictures of this shape",
+                "a VDVAE cannot encode images of this shape",
                 given=tuple(images.shape),
                 expected=f"(image, rgb, y, x) with 3 colors and {size} x {size} pixels",
-                todo="resize the pictures; `images.permute(0, 3, 1, 2)` puts the colors first",
+                todo="resize the images; `images.permute(0, 3, 1, 2)` puts the colors first",
             )
         parameter = self.decoder.gain
         scaled = images.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
         if images.dtype != torch.uint8:
-            # Pictures on the scale 0..255 would be encoded without an error, into nonsense.
+            # Images on the scale 0..255 would be encoded without an error, into nonsense.
             if not images.is_floating_point() or not bool(((scaled >= -1e-4) & (scaled <= 1 + 1e-4)).all()):
                 raise InputError(
                     "a VDVAE cannot encode these values",

@@ -63,11 +63,11 @@ class VDVAEConfig:
     custom_widths : str
         Channels by resolution, as in ``"16:96,8:128"``. They may not grow with the resolution.
     no_bias_above : int
-        Largest resolution at which the decoder starts from a learned picture rather than from zeros.
+        Largest resolution at which the decoder starts from a learned image rather than from zeros.
     num_mixtures : int
         Logistic distributions for each pixel.
     input_mean, input_std : float
-        Pixels of the training pictures, on the scale 0..255.
+        Pixels of the training images, on the scale 0..255.
     """
 
     image_size: int = 64

@@ -238,13 +238,13 @@ class _Teller:
             f"{what} {act} {self.where(0)}",
             f"{other} {self.where(1)} {self.when(0)} {near}",
             f"there is {what} {near or act} {self.where(2)}",
-            f"{self.picture()} of {what} {self.where(1)} {self.camera()}",
+            f"{self.image()} of {what} {self.where(1)} {self.camera()}",
             f"{other} is {act} {self.where(0)} {self.when(1)} {self.camera() if near else ''}",
             f"a view of {what} {self.when(0)}",
             f"{what} is seen {self.where(2)}",
         ]
 
-    def picture(self) -> str:
+    def image(self) -> str:
         """Return what kind of stimulus it is."""
         if self.scene.kind == "film":
             return "a short video"
@@ -273,7 +273,7 @@ class _Teller:
             f"{article(room)} with {color} {part}",
             f"{article(f'{color} {room}')} with {holds} {self.when(0)}",
             f"the inside of {article(room)} {near or 'with ' + holds}",
-            f"{self.picture()} of {article(f'{color} {room}')} {self.camera() or near}",
+            f"{self.image()} of {article(f'{color} {room}')} {self.camera() or near}",
             f"there is {holds} in this {room} {self.when(1)}",
         ]
 

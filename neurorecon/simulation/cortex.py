@@ -3,7 +3,7 @@
 Centers are in millimeters of the MNI305 space of fsaverage's surfaces, given for the left hemisphere and
 mirrored for the right one. Published coordinates in MNI152 differ from it by 1 to 4 mm here, and those in
 Talairach's atlas by up to 8 mm; they were moved accordingly and are approximate by as much. Where a paper
-gives no coordinates, the center is that of the area in the probabilistic atlas of Wang et al. (2015,
+gives no coordinates, the center is that of the ROI in the probabilistic atlas of Wang et al. (2015,
 Cerebral Cortex) on fsaverage.
 
 Sizes of population receptive fields are ``intercept + slope * eccentricity``, in degrees, rounded from the
@@ -36,17 +36,17 @@ import pandas as pd
 
 from neurorecon.errors import InputError
 
-#: Width of the pictures in degrees of visual angle, as the films of Nishimoto et al. (2011, Current Biology).
+#: Width of the images in degrees of visual angle, as the videos of Nishimoto et al. (2011, Current Biology).
 FIELD_OF_VIEW = 20.0
 
-#: Eccentricity in degrees up to which V1, V2 and V3 are mapped: the corners of the pictures.
+#: Eccentricity in degrees up to which V1, V2 and V3 are mapped: the corners of the images.
 LARGEST_ECCENTRICITY = 14.0
 
 Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Area:
+class SimulatedROI:
     """A visual area: discs around centers on the sphere of fsaverage5.
 
     Parameters
@@ -86,11 +86,11 @@ class Area:
 
 _EARLY = "Benson et al. (2014, PLoS Comput. Biol.)"
 
-AREAS: tuple[Area, ...] = (
-    Area("V1", _EARLY, size=(0.45, 0.11), scatter=0.05),
-    Area("V2", _EARLY, size=(0.55, 0.17), scatter=0.06),
-    Area("V3", _EARLY, size=(0.70, 0.25), scatter=0.08),
-    Area(
+ROIS: tuple[SimulatedROI, ...] = (
+    SimulatedROI("V1", _EARLY, size=(0.45, 0.11), scatter=0.05),
+    SimulatedROI("V2", _EARLY, size=(0.55, 0.17), scatter=0.06),
+    SimulatedROI("V3", _EARLY, size=(0.70, 0.25), scatter=0.08),
+    SimulatedROI(
         "hV4",
         "Winawer et al. (2010, J. Vision); Wang et al. (2015)",
         centers=((-30, -78, -12), (-35, -78, -13)),
@@ -99,7 +99,7 @@ AREAS: tuple[Area, ...] = (
         eccentricity=(2.0, 0.96, -55),
         angle=(75, -140),
     ),
-    Area(
+    SimulatedROI(
         "V3A",
         "Tootell et al. (1997, J. Neurosci.); Wang et al. (2015)",
         centers=((-18, -88, 21),),
@@ -108,7 +108,7 @@ AREAS: tuple[Area, ...] = (
         eccentricity=(3.5, 0.73, 25),
         angle=(55, -58),
     ),
-    Area(
+    SimulatedROI(
         "V3B",
         "Smith et al. (1998, J. Neurosci.); Wang et al. (2015)",
         centers=((-32, -86, 15),),
@@ -117,7 +117,7 @@ AREAS: tuple[Area, ...] = (
         eccentricity=(2.5, 1.2, -140),
         angle=(65, -80),
     ),
-    Area(
+    SimulatedROI(
         "MT",
         "Watson et al. (1993, Cereb. Cortex); Dumoulin et al. (2000, Cereb. Cortex); Kolster et al. (2010)",
         centers=((-45, -73, 3),),
@@ -126,7 +126,7 @@ AREAS: tuple[Area, ...] = (
         eccentricity=(3.0, 1.0, 85),
         angle=(60, 0),
     ),
-    Area(
+    SimulatedROI(
         "MST",
         "Huk, Dougherty & Heeger (2002, J. Neurosci.); Kolster et al. (2010, J. Neurosci.)",
         centers=((-46, -64, 5),),
@@ -135,7 +135,7 @@ AREAS: tuple[Area, ...] = (
         eccentricity=(4.0, 0.9, 40),
         angle=(60, 165),
     ),
-    Area(
+    SimulatedROI(
         "LO",
         "Malach et al. (1995, PNAS); Larsson & Heeger (2006, J. Neurosci.); Wang et al. (2015)",
         centers=((-30, -87, 4), (-38, -84, 2), (-41, -81, -8)),
@@ -144,7 +144,7 @@ AREAS: tuple[Area, ...] = (
         eccentricity=(2.0, 1.0, 135),
         angle=(65, 40),
     ),
-    Area(
+    SimulatedROI(
         "OFA",
         "Gauthier et al. (2000, J. Cogn. Neurosci.); Pitcher et al. (2007, Current Biology)",
         centers=((-44, -76, -14),),
@@ -154,7 +154,7 @@ AREAS: tuple[Area, ...] = (
         scatter=0.4,
         right=1.1,
     ),
-    Area(
+    SimulatedROI(
         "FFA",
         "Kanwisher, McDermott & Chun (1997, J. Neurosci.); Weiner & Grill-Spector (2010, NeuroImage)",
         centers=((-40, -62, -17), (-40, -51, -19)),
@@ -164,7 +164,7 @@ AREAS: tuple[Area, ...] = (
         scatter=0.4,
         right=1.15,
     ),
-    Area(
+    SimulatedROI(
         "PPA",
         "Epstein & Kanwisher (1998, Nature); Arcaro et al. (2009, J. Neurosci.)",
         centers=((-29, -54, -8), (-28, -45, -10)),
@@ -173,7 +173,7 @@ AREAS: tuple[Area, ...] = (
         eccentricity=(5.0, 0.0, 0.0),
         scatter=0.4,
     ),
-    Area(
+    SimulatedROI(
         "OPA",
         "Nakamura et al. (2000, Brain Res.); Dilks et al. (2013, J. Neurosci.)",
         centers=((-36, -79, 22),),
@@ -182,7 +182,7 @@ AREAS: tuple[Area, ...] = (
         eccentricity=(4.0, 0.0, 0.0),
         scatter=0.4,
     ),
-    Area(
+    SimulatedROI(
         "RSC",
         "Maguire (2001, Scand. J. Psychol.); Epstein, Parker & Feiler (2007, J. Neurosci.)",
         centers=((-16, -57, 11),),
@@ -191,7 +191,7 @@ AREAS: tuple[Area, ...] = (
         eccentricity=(5.0, 0.0, 0.0),
         scatter=0.4,
     ),
-    Area(
+    SimulatedROI(
         "EBA",
         "Downing et al. (2001, Science); Weiner & Grill-Spector (2011, NeuroImage)",
         centers=((-50, -68, 15), (-52, -65, -9)),
@@ -201,7 +201,7 @@ AREAS: tuple[Area, ...] = (
         scatter=0.4,
         right=1.1,
     ),
-    Area(
+    SimulatedROI(
         "VWFA",
         "Cohen et al. (2002, Brain); Dehaene & Cohen (2011, Trends Cogn. Sci.)",
         centers=((-47, -57, -14),),
@@ -211,7 +211,7 @@ AREAS: tuple[Area, ...] = (
         scatter=0.4,
         right=0.0,
     ),
-    Area(
+    SimulatedROI(
         "IPS",
         "Swisher et al. (2007, J. Neurosci.); IPS0-IPS3 of Wang et al. (2015)",
         centers=((-26, -77, 25), (-22, -68, 36), (-18, -67, 48), (-22, -63, 55)),
@@ -234,7 +234,7 @@ class EarlyLayout:
     vertical meridian, and on through V2 and V3, in which the polar angle turns back and forth, as in the
     wedge-dipole model of Balasubramanian, Polimeni & Schwartz (2002, Neural Networks). ``w`` is a polynomial of
     the position on the sphere around `center`, unrolled into a plane. Its coefficients were fitted to the group
-    atlas of Benson et al. (2014, PLoS Comput. Biol.): within 12 degrees, the areas overlap by .89 and .92 (V1),
+    atlas of Benson et al. (2014, PLoS Comput. Biol.): within 12 degrees, the ROIs overlap by .89 and .92 (V1),
     .81 and .84 (V2), .66 and .76 (V3; Dice, left and right), and eccentricities correlate by .97 to .99.
 
     Parameters
@@ -280,7 +280,7 @@ HEMISPHERES = ("left", "right")
 #: Radius of the sphere of fsaverage, mm.
 _RADIUS = 100.0
 
-#: Differences between subjects: shift of areas (mm), and spread of the logarithm of their radius.
+#: Differences between subjects: shift of ROIs (mm), and spread of the logarithm of their radius.
 _SHIFT = 2.0
 
 _SPREAD = 0.08
@@ -313,10 +313,10 @@ class Cortex:
     ----------
     voxels : DataFrame
         One row a voxel: ``hemisphere``, ``vertex``, ``depth`` (0, or more where there are more voxels than
-        vertices), ``area`` (the one whose model it follows; "" outside), ``prf_x``, ``prf_y`` (degrees to the
+        vertices), ``ROI`` (the one whose model it follows; "" outside), ``prf_x``, ``prf_y`` (degrees to the
         right and downward), ``prf_size`` (degrees), ``x``, ``y``, ``z`` (mm).
     rois : dict of str to bool array, shape (voxel,)
-        Membership. Areas that localizers delineate may overlap.
+        Membership. ROIs that localizers delineate may overlap.
     """
 
     voxels: pd.DataFrame
@@ -342,14 +342,14 @@ def load_hemispheres() -> dict[str, Hemisphere]:
 
 
 def build_cortex(seed: int, subject: int, voxels: int, outside: float = 0.1) -> Cortex:
-    """Draw the areas of a subject and sample voxels from them.
+    """Draw the ROIs of a subject and sample voxels from them.
 
     Parameters
     ----------
     seed : int
         Of the data set.
     subject : int
-        Number of the subject; areas differ in place and size from subject to subject.
+        Number of the subject; ROIs differ in place and size from subject to subject.
     voxels : int
         How many to sample. Voxels lie at different vertices as long as there are enough of them, and at
         several depths of the cortex beyond.
@@ -363,22 +363,22 @@ def build_cortex(seed: int, subject: int, voxels: int, outside: float = 0.1) -> 
     Raises
     ------
     InputError
-        For fewer voxels than areas.
+        For fewer voxels than ROIs.
     """
-    if voxels < 2 * len(AREAS):
+    if voxels < 2 * len(ROIS):
         raise InputError(
             "too few voxels for a brain",
             given=voxels,
-            expected=f"{2 * len(AREAS)} or more, so that every area gets some",
+            expected=f"{2 * len(ROIS)} or more, so that every ROI gets some",
         )
     random = np.random.default_rng(np.random.SeedSequence([seed, subject, 0xC0]))
     table = pd.concat([_draw_hemisphere(random, name) for name in HEMISPHERES], ignore_index=True)
-    visual = np.flatnonzero(table["area"] != "")
-    other = np.flatnonzero((table["area"] == "") & table.pop("far"))
-    # About 2,500 voxels fill the areas of fsaverage5 once.
+    visual = np.flatnonzero(table["roi"] != "")
+    other = np.flatnonzero((table["roi"] == "") & table.pop("far"))
+    # About 2,500 voxels fill the ROIs of fsaverage5 once.
     inside = min(round(voxels * (1.0 - outside)), len(visual) * max(1, round(voxels / 2500)))
-    # As many from each area as its size tells, so that a small sample has voxels of every area.
-    names = table["area"].to_numpy(dtype=str)[visual]
+    # As many from each ROI as its size tells, so that a small sample has voxels of every ROI.
+    names = table["roi"].to_numpy(dtype=str)[visual]
     parts = [
         _sample(random, visual[names == name], number) for name, number in zip(*_divide(names, inside), strict=True)
     ]
@@ -387,20 +387,20 @@ def build_cortex(seed: int, subject: int, voxels: int, outside: float = 0.1) -> 
     order = np.lexsort((depths, rows))
     table = table.iloc[rows[order]].reset_index(drop=True)
     table.insert(2, "depth", depths[order])
-    rois = {area.name: table.pop(f"in {area.name}").to_numpy(dtype=bool) for area in AREAS}
+    rois = {roi.name: table.pop(f"in {roi.name}").to_numpy(dtype=bool) for roi in ROIS}
     return Cortex(voxels=table, rois=rois)
 
 
 def _divide(names: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divide `number` among areas in proportion to their vertices, at least one each (largest remainders)."""
-    areas, counts = np.unique(names, return_counts=True)
+    """Divide `number` among ROIs in proportion to their vertices, at least one each (largest remainders)."""
+    rois, counts = np.unique(names, return_counts=True)
     exact = counts * number / counts.sum()
     shares = np.maximum(np.floor(exact).astype(int), 1)
     for index in np.argsort(shares - exact, kind="stable")[: max(0, number - shares.sum())]:
         shares[index] += 1
     while shares.sum() > number:
         shares[shares.argmax()] -= 1
-    return areas, shares
+    return rois, shares
 
 
 def _sample(random: np.random.Generator, pool: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -422,30 +422,30 @@ def _draw_hemisphere(random: np.random.Generator, name: str) -> pd.DataFrame:
     """Return a table of all vertices on the cortex, with the columns of :class:`Cortex`."""
     surface = load_hemispheres()[name]
     number = len(surface.sphere)
-    area = np.full(number, "", dtype=object)
+    roi = np.full(number, "", dtype=object)
     eccentricity, angle, size = np.zeros(number), np.zeros(number), np.zeros(number)
-    member = {item.name: np.zeros(number, dtype=bool) for item in AREAS}
+    member = {item.name: np.zeros(number, dtype=bool) for item in ROIS}
     closeness = np.full(number, np.inf)  # distance from the nearest center, in radii
 
     early = _draw_early(random, surface, EARLY[name])
-    for number_of_area, item in enumerate(AREAS[:3], start=1):
-        inside = early["area"] == number_of_area
-        area[inside], closeness[inside] = item.name, 0.0
+    for number_of_roi, item in enumerate(ROIS[:3], start=1):
+        inside = early["roi"] == number_of_roi
+        roi[inside], closeness[inside] = item.name, 0.0
         eccentricity[inside], angle[inside] = early["eccentricity"][inside], early["angle"][inside]
     distances = {}
-    for item in AREAS[3:]:
+    for item in ROIS[3:]:
         distance, own_eccentricity, own_angle = _draw_disc(random, surface, item, name)
         distances[item.name] = distance
         nearer = distance < np.minimum(closeness, 1.0)
-        area[nearer], closeness[nearer] = item.name, distance[nearer]
+        roi[nearer], closeness[nearer] = item.name, distance[nearer]
         eccentricity[nearer], angle[nearer] = own_eccentricity[nearer], own_angle[nearer]
-    for item in AREAS:
-        own = area == item.name
+    for item in ROIS:
+        own = roi == item.name
         member[item.name] |= own
         for pair in OVERLAPPING:
             if item.name in pair:
                 (partner,) = pair - {item.name}
-                member[item.name] |= (area == partner) & (distances[item.name] < 1.0)
+                member[item.name] |= (roi == partner) & (distances[item.name] < 1.0)
         number_inside = int(own.sum())
         eccentricity[own] *= np.exp(item.scatter * random.standard_normal(number_inside))
         angle[own] += 60.0 * item.scatter * random.standard_normal(number_inside)
@@ -453,21 +453,21 @@ def _draw_hemisphere(random: np.random.Generator, name: str) -> pd.DataFrame:
         size[own] = (item.size[0] + item.size[1] * eccentricity[own]) * spread
     side = 1.0 if name == "left" else -1.0  # the left hemisphere sees the right half of the field
     radians = np.deg2rad(angle)
-    visual = area != ""
+    visual = roi != ""
     near = np.min(list(distances.values()), axis=0) < 1.6
     table = pd.DataFrame(
         {
             "hemisphere": name,
             "vertex": np.arange(number),
-            "area": area.astype(str),
+            "roi": roi.astype(str),
             "prf_x": np.where(visual, side * eccentricity * np.sin(radians), np.nan),
             "prf_y": np.where(visual, -eccentricity * np.cos(radians), np.nan),
             "prf_size": np.where(visual, size, np.nan),
             "x": surface.middle[:, 0],
             "y": surface.middle[:, 1],
             "z": surface.middle[:, 2],
-            # Voxels outside are taken from where no area is near: early visual cortex beyond the pictures
-            # and the surroundings of areas are neither one nor the other.
+            # Voxels outside are taken from where no ROI is near: early visual cortex beyond the images
+            # and the surroundings of ROIs are neither one nor the other.
             "far": ~near & ~early["near"],
             **{f"in {key}": values for key, values in member.items()},
         }
@@ -476,7 +476,7 @@ def _draw_hemisphere(random: np.random.Generator, name: str) -> pd.DataFrame:
 
 
 def _draw_early(random: np.random.Generator, surface: Hemisphere, layout: EarlyLayout) -> dict[str, np.ndarray]:
-    """Return area (1, 2, 3 or 0), eccentricity and polar angle (0 up, 180 down) of each vertex."""
+    """Return ROI (1, 2, 3 or 0), eccentricity and polar angle (0 up, 180 down) of each vertex."""
     center = np.asarray(layout.center) / np.linalg.norm(layout.center)
     plane = unroll(surface.sphere, center)
     scale = np.exp(_SPREAD * random.standard_normal())
@@ -489,15 +489,15 @@ def _draw_early(random: np.random.Generator, surface: Hemisphere, layout: EarlyL
     first, second, third = layout.borders
     eccentricity, argument = np.abs(z), np.angle(z)
     turn = np.abs(argument)
-    area = np.select([turn < first, turn < second, turn < third], [1, 2, 3], 0)
+    roi = np.select([turn < first, turn < second, turn < third], [1, 2, 3], 0)
     # From the horizontal meridian (0) to the vertical one (1), there and back.
     meridian = np.select(
-        [area == 1, area == 2, area == 3],
+        [roi == 1, roi == 2, roi == 3],
         [turn / first, (second - turn) / (second - first), (turn - second) / (third - second)],
         0.0,
     )
     return {
-        "area": np.where(close & (eccentricity < LARGEST_ECCENTRICITY), area, 0),
+        "roi": np.where(close & (eccentricity < LARGEST_ECCENTRICITY), roi, 0),
         "eccentricity": eccentricity,
         "angle": 90.0 - 90.0 * np.sign(argument) * meridian,
         "near": np.hypot(*plane.T) < 55.0,
@@ -505,25 +505,25 @@ def _draw_early(random: np.random.Generator, surface: Hemisphere, layout: EarlyL
 
 
 def _draw_disc(
-    random: np.random.Generator, surface: Hemisphere, area: Area, hemisphere: str
+    random: np.random.Generator, surface: Hemisphere, roi: SimulatedROI, hemisphere: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return distance from the nearest center (in radii), eccentricity and polar angle, each (vertex,)."""
     mirror = np.array([1.0 if hemisphere == "left" else -1.0, 1.0, 1.0])
-    radius = area.radius * np.exp(_SPREAD * random.standard_normal())
+    radius = roi.radius * np.exp(_SPREAD * random.standard_normal())
     # Moved along the surface: the vertex nearest to a moved coordinate can lie on another bank of a sulcus.
     shift = _SHIFT / _RADIUS * random.standard_normal(3)
-    relative = 1.0 if hemisphere == "left" else area.right
-    vertices = [_nearest(surface, np.asarray(center) * mirror) for center in area.centers]
+    relative = 1.0 if hemisphere == "left" else roi.right
+    vertices = [_nearest(surface, np.asarray(center) * mirror) for center in roi.centers]
     centers = surface.sphere[vertices] + shift
     centers /= np.linalg.norm(centers, axis=1, keepdims=True)
     angles = np.arccos(np.clip(surface.sphere @ centers.T, -1.0, 1.0))
     distance = angles.min(axis=1) * _RADIUS / (radius * relative) if relative else np.full(len(angles), np.inf)
     middle = centers.mean(axis=0)
     plane = unroll(surface.sphere, middle / np.linalg.norm(middle)) / 10.0  # cm
-    at_center, growth, direction = area.eccentricity
+    at_center, growth, direction = roi.eccentricity
     steps = np.clip(_along(plane, direction, hemisphere) * growth, -2.0, 1.5)
     eccentricity = np.clip(at_center * np.exp(steps), 0.1, LARGEST_ECCENTRICITY)
-    growth, direction = area.angle
+    growth, direction = roi.angle
     if growth:
         angle = np.clip(90.0 + _along(plane, direction, hemisphere) * growth, 0.0, 180.0)
     else:
@@ -575,7 +575,7 @@ LAYOUT = ("indoor", "openness", "horizon", "clutter")
 
 @dataclass(frozen=True)
 class Tuning:
-    """What an area's voxels respond to, on average.
+    """What an ROI's voxels respond to, on average.
 
     Parameters
     ----------

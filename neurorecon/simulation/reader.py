@@ -82,15 +82,15 @@ def image_design(seed: int, train: int, test: int, repeats: int) -> pd.DataFrame
     return table.assign(run=run, time=time)[_COLUMNS]
 
 
-def film_design(
+def video_design(
     first: int, train: int, test: int, train_repeats: int, test_repeats: int, first_session: int
 ) -> pd.DataFrame:
-    """Lay out the runs of films: every run is shown again with its clips in the same order.
+    """Lay out the runs of videos: every run is shown again with its clips in the same order.
 
     Parameters
     ----------
     first : int
-        Number of the first film among the stimuli; training films come before test films.
+        Number of the first video among the stimuli; training videos come before test films.
     train, test : int
         How many films.
     train_repeats, test_repeats : int
@@ -103,13 +103,13 @@ def film_design(
         One row a volume, as in :func:`image_design`.
     """
     runs = []
-    for split, films, repeats in (
+    for split, videos, repeats in (
         ("train", np.arange(first, first + train), train_repeats),
         ("test", np.arange(first + train, first + train + test), test_repeats),
     ):
-        if not len(films):
+        if not len(videos):
             continue
-        segments = np.array_split(films, -(-len(films) // CLIPS_PER_RUN))
+        segments = np.array_split(videos, -(-len(videos) // CLIPS_PER_RUN))
         for repeat in range(1, repeats + 1):
             runs += [(split, repeat, segment) for segment in segments]
     parts = []
@@ -143,16 +143,16 @@ def run_bounds(design: pd.DataFrame) -> np.ndarray:
 #: Noise of single-trial estimates and of time series: shares of variance, and correlation of neighbors.
 IMAGE_NOISE = {"shared": 0.12, "drift": 0.08, "coefficient": 0.15}
 
-FILM_NOISE = {"shared": 0.12, "drift": 0.0, "coefficient": 0.35}
+VIDEO_NOISE = {"shared": 0.12, "drift": 0.0, "coefficient": 0.35}
 
 #: Standard deviation of the drift in the raw time series, relative to other noise; most of it is detrended.
-FILM_DRIFT = 1.5
+VIDEO_DRIFT = 1.5
 
-#: Order of the polynomial that is removed from each run of films (Wen et al., 2018, Cereb. Cortex).
+#: Order of the polynomial that is removed from each run of videos (Wen et al., 2018, Cereb. Cortex).
 DETREND_ORDER = 4
 
-#: One volume of a film has less signal, relative to noise, than the estimate of a trial of 4 s.
-FILM_SNR = 0.75
+#: One volume of a video has less signal, relative to noise, than the estimate of a trial of 4 s.
+VIDEO_SNR = 0.75
 
 #: Runs remembered, for readers that ask for less than a run at a time.
 _RUNS = 4
@@ -195,11 +195,11 @@ class SimulatedSubject:
         self._numbers = [int(number) for number in design["number"]]  # caches tell NumPy's integers apart
         random = np.random.default_rng(np.random.SeedSequence([*self._entropy, 0]))
         table = cortex.voxels
-        # Fields of which less than half lies in the picture are driven less.
+        # Fields of which less than half lies in the image are driven less.
         driven = np.sqrt(np.minimum(1.0, 2.0 * forward.coverage))
-        ratio = signal * _draw_ratios(random, forward.area) * driven
+        ratio = signal * _draw_ratios(random, forward.roi) * driven
         self.ncsnr = ratio * np.sqrt(forward.static_share())
-        self.film_snr = ratio * FILM_SNR
+        self.film_snr = ratio * VIDEO_SNR
         self._patterns = shared_patterns(random, table[["x", "y", "z"]].to_numpy())
         self._level = 1.0 + 0.5 * random.standard_normal(len(table))
         self._noise_level = 1.6 * np.exp(0.3 * random.standard_normal(len(table)))
@@ -232,7 +232,7 @@ class SimulatedSubject:
         begin, end = self._bounds[index], self._bounds[index + 1]
         task = str(self._design["task"].iloc[begin])
         random = np.random.default_rng(np.random.SeedSequence([*self._entropy, 1, index]))
-        make = self._image_run if task == "images" else self._film_run
+        make = self._image_run if task == "images" else self._video_run
         # One thread: products of these sizes are no faster with more, and their bits do not depend on how many.
         with threadpool_limits(1, "blas"):
             numbers = self._numbers[begin:end]
@@ -246,17 +246,17 @@ class SimulatedSubject:
         noise = run_noise(random, len(signal), self._patterns, **IMAGE_NOISE)
         return self._level + self._noise_level * (self.ncsnr * signal + noise)
 
-    def _film_run(self, random: np.random.Generator, signal: np.ndarray) -> np.ndarray:
-        noise = run_noise(random, len(signal), self._patterns, **FILM_NOISE)
+    def _video_run(self, random: np.random.Generator, signal: np.ndarray) -> np.ndarray:
+        noise = run_noise(random, len(signal), self._patterns, **VIDEO_NOISE)
         drift = run_noise(random, len(signal), self._patterns, shared=0.0, drift=1.0, coefficient=0.0)
-        raw = self.film_snr * convolve(signal, self._response) + noise + FILM_DRIFT * drift
+        raw = self.film_snr * convolve(signal, self._response) + noise + VIDEO_DRIFT * drift
         return zscore(detrend(raw, min(DETREND_ORDER, len(raw) - 2)))  # lower for a run of a few clips
 
 
-def _draw_ratios(random: np.random.Generator, area: np.ndarray) -> np.ndarray:
-    """Return signal-to-noise ratios, log-normal around the median of the area; 0 outside."""
-    spread = np.clip(np.exp(0.35 * random.standard_normal(len(area))), 0.4, 2.2)
-    median = np.array([TUNING[name].snr if name else 0.0 for name in area])
+def _draw_ratios(random: np.random.Generator, roi: np.ndarray) -> np.ndarray:
+    """Return signal-to-noise ratios, log-normal around the median of the ROI; 0 outside."""
+    spread = np.clip(np.exp(0.35 * random.standard_normal(len(roi))), 0.4, 2.2)
+    median = np.array([TUNING[name].snr if name else 0.0 for name in roi])
     return median * spread
 
 
@@ -278,7 +278,7 @@ class ScenesOptions(base.Options):
 
 
 class ScenesReader(base.Reader):
-    """Procedural scenes and films, and simulated visual cortices that see them.
+    """Procedural scenes and videos, and simulated visual cortices that see them.
 
     Parameters
     ----------
@@ -305,28 +305,28 @@ class ScenesReader(base.Reader):
     def __init__(self, root: object = None, options: base.Options | None = None) -> None:
         super().__init__(None, options)
         chosen = self.options
-        images, films = chosen.train_images + chosen.test_images, chosen.train_films + chosen.test_films
-        if images + films == 0:
+        images, videos = chosen.train_images + chosen.test_images, chosen.train_films + chosen.test_films
+        if images + videos == 0:
             raise InputError(
                 "a data set without stimuli",
                 given="0 images and 0 films",
                 expected="train_images, test_images, train_films or test_films above 0",
-                todo="mend [options] of the recipe",
+                todo="fix [options] of the recipe",
             )
-        self._stimuli = Stimuli(chosen.seed, images, films, chosen.image_size)
+        self._stimuli = Stimuli(chosen.seed, images, videos, chosen.image_size)
         self._subject = lru_cache(maxsize=2)(self._simulate)
 
     @property
     def description(self) -> base.Description:
         """Title, citation, terms, units."""
         return base.Description(
-            title="Scenes: procedural images and films seen by simulated visual cortices",
+            title="Scenes: procedural images and videos seen by simulated visual cortices",
             simulated=True,
             citation="neurorecon, embedded data set; sources of the model are in neurorecon.simulation",
             terms="BSD-3-Clause",
             units="percent signal change (images); standard deviations of the run (films)",
             notes=(
-                "Simulated, not measured. Images: one response estimate a trial. Films: one volume a clip of 2 s; "
+                "Simulated, not measured. Images: one response estimate a trial. Videos: one volume a clip of 2 s; "
                 "each run had a polynomial of order 4 removed and was scaled to unit variance."
             ),
         )
@@ -337,7 +337,7 @@ class ScenesReader(base.Reader):
         return [f"subj{number:02d}" for number in range(1, self.options.subjects + 1)]
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli: training images, test images, training films, test films."""
+        """Return the table of stimuli: training images, test images, training videos, test films."""
         return self._table.copy()
 
     @cached_property
@@ -346,7 +346,7 @@ class ScenesReader(base.Reader):
         return pd.DataFrame(
             {
                 "id": self._ids,
-                "kind": ["film" if self._stimuli.is_film(n) else "image" for n in range(len(scenes))],
+                "kind": ["film" if self._stimuli.is_video(n) else "image" for n in range(len(scenes))],
                 "category": [scene.category for scene in scenes],
                 "captions": [captions(scene) for scene in scenes],
             }
@@ -355,38 +355,38 @@ class ScenesReader(base.Reader):
     @cached_property
     def _ids(self) -> np.ndarray:
         images = [f"image{number:05d}" for number in range(1, self._stimuli.images + 1)]
-        films = [f"film{number:04d}" for number in range(1, self._stimuli.films + 1)]
-        return np.array(images + films)
+        videos = [f"film{number:04d}" for number in range(1, self._stimuli.videos + 1)]
+        return np.array(images + videos)
 
     def labels(self) -> pd.DataFrame:
-        """Return visible area by category, and the layout of each scene."""
+        """Return visible ROI by category, and the layout of each scene."""
         rows = [self._stimuli.labels(number) for number in range(len(self._stimuli))]
         return pd.DataFrame(rows, columns=self._stimuli.label_names())
 
     def image_shape(self) -> tuple[int, int, int]:
-        """Return (y, x, rgb) of the pictures."""
+        """Return (y, x, rgb) of the images."""
         return (self.options.image_size, self.options.image_size, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return the pictures of stimuli ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, one frame."""
+        """Return the images of stimuli ``start:stop``, uint8, (stimulus, y, x, rgb); of a video, one frame."""
         start, stop, _ = slice(start, stop).indices(len(self._stimuli))
         self._stimuli.draw_ahead(range(start, stop))
         return _stack((self._stimuli.image(number) for number in range(start, stop)), self.image_shape())
 
-    def film_shape(self) -> tuple[int, int, int, int] | None:
-        """Return (frame, y, x, rgb) of the films, or None where there are none."""
-        return (FRAMES, *self.image_shape()) if self._stimuli.films else None
+    def video_shape(self) -> tuple[int, int, int, int] | None:
+        """Return (frame, y, x, rgb) of the videos, or None where there are none."""
+        return (FRAMES, *self.image_shape()) if self._stimuli.videos else None
 
     def frames_per_second(self) -> float | None:
-        """Return the frame rate of the films, or None where there are none."""
-        return FRAMES_PER_SECOND if self._stimuli.films else None
+        """Return the frame rate of the videos, or None where there are none."""
+        return FRAMES_PER_SECOND if self._stimuli.videos else None
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of films ``start:stop`` (counted among the films), uint8, (film, frame, y, x, rgb)."""
-        start, stop, _ = slice(start, stop).indices(self._stimuli.films)
+        """Return the frames of videos ``start:stop`` (counted among the videos), uint8, (film, frame, y, x, rgb)."""
+        start, stop, _ = slice(start, stop).indices(self._stimuli.videos)
         first = self._stimuli.images
-        films = (self._stimuli.pixels(first + number) for number in range(start, stop))
-        return _stack(films, (FRAMES, *self.image_shape()))
+        videos = (self._stimuli.pixels(first + number) for number in range(start, stop))
+        return _stack(videos, (FRAMES, *self.image_shape()))
 
     def subject(self, name: str) -> base.SubjectData:
         """Return the recordings of one simulated subject."""
@@ -397,14 +397,14 @@ class ScenesReader(base.Reader):
     def _simulate(self, name: str) -> base.SubjectData:
         chosen, number = self.options, self.subjects.index(name) + 1
         cortex = build_cortex(chosen.seed, number, chosen.voxels)
-        images, films = self._stimuli.images, range(self._stimuli.images, len(self._stimuli))
+        images, videos = self._stimuli.images, range(self._stimuli.images, len(self._stimuli))
         forward = ForwardModel(
             chosen.seed,
             number,
             cortex,
             self._stimuli,
             range(chosen.train_images or images),
-            films[: chosen.train_films or None],
+            videos[: chosen.train_films or None],
         )
         simulated = SimulatedSubject(chosen.seed, number, cortex, forward, self._design, chosen.signal)
         columns = ["hemisphere", "vertex"]
@@ -420,7 +420,7 @@ class ScenesReader(base.Reader):
                 vertices={side: len(part.sphere) for side, part in load_hemispheres().items()},
             ),
             read_responses=simulated.read,
-            repetition_time={"films": REPETITION_TIME} if self._stimuli.films else {},
+            repetition_time={"films": REPETITION_TIME} if self._stimuli.videos else {},
             truth=simulated.truth(),
         )
 
@@ -428,7 +428,7 @@ class ScenesReader(base.Reader):
     def _design(self) -> pd.DataFrame:
         chosen = self.options
         images = image_design(chosen.seed, chosen.train_images, chosen.test_images, chosen.test_image_repeats)
-        films = film_design(
+        videos = video_design(
             self._stimuli.images,
             chosen.train_films,
             chosen.test_films,
@@ -436,7 +436,7 @@ class ScenesReader(base.Reader):
             chosen.test_film_repeats,
             first_session=int(images["session"].max()) + 1 if len(images) else 1,
         )
-        return pd.concat([part for part in (images, films) if len(part)], ignore_index=True)
+        return pd.concat([part for part in (images, videos) if len(part)], ignore_index=True)
 
     @property
     def _samples(self) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Descriptions of scenes and videos, sampled from a seed one by one: things, where they are, how they move.
 
-A scene is a few numbers and words, from which the picture, the captions and the labels follow. Scene
+A scene is a few numbers and words, from which the image, the captions and the labels follow. Scene
 `index` of a seed is found without making the ones before it, so that a data set of 73,000 scenes needs no
 list.
 """
@@ -186,7 +186,7 @@ def companions(
 def _companion(
     random: np.random.Generator, kind: str, main: SceneObject, place: str, horizon: float
 ) -> SceneObject | None:
-    """Propose one companion, or None where its size in perspective does not fit into the picture."""
+    """Propose one companion, or None where its size in perspective does not fit into the image."""
     traits = TRAITS[kind]
     x = float(random.uniform(-0.5, 0.5))
     if traits.place == "top":
@@ -211,7 +211,7 @@ def _companion(
 
 def _size_in_perspective(main: SceneObject, traits: Traits, ground: float, horizon: float, place: str) -> float:
     """Return how high something on the ground looks; the main object tells how high the camera is."""
-    if place == "room":  # the eye of rooms.py is 1.25 m above the floor and looks at 0.4 of the picture's height
+    if place == "room":  # the eye of rooms.py is 1.25 m above the floor and looks at 0.4 of the image's height
         return traits.height * (ground - 0.4) / 1.25
     if TRAITS[main.kind].place in ("air", "top", "frame"):
         camera_height = 2.5
@@ -248,7 +248,7 @@ def set_in_motion(random: np.random.Generator, item: SceneObject, centered: bool
     else:
         rise = float(random.uniform(-0.35, 0.35)) if traits.place == "air" else 0.0
         velocity = (item.facing * speed, rise * speed)
-    # Something that crosses the picture is in the middle at time 0, so that it does not leave.
+    # Something that crosses the image is in the middle at time 0, so that it does not leave.
     return replace(item, x=0.4 * item.x if centered else item.x, velocity=velocity)
 
 
@@ -270,14 +270,14 @@ _STREAMS = {"image": 0x1A6E, "film": 0xF11A}
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture or a film, described.
+    """An image or a video, described.
 
     Parameters
     ----------
     seed, index : int
         Which data set, and which scene of it.
     kind : {"image", "film"}
-        A film shows the scene from -1 s to 1 s; its middle frame is at time 0.
+        A video shows the scene from -1 s to 1 s; its middle frame is at time 0.
     objects : tuple of SceneObject
         The first is the main one.
     setting : str
@@ -328,7 +328,7 @@ def sample_scene(seed: int, index: int, kind: str = "image") -> Scene:
         Which scene; every run of ``len(CATEGORIES)`` scenes that starts at a multiple of it has each category
         once.
     kind : {"image", "film"}
-        Images and films of one seed are different scenes.
+        Images and videos of one seed are different scenes.
 
     Raises
     ------

@@ -28,20 +28,20 @@ def frame_times(frames: int = 8, frames_per_second: float = 4.0) -> np.ndarray:
     """
     if frames < 1 or frames_per_second <= 0:
         raise InputError(
-            "a film needs frames and a rate",
+            "a video needs frames and a rate",
             given=f"{frames} frames at {frames_per_second} per second",
             expected="at least one frame and a positive rate",
         )
     return (np.arange(frames) - frames // 2) / frames_per_second
 
 
-def render_film(scene: Scene, frames: int = 8, frames_per_second: float = 4.0, size: int = 64) -> np.ndarray:
-    """Draw the frames of a film.
+def render_video(scene: Scene, frames: int = 8, frames_per_second: float = 4.0, size: int = 64) -> np.ndarray:
+    """Draw the frames of a video.
 
     Parameters
     ----------
     scene : Scene
-        An image gives a film in which at most leaves and faces stir.
+        An image gives a video in which at most leaves and faces stir.
     frames : int
     frames_per_second : float
     size : int
@@ -77,7 +77,7 @@ MOTION = MotionBank(
 #: Spatial frequency of each Gabor channel in cycles per degree.
 GABOR_CYCLES = GABORS.channel_frequency / FIELD_OF_VIEW
 
-#: Every other frame stands for a film where motion does not matter.
+#: Every other frame stands for a video where motion does not matter.
 _STATIC_FRAMES = slice(0, FRAMES, 2)
 
 #: Stimuli remembered: pixels (12 to 98 kB each) and features (160 kB each).
@@ -87,7 +87,7 @@ _FEATURES = 1536
 
 _LABELS = 1 << 17
 
-#: Pictures (of films, frames) for which it pays to start processes, and how many of those.
+#: Images (of videos, frames) for which it pays to start processes, and how many of those.
 _WORTH_PROCESSES, _MOST_PROCESSES = 400, 8
 
 
@@ -102,7 +102,7 @@ class Features:
     color : array, shape (3, cell)
         Luminance, red-green, blue-yellow, averaged over frames.
     category : array, shape (category,)
-        Share of the picture that visible objects of each category cover.
+        Share of the image that visible objects of each category cover.
     layout : array, shape (layout,)
         In the order of :data:`~neurorecon.simulation.cortex.LAYOUT`.
     motion : array, shape (motion channel, motion cell)
@@ -122,16 +122,16 @@ class Stimuli:
     Parameters
     ----------
     seed : int
-    images, films : int
+    images, videos : int
         How many.
     size : int
         Pixels on each side.
     """
 
-    def __init__(self, seed: int, images: int, films: int, size: int) -> None:
+    def __init__(self, seed: int, images: int, videos: int, size: int) -> None:
         self.seed = seed
         self.images = images
-        self.films = films
+        self.videos = videos
         self.size = size
         self.scene = lru_cache(maxsize=_PIXELS)(self._scene)
         self.pixels = lru_cache(maxsize=_PIXELS)(self._pixels)
@@ -140,24 +140,24 @@ class Stimuli:
         self._drawn: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return self.images + self.films
+        return self.images + self.videos
 
-    def is_film(self, number: int) -> bool:
-        """Return whether stimulus `number` is a film."""
+    def is_video(self, number: int) -> bool:
+        """Return whether stimulus `number` is a video."""
         return number >= self.images
 
     def image(self, number: int) -> np.ndarray:
-        """Return the image, or the middle frame of the film: uint8, shape (y, x, rgb)."""
+        """Return the image, or the middle frame of the video: uint8, shape (y, x, rgb)."""
         pixels = self.pixels(number)
-        return pixels[FRAMES // 2] if self.is_film(number) else pixels
+        return pixels[FRAMES // 2] if self.is_video(number) else pixels
 
     def _scene(self, number: int) -> Scene:
-        if self.is_film(number):
+        if self.is_video(number):
             return sample_scene(self.seed, number - self.images, "film")
         return sample_scene(self.seed, number, "image")
 
     def _pixels(self, number: int) -> np.ndarray:
-        """Return the image (y, x, rgb), or the film (frame, y, x, rgb), uint8."""
+        """Return the image (y, x, rgb), or the video (frame, y, x, rgb), uint8."""
         drawn = self._drawn.pop(number, None)
         return _draw(self.scene(number), self.size) if drawn is None else drawn
 
@@ -166,8 +166,8 @@ class Stimuli:
         from joblib import Parallel, cpu_count, delayed
 
         numbers = numbers[:_PIXELS]
-        pictures = sum(FRAMES if self.is_film(number) else 1 for number in numbers)
-        if cpu_count() == 1 or pictures < _WORTH_PROCESSES or numbers[-1] in self._drawn:
+        images = sum(FRAMES if self.is_video(number) else 1 for number in numbers)
+        if cpu_count() == 1 or images < _WORTH_PROCESSES or numbers[-1] in self._drawn:
             return
         jobs = min(cpu_count(), _MOST_PROCESSES)
         shares = [numbers[start::jobs] for start in range(jobs)]
@@ -176,8 +176,8 @@ class Stimuli:
         )
         self._drawn = {
             number: pixels
-            for share, pictures in zip(shares, drawn, strict=True)
-            for number, pixels in zip(share, pictures, strict=True)
+            for share, images in zip(shares, drawn, strict=True)
+            for number, pixels in zip(share, images, strict=True)
         }
 
     def _labels(self, number: int) -> tuple[float, ...]:
@@ -189,13 +189,13 @@ class Stimuli:
         return _label_names()
 
     def _features(self, number: int) -> Features:
-        # The brain sees the same, whatever the resolution of the pictures in the store.
+        # The brain sees the same, whatever the resolution of the images in the store.
         pixels = self.pixels(number) if self.size == RETINA else _draw(self.scene(number), RETINA)
-        frames = pixels if self.is_film(number) else pixels[None]
+        frames = pixels if self.is_video(number) else pixels[None]
         gray = luminance(frames)
-        static = _STATIC_FRAMES if self.is_film(number) else slice(None)
+        static = _STATIC_FRAMES if self.is_video(number) else slice(None)
         labels = dict(zip(self.label_names(), self.labels(number), strict=True))
-        if self.is_film(number):
+        if self.is_video(number):
             motion = pool(MOTION.energy(gray[None])[0], MOTION_CELLS).reshape(MOTION.channels, -1)
         else:
             motion = np.zeros((MOTION.channels, MOTION_CELLS**2), dtype=np.float32)
@@ -215,7 +215,7 @@ def _draw_many(scenes: list[Scene], size: int) -> list[np.ndarray]:
 
 def _draw(scene: Scene, size: int) -> np.ndarray:
     if scene.kind == "film":
-        pixels: Any = render_film(scene, frames=FRAMES, frames_per_second=FRAMES_PER_SECOND, size=size)
+        pixels: Any = render_video(scene, frames=FRAMES, frames_per_second=FRAMES_PER_SECOND, size=size)
     else:
         pixels = render(scene, size=size, time=0.0)
     pixels = np.asarray(pixels)

@@ -106,9 +106,9 @@ class Traits:
     settings, colors : tuple of str
         Where it is found and in which colors.
     place : {"ground", "water", "air", "frame", "top"}
-        What holds it: the ground, water, the air; the frame of the picture; a bench seen from above.
+        What holds it: the ground, water, the air; the frame of the image; a bench seen from above.
     speed : float
-        Highest speed across the image in films, in image widths per second.
+        Highest speed across the image in videos, in image widths per second.
     """
 
     category: str

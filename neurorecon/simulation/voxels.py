@@ -185,13 +185,13 @@ def run_noise(
     return np.sqrt(1.0 - shared - drift) * private + np.sqrt(shared) * common + np.sqrt(drift) * slow
 
 
-#: Energies at which log(1 + energy / knee) turns from linear to logarithmic; typical of these pictures.
+#: Energies at which log(1 + energy / knee) turns from linear to logarithmic; typical of these images.
 GABOR_KNEE = 3e-4
 
 MOTION_KNEE = 5e-6
 
-#: Share of the picture at which the response to a category is half of its maximum: responses of high-level
-#: areas grow much less than in proportion to size (compressive summation; Kay et al., 2013, J. Neurophysiol.).
+#: Share of the image at which the response to a category is half of its maximum: responses of high-level
+#: ROIs grow much less than in proportion to size (compressive summation; Kay et al., 2013, J. Neurophysiol.).
 CATEGORY_HALF = 0.06
 
 #: Stimuli, at most, over which components are standardized.
@@ -222,7 +222,7 @@ class ForwardModel:
     Attributes
     ----------
     shares : dict of str to array, shape (voxel,)
-        Planted share of the signal's variance in films, by component; 0 outside visual areas.
+        Planted share of the signal's variance in videos, by component; 0 outside visual areas.
     """
 
     def __init__(
@@ -238,9 +238,9 @@ class ForwardModel:
         self._train = {"images": train_images[:_CALIBRATION], "films": train_films[:_CALIBRATION]}
         random = np.random.default_rng(np.random.SeedSequence([seed, subject, 0xF0]))
         table = cortex.voxels
-        self.area = table["area"].to_numpy(dtype=str)
-        self.visual = self.area != ""
-        shares = _draw_shares(random, self.area)
+        self.roi = table["roi"].to_numpy(dtype=str)
+        self.visual = self.roi != ""
+        shares = _draw_shares(random, self.roi)
         self.shares = dict(zip(COMPONENTS, shares, strict=True))
         self._weights = np.sqrt(shares)
         prf = table[["prf_x", "prf_y", "prf_size"]].to_numpy(dtype=float).T
@@ -253,12 +253,12 @@ class ForwardModel:
         self._static_field = np.ascontiguousarray(self._static_field[:, gabor])
         self._motion_field = receptive_fields(prf[:, motion], MOTION_CELLS)
         eccentricity = np.hypot(prf[0], prf[1])
-        self._gabor_tuning = _draw_gabor_tuning(random, self.area[gabor], eccentricity[gabor])
+        self._gabor_tuning = _draw_gabor_tuning(random, self.roi[gabor], eccentricity[gabor])
         self._color_tuning = random.standard_normal((3, len(color))) * np.array([[1.5], [1.0], [1.0]])
-        self._category_tuning = _draw_weights(random, self.area[category], "prefers", CATEGORIES)
-        self._layout_tuning = _draw_weights(random, self.area[layout], "layout", LAYOUT)
+        self._category_tuning = _draw_weights(random, self.roi[category], "prefers", CATEGORIES)
+        self._layout_tuning = _draw_weights(random, self.roi[layout], "layout", LAYOUT)
         self._motion_tuning = _draw_motion_tuning(random, eccentricity[motion])
-        size = max(64, _MEMORY // (4 * len(COMPONENTS) * len(self.area)))
+        size = max(64, _MEMORY // (4 * len(COMPONENTS) * len(self.roi)))
         self.components = lru_cache(maxsize=size)(self._components)
         self._calibration: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
@@ -305,7 +305,7 @@ class ForwardModel:
         if task not in self._calibration:
             numbers = self._train[task]
             count = max(1, len(numbers))
-            shape = (len(COMPONENTS), len(self.area))
+            shape = (len(COMPONENTS), len(self.roi))
             total, squares = np.zeros(shape), np.zeros(shape)
             for number in numbers:
                 values = self.components(number).astype(float)
@@ -315,7 +315,7 @@ class ForwardModel:
             deviation = np.sqrt(np.clip(squares / count - mean**2, 0.0, None))
             varies = deviation > 1e-6 * (1e-6 + np.abs(mean))
             scale = np.where(varies, self._weights / np.where(varies, deviation, 1.0), 0.0)
-            sums = np.zeros(len(self.area))
+            sums = np.zeros(len(self.roi))
             for number in numbers:
                 sums += ((self.components(number) - mean) * scale).sum(axis=0) ** 2
             signal = np.sqrt(sums / count)
@@ -324,35 +324,35 @@ class ForwardModel:
         return self._calibration[task]
 
     def static_share(self) -> np.ndarray:
-        """Return the share of the signal's variance that is left for a picture that does not move, (voxel,)."""
+        """Return the share of the signal's variance that is left for an image that does not move, (voxel,)."""
         return np.where(self.visual, 1.0 - self.shares["motion"], 0.0)
 
     def _components(self, number: int) -> np.ndarray:
         """Return the components of one stimulus before standardization, float32, (component, voxel)."""
         features = self.stimuli.features(number)
-        result = np.zeros((len(COMPONENTS), len(self.area)), dtype=np.float32)
+        result = np.zeros((len(COMPONENTS), len(self.roi)), dtype=np.float32)
         gabor, color, category, layout, motion = self._rows
         result[0, gabor] = _energy_response(features.gabor, self._static_field, self._gabor_tuning, GABOR_KNEE)
         result[1, color] = ((features.color @ self._color_field) * self._color_tuning).sum(axis=0)
         result[2, category] = saturate(features.category) @ self._category_tuning
         result[3, layout] = features.layout @ self._layout_tuning
-        if self.stimuli.is_film(number):
+        if self.stimuli.is_video(number):
             result[4, motion] = _energy_response(features.motion, self._motion_field, self._motion_tuning, MOTION_KNEE)
         return result
 
 
 def saturate(share: np.ndarray) -> np.ndarray:
-    """Return the response to a share of the picture, from 0 to 1."""
+    """Return the response to a share of the image, from 0 to 1."""
     return share / (share + CATEGORY_HALF)
 
 
 def receptive_fields(prf: np.ndarray, cells: int) -> np.ndarray:
-    """Return Gaussian population receptive fields on the grid of the picture (Dumoulin & Wandell, 2008).
+    """Return Gaussian population receptive fields on the grid of the image (Dumoulin & Wandell, 2008).
 
     Parameters
     ----------
     prf : array, shape (3, voxel)
-        Center (degrees to the right and downward of the center of the picture) and standard deviation,
+        Center (degrees to the right and downward of the center of the image) and standard deviation,
         degrees. NaN for voxels without.
     cells : int
         Cells on each side.
@@ -361,7 +361,7 @@ def receptive_fields(prf: np.ndarray, cells: int) -> np.ndarray:
     -------
     array, float32, shape (cell, voxel)
         Rows run through the grid line by line. A field sums to 1 over the plane, so to less than 1 where it
-        reaches beyond the picture.
+        reaches beyond the image.
     """
     x, y, size = prf
     width = FIELD_OF_VIEW / cells
@@ -379,37 +379,37 @@ def _energy_response(energy: np.ndarray, fields: np.ndarray, tuning: np.ndarray,
     return (np.log1p((energy @ fields) / np.float32(knee)) * tuning).sum(axis=0)
 
 
-def _draw_shares(random: np.random.Generator, area: np.ndarray) -> np.ndarray:
-    """Return planted shares, (component, voxel): those of the area, give or take a quarter."""
-    shares = np.zeros((len(COMPONENTS), len(area)))
+def _draw_shares(random: np.random.Generator, roi: np.ndarray) -> np.ndarray:
+    """Return planted shares, (component, voxel): those of the ROI, give or take a quarter."""
+    shares = np.zeros((len(COMPONENTS), len(roi)))
     jitter = np.exp(0.25 * random.standard_normal(shares.shape))
     for name, tuning in TUNING.items():
-        inside = area == name
+        inside = roi == name
         for row, component in enumerate(COMPONENTS):
             shares[row, inside] = tuning.shares.get(component, 0.0)
     shares *= jitter
     # In V1-V3, color stays a minor part in every voxel.
-    early = np.isin(area, ("V1", "V2", "V3"))
+    early = np.isin(roi, ("V1", "V2", "V3"))
     others = shares[:, early].sum(axis=0) - shares[1, early]
     shares[1, early] = np.minimum(shares[1, early], others / 3)  # a quarter of all
     total = shares.sum(axis=0)
     return shares / np.where(total > 0, total, 1.0)
 
 
-def _draw_gabor_tuning(random: np.random.Generator, area: np.ndarray, eccentricity: np.ndarray) -> np.ndarray:
+def _draw_gabor_tuning(random: np.random.Generator, roi: np.ndarray, eccentricity: np.ndarray) -> np.ndarray:
     """Return weights of Gabor channels, (channel, voxel).
 
     Preferred spatial frequency falls with eccentricity (Henriksson et al., 2008, J. Vision; Broderick, Simoncelli
-    & Winawer, 2022, J. Vision), at half of their values, because the pictures hold no higher ones. Orientation
+    & Winawer, 2022, J. Vision), at half of their values, because the images hold no higher ones. Orientation
     preferences of voxels are weak.
     """
-    coarseness = np.array([TUNING[name].coarseness for name in area])
-    octaves = 0.3 * random.standard_normal(len(area))
+    coarseness = np.array([TUNING[name].coarseness for name in roi])
+    octaves = 0.3 * random.standard_normal(len(roi))
     preferred = 2.0**octaves / (coarseness * (0.8 + 0.2 * eccentricity))
     preferred = np.clip(preferred, GABOR_CYCLES.min(), GABOR_CYCLES.max())
     frequency = np.exp(-0.5 * np.log2(GABOR_CYCLES[:, None] / preferred) ** 2)
-    favorite = random.uniform(0.0, np.pi, size=len(area))
-    bias = 0.2 + 0.4 * random.random(len(area))
+    favorite = random.uniform(0.0, np.pi, size=len(roi))
+    bias = 0.2 + 0.4 * random.random(len(roi))
     orientation = 1.0 + bias * np.cos(2 * (GABORS.channel_orientation[:, None] - favorite))
     return (frequency * orientation).astype(np.float32)
 
@@ -430,10 +430,10 @@ def _draw_motion_tuning(random: np.random.Generator, eccentricity: np.ndarray) -
     return (direction * np.exp(-0.5 * (octaves / 1.5) ** 2)).astype(np.float32)
 
 
-def _draw_weights(random: np.random.Generator, area: np.ndarray, what: str, names: Sequence[str]) -> np.ndarray:
-    """Return weights of categories or layout, (name, voxel): those of the area and a random mixture."""
-    weights = 0.15 * random.standard_normal((len(names), len(area)))
+def _draw_weights(random: np.random.Generator, roi: np.ndarray, what: str, names: Sequence[str]) -> np.ndarray:
+    """Return weights of categories or layout, (name, voxel): those of the ROI and a random mixture."""
+    weights = 0.15 * random.standard_normal((len(names), len(roi)))
     for key, tuning in TUNING.items():
         means = getattr(tuning, what)
-        weights[:, area == key] += np.array([[means.get(name, 0.0)] for name in names])
+        weights[:, roi == key] += np.array([[means.get(name, 0.0)] for name in names])
     return weights

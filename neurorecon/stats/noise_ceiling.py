@@ -20,7 +20,7 @@ def explainable_variance(repeats: ArrayLike, bias_correction: bool = True, zscor
     Parameters
     ----------
     repeats : array, shape (repeat, sample, voxel)
-        Responses to the same samples, e.g. to one film shown several times.
+        Responses to the same samples, e.g. to one video shown several times.
     bias_correction : bool
         Remove what averaged noise adds. Without it, pure noise scores 1 / n_repeats.
     zscore : bool

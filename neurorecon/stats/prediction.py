@@ -22,7 +22,7 @@ from neurorecon.stats.permutation import PermutationCounter, permutation_p, stim
 
 @dataclass(frozen=True)
 class GroupTest:
-    """Tests of mean scores over groups of voxels, e.g. areas.
+    """Tests of mean scores over groups of voxels, e.g. ROIs.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ def permutation_test_r2(
         sum to the joint score (for R2: where the responses have the mean `intercept`, as they have by
         default).
     groups : bool array, shape (group, voxel), optional
-        Sets of voxels, e.g. areas, whose mean joint score is tested as well.
+        Sets of voxels, e.g. ROIs, whose mean joint score is tested as well.
 
     Returns
     -------

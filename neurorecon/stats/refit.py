@@ -656,7 +656,7 @@ def refit_permutation_test(
     test_responses : array, shape (test_sample, voxel)
         Test responses.
     alphas : float or sequence of float
-        Candidates for the penalty ``alpha * sum(weights ** 2)``, of which each voxel gets its own, chosen again in
+        Candidates for the alpha ``alpha * sum(weights ** 2)``, of which each voxel gets its own, chosen again in
         each permutation.
     cv : {"gcv"}, int or iterable of (train, held_out)
         How alpha is chosen: ``"gcv"`` by generalized cross-validation, which costs next to nothing; otherwise by the
@@ -678,7 +678,7 @@ def refit_permutation_test(
     statistic : {"r2", "correlation"}
         Score on the test samples. With bands also split by the product measure.
     groups : bool array, shape (group, voxel), optional
-        Sets of voxels, e.g. areas, whose mean joint score is tested as well.
+        Sets of voxels, e.g. ROIs, whose mean joint score is tested as well.
     device : str
         ``"cpu"`` (NumPy), ``"torch"`` or ``"cuda"``.
     dtype : {"float32", "float64"}

@@ -160,7 +160,7 @@ def partition_predictions(
     predictions : mapping of tuple of str (or str) to array, shape (test_sample, voxel)
         What the model of each combination of bands predicts.
     groups : bool array, shape (group, voxel), optional
-        Sets of voxels, e.g. areas, whose means are partitioned too.
+        Sets of voxels, e.g. ROIs, whose means are partitioned too.
     n_bootstraps, seed : int
         Number of resamples of the test samples, and where they come from.
     level : float

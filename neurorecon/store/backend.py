@@ -150,7 +150,7 @@ def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str
             "there is no finished store here",
             given=f"{location}, an Icechunk repository without neurorecon's arrays",
             expected="a store whose build was completed",
-            todo="if a build was interrupted, run the same neurorecon build command again: it goes on where it stopped",
+            todo="if a build was interrupted, run the same neurorecon build command again: it resumes",
         ) from error
     except (icechunk.IcechunkError, ValueError, KeyError, TypeError) as error:  # Zarr's, for damaged JSON
         if snapshot is None:

@@ -201,7 +201,7 @@ def _noise_left(samples: pd.DataFrame, task: str, averaged: bool) -> float:
     return float((stimuli.sum() / stimuli.size() ** 2).mean())
 
 
-#: A captioned picture has up to this many captions, as in COCO.
+#: A captioned image has up to this many captions, as in COCO.
 CAPTIONS = 5
 
 
@@ -328,7 +328,7 @@ def _checked_stimuli(reader: Reader) -> pd.DataFrame:
             "stimuli occur twice",
             given=f"ids {', '.join(map(str, double))}",
             expected="every stimulus once; its repeats are rows of the sample table",
-            todo="mend the table of stimuli",
+            todo="fix the table of stimuli",
         )
     return table
 
@@ -341,7 +341,7 @@ def _check_subject(name: str, subject: SubjectData, stimuli: pd.DataFrame) -> No
             f"the tables of {name} lack columns, or the name is taken",
             given=f"without {', '.join(missing) or '(all there)'}",
             expected=f"samples: {', '.join(SAMPLE_COLUMNS)}; voxels: as the space needs",
-            todo="mend the reader",
+            todo="fix the reader",
         )
     check_columns(f"the samples of {name}", subject.samples)
     unknown = set(subject.samples["stimulus"]) - set(stimuli["id"])
@@ -358,7 +358,7 @@ def _check_subject(name: str, subject: SubjectData, stimuli: pd.DataFrame) -> No
             f"stimuli of {name} are in more than one split",
             given=", ".join(map(str, shown.index[shown > 1][:5])),
             expected="train and test without a stimulus in common",
-            todo="mend the split; a score on stimuli seen in training says nothing",
+            todo="fix the split; a score on stimuli seen in training says nothing",
         )
 
 
@@ -372,7 +372,7 @@ def _check_groups(recipe: Recipe, reader: Reader, subjects: Mapping[str, Subject
                 f"the group of ROIs {group!r} in the recipe cannot be used",
                 given=f"members {', '.join(members)}",
                 expected=f"a name of its own, and members among: {', '.join(sorted(known))}",
-                todo="mend [roi_groups] in the recipe",
+                todo="fix [roi_groups] in the recipe",
             )
 
 
@@ -385,7 +385,7 @@ def _splits(stimuli: pd.DataFrame, subjects: Mapping[str, SubjectData]) -> np.nd
             "stimuli are trained on in one subject and tested on in another",
             given=", ".join(map(str, double.iloc[:5])),
             expected="one split for all subjects, so that models of several subjects stay honest",
-            todo="mend the split in the data set's options",
+            todo="fix the split in the data set's options",
         )
     return stimuli["id"].map(seen.set_index("stimulus")["split"]).fillna("").to_numpy().astype(str)
 
@@ -410,19 +410,19 @@ def _write_stimuli(
     if labels is not None:
         writer.put(f"{base}/label_name", ["label"], labels.columns.to_numpy().astype(str))
         writer.put(f"{base}/labels", ["stimulus", "label"], labels.to_numpy(dtype=np.float32))
-    image, film = reader.image_shape(), reader.film_shape()
+    image, video = reader.image_shape(), reader.video_shape()
     if image is not None:
         shape = (len(stimuli), *image)
-        with bar("pictures", len(stimuli)) as shown:
+        with bar("images", len(stimuli)) as shown:
             dims = ["stimulus", "y", "x", "rgb"]
             writer.stream(f"{base}/images", dims, shape, "uint8", reader.read_images, progress=shown.update)
-    if film is not None:
-        films = stimuli["id"][stimuli["kind"] == "film"].to_numpy()
-        writer.put(f"{base}/film", ["film"], films)
-        with bar("films", len(films)) as shown:
+    if video is not None:
+        videos = stimuli["id"][stimuli["kind"] == "film"].to_numpy()
+        writer.put(f"{base}/film", ["film"], videos)
+        with bar("films", len(videos)) as shown:
             dims = ["film", "frame", "y", "x", "rgb"]
             writer.stream(
-                f"{base}/frames", dims, (len(films), *film), "uint8", reader.read_frames, progress=shown.update
+                f"{base}/frames", dims, (len(videos), *video), "uint8", reader.read_frames, progress=shown.update
             )
     writer.root[base].attrs["counts"] = count_stimuli(stimuli.assign(split=splits))
     writer.commit("stimuli")
@@ -511,7 +511,7 @@ def _checked_block(name: str, values: np.ndarray, start: int) -> np.ndarray:
             f"the responses of {name} hold values that are not numbers",
             given=f"{int((~finite).sum())} of them, the first in sample {start + row}, voxel {column}",
             expected="finite responses",
-            todo="leave such voxels out in the reader's options, or mend the files",
+            todo="leave such voxels out in the reader's options, or fix the files",
         )
     return values
 
@@ -549,9 +549,9 @@ def build_from_arrays(
         ``repeat``, ``split``, ``time`` and ``task`` are optional; other columns are kept as they are.
     stimuli : DataFrame or dict of columns, optional
         A row for each stimulus: ``id``; ``kind``, ``category``, ``caption`` or ``caption1`` to ``caption5``, ``file``
-        and ``split`` are optional. Without it, stimuli are the pictures, by number or name, or those of the samples.
+        and ``split`` are optional. Without it, stimuli are the images, by number or name, or those of the samples.
     images : array, uint8, shape (stimulus, y, x, rgb), or path of a folder, optional
-        Pictures of the stimuli that are images, in the order of the table.
+        Images of the stimuli that are images, in the order of the table.
     frames : array, uint8, shape (film, frame, y, x, rgb), optional
         Of the stimuli that are films.
     labels : DataFrame, optional
@@ -589,7 +589,7 @@ def build_from_arrays(
     Examples
     --------
     >>> store = neurorecon.build_from_arrays(
-    ...     "mine.icechunk", betas, samples={"stimulus": shown}, images=pictures, rois={"V1": in_v1}
+    ...     "mine.icechunk", betas, samples={"stimulus": shown}, images=images, rois={"V1": in_v1}
     ... )  # doctest: +SKIP
     """
     path = Path(path)

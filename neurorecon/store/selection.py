@@ -141,7 +141,7 @@ def _group(
             "a group of ROIs contains itself",
             given=" -> ".join((*inside, name)),
             expected="groups of ROIs without a circle",
-            todo="mend [roi_groups] in the recipe and build again",
+            todo="fix [roi_groups] in the recipe and build again",
         )
     members = [member for member in groups[name] if member in rois or member in groups]
     if not members:
@@ -329,7 +329,7 @@ def reading_blocks(
 ) -> tuple[int, int]:
     """Return the size of the blocks in which a part of a large array is best read: whole chunks, as many as fit.
 
-    Each block costs some 5 ms beside its bytes, so blocks of one chunk are slow: tall blocks serve an area over all
+    Each block costs some 5 ms beside its bytes, so blocks of one chunk are slow: tall blocks serve an ROI over all
     trials, wide ones all voxels of a session.
 
     Parameters

@@ -333,7 +333,7 @@ def _check_schema(location: str, attributes: Mapping[str, Any]) -> None:
             "there is no finished store here",
             given=f"{location}, without neurorecon's schema version",
             expected="a store whose build was completed",
-            todo="if a build was interrupted, run the same neurorecon build command again: it goes on where it stopped",
+            todo="if a build was interrupted, run the same neurorecon build command again: it resumes",
         )
     if int(version) > schema.SCHEMA_VERSION:
         raise StoreError(
@@ -569,7 +569,7 @@ class Store(Tables):
     ) -> tuple[xarray.DataArray, xarray.DataArray]:
         """Return responses and the target of their stimuli, row by row the same.
 
-        Samples whose stimulus has no such target (a picture has no motion) are left out. Parameters are those of
+        Samples whose stimulus has no such target (an image has no motion) are left out. Parameters are those of
         :meth:`responses` and :meth:`targets`.
 
         Returns
@@ -586,7 +586,7 @@ class Store(Tables):
                 f"none of these samples has the target {target!r}",
                 given=f"subject={subject!r}, split={split!r}, task={task!r}",
                 expected="stimuli for which the target was computed",
-                todo="select the task whose stimuli have it, e.g. the films for motion",
+                todo="select the task whose stimuli have it, e.g. the videos for motion",
             )
         responses = responses.isel(sample=selection.contiguous(np.flatnonzero(kept)))
         values = self.targets(target, stimuli=ids[kept].tolist()).rename(stimulus="sample")
@@ -601,16 +601,16 @@ class Store(Tables):
         return text_of(group["stimulus"])
 
     def images(self, stimuli: Sequence[str] | None = None, split: str | None = None) -> xarray.DataArray:
-        """Return pictures, lazily; for a film its middle frame.
+        """Return images, lazily; for a video its middle frame.
 
         Returns
         -------
         DataArray, dims (stimulus, y, x, rgb), uint8, dask
         """
-        return self._pictures("images", self.stimuli["id"].to_numpy(str), stimuli, split)
+        return self._images("images", self.stimuli["id"].to_numpy(str), stimuli, split)
 
     def frames(self, stimuli: Sequence[str] | None = None, split: str | None = None) -> xarray.DataArray:
-        """Return films, lazily.
+        """Return videos, lazily.
 
         Returns
         -------
@@ -618,7 +618,7 @@ class Store(Tables):
         """
         group: Any = self._root[schema.STIMULI]
         ids = text_of(group["film"]) if "film" in group else np.array([], dtype=str)
-        return self._pictures("frames", ids, stimuli, split)
+        return self._images("frames", ids, stimuli, split)
 
     def unmask(self, values: np.ndarray, subject: str, roi: str | Iterable[str] | None = None) -> Any:
         """Put values back into the brain.
@@ -654,7 +654,7 @@ class Store(Tables):
         members = self.stimuli.set_index("id")["split"].loc[ids.tolist()] == split
         return np.flatnonzero(members.to_numpy())
 
-    def _pictures(
+    def _images(
         self, array: str, ids: np.ndarray, stimuli: Sequence[str] | None, split: str | None
     ) -> xarray.DataArray:
         import xarray
@@ -662,7 +662,7 @@ class Store(Tables):
         group: Any = self._root[schema.STIMULI]
         if array not in group:
             raise InputError(
-                f"this store holds no {'pictures' if array == 'images' else 'films'}",
+                f"this store holds no {'images' if array == 'images' else 'videos'}",
                 given=self.location,
                 expected="a data set that brings its stimuli",
                 todo="see store.stimuli for what is known of them",

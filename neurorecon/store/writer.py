@@ -180,7 +180,7 @@ def write_block(array: Any, path: str, start: int, stop: int, values: np.ndarray
             f"rows {start} to {stop} of {path} have the wrong shape",
             given=str(values.shape),
             expected=str((stop - start, *array.shape[1:])),
-            todo="mend the reader: its tables and its arrays disagree",
+            todo="fix the reader: its tables and its arrays disagree",
         )
     array[start:stop] = values
     digest = block_digest(values)

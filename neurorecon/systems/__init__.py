@@ -1,1 +1,1 @@
-"""Systems that rebuild stimuli from responses: one file each, which reads like a paper's method section."""
+"""Systems that reconstruct stimuli from responses: one file each, which reads like a paper's method section."""

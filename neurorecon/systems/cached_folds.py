@@ -1,4 +1,4 @@
-"""Folds that are factorized once and rebuild pictures in any permuted order."""
+"""Folds that are factorized once and reconstruct images in any permuted order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from neurorecon.systems.smoother import ridge_smoothers, standardizer
 class CachedFolds:
     """All that reconstruction needs of the responses, reduced to one column a stimulus.
 
-    With Z (sample, stimulus) marking whose samples are whose and F (stimulus, pixel) the pictures, targets
+    With Z (sample, stimulus) marking whose samples are whose and F (stimulus, pixel) the images, targets
     are Z F and permuted ones Z F[order]. A prediction is (H Z) F[order], and a sum of squared errors is the
     sum over (D'D) * (F F')[order, order] with D = H Z - Z: nothing of the size of voxels, or samples by
     pixels, is left.
     """
 
     def __init__(self, design: Design, system: LinearPixels) -> None:
-        self.pictures = design.seen.reshape(len(design.seen), -1)
-        self.products = self.pictures @ self.pictures.T
+        self.images = design.seen.reshape(len(design.seen), -1)
+        self.products = self.images @ self.images.T
         self.shape = design.seen.shape[1:]
         self.stimulus_of_sample = design.stimulus_of_sample
         marks = np.eye(len(design.stimuli))[design.stimulus_of_sample]
@@ -31,22 +31,22 @@ class CachedFolds:
         alphas = sorted(check_alphas(system.alphas), reverse=True)
         self.folds = [_fold(design, marks, design.labels == label, alphas, system) for label in design.fold_names]
 
-    def rebuild(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rebuild all samples when stimulus s has the picture ``order[s]``.
+    def reconstruct(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Reconstruct all samples when stimulus s has the image ``order[s]``.
 
         Returns
         -------
-        rebuilt : array, shape (stimulus, y, x, rgb)
+        reconstructed : array, shape (stimulus, y, x, rgb)
             Mean over samples.
         rebuilt_samples : array, shape (sample, y, x, rgb)
         """
-        pictures, products = self.pictures[order], self.products[np.ix_(order, order)]
-        samples = np.empty((len(self.stimulus_of_sample), self.pictures.shape[1]))
+        images, products = self.images[order], self.products[np.ix_(order, order)]
+        samples = np.empty((len(self.stimulus_of_sample), self.images.shape[1]))
         for held, smoothers, errors in self.folds:
             chosen = int(np.argmin([(error * products).sum() for error in errors])) if len(errors) else 0
-            samples[held] = np.clip(smoothers[chosen] @ pictures, 0.0, 1.0)
+            samples[held] = np.clip(smoothers[chosen] @ images, 0.0, 1.0)
         samples = samples.reshape(-1, *self.shape)
-        return mean_by(samples, self.stimulus_of_sample, len(pictures)), samples
+        return mean_by(samples, self.stimulus_of_sample, len(images)), samples
 
 
 def _fold(

@@ -1,6 +1,6 @@
 """Cross-validated linear reconstruction beside its permutation null.
 
-A figure is rebuilt by a decoder that has never met it. Responses and folds stay as they are under
+A figure is reconstructed by a decoder that has never met it. Responses and folds stay as they are under
 permutation, so the null refits everything, the choice of alpha included, on matrices that are factorized
 once.
 """
@@ -28,7 +28,7 @@ FEW_SAMPLES = 500
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Pictures rebuilt from held-out samples.
+    """Images reconstructed from held-out samples.
 
     Parameters
     ----------
@@ -36,23 +36,23 @@ class CrossValidation:
         Name of each stimulus, in order of first appearance.
     seen : array, shape (stimulus, y, x, rgb)
         float32 in [0, 1].
-    rebuilt : array, shape (stimulus, y, x, rgb)
+    reconstructed : array, shape (stimulus, y, x, rgb)
         Mean over the samples of each stimulus.
     stimulus_of_sample : int array, shape (sample,)
         Index into `stimuli`.
     rebuilt_samples : array, shape (sample, y, x, rgb)
         From single samples.
     baseline_samples : array, shape (sample, y, x, rgb)
-        Mean picture of each sample's training set: what a decoder that ignores the brain would rebuild.
+        Mean image of each sample's training set: what a decoder that ignores the brain would reconstruct.
     alphas : dict of str to float
-        The penalty chosen in each fold.
+        The alpha chosen in each fold.
     """
 
     stimuli: np.ndarray
     seen: np.ndarray
-    rebuilt: np.ndarray
+    reconstructed: np.ndarray
     stimulus_of_sample: np.ndarray
-    rebuilt_samples: np.ndarray
+    reconstructed_samples: np.ndarray
     baseline_samples: np.ndarray
     alphas: dict[str, float]
 
@@ -70,7 +70,7 @@ class Score:
     n : int
         Number of stimuli (or samples) in the mean.
     n_undefined : int
-        Number left out because the score is undefined (constant pictures).
+        Number left out because the score is undefined (constant images).
     null_mean, null_max : float
         Of the permutation null.
     p : float
@@ -78,7 +78,7 @@ class Score:
     n_permutations : int
         Number of permutations.
     baseline : float or None
-        The same score of the mean training picture, where that has one.
+        The same score of the mean training image, where that has one.
     """
 
     name: str
@@ -100,7 +100,7 @@ def cross_validate(
     stimuli: Any = None,
     system: LinearPixels | None = None,
 ) -> CrossValidation:
-    """Leave one label out: rebuild its samples with a system fitted on all others.
+    """Leave one label out: reconstruct its samples with a system fitted on all others.
 
     Standardization and alpha come from the training samples of each fold, alpha by inner cross-validation
     that leaves whole labels out.
@@ -110,7 +110,7 @@ def cross_validate(
     responses : array, shape (sample, voxel)
         Of one subject.
     images : array, shape (sample, y, x, rgb)
-        The picture of each sample, uint8 or float in [0, 1].
+        The image of each sample, uint8 or float in [0, 1].
     labels : array, shape (sample,)
         What is left out as a whole, e.g. the figure or the category.
     stimuli : array, shape (sample,), optional
@@ -125,26 +125,26 @@ def cross_validate(
     Raises
     ------
     InputError
-        Where a stimulus has two pictures or labels, there are fewer than two labels, or shapes do not match.
+        Where a stimulus has two images or labels, there are fewer than two labels, or shapes do not match.
     """
     design = Design.of(responses, images, labels, stimuli)
     system = LinearPixels() if system is None else system
-    rebuilt = np.empty((len(design.responses), *design.seen.shape[1:]), dtype=np.float32)
-    baseline = np.empty(rebuilt.shape)  # float64, because means of few pictures can tie
+    reconstructed = np.empty((len(design.responses), *design.seen.shape[1:]), dtype=np.float32)
+    baseline = np.empty(reconstructed.shape)  # float64, because means of few images can tie
     alphas = {}
     for label in design.fold_names:
         held = design.labels == label
         with _few_threads(design):
             fitted = clone(system).fit(design.responses[~held], design.images[~held], groups=design.labels[~held])
-            rebuilt[held] = fitted.predict(design.responses[held])
+            reconstructed[held] = fitted.predict(design.responses[held])
         baseline[held] = design.images[~held].mean(axis=0)
         alphas[str(label)] = float(fitted.alpha_)
     return CrossValidation(
         stimuli=design.stimuli,
         seen=design.seen.astype(np.float32),
-        rebuilt=mean_by(rebuilt, design.stimulus_of_sample, len(design.stimuli)),
+        reconstructed=mean_by(reconstructed, design.stimulus_of_sample, len(design.stimuli)),
         stimulus_of_sample=design.stimulus_of_sample,
-        rebuilt_samples=rebuilt,
+        reconstructed_samples=reconstructed,
         baseline_samples=baseline,
         alphas=alphas,
     )
@@ -161,9 +161,9 @@ def cross_validated_null(
     seed: int = 0,
     within: Any = None,
 ) -> dict[str, np.ndarray]:
-    """Scores of the whole procedure when responses are paired with the pictures of other stimuli.
+    """Scores of the whole procedure when responses are paired with the images of other stimuli.
 
-    Pictures change places between stimuli, so that all samples of a stimulus keep a common, wrong picture.
+    Images change places between stimuli, so that all samples of a stimulus keep a common, wrong image.
     Folds, standardization and inner folds are those of the truth; alpha is chosen anew for every permutation.
 
     Parameters
@@ -175,7 +175,7 @@ def cross_validated_null(
     seed : int
         The same seed gives the same permutations.
     within : array, shape (sample,), optional
-        Pictures change places only between stimuli that have the same value, e.g. the session in which a
+        Images change places only between stimuli that have the same value, e.g. the session in which a
         stimulus was shown: the null then keeps what can be told from the session alone.
 
     Returns
@@ -189,7 +189,7 @@ def cross_validated_null(
     blocks = None if within is None else design.by_stimulus(within, "within")
     orders = stimulus_permutations(len(design.stimuli), n_permutations, seed, blocks)
     with _few_threads(design):
-        rows = [_statistics(design.seen[order], *folds.rebuild(order), design) for order in orders]
+        rows = [_statistics(design.seen[order], *folds.reconstruct(order), design) for order in orders]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -209,13 +209,13 @@ def reconstruction_scores(result: CrossValidation, null: dict[str, np.ndarray]) 
         ``stimulus_mean_pixel_correlation``: correlation of each stimulus with the mean of its
         reconstructions. ``pairwise_identification`` of these means, see
         :func:`neurorecon.metrics.pairwise_identification`. ``single_sample_pixel_correlation``: correlation
-        of each sample's reconstruction with its stimulus, beside that of the mean training picture.
+        of each sample's reconstruction with its stimulus, beside that of the mean training image.
     """
     seen_samples = result.seen[result.stimulus_of_sample]
     values = {
-        "stimulus_mean_pixel_correlation": pixel_correlation(result.seen, result.rebuilt),
-        "pairwise_identification": pairwise_identification(result.seen, result.rebuilt),
-        "single_sample_pixel_correlation": pixel_correlation(seen_samples, result.rebuilt_samples),
+        "stimulus_mean_pixel_correlation": pixel_correlation(result.seen, result.reconstructed),
+        "pairwise_identification": pairwise_identification(result.seen, result.reconstructed),
+        "single_sample_pixel_correlation": pixel_correlation(seen_samples, result.reconstructed_samples),
     }
     means = mean_by(result.baseline_samples, result.stimulus_of_sample, len(result.stimuli))
     baselines = {
@@ -247,12 +247,14 @@ def _few_threads(design: Design) -> threadpool_limits:
     return threadpool_limits(1 if len(design.responses) <= FEW_SAMPLES else None)
 
 
-def _statistics(seen: np.ndarray, rebuilt: np.ndarray, rebuilt_samples: np.ndarray, design: Design) -> dict[str, float]:
+def _statistics(
+    seen: np.ndarray, reconstructed: np.ndarray, reconstructed_samples: np.ndarray, design: Design
+) -> dict[str, float]:
     """Return the scores of one permutation."""
     return {
-        "stimulus_mean_pixel_correlation": summarize(pixel_correlation(seen, rebuilt)).mean,
-        "pairwise_identification": summarize(pairwise_identification(seen, rebuilt)).mean,
+        "stimulus_mean_pixel_correlation": summarize(pixel_correlation(seen, reconstructed)).mean,
+        "pairwise_identification": summarize(pairwise_identification(seen, reconstructed)).mean,
         "single_sample_pixel_correlation": summarize(
-            pixel_correlation(seen[design.stimulus_of_sample], rebuilt_samples)
+            pixel_correlation(seen[design.stimulus_of_sample], reconstructed_samples)
         ).mean,
     }

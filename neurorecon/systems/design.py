@@ -58,9 +58,9 @@ class Design:
         design.by_stimulus(labels, "labels")
         if not np.array_equal(design.seen[design.stimulus_of_sample], images):
             raise InputError(
-                "a stimulus has more than one picture",
-                given="samples of one stimulus with different pictures",
-                expected="one picture for each stimulus",
+                "a stimulus has more than one image",
+                given="samples of one stimulus with different images",
+                expected="one image for each stimulus",
                 todo="pass stimuli=, the stimulus of each sample, beside the labels",
             )
         return design

@@ -1,4 +1,4 @@
-"""Reconstruction of held-out stimuli: fit on the training split, rebuild the test split, score beside a null.
+"""Reconstruction of held-out stimuli: fit on the training split, reconstruct the test split, score beside a null.
 
 The null is that of the generator alone: the same reconstructions, made from the brain data of other stimuli.
 """
@@ -21,11 +21,11 @@ from neurorecon.systems.linear_pixels import LinearPixels
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pictures rebuilt from the responses to test stimuli.
+    """Images reconstructed from the responses to test stimuli.
 
     Parameters
     ----------
-    seen, rebuilt : array, shape (stimulus, y, x, rgb)
+    seen, reconstructed : array, shape (stimulus, y, x, rgb)
         float32 in [0, 1].
     pixel_correlation : array, shape (stimulus,)
         Of each reconstruction with its stimulus.
@@ -34,18 +34,18 @@ class HeldOut:
     null : dict of str to array, shape (permutation,)
         The null of each score.
     alpha : float
-        The penalty that was chosen.
+        The alpha that was chosen.
     """
 
     seen: np.ndarray
-    rebuilt: np.ndarray
+    reconstructed: np.ndarray
     pixel_correlation: np.ndarray
     scores: list[Score]
     null: dict[str, np.ndarray]
     alpha: float
 
 
-def rebuild_held_out(
+def reconstruct_held_out(
     train: tuple[Any, Any, Any],
     test: tuple[Any, Any],
     *,
@@ -53,7 +53,7 @@ def rebuild_held_out(
     n_permutations: int = 1000,
     seed: int = 0,
 ) -> HeldOut:
-    """Fit a system on training samples and rebuild the test stimuli.
+    """Fit a system on training samples and reconstruct the test stimuli.
 
     Parameters
     ----------
@@ -64,24 +64,24 @@ def rebuild_held_out(
     system : LinearPixels, optional
         Fitted as a clone; by default ``LinearPixels()``.
     n_permutations, seed : int
-        Of the null, in which each reconstruction is scored against the picture of another stimulus.
+        Of the null, in which each reconstruction is scored against the image of another stimulus.
 
     Returns
     -------
     HeldOut
     """
     fitted = clone(LinearPixels() if system is None else system).fit(train[0], train[1], groups=train[2])
-    rebuilt = fitted.predict(test[0])
+    reconstructed = fitted.predict(test[0])
     seen = as_unit_float(np.asarray(test[1])).astype(np.float32)
     baseline = np.broadcast_to(as_unit_float(np.asarray(train[1])).mean(axis=0, dtype=np.float32), seen.shape)
-    similarity = similarity_matrix(seen, rebuilt)
+    similarity = similarity_matrix(seen, reconstructed)
     orders = stimulus_permutations(len(seen), n_permutations, seed)
     null = {name: np.array([row[name] for row in (_scores(similarity, order) for order in orders)]) for name in _NAMES}
-    per_stimulus = pixel_correlation(seen, rebuilt)
-    values = dict(zip(_NAMES, (per_stimulus, pairwise_identification(seen, rebuilt)), strict=True))
+    per_stimulus = pixel_correlation(seen, reconstructed)
+    values = dict(zip(_NAMES, (per_stimulus, pairwise_identification(seen, reconstructed)), strict=True))
     of_baseline = dict(zip(_NAMES, (pixel_correlation(seen, baseline), None), strict=True))
     scores = [_score(name, values[name], null[name], of_baseline[name]) for name in _NAMES]
-    return HeldOut(seen, rebuilt, per_stimulus, scores, null, float(fitted.alpha_))
+    return HeldOut(seen, reconstructed, per_stimulus, scores, null, float(fitted.alpha_))
 
 
 _NAMES = ("pixel_correlation", "pairwise_identification")

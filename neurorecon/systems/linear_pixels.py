@@ -2,7 +2,7 @@
 
 The oldest and simplest system, and the baseline of all others: what it cannot do with a data set is not in
 the responses in linear form, what it can do needs no generative model. Pixels are predicted independently,
-with one penalty chosen for all of them by cross-validation in which no picture is both trained on and held
+with one alpha chosen for all of them by cross-validation in which no image is both trained on and held
 out.
 """
 
@@ -21,17 +21,17 @@ from neurorecon.metrics.image import as_unit_float, pixel_correlation
 from neurorecon.metrics.summary import summarize
 from neurorecon.systems.smoother import standardizer
 
-#: Penalties compared by default, in steps of the square root of ten.
+#: Alphas compared by default, in steps of the square root of ten.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 5, 11))
 
 
 class LinearPixels(BaseEstimator):
-    """Ridge regression from voxels to the pixels of the pictures that were seen.
+    """Ridge regression from voxels to the pixels of the images that were seen.
 
     Parameters
     ----------
     alphas : sequence of float
-        Penalties. With more than one, the one with the smallest squared error over all pixels in inner
+        Alphas. With more than one, the one with the smallest squared error over all pixels in inner
         cross-validation is taken.
     standardize : bool
         Divide every voxel by its standard deviation in the training samples. The mean is always taken off.
@@ -45,11 +45,11 @@ class LinearPixels(BaseEstimator):
     Attributes
     ----------
     alpha_ : float
-        The penalty that was chosen.
+        The alpha that was chosen.
     mean_, scale_ : array, shape (voxel,)
         Of the training responses.
     image_shape_ : tuple of int
-        Shape of one picture, (y, x, rgb).
+        Shape of one image, (y, x, rgb).
     decoder_ : RidgeDecoder
         The regression from standardized voxels to pixels; its ``cv_scores_`` tell how alpha was chosen.
     """
@@ -70,17 +70,17 @@ class LinearPixels(BaseEstimator):
         self.dtype = dtype
 
     def fit(self, responses: Any, images: Any, groups: Any = None) -> LinearPixels:
-        """Learn from responses to pictures.
+        """Learn from responses to images.
 
         Parameters
         ----------
         responses : array, shape (sample, voxel)
             Finite.
         images : array, shape (sample, y, x, rgb)
-            The picture of each sample, uint8 or float in [0, 1].
+            The image of each sample, uint8 or float in [0, 1].
         groups : array, shape (sample,), optional
             Samples of one group are never on both sides of an inner fold. By default samples of the same
-            picture are a group.
+            image are a group.
 
         Returns
         -------
@@ -107,7 +107,7 @@ class LinearPixels(BaseEstimator):
         return self
 
     def predict(self, responses: Any) -> np.ndarray:
-        """Rebuild a picture from each response.
+        """Reconstruct an image from each response.
 
         Parameters
         ----------
@@ -132,12 +132,12 @@ class LinearPixels(BaseEstimator):
         return np.clip(pixels, 0.0, 1.0).astype(np.float32).reshape(len(responses), *self.image_shape_)
 
     def score(self, responses: Any, images: Any) -> float:
-        """Return the mean pixel correlation with the pictures seen, over samples where it is defined."""
+        """Return the mean pixel correlation with the images seen, over samples where it is defined."""
         return summarize(pixel_correlation(np.asarray(images), self.predict(responses))).mean
 
 
 def check_samples(responses: Any, images: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return responses and pictures as float64, or say in what they do not match.
+    """Return responses and images as float64, or say in what they do not match.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def check_samples(responses: Any, images: Any) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     responses, images : array
-        float64; pictures in [0, 1].
+        float64; images in [0, 1].
 
     Raises
     ------
@@ -159,10 +159,10 @@ def check_samples(responses: Any, images: Any) -> tuple[np.ndarray, np.ndarray]:
     responses, images = np.asarray(responses, dtype=np.float64), np.asarray(images)
     if responses.ndim != 2 or images.ndim < 2 or len(responses) != len(images) or not responses.size:
         raise InputError(
-            "responses and pictures do not match",
-            given=f"responses {responses.shape}, pictures {images.shape}",
+            "responses and images do not match",
+            given=f"responses {responses.shape}, images {images.shape}",
             expected="(sample, voxel) and (sample, y, x, rgb), the same samples in the same order",
-            todo="take both from store.pairs(...), and the picture of each sample's stimulus",
+            todo="take both from store.pairs(...), and the image of each sample's stimulus",
         )
     bad = ~np.isfinite(responses)
     if bad.any():
@@ -176,11 +176,11 @@ def check_samples(responses: Any, images: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_alphas(alphas: Any) -> list[float]:
-    """Return penalties as a list, or say what is wrong with them."""
+    """Return alphas as a list, or say what is wrong with them."""
     found = np.atleast_1d(np.asarray(alphas, dtype=float))
     if found.ndim != 1 or not found.size or not (np.isfinite(found) & (found > 0)).all():
         raise InputError(
-            "penalties have to be positive numbers",
+            "alphas have to be positive numbers",
             given=str(alphas),
             expected="e.g. alphas=(1, 10, 100)",
             todo="pass one or more positive numbers",

@@ -21,7 +21,7 @@ def ridge_smoothers(train: np.ndarray, test: np.ndarray, alphas: Sequence[float]
     test : array, shape (test sample, voxel)
         Responses to predict from.
     alphas : sequence of float
-        Penalties; the loss is the sum of squared errors + alpha times the squared weights, as in
+        Alphas; the loss is the sum of squared errors + alpha times the squared weights, as in
         scikit-learn.
 
     Returns

@@ -43,15 +43,15 @@ def _linear(stimuli: int = 24, voxels: int = 8) -> tuple[np.ndarray, ...]:
     """Return 48 samples, each stimulus shown twice, and 16 new ones: targets of shape (2, 3), 1 % of them noise."""
     generator = np.random.default_rng(0)
     shown = generator.permutation(np.repeat(np.arange(stimuli), 2))
-    pictures = generator.standard_normal((stimuli + 16, voxels))
+    images = generator.standard_normal((stimuli + 16, voxels))
     weights = generator.standard_normal((voxels, 6)) / np.sqrt(voxels)
-    targets = pictures @ weights + 0.1 * generator.standard_normal((stimuli + 16, 6)) + np.arange(6)
-    responses = pictures[shown] + 0.1 * generator.standard_normal((2 * stimuli, voxels))
+    targets = images @ weights + 0.1 * generator.standard_normal((stimuli + 16, 6)) + np.arange(6)
+    responses = images[shown] + 0.1 * generator.standard_normal((2 * stimuli, voxels))
     found = (
         responses,
         targets[shown].reshape(-1, 2, 3),
         shown,
-        pictures[stimuli:],
+        images[stimuli:],
         targets[stimuli:].reshape(-1, 2, 3),
     )
     return tuple(values if values.dtype.kind == "i" else values.astype(np.float32) for values in found)

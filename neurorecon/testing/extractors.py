@@ -21,16 +21,16 @@ class Examples:
 
     Parameters
     ----------
-    pictures : array, uint8, shape (stimulus, y, x, rgb)
-    films : array, uint8, shape (stimulus, frame, y, x, rgb)
+    images : array, uint8, shape (stimulus, y, x, rgb)
+    videos : array, uint8, shape (stimulus, frame, y, x, rgb)
     captions : list of list of str
         Some with several captions.
     categories : list of str
     frames_per_second : float
     """
 
-    pictures: np.ndarray = field(default_factory=lambda: _films(5, 1, 48, 64)[:, 0])
-    films: np.ndarray = field(default_factory=lambda: _films(5, 8, 48, 64))
+    images: np.ndarray = field(default_factory=lambda: _videos(5, 1, 48, 64)[:, 0])
+    videos: np.ndarray = field(default_factory=lambda: _videos(5, 8, 48, 64))
     captions: list[list[str]] = field(
         default_factory=lambda: [["a red car"], ["one tool", "a tool here"], ["a person"], ["a building"], ["animal"]]
     )
@@ -39,12 +39,12 @@ class Examples:
 
     def of(self, needs: str) -> Any:
         """Return the stimuli that a target is computed from."""
-        kinds = {"images": self.pictures, "frames": self.films, "captions": self.captions}
+        kinds = {"images": self.images, "frames": self.videos, "captions": self.captions}
         return kinds.get(needs, self.categories)
 
 
-def _films(stimuli: int, frames: int, height: int, width: int) -> np.ndarray:
-    """Return films of a bright spot that moves over a colored grating, different for each stimulus."""
+def _videos(stimuli: int, frames: int, height: int, width: int) -> np.ndarray:
+    """Return videos of a bright spot that moves over a colored grating, different for each stimulus."""
     y, x = np.mgrid[:height, :width] / width
     found = np.empty((stimuli, frames, height, width, 3), dtype=np.uint8)
     for number in range(stimuli):
@@ -193,20 +193,20 @@ def check_batches(trial: Trial) -> None:
 
 
 def check_input_types(trial: Trial) -> None:
-    """uint8, float from 0 to 1, and PIL images are the same pictures."""
+    """uint8, float from 0 to 1, and PIL images are the same images."""
     if trial.extractor.needs not in ("images", "frames"):
         return
     from PIL import Image
 
     kinds = {"float32": trial.stimuli.astype(np.float32) / np.float32(255), "float64": trial.stimuli / 255.0}
     if trial.extractor.needs == "images":
-        kinds["PIL"] = [Image.fromarray(picture) for picture in trial.stimuli]
+        kinds["PIL"] = [Image.fromarray(image) for image in trial.stimuli]
     else:
-        kinds["PIL"] = [[Image.fromarray(frame) for frame in film] for film in trial.stimuli]
+        kinds["PIL"] = [[Image.fromarray(frame) for frame in video] for video in trial.stimuli]
     for kind, stimuli in kinds.items():
         expect(
             np.array_equal(trial.run(stimuli), trial.values),
-            f"A target has to be the same for uint8 and for {kind} pictures.",
+            f"A target has to be the same for uint8 and for {kind} images.",
         )
 
 
@@ -330,7 +330,7 @@ def check_extractor(
     others : sequence of Extractor
         The same extractor with other settings that change its numbers: what it says of itself has to differ.
     examples : Examples, optional
-        Stimuli; by default five small pictures, films, lists of captions and categories.
+        Stimuli; by default five small images, videos, lists of captions and categories.
     tolerance : float
         Largest difference, relative to the largest value, that the size of a batch may make.
 

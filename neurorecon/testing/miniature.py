@@ -1,4 +1,4 @@
-"""A data set of a few kilobytes for tests of tools that read stores: random pictures, films and responses.
+"""A data set of a few kilobytes for tests of tools that read stores: random images, videos and responses.
 
 The responses are a linear function of the stimuli's category plus noise, so that a decoder has something to find.
 It says nothing about brains; for that see :mod:`neurorecon.simulation`.
@@ -25,14 +25,14 @@ class MiniatureOptions(Options):
     seed: int = Field(0, description="seed of everything")
     subjects: int = Field(2, ge=1, description="number of subjects")
     voxels: int = Field(40, ge=8, description="voxels of a subject")
-    images: int = Field(24, ge=8, description="pictures; the last quarter is the test set")
-    films: int = Field(12, ge=0, description="films; the last third is the test set")
+    images: int = Field(24, ge=8, description="images; the last quarter is the test set")
+    videos: int = Field(12, ge=0, description="films; the last third is the test set")
     space: Literal["volume", "surface", "none"] = Field("volume", description="where the voxels lie")
     noise: float = Field(1.0, ge=0, description="standard deviation of the noise")
 
 
 class MiniatureReader(Reader):
-    """Random pictures and films, and responses that follow their category. See the module's docstring."""
+    """Random images and videos, and responses that follow their category. See the module's docstring."""
 
     name: ClassVar[str] = "miniature"
     Options: ClassVar[type[Options]] = MiniatureOptions
@@ -52,10 +52,10 @@ class MiniatureReader(Reader):
         return [f"subj{number:02d}" for number in range(1, self.options.subjects + 1)]
 
     def stimuli(self) -> pd.DataFrame:
-        """Return pictures first, then films."""
+        """Return images first, then films."""
         ids = [f"image{number:04d}" for number in range(self.options.images)]
-        ids += [f"film{number:04d}" for number in range(self.options.films)]
-        kinds = ["image"] * self.options.images + ["film"] * self.options.films
+        ids += [f"film{number:04d}" for number in range(self.options.videos)]
+        kinds = ["image"] * self.options.images + ["film"] * self.options.videos
         categories = [_CATEGORIES[number % len(_CATEGORIES)] for number in range(len(ids))]
         captions = [[f"a {name}", f"one {name} <here>"] for name in categories]
         return pd.DataFrame({"id": ids, "kind": kinds, "category": categories, "captions": captions})
@@ -65,16 +65,16 @@ class MiniatureReader(Reader):
         return (8, 8, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return random pictures, one generator each."""
+        """Return random images, one generator each."""
         return np.stack([self._pixels(0, number, (8, 8, 3)) for number in range(start, stop)])
 
-    def film_shape(self) -> tuple[int, int, int, int] | None:
+    def video_shape(self) -> tuple[int, int, int, int] | None:
         """Return (frame, y, x, rgb)."""
-        return (4, 8, 8, 3) if self.options.films else None
+        return (4, 8, 8, 3) if self.options.videos else None
 
     def frames_per_second(self) -> float | None:
         """Return 2 frames a second."""
-        return 2.0 if self.options.films else None
+        return 2.0 if self.options.videos else None
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
         """Return random films."""
@@ -100,7 +100,7 @@ class MiniatureReader(Reader):
             return (pattern[codes[start:stop]] + self.options.noise * np.array(noise)).astype(np.float32)
 
         table, space = self._voxels()
-        series = {"films": 2.0} if self.options.films else {}
+        series = {"films": 2.0} if self.options.videos else {}
         truth = {"pattern": pattern.astype(np.float32)}
         return SubjectData(samples, table, rois, space, read, series, truth)
 
@@ -120,12 +120,12 @@ class MiniatureReader(Reader):
         return pd.DataFrame(index=number), Space()
 
     def _samples(self) -> pd.DataFrame:
-        rows = [*self._image_rows(), *self._film_rows()]
+        rows = [*self._image_rows(), *self._video_rows()]
         columns = ["stimulus", "task", "session", "run", "repeat", "split", "time"]
         return pd.DataFrame(rows, columns=columns)
 
     def _image_rows(self) -> Iterator[tuple]:
-        """Every training picture once, every test picture three times, in runs of ten trials, one every 4 s."""
+        """Every training image once, every test image three times, in runs of ten trials, one every 4 s."""
         train = self.options.images - self.options.images // 4
         order = [(number, 1) for number in range(train)]
         order += [(number, repeat) for repeat in (1, 2, 3) for number in range(train, self.options.images)]
@@ -133,10 +133,10 @@ class MiniatureReader(Reader):
             split = "train" if number < train else "test"
             yield f"image{number:04d}", "images", 1, trial // 10 + 1, repeat, split, 4.0 * (trial % 10)
 
-    def _film_rows(self) -> Iterator[tuple]:
-        """One run of training films and one of test films, each shown twice in the same order."""
-        train = self.options.films - self.options.films // 3
-        parts = {"train": range(train), "test": range(train, self.options.films)}
+    def _video_rows(self) -> Iterator[tuple]:
+        """One run of training videos and one of test videos, each shown twice in the same order."""
+        train = self.options.videos - self.options.videos // 3
+        parts = {"train": range(train), "test": range(train, self.options.videos)}
         run = 0
         for split, numbers in parts.items():
             for repeat in (1, 2) if len(numbers) else ():

@@ -162,13 +162,13 @@ def _expect_positions(table: pd.DataFrame, space: Space, what: str) -> None:
 
 
 def check_rois(reader: Reader, max_samples: int) -> None:
-    """Areas: one truth value a voxel, none empty."""
+    """ROIs: one truth value a voxel, none empty."""
     for name in reader.subjects:
         data = reader.subject(name)
-        expect(len(data.rois) > 0, f"rois of {name} has to hold at least one area, if only all voxels.")
+        expect(len(data.rois) > 0, f"rois of {name} has to hold at least one ROI, if only all voxels.")
         expect_strings(data.rois, f"rois of {name}")
         for roi, member in data.rois.items():
-            what = f"The area {roi!r} of {name}"
+            what = f"The ROI {roi!r} of {name}"
             expect(isinstance(member, np.ndarray), f"{what} has to be a NumPy array.")
             expect(member.dtype == bool, f"{what} has to be of bool, but is of {member.dtype}.")
             expect(
@@ -180,9 +180,9 @@ def check_rois(reader: Reader, max_samples: int) -> None:
     for group, members in reader.roi_groups.items():
         expect(
             isinstance(members, list) and members,
-            f"The group {group!r} of areas has to be a list of names that is not empty, but is {members!r}.",
+            f"The group {group!r} of ROIs has to be a list of names that is not empty, but is {members!r}.",
         )
-        expect_strings(members, f"the group {group!r} of areas")
+        expect_strings(members, f"the group {group!r} of ROIs")
 
 
 def check_space(reader: Reader, max_samples: int) -> None:
@@ -408,7 +408,7 @@ def check_stimuli(reader: Reader, max_samples: int) -> None:
         set(kinds) <= {"image", "film"},
         f"stimuli()['kind'] has to be 'image' or 'film', but holds {sorted(set(map(str, kinds)))}.",
     )
-    expect(kinds == sorted(kinds, reverse=True), "stimuli() has to list films after the images.")
+    expect(kinds == sorted(kinds, reverse=True), "stimuli() has to list videos after the images.")
     expect_strings(table["category"], "stimuli()['category']")
     for identifier, captions in zip(table["id"], table["captions"], strict=True):
         expect(
@@ -444,11 +444,11 @@ def check_labels(reader: Reader, max_samples: int) -> None:
 
 
 def check_images(reader: Reader, max_samples: int) -> None:
-    """Pictures, by slices."""
+    """Images, by slices."""
     shape = reader.image_shape()
     if shape is None:
-        # A data set may name its stimuli without bringing them; then nobody can be handed a picture.
-        expect(not _hands_out(reader.read_images), "image_shape() has to be given where read_images returns pictures.")
+        # A data set may name its stimuli without bringing them; then nobody can be handed an image.
+        expect(not _hands_out(reader.read_images), "image_shape() has to be given where read_images returns images.")
         return
     expect(
         isinstance(shape, tuple) and len(shape) == 3 and shape[2] == 3 and min(shape) > 0,
@@ -465,15 +465,15 @@ def _hands_out(read: Callable[[int, int], np.ndarray]) -> bool:
     return True
 
 
-def check_films(reader: Reader, max_samples: int) -> None:
-    """Films, by slices; their middle frame is their picture."""
+def check_videos(reader: Reader, max_samples: int) -> None:
+    """Films, by slices; their middle frame is their image."""
     kinds = reader.stimuli()["kind"]
-    n_films, shape = int((kinds == "film").sum()), reader.film_shape()
+    n_videos, shape = int((kinds == "film").sum()), reader.video_shape()
     expect(
-        (shape is not None) == (n_films > 0),
-        "film_shape() has to be given where there are films, and None where there are none, but is "
+        (shape is not None) == (n_videos > 0),
+        "film_shape() has to be given where there are videos, and None where there are none, but is "
         f"{shape!r} "
-        f"with {n_films} films.",
+        f"with {n_videos} films.",
     )
     if shape is None:
         return
@@ -484,16 +484,16 @@ def check_films(reader: Reader, max_samples: int) -> None:
     rate = reader.frames_per_second()
     expect(
         rate is not None and np.isfinite(rate) and rate > 0,
-        f"frames_per_second() has to be a positive number where there are films, but is {rate!r}.",
+        f"frames_per_second() has to be a positive number where there are videos, but is {rate!r}.",
     )
-    frames = expect_slices(reader.read_frames, n_films, np.uint8, shape, "read_frames", max(1, max_samples // 4))
+    frames = expect_slices(reader.read_frames, n_videos, np.uint8, shape, "read_frames", max(1, max_samples // 4))
     if reader.image_shape() == shape[1:]:
-        first = len(kinds) - n_films
-        pictures = reader.read_images(first, first + len(frames))
+        first = len(kinds) - n_videos
+        images = reader.read_images(first, first + len(frames))
         middles = [frames[:, middle] for middle in {(shape[0] - 1) // 2, shape[0] // 2}]
         expect(
-            any(np.array_equal(pictures, middle) for middle in middles),
-            "read_images has to return the middle frame for a film.",
+            any(np.array_equal(images, middle) for middle in middles),
+            "read_images has to return the middle frame for a video.",
         )
 
 
@@ -528,7 +528,7 @@ CHECKS: tuple[Callable[[Reader, int], None], ...] = (
     check_stimuli,
     check_labels,
     check_images,
-    check_films,
+    check_videos,
     check_subjects,
     *SUBJECT_CHECKS,
     check_determinism,

@@ -1,4 +1,4 @@
-"""The films of the embedded data set at their default size, and a data set of a few kilobytes."""
+"""The videos of the embedded data set at their default size, and a data set of a few kilobytes."""
 
 import os
 import pickle
@@ -38,35 +38,35 @@ def shared(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def films(shared):
-    """Store of one subject: films as many as by default, few pictures, and the default targets."""
+def videos(shared):
+    """Store of one subject: videos as many as by default, few images, and the default targets."""
 
     def make(folder):
         options = {"subjects": 1, "train_images": 16, "test_images": 8}
         targets = list(DATASETS.load("scenes").default_targets)
         recipe = Recipe(name="films", reader="scenes", targets=targets, options=options)
-        return nr.build(recipe, folder / "films.icechunk", progress=False).location
+        return nr.build(recipe, folder / "videos.icechunk", progress=False).location
 
     return nr.open_store(shared("films", make))
 
 
 @pytest.fixture(scope="session")
-def pictures(shared):
-    """Store of one subject with 500 training pictures, no films, and what the networks make of them."""
+def images(shared):
+    """Store of one subject with 500 training images, no videos, and what the networks make of them."""
 
     def make(folder):
         options = {"subjects": 1, "voxels": 1200, "train_images": 500, "test_images": 60, "train_films": 0}
         targets = ["clip_image", "vqvae", "vdvae"]
-        recipe = Recipe(name="pictures", reader="scenes", targets=targets, options={**options, "test_films": 0})
-        return nr.build(recipe, folder / "pictures.icechunk", progress=False).location
+        recipe = Recipe(name="images", reader="scenes", targets=targets, options={**options, "test_films": 0})
+        return nr.build(recipe, folder / "images.icechunk", progress=False).location
 
-    return nr.open_store(shared("pictures", make))
+    return nr.open_store(shared("images", make))
 
 
 @pytest.fixture(scope="session")
-def noise_only(films):
+def noise_only(videos):
     """Which voxels were given nothing but noise."""
-    return films.truth("subj01")["noise_only"].astype(bool)
+    return videos.truth("subj01")["noise_only"].astype(bool)
 
 
 @pytest.fixture(scope="session")

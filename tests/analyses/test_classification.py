@@ -80,7 +80,7 @@ def test_figures_and_text(store, found, tmp_path):
     assert "SIMULATED responses" in text
 
 
-def test_two_categories_of_one_area(store):
+def test_two_categories_of_one_roi(store):
     found = nr.classify(store, roi="mask", categories=["house", "face"], n_permutations=5)
     assert found.categories == ["face", "house"]
     assert len(found.samples) == 8

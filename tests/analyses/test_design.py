@@ -121,7 +121,7 @@ def test_latents_without_a_place_count_nothing_beside_others():
 
 def test_the_task_follows_from_the_bands(miniature):
     store = miniature(subjects=1)
-    assert choose_task(store, "subj01", ["gabor", "category"], None) == "images"  # 18 training pictures, 8 films
+    assert choose_task(store, "subj01", ["gabor", "category"], None) == "images"  # 18 training images, 8 videos
     assert choose_task(store, "subj01", ["gabor", "motion"], None) == "films"
     assert choose_task(store, "subj01", ["gabor"], "films") == "films"
     with pytest.raises(InputError, match=r"cannot be analyzed with these bands[\s\S]*one of: films"):
@@ -131,7 +131,7 @@ def test_the_task_follows_from_the_bands(miniature):
 
 
 def test_delays_cover_the_response_in_a_time_series(miniature):
-    store = miniature(subjects=1)  # films: one volume every 2 s
+    store = miniature(subjects=1)  # videos: one volume every 2 s
     assert choose_delays(store, "subj01", "films", None) == (1, 2, 3, 4)
     assert choose_delays(store, "subj01", "films", [2, 3]) == (2, 3)
     assert choose_delays(store, "subj01", "images", None) == (0,)
@@ -144,11 +144,11 @@ def test_delays_cover_the_response_in_a_time_series(miniature):
 
 def test_samples_are_averaged_over_repeats(miniature):
     store = miniature(subjects=1)
-    films = design.load_samples(store, "subj01", "V1", "train", "films")
-    assert len(films.shown) == len(films.stimuli) == 8
-    assert len(set(films.runs)) == 1
+    videos = design.load_samples(store, "subj01", "V1", "train", "films")
+    assert len(videos.shown) == len(videos.stimuli) == 8
+    assert len(set(videos.runs)) == 1
     single = store.responses("subj01", "V1", "train", task="films").values
-    np.testing.assert_allclose(films.responses, (single[:8] + single[8:]) / 2, atol=1e-6)
+    np.testing.assert_allclose(videos.responses, (single[:8] + single[8:]) / 2, atol=1e-6)
 
 
 def test_delays_reach_into_the_rest_that_was_left_out():

@@ -47,11 +47,11 @@ def test_contributions_add_up_to_the_prediction_from_the_delayed_kernel():
 def fitted(miniature):
     from neurorecon.analyses import design
 
-    store = miniature(subjects=1, films=30, images=60)
+    store = miniature(subjects=1, videos=30, images=60)
     train, test = (design.load_samples(store, "subj01", None, split, "films") for split in ("train", "test"))
     masks = store.roi_masks("subj01")
     fit = fit_encoding(store, ["category", "gabor"], train, test, DELAYS, series=True,
-                       areas=np.array(list(masks.values())), n_permutations=20, seed=0)  # fmt: skip
+                       rois=np.array(list(masks.values())), n_permutations=20, seed=0)  # fmt: skip
     return fit, masks
 
 
@@ -63,7 +63,7 @@ def test_the_score_is_that_of_scikit_learn(fitted):
     np.testing.assert_allclose(fit.measured.mean(axis=0), 0, atol=1e-5)
 
 
-def test_means_of_areas_and_their_intervals(fitted):
+def test_means_of_rois_and_their_intervals(fitted):
     fit, masks = fitted
     found = roi_scores(fit, masks, series=True, block=5, seed=0)
     for name, score in found.items():
@@ -103,7 +103,7 @@ def test_the_same_seed_gives_the_same_map(miniature):
         for seed in (1, 1, 2)
     )
     pd.testing.assert_frame_equal(first.table, second.table)
-    pd.testing.assert_frame_equal(first.areas, second.areas)
+    pd.testing.assert_frame_equal(first.rois, second.rois)
     assert first.scores == second.scores
     assert not first.table["p"].equals(other.table["p"])
 

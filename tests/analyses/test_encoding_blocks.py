@@ -1,4 +1,4 @@
-"""Encoding maps in blocks of voxels: one map, whoever computed it."""
+"""Encoding maps in blocks of voxels: one map, anyone who computed it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def client():
 def _same(first, second):
     for one, other in zip(first, second, strict=True):
         pd.testing.assert_frame_equal(one.table, other.table, check_exact=True)
-        pd.testing.assert_frame_equal(one.areas, other.areas, check_exact=True)
+        pd.testing.assert_frame_equal(one.rois, other.rois, check_exact=True)
         assert one.scores == other.scores
         assert one.settings == other.settings
 
@@ -57,7 +57,7 @@ def test_blocks_make_the_map_of_one_block(store, block, in_blocks):
             np.testing.assert_allclose(other.table[column], one.table[column], atol=1e-4)
         np.testing.assert_array_equal(other.table["significant"], one.table["significant"])
         for column in ("value", "low", "high", "joint", "p", "n", "significant", "wins"):
-            np.testing.assert_allclose(other.areas[column], one.areas[column], atol=1e-4)
+            np.testing.assert_allclose(other.rois[column], one.rois[column], atol=1e-4)
         for first, second in zip(one.scores, other.scores, strict=True):
             assert second["value"] == pytest.approx(first["value"], abs=1e-4)
             assert (second["p"], second["voxels"]) == (first["p"], first["voxels"])

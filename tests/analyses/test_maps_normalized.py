@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from neurorecon.analyses.maps import VoxelwiseMap
-from neurorecon.analyses.maps_normalized import areas_with_normalized, voxels_with_normalized
+from neurorecon.analyses.maps_normalized import rois_with_normalized, voxels_with_normalized
 from neurorecon.analyses.maps_text import WIDTH, _encoding_lines
 
 BANDS = ["clip_image", "vqvae", "vdvae", "motion"]
@@ -34,8 +34,8 @@ def test_voxels_have_joint_and_split_scores_over_the_ceiling():
     assert "normalized_r2" not in voxels_with_normalized(encoding_map(kind="haufe"))
 
 
-def test_areas_have_means_over_mean_ceilings():
-    table = areas_with_normalized(encoding_map()).drop_duplicates("roi").set_index("roi")
+def test_rois_have_means_over_mean_ceilings():
+    table = rois_with_normalized(encoding_map()).drop_duplicates("roi").set_index("roi")
     assert table.loc["V1", "normalized"] == pytest.approx(0.125)
     assert table.loc["V1", "normalized_joint"] == pytest.approx(0.5)
     assert table.loc[["rest", "MT"], "normalized_joint"].isna().all()

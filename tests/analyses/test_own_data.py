@@ -1,4 +1,4 @@
-"""The example for data of one's own runs as it is written, and finds what was planted."""
+"""The example for data of your own runs as it is written, and finds what was planted."""
 
 import runpy
 import sys
@@ -23,16 +23,16 @@ def example(tmp_path_factory):
         yield runpy.run_path(str(EXAMPLE))
 
 
-def test_areas_and_pictures_are_found(example):
-    areas = example["found"].areas.set_index("roi")["value"]
-    assert min(areas["FFA"], areas["PPA"]) > 0.2
+def test_rois_and_images_are_found(example):
+    rois = example["found"].rois.set_index("roi")["value"]
+    assert min(rois["FFA"], rois["PPA"]) > 0.2
     assert example["identification"].mean() > 0.8
 
 
 def test_files_say_how_they_were_made(example):
     out, store = example["OUT"], nr.open_store(example["OUT"] / "lab.icechunk")
     assert store.simulated
-    for name in ("areas", "picked"):
+    for name in ("rois", "picked"):
         for suffix in FORMATS:
             record = read_provenance(out / f"{name}.{suffix}")
             assert record["simulated"] is True

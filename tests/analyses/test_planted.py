@@ -1,6 +1,6 @@
 """Whether maps of the simulated brain show what was planted in it, and nothing else.
 
-Films as many as in the embedded data set, all its voxels; a tenth of them hold nothing but noise.
+Videos as many as in the embedded data set, all its voxels; a tenth of them hold nothing but noise.
 """
 
 import numpy as np
@@ -15,26 +15,26 @@ LEVEL = 0.05
 
 
 @pytest.fixture(scope="module")
-def encoding(films, shared):
+def encoding(videos, shared):
     """Maps of the bands that the responses were made from."""
     bands = ["category", "gabor", "motion"]
-    return shared("encoding", lambda _: voxelwise_maps(films, bands=bands, level=LEVEL))
+    return shared("encoding", lambda _: voxelwise_maps(videos, bands=bands, level=LEVEL))
 
 
-def _winners(encoding, films, area):
-    """Return the share of the area's significant voxels that each band wins."""
-    table = encoding.table[films.roi_masks("subj01")[area]]
+def _winners(encoding, videos, roi):
+    """Return the share of the ROI's significant voxels that each band wins."""
+    table = encoding.table[videos.roi_masks("subj01")[roi]]
     significant = table[table["significant"]]
-    assert len(significant) > 0.5 * len(table), f"too few significant voxels in {area}"
+    assert len(significant) > 0.5 * len(table), f"too few significant voxels in {roi}"
     return significant["winning_band"].value_counts(normalize=True)
 
 
 @pytest.mark.parametrize(
-    ("area", "band", "share"),
+    ("roi", "band", "share"),
     [("MT", "motion", 0.8), ("V1", "gabor", 0.5), ("FFA", "category", 0.5), ("PPA", "category", 0.5)],
 )
-def test_the_planted_band_wins(encoding, films, area, band, share):
-    assert _winners(encoding, films, area)[band] >= share
+def test_the_planted_band_wins(encoding, videos, roi, band, share):
+    assert _winners(encoding, videos, roi)[band] >= share
 
 
 def test_false_discoveries_stay_below_the_nominal_rate(encoding, noise_only):
@@ -49,9 +49,9 @@ def test_p_values_of_noise_are_uniform(encoding, noise_only):
     assert kstest(encoding.table["p"][noise_only], "uniform").pvalue > 0.01
 
 
-def test_what_the_map_finds_is_what_was_planted(encoding, films, noise_only):
+def test_what_the_map_finds_is_what_was_planted(encoding, videos, noise_only):
     """The share of variance that a band explains goes with the share that was planted, voxel by voxel."""
-    truth, table = films.truth("subj01"), encoding.table
+    truth, table = videos.truth("subj01"), encoding.table
     picked = table["significant"].to_numpy() & ~noise_only
     for band in ("gabor", "motion"):
         planted = truth[f"share_{band}"][picked]
@@ -62,7 +62,7 @@ def test_what_the_map_finds_is_what_was_planted(encoding, films, noise_only):
 def test_r2_stays_below_the_noise_ceiling_up_to_noise(encoding, noise_only):
     """No model predicts more than the ceiling, in expectation.
 
-    R2 and ceiling of one voxel are estimated from 60 test films each, so single voxels exceed it. The standard error
+    R2 and ceiling of one voxel are estimated from 60 test videos each, so single voxels exceed it. The standard error
     of R2 over n samples is about 2 sqrt(R2) (1 - R2) / sqrt(n) (the delta method for a squared correlation).
     """
     table = encoding.table[~noise_only]
@@ -70,57 +70,55 @@ def test_r2_stays_below_the_noise_ceiling_up_to_noise(encoding, noise_only):
     error = 2 * np.sqrt(np.clip(ceiling, 0.02, 1)) * (1 - ceiling) / np.sqrt(encoding.settings["test_samples"])
     assert (table["r2"] <= ceiling + 3 * error).mean() >= 0.99
     assert table["r2"].mean() < ceiling.mean()
-    for _, area in encoding.areas.groupby("roi"):
-        assert area["joint"].iloc[0] <= area["ceiling"].iloc[0] + 0.02
+    for _, roi in encoding.rois.groupby("roi"):
+        assert roi["joint"].iloc[0] <= roi["ceiling"].iloc[0] + 0.02
 
 
-def test_areas_and_scores_agree_with_the_table(encoding, films):
-    masks = films.roi_masks("subj01")
-    for row in encoding.areas.itertuples():
+def test_rois_and_scores_agree_with_the_table(encoding, videos):
+    masks = videos.roi_masks("subj01")
+    for row in encoding.rois.itertuples():
         part = encoding.table[masks[row.roi]]
         assert row.value == pytest.approx(part[f"r2_{row.band}"].mean(), abs=1e-4)
         assert row.joint == pytest.approx(part["r2"].mean(), abs=1e-4)
         assert row.low <= row.value <= row.high
         assert row.wins == (part["winning_band"] == row.band).sum()
         assert row.significant == part["significant"].sum()
-    by_area = {score["name"].split()[1]: score for score in encoding.scores}
-    assert set(by_area) == set(masks)
-    assert by_area["MT"]["p"] == pytest.approx(1 / 1001)
-    assert by_area["MT"]["value"] == pytest.approx(encoding.table["r2"][masks["MT"]].mean(), abs=1e-4)
+    by_roi = {score["name"].split()[1]: score for score in encoding.scores}
+    assert set(by_roi) == set(masks)
+    assert by_roi["MT"]["p"] == pytest.approx(1 / 1001)
+    assert by_roi["MT"]["value"] == pytest.approx(encoding.table["r2"][masks["MT"]].mean(), abs=1e-4)
 
 
-def _shares(found, column, films, noise_only):
+def _shares(found, column, videos, noise_only):
     chosen = found.table[column].to_numpy() if column.startswith("significant") else found.table[column] <= LEVEL
-    masks = films.roi_masks("subj01")
-    return {area: float(np.mean(chosen[masks[area]])) for area in ("MT", "FFA", "PPA")}, float(
-        np.mean(chosen[noise_only])
-    )
+    masks = videos.roi_masks("subj01")
+    return {roi: float(np.mean(chosen[masks[roi]])) for roi in ("MT", "FFA", "PPA")}, float(np.mean(chosen[noise_only]))
 
 
-def test_patterns_are_strong_where_the_target_was_planted(films, noise_only, shared):
+def test_patterns_are_strong_where_the_target_was_planted(videos, noise_only, shared):
     bands = ["category", "motion"]
-    found = shared("haufe", lambda _: voxelwise_maps(films, kind="haufe", bands=bands, n_permutations=150))
-    category, noise = _shares(found, "significant_category", films, noise_only)
+    found = shared("haufe", lambda _: voxelwise_maps(videos, kind="haufe", bands=bands, n_permutations=150))
+    category, noise = _shares(found, "significant_category", videos, noise_only)
     assert min(category["FFA"], category["PPA"]) > 0.5
     assert noise <= LEVEL
-    motion, noise = _shares(found, "significant_motion", films, noise_only)
+    motion, noise = _shares(found, "significant_motion", videos, noise_only)
     assert motion["MT"] > 0.8
     assert noise <= LEVEL
     for band in bands:
         # 250 voxels at the nominal rate, up to three binomial standard deviations.
-        assert _shares(found, f"p_{band}", films, noise_only)[1] <= LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / 250)
+        assert _shares(found, f"p_{band}", videos, noise_only)[1] <= LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / 250)
     assert all(score["p"] < 0.01 for score in found.scores)
 
 
-def test_weights_are_larger_where_the_target_was_planted(films, noise_only, shared):
+def test_weights_are_larger_where_the_target_was_planted(videos, noise_only, shared):
     """Weights are spread over voxels that share noise (Haufe et al., 2014), so fewer of them stand out."""
     bands = ["category", "motion"]
-    found = shared("decoding", lambda _: voxelwise_maps(films, kind="decoding", bands=bands, n_permutations=150))
-    for band, areas in (("category", ("FFA", "PPA")), ("motion", ("MT",))):
-        shares, noise = _shares(found, f"p_{band}", films, noise_only)
+    found = shared("decoding", lambda _: voxelwise_maps(videos, kind="decoding", bands=bands, n_permutations=150))
+    for band, rois in (("category", ("FFA", "PPA")), ("motion", ("MT",))):
+        shares, noise = _shares(found, f"p_{band}", videos, noise_only)
         assert noise <= LEVEL
         weights = found.table[f"decoding_{band}"].to_numpy()
-        for area in areas:
-            assert shares[area] > noise + 0.03
-            assert weights[films.roi_masks("subj01")[area]].mean() > 1.05 * weights[noise_only].mean()
+        for roi in rois:
+            assert shares[roi] > noise + 0.03
+            assert weights[videos.roi_masks("subj01")[roi]].mean() > 1.05 * weights[noise_only].mean()
     assert all(score["p"] < 0.01 for score in found.scores)

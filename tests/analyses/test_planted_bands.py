@@ -14,7 +14,7 @@ from neurorecon.errors import InputError
 
 pytestmark = pytest.mark.xdist_group("scenes")
 
-#: Percentile intervals from 60 test films hold the truth somewhat less often than their 95 %.
+#: Percentile intervals from 60 test videos hold the truth somewhat less often than their 95 %.
 COVERAGE = 0.85
 
 BANDS, WIDTH, VOXELS, DRAWS = ("category", "gabor", "motion"), 4, 60, 400
@@ -24,13 +24,13 @@ STRENGTH = np.array([[1.5, 0.0, 0.5], [0.5, 1.5, 0.0], [0.0, 0.5, 1.5]])
 
 
 @pytest.fixture(scope="module")
-def planted(films):
-    """Features of each band, what each adds to each voxel (training films first), responses, and who trains."""
+def planted(videos):
+    """Features of each band, what each adds to each voxel (training videos first), responses, and who trains."""
     generator = np.random.default_rng(0)
-    ids = [films.targets("motion", split)["stimulus"].values.tolist() for split in ("train", "test")]
+    ids = [videos.targets("motion", split)["stimulus"].values.tolist() for split in ("train", "test")]
     features, contributions = [], []
     for band, strength in zip(BANDS, STRENGTH, strict=True):
-        train, test = (films.targets(band, stimuli=part).values.reshape(len(part), -1) for part in ids)
+        train, test = (videos.targets(band, stimuli=part).values.reshape(len(part), -1) for part in ids)
         reduced = PCA(WIDTH, whiten=True, svd_solver="randomized", random_state=0).fit(train)
         features.append(reduced.transform(np.concatenate([train, test])).astype(np.float64))
         weights = generator.standard_normal((WIDTH, VOXELS)) / 2 * np.tile(strength, VOXELS // 3)
@@ -50,7 +50,7 @@ def _fit(features, responses, training, chosen=BANDS):
 
 
 def _covered(draws, truth):
-    """Share of 95 % bootstrap intervals, over draws of the test films, that hold the truth."""
+    """Share of 95 % bootstrap intervals, over draws of the test videos, that hold the truth."""
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     return np.mean((low <= truth) & (truth <= high))
 
@@ -68,7 +68,7 @@ def test_the_planted_band_wins(planted):
 
 
 def test_planted_shares_lie_in_their_intervals(planted):
-    """The product measure of what was planted, over all films, against that of the predictions of test films."""
+    """The product measure of what was planted, over all videos, against that of the predictions of test films."""
     features, contributions, responses, training = planted
     model, new = _fit(features, responses, training)
     predicted, measured = model.predict(new, split=True), responses[~training] - model.intercept_
@@ -99,22 +99,22 @@ def test_planted_unique_variance_lies_in_its_intervals(planted):
         assert np.abs(draws.mean() - truth.mean()) < 0.05, band
 
 
-def test_areas_of_a_store_are_bands_of_voxels(films):
-    """Decoding from faces' and places' areas and V1, volumes at two delays: each category from the area that has it."""
-    areas, masks = ["V1", "FFA", "PPA"], films.roi_masks("subj01")
+def test_rois_of_a_store_are_bands_of_voxels(videos):
+    """Decoding from faces' and places' ROIs and V1, volumes at two delays: each category from the ROI that has it."""
+    rois, masks = ["V1", "FFA", "PPA"], videos.roi_masks("subj01")
     options = {"task": "films", "average": None, "delays": (2, 3)}
-    X, y = films.pairs("subj01", "category", areas, "train", **options)
-    X_new, y_new = films.pairs("subj01", "category", areas, "test", **options)
-    bands = bands_of_rois(masks, areas, voxels=X["voxel"])
-    assert {name: len(part) for name, part in bands.items()} == {name: 2 * masks[name].sum() for name in areas}
+    X, y = videos.pairs("subj01", "category", rois, "train", **options)
+    X_new, y_new = videos.pairs("subj01", "category", rois, "test", **options)
+    bands = bands_of_rois(masks, rois, voxels=X["voxel"])
+    assert {name: len(part) for name, part in bands.items()} == {name: 2 * masks[name].sum() for name in rois}
     categories = y["feature"].values.tolist()
     model = BandedRidge(bands).fit(X.values, y.values, groups=X["run"].values)
     best = dict(zip(categories, model.best_band(model.score(X_new.values, y_new.values, split=True)), strict=True))
     assert (best["face"], best["room"]) == ("FFA", "PPA")
 
 
-def test_areas_that_share_voxels_are_refused_as_bands(films):
-    masks = films.roi_masks("subj01")
+def test_rois_that_share_voxels_are_refused_as_bands(videos):
+    masks = videos.roi_masks("subj01")
     shared = (masks["LO"] & masks["EBA"]).sum()
     assert shared > 0
     with pytest.raises(InputError, match=f"LO and EBA share {shared}"):

@@ -24,7 +24,7 @@ SIGNAL = 4.0
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Pictures with more signal than usual, so that few of them will do."""
+    """Images with more signal than usual, so that few of them will do."""
     recipe = Recipe(name="planted", reader="scenes", targets=BANDS, options={**OPTIONS, "signal": SIGNAL})
     return nr.build(recipe, tmp_path_factory.mktemp("planted") / "planted.icechunk", progress=False)
 
@@ -62,19 +62,19 @@ def planted(store, signals):
 def test_unique_and_common_variance_lie_within_the_intervals(store, planted):
     found = partition_variance(store, bands=BANDS, task="images", n_bootstraps=1000)
     masks, rows = store.roi_masks("subj01"), {"category": 0, "gabor": 1, "category+gabor": 2}
-    areas = found.areas[found.areas["n"] >= 10]
-    truth = np.array([np.nanmean(planted[rows[row.bands]][masks[row.roi]]) for row in areas.itertuples()])
+    rois = found.rois[found.rois["n"] >= 10]
+    truth = np.array([np.nanmean(planted[rows[row.bands]][masks[row.roi]]) for row in rois.itertuples()])
     # Where a band adds nothing, its interval is as narrow as rounding.
-    inside = (areas["low"] - 0.01 <= truth) & (truth <= areas["high"] + 0.01)
-    assert len(areas) >= 30
+    inside = (rois["low"] - 0.01 <= truth) & (truth <= rois["high"] + 0.01)
+    assert len(rois) >= 30
     assert inside.mean() >= 0.9
-    np.testing.assert_allclose(areas["value"], truth, atol=0.1)
-    by_area = areas.assign(truth=truth).set_index(["roi", "bands"])
-    # Early areas hold nothing that only categories explain, areas of faces and bodies much.
-    assert by_area.loc[("V1", "category"), "value"] < 0.02
-    assert by_area.loc[("V1", "gabor"), "value"] > 0.4
-    assert by_area.loc[("FFA", "category"), "low"] > 0.1
-    assert by_area.loc[("EBA", "category"), "value"] > 5 * by_area.loc[("EBA", "gabor"), "value"]
+    np.testing.assert_allclose(rois["value"], truth, atol=0.1)
+    by_roi = rois.assign(truth=truth).set_index(["roi", "bands"])
+    # Early ROIs hold nothing that only categories explain, ROIs of faces and bodies much.
+    assert by_roi.loc[("V1", "category"), "value"] < 0.02
+    assert by_roi.loc[("V1", "gabor"), "value"] > 0.4
+    assert by_roi.loc[("FFA", "category"), "low"] > 0.1
+    assert by_roi.loc[("EBA", "category"), "value"] > 5 * by_roi.loc[("EBA", "gabor"), "value"]
 
 
 def test_voxels_agree_too(store, planted):

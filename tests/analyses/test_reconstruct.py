@@ -14,10 +14,10 @@ def test_shapes_and_scores(miniature, how):
     found = reconstruct(store, task="images", cross_validate=how, n_permutations=29)
     number = 10 if how is None else 40
     assert len(found.stimuli) == len(set(found.stimuli)) == number
-    assert found.seen.shape == found.rebuilt.shape == (number, *store.images().shape[1:])
+    assert found.seen.shape == found.reconstructed.shape == (number, *store.images().shape[1:])
     np.testing.assert_allclose(found.seen, store.images(found.stimuli).values / 255, atol=1e-6)
-    assert found.rebuilt.min() >= 0
-    assert found.rebuilt.max() <= 1
+    assert found.reconstructed.min() >= 0
+    assert found.reconstructed.max() <= 1
     assert found.pixel_correlation.shape == (number,)
     for score in found.scores:
         null = found.null[score["name"].removeprefix("subj01 ")]
@@ -27,8 +27,8 @@ def test_shapes_and_scores(miniature, how):
     assert json.loads(json.dumps(found.settings))["voxels"] == 40
 
 
-def test_responses_that_saw_other_pictures_rebuild_nothing(miniature, monkeypatch):
-    """Pairs of responses and pictures are exchanged; identification then is at chance."""
+def test_responses_that_saw_other_images_reconstruct_nothing(miniature, monkeypatch):
+    """Pairs of responses and images are exchanged; identification then is at chance."""
     store = miniature(subjects=1, images=80)
     right = reconstruct(store, task="images", n_permutations=199)
     images = type(store).images
@@ -42,10 +42,10 @@ def test_responses_that_saw_other_pictures_rebuild_nothing(miniature, monkeypatc
     assert all(score["p"] > 0.02 for score in wrong.scores)
 
 
-def test_the_same_seed_gives_the_same_pictures(miniature):
+def test_the_same_seed_gives_the_same_images(miniature):
     store = miniature(subjects=1, images=40)
     first, second = (reconstruct(store, task="images", n_permutations=9, seed=4) for _ in range(2))
-    np.testing.assert_array_equal(first.rebuilt, second.rebuilt)
+    np.testing.assert_array_equal(first.reconstructed, second.reconstructed)
     assert first.scores == second.scores
 
 

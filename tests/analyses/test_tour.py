@@ -40,12 +40,12 @@ def _check_offline(text, page):
 
 
 def test_the_tour_writes_everything_beside_one_report(miniature, tmp_path):
-    store = miniature(subjects=1, space="none", films=30)
+    store = miniature(subjects=1, space="none", videos=30)
     said = []
     files, scores = tour(store, tmp_path / "demo", command="neurorecon demo", say=said.append)
     assert files[0] == tmp_path / "demo" / "report.html"
     assert all(path.is_file() for path in files)
-    assert {path.parent.name for path in files[1:]} == {"MT", "cortex", "pictures", "reconstruction"}
+    assert {path.parent.name for path in files[1:]} == {"MT", "cortex", "images", "reconstruction"}
     assert len(said) == 5
     assert {"value", "null_mean", "p", "n", "name"} <= set.intersection(*(set(score) for score in scores))
     text, page = _read(files[0])
@@ -53,7 +53,7 @@ def test_the_tour_writes_everything_beside_one_report(miniature, tmp_path):
     for heading in (
         "Stimuli",
         "What each voxel encodes: films",
-        "What each voxel encodes: pictures",
+        "What each voxel encodes: images",
         "A closer look at MT",
         "Linear reconstruction",
     ):
@@ -62,12 +62,12 @@ def test_the_tour_writes_everything_beside_one_report(miniature, tmp_path):
 
 
 def test_the_report_of_a_brain_with_a_surface(miniature, tmp_path):
-    store = miniature(subjects=1, space="surface", films=30)
+    store = miniature(subjects=1, space="surface", videos=30)
     whole = voxelwise_maps(store, n_permutations=49)
-    area = voxelwise_maps(store, roi="MT", n_permutations=49)
+    roi = voxelwise_maps(store, roi="MT", n_permutations=49)
     record = record_of(store, "neurorecon demo", seed=0)
-    rebuilt = reconstruct(store, task="images", n_permutations=19)
-    path = write_report(tmp_path / "report.html", store, area, [whole], rebuilt, record)
+    reconstructed = reconstruct(store, task="images", n_permutations=19)
+    path = write_report(tmp_path / "report.html", store, roi, [whole], reconstructed, record)
     text, page = _read(path)
     _check_offline(text, page)
     assert "All responses in this report are simulated" in text

@@ -26,13 +26,13 @@ def test_models_are_banded_ridge_on_the_same_folds(miniature):
 
 
 def test_tables_hold_what_the_arrays_do(miniature):
-    store = miniature(subjects=1, films=30, images=60)
+    store = miniature(subjects=1, videos=30, images=60)
     found = partition_variance(store, task="films", bands=["category", "motion"], n_bootstraps=40)
     table, parts = found.table, ["unique_category", "unique_motion", "common_category_motion"]
     np.testing.assert_allclose(table[parts].sum(axis=1), table["r2"], atol=1e-9)
     np.testing.assert_array_equal(table["unique_motion"], found.partition.of("motion"))
     masks = store.roi_masks("subj01")
-    for row in found.areas.itertuples():
+    for row in found.rois.itertuples():
         names = row.bands.split("+")
         values = found.partition.of(*names)[masks[row.roi]]
         assert row.value == pytest.approx(values.mean(), abs=1e-9)

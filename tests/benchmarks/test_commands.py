@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_maps_of_one_area(folder):
+def test_maps_of_one_roi(folder):
     imports = "import torch, himalaya.kernel_ridge, sklearn, xarray, icechunk, matplotlib.figure, nilearn.datasets"
     _row(
         "neurorecon maps --roi MT",
@@ -55,7 +55,7 @@ def test_maps_of_one_area(folder):
     )
 
 
-def test_reading_an_area(folder):
+def test_reading_an_roi(folder):
     import neurorecon as nr
 
     store = nr.open_store(folder / "stores" / "scenes.icechunk")

@@ -2,9 +2,9 @@
 
 The networks have the sizes of the published ones and random weights: neither speed nor memory depends on them. What is
 compared is measured in turns, so that a busy machine slows both sides; a row gives the median of the ratios. On a
-graphics card, or with other numbers of pictures::
+graphics card, or with other numbers of images::
 
-    python tests/benchmarks/test_extraction.py --device cuda --pictures 512 --batch 64
+    python tests/benchmarks/test_extraction.py --device cuda --images 512 --batch 64
     python tests/benchmarks/test_extraction.py --only speed --networks clip_vision --precisions float32
 """
 
@@ -48,7 +48,7 @@ SD_AUTOENCODER = {
     "sample_size": 512,
 }
 
-#: Side of the pictures in the stores.
+#: Side of the images in the stores.
 SIDE = 256
 
 
@@ -101,7 +101,7 @@ class _Autoencoder(VqvaeExtractor):
         return network.eval().requires_grad_(False).to(device)
 
     def ready(self, prepared, device):
-        return self.preprocessing.normalize(prepared.pictures[:, 0], device)
+        return self.preprocessing.normalize(prepared.images[:, 0], device)
 
     def bare(self, images):
         return self.network.encode(images).latent_dist.mean
@@ -126,7 +126,7 @@ class _Vdvae(VdvaeExtractor):
     def ready(self, prepared, device):
         import torch
 
-        return torch.from_numpy(prepared.pictures).permute(0, 3, 1, 2).to(device)
+        return torch.from_numpy(prepared.images).permute(0, 3, 1, 2).to(device)
 
     def bare(self, images):
         return self.network.encode(images, groups=self.groups)
@@ -139,7 +139,7 @@ NETWORKS = {
     "vdvae": (_Vdvae, "VDVAE imagenet64, 31 groups"),
 }
 
-#: Pictures at a time on a CPU; on a graphics card what the extractors choose.
+#: Images at a time on a CPU; on a graphics card what the extractors choose.
 CPU_BATCH = {"clip_vision": 4, "clip_small": 16, "vqvae": 1, "vdvae": 4}
 
 
@@ -183,49 +183,49 @@ def operations(extractor, images):
     return counter.get_total_flops()
 
 
-def pictures_like_photographs(number, side=SIDE, seed=0):
-    """Return random pictures, uint8, smooth enough to be resampled like photographs."""
+def images_like_photographs(number, side=SIDE, seed=0):
+    """Return random images, uint8, smooth enough to be resampled like photographs."""
     coarse = np.random.default_rng(seed).integers(0, 256, (number, 8, 8, 3), dtype=np.uint8)
     return coarse.repeat(side // 8, axis=1).repeat(side // 8, axis=2)
 
 
-def batch_of(pictures):
-    """Return pictures as extractors take them."""
-    return StimulusBatch(pd.DataFrame({"id": [str(number) for number in range(len(pictures))]}), images=pictures)
+def batch_of(images):
+    """Return images as extractors take them."""
+    return StimulusBatch(pd.DataFrame({"id": [str(number) for number in range(len(images))]}), images=images)
 
 
-class RandomPictures(MiniatureReader):
-    """A data set of as many pictures of 256 pixels as are asked for."""
+class RandomImages(MiniatureReader):
+    """A data set of as many images of 256 pixels as are asked for."""
 
-    name = "random_pictures"
+    name = "random_images"
 
     def image_shape(self):
         return (SIDE, SIDE, 3)
 
     def read_images(self, start, stop):
-        return np.concatenate([pictures_like_photographs(1, seed=number) for number in range(start, stop)])
+        return np.concatenate([images_like_photographs(1, seed=number) for number in range(start, stop)])
 
 
 def store_of(number, folder):
-    """Build a store of pictures."""
-    DATASETS.register(RandomPictures.name, RandomPictures)
+    """Build a store of images."""
+    DATASETS.register(RandomImages.name, RandomImages)
     options = {"subjects": 1, "images": number, "films": 0, "voxels": 8}
-    recipe = Recipe(name=f"pictures{number}", reader=RandomPictures.name, options=options)
-    return nr.build(recipe, Path(folder) / f"pictures{number}.icechunk", progress=False)
+    recipe = Recipe(name=f"images{number}", reader=RandomImages.name, options=options)
+    return nr.build(recipe, Path(folder) / f"images{number}.icechunk", progress=False)
 
 
 # -- what is measured ---------------------------------------------------------------------------------------------
 
 
 def speed(name, device, precision, batch=None, seconds=10.0):
-    """Print pictures per second of a network of full size, and the share of the device's peak."""
+    """Print images per second of a network of full size, and the share of the device's peak."""
     import torch
 
     batch = batch or (CPU_BATCH[name] if device == "cpu" else None)
     kind, what = NETWORKS[name]
     extractor = kind(device=device, precision=precision)
     batch = batch or extractor.batch
-    prepared = extractor.prepare(batch_of(pictures_like_photographs(batch)))
+    prepared = extractor.prepare(batch_of(images_like_photographs(batch)))
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
     extractor.compute(prepared)  # loads the network, and lets the libraries choose their ways
@@ -238,8 +238,8 @@ def speed(name, device, precision, batch=None, seconds=10.0):
     rate, peak = batch / statistics.median(taken), max(peaks)
     memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device.startswith("cuda") else ""
     print(
-        f"\n| {what} | {device}, {precision}, {batch} at a time{memory} | {rate:.3g} pictures/s | "
-        f"{work / 1e9:.3g} GFLOP a picture | {rate * work / peak:.0%} of {peak / 1e12:.3g} TFLOP/s |"
+        f"\n| {what} | {device}, {precision}, {batch} at a time{memory} | {rate:.3g} images/s | "
+        f"{work / 1e9:.3g} GFLOP an image | {rate * work / peak:.0%} of {peak / 1e12:.3g} TFLOP/s |"
     )
 
 
@@ -279,7 +279,7 @@ def overhead(name, device, precision, store, batch=None, rounds=5):
         theirs.append(_seconds(bare, device))
         ratios.append(ours[-1] / theirs[-1])
     print(
-        f"\n| extraction of {len(ids)} pictures, {what}, {device}, {precision} | {statistics.median(ours):.2f} s | "
+        f"\n| extraction of {len(ids)} images, {what}, {device}, {precision} | {statistics.median(ours):.2f} s | "
         f"{statistics.median(theirs):.2f} s | the bare network on ready tensors | {statistics.median(ratios):.2f} "
         f"({min(ratios):.2f} to {max(ratios):.2f}) |"
     )
@@ -303,11 +303,9 @@ def memory(target, numbers, folder):
         found.append([float(value) for value in output.stdout.split()[-2:]])
     for number, (before, peak) in zip(numbers, found, strict=True):
         values = number * SIDE**2 * 3 / 2**20
-        print(f"\n| {target}: {number} pictures ({values:.0f} MiB) | {peak:.0f} MiB | {before:.0f} MiB before | | |")
+        print(f"\n| {target}: {number} images ({values:.0f} MiB) | {peak:.0f} MiB | {before:.0f} MiB before | | |")
     first, last = found[0][1], found[-1][1]
-    print(
-        f"\n| {target}: {numbers[-1] / numbers[0]:g} times the pictures | | | | {last / first:.2f} times the memory |"
-    )
+    print(f"\n| {target}: {numbers[-1] / numbers[0]:g} times the images | | | | {last / first:.2f} times the memory |")
     return last / first
 
 
@@ -363,8 +361,8 @@ def main():
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--networks", nargs="+", default=["clip_vision", "vqvae", "vdvae"], choices=list(NETWORKS))
     parser.add_argument("--only", nargs="+", default=["speed", "overhead", "memory"])
-    parser.add_argument("--pictures", type=int, default=None, help="in the store of which the overhead is measured")
-    parser.add_argument("--memory-pictures", type=int, nargs="+", default=[512, 2048])
+    parser.add_argument("--images", type=int, default=None, help="in the store of which the overhead is measured")
+    parser.add_argument("--memory-images", type=int, nargs="+", default=[512, 2048])
     parser.add_argument("--batch", type=int, default=None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="spent on each network of full size")
@@ -383,11 +381,11 @@ def main():
             names = ["clip_small"] if device == "cpu" else chosen.networks
             for name in names:
                 for precision in ["float32"] if device == "cpu" else chosen.precisions:
-                    store = store_of(chosen.pictures or 64, folder)
+                    store = store_of(chosen.images or 64, folder)
                     overhead(name, device, precision, store, chosen.batch, chosen.rounds)
         if "memory" in chosen.only:
             for target in ("gabor", "vqvae"):
-                memory(target, chosen.memory_pictures, folder)
+                memory(target, chosen.memory_images, folder)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def test_averages(session, tmp_path):
 
 
 def test_opening_all_of_nsd(tmp_path):
-    """Captions of all pictures: annotations are read piece by piece."""
+    """Captions of all images: annotations are read piece by piece."""
     from neurorecon.datasets.nsd.stimuli import read_captions
 
     path = tmp_path / "captions_train2017.json"
@@ -157,4 +157,4 @@ def test_opening_all_of_nsd(tmp_path):
     start = pd.Timestamp.now()
     found = read_captions([path], set(range(73_000)))
     seconds = (pd.Timestamp.now() - start).total_seconds()
-    print(f"\n| captions of {len(found):,} pictures, {path.stat().st_size / 1e6:.0f} MB | {seconds:.1f} s | | | |")
+    print(f"\n| captions of {len(found):,} images, {path.stat().st_size / 1e6:.0f} MB | {seconds:.1f} s | | | |")

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.benchmark
 VOXELS = int(os.environ.get("NEURORECON_SCALE_VOXELS", "12288"))
 TRAIN, TEST, REPEATS, PERMUTATIONS = 400, 100, 3, 50
 FEATURES = {"wide": 2048, "narrow": 64}
-AREAS = 4
+ROIS = 4
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Trials of pictures shown three times, test pictures among the others, as in NSD."""
+    """Trials of images shown three times, test images among the others, as in NSD."""
     random = np.random.default_rng(0)
     names = [f"s{number:04}" for number in range(TRAIN + TEST)]
     splits = dict(zip(names, ["train"] * TRAIN + ["test"] * TEST, strict=True))
@@ -39,8 +39,8 @@ def store(tmp_path_factory):
         }
     )
     responses = random.standard_normal((trials, VOXELS), dtype=np.float32)
-    width = VOXELS // AREAS
-    rois = {f"area{n}": np.arange(VOXELS) // width == n for n in range(AREAS)}
+    width = VOXELS // ROIS
+    rois = {f"ROI{n}": np.arange(VOXELS) // width == n for n in range(ROIS)}
     path = tmp_path_factory.mktemp("scale") / "scale.icechunk"
     built = nr.build_from_arrays(path, {"sub01": responses}, samples, rois=rois, progress=False)
     stimuli = built.stimuli["id"].tolist()
@@ -78,7 +78,7 @@ def _told():
 def test_the_plan_says_what_a_run_takes(store, tmp_path, capsys):
     kept = []
     bands, block = list(FEATURES), VOXELS * 2 // 3
-    shape = planning.Subject("sub01", VOXELS, (TRAIN + TEST) * REPEATS, TRAIN, TEST, TRAIN, TEST, areas=AREAS)
+    shape = planning.Subject("sub01", VOXELS, (TRAIN + TEST) * REPEATS, TRAIN, TEST, TRAIN, TEST, rois=ROIS)
     planned = planning.plan([shape], list(FEATURES.values()), n_permutations=PERMUTATIONS, voxel_block=block)
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,

@@ -37,8 +37,8 @@ pytestmark = pytest.mark.benchmark
 
 PROGRAM = Path(sys.executable).with_name("neurorecon")
 
-#: Trials of a session, as in NSD, and voxels of the area that is read.
-SESSION, AREA = 750, 1500
+#: Trials of a session, as in NSD, and voxels of the ROI that is read.
+SESSION, ROI = 750, 1500
 
 
 class LargeOptions(Options):
@@ -52,7 +52,7 @@ class LargeOptions(Options):
 
 
 class LargeReader(Reader):
-    """Responses of the size of NSD, int16 / 300 as its betas are; no pictures."""
+    """Responses of the size of NSD, int16 / 300 as its betas are; no images."""
 
     name: ClassVar[str] = "large"
     Options: ClassVar[type[Options]] = LargeOptions
@@ -65,7 +65,7 @@ class LargeReader(Reader):
 
     def stimuli(self):
         ids = [f"nsd{number:05d}" for number in range(self.options.stimuli)]
-        captions = [[f"caption {number} of a picture such as {name}" for number in range(5)] for name in ids]
+        captions = [[f"caption {number} of an image such as {name}" for number in range(5)] for name in ids]
         return pd.DataFrame({"id": ids, "kind": "image", "category": "thing", "captions": captions})
 
     def subject(self, name):
@@ -86,8 +86,8 @@ class LargeReader(Reader):
         )
         voxel = np.arange(chosen.voxels)
         voxels = pd.DataFrame({"i": voxel % 81, "j": voxel // 81 % 104, "k": voxel // 81 // 104})
-        area = voxel % (chosen.voxels // min(AREA, chosen.voxels // 4)) == 0
-        rois = {"V1": area & (np.cumsum(area) <= AREA), **{f"area{one}": voxel % 40 == one for one in range(40)}}
+        roi = voxel % (chosen.voxels // min(ROI, chosen.voxels // 4)) == 0
+        rois = {"V1": roi & (np.cumsum(roi) <= ROI), **{f"ROI{one}": voxel % 40 == one for one in range(40)}}
         space = Space("volume", affine=np.diag([1.8, 1.8, 1.8, 1]).tolist(), shape=[81, 104, 83])
 
         def read(start, stop):
@@ -135,23 +135,23 @@ def forget(*places):
 
 def _ours(location, what):
     store = nr.open_store(location) if isinstance(location, str) else location
-    if what == "area":
+    if what == "roi":
         return store.responses("subj01", roi="V1").values
     return store.responses("subj01")[SESSION : 2 * SESSION].values
 
 
 def _map(paths, what, columns):
     """Read what is asked for from the layout in which it lies in one piece."""
-    if what == "area":
+    if what == "roi":
         return np.array(np.load(paths["voxel"], mmap_mode="r")[columns]).T
     return np.array(np.load(paths["sample"], mmap_mode="r")[SESSION : 2 * SESSION])
 
 
 def reading(store, paths, rounds=5):
-    """Print how quickly an area and a session are read."""
+    """Print how quickly an ROI and a session are read."""
     columns = np.flatnonzero(store.roi_masks("subj01")["V1"])
     columns = slice(int(columns[0]), int(columns[-1]) + 1)
-    for what in ("area", "session"):
+    for what in ("roi", "session"):
         assert np.array_equal(_ours(store, what), _map(paths, what, columns))
         for state in ("warm", "cold") if hasattr(os, "posix_fadvise") else ("warm",):
             ours, theirs = [], []
@@ -172,9 +172,9 @@ def reading(store, paths, rounds=5):
 def memory(store, paths):
     """Print the memory that reading takes, in a process of its own, as the operating system counts it."""
     columns = np.flatnonzero(store.roi_masks("subj01")["V1"])
-    for what in ("area", "session"):
+    for what in ("roi", "session"):
         size = _ours(store, what).nbytes / 2**20
-        for which, place in (("store", store.location), ("map", paths["voxel" if what == "area" else "sample"])):
+        for which, place in (("store", store.location), ("map", paths["voxel" if what == "roi" else "sample"])):
             begin, end = int(columns[0]), int(columns[-1]) + 1
             command = [sys.executable, __file__, "--child", which, what, str(place), str(begin), str(end)]
             found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
@@ -232,7 +232,7 @@ def fetching(store, paths, rounds=5):
     high, wide = array.chunks
     rows, across = -(-array.shape[0] // high), -(-array.shape[1] // wide)
     touched = {
-        "area": [(row, column) for row in range(rows) for column in range(columns[0] // wide, columns[-1] // wide + 1)],
+        "roi": [(row, column) for row in range(rows) for column in range(columns[0] // wide, columns[-1] // wide + 1)],
         "session": [(SESSION // high, column) for column in range(across)],
     }
     columns = slice(int(columns[0]), int(columns[-1]) + 1)

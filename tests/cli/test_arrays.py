@@ -27,11 +27,11 @@ def test_four_commands_from_arrays_to_maps(call, tmp_path, readme_commands):
     assert found.exit_code == 0, found.stderr
     answer = json.loads(found.stdout)
     folder = tmp_path / "results" / "maps_arrays_all"
-    areas = pd.read_csv(folder / "sub01_encoding_areas.csv", comment="#").set_index("roi")
-    assert set(areas.index) == {"V1", "V2", "early", "FFA", "PPA"}
-    for area in ("FFA", "PPA"):  # categories were planted there
-        assert areas.loc[area, "joint"] > 0.3
-        assert areas.loc[area, "p"] < 0.05
+    rois = pd.read_csv(folder / "sub01_encoding_rois.csv", comment="#").set_index("roi")
+    assert set(rois.index) == {"V1", "V2", "early", "FFA", "PPA"}
+    for roi in ("FFA", "PPA"):  # categories were planted there
+        assert rois.loc[roi, "joint"] > 0.3
+        assert rois.loc[roi, "p"] < 0.05
     assert json.loads((folder / "sub01_encoding.json").read_text())["simulated"] is True
     assert (folder / "sub01_encoding_maps.nii.gz").is_file()
     assert answer["store"] == "arrays.icechunk"

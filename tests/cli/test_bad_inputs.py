@@ -291,9 +291,9 @@ ARRAYS = {
     "a table that is none": (["stimuli.csv"], "", _write("stimuli.csv", b"\xff\xfe\x00\x01" * 9)),
     "an empty table": (["samples.csv"], "", _write("sub01/samples.csv", b"")),
     "duplicate stimuli": (["occur twice"], "", _edit("stimuli.csv", lambda table: pd.concat([table, table[:1]]))),
-    "a picture too few": (["images.npy", "table of stimuli"], "", _array("images.npy", lambda values: values[:-1])),
-    "pictures of five colors": (["images.npy"], "", _array("images.npy", lambda values: values[..., [0, 1, 2, 0, 1]])),
-    "pictures cut off": (["images.npy cannot be read"], "", _cut("images.npy")),
+    "an image too few": (["images.npy", "table of stimuli"], "", _array("images.npy", lambda values: values[:-1])),
+    "images of five colors": (["images.npy"], "", _array("images.npy", lambda values: values[..., [0, 1, 2, 0, 1]])),
+    "images cut off": (["images.npy cannot be read"], "", _cut("images.npy")),
     "voxels outside of the mask": (
         ["outside of the mask"],
         "",
@@ -367,7 +367,7 @@ NSD_DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
 NSD_TABLE = "nsddata/experiments/nsd/nsd_stim_info_merged"
 NSD_BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR/betas_session02.nii.gz"
 NSD_MASK = "nsddata/ppdata/subj01/func1pt8mm/roi/nsdgeneral.nii.gz"
-NSD_PICTURES = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+NSD_IMAGES = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
 
 def _shift(values, affine):
@@ -387,7 +387,7 @@ def _hostile_pickle(name):
 NSD = {
     "no design": (["design", "nsd_expdesign.mat"], "", _remove(NSD_DESIGN)),
     "a cut design": (["nsd_expdesign.mat cannot be read"], "", _cut(NSD_DESIGN)),
-    "a design without pictures": (["lacks subjectim"], "", _mat(NSD_DESIGN, subjectim=None)),
+    "a design without images": (["lacks subjectim"], "", _mat(NSD_DESIGN, subjectim=None)),
     "a design that points nowhere": (
         ["masterordering"],
         "",
@@ -431,14 +431,14 @@ NSD = {
     "test sessions that are not there": (["40"], '[options]\nsplit = "sessions"\ntest_sessions = [40]', None),
     "a category nobody knows": (["sphinx"], '[options]\nsplit = "category"\ntest_category = "sphinx"', None),
     "an unknown space": (["space"], '[options]\nspace = "MNI"', None),
-    "no pictures": (["nsd_stimuli.hdf5"], "", _remove(NSD_PICTURES)),
-    "cut pictures": (["nsd_stimuli.hdf5 cannot be read"], "", _cut(NSD_PICTURES)),
-    "pictures under another name": (
-        ["holds no pictures"],
+    "no images": (["nsd_stimuli.hdf5"], "", _remove(NSD_IMAGES)),
+    "cut images": (["nsd_stimuli.hdf5 cannot be read"], "", _cut(NSD_IMAGES)),
+    "images under another name": (
+        ["holds no images"],
         "",
-        _hdf5(NSD_PICTURES, lambda file: file.move("imgBrick", "images")),
+        _hdf5(NSD_IMAGES, lambda file: file.move("imgBrick", "images")),
     ),
-    "doubles in the table of pictures": (
+    "doubles in the table of images": (
         ["nsd_stim_info_merged.csv", "twice"],
         "",
         _edit(f"{NSD_TABLE}.csv", lambda table: pd.concat([table, table[:1]])),
@@ -512,8 +512,8 @@ BIDS = {
         '[options.rois]\nvisual = "derivatives/fmriprep/atlases/visual_mask.nii.gz"',
         _image("derivatives/fmriprep/atlases/visual_mask.nii.gz", _shift),
     ),
-    "no pictures": (["stimuli"], "", _remove("stimuli/**/*.png")),
-    "a picture that is none": (["circle001.png is no picture"], "", _write("stimuli/**/*.png", b"no picture")),
+    "no images": (["stimuli"], "", _remove("stimuli/**/*.png")),
+    "an image that is none": (["circle001.png is no image"], "", _write("stimuli/**/*.png", b"no image")),
 }
 
 HAXBY = {

@@ -27,7 +27,7 @@ def test_from_the_folder_to_maps(call, tmp_path, readme_commands):
     assert {score["name"].split()[0] for score in scores} == {"sub-01", "sub-02"}
     folder = tmp_path / "results" / "maps_bids_all"
     table = pd.read_csv(folder / "sub-01_encoding_voxels.csv", index_col="voxel")
-    # Three quarters of the voxels see pictures, the last quarter holds noise.
+    # Three quarters of the voxels see images, the last quarter holds noise.
     order = table.sort_values(["i", "j", "k"])["r2"].to_numpy()
     assert order[:72].mean() > 0.1 > order[72:].mean()
     image = nibabel.load(folder / "sub-01_encoding_maps.nii.gz")

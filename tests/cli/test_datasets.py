@@ -61,11 +61,11 @@ def test_mistakes(call, tmp_path, arguments, said):
 
 
 def test_the_old_name_of_an_option_works_with_a_warning(call):
-    found = call("datasets", "download", "yamada2015", "--out", "data", "--pictures")
+    found = call("datasets", "download", "yamada2015", "--out", "data", "--images")
     assert found.exit_code == 2
-    assert "--pictures is now called --images" in found.stderr
+    assert "--images is now called --images" in found.stderr
     assert "no choice of subjects or images" in found.stderr
-    assert "--pictures" not in call("datasets", "download", "--help").stdout
+    assert "--images" not in call("datasets", "download", "--help").stdout
 
 
 @pytest.mark.parametrize("name", ["haxby2001", "yamada2015"])

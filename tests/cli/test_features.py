@@ -24,7 +24,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def path(built, tmp_path):
-    """A store for one test, which may write into it: 10 pictures, 4 films."""
+    """A store for one test, which may write into it: 10 images, 4 films."""
     shutil.copytree(built, tmp_path / "own" / "miniature.icechunk")
     return tmp_path / "own" / "miniature.icechunk"
 

@@ -61,7 +61,7 @@ def test_the_console_script_and_its_completion(tmp_path):
 
 
 def test_a_command_ends_though_workers_wait_for_more(tmp_path):
-    # Builds draw pictures in processes that stay for a while; Python tells them to end before it waits for them.
+    # Builds draw images in processes that stay for a while; Python tells them to end before it waits for them.
     code = (
         "import sys; from joblib import Parallel, delayed; Parallel(2)(delayed(abs)(number) for number in range(4)); "
         "from neurorecon.cli.main import run; sys.argv = ['neurorecon', '--version']; run()"

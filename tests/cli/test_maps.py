@@ -93,18 +93,18 @@ def test_tables_have_the_documented_columns(mapped):
     np.testing.assert_allclose(voxels[split].sum(axis=1), voxels["r2"], atol=1e-4)
     assert (voxels["q"] >= voxels["p"] - 1e-9).all()
     assert voxels["noise_ceiling"].between(0, 1).all()
-    areas = pd.read_csv(f"{stem}_areas.csv")
-    assert areas["roi"].tolist() == ["MT"] * 3
-    assert areas["band"].tolist() == BANDS
-    assert (areas["low"] <= areas["high"]).all()
-    np.testing.assert_allclose(areas["joint"], voxels["r2"].mean(), rtol=1e-4)
-    np.testing.assert_allclose(areas["value"], voxels[split].mean(), atol=1e-4)
-    np.testing.assert_allclose(areas["ceiling"], voxels["noise_ceiling"].mean(), rtol=1e-4)
+    rois = pd.read_csv(f"{stem}_areas.csv")
+    assert rois["roi"].tolist() == ["MT"] * 3
+    assert rois["band"].tolist() == BANDS
+    assert (rois["low"] <= rois["high"]).all()
+    np.testing.assert_allclose(rois["joint"], voxels["r2"].mean(), rtol=1e-4)
+    np.testing.assert_allclose(rois["value"], voxels[split].mean(), atol=1e-4)
+    np.testing.assert_allclose(rois["ceiling"], voxels["noise_ceiling"].mean(), rtol=1e-4)
     known = voxels["noise_ceiling"] >= 0.05
     ratio = (voxels["r2"] / voxels["noise_ceiling"]).where(known)
     np.testing.assert_allclose(voxels["normalized_r2"], ratio, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(areas["normalized"], areas["value"] / areas["ceiling"], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(areas["normalized_joint"], areas["joint"] / areas["ceiling"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rois["normalized"], rois["value"] / rois["ceiling"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rois["normalized_joint"], rois["joint"] / rois["ceiling"], rtol=1e-4, atol=1e-5)
 
 
 def test_brain_images_hold_the_values_of_the_table(mapped):
@@ -144,13 +144,13 @@ def test_quiet_says_nothing_and_the_same_seed_gives_the_same_bytes(user, call, s
 
 
 @pytest.mark.parametrize(
-    ("roi", "areas", "voxels"),
+    ("roi", "rois", "voxels"),
     [(["V1+V2"], {"V1", "V2"}, 43), (["MT", "FFA"], {"MT", "FFA"}, 17), (["faces"], {"OFA", "FFA"}, 17)],
 )
-def test_selections_of_voxels(call, small, tmp_path, roi, areas, voxels):
+def test_selections_of_voxels(call, small, tmp_path, roi, rois, voxels):
     chosen = [part for name in roi for part in ("--roi", name)]
     found = call("maps", "--store", small.path, *chosen, *OPTIONS, "--json")
-    _check_scores(_json(found), areas)
+    _check_scores(_json(found), rois)
     with (tmp_path / "found" / "subj01_encoding_voxels.csv").open() as file:
         assert len(list(csv.DictReader(file))) == voxels
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 
-def test_figures_are_rebuilt_from_v1(call, miyawaki_folder, tmp_path):
+def test_figures_are_reconstructed_from_v1(call, miyawaki_folder, tmp_path):
     recipe = tmp_path / "miyawaki2008.toml"
     recipe.write_text((Path(__file__).parents[2] / "stores" / "miyawaki2008.toml").read_text())
     built = call("build", recipe, "--root", miyawaki_folder, "--json", "--quiet")

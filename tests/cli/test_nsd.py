@@ -25,8 +25,8 @@ def test_from_the_folder_to_maps(call, tmp_path, readme_commands):
     mapped = call(*maps, "--subject", "subj01", "--permutations", "99", "--no-figures", "--json", "--quiet")
     assert mapped.exit_code == 0, mapped.stderr
     folder = tmp_path / "results" / "maps_nsd_all"
-    table = pd.read_csv(folder / "subj01_encoding_areas.csv").set_index("roi")["value"]
-    # Areas of categories are found in what CLIP says of the pictures; early areas follow where the shapes are.
+    table = pd.read_csv(folder / "subj01_encoding_rois.csv").set_index("roi")["value"]
+    # Areas of categories are found in what CLIP says of the images; early ROIs follow where the shapes are.
     assert table["FFA"] > 0.3
     assert table["PPA"] > 0.3
     assert table["V1"] < table["FFA"] - 0.2

@@ -14,7 +14,7 @@ from neurorecon.figures import read_provenance
         (["--roi", "early"], {"pixel_correlation": 8, "pairwise_identification": 8}),
         (
             ["--cross-validate", "category", "--roi", "V1"],
-            # 24 training pictures shown once, 8 test pictures shown three times
+            # 24 training images shown once, 8 test images shown three times
             {
                 "stimulus_mean_pixel_correlation": 32,
                 "pairwise_identification": 32,
@@ -24,7 +24,7 @@ from neurorecon.figures import read_provenance
     ],
     ids=["split", "cross-validated"],
 )
-def test_pictures_are_rebuilt(call, small, tmp_path, arguments, numbers):
+def test_images_are_reconstructed(call, small, tmp_path, arguments, numbers):
     found = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images",
                  "--permutations", "19", *arguments, "--json", "--quiet")  # fmt: skip
     assert found.exit_code == 0, found.exception
@@ -38,8 +38,8 @@ def test_pictures_are_rebuilt(call, small, tmp_path, arguments, numbers):
     folder = tmp_path / "results" / "reconstruct_small"
     assert sorted(str(path.relative_to(tmp_path)) for path in folder.iterdir()) == sorted(answer["files"])
     with np.load(folder / "subj01_linear-pixels_rebuilt.npz", allow_pickle=False) as arrays:
-        assert arrays["seen"].shape == arrays["rebuilt"].shape == (stimuli, 64, 64, 3)
-        assert 0 <= arrays["rebuilt"].min() <= arrays["rebuilt"].max() <= 1
+        assert arrays["seen"].shape == arrays["reconstructed"].shape == (stimuli, 64, 64, 3)
+        assert 0 <= arrays["reconstructed"].min() <= arrays["reconstructed"].max() <= 1
         table = pd.read_csv(folder / "subj01_linear-pixels_stimuli.csv")
         assert table["stimulus"].tolist() == arrays["stimulus"].tolist()
     assert table["pixel_correlation"].mean() == pytest.approx(answer["scores"][0]["value"], abs=1e-4)

@@ -148,7 +148,7 @@ def test_an_interrupted_build_goes_on(tmp_path, call):
         stderr=subprocess.PIPE,
         text=True,
     )
-    # The root of the build is committed before the first picture is drawn.
+    # The root of the build is committed before the first image is drawn.
     begun = path / "snapshots"
     while not (begun.exists() and len(list(begun.iterdir())) > 1) and process.poll() is None:
         time.sleep(0.02)
@@ -160,7 +160,7 @@ def test_an_interrupted_build_goes_on(tmp_path, call):
     assert "Traceback" not in stderr
     unfinished = call("info", path)
     assert unfinished.exit_code == 2
-    assert "it goes on where it stopped" in unfinished.stderr
+    assert "it resumes" in unfinished.stderr
     assert call("build", recipe, "--quiet").exit_code == 0
     assert call("check", path, "--quiet").exit_code == 0
 

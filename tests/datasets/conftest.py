@@ -43,9 +43,9 @@ def _write_layout(folder, n_random=3, n_figure=2, blocks=4):
     parts = {"V1d": slice(1, 2), "V1v": slice(2, 3), "V2d": slice(3, 5), "lag0to1": slice(1, 3)}
     for side, half in (("LH", slice(0, 2)), ("RH", slice(2, 5))):
         for name, rows in parts.items():
-            area = np.zeros(SHAPE, dtype=np.uint8)
-            area[half, rows, :] = 1
-            nibabel.Nifti1Image(area, AFFINE).to_filename(folder / "mask" / f"{side}{name}.nii.gz")
+            roi = np.zeros(SHAPE, dtype=np.uint8)
+            roi[half, rows, :] = 1
+            nibabel.Nifti1Image(roi, AFFINE).to_filename(folder / "mask" / f"{side}{name}.nii.gz")
     names = list(FIGURES)
     for kind, n_runs, length in (("random", n_random, 3), ("figure", n_figure, 6)):
         for run in range(1, n_runs + 1):

@@ -59,11 +59,11 @@ def readers(excerpt, layout, tmp_path_factory):
 
         return make
 
-    def haxby2001(layout="nilearn", pictures=True, **options):
+    def haxby2001(layout="nilearn", images=True, **options):
         def make():
             cls = DATASETS.load("haxby2001")
             folder = tmp_path_factory.mktemp("haxby2001")
-            return cls(write_haxby2001(folder, layout=layout, pictures=pictures), cls.Options(**options))
+            return cls(write_haxby2001(folder, layout=layout, images=images), cls.Options(**options))
 
         return make
 
@@ -85,7 +85,7 @@ def readers(excerpt, layout, tmp_path_factory):
         "scenes": scenes,
         "haxby2001": haxby2001(),
         "haxby2001 (excerpt)": haxby2001("excerpt"),
-        "haxby2001 (brain, volumes, no pictures)": haxby2001(pictures=False, voxels="brain", samples="volume"),
+        "haxby2001 (brain, volumes, no images)": haxby2001(images=False, voxels="brain", samples="volume"),
         "yamada2015": yamada2015,
     }
 
@@ -110,7 +110,7 @@ def readers(excerpt, layout, tmp_path_factory):
         "scenes",
         "haxby2001",
         "haxby2001 (excerpt)",
-        "haxby2001 (brain, volumes, no pictures)",
+        "haxby2001 (brain, volumes, no images)",
         "yamada2015",
         "arrays",
         "bids (volume, blocks)",

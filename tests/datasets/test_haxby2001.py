@@ -79,7 +79,7 @@ def test_block_means_are_those_of_nilearn(folder, excerpt, layout):
     np.testing.assert_allclose(data.read_responses(0, len(rows)), rows[:, order], atol=1e-4)
 
 
-def test_samples_and_areas(folder):
+def test_samples_and_rois(folder):
     reader = _open(folder, subjects=["subj2"])
     assert reader.subjects == ["subj2"]
     data = reader.subject("subj2")
@@ -95,24 +95,24 @@ def test_samples_and_areas(folder):
     np.testing.assert_allclose(data.space.affine, bold.affine)
 
 
-def test_the_brain_holds_what_is_bright_and_all_areas(folder):
+def test_the_brain_holds_what_is_bright_and_all_rois(folder):
     data = _open(folder, voxels="brain").subject("subj1")
     first = nibabel.load(folder / "subj1" / "bold.nii.gz").get_fdata()[..., 0]
     assert len(data.voxels) == (first > 0.2 * np.percentile(first, 98)).sum()
     assert data.rois["vt"].sum() == 32
 
 
-def test_pictures_stand_for_categories(folder, excerpt):
+def test_images_stand_for_categories(folder, excerpt):
     reader = _open(folder)
     assert reader.image_shape() == (80, 80, 3)
-    pictures = reader.read_images(0, 8)
-    assert len({picture.tobytes() for picture in pictures}) == 8
+    images = reader.read_images(0, 8)
+    assert len({image.tobytes() for image in images}) == 8
     assert reader.stimuli()["id"].tolist()[:2] == ["face", "house"]
     without = _open(excerpt)
     assert without.image_shape() is None
     with pytest.raises(NotImplementedError):
         without.read_images(0, 1)
-    assert "no pictures are on file" in without.description.notes
+    assert "no images are on file" in without.description.notes
 
 
 def test_numbers_and_words_are_the_same_labels(excerpt, tmp_path):
@@ -165,13 +165,13 @@ def _cut(folder):
     path.write_bytes(path.read_bytes()[:3000])
 
 
-def _no_pictures_of_cats(folder):
+def _no_images_of_cats(folder):
     for path in (folder / "stimuli" / "cats").iterdir():
         path.unlink()
 
 
-def _bad_picture(folder):
-    (folder / "stimuli" / "cats" / "cats1.jpg").write_bytes(b"no picture")
+def _bad_image(folder):
+    (folder / "stimuli" / "cats" / "cats1.jpg").write_bytes(b"no image")
 
 
 FAULTS = {
@@ -212,7 +212,7 @@ FAULTS = {
         _text(lambda text: "labels chunks\n" + "rest 0\n" * 118 + "rest 1\n" * 118), InputError, "shows nothing",
         "categories",
     ),
-    "no picture of a category": (_no_pictures_of_cats, InputError, "no picture of the category 'cat'", "cats"),
+    "no image of a category": (_no_images_of_cats, InputError, "no image of the category 'cat'", "cats"),
 }  # fmt: skip
 
 
@@ -226,8 +226,8 @@ def test_a_fault_is_one_error_that_names_the_file(own, fault):
     assert caught.match(expected)
 
 
-def test_a_picture_that_is_none_is_named(own):
-    _bad_picture(own)
+def test_a_image_that_is_none_is_named(own):
+    _bad_image(own)
     with pytest.raises(InputError, match=r"cats1\.jpg cannot be read"):
         Haxby2001Reader(own).read_images(0, 8)
 

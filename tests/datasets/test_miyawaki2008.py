@@ -122,7 +122,7 @@ class TestLayout:
         np.testing.assert_allclose(means[0], volumes[:3].mean(axis=0), atol=1e-5)
         np.testing.assert_allclose(means[12], volumes[36:42].mean(axis=0), atol=1e-5)
 
-    def test_areas(self, layout):
+    def test_rois(self, layout):
         data = Miyawaki2008Reader(layout).subject("subj01")
         rois = data.rois
         assert {"V1", "V2", "V1d", "lh.V1", "rh.V1v", "lag0to1", "visual_cortex"} <= set(rois)
@@ -134,7 +134,7 @@ class TestLayout:
         )
 
     def test_names_of_all_masks_are_understood(self, tmp_path, layout):
-        """Every mask that nilearn fetches gives an area; only the mask of all voxels is no area."""
+        """Every mask that nilearn fetches gives an ROI; only the mask of all voxels is no ROI."""
         shutil.copytree(layout, tmp_path / "m")
         for name in miyawaki2008_file_mask()[1:]:
             shutil.copy(layout / "mask" / "mask.nii.gz", tmp_path / "m" / "mask" / name)
@@ -207,7 +207,7 @@ def one_rest(label):
 RUN, LABEL = "func/data_random_run02.nii.gz", "label/data_random_run02_label.csv"
 DAMAGE = {
     "truncated volumes": (RUN, truncate),
-    "not gzip": (RUN, lambda path: path.write_bytes(b"not a picture of a brain")),
+    "not gzip": (RUN, lambda path: path.write_bytes(b"not an image of a brain")),
     "gzip of nothing": (RUN, lambda path: path.write_bytes(gzip.compress(b""))),
     "NaN": (RUN, lambda path: rewrite(path, lambda v, a: with_value(v, a, np.nan))),
     "infinite": (RUN, lambda path: rewrite(path, lambda v, a: with_value(v, a, np.inf))),
@@ -224,8 +224,8 @@ DAMAGE = {
     "missing mask": ("mask/mask.nii.gz", lambda path: path.unlink()),
     "truncated mask": ("mask/mask.nii.gz", truncate),
     "empty mask": ("mask/mask.nii.gz", lambda path: rewrite(path, lambda v, a: (v * 0, a))),
-    "area elsewhere": ("mask/RHV1d.nii.gz", lambda path: rewrite(path, lambda v, a: (v, 2 * a))),
-    "truncated area": ("mask/RHV1d.nii.gz", truncate),
+    "ROI elsewhere": ("mask/RHV1d.nii.gz", lambda path: rewrite(path, lambda v, a: (v, 2 * a))),
+    "truncated ROI": ("mask/RHV1d.nii.gz", truncate),
 }
 
 

@@ -100,7 +100,7 @@ def test_what_is_shown_last_has_no_response():
     assert [block.onset for block in find_blocks(runs, 0, "volume")] == [1, 2, 4, 5]
 
 
-def test_voxels_areas_and_what_is_left_out(folder):
+def test_voxels_rois_and_what_is_left_out(folder):
     kept, every = _open(folder).subject("S2"), _open(folder, outliers="keep").subject("S2")
     assert len(kept.voxels) == 39
     assert len(every.voxels) == 40

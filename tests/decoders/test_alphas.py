@@ -58,7 +58,7 @@ def test_generalized_cross_validation_is_its_formula(shape, zeros, center):
 
 
 def test_generalized_cross_validation_is_sklearns_leaving_one_out_where_leverages_are_equal():
-    # On a Fourier basis every sample has the same leverage, so the mean leverage is each one's own.
+    # On a Fourier basis every sample has the same leverage, so the mean leverage is each your own.
     n_samples = 24
     angles = 2 * np.pi * np.outer(np.arange(n_samples), np.arange(1, 6)) / n_samples
     X = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)

@@ -1,4 +1,4 @@
-"""Decoding fits in blocks of targets: the predictions of one decoder, whoever computed them."""
+"""Decoding fits in blocks of targets: the predictions of one decoder, anyone who computed them."""
 
 from __future__ import annotations
 

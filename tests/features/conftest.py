@@ -25,13 +25,13 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def store(built, tmp_path):
-    """A store for one test, which may write into it: 24 pictures, 6 films."""
+    """A store for one test, which may write into it: 24 images, 6 films."""
     shutil.copytree(built, tmp_path / "miniature.icechunk")
     return nr.open_store(tmp_path / "miniature.icechunk")
 
 
 class MeanColor(Extractor):
-    """The mean color of a picture. Its constructor is that of all extractors: it takes no settings."""
+    """The mean color of an image. Its constructor is that of all extractors: it takes no settings."""
 
     name = "mean_color"
     needs = "images"

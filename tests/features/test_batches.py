@@ -42,11 +42,11 @@ def test_preparing_overlaps_with_computing(store, mean_color):
 
 def test_readers_give_the_rows_that_were_asked_for(store):
     images, frames = StimulusReader(store, "images"), StimulusReader(store, "frames")
-    everything, films = store.images().values, store.frames().values
+    everything, videos = store.images().values, store.frames().values
     for rows in ([0, 1, 2], [5], [28, 29], [3, 3, 1], [0, 29]):
         np.testing.assert_array_equal(images.batch(np.array(rows)).images, everything[rows])
     batch = frames.batch(np.array([25, 29, 24]))
-    np.testing.assert_array_equal(batch.frames, films[[1, 5, 0]])
+    np.testing.assert_array_equal(batch.frames, videos[[1, 5, 0]])
     assert batch.frames_per_second == 2.0
     assert batch.table["id"].tolist() == ["film0001", "film0005", "film0000"]
     assert batch.images is None

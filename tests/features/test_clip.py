@@ -13,7 +13,7 @@ from neurorecon.features.extract import load_extractor
 from neurorecon.models.clip import clip_settings
 from neurorecon.models.text_tower import TextTower
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (5, 40, 56, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 40, 56, 3), dtype=np.uint8)
 CAPTIONS = [["a red car"], ["one person here", "two person with a tool"], ["building"]]
 
 
@@ -86,11 +86,11 @@ def converted(state):
 
 def test_vision_tokens_are_those_of_transformers_as_versatile_diffusion_takes_them(theirs, ours):
     extractor = load_extractor("clip_vision", models=ours)
-    images = extractor.preprocessing.normalize(extractor.preprocessing.prepare(PICTURES))
+    images = extractor.preprocessing.normalize(extractor.preprocessing.prepare(IMAGES))
     hidden = theirs.vision_model(images).last_hidden_state
     projected = theirs.visual_projection(theirs.vision_model.post_layernorm(hidden))
     expected = projected / projected[:, :1].norm(dim=-1, keepdim=True)
-    found = extractor.transform(PICTURES)
+    found = extractor.transform(IMAGES)
     assert found.shape == (5, 17, 16)
     assert relative(found, expected) < 1e-5
     np.testing.assert_allclose(np.linalg.norm(found[:, 0], axis=-1), 1, atol=1e-5)
@@ -123,8 +123,8 @@ def test_the_condition_is_the_hidden_states_of_the_text_encoder(theirs, ours):
 
 def test_the_image_embedding_is_that_of_both_libraries(theirs, ours):
     extractor = load_extractor("clip_image", models=ours)
-    images = extractor.preprocessing.normalize(extractor.preprocessing.prepare(PICTURES))
-    found = extractor.transform(PICTURES)
+    images = extractor.preprocessing.normalize(extractor.preprocessing.prepare(IMAGES))
+    found = extractor.transform(IMAGES)
     network = clip_settings(ours).load()
     assert relative(found, network.encode_image(images)) < 1e-6
     assert relative(found, theirs.visual_projection(theirs.vision_model(images).pooler_output)) < 1e-5
@@ -132,10 +132,10 @@ def test_the_image_embedding_is_that_of_both_libraries(theirs, ours):
 
 def test_blocks_are_the_hidden_states_of_transformers(theirs, ours):
     extractor = load_extractor("clip_layers", models=ours)
-    images = extractor.preprocessing.normalize(extractor.preprocessing.prepare(PICTURES))
+    images = extractor.preprocessing.normalize(extractor.preprocessing.prepare(IMAGES))
     hidden = theirs.vision_model(images, output_hidden_states=True).hidden_states[1:]
     embedding = theirs.visual_projection(theirs.vision_model(images).pooler_output)
-    found, layout = extractor.transform(PICTURES), extractor.layout()
+    found, layout = extractor.transform(IMAGES), extractor.layout()
     assert layout["layers"] == ["block 1", "block 2", "block 3", "embedding"]
     assert layout["layer_boundaries"][-1] == found.shape[1] == 3 * 17 * 32 + 16
     for layer, expected in enumerate([*hidden, embedding]):
@@ -149,7 +149,7 @@ def test_six_blocks_are_taken_and_what_the_mlp_adds_on_demand(random_models):
     assert len(extractor.layout()["layers"]) == BLOCKS + 1
     assert extractor.made_by() != added.made_by()
     network = extractor.network
-    images = extractor.preprocessing.normalize(extractor.preprocessing.prepare(PICTURES))
+    images = extractor.preprocessing.normalize(extractor.preprocessing.prepare(IMAGES))
     blocks, _ = block_outputs(network, images, 2)
     added_by_mlp, _ = block_outputs(network, images, 2, "mlp")
     with torch.inference_mode():
@@ -168,7 +168,7 @@ def test_tokens_are_those_that_open_clip_returns_itself(random_models):
     torch.testing.assert_close(found[:, 1:], tokens @ network.visual.proj, atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_reach_the_picture_and_no_hook_is_left(random_models):
+def test_gradients_reach_the_image_and_no_hook_is_left(random_models):
     network = clip_settings(random_models).load()
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
     outputs, embedding = block_outputs(network, images, BLOCKS)
@@ -187,12 +187,12 @@ def test_the_text_tower_is_that_of_open_clip(random_models):
     torch.testing.assert_close(embedding, network.encode_text(tokens), atol=1e-5, rtol=1e-5)
 
 
-def test_a_film_has_its_middle_frame_and_the_mean_over_its_frames(random_models):
-    films = np.random.default_rng(1).integers(0, 256, (3, 5, 32, 32, 3), dtype=np.uint8)
+def test_a_video_has_its_middle_frame_and_the_mean_over_its_frames(random_models):
+    videos = np.random.default_rng(1).integers(0, 256, (3, 5, 32, 32, 3), dtype=np.uint8)
     image = load_extractor("clip_image", models=random_models)
     mean = load_extractor("clip_image_mean", models=random_models)
-    expected = np.stack([image.transform(film).mean(axis=0) for film in films])
-    np.testing.assert_allclose(mean.transform(films), expected, atol=1e-5)
+    expected = np.stack([image.transform(video).mean(axis=0) for video in videos])
+    np.testing.assert_allclose(mean.transform(videos), expected, atol=1e-5)
 
 
 def test_captions_of_no_stimulus_are_mixed(random_models):

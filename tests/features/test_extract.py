@@ -156,13 +156,13 @@ def test_all_means_what_the_store_allows(store, built, tmp_path):
     from neurorecon.datasets.recipe import Recipe
     from neurorecon.store.build import build_store
 
-    recipe = Recipe(name="pictures", reader="miniature", options={"subjects": 1, "films": 0})
-    pictures = nr.open_store(build_store(recipe, tmp_path / "pictures.icechunk", progress=False))
-    films = {name for name in FEATURES.builtin if FEATURES.load(name).needs == "frames"}
-    assert films >= {"motion", "vqvae_frames", "clip_image_mean"}
-    assert set(all_targets(pictures)) == set(FEATURES.builtin) - films
+    recipe = Recipe(name="images", reader="miniature", options={"subjects": 1, "films": 0})
+    images = nr.open_store(build_store(recipe, tmp_path / "images.icechunk", progress=False))
+    videos = {name for name in FEATURES.builtin if FEATURES.load(name).needs == "frames"}
+    assert videos >= {"motion", "vqvae_frames", "clip_image_mean"}
+    assert set(all_targets(images)) == set(FEATURES.builtin) - videos
     with pytest.raises(StoreError, match="computed from frames, and this store holds none"):
-        nr.extract(pictures, ["motion"], progress=False)
+        nr.extract(images, ["motion"], progress=False)
 
 
 _KILLED = """

@@ -49,5 +49,5 @@ def test_a_contrast_in_one_corner_is_found_there() -> None:
     assert best.endswith(("y6 x6", "y5 x6", "y6 x7", "y7 x6", "y7 x7"))
 
 
-def test_uniform_pictures_give_zeros() -> None:
+def test_uniform_images_give_zeros() -> None:
     assert GaborExtractor()(batch(np.full((1, 64, 64, 3), 200, dtype=np.uint8))).max() < 1e-3

@@ -1,4 +1,4 @@
-"""Pictures of other sizes come out the same in every process."""
+"""Images of other sizes come out the same in every process."""
 
 from __future__ import annotations
 

@@ -36,23 +36,23 @@ def test_the_shift_of_a_photograph_is_recovered(photograph: str, x: float, y: fl
 
 
 def test_every_pair_of_frames_is_solved_as_if_it_were_alone() -> None:
-    film = moved("chelsea", 1.5, 0.5, frames=5, size=(48, 64))
-    film[3] = film[1]
-    flows = LucasKanade()(film)
+    video = moved("chelsea", 1.5, 0.5, frames=5, size=(48, 64))
+    video[3] = video[1]
+    flows = LucasKanade()(video)
     assert flows.shape == (4, 2, 48, 64)
     for number, flow in enumerate(flows):
-        np.testing.assert_allclose(LucasKanade()(film[number : number + 2])[0], flow, atol=2e-3)
+        np.testing.assert_allclose(LucasKanade()(video[number : number + 2])[0], flow, atol=2e-3)
 
 
-def test_flow_is_that_of_scikit_image_where_nothing_leaves_the_picture() -> None:
-    film = moved("astronaut", 1.0, -0.5)
-    down, across = optical_flow_ilk(film[0], film[1], radius=5, gaussian=True)
-    ours = LucasKanade(smoothing=0.1, ridge=1e-9, iterations=10)(film)[0]
+def test_flow_is_that_of_scikit_image_where_nothing_leaves_the_image() -> None:
+    video = moved("astronaut", 1.0, -0.5)
+    down, across = optical_flow_ilk(video[0], video[1], radius=5, gaussian=True)
+    ours = LucasKanade(smoothing=0.1, ridge=1e-9, iterations=10)(video)[0]
     inside = np.s_[8:-8, 8:-8]
     assert np.median(np.hypot(ours[0] - across, ours[1] - down)[inside]) < 0.02
-    # On average the pixels here are nearer to the truth: scikit-image also matches what has left the picture.
+    # On average the pixels here are nearer to the truth: scikit-image also matches what has left the image.
     truth = np.array([1.0, -0.5])[:, None, None]
-    error = np.hypot(*(LucasKanade()(film)[0] - truth)).mean()
+    error = np.hypot(*(LucasKanade()(video)[0] - truth)).mean()
     assert error < np.hypot(across - 1.0, down + 0.5).mean()
 
 

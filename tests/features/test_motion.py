@@ -43,11 +43,11 @@ def test_the_name_of_the_strongest_feature_describes_the_motion(degrees: int, si
     assert best.startswith(f"4 c/p 0.125 c/f {degrees} deg")
 
 
-def test_films_that_stand_still_give_zeros() -> None:
+def test_videos_that_stand_still_give_zeros() -> None:
     image = np.random.default_rng(1).integers(0, 256, (1, 1, 64, 64, 3), dtype=np.uint8)
     assert MotionExtractor()(batch(np.repeat(image, 8, axis=1))).max() < 1e-6
 
 
-def test_a_single_frame_is_no_film() -> None:
+def test_a_single_frame_is_no_video() -> None:
     with pytest.raises(InputError, match="too short"):
         MotionExtractor()(batch(np.zeros((1, 2, 64, 64, 3), dtype=np.uint8)))

@@ -9,7 +9,7 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.errors import InputError, MissingFileError, StoreError, UnknownNameError
-from neurorecon.features.base import noise_like, pictures_at_a_time
+from neurorecon.features.base import images_at_a_time, noise_like
 from neurorecon.features.extract import load_extractor
 from neurorecon.testing import Examples, extractor_checks
 
@@ -28,7 +28,7 @@ NETWORKS = {
     "vdvae": {"groups": 2},
 }
 EXAMPLES = Examples()
-SMALL = Examples(EXAMPLES.pictures[:3], EXAMPLES.films[:3, :3], EXAMPLES.captions[:3], EXAMPLES.categories[:3])
+SMALL = Examples(EXAMPLES.images[:3], EXAMPLES.videos[:3, :3], EXAMPLES.captions[:3], EXAMPLES.categories[:3])
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,9 @@ def test_contract(extractors, random_models, name, check):
 @pytest.mark.parametrize(("precision", "limit"), [("bfloat16", 0.05), ("float16", 0.01)])
 @pytest.mark.parametrize("name", ["clip_vision", "vqvae", "vdvae"])
 def test_half_precision_is_near(extractors, random_models, name, precision, limit):
-    exact = extractors[name].transform(SMALL.pictures)
+    exact = extractors[name].transform(SMALL.images)
     half = load_extractor(name, models=random_models, precision=precision)
-    found = half.transform(SMALL.pictures)
+    found = half.transform(SMALL.images)
     assert found.dtype == np.float32
     error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
     assert 1e-6 < error < limit
@@ -114,7 +114,7 @@ def test_settings_that_do_not_exist(random_models):
     with pytest.raises(UnknownNameError, match="unknown part of a block"):
         load_extractor("clip_layers", part="attention")
     with pytest.raises(InputError, match="cannot run on this device"):
-        load_extractor("clip_image", models=random_models, device="cuda:99").transform(SMALL.pictures)
+        load_extractor("clip_image", models=random_models, device="cuda:99").transform(SMALL.images)
 
 
 def test_stimuli_without_captions_have_no_target_of_captions(store, random_models, monkeypatch):
@@ -126,9 +126,9 @@ def test_stimuli_without_captions_have_no_target_of_captions(store, random_model
 
 
 def test_sizes_of_batches_do_not_depend_on_the_device():
-    assert [pictures_at_a_time(size) for size in (32, 64, 224, 512, 2048)] == [64, 64, 32, 8, 4]
-    assert pictures_at_a_time(64, 8) == 8
-    assert pictures_at_a_time(512, 16) == 1
+    assert [images_at_a_time(size) for size in (32, 64, 224, 512, 2048)] == [64, 64, 32, 8, 4]
+    assert images_at_a_time(64, 8) == 8
+    assert images_at_a_time(512, 16) == 1
 
 
 def test_noise_is_standard_normal_and_a_stimulus_keeps_its_own():

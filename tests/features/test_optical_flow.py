@@ -19,15 +19,15 @@ from neurorecon.features.optical_flow import OpticalFlowExtractor
 from neurorecon.registry import DATASETS
 from neurorecon.simulation.drawing.render import object_map
 from neurorecon.simulation.scene import Scene, sample_scene
-from neurorecon.simulation.stimuli import frame_times, render_film
+from neurorecon.simulation.stimuli import frame_times, render_video
 from neurorecon.testing.miniature import MiniatureReader
 
 EXTRACTOR = OpticalFlowExtractor()
 
 
-def batch(*films: np.ndarray, rate: float = 4.0) -> StimulusBatch:
-    table = pd.DataFrame({"id": [str(n) for n in range(len(films))]})
-    return StimulusBatch(table, frames=np.stack(films), frames_per_second=rate)
+def batch(*videos: np.ndarray, rate: float = 4.0) -> StimulusBatch:
+    table = pd.DataFrame({"id": [str(n) for n in range(len(videos))]})
+    return StimulusBatch(table, frames=np.stack(videos), frames_per_second=rate)
 
 
 def cells(values: np.ndarray, name: str) -> np.ndarray:
@@ -37,7 +37,7 @@ def cells(values: np.ndarray, name: str) -> np.ndarray:
     return values[..., chosen].reshape(*values.shape[:-1], 4, 4)
 
 
-def film(
+def video(
     velocity: tuple[float, float] = (0.0, 0.0),
     *,
     acceleration: float = 0.0,
@@ -76,7 +76,7 @@ def test_shape_names_and_dependence_on_the_batch() -> None:
 @pytest.mark.parametrize("speed", [0.08, 0.3])
 def test_direction_and_speed_of_a_photograph_are_recovered(degrees: int, speed: float) -> None:
     angle = math.radians(degrees)
-    values = EXTRACTOR(batch(film((speed * math.cos(angle), speed * math.sin(angle)))))[0]
+    values = EXTRACTOR(batch(video((speed * math.cos(angle), speed * math.sin(angle)))))[0]
     x, y = cells(values, "rightward")[1:3, 1:3].mean(), cells(values, "downward")[1:3, 1:3].mean()
     assert math.hypot(x, y) == pytest.approx(speed, rel=0.1)
     assert math.cos(math.atan2(y, x) - angle) > 0.99
@@ -87,7 +87,7 @@ def test_direction_and_speed_of_a_photograph_are_recovered(degrees: int, speed: 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_zoom_is_divergence_and_turning_is_curl(sign: int) -> None:
-    grows, turns = EXTRACTOR(batch(film(zoom=sign * 0.12), film(turn=sign * 0.12)))
+    grows, turns = EXTRACTOR(batch(video(zoom=sign * 0.12), video(turn=sign * 0.12)))
     inner = np.s_[1:3, 1:3]
     assert cells(grows, "divergence")[inner].mean() == pytest.approx(sign * 0.24, rel=0.12)
     assert cells(turns, "curl")[inner].mean() == pytest.approx(sign * 0.24, rel=0.12)
@@ -98,7 +98,7 @@ def test_zoom_is_divergence_and_turning_is_curl(sign: int) -> None:
 
 
 def test_change_is_acceleration() -> None:
-    values = EXTRACTOR(batch(film((0.1, 0.0), acceleration=0.15)))[0]
+    values = EXTRACTOR(batch(video((0.1, 0.0), acceleration=0.15)))[0]
     assert cells(values, "change of rightward")[1:3, 1:3].mean() == pytest.approx(0.15, rel=0.12)
     assert abs(cells(values, "change of downward")[1:3, 1:3].mean()) < 0.02
     assert cells(values, "change of speed")[1:3, 1:3].mean() == pytest.approx(0.15, rel=0.2)
@@ -108,13 +108,13 @@ def test_change_is_acceleration() -> None:
     ("rate", "size"), [(8.0, (64, 64)), (24.0, (64, 64)), (30.0, (96, 96)), (4.0, (48, 48)), (15.0, (72, 128))]
 )
 def test_units_do_not_depend_on_frame_rate_size_or_shape(rate: float, size: tuple[int, int]) -> None:
-    values = EXTRACTOR(batch(film((0.2, -0.1), rate=rate, seconds=1.0, size=size), rate=rate))[0]
+    values = EXTRACTOR(batch(video((0.2, -0.1), rate=rate, seconds=1.0, size=size), rate=rate))[0]
     assert cells(values, "rightward")[1:3, 1:3].mean() == pytest.approx(0.2, rel=0.08)
     assert cells(values, "downward")[1:3, 1:3].mean() == pytest.approx(-0.1, rel=0.08)
 
 
 def test_halves_that_move_apart_are_told_apart() -> None:
-    left, right = film((-0.2, 0.0)), film((0.2, 0.0))
+    left, right = video((-0.2, 0.0)), video((0.2, 0.0))
     both = np.concatenate([left[:, :, :32], right[:, :, 32:]], axis=2)
     values = EXTRACTOR(batch(both))[0]
     assert cells(values, "toward 180 deg")[:, 0].mean() > 5 * cells(values, "toward 0 deg")[:, 0].mean()
@@ -122,17 +122,17 @@ def test_halves_that_move_apart_are_told_apart() -> None:
 
 
 def test_speed_by_direction_sums_up_to_speed() -> None:
-    values = EXTRACTOR(batch(film((0.1, 0.05), zoom=0.1)))[0]
+    values = EXTRACTOR(batch(video((0.1, 0.05), zoom=0.1)))[0]
     total = sum(cells(values, f"toward {degrees} deg") for degrees in range(0, 360, 45))
     np.testing.assert_allclose(total, cells(values, "speed"), rtol=1e-4)
 
 
-def test_films_that_stand_still_give_zeros() -> None:
-    assert np.abs(EXTRACTOR(batch(film()))).max() < 1e-6
+def test_videos_that_stand_still_give_zeros() -> None:
+    assert np.abs(EXTRACTOR(batch(video()))).max() < 1e-6
 
 
 def test_two_frames_are_enough_and_have_no_change() -> None:
-    values = EXTRACTOR(batch(film((0.2, 0.0))[:2]))[0]
+    values = EXTRACTOR(batch(video((0.2, 0.0))[:2]))[0]
     assert np.isfinite(values).all()
     assert cells(values, "rightward")[1:3, 1:3].mean() == pytest.approx(0.2, rel=0.1)
     assert np.abs(cells(values, "change of speed")).max() == 0
@@ -160,7 +160,7 @@ def true_velocity(scene: Scene, frames: int) -> np.ndarray:
 
 def test_flow_of_the_scenes_is_the_velocity_of_their_camera_and_objects() -> None:
     scenes = [sample_scene(5, number, "film") for number in range(16)]
-    values = EXTRACTOR(batch(*(render_film(scene, frames=4) for scene in scenes)))
+    values = EXTRACTOR(batch(*(render_video(scene, frames=4) for scene in scenes)))
     truth = np.stack([pool(true_velocity(scene, frames=4), 4).mean(axis=0) for scene in scenes])
     for axis, name in enumerate(("rightward", "downward")):
         assert np.corrcoef(cells(values, name).ravel(), truth[:, axis].ravel())[0, 1] > 0.85
@@ -177,4 +177,4 @@ def test_the_target_comes_into_a_store_by_its_name(tmp_path) -> None:
     store = nr.extract(nr.build(recipe, tmp_path / "tiny.icechunk", progress=False), ["optical_flow"], progress=False)
     target = store.targets("optical_flow")
     assert target.shape == (12, 288)
-    assert target.attrs["unit"] == "picture widths, seconds"
+    assert target.attrs["unit"] == "image widths, seconds"

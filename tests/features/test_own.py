@@ -39,7 +39,7 @@ def test_any_array_of_numbers(store, values, tmp_path, kind):
     given = {
         "dask": lambda: dask.array.from_array(values, chunks=(7, 2)),
         "memmap": lambda: np.load(tmp_path / "values.npy", mmap_mode="r"),
-        "xarray": lambda: xarray.DataArray(values, dims=("picture", "unit")),
+        "xarray": lambda: xarray.DataArray(values, dims=("image", "unit")),
         "float64": lambda: values.astype(np.float64),
         "int16": lambda: (100 * values).astype(np.int16),
         "bool": lambda: values > 0,

@@ -1,4 +1,4 @@
-"""The same picture gives the same numbers, whatever it comes as."""
+"""The same image gives the same numbers, whatever it comes as."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_bytes_floats_and_pil_images_are_the_same(photos, name, resampling, fit,
     expected = preprocessing.prepare(photo[None])
     assert expected.shape == (1, size, size, 3)
     assert expected.dtype == np.uint8
-    assert expected.std() > 10  # a picture that was scaled twice is black
+    assert expected.std() > 10  # an image that was scaled twice is black
     for other in ([Image.fromarray(photo)], (photo / 255.0)[None], [(photo / 255).astype(np.float32)]):
         np.testing.assert_array_equal(preprocessing.prepare(other), expected)
 
@@ -58,19 +58,19 @@ def test_clip_sees_what_open_clip_shows_it(photos, size):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6, err_msg=name)
 
 
-def test_pictures_of_the_right_size_are_left_as_they_are():
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(Preprocessing(16).prepare(pictures), pictures)
-    np.testing.assert_allclose(Preprocessing(16).normalize(pictures).numpy().transpose(0, 2, 3, 1), pictures / 255.0)
+def test_images_of_the_right_size_are_left_as_they_are():
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(Preprocessing(16).prepare(images), images)
+    np.testing.assert_allclose(Preprocessing(16).normalize(images).numpy().transpose(0, 2, 3, 1), images / 255.0)
 
 
-def test_a_squeezed_picture_keeps_its_edges_and_a_cropped_one_its_middle():
-    picture = np.zeros((20, 60, 3), dtype=np.uint8)
-    picture[:, :20, 0], picture[:, 20:40, 1], picture[:, 40:, 2] = 255, 255, 255
-    squeezed = Preprocessing(30, "bilinear", "squeeze").prepare([picture])[0]
+def test_a_squeezed_image_keeps_its_edges_and_a_cropped_one_its_middle():
+    image = np.zeros((20, 60, 3), dtype=np.uint8)
+    image[:, :20, 0], image[:, 20:40, 1], image[:, 40:, 2] = 255, 255, 255
+    squeezed = Preprocessing(30, "bilinear", "squeeze").prepare([image])[0]
     assert squeezed[15, 2].tolist() == [255, 0, 0]
     assert squeezed[15, 27].tolist() == [0, 0, 255]
-    cropped = Preprocessing(20, "bicubic", "crop").prepare([picture])[0]
+    cropped = Preprocessing(20, "bicubic", "crop").prepare([image])[0]
     assert cropped[..., 1].mean() > 250
 
 
@@ -83,12 +83,12 @@ def test_gray_and_transparent_images():
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 255), min_size=3, max_size=3), st.sampled_from(["float32", "float64"]))
 def test_every_byte_survives_the_way_through_float(color, dtype):
-    picture = np.array(color, dtype=np.uint8).reshape(1, 1, 3)
-    np.testing.assert_array_equal(pixels((picture / 255).astype(dtype)), picture)
+    image = np.array(color, dtype=np.uint8).reshape(1, 1, 3)
+    np.testing.assert_array_equal(pixels((image / 255).astype(dtype)), image)
 
 
 @pytest.mark.parametrize(
-    ("pictures", "said"),
+    ("images", "said"),
     [
         (np.full((4, 4, 3), 128.0), "from 128 to 128"),
         (np.full((4, 4, 3), -0.5), "from -0.5"),
@@ -99,6 +99,6 @@ def test_every_byte_survives_the_way_through_float(color, dtype):
         (np.zeros((4, 4, 4), dtype=np.uint8), "alpha"),
     ],
 )
-def test_what_cannot_be_told_is_refused(pictures, said):
+def test_what_cannot_be_told_is_refused(images, said):
     with pytest.raises(InputError, match=said):
-        pixels(pictures)
+        pixels(images)

@@ -11,11 +11,11 @@ from neurorecon.errors import InputError
 from neurorecon.features.extract import load_extractor
 from neurorecon.models.vdvae import IMAGENET64
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (4, 30, 40, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 30, 40, 3), dtype=np.uint8)
 
 
-def squeezed(pictures, size):
-    resized = [np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BILINEAR)) for one in pictures]
+def squeezed(images, size):
+    resized = [np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BILINEAR)) for one in images]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
 
 
@@ -23,15 +23,15 @@ def squeezed(pictures, size):
 def test_latents_of_the_first_groups(random_models, groups):
     extractor = load_extractor("vdvae", models=random_models, groups=groups)
     network = extractor.network
-    latents = network.encode(squeezed(PICTURES, 16), groups=groups or 4)
-    found = extractor.transform(PICTURES)
+    latents = network.encode(squeezed(IMAGES, 16), groups=groups or 4)
+    found = extractor.transform(IMAGES)
     np.testing.assert_allclose(found, network.flatten(latents), atol=1e-5)
     layout = extractor.layout()
     assert layout["group_boundaries"] == network.group_boundaries(groups or 4)
     assert layout["group_boundaries"][-1] == found.shape[1]
     assert [tuple(shape) for shape in layout["group_shapes"]] == network.group_shapes[: groups or 4]
-    rebuilt = network.decode(network.unflatten(torch.from_numpy(found)), temperature=0)
-    torch.testing.assert_close(rebuilt, network.decode(latents, temperature=0), atol=1e-4, rtol=1e-4)
+    reconstructed = network.decode(network.unflatten(torch.from_numpy(found)), temperature=0)
+    torch.testing.assert_close(reconstructed, network.decode(latents, temperature=0), atol=1e-4, rtol=1e-4)
 
 
 def test_the_groups_of_the_papers():
@@ -46,19 +46,19 @@ def test_the_groups_of_the_papers():
 
 def test_a_prefix_is_a_prefix(random_models):
     whole, first = (load_extractor("vdvae", models=random_models, groups=groups) for groups in (5, 3))
-    values = first.transform(PICTURES)
-    np.testing.assert_allclose(values, whole.transform(PICTURES)[:, : values.shape[1]], atol=1e-6)
+    values = first.transform(IMAGES)
+    np.testing.assert_allclose(values, whole.transform(IMAGES)[:, : values.shape[1]], atol=1e-6)
     assert whole.made_by()["groups"] == 5
 
 
 def test_samples_belong_to_a_seed_and_a_stimulus(random_models):
     one, other = (load_extractor("vdvae", models=random_models, seed=seed) for seed in (0, 1))
-    found = one.transform(PICTURES)
-    np.testing.assert_array_equal(one.transform(PICTURES, batch=1), found)
-    assert np.abs(other.transform(PICTURES) - found).max() > 0.1
+    found = one.transform(IMAGES)
+    np.testing.assert_array_equal(one.transform(IMAGES, batch=1), found)
+    assert np.abs(other.transform(IMAGES) - found).max() > 0.1
     assert one.made_by()["sampled_on"] == "cpu"
     mean = load_extractor("vdvae", models=random_models)
-    assert np.abs(mean.transform(PICTURES) - found).max() > 0.1
+    assert np.abs(mean.transform(IMAGES) - found).max() > 0.1
     assert "sampled_on" not in mean.made_by()
 
 

@@ -9,12 +9,12 @@ import torch
 from neurorecon.errors import InputError
 from neurorecon.features.extract import load_extractor
 
-PICTURES = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-FILMS = np.random.default_rng(1).integers(0, 256, (2, 3, 32, 32, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+VIDEOS = np.random.default_rng(1).integers(0, 256, (2, 3, 32, 32, 3), dtype=np.uint8)
 
 
-def as_diffusers_takes_them(pictures):
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1.0
+def as_diffusers_takes_them(images):
+    return torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1.0
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def saved(network, tmp_path_factory):
 
 def test_the_posterior_mean_times_the_scaling_factor(random_models):
     extractor = load_extractor("vqvae", models=random_models)
-    expected = extractor.network.encode(as_diffusers_takes_them(PICTURES)).latent_dist.mean * 0.5
-    found = extractor.transform(PICTURES)
+    expected = extractor.network.encode(as_diffusers_takes_them(IMAGES)).latent_dist.mean * 0.5
+    found = extractor.transform(IMAGES)
     assert found.shape == (4, 4, 8, 8)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert extractor.made_by()["scaling_factor"] == 0.5
@@ -54,8 +54,8 @@ def test_latents_before_quantization(quantized):
     folder, network = quantized
     extractor = load_extractor("vqvae", models=folder)
     with torch.no_grad():
-        expected = network.encode(as_diffusers_takes_them(PICTURES)).latents * 0.18215
-    np.testing.assert_allclose(extractor.transform(PICTURES), expected, atol=1e-5)
+        expected = network.encode(as_diffusers_takes_them(IMAGES)).latents * 0.18215
+    np.testing.assert_allclose(extractor.transform(IMAGES), expected, atol=1e-5)
     assert extractor.made_by()["layer"] == "latents before quantization"
 
 
@@ -63,8 +63,8 @@ def test_latents_of_a_tiny_autoencoder_at_any_size(tiny):
     folder, network = tiny
     extractor = load_extractor("vqvae", models=folder, size=16)
     with torch.no_grad():
-        expected = network.encode(as_diffusers_takes_them(extractor.preprocessing.prepare(PICTURES))).latents
-    np.testing.assert_allclose(extractor.transform(PICTURES), expected, atol=1e-5)
+        expected = network.encode(as_diffusers_takes_them(extractor.preprocessing.prepare(IMAGES))).latents
+    np.testing.assert_allclose(extractor.transform(IMAGES), expected, atol=1e-5)
     assert "both sides to 16" in extractor.made_by()["preprocessing"]
     assert load_extractor("vqvae", models=folder).size == 512
 
@@ -72,8 +72,8 @@ def test_latents_of_a_tiny_autoencoder_at_any_size(tiny):
 def test_samples_belong_to_a_seed_and_a_stimulus(random_models):
     mean = load_extractor("vqvae", models=random_models)
     one, other = (load_extractor("vqvae", models=random_models, seed=seed) for seed in (3, 4))
-    many = np.repeat(PICTURES[:1], 400, axis=0)
-    posterior = mean.network.encode(as_diffusers_takes_them(PICTURES[:1])).latent_dist
+    many = np.repeat(IMAGES[:1], 400, axis=0)
+    posterior = mean.network.encode(as_diffusers_takes_them(IMAGES[:1])).latent_dist
     drawn = one.transform(many)
     np.testing.assert_allclose(drawn.mean(axis=0), mean.transform(many[:1])[0], atol=0.2)
     np.testing.assert_allclose(drawn.std(axis=0), posterior.std[0] * 0.5, rtol=0.3)
@@ -88,12 +88,12 @@ def test_a_posterior_is_needed_to_sample_from(tiny):
 
 
 @pytest.mark.parametrize("seed", [None, 5])
-def test_every_frame_of_a_film(random_models, seed):
+def test_every_frame_of_a_video(random_models, seed):
     extractor = load_extractor("vqvae_frames", models=random_models, seed=seed)
-    found = extractor.transform(FILMS)
+    found = extractor.transform(VIDEOS)
     assert found.shape == (2, 3, 4, 8, 8)
     assert extractor.dims == ("frame", "channel", "y", "x")
     if seed is None:
-        pictures = load_extractor("vqvae", models=random_models)
-        np.testing.assert_allclose(found, np.stack([pictures.transform(film) for film in FILMS]), atol=1e-5)
-    np.testing.assert_allclose(extractor.transform(FILMS, batch=1), found, atol=1e-5)
+        images = load_extractor("vqvae", models=random_models)
+        np.testing.assert_allclose(found, np.stack([images.transform(video) for video in VIDEOS]), atol=1e-5)
+    np.testing.assert_allclose(extractor.transform(VIDEOS, batch=1), found, atol=1e-5)

@@ -1,4 +1,4 @@
-"""A small made-up brain: voxels at a random sample of occipital vertices, two areas, three bands."""
+"""A small made-up brain: voxels at a random sample of occipital vertices, two ROIs, three bands."""
 
 from types import SimpleNamespace
 
@@ -9,14 +9,14 @@ from neurorecon.figures.mesh import HEMISPHERES, load_mesh
 
 BANDS = ("gabor", "category", "motion")
 
-#: Left-hemisphere centers (mm) and radii of two areas.
-AREAS = {"V1": ((-8, -92, 2), 20.0), "MT": ((-46, -72, 4), 11.0)}
+#: Left-hemisphere centers (mm) and radii of two ROIs.
+ROIS = {"V1": ((-8, -92, 2), 20.0), "MT": ((-46, -72, 4), 11.0)}
 
 
 @pytest.fixture(scope="session")
 def brain():
     random = np.random.default_rng(0)
-    values, winner, mask, areas = {}, {}, {}, {name: {} for name in AREAS}
+    values, winner, mask, rois = {}, {}, {}, {name: {} for name in ROIS}
     for side in HEMISPHERES:
         place = load_mesh("fsaverage5", "pial", side).coordinates
         occipital = np.flatnonzero(place[:, 1] < -60)
@@ -26,10 +26,10 @@ def brain():
         winner[side] = np.full(len(place), -1)
         winner[side][voxels] = random.integers(0, len(BANDS), len(voxels))
         mask[side] = values[side] > 0.15
-        for name, (center, radius) in AREAS.items():
+        for name, (center, radius) in ROIS.items():
             mirrored = np.array(center) * ((1, 1, 1) if side == "left" else (-1, 1, 1))
-            areas[name][side] = np.linalg.norm(place - mirrored, axis=1) < radius
-    return SimpleNamespace(values=values, winner=winner, mask=mask, areas=areas, bands=BANDS)
+            rois[name][side] = np.linalg.norm(place - mirrored, axis=1) < radius
+    return SimpleNamespace(values=values, winner=winner, mask=mask, rois=rois, bands=BANDS)
 
 
 @pytest.fixture

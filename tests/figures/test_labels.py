@@ -27,7 +27,7 @@ def test_labels_never_overlap_and_stay_inside(seed, count):
     assert (centers + sizes / 2 <= 40.25).all()
 
 
-def test_large_area_keeps_its_name_inside_and_small_one_has_it_beside():
+def test_large_roi_keeps_its_name_inside_and_small_one_has_it_beside():
     occupied = np.zeros((160, 160), dtype=bool)
     occupied[40:120, 40:120] = True
     large = place_labels([[20, 20]], [[4, 2]], [400.0], occupied, 0.25)[0]

@@ -10,19 +10,19 @@ def shown_in(figure):
     return [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
 
 
-def test_pictures_are_shown_as_they_are_in_blocks_of_columns(words):
+def test_images_are_shown_as_they_are_in_blocks_of_columns(words):
     random = np.random.default_rng(0)
     seen = (random.random((20, 10, 10)) > 0.5).astype(float)
-    rebuilt = random.normal(0.5, 0.4, seen.shape)
+    reconstructed = random.normal(0.5, 0.4, seen.shape)
     scores = random.uniform(-0.2, 1, 20)
     figure = panel(
-        {"seen": seen, "rebuilt": rebuilt}, captions=[f"figure {index}" for index in range(20)],
-        scores={"rebuilt": scores}, score_label="pixel correlation", simulated=True,
+        {"seen": seen, "reconstructed": reconstructed}, captions=[f"figure {index}" for index in range(20)],
+        scores={"reconstructed": scores}, score_label="pixel correlation", simulated=True,
     )  # fmt: skip
     shown = shown_in(figure)
     assert len(shown) == 40
     np.testing.assert_allclose(np.stack(shown[:10] + shown[20:30]), seen)
-    np.testing.assert_allclose(np.stack(shown[10:20] + shown[30:]), np.clip(rebuilt, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(np.stack(shown[10:20] + shown[30:]), np.clip(reconstructed, 0, 1), atol=1e-6)
     assert all(axes.images[0].get_interpolation() == "nearest" for axes in figure.axes)
     text = words(figure)
     for score in scores:
@@ -36,18 +36,18 @@ def test_pictures_are_shown_as_they_are_in_blocks_of_columns(words):
 
 
 def test_colors_and_bytes():
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    figure = panel({"seen": pictures, "half": pictures / 255 / 2}, width="single", scores={"half": [0.1, np.nan, 1]})
-    np.testing.assert_allclose(shown_in(figure)[0], pictures[0] / 255, atol=1e-6)
-    np.testing.assert_allclose(shown_in(figure)[3], pictures[0] / 510, atol=1e-6)
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    figure = panel({"seen": images, "half": images / 255 / 2}, width="single", scores={"half": [0.1, np.nan, 1]})
+    np.testing.assert_allclose(shown_in(figure)[0], images[0] / 255, atol=1e-6)
+    np.testing.assert_allclose(shown_in(figure)[3], images[0] / 510, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
         ({}, {}, "needs rows"),
-        ({"a": np.zeros((2, 4))}, {}, "no pictures"),
-        ({"a": np.zeros((2, 4, 4, 2))}, {}, "no pictures"),
+        ({"a": np.zeros((2, 4))}, {}, "no images"),
+        ({"a": np.zeros((2, 4, 4, 2))}, {}, "no images"),
         ({"a": np.zeros((2, 4, 4), dtype=int)}, {}, "gray levels"),
         ({"a": np.full((2, 4, 4), np.nan)}, {}, "not finite"),
         ({"a": np.zeros((2, 4, 4)), "b": np.zeros((3, 4, 4))}, {}, "same number"),

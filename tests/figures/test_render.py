@@ -35,7 +35,7 @@ def centers():
 def test_pixels_show_the_faces_that_scipy_finds(seed):
     points, faces, mesh = triangulation(seed)
     raster = rasterize(points, faces, SHAPE)
-    found = raster.picture(raster.face, background=-1).ravel()
+    found = raster.image(raster.face, background=-1).ravel()
     expected = mesh.find_simplex(centers())
     # A pixel on an edge may go to either side; there is hardly ever one.
     assert (found == expected).mean() > 0.999
@@ -59,7 +59,7 @@ def test_faces_seen_from_behind_are_left_out():
     assert len(rasterize(points, np.array([[0, 2, 1]]), SHAPE).pixel) == 0
 
 
-def test_a_mesh_outside_the_picture_is_no_error():
+def test_a_mesh_outside_the_image_is_no_error():
     points = np.array([[-90, -90, 1.0], [-90, -50, 1], [-50, -90, 1]])
     assert len(rasterize(points, np.array([[0, 1, 2]]), SHAPE).pixel) == 0
 

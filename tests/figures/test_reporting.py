@@ -12,7 +12,7 @@ from PIL import Image
 
 import neurorecon.figures as figures
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.figures import Page, Picture, Section, Table, interactive, read_provenance, report
+from neurorecon.figures import Figure, Page, Section, Table, interactive, read_provenance, report
 from neurorecon.figures.style import axes_mm, band_label, new_figure
 from neurorecon.figures.templates import script_json
 
@@ -67,7 +67,7 @@ def page(brain):
         NASTY: {"quantity": "haufe"},
         "winning band": {"categories": list(brain.bands)},
     }
-    return interactive(maps, options=options, outlines={**brain.areas, NASTY: brain.areas["V1"]}, title=NASTY,
+    return interactive(maps, options=options, outlines={**brain.rois, NASTY: brain.rois["V1"]}, title=NASTY,
                        note=NASTY, provenance=RECORD)  # fmt: skip
 
 
@@ -97,8 +97,8 @@ def test_page_holds_the_numbers_themselves(page, brain):
         values = np.full(10242, np.nan, dtype="f4")
         values[decode(entry["vertices"], "<u4")] = decode(entry["values"], "<f4")
         np.testing.assert_array_equal(values, brain.values[side].astype("f4"))
-        member = decode(scene["hemispheres"][side]["areas"][1]["vertices"], "<u4")
-        np.testing.assert_array_equal(member, np.flatnonzero(brain.areas["MT"][side]))
+        member = decode(scene["hemispheres"][side]["rois"][1]["vertices"], "<u4")
+        np.testing.assert_array_equal(member, np.flatnonzero(brain.rois["MT"][side]))
         nearest = decode(scene["hemispheres"][side]["nearest"], "<i4")
         voxels = np.isfinite(brain.values[side])
         np.testing.assert_array_equal(nearest[voxels], np.flatnonzero(voxels))
@@ -140,8 +140,8 @@ def small():
 def test_report_is_one_safe_file(tmp_path, small, page):
     Image.new("RGB", (8, 8)).save(tmp_path / "seen.png")
     sections = [
-        Section("Maps", NASTY, [Picture(small, NASTY), Picture(small, "as vectors", format="svg"), small]),
-        Section(NASTY, ["One.", "Two."], [Picture(tmp_path / "seen.png", "A file.")]),
+        Section("Maps", NASTY, [Figure(small, NASTY), Figure(small, "as vectors", format="svg"), small]),
+        Section(NASTY, ["One.", "Two."], [Figure(tmp_path / "seen.png", "A file.")]),
         Section("Numbers", "", [Table(["roi", "R²"], [["MT", 0.4], [NASTY, -0.1]], NASTY), Page(page, "Turn it.")]),
     ]
     path = report(tmp_path / "out" / "report.html", NASTY, sections, RECORD, lead=NASTY)
@@ -172,7 +172,7 @@ def test_report_without_pages_runs_no_script_and_measured_data_are_not_called_si
 
 
 def test_same_report_same_bytes(tmp_path, small):
-    sections = [Section("A", "b", [small, Picture(small, format="svg")])]
+    sections = [Section("A", "b", [small, Figure(small, format="svg")])]
     first, second = (report(tmp_path / name, "T", sections, RECORD).read_bytes() for name in ("a.html", "b.html"))
     assert first == second
 
@@ -181,9 +181,9 @@ def test_what_a_report_cannot_hold_is_refused(tmp_path, small):
     with pytest.raises(InputError, match="cannot be put"):
         report(tmp_path / "r.html", "T", [Section("A", "", ["text"])], {})
     with pytest.raises(MissingFileError, match="not there"):
-        report(tmp_path / "r.html", "T", [Section("A", "", [Picture(tmp_path / "none.png")])], {})
+        report(tmp_path / "r.html", "T", [Section("A", "", [Figure(tmp_path / "none.png")])], {})
     with pytest.raises(InputError, match="PNG or SVG"):
-        report(tmp_path / "r.html", "T", [Section("A", "", [Picture(small, format="gif")])], {})
+        report(tmp_path / "r.html", "T", [Section("A", "", [Figure(small, format="gif")])], {})
     assert not (tmp_path / "r.html").exists()
 
 

@@ -51,48 +51,48 @@ def test_a_value_is_painted_where_it_lies_and_nowhere_else(lateral_vertex):
 @pytest.mark.parametrize("value", [0.0, 0.31, 1.0, 1.7])
 def test_colors_are_those_of_the_color_bar(lateral_vertex, value):
     layer, extend = scalar_layer(one_value(lateral_vertex, value), "fsaverage5", **OPTIONS)
-    view, picture = paint(layer, "left", "flat", "flat")
+    view, image = paint(layer, "left", "flat", "flat")
     expected = color_map("inferno")(min(value, 1.0))[:3]
-    np.testing.assert_allclose(picture[view.shown][:, :3], np.tile(expected, (view.shown.sum(), 1)), atol=1e-6)
+    np.testing.assert_allclose(image[view.shown][:, :3], np.tile(expected, (view.shown.sum(), 1)), atol=1e-6)
     assert extend == ("max" if value > 1 else "neither")
 
 
 def test_masked_voxels_are_pale_and_the_rest_is_gray(lateral_vertex):
     mask = {side: np.zeros(COUNT, dtype=bool) for side in ("left", "right")}
     layer, _ = scalar_layer(one_value(lateral_vertex, 0.7), "fsaverage5", **{**OPTIONS, "mask": mask})
-    view, picture = paint(layer, "left", "flat", "flat")
+    view, image = paint(layer, "left", "flat", "flat")
     assert not view.shown.any()
     gray = sulcal_gray(view.mesh.sulcal[lateral_vertex])
-    np.testing.assert_allclose(picture[pixel_of(view, lateral_vertex)][:3], 0.35 * gray + 0.65 * LEFT_OUT, atol=0.03)
-    far = np.ptp(picture[..., :3][picture[..., 3] > 0], axis=1) < 1e-6
+    np.testing.assert_allclose(image[pixel_of(view, lateral_vertex)][:3], 0.35 * gray + 0.65 * LEFT_OUT, atol=0.03)
+    far = np.ptp(image[..., :3][image[..., 3] > 0], axis=1) < 1e-6
     assert far.mean() > 0.99
 
 
 def test_a_value_reaches_as_far_as_the_radius_says(lateral_vertex):
-    areas = []
+    rois = []
     for radius in (0.0, 3.0, 6.0):
         layer, _ = scalar_layer(one_value(lateral_vertex, 0.7), "fsaverage5", **{**OPTIONS, "radius": radius})
         view, _ = paint(layer, "left", "flat", "flat")
-        areas.append(view.shown.sum() / view.per_unit**2)
-    assert 0 < areas[0] < areas[1] < areas[2]
+        rois.append(view.shown.sum() / view.per_unit**2)
+    assert 0 < rois[0] < rois[1] < rois[2]
     # The flat map stretches; still the second circle is about the size of one.
-    assert 0.4 < areas[1] / (np.pi * 3**2) < 2.5
+    assert 0.4 < rois[1] / (np.pi * 3**2) < 2.5
 
 
 def test_the_winning_band_has_its_color(lateral_vertex):
     winner = {side: np.full(COUNT, -1) for side in ("left", "right")}
     winner["left"][lateral_vertex] = 2
     layer = category_layer(winner, ["gabor", "category", "motion"], "fsaverage5", mask=None, radius=3.0)
-    view, picture = paint(layer, "left", "flat", "flat")
+    view, image = paint(layer, "left", "flat", "flat")
     color = [int(band_colors(["motion"])["motion"][k : k + 2], 16) / 255 for k in (1, 3, 5)]
-    np.testing.assert_allclose(picture[view.shown][:, :3], np.tile(color, (view.shown.sum(), 1)), atol=1e-6)
+    np.testing.assert_allclose(image[view.shown][:, :3], np.tile(color, (view.shown.sum(), 1)), atol=1e-6)
     assert view.shown.any()
 
 
 def test_figures_say_what_they_show(brain, words):
     figure = cortex(
         brain.values, label="Joint R² (cross-validated)", quantity="encoding", mask=brain.mask,
-        outlines=brain.areas, title="subj01", note="FDR q < 0.05", simulated=True,
+        outlines=brain.rois, title="subj01", note="FDR q < 0.05", simulated=True,
     )  # fmt: skip
     assert figure.get_size_inches()[0] * 25.4 == pytest.approx(183)
     text = words(figure)
@@ -101,7 +101,7 @@ def test_figures_say_what_they_show(brain, words):
         "FDR q < 0.05", "3 mm", "not significant", "lateral", "posterior",
     ):  # fmt: skip
         assert part in text, part
-    # Once for each hemisphere, in the view that shows most of the area.
+    # Once for each hemisphere, in the view that shows most of the ROI.
     assert text.count("V1") == 2
     assert text.count("MT") == 2
 
@@ -124,7 +124,7 @@ def test_bands_have_a_legend(brain, words):
 
 @pytest.mark.parametrize("zoom", ["data", "hemisphere"])
 def test_flat_maps_show_both_hemispheres_and_names(brain, words, zoom):
-    figure = flat(brain.values, label="Joint R²", quantity="encoding", outlines=brain.areas, zoom=zoom, width="single")
+    figure = flat(brain.values, label="Joint R²", quantity="encoding", outlines=brain.rois, zoom=zoom, width="single")
     text = words(figure)
     for part in ("left hemisphere", "right hemisphere", "Joint R²", "2 cm", "Encoding model"):
         assert part in text
@@ -138,7 +138,7 @@ def test_flat_bands(brain, words):
 
 def test_text_stays_on_the_page(brain):
     figure = flat(
-        brain.values, label="Joint R²", quantity="haufe", mask=brain.mask, outlines=brain.areas, width="single",
+        brain.values, label="Joint R²", quantity="haufe", mask=brain.mask, outlines=brain.rois, width="single",
         title="A title", note="Some words that are long enough to be wrapped into more than one line of text.",
         simulated=True,
     )  # fmt: skip

@@ -45,9 +45,9 @@ def test_damage_is_found_at_the_end_too(tmp_path):
         _volumes(path, 10)
 
 
-def _captions(path, texts, picture=7):
-    found = [{"image_id": picture, "id": 100 - number, "caption": text} for number, text in enumerate(texts)]
-    head = {"info": {"annotations": {}}, "images": [{"id": picture}]}
+def _captions(path, texts, image=7):
+    found = [{"image_id": image, "id": 100 - number, "caption": text} for number, text in enumerate(texts)]
+    head = {"info": {"annotations": {}}, "images": [{"id": image}]}
     path.write_text(json.dumps({**head, "annotations": found}, ensure_ascii=False), encoding="utf-8")
     return [path]
 
@@ -84,7 +84,7 @@ def test_objects_are_counted_as_far_as_the_crop_shows_them(tmp_path):
     crop = pd.DataFrame({"cropBox": [(0.0, 0.0, 0.125, 0.125)]}, index=[3])  # 80 pixels on either side
     objects, groups = read_objects([path], crop)
     assert objects["category"].tolist() == ["person", "dog"]  # the third is outside
-    np.testing.assert_allclose(objects["area"], [80 / 480, 240 / 480])
+    np.testing.assert_allclose(objects["roi"], [80 / 480, 240 / 480])
     assert groups == {"person": "person", "dog": "dog"}
     assert coco.main_category(objects) == {3: "dog"}
 

@@ -10,24 +10,24 @@ from neurorecon.metrics import (
     identification,
     n_way_identification,
     pairwise_identification,
-    pairwise_identification_among_rebuilt,
+    pairwise_identification_among_reconstructed,
     pairwise_identification_half_ties,
     similarity_matrix,
 )
 
 
-def pictures(seed, n=6, shape=(4, 4, 3), noise=1.0):
+def images(seed, n=6, shape=(4, 4, 3), noise=1.0):
     rng = np.random.default_rng(seed)
     seen = rng.random((n, *shape))
     return seen, seen + noise * rng.standard_normal(seen.shape)
 
 
-def brain_diffuser(seen, rebuilt):
+def brain_diffuser(seen, reconstructed):
     """Two-way identification in the words of the paper, one comparison at a time."""
     scores = []
-    for own, picture in enumerate(rebuilt):
-        right = np.corrcoef(seen[own].ravel(), picture.ravel())[0, 1]
-        others = [np.corrcoef(seen[i].ravel(), picture.ravel())[0, 1] for i in range(len(seen)) if i != own]
+    for own, image in enumerate(reconstructed):
+        right = np.corrcoef(seen[own].ravel(), image.ravel())[0, 1]
+        others = [np.corrcoef(seen[i].ravel(), image.ravel())[0, 1] for i in range(len(seen)) if i != own]
         scores.append(np.mean([other < right for other in others]))
     return scores
 
@@ -35,44 +35,46 @@ def brain_diffuser(seen, rebuilt):
 @given(seed=st.integers(0, 2**32 - 1), noise=st.floats(0.01, 3))
 @settings(max_examples=30)
 def test_pairwise_is_the_definition(seed, noise):
-    seen, rebuilt = pictures(seed, noise=noise)
-    np.testing.assert_allclose(pairwise_identification(seen, rebuilt), brain_diffuser(seen, rebuilt))
-    np.testing.assert_allclose(pairwise_identification_among_rebuilt(seen, rebuilt), brain_diffuser(rebuilt, seen))
+    seen, reconstructed = images(seed, noise=noise)
+    np.testing.assert_allclose(pairwise_identification(seen, reconstructed), brain_diffuser(seen, reconstructed))
+    np.testing.assert_allclose(
+        pairwise_identification_among_reconstructed(seen, reconstructed), brain_diffuser(reconstructed, seen)
+    )
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 6))
 @settings(max_examples=30)
 def test_n_way_is_the_mean_over_all_draws(seed, n):
-    seen, rebuilt = pictures(seed)
-    similarity = similarity_matrix(seen, rebuilt)
+    seen, reconstructed = images(seed)
+    similarity = similarity_matrix(seen, reconstructed)
     expected = []
     for own, row in enumerate(similarity):
         others = np.delete(row, own)
         expected.append(np.mean([row[own] > max(draw) for draw in combinations(others, n - 1)]))
-    np.testing.assert_allclose(n_way_identification(seen, rebuilt, n), expected, atol=1e-12)
+    np.testing.assert_allclose(n_way_identification(seen, reconstructed, n), expected, atol=1e-12)
 
 
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=20)
 def test_variants_meet_where_there_are_no_ties(seed):
-    seen, rebuilt = pictures(seed)
-    strict = pairwise_identification(seen, rebuilt)
-    np.testing.assert_allclose(strict, pairwise_identification_half_ties(seen, rebuilt))
-    np.testing.assert_allclose(strict, n_way_identification(seen, rebuilt, 2))
+    seen, reconstructed = images(seed)
+    strict = pairwise_identification(seen, reconstructed)
+    np.testing.assert_allclose(strict, pairwise_identification_half_ties(seen, reconstructed))
+    np.testing.assert_allclose(strict, n_way_identification(seen, reconstructed, 2))
     order = np.random.default_rng(seed).permutation(len(seen))
-    np.testing.assert_allclose(strict[order], pairwise_identification(seen[order], rebuilt[order]))
+    np.testing.assert_allclose(strict[order], pairwise_identification(seen[order], reconstructed[order]))
 
 
 def test_identical_stimuli_tie():
     """Strict comparison loses a tie, even where rounding makes one of two equal correlations larger."""
     seen = np.repeat(np.random.default_rng(0).random((1, 50)), 8, axis=0)
-    rebuilt = np.random.default_rng(1).random((8, 50))
-    assert (pairwise_identification(seen, rebuilt) == 0).all()
-    assert (pairwise_identification_half_ties(seen, rebuilt) == 0.5).all()
+    reconstructed = np.random.default_rng(1).random((8, 50))
+    assert (pairwise_identification(seen, reconstructed) == 0).all()
+    assert (pairwise_identification_half_ties(seen, reconstructed) == 0.5).all()
 
 
 def test_perfect_and_chance():
-    seen, _ = pictures(0, n=200)
+    seen, _ = images(0, n=200)
     assert (pairwise_identification(seen, seen) == 1).all()
     assert (n_way_identification(seen, seen, 50) == 1).all()
     noise = np.random.default_rng(1).random(seen.shape)
@@ -81,34 +83,34 @@ def test_perfect_and_chance():
 
 
 def test_constant_reconstruction_is_undefined_and_constant_candidate_is_left_out():
-    seen, rebuilt = pictures(0, noise=0.1)
-    rebuilt[2] = 0.1
-    scores = pairwise_identification(seen, rebuilt)
+    seen, reconstructed = images(0, noise=0.1)
+    reconstructed[2] = 0.1
+    scores = pairwise_identification(seen, reconstructed)
     assert np.isnan(scores[2])
     assert (np.delete(scores, 2) == 1).all()
     seen[2] = 0.1
-    assert (np.delete(pairwise_identification(seen, rebuilt), 2) == 1).all()
-    assert np.isnan(n_way_identification(seen, rebuilt, 3)[2])
+    assert (np.delete(pairwise_identification(seen, reconstructed), 2) == 1).all()
+    assert np.isnan(n_way_identification(seen, reconstructed, 3)[2])
 
 
 @pytest.mark.parametrize("similarity", ["correlation", "cosine"])
 def test_blocks_give_the_same_similarities(monkeypatch, similarity):
-    seen, rebuilt = pictures(0)
-    rebuilt[3] = 0
-    a, b = rebuilt.reshape(6, -1), seen.reshape(6, -1)
+    seen, reconstructed = images(0)
+    reconstructed[3] = 0
+    a, b = reconstructed.reshape(6, -1), seen.reshape(6, -1)
     if similarity == "correlation":
         a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     with np.errstate(invalid="ignore"):
         expected = a @ b.T / np.linalg.norm(a, axis=1)[:, None] / np.linalg.norm(b, axis=1)
     monkeypatch.setattr(identification, "BLOCK", 7)
-    np.testing.assert_allclose(similarity_matrix(seen, rebuilt, similarity), expected, atol=1e-12)
+    np.testing.assert_allclose(similarity_matrix(seen, reconstructed, similarity), expected, atol=1e-12)
 
 
 def test_bad_input_is_refused():
-    seen, rebuilt = pictures(0)
+    seen, reconstructed = images(0)
     with pytest.raises(InputError, match="other stimuli"):
-        pairwise_identification(seen[:1], rebuilt[:1])
+        pairwise_identification(seen[:1], reconstructed[:1])
     with pytest.raises(InputError, match="n from 2 to 6"):
-        n_way_identification(seen, rebuilt, 7)
+        n_way_identification(seen, reconstructed, 7)
     with pytest.raises(InputError, match="correlation, cosine"):
-        pairwise_identification(seen, rebuilt, similarity="corelation")
+        pairwise_identification(seen, reconstructed, similarity="corelation")

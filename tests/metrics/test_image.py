@@ -15,9 +15,9 @@ pairs = st.tuples(arrays(np.uint8, (4, 3, 3, 3)), arrays(np.float64, (4, 3, 3, 3
 
 @given(pairs)
 def test_pixel_correlation_is_scipys(pair):
-    seen, rebuilt = pair
-    scores = pixel_correlation(seen, rebuilt)
-    for one, other, score in zip(seen, rebuilt, scores, strict=True):
+    seen, reconstructed = pair
+    scores = pixel_correlation(seen, reconstructed)
+    for one, other, score in zip(seen, reconstructed, scores, strict=True):
         if np.ptp(one) == 0 or np.ptp(other) == 0:
             assert np.isnan(score)
         elif np.ptp(other) > 1e-3:  # scipy warns of nearly constant input
@@ -27,41 +27,43 @@ def test_pixel_correlation_is_scipys(pair):
 
 @given(pairs)
 def test_mean_squared_error_is_scikit_images(pair):
-    seen, rebuilt = pair
-    expected = [skimage_mse(one / 255, other) for one, other in zip(seen, rebuilt, strict=True)]
-    np.testing.assert_allclose(mean_squared_error(seen, rebuilt), expected, atol=1e-12)
+    seen, reconstructed = pair
+    expected = [skimage_mse(one / 255, other) for one, other in zip(seen, reconstructed, strict=True)]
+    np.testing.assert_allclose(mean_squared_error(seen, reconstructed), expected, atol=1e-12)
 
 
-def test_the_type_of_the_pictures_does_not_matter():
+def test_the_type_of_the_images_does_not_matter():
     rng = np.random.default_rng(0)
-    seen, rebuilt = rng.integers(0, 256, (2, 3, 5, 5, 3), dtype=np.uint8)
+    seen, reconstructed = rng.integers(0, 256, (2, 3, 5, 5, 3), dtype=np.uint8)
     assert mean_squared_error(seen, seen).max() == 0
-    np.testing.assert_allclose(mean_squared_error(seen, rebuilt), mean_squared_error(seen / 255, rebuilt))
-    np.testing.assert_allclose(pixel_correlation(seen, rebuilt), pixel_correlation(seen / 255.0, rebuilt))
+    np.testing.assert_allclose(mean_squared_error(seen, reconstructed), mean_squared_error(seen / 255, reconstructed))
+    np.testing.assert_allclose(pixel_correlation(seen, reconstructed), pixel_correlation(seen / 255.0, reconstructed))
 
 
 def test_parts_give_the_same_scores(monkeypatch):
-    seen, rebuilt = np.random.default_rng(0).random((2, 7, 5, 5, 3))
-    whole = pixel_correlation(seen, rebuilt), mean_squared_error(seen, rebuilt)
-    monkeypatch.setattr(image, "VALUES_AT_ONCE", 160)  # two pictures at a time
-    np.testing.assert_allclose((pixel_correlation(seen, rebuilt), mean_squared_error(seen, rebuilt)), whole)
+    seen, reconstructed = np.random.default_rng(0).random((2, 7, 5, 5, 3))
+    whole = pixel_correlation(seen, reconstructed), mean_squared_error(seen, reconstructed)
+    monkeypatch.setattr(image, "VALUES_AT_ONCE", 160)  # two images at a time
+    np.testing.assert_allclose((pixel_correlation(seen, reconstructed), mean_squared_error(seen, reconstructed)), whole)
 
 
-def test_constant_pictures_are_undefined_and_counted():
+def test_constant_images_are_undefined_and_counted():
     rng = np.random.default_rng(0)
     seen = rng.random((3, 7, 7, 3))
-    rebuilt = seen.copy()
-    rebuilt[1] = 0.1  # 0.1 summed and divided is not 0.1 again: the norm of the rest is not zero
-    summary = summarize(pixel_correlation(seen, rebuilt))
+    reconstructed = seen.copy()
+    reconstructed[1] = 0.1  # 0.1 summed and divided is not 0.1 again: the norm of the rest is not zero
+    summary = summarize(pixel_correlation(seen, reconstructed))
     assert (summary.n, summary.n_undefined) == (2, 1)
     assert summary.mean == pytest.approx(1)
     assert np.isnan(summarize(np.full(2, np.nan)).mean)
 
 
-@pytest.mark.parametrize(("seen", "rebuilt"), [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((3,), (3,)), ((0, 3), (0, 3))])
-def test_shapes_that_do_not_match_are_refused(seen, rebuilt):
+@pytest.mark.parametrize(
+    ("seen", "reconstructed"), [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((3,), (3,)), ((0, 3), (0, 3))]
+)
+def test_shapes_that_do_not_match_are_refused(seen, reconstructed):
     with pytest.raises(InputError, match="do not match"):
-        pixel_correlation(np.zeros(seen), np.zeros(rebuilt))
+        pixel_correlation(np.zeros(seen), np.zeros(reconstructed))
 
 
 def test_ranges_are_not_guessed():

@@ -1,4 +1,4 @@
-"""Compare the VDVAE with the authors' public code, on the same weights, pictures and noise.
+"""Compare the VDVAE with the authors' public code, on the same weights, images and noise.
 
     git clone https://github.com/openai/vdvae
     python tests/models/compare_vdvae_with_authors.py vdvae                 # prints the largest differences

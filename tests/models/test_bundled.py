@@ -18,7 +18,7 @@ from neurorecon.simulation.training import judge as bars
 from neurorecon.simulation.training.diffusion import to_pixels
 from neurorecon.simulation.training.loop import SEEDS
 from neurorecon.simulation.training.probe import Probe
-from neurorecon.simulation.training.vdvae import rebuild
+from neurorecon.simulation.training.vdvae import reconstruct
 
 FOLDERS = sorted(folder.parent for folder in BUNDLED.glob("*/config.json"))
 
@@ -67,7 +67,7 @@ def test_the_probe_names_main_objects(probe, scenes, pixels):
     assert np.mean(said.color == [scene.main.color for scene in scenes]) >= 0.8
 
 
-def test_clip_finds_the_picture_of_a_caption(scenes, pixels):
+def test_clip_finds_the_image_of_a_caption(scenes, pixels):
     settings = clip_settings()
     network, tokenizer = settings.load(), settings.tokenizer()
     texts = bars.clip_texts(network, tokenizer([captions(scene)[0] for scene in scenes]))
@@ -80,13 +80,13 @@ def test_clip_finds_the_picture_of_a_caption(scenes, pixels):
 def test_the_autoencoder_keeps_what_there_is_to_see(probe, pixels):
     network = autoencoder_settings().load()
     latents = diffusion.encode(network, pixels, "cpu", progress=False).float()
-    rebuilt = to_pixels(network, latents)
-    assert bars.psnr(pixels, rebuilt).mean() >= 28.5
-    assert np.mean(probe.answers(pixels).category == probe.answers(rebuilt).category) >= 0.93
+    reconstructed = to_pixels(network, latents)
+    assert bars.psnr(pixels, reconstructed).mean() >= 28.5
+    assert np.mean(probe.answers(pixels).category == probe.answers(reconstructed).category) >= 0.93
     assert 0.8 < latents.std() < 1.25
 
 
 def test_the_vdvae_keeps_the_layout_in_its_first_groups(pixels):
     network, _ = load_vdvae()
-    assert bars.psnr(pixels[:20], rebuild(network, pixels[:20], len(network.group_shapes))).mean() >= 25.0
-    assert bars.layout_likeness(pixels[:20], rebuild(network, pixels[:20], len(network.group_shapes) - 4)) >= 0.9
+    assert bars.psnr(pixels[:20], reconstruct(network, pixels[:20], len(network.group_shapes))).mean() >= 25.0
+    assert bars.layout_likeness(pixels[:20], reconstruct(network, pixels[:20], len(network.group_shapes) - 4)) >= 0.9

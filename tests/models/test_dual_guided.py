@@ -34,7 +34,7 @@ def small_unet(width=TEXT, seed=0, **options):
 
 
 def small_text_unet(width=TEXT, seed=1):
-    """Versatile Diffusion's network for writing text, of which only the transformers matter for pictures."""
+    """Versatile Diffusion's network for writing text, of which only the transformers matter for images."""
     torch.manual_seed(seed)
     return UNetFlatConditionModel(
         in_channels=(12, 1, 1),

@@ -68,30 +68,30 @@ def example(weights, tmp_path_factory):
         FEATURES._added.update(known)
 
 
-def psnr(seen: np.ndarray, rebuilt: np.ndarray) -> float:
-    return float(-10 * np.log10(np.square(seen - rebuilt).mean()))
+def psnr(seen: np.ndarray, reconstructed: np.ndarray) -> float:
+    return float(-10 * np.log10(np.square(seen - reconstructed).mean()))
 
 
 def test_taef2_holds_pooled_blocks_at_the_smallest_size_alone(taef2) -> None:
     network = taef2(**SMALL)
     pooled = sorted({name.partition(".pool.")[0] for name in network.state_dict() if ".pool." in name})
     assert pooled == ["decoder.layers.2", "decoder.layers.3", "encoder.layers.3", "encoder.layers.4"]
-    pictures = torch.zeros(1, 3, 16, 16)
-    assert network.encode(pictures).latents.shape == (1, 4, 8, 8)
-    assert network(pictures).sample.shape == (1, 3, 16, 16)
+    images = torch.zeros(1, 3, 16, 16)
+    assert network.encode(images).latents.shape == (1, 4, 8, 8)
+    assert network(images).sample.shape == (1, 3, 16, 16)
 
 
 def test_taef2_without_its_branches_is_the_network_of_diffusers(taef2) -> None:
     pooled, plain = taef2(**SMALL), AutoencoderTiny(**SMALL)
     plain.load_state_dict({name: value for name, value in pooled.state_dict().items() if ".pool." not in name})
-    pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
-        assert not torch.allclose(pooled.encode(pictures).latents, plain.encode(pictures).latents, atol=1e-3)
+        assert not torch.allclose(pooled.encode(images).latents, plain.encode(images).latents, atol=1e-3)
         for name, value in pooled.named_parameters():
             if ".pool.3." in name:
                 value.zero_()
-        torch.testing.assert_close(pooled.encode(pictures).latents, plain.encode(pictures).latents)
-        latents = pooled.encode(pictures).latents
+        torch.testing.assert_close(pooled.encode(images).latents, plain.encode(images).latents)
+        latents = pooled.encode(images).latents
         torch.testing.assert_close(pooled.decode(latents).sample, plain.decode(latents).sample)
 
 
@@ -112,11 +112,11 @@ def test_taef2_keeps_photographs(taef2, weights) -> None:
     assert not any(report.values())
     photographs = [*load_sample_images().images, skimage.data.astronaut(), skimage.data.rocket()]
     preprocessing = Preprocessing(256, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    for picture in preprocessing.prepare(photographs):
-        seen = preprocessing.normalize(picture[None])
+    for image in preprocessing.prepare(photographs):
+        seen = preprocessing.normalize(image[None])
         with torch.inference_mode():
-            rebuilt = network.decode(network.encode(seen).latents).sample.clamp(-1, 1)
-        assert psnr(seen.numpy() / 2, rebuilt.numpy() / 2) >= 24
+            reconstructed = network.decode(network.encode(seen).latents).sample.clamp(-1, 1)
+        assert psnr(seen.numpy() / 2, reconstructed.numpy() / 2) >= 24
 
 
 def test_photographs_come_back_from_both_targets(example) -> None:

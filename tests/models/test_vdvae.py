@@ -37,11 +37,11 @@ CONFIGS = {"tiny": TINY, "small": SMALL, "imagenet64": IMAGENET64}
 #: First groups that are decoded alone.
 FIRST_GROUPS = {"tiny": 4, "small": 7, "imagenet64": 31}
 
-#: Pictures that are encoded.
+#: Images that are encoded.
 COUNTS = {"tiny": 2, "small": 2, "imagenet64": 1}
 
 
-# ---- Weights, pictures and noise from a recipe of our own: the same whatever the versions of NumPy and torch.
+# ---- Weights, images and noise from a recipe of our own: the same whatever the versions of NumPy and torch.
 
 
 def uniform(name, shape):
@@ -65,7 +65,7 @@ def seeded_weights(shapes):
         elif "bias_xs" in name:
             scale = 1.0
         elif name.endswith("weight"):
-            # What blocks add to the picture gets less, the more there are; nothing is zero, unlike before training.
+            # What blocks add to the image gets less, the more there are; nothing is zero, unlike before training.
             added = "c4" in name or "z_proj" in name
             gain = 1 / math.sqrt(blocks) if added else 0.5 if "out_net" in name else 1.5
             scale = gain * math.sqrt(3 / math.prod(shape[1:]))
@@ -82,7 +82,7 @@ def seeded_model(config):
 
 
 def random_images(size, count=2):
-    """Shaded pictures with grain, (image, rgb, y, x) uint8; some pixels are black or white."""
+    """Shaded images with grain, (image, rgb, y, x) uint8; some pixels are black or white."""
     y, x = np.mgrid[:size, :size] / size
     shades = [
         120 + 160 * np.sin((2 + color + image) * x + 3 * image * y + color) * (y + 0.3)
@@ -152,7 +152,7 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def tiny_pictures():
+def tiny_images():
     return random_images(TINY.image_size)
 
 
@@ -204,7 +204,7 @@ def test_small_is_cheap():
 # ---- Encoding and decoding
 
 
-def test_training_makes_the_latents_stand_for_the_picture():
+def test_training_makes_the_latents_stand_for_the_image():
     config = VDVAEConfig(
         image_size=16,
         width=16,
@@ -236,10 +236,10 @@ def test_training_makes_the_latents_stand_for_the_picture():
     assert error < 0.6 * exchanged
 
 
-def test_loss_adds_up_and_counts_bits_per_value(tiny, tiny_pictures):
+def test_loss_adds_up_and_counts_bits_per_value(tiny, tiny_images):
     with torch.inference_mode():
-        loss = tiny.loss(tiny_pictures, generator=generator(0))
-        single = [tiny.loss(tiny_pictures[:1], generator=generator(0))["distortion"] for _ in range(2)]
+        loss = tiny.loss(tiny_images, generator=generator(0))
+        single = [tiny.loss(tiny_images[:1], generator=generator(0))["distortion"] for _ in range(2)]
     assert torch.equal(*single)
     assert loss["rate_by_group"].shape == (len(tiny.group_shapes),)
     assert (loss["rate_by_group"] > 0).all()
@@ -247,8 +247,8 @@ def test_loss_adds_up_and_counts_bits_per_value(tiny, tiny_pictures):
     torch.testing.assert_close(loss["elbo"], loss["rate"] + loss["distortion"])
 
 
-def test_flat_latents_go_back(tiny, tiny_pictures):
-    latents = tiny.encode(tiny_pictures, groups=5)
+def test_flat_latents_go_back(tiny, tiny_images):
+    latents = tiny.encode(tiny_images, groups=5)
     flat = tiny.flatten(latents)
     assert flat.shape == (2, tiny.group_boundaries(5)[-1])
     back = tiny.unflatten(flat)
@@ -257,16 +257,16 @@ def test_flat_latents_go_back(tiny, tiny_pictures):
     assert torch.equal(flat[:, start:stop].reshape(latents[3].shape), latents[3])
 
 
-def test_few_groups_are_the_first_of_all(tiny, tiny_pictures):
-    everything = tiny.encode(tiny_pictures)
+def test_few_groups_are_the_first_of_all(tiny, tiny_images):
+    everything = tiny.encode(tiny_images)
     assert [tuple(group.shape) for group in everything] == [(2, *shape) for shape in tiny.group_shapes]
-    few = tiny.encode(tiny_pictures, groups=4)
+    few = tiny.encode(tiny_images, groups=4)
     assert len(few) == 4
     assert all(torch.equal(a, b) for a, b in zip(few, everything, strict=False))
 
 
-def test_groups_that_are_not_given_come_from_the_prior(tiny, tiny_pictures):
-    latents = tiny.encode(tiny_pictures, groups=4)
+def test_groups_that_are_not_given_come_from_the_prior(tiny, tiny_images):
+    latents = tiny.encode(tiny_images, groups=4)
     calm = tiny.decode(latents, temperature=0)
     assert torch.equal(calm, tiny.decode(latents, temperature=0))
     warm = [tiny.decode(latents, temperature=0.5, generator=generator(seed)) for seed in (1, 1, 2)]
@@ -287,15 +287,15 @@ def test_each_group_may_have_a_temperature_of_its_own(tiny):
     assert torch.equal(tiny.sample(2, temperature=[0.0] * groups), tiny.sample(2, temperature=0.0))
 
 
-def test_seeds_decide_all_that_is_random(tiny, tiny_pictures):
+def test_seeds_decide_all_that_is_random(tiny, tiny_images):
     def draw(seed):
         source = generator(seed)
-        latents = tiny.encode(tiny_pictures, sample=True, generator=source)
+        latents = tiny.encode(tiny_images, sample=True, generator=source)
         return [
             tiny.flatten(latents),
             tiny.decode(latents[:2], pixels="sample", generator=source),
             tiny.sample(2, temperature=0.8, generator=source),
-            tiny.loss(tiny_pictures, generator=source)["elbo"],
+            tiny.loss(tiny_images, generator=source)["elbo"],
         ]
 
     state = torch.get_rng_state()
@@ -305,46 +305,46 @@ def test_seeds_decide_all_that_is_random(tiny, tiny_pictures):
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_samples_from_the_posterior_surround_its_mean(tiny, tiny_pictures):
-    mean = tiny.encode(tiny_pictures[:1], groups=1)[0]
-    many = tiny.encode(tiny_pictures[:1].expand(100, -1, -1, -1), groups=1, sample=True, generator=generator(0))[0]
+def test_samples_from_the_posterior_surround_its_mean(tiny, tiny_images):
+    mean = tiny.encode(tiny_images[:1], groups=1)[0]
+    many = tiny.encode(tiny_images[:1].expand(100, -1, -1, -1), groups=1, sample=True, generator=generator(0))[0]
     error = many.std(0) / math.sqrt(100)
     assert ((many.mean(0) - mean[0]).abs() < 4.5 * error).all()
 
 
-def test_uint8_and_float_pictures_give_the_same_latents(tiny, tiny_pictures):
-    a, b = (tiny.flatten(tiny.encode(images)) for images in (tiny_pictures, tiny_pictures / 255))
+def test_uint8_and_float_images_give_the_same_latents(tiny, tiny_images):
+    a, b = (tiny.flatten(tiny.encode(images)) for images in (tiny_images, tiny_images / 255))
     torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
 
 
-def test_memory_layout_does_not_matter(tiny, tiny_pictures):
+def test_memory_layout_does_not_matter(tiny, tiny_images):
     turned = seeded_model(TINY).to(memory_format=torch.channels_last)
-    images = tiny_pictures.contiguous(memory_format=torch.channels_last)
-    a, b = tiny.encode(tiny_pictures), turned.encode(images)
+    images = tiny_images.contiguous(memory_format=torch.channels_last)
+    a, b = tiny.encode(tiny_images), turned.encode(images)
     torch.testing.assert_close(tiny.flatten(a), tiny.flatten(b), rtol=0, atol=1e-5)
     torch.testing.assert_close(tiny.decode(a), turned.decode(b), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-4), (torch.bfloat16, 0.1)])
-def test_other_precisions_stay_close(dtype, tolerance, tiny, tiny_pictures):
+def test_other_precisions_stay_close(dtype, tolerance, tiny, tiny_images):
     model = seeded_model(TINY).to(dtype)
     with torch.inference_mode():
-        latents, expected = model.encode(tiny_pictures), tiny.encode(tiny_pictures)
+        latents, expected = model.encode(tiny_images), tiny.encode(tiny_images)
         assert latents[0].dtype == dtype
         assert (model.flatten(latents) - tiny.flatten(expected)).abs().mean() < tolerance
         assert (model.decode(expected) - tiny.decode(expected)).abs().mean() < tolerance
-        a, b = (net.loss(tiny_pictures, generator=generator(0))["elbo"] for net in (model, tiny))
+        a, b = (net.loss(tiny_images, generator=generator(0))["elbo"] for net in (model, tiny))
         assert a.isfinite()
         assert b.isfinite()
 
 
-def test_gradients_reach_latents_and_all_weights(tiny_pictures):
+def test_gradients_reach_latents_and_all_weights(tiny_images):
     model = seeded_model(TINY)
-    latents = [group.detach().requires_grad_() for group in model.encode(tiny_pictures, groups=6)]
-    (model.decode(latents, temperature=0) - tiny_pictures / 255).square().mean().backward()
+    latents = [group.detach().requires_grad_() for group in model.encode(tiny_images, groups=6)]
+    (model.decode(latents, temperature=0) - tiny_images / 255).square().mean().backward()
     assert all(group.grad.abs().max() > 0 for group in latents)
     model.zero_grad()
-    model.loss(tiny_pictures, generator=generator(0))["elbo"].backward()
+    model.loss(tiny_images, generator=generator(0))["elbo"].backward()
     assert [name for name, weight in model.named_parameters() if not weight.grad.abs().max() > 0] == []
 
 
@@ -394,24 +394,24 @@ def test_pixels_are_drawn_from_the_mixture():
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (torch.zeros(2, 32, 32, 3), "pictures of this shape"),
-        (torch.zeros(3, 32, 32), "pictures of this shape"),
-        (torch.zeros(2, 3, 64, 64), "pictures of this shape"),
+        (torch.zeros(2, 32, 32, 3), "images of this shape"),
+        (torch.zeros(3, 32, 32), "images of this shape"),
+        (torch.zeros(2, 3, 64, 64), "images of this shape"),
         (torch.full((1, 3, 32, 32), 200.0), "cannot encode these values"),
         (torch.full((1, 3, 32, 32), torch.nan), "cannot encode these values"),
         (torch.ones(1, 3, 32, 32, dtype=torch.int64), "cannot encode these values"),
     ],
 )
-def test_pictures_that_do_not_fit_are_refused(tiny, images, message):
+def test_images_that_do_not_fit_are_refused(tiny, images, message):
     for method in (tiny.encode, tiny.loss):
         with pytest.raises(InputError, match=message):
             method(images)
 
 
-def test_groups_that_do_not_exist_are_refused(tiny, tiny_pictures):
+def test_groups_that_do_not_exist_are_refused(tiny, tiny_images):
     for groups in (0, -1, 12):
         with pytest.raises(InputError, match="no such number of groups"):
-            tiny.encode(tiny_pictures, groups=groups)
+            tiny.encode(tiny_images, groups=groups)
         with pytest.raises(InputError, match="no such number of groups"):
             tiny.group_boundaries(groups)
 
@@ -460,22 +460,22 @@ def test_sizes_go_through_json():
         VDVAEConfig.from_dict({"depth": 3})
 
 
-def test_weights_come_back_from_safetensors(tmp_path, tiny, tiny_pictures):
+def test_weights_come_back_from_safetensors(tmp_path, tiny, tiny_images):
     path = tmp_path / "vdvae.safetensors"
     save_vdvae(tiny, path)
     back = load_vdvae(path)
     assert back.config == TINY
     assert not back.training
-    assert back.encode(tiny_pictures)[-1].equal(tiny.encode(tiny_pictures)[-1])
-    assert load_vdvae(path, dtype=torch.float64).encode(tiny_pictures, groups=1)[0].dtype == torch.float64
+    assert back.encode(tiny_images)[-1].equal(tiny.encode(tiny_images)[-1])
+    assert load_vdvae(path, dtype=torch.float64).encode(tiny_images, groups=1)[0].dtype == torch.float64
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_checkpoints_of_the_authors_load_unchanged(tmp_path, prefix, tiny, tiny_pictures):
+def test_checkpoints_of_the_authors_load_unchanged(tmp_path, prefix, tiny, tiny_images):
     path = tmp_path / "iter-1600000-model-ema.th"
     torch.save({prefix + name: tensor for name, tensor in tiny.state_dict().items()}, path)
     back = load_vdvae(path, TINY)
-    assert back.encode(tiny_pictures)[-1].equal(tiny.encode(tiny_pictures)[-1])
+    assert back.encode(tiny_images)[-1].equal(tiny.encode(tiny_images)[-1])
 
 
 def test_files_that_hold_something_else_are_refused(tmp_path, tiny):

@@ -20,7 +20,7 @@ reader = "slow"
 [options]
 subjects = 1
 images = 32
-films = 6
+videos = 6
 voxels = 72
 """
 

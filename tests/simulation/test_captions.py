@@ -32,7 +32,7 @@ def test_the_kind_and_the_color_are_named() -> None:
         main = scene.main
         first = captions(scene)[0].lower()
         assert words.get(main.kind, main.kind) in first
-        if main.kind != "pine":  # a pine is green in every picture, and nobody says so
+        if main.kind != "pine":  # a pine is green in every image, and nobody says so
             assert main.color in first
         assert sum(main.color in sentence.lower() for sentence in captions(scene)) >= (main.kind != "pine")
 

@@ -1,4 +1,4 @@
-"""Areas where they are known to be, contralateral fields, growth of receptive fields, sampling of voxels."""
+"""ROIs where they are known to be, contralateral fields, growth of receptive fields, sampling of voxels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from neurorecon.errors import InputError
-from neurorecon.simulation.cortex import AREAS, EARLY, build_cortex, load_hemispheres, unroll
+from neurorecon.simulation.cortex import EARLY, ROIS, build_cortex, load_hemispheres, unroll
 
-NAMES = [area.name for area in AREAS]
+NAMES = [roi.name for roi in ROIS]
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +16,14 @@ def cortex():
     return build_cortex(seed=0, subject=1, voxels=2500)
 
 
-def test_every_area_has_voxels_in_every_subject() -> None:
+def test_every_roi_has_voxels_in_every_subject() -> None:
     for subject in (1, 2, 3, 4):
         cortex = build_cortex(seed=subject, subject=subject, voxels=2500)
         assert list(cortex.rois) == NAMES
         assert min(mask.sum() for mask in cortex.rois.values()) >= 15
         assert cortex.rois["MT"].sum() >= 40
         assert len(cortex.voxels) == 2500
-        outside = (cortex.voxels["area"] == "").mean()
+        outside = (cortex.voxels["roi"] == "").mean()
         assert 0.09 < outside < 0.16
 
 
@@ -34,9 +34,9 @@ def test_voxels_lie_at_different_vertices_on_the_cortex(cortex) -> None:
         assert surface.cortex[table.loc[table["hemisphere"] == name, "vertex"]].all()
 
 
-def test_membership_follows_the_model_and_overlaps_only_between_localized_areas(cortex) -> None:
+def test_membership_follows_the_model_and_overlaps_only_between_localized_rois(cortex) -> None:
     inside = np.stack(list(cortex.rois.values()))
-    own = cortex.voxels["area"].to_numpy()
+    own = cortex.voxels["roi"].to_numpy()
     for number, name in enumerate(NAMES):
         assert inside[number, own == name].all()
     assert not inside[:, own == ""].any()
@@ -45,25 +45,25 @@ def test_membership_follows_the_model_and_overlaps_only_between_localized_areas(
 
 
 def test_receptive_fields_lie_in_the_opposite_half_of_the_field(cortex) -> None:
-    table = cortex.voxels[cortex.voxels["area"] != ""]
+    table = cortex.voxels[cortex.voxels["roi"] != ""]
     left = table["hemisphere"] == "left"
     assert (table.loc[left, "prf_x"] > -0.5).mean() > 0.97
     assert (table.loc[~left, "prf_x"] < 0.5).mean() > 0.97
 
 
 def test_upper_bank_sees_below_and_lower_bank_sees_above(cortex) -> None:
-    early = cortex.voxels[cortex.voxels["area"].isin(["V1", "V2", "V3"])]
+    early = cortex.voxels[cortex.voxels["roi"].isin(["V1", "V2", "V3"])]
     for _, side in early.groupby("hemisphere"):
         assert np.corrcoef(side["z"], side["prf_y"])[0, 1] > 0.45  # y runs downward
 
 
 def test_eccentricity_grows_from_the_pole_forward_and_sizes_with_it(cortex) -> None:
-    first = cortex.voxels[cortex.voxels["area"] == "V1"]
+    first = cortex.voxels[cortex.voxels["roi"] == "V1"]
     eccentricity = np.hypot(first["prf_x"], first["prf_y"])
     assert np.corrcoef(first["y"], np.log(eccentricity))[0, 1] > 0.6
     assert np.corrcoef(first["prf_size"], eccentricity)[0, 1] > 0.6
     # At the same eccentricity, sizes grow along the hierarchy.
-    sizes = {area.name: area.size[0] + 4 * area.size[1] for area in AREAS}
+    sizes = {roi.name: roi.size[0] + 4 * roi.size[1] for roi in ROIS}
     assert sizes["V1"] < sizes["V2"] < sizes["V3"] < sizes["hV4"] < sizes["LO"] < sizes["MST"]
 
 
@@ -98,7 +98,7 @@ def test_more_voxels_than_vertices_lie_at_several_depths() -> None:
     assert len(table) == 15000
     assert table["depth"].max() >= 4
     assert not table.duplicated(["hemisphere", "vertex", "depth"]).any()
-    assert 0.08 < (table["area"] == "").mean() < 0.2
+    assert 0.08 < (table["roi"] == "").mean() < 0.2
 
 
 def test_left_to_right_and_up_when_unrolled() -> None:
@@ -111,6 +111,6 @@ def test_left_to_right_and_up_when_unrolled() -> None:
     assert np.corrcoef(plane[near, 1], sphere[near, 2])[0, 1] > 0.9
 
 
-def test_a_brain_needs_more_voxels_than_areas() -> None:
+def test_a_brain_needs_more_voxels_than_rois() -> None:
     with pytest.raises(InputError, match="too few voxels"):
         build_cortex(0, 1, 10)

@@ -25,10 +25,10 @@ def _scene_of(kind: str, stimulus: str = "image") -> Scene:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_drawn_and_stands_out(kind: str) -> None:
     scene = _scene_of(kind)
-    picture = render(scene)
-    assert picture.shape == (64, 64, 3)
-    assert picture.dtype == np.uint8
-    assert picture.std() > 8
+    image = render(scene)
+    assert image.shape == (64, 64, 3)
+    assert image.dtype == np.uint8
+    assert image.std() > 8
     if KINDS[kind] == "room":
         return
     empty = render(replace(scene, objects=scene.objects[1:]))
@@ -36,7 +36,7 @@ def test_every_kind_is_drawn_and_stands_out(kind: str) -> None:
     center, half = (main.x + 0.5, main.y + 0.5), (main.width / 2, main.size / 2)
     rows = slice(max(0, int(64 * (center[1] - half[1]))), int(64 * (center[1] + half[1])) + 1)
     columns = slice(max(0, int(64 * (center[0] - half[0]))), int(64 * (center[0] + half[0])) + 1)
-    changed = np.abs(picture.astype(int) - empty).max(-1) > 24
+    changed = np.abs(image.astype(int) - empty).max(-1) > 24
     assert changed[rows, columns].mean() > 0.6 * TRAITS[kind].fill * main.visible
     # Away from the object only its shadow and its mirror image change.
     outside = changed.copy()
@@ -46,7 +46,7 @@ def test_every_kind_is_drawn_and_stands_out(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["woman", "boat", "kitchen", "man face"])
-def test_large_pictures_show_the_same_as_small_ones(kind: str) -> None:
+def test_large_images_show_the_same_as_small_ones(kind: str) -> None:
     scene = _scene_of(kind)
     small, large = render(scene, 64), render(scene, 256)
     assert large.shape == (256, 256, 3)

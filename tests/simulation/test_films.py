@@ -7,32 +7,32 @@ from skimage.registration import phase_cross_correlation
 from neurorecon.errors import InputError
 from neurorecon.simulation.drawing.render import object_map, render
 from neurorecon.simulation.scene import Scene, sample_scene
-from neurorecon.simulation.stimuli import frame_times, render_film
+from neurorecon.simulation.stimuli import frame_times, render_video
 
 
-def _films(count: int) -> list[Scene]:
+def _videos(count: int) -> list[Scene]:
     return [sample_scene(14, index, "film") for index in range(count)]
 
 
-def test_the_middle_frame_is_the_picture_of_the_scene() -> None:
+def test_the_middle_frame_is_the_image_of_the_scene() -> None:
     scene = sample_scene(3, 1, "film")
-    film = render_film(scene)
-    assert film.shape == (8, 64, 64, 3)
-    assert film.dtype == np.uint8
-    assert np.array_equal(film[4], render(scene))
+    video = render_video(scene)
+    assert video.shape == (8, 64, 64, 3)
+    assert video.dtype == np.uint8
+    assert np.array_equal(video[4], render(scene))
     assert frame_times(8, 4.0).tolist() == [-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75]
-    assert render_film(scene, frames=3, frames_per_second=2, size=32).shape == (3, 32, 32, 3)
+    assert render_video(scene, frames=3, frames_per_second=2, size=32).shape == (3, 32, 32, 3)
 
 
-def test_every_film_moves() -> None:
-    for scene in _films(24):
-        film = render_film(scene, frames=3, frames_per_second=2, size=32).astype(int)
-        assert np.abs(np.diff(film, axis=0)).mean() > 0.8, scene
+def test_every_video_moves() -> None:
+    for scene in _videos(24):
+        video = render_video(scene, frames=3, frames_per_second=2, size=32).astype(int)
+        assert np.abs(np.diff(video, axis=0)).mean() > 0.8, scene
 
 
 def test_objects_move_at_their_stated_velocity() -> None:
     checked = 0
-    for scene in _films(80):
+    for scene in _videos(80):
         vx, vy = scene.main.velocity
         if np.hypot(vx, vy) < 0.05 or scene.category == "face":
             continue
@@ -50,9 +50,9 @@ def test_objects_move_at_their_stated_velocity() -> None:
     assert checked >= 8
 
 
-def test_a_camera_that_pans_right_moves_the_picture_left() -> None:
+def test_a_camera_that_pans_right_moves_the_image_left() -> None:
     """Compare with the shift that scikit-image measures."""
-    scene = next(s for s in _films(200) if s.main.kind == "house")
+    scene = next(s for s in _videos(200) if s.main.kind == "house")
     still = replace(scene, objects=tuple(replace(i, velocity=(0.0, 0.0)) for i in scene.objects))
     pan = replace(still, camera=(0.2, -0.1, 0.0))
     before, after = (render(pan, 128, time).mean(-1) for time in (0.0, 0.25))
@@ -64,16 +64,16 @@ def test_a_camera_that_pans_right_moves_the_picture_left() -> None:
 
 
 def test_zoom_enlarges() -> None:
-    scene = next(s for s in _films(200) if s.main.kind == "church")
+    scene = next(s for s in _videos(200) if s.main.kind == "church")
     closer = replace(scene, objects=(replace(scene.main, x=0.0),), camera=(0.0, 0.0, 0.15))
-    area = [np.mean(object_map(closer, 96, time) == 0) for time in (-1.0, 0.0, 1.0)]
-    assert area[0] < area[1]
+    roi = [np.mean(object_map(closer, 96, time) == 0) for time in (-1.0, 0.0, 1.0)]
+    assert roi[0] < roi[1]
     height = [np.ptp(np.nonzero((object_map(closer, 192, time) == 0).any(1))[0]) for time in (-1.0, 0.0)]
     assert height[1] / height[0] == pytest.approx(np.exp(0.15), abs=0.04)
 
 
 def test_legs_move_while_walking_and_rest_in_images() -> None:
-    scene = next(s for s in _films(300) if s.main.kind == "man" and s.main.velocity[0])
+    scene = next(s for s in _videos(300) if s.main.kind == "man" and s.main.velocity[0])
     frames = []
     for time in (0.0, 0.5):  # walk on the spot: the camera goes along
         item = scene.main
@@ -87,6 +87,6 @@ def test_legs_move_while_walking_and_rest_in_images() -> None:
 
 
 @pytest.mark.parametrize(("frames", "rate"), [(0, 4.0), (8, 0.0)])
-def test_films_without_frames_are_refused(frames: int, rate: float) -> None:
+def test_videos_without_frames_are_refused(frames: int, rate: float) -> None:
     with pytest.raises(InputError, match="frame"):
-        render_film(sample_scene(0, 0, "film"), frames, rate)
+        render_video(sample_scene(0, 0, "film"), frames, rate)

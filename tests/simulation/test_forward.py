@@ -1,4 +1,4 @@
-"""The responses of simulated voxels: receptive fields, planted shares, what drives which area."""
+"""The responses of simulated voxels: receptive fields, planted shares, what drives which ROI."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from neurorecon.simulation.cortex import AREAS, COMPONENTS, FIELD_OF_VIEW, LAYOUT, TUNING, build_cortex
+from neurorecon.simulation.cortex import COMPONENTS, FIELD_OF_VIEW, LAYOUT, ROIS, TUNING, build_cortex
 from neurorecon.simulation.stimuli import Stimuli
 from neurorecon.simulation.vocabulary import CATEGORIES
 from neurorecon.simulation.voxels import ForwardModel, receptive_fields, saturate
 
-IMAGES, FILMS = 48, 24
+IMAGES, VIDEOS = 48, 24
 
 
 @pytest.fixture(scope="module")
 def stimuli() -> Stimuli:
-    return Stimuli(seed=3, images=IMAGES, films=FILMS, size=64)
+    return Stimuli(seed=3, images=IMAGES, videos=VIDEOS, size=64)
 
 
 @pytest.fixture(scope="module")
 def model(stimuli: Stimuli) -> ForwardModel:
     cortex = build_cortex(seed=3, subject=1, voxels=600)
-    return ForwardModel(3, 1, cortex, stimuli, range(IMAGES), range(IMAGES, IMAGES + FILMS))
+    return ForwardModel(3, 1, cortex, stimuli, range(IMAGES), range(IMAGES, IMAGES + VIDEOS))
 
 
-def test_every_area_is_tuned_to_something_and_its_shares_sum_to_one() -> None:
-    assert [area.name for area in AREAS] == list(TUNING)
+def test_every_roi_is_tuned_to_something_and_its_shares_sum_to_one() -> None:
+    assert [roi.name for roi in ROIS] == list(TUNING)
     for tuning in TUNING.values():
         assert sum(tuning.shares.values()) == pytest.approx(1)
         assert set(tuning.shares) <= set(COMPONENTS)
@@ -54,16 +54,16 @@ def test_a_field_beyond_the_border_sees_less() -> None:
     assert field == pytest.approx([1.0, 0.5, 0.0], abs=0.01)
 
 
-def test_planted_shares_sum_to_one_in_visual_areas_and_to_zero_outside(model: ForwardModel) -> None:
+def test_planted_shares_sum_to_one_in_visual_rois_and_to_zero_outside(model: ForwardModel) -> None:
     total = sum(model.shares.values())
     np.testing.assert_allclose(total, model.visual.astype(float))
-    early = np.isin(model.area, ("V1", "V2", "V3"))
+    early = np.isin(model.roi, ("V1", "V2", "V3"))
     assert (model.shares["color"][early] <= 0.25 + 1e-12).all()
 
 
 @pytest.mark.parametrize("task", ["images", "films"])
 def test_signals_have_mean_zero_and_variance_one_over_training_stimuli(model: ForwardModel, task: str) -> None:
-    numbers = range(IMAGES) if task == "images" else range(IMAGES, IMAGES + FILMS)
+    numbers = range(IMAGES) if task == "images" else range(IMAGES, IMAGES + VIDEOS)
     signals = np.stack([model.signal(number, task) for number in numbers])
     assert (signals[:, ~model.visual] == 0).all()
     np.testing.assert_allclose(signals.mean(axis=0), 0, atol=1e-4)
@@ -73,23 +73,23 @@ def test_signals_have_mean_zero_and_variance_one_over_training_stimuli(model: Fo
 
 def test_images_do_not_move(model: ForwardModel) -> None:
     assert not model.components(0)[COMPONENTS.index("motion")].any()
-    assert model.components(IMAGES)[COMPONENTS.index("motion"), model.area == "MT"].all()
+    assert model.components(IMAGES)[COMPONENTS.index("motion"), model.roi == "MT"].all()
 
 
 @pytest.mark.parametrize(
-    ("area", "preferred"),
+    ("roi", "preferred"),
     [("FFA", {"face"}), ("OFA", {"face"}), ("EBA", {"person"}), ("PPA", {"building", "room"})],
 )
-def test_areas_prefer_their_categories(model: ForwardModel, area: str, preferred: set[str]) -> None:
-    signals = np.stack([model.signal(number, "images")[model.area == area].mean() for number in range(IMAGES)])
+def test_rois_prefer_their_categories(model: ForwardModel, roi: str, preferred: set[str]) -> None:
+    signals = np.stack([model.signal(number, "images")[model.roi == roi].mean() for number in range(IMAGES)])
     categories = np.array([model.stimuli.scene(number).category for number in range(IMAGES)])
     means = {name: signals[categories == name].mean() for name in CATEGORIES}
     assert sorted(means, key=means.__getitem__)[-len(preferred) :] == sorted(preferred, key=means.__getitem__)
 
 
 def test_the_response_to_a_category_saturates() -> None:
-    areas = np.array([0.0, 0.06, 1.0])
-    assert saturate(areas) == pytest.approx([0.0, 0.5, 0.943], abs=1e-3)
+    rois = np.array([0.0, 0.06, 1.0])
+    assert saturate(rois) == pytest.approx([0.0, 0.5, 0.943], abs=1e-3)
 
 
 def test_models_repeat_and_do_not_depend_on_what_was_asked_before(stimuli: Stimuli) -> None:
@@ -103,18 +103,18 @@ def test_models_repeat_and_do_not_depend_on_what_was_asked_before(stimuli: Stimu
 
 
 def test_stimuli_computed_at_the_same_time_give_the_same_bits(stimuli: Stimuli) -> None:
-    films = range(IMAGES, IMAGES + FILMS)
+    videos = range(IMAGES, IMAGES + VIDEOS)
     cortex = build_cortex(seed=3, subject=1, voxels=300)
-    alone, together = (ForwardModel(3, 1, cortex, stimuli, range(IMAGES), films) for _ in range(2))
+    alone, together = (ForwardModel(3, 1, cortex, stimuli, range(IMAGES), videos) for _ in range(2))
     with threadpool_limits(1, "blas"):
-        together.prepare([*films[:5], *films[:5]], "films")
-        assert together.components.cache_info().currsize == FILMS
-        for number in films[:5]:
+        together.prepare([*videos[:5], *videos[:5]], "films")
+        assert together.components.cache_info().currsize == VIDEOS
+        for number in videos[:5]:
             np.testing.assert_array_equal(together.signal(number, "films"), alone.signal(number, "films"))
 
 
-def test_features_do_not_depend_on_the_size_of_the_pictures() -> None:
-    small, large = (Stimuli(seed=3, images=2, films=1, size=size) for size in (64, 32))
+def test_features_do_not_depend_on_the_size_of_the_images() -> None:
+    small, large = (Stimuli(seed=3, images=2, videos=1, size=size) for size in (64, 32))
     for number in range(3):
         np.testing.assert_array_equal(small.features(number).gabor, large.features(number).gabor)
     assert large.image(2).shape == (32, 32, 3)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from neurorecon.errors import InputError
-from neurorecon.simulation.reader import ScenesReader, film_design, image_design, run_bounds
+from neurorecon.simulation.reader import ScenesReader, image_design, run_bounds, video_design
 from neurorecon.testing import check_reader
 
 TINY = {
@@ -71,11 +71,11 @@ def test_test_stimuli_are_not_training_stimuli(reader: ScenesReader) -> None:
     samples = reader.subject("subj01").samples
     stimuli = samples.groupby("split")["stimulus"].agg(set)
     assert not stimuli["train"] & stimuli["test"]
-    pictures = reader.read_images(0, 30).reshape(30, -1)
-    assert len(np.unique(pictures, axis=0)) == 30
+    images = reader.read_images(0, 30).reshape(30, -1)
+    assert len(np.unique(images, axis=0)) == 30
 
 
-def test_films_show_their_middle_frame_as_picture(reader: ScenesReader) -> None:
+def test_videos_show_their_middle_frame_as_image(reader: ScenesReader) -> None:
     np.testing.assert_array_equal(reader.read_images(30, 50), reader.read_frames(0, 20)[:, 4])
 
 
@@ -88,7 +88,7 @@ def test_responses_do_not_depend_on_slices(reader: ScenesReader, whole: np.ndarr
     np.testing.assert_array_equal(subject.read_responses(start, stop), whole[start:stop])
 
 
-def test_pictures_do_not_depend_on_slices(reader: ScenesReader) -> None:
+def test_images_do_not_depend_on_slices(reader: ScenesReader) -> None:
     together = reader.read_images(0, 50)
     for start, stop in ((0, 1), (7, 12), (28, 33), (49, 50)):
         np.testing.assert_array_equal(make().read_images(start, stop), together[start:stop])
@@ -131,8 +131,8 @@ def test_image_design_is_that_of_nsd() -> None:
     assert last - first > 600
 
 
-def test_film_runs_are_repeated_in_the_same_order() -> None:
-    design = film_design(first=1100, train=300, test=60, train_repeats=2, test_repeats=10, first_session=3)
+def test_video_runs_are_repeated_in_the_same_order() -> None:
+    design = video_design(first=1100, train=300, test=60, train_repeats=2, test_repeats=10, first_session=3)
     assert len(design) == 300 * 2 + 60 * 10
     bounds = run_bounds(design)
     lengths = np.diff(bounds)
@@ -157,10 +157,10 @@ def test_designs_of_any_size_are_complete(train: int, test: int, repeats: int, s
     assert run_bounds(design)[-1] == len(design)
 
 
-def test_films_are_detrended_and_scaled_by_run(reader: ScenesReader, whole: np.ndarray) -> None:
+def test_videos_are_detrended_and_scaled_by_run(reader: ScenesReader, whole: np.ndarray) -> None:
     samples = reader.subject("subj01").samples
-    films = samples[samples["task"] == "films"]
-    for _, run in films.groupby(["session", "run"]):
+    videos = samples[samples["task"] == "films"]
+    for _, run in videos.groupby(["session", "run"]):
         values = whole[run.index]
         np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-5)
         np.testing.assert_allclose(values.std(axis=0), 1, atol=1e-4)

@@ -17,32 +17,32 @@ from neurorecon.simulation.cortex import build_cortex
 from neurorecon.simulation.reader import ScenesReader
 from neurorecon.simulation.voxels import ForwardModel
 
-IMAGES, FILMS = 128, 56
+IMAGES, VIDEOS = 128, 56
 
 
 @pytest.fixture(scope="module")
 def scores() -> dict[tuple[str, str], dict[str, float]]:
-    """Mean cross-validated correlation, by task and area, then by target."""
+    """Mean cross-validated correlation, by task and ROI, then by target."""
     options = ScenesReader.Options(
-        train_images=IMAGES, test_images=0, train_films=FILMS, test_films=0, voxels=400, seed=1
+        train_images=IMAGES, test_images=0, train_films=VIDEOS, test_films=0, voxels=400, seed=1
     )
     reader = ScenesReader(None, options)
     stimuli = reader._stimuli
-    films = range(IMAGES, IMAGES + FILMS)
-    model = ForwardModel(1, 1, build_cortex(1, 1, 400), stimuli, range(IMAGES), films)
+    videos = range(IMAGES, IMAGES + VIDEOS)
+    model = ForwardModel(1, 1, build_cortex(1, 1, 400), stimuli, range(IMAGES), videos)
     batch = StimulusBatch(
-        reader.stimuli(), reader.labels(), reader.read_images(0, IMAGES + FILMS), reader.read_frames(0, FILMS), 4.0
+        reader.stimuli(), reader.labels(), reader.read_images(0, IMAGES + VIDEOS), reader.read_frames(0, VIDEOS), 4.0
     )
     targets = {"gabor": GaborExtractor()(batch), "category": CategoryExtractor()(batch)}
     result: dict[tuple[str, str], dict[str, float]] = {}
-    for task, numbers in (("images", range(IMAGES)), ("films", films)):
+    for task, numbers in (("images", range(IMAGES)), ("films", videos)):
         signals = np.stack([model.signal(number, task) for number in numbers])
         used = {name: values[numbers.start : numbers.stop] for name, values in targets.items()}
         if task == "films":
             used["motion"] = MotionExtractor()(batch)
-        for area in ("V1", "MT", "FFA", "PPA"):
-            inside = model.area == area
-            result[task, area] = {name: _score(values, signals[:, inside]) for name, values in used.items()}
+        for roi in ("V1", "MT", "FFA", "PPA"):
+            inside = model.roi == roi
+            result[task, roi] = {name: _score(values, signals[:, inside]) for name, values in used.items()}
     return result
 
 
@@ -53,7 +53,7 @@ def _score(features: np.ndarray, signals: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    ("task", "area", "planted"),
+    ("task", "roi", "planted"),
     [
         ("images", "V1", "gabor"),
         ("images", "FFA", "category"),
@@ -62,9 +62,9 @@ def _score(features: np.ndarray, signals: np.ndarray) -> float:
     ],
 )
 def test_the_planted_target_predicts_best(
-    scores: dict[tuple[str, str], dict[str, float]], task: str, area: str, planted: str
+    scores: dict[tuple[str, str], dict[str, float]], task: str, roi: str, planted: str
 ) -> None:
-    found = scores[task, area]
+    found = scores[task, roi]
     others = [score for name, score in found.items() if name != planted]
     assert found[planted] > 0.4, found
     assert found[planted] > max(others) + 0.08, found

@@ -120,7 +120,7 @@ def test_visible_share_counts_what_is_outside_and_what_is_hidden() -> None:
 
 
 def _covered(scene: Scene) -> np.ndarray:
-    """Return the share of the picture that each category covers as drawn, shape (category,)."""
+    """Return the share of the image that each category covers as drawn, shape (category,)."""
     seen = object_map(scene, 32)
     shares = np.zeros(len(CATEGORIES))
     for number, item in enumerate(scene.objects):

@@ -59,8 +59,8 @@ def test_bias_correction_removes_what_noise_adds():
 
 
 def test_explainable_variance_of_a_noiseless_voxel_is_one_whatever_the_gain_of_runs():
-    film = np.random.default_rng(0).standard_normal((30, 4))
-    repeats = np.stack([film, 3 * film + 7, 0.5 * film - 1])
+    video = np.random.default_rng(0).standard_normal((30, 4))
+    repeats = np.stack([video, 3 * video + 7, 0.5 * video - 1])
     np.testing.assert_allclose(explainable_variance(repeats), 1.0)
     assert (explainable_variance(repeats, zscore=False) < 0.9).all()
 

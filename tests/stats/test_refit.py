@@ -157,8 +157,8 @@ def test_series_are_permuted_by_runs_because_samples_would_not_do():
 
 def test_blocks_of_voxels_files_and_torch_change_nothing(monkeypatch, tmp_path):
     x, y, x_test, y_test = data(voxels=150)
-    areas = np.arange(150) < [[70], [20]]
-    keywords = {"alphas": ALPHAS, "n_permutations": 60, "groups": areas, "dtype": "float64"}
+    rois = np.arange(150) < [[70], [20]]
+    keywords = {"alphas": ALPHAS, "n_permutations": 60, "groups": rois, "dtype": "float64"}
     whole = refit_permutation_test(x, y, x_test, y_test, **keywords)
     monkeypatch.setattr("neurorecon.stats.refit._BLOCK_BYTES", 0)
     stored = np.memmap(tmp_path / "responses", dtype=np.float64, mode="w+", shape=y.shape)

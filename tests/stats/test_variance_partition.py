@@ -39,11 +39,11 @@ def test_overlapping_sets_are_taken_apart(n_bands, seed):
     random = np.random.default_rng(seed)
     bands = [f"band{number}" for number in range(n_bands)]
     regions = {part: random.uniform(0, 1, 3) for part in band_combinations(bands)}
-    covered = {model: sum(area for region, area in regions.items() if set(region) & set(model)) for model in regions}
+    covered = {model: sum(roi for region, roi in regions.items() if set(region) & set(model)) for model in regions}
     shuffled = {tuple(random.permutation(model)): covered[model] for model in covered}
     found = variance_partition(shuffled)
-    for region, area in regions.items():
-        np.testing.assert_allclose(found.of(*region), area, atol=1e-10)
+    for region, roi in regions.items():
+        np.testing.assert_allclose(found.of(*region), roi, atol=1e-10)
     for number, band in enumerate(found.bands):
         np.testing.assert_allclose(found.unique[number] + found.shared[number], covered[(band,)], atol=1e-10)
 

@@ -137,7 +137,7 @@ def test_samples_are_those_of_pandas_or_an_error_says_why(table, split, task, ti
 
 @PATIENT
 @given(st.sampled_from(["V1", "V2", "ecc4+", "early", "all"]), st.lists(st.booleans(), min_size=6, max_size=6))
-def test_the_hemispheres_of_an_area_make_the_area(name, left):
+def test_the_hemispheres_of_an_roi_make_the_roi(name, left):
     sides = np.where(left, "left", "right")
     whole = selection.roi_mask(name, ROIS, GROUPS, sides)
     for side, hemisphere in (("left", "lh"), ("right", "rh")):

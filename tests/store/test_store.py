@@ -127,7 +127,7 @@ def test_an_older_state_can_be_opened(with_targets):
 def test_values_go_back_into_the_brain(tmp_path, recipe, space):
     from neurorecon.store.build import build_store
 
-    path = build_store(recipe(space=space, films=0, subjects=1), tmp_path / "space.icechunk", progress=False)
+    path = build_store(recipe(space=space, videos=0, subjects=1), tmp_path / "space.icechunk", progress=False)
     opened = nr.open_store(path)
     table = opened.voxels("subj01", roi="V1")
     values = np.arange(1.0, len(table) + 1)

@@ -16,12 +16,12 @@ from neurorecon.systems.smoother import ridge_smoothers
 
 def simulate(seed=0, figures=7, repeats=3, voxels=30, noise=1.0, signal=1.0):
     rng = np.random.default_rng(seed)
-    pictures = rng.integers(0, 256, (figures, 3, 3, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (figures, 3, 3, 3), dtype=np.uint8)
     labels = np.tile([f"figure{number}" for number in range(figures)], repeats)
     index = np.tile(np.arange(figures), repeats)
     weights = rng.standard_normal((27, voxels))
-    responses = signal * (pictures.reshape(figures, -1) / 255 - 0.5)[index] @ weights
-    return responses + noise * rng.standard_normal(responses.shape), pictures[index], labels
+    responses = signal * (images.reshape(figures, -1) / 255 - 0.5)[index] @ weights
+    return responses + noise * rng.standard_normal(responses.shape), images[index], labels
 
 
 def test_smoothers_are_scikit_learns_ridge():
@@ -37,13 +37,13 @@ def test_a_held_out_figure_is_never_seen():
     result = cross_validate(responses, images, labels)
     for train, test in LeaveOneGroupOut().split(responses, groups=labels):
         fitted = LinearPixels().fit(responses[train], images[train], groups=labels[train])
-        np.testing.assert_array_equal(result.rebuilt_samples[test], fitted.predict(responses[test]))
+        np.testing.assert_array_equal(result.reconstructed_samples[test], fitted.predict(responses[test]))
         np.testing.assert_allclose(result.baseline_samples[test][0], images[train].mean(0) / 255)
-        # What the held-out samples are has no influence on how they are rebuilt.
+        # What the held-out samples are has no influence on how they are reconstructed.
         spoiled = images.copy()
         spoiled[test] = 255 - spoiled[test]
         again = cross_validate(responses, spoiled, labels)
-        np.testing.assert_array_equal(again.rebuilt_samples[test], result.rebuilt_samples[test])
+        np.testing.assert_array_equal(again.reconstructed_samples[test], result.reconstructed_samples[test])
 
 
 def test_means_over_samples():
@@ -52,7 +52,7 @@ def test_means_over_samples():
     assert result.stimuli.tolist() == list(dict.fromkeys(labels))
     for index, name in enumerate(result.stimuli):
         rows = labels == name
-        np.testing.assert_allclose(result.rebuilt[index], result.rebuilt_samples[rows].mean(0), atol=1e-6)
+        np.testing.assert_allclose(result.reconstructed[index], result.reconstructed_samples[rows].mean(0), atol=1e-6)
         np.testing.assert_allclose(result.seen[index], images[rows][0] / 255, atol=1e-6)
         assert (result.stimulus_of_sample[rows] == index).all()
 
@@ -60,25 +60,25 @@ def test_means_over_samples():
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("alphas", [10.0, (0.1, 1.0, 10.0, 100.0, 1000.0)])
 def test_null_refits_everything(standardize, alphas):
-    """Cached factorizations give what refitting the whole procedure on permuted pictures gives."""
+    """Cached factorizations give what refitting the whole procedure on permuted images gives."""
     responses, images, labels = simulate()
     system = LinearPixels(alphas, standardize=standardize)
     null = cross_validated_null(responses, images, labels, system=system, n_permutations=5, seed=3)
     names = list(dict.fromkeys(labels))
-    pictures = np.stack([images[labels == name][0] for name in names])
+    images = np.stack([images[labels == name][0] for name in names])
     place = np.array([names.index(label) for label in labels])
     chosen = set()
     for row, order in enumerate(stimulus_permutations(len(names), 5, 3)):
-        shuffled = pictures[order][place]
+        shuffled = images[order][place]
         result = cross_validate(responses, shuffled, labels, system=clone(system))
         chosen |= set(result.alphas.values())
-        mean = pixel_correlation(pictures[order], result.rebuilt).mean()
+        mean = pixel_correlation(images[order], result.reconstructed).mean()
         assert null["stimulus_mean_pixel_correlation"][row] == pytest.approx(mean, abs=1e-5)
-        single = pixel_correlation(shuffled, result.rebuilt_samples).mean()
+        single = pixel_correlation(shuffled, result.reconstructed_samples).mean()
         assert null["single_sample_pixel_correlation"][row] == pytest.approx(single, abs=1e-5)
-        right = pairwise_identification(pictures[order], result.rebuilt).mean()
+        right = pairwise_identification(images[order], result.reconstructed).mean()
         assert null["pairwise_identification"][row] == pytest.approx(right)
-    # Without different penalties the test would not notice one that is not chosen anew.
+    # Without different alphas the test would not notice one that is not chosen anew.
     assert len(chosen) > 1 or np.ndim(alphas) == 0
 
 
@@ -128,12 +128,12 @@ def test_several_stimuli_in_a_label():
     assert len(result.stimuli) == 12
     held = categories == "category1"
     fitted = LinearPixels().fit(responses[~held], images[~held], groups=categories[~held])
-    np.testing.assert_array_equal(result.rebuilt_samples[held], fitted.predict(responses[held]))
+    np.testing.assert_array_equal(result.reconstructed_samples[held], fitted.predict(responses[held]))
 
 
 def test_bad_designs_are_refused():
     responses, images, labels = simulate()
-    with pytest.raises(InputError, match="more than one picture"):
+    with pytest.raises(InputError, match="more than one image"):
         cross_validate(responses, np.concatenate([images[1:2], images[1:]]), labels)
     with pytest.raises(InputError, match="labels do not match"):
         cross_validate(responses, images, labels[:-1])
@@ -154,7 +154,7 @@ def blocks(miyawaki_folder):
 
 
 class TestMiyawaki:
-    def test_figures_are_rebuilt_from_v1(self, blocks):
+    def test_figures_are_reconstructed_from_v1(self, blocks):
         """The numbers that docs/validation.md states."""
         responses, images, figures, runs = blocks
         result = cross_validate(responses, images, figures)

@@ -10,13 +10,13 @@ from neurorecon.systems.linear_pixels import LinearPixels
 
 
 def simulate(seed=0, figures=6, repeats=4, voxels=40, noise=1.0, shape=(4, 4, 3)):
-    """Responses that are linear in the pictures, plus noise."""
+    """Responses that are linear in the images, plus noise."""
     rng = np.random.default_rng(seed)
-    pictures = rng.integers(0, 256, (figures, *shape), dtype=np.uint8)
+    images = rng.integers(0, 256, (figures, *shape), dtype=np.uint8)
     labels = np.tile(np.arange(figures), repeats)
     weights = rng.standard_normal((np.prod(shape), voxels))
-    responses = (pictures.reshape(figures, -1) / 255 - 0.5)[labels] @ weights
-    return responses + noise * rng.standard_normal(responses.shape), pictures[labels], labels
+    responses = (images.reshape(figures, -1) / 255 - 0.5)[labels] @ weights
+    return responses + noise * rng.standard_normal(responses.shape), images[labels], labels
 
 
 @pytest.mark.parametrize("standardize", [True, False])
@@ -34,30 +34,30 @@ def test_is_scikit_learns_ridge_with_grouped_grid_search(standardize):
     np.testing.assert_allclose(system.predict(responses).reshape(expected.shape), expected, atol=1e-4)
 
 
-def test_pictures_out():
+def test_images_out():
     responses, images, _ = simulate(noise=0.1)
     system = LinearPixels(1.0).fit(responses, images)
-    rebuilt = system.predict(responses[:5])
-    assert rebuilt.shape == (5, 4, 4, 3)
-    assert rebuilt.dtype == np.float32
-    assert rebuilt.min() >= 0
-    assert rebuilt.max() <= 1
+    reconstructed = system.predict(responses[:5])
+    assert reconstructed.shape == (5, 4, 4, 3)
+    assert reconstructed.dtype == np.float32
+    assert reconstructed.min() >= 0
+    assert reconstructed.max() <= 1
     assert system.score(responses, images) > 0.9
 
 
-def test_the_type_of_the_pictures_does_not_matter():
+def test_the_type_of_the_images_does_not_matter():
     responses, images, labels = simulate()
     one = LinearPixels().fit(responses, images, groups=labels).predict(responses)
     other = LinearPixels().fit(responses, images / 255, groups=labels).predict(responses)
     np.testing.assert_array_equal(one, other)
 
 
-def test_same_pictures_are_a_group_by_default():
+def test_same_images_are_a_group_by_default():
     responses, images, labels = simulate()
     by_default = LinearPixels().fit(responses, images)
     grouped = LinearPixels().fit(responses, images, groups=labels)
     assert by_default.alpha_ == grouped.alpha_
-    # Were repeats on both sides of a fold, the picture could be recognized and no penalty would be needed.
+    # Were repeats on both sides of a fold, the image could be recognized and no alpha would be needed.
     leaking = LinearPixels().fit(responses, images, groups=np.arange(len(images)))
     assert leaking.alpha_ < grouped.alpha_
 

@@ -92,7 +92,7 @@ class Few(Good):
 
 
 class Overwriting(Good):
-    """Reads a list of films, whose arrays are handed on as they are, and blackens them."""
+    """Reads a list of videos, whose arrays are handed on as they are, and blackens them."""
 
     def transform(self, stimuli, **settings):
         values = super().transform(stimuli, **settings)
@@ -141,15 +141,15 @@ class Tokens(Good):
 
 
 class Hungry(Good):
-    needs = "pictures"
+    needs = "images"
 
 
 def test_ours_and_a_good_one_pass():
     names = check_extractor(Good(), others=[Good(factor=3.0)])
     assert names == [str(check) for check in extractor_checks()]
     assert "batches" in names
-    check_extractor(GaborExtractor(), examples=Examples(pictures=Examples().pictures[:3]))
-    check_extractor(MotionExtractor(), examples=Examples(films=Examples().films[:3]))
+    check_extractor(GaborExtractor(), examples=Examples(images=Examples().images[:3]))
+    check_extractor(MotionExtractor(), examples=Examples(videos=Examples().videos[:3]))
     check_extractor(CategoryExtractor(categories=["animal", "person", "tool"]))
 
 

@@ -14,7 +14,7 @@ from neurorecon.errors import NeuroreconError
 from neurorecon.space import Space
 from neurorecon.testing import ContractError, check_reader, reader_checks
 
-N_IMAGES, N_FILMS, N_FRAMES, N_VOXELS = 8, 3, 5, 12
+N_IMAGES, N_VIDEOS, N_FRAMES, N_VOXELS = 8, 3, 5, 12
 
 
 class GoodOptions(Options):
@@ -24,7 +24,7 @@ class GoodOptions(Options):
 
 
 class GoodReader(Reader):
-    """Eight pictures and three films, twice each, two subjects: keeps the contract."""
+    """Eight images and three videos, twice each, two subjects: keeps the contract."""
 
     name = "good"
     Options = GoodOptions
@@ -39,37 +39,37 @@ class GoodReader(Reader):
         return ["subj01", "subj02"]
 
     def stimuli(self):
-        n = N_IMAGES + N_FILMS
+        n = N_IMAGES + N_VIDEOS
         return pd.DataFrame(
             {
                 "id": [f"stimulus{number}" for number in range(n)],
-                "kind": ["image"] * N_IMAGES + ["film"] * N_FILMS,
+                "kind": ["image"] * N_IMAGES + ["film"] * N_VIDEOS,
                 "category": ["face", "house"] * (n // 2) + ["face"] * (n % 2),
                 "captions": [["a face", "somebody"] for _ in range(n)],
             }
         )
 
     def labels(self):
-        return pd.DataFrame({"size": np.linspace(0, 1, N_IMAGES + N_FILMS)})
+        return pd.DataFrame({"size": np.linspace(0, 1, N_IMAGES + N_VIDEOS)})
 
     def image_shape(self):
         return (4, 6, 3)
 
-    def film_shape(self):
+    def video_shape(self):
         return (N_FRAMES, 4, 6, 3)
 
     def frames_per_second(self):
         return 8.0
 
-    def films(self):
-        return np.random.default_rng(0).integers(0, 256, (N_FILMS, *self.film_shape()), dtype=np.uint8)
+    def videos(self):
+        return np.random.default_rng(0).integers(0, 256, (N_VIDEOS, *self.video_shape()), dtype=np.uint8)
 
     def read_images(self, start, stop):
         images = np.random.default_rng(1).integers(0, 256, (N_IMAGES, 4, 6, 3), dtype=np.uint8)
-        return np.concatenate([images, self.films()[:, N_FRAMES // 2]])[start:stop]
+        return np.concatenate([images, self.videos()[:, N_FRAMES // 2]])[start:stop]
 
     def read_frames(self, start, stop):
-        return self.films()[start:stop]
+        return self.videos()[start:stop]
 
     def samples(self):
         order = [*range(N_IMAGES), *range(N_IMAGES)]
@@ -84,18 +84,18 @@ class GoodReader(Reader):
                 "time": np.tile(np.arange(N_IMAGES) * 4.0, 2),
             }
         )
-        films = pd.DataFrame(
+        videos = pd.DataFrame(
             {
-                "stimulus": [f"stimulus{N_IMAGES + number // 2}" for number in range(2 * N_FILMS)],
+                "stimulus": [f"stimulus{N_IMAGES + number // 2}" for number in range(2 * N_VIDEOS)],
                 "task": "films",
                 "session": 2,
                 "run": 1,
                 "repeat": 1,
                 "split": "train",
-                "time": np.arange(2 * N_FILMS) * 2.0,
+                "time": np.arange(2 * N_VIDEOS) * 2.0,
             }
         )
-        return pd.concat([images, films], ignore_index=True)
+        return pd.concat([images, videos], ignore_index=True)
 
     def voxels_and_space(self):
         number = np.arange(N_VOXELS)
@@ -269,15 +269,15 @@ BROKEN = {
     "labels of words": ("labels", "numeric", table("labels", put("size", "large"))),
     "labels NaN": ("labels", "finite", table("labels", put("size", np.nan, row=3))),
     "labels an array": ("labels", "DataFrame or None", table("labels", lambda t: t.to_numpy())),
-    "gray pictures": ("images", "(y, x, 3)", {"image_shape": lambda self: (4, 6)}),
-    "pictures without shape": ("images", "has to be given", {"image_shape": lambda self: None}),
-    "pictures of floats": ("images", "uint8", reading("read_images", lambda read, a, b: read(a, b) / 255)),
-    "pictures transposed": ("images", "shape", reading("read_images", lambda read, a, b: read(a, b).swapaxes(1, 2))),
-    "pictures too many": ("images", "shape", reading("read_images", lambda read, a, b: read(a, b + 1))),
-    "pictures by position": ("images", "one slice or in several", reading("read_images", lambda read, a, b: read(0, b - a))),
-    "pictures a list": ("images", "NumPy array", reading("read_images", lambda read, a, b: list(read(a, b)))),
-    "films without shape": ("films", "has to be given", {"film_shape": lambda self: None}),
-    "films without frames": ("films", "(frame, y, x, 3)", {"film_shape": lambda self: (4, 6, 3)}),
+    "gray images": ("images", "(y, x, 3)", {"image_shape": lambda self: (4, 6)}),
+    "images without shape": ("images", "has to be given", {"image_shape": lambda self: None}),
+    "images of floats": ("images", "uint8", reading("read_images", lambda read, a, b: read(a, b) / 255)),
+    "images transposed": ("images", "shape", reading("read_images", lambda read, a, b: read(a, b).swapaxes(1, 2))),
+    "images too many": ("images", "shape", reading("read_images", lambda read, a, b: read(a, b + 1))),
+    "images by position": ("images", "one slice or in several", reading("read_images", lambda read, a, b: read(0, b - a))),
+    "images a list": ("images", "NumPy array", reading("read_images", lambda read, a, b: list(read(a, b)))),
+    "films without shape": ("films", "has to be given", {"video_shape": lambda self: None}),
+    "films without frames": ("films", "(frame, y, x, 3)", {"video_shape": lambda self: (4, 6, 3)}),
     "films without rate": ("films", "positive", {"frames_per_second": lambda self: None}),
     "films frozen": ("films", "middle frame", reading("read_frames", lambda read, a, b: read(a, b)[:, [0] * N_FRAMES])),
     "films shifted": ("films", "shape", reading("read_frames", lambda read, a, b: read(a + 1, b + 1))),
@@ -309,13 +309,13 @@ BROKEN = {
     "ncsnr NaN": ("voxels", "ncsnr", voxels(put("ncsnr", np.nan, row=3))),
     "no voxels": ("voxels", "at least one row", voxels(lambda t: t[:0])),
     "volume without affine": ("voxels", "affine", space(affine=None)),
-    "no areas": ("rois", "at least one area", recording(lambda d: replace(d, rois={}))),
-    "empty area": ("rois", "at least one voxel", recording(lambda d: replace(d, rois={"V1": np.zeros(N_VOXELS, bool)}))),
+    "no ROIs": ("rois", "at least one ROI", recording(lambda d: replace(d, rois={}))),
+    "empty ROI": ("rois", "at least one voxel", recording(lambda d: replace(d, rois={"V1": np.zeros(N_VOXELS, bool)}))),
     "area of indices": ("rois", "bool", recording(lambda d: replace(d, rois={"V1": np.arange(N_VOXELS)}))),
-    "area too short": ("rois", "shape", recording(lambda d: replace(d, rois={"V1": np.ones(N_VOXELS - 1, bool)}))),
-    "area a list": ("rois", "NumPy array", recording(lambda d: replace(d, rois={"V1": [True] * N_VOXELS}))),
-    "group of no areas": ("rois", "not empty", {"roi_groups": {"early": []}}),
-    "group named as an area": ("rois", "not that of a group", {"roi_groups": {"V1": ["all"]}}),
+    "ROI too short": ("rois", "shape", recording(lambda d: replace(d, rois={"V1": np.ones(N_VOXELS - 1, bool)}))),
+    "ROI a list": ("rois", "NumPy array", recording(lambda d: replace(d, rois={"V1": [True] * N_VOXELS}))),
+    "group of no ROIs": ("rois", "not empty", {"roi_groups": {"early": []}}),
+    "group named as an ROI": ("rois", "not that of a group", {"roi_groups": {"V1": ["all"]}}),
     "space of arrays": ("space", "JSON", space(shape=(20, 5, 5))),
     "responses of doubles": ("responses", "float32", responses(lambda read, a, b: read(a, b).astype(float))),
     "responses transposed": ("responses", "shape", responses(lambda read, a, b: read(a, b).T)),

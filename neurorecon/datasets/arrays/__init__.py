@@ -1,1 +1,1 @@
-"""Reader of one's own data: arrays of responses beside tables of samples, voxels and stimuli."""
+"""Reader of your own data: arrays of responses beside tables of samples, voxels and stimuli."""

@@ -30,7 +30,7 @@ from neurorecon.datasets.base import SubjectData
 from neurorecon.datasets.runs import Screened
 from neurorecon.errors import InputError
 from neurorecon.io.arrays import ArrayFile, check_numbers
-from neurorecon.io.images import PictureArray, PictureFiles, film_array, picture_array, picture_files
+from neurorecon.io.images import ImageArray, ImageFiles, image_array, image_files, video_array
 from neurorecon.io.tables import Table
 from neurorecon.space import SPACE_COLUMNS
 
@@ -180,7 +180,7 @@ class About(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    title: str = Field(default="Arrays of one's own", min_length=1, pattern=r"^[^\n]*$")
+    title: str = Field(default="Arrays of your own", min_length=1, pattern=r"^[^\n]*$")
     citation: str = Field(default="not stated", min_length=1)
     terms: str = Field(default="not stated", min_length=1)
     units: str = Field(default="not stated", min_length=1)
@@ -211,7 +211,7 @@ def read_about(path: Path) -> About:
         f"{path} cannot be used",
         given=wrong,
         expected=f"TOML with the keys {', '.join(About.model_fields)}",
-        todo="mend the file, or delete it: it is optional",
+        todo="fix the file, or delete it: it is optional",
     )
 
 
@@ -249,7 +249,7 @@ class Given:
     subjects : dict of str to GivenSubject
     stimuli, labels : Table, optional
     images : ArrayFile or path, optional
-        Pictures, or their folder.
+        Images, or their folder.
     frames : ArrayFile, optional
     about : About
     """
@@ -283,7 +283,7 @@ class Content:
     images : PictureArray or PictureFiles, optional
         Of the stimuli that are images, in their order.
     frames : ArrayFile, optional
-        Of the films, in their order.
+        Of the videos, in their order.
     subjects : dict of str to Subject
     about : About
     options : ArraysOptions
@@ -291,7 +291,7 @@ class Content:
 
     stimuli: Stimuli
     labels: pd.DataFrame | None
-    images: PictureArray | PictureFiles | None
+    images: ImageArray | ImageFiles | None
     frames: ArrayFile | None
     subjects: dict[str, Subject]
     about: About
@@ -321,8 +321,8 @@ def put_together(given: Given, options: ArraysOptions) -> Content:
         given.frames is not None,
     )
     images = _images(given.images, stimuli, options)
-    frames = None if given.frames is None else film_array(given.frames)
-    _check_films(frames, stimuli, options)
+    frames = None if given.frames is None else video_array(given.frames)
+    _check_videos(frames, stimuli, options)
     ids = stimuli.table["id"].tolist()
     labels = None if given.labels is None else read_labels(given.labels, ids)
     samples = {
@@ -349,7 +349,7 @@ def _check_name(name: str) -> None:
 
 
 def _without_table(given: Given) -> Table:
-    """Without a table, stimuli are the pictures of a folder, the numbers of pictures in an array, or what was seen."""
+    """Without a table, stimuli are the images of a folder, the numbers of images in an array, or what was seen."""
     from neurorecon.io.images import SUFFIXES
 
     kind = "film" if given.frames is not None and given.images is None else "image"
@@ -366,16 +366,14 @@ def _without_table(given: Given) -> Table:
     return stimuli_of_names(sorted(seen), kind)
 
 
-def _images(
-    given: ArrayFile | Path | None, stimuli: Stimuli, options: ArraysOptions
-) -> PictureArray | PictureFiles | None:
+def _images(given: ArrayFile | Path | None, stimuli: Stimuli, options: ArraysOptions) -> ImageArray | ImageFiles | None:
     if given is None:
         return None
     rows = np.flatnonzero(stimuli.table["kind"] == "image")
     if isinstance(given, Path):
         names = [stimuli.table["id"].iloc[row] for row in rows]
-        return picture_files(given, names, [stimuli.files[row] for row in rows], options.image_size)
-    found = picture_array(given)
+        return image_files(given, names, [stimuli.files[row] for row in rows], options.image_size)
+    found = image_array(given)
     if len(found) != len(rows):
         raise _number(given, len(rows), "images")
     return found
@@ -390,12 +388,12 @@ def _number(given: ArrayFile, wanted: int, what: str) -> InputError:
     )
 
 
-def _check_films(frames: ArrayFile | None, stimuli: Stimuli, options: ArraysOptions) -> None:
+def _check_videos(frames: ArrayFile | None, stimuli: Stimuli, options: ArraysOptions) -> None:
     if frames is None:
         return
-    films = int((stimuli.table["kind"] == "film").sum())
-    if frames.shape[0] != films:
-        raise _number(frames, films, "films")
+    videos = int((stimuli.table["kind"] == "film").sum())
+    if frames.shape[0] != videos:
+        raise _number(frames, videos, "films")
     if options.frames_per_second is None:
         raise InputError(
             f"nothing says how fast {frames.where} is to be played",

@@ -67,7 +67,7 @@ def open_folder(root: Path, options: ArraysOptions) -> Given:
 
 
 def source_files(root: Path) -> list[Path]:
-    """Return the files of a folder that are read: arrays, tables, masks, pictures."""
+    """Return the files of a folder that are read: arrays, tables, masks, images."""
     folders = dict.fromkeys([root, *_subject_folders(root).values()])
     items = [item for folder in folders for item in folder.iterdir() if item.name.partition(".")[0] in NAMES]
     return [file for item in items for file in (files_below(item) if item.is_dir() else [item])]
@@ -139,7 +139,7 @@ def grid_of(affine: Sequence[Sequence[float]] | None, shape: Sequence[int] | Non
             "affine and shape of the volume cannot be used",
             given=f"affine = {affine}, shape = {shape}",
             expected="an invertible matrix of 4 x 4 (indices to millimeters), and three sizes",
-            todo="mend them in [options] of the recipe, or put mask.nii.gz beside the responses",
+            todo="fix them in [options] of the recipe, or put mask.nii.gz beside the responses",
         )
     return Volume("the volume of the options", tuple(shape), matrix.tolist())
 
@@ -214,7 +214,7 @@ class ArraysReader(Reader):
 
     @classmethod
     def sources(cls, root: Path, options: ArraysOptions) -> list[Path]:
-        """Return the arrays, tables, masks and pictures of a folder."""
+        """Return the arrays, tables, masks and images of a folder."""
         return source_files(root)
 
     def _read(self) -> Content:
@@ -242,7 +242,7 @@ class ArraysReader(Reader):
         return list(self._content.subjects)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli, films behind the images."""
+        """Return the table of stimuli, videos behind the images."""
         table = self._content.stimuli.table.copy()
         table["captions"] = [list(row) for row in table["captions"]]
         return table
@@ -252,40 +252,40 @@ class ArraysReader(Reader):
         return None if self._content.labels is None else self._content.labels.copy()
 
     def image_shape(self) -> tuple[int, int, int] | None:
-        """Return (y, x, rgb) of the pictures; where there are films alone, that of their frames."""
+        """Return (y, x, rgb) of the images; where there are videos alone, that of their frames."""
         if self._content.images is not None:
             return self._content.images.shape
-        film = self.film_shape()
-        return None if film is None else film[1:]
+        video = self.video_shape()
+        return None if video is None else video[1:]
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return the pictures of stimuli ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, its middle frame."""
+        """Return the images of stimuli ``start:stop``, uint8, (stimulus, y, x, rgb); of a video, its middle frame."""
         shape, images = self.image_shape(), self._content.images
         if shape is None:
             return super().read_images(start, stop)
-        first_film = 0 if images is None else len(images)
+        first_video = 0 if images is None else len(images)
         start, stop, _ = slice(start, stop).indices(len(self._content.stimuli.table))
         parts = []
-        if images is not None and start < first_film:
-            parts.append(images.read(start, min(stop, first_film)))
-        if stop > first_film:
-            parts.append(self._middle_frames(max(start, first_film) - first_film, stop - first_film, shape))
+        if images is not None and start < first_video:
+            parts.append(images.read(start, min(stop, first_video)))
+        if stop > first_video:
+            parts.append(self._middle_frames(max(start, first_video) - first_video, stop - first_video, shape))
         return np.concatenate(parts) if parts else np.empty((0, *shape), dtype=np.uint8)
 
     def _middle_frames(self, start: int, stop: int, shape: tuple[int, int, int]) -> np.ndarray:
-        film, frames = self.film_shape(), self._content.frames
-        assert film is not None
+        video, frames = self.video_shape(), self._content.frames
+        assert video is not None
         assert frames is not None
-        found = [frames[number : number + 1][0, film[0] // 2] for number in range(start, stop)]
-        if film[1:] == shape:
+        found = [frames[number : number + 1][0, video[0] // 2] for number in range(start, stop)]
+        if video[1:] == shape:
             return np.stack(found)
         from PIL import Image
 
         scaled = [Image.fromarray(one).resize((shape[1], shape[0]), Image.Resampling.LANCZOS) for one in found]
         return np.stack([np.asarray(one) for one in scaled])
 
-    def film_shape(self) -> tuple[int, int, int, int] | None:
-        """Return (frame, y, x, rgb) of the films, or None where there are none."""
+    def video_shape(self) -> tuple[int, int, int, int] | None:
+        """Return (frame, y, x, rgb) of the videos, or None where there are none."""
         frames = self._content.frames
         return None if frames is None else (frames.shape[1], frames.shape[2], frames.shape[3], 3)
 
@@ -294,7 +294,7 @@ class ArraysReader(Reader):
         return None if self._content.frames is None else self.options.frames_per_second
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of films ``start:stop``, uint8, (film, frame, y, x, rgb)."""
+        """Return the frames of videos ``start:stop``, uint8, (film, frame, y, x, rgb)."""
         if self._content.frames is None:
             return super().read_frames(start, stop)
         return np.array(self._content.frames[start:stop])
@@ -445,13 +445,13 @@ def _images(values: Any) -> ArrayFile | Path:
     if isinstance(values, str | Path):
         if not Path(values).is_dir():
             raise InputError(
-                "the pictures are not there",
+                "the images are not there",
                 given=str(values),
                 expected="a folder of PNG or JPEG files, or an array",
                 todo="check the path",
             )
         return Path(values)
-    return _array(values, "the pictures")
+    return _array(values, "the images")
 
 
 def _mask(values: Any, where: str) -> Volume:

@@ -50,7 +50,7 @@ class ArraysOptions(Options):
     mesh : str, optional
         Surface that ``hemisphere`` and ``vertex`` refer to, ``"fsaverage3"`` to ``"fsaverage7"``.
     image_size : int, optional
-        Cut pictures of a folder to squares and scale them to this number of pixels. Needed where their sizes differ.
+        Cut images of a folder to squares and scale them to this number of pixels. Needed where their sizes differ.
     frames_per_second : float, optional
         Frame rate of the films.
     title, citation, terms, units : str, optional
@@ -172,7 +172,7 @@ def _check_stimuli(given: Table, shown: np.ndarray, tasks: dict[str, str]) -> No
             f"{given.where} names stimuli that are not in the table of stimuli",
             given=f"{', '.join(unknown[:5])} ({len(unknown)} of them)",
             expected=f"ids of the {len(tasks)} stimuli, such as {some}",
-            todo="mend the ids: they have to be the same text, '007' is not '7'",
+            todo="fix the ids: they have to be the same text, '007' is not '7'",
         )
 
 
@@ -231,7 +231,7 @@ def _check_series(given: Table, table: pd.DataFrame, rows: np.ndarray, repetitio
             if bad.any()
             else f"a run that goes on behind another one, near row {rows[place + 1] + 1}",
             expected=f"steps of {repetition_time:g} s, or of several (rest left out); its rows together and in order",
-            todo="mend the column 'time' (s, from the onset of the run), or repetition_time in the recipe",
+            todo="fix the column 'time' (s, from the onset of the run), or repetition_time in the recipe",
         )
 
 
@@ -282,7 +282,7 @@ def choose_splits(
                 "test_stimuli names stimuli that do not exist",
                 given=", ".join(unknown[:5]),
                 expected=f"ids such as {', '.join(map(str, stimuli[:5]))}",
-                todo="mend test_stimuli in [options]",
+                todo="fix test_stimuli in [options]",
             )
         held_out: set[object] = set(test)
         how = f"{len(held_out)} stimuli of test_stimuli are held out"
@@ -334,7 +334,7 @@ def _checked(samples: Sequence[Samples], tables: list[pd.DataFrame]) -> list[pd.
             given="; ".join(f"{name} ({split})" for name, split in double.iloc[:5].items())
             + f"; {len(double)} stimuli",
             expected="each stimulus in one split, the same for all subjects",
-            todo="mend the column 'split', or leave it out and hold out a share of the stimuli: test_share = 0.1",
+            todo="fix the column 'split', or leave it out and hold out a share of the stimuli: test_share = 0.1",
         )
     if "train" not in set(everything["split"]):
         raise InputError(
@@ -354,7 +354,7 @@ KNOWN_STIMULUS_COLUMNS = ("id", "stimulus", "kind", "category", "file", "split",
 
 @dataclass(frozen=True)
 class Stimuli:
-    """All stimuli, films behind the images.
+    """All stimuli, videos behind the images.
 
     Parameters
     ----------
@@ -380,7 +380,7 @@ class Stimuli:
         return dict(zip(self.table["id"], kinds, strict=True))
 
 
-def read_stimuli(given: Table, images: bool, films: bool) -> Stimuli:
+def read_stimuli(given: Table, images: bool, videos: bool) -> Stimuli:
     """Fill in and check a table of stimuli.
 
     Parameters
@@ -388,8 +388,8 @@ def read_stimuli(given: Table, images: bool, films: bool) -> Stimuli:
     given : Table
         With ``id`` (or ``stimulus``); ``kind``, ``category``, ``caption`` or ``caption1`` to ``caption5``, ``file`` and
         ``split`` are optional.
-    images, films : bool
-        Whether there are pictures, and films: without the column ``kind`` all stimuli are films where there are films
+    images, videos : bool
+        Whether there are images, and videos: without the column ``kind`` all stimuli are videos where there are videos
         only, else images.
 
     Raises
@@ -401,7 +401,7 @@ def read_stimuli(given: Table, images: bool, films: bool) -> Stimuli:
     given.require([column])
     ids = given.names(column)
     given.refuse_duplicates(ids, "stimuli", "every stimulus once; its repeats are rows of the table of samples")
-    table = pd.DataFrame({"id": ids, "kind": _kinds(given, len(ids), images, films)})
+    table = pd.DataFrame({"id": ids, "kind": _kinds(given, len(ids), images, videos)})
     table["category"] = given.text("category") if "category" in given else ""
     table.loc[table["category"] == "", "category"] = "none"
     table["captions"] = _captions(given)
@@ -420,26 +420,26 @@ def stimuli_of_names(names: Iterable[str], kind: str) -> Table:
     return as_table({"id": list(names), "kind": kind}, "the stimuli")
 
 
-def _kinds(given: Table, number: int, images: bool, films: bool) -> np.ndarray:
+def _kinds(given: Table, number: int, images: bool, videos: bool) -> np.ndarray:
     if "kind" in given:
         kinds = given.names("kind")
         strange = sorted(set(kinds) - {"image", "film"})
-        if strange or ("film" in kinds) != films:
+        if strange or ("film" in kinds) != videos:
             raise InputError(
                 f"{given.where}: the column 'kind' cannot be used",
-                given=f"kinds {', '.join(sorted(set(kinds)))}, {'with' if films else 'without'} an array of frames",
+                given=f"kinds {', '.join(sorted(set(kinds)))}, {'with' if videos else 'without'} an array of frames",
                 expected="'image' or 'film', and frames where there are films",
-                todo="mend the column, or put the films beside it as frames.npy (film, frame, y, x, rgb)",
+                todo="fix the column, or put the videos beside it as frames.npy (film, frame, y, x, rgb)",
             )
         return kinds
-    if images and films:
+    if images and videos:
         raise InputError(
             f"{given.where} does not say which stimuli are films",
-            given="pictures and films, and no column 'kind'",
+            given="images and videos, and no column 'kind'",
             expected="a column 'kind' with 'image' or 'film'",
             todo="add it to the table of stimuli",
         )
-    return np.full(number, "film" if films else "image", dtype=object)
+    return np.full(number, "film" if videos else "image", dtype=object)
 
 
 def _captions(given: Table) -> list[list[str]]:
@@ -473,7 +473,7 @@ def read_labels(given: Table, ids: Sequence[str]) -> pd.DataFrame:
             f"{given.where} does not match the stimuli",
             given=f"{', '.join(odd[:5])} ({len(odd)} of them) in one table only",
             expected=f"a row for each of the {len(ids)} stimuli, and no others",
-            todo="mend the table of labels",
+            todo="fix the table of labels",
         )
     values = {str(name): given.numbers(str(name)) for name in given.frame.columns if name != column}
     if not values:
@@ -483,7 +483,7 @@ def read_labels(given: Table, ids: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(values, index=pd.Index(names)).loc[list(ids)].reset_index(drop=True)
 
 
-#: Columns that are no areas.
+#: Columns that are no ROIs.
 POSITIONS = ("i", "j", "k", "hemisphere", "vertex")
 
 KNOWN_VOXEL_COLUMNS = (*POSITIONS, "ncsnr", "roi", "voxel")
@@ -549,7 +549,7 @@ def read_voxels(
     Parameters
     ----------
     given : Table, optional
-        The table; without one every voxel belongs to the area ``all``.
+        The table; without one every voxel belongs to the ROI ``all``.
     number : int
         Voxels of the responses.
     volume : Volume, optional
@@ -557,7 +557,7 @@ def read_voxels(
     mesh : str, optional
         Surface of ``hemisphere`` and ``vertex``.
     rois : sequence of str, or mapping of str to array, optional
-        Columns that are areas (by default all that hold 0 and 1 only), or the areas themselves.
+        Columns that are ROIs (by default all that hold 0 and 1 only), or the ROIs themselves.
 
     Raises
     ------
@@ -578,24 +578,24 @@ def read_voxels(
     if isinstance(rois, Mapping):
         found = {str(name): _member(str(name), values, number) for name, values in rois.items()}
     else:
-        found, unused = _areas(given, rois)
+        found, unused = _rois(given, rois)
         if unused:
             report["columns of voxels, not used"] = ", ".join(unused)
     found = {name: member for name, member in found.items() if member.any()}
     return Voxels(table, found or {"all": np.ones(number, dtype=bool)}, space, report)
 
 
-def _areas(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the areas, and the columns that were not understood."""
+def _rois(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the ROIs, and the columns that were not understood."""
     if given is None:
         return {}, []
     if wanted is not None:
         given.require(wanted)
-    areas: dict[str, np.ndarray] = {}
+    rois: dict[str, np.ndarray] = {}
     if "roi" in given:
         names = [[part.strip() for part in text.split("+") if part.strip()] for text in given.text("roi")]
         for name in dict.fromkeys(part for row in names for part in row):
-            areas[name] = np.array([name in row for row in names], dtype=bool)
+            rois[name] = np.array([name in row for row in names], dtype=bool)
     unused = []
     for column in (
         [str(name) for name in given.frame.columns if name not in KNOWN_VOXEL_COLUMNS] if wanted is None else wanted
@@ -606,11 +606,11 @@ def _areas(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str,
                 f"{given.where}: the column {column!r} is no ROI",
                 given=", ".join(sorted(set(given.text(column)))[:5]),
                 expected="0 and 1 (or true and false)",
-                todo="mend the column, or leave it out of rois",
+                todo="fix the column, or leave it out of rois",
             )
         if member is None:
             unused.append(column)
-        elif column in areas:
+        elif column in rois:
             raise InputError(
                 f"{given.where} states the ROI {column!r} twice",
                 given="a column of that name, and the name in the column 'roi'",
@@ -618,8 +618,8 @@ def _areas(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str,
                 todo="leave one out",
             )
         else:
-            areas[column] = member
-    return areas, unused
+            rois[column] = member
+    return rois, unused
 
 
 def _truth(values: np.ndarray) -> np.ndarray | None:

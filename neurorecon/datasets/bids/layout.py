@@ -241,7 +241,7 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} cannot be read",
             given=f"{type(error).__name__}: {error}",
             expected="a JSON file",
-            todo="mend it, or copy it again",
+            todo="fix it, or copy it again",
         ) from None
     if not isinstance(values, dict):
         raise InputError(f"{path} is no sidecar", given=type(values).__name__, expected="a JSON object")
@@ -377,7 +377,7 @@ def _with_entities(files: Sequence[BidsFile], wanted: Mapping[str, str]) -> list
             "no run has these entities",
             given=", ".join(f"{key}-{value}" for key, value in wanted.items()),
             expected=f"entities such as those of {files[0].path.name}",
-            todo="mend entities in [options]",
+            todo="fix entities in [options]",
         )
     return found
 

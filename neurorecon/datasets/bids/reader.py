@@ -55,7 +55,7 @@ def source_files(root: Path, options: BidsOptions) -> list[Path]:
     for place in folders.roots:
         files += [place / "dataset_description.json", place / "stimuli.tsv"]
     files += _stimuli(root, folders, options)
-    return [*dict.fromkeys([*files, *_areas(root, runs, options)])]
+    return [*dict.fromkeys([*files, *_rois(root, runs, options)])]
 
 
 def _belongs(file: BidsFile) -> bool:
@@ -70,11 +70,11 @@ def _stimuli(root: Path, folders: Folders, options: BidsOptions) -> list[Path]:
     return [*given, *(file for place in places for file in files_below(place))]
 
 
-def _areas(root: Path, runs: list[RunFiles], options: BidsOptions) -> list[Path]:
+def _rois(root: Path, runs: list[RunFiles], options: BidsOptions) -> list[Path]:
     """Return masks and atlases, and the tables of their labels."""
     named: list[str] = [options.mask]
-    for area in options.rois.values():
-        atlas = area if isinstance(area, Atlas) else Atlas(path=area)
+    for roi in options.rois.values():
+        atlas = roi if isinstance(roi, Atlas) else Atlas(path=roi)
         named += [atlas.path] if isinstance(atlas.path, str) else atlas.path
         named += [atlas.labels] if isinstance(atlas.labels, str) else []
     return [root / name.replace("{subject}", subject) for name in named for subject in {run.subject for run in runs}]
@@ -126,8 +126,8 @@ class BidsReader(base.Reader):
             folders = [self.root / str(self.options.stimuli)]
         captions = find_captions(self.options.captions, self.root, folders)
         said = None if captions is None else read_captions(captions)
-        self._table = stimulus_table(shown, said, files=self._has_pictures)
-        self._pictures = self._find_pictures(folders)
+        self._table = stimulus_table(shown, said, files=self._has_images)
+        self._images = self._find_images(folders)
         self._processes = {name: make_processes(plans, self.options) for name, plans in self._opened.plans.items()}
         self._subject = lru_cache(maxsize=4)(self._load)
 
@@ -142,14 +142,14 @@ class BidsReader(base.Reader):
         return super().simulated or any((folder / base.SIMULATED).is_file() for folder in raw_folders(self._opened))
 
     @property
-    def _has_pictures(self) -> bool:
+    def _has_images(self) -> bool:
         """Whether there are files: where ``stim_file`` names the stimuli, or the options name a folder."""
         return self.options.stimuli not in (None, "none") or (
             self.options.stimuli is None and self._opened.column == STIM_FILE
         )
 
-    def _find_pictures(self, folders: list[Path]) -> StimulusFiles | None:
-        if not self._has_pictures:
+    def _find_images(self, folders: list[Path]) -> StimulusFiles | None:
+        if not self._has_images:
             return None
         seconds = next(iter(self._opened.plans.values()))[0].times.repetition_time
         sources = find_sources(self._table["id"].tolist(), folders, seconds)
@@ -186,30 +186,30 @@ class BidsReader(base.Reader):
         return list(self._opened.plans)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli: pictures by name, then films."""
+        """Return the table of stimuli: images by name, then films."""
         return self._table.copy()
 
     def image_shape(self) -> tuple[int, int, int] | None:
-        """Return (y, x, rgb) of the pictures, or None where there are none."""
-        return None if self._pictures is None else (self._pictures.size, self._pictures.size, 3)
+        """Return (y, x, rgb) of the images, or None where there are none."""
+        return None if self._images is None else (self._images.size, self._images.size, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return pictures ``start:stop``, uint8, (stimulus, y, x, rgb); of a film, its middle frame."""
+        """Return images ``start:stop``, uint8, (stimulus, y, x, rgb); of a video, its middle frame."""
         return self._shown().images(start, stop)
 
-    def film_shape(self) -> tuple[int, int, int, int] | None:
-        """Return (frame, y, x, rgb) of the films, or None where there are none."""
-        if self._pictures is None or not self._pictures.films:
+    def video_shape(self) -> tuple[int, int, int, int] | None:
+        """Return (frame, y, x, rgb) of the videos, or None where there are none."""
+        if self._images is None or not self._images.videos:
             return None
-        return (self.options.frames, self._pictures.size, self._pictures.size, 3)
+        return (self.options.frames, self._images.size, self._images.size, 3)
 
     def frames_per_second(self) -> float | None:
         """Return the rate of the frames that are kept, or None where there are no films."""
-        return None if self._pictures is None else self._pictures.rate
+        return None if self._images is None else self._images.rate
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of films ``start:stop`` (counted among the films), uint8, (film, frame, y, x, rgb)."""
-        return self._shown().film_frames(start, stop)
+        """Return the frames of videos ``start:stop`` (counted among the videos), uint8, (film, frame, y, x, rgb)."""
+        return self._shown().video_frames(start, stop)
 
     def subject(self, name: str) -> base.SubjectData:
         """Return the recordings of one subject; voxels of all its runs are screened first."""
@@ -229,10 +229,10 @@ class BidsReader(base.Reader):
         )
 
     def _shown(self) -> StimulusFiles:
-        if self._pictures is None:
+        if self._images is None:
             raise InputError(
-                "this data set has no pictures",
+                "this data set has no images",
                 given=f"stimuli by {self._opened.column}",
                 expected="stim_file in the events, and the files below stimuli/",
             )
-        return self._pictures
+        return self._images

@@ -24,7 +24,7 @@ from neurorecon.io.surfaces import (
 )
 from neurorecon.io.volumes import check_volumes, open_volumes, read_volumes
 
-#: Column of the events that names the file of a picture or film.
+#: Column of the events that names the file of an image or video.
 STIM_FILE = "stim_file"
 
 #: What else an event is taken for where it has no trial type.
@@ -106,7 +106,7 @@ def read_events(path: Path, seconds: float) -> Events:
             f"{path} cannot be read",
             given=f"{type(error).__name__}: {error}",
             expected="a table with tabs between its columns",
-            todo="mend it, or copy it again",
+            todo="fix it, or copy it again",
         ) from None
     table = table.astype(object).mask(table.isin(["n/a", "N/A", ""]), None)
     missing = [name for name in ("onset", "duration") if name not in table]
@@ -126,7 +126,7 @@ def read_events(path: Path, seconds: float) -> Events:
                 f"{path} has a wrong {name}",
                 given=f"{table[name].iloc[row]!r} in row {row + 1}",
                 expected="seconds, as a number" + (" that is not negative" if name == "duration" else ""),
-                todo="mend the table",
+                todo="fix the table",
             )
         table[name] = numbers
     outside = (table["onset"] < 0) | (table["onset"] >= seconds)
@@ -436,7 +436,7 @@ def _seconds(run: RunFiles, metadata: Mapping[str, object], key: str) -> float |
             f"the sidecar of {run.path.name} says something else than seconds",
             given=f"{key}: {value!r}",
             expected="a number of seconds",
-            todo="mend the sidecar",
+            todo="fix the sidecar",
         )
     return float(value)
 

@@ -21,26 +21,26 @@ ID_COLUMNS = ("stim_file", "stimulus_id", "stimulus", "id", "trial_type")
 #: What stands for nothing in a table.
 MISSING = ("", "n/a", "N/A")
 
-#: Between the name of a film and the number of a clip of it.
+#: Between the name of a video and the number of a clip of it.
 CLIP = "#"
 
 #: In place of a category.
 UNNAMED = "stimulus"
 
 
-def is_film(name: str) -> bool:
-    """Return whether a stimulus is a film, or a clip of one."""
+def is_video(name: str) -> bool:
+    """Return whether a stimulus is a video, or a clip of one."""
     return file_of(name).lower().endswith(VIDEOS)
 
 
 def file_of(name: str) -> str:
     """Return the file of a stimulus: a clip is a part of one."""
-    film, _, clip = name.rpartition(CLIP)
-    return film if clip.isdigit() and film.lower().endswith(VIDEOS) else name
+    video, _, clip = name.rpartition(CLIP)
+    return video if clip.isdigit() and video.lower().endswith(VIDEOS) else name
 
 
-def cut_films(shown: pd.DataFrame, seconds: float) -> pd.DataFrame:
-    """Cut films into clips of one volume, so that each volume of a time series shows what was on the screen.
+def cut_videos(shown: pd.DataFrame, seconds: float) -> pd.DataFrame:
+    """Cut videos into clips of one volume, so that each volume of a time series shows what was on the screen.
 
     Parameters
     ----------
@@ -52,24 +52,24 @@ def cut_films(shown: pd.DataFrame, seconds: float) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each clip, whose ``stimulus`` is e.g. ``"film.mp4#00012"``; pictures as they were.
+        A row for each clip, whose ``stimulus`` is e.g. ``"film.mp4#00012"``; images as they were.
     """
     counts = [
-        max(round(d / seconds), 1) if is_film(n) else 1
+        max(round(d / seconds), 1) if is_video(n) else 1
         for n, d in zip(shown["stimulus"], shown["duration"], strict=True)
     ]
     cut = shown.loc[shown.index.repeat(counts)].reset_index(drop=True)
     number = np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, dtype=int)
-    film = cut["stimulus"].map(is_film).to_numpy(dtype=bool)
+    video = cut["stimulus"].map(is_video).to_numpy(dtype=bool)
     names = [f"{name}{CLIP}{clip:05d}" for name, clip in zip(cut["stimulus"], number, strict=True)]
-    cut["stimulus"] = np.where(film, names, cut["stimulus"])
+    cut["stimulus"] = np.where(video, names, cut["stimulus"])
     cut["onset"] += number * seconds
-    cut["duration"] = np.where(film, seconds, cut["duration"])
+    cut["duration"] = np.where(video, seconds, cut["duration"])
     return cut
 
 
 def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bool = True) -> pd.DataFrame:
-    """Return the table of stimuli: pictures by name, then films by name.
+    """Return the table of stimuli: images by name, then videos by name.
 
     Parameters
     ----------
@@ -78,10 +78,10 @@ def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bo
     captions : DataFrame, optional
         From :func:`read_captions`.
     files : bool
-        Whether the stimuli are at hand; without its file, a film is a name like any other.
+        Whether the stimuli are at hand; without its file, a video is a name like any other.
     """
     groups = shown.groupby("stimulus", sort=True)["category"]
-    ids = sorted(groups.groups, key=lambda name: (is_film(name), name))
+    ids = sorted(groups.groups, key=lambda name: (is_video(name), name))
     names = groups.agg(lambda values: values.dropna().iloc[0] if values.notna().any() else None)
     rows = []
     for name in ids:
@@ -89,7 +89,7 @@ def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bo
         key = next((key for key in (name, file_of(name)) if captions is not None and key in captions.index), None)
         if captions is not None and key is not None:
             category, said = captions.loc[key, "category"] or category, captions.loc[key, "captions"]
-        rows.append((name, "film" if files and is_film(name) else "image", str(category or UNNAMED), list(said)))
+        rows.append((name, "film" if files and is_video(name) else "image", str(category or UNNAMED), list(said)))
     return pd.DataFrame(rows, columns=["id", "kind", "category", "captions"])
 
 
@@ -101,7 +101,7 @@ def find_captions(given: str | None, root: Path, folders: Sequence[Path]) -> Pat
                 f"{root / given} is missing",
                 given="no such file",
                 expected="a table of stimuli with captions",
-                todo="mend captions in [options], or leave it out",
+                todo="fix captions in [options], or leave it out",
             )
         return root / given
     places = [path for folder in folders for path in (folder / "stimuli.tsv", folder.parent / "stimuli.tsv")]
@@ -157,7 +157,7 @@ def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: floa
             f"{len(missing)} of {len(ids)} stimuli are missing",
             given=f"no {missing[0]} in {', '.join(map(str, folders)) or 'any folder stimuli/'}",
             expected="the files that stim_file names, below stimuli/ of the raw data set",
-            todo='name their folder in [options]: stimuli = "DIR"; or stimuli = "none" to go without pictures',
+            todo='name their folder in [options]: stimuli = "DIR"; or stimuli = "none" to go without images',
         )
     found = []
     for name, path in zip(ids, places, strict=True):

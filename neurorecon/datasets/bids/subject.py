@@ -16,10 +16,10 @@ from neurorecon.datasets.bids import runs as events
 from neurorecon.datasets.bids.layout import BidsOptions, Folders, RunFiles, derivatives_folder, find_runs
 from neurorecon.datasets.bids.runs import RunPlan, RunSamples, check_run, open_run, read_run, times_of
 from neurorecon.datasets.bids.samples import Process
-from neurorecon.datasets.bids.stimuli import cut_films
+from neurorecon.datasets.bids.stimuli import cut_videos
 from neurorecon.datasets.runs import read_by_part, screen
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.atlases import read_areas, read_mask
+from neurorecon.io.atlases import read_mask, read_rois
 from neurorecon.io.grid import Grid
 from neurorecon.io.volumes import read_volume
 
@@ -92,7 +92,7 @@ def open_derivatives(root: Path, options: BidsOptions) -> Opened:
     for run, time, table in zip(runs, times, tables, strict=True):
         found = events.shown(table, column, options.category_column, options.rest)
         if options.samples == "volume":
-            found = replace(found, stimuli=cut_films(found.stimuli, time.repetition_time))
+            found = replace(found, stimuli=cut_videos(found.stimuli, time.repetition_time))
         removed = confounds.load(run, folders, options.confounds, time.length)
         plans[run.subject].append(RunPlan(run, time, found, removed))
     for subject, own in plans.items():
@@ -121,7 +121,7 @@ def data_sets(root: Path, folder: Path, given: str | None) -> list[Path]:
                 "the folder of the events is not there",
                 given=str(root / given),
                 expected="the raw BIDS data set, with sub-*/func/*_events.tsv",
-                todo="mend events in [options]; a relative path counts from --root",
+                todo="fix events in [options]; a relative path counts from --root",
             )
         return [folder, root / given]
     above = [folder.parent.parent] if folder.parent.name == "derivatives" else []
@@ -166,7 +166,7 @@ def _check_repetition_times(plans: dict[str, list[RunPlan]]) -> None:
                 )
 
 
-#: Name of the area that holds every voxel.
+#: Name of the ROI that holds every voxel.
 WHOLE = "brain"
 
 
@@ -178,7 +178,7 @@ def load_subject(
     splits: Mapping[str, str],
     options: BidsOptions,
 ) -> SubjectData:
-    """Read masks and areas, screen the voxels of all runs, and say how samples are read.
+    """Read masks and ROIs, screen the voxels of all runs, and say how samples are read.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def load_subject(
     """
     plans = [plan for process in processes for plan in process.plans]
     name = plans[0].files.subject
-    atlas = read_areas(grid, options.rois, root, name)
+    atlas = read_rois(grid, options.rois, root, name)
     member = _mask(plans, grid, root, folders, atlas, options)
     rows = np.flatnonzero(member)
     screened = screen(read_run(plan.files, rows) for plan in plans)
@@ -216,10 +216,10 @@ def load_subject(
             expected="voxels that vary in every run",
             todo='choose another mask in [options], or bad_voxels = "keep"',
         )
-    rois = {area: inside[rows] for area, inside in atlas.items()} | {WHOLE: np.ones(len(rows), dtype=bool)}
-    empty = [area for area, inside in rois.items() if not inside.any()]
+    rois = {roi: inside[rows] for roi, inside in atlas.items()} | {WHOLE: np.ones(len(rows), dtype=bool)}
+    empty = [roi for roi, inside in rois.items() if not inside.any()]
     if empty:
-        report["areas without a voxel, left out"] = ", ".join(empty)
+        report["ROIs without a voxel, left out"] = ", ".join(empty)
 
     def load(number: int) -> np.ndarray:
         process = processes[number]
@@ -236,7 +236,7 @@ def load_subject(
     return SubjectData(
         samples=samples,
         voxels=grid.table.iloc[rows].reset_index(drop=True),
-        rois={area: inside for area, inside in rois.items() if inside.any()},
+        rois={roi: inside for roi, inside in rois.items() if inside.any()},
         space=grid.space,
         read_responses=read_by_part([len(process) for process in processes], load, len(rows)),
         repetition_time={task: seconds for task, seconds in tasks.items() if (samples["task"] == task).any()},
@@ -249,20 +249,20 @@ def _mask(
     grid: Grid,
     root: Path,
     folders: Folders,
-    areas: Mapping[str, np.ndarray],
+    rois: Mapping[str, np.ndarray],
     options: BidsOptions,
 ) -> np.ndarray:
     """Return the places that are read, bool (place,)."""
     name = plans[0].files.subject
     if options.mask == "rois":
-        if not areas:
+        if not rois:
             raise InputError(
-                'mask = "rois" without areas',
+                'mask = "rois" without ROIs',
                 given="no [options.rois] in the recipe",
-                expected="at least one area",
-                todo='name areas, or choose mask = "brain"',
+                expected="at least one ROI",
+                todo='name ROIs, or choose mask = "brain"',
             )
-        return np.logical_or.reduce(list(areas.values()))
+        return np.logical_or.reduce(list(rois.values()))
     if options.mask == "brain" and grid.space.kind == "volume":
         mask = np.logical_and.reduce([_brain(plan, grid, folders) for plan in plans])
     elif options.mask in ("brain", "all"):

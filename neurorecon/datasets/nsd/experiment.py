@@ -16,11 +16,11 @@ from neurorecon.datasets.nsd.layout import DOWNLOAD
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.files import damaged
 
-#: Seconds from one trial to the next: 3 s of picture, 1 s of gap.
+#: Seconds from one trial to the next: 3 s of image, 1 s of gap.
 TRIAL_SECONDS = 4.0
 
 #: What is read of the file, with the axes that it has to have.
-DESIGN_ARRAYS = {"masterordering": "(1, trial)", "subjectim": "(8, picture)", "sharedix": "(1, shared picture)"}
+DESIGN_ARRAYS = {"masterordering": "(1, trial)", "subjectim": "(8, image)", "sharedix": "(1, shared image)"}
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Design:
     path : path
         The file, for messages.
     order : int array, shape (trial,)
-        Index of the picture among those of the subject, from 0; the same for all subjects.
-    pictures : int array, shape (subject, picture)
-        ``nsdId`` of the pictures of each subject.
-    shared : int array, shape (shared picture,)
-        ``nsdId`` of the pictures that all subjects see.
+        Index of the image among those of the subject, from 0; the same for all subjects.
+    images : int array, shape (subject, image)
+        ``nsdId`` of the images of each subject.
+    shared : int array, shape (shared image,)
+        ``nsdId`` of the images that all subjects see.
     pattern : bool array, shape (session, run, slot), or None
         Which of the slots of 4 s of a run held a trial; the others were blank.
     """
 
     path: Path
     order: np.ndarray
-    pictures: np.ndarray
+    images: np.ndarray
     shared: np.ndarray
     pattern: np.ndarray | None
 
@@ -86,7 +86,7 @@ class Design:
                         "session": session,
                         "run": run,
                         "time": time,
-                        "nsdId": self.pictures[subject - 1, index],
+                        "nsdId": self.images[subject - 1, index],
                         "shared": index < len(self.shared),
                     }
                 )
@@ -142,8 +142,8 @@ def read_design(path: Path) -> Design:
             expected="; ".join(f"{name} {shape}" for name, shape in DESIGN_ARRAYS.items()),
             todo=DOWNLOAD,
         )
-    order, pictures, shared = (content[name] for name in DESIGN_ARRAYS)
-    for name, array in zip(DESIGN_ARRAYS, (order, pictures, shared), strict=True):
+    order, images, shared = (content[name] for name in DESIGN_ARRAYS)
+    for name, array in zip(DESIGN_ARRAYS, (order, images, shared), strict=True):
         if array.dtype.kind not in "uif" or array.ndim != 2 or array.size == 0 or (array != np.round(array)).any():
             raise _wrong(path, f"{name} {array.shape} of {array.dtype}", f"{name} {DESIGN_ARRAYS[name]}, whole numbers")
     pattern = content.get("stimpattern")
@@ -152,7 +152,7 @@ def read_design(path: Path) -> Design:
     design = Design(
         path,
         order.ravel().astype(np.int64) - 1,
-        pictures.astype(np.int64) - 1,
+        images.astype(np.int64) - 1,
         shared.ravel().astype(np.int64) - 1,
         None if pattern is None else pattern.astype(bool),
     )
@@ -161,23 +161,23 @@ def read_design(path: Path) -> Design:
 
 
 def _check(design: Design) -> None:
-    path, number = design.path, design.pictures.shape[1]
+    path, number = design.path, design.images.shape[1]
     if design.order.min() < 0 or design.order.max() >= number:
         raise _wrong(
             path,
             f"masterordering from {design.order.min() + 1} to {design.order.max() + 1}",
             f"numbers from 1 to {number}, the columns of subjectim",
         )
-    first = design.pictures[:, : len(design.shared)]
+    first = design.images[:, : len(design.shared)]
     if (np.sort(first, axis=1) != np.sort(design.shared)).any():
         raise _wrong(
             path,
             "sharedix other than the first columns of subjectim",
-            f"that the first {len(design.shared)} pictures of every subject are the shared ones",
+            f"that the first {len(design.shared)} images of every subject are the shared ones",
         )
-    for subject, row in enumerate(design.pictures, start=1):
+    for subject, row in enumerate(design.images, start=1):
         if row.min() < 0 or len(np.unique(row)) != number:
-            raise _wrong(path, f"subjectim of subject {subject} with doubles or ids below 1", "every picture once")
+            raise _wrong(path, f"subjectim of subject {subject} with doubles or ids below 1", "every image once")
 
 
 def _wrong(path: Path, given: str, expected: str) -> InputError:
@@ -190,7 +190,7 @@ BEHAVIOR_COLUMNS = ("SESSION", "RUN", "73KID")
 #: Columns that say what the store says in columns of its own: subject, session, run, stimulus, time.
 KNOWN = ("SUBJECT", "SESSION", "RUN", "73KID", "10KID", "TIME")
 
-#: Columns whose mean over the trials of a picture says something: the share of correct answers, and milliseconds.
+#: Columns whose mean over the trials of an image says something: the share of correct answers, and milliseconds.
 MEANS = ("ISCORRECT", "RT")
 
 
@@ -256,7 +256,7 @@ def means_of_behavior(behavior: pd.DataFrame, groups: np.ndarray) -> pd.DataFram
 
 
 def check_behavior(path: Path, behavior: pd.DataFrame, trials: pd.DataFrame) -> None:
-    """Compare the pictures that were answered to with those of the design, trial by trial.
+    """Compare the images that were answered to with those of the design, trial by trial.
 
     Raises
     ------

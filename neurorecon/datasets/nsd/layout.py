@@ -37,28 +37,28 @@ class NsdOptions(Options):
     scaling : {"percent", "session"}
         Percent signal change, or z-scores of every voxel within each session (over all its trials).
     samples : {"trial", "average"}
-        A sample for each trial, or one for each picture, the mean of its trials.
+        A sample for each trial, or one for each image, the mean of its trials.
     image_size : int, optional
-        Pixels on each side of the stored pictures; those of the file (425) where left out.
+        Pixels on each side of the stored images; those of the file (425) where left out.
     hemisphere_rois : bool
         Add ``lh.`` and ``rh.`` ROIs from the files of that name. (``lh.V1`` can be selected without: by position.)
     split : {"shared1000", "sessions", "clusters", "category"}
-        What is tested on: the shared pictures; the pictures of `test_sessions`; held-out clusters of pictures; the
-        pictures that show `test_category`.
+        What is tested on: the shared images; the images of `test_sessions`; held-out clusters of images; the
+        images that show `test_category`.
     test_repeats : int
-        A shared picture is tested on where the sessions read show it at least this often (``"shared1000"``).
+        A shared image is tested on where the sessions read show it at least this often (``"shared1000"``).
     test_sessions : tuple of int
         Sessions that are tested on (``"sessions"``).
     clusters : int
-        Number of clusters of pictures (``"clusters"``), found in the words of their captions.
+        Number of clusters of images (``"clusters"``), found in the words of their captions.
     cluster_table : str, optional
         A CSV with the columns ``nsdId`` and ``cluster``, in place of clusters of captions.
     test_share : float
-        Clusters are held out, in random order, until they make up this share of the pictures (``"clusters"``).
+        Clusters are held out, in random order, until they make up this share of the images (``"clusters"``).
     test_category : str, optional
         A COCO category or supercategory, e.g. ``"person"`` or ``"animal"`` (``"category"``).
     category_table : str, optional
-        A CSV with the columns ``nsdId`` and ``category`` (a picture may have several rows), in place of COCO's
+        A CSV with the columns ``nsdId`` and ``category`` (an image may have several rows), in place of COCO's
         instances.
     annotations : str, optional
         Folder of COCO's ``captions_*.json`` and ``instances_*.json``, where it is not one that NSD's tools use.
@@ -148,12 +148,12 @@ class Layout:
 
     @property
     def stimulus_table(self) -> Path:
-        """The table of pictures, without its suffix (``.csv`` or ``.pkl``)."""
+        """The table of images, without its suffix (``.csv`` or ``.pkl``)."""
         return self.root / "nsddata" / "experiments" / "nsd" / "nsd_stim_info_merged"
 
     @property
     def stimuli(self) -> Path:
-        """The pictures."""
+        """The images."""
         return self.root / "nsddata_stimuli" / "stimuli" / "nsd" / "nsd_stimuli.hdf5"
 
     def behavior(self, subject: str) -> Path:

@@ -12,14 +12,14 @@ from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.datasets.nsd.experiment import check_behavior, read_behavior, read_design
 from neurorecon.datasets.nsd.layout import Layout, NsdOptions, find_sessions, find_subjects, source_files
 from neurorecon.datasets.nsd.rois import ROI_GROUPS
-from neurorecon.datasets.nsd.stimuli import Pictures, read_annotations, read_information, split_trials
+from neurorecon.datasets.nsd.stimuli import Images, read_annotations, read_information, split_trials
 from neurorecon.datasets.nsd.subject import Source, open_source, subject_data
 from neurorecon.errors import UnknownNameError
 
 CITATION = (
     "Allen EJ, St-Yves G, Wu Y, Breedlove JL, Prince JS, Dowdle LT, Nau M, Caron B, Pestilli F, Charest I, "
     "Hutchinson JB, Naselaris T, Kay K (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and "
-    "artificial intelligence. Nat Neurosci 25:116-126. doi:10.1038/s41593-021-00962-x. Pictures and captions: "
+    "artificial intelligence. Nat Neurosci 25:116-126. doi:10.1038/s41593-021-00962-x. Images and captions: "
     "Lin TY et al. (2014). Microsoft COCO: common objects in context. arXiv:1405.0312"
 )
 
@@ -27,7 +27,7 @@ CITATION = (
 class NsdReader(Reader):
     """Reader of NSD.
 
-    Everything that tables and headers can tell is checked when the reader opens; betas and pictures are read by
+    Everything that tables and headers can tell is checked when the reader opens; betas and images are read by
     slices, one session in memory at a time.
 
     Parameters
@@ -72,7 +72,7 @@ class NsdReader(Reader):
         self._splits, self._reports = split_trials(trials, self._annotations, self.options, self.root)
         kept = [trials[name]["nsdId"].to_numpy()[self._splits[name] != ""] for name in trials]
         self._ids = np.unique(np.concatenate(kept))
-        self._pictures = Pictures(layout.stimuli, self._ids, self.options.image_size)
+        self._images = Images(layout.stimuli, self._ids, self.options.image_size)
         self._behavior = {name: self._checked_behavior(name) for name in self._subjects}
         self._data: dict[str, SubjectData] = {}
 
@@ -85,7 +85,7 @@ class NsdReader(Reader):
 
     @classmethod
     def sources(cls, root: Path, options: NsdOptions) -> list[Path]:
-        """Return design, betas, ROIs, pictures and annotations of the subjects and sessions that are read."""
+        """Return design, betas, ROIs, images and annotations of the subjects and sessions that are read."""
         return source_files(Layout(root), options)
 
     @property
@@ -97,10 +97,10 @@ class NsdReader(Reader):
             title=f"NSD{' in miniature' if simulated else ''}: natural photographs, 7 T",
             simulated=simulated,
             citation=CITATION,
-            terms="NSD Terms of Use (naturalscenesdataset.org): no redistribution; pictures under COCO's terms",
+            terms="NSD Terms of Use (naturalscenesdataset.org): no redistribution; images under COCO's terms",
             units="percent signal change" if options.scaling == "percent" else "standard deviations of the session",
             notes=f"Betas {options.betas} in {options.space}, mask {options.mask!r}; "
-            f"{'single trials' if options.samples == 'trial' else 'means over the trials of a picture'}; "
+            f"{'single trials' if options.samples == 'trial' else 'means over the trials of a image'}; "
             f"split {options.split!r}. Stimulus nsd00000 is nsdId 0 (73KID 1).",
         )
 
@@ -110,7 +110,7 @@ class NsdReader(Reader):
         return list(self._subjects)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the pictures that any of the subjects saw, by ``nsdId``."""
+        """Return the images that any of the subjects saw, by ``nsdId``."""
         ids = self._ids.tolist()
         return pd.DataFrame(
             {
@@ -127,11 +127,11 @@ class NsdReader(Reader):
 
     def image_shape(self) -> tuple[int, int, int]:
         """Return (y, x, rgb): (425, 425, 3), unless another size is asked for."""
-        return (self._pictures.size, self._pictures.size, 3)
+        return (self._images.size, self._images.size, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return pictures ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
-        return self._pictures.read(start, stop)
+        """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
+        return self._images.read(start, stop)
 
     def subject(self, name: str) -> SubjectData:
         """Return the recordings of one subject."""
@@ -145,5 +145,5 @@ class NsdReader(Reader):
 
 
 def stimulus_id(number: int) -> str:
-    """Return the id of a picture in the store, by its ``nsdId`` (from 0)."""
+    """Return the id of an image in the store, by its ``nsdId`` (from 0)."""
     return f"nsd{number:05d}"

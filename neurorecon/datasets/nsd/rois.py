@@ -23,7 +23,7 @@ _KASTNER = (
     "V1v V1d V2v V2d V3v V3d hV4 VO1 VO2 PHC1 PHC2 TO2 TO1 LO2 LO1 V3B V3A IPS0 IPS1 IPS2 IPS3 IPS4 IPS5 SPL1 FEF"
 )
 
-#: The areas of Glasser et al. 2016 (Nature 536:171), in the order of their numbers.
+#: The ROIs of Glasser et al. 2016 (Nature 536:171), in the order of their numbers.
 _GLASSER = """
 V1 MST V6 V2 V3 V4 V8 4 3b FEF PEF 55b V3A RSC POS2 V7 IPS1 FFC V3B LO1 LO2 PIT MT A1 PSL SFL PCV STV 7Pm 7m POS1 23d
 v23ab d23ab 31pv 5m 5mv 23c 5L 24dd 24dv 7AL SCEF 6ma 7Am 7PL 7PC LIPv VIP MIP 1 2 3a 6d 6mp 6v p24pr 33pr a24pr p32pr
@@ -231,7 +231,7 @@ ROI_GROUPS: dict[str, list[str]] = {
 _LOW, _HIGH = range(1, 8), range(8, 24)
 
 #: Files in the order in which their ROIs are listed. A store keeps the voxels of an ROI together that come first,
-#: so small areas precede large ones.
+#: so small ROIs precede large ones.
 _ORDER = [name for name in LABELS if name != "nsdgeneral"]
 
 #: The name under which MindDiffuser's two parts are kept beside the files.
@@ -256,8 +256,8 @@ class Rois:
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     names: dict[str, dict[int, str]] = field(default_factory=dict)
 
-    def areas(self) -> dict[str, tuple[str, list[int]]]:
-        """Return the ROIs by name: the file and the labels that each is made of, small areas first."""
+    def rois(self) -> dict[str, tuple[str, list[int]]]:
+        """Return the ROIs by name: the file and the labels that each is made of, small ROIs first."""
         found: dict[str, tuple[str, list[int]]] = {}
         for file in sorted(self.labels, key=_rank):
             side = _side(file)
@@ -287,12 +287,12 @@ class Rois:
         dict of str to bool array, shape (voxel,)
         """
         parts = {file: labels[voxels] for file, labels in self.labels.items()}
-        found = {name: np.isin(parts[file], numbers) for name, (file, numbers) in self.areas().items()}
+        found = {name: np.isin(parts[file], numbers) for name, (file, numbers) in self.rois().items()}
         return {name: member for name, member in found.items() if member.any()}
 
-    def member(self, area: tuple[str, list[int]]) -> np.ndarray:
-        """Return the membership of the whole grid in one of :meth:`areas`."""
-        return np.isin(self.labels[area[0]], area[1])
+    def member(self, roi: tuple[str, list[int]]) -> np.ndarray:
+        """Return the membership of the whole grid in one of :meth:`ROIs`."""
+        return np.isin(self.labels[roi[0]], roi[1])
 
     def add_low_and_high(self) -> None:
         """Add MindDiffuser's LVC and HVC: Kastner2015, overwritten by prf-visualrois where that has a label."""
@@ -448,7 +448,7 @@ def _positive(values: np.ndarray) -> np.ndarray:
 
 
 def _named(rois: Rois, mask: str, folder: Path) -> np.ndarray:
-    known = rois.areas()
+    known = rois.rois()
     if not known:
         raise MissingFileError(
             "the ROI files are missing",

@@ -33,13 +33,13 @@ def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
     stem : path
         The path without its suffix.
     design : Design
-        It has to agree on which pictures are shared.
+        It has to agree on which images are shared.
 
     Returns
     -------
     DataFrame or None
         :data:`COLUMNS`, indexed by ``nsdId``; ``cropBox`` holds (top, bottom, left, right), the shares of the
-        picture in COCO that were cut away. None where neither file is there.
+        image in COCO that were cut away. None where neither file is there.
 
     Raises
     ------
@@ -68,12 +68,12 @@ def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
     if shared != designed:
         raise _wrong(
             path,
-            f"{len(shared)} pictures with shared1000, {len(shared & designed)} of them shared by the design",
-            f"the {len(designed)} pictures of sharedix in {design.path.name} (which counts from 1, nsdId from 0)",
+            f"{len(shared)} images with shared1000, {len(shared & designed)} of them shared by the design",
+            f"the {len(designed)} images of sharedix in {design.path.name} (which counts from 1, nsdId from 0)",
         )
-    absent = sorted(set(design.pictures.ravel().tolist()) - set(table["nsdId"]))
+    absent = sorted(set(design.images.ravel().tolist()) - set(table["nsdId"]))
     if absent:
-        raise _wrong(path, f"no row for {len(absent)} pictures, e.g. nsdId {absent[0]}", "a row for every picture")
+        raise _wrong(path, f"no row for {len(absent)} images, e.g. nsdId {absent[0]}", "a row for every image")
     return table
 
 
@@ -98,13 +98,13 @@ def _box(value: Any) -> tuple[float, float, float, float]:
 
 
 def _wrong(path: Path, given: str, expected: str) -> InputError:
-    return InputError(f"the table of pictures {path} cannot be used", given=given, expected=expected, todo=DOWNLOAD)
+    return InputError(f"the table of images {path} cannot be used", given=given, expected=expected, todo=DOWNLOAD)
 
 
 #: What to do where a file is damaged.
 COCO_DOWNLOAD = "download annotations_trainval2017.zip again from cocodataset.org and unpack it"
 
-#: A store keeps this many captions of a picture; some in COCO have six or seven.
+#: A store keeps this many captions of an image; some in COCO have six or seven.
 CAPTIONS = 5
 
 #: Characters read at a time.
@@ -166,14 +166,14 @@ def _find_list(file: TextIO, key: str) -> str:
 
 
 def read_captions(paths: list[Path], wanted: set[int]) -> dict[int, list[str]]:
-    """Read the captions of some pictures, as they are: nothing in them is interpreted or cleaned.
+    """Read the captions of some images, as they are: nothing in them is interpreted or cleaned.
 
     Parameters
     ----------
     paths : list of path
         From :func:`find_files`.
     wanted : set of int
-        ``cocoId`` of the pictures.
+        ``cocoId`` of the images.
 
     Returns
     -------
@@ -184,16 +184,16 @@ def read_captions(paths: list[Path], wanted: set[int]) -> dict[int, list[str]]:
     for path in paths:
         for row in rows(path, "annotations"):
             try:
-                picture = int(row["image_id"])
-                if picture in wanted:
-                    found.setdefault(picture, []).append((int(row["id"]), str(row["caption"])))
+                image = int(row["image_id"])
+                if image in wanted:
+                    found.setdefault(image, []).append((int(row["id"]), str(row["caption"])))
             except (KeyError, TypeError, ValueError) as error:
                 raise damaged(path, error, COCO_DOWNLOAD) from error
-    return {picture: [text for _, text in sorted(texts)[:CAPTIONS]] for picture, texts in found.items()}
+    return {image: [text for _, text in sorted(texts)[:CAPTIONS]] for image, texts in found.items()}
 
 
 def read_objects(paths: list[Path], boxes: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Read which objects are to be seen in some pictures, after NSD cropped them.
+    """Read which objects are to be seen in some images, after NSD cropped them.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def read_objects(paths: list[Path], boxes: pd.DataFrame) -> tuple[pd.DataFrame, 
     Returns
     -------
     objects : DataFrame
-        One row an object: ``cocoId``, ``category``, ``area`` (visible share of the picture, of the bounding box).
+        One row an object: ``cocoId``, ``category``, ``ROI`` (visible share of the image, of the bounding box).
     groups : dict of str to str
         The supercategory of each category.
     """
@@ -224,20 +224,20 @@ def read_objects(paths: list[Path], boxes: pd.DataFrame) -> tuple[pd.DataFrame, 
                 if int(row["id"]) in crops
             }
             for row in rows(path, "annotations"):
-                picture = int(row["image_id"])
-                if picture in sizes:
-                    area = _visible(row["bbox"], sizes[picture], crops[picture])
-                    found.append((picture, names[int(row["category_id"])], area))
+                image = int(row["image_id"])
+                if image in sizes:
+                    roi = _visible(row["bbox"], sizes[image], crops[image])
+                    found.append((image, names[int(row["category_id"])], roi))
         except InputError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(path, error, COCO_DOWNLOAD) from error
-    table = pd.DataFrame(found, columns=["cocoId", "category", "area"])
-    return table[table["area"] > 0].reset_index(drop=True), groups
+    table = pd.DataFrame(found, columns=["cocoId", "category", "roi"])
+    return table[table["roi"] > 0].reset_index(drop=True), groups
 
 
 def _visible(box: list[float], size: tuple[float, float], crop: tuple[float, float, float, float]) -> float:
-    """Return the share of the cropped picture that a bounding box (x, y, width, height) covers."""
+    """Return the share of the cropped image that a bounding box (x, y, width, height) covers."""
     width, height = size
     top, bottom, left, right = crop
     low = np.array([left * width, top * height])
@@ -248,16 +248,16 @@ def _visible(box: list[float], size: tuple[float, float], crop: tuple[float, flo
 
 
 def main_category(objects: pd.DataFrame) -> dict[int, str]:
-    """Return the category that covers most of each picture (sum over its objects)."""
+    """Return the category that covers most of each image (sum over its objects)."""
     if objects.empty:
         return {}
-    areas = objects.groupby(["cocoId", "category"], sort=True)["area"].sum()
-    return {int(picture): str(name) for picture, name in areas.groupby(level=0).idxmax()}
+    rois = objects.groupby(["cocoId", "category"], sort=True)["roi"].sum()
+    return {int(image): str(name) for image, name in rois.groupby(level=0).idxmax()}
 
 
 @dataclass
 class Annotations:
-    """Annotations of the pictures that the subjects saw.
+    """Annotations of the images that the subjects saw.
 
     Parameters
     ----------
@@ -275,37 +275,37 @@ class Annotations:
 
     coco: dict[int, int] = field(default_factory=dict)
     texts: dict[int, list[str]] = field(default_factory=dict)
-    objects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["cocoId", "category", "area"]))
+    objects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["cocoId", "category", "roi"]))
     groups: dict[str, str] = field(default_factory=dict)
     has_objects: bool = False
 
     def __post_init__(self) -> None:
         self._main = main_category(self.objects)
 
-    def captions(self, picture: int) -> list[str]:
-        """Return the captions of a picture, by ``nsdId``."""
-        return list(self.texts.get(self.coco.get(picture, -1), []))
+    def captions(self, image: int) -> list[str]:
+        """Return the captions of an image, by ``nsdId``."""
+        return list(self.texts.get(self.coco.get(image, -1), []))
 
-    def category(self, picture: int) -> str:
-        """Return the COCO category that covers most of a picture; empty where nothing is known."""
-        return self._main.get(self.coco.get(picture, -1), "")
+    def category(self, image: int) -> str:
+        """Return the COCO category that covers most of an image; empty where nothing is known."""
+        return self._main.get(self.coco.get(image, -1), "")
 
     def categories(self) -> list[str]:
         """Return all categories and supercategories."""
         return sorted({*self.groups, *self.groups.values()})
 
     def showing(self, name: str) -> set[int]:
-        """Return the pictures (``nsdId``) that show a category, or any category of a supercategory."""
+        """Return the images (``nsdId``) that show a category, or any category of a supercategory."""
         wanted = {category for category, group in self.groups.items() if name in (category, group)}
         shown = set(self.objects["cocoId"][self.objects["category"].isin(wanted)])
-        return {picture for picture, identity in self.coco.items() if identity in shown}
+        return {image for image, identity in self.coco.items() if identity in shown}
 
-    def labels(self, pictures: np.ndarray) -> pd.DataFrame | None:
+    def labels(self, images: np.ndarray) -> pd.DataFrame | None:
         """Return the visible share of each COCO category, columns ``category:...``, at most 1."""
         if not self.has_objects:
             return None
-        areas = self.objects.groupby(["cocoId", "category"])["area"].sum().unstack(fill_value=0.0)
-        shares = areas.reindex([self.coco.get(int(picture), -1) for picture in pictures], fill_value=0.0)
+        rois = self.objects.groupby(["cocoId", "category"])["roi"].sum().unstack(fill_value=0.0)
+        shares = rois.reindex([self.coco.get(int(image), -1) for image in images], fill_value=0.0)
         shares = shares.reindex(columns=sorted(self.groups), fill_value=0.0).clip(upper=1.0)
         return pd.DataFrame(
             shares.to_numpy(dtype=np.float32), columns=[f"category:{name}" for name in sorted(self.groups)]
@@ -313,15 +313,15 @@ class Annotations:
 
 
 def read_annotations(
-    information: pd.DataFrame | None, pictures: np.ndarray, folders: list[Path], demanded: str | None
+    information: pd.DataFrame | None, images: np.ndarray, folders: list[Path], demanded: str | None
 ) -> Annotations:
-    """Read what COCO says of some pictures.
+    """Read what COCO says of some images.
 
     Parameters
     ----------
     information : DataFrame or None
         From :func:`neurorecon.datasets.nsd.stimuli.read_information`.
-    pictures : int array
+    images : int array
         ``nsdId``.
     folders : list of path
         Where COCO's files may lie.
@@ -338,7 +338,7 @@ def read_annotations(
         )
     if information is None:
         return Annotations()
-    table = information.loc[pictures]
+    table = information.loc[images]
     coco = dict(zip(table["nsdId"].tolist(), table["cocoId"].tolist(), strict=True))
     texts = read_captions(captions, set(coco.values()))
     if not instances:
@@ -347,15 +347,15 @@ def read_annotations(
     return Annotations(coco, texts, objects, groups, has_objects=True)
 
 
-class Pictures:
-    """The dataset ``imgBrick`` (picture, y, x, rgb) uint8: 39.6 GB, never read as a whole.
+class Images:
+    """The dataset ``imgBrick`` (image, y, x, rgb) uint8: 39.6 GB, never read as a whole.
 
     Parameters
     ----------
     path : path
         ``nsd_stimuli.hdf5``.
     ids : int array, shape (stimulus,)
-        ``nsdId`` (from 0) of the pictures that are wanted: their rows in the file.
+        ``nsdId`` (from 0) of the images that are wanted: their rows in the file.
     size : int or None
         Pixels on each side; those of the file where None.
     """
@@ -363,7 +363,7 @@ class Pictures:
     def __init__(self, path: Path, ids: np.ndarray, size: int | None) -> None:
         if not path.is_file():
             raise MissingFileError(
-                "the pictures are missing",
+                "the images are missing",
                 given=f"no file {path}",
                 expected="nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5 below the folder of the data set (39.6 GB)",
                 todo=DOWNLOAD,
@@ -372,15 +372,15 @@ class Pictures:
         self._file: Any = None
         data = self._data()
         if data.ndim != 4 or data.shape[3] != 3 or data.shape[1] != data.shape[2]:
-            raise wrong_shape(path, data.shape, "(picture, 425, 425, 3)", DOWNLOAD)
+            raise wrong_shape(path, data.shape, "(image, 425, 425, 3)", DOWNLOAD)
         if data.dtype != np.uint8:
             raise InputError(
-                f"the pictures in {path} are of the wrong kind", given=str(data.dtype), expected="uint8", todo=DOWNLOAD
+                f"the images in {path} are of the wrong kind", given=str(data.dtype), expected="uint8", todo=DOWNLOAD
             )
         if len(self._ids) and self._ids.max() >= len(data):
             raise InputError(
-                f"{path} holds fewer pictures than the design names",
-                given=f"{len(data):,} pictures",
+                f"{path} holds fewer images than the design names",
+                given=f"{len(data):,} images",
                 expected=f"at least {self._ids.max() + 1:,}",
                 todo=DOWNLOAD,
             )
@@ -392,9 +392,9 @@ class Pictures:
             self._file = open_hdf5_file(self._path, DOWNLOAD)
         if "imgBrick" not in self._file:
             raise InputError(
-                f"{self._path} holds no pictures",
+                f"{self._path} holds no images",
                 given=f"datasets {', '.join(self._file) or '(none)'}",
-                expected="the dataset imgBrick (picture, y, x, rgb)",
+                expected="the dataset imgBrick (image, y, x, rgb)",
                 todo=DOWNLOAD,
             )
         return self._file["imgBrick"]
@@ -403,7 +403,7 @@ class Pictures:
         return {**self.__dict__, "_file": None}  # an open file does not travel to workers
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return pictures ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
+        """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
         data, ids = self._data(), self._ids[start:stop]
         found = np.empty((len(ids), self.size, self.size, 3), dtype=np.uint8)
         try:
@@ -413,13 +413,13 @@ class Pictures:
             raise damaged(self._path, error, DOWNLOAD) from error
         return found
 
-    def _resized(self, picture: np.ndarray) -> np.ndarray:
+    def _resized(self, image: np.ndarray) -> np.ndarray:
         from PIL import Image
 
         if self.size == self._stored:
-            return picture
+            return image
         # Bicubic with antialiasing, as the preprocessing of CLIP has it.
-        return np.asarray(Image.fromarray(picture).resize((self.size, self.size), Image.Resampling.BICUBIC))
+        return np.asarray(Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BICUBIC))
 
 
 def split_trials(
@@ -443,16 +443,16 @@ def split_trials(
     elif options.split == "sessions":
         found = _sessions(trials, options)
     else:
-        pictures = np.unique(np.concatenate([table["nsdId"].to_numpy() for table in trials.values()]))
+        images = np.unique(np.concatenate([table["nsdId"].to_numpy() for table in trials.values()]))
         choose = _clusters if options.split == "clusters" else _category
-        held_out = choose(pictures, annotations, options, root)
+        held_out = choose(images, annotations, options, root)
         found = {name: hold_out_stimuli(table["nsdId"].to_numpy(), held_out) for name, table in trials.items()}
     _check(found, options)
     return found, {name: _report(split, trials[name], options) for name, split in found.items()}
 
 
 def _shared(trials: pd.DataFrame, repeats: int) -> np.ndarray:
-    """Test on the shared pictures; those that were not shown often enough neither train nor test."""
+    """Test on the shared images; those that were not shown often enough neither train nor test."""
     shown = trials.groupby("nsdId")["nsdId"].transform("size").to_numpy()
     split = hold_out_stimuli(trials["nsdId"].to_numpy(), set(trials["nsdId"][trials["shared"]]))
     split[trials["shared"].to_numpy() & (shown < repeats)] = LEFT_OUT
@@ -468,28 +468,28 @@ def _sessions(trials: dict[str, pd.DataFrame], options: NsdOptions) -> dict[str,
     return hold_out_sessions(tables, options.test_sessions)
 
 
-def _clusters(pictures: np.ndarray, annotations: Annotations, options: NsdOptions, root: Path) -> set[int]:
+def _clusters(images: np.ndarray, annotations: Annotations, options: NsdOptions, root: Path) -> set[int]:
     if options.cluster_table:
         table = _table(root / options.cluster_table, "cluster").drop_duplicates("nsdId").set_index("nsdId")["cluster"]
-        absent = [int(number) for number in pictures if number not in table.index]
+        absent = [int(number) for number in images if number not in table.index]
         if absent:
             raise InputError(
-                f"{root / options.cluster_table} misses pictures",
-                given=f"no row for {len(absent):,} of {len(pictures):,} pictures, e.g. nsdId {absent[0]}",
-                expected="a row for every picture that the subjects saw",
+                f"{root / options.cluster_table} misses images",
+                given=f"no row for {len(absent):,} of {len(images):,} images, e.g. nsdId {absent[0]}",
+                expected="a row for every image that the subjects saw",
                 todo="complete the table",
             )
-        clusters = table.loc[pictures].to_numpy()
+        clusters = table.loc[images].to_numpy()
     else:
         clusters = cluster_texts(
-            [annotations.captions(int(number)) for number in pictures], options.clusters, options.seed
+            [annotations.captions(int(number)) for number in images], options.clusters, options.seed
         )
     held_out = hold_out_groups(clusters, options.test_share, options.seed)
-    return {int(number) for number, cluster in zip(pictures, clusters.tolist(), strict=True) if cluster in held_out}
+    return {int(number) for number, cluster in zip(images, clusters.tolist(), strict=True) if cluster in held_out}
 
 
-def _category(pictures: np.ndarray, annotations: Annotations, options: NsdOptions, root: Path) -> set[int]:
-    """Return the pictures in which anything of the category is to be seen, however small."""
+def _category(images: np.ndarray, annotations: Annotations, options: NsdOptions, root: Path) -> set[int]:
+    """Return the images in which anything of the category is to be seen, however small."""
     name = str(options.test_category)
     if options.category_table:
         table = _table(root / options.category_table, "category")
@@ -498,13 +498,13 @@ def _category(pictures: np.ndarray, annotations: Annotations, options: NsdOption
     else:
         if not annotations.has_objects:
             raise MissingFileError(
-                'split = "category" needs to know what is in the pictures',
+                'split = "category" needs to know what is in the images',
                 given="no instances_train2017.json or instances_val2017.json of COCO",
                 expected="COCO's annotations in the folder annotations, or the option category_table",
                 todo="download annotations_trainval2017.zip from cocodataset.org, or give a table",
             )
         found, known = annotations.showing(name), pd.Series(annotations.categories())
-    found &= set(pictures.tolist())
+    found &= set(images.tolist())
     if not found:
         raise UnknownNameError("category", name, sorted(set(known)))
     return found
@@ -521,14 +521,14 @@ def _table(path: Path, column: str) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except (ValueError, OSError) as error:
-        raise damaged(path, error, "mend the table") from error
+        raise damaged(path, error, "fix the table") from error
     missing = [name for name in ("nsdId", column) if name not in table]
     if missing:
         raise InputError(
             f"{path} lacks columns",
             given=f"columns {', '.join(map(str, table.columns))}",
             expected=f"nsdId and {column}",
-            todo="mend the table",
+            todo="fix the table",
         )
     return table
 
@@ -549,9 +549,9 @@ def _report(split: np.ndarray, trials: pd.DataFrame, options: NsdOptions) -> dic
     out = split == LEFT_OUT
     if not out.any():
         return {}
-    pictures = trials["nsdId"][out].nunique()
+    images = trials["nsdId"][out].nunique()
     why = {
-        "shared1000": f"of {pictures:,} shared pictures shown less than {options.test_repeats} times",
-        "sessions": f"of {pictures:,} test pictures, shown in training sessions too",
+        "shared1000": f"of {images:,} shared images shown less than {options.test_repeats} times",
+        "sessions": f"of {images:,} test images, shown in training sessions too",
     }[options.split]
     return {"trials left out": f"{int(out.sum()):,} {why}"}

@@ -379,7 +379,7 @@ def read_trials(recording: Recording) -> Callable[[int, int], np.ndarray]:
 def read_averages(recording: Recording, groups: np.ndarray, number: int) -> Callable[[int, int], np.ndarray]:
     """Return ``read(start, stop)`` over means of trials.
 
-    The trials of a picture lie in several sessions, so that all sessions are read before the first mean is known.
+    The trials of an image lie in several sessions, so that all sessions are read before the first mean is known.
     Sums go to a file in the temporary folder (float32, as large as the result), which vanishes with the reader.
 
     Parameters
@@ -420,7 +420,7 @@ def _add_up(recording: Recording, groups: np.ndarray, sums: np.ndarray) -> None:
     for number, rows in enumerate(recording.rows):
         if len(rows):
             fill = recording.load(number)
-            for row in range(len(rows)):  # one trial at a time: a picture may be shown twice in a session
+            for row in range(len(rows)):  # one trial at a time: an image may be shown twice in a session
                 fill(row, trial)
                 sums[groups[done + row]] += trial[0]
         done += len(rows)

@@ -46,7 +46,7 @@ def named_optimizer(
     Parameters
     ----------
     name : {"adamw", "adam", "sgd"}
-        "adamw" decays weights beside the gradient, the other two through it: there it is a penalty of
+        "adamw" decays weights beside the gradient, the other two through it: there it is an alpha of
         ``weight_decay / 2`` times the sum of squares, added to the loss.
     network : Module
         Whose weights.

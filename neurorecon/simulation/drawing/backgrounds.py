@@ -38,7 +38,7 @@ class Backdrop:
     """A background in the making.
 
     World coordinates: x from -0.5 (left) to 0.5 (right),
-    v from 0 (top) to 1 (bottom) of the picture at time 0. The
+    v from 0 (top) to 1 (bottom) of the image at time 0. The
     camera may look beyond; everything is a function of world coordinates, so that it stays in place.
 
     Parameters
@@ -207,9 +207,9 @@ class Backdrop:
         ease = np.clip(near_share, 0, 1)[:, None] ** 0.6
         colors = first_color + (last_color - first_color) * ease
         pixels = np.clip(colors[:, None] * (1 + texture[..., None]) + 0.5, 0, 255).astype(np.uint8)
-        picture = Image.fromarray(pixels)
-        picture = picture.resize((self.image.width, height), Image.Resampling.BILINEAR)
-        self.image.paste(picture, (0, first))
+        image = Image.fromarray(pixels)
+        image = image.resize((self.image.width, height), Image.Resampling.BILINEAR)
+        self.image.paste(image, (0, first))
 
     def depth_of(self, v: float) -> float:
         """Return the scale of things that stand at height `v`: 0 at the horizon, 1 at the bottom."""

@@ -1,6 +1,6 @@
 """The pen: shapes in an object's own coordinates, its pose, and the light that tints everything.
 
-Shapes are drawn without smoothing on a canvas that is larger than the picture; the reduction smooths them.
+Shapes are drawn without smoothing on a canvas that is larger than the image; the reduction smooths them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Shape:
         Opacity, 0 to 255.
     """
 
-    # A picture has hundreds of them, so they are kept light.
+    # An image has hundreds of them, so they are kept light.
     __slots__ = ("_blur", "_box", "_flat", "_level", "_mask", "_outlines", "canvas")
 
     def __init__(

@@ -36,7 +36,7 @@ class _View:
     shift: tuple[float, float]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Return the pixel of a place; x and y from the center of the picture."""
+        """Return the pixel of a place; x and y from the center of the image."""
         across = ((x - self.shift[0]) * self.zoom + 0.5) * self.pixels
         return across, ((y - self.shift[1]) * self.zoom + 0.5) * self.pixels
 
@@ -55,7 +55,7 @@ def render(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
     size : int
         Pixels along each side, 8 to 2048.
     time : float
-        Seconds; objects and camera of a film have moved since time 0.
+        Seconds; objects and camera of a video have moved since time 0.
 
     Returns
     -------
@@ -78,9 +78,9 @@ def object_map(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
 
 
 def _factor(size: int) -> int:
-    """Return how many pixels of the canvas, along each side, make one of the picture."""
+    """Return how many pixels of the canvas, along each side, make one of the image."""
     if not 8 <= size <= 2048:
-        raise InputError("a picture of this size cannot be drawn", given=size, expected="8 to 2048 pixels")
+        raise InputError("an image of this size cannot be drawn", given=size, expected="8 to 2048 pixels")
     return 4 if size <= 96 else 3 if size <= 320 else 2
 
 

@@ -30,7 +30,7 @@ class Room:
         self.eye = pose.between(-0.5, 0.5)
 
     def to(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """Return where in the picture a place is seen."""
+        """Return where in the image a place is seen."""
         return (x - self.eye) / z * FOCUS, _VANISH + (_EYE - y) / z * FOCUS
 
     def face(self, corners: list[Place], color: RGB, **how: object) -> Shape:
@@ -107,8 +107,8 @@ def window(room: Room, x: float, y: float, wide: float, high: float, curtain: RG
         room.wall(x - wide / 2 - 0.22, y + high + 0.1, x + wide / 2 + 0.22, y + high + 0.14, (120, 86, 60))
 
 
-def picture(room: Room, x: float, y: float, wide: float, high: float) -> None:
-    """Hang a picture on the far wall."""
+def image(room: Room, x: float, y: float, wide: float, high: float) -> None:
+    """Hang an image on the far wall."""
     pose = room.pose
     room.wall(x - wide / 2, y, x + wide / 2, y + high, (70, 52, 44))
     back = pose.pick((236, 214, 170), (170, 202, 212), (232, 226, 214))
@@ -176,7 +176,7 @@ def bedroom(pen: Pen, pose: Pose) -> None:
     side = 1 if pose.chance(0.5) else -1
     window(room, side * 0.95, 1.1, 0.8, 0.9, lighter(cloth, 0.25))
     bx = -side * 0.38
-    picture(room, bx, 1.6, 0.8, 0.5)
+    image(room, bx, 1.6, 0.8, 0.5)
     room.block((bx - 0.85, 0, 3.85), (bx + 0.85, 1.15, 3.95), wood)
     for x in (bx - 1.05, bx + 1.08):
         if abs(x) < 1.4:
@@ -257,12 +257,12 @@ def _stove(room: Room, x0: float, x1: float) -> None:
 
 
 def living_room(pen: Pen, pose: Pose) -> None:
-    """Draw a sofa, a low table, a lamp, a picture, a plant."""
+    """Draw a sofa, a low table, a lamp, an image, a plant."""
     room = shell(pen, pose, _soft_wall(pose), "wood")
     cloth = pose.pick(*_FABRICS)
     side = 1 if pose.chance(0.5) else -1
     window(room, -side * 0.8, 1.15, 0.95, 0.95, lighter(cloth, 0.4))
-    picture(room, side * 0.6, 1.45, 0.85, 0.6)
+    image(room, side * 0.6, 1.45, 0.85, 0.6)
     rug(room, -1.1, 1.1, 1.7, 3.0, pose.pick(*_FABRICS))
     sx = side * 0.35
     room.block((sx - 0.95, 0.08, 3.7), (sx + 0.95, 0.98, 3.9), darker(cloth, 0.1))

@@ -34,8 +34,8 @@ def main(
     shipped: Annotated[
         bool, typer.Option("--from-shipped", help="Begin with the weights that neurorecon ships, not with random ones.")
     ] = False,
-    pictures: Annotated[
-        int, typer.Option(min=50, max=1200, help="Pictures generated to judge the diffusion, of each kind.")
+    images: Annotated[
+        int, typer.Option(min=50, max=1200, help="Images generated to judge the diffusion, of each kind.")
     ] = 500,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
@@ -52,7 +52,7 @@ def main(
         import torch
 
         torch.set_num_threads(threads)
-    run = Run(folder, device=device, precision=precision, minutes=minutes, progress=not quiet, pictures=pictures)
+    run = Run(folder, device=device, precision=precision, minutes=minutes, progress=not quiet, images=images)
     try:
         if only in (None, "train"):
             train_network(name, run, (out or BUNDLED) if shipped else None)

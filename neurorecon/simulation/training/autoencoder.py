@@ -74,5 +74,5 @@ def loss(pixels: np.ndarray, device: str) -> Loss:
 
 
 def scaled(pixels: np.ndarray, device: str = "cpu") -> Tensor:
-    """Return uint8 pictures (scene, y, x, rgb) as float32 from -1 to 1, (scene, rgb, y, x)."""
+    """Return uint8 images (scene, y, x, rgb) as float32 from -1 to 1, (scene, rgb, y, x)."""
     return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0

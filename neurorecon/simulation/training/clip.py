@@ -22,7 +22,7 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-#: Largest shift of a picture in training, in pixels.
+#: Largest shift of an image in training, in pixels.
 _SHIFT = 3
 
 
@@ -70,14 +70,14 @@ def loss(pixels: np.ndarray, tokens: Tensor, device: str) -> Loss:
 
 
 def normalized(pixels: np.ndarray, device: str = "cpu") -> Tensor:
-    """Return uint8 pictures (scene, y, x, rgb) as CLIP takes them, float32 (scene, rgb, y, x)."""
+    """Return uint8 images (scene, y, x, rgb) as CLIP takes them, float32 (scene, rgb, y, x)."""
     images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255.0
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
     return (images - mean) / std
 
 
 def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Move all pictures of a batch by the same few pixels, with the border repeated."""
+    """Move all images of a batch by the same few pixels, with the border repeated."""
     down, right = (int(n) for n in torch.randint(2 * _SHIFT + 1, (2,), generator=generator))
     height, width = images.shape[-2:]
     padded = functional.pad(images, (_SHIFT,) * 4, mode="replicate")

@@ -2,7 +2,7 @@
 
 The first training lets them say more than is worth its bits, and never asks what their priors make of a scene whose
 details nobody tells. For a third of each batch all of them are silent here, and the mean of their priors has to come
-close to the picture; for another third those at 32 x 32 and finer; the rest learn the evidence lower bound as before.
+close to the image; for another third those at 32 x 32 and finer; the rest learn the evidence lower bound as before.
 All coarser groups, and the encoder, stay as they are.
 """
 

@@ -1,10 +1,10 @@
 """Latent diffusion under a text, under an image, or under both: its training, and samples from it.
 
-One training makes both networks. Each scene of a batch is denoised under its captions, under its picture as CLIP
+One training makes both networks. Each scene of a batch is denoised under its captions, under its image as CLIP
 sees it, or under a mix of both; ResNets are shared, and each context has its own transformers. With the image
 branch taken away, what remains is an ordinary text-conditioned ``UNet2DConditionModel``.
 
-To learn faster, features from the middle of the UNet are compared with CLIP's patches of the clean picture
+To learn faster, features from the middle of the UNet are compared with CLIP's patches of the clean image
 (representation alignment: Yu et al., 2025, ICLR); that part is thrown away after the training.
 """
 
@@ -53,7 +53,7 @@ def sample_latents(
         ``denoise(latents, step, 0)`` without, ``denoise(latents, step, 1)`` with the condition.
     schedule : dict
         Parameters of diffusers' ``DDIMScheduler``.
-    noise : Tensor, shape (picture, channel, y, x)
+    noise : Tensor, shape (image, channel, y, x)
     guidance : float
         1 samples the condition as learned; larger values exaggerate it.
     steps : int
@@ -65,7 +65,7 @@ def sample_latents(
 
     Returns
     -------
-    Tensor, shape (picture, channel, y, x)
+    Tensor, shape (image, channel, y, x)
     """
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
@@ -84,7 +84,7 @@ def sample_latents(
 
 @torch.no_grad()
 def to_pixels(autoencoder: Any, latents: Tensor, batch: int = 50) -> np.ndarray:
-    """Return the pictures that latents stand for, uint8, shape (picture, y, x, rgb)."""
+    """Return the images that latents stand for, uint8, shape (image, y, x, rgb)."""
     parts = [
         autoencoder.decode(latents[start : start + batch] / autoencoder.config.scaling_factor).sample
         for start in range(0, len(latents), batch)
@@ -107,7 +107,7 @@ def draw(
     batch: int = 50,
     progress: bool = True,
 ) -> np.ndarray:
-    """Return one picture for each row of the contexts.
+    """Return one image for each row of the contexts.
 
     Parameters
     ----------
@@ -116,16 +116,16 @@ def draw(
     schedule : dict
     contexts : dict
         ``"text"`` and ``"image"``, each a pair: the context of no condition (1, token, channel), and those of the
-        pictures (picture, token, channel).
+        images (image, token, channel).
     text_ratio : float
         1 for text alone, 0 for images alone.
     guidance, steps, eta, seed, batch, progress
         Of the sampling. Noise drawn anew at each step corrects what the network got wrong at those before: the
-        probe names more of such pictures right than of those by DDIM.
+        probe names more of such images right than of those by DDIM.
 
     Returns
     -------
-    array, shape (picture, y, x, rgb)
+    array, shape (image, y, x, rgb)
         uint8.
     """
     count = len(next(iter(contexts.values()))[1])
@@ -133,7 +133,7 @@ def draw(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, channels, size, size, generator=generator)
     parts = []
-    for start in tqdm(range(0, count, batch), desc="pictures", unit="batch", disable=not progress, leave=False):
+    for start in tqdm(range(0, count, batch), desc="images", unit="batch", disable=not progress, leave=False):
         rows = slice(start, start + batch)
 
         def denoise(latents: Tensor, step: Tensor, given: int, rows: slice = rows) -> Tensor:
@@ -168,7 +168,7 @@ CONFIG: dict[str, Any] = {
     "norm_num_groups": 16,
 }
 
-#: The noise schedule. With v-prediction and no signal left at the last step, colors of large areas come out right
+#: The noise schedule. With v-prediction and no signal left at the last step, colors of large ROIs come out right
 #: (Lin et al., 2024, WACV).
 SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -198,7 +198,7 @@ SLOW_CATEGORIES, _SLOW = ("animal", "vehicle", "tool"), 0.35
 #: Gray level that stands for "no image", as in Brain-Diffuser.
 GRAY = 127
 
-#: Contexts of pictures, scaled as Versatile Diffusion has them, vary by .08, those of captions by 1. The image branch
+#: Contexts of images, scaled as Versatile Diffusion has them, vary by .08, those of captions by 1. The image branch
 #: reads them enlarged while it learns, else it learns as much slower; its published weights have the factor in them.
 _IMAGE_SCALE = 12.0
 
@@ -217,9 +217,9 @@ class Frozen:
     texts : Tensor, shape (scene, caption, token, channel)
         Contexts of the captions, float16.
     images : Tensor, shape (scene, token, channel)
-        Contexts of the pictures, float16.
+        Contexts of the images, float16.
     no_text, no_image : Tensor, shape (1, token, channel)
-        Contexts of the empty sentence and of a gray picture.
+        Contexts of the empty sentence and of a gray image.
     slow : Tensor of int, shape (row,)
         Scenes that show :data:`SLOW_CATEGORIES`.
     """
@@ -298,7 +298,7 @@ class Denoiser(nn.Module):
         return velocity, self.align(seen[0])
 
     def published(self) -> DualGuidedUNet:
-        """Return the network for contexts of pictures as they are; weights of the image branch are its own."""
+        """Return the network for contexts of images as they are; weights of the image branch are its own."""
         dual = copy.deepcopy(self.dual)
         dual.load_image_branch(_rescaled(dual, _IMAGE_SCALE))
         return dual
@@ -318,7 +318,7 @@ def _rescaled(dual: DualGuidedUNet, factor: float) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def encode(autoencoder: Any, pixels: np.ndarray, device: str, batch: int = 100, progress: bool = True) -> Tensor:
-    """Return the latents of pictures, (scene, channel, y, x) float16: posterior mean times the scaling factor."""
+    """Return the latents of images, (scene, channel, y, x) float16: posterior mean times the scaling factor."""
     parts = []
     for start in tqdm(range(0, len(pixels), batch), desc="latents", unit="batch", disable=not progress):
         posterior = autoencoder.encode(scaled(pixels[start : start + batch], device)).latent_dist
@@ -365,12 +365,12 @@ def image_context(clip: Any, images: Tensor) -> Tensor:
     Parameters
     ----------
     clip : open_clip.model.CLIP
-    images : Tensor, shape (picture, rgb, y, x)
+    images : Tensor, shape (image, rgb, y, x)
         Normalized as CLIP takes them.
 
     Returns
     -------
-    Tensor, shape (picture, token, channel)
+    Tensor, shape (image, token, channel)
     """
     tower = clip.visual
     hidden = tower.transformer(tower._embeds(images))

@@ -50,7 +50,7 @@ class Step(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the first groups made of pictures.
+    """What the first groups made of images.
 
     Parameters
     ----------
@@ -190,14 +190,14 @@ class Described:
 
 def _weights(scene: Scene) -> np.ndarray:
     main = scene.main
-    if scene.kind == "film" or main.category == "room":  # in films things move; a room is everywhere
+    if scene.kind == "film" or main.category == "room":  # in videos things move; a room is everywhere
         return np.ones((8, 8), dtype=np.float32)
     inside = np.outer(_covered(main.y, main.size), _covered(main.x, main.width))
     return (1 + _MORE_ON_OBJECTS * inside).astype(np.float32)
 
 
 def _covered(center: float, extent: float) -> np.ndarray:
-    """Return the share of each of eight cells along a side of the picture that a box covers."""
+    """Return the share of each of eight cells along a side of the image that a box covers."""
     edges = np.linspace(-0.5, 0.5, 9)
     inside = np.minimum(edges[1:], center + extent / 2) - np.maximum(edges[:-1], center - extent / 2)
     return np.clip(inside * 8, 0, 1)
@@ -290,7 +290,7 @@ def begin(learner: Learner, taught: Taught) -> None:
     """Scale new weights so that every layer gives values of unit spread, and start from the mean state.
 
     Small default weights let nothing through the many layers to 1 x 1 (Mishkin and Matas, 2016, ICLR). Averaging
-    over a picture leaves what differs between scenes tiny beside what they share: the last blocks of the encoder are
+    over an image leaves what differs between scenes tiny beside what they share: the last blocks of the encoder are
     scaled by the former.
     """
     torch.manual_seed(_SEED)
@@ -588,7 +588,7 @@ class _Comparison:
         self.channels = some.shape[1]
 
     def wanted(self, rows: Tensor, device: str) -> dict[int, Tensor]:
-        """Return states by side; at 4 x 4 with the colors of the picture at 8 x 8 beside them."""
+        """Return states by side; at 4 x 4 with the colors of the image at 8 x 8 beside them."""
         states = self.taught.states[rows].to(device).float()
         colors = functional.avg_pool2d(self.taught.colors[rows].to(device).float(), 2)
         at_4 = torch.cat([functional.avg_pool2d(states, 2), functional.pixel_unshuffle(colors, 2)], dim=1)
@@ -627,8 +627,8 @@ class _Comparison:
             more = wanted[side].shape[1]
             colors = state[:, self.channels : more] - wanted[side][:, self.channels :]
         error = 0.25 * (off / self.deviation[side]).square().sum(1) + 0.5 * (colors / _COLOR).square().sum(1)
-        area = (SIDE // side) ** 2
-        return area * (functional.avg_pool2d(labels.weights, SIDE // side)[:, 0] * error).sum((1, 2))
+        roi = (SIDE // side) ** 2
+        return roi * (functional.avg_pool2d(labels.weights, SIDE // side)[:, 0] * error).sum((1, 2))
 
     def _exactly(self, state: Tensor, wanted: dict[int, Tensor]) -> Tensor:
         off = state[:, : self.channels] - wanted[SIDE]

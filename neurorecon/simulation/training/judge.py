@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from neurorecon.simulation.training.clip import normalized
-from neurorecon.simulation.training.loop import COUNTS, SEEDS, SIZE, Pictures
+from neurorecon.simulation.training.loop import COUNTS, SEEDS, SIZE, Images
 from neurorecon.simulation.training.probe import Probe
 
 #: What the probe says of a main object.
@@ -53,7 +53,7 @@ class Bar:
         return low and (self.most is None or self.value <= self.most)
 
 
-def probe_bars(probe: Probe, held_out: Pictures) -> list[Bar]:
+def probe_bars(probe: Probe, held_out: Images) -> list[Bar]:
     """Return how often the probe is right about scenes that it never saw."""
     said = probe.answers(held_out.pixels)
     mains = [scene.main for scene in held_out.scenes]
@@ -66,19 +66,19 @@ def probe_bars(probe: Probe, held_out: Pictures) -> list[Bar]:
         ),
         Bar("accuracy of the main object, 38 kinds", _share(said.kind, [main.kind for main in mains])),
         Bar("accuracy of its color, 14 names", _share(said.color, [main.color for main in mains])),
-        Bar("median distance of its place, in picture widths", float(np.median(distance))),
+        Bar("median distance of its place, in image widths", float(np.median(distance))),
     ]
 
 
-def clip_bars(clip: Any, tokens: Tensor, held_out: Pictures) -> list[Bar]:
-    """Return how often CLIP finds the picture of a caption among 100 held-out ones.
+def clip_bars(clip: Any, tokens: Tensor, held_out: Images) -> list[Bar]:
+    """Return how often CLIP finds the image of a caption among 100 held-out ones.
 
     Parameters
     ----------
     clip : open_clip.model.CLIP
     tokens : Tensor, shape (scene, caption, token)
-    held_out : Pictures
-        Pictures come first; frames of films are left out.
+    held_out : Images
+        Images come first; frames of videos are left out.
     """
     count = sum(scene.kind == "image" for scene in held_out.scenes) // 100 * 100
     image = clip_images(clip, held_out.pixels[:count])
@@ -87,40 +87,40 @@ def clip_bars(clip: Any, tokens: Tensor, held_out: Pictures) -> list[Bar]:
     ranks = np.concatenate([_ranks(text[n : n + 100] @ image[n : n + 100].T) for n in range(0, count, 100)])
     back = np.concatenate([_ranks(image[n : n + 100] @ text[n : n + 100].T) for n in range(0, count, 100)])
     return [
-        Bar("caption to picture among 100, top 1", float((ranks < 1).mean()), 0.75),
-        Bar("caption to picture among 100, top 5", float((ranks < 5).mean()), 0.95),
-        Bar("picture to caption among 100, top 1", float((back < 1).mean())),
+        Bar("caption to image among 100, top 1", float((ranks < 1).mean()), 0.75),
+        Bar("caption to image among 100, top 5", float((ranks < 5).mean()), 0.95),
+        Bar("image to caption among 100, top 1", float((back < 1).mean())),
     ]
 
 
-def reconstruction_bars(probe: Probe, scenes: np.ndarray, rebuilt: np.ndarray, least: float) -> list[Bar]:
+def reconstruction_bars(probe: Probe, scenes: np.ndarray, reconstructed: np.ndarray, least: float) -> list[Bar]:
     """Return how close reconstructions are to their scenes, both uint8, shape (scene, y, x, rgb)."""
-    before, after = probe.answers(scenes), probe.answers(rebuilt)
+    before, after = probe.answers(scenes), probe.answers(reconstructed)
     faces = np.isin(before.category, ["face"])
     buildings = np.isin(before.category, ["building"])
     return [
-        Bar("PSNR in dB, mean over scenes", float(psnr(scenes, rebuilt).mean()), least),
+        Bar("PSNR in dB, mean over scenes", float(psnr(scenes, reconstructed).mean()), least),
         Bar("the probe names the same category in both", _share(before.category, after.category), 0.95),
         Bar("the probe names the same kind in both", _share(before.kind, after.kind)),
-        Bar("PSNR of faces", float(psnr(scenes[faces], rebuilt[faces]).mean())),
-        Bar("PSNR of buildings", float(psnr(scenes[buildings], rebuilt[buildings]).mean())),
+        Bar("PSNR of faces", float(psnr(scenes[faces], reconstructed[faces]).mean())),
+        Bar("PSNR of buildings", float(psnr(scenes[buildings], reconstructed[buildings]).mean())),
     ]
 
 
 def generation_bars(
-    probe: Probe, clip: Any, tokens: Tensor, held_out: Pictures, generated: np.ndarray, name: str
+    probe: Probe, clip: Any, tokens: Tensor, held_out: Images, generated: np.ndarray, name: str
 ) -> list[Bar]:
-    """Return whether generated pictures show what they were asked for.
+    """Return whether generated images show what they were asked for.
 
     Parameters
     ----------
     probe : Probe
     clip : open_clip.model.CLIP
     tokens : Tensor, shape (scene, caption, token)
-        Captions of the scenes that the pictures were made for.
-    held_out : Pictures
-        At least twice as many pictures as were generated; the first ones are those asked for.
-    generated : array, shape (picture, y, x, rgb)
+        Captions of the scenes that the images were made for.
+    held_out : Images
+        At least twice as many images as were generated; the first ones are those asked for.
+    generated : array, shape (image, y, x, rgb)
     name : str
         What they were made from.
     """
@@ -146,17 +146,17 @@ def generation_bars(
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the peak signal-to-noise ratio of uint8 pictures in dB, shape (picture,)."""
+    """Return the peak signal-to-noise ratio of uint8 images in dB, shape (image,)."""
     error = np.square(first.astype(np.float32) - second.astype(np.float32)).reshape(len(first), -1).mean(axis=1)
     return 10.0 * np.log10(255.0**2 / np.maximum(error, 1e-3))
 
 
 def layout_likeness(first: np.ndarray, second: np.ndarray, cells: int = 8) -> float:
-    """Return the mean correlation over pictures of their colors, averaged on a coarse grid."""
+    """Return the mean correlation over images of their colors, averaged on a coarse grid."""
     grids = []
-    for pictures in (first, second):
-        count, height, width, _ = pictures.shape
-        blocks = pictures.astype(np.float64).reshape(count, cells, height // cells, cells, width // cells, 3)
+    for images in (first, second):
+        count, height, width, _ = images.shape
+        blocks = images.astype(np.float64).reshape(count, cells, height // cells, cells, width // cells, 3)
         grid = blocks.mean(axis=(2, 4)).reshape(count, -1)
         grids.append(grid - grid.mean(axis=1, keepdims=True))
     one, two = grids
@@ -164,13 +164,13 @@ def layout_likeness(first: np.ndarray, second: np.ndarray, cells: int = 8) -> fl
 
 
 def frechet_ratio(probe: Probe, made: np.ndarray, real: np.ndarray) -> float:
-    """Return how far pictures are from scenes in the features of a probe, in units of what scenes differ by.
+    """Return how far images are from scenes in the features of a probe, in units of what scenes differ by.
 
     Parameters
     ----------
     probe : Probe
-    made : array, shape (picture, y, x, rgb)
-    real : array, shape (picture, y, x, rgb)
+    made : array, shape (image, y, x, rgb)
+    real : array, shape (image, y, x, rgb)
         Twice as many. The distance of `made` to the second half is divided by that of the first half to the second.
     """
     first, second = (probe.features(half) for half in np.split(real, 2))
@@ -178,7 +178,7 @@ def frechet_ratio(probe: Probe, made: np.ndarray, real: np.ndarray) -> float:
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the Frechet distance between two sets of features (picture, feature), each taken for a Gaussian.
+    """Return the Frechet distance between two sets of features (image, feature), each taken for a Gaussian.
 
     Source: Heusel et al. (2017), NeurIPS, equation 6.
     """
@@ -191,7 +191,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 @torch.no_grad()
 def clip_images(clip: Any, pixels: np.ndarray, batch: int = 200) -> Tensor:
-    """Return unit image embeddings of uint8 pictures, shape (picture, channel)."""
+    """Return unit image embeddings of uint8 images, shape (image, channel)."""
     parts = [clip.encode_image(normalized(pixels[n : n + batch]), normalize=True) for n in range(0, len(pixels), batch)]
     return torch.cat(parts)
 
@@ -218,8 +218,8 @@ def _share(given: Any, wanted: Any) -> float:
 _WHAT = {
     "probe": (
         "Category probe",
-        "A residual network with group normalization that names the main object of a picture, its color and its "
-        "place. It judges the other networks, shares nothing with CLIP and never saw a generated picture.",
+        "A residual network with group normalization that names the main object of an image, its color and its "
+        "place. It judges the other networks, shares nothing with CLIP and never saw a generated image.",
     ),
     "clip": (
         "CLIP",
@@ -243,7 +243,7 @@ _WHAT = {
     ),
 }
 
-#: Pictures beside each other in the image of a card.
+#: Images beside each other in the image of a card.
 COLUMNS = 12
 
 
@@ -264,15 +264,15 @@ def write(folder: Path, found: Sequence[Bar], samples: dict[str, np.ndarray]) ->
         + "\n",
         encoding="utf-8",
     )
-    picture(samples, folder / "samples.png")
+    image(samples, folder / "samples.png")
     (folder / "README.md").write_text(_text(title, role, facts, weights, found, samples), encoding="utf-8")
 
 
-def picture(samples: dict[str, np.ndarray], file: Path, scale: int = 2) -> None:
-    """Draw sets of pictures below each other, each with its name."""
+def image(samples: dict[str, np.ndarray], file: Path, scale: int = 2) -> None:
+    """Draw sets of images below each other, each with its name."""
     from PIL import Image, ImageDraw
 
-    rows = {name: _grid(pictures, scale) for name, pictures in samples.items()}
+    rows = {name: _grid(images, scale) for name, images in samples.items()}
     label, gap = 22, 8
     height = sum(grid.shape[0] + label + gap for grid in rows.values())
     sheet = Image.new("RGB", (max(grid.shape[1] for grid in rows.values()), height), "white")
@@ -285,8 +285,8 @@ def picture(samples: dict[str, np.ndarray], file: Path, scale: int = 2) -> None:
     sheet.save(file, optimize=True)
 
 
-def _grid(pictures: np.ndarray, scale: int) -> np.ndarray:
-    lines = [pictures[start : start + COLUMNS] for start in range(0, len(pictures), COLUMNS)]
+def _grid(images: np.ndarray, scale: int) -> np.ndarray:
+    lines = [images[start : start + COLUMNS] for start in range(0, len(images), COLUMNS)]
     framed = [
         np.concatenate([np.pad(one, ((1, 1), (1, 1), (0, 0)), constant_values=255) for one in part], axis=1)
         for part in lines
@@ -299,11 +299,11 @@ def _grid(pictures: np.ndarray, scale: int) -> np.ndarray:
 def _text(
     title: str, role: str, facts: dict[str, Any], weights: int, found: Sequence[Bar], samples: dict[str, np.ndarray]
 ) -> str:
-    images, films = COUNTS["train"]
+    images, videos = COUNTS["train"]
     met = {None: "", True: "yes", False: "**no**"}
     rows = "\n".join(f"| {bar.what} | {bar.value:.3f} | {_asked(bar)} | {met[bar.met]} |" for bar in found)
     data = (
-        f"{images:,} pictures and {films:,} frames of films: procedural scenes of seed {SEEDS['train']} at {SIZE} px, "
+        f"{images:,} images and {videos:,} frames of videos: procedural scenes of seed {SEEDS['train']} at {SIZE} px, "
         "none of them in the embedded data set"
     )
     runs = "; then ".join(_run(run) for run in facts["runs"])

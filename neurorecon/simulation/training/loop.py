@@ -36,22 +36,22 @@ SIZE = 64
 #: Seeds of the scenes. The embedded data set has seed 0.
 SEEDS = {"train": 101, "held-out": 202}
 
-#: Pictures and frames of films in each set.
+#: Images and frames of videos in each set.
 COUNTS = {"train": (20_000, 4_000), "held-out": (2_000, 400)}
 
-#: Pictures drawn by one task, and kept in one file.
+#: Images drawn by one task, and kept in one file.
 _BLOCK = 200
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """A set of scenes.
 
     Parameters
     ----------
     scenes : list of Scene
     times : array, shape (scene,)
-        When a film was stopped, in seconds; 0 for pictures.
+        When a video was stopped, in seconds; 0 for images.
     pixels : array, shape (scene, y, x, rgb)
         uint8, mapped from disk.
     """
@@ -69,14 +69,14 @@ class Pictures:
         return [captions(scene) for scene in self.scenes]
 
 
-def pictures(split: str, folder: str | Path, *, progress: bool = True) -> Pictures:
+def images(split: str, folder: str | Path, *, progress: bool = True) -> Images:
     """Return a set of scenes, drawn on all cores at the first call and read from disk afterwards.
 
     Parameters
     ----------
     split : {"train", "held-out"}
     folder : path
-        Where the pixels are kept (300 MB for training). Drawing goes on where it was interrupted.
+        Where the pixels are kept (300 MB for training). Drawing resumes.
     progress : bool
         Show a progress bar on stderr.
     """
@@ -90,14 +90,14 @@ def pictures(split: str, folder: str | Path, *, progress: bool = True) -> Pictur
     _draw_missing(split, files, blocks, progress)
     pixels = np.concatenate([np.load(file, mmap_mode="r") for file in files])
     scenes = [sample_scene(SEEDS[split], index, kind) for kind, index, _ in keys]
-    return Pictures(scenes, np.array([time for _, _, time in keys]), pixels)
+    return Images(scenes, np.array([time for _, _, time in keys]), pixels)
 
 
 def _keys(split: str) -> list[tuple[str, int, float]]:
-    """Return kind, index and time of every picture of a set."""
-    images, films = COUNTS[split]
-    times = np.random.default_rng(SEEDS[split]).uniform(-1.0, 0.75, films).round(3)
-    return [("image", n, 0.0) for n in range(images)] + [("film", n, float(times[n])) for n in range(films)]
+    """Return kind, index and time of every image of a set."""
+    images, videos = COUNTS[split]
+    times = np.random.default_rng(SEEDS[split]).uniform(-1.0, 0.75, videos).round(3)
+    return [("image", n, 0.0) for n in range(images)] + [("film", n, float(times[n])) for n in range(videos)]
 
 
 def _draw_missing(split: str, files: list[Path], blocks: list[list[tuple[str, int, float]]], progress: bool) -> None:
@@ -185,7 +185,7 @@ class Run:
     checkpoint_every : float
         Seconds between checkpoints.
     progress : bool
-    pictures : int
+    images : int
         Generated for the bars of the diffusion networks.
     """
 
@@ -196,7 +196,7 @@ class Run:
     compiled: bool = False
     checkpoint_every: float = 120.0
     progress: bool = True
-    pictures: int = 500
+    images: int = 500
 
 
 def train(plan: Plan, network: nn.Module, loss: Loss, scenes: int, run: Run) -> nn.Module:

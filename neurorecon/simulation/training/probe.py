@@ -1,7 +1,7 @@
 """The category probe: a small convolutional network that says what is in an image, in which color, and where.
 
-It judges reconstructions and generated pictures, so it is trained on real scenes only and shares nothing with
-CLIP. Its pooled features are the space of Frechet distances between sets of pictures.
+It judges reconstructions and generated images, so it is trained on real scenes only and shares nothing with
+CLIP. Its pooled features are the space of Frechet distances between sets of images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ProbeConfig:
     categories : tuple of str
         Super-category of each kind.
     widths : tuple of int
-        Channels at 1/2, 1/4, 1/8 and 1/16 of the picture.
+        Channels at 1/2, 1/4, 1/8 and 1/16 of the image.
     size : int
         Pixels on each side.
     """
@@ -49,13 +49,13 @@ class ProbeConfig:
 
 @dataclass(frozen=True)
 class Answers:
-    """What the probe says of some pictures.
+    """What the probe says of some images.
 
     Parameters
     ----------
-    kind, category, color : array of str, shape (picture,)
+    kind, category, color : array of str, shape (image,)
         Of the main object.
-    place : array, shape (picture, 2)
+    place : array, shape (image, 2)
         Its center (x, y), 0 to 1 from the top left.
     """
 
@@ -91,7 +91,7 @@ class Probe(nn.Module):
         self.place = nn.Sequential(nn.Flatten(), nn.Linear(config.widths[-1] * (config.size // 16) ** 2, 2))
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return the last feature maps of pictures (picture, rgb, y, x) from -1 to 1."""
+        """Return the last feature maps of images (image, rgb, y, x) from -1 to 1."""
         found: Tensor = functional.silu(self.norm(self.stages(self.stem(images))))
         return found
 
@@ -100,7 +100,7 @@ class Probe(nn.Module):
 
         Parameters
         ----------
-        images : Tensor, shape (picture, rgb, y, x)
+        images : Tensor, shape (image, rgb, y, x)
             From -1 to 1.
         """
         maps = self.maps(images)
@@ -108,15 +108,15 @@ class Probe(nn.Module):
         return self.kind(pooled), self.color(pooled), self.place(maps)
 
     @torch.no_grad()
-    def features(self, pictures: np.ndarray, batch: int = 128) -> np.ndarray:
-        """Return the pooled features of uint8 pictures (picture, y, x, rgb), shape (picture, feature)."""
-        parts = [self.maps(self._images(pictures[n : n + batch])) for n in range(0, len(pictures), batch)]
+    def features(self, images: np.ndarray, batch: int = 128) -> np.ndarray:
+        """Return the pooled features of uint8 images (image, y, x, rgb), shape (image, feature)."""
+        parts = [self.maps(self._images(images[n : n + batch])) for n in range(0, len(images), batch)]
         return torch.cat([part.mean(dim=(-2, -1)) for part in parts]).double().cpu().numpy()
 
     @torch.no_grad()
-    def answers(self, pictures: np.ndarray, batch: int = 128) -> Answers:
-        """Return what is in uint8 pictures (picture, y, x, rgb)."""
-        parts = [self(self._images(pictures[n : n + batch])) for n in range(0, len(pictures), batch)]
+    def answers(self, images: np.ndarray, batch: int = 128) -> Answers:
+        """Return what is in uint8 images (image, y, x, rgb)."""
+        parts = [self(self._images(images[n : n + batch])) for n in range(0, len(images), batch)]
         kinds, colors, places = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
         number = kinds.argmax(axis=1)
         return Answers(
@@ -126,17 +126,17 @@ class Probe(nn.Module):
             place=places,
         )
 
-    def _images(self, pictures: np.ndarray) -> Tensor:
+    def _images(self, images: np.ndarray) -> Tensor:
         size = self.config.size
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (size, size, 3):
+        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
             raise InputError(
-                "the probe judges pictures of the size that it was trained on",
-                given=f"{pictures.dtype} {pictures.shape}",
-                expected=f"uint8, shape (picture, {size}, {size}, 3)",
-                todo="resize the pictures first",
+                "the probe judges images of the size that it was trained on",
+                given=f"{images.dtype} {images.shape}",
+                expected=f"uint8, shape (image, {size}, {size}, 3)",
+                todo="resize the images first",
             )
         weight = self.kind.weight
-        tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(weight.device).permute(0, 3, 1, 2)
+        tensor = torch.from_numpy(np.ascontiguousarray(images)).to(weight.device).permute(0, 3, 1, 2)
         return tensor.to(weight.dtype) / 127.5 - 1.0
 
     def save(self, folder: str | Path) -> None:
@@ -201,7 +201,7 @@ def make() -> nn.Module:
 def labels(scenes: list[Scene]) -> dict[str, Tensor]:
     """Return number of kind and color of the main object, its place (x, y) from 0 to 1, and if that is known.
 
-    In films things and camera move; only the places in pictures are learned.
+    In videos things and camera move; only the places in images are learned.
     """
     kinds, colors = list(KINDS), list(COLORS)
     return {
@@ -248,7 +248,7 @@ def loss(pixels: np.ndarray, truth: dict[str, Tensor], device: str) -> Loss:
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur half of the pictures a little, and change contrast, brightness and noise of all."""
+    """Blur half of the images a little, and change contrast, brightness and noise of all."""
 
     def draw(low: float, high: float) -> Tensor:
         values = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device)

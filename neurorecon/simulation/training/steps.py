@@ -25,9 +25,9 @@ from neurorecon.simulation.training import autoencoder, clip, details, diffusion
 from neurorecon.simulation.training import judge as bars
 from neurorecon.simulation.training import judge as cards
 from neurorecon.simulation.training.diffusion import draw, to_pixels
-from neurorecon.simulation.training.loop import Loss, Pictures, Plan, Run, averaged, pictures, train
+from neurorecon.simulation.training.loop import Images, Loss, Plan, Run, averaged, images, train
 from neurorecon.simulation.training.probe import Probe
-from neurorecon.simulation.training.vdvae import from_prior, rebuild
+from neurorecon.simulation.training.vdvae import from_prior, reconstruct
 
 #: Folders of the shipped networks, below ``neurorecon/models/bundled``.
 FOLDERS = {
@@ -109,7 +109,7 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
 #: Samples shown in a card.
 SHOWN = 24
 
-#: Bars, and sets of pictures by what they show.
+#: Bars, and sets of images by what they show.
 Judged = tuple[list[bars.Bar], dict[str, np.ndarray]]
 
 
@@ -208,8 +208,8 @@ def judge(name: str, run: Run, out: Path | None = None) -> bool:
 
 
 @cache
-def _scenes(split: str, folder: Path) -> Pictures:
-    return pictures(split, folder)
+def _scenes(split: str, folder: Path) -> Images:
+    return images(split, folder)
 
 
 @cache
@@ -262,9 +262,9 @@ def _judge_autoencoder(home: Path, run: Run) -> dict[str, Judged]:
     scenes = _scenes("held-out", run.folder).pixels
     network = autoencoder_settings(home).load()
     latents = diffusion.encode(network, scenes, "cpu", progress=run.progress).float()
-    rebuilt = to_pixels(network, latents)
-    found = bars.reconstruction_bars(Probe.load(home / "probe"), scenes, rebuilt, least=29.0)
-    shown = {"held-out scenes": scenes[:SHOWN], "after encoding and decoding": rebuilt[:SHOWN]}
+    reconstructed = to_pixels(network, latents)
+    found = bars.reconstruction_bars(Probe.load(home / "probe"), scenes, reconstructed, least=29.0)
+    shown = {"held-out scenes": scenes[:SHOWN], "after encoding and decoding": reconstructed[:SHOWN]}
     return {"autoencoder": (found, shown)}
 
 
@@ -274,18 +274,18 @@ def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
     network, _ = load_vdvae(home)
     sides = [shape[-1] for shape in network.group_shapes]
     to_16, to_8 = (sum(side <= most for side in sides) for most in (16, 8))
-    rebuilt = {groups: rebuild(network, scenes[:600], groups) for groups in (len(sides), to_16, to_8)}
+    reconstructed = {groups: reconstruct(network, scenes[:600], groups) for groups in (len(sides), to_16, to_8)}
     judging = Probe.load(home / "probe")
-    found = bars.reconstruction_bars(judging, scenes[:600], rebuilt[len(sides)], least=25.0)
+    found = bars.reconstruction_bars(judging, scenes[:600], reconstructed[len(sides)], least=25.0)
     found = [bar if bar.least != 0.95 else bars.Bar(bar.what, bar.value) for bar in found]
     for groups in (to_16, to_8):
-        likeness = bars.layout_likeness(scenes[:600], rebuilt[groups])
+        likeness = bars.layout_likeness(scenes[:600], reconstructed[groups])
         found.append(bars.Bar(f"first {groups} groups: correlation of 8 x 8 layouts", likeness, 0.9))
     shown = {
         "held-out scenes": scenes[:SHOWN],
-        f"from all {len(sides)} groups": rebuilt[len(sides)][:SHOWN],
-        f"from the first {to_16} groups (up to 16 x 16)": rebuilt[to_16][:SHOWN],
-        f"from the first {to_8} groups (up to 8 x 8)": rebuilt[to_8][:SHOWN],
+        f"from all {len(sides)} groups": reconstructed[len(sides)][:SHOWN],
+        f"from the first {to_16} groups (up to 16 x 16)": reconstructed[to_16][:SHOWN],
+        f"from the first {to_8} groups (up to 8 x 8)": reconstructed[to_8][:SHOWN],
     }
     for name, temperature in _PRIOR_SAMPLES.items():
         drawn = from_prior(network, 600, temperature)
@@ -359,7 +359,7 @@ def _judge_diffusion(home: Path, run: Run) -> dict[str, Judged]:
     held_out = _scenes("held-out", run.folder)
     seeing, tokens = _clip(home), _tokens("held-out", run.folder)
     dual = DualGuidedUNet.load(home / "dual_diffusion").float()
-    contexts = _contexts(seeing, tokens[: run.pictures, 0], _tokenizer(run.folder)(""), held_out.pixels[: run.pictures])
+    contexts = _contexts(seeing, tokens[: run.images, 0], _tokenizer(run.folder)(""), held_out.pixels[: run.images])
     judging, decoder = Probe.load(home / "probe"), autoencoder_settings(home).load()
     judged: dict[str, Judged] = {}
     for folder, name, ratio, used in _GENERATIONS:
@@ -370,12 +370,12 @@ def _judge_diffusion(home: Path, run: Run) -> dict[str, Judged]:
         made = draw(dual, decoder, diffusion.SCHEDULE, given, text_ratio=ratio, progress=run.progress)
         dual.text_adapter = adapter
         found, shown = judged.setdefault(folder, ([], {"held-out scenes": held_out.pixels[:SHOWN]}))
-        found += bars.generation_bars(judging, seeing, tokens, held_out, made, f"{name}, {len(made)} pictures")
+        found += bars.generation_bars(judging, seeing, tokens, held_out, made, f"{name}, {len(made)} images")
         shown[f"from {name}"] = made[:SHOWN]
     return judged
 
 
-#: Folder, what pictures are made from, share of the text, contexts.
+#: Folder, what images are made from, share of the text, contexts.
 _GENERATIONS = (
     ("text_diffusion", "captions", 1.0, ("text hidden",)),
     ("dual_diffusion", "images", 0.0, ("image",)),

@@ -16,7 +16,7 @@ from neurorecon.simulation.training.loop import Loss, Plan, on_device
 
 @torch.no_grad()
 def from_prior(network: Any, count: int, temperature: Callable[[int], float], batch: int = 50) -> np.ndarray:
-    """Return samples from the prior of a VDVAE, uint8, shape (picture, y, x, rgb); temperatures by side of a group."""
+    """Return samples from the prior of a VDVAE, uint8, shape (image, y, x, rgb); temperatures by side of a group."""
     generator = torch.Generator().manual_seed(0)
     temperatures = [temperature(shape[-1]) for shape in network.group_shapes]
     parts = [
@@ -27,7 +27,7 @@ def from_prior(network: Any, count: int, temperature: Callable[[int], float], ba
 
 
 @torch.no_grad()
-def rebuild(network: Any, scenes: np.ndarray, groups: int, batch: int = 50) -> np.ndarray:
+def reconstruct(network: Any, scenes: np.ndarray, groups: int, batch: int = 50) -> np.ndarray:
     """Return what the first groups of a VDVAE keep of scenes; the other groups are the means of the prior."""
     parts = []
     for start in range(0, len(scenes), batch):

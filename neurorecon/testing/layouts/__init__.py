@@ -13,7 +13,7 @@ from neurorecon.errors import InputError, UnknownNameError
 def mark_simulated(folder: Path) -> None:
     """Say of a folder that its responses were computed; every store and figure of it says so too."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SIMULATED).write_text("A miniature: drawn pictures, computed responses.\n", encoding="utf-8")
+    (folder / SIMULATED).write_text("A miniature: drawn images, computed responses.\n", encoding="utf-8")
 
 
 def layouts() -> list[str]:

@@ -1,4 +1,4 @@
-"""A miniature of one's own data: arrays and tables as a lab has them, with simulated responses of few voxels."""
+"""A miniature of your own data: arrays and tables as a lab has them, with simulated responses of few voxels."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ SUBJECTS = ("sub01", "sub02")
 
 TRAIN, TEST, TEST_REPEATS = 64, 12, 3
 
-#: Grid of the volumes, and how many voxels each area has, in order; the last lie in no area.
+#: Grid of the volumes, and how many voxels each ROI has, in order; the last lie in no ROI.
 SHAPE = (8, 7, 6)
 
 AFFINE = np.array([[2.5, 0, 0, -8.75], [0, 2.5, 0, -90.0], [0, 0, 2.5, -7.5], [0, 0, 0, 1]])
 
-AREAS = {"V1": 18, "V2": 12, "FFA": 8, "PPA": 8, "": 4}
+ROIS = {"V1": 18, "V2": 12, "FFA": 8, "PPA": 8, "": 4}
 
 
 def write_arrays(folder: str | Path, *, seed: int = 0, format: Format = "npy") -> Path:
-    """Write responses of two subjects to pictures of four categories, with their tables.
+    """Write responses of two subjects to images of four categories, with their tables.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def write_arrays(folder: str | Path, *, seed: int = 0, format: Format = "npy") -
     seed : int
         The same seed gives the same numbers.
     format : {"npy", "npz", "h5", "zarr"}
-        Of responses and pictures; "h5" needs h5py.
+        Of responses and images; "h5" needs h5py.
 
     Returns
     -------
@@ -69,16 +69,16 @@ def write_arrays(folder: str | Path, *, seed: int = 0, format: Format = "npy") -
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    stimuli, pictures = draw_stimuli(TRAIN + TEST, generator)
+    stimuli, images = draw_stimuli(TRAIN + TEST, generator)
     stimuli.to_csv(folder / "stimuli.csv", index=False)
-    save_array(folder, "images", pictures, format)
+    save_array(folder, "images", images, format)
     mark_simulated(folder)
     (folder / "about.toml").write_text(ABOUT)
     for name in SUBJECTS:
         (folder / name).mkdir(exist_ok=True)
         samples, shown = _design(stimuli["id"].to_numpy(), generator)
         voxels, mask = _voxels(generator)
-        responses = _responses(pictures, stimuli["category"].to_numpy(), shown, generator)
+        responses = _responses(images, stimuli["category"].to_numpy(), shown, generator)
         samples.to_csv(folder / name / "samples.csv", index=False)
         voxels.to_csv(folder / name / "voxels.csv", index=False)
         nibabel.Nifti1Image(mask.astype(np.uint8), AFFINE).to_filename(folder / name / "mask.nii.gz")
@@ -106,21 +106,21 @@ def save_array(folder: Path, name: str, values: np.ndarray, format: Format) -> P
 
 
 def draw_stimuli(number: int, generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
-    """Draw pictures of one shape each on a plain ground.
+    """Draw images of one shape each on a plain ground.
 
     Returns
     -------
     DataFrame
-        ``id``, ``category``, ``caption1``, ``caption2``; one row a picture.
+        ``id``, ``category``, ``caption1``, ``caption2``; one row an image.
     array, uint8, shape (stimulus, y, x, rgb)
     """
-    pictures = np.empty((number, SIZE, SIZE, 3), dtype=np.uint8)
+    images = np.empty((number, SIZE, SIZE, 3), dtype=np.uint8)
     rows: list[dict[str, Any]] = []
     for place in range(number):
         category = list(CATEGORIES)[place % len(CATEGORIES)]
         ground = str(generator.choice(list(COLORS_OF_GROUND)))
         x, y, size = generator.uniform(22, 42), generator.uniform(22, 42), generator.uniform(12, 20)
-        pictures[place] = _draw(category, ground, x, y, size)
+        images[place] = _draw(category, ground, x, y, size)
         side = "left" if x < SIZE / 2 else "right"
         rows.append(
             {
@@ -130,11 +130,11 @@ def draw_stimuli(number: int, generator: np.random.Generator) -> tuple[pd.DataFr
                 "caption2": f"a {category} before {ground}",
             }
         )
-    return pd.DataFrame(rows), pictures
+    return pd.DataFrame(rows), images
 
 
 def _draw(category: str, ground: str, x: float, y: float, size: float) -> np.ndarray:
-    """Draw one picture four times too large and shrink it, so that edges are smooth."""
+    """Draw one image four times too large and shrink it, so that edges are smooth."""
     from PIL import Image, ImageDraw
 
     def box(left: float, top: float, right: float, bottom: float) -> list[float]:
@@ -182,8 +182,8 @@ def _design(ids: np.ndarray, generator: np.random.Generator) -> tuple[pd.DataFra
 
 
 def _voxels(generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the table of voxels, areas scattered as they come, and the brain mask."""
-    names = np.repeat(list(AREAS), list(AREAS.values()))
+    """Return the table of voxels, ROIs scattered as they come, and the brain mask."""
+    names = np.repeat(list(ROIS), list(ROIS.values()))
     places = np.stack(np.unravel_index(generator.permutation(int(np.prod(SHAPE)))[: len(names)], SHAPE), axis=1)
     mask = np.zeros(SHAPE, dtype=bool)
     mask[tuple(places.T)] = True
@@ -193,17 +193,17 @@ def _voxels(generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def _responses(
-    pictures: np.ndarray, categories: np.ndarray, shown: np.ndarray, generator: np.random.Generator
+    images: np.ndarray, categories: np.ndarray, shown: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return percent signal change, float32 (sample, voxel): early areas see places, FFA faces, PPA houses."""
-    luminance = pictures.mean(axis=3).reshape(len(pictures), 8, SIZE // 8, 8, SIZE // 8).mean(axis=(2, 4))
-    luminance = luminance.reshape(len(pictures), -1)
+    """Return percent signal change, float32 (sample, voxel): early ROIs see places, FFA faces, PPA houses."""
+    luminance = images.mean(axis=3).reshape(len(images), 8, SIZE // 8, 8, SIZE // 8).mean(axis=(2, 4))
+    luminance = luminance.reshape(len(images), -1)
     luminance = (luminance - luminance.mean(axis=0)) / (luminance.std(axis=0) + 1.0)
-    early = AREAS["V1"] + AREAS["V2"]
-    signal = np.zeros((len(pictures), sum(AREAS.values())))
+    early = ROIS["V1"] + ROIS["V2"]
+    signal = np.zeros((len(images), sum(ROIS.values())))
     signal[:, :early] = luminance[:, generator.choice(np.arange(9, 55), early)]
-    for area, category, begin in (("FFA", "face", early), ("PPA", "house", early + AREAS["FFA"])):
-        member = (categories == category)[:, None] * generator.uniform(0.8, 1.4, AREAS[area])
-        signal[:, begin : begin + AREAS[area]] = 2 * (member - member.mean(axis=0))
+    for roi, category, begin in (("FFA", "face", early), ("PPA", "house", early + ROIS["FFA"])):
+        member = (categories == category)[:, None] * generator.uniform(0.8, 1.4, ROIS[roi])
+        signal[:, begin : begin + ROIS[roi]] = 2 * (member - member.mean(axis=0))
     noise = 0.7 * generator.standard_normal((len(shown), signal.shape[1]))
     return (0.3 + signal[shown] + noise).astype(np.float32)

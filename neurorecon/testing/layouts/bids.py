@@ -18,35 +18,35 @@ from neurorecon.testing.layouts import mark_simulated
 #: Seconds between volumes, and the time within a volume that slices were shifted to.
 REPETITION_TIME, START_TIME = 2.0, 1.0
 
-#: Volumes of a run, trials of a run, seconds that a picture is shown.
+#: Volumes of a run, trials of a run, seconds that an image is shown.
 VOLUMES, TRIALS, DURATION = 76, 18, 2.0
 
-#: Test pictures, and how many of them are shown in a run.
+#: Test images, and how many of them are shown in a run.
 TEST, TEST_IN_RUN = 8, 4
 
 #: Voxels, a quarter each: V1, V2, LO, none.
 VOXELS = 96
 
-#: Scanner units by which a preferred picture would raise a voxel if it were shown for as long as responses take.
+#: Scanner units by which a preferred image would raise a voxel if it were shown for as long as responses take.
 GAIN = 60.0
 
 SHAPES = ("circle", "square", "triangle", "cross")
 
 COLORS = {"red": (220, 50, 40), "green": (50, 180, 70), "blue": (50, 80, 220), "yellow": (230, 210, 50)}
 
-#: Pixels on each side of a picture.
+#: Pixels on each side of an image.
 SIZE = 64
 
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 
 
 def draw_stimuli(folder: Path, seed: int, runs: int) -> pd.DataFrame:
-    """Draw the pictures and write them with their table ``stimuli.tsv``.
+    """Draw the images and write them with their table ``stimuli.tsv``.
 
     Returns
     -------
     DataFrame
-        Columns ``stim_file``, ``category``, ``caption``, ``color``, ``size``, ``split``; training pictures first.
+        Columns ``stim_file``, ``category``, ``caption``, ``color``, ``size``, ``split``; training images first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, 0])
@@ -159,7 +159,7 @@ def simulate_run(
     Returns
     -------
     array, shape (volume, voxel), float32
-        Scanner units about 1,000; a preferred picture raises them by about 2 %.
+        Scanner units about 1,000; a preferred image raises them by about 2 %.
     """
     times = START_TIME + REPETITION_TIME * np.arange(VOLUMES)
     trials = events[events["trial_type"] != "rest"]
@@ -174,7 +174,7 @@ def simulate_run(
 
 
 def _response(seconds: np.ndarray) -> np.ndarray:
-    """Return the hemodynamic response so many seconds after the onset of a picture (Glover 1999, auditory cortex)."""
+    """Return the hemodynamic response so many seconds after the onset of an image (Glover 1999, auditory cortex)."""
     from scipy.stats import gamma
 
     fine = (np.arange(20) + 0.5) * DURATION / 20
@@ -190,8 +190,8 @@ def _tuning(shown: pd.DataFrame, subject: np.random.Generator) -> np.ndarray:
     low = low @ subject.normal(0, 1, (low.shape[1], VOXELS))
     kinds = np.array([[shape == name for name in SHAPES] for shape in shown["category"]], dtype=float)
     high = kinds @ subject.normal(0, 1, (len(SHAPES), VOXELS))
-    area = np.arange(VOXELS) * 4 // VOXELS
-    return np.where(area < 2, low, np.where(area == 2, high, 0.0))
+    roi = np.arange(VOXELS) * 4 // VOXELS
+    return np.where(roi < 2, low, np.where(roi == 2, high, 0.0))
 
 
 #: What the sidecars say of time.
@@ -297,16 +297,16 @@ WRITERS: dict[str, Callable[[Path, str, np.ndarray], None]] = {
 }
 
 #: Name and color of each label; 0 is none.
-AREAS = {"V1": (1.0, 0.2, 0.2), "V2": (0.2, 1.0, 0.2), "LO": (0.2, 0.2, 1.0)}
+ROIS = {"V1": (1.0, 0.2, 0.2), "V2": (0.2, 1.0, 0.2), "LO": (0.2, 0.2, 1.0)}
 
 
-def area_of_voxel() -> np.ndarray:
+def roi_of_voxel() -> np.ndarray:
     """Return the label of each voxel, int (voxel,): 1 V1, 2 V2, 3 LO, 0 none."""
     return np.array([1, 2, 3, 0])[np.arange(VOXELS) * 4 // VOXELS]
 
 
 def write_atlases(folder: Path, kinds: Sequence[str]) -> None:
-    """Write the areas: NIfTI with a table of labels and a mask, annot and label GIFTI, dlabel."""
+    """Write the ROIs: NIfTI with a table of labels and a mask, annot and label GIFTI, dlabel."""
     folder.mkdir(parents=True, exist_ok=True)
     if "volume" in kinds:
         _write_volumes(folder)
@@ -320,10 +320,10 @@ def _write_volumes(folder: Path) -> None:
     import nibabel
 
     labels = np.zeros(SHAPE, dtype=np.int16)
-    labels[volume_mask()] = area_of_voxel()
-    nibabel.Nifti1Image(labels, AFFINE).to_filename(folder / "areas_dseg.nii.gz")
-    table = pd.DataFrame({"index": range(1, len(AREAS) + 1), "name": list(AREAS)})
-    table.to_csv(folder / "areas_dseg.tsv", sep="\t", index=False)
+    labels[volume_mask()] = roi_of_voxel()
+    nibabel.Nifti1Image(labels, AFFINE).to_filename(folder / "rois_dseg.nii.gz")
+    table = pd.DataFrame({"index": range(1, len(ROIS) + 1), "name": list(ROIS)})
+    table.to_csv(folder / "rois_dseg.tsv", sep="\t", index=False)
     visual = (labels > 0).astype(np.uint8)
     nibabel.Nifti1Image(visual, AFFINE).to_filename(folder / "visual_mask.nii.gz")
 
@@ -333,14 +333,14 @@ def _write_surfaces(folder: Path) -> None:
     from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiLabel, GiftiLabelTable
 
     half = VOXELS // 2
-    colors = [(0, 0, 0, 0), *((*(int(255 * part) for part in color), 0) for color in AREAS.values())]
+    colors = [(0, 0, 0, 0), *((*(int(255 * part) for part in color), 0) for color in ROIS.values())]
     for letter, side, part in (("L", "lh", slice(None, half)), ("R", "rh", slice(half, None))):
         labels = np.zeros(FSAVERAGE5, dtype=np.int32)
-        labels[vertices(FSAVERAGE5)] = area_of_voxel()[part]
+        labels[vertices(FSAVERAGE5)] = roi_of_voxel()[part]
         table = np.array([[*color, 0] for color in colors])
-        write_annot(folder / f"{side}.areas.annot", labels, table, ["unknown", *AREAS], fill_ctab=True)
+        write_annot(folder / f"{side}.ROIs.annot", labels, table, ["unknown", *ROIS], fill_ctab=True)
         names = GiftiLabelTable()
-        for key, name in enumerate(["???", *AREAS]):
+        for key, name in enumerate(["???", *ROIS]):
             label: Any = GiftiLabel(key, 1.0, 1.0, 1.0, 1.0)
             label.label = name  # nibabel writes it; its class does not declare it
             names.labels.append(label)
@@ -353,11 +353,11 @@ def _write_grayordinates(folder: Path) -> None:
     from nibabel.cifti2 import LabelAxis
 
     table = {0: ("???", (0.0, 0.0, 0.0, 0.0))}
-    table |= {key: (name, (*color, 1.0)) for key, (name, color) in enumerate(AREAS.items(), start=1)}
-    labels = area_of_voxel()[in_grayordinates()].astype(np.float32)[None]
-    image = nibabel.Cifti2Image(labels, (LabelAxis(["areas"], [table]), brain_models()))
+    table |= {key: (name, (*color, 1.0)) for key, (name, color) in enumerate(ROIS.items(), start=1)}
+    labels = roi_of_voxel()[in_grayordinates()].astype(np.float32)[None]
+    image = nibabel.Cifti2Image(labels, (LabelAxis(["rois"], [table]), brain_models()))
     image.nifti_header.set_intent("ConnDenseLabel")
-    image.to_filename(folder / "areas.dlabel.nii")
+    image.to_filename(folder / "rois.dlabel.nii")
 
 
 #: Subjects of the miniature.
@@ -381,8 +381,8 @@ def write_bids(
 ) -> Path:
     """Write a raw BIDS data set with ``derivatives/fmriprep``.
 
-    Two subjects see pictures of colored shapes in two sessions of three runs; training pictures once, eight test
-    pictures in every other run. 96 voxels answer to shape or color; noise, drift and head motion are added.
+    Two subjects see images of colored shapes in two sessions of three runs; training images once, eight test
+    images in every other run. 96 voxels answer to shape or color; noise, drift and head motion are added.
 
     Parameters
     ----------

@@ -41,9 +41,9 @@ def write_haxby2001(
     subjects: int = 2,
     runs: int = 4,
     layout: Literal["nilearn", "excerpt"] = "nilearn",
-    pictures: bool = True,
+    images: bool = True,
 ) -> Path:
-    """Write labels, masks, volumes and pictures.
+    """Write labels, masks, volumes and images.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def write_haxby2001(
         How many.
     layout : {"nilearn", "excerpt"}
         ``subj1/bold.nii.gz`` and so on, or one slice with ``attributes.txt``.
-    pictures : bool
+    images : bool
         Write ``stimuli`` too (nilearn's layout).
 
     Returns
@@ -70,8 +70,8 @@ def write_haxby2001(
         return folder
     for number in range(1, subjects + 1):
         _write_subject(folder / f"subj{number}", runs, np.random.default_rng([seed, number]))
-    if pictures:
-        _write_pictures(folder / "stimuli", np.random.default_rng([seed, 0]))
+    if images:
+        _write_images(folder / "stimuli", np.random.default_rng([seed, 0]))
     return folder
 
 
@@ -132,18 +132,18 @@ def _save(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
     image.to_filename(path)
 
 
-def _write_pictures(folder: Path, generator: np.random.Generator) -> None:
-    """Write two pictures of each category: stripes of a width and direction of its own."""
+def _write_images(folder: Path, generator: np.random.Generator) -> None:
+    """Write two images of each category: stripes of a width and direction of its own."""
     from PIL import Image
 
     y, x = np.mgrid[:80, :80]
     folder.mkdir()
-    (folder / "README").write_text("simulated pictures\n")
+    (folder / "README").write_text("simulated images\n")
     for number, name in enumerate(CATEGORIES):
         plural = name if name in ("scissors", "scrambledpix") else f"{name}s"
         (folder / plural).mkdir()
         for place in (1, 2):
             angle = np.pi * number / len(CATEGORIES)
             wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) / (2 + number) + generator.uniform(0, 6))
-            picture = Image.fromarray((127 + 120 * wave).astype(np.uint8))
-            picture.save(folder / plural / f"{plural}{place}.jpg", quality=90)
+            image = Image.fromarray((127 + 120 * wave).astype(np.uint8))
+            image.save(folder / plural / f"{plural}{place}.jpg", quality=90)

@@ -1,7 +1,7 @@
 """A miniature of NSD: its files, names and headers, a few voxels and trials, simulated responses.
 
-The first pictures are shared by all subjects, the others are each subject's own; each is shown three times. Responses
-follow what is in the pictures (early areas the background and where the shape is, the others its category), plus noise.
+The first images are shared by all subjects, the others are each subject's own; each is shown three times. Responses
+follow what is in the images (early ROIs the background and where the shape is, the others its category), plus noise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CATEGORIES = (
     (59, "pizza", "food"),
 )
 
-#: Colors of the shapes, half-axes (x, y) in shares of the picture, and whether they are round.
+#: Colors of the shapes, half-axes (x, y) in shares of the image, and whether they are round.
 _SHAPES = {
     "person": ((225, 175, 140), (0.10, 0.26), True),
     "car": ((200, 30, 30), (0.24, 0.12), False),
@@ -47,14 +47,14 @@ BACKGROUNDS = (("meadow", (80, 150, 60)), ("sky", (130, 180, 235)), ("street", (
 
 @dataclass(frozen=True)
 class Scenes:
-    """What is in each picture.
+    """What is in each image.
 
     Parameters
     ----------
-    category, background : int array, shape (picture,)
+    category, background : int array, shape (image,)
         Indices of :data:`CATEGORIES` and :data:`BACKGROUNDS`.
-    x, y, size : float array, shape (picture,)
-        Center of the shape in shares of the picture, and its size (1 is average).
+    x, y, size : float array, shape (image,)
+        Center of the shape in shares of the image, and its size (1 is average).
     """
 
     category: np.ndarray
@@ -64,25 +64,25 @@ class Scenes:
     size: np.ndarray
 
     def features(self) -> np.ndarray:
-        """Return what responses follow, standardized, shape (picture, feature): see :data:`FEATURES`."""
+        """Return what responses follow, standardized, shape (image, feature): see :data:`FEATURES`."""
         one_hot = [np.equal.outer(np.arange(len(names)), values)
                    for names, values in ((CATEGORIES, self.category), (BACKGROUNDS, self.background))]  # fmt: skip
         values = np.concatenate([*one_hot, [self.x], [self.y], [self.size]]).T.astype(float)
         return (values - values.mean(axis=0)) / values.std(axis=0)
 
-    def box(self, picture: int) -> tuple[float, float, float, float]:
-        """Return left, top, width and height of the shape, in shares of the picture."""
-        half = np.array(_SHAPES[self.name(picture)][1]) * self.size[picture]
-        return (self.x[picture] - half[0], self.y[picture] - half[1], 2 * half[0], 2 * half[1])
+    def box(self, image: int) -> tuple[float, float, float, float]:
+        """Return left, top, width and height of the shape, in shares of the image."""
+        half = np.array(_SHAPES[self.name(image)][1]) * self.size[image]
+        return (self.x[image] - half[0], self.y[image] - half[1], 2 * half[0], 2 * half[1])
 
-    def name(self, picture: int) -> str:
-        """Return the category of a picture."""
-        return CATEGORIES[self.category[picture]][1]
+    def name(self, image: int) -> str:
+        """Return the category of an image."""
+        return CATEGORIES[self.category[image]][1]
 
-    def captions(self, picture: int) -> list[str]:
+    def captions(self, image: int) -> list[str]:
         """Return five captions."""
-        name, where = self.name(picture), BACKGROUNDS[self.background[picture]][0]
-        side = "left" if self.x[picture] < 0.5 else "right"
+        name, where = self.name(image), BACKGROUNDS[self.background[image]][0]
+        side = "left" if self.x[image] < 0.5 else "right"
         return [
             f"A {name} on the {side} before a {where}.",
             f"a {name} and a {where}",
@@ -107,15 +107,15 @@ def invent(number: int, rng: np.random.Generator) -> Scenes:
     )
 
 
-def draw(scenes: Scenes, picture: int) -> np.ndarray:
-    """Draw a picture, uint8, shape (y, x, rgb)."""
+def draw(scenes: Scenes, image: int) -> np.ndarray:
+    """Draw an image, uint8, shape (y, x, rgb)."""
     y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
-    color, half, is_round = _SHAPES[scenes.name(picture)]
-    across = np.abs(x - scenes.x[picture]) / (half[0] * scenes.size[picture])
-    down = np.abs(y - scenes.y[picture]) / (half[1] * scenes.size[picture])
+    color, half, is_round = _SHAPES[scenes.name(image)]
+    across = np.abs(x - scenes.x[image]) / (half[0] * scenes.size[image])
+    down = np.abs(y - scenes.y[image]) / (half[1] * scenes.size[image])
     inside = across**2 + down**2 < 1 if is_round else np.maximum(across, down) < 1
     light = (0.75 + 0.5 * y)[..., None]  # darker above
-    ground = np.array(BACKGROUNDS[scenes.background[picture]][1]) * light
+    ground = np.array(BACKGROUNDS[scenes.background[image]][1]) * light
     return np.clip(np.where(inside[..., None], color, ground), 0, 255).astype(np.uint8)
 
 
@@ -126,7 +126,7 @@ VOLUMES = {"func1pt8mm": ((12, 14, 10), 1.8), "func1mm": ((16, 18, 13), 1.0)}
 VERTICES = 10242
 
 #: Areas: file, label, and where they lie: from back to front and from bottom to top, in shares of visual cortex.
-_AREAS: dict[str, dict[int, tuple[tuple[float, float], tuple[float, float]]]] = {
+_ROIS: dict[str, dict[int, tuple[tuple[float, float], tuple[float, float]]]] = {
     "prf-visualrois": {
         1: ((0.0, 0.2), (0.0, 0.5)),
         2: ((0.0, 0.2), (0.5, 1.0)),
@@ -165,7 +165,7 @@ _AREAS: dict[str, dict[int, tuple[tuple[float, float], tuple[float, float]]]] = 
     "HCP_MMP1": {1: ((0.0, 0.2), (0.0, 1.0)), 4: ((0.2, 0.3), (0.0, 1.0)), 18: ((0.5, 1.0), (0.0, 0.5))},
 }
 
-#: Features that voxels of a file's areas respond to; all others respond to every category a little.
+#: Features that voxels of a file's ROIs respond to; all others respond to every category a little.
 _TUNING = {
     "prf-visualrois": ("meadow", "sky", "street", "x", "y", "size"),
     "floc-faces": ("person",),
@@ -212,7 +212,7 @@ def volume_cortex(space: str) -> tuple[Cortex, np.ndarray]:
     edge = np.min([x, y, z, *(length - 1 - index for length, index in zip(shape, (x, y, z), strict=True))], axis=0)
     # Visual cortex: all but the outer layers of the box.
     back, up = (y - 1) / (shape[1] - 3), (z - 2) / (shape[2] - 4)
-    cortex = _areas(back, up, np.abs(x / (shape[0] - 1) - 0.5) * 2, x < shape[0] / 2, edge >= 1, z >= 2)
+    cortex = _rois(back, up, np.abs(x / (shape[0] - 1) - 0.5) * 2, x < shape[0] / 2, edge >= 1, z >= 2)
     affine = np.diag([size, size, size, 1.0])
     affine[:3, 3] = -size * (np.array(shape) - 1) / 2
     return cortex, affine
@@ -224,17 +224,17 @@ def surface_cortex() -> Cortex:
     back, up = index % 101 / 101, index // 101 / 101
     left = np.arange(2 * VERTICES) < VERTICES
     visual = (index % 7 == 0) & (up < 1)
-    return _areas(back, up, index % 13 / 13, left, np.ones_like(left), visual)
+    return _rois(back, up, index % 13 / 13, left, np.ones_like(left), visual)
 
 
-def _areas(
+def _rois(
     back: np.ndarray, up: np.ndarray, out: np.ndarray, left: np.ndarray, brain: np.ndarray, visual: np.ndarray
 ) -> Cortex:
     inside = brain & visual & (back >= 0) & (back < 1) & (up >= 0) & (up < 1)
     labels: dict[str, np.ndarray] = {}
-    for file, areas in _AREAS.items():
+    for file, rois in _ROIS.items():
         labels[file] = np.zeros(len(back), dtype=np.int16)
-        for number, ((rear, front), (bottom, top)) in areas.items():
+        for number, ((rear, front), (bottom, top)) in rois.items():
             labels[file][inside & (back >= rear) & (back < front) & (up >= bottom) & (up < top)] = number
     eccentricity = np.digitize(out, [0.2, 0.4, 0.6, 0.8]) + 1
     labels["prf-eccrois"] = np.where(labels["prf-visualrois"] > 0, eccentricity, 0).astype(np.int16)
@@ -242,7 +242,7 @@ def _areas(
     return Cortex(labels, left, brain)
 
 
-#: Shared pictures and pictures of each subject's own (1,000 and 9,000 in NSD); repeats of each.
+#: Shared images and images of each subject's own (1,000 and 9,000 in NSD); repeats of each.
 SHARED, OWN, REPEATS = 24, 96, 3
 
 #: Subjects of the design; how many of them are written is up to the caller.
@@ -251,12 +251,12 @@ SUBJECTS = 8
 #: Sessions (40), runs of a session (12), and slots of 4 s in a run (75), three of which are blank at its beginning.
 SESSIONS, RUNS, SLOTS = 3, 4, 36
 
-#: Pictures of a subject, all pictures (73,000), and trials of a session (750).
-PICTURES = SHARED + OWN
+#: Images of a subject, all images (73,000), and trials of a session (750).
+IMAGES = SHARED + OWN
 
 ALL = SHARED + SUBJECTS * OWN
 
-TRIALS = PICTURES * REPEATS // SESSIONS
+TRIALS = IMAGES * REPEATS // SESSIONS
 
 #: Standard deviation of the noise of a trial, in percent signal change.
 NOISE = 1.0
@@ -264,9 +264,9 @@ NOISE = 1.0
 
 @dataclass(frozen=True)
 class _Design:
-    order: np.ndarray  # (trial,) picture of the subject, from 1
-    pictures: np.ndarray  # (subject, picture) 73k id, from 1
-    shared: np.ndarray  # (shared picture,) 73k id, from 1
+    order: np.ndarray  # (trial,) image of the subject, from 1
+    images: np.ndarray  # (subject, image) 73k id, from 1
+    shared: np.ndarray  # (shared image,) 73k id, from 1
     pattern: np.ndarray  # (session, run, slot) 0 or 1
 
 
@@ -314,7 +314,7 @@ def write_nsd(
     _write_information(root, information)
     _write_annotations(root, information, scenes)
     chosen = [int(name.removeprefix("subj")) for name in subjects]
-    _write_pictures(root, scenes, np.unique(design.pictures[[number - 1 for number in chosen]]) - 1)
+    _write_images(root, scenes, np.unique(design.images[[number - 1 for number in chosen]]) - 1)
     for number, name in zip(chosen, subjects, strict=True):
         _write_behavior(root, name, number, design, np.random.default_rng([seed, number]))
         for place, space in enumerate(spaces):
@@ -332,7 +332,7 @@ def _design(rng: np.random.Generator) -> _Design:
     pattern = np.zeros((SESSIONS, RUNS, SLOTS), dtype=np.uint8)
     for run in pattern.reshape(-1, SLOTS):
         run[np.sort(rng.choice(np.arange(3, SLOTS), TRIALS // RUNS, replace=False))] = 1
-    order = rng.permutation(np.tile(np.arange(1, PICTURES + 1), REPEATS))
+    order = rng.permutation(np.tile(np.arange(1, IMAGES + 1), REPEATS))
     return _Design(order, np.hstack([np.tile(shared, (SUBJECTS, 1)), own]), shared, pattern)
 
 
@@ -347,7 +347,7 @@ def _write_design(root: Path, design: _Design) -> None:
         "basiccnt": np.array([shown] * REPEATS, dtype=np.uint16),
         "sharedix": design.shared[None].astype(np.uint32),
         "stimpattern": design.pattern,
-        "subjectim": design.pictures.astype(np.uint32),
+        "subjectim": design.images.astype(np.uint32),
     }
     savemat(folder / "nsd_expdesign.mat", content)
     with (folder / "nsd_expdesign.mat").open("r+b") as file:  # the header holds the time: not in a miniature
@@ -355,7 +355,7 @@ def _write_design(root: Path, design: _Design) -> None:
 
 
 def _information(design: _Design, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the table of all pictures; repeats are trials of the experiment, from 1, or 0."""
+    """Return the table of all images; repeats are trials of the experiment, from 1, or 0."""
     left = rng.choice([0.0, 0.0625, 0.125], ALL)
     table = pd.DataFrame(
         {
@@ -369,13 +369,13 @@ def _information(design: _Design, rng: np.random.Generator) -> pd.DataFrame:
             "shared1000": np.isin(np.arange(ALL) + 1, design.shared),
         }
     )
-    for subject, pictures in enumerate(design.pictures, start=1):
-        table[f"subject{subject}"] = np.isin(np.arange(ALL) + 1, pictures).astype(int)
-    for subject, pictures in enumerate(design.pictures, start=1):
+    for subject, images in enumerate(design.images, start=1):
+        table[f"subject{subject}"] = np.isin(np.arange(ALL) + 1, images).astype(int)
+    for subject, images in enumerate(design.images, start=1):
         for repeat in range(REPEATS):
             trials = np.zeros(ALL, dtype=int)
-            for place, picture in enumerate(pictures, start=1):
-                trials[picture - 1] = np.flatnonzero(design.order == place)[repeat] + 1
+            for place, image in enumerate(images, start=1):
+                trials[image - 1] = np.flatnonzero(design.order == place)[repeat] + 1
             table[f"subject{subject}_rep{repeat}"] = trials
     return table
 
@@ -387,22 +387,22 @@ def _write_information(root: Path, table: pd.DataFrame) -> None:
 
 
 def _write_annotations(root: Path, table: pd.DataFrame, scenes: Scenes) -> None:
-    """Write COCO's captions and instances of pictures of 640 by 480, of which the crop is a square."""
+    """Write COCO's captions and instances of images of 640 by 480, of which the crop is a square."""
     folder = root / "annotations"
     folder.mkdir(parents=True, exist_ok=True)
     categories = [{"supercategory": group, "id": number, "name": name} for number, name, group in CATEGORIES]
     for split, part in table.groupby("cocoSplit"):
         images, captions, instances = [], [], []
         for row in part.itertuples():
-            identity, picture = int(row.cocoId), int(row.nsdId)
+            identity, image = int(row.cocoId), int(row.nsdId)
             images.append({"id": identity, "width": 640, "height": 480, "file_name": f"{identity:012d}.jpg"})
-            for number, text in enumerate(scenes.captions(picture)):
+            for number, text in enumerate(scenes.captions(image)):
                 captions.append({"image_id": identity, "id": 10 * identity + number, "caption": text})
-            x, y, width, height = (480 * share for share in scenes.box(picture))
+            x, y, width, height = (480 * share for share in scenes.box(image))
             box = [round(x + 640 * row.cropBox[2], 2), round(y, 2), round(width, 2), round(height, 2)]
-            number = CATEGORIES[scenes.category[picture]][0]
+            number = CATEGORIES[scenes.category[image]][0]
             instances.append({"image_id": identity, "id": identity, "category_id": number, "bbox": box,
-                              "area": round(width * height, 2), "iscrowd": 0, "segmentation": []})  # fmt: skip
+                              "roi": round(width * height, 2), "iscrowd": 0, "segmentation": []})  # fmt: skip
         head = {"info": {"description": "miniature"}, "licenses": [], "images": images}
         _dump(folder / f"captions_{split}.json", {**head, "annotations": captions})
         _dump(folder / f"instances_{split}.json", {**head, "annotations": instances, "categories": categories})
@@ -412,8 +412,8 @@ def _dump(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _write_pictures(root: Path, scenes: Scenes, shown: np.ndarray) -> None:
-    """Write the pictures that the subjects saw; the others take no room in the file."""
+def _write_images(root: Path, scenes: Scenes, shown: np.ndarray) -> None:
+    """Write the images that the subjects saw; the others take no room in the file."""
     import h5py
 
     folder = root / "nsddata_stimuli" / "stimuli" / "nsd"
@@ -429,7 +429,7 @@ def _write_behavior(root: Path, name: str, subject: int, design: _Design, rng: n
     shown, trial = pd.Series(design.order), pd.Series(np.arange(len(design.order)))
     table = pd.DataFrame({"SUBJECT": subject, "SESSION": session + 1, "RUN": run + 1})
     table["TRIAL"] = table.groupby(["SESSION", "RUN"]).cumcount() + 1
-    table["73KID"] = design.pictures[subject - 1, design.order - 1]
+    table["73KID"] = design.images[subject - 1, design.order - 1]
     table["10KID"] = design.order
     table["TIME"] = session * 7 + (run * 300 + slot * 4) / 86400
     table["ISOLD"] = shown.duplicated().astype(int)
@@ -520,10 +520,10 @@ def _write_betas(
 ) -> None:
     """Write the betas of all trials, session by session, and what NSD computes from them."""
     weights = cortex.weights(rng)
-    signal = scenes.features() @ weights  # (picture, voxel)
+    signal = scenes.features() @ weights  # (image, voxel)
     for session in range(sessions):
         order = design.order[session * TRIALS : (session + 1) * TRIALS]
-        shown = design.pictures[subject - 1, order - 1] - 1
+        shown = design.images[subject - 1, order - 1] - 1
         values = 1.0 + signal[shown] + NOISE * rng.standard_normal((TRIALS, signal.shape[1]))
         stored = (np.clip(values * cortex.brain, -100, 100) * 300).round().astype(np.int16)
         for folder in folders:

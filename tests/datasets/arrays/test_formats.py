@@ -64,7 +64,7 @@ def test_types_become_float32(lab, dtype):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_pictures_are_those_of_the_array(lab, format):
+def test_images_are_those_of_the_array(lab, format):
     folder = lab.write()
     (folder / "images.npy").unlink()
     save(folder, "images", lab.images, format)

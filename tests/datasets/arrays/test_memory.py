@@ -86,7 +86,7 @@ def test_several_subjects(lab, tmp_path):
         ({"responses": [[1.0, 2.0], [3.0]]}, "are no array"),
         ({"samples": {"stimulus": ["s0"], "run": [1, 2]}}, "is no table"),
         ({"samples": 3}, "a pandas DataFrame"),
-        ({"images": "nowhere"}, "pictures are not there"),
+        ({"images": "nowhere"}, "images are not there"),
         ({"responses": {"sub 1": np.ones((12, 5))}}, "cannot be called so"),
         ({"rois": {"V1": [True, False]}}, "is no mask of the voxels"),
         ({"mask": np.ones((3, 3, 3))}, "a NIfTI image, or the path"),

@@ -72,7 +72,7 @@ def _mask(folder, values, affine=None):
     nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine).to_filename(folder / "mask.nii.gz")
 
 
-def _folder_of_pictures(folder, sizes):
+def _folder_of_images(folder, sizes):
     (folder / "images.npy").unlink()
     (folder / "images").mkdir()
     for number, size in enumerate(sizes):
@@ -216,25 +216,25 @@ MISTAKES = {
     "unknown ROI column": (lambda f: None, {"rois": ["V2"]}, ["unknown column", "'V2'"]),
     "ROI that is none": (lambda f: None, {"rois": ["j"]}, ["'j' is no ROI"]),
     "ROI twice": (lambda f: _edit(f, "voxels", roi="V1"), {}, ["states the ROI 'V1' twice"]),
-    "pictures of floats": (lambda f: np.save(f / "images.npy", np.ones((6, 8, 8, 3))), {}, ["uint8", "255"]),
+    "images of floats": (lambda f: np.save(f / "images.npy", np.ones((6, 8, 8, 3))), {}, ["uint8", "255"]),
     "colors first": (
         lambda f: np.save(f / "images.npy", np.ones((6, 3, 8, 8), np.uint8)),
         {},
         ["colors come first", "transpose(0, 2, 3, 1)"],
     ),
-    "a picture too many": (
+    "an image too many": (
         lambda f: np.save(f / "images.npy", np.ones((7, 8, 8, 3), np.uint8)),
         {},
         ["does not match the table of stimuli", "7 images, for 6"],
     ),
-    "a picture too few": (lambda f: _folder_of_pictures(f, [(8, 8)] * 5), {}, ["picture of the stimulus 's5' is miss"]),
-    "pictures of two sizes": (
-        lambda f: _folder_of_pictures(f, [(8, 8)] * 5 + [(9, 8)]),
+    "an image too few": (lambda f: _folder_of_images(f, [(8, 8)] * 5), {}, ["image of the stimulus 's5' is miss"]),
+    "images of two sizes": (
+        lambda f: _folder_of_images(f, [(8, 8)] * 5 + [(9, 8)]),
         {},
         ["differ in size", "s5.png is 9 x 8", "image_size"],
     ),
-    "picture that is none": (
-        lambda f: (_folder_of_pictures(f, [(8, 8)] * 6), (f / "images" / "s3.png").write_text("no")),
+    "image that is none": (
+        lambda f: (_folder_of_images(f, [(8, 8)] * 6), (f / "images" / "s3.png").write_text("no")),
         {},
         ["s3.png cannot be read"],
     ),

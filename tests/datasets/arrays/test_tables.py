@@ -51,7 +51,7 @@ def test_rest_is_left_out(lab):
     assert data.report["samples without a stimulus, left out"] == "2"
 
 
-def test_areas_are_columns_or_names(lab):
+def test_rois_are_columns_or_names(lab):
     lab.voxels["roi"] = ["V2+early", "early", "", "FFA", "FFA + faces"]
     lab.voxels["eccentricity"] = [0.5, 1, 1, 2, 3]
     lab.write()
@@ -113,21 +113,21 @@ def test_time_series(lab):
     assert data.samples["time"].tolist() == [1.5, 3.0, 4.5, 6.0, 0.0, 1.5, 3.0, 4.5]
 
 
-def test_pictures_of_a_folder(lab):
-    lab.images, pictures = None, lab.images
+def test_images_of_a_folder(lab):
+    lab.images, images = None, lab.images
     lab.stimuli["file"] = ["", "", "", "", "", "other.png"]
     folder = lab.write() / "images"
     folder.mkdir()
     for number in range(5):
-        Image.fromarray(pictures[number]).save(folder / f"s{number}.png")
-    Image.fromarray(pictures[5]).save(folder / "other.png")
+        Image.fromarray(images[number]).save(folder / f"s{number}.png")
+    Image.fromarray(images[5]).save(folder / "other.png")
     reader = lab.open()
     assert reader.image_shape() == (8, 10, 3)
-    np.testing.assert_array_equal(reader.read_images(0, 6), pictures)
+    np.testing.assert_array_equal(reader.read_images(0, 6), images)
     assert lab.open(image_size=16).read_images(1, 3).shape == (2, 16, 16, 3)
 
 
-def test_films_come_behind_the_images(lab):
+def test_videos_come_behind_the_images(lab):
     frames = np.random.default_rng(1).integers(0, 256, (2, 5, 8, 10, 3), dtype=np.uint8)
     lab.stimuli["kind"] = ["film", "image", "image", "film", "image", "image"]
     lab.images = lab.images[[1, 2, 4, 5]]

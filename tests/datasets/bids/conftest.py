@@ -9,11 +9,11 @@ from neurorecon.testing.layouts.bids import write_bids
 
 ATLASES = "derivatives/fmriprep/atlases/"
 
-#: The areas of the miniature, by the kind of space.
+#: The ROIs of the miniature, by the kind of space.
 ROIS = {
-    "volume": {"areas": {"path": ATLASES + "areas_dseg.nii.gz", "labels": ATLASES + "areas_dseg.tsv"}},
-    "surface": {"areas": [ATLASES + "lh.areas.annot", ATLASES + "rh.areas.annot"]},
-    "grayordinates": {"areas": ATLASES + "areas.dlabel.nii"},
+    "volume": {"rois": {"path": ATLASES + "rois_dseg.nii.gz", "labels": ATLASES + "rois_dseg.tsv"}},
+    "surface": {"rois": [ATLASES + "lh.rois.annot", ATLASES + "rh.rois.annot"]},
+    "grayordinates": {"rois": ATLASES + "rois.dlabel.nii"},
 }
 
 

@@ -111,7 +111,7 @@ OPENING = [
     (None, {"events": "nowhere"}, ["folder of the events is not there", "nowhere"]),
     (None, {"stimuli": "nowhere"}, ["stimuli are missing", "nowhere"]),
     (None, {"captions": "none.tsv"}, ["none.tsv is missing"]),
-    (None, {"stimulus_column": "picture"}, ["unknown column of", "picture", "stim_file"]),
+    (None, {"stimulus_column": "image"}, ["unknown column of", "image", "stim_file"]),
     (None, {"split": {"column": "phase"}}, ["unknown column of the events 'phase'"]),
     (None, {"stimulus_column": "trial_type", "split": {"runs": ["2"]}}, ["stimuli are in more than one split"]),
     (None, {"split": {"runs": ["9"]}}, ["unknown run '9'"]),
@@ -162,7 +162,7 @@ OPENING = [
     (_second_pipeline, {}, ["derivatives of several pipelines", "fmriprep, other"]),
     (lambda root: shutil.rmtree(root / "derivatives"), {}, ["no preprocessed runs below"]),
     (lambda root: shutil.rmtree(root / "stimuli"), {}, ["stimuli are missing", 'stimuli = "none"']),
-    (_cut("stimuli/circle/circle001.png", 0.1), {}, ["circle001.png is no picture"]),
+    (_cut("stimuli/circle/circle001.png", 0.1), {}, ["circle001.png is no image"]),
     (
         lambda root: (root / "stimuli/stimuli.tsv").write_text("name\tcaption\na\tb\n"),
         {},
@@ -184,7 +184,7 @@ READING = [
         ["the mask of sub-01 is empty"],
     ),
     (_image(lambda data, affine, header: nibabel.Nifti1Image(data * 0, affine, header)), {}, ["no voxel of sub-01"]),
-    (None, {"mask": "rois"}, ['mask = "rois" without areas']),
+    (None, {"mask": "rois"}, ['mask = "rois" without ROIs']),
     (None, {"mask": "mask.nii.gz"}, ["mask.nii.gz is missing"]),
 ]
 

@@ -134,7 +134,7 @@ def test_betas_are_least_squares_estimates(tree, open_tree):
 
 
 def test_finite_responses_are_found_without_knowing_their_shape(tree, open_tree):
-    """Pictures of a shape share a response; that of the miniature is known."""
+    """Images of a shape share a response; that of the miniature is known."""
     reader = open_tree(
         samples="fir", stimulus_column="trial_type", split="none", runs=["1"], standardize="none", fir_seconds=18
     )

@@ -72,7 +72,7 @@ def test_vertices_of_a_mesh_of_ones_own_are_kept_as_cortex():
     ("kind", "given"),
     [
         ("surface", ["hemi-L_areas.label.gii", "hemi-R_areas.label.gii"]),
-        ("volume", {"path": "areas_dseg.nii.gz", "labels": {"1": "V1", "2": "V2", "3": "LO"}}),
+        ("volume", {"path": "rois_dseg.nii.gz", "labels": {"1": "V1", "2": "V2", "3": "LO"}}),
     ],
 )
 def test_atlases_in_other_formats(tree, rois, kind, given):
@@ -83,7 +83,7 @@ def test_atlases_in_other_formats(tree, rois, kind, given):
             return [folder + item for item in path] if isinstance(path, list) else folder + path
 
         spec = {**atlas, "path": place(atlas["path"])} if isinstance(atlas, dict) else place(atlas)
-        return BidsReader.Options(kind=kind, rois={"areas": spec})
+        return BidsReader.Options(kind=kind, rois={"rois": spec})
 
     found = BidsReader(root, options(given, "atlases/")).subject("sub-01").rois
     wanted = BidsReader(tree, BidsReader.Options(kind=kind, rois=rois[kind])).subject("sub-01").rois
@@ -92,7 +92,7 @@ def test_atlases_in_other_formats(tree, rois, kind, given):
         np.testing.assert_array_equal(found[name], member)
 
 
-def test_areas_may_overlap_and_serve_as_the_mask(open_tree, rois):
+def test_rois_may_overlap_and_serve_as_the_mask(open_tree, rois):
     atlases = rois["volume"] | {"visual": "derivatives/fmriprep/atlases/visual_mask.nii.gz"}
     data = open_tree("volume", rois=atlases, mask="rois").subject("sub-01")
     assert len(data.voxels) == 72
@@ -102,14 +102,14 @@ def test_areas_may_overlap_and_serve_as_the_mask(open_tree, rois):
 
 
 @pytest.mark.parametrize(
-    ("kind", "areas", "said"),
+    ("kind", "rois", "said"),
     [
         ("volume", {"a": "atlases/none.nii.gz"}, "none.nii.gz is missing"),
         ("volume", {"a": "atlases/areas_dseg.nii.gz"}, "have no names"),
-        ("volume", {"a": "atlases/areas.dlabel.nii"}, "cannot hold areas of these runs"),
-        ("surface", {"a": "atlases/visual_mask.nii.gz"}, "cannot hold areas of these runs"),
-        ("grayordinates", {"a": "atlases/lh.areas.annot"}, "belongs to another mesh"),
-        ("surface", {"a": "atlases/areas.dlabel.nii"}, "belongs to another mesh"),
+        ("volume", {"a": "atlases/ROIs.dlabel.nii"}, "cannot hold ROIs of these runs"),
+        ("surface", {"a": "atlases/visual_mask.nii.gz"}, "cannot hold ROIs of these runs"),
+        ("grayordinates", {"a": "atlases/lh.ROIs.annot"}, "belongs to another mesh"),
+        ("surface", {"a": "atlases/ROIs.dlabel.nii"}, "belongs to another mesh"),
         ("volume", {"a": {"path": "atlases/areas_dseg.nii.gz", "labels": "atlases/none.tsv"}}, "none.tsv is missing"),
         ("volume", {"a": {"path": "atlases/areas_dseg.nii.gz", "labels": {"one": "V1"}}}, "whole numbers"),
         ("volume", {"a": {"path": "atlases/areas_dseg.nii.gz", "threshold": 9.0}}, "is empty"),
@@ -123,8 +123,8 @@ def test_areas_may_overlap_and_serve_as_the_mask(open_tree, rois):
         ),
     ],
 )
-def test_atlases_that_do_not_fit(tree, kind, areas, said):
-    reader = BidsReader(tree / "derivatives/fmriprep", BidsReader.Options(kind=kind, rois=areas))
+def test_atlases_that_do_not_fit(tree, kind, rois, said):
+    reader = BidsReader(tree / "derivatives/fmriprep", BidsReader.Options(kind=kind, rois=rois))
     with pytest.raises(InputError, match=said):
         reader.subject("sub-01")
 

@@ -1,4 +1,4 @@
-"""Pictures in one size, films in frames and clips, captions, splits, and stimuli without files."""
+"""Images in one size, videos in frames and clips, captions, splits, and stimuli without files."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from neurorecon.datasets.bids.reader import BidsReader
-from neurorecon.datasets.bids.stimuli import cut_films, file_of
+from neurorecon.datasets.bids.stimuli import cut_videos, file_of
 from neurorecon.errors import InputError
 from neurorecon.io.images import fit_square
 from neurorecon.testing import check_reader
@@ -14,7 +14,7 @@ from neurorecon.testing import check_reader
 EVENTS = "sub-01/ses-01/func/sub-01_ses-01_task-shapes_run-{}_events.tsv"
 
 
-def _write_film(path, seconds, frames_per_second=5):
+def _write_video(path, seconds, frames_per_second=5):
     """Write a GIF whose gray says how many seconds have passed, in tenths."""
     values = 10 * np.arange(seconds * frames_per_second) / frames_per_second
     images = [Image.fromarray(np.full((24, 32, 3), value, dtype=np.uint8)) for value in values]
@@ -22,19 +22,19 @@ def _write_film(path, seconds, frames_per_second=5):
     images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0)
 
 
-def _film_events(root, films, duration):
-    for run, name in enumerate(films, start=1):
+def _video_events(root, videos, duration):
+    for run, name in enumerate(videos, start=1):
         onsets = [10.0, 20.0 + duration]
         table = pd.DataFrame({"onset": onsets, "duration": duration, "trial_type": "film", "stim_file": name})
         table.to_csv(root / EVENTS.format(run), sep="\t", index=False)
 
 
 @pytest.fixture
-def filmed(own):
-    """Two runs with a film each, shown twice."""
+def videoed(own):
+    """Two runs with a video each, shown twice."""
     for name in ("first", "second"):
-        _write_film(own / "stimuli" / f"{name}.gif", 20)
-    _film_events(own, ["first.gif", "second.gif"], 20.0)
+        _write_video(own / "stimuli" / f"{name}.gif", 20)
+    _video_events(own, ["first.gif", "second.gif"], 20.0)
     return own
 
 
@@ -42,7 +42,7 @@ def _options(**values):
     return BidsReader.Options(subjects=["01"], **values)
 
 
-def test_pictures_are_those_of_the_files(small):
+def test_images_are_those_of_the_files(small):
     reader = BidsReader(small)
     table = reader.stimuli()
     assert table["kind"].unique().tolist() == ["image"]
@@ -54,7 +54,7 @@ def test_pictures_are_those_of_the_files(small):
 
 
 @pytest.mark.parametrize(("fit", "gray"), [("pad", True), ("crop", False), ("stretch", False)])
-def test_pictures_become_square(fit, gray):
+def test_images_become_square(fit, gray):
     image = Image.fromarray(np.full((20, 40, 3), 250, dtype=np.uint8))
     found = fit_square(image, 32, fit)
     assert found.shape == (32, 32, 3)
@@ -62,26 +62,26 @@ def test_pictures_become_square(fit, gray):
     assert (found[16, 16] == 250).all()
 
 
-def test_transparent_pictures_lie_on_gray():
+def test_transparent_images_lie_on_gray():
     image = Image.fromarray(np.zeros((8, 8, 4), dtype=np.uint8), mode="RGBA")
     assert (fit_square(image, 8, "pad") == 128).all()
 
 
-def test_films_in_blocks_are_whole(filmed):
-    reader = BidsReader(filmed, _options(frames=4, image_size=16, split="none"))
+def test_videos_in_blocks_are_whole(videoed):
+    reader = BidsReader(videoed, _options(frames=4, image_size=16, split="none"))
     assert reader.stimuli()["id"].tolist() == ["first.gif", "second.gif"]
-    assert reader.film_shape() == (4, 16, 16, 3)
+    assert reader.video_shape() == (4, 16, 16, 3)
     assert reader.frames_per_second() == pytest.approx(4 / 20)
     np.testing.assert_allclose(reader.read_frames(0, 1)[0, :, 8, 8, 0], [25, 75, 125, 175], atol=4)
     check_reader(reader)
 
 
-def test_films_in_time_series_are_clips_of_a_volume(filmed):
-    reader = BidsReader(filmed, _options(samples="volume", frames=2, image_size=16, split={"runs": ["2"]}))
+def test_videos_in_time_series_are_clips_of_a_volume(videoed):
+    reader = BidsReader(videoed, _options(samples="volume", frames=2, image_size=16, split={"runs": ["2"]}))
     table = reader.stimuli()
     assert len(table) == 20
     assert table["id"][3] == "first.gif#00003"
-    assert reader.film_shape() == (2, 16, 16, 3)
+    assert reader.video_shape() == (2, 16, 16, 3)
     assert reader.frames_per_second() == pytest.approx(1.0)
     # The clip from 6 to 8 s: frames at 6.5 and 7.5 s.
     np.testing.assert_allclose(reader.read_frames(3, 4)[0, :, 8, 8, 0], [64, 74], atol=4)
@@ -93,40 +93,40 @@ def test_films_in_time_series_are_clips_of_a_volume(filmed):
     check_reader(reader)
 
 
-def test_a_film_that_is_shorter_than_its_event(filmed):
-    _film_events(filmed, ["first.gif", "second.gif"], 30.0)
+def test_a_video_that_is_shorter_than_its_event(videoed):
+    _video_events(videoed, ["first.gif", "second.gif"], 30.0)
     with pytest.raises(InputError, match=r"shorter than the events say(.|\n)*20.00 s"):
-        BidsReader(filmed, _options(samples="volume", split="none"))
+        BidsReader(videoed, _options(samples="volume", split="none"))
 
 
-def test_films_of_several_lengths(filmed):
-    _write_film(filmed / "stimuli" / "second.gif", 10)
+def test_videos_of_several_lengths(videoed):
+    _write_video(videoed / "stimuli" / "second.gif", 10)
     with pytest.raises(InputError, match="different lengths"):
-        BidsReader(filmed, _options(split="none"))
+        BidsReader(videoed, _options(split="none"))
 
 
-def test_a_film_of_another_format_needs_a_package(filmed):
+def test_a_video_of_another_format_needs_a_package(videoed):
     try:
         import av  # noqa: F401
     except ModuleNotFoundError:
-        (filmed / "stimuli" / "first.mp4").write_bytes(b"0" * 100)
-        _film_events(filmed, ["first.mp4", "second.gif"], 20.0)
+        (videoed / "stimuli" / "first.mp4").write_bytes(b"0" * 100)
+        _video_events(videoed, ["first.mp4", "second.gif"], 20.0)
         with pytest.raises(InputError, match="pip install av"):
-            BidsReader(filmed, _options(split="none"))
+            BidsReader(videoed, _options(split="none"))
     else:
         pytest.skip("PyAV is installed")
 
 
-def test_clips_are_parts_of_films_alone():
+def test_clips_are_parts_of_videos_alone():
     shown = pd.DataFrame({"stimulus": ["a.png", "b.mp4"], "onset": [0.0, 10.0], "duration": [3.0, 4.9]})
-    cut = cut_films(shown, 2.0)
+    cut = cut_videos(shown, 2.0)
     assert cut["stimulus"].tolist() == ["a.png", "b.mp4#00000", "b.mp4#00001"]
     assert cut["onset"].tolist() == [0.0, 10.0, 12.0]
     assert cut["duration"].tolist() == [3.0, 2.0, 2.0]
     assert [file_of(name) for name in ("b.mp4#00001", "a#1", "a.png")] == ["b.mp4", "a#1", "a.png"]
 
 
-def test_trial_types_are_stimuli_without_pictures(own):
+def test_trial_types_are_stimuli_without_images(own):
     for path in own.rglob("*_events.tsv"):
         pd.read_csv(path, sep="\t").drop(columns=["stim_file", "split"]).to_csv(path, sep="\t", index=False)
     reader = BidsReader(own)

@@ -18,7 +18,7 @@ TABLE = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
 ROI = "nsddata/ppdata/subj02/func1pt8mm/roi"
 BETAS = "nsddata_betas/ppdata/subj02/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 FIRST = f"{BETAS}/betas_session01.nii.gz"
-PICTURES = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+IMAGES = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
 
 def _cut(path, share=0.5):
@@ -69,7 +69,7 @@ MISTAKES = {
     "design lacks": (lambda root: _design(root, sharedix=lambda _: None), {}, ["lacks sharedix"]),
     "order out of range": (lambda root: _design(root, masterordering=_with_one_repeat_wrong), {}, ["9999", "1 to 120"]),
     "ids from 0": (lambda root: _design(root, subjectim=lambda ids: ids - ids.min()), {}, ["design", "cannot be used"]),
-    "other shared pictures": (lambda root: _design(root, sharedix=lambda ids: ids + 1), {}, ["sharedix", "subjectim"]),
+    "other shared images": (lambda root: _design(root, sharedix=lambda ids: ids + 1), {}, ["sharedix", "subjectim"]),
     "pattern of fewer trials": (
         lambda root: _design(root, stimpattern=lambda pattern: pattern[:, :3]),
         {},
@@ -119,10 +119,10 @@ MISTAKES = {
         {},
         ["unknown kind", "int32", "int16"],
     ),
-    "no pictures": (lambda root: (root / PICTURES).unlink(), {}, ["nsd_stimuli.hdf5", "39.6 GB"]),
-    "pictures cut": (lambda root: _cut(root / PICTURES), {}, ["nsd_stimuli.hdf5", "cannot be read"]),
+    "no images": (lambda root: (root / IMAGES).unlink(), {}, ["nsd_stimuli.hdf5", "39.6 GB"]),
+    "images cut": (lambda root: _cut(root / IMAGES), {}, ["nsd_stimuli.hdf5", "cannot be read"]),
     "table lacks a column": (lambda root: _text(root / TABLE, "cocoId", "coco"), {}, ["merged.csv", "cocoId"]),
-    "table of other shared pictures": (lambda root: _text(root / TABLE, "True", "False"), {}, ["23", "24", "sharedix"]),
+    "table of other shared images": (lambda root: _text(root / TABLE, "True", "False"), {}, ["23", "24", "sharedix"]),
     "behavior of another subject": (
         lambda root: _text(root / "nsddata/ppdata/subj02/behav/responses.tsv", "\t1\t1\t1\t", "\t1\t1\t1\t1"),
         {},

@@ -38,7 +38,7 @@ def _shown(design, subject, trials):
 
 
 @pytest.mark.parametrize("subject", ["subj02", "subj05"])
-def test_trials_show_the_pictures_of_the_design(reader, design, subject):
+def test_trials_show_the_images_of_the_design(reader, design, subject):
     samples = reader.subject(subject).samples
     shown = _shown(design, int(subject[-1]), len(samples))
     assert samples["stimulus"].tolist() == [f"nsd{number:05d}" for number in shown]
@@ -58,7 +58,7 @@ def test_runs_and_times_follow_the_pattern_of_stimuli(reader, design):
     assert next(rows, None) is None
 
 
-def test_repeats_are_counted_and_agree_with_the_table_of_pictures(reader, nsd):
+def test_repeats_are_counted_and_agree_with_the_table_of_images(reader, nsd):
     samples = reader.subject("subj05").samples.reset_index(names="trial")
     table = pd.read_csv(nsd / "nsddata/experiments/nsd/nsd_stim_info_merged.csv", index_col=0).set_index("nsdId")
     for row in samples.itertuples():
@@ -111,7 +111,7 @@ def test_slices_in_any_order_and_over_sessions(reader):
         np.testing.assert_array_equal(data.read_responses(start, stop), whole[start:stop])
 
 
-def test_averages_are_means_over_the_trials_of_a_picture(nsd, reader):
+def test_averages_are_means_over_the_trials_of_a_image(nsd, reader):
     trials, means = reader.subject("subj05"), _open(nsd, samples="average").subject("subj05")
     values = pd.DataFrame(trials.read_responses(0, 240))
     expected = values.groupby(trials.samples["stimulus"].to_numpy(), sort=False).mean()
@@ -135,7 +135,7 @@ def test_sessions_that_are_absent_are_named(reader, nsd):
     assert second.samples["session"].unique().tolist() == [2]
 
 
-def test_pictures_are_those_of_the_file(reader, nsd):
+def test_images_are_those_of_the_file(reader, nsd):
     stimuli = reader.stimuli()
     with h5py.File(nsd / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5") as file:
         expected = file["imgBrick"][:]
@@ -144,8 +144,8 @@ def test_pictures_are_those_of_the_file(reader, nsd):
     np.testing.assert_array_equal(reader.read_images(0, len(ids)), expected[ids])
     smaller = _open(nsd, image_size=20)
     assert smaller.image_shape() == (20, 20, 3)
-    picture = Image.fromarray(expected[ids[3]]).resize((20, 20), Image.Resampling.BICUBIC)
-    np.testing.assert_array_equal(smaller.read_images(3, 4)[0], np.asarray(picture))
+    image = Image.fromarray(expected[ids[3]]).resize((20, 20), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(smaller.read_images(3, 4)[0], np.asarray(image))
 
 
 def test_captions_are_joined_on_the_coco_id_and_kept_as_they_are(reader, nsd):
@@ -160,7 +160,7 @@ def test_captions_are_joined_on_the_coco_id_and_kept_as_they_are(reader, nsd):
     assert any(caption.endswith(" ") for caption in row.captions)
 
 
-def test_labels_are_shares_of_the_picture(reader):
+def test_labels_are_shares_of_the_image(reader):
     labels, stimuli = reader.labels(), reader.stimuli()
     assert labels.idxmax(axis=1).tolist() == [f"category:{name}" for name in stimuli["category"]]
     assert labels.max(axis=1).between(0.01, 0.5).all()

@@ -47,8 +47,8 @@ def test_unions_and_overlaps(small, data):
     assert list(rois)[-1] == "nsdgeneral"
 
 
-def test_low_and_high_are_kastner_overwritten_by_the_drawn_areas(small, data):
-    """MindDiffuser: LVC is V1 to V3 and hV4, HVC the other nine areas; what was drawn by hand comes first."""
+def test_low_and_high_are_kastner_overwritten_by_the_drawn_rois(small, data):
+    """MindDiffuser: LVC is V1 to V3 and hV4, HVC the other nine ROIs; what was drawn by hand comes first."""
     drawn, atlas = _labels(small, data, "prf-visualrois"), _labels(small, data, "Kastner2015")
     merged = np.where(drawn > 0, drawn, atlas)
     np.testing.assert_array_equal(data.rois["LVC"], (merged >= 1) & (merged <= 7))

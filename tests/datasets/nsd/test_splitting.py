@@ -12,21 +12,21 @@ def _samples(folder, **options):
     return {name: reader.subject(name).samples for name in reader.subjects}, reader
 
 
-def _pictures(samples, split):
+def _images(samples, split):
     return set().union(*(table["stimulus"][table["split"] == split] for table in samples.values()))
 
 
-def test_shared_pictures_shown_often_enough(nsd):
-    """With two of three sessions, some pictures were shown less than three times: as the 982 of 1,000 in NSD."""
+def test_shared_images_shown_often_enough(nsd):
+    """With two of three sessions, some images were shown less than three times: as the 982 of 1,000 in NSD."""
     every, _ = _samples(nsd)
     shown = every["subj02"].query("split == 'test'")["stimulus"].value_counts()
     assert set(shown) == {1, 2, 3}
     found, reader = _samples(nsd, test_repeats=2)
-    assert _pictures(found, "test") == set(shown.index[shown >= 2])
-    assert _pictures(found, "train") == _pictures(every, "train")
+    assert _images(found, "test") == set(shown.index[shown >= 2])
+    assert _images(found, "train") == _images(every, "train")
     once = shown[shown == 1]
     assert reader.subject("subj02").report["trials left out"] == (
-        f"{len(once)} of {len(once)} shared pictures shown less than 2 times"
+        f"{len(once)} of {len(once)} shared images shown less than 2 times"
     )
     assert len(found["subj02"]) == len(every["subj02"]) - len(once)
 
@@ -34,7 +34,7 @@ def test_shared_pictures_shown_often_enough(nsd):
 def test_sessions(nsd):
     every, _ = _samples(nsd)
     found, reader = _samples(nsd, split="sessions", test_sessions=(2,))
-    assert not _pictures(found, "train") & _pictures(found, "test")
+    assert not _images(found, "train") & _images(found, "test")
     for name, table in found.items():
         assert set(table["session"][table["split"] == "test"]) == {2}
         assert (table["session"] == 2).sum() == 120
@@ -54,8 +54,8 @@ def test_a_category_is_left_out_wherever_it_is_to_be_seen(nsd, tmp_path):
     for name, members in (("pizza", {"pizza"}), ("animal", {"bird", "dog"})):
         found, reader = _samples(nsd, split="category", test_category=name)
         stimuli = reader.stimuli().set_index("id")["category"]
-        assert set(stimuli[sorted(_pictures(found, "test"))]) == members
-        assert not set(stimuli[sorted(_pictures(found, "train"))]) & members
+        assert set(stimuli[sorted(_images(found, "test"))]) == members
+        assert not set(stimuli[sorted(_images(found, "train"))]) & members
 
 
 def test_tables_of_categories_and_clusters(nsd, tmp_path):
@@ -64,20 +64,20 @@ def test_tables_of_categories_and_clusters(nsd, tmp_path):
     table = pd.DataFrame({"nsdId": ids, "category": ["odd" if number % 2 else "even" for number in ids]})
     table.to_csv(tmp_path / "categories.csv", index=False)
     found, _ = _samples(nsd, split="category", test_category="odd", category_table=str(tmp_path / "categories.csv"))
-    assert {int(name[3:]) % 2 for name in _pictures(found, "test")} == {1}
+    assert {int(name[3:]) % 2 for name in _images(found, "test")} == {1}
     table.rename(columns={"category": "cluster"}).assign(cluster=[number % 7 for number in ids]).to_csv(
         tmp_path / "clusters.csv", index=False
     )
     found, _ = _samples(nsd, split="clusters", cluster_table=str(tmp_path / "clusters.csv"), test_share=0.2)
-    tested = {int(name[3:]) % 7 for name in _pictures(found, "test")}
+    tested = {int(name[3:]) % 7 for name in _images(found, "test")}
     assert len(tested) == 2
-    assert not tested & {int(name[3:]) % 7 for name in _pictures(found, "train")}
+    assert not tested & {int(name[3:]) % 7 for name in _images(found, "train")}
 
 
 def test_clusters_of_captions(nsd):
     found, reader = _samples(nsd, split="clusters", clusters=6, test_share=0.1)
-    assert not _pictures(found, "train") & _pictures(found, "test")
-    share = len(_pictures(found, "test")) / len(reader.stimuli())
+    assert not _images(found, "train") & _images(found, "test")
+    share = len(_images(found, "test")) / len(reader.stimuli())
     assert 0.1 <= share < 0.6
 
 

@@ -15,7 +15,7 @@ NCSNR = "nsddata_betas/ppdata/subj02/func1pt8mm/betas_fithrf_GLMdenoise_RR/ncsnr
 
 @pytest.fixture(scope="module")
 def stores(small, tmp_path_factory):
-    """Stores of the same sessions: single trials, and means over the trials of a picture."""
+    """Stores of the same sessions: single trials, and means over the trials of an image."""
     folder = tmp_path_factory.mktemp("stores")
 
     def built(samples):
@@ -30,7 +30,7 @@ def test_averages_have_the_noise_ceiling_that_ncsnr_gives(stores, small):
     trial, average = stores
     samples = average.samples("subj02")
     left = (1 / samples["trials"][samples["split"] == "test"]).mean()
-    assert left > 1 / 3, "no picture was shown less than three times"
+    assert left > 1 / 3, "no image was shown less than three times"
     i, j, k = average.voxels("subj02")[["i", "j", "k"]].to_numpy().T
     power = nibabel.load(small / NCSNR).get_fdata()[i, j, k] ** 2
     ceiling = average.noise_ceiling("subj02")

@@ -291,7 +291,7 @@ class Volumes(NeuralDecoder):
 class Frames(NeuralDecoder):
     """Predicts each frame from the one before and the responses; the first from the responses alone.
 
-    All hooks are overridden once: this is what the decoders of films need.
+    All hooks are overridden once: this is what the decoders of videos need.
     """
 
     def __init__(self, width=8, *, noise=0.1, max_epochs=60, **training):
@@ -338,7 +338,7 @@ class Frames(NeuralDecoder):
         return torch.optim.NAdam(network.parameters(), lr=self.learning_rate)
 
 
-def films():
+def videos():
     generator = np.random.default_rng(0)
     X = generator.standard_normal((80, 6))
     first = np.tanh(X @ generator.standard_normal((6, 3)))
@@ -347,7 +347,7 @@ def films():
 
 
 def test_subclasses_override_what_they_need(tmp_path, monkeypatch):
-    X, y = films()
+    X, y = videos()
     decoder = Frames(learning_rate=0.02, batch_size=16)
     parameters = decoder.get_params()
     assert parameters["width"] == 8
@@ -380,7 +380,7 @@ def test_a_subclass_without_network_says_what_is_missing():
 
 
 def test_what_cannot_be_named_keeps_no_checkpoints(tmp_path):
-    X, y = films()
+    X, y = videos()
     with pytest.raises(InputError, match="cannot keep checkpoints"):
         Frames(width=np.tanh, max_epochs=1).fit(X, y, checkpoint=tmp_path)
 

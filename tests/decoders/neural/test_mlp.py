@@ -91,14 +91,14 @@ def test_several_targets_come_back_by_name_and_shape():
 
 def test_a_contrastive_loss_tells_samples_apart():
     generator = np.random.default_rng(0)
-    pictures = generator.standard_normal((120, 8))
-    X = pictures @ generator.standard_normal((8, 12)) + 0.3 * generator.standard_normal((120, 12))
+    images = generator.standard_normal((120, 8))
+    X = images @ generator.standard_normal((8, 12)) + 0.3 * generator.standard_normal((120, 12))
     decoder = MLPDecoder(
         (32,), loss={"info_nce": 1.0, "mse": 0.1}, temperature=0.2, max_epochs=30, learning_rate=0.01,
         standardize_targets=False,
-    ).fit(X[:90], pictures[:90])  # fmt: skip
+    ).fit(X[:90], images[:90])  # fmt: skip
     found = decoder.predict(X[90:])
-    similar = np.corrcoef(found, pictures[90:])[:30, 30:]
+    similar = np.corrcoef(found, images[90:])[:30, 30:]
     assert (similar.argmax(axis=1) == np.arange(30)).mean() > 0.8
 
 

@@ -18,7 +18,7 @@ def test_only_the_finer_groups_and_the_pixels_learn(shipped):
     assert learning == {name for name, _ in network.named_parameters() if name.startswith(finer)} | biases
 
 
-def test_what_silent_groups_draw_comes_closer_to_the_picture(shipped, pixels):
+def test_what_silent_groups_draw_comes_closer_to_the_image(shipped, pixels):
     network = details.make(shipped)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     loss = details.loss(pixels, "cpu")

@@ -17,9 +17,9 @@ def few(monkeypatch):
 
 
 def test_scenes_are_drawn_once_and_read_again(few, tmp_path):
-    drawn = scenes.pictures("train", tmp_path, progress=False)
+    drawn = scenes.images("train", tmp_path, progress=False)
     files = {file: file.stat().st_mtime_ns for file in (tmp_path / "scenes").glob("*.npy")}
-    again = scenes.pictures("train", tmp_path, progress=False)
+    again = scenes.images("train", tmp_path, progress=False)
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "scenes").glob("*.npy")} == files
     np.testing.assert_array_equal(drawn.pixels, again.pixels)
     assert drawn.pixels.shape == (8, 64, 64, 3)
@@ -27,7 +27,7 @@ def test_scenes_are_drawn_once_and_read_again(few, tmp_path):
 
 
 def test_captions_belong_to_the_scenes(few, tmp_path):
-    found = scenes.pictures("held-out", tmp_path, progress=False)
+    found = scenes.images("held-out", tmp_path, progress=False)
     assert [scene.kind for scene in found.scenes] == ["image"] * 3 + ["film"]
     assert len(found) == len(found.captions) == 4
 
@@ -51,4 +51,4 @@ def test_no_scene_is_one_of_the_embedded_test_stimuli():
 
 def test_an_unknown_set_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such set"):
-        scenes.pictures("validation", tmp_path)
+        scenes.images("validation", tmp_path)

@@ -98,20 +98,20 @@ def rasterize(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int]) -> 
     corners = points[faces]
     flat = corners[..., :2]
     first, second = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
-    roi = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     low = np.maximum(np.ceil(flat.min(axis=1) - 0.5), 0).astype(np.int64)
     high = np.minimum(np.floor(flat.max(axis=1) - 0.5), (shape[1] - 1, shape[0] - 1)).astype(np.int64)
     size = np.maximum(high - low + 1, 0)
-    # y runs downwards, so a face that is counterclockwise in space has a negative ROI here.
-    kept = np.flatnonzero((roi < 0) & (size.prod(axis=1) > 0))
+    # y runs downwards, so a face that is counterclockwise in space has a negative area here.
+    kept = np.flatnonzero((area < 0) & (size.prod(axis=1) > 0))
     count = size[kept].prod(axis=1)
     face = np.repeat(kept, count)
     within = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
     x = low[face, 0] + within % size[face, 0]
     y = low[face, 1] + within // size[face, 0]
     right, down = x + 0.5 - flat[face, 0, 0], y + 0.5 - flat[face, 0, 1]
-    second_weight = (right * second[face, 1] - down * second[face, 0]) / roi[face]
-    third_weight = (first[face, 0] * down - first[face, 1] * right) / roi[face]
+    second_weight = (right * second[face, 1] - down * second[face, 0]) / area[face]
+    third_weight = (first[face, 0] * down - first[face, 1] * right) / area[face]
     inside = np.flatnonzero((second_weight >= 0) & (third_weight >= 0) & (second_weight + third_weight <= 1))
     face, second_weight, third_weight = face[inside], second_weight[inside], third_weight[inside]
     pixel = y[inside] * shape[1] + x[inside]
@@ -373,7 +373,7 @@ class View:
         row, column = row.clip(0, rows - 1), column.clip(0, columns - 1)
         depth = self.raster.depth[row, column]
         if self.facing is not None:
-            # At the rim a whole ROI shrinks to a stroke; lines there say nothing.
+            # At the rim a whole region shrinks to a stroke; lines there say nothing.
             inside &= self.facing[row, column] > 0.2
         # Smoothed lines leave the surface by a little, so a point may lie this far (mesh units) below it.
         return inside & np.isfinite(depth) & (points[:, 2] > depth - 2.5)
@@ -433,9 +433,9 @@ def draw_names(axes: Any, view: View, names: Sequence[str], size: float = 5.5) -
     # Millimeters to the right of and below the upper left corner of the panel and its margin.
     anchors = np.abs(np.array([view.rois[name][1] for name in names]) - corner) / unit
     sizes = np.add([text_size_mm(figure, name, size) for name in names], (0.6, 0.1))
-    rois = np.array([view.rois[name][0] for name in names]) / unit**2
+    areas = np.array([view.rois[name][0] for name in names]) / unit**2
     occupied = _coarse(view.shown, view.per_unit * unit)
-    places = place_labels(anchors, sizes, rois, occupied, CELL)
+    places = place_labels(anchors, sizes, areas, occupied, CELL)
     for name, anchor, place, box in zip(names, anchors, places, sizes, strict=True):
         here, home = corner + (place * (1, -1)) * unit, view.rois[name][1]
         if (np.abs(place - anchor) > box / 2 + 0.3).any():
@@ -462,14 +462,14 @@ def _coarse(shown: np.ndarray, per_millimeter: float) -> np.ndarray:
     return grid
 
 
-#: What hiding a whole ROI costs, in the same unit as a shift by one millimeter.
+#: What hiding all of an ROI costs, in the same unit as a shift by one millimeter.
 HIDING = 40.0
 
 
 def place_labels(
     anchors: np.ndarray,
     sizes: np.ndarray,
-    rois: np.ndarray,
+    areas: np.ndarray,
     occupied: np.ndarray,
     cell: float,
     *,
@@ -486,7 +486,7 @@ def place_labels(
         x and y (downwards) in millimeters from the upper left corner of the grid.
     sizes : array, shape (label, 2)
         Width and height, millimeters.
-    ROIs : array, shape (label,)
+    areas : array, shape (label,)
         How large the named ROI is in the image, square millimeters.
     occupied : array of bool, shape (y, x)
         Where data are shown.
@@ -504,7 +504,7 @@ def place_labels(
     taken = np.zeros(occupied.shape, dtype=bool)
     centers = np.zeros_like(anchors)
     # Small ROIs choose first: their names have to stay near to be understood.
-    for index in np.argsort(rois, kind="stable"):
+    for index in np.argsort(areas, kind="stable"):
         width, height = np.maximum(np.ceil((sizes[index] + gap) / cell).astype(int), 1)
         width, height = min(width, occupied.shape[1]), min(height, occupied.shape[0])
         hidden = _box_sums(occupied, height, width) * cell**2
@@ -513,7 +513,7 @@ def place_labels(
         distance = np.hypot(
             (x + width / 2) * cell - anchors[index, 0], ((y + height / 2) * cell - anchors[index, 1]) * 1.15
         )
-        cost = distance + HIDING * hidden / max(rois[index], 1e-9) + 1e4 * blocked
+        cost = distance + HIDING * hidden / max(areas[index], 1e-9) + 1e4 * blocked
         cost = cost.ravel() + _crossing(cost.ravel(), hidden.shape, (height, width), anchors[index] / cell, taken)
         row, column = np.unravel_index(np.argmin(cost), hidden.shape)
         taken[row : row + height, column : column + width] = True

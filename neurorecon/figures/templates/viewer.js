@@ -9,13 +9,13 @@ const decode = (text, Type) => new Type(Uint8Array.from(atob(text), (c) => c.cha
 const hemispheres = {};
 for (const [side, data] of Object.entries(scene.hemispheres)) {
   const faces = decode(data.faces, data.count > 65535 ? Uint32Array : Uint16Array);
-  const areas = data.areas.map((area) => ({
-    member: new Set(decode(area.vertices, Uint32Array)),
-    border: area.border.map((chain) => decode(chain, Uint32Array)),
-    flatBorder: area.flat_border.map((chain) => decode(chain, Uint32Array)),
+  const rois = data.rois.map((roi) => ({
+    member: new Set(decode(roi.vertices, Uint32Array)),
+    border: roi.border.map((chain) => decode(chain, Uint32Array)),
+    flatBorder: roi.flat_border.map((chain) => decode(chain, Uint32Array)),
   }));
   hemispheres[side] = {
-    count: data.count, faces, areas, surfaces: {},
+    count: data.count, faces, rois, surfaces: {},
     sulcal: decode(data.sulcal, Int8Array), nearest: decode(data.nearest, Int32Array),
     distance: decode(data.distance, Float32Array),
     values: scene.maps.map((map) => {
@@ -48,8 +48,8 @@ function surfaceOf(side, name) {
   const shift = side === "left" ? -high - gap : -low + gap;
   for (let vertex = 0; vertex < hemisphere.count; vertex++) points[3 * vertex] += shift;
   const surface = { points, faces, normals: normalsOf(points, faces), borders: null, middle: shift + (low + high) / 2 };
-  surface.borders = hemisphere.areas.map((area) =>
-    (name === "flat" ? area.flatBorder : area.border).map((chain) => borderOf(chain, points)));
+  surface.borders = hemisphere.rois.map((roi) =>
+    (name === "flat" ? roi.flatBorder : roi.border).map((chain) => borderOf(chain, points)));
   hemisphere.surfaces[name] = surface;
   return surface;
 }
@@ -281,7 +281,7 @@ function drawAreas(ratio, box, detail) {
   const path = new Path2D();
   const names = [];
   for (const side of frame.sides) {
-    surfaceOf(side, state.surface).borders.forEach((lines, area) => {
+    surfaceOf(side, state.surface).borders.forEach((lines, roi) => {
       let count = 0, sumX = 0, sumY = 0;
       for (const line of lines) {
         let pen = false;
@@ -294,14 +294,14 @@ function drawAreas(ratio, box, detail) {
           pen = visible;
         }
       }
-      if (count > 5) names.push({ text: scene.areas[area], x: sumX / count, y: sumY / count, count });
+      if (count > 5) names.push({ text: scene.rois[roi], x: sumX / count, y: sumY / count, count });
     });
   }
   context.lineJoin = "round";
   for (const [color, width] of [["rgba(255,255,255,0.75)", 2.6], ["#1a1a1a", 1.1]]) {
     context.strokeStyle = color; context.lineWidth = width * ratio; context.stroke(path);
   }
-  // Names of areas that show most come first; one that would lie on another is left out until one zooms in.
+  // Names of ROIs that show most come first; one that would lie on another is left out until one zooms in.
   context.font = `${12 * ratio}px Helvetica, Arial, sans-serif`;
   context.textAlign = "center"; context.textBaseline = "middle";
   const taken = [];
@@ -338,8 +338,8 @@ function describe({ side, vertex }) {
   const hemisphere = hemispheres[side];
   const source = hemisphere.distance[vertex] <= scene.radius ? hemisphere.nearest[vertex] : -1;
   const lines = [`${side} hemisphere, vertex ${vertex}`];
-  const areas = scene.areas.filter((_, index) => hemisphere.areas[index].member.has(vertex));
-  if (areas.length) lines.push(areas.join(", "));
+  const rois = scene.rois.filter((_, index) => hemisphere.rois[index].member.has(vertex));
+  if (rois.length) lines.push(rois.join(", "));
   if (source < 0) lines.push("no voxel here");
   else if (source !== vertex) lines.push(`nearest voxel: vertex ${source}`);
   const rows = source < 0 ? [] : scene.maps.map((map, index) => {
@@ -456,7 +456,7 @@ element("threshold").addEventListener("input", (event) => {
   draw(true); soon();
 });
 element("outlines").addEventListener("change", (event) => { state.outlines = event.target.checked; draw(); });
-element("areas").hidden = !scene.areas.length;
+element("rois").hidden = !scene.rois.length;
 choices(element("maps"), "map", scene.maps.map((map) => map.name), 0, choose);
 const surfaces = ["inflated", "pial", "flat"], which = ["both", "left", "right"];
 choices(element("surface"), "surface", surfaces, 0, (index) => { state.surface = surfaces[index]; camera.x = 0; camera.y = 0; camera.zoom = 1; draw(); });

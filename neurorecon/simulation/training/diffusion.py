@@ -168,7 +168,7 @@ CONFIG: dict[str, Any] = {
     "norm_num_groups": 16,
 }
 
-#: The noise schedule. With v-prediction and no signal left at the last step, colors of large ROIs come out right
+#: The noise schedule. With v-prediction and no signal left at the last step, colors of large areas come out right
 #: (Lin et al., 2024, WACV).
 SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000,

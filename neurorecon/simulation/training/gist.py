@@ -627,8 +627,8 @@ class _Comparison:
             more = wanted[side].shape[1]
             colors = state[:, self.channels : more] - wanted[side][:, self.channels :]
         error = 0.25 * (off / self.deviation[side]).square().sum(1) + 0.5 * (colors / _COLOR).square().sum(1)
-        roi = (SIDE // side) ** 2
-        return roi * (functional.avg_pool2d(labels.weights, SIDE // side)[:, 0] * error).sum((1, 2))
+        area = (SIDE // side) ** 2
+        return area * (functional.avg_pool2d(labels.weights, SIDE // side)[:, 0] * error).sum((1, 2))
 
     def _exactly(self, state: Tensor, wanted: dict[int, Tensor]) -> Tensor:
         off = state[:, : self.channels] - wanted[SIDE]

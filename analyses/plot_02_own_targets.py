@@ -34,7 +34,7 @@ from neurorecon.datasets.recipe import Recipe
 from neurorecon.features.base import Extractor
 from neurorecon.features.images import Preprocessing
 from neurorecon.figures import panel, save_figure
-from neurorecon.metrics.image import mean_squared_error
+from neurorecon.metrics.image import mse
 from neurorecon.registry import FEATURES
 from neurorecon.testing import check_extractor
 
@@ -262,7 +262,7 @@ def round_trip(extractor):
     """Return photographs, what their targets decode to, and the squared error of each."""
     seen = extractor.preprocessing.prepare(list(photographs.values()))
     reconstructed = extractor.decode(extractor.transform(list(photographs.values())))
-    return seen, reconstructed, mean_squared_error(seen, reconstructed)
+    return seen, reconstructed, mse(seen, reconstructed)
 
 
 extractors = [Taef2(), CodesOfCifar10()]

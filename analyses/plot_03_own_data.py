@@ -20,7 +20,7 @@ import pandas as pd
 
 import neurorecon as nr
 from neurorecon.figures import band_bars, panel, save_figure
-from neurorecon.metrics.identification import pairwise_identification, similarity_matrix
+from neurorecon.metrics.identification import similarity_matrix, two_way
 from neurorecon.testing.layouts.arrays import write_arrays
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "results/plot_03_own_data")
@@ -93,10 +93,10 @@ for subject in store.subjects:
     names = test["stimulus"].values[order].tolist()
     decoded.append(decoder.predict(test.values[order]))
     seen = store.targets("clip_image", stimuli=names).values
-    print(f"{subject}: pairwise identification {pairwise_identification(seen, decoded[-1]).mean():.3f}")
+    print(f"{subject}: pairwise identification {two_way(seen, decoded[-1]).mean():.3f}")
 mean = np.mean(decoded, axis=0)
 picked = similarity_matrix(seen, mean).argmax(axis=1)
-identification = pairwise_identification(seen, mean)
+identification = two_way(seen, mean)
 images = store.images(names).values
 panel_of_images = panel(
     {"seen": images, "picked": images[picked]},

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from neurorecon.analyses.classification import classify
     from neurorecon.analyses.classification_files import write_classification
+    from neurorecon.analyses.evaluate import evaluate
     from neurorecon.analyses.maps import maps, voxelwise_maps
     from neurorecon.analyses.maps_files import write_maps
     from neurorecon.analyses.reconstruct import reconstruct, write_reconstruction
@@ -24,24 +25,32 @@ if TYPE_CHECKING:
     from neurorecon.decoders.ridge import RidgeDecoder
     from neurorecon.features.extract import build, extract, load_extractor
     from neurorecon.features.own import add_target
+    from neurorecon.registry import METRICS
     from neurorecon.store.build import build_from_arrays
     from neurorecon.store.check import check_store, export_store
     from neurorecon.store.store import Store, open_store
+    from neurorecon.systems.base import Decoded, System, TargetSpec, load_system
 
 _PUBLIC = {
+    "METRICS": "neurorecon.registry",
     "BandedRidge": "neurorecon.decoders.banded",
+    "Decoded": "neurorecon.systems.base",
     "MLPDecoder": "neurorecon.decoders.neural.mlp",
     "RidgeDecoder": "neurorecon.decoders.ridge",
     "Store": "neurorecon.store.store",
+    "System": "neurorecon.systems.base",
+    "TargetSpec": "neurorecon.systems.base",
     "add_target": "neurorecon.features.own",
     "build": "neurorecon.features.extract",
     "build_from_arrays": "neurorecon.store.build",
     "check_store": "neurorecon.store.check",
     "classify": "neurorecon.analyses.classification",
+    "evaluate": "neurorecon.analyses.evaluate",
     "export_store": "neurorecon.store.check",
     "extract": "neurorecon.features.extract",
     "load_decoder": "neurorecon.decoders.persistence",
     "load_extractor": "neurorecon.features.extract",
+    "load_system": "neurorecon.systems.base",
     "maps": "neurorecon.analyses.maps",
     "open_store": "neurorecon.store.store",
     "partition_variance": "neurorecon.analyses.variance_partition",

@@ -1,7 +1,8 @@
 """Names for things that are imported only when they are used.
 
 What neurorecon ships is listed here; other packages add their own through entry points (groups
-``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.systems``).
+``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.systems``,
+``neurorecon.metrics``).
 """
 
 from __future__ import annotations
@@ -143,4 +144,22 @@ SYSTEMS = Registry(
     "system",
     "neurorecon.systems",
     {"linear-pixels": "neurorecon.systems.linear_pixels:LinearPixels"},
+)
+
+#: Metrics that compare reconstructions with what was seen, by the names that papers use.
+METRICS = Registry(
+    "metric",
+    "neurorecon.metrics",
+    {
+        "pixcorr": "neurorecon.metrics.identification:PIXCORR",
+        "ssim_gray2d": "neurorecon.metrics.image:SSIM_GRAY2D",
+        "ssim_gray_columns": "neurorecon.metrics.image:SSIM_GRAY_COLUMNS",
+        "ssim_rgb7": "neurorecon.metrics.image:SSIM_RGB7",
+        "mse": "neurorecon.metrics.image:MSE",
+        "psnr": "neurorecon.metrics.image:PSNR",
+        "two_way": "neurorecon.metrics.identification:TWO_WAY",
+        "two_way_half_ties": "neurorecon.metrics.identification:TWO_WAY_HALF_TIES",
+        "two_way_among_reconstructions": "neurorecon.metrics.identification:TWO_WAY_AMONG_RECONSTRUCTIONS",
+        "n_way": "neurorecon.metrics.identification:n_way",
+    },
 )

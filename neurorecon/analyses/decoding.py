@@ -8,7 +8,7 @@ how strongly a voxel varies with what is decoded. Both are offered, and every fi
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,15 +16,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from neurorecon.analyses.design import same_order
+from neurorecon.decoders.samples import decoding_samples as decoding_samples
+from neurorecon.decoders.samples import peak_delays as peak_delays
 from neurorecon.io.tensors import block_digest
 from neurorecon.parallel import Compute, Results, ResultsFolder, Stored, run
 from neurorecon.parallel.jobs import FOLDER, Arrays
 from neurorecon.stats import PermutationCounter, permutation_p, stimulus_permutations
 from neurorecon.store.store import Store
-
-#: Seconds after stimulus onset whose volumes are averaged where samples are a time series.
-PEAK = (4.0, 6.0)
 
 #: Regularization strengths tried, times the number of voxels (voxels are standardized).
 ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
@@ -64,28 +62,6 @@ class DecodingFit:
     correlation_p: float
     alpha: float
     stimuli: int
-
-
-def peak_delays(store: Store, subject: str, task: str) -> tuple[int, ...]:
-    """Return the volumes around the peak of the hemodynamic response; none for trial estimates."""
-    seconds = store.series(subject).get(task)
-    if seconds is None:
-        return ()
-    first, last = (round(limit / seconds) for limit in PEAK)
-    return tuple(range(first, max(first, last) + 1))
-
-
-def decoding_samples(
-    store: Store, subject: str, roi: str | Iterable[str] | None, split: str, task: str
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return responses to each stimulus, (stimulus, voxel), volumes around the peak averaged, and their table."""
-    table = store.samples(subject)
-    part = table[(table["split"] == split) & (table["task"] == task)]
-    delays = peak_delays(store, subject, task)
-    average = "stimulus" if not delays or same_order(part) else None
-    found = store.responses(subject, roi, split, task=task, average=average, delays=delays)  # type: ignore[arg-type]
-    values = found.values.reshape(found.sizes["sample"], max(1, len(delays)), -1).mean(axis=1)
-    return values, pd.DataFrame({name: found[name].values for name in ("stimulus", "session", "run")})
 
 
 def fit_decoding(

@@ -13,7 +13,6 @@ from neurorecon.analyses import maps_figures
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
 from neurorecon.analyses.maps_files import write_maps
 from neurorecon.analyses.reconstruct import Reconstruction, reconstruct, write_reconstruction
-from neurorecon.analyses.reconstruct import figures_of as reconstruction_figures
 from neurorecon.analyses.record import record_of
 from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
@@ -99,7 +98,7 @@ def write_report(
             "Ridge regression from voxels to pixels: the baseline of all systems. Nothing in these images was made "
             "up by a generative model; what is blurred here is not in the responses in linear form.",
             [
-                *(Figure(figure) for figure in reconstruction_figures(reconstructed, store).values()),
+                *(Figure(figure) for figure in reconstructed.figures(store).values()),
                 _score_table(Table, reconstructed),
             ],
         ),

@@ -17,6 +17,7 @@ from neurorecon.cli.classify import classify
 from neurorecon.cli.common import INTERRUPTED
 from neurorecon.cli.datasets import datasets
 from neurorecon.cli.demo import demo
+from neurorecon.cli.evaluate import evaluate
 from neurorecon.cli.export import export
 from neurorecon.cli.features import features
 from neurorecon.cli.info import info
@@ -47,7 +48,7 @@ def _main(
     pass
 
 
-for command in (build, info, check, export, features, maps, classify, reconstruct, demo):
+for command in (build, info, check, export, features, maps, classify, reconstruct, evaluate, demo):
     app.command()(command)
 app.add_typer(datasets, name="datasets")
 app.add_typer(weights, name="weights")

@@ -1,19 +1,45 @@
-"""``neurorecon reconstruct``: reconstruct what was seen, beside its permutation null."""
+"""``neurorecon reconstruct``: reconstruct what was seen, beside its null."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
 from neurorecon.cli.maps import command_line
+from neurorecon.errors import InputError
+from neurorecon.registry import METRICS, SYSTEMS
+
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        "-m",
+        help=f"A metric; may be given several times: {', '.join(METRICS.builtin)} (n is a number, as in 50_way), or "
+        "one of another package. Left out: those of the system, else the usual ones.",
+    ),
+]
+ExchangeOption = Annotated[
+    str | None,
+    typer.Option("--exchange", help="Exchange pairs of the null only within a category, session or run."),
+]
 
 
 def reconstruct(
     store: StoreOption = None,
-    system: Annotated[str, typer.Option("--system", help="The system: linear-pixels.")] = "linear-pixels",
+    system: Annotated[
+        str,
+        typer.Option(
+            "--system",
+            help=f"A system: {', '.join(SYSTEMS.builtin)}, one of another package, or the folder of a fitted one.",
+        ),
+    ] = "linear-pixels",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="A parameter of the system, KEY=VALUE; may be given several times."),
+    ] = None,
     subject: Annotated[
         list[str] | None,
         typer.Option("--subject", help="A subject; may be given several times. Left out: all."),
@@ -23,6 +49,7 @@ def reconstruct(
         typer.Option("--roi", "-r", help="An ROI, a union, one side, or a group; may be given several times."),
     ] = None,
     task: Annotated[str | None, typer.Option("--task", help="Left out: the task with the most stimuli.")] = None,
+    metric: MetricOption = None,
     cross_validate: Annotated[
         str | None,
         typer.Option(
@@ -30,26 +57,34 @@ def reconstruct(
             help="Leave one category (or stimulus, run, session) out at a time. Left out: train and test split.",
         ),
     ] = None,
+    exchange: ExchangeOption = None,
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations and of generated images.")] = 0,
     device: Annotated[
         str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
     ] = "cpu",
+    decoders: Annotated[
+        Path | None,
+        typer.Option(
+            "--decoders", help="Folder to keep fitted decoders in; an interrupted fit resumes, and --system reads it."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Reconstruct stimuli from brain responses; each score stands beside its permutation null and p."""
+    """Reconstruct stimuli from brain responses; each score stands beside its null and p."""
 
     def work(output: Output) -> None:
         from neurorecon.analyses.reconstruct import reconstruct as run
-        from neurorecon.analyses.reconstruct import settings_sentence, write_reconstruction
+        from neurorecon.analyses.reconstruct import write_reconstruction
         from neurorecon.analyses.record import record_of
         from neurorecon.cli.common import choose, results_folder, subjects_of
 
+        options = parameters_of(option)
         opened = choose(store, output)
         folder = results_folder(out, f"reconstruct_{opened.name}")
         chosen = roi[0] if roi is not None and len(roi) == 1 else roi
@@ -60,24 +95,41 @@ def reconstruct(
                 name,
                 chosen,
                 task=task,
+                metrics=metric,
+                options=options,
                 cross_validate=cross_validate,
+                exchange=exchange,
                 n_permutations=permutations,
                 seed=seed,
                 device=device,
+                folder=None if decoders is None else decoders / name,
             )
             record = record_of(opened, command_line(), seed=seed, settings=found.settings)
             output.add_files(write_reconstruction(found, opened, folder, record))
             output.scores += found.scores
             label = "SIMULATED responses" if opened.simulated else "measured responses"
             output.say(f"\n{name} · {opened.name} ({label}) · {found.task}")
-            output.say(settings_sentence(found))
-            output.say(f"{'score':<40}{'value':>8}{'null mean':>11}{'null max':>10}{'p':>8}{'n':>6}{'mean image':>12}")
-            for score in found.scores:
-                mean_image = "-" if score["baseline"] is None else f"{score['baseline']:.3f}"
-                label = score["name"].split(" ", 1)[1].replace("_", " ")
-                output.say(
-                    f"{label:<40}{score['value']:>8.3f}{score['null_mean']:>11.3f}{score['null_max']:>10.3f}"
-                    f"{score['p']:>8.3f}{score['n']:>6}{mean_image:>12}"
-                )
+            output.say(found.text())
 
     run_command("reconstruct", as_json, quiet, verbose, work)
+
+
+def parameters_of(options: list[str] | None) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` options as parameters; values are JSON where they can be read as such, else text."""
+    import json
+
+    found: dict[str, Any] = {}
+    for option in options or []:
+        key, equals, value = option.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(
+                "an option of the system cannot be read",
+                given=option,
+                expected="KEY=VALUE, e.g. alphas=[1,10,100] or models=published",
+                todo="put one = between the parameter and its value",
+            )
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found

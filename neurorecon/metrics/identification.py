@@ -1,4 +1,4 @@
-"""Identification: whether the seen stimulus can be told from others, given what was reconstructed.
+"""Identification: whether the seen stimulus can be told from others, given its reconstruction.
 
 All variants are exact (no candidates are drawn at random) and have names of their own, because their numbers
 differ on the same reconstructions.
@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.metrics.image import center_and_scale, check_pair
+from neurorecon.metrics.base import Metric
+from neurorecon.metrics.image import center_and_scale, check_pair, pixcorr
 
 Similarity = Literal["correlation", "cosine"]
 
@@ -23,9 +24,7 @@ TOLERANCE = 1e-12
 BLOCK = 65536
 
 
-def pairwise_identification(
-    seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity = "correlation"
-) -> np.ndarray:
+def two_way(seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity = "correlation") -> np.ndarray:
     """Share of the other seen stimuli strictly less similar to the reconstruction than the right one.
 
     This is the two-way identification of Brain-Diffuser's code: candidates are the *seen* stimuli, a tie
@@ -53,42 +52,39 @@ def pairwise_identification(
     ----------
     Ozcelik and VanRullen 2023, Sci Rep 13:15666 (Brain-Diffuser).
     """
-    lower, _, others = _ranks(similarity_matrix(seen, reconstructed, similarity))
-    return _share(lower, others)
+    return _strict(similarity_matrix(seen, reconstructed, similarity))
 
 
-def pairwise_identification_half_ties(
+def two_way_half_ties(
     seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity = "correlation"
 ) -> np.ndarray:
-    """Pairwise identification in which a tie counts half: chance is .5 even if stimuli are identical.
+    """Two-way identification in which a tie counts half: chance is .5 even if stimuli are identical.
 
-    Parameters and returns are those of :func:`pairwise_identification`.
+    Parameters and returns are those of :func:`two_way`.
     """
-    lower, ties, others = _ranks(similarity_matrix(seen, reconstructed, similarity))
-    return _share(lower + 0.5 * ties, others)
+    return _half_ties(similarity_matrix(seen, reconstructed, similarity))
 
 
-def pairwise_identification_among_reconstructed(
+def two_way_among_reconstructions(
     seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity = "correlation"
 ) -> np.ndarray:
-    """Pairwise identification the other way: candidates are the *reconstructions*, given the seen stimulus.
+    """Two-way identification the other way: candidates are the *reconstructions*, given the seen stimulus.
 
-    A reconstruction that resembles every stimulus helps here less than in :func:`pairwise_identification`,
+    A reconstruction that resembles every stimulus helps here less than in :func:`two_way`,
     and a stimulus that resembles the mean of all does not suffer from it; so the numbers differ, sometimes
-    much. Parameters and returns are those of :func:`pairwise_identification`.
+    much. Parameters and returns are those of :func:`two_way`.
     """
-    lower, _, others = _ranks(similarity_matrix(seen, reconstructed, similarity).T)
-    return _share(lower, others)
+    return _strict(similarity_matrix(seen, reconstructed, similarity).T)
 
 
-def n_way_identification(
+def n_way_probability(
     seen: np.ndarray, reconstructed: np.ndarray, n: int, similarity: Similarity = "correlation"
 ) -> np.ndarray:
     """Probability that the right stimulus wins against `n` - 1 others drawn at random, strictly and exactly.
 
     With L of the M other candidates strictly less similar, this is C(L, n-1) / C(M, n-1): the mean over all
     draws without replacement, not a sample of them. Chance is 1 / n, and n = 2 is
-    :func:`pairwise_identification`.
+    :func:`two_way`.
 
     Parameters
     ----------
@@ -97,31 +93,29 @@ def n_way_identification(
     n : int
         Number of candidates, the right one included.
     similarity : {"correlation", "cosine"}
-        As in :func:`pairwise_identification`.
+        As in :func:`two_way`.
 
     Returns
     -------
     array, shape (stimulus,)
-        float64 in [0, 1], NaN as in :func:`pairwise_identification`.
+        float64 in [0, 1], NaN as in :func:`two_way`.
 
     Raises
     ------
     InputError
         Where `n` is below 2 or there are fewer than `n` stimuli.
     """
-    lower, _, others = _ranks(similarity_matrix(seen, reconstructed, similarity))
-    most = int(others[~np.isnan(lower)].min(initial=len(lower) - 1)) + 1
-    if not 2 <= n <= most:
-        raise InputError(
-            "this many candidates cannot be drawn",
-            given=f"n={n} with {len(lower)} stimuli",
-            expected=f"n from 2 to {most} (stimuli that are constant are no candidates)",
-            todo="choose a smaller n, or evaluate on more stimuli",
-        )
-    probability = np.ones(len(lower))
-    for drawn in range(n - 1):  # a factor is zero, and so the product, where fewer than n - 1 are lower
-        probability *= np.maximum(lower - drawn, 0.0) / (others - drawn)
-    return probability
+    return _n_way(similarity_matrix(seen, reconstructed, similarity), n)
+
+
+def n_way(n: int) -> Metric:
+    """Return the metric of :func:`n_way_probability` with `n` candidates."""
+    return Metric(
+        lambda seen, reconstructed: n_way_probability(seen, reconstructed, n),
+        similarity_matrix,
+        lambda matrix, order: _n_way(matrix[:, order], n),
+        chance=1 / n,
+    )
 
 
 def similarity_matrix(
@@ -138,7 +132,7 @@ def similarity_matrix(
 
     Returns
     -------
-    array, shape (reconstructed stimulus, seen stimulus)
+    array, shape (reconstruction, seen)
         float64 in [-1, 1]; NaN where a row is constant (correlation) or zero (cosine).
 
     Raises
@@ -196,3 +190,43 @@ def _ranks(similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _share(wins: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Wins among the candidates; NaN where there is none."""
     return np.divide(wins, others, out=np.full(len(wins), np.nan), where=others > 0)
+
+
+def _strict(matrix: np.ndarray) -> np.ndarray:
+    """Return the share of candidates in each row that are strictly below the diagonal."""
+    lower, _, others = _ranks(matrix)
+    return _share(lower, others)
+
+
+def _half_ties(matrix: np.ndarray) -> np.ndarray:
+    """Return the share of candidates in each row that are below the diagonal, ties counted half."""
+    lower, ties, others = _ranks(matrix)
+    return _share(lower + 0.5 * ties, others)
+
+
+def _n_way(matrix: np.ndarray, n: int) -> np.ndarray:
+    """Return the probability that the diagonal wins against n - 1 other candidates of its row."""
+    lower, _, others = _ranks(matrix)
+    most = int(others[~np.isnan(lower)].min(initial=len(lower) - 1)) + 1
+    if not 2 <= n <= most:
+        raise InputError(
+            "this many candidates cannot be drawn",
+            given=f"n={n} with {len(lower)} stimuli",
+            expected=f"n from 2 to {most} (stimuli that are constant are no candidates)",
+            todo="choose a smaller n, or evaluate on more stimuli",
+        )
+    probability = np.ones(len(lower))
+    for drawn in range(n - 1):  # a factor is zero, and so the product, where fewer than n - 1 are lower
+        probability *= np.maximum(lower - drawn, 0.0) / (others - drawn)
+    return probability
+
+
+#: Registered in :data:`neurorecon.registry.METRICS`.
+PIXCORR = Metric(pixcorr, similarity_matrix)
+TWO_WAY = Metric(two_way, similarity_matrix, lambda matrix, order: _strict(matrix[:, order]), chance=0.5)
+TWO_WAY_HALF_TIES = Metric(
+    two_way_half_ties, similarity_matrix, lambda matrix, order: _half_ties(matrix[:, order]), chance=0.5
+)
+TWO_WAY_AMONG_RECONSTRUCTIONS = Metric(
+    two_way_among_reconstructions, similarity_matrix, lambda matrix, order: _strict(matrix[:, order].T), chance=0.5
+)

@@ -1,62 +1,55 @@
 """Linear reconstruction: ridge regression from voxels to pixels.
 
-The oldest and simplest system, and the baseline of all others: what it cannot do with a data set is not in
-the responses in linear form, what it can do needs no generative model. Pixels are predicted independently,
-with one alpha chosen for all of them by cross-validation in which no image is both trained on and held
-out.
+The oldest and simplest system, and the baseline of all others: what it cannot do with a data set is not in the
+responses in linear form, what it can do needs no generative model. Pixels are predicted independently, with one alpha
+chosen for all of them by cross-validation in which no image is both trained on and held out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from numpy.typing import ArrayLike
 
 from neurorecon.decoders.ridge import RidgeDecoder
+from neurorecon.decoders.validation import group_folds
 from neurorecon.errors import InputError
-from neurorecon.metrics.image import as_unit_float, pixel_correlation
-from neurorecon.metrics.summary import summarize
-from neurorecon.systems.smoother import standardizer
+from neurorecon.metrics.image import as_unit_float
+from neurorecon.systems.base import Decoded, System, TargetSpec, as_images, standardizer
+
+if TYPE_CHECKING:
+    import xarray
 
 #: Alphas compared by default, in steps of the square root of ten.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 5, 11))
 
 
-class LinearPixels(BaseEstimator):
+class LinearPixels(System):
     """Ridge regression from voxels to the pixels of the images that were seen.
 
     Parameters
     ----------
     alphas : sequence of float
-        Alphas. With more than one, the one with the smallest squared error over all pixels in inner
-        cross-validation is taken.
+        Strengths of the regularization. With more than one, the one with the smallest squared error over all pixels in
+        inner cross-validation is taken.
     standardize : bool
-        Divide every voxel by its standard deviation in the training samples. The mean is always taken off.
+        Divide every voxel by its standard deviation in the training samples. The mean is always subtracted.
     cv : int
         Folds of the inner cross-validation, at most; with fewer groups, each group is a fold.
     device : str
         Where the regression is solved, e.g. ``"cpu"`` or ``"cuda"``.
     dtype : {"float64", "float32"}
         Precision of the regression.
-
-    Attributes
-    ----------
-    alpha_ : float
-        The alpha that was chosen.
-    mean_, scale_ : array, shape (voxel,)
-        Of the training responses.
-    image_shape_ : tuple of int
-        Shape of one image, (y, x, rgb).
-    decoder_ : RidgeDecoder
-        The regression from standardized voxels to pixels; its ``cv_scores_`` tell how alpha was chosen.
     """
+
+    name: ClassVar[str] = "linear-pixels"
+    averages: ClassVar[Literal["responses", "reconstructions"]] = "reconstructions"
 
     def __init__(
         self,
-        alphas: Sequence[float] = ALPHAS,
+        alphas: float | Sequence[float] = ALPHAS,
         *,
         standardize: bool = True,
         cv: int = 10,
@@ -69,8 +62,21 @@ class LinearPixels(BaseEstimator):
         self.device = device
         self.dtype = dtype
 
-    def fit(self, responses: Any, images: Any, groups: Any = None) -> LinearPixels:
-        """Learn from responses to images.
+    @property
+    def targets(self) -> Mapping[str, TargetSpec]:
+        """The images."""
+        alphas = check_alphas(self.alphas)
+        decoder = RidgeDecoder(
+            alpha=alphas if len(alphas) > 1 else alphas[0], cv=self.cv, device=self.device, dtype=self.dtype
+        )
+        return {"images": TargetSpec("images", decoder, standardize=self.standardize, required=True)}
+
+    def generate(self, decoded: Decoded, *, seed: int = 0) -> xarray.DataArray:
+        """Return the decoded images; what overshoots is cut."""
+        return as_images(decoded["images"].values, decoded.stimuli)
+
+    def fit_arrays(self, responses: ArrayLike, images: Any, groups: ArrayLike | None = None) -> LinearPixels:
+        """Fit to arrays instead of a store.
 
         Parameters
         ----------
@@ -79,100 +85,128 @@ class LinearPixels(BaseEstimator):
         images : array, shape (sample, y, x, rgb)
             The image of each sample, uint8 or float in [0, 1].
         groups : array, shape (sample,), optional
-            Samples of one group are never on both sides of an inner fold. By default samples of the same
-            image are a group.
-
-        Returns
-        -------
-        LinearPixels
-            Itself.
-
-        Raises
-        ------
-        InputError
-            Where shapes do not match, responses are not finite or there is nothing to choose alpha by.
+            Samples of one group are never on both sides of an inner fold. By default samples of the same image are a
+            group.
         """
-        responses, images = check_samples(responses, images)
-        targets = images.reshape(len(images), -1)
-        if groups is None:
-            groups = np.unique(targets, axis=0, return_inverse=True)[1].ravel()
-        self.mean_, self.scale_ = standardizer(responses, scale=self.standardize)
-        self.image_shape_ = images.shape[1:]
-        alphas = check_alphas(self.alphas)
-        self.decoder_ = RidgeDecoder(
-            alpha=alphas if len(alphas) > 1 else alphas[0], cv=self.cv, device=self.device, dtype=self.dtype
-        )
-        self.decoder_.fit((responses - self.mean_) / self.scale_, targets, groups=np.asarray(groups))
-        self.alpha_ = float(self.decoder_.alpha_)
+        seen = as_unit_float(np.asarray(images["images"] if isinstance(images, Mapping) else images))
+        if groups is None and len(seen):
+            groups = np.unique(seen.reshape(len(seen), -1), axis=0, return_inverse=True)[1].ravel()
+        super().fit_arrays(responses, {"images": seen}, groups)
         return self
 
-    def predict(self, responses: Any) -> np.ndarray:
-        """Reconstruct an image from each response.
-
-        Parameters
-        ----------
-        responses : array, shape (sample, voxel)
-            Of the subject that was fitted.
-
-        Returns
-        -------
-        array, shape (sample, y, x, rgb)
-            float32 in [0, 1]; what overshoots is cut.
-        """
-        check_is_fitted(self, "decoder_")
-        responses = np.asarray(responses, dtype=np.float64)
-        if responses.ndim != 2 or responses.shape[1] != len(self.mean_):
-            raise InputError(
-                "these responses do not fit the decoder",
-                given=f"shape {responses.shape}",
-                expected=f"(sample, {len(self.mean_)}), the voxels it was fitted on",
-                todo="select the same subject and roi as for fit",
-            )
-        pixels = np.asarray(self.decoder_.predict((responses - self.mean_) / self.scale_))
-        return np.clip(pixels, 0.0, 1.0).astype(np.float32).reshape(len(responses), *self.image_shape_)
-
-    def score(self, responses: Any, images: Any) -> float:
-        """Return the mean pixel correlation with the images seen, over samples where it is defined."""
-        return summarize(pixel_correlation(np.asarray(images), self.predict(responses))).mean
+    def exact_null(
+        self, responses: np.ndarray, targets: Mapping[str, np.ndarray], shown: np.ndarray, labels: np.ndarray
+    ) -> FactorizedFolds:
+        """Return folds that are factorized once, and refitted in any order of the images, alpha included."""
+        return FactorizedFolds(self, responses, targets["images"], shown, labels)
 
 
-def check_samples(responses: Any, images: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return responses and images as float64, or say in what they do not match.
+class FactorizedFolds:
+    """All that cross-validated linear reconstruction needs of the responses, reduced to one column a stimulus.
+
+    With Z (sample, stimulus) marking whose samples are whose and F (stimulus, pixel) the images, targets are Z F and
+    permuted ones Z F[order]. A prediction is (H Z) F[order], and a sum of squared errors is the sum over
+    (D'D) * (F F')[order, order] with D = H Z - Z: nothing of the size of voxels, or samples by pixels, is left.
 
     Parameters
     ----------
+    system : LinearPixels
+        Its parameters.
     responses : array, shape (sample, voxel)
-        Finite.
-    images : array, shape (sample, y, x, rgb)
-        uint8 or float in [0, 1].
+        float64.
+    images : array, shape (stimulus, y, x, rgb)
+        float64 in [0, 1].
+    shown : int array, shape (sample,)
+        Which stimulus each sample shows.
+    labels : array of str, shape (sample,)
+        What is left out as a whole; also the groups of inner cross-validation.
+    """
+
+    def __init__(
+        self, system: LinearPixels, responses: np.ndarray, images: np.ndarray, shown: np.ndarray, labels: np.ndarray
+    ) -> None:
+        self.pixels = images.reshape(len(images), -1)
+        self.products = self.pixels @ self.pixels.T
+        self.shape = images.shape[1:]
+        self.shown = shown
+        marks = np.eye(len(images))[shown]
+        # Largest first, so that of equals the largest is taken, as RidgeDecoder does.
+        alphas = sorted(check_alphas(system.alphas), reverse=True)
+        self.folds = [
+            _factorize(system, responses, marks, labels, labels == label, alphas)
+            for label in dict.fromkeys(labels.tolist())
+        ]
+
+    def reconstruct(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Reconstruct all samples when stimulus s has the image ``order[s]``.
+
+        Returns
+        -------
+        reconstructed : array, shape (stimulus, y, x, rgb)
+            Mean over samples.
+        samples : array, shape (sample, y, x, rgb)
+        """
+        pixels, products = self.pixels[order], self.products[np.ix_(order, order)]
+        samples = np.empty((len(self.shown), self.pixels.shape[1]))
+        for held, smoothers, errors in self.folds:
+            chosen = int(np.argmin([(error * products).sum() for error in errors])) if len(errors) else 0
+            samples[held] = np.clip(smoothers[chosen] @ pixels, 0.0, 1.0)
+        samples = samples.reshape(-1, *self.shape)
+        return np.stack([samples[self.shown == number].mean(axis=0) for number in range(len(pixels))]), samples
+
+
+def _factorize(
+    system: LinearPixels,
+    responses: np.ndarray,
+    marks: np.ndarray,
+    labels: np.ndarray,
+    held: np.ndarray,
+    alphas: Sequence[float],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return held-out samples, H Z of each alpha, and D'D of each alpha (none with a single alpha)."""
+    train = responses[~held]
+    mean, scale = standardizer(train)
+    scale = scale if system.standardize else np.ones_like(scale)
+    train, test = (train - mean) / scale, (responses[held] - mean) / scale
+    smoothers = ridge_smoothers(train, test, alphas) @ marks[~held]
+    errors = np.zeros((len(alphas) if len(alphas) > 1 else 0, marks.shape[1], marks.shape[1]))
+    if len(errors):
+        inner_marks = marks[~held]
+        for inner, validation in group_folds(len(train), labels[~held], system.cv):
+            for index, smoother in enumerate(ridge_smoothers(train[inner], train[validation], alphas)):
+                difference = smoother @ inner_marks[inner] - inner_marks[validation]
+                errors[index] += difference.T @ difference / len(validation)
+    return np.flatnonzero(held), smoothers, errors
+
+
+def ridge_smoothers(train: np.ndarray, test: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
+    """Matrices that turn training targets into the predictions of ridge regression with intercept.
+
+    Unlike :class:`~neurorecon.decoders.RidgeSmoother`, this is plain float64 for matrices of a few hundred samples, for
+    all alphas at once; permuted targets then cost a product.
+
+    Parameters
+    ----------
+    train : array, shape (train sample, voxel)
+        Responses.
+    test : array, shape (test sample, voxel)
+        Responses to predict from.
+    alphas : sequence of float
+        The loss is the sum of squared errors + alpha times the squared weights, as in scikit-learn.
 
     Returns
     -------
-    responses, images : array
-        float64; images in [0, 1].
-
-    Raises
-    ------
-    InputError
-        Where they cannot be used.
+    array, shape (alpha, test sample, train sample)
+        H; predictions are ``H @ targets``. Every row sums to 1.
     """
-    responses, images = np.asarray(responses, dtype=np.float64), np.asarray(images)
-    if responses.ndim != 2 or images.ndim < 2 or len(responses) != len(images) or not responses.size:
-        raise InputError(
-            "responses and images do not match",
-            given=f"responses {responses.shape}, images {images.shape}",
-            expected="(sample, voxel) and (sample, y, x, rgb), the same samples in the same order",
-            todo="take both from store.pairs(...), and the image of each sample's stimulus",
-        )
-    bad = ~np.isfinite(responses)
-    if bad.any():
-        raise InputError(
-            "responses are not all finite",
-            given=f"{int(bad.sum())} values in {int(bad.any(axis=0).sum())} voxels",
-            expected="finite numbers",
-            todo="leave these voxels out, or run neurorecon check on the store",
-        )
-    return responses, as_unit_float(images)
+    center = train.mean(axis=0)
+    train, test = train - center, test - center
+    values, vectors = np.linalg.eigh(train @ train.T)
+    values = np.maximum(values, 0.0)  # rounding makes the zero that centering leaves slightly negative
+    left = (test @ train.T) @ vectors
+    right = vectors.T - vectors.T.mean(axis=1, keepdims=True)
+    mean = 1.0 / len(train)
+    return np.stack([(left / (values + alpha)) @ right + mean for alpha in alphas])
 
 
 def check_alphas(alphas: Any) -> list[float]:

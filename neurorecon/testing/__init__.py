@@ -10,7 +10,8 @@ In a test module::
         check(MyReader("testdata"))
 
 or all at once, ``check_reader(MyReader("testdata"))``. Extractors of targets have ``extractor_checks`` and
-``check_extractor`` in the same way, decoders ``decoder_checks`` and ``check_decoder``.
+``check_extractor`` in the same way, decoders ``decoder_checks`` and ``check_decoder``, systems ``system_checks`` and
+``check_system``.
 
 Everything named here is imported when it is first used, so that commands that only list miniatures are quick.
 """
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from neurorecon.testing.decoders import DecoderCheck, Problem, check_decoder, decoder_checks
     from neurorecon.testing.extractors import Examples, ExtractorCheck, check_extractor, extractor_checks
     from neurorecon.testing.readers import ReaderCheck, check_reader, reader_checks
+    from neurorecon.testing.systems import SystemCheck, check_system, system_checks
 
 _PUBLIC = {
     "ContractError": "neurorecon.testing.contract",
@@ -39,6 +41,9 @@ _PUBLIC = {
     "ReaderCheck": "neurorecon.testing.readers",
     "check_reader": "neurorecon.testing.readers",
     "reader_checks": "neurorecon.testing.readers",
+    "SystemCheck": "neurorecon.testing.systems",
+    "check_system": "neurorecon.testing.systems",
+    "system_checks": "neurorecon.testing.systems",
 }
 
 __all__ = [
@@ -48,12 +53,15 @@ __all__ = [
     "ExtractorCheck",
     "Problem",
     "ReaderCheck",
+    "SystemCheck",
     "check_decoder",
     "check_extractor",
     "check_reader",
+    "check_system",
     "decoder_checks",
     "extractor_checks",
     "reader_checks",
+    "system_checks",
 ]
 
 

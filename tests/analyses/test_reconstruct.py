@@ -6,6 +6,8 @@ import pytest
 import neurorecon as nr
 from neurorecon.analyses.reconstruct import reconstruct
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.registry import SYSTEMS
+from neurorecon.systems.base import as_images
 
 
 @pytest.mark.parametrize("how", [None, "category", "stimulus"])
@@ -18,7 +20,7 @@ def test_shapes_and_scores(miniature, how):
     np.testing.assert_allclose(found.seen, store.images(found.stimuli).values / 255, atol=1e-6)
     assert found.reconstructed.min() >= 0
     assert found.reconstructed.max() <= 1
-    assert found.pixel_correlation.shape == (number,)
+    assert {name: len(values) for name, values in found.values.items()} == {"pixcorr": number, "two_way": number}
     for score in found.scores:
         null = found.null[score["name"].removeprefix("subj01 ")]
         assert len(null) == 29
@@ -35,7 +37,11 @@ def test_responses_that_saw_other_images_reconstruct_nothing(miniature, monkeypa
     order = np.random.default_rng(0).permutation(80)
     ids = store.stimuli["id"].tolist()[:80]
     other = dict(zip(ids, np.array(ids)[order], strict=True))
-    monkeypatch.setattr(type(store), "images", lambda self, names: images(self, [other[name] for name in names]))
+
+    def exchanged(self, names):
+        return images(self, [other[name] for name in names]).assign_coords(stimulus=list(names))
+
+    monkeypatch.setattr(type(store), "images", exchanged)
     wrong = reconstruct(store, task="images", n_permutations=199)
     assert [score["name"] for score in wrong.scores] == [score["name"] for score in right.scores]
     assert abs(wrong.scores[1]["value"] - 0.5) < 0.15
@@ -66,3 +72,104 @@ def test_without_a_test_split_it_says_what_to_do(miyawaki_folder, tmp_path):
     store = nr.build("miyawaki2008", tmp_path / "m.icechunk", root=miyawaki_folder, progress=False)
     with pytest.raises(InputError, match=r"no held-out stimuli[\s\S]*--cross-validate category"):
         reconstruct(store)
+
+
+@pytest.mark.parametrize("how", [None, "stimulus"])
+def test_any_metric_and_options(miniature, how):
+    store = miniature(subjects=1, images=24)
+    found = reconstruct(
+        store, task="images", metrics=["mse", "3_way"], options={"alphas": 10.0}, cross_validate=how, n_permutations=9
+    )
+    assert list(found.values) == ["mse", "3_way"]
+    assert found.settings["metrics"] == ["mse", "3_way"]
+    assert found.settings["options"]["alphas"] == 10.0
+    assert found.settings["null"] == ("exchanged pairs" if how is None else "refitted for each permutation")
+    error = next(score for score in found.scores if score["name"].endswith("mse"))
+    null = found.null[error["name"].removeprefix("subj01 ")]
+    assert error["p"] == pytest.approx(
+        (1 + (null <= error["value"] + 1e-12).sum()) / 10
+    )  # small errors are the evidence
+    with pytest.raises(UnknownNameError, match=r"unknown metric[\s\S]*ssim_gray2d"):
+        reconstruct(store, metrics=["ssim"])
+
+
+def test_pairs_are_exchanged_within_a_category(miniature):
+    """The null of a category alone is as good as the reconstructions of this data set, which has nothing else."""
+    store = miniature(subjects=1, images=40)
+    free, within = (
+        reconstruct(store, task="images", n_permutations=199, exchange=column) for column in (None, "category")
+    )
+    np.testing.assert_array_equal(free.reconstructed, within.reconstructed)
+    assert free.scores[0]["value"] == within.scores[0]["value"]
+    assert free.scores[0]["null_mean"] != within.scores[0]["null_mean"]
+    assert within.settings["exchange"] == "category"
+    with pytest.raises(InputError, match="more than one value in run"):  # test images are shown in several runs
+        reconstruct(store, task="images", n_permutations=9, exchange="run")
+    with pytest.raises(UnknownNameError, match="exchange within"):
+        reconstruct(store, task="images", n_permutations=9, exchange="mood")
+
+
+def test_a_fitted_system_is_used_as_it_is(miniature, tmp_path):
+    store = miniature(subjects=1, images=40)
+    system = nr.load_system("linear-pixels").fit(store, "subj01", "V1", task="images", folder=tmp_path / "fit")
+    expected = reconstruct(store, roi="V1", task="images", n_permutations=9)
+    for given in (system, str(tmp_path / "fit")):
+        found = reconstruct(store, given, n_permutations=9)
+        np.testing.assert_array_equal(found.reconstructed, expected.reconstructed)
+        assert found.settings["roi"] == "V1"
+    with pytest.raises(InputError, match=r"other voxels|do not fit"):
+        reconstruct(store, system, roi="V2", n_permutations=9)
+    with pytest.raises(InputError, match="a fitted system"):
+        reconstruct(store, system, cross_validate="category", n_permutations=9)
+
+
+class TestMean(nr.System):
+    """Reconstructs nothing but the mean response of all stimuli that are decoded together."""
+
+    __test__ = False
+    name = "test-mean"
+
+    def __init__(self, renorm="test"):
+        self.renorm = renorm
+
+    @property
+    def targets(self):
+        return {"images": nr.TargetSpec("images", nr.RidgeDecoder(100.0, renorm=self.renorm), required=True)}
+
+    def generate(self, decoded, *, seed=0):
+        return as_images(decoded["images"].values, decoded.stimuli)
+
+
+def test_moments_of_the_test_set_are_left_alone_where_one_stimulus_is_held_out(miniature):
+    store = miniature(subjects=1, images=24)
+    arguments = {"task": "images", "cross_validate": "stimulus", "n_permutations": 9}
+    found = reconstruct(store, TestMean(), **arguments)
+    assert found.settings["renorm"].startswith("train instead of test in images")
+    np.testing.assert_array_equal(found.reconstructed, reconstruct(store, TestMean("train"), **arguments).reconstructed)
+    assert "renorm" not in reconstruct(store, TestMean(), task="images", n_permutations=9).settings
+    # Responses are averaged, so there are no scores of single samples, and no refitted null.
+    assert [score["name"] for score in found.scores] == ["subj01 pixcorr", "subj01 two_way"]
+    assert found.settings["null"] == "exchanged pairs"
+
+
+def test_the_former_name_of_the_reconstructions(miniature):
+    found = reconstruct(miniature(subjects=1, images=24), task="images", n_permutations=9)
+    with pytest.warns(DeprecationWarning, match="reconstructed now"):
+        assert found.rebuilt is found.reconstructed
+    with pytest.warns(DeprecationWarning, match=r"values\['pixcorr'\] now"):
+        assert found.pixel_correlation is found.values["pixcorr"]
+    assert not hasattr(found, "mean_squared_error")
+
+
+def test_devices_and_options_that_a_system_lacks(miniature):
+    store = miniature(subjects=1, images=24)
+    with pytest.raises(UnknownNameError, match="alphas, standardize"):
+        reconstruct(store, options={"alpha": 1.0})
+    assert reconstruct(store, task="images", device="torch", n_permutations=9).settings["options"]["device"] == "torch"
+    with pytest.raises(InputError, match="no choice of device"):
+        nr.reconstruct(store, "test-mean-registered", device="cuda")
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch):
+    monkeypatch.setitem(SYSTEMS._added, "test-mean-registered", TestMean)

@@ -15,9 +15,9 @@ def test_figures_are_reconstructed_from_v1(call, miyawaki_folder, tmp_path):
     assert found.exit_code == 0, found.stderr
     assert "built last in this folder" in found.stderr
     scores = {score["name"].split(" ", 1)[1]: score for score in json.loads(found.stdout)["scores"]}
-    assert scores["stimulus_mean_pixel_correlation"]["value"] >= 0.78
-    assert scores["pairwise_identification"]["value"] >= 0.75
-    assert scores["pairwise_identification"]["n"] == 10
+    assert scores["stimulus_mean_pixcorr"]["value"] >= 0.78
+    assert scores["two_way"]["value"] >= 0.75
+    assert scores["two_way"]["n"] == 10
     for score in scores.values():
         assert score["p"] <= 0.01
         assert score["value"] > score["null_max"]

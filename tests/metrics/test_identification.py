@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from neurorecon.errors import InputError
 from neurorecon.metrics import (
     identification,
-    n_way_identification,
-    pairwise_identification,
-    pairwise_identification_among_reconstructed,
-    pairwise_identification_half_ties,
+    n_way_probability,
     similarity_matrix,
+    two_way,
+    two_way_among_reconstructions,
+    two_way_half_ties,
 )
 
 
@@ -36,10 +36,8 @@ def brain_diffuser(seen, reconstructed):
 @settings(max_examples=30)
 def test_pairwise_is_the_definition(seed, noise):
     seen, reconstructed = images(seed, noise=noise)
-    np.testing.assert_allclose(pairwise_identification(seen, reconstructed), brain_diffuser(seen, reconstructed))
-    np.testing.assert_allclose(
-        pairwise_identification_among_reconstructed(seen, reconstructed), brain_diffuser(reconstructed, seen)
-    )
+    np.testing.assert_allclose(two_way(seen, reconstructed), brain_diffuser(seen, reconstructed))
+    np.testing.assert_allclose(two_way_among_reconstructions(seen, reconstructed), brain_diffuser(reconstructed, seen))
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 6))
@@ -51,46 +49,46 @@ def test_n_way_is_the_mean_over_all_draws(seed, n):
     for own, row in enumerate(similarity):
         others = np.delete(row, own)
         expected.append(np.mean([row[own] > max(draw) for draw in combinations(others, n - 1)]))
-    np.testing.assert_allclose(n_way_identification(seen, reconstructed, n), expected, atol=1e-12)
+    np.testing.assert_allclose(n_way_probability(seen, reconstructed, n), expected, atol=1e-12)
 
 
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=20)
 def test_variants_meet_where_there_are_no_ties(seed):
     seen, reconstructed = images(seed)
-    strict = pairwise_identification(seen, reconstructed)
-    np.testing.assert_allclose(strict, pairwise_identification_half_ties(seen, reconstructed))
-    np.testing.assert_allclose(strict, n_way_identification(seen, reconstructed, 2))
+    strict = two_way(seen, reconstructed)
+    np.testing.assert_allclose(strict, two_way_half_ties(seen, reconstructed))
+    np.testing.assert_allclose(strict, n_way_probability(seen, reconstructed, 2))
     order = np.random.default_rng(seed).permutation(len(seen))
-    np.testing.assert_allclose(strict[order], pairwise_identification(seen[order], reconstructed[order]))
+    np.testing.assert_allclose(strict[order], two_way(seen[order], reconstructed[order]))
 
 
 def test_identical_stimuli_tie():
     """Strict comparison loses a tie, even where rounding makes one of two equal correlations larger."""
     seen = np.repeat(np.random.default_rng(0).random((1, 50)), 8, axis=0)
     reconstructed = np.random.default_rng(1).random((8, 50))
-    assert (pairwise_identification(seen, reconstructed) == 0).all()
-    assert (pairwise_identification_half_ties(seen, reconstructed) == 0.5).all()
+    assert (two_way(seen, reconstructed) == 0).all()
+    assert (two_way_half_ties(seen, reconstructed) == 0.5).all()
 
 
 def test_perfect_and_chance():
     seen, _ = images(0, n=200)
-    assert (pairwise_identification(seen, seen) == 1).all()
-    assert (n_way_identification(seen, seen, 50) == 1).all()
+    assert (two_way(seen, seen) == 1).all()
+    assert (n_way_probability(seen, seen, 50) == 1).all()
     noise = np.random.default_rng(1).random(seen.shape)
-    assert abs(pairwise_identification(seen, noise).mean() - 0.5) < 0.06
-    assert abs(n_way_identification(seen, noise, 10).mean() - 0.1) < 0.05
+    assert abs(two_way(seen, noise).mean() - 0.5) < 0.06
+    assert abs(n_way_probability(seen, noise, 10).mean() - 0.1) < 0.05
 
 
 def test_constant_reconstruction_is_undefined_and_constant_candidate_is_left_out():
     seen, reconstructed = images(0, noise=0.1)
     reconstructed[2] = 0.1
-    scores = pairwise_identification(seen, reconstructed)
+    scores = two_way(seen, reconstructed)
     assert np.isnan(scores[2])
     assert (np.delete(scores, 2) == 1).all()
     seen[2] = 0.1
-    assert (np.delete(pairwise_identification(seen, reconstructed), 2) == 1).all()
-    assert np.isnan(n_way_identification(seen, reconstructed, 3)[2])
+    assert (np.delete(two_way(seen, reconstructed), 2) == 1).all()
+    assert np.isnan(n_way_probability(seen, reconstructed, 3)[2])
 
 
 @pytest.mark.parametrize("similarity", ["correlation", "cosine"])
@@ -109,8 +107,8 @@ def test_blocks_give_the_same_similarities(monkeypatch, similarity):
 def test_bad_input_is_refused():
     seen, reconstructed = images(0)
     with pytest.raises(InputError, match="other stimuli"):
-        pairwise_identification(seen[:1], reconstructed[:1])
+        two_way(seen[:1], reconstructed[:1])
     with pytest.raises(InputError, match="n from 2 to 6"):
-        n_way_identification(seen, reconstructed, 7)
+        n_way_probability(seen, reconstructed, 7)
     with pytest.raises(InputError, match="correlation, cosine"):
-        pairwise_identification(seen, reconstructed, similarity="corelation")
+        two_way(seen, reconstructed, similarity="corelation")

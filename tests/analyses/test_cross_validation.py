@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import kstest
@@ -5,13 +7,36 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneGroupOut
 
+from neurorecon.analyses import reconstruct as analysis
 from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
+from neurorecon.decoders.samples import Recordings
 from neurorecon.errors import InputError
-from neurorecon.metrics import pairwise_identification, pixel_correlation
+from neurorecon.metrics import load_metric, pixcorr, two_way
 from neurorecon.stats import stimulus_permutations
-from neurorecon.systems.cross_validation import cross_validate, cross_validated_null, reconstruction_scores
-from neurorecon.systems.linear_pixels import LinearPixels
-from neurorecon.systems.smoother import ridge_smoothers
+from neurorecon.systems.linear_pixels import LinearPixels, ridge_smoothers
+
+METRICS = {name: load_metric(name) for name in ("pixcorr", "two_way")}
+
+
+def cross_validate(responses, images, labels, *, stimuli=None, system=None):
+    recordings = Recordings.of_arrays(responses, labels if stimuli is None else stimuli, {"images": images})
+    return analysis.cross_validate(system or LinearPixels(), recordings, labels)
+
+
+def cross_validated_null(
+    responses, images, labels, *, stimuli=None, system=None, n_permutations=1000, seed=0, within=None
+):
+    names = labels if stimuli is None else stimuli
+    recordings = Recordings.of_arrays(responses, names, {"images": images})
+    system = system or LinearPixels()
+    found = analysis.cross_validate(system, recordings, labels)
+    within = None if within is None else within[np.unique(found.shown, return_index=True)[1]]
+    orders = stimulus_permutations(len(found.stimuli), n_permutations, seed, within)
+    return analysis.refitted_null(system, recordings, labels, found, METRICS, orders)
+
+
+def reconstruction_scores(found, null):
+    return [SimpleNamespace(**score) for score in analysis.cross_validated_scores(found, METRICS, null)[1]]
 
 
 def simulate(seed=0, figures=7, repeats=3, voxels=30, noise=1.0, signal=1.0):
@@ -36,14 +61,14 @@ def test_a_held_out_figure_is_never_seen():
     responses, images, labels = simulate()
     result = cross_validate(responses, images, labels)
     for train, test in LeaveOneGroupOut().split(responses, groups=labels):
-        fitted = LinearPixels().fit(responses[train], images[train], groups=labels[train])
-        np.testing.assert_array_equal(result.reconstructed_samples[test], fitted.predict(responses[test]))
+        fitted = LinearPixels().fit_arrays(responses[train], images[train], groups=labels[train])
+        np.testing.assert_array_equal(result.samples[test], fitted.reconstruct(responses[test]))
         np.testing.assert_allclose(result.baseline_samples[test][0], images[train].mean(0) / 255)
         # What the held-out samples are has no influence on how they are reconstructed.
         spoiled = images.copy()
         spoiled[test] = 255 - spoiled[test]
         again = cross_validate(responses, spoiled, labels)
-        np.testing.assert_array_equal(again.reconstructed_samples[test], result.reconstructed_samples[test])
+        np.testing.assert_array_equal(again.samples[test], result.samples[test])
 
 
 def test_means_over_samples():
@@ -52,9 +77,9 @@ def test_means_over_samples():
     assert result.stimuli.tolist() == list(dict.fromkeys(labels))
     for index, name in enumerate(result.stimuli):
         rows = labels == name
-        np.testing.assert_allclose(result.reconstructed[index], result.reconstructed_samples[rows].mean(0), atol=1e-6)
+        np.testing.assert_allclose(result.reconstructed[index], result.samples[rows].mean(0), atol=1e-6)
         np.testing.assert_allclose(result.seen[index], images[rows][0] / 255, atol=1e-6)
-        assert (result.stimulus_of_sample[rows] == index).all()
+        assert (result.shown[rows] == index).all()
 
 
 @pytest.mark.parametrize("standardize", [True, False])
@@ -72,12 +97,12 @@ def test_null_refits_everything(standardize, alphas):
         shuffled = images[order][place]
         result = cross_validate(responses, shuffled, labels, system=clone(system))
         chosen |= set(result.alphas.values())
-        mean = pixel_correlation(images[order], result.reconstructed).mean()
-        assert null["stimulus_mean_pixel_correlation"][row] == pytest.approx(mean, abs=1e-5)
-        single = pixel_correlation(shuffled, result.reconstructed_samples).mean()
-        assert null["single_sample_pixel_correlation"][row] == pytest.approx(single, abs=1e-5)
-        right = pairwise_identification(images[order], result.reconstructed).mean()
-        assert null["pairwise_identification"][row] == pytest.approx(right)
+        mean = pixcorr(images[order], result.reconstructed).mean()
+        assert null["stimulus_mean_pixcorr"][row] == pytest.approx(mean, abs=1e-5)
+        single = pixcorr(shuffled, result.samples).mean()
+        assert null["single_sample_pixcorr"][row] == pytest.approx(single, abs=1e-5)
+        right = two_way(images[order], result.reconstructed).mean()
+        assert null["two_way"][row] == pytest.approx(right)
     # Without different alphas the test would not notice one that is not chosen anew.
     assert len(chosen) > 1 or np.ndim(alphas) == 0
 
@@ -116,7 +141,7 @@ def test_same_seed_same_null_and_within():
         assert (one[name] != other[name]).any()
     halves = np.where(labels < "figure2", "a", "b")
     within = cross_validated_null(responses, images, labels, n_permutations=4, seed=1, within=halves)
-    assert (within["pairwise_identification"] != one["pairwise_identification"]).any()
+    assert (within["two_way"] != one["two_way"]).any()
 
 
 def test_several_stimuli_in_a_label():
@@ -127,15 +152,15 @@ def test_several_stimuli_in_a_label():
     assert set(result.alphas) == set(categories)
     assert len(result.stimuli) == 12
     held = categories == "category1"
-    fitted = LinearPixels().fit(responses[~held], images[~held], groups=categories[~held])
-    np.testing.assert_array_equal(result.reconstructed_samples[held], fitted.predict(responses[held]))
+    fitted = LinearPixels().fit_arrays(responses[~held], images[~held], groups=categories[~held])
+    np.testing.assert_array_equal(result.samples[held], fitted.reconstruct(responses[held]))
 
 
 def test_bad_designs_are_refused():
     responses, images, labels = simulate()
-    with pytest.raises(InputError, match="more than one image"):
+    with pytest.raises(InputError, match="more than one row in images"):
         cross_validate(responses, np.concatenate([images[1:2], images[1:]]), labels)
-    with pytest.raises(InputError, match="labels do not match"):
+    with pytest.raises(InputError, match="stimuli do not match"):
         cross_validate(responses, images, labels[:-1])
     with pytest.raises(InputError, match="three or more"):
         cross_validate(responses, images, np.where(labels < "figure3", "a", "b"), stimuli=labels)
@@ -162,8 +187,8 @@ class TestMiyawaki:
         for within in (None, np.where(runs <= 4, "shapes", "letters")):
             null = cross_validated_null(responses, images, figures, n_permutations=499, within=within)
             scores = {score.name: score for score in reconstruction_scores(result, null)}
-            mean, pairs = scores["stimulus_mean_pixel_correlation"], scores["pairwise_identification"]
-            single = scores["single_sample_pixel_correlation"]
+            mean, pairs = scores["stimulus_mean_pixcorr"], scores["two_way"]
+            single = scores["single_sample_pixcorr"]
             assert mean.value >= 0.78
             assert pairs.value >= 0.75
             assert (mean.n, pairs.n, single.n) == (10, 10, 80)

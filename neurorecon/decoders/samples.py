@@ -1,0 +1,479 @@
+"""From a store to X and y: which task, which samples, responses to a stimulus, and the targets of each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.store import selection
+from neurorecon.store.selection import volume_numbers
+from neurorecon.store.store import Store
+
+#: Seconds after the onset of a stimulus within which the hemodynamic response is modeled in time series.
+RESPONSE_WINDOW = (2.0, 8.0)
+
+#: Seconds after stimulus onset whose volumes are averaged where samples are a time series.
+PEAK = (4.0, 6.0)
+
+#: Names of the axes of a target that is given without names.
+_DIMS = {1: ("feature",), 3: ("y", "x", "rgb"), 4: ("frame", "y", "x", "rgb")}
+
+#: Targets with at most this many values are read into memory once; larger ones are streamed.
+LOADED_VALUES = 2**27
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """The samples of one split, averaged over repeats where that is right.
+
+    Parameters
+    ----------
+    responses : array, shape (sample, voxel), float32
+        Measured responses.
+    table : DataFrame
+        The sample table.
+    runs : int array, shape (sample,)
+        A number for each run.
+    stimuli : list of str
+        Unique stimuli, in order of first appearance.
+    shown : int array, shape (sample,)
+        Which of `stimuli` each sample shows.
+    volumes : int array, shape (sample,), optional
+        Number of each sample's volume in its run, where volumes (of rest) were left out; by default they are
+        consecutive.
+    """
+
+    responses: np.ndarray
+    table: pd.DataFrame
+    runs: np.ndarray
+    stimuli: list[str]
+    shown: np.ndarray
+    volumes: np.ndarray | None = None
+
+    def at_delays(self, delays: Sequence[int]) -> np.ndarray:
+        """Return which stimulus was shown so many volumes ago in the same run; -1 for none, as in rest.
+
+        Parameters
+        ----------
+        delays : sequence of int
+            In volumes.
+
+        Returns
+        -------
+        int array, shape (delay, sample)
+        """
+        volumes = np.arange(len(self.shown)) if self.volumes is None else self.volumes
+        at = pd.Series(self.shown, index=pd.MultiIndex.from_arrays([self.runs, volumes]))
+        if not at.index.is_unique:
+            raise InputError(
+                "two samples of one run have the same time",
+                given=f"a time series of {len(at)} samples at {at.index.nunique()} times",
+                expected="one sample a volume",
+                todo="fix the times of the samples, or build the store again as single trials",
+            )
+        ago = [pd.MultiIndex.from_arrays([self.runs, volumes - delay]) for delay in delays]
+        return np.stack([at.reindex(keys, fill_value=-1).to_numpy() for keys in ago])
+
+
+def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | None) -> str:
+    """Return the task to analyze.
+
+    Where none is asked for: among the tasks in which every stimulus has all bands, the one with the most training
+    stimuli. (Images have no motion, so asking for a motion band means the videos.)
+    """
+    samples = store.samples(subject)
+    having = [set(store.target_stimuli(band).tolist()) for band in bands]
+    complete = {}
+    for name, part in samples.groupby("task", sort=False):
+        shown = set(part["stimulus"])
+        if all(shown <= have for have in having):
+            complete[str(name)] = part.loc[part["split"] == "train", "stimulus"].nunique()
+    if task is not None:
+        known = store.tasks(subject)
+        if task not in known or task not in complete:
+            raise InputError(
+                f"the task {task!r} cannot be analyzed with these bands",
+                given=f"task {task!r}, bands {', '.join(bands)}",
+                expected=f"one of: {', '.join(complete) or '(no task has all these bands)'}",
+                todo="choose another task, or bands that are defined for its stimuli",
+            )
+        return task
+    if not complete:
+        raise InputError(
+            "no task shows stimuli that have all these bands",
+            given=f"bands {', '.join(bands)}; tasks {', '.join(store.tasks(subject))}",
+            expected="bands that are all defined for one task",
+            todo="leave out the bands that are missing, or compute them: neurorecon features",
+        )
+    return max(complete, key=lambda name: complete[name])
+
+
+def choose_delays(store: Store, subject: str, task: str, delays: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the delays of the features in samples: those asked for, else 2 to 8 s for a time series, 0 for trials."""
+    seconds = store.series(subject).get(task)
+    if delays is not None and tuple(delays) != (0,) and seconds is None:
+        raise InputError(
+            "delays need a time series, and these samples are single-trial estimates",
+            given=f"delays {tuple(delays)} for the task {task!r}",
+            expected="no delays",
+            todo="leave delays out",
+        )
+    if delays is not None:
+        if not len(delays) or min(delays) < 0:
+            raise InputError(
+                "these delays cannot be used",
+                given=f"delays {tuple(delays)}",
+                expected="at least one number of samples, 0 or more: responses follow their stimulus",
+                todo="leave delays out for those of 2 to 8 s",
+            )
+        return tuple(delays)
+    if seconds is None:
+        return (0,)
+    first, last = (round(limit / seconds) for limit in RESPONSE_WINDOW)
+    return tuple(range(max(first, 1), max(last, first, 1) + 1))
+
+
+def load_samples(
+    store: Store,
+    subject: str,
+    roi: str | Iterable[str] | None,
+    split: str,
+    task: str,
+    voxels: slice | None = None,
+) -> SampleTable:
+    """Read the responses of one split into memory, repeats averaged; of some voxels of the selection where told.
+
+    Repeats of a time series are averaged only where every repeat shows the stimuli in the same order: the
+    response to a stimulus overlaps with those to its neighbors.
+    """
+    table = store.samples(subject)
+    part = table[(table["split"] == split) & (table["task"] == task)]
+    average = "stimulus" if task not in store.series(subject) or same_order(part) else None
+    responses = store.responses(subject, roi, split, task=task, average=average)  # type: ignore[arg-type]
+    names = ("stimulus", "task", "session", "run", "repeat", "split", "time")
+    found = pd.DataFrame({name: responses[name].values for name in names})
+    runs = found.groupby(["session", "run"], sort=False).ngroup().to_numpy()
+    shown, stimuli = pd.factorize(found["stimulus"])
+    seconds = store.series(subject).get(task)
+    volumes = None if seconds is None else volume_numbers(found, runs, seconds)
+    chosen = responses if voxels is None else responses[:, voxels]
+    values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
+    return SampleTable(values, found, runs, [str(name) for name in stimuli], shown, volumes)
+
+
+def same_order(samples: pd.DataFrame) -> bool:
+    """Return whether each stimulus always follows the same stimulus within its run."""
+    before = samples.groupby(["session", "run"], sort=False)["stimulus"].shift(1).fillna("")
+    return bool((before.groupby(samples["stimulus"], sort=False).nunique() == 1).all())
+
+
+def peak_delays(store: Store, subject: str, task: str) -> tuple[int, ...]:
+    """Return the volumes around the peak of the hemodynamic response; none for trial estimates."""
+    seconds = store.series(subject).get(task)
+    if seconds is None:
+        return ()
+    first, last = (round(limit / seconds) for limit in PEAK)
+    return tuple(range(first, max(first, last) + 1))
+
+
+def decoding_samples(
+    store: Store, subject: str, roi: str | Iterable[str] | None, split: str, task: str
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return responses to each stimulus, (stimulus, voxel), volumes around the peak averaged, and their table."""
+    table = store.samples(subject)
+    part = table[(table["split"] == split) & (table["task"] == task)]
+    delays = peak_delays(store, subject, task)
+    average = "stimulus" if not delays or same_order(part) else None
+    found = store.responses(subject, roi, split, task=task, average=average, delays=delays)  # type: ignore[arg-type]
+    values = found.values.reshape(found.sizes["sample"], max(1, len(delays)), -1).mean(axis=1)
+    return values, pd.DataFrame({name: found[name].values for name in ("stimulus", "session", "run")})
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Samples of one subject, in memory: their responses, what they show, and the targets that go with them.
+
+    Volumes of a time series are averaged around the peak of the hemodynamic response, so a row is a response to one
+    stimulus.
+
+    Parameters
+    ----------
+    store : Store or None
+        Where they come from; None where they were given as arrays.
+    subject, task : str
+        Whose samples, and of which task.
+    roi : str, tuple of str or None
+        The voxels that were selected.
+    responses : array, shape (sample, voxel), float32
+    table : DataFrame
+        One row a sample, with ``stimulus``, ``session`` and ``run`` (of the first repeat, where repeats are averaged).
+    voxels : int array, shape (voxel,)
+        Rows of the subject's table of voxels.
+    """
+
+    store: Store | None
+    subject: str
+    task: str
+    roi: str | tuple[str, ...] | None
+    responses: np.ndarray
+    table: pd.DataFrame
+    voxels: np.ndarray
+    _targets: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def read(
+        cls,
+        store: Store,
+        subject: str,
+        roi: str | Iterable[str] | None = None,
+        *,
+        task: str,
+        split: str | None = None,
+        rows: ArrayLike | None = None,
+    ) -> Recordings:
+        """Read the samples of a split with their repeats averaged, or single samples.
+
+        Parameters
+        ----------
+        store : Store
+        subject : str
+        roi : str or list of str, optional
+            As for :meth:`Store.responses`.
+        task : str
+            One of ``store.tasks(subject)``.
+        split : str, optional
+            Repeats of each stimulus are averaged, where that is right in a time series.
+        rows : int array, optional
+            Rows of ``store.samples(subject)``, each by itself. Those whose run ends before the peak of the response
+            are left out. All samples of the task where neither is given.
+        """
+        names = roi if roi is None or isinstance(roi, str) else tuple(roi)
+        voxels = store.voxels(subject, roi).index.to_numpy()
+        if split is not None:
+            responses, table = decoding_samples(store, subject, roi, split, task)
+            return cls(store, subject, task, names, responses, table, voxels)
+        samples, delays = store.samples(subject), peak_delays(store, subject, task)
+        positions = selection.select_samples(samples, None, task)
+        if delays:
+            positions, _ = selection.delayed_positions(samples, positions, delays, store.series(subject))
+        found = store.responses(subject, roi, task=task, delays=delays)
+        kept = np.arange(len(positions)) if rows is None else np.flatnonzero(np.isin(positions, _rows(samples, rows)))
+        if not len(kept):
+            raise InputError(
+                "none of these rows is a sample that can be used",
+                given=f"{0 if rows is None else np.size(rows)} rows, task {task!r}",
+                expected=f"rows of this task, e.g. {positions[:3].tolist()}",
+                todo="take rows of store.samples(subject) where the task is this one",
+            )
+        values = found.values.reshape(len(positions), max(1, len(delays)), -1).mean(axis=1)
+        table = samples.iloc[positions[kept]][["stimulus", "session", "run"]].reset_index(drop=True)
+        return cls(
+            store,
+            subject,
+            task,
+            names,
+            values[kept],
+            table.astype({"stimulus": str}),
+            voxels,
+        )
+
+    @classmethod
+    def of_arrays(cls, responses: ArrayLike, stimuli: ArrayLike, targets: Mapping[str, ArrayLike]) -> Recordings:
+        """Return samples that lie in memory instead of a store.
+
+        Parameters
+        ----------
+        responses : array, shape (sample, voxel)
+            Finite; kept in their precision.
+        stimuli : array, shape (sample,)
+            The stimulus of each sample.
+        targets : mapping of str to array, shape (sample, ...)
+            Rows of the same stimulus have to be equal. ``"images"`` and ``"frames"`` are uint8 or float in [0, 1]; a
+            DataArray keeps the names of its dimensions and its attributes.
+
+        Raises
+        ------
+        InputError
+            Where the numbers of samples differ, or a stimulus has more than one target.
+        """
+        import xarray
+
+        values, names = np.asarray(responses), np.asarray(stimuli).astype(str)
+        if values.ndim != 2 or names.shape != (len(values),) or not values.size:
+            raise InputError(
+                "responses and stimuli do not match",
+                given=f"responses {values.shape}, stimuli {names.shape}",
+                expected="(sample, voxel) and (sample,), the same samples in the same order",
+                todo="take both from the same selection of samples",
+            )
+        unique, first, place = np.unique(names, return_index=True, return_inverse=True)
+        kept = {}
+        for name, target in targets.items():
+            given = np.asarray(target)
+            if given.ndim < 2 or len(given) != len(values):
+                raise InputError(
+                    f"responses and {name} do not match",
+                    given=f"responses {values.shape}, {name} {given.shape}",
+                    expected="(sample, voxel) and (sample, ...), the same samples in the same order",
+                    todo="give the target of each sample's stimulus",
+                )
+            if not np.array_equal(given[first][place], given):
+                raise InputError(
+                    f"a stimulus has more than one row in {name}",
+                    given="samples of one stimulus with different targets",
+                    expected="one target for each stimulus",
+                    todo="give the stimulus of each sample beside the labels",
+                )
+            if given.dtype == np.uint8 and name in ("images", "frames"):
+                given = given / 255.0
+            inner = getattr(target, "dims", ("", *_DIMS.get(given.ndim - 1, ())))[1:]
+            inner = inner or tuple(f"dim_{axis}" for axis in range(1, given.ndim))
+            kept[name] = xarray.DataArray(
+                given[first], dims=("stimulus", *inner), coords={"stimulus": unique}, attrs=getattr(target, "attrs", {})
+            )
+        table = pd.DataFrame({"stimulus": names, "session": 1, "run": 1})
+        return cls(None, "", "", None, values, table, np.arange(values.shape[1]), kept)
+
+    @property
+    def stimuli(self) -> np.ndarray:
+        """The stimulus of each sample, shape (sample,)."""
+        return self.table["stimulus"].to_numpy(str)
+
+    def take(self, chosen: np.ndarray) -> Recordings:
+        """Return some of the samples, by a mask or by numbers; targets that were read are shared."""
+        where = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        table = self.table.iloc[where].reset_index(drop=True)
+        return replace(self, responses=self.responses[where], table=table)
+
+    def showing(self, stimuli: ArrayLike) -> Recordings:
+        """Return the same samples with other stimuli, as if these had been shown."""
+        names = np.asarray(stimuli).astype(str)
+        if names.shape != (len(self.table),):
+            raise InputError(
+                "stimuli do not match the samples",
+                given=f"shape {names.shape}",
+                expected=f"({len(self.table)},), the stimulus of each sample",
+                todo="take them from the same selection of samples",
+            )
+        return replace(self, table=self.table.assign(stimulus=names))
+
+    def averaged(self) -> Recordings:
+        """Return the mean over the samples of each stimulus, in order of first appearance."""
+        codes, names = pd.factorize(self.table["stimulus"])
+        if len(names) == len(self.table):
+            return self
+        means = np.stack([self.responses[codes == code].mean(axis=0) for code in range(len(names))])
+        first = np.array([np.argmax(codes == code) for code in range(len(names))])
+        return replace(self, responses=means, table=self.table.iloc[first].reset_index(drop=True))
+
+    def target(self, source: str) -> Any:
+        """Return a target of each sample's stimulus, DataArray with dims (sample, ...).
+
+        Small targets are read once, whatever is taken of them later; large ones are dask arrays.
+
+        Parameters
+        ----------
+        source : str
+            A target of the store, or ``"images"`` or ``"frames"``, float64 in [0, 1].
+        """
+        names = self.stimuli
+        if source not in self._targets:
+            if self.store is None:
+                raise UnknownNameError("target", source, self._targets)
+            unique = list(dict.fromkeys(names.tolist()))
+            whole = stored_target(self.store, source, unique)
+            if whole.size > LOADED_VALUES:
+                return stored_target(self.store, source, names.tolist()).rename(stimulus="sample")
+            self._targets[source] = whole.compute()
+        kept = self._targets[source]
+        place = {name: number for number, name in enumerate(kept["stimulus"].values.tolist())}
+        missing = list(dict.fromkeys(name for name in names.tolist() if name not in place))
+        if missing:
+            import xarray
+
+            assert self.store is not None, "all stimuli of arrays have their targets"
+            more = stored_target(self.store, source, missing).compute()
+            self._targets[source] = xarray.concat([kept, more], "stimulus", combine_attrs="override")
+            return self.target(source)
+        rows = np.array([place[name] for name in names.tolist()])
+        return kept.isel(stimulus=rows).rename(stimulus="sample")
+
+
+def stored_target(store: Store, source: str, stimuli: Sequence[str]) -> Any:
+    """Return a target of some stimuli, lazily: DataArray with dims (stimulus, ...).
+
+    Parameters
+    ----------
+    store : Store
+    source : str
+        A target of the store, or ``"images"`` or ``"frames"``, which become float64 in [0, 1].
+    stimuli : sequence of str
+        Ids; repeats are allowed.
+    """
+    if source not in ("images", "frames"):
+        return store.targets(source, stimuli=stimuli)
+    found = store.images(stimuli) if source == "images" else store.frames(stimuli)
+    return found / 255.0
+
+
+def having_target(store: Store, source: str) -> set[str]:
+    """Return the ids of the stimuli that have a target, or ``"images"`` or ``"frames"``."""
+    if source == "images":
+        return set(store.stimuli["id"])
+    if source == "frames":
+        return set(store.stimuli.loc[store.stimuli["kind"] != "image", "id"])
+    return set(store.target_stimuli(source).tolist())
+
+
+def choose_shown_task(store: Store, subject: str, sources: Iterable[str], task: str | None) -> str:
+    """Return the task whose stimuli are decoded.
+
+    Where none is asked for: among the tasks in which every stimulus has all targets, the one with the most stimuli.
+    """
+    samples = store.samples(subject)
+    if task is not None:
+        if task not in store.tasks(subject):
+            raise UnknownNameError("task", task, store.tasks(subject))
+        return task
+    sources = list(sources)
+    having = [having_target(store, source) for source in sources]
+    counts = {
+        str(name): part["stimulus"].nunique()
+        for name, part in samples.groupby("task", sort=False)
+        if all(set(part["stimulus"]) <= have for have in having)
+    }
+    if not counts:
+        raise InputError(
+            "no task shows stimuli that have all these targets",
+            given=f"targets {', '.join(sources)}; tasks {', '.join(store.tasks(subject))}",
+            expected="targets that are all defined for one task",
+            todo="compute the targets that are missing: neurorecon features",
+        )
+    return max(counts, key=lambda name: counts[name])
+
+
+def _rows(samples: pd.DataFrame, rows: ArrayLike) -> np.ndarray:
+    """Return rows of the sample table as numbers, or say what is wrong with them."""
+    found = np.asarray(rows)
+    if found.dtype == bool and found.shape == (len(samples),):
+        return np.flatnonzero(found)
+    if (
+        found.ndim != 1
+        or found.dtype.kind not in "iu"
+        or not len(found)
+        or found.min() < 0
+        or found.max() >= len(samples)
+    ):
+        raise InputError(
+            "these are no rows of the table of samples",
+            given=f"{found.dtype} of shape {found.shape}",
+            expected=f"whole numbers from 0 to {len(samples) - 1}, or a mask of {len(samples)} samples",
+            todo="take them from store.samples(subject)",
+        )
+    return found

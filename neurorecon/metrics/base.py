@@ -1,0 +1,256 @@
+"""What a metric is: a function of seen and reconstructed stimuli, and how its null of exchanged pairs is made."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from neurorecon.errors import InputError
+from neurorecon.registry import METRICS
+
+#: Metrics that are computed where none is named, by what is reconstructed.
+DEFAULTS: dict[str, tuple[str, ...]] = {"image": ("pixcorr", "two_way"), "video": ()}
+
+#: Former names of metrics, which are still accepted.
+FORMER_NAMES = {
+    "pixel_correlation": "pixcorr",
+    "mean_squared_error": "mse",
+    "pairwise_identification": "two_way",
+    "pairwise_identification_half_ties": "two_way_half_ties",
+    "pairwise_identification_among_rebuilt": "two_way_among_reconstructions",
+    "n_way_identification": "n_way",
+}
+
+#: What a metric may need beside the images, and whether it goes with the seen stimulus or with the reconstruction.
+NEEDS: dict[str, Literal["seen", "reconstructed"]] = {
+    "categories": "seen",
+    "captions": "seen",
+    "decoded": "reconstructed",
+}
+
+#: Values in the pairs of images that are compared at a time.
+_PAIR_VALUES = 2**25
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How well reconstructions match what was seen.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(seen, reconstructed)`` takes two arrays of shape (stimulus, y, x, rgb) (of videos, with a frame axis
+        after the first) and returns one value a stimulus, shape (stimulus,), NaN where undefined; or one number for
+        the whole set, as a Frechet distance is. What the metric `needs` is passed by keyword.
+    matrix : callable, optional
+        ``matrix(seen, reconstructed)`` returns the value of every pair, shape (reconstruction, seen), which makes the
+        null of exchanged pairs cheap.
+    reduce : callable, optional
+        ``reduce(matrix, order)`` returns one value a stimulus from the matrix when reconstruction i is taken for one of
+        stimulus ``order[i]``. Given where the value of one stimulus depends on the others, as in identification;
+        otherwise it is ``matrix[i, order[i]]``.
+    higher_is_better : bool
+        False for errors and distances.
+    chance : float, optional
+        Expected value without information, where that is known.
+    of : {"image", "video"}
+        What is compared.
+    needs : tuple of str
+        Keyword arguments beside the images: ``"categories"``, ``"captions"`` (of the stimuli) or ``"decoded"`` (the
+        decoded targets), one entry a stimulus.
+    """
+
+    function: Callable[..., Any]
+    matrix: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    reduce: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    higher_is_better: bool = True
+    chance: float | None = None
+    of: Literal["image", "video"] = "image"
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.reduce is not None and self.matrix is None:
+            raise InputError("a metric with reduce= needs matrix=", given="reduce without matrix", expected="both")
+        unknown = [name for name in self.needs if name not in NEEDS]
+        if unknown:
+            raise InputError(
+                "a metric needs something that does not exist",
+                given=", ".join(unknown),
+                expected=f"some of: {', '.join(NEEDS)}",
+                todo="name what the function takes by keyword beside the images",
+            )
+
+    @property
+    def compares(self) -> bool:
+        """Whether the value of one stimulus depends on the others."""
+        return self.reduce is not None
+
+    def values(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        context: Mapping[str, Any] | None = None,
+        order: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the values, shape (stimulus,), or shape () for a metric of the whole set.
+
+        Parameters
+        ----------
+        seen, reconstructed : array, shape (stimulus, [frame,] y, x, rgb)
+            Row by row the same stimulus.
+        context : mapping of str to array, optional
+            What the metric needs, one row a stimulus.
+        order : int array, shape (stimulus,), optional
+            Reconstruction i is compared with stimulus ``order[i]``; by default with its own.
+        """
+        given = context or {}
+        extra = {}
+        for name in self.needs:
+            if given.get(name) is None:
+                raise InputError(
+                    f"this metric needs {name}, which are not there",
+                    given=f"{', '.join(sorted(given)) or 'nothing'} beside the images",
+                    expected=name,
+                    todo="use a data set that has them, or another metric",
+                )
+            follows = order is not None and NEEDS[name] == "seen"
+            extra[name] = np.asarray(given[name])[order] if follows else given[name]
+        found = self.function(seen if order is None else seen[order], reconstructed, **extra)
+        return np.asarray(found, dtype=np.float64)
+
+    def null(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        orders: np.ndarray,
+        context: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """Return the mean value under exchanged pairs, shape (permutation,).
+
+        Parameters
+        ----------
+        seen : array, shape (stimulus, [frame,] y, x, rgb)
+        reconstructed : array, shape (reconstruction, [frame,] y, x, rgb)
+            One of each stimulus, or of each sample.
+        orders : int array, shape (permutation, reconstruction)
+            Reconstruction i is taken for one of stimulus ``orders[permutation, i]``.
+        context : mapping of str to array, optional
+            As for :meth:`values`.
+        """
+        rows = np.arange(len(reconstructed))
+        if self.matrix is not None and len(seen) == len(reconstructed):
+            pairs = self.matrix(seen, reconstructed)
+            reduce = self.reduce or (lambda matrix, order: matrix[rows, order])
+            return np.array([summarize(reduce(pairs, order)).mean for order in orders])
+        # Every pair that occurs is compared once, however many permutations hold it.
+        keys, where = np.unique(orders + rows * len(seen), return_inverse=True)
+        step = max(1, _PAIR_VALUES // max(1, seen[0].size))
+        parts = [
+            self._pairs(seen, reconstructed, *np.divmod(keys[start : start + step], len(seen)), context)
+            for start in range(0, len(keys), step)
+        ]
+        return np.array([summarize(row).mean for row in np.concatenate(parts)[where.reshape(orders.shape)]])
+
+    def _pairs(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        own: np.ndarray,
+        other: np.ndarray,
+        context: Mapping[str, Any] | None,
+    ) -> np.ndarray:
+        """Return the values of reconstructions `own` as if they were of stimuli `other`."""
+        rows = {"seen": other, "reconstructed": own}
+        taken = {
+            name: value.take(rows[NEEDS[name]]) if name == "decoded" else np.asarray(value)[rows[NEEDS[name]]]
+            for name, value in (context or {}).items()
+            if name in self.needs
+        }
+        return self.values(seen[other], reconstructed[own], taken)
+
+
+def load_metric(name: str) -> Metric:
+    """Return a metric by its name.
+
+    Parameters
+    ----------
+    name : str
+        A registered name, or a number of candidates with ``_way``, e.g. ``"50_way"``. Former names are accepted with a
+        warning.
+
+    Returns
+    -------
+    Metric
+
+    Raises
+    ------
+    UnknownNameError
+        Where there is no such metric.
+    """
+    if name in FORMER_NAMES:
+        warnings.warn(
+            f"the metric {name!r} is called {FORMER_NAMES[name]!r} now; the old name will be removed in version 0.3",
+            FutureWarning,
+            stacklevel=2,
+        )
+        name = FORMER_NAMES[name]
+    several = re.fullmatch(r"(\d+)_way", name)
+    found = METRICS.load("n_way" if several else name)
+    if several:
+        found = found(int(several[1]))
+    elif name == "n_way":
+        raise InputError(
+            "the metric 'n_way' needs the number of candidates",
+            given="n_way",
+            expected="a number in place of n, e.g. 10_way",
+            todo="write 10_way, or two_way for pairs",
+        )
+    return found if isinstance(found, Metric) else Metric(found)
+
+
+def current_name(name: str) -> str:
+    """Return what a metric is called now."""
+    return FORMER_NAMES.get(name, name)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The mean of scores over stimuli.
+
+    Parameters
+    ----------
+    mean : float
+        Over the stimuli whose score is defined; NaN where there is none.
+    n : int
+        Number of stimuli whose score is defined.
+    n_undefined : int
+        Number of stimuli whose score is NaN (e.g. the correlation of a constant image). They are left out of the mean,
+        so a table has to say how many they are.
+    """
+
+    mean: float
+    n: int
+    n_undefined: int
+
+
+def summarize(scores: np.ndarray) -> Summary:
+    """Average scores over stimuli and count those that are undefined.
+
+    Parameters
+    ----------
+    scores : array, shape (stimulus,)
+        NaN marks an undefined score.
+
+    Returns
+    -------
+    Summary
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    defined = scores[~np.isnan(scores)]
+    mean = float(defined.mean()) if defined.size else float("nan")
+    return Summary(mean, int(defined.size), int(scores.size - defined.size))

@@ -1,0 +1,974 @@
+"""What a system is: targets that are decoded from responses, and images or videos that are generated from them.
+
+The seam between the two is a :class:`Decoded` object. Analyses change it (drop a target, exchange two stimuli, put
+noise in its place) and generate again, so they are written once for all systems.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import check_is_fitted
+
+import neurorecon
+from neurorecon.decoders.persistence import load_decoder
+from neurorecon.decoders.ridge import RidgeDecoder
+from neurorecon.decoders.samples import Recordings, choose_shown_task
+from neurorecon.decoders.smoother import predict_target_blocks
+from neurorecon.decoders.targets import Targets
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.features.base import noise_like as noise_like
+from neurorecon.features.base import seed_of as seed_of
+from neurorecon.io import tensors
+from neurorecon.io.files import write_json
+from neurorecon.io.tensors import block_digest
+from neurorecon.parallel import pinned
+from neurorecon.registry import SYSTEMS
+from neurorecon.store.store import Store
+
+if TYPE_CHECKING:
+    import xarray
+
+#: Version of the layout of saved systems.
+FORMAT = 1
+
+_DESCRIPTION, _ARRAYS = "system.json", "system.safetensors"
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """How one target is decoded.
+
+    Parameters
+    ----------
+    source : str
+        A target of the store, or ``"images"`` or ``"frames"`` (float in [0, 1]).
+    decoder : estimator
+        Not fitted; it is cloned for each fit. ``fit(X, y, groups=...)`` and ``predict(X)`` are called.
+    roi : str, tuple of str or None
+        Voxels of this decoder among those that :meth:`System.fit` is given; None for all of these.
+    standardize : bool
+        Give the decoder responses in standard deviations of the training samples (a voxel that never changes keeps its
+        scale). The training mean is subtracted in any case.
+    required : bool
+        Whether nothing can be generated without this target. Without another one, generation is unconditional in that
+        respect.
+    """
+
+    source: str
+    decoder: Any
+    roi: str | tuple[str, ...] | None = None
+    standardize: bool = True
+    required: bool = False
+
+
+class MissingTargetError(InputError, KeyError):
+    """A target that generation needs was not decoded, or was dropped."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Decoded(Mapping[str, "xarray.DataArray"]):
+    """Decoded targets, by name; immutable: every change returns a new object.
+
+    A value is an array with the dimensions (stimulus, ...) of the stored target, float32, in its units, with the
+    coordinate ``stimulus`` and the attributes of the stored target. All have the same stimuli in the same order. A
+    target that is missing is a missing key.
+
+    Parameters
+    ----------
+    arrays : mapping of str to DataArray
+        The targets, dims (stimulus, ...).
+    stimuli : sequence of str, optional
+        Ids; needed where there is no target.
+    training : mapping of str to (mean, deviation), optional
+        Of each target over the training samples, arrays in the shape of the target of one stimulus; :meth:`noise` draws
+        with them.
+
+    Raises
+    ------
+    InputError
+        Where targets have different stimuli.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, xarray.DataArray],
+        stimuli: ArrayLike | None = None,
+        training: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    ) -> None:
+        names = None if stimuli is None else np.asarray(stimuli).astype(str)
+        for name, array in arrays.items():
+            found = np.asarray(array["stimulus"].values).astype(str) if "stimulus" in array.coords else None
+            if found is None or array.dims[0] != "stimulus":
+                raise InputError(
+                    f"the decoded target {name!r} has no stimuli",
+                    given=f"dims {array.dims}",
+                    expected="dims (stimulus, ...) with the coordinate stimulus",
+                    todo="name the first dimension stimulus, and give its coordinate",
+                )
+            if names is not None and not np.array_equal(names, found):
+                raise InputError(
+                    f"the decoded target {name!r} belongs to other stimuli",
+                    given=f"{len(found)} stimuli: {', '.join(found[:3])} ...",
+                    expected=f"{len(names)} stimuli: {', '.join(names[:3])} ...",
+                    todo="decode all targets from the same responses",
+                )
+            names = found
+        if names is None:
+            raise InputError("nothing was decoded", expected="targets, or stimuli=", todo="use Decoded.empty(stimuli)")
+        self._arrays = {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
+        self._stimuli = names
+        self.training = dict(training or {})
+
+    @classmethod
+    def empty(cls, stimuli: ArrayLike) -> Decoded:
+        """Return what holds no target and still says which stimuli: the unconditional images are generated from it."""
+        return cls({}, stimuli)
+
+    @property
+    def stimuli(self) -> np.ndarray:
+        """Ids, shape (stimulus,)."""
+        return self._stimuli
+
+    def __getitem__(self, name: str) -> xarray.DataArray:
+        if name not in self._arrays:
+            raise MissingTargetError(
+                f"the target {name!r} is missing, and it is needed here",
+                given=f"decoded targets: {', '.join(self._arrays) or '(none)'}",
+                expected=name,
+                todo="decode it, or set it with decoded.with_(...)",
+            )
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        parts = [f"{name} {tuple(array.shape[1:])}" for name, array in self._arrays.items()]
+        return f"Decoded({', '.join(parts) or 'no targets'}; {len(self._stimuli)} stimuli)"
+
+    def drop(self, *names: str) -> Decoded:
+        """Return the other targets."""
+        for name in names:
+            self[name]
+        return self._with({name: array for name, array in self.items() if name not in names})
+
+    def with_(self, **arrays: Any) -> Decoded:
+        """Return these targets in place of those of the same names, or beside the others.
+
+        Parameters
+        ----------
+        **arrays : array or DataArray, shape (stimulus, ...)
+            A DataArray that is new here brings its own dimensions; an array has those of the target that it replaces.
+        """
+        import xarray
+
+        found = dict(self.items())
+        for name, array in arrays.items():
+            if not isinstance(array, xarray.DataArray):
+                before = self[name]
+                if np.shape(array) != before.shape:
+                    raise InputError(
+                        f"this array cannot stand for the target {name!r}",
+                        given=f"shape {np.shape(array)}",
+                        expected=f"{before.shape}, (stimulus, ...)",
+                        todo="give one row for each stimulus, in the shape of the target",
+                    )
+                array = before.copy(data=np.asarray(array, dtype=np.float32))
+            found[name] = array
+        return self._with(found)
+
+    def permute(self, name: str, order: ArrayLike) -> Decoded:
+        """Return one target exchanged between stimuli: stimulus i has that of stimulus ``order[i]``."""
+        return self.with_(**{name: self[name].values[np.asarray(order)]})
+
+    def noise(self, name: str, seed: int) -> Decoded:
+        """Return normal noise in place of one target, with the mean and deviation of each feature in training."""
+        mean, deviation = self.training[name]
+        shape = self[name].shape[1:]
+        drawn = np.stack([noise_like(shape, seed, str(stimulus)) for stimulus in self._stimuli])
+        return self.with_(**{name: mean + deviation * drawn})
+
+    def take(self, stimuli: ArrayLike) -> Decoded:
+        """Return some stimuli, by ids or by numbers."""
+        chosen = np.asarray(stimuli)
+        if chosen.dtype.kind not in "iu":
+            place = {name: number for number, name in enumerate(self._stimuli.tolist())}
+            missing = [name for name in chosen.astype(str).tolist() if name not in place]
+            if missing:
+                raise UnknownNameError("stimulus", missing[0], self._stimuli[:10].tolist())
+            chosen = np.array([place[name] for name in chosen.astype(str).tolist()], dtype=int)
+        arrays = {name: array.isel(stimulus=chosen) for name, array in self.items()}
+        return Decoded(arrays, self._stimuli[chosen], self.training)
+
+    def _with(self, arrays: Mapping[str, xarray.DataArray]) -> Decoded:
+        return Decoded(arrays, self._stimuli, self.training)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the decoded targets into a folder, without pickle; :meth:`load` reads them."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        arrays = {f"target.{name}": array.values for name, array in self.items()}
+        for name, moments in self.training.items():
+            arrays |= {f"mean.{name}": moments[0], f"deviation.{name}": moments[1]}
+        tensors.save(place / "decoded.safetensors", arrays)
+        about = {name: {"dims": list(array.dims), "attrs": array.attrs} for name, array in self.items()}
+        write_json(place / "decoded.json", {"format": FORMAT, "stimuli": self._stimuli.tolist(), "targets": about})
+        return place
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Decoded:
+        """Read what :meth:`save` wrote."""
+        import xarray
+
+        about = _read_json(Path(folder) / "decoded.json", "decoded.save(folder)")
+        arrays = tensors.load(Path(folder) / "decoded.safetensors")[0]
+        coordinates = {"stimulus": np.array(about["stimuli"], dtype=str)}
+        found = {
+            name: xarray.DataArray(
+                arrays[f"target.{name}"], dims=kept["dims"], coords=coordinates, attrs=kept["attrs"], name=name
+            )
+            for name, kept in about["targets"].items()
+        }
+        names = [name.removeprefix("mean.") for name in arrays if name.startswith("mean.")]
+        training = {name: (arrays[f"mean.{name}"], arrays[f"deviation.{name}"]) for name in names}
+        return cls(found, about["stimuli"], training)
+
+
+class System(BaseEstimator):
+    """A reconstruction system: subclasses say which targets are decoded, and how images are generated from them.
+
+    Parameters of ``__init__`` are scikit-learn's: stored as given under their names, without work.
+
+    Attributes
+    ----------
+    name : str
+        Name in the registry.
+    kinds : tuple of {"image", "video"}
+        What is reconstructed.
+    averages : {"responses", "reconstructions"}
+        What the repeats of a stimulus are averaged in, where single samples are decoded.
+    metrics : tuple of str
+        Scores that are computed where none is named; those of the registry where empty.
+    decoders_ : dict of str to estimator
+        The fitted decoders.
+    voxels_ : int array, shape (voxel,)
+        Rows of the subject's table of voxels that :meth:`decode` expects.
+    mean_, scale_ : array, shape (voxel,)
+        Of the training responses; the scale of a voxel that never changes is 1.
+    training_ : dict of str to (mean, deviation)
+        Of each target over the training samples, in the shape of the target.
+    targets_ : dict of str to dict
+        Names of the dimensions, shape and attributes of each stored target.
+    provenance_ : dict
+        What was fitted to: store, snapshot, digest, subject, task, ROI, numbers of samples and stimuli.
+    """
+
+    name: ClassVar[str] = ""
+    kinds: ClassVar[tuple[Literal["image", "video"], ...]] = ("image",)
+    averages: ClassVar[Literal["responses", "reconstructions"]] = "responses"
+    metrics: ClassVar[tuple[str, ...]] = ()
+
+    #: All classes that can be loaded from a folder, by name.
+    classes: ClassVar[dict[str, type[System]]] = {}
+
+    decoders_: dict[str, Any]
+    voxels_: np.ndarray
+    mean_: np.ndarray
+    scale_: np.ndarray
+    training_: dict[str, tuple[np.ndarray, np.ndarray]]
+    targets_: dict[str, dict[str, Any]]
+    provenance_: dict[str, Any]
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if cls.__dict__.get("name"):
+            System.classes[cls.name] = cls
+
+    # -- what subclasses say ----------------------------------------------------------------------------------------
+
+    @property
+    def targets(self) -> Mapping[str, TargetSpec]:
+        """What is decoded; the keys are those of :class:`Decoded`."""
+        raise NotImplementedError(f"{type(self).__name__} has to define targets")
+
+    def generate(self, decoded: Decoded, *, seed: int = 0) -> xarray.DataArray:
+        """Generate images or videos from decoded targets.
+
+        Parameters
+        ----------
+        decoded : Decoded
+            ``decoded["name"]`` raises where a required target is missing, ``decoded.get("name")`` returns None where an
+            optional one is: generation is unconditional then.
+        seed : int
+            Noise of each stimulus comes from ``noise_like(shape, seed, stimulus)`` or ``seed_of(seed, stimulus)``, so
+            that neither the batch nor the order matters.
+
+        Returns
+        -------
+        DataArray, dims (stimulus, [frame,] y, x, rgb), float32 in [0, 1]
+            From :func:`as_images`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to define generate")
+
+    def exact_null(
+        self, responses: np.ndarray, targets: Mapping[str, np.ndarray], shown: np.ndarray, labels: np.ndarray
+    ) -> Any:
+        """Return what refits the cross-validated system under exchanged pairs, or None where that takes too long.
+
+        Parameters
+        ----------
+        responses : array, shape (sample, voxel)
+        targets : mapping of str to array, shape (stimulus, ...)
+            By source.
+        shown : int array, shape (sample,)
+            Which stimulus each sample shows.
+        labels : array, shape (sample,)
+            What is left out as a whole in each fold.
+
+        Returns
+        -------
+        object or None
+            ``reconstruct(order)`` returns the reconstructions when the targets of stimulus i are those of
+            ``order[i]``: of the stimuli, and of the samples, two arrays.
+        """
+        return None
+
+    # -- what they share --------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        store: Store | None,
+        subject: str,
+        roi: str | tuple[str, ...] | list[str] | None = None,
+        *,
+        task: str | None = None,
+        samples: ArrayLike | Recordings | None = None,
+        stimuli: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        alone: bool = False,
+        folder: str | Path | None = None,
+        compute: Any = None,
+    ) -> Self:
+        """Fit one decoder for each target.
+
+        Parameters
+        ----------
+        store : Store
+            With the targets; None where `samples` are recordings of arrays.
+        subject : str
+        roi : str or list of str, optional
+            As for :meth:`Store.responses`; by default all voxels.
+        task : str, optional
+            By default the one with the most stimuli that have all targets.
+        samples : int array or Recordings, optional
+            Rows of ``store.samples(subject)`` to train on; repeats among them are averaged where the system `averages`
+            responses. Or samples that were read before, which are used as they are and decide subject, task and ROI. By
+            default the train split, its repeats averaged.
+        stimuli : array of str, shape (sample,), optional
+            The stimulus of each of these samples, for fits on re-paired data; by default the one that was shown.
+        groups : array, shape (sample,), optional
+            Samples of one group are never on both sides of a fold of inner cross-validation; by default the samples of
+            a stimulus.
+        alone : bool
+            Stimuli will be decoded one by one: decoders that rescale by the moments of their own predictions
+            (``renorm="test"``) use those of training.
+        folder : path, optional
+            Each decoder is written here as soon as it is fitted, and an interrupted fit resumes; in the end it holds
+            what :meth:`save` writes.
+        compute : Compute, optional
+            Its ``threads`` are used.
+
+        Returns
+        -------
+        System
+            Itself.
+
+        Raises
+        ------
+        InputError
+            Where targets or samples do not fit, or `folder` holds a fit to something else.
+        """
+        recordings, labels = self._training(store, subject, roi, task, samples, stimuli, groups)
+        with _threads(compute):
+            self._fit(recordings, labels, alone, None if folder is None else Path(folder))
+        return self
+
+    def fit_decode(
+        self,
+        store: Store | None,
+        subject: str,
+        responses: Any,
+        roi: str | tuple[str, ...] | list[str] | None = None,
+        *,
+        task: str | None = None,
+        samples: ArrayLike | Recordings | None = None,
+        groups: ArrayLike | None = None,
+        alone: bool = False,
+        compute: Any = None,
+    ) -> Decoded:
+        """Fit, and decode responses that are known by now.
+
+        Of large targets, which are streamed, decoders with ``fit_and_predict`` keep no weights: with 8,859 samples and
+        350,000 features these would take 12 GB. :meth:`decode` and :meth:`save` are not there for such targets
+        afterwards. Small targets are decoded to the bits of ``fit(...).decode(responses)``. Where `compute` has a
+        scheduler or a folder, large targets of a ridge regression with one alpha are computed in blocks of features, on
+        a cluster or here, and the same call resumes.
+
+        Parameters
+        ----------
+        responses : array or DataArray, shape (stimulus, voxel)
+            As for :meth:`decode`.
+        store, subject, roi, task, samples, groups, alone, compute
+            As for :meth:`fit`; of `compute`, scheduler, folder and progress are used too.
+        """
+        recordings, labels = self._training(store, subject, roi, task, samples, None, groups)
+        with _threads(compute):
+            predicted = self._fit(recordings, labels, alone, None, responses, compute)
+            values, ids = self._responses(responses)
+            return self._decoded({**self._predict(values, set(self.decoders_) - set(predicted)), **predicted}, ids)
+
+    def fit_arrays(
+        self, responses: ArrayLike, targets: Mapping[str, ArrayLike], groups: ArrayLike | None = None
+    ) -> Self:
+        """Fit to arrays instead of a store.
+
+        Parameters
+        ----------
+        responses : array, shape (sample, voxel)
+            Finite.
+        targets : mapping of str to array, shape (sample, ...)
+            By source, one row a sample.
+        groups : array, shape (sample,), optional
+            As for :meth:`fit`; by default each sample is a group.
+        """
+        numbers = np.arange(len(np.asarray(responses))).astype(str)
+        recordings = Recordings.of_arrays(responses, numbers, targets)
+        labels = numbers if groups is None else np.asarray(groups).astype(str)
+        self._fit(recordings, labels, False, None)
+        return self
+
+    def decode(self, responses: Any, *, standardized: bool = False) -> Decoded:
+        """Decode the targets from responses.
+
+        Parameters
+        ----------
+        responses : array or DataArray, shape (stimulus, voxel)
+            The voxels of fit in their order. A DataArray with the coordinates ``stimulus`` and ``voxel`` names the
+            stimuli, and its voxels are checked; the rows of an array are numbered.
+        standardized : bool
+            Responses are in standard deviations of the training responses, as the pattern of an ROI is.
+
+        Returns
+        -------
+        Decoded
+
+        Raises
+        ------
+        InputError
+            Where these are not the voxels of fit, or responses are not finite.
+        """
+        check_is_fitted(self, "decoders_")
+        values, stimuli = self._responses(responses)
+        if standardized:
+            values = values * self.scale_ + self.mean_
+        return self._decoded(self._predict(values, self.decoders_), stimuli)
+
+    def reconstruct(self, responses: Any, *, seed: int = 0) -> xarray.DataArray:
+        """Decode and generate; parameters are those of :meth:`decode` and :meth:`generate`."""
+        return self.generate(self.decode(responses), seed=seed)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted system into a folder that :func:`load_system` reads; never pickle.
+
+        Returns
+        -------
+        Path
+            The folder: ``system.json``, ``system.safetensors`` and a folder for each decoder.
+        """
+        check_is_fitted(self, "decoders_")
+        place = Path(folder)
+        for name, decoder in self.decoders_.items():
+            self._save_decoder(place, name, decoder, self.provenance_.get("fit"))
+        self._save_description(place)
+        return place
+
+    # -- fitting ----------------------------------------------------------------------------------------------------
+
+    def _training(
+        self, store: Store | None, subject: str, roi: Any, task: str | None, samples: Any, stimuli: Any, groups: Any
+    ) -> tuple[Recordings, np.ndarray]:
+        """Return the training samples and their groups."""
+        if isinstance(samples, Recordings):
+            recordings = samples
+        else:
+            if store is None:
+                raise InputError("a system is fitted to a store", given="no store", todo="use fit_arrays for arrays")
+            chosen = choose_shown_task(store, subject, [spec.source for spec in self.targets.values()], task)
+            if samples is None:
+                _require_train_split(store, subject, chosen)
+                recordings = Recordings.read(store, subject, roi, task=chosen, split="train")
+            else:
+                recordings = Recordings.read(store, subject, roi, task=chosen, rows=samples)
+        if stimuli is not None:
+            recordings = recordings.showing(stimuli)
+        labels = recordings.stimuli if groups is None else np.asarray(groups).astype(str)
+        if labels.shape != recordings.stimuli.shape:
+            raise InputError(
+                "groups do not match the samples",
+                given=f"shape {labels.shape}",
+                expected=f"({len(recordings.table)},), one a sample",
+                todo="take them from the same selection of samples",
+            )
+        if not isinstance(samples, Recordings) and samples is not None and self.averages == "responses":
+            first = recordings.table.drop_duplicates("stimulus").index.to_numpy()
+            recordings, labels = recordings.averaged(), labels[first]
+        return recordings, labels
+
+    def _fit(
+        self,
+        recordings: Recordings,
+        groups: np.ndarray,
+        alone: bool,
+        folder: Path | None,
+        known: Any = None,
+        compute: Any = None,
+    ) -> dict[str, np.ndarray]:
+        """Fit all decoders; return what those that keep no weights predict of responses that are known."""
+        responses = recordings.responses.astype(np.float64)
+        _check_finite(responses)
+        specs = dict(self.targets)
+        columns = {name: _columns(recordings, name, spec) for name, spec in specs.items()}
+        self.mean_, self.scale_ = standardizer(responses)
+        self.voxels_, self._columns_ = recordings.voxels, columns
+        self.decoders_, self.targets_, self.training_ = {}, {}, {}
+        self.provenance_ = self._provenance(recordings, alone)
+        digest, predicted = None, {}
+        if folder is not None:
+            digest = self._fit_digest(recordings, groups, alone)
+            self.provenance_["fit"] = digest
+            _begin(folder, digest)
+        for name, spec in specs.items():
+            target = recordings.target(spec.source)
+            self.targets_[name] = {
+                "dims": [str(dim) for dim in target.dims[1:]],
+                "shape": [int(size) for size in target.shape[1:]],
+                "attrs": dict(target.attrs),
+            }
+            kept = None if folder is None else _resume(folder, name, digest)
+            if kept is not None:
+                self.decoders_[name], self.training_[name] = kept
+                continue
+            decoder = clone(spec.decoder)
+            if alone and getattr(decoder, "renorm", None) == "test":
+                decoder.set_params(renorm="train")
+            inputs = self._inputs(responses, spec, columns[name])
+            if known is not None and hasattr(decoder, "fit_and_predict") and not isinstance(target.data, np.ndarray):
+                new = self._inputs(self._responses(known)[0], spec, columns[name])
+                if _fits_into_jobs(decoder, spec, recordings, compute):
+                    predicted[name] = _predict_in_jobs(decoder, spec, recordings, inputs, new, compute)
+                else:
+                    predicted[name] = decoder.fit_and_predict(inputs, target, new, groups=groups)
+            else:
+                decoder.fit(inputs, target, groups=groups)
+            self.decoders_[name], self.training_[name] = decoder, _moments(target)
+            if folder is not None:
+                self._save_decoder(folder, name, decoder, digest)
+        if folder is not None:
+            self._save_description(folder)
+        return predicted
+
+    def _predict(self, values: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
+        """Return what decoders predict from responses in their own units."""
+        specs = self.targets
+        return {
+            name: np.asarray(decoder.predict(self._inputs(values, specs[name], self._columns_[name])))
+            for name, decoder in self.decoders_.items()
+            if name in names
+        }
+
+    def _decoded(self, predicted: Mapping[str, np.ndarray], stimuli: np.ndarray) -> Decoded:
+        """Return predictions as arrays in the shape of the stored targets."""
+        import xarray
+
+        arrays = {}
+        for name, about in self.targets_.items():
+            arrays[name] = xarray.DataArray(
+                predicted[name].astype(np.float32, copy=False).reshape(len(stimuli), *about["shape"]),
+                dims=("stimulus", *about["dims"]),
+                coords={"stimulus": ("stimulus", stimuli)},
+                attrs=about["attrs"],
+                name=name,
+            )
+        return Decoded(arrays, stimuli, self.training_)
+
+    def _inputs(self, responses: np.ndarray, spec: TargetSpec, columns: np.ndarray | slice) -> np.ndarray:
+        """Return what a decoder is given: centered, and divided by the scale where it wants that."""
+        centered = responses[:, columns] - self.mean_[columns]
+        return centered / self.scale_[columns] if spec.standardize else centered
+
+    def _responses(self, responses: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return responses as float64 and the ids of their stimuli, or say why they cannot be decoded."""
+        values = np.asarray(responses, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] != len(self.mean_):
+            raise InputError(
+                "these responses do not fit the decoder",
+                given=f"shape {values.shape}",
+                expected=f"(stimulus, {len(self.mean_)}), the voxels it was fitted on",
+                todo="select the same subject and roi as for fit",
+            )
+        coordinates = getattr(responses, "coords", {})
+        if "voxel" in coordinates and not np.array_equal(coordinates["voxel"].values, self.voxels_):
+            raise InputError(
+                "these responses are of other voxels than the decoder was fitted on",
+                given=f"voxels {coordinates['voxel'].values[:5].tolist()} ...",
+                expected=f"voxels {self.voxels_[:5].tolist()} ..., in this order",
+                todo="select the same subject and roi as for fit",
+            )
+        _check_finite(values)
+        stimuli = coordinates["stimulus"].values if "stimulus" in coordinates else np.arange(len(values))
+        return values, np.asarray(stimuli).astype(str)
+
+    def _provenance(self, recordings: Recordings, alone: bool) -> dict[str, Any]:
+        store = recordings.store
+        return {
+            "system": self.name,
+            "subject": recordings.subject,
+            "task": recordings.task,
+            "roi": list(recordings.roi) if isinstance(recordings.roi, tuple) else recordings.roi,
+            "samples": len(recordings.table),
+            "stimuli": int(recordings.table["stimulus"].nunique()),
+            "store": None if store is None else store.location,
+            "snapshot": None if store is None else store.snapshot,
+            "digest": None if store is None else store.digest,
+            "alone": alone,
+            "neurorecon": neurorecon.__version__,
+        }
+
+    def _fit_digest(self, recordings: Recordings, groups: np.ndarray, alone: bool) -> str:
+        """Return a digest of all that decides the decoders; targets go in through the store's digest."""
+        specs = {
+            name: [spec.source, spec.roi, spec.standardize, _about_estimator(spec.decoder)]
+            for name, spec in self.targets.items()
+        }
+        everything = {
+            **self._provenance(recordings, alone),
+            "store": None,  # wherever a copy of it lies
+            "snapshot": None,
+            "targets": specs,
+            "responses": block_digest(recordings.responses),
+            "shown": block_digest(recordings.stimuli),
+            "groups": block_digest(groups),
+            "voxels": block_digest(recordings.voxels),
+        }
+        return block_digest(np.array([json.dumps(everything, sort_keys=True, default=list)], dtype=object))
+
+    # -- on disk ----------------------------------------------------------------------------------------------------
+
+    def _save_decoder(self, folder: Path, name: str, decoder: Any, digest: str | None) -> None:
+        if not hasattr(decoder, "save"):
+            raise InputError(
+                f"the decoder of {name!r} cannot be written to disk",
+                given=type(decoder).__name__,
+                expected="a decoder with save(folder), as those of neurorecon have",
+                todo="derive it from neurorecon.decoders.persistence.Persistent",
+            )
+        place = folder / "decoders" / name
+        place.mkdir(parents=True, exist_ok=True)
+        mean, deviation = self.training_[name]
+        tensors.save(place / "training.safetensors", {"mean": mean, "deviation": deviation})
+        decoder.save(place, provenance={"fit": digest})
+
+    def _save_description(self, folder: Path) -> None:
+        arrays: dict[str, Any] = {"voxels": self.voxels_, "mean": self.mean_, "scale": self.scale_}
+        for name, columns in self._columns_.items():
+            arrays[f"columns.{name}"] = np.arange(len(self.voxels_))[columns]
+        parameters = {
+            name: tensors.pack(value, f"parameters.{name}", arrays)
+            for name, value in self.get_params(deep=False).items()
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors.save(folder / _ARRAYS, arrays)
+        description = {
+            "format": FORMAT,
+            "system": self.name,
+            "parameters": parameters,
+            "targets": self.targets_,
+            "provenance": self.provenance_,
+            "fit": self.provenance_.get("fit"),
+            "complete": True,
+        }
+        write_json(folder / _DESCRIPTION, description)
+
+    def _load(self, folder: Path, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
+        self.voxels_, self.mean_, self.scale_ = arrays["voxels"], arrays["mean"], arrays["scale"]
+        self.targets_, self.provenance_ = description["targets"], description["provenance"]
+        self._columns_ = {name: _as_slice(arrays[f"columns.{name}"], len(self.voxels_)) for name in self.targets_}
+        self.decoders_, self.training_ = {}, {}
+        for name in self.targets_:
+            place = folder / "decoders" / name
+            self.decoders_[name] = load_decoder(place)
+            moments = tensors.load(place / "training.safetensors")[0]
+            self.training_[name] = moments["mean"], moments["deviation"]
+        return self
+
+
+def load_system(name_or_folder: str | Path, **parameters: Any) -> Any:
+    """Return a system by its registered name, not fitted, or a fitted one from the folder it was saved in.
+
+    Parameters
+    ----------
+    name_or_folder : str or path
+        A registered name, e.g. ``"linear-pixels"``, or a folder that :meth:`System.save` wrote.
+    **parameters
+        Of the system, e.g. ``models=`` or ``device=``. Those of a saved system that are given replace the saved ones.
+
+    Returns
+    -------
+    System
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        Where there is no such system or parameter.
+    MissingFileError
+        Where the folder holds no complete system.
+    """
+    folder = Path(name_or_folder)
+    if isinstance(name_or_folder, str) and name_or_folder in SYSTEMS.names():
+        return _make(name_or_folder, SYSTEMS.load(name_or_folder), parameters)
+    if not folder.is_dir():
+        raise UnknownNameError("system", name_or_folder, SYSTEMS.names())
+    description = _read_json(folder / _DESCRIPTION, "system.save(folder)")
+    if not description.get("complete"):
+        raise MissingFileError(
+            "the system in this folder is not complete: its fit was interrupted",
+            given=str(folder),
+            expected="all decoders",
+            todo="run the same fit with the same folder again: it resumes",
+        )
+    name, arrays = description["system"], tensors.load(folder / _ARRAYS)[0]
+    kind = SYSTEMS.load(name) if name in SYSTEMS.names() else System.classes.get(name)
+    if kind is None:
+        raise UnknownNameError("system", name, [*SYSTEMS.names(), *System.classes])
+    saved = {key: tensors.unpack(value, arrays) for key, value in description["parameters"].items()}
+    return _make(name, kind, {**saved, **parameters})._load(folder, description, arrays)
+
+
+def as_images(values: Any, stimuli: ArrayLike) -> xarray.DataArray:
+    """Return generated images or videos as :meth:`System.generate` has to: float32, cut to [0, 1], with their stimuli.
+
+    Parameters
+    ----------
+    values : array, shape (stimulus, [frame,] y, x, rgb)
+        0 is black, 1 white.
+    stimuli : sequence of str
+        Ids.
+    """
+    import xarray
+
+    clipped = np.clip(np.asarray(values), 0.0, 1.0).astype(np.float32)
+    dims = ("stimulus", "y", "x", "rgb") if clipped.ndim == 4 else ("stimulus", "frame", "y", "x", "rgb")
+    return xarray.DataArray(clipped, dims=dims, coords={"stimulus": ("stimulus", np.asarray(stimuli).astype(str))})
+
+
+def standardizer(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of every voxel; the deviation of one that never changes is 1.
+
+    Parameters
+    ----------
+    responses : array, shape (sample, voxel)
+        Training samples only.
+
+    Returns
+    -------
+    mean, deviation : array, shape (voxel,)
+    """
+    deviation = responses.std(axis=0)
+    still = (responses == responses[:1]).all(axis=0)
+    return responses.mean(axis=0), np.where(still | (deviation == 0), 1.0, deviation)
+
+
+def _threads(compute: Any) -> AbstractContextManager[None]:
+    """Keep to the threads that are asked for."""
+    threads = getattr(compute, "threads", None)
+    return nullcontext() if threads is None else pinned(threads)
+
+
+def _make(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
+    import inspect
+
+    known = list(inspect.signature(kind).parameters)
+    for parameter in parameters:
+        if parameter not in known:
+            raise UnknownNameError(f"parameter of the system {name!r}:", parameter, known)
+    return kind(**parameters)
+
+
+def _require_train_split(store: Store, subject: str, task: str) -> None:
+    samples = store.samples(subject)
+    splits = sorted(set(samples.loc[samples["task"] == task, "split"]))
+    if "train" not in splits:
+        raise InputError(
+            f"the task {task!r} has no samples to train on",
+            given=f"splits: {', '.join(splits)}",
+            expected="a split 'train'",
+            todo="pass samples=, the rows to train on",
+        )
+
+
+def _check_finite(responses: np.ndarray) -> None:
+    bad = ~np.isfinite(responses)
+    if bad.any():
+        raise InputError(
+            "responses are not all finite",
+            given=f"{int(bad.sum())} values in {int(bad.any(axis=0).sum())} voxels",
+            expected="finite numbers",
+            todo="leave these voxels out, or run neurorecon check on the store",
+        )
+
+
+def _columns(recordings: Recordings, name: str, spec: TargetSpec) -> np.ndarray | slice:
+    """Return which of the voxels that were read a decoder gets."""
+    if spec.roi is None:
+        return slice(None)
+    if recordings.store is None:
+        raise InputError(
+            f"the decoder of {name!r} wants an ROI, and arrays have none",
+            given=f"roi={spec.roi!r}",
+            expected="a store, which knows ROIs",
+            todo="build a store with neurorecon.build_from_arrays, and fit to it",
+        )
+    wanted = recordings.store.voxels(recordings.subject, spec.roi).index.to_numpy()
+    found = np.flatnonzero(np.isin(recordings.voxels, wanted))
+    if not len(found):
+        raise InputError(
+            f"no voxel is left for the decoder of {name!r}",
+            given=f"its ROI {spec.roi!r} among the {len(recordings.voxels)} voxels of {recordings.roi!r}",
+            expected="an overlap",
+            todo="fit with a roi= that contains it, or with all voxels",
+        )
+    return _as_slice(found, len(recordings.voxels))
+
+
+def _as_slice(columns: np.ndarray, voxels: int) -> np.ndarray | slice:
+    return slice(None) if len(columns) == voxels else columns
+
+
+def _fits_into_jobs(decoder: Any, spec: TargetSpec, recordings: Recordings, compute: Any) -> bool:
+    """Return whether a target is computed in blocks that are jobs: asked for, and nothing is chosen by its values."""
+    asked = getattr(compute, "scheduler", None) is not None or getattr(compute, "folder", None) is not None
+    plain = type(decoder) is RidgeDecoder and np.ndim(decoder.alpha) == 0 and decoder.missing == "raise"
+    return (
+        asked
+        and plain
+        and decoder.renorm is None
+        and decoder.select_voxels is None
+        and recordings.store is not None
+        and spec.source not in ("images", "frames")
+    )
+
+
+def _predict_in_jobs(
+    decoder: RidgeDecoder, spec: TargetSpec, recordings: Recordings, inputs: np.ndarray, new: np.ndarray, compute: Any
+) -> np.ndarray:
+    """Return what a ridge regression predicts, computed in blocks of features."""
+    assert recordings.store is not None
+    found = predict_target_blocks(
+        inputs,
+        recordings.store,
+        spec.source,
+        recordings.stimuli.tolist(),
+        new,
+        float(np.asarray(decoder.alpha)),
+        fit_intercept=decoder.fit_intercept,
+        device=decoder.device,
+        dtype=decoder.dtype,
+        block=decoder.target_block,
+        scheduler=compute.scheduler,
+        threads=compute.threads,
+        results=compute.folder,
+        progress=compute.progress,
+    )
+    return found.array()
+
+
+def _moments(target: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each feature over samples, float32, in blocks of features."""
+    blocks = Targets(target, "float64")
+    mean, deviation = np.empty((2, blocks.n_targets), dtype=np.float32)
+    for columns, values in blocks.blocks():
+        mean[columns], deviation[columns] = values.mean(axis=0), values.std(axis=0)
+    return mean.reshape(blocks.shape), deviation.reshape(blocks.shape)
+
+
+def _about_estimator(estimator: Any) -> list[Any]:
+    """Return class and parameters of an estimator as JSON types."""
+    arrays: dict[str, Any] = {}
+    parameters = {name: tensors.pack(value, name, arrays) for name, value in estimator.get_params(deep=False).items()}
+    return [type(estimator).__name__, parameters, {name: block_digest(value) for name, value in arrays.items()}]
+
+
+def _begin(folder: Path, digest: str) -> None:
+    """Note what is fitted into a folder, or refuse one that holds something else."""
+    file = folder / _DESCRIPTION
+    if file.is_file():
+        found = _read_json(file, "system.save(folder)").get("fit")
+        if found != digest:
+            raise InputError(
+                "cannot resume: this folder holds a system that was fitted to other data or with other settings",
+                given=str(folder),
+                expected="an empty folder, or the one of the same fit",
+                todo="choose another folder, or delete this one",
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"format": FORMAT, "fit": digest, "complete": False})
+
+
+def _resume(folder: Path, name: str, digest: str | None) -> tuple[Any, tuple[np.ndarray, np.ndarray]] | None:
+    """Return a decoder that is complete on disk, with the moments of its target."""
+    place = folder / "decoders" / name
+    try:
+        decoder = load_decoder(place)
+        moments = tensors.load(place / "training.safetensors")[0]
+    except InputError:  # missing, or cut short when the fit was killed
+        return None
+    if (decoder.provenance_ or {}).get("fit") != digest:
+        return None
+    return decoder, (moments["mean"], moments["deviation"])
+
+
+def _read_json(file: Path, written_by: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        version = int(found["format"])
+    except OSError as error:
+        raise MissingFileError(
+            f"{file.name} is missing", given=str(file.parent), expected=str(file), todo=f"write it with {written_by}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file.name} is damaged", given=str(file), expected="the file as it was written", todo="write it again"
+        ) from error
+    if version > FORMAT:
+        raise InputError(
+            "this folder was written by a newer version of neurorecon",
+            given=f"format {version}",
+            expected=f"format {FORMAT} or older",
+            todo="update neurorecon",
+        )
+    return found

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import xarray
+from PIL import Image
+
+import neurorecon as nr
+from neurorecon.analyses.evaluate import load_images, write_evaluation
+from neurorecon.analyses.reconstruct import reconstruct
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+
+
+@pytest.fixture
+def store(miniature):
+    return miniature(subjects=1, images=24)
+
+
+def noisy(store, noise=0.2):
+    """Images of the test set with noise, as another toolbox might give them."""
+    ids = [name for name in store.stimuli["id"][store.stimuli["split"] == "test"] if name.startswith("image")]
+    seen = store.images(ids).values / 255
+    values = np.clip(seen + noise * np.random.default_rng(0).standard_normal(seen.shape), 0, 1)
+    return xarray.DataArray(values, dims=("stimulus", "y", "x", "rgb"), coords={"stimulus": ids})
+
+
+def test_scores_of_images_from_anywhere(store):
+    found = nr.evaluate(noisy(store), store, n_permutations=99, baseline="train")
+    assert [score["name"] for score in found.scores] == ["pixcorr", "two_way"]
+    assert found.scores[0]["value"] > 0.7
+    assert found.scores[0]["p"] == 0.01
+    assert found.scores[0]["baseline"] < 0.5
+    assert found.scores[1]["value"] == 1
+    assert found.tables()["stimuli"].columns.tolist() == ["stimulus", "pixcorr", "two_way"]
+
+
+def test_our_own_reconstructions_score_as_they_did(store, tmp_path):
+    made = reconstruct(store, task="images", n_permutations=19, seed=3)
+    record = nr.record_of(store, "a test")
+    files = nr.write_reconstruction(made, store, tmp_path, record)
+    again = nr.evaluate(
+        load_images(next(file for file in files if file.suffix == ".npz")), store, n_permutations=19, seed=3
+    )
+    for one, other in zip(made.scores, again.scores, strict=True):
+        assert {**one, "name": None, "baseline": None} == {**other, "name": None, "baseline": None}
+    written = write_evaluation(again, store, tmp_path / "again", record)
+    assert {"images.json", "images_stimuli.csv", "images_reconstructions.npz", "images_panel.png"} <= {
+        file.name for file in written
+    }
+
+
+def test_order_and_type_do_not_matter(store):
+    images = noisy(store)
+    turned = (images[::-1] * 255).round().astype(np.uint8)
+    one, other = (nr.evaluate(given, store, n_permutations=9) for given in (images, turned))
+    np.testing.assert_allclose(one.values["pixcorr"], other.values["pixcorr"][::-1], atol=1e-3)
+
+
+def test_images_of_another_size_are_compared_at_the_size_of_the_stimuli(store):
+    images = noisy(store, 0.0)
+    large = xarray.DataArray(
+        np.repeat(np.repeat(images.values, 4, axis=1), 4, axis=2), dims=images.dims, coords=images.coords
+    )
+    found = nr.evaluate(large, store, n_permutations=9)
+    assert found.settings["compared_at"] == [8, 8]
+    assert found.values["pixcorr"].min() > 0.95
+    assert found.reconstructed.shape[1:] == (32, 32, 3)
+
+
+def test_exchange_within_a_category(store):
+    free, within = (nr.evaluate(noisy(store), store, n_permutations=9, exchange=how) for how in (None, "category"))
+    assert free.scores[0]["null_mean"] != within.scores[0]["null_mean"]
+
+
+def test_a_metric_of_the_whole_set_has_no_null_of_exchanged_pairs(store, monkeypatch):
+    monkeypatch.setitem(nr.METRICS._added, "distance", lambda seen, found: abs(seen.mean() - found.mean()))
+    found = nr.evaluate(noisy(store), store, metrics=["distance"], n_permutations=9)
+    score = found.scores[0]
+    assert (score["n"], score["n_permutations"]) == (6, 0)
+    assert np.isnan(score["p"])
+    assert found.values == {}
+    assert list(found.figures(store)) == ["panel"]
+
+
+def test_a_metric_may_need_captions(store, monkeypatch):
+    def lengths(seen, reconstructed, captions):
+        return np.array([len(words[0]) for words in captions], dtype=float)
+
+    monkeypatch.setitem(nr.METRICS._added, "length", nr.METRICS.load("pixcorr").__class__(lengths, needs=("captions",)))
+    found = nr.evaluate(noisy(store), store, metrics=["length"], n_permutations=9)
+    captions = store.stimuli.set_index("id")["captions"].loc[found.stimuli]
+    assert found.values["length"].tolist() == [len(words[0]) for words in captions]
+
+
+def test_mistakes(store):
+    images = noisy(store)
+    with pytest.raises(InputError, match=r"1 of 6 images belong to no stimulus[\s\S]*image9"):
+        nr.evaluate(images.assign_coords(stimulus=["image9", *images["stimulus"].values[1:]]), store)
+    with pytest.raises(InputError, match="more than one image"):
+        nr.evaluate(images.assign_coords(stimulus=["image0018"] * 6), store)
+    with pytest.raises(InputError, match="these are no images"):
+        nr.evaluate(images.drop_vars("stimulus"), store)
+    with pytest.raises(UnknownNameError, match="unknown baseline"):
+        nr.evaluate(images, store, baseline="test")
+    videos = xarray.DataArray(
+        np.zeros((1, 4, 8, 8, 3)), dims=("stimulus", "frame", "y", "x", "rgb"), coords={"stimulus": ["film0000"]}
+    )
+    with pytest.raises(InputError, match="does not compare videos"):
+        nr.evaluate(videos, store, metrics=["pixcorr"])
+    with pytest.raises(InputError, match="no metric is named"):
+        nr.evaluate(videos, store)
+
+
+def test_folders_and_files_of_images(store, tmp_path):
+    images = (noisy(store) * 255).round().astype(np.uint8)
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for name, image in zip(images["stimulus"].values, images.values, strict=True):
+        Image.fromarray(image).save(folder / f"{name}.png")
+    (folder / "notes.txt").write_text("not an image")
+    found = load_images(folder)
+    xarray.testing.assert_equal(found, images.sortby("stimulus"))
+    np.savez(tmp_path / "theirs.npz", stimulus=images["stimulus"].values, images=images.values)
+    xarray.testing.assert_equal(load_images(tmp_path / "theirs.npz"), images)
+
+
+def test_folders_and_files_that_are_none(tmp_path):
+    with pytest.raises(MissingFileError, match="no images here"):
+        load_images(tmp_path / "nothing")
+    with pytest.raises(InputError, match="holds no images"):
+        load_images(tmp_path)
+    for number, side in enumerate((4, 5)):
+        Image.new("RGB", (side, side)).save(tmp_path / f"image{number}.png")
+    with pytest.raises(InputError, match="not images of one size"):
+        load_images(tmp_path)
+    (tmp_path / "image2.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"cannot be read[\s\S]*image2.png"):
+        load_images(tmp_path)
+    np.savez(tmp_path / "a.npz", stimulus=["a"])
+    with pytest.raises(InputError, match="no images with their stimuli"):
+        load_images(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", stimulus=["a"], reconstructed=np.zeros((2, 4, 4, 3)))
+    with pytest.raises(InputError, match="these arrays are no images"):
+        load_images(tmp_path / "b.npz")
+    (tmp_path / "c.npz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_images(tmp_path / "c.npz")

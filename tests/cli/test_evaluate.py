@@ -1,0 +1,32 @@
+import json
+
+import numpy as np
+
+
+def test_our_reconstructions_with_other_metrics(call, small, tmp_path):
+    made = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images", "--quiet",
+                "--permutations", "9", "--out", tmp_path / "made", "--option", "alphas=[100,1000]",
+                "--json")  # fmt: skip
+    assert made.exit_code == 0, made.exception
+    file = tmp_path / "made" / "subj01_linear-pixels_reconstructions.npz"
+    found = call("evaluate", file, "--store", small.path, "--metric", "pixcorr", "--metric", "ssim_gray_columns",
+                 "--permutations", "9", "--out", tmp_path / "scores", "--json", "--quiet")  # fmt: skip
+    assert found.exit_code == 0, found.exception
+    scores = json.loads(found.stdout)["scores"]
+    assert [score["name"] for score in scores] == ["pixcorr", "ssim_gray_columns"]
+    same = json.loads(made.stdout)["scores"][0]
+    assert scores[0]["value"] == same["value"]
+    assert scores[0]["p"] == same["p"]
+    assert (tmp_path / "scores" / "images_stimuli.csv").is_file()
+
+
+def test_mistakes_are_one_message(call, small, tmp_path):
+    np.savez(tmp_path / "theirs.npz", stimulus=["nobody"], reconstructed=np.zeros((1, 8, 8, 3)))
+    for arguments, said in (
+        (["nothing"], "there are no images here"),
+        (["theirs.npz", "--store", small.path], "belong to no stimulus"),
+        (["theirs.npz", "--store", small.path, "--metric", "ssim"], "unknown metric"),
+    ):
+        found = call("evaluate", *arguments)
+        assert found.exit_code == 2
+        assert said in found.stderr

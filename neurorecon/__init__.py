@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from neurorecon.store.build import build_from_arrays
     from neurorecon.store.check import check_store, export_store
     from neurorecon.store.store import Store, open_store
-    from neurorecon.systems.base import Decoded, System, TargetSpec, load_system
+    from neurorecon.systems.base import System, TargetSpec, load_system
+    from neurorecon.systems.decoded import Decoded
 
 _PUBLIC = {
     "METRICS": "neurorecon.registry",
     "BandedRidge": "neurorecon.decoders.banded",
-    "Decoded": "neurorecon.systems.base",
+    "Decoded": "neurorecon.systems.decoded",
     "MLPDecoder": "neurorecon.decoders.neural.mlp",
     "RidgeDecoder": "neurorecon.decoders.ridge",
     "Store": "neurorecon.store.store",

@@ -1,0 +1,240 @@
+"""The seam of every system: decoded targets, which analyses change before images are generated from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.features.base import noise_like
+from neurorecon.io.files import write_json
+from neurorecon.io.tensors import load, save
+
+if TYPE_CHECKING:
+    import xarray
+
+#: Version of the layout of saved systems and decoded targets.
+FORMAT = 1
+
+
+class MissingTargetError(InputError, KeyError):
+    """A target that generation needs was not decoded, or was dropped."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Decoded(Mapping[str, "xarray.DataArray"]):
+    """Decoded targets, by name; immutable: every change returns a new object.
+
+    A value is an array with the dimensions (stimulus, ...) of the stored target, float32, in its units, with the
+    coordinate ``stimulus`` and the attributes of the stored target. All have the same stimuli in the same order. A
+    target that is missing is a missing key.
+
+    Parameters
+    ----------
+    arrays : mapping of str to DataArray
+        The targets, dims (stimulus, ...).
+    stimuli : sequence of str, optional
+        Ids; needed where there is no target.
+    training : mapping of str to (mean, deviation), optional
+        Of each target over the training samples, arrays in the shape of the target of one stimulus; :meth:`noise` draws
+        with them.
+
+    Raises
+    ------
+    InputError
+        Where targets have different stimuli.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, xarray.DataArray],
+        stimuli: ArrayLike | None = None,
+        training: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    ) -> None:
+        names = None if stimuli is None else np.asarray(stimuli).astype(str)
+        for name, array in arrays.items():
+            found = np.asarray(array["stimulus"].values).astype(str) if "stimulus" in array.coords else None
+            if found is None or array.dims[0] != "stimulus":
+                raise InputError(
+                    f"the decoded target {name!r} has no stimuli",
+                    given=f"dims {array.dims}",
+                    expected="dims (stimulus, ...) with the coordinate stimulus",
+                    todo="name the first dimension stimulus, and give its coordinate",
+                )
+            if names is not None and not np.array_equal(names, found):
+                raise InputError(
+                    f"the decoded target {name!r} belongs to other stimuli",
+                    given=f"{len(found)} stimuli: {', '.join(found[:3])} ...",
+                    expected=f"{len(names)} stimuli: {', '.join(names[:3])} ...",
+                    todo="decode all targets from the same responses",
+                )
+            names = found
+        if names is None:
+            raise InputError("nothing was decoded", expected="targets, or stimuli=", todo="use Decoded.empty(stimuli)")
+        self._arrays = {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
+        self._stimuli = names
+        self.training = dict(training or {})
+
+    @classmethod
+    def empty(cls, stimuli: ArrayLike) -> Decoded:
+        """Return what holds no target and still says which stimuli: the unconditional images are generated from it."""
+        return cls({}, stimuli)
+
+    @property
+    def stimuli(self) -> np.ndarray:
+        """Ids, shape (stimulus,)."""
+        return self._stimuli
+
+    def __getitem__(self, name: str) -> xarray.DataArray:
+        if name not in self._arrays:
+            raise MissingTargetError(
+                f"the target {name!r} is missing, and it is needed here",
+                given=f"decoded targets: {', '.join(self._arrays) or '(none)'}",
+                expected=name,
+                todo="decode it, or set it with decoded.with_(...)",
+            )
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        parts = [f"{name} {tuple(array.shape[1:])}" for name, array in self._arrays.items()]
+        return f"Decoded({', '.join(parts) or 'no targets'}; {len(self._stimuli)} stimuli)"
+
+    def drop(self, *names: str) -> Decoded:
+        """Return the other targets."""
+        for name in names:
+            self[name]
+        return self._with({name: array for name, array in self.items() if name not in names})
+
+    def with_(self, **arrays: Any) -> Decoded:
+        """Return these targets in place of those of the same names, or beside the others.
+
+        Parameters
+        ----------
+        **arrays : array or DataArray, shape (stimulus, ...)
+            A DataArray that is new here brings its own dimensions; an array has those of the target that it replaces.
+        """
+        import xarray
+
+        found = dict(self.items())
+        for name, array in arrays.items():
+            if not isinstance(array, xarray.DataArray):
+                before = self[name]
+                if np.shape(array) != before.shape:
+                    raise InputError(
+                        f"this array cannot stand for the target {name!r}",
+                        given=f"shape {np.shape(array)}",
+                        expected=f"{before.shape}, (stimulus, ...)",
+                        todo="give one row for each stimulus, in the shape of the target",
+                    )
+                array = before.copy(data=np.asarray(array, dtype=np.float32))
+            found[name] = array
+        return self._with(found)
+
+    def permute(self, name: str, order: ArrayLike) -> Decoded:
+        """Return one target exchanged between stimuli: stimulus i has that of stimulus ``order[i]``."""
+        return self.with_(**{name: self[name].values[np.asarray(order)]})
+
+    def noise(self, name: str, seed: int) -> Decoded:
+        """Return normal noise in place of one target, with the mean and deviation of each feature in training."""
+        mean, deviation = self.training[name]
+        shape = self[name].shape[1:]
+        drawn = np.stack([noise_like(shape, seed, str(stimulus)) for stimulus in self._stimuli])
+        return self.with_(**{name: mean + deviation * drawn})
+
+    def take(self, stimuli: ArrayLike) -> Decoded:
+        """Return some stimuli, by ids or by numbers."""
+        chosen = np.asarray(stimuli)
+        if chosen.dtype.kind not in "iu":
+            place = {name: number for number, name in enumerate(self._stimuli.tolist())}
+            missing = [name for name in chosen.astype(str).tolist() if name not in place]
+            if missing:
+                raise UnknownNameError("stimulus", missing[0], self._stimuli[:10].tolist())
+            chosen = np.array([place[name] for name in chosen.astype(str).tolist()], dtype=int)
+        arrays = {name: array.isel(stimulus=chosen) for name, array in self.items()}
+        return Decoded(arrays, self._stimuli[chosen], self.training)
+
+    def _with(self, arrays: Mapping[str, xarray.DataArray]) -> Decoded:
+        return Decoded(arrays, self._stimuli, self.training)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the decoded targets into a folder, without pickle; :meth:`load` reads them."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        arrays = {f"target.{name}": array.values for name, array in self.items()}
+        for name, moments in self.training.items():
+            arrays |= {f"mean.{name}": moments[0], f"deviation.{name}": moments[1]}
+        save(place / "decoded.safetensors", arrays)
+        about = {name: {"dims": list(array.dims), "attrs": array.attrs} for name, array in self.items()}
+        write_json(place / "decoded.json", {"format": FORMAT, "stimuli": self._stimuli.tolist(), "targets": about})
+        return place
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Decoded:
+        """Read what :meth:`save` wrote."""
+        import xarray
+
+        about = read_json(Path(folder) / "decoded.json", "decoded.save(folder)")
+        arrays = load(Path(folder) / "decoded.safetensors")[0]
+        coordinates = {"stimulus": np.array(about["stimuli"], dtype=str)}
+        found = {
+            name: xarray.DataArray(
+                arrays[f"target.{name}"], dims=kept["dims"], coords=coordinates, attrs=kept["attrs"], name=name
+            )
+            for name, kept in about["targets"].items()
+        }
+        names = [name.removeprefix("mean.") for name in arrays if name.startswith("mean.")]
+        training = {name: (arrays[f"mean.{name}"], arrays[f"deviation.{name}"]) for name in names}
+        return cls(found, about["stimuli"], training)
+
+
+def as_images(values: Any, stimuli: ArrayLike) -> xarray.DataArray:
+    """Return generated images or videos as :meth:`System.generate` has to: float32, cut to [0, 1], with their stimuli.
+
+    Parameters
+    ----------
+    values : array, shape (stimulus, [frame,] y, x, rgb)
+        0 is black, 1 white.
+    stimuli : sequence of str
+        Ids.
+    """
+    import xarray
+
+    clipped = np.clip(np.asarray(values), 0.0, 1.0).astype(np.float32)
+    dims = ("stimulus", "y", "x", "rgb") if clipped.ndim == 4 else ("stimulus", "frame", "y", "x", "rgb")
+    return xarray.DataArray(clipped, dims=dims, coords={"stimulus": ("stimulus", np.asarray(stimuli).astype(str))})
+
+
+def read_json(file: Path, written_by: str) -> dict[str, Any]:
+    """Read a file that says what a folder holds, and check its format."""
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        version = int(found["format"])
+    except OSError as error:
+        raise MissingFileError(
+            f"{file.name} is missing", given=str(file.parent), expected=str(file), todo=f"write it with {written_by}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file.name} is damaged", given=str(file), expected="the file as it was written", todo="write it again"
+        ) from error
+    if version > FORMAT:
+        raise InputError(
+            "this folder was written by a newer version of neurorecon",
+            given=f"format {version}",
+            expected=f"format {FORMAT} or older",
+            todo="update neurorecon",
+        )
+    return found

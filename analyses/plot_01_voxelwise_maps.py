@@ -31,8 +31,8 @@ print(found.rois[columns].to_string(index=False, float_format="{:.3f}".format))
 
 # %%
 # The figure of the paper, with the record of how it was made inside each file.
-record = nr.record_of(store, "analyses/plot_01_voxelwise_maps.py", seed=0, settings=found.settings)
-for path in nr.write_maps(found, store, "results/plot_01_voxelwise_maps", record):
+record = nr.record_of(store, "analyses/plot_01_voxelwise_maps.py", seed=0, settings=found.record())
+for path in nr.write(found, store, "results/plot_01_voxelwise_maps", record):
     print(path)
 
 # %%

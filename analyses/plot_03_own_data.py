@@ -109,7 +109,7 @@ panel_of_images = panel(
 
 # %%
 # Each file carries how it was made: command, digest of the store, settings, versions.
-record = nr.record_of(store, "analyses/plot_03_own_data.py", seed=0, settings=found.settings)
+record = nr.record_of(store, "analyses/plot_03_own_data.py", seed=0, settings=found.record())
 for name, figure in (("rois", bars), ("picked", panel_of_images)):
     for path in save_figure(figure, OUT / name, record):
         print(path)

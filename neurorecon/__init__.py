@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from neurorecon.analyses.classification import classify
-    from neurorecon.analyses.classification_files import write_classification
+    from neurorecon.analyses.classify import classify
     from neurorecon.analyses.evaluate import evaluate
     from neurorecon.analyses.maps import maps, voxelwise_maps
-    from neurorecon.analyses.maps_files import write_maps
+    from neurorecon.analyses.partition import partition_variance
     from neurorecon.analyses.reconstruct import reconstruct, write_reconstruction
-    from neurorecon.analyses.record import record_of
-    from neurorecon.analyses.variance_partition import partition_variance
+    from neurorecon.analyses.results import Result, Score, record_of, write, write_classification, write_maps
     from neurorecon.decoders.banded import BandedRidge
     from neurorecon.decoders.neural.mlp import MLPDecoder
     from neurorecon.decoders.persistence import load_decoder
@@ -37,7 +35,9 @@ _PUBLIC = {
     "BandedRidge": "neurorecon.decoders.banded",
     "Decoded": "neurorecon.systems.decoded",
     "MLPDecoder": "neurorecon.decoders.neural.mlp",
+    "Result": "neurorecon.analyses.results",
     "RidgeDecoder": "neurorecon.decoders.ridge",
+    "Score": "neurorecon.analyses.results",
     "Store": "neurorecon.store.store",
     "System": "neurorecon.systems.base",
     "TargetSpec": "neurorecon.systems.base",
@@ -45,7 +45,7 @@ _PUBLIC = {
     "build": "neurorecon.features.extract",
     "build_from_arrays": "neurorecon.store.build",
     "check_store": "neurorecon.store.check",
-    "classify": "neurorecon.analyses.classification",
+    "classify": "neurorecon.analyses.classify",
     "evaluate": "neurorecon.analyses.evaluate",
     "export_store": "neurorecon.store.check",
     "extract": "neurorecon.features.extract",
@@ -54,12 +54,13 @@ _PUBLIC = {
     "load_system": "neurorecon.systems.base",
     "maps": "neurorecon.analyses.maps",
     "open_store": "neurorecon.store.store",
-    "partition_variance": "neurorecon.analyses.variance_partition",
+    "partition_variance": "neurorecon.analyses.partition",
     "reconstruct": "neurorecon.analyses.reconstruct",
-    "record_of": "neurorecon.analyses.record",
+    "record_of": "neurorecon.analyses.results",
     "voxelwise_maps": "neurorecon.analyses.maps",
-    "write_classification": "neurorecon.analyses.classification_files",
-    "write_maps": "neurorecon.analyses.maps_files",
+    "write": "neurorecon.analyses.results",
+    "write_classification": "neurorecon.analyses.results",
+    "write_maps": "neurorecon.analyses.results",
     "write_reconstruction": "neurorecon.analyses.reconstruct",
 }
 

@@ -11,11 +11,12 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from neurorecon.analyses.design import DecodingSettings
 from neurorecon.decoders.samples import decoding_samples as decoding_samples
 from neurorecon.decoders.samples import peak_delays as peak_delays
 from neurorecon.io.tensors import block_digest
@@ -23,9 +24,6 @@ from neurorecon.parallel import Compute, Results, ResultsFolder, Stored, run
 from neurorecon.parallel.jobs import FOLDER, Arrays
 from neurorecon.stats import PermutationCounter, permutation_p, stimulus_permutations
 from neurorecon.store.store import Store
-
-#: Regularization strengths tried, times the number of voxels (voxels are standardized).
-ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
 
 #: Permutations of one job.
 BATCH = 50
@@ -45,8 +43,10 @@ class DecodingFit:
         the features' summed variance. For one feature that is their absolute correlation.
     p, null_mean : array, shape (voxel,)
         From decoders of the same target in permuted orders of the training stimuli.
-    correlation, correlation_null_mean, correlation_p : float
+    correlation, correlation_p : float
         Mean correlation over features of decoded and true target on the test stimuli.
+    correlation_null : array, shape (permutation,)
+        The same in permuted orders of the test stimuli.
     alpha : float
         Regularization that cross-validation chose.
     stimuli : int
@@ -58,7 +58,7 @@ class DecodingFit:
     p: np.ndarray
     null_mean: np.ndarray
     correlation: float
-    correlation_null_mean: float
+    correlation_null: np.ndarray
     correlation_p: float
     alpha: float
     stimuli: int
@@ -66,72 +66,74 @@ class DecodingFit:
 
 def fit_decoding(
     store: Store,
-    target: str,
+    targets: Sequence[str],
     train: tuple[np.ndarray, pd.DataFrame],
     test: tuple[np.ndarray, pd.DataFrame],
     *,
-    kind: Literal["decoding", "haufe"],
     series: bool,
-    n_permutations: int,
-    seed: int,
-    device: str = "cpu",
+    settings: DecodingSettings,
     scheduler: Any = None,
     threads: int | None = None,
     results: str | Path | None = None,
     progress: bool = False,
-) -> DecodingFit:
-    """Fit a ridge decoder of one target and map its weights or its patterns.
+) -> Iterator[tuple[str, DecodingFit]]:
+    """Fit a ridge decoder of each target and map its weights or its patterns.
 
     Parameters
     ----------
     store : Store
-        Where the target is.
-    target : str
-        Its name.
+        Where the targets are.
+    targets : sequence of str
+        Their names.
     train, test : (array, DataFrame)
         From :func:`decoding_samples`.
-    kind : {"decoding", "haufe"}
-        Weights or patterns.
     series : bool
         Whether folds are runs (time series) rather than stimuli.
-    n_permutations, seed : int
-        Of the null.
-    device : str
-        Where the regression runs.
+    settings : DecodingSettings
+        Weights or patterns, alphas, permutations, seed and device.
     scheduler, threads, results, progress
-        Who computes the null, in batches of permutations, as for :func:`neurorecon.analyses.maps.maps`.
+        Who computes the null, in batches of permutations, as for :func:`neurorecon.maps`.
 
-    Returns
-    -------
-    DecodingFit
+    Yields
+    ------
+    target : str
+        Its name.
+    fit : DecodingFit
+        The decoder.
     """
     from neurorecon.decoders.ridge import RidgeDecoder
 
     mean, spread = train[0].mean(axis=0), train[0].std(axis=0)
     scale = np.where(spread > 0, spread, 1)
     inputs, held_out = ((part - mean) / scale for part in (train[0], test[0]))
-    outputs, truth = _standardized_targets(store, target, train[1]["stimulus"], test[1]["stimulus"])
     runs = train[1].groupby(["session", "run"]).ngroup().to_numpy()
     groups = runs if series and len(set(runs)) >= 3 else train[1]["stimulus"].to_numpy()
-    decoder = RidgeDecoder(alpha=[alpha * inputs.shape[1] for alpha in ALPHAS], cv=5, device=device)
-    decoder.fit(inputs, outputs, groups=groups)
-    orders = np.stack(list(_orders(train[1]["stimulus"], n_permutations, seed)))
-    value, counter = _map_and_null(decoder, outputs, kind, orders, scheduler, threads, results, progress)
-    predicted = decoder.predict(held_out)
-    score = _correlations(predicted, truth)
-    test_orders = _orders(test[1]["stimulus"], n_permutations, seed)
-    null = [_correlations(predicted, truth[order]).mean() for order in test_orders]
-    return DecodingFit(
-        target,
-        value,
-        counter.p,
-        counter.null_mean,
-        float(score.mean()),
-        float(np.mean(null)),
-        float(permutation_p(score.mean(), np.array(null))),
-        float(decoder.alpha_),
-        test[1]["stimulus"].nunique(),
-    )
+    kind = "haufe" if settings.pattern == "haufe" else "decoding"
+    orders = np.stack(list(_orders(train[1]["stimulus"], settings.n_permutations, settings.seed)))
+    for target in targets:
+        outputs, truth = _standardized_targets(store, target, train[1]["stimulus"], test[1]["stimulus"])
+        alphas = [alpha * inputs.shape[1] for alpha in settings.alphas]
+        decoder = RidgeDecoder(alpha=alphas, cv=5, device=settings.device)
+        decoder.fit(inputs, outputs, groups=groups)
+        value, counter = _map_and_null(decoder, outputs, kind, orders, scheduler, threads, results, progress)
+        predicted = decoder.predict(held_out)
+        score = _correlations(predicted, truth)
+        test_orders = _orders(test[1]["stimulus"], settings.n_permutations, settings.seed)
+        null = np.array([_correlations(predicted, truth[order]).mean() for order in test_orders])
+        yield (
+            target,
+            DecodingFit(
+                target,
+                value,
+                counter.p,
+                counter.null_mean,
+                float(score.mean()),
+                null,
+                float(permutation_p(score.mean(), null)),
+                float(decoder.alpha_),
+                test[1]["stimulus"].nunique(),
+            ),
+        )
 
 
 def _orders(stimuli: pd.Series, n_permutations: int, seed: int) -> Iterator[np.ndarray]:

@@ -1,30 +1,171 @@
-"""What every map starts from: which task, which samples, and the features at their delays."""
+"""What every analysis starts from: its settings, what they choose for a subject, and the features at their delays.
+
+Settings say what was asked for, and decide the numbers: a command (or the keywords of a function) makes one object,
+which travels with the computation as it is and goes into the record. A selection says what the defaults became for one
+subject. Who computes is another matter: :class:`neurorecon.parallel.Compute`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
+import pandas as pd
 
-from neurorecon.decoders.kernels import delayed_kernel
-from neurorecon.decoders.samples import SampleTable as Samples
-from neurorecon.decoders.samples import choose_delays, choose_task, load_samples, same_order
+from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.store.selection import volume_numbers
 from neurorecon.store.store import Store
 
-__all__ = [
-    "Samples",
-    "choose_delays",
-    "choose_task",
-    "delayed_kernel",
-    "feature_weights",
-    "grams",
-    "load_samples",
-    "same_order",
-]
+#: What can play each role; where no bands are named, the first that the store holds does. One target a role, because
+#: two that say the same share its variance, and neither wins.
+ROLES: dict[str, tuple[str, ...]] = {
+    "semantic": ("clip_image", "clip_vision", "category"),
+    "structure": ("vqvae",),
+    "low-level": ("vdvae", "gabor"),
+    "motion": ("motion", "optical_flow"),
+}
+
+#: What can be held out as a whole in cross-validation.
+GROUPS = ("run", "session", "stimulus")
+
+#: Regularization strengths of decoding maps, times the number of voxels (voxels are standardized).
+ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
+
+#: An ROI counts as part of a selection where at least this share of its voxels is in it.
+SHARE_OF_ROI = 0.3
 
 #: Features are read and multiplied this many at a time, so that targets of any width fit into memory.
 FEATURE_BLOCK = 4096
+
+
+_SPLITS = ("train", "test")
+
+
+def load_all_samples(store: Store, subject: str, settings: EncodingSettings, task: str, voxels: slice) -> SampleTable:
+    """Read the responses of all splits into memory, for cross-validation, of some voxels of the selection.
+
+    Repeats are averaged where stimuli are held out; where runs or sessions are, each sample stands for itself.
+    """
+    if settings.cross_validate == "stimulus" and task in store.series(subject):
+        raise InputError(
+            "stimuli of a time series cannot be held out: their responses overlap",
+            given=f"the task {task!r}, recorded as a time series",
+            expected="runs or sessions to hold out",
+            todo="cross-validate over runs: --cross-validate run",
+        )
+    average: Any = "stimulus" if settings.cross_validate == "stimulus" else None
+    responses = store.responses(subject, settings.rois, task=task, average=average)
+    return _with_labels(store, subject, task, responses, voxels)
+
+
+def load_both(
+    store: Store, selection: Selection, settings: EncodingSettings, voxels: slice
+) -> tuple[SampleTable, SampleTable]:
+    """Read the responses of the training and the test samples into memory, of some voxels of the selection.
+
+    Both splits lie in the same chunks of the store: these are read once, where repeats of both are averaged alike.
+
+    Parameters
+    ----------
+    store : Store
+        Open.
+    selection : Selection
+        Which samples.
+    settings : EncodingSettings
+        Which ROIs.
+    voxels : slice
+        Which voxels of these.
+
+    Returns
+    -------
+    train, test : SampleTable
+    """
+    subject, task = selection.subject, selection.task
+    table = store.samples(subject)
+    parts = [table[(table["split"] == split) & (table["task"] == task)] for split in _SPLITS]
+    averages: list[Any] = ["stimulus" if not selection.series or same_order(part) else None for part in parts]
+    if averages[0] != averages[1]:
+        train, test = (load_samples(store, subject, settings.rois, split, task, voxels) for split in _SPLITS)
+        return train, test
+    responses = store.responses(subject, settings.rois, task=task, average=averages[0])
+    values, splits = responses[:, voxels].values, responses["split"].values
+    return (
+        replace(selection.train, responses=values[splits == "train"]),
+        replace(selection.test, responses=values[splits == "test"]),
+    )
+
+
+def _with_labels(store: Store, subject: str, task: str, responses: Any, voxels: slice) -> SampleTable:
+    """Return the responses of some voxels in memory, with what was shown when."""
+    names = ("stimulus", "task", "session", "run", "repeat", "split", "time")
+    table = pd.DataFrame({name: responses[name].values for name in names})
+    runs = table.groupby(["session", "run"], sort=False).ngroup().to_numpy()
+    shown, stimuli = pd.factorize(table["stimulus"])
+    seconds = store.series(subject).get(task)
+    volumes = None if seconds is None else volume_numbers(table, runs, seconds)
+    chosen = responses[:, voxels]
+    values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
+    return SampleTable(values, table, runs, [str(name) for name in stimuli], shown, volumes)
+
+
+def default_bands(store: Store) -> list[str]:
+    """Return the targets that are used where none are named: one for each of :data:`ROLES`, else all of the store."""
+    known = store.targets_available
+    players = [[name for name in candidates if name in known] for candidates in ROLES.values()]
+    return [names[0] for names in players if names] or known
+
+
+def choose_bands(
+    store: Store, bands: Sequence[str] | None, subject: str | None = None, task: str | None = None
+) -> list[str]:
+    """Return the targets to use as bands.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are.
+    bands : sequence of str or None
+        Those that the user asks for; None for the default ones.
+    subject, task : str, optional
+        Of the default bands, those that stimuli of this task lack are left out: images have no motion.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    InputError
+        Where the store holds no target, or an empty list was asked for.
+    UnknownNameError
+        For a name that the store does not hold.
+    """
+    names = list(dict.fromkeys(_defaults_of(store, subject, task) if bands is None else bands))
+    if not names:
+        raise InputError(
+            "there is nothing to predict from",
+            given=f"the store {store.name!r}, targets: {', '.join(store.targets_available) or 'none'}",
+            expected="at least one target",
+            todo="compute one first: neurorecon features --target clip_image",
+        )
+    for name in names:
+        store.target_stimuli(name)  # raises, with the names that exist
+    return names
+
+
+def _defaults_of(store: Store, subject: str | None, task: str | None) -> list[str]:
+    names = default_bands(store)
+    if subject is None or task is None:
+        return names
+    samples = store.samples(subject)
+    shown = set(samples.loc[samples["task"] == task, "stimulus"])
+    defined = [name for name in names if shown <= set(store.target_stimuli(name).tolist())]
+    return defined or names  # where none is left, the choice of the task says what is wrong
 
 
 def grams(
@@ -56,9 +197,12 @@ def grams(
         values = found.data.reshape(len(found), -1)
         weight = feature_weights(found.attrs, values.shape[1])
         for start in range(0, values.shape[1], FEATURE_BLOCK):
-            block = np.asarray(values[:, start : start + FEATURE_BLOCK], dtype=np.float64)
-            mean, spread = block[: len(train)].mean(axis=0), block[: len(train)].std(axis=0)
-            block = np.where(spread > 1e-8, (block - mean) / np.where(spread > 1e-8, spread, 1), 0)
+            block = np.array(values[:, start : start + FEATURE_BLOCK], dtype=np.float64)
+            # In place: a block of a wide target is as large as what is left of the processor's cache, many times over.
+            block -= block[: len(train)].mean(axis=0)
+            spread = np.sqrt(np.square(block[: len(train)]).sum(axis=0) / len(train))
+            block /= np.where(spread > 1e-8, spread, 1)
+            block[:, ~(spread > 1e-8)] = 0
             block *= weight[start : start + FEATURE_BLOCK]
             within[number] += block[: len(train)] @ block[: len(train)].T
             across[number] += block[len(train) :] @ block[: len(train)].T
@@ -93,3 +237,345 @@ def feature_weights(attrs: Mapping[str, Any], features: int) -> np.ndarray:
     if (sides > 1).any():
         weights[sides == 1] = 0.0
     return np.repeat(weights, sizes)
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a user may ask of every analysis; None leaves the choice to the analysis.
+
+    Parameters
+    ----------
+    roi : str or sequence of str, optional
+        As in :meth:`neurorecon.Store.responses`; by default all voxels.
+    task : str, optional
+        Which task; by default the one with the most stimuli that have what is needed.
+    n_permutations, seed : int
+        Of the null; the seed also of resampling.
+    device : str
+        Where regressions are solved.
+    """
+
+    roi: str | Iterable[str] | None = None
+    task: str | None = None
+    n_permutations: int = 1000
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for part in fields(self):  # a list becomes a tuple, so that nobody changes it from outside
+            value = getattr(self, part.name)
+            if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+                object.__setattr__(self, part.name, tuple(value))
+        self._require(self.n_permutations >= 1)
+
+    def _require(self, sensible: bool) -> None:
+        """Refuse settings with which nothing is tested."""
+        if not sensible:
+            names = ("n_permutations", "fdr", "C", "n_bootstraps", "confidence")
+            raise InputError(
+                "these settings make no test",
+                given=", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name)),
+                expected="at least 1 permutation, rates between 0 and 1, strengths above 0",
+                todo="1000 permutations and a false discovery rate of .05 are customary",
+            )
+
+    @property
+    def rois(self) -> str | list[str] | None:
+        """The ROIs as :meth:`neurorecon.Store.responses` takes them."""
+        return self.roi if self.roi is None or isinstance(self.roi, str) else list(self.roi)
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings by name, JSON types only."""
+        found = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodingSettings(Settings):
+    """What a user may ask of encoding maps and of variance partitioning.
+
+    Parameters
+    ----------
+    bands : sequence of str, optional
+        Targets of the store, one band each; by default one for each of :data:`ROLES`.
+    delays : sequence of int, optional
+        Of the features in samples, for time series; by default those of 2 to 8 s.
+    fdr : float
+        False discovery rate of the mask.
+    null : {"order", "refit"}
+        ``"order"``: the held-out stimuli trade places, the model stays. ``"refit"``: the training stimuli (stretches of
+        a time series) trade places, and alpha is chosen and the model fitted again each time.
+    cross_validate : {"run", "session", "stimulus"}, optional
+        Predict all samples, a group of them held out at a time, rather than the test split.
+    partition : bool
+        Also fit every combination of bands, and share out R2 over them.
+    n_bootstraps : int
+        Resamples of the held-out samples behind the intervals of ROIs.
+    confidence : float
+        Coverage of these intervals.
+    voxel_block : int, optional
+        Voxels of a block; by default by the number of samples.
+    """
+
+    bands: Sequence[str] | None = None
+    delays: Sequence[int] | None = None
+    fdr: float = 0.05
+    null: Literal["order", "refit"] = "order"
+    cross_validate: Literal["run", "session", "stimulus"] | None = None
+    partition: bool = False
+    n_bootstraps: int = 2000
+    confidence: float = 0.95
+    voxel_block: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(0 < self.fdr < 1 and 0 < self.confidence < 1 and self.n_bootstraps >= 1)
+        if self.null not in ("order", "refit"):
+            raise UnknownNameError("null", self.null, ("order", "refit"))
+        if self.cross_validate is not None and self.cross_validate not in GROUPS:
+            raise UnknownNameError("column to cross-validate over", self.cross_validate, GROUPS)
+        if self.cross_validate is not None and (self.null == "refit" or self.partition):
+            raise InputError(
+                "cross-validated maps are tested by the order of the held-out stimuli, and are not partitioned",
+                given=f"cross_validate={self.cross_validate!r}, null={self.null!r}, partition={self.partition}",
+                expected="cross-validation alone, or refits and partitions with a training and a test split",
+                todo="leave one of them out",
+            )
+        if self.voxel_block is not None and self.voxel_block < 1:
+            raise InputError("voxel_block is a number of 1 or more", given=self.voxel_block)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingSettings(Settings):
+    """What a user may ask of maps of decoders.
+
+    Parameters
+    ----------
+    targets : sequence of str, optional
+        Targets of the store, a decoder each; by default one for each of :data:`ROLES`.
+    pattern : {"weights", "haufe"}
+        What is mapped: the decoder's weights, or the patterns that go with them.
+    fdr : float
+        False discovery rate of the mask.
+    alphas : sequence of float
+        Regularization strengths tried, times the number of voxels.
+    """
+
+    targets: Sequence[str] | None = None
+    pattern: Literal["weights", "haufe"] = "weights"
+    fdr: float = 0.05
+    alphas: Sequence[float] = ALPHAS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(0 < self.fdr < 1)
+        if self.pattern not in ("weights", "haufe"):
+            raise UnknownNameError("pattern", self.pattern, ("weights", "haufe"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings(Settings):
+    """What a user may ask of the classification of categories.
+
+    Parameters
+    ----------
+    categories : sequence of str, optional
+        At least two; by default all that the task shows.
+    cross_validate : {"run", "session", "stimulus"}
+        What is held out as a whole, one at a time.
+    C : float
+        Of the support vector machine.
+    fdr : float
+        False discovery rate of the map.
+    """
+
+    categories: Sequence[str] | None = None
+    cross_validate: Literal["run", "session", "stimulus"] = "run"
+    C: float = 1.0
+    fdr: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(0 < self.fdr < 1 and self.C > 0)
+        if self.cross_validate not in GROUPS:
+            raise UnknownNameError("column to cross-validate over", self.cross_validate, GROUPS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructSettings(Settings):
+    """What a user may ask of a reconstruction.
+
+    Parameters
+    ----------
+    system : str
+        Name of a registered system.
+    options : mapping
+        Parameters of the system.
+    metrics : sequence of str
+        Scores to compute; by default those of the system.
+    cross_validate : str, optional
+        Hold out one value of this at a time, rather than reconstruct the test split.
+    """
+
+    system: str = "linear-pixels"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    cross_validate: str | None = None
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def renamed_keywords(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Let a function take keywords by their former names, with a warning.
+
+    Parameters
+    ----------
+    **names : str
+        The new name, by the former one.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            for old in names.keys() & kwargs.keys():
+                message = f"{function.__name__}({old}=) is deprecated; use {names[old]}="
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                kwargs[names[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+# -- what the settings choose for a subject ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the settings of an encoding model choose for one subject; computed once, and travels with them.
+
+    Parameters
+    ----------
+    subject, task : str
+        Whose responses, to what.
+    bands : tuple of str
+        Targets, one band each.
+    delays : tuple of int
+        Of the features, in samples.
+    seconds : float
+        Between the samples of a time series; 0 for trials.
+    voxels : int
+        Voxels of the selection.
+    train, test : SampleTable
+        What was shown when, without responses. In cross-validation, `train` has all samples of the task, `test` none.
+    held : int array, shape (sample,), optional
+        In cross-validation, which samples are held out together.
+    """
+
+    subject: str
+    task: str
+    bands: tuple[str, ...]
+    delays: tuple[int, ...]
+    seconds: float
+    voxels: int
+    train: SampleTable
+    test: SampleTable
+    held: np.ndarray | None = None
+
+    @property
+    def series(self) -> bool:
+        """Whether the samples are a time series."""
+        return self.seconds > 0
+
+    @property
+    def stretch(self) -> int:
+        """Samples that are resampled together: in a time series, neighbors share the response to the same stimuli."""
+        return len(self.delays) + max(self.delays) if self.series else 1
+
+
+def select(store: Store, subject: str, settings: EncodingSettings) -> Selection:
+    """Return what the settings choose for a subject.
+
+    Parameters
+    ----------
+    store : Store
+        Open.
+    subject : str
+        Its name.
+    settings : EncodingSettings
+        What was asked for.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        Where a name does not exist, or the store does not hold what is needed.
+    """
+    voxels = len(store.voxels(subject, settings.rois))
+    bands = choose_bands(store, settings.bands, subject, settings.task)
+    task = choose_task(store, subject, bands, settings.task)
+    seconds = store.series(subject).get(task, 0.0)
+    held = None
+    if settings.cross_validate is None:
+        require_test(store, subject, task)
+        train, test = (load_samples(store, subject, settings.rois, split, task, slice(0, 0)) for split in _SPLITS)
+    else:
+        train = load_all_samples(store, subject, settings, task, slice(0, 0))
+        test = replace(train, responses=train.responses[:0], shown=train.shown[:0], runs=train.runs[:0],
+                       stimuli=[], volumes=None)  # fmt: skip
+        held = _held_together(train, settings.cross_validate)
+    delays = choose_delays(store, subject, task, settings.delays)
+    # What travels to workers is small: the tables stay behind.
+    train, test = (replace(part, table=pd.DataFrame()) for part in (train, test))
+    return Selection(subject, task, tuple(bands), delays, seconds, voxels, train, test, held)
+
+
+def _held_together(samples: SampleTable, column: str) -> np.ndarray:
+    """Return which samples are held out together, (sample,)."""
+    if column == "session":
+        held = pd.factorize(samples.table["session"])[0]
+    else:
+        held = samples.runs if column == "run" else samples.shown
+    if len(np.unique(held)) < 2:
+        raise InputError(
+            "there is nothing to hold out",
+            given=f"samples of one {column} only",
+            expected=f"two {column}s or more" if column != "stimulus" else "two stimuli or more",
+            todo=f"cross-validate over another column: {', '.join(name for name in GROUPS if name != column)}",
+        )
+    return held
+
+
+def require_test(store: Store, subject: str, task: str) -> None:
+    """Refuse a task without held-out stimuli."""
+    samples = store.samples(subject)
+    splits = set(samples.loc[samples["task"] == task, "split"])
+    if not {"train", "test"} <= splits:
+        raise InputError(
+            f"maps need held-out stimuli, and the task {task!r} has none",
+            given=f"splits: {', '.join(sorted(splits))}",
+            expected="a split 'train' and a split 'test'",
+            todo="hold out a part of the samples at a time: --cross-validate run (or session, stimulus)",
+        )
+
+
+def covered_rois(store: Store, subject: str, table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the ROIs that a selection of voxels covers, bool arrays over the selection.
+
+    Parameters
+    ----------
+    store : Store
+        Open.
+    subject : str
+        Whose.
+    table : DataFrame
+        The voxels of the selection, from :meth:`neurorecon.Store.voxels`.
+    """
+    masks = {name: mask[table.index.to_numpy()] for name, mask in store.roi_masks(subject).items()}
+    whole = store.rois(subject)
+    return {name: mask for name, mask in masks.items() if mask.sum() >= SHARE_OF_ROI * max(1, whole[name])}

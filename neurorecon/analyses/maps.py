@@ -2,25 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+import textwrap
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 
 from neurorecon.analyses import design
-from neurorecon.analyses.areas import roi_masks
-from neurorecon.analyses.bands import choose_bands
 from neurorecon.analyses.decoding import DecodingFit, decoding_samples, fit_decoding, peak_delays
-from neurorecon.analyses.encoding_maps import encoding_maps
-from neurorecon.analyses.maps_result import KINDS, Kind, VoxelwiseMap
+from neurorecon.analyses.design import DecodingSettings, EncodingSettings, Selection, renamed_keywords
+from neurorecon.analyses.encoding import (
+    EncodingBlock,
+    EncodingJob,
+    EncodingScores,
+    compute_products,
+    compute_voxels,
+    gather,
+    outer_folds,
+    winning_band,
+)
+from neurorecon.analyses.results import Result, Score, with_normalized
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.parallel import check_scheduler, connect, default_threads
+from neurorecon.figures.style import band_label
+from neurorecon.parallel import Compute, Results, ResultsFolder, check_scheduler, connect, default_threads, pinned, run
+from neurorecon.parallel.jobs import FOLDER
 from neurorecon.stats import false_discovery_rate
 from neurorecon.store.store import Store
 
-__all__ = ["KINDS", "Kind", "MapOptions", "VoxelwiseMap", "maps", "voxelwise_maps"]
+Kind = Literal["encoding", "decoding", "haufe"]
+KINDS: tuple[Kind, ...] = ("encoding", "decoding", "haufe")
+
+#: Columns of the text that a command prints.
+WIDTH = 110
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoxelwiseMap(Result):
+    """Maps of one subject.
+
+    Parameters
+    ----------
+    kind : {"encoding", "decoding", "haufe"}
+        What is mapped.
+    bands : list of str
+        Targets that were used, one band each.
+    table : DataFrame
+        One row a voxel. For encoding: ``r2`` (joint), ``r2_<band>`` (split, product measure), ``noise_ceiling``,
+        ``p`` (permutation, uncorrected), ``q`` (Benjamini-Hochberg over the voxels of the map), ``significant``
+        (q at most the false discovery rate and R2 above 0), ``winning_band`` (largest split R2 of a significant voxel),
+        ``alpha``, and ``normalized_<column>`` (R2 over the noise ceiling).
+        For decoding and haufe, per target: ``<kind>_<target>``, ``p_<target>``, ``q_<target>`` and
+        ``significant_<target>``.
+    rois : DataFrame
+        One row an ROI and band: means over all voxels of the ROI in the map.
+    """
+
+    kind: str
+    bands: list[str]
+    table: pd.DataFrame
+    rois: pd.DataFrame
+
+    @property
+    def areas(self) -> pd.DataFrame:
+        """The former name of `rois`."""
+        warnings.warn("VoxelwiseMap.areas is deprecated; use .rois", DeprecationWarning, stacklevel=2)
+        return self.rois
+
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """The maps as arrays of shape (voxel,), by column name."""
+        wanted = ("r2", "decoding_", "haufe_", "noise_ceiling", "p", "q")
+        return {name: self.table[name].to_numpy(dtype=float) for name in self.table if name.startswith(wanted)}
+
+    def brain_maps(self) -> dict[str, np.ndarray]:
+        """Return the maps that go into the brain image."""
+        return self.maps
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables of voxels and of ROIs."""
+        return {"voxels": self.table, "rois": self.rois}
+
+    def figures(self, store: Store) -> dict[str, Callable[[], Any]]:
+        """Return what draws each figure: bars of ROIs, and the cortex, flat map or slices."""
+        from neurorecon.analyses import map_figures
+
+        return map_figures.figures_of(self, store)
+
+    def pages(self, store: Store, record: Mapping[str, Any]) -> dict[str, Callable[[], str]]:
+        """Return what makes the interactive page; nothing without a geometry."""
+        from neurorecon.analyses import map_figures
+
+        return map_figures.pages_of(self, store, record)
+
+    def text(self, store: Store) -> str:
+        """Return the ROIs of the map as a table a person can read, at most :data:`WIDTH` columns."""
+        label = "SIMULATED responses" if store.simulated else "measured responses"
+        samples = f"{self.chosen['train_stimuli']} training and {self.chosen['test_stimuli']} test stimuli"
+        if isinstance(self.settings, EncodingSettings) and self.settings.cross_validate is not None:
+            samples = (
+                f"{self.chosen['test_samples']} samples of {self.chosen['test_stimuli']} stimuli, "
+                f"{self.settings.cross_validate}s held out in {self.chosen['folds']} folds"
+            )
+        roles = [band if band_label(band) == band else f"{band}: {band_label(band)}" for band in self.bands]
+        unused = [name for name in store.targets_available if name not in self.bands]
+        also = f" (--bands chooses; also in the store: {', '.join(unused)})" if unused else ""
+        return "\n".join([
+            "",
+            f"{self.subject} · {store.name} ({label}) · {self.task}: {samples}, {self.chosen['voxels']:,} voxels",
+            *textwrap.wrap(f"bands {'; '.join(roles)}{also}", WIDTH, subsequent_indent="  "),
+            *(_encoding_lines(self) if self.kind == "encoding" else _decoding_lines(self)),
+        ])  # fmt: skip
 
 
 class MapOptions(TypedDict, total=False):
@@ -31,7 +128,9 @@ class MapOptions(TypedDict, total=False):
     task: str | None
     delays: Sequence[int] | None
     n_permutations: int
-    level: float
+    fdr: float
+    null: Literal["order", "refit"]
+    cross_validate: Literal["run", "session", "stimulus"] | None
     seed: int
     device: str
     scheduler: Any
@@ -41,6 +140,7 @@ class MapOptions(TypedDict, total=False):
     progress: bool
 
 
+@renamed_keywords(level="fdr")
 def voxelwise_maps(
     store: Store,
     subject: str | None = None,
@@ -58,8 +158,9 @@ def voxelwise_maps(
     roi : str or list of str, optional
         As in :meth:`Store.responses`; by default all voxels.
     **options
-        Of :func:`maps`: ``bands``, ``kind``, ``task``, ``delays``, ``n_permutations``, ``level``, ``seed``,
-        ``device``, ``scheduler``, ``threads``, ``results``, ``voxel_block``, ``progress``.
+        Of :func:`maps`: ``bands``, ``kind``, ``task``, ``delays``, ``n_permutations``, ``fdr``, ``null``,
+        ``cross_validate``, ``seed``, ``device``, ``scheduler``, ``threads``, ``results``, ``voxel_block``,
+        ``progress``.
 
     Returns
     -------
@@ -68,6 +169,7 @@ def voxelwise_maps(
     return maps(store, store.subjects[0] if subject is None else subject, roi, **options)[0]
 
 
+@renamed_keywords(level="fdr")
 def maps(
     store: Store,
     subjects: str | Sequence[str] | None = None,
@@ -78,7 +180,9 @@ def maps(
     task: str | None = None,
     delays: Sequence[int] | None = None,
     n_permutations: int = 1000,
-    level: float = 0.05,
+    fdr: float = 0.05,
+    null: Literal["order", "refit"] = "order",
+    cross_validate: Literal["run", "session", "stimulus"] | None = None,
     seed: int = 0,
     device: str = "cpu",
     scheduler: Any = None,
@@ -98,10 +202,11 @@ def maps(
     roi : str or list of str, optional
         As in :meth:`Store.responses`; by default all voxels.
     bands : sequence of str, optional
-        Targets of the store, one band each; by default one for each role (:data:`~neurorecon.analyses.bands.ROLES`):
-        ``clip_image``, ``vqvae``, ``vdvae`` and ``motion`` where the store holds them.
+        Targets of the store, one band each; by default one for each role
+        (:data:`~neurorecon.analyses.design.ROLES`): ``clip_image``, ``vqvae``, ``vdvae`` and ``motion`` where the store
+        holds them.
     kind : {"encoding", "decoding", "haufe"}
-        Encoding: banded ridge from all bands to each voxel, R2 on the test stimuli, split over bands by the product
+        Encoding: banded ridge from all bands to each voxel, R2 on held-out samples, split over bands by the product
         measure. Decoding: weight of each voxel in a ridge decoder of each target. Haufe: the pattern that goes
         with these weights.
     task : str, optional
@@ -109,9 +214,17 @@ def maps(
     delays : sequence of int, optional
         Of the features in samples, for time series; by default those of 2 to 8 s.
     n_permutations : int
-        Of the test stimuli (encoding), or of the training stimuli (decoding, haufe).
-    level : float
+        Of the test stimuli (encoding), or of the training stimuli (decoding, haufe, refits).
+    fdr : float
         False discovery rate.
+    null : {"order", "refit"}
+        Of encoding maps. Order: the test stimuli trade places, the model stays. Refit: the training stimuli trade
+        places, and the model is fitted again each time, with alpha chosen again; this takes many times as long. The
+        mixture of bands that each voxel was given stays, which with several bands flatters the observed order a little.
+    cross_validate : {"run", "session", "stimulus"}, optional
+        Of encoding maps: predict all samples of the task, a group of them held out at a time (12 folds of groups where
+        there are more), with a search of its own for each fold. By default the test split is predicted. Features are
+        standardized over all stimuli; noise ceilings are those of test averages and are left out.
     seed : int
         Of permutations and resampling.
     device : str
@@ -122,7 +235,7 @@ def maps(
     threads : int, optional
         Threads of each block, wherever it is computed; by default the cores of this machine. They decide the last bits.
     results : path, optional
-        Folder in which finished blocks are kept, so that the same call resumes. By default
+        Folder in which finished blocks are kept, so that the same call resumes where it was interrupted. By default
         ``.neurorecon/results`` where there is a scheduler; in this process nothing is kept.
     voxel_block : int, optional
         Voxels of a block (encoding); by default by the number of samples, see docs/scale.md.
@@ -139,118 +252,362 @@ def maps(
     UnknownNameError, InputError
         Where a name does not exist or the store does not hold what is needed.
     """
-    check_scheduler(scheduler)
-    _check_settings(kind, n_permutations, level, threads, voxel_block)
-    names = [subjects] if isinstance(subjects, str) else list(subjects or store.subjects)
-    asked = {
-        "roi": roi if roi is None or isinstance(roi, str) else list(roi),
-        "kind": kind,
-        "task": task,
-        "bands": None if bands is None else list(bands),
-        "n_permutations": n_permutations,
-        "level": level,
-        "seed": seed,
-        "device": device,
-        "threads": default_threads() if threads is None else threads,
-    }
-    settings = {name: _settings(store, name, asked) for name in names}
-    shared: dict[str, Any] = {"threads": asked["threads"], "progress": progress}
+    settings = map_settings(
+        kind, bands, roi=roi, task=task, n_permutations=n_permutations, fdr=fdr, seed=seed, device=device,
+        delays=delays, null=null, cross_validate=cross_validate, voxel_block=voxel_block,
+    )  # fmt: skip
+    compute = Compute(scheduler, threads, results, progress)
+    found = compute_maps(store, [subjects] if isinstance(subjects, str) else subjects, settings, compute)
+    return [item for item in found if isinstance(item, VoxelwiseMap)]
+
+
+def map_settings(
+    kind: str, bands: Sequence[str] | None, *, roi: Any, task: str | None, n_permutations: int, fdr: float, seed: int,
+    device: str, **of_encoding: Any,
+) -> EncodingSettings | DecodingSettings:  # fmt: skip
+    """Return the settings of a kind of map; the parameters are those of :func:`maps`."""
+    common: dict[str, Any] = {
+        "roi": roi, "task": task, "n_permutations": n_permutations, "fdr": fdr, "seed": seed, "device": device,
+    }  # fmt: skip
     if kind == "encoding":
-        decides = {**asked, "delays": None if delays is None else list(delays), "voxel_block": voxel_block}
-        decides.pop("level")  # of the mask, which comes after the blocks
-        shared |= {"delays": delays, "results": results, "block": voxel_block}
-        return encoding_maps(store, settings, decides, scheduler=scheduler, **shared)
-    with connect(scheduler, threads=shared["threads"]) as client:
-        shared |= {"scheduler": client, "results": results}
-        return [_decoding_map(store, chosen, shared) for chosen in settings.values()]
-
-
-def _check_settings(kind: str, n_permutations: int, level: float, threads: int | None, voxel_block: int | None) -> None:
+        return EncodingSettings(**common, bands=bands, **of_encoding)
     if kind not in KINDS:
         raise UnknownNameError("kind of map", kind, KINDS)
-    if n_permutations < 1 or not 0 < level < 1:
+    asked = EncodingSettings(**of_encoding)
+    if asked.null != "order" or asked.cross_validate is not None or asked.partition:
         raise InputError(
-            "these settings make no test",
-            given=f"n_permutations={n_permutations}, level={level}",
-            expected="at least 1 permutation and a level between 0 and 1",
-            todo="1000 permutations and a level of .05 are customary",
+            f"maps of the kind {kind!r} have one null, and no folds or parts of variance",
+            given=f"null={asked.null!r}, cross_validate={asked.cross_validate!r}, partition={asked.partition}",
+            expected="these with encoding maps",
+            todo="leave them out, or map what voxels encode: --kind encoding",
         )
-    for name, value in (("threads", threads), ("voxel_block", voxel_block)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} is a number of 1 or more", given=value)
+    return DecodingSettings(**common, targets=bands, pattern="haufe" if kind == "haufe" else "weights")
 
 
-def _settings(store: Store, subject: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """Return what is chosen for a subject where nothing was asked for."""
-    table = store.voxels(subject, asked["roi"])
-    chosen = choose_bands(store, asked["bands"], subject, asked["task"])
-    picked = design.choose_task(store, subject, chosen, asked["task"])
-    _require_test(store, subject, picked)
-    return {"subject": subject, **asked, "task": picked, "bands": chosen, "voxels": len(table)}
+def compute_maps(
+    store: Store,
+    subjects: Sequence[str] | None,
+    settings: EncodingSettings | DecodingSettings,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
+) -> list[Result]:
+    """Do what :func:`maps` does, from its settings.
+
+    Parameters
+    ----------
+    store : Store
+        Open.
+    subjects : sequence of str, optional
+        By default all.
+    settings : EncodingSettings or DecodingSettings
+        What to map, and how.
+    compute : Compute
+        Who computes.
+
+    Returns
+    -------
+    list of Result
+        A :class:`VoxelwiseMap` a subject, and behind them a partition of each where it was asked for.
+    """
+    check_scheduler(compute.scheduler)
+    names = list(subjects or store.subjects)
+    threads = default_threads() if compute.threads is None else compute.threads
+    if isinstance(settings, EncodingSettings):
+        return _encoding_maps(store, names, settings, compute, threads)
+    chosen = {name: _targets_and_task(store, name, settings) for name in names}  # all, before any is computed
+    with connect(compute.scheduler, threads=threads) as client:
+        computing = {"scheduler": client, "threads": threads, "results": compute.folder, "progress": compute.progress}
+        return [_decoding_map(store, name, settings, *chosen[name], computing) for name in names]
 
 
-def _require_test(store: Store, subject: str, task: str) -> None:
-    samples = store.samples(subject)
-    splits = set(samples.loc[samples["task"] == task, "split"])
-    if not {"train", "test"} <= splits:
-        raise InputError(
-            f"maps need held-out stimuli, and the task {task!r} has none",
-            given=f"splits: {', '.join(sorted(splits))}",
-            expected="a split 'train' and a split 'test'",
-            todo="choose another task, or use: neurorecon reconstruct --cross-validate category",
+# -- encoding ---------------------------------------------------------------------------------------------------------
+
+
+def _encoding_maps(
+    store: Store, subjects: Sequence[str], settings: EncodingSettings, compute: Compute, threads: int
+) -> list[Result]:
+    jobs = [EncodingJob(store, design.select(store, name, settings), settings) for name in subjects]
+    kept = _results(store, settings, compute, threads, jobs)
+    with connect(compute.scheduler, threads=threads) as client:
+        _compute(jobs, kept, replace(compute, scheduler=client, threads=threads))
+    found: list[Result] = [_encoding_map(store, job, kept, threads) for job in jobs]
+    if settings.partition:
+        from neurorecon.analyses.partition import compute_partition
+
+        with pinned(threads):
+            found += [compute_partition(store, name, settings) for name in subjects]
+    return found
+
+
+def _results(
+    store: Store, settings: EncodingSettings, compute: Compute, threads: int, jobs: Sequence[EncodingJob]
+) -> Results:
+    """Return where blocks are kept: in memory where that is all that is needed."""
+    if compute.scheduler is None and (compute.folder is None or all(len(job.blocks()) == 1 for job in jobs)):
+        return Results()
+    asked = settings.record()
+    for name in ("fdr", "confidence", "partition"):  # come after the blocks
+        del asked[name]
+    inputs = {
+        **asked,
+        "analysis": "encoding maps",
+        "threads": threads,
+        "store": store.digest,
+        # Of data without digests nobody can say whether they are the same ones.
+        "once": "" if all(store.digests().values()) else uuid.uuid4().hex,
+    }
+    return ResultsFolder.of(inputs, FOLDER if compute.folder is None else compute.folder)
+
+
+def _compute(jobs: Sequence[EncodingJob], kept: Results, compute: Compute) -> None:
+    """Compute the blocks that are missing, and before them what they take; that is deleted at the end."""
+    # In this process nobody else reads the products, so they need no files.
+    products = Results() if compute.scheduler is None else kept
+    fit = functools.partial(compute_voxels, products)
+    # On a cluster the blocks of all subjects are under way together; here a subject at a time is in memory.
+    rounds = [list(jobs)] if compute.scheduler is not None else [[job] for job in jobs]
+    for number, together in enumerate(rounds):
+        missing = [(job, {name: part for name, part in job.blocks().items() if not kept.has(name)}) for job in together]
+        wanted = {name: given for job, blocks in missing if blocks for name, given in job.products().items()}
+        run(compute_products, wanted, products, compute, label="products")
+        todo = {name: part for _, blocks in missing for name, part in blocks.items()}
+        run(fit, todo, kept, compute, label="voxel blocks")
+        needed = {name for later in rounds[number + 1 :] for job in later for name in job.products()}
+        for name in {name for job in together for name in job.products()} - needed:
+            products.remove(name)
+
+
+def _encoding_map(store: Store, job: EncodingJob, kept: Results, threads: int) -> VoxelwiseMap:
+    selection, settings, bands = job.selection, job.settings, list(job.selection.bands)
+    subject, task = selection.subject, selection.task
+    table = store.voxels(subject, settings.rois)
+    rois = design.covered_rois(store, subject, table)
+    found = gather((EncodingBlock(**kept.get(name)) for name in job.blocks()), rois, settings.confidence)
+    table = table.assign(r2=found.r2, **{f"r2_{band}": part for band, part in zip(bands, found.split, strict=True)})
+    ceiling = store.noise_ceiling(subject, settings.rois, task) if settings.cross_validate is None else None
+    if ceiling is not None:
+        table["noise_ceiling"] = ceiling
+    rejected, q = false_discovery_rate(found.p, settings.fdr)
+    # Below zero the mean predicts better than the model, even where chance does worse still.
+    rejected &= found.r2 > 0
+    table = table.assign(p=found.p, q=q, significant=rejected, alpha=found.alpha)
+    table["winning_band"] = np.array([*bands, ""])[winning_band(found.split, rejected)]
+    scores = [
+        Score(
+            f"{subject} {roi} mean joint R2", score.observed, len(_held_out_stimuli(selection)),
+            float(score.null.mean()), float(score.null.max()), score.p, settings.n_permutations,
+            extra={
+                "voxels": score.voxels,
+                "bands": dict(zip(bands, map(float, score.bands), strict=True)),
+                **({"folds": score.folds.tolist()} if len(score.folds) else {}),
+            },
         )
+        for roi, score in found.rois.items()
+    ]  # fmt: skip
+    columns = {name: f"normalized_{name}" for name in ("r2", *(f"r2_{band}" for band in bands))}
+    return VoxelwiseMap(
+        subject=subject,
+        task=task,
+        kind="encoding",
+        bands=bands,
+        settings=settings,
+        chosen={**_chosen(selection, settings), "threads": threads, "significant_voxels": int(rejected.sum())},
+        table=with_normalized(table, columns, "noise_ceiling"),
+        rois=_roi_table(bands, rois, found, table),
+        scores=scores,
+        null={f"{roi} mean joint R2": score.null for roi, score in found.rois.items()},
+    )
 
 
-def _decoding_map(store: Store, chosen: dict[str, Any], computing: dict[str, Any]) -> VoxelwiseMap:
-    subject, roi, task, bands, kind = (chosen[name] for name in ("subject", "roi", "task", "bands", "kind"))
-    train, test = (decoding_samples(store, subject, roi, split, task) for split in ("train", "test"))
-    table = store.voxels(subject, roi)
-    found, rows, scores = table.copy(), [], []
-    rois = roi_masks(store, subject, table)
-    for band in bands:
-        fit = fit_decoding(
-            store,
-            band,
-            train,
-            test,
-            kind=kind,
-            series=task in store.series(subject),
-            n_permutations=chosen["n_permutations"],
-            seed=chosen["seed"],
-            device=chosen["device"],
-            **computing,
-        )
-        rejected, q = false_discovery_rate(fit.p, chosen["level"])
-        found[f"{kind}_{band}"] = fit.value
-        found[f"p_{band}"], found[f"q_{band}"], found[f"significant_{band}"] = fit.p, q, rejected
-        rows += [_decoding_row(roi, mask, fit, rejected) for roi, mask in rois.items() if mask.any()]
+def _held_out_stimuli(selection: Selection) -> list[str]:
+    return selection.test.stimuli if selection.held is None else selection.train.stimuli
+
+
+def _chosen(selection: Selection, settings: EncodingSettings) -> dict[str, Any]:
+    """Return what was chosen for a subject, for the record."""
+    train, test = selection.train, selection.test if selection.held is None else selection.train
+    found: dict[str, Any] = {
+        "task": selection.task,
+        "bands": list(selection.bands),
+        "voxels": selection.voxels,
+        "delays": list(selection.delays),
+        "delay_seconds": [delay * selection.seconds for delay in selection.delays],
+        "train_stimuli": len(train.stimuli),
+        "test_stimuli": len(test.stimuli),
+        "train_samples": len(train.shown),
+        "test_samples": len(test.shown),
+    }
+    if settings.null == "refit":
+        found["refit"] = "alpha on the folds of the model; mixtures of bands as the model has them"
+    if selection.held is not None:
+        folds = outer_folds(selection.held, settings)
+        met = [np.intersect1d(train.shown[rows], train.shown[held_out]) for rows, held_out in folds]
+        found |= {"folds": len(folds), "stimuli_met_in_training": len(np.unique(np.concatenate(met)))}
+    return found
+
+
+def _roi_table(
+    bands: list[str], rois: Mapping[str, np.ndarray], found: EncodingScores, table: pd.DataFrame
+) -> pd.DataFrame:
+    rows = []
+    for roi, score in found.rois.items():
+        mask = rois[roi]
+        winners = table["winning_band"].to_numpy()[mask]
+        for number, band in enumerate(bands):
+            rows.append(
+                {
+                    "roi": roi,
+                    "band": band,
+                    "value": score.bands[number],
+                    "low": score.low[number],
+                    "high": score.high[number],
+                    "joint": score.joint,
+                    "p": score.p,
+                    "ceiling": table["noise_ceiling"].to_numpy()[mask].mean() if "noise_ceiling" in table else np.nan,
+                    "n": score.voxels,
+                    "significant": int((winners != "").sum()),
+                    "wins": int((winners == band).sum()),
+                }
+            )
+    return with_normalized(pd.DataFrame(rows), {"value": "normalized", "joint": "normalized_joint"}, "ceiling")
+
+
+# -- decoding ---------------------------------------------------------------------------------------------------------
+
+
+def _targets_and_task(store: Store, subject: str, settings: DecodingSettings) -> tuple[list[str], str]:
+    """Return the targets and the task of a subject, where nothing was asked for."""
+    store.voxels(subject, settings.rois)  # raises for an unknown ROI
+    targets = design.choose_bands(store, settings.targets, subject, settings.task)
+    task = design.choose_task(store, subject, targets, settings.task)
+    design.require_test(store, subject, task)
+    return targets, task
+
+
+def _decoding_map(
+    store: Store,
+    subject: str,
+    settings: DecodingSettings,
+    targets: list[str],
+    task: str,
+    computing: Mapping[str, Any],
+) -> VoxelwiseMap:
+    kind = "haufe" if settings.pattern == "haufe" else "decoding"
+    train, test = (decoding_samples(store, subject, settings.rois, split, task) for split in ("train", "test"))
+    table = store.voxels(subject, settings.rois)
+    found, rows, scores, nulls = table.copy(), [], [], {}
+    rois = design.covered_rois(store, subject, table)
+    for target, fit in fit_decoding(
+        store, targets, train, test, series=task in store.series(subject), settings=settings, **computing
+    ):
+        rejected, q = false_discovery_rate(fit.p, settings.fdr)
+        found[f"{kind}_{target}"] = fit.value
+        found[f"p_{target}"], found[f"q_{target}"], found[f"significant_{target}"] = fit.p, q, rejected
+        rows += [
+            {
+                "roi": roi,
+                "band": target,
+                "value": fit.value[mask].mean(),
+                "null": fit.null_mean[mask].mean(),
+                "n": int(mask.sum()),
+                "significant": int(rejected[mask].sum()),
+            }
+            for roi, mask in rois.items()
+            if mask.any()
+        ]
         scores.append(_decoding_score(subject, fit))
-    settings = {
-        **chosen,
-        "delays": list(peak_delays(store, subject, task)),
-        "train_stimuli": int(train[1]["stimulus"].nunique()),
-        "test_stimuli": int(test[1]["stimulus"].nunique()),
-    }
-    return VoxelwiseMap(subject, kind, task, bands, found, pd.DataFrame(rows), scores, settings)
+        nulls[f"{target} correlation"] = fit.correlation_null
+    return VoxelwiseMap(
+        subject=subject,
+        task=task,
+        kind=kind,
+        bands=targets,
+        settings=settings,
+        chosen={
+            "task": task,
+            "bands": targets,
+            "voxels": len(table),
+            "delays": list(peak_delays(store, subject, task)),
+            "train_stimuli": int(train[1]["stimulus"].nunique()),
+            "test_stimuli": int(test[1]["stimulus"].nunique()),
+            "threads": computing["threads"],
+        },
+        table=found,
+        rois=pd.DataFrame(rows),
+        scores=scores,
+        null=nulls,
+    )
 
 
-def _decoding_row(roi: str, mask: np.ndarray, fit: DecodingFit, rejected: np.ndarray) -> dict[str, Any]:
-    return {
-        "roi": roi,
-        "band": fit.target,
-        "value": fit.value[mask].mean(),
-        "null": fit.null_mean[mask].mean(),
-        "n": int(mask.sum()),
-        "significant": int(rejected[mask].sum()),
-    }
+def _decoding_score(subject: str, fit: DecodingFit) -> Score:
+    return Score(
+        f"{subject} {fit.target} mean correlation of decoded and true features", fit.correlation, fit.stimuli,
+        float(fit.correlation_null.mean()), float(fit.correlation_null.max()), fit.correlation_p,
+        len(fit.correlation_null), extra={"alpha": fit.alpha},
+    )  # fmt: skip
 
 
-def _decoding_score(subject: str, fit: DecodingFit) -> dict[str, Any]:
-    return {
-        "name": f"{subject} {fit.target} mean correlation of decoded and true features",
-        "value": fit.correlation,
-        "null_mean": fit.correlation_null_mean,
-        "p": fit.correlation_p,
-        "n": fit.stimuli,
-        "alpha": fit.alpha,
-    }
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def _encoding_lines(found: VoxelwiseMap) -> list[str]:
+    settings, chosen = found.settings, found.chosen
+    assert isinstance(settings, EncodingSettings)
+    seconds = [value for value in chosen["delay_seconds"] if value]
+    how = "banded ridge" + (
+        f", features delayed by {', '.join(f'{value:g}' for value in seconds)} s" if seconds else ""
+    )
+    where = "test stimuli" if settings.cross_validate is None else "held-out samples"
+    lines = [f"encoding: {how}; R2 on {where}, mean over all voxels of the ROI"]
+    if chosen.get("stimuli_met_in_training"):
+        lines.append(
+            f"{chosen['stimuli_met_in_training']} of {chosen['test_stimuli']} stimuli occur in several folds, and were "
+            "met in training"
+        )
+    lines.append(
+        f"{'ROI':<8}{'voxels':>7}{'ceiling':>8}{'joint R2':>9}{'/ceil.':>7}{'p':>6}"
+        + "".join(f"{band[:10]:>11}" for band in found.bands)
+        + f"{'signif.':>8}  wins"
+    )
+    for roi, rows in found.rois.groupby("roi", sort=False) if len(found.rois) else ():
+        first = rows.iloc[0]
+        line = (
+            f"{roi:<8}{first['n']:>7}{_or_dash(first['ceiling'], 8)}{first['joint']:>9.3f}"
+            f"{_or_dash(first['normalized_joint'], 7)}{first['p']:>6.3f}"
+            + "".join(f"{value:>11.3f}" for value in rows["value"])
+            + f"{first['significant']:>8}  "
+        )
+        lines.append(line + _winners(rows, WIDTH - len(line)))
+    test = "permutation test" if settings.null == "order" else "models fitted again to permuted responses"
+    lines.append(
+        f"{chosen['significant_voxels']:,} of {chosen['voxels']:,} voxels significant "
+        f"({test}, {settings.n_permutations} permutations, FDR {settings.fdr:g})"
+    )
+    return lines
+
+
+def _or_dash(value: float, width: int) -> str:
+    """Return a number of two digits, a dash for NaN."""
+    return f"{value:>{width}.2f}" if value == value else f"{'-':>{width}}"
+
+
+def _winners(rows: pd.DataFrame, width: int) -> str:
+    """Return how many voxels each band wins, the most first, as far as there is room."""
+    winners = rows[rows["wins"] > 0].sort_values("wins", ascending=False, kind="stable")
+    texts = [f"{row.band} {row.wins}" for row in winners.itertuples()]
+    whole = ", ".join(texts)
+    if len(whole) <= width:
+        return whole
+    kept = next((number for number in range(len(texts) - 1, 0, -1) if len(", ".join(texts[:number])) + 3 <= width), 1)
+    return ", ".join(texts[:kept]) + " …"
+
+
+def _decoding_lines(found: VoxelwiseMap) -> list[str]:
+    what = {"decoding": "RMS weight of a voxel in the decoder", "haufe": "strength of the Haufe pattern"}[found.kind]
+    lines = [f"{found.kind}: {what}; mean over the ROI's voxels (mean of the null in brackets), significant voxels"]
+    for score in found.scores:
+        lines.append(f"  {score.name}: {score.value:.3f} (null mean {score.null_mean:.3f}, p = {score.p:.3f})")
+    lines.append(f"{'ROI':<8}{'voxels':>7}" + "".join(f"{band[:18]:>26}" for band in found.bands))
+    for roi, rows in found.rois.groupby("roi", sort=False) if len(found.rois) else ():
+        cells = "".join(f"{row.value:>12.4f} ({row.null:.4f}) {row.significant:>4}" for row in rows.itertuples())
+        lines.append(f"{roi:<8}{rows.iloc[0]['n']:>7}{cells}")
+    return lines

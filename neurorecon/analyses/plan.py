@@ -1,8 +1,7 @@
 """What encoding maps will take on a cluster: tasks, bytes moved and memory a worker, before anything is computed.
 
-The blocks are those that a run would have, made by the same functions; sizes follow from shapes. Nothing is read::
-
-    python -m neurorecon.analyses.plan --subjects 8 --voxels 226000 --trials 30000 --repeats 3 --test-stimuli 1000
+The blocks are those that a run would have, made by the same functions; sizes follow from shapes. Nothing is read.
+``neurorecon plan`` prints it for the shapes of a study, ``neurorecon maps --dry-run`` for a store.
 """
 
 from __future__ import annotations
@@ -10,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from neurorecon.analyses import design
-from neurorecon.analyses.areas import roi_masks
-from neurorecon.analyses.bands import choose_bands
-from neurorecon.analyses.encoding import BOOTSTRAPS
-from neurorecon.analyses.encoding_blocks import EncodingJob
+from neurorecon.analyses.design import EncodingSettings, covered_rois, select
+from neurorecon.analyses.encoding import block_names, voxels_of_a_block
 from neurorecon.store.store import Store
+
+#: Resamples behind the intervals of ROIs, as maps draw them where nothing else is asked for.
+BOOTSTRAPS = EncodingSettings.n_bootstraps
 
 #: Of a worker that has loaded all libraries, torch above all: measured by tests/benchmarks/test_scale.py.
 PROCESS = 900 * 2**20
@@ -51,8 +49,8 @@ class Subject:
         Different stimuli.
     delays : int
         Delays of the features; 1 for trials.
-    ROIs : int
-        Areas that the selection covers.
+    rois : int
+        ROIs that the selection covers.
     """
 
     name: str
@@ -73,7 +71,8 @@ class Task:
     Parameters
     ----------
     name : str
-        As in the folder of results.
+        As in the folder of results; products of features are called by a digest of their stimuli there, and subjects
+        who saw the same ones share them.
     needs : tuple of str
         Tasks whose results it takes.
     store_bytes, input_bytes, result_bytes : int
@@ -136,74 +135,46 @@ def plan(
     bands = [f"band{number + 1}" for number in range(len(features))]
     products, blocks = [], []
     for subject in subjects:
-        job = _job(subject, bands, n_permutations, voxel_block)
-        for (name, _), width in zip(job.products().items(), features, strict=True):
-            products.append(_products(name, subject, width))
-        needs = tuple(job.products())
+        needs = tuple(f"{subject.name} products of {band}" for band in bands)
+        products += [_products(name, subject, width) for name, width in zip(needs, features, strict=True)]
         size = sum(task.result_bytes for task in products[-len(bands) :])
-        for name, part in job.blocks().items():
-            blocks.append(_voxels(name, needs, size, subject, part.stop - part.start, len(bands), n_permutations))
+        parts = block_names(subject.name, subject.voxels, voxel_block or voxels_of_a_block(subject.train))
+        for name, (start, stop) in parts.items():
+            blocks.append(_voxels(name, needs, size, subject, stop - start, len(bands), n_permutations))
     return Plan(products, blocks, {"features": list(features), "n_permutations": n_permutations})
 
 
-def plan_maps(
-    store: Store,
-    subjects: Sequence[str] | None = None,
-    roi: str | Iterable[str] | None = None,
-    *,
-    bands: Sequence[str] | None = None,
-    task: str | None = None,
-    delays: Sequence[int] | None = None,
-    n_permutations: int = 1000,
-    voxel_block: int | None = None,
-) -> Plan:
-    """Return what :func:`neurorecon.maps` would take for a store; the parameters are the same."""
-    shapes, features = [], {}
+def plan_maps(store: Store, subjects: Sequence[str] | None, settings: EncodingSettings) -> Plan:
+    """Return what :func:`neurorecon.maps` would take for a store.
+
+    Parameters
+    ----------
+    store : Store
+        Open.
+    subjects : sequence of str, optional
+        By default all.
+    settings : EncodingSettings
+        What would be mapped.
+    """
+    products, blocks = [], []
     for subject in subjects or store.subjects:
-        chosen = choose_bands(store, bands, subject, task)
-        picked = design.choose_task(store, subject, chosen, task)
-        train, test = (
-            design.load_samples(store, subject, roi, split, picked, slice(0, 0)) for split in ("train", "test")
+        chosen = select(store, subject, settings)
+        shape = Subject(
+            subject,
+            chosen.voxels,
+            int((store.samples(subject)["task"] == chosen.task).sum()),
+            len(chosen.train.shown),
+            len(chosen.test.shown),
+            len(chosen.train.stimuli),
+            len(chosen.test.stimuli),
+            len(chosen.delays),
+            len(covered_rois(store, subject, store.voxels(subject, settings.rois))),
         )
-        table = store.voxels(subject, roi)
-        features[subject] = [prod(store.targets(band).shape[1:]) for band in chosen]
-        shapes.append(
-            Subject(
-                subject,
-                len(table),
-                int((store.samples(subject)["task"] == picked).sum()),
-                len(train.shown),
-                len(test.shown),
-                len(train.stimuli),
-                len(test.stimuli),
-                len(design.choose_delays(store, subject, picked, delays)),
-                len(roi_masks(store, subject, table)),
-            )
-        )
-    plans = [
-        plan([shape], features[shape.name], n_permutations=n_permutations, voxel_block=voxel_block) for shape in shapes
-    ]
-    products = [item for part in plans for item in part.products]
-    return Plan(products, [item for part in plans for item in part.blocks], {"n_permutations": n_permutations})
-
-
-def _job(subject: Subject, bands: Sequence[str], n_permutations: int, voxel_block: int | None) -> EncodingJob:
-    nowhere: Any = None
-    return EncodingJob(
-        store=nowhere,
-        subject=subject.name,
-        task="",
-        roi=None,
-        bands=tuple(bands),
-        delays=tuple(range(subject.delays)),
-        series=subject.delays > 1,
-        n_voxels=subject.voxels,
-        n_train=subject.train,
-        n_permutations=n_permutations,
-        seed=0,
-        device="cpu",
-        block=voxel_block,
-    )
+        features = [prod(store.targets(band).shape[1:]) for band in chosen.bands]
+        found = plan([shape], features, n_permutations=settings.n_permutations, voxel_block=settings.voxel_block)
+        products += found.products
+        blocks += found.blocks
+    return Plan(products, blocks, {"n_permutations": settings.n_permutations})
 
 
 def _products(name: str, subject: Subject, features: int) -> Task:
@@ -218,8 +189,8 @@ def _products(name: str, subject: Subject, features: int) -> Task:
 def _voxels(
     name: str, needs: tuple[str, ...], products: int, subject: Subject, voxels: int, bands: int, n_permutations: int
 ) -> Task:
-    # Trials of both splits lie in the same chunks, which are therefore read for each.
-    read = 2 * subject.trials * voxels * _SINGLE
+    # Trials of both splits lie in the same chunks, which are read once.
+    read = subject.trials * voxels * _SINGLE
     return Task(
         name, needs, read, products, _result_bytes(subject, voxels, bands, n_permutations),
         PROCESS + max(_while_fitting(subject, voxels, bands, products), _while_scoring(subject, voxels, bands)),
@@ -227,11 +198,9 @@ def _voxels(
 
 
 def _result_bytes(subject: Subject, voxels: int, bands: int, n_permutations: int) -> int:
-    scores = 1 + bands
-    of_voxels = (3 * scores + 1) * voxels * _DOUBLE  # observed, p and mean of the null; alpha
-    of_orders = scores * n_permutations * _DOUBLE
+    of_voxels = (3 + bands) * voxels * _DOUBLE  # R2, p, alpha; the share of each band
     of_rois = subject.rois * (1 + n_permutations + 1 + 2 * bands * (BOOTSTRAPS + 1)) * _DOUBLE
-    return of_voxels + of_orders + of_rois
+    return of_voxels + of_rois
 
 
 def _while_fitting(subject: Subject, voxels: int, bands: int, products: int) -> int:
@@ -293,34 +262,3 @@ def _size(count: float) -> str:
         if count >= 2**power:
             return f"{count / 2**power:.1f} {unit}"
     return f"{count / 2**10:.0f} KiB"
-
-
-def main(
-    subjects: Annotated[int, typer.Option(min=1, help="Number of subjects.")] = 8,
-    voxels: Annotated[int, typer.Option(min=1, help="Voxels of each.")] = 226_000,
-    trials: Annotated[int, typer.Option(min=2, help="Trials (or volumes) of each, as they are stored.")] = 30_000,
-    repeats: Annotated[int, typer.Option(min=1, help="Repeats of a stimulus, which are averaged.")] = 3,
-    test_stimuli: Annotated[int, typer.Option(min=1, help="Stimuli of the test split.")] = 1000,
-    features: Annotated[str, typer.Option(help="Features of each band.")] = "512,16384,91168,2139",
-    delays: Annotated[int, typer.Option(min=1, help="Delays of the features; more than 1 for time series.")] = 1,
-    permutations: Annotated[int, typer.Option(min=1, help="Permutations of the test stimuli.")] = 1000,
-    workers: Annotated[int, typer.Option(min=1, help="Workers, one task at a time each.")] = 32,
-    memory: Annotated[float | None, typer.Option(help="GiB of each worker.")] = None,
-    voxel_block: Annotated[int | None, typer.Option(min=1, help="Voxels of a block.")] = None,
-) -> None:
-    """Say what encoding maps take on a cluster, before anything is computed."""
-    stimuli = trials // repeats
-    shapes = [
-        Subject(
-            f"subj{number + 1:02}", voxels, trials, stimuli - test_stimuli, test_stimuli, stimuli - test_stimuli,
-            test_stimuli, delays,
-        )
-        for number in range(subjects)
-    ]  # fmt: skip
-    widths = [int(width) for width in features.split(",")]
-    found = plan(shapes, widths, n_permutations=permutations, voxel_block=voxel_block)
-    typer.echo(as_text(found, workers, None if memory is None else int(memory * 2**30)))
-
-
-if __name__ == "__main__":
-    typer.run(main)

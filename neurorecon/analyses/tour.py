@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.analyses import maps_figures
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
-from neurorecon.analyses.maps_files import write_maps
 from neurorecon.analyses.reconstruct import Reconstruction, reconstruct, write_reconstruction
-from neurorecon.analyses.record import record_of
+from neurorecon.analyses.results import record_of, write
 from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
 
@@ -53,19 +51,19 @@ def tour(
     record = record_of(store, command, seed=seed)
     say(f"maps of {ROI} ...")
     roi = voxelwise_maps(store, subject, ROI, seed=seed)
-    files = write_maps(roi, store, folder / ROI, record)
+    files = write(roi, store, folder / ROI, record)
     say("maps of the whole cortex ...")
     cortex = [voxelwise_maps(store, name, seed=seed) for name in store.subjects]
-    files += write_maps(cortex, store, folder / "cortex", record)
+    files += write(cortex, store, folder / "cortex", record)
     say("maps of the whole cortex from images ...")
     images = voxelwise_maps(store, subject, task="images", seed=seed)
-    files += write_maps(images, store, folder / "images", record)
+    files += write(images, store, folder / "images", record)
     say("linear reconstruction ...")
     reconstructed = reconstruct(store, "linear-pixels", subject, seed=seed)
     files += write_reconstruction(reconstructed, store, folder / "reconstruction", record)
     say("report ...")
     report = write_report(folder / "report.html", store, roi, [*cortex, images], reconstructed, record)
-    scores = [score for found in (roi, *cortex, images) for score in found.scores] + reconstructed.scores
+    scores = [score.row() for found in (roi, *cortex, images) for score in found.scores] + reconstructed.scores
     return [report, *files], scores
 
 
@@ -118,8 +116,8 @@ def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, w
     from neurorecon.figures import Figure, Page, Section, Table
 
     what = _TASKS.get(found.task, found.task)
-    figures = maps_figures.plan(found, store)
-    page = maps_figures.interactive_page(found, store, record) if whole_page else None
+    figures = found.figures(store)
+    pages = found.pages(store, {**record, "settings": found.record()}) if whole_page else {}
     return Section(
         f"What each voxel encodes: {what}",
         f"Banded ridge regression predicts the response of each voxel to the {what} from bands of features: "
@@ -128,7 +126,7 @@ def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, w
         f"rate of 5 %. {_WHY.get(found.task, '')}",
         [
             *(Figure(figures[name](), caption) for name, caption in _MAP_FIGURES.items() if name in figures),
-            *([Page(page, "Choose a map; point at the cortex to read its values.", 700)] if page else []),
+            *(Page(page(), "Choose a map; point at the cortex to read its values.", 700) for page in pages.values()),
             _roi_table(Table, found),
         ],
     )
@@ -218,7 +216,7 @@ def _roi_table(table: Any, found: VoxelwiseMap) -> Any:
         + [int(first.loc[roi, "significant"])]
         for roi in wide.index
     ]
-    columns = ["roi", "voxels", "noise ceiling", "joint R²", "p", *map(band_label, found.bands), "significant"]
+    columns = ["ROI", "voxels", "noise ceiling", "joint R²", "p", *map(band_label, found.bands), "significant"]
     numbers = ["noise ceiling", "joint R²", "p", *map(band_label, found.bands)]
     caption = f"{found.subject}: mean over all voxels of the ROI; R² of each band is its share of the joint R²."
     return table(columns, rows, caption, dict.fromkeys(numbers, ".3f"))

@@ -1,4 +1,4 @@
-"""``neurorecon classify``: which category was seen, decoded one run left out at a time, beside its permutation null."""
+"""``neurorecon classify``: which category was seen, decoded one run held out at a time, beside its permutation null."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
+from neurorecon.cli.common import (
+    FormatOption,
+    JsonOption,
+    Output,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    formats_of,
+    run_command,
+)
 from neurorecon.cli.maps import command_line
 
 
@@ -32,10 +41,14 @@ def classify(
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
-    level: Annotated[float, typer.Option("--fdr", help="False discovery rate of the map.")] = 0.05,
+    svm_c: Annotated[
+        float, typer.Option("--C", help="C of the support vector machine: larger values regularize less.")
+    ] = 1.0,
+    fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of the map.")] = 0.05,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Tables and brain images only.")] = False,
+    formats: FormatOption = "png",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -43,30 +56,23 @@ def classify(
     """Decode the category of what was seen, and map where responses differ between categories."""
 
     def work(output: Output) -> None:
-        from neurorecon.analyses.classification import classify as run
-        from neurorecon.analyses.classification_files import as_text, write_classification
-        from neurorecon.analyses.record import record_of
+        from neurorecon.analyses.classify import compute_classification
+        from neurorecon.analyses.design import ClassifySettings
+        from neurorecon.analyses.results import record_of, write
         from neurorecon.cli.common import choose, results_folder, subjects_of
 
+        drawn_as = formats_of(formats)
+        settings = ClassifySettings(
+            roi=roi[0] if roi is not None and len(roi) == 1 else roi, task=task, categories=category or None,
+            cross_validate=cross_validate,  # type: ignore[arg-type]
+            C=svm_c, n_permutations=permutations, fdr=fdr, seed=seed,
+        )  # fmt: skip
         opened = choose(store, output)
         folder = results_folder(out, "_".join(["classify", opened.name, *(roi or [])]))
-        chosen = roi[0] if roi is not None and len(roi) == 1 else roi
         for name in subjects_of(opened, subject):
-            found = run(
-                opened,
-                name,
-                chosen,
-                task=task,
-                categories=category or None,
-                cross_validate=cross_validate,
-                n_permutations=permutations,
-                level=level,
-                seed=seed,
-                progress=output.progress,
-            )
+            found = compute_classification(opened, name, settings, progress=output.progress)
             record = record_of(opened, command_line(), seed=seed)
-            output.add_files(write_classification(found, opened, folder, record, figures=not no_figures))
-            output.scores += found.scores
-            output.say(as_text(found, opened))
+            output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
+            output.add(found, opened)
 
     run_command("classify", as_json, quiet, verbose, work)

@@ -15,6 +15,7 @@ import typer
 from neurorecon.errors import InputError, NeuroreconError, UnknownNameError
 
 if TYPE_CHECKING:
+    from neurorecon.analyses.results import Result
     from neurorecon.store.store import Store
 
 
@@ -34,6 +35,11 @@ StoreOption = Annotated[
         help="The store (a folder NAME.icechunk or NAME.zarr, or a URL). Left out: the one that was built last in "
         "this folder, else the embedded simulated data set, which is built first.",
     ),
+]
+
+FormatOption = Annotated[
+    str,
+    typer.Option("--format", help="Formats of the figures, separated by commas: png, svg, pdf."),
 ]
 
 #: Exit code of a command that was interrupted, as shells have it.
@@ -76,6 +82,11 @@ class Output:
         """Add to the text that is printed where JSON was not asked for."""
         self.lines.append(text)
 
+    def add(self, found: Result, store: Store) -> None:
+        """Add the scores of a result, and the text that says what was found."""
+        self.scores += [score.row() for score in found.scores]
+        self.say(found.text(store))
+
     def add_files(self, paths: list[Path]) -> None:
         """Note files that were written."""
         self.files += [str(path) for path in paths]
@@ -117,6 +128,17 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
+
+
+def formats_of(text: str) -> list[str]:
+    """Return the formats that ``--format`` names; an unknown one shows before anything is computed."""
+    from neurorecon.figures.style import FORMATS
+
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    for name in found:
+        if name not in FORMATS:
+            raise UnknownNameError("figure format", name, FORMATS)
+    return found
 
 
 def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: Callable[[Output], None]) -> None:

@@ -43,7 +43,7 @@ def evaluate(
     def work(output: Output) -> None:
         from neurorecon.analyses.evaluate import evaluate as run
         from neurorecon.analyses.evaluate import load_images, write_evaluation
-        from neurorecon.analyses.record import record_of
+        from neurorecon.analyses.results import record_of
         from neurorecon.cli.common import choose, results_folder
 
         found_images = load_images(images)

@@ -22,6 +22,7 @@ from neurorecon.cli.export import export
 from neurorecon.cli.features import features
 from neurorecon.cli.info import info
 from neurorecon.cli.maps import maps
+from neurorecon.cli.plan import plan
 from neurorecon.cli.reconstruct import reconstruct
 from neurorecon.cli.weights import weights
 
@@ -48,7 +49,7 @@ def _main(
     pass
 
 
-for command in (build, info, check, export, features, maps, classify, reconstruct, evaluate, demo):
+for command in (build, info, check, export, features, maps, classify, reconstruct, evaluate, plan, demo):
     app.command()(command)
 app.add_typer(datasets, name="datasets")
 app.add_typer(weights, name="weights")

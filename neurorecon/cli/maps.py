@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, logger, run_command
+from neurorecon.cli.common import (
+    FormatOption,
+    JsonOption,
+    Output,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    formats_of,
+    logger,
+    run_command,
+)
+from neurorecon.errors import InputError
 
 
 def maps(
@@ -45,7 +56,30 @@ def maps(
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
-    level: Annotated[float, typer.Option("--fdr", help="False discovery rate of the mask.")] = 0.05,
+    fdr: Annotated[float, typer.Option("--fdr", help="False discovery rate of the mask.")] = 0.05,
+    null: Annotated[
+        str,
+        typer.Option(
+            "--null",
+            help="Of encoding maps: order (the test stimuli trade places) or refit (the training stimuli trade places, "
+            "and the models are fitted again; takes many times as long).",
+        ),
+    ] = "order",
+    cross_validate: Annotated[
+        str | None,
+        typer.Option(
+            "--cross-validate",
+            help="Of encoding maps: hold out one run (or session, stimulus) at a time, and predict all samples. Left "
+            "out: fit on the training split, predict the test split.",
+        ),
+    ] = None,
+    partition: Annotated[
+        bool,
+        typer.Option(
+            "--partition",
+            help="Also partition the variance: what only one band explains, and what several have in common.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations and resampling.")] = 0,
     device: Annotated[
         str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
@@ -79,6 +113,7 @@ def maps(
         ),
     ] = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Tables and brain images only.")] = False,
+    formats: FormatOption = "png",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -86,54 +121,44 @@ def maps(
     """Map what each voxel encodes (or its weight in a decoder), with noise ceilings, permutation p and FDR."""
 
     def work(output: Output) -> None:
-        from neurorecon.analyses.maps import maps as compute_maps
-        from neurorecon.analyses.maps_files import write_maps
-        from neurorecon.analyses.maps_text import as_text
-        from neurorecon.analyses.plan import as_text as as_plan
-        from neurorecon.analyses.plan import plan_maps
-        from neurorecon.analyses.record import record_of
+        from neurorecon.analyses.design import EncodingSettings
+        from neurorecon.analyses.maps import compute_maps, map_settings
+        from neurorecon.analyses.plan import as_text, plan_maps
+        from neurorecon.analyses.results import record_of, write
         from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.parallel import Compute
         from neurorecon.parallel.jobs import FOLDER
         from neurorecon.parallel.workers import LOCAL, check_scheduler, connect
 
+        drawn_as = formats_of(formats)
+        wanted = [part for item in bands or [] for part in item.split(",") if part] or None
+        settings = map_settings(
+            kind, wanted, roi=roi[0] if roi is not None and len(roi) == 1 else roi, task=task,
+            n_permutations=permutations, fdr=fdr, null=null, cross_validate=cross_validate, partition=partition,
+            seed=seed, device=device, voxel_block=voxel_block,
+        )  # fmt: skip
         # A cluster that does not answer shows before anything is read; processes of this machine are started late.
         elsewhere = None if scheduler == LOCAL else check_scheduler(scheduler)
         with connect(elsewhere) as client:
             opened = choose(store, output)
             names = subjects_of(opened, subject)
-            wanted = [part for item in bands or [] for part in item.split(",") if part] or None
-            picked = roi[0] if roi is not None and len(roi) == 1 else roi
             if dry_run:
-                planned = plan_maps(opened, names, picked, bands=wanted, task=task, n_permutations=permutations,
-                                    voxel_block=voxel_block)  # fmt: skip
-                output.say(as_plan(planned, 1 if client is None else max(1, len(client.nthreads()))))
+                if not isinstance(settings, EncodingSettings):
+                    raise InputError("a dry run plans encoding maps", given=f"--kind {kind}", expected="encoding")
+                planned = plan_maps(opened, names, settings)
+                output.say(as_text(planned, 1 if client is None else max(1, len(client.nthreads()))))
                 return
-            # Maps of videos, or of other bands, do not replace those of images.
-            choices = [choice for choice in ("+".join(wanted or []), task) if choice]
+            # Maps of videos, of other bands or by another null do not replace those of images.
+            asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None)
+            choices = [choice for choice in asked if choice]
             folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"]), *choices]))
-            found = compute_maps(
-                opened,
-                names,
-                picked,
-                bands=wanted,
-                kind=kind,  # type: ignore[arg-type]
-                task=task,
-                n_permutations=permutations,
-                level=level,
-                seed=seed,
-                device=device,
-                scheduler=scheduler if client is None else client,
-                threads=threads,
-                results=FOLDER,
-                voxel_block=voxel_block,
-                progress=output.progress,
-            )
+            compute = Compute(scheduler if client is None else client, threads, FOLDER, output.progress)
+            found = compute_maps(opened, names, settings, compute)
         for item in found:
-            output.scores += item.scores
-            output.say(as_text(item, opened))
+            output.add(item, opened)
         logger.info("writing tables, brain images and figures ...")
         record = record_of(opened, command_line(), seed=seed)
-        output.add_files(write_maps(found, opened, folder, record, figures=not no_figures))
+        output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
 
     run_command("maps", as_json, quiet, verbose, work)
 

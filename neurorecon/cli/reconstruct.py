@@ -81,7 +81,7 @@ def reconstruct(
     def work(output: Output) -> None:
         from neurorecon.analyses.reconstruct import reconstruct as run
         from neurorecon.analyses.reconstruct import write_reconstruction
-        from neurorecon.analyses.record import record_of
+        from neurorecon.analyses.results import record_of
         from neurorecon.cli.common import choose, results_folder, subjects_of
 
         options = parameters_of(option)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,7 @@ def nested_cross_validation(
     outer: Any = 5,
     voxel_block: int | None = None,
     return_predictions: bool = True,
+    inspect: Callable[[BandedRidge, NDArray, NDArray], None] | None = None,
 ) -> NestedScores:
     """Fit and search within each outer fold, and predict the samples it holds out.
 
@@ -96,6 +97,9 @@ def nested_cross_validation(
         Targets in memory at once; by default those of the model.
     return_predictions : bool
         Whether to keep the predictions, which are as large as `y`.
+    inspect : callable, optional
+        Given each fitted model with the training and the held-out samples of its fold, before it is forgotten. Blocks
+        of voxels come one after the other, and in each the folds in their order.
 
     Returns
     -------
@@ -137,6 +141,8 @@ def nested_cross_validation(
             predicted[:, test] = fitted.predict_kernels(across, split=True)
             intercepts[test] = fitted.intercept_
             found["mixtures"][number][:, block], found["alphas"][number, block] = fitted.mixtures_, fitted.alphas_
+            if inspect is not None:
+                inspect(fitted, train, test)
         joint = predicted.sum(axis=0) + intercepts
         measured = values[held_out].astype(np.float64)
         found["r2"][block] = r2_score(measured, joint[held_out])

@@ -198,6 +198,9 @@ PNG_KEY = "neurorecon-provenance"
 
 _SOFTWARE = "neurorecon"
 
+#: How hard PNGs are compressed: twice as quick as the default (6), for files a tenth larger.
+_COMPRESSION = 4
+
 
 def save_figure(
     figure: Figure,
@@ -258,7 +261,8 @@ def figure_bytes(figure: Figure, format: str, record: str = "{}", *, dpi: float 
     with matplotlib.rc_context():
         settings: Any = matplotlib.rcParams
         settings.update(style_settings())
-        figure.savefig(buffer, format=format, dpi=dpi, metadata=_metadata(format, record))
+        options: dict[str, Any] = {"pil_kwargs": {"compress_level": _COMPRESSION}} if format == "png" else {}
+        figure.savefig(buffer, format=format, dpi=dpi, metadata=_metadata(format, record), **options)
     return buffer.getvalue()
 
 

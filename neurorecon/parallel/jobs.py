@@ -110,6 +110,10 @@ class Compute:
     folder: str | Path | None = None
     progress: bool = False
 
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise InputError("threads is a number of 1 or more", given=self.threads)
+
     @property
     def n_threads(self) -> int:
         """Threads of each job of :func:`run`."""

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 import neurorecon as nr
-from neurorecon.analyses.bands import choose_bands
+from neurorecon.analyses.design import choose_bands
 from neurorecon.analyses.maps import voxelwise_maps
-from neurorecon.analyses.maps_text import as_text
 from neurorecon.errors import InputError, UnknownNameError
 
 
@@ -48,7 +47,7 @@ def test_default_bands_are_those_that_the_task_has(miniature):
 
 def test_the_table_says_what_the_bands_are_and_what_else_there_is(miniature):
     store = miniature(subjects=1)
-    text = as_text(voxelwise_maps(store, task="images", n_permutations=19), store)
+    text = voxelwise_maps(store, task="images", n_permutations=19).text(store)
     assert "bands category: semantic (categories); gabor: low-level (Gabor)" in text
     assert "also in the store: motion" in text.replace("\n  ", " ")
     assert max(map(len, text.splitlines())) <= 110

@@ -11,6 +11,7 @@ from neurorecon.analyses.decoding import (
     fit_decoding,
     peak_delays,
 )
+from neurorecon.analyses.design import DecodingSettings
 from neurorecon.decoders.ridge import RidgeDecoder
 
 
@@ -92,13 +93,14 @@ def test_volumes_around_the_peak_are_averaged(miniature):
 def test_a_decoder_of_planted_categories_beats_its_null(miniature):
     store = miniature(subjects=1, images=80, noise=0.5)
     train, test = (decoding_samples(store, "subj01", None, split, "images") for split in ("train", "test"))
-    fit = fit_decoding(store, "category", train, test, kind="haufe", series=False, n_permutations=99, seed=0)
+    settings = DecodingSettings(pattern="haufe", n_permutations=99)
+    ((_, fit),) = fit_decoding(store, ["category"], train, test, series=False, settings=settings)
     assert fit.correlation > 0.5
     assert fit.correlation_p == pytest.approx(0.01)
-    assert abs(fit.correlation_null_mean) < 0.1
+    assert abs(fit.correlation_null.mean()) < 0.1
     assert fit.stimuli == 20
     nothing = (np.random.default_rng(0).standard_normal(train[0].shape), train[1])
-    none = fit_decoding(store, "category", nothing, test, kind="haufe", series=False, n_permutations=99, seed=0)
+    ((_, none),) = fit_decoding(store, ["category"], nothing, test, series=False, settings=settings)
     assert none.correlation_p > 0.05
     assert (none.p <= 0.05).mean() < 0.2
 

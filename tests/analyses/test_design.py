@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,13 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurorecon.analyses import design
-from neurorecon.analyses.design import Samples, choose_delays, choose_task, delayed_kernel, same_order
-from neurorecon.errors import InputError
+from neurorecon.analyses.design import (
+    ClassifySettings,
+    DecodingSettings,
+    EncodingSettings,
+    choose_delays,
+    choose_task,
+    delayed_kernel,
+    same_order,
+)
+from neurorecon.decoders.samples import SampleTable
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.parallel import Compute
 
 
 def _samples(runs, shown):
     number = int(max(shown)) + 1
-    return Samples(
+    return SampleTable(
         np.zeros((len(shown), 1), dtype=np.float32), pd.DataFrame(), np.array(runs), list("s" * number), np.array(shown)
     )
 
@@ -153,7 +166,7 @@ def test_samples_are_averaged_over_repeats(miniature):
 
 def test_delays_reach_into_the_rest_that_was_left_out():
     # Volumes 0, 1, 2, 6, 7 of one run: what was shown at 2 is not what was seen one volume before 6.
-    samples = Samples(
+    samples = SampleTable(
         np.zeros((5, 1), np.float32),
         pd.DataFrame(),
         np.zeros(5, dtype=int),
@@ -165,8 +178,83 @@ def test_delays_reach_into_the_rest_that_was_left_out():
 
 
 def test_samples_of_one_time_are_refused():
-    samples = Samples(
+    samples = SampleTable(
         np.zeros((2, 1)), pd.DataFrame(), np.zeros(2, dtype=int), ["a"], np.zeros(2, int), np.zeros(2, int)
     )
     with pytest.raises(InputError, match="the same time"):
         samples.at_delays([1])
+
+
+# -- settings and selections ------------------------------------------------------------------------------------------
+
+
+def test_settings_stay_as_they_were_made():
+    bands = ["gabor", "motion"]
+    settings = EncodingSettings(roi=["V1", "V2"], bands=bands, delays=range(1, 3))
+    bands.append("category")
+    assert (settings.bands, settings.delays) == (("gabor", "motion"), (1, 2))
+    assert settings.rois == ["V1", "V2"]
+    assert EncodingSettings(roi="V1+V2").rois == "V1+V2"
+    assert EncodingSettings().rois is None
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.fdr = 0.1
+    assert dataclasses.replace(settings, fdr=0.1).bands == settings.bands
+    record = json.loads(json.dumps(settings.record()))
+    assert record["bands"] == ["gabor", "motion"]
+    assert (record["null"], record["cross_validate"], record["n_bootstraps"]) == ("order", None, 2000)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: EncodingSettings(n_permutations=0),
+        lambda: EncodingSettings(fdr=1.0),
+        lambda: EncodingSettings(confidence=0.0),
+        lambda: EncodingSettings(n_bootstraps=0),
+        lambda: DecodingSettings(fdr=-0.1),
+        lambda: ClassifySettings(C=0.0),
+    ],
+)
+def test_settings_that_test_nothing_are_refused(wrong):
+    with pytest.raises(InputError, match="make no test"):
+        wrong()
+
+
+def test_names_in_settings_are_known_ones():
+    with pytest.raises(UnknownNameError, match="weights, haufe"):
+        DecodingSettings(pattern="filters")
+    with pytest.raises(UnknownNameError, match="run, session, stimulus"):
+        ClassifySettings(cross_validate="category")
+    with pytest.raises(InputError, match="threads is a number of 1 or more"):
+        Compute(threads=0)
+
+
+@pytest.mark.parametrize(("task", "roi"), [("images", None), ("films", ["V1", "MT"])])
+def test_both_splits_are_read_at_once_and_hold_the_same_bits(miniature, monkeypatch, task, roi):
+    store = miniature(subjects=1, images=60, videos=30)
+    settings = EncodingSettings(task=task, roi=roi, bands=["gabor"])
+    chosen = design.select(store, "subj01", settings)
+    apart = [design.load_samples(store, "subj01", roi, split, task, slice(3, 9)) for split in ("train", "test")]
+    calls = []
+    read = type(store).responses
+    monkeypatch.setattr(type(store), "responses", lambda *args, **kwargs: calls.append(1) or read(*args, **kwargs))
+    together = design.load_both(store, chosen, settings, slice(3, 9))
+    assert len(calls) == 1
+    for one, other in zip(together, apart, strict=True):
+        np.testing.assert_array_equal(one.responses, other.responses)
+        np.testing.assert_array_equal(one.shown, other.shown)
+        np.testing.assert_array_equal(one.runs, other.runs)
+        assert one.stimuli == other.stimuli
+    assert chosen.train.responses.size == 0
+    assert chosen.voxels == len(store.voxels("subj01", roi))
+    assert chosen.series == (task == "films")
+
+
+def test_splits_that_are_averaged_otherwise_are_read_apart(miniature, monkeypatch):
+    store = miniature(subjects=1, images=60, videos=30)
+    settings = EncodingSettings(task="films", bands=["gabor"])
+    monkeypatch.setattr(design, "same_order", lambda part: (part["split"] == "train").all())
+    chosen = design.select(store, "subj01", settings)
+    train, test = design.load_both(store, chosen, settings, slice(None))
+    assert len(train.shown) == len(set(train.shown))  # repeats are averaged
+    assert len(test.shown) > len(set(test.shown))

@@ -3,27 +3,30 @@ import pandas as pd
 import pytest
 from sklearn.metrics import r2_score
 
-from neurorecon.analyses.design import Samples, delayed_kernel
+from neurorecon.analyses.design import EncodingSettings
 from neurorecon.analyses.encoding import (
+    EncodingBlock,
     _contributions,
     _predicted,
     fit_encoding,
     fold_groups,
-    names_of,
-    roi_scores,
+    gather,
     winning_band,
 )
 from neurorecon.analyses.maps import voxelwise_maps
 from neurorecon.decoders.banded import BandedRidge
+from neurorecon.decoders.kernels import delayed_kernel
+from neurorecon.decoders.samples import SampleTable
 
 DELAYS = (1, 2, 3)
+SETTINGS = EncodingSettings(n_permutations=20)
 
 
 def _samples(random, runs, stimuli, voxels=4):
     shown = np.concatenate([random.permutation(stimuli) for _ in range(runs)])
     labels = np.repeat(np.arange(runs), stimuli)
     responses = random.standard_normal((len(shown), voxels)).astype(np.float32)
-    return Samples(responses, pd.DataFrame(), labels, [f"s{number}" for number in range(stimuli)], shown)
+    return SampleTable(responses, pd.DataFrame(), labels, [f"s{number}" for number in range(stimuli)], shown)
 
 
 def test_contributions_add_up_to_the_prediction_from_the_delayed_kernel():
@@ -50,33 +53,45 @@ def fitted(miniature):
     store = miniature(subjects=1, videos=30, images=60)
     train, test = (design.load_samples(store, "subj01", None, split, "films") for split in ("train", "test"))
     masks = store.roi_masks("subj01")
-    fit = fit_encoding(store, ["category", "gabor"], train, test, DELAYS, series=True,
-                       rois=np.array(list(masks.values())), n_permutations=20, seed=0)  # fmt: skip
-    return fit, masks
+    products = design.grams(store, ["category", "gabor"], train.stimuli, test.stimuli)
+    rois = np.array(list(masks.values()))
+    held_out, found = fit_encoding(products, train, test, DELAYS, series=True, settings=SETTINGS, rois=rois)
+    return held_out, found, masks
 
 
 def test_the_score_is_that_of_scikit_learn(fitted):
-    fit, _ = fitted
-    expected = r2_score(fit.measured, fit.predicted.sum(axis=0), multioutput="raw_values")
-    np.testing.assert_allclose(fit.test.observed, expected, atol=1e-4)
-    np.testing.assert_allclose(fit.test.split.observed.sum(axis=0), fit.test.observed, atol=1e-4)
-    np.testing.assert_allclose(fit.measured.mean(axis=0), 0, atol=1e-5)
+    held_out, found, _ = fitted
+    expected = r2_score(held_out.measured, held_out.predicted.sum(axis=0), multioutput="raw_values")
+    np.testing.assert_allclose(found.observed, expected, atol=1e-4)
+    np.testing.assert_allclose(found.split.observed.sum(axis=0), found.observed, atol=1e-4)
+    np.testing.assert_allclose(held_out.measured.mean(axis=0), 0, atol=1e-5)
+
+
+def _gathered(fitted, masks, confidence=0.95):
+    held_out, found, _ = fitted
+    block = EncodingBlock.of(held_out, found, np.array(list(masks.values())), 5, SETTINGS)
+    return gather([block], masks, confidence).rois
 
 
 def test_means_of_rois_and_their_intervals(fitted):
-    fit, masks = fitted
-    found = roi_scores(fit, masks, series=True, block=5, seed=0)
-    for name, score in found.items():
-        split = fit.test.split.observed[:, masks[name]].mean(axis=1)
+    _, found, masks = fitted
+    scores = _gathered(fitted, masks)
+    narrow = _gathered(fitted, masks, 0.5)
+    for number, (name, score) in enumerate(scores.items()):
+        split = found.split.observed[:, masks[name]].mean(axis=1)
         np.testing.assert_allclose(score.bands, split, atol=1e-4)
-        assert score.joint == pytest.approx(fit.test.observed[masks[name]].mean(), abs=1e-4)
+        assert score.joint == pytest.approx(found.observed[masks[name]].mean(), abs=1e-4)
+        assert score.observed == pytest.approx(found.groups.observed[number])
+        assert score.p == found.groups.p[number]
         assert score.voxels == masks[name].sum()
         assert (score.low <= score.bands).all()
         assert (score.bands <= score.high).all()
-    again = roi_scores(fit, masks, series=True, block=5, seed=0)
-    np.testing.assert_array_equal(found["V1"].low, again["V1"].low)
-    nobody = np.zeros(len(fit.alpha), dtype=bool)
-    assert roi_scores(fit, {"none": nobody}, series=True, block=5, seed=0) == {}
+        assert (score.low < narrow[name].low).all()
+        assert (narrow[name].high < score.high).all()
+    again = _gathered(fitted, masks)
+    np.testing.assert_array_equal(scores["V1"].low, again["V1"].low)
+    nobody = dict.fromkeys(masks, np.zeros(found.observed.shape, dtype=bool))
+    assert _gathered(fitted, nobody) == {}
 
 
 def test_samples_of_one_fold_belong_together():
@@ -93,7 +108,6 @@ def test_the_winning_band():
     split = np.array([[0.3, 0.1, np.nan, 0.2], [0.1, 0.2, 0.1, 0.1]])
     winner = winning_band(split, np.array([True, True, True, False]))
     assert winner.tolist() == [0, 1, 1, -1]
-    assert list(names_of(["a", "b"], winner)) == ["a", "b", "b", ""]
 
 
 def test_the_same_seed_gives_the_same_map(miniature):
@@ -114,6 +128,6 @@ def test_maps_need_held_out_stimuli_and_sensible_settings(miniature):
     store = miniature(subjects=1)
     with pytest.raises(UnknownNameError, match="unknown kind of map"):
         voxelwise_maps(store, kind="weights")
-    for wrong in ({"n_permutations": 0}, {"level": 0.0}, {"level": 1.0}):
+    for wrong in ({"n_permutations": 0}, {"fdr": 0.0}, {"fdr": 1.0}):
         with pytest.raises(InputError, match="make no test"):
             voxelwise_maps(store, **wrong)

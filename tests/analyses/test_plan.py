@@ -9,12 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 from typer.testing import CliRunner
 
 from neurorecon.analyses import plan as planning
-from neurorecon.analyses.encoding_blocks import voxels_of_a_block
+from neurorecon.analyses.encoding import voxels_of_a_block
+from neurorecon.cli.main import app
 
 DOCS = Path(__file__).parents[2] / "docs" / "scale.md"
 WHOLE_BRAIN = planning.Subject("subj01", 226_000, 30_000, 9000, 1000, 9000, 1000)
@@ -49,7 +49,7 @@ def test_every_voxel_of_every_subject_is_in_one_task():
 def test_bytes_follow_from_shapes():
     found = planning.plan([WHOLE_BRAIN], FEATURES)
     assert sum(task.store_bytes for task in found.products) == 10_000 * sum(FEATURES) * 4
-    assert sum(task.store_bytes for task in found.blocks) == 2 * 30_000 * 226_000 * 4
+    assert sum(task.store_bytes for task in found.blocks) == 30_000 * 226_000 * 4
     assert {task.result_bytes for task in found.products} == {10_000 * 9000 * 8}
     assert {task.input_bytes for task in found.blocks} == {4 * 10_000 * 9000 * 8}
 
@@ -63,7 +63,7 @@ def test_smaller_blocks_take_less_memory_and_read_products_more_often():
 
 
 def test_the_table_in_the_docs_is_what_the_command_prints(docs):
-    command = re.search(r"python -m neurorecon\.analyses\.plan (.*)", docs).group(1)
+    command = re.search(r"neurorecon plan (--.*)", docs).group(1)
     printed = _run(*shlex.split(command))
     assert "8" in command
     assert "fits into 16.0 GiB" in printed
@@ -72,9 +72,7 @@ def test_the_table_in_the_docs_is_what_the_command_prints(docs):
 
 
 def _run(*arguments):
-    app = typer.Typer()
-    app.command()(planning.main)
-    found = CliRunner().invoke(app, arguments)
+    found = CliRunner().invoke(app, ["plan", *arguments])
     assert found.exit_code == 0, found.output
     return found.stdout
 

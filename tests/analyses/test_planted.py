@@ -18,7 +18,7 @@ LEVEL = 0.05
 def encoding(videos, shared):
     """Maps of the bands that the responses were made from."""
     bands = ["category", "gabor", "motion"]
-    return shared("encoding", lambda _: voxelwise_maps(videos, bands=bands, level=LEVEL))
+    return shared("encoding", lambda _: voxelwise_maps(videos, bands=bands, fdr=LEVEL))
 
 
 def _winners(encoding, videos, roi):
@@ -67,7 +67,7 @@ def test_r2_stays_below_the_noise_ceiling_up_to_noise(encoding, noise_only):
     """
     table = encoding.table[~noise_only]
     ceiling = table["noise_ceiling"].to_numpy()
-    error = 2 * np.sqrt(np.clip(ceiling, 0.02, 1)) * (1 - ceiling) / np.sqrt(encoding.settings["test_samples"])
+    error = 2 * np.sqrt(np.clip(ceiling, 0.02, 1)) * (1 - ceiling) / np.sqrt(encoding.chosen["test_samples"])
     assert (table["r2"] <= ceiling + 3 * error).mean() >= 0.99
     assert table["r2"].mean() < ceiling.mean()
     for _, roi in encoding.rois.groupby("roi"):
@@ -83,10 +83,10 @@ def test_rois_and_scores_agree_with_the_table(encoding, videos):
         assert row.low <= row.value <= row.high
         assert row.wins == (part["winning_band"] == row.band).sum()
         assert row.significant == part["significant"].sum()
-    by_roi = {score["name"].split()[1]: score for score in encoding.scores}
+    by_roi = {score.name.split()[1]: score for score in encoding.scores}
     assert set(by_roi) == set(masks)
-    assert by_roi["MT"]["p"] == pytest.approx(1 / 1001)
-    assert by_roi["MT"]["value"] == pytest.approx(encoding.table["r2"][masks["MT"]].mean(), abs=1e-4)
+    assert by_roi["MT"].p == pytest.approx(1 / 1001)
+    assert by_roi["MT"].value == pytest.approx(encoding.table["r2"][masks["MT"]].mean(), abs=1e-4)
 
 
 def _shares(found, column, videos, noise_only):
@@ -107,7 +107,7 @@ def test_patterns_are_strong_where_the_target_was_planted(videos, noise_only, sh
     for band in bands:
         # 250 voxels at the nominal rate, up to three binomial standard deviations.
         assert _shares(found, f"p_{band}", videos, noise_only)[1] <= LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / 250)
-    assert all(score["p"] < 0.01 for score in found.scores)
+    assert all(score.p < 0.01 for score in found.scores)
 
 
 def test_weights_are_larger_where_the_target_was_planted(videos, noise_only, shared):
@@ -121,4 +121,4 @@ def test_weights_are_larger_where_the_target_was_planted(videos, noise_only, sha
         for roi in rois:
             assert shares[roi] > noise + 0.03
             assert weights[videos.roi_masks("subj01")[roi]].mean() > 1.05 * weights[noise_only].mean()
-    assert all(score["p"] < 0.01 for score in found.scores)
+    assert all(score.p < 0.01 for score in found.scores)

@@ -10,7 +10,7 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.analyses import design
-from neurorecon.analyses.variance_partition import partition_variance
+from neurorecon.analyses.partition import partition_variance
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.decoders.banded import BandedRidge
 from neurorecon.decoders.validation import r2_score

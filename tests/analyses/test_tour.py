@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 from neurorecon.analyses.maps import voxelwise_maps
 from neurorecon.analyses.reconstruct import reconstruct
-from neurorecon.analyses.record import record_of
+from neurorecon.analyses.results import record_of
 from neurorecon.analyses.tour import tour, write_report
 from neurorecon.figures import read_provenance
 

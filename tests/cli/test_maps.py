@@ -35,7 +35,8 @@ def _check_scores(answer, roi=None):
 @pytest.fixture(scope="module")
 def mapped(user, small, once):
     """The maps of MT with all figures, as a user makes them."""
-    arguments = ["--store", small.path, "--subject", "subj01", "--roi", "MT", "--permutations", "49", "--json"]
+    arguments = ["--store", small.path, "--subject", "subj01", "--roi", "MT", "--permutations", "49", "--json",
+                 "--format", "png,svg,pdf"]  # fmt: skip
     return once("maps", lambda folder: user("maps", *arguments, cwd=folder))
 
 
@@ -74,7 +75,7 @@ def test_every_file_opens_and_says_how_it_was_made(mapped):
         if path.suffix != ".csv":
             assert record["snapshot"] == answer["snapshot"], path
             assert record["simulated"] is True
-            assert record["extra"]["delays"] == [1, 2, 3, 4]
+            assert record["settings"]["delays"] == [1, 2, 3, 4]
             # Folders of this machine stay out of results that are published.
             assert record["command"].startswith("neurorecon maps --store small.icechunk --subject subj01"), path
             assert record["store"] == "small.icechunk"
@@ -93,7 +94,7 @@ def test_tables_have_the_documented_columns(mapped):
     np.testing.assert_allclose(voxels[split].sum(axis=1), voxels["r2"], atol=1e-4)
     assert (voxels["q"] >= voxels["p"] - 1e-9).all()
     assert voxels["noise_ceiling"].between(0, 1).all()
-    rois = pd.read_csv(f"{stem}_areas.csv")
+    rois = pd.read_csv(f"{stem}_rois.csv")
     assert rois["roi"].tolist() == ["MT"] * 3
     assert rois["band"].tolist() == BANDS
     assert (rois["low"] <= rois["high"]).all()
@@ -221,3 +222,59 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(call, small, tmp_p
     assert blocks > 1
     assert f"blocks of voxels        {blocks:>3}" in found.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_plans_encoding_maps(call, small):
+    found = call("maps", "--store", small.path, "--kind", "haufe", "--dry-run")
+    assert found.exit_code == 2
+    assert "a dry run plans encoding maps" in found.stderr
+
+
+def test_refits_and_held_out_runs_say_so_in_the_record(call, small, tmp_path):
+    arguments = ["maps", "--store", small.path, "--roi", "MT", "--bands", "category,gabor", *OPTIONS]
+    assert "models fitted again" in call(*arguments, "--null", "refit").stdout
+    record = json.loads((tmp_path / "found" / "subj01_encoding.json").read_text())
+    assert record["settings"]["null"] == "refit"
+    found = call(*arguments, "--cross-validate", "run")
+    assert "runs held out in" in found.stdout
+    record = json.loads((tmp_path / "found" / "subj01_encoding.json").read_text())
+    assert (record["settings"]["null"], record["settings"]["cross_validate"]) == ("order", "run")
+    assert len(record["scores"][0]["folds"]) == record["settings"]["folds"]
+    found = call(*arguments, "--cross-validate", "run", "--null", "refit")
+    assert found.exit_code == 2
+    assert "cross-validated maps are tested by the order" in found.stderr
+
+
+def test_parts_of_variance_beside_the_map(call, small, tmp_path):
+    arguments = ["maps", "--store", small.path, "--subject", "subj01", "--roi", "MT", "--bands", "category,gabor",
+                 "--permutations", "19", "--out", "found", "--format", "svg"]  # fmt: skip
+    found = call(*arguments, "--partition")
+    assert "category+gabor" in found.stdout
+    stem = tmp_path / "found" / "subj01_partition"
+    direct = nr.partition_variance(nr.open_store(small.path), "subj01", "MT", bands=["category", "gabor"])
+    rois = pd.read_csv(f"{stem}_rois.csv")
+    assert rois["bands"].tolist() == ["category", "gabor", "category+gabor"]
+    for column in ("value", "low", "high", "joint", "ceiling", "normalized"):
+        np.testing.assert_allclose(rois[column], direct.rois[column], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rois["value"].sum(), rois["joint"][0], atol=1e-5)
+    voxels = pd.read_csv(f"{stem}_voxels.csv", index_col="voxel")
+    np.testing.assert_allclose(voxels["unique_gabor"], direct.table["unique_gabor"], rtol=1e-4, atol=1e-5)
+    arrays = nibabel.load(f"{stem}_maps.lh.func.gii").darrays
+    assert [array.meta["Name"] for array in arrays] == [
+        "r2", "unique_category", "unique_gabor", "common_category_gabor",
+    ]  # fmt: skip
+    assert read_provenance(f"{stem}_rois.svg")["settings"]["partition"] is True
+    encoding = pd.read_csv(tmp_path / "found" / "subj01_encoding_rois.csv")
+    np.testing.assert_allclose(encoding["joint"][0], rois["joint"][0], atol=0.05)
+
+
+def test_figures_come_as_png_unless_others_are_asked_for(call, small, tmp_path):
+    arguments = ["maps", "--store", small.path, "--subject", "subj01", "--roi", "MT", "--bands", "category",
+                 "--permutations", "5", "--out", "found"]  # fmt: skip
+    assert call(*arguments).exit_code == 0
+    kinds = {path.suffix for path in (tmp_path / "found").iterdir()}
+    assert ".png" in kinds
+    assert not kinds & {".svg", ".pdf"}
+    found = call(*arguments, "--format", "png,bmp")
+    assert found.exit_code == 2
+    assert "unknown figure format 'bmp'" in found.stderr

@@ -10,8 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 import neurorecon as nr
-from neurorecon.analyses.classification_files import as_text
-from neurorecon.analyses.classification_folds import LeaveOneOut, category_f, relabel, units_of
+from neurorecon.analyses.classify import LeaveOneOut, category_f, relabel, units_of
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats import permutation_p, stimulus_permutations
@@ -40,23 +39,23 @@ def test_decoded_categories_are_those_of_scikit_learn(store, found):
     machine = make_pipeline(StandardScaler(), SVC(kernel="linear", C=1.0))
     wanted = cross_val_predict(machine, responses, samples["stimulus"], groups=samples["run"], cv=LeaveOneGroupOut())
     assert found.samples["decoded"].tolist() == wanted.tolist()
-    assert found.scores[0]["value"] == pytest.approx((wanted == samples["stimulus"]).mean())
+    assert found.scores[0].value == pytest.approx((wanted == samples["stimulus"]).mean())
 
 
 def test_scores_tables_and_settings(found):
     accuracy = found.scores[0]
-    assert accuracy["name"] == "subj1 accuracy"
-    assert accuracy["value"] > 0.5 > accuracy["null_max"]
-    assert accuracy["p"] == permutation_p(accuracy["value"], found.null["accuracy"]) == 1 / 20
-    assert accuracy["baseline"] == 1 / 8
+    assert accuracy.name == "subj1 accuracy"
+    assert accuracy.value > 0.5 > accuracy.null_max
+    assert accuracy.p == permutation_p(accuracy.value, found.null["accuracy"]) == 1 / 20
+    assert accuracy.baseline == 1 / 8
     assert found.confusion.to_numpy().sum() == 32
     assert (found.samples["category"] == found.samples["decoded"]).sum() == np.trace(found.confusion.to_numpy())
-    assert found.settings["folds"] == 4
-    assert found.settings["presentations"] == 32
+    assert found.chosen["folds"] == 4
+    assert found.chosen["presentations"] == 32
 
 
 def test_the_map_lies_where_the_responses_were(tree, store, found, tmp_path):
-    files = nr.write_classification(found, store, tmp_path, nr.record_of(store, "a test"), figures=False)
+    files = nr.write(found, store, tmp_path, nr.record_of(store, "a test"), figures=False)
     image = nibabel.load(next(path for path in files if path.name.endswith("_maps.nii.gz")))
     bold = nibabel.load(tree / "bold.nii.gz")
     np.testing.assert_allclose(image.affine, bold.affine)
@@ -73,9 +72,9 @@ def test_the_map_lies_where_the_responses_were(tree, store, found, tmp_path):
 
 
 def test_figures_and_text(store, found, tmp_path):
-    files = nr.write_classification(found, store, tmp_path, nr.record_of(store, "a test"))
-    assert {path.suffix for path in files} == {".json", ".csv", ".gz", ".png", ".svg", ".pdf"}
-    text = as_text(found, store)
+    files = nr.write(found, store, tmp_path, nr.record_of(store, "a test"))
+    assert {path.suffix for path in files} == {".json", ".csv", ".gz", ".png"}
+    text = found.text(store)
     assert "leave one run out (4 folds)" in text
     assert "SIMULATED responses" in text
 
@@ -84,7 +83,7 @@ def test_two_categories_of_one_roi(store):
     found = nr.classify(store, roi="mask", categories=["house", "face"], n_permutations=5)
     assert found.categories == ["face", "house"]
     assert len(found.samples) == 8
-    assert found.scores[0]["baseline"] == 0.5
+    assert found.scores[0].baseline == 0.5
 
 
 def test_p_values_of_noise_are_uniform():
@@ -149,8 +148,8 @@ def test_a_fold_of_a_single_category_is_refused():
 def test_stimuli_that_repeat_across_folds_are_told(miniature):
     store = miniature()
     found = nr.classify(store, task="images", n_permutations=3)
-    assert found.settings["stimuli_met_in_training"] == 6
-    assert "6 of 24 stimuli occur in several folds" in as_text(found, store)
+    assert found.chosen["stimuli_met_in_training"] == 6
+    assert "6 of 24 stimuli occur in several folds" in found.text(store)
     apart = nr.classify(store, task="images", n_permutations=3, cross_validate="stimulus")
-    assert apart.settings["stimuli_met_in_training"] == 0
-    assert apart.settings["folds"] == 24
+    assert apart.chosen["stimuli_met_in_training"] == 0
+    assert apart.chosen["folds"] == 24

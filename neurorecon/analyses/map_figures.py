@@ -1,23 +1,21 @@
-"""The figures of a map: cortex, flat map or slices, a bar per ROI and band, an interactive page."""
+"""The figures of maps and of partitions: cortex, flat map or slices, a bar per ROI and band, an interactive page."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from neurorecon.analyses.maps import VoxelwiseMap
+from neurorecon.analyses.design import EncodingSettings
 from neurorecon.figures.style import band_label
-from neurorecon.io.files import write_bytes
-from neurorecon.store.store import Store, open_store
+from neurorecon.store.store import Store
 
-#: Processes that draw at the same time, each of about 300 MB; starting them pays from so many figures on.
-MOST_JOBS, WORTH_PROCESSES = 4, 6
+if TYPE_CHECKING:
+    from neurorecon.analyses.maps import VoxelwiseMap
+    from neurorecon.analyses.partition import Partition
 
 #: Bars of up to so many ROIs fit into one column of a journal.
 FEW_ROIS = 3
@@ -31,73 +29,32 @@ CLOSE_UP = 0.25
 #: Strengths (RMS weights, lengths of patterns) are never negative, so they take the color map of R2.
 _STRENGTH = "inferno"
 
+#: The bar of a partition that belongs to no single band.
+_COMMON = "several bands"
+
 _WHAT = {"encoding": "Split R²", "decoding": "RMS decoder weight", "haufe": "Haufe pattern"}
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """One map to draw.
-
-    Parameters
-    ----------
-    found : VoxelwiseMap
-        The map.
-    stem : str
-        Path of its files, without what tells them apart.
-    record : mapping
-        How it was made.
-    """
-
-    found: VoxelwiseMap
-    stem: str
-    record: Mapping[str, Any]
-
-
-def draw_maps(drawings: Sequence[Drawing], store: Store) -> list[Path]:
-    """Draw every figure of some maps and write them; returns the files."""
-    from joblib import Parallel, cpu_count, delayed
-
-    tasks = [(drawing, name) for drawing in drawings for name in plan(drawing.found, store)]
-    jobs = min(cpu_count(), MOST_JOBS)
-    if jobs > 1 and len(tasks) >= WORTH_PROCESSES:
-        # Processes, because matplotlib holds the interpreter; each opens the store for itself.
-        where = (store.location, store.snapshot)
-        with warnings.catch_warnings():
-            # joblib replaces processes that have grown, as those that draw do, and says so. Nothing is lost.
-            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-            drawn = Parallel(n_jobs=jobs)(delayed(_draw_elsewhere)(drawing, name, where) for drawing, name in tasks)
-    else:
-        drawn = [_draw(drawing, name, store) for drawing, name in tasks]
-    files = [path for paths in drawn for path in paths]
-    for drawing in drawings:
-        page = interactive_page(drawing.found, store, drawing.record)
-        if page is not None:
-            files.append(write_bytes(f"{drawing.stem}_interactive.html", page.encode()))
-    return files
-
-
-def _draw_elsewhere(drawing: Drawing, name: str, where: tuple[str, str | None]) -> list[Path]:
-    return _draw(drawing, name, open_store(where[0], snapshot=where[1]))
-
-
-def _draw(drawing: Drawing, name: str, store: Store) -> list[Path]:
-    from neurorecon.figures import save_figure
-
-    return save_figure(plan(drawing.found, store)[name](), f"{drawing.stem}_{name}", drawing.record)
-
-
-def plan(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
+def figures_of(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
     """Return what draws each figure of a map, by name."""
     figures: dict[str, Callable[[], Any]] = {}
     if len(found.rois):
         figures["rois"] = partial(bars, found, store)
     space = store.space(found.subject)
     if space.kind == "surface":
-        figures |= _surface_plan(found, store)
+        figures |= _surface_figures(found, store)
     elif space.kind == "volume":
         for column, (label, band) in _quantities(found).items():
             figures[f"slices_{column}"] = partial(_slices, found, store, column, label, band)
     return figures
+
+
+def pages_of(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -> dict[str, Callable[[], str]]:
+    """Return what makes a self-contained page on which to choose a map and read values; nothing without a geometry."""
+    pages: dict[str, Callable[[VoxelwiseMap, Store, Mapping[str, Any]], str]]
+    pages = {"surface": _surface_page, "volume": _volume_page}
+    kind = store.space(found.subject).kind
+    return {"interactive": partial(pages[kind], found, store, record)} if kind in pages else {}
 
 
 def title_of(found: VoxelwiseMap, store: Store, what: str) -> str:
@@ -111,8 +68,9 @@ def bars(found: VoxelwiseMap, store: Store) -> Any:
 
     table = found.rois.dropna(axis=1, how="all")
     note = "Mean over all voxels of the ROI."
-    if found.kind == "encoding":
-        note += " Whiskers: 95 % bootstrap over test stimuli."
+    if isinstance(found.settings, EncodingSettings):
+        held_out = "test stimuli" if found.settings.cross_validate is None else "held-out samples"
+        note += f" Whiskers: {100 * found.settings.confidence:g} % bootstrap over {held_out}."
     columns = [name for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n") if name in table]
     return band_bars(
         table[columns],
@@ -178,7 +136,7 @@ def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:
     return {f"{found.kind}_{band}": (f"{_WHAT[found.kind]}, {band_label(band)}", band) for band in found.bands}
 
 
-def _surface_plan(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
+def _surface_figures(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
     figures: dict[str, Callable[[], Any]] = {}
     # A close-up has one figure of each sort: where the ROI lies and which bands win, the joint R2 of its voxels on the
     # flat map, and the bars. The maps of single bands are on the interactive page.
@@ -233,7 +191,7 @@ def _winner_figure(found: VoxelwiseMap, store: Store, how: str) -> Any:
 def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: str | None) -> Any:
     from neurorecon.figures import volume
 
-    space, voxels = store.space(found.subject), store.voxels(found.subject).iloc[found.table.index.to_numpy()]
+    space, voxels = store.space(found.subject), found.voxels(store)
     mask = space.unmask(_significant(found, band).astype(float), voxels, fill=0.0).get_fdata() > 0
     return volume(
         space.unmask(found.table[column].to_numpy(), voxels),
@@ -247,25 +205,18 @@ def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: st
     )
 
 
-def interactive_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -> str | None:
-    """Return a self-contained page on which to choose a map and read values; None without a geometry."""
-    kind = store.space(found.subject).kind
-    if kind == "surface":
-        return _surface_page(found, store, record)
-    if kind == "volume":
-        from neurorecon.figures import interactive_volume
+def _volume_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -> str:
+    from neurorecon.figures import interactive_volume
 
-        column, (label, _) = next(iter(_quantities(found).items()))
-        voxels = store.voxels(found.subject).iloc[found.table.index.to_numpy()]
-        image = store.space(found.subject).unmask(found.table[column].to_numpy(), voxels)
-        return interactive_volume(
-            image,
-            label=label,
-            title=title_of(found, store, label),
-            simulated=store.simulated,
-            provenance=record,
-        )
-    return None
+    column, (label, _) = next(iter(_quantities(found).items()))
+    image = store.space(found.subject).unmask(found.table[column].to_numpy(), found.voxels(store))
+    return interactive_volume(
+        image,
+        label=label,
+        title=title_of(found, store, label),
+        simulated=store.simulated,
+        provenance=record,
+    )
 
 
 def _surface_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -> str:
@@ -294,4 +245,29 @@ def _surface_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) 
         title=title_of(found, store, "Voxel-wise maps"),
         simulated=store.simulated,
         provenance=record,
+    )
+
+
+def partition_bars(found: Partition, store: Store) -> Any:
+    """Draw for each ROI what every band explains alone, and what several have in common."""
+    from neurorecon.figures import band_bars
+
+    single = found.rois[found.rois["bands"].isin(found.bands)].rename(columns={"bands": "band"})
+    common = single.groupby("roi", sort=False, as_index=False).agg(
+        {"value": "sum", "joint": "first", "ceiling": "first", "n": "first"}
+    )
+    common = common.assign(band=_COMMON, value=common["joint"] - common["value"], low=np.nan, high=np.nan)
+    assert isinstance(found.settings, EncodingSettings)
+    table = pd.concat([single, common]).dropna(axis=1, how="all")
+    columns = [name for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n") if name in table]
+    return band_bars(
+        table[columns],
+        rois=list(dict.fromkeys(found.rois["roi"])),
+        bands=[*found.bands, _COMMON],
+        label="R²",
+        title=f"Unique and common variance by ROI · {found.subject} · {store.name}, {found.task}",
+        note=f"Bars of bands: R² that no other band explains, mean over all voxels of the ROI; whiskers: "
+        f"{100 * found.settings.confidence:g} % bootstrap over test stimuli.",
+        width="double" if found.rois["roi"].nunique() > FEW_ROIS else "single",
+        simulated=store.simulated,
     )

@@ -5,7 +5,7 @@ import pytest
 
 from neurorecon.analyses import design
 from neurorecon.analyses.encoding import fold_groups
-from neurorecon.analyses.variance_partition import partition_variance
+from neurorecon.analyses.partition import partition_variance
 from neurorecon.decoders.banded import BandedRidge
 from neurorecon.decoders.validation import r2_score
 from neurorecon.errors import InputError
@@ -38,7 +38,7 @@ def test_tables_hold_what_the_arrays_do(miniature):
         assert row.value == pytest.approx(values.mean(), abs=1e-9)
         assert row.low <= row.value <= row.high
         assert row.n == masks[row.roi].sum()
-    assert found.settings["delays"] == [1, 2, 3, 4]
+    assert found.chosen["delays"] == [1, 2, 3, 4]
     assert ("noise_ceiling" in table) == ("normalized_unique_motion" in table)
     again = partition_variance(store, task="films", bands=["category", "motion"], n_bootstraps=40)
     np.testing.assert_array_equal(found.partition.interval.low, again.partition.interval.low)

@@ -1,0 +1,353 @@
+"""What analyses return, and the one writer of it: tables, brain images, figures, pages, and the record of how."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neurorecon.analyses.design import Settings
+from neurorecon.io.files import write_bytes, write_json
+from neurorecon.provenance import collect, to_json
+from neurorecon.stats import CEILING_FLOOR, normalize_r2
+from neurorecon.store.store import Store, open_store
+
+#: Formats of figures that are written where none are asked for.
+FORMATS = ("png",)
+
+#: Processes that draw at the same time, each of about 300 MB; starting them pays from so many figures on.
+MOST_PROCESSES, WORTH_PROCESSES = 4, 16
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score beside its permutation null.
+
+    Parameters
+    ----------
+    name : str
+        Whose, and which.
+    value : float
+        The score.
+    n : int
+        Stimuli (or samples) that it is computed from.
+    null_mean, null_max : float
+        Mean and largest value of the null.
+    p : float
+        One-sided.
+    n_permutations : int
+        Of the null.
+    n_undefined : int
+        Stimuli for which the score is not defined; they are left out of its mean.
+    baseline : float, optional
+        What is reached without the brain.
+    extra : mapping
+        Further numbers.
+    """
+
+    name: str
+    value: float
+    n: int
+    null_mean: float
+    null_max: float
+    p: float
+    n_permutations: int
+    n_undefined: int = 0
+    baseline: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """Return the score for JSON."""
+        found = {name: value for name, value in vars(self).items() if name != "extra"}
+        if not self.n_undefined:
+            del found["n_undefined"]
+        if self.baseline is None:
+            del found["baseline"]
+        return {**found, **self.extra}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What an analysis found for one subject. Kinds of results say what there is to write.
+
+    Parameters
+    ----------
+    subject, task : str
+        What was analyzed.
+    settings : Settings
+        What was asked for.
+    chosen : mapping
+        What the defaults became, and numbers of voxels, stimuli and samples.
+    scores : sequence of Score
+        Scores beside their null.
+    null : mapping of str to array, shape (permutation,)
+        The nulls.
+    """
+
+    subject: str
+    task: str
+    settings: Settings
+    chosen: Mapping[str, Any]
+    scores: Sequence[Score] = ()
+    null: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    #: What brain images say that they hold.
+    kind: str = "result"
+
+    @property
+    def stem(self) -> str:
+        """How the names of its files begin."""
+        return f"{self.subject}_{self.kind}"
+
+    def record(self) -> dict[str, Any]:
+        """Return what was asked for and what was chosen, JSON types only."""
+        return {"subject": self.subject, "kind": self.kind, **self.settings.record(), **self.chosen}
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables, by name; an index is written where it has a name."""
+        return {}
+
+    def voxels(self, store: Store) -> pd.DataFrame:
+        """Return the voxels that brain maps have values for."""
+        return store.voxels(self.subject, self.settings.rois)
+
+    def brain_maps(self) -> dict[str, np.ndarray]:
+        """Return the maps, arrays of shape (voxel,), by name."""
+        return {}
+
+    def arrays(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return sets of arrays, by the name of their file."""
+        return {}
+
+    def figures(self, store: Store) -> dict[str, Callable[[], Any]]:
+        """Return what draws each figure, by name."""
+        return {}
+
+    def pages(self, store: Store, record: Mapping[str, Any]) -> dict[str, Callable[[], str]]:
+        """Return what makes each HTML page, by name."""
+        return {}
+
+    def text(self, store: Store) -> str:
+        """Return what a person reads in a terminal."""
+        raise NotImplementedError
+
+
+def with_normalized(
+    table: pd.DataFrame, names: Mapping[str, str], ceiling: str, floor: float = CEILING_FLOOR
+) -> pd.DataFrame:
+    """Return a table with scores over the noise ceiling beside the raw ones.
+
+    A row of a table of ROIs holds means over an ROI: their ratio, rather than a mean of ratios, which a few voxels with
+    low ceilings would decide.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a voxel, or an ROI and band.
+    names : mapping of str to str
+        Column of the normalized score, by the column of R2.
+    ceiling : str
+        Column of the noise ceiling; where there is none, nothing is added.
+    floor : float
+        Rows with a lower ceiling, or none, have NaN.
+    """
+    if ceiling not in table:
+        return table
+    limit = table[ceiling].to_numpy(dtype=float)
+    return table.assign(
+        **{new: normalize_r2(table[name].to_numpy(dtype=float), limit, floor) for name, new in names.items()}
+    )
+
+
+# -- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write(
+    results: Result | Sequence[Result],
+    store: Store,
+    out: str | Path,
+    record: Mapping[str, Any],
+    *,
+    figures: bool = True,
+    formats: Sequence[str] = FORMATS,
+) -> list[Path]:
+    """Write results into a folder.
+
+    Parameters
+    ----------
+    results : Result or sequence of Result
+        From :func:`neurorecon.maps`, :func:`neurorecon.classify` and so on, e.g. one a subject.
+    store : Store
+        The store that they were made from.
+    out : path
+        The folder; made where it does not exist.
+    record : mapping
+        From :func:`neurorecon.record_of`; goes into every file that can hold it, with the settings of the result.
+    figures : bool
+        Draw figures and interactive pages too.
+    formats : sequence of {"png", "svg", "pdf"}
+        Of the figures.
+
+    Returns
+    -------
+    list of Path
+        The files: CSV of tables, JSON of settings and scores, NIfTI, GIFTI or CIFTI of brain maps as the space is, NPZ
+        of arrays, figures, HTML.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    files, drawings, pages = [], [], []
+    for item in [results] if isinstance(results, Result) else results:
+        stem, own = folder / item.stem, {**record, "settings": item.record()}
+        if not own.get("extra"):
+            own.pop("extra", None)
+        for name, table in item.tables().items():
+            content = table.to_csv(index=table.index.name is not None, float_format="%.6g")
+            files.append(write_bytes(f"{stem}_{name}.csv", content.encode()))
+        files.append(write_json(f"{stem}.json", {**own, "scores": [score.row() for score in item.scores]}))
+        files += _write_brain_maps(item, store, stem, own)
+        files += [write_bytes(f"{stem}_{name}.npz", _npz(arrays)) for name, arrays in item.arrays().items()]
+        if figures:
+            drawings += [(item, name, f"{stem}_{name}", own, tuple(formats)) for name in item.figures(store)]
+            pages += [(f"{stem}_{name}.html", page) for name, page in item.pages(store, own).items()]
+    files += _draw_all(drawings, store)
+    return files + [write_bytes(path, page().encode()) for path, page in pages]
+
+
+#: A result, the name of its figure, the path of the files without suffix, the record, the formats.
+_Drawing = tuple[Result, str, str, Mapping[str, Any], tuple[str, ...]]
+
+
+def _draw_all(drawings: Sequence[_Drawing], store: Store) -> list[Path]:
+    from joblib import Parallel, cpu_count, delayed
+
+    processes = min(int(cpu_count()), MOST_PROCESSES)
+    if processes < 2 or len(drawings) < WORTH_PROCESSES:
+        return [path for drawing in drawings for path in _draw(drawing, store)]
+    # Processes, because matplotlib holds the interpreter; each opens the store for itself.
+    where = (store.location, store.snapshot)
+    with warnings.catch_warnings():
+        # joblib replaces processes that have grown, as those that draw do, and says so. Nothing is lost.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        drawn = Parallel(n_jobs=processes)(delayed(_draw_elsewhere)(drawing, where) for drawing in drawings)
+    return [path for paths in drawn for path in paths]
+
+
+def _draw_elsewhere(drawing: _Drawing, where: tuple[str, str | None]) -> list[Path]:
+    return _draw(drawing, open_store(where[0], snapshot=where[1]))
+
+
+def _draw(drawing: _Drawing, store: Store) -> list[Path]:
+    from neurorecon.figures import save_figure
+
+    item, name, stem, record, formats = drawing
+    return save_figure(item.figures(store)[name](), stem, record, formats)
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _write_brain_maps(item: Result, store: Store, stem: Path, record: Mapping[str, Any]) -> list[Path]:
+    """Write all maps of a subject as one image of its space, a map each; nothing for arrays without geometry."""
+    maps, space = item.brain_maps(), store.space(item.subject)
+    if space.kind == "none" or not maps:
+        return []
+    image = space.unmask(np.array(list(maps.values())), item.voxels(store))
+    if space.kind == "volume":
+        from nibabel.nifti1 import Nifti1Extension
+
+        image.header["descrip"] = f"neurorecon {item.kind}: {', '.join(maps)}"[:79].encode("ascii", "replace")
+        image.header.extensions.append(Nifti1Extension("comment", to_json(record).encode()))
+        return [_save(image, f"{stem}_maps.nii.gz")]
+    if space.kind == "grayordinates":
+        from nibabel import cifti2
+
+        names = cifti2.ScalarAxis(list(maps))
+        named = type(image)(image.get_fdata(dtype=np.float32), (names, image.header.get_axis(1)))
+        return [_save(named, f"{stem}_maps.dscalar.nii")]
+    return [
+        _save(_gifti(image.data.parts[side], list(maps), record), f"{stem}_maps.{name}.func.gii")
+        for side, name in (("left", "lh"), ("right", "rh"))
+    ]
+
+
+def _gifti(values: np.ndarray, names: list[str], record: Mapping[str, Any]) -> Any:
+    from nibabel import gifti
+
+    arrays = [
+        gifti.GiftiDataArray(
+            np.ascontiguousarray(column, dtype=np.float32),
+            intent="NIFTI_INTENT_NONE",
+            datatype="NIFTI_TYPE_FLOAT32",
+            meta=gifti.GiftiMetaData({"Name": name}),
+        )
+        for name, column in zip(names, values.T, strict=True)
+    ]
+    return gifti.GiftiImage(meta=gifti.GiftiMetaData({"neurorecon": to_json(record)}), darrays=arrays)
+
+
+def _save(image: Any, path: str) -> Path:
+    # nibabel writes in place; a rename makes the file appear whole or not at all.
+    target = Path(path)
+    partial = target.with_name(f".partial-{target.name}")
+    image.to_filename(str(partial))
+    os.replace(partial, target)
+    return target
+
+
+def record_of(
+    store: Store, command: str, *, seed: int | None = None, settings: Settings | Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return how a result is being made from a store; the record goes into every file.
+
+    Parameters
+    ----------
+    store : Store
+        Its name, snapshot and digest go into the record, and whether its responses are simulated.
+    command : str
+        The command line or script.
+    seed : int, optional
+        Seed of everything random.
+    settings : Settings or mapping, optional
+        Further settings, e.g. ``found.record()`` of a result.
+
+    Returns
+    -------
+    dict
+        JSON types only; see :func:`neurorecon.provenance.collect`.
+    """
+    return collect(
+        command,
+        store=store.location,
+        snapshot=store.snapshot,
+        digests={"store": store.digest},
+        seed=seed,
+        simulated=store.simulated,
+        extra=settings.record() if isinstance(settings, Settings) else settings,
+    )
+
+
+# -- former names -----------------------------------------------------------------------------------------------------
+
+
+def _former(name: str) -> Callable[..., list[Path]]:
+    def function(*args: Any, **kwargs: Any) -> list[Path]:
+        warnings.warn(f"{name} is deprecated; use neurorecon.write", DeprecationWarning, stacklevel=2)
+        return write(*args, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = "Do what :func:`write` does, under a former name."
+    return function
+
+
+write_maps, write_classification = _former("write_maps"), _former("write_classification")

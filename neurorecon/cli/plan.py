@@ -1,0 +1,42 @@
+"""``neurorecon plan``: what encoding maps of a large study take on a cluster, before there are data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def plan(
+    subjects: Annotated[int, typer.Option("--subjects", min=1, help="Number of subjects.")] = 8,
+    voxels: Annotated[int, typer.Option("--voxels", min=1, help="Voxels of each.")] = 226_000,
+    trials: Annotated[
+        int, typer.Option("--trials", min=2, help="Trials (or volumes) of each, as they are stored.")
+    ] = 30_000,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Repeats of a stimulus, which are averaged.")] = 3,
+    test_stimuli: Annotated[int, typer.Option("--test-stimuli", min=1, help="Stimuli of the test split.")] = 1000,
+    features: Annotated[
+        str, typer.Option("--features", help="Features of each band, separated by commas.")
+    ] = "512,16384,91168,2139",
+    delays: Annotated[
+        int, typer.Option("--delays", min=1, help="Delays of the features; more than 1 for time series.")
+    ] = 1,
+    permutations: Annotated[
+        int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
+    ] = 1000,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Workers, one job at a time each.")] = 32,
+    memory: Annotated[float | None, typer.Option("--memory", help="GiB of each worker.")] = None,
+    voxel_block: Annotated[int | None, typer.Option("--voxel-block", min=1, help="Voxels of a block.")] = None,
+) -> None:
+    """Say what encoding maps of a large study would take on a cluster; of a store, `maps --dry-run` says it."""
+    from neurorecon.analyses import plan as planning
+
+    stimuli = trials // repeats
+    train = stimuli - test_stimuli
+    shapes = [
+        planning.Subject(f"subj{number + 1:02}", voxels, trials, train, test_stimuli, train, test_stimuli, delays)
+        for number in range(subjects)
+    ]
+    widths = [int(width) for width in features.split(",")]
+    found = planning.plan(shapes, widths, n_permutations=permutations, voxel_block=voxel_block)
+    typer.echo(planning.as_text(found, workers, None if memory is None else int(memory * 2**30)))

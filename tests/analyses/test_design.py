@@ -14,9 +14,10 @@ from neurorecon.analyses.design import (
     EncodingSettings,
     choose_delays,
     choose_task,
-    delayed_kernel,
     same_order,
 )
+from neurorecon.decoders import samples
+from neurorecon.decoders.kernels import delayed_kernel
 from neurorecon.decoders.samples import SampleTable
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.parallel import Compute
@@ -253,7 +254,8 @@ def test_both_splits_are_read_at_once_and_hold_the_same_bits(miniature, monkeypa
 def test_splits_that_are_averaged_otherwise_are_read_apart(miniature, monkeypatch):
     store = miniature(subjects=1, images=60, videos=30)
     settings = EncodingSettings(task="films", bands=["gabor"])
-    monkeypatch.setattr(design, "same_order", lambda part: (part["split"] == "train").all())
+    for module in (design, samples):
+        monkeypatch.setattr(module, "same_order", lambda part: (part["split"] == "train").all())
     chosen = design.select(store, "subj01", settings)
     train, test = design.load_both(store, chosen, settings, slice(None))
     assert len(train.shown) == len(set(train.shown))  # repeats are averaged

@@ -107,7 +107,7 @@ def test_former_names_work_with_a_warning(miniature, tmp_path):
     with pytest.warns(DeprecationWarning, match="use fdr="):
         nr.maps(store, bands=["gabor"], task="images", n_permutations=5, level=0.2)
     with pytest.warns(DeprecationWarning, match="use .rois"):
-        assert found.rois is found.rois
+        assert found.areas is found.rois
     with pytest.warns(DeprecationWarning, match=r"use neurorecon\.write"):
         files = nr.write_maps(found, store, tmp_path, {}, figures=False)
     assert tmp_path / "subj01_encoding_rois.csv" in files
@@ -119,6 +119,6 @@ def test_former_names_work_with_a_warning(miniature, tmp_path):
     with pytest.warns(DeprecationWarning, match="use confidence="):
         parts = nr.partition_variance(store, bands=BANDS, task="images", n_bootstraps=20, level=0.9)
     with pytest.warns(DeprecationWarning, match="use .rois"):
-        assert parts.rois is parts.rois
+        assert parts.areas is parts.rois
     with pytest.raises(TypeError, match="unexpected keyword"):
         nr.maps(store, levels=0.1)

@@ -32,6 +32,9 @@ VIEWS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
     "flat": ((0, 0, 1), (0, 1, 0)),
 }
 
+#: Pairs of a face and a pixel of its bounding box that are looked at together.
+_CANDIDATES = 2**16
+
 
 @dataclass(frozen=True)
 class Raster:
@@ -104,23 +107,30 @@ def rasterize(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int]) -> 
     size = np.maximum(high - low + 1, 0)
     # y runs downwards, so a face that is counterclockwise in space has a negative area here.
     kept = np.flatnonzero((area < 0) & (size.prod(axis=1) > 0))
-    count = size[kept].prod(axis=1)
+    ends = np.cumsum(size[kept].prod(axis=1))
 
-    def spread(values: np.ndarray) -> np.ndarray:
-        """Repeat what belongs to a face for each of its candidates: many times quicker than indexing."""
-        return np.repeat(values[kept], count)
+    def within_faces(some: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return face, pixel and weights of the second and third corner, of the pixels that lie in some faces."""
+        count = size[some].prod(axis=1)
 
-    face = np.repeat(kept, count)
-    within = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
-    width, turned = spread(size[:, 0]), spread(area)
-    down, right = np.divmod(within, width)
-    x, y = spread(low[:, 0]) + right, spread(low[:, 1]) + down
-    right, down = x + 0.5 - spread(flat[:, 0, 0]), y + 0.5 - spread(flat[:, 0, 1])
-    second_weight = (right * spread(second[:, 1]) - down * spread(second[:, 0])) / turned
-    third_weight = (spread(first[:, 0]) * down - spread(first[:, 1]) * right) / turned
-    inside = np.flatnonzero((second_weight >= 0) & (third_weight >= 0) & (second_weight + third_weight <= 1))
-    face, second_weight, third_weight = face[inside], second_weight[inside], third_weight[inside]
-    pixel = y[inside] * shape[1] + x[inside]
+        def spread(values: np.ndarray) -> np.ndarray:
+            return np.repeat(values[some], count)
+
+        face = np.repeat(some, count)
+        place = np.arange(len(face)) - np.repeat(np.cumsum(count) - count, count)
+        down, right = np.divmod(place, spread(size[:, 0]))
+        x, y = spread(low[:, 0]) + right, spread(low[:, 1]) + down
+        right, down = x + 0.5 - spread(flat[:, 0, 0]), y + 0.5 - spread(flat[:, 0, 1])
+        turned = spread(area)
+        second_weight = (right * spread(second[:, 1]) - down * spread(second[:, 0])) / turned
+        third_weight = (spread(first[:, 0]) * down - spread(first[:, 1]) * right) / turned
+        inside = np.flatnonzero((second_weight >= 0) & (third_weight >= 0) & (second_weight + third_weight <= 1))
+        return face[inside], (y * shape[1] + x)[inside], second_weight[inside], third_weight[inside]
+
+    # As many candidates at a time as stay in the processor's cache: several times as quick as all at once.
+    cuts = np.searchsorted(ends, np.arange(_CANDIDATES, ends[-1] if len(ends) else 0, _CANDIDATES))
+    found = [within_faces(some) for some in np.split(kept, cuts)]
+    face, pixel, second_weight, third_weight = (np.concatenate(part) for part in zip(*found, strict=True))
     weights = np.stack([1 - second_weight - third_weight, second_weight, third_weight], axis=1)
     depth = (corners[face, :, 2] * weights).sum(axis=1)
     nearest = np.full(shape[0] * shape[1], -np.inf)

@@ -273,15 +273,8 @@ def _video_frames(path: Path, wanted: np.ndarray) -> list[Any]:
 
 
 def _open(path: Path) -> Any:
-    try:
-        import av
-    except ModuleNotFoundError:
-        raise InputError(
-            f"films such as {path.name} need a package that is not installed",
-            given="no package 'av'",
-            expected="PyAV beside neurorecon",
-            todo="pip install av",
-        ) from None
+    import av
+
     try:
         return av.open(str(path))
     except Exception as error:  # PyAV has an error class for each code of FFmpeg

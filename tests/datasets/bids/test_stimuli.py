@@ -105,18 +105,6 @@ def test_videos_of_several_lengths(videoed):
         BidsReader(videoed, _options(split="none"))
 
 
-def test_a_video_of_another_format_needs_a_package(videoed):
-    try:
-        import av  # noqa: F401
-    except ModuleNotFoundError:
-        (videoed / "stimuli" / "first.mp4").write_bytes(b"0" * 100)
-        _video_events(videoed, ["first.mp4", "second.gif"], 20.0)
-        with pytest.raises(InputError, match="pip install av"):
-            BidsReader(videoed, _options(split="none"))
-    else:
-        pytest.skip("PyAV is installed")
-
-
 def test_clips_are_parts_of_videos_alone():
     shown = pd.DataFrame({"stimulus": ["a.png", "b.mp4"], "onset": [0.0, 10.0], "duration": [3.0, 4.9]})
     cut = cut_videos(shown, 2.0)

@@ -248,18 +248,6 @@ def cross_gram(
     return total
 
 
-def recenter(gram: Any, roots: NDArray | None, backend: Backend) -> Any:
-    """Return the products of samples about their own (weighted) mean, from products about any other point.
-
-    So the Gram matrix of some samples is that of all, cut out and centered again, without another look at the
-    features. `roots`, (sample,), are those that the matrix was weighted with.
-    """
-    unit = backend.asarray(unit_vector(len(gram), roots), "float64")
-    row = unit @ gram
-    # (1 - u u') G (1 - u u')
-    return gram - unit[:, None] * row - (gram @ unit)[:, None] * unit + (row @ unit) * unit[:, None] * unit
-
-
 def unit_vector(n_samples: int, roots: NDArray | None) -> NDArray[np.float64]:
     """Return the direction of the intercept in the space of the (weighted) samples, of length 1."""
     vector = np.ones(n_samples) if roots is None else roots.astype(np.float64)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from neurorecon.decoders import solvers as products
-from neurorecon.decoders.solvers import Backend, cross_gram, gram, gram_and_cross, means, recenter, subtract
+from neurorecon.decoders.solvers import Backend, cross_gram, gram, gram_and_cross, means, subtract
 
 
 @pytest.fixture
@@ -45,14 +45,6 @@ def test_means_are_taken_from_inputs_or_from_their_products(dtype, offset):
     tolerance = {"float32": 1e-4, "float64": 1e-11}[dtype]
     np.testing.assert_allclose(np.tril(whole), np.tril((x - mean) @ (x - mean).T), atol=tolerance)
     np.testing.assert_allclose(cross, (others - mean) @ (x - mean).T, atol=tolerance)
-
-
-def test_products_about_any_point_can_be_centered():
-    x = np.random.default_rng(1).standard_normal((6, 9)) + 3
-    backend, nothing = Backend(), np.zeros(9)
-    centered = x - x.mean(axis=0)
-    raw = cross_gram(x, x, nothing, None, backend)
-    np.testing.assert_allclose(recenter(raw, None, backend), centered @ centered.T, atol=1e-12)
 
 
 def test_means_far_above_the_variation_are_subtracted_in_double_precision():

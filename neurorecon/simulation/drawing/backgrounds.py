@@ -211,10 +211,6 @@ class Backdrop:
         image = image.resize((self.image.width, height), Image.Resampling.BILINEAR)
         self.image.paste(image, (0, first))
 
-    def depth_of(self, v: float) -> float:
-        """Return the scale of things that stand at height `v`: 0 at the horizon, 1 at the bottom."""
-        return (v - self.horizon) / (1 - self.horizon)
-
     def scatter(self, count: int, low: float = 0.08, high: float = 1.05) -> np.ndarray:
         """Return places (x, v, scale) on the ground from far to near, shape (count, 3)."""
         places = self.random.uniform((-0.75, low), (0.75, high), (count, 2))

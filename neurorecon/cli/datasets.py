@@ -47,9 +47,7 @@ def list_datasets(
             )
         output.extra["datasets"] = rows
         if not quiet:
-            output.say(
-                "\nneurorecon datasets show NAME lists the required files, their sizes and the commands that download them"
-            )
+            output.say("\nneurorecon datasets show NAME lists the files, their sizes, and commands that download them")
 
     run_command("datasets list", as_json, quiet, verbose, work)
 
@@ -90,7 +88,7 @@ def show(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show the files a data set needs, their sizes, its terms of use, and commands that download exactly these files."""
+    """Show the files a data set needs, their sizes, the terms of use, and commands that download these files."""
 
     def work(output: Output) -> None:
         from neurorecon.hub import commands, find, needs, readable

@@ -75,7 +75,7 @@ def test_a_miniature_becomes_a_store_that_can_be_classified(call, tmp_path, name
     assert json.loads(written.stdout)["number_of_files"] == sum(path.is_file() for path in Path("small").rglob("*"))
     again = call("datasets", "miniature", name, "--out", "small")
     assert again.exit_code == 2
-    assert "holds files already" in again.stderr
+    assert "already holds files" in again.stderr
     built = call("build", STORES / f"{name}.toml", "--root", "small", "--out", f"{name}.icechunk", "--quiet")
     assert built.exit_code == 0, built.stderr
     found = call("classify", "--permutations", "39", "--no-figures", "--json")

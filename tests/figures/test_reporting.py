@@ -180,7 +180,7 @@ def test_same_report_same_bytes(tmp_path, small):
 def test_what_a_report_cannot_hold_is_refused(tmp_path, small):
     with pytest.raises(InputError, match="cannot be put"):
         report(tmp_path / "r.html", "T", [Section("A", "", ["text"])], {})
-    with pytest.raises(MissingFileError, match="not there"):
+    with pytest.raises(MissingFileError, match="does not exist"):
         report(tmp_path / "r.html", "T", [Section("A", "", [Figure(tmp_path / "none.png")])], {})
     with pytest.raises(InputError, match="PNG or SVG"):
         report(tmp_path / "r.html", "T", [Section("A", "", [Figure(small, format="gif")])], {})

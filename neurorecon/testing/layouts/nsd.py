@@ -402,7 +402,7 @@ def _write_annotations(root: Path, table: pd.DataFrame, scenes: Scenes) -> None:
             box = [round(x + 640 * row.cropBox[2], 2), round(y, 2), round(width, 2), round(height, 2)]
             number = CATEGORIES[scenes.category[image]][0]
             instances.append({"image_id": identity, "id": identity, "category_id": number, "bbox": box,
-                              "roi": round(width * height, 2), "iscrowd": 0, "segmentation": []})  # fmt: skip
+                              "area": round(width * height, 2), "iscrowd": 0, "segmentation": []})  # fmt: skip
         head = {"info": {"description": "miniature"}, "licenses": [], "images": images}
         _dump(folder / f"captions_{split}.json", {**head, "annotations": captions})
         _dump(folder / f"instances_{split}.json", {**head, "annotations": instances, "categories": categories})

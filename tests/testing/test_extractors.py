@@ -141,7 +141,7 @@ class Tokens(Good):
 
 
 class Hungry(Good):
-    needs = "images"
+    needs = "pictures"
 
 
 def test_ours_and_a_good_one_pass():

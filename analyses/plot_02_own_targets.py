@@ -97,8 +97,8 @@ def sha256(path):
 
 
 # %%
-# A target is computed by a subclass of ``Extractor``: it has a name, says what kind of stimuli it needs, maps a batch to
-# float32 values, and describes in ``made_by`` how it does so. Everything that affects the values belongs in
+# A target is computed by a subclass of ``Extractor``. It has a name, says what kind of stimuli it needs, maps a batch
+# to float32 values, and describes in ``made_by`` how it does so. Everything that affects the values belongs in
 # ``made_by``: a store never mixes targets that were computed differently. ``decode`` is our addition, to view latents.
 class Taef2(Extractor):
     """Latents of TAEF2: 32 x 32 x 32 for images of 256 pixels."""

@@ -201,7 +201,7 @@ def _voxels(generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
 def _responses(
     images: np.ndarray, categories: np.ndarray, shown: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return percent signal change, float32 (sample, voxel): V1 and V2 encode local luminance, FFA faces, PPA houses."""
+    """Return percent signal change, float32 (sample, voxel): V1 and V2 encode luminance, FFA faces, PPA houses."""
     luminance = images.mean(axis=3).reshape(len(images), 8, SIZE // 8, 8, SIZE // 8).mean(axis=(2, 4))
     luminance = luminance.reshape(len(images), -1)
     luminance = (luminance - luminance.mean(axis=0)) / (luminance.std(axis=0) + 1.0)

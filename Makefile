@@ -1,21 +1,23 @@
-# Two targets do all the set-up on a bare machine with Python >= 3.11: `make demo` and `make test`.
-# uv is used where it is installed (a minute instead of several); pip serves as well.
+# `make demo` and `make test` do all the setup on a bare machine with Python 3.11, 3.12 or 3.13.
+# uv is used if it is installed (one minute instead of several), and pip otherwise.
 
 VENV ?= .venv
 UV := $(shell command -v uv 2>/dev/null)
-# The newest Python on this machine that neurorecon supports, unless PYTHON says which.
+# The first supported Python on this machine, unless PYTHON names one.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 	2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types layers bench lock clean help
+.PHONY: demo test lint bench lock clean help
 
 help:
-	@echo "make demo   install, build the embedded store, draw maps and a report into demo/"
+	@echo "make demo   install, build the embedded store, write maps and a report into demo/"
 	@echo "make test   install, check style, types and layers, run the tests"
-	@echo "make bench  time and memory, side by side"
-	@echo "make lock   resolve the versions in constraints.txt anew (needs uv)"
+	@echo "make lint   fix style and formatting"
+	@echo "make bench  install, run the benchmarks of time and memory"
+	@echo "make lock   update the versions in constraints.txt (needs uv)"
+	@echo "make clean  delete the environment, build outputs, caches, and leftovers of old versions"
 
 demo: $(VENV)/.installed
 	$(BIN)/neurorecon demo --out demo
@@ -57,10 +59,13 @@ $(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) --editable ".[test]"
 	@touch $@ $(VENV)/.installed
 
-# Addresses of package registries stay out of the file, so that it holds wherever the packages come from.
+# The file does not contain URLs of package indexes, so that it works with any index.
 lock:
 	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --no-emit-index-url \
 		--no-annotate --no-header --upgrade --all-extras --output-file constraints.txt pyproject.toml
 
+# Folders that hold nothing but __pycache__ are packages of old versions that are modules now.
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find neurorecon -type d -name __pycache__ -prune -exec rm -rf {} +
+	find neurorecon -mindepth 1 -type d -empty -delete

@@ -3,13 +3,13 @@ What does each voxel encode?
 ============================
 
 Banded ridge regression from Gabor energy, object categories and motion energy to every voxel, on the embedded
-simulated data set. Replace the store by your own and nothing else changes.
+simulated data set. To use your own data, replace the store; nothing else changes.
 
 References: Nunez-Elizalde, Huth & Gallant (2019) NeuroImage 197:482; Dupre la Tour et al. (2022) NeuroImage 264:119728.
 """
 
 # %%
-# The store is built once; later runs open it at once.
+# The store is built on the first run; later runs only open it.
 import numpy as np
 import pandas as pd
 
@@ -19,25 +19,25 @@ store = nr.build("scenes")
 print(store)
 
 # %%
-# Responses are lazy, labeled arrays: pick by ROI, split and time before anything is read.
+# Responses are lazy, labeled arrays: select by ROI, task and split before anything is read.
 responses = store.responses("subj01", roi="MT", task="films", split="test", average="stimulus")
 print(responses)
 
 # %%
-# The map: R2 on held-out videos, split over the bands, with a permutation p for each voxel.
+# The map: R2 on held-out videos, split among the bands, with a permutation p-value for each voxel.
 found = nr.voxelwise_maps(store, "subj01", bands=["gabor", "category", "motion"], seed=0)
 columns = ["roi", "band", "value", "low", "high", "joint", "p", "ceiling", "n"]
 print(found.rois[columns].to_string(index=False, float_format="{:.3f}".format))
 
 # %%
-# The figure of the paper, with the record of how it was made inside each file.
+# Write tables, brain images and figures, with the provenance record inside each file.
 record = nr.record_of(store, "analyses/plot_01_voxelwise_maps.py", seed=0, settings=found.record())
 for path in nr.write(found, store, "results/plot_01_voxelwise_maps", record):
     print(path)
 
 # %%
-# Did the analysis find what was planted? Only simulated data can tell. Rows: the largest planted share of the signal
-# (categories and layout both count as category); columns: the winning band of significant voxels.
+# Does the analysis recover the ground truth? Only simulated data can tell. Rows: the band with the largest share of the
+# simulated signal (layout counts as category); columns: the winning band of significant voxels.
 truth = store.truth("subj01")
 shares = np.stack([truth["share_gabor"], truth["share_category"] + truth["share_layout"], truth["share_motion"]])
 planted = np.array(["gabor", "category", "motion"])[shares.argmax(axis=0)]

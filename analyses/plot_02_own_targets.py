@@ -1,12 +1,12 @@
 """
-Targets of your own
-===================
+Your own targets
+================
 
-Two pretrained autoencoders become targets of a store: TAEF2 (continuous latents of photographs, a quick preview of what
-a decoded latent looks like) and a VQ-VAE that was trained on CIFAR-10 (van den Oord et al., 2017, arXiv 1711.00937).
-Any network goes the same way: a class that turns images into numbers, and says how.
+This example adds two pretrained autoencoders to a store as targets: TAEF2 (continuous latents of photographs, which
+give a fast preview of a decoded latent) and a VQ-VAE trained on CIFAR-10 (van den Oord et al., 2017, arXiv 1711.00937).
+Any network can be added in the same way: write a class that maps images to numbers and describes how it does so.
 
-The weights are not part of neurorecon. Give the folder that holds them::
+The weights are not part of neurorecon. Pass the folder that contains them::
 
     .venv/bin/python analyses/plot_02_own_targets.py ../shared/weights
 
@@ -40,12 +40,12 @@ from neurorecon.testing import check_extractor
 
 
 # %%
-# TAEF2 is small and quick: 32 x 1/8 x 1/8 latents, 2.7 million parameters, distilled from the autoencoder of FLUX.2.
-# Its three deepest blocks on either side see the whole image through a group norm, a branch that diffusers'
-# ``AutoencoderTiny`` lacks. The norm divides by the standard deviation over the whole image, so each pixel learns how
-# strong a feature is elsewhere.
+# TAEF2 is small and fast: 32 x 1/8 x 1/8 latents and 2.7 million parameters, distilled from the autoencoder of FLUX.2.
+# Its three deepest blocks in the encoder and in the decoder have a branch with a group norm, which diffusers'
+# ``AutoencoderTiny`` lacks. The norm divides by the standard deviation over the whole image, so each pixel receives
+# information about the strength of a feature elsewhere.
 class PooledBlock(AutoencoderTinyBlock):
-    """A residual block of ``AutoencoderTiny`` behind a branch with a group norm."""
+    """A residual block of ``AutoencoderTiny`` after a branch with a group norm."""
 
     def __init__(self, channels, activation="relu"):
         super().__init__(channels, channels, activation)
@@ -63,9 +63,9 @@ class PooledBlock(AutoencoderTinyBlock):
 
 
 class AutoencoderTinyF2(AutoencoderTiny):
-    """diffusers' ``AutoencoderTiny`` with pooled blocks at the smallest size of encoder and decoder."""
+    """diffusers' ``AutoencoderTiny`` with pooled blocks at the lowest resolution of encoder and decoder."""
 
-    # diffusers reads the names of the parameters from the signature.
+    # diffusers reads the parameter names from the signature.
     @wraps(AutoencoderTiny.__init__)
     def __init__(self, *args, **options):
         AutoencoderTiny.__init__(self, *args, **options)
@@ -75,7 +75,7 @@ class AutoencoderTinyF2(AutoencoderTiny):
 
 
 def pool_blocks(layers, which, activation):
-    """Replace some of the blocks by pooled ones."""
+    """Replace the selected blocks with pooled ones."""
     for place in [place for place, layer in enumerate(layers) if isinstance(layer, AutoencoderTinyBlock)][which]:
         first = next(layer for layer in layers[place].modules() if isinstance(layer, nn.Conv2d))
         with torch.device(first.weight.device):
@@ -83,23 +83,23 @@ def pool_blocks(layers, which, activation):
 
 
 # %%
-# The rest needs the weights.
+# Everything below needs the weights.
 WEIGHTS = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/weights")
 OUT = Path(sys.argv[2] if len(sys.argv) > 2 else "results/plot_02_own_targets")
 if not (WEIGHTS / "taef2").is_dir() or not (WEIGHTS / "vqvae_cifar10").is_dir():
-    print(f"skipped: no folders taef2 and vqvae_cifar10 in {WEIGHTS}; give the folder that holds them")
+    print(f"skipped: {WEIGHTS} has no folders taef2 and vqvae_cifar10; pass the folder that contains them")
     sys.exit()
 
 
 def sha256(path):
-    """Return the digest that says which weights these are."""
+    """Return the digest that identifies the weights."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # %%
-# A target is a subclass of ``Extractor``: a name, what it needs, a call that turns a batch into float32 numbers, and
-# ``made_by``, which is stored with them. Whatever changes a number belongs into ``made_by``: a store never mixes
-# targets that were made differently. ``decode`` is ours, for looking at latents.
+# A target is computed by a subclass of ``Extractor``. It has a name, says what kind of stimuli it needs, maps a batch
+# to float32 values, and describes in ``made_by`` how it does so. Everything that affects the values belongs in
+# ``made_by``: a store never mixes targets that were computed differently. ``decode`` is our addition, to view latents.
 class Taef2(Extractor):
     """Latents of TAEF2: 32 x 32 x 32 for images of 256 pixels."""
 
@@ -115,7 +115,7 @@ class Taef2(Extractor):
 
     @cached_property
     def network(self):
-        """The network, read when the first batch comes."""
+        """The network, loaded when the first batch arrives."""
         return AutoencoderTinyF2.from_pretrained(self.folder, torch_dtype=torch.float32, local_files_only=True).eval()
 
     @torch.inference_mode()
@@ -125,7 +125,7 @@ class Taef2(Extractor):
         return self.network.encode(images).latents.numpy()
 
     def made_by(self):
-        """Return how the numbers come about."""
+        """Return how the values are computed."""
         return {
             "model": "TAEF2 (AutoencoderTinyF2)",
             "layer": "latents",
@@ -143,10 +143,10 @@ class Taef2(Extractor):
 
 
 # %%
-# A network that no library holds is written down once. What its author did decides: the ReLU at the head of each
-# residual block works in place, so that the skip carries relu(x), and the convolutions are weight-normalized.
+# A network that no library provides has to be written out, exactly as its author did: the ReLU at the start of each
+# residual block works in place, so the skip connection carries relu(x), and the convolutions are weight-normalized.
 class Residual(nn.Module):
-    """Adds what it computes from the rectified input to the rectified input."""
+    """A residual block on the rectified input."""
 
     def __init__(self):
         super().__init__()
@@ -160,7 +160,7 @@ class Residual(nn.Module):
 
 
 class VQVAE(nn.Module):
-    """Encoder, 512 codes of 64 numbers, decoder; images from -1 to 1, codes at a quarter of their size."""
+    """Encoder, codebook of 512 vectors of length 64, decoder; images from -1 to 1, codes at 1/4 of the resolution."""
 
     def __init__(self):
         super().__init__()
@@ -178,22 +178,22 @@ class VQVAE(nn.Module):
         self.codebook = nn.Parameter(torch.empty(512, 64))
 
     def codes(self, images):
-        """Return the index of the code at each place, shape (image, y, x)."""
+        """Return the index of the nearest code at each position, shape (image, y, x)."""
         latents = self.encoder(images).permute(0, 2, 3, 1)
         return torch.cdist(latents.flatten(0, 2), self.codebook).argmin(dim=1).view(latents.shape[:3])
 
     def vectors(self, codes):
-        """Return the vectors of codes, shape (image, 64, y, x)."""
+        """Return the codebook vectors of codes, shape (image, 64, y, x)."""
         return self.codebook[codes].permute(0, 3, 1, 2)
 
 
 def load_vqvae(path):
-    """Return the network from the author's file, weight norm folded into the weights."""
-    with torch.device("meta"):  # no random numbers are drawn: those of the caller stay as they are
+    """Load the network from the author's file, with the weight normalization folded into the weights."""
+    with torch.device("meta"):  # draws no random numbers, so the global generator is unchanged
         network = VQVAE()
     state = torch.load(path, map_location="cpu", weights_only=True)
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
-    # Both lists are in the order of the computation; _encoder._conv3 is _encoder._conv_3 once more.
+    # Both lists are in the order of computation; _encoder._conv3 duplicates _encoder._conv_3.
     own = (name.rpartition(".")[0] for name in state if not name.startswith(("_vq_vae.", "_encoder._conv3.")))
     for layer, name in zip(convolutions, dict.fromkeys(own), strict=True):
         weight = state.get(f"{name}.weight")
@@ -207,7 +207,7 @@ def load_vqvae(path):
 
 
 class CodesOfCifar10(Extractor):
-    """Vectors of the codes that a VQ-VAE gives images of 32 pixels: 64 x 8 x 8."""
+    """Codebook vectors of a VQ-VAE for images of 32 pixels: 64 x 8 x 8."""
 
     name = "vqvae_cifar10"
     needs = "images"
@@ -220,7 +220,7 @@ class CodesOfCifar10(Extractor):
 
     @cached_property
     def network(self):
-        """The network, read when the first batch comes."""
+        """The network, loaded when the first batch arrives."""
         return load_vqvae(self.file)
 
     @torch.inference_mode()
@@ -230,7 +230,7 @@ class CodesOfCifar10(Extractor):
         return self.network.vectors(self.network.codes(images)).contiguous().numpy()
 
     def made_by(self):
-        """Return how the numbers come about."""
+        """Return how the values are computed."""
         return {
             "model": "VQ-VAE of CIFAR-10, 512 codes of 64 numbers",
             "layer": "codes, as vectors",
@@ -248,18 +248,18 @@ class CodesOfCifar10(Extractor):
 
 
 # %%
-# Do they keep the contract of all extractors? Batches, input types, provenance, pickling: an error says what is wrong.
+# Check that both satisfy the contract of extractors: batches, input types, provenance, pickling.
 check_extractor(Taef2(size=64), others=[Taef2()])
 check_extractor(CodesOfCifar10())
 
 # %%
-# What do the latents keep of photographs? Peak signal-to-noise ratio of the round trip, at the networks' own sizes.
+# How much of a photograph do the latents preserve? Peak signal-to-noise ratio of the round trip at the networks' sizes.
 photographs = dict(zip(("china", "flower"), load_sample_images().images, strict=True))
 photographs |= {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
 
 
 def round_trip(extractor):
-    """Return photographs, what their targets decode to, and the squared error of each."""
+    """Return the photographs, their reconstructions from the targets, and the squared error of each."""
     seen = extractor.preprocessing.prepare(list(photographs.values()))
     reconstructed = extractor.decode(extractor.transform(list(photographs.values())))
     return seen, reconstructed, mse(seen, reconstructed)
@@ -273,8 +273,8 @@ psnr = -10 * np.log10(errors)
 print(psnr.to_string(float_format="{:.1f} dB".format))
 
 # %%
-# Into a store: registered under their names, they are targets like all others, on the command line of this process
-# too. A package registers its own for everybody with the entry-point group ``neurorecon.features``.
+# Add the targets to a store. Once registered, they can be used like built-in targets within this process. A package
+# registers its targets permanently with the entry-point group ``neurorecon.features``.
 for kind in (Taef2, CodesOfCifar10):
     FEATURES.register(kind.name, kind)
 few = {"subjects": 1, "voxels": 200, "train_images": 4, "test_images": 4, "train_films": 0, "test_films": 0}
@@ -283,13 +283,17 @@ store = nr.extract(store, ["taef2", "vqvae_cifar10"])
 print(store.targets("taef2"))
 
 # %%
-# Back from the store to images, as after decoding from the brain.
+# Decode images from the targets in the store, just as one would decode predictions from the brain.
 images = store.images(store.stimuli["id"].tolist()[:8]).values
 rows = {"seen": images}
 for extractor in extractors:
     latents = store.targets(extractor.name).sel(stimulus=store.stimuli["id"].tolist()[:8]).values
     rows[extractor.name] = extractor.decode(latents)
-figure = panel(rows, title="Images from targets in the store", note="No brain is involved: decoders of the networks.")
+figure = panel(
+    rows,
+    title="Images from targets in the store",
+    note="Decoded from the stored targets by the networks, not from brain responses.",
+)
 weights = {extractor.name: extractor.made_by()["weights_sha256"] for extractor in extractors}
 settings = {"psnr": psnr.to_dict(), "weights": weights}
 record = nr.record_of(store, "analyses/plot_02_own_targets.py", settings=settings)

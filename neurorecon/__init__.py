@@ -1,6 +1,6 @@
-"""neurorecon: voxel-wise maps, decoders and reconstructions from fMRI of people looking at images and films.
+"""neurorecon: voxel-wise maps, decoding and reconstruction from fMRI of people looking at images and videos.
 
-Everything named here is imported when it is first used, so that ``import neurorecon`` is quick.
+All public names are imported lazily, so that ``import neurorecon`` is fast.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ __all__ = [*sorted(_PUBLIC), "__version__"]
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
-    if name == "stats":  # a module: functions on plain arrays
+    if name == "stats":  # a package of functions on plain arrays
         return import_module("neurorecon.stats")
     raise AttributeError(f"module 'neurorecon' has no attribute {name!r}")
 

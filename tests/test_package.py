@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -113,3 +114,14 @@ def test_no_machine_paths():
             if _MACHINE.search(line):
                 found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert not found
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_clean_removes_packages_of_which_only_compiled_files_are_left(tmp_path):
+    _source_tree()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("was_a_package/__pycache__/old.pyc", "was_a_package/part/__pycache__/old.pyc", "package/module.py"):
+        (tmp_path / "neurorecon" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "neurorecon" / name).touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    assert [path.name for path in (tmp_path / "neurorecon").rglob("*")] == ["package", "module.py"]

@@ -1,1 +1,1 @@
-"""The command line: one file a command, nothing but parsing and calling."""
+"""The command line: one file per command, which parses options and calls the package."""

@@ -1,4 +1,4 @@
-"""``neurorecon build``: from a folder of raw files to a store."""
+"""``neurorecon build``: build a store from a folder of raw files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,32 @@ from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption
 
 def build(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe (stores/NAME.toml), or the name of a data set, e.g. scenes.")
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="Recipe (stores/NAME.toml), or name of a data set; scenes is the embedded one."
+        ),
     ] = "scenes",
     root: Annotated[
-        Path | None, typer.Option("--root", help="The folder of the data set as you downloaded it.")
+        Path | None,
+        typer.Option("--root", metavar="DIR", help="Folder of the data set, with its files as you downloaded them."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The store to build; by default beside the recipe.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="STORE", help="Store to write (NAME.icechunk). Default: next to the recipe."
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Build anew, in place of what is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing store instead of resuming its build.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Build a store from a recipe. Interrupted builds go on where they stopped."""
+    """Build a store from a recipe.
+
+    Run the same command again to resume an interrupted build.
+    """
 
     def work(output: Output) -> None:
         from neurorecon.cli.common import remember

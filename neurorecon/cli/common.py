@@ -1,4 +1,4 @@
-"""What all commands share: options, output, errors, and which store to use."""
+"""What all commands share: common options, output, error messages and the choice of the store."""
 
 from __future__ import annotations
 
@@ -19,30 +19,36 @@ if TYPE_CHECKING:
     from neurorecon.store.store import Store
 
 
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object for scripts on stdout, and nothing else.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a single JSON object to stdout, for scripts.")]
 
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, no messages but errors.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress bars and all messages but errors.")]
 
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more of what is being done.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show detailed messages.")]
 
 StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
         "-s",
-        help="The store (a folder NAME.icechunk or NAME.zarr, or a URL). Left out: the one that was built last in "
-        "this folder, else the embedded simulated data set, which is built first.",
+        metavar="STORE",
+        help="Store to use: a folder (NAME.icechunk or NAME.zarr) or a URL. Default: the store built last in this "
+        "folder, or else the embedded simulated data set, which is built if necessary.",
     ),
 ]
 
 FormatOption = Annotated[
     str,
-    typer.Option("--format", help="Formats of the figures, separated by commas: png, svg, pdf."),
+    typer.Option("--format", metavar="NAMES", help="Formats of the figures, separated by commas: png, svg, pdf."),
 ]
 
-#: Exit code of a command that was interrupted, as shells have it.
+StoreArgument = Annotated[str | None, typer.Argument(metavar="STORE", help="Same as --store.")]
+
+SnapshotOption = Annotated[
+    str | None,
+    typer.Option("--snapshot", metavar="ID", help="Snapshot of the store to use. Default: the latest."),
+]
+
+#: Exit code of an interrupted command, by the convention of shells (128 + SIGINT).
 INTERRUPTED = 130
 
 logger = logging.getLogger("neurorecon")
@@ -50,7 +56,7 @@ logger = logging.getLogger("neurorecon")
 
 @dataclass
 class Output:
-    """What a command found; printed at its end as text or as one JSON object.
+    """Results of a command, printed when it ends, as text or as one JSON object.
 
     Parameters
     ----------
@@ -58,8 +64,18 @@ class Output:
         Name of the command.
     as_json, quiet : bool
         How to print.
+    store, snapshot : str, optional
+        Location and snapshot id of the store.
+    scores : list of dict
+        Scores with their nulls, for JSON.
+    files : list of str
+        Files that the command wrote.
+    extra : dict
+        Further entries of the JSON object.
+    lines : list of str
+        Lines of text.
     hint : str, optional
-        Added to an error message: which store was taken where none was named.
+        Appended to an error message: which store was used when the user named none.
     """
 
     command: str
@@ -74,12 +90,12 @@ class Output:
     hint: str | None = None
 
     def use(self, store: Store) -> Store:
-        """Note which store the command works on."""
+        """Record the store that the command works on, and return it."""
         self.store, self.snapshot = store.location, store.snapshot
         return store
 
     def say(self, text: str = "") -> None:
-        """Add to the text that is printed where JSON was not asked for."""
+        """Add a line of text; it is printed unless JSON was requested."""
         self.lines.append(text)
 
     def add(self, found: Result, store: Store) -> None:
@@ -88,7 +104,7 @@ class Output:
         self.say(found.text(store))
 
     def add_files(self, paths: list[Path]) -> None:
-        """Note files that were written."""
+        """Record files that were written."""
         self.files += [str(path) for path in paths]
 
     @property
@@ -97,7 +113,7 @@ class Output:
         return not self.quiet
 
     def emit(self) -> None:
-        """Print what was found."""
+        """Print the results."""
         if self.as_json:
             found = {
                 "command": self.command,
@@ -112,13 +128,13 @@ class Output:
         for line in self.lines:
             typer.echo(line)
         if self.files and not self.quiet:
-            typer.echo("\nwritten:")
+            typer.echo("\nfiles written:")
             for path in self.files:
                 typer.echo(f"  {path}")
 
 
 def _finite(value: Any) -> Any:
-    """Replace what JSON cannot say (NaN, infinities, numpy scalars)."""
+    """Replace what JSON cannot represent: NaN, infinities, numpy scalars."""
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -142,7 +158,7 @@ def formats_of(text: str) -> list[str]:
 
 
 def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: Callable[[Output], None]) -> None:
-    """Run the work of a command; turn errors into one message and exit code 2.
+    """Run a command, and turn errors into one message and exit code 2.
 
     Parameters
     ----------
@@ -151,7 +167,12 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
     as_json, quiet, verbose : bool
         The common options.
     work : callable
-        Given the :class:`Output` to fill.
+        Does the work; it receives the :class:`Output` to fill.
+
+    Raises
+    ------
+    typer.Exit
+        With code 2 after an error, 130 after an interrupt.
     """
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING, force=True)
@@ -163,14 +184,14 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
     except NeuroreconError as error:
         _fail(output, str(error) if output.hint is None else f"{error}\n  {output.hint}")
     except BrokenPipeError:
-        raise  # who reads has read enough, as in `| head`: typer ends quietly
+        raise  # the reader of the pipe has closed it, as in `| head`: typer exits quietly
     except OSError as error:
-        # A full disk, a folder without permission, a file in place of a folder: nothing that a traceback explains.
+        # A full disk, missing permissions, a file where a folder should be: a traceback would not help.
         logger.debug("", exc_info=True)
         _fail(output, str(_of_the_system(error)))
     except KeyboardInterrupt:
         typer.echo(
-            "neurorecon: interrupted; what was committed is kept, the same command goes on from there",
+            "neurorecon: interrupted; finished work is saved, run the same command again to resume",
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None
@@ -178,10 +199,10 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
 
 def _of_the_system(error: OSError) -> InputError:
     return InputError(
-        "the system refused to read or write a file",
+        "a file cannot be read or written",
         given=f"{error.filename or 'a file'} ({error.strerror or error})",
-        expected="a place that can be read, and written where results go",
-        todo="choose another place with --out, or fix this one; --verbose shows where it happened",
+        expected="readable input files, and a writable folder with enough free space for the results",
+        todo="fix the permissions or free some space, or choose another folder with --out; --verbose shows a traceback",
     )
 
 
@@ -192,46 +213,70 @@ def _fail(output: Output, message: str) -> None:
     raise typer.Exit(2)
 
 
-#: Remembers, in the current folder, the store that ``neurorecon build`` made last.
+#: Holds the location of the store that ``neurorecon build`` built last in the current folder.
 CURRENT = Path(".neurorecon") / "store.json"
 
 EMBEDDED = "scenes"
 
 
 def remember(path: Path) -> None:
-    """Make a store the one that commands in this folder use; where that cannot be written, only warn."""
+    """Make a store the default for commands in this folder; warn if that cannot be saved."""
     try:
         CURRENT.parent.mkdir(exist_ok=True)
         CURRENT.write_text(json.dumps({"store": str(path)}), encoding="utf-8")
-    except OSError as error:  # the store itself is whole, perhaps after hours of building
+    except OSError as error:  # the store itself is complete, perhaps after hours of building
         logger.warning(
-            "this folder cannot keep which store was built last (%s: %s); name it: --store %s",
+            "cannot save which store was built last in this folder (%s: %s); name it in further commands: --store %s",
             CURRENT,
             error.strerror or error,
             path,
         )
 
 
-def choose(location: str | None, output: Output) -> Store:
-    """Open the named store, else the one built last in this folder, else the embedded one, which is built."""
+def named_store(argument: str | None, option: str | None) -> str | None:
+    """Return the store that was named by the argument or by ``--store``.
+
+    Raises
+    ------
+    InputError
+        If the two name different stores.
+    """
+    if argument is not None and option is not None and argument != option:
+        raise InputError(
+            "two stores are named",
+            given=f"{argument} and --store {option}",
+            expected="one store, as an argument or as --store",
+            todo="leave one of them out",
+        )
+    return option if argument is None else argument
+
+
+def choose(location: str | None, output: Output, snapshot: str | None = None) -> Store:
+    """Open the named store, or else the one built last in this folder, or else the embedded one, built on demand."""
     from neurorecon.store.store import open_store
 
     if location is not None:
-        return output.use(open_store(location))
+        return output.use(open_store(location, snapshot=snapshot))
     current = _remembered()
     if current is not None:
-        logger.info("store: %s (built last in this folder; --store chooses another)", current)
+        logger.info("store: %s (built last in this folder; use --store to choose another)", current)
         output.hint = _hint(current)
-        return output.use(open_store(current))
+        return output.use(open_store(current, snapshot=snapshot))
     from neurorecon.features.extract import build
 
-    store = output.use(build(EMBEDDED, progress=output.progress))
-    logger.info("store: %s (the embedded data set: SIMULATED responses; --store chooses another)", store.location)
-    return store
+    store = build(EMBEDDED, progress=output.progress)
+    logger.info("store: %s (embedded data set, SIMULATED responses; use --store to choose another)", store.location)
+    return output.use(store if snapshot is None else open_store(store.location, snapshot=snapshot))
 
 
 def subjects_of(store: Store, wanted: list[str] | None) -> list[str]:
-    """Return the subjects to analyze, each once; an unknown one shows before any is analyzed."""
+    """Return the subjects to analyze, each once.
+
+    Raises
+    ------
+    UnknownNameError
+        If one of them is not in the store; none has been analyzed by then.
+    """
     for name in wanted or []:
         if name not in store.subjects:
             raise UnknownNameError("subject", name, store.subjects)
@@ -239,14 +284,20 @@ def subjects_of(store: Store, wanted: list[str] | None) -> list[str]:
 
 
 def results_folder(out: Path | None, default: str) -> Path:
-    """Return the folder for results, ``results/<default>`` where none is asked for; a file in its place shows early."""
+    """Return the folder for results, by default ``results/<default>``.
+
+    Raises
+    ------
+    InputError
+        If there is a file of that name.
+    """
     folder = out if out is not None else Path("results") / default
     if folder.exists() and not folder.is_dir():
         raise InputError(
-            "the results cannot go here",
+            "the results cannot be written here",
             given=f"{folder}, which is a file",
-            expected="a folder, or a name that is free",
-            todo="choose another one with --out",
+            expected="a folder, or a path that does not exist yet",
+            todo="choose another folder with --out",
         )
     return folder
 
@@ -260,7 +311,7 @@ def _remembered() -> str | None:
 
 
 def _hint(current: str) -> str:
-    """Say which store was taken, and which others lie beside it."""
+    """Say which store was used, and which others are in the same folder."""
     others = sorted(str(path) for path in Path(current).parent.glob("*.icechunk") if path != Path(current))
-    beside = f"; beside it: {', '.join(others)}" if others else ""
-    return f"store:    {current}, the one built last in this folder{beside}. --store chooses another"
+    beside = f"; in the same folder: {', '.join(others)}" if others else ""
+    return f"store:    {current}, the store built last in this folder{beside}. Use --store to choose another"

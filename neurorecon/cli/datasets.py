@@ -1,4 +1,4 @@
-"""``neurorecon datasets``: which data sets can be read, what each needs on disk, how to get it; miniatures of them."""
+"""``neurorecon datasets``: list data sets, show and download their files, write miniatures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from neurorecon.hub import Item, Need
 
 datasets = typer.Typer(
-    help="Data sets: list them, show what each needs on disk, download those that may be, write miniatures.",
+    help="List data sets, show the files they need, download some of them, write simulated miniatures.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,7 +26,7 @@ def list_datasets(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """List all data sets: what they are, how to get them, their terms, and whether there is a reader."""
+    """List all data sets: title, terms of use, how to get them, and whether there is a reader."""
 
     def work(output: Output) -> None:
         from neurorecon.hub import items
@@ -47,42 +47,48 @@ def list_datasets(
             )
         output.extra["datasets"] = rows
         if not quiet:
-            output.say(
-                "\nneurorecon datasets show NAME: the files needed, their sizes, terms, commands that fetch them"
-            )
+            output.say("\nneurorecon datasets show NAME lists the files, their sizes, and commands that download them")
 
     run_command("datasets list", as_json, quiet, verbose, work)
 
 
 @datasets.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Name of the data set, as `datasets list` shows it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set, from `neurorecon datasets list`.")],
     subject: Annotated[
         list[str] | None,
-        typer.Option("--subject", help="A subject; may be given several times. nsd: subj01 where left out."),
+        typer.Option("--subject", metavar="NAME", help="Subject; repeat for several. Default for nsd: subj01."),
     ] = None,
     space: Annotated[
-        str | None, typer.Option("--space", help="nsd: func1pt8mm (where left out), func1mm or fsaverage.")
+        str | None,
+        typer.Option("--space", metavar="NAME", help="nsd: func1pt8mm (default), func1mm or fsaverage."),
     ] = None,
     betas: Annotated[
         str | None,
         typer.Option(
             "--betas",
-            help="nsd: betas_fithrf_GLMdenoise_RR (where left out), betas_fithrf or betas_assumehrf.",
+            metavar="NAME",
+            help="nsd: betas_fithrf_GLMdenoise_RR (default), betas_fithrf or betas_assumehrf.",
         ),
     ] = None,
     sessions: Annotated[
-        str | None, typer.Option("--sessions", help="nsd: e.g. 1-37 or 1-3,40. Left out: all of each subject.")
+        str | None,
+        typer.Option(
+            "--sessions", metavar="RANGE", help="nsd: sessions, e.g. 1-37 or 1-3,40. Default: all of each subject."
+        ),
     ] = None,
     file_format: Annotated[
-        str | None, typer.Option("--format", help="nsd, volumes: nii.gz (where left out) or hdf5.")
+        str | None,
+        typer.Option("--format", metavar="FORMAT", help="nsd: file format of volumes, nii.gz (default) or hdf5."),
     ] = None,
-    out: Annotated[str, typer.Option("--out", "-o", help="The folder that the commands put files into.")] = "DIR",
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="DIR", help="Download folder to fill into the printed commands.")
+    ] = "DIR",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show the files that a data set needs, their sizes, its terms, and the public commands for exactly these files."""
+    """Show the files a data set needs, their sizes, the terms of use, and commands that download these files."""
 
     def work(output: Output) -> None:
         from neurorecon.hub import commands, find, needs, readable
@@ -117,11 +123,11 @@ def show(
         if not facts["reader"]:
             output.say("  reader  not yet")
         if needed:
-            output.say("\nneeded below the folder of the data set:")
+            output.say("\nfiles needed in the folder of the data set:")
             for need in needed:
                 output.say(_line(need))
             if size:
-                output.say(f"  {readable(size, any(need.about for need in needed)):>10}  in all, as far as known")
+                output.say(f"  {readable(size, any(need.about for need in needed)):>10}  in total, as far as known")
         for title, lines in (("steps", entry.steps), ("commands", how)):
             if lines:
                 output.say(f"\n{title}:")
@@ -133,49 +139,57 @@ def show(
 
 @datasets.command("download")
 def download(
-    name: Annotated[str, typer.Argument(help="miyawaki2008, haxby2001 or yamada2015.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to put it into.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="miyawaki2008, haxby2001 or yamada2015.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to download into.")],
     excerpt: Annotated[
-        bool, typer.Option("--excerpt", help="A few megabytes for a first try (miyawaki2008, haxby2001).")
+        bool,
+        typer.Option("--excerpt", help="Download a few megabytes only, for a first try (miyawaki2008, haxby2001)."),
     ] = False,
     subject: Annotated[
         list[str] | None,
-        typer.Option("--subject", help="haxby2001: subj1 to subj6; may be given several times. Left out: subj2."),
+        typer.Option(
+            "--subject", metavar="NAME", help="haxby2001: subj1 to subj6; repeat for several. Default: subj2."
+        ),
     ] = None,
-    images: Annotated[bool, typer.Option("--images", help="haxby2001: the images too.")] = False,
-    former: Annotated[bool, typer.Option("--images", hidden=True)] = False,
+    images: Annotated[bool, typer.Option("--images", help="haxby2001: also download the stimulus images.")] = False,
+    former: Annotated[bool, typer.Option("--pictures", hidden=True)] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Download a data set whose terms allow it. What is there already is kept; excerpts are checked by sha256."""
+    """Download a data set whose terms of use allow it.
+
+    Files that are already there are kept. Excerpts are checked against their sha256.
+    """
 
     def work(output: Output) -> None:
         from neurorecon.hub import fetch, find
 
         if former:
-            logger.warning("--images is now called --images")
+            logger.warning("--pictures is deprecated; use --images instead")
         entry = find(name, "data set")
         images_too, chosen = images or former, subject or None
         root = fetch(name, out, excerpt=excerpt, subjects=chosen, images=images_too, progress=output.progress)
         output.extra |= _facts(entry) | {"root": str(root)}
         output.files += sorted(str(path) for path in root.rglob("*") if path.is_file())
         output.say(f"{root}: {len(output.files)} files. Terms: {entry.license}. Cite: {entry.citation}")
-        output.say(f"build a store: neurorecon build stores/{name}.toml --root {root}")
+        output.say(f"next, build a store: neurorecon build stores/{name}.toml --root {root}")
 
     run_command("datasets download", as_json, quiet, verbose, work)
 
 
 @datasets.command("miniature")
 def miniature(
-    name: Annotated[str, typer.Argument(help="Name of the layout, e.g. nsd, bids or arrays.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write; it may not hold anything yet.")],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything; the same seed, the same files.")] = 0,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set, e.g. nsd, bids or arrays.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write; it must be new or empty.")],
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, metavar="N", help="Random seed; the same seed gives the same files.")
+    ] = 0,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Write a tiny SIMULATED data set in the layout of a real one: to try commands before the real files are there."""
+    """Write a tiny SIMULATED data set in the file layout of a real one, to try commands before downloading it."""
 
     def work(output: Output) -> None:
         from neurorecon.testing.layouts import write_layout
@@ -183,8 +197,8 @@ def miniature(
         files = write_layout(name, out, seed=seed)
         size = sum(path.stat().st_size for path in files)
         output.extra |= {"name": name, "folder": str(out), "seed": seed, "number_of_files": len(files), "bytes": size}
-        output.say(f"{out}: {len(files)} files, {size / 1e6:.1f} MB, SIMULATED, in the layout of {name}")
-        output.say(f"build a store: neurorecon build stores/{name}.toml --root {out}")
+        output.say(f"{out}: {len(files)} files, {size / 1e6:.1f} MB, SIMULATED, in the file layout of {name}")
+        output.say(f"next, build a store: neurorecon build stores/{name}.toml --root {out}")
 
     run_command("datasets miniature", as_json, quiet, verbose, work)
 
@@ -204,7 +218,7 @@ def _line(need: Need) -> str:
 
 
 def _numbers(text: str) -> list[int]:
-    """Return the numbers of e.g. ``"1-3,40"``."""
+    """Parse numbers and ranges such as ``"1-3,40"``."""
     from neurorecon.errors import InputError
 
     found: list[int] = []
@@ -212,7 +226,7 @@ def _numbers(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
             raise InputError(
-                "these sessions cannot be read",
+                "the sessions are not understood",
                 given=repr(text),
                 expected="numbers and ranges, e.g. 1-37 or 1-3,40",
                 todo="correct --sessions",

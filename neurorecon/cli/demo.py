@@ -1,4 +1,4 @@
-"""``neurorecon demo``: the tour, on the embedded simulated data set."""
+"""``neurorecon demo``: a guided tour on the embedded simulated data set."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the store's maps and the report.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the maps and the report.")] = Path(
         "demo"
     ),
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Take the tour: build the embedded store, map MT and the whole cortex, reconstruct images, write a report."""
+    """Take a tour: build the embedded store, map MT and all voxels, reconstruct images, write a report."""
 
     def work(output: Output) -> None:
         from neurorecon.analyses.tour import tour
@@ -30,6 +30,6 @@ def demo(
         store = output.use(build(EMBEDDED, progress=output.progress))
         files, output.scores = tour(store, out, command=command_line(), say=logger.info)
         output.add_files(files[:1] if not as_json else files)
-        output.say(f"open {files[0]} in a browser; {len(files) - 1} further files lie beside it")
+        output.say(f"open {files[0]} in a browser; {len(files) - 1} other files are in the same folder")
 
     run_command("demo", as_json, quiet, verbose, work)

@@ -1,4 +1,4 @@
-"""``neurorecon export``: a plain Zarr hierarchy for any xarray user."""
+"""``neurorecon export``: write a store as a plain Zarr hierarchy."""
 
 from __future__ import annotations
 
@@ -7,24 +7,48 @@ from typing import Annotated
 
 import typer
 
-from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption, run_command
+from neurorecon.cli.common import (
+    JsonOption,
+    Output,
+    QuietOption,
+    SnapshotOption,
+    StoreOption,
+    VerboseOption,
+    run_command,
+)
+from neurorecon.errors import InputError
 
 
 def export(
-    store: Annotated[str, typer.Argument(help="The store.")],
-    out: Annotated[Path, typer.Argument(help="A new folder, NAME.zarr.")],
-    snapshot: Annotated[str | None, typer.Option("--snapshot", help="Id of an older state.")] = None,
+    first: Annotated[str | None, typer.Argument(metavar="STORE", help="Same as --store.")] = None,
+    second: Annotated[
+        str | None, typer.Argument(metavar="OUT", help="Required. Folder to write (NAME.zarr); it must not exist yet.")
+    ] = None,
+    store: StoreOption = None,
+    snapshot: SnapshotOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Export a store as a plain .zarr folder that xarray opens without neurorecon."""
+    """Export a store to a plain .zarr folder that xarray opens without neurorecon.
+
+    Usage: neurorecon export STORE OUT, or neurorecon export --store STORE OUT.
+    """
 
     def work(output: Output) -> None:
+        from neurorecon.cli.common import choose, named_store
         from neurorecon.store.check import export_store
-        from neurorecon.store.store import open_store
 
-        opened = output.use(open_store(store, snapshot=snapshot))
-        output.add_files([export_store(opened, out, progress=output.progress)])
+        # A single argument is the folder to write; the store is then that of --store, or the default one.
+        named, out = (None, first) if second is None else (first, second)
+        if out is None:
+            raise InputError(
+                "the folder to write is missing",
+                given="no argument",
+                expected="[STORE] OUT",
+                todo="name a new folder, e.g. neurorecon export --store STORE NAME.zarr",
+            )
+        opened = choose(named_store(named, store), output, snapshot=snapshot)
+        output.add_files([export_store(opened, Path(out), progress=output.progress)])
 
     run_command("export", as_json, quiet, verbose, work)

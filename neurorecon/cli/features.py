@@ -19,44 +19,75 @@ def features(
         typer.Option(
             "--target",
             "-t",
-            help="A target to compute; may be given several times. 'all' means every target that the store allows.",
+            metavar="NAME",
+            help="Target to compute; repeat for several, or use 'all' for every target that the store allows. "
+            "Default: list the targets.",
         ),
     ] = None,
     store: StoreOption = None,
     models: Annotated[
         str,
-        typer.Option("--models", help="Whose networks: bundled, published, or a folder with networks."),
+        typer.Option(
+            "--models", metavar="NAME", help="Networks to use: bundled, published, or a folder that holds networks."
+        ),
     ] = "bundled",
     device: Annotated[
         str | None,
-        typer.Option("--device", help="cpu, cuda, cuda:1, mps. Left out: the graphics card where there is one."),
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            help="cpu, cuda, cuda:N or mps. Default: the GPU if there is one, or else cpu.",
+        ),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option("--precision", help="float32 (default), bfloat16, float16, or auto, which follows the device."),
+        typer.Option(
+            "--precision",
+            metavar="DTYPE",
+            help="float32, bfloat16, float16, or auto, which chooses by device. Default: float32.",
+        ),
     ] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Stimuli at a time.")] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, metavar="N", help="Stimuli per batch. Default: chosen by target.")
+    ] = None,
     groups: Annotated[
         int | None,
-        typer.Option("--groups", min=1, help="Groups of latents of the VDVAE (default: to half of the resolution)."),
+        typer.Option(
+            "--groups",
+            min=1,
+            metavar="N",
+            help="Number of VDVAE latent groups to keep. Default: all up to half of the image resolution.",
+        ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, help="Sample vdvae and vqvae with this seed (default: the posterior's mean)."),
+        typer.Option(
+            "--seed",
+            min=0,
+            metavar="N",
+            help="Sample the vdvae and vqvae latents with this seed. Default: take the posterior mean.",
+        ),
     ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
             "--scheduler",
-            help="local: processes of this machine; tcp://HOST:8786, or a scheduler's file: a dask cluster.",
+            metavar="ADDRESS",
+            help="Where to compute: local (processes on this machine), or a dask cluster, as tcp://HOST:8786 or a "
+            "scheduler file. Default: this process.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace targets that were made otherwise.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace stored targets that were computed with other settings.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Compute targets (clip_vision, vqvae, motion, ...) for the stimuli of a store."""
+    """Compute targets (clip_vision, vqvae, motion, ...) for the stimuli of a store.
+
+    Without --target, lists the targets in the store and those that can be computed.
+    """
 
     def work(output: Output) -> None:
         from neurorecon.cli.common import choose
@@ -104,7 +135,11 @@ def _say_what_was_computed(store: Store, names: list[str], speeds: list[Speed], 
     for name in names:
         values, speed = store.targets(name), quickness.get(name)
         shape = " x ".join(str(size) for size in values.shape)
-        said = "there already" if speed is None else f"{speed.stimuli:,} stimuli, {speed.per_second:,.1f} per second"
+        said = (
+            "already in the store"
+            if speed is None
+            else f"{speed.stimuli:,} stimuli, {speed.per_second:,.1f} per second"
+        )
         output.say(f"{name}: {shape} ({', '.join(map(str, values.dims))}); {said}")
         output.extra["targets"][name] = {
             "shape": list(values.shape),

@@ -1,4 +1,4 @@
-"""The entry point: collects the commands. Nothing heavy is imported here, so that ``--help`` is quick."""
+"""The entry point: collects the commands. Nothing heavy is imported here, so that ``--help`` answers quickly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from neurorecon.cli.weights import weights
 
 app = typer.Typer(
     name="neurorecon",
-    help="Voxel-wise maps, decoders and reconstructions from fMRI of people looking at images and films.",
+    help="Voxel-wise maps, decoding and reconstruction from fMRI of people looking at images and videos.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -44,7 +44,9 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _main(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
 ) -> None:
     pass
 
@@ -61,11 +63,11 @@ def run() -> None:
         app()
     except SystemExit as end:
         if end.code != INTERRUPTED:
-            # As Python does first when it ends: join threads and worker processes, and call what asked to be called.
+            # What Python does first at exit: join threads and worker processes, and run the atexit handlers.
             threading._shutdown()  # type: ignore[attr-defined]
             atexit._run_exitfuncs()
-        # Zarr and Icechunk read and write in threads of their own. Those that were cut short would print their
-        # tracebacks, and one of Icechunk's that wants Python's lock while Python is taken apart aborts the process.
+        # Zarr and Icechunk read and write in their own threads. Interrupted ones would print tracebacks, and an
+        # Icechunk thread that asks for the GIL during Python's shutdown aborts the process.
         _leave(end.code if isinstance(end.code, int) else 0 if end.code is None else 1)
 
 
@@ -73,6 +75,6 @@ def _leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # the reader of a pipe has gone
+        except (OSError, ValueError):  # the reader of the pipe has closed it
             code = code or 120
     os._exit(code)

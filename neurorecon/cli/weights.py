@@ -1,4 +1,4 @@
-"""``neurorecon weights``: which pretrained weights there are, where they lie, whether they are whole; fetch them."""
+"""``neurorecon weights``: list, locate, verify and download pretrained weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from neurorecon.hub import FileState, Item
 
 weights = typer.Typer(
-    help="Pretrained weights: list them, find them, check them, fetch them.",
+    help="List, locate, verify and download pretrained weights.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -21,19 +21,25 @@ weights = typer.Typer(
 
 FolderOption = Annotated[
     Path | None,
-    typer.Option("--folder", help="A local folder with weights; left out: NEURORECON_WEIGHTS, then the hub's cache."),
+    typer.Option(
+        "--folder",
+        metavar="DIR",
+        help="Local folder that holds weights. Default: $NEURORECON_WEIGHTS, then the Hugging Face cache.",
+    ),
 ]
 
 
 @weights.command("list")
 def list_weights(
-    origin: Annotated[str | None, typer.Option("--origin", help="bundled or published. Left out: both.")] = None,
+    origin: Annotated[
+        str | None, typer.Option("--origin", metavar="ORIGIN", help="bundled or published. Default: both.")
+    ] = None,
     folder: FolderOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """List all weights: role, size, license, where they lie on this machine, and which systems need them."""
+    """List all weights: role, size, license, location on this machine, and the systems that need them."""
 
     def work(output: Output) -> None:
         from neurorecon.errors import UnknownNameError
@@ -55,20 +61,23 @@ def list_weights(
                 _row(row["name"], row["role"], row["origin"], _size(row), row["license"], systems, _whereabouts(row))
             )
         if not quiet and any(row["missing"] and row["origin"] == "published" for row in rows):
-            output.say("\nfetch weights with: neurorecon weights pull NAME (docs/weights.md says how to do so offline)")
+            output.say("\nneurorecon weights pull NAME downloads weights; for offline use see docs/weights.md")
 
     run_command("weights list", as_json, quiet, verbose, work)
 
 
 @weights.command("where")
 def where(
-    name: Annotated[str, typer.Argument(help="Name of the weights, as `weights list` shows it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the weights, from `neurorecon weights list`.")],
     folder: FolderOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Print the folder that holds all files of a set of weights. Exit code 2 where there is none."""
+    """Print the folder that holds the files of some weights.
+
+    The exit code is 2 if a file is missing.
+    """
 
     def work(output: Output) -> None:
         from neurorecon.hub import find, locate
@@ -82,13 +91,16 @@ def where(
 
 @weights.command("verify")
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Names of weights. Left out: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names of weights. Default: all.")] = None,
     folder: FolderOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Compare the files on this machine with their sha256. Exit code 2 where one is corrupt."""
+    """Compare the files on this machine with their sha256.
+
+    The exit code is 2 if a file is corrupt.
+    """
     found: dict[str, list[FileState]] = {}
 
     def work(output: Output) -> None:
@@ -99,7 +111,7 @@ def verify(
 
         chosen = names or [item.name for item in items("weights")]
         for name in chosen:
-            find(name, "weights")  # a wrong name is an error before the first long computation
+            find(name, "weights")  # report a wrong name before the first long computation
         for name in tqdm(chosen, desc="verify", disable=quiet, leave=False):
             found[name] = check(name, folder=search(name, folder=folder))
         output.extra["checked"] = [_state(name, state) for name, states in found.items() for state in states]
@@ -112,9 +124,9 @@ def verify(
     corrupt = [str(state.place) for states in found.values() for state in states if state.state == "corrupt"]
     if corrupt:
         typer.echo(
-            f"neurorecon: error: {len(corrupt)} files of weights are corrupt\n  given:    {', '.join(corrupt)}\n"
-            "  expected: the sha256 that the catalog or the hub states\n"
-            "  to do:    delete them; published ones are fetched with: neurorecon weights pull NAME",
+            f"neurorecon: error: {len(corrupt)} weight files are corrupt\n  given:    {', '.join(corrupt)}\n"
+            "  expected: files with the sha256 of the catalog or the hub\n"
+            "  to do:    delete them, and download published weights again: neurorecon weights pull NAME",
             err=True,
         )
         raise typer.Exit(2)
@@ -122,16 +134,25 @@ def verify(
 
 @weights.command("pull")
 def pull(
-    names: Annotated[list[str], typer.Argument(help="Names of weights, as `weights list` shows them.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Names of weights, from `neurorecon weights list`.")
+    ],
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", help="Put them into FOLDER/NAME; left out: NEURORECON_WEIGHTS, then the hub's cache."),
+        typer.Option(
+            "--folder",
+            metavar="DIR",
+            help="Download into DIR/NAME. Default: $NEURORECON_WEIGHTS, then the Hugging Face cache.",
+        ),
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Fetch published weights; those that are here already are only checked. Resumes what was interrupted."""
+    """Download published weights.
+
+    Weights that are already here are only verified. Interrupted downloads are resumed.
+    """
 
     def work(output: Output) -> None:
         from neurorecon.hub import fetch, find
@@ -179,7 +200,7 @@ def _state(name: str, state: FileState) -> dict[str, Any]:
 
 
 def _summary(name: str, states: list[FileState], everything: bool) -> list[str]:
-    """Return a line for weights that are not here at all, else one a file."""
+    """Return one line for weights that are entirely absent, or else one line per file."""
     if all(state.state == "absent" for state in states) and not everything:
         return [f"{name:<24}absent"]
     return [f"{name:<24}{state.state:<8} {state.path}: {state.detail}" for state in states]

@@ -1,7 +1,7 @@
-"""Figures fit for a paper, from arrays alone.
+"""Publication-quality figures from plain arrays.
 
-Functions return matplotlib figures (or HTML); :func:`save_figure` writes them with the record of how they
-were made. Nothing here knows of stores or estimators.
+Functions return matplotlib figures (or HTML), and :func:`save_figure` writes them together with their provenance.
+Nothing in this package depends on stores or estimators.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from neurorecon.figures.viewer import interactive
     from neurorecon.figures.volumes import interactive_volume, volume
 
-#: Where each name is defined; a figure's module is only imported when it is used.
+#: The module that defines each name; it is imported on first use.
 _HOMES = {
     "band_bars": "scores",
     "BAND_COLORS": "style",

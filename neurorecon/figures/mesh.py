@@ -1,7 +1,6 @@
-"""Cortical meshes: loading, spreading values over neighbors, outlines of ROIs.
+"""Cortical meshes: loading, nearest vertices, and outlines of ROIs.
 
-All distances are along the folded surface (the pial mesh, edge by edge), so that nothing jumps across a
-sulcus.
+All distances are geodesic, measured along the edges of the pial mesh, so that values never jump across a sulcus.
 """
 
 from __future__ import annotations
@@ -18,23 +17,23 @@ from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
 HEMISPHERES = ("left", "right")
 
-#: Meshes that come with nilearn, hence need no download. Others are fetched by nilearn when asked for.
+#: Supported meshes. nilearn ships fsaverage5 and downloads the others when they are first used.
 MESHES = ("fsaverage3", "fsaverage4", "fsaverage5", "fsaverage6", "fsaverage7", "fsaverage")
 
-#: Flat faces with a longer edge (mm) bridge a cut or the medial wall.
+#: Faces of a flat map with a longer edge (mm) bridge a cut or the medial wall, and are dropped.
 LONGEST_FLAT_EDGE = 9.0
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """One hemisphere.
+    """The mesh of one hemisphere.
 
     Parameters
     ----------
     coordinates : array, shape (vertex, 3)
-        Right, anterior, superior; millimeters.
+        RAS coordinates in millimeters.
     faces : array of int, shape (face, 3)
-        Counterclockwise seen from outside.
+        Vertex indices, counterclockwise when seen from outside.
     sulcal : array, shape (vertex,)
         Sulcal depth; positive in sulci.
     folded : array, shape (vertex, 3)
@@ -49,16 +48,28 @@ class Mesh:
 
 @cache
 def load_mesh(name: str, surface: str, hemisphere: str) -> Mesh:
-    """Load one hemisphere of a template.
+    """Load one hemisphere of a template surface.
 
     Parameters
     ----------
     name : str
-        ``"fsaverage5"`` (embedded) or another of :data:`MESHES`.
+        One of :data:`MESHES`; ``"fsaverage5"`` needs no download.
     surface : {"inflated", "pial", "flat", "sphere", "white_matter"}
-        Which surface.
+        Surface to load.
     hemisphere : {"left", "right"}
-        Which side.
+        Hemisphere to load.
+
+    Returns
+    -------
+    Mesh
+        Its arrays are read-only, because they are cached and shared.
+
+    Raises
+    ------
+    UnknownNameError
+        If `name` is not one of :data:`MESHES`.
+    MissingFileError
+        If nilearn has no copy of the mesh and cannot download it.
     """
     from nilearn.datasets import load_fsaverage, load_fsaverage_data
 
@@ -69,10 +80,10 @@ def load_mesh(name: str, surface: str, hemisphere: str) -> Mesh:
         depth = load_fsaverage_data(name, data_type="sulcal").data.parts[hemisphere]
     except OSError as error:
         raise MissingFileError(
-            f"the mesh {name} is not on this machine and could not be fetched",
+            f"the mesh {name} is not on this machine and could not be downloaded",
             given=str(error),
-            expected=f"nilearn's copy of {name}; fsaverage5 comes with nilearn",
-            todo=f"fetch it once with network: nilearn.datasets.fetch_surf_fsaverage({name!r})",
+            expected=f"nilearn's copy of {name}; only fsaverage5 comes with nilearn",
+            todo=f"download it once while online: nilearn.datasets.fetch_surf_fsaverage({name!r})",
         ) from error
     part = meshes[surface].parts[hemisphere]
     folded = np.array(meshes["pial"].parts[hemisphere].coordinates, dtype=float)
@@ -84,14 +95,14 @@ def load_mesh(name: str, surface: str, hemisphere: str) -> Mesh:
         faces = faces[edges.max(axis=1) < LONGEST_FLAT_EDGE]
     arrays = (coordinates, faces, np.array(depth, dtype=float).ravel(), folded)
     for array in arrays:
-        # The same arrays are handed out to everybody.
+        # All callers share the same cached arrays.
         array.setflags(write=False)
     return Mesh(*arrays)
 
 
 @cache
 def neighbor_distances(name: str, hemisphere: str) -> sparse.csr_matrix:
-    """Return the distances (mm) between neighboring vertices, a symmetric sparse matrix (vertex, vertex)."""
+    """Return the edge lengths (mm) of the pial mesh as a symmetric sparse matrix (vertex, vertex)."""
     mesh = load_mesh(name, "pial", hemisphere)
     pairs = np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]])
     pairs = np.unique(np.sort(pairs, axis=1), axis=0)
@@ -102,21 +113,31 @@ def neighbor_distances(name: str, hemisphere: str) -> sparse.csr_matrix:
 
 
 def check_values(values: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """Check that there is one value per vertex of each hemisphere, and return them as floats.
+    """Validate surface values, and return them as floats.
 
-    A hemisphere that is missing is all NaN.
+    Parameters
+    ----------
+    values : mapping of {"left", "right"} to array, shape (vertex,)
+        One value per vertex. A missing hemisphere is filled with NaN.
+    name : str
+        One of :data:`MESHES`.
+
+    Returns
+    -------
+    dict of str to array, shape (vertex,)
+        Both hemispheres; values that are not finite become NaN.
 
     Raises
     ------
     InputError
-        Where a key is no hemisphere, or the number of values does not match the mesh.
+        If a key is not a hemisphere, or the number of values does not match the mesh.
     """
     if not isinstance(values, Mapping) or not values or not set(values) <= set(HEMISPHERES):
         raise InputError(
-            "surface values are given per hemisphere",
+            "surface values must be given per hemisphere",
             given=f"keys {sorted(map(str, values))}" if isinstance(values, Mapping) else type(values).__name__,
             expected="a mapping with the keys 'left' and 'right'",
-            todo="pass {'left': array, 'right': array}, one value per vertex, NaN where there is none",
+            todo="pass {'left': array, 'right': array} with one value per vertex, NaN where there is none",
         )
     checked = {}
     for hemisphere in HEMISPHERES:
@@ -127,30 +148,30 @@ def check_values(values: Mapping[str, np.ndarray], name: str) -> dict[str, np.nd
                 f"the values of the {hemisphere} hemisphere do not fit the mesh {name}",
                 given=f"shape {part.shape}",
                 expected=f"shape ({count},)",
-                todo="give one value per vertex, NaN where there is no voxel",
+                todo="pass one value per vertex, NaN where there is no voxel",
             )
         checked[hemisphere] = np.where(np.isfinite(part), part, np.nan)
     return checked
 
 
 def nearest_source(source: np.ndarray, name: str, hemisphere: str, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest of some vertices, along the pial surface.
+    """Find the nearest source vertex of every vertex, by geodesic distance on the pial surface.
 
     Parameters
     ----------
     source : array of bool, shape (vertex,)
-        The vertices to look for.
+        The source vertices.
     name, hemisphere : str
         The mesh.
     limit : float
-        How far to look, in millimeters.
+        Maximum distance in millimeters.
 
     Returns
     -------
     nearest : array of int, shape (vertex,)
-        The nearest source, -1 where there is none within `limit`.
+        Index of the nearest source, or -1 if there is none within `limit`.
     distance : array, shape (vertex,)
-        Millimeters, inf where there is none.
+        Distance to it in millimeters, or inf if there is none.
     """
     sources = np.flatnonzero(source)
     if not len(sources):
@@ -168,8 +189,7 @@ def nearest_source(source: np.ndarray, name: str, hemisphere: str, limit: float)
 def outline(member: np.ndarray, faces: np.ndarray, coordinates: np.ndarray, smooth: int = 3) -> list[np.ndarray]:
     """Trace the border of a set of vertices.
 
-    The border runs through the middle of each edge that joins a member and a non-member; the zigzag of the
-    triangles is then smoothed away.
+    The border runs through the midpoints of the edges that join a member and a non-member, and is then smoothed.
 
     Parameters
     ----------
@@ -178,14 +198,14 @@ def outline(member: np.ndarray, faces: np.ndarray, coordinates: np.ndarray, smoo
     faces : array of int, shape (face, 3)
         The mesh.
     coordinates : array, shape (vertex, 3)
-        Where the vertices lie.
+        Coordinates of the vertices.
     smooth : int
-        Rounds of smoothing.
+        Number of smoothing iterations.
 
     Returns
     -------
     list of array, shape (point, 3)
-        Lines; closed ones end where they begin.
+        Lines; the first and last points of a closed line are equal.
     """
     lines = []
     for chain in border_chains(member, faces):
@@ -207,8 +227,7 @@ def border_chains(member: np.ndarray, faces: np.ndarray) -> list[list[tuple[int,
     Returns
     -------
     list of list of (int, int)
-        The two vertices of each edge that is crossed, in order; closed chains end with the edge they begin
-        with.
+        The vertices of each crossed edge, in order; a closed chain ends with the edge it starts with.
     """
     mixed = faces[(member[faces].sum(axis=1) % 3) > 0]
     links: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -220,7 +239,7 @@ def border_chains(member: np.ndarray, faces: np.ndarray) -> list[list[tuple[int,
         ]
         links.setdefault(crossed[0], []).append(crossed[1])
         links.setdefault(crossed[1], []).append(crossed[0])
-    # Open chains (cut by the border of a flat map) are walked from their ends first, rings afterwards.
+    # Start with open chains (cut by the edge of a flat map), from their ends; closed ones follow.
     chains = [_walk(links, start) for start in sorted(links, key=lambda node: (len(links[node]) != 1, node))]
     return [chain for chain in chains if len(chain) > 2]
 

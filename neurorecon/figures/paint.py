@@ -1,8 +1,7 @@
 """Paint values on a rendered mesh, with outlines and labels of ROIs.
 
-Values are interpolated per pixel and only then turned into colors, so that a color in the image is always
-one of the color bar. Quicker and cleaner than drawing 20,000 polygons as vectors; an image of a hemisphere
-takes some tenths of a second.
+Values are interpolated per pixel before they are mapped to colors, so every color in the image is also in the color
+bar. This is faster and cleaner than drawing 20,000 vector polygons: one hemisphere takes a few tenths of a second.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-#: Directions: (towards the viewer, up) for the left hemisphere; in the right one x is mirrored.
+#: Directions (towards the viewer, up) for the left hemisphere; x is mirrored for the right one.
 VIEWS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "lateral": ((-1, 0, 0), (0, 0, 1)),
     "medial": ((1, 0, 0), (0, 0, 1)),
@@ -38,20 +37,20 @@ _CANDIDATES = 2**16
 
 @dataclass(frozen=True)
 class Raster:
-    """Which face each pixel shows; only pixels that show one are kept.
+    """The face that each pixel shows, without the background pixels.
 
     Parameters
     ----------
     shape : (int, int)
         Size (y, x) of the image.
     pixel : array of int, shape (pixel,)
-        Where the pixel lies: row * width + column.
+        Position of the pixel: row * width + column.
     face : array of int, shape (pixel,)
-        Index of the face that it shows.
+        Index of the face at the pixel.
     weights : array, shape (pixel, 3)
         Barycentric weights of the three corners.
     depth : array, shape (y, x)
-        Towards the viewer; -inf for the background.
+        Depth towards the viewer, -inf for the background.
     """
 
     shape: tuple[int, int]
@@ -77,7 +76,7 @@ class Raster:
 
 
 def view_axes(view: str, hemisphere: str) -> np.ndarray:
-    """Return the axes of a view as rows: right, up, towards the viewer."""
+    """Return the axes of a view as rows: right, up, and towards the viewer."""
     if view not in VIEWS:
         raise UnknownNameError("view", view, VIEWS)
     toward, up = (np.array(axis, dtype=float) for axis in VIEWS[view])
@@ -92,11 +91,15 @@ def rasterize(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int]) -> 
     Parameters
     ----------
     points : array, shape (vertex, 3)
-        x to the right and y *downwards* in pixels, depth towards the viewer.
+        x (right) and y (*down*) in pixels, and depth towards the viewer.
     faces : array of int, shape (face, 3)
-        Corners; faces seen from behind are left out.
+        Vertex indices; faces seen from behind are skipped.
     shape : (int, int)
         Size (y, x) of the image.
+
+    Returns
+    -------
+    Raster
     """
     corners = points[faces]
     flat = corners[..., :2]
@@ -105,7 +108,7 @@ def rasterize(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int]) -> 
     low = np.maximum(np.ceil(flat.min(axis=1) - 0.5), 0).astype(np.int64)
     high = np.minimum(np.floor(flat.max(axis=1) - 0.5), (shape[1] - 1, shape[0] - 1)).astype(np.int64)
     size = np.maximum(high - low + 1, 0)
-    # y runs downwards, so a face that is counterclockwise in space has a negative area here.
+    # y points down, so a face that is counterclockwise in space has a negative area here.
     kept = np.flatnonzero((area < 0) & (size.prod(axis=1) > 0))
     ends = np.cumsum(size[kept].prod(axis=1))
 
@@ -137,14 +140,14 @@ def rasterize(points: np.ndarray, faces: np.ndarray, shape: tuple[int, int]) -> 
     np.maximum.at(nearest, pixel, depth)
     front = np.flatnonzero(depth == nearest[pixel])
     winner = np.full(shape[0] * shape[1], -1)
-    # Two faces are only equally near on the edge that they share; there either will do.
+    # Only faces that share an edge have equal depth, on that edge; either of them will do.
     winner[pixel[front]] = front
     kept = winner[winner >= 0]
     return Raster(shape, pixel[kept], face[kept], weights[kept], nearest.reshape(shape))
 
 
 def vertex_normals(coordinates: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Return unit normals per vertex, (vertex, 3), pointing outwards."""
+    """Return outward unit normals, (vertex, 3)."""
     corners = coordinates[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     summed = np.stack(
@@ -155,38 +158,39 @@ def vertex_normals(coordinates: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def sulcal_gray(depth: np.ndarray) -> np.ndarray:
-    """Turn sulcal depth into a light gray: gyri bright, sulci darker, with a soft border."""
+    """Map sulcal depth to light grays: bright gyri, darker sulci, with a soft border."""
     return 0.80 - 0.10 * np.tanh(depth / 0.15)
 
 
 def shade(normal_toward_viewer: np.ndarray, strength: float) -> np.ndarray:
-    """Return a factor of brightness: 1 where the surface faces the viewer, darker towards the rim."""
+    """Return brightness factors: 1 where the surface faces the viewer, less towards the rim."""
     return 1 - strength * (1 - np.clip(normal_toward_viewer, 0, 1)) ** 1.5
 
 
-#: Pixels per inch of the painted brain. In a PNG of 300 dpi each pixel is the mean of several, which smooths
-#: edges; large panels take fewer, as many as keep a figure quick to draw.
+#: Pixels per inch of the painted brain, and pixels per panel at most. More than the 300 dpi of a PNG smooths edges;
+#: large panels use fewer, to keep a figure quick to draw.
 FINEST, COARSEST, MOST_PIXELS = 350, 300, 0.8e6
 
-#: Names are placed on a grid of this many millimeters, at most this far outside the panel.
+#: Cell size of the grid for placing names, and how far outside the panel a name may go, in millimeters.
 CELL, MARGIN = 0.25, 2.0
 
-#: Pale color of vertices that carry a voxel which the mask leaves out.
+#: Color of vertices whose voxel is masked out.
 LEFT_OUT = np.array([0.965, 0.955, 0.93])
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How far the values of one hemisphere reach.
+    """The nearest measured vertex around each vertex of a hemisphere.
 
     Parameters
     ----------
     nearest : array of int, shape (vertex,)
-        The vertex whose value is shown here, -1 for none.
+        The vertex whose value is shown here, or -1.
     distance : array, shape (vertex,)
-        Millimeters to it.
+        Distance to it in millimeters.
     radius : float
-        Where values end. The border runs between vertices, where the interpolated distance is the radius.
+        Largest distance at which a value is shown. The interpolated distance is compared per pixel, so the border
+        runs between vertices.
     """
 
     nearest: np.ndarray
@@ -195,37 +199,37 @@ class Reach:
 
     @classmethod
     def make(cls, measured: np.ndarray, mesh: str, hemisphere: str, radius: float) -> Reach:
-        """Look for the nearest measured vertex around each one."""
+        """Find the nearest measured vertex of each vertex."""
         if radius <= 0:
             indices = np.where(measured, np.arange(len(measured)), -1)
             return cls(indices, np.where(measured, 0.0, 1.0), 0.5)
-        # A little further than the radius, so that the triangles across the border have three values.
+        # Search beyond the radius, so that all three corners of a triangle on the border have a value.
         limit = radius + 9.0
         nearest, distance = nearest_source(measured, mesh, hemisphere, limit)
         return cls(nearest, np.where(np.isfinite(distance), distance, limit), radius)
 
     def covers(self, raster: Raster, faces: np.ndarray) -> np.ndarray:
-        """Return the pixels (pixel,) within reach."""
+        """Return which pixels lie within the radius, (pixel,)."""
         return raster.interpolate(self.distance, faces) <= self.radius
 
     def take(self, values: np.ndarray, fill: float) -> np.ndarray:
-        """Return values (vertex,) or (vertex, map) of the nearest measured vertex, else `fill`."""
+        """Return the values (vertex,) or (vertex, map) of the nearest measured vertices, or `fill` if there is none."""
         found = (self.nearest >= 0).reshape(-1, *[1] * (values.ndim - 1))
         return np.where(found, values[np.maximum(self.nearest, 0)], fill)
 
 
 @dataclass(frozen=True)
 class Scalars:
-    """Values to be shown through a color map.
+    """A layer of scalar values with a color map.
 
     Parameters
     ----------
     values : mapping of str to array, shape (vertex,)
-        Per hemisphere, NaN where nothing is shown.
+        Values per hemisphere, NaN where nothing is shown.
     reach : mapping of str to Reach
         Per hemisphere, from all vertices that carry a voxel, shown or not.
     colormap : callable
-        Numbers in [0, 1] to RGBA.
+        Maps numbers in [0, 1] to RGBA.
     limits : (float, float)
         Ends of the color scale.
     """
@@ -241,17 +245,17 @@ class Scalars:
         valid = np.isfinite(values)
         weight = raster.interpolate(reach.take(valid.astype(float), 0.0), faces)
         total = raster.interpolate(reach.take(np.where(valid, values, 0.0), 0.0), faces)
-        # Corners without a value do not drag the color towards zero: the mean runs over those that have one.
+        # Average only over corners that have a value; the others must not pull the color towards zero.
         mean = total / np.maximum(weight, 1e-9)
         low, high = self.limits
-        # A map of one value has one color.
+        # A constant map gets a single color.
         colors = self.colormap(np.clip((mean - low) / max(high - low, 1e-12), 0, 1))[:, :3]
         return colors, _majority(reach, valid, weight, raster, faces)
 
 
 @dataclass(frozen=True)
 class Categories:
-    """One of several categories per vertex, each with its own color.
+    """A layer with one category per vertex, each with its own color.
 
     Parameters
     ----------
@@ -277,12 +281,12 @@ class Categories:
 
 
 def _majority(reach: Reach, valid: np.ndarray, weight: np.ndarray, raster: Raster, faces: np.ndarray) -> np.ndarray:
-    """Return the pixels where more of the reachable corners are shown than are not."""
+    """Return the pixels where most of the corners within reach are shown."""
     reachable = raster.interpolate((reach.nearest >= 0).astype(float), faces)
     return weight > 0.5 * np.maximum(reachable, 1e-9)
 
 
-#: Rasters of the views drawn last, about 30 MB each at most.
+#: Rasters of recent views, at most about 30 MB each.
 _RASTERS: dict[tuple, tuple[Mesh, Raster]] = {}
 
 _MOST_RASTERS = 16
@@ -290,18 +294,18 @@ _MOST_RASTERS = 16
 
 @dataclass
 class View:
-    """One view of one hemisphere: geometry in the plane of the image, and what is seen.
+    """One view of one hemisphere: its geometry in the image plane, and what is visible.
 
     Parameters
     ----------
     hemisphere, name : str
-        Which side, from where.
+        Hemisphere, and name of the view (:data:`VIEWS`).
     mesh : Mesh
         The surface.
     points : array, shape (vertex, 3)
-        Right, up, towards the viewer.
+        Coordinates: right, up, towards the viewer.
     box : (left, right, low, high)
-        What part is shown, in the units of the mesh.
+        The part that is shown, in mesh units.
     """
 
     hemisphere: str
@@ -317,7 +321,7 @@ class View:
 
     @classmethod
     def make(cls, mesh: Mesh, hemisphere: str, name: str) -> View:
-        """Look at a mesh; the box holds all of it."""
+        """Create a view of a mesh whose box contains the whole mesh."""
         points = mesh.coordinates @ view_axes(name, hemisphere).T
         used = points[np.unique(mesh.faces)]
         low, high = used[:, :2].min(axis=0), used[:, :2].max(axis=0)
@@ -329,18 +333,18 @@ class View:
         return self.box[1] - self.box[0], self.box[3] - self.box[2]
 
     def render(self, layer: Scalars | Categories, millimeters_per_unit: float) -> np.ndarray:
-        """Paint the hemisphere; returns RGBA, shape (y, x, 4)."""
+        """Paint the hemisphere, and return RGBA, shape (y, x, 4)."""
         square_inches = self.size[0] * self.size[1] * (millimeters_per_unit / 25.4) ** 2
         resolution = np.clip((MOST_PIXELS / square_inches) ** 0.5, COARSEST, FINEST)
         self.per_unit = millimeters_per_unit / 25.4 * float(resolution)
         shape = tuple(max(int(np.ceil(extent * self.per_unit)), 1) for extent in self.size[::-1])
-        # A set of maps shows the same views again and again; which face a pixel shows is found once.
+        # Sets of maps use the same views repeatedly, so each view is rasterized once.
         key = (id(self.mesh), self.hemisphere, self.name, self.box, self.per_unit, shape)
         if key not in _RASTERS:
             if len(_RASTERS) >= _MOST_RASTERS:
                 _RASTERS.pop(next(iter(_RASTERS)))
             found = rasterize(self.to_pixels(self.points), self.mesh.faces, (shape[0], shape[1]))
-            _RASTERS[key] = (self.mesh, found)  # the mesh is kept, so that its id stays its own
+            _RASTERS[key] = (self.mesh, found)  # keep the mesh, so that its id is not reused
         self.raster = raster = _RASTERS[key][1]
         faces = self.mesh.faces
         gray = sulcal_gray(raster.interpolate(self.mesh.sulcal, faces))
@@ -354,7 +358,7 @@ class View:
             facing = self._facing(raster)
             self.facing = raster.image(facing)
             image *= shade(facing, 0.35)[:, None]
-            # Values are hardly shaded: their color has to be found in the color bar.
+            # Shade values only slightly: readers must find their color in the color bar.
             colors = colors * shade(facing, 0.10)[:, None]
         image[shown] = colors[shown]
         return raster.image(np.column_stack([image, np.ones(len(image))]).astype(np.float32))
@@ -365,7 +369,7 @@ class View:
         return raster.interpolate(normals, self.mesh.faces)
 
     def to_pixels(self, points: np.ndarray) -> np.ndarray:
-        """Turn positions of the view (point, 3) into pixels; y runs downwards."""
+        """Convert coordinates of the view (point, 3) to pixels; y points down."""
         left, _, _, high = self.box
         x, y = (points[:, 0] - left) * self.per_unit, (high - points[:, 1]) * self.per_unit
         return np.stack([x, y, points[:, 2]], axis=1)
@@ -389,13 +393,13 @@ class View:
         row, column = row.clip(0, rows - 1), column.clip(0, columns - 1)
         depth = self.raster.depth[row, column]
         if self.facing is not None:
-            # At the rim a whole region shrinks to a stroke; lines there say nothing.
+            # At the rim a whole region shrinks to a thin line, so outlines there are uninformative.
             inside &= self.facing[row, column] > 0.2
-        # Smoothed lines leave the surface by a little, so a point may lie this far (mesh units) below it.
+        # Smoothing moves lines off the surface, so a point may lie this far (mesh units) below it.
         return inside & np.isfinite(depth) & (points[:, 2] > depth - 2.5)
 
     def look_for(self, outlines: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Measure how much of each ROI is seen: square mesh units, and the place for its name."""
+        """Measure the visible size of each ROI (square mesh units), and find the position of its name."""
         assert self.raster is not None
         pixels = np.bincount(self.raster.face, minlength=len(self.mesh.faces))
         middle = self.points[self.mesh.faces].mean(axis=1)[:, :2]
@@ -409,7 +413,7 @@ class View:
 
 
 def draw_view(axes: Axes, view: View, image: np.ndarray) -> None:
-    """Put a painted hemisphere into axes whose data units are those of the mesh."""
+    """Draw a painted hemisphere into axes in mesh units."""
     left, _, _, high = view.box
     right = left + image.shape[1] / view.per_unit
     low = high - image.shape[0] / view.per_unit
@@ -422,7 +426,7 @@ def draw_view(axes: Axes, view: View, image: np.ndarray) -> None:
 
 
 def draw_outlines(axes: Axes, view: View, outlines: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Draw the borders of ROIs: a dark line with a light one below, which shows on any color."""
+    """Draw ROI borders as dark lines on lighter ones, visible on any color."""
     from matplotlib.collections import LineCollection
 
     lines = [
@@ -439,14 +443,14 @@ def draw_outlines(axes: Axes, view: View, outlines: Mapping[str, Mapping[str, np
 
 
 def draw_names(axes: Any, view: View, names: Sequence[str], size: float = 5.5) -> None:
-    """Write the names of ROIs where they hide least, with a thin line home where that is not inside."""
+    """Write ROI names where they hide the least data, with a thin line to the ROI if they lie outside of it."""
     if not names or view.shown is None:
         return
     figure: Any = axes.figure
     width = axes.get_position().width * figure.get_size_inches()[0] * 25.4
     unit = view.size[0] / width
     corner = np.array([view.box[0] - MARGIN * unit, view.box[3] + MARGIN * unit])
-    # Millimeters to the right of and below the upper left corner of the panel and its margin.
+    # Millimeters to the right of and below the upper left corner of the panel with its margin.
     anchors = np.abs(np.array([view.rois[name][1] for name in names]) - corner) / unit
     sizes = np.add([text_size_mm(figure, name, size) for name in names], (0.6, 0.1))
     areas = np.array([view.rois[name][0] for name in names]) / unit**2
@@ -468,7 +472,7 @@ def draw_names(axes: Any, view: View, names: Sequence[str], size: float = 5.5) -
 
 
 def _coarse(shown: np.ndarray, per_millimeter: float) -> np.ndarray:
-    """Reduce an image to cells of :data:`CELL` mm, with a margin of :data:`MARGIN` mm around."""
+    """Reduce an image to cells of :data:`CELL` mm, with a margin of :data:`MARGIN` mm."""
     edge = round(MARGIN / CELL)
     rows, columns = (int(np.ceil(extent / per_millimeter / CELL)) for extent in shown.shape)
     grid = np.zeros((rows + 2 * edge, columns + 2 * edge), dtype=bool)
@@ -478,7 +482,7 @@ def _coarse(shown: np.ndarray, per_millimeter: float) -> np.ndarray:
     return grid
 
 
-#: What hiding all of an ROI costs, in the same unit as a shift by one millimeter.
+#: Cost of hiding an entire ROI, in units of one millimeter of shift.
 HIDING = 40.0
 
 
@@ -491,35 +495,35 @@ def place_labels(
     *,
     gap: float = 0.35,
 ) -> np.ndarray:
-    """Place labels near their anchors, one after the other, each where it hides least.
+    """Place labels one by one near their anchors, each where it hides the least data.
 
-    Every place on a grid is tried: it costs the way from the anchor, plus how much of an ROI the label would
-    hide. A large ROI therefore keeps its name inside, a small one has it beside.
+    Every cell of a grid is a candidate. Its cost is the distance to the anchor plus the hidden fraction of the ROI,
+    so the name of a large ROI stays inside, and that of a small ROI moves next to it.
 
     Parameters
     ----------
     anchors : array, shape (label, 2)
-        x and y (downwards) in millimeters from the upper left corner of the grid.
+        x and y (down) in millimeters from the upper left corner of the grid.
     sizes : array, shape (label, 2)
-        Width and height, millimeters.
+        Width and height in millimeters.
     areas : array, shape (label,)
-        How large the named ROI is in the image, square millimeters.
+        Visible size of each ROI in square millimeters.
     occupied : array of bool, shape (y, x)
-        Where data are shown.
+        Cells of the grid in which data are shown.
     cell : float
-        Size of a cell of the grid, millimeters.
+        Cell size of the grid in millimeters.
     gap : float
-        Free space between two labels.
+        Minimum space between labels in millimeters.
 
     Returns
     -------
     array, shape (label, 2)
-        Centers. No two labels overlap as long as the grid has room for all.
+        Centers of the labels, which do not overlap unless the grid is too small for all of them.
     """
     anchors, sizes = np.asarray(anchors, float).reshape(-1, 2), np.asarray(sizes, float).reshape(-1, 2)
     taken = np.zeros(occupied.shape, dtype=bool)
     centers = np.zeros_like(anchors)
-    # Small ROIs choose first: their names have to stay near to be understood.
+    # Small ROIs come first: their names have to stay close.
     for index in np.argsort(areas, kind="stable"):
         width, height = np.maximum(np.ceil((sizes[index] + gap) / cell).astype(int), 1)
         width, height = min(width, occupied.shape[1]), min(height, occupied.shape[0])
@@ -540,11 +544,11 @@ def place_labels(
 def _crossing(
     cost: np.ndarray, shape: tuple[int, ...], box: tuple[int, int], anchor: np.ndarray, taken: np.ndarray
 ) -> np.ndarray:
-    """Return what the line from anchor to label costs where it runs below other labels."""
+    """Return the cost of lines from anchor to label that pass below other labels."""
     if not taken.any():
         return np.zeros_like(cost)
     extra = np.full_like(cost, 1e5)
-    # The line is only followed for the places that are best without it.
+    # Only the cheapest candidates so far are examined.
     best = np.argsort(cost, kind="stable")[:1500]
     row, column = np.unravel_index(best, shape)
     ends = np.stack([column + box[1] / 2, row + box[0] / 2], axis=1)

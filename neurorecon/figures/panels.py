@@ -1,4 +1,4 @@
-"""What was seen beside what was reconstructed from the brain."""
+"""Panels of images: the stimuli next to their reconstructions."""
 
 from __future__ import annotations
 
@@ -38,31 +38,36 @@ def panel(
     width: str | float = "double",
     simulated: bool = False,
 ) -> Figure:
-    """Show rows of images, one column a stimulus.
+    """Plot rows of images, one column per stimulus.
 
     Parameters
     ----------
     rows : mapping of str to array, shape (image, y, x) or (image, y, x, rgb)
-        Label of the row, e.g. ``"seen"`` and ``"reconstructed"``, and its images: uint8, or numbers where 0 is
-        black and 1 white (values beyond are clipped).
+        Images by label of the row, e.g. ``"seen"`` and ``"reconstructed"``: uint8, or floats from 0 (black) to 1
+        (white), clipped to this range.
     captions : sequence of str, optional
-        Above each column.
+        Caption above each column.
     scores : mapping of str to sequence of float, optional
-        For some rows, the score of each image, written below it.
+        Scores by row: one per image, written below it.
     score_label : str, optional
-        What the scores are; written below the panel.
+        Name of the score, for the note below the panel.
     per_line : int
-        Columns side by side; more go into further blocks below.
+        Number of columns per block; further columns go into blocks below.
     title, note : str, optional
-        Above and below.
+        Text above and below the panel.
     width : str or float
-        ``"single"``, ``"one-and-a-half"``, ``"double"``, or millimeters.
+        ``"single"``, ``"one-and-a-half"``, ``"double"``, or a number of millimeters.
     simulated : bool
-        Writes "simulated data" into the corner.
+        Whether to write "simulated data" in the corner.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If a row does not hold images, or the rows, captions and scores differ in length.
     """
     images = {name: _images(name, given) for name, given in rows.items()}
     count = _check_counts(images, captions, scores)
@@ -72,7 +77,7 @@ def panel(
         left = max(text_size_mm(probe, name, 7)[0] for name in images) + 3.5
         per_line = min(per_line, count)
         size = (full - left - 1.5 + _GAP) / per_line - _GAP
-        # Few images need not be huge.
+        # Keep a few images from becoming huge.
         size = min(size, 26.0)
         heights = {
             name: size * row.shape[1] / row.shape[2] + (_SCORE if scores and name in scores else 0.0) + _GAP
@@ -81,7 +86,7 @@ def panel(
         block = sum(heights.values()) + (_CAPTION if captions is not None else 0.0) + _BLOCK
         text = " ".join(part for part in (_score_text(scores, score_label), note) if part)
         text = wrap_mm(probe, text, full - 3, 6) if text else ""
-        top = 6.5 if title or simulated else 4.5  # save_figure may still add the words
+        top = 6.5 if title or simulated else 4.5  # save_figure may still add "simulated data"
         blocks = -(-count // per_line)
         figure = new_figure(full, top + blocks * block + (2.75 * (text.count("\n") + 1) + 1 if text else 0))
         for number in range(blocks):
@@ -118,7 +123,7 @@ def _draw_block(
         for column, index in enumerate(chosen):
             x = left + column * (size + _GAP)
             axes = axes_mm(figure, x, y, size, tall)
-            # The pixels of small images are the data; larger ones are only enlarged for print.
+            # Show the pixels of small images as they are; larger images are only resampled for print.
             smooth = "nearest" if max(row.shape[1:3]) <= 32 else "bicubic"
             axes.imshow(row[index], cmap="gray", vmin=0, vmax=1, interpolation=smooth, aspect="auto")
             axes.axis("off")
@@ -140,7 +145,7 @@ def _images(name: str, images: np.ndarray) -> np.ndarray:
     color = images.ndim == 4 and images.shape[-1] == 3
     if not (gray or color) or 0 in images.shape:
         raise InputError(
-            f"the row {name!r} holds no images",
+            f"the row {name!r} does not hold images",
             given=f"an array of shape {images.shape}",
             expected="shape (image, y, x) or (image, y, x, 3)",
         )
@@ -149,10 +154,10 @@ def _images(name: str, images: np.ndarray) -> np.ndarray:
     if images.dtype == bool:
         return images.astype(np.float32)
     if not np.isfinite(images).all():
-        raise InputError(f"the row {name!r} holds numbers that are not finite", expected="0 (black) to 1 (white)")
+        raise InputError(f"the images of the row {name!r} hold NaN or infinity", expected="0 (black) to 1 (white)")
     if np.issubdtype(images.dtype, np.integer):
         raise InputError(
-            f"the numbers of the row {name!r} cannot be read as gray levels",
+            f"the images of the row {name!r} have an unsupported dtype",
             given=str(images.dtype),
             expected="uint8 (0 to 255), or floats between 0 and 1",
         )
@@ -165,17 +170,17 @@ def _check_counts(
     scores: Mapping[str, Sequence[float]] | None,
 ) -> int:
     if not images:
-        raise InputError("a panel needs rows of images", given="none")
+        raise InputError("a panel needs at least one row of images", given="none")
     counts = {name: len(row) for name, row in images.items()}
     if captions is not None:
         counts["captions"] = len(captions)
     for name, values in (scores or {}).items():
         if name not in images:
-            raise InputError("scores of a row that is not there", given=name, expected=", ".join(images))
+            raise InputError("scores are given for an unknown row", given=name, expected=", ".join(images))
         counts[f"scores of {name}"] = len(values)
     if len(set(counts.values())) != 1:
         raise InputError(
-            "the rows of a panel do not have the same number of images",
+            "the rows of a panel differ in length",
             given=", ".join(f"{name}: {count}" for name, count in counts.items()),
             expected="one image, caption and score per column",
         )
@@ -186,7 +191,7 @@ def _score_text(scores: Mapping[str, Sequence[float]] | None, label: str | None)
     if not scores:
         return ""
     means = ", ".join(f"{name} {_number(float(np.nanmean(values)))}" for name, values in scores.items())
-    return f"Below the images: {label or 'score'} (mean of all shown: {means})."
+    return f"Below the images: {label or 'score'} (mean over all columns: {means})."
 
 
 def _shorten(figure: Figure, text: str, width: float) -> str:

@@ -1,7 +1,4 @@
-"""Tables and the HTML report.
-
-It opens offline: everything is inside.
-"""
+"""Tables, and self-contained HTML reports that open offline."""
 
 from __future__ import annotations
 
@@ -25,18 +22,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
+    """A table for reports and terminals.
 
     Parameters
     ----------
     columns : sequence of str
-        Headings.
+        Column headings.
     rows : sequence of sequence
-        Cells: text, numbers, None for an empty one.
+        Cells by row: text, numbers, or None for an empty cell.
     caption : str
-        Above or below it.
+        Caption of the table.
     formats : mapping of str to str
-        How the numbers of a column are written, e.g. ``{"R²": ".3f"}``; by default three digits.
+        Format specification by column, e.g. ``{"R²": ".3f"}``. Default: three digits.
+
+    Raises
+    ------
+    InputError
+        If a row does not have one cell per column.
+    UnknownNameError
+        If `formats` names an unknown column.
     """
 
     columns: Sequence[str]
@@ -48,7 +52,7 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise InputError(
-                    "a row of the table does not fit its columns",
+                    "a row of the table has the wrong number of cells",
                     given=f"{len(row)} cells",
                     expected=f"{len(self.columns)}: {', '.join(map(str, self.columns))}",
                 )
@@ -58,7 +62,7 @@ class Table:
 
     @classmethod
     def from_frame(cls, frame: Any, caption: str = "", formats: Mapping[str, str] | None = None) -> Table:
-        """Make a table of a DataFrame, without its index."""
+        """Create a table from a DataFrame, without its index."""
         columns = [str(name) for name in frame.columns]
         rows = [list(row) for row in frame.itertuples(index=False, name=None)]
         return cls(columns, rows, caption, formats or {})
@@ -70,7 +74,7 @@ class Table:
         return [[format_cell(value, style) for value, style in zip(row, styles, strict=True)] for row in self.rows]
 
     def _style(self, index: int) -> str | None:
-        """Choose one style for a column, so that its decimal points stand below each other."""
+        """Choose one format for a column, so that its decimal points align."""
         if not self.numeric[index]:
             return None
         numbers = [float(row[index]) for row in self.rows if row[index] is not None]
@@ -83,7 +87,7 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns hold numbers; they are set flush right."""
+        """Which columns hold numbers; they are right-aligned."""
         return [
             any(is_number(row[index]) for row in self.rows)
             and all(row[index] is None or is_number(row[index]) for row in self.rows)
@@ -91,7 +95,7 @@ class Table:
         ]
 
     def to_text(self) -> str:
-        """Return the table for a terminal."""
+        """Return the table as plain text for a terminal."""
         lines = [list(map(str, self.columns)), *self.cells]
         widths = [max(len(line[index]) for line in lines) for index in range(len(self.columns))]
         text = [
@@ -106,12 +110,12 @@ class Table:
 
 
 def is_number(value: Any) -> bool:
-    """Say whether a cell is a number (truth values are words)."""
+    """Return whether a cell is a number; booleans are not."""
     return not isinstance(value, bool | str) and hasattr(value, "__float__") and type(value).__name__ != "bool"
 
 
 def format_cell(value: Any, style: str | None = None) -> str:
-    """Write one cell: whole numbers as they are, others with three digits, nothing for None or NaN."""
+    """Format one cell: integers unchanged, floats with three digits, None and NaN as an empty string."""
     if value is None:
         return ""
     if not is_number(value):
@@ -125,7 +129,7 @@ def format_cell(value: Any, style: str | None = None) -> str:
         text = str(int(number))
     else:
         text = f"{number:.3f}" if 1e-3 <= abs(number) < 1e4 or number == 0 else f"{number:.3g}"
-    # A hyphen is no minus sign.
+    # Use a true minus sign instead of a hyphen.
     return "−" + text[1:] if text.startswith("-") else text
 
 
@@ -138,11 +142,11 @@ class Figure:
     source : matplotlib Figure, or path of a PNG or SVG file
         The figure.
     caption : str
-        Below it.
+        Caption below the figure.
     alt : str
-        What it shows, for readers who cannot see it; the caption where it is empty.
+        Alternative text for readers who cannot see the figure. Default: the caption.
     format : {"png", "svg"}
-        How a matplotlib figure is embedded.
+        Format in which a matplotlib figure is embedded.
     """
 
     source: DrawnFigure | str | os.PathLike[str]
@@ -152,14 +156,22 @@ class Figure:
 
     @property
     def address(self) -> str:
-        """The figure as a data address."""
+        """The figure as a data URL.
+
+        Raises
+        ------
+        MissingFileError
+            If the file does not exist.
+        InputError
+            If the format is neither PNG nor SVG.
+        """
         kind, content = self._content()
         media = {"png": "image/png", "svg": "image/svg+xml"}[kind]
         return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
 
     @property
     def width(self) -> str:
-        """Width on the page, as it would be in print (CSS); empty where the file does not say."""
+        """CSS width on the page, the same as in print; empty for a file."""
         if hasattr(self.source, "get_size_inches"):
             return f"{self.source.get_size_inches()[0] * 25.4:.1f}mm"
         return ""
@@ -168,30 +180,37 @@ class Figure:
         if hasattr(self.source, "savefig"):
             if self.format not in ("png", "svg"):
                 raise InputError(
-                    "a report embeds PNG or SVG", given=self.format, expected="png or svg", todo="set format="
+                    "the figure format is not supported in reports",
+                    given=self.format,
+                    expected="png or svg",
+                    todo='set format="png" or format="svg"',
                 )
             return self.format, figure_bytes(self.source, self.format, dpi=250)  # type: ignore[arg-type]
         path = Path(self.source)
         if not path.is_file():
-            raise MissingFileError("a figure of the report is not there", given=str(path), expected="a PNG or SVG")
+            raise MissingFileError(
+                "a figure of the report does not exist", given=str(path), expected="a PNG or SVG file"
+            )
         kind = path.suffix.lstrip(".").lower()
         if kind not in ("png", "svg"):
-            raise InputError("a report embeds PNG or SVG", given=path.name, expected="a .png or .svg file")
+            raise InputError(
+                "the figure format is not supported in reports", given=path.name, expected="a .png or .svg file"
+            )
         return kind, path.read_bytes()
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page of its own within a report, e.g. what :func:`neurorecon.figures.interactive` returned.
+    """An HTML page embedded in a report, e.g. from :func:`neurorecon.figures.interactive`.
 
     Parameters
     ----------
     html : str
-        The page. It runs in a frame that cannot touch the report.
+        The page. It runs in a sandboxed frame that cannot access the report.
     caption : str
-        Below it.
+        Caption below the page.
     height : int
-        Pixels.
+        Height in pixels.
     """
 
     html: str
@@ -201,16 +220,16 @@ class Page:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report.
+    """A section of a report.
 
     Parameters
     ----------
     title : str
         Heading.
     text : str or sequence of str
-        Paragraphs. Plain text: markup in it is shown, not obeyed.
-    items : sequence of Image, Table, Page or matplotlib Figure
-        What follows the text, in this order.
+        Paragraphs of plain text; markup is escaped.
+    items : sequence of Figure, Table, Page or matplotlib Figure
+        Contents below the text, in this order.
     """
 
     title: str
@@ -226,25 +245,33 @@ def report(
     *,
     lead: str = "",
 ) -> Path:
-    """Write a report.
+    """Write an HTML report.
 
     Parameters
     ----------
     path : path
-        The HTML file. It appears whole or not at all.
+        The HTML file. Writing is atomic.
     title : str
-        Heading.
+        Title of the report.
     sections : sequence of Section
-        The parts.
+        Its sections.
     provenance : mapping
-        What :func:`neurorecon.provenance.collect` returned; where it says ``simulated``, so does the report.
+        Provenance record from :func:`neurorecon.provenance.collect`. If it says ``simulated``, the report is labeled
+        accordingly.
     lead : str
-        A paragraph below the heading: the result in one or two sentences.
+        Paragraph below the title: the result in one or two sentences.
 
     Returns
     -------
     Path
         The file.
+
+    Raises
+    ------
+    InputError
+        If an item cannot be embedded.
+    MissingFileError
+        If the file of a figure does not exist.
     """
     parts: list[dict[str, Any]] = [
         {
@@ -287,14 +314,14 @@ def _item(item: Any) -> dict[str, Any]:
     if isinstance(item, Page):
         return {"kind": "page", "html": item.html, "caption": item.caption, "height": int(item.height)}
     raise InputError(
-        "this cannot be put into a report",
+        "the item cannot be embedded in a report",
         given=type(item).__name__,
-        expected="a Image, Table, Page or matplotlib figure",
+        expected="a Figure, Table, Page or matplotlib figure",
     )
 
 
 def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a reader wants to know first, as pairs of words and values."""
+    """Return the most important facts of the provenance, as pairs of label and value."""
     named = {
         "command": "Command", "time": "Time (UTC)", "store": "Store", "snapshot": "Snapshot", "seed": "Seed",
         "python": "Python", "platform": "Platform",

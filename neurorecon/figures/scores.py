@@ -1,4 +1,4 @@
-"""Scores as bars beside their null and noise ceiling, and null distributions."""
+"""Bar charts of scores with noise ceilings, and histograms of null distributions."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 _LEFT, _RIGHT, _HEIGHT, _BELOW = 12.5, 2.0, 34.0, 8.5
 
-#: Areas go into a second line of the figure where a bar would get narrower than this (mm); few ROIs do not
-#: get wider ones than that.
+#: Smallest and largest width of a bar (mm). If bars would be narrower, the ROIs continue on another line.
 NARROWEST_BAR, WIDEST_BAR = 0.9, 6.0
 
 
@@ -49,26 +48,26 @@ def band_bars(
     width: str | float = "double",
     simulated: bool = False,
 ) -> Figure:
-    """Draw one bar per band for each ROI.
+    """Plot one bar per band for each ROI.
 
     Parameters
     ----------
     table : DataFrame or mapping of str to sequence
-        One row for each ROI and band, with the columns ``roi``, ``band`` and ``value``; optional are
-        ``low`` and ``high`` (ends of the confidence interval), and per ROI, repeated on its rows,
-        ``ceiling`` (noise ceiling), ``joint`` (R2 of all bands together) and ``n`` (number of voxels).
+        One row per ROI and band, with the columns ``roi``, ``band`` and ``value``. Optional columns are ``low`` and
+        ``high`` (confidence interval) and, with the same value on all rows of an ROI, ``ceiling`` (noise ceiling),
+        ``joint`` (R2 of all bands together) and ``n`` (number of voxels).
     rois, bands : sequence of str, optional
-        Which ones, in this order; by default all, as they come.
+        ROIs and bands to plot, in this order. Default: all, in the order of the table.
     label : str
-        Of the axis.
+        Label of the y axis.
     quantity : {"encoding", "decoding", "haufe"}, optional
-        Written below the bars as a sentence.
+        Quantity that the bars show; its description is written below them.
     title, note : str, optional
-        Above and below; the note should say over which voxels the mean runs and what the whiskers are.
+        Text above and below the bars. The note should say which voxels are averaged and what the whiskers are.
     width : str or float
-        ``"single"``, ``"one-and-a-half"``, ``"double"``, or millimeters.
+        ``"single"``, ``"one-and-a-half"``, ``"double"``, or a number of millimeters.
     simulated : bool
-        Writes "simulated data" into the corner.
+        Whether to write "simulated data" in the corner.
 
     Returns
     -------
@@ -77,9 +76,9 @@ def band_bars(
     Raises
     ------
     InputError
-        Where a column is missing, the table is empty, or a pair of ROI and band comes twice.
+        If a column is missing, the table is empty, or a pair of ROI and band occurs twice.
     UnknownNameError
-        Where an ROI or band that was asked for is not in the table.
+        If a requested ROI or band is not in the table.
     """
     columns = _columns(table)
     rois = _choose("ROI", rois, columns["roi"])
@@ -96,7 +95,7 @@ def band_bars(
         notes = wrap_mm(new_figure(full, 30), notes, full - 3, 6)
         keys = _legend_keys(bands, columns)
         legend_lines = _legend_lines(keys, full)
-        head = 6.5 if title or simulated else 4.5  # save_figure may still add the words
+        head = 6.5 if title or simulated else 4.5  # save_figure may still add "simulated data"
         top = head + 3.6 * legend_lines + 2.0
         body = lines * (_HEIGHT + _BELOW)
         figure = new_figure(full, top + body + 2.75 * (notes.count("\n") + 1) + 2)
@@ -122,9 +121,9 @@ def _columns(table: Any) -> dict[str, np.ndarray]:
     missing = {"roi", "band", "value"} - set(names)
     if missing:
         raise InputError(
-            "the table of bars lacks a column",
+            "the table lacks a required column",
             given=", ".join(map(str, names)) or "no columns",
-            expected="roi, band, value (and low, high, ceiling, joint, n where there are such)",
+            expected="roi, band and value (optional: low, high, ceiling, joint, n)",
             todo=f"add {', '.join(sorted(missing))}",
         )
     columns = {
@@ -133,7 +132,7 @@ def _columns(table: Any) -> dict[str, np.ndarray]:
         if name in names
     }
     if not len(columns["roi"]):
-        raise InputError("there is nothing to draw", given="no rows", expected="a row for each ROI and band")
+        raise InputError("the table is empty", given="no rows", expected="one row per ROI and band")
     return columns
 
 
@@ -150,9 +149,9 @@ def _cells(columns: Mapping[str, np.ndarray]) -> dict[tuple[str, str], dict[str,
     for row, key in enumerate(zip(columns["roi"].tolist(), columns["band"].tolist(), strict=True)):
         if key in cells:
             raise InputError(
-                "an ROI and band come twice in the table of bars",
+                "a pair of ROI and band occurs twice in the table",
                 given=f"{key[0]}, {key[1]}",
-                expected="one row for each pair",
+                expected="one row per ROI and band",
             )
         cells[key] = {name: float(part[row]) for name, part in columns.items() if name not in ("roi", "band")}
     return cells
@@ -246,12 +245,12 @@ def _legend_keys(bands: Sequence[str], columns: Mapping[str, np.ndarray]) -> lis
 
 
 def _legend_lines(keys: Sequence[Any], full: float) -> int:
-    """Return how many lines the legend needs; matplotlib gives each of its columns its own width."""
+    """Return the number of lines of the legend; in matplotlib, each column has its own width."""
     probe = new_figure(full, 30)
     widths = [text_size_mm(probe, str(key.get_label()), 7)[0] + 8.0 for key in keys]
     for lines in range(1, len(keys) + 1):
         columns = -(-len(keys) // lines)
-        # Legends are filled column by column.
+        # matplotlib fills legends column by column.
         needed = sum(max(widths[start * lines : (start + 1) * lines], default=0) for start in range(columns))
         if needed < full - _LEFT:
             return lines
@@ -267,7 +266,7 @@ def _legend(figure: Figure, keys: Sequence[Any], lines: int, top: float) -> None
     )  # fmt: skip
 
 
-#: Color of what was observed (vermilion of the Okabe-Ito palette).
+#: Color of the observed score (vermilion of the Okabe-Ito palette).
 OBSERVED = "#D55E00"
 
 
@@ -282,42 +281,47 @@ def null_histogram(
     width: str | float = 60.0,
     simulated: bool = False,
 ) -> Figure:
-    """Draw where a score lies in its null distribution.
+    """Plot a score on the histogram of its null distribution.
 
     Parameters
     ----------
     observed : float
-        The score.
+        Observed score.
     null : array, shape (permutation,)
-        The same score after each permutation.
+        Score under each permutation.
     p : float
-        As computed with the null, (1 + #{null >= observed}) / (1 + B); written, never recomputed.
+        p-value, (1 + #{null >= observed}) / (1 + B). It is displayed as given, never recomputed.
     label : str
-        Of the score.
+        Label of the x axis: the name of the score.
     ceiling : float, optional
-        Noise ceiling of the score, a dashed line.
+        Noise ceiling of the score, drawn as a dashed line.
     title : str, optional
-        Above.
+        Text above the histogram.
     width : str or float
-        Name of a width, or millimeters.
+        ``"single"``, ``"one-and-a-half"``, ``"double"``, or a number of millimeters.
     simulated : bool
-        Writes "simulated data" into the corner.
+        Whether to write "simulated data" in the corner.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If there is no permutation, or a score is not finite.
     """
     null = np.asarray(null, dtype=float).ravel()
     if not len(null) or not np.isfinite(null).all() or not np.isfinite(observed):
         raise InputError(
-            "a null distribution needs finite scores",
+            "the null distribution is empty or not finite",
             given=f"{len(null)} permutations ({np.isfinite(null).sum()} finite), observed {observed}",
             expected="at least one permutation and finite numbers",
         )
     with journal_style():
         full = width_mm(width)
-        top = 6.5  # room for the title, and for the words that save_figure may add
-        words = f"Gray: the score after each of {len(null)} permutations; dotted: their 95th percentile."
+        top = 6.5  # room for the title, and for "simulated data", which save_figure may add
+        words = f"Gray: null distribution, {len(null)} permutations; dotted: its 95th percentile."
         words = wrap_mm(new_figure(full, 30), words, full - 3, 6)
         figure = new_figure(full, top + 33 + 2.75 * (words.count("\n") + 1))
         axes: Any = axes_mm(figure, 11.5, top, full - 14, 23)
@@ -349,9 +353,15 @@ def null_histogram(
 
 
 def format_p(p: float, permutations: int | None = None) -> str:
-    """Write a p-value: three decimals, or the smallest that the permutations allow."""
+    """Format a p-value with three decimals, or, below 0.001, with one significant digit.
+
+    Raises
+    ------
+    InputError
+        If `p` is not between 0 and 1.
+    """
     if not 0 <= p <= 1:
-        raise InputError("this is no p-value", given=str(p), expected="a number between 0 and 1")
+        raise InputError("the p-value is out of range", given=str(p), expected="a number between 0 and 1")
     if p < 0.001:
         return f"p = {p:.1g}" if permutations is None or p >= 1 / (1 + permutations) else "p < 0.001"
     return f"p = {p:.3f}"

@@ -1,10 +1,10 @@
-"""Style of all figures: sizes, fonts, colors, and how a figure is saved with its provenance.
+"""Style of all figures: sizes, fonts, colors, and saving with provenance.
 
-Bands take the Okabe-Ito palette (Okabe & Ito 2008, "Color Universal Design"), which people with any of the
-common color vision deficiencies can tell apart. R2 and other one-sided quantities take a perceptually
-uniform map; weights and patterns a diverging one, symmetric around zero.
+Bands use the Okabe-Ito palette (Okabe & Ito 2008, "Color Universal Design"), which remains distinguishable with all
+common color vision deficiencies. R2 and other one-sided quantities use a perceptually uniform color map; weights and
+patterns use a diverging one, symmetric around zero.
 
-Widths are those of Nature Neuroscience (89, 120 and 183 mm), which fit eLife's page as well.
+Widths follow Nature Neuroscience (89, 120 and 183 mm), and fit eLife's page as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-#: The color of each known band. Those that are used side by side differ for color-blind readers too.
+#: Color of each known band. Bands that are used together are distinguishable for color-blind readers.
 BAND_COLORS: dict[str, str] = {
     "gabor": "#0072B2",
     "category": "#D55E00",
@@ -41,7 +41,7 @@ BAND_COLORS: dict[str, str] = {
     "layout": "#8C6D31",
 }
 
-#: What figures call a band: the role that it plays, and the target that plays it.
+#: Label of each known band in figures: its role and its target.
 BAND_LABELS: dict[str, str] = {
     "clip_image": "semantic (CLIP)",
     "clip_image_mean": "semantic (CLIP, mean of frames)",
@@ -62,14 +62,14 @@ FURTHER_COLORS = (
     "#4477AA",
 )  # fmt: skip
 
-#: What a map shows, as it is written into the figure.
+#: Description of each quantity, written below the figure.
 QUANTITIES: dict[str, str] = {
     "encoding": "Encoding model: variance of each voxel that the features explain (not decoder weights)",
     "decoding": "Decoder weights: how the decoder reads each voxel (not where the information is)",
     "haufe": "Haufe pattern of the decoder: covariance of voxel and decoded target (Haufe et al. 2014)",
 }
 
-#: Quantities that run to both sides of zero.
+#: Quantities with values on both sides of zero.
 SIGNED = ("decoding", "haufe")
 
 INK = "#1a1a1a"
@@ -78,17 +78,17 @@ GRAY = "#6b6b6b"
 
 LIGHT = "#d9d9d9"
 
-#: Color maps: where values run from none to much, and where they run to both sides of zero.
+#: Color maps of one-sided quantities, and of quantities with both signs.
 SEQUENTIAL = "inferno"
 
 DIVERGING = "RdBu_r"
 
 
 def band_colors(names: Iterable[str]) -> dict[str, str]:
-    """Give each band its color.
+    """Assign a color to each band.
 
-    Known bands (:data:`BAND_COLORS`) always have theirs. Others take one that their name alone selects, and
-    the next free one where two bands of the same figure would clash.
+    Known bands have fixed colors (:data:`BAND_COLORS`). The name of any other band selects its color, or the next
+    free one if that color is already used in the figure.
 
     Parameters
     ----------
@@ -113,12 +113,18 @@ def band_colors(names: Iterable[str]) -> dict[str, str]:
 
 
 def band_label(name: str) -> str:
-    """Return what figures call a band: its role and its target, e.g. ``semantic (CLIP)``; other names as they are."""
+    """Return the label of a band in figures, e.g. ``semantic (CLIP)``, or its name if it is not a known band."""
     return BAND_LABELS.get(name.lower(), name)
 
 
 def quantity_note(quantity: str | None) -> str:
-    """Return the sentence that says which quantity a figure shows; empty for None."""
+    """Return the description of a quantity for the note below a figure; empty for None.
+
+    Raises
+    ------
+    UnknownNameError
+        If the quantity is not in :data:`QUANTITIES`.
+    """
     if quantity is None:
         return ""
     if quantity not in QUANTITIES:
@@ -127,15 +133,19 @@ def quantity_note(quantity: str | None) -> str:
 
 
 def default_colormap(quantity: str | None) -> str:
-    """Return the color map that suits a quantity."""
+    """Return the name of the default color map of a quantity."""
     return DIVERGING if quantity in SIGNED else SEQUENTIAL
 
 
 def color_map(name: str) -> Any:
-    """Return a color map of matplotlib by its name; the default one without its black end.
+    """Return a matplotlib color map by name; the default one without its black end.
 
-    Black is the color of outlines and letters, so a value of zero must not have it. The map stays
-    perceptually uniform, as a part of one that is.
+    Outlines and text are black, so a value of zero must not be. The truncated map is still perceptually uniform.
+
+    Raises
+    ------
+    UnknownNameError
+        If matplotlib has no such color map.
     """
     import numpy as np
     from matplotlib import colormaps
@@ -151,23 +161,22 @@ def color_map(name: str) -> Any:
 def nice_limits(
     low: float, high: float, *, vmin: float | None, vmax: float | None, quantity: str | None
 ) -> tuple[float, float]:
-    """Choose the ends of a color scale.
+    """Choose the limits of a color scale.
 
     Parameters
     ----------
     low, high : float
-        Range of the data (robust: a few outliers should not set it).
+        Robust range of the data, e.g. percentiles.
     vmin, vmax : float or None
-        What the caller fixed.
+        Limits fixed by the caller.
     quantity : str or None
-        Weights and patterns have zero in the middle, unless `vmin` says that none is negative; explained variance
-        begins at zero, as what lies below
-        explains nothing.
+        Scales of weights and patterns are symmetric around zero, unless `vmin` is not negative. Scales of explained
+        variance start at zero, because negative values explain nothing.
 
     Returns
     -------
     (float, float)
-        Ends with at most two significant digits.
+        Limits with at most two significant digits.
     """
     if quantity in SIGNED and (vmin is None or vmin < 0):
         given = [abs(value) for value in (vmin, vmax) if value is not None]
@@ -193,7 +202,7 @@ def _round_up(value: float) -> float:
 
 FORMATS = ("png", "svg", "pdf")
 
-#: Key of the record in the text chunk of a PNG.
+#: Key of the provenance record among the text chunks of a PNG.
 PNG_KEY = "neurorecon-provenance"
 
 _SOFTWARE = "neurorecon"
@@ -210,38 +219,40 @@ def save_figure(
     *,
     dpi: float = 300,
 ) -> list[Path]:
-    """Save a figure with the record of how it was made inside each file.
+    """Save a figure, with its provenance record inside each file.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        The figure. Where the record says ``simulated`` and the figure does not, the words are added.
+        The figure. It is labeled "simulated data" if the provenance says ``simulated``.
     stem : path
-        Path without a suffix; one is added per format.
+        Path without a suffix.
     provenance : mapping
-        What :func:`neurorecon.provenance.collect` returned. It goes into a text chunk of the PNG
-        (:data:`PNG_KEY`), the description of the SVG and the subject of the PDF.
+        Provenance record from :func:`neurorecon.provenance.collect`. It is stored in a text chunk of the PNG
+        (:data:`PNG_KEY`), the description of the SVG, and the subject of the PDF.
     formats : sequence of {"png", "svg", "pdf"}
-        Which files to write.
+        Formats to write.
     dpi : float
-        Of the PNG, and of pixel images inside SVG and PDF.
+        Resolution of the PNG, and of raster images inside SVG and PDF.
 
     Returns
     -------
     list of Path
-        The files, in the order of `formats`. Each appears whole or not at all.
+        The files, in the order of `formats`. Writing is atomic.
 
     Raises
     ------
     UnknownNameError
-        For another format.
+        If a format is unknown.
+    InputError
+        If `stem` has no file name.
     """
     for name in formats:
         if name not in FORMATS:
             raise UnknownNameError("figure format", name, FORMATS)
     stem = Path(stem)
     if not stem.name:
-        raise InputError("a figure needs a file name", given=str(stem), expected="a path such as maps/MT")
+        raise InputError("the figure has no file name", given=str(stem), expected="a path such as maps/MT")
     if provenance.get("simulated"):
         tag_simulated(figure)
     record = to_json(provenance)
@@ -252,12 +263,11 @@ def save_figure(
 
 
 def figure_bytes(figure: Figure, format: str, record: str = "{}", *, dpi: float = 300) -> bytes:
-    """Return the content of a figure's file; `record` is the provenance as JSON text."""
+    """Render a figure to the bytes of a file; `record` is the provenance as JSON text."""
     import matplotlib
 
     buffer = io.BytesIO()
-    # Text and vectors are only made into bytes now, so the settings have to hold now, whatever the caller's
-    # are.
+    # Text and vectors are rendered only now, so the settings of our style have to hold now.
     with matplotlib.rc_context():
         settings: Any = matplotlib.rcParams
         settings.update(style_settings())
@@ -267,30 +277,42 @@ def figure_bytes(figure: Figure, format: str, record: str = "{}", *, dpi: float 
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the record back from a PNG, SVG, PDF or HTML file that neurorecon wrote.
+    """Read the provenance record from a PNG, SVG, PDF or HTML file written by neurorecon.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    dict
+        The record.
 
     Raises
     ------
     MissingFileError
-        Where there is no such file.
+        If the file does not exist.
+    UnknownNameError
+        If its suffix is not one of these formats.
     InputError
-        Where the file carries no record.
+        If the file has no record.
     """
     import json
 
     path = Path(path)
     if not path.is_file():
-        raise MissingFileError("there is no such figure", given=str(path), expected="an existing file")
+        raise MissingFileError("the figure does not exist", given=str(path), expected="an existing file")
     readers = {".png": _read_png, ".svg": _read_svg, ".pdf": _read_pdf, ".html": _read_html}
     if path.suffix not in readers:
         raise UnknownNameError("figure format", path.suffix.lstrip("."), (*FORMATS, "html"))
     record = readers[path.suffix](path.read_bytes())
     if record is None:
         raise InputError(
-            "this figure does not say how it was made",
+            "the figure has no provenance record",
             given=str(path),
             expected="a file written by neurorecon",
-            todo="some programs remove the description when they save a file again; use the original",
+            todo="use the original file; some programs drop the record when they save a copy",
         )
     return json.loads(record)
 
@@ -358,10 +380,10 @@ def _read_html(content: bytes) -> str | None:
 #: Widths in millimeters.
 WIDTHS = {"single": 89.0, "one-and-a-half": 120.0, "double": 183.0}
 
-#: Fonts in order of preference. DejaVu Sans comes with matplotlib, so one of them is always there.
+#: Fonts in order of preference. DejaVu Sans ships with matplotlib, so at least one is always available.
 FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 
-#: The words on every figure of simulated data.
+#: Label on every figure of simulated data.
 SIMULATED = "simulated data"
 
 _TAG = "neurorecon-simulated"
@@ -407,21 +429,20 @@ def style_settings() -> dict[str, Any]:
         "image.interpolation": "antialiased",
         "mathtext.fontset": "dejavusans",
         "axes.unicode_minus": True,
-        # Type 42 keeps whole TrueType fonts in the PDF: journals refuse the Type 3 fonts that are the
-        # default.
+        # Type 42 embeds TrueType fonts in the PDF; journals reject matplotlib's default, Type 3.
         "pdf.fonttype": 42,
         "ps.fonttype": 42,
-        # SVG goes into pages and slides on machines without our fonts, so its letters are drawn as outlines;
-        # the PDF beside it keeps text as text for anyone who has to edit it.
+        # SVG is used in web pages and slides on machines without our fonts, so its text becomes outlines.
+        # The PDF keeps text editable.
         "svg.fonttype": "path",
-        # Names inside an SVG are random unless they are salted: with this, same input, same bytes.
+        # Without a fixed salt, ids inside an SVG are random; with it, the same figure gives the same bytes.
         "svg.hashsalt": "neurorecon",
     }
 
 
 @contextmanager
 def journal_style() -> Iterator[None]:
-    """Make figures for print within this context; matplotlib's settings are restored afterwards."""
+    """Apply the style within a context, and restore matplotlib's settings afterwards."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -431,25 +452,25 @@ def journal_style() -> Iterator[None]:
 
 
 def width_mm(width: str | float) -> float:
-    """Return a width in millimeters: a name of :data:`WIDTHS`, or a number."""
+    """Return a figure width in millimeters, from a name of :data:`WIDTHS` or a number."""
     if isinstance(width, str):
         if width not in WIDTHS:
             raise UnknownNameError("figure width", width, WIDTHS)
         return WIDTHS[width]
     if not 20 <= float(width) <= 500:
-        raise InputError("this width is not one of a page", given=f"{width} mm", expected="20 to 500 mm")
+        raise InputError("the figure width is out of range", given=f"{width} mm", expected="20 to 500 mm")
     return float(width)
 
 
 def new_figure(width: str | float, height: float) -> Figure:
-    """Make a figure that no global state knows of.
+    """Create a figure without registering it with pyplot.
 
     Parameters
     ----------
     width : str or float
-        A name of :data:`WIDTHS`, or millimeters.
+        A name of :data:`WIDTHS`, or a number of millimeters.
     height : float
-        Millimeters.
+        Height in millimeters.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -460,21 +481,21 @@ def new_figure(width: str | float, height: float) -> Figure:
 
 
 def axes_mm(figure: Figure, left: float, top: float, width: float, height: float, **options: Any) -> Axes:
-    """Add axes at a place given in millimeters from the upper left corner of the figure."""
+    """Add axes at a position in millimeters from the upper left corner of the figure."""
     full_width, full_height = figure.get_size_inches() * 25.4
     box = (left / full_width, 1 - (top + height) / full_height, width / full_width, height / full_height)
     return figure.add_axes(box, **options)
 
 
 def text_mm(figure: Figure, left: float, top: float, text: str, **options: Any) -> Any:
-    """Write text at a place given in millimeters from the upper left corner of the figure."""
+    """Write text at a position in millimeters from the upper left corner of the figure."""
     full_width, full_height = figure.get_size_inches() * 25.4
     options = {"va": "top", "ha": "left", **options}
     return figure.text(left / full_width, 1 - top / full_height, text, **options)
 
 
 def text_size_mm(figure: Figure, text: str, size: float, weight: str = "normal") -> tuple[float, float]:
-    """Measure a text: width and height in millimeters."""
+    """Measure the width and height of a text in millimeters."""
     from matplotlib.text import Text
 
     probe = Text(0, 0, text, fontsize=size, fontweight=weight)
@@ -484,8 +505,8 @@ def text_size_mm(figure: Figure, text: str, size: float, weight: str = "normal")
 
 
 def wrap_mm(figure: Figure, text: str, width: float, size: float) -> str:
-    """Break a text into lines that are at most `width` millimeters wide."""
-    # Letters are a little wider or narrower at other resolutions, so the last bit of a line stays free.
+    """Wrap a text into lines of at most `width` millimeters."""
+    # Text is slightly wider or narrower at other resolutions, so leave some room.
     width *= 0.95
     lines: list[str] = []
     for paragraph in text.split("\n"):
@@ -502,7 +523,7 @@ def wrap_mm(figure: Figure, text: str, width: float, size: float) -> str:
 
 
 def tag_simulated(figure: Figure) -> None:
-    """Write "simulated data" into the upper right corner, once."""
+    """Write "simulated data" in the upper right corner, once."""
     if is_tagged(figure):
         return
     text_mm(
@@ -512,13 +533,13 @@ def tag_simulated(figure: Figure) -> None:
 
 
 def is_tagged(figure: Figure) -> bool:
-    """Say whether the figure carries the words "simulated data"."""
+    """Return whether the figure is labeled "simulated data"."""
     return any(text.get_gid() == _TAG for text in figure.texts)
 
 
 @cache
 def _installed_fonts() -> tuple[str, ...]:
-    # Only fonts that exist are asked for: matplotlib logs a warning for each one that does not.
+    # matplotlib logs a warning for each missing font, so name only installed ones.
     from matplotlib import font_manager
 
     names = {entry.name for entry in font_manager.fontManager.ttflist}

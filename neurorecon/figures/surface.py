@@ -1,4 +1,4 @@
-"""Maps on the inflated cortex and on flat maps."""
+"""Surface maps: on the inflated cortex, and as flat maps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-#: Where color bar and panels begin, millimeters from the left.
+#: Left edge of color bar and panels, in millimeters.
 LEFT = 5.0
 
 _NOTE_SIZE = 6.0
@@ -42,7 +42,7 @@ _LEGEND_WIDTH = 61.0
 
 
 def figure_with_foot(full: float, foot: float, sentences: Sequence[str | None], simulated: bool) -> Figure:
-    """Make a figure just high enough for its foot, which begins `foot` millimeters from the top."""
+    """Create a figure just tall enough for its foot, which starts `foot` millimeters from the top."""
     height = foot_height(new_figure(full, 40), full, sentences)
     figure = new_figure(full, foot + height)
     if simulated:
@@ -59,7 +59,7 @@ def _note_text(figure: Figure, full: float, sentences: Sequence[str | None]) -> 
 
 
 def foot_height(figure: Figure, full: float, sentences: Sequence[str | None]) -> float:
-    """Return the height (mm) of color bar or legend and notes."""
+    """Return the height (mm) of the foot: color bar or legend, and notes."""
     lines = _note_text(figure, full, sentences).count("\n") + 1
     notes = lines * 2.75 + 1.0
     return max(11.0, notes) if full > 110 else 11.5 + notes
@@ -72,7 +72,7 @@ def draw_foot(
     legend: tuple[str, Any],
     sentences: Sequence[str | None],
 ) -> None:
-    """Draw the color bar or legend, and the notes beside (wide figures) or below it."""
+    """Draw the color bar or legend, with the notes next to it (wide figures) or below it."""
     full = float(figure.get_size_inches()[0] * 25.4)
     if isinstance(layer, Scalars):
         _color_bar(figure, top, layer, legend)
@@ -104,7 +104,7 @@ def _legend(figure: Figure, top: float, layer: Categories, legend: tuple[str, An
     label, names = legend
     full = figure.get_size_inches() * 25.4
     handles = [Patch(facecolor=color, label=name) for name, color in zip(names, layer.colors, strict=True)]
-    columns = 3 if max(map(len, names), default=0) <= 10 else 2  # the notes stand beside it
+    columns = 3 if max(map(len, names), default=0) <= 10 else 2  # the notes are next to it
     box = figure.legend(
         handles=handles, title=label, loc="upper left", ncols=min(len(names), columns), borderaxespad=0,
         borderpad=0, bbox_to_anchor=(LEFT / full[0], 1 - top / full[1]), handlelength=1.1, handleheight=0.9,
@@ -113,14 +113,14 @@ def _legend(figure: Figure, top: float, layer: Categories, legend: tuple[str, An
     box.get_title().set_fontsize(7)
 
 
-#: What part of the flat map is shown.
+#: Parts of the flat map that can be shown.
 ZOOMS = ("data", "hemisphere")
 
-#: Between the hemispheres (mm of paper), around the data (mm of cortex), width over height of a cropped
-#: panel.
+#: Gap between the hemispheres (mm on paper), margin around the data (mm of cortex), and minimum aspect ratio
+#: (width / height) of a cropped panel.
 _FLAT_GAP, _MARGIN, _ASPECT = 4.2, 8.0, 0.82
 
-#: Size of the key to the whole hemisphere, as a fraction of the panel.
+#: Size of the inset with the whole hemisphere, as a fraction of the panel.
 _KEY = 0.16
 
 _KEY_PIXELS = 160
@@ -144,16 +144,16 @@ def flat(
     width: str | float = "double",
     simulated: bool = False,
 ) -> Figure:
-    """Show a map on the flattened cortex.
+    """Plot a map on the flattened cortex.
 
     Parameters
     ----------
     values : mapping of {"left", "right"} to array, shape (vertex,)
-        NaN where there is no voxel.
+        Values, NaN where there is no voxel.
     label : str
-        Of the color bar: the quantity and its unit.
+        Label of the color bar: the quantity and its unit.
     zoom : {"data", "hemisphere"}
-        The part around the voxels and ROIs, or all of it.
+        Show only the part around the voxels and ROIs, or the whole hemisphere.
     mesh, quantity, cmap, vmin, vmax, mask, outlines, title, note, radius, width, simulated
         As in :func:`neurorecon.figures.cortex`.
 
@@ -185,14 +185,14 @@ def flat_bands(
     width: str | float = "double",
     simulated: bool = False,
 ) -> Figure:
-    """Show on the flattened cortex which band wins.
+    """Plot the winning band of each vertex on the flattened cortex.
 
     Parameters
     ----------
     winner : mapping of {"left", "right"} to array, shape (vertex,)
         Index into `names`; -1 or NaN where there is no voxel.
     names : sequence of str
-        Bands.
+        Names of the bands.
     label, mesh, quantity, mask, outlines, zoom, title, note, radius, width, simulated
         As in :func:`flat` and :func:`neurorecon.figures.cortex_bands`.
 
@@ -251,7 +251,7 @@ def _compose_flat(
 
 
 def _crop(views: Sequence[View], layer: Scalars | Categories, rois: Outlines) -> None:
-    """Show the same extent of both hemispheres: as much as the larger needs."""
+    """Crop both hemispheres to the same extent, that of the larger one."""
     boxes = []
     for view in views:
         used = layer.reach[view.hemisphere].distance == 0
@@ -261,10 +261,10 @@ def _crop(views: Sequence[View], layer: Scalars | Categories, rois: Outlines) ->
         points = view.points[used, :2] if used.any() else view.points[np.unique(view.mesh.faces), :2]
         boxes.append((points.min(axis=0), points.max(axis=0)))
     half = np.max([(high - low) / 2 for low, high in boxes], axis=0) + _MARGIN
-    # A tall crop would fill the page: the width grows until the figure is a landscape.
+    # A tall crop would fill the page, so widen it until the figure is in landscape format.
     half[0] = max(half[0], half[1] * _ASPECT)
     for view, (low, high) in zip(views, boxes, strict=True):
-        # The occipital side of a flat map lies towards the middle of the figure; what is added lies outside.
+        # The occipital side of a flat map faces the middle of the figure; add the extra width on the outside.
         inner = high[0] + _MARGIN if view.hemisphere == "left" else low[0] - _MARGIN
         left = min(inner, view.box[1] + 2) - 2 * half[0] if view.hemisphere == "left" else max(inner, view.box[0] - 2)
         middle = (low[1] + high[1]) / 2
@@ -272,7 +272,7 @@ def _crop(views: Sequence[View], layer: Scalars | Categories, rois: Outlines) ->
 
 
 def _silhouette(view: View, whole: tuple[float, float, float, float]) -> np.ndarray:
-    """Return the hemisphere in gray on nothing, RGBA; as lines it would be the heaviest part of the file."""
+    """Return the gray silhouette of the hemisphere as RGBA; as vectors it would dominate the size of the file."""
     per_unit = _KEY_PIXELS / max(whole[1] - whole[0], whole[3] - whole[2])
     shape = tuple(int(np.ceil(extent * per_unit)) for extent in (whole[3] - whole[2], whole[1] - whole[0]))
     x, y = (view.points[:, 0] - whole[0]) * per_unit, (whole[3] - view.points[:, 1]) * per_unit
@@ -283,7 +283,7 @@ def _silhouette(view: View, whole: tuple[float, float, float, float]) -> np.ndar
 
 
 def _key(axes: Axes, view: View, whole: tuple[float, float, float, float]) -> None:
-    """Draw the whole hemisphere as a small silhouette with the part that is shown."""
+    """Draw an inset: the silhouette of the whole hemisphere, with a frame around the part that is shown."""
     from matplotlib.patches import Rectangle
 
     key = axes.inset_axes((*_free_corner(view), _KEY, _KEY), zorder=3)
@@ -303,10 +303,10 @@ def _key(axes: Axes, view: View, whole: tuple[float, float, float, float]) -> No
 
 
 def _free_corner(view: View) -> tuple[float, float]:
-    """Return the corner of the panel, as a fraction of it, where fewest values would be hidden."""
+    """Return the corner of the panel, in axes fractions, where the inset hides the fewest values."""
     assert view.shown is not None
     rows, columns = (int(np.ceil(extent * _KEY)) for extent in view.shown.shape)
-    # The outer upper corner first: the one that the ROIs of vision leave free, and the scale bar too.
+    # Prefer the upper outer corner, which is usually free of visual ROIs and of the scale bar.
     outer, inner = (0.0, 1 - _KEY) if view.hemisphere == "left" else (1 - _KEY, 0.0)
     parts = {0.0: slice(0, columns), 1 - _KEY: slice(-columns, None)}
     hidden = {
@@ -353,39 +353,49 @@ def cortex(
     width: str | float = "double",
     simulated: bool = False,
 ) -> Figure:
-    """Show a map on the cortical surface, one row a hemisphere and one column a view.
+    """Plot a map on the cortical surface, one row per hemisphere and one column per view.
 
     Parameters
     ----------
     values : mapping of {"left", "right"} to array, shape (vertex,)
-        NaN where there is no voxel.
+        Values, NaN where there is no voxel.
     label : str
-        Of the color bar: the quantity and its unit.
-    mesh, surface : str
-        Template and which of its surfaces, e.g. ``"inflated"`` or ``"pial"``.
+        Label of the color bar: the quantity and its unit.
+    mesh : str
+        Template surface, one of :data:`neurorecon.figures.mesh.MESHES`.
+    surface : str
+        Surface of the template, e.g. ``"inflated"`` or ``"pial"``.
     quantity : {"encoding", "decoding", "haufe"}, optional
-        Written below the map as a sentence; weights and patterns get a diverging color map around zero.
+        Quantity that the map shows; its description is written below the map. Weights and patterns get a diverging
+        color map around zero.
     cmap, vmin, vmax : optional
-        Color map and its ends; by default chosen from quantity and data (0 to the 99th percentile).
+        Color map and its limits. Default: chosen from the quantity and the data (0 to the 99th percentile).
     mask : mapping of {"left", "right"} to bool array, shape (vertex,), optional
-        Where values are shown, e.g. where they are significant; voxels outside are painted pale.
+        Vertices whose values are shown, e.g. the significant ones; the others are painted in a pale color.
     outlines : mapping of str to mapping of {"left", "right"} to bool array, optional
-        Areas whose borders and names are drawn; a name stands in the view that shows most of the ROI.
+        ROIs. Their borders are drawn, and each name is written in the view that shows most of the ROI.
     views : sequence of str
-        Of :data:`neurorecon.figures.paint.VIEWS`.
+        Views to plot, from :data:`neurorecon.figures.paint.VIEWS`.
     title, note : str, optional
-        Above and below.
+        Text above and below the map.
     radius : float
-        For display, a value is spread this far (mm along the pial surface) to vertices without a voxel; said
-        below the map. 0 shows the bare vertices.
+        For display, values are spread to vertices without a voxel up to this distance (mm along the pial surface);
+        a note says so. With 0, only vertices with a voxel are colored.
     width : str or float
-        ``"single"``, ``"one-and-a-half"``, ``"double"``, or millimeters.
+        ``"single"``, ``"one-and-a-half"``, ``"double"``, or a number of millimeters.
     simulated : bool
-        Writes "simulated data" into the corner.
+        Whether to write "simulated data" in the corner.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        If values, mask or outlines do not fit the mesh, or there is no view.
+    UnknownNameError
+        If a mesh, view, color map, quantity or width is unknown.
     """
     layer, extend = scalar_layer(
         values, mesh, mask=mask, radius=radius, quantity=quantity, cmap=cmap, vmin=vmin, vmax=vmax
@@ -412,14 +422,14 @@ def cortex_bands(
     width: str | float = "double",
     simulated: bool = False,
 ) -> Figure:
-    """Show which band wins at each vertex.
+    """Plot the winning band of each vertex on the cortical surface.
 
     Parameters
     ----------
     winner : mapping of {"left", "right"} to array, shape (vertex,)
         Index into `names`; -1 or NaN where there is no voxel.
     names : sequence of str
-        Bands. Their colors are the same in every figure (:func:`neurorecon.figures.style.band_colors`).
+        Names of the bands. Their colors are the same in all figures (:func:`neurorecon.figures.style.band_colors`).
     label : str
         Title of the legend.
     mesh, surface, quantity, mask, outlines, views, title, note, radius, width, simulated
@@ -447,7 +457,7 @@ def scalar_layer(
     vmin: float | None,
     vmax: float | None,
 ) -> tuple[Scalars, str]:
-    """Check and spread values, choose their colors; returns the layer and which ends of the bar are cut."""
+    """Validate values and choose their colors; return the layer, and which ends of the color bar are extended."""
     checked = check_values(values, mesh)
     kept = _masked(checked, mask, mesh)
     shown = np.concatenate([kept[side][np.isfinite(kept[side])] for side in HEMISPHERES])
@@ -463,7 +473,7 @@ def scalar_layer(
 def category_layer(
     winner: PerHemisphere, names: Sequence[str], mesh: str, *, mask: PerHemisphere | None, radius: float
 ) -> Categories:
-    """Check and spread the indices of categories, and give each its color."""
+    """Validate category indices, and assign a color to each category."""
     from matplotlib.colors import to_rgb
 
     floats = {
@@ -474,11 +484,11 @@ def category_layer(
     top = max((np.nanmax(part) for part in checked.values() if np.isfinite(part).any()), default=-1)
     if top >= len(names):
         raise InputError(
-            "a winning band has no name",
-            given=f"index {int(top)} with {len(names)} names",
+            "the index of a band is out of range",
+            given=f"index {int(top)} for {len(names)} bands",
             expected=f"indices 0 to {len(names) - 1}, -1 where there is no voxel",
         )
-    # The nearest voxel is looked for among all of them, so that a masked one keeps its ground.
+    # Search the nearest voxel among all voxels, so that others do not spread into masked ones.
     reach = {side: Reach.make(np.isfinite(checked[side]), mesh, side, radius) for side in HEMISPHERES}
     shown = _masked(checked, mask, mesh)
     indices = {side: np.nan_to_num(part, nan=-1).astype(int) for side, part in shown.items()}
@@ -486,19 +496,19 @@ def category_layer(
 
 
 def spread_note(radius: float) -> str:
-    """Say how values were spread for display."""
+    """Return the note on how values were spread for display."""
     if radius <= 0:
-        return "Colors: vertices with a voxel."
-    return f"Colors reach up to {radius:g} mm along the cortex from the nearest voxel (display only)."
+        return "Only vertices with a voxel are colored."
+    return f"For display, colors extend up to {radius:g} mm along the cortex from the nearest voxel."
 
 
 def mask_note(mask: PerHemisphere | None) -> str:
-    """Say what pale vertices are."""
+    """Return the note on pale vertices."""
     return "" if mask is None else "Pale: measured, not significant."
 
 
 def check_outlines(outlines: Outlines | None, mesh: str) -> dict[str, dict[str, np.ndarray]]:
-    """Check the masks of ROIs, and return them as booleans."""
+    """Validate ROI masks, and return them as booleans."""
     return {
         name: {side: part > 0 for side, part in check_values(member, mesh).items()}
         for name, member in (outlines or {}).items()
@@ -525,7 +535,7 @@ def _compose(
     simulated: bool,
 ) -> Figure:
     if not views:
-        raise InputError("a figure of the cortex needs a view", given="none", expected="e.g. ('lateral',)")
+        raise InputError("a cortex figure needs at least one view", given="none", expected="e.g. ('lateral',)")
     grid = [[View.make(load_mesh(mesh, surface, side), side, name) for name in views] for side in HEMISPHERES]
     rois = check_outlines(outlines, mesh)
     full = width_mm(width)
@@ -560,7 +570,7 @@ def _compose(
 
 
 def draw_best_names(figure: Figure, row: Sequence[View]) -> None:
-    """Write the name of each ROI into the view that shows most of it."""
+    """Write the name of each ROI in the view that shows most of it."""
     axes = figure.axes[-len(row) :]
     best: dict[str, int] = {}
     for index, view in enumerate(row):

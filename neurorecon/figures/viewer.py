@@ -1,7 +1,7 @@
-"""Maps to turn around and point at: one HTML file that needs no network and no graphics driver.
+"""Interactive surface maps: one HTML file that needs neither a network nor WebGL.
 
-The page carries its own small renderer (the same method as :mod:`neurorecon.figures.paint`), so it opens on
-any machine, also years from now, and shows for each vertex the numbers themselves.
+The page contains its own small renderer, which uses the method of :mod:`neurorecon.figures.paint`. It therefore
+works in any browser and offline, and it shows the values at each vertex.
 """
 
 from __future__ import annotations
@@ -37,36 +37,44 @@ def interactive(
     simulated: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> str:
-    """Make a page in which a reader chooses among maps, turns the brain, and reads values.
+    """Create an HTML page with interactive surface maps: choose a map, rotate the brain, read values.
 
     Parameters
     ----------
     maps : mapping of str to mapping of {"left", "right"} to array, shape (vertex,)
-        Values of each map, NaN where there is no voxel. The first one is shown at first.
+        Values of each map, NaN where there is no voxel. The page opens with the first map.
     options : mapping of str to mapping, optional
-        For some maps: ``label`` (quantity and unit), ``quantity`` (``"encoding"``, ``"decoding"``,
-        ``"haufe"``), ``cmap``, ``vmin``, ``vmax``, or ``categories`` (names of the bands, where values are
-        indices).
+        Options of single maps: ``label`` (quantity and unit), ``quantity`` (``"encoding"``, ``"decoding"``,
+        ``"haufe"``), ``cmap``, ``vmin``, ``vmax``, or ``categories`` (names of bands, for maps of band indices).
     mesh : str
-        Template of the vertices.
+        Template surface, one of :data:`neurorecon.figures.mesh.MESHES`.
     outlines : mapping of str to mapping of {"left", "right"} to bool array, optional
-        Areas: their borders are drawn, and pointing at a vertex names them.
+        ROIs. Their borders are drawn, and pointing at a vertex shows the names of its ROIs.
     title, note : str, optional
-        Heading, and a sentence below it.
+        Heading of the page, and a sentence below the map.
     radius : float
-        For display, values reach this far (mm along the pial surface) to vertices without a voxel.
+        For display, values are spread to vertices without a voxel up to this distance (mm along the pial surface).
     simulated : bool
-        Shows a notice that the data are simulated.
+        Whether to show a notice that the data are simulated.
     provenance : mapping, optional
-        How it was made; shown on request, and readable by :func:`neurorecon.figures.read_provenance`.
+        Provenance record, shown on request and read by :func:`neurorecon.figures.read_provenance`.
 
     Returns
     -------
     str
-        HTML. It loads nothing and, by its own security policy, cannot.
+        Self-contained HTML. Its content security policy blocks all network requests.
+
+    Raises
+    ------
+    InputError
+        If there is no map, or values do not fit the mesh.
+    UnknownNameError
+        If `options` names an unknown map or option.
     """
     if not maps:
-        raise InputError("there is no map to show", given="none", expected="{'joint R2': {'left': ..., 'right': ...}}")
+        raise InputError(
+            "there is no map to show", given="an empty mapping", expected="{'joint R2': {'left': ..., 'right': ...}}"
+        )
     for name in options or {}:
         if name not in maps:
             raise UnknownNameError("map", name, maps)
@@ -117,7 +125,7 @@ def _map(name: str, values: Mapping[str, np.ndarray], options: Mapping[str, Any]
 
 
 def _compact(values: np.ndarray) -> dict[str, str]:
-    """Keep the vertices that have a value: most of the cortex has none."""
+    """Keep only the vertices that have a value; most of the cortex has none."""
     vertices = np.flatnonzero(np.isfinite(values))
     return {"vertices": _encode(vertices.astype("<u4")), "values": _encode(values[vertices].astype("<f4"))}
 
@@ -157,7 +165,7 @@ def _hemisphere(
             {
                 "vertices": _encode(np.flatnonzero(member[side]).astype("<u4")),
                 "border": _border(member[side], pial.faces),
-                # The flat map is cut, so there a border may have ends.
+                # The flat map is cut, so a border may be open there.
                 "flat_border": _border(member[side], load_mesh(mesh, "flat", side).faces),
             }
             for member in rois.values()
@@ -170,7 +178,7 @@ def _border(member: np.ndarray, faces: np.ndarray) -> list[str]:
 
 
 def _faces(faces: np.ndarray, all_faces: np.ndarray) -> str | None:
-    """Say which of all faces a surface has, one bit each; None for all of them."""
+    """Encode which faces a surface has, one bit per face; None if it has all of them."""
     if len(faces) == len(all_faces):
         return None
     kept = {tuple(face) for face in np.sort(faces, axis=1).tolist()}

@@ -1,4 +1,4 @@
-"""Maps in slices of a volume."""
+"""Maps of volumes: slices, and an interactive viewer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-#: Name of an axis, and the axes (0 right, 1 anterior, 2 superior) that run to the right and up in its slices.
+#: Index of each slicing axis (0 right, 1 anterior, 2 superior), and of the axes that run right and up in its slices.
 AXES = {"x": (0, 1, 2), "y": (1, 0, 2), "z": (2, 0, 1)}
 
 _GAP = 1.5
@@ -53,31 +53,40 @@ def volume(
     width: str | float = "double",
     simulated: bool = False,
 ) -> Figure:
-    """Show a volume slice by slice; a volume of a single slice is fine.
+    """Plot slices of a volume.
 
     Parameters
     ----------
     image : Nifti1Image, path, or array, shape (x, y, z)
-        Values; NaN where there is no voxel.
+        Map to plot, NaN where there is no voxel. It may have a single slice.
     affine : array, shape (4, 4), optional
-        Voxel indices to millimeters; needed for an array.
+        From voxel indices to millimeters; required if `image` is an array.
     label : str
-        Of the color bar: the quantity and its unit.
+        Label of the color bar: the quantity and its unit.
     background : Nifti1Image, path, or array, shape (x, y, z), optional
         An anatomical or mean functional image on the same grid, shown in gray.
     quantity, cmap, vmin, vmax, title, note, width, simulated
         As in :func:`neurorecon.figures.cortex`.
     mask : array of bool, shape (x, y, z), optional
-        Where values are shown; voxels outside are painted pale.
+        Voxels whose values are shown, e.g. the significant ones; the others are painted in a pale color.
     axis : {"x", "y", "z"}
-        Slices are perpendicular to it.
-    slices, per_line : int
-        How many at most, and how many side by side.
+        Axis perpendicular to the slices.
+    slices : int
+        Maximum number of slices.
+    per_line : int
+        Number of slices per row.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The left side of the brain is on the left.
+        Neurological convention: the left side of the brain is on the left.
+
+    Raises
+    ------
+    UnknownNameError
+        If `axis` is unknown.
+    InputError
+        If an array has no affine, the map is not three-dimensional, or `background` or `mask` has another shape.
     """
     if axis not in AXES:
         raise UnknownNameError("axis", axis, AXES)
@@ -87,7 +96,7 @@ def volume(
     for name, other in (("background", under), ("mask", keep)):
         if other is not None and other.shape != values.shape:
             raise InputError(
-                f"the {name} does not lie on the grid of the map",
+                f"the {name} and the map have different grids",
                 given=f"shape {other.shape}",
                 expected=f"shape {values.shape}",
                 todo="resample it first, e.g. with nilearn.image.resample_to_img",
@@ -125,13 +134,11 @@ def _affine(image: Any, affine: np.ndarray | None) -> np.ndarray:
         return np.asarray(affine, dtype=float)
     if hasattr(image, "affine"):
         return np.asarray(image.affine, dtype=float)
-    raise InputError(
-        "an array needs an affine to be drawn as a brain", given="no affine", expected="affine=, shape (4, 4)"
-    )
+    raise InputError("a volume given as an array needs an affine", given="no affine", expected="affine=, shape (4, 4)")
 
 
 def _canonical(image: Any, affine: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the data with axes to the right, anterior and superior, and their affine."""
+    """Return the data in RAS orientation, and their affine."""
     import nibabel
 
     if isinstance(image, str) or hasattr(image, "__fspath__"):
@@ -139,10 +146,10 @@ def _canonical(image: Any, affine: np.ndarray | None) -> tuple[np.ndarray, np.nd
     if not hasattr(image, "affine"):
         data = np.asarray(image, dtype=float)
         if data.ndim != 3:
-            raise InputError("this is no volume", given=f"shape {data.shape}", expected="three axes (x, y, z)")
+            raise InputError("the array is not a volume", given=f"shape {data.shape}", expected="three axes (x, y, z)")
         image = nibabel.Nifti1Image(data, _affine(image, affine))
     if len(image.shape) != 3:
-        raise InputError("this is no single map", given=f"shape {image.shape}", expected="three axes (x, y, z)")
+        raise InputError("the image is not a single map", given=f"shape {image.shape}", expected="three axes (x, y, z)")
     turned = nibabel.as_closest_canonical(image)
     return np.asarray(turned.get_fdata(), dtype=float), np.asarray(turned.affine)
 
@@ -213,7 +220,7 @@ def _mosaic(
 
 
 def _extent(drawn: np.ndarray, along: int) -> tuple[int, int]:
-    """Return the range of indices with something to see, and one voxel around."""
+    """Return the range of indices that contain anything to draw, plus a margin of one voxel."""
     used = np.flatnonzero(drawn.any(axis=tuple(other for other in range(3) if other != along)))
     if not len(used):
         return 0, drawn.shape[along]
@@ -221,7 +228,7 @@ def _extent(drawn: np.ndarray, along: int) -> tuple[int, int]:
 
 
 def _choose_slices(used: np.ndarray, count: int) -> list[int]:
-    """Choose evenly among the slices that hold values."""
+    """Choose evenly spaced slices among those that contain values."""
     candidates = np.flatnonzero(used)
     if not len(candidates):
         candidates = np.arange(len(used))
@@ -243,21 +250,21 @@ def interactive_volume(
     simulated: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> str:
-    """Make a page in which a reader clicks through a volume.
+    """Create an HTML page with an interactive viewer of a volume.
 
     Parameters
     ----------
     image, affine, label, background, quantity, cmap, vmin, vmax, simulated
         As in :func:`volume`.
     title : str
-        Heading.
+        Heading of the page.
     provenance : mapping, optional
-        How it was made; shown on request, and readable by :func:`neurorecon.figures.read_provenance`.
+        Provenance record, shown on request and read by :func:`neurorecon.figures.read_provenance`.
 
     Returns
     -------
     str
-        HTML around nilearn's viewer. It loads nothing and, by its own security policy, cannot.
+        Self-contained HTML around nilearn's viewer. Its content security policy blocks all network requests.
     """
     import nibabel
     from nilearn.plotting import view_img
@@ -273,7 +280,7 @@ def interactive_volume(
     if background is not None:
         data, grid = _canonical(background, matrix if affine is not None else None)
         under = nibabel.Nifti1Image(np.nan_to_num(data).astype(np.float32), grid)
-    # The viewer has no notion of "no voxel": such places are zero, and zero is what it leaves out.
+    # The viewer knows no missing values: they become zero, which lies below its threshold.
     filled = nibabel.Nifti1Image(np.nan_to_num(values).astype(np.float32), matrix)
     view = view_img(
         filled, bg_img=under, cmap=color_map(cmap or default_colormap(quantity)), vmin=limits[0],
@@ -288,7 +295,7 @@ def interactive_volume(
         label=label,
         note=quantity_note(quantity),
         simulated=simulated,
-        # nilearn's page asks for an icon from the network; ours asks for nothing.
+        # nilearn's page loads an icon from the network; ours must work offline.
         viewer=re.sub(r"<link\b[^>]*>", "", view.get_standalone()),
         provenance=to_json(provenance, indent=2) if provenance else None,
         record=script_json(to_json(provenance)) if provenance else None,

@@ -1,4 +1,6 @@
-"""For those who write readers, extractors or decoders of their own: contracts, as checks that say what was expected.
+"""Contract suites for authors of readers, extractors and decoders.
+
+Each suite is a list of checks whose errors say what was expected.
 
 In a test module::
 
@@ -9,11 +11,10 @@ In a test module::
     def test_contract(check):
         check(MyReader("testdata"))
 
-or all at once, ``check_reader(MyReader("testdata"))``. Extractors of targets have ``extractor_checks`` and
-``check_extractor`` in the same way, decoders ``decoder_checks`` and ``check_decoder``, systems ``system_checks`` and
-``check_system``.
+or all at once, ``check_reader(MyReader("testdata"))``. Likewise, use ``extractor_checks`` and ``check_extractor`` for
+extractors, ``decoder_checks`` and ``check_decoder`` for decoders, ``system_checks`` and ``check_system`` for systems.
 
-Everything named here is imported when it is first used, so that commands that only list miniatures are quick.
+All names are imported lazily, so that commands that only list miniatures are fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all contract suites share: checks with names, run one by one or under pytest."""
+"""What all contract suites share: named checks, run one by one or under pytest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neurorecon.errors import NeuroreconError
 
 
 def draw() -> None:
-    """Draw from the generators of the process."""
+    """Draw from the global random number generators."""
     random.random()
     np.random.random()  # noqa: NPY002  (the global state is what is tested)
     if find_spec("torch") is not None:
@@ -26,7 +26,7 @@ def draw() -> None:
 
 
 def global_state() -> dict[str, Any]:
-    """Return all that is compared, by what it is called in messages."""
+    """Return the global state that a check compares, by its name in messages."""
     state = {
         "the random numbers of Python": random.getstate(),
         "the random numbers of NumPy": pickle.dumps(np.random.get_state()),  # noqa: NPY002
@@ -50,28 +50,28 @@ def global_state() -> dict[str, Any]:
 
 
 class ContractError(NeuroreconError, AssertionError):
-    """A reader, an extractor or a decoder does not keep the contract; the message says what was expected."""
+    """A reader, extractor or decoder violates its contract; the message says what was expected."""
 
 
 def expect(condition: object, sentence: str) -> None:
-    """Raise `sentence` as a :class:`ContractError` unless the condition holds."""
+    """Raise a :class:`ContractError` with the given message unless the condition holds."""
     if not condition:
         raise ContractError(sentence)
 
 
 def expect_columns(table: Any, columns: tuple[str, ...], what: str) -> None:
-    """Expect a table whose first columns are the given ones, in their order."""
+    """Expect a table that starts with the given columns, in order."""
     expect(isinstance(table, pd.DataFrame), f"{what} has to be a DataFrame, but is a {type(table).__name__}.")
     found = ", ".join(map(str, table.columns))
     expect(
         tuple(table.columns[: len(columns)]) == columns,
         f"{what} has to begin with the columns {', '.join(columns)}, but has {found}.",
     )
-    expect(table.columns.is_unique, f"{what} has to have each column once.")
+    expect(table.columns.is_unique, f"{what} has to have unique column names.")
 
 
 def expect_strings(values: Iterable[Any], what: str) -> None:
-    """Expect strings that are not empty."""
+    """Expect non-empty strings."""
     for value in values:
         expect(
             isinstance(value, str) and value != "",
@@ -80,14 +80,14 @@ def expect_strings(values: Iterable[Any], what: str) -> None:
 
 
 def expect_integers(values: pd.Series, what: str, minimum: int) -> None:
-    """Expect a column of integers that are not below a minimum."""
+    """Expect a column of integers that are not smaller than a minimum."""
     expect(
         pd.api.types.is_integer_dtype(values.dtype),
         f"{what} has to be a column of integers, but is of {values.dtype}.",
     )
     expect(
         not len(values) or values.min() >= minimum,
-        f"{what} has to be at least {minimum}, but its least is {values.min() if len(values) else None}.",
+        f"{what} has to be at least {minimum}, but its minimum is {values.min() if len(values) else None}.",
     )
 
 
@@ -99,33 +99,38 @@ def expect_slices(
     what: str,
     max_samples: int,
 ) -> np.ndarray:
-    """Expect of a reading function that any way of slicing gives the same rows.
+    """Expect that a reading function returns the same rows for any way of slicing.
 
     Parameters
     ----------
     read : callable
         ``read(start, stop)`` returns rows ``start:stop``.
     n : int
-        How many rows there are.
+        Number of rows.
     dtype : type
-        Expected type of the values.
+        Expected dtype of the values.
     shape : tuple of int
         Expected shape of one row.
     what : str
         Name of the function, for messages.
     max_samples : int
-        At most this many rows are read at a time.
+        Maximum number of rows to read at a time.
 
     Returns
     -------
     array, shape (row, *shape)
         The first rows.
+
+    Raises
+    ------
+    ContractError
+        If slices disagree, or have an unexpected dtype or shape.
     """
     k = min(n, max(max_samples, 2))
     first = _rows(read, 0, k, dtype, shape, what)
     original = first.copy()
     middle = k // 2
-    end = _rows(read, n - 1, n, dtype, shape, what)  # far away first, so that a cache of the last rows is tested
+    end = _rows(read, n - 1, n, dtype, shape, what)  # a distant row first, to test caches of recent rows
     parts = [
         _rows(read, middle, k, dtype, shape, what),
         _rows(read, 0, middle, dtype, shape, what),
@@ -133,7 +138,7 @@ def expect_slices(
     again = np.concatenate(parts[::-1])
     expect(
         np.array_equal(original, again, equal_nan=dtype == np.float32),
-        f"{what} has to return the same rows whether read in one slice or in several, whatever is read before.",
+        f"{what} has to return the same rows in one slice or in several, whatever was read before.",
     )
     tail = _rows(read, max(n - k, 0), n, dtype, shape, what)
     expect(
@@ -144,7 +149,7 @@ def expect_slices(
         first[...] = 0
         expect(
             np.array_equal(_rows(read, 0, k, dtype, shape, what), original, equal_nan=dtype == np.float32),
-            f"{what} has to return an array of its own, but writing into it changed what is read next.",
+            f"{what} has to return an array of its own, but writing into it changed later reads.",
         )
     return original
 
@@ -173,14 +178,14 @@ def _rows(
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a contract; suites add how it is called.
+    """A named check of a contract; subclasses define how it is called.
 
     Parameters
     ----------
     name : str
-        What it looks at; ``str(check)`` is this name, for test ids.
+        Name of the check. ``str(check)`` returns it, for test ids.
     function : callable
-        Raises a :class:`~neurorecon.testing.ContractError` where the contract is not kept.
+        Raises a :class:`~neurorecon.testing.ContractError` if the contract is violated.
     """
 
     name: str
@@ -191,31 +196,31 @@ class Check:
 
     @classmethod
     def of(cls, functions: Iterable[Callable[..., None]]) -> list[Self]:
-        """Return a check for each function, named as it is without ``check_``."""
+        """Return one check per function, named after it without ``check_``."""
         return [cls(function.__name__.removeprefix("check_"), function) for function in functions]
 
 
 def run_all(checks: Sequence[Check], *arguments: Any, what: str, name: str) -> list[str]:
-    """Run all checks, whatever one of them meets.
+    """Run all checks, even if some of them fail.
 
     Parameters
     ----------
     checks : sequence of Check
         The suite.
     *arguments
-        What the function of each check takes.
+        Arguments for the function of each check.
     what, name : str
-        What is under test, for the message: ``"decoder"``, and which.
+        Kind of object under test, e.g. ``"decoder"``, and its name, for the message.
 
     Returns
     -------
     list of str
-        Names of the checks, all of which were passed.
+        Names of the checks, all of which passed.
 
     Raises
     ------
     ContractError
-        Where checks failed: a line for each, with the name of the check and what was expected.
+        If checks failed, with one line per failure: the name of the check and what was expected.
     """
     failed, error = [], None
     for check in checks:
@@ -223,7 +228,7 @@ def run_all(checks: Sequence[Check], *arguments: Any, what: str, name: str) -> l
             check.function(*arguments)
         except ContractError as caught:
             failed.append(f"{check}: {caught}")
-        except Exception as caught:  # what the code under test raises is reported as well
+        except Exception as caught:  # exceptions of the code under test are reported, too
             failed.append(f"{check}: the {what} raised {type(caught).__name__}: {caught}")
             error = caught
     if failed:

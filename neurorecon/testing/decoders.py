@@ -1,4 +1,4 @@
-"""The contract of decoders: checks that third parties can run on their own."""
+"""The contract of decoders, as checks that third parties can run on their own decoders."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ from neurorecon.testing.contract import Check, ContractError, draw, expect, glob
 
 @dataclass(frozen=True)
 class Problem:
-    """Responses, targets that follow from them, and new samples.
+    """A decoding problem: responses, targets that depend on them, and new samples.
 
     Parameters
     ----------
     X : array, float32, shape (sample, voxel)
+        Responses.
     y : array, float32, shape (sample, ...)
-        Of two axes at least.
+        Targets, with at least two axes.
     groups : array of int, shape (sample,)
-        Which stimulus each sample shows.
+        Stimulus of each sample.
     X_new : array, float32, shape (new sample, voxel)
+        Responses of new samples.
     y_new : array, float32, shape (new sample, ...)
+        Targets of new samples.
     """
 
     X: np.ndarray = field(default_factory=lambda: _linear()[0])
@@ -40,7 +43,7 @@ class Problem:
 
 
 def _linear(stimuli: int = 24, voxels: int = 8) -> tuple[np.ndarray, ...]:
-    """Return 48 samples, each stimulus shown twice, and 16 new ones: targets of shape (2, 3), 1 % of them noise."""
+    """Return 48 samples, two per stimulus, and 16 new ones, with targets of shape (2, 3) and 1% noise."""
     generator = np.random.default_rng(0)
     shown = generator.permutation(np.repeat(np.arange(stimuli), 2))
     images = generator.standard_normal((stimuli + 16, voxels))
@@ -64,9 +67,11 @@ class Trial:
     Parameters
     ----------
     decoder : estimator
-        Made with the settings to test; it is not fitted itself, copies of it are.
+        Unfitted decoder with the settings to test. Only copies of it are fitted.
     problem : Problem
+        Data to fit and to predict.
     tolerance, least_r2 : float
+        As in :func:`check_decoder`.
     """
 
     decoder: Any
@@ -76,13 +81,13 @@ class Trial:
 
     @property
     def copy(self) -> Any:
-        """The decoder, not fitted."""
+        """An unfitted copy of the decoder."""
         from sklearn.base import clone
 
         return clone(self.decoder)
 
     def fit(self, y: Any = None, X: Any = None, groups: Any = None) -> Any:
-        """Return a copy that is fitted to the problem, or to another."""
+        """Return a copy that is fitted to the problem, or to other data."""
         problem = self.problem
         fitted = self.copy
         returned = fitted.fit(
@@ -95,23 +100,23 @@ class Trial:
 
     @cached_property
     def fitted(self) -> Any:
-        """A copy that is fitted to the problem; checks may not change it."""
+        """A copy that is fitted to the problem; checks must not modify it."""
         return self.fit()
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """What it predicts of the new samples."""
+        """Predictions of :attr:`fitted` for the new samples."""
         found: np.ndarray = self.fitted.predict(self.problem.X_new)
         return found
 
     def expect_same(self, decoder: Any, sentence: str) -> None:
-        """Expect a decoder to predict the same bits."""
+        """Expect bitwise equal predictions from another decoder."""
         found = np.asarray(decoder.predict(self.problem.X_new))
         expect(found.dtype == self.predicted.dtype and np.array_equal(found, self.predicted), sentence)
 
 
 def expect_refused(call: Callable[[], Any], what: str) -> None:
-    """Expect an InputError of a call."""
+    """Expect that a call raises InputError."""
     try:
         call()
     except InputError:
@@ -120,11 +125,11 @@ def expect_refused(call: Callable[[], Any], what: str) -> None:
         raise ContractError(
             f"{what.capitalize()} has to raise neurorecon.errors.InputError, but raises {type(error).__name__}."
         ) from error
-    raise ContractError(f"{what.capitalize()} has to raise neurorecon.errors.InputError, but is taken.")
+    raise ContractError(f"{what.capitalize()} has to raise neurorecon.errors.InputError, but is accepted.")
 
 
 def mean_r2(measured: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the mean R2 over targets, (sample, ...), as scikit-learn has it."""
+    """Return scikit-learn's R2, averaged over targets, of arrays (sample, ...)."""
     from sklearn.metrics import r2_score
 
     number = len(measured)
@@ -132,26 +137,26 @@ def mean_r2(measured: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def check_parameters(trial: Trial) -> None:
-    """Parameters are scikit-learn's: named, stored as given, copied, and refused where unknown."""
+    """Parameters follow scikit-learn: stored unchanged, cloned, and rejected if unknown."""
     decoder, names = trial.decoder, set(trial.decoder.get_params(deep=False))
     for name in names:
         expect(hasattr(decoder, name), f"__init__ has to store its parameter {name!r} under that name.")
-    twin = trial.copy  # scikit-learn complains where __init__ changes a parameter
+    twin = trial.copy  # raises if __init__ modifies a parameter
     expect(type(twin) is type(decoder), "clone has to give a decoder of the same class.")
     for name in names:
         same = repr(getattr(twin, name)) == repr(getattr(decoder, name))
         expect(same, f"clone has to keep the parameter {name!r}.")
     fitted = [name for name in vars(twin) if name.endswith("_") and not name.startswith("_")]
-    expect(not fitted, f"What is fitted may not be there before fit, but {', '.join(fitted)} is.")
+    expect(not fitted, f"Fitted attributes may not be there before fit, but found {', '.join(fitted)}.")
     try:
         twin.set_params(no_such_parameter=1)
     except ValueError:
         return
-    raise ContractError("set_params has to refuse parameters that are not known.")
+    raise ContractError("set_params has to reject unknown parameters.")
 
 
 def check_unfitted(trial: Trial) -> None:
-    """Nothing is predicted or saved before fit."""
+    """Predicting or saving before fit is an error."""
     from sklearn.exceptions import NotFittedError
 
     try:
@@ -165,46 +170,48 @@ def check_unfitted(trial: Trial) -> None:
 
 
 def check_global_state(trial: Trial) -> None:
-    """Random numbers, threads and settings of the process stay as they are."""
-    draw()  # so that a decoder that seeds the generators is noticed the second time, too
+    """The global state is unchanged: random numbers, threads, settings."""
+    draw()  # so that seeding the global generators is noticed the second time, too
     before = global_state()
     trial.fit().predict(trial.problem.X_new)
     after = global_state()
     for name, value in before.items():
         expect(
             value == after[name],
-            f"A decoder may not change {name}, which belongs to the process: use a generator of your own, or a "
-            "context that puts it back.",
+            f"A decoder may not change {name}, which is global state: use a generator of its own, or a context "
+            "manager that restores it.",
         )
 
 
 def check_save(trial: Trial) -> None:
-    """What is saved comes back to the bit, without pickle."""
+    """A saved decoder is loaded bitwise equal, without pickle."""
     fitted = trial.fitted
     with tempfile.TemporaryDirectory() as folder:
         place = fitted.save(Path(folder) / "decoder", provenance={"seed": 3})
-        expect(Path(place).is_dir(), "save has to return the folder.")
+        expect(Path(place).is_dir(), "save has to return the folder that it wrote.")
         kinds = {file.suffix for file in Path(place).iterdir()}
         expect(kinds == {".json", ".safetensors"}, f"save has to write JSON and safetensors, but wrote {kinds}.")
         loaded = neurorecon.load_decoder(place)
     expect(type(loaded) is type(fitted), "load_decoder has to return a decoder of the class that was saved.")
     expect(loaded.provenance_ == {"seed": 3}, "load_decoder has to return the provenance in provenance_.")
     for name, value in fitted.get_params(deep=False).items():
-        expect(repr(getattr(loaded, name)) == repr(value), f"load_decoder has to bring back the parameter {name!r}.")
-    trial.expect_same(loaded, "A decoder that was loaded has to predict the same to the bit.")
+        expect(repr(getattr(loaded, name)) == repr(value), f"load_decoder has to restore the parameter {name!r}.")
+    trial.expect_same(loaded, "A decoder that was loaded has to predict the same, bit for bit.")
     problem = trial.problem
     loaded.fit(problem.X, problem.y, groups=problem.groups)
-    trial.expect_same(loaded, "A decoder that was loaded has to be the same to the bit when it is fitted again.")
+    trial.expect_same(
+        loaded, "A decoder that was loaded has to predict the same, bit for bit, when it is fitted again."
+    )
 
 
 def check_pickle(trial: Trial) -> None:
-    """Other processes predict with a copy."""
+    """A decoder can be pickled, so that other processes can predict with it."""
     twin = pickle.loads(pickle.dumps(trial.fitted))
-    trial.expect_same(twin, "A decoder has to predict the same to the bit after pickling.")
+    trial.expect_same(twin, "A decoder has to predict the same, bit for bit, after pickling.")
 
 
 def check_pipeline(trial: Trial) -> None:
-    """It stands at the end of scikit-learn's pipelines."""
+    """A decoder works as the last step of a scikit-learn pipeline."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
@@ -215,7 +222,7 @@ def check_pipeline(trial: Trial) -> None:
 
 
 def check_errors(trial: Trial) -> None:
-    """What cannot be used is refused in words."""
+    """Unusable input raises InputError."""
     problem = trial.problem
     X, y, broken = problem.X, problem.y, problem.X.copy()
     broken[3, 2] = np.nan
@@ -238,7 +245,7 @@ def check_errors(trial: Trial) -> None:
 
 
 def check_shapes(trial: Trial) -> None:
-    """Targets of any shape come back in that shape, as finite floats."""
+    """Predictions have the shape of the targets, and are finite floats."""
     y, number = trial.problem.y, len(trial.problem.X_new)
     flat = y.reshape(len(y), -1)
     for targets in (flat[:, 0], flat[:, :1], flat, y):
@@ -254,7 +261,7 @@ def check_shapes(trial: Trial) -> None:
 
 
 def check_learns(trial: Trial) -> None:
-    """What can be predicted is."""
+    """A decoder learns a problem that can be learned."""
     r2 = mean_r2(trial.problem.y_new, trial.predicted)
     expect(
         r2 >= trial.least_r2,
@@ -263,7 +270,7 @@ def check_learns(trial: Trial) -> None:
 
 
 def check_score(trial: Trial) -> None:
-    """The score is R2, as of scikit-learn's regressors: its mean over targets, or one for each."""
+    """The score is R2 as in scikit-learn's regressors, averaged over targets or one per target."""
     problem = trial.problem
     found = float(np.mean(trial.fitted.score(problem.X_new, problem.y_new)))
     expected = mean_r2(problem.y_new, trial.predicted)
@@ -274,14 +281,14 @@ def check_score(trial: Trial) -> None:
 
 
 def check_determinism(trial: Trial) -> None:
-    """The same data and seed, the same bits, whatever random numbers the caller draws."""
+    """The same data and seed give bitwise equal predictions, whatever random numbers the caller draws."""
     draw()
-    trial.expect_same(trial.fit(), "A decoder has to predict the same to the bit when it is fitted again.")
-    trial.expect_same(trial.fitted, "A decoder has to predict the same to the bit when it is asked again.")
+    trial.expect_same(trial.fit(), "A decoder has to predict the same, bit for bit, when it is fitted again.")
+    trial.expect_same(trial.fitted, "A decoder has to predict the same, bit for bit, when it predicts again.")
 
 
 def check_refit(trial: Trial) -> None:
-    """What was fitted before is forgotten."""
+    """A second fit forgets the first."""
     problem = trial.problem
     decoder = trial.fit(problem.y.reshape(len(problem.y), -1)[:, :2] ** 2, problem.X[:, :-1])
     decoder.fit(problem.X, problem.y, groups=problem.groups)
@@ -289,7 +296,7 @@ def check_refit(trial: Trial) -> None:
 
 
 def check_inputs_stay(trial: Trial) -> None:
-    """Arrays are not written into; those that cannot be written are as good."""
+    """Input arrays are not modified, and may be read-only."""
     problem = trial.problem
     originals = problem.X, problem.y, problem.X_new
     mine = [values.copy() for values in originals]
@@ -300,11 +307,11 @@ def check_inputs_stay(trial: Trial) -> None:
     for values in locked:
         values.flags.writeable = False
     found = trial.fit(locked[1], locked[0]).predict(locked[2])
-    expect(np.array_equal(found, trial.predicted), "A decoder has to take arrays that cannot be written to.")
+    expect(np.array_equal(found, trial.predicted), "A decoder has to give the same predictions for read-only arrays.")
 
 
 def check_storage(trial: Trial) -> None:
-    """Targets may be memory-mapped, or arrays of dask, xarray and Zarr; the numbers are the same."""
+    """Targets may be memory maps, or dask, xarray and Zarr arrays, with the same results."""
     import dask.array
     import xarray
     import zarr
@@ -330,35 +337,38 @@ def check_storage(trial: Trial) -> None:
 
 
 def check_rows(trial: Trial) -> None:
-    """A prediction does not depend on the samples beside it."""
+    """A prediction does not depend on the other samples of the call."""
     alone = np.concatenate([trial.fitted.predict(row[None]) for row in trial.problem.X_new[:5]])
     largest = float(np.abs(trial.predicted).max()) or 1.0
     difference = float(np.abs(alone - trial.predicted[:5]).max()) / largest
     expect(
         difference <= trial.tolerance,
-        f"Samples have to be predicted alike alone and together, but differ by {difference:.1e} of the largest value "
+        f"A sample has to be predicted equally alone and together with others, but the predictions differ by "
+        f"{difference:.1e} of the largest value "
         f"(tolerance {trial.tolerance:g}).",
     )
 
 
 def check_groups(trial: Trial) -> None:
-    """Groups keep samples together by label, whatever the labels are."""
+    """Groups keep samples together, whatever the type of their labels."""
     groups = np.asarray(trial.problem.groups)
     names = np.array([f"stimulus{number:05d}" for number in groups])
-    trial.expect_same(trial.fit(groups=names), "Groups named by text have to act as groups named by numbers.")
+    trial.expect_same(
+        trial.fit(groups=names), "Groups that are named by text have to act as groups that are named by numbers."
+    )
     held_out = getattr(trial.fitted, "validation_rows_", None)
     if held_out is not None and len(held_out):
         others = np.setdiff1d(np.arange(len(groups)), held_out)
         expect(
             not np.isin(groups[held_out], groups[others]).any(),
-            "validation_rows_ has samples of groups that are trained on.",
+            "validation_rows_ contains samples of groups that are trained on.",
         )
 
 
-#: Largest difference, relative to the largest value, that predicting samples one by one may make.
+#: Largest difference between predicting samples one by one and together, relative to the largest value.
 TOLERANCE = 1e-4
 
-#: Least R2 on new samples of the problem.
+#: Smallest R2 on new samples of the problem.
 LEAST_R2 = 0.5
 
 CHECKS: tuple[Callable[[Trial], None], ...] = (
@@ -397,7 +407,7 @@ class DecoderCheck(Check):
         Raises
         ------
         ContractError
-            Where the decoder does not keep the contract. What the decoder itself raises is passed through.
+            If the decoder violates the contract. Exceptions of the decoder itself are not caught.
         """
         self.function(Trial(decoder, problem or Problem(), tolerance, least_r2))
 
@@ -415,24 +425,24 @@ def check_decoder(
     Parameters
     ----------
     decoder : estimator
-        Made with the settings to test, which have to suit the problem: small, and quick to fit.
+        Unfitted decoder with the settings to test, which have to suit the problem: small, and fast to fit.
     problem : Problem, optional
-        By default 48 samples of 24 stimuli, 8 voxels, and targets of shape (2, 3) that follow from them
-        linearly, with noise.
+        Data to fit. Default: 48 samples of 24 stimuli, 8 voxels, and targets of shape (2, 3) that depend linearly on
+        the responses, with noise.
     tolerance : float
-        Largest difference, relative to the largest value, that predicting samples one by one may make.
+        Largest difference between predicting samples one by one and together, relative to the largest value.
     least_r2 : float
-        Mean R2 on new samples that has to be reached.
+        Mean R2 on new samples that the decoder has to reach.
 
     Returns
     -------
     list of str
-        Names of the checks, all of which were passed.
+        Names of the checks, all of which passed.
 
     Raises
     ------
     ContractError
-        Where checks failed: a line for each, with the name of the check and what was expected.
+        If checks failed, with one line per failure: the name of the check and what was expected.
     """
     trial = Trial(decoder, problem or Problem(), tolerance, least_r2)
     return run_all(decoder_checks(), trial, what="decoder", name=type(decoder).__name__)

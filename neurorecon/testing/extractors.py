@@ -1,4 +1,4 @@
-"""The contract of extractors of targets: checks that third parties can run on their own."""
+"""The contract of extractors, as checks that third parties can run on their own extractors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from neurorecon.testing.contract import Check, ContractError, draw, expect, glob
 
 @dataclass(frozen=True)
 class Examples:
-    """Stimuli to try an extractor on.
+    """Example stimuli for testing an extractor.
 
     Parameters
     ----------
     images : array, uint8, shape (stimulus, y, x, rgb)
     videos : array, uint8, shape (stimulus, frame, y, x, rgb)
     captions : list of list of str
-        Some with several captions.
+        Captions of each stimulus, for some stimuli more than one.
     categories : list of str
+        Category of each stimulus.
     frames_per_second : float
+        Frame rate of the videos.
     """
 
     images: np.ndarray = field(default_factory=lambda: _videos(5, 1, 48, 64)[:, 0])
@@ -38,13 +40,13 @@ class Examples:
     frames_per_second: float = 4.0
 
     def of(self, needs: str) -> Any:
-        """Return the stimuli that a target is computed from."""
+        """Return the stimuli of the kind that an extractor needs."""
         kinds = {"images": self.images, "frames": self.videos, "captions": self.captions}
         return kinds.get(needs, self.categories)
 
 
 def _videos(stimuli: int, frames: int, height: int, width: int) -> np.ndarray:
-    """Return videos of a bright spot that moves over a colored grating, different for each stimulus."""
+    """Return videos of a bright spot that moves over a colored grating; each stimulus is different."""
     y, x = np.mgrid[:height, :width] / width
     found = np.empty((stimuli, frames, height, width, 3), dtype=np.uint8)
     for number in range(stimuli):
@@ -66,10 +68,13 @@ class Trial:
     Parameters
     ----------
     extractor : Extractor
+        Extractor with the settings to test.
     others : sequence of Extractor
         The same extractor with other settings.
     examples : Examples
+        Stimuli.
     tolerance : float
+        As in :func:`check_extractor`.
     """
 
     extractor: Any
@@ -87,16 +92,16 @@ class Trial:
 
     @property
     def stimuli(self) -> Any:
-        """The examples that suit the extractor: a copy, so that nothing an extractor does to it is passed on."""
+        """A copy of the examples that suit the extractor, so that the originals cannot be modified."""
         return copy.deepcopy(self.examples.of(self.extractor.needs))
 
     @cached_property
     def values(self) -> np.ndarray:
-        """The target of the examples, computed at once."""
+        """The target of all examples, computed in a single call."""
         return self.run()
 
     def first_batch(self) -> Any:
-        """Return the batch that the extractor sees first, as ``transform`` makes it."""
+        """Return the first batch that ``transform`` passes to the extractor."""
         seen: list[Any] = []
         extractor = pickle.loads(pickle.dumps(self.extractor))
 
@@ -109,15 +114,15 @@ class Trial:
         return seen[0]
 
 
-#: What a target can be computed from.
+#: Allowed values of ``Extractor.needs``.
 _NEEDS = ("images", "frames", "captions", "categories", "table")
 
-#: What has to be said of every target.
+#: Required keys of ``made_by``.
 _SAID = ("model", "preprocessing", "source")
 
 
 def check_class(trial: Trial) -> None:
-    """Class attributes."""
+    """The class and its attributes are valid."""
     extractor = trial.extractor
     bases = [f"{base.__module__}.{base.__name__}" for base in type(extractor).__mro__]
     expect(
@@ -133,14 +138,14 @@ def check_class(trial: Trial) -> None:
     version = extractor.version
     expect(
         isinstance(version, int) and not isinstance(version, bool) and version > 0,
-        f"version has to be an integer from 1 on, but is {version!r}.",
+        f"version has to be a positive integer, but is {version!r}.",
     )
     batch = extractor.batch
-    expect(isinstance(batch, int) and batch > 0, f"batch has to be an integer from 1 on, but is {batch!r}.")
+    expect(isinstance(batch, int) and batch > 0, f"batch has to be a positive integer, but is {batch!r}.")
 
 
 def check_values(trial: Trial) -> None:
-    """Type, shape, finite numbers that say something."""
+    """Values are finite float32, have the right shape, and differ between stimuli."""
     values, number = trial.values, len(trial.stimuli)
     expect(isinstance(values, np.ndarray), f"A target has to be a NumPy array, but is a {type(values).__name__}.")
     raw = trial.extractor.compute(trial.extractor.prepare(trial.first_batch()))
@@ -154,7 +159,7 @@ def check_values(trial: Trial) -> None:
 
 
 def check_dims(trial: Trial) -> None:
-    """Names of axes and features."""
+    """Names of axes and features match the values."""
     dims, axes = trial.extractor.dims, trial.values.ndim - 1
     expect(
         dims is None or (len(dims) == axes and len({*dims, "stimulus", "sample"}) == axes + 2),
@@ -173,27 +178,27 @@ def check_dims(trial: Trial) -> None:
 
 
 def check_determinism(trial: Trial) -> None:
-    """The same stimuli, the same numbers, whatever random numbers the caller draws."""
+    """The same stimuli give the same values, whatever random numbers the caller draws."""
     first = trial.values.copy()
     draw()
-    expect(np.array_equal(first, trial.run()), "A target has to be the same to the bit when it is computed again.")
+    expect(np.array_equal(first, trial.run()), "A target has to be the same, bit for bit, when it is computed again.")
 
 
 def check_batches(trial: Trial) -> None:
-    """Neither the size of the batch nor its other stimuli matter."""
+    """Values depend neither on the batch size nor on the other stimuli of a batch."""
     whole = trial.values
     largest = float(np.abs(whole).max()) or 1.0
     for size in (1, 2):
         difference = float(np.abs(trial.run(batch=size) - whole).max()) / largest
         expect(
             difference <= trial.tolerance,
-            f"A target may not depend on the size of the batch, but with {size} at a time it differs by "
+            f"A target may not depend on the batch size, but with {size} per batch it differs by "
             f"{difference:.1e} of the largest value (tolerance {trial.tolerance:g}).",
         )
 
 
 def check_input_types(trial: Trial) -> None:
-    """uint8, float from 0 to 1, and PIL images are the same images."""
+    """uint8, float from 0 to 1 and PIL images give the same values."""
     if trial.extractor.needs not in ("images", "frames"):
         return
     from PIL import Image
@@ -211,62 +216,62 @@ def check_input_types(trial: Trial) -> None:
 
 
 def check_inputs_stay(trial: Trial) -> None:
-    """What is handed in is not written into, and what comes back is the caller's."""
+    """Inputs are not modified, and returned arrays are not reused."""
     stimuli = trial.stimuli
     values = trial.run(stimuli)
     expect(pickle.dumps(stimuli) == pickle.dumps(trial.stimuli), "An extractor may not write into its input.")
     kept = values.copy()
     trial.run(stimuli[::-1])
-    expect(np.array_equal(values, kept), "A target has to be an array of its own, not one that is used again.")
+    expect(np.array_equal(values, kept), "A target has to be an array of its own, not a buffer that is reused.")
 
 
 def check_made_by(trial: Trial) -> None:
-    """How the numbers came about, as JSON, and the same before and after computing."""
+    """``made_by`` is complete, JSON, and the same before and after computing."""
     said = trial.extractor.made_by()
     expect(isinstance(said, dict), f"made_by has to return a dict, but returns a {type(said).__name__}.")
     for key in _SAID:
-        expect(isinstance(said.get(key), str) and said[key], f"made_by has to say {key!r} in words.")
+        expect(isinstance(said.get(key), str) and said[key], f"made_by has to have {key!r}, a non-empty string.")
     for what, value in (("made_by", said), ("layout", trial.extractor.layout())):
         try:
             same = json.loads(json.dumps(value, allow_nan=False)) == value
         except (TypeError, ValueError) as error:
-            raise ContractError(f"{what} has to hold JSON types only, but {error}.") from error
-        expect(same, f"{what} has to be the same after a way through JSON (lists, not tuples; text as keys).")
+            raise ContractError(f"{what} has to hold JSON types only: {error}.") from error
+        expect(same, f"{what} has to survive a round trip through JSON (lists, not tuples; strings as keys).")
     trial.run()
     expect(trial.extractor.made_by() == said, "made_by has to be the same before and after computing.")
 
 
 def check_settings(trial: Trial) -> None:
-    """Other settings are said."""
+    """``made_by`` differs between different settings."""
     said = [trial.extractor.made_by(), *(other.made_by() for other in trial.others)]
     for number, one in enumerate(said):
         expect(
             one not in said[:number],
-            "made_by has to differ between extractors with different settings, or targets would be mixed, but two say "
-            f"the same: {one}.",
+            "made_by has to differ between extractors with different settings, or their targets would be mixed, but "
+            f"two return the same: {one}.",
         )
 
 
 def check_pickle(trial: Trial) -> None:
-    """Other processes compute with a copy."""
+    """An extractor can be pickled, so that other processes can compute with it."""
     twin = pickle.loads(pickle.dumps(trial.extractor))
     expect(twin.made_by() == trial.extractor.made_by(), "made_by has to be the same after pickling.")
     found = twin.transform(trial.stimuli, frames_per_second=trial.examples.frames_per_second)
-    expect(np.array_equal(found, trial.values), "A target has to be the same to the bit after pickling.")
+    expect(np.array_equal(found, trial.values), "A target has to be the same, bit for bit, after pickling.")
 
 
 def check_global_state(trial: Trial) -> None:
-    """Random numbers, threads and settings of the process stay as they are."""
-    draw()  # so that an extractor that seeds the generators is noticed the second time, too
+    """The global state is unchanged: random numbers, threads, settings."""
+    draw()  # so that seeding the global generators is noticed the second time, too
     before = global_state()
-    fresh = pickle.loads(pickle.dumps(trial.extractor))  # so that loading a network is watched as well
+    fresh = pickle.loads(pickle.dumps(trial.extractor))  # so that loading a network is checked, too
     fresh.transform(trial.stimuli, frames_per_second=trial.examples.frames_per_second)
     after = global_state()
     for name, value in before.items():
         expect(
             value == after[name],
-            f"An extractor may not change {name}, which belongs to the process: use a generator of your own, or a "
-            "context that puts it back.",
+            f"An extractor may not change {name}, which is global state: use a generator of its own, or a context "
+            "manager that restores it.",
         )
 
 
@@ -284,7 +289,7 @@ CHECKS: tuple[Callable[[Trial], None], ...] = (
     check_global_state,
 )
 
-#: Largest difference, relative to the largest value, that the size of a batch may make.
+#: Largest difference between batch sizes, relative to the largest value.
 TOLERANCE = 1e-5
 
 
@@ -304,7 +309,7 @@ class ExtractorCheck(Check):
         Raises
         ------
         ContractError
-            Where the extractor does not keep the contract. What the extractor itself raises is passed through.
+            If the extractor violates the contract. Exceptions of the extractor itself are not caught.
         """
         self.function(Trial(extractor, others, examples or Examples(), tolerance))
 
@@ -326,23 +331,23 @@ def check_extractor(
     Parameters
     ----------
     extractor : Extractor
-        Made with the settings to test.
+        Extractor with the settings to test.
     others : sequence of Extractor
-        The same extractor with other settings that change its numbers: what it says of itself has to differ.
+        The same extractor with other settings that change its values; their ``made_by`` has to differ.
     examples : Examples, optional
-        Stimuli; by default five small images, videos, lists of captions and categories.
+        Stimuli. Default: five small images, videos, lists of captions, and categories.
     tolerance : float
-        Largest difference, relative to the largest value, that the size of a batch may make.
+        Largest difference between batch sizes, relative to the largest value.
 
     Returns
     -------
     list of str
-        Names of the checks, all of which were passed.
+        Names of the checks, all of which passed.
 
     Raises
     ------
     ContractError
-        Where checks failed: a line for each, with the name of the check and what was expected.
+        If checks failed, with one line per failure: the name of the check and what was expected.
     """
     trial = Trial(extractor, others, examples or Examples(), tolerance)
     name = getattr(extractor, "name", type(extractor).__name__)

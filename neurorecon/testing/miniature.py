@@ -26,7 +26,7 @@ class MiniatureOptions(Options):
     subjects: int = Field(2, ge=1, description="number of subjects")
     voxels: int = Field(40, ge=8, description="voxels of a subject")
     images: int = Field(24, ge=8, description="images; the last quarter is the test set")
-    videos: int = Field(12, ge=0, description="films; the last third is the test set")
+    videos: int = Field(12, ge=0, description="videos; the last third is the test set")
     space: Literal["volume", "surface", "none"] = Field("volume", description="where the voxels lie")
     noise: float = Field(1.0, ge=0, description="standard deviation of the noise")
 
@@ -52,7 +52,7 @@ class MiniatureReader(Reader):
         return [f"subj{number:02d}" for number in range(1, self.options.subjects + 1)]
 
     def stimuli(self) -> pd.DataFrame:
-        """Return images first, then films."""
+        """Return the images first, then the videos."""
         ids = [f"image{number:04d}" for number in range(self.options.images)]
         ids += [f"film{number:04d}" for number in range(self.options.videos)]
         kinds = ["image"] * self.options.images + ["film"] * self.options.videos
@@ -73,11 +73,11 @@ class MiniatureReader(Reader):
         return (4, 8, 8, 3) if self.options.videos else None
 
     def frames_per_second(self) -> float | None:
-        """Return 2 frames a second."""
+        """Return 2 frames per second."""
         return 2.0 if self.options.videos else None
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return random films."""
+        """Return random videos."""
         return np.stack([self._pixels(1, number, (4, 8, 8, 3)) for number in range(start, stop)])
 
     def _pixels(self, kind: int, number: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -85,7 +85,7 @@ class MiniatureReader(Reader):
         return generator.integers(0, 256, shape, dtype=np.uint8)
 
     def subject(self, name: str) -> SubjectData:
-        """Return the recordings of one subject."""
+        """Return the data of one subject."""
         number = self.subjects.index(name)
         samples, voxels = self._samples(), self.options.voxels
         rois = {"MT": _range(voxels, 0.6, 0.9), "V1": _range(voxels, 0, 0.4), "V2": _range(voxels, 0.3, 0.6)}

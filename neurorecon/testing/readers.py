@@ -1,4 +1,4 @@
-"""The contract of readers of data sets: checks that third parties can run on their own."""
+"""The contract of readers, as checks that third parties can run on their own readers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from neurorecon.testing.contract import (
 
 
 def check_samples(reader: Reader, max_samples: int) -> None:
-    """The table of samples."""
+    """The table of samples is valid."""
     known = set(reader.stimuli()["id"])
     for name in reader.subjects:
         table, what = reader.subject(name).samples, f"samples of {name}"
@@ -46,11 +46,11 @@ def check_samples(reader: Reader, max_samples: int) -> None:
         wrong = [column for column in further_columns(table) if not can_be_stored(column)]
         expect(
             not wrong,
-            f"Further columns of {what} need names of letters, digits, '_', '.' and '-' that mean nothing else in a "
-            f"store, unlike {wrong[:1]}.",
+            f"Further columns of {what} need names of letters, digits, '_', '.' and '-' that have no other meaning in "
+            f"a store, but {wrong[:1]} is among them.",
         )
         strangers = sorted(set(table["stimulus"]) - known)
-        expect(not strangers, f"{what} has to name stimuli of stimuli(), but names {strangers[:1]}.")
+        expect(not strangers, f"{what} has to name stimuli of stimuli(), but {strangers[:1]} is unknown.")
         for column in ("session", "run", "repeat"):
             expect_integers(table[column], f"{what}['{column}']", minimum=1)
         expect(
@@ -64,7 +64,7 @@ def check_samples(reader: Reader, max_samples: int) -> None:
 
 
 def check_repeats(reader: Reader, max_samples: int) -> None:
-    """Presentations of a stimulus are numbered from 1 without a gap; each is one trial estimate."""
+    """Presentations of a stimulus are numbered from 1 without gaps; each has one trial estimate."""
     for name in reader.subjects:
         data = reader.subject(name)
         for (task, stimulus), repeats in data.samples.groupby(["task", "stimulus"])["repeat"]:
@@ -84,7 +84,7 @@ def check_repeats(reader: Reader, max_samples: int) -> None:
 
 
 def check_repetition_time(reader: Reader, max_samples: int) -> None:
-    """Time series: their tasks exist, and their volumes lie on a grid."""
+    """Tasks of time series exist, and their volumes are equally spaced."""
     for name in reader.subjects:
         data = reader.subject(name)
         for task, seconds in data.repetition_time.items():
@@ -105,7 +105,7 @@ def check_repetition_time(reader: Reader, max_samples: int) -> None:
 
 
 def check_voxels(reader: Reader, max_samples: int) -> None:
-    """The table of voxels, and where they lie."""
+    """The table of voxels and their positions are valid."""
     for name in reader.subjects:
         data = reader.subject(name)
         table, what = data.voxels, f"voxels of {name}"
@@ -130,7 +130,7 @@ def check_voxels(reader: Reader, max_samples: int) -> None:
 
 
 def _expect_positions(table: pd.DataFrame, space: Space, what: str) -> None:
-    """Expect indices that lie in the volume, or vertices that lie on the mesh."""
+    """Expect indices inside the volume, or vertices of the mesh."""
     if space.kind == "volume":
         expect(
             space.shape is not None and space.affine is not None and np.shape(space.affine) == (4, 4),
@@ -162,10 +162,13 @@ def _expect_positions(table: pd.DataFrame, space: Space, what: str) -> None:
 
 
 def check_rois(reader: Reader, max_samples: int) -> None:
-    """ROIs: one truth value a voxel, none empty."""
+    """ROIs are boolean masks of the voxels, and none is empty."""
     for name in reader.subjects:
         data = reader.subject(name)
-        expect(len(data.rois) > 0, f"rois of {name} has to hold at least one ROI, if only all voxels.")
+        expect(
+            len(data.rois) > 0,
+            f"rois of {name} has to hold at least one ROI; use one of all voxels if there is no other.",
+        )
         expect_strings(data.rois, f"rois of {name}")
         for roi, member in data.rois.items():
             what = f"The ROI {roi!r} of {name}"
@@ -186,23 +189,23 @@ def check_rois(reader: Reader, max_samples: int) -> None:
 
 
 def check_space(reader: Reader, max_samples: int) -> None:
-    """Space survives JSON, and values that are put back into the brain are found where they were put."""
+    """The space survives JSON, and ``unmask`` puts values at the positions of their voxels."""
     for name in reader.subjects:
         data = reader.subject(name)
         twin = Space.from_dict(json.loads(json.dumps(data.space.to_dict())))
-        expect(twin == data.space, f"The space of {name} has to be the same after a way through JSON.")
+        expect(twin == data.space, f"The space of {name} has to survive a round trip through JSON.")
         values = np.arange(1, len(data.voxels) + 1, dtype=np.float32)
         if data.space.kind == "none":
             try:
                 data.space.unmask(values, data.voxels)
             except InputError:
                 continue
-            expect(False, f"The space of {name} is 'none': unmask has to refuse.")
+            expect(False, f"The space of {name} is 'none', so unmask has to raise InputError.")
         image = data.space.unmask(values, data.voxels, fill=0.0)
         found = _values_in(image, data)
         expect(
             np.array_equal(found, values),
-            f"Values of {name} that unmask puts into the brain have to be found at the voxels' positions.",
+            f"unmask has to put the values of {name} at the positions of their voxels.",
         )
 
 
@@ -217,7 +220,7 @@ def _values_in(image: Any, data: SubjectData) -> np.ndarray:
             rows = (table["hemisphere"] == hemisphere).to_numpy()
             found[rows] = image.data.parts[hemisphere][table["vertex"].to_numpy()[rows]]
         return found
-    # Grayordinates come back in one piece a structure, so they are looked up one structure at a time.
+    # Grayordinates are returned by structure, so look them up one structure at a time.
     found = np.empty(len(table), dtype=np.float32)
     row = np.asarray(image.get_fdata(), dtype=np.float32)[0]
     structure = table["structure"].to_numpy().astype(str)
@@ -227,7 +230,7 @@ def _values_in(image: Any, data: SubjectData) -> np.ndarray:
 
 
 def check_responses(reader: Reader, max_samples: int) -> None:
-    """Responses, by slices."""
+    """Responses are finite float32, the same for any way of slicing, and differ between samples."""
     for name in reader.subjects:
         data = reader.subject(name)
         what = f"read_responses of {name}"
@@ -240,7 +243,7 @@ def check_responses(reader: Reader, max_samples: int) -> None:
 
 
 def check_truth(reader: Reader, max_samples: int) -> None:
-    """What was planted, for simulated data only."""
+    """Only simulated data have a ground truth, with voxels on its last axis."""
     for name in reader.subjects:
         data = reader.subject(name)
         expect(
@@ -267,7 +270,7 @@ SUBJECT_CHECKS: tuple[Callable[[Reader, int], None], ...] = (
     check_truth,
 )
 
-#: How many rows are read at a time, unless the caller says otherwise.
+#: Default maximum number of rows to read at a time.
 MAX_SAMPLES = 16
 
 
@@ -280,7 +283,7 @@ class ReaderCheck(Check):
         Raises
         ------
         ContractError
-            Where the reader does not keep the contract. What the reader itself raises is passed through.
+            If the reader violates the contract. Exceptions of the reader itself are not caught.
         """
         self.function(reader, max_samples)
 
@@ -296,26 +299,26 @@ def check_reader(reader: Reader, *, max_samples: int = MAX_SAMPLES) -> list[str]
     Parameters
     ----------
     reader : Reader
-        Opened on data: a miniature copy of the layout is enough.
+        Reader that is opened on data; a miniature of the layout is enough.
     max_samples : int
-        At most this many rows are read at a time, so that large data sets can be checked too.
+        Maximum number of rows to read at a time, so that large data sets can be checked, too.
 
     Returns
     -------
     list of str
-        Names of the checks, all of which were passed.
+        Names of the checks, all of which passed.
 
     Raises
     ------
     ContractError
-        Where checks failed: a line for each, with the name of the check and what was expected.
+        If checks failed, with one line per failure: the name of the check and what was expected.
     """
     name = getattr(reader, "name", type(reader).__name__)
     return run_all(reader_checks(), reader, max_samples, what="reader", name=repr(name))
 
 
 def check_name(reader: Reader, max_samples: int) -> None:
-    """Class attributes."""
+    """The class and its attributes are valid."""
     expect(isinstance(reader, Reader), "A reader has to be an instance of neurorecon.datasets.base.Reader.")
     name = getattr(reader, "name", None)
     expect(
@@ -329,7 +332,7 @@ def check_name(reader: Reader, max_samples: int) -> None:
 
 
 def check_options(reader: Reader, max_samples: int) -> None:
-    """Options are data: refused where unknown, the same after a way through JSON and pickle."""
+    """Options reject unknown keys, are frozen, and survive JSON and pickle."""
     model = type(reader).Options
     expect(
         isinstance(model, type) and issubclass(model, Options),
@@ -340,19 +343,22 @@ def check_options(reader: Reader, max_samples: int) -> None:
         f"options has to be an instance of {model.__name__}, but is a {type(reader.options).__name__}.",
     )
     expect(model.model_config.get("extra") == "forbid", "Options has to refuse unknown keys (extra='forbid').")
-    expect(model.model_config.get("frozen") is True, "Options has to be frozen, so that a reader cannot drift.")
+    expect(
+        model.model_config.get("frozen") is True,
+        "Options has to be frozen (frozen=True), so that a reader cannot change.",
+    )
     expect(
         model.model_validate_json(reader.options.model_dump_json()) == reader.options,
-        "Options have to be the same after a way through JSON, because the store keeps them as JSON.",
+        "Options have to survive a round trip through JSON, because the store keeps them as JSON.",
     )
     expect(
         pickle.loads(pickle.dumps(reader.options)) == reader.options,
-        "Options have to be the same after pickling, because workers are sent them.",
+        "Options have to survive pickling, because they are sent to workers.",
     )
 
 
 def check_description(reader: Reader, max_samples: int) -> None:
-    """Where the data came from."""
+    """The description of the data set is complete."""
     description = reader.description
     expect(
         isinstance(description, Description),
@@ -372,7 +378,7 @@ def check_description(reader: Reader, max_samples: int) -> None:
 
 
 def check_determinism(reader: Reader, max_samples: int) -> None:
-    """A second reader of the same folder with the same options is the same data set."""
+    """A second reader with the same folder and options returns the same data."""
     twin = type(reader)(reader.root, reader.options)
     expect(
         reader.stimuli().equals(twin.stimuli()),
@@ -396,13 +402,13 @@ def check_determinism(reader: Reader, max_samples: int) -> None:
 
 
 def check_stimuli(reader: Reader, max_samples: int) -> None:
-    """The table of stimuli."""
+    """The table of stimuli is valid."""
     table = reader.stimuli()
     expect_columns(table, STIMULUS_COLUMNS, "stimuli()")
     expect(len(table) > 0, "stimuli() has to have at least one row.")
     expect_strings(table["id"], "stimuli()['id']")
     twice = table["id"][table["id"].duplicated()].tolist()
-    expect(not twice, f"stimuli()['id'] has to be unique, but {twice[:1]} is there twice.")
+    expect(not twice, f"stimuli()['id'] has to be unique, but {twice[:1]} occurs twice.")
     kinds = table["kind"].tolist()
     expect(
         set(kinds) <= {"image", "film"},
@@ -423,7 +429,7 @@ def check_stimuli(reader: Reader, max_samples: int) -> None:
 
 
 def check_labels(reader: Reader, max_samples: int) -> None:
-    """Numeric labels, where there are any."""
+    """Labels, if there are any, are finite numbers, one row per stimulus."""
     labels = reader.labels()
     if labels is None:
         return
@@ -433,10 +439,10 @@ def check_labels(reader: Reader, max_samples: int) -> None:
     )
     expect(
         len(labels) == len(reader.stimuli()),
-        f"labels() has to have a row for each of {len(reader.stimuli())} stimuli, but has {len(labels)}.",
+        f"labels() has to have a row for each of the {len(reader.stimuli())} stimuli, but has {len(labels)}.",
     )
     expect_strings(labels.columns, "the columns of labels()")
-    expect(labels.columns.is_unique, "labels() has to have each column once.")
+    expect(labels.columns.is_unique, "labels() has to have unique column names.")
     for column in labels:
         numeric = pd.api.types.is_numeric_dtype(labels[column].dtype)
         expect(numeric, f"labels()[{column!r}] has to be numeric, but is of {labels[column].dtype}.")
@@ -444,11 +450,11 @@ def check_labels(reader: Reader, max_samples: int) -> None:
 
 
 def check_images(reader: Reader, max_samples: int) -> None:
-    """Images, by slices."""
+    """Images are uint8, and the same for any way of slicing."""
     shape = reader.image_shape()
     if shape is None:
-        # A data set may name its stimuli without bringing them; then nobody can be handed an image.
-        expect(not _hands_out(reader.read_images), "image_shape() has to be given where read_images returns images.")
+        # A data set may list its stimuli without containing them; then it cannot return images either.
+        expect(not _hands_out(reader.read_images), "image_shape() has to be given if read_images returns images.")
         return
     expect(
         isinstance(shape, tuple) and len(shape) == 3 and shape[2] == 3 and min(shape) > 0,
@@ -466,25 +472,25 @@ def _hands_out(read: Callable[[int, int], np.ndarray]) -> bool:
 
 
 def check_videos(reader: Reader, max_samples: int) -> None:
-    """Films, by slices; their middle frame is their image."""
+    """Videos are uint8, the same for any way of slicing, and their middle frame is their image."""
     kinds = reader.stimuli()["kind"]
     n_videos, shape = int((kinds == "film").sum()), reader.video_shape()
     expect(
         (shape is not None) == (n_videos > 0),
-        "film_shape() has to be given where there are videos, and None where there are none, but is "
+        "video_shape() has to be given where there are videos, and None where there are none, but is "
         f"{shape!r} "
-        f"with {n_videos} films.",
+        f"with {n_videos} videos.",
     )
     if shape is None:
         return
     expect(
         isinstance(shape, tuple) and len(shape) == 4 and shape[3] == 3 and min(shape) > 0,
-        f"film_shape() has to be (frame, y, x, 3), but is {shape!r}.",
+        f"video_shape() has to be (frame, y, x, 3), but is {shape!r}.",
     )
     rate = reader.frames_per_second()
     expect(
         rate is not None and np.isfinite(rate) and rate > 0,
-        f"frames_per_second() has to be a positive number where there are videos, but is {rate!r}.",
+        f"frames_per_second() has to be a positive number if there are videos, but is {rate!r}.",
     )
     frames = expect_slices(reader.read_frames, n_videos, np.uint8, shape, "read_frames", max(1, max_samples // 4))
     if reader.image_shape() == shape[1:]:
@@ -498,7 +504,7 @@ def check_videos(reader: Reader, max_samples: int) -> None:
 
 
 def check_subjects(reader: Reader, max_samples: int) -> None:
-    """Names of the subjects; no stimulus is in the train split of one and the test split of another."""
+    """Names of subjects are valid, and every stimulus has the same split for all subjects."""
     names = reader.subjects
     expect(
         isinstance(names, list) and names,

@@ -44,7 +44,7 @@ def test_show(call):
     ("arguments", "said"),
     [
         (["show", "nds"], "did you mean 'nsd'?"),
-        (["show", "nsd", "--sessions", "3-1"], "these sessions cannot be read"),
+        (["show", "nsd", "--sessions", "3-1"], "the sessions are not understood"),
         (["show", "nsd", "--sessions", "all"], "1-37 or 1-3,40"),
         (["show", "scenes", "--subject", "subj01"], "scenes offers no choice of --subject"),
         (["download", "nsd", "--out", "data"], "neurorecon datasets show nsd"),
@@ -61,11 +61,11 @@ def test_mistakes(call, tmp_path, arguments, said):
 
 
 def test_the_old_name_of_an_option_works_with_a_warning(call):
-    found = call("datasets", "download", "yamada2015", "--out", "data", "--images")
+    found = call("datasets", "download", "yamada2015", "--out", "data", "--pictures")
     assert found.exit_code == 2
-    assert "--images is now called --images" in found.stderr
+    assert "--pictures is deprecated; use --images instead" in found.stderr
     assert "no choice of subjects or images" in found.stderr
-    assert "--images" not in call("datasets", "download", "--help").stdout
+    assert "--pictures" not in call("datasets", "download", "--help").stdout
 
 
 @pytest.mark.parametrize("name", ["haxby2001", "yamada2015"])
@@ -75,7 +75,7 @@ def test_a_miniature_becomes_a_store_that_can_be_classified(call, tmp_path, name
     assert json.loads(written.stdout)["number_of_files"] == sum(path.is_file() for path in Path("small").rglob("*"))
     again = call("datasets", "miniature", name, "--out", "small")
     assert again.exit_code == 2
-    assert "holds files already" in again.stderr
+    assert "already holds files" in again.stderr
     built = call("build", STORES / f"{name}.toml", "--root", "small", "--out", f"{name}.icechunk", "--quiet")
     assert built.exit_code == 0, built.stderr
     found = call("classify", "--permutations", "39", "--no-figures", "--json")

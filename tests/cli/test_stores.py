@@ -51,7 +51,7 @@ def test_a_folder_that_cannot_keep_which_store_was_built_last_only_warns(call, o
     found = call("build", own.recipe, "--json")
     assert found.exit_code == 0
     assert json.loads(found.stdout)["files"] == [str(own.path)]
-    assert "cannot keep which store was built last" in found.stderr
+    assert "cannot save which store was built last" in found.stderr
     assert f"--store {own.path}" in found.stderr
     assert call("build", own.recipe, "--quiet").stderr == ""
 
@@ -64,6 +64,40 @@ def test_info_as_json(call, small):
     assert facts["simulated"] is True
     older = call("info", small.path, "--snapshot", facts["snapshot"], "--json")
     assert json.loads(older.stdout)["info"] == facts
+
+
+def test_commands_take_a_store_as_an_argument_or_as_an_option(call, small, tmp_path):
+    location, target = str(small.path), str(tmp_path / "plain.zarr")
+    for command in ("info", "check"):
+        argument = json.loads(call(command, location, "--json").stdout)
+        for option in ("--store", "-s"):
+            assert json.loads(call(command, option, location, "--json").stdout) == argument
+    named = json.loads(call("export", "--store", location, target, "--json").stdout)
+    assert (named["store"], named["files"]) == (location, [target])
+
+
+def test_commands_use_the_store_built_last_where_none_is_named(call, own, tmp_path):
+    call("build", own.recipe, "--quiet")
+    target, state = str(tmp_path / "plain.zarr"), nr.open_store(own.path).snapshot
+    for arguments in (["info"], ["check"], ["info", "--snapshot", state], ["check", "--snapshot", state]):
+        found = json.loads(call(*arguments, "--json").stdout)
+        assert (found["store"], found["snapshot"]) == (str(own.path), state)
+    assert json.loads(call("export", target, "--json").stdout)["files"] == [target]
+
+
+@pytest.mark.parametrize("command", ["info", "check", "export"])
+def test_two_stores_at_once_are_refused(call, command, tmp_path):
+    arguments = ["one.icechunk", "--store", "two.icechunk", *([tmp_path / "out.zarr"] if command == "export" else [])]
+    found = call(command, *arguments)
+    assert found.exit_code == 2
+    assert "two stores are named" in found.stderr
+    assert "one.icechunk and --store two.icechunk" in found.stderr
+
+
+def test_export_without_a_folder_says_what_is_missing(call, small):
+    found = call("export", "--store", small.path)
+    assert found.exit_code == 2
+    assert "the folder to write is missing" in found.stderr
 
 
 def test_check(call, small):
@@ -81,8 +115,8 @@ def test_check_says_what_it_checked_and_prunes_what_a_killed_build_left(call, ow
         writer.checkout(BUILD)
         writer.put("lost", ["x"], np.random.default_rng(0).random(5000))  # 40 kB, never committed
     found = call("check", own.path)
-    assert f"checked: the state {state}" in found.stdout
-    assert "not checked: a build that is going on or was interrupted" in found.stdout
+    assert f"checked snapshot {state}" in found.stdout
+    assert "not checked: a build that is running or was interrupted" in found.stdout
     pruned = json.loads(call("check", own.path, "--snapshot", state, "--json", "--prune").stdout)
     assert pruned["snapshot"] == state
     assert pruned["unfinished_build"]
@@ -170,6 +204,6 @@ def test_an_error_says_which_store_was_taken_where_none_was_named(call, small, t
     (tmp_path / ".neurorecon" / "store.json").write_text(json.dumps({"store": str(small.path)}))
     refused = call("maps", "--roi", "nowhere")
     assert refused.exit_code == 2
-    assert "the one built last in this folder" in refused.stderr.split("error:")[1]
+    assert "the store built last in this folder" in refused.stderr.split("error:")[1]
     named = call("maps", "--roi", "nowhere", "--store", small.path)
     assert "built last" not in named.stderr

@@ -45,14 +45,14 @@ def test_colors_and_bytes():
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
-        ({}, {}, "needs rows"),
-        ({"a": np.zeros((2, 4))}, {}, "no images"),
-        ({"a": np.zeros((2, 4, 4, 2))}, {}, "no images"),
-        ({"a": np.zeros((2, 4, 4), dtype=int)}, {}, "gray levels"),
-        ({"a": np.full((2, 4, 4), np.nan)}, {}, "not finite"),
-        ({"a": np.zeros((2, 4, 4)), "b": np.zeros((3, 4, 4))}, {}, "same number"),
-        ({"a": np.zeros((2, 4, 4))}, {"captions": ["x"]}, "same number"),
-        ({"a": np.zeros((2, 4, 4))}, {"scores": {"b": [1, 2]}}, "not there"),
+        ({}, {}, "at least one row"),
+        ({"a": np.zeros((2, 4))}, {}, "does not hold images"),
+        ({"a": np.zeros((2, 4, 4, 2))}, {}, "does not hold images"),
+        ({"a": np.zeros((2, 4, 4), dtype=int)}, {}, "unsupported dtype"),
+        ({"a": np.full((2, 4, 4), np.nan)}, {}, "hold NaN or infinity"),
+        ({"a": np.zeros((2, 4, 4)), "b": np.zeros((3, 4, 4))}, {}, "differ in length"),
+        ({"a": np.zeros((2, 4, 4))}, {"captions": ["x"]}, "differ in length"),
+        ({"a": np.zeros((2, 4, 4))}, {"scores": {"b": [1, 2]}}, "unknown row"),
     ],
 )
 def test_bad_panels_are_refused(rows, options, words):

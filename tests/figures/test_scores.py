@@ -75,9 +75,9 @@ def test_missing_pairs_and_numbers_leave_a_gap():
 
 
 def test_bad_tables_are_refused():
-    with pytest.raises(InputError, match="lacks a column"):
+    with pytest.raises(InputError, match="lacks a required column"):
         band_bars({"roi": ["V1"], "value": [1.0]})
-    with pytest.raises(InputError, match="nothing to draw"):
+    with pytest.raises(InputError, match="table is empty"):
         band_bars({"roi": [], "band": [], "value": []})
     with pytest.raises(InputError, match="twice"):
         band_bars(pd.concat([table(), table()]))

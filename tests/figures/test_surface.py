@@ -161,7 +161,7 @@ def test_bad_input_is_refused(brain):
         cortex(brain.values, label="x", views=[])
     with pytest.raises(UnknownNameError, match="haufe"):
         cortex(brain.values, label="x", quantity="weights")
-    with pytest.raises(InputError, match="no name"):
+    with pytest.raises(InputError, match="out of range"):
         cortex_bands(brain.winner, ["gabor"])
     with pytest.raises(UnknownNameError, match="hemisphere"):
         flat(brain.values, label="x", zoom="all")

@@ -174,7 +174,7 @@ BROKEN = {
     Seeding: ("global_state", "the random numbers of NumPy"),
     Centering: ("inputs_stay", "may not write into y"),
     Loading: ("storage", "Targets in a dask array"),
-    Standardizing: ("rows", "alone and together"),
+    Standardizing: ("rows", "alone and together with others"),
     Numbered: ("groups", "named by text"),
     Leaking: ("groups", "groups that are trained on"),
     Hiding: ("save", "loaded has to predict the same"),

@@ -141,7 +141,7 @@ class Tokens(Good):
 
 
 class Hungry(Good):
-    needs = "images"
+    needs = "pictures"
 
 
 def test_ours_and_a_good_one_pass():
@@ -156,11 +156,11 @@ def test_ours_and_a_good_one_pass():
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (NotJson(), "made_by: made_by has to be the same after a way through JSON"),
-        (Nameless(), "made_by: made_by has to say 'preprocessing'"),
+        (NotJson(), "made_by: made_by has to survive a round trip through JSON"),
+        (Nameless(), "made_by: made_by has to have 'preprocessing'"),
         (Drifting(), "made_by: made_by has to be the same before and after"),
-        (Noisy(), "determinism: A target has to be the same to the bit"),
-        (Centered(), "batches: A target may not depend on the size of the batch"),
+        (Noisy(), "determinism: A target has to be the same, bit for bit"),
+        (Centered(), "batches: A target may not depend on the batch size"),
         (Double(), "values: A target has to be float32, but is float64"),
         (Infinite(), "values: A target has to hold finite numbers"),
         (Constant(), "values: A target has to differ between different stimuli"),

@@ -1,4 +1,4 @@
-"""HTML pages, filled in by jinja2 with every value escaped."""
+"""HTML templates, rendered by jinja2 with every value escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _environment() -> Any:
 
     return Environment(
         loader=PackageLoader("neurorecon.figures", "templates"),
-        # Names come from data sets and command lines: nothing of them may become markup.
+        # Names come from data sets and command lines, so they must never become markup.
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -22,20 +22,30 @@ def _environment() -> Any:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill in a template of this folder.
+    """Render a template of this folder.
 
     Parameters
     ----------
     template : str
         File name.
     **values
-        What it asks for; a missing one is an error. Text is escaped.
+        Variables of the template; text is escaped.
+
+    Returns
+    -------
+    str
+        The page.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If a variable is missing.
     """
     return _environment().get_template(template).render(**values)
 
 
 def script_json(text: str) -> Any:
-    """Mark JSON text as fit for a script element: nothing in it can end the element."""
+    """Escape JSON text for use in a script element, so that nothing in it can close the element."""
     from markupsafe import Markup
 
     return Markup(

@@ -1,6 +1,6 @@
 "use strict";
-// A renderer of triangle meshes in plain JavaScript: the nearest face of each pixel by depth, values interpolated
-// per pixel, colors looked up last. No WebGL, so that it runs wherever a browser does.
+// A renderer of triangle meshes in plain JavaScript: find the nearest face of each pixel by depth, interpolate values
+// per pixel, and look up colors last. It does not use WebGL, so that it runs in any browser.
 
 const scene = JSON.parse(document.getElementById("scene").textContent);
 const element = (id) => document.getElementById(id);
@@ -27,7 +27,7 @@ for (const [side, data] of Object.entries(scene.hemispheres)) {
   };
 }
 
-// Both hemispheres stand side by side, whatever surface is shown.
+// Both hemispheres are drawn side by side, whatever surface is shown.
 function surfaceOf(side, name) {
   const hemisphere = hemispheres[side];
   if (hemisphere.surfaces[name]) return hemisphere.surfaces[name];
@@ -301,7 +301,7 @@ function drawAreas(ratio, box, detail) {
   for (const [color, width] of [["rgba(255,255,255,0.75)", 2.6], ["#1a1a1a", 1.1]]) {
     context.strokeStyle = color; context.lineWidth = width * ratio; context.stroke(path);
   }
-  // Names of ROIs that show most come first; one that would lie on another is left out until one zooms in.
+  // The most visible ROIs are labeled first; a name that would overlap another is hidden until you zoom in.
   context.font = `${12 * ratio}px Helvetica, Arial, sans-serif`;
   context.textAlign = "center"; context.textBaseline = "middle";
   const taken = [];

@@ -1,4 +1,4 @@
-"""A miniature of your own data: arrays and tables as a lab has them, with simulated responses of few voxels."""
+"""A miniature of a lab's own data: arrays and tables, with simulated responses of a few voxels."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ SUBJECTS = ("sub01", "sub02")
 
 TRAIN, TEST, TEST_REPEATS = 64, 12, 3
 
-#: Grid of the volumes, and how many voxels each ROI has, in order; the last lie in no ROI.
+#: Grid of the volumes.
 SHAPE = (8, 7, 6)
 
 AFFINE = np.array([[2.5, 0, 0, -8.75], [0, 2.5, 0, -90.0], [0, 0, 2.5, -7.5], [0, 0, 0, 1]])
 
+#: Number of voxels of each ROI; the last ones are in no ROI.
 ROIS = {"V1": 18, "V2": 12, "FFA": 8, "PPA": 8, "": 4}
 
 
@@ -50,17 +51,22 @@ def write_arrays(folder: str | Path, *, seed: int = 0, format: Format = "npy") -
     Parameters
     ----------
     folder : path
-        Made where it does not exist.
+        Folder to write; created if it does not exist.
     seed : int
-        The same seed gives the same numbers.
+        Random seed.
     format : {"npy", "npz", "h5", "zarr"}
-        Of responses and images; "h5" needs h5py.
+        File format of responses and images.
 
     Returns
     -------
     Path
         The folder: ``about.toml``, ``stimuli.csv``, ``images.*``, and for each subject ``responses.*``,
         ``samples.csv``, ``voxels.csv`` and ``mask.nii.gz``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such format.
     """
     import nibabel
 
@@ -106,12 +112,12 @@ def save_array(folder: Path, name: str, values: np.ndarray, format: Format) -> P
 
 
 def draw_stimuli(number: int, generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
-    """Draw images of one shape each on a plain ground.
+    """Draw images of single shapes on plain backgrounds.
 
     Returns
     -------
     DataFrame
-        ``id``, ``category``, ``caption1``, ``caption2``; one row an image.
+        ``id``, ``category``, ``caption1``, ``caption2``; one row per image.
     array, uint8, shape (stimulus, y, x, rgb)
     """
     images = np.empty((number, SIZE, SIZE, 3), dtype=np.uint8)
@@ -134,7 +140,7 @@ def draw_stimuli(number: int, generator: np.random.Generator) -> tuple[pd.DataFr
 
 
 def _draw(category: str, ground: str, x: float, y: float, size: float) -> np.ndarray:
-    """Draw one image four times too large and shrink it, so that edges are smooth."""
+    """Draw one image at four times its size and downsample it, so that edges are smooth."""
     from PIL import Image, ImageDraw
 
     def box(left: float, top: float, right: float, bottom: float) -> list[float]:
@@ -182,7 +188,7 @@ def _design(ids: np.ndarray, generator: np.random.Generator) -> tuple[pd.DataFra
 
 
 def _voxels(generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the table of voxels, ROIs scattered as they come, and the brain mask."""
+    """Return the table of voxels, in random order, and the brain mask."""
     names = np.repeat(list(ROIS), list(ROIS.values()))
     places = np.stack(np.unravel_index(generator.permutation(int(np.prod(SHAPE)))[: len(names)], SHAPE), axis=1)
     mask = np.zeros(SHAPE, dtype=bool)
@@ -195,7 +201,7 @@ def _voxels(generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
 def _responses(
     images: np.ndarray, categories: np.ndarray, shown: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return percent signal change, float32 (sample, voxel): early ROIs see places, FFA faces, PPA houses."""
+    """Return percent signal change, float32 (sample, voxel): V1 and V2 encode luminance, FFA faces, PPA houses."""
     luminance = images.mean(axis=3).reshape(len(images), 8, SIZE // 8, 8, SIZE // 8).mean(axis=(2, 4))
     luminance = luminance.reshape(len(images), -1)
     luminance = (luminance - luminance.mean(axis=0)) / (luminance.std(axis=0) + 1.0)

@@ -1,6 +1,6 @@
-"""A miniature BIDS data set with fMRIPrep derivatives: simulated responses, real names and headers.
+"""A miniature BIDS data set with fMRIPrep derivatives: real file names and headers, simulated responses.
 
-The same simulated time series are written in every space, so that readers of all of them can be compared.
+The same simulated time series are written in every space, so that they can be compared.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ import pandas as pd
 
 from neurorecon.testing.layouts import mark_simulated
 
-#: Seconds between volumes, and the time within a volume that slices were shifted to.
+#: Repetition time, and the time within a volume to which slices were corrected (seconds).
 REPETITION_TIME, START_TIME = 2.0, 1.0
 
-#: Volumes of a run, trials of a run, seconds that an image is shown.
+#: Volumes per run, trials per run, and stimulus duration in seconds.
 VOLUMES, TRIALS, DURATION = 76, 18, 2.0
 
-#: Test images, and how many of them are shown in a run.
+#: Number of test images, and of those in each run.
 TEST, TEST_IN_RUN = 8, 4
 
-#: Voxels, a quarter each: V1, V2, LO, none.
+#: Number of voxels: a quarter each in V1, V2, LO, and no ROI.
 VOXELS = 96
 
-#: Scanner units by which a preferred image would raise a voxel if it were shown for as long as responses take.
+#: Response to a preferred image in scanner units, for a stimulus as long as the hemodynamic response.
 GAIN = 60.0
 
 SHAPES = ("circle", "square", "triangle", "cross")
 
 COLORS = {"red": (220, 50, 40), "green": (50, 180, 70), "blue": (50, 80, 220), "yellow": (230, 210, 50)}
 
-#: Pixels on each side of an image.
+#: Width and height of images in pixels.
 SIZE = 64
 
 MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 
 
 def draw_stimuli(folder: Path, seed: int, runs: int) -> pd.DataFrame:
-    """Draw the images and write them with their table ``stimuli.tsv``.
+    """Draw the images, and write them with their table ``stimuli.tsv``.
 
     Returns
     -------
@@ -85,16 +85,16 @@ def _draw(shape: str, color: tuple[int, int, int], size: float, center: np.ndarr
 
 
 def event_table(stimuli: pd.DataFrame, place: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the events of a run: rest, then trials every 6 or 8 s.
+    """Return the events of a run: rest, then one trial every 6 or 8 s.
 
     Parameters
     ----------
     stimuli : DataFrame
         From :func:`draw_stimuli`.
     place : int
-        Number of the run, over all sessions.
+        Index of the run, counted over all sessions.
     rng : Generator
-        For the order and the gaps.
+        Draws the order and the intervals.
     """
     train, new = np.flatnonzero(stimuli["split"] == "train"), TRIALS - TEST_IN_RUN
     test = np.flatnonzero(stimuli["split"] == "test")
@@ -119,7 +119,7 @@ def event_table(stimuli: pd.DataFrame, place: int, rng: np.random.Generator) -> 
 
 
 def confound_table(rng: np.random.Generator) -> pd.DataFrame:
-    """Return confounds as fMRIPrep names them; derivatives have no first value."""
+    """Return confounds with fMRIPrep's column names; derivatives have no first value."""
     motion = pd.DataFrame(rng.standard_normal((VOLUMES, len(MOTION))).cumsum(axis=0) / 50, columns=list(MOTION))
     table = pd.DataFrame({"global_signal": rng.standard_normal(VOLUMES) + 900})
     for name in ("csf", "white_matter"):
@@ -150,16 +150,16 @@ def simulate_run(
     Parameters
     ----------
     events, stimuli, confounds : DataFrame
-        Of the run.
+        Tables of the run.
     subject : Generator
-        Draws the tuning of the voxels; the same for all runs of a subject.
+        Draws the tuning of the voxels; has to be the same for all runs of a subject.
     rng : Generator
         Draws the noise.
 
     Returns
     -------
     array, shape (volume, voxel), float32
-        Scanner units about 1,000; a preferred image raises them by about 2 %.
+        Scanner units around 1,000; a preferred image increases them by about 2%.
     """
     times = START_TIME + REPETITION_TIME * np.arange(VOLUMES)
     trials = events[events["trial_type"] != "rest"]
@@ -174,7 +174,7 @@ def simulate_run(
 
 
 def _response(seconds: np.ndarray) -> np.ndarray:
-    """Return the hemodynamic response so many seconds after the onset of an image (Glover 1999, auditory cortex)."""
+    """Return the hemodynamic response at times after stimulus onset (Glover 1999, auditory cortex)."""
     from scipy.stats import gamma
 
     fine = (np.arange(20) + 0.5) * DURATION / 20
@@ -184,7 +184,7 @@ def _response(seconds: np.ndarray) -> np.ndarray:
 
 
 def _tuning(shown: pd.DataFrame, subject: np.random.Generator) -> np.ndarray:
-    """Return the amplitude of every trial in every voxel: V1 and V2 see color and size, LO sees shape."""
+    """Return response amplitudes (trial, voxel): V1 and V2 encode color and size, LO encodes shape."""
     color = np.array([COLORS[name] for name in shown["color"]]) / 255
     low = np.column_stack([color, 4 * shown["size"].to_numpy() - 1.4])
     low = low @ subject.normal(0, 1, (low.shape[1], VOXELS))
@@ -194,23 +194,23 @@ def _tuning(shown: pd.DataFrame, subject: np.random.Generator) -> np.ndarray:
     return np.where(roi < 2, low, np.where(roi == 2, high, 0.0))
 
 
-#: What the sidecars say of time.
+#: Timing information of the sidecars.
 TIMES = {"RepetitionTime": REPETITION_TIME, "StartTime": START_TIME, "SliceTimingCorrected": True}
 
-#: Grid of the volumes; the midplane runs through it.
+#: Shape of the volumes, which contain the midline.
 SHAPE = (8, 7, 6)
 
 AFFINE = np.array([[2.0, 0, 0, -7.5], [0, 2.0, 0, -90.5], [0, 0, 2.0, -8.5], [0, 0, 0, 1]])
 
-#: Vertices of each hemisphere of fsaverage5, and of fsLR 32k.
+#: Vertices per hemisphere of fsaverage5 and of fsLR 32k.
 FSAVERAGE5, FS_LR = 10242, 32492
 
-#: In grayordinates, so many voxels of each hemisphere lie in cortex, the others in the thalamus.
+#: In grayordinates, the number of voxels per hemisphere in cortex; the others are in the thalamus.
 IN_CORTEX = 40
 
 
 def volume_mask() -> np.ndarray:
-    """Return the brain, bool (x, y, z), with one true value for each voxel."""
+    """Return the brain mask, bool (x, y, z)."""
     mask = np.zeros(SHAPE, dtype=bool)
     mask[1:7, 1:5, 1:5] = True
     assert mask.sum() == VOXELS
@@ -218,12 +218,12 @@ def volume_mask() -> np.ndarray:
 
 
 def vertices(mesh: int) -> np.ndarray:
-    """Return the vertices of half the voxels, in either hemisphere: int (voxel,)."""
+    """Return the vertices of the voxels of one hemisphere, int (voxel,)."""
     return np.linspace(100, mesh - 100, VOXELS // 2).astype(int)
 
 
 def brain_models() -> Any:
-    """Return where the voxels lie in grayordinates."""
+    """Return the CIFTI axis of the voxels in grayordinates."""
     from nibabel.cifti2 import BrainModelAxis
 
     cortex = vertices(FS_LR)[:IN_CORTEX]
@@ -236,14 +236,14 @@ def brain_models() -> Any:
 
 
 def in_grayordinates() -> np.ndarray:
-    """Return which voxel each grayordinate holds: int (grayordinate,)."""
+    """Return the voxel of each grayordinate, int (grayordinate,)."""
     half = VOXELS // 2
     left, right = np.arange(IN_CORTEX), half + np.arange(IN_CORTEX)
     return np.concatenate([left, right, np.setdiff1d(np.arange(VOXELS), [*left, *right])])
 
 
 def write_volume(folder: Path, name: str, series: np.ndarray) -> None:
-    """Write ``desc-preproc_bold.nii.gz``, its sidecar and its brain mask."""
+    """Write ``desc-preproc_bold.nii.gz`` with its sidecar and brain mask."""
     import nibabel
 
     mask = volume_mask()
@@ -259,7 +259,7 @@ def write_volume(folder: Path, name: str, series: np.ndarray) -> None:
 
 
 def write_surface(folder: Path, name: str, series: np.ndarray) -> None:
-    """Write a pair of ``bold.func.gii``: an array a volume, zeros where there is no voxel."""
+    """Write a pair of ``bold.func.gii`` files: one array per volume, zeros where there is no voxel."""
     from nibabel.gifti import GiftiDataArray, GiftiImage
 
     half = VOXELS // 2
@@ -289,24 +289,24 @@ def _sidecar(path: Path) -> None:
     path.write_text(json.dumps({**TIMES, "SkullStripped": False}, indent=2) + "\n", encoding="utf-8")
 
 
-#: By kind of space.
+#: Writer of each kind of space.
 WRITERS: dict[str, Callable[[Path, str, np.ndarray], None]] = {
     "volume": write_volume,
     "surface": write_surface,
     "grayordinates": write_grayordinates,
 }
 
-#: Name and color of each label; 0 is none.
+#: Name and color of each ROI, in the order of their labels from 1.
 ROIS = {"V1": (1.0, 0.2, 0.2), "V2": (0.2, 1.0, 0.2), "LO": (0.2, 0.2, 1.0)}
 
 
 def roi_of_voxel() -> np.ndarray:
-    """Return the label of each voxel, int (voxel,): 1 V1, 2 V2, 3 LO, 0 none."""
+    """Return the label of each voxel, int (voxel,): 1 V1, 2 V2, 3 LO, 0 no ROI."""
     return np.array([1, 2, 3, 0])[np.arange(VOXELS) * 4 // VOXELS]
 
 
 def write_atlases(folder: Path, kinds: Sequence[str]) -> None:
-    """Write the ROIs: NIfTI with a table of labels and a mask, annot and label GIFTI, dlabel."""
+    """Write the ROIs: NIfTI with a table of labels and a mask, annot, label GIFTI, and dlabel files."""
     folder.mkdir(parents=True, exist_ok=True)
     if "volume" in kinds:
         _write_volumes(folder)
@@ -338,14 +338,14 @@ def _write_surfaces(folder: Path) -> None:
         labels = np.zeros(FSAVERAGE5, dtype=np.int32)
         labels[vertices(FSAVERAGE5)] = roi_of_voxel()[part]
         table = np.array([[*color, 0] for color in colors])
-        write_annot(folder / f"{side}.ROIs.annot", labels, table, ["unknown", *ROIS], fill_ctab=True)
+        write_annot(folder / f"{side}.rois.annot", labels, table, ["unknown", *ROIS], fill_ctab=True)
         names = GiftiLabelTable()
         for key, name in enumerate(["???", *ROIS]):
             label: Any = GiftiLabel(key, 1.0, 1.0, 1.0, 1.0)
-            label.label = name  # nibabel writes it; its class does not declare it
+            label.label = name  # nibabel writes this attribute, but its class does not declare it
             names.labels.append(label)
         array = GiftiDataArray(labels, intent="NIFTI_INTENT_LABEL", datatype="int32")
-        GiftiImage(labeltable=names, darrays=[array]).to_filename(folder / f"hemi-{letter}_areas.label.gii")
+        GiftiImage(labeltable=names, darrays=[array]).to_filename(folder / f"hemi-{letter}_rois.label.gii")
 
 
 def _write_grayordinates(folder: Path) -> None:
@@ -381,19 +381,20 @@ def write_bids(
 ) -> Path:
     """Write a raw BIDS data set with ``derivatives/fmriprep``.
 
-    Two subjects see images of colored shapes in two sessions of three runs; training images once, eight test
-    images in every other run. 96 voxels answer to shape or color; noise, drift and head motion are added.
+    By default, two subjects see images of colored shapes in two sessions of three runs. Each training image is shown
+    once, and each of eight test images in every other run. The 96 voxels respond to shape or color, with noise, drift
+    and head motion.
 
     Parameters
     ----------
     folder : path
-        Made where it does not exist.
+        Folder to write; created if it does not exist.
     seed : int
-        The same seed gives the same files.
+        Random seed; the same seed gives the same files.
     subjects, sessions, runs : sequence of str
-        Labels.
+        BIDS labels.
     kinds : sequence of {"volume", "surface", "grayordinates"}
-        Spaces to write: ``MNI152NLin2009cAsym``, ``fsaverage5``, ``fsLR`` of density 91k.
+        Spaces to write: ``MNI152NLin2009cAsym``, ``fsaverage5``, or ``fsLR`` with density 91k.
 
     Returns
     -------

@@ -9,22 +9,22 @@ import numpy as np
 
 from neurorecon.testing.layouts import mark_simulated
 
-#: Categories by the numbers of the excerpt.
+#: Categories in the order of their numbers in the excerpt.
 CATEGORIES = ("face", "house", "shoe", "cat", "scissors", "scrambledpix", "bottle", "chair")
 
-#: Volumes of a run: rest before and after each block of nine.
+#: Volumes of a block, and of rest between blocks.
 BLOCK, REST = 9, 5
 
-#: The real volumes' grid; x runs from right to left.
+#: Affine of the real volumes; x runs from right to left.
 AFFINE = np.array([[-3.5, 0, 0, 68.25], [0, 3.75, 0, -118.125], [0, 0, 3.75, -118.125], [0, 0, 0, 1.0]])
 
-#: Size of the miniature's volumes, and where its ventral temporal cortex is.
+#: Shape of the volumes, and position of ventral temporal cortex in them.
 SHAPE, CORTEX = (8, 7, 5), (slice(2, 6), slice(1, 5), slice(1, 3))
 
-#: Volumes by which the simulated responses follow.
+#: Delay of the simulated responses, in volumes.
 LAG = 2
 
-#: Masks of ventral temporal cortex and its parts, each the first so many slices along x.
+#: Masks of ventral temporal cortex and its parts: how many slices along x each covers.
 MASKS = {
     "mask4_vt": 4,
     "mask8b_face_vt": 2,
@@ -48,15 +48,15 @@ def write_haxby2001(
     Parameters
     ----------
     folder : path
-        Made where it does not exist.
+        Folder to write; created if it does not exist.
     seed : int
-        The same seed gives the same numbers.
+        Random seed.
     subjects, runs : int
-        How many.
+        Number of subjects, and of runs of each.
     layout : {"nilearn", "excerpt"}
-        ``subj1/bold.nii.gz`` and so on, or one slice with ``attributes.txt``.
+        ``subj1/bold.nii.gz`` and so on, or a single slice with ``attributes.txt``.
     images : bool
-        Write ``stimuli`` too (nilearn's layout).
+        Whether to write ``stimuli``, too (nilearn's layout).
 
     Returns
     -------
@@ -102,7 +102,7 @@ def _write_excerpt(folder: Path, runs: int, generator: np.random.Generator) -> N
 
 
 def _run_labels(generator: np.random.Generator) -> list[str]:
-    """Return what each volume of a run shows: every category once."""
+    """Return the label of each volume of a run, which shows every category once."""
     labels = ["rest"] * (REST + 1)
     for name in generator.permutation(CATEGORIES):
         labels += [str(name)] * BLOCK + ["rest"] * REST
@@ -110,7 +110,7 @@ def _run_labels(generator: np.random.Generator) -> list[str]:
 
 
 def _volumes(labels: list[list[str]], brain: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return int16 volumes, (x, y, z, volume): bright in the brain, a pattern for each category, drift and noise."""
+    """Return int16 volumes (x, y, z, volume): a bright brain, one pattern per category, drift and noise."""
     patterns = {name: generator.standard_normal(brain.shape) * brain for name in CATEGORIES}
     nothing = np.zeros(brain.shape)
     level = 100.0 + 900.0 * brain + 50.0 * generator.random(brain.shape) * brain
@@ -133,7 +133,7 @@ def _save(path: Path, values: np.ndarray, affine: np.ndarray) -> None:
 
 
 def _write_images(folder: Path, generator: np.random.Generator) -> None:
-    """Write two images of each category: stripes of a width and direction of its own."""
+    """Write two images per category: stripes whose width and direction depend on the category."""
     from PIL import Image
 
     y, x = np.mgrid[:80, :80]

@@ -1,7 +1,8 @@
-"""A miniature of NSD: its files, names and headers, a few voxels and trials, simulated responses.
+"""A miniature of NSD: the same files, names and headers, with a few voxels and trials and simulated responses.
 
-The first images are shared by all subjects, the others are each subject's own; each is shown three times. Responses
-follow what is in the images (early ROIs the background and where the shape is, the others its category), plus noise.
+As in NSD, some images are shared by all subjects, the others belong to one subject, and each is shown three times.
+Responses depend on the content of the image (early ROIs encode the background and the position of the shape, the others
+its category), plus noise.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import pandas as pd
 from neurorecon.datasets.nsd.rois import LABELS
 from neurorecon.testing.layouts import mark_simulated
 
-#: Pixels on each side (425 in NSD).
+#: Width and height of images in pixels (425 in NSD).
 SIZE = 64
 
-#: Categories as COCO numbers and groups them: id, name, supercategory.
+#: Some categories of COCO: id, name, supercategory.
 CATEGORIES = (
     (1, "person", "person"),
     (3, "car", "vehicle"),
@@ -31,7 +32,7 @@ CATEGORIES = (
     (59, "pizza", "food"),
 )
 
-#: Colors of the shapes, half-axes (x, y) in shares of the image, and whether they are round.
+#: Color of each shape, half-axes (x, y) as fractions of the image, and whether it is round.
 _SHAPES = {
     "person": ((225, 175, 140), (0.10, 0.26), True),
     "car": ((200, 30, 30), (0.24, 0.12), False),
@@ -47,14 +48,14 @@ BACKGROUNDS = (("meadow", (80, 150, 60)), ("sky", (130, 180, 235)), ("street", (
 
 @dataclass(frozen=True)
 class Scenes:
-    """What is in each image.
+    """The content of all images.
 
     Parameters
     ----------
     category, background : int array, shape (image,)
         Indices of :data:`CATEGORIES` and :data:`BACKGROUNDS`.
     x, y, size : float array, shape (image,)
-        Center of the shape in shares of the image, and its size (1 is average).
+        Center of the shape as fractions of the image, and its relative size (mean 1).
     """
 
     category: np.ndarray
@@ -64,14 +65,14 @@ class Scenes:
     size: np.ndarray
 
     def features(self) -> np.ndarray:
-        """Return what responses follow, standardized, shape (image, feature): see :data:`FEATURES`."""
+        """Return the standardized features that drive the responses (:data:`FEATURES`), shape (image, feature)."""
         one_hot = [np.equal.outer(np.arange(len(names)), values)
                    for names, values in ((CATEGORIES, self.category), (BACKGROUNDS, self.background))]  # fmt: skip
         values = np.concatenate([*one_hot, [self.x], [self.y], [self.size]]).T.astype(float)
         return (values - values.mean(axis=0)) / values.std(axis=0)
 
     def box(self, image: int) -> tuple[float, float, float, float]:
-        """Return left, top, width and height of the shape, in shares of the image."""
+        """Return left, top, width and height of the shape, as fractions of the image."""
         half = np.array(_SHAPES[self.name(image)][1]) * self.size[image]
         return (self.x[image] - half[0], self.y[image] - half[1], 2 * half[0], 2 * half[1])
 
@@ -97,7 +98,7 @@ FEATURES = (*(name for _, name, _ in CATEGORIES), *(name for name, _ in BACKGROU
 
 
 def invent(number: int, rng: np.random.Generator) -> Scenes:
-    """Return scenes: categories and backgrounds in equal parts, the rest random."""
+    """Return random scenes, balanced over categories and backgrounds."""
     return Scenes(
         category=rng.permutation(np.arange(number) % len(CATEGORIES)),
         background=rng.permutation(np.arange(number) % len(BACKGROUNDS)),
@@ -119,13 +120,13 @@ def draw(scenes: Scenes, image: int) -> np.ndarray:
     return np.clip(np.where(inside[..., None], color, ground), 0, 255).astype(np.uint8)
 
 
-#: Grids of the volumes (81 x 104 x 83 and 145 x 186 x 148 in NSD), and millimeters of a voxel.
+#: Shape of the volumes (81 x 104 x 83 and 145 x 186 x 148 in NSD), and voxel size in millimeters.
 VOLUMES = {"func1pt8mm": ((12, 14, 10), 1.8), "func1mm": ((16, 18, 13), 1.0)}
 
-#: Vertices of a hemisphere (163,842 in NSD): the mesh fsaverage5.
+#: Vertices per hemisphere, those of fsaverage5 (163,842 in NSD).
 VERTICES = 10242
 
-#: Areas: file, label, and where they lie: from back to front and from bottom to top, in shares of visual cortex.
+#: ROIs by file and label, and their extent from back to front and from bottom to top, as fractions of visual cortex.
 _ROIS: dict[str, dict[int, tuple[tuple[float, float], tuple[float, float]]]] = {
     "prf-visualrois": {
         1: ((0.0, 0.2), (0.0, 0.5)),
@@ -165,7 +166,7 @@ _ROIS: dict[str, dict[int, tuple[tuple[float, float], tuple[float, float]]]] = {
     "HCP_MMP1": {1: ((0.0, 0.2), (0.0, 1.0)), 4: ((0.2, 0.3), (0.0, 1.0)), 18: ((0.5, 1.0), (0.0, 0.5))},
 }
 
-#: Features that voxels of a file's ROIs respond to; all others respond to every category a little.
+#: Features that drive the voxels of the ROIs in each file; all visual voxels respond weakly to every category.
 _TUNING = {
     "prf-visualrois": ("meadow", "sky", "street", "x", "y", "size"),
     "floc-faces": ("person",),
@@ -182,11 +183,11 @@ class Cortex:
     Parameters
     ----------
     labels : dict of str to int array, shape (voxel,)
-        Of each ROI file.
+        Labels by ROI file.
     left : bool array, shape (voxel,)
         Whether a voxel is in the left hemisphere.
     brain : bool array, shape (voxel,)
-        Whether it is in the brain; all others are zero.
+        Whether a voxel is in the brain; the responses of all others are zero.
     """
 
     labels: dict[str, np.ndarray]
@@ -194,7 +195,7 @@ class Cortex:
     brain: np.ndarray
 
     def weights(self, rng: np.random.Generator) -> np.ndarray:
-        """Return the weight of each feature for each voxel, shape (feature, voxel)."""
+        """Return random weights, shape (feature, voxel)."""
         weights = np.zeros((len(FEATURES), len(self.left)))
         for file, names in _TUNING.items():
             rows = np.array([FEATURES.index(name) for name in names])
@@ -206,11 +207,11 @@ class Cortex:
 
 
 def volume_cortex(space: str) -> tuple[Cortex, np.ndarray]:
-    """Return the voxels of a volume, x fastest, and its affine."""
+    """Return the voxels of a volume, with x varying fastest, and its affine."""
     shape, size = VOLUMES[space]
     x, y, z = (index.ravel(order="F") for index in np.indices(shape))
     edge = np.min([x, y, z, *(length - 1 - index for length, index in zip(shape, (x, y, z), strict=True))], axis=0)
-    # Visual cortex: all but the outer layers of the box.
+    # Visual cortex is the box without its outer layers.
     back, up = (y - 1) / (shape[1] - 3), (z - 2) / (shape[2] - 4)
     cortex = _rois(back, up, np.abs(x / (shape[0] - 1) - 0.5) * 2, x < shape[0] / 2, edge >= 1, z >= 2)
     affine = np.diag([size, size, size, 1.0])
@@ -219,7 +220,7 @@ def volume_cortex(space: str) -> tuple[Cortex, np.ndarray]:
 
 
 def surface_cortex() -> Cortex:
-    """Return the vertices of both hemispheres, the left ones first."""
+    """Return the vertices of both hemispheres, left before right."""
     index = np.tile(np.arange(VERTICES), 2)
     back, up = index % 101 / 101, index // 101 / 101
     left = np.arange(2 * VERTICES) < VERTICES
@@ -242,23 +243,23 @@ def _rois(
     return Cortex(labels, left, brain)
 
 
-#: Shared images and images of each subject's own (1,000 and 9,000 in NSD); repeats of each.
+#: Number of shared images and of each subject's own images (1,000 and 9,000 in NSD), and repeats of each image.
 SHARED, OWN, REPEATS = 24, 96, 3
 
-#: Subjects of the design; how many of them are written is up to the caller.
+#: Subjects of the design; the caller decides how many of them are written.
 SUBJECTS = 8
 
-#: Sessions (40), runs of a session (12), and slots of 4 s in a run (75), three of which are blank at its beginning.
+#: Sessions (40 in NSD), runs per session (12), and slots of 4 s per run (75), of which the first three are blank.
 SESSIONS, RUNS, SLOTS = 3, 4, 36
 
-#: Images of a subject, all images (73,000), and trials of a session (750).
+#: Images per subject, all images (73,000 in NSD), and trials per session (750).
 IMAGES = SHARED + OWN
 
 ALL = SHARED + SUBJECTS * OWN
 
 TRIALS = IMAGES * REPEATS // SESSIONS
 
-#: Standard deviation of the noise of a trial, in percent signal change.
+#: Standard deviation of the trial noise, in percent signal change.
 NOISE = 1.0
 
 
@@ -285,25 +286,25 @@ def write_nsd(
     Parameters
     ----------
     folder : path
-        Becomes the root of the data set, with ``nsddata``, ``nsddata_betas``, ``nsddata_stimuli`` and COCO's
+        Root of the data set, which gets ``nsddata``, ``nsddata_betas``, ``nsddata_stimuli`` and COCO's
         ``annotations``.
     subjects : sequence of str
-        Subjects whose data are written, of ``subj01`` ... ``subj08``.
+        Subjects to write, from ``subj01`` to ``subj08``.
     sessions : int
-        Sessions whose betas are written, at most three: the others were "held out".
-    spaces : sequence of str
-        Of ``"func1pt8mm"``, ``"func1mm"``, ``"fsaverage"`` (here with as many vertices as fsaverage5).
-    formats : sequence of str
-        Of the betas in volumes: ``"nii.gz"``, ``"hdf5"``, or both.
+        Number of sessions whose betas are written, at most three; the others are "held out".
+    spaces : sequence of {"func1pt8mm", "func1mm", "fsaverage"}
+        Spaces to write; ``"fsaverage"`` has the vertices of fsaverage5.
+    formats : sequence of {"nii.gz", "hdf5"}
+        File formats of betas in volumes.
     betas : sequence of str
-        Versions of the betas. All hold the same numbers.
+        Versions of the betas to write. All hold the same numbers.
     seed : int
-        Of everything: the same seed gives the same files.
+        Random seed; the same seed gives the same files.
 
     Returns
     -------
-    path
-        `folder`.
+    Path
+        The folder.
     """
     root = Path(folder)
     rng = np.random.default_rng(seed)
@@ -350,12 +351,12 @@ def _write_design(root: Path, design: _Design) -> None:
         "subjectim": design.images.astype(np.uint32),
     }
     savemat(folder / "nsd_expdesign.mat", content)
-    with (folder / "nsd_expdesign.mat").open("r+b") as file:  # the header holds the time: not in a miniature
+    with (folder / "nsd_expdesign.mat").open("r+b") as file:  # the header holds the time, which would change the file
         file.write(b"MATLAB 5.0 MAT-file, miniature of NSD".ljust(116))
 
 
 def _information(design: _Design, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the table of all images; repeats are trials of the experiment, from 1, or 0."""
+    """Return the table of all images. Repeats are trial numbers from 1, or 0 if the image was not shown."""
     left = rng.choice([0.0, 0.0625, 0.125], ALL)
     table = pd.DataFrame(
         {
@@ -387,7 +388,7 @@ def _write_information(root: Path, table: pd.DataFrame) -> None:
 
 
 def _write_annotations(root: Path, table: pd.DataFrame, scenes: Scenes) -> None:
-    """Write COCO's captions and instances of images of 640 by 480, of which the crop is a square."""
+    """Write COCO's captions and instances for images of 640 by 480 pixels, which are cropped to squares."""
     folder = root / "annotations"
     folder.mkdir(parents=True, exist_ok=True)
     categories = [{"supercategory": group, "id": number, "name": name} for number, name, group in CATEGORIES]
@@ -402,7 +403,7 @@ def _write_annotations(root: Path, table: pd.DataFrame, scenes: Scenes) -> None:
             box = [round(x + 640 * row.cropBox[2], 2), round(y, 2), round(width, 2), round(height, 2)]
             number = CATEGORIES[scenes.category[image]][0]
             instances.append({"image_id": identity, "id": identity, "category_id": number, "bbox": box,
-                              "roi": round(width * height, 2), "iscrowd": 0, "segmentation": []})  # fmt: skip
+                              "area": round(width * height, 2), "iscrowd": 0, "segmentation": []})  # fmt: skip
         head = {"info": {"description": "miniature"}, "licenses": [], "images": images}
         _dump(folder / f"captions_{split}.json", {**head, "annotations": captions})
         _dump(folder / f"instances_{split}.json", {**head, "annotations": instances, "categories": categories})
@@ -413,7 +414,7 @@ def _dump(path: Path, content: dict[str, Any]) -> None:
 
 
 def _write_images(root: Path, scenes: Scenes, shown: np.ndarray) -> None:
-    """Write the images that the subjects saw; the others take no room in the file."""
+    """Write the images that the subjects saw; the others take no space in the file."""
     import h5py
 
     folder = root / "nsddata_stimuli" / "stimuli" / "nsd"
@@ -436,7 +437,7 @@ def _write_behavior(root: Path, name: str, subject: int, design: _Design, rng: n
     current = shown.groupby(table["SESSION"]).transform(lambda part: part.duplicated()).astype(int)
     correct = rng.random(len(table)) < 0.9
     old = np.where(correct, table["ISOLD"], 1 - table["ISOLD"])
-    answered = pd.Series(rng.random(len(table)) < 0.95)  # else nothing was pressed
+    answered = pd.Series(rng.random(len(table)) < 0.95)  # otherwise no button was pressed
     table["ISCORRECT"] = pd.Series(correct.astype(float)).where(answered)
     table["RT"] = pd.Series(rng.uniform(400, 2400, len(table)).round(3)).where(answered)
     table["CHANGEMIND"] = pd.Series(0.0, index=table.index).where(answered)
@@ -453,7 +454,7 @@ def _write_behavior(root: Path, name: str, subject: int, design: _Design, rng: n
 
 
 def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> tuple[Cortex, Any]:
-    """Write the ROI files of a volume; return its voxels, and what saves an array of them."""
+    """Write the ROI files of a volume; return its voxels, and a function that saves arrays of them."""
     import h5py
     import nibabel
 
@@ -467,12 +468,12 @@ def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> 
         image.to_filename(path)
 
     def save(folder: Path, stem: str, values: np.ndarray) -> None:
-        """Values are (voxel,) or (voxel, trial)."""
+        """Save values (voxel,) or (voxel, trial)."""
         if values.ndim == 1 or "nii.gz" in formats:
             nifti(folder / f"{stem}.nii.gz", values)
         if values.ndim == 2 and "hdf5" in formats:
             folder.mkdir(parents=True, exist_ok=True)
-            with h5py.File(folder / f"{stem}.hdf5", "w") as file:  # axes (trial, z, y, x), a chunk a voxel
+            with h5py.File(folder / f"{stem}.hdf5", "w") as file:  # axes (trial, z, y, x), one chunk per voxel
                 data = values.T.reshape(-1, *shape[::-1])
                 file.create_dataset("betas", data=data, chunks=(len(data), 1, 1, 1))
 
@@ -486,7 +487,7 @@ def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> 
 
 
 def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) -> tuple[Cortex, Any]:
-    """Write the ROI files of the average surface; return its vertices, and what saves an array of them."""
+    """Write the ROI files of the average surface; return its vertices, and a function that saves arrays of them."""
     import nibabel
 
     cortex = surface_cortex()
@@ -518,7 +519,7 @@ def _write_betas(
     rng: np.random.Generator,
     save: Any,
 ) -> None:
-    """Write the betas of all trials, session by session, and what NSD computes from them."""
+    """Write the betas of all trials, session by session, and the maps that NSD derives from them."""
     weights = cortex.weights(rng)
     signal = scenes.features() @ weights  # (image, voxel)
     for session in range(sessions):

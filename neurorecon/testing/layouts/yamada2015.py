@@ -1,4 +1,4 @@
-"""A miniature of Yamada 2015: the two MATLAB files of a subject, with simulated responses of few voxels."""
+"""A miniature of Yamada 2015: the two MATLAB files of a subject, with simulated responses of a few voxels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from neurorecon.testing.layouts import mark_simulated
 
-#: Conditions by the names and labels that the file gives them: rest before the run, rest, five shapes.
+#: Names and labels of the conditions, as in the real file: rest before the run, rest, five shapes.
 CONDITIONS = {
     "test pre rest": 1,
     "test rest": 2,
@@ -21,10 +21,10 @@ CONDITIONS = {
     "cross8x8": 2005,
 }
 
-#: Voxels of the real file, in millimeters.
+#: Voxel size and origin in millimeters, as in the real file.
 STEP, ORIGIN = 3.0, (-22.5, -70.5, -31.5)
 
-#: Volumes by which the simulated responses follow.
+#: Delay of the simulated responses, in volumes.
 LAG = 2
 
 
@@ -34,11 +34,11 @@ def write_yamada2015(folder: str | Path, *, seed: int = 0, voxels: int = 40, run
     Parameters
     ----------
     folder : path
-        Made where it does not exist.
+        Folder to write; created if it does not exist.
     seed : int
-        The same seed gives the same numbers.
+        Random seed.
     voxels, runs, blocks : int
-        How many; blocks of each run. The last voxel is one that the authors would leave out.
+        Number of voxels, of runs, and of blocks per run. The last voxel is marked as an outlier.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def write_yamada2015(folder: str | Path, *, seed: int = 0, voxels: int = 40, run
 
 
 def _run_labels(blocks: int, generator: np.random.Generator) -> np.ndarray:
-    """Ten volumes of rest, then six of a shape and six of rest for each block."""
+    """Return the labels of a run: ten volumes of rest, then six of a shape and six of rest per block."""
     shapes = list(CONDITIONS.values())[2:]
     order = np.concatenate([generator.permutation(shapes) for _ in range(-(-blocks // len(shapes)))])[:blocks]
     parts = [np.full(10, 1)]
@@ -68,7 +68,7 @@ def _run_labels(blocks: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _responses(labels: np.ndarray, runs: int, voxels: int, generator: np.random.Generator) -> np.ndarray:
-    """Return whole numbers like those of a scanner, (voxel, volume): a pattern for each shape, drift and noise."""
+    """Return integers like those of a scanner, (voxel, volume): one pattern per shape, drift and noise."""
     patterns = {label: generator.standard_normal(voxels) * (label > 2) for label in CONDITIONS.values()}
     shown = np.stack([patterns[label] for label in labels], axis=1)
     late = np.concatenate([_late(part) for part in np.split(shown, runs, axis=1)], axis=1)
@@ -82,7 +82,7 @@ def _late(part: np.ndarray) -> np.ndarray:
 
 
 def _write_recording(path: Path, labels: np.ndarray, data: np.ndarray, runs: int) -> None:
-    """Write what MATLAB's ``save -v7.3`` writes of the structures D and P: axes reversed, cells as references."""
+    """Write the structures D and P as MATLAB's ``save -v7.3`` does: axes reversed, cells as references."""
     import h5py
 
     voxels, volumes = data.shape
@@ -128,7 +128,7 @@ def _text(parent: Any, name: str, text: str) -> Any:
 
 
 def _cell(cells: Any, parent: Any, name: str, values: Sequence[Any], shape: tuple[int, int]) -> None:
-    """Write a cell array: its contents beside it, references to them in it."""
+    """Write a cell array as references to its contents, which are stored in `cells`."""
     import h5py
 
     references = []

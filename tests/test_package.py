@@ -94,7 +94,7 @@ def test_the_wheel_as_it_is_built(tmp_path):
 def test_templates_are_read_from_the_package():
     from importlib import resources
 
-    names = {item.name for item in resources.files("neurorecon.figures.templates").iterdir()}
+    names = {item.name for item in (resources.files("neurorecon.figures") / "templates").iterdir()}
     assert any(name.endswith((".html", ".j2", ".jinja")) for name in names)
 
 

@@ -64,7 +64,7 @@ def title_of(found: VoxelwiseMap, store: Store, what: str) -> str:
 
 def bars(found: VoxelwiseMap, store: Store) -> Any:
     """Draw a bar for each ROI and band."""
-    from neurorecon.figures import band_bars
+    from neurorecon.figures.scores import band_bars
 
     table = found.rois.dropna(axis=1, how="all")
     note = "Mean over all voxels of the ROI."
@@ -163,11 +163,11 @@ def _common(found: VoxelwiseMap, store: Store) -> dict[str, Any]:
 
 
 def _values_figure(found: VoxelwiseMap, store: Store, how: str, column: str, label: str, band: str | None) -> Any:
-    from neurorecon import figures
+    from neurorecon.figures import surface
 
     values = by_hemisphere(found, store, found.table[column].to_numpy())
     shown = by_hemisphere(found, store, _significant(found, band), 0.0)
-    return getattr(figures, how)(
+    return getattr(surface, how)(
         values,
         label=label,
         quantity=found.kind,
@@ -180,16 +180,16 @@ def _values_figure(found: VoxelwiseMap, store: Store, how: str, column: str, lab
 
 
 def _winner_figure(found: VoxelwiseMap, store: Store, how: str) -> Any:
-    from neurorecon import figures
+    from neurorecon.figures import surface
 
     codes = {band: number for number, band in enumerate(found.bands)}
     winner = by_hemisphere(found, store, found.table["winning_band"].map(codes).fillna(-1).to_numpy(), -1.0)
     title = title_of(found, store, "Winning band")
-    return getattr(figures, how)(winner, found.bands, title=title, **_common(found, store))
+    return getattr(surface, how)(winner, found.bands, title=title, **_common(found, store))
 
 
 def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: str | None) -> Any:
-    from neurorecon.figures import volume
+    from neurorecon.figures.volumes import volume
 
     space, voxels = store.space(found.subject), found.voxels(store)
     mask = space.unmask(_significant(found, band).astype(float), voxels, fill=0.0).get_fdata() > 0
@@ -206,7 +206,7 @@ def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: st
 
 
 def _volume_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -> str:
-    from neurorecon.figures import interactive_volume
+    from neurorecon.figures.volumes import interactive_volume
 
     column, (label, _) = next(iter(_quantities(found).items()))
     image = store.space(found.subject).unmask(found.table[column].to_numpy(), found.voxels(store))
@@ -220,7 +220,7 @@ def _volume_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -
 
 
 def _surface_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -> str:
-    from neurorecon.figures import interactive
+    from neurorecon.figures.viewer import interactive
 
     maps: dict[str, dict[str, np.ndarray]] = {}
     options: dict[str, dict[str, Any]] = {}
@@ -250,7 +250,7 @@ def _surface_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) 
 
 def partition_bars(found: Partition, store: Store) -> Any:
     """Draw for each ROI what every band explains alone, and what several have in common."""
-    from neurorecon.figures import band_bars
+    from neurorecon.figures.scores import band_bars
 
     single = found.rois[found.rois["bands"].isin(found.bands)].rename(columns={"bands": "band"})
     common = single.groupby("roi", sort=False, as_index=False).agg(

@@ -259,12 +259,15 @@ def choose(location: str | None, output: Output, snapshot: str | None = None) ->
         return output.use(open_store(location, snapshot=snapshot))
     current = _remembered()
     if current is not None:
-        logger.info("store: %s (built last in this folder; use --store to choose another)", current)
         output.hint = _hint(current)
-        return output.use(open_store(current, snapshot=snapshot))
+        store = output.use(open_store(current, snapshot=snapshot))
+        what = "built last in this folder" + (", SIMULATED responses" if store.simulated else "")
+        logger.info("store: %s (%s; use --store to choose another)", current, what)
+        return store
     from neurorecon.features.extract import build
 
     store = build(EMBEDDED, progress=output.progress)
+    remember(Path(store.location))
     logger.info("store: %s (embedded data set, SIMULATED responses; use --store to choose another)", store.location)
     return output.use(store if snapshot is None else open_store(store.location, snapshot=snapshot))
 

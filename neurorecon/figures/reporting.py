@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.figures.style import figure_bytes
-from neurorecon.figures.templates import render, script_json
+from neurorecon.figures.viewer import render, script_json
 from neurorecon.io.files import write_bytes
 from neurorecon.provenance import to_json
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.figures.mesh import HEMISPHERES, border_chains, check_values, load_mesh, nearest_source
 from neurorecon.figures.style import band_colors, band_label, color_map, default_colormap, nice_limits, quantity_note
 from neurorecon.figures.surface import Outlines, PerHemisphere, check_outlines, spread_note
-from neurorecon.figures.templates import render, script_json
 from neurorecon.provenance import to_json
 
 SURFACES = ("inflated", "pial", "flat")
@@ -188,3 +188,53 @@ def _faces(faces: np.ndarray, all_faces: np.ndarray) -> str | None:
 
 def _encode(values: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
+
+
+# -- pages ------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("neurorecon.figures", "templates"),
+        # Names come from data sets and command lines, so they must never become markup.
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """Render an HTML template of ``figures/templates``, every value escaped.
+
+    Parameters
+    ----------
+    template : str
+        File name.
+    **values
+        Variables of the template; text is escaped.
+
+    Returns
+    -------
+    str
+        The page.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If a variable is missing.
+    """
+    return _environment().get_template(template).render(**values)
+
+
+def script_json(text: str) -> Any:
+    """Escape JSON text for use in a script element, so that nothing in it can close the element."""
+    from markupsafe import Markup
+
+    return Markup(
+        text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028")
+    )

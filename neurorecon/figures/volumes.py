@@ -269,7 +269,7 @@ def interactive_volume(
     import nibabel
     from nilearn.plotting import view_img
 
-    from neurorecon.figures.templates import render, script_json
+    from neurorecon.figures.viewer import render, script_json
     from neurorecon.provenance import to_json
 
     values, matrix = _canonical(image, affine)

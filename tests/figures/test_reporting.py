@@ -14,7 +14,7 @@ import neurorecon.figures as figures
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.figures import Figure, Page, Section, Table, interactive, read_provenance, report
 from neurorecon.figures.style import axes_mm, band_label, new_figure
-from neurorecon.figures.templates import script_json
+from neurorecon.figures.viewer import script_json
 
 NASTY = '</script><script>alert(1)</script><img src=x onerror=alert(1)> & "quotes" \''
 RECORD = {"command": f"neurorecon maps --roi {NASTY}", "seed": 0, "simulated": True, "versions": {"numpy": "2"}}

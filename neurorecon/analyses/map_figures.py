@@ -163,7 +163,7 @@ def _common(found: VoxelwiseMap, store: Store) -> dict[str, Any]:
 
 
 def _values_figure(found: VoxelwiseMap, store: Store, how: str, column: str, label: str, band: str | None) -> Any:
-    from neurorecon.figures import surface
+    import neurorecon.figures.surface as surface
 
     values = by_hemisphere(found, store, found.table[column].to_numpy())
     shown = by_hemisphere(found, store, _significant(found, band), 0.0)
@@ -180,7 +180,7 @@ def _values_figure(found: VoxelwiseMap, store: Store, how: str, column: str, lab
 
 
 def _winner_figure(found: VoxelwiseMap, store: Store, how: str) -> Any:
-    from neurorecon.figures import surface
+    import neurorecon.figures.surface as surface
 
     codes = {band: number for number, band in enumerate(found.bands)}
     winner = by_hemisphere(found, store, found.table["winning_band"].map(codes).fillna(-1).to_numpy(), -1.0)

@@ -245,7 +245,7 @@ def _draw_elsewhere(drawing: _Drawing, where: tuple[str, str | None]) -> list[Pa
 
 
 def _draw(drawing: _Drawing, store: Store) -> list[Path]:
-    from neurorecon.figures import save_figure
+    from neurorecon.figures.style import save_figure
 
     item, name, stem, record, formats = drawing
     return save_figure(item.figures(store)[name](), stem, record, formats)

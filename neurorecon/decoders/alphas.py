@@ -371,12 +371,15 @@ def _target_products(spectrum: Spectrum, search: AlphaSearch) -> Any:
 
 
 class GeneralizedCrossValidation:
-    """Scores of candidates for alpha.
+    """Score candidate alphas by generalized cross-validation.
+
+    The refit test of :mod:`neurorecon.stats.refit` has a class of the same name, written for permutations of
+    unweighted samples. It chooses the same alphas.
 
     Parameters
     ----------
     factors : Factorization
-        Of the inputs.
+        Factorization of the inputs.
     alphas : array, shape (alpha,)
         Candidates.
     weights : array, shape (sample,), optional

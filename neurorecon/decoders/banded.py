@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.banded_search import (
-    Settings,
+    SearchSettings,
     Solution,
     check_mixtures,
     gradient,
@@ -551,7 +551,9 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
         self.primal_coef_ /= roots[:, None].astype(self.dtype)
         return self._keep(found, scales, names, targets, "group_ridge")
 
-    def _prepare(self, y: Any, n_samples: int, groups: ArrayLike | None, n_bands: int) -> tuple[Targets, Settings]:
+    def _prepare(
+        self, y: Any, n_samples: int, groups: ArrayLike | None, n_bands: int
+    ) -> tuple[Targets, SearchSettings]:
         """Return the targets in blocks, and what the solvers are told."""
         check_dtype(self.dtype)
         choose_device(self.device, DEVICES)
@@ -565,7 +567,7 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
         alphas = np.atleast_1d(check_alphas(self.alphas))
         if alphas.min() <= 0:
             raise InputError("regularization strengths of banded ridge are above 0", given=repr(self.alphas))
-        return targets, Settings(
+        return targets, SearchSettings(
             mixtures=check_mixtures(self.n_iter, n_bands, self.random_state),
             alphas=alphas,
             folds=group_folds(n_samples, groups, self.cv),

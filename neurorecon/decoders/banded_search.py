@@ -84,7 +84,7 @@ _TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
 @dataclass(frozen=True)
-class Settings:
+class SearchSettings:
     """What all solvers are told.
 
     Parameters
@@ -191,7 +191,7 @@ def _empty(like: Solution, n_targets: int) -> Solution:
     return Solution(**{name: np.empty((*part.shape[:-1], n_targets), part.dtype) for name, part in parts.items()})
 
 
-def random_search(kernels: NDArray, y: NDArray, settings: Settings) -> Solution:
+def random_search(kernels: NDArray, y: NDArray, settings: SearchSettings) -> Solution:
     """Search mixtures and alphas on kernels, (band, sample, sample), with himalaya's random search."""
     from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
 
@@ -220,7 +220,7 @@ def random_search(kernels: NDArray, y: NDArray, settings: Settings) -> Solution:
     return Solution(mixtures, alphas, scores.astype(np.float64), np.ascontiguousarray(dual), np.empty(0))
 
 
-def gradient(kernels: NDArray, y: NDArray, settings: Settings) -> Solution:
+def gradient(kernels: NDArray, y: NDArray, settings: SearchSettings) -> Solution:
     """Descend himalaya's gradient of the held-out error on kernels, (band, sample, sample), centered beforehand.
 
     It starts, for each target, at the equal mixture with the best alpha.
@@ -284,7 +284,7 @@ def _last_kept(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return scores
 
 
-def group_ridge(x: NDArray, columns: Sequence[NDArray], y: NDArray, settings: Settings) -> Solution:
+def group_ridge(x: NDArray, columns: Sequence[NDArray], y: NDArray, settings: SearchSettings) -> Solution:
     """Search mixtures and alphas on features with himalaya's group ridge, for fewer features than samples.
 
     Parameters
@@ -295,7 +295,7 @@ def group_ridge(x: NDArray, columns: Sequence[NDArray], y: NDArray, settings: Se
         Those of each band.
     y : array, shape (sample, target)
         Targets of mean 0 and variance 1.
-    settings : Settings
+    settings : SearchSettings
         Whatever the solver needs.
     """
     from himalaya.ridge import solve_group_ridge_random_search

@@ -26,8 +26,8 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats.permutation import PermutationCounter, UnitPermutations
 from neurorecon.stats.prediction import GroupMeans, PermutationTest, gather, stack_bands
 
-#: Samples of one side of a fold, or all of them.
-Rows = NDArray[np.int64]
+#: Indices of samples, e.g. of one side of a fold.
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ class FeatureSource:
         first = np.unique(labels, return_index=True)[1]
         return bool((self.train == self.train[first[labels]]).all())
 
-    def factors(self, weights: NDArray[np.float64], train: Rows | None = None, held_out: Rows | None = None) -> Factors:
+    def factors(
+        self, weights: NDArray[np.float64], train: Indices | None = None, held_out: Indices | None = None
+    ) -> Factors:
         """Factorize.
 
         Parameters
@@ -150,7 +152,9 @@ class KernelSource:
             for kernel, limit in zip(self.train, limits, strict=True)
         )
 
-    def factors(self, weights: NDArray[np.float64], train: Rows | None = None, held_out: Rows | None = None) -> Factors:
+    def factors(
+        self, weights: NDArray[np.float64], train: Indices | None = None, held_out: Indices | None = None
+    ) -> Factors:
         """Factorize; see :meth:`FeatureSource.factors`."""
         total, crossed = 0.0, []
         for kernel, test, weight in zip(self.train, self.test, weights, strict=True):
@@ -179,14 +183,13 @@ def _eigen(gram: NDArray, size: int) -> tuple[NDArray[np.float64], NDArray[np.fl
     return np.sqrt(values[kept][::-1]), np.ascontiguousarray(vectors[:, kept][:, ::-1])
 
 
-class Place:
-    """Where arrays are, and in which precision.
+class Arrays:
+    """Create arrays on a device, in a given precision.
 
     Parameters
     ----------
     device : str
-        ``"cpu"`` computes with NumPy; ``"torch"`` with torch on the processor; ``"cuda"`` with torch on a graphics
-        card.
+        ``"cpu"`` computes with NumPy, ``"torch"`` with torch on the CPU, and ``"cuda"`` with torch on a GPU.
     dtype : {"float32", "float64"}
         Precision.
     """
@@ -199,26 +202,28 @@ class Place:
         self.device, self.dtype = device, str(dtype)
 
     def put(self, array: NDArray, dtype: str | None = None) -> Any:
-        """Return an array in this place."""
+        """Return an array on the device."""
         values = np.ascontiguousarray(array, dtype=dtype or self.dtype)
         if self.device == "cpu":
             return values
         import torch
 
-        # A copy where the array cannot be written to: torch warns about those.
+        # torch warns about read-only arrays, so copy those.
         return torch.from_numpy(values if values.flags.writeable else values.copy()).to(
             "cpu" if self.device == "torch" else self.device
         )
 
     def get(self, array: Any) -> NDArray:
-        """Return an array of NumPy."""
+        """Return a NumPy array."""
         return array if isinstance(array, np.ndarray) else array.cpu().numpy()
 
 
 class GeneralizedCrossValidation:
-    """Alpha of each voxel by generalized cross-validation, from ``U'Y`` alone.
+    """Choose the alpha of each voxel by generalized cross-validation, from ``U'Y`` alone.
 
-    The criterion is ``sum((y - Hy) ** 2) / trace(I - H) ** 2`` with ``H`` the smoother that includes the intercept.
+    The criterion is ``sum((y - Hy) ** 2) / trace(I - H) ** 2``, where the smoother ``H`` includes the intercept.
+    :mod:`neurorecon.decoders.alphas` has a class of the same name, which also takes sample weights and streams blocks
+    of targets. Both choose the same alphas.
 
     References
     ----------
@@ -226,17 +231,17 @@ class GeneralizedCrossValidation:
     Technometrics 21(2), 215-223.
     """
 
-    def __init__(self, factors: Factors, alphas: NDArray[np.float64], place: Place) -> None:
+    def __init__(self, factors: Factors, alphas: NDArray[np.float64], arrays: Arrays) -> None:
         n_samples, n_components = factors.u.shape
         squared = factors.singular_values[:, None] ** 2
         left = alphas / (squared + alphas)
         self._outside = n_samples - 1 > n_components
         trace = n_samples - 1 - n_components + left.sum(axis=0)
         # Sums of what is left, not differences from what was there: nothing cancels where alpha is small.
-        self._left = place.put((left**2 / trace**2).T)
-        self._trace = place.put(1 / trace[:, None] ** 2)
+        self._left = arrays.put((left**2 / trace**2).T)
+        self._trace = arrays.put(1 / trace[:, None] ** 2)
 
-    def choose(self, rows: Rows | None, y: Any, projected: Any, total: Any) -> Any:
+    def choose(self, rows: Indices | None, y: Any, projected: Any, total: Any) -> Any:
         """Return the index of the best alpha of each voxel, (voxel,).
 
         Parameters
@@ -261,17 +266,21 @@ class KFold:
     """Alpha of each voxel by the mean squared error on held-out samples, averaged over folds."""
 
     def __init__(
-        self, folds: Sequence[tuple[Rows, Rows]], factors: Sequence[Factors], alphas: NDArray[np.float64], place: Place
+        self,
+        folds: Sequence[tuple[Indices, Indices]],
+        factors: Sequence[Factors],
+        alphas: NDArray[np.float64],
+        arrays: Arrays,
     ) -> None:
-        self._folds = [(place.put(train, "int64"), place.put(held_out, "int64")) for train, held_out in folds]
-        self._u = [place.put(part.u) for part in factors]
-        self._test = [place.put(part.test.sum(axis=0)) for part in factors]
-        self._shrinkage = [place.put(part.shrinkage(alphas)) for part in factors]
-        self._n_alphas, self._place = len(alphas), place
+        self._folds = [(arrays.put(train, "int64"), arrays.put(held_out, "int64")) for train, held_out in folds]
+        self._u = [arrays.put(part.u) for part in factors]
+        self._test = [arrays.put(part.test.sum(axis=0)) for part in factors]
+        self._shrinkage = [arrays.put(part.shrinkage(alphas)) for part in factors]
+        self._n_alphas, self._arrays = len(alphas), arrays
 
-    def choose(self, rows: Rows | None, y: Any, projected: Any, total: Any) -> Any:
+    def choose(self, rows: Indices | None, y: Any, projected: Any, total: Any) -> Any:
         """Return the index of the best alpha of each voxel; see :meth:`GeneralizedCrossValidation.choose`."""
-        permuted = y if rows is None else y[self._place.put(rows, "int64")]
+        permuted = y if rows is None else y[self._arrays.put(rows, "int64")]
         errors: list[Any] = [0.0] * self._n_alphas
         for (train, held_out), u, test, shrinkage in zip(
             self._folds, self._u, self._test, self._shrinkage, strict=True
@@ -283,10 +292,10 @@ class KFold:
             for number in range(self._n_alphas):
                 residual = true - test @ (shrinkage[:, number : number + 1] * coordinates)
                 errors[number] = errors[number] + (residual * residual).mean(0)
-        stacked = self._place.get(errors[0])[None] if self._n_alphas == 1 else None
+        stacked = self._arrays.get(errors[0])[None] if self._n_alphas == 1 else None
         if stacked is None:
-            stacked = np.stack([self._place.get(error) for error in errors])
-        return self._place.put(stacked.argmin(0), "int64")
+            stacked = np.stack([self._arrays.get(error) for error in errors])
+        return self._arrays.put(stacked.argmin(0), "int64")
 
 
 class HeldOutScore:
@@ -302,8 +311,8 @@ class HeldOutScore:
         What is predicted besides: the mean of the training responses.
     statistic : {"r2", "correlation"}
         R2 about the mean of the test responses, or Pearson's correlation.
-    place : Place
-        Where to compute.
+    arrays : Arrays
+        Device and precision.
     """
 
     def __init__(
@@ -312,7 +321,7 @@ class HeldOutScore:
         measured: NDArray[np.float64],
         intercept: NDArray[np.float64],
         statistic: Literal["r2", "correlation"],
-        place: Place,
+        arrays: Arrays,
     ) -> None:
         deviations = measured - measured.mean(axis=0)
         total = np.where(varies(measured), (deviations**2).sum(axis=0), np.nan)
@@ -326,26 +335,26 @@ class HeldOutScore:
             true = np.where(np.isnan(total), 0, deviations / np.sqrt(total))
             self._constant = np.zeros(len(total))
         # Rounding errors of a prediction that does not vary are this small.
-        self._smallest = np.finfo(place.dtype).tiny ** 0.5
-        self._total, self._place = total, place
+        self._smallest = np.finfo(arrays.dtype).tiny ** 0.5
+        self._total, self._arrays = total, arrays
         basis, reduced = _reduce(test)
-        self._test = [place.put(part) for part in reduced]
-        self._true = place.put(true if basis is None else basis.T @ true)
+        self._test = [arrays.put(part) for part in reduced]
+        self._true = arrays.put(true if basis is None else basis.T @ true)
 
     def __call__(self, weights: Any) -> NDArray:
         """Return the joint score and, with several bands, the share of each by the product measure: (score, voxel)."""
         parts = [part @ weights for part in self._test]
         joint = sum(parts[1:], parts[0])
         against = 2 * self._true - joint if self._statistic == "r2" else self._true
-        shares = np.stack([self._place.get((part * against).sum(0)) for part in parts]).astype(np.float64)
+        shares = np.stack([self._arrays.get((part * against).sum(0)) for part in parts]).astype(np.float64)
         if self._statistic == "r2":
             shares = shares / self._total
         else:
-            norm = np.sqrt(self._place.get((joint * joint).sum(0)).astype(np.float64))
+            norm = np.sqrt(self._arrays.get((joint * joint).sum(0)).astype(np.float64))
             shares = np.where(norm > self._smallest, shares / np.where(norm > self._smallest, norm, 1), 0)
             shares = np.where(np.isnan(self._total), np.nan, shares)
         scores = shares.sum(axis=0, keepdims=True) + self._constant
-        return (scores if len(parts) == 1 else np.concatenate([scores, shares])).astype(self._place.dtype)
+        return (scores if len(parts) == 1 else np.concatenate([scores, shares])).astype(self._arrays.dtype)
 
 
 def _reduce(test: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
@@ -387,32 +396,32 @@ class Model:
         source: Source,
         weights: NDArray[np.float64],
         alphas: NDArray[np.float64],
-        folds: list[tuple[Rows, Rows]] | None,
+        folds: list[tuple[Indices, Indices]] | None,
         statistic: Literal["r2", "correlation"],
-        place: Place,
+        arrays: Arrays,
         orders: UnitPermutations,
     ) -> None:
         factors = source.factors(weights)
-        self._test, self._statistic, self._place, self._orders = factors.test, statistic, place, orders
-        self._shrinkage = place.put(factors.shrinkage(alphas))
+        self._test, self._statistic, self._arrays, self._orders = factors.test, statistic, arrays, orders
+        self._shrinkage = arrays.put(factors.shrinkage(alphas))
         self._search: GeneralizedCrossValidation | KFold | None = None
         if folds is not None and len(alphas) > 1:
-            self._search = KFold(folds, [source.factors(weights, *fold) for fold in folds], alphas, place)
+            self._search = KFold(folds, [source.factors(weights, *fold) for fold in folds], alphas, arrays)
         elif len(alphas) > 1:
-            self._search = GeneralizedCrossValidation(factors, alphas, place)
+            self._search = GeneralizedCrossValidation(factors, alphas, arrays)
         # Repeats have the same features, hence the same rows in U: sums over repeats are all that U'Y needs.
         self._summed = orders.repeats and not isinstance(self._search, KFold) and source.is_repeated(orders.labels)
-        self._u = place.put(factors.u[orders.first] if self._summed else factors.u)
+        self._u = arrays.put(factors.u[orders.first] if self._summed else factors.u)
 
     def take(self, measured: NDArray[np.float64], held_out: NDArray[np.float64]) -> None:
         """Take up a block of responses, (sample, voxel) and (test_sample, voxel)."""
         mean = measured.mean(axis=0)
         centered = np.where(varies(measured), measured - mean, 0)
-        self._score = HeldOutScore(self._test, held_out, mean, self._statistic, self._place)
-        self._total = self._place.put((centered**2).sum(axis=0))
-        self._y = self._place.put(self._orders.sums(centered) if self._summed else centered)
+        self._score = HeldOutScore(self._test, held_out, mean, self._statistic, self._arrays)
+        self._total = self._arrays.put((centered**2).sum(axis=0))
+        self._y = self._arrays.put(self._orders.sums(centered) if self._summed else centered)
 
-    def scores(self, order: Rows | None) -> NDArray:
+    def scores(self, order: Indices | None) -> NDArray:
         """Fit with unit ``order[u]`` in the place of unit u (None: as shown), and return scores, (score, voxel)."""
         rows = None
         u = self._u
@@ -420,13 +429,13 @@ class Model:
             rows = order if self._summed else self._orders.rows(order)
             back = np.empty_like(rows)
             back[rows] = np.arange(len(rows))
-            u = u[self._place.put(back, "int64")]
+            u = u[self._arrays.put(back, "int64")]
         projected = u.T @ self._y
         if self._search is None:
             self.chosen = np.zeros(projected.shape[1], dtype=np.int64)
             return self._score(self._shrinkage * projected)
         index = self._search.choose(rows, self._y, projected, self._total)
-        self.chosen = self._place.get(index)
+        self.chosen = self._arrays.get(index)
         return self._score(self._shrinkage[:, index] * projected)
 
 
@@ -476,7 +485,7 @@ def mixture_groups(
         yield given[:, voxels[0]] / scales, voxels
 
 
-def unit_folds(cv: Any, labels: NDArray[np.int64], grouped: bool) -> list[tuple[Rows, Rows]]:
+def unit_folds(cv: Any, labels: NDArray[np.int64], grouped: bool) -> list[tuple[Indices, Indices]]:
     """Return folds that keep units together."""
     if isinstance(cv, str):
         raise UnknownNameError("way to choose alpha", cv, ("gcv", "a number of folds", "folds"))
@@ -560,7 +569,7 @@ def run(source: Source, responses: Any, test_responses: Any, options: RefitOptio
     n_permutations = options.n_permutations
     if n_permutations < 1:
         raise InputError("these settings make no test", given=f"n_permutations={n_permutations}", expected="1 or more")
-    place, strengths = Place(options.device, options.dtype), check_alphas(options.alphas)
+    arrays, strengths = Arrays(options.device, options.dtype), check_alphas(options.alphas)
     orders = UnitPermutations(source.n_samples, n_permutations, options.seed, options.units, options.within)
     generalized = isinstance(options.cv, str) and options.cv == "gcv"
     folds = None if generalized else unit_folds(options.cv, orders.labels, options.units is not None)
@@ -570,8 +579,8 @@ def run(source: Source, responses: Any, test_responses: Any, options: RefitOptio
     counted, where = [], []
     with _bar(options.progress, n_voxels * (1 + n_permutations)) as bar:
         for weights, voxels in mixture_groups(options.mixtures, source, n_voxels):
-            model = Model(source, weights, strengths, folds, options.statistic, place, orders)
-            for block in _blocks(voxels, source.n_samples, place.dtype):
+            model = Model(source, weights, strengths, folds, options.statistic, arrays, orders)
+            for block in _blocks(voxels, source.n_samples, arrays.dtype):
                 model.take(_slice(measured, block), _slice(held_out, block))
                 counters = [PermutationCounter(scores) for scores in model.scores(None)]
                 chosen[block] = strengths[model.chosen]
@@ -605,8 +614,8 @@ def _slice(responses: Any, block: NDArray[np.int64]) -> NDArray[np.float64]:
     return values
 
 
-def _batches(orders: Iterable[Rows]) -> Iterator[tuple[int, list[Rows]]]:
-    batch: list[Rows] = []
+def _batches(orders: Iterable[Indices]) -> Iterator[tuple[int, list[Indices]]]:
+    batch: list[Indices] = []
     first = 0
     for rows in orders:
         batch.append(rows)

@@ -200,7 +200,7 @@ def test_sums_over_repeats_are_as_good_as_the_repeats(monkeypatch):
             products.append(values.shape)
             return super().sums(values)
 
-    monkeypatch.setattr("neurorecon.stats.permutation.UnitPermutations", Counting)
+    monkeypatch.setattr("neurorecon.stats.refit.UnitPermutations", Counting)
     summed = [test(*arrays, **keywords) for test, arrays in zip(tests, sources, strict=True)]
     assert products == [(60, 7)] * 2
     for source in ("FeatureSource", "KernelSource"):

@@ -18,7 +18,7 @@ from neurorecon.decoders.neural.data import (
     ONLY,
     Batches,
     Rows,
-    Samples,
+    SampleReader,
     Standard,
     rows_of_targets,
     split_samples,
@@ -633,7 +633,7 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
 
             digests = {"X": seen.digest, **{f"y {name}".strip(): found.digest for name, found in surveys.items()}}
             kept = Checkpoint(checkpoint, identity_of(self, digests, held_out))
-        samples = Samples(inputs, targets, self.shuffle_window)
+        samples = SampleReader(inputs, targets, self.shuffle_window)
         run = self._train(samples, train, held_out, x_standard, y_standards, kept)
         # All at once: a training that was interrupted leaves nothing half fitted.
         self.input_shape_ = inputs.shape
@@ -650,7 +650,7 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
 
     def _train(
         self,
-        samples: Samples,
+        samples: SampleReader,
         train: NDArray[np.int64],
         held_out: NDArray[np.int64],
         x_standard: Standard,

@@ -195,7 +195,7 @@ def survey(rows: Rows, chosen: NDArray[np.bool_] | None = None) -> Survey:
     return Survey(count, mean, np.where(squares > least, squares, 0.0), digest.hexdigest())
 
 
-class Samples:
+class SampleReader:
     """Inputs and targets of chosen samples, as :class:`torch.utils.data.DataLoader` reads them: batch by batch.
 
     Arrays on disk are read a window at a time, a stretch of adjoining samples that is kept until a batch of
@@ -255,7 +255,7 @@ class Batches:
     batch_size : int
         Samples of a batch at most; batches of one window are of nearly equal size.
     window : int
-        Samples of a window, see :class:`Samples`.
+        Samples of a window, see :class:`SampleReader`.
     seed : int, optional
         Without, samples come in their own order.
     """

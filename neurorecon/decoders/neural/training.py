@@ -20,7 +20,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from neurorecon.decoders.neural.data import ONLY, Batches, Samples, Standard
+from neurorecon.decoders.neural.data import ONLY, Batches, SampleReader, Standard
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io import tensors
 from neurorecon.io.files import damaged, remove_leftovers
@@ -307,7 +307,7 @@ class Training:
         Whose parameters and hooks are used.
     network : Module
         On its device.
-    samples : Samples
+    samples : SampleReader
         What batches are read from.
     train, validation : Batches
         Samples of each batch; None where there is no validation.
@@ -321,7 +321,7 @@ class Training:
         self,
         decoder: NeuralDecoder,
         network: nn.Module,
-        samples: Samples,
+        samples: SampleReader,
         train: Batches,
         validation: Batches | None,
         scaler: Scaler,
@@ -342,7 +342,7 @@ class Training:
         self.best_epoch, self.best_weights = 0, None  # type: int, dict[str, Tensor] | None
 
     @staticmethod
-    def _loader(samples: Samples, batches: Batches) -> DataLoader:
+    def _loader(samples: SampleReader, batches: Batches) -> DataLoader:
         # With a generator of its own, as loaders draw from the one of the process.
         return DataLoader(
             samples,  # type: ignore[arg-type]

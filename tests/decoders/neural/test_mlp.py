@@ -30,14 +30,14 @@ def problem(n_samples=60, n_voxels=5, n_targets=3, seed=0):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-8), ("float32", 1e-4)])
-def test_without_hidden_layers_and_penalty_it_is_least_squares(precision, tolerance):
+def test_without_hidden_layers_and_weight_decay_it_is_least_squares(precision, tolerance):
     X, Y, X_new, _ = problem()
     ours = MLPDecoder(**LINEAR, weight_decay=0.0, precision=precision).fit(X, Y)
     expected = LinearRegression().fit(X, Y).predict(X_new)
     np.testing.assert_allclose(ours.predict(X_new), expected, atol=tolerance * np.abs(expected).max())
 
 
-def test_weight_decay_is_the_penalty_of_ridge_regression():
+def test_weight_decay_is_the_alpha_of_ridge_regression():
     X, Y, X_new, _ = problem()
     decay = 0.02
     ours = MLPDecoder(**LINEAR, weight_decay=decay, precision="float64").fit(X, Y)

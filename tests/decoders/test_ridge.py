@@ -366,5 +366,5 @@ def test_wrong_data_are_explained():
 
 @pytest.mark.skipif("__import__('torch').cuda.is_available()")
 def test_a_missing_graphics_card_is_one_clear_error():
-    with pytest.raises(InputError, match="no graphics card"):
+    with pytest.raises(InputError, match="no GPU"):
         RidgeDecoder(device="cuda").fit(np.eye(4), np.eye(4))

@@ -77,7 +77,7 @@ def test_false_discoveries_stay_at_the_rate():
 def test_wrong_p_values_are_refused():
     with pytest.raises(InputError, match="between 0 and 1"):
         false_discovery_rate([0.5, 1.5])
-    with pytest.raises(InputError, match="rate lies between"):
+    with pytest.raises(InputError, match="rate must be between"):
         false_discovery_rate([0.5], q=5)
 
 

@@ -67,7 +67,7 @@ def test_samples_to_validate_on_can_be_chosen():
     with pytest.raises(InputError, match="on both sides"):
         split_samples(8, np.arange(8) // 2, [0, 2], 0.5, 0)
     for wrong in ([8], [-1], [0.5], np.zeros(7, bool)):
-        with pytest.raises(InputError, match="not given as samples"):
+        with pytest.raises(InputError, match="mask or indices"):
             split_samples(8, None, wrong, 0.5, 0)
     for groups, fraction in ((np.zeros(8), 0.1), (None, 1.0), (None, -0.1)):
         with pytest.raises(InputError, match="no samples can be held out"):

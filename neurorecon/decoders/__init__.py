@@ -1,4 +1,4 @@
-"""Regressions: from responses to targets (decoding), and from features to responses (encoding)."""
+"""Regression from responses to targets (decoding) and from features to responses (encoding)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         r2_score_split,
     )
 
-#: Where each name is defined; its module is imported when the name is used.
+#: Module of each name; it is imported when the name is first used.
 _HOMES = {
     "BandedRidge": "banded",
     "Delayer": "kernels",

@@ -1,22 +1,23 @@
-"""How alpha is chosen: grids, held-out folds, leave-one-out, generalized cross-validation.
+"""Choose alpha by cross-validation over folds or by generalized cross-validation.
 
-This serves where there are more samples than voxels, where each fold selects voxels of its own, and where a
-candidate for alpha is so weak that :mod:`neurorecon.decoders.alphas` would lose precision.
+Errors over folds are computed in one of two ways:
 
-With the smoother S of ridge regression on all samples (its intercept included), the residuals that a fit
-without the samples t leaves on them are ``inverse(E_tt) E_t Y`` with ``E = 1 - S``: leaving out rows of a
-penalized least-squares problem is a change of low rank. So the folds need neither a pass over the voxels nor a
-factorization of their own, and the residuals of all folds are one matrix product per alpha.
+- From one factorization of all samples (:func:`add_errors`). Let S be the smoother of ridge regression on all samples,
+  including the intercept, and ``E = 1 - S``. The residuals of the held-out samples t in a fit without them are
+  ``inverse(E_tt) E_t Y``, because removing rows of a ridge regression is a low-rank update. Folds then need neither a
+  pass over the voxels nor a factorization, and the residuals of all folds are one matrix product per alpha. This is the
+  block form of the leave-one-out identity (Allen 1974; Golub, Heath & Wahba 1979).
+- From one factorization per fold (:func:`add_fold_errors`). This is used if there are more samples than voxels, if
+  voxels are selected within folds, or if a candidate alpha is so small that the first way would lose precision.
 
-That identity is the block form of the one for leaving out single samples (Allen 1974, Technometrics 16,
-125-127; Golub, Heath & Wahba 1979, Technometrics 21, 215-223).
-
-It is the mean of squared leave-one-out residuals, with the leverage of each sample replaced by the mean
-leverage: ``n * |(1 - S) y|^2 / trace(1 - S)^2``, where S is the smoother including the intercept, which takes
-one degree of freedom. It leaves out single samples, so it must not be used where stimuli were repeated.
+Generalized cross-validation is the mean squared leave-one-out residual with the leverage of each sample replaced by
+the mean leverage: ``n * |(1 - S) y|^2 / trace(1 - S)^2``. It leaves out single samples, so it must not be used with
+repeated stimuli.
 
 References
 ----------
+Allen (1974). The relationship between variable selection and data augmentation and a method for prediction.
+Technometrics 16(1), 125-127.
 Golub, Heath & Wahba (1979). Generalized cross-validation as a method for choosing a good ridge parameter.
 Technometrics 21(2), 215-223.
 """
@@ -44,21 +45,19 @@ from neurorecon.errors import InputError
 
 
 class Sharing:
-    """Targets in groups that share alpha.
+    """Groups of targets that share an alpha.
 
     Parameters
     ----------
     alpha_per : {"all", "target"}, int, str or array
-        One alpha for all targets, one for each, one for each position along an axis of a target (its number,
-        or its name where targets are an xarray array), or one for each label of an array with one label for
-        each target.
+        See :class:`~neurorecon.decoders.RidgeDecoder`.
     targets : Targets
         All targets.
 
     Raises
     ------
     InputError
-        Where there is no such axis, or labels do not fit the targets.
+        If the axis does not exist, or the labels do not match the targets.
     """
 
     def __init__(self, alpha_per: Any, targets: Targets) -> None:
@@ -76,7 +75,7 @@ class Sharing:
         return not self.each and self.codes is None
 
     def add(self, total: NDArray[np.float64], columns: slice | NDArray[np.int64], values: NDArray) -> None:
-        """Add values of some targets, (..., target), to the sums over the targets of each group, (..., group)."""
+        """Add values of some targets, (alpha, target), to the sums over each group, (alpha, group), in place."""
         if self.each:
             total[:, columns] += values
         elif self.codes is None:
@@ -87,7 +86,7 @@ class Sharing:
                 row += np.bincount(codes, weights=value, minlength=self.n_groups)
 
     def mean(self, total: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return means over the targets of each group from sums: (alpha,) or (alpha, group)."""
+        """Return means over the targets of each group, (alpha,) or (alpha, group), from their sums."""
         if self.each:
             return total
         if self.codes is None:
@@ -95,13 +94,13 @@ class Sharing:
         return total / np.bincount(self.codes, minlength=self.n_groups)
 
     def spread(self, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the alpha of each target from those of the groups: () or (target,)."""
+        """Return the alpha of each target, () or (target,), from those of the groups."""
         return alphas if self.codes is None else alphas[self.codes]
 
 
 @dataclass(frozen=True)
 class AlphaSearch:
-    """What candidates for alpha are tried on, however their errors on held-out samples are computed.
+    """A search for alpha: candidates, targets and options.
 
     Parameters
     ----------
@@ -116,7 +115,7 @@ class AlphaSearch:
     center : bool
         Fit an intercept.
     dtype : str
-        Precision of what is as large as the targets.
+        Precision of arrays as large as the targets.
     """
 
     targets: Blocks
@@ -142,7 +141,7 @@ def _labels(alpha_per: Any, targets: Targets) -> NDArray:
     labels = np.asarray(alpha_per)
     if labels.size != targets.n_targets or labels.shape not in (targets.shape, (targets.n_targets,)):
         raise InputError(
-            "labels of targets that share alpha do not fit the targets",
+            "the labels of targets that share alpha do not match the targets",
             given=f"alpha_per of shape {labels.shape}",
             expected=f"one label for each target: shape {targets.shape} or ({targets.n_targets},)",
         )
@@ -165,7 +164,7 @@ def _unknown(alpha_per: Any, targets: Targets) -> InputError:
 
 
 def best_alphas(errors: NDArray, alphas: NDArray) -> NDArray:
-    """Return the alpha of least error, of equals the largest: shape () or (group,)."""
+    """Return the alpha with the smallest error, () or (group,); of equals, the largest."""
     order = np.argsort(-alphas, kind="stable")
     return alphas[order][np.argmin(errors[order], axis=0)]
 
@@ -178,15 +177,15 @@ def add_fold_errors(
     Parameters
     ----------
     total : array, shape (alpha, group)
-        Sums over the targets of each group; added to in place.
+        Sums over the targets of each group, modified in place.
     factors : Factorization
-        Of the training samples of the fold.
+        Factorization of the training samples of the fold.
     x : array, shape (sample, feature)
         All inputs.
     fold : (train, test)
         Indices of samples.
     search : AlphaSearch
-        Candidates, and what they are tried on.
+        Candidates and targets.
     """
     held_out = _HeldOut(factors, x, *fold, search.weights, search.center)
     if search.sharing.together:
@@ -238,8 +237,7 @@ class _HeldOut:
 
         With A the held-out inputs, B the projected training targets and d the shrinkage, predictions are
         ``A diag(d) B``, so the sum of squared errors over all targets is ``sum(y ** 2) - 2 d.c + d'Qd`` with
-        ``c = diag(A'y B')`` and ``Q = A'A * BB'``: sums over targets that no alpha enters. All alphas
-        together cost as much as one.
+        ``c = diag(A'y B')`` and ``Q = A'A * BB'``, which do not depend on alpha. Many alphas cost as much as one.
         """
         backend = self.factors.backend
         n_components = len(self.factors.singular_values)
@@ -257,18 +255,18 @@ class _HeldOut:
         return errors / self.total_weight
 
 
-#: An alpha below this share of the largest eigenvalue would cost more than half the digits of double precision.
+#: An alpha below this fraction of the largest eigenvalue would cost more than half the digits of double precision.
 _WEAKEST = 1e-7
 
-#: Bytes of the operators that are held at once; further alphas take another pass over the targets.
+#: Bytes of the operators kept in memory at once; further alphas take another pass over the targets.
 _OPERATOR_BYTES = 2**30
 
 
 def can_leave_out(spectrum: Spectrum, folds: list[Fold], n_samples: int, alphas: NDArray) -> bool:
-    """Return whether held-out residuals can be taken from one factorization of all samples.
+    """Return whether held-out residuals can be computed from one factorization of all samples.
 
-    They can where the samples' products were decomposed, each fold trains on all samples but the held-out
-    ones, and no alpha is too weak.
+    This requires the dual factorization, folds that train on all samples except the held-out ones, and no alpha that
+    is too small.
     """
     if not spectrum.dual or not len(spectrum.singular_values):
         return False
@@ -283,13 +281,13 @@ def add_errors(total: NDArray[np.float64], spectrum: Spectrum, folds: list[Fold]
     Parameters
     ----------
     total : array, shape (alpha, group)
-        Sums over the targets of each group and over folds; added to in place.
+        Sums over the targets of each group and over folds, modified in place.
     spectrum : Spectrum
-        Of all samples.
+        Decomposition of all samples.
     folds : list of (train, test)
         Indices of samples.
     search : AlphaSearch
-        Candidates, and what they are tried on. The operators are computed in float64.
+        Candidates and targets. The operators are computed in float64.
     """
     backend, alphas, center, dtype = spectrum.backend, search.alphas, search.center, search.dtype
     n_samples = len(spectrum.vectors)
@@ -313,14 +311,14 @@ def add_errors(total: NDArray[np.float64], spectrum: Spectrum, folds: list[Fold]
 
 
 def residual_operator(spectrum: Spectrum, alpha: float, folds: list[Fold], center: bool) -> Any:
-    """Return the matrix from targets to held-out residuals, (held-out sample of all folds, sample), float64.
+    """Return the matrix that maps targets to held-out residuals of all folds, (held-out sample, sample), float64.
 
-    With sample weights both sides are multiplied by their roots.
+    With sample weights, targets and residuals are multiplied by the square roots of the weights.
     """
     backend = spectrum.backend
     squares = spectrum.singular_values**2
     n_samples = len(spectrum.vectors)
-    # The product of a matrix with its own transpose is half the work of another.
+    # A matrix times its own transpose takes half the work of a general product.
     half = spectrum.vectors * backend.asarray(np.sqrt(squares / (squares + alpha)), "float64")
     unexplained = -(half @ half.T)
     if center:
@@ -329,7 +327,7 @@ def residual_operator(spectrum: Spectrum, alpha: float, folds: list[Fold], cente
     diagonal = np.arange(n_samples)
     unexplained[diagonal, diagonal] += 1.0
     rows = [
-        solve_positive(unexplained[test][:, test], unexplained[test], backend, what="a fold leaves nothing to fit on")
+        solve_positive(unexplained[test][:, test], unexplained[test], backend, what="a fold leaves no samples to fit")
         for _, test in folds
     ]
     return _stack(rows, backend)
@@ -344,20 +342,20 @@ def _stack(rows: list[Any], backend: Backend) -> Any:
 
 
 def _fold_scales(folds: list[Fold], weights: NDArray | None, n_samples: int) -> NDArray[np.float64]:
-    """Return what each residual is multiplied by, so that squares add up to means within folds."""
+    """Return scales of the residuals such that sums of squares are means within folds."""
     values = np.ones(n_samples) if weights is None else weights
     for train, _ in folds:
         if not values[train].any():
             raise InputError(
-                "all samples that a fold is fitted on have a weight of zero",
+                "all training samples of a fold have a weight of zero",
                 given=f"{len(train)} samples",
-                todo="leave out samples without weight, or give other folds",
+                todo="drop samples with zero weight, or use other folds",
             )
     return np.concatenate([np.full(len(test), 1 / np.sqrt(values[test].sum() or 1.0)) for _, test in folds])
 
 
 def _target_products(spectrum: Spectrum, search: AlphaSearch) -> Any:
-    """Return the products of samples over all targets, (sample, sample), in float64: no alpha enters them."""
+    """Return ``Y Y'`` over all targets, (sample, sample), in float64, which does not depend on alpha."""
     backend = spectrum.backend
     total: Any = None
     for _, y in search.targets.blocks():
@@ -371,12 +369,15 @@ def _target_products(spectrum: Spectrum, search: AlphaSearch) -> Any:
 
 
 class GeneralizedCrossValidation:
-    """Scores of candidates for alpha.
+    """Score candidate alphas by generalized cross-validation.
+
+    The refit test of :mod:`neurorecon.stats.refit` has a class of the same name, written for permutations of
+    unweighted samples. It chooses the same alphas.
 
     Parameters
     ----------
     factors : Factorization
-        Of the inputs.
+        Factorization of the inputs.
     alphas : array, shape (alpha,)
         Candidates.
     weights : array, shape (sample,), optional
@@ -389,7 +390,7 @@ class GeneralizedCrossValidation:
         squares = factors.singular_values**2
         n_samples = len(factors.u) if weights is None else int((weights > 0).sum())
         degrees = n_samples - int(center)
-        # Not 1 - squares / (squares + alpha): that loses all digits where alpha is weak.
+        # Not 1 - squares / (squares + alpha), which loses all digits if alpha is small.
         self.left = alphas[:, None] / np.where(squares + alphas[:, None] > 0, squares + alphas[:, None], 1.0)
         self.outside = max(0, degrees - len(squares))
         trace = self.left.sum(axis=1) + self.outside
@@ -411,12 +412,13 @@ class GeneralizedCrossValidation:
         Returns
         -------
         array, shape (alpha, target)
+            Scores; smaller is better.
         """
         backend, dtype = self.factors.backend, self.factors.dtype
         squares = projected**2
         residual = backend.to_numpy(backend.asarray(self.left**2, dtype) @ squares).astype(np.float64)
         if self.outside:
-            # What no response can explain; where components span all directions it is zero, not rounding.
+            # Variance outside the span of the responses; skipped if that is zero up to rounding.
             residual += np.maximum(squared_norms - backend.to_numpy(squares.sum(0)), 0.0)
         with np.errstate(invalid="ignore"):
             scores = residual * self.factor[:, None]
@@ -424,13 +426,13 @@ class GeneralizedCrossValidation:
 
 
 def refuse_repeats(groups: ArrayLike | None) -> None:
-    """Raise an InputError where samples share a label: leaving out one sample would leave its repeat in."""
+    """Raise an InputError if groups repeat, as leaving out one sample would leave its repeats in."""
     if groups is None:
         return
     labels = np.asarray(groups)
     if len(np.unique(labels)) < len(labels):
         raise InputError(
-            "generalized cross-validation leaves out single samples, and these have repeats",
+            "generalized cross-validation leaves out single samples, but these have repeats",
             given=f"{len(labels)} samples of {len(np.unique(labels))} groups",
             expected="one sample in each group",
             todo="average the repeats of each stimulus first, or use cv=<number of folds>",

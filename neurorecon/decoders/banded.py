@@ -1,4 +1,4 @@
-"""Banded ridge regression (himalaya's multiple-kernel ridge) with one band for each target or ROI."""
+"""Banded ridge regression (himalaya's multiple-kernel ridge), e.g. with one band for each target or ROI."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.banded_search import (
-    Settings,
+    SearchSettings,
     Solution,
     check_mixtures,
     gradient,
@@ -53,29 +53,29 @@ def bands_of_rois(
     voxels: ArrayLike | None = None,
     rest: str | None = None,
 ) -> dict[str, NDArray[np.int64]]:
-    """Return `bands` of :class:`neurorecon.decoders.BandedRidge` from masks of regions of interest.
+    """Create `bands` of :class:`neurorecon.decoders.BandedRidge` from masks of ROIs.
 
     Parameters
     ----------
     masks : mapping of str to bool array, shape (voxel,)
-        Membership of each ROI, e.g. ``store.roi_masks("subj01")``.
+        Mask of each ROI, e.g. ``store.roi_masks("subj01")``.
     rois : sequence of str, or mapping of str to str or sequence of str, optional
-        ROIs, one band each; or for each band the ROIs that make it up. All ROIs where left out.
+        ROIs, one for each band, or a mapping from each band to its ROIs. By default, each ROI is a band.
     voxels : int array, shape (feature,), optional
-        Which voxel each column of X is, e.g. ``store.responses("subj01", "nsdgeneral")["voxel"]``. By default X has all
-        voxels.
+        Voxel index of each column of X, e.g. ``store.responses("subj01", "nsdgeneral")["voxel"]``. By default, X
+        contains all voxels.
     rest : str, optional
-        Name of a band for the voxels of X that are in none of the others.
+        Name of an additional band with the remaining voxels of X.
 
     Returns
     -------
     dict of str to int array
-        Columns of X of each band.
+        Columns of X in each band.
 
     Raises
     ------
     InputError
-        Where two bands share voxels, a band has none in X, or voxels of X are in no band and `rest` is not given.
+        If two bands share voxels, a band has no voxels in X, or voxels of X are in no band and `rest` is not given.
 
     Examples
     --------
@@ -88,15 +88,17 @@ def bands_of_rois(
     shared = overlaps(columns)
     if shared:
         raise InputError(
-            "bands share voxels, and each voxel has to be in one band",
+            "bands share voxels, but each voxel must be in exactly one band",
             given=", ".join(f"{one} and {other} share {number}" for one, other, number in shared),
-            expected="regions without voxels in common",
-            todo="leave one of them out, or name regions side by side (V1v and V1d, not V1v and V1)",
+            expected="ROIs without voxels in common",
+            todo="remove one of them, or choose disjoint ROIs (V1v and V1d rather than V1v and V1)",
         )
     empty = [band for band, part in columns.items() if not len(part)]
     if empty or not columns:
         raise InputError(
-            "bands need voxels", given=f"no voxel of X is in {', '.join(empty) or 'any band'}", todo="leave them out"
+            "bands need voxels",
+            given=f"no voxel of X is in {', '.join(empty) or 'any band'}",
+            todo="remove these bands",
         )
     width = len(next(iter(masks.values()))) if voxels is None else len(np.asarray(voxels))  # type: ignore[arg-type]
     left = np.setdiff1d(np.arange(width), np.concatenate(list(columns.values())))
@@ -105,15 +107,17 @@ def bands_of_rois(
             "some voxels are in no band",
             given=f"{len(left)} of {width} voxels are in none of {', '.join(columns)}",
             expected="each voxel in one band",
-            todo="select the voxels of these regions only, or give rest='other' for a band of all others",
+            todo="select only the voxels of these ROIs, or pass rest='other' to create a band of all others",
         )
     if rest is not None and rest in columns:
-        raise InputError("the rest needs a name of its own", given=repr(rest), expected=f"none of {', '.join(columns)}")
+        raise InputError(
+            "`rest` is already the name of a band", given=repr(rest), expected=f"a name other than {', '.join(columns)}"
+        )
     return columns | ({rest: left} if rest is not None and len(left) else {})
 
 
 def _union(masks: Mapping[str, ArrayLike], names: str | Sequence[str], voxels: ArrayLike | None) -> NDArray[np.bool_]:
-    """Return which columns of X lie in any of these ROIs."""
+    """Return a mask of the columns of X in any of these ROIs."""
     wanted = [names] if isinstance(names, str) else list(names)
     for name in wanted:
         if name not in masks:
@@ -129,16 +133,16 @@ def _union(masks: Mapping[str, ArrayLike], names: str | Sequence[str], voxels: A
         or places.max(initial=0) >= len(member)
     ):
         raise InputError(
-            "`voxels` has to say which voxel each column of X is",
+            "`voxels` must contain the voxel index of each column of X",
             given=f"type {places.dtype}, shape {places.shape}",
             expected=f"whole numbers from 0 to {len(member) - 1}",
-            todo='give the coordinate "voxel" of the responses',
+            todo='pass the coordinate "voxel" of the responses',
         )
     return member[places]
 
 
 class FittedBands:
-    """What :class:`neurorecon.decoders.BandedRidge` does once it is fitted; see there for the attributes."""
+    """Methods of a fitted :class:`neurorecon.decoders.BandedRidge`; see there for the attributes."""
 
     dtype: str
     band_names_: list[str]
@@ -164,7 +168,7 @@ class FittedBands:
         X : array, shape (sample, feature)
             Features.
         split : bool
-            Return what each band contributes: deviations from ``intercept_``, which belongs to no band.
+            Return the contribution of each band, without the intercept:
             ``predict(X) == predict(X, split=True).sum(0) + intercept_``.
 
         Returns
@@ -195,9 +199,9 @@ class FittedBands:
         Parameters
         ----------
         kernels : array, shape (band, sample, train), or dict of str to array, shape (sample, train)
-            Raw kernels, computed as those that were fitted.
+            Raw kernels, computed like those that were fitted.
         split : bool
-            Return what each band contributes, without the intercept.
+            Return the contribution of each band, without the intercept.
 
         Returns
         -------
@@ -207,13 +211,17 @@ class FittedBands:
         check_is_fitted(self)
         if hasattr(self, "primal_coef_"):
             raise InputError(
-                "this model has weights of features, and cannot predict from kernels",
+                "this model has weights of features and cannot predict from kernels",
                 given="a model fitted by the solver 'group_ridge'",
                 todo="use predict(X), or fit with solver='random_search'",
             )
         names = kernel_names(kernels)
         if names is not None and names != self.band_names_:
-            raise InputError("these are not the bands that were fitted", given=names, expected=self.band_names_)
+            raise InputError(
+                "these are not the bands that were fitted",
+                given=", ".join(names),
+                expected=", ".join(self.band_names_),
+            )
         parts_of_bands = check_kernels(kernels, len(self.dual_coef_), len(self.band_names_))
         scaling = KernelScaling(self.kernel_rows_, self.kernel_means_, self.kernel_scales_)
         scaled = scaling.apply(parts_of_bands, self.dtype)
@@ -229,21 +237,21 @@ class FittedBands:
         return predicted.reshape((len(predicted), *self.target_shape_))
 
     def score(self, X: ArrayLike, y: ArrayLike, split: bool = False, metric: str = "r2") -> NDArray[np.float64]:
-        """Return R2, or the correlation, of each target.
+        """Return the R2 or the correlation of each target.
 
         Parameters
         ----------
         X : array, shape (sample, feature)
             Features of held-out samples.
         y : array, shape (sample, target)
-            Their responses.
+            Responses of held-out samples.
         split : bool
-            Return the share of each band (product measure,
-            :func:`neurorecon.decoders.validation.r2_score_split`). Shares sum to the joint R2 where the held-out
-            responses have the training mean, e.g. where both were centered run by run; otherwise to the
-            joint R2 of the responses less their mean.
+            Return the share of each band by the product measure; see
+            :func:`neurorecon.decoders.validation.r2_score_split`. Shares sum to the joint R2 of the centered responses.
+            This equals the joint R2 if training and held-out responses have the same mean, e.g. if they are centered
+            within runs.
         metric : {"r2", "correlation"}
-            Which score; for shares of the correlation see
+            Score. For the shares of the correlation, see
             :func:`neurorecon.decoders.validation.correlation_score_split`.
 
         Returns
@@ -256,7 +264,7 @@ class FittedBands:
     def score_kernels(
         self, kernels: ArrayLike | Mapping[str, ArrayLike], y: ArrayLike, split: bool = False, metric: str = "r2"
     ) -> NDArray[np.float64]:
-        """Return scores as :meth:`score` does, from kernels as for :meth:`predict_kernels`."""
+        """Return scores as :meth:`score`, with kernels as in :meth:`predict_kernels`."""
         return self._score(self.predict_kernels(kernels, split), y, split, metric)
 
     def _score(self, predicted: NDArray, y: ArrayLike, split: bool, metric: str) -> NDArray[np.float64]:
@@ -271,14 +279,17 @@ class FittedBands:
         return scores[metric][split](measured, predicted.reshape(*predicted.shape[: 1 + split], -1))
 
     def coef(self, band: str) -> NDArray:
-        """Return the weights of one band's features, shape (feature of the band, target).
-
-        They answer to features less their training mean; computed at each call.
+        """Return the weights of the features of a band, computed on each call.
 
         Parameters
         ----------
         band : str
-            Its name.
+            Name of the band.
+
+        Returns
+        -------
+        array, shape (feature of the band, target)
+            Weights of the centered features.
         """
         check_is_fitted(self)
         self._require_features("weights of the samples (dual_coef_)")
@@ -294,32 +305,31 @@ class FittedBands:
 
     @property
     def coef_(self) -> NDArray:
-        """Weights of all features, (target, feature), or (feature,) for responses given as a vector."""
+        """Weights of all features, (target, feature), or (feature,) if responses were a vector."""
         weights = np.empty((self.n_features_in_, len(self.intercept_)), dtype=self.dtype)
         for name, columns in zip(self.band_names_, self.band_columns_, strict=True):
             weights[columns] = self.coef(name)
         return weights.T.reshape((*self.target_shape_, -1))
 
     def best_band(self, split_r2: ArrayLike | None = None) -> NDArray[np.str_]:
-        """Return the winning band of each target.
+        """Return the best band of each target.
 
         Parameters
         ----------
         split_r2 : array, shape (band, target), optional
-            ``score(X, y, split=True)`` on held-out samples: the band with the largest share wins. Without
-            it, the band with the largest weight in the fitted kernel does, which says what was used, not
-            what was predicted.
+            Shares of the bands on held-out samples, ``score(X, y, split=True)``; the largest is best. By default, the
+            band with the largest weight in the fitted kernel is returned, which does not measure prediction.
 
         Returns
         -------
         names : str array, shape (target,)
-            Empty where all shares are NaN.
+            Name of the best band; empty if all shares are NaN.
         """
         check_is_fitted(self)
         shares = self.mixtures_ if split_r2 is None else np.asarray(split_r2, dtype=np.float64)
         if shares.ndim != 2 or len(shares) != len(self.band_names_):
             raise InputError(
-                "the shares do not fit the bands", given=f"shape {shares.shape}", expected="(band, target)"
+                "the shares do not match the bands", given=f"shape {shares.shape}", expected="(band, target)"
             )
         known = ~np.isnan(shares).all(axis=0)
         winners = np.where(np.isnan(shares), -np.inf, shares).argmax(axis=0)
@@ -330,95 +340,95 @@ class FittedBands:
             raise InputError("this model was fitted to kernels and does not know the features", todo=f"use {instead}")
 
 
-#: Regularization strengths tried by default. Kernels are scaled to a mean diagonal of 1, so they fit any
-#: data.
+#: Default candidate alphas. They suit any data, as kernels are scaled to a mean diagonal of 1.
 ALPHAS = tuple(float(value) for value in np.logspace(-1, 5, 13))
 
 SOLVERS = ("auto", "random_search", "gradient", "group_ridge")
 
-#: Bytes of targets read at once by default, unless these are fewer than so many for each sample: himalaya decomposes
-#: all kernels again for each block, which takes as long as about two targets a sample.
+#: Default size of a block of targets in bytes, and its minimum number of targets per sample: himalaya decomposes all
+#: kernels for each block, which takes as long as about two targets per sample.
 _VOXEL_BYTES, _VOXELS_A_SAMPLE = 2**28, 4
 
-#: The solver on features is the quicker one below so many features a sample. Processor time on kernels over that on
-#: features, with 2 bands and 10 mixtures, at 0.25, 0.5, 0.75 and 1 feature a sample: 1.4, 1.0, 1.1 and 0.9 for 120
-#: samples and 1,000 voxels; 1.8, 1.1, 0.7 and 0.5 for 480.
+#: Below this number of features per sample, the solver on features is faster. The ratio of CPU times on kernels and on
+#: features, with 2 bands and 10 mixtures, at 0.25, 0.5, 0.75 and 1 features per sample, was 1.4, 1.0, 1.1 and 0.9 with
+#: 120 samples and 1,000 voxels, and 1.8, 1.1, 0.7 and 0.5 with 480 samples.
 _GROUP_RIDGE_BELOW = 0.5
 
-#: What a fit leaves behind, and another fit may not.
+#: Attributes that only some fits set, and that the next fit clears.
 _STATE = ("X_fit_", "x_mean_", "band_columns_", "n_features_in_", "feature_names_in_", "dual_coef_", "primal_coef_",
           "kernel_rows_", "kernel_means_")  # fmt: skip
 
 
 class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Predict responses from bands of features, each with a regularization of its own, chosen for each voxel.
+    """Banded ridge regression: ridge regression with a separate regularization of each band of features.
 
-    The kernel of a target is a weighted sum of one linear kernel per band. Weights and overall
-    regularization are chosen by himalaya's solvers with cross-validation over samples, its backend
-    set only for the time it runs. Targets are read and fitted in blocks of voxels.
+    The kernel of a target is a weighted sum of one linear kernel per band. The weights and the overall regularization
+    of each target are chosen by cross-validation over samples, with the solvers of himalaya (whose backend is restored
+    afterwards). Targets are read and fitted in blocks of voxels.
 
-    For decoding, bands are regions: see :func:`neurorecon.decoders.bands_of_rois`. For features too wide for memory,
-    compute kernels with :func:`neurorecon.decoders.kernels_by_block` and call :meth:`fit_kernels`. For time series,
+    For decoding, the bands are ROIs; see :func:`neurorecon.decoders.bands_of_rois`. For features too wide for memory,
+    compute kernels with :func:`neurorecon.decoders.kernels_by_block` and use :meth:`fit_kernels`. For time series,
     delay the features with :class:`neurorecon.decoders.Delayer`.
 
-    Kernels are centered by the training mean of the features (again within each fold, on the fold's own
-    training samples) and scaled to a mean diagonal of 1, so that a band does not win because it has more
-    features or larger units. See :class:`neurorecon.decoders.kernels.KernelScaling`.
+    Kernels are centered by the training mean of the features (and again by the training samples of each fold) and
+    scaled to a mean diagonal of 1, so that the number of features and the units of a band have no influence. See
+    :class:`neurorecon.decoders.kernels.KernelScaling`.
 
     Parameters
     ----------
     bands : dict of str to slice or index array, or sequence of one label per feature, optional
-        Which features make up each band. By default all features are one band: ridge regression.
+        Features of each band. By default, all features form one band, as in ridge regression.
     solver : {"auto", "random_search", "gradient", "group_ridge"}
-        ``"random_search"`` tries mixtures of the bands' kernels. ``"gradient"`` starts at their equal mixture and
-        follows the gradient of the held-out error, many times slower for few bands and at its best with many.
-        ``"group_ridge"`` is the random search on features instead of kernels, quicker with fewer features than
-        samples; it predicts from features alone. ``"auto"`` is the random search, on features where that is quicker.
+        ``"random_search"`` evaluates mixtures of the kernels of the bands. ``"gradient"`` starts at their equal mixture
+        and descends the gradient of the held-out error; it is slow, and pays off only for many bands.
+        ``"group_ridge"`` is a random search on features instead of kernels, which is faster with fewer features than
+        samples; the fitted model cannot predict from kernels. ``"auto"`` selects the faster random search.
     solver_params : dict, optional
-        Further parameters of himalaya's solver, e.g. ``{"max_iter": 50, "tol": 1e-3}`` for the gradient.
+        Additional parameters of himalaya's solver, e.g. ``{"max_iter": 50, "tol": 1e-3}`` for the gradient.
     alphas : sequence of float
-        Regularization strengths tried, for kernels with a mean diagonal of 1. The gradient starts at the best.
+        Candidate alphas, for kernels with a mean diagonal of 1. The gradient starts at the best one.
     n_iter : int or array, shape (mixture, band), optional
-        How many mixtures of bands are tried, or the mixtures; see :func:`candidate_mixtures`. Not for the gradient.
+        Number of mixtures to evaluate, or the mixtures themselves; see :func:`candidate_mixtures`. Ignored by the
+        gradient.
     cv : int, scikit-learn splitter or iterable of (train, test)
-        Folds. See `groups` of :meth:`fit`.
+        Number of folds, splitter, or folds. See `groups` of :meth:`fit`.
     device : str
         ``"cpu"`` or ``"cuda"``.
     dtype : {"float32", "float64"}
         Precision of the search.
     random_state : int
-        Seed of random mixtures, and of the gradient's step sizes.
+        Seed of random mixtures and of the step sizes of the gradient.
     fit_intercept : bool
-        Whether means are fitted. Without, features (or kernels) and responses have to be centered.
+        Whether to fit an intercept. If False, features (or kernels) and responses must be centered.
     n_targets_batch : int, optional
-        Targets searched at once; by default as many as fit into 512 MB.
+        Number of targets searched at once; by default as many as fit in 512 MB.
     voxel_block : int, optional
-        Targets read at once, of which himalaya makes about five copies; by default 256 MB of them, and no fewer than
-        four for each sample. Each block decomposes all kernels again, at the price of about two targets a sample.
+        Number of targets read at once, of which himalaya makes about five copies; by default 256 MB, and at least four
+        per sample. All kernels are decomposed for each block, which takes as long as about two targets per sample.
 
     Attributes
     ----------
     band_names_ : list of str
         Names of the bands.
     band_weights_ : array, shape (band, target)
-        Weight of each band's scaled kernel, mixture / alpha.
+        Weight of the scaled kernel of each band: mixture / alpha.
     mixtures_ : array, shape (band, target)
-        Share of each band in the kernel; sums to 1.
+        Weight of each band in the mixture of kernels; sums to 1.
     alphas_ : array, shape (target,)
-        Regularization of each target.
+        Alpha of each target.
     cv_scores_ : array, shape (mixture, target)
-        Negative mean squared error on held-out samples for each mixture tried, with its best alpha; for the gradient,
-        at each step.
+        Negative mean squared error on held-out samples of each mixture with its best alpha, or at each step of the
+        gradient.
     dual_coef_ : array, shape (train, target)
-        Weights of the training samples; not after ``"group_ridge"``.
+        Weights of the training samples. Not available with ``"group_ridge"``.
     primal_coef_ : array, shape (feature, target)
-        Weights of the features; after ``"group_ridge"``.
+        Weights of the features. Only available with ``"group_ridge"``.
     solver_ : str
-        The solver used.
+        Solver used.
     intercept_ : array, shape (target,)
-        Training mean of the responses.
+        Mean of the training responses.
     n_features_in_ : int
-        Number of features; not after :meth:`fit_kernels`.
+        Number of features. Not available after :meth:`fit_kernels`.
 
     References
     ----------
@@ -463,22 +473,22 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
         Parameters
         ----------
         X : array, shape (sample, feature)
-            Features of all bands side by side.
+            Concatenated features of all bands.
         y : array, shape (sample, target) or (sample,)
-            Responses; a target is a voxel.
+            Responses; in encoding models, a target is a voxel.
         groups : array, shape (sample,), optional
-            Labels, usually stimulus ids (runs for time series): samples of one group are never on both sides
-            of a fold.
+            Group of each sample, usually its stimulus id (its run for time series). Groups are never split across a
+            fold.
 
         Returns
         -------
         BandedRidge
-            Itself.
+            The fitted model.
 
         Raises
         ------
         InputError
-            Where shapes do not fit, values are not finite, or bands do not share out the features.
+            If shapes do not match, values are not finite, or bands do not partition the features.
         """
         self._forget()
         x = check_inputs(self, X, check_dtype(self.dtype), reset=True)
@@ -496,22 +506,27 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
     def fit_kernels(
         self, kernels: ArrayLike | Mapping[str, ArrayLike], y: Any, groups: ArrayLike | None = None
     ) -> BandedRidge:
-        """Fit the model to kernels computed elsewhere, e.g. of features too wide for memory.
+        """Fit the model to precomputed kernels, e.g. of features too wide for memory.
 
         Parameters
         ----------
         kernels : array, shape (band, sample, sample), or dict of str to array, shape (sample, sample)
-            Raw kernels ``X X'`` of each band, neither centered nor scaled. Without a dict, bands are named
-            by the keys of the parameter `bands` where it is a dict of as many, else ``band0``, ``band1`` ...
+            Raw kernels ``X X'`` of each band, neither centered nor scaled. If it is not a dict, bands are named by the
+            keys of the parameter `bands` (if it is a dict of equal length) or ``band0``, ``band1``, ...
         y : array, shape (sample, target) or (sample,)
             Responses.
         groups : array, shape (sample,), optional
-            As for :meth:`fit`.
+            See :meth:`fit`.
 
         Returns
         -------
         BandedRidge
-            Itself. Predict with :meth:`predict_kernels`.
+            The fitted model. Use :meth:`predict_kernels` for predictions.
+
+        Raises
+        ------
+        InputError
+            If shapes do not match, values are not finite, or the solver requires features.
         """
         self._forget()
         names, parts = kernel_names(kernels), check_kernels(kernels)
@@ -551,8 +566,10 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
         self.primal_coef_ /= roots[:, None].astype(self.dtype)
         return self._keep(found, scales, names, targets, "group_ridge")
 
-    def _prepare(self, y: Any, n_samples: int, groups: ArrayLike | None, n_bands: int) -> tuple[Targets, Settings]:
-        """Return the targets in blocks, and what the solvers are told."""
+    def _prepare(
+        self, y: Any, n_samples: int, groups: ArrayLike | None, n_bands: int
+    ) -> tuple[Targets, SearchSettings]:
+        """Return the targets in blocks and the settings of the solvers."""
         check_dtype(self.dtype)
         choose_device(self.device, DEVICES)
         targets = Targets(y, self.dtype, self._block_size(n_samples))
@@ -564,8 +581,8 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
             )
         alphas = np.atleast_1d(check_alphas(self.alphas))
         if alphas.min() <= 0:
-            raise InputError("regularization strengths of banded ridge are above 0", given=repr(self.alphas))
-        return targets, Settings(
+            raise InputError("the alphas of banded ridge must be above 0", given=repr(self.alphas))
+        return targets, SearchSettings(
             mixtures=check_mixtures(self.n_iter, n_bands, self.random_state),
             alphas=alphas,
             folds=group_folds(n_samples, groups, self.cv),
@@ -581,7 +598,7 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
             size = np.dtype(self.dtype).itemsize
             return max(_VOXEL_BYTES // (size * n_samples), _VOXELS_A_SAMPLE * n_samples)
         if int(self.voxel_block) < 1:
-            raise InputError("a block has at least one voxel", given=f"voxel_block={self.voxel_block!r}")
+            raise InputError("a block needs at least one voxel", given=f"voxel_block={self.voxel_block!r}")
         return int(self.voxel_block)
 
     def _keep(self, found: Solution, scales: NDArray, names: list[str], targets: Targets, solver: str) -> BandedRidge:
@@ -593,7 +610,7 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
         return self
 
     def _choose_solver(self, shape: tuple[int, int] | None) -> str:
-        """Return the solver, by the shape of the features where they are given."""
+        """Return the solver; with ``"auto"``, it depends on the shape of the features, if given."""
         if self.solver not in SOLVERS:
             raise UnknownNameError("solver", self.solver, SOLVERS)
         if self.solver != "auto":

@@ -1,7 +1,7 @@
-"""Search over the weights and alphas of bands: candidate mixtures, scored by cross-validation.
+"""Choose the mixture and alpha of bands by cross-validation, with the solvers of himalaya.
 
-Each takes one block of targets of mean 0 and variance 1 and returns a :class:`Solution` in NumPy.
-:func:`solve_by_block` reads the targets, a block at a time, and puts the solutions together.
+Each solver takes a block of targets with mean 0 and variance 1, and returns a :class:`Solution` in NumPy.
+:func:`solve_by_block` reads the targets in blocks and combines the solutions.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ from neurorecon.errors import InputError
 
 
 def candidate_mixtures(n_bands: int, n_iter: int | None = None, random_state: int = 0) -> NDArray[np.float64]:
-    """Return the mixtures of bands that are tried, the same at each call.
+    """Return candidate mixtures of bands.
 
-    Few bands leave little to chance: first each band alone, then the equal mixture of each subset of bands
-    (of all bands only, above four), then each band at 80 % with the others sharing the rest. What `n_iter`
-    asks for beyond these is drawn from Dirichlet distributions with concentrations 1 and 0.1 by turns.
+    The first mixtures are designed: each band alone, then equal mixtures of each subset of bands (with more than four
+    bands, only of all bands), then each band at 80 % with equal shares of the others. The remaining ones are drawn
+    from Dirichlet distributions with concentrations 1 and 0.1, in alternation.
 
     Parameters
     ----------
     n_bands : int
         Number of bands.
     n_iter : int, optional
-        Number of mixtures; by default the designed ones, and 10 random ones a band above four bands.
+        Number of mixtures. By default, all designed mixtures, plus 10 random ones per band if there are more than four
+        bands.
     random_state : int
-        Seed of the random ones.
+        Seed of the random mixtures.
 
     Returns
     -------
     mixtures : array, shape (mixture, band)
-        Weights of the bands' kernels; rows sum to 1.
+        Kernel weights of the bands; rows sum to 1.
     """
     sizes = range(1, n_bands + 1) if n_bands <= 4 else (1, n_bands)
     bands = np.arange(n_bands)
@@ -57,54 +58,54 @@ def candidate_mixtures(n_bands: int, n_iter: int | None = None, random_state: in
 
 
 def check_mixtures(n_iter: Any, n_bands: int, random_state: int) -> NDArray[np.float64]:
-    """Return the mixtures that are tried: those given, or :func:`candidate_mixtures`."""
+    """Return the given mixtures, checked, or :func:`candidate_mixtures`."""
     if n_iter is None or np.ndim(n_iter) == 0:
         return candidate_mixtures(n_bands, n_iter, random_state)
     mixtures = np.asarray(n_iter, dtype=np.float64)
     if mixtures.ndim != 2 or mixtures.shape[1] != n_bands or (mixtures < 0).any() or (mixtures.sum(1) <= 0).any():
         raise InputError(
-            "these mixtures of bands cannot be tried",
+            "these mixtures of bands are invalid",
             given=f"shape {mixtures.shape}",
-            expected=f"shape (mixture, {n_bands}), entries of 0 or more, no row of zeros",
+            expected=f"shape (mixture, {n_bands}), non-negative, without rows of zeros",
         )
     return mixtures
 
 
-#: Bytes that one batch of a search may take.
+#: Maximum memory of a batch of a search, in bytes.
 _BATCH_BYTES = 2**29
 
-#: Up to so many samples one thread is as quick as two (measured: 300 samples, 2,500 targets).
+#: Up to this number of samples, one thread is as fast as two (measured with 300 samples and 2,500 targets).
 _ONE_THREAD = 500
 
-#: In the place of 0 where himalaya divides by the roots of mixtures.
+#: Replaces 0 in mixtures, as himalaya divides by their square roots.
 _TINY = 1e-30
 
-#: Where conjugate gradients stop: relative change of the weights.
+#: Tolerance of conjugate gradients: relative change of the weights.
 _TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What all solvers are told.
+class SearchSettings:
+    """Settings of the solvers.
 
     Parameters
     ----------
     mixtures : array, shape (mixture, band)
-        Candidates of the random search.
+        Candidate mixtures of the random search.
     alphas : array, shape (alpha,)
-        Regularization strengths.
+        Candidate alphas.
     folds : list of (train, test)
-        Of the cross-validation.
+        Folds of the cross-validation.
     center : bool
-        Whether means are taken off again within each fold.
+        Whether to center again within each fold.
     device : str
         ``"cpu"`` or ``"cuda"``.
     random_state : int
         Seed.
     n_targets_batch : int, optional
-        Targets computed at once.
+        Number of targets computed at once.
     options : mapping
-        Further parameters of himalaya's solver.
+        Additional parameters of himalaya's solver.
     """
 
     mixtures: NDArray[np.float64]
@@ -117,7 +118,7 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def batches(self, size: int, n_samples: int, n_targets: int, width: int | None = None) -> tuple[int, int]:
-        """Return how many alphas and targets to compute at once."""
+        """Return the numbers of alphas and targets to compute at once."""
         # Refitting holds one (width, sample) matrix and one (sample, target) array for each alpha of a batch.
         n_alphas = len(self.alphas)
         alphas = int(np.clip(_BATCH_BYTES // (2 * size * n_samples * (width or n_samples)), 1, n_alphas))
@@ -128,18 +129,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver found.
+    """Result of a solver.
 
     Parameters
     ----------
     mixtures : array, shape (band, target)
-        Share of each band.
+        Weight of each band in the mixture.
     alphas : array, shape (target,)
-        Regularization.
+        Alpha of each target.
     scores : array, shape (candidate, target)
-        Negative mean squared error on held-out samples of each mixture, or at each step.
+        Negative mean squared error on held-out samples, of each mixture or at each step.
     weights : array, shape (sample, target) or (feature, target)
-        Dual, or primal where features were given.
+        Dual weights, or primal weights if features were given.
     intercept : array, shape (target,)
         Mean of the targets.
     """
@@ -152,23 +153,26 @@ class Solution:
 
 
 def solve_by_block(targets: Targets, solve: Callable[[NDArray], Solution], center: bool) -> Solution:
-    """Solve for all targets, of which never more than a block is in memory.
+    """Solve for all targets, with one block in memory at a time.
 
     Parameters
     ----------
     targets : Targets
-        Read in blocks of its size.
+        Targets, read in blocks.
     solve : callable
-        From targets of mean 0 and variance 1, (sample, target), to a solution.
+        Takes targets with mean 0 and variance 1, (sample, target), and returns a solution.
     center : bool
-        Whether means are fitted.
+        Whether to fit an intercept.
+
+    Returns
+    -------
+    Solution
     """
     whole: Solution | None = None
     for block, values in targets.blocks():
         intercept = values.mean(axis=0, dtype=np.float64) if center else np.zeros(values.shape[1])
         y = values - intercept.astype(values.dtype)
-        # himalaya scores in units of the targets and breaks ties with constants that suppose a variance
-        # around 1.
+        # himalaya breaks ties between scores with constants that assume a variance of about 1.
         spread = np.sqrt((y**2).mean(axis=0, dtype=np.float64))
         spread = np.where(spread > 0, spread, 1.0)
         y /= spread.astype(y.dtype)
@@ -191,12 +195,12 @@ def _empty(like: Solution, n_targets: int) -> Solution:
     return Solution(**{name: np.empty((*part.shape[:-1], n_targets), part.dtype) for name, part in parts.items()})
 
 
-def random_search(kernels: NDArray, y: NDArray, settings: Settings) -> Solution:
+def random_search(kernels: NDArray, y: NDArray, settings: SearchSettings) -> Solution:
     """Search mixtures and alphas on kernels, (band, sample, sample), with himalaya's random search."""
     from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
 
     batch_alphas, batch_targets = settings.batches(y.itemsize, *y.shape)
-    # Bands with no weight have log weight -inf in himalaya; that is what is meant, not a mistake.
+    # In himalaya, bands with zero weight have a log weight of -inf, which is intended.
     with himalaya_backend(settings.device, _threads(y)) as backend, np.errstate(divide="ignore"):
         with _explained("random_search", settings.options):
             deltas, dual, scores, alphas, *_ = solve_multiple_kernel_ridge_random_search(
@@ -220,10 +224,10 @@ def random_search(kernels: NDArray, y: NDArray, settings: Settings) -> Solution:
     return Solution(mixtures, alphas, scores.astype(np.float64), np.ascontiguousarray(dual), np.empty(0))
 
 
-def gradient(kernels: NDArray, y: NDArray, settings: Settings) -> Solution:
-    """Descend himalaya's gradient of the held-out error on kernels, (band, sample, sample), centered beforehand.
+def gradient(kernels: NDArray, y: NDArray, settings: SearchSettings) -> Solution:
+    """Descend the gradient of the held-out error on centered kernels, (band, sample, sample), with himalaya.
 
-    It starts, for each target, at the equal mixture with the best alpha.
+    Each target starts at the equal mixture with its best alpha.
     """
     from himalaya.kernel_ridge import (
         solve_multiple_kernel_ridge_hyper_gradient,
@@ -256,7 +260,7 @@ def gradient(kernels: NDArray, y: NDArray, settings: Settings) -> Solution:
                 n_targets_batch=settings.n_targets_batch or _gradient_batch(kernels, y),
                 **options,
             )
-        # himalaya's own weights are good to 1e-4 whatever the precision.
+        # The weights returned by himalaya are only accurate to 1e-4, whatever the precision.
         dual = solve_weighted_kernel_ridge_conjugate_gradient(
             given,
             on_device,
@@ -273,35 +277,39 @@ def gradient(kernels: NDArray, y: NDArray, settings: Settings) -> Solution:
 
 
 def _gradient_batch(kernels: NDArray, y: NDArray) -> int:
-    # Kernels times weights, and what is made of them: about six arrays of (band, sample, target).
+    # The solver holds about six arrays of shape (band, sample, target).
     return int(np.clip(_BATCH_BYTES // (6 * kernels.shape[0] * y.shape[0] * y.itemsize), 1, y.shape[1]))
 
 
 def _last_kept(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return scores in which targets that stopped early keep their last score: himalaya leaves zeros."""
+    """Fill in the last score of targets that stopped early, for which himalaya leaves zeros."""
     for before, row in pairwise(scores):
         row[row == 0] = before[row == 0]
     return scores
 
 
-def group_ridge(x: NDArray, columns: Sequence[NDArray], y: NDArray, settings: Settings) -> Solution:
+def group_ridge(x: NDArray, columns: Sequence[NDArray], y: NDArray, settings: SearchSettings) -> Solution:
     """Search mixtures and alphas on features with himalaya's group ridge, for fewer features than samples.
 
     Parameters
     ----------
     x : array, shape (sample, feature)
-        Features, centered, bands scaled as their kernels would be.
+        Centered features, with each band scaled so that its kernel has a mean diagonal of 1.
     columns : sequence of int array
-        Those of each band.
+        Columns of each band.
     y : array, shape (sample, target)
-        Targets of mean 0 and variance 1.
-    settings : Settings
-        Whatever the solver needs.
+        Targets with mean 0 and variance 1.
+    settings : SearchSettings
+        Settings of the solver.
+
+    Returns
+    -------
+    Solution
     """
     from himalaya.ridge import solve_group_ridge_random_search
 
     batch_alphas, batch_targets = settings.batches(y.itemsize, len(y), y.shape[1], x.shape[1])
-    # himalaya multiplies by the root of a mixture and divides by it again: 0 would leave NaN for the next one.
+    # himalaya multiplies by the root of a mixture and divides by it again, so 0 would result in NaN.
     candidates = np.maximum(settings.mixtures, _TINY).astype(y.dtype)
     with himalaya_backend(settings.device, _threads(y)) as backend:
         with _explained("group_ridge", settings.options):
@@ -325,7 +333,7 @@ def group_ridge(x: NDArray, columns: Sequence[NDArray], y: NDArray, settings: Se
     alphas = 1 / weights.sum(axis=0)
     mixtures = np.where(weights * alphas > 1e6 * _TINY, weights * alphas, 0.0)
     nearest = settings.alphas[np.abs(np.log(settings.alphas[:, None] / alphas)).argmin(axis=0)]
-    alphas = np.where(np.isclose(nearest, alphas, rtol=1e-4), nearest, alphas)  # less the rounding of logarithms
+    alphas = np.where(np.isclose(nearest, alphas, rtol=1e-4), nearest, alphas)  # remove rounding errors of logarithms
     primal = np.empty_like(found)
     primal[np.concatenate(columns)] = found
     return Solution(mixtures, alphas, scores.astype(np.float64), primal, np.empty(0))
@@ -337,7 +345,7 @@ def _threads(y: NDArray) -> int | None:
 
 @contextmanager
 def _explained(solver: str, options: Mapping[str, Any]) -> Iterator[None]:
-    """Say in our words that himalaya's solver does not know an option."""
+    """Raise a clear error if himalaya's solver does not know an option."""
     try:
         yield
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Kernels of bands of features: standardized, delayed, and computed block by block."""
+"""Kernels of bands of features: delays, scaling, and computation in blocks."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from neurorecon.errors import InputError
 
 
 class Delayer(TransformerMixin, BaseEstimator):
-    """Copy features at several delays, side by side, so that a linear model can fit the hemodynamic response.
+    """Concatenate delayed copies of features, so that a linear model can fit the hemodynamic response.
 
-    A copy at delay d holds in each sample what the features were d volumes before in the same run, and zeros where
-    the run had not begun. First come all features at the first delay, then all at the second. Features have to be
-    centered before: zero stands for "nothing known".
+    The copy at delay d contains the features d volumes before in the same run, and zeros before the start of the run.
+    Output columns are all features at the first delay, then all features at the second delay, and so on. Center the
+    features first, so that zeros are neutral.
 
     Parameters
     ----------
     delays : sequence of int or float
-        In volumes, or in seconds where `repetition_time` is given. Negative ones look ahead, for decoding.
+        Delays in volumes, or in seconds if `repetition_time` is given. Use negative delays for decoding.
     repetition_time : float, optional
-        Seconds from one volume to the next; delays are rounded to whole volumes.
+        Repetition time (s). Delays are rounded to whole volumes.
 
     Attributes
     ----------
     delays_ : int array, shape (delay,)
-        In volumes.
+        Delays in volumes.
     n_features_in_ : int
-        Number of features before.
+        Number of input features.
 
     Notes
     -----
-    The same as delays in the voxelwise modeling tutorials of the Gallant lab, which know no runs. Features too wide for
-    copies: compute the kernel of the undelayed features and give it to :func:`delayed_kernel`.
+    Equivalent to the `Delayer` in the voxelwise modeling tutorials of the Gallant lab, except that it separates runs.
+    For features too wide to copy, compute their kernel and use :func:`delayed_kernel`.
     """
 
     def __init__(self, delays: Any = (1, 2, 3, 4), *, repetition_time: float | None = None) -> None:
@@ -49,7 +49,7 @@ class Delayer(TransformerMixin, BaseEstimator):
         self.repetition_time = repetition_time
 
     def fit(self, X: ArrayLike, y: Any = None) -> Delayer:
-        """Learn the number of features.
+        """Store the number of features and the delays in volumes.
 
         Parameters
         ----------
@@ -61,14 +61,19 @@ class Delayer(TransformerMixin, BaseEstimator):
         Returns
         -------
         Delayer
-            Itself.
+            The fitted transformer.
+
+        Raises
+        ------
+        InputError
+            If features are not finite, or the delays are invalid.
         """
         self._check(X, reset=True)
         self.delays_ = delays_in_volumes(self.delays, self.repetition_time)
         return self
 
     def transform(self, X: ArrayLike, runs: ArrayLike | None = None, volumes: ArrayLike | None = None) -> NDArray:
-        """Return features at all delays.
+        """Concatenate features at all delays.
 
         Parameters
         ----------
@@ -80,6 +85,7 @@ class Delayer(TransformerMixin, BaseEstimator):
         Returns
         -------
         array, shape (sample, delay x feature)
+            Delayed features.
         """
         check_is_fitted(self)
         x = self._check(X, reset=False)
@@ -96,16 +102,17 @@ class Delayer(TransformerMixin, BaseEstimator):
         return self.fit(X).transform(X, runs, volumes)
 
     def bands(self, bands: Any) -> dict[str, NDArray[np.int64]]:
-        """Return the columns of each band after the delays.
+        """Return the columns of each band in the delayed features.
 
         Parameters
         ----------
         bands : dict, sequence or None
-            Bands of the features before, as for :class:`neurorecon.decoders.BandedRidge`.
+            Bands of the input features; see :class:`neurorecon.decoders.BandedRidge`.
 
         Returns
         -------
         dict of str to int array
+            Column indices of each band.
         """
         check_is_fitted(self)
         width = self.n_features_in_
@@ -113,7 +120,7 @@ class Delayer(TransformerMixin, BaseEstimator):
         return {name: (copies + columns).ravel() for name, columns in resolve_bands(bands, width).items()}
 
     def by_delay(self, weights: ArrayLike) -> NDArray:
-        """Return weights of delayed features, (delay x feature, ...), as (delay, feature, ...)."""
+        """Reshape weights of delayed features, (delay x feature, ...), to (delay, feature, ...)."""
         check_is_fitted(self)
         array = np.asarray(weights)
         if array.ndim == 0 or len(array) != len(self.delays_) * self.n_features_in_:
@@ -128,28 +135,32 @@ class Delayer(TransformerMixin, BaseEstimator):
         try:
             return validate_data(self, x, reset=reset, dtype=[np.float64, np.float32])
         except ValueError as error:
-            raise InputError(str(error), todo="give finite numbers of shape (sample, feature)") from error
+            raise InputError(str(error), todo="pass finite numbers of shape (sample, feature)") from error
 
 
 def delays_in_volumes(delays: ArrayLike, repetition_time: float | None = None) -> NDArray[np.int64]:
-    """Return delays in whole volumes.
+    """Convert delays to whole volumes.
 
     Parameters
     ----------
     delays : sequence of int or float
-        In volumes, or in seconds where `repetition_time` is given.
+        Delays in volumes, or in seconds if `repetition_time` is given.
     repetition_time : float, optional
-        Seconds from one volume to the next.
+        Repetition time (s).
+
+    Returns
+    -------
+    int array, shape (delay,)
 
     Raises
     ------
     InputError
-        Where there are none, they are no whole volumes, or two are the same.
+        If there are no delays, delays in volumes are not integers, or two delays are the same volume.
     """
     values = np.atleast_1d(np.asarray(delays, dtype=np.float64))
     if repetition_time is not None:
         if not repetition_time > 0:
-            raise InputError("volumes come at a positive interval", given=f"repetition_time={repetition_time!r}")
+            raise InputError("the repetition time must be positive", given=f"repetition_time={repetition_time!r}")
         values = values / repetition_time
     steps = np.rint(values)
     whole = repetition_time is not None or np.array_equal(steps, values)
@@ -158,13 +169,13 @@ def delays_in_volumes(delays: ArrayLike, repetition_time: float | None = None) -
             "these delays cannot be used",
             given=repr(delays),
             expected="one or more whole numbers of volumes",
-            todo="give repetition_time (s) where the delays are in seconds",
+            todo="pass repetition_time (s) if the delays are in seconds",
         )
     if len(np.unique(steps)) < len(steps):
         raise InputError(
             "two delays are the same volume",
             given=f"delays of {steps.astype(int).tolist()} volumes",
-            expected="each once",
+            expected="unique delays",
         )
     return steps.astype(np.int64)
 
@@ -172,19 +183,19 @@ def delays_in_volumes(delays: ArrayLike, repetition_time: float | None = None) -
 def rows_at_delays(
     n_samples: int, delays: Sequence[int] | NDArray, runs: ArrayLike | None = None, volumes: ArrayLike | None = None
 ) -> NDArray[np.int64]:
-    """Return which sample of the same run was taken so many volumes before; -1 for none.
+    """Return the index of the sample each delay before, in the same run; -1 for none.
 
     Parameters
     ----------
     n_samples : int
         Number of samples.
     delays : sequence of int
-        In volumes.
+        Delays in volumes.
     runs : array, shape (sample,), optional
-        A label for each run, different in each session. By default all samples are one run.
+        Run of each sample. Labels must differ between sessions. By default, all samples are one run.
     volumes : int array, shape (sample,), optional
-        Number of each sample's volume in its run, where volumes (of rest) were left out; by default the samples of
-        a run follow each other.
+        Volume number of each sample in its run, needed if volumes (e.g. of rest) are missing. By default, the samples
+        of a run are consecutive volumes.
 
     Returns
     -------
@@ -193,17 +204,17 @@ def rows_at_delays(
     Raises
     ------
     InputError
-        Where labels do not fit the samples, or two samples of a run are the same volume.
+        If shapes do not match, or two samples of a run are the same volume.
     """
     labels = _codes(np.zeros(n_samples) if runs is None else runs, n_samples, "runs")
     if volumes is None:
         begins = np.flatnonzero(np.diff(labels, prepend=-1))
         if len(begins) > len(np.unique(labels)):
             raise InputError(
-                "samples of one run are apart from each other, so delays cannot be counted",
+                "samples of one run are not consecutive, so delays cannot be counted",
                 given=f"{len(np.unique(labels))} labels of runs in {len(begins)} stretches",
-                expected="the samples of each run one after the other, and a label for each run",
-                todo="number runs on from session to session, or give the volume of each sample",
+                expected="consecutive samples of each run, and a unique label for each run",
+                todo="use different run labels in each session, or pass volumes",
             )
         numbers = np.arange(n_samples) - np.repeat(begins, np.diff([*begins, n_samples]))
     else:
@@ -212,7 +223,7 @@ def rows_at_delays(
             raise InputError("`volumes` needs one whole number for each sample", given=f"shape {numbers.shape}")
         numbers = numbers.astype(np.int64) - int(numbers.min(initial=0))
     steps = np.asarray(delays, dtype=np.int64)
-    # One number for run and volume; runs are so far apart that no delay leads from one to another.
+    # Encode run and volume in one number, with runs so far apart that no delay leads to another run.
     apart = int(numbers.max(initial=0)) + 2 * int(np.abs(steps).max(initial=0)) + 1
     keys = labels * apart + numbers
     order = np.argsort(keys, kind="stable")
@@ -221,7 +232,7 @@ def rows_at_delays(
         raise InputError(
             "two samples of one run are the same volume",
             given=f"{int((np.diff(known) == 0).sum())} such pairs",
-            expected="one sample a volume, and a label for each run",
+            expected="one sample for each volume, and a unique label for each run",
         )
     wanted = keys - steps[:, None]
     places = np.minimum(np.searchsorted(known, wanted), max(n_samples - 1, 0))
@@ -229,22 +240,22 @@ def rows_at_delays(
 
 
 def delayed_kernel(gram: NDArray, rows: NDArray, columns: NDArray) -> NDArray[np.float64]:
-    """Return the kernel of features that are repeated at several delays, from products of the features themselves.
+    """Return the kernel of delayed features from the kernel of the features.
 
     Parameters
     ----------
     gram : array, shape (row_stimulus, column_stimulus)
-        Products between the stimuli (or samples) of the rows and those of the columns.
+        Kernel between stimuli (or samples).
     rows, columns : int array, shape (delay, sample)
-        Which stimulus (or sample) each sample sees at each delay, e.g. from :func:`rows_at_delays`; -1 for none, whose
-        features are 0.
+        Index of the stimulus (or sample) at each delay of each sample, e.g. from :func:`rows_at_delays`; -1 for none,
+        whose features are 0.
 
     Returns
     -------
     array, shape (sample, sample)
-        Equal to the product of the concatenated delayed features.
+        Kernel of the concatenated delayed features.
     """
-    padded = np.pad(gram, ((0, 1), (0, 1)))  # -1 is the row and the column of zeros
+    padded = np.pad(gram, ((0, 1), (0, 1)))  # index -1 selects a row or column of zeros
     kernel = np.zeros((rows.shape[1], columns.shape[1]))
     for row, column in zip(rows, columns, strict=True):
         kernel += padded[np.ix_(row, column)]
@@ -261,27 +272,26 @@ def _codes(labels: ArrayLike, n_samples: int, name: str) -> NDArray[np.int64]:
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
-#: Values of temporary copies: 64 MB in double precision.
+#: Maximum number of values in temporary copies: 64 MB in double precision.
 _TEMPORARY_VALUES = 2**23
 
 
 @dataclass(frozen=True)
 class KernelScaling:
-    """What centers and scales kernels as the training kernels were.
+    """Centering and scaling of kernels, fitted to the training kernels.
 
-    Centering a kernel, ``K - rows - columns + mean``, is the same as subtracting the training mean from each
-    feature. The scale is the mean of the centered diagonal (trace / sample): each band then has a variance
-    of 1 summed over its features, however many those are and whatever their units, so that equal weights
-    mean equal prior variance. It is computed without looking at the targets.
+    Centering a kernel, ``K - rows - columns + mean``, is equivalent to subtracting the training mean from each feature.
+    Kernels are then divided by their mean centered diagonal. The summed variance over the features of each band is then
+    1, whatever their number and units, so that equal weights mean equal prior variance. Targets are not used.
 
     Parameters
     ----------
     rows : array, shape (band, train)
         Mean of each column of the raw training kernels.
     means : array, shape (band,)
-        Mean of all entries.
+        Mean of all entries of the raw training kernels.
     scales : array, shape (band,)
-        Mean of the diagonal after centering; 1 for bands without variance.
+        Mean of the diagonal after centering; infinite for bands without variance.
     """
 
     rows: NDArray[np.float64]
@@ -290,15 +300,14 @@ class KernelScaling:
 
     @classmethod
     def fit(cls, kernels: Sequence[NDArray], center: bool) -> KernelScaling:
-        """Measure raw training kernels, each (train, train)."""
+        """Fit to raw training kernels, each (train, train)."""
         raw = np.stack([np.diagonal(kernel).astype(np.float64) for kernel in kernels])
         rows = np.zeros(raw.shape)
         if center:
             rows = np.stack([kernel.mean(axis=0, dtype=np.float64) for kernel in kernels])
         means = rows.mean(axis=1)
         diagonals = (raw - 2 * rows + means[:, None]).mean(axis=1)
-        # A band of constant features has a centered kernel of rounding errors: leave it as that, do not blow
-        # it up.
+        # The centered kernel of constant features contains only rounding errors, which must not be amplified.
         rounding = (
             np.array([np.finfo(kernel.dtype).eps for kernel in kernels]) * np.abs(raw).mean(axis=1) * raw.shape[1]
         )
@@ -320,7 +329,7 @@ class KernelScaling:
 
 
 def row_blocks(kernel: NDArray) -> Iterator[slice]:
-    """Yield rows of which temporary copies take no more than 64 MB."""
+    """Yield slices of rows whose temporary copies take at most 64 MB."""
     step = max(1, _TEMPORARY_VALUES // max(1, kernel.shape[1]))
     for start in range(0, len(kernel), step):
         yield slice(start, start + step)
@@ -332,19 +341,19 @@ def resolve_bands(bands: Any, n_features: int) -> dict[str, NDArray[np.int64]]:
     Parameters
     ----------
     bands : dict of str to slice or int or bool array, or sequence of one label per feature, or None
-        None is one band of all features.
+        Bands. None means one band of all features.
     n_features : int
         Number of features.
 
     Returns
     -------
     dict of str to int array
-        In the order given, labels in order of first appearance.
+        Columns of each band, in the given order; for labels, in order of first appearance.
 
     Raises
     ------
     InputError
-        Where a band is empty, or names columns that are not there, or columns are in two bands or in none.
+        If a band is empty or contains columns that do not exist, or a column is not in exactly one band.
     """
     everything = np.arange(n_features)
     if bands is None:
@@ -356,7 +365,7 @@ def resolve_bands(bands: Any, n_features: int) -> dict[str, NDArray[np.int64]]:
                 columns[str(name)] = everything[part if isinstance(part, slice) else np.asarray(part)]
             except IndexError as error:
                 raise InputError(
-                    f"the band {str(name)!r} names features that are not there",
+                    f"the band {str(name)!r} contains features that do not exist",
                     given=repr(part),
                     expected=f"a slice or indices of {n_features} features",
                 ) from error
@@ -364,9 +373,9 @@ def resolve_bands(bands: Any, n_features: int) -> dict[str, NDArray[np.int64]]:
         labels = np.asarray(bands).astype(str)
         if labels.shape != (n_features,):
             raise InputError(
-                "`bands` does not fit the features",
+                "`bands` does not match the features",
                 given=f"{labels.shape[0] if labels.ndim else 0} labels, {n_features} features",
-                expected="one label for each feature, or a dict of name to slice",
+                expected="one label for each feature, or a dict of str to slice",
             )
         columns = {name: np.flatnonzero(labels == name) for name in dict.fromkeys(labels.tolist())}
     used = sum((np.bincount(part.ravel(), minlength=n_features) for part in columns.values()), 0 * everything)
@@ -374,17 +383,17 @@ def resolve_bands(bands: Any, n_features: int) -> dict[str, NDArray[np.int64]]:
     if (used != 1).any() or empty:
         shared = ", ".join(f"{one} and {other} share {number}" for one, other, number in overlaps(columns))
         raise InputError(
-            "each feature has to be in one band, and each band needs features",
+            "each feature must be in exactly one band, and each band needs features",
             given=f"{int((used > 1).sum())} features in several bands{f' ({shared})' if shared else ''}, "
             f"{int((used == 0).sum())} in none, empty bands: {empty}",
-            expected=f"bands that share out {n_features} features",
-            todo="leave out unused columns of X, or name a band for them",
+            expected=f"bands that partition the {n_features} features",
+            todo="drop unused columns of X, or assign them to a band",
         )
     return columns
 
 
 def overlaps(columns: Mapping[str, NDArray]) -> list[tuple[str, str, int]]:
-    """Return pairs of bands that have columns in common, and how many."""
+    """Return pairs of bands that share columns, and the number of shared columns."""
     pairs = [(one, other, len(np.intersect1d(columns[one], columns[other]))) for one, other in combinations(columns, 2)]
     return [pair for pair in pairs if pair[2]]
 
@@ -400,7 +409,7 @@ def linear_kernels(x: NDArray, y: NDArray, columns: Sequence[NDArray], mean: NDA
 
 
 def band_scales(x: NDArray, columns: Sequence[NDArray], mean: NDArray) -> NDArray[np.float64]:
-    """Return the variance of each band summed over its features: ``KernelScaling.scales`` without the kernels."""
+    """Return ``KernelScaling.scales`` from features: the variance of each band, summed over its features."""
     variances = np.concatenate(
         [
             ((x[:, part] - mean[part]) ** 2).mean(axis=0, dtype=np.float64)
@@ -413,7 +422,7 @@ def band_scales(x: NDArray, columns: Sequence[NDArray], mean: NDArray) -> NDArra
 
 
 def check_kernels(kernels: Any, n_train: int | None = None, n_bands: int | None = None) -> list[NDArray]:
-    """Return the kernel of each band, (sample, train); square and symmetric where `n_train` is None."""
+    """Check the kernel of each band, (sample, train); without `n_train`, they must be square and symmetric."""
     parts = list(kernels.values()) if isinstance(kernels, Mapping) else kernels
     arrays = [np.asarray(part) for part in parts] if isinstance(parts, list) or np.ndim(parts) == 3 else []
     shapes = {array.shape for array in arrays}
@@ -446,11 +455,11 @@ def _symmetric(kernel: NDArray) -> bool:
 
 
 def kernel_names(kernels: ArrayLike | Mapping[str, ArrayLike]) -> list[str] | None:
-    """Return the names of the bands, where there are any."""
+    """Return the names of the bands, or None if there are none."""
     return [str(name) for name in kernels] if isinstance(kernels, Mapping) else None
 
 
-#: Values of a block of features by default: 64 MB in single precision.
+#: Default number of values in a block of features: 64 MB in single precision.
 _BLOCK_VALUES = 2**24
 
 
@@ -462,43 +471,44 @@ def kernels_by_block(
     standardize: bool = False,
     dtype: str = "float32",
 ) -> tuple[dict[str, NDArray], dict[str, NDArray] | None]:
-    """Return the linear kernel of each band, of which never more than a block of features is in memory.
+    """Compute the linear kernel of each band, with one block of features in memory at a time.
 
-    Features are centered by their training mean block by block, so that single precision is enough for features far
-    from zero; :class:`neurorecon.decoders.BandedRidge` takes the kernels as they are.
+    Features are centered by their training mean in each block, so single precision is sufficient even for features far
+    from zero. Pass the kernels to :class:`neurorecon.decoders.BandedRidge` unchanged.
 
     Parameters
     ----------
     train : mapping of str to array, shape (sample, ...)
-        The features of each band: NumPy arrays, memory maps, or dask, xarray or Zarr arrays.
+        Features of each band: NumPy arrays, memory maps, or dask, xarray or Zarr arrays.
     new : mapping of str to array, shape (new_sample, ...), optional
-        Features of held-out samples, the same bands.
+        Features of held-out samples, with the same bands.
     feature_block : int, optional
-        Features multiplied at once; by default as many as fit into 64 MB for the training samples.
+        Number of features multiplied at once; by default as many as fit in 64 MB for the training samples.
     standardize : bool
-        Divide features by their standard deviation over the training samples; those that do not vary count as 0.
+        Divide features by their standard deviation over the training samples. Constant features are set to 0.
     dtype : {"float32", "float64"}
         Precision of the products and of the result.
 
     Returns
     -------
     train_kernels : dict of str to array, shape (sample, sample)
-        For :meth:`neurorecon.decoders.BandedRidge.fit_kernels`.
+        Input of :meth:`neurorecon.decoders.BandedRidge.fit_kernels`.
     new_kernels : dict of str to array, shape (new_sample, sample), or None
-        For :meth:`neurorecon.decoders.BandedRidge.predict_kernels`.
+        Input of :meth:`neurorecon.decoders.BandedRidge.predict_kernels`.
 
     Raises
     ------
     InputError
-        Where bands do not have the same samples, a band of `new` has other features, or values are not finite.
+        If bands have different numbers of samples, `train` and `new` have different bands or features, or values are
+        not finite.
 
     Notes
     -----
-    Peak memory is that of the kernels, of two blocks of features and of one product.
+    Peak memory is that of the kernels, two blocks of features, and one product.
     """
     check_dtype(dtype)
     if new is not None and list(new) != list(train):
-        raise InputError("the held-out features have other bands", given=list(new), expected=list(train))
+        raise InputError("the held-out features have different bands", given=list(new), expected=list(train))
     bands = {str(name): _flat(features) for name, features in train.items()}
     others = None if new is None else {str(name): _flat(features) for name, features in new.items()}
     for part in (bands, others or {}):
@@ -524,7 +534,7 @@ def _kernels(
     n_samples = features.n_samples
     if others is not None and others.n_targets != features.n_targets:
         raise InputError(
-            f"the band {name!r} has other features in the held-out samples",
+            f"the band {name!r} has different features in the held-out samples",
             given=f"{others.n_targets} features",
             expected=f"{features.n_targets} features",
         )
@@ -546,9 +556,9 @@ def _kernels(
 
 
 def _scaled(values: NDArray, mean: NDArray, spread: NDArray, dtype: str) -> NDArray:
-    """Return features less their mean and divided by their spread; subtracted before it is rounded."""
+    """Return standardized features; the mean is subtracted before rounding to `dtype`."""
     if np.dtype(dtype) == values.dtype == np.float32:
-        # The mean is split in two, so that single precision loses nothing of it, nor copies in double precision.
+        # Split the mean into two parts, which keeps precision without copies in double precision.
         high = mean.astype(np.float32)
         part = values - high
         part -= (mean - high).astype(np.float32)
@@ -583,10 +593,10 @@ def _flat(features: Any) -> FlatColumns:
 
 
 def _blocks(features: FlatColumns, block: int) -> Iterator[slice]:
-    """Yield columns, whole chunks of a lazy array where those are not larger than a block: none is read twice."""
+    """Yield slices of columns, aligned with the chunks of lazy arrays if possible, so none is read twice."""
     chunks = getattr(features.array, "chunks", None)
     width = 1
     if chunks is not None and len(features.array.shape) == 2:
-        # dask says all chunks of an axis, Zarr the size of one.
+        # dask lists all chunks of an axis, Zarr the size of one.
         width = max(chunks[1]) if isinstance(chunks[1], tuple) else int(chunks[1])
     return features.blocks(block // max(1, width) * width or block)

@@ -1,4 +1,4 @@
-"""Decoders of several subjects at once, for subjects of whom there is little data."""
+"""Decode several subjects with shared latents, including new subjects with little data."""
 
 from __future__ import annotations
 
@@ -29,53 +29,52 @@ from neurorecon.errors import InputError, UnknownNameError
 
 
 class MultiSubjectRidge(Persistent, BaseEstimator):
-    """Predict targets from the responses of any of several subjects, and of one more with an hour of data.
+    """Ridge regression from the responses of several subjects to targets, which adapts to new subjects.
 
-    Subjects have their own voxels, and saw stimuli that are partly the same or all different. Every prediction is
-    ``y_mean + (x - x_mean) @ map @ basis``: means and a map (voxel, latent) of each subject, and one basis
-    (latent, target) of all.
+    Subjects have their own voxels, and may have seen different stimuli. Predictions are
+    ``y_mean + (x - x_mean) @ map @ basis``, with means and a map (voxel, latent) for each subject, and a basis
+    (latent, target) shared by all subjects.
 
-    ``method="latent"``: the targets are ridge-regressed on each subject's responses, and the leading directions
-    of what all subjects' responses explain are the latents: reduced-rank ridge regression (Mukherjee & Zhu 2011)
-    in the layout of MindEye2 (Scotti et al. 2024), in closed form. For a new subject the map is fitted to its own
-    samples, and a decoder (latent, latent) follows that was learned from the other subjects, fitted to pieces of
-    as few samples ("curds and whey", Breiman & Friedman 1997). Cross-validation on the new subject's samples says
-    how far that decoder is trusted, down to not at all. Stimuli need not be shared.
+    ``method="latent"`` regresses the targets on the responses of each subject. The latents are the leading directions
+    of the variance explained in all subjects. This is reduced-rank ridge regression (Mukherjee & Zhu 2011) in the
+    architecture of MindEye2 (Scotti et al. 2024), in closed form. For a new subject, a map is fitted to its samples,
+    followed by a shared decoder (latent, latent). The shared decoder is learned from the other subjects, fitted to
+    subsets of as few samples ("curds and whey", Breiman & Friedman 1997). Cross-validation on the samples of the new
+    subject determines how strongly it is shrunk toward the identity. Subjects need not share stimuli.
 
-    ``method="concatenated"``: the voxels of all subjects are put side by side for each stimulus that all of them
-    saw (repeats averaged), and ridge regression is fitted to those. A single subject, fitted or new, is aligned
-    to that: ridge regression from its responses to the stimuli's places in the common space, as in Ferrante
-    et al. (2024), who align subjects by their shared NSD images.
+    ``method="concatenated"`` averages repeats, concatenates the voxels of all subjects for the stimuli that all of them
+    saw, and fits ridge regression to these. Each single subject, including new ones, is aligned to this common space by
+    ridge regression from its responses to the coordinates of the shared stimuli, as in Ferrante et al. (2024).
 
     Parameters
     ----------
     method : {"latent", "concatenated"}
-        See above.
+        Method; see above.
     alpha : float or sequence of float
-        Regularization of every ridge regression; a sequence is searched for each, as by :class:`RidgeDecoder`.
+        Alpha of each ridge regression. From a sequence, it is chosen for each regression, as in :class:`RidgeDecoder`.
     n_latents : int, optional
-        Latents to keep; by default all along which anything is explained. For ``"latent"`` only.
+        Number of latents; by default, all that explain variance. Only for ``"latent"``.
     adapt_samples : int, optional
-        Samples of the pieces that the decoder for new subjects is learned from: 750 are an hour of NSD. None
-        learns none. For ``"latent"`` only.
+        Size of the subsets of samples from which the shared decoder is learned; 750 samples are an hour of NSD. With
+        None, there is no shared decoder. Only for ``"latent"``.
     cv : int
-        Folds that choose alpha, and how far the shared decoder is trusted.
+        Number of folds to choose alpha and the shrinkage of the shared decoder.
     device, dtype, target_block
-        As for :class:`RidgeDecoder`.
+        See :class:`RidgeDecoder`.
 
     Attributes
     ----------
     subjects_ : dict
-        By subject, ``x_mean`` (voxel,), ``map`` (voxel, latent), ``y_mean`` (target,), ``alpha``, ``n_samples``,
-        whether it was ``adapted``, and then ``prior``: how much the shared decoder was held to the identity, infinite
-        for "not used".
+        For each subject: ``x_mean`` (voxel,), ``map`` (voxel, latent), ``y_mean`` (target,), ``alpha``, ``n_samples``
+        and ``adapted``. Subjects adapted with ``"latent"`` also have ``prior``, the weight of the identity in the
+        shared decoder, which is infinite if the decoder is not used.
     basis_ : array, shape (latent, target)
-        Targets of each latent; orthonormal rows with ``"latent"``.
+        Targets of each latent. Rows are orthonormal with ``"latent"``.
     stimuli_, scores_, joint_ : array, array, dict
-        With ``"concatenated"``: the shared stimuli, their latents (stimulus, latent) and, by subject, the map of its
-        voxels as part of all.
+        With ``"concatenated"``: the shared stimuli, their latents (stimulus, latent), and the map of each subject for
+        decoding all subjects together.
     predicted_products_, cross_products_ : array, shape (latent, latent)
-        What the shared decoder is made from, with ``"latent"``.
+        With ``"latent"``: products of predicted and true latents that determine the shared decoder.
     target_shape_ : tuple of int
         Shape of a target.
 
@@ -116,32 +115,32 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
         y: Mapping[str, Any],
         groups: Mapping[str, ArrayLike] | None = None,
     ) -> MultiSubjectRidge:
-        """Fit to all data of some subjects.
+        """Fit the decoder to several subjects.
 
         Parameters
         ----------
         X : dict of array, shape (sample, voxel)
             Responses of each subject, e.g. ``{"subj01": ..., "subj02": ...}``.
         y : dict of array, shape (sample, ...)
-            Targets of each subject's samples, streamed where they are dask or xarray arrays.
+            Targets of the samples of each subject. Dask and xarray arrays are read in blocks.
         groups : dict of array, shape (sample,), optional
-            Stimulus ids: samples of one are never on both sides of a fold. Needed by ``"concatenated"``, where they
-            say which stimuli subjects share.
+            Stimulus id of each sample. Stimuli are never split across a fold. Required for ``"concatenated"``, to find
+            shared stimuli.
 
         Returns
         -------
         MultiSubjectRidge
-            Itself.
+            The fitted decoder.
 
         Raises
         ------
         InputError
-            Where subjects do not match, shapes do not fit, values are not finite, or no stimuli are shared.
+            If subjects or shapes do not match, values are not finite, or subjects share too few stimuli.
         """
         if self.method not in ("latent", "concatenated"):
             raise UnknownNameError("method", self.method, ("latent", "concatenated"))
         if self.n_latents is not None and self.n_latents < 1:
-            raise InputError("a latent layer needs latents", given=f"n_latents={self.n_latents}", expected="1 or more")
+            raise InputError("at least one latent is needed", given=f"n_latents={self.n_latents}", expected="1 or more")
         dtype = check_dtype(self.dtype)
         responses = {name: check_responses(name, x, dtype) for name, x in check_subjects(X, "responses").items()}
         names = list(responses)
@@ -158,7 +157,7 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
                 raise InputError(
                     "subjects have different targets",
                     given=f"shape {targets[name].shape} for {name}, {shape} for {names[0]}",
-                    expected="the same for all",
+                    expected="the same shape for all subjects",
                 )
         for attribute in [attribute for attribute in vars(self) if attribute.endswith("_")]:
             delattr(self, attribute)
@@ -175,34 +174,34 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
         return self
 
     def adapt(self, subject: str, X: ArrayLike, y: Any = None, groups: ArrayLike | None = None) -> MultiSubjectRidge:
-        """Fit a new subject, of whom there may be little data, with what was learned from the others.
+        """Adapt the decoder to a new subject, possibly with little data.
 
         Parameters
         ----------
         subject : str
-            Name of the subject; one that was adapted before is adapted anew.
+            Name of the subject. A subject that was adapted before is replaced.
         X : array, shape (sample, voxel)
             Responses.
         y : array, shape (sample, ...)
-            Targets; not needed by ``"concatenated"``, where the shared stimuli say all.
+            Targets. Not needed for ``"concatenated"``, which uses the shared stimuli.
         groups : array, shape (sample,), optional
-            Stimulus ids, needed by ``"concatenated"``.
+            Stimulus id of each sample. Required for ``"concatenated"``.
 
         Returns
         -------
         MultiSubjectRidge
-            Itself.
+            The decoder itself.
 
         Raises
         ------
         InputError
-            Where the subject was fitted with the others, shapes do not fit, values are not finite, or no stimuli are
-            shared.
+            If the subject was fitted with the others, shapes do not match, values are not finite, or subjects share
+            too few stimuli.
         """
         check_is_fitted(self)
         if subject in self.subjects_ and not self.subjects_[subject]["adapted"]:
             raise InputError(
-                "this subject was fitted with all its data",
+                "this subject is part of the fit and cannot be adapted",
                 given=repr(subject),
                 expected=f"a subject other than {', '.join(self.subjects_)}",
                 todo="predict from its responses, or fit again without it",
@@ -216,7 +215,7 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
         targets = self._targets(subject, y, len(x))
         if targets.shape != self.target_shape_:
             raise InputError(
-                f"targets of {subject} are not those fitted",
+                f"the targets of {subject} have a different shape from those fitted",
                 given=f"shape {targets.shape}",
                 expected=f"{self.target_shape_}",
             )
@@ -230,21 +229,30 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
         Parameters
         ----------
         subject : str, or dict of array, shape (stimulus, voxel)
-            The subject; or, with ``"concatenated"``, responses of all fitted subjects to the same stimuli in the
-            same order.
+            Name of the subject. With ``"concatenated"``, also the responses of all fitted subjects to the same stimuli
+            in the same order.
         X : array, shape (sample, voxel)
-            Responses of the subject.
+            Responses, if `subject` is a name.
 
         Returns
         -------
         y : array, shape (sample, ...)
             Predicted targets, in the shape of those fitted.
+
+        Raises
+        ------
+        UnknownNameError
+            If the subject is unknown.
+        InputError
+            If shapes do not match, or values are not finite.
         """
         check_is_fitted(self)
         if isinstance(subject, str):
             known = self._known(subject)
             if X is None:
-                raise InputError("there are no responses to predict from", given=f"predict({subject!r})")
+                raise InputError(
+                    "predictions need responses", given=f"predict({subject!r})", expected=f"predict({subject!r}, X)"
+                )
             latents = self._project(subject, X, known["map"])
             y_mean = known["y_mean"]
         else:
@@ -271,17 +279,17 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
         """Return the latents of responses of all subjects together."""
         if self.method != "concatenated":
             raise InputError(
-                "subjects are decoded one by one",
+                "this method decodes one subject at a time",
                 given=f"method={self.method!r}",
                 expected='predict("subj01", X)',
-                todo='fit with method="concatenated" to decode the responses of all subjects together',
+                todo='fit with method="concatenated" to decode responses of all subjects together',
             )
         responses = check_subjects(given, "responses")
         check_same_subjects(list(self.joint_), responses, "responses")
         sizes = {name: len(np.asarray(x)) for name, x in responses.items()}
         if len(set(sizes.values())) > 1:
             raise InputError(
-                "responses of all subjects together need the same stimuli in the same order",
+                "responses of all subjects need the same stimuli in the same order",
                 given=", ".join(f"{name} {size}" for name, size in sizes.items()),
                 expected="one row for each stimulus",
             )

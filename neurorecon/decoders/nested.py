@@ -1,4 +1,4 @@
-"""Nested cross-validation of banded ridge: predictions of samples that neither fit nor search has seen."""
+"""Nested cross-validation of banded ridge, and fits in blocks of voxels."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from neurorecon.errors import InputError
 
 @dataclass(frozen=True)
 class NestedScores:
-    """What :func:`nested_cross_validation` found.
+    """Result of :func:`nested_cross_validation`.
 
     Parameters
     ----------
     bands : list of str
         Names of the bands.
     folds : list of (train, test)
-        The outer folds.
+        Outer folds.
     r2, correlation : array, shape (target,)
-        Of the predictions of all held-out samples together.
+        Scores of the predictions of all held-out samples together.
     split_r2, split_correlation : array, shape (band, target)
-        Shares of the bands, against the responses less the mean that each fold was fitted with.
+        Shares of the bands, for responses minus the intercept of each fold.
     fold_r2 : array, shape (fold, target)
-        Of the held-out samples of each fold.
+        R2 on the held-out samples of each fold.
     mixtures : array, shape (fold, band, target)
-        What each fold chose.
+        Mixtures chosen in each fold.
     alphas : array, shape (fold, target)
-        What each fold chose.
+        Alphas chosen in each fold.
     predictions : array, shape (sample, target), or None
-        Each sample predicted from the others; NaN for samples that were in no test set.
+        Predictions of held-out samples; NaN for samples that are in no test set.
     """
 
     bands: list[str]
@@ -73,33 +73,34 @@ def nested_cross_validation(
     return_predictions: bool = True,
     inspect: Callable[[BandedRidge, NDArray, NDArray], None] | None = None,
 ) -> NestedScores:
-    """Fit and search within each outer fold, and predict the samples it holds out.
+    """Score a banded ridge model by nested cross-validation.
 
-    Groups stay together in the outer folds and, within the training samples of each, in the folds of the search. With
-    one given fold, ``outer=[(train, test)]``, this scores a model on a test set voxel block by voxel block.
+    In each outer fold, mixtures and alphas are chosen by inner cross-validation, and the held-out samples are
+    predicted. Groups are kept together in outer and inner folds. With a single fold, ``outer=[(train, test)]``, this
+    scores the model on a test set in blocks of voxels.
 
     Parameters
     ----------
     model : BandedRidge
-        Cloned, never changed. Its `cv` is a number of folds or a splitter. Searches on kernels, whatever the number
-        of features; ``"group_ridge"`` is refused.
+        Model; it is cloned and not modified. Its `cv` must be a number of folds or a splitter. The search always runs
+        on kernels, so the solver ``"group_ridge"`` raises an error.
     X : array, shape (sample, feature), optional
-        Features; or give `kernels`.
+        Features. Pass either `X` or `kernels`.
     y : array, shape (sample, target)
-        Responses; a lazy array is read block by block.
+        Responses. Lazy arrays are read in blocks.
     groups : array, shape (sample,), optional
-        Labels, usually stimulus ids, or runs of a time series.
+        Group of each sample, usually its stimulus id, or its run for time series.
     kernels : array, shape (band, sample, sample), or dict of str to array, shape (sample, sample), optional
-        Raw kernels between all samples, e.g. of :func:`neurorecon.decoders.kernels_by_block`.
+        Raw kernels between all samples, e.g. from :func:`neurorecon.decoders.kernels_by_block`.
     outer : int, scikit-learn splitter or iterable of (train, test)
         Outer folds; see :func:`neurorecon.decoders.group_folds`.
     voxel_block : int, optional
-        Targets in memory at once; by default those of the model.
+        Number of targets in memory at once; by default that of the model.
     return_predictions : bool
-        Whether to keep the predictions, which are as large as `y`.
+        Whether to return the predictions, which are as large as `y`.
     inspect : callable, optional
-        Given each fitted model with the training and the held-out samples of its fold, before it is forgotten. Blocks
-        of voxels come one after the other, and in each the folds in their order.
+        Called with each fitted model and the training and held-out samples of its fold. Blocks of voxels are visited in
+        order, and within each block the folds in their order.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def nested_cross_validation(
     Raises
     ------
     InputError
-        Where shapes do not fit, groups straddle a fold, or a sample is held out twice.
+        If shapes do not match, a group is split across a fold, or a sample is held out twice.
     """
     names, parts = _kernels_of(model, X, kernels)
     n_samples, dtype = len(parts[0]), check_dtype(model.dtype)
@@ -149,7 +150,7 @@ def nested_cross_validation(
         found["correlation"][block] = correlation_score(measured, joint[held_out])
         for number, (_, test) in enumerate(folds):
             found["fold_r2"][number, block] = r2_score(values[test], joint[test])
-        # Each fold's own mean belongs to no band.
+        # The intercept of each fold does not belong to any band.
         measured -= intercepts[held_out] - intercepts[held_out].mean(axis=0)
         found["split_r2"][:, block] = r2_score_split(measured, predicted[:, held_out])
         found["split_correlation"][:, block] = correlation_score_split(measured, predicted[:, held_out])
@@ -177,10 +178,12 @@ def _kernels_of(model: BandedRidge, x: ArrayLike | None, kernels: Any) -> tuple[
     features = np.asarray(x)
     if features.ndim != 2 or not np.isfinite(features).all():
         raise InputError(
-            "these features cannot be used", given=f"shape {features.shape}", expected="finite, (sample, feature)"
+            "features must be a two-dimensional array of finite numbers",
+            given=f"shape {features.shape}",
+            expected="finite numbers of shape (sample, feature)",
         )
     columns = resolve_bands(model.bands, features.shape[1])
-    # Which mean is taken off does not matter where each fold takes off its own.
+    # Any mean is correct here, as each fold subtracts its own.
     mean = features.mean(axis=0, dtype=np.float64) if model.fit_intercept else np.zeros(features.shape[1])
     return list(columns), list(linear_kernels(features, features, list(columns.values()), mean))
 
@@ -188,14 +191,14 @@ def _kernels_of(model: BandedRidge, x: ArrayLike | None, kernels: Any) -> tuple[
 def _outer_folds(n_samples: int, labels: NDArray | None, outer: Any, inner: Any) -> list[Fold]:
     if not isinstance(inner, int | np.integer) and not hasattr(inner, "split"):
         raise InputError(
-            "the folds of the search cannot be given as samples in nested cross-validation",
+            "nested cross-validation needs inner folds that apply to any set of samples",
             given="a model whose cv is a list of (train, test)",
             expected="cv as a number of folds or a splitter",
         )
     folds = group_folds(n_samples, labels, outer)
     counts = np.bincount(np.concatenate([test for _, test in folds]), minlength=n_samples)
     if counts.max() > 1:
-        raise InputError("outer folds hold samples out more than once", given=f"{int((counts > 1).sum())} samples")
+        raise InputError("outer folds hold out samples more than once", given=f"{int((counts > 1).sum())} samples")
     return folds
 
 
@@ -207,27 +210,27 @@ def fit_by_voxel_block(
     *,
     voxel_block: int | None = None,
 ) -> Iterator[tuple[slice, BandedRidge]]:
-    """Fit one block of voxels after the other, so that neither responses nor weights have to fit into memory.
+    """Fit a model in blocks of voxels, so that responses and weights need not fit in memory.
 
     Parameters
     ----------
     model : BandedRidge
-        Cloned for each block.
+        Model; it is cloned for each block.
     kernels : array, shape (band, sample, sample), or dict of str to array, shape (sample, sample)
-        Raw kernels, as for :meth:`neurorecon.decoders.BandedRidge.fit_kernels`.
+        Raw kernels; see :meth:`neurorecon.decoders.BandedRidge.fit_kernels`.
     y : array, shape (sample, target)
-        Responses; a lazy array is read block by block.
+        Responses. Lazy arrays are read in blocks.
     groups : array, shape (sample,), optional
-        Labels of samples that stay together.
+        Group of each sample.
     voxel_block : int, optional
-        Targets of a block; by default those of the model.
+        Number of targets in a block; by default that of the model.
 
     Yields
     ------
     block : slice
-        Targets of `y`, flattened.
+        Indices of the flattened targets.
     fitted : BandedRidge
-        Fitted to them.
+        Model fitted to these targets.
     """
     n_samples = len(next(iter(kernels.values()))) if isinstance(kernels, Mapping) else np.shape(kernels)[-1]  # type: ignore[arg-type]
     for block, values in Targets(y, check_dtype(model.dtype), voxel_block or model._block_size(n_samples)).blocks():

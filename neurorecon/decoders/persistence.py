@@ -1,4 +1,4 @@
-"""Fitted decoders on disk: a folder with one safetensors file and one JSON file, never pickle."""
+"""Save and load fitted decoders as a folder with a safetensors and a JSON file (no pickle)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from neurorecon.registry import DECODERS
 FORMAT = 1
 _DESCRIPTION, _ARRAYS = "decoder.json", "arrays.safetensors"
 
-#: Classes that are gone, and the last version that can read them.
+#: Removed classes, and the last version of neurorecon that can load them.
 RETIRED = {"UpdatingRidge": "0.1.0"}
 
-_WRITABLE = "give cv as a number of folds, or as a list of (train, test) index arrays"
+_WRITABLE = "pass cv as a number of folds or a list of (train, test) index arrays"
 
 
 class Persistent:
-    """Gives an estimator ``save``, and makes :func:`load_decoder` know its class."""
+    """Mixin that adds ``save`` to an estimator and registers its class for :func:`load_decoder`."""
 
-    #: All classes that can be loaded, by name.
+    #: Classes that can be loaded, by name.
     classes: ClassVar[dict[str, type]] = {}
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -35,14 +35,14 @@ class Persistent:
         Persistent.classes[cls.__name__] = cls
 
     def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> Path:
-        """Write the fitted decoder into a folder.
+        """Save the fitted decoder to a folder.
 
         Parameters
         ----------
         path : path
-            The folder; an older decoder in it is replaced.
+            Folder to write. A decoder that exists there is replaced.
         provenance : dict, optional
-            Whatever says how the decoder was made (JSON types): store, snapshot, subject, seed.
+            How the decoder was made, in JSON types, e.g. store, snapshot, subject and seed.
 
         Returns
         -------
@@ -52,7 +52,7 @@ class Persistent:
         Raises
         ------
         InputError
-            Where the decoder is not fitted, or a parameter cannot be written as JSON.
+            If the decoder is not fitted, or a parameter cannot be written as JSON.
         """
         state = {name: value for name, value in vars(self).items() if name.endswith("_")}
         if not state:
@@ -76,33 +76,35 @@ class Persistent:
             "provenance": provenance,
         }
         folder = Path(path)
-        # The sha256 ties the two files together, so the arrays need no digest of their own.
-        file = tensors.save(folder / _ARRAYS, arrays, digest=False, what="this decoder cannot be written")
+        # The sha256 in the JSON file covers the arrays, so they need no separate digest.
+        file = tensors.save(folder / _ARRAYS, arrays, digest=False, what="the decoder cannot be saved")
         description["sha256"] = _sha256(file)
         write_bytes(folder / _DESCRIPTION, json.dumps(description, indent=1).encode())
         return folder
 
 
 def load_decoder(path: str | Path) -> Any:
-    """Read a decoder that was saved.
+    """Load a saved decoder.
 
     Parameters
     ----------
     path : path
-        The folder that ``save`` wrote.
+        Folder written by ``save``.
 
     Returns
     -------
     estimator
-        An instance of the class that was saved, fitted, bit for bit. ``provenance_`` is what ``save`` was
-        given.
+        The fitted decoder, identical to the saved one to the bit. ``provenance_`` holds the provenance passed to
+        ``save``.
 
     Raises
     ------
     MissingFileError
-        Where the folder or a file of it is not there.
+        If the folder or one of its files is missing.
     InputError
-        Where a file is damaged or of a newer format.
+        If a file is damaged or was written by a newer version of neurorecon.
+    UnknownNameError
+        If the class of the decoder is unknown.
     """
     folder = Path(path)
     try:
@@ -112,7 +114,7 @@ def load_decoder(path: str | Path) -> Any:
             "no decoder is saved here",
             given=str(folder),
             expected=f"a folder with {_DESCRIPTION} and {_ARRAYS}",
-            todo="check the path; a decoder is written by decoder.save(path)",
+            todo="check the path; decoders are saved by decoder.save(path)",
         ) from error
     description = _parse(text, folder / _DESCRIPTION)
     if sha256 != description["sha256"]:
@@ -125,7 +127,7 @@ def load_decoder(path: str | Path) -> Any:
 
 
 def _class(name: str) -> type:
-    """Return a class by its name: ours, one that an entry point names, or one that this process has defined."""
+    """Return a decoder class by its name: built-in, from an entry point, or defined in this process."""
     if name in DECODERS.names():
         found: type = DECODERS.load(name)
         return found
@@ -134,9 +136,9 @@ def _class(name: str) -> type:
             f"{name} is no longer part of neurorecon",
             given=f"a saved {name}",
             expected=f"one of: {', '.join(DECODERS.names())}",
-            todo=f"neurorecon {RETIRED[name]} is the last version that reads it; or fit a RidgeDecoder on all sessions",
+            todo=f"neurorecon {RETIRED[name]} is the last version that loads it; or fit a RidgeDecoder to all sessions",
         )
-    # A class of a script or package registers itself when it is defined.
+    # Classes defined elsewhere register themselves in Persistent.__init_subclass__.
     if name not in Persistent.classes:
         known = [*DECODERS.names(), *sorted(set(Persistent.classes) - set(DECODERS.names()))]
         raise UnknownNameError("decoder", name, known)
@@ -166,8 +168,8 @@ def _damaged(file: Path) -> InputError:
     return InputError(
         "a file of this decoder is damaged or was cut short",
         given=str(file),
-        expected="the file as decoder.save wrote it",
-        todo="copy it again, or fit and save the decoder again",
+        expected="the file written by decoder.save",
+        todo="copy the file again, or fit and save the decoder again",
     )
 
 

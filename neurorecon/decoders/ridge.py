@@ -39,7 +39,7 @@ MOMENTS = ("target_mean_", "target_deviation_", "predicted_mean_", "predicted_de
 
 
 class FittedRidge(TargetScores):
-    """What :class:`neurorecon.decoders.RidgeDecoder` does once it is fitted; see there for the attributes."""
+    """Methods of a fitted :class:`neurorecon.decoders.RidgeDecoder`; see there for the attributes."""
 
     device: str
     dtype: str
@@ -64,18 +64,18 @@ class FittedRidge(TargetScores):
         X : array, shape (sample, voxel)
             Responses.
         out : array, shape (sample, ...), optional
-            Where predictions are written block by block: a NumPy array, memory map or Zarr array, flattened or
-            in the shape of the targets.
+            Array to which predictions are written block by block: a NumPy array, memory map or Zarr array, either
+            flattened or in the shape of the targets.
 
         Returns
         -------
         array, shape (sample, ...)
-            Predicted targets, in the shape of those fitted: `out`, or a new array.
+            Predicted targets: `out`, or a new array in the shape of the fitted targets.
 
         Raises
         ------
         InputError
-            Where responses do not fit the decoder, or predictions do not fit into `out`.
+            If the responses do not match the decoder, or `out` has the wrong shape.
         """
         check_is_fitted(self, "coordinates_")
         inputs = self._inputs(X)
@@ -86,12 +86,19 @@ class FittedRidge(TargetScores):
         return out
 
     def predict_blocks(self, X: ArrayLike) -> Iterator[tuple[slice, NDArray]]:
-        """Yield ``(columns, predictions)``, predictions of some of the flattened targets, (sample, target).
+        """Predict targets in blocks.
 
         Parameters
         ----------
         X : array, shape (sample, voxel)
             Responses.
+
+        Yields
+        ------
+        columns : slice
+            Indices of the flattened targets.
+        predictions : array, shape (sample, target)
+            Predictions of these targets.
         """
         check_is_fitted(self, "coordinates_")
         inputs = self._inputs(X)
@@ -120,17 +127,17 @@ class FittedRidge(TargetScores):
 
     @property
     def coef_(self) -> NDArray:
-        """Weights, shape (*target_shape, voxel) as in scikit-learn, computed at each access.
+        """Weights, shape (*target_shape, voxel) as in scikit-learn, computed on each access.
 
-        They answer to responses less their means, and give predictions before `renorm`. Voxels that were not
-        selected have a weight of zero. Weights are no map of where information is: see :meth:`haufe_patterns`.
+        They apply to centered responses and yield predictions before `renorm`. Voxels that were not selected have a
+        weight of zero. Weights do not show where information is; see :meth:`haufe_patterns`.
         """
         check_is_fitted(self, "coordinates_")
         return self._all_voxels((self.voxel_vectors_ @ self.coordinates_).T, 0.0).reshape((*self.target_shape_, -1))
 
     @property
     def dual_coef_(self) -> NDArray:
-        """Weights of the samples, (sample, target): ``coef_.T = (X - x_mean_).T @ dual_coef_``."""
+        """Dual weights of the samples, (sample, target): ``coef_.T = (X - x_mean_).T @ dual_coef_``."""
         check_is_fitted(self, "coordinates_")
         scaled = self.sample_vectors_ / self.singular_values_.astype(self.dtype)
         if self._sample_roots_ is not None:
@@ -138,21 +145,21 @@ class FittedRidge(TargetScores):
         return scaled @ self.coordinates_
 
     def haufe_patterns(self, targets: slice | NDArray[np.int64] | None = None) -> NDArray:
-        """Return the activation pattern of each target: covariance of the responses times weights.
+        """Return the activation pattern of each target: the covariance of the responses times the weights.
 
-        Unlike weights, patterns say where responses vary with what is decoded; weights also cancel noise and
-        are large in voxels that carry nothing but noise.
+        Patterns show which voxels vary with the decoded target. Weights do not: they also serve to cancel noise, and
+        can be large in voxels that contain only noise.
 
         Parameters
         ----------
         targets : slice or int array, optional
-            Which of the flattened targets; by default all.
+            Indices of the flattened targets; all by default.
 
         Returns
         -------
         patterns : array, shape (target, voxel)
-            Covariance of each voxel with the decoded value of each target over the training samples,
-            in units of voxel times target; NaN for voxels that were not selected.
+            Covariance over the training samples of each voxel with the decoded value of each target, in units of
+            voxel times target. NaN for voxels that were not selected.
 
         References
         ----------
@@ -165,7 +172,7 @@ class FittedRidge(TargetScores):
         return self._all_voxels((self.voxel_vectors_ @ (variances[:, None] * chosen)).T, np.nan)
 
     def _all_voxels(self, values: NDArray, missing: float) -> NDArray:
-        """Return values of the selected voxels, (target, voxel), among those of all voxels."""
+        """Return values of the selected voxels, (target, voxel), as values of all voxels."""
         if not hasattr(self, "selected_voxels_"):
             return values
         found = np.full((len(values), self.n_features_in_), missing, dtype=values.dtype)
@@ -174,69 +181,69 @@ class FittedRidge(TargetScores):
 
 
 class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Predict any number of targets from responses by ridge regression.
+    """Ridge regression from responses to any number of targets.
 
-    The responses are factorized once, whatever the number of targets, of folds and of candidates for alpha;
-    targets are streamed in blocks, from memory or from disk. Predictions need no weight matrix of shape
-    (voxel, target), and :meth:`fit_and_predict` not even the coordinates of the targets.
+    Responses are factorized once, regardless of the number of targets, folds and candidate alphas. Targets are
+    streamed in blocks from memory or disk. Predictions do not need the weight matrix (voxel, target), and
+    :meth:`fit_and_predict` does not even need the coordinates of the targets.
 
-    Memory beside the data: three matrices of (sample, sample) in double precision while fitting (of (voxel,
-    voxel) where there are fewer voxels), the factors of shapes (sample, component) and (voxel, component), the
-    fitted coordinates (component, target), unless they are kept on disk, and two blocks of targets, with at
-    most min(sample, voxel) components. Choosing alpha by folds for each target takes up to another gigabyte.
+    Memory in addition to the data: while fitting, three (sample, sample) matrices in double precision, or (voxel,
+    voxel) if there are fewer voxels; the factors (sample, component) and (voxel, component); the fitted coordinates
+    (component, target), unless they are kept on disk; and two blocks of targets. There are at most min(sample, voxel)
+    components. Choosing a separate alpha for each target by folds takes up to another gigabyte.
 
     Parameters
     ----------
     alpha : float or sequence of float
-        Strength of the regularization, on the scale of the sum of squares over samples (as in scikit-learn).
-        With a sequence, the candidate with the least squared error on held-out samples is taken; of equals,
-        the largest.
+        Regularization strength, on the scale of the sum of squares over samples (as in scikit-learn). From a sequence
+        of candidates, the one with the smallest squared error on held-out samples is chosen; of equals, the largest.
     cv : int, "gcv", "leave-one-group-out", scikit-learn splitter or iterable of (train, test)
-        What chooses alpha: folds (an int is their number; "leave-one-group-out" makes each group, such as each
-        run, a fold; see `groups` of :meth:`fit`), or generalized cross-validation, which needs no folds and
-        least time, for samples without repeats.
+        Cross-validation to choose alpha: a number of folds, one fold for each group, e.g. for each run
+        (``"leave-one-group-out"``; see `groups` of :meth:`fit`), or generalized cross-validation (``"gcv"``), which is
+        fastest but requires samples without repeats.
     alpha_per : {"all", "target"}, int, str or array
-        Which targets share alpha: all; none (each target has its own); those at one position along an axis of
-        a target, given by its number (0 for one alpha for each token of (token, channel)) or, where targets
-        are an xarray array, its name; or those with one label, from an array with a label for each target.
+        Which targets share an alpha. ``"all"`` uses one alpha for all targets, ``"target"`` one for each target. An
+        axis of a target, given by its number or (for xarray targets) its name, uses one alpha for each position along
+        it: 0 is one alpha for each token of (token, channel). An array with one label for each target uses one alpha
+        for each label.
     fit_intercept : bool
-        Whether means are fitted. Without, responses and targets have to be centered.
+        Whether to fit an intercept. If False, responses and targets must be centered.
     renorm : {"train", "test"}, optional
-        Give predictions the mean and the standard deviation that each target has in the training samples.
-        Before, they are standardized: "train" by the moments of predictions of up to 1,000 training samples,
-        each made without its group; "test" by those of the predictions themselves, as released with
-        Brain-Diffuser, so that one prediction depends on the others.
+        Rescale predictions to the mean and standard deviation of each target in the training samples, after
+        standardizing them. ``"train"`` standardizes by the mean and standard deviation of predictions of up to 1,000
+        training samples, each from a fit without its group. ``"test"`` standardizes by those of the predictions
+        themselves, as in the released code of Brain-Diffuser; each prediction then depends on the others.
     select_voxels : int, float or str, optional
-        Keep the voxels with the highest mean absolute correlation with the targets: a count (500), a share of
-        all (0.25) or those above a threshold (">0.1"). Within cross-validation they are chosen in the training
-        samples of each fold. That takes a product of all voxels with all targets for each fold.
+        Keep the voxels with the highest mean absolute correlation with the targets: a number (500), a fraction (0.25)
+        or those above a threshold (``">0.1"``). In cross-validation, voxels are selected from the training samples of
+        each fold, which takes a product of all voxels with all targets for each fold.
     missing : {"raise", "omit"}
-        What NaN in targets means: a mistake, or that a sample lacks this target, which is then fitted on the
-        others. Targets that lack the same samples are fitted together.
+        Treatment of NaN in targets. ``"raise"`` raises an error. ``"omit"`` fits each target to the samples that have
+        it; targets missing from the same samples are fitted together.
     solver : {"auto", "dual", "primal"}
-        Factorize the samples' or the voxels' products; "auto" takes the smaller matrix. Same results.
+        Factorize the Gram matrix of samples or of voxels; ``"auto"`` uses the smaller one. Results are the same.
     device : str
-        ``"cpu"`` (NumPy), ``"torch"`` (torch on the processor), ``"cuda"`` or ``"cuda:<number>"``.
+        ``"cpu"`` (NumPy), ``"torch"`` (torch on the CPU), ``"cuda"`` or ``"cuda:<number>"``.
     dtype : {"float32", "float64"}
-        Precision of everything as large as the data. The factorization itself is always computed in float64.
-        Measured (600 samples, 1,000 voxels, 300 targets, alpha from 4e-8 to 4 times the largest eigenvalue),
-        predictions in float32 differ from those in float64 by at most 6e-6 of their standard deviation, and by
-        1e-7 of the mean of a target that lies far from zero.
+        Precision of arrays as large as the data. The factorization is always computed in float64. In a test with 600
+        samples, 1,000 voxels, 300 targets and alphas from 4e-8 to 4 times the largest eigenvalue, predictions in
+        float32 and float64 differed by at most 6e-6 of their standard deviation, and by 1e-7 of the mean for targets
+        far from zero.
     target_block : int, optional
-        Targets computed at once; by default as many as fit into 128 MB.
+        Number of targets computed at once; by default as many as fit in 128 MB.
 
     Attributes
     ----------
     alpha_ : float or array, shape (target,)
-        The regularization used.
+        Alpha used.
     cv_scores_ : array, shape (alpha,), (alpha, target) or (alpha, group)
-        Negative mean squared error on held-out samples, averaged over folds and the targets that share alpha,
-        for each candidate (from generalized cross-validation, its estimate); only where alpha was chosen.
-        Groups are in the order of their positions or sorted labels.
+        Negative mean squared error on held-out samples (or its estimate by generalized cross-validation) for each
+        candidate, averaged over folds and over the targets that share an alpha. Groups are in the order of their
+        positions or sorted labels. Only if alpha was chosen.
     selected_voxels_ : int array
-        The voxels that were selected, ascending; only with `select_voxels`.
+        Indices of the selected voxels, ascending. Only with `select_voxels`.
     x_mean_ : array, shape (selected voxel,)
-        Means of the responses.
+        Mean responses.
     intercept_, singular_values_, sample_vectors_, voxel_vectors_, coordinates_ : array
         Means of the targets, shape (target,), and the factorization: the prediction for responses x is
         ``intercept_ + (x - x_mean_) @ voxel_vectors_ @ coordinates_``.
@@ -293,24 +300,24 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         X : array, shape (sample, voxel)
             Responses.
         y : array, shape (sample, ...)
-            Targets of any shape; also dask, xarray, Zarr and memory-mapped arrays, which are read in blocks.
+            Targets of any shape. Dask, xarray, Zarr and memory-mapped arrays are read in blocks.
         groups : array, shape (sample,), optional
-            Labels, usually stimulus ids: samples of one group are never on both sides of a fold.
+            Group of each sample, usually its stimulus id. Groups are never split across a fold.
         sample_weight : array, shape (sample,), optional
-            Weights of the samples, in fitting and in cross-validation.
+            Weights of the samples, used in fitting and in cross-validation.
         coordinates : path, optional
-            A file (``.npy``) that is written with the coordinates, (component, target), instead of keeping them
-            in memory: with 8,859 samples and 350,000 targets they take 12 GB.
+            File (``.npy``) for the coordinates, (component, target), instead of memory. They take 12 GB with 8,859
+            samples and 350,000 targets.
 
         Returns
         -------
         RidgeDecoder
-            Itself.
+            The fitted decoder.
 
         Raises
         ------
         InputError
-            Where shapes do not fit, values are not finite, or a parameter is not known.
+            If shapes do not match, values are not finite, or a parameter is invalid.
         """
         problem = self._start(X, y, groups, sample_weight)
         factors = problem.factorize()
@@ -340,25 +347,30 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         sample_weight: ArrayLike | None = None,
         out: Any = None,
     ) -> Any:
-        """Fit, and predict responses that are known by now, with less work and memory than ``fit`` takes.
+        """Fit the decoder and predict test samples, with less time and memory than :meth:`fit` and :meth:`predict`.
 
-        The predictions are those of ``fit(X, y).predict(X_test)``, but made by one matrix for each alpha that
-        is used (:class:`~neurorecon.decoders.RidgeSmoother`); coordinates of the targets are not computed, so
-        that ``predict`` is not there afterwards.
+        Predictions equal those of ``fit(X, y).predict(X_test)`` but are computed with one matrix for each alpha (see
+        :class:`~neurorecon.decoders.RidgeSmoother`). The coordinates of the targets are not computed, so ``predict``
+        is not available afterwards.
 
         Parameters
         ----------
         X, y, groups, sample_weight
-            As for :meth:`fit`.
-        X_test : array, shape (test sample, voxel)
-            Responses to predict from.
-        out : array, shape (test sample, ...), optional
-            Where predictions are written block by block, as for :meth:`predict`.
+            See :meth:`fit`.
+        X_test : array, shape (test_sample, voxel)
+            Responses of the test samples.
+        out : array, shape (test_sample, ...), optional
+            Array to which predictions are written block by block; see :meth:`predict`.
 
         Returns
         -------
-        array, shape (test sample, ...)
-            `out`, or a new array.
+        array, shape (test_sample, ...)
+            Predicted targets: `out`, or a new array.
+
+        Raises
+        ------
+        InputError
+            If shapes do not match, values are not finite, or a parameter is invalid.
         """
         problem = self._start(X, y, groups, sample_weight)
         if problem.parts is not None:
@@ -389,7 +401,7 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         return out
 
     def _start(self, X: ArrayLike, y: Any, groups: ArrayLike | None, sample_weight: ArrayLike | None) -> RidgeFit:
-        """Check everything that a fit is given."""
+        """Check all inputs of a fit."""
         check_solver(self.solver)
         if self.missing not in ("raise", "omit"):
             raise UnknownNameError("treatment of missing targets", self.missing, ("raise", "omit"))
@@ -399,9 +411,9 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         rule = None if self.select_voxels is None else check_rule(self.select_voxels)
         if omit and (rule is not None or self.renorm is not None):
             raise InputError(
-                "targets that are missing cannot be combined with selected voxels or renormalized predictions",
+                "missing='omit' cannot be combined with select_voxels or renorm",
                 given=f"missing='omit', select_voxels={self.select_voxels!r}, renorm={self.renorm!r}",
-                todo="leave out the samples with NaN first",
+                todo="drop the samples with NaN first",
             )
         x = check_inputs(self, X, dtype, reset=True)
         targets = Targets(y, dtype, self.target_block, missing=omit)
@@ -425,7 +437,7 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         return problem
 
     def _finish(self, problem: RidgeFit) -> None:
-        """Set what both ways of fitting find, and forget what an earlier fit found."""
+        """Set the attributes common to both ways of fitting, and clear those of an earlier fit."""
         for name in ("cv_scores_", "selected_voxels_", *MOMENTS):
             if hasattr(self, name):
                 delattr(self, name)

@@ -1,4 +1,4 @@
-"""Fit ridge regressions: missing targets, voxels selected inside the folds, one alpha or one per target."""
+"""Fit ridge regressions with missing targets, voxel selection within folds, and shared or separate alphas."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from neurorecon.decoders.targets import Blocks, TargetPart, Targets, release_pag
 from neurorecon.decoders.validation import Fold, group_folds
 from neurorecon.errors import InputError
 
-#: Patterns of missing samples that are fitted; each takes a factorization.
+#: Maximum number of patterns of missing samples; each takes a factorization.
 MOST_PATTERNS = 64
 
 
 def parts_by_missing(targets: Targets) -> list[TargetPart] | None:
-    """Return targets in groups that lack the same samples (NaN), or None where nothing is missing.
+    """Group targets that are missing (NaN) in the same samples.
 
     Parameters
     ----------
     targets : Targets
-        Read once, in blocks.
+        Targets, read once in blocks.
 
     Returns
     -------
     list of TargetPart, optional
-        Each with the samples that all its targets have.
+        Groups of targets, each with the samples that have them; None if nothing is missing.
 
     Raises
     ------
     InputError
-        Where there are more than 64 patterns, or a target has fewer than two samples.
+        If there are more than 64 patterns of missing samples, or a target has fewer than two samples.
     """
     columns_of: dict[bytes, list[NDArray[np.int64]]] = {}
     for block, values in targets.blocks():
@@ -54,10 +54,10 @@ def parts_by_missing(targets: Targets) -> list[TargetPart] | None:
             columns_of.setdefault(patterns[:, number].tobytes(), []).append(found)
         if len(columns_of) > MOST_PATTERNS:
             raise InputError(
-                "too many patterns of missing targets: each takes a fit of its own",
-                given=f"{len(columns_of)} different sets of samples without NaN in the first {block.stop} targets",
+                "too many patterns of missing targets; each requires a separate fit",
+                given=f"{len(columns_of)} patterns of NaN in the first {block.stop} targets",
                 expected=f"at most {MOST_PATTERNS}",
-                todo="leave out samples (or targets) that miss some values, or fill them in before fitting",
+                todo="drop samples or targets with missing values, or impute them before fitting",
             )
     parts = []
     for pattern, columns in columns_of.items():
@@ -68,19 +68,19 @@ def parts_by_missing(targets: Targets) -> list[TargetPart] | None:
                 "a target is missing in nearly all samples",
                 given=f"{len(rows)} samples with target {columns[0][0]}",
                 expected="two samples or more",
-                todo="leave out this target",
+                todo="drop this target",
             )
         parts.append(TargetPart(targets, rows, np.concatenate(columns)))
     return None if len(parts) == 1 and len(parts[0].rows) == targets.n_samples else parts
 
 
 def folds_of_part(folds: list[Fold], rows: NDArray[np.int64], n_samples: int) -> list[Fold]:
-    """Return folds among some of the samples, as positions in `rows`; folds that hold out none are left out.
+    """Restrict folds to some of the samples, as positions in `rows`, and drop folds without held-out samples.
 
     Raises
     ------
     InputError
-        Where no fold is left that can be fitted.
+        If no usable fold remains.
     """
     places = np.full(n_samples, -1)
     places[rows] = np.arange(len(rows))
@@ -88,26 +88,27 @@ def folds_of_part(folds: list[Fold], rows: NDArray[np.int64], n_samples: int) ->
     found: list[Fold] = [(train, test) for train, test in kept if len(train) and len(test)]
     if not found:
         raise InputError(
-            "the samples that a target has are all in one fold",
+            "the samples of a target are all in one fold",
             given=f"{len(rows)} samples",
             expected="samples in two folds or more",
-            todo="give fewer folds or fewer groups, or leave out this target",
+            todo="use fewer folds or groups, or drop this target",
         )
     return found
 
 
 def check_rule(rule: Any) -> tuple[str, float]:
-    """Return ``("count" | "share" | "above", number)`` of a rule for choosing voxels.
+    """Parse a rule for voxel selection into ``("count" | "share" | "above", number)``.
 
     Parameters
     ----------
     rule : int, float or str
-        A count (500), a share of the voxels (0.25) or a threshold of the mean absolute correlation (">0.1").
+        A number of voxels (500), a fraction of all voxels (0.25) or a threshold of the mean absolute correlation
+        (">0.1").
 
     Raises
     ------
     InputError
-        Where it is none of these.
+        If it is none of these.
     """
     if isinstance(rule, str) and rule.startswith(">"):
         try:
@@ -121,14 +122,14 @@ def check_rule(rule: Any) -> tuple[str, float]:
     raise InputError(
         "voxels cannot be selected by this rule",
         given=f"select_voxels={rule!r}",
-        expected="a count (500), a share of all (0.25), or a threshold of the mean absolute correlation ('>0.1')",
+        expected="a number (500), a fraction (0.25), or a threshold of the mean absolute correlation ('>0.1')",
     )
 
 
 def relevance(
     x: NDArray, targets: Targets, samples: NDArray[np.int64], weights: NDArray | None, dtype: str, backend: Backend
 ) -> NDArray[np.float64]:
-    """Return for each voxel the mean over targets of its absolute correlation with them.
+    """Return the mean absolute correlation of each voxel with the targets.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def relevance(
     Returns
     -------
     array, shape (voxel,)
-        0 for voxels that do not vary; targets that do not vary count as 0.
+        Mean absolute correlation. Voxels and targets that do not vary have a correlation of 0.
     """
     chosen = None if weights is None else weights[samples]
     total = np.zeros(x.shape[1])
@@ -160,19 +161,19 @@ def relevance(
 
 
 def select(values: NDArray[np.float64], rule: tuple[str, float]) -> NDArray[np.int64]:
-    """Return the voxels that a rule chooses by their relevance, ascending; of equals, the first.
+    """Return the indices of the voxels selected by a rule, ascending; of equals, the first.
 
     Raises
     ------
     InputError
-        Where no voxel is relevant enough.
+        If no voxel is above the threshold.
     """
     kind, number = rule
     if kind == "above":
         found = np.flatnonzero(values > number)
         if not len(found):
             raise InputError(
-                "no voxel correlates with the targets as highly as asked for",
+                "no voxel correlates with the targets above the threshold",
                 given=f"select_voxels='>{number:g}'",
                 expected=f"a threshold below {values.max():.3g}, the highest mean absolute correlation",
             )
@@ -187,18 +188,18 @@ def _standardized(values: NDArray, weights: NDArray | None, dtype: str) -> NDArr
     if weights is not None:
         centered *= np.sqrt(weights)[:, None]
     lengths = np.sqrt((centered**2).sum(axis=0))
-    # What is left of a constant column after centering is rounding.
+    # Centered constant columns contain only rounding errors.
     still = lengths <= 1e-7 * np.sqrt(len(values)) * np.abs(values).max(axis=0, initial=0)
     return (centered / np.where(still, np.inf, lengths)).astype(dtype)
 
 
-#: Chooses alpha by generalized cross-validation instead of folds.
+#: Choose alpha by generalized cross-validation instead of folds.
 GCV = "gcv"
 
 
 @dataclass
 class RidgeFit:
-    """What one fit is given, and what it finds.
+    """Inputs and results of one fit.
 
     Parameters
     ----------
@@ -207,11 +208,11 @@ class RidgeFit:
     targets : Targets
         All targets.
     alphas : array, shape () or (alpha,)
-        The strength, or candidates.
+        Alpha, or candidates.
     sharing : Sharing
         Which targets share alpha.
     cv, groups
-        As for :class:`~neurorecon.decoders.RidgeDecoder`.
+        See :class:`~neurorecon.decoders.RidgeDecoder`.
     weights : array, shape (sample,), optional
         Sample weights.
     center : bool
@@ -221,24 +222,24 @@ class RidgeFit:
     dtype : str
         Precision.
     solver : str
-        Of the factorization.
+        Solver of the factorization.
     rule : tuple, optional
-        By which voxels are selected.
+        Rule of voxel selection; see :func:`check_rule`.
     missing : bool
         Whether targets may be missing.
 
     Attributes
     ----------
     alpha : array, shape () or (target,)
-        What was chosen.
+        Alpha used.
     scores : array, optional
         Negative errors of the candidates.
     selected : int array, optional
-        Voxels.
+        Selected voxels.
     parts : list of TargetPart, optional
-        Targets that lack the same samples.
+        Groups of targets missing from the same samples.
     decomposed : Spectrum, optional
-        Of all samples, once it is computed.
+        Decomposition of all samples, once it is computed.
     """
 
     x: NDArray
@@ -277,14 +278,14 @@ class RidgeFit:
         return self.x if self.selected is None else self.x[:, self.selected]
 
     def choose(self, factors: Factorization | None = None, keep: NDArray | None = None) -> None:
-        """Choose alpha where there are candidates.
+        """Choose alpha if there are several candidates.
 
         Parameters
         ----------
         factors : Factorization, optional
-            Of the inputs, for generalized cross-validation and where targets are missing; made if needed.
+            Factorization of the inputs, for generalized cross-validation and for missing targets; computed if needed.
         keep : array, shape (component, target), optional
-            Where generalized cross-validation leaves ``U'Y``, so that nobody computes it again.
+            Array to which generalized cross-validation writes ``U'Y`` for later use.
         """
         if self.alphas.ndim == 0:
             self.alpha = self.alphas
@@ -308,13 +309,13 @@ class RidgeFit:
         self.alpha = self.sharing.spread(best_alphas(errors, self.alphas))
 
     def spectrum(self) -> Spectrum:
-        """Return the decomposition of all samples, which folds and the fit share."""
+        """Return the decomposition of all samples, shared by the folds and the fit."""
         if self.decomposed is None:
             self.decomposed = spectrum(self.inputs, self.backend, self.solver, self.weights, self.center)
         return self.decomposed
 
     def release(self) -> None:
-        """Let go of the decomposition."""
+        """Free the memory of the decomposition."""
         self.decomposed = None
 
     def factorize(self) -> Factorization:
@@ -322,7 +323,7 @@ class RidgeFit:
         return self.spectrum().complete(self.inputs, self.dtype)
 
     def _left_factors(self) -> Factorization:
-        """Return the factorization with the vectors of the samples alone, where these are there already."""
+        """Return the factorization without right singular vectors, if the dual decomposition allows that."""
         found = self.spectrum()
         if not found.dual:
             return self.factorize()
@@ -335,9 +336,9 @@ class RidgeFit:
         Parameters
         ----------
         factors : Factorization
-            Of all samples.
+            Factorization of all samples.
         coordinates : array, shape (component, target)
-            In memory or on disk; written block by block.
+            Array in memory or on disk, written block by block.
         """
         means = np.empty(self.targets.n_targets)
         if self.parts is not None:
@@ -380,7 +381,7 @@ class RidgeFit:
         weights: NDArray | None,
         whole: Spectrum | None,
     ) -> None:
-        """Add errors of folds; their mean where `whole` is given."""
+        """Add the errors of the folds, or their mean if `whole` is given."""
         search = AlphaSearch(targets, self.alphas, self.sharing, weights, self.center, self.dtype)
         if whole is not None and can_leave_out(whole, folds, len(x), self.alphas):
             found = np.zeros_like(total)
@@ -409,7 +410,7 @@ class RidgeFit:
                 self._means[columns] = mean
 
     def _components(self, factors: Factorization) -> NDArray:
-        """Return samples along the right singular vectors: ridge regression on them is that on the voxels."""
+        """Return samples along the right singular vectors; ridge regression on these equals that on the voxels."""
         return self.backend.to_numpy(factors.components(self.inputs))
 
     def _add_part(self, total: NDArray, components: NDArray, part: TargetPart) -> None:

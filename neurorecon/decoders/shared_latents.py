@@ -1,18 +1,24 @@
-"""Latents that several subjects share: estimated from the stimuli that they have in common.
+"""Latents shared by several subjects, and a decoder for new subjects with little data.
 
-Ridge regression from each subject's responses to the targets explains targets within a subspace. Pooled over
-subjects, the leading directions of what is explained are the shared latents: for one subject that is reduced-rank
-ridge regression (Mukherjee & Zhu 2011, Reduced rank ridge regression and its kernel extensions, Statistical Analysis
-and Data Mining 4(6), 612-622, where the fitted values of ridge regression are projected onto their own leading
-directions). The layout is MindEye2's (Scotti et al. 2024, ICML, arXiv 2403.11207, section 2.1): a linear map of each
-subject into a latent space and one decoder behind it for all; theirs is trained by gradient descent, this one is
-closed form.
+**Latents.** Ridge regression from the responses of each subject explains the targets within a subspace. The leading
+directions of the explained variance, pooled over subjects, are the shared latents. For a single subject, this is
+reduced-rank ridge regression, which projects the fitted values of ridge regression onto their leading directions
+(Mukherjee & Zhu 2011). The architecture is that of MindEye2 (Scotti et al. 2024, section 2.1): a linear map from each
+subject to a latent space, followed by a decoder shared by all subjects. MindEye2 is trained by gradient descent; this
+implementation is in closed form.
 
-What is predicted from little data of one subject is noisy, and in the same way for every subject. So the shared
-decoder is learned where the answer is known: subjects with much data are fitted to pieces as small as a new
-subject's, and the true latents are regressed on the predicted ones of all other samples. This is the "curds and whey"
-procedure (Breiman & Friedman 1997, Predicting multivariate responses in multiple linear regression, Journal of the
-Royal Statistical Society B 59(1), 3-54) with other subjects in place of held-out samples.
+**Shared decoder.** Predictions from little data are noisy in a similar way in all subjects. The shared decoder is
+therefore learned from subjects with much data: they are fitted to subsets as small as the data of a new subject, and
+the true latents of all other samples are regressed on the predicted ones. This is the "curds and whey" procedure
+(Breiman & Friedman 1997), with other subjects instead of held-out samples.
+
+References
+----------
+Breiman & Friedman (1997). Predicting multivariate responses in multiple linear regression. Journal of the Royal
+Statistical Society B 59(1), 3-54.
+Mukherjee & Zhu (2011). Reduced rank ridge regression and its kernel extensions. Statistical Analysis and Data Mining
+4(6), 612-622.
+Scotti et al. (2024). MindEye2: shared-subject models enable fMRI-to-image with 1 hour of data. ICML. arXiv:2403.11207.
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from neurorecon.decoders.targets import Targets
 from neurorecon.decoders.validation import group_folds
 from neurorecon.errors import InputError, UnknownNameError
 
-#: Weights of "leave the predicted latents as they are" in the shared decoder, as a share of the mean variance.
+#: Candidate weights of the identity in the shared decoder, relative to the mean variance.
 PRIORS = (0.0, 0.01, 0.1, 1.0, 10.0, np.inf)
 
 
@@ -109,7 +115,7 @@ def latents_of(targets: Targets, basis: NDArray) -> tuple[NDArray, NDArray[np.fl
 
 
 def shared_decoder(predicted: NDArray, cross: NDArray, prior: float) -> NDArray[np.float64]:
-    """Return the linear map from predicted latents to those that are true.
+    """Return the linear map from predicted to true latents.
 
     Parameters
     ----------
@@ -136,20 +142,20 @@ def shared_decoder(predicted: NDArray, cross: NDArray, prior: float) -> NDArray[
 def best_decoder(
     predicted: NDArray, cross: NDArray, own_predicted: NDArray, own_latents: NDArray
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the shared decoder whose prior serves a new subject best.
+    """Return the shared decoder with the best prior for a new subject.
 
     Parameters
     ----------
     predicted, cross : array, shape (latent, latent)
-        Of the other subjects; see :func:`shared_decoder`.
+        Products over the other subjects; see :func:`shared_decoder`.
     own_predicted, own_latents : array, shape (sample, latent)
-        Of the new subject: predicted for samples that the prediction was not fitted to, and true.
+        Out-of-fold predicted and true latents of the new subject.
 
     Returns
     -------
     decoder : array, shape (latent, latent)
     prior : float
-        Infinite where nothing of the other subjects' decoder helps.
+        Weight of the identity; infinite if the decoder does not improve predictions.
     """
     best, best_error = (np.eye(len(predicted)), np.inf), np.inf
     for prior in sorted(PRIORS, reverse=True):
@@ -160,7 +166,7 @@ def best_decoder(
     return best
 
 
-#: Makes a ridge regression that is not fitted yet.
+#: Function that returns an unfitted ridge regression.
 Ridge = Callable[[], RidgeDecoder]
 
 
@@ -199,13 +205,13 @@ def fit_latent(
         Attributes of :class:`neurorecon.decoders.MultiSubjectRidge`.
     """
     pooled, fitted = None, {}
-    # Directions that are cut off too early are lost for subjects that come later.
+    # Keep spare directions, which may become important with later subjects.
     spare = None if n_latents is None else 2 * n_latents
     for name, x in responses.items():
         fitted[name] = each = ridge().fit(x, y[name], groups=labels[name])
         explained = each.singular_values_[:, None].astype(each.dtype) * each.coordinates_
         pooled = merge_bases(pooled, explained, spare, backend)
-        # As large as the targets, and made again from the latents.
+        # Free memory: coordinates are as large as the targets, and can be recomputed from the latents.
         del each.coordinates_
     assert pooled is not None
     basis = orthonormal(pooled[:n_latents], backend)
@@ -247,7 +253,7 @@ def adapt_latent(
     learned: tuple[NDArray, NDArray],
     ridge: Ridge,
 ) -> dict[str, Any]:
-    """Fit a new subject, and put the decoder that was learned from the others behind it.
+    """Fit a new subject, followed by the shared decoder learned from the others.
 
     Parameters
     ----------
@@ -285,7 +291,7 @@ def fit_concatenated(
     labels: Mapping[str, NDArray | None],
     ridge: Ridge,
 ) -> dict[str, Any]:
-    """Fit the voxels of all subjects side by side, and align each subject to that.
+    """Fit the concatenated voxels of all subjects, and align each subject to them.
 
     Parameters
     ----------
@@ -324,7 +330,7 @@ def fit_concatenated(
 def align(
     subject: str, x: NDArray, labels: NDArray | None, common: Mapping[str, NDArray], ridge: Ridge
 ) -> dict[str, Any]:
-    """Map a subject's responses to the places of the shared stimuli in the common space.
+    """Map the responses of a subject to the coordinates of the shared stimuli in the common space.
 
     Parameters
     ----------
@@ -371,7 +377,7 @@ def check_subjects(given: Any, what: str) -> dict[str, Any]:
     """Return a mapping from subjects to arrays as a dict, checked."""
     if not isinstance(given, Mapping) or not given or not all(isinstance(name, str) for name in given):
         raise InputError(
-            f"{what} of several subjects come as a dict",
+            f"{what} of several subjects must be a dict",
             given=f"{type(given).__name__}" + (f" with {list(given)[:3]}" if isinstance(given, Mapping) else ""),
             expected='{"subj01": array, "subj02": array}',
         )
@@ -379,13 +385,13 @@ def check_subjects(given: Any, what: str) -> dict[str, Any]:
 
 
 def check_same_subjects(names: list[str], others: Mapping[str, Any], what: str) -> None:
-    """Refuse where a subject is missing or there is one too many."""
+    """Raise an error if subjects are missing or superfluous."""
     for name in names:
         if name not in others:
-            raise UnknownNameError("subject", name, others, todo=f"give the {what} of this subject too")
+            raise UnknownNameError("subject", name, others, todo=f"pass the {what} of this subject, too")
     for name in others:
         if name not in names:
-            raise UnknownNameError("subject", name, names, todo=f"leave these {what} out, or give its responses")
+            raise UnknownNameError("subject", name, names, todo=f"remove these {what}, or pass its responses")
 
 
 def check_responses(name: str, x: ArrayLike, dtype: str, n_voxels: int | None = None) -> NDArray:
@@ -414,14 +420,14 @@ def check_responses(name: str, x: ArrayLike, dtype: str, n_voxels: int | None = 
     values = np.asarray(x, dtype=dtype)
     if values.ndim != 2:
         raise InputError(
-            f"responses of {name} need two axes", given=f"shape {values.shape}", expected="(sample, voxel)"
+            f"responses of {name} need two dimensions", given=f"shape {values.shape}", expected="(sample, voxel)"
         )
     if n_voxels is not None and values.shape[1] != n_voxels:
         raise InputError(
             f"responses of {name} have other voxels than those fitted",
             given=f"{values.shape[1]} voxels",
             expected=f"{n_voxels} voxels",
-            todo="subjects differ in their voxels: check that the responses are of this subject and of the same areas",
+            todo="check that the responses are from this subject and the same ROIs",
         )
     usable = np.isfinite(values)
     if not usable.all():
@@ -430,13 +436,13 @@ def check_responses(name: str, x: ArrayLike, dtype: str, n_voxels: int | None = 
             f"responses of {name} contain NaN or infinity",
             given=f"{int((~usable).sum())} values in {n_bad} of {values.shape[1]} voxels",
             expected="finite numbers",
-            todo="leave out the voxels that were not measured in this subject, here and when predicting",
+            todo="exclude voxels that were not measured in this subject, also when predicting",
         )
     if n_voxels is None and (len(values) < 2 or not np.ptp(values, axis=0).any()):
         raise InputError(
             f"responses of {name} do not vary",
             given=f"{len(values)} samples of {values.shape[1]} voxels, all the same",
-            expected="two samples or more that differ",
+            expected="at least two samples that differ",
         )
     return values
 
@@ -456,15 +462,15 @@ def check_labels(name: str, groups: Any, n_samples: int) -> NDArray | None:
 
 
 def shared_stimuli(labels: Mapping[str, NDArray]) -> NDArray:
-    """Return the labels that all subjects have, sorted; two at least."""
+    """Return the sorted labels that all subjects have; raise an error if there are fewer than two."""
     shared: NDArray | None = None
     for each in labels.values():
         shared = np.unique(each) if shared is None else np.intersect1d(shared, each)
     if shared is None or len(shared) < 2:
         raise InputError(
-            "the subjects share too few stimuli to be aligned by them",
-            given=f"{0 if shared is None else len(shared)} labels that {', '.join(labels)} have in common",
-            expected="two or more; NSD's subjects share up to 1,000",
+            "the subjects share too few stimuli for alignment",
+            given=f"{0 if shared is None else len(shared)} stimuli shared by {', '.join(labels)}",
+            expected="two or more (the subjects of NSD share up to 1,000)",
             todo='check that `groups` are stimulus ids; method="latent" needs no shared stimuli',
         )
     return shared
@@ -482,11 +488,11 @@ def averaging(labels: NDArray, stimuli: NDArray) -> Any:
 
 
 def no_stimuli() -> InputError:
-    """Return the error for labels that are not there."""
+    """Return the error for missing groups."""
     return InputError(
         'method="concatenated" needs to know which stimuli subjects share',
         given="no groups",
-        expected="stimulus ids of each sample in `groups`",
+        expected="the stimulus id of each sample in `groups`",
     )
 
 
@@ -506,7 +512,7 @@ def shared_targets(
                 raise InputError(
                     "targets of the same stimuli differ between subjects",
                     given=f"{name} and {next(iter(targets))}",
-                    expected="targets that depend on the stimulus alone",
+                    expected="targets that only depend on the stimulus",
                     todo="check that `groups` are stimulus ids",
                 )
     return shared

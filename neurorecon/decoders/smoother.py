@@ -1,17 +1,16 @@
-"""Predictions of ridge regression without its weights: the smoother matrix, streamed target blocks, rescaling.
+"""Ridge predictions without weights: the smoother matrix, jobs over blocks of targets, and renormalization.
 
-Each predicted target is standardized and then given the mean and the standard deviation that the target has in
-the training samples. What it is standardized with is either a property of the model, its predictions of
-training samples that were left out ("train"), or that of the very predictions ("test"), as in the code released
-with Brain-Diffuser (Ozcelik & VanRullen 2023, Scientific Reports 13, 15666), which cannot be done for one image
+**Smoother.** Ridge predictions are ``H Y``, where ``H = K_test inverse(K + alpha)`` depends only on the responses. If
+test responses are known when fitting, this is by far the fastest way: with n training and m test samples, each target
+costs 2 m n operations rather than the 2 n n of a fit, and no weights are stored. See :class:`RidgeSmoother`.
+
+**Jobs.** :func:`predict_target_blocks` computes H once. Each job then reads its slice of Y from the store.
+
+**Renormalization.** Predictions of each target are standardized, and then rescaled to the mean and standard deviation
+of the target in the training samples. They are standardized either by the moments of predictions of left-out training
+samples ("train"), which are a property of the model, or by their own moments ("test"), as in the released code of
+Brain-Diffuser (Ozcelik & VanRullen 2023, Scientific Reports 13, 15666). The latter is impossible for a single image,
 and makes each prediction depend on the others.
-
-``H = K_test inverse(K + alpha)`` depends on the responses alone, and predictions are ``H Y``. Where test
-responses are known while fitting, that is by far the least work: with n training and m test samples, each
-target costs 2 m n operations rather than the 2 n n of a fit, and nothing of the size of weights is stored.
-
-Predictions of ridge regression are ``H Y``, with a matrix H that depends on the responses alone (see
-:class:`~neurorecon.decoders.RidgeSmoother`). It is computed once; each job reads its slice of Y from the store.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from neurorecon.decoders.ridge_fit import RidgeFit
 
 
-#: Training samples that are left out to measure the spread of predictions.
+#: Number of training samples left out to measure the moments of predictions.
 LEFT_OUT = 1000
 
 RENORMS = ("train", "test")
@@ -66,9 +65,9 @@ class Moments:
     Parameters
     ----------
     mean, deviation : array, shape (target,)
-        Of the targets in the training samples (weighted).
+        Moments of the targets in the training samples (weighted).
     predicted_mean, predicted_deviation : array, shape (target,), optional
-        Of predictions of training samples that were left out; None with ``renorm="test"``.
+        Moments of predictions of left-out training samples; None with ``renorm="test"``.
     """
 
     mean: NDArray[np.float64]
@@ -77,18 +76,18 @@ class Moments:
     predicted_deviation: NDArray[np.float64] | None = None
 
     def apply(self, predicted: NDArray, columns: slice | NDArray) -> NDArray:
-        """Return predictions of some targets, (sample, target), with the spread of the targets."""
+        """Rescale predictions of some targets, (sample, target), to the moments of the targets."""
         if self.predicted_mean is None or self.predicted_deviation is None:
             if len(predicted) < 2:
                 raise InputError(
                     "predictions of one sample have no standard deviation",
                     given="renorm='test' and 1 sample",
                     expected="two samples or more",
-                    todo="use renorm='train', which does not depend on what else is predicted",
+                    todo="use renorm='train', which does not depend on other predictions",
                 )
             mean = predicted.mean(axis=0, dtype=np.float64)
             deviation = predicted.std(axis=0, dtype=np.float64)
-            # What constant predictions differ by is rounding.
+            # Constant predictions differ by rounding errors.
             deviation = np.where(deviation > 1e-6 * self.deviation[columns], deviation, 0.0)
         else:
             mean, deviation = self.predicted_mean[columns], self.predicted_deviation[columns]
@@ -97,23 +96,23 @@ class Moments:
 
 
 def check_renorm(renorm: str | None) -> Renorm | None:
-    """Return the name of the renormalization."""
+    """Check the name of the renormalization."""
     if renorm is None or renorm == "train" or renorm == "test":
         return renorm  # type: ignore[return-value]
     raise UnknownNameError("renormalization", renorm, RENORMS)
 
 
 def left_out_samples(n_samples: int, groups: ArrayLike | None, weights: NDArray | None) -> list[NDArray[np.int64]]:
-    """Return sets of about 1,000 samples in all, evenly spread, each to be left out at once.
+    """Return sets of samples to leave out, about 1,000 samples in total, evenly spaced.
 
-    Samples of one group are in one set; samples without weight are in none.
+    Each set is one group. Samples with zero weight are not included.
     """
     used = np.arange(n_samples) if weights is None else np.flatnonzero(weights)
     labels = used if groups is None else np.unique(np.asarray(groups)[used], return_inverse=True)[1].ravel()
     sets = [used[labels == label] for label in np.unique(labels)] if groups is not None else list(used[:, None])
     if len(sets) < 2:
         raise InputError(
-            "predictions cannot be renormalized: no samples can be left out",
+            "predictions cannot be renormalized, because no samples can be left out",
             given=f"{len(used)} samples of {len(sets)} group",
             expected="two groups or more",
         )
@@ -122,7 +121,7 @@ def left_out_samples(n_samples: int, groups: ArrayLike | None, weights: NDArray 
 
 
 def measure_factors(problem: RidgeFit, factors: Factorization, groups: ArrayLike | None, *, train: bool) -> Moments:
-    """Return moments of the targets, and with `train` of left-out predictions, from a factorization."""
+    """Return moments of the targets and (with `train`) of left-out predictions, from a factorization."""
     roots = None if problem.weights is None else np.sqrt(problem.weights)
 
     def rows_of(samples: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
@@ -138,7 +137,7 @@ def measure_factors(problem: RidgeFit, factors: Factorization, groups: ArrayLike
 
 
 def measure_smoother(problem: RidgeFit, smoother: RidgeSmoother, groups: ArrayLike | None, *, train: bool) -> Moments:
-    """Return moments of the targets, and with `train` of left-out predictions, from a smoother."""
+    """Return moments of the targets and (with `train`) of left-out predictions, from a smoother."""
     return _measure(problem, smoother.rows_of, groups, train=train)
 
 
@@ -163,14 +162,14 @@ def _measure(
         moments[:2, columns] = _mean_and_deviation(y, weights)
         if not train:
             continue
-        # With an intercept, rows sum to 1, and targets may be shifted: that keeps single precision exact.
+        # With an intercept, rows sum to 1, so targets can be shifted to keep precision.
         shift = moments[0, columns].astype(dtype) if problem.center else np.zeros(y.shape[1], dtype)
         found = np.zeros(y.shape[1], np.int64) if problem.alpha.ndim == 0 else codes.ravel()[columns]
         predicted = np.empty((len(matrices[0]), y.shape[1]), dtype)
         for code in np.unique(found):
             predicted[:, found == code] = matrices[code] @ (y - shift)[:, found == code]
         mean, deviation = _mean_and_deviation(predicted, shares)
-        # What constant predictions differ by is rounding.
+        # Constant predictions differ by rounding errors.
         deviation[deviation < 1e-6 * moments[1, columns]] = 0.0
         moments[2:, columns] = mean + shift, deviation
     return Moments(*moments) if train else Moments(moments[0], moments[1])
@@ -183,21 +182,21 @@ def _mean_and_deviation(values: NDArray, weights: NDArray | None) -> tuple[NDArr
 
 
 def left_out_matrix(rows: NDArray[np.float64], sets: list[NDArray[np.int64]], roots: NDArray | None) -> NDArray:
-    """Return the matrix that turns training targets into predictions of samples that were left out.
+    """Return the matrix that maps training targets to predictions of left-out samples.
 
     Parameters
     ----------
     rows : array, shape (left out, sample)
-        Of the smoother of all samples, weighted, for the samples of all sets one after another.
+        Rows of the weighted smoother of all samples, for the samples of all sets in order.
     sets : list of int array
-        Samples that are left out at once.
+        Samples to leave out together.
     roots : array, shape (sample,), optional
-        Roots of the sample weights.
+        Square roots of the sample weights.
 
     Returns
     -------
     array, shape (left out, sample)
-        For targets that are not weighted. Its entries for the samples that are left out themselves are zero.
+        Matrix for unweighted targets. Entries of the left-out samples themselves are zero.
     """
     result = np.empty_like(rows)
     start = 0
@@ -213,43 +212,47 @@ def left_out_matrix(rows: NDArray[np.float64], sets: list[NDArray[np.int64]], ro
     return result
 
 
-#: Below this share of the sum of eigenvalues, alpha leaves the matrix singular to rounding.
+#: Below this fraction of the sum of eigenvalues, alpha leaves the matrix numerically singular.
 _SINGULAR = 1e-12
 
 
 class RidgeSmoother:
-    """Ridge regression from training to test responses, for any targets and any alpha.
+    """Ridge predictions of given test samples, for any targets and alphas.
 
-    The products of the responses are computed once; each alpha then takes a Cholesky
-    factorization, and each block of targets a matrix product.
+    The Gram matrix of the responses is computed once. Each alpha then takes a Cholesky factorization, and each block of
+    targets a matrix product.
 
-    Memory beside the responses and two blocks of targets, in float64: three matrices of (sample, sample) with
-    n samples <= p voxels, of (voxel, voxel) otherwise, and two of (test sample, sample).
+    Memory in addition to the responses and two blocks of targets, in float64: three (sample, sample) matrices, or
+    (voxel, voxel) if there are fewer voxels, and two (test_sample, sample) matrices.
 
     Parameters
     ----------
     X : array, shape (sample, voxel)
         Training responses.
-    X_test : array, shape (test sample, voxel)
-        Responses to predict from.
+    X_test : array, shape (test_sample, voxel)
+        Responses of the test samples.
     sample_weight : array, shape (sample,), optional
         Weights of the training samples.
     fit_intercept : bool
-        Whether means are fitted.
+        Whether to fit an intercept.
     solver : {"auto", "dual", "primal"}
-        As for :class:`~neurorecon.decoders.RidgeDecoder`.
+        See :class:`~neurorecon.decoders.RidgeDecoder`.
     device : str
         ``"cpu"``, ``"torch"``, ``"cuda"`` or ``"cuda:<number>"``.
     dtype : {"float32", "float64"}
         Precision of the product with the targets.
     gram_dtype : {"float64", "float32"}
-        Precision of the products of the responses and of the factorization. Single precision halves their time
-        and costs predictions 1e-7 of their standard deviation times the largest eigenvalue of the products over
-        alpha (measured: 2e-4 where that is 2,600, 2e-5 where it is 26). It serves strong alphas, as in decoding
-        from many voxels.
+        Precision of the Gram matrix and its factorization. Single precision takes half the time. Its error relative to
+        the standard deviation of predictions is about 1e-7 times the largest eigenvalue divided by alpha (measured:
+        2e-4 for a ratio of 2,600, and 2e-5 for 26). Use it with large alphas, as in decoding from many voxels.
     decomposed : Spectrum, optional
-        The decomposition of the training responses, where there is one already: each alpha then takes two
-        products instead of a factorization, and the products of the responses are not computed.
+        Decomposition of the training responses, if available. Each alpha then takes two products instead of a
+        factorization, and the Gram matrix is not computed.
+
+    Raises
+    ------
+    InputError
+        If shapes do not match, or values are not finite.
 
     Examples
     --------
@@ -295,7 +298,7 @@ class RidgeSmoother:
             self._cross = self._products(self._test) if self._dual else None
 
     def _compute_products(self) -> None:
-        """Compute the Gram matrix and, in the dual, the products of test with training samples."""
+        """Compute the Gram matrix and, for the dual, the products of test and training samples."""
         common = self._mean, self._roots, self.backend
         if self._dual:
             self._gram, self._cross = gram_and_cross(self._x, self._test, *common, dtype=self._precision)
@@ -303,31 +306,38 @@ class RidgeSmoother:
             self._gram, self._cross = gram(self._x, *common, dual=False, dtype=self._precision), None
 
     def matrix(self, alpha: float) -> NDArray[np.float64]:
-        """Return H, (test sample, sample): predictions are ``H @ y``. With an intercept its rows sum to 1."""
+        """Return H, (test_sample, sample): predictions are ``H @ y``. With an intercept, its rows sum to 1."""
         return self._rows(alpha, self._test, self._cross)
 
     def rows_of(self, samples: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
-        """Return the same for training samples, (chosen, sample), acting on targets that are weighted."""
+        """Return rows of the smoother for training samples, (chosen, sample), which act on weighted targets."""
         chosen = self._x[samples]
         rows = self._rows(alpha, chosen, self._products(chosen) if self._dual else None)
         if self._roots is None:
             return rows
-        # Columns of samples without weight are zero before and after.
+        # Columns of samples with zero weight are zero before and after.
         return rows * self._roots[samples, None] / np.where(self._roots > 0, self._roots, 1.0)
 
     def predict_blocks(
         self, y: Any, alpha: float | NDArray, target_block: int | None = None
     ) -> Iterator[tuple[slice, NDArray]]:
-        """Yield ``(columns, predictions)``, predictions of shape (test sample, target).
+        """Predict targets of the test samples in blocks.
 
         Parameters
         ----------
         y : array, shape (sample, ...)
-            Targets, read in blocks; anything that :meth:`RidgeDecoder.fit` takes.
+            Targets, read in blocks, of any type that :meth:`RidgeDecoder.fit` accepts.
         alpha : float or array, shape (target,)
-            One for all targets, or one for each of the flattened targets. Each different value takes a matrix.
+            One alpha for all targets, or one for each flattened target. Each distinct value takes a matrix.
         target_block : int, optional
-            Targets computed at once; by default as many as fit into 128 MB.
+            Number of targets computed at once; by default as many as fit in 128 MB.
+
+        Yields
+        ------
+        columns : slice
+            Indices of the flattened targets.
+        predictions : array, shape (test_sample, target)
+            Predictions of these targets.
         """
         targets = y if isinstance(y, Targets) else Targets(y, self.dtype, target_block)
         check_samples(targets, len(self._x))
@@ -357,10 +367,10 @@ class RidgeSmoother:
             yield columns, predicted + shift
 
     def _shift(self, block: NDArray) -> NDArray | None:
-        """Return what to subtract from targets before their product, or None where they lie around zero already.
+        """Return a shift to subtract from targets before the product, or None if they are already near zero.
 
-        Any shift does, as rows of H sum to 1; near the means it keeps single precision exact. Means are estimated
-        from some 64 samples; subtracting takes another pass over the targets, a tenth of the time of the product.
+        Any shift is correct, as rows of H sum to 1, and a shift near the mean keeps precision. Means are estimated from
+        about 64 samples. Subtracting takes another pass over the targets, a tenth of the time of the product.
         """
         if not self.center:
             return None
@@ -376,19 +386,19 @@ class RidgeSmoother:
         Parameters
         ----------
         y, alpha, target_block
-            As for :meth:`predict_blocks`.
-        out : array, shape (test sample, ...), optional
-            Where predictions are written, block by block: a NumPy array, memory map or Zarr array.
+            See :meth:`predict_blocks`.
+        out : array, shape (test_sample, ...), optional
+            Array to which predictions are written block by block: a NumPy array, memory map or Zarr array.
 
         Returns
         -------
-        array, shape (test sample, ...)
-            `out`, or a new array in the shape of the targets.
+        array, shape (test_sample, ...)
+            Predicted targets: `out`, or a new array.
 
         Raises
         ------
         InputError
-            Where shapes do not fit or values are not finite.
+            If shapes do not match, or values are not finite.
         """
         targets = y if isinstance(y, Targets) else Targets(y, self.dtype, target_block)
         out, written = output_columns(out, len(self._test), targets.shape, self.dtype)
@@ -416,14 +426,14 @@ class RidgeSmoother:
         return self.backend.asarray(subtract(values, self._mean, self._precision), self._precision)
 
     def _solve(self, alpha: float, right: Any) -> Any:
-        """Return ``inverse(gram + alpha) @ right``; without regularization, by the pseudoinverse."""
+        """Return ``inverse(gram + alpha) @ right``; if alpha is negligible, use the pseudoinverse."""
         if self._decomposed is not None:
             return self._divide(self._decomposed.singular_values, self._decomposed.vectors, alpha, right)
         side = np.arange(len(self._gram))
         matrix = self._gram * 1.0
         if alpha > _SINGULAR * float(self._gram[side, side].sum()):
             matrix[side, side] += alpha
-            return solve_positive(matrix, right, self.backend, what="responses cannot be regressed on")
+            return solve_positive(matrix, right, self.backend, what="the Gram matrix of the responses is singular")
         singular, vectors = decompose(self.backend.asarray(matrix, "float64"), max(self._x.shape), self.backend)
         return self._divide(singular, vectors, alpha, self.backend.asarray(right, "float64"))
 
@@ -432,7 +442,7 @@ class RidgeSmoother:
 
 
 def check_samples(targets: Targets, n_samples: int) -> None:
-    """Raise an InputError where targets are of other samples than responses."""
+    """Raise an InputError if targets and responses have different numbers of samples."""
     if targets.n_samples != n_samples:
         raise InputError(
             "responses and targets have different numbers of samples (inconsistent lengths)",
@@ -448,29 +458,29 @@ def _matrix(values: ArrayLike, name: str) -> NDArray:
         found = found.astype(np.float64)
     if found.ndim != 2 or not found.size or not np.isfinite(found).all():
         raise InputError(
-            "responses are not a table of finite numbers",
+            "responses must be a two-dimensional array of finite numbers",
             given=f"{name} of shape {found.shape}",
             expected="finite numbers of shape (sample, voxel)",
         )
     return found
 
 
-#: Values of a block of training targets: 512 MiB in single precision.
+#: Number of values in a block of training targets: 512 MiB in single precision.
 BLOCK_VALUES = 2**27
 
 
 @dataclass(frozen=True)
 class StoredTarget:
-    """A target of a store, a row for each sample, read a slice of its features at a time.
+    """A target in a store with one row per sample, read in slices of features.
 
     Parameters
     ----------
     store : Store
-        Where it is.
+        Store that contains the target.
     name : str
-        Of the target.
+        Name of the target.
     stimuli : tuple of str
-        The stimulus of each sample; repeats are allowed.
+        Stimulus of each sample; repeats are allowed.
     """
 
     store: Store
@@ -479,7 +489,7 @@ class StoredTarget:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the target of one stimulus."""
+        """Shape of the target for one stimulus."""
         return tuple(int(size) for size in self.store.targets(self.name).shape[1:])
 
     def columns(self, start: int, stop: int) -> NDArray:
@@ -490,16 +500,16 @@ class StoredTarget:
 
 @dataclass(frozen=True)
 class PredictedTargets:
-    """Predictions, block by block where they lie.
+    """Predictions stored as results of jobs, one block of targets per job.
 
     Parameters
     ----------
     results : Results
-        With the blocks.
+        Results that contain the blocks.
     names : dict of str to slice
-        Which of the flattened targets each block holds.
+        Indices of the flattened targets in each block, by job name.
     shape : tuple of int
-        (test sample, *target).
+        Shape of the predictions, (test_sample, *target_shape).
     """
 
     results: Results
@@ -507,12 +517,12 @@ class PredictedTargets:
     shape: tuple[int, ...]
 
     def blocks(self) -> Iterator[tuple[slice, NDArray]]:
-        """Yield ``(columns, predictions)``, predictions of shape (test sample, target)."""
+        """Yield ``(columns, predictions)``, with predictions of shape (test_sample, target)."""
         for name, columns in self.names.items():
             yield columns, self.results.get(name)["predicted"]
 
     def array(self) -> NDArray:
-        """Return all predictions, in the shape of the targets."""
+        """Return all predictions, (test_sample, *target_shape)."""
         parts = [predicted for _, predicted in self.blocks()]
         return np.concatenate(parts, axis=1).reshape(self.shape)
 
@@ -535,29 +545,29 @@ def predict_target_blocks(
     results: str | Path | None = None,
     progress: bool = False,
 ) -> PredictedTargets:
-    """Fit ridge regression from responses to a whole target of a store, and predict it from test responses.
+    """Predict a whole target of a store from test responses by ridge regression, in jobs over blocks of features.
 
     Parameters
     ----------
     X : array, shape (sample, voxel)
         Training responses.
     store : Store
-        With the target, where all workers can read it.
+        Store that contains the target, accessible to all workers.
     target : str
-        Its name.
+        Name of the target.
     stimuli : sequence of str
-        The stimulus of each training sample.
-    X_test : array, shape (test sample, voxel)
-        Responses to predict from.
+        Stimulus of each training sample.
+    X_test : array, shape (test_sample, voxel)
+        Responses of the test samples.
     alpha : float or array, shape (target,)
-        Regularization, one for all or one for each of the flattened targets, e.g. ``alpha_`` of a
-        :class:`~neurorecon.decoders.RidgeDecoder`. Each different value takes a matrix (test sample, sample).
+        One alpha for all targets, or one for each flattened target, e.g. ``alpha_`` of a
+        :class:`~neurorecon.decoders.RidgeDecoder`. Each distinct value takes a matrix (test_sample, sample).
     sample_weight, fit_intercept, device, dtype
-        As for :class:`~neurorecon.decoders.RidgeSmoother`.
+        See :class:`~neurorecon.decoders.RidgeSmoother`.
     block : int, optional
-        Targets of a job; by default as many as take 512 MiB.
+        Number of targets per job; by default as many as fit in 512 MiB.
     scheduler, threads, results, progress
-        As for :func:`neurorecon.maps`. Without a scheduler and without `results`, predictions are kept in memory.
+        See :func:`neurorecon.maps`. Without `scheduler` and `results`, predictions are kept in memory.
 
     Returns
     -------
@@ -566,14 +576,14 @@ def predict_target_blocks(
     Raises
     ------
     InputError
-        Where shapes do not fit.
+        If shapes do not match.
     """
     source = StoredTarget(store, target, tuple(str(name) for name in stimuli))
     if len(source.stimuli) != len(np.asarray(X)):
         raise InputError(
             "responses and targets have different numbers of samples (inconsistent lengths)",
             given=f"X {len(np.asarray(X))}, stimuli {len(source.stimuli)}",
-            expected="the stimulus of each sample",
+            expected="one stimulus for each sample",
         )
     compute = Compute(scheduler=scheduler, threads=threads, folder=results, progress=progress)
     n_targets = int(np.prod(source.shape, dtype=np.int64))
@@ -599,9 +609,9 @@ def _matrices(smoother: RidgeSmoother, alpha: float | ArrayLike, n_targets: int,
     strengths = check_alphas(alpha)
     if strengths.ndim and len(strengths) != n_targets:
         raise InputError(
-            "alpha does not fit the targets",
-            given=f"{len(strengths)} numbers",
-            expected=f"one number, or one for each of {n_targets} targets",
+            "alpha does not match the targets",
+            given=f"{len(strengths)} alphas",
+            expected=f"one alpha, or one for each of the {n_targets} targets",
         )
     values, codes = np.unique(strengths, return_inverse=True)
     matrices = np.stack([smoother.matrix(float(value)) for value in values]).astype(dtype)
@@ -624,10 +634,10 @@ def _kept(store: Store, source: StoredTarget, inputs: Arrays, width: int, comput
 
 
 def predict_block(matrices: Stored, source: StoredTarget, center: bool, dtype: str, columns: slice) -> Arrays:
-    """Return the predictions of some columns of a target, ``predicted`` (test sample, target)."""
+    """Return predictions of some columns of a target, ``predicted`` (test_sample, target)."""
     inputs = matrices.load(keep=True)
     y = source.columns(columns.start, columns.stop).astype(dtype, copy=False)
-    # Rows of H sum to 1, so any shift does; near the means it keeps single precision exact.
+    # Rows of H sum to 1, so any shift is correct, and one near the mean keeps precision.
     shift = y.mean(axis=0, dtype=np.float64).astype(dtype) if center else np.zeros(y.shape[1], dtype=dtype)
     y = y - shift
     codes = inputs["codes"][columns]

@@ -1,14 +1,13 @@
-"""Solvers of ridge regression on plain arrays, in blocks, on the processor or a GPU.
+"""Solve ridge regressions on plain arrays, in blocks, on the CPU or a GPU.
 
-With the singular value decomposition of the centered inputs, ``X = U S V'``, the weights of ridge regression
-are ``V C`` with ``C = S / (S ** 2 + alpha) * U'Y``. The factorization is independent of targets and alpha:
-many targets are streamed through it in blocks, and each further alpha costs a product with a diagonal.
+With the singular value decomposition of the centered inputs, ``X = U S V'``, the weights of ridge regression are
+``V C``, where ``C = S / (S ** 2 + alpha) * U'Y``. The factorization does not depend on targets or alpha: targets are
+streamed through it in blocks, and each additional alpha costs a product with a diagonal matrix.
 
-It is computed from the smaller of the Gram matrix X X' (the dual) and X' X (the primal), in double precision
-throughout, since its cost does not depend on the number of targets; what is as large as the targets is kept
-in the precision asked for. Predictions are made from ``(x V) C`` rather than from dual coefficients ``K a``:
-the same numbers in exact arithmetic, but dual coefficients grow as 1 / alpha and lose single precision where
-alpha is small.
+The factorization is computed from the smaller one of the Gram matrices X X' (dual) and X' X (primal). It always uses
+double precision, as its cost does not depend on the number of targets. Arrays as large as the targets have the
+requested precision. Predictions are computed as ``(x V) C`` rather than from dual coefficients ``K a``. Both are equal
+in exact arithmetic, but dual coefficients grow as 1 / alpha and lose precision if alpha is small.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from neurorecon.errors import InputError
 from neurorecon.parallel import choose_device
 
-#: Where regressions can run: NumPy, torch on the processor, or a graphics card. Others lack double precision.
+#: Devices: NumPy, torch on the CPU, and CUDA. Others lack double precision.
 DEVICES = ("cpu", "torch", "cuda")
 
 #: himalaya keeps its backend in a module global, so two threads must not use it at once.
@@ -33,13 +32,13 @@ _HIMALAYA_LOCK = threading.RLock()
 
 
 class Backend:
-    """Arrays on one device.
+    """Array functions on one device.
 
     Parameters
     ----------
     device : str
-        ``"cpu"`` computes with NumPy; ``"torch"`` with torch on the processor; ``"cuda"`` or ``"cuda:1"``
-        with torch on a graphics card.
+        ``"cpu"`` computes with NumPy, ``"torch"`` with torch on the CPU, and ``"cuda"`` or ``"cuda:1"`` with torch on
+        a GPU.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -47,7 +46,7 @@ class Backend:
 
     @property
     def is_numpy(self) -> bool:
-        """Whether arrays are NumPy's."""
+        """Whether arrays are NumPy arrays."""
         return self.device == "cpu"
 
     def asarray(self, array: Any, dtype: str) -> Any:
@@ -57,14 +56,14 @@ class Backend:
         import torch
 
         if not isinstance(array, torch.Tensor):
-            # A copy where the array cannot be written to: torch warns about those.
+            # torch warns about read-only arrays, so copy those.
             array = np.asarray(array, dtype=dtype)
             array = torch.from_numpy(array if array.flags.writeable else array.copy())
-        place = "cpu" if self.device == "torch" else self.device
-        return array.to(device=place, dtype=getattr(torch, dtype))
+        device = "cpu" if self.device == "torch" else self.device
+        return array.to(device=device, dtype=getattr(torch, dtype))
 
     def to_numpy(self, array: Any) -> NDArray:
-        """Bring an array back to NumPy."""
+        """Convert an array to NumPy."""
         return array if isinstance(array, np.ndarray) else array.cpu().numpy()
 
     def eigh(self, matrix: Any) -> tuple[Any, Any]:
@@ -80,19 +79,19 @@ class Backend:
 
 @contextmanager
 def himalaya_backend(device: str = "cpu", threads: int | None = None) -> Iterator[Any]:
-    """Set himalaya's backend, and set the one before it again at the end, whatever happens.
+    """Set himalaya's backend inside a context, and restore the previous one at the end.
 
-    On the processor this is himalaya's torch backend: its NumPy backend diagonalizes with a LAPACK routine
-    that takes twice as long and multiplies stacks of matrices more slowly (banded ridge with 1,000 samples,
-    2,500 targets and 10 mixtures on 2 cores: 35 s against 11 s).
+    On the CPU, himalaya's torch backend is used, as its NumPy backend has a slower eigendecomposition and slower
+    products of stacked matrices (banded ridge with 1,000 samples, 2,500 targets and 10 mixtures on 2 cores: 35 s versus
+    11 s).
 
     Parameters
     ----------
     device : str
-        As for :class:`Backend`.
+        See :class:`Backend`.
     threads : int, optional
-        Threads that torch may take meanwhile. On small problems one is as quick as several, and several wait for
-        each other where other programs compute too: seconds become a minute.
+        Maximum number of torch threads. For small problems, one thread is as fast as several, and much faster if other
+        programs are running.
 
     Yields
     ------
@@ -125,10 +124,10 @@ def _torch_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-#: Columns or rows of X that are centered at once: as many as fit into this many values, and at least so many.
+#: Maximum number of values, and minimum number of columns or rows, centered at once.
 _BLOCK_VALUES, _LEAST = 2**23, 2048
 
-#: Means of at most this share of the mean square are taken from products instead of inputs: 1 % more rounding.
+#: Below this ratio of squared mean to mean square, products are centered instead of inputs: 1 % more rounding.
 _NEAR_ZERO = 0.01
 
 
@@ -142,9 +141,9 @@ def means(values: NDArray, weights: NDArray | None, center: bool) -> NDArray[np.
 
 
 def subtract(x: NDArray, mean: NDArray[np.float64], dtype: str) -> NDArray:
-    """Return ``x - mean``, subtracted in double precision: raw BOLD has means far above its variation.
+    """Return ``x - mean``, subtracted in double precision, as raw BOLD has means far above its variation.
 
-    NumPy converts a few thousand values at a time, so that nothing but the result is as large as `x`.
+    NumPy converts a few thousand values at a time, so there is no temporary array as large as `x`.
     """
     return np.subtract(x, mean, out=np.empty(x.shape, dtype), dtype=np.float64, casting="same_kind")
 
@@ -158,28 +157,28 @@ def gram(
     dual: bool,
     dtype: str = "float64",
 ) -> Any:
-    """Return the products of the samples (dual) or of the features of centered, weighted inputs.
+    """Return the Gram matrix of centered, weighted inputs, between samples (dual) or between features.
 
     Parameters
     ----------
     x : array, shape (sample, feature)
         Inputs.
     mean : array, shape (feature,)
-        Subtracted first, in float64.
+        Mean of each feature, subtracted in float64.
     roots : array, shape (sample,), optional
-        Roots of the sample weights.
+        Square roots of the sample weights.
     backend : Backend
-        Where to compute.
+        Device.
     dual : bool
-        ``X X'`` of shape (sample, sample) rather than ``X' X`` of shape (feature, feature).
+        Compute ``X X'``, (sample, sample), rather than ``X' X``, (feature, feature).
     dtype : {"float64", "float32"}
-        Precision of the products. Single precision is half the work, and serves where alpha is strong.
+        Precision of the products. Single precision takes half the time, and is sufficient for large alphas.
 
     Returns
     -------
     array
-        In that precision, on the backend's device. Of NumPy arrays the lower triangle alone, which is what
-        factorizations read: filling in the other one would take a pass over memory that nobody needs.
+        Gram matrix on the device. Of NumPy arrays, only the lower triangle is filled, as factorizations do not read
+        the upper one.
     """
     total: Any = None
     for _, part in centered_blocks(x, mean, roots, 1 if dual else 0, backend, dtype):
@@ -195,9 +194,9 @@ def gram_and_cross(
     backend: Backend,
     dtype: str = "float64",
 ) -> tuple[Any, Any]:
-    """Return ``X X'`` and the products of other samples with those of the inputs, from one look at the inputs.
+    """Return ``X X'`` and the products of other samples with the inputs, in one pass over the inputs.
 
-    Parameters are those of :func:`gram` and :func:`cross_gram`.
+    See :func:`gram` and :func:`cross_gram` for the parameters.
     """
     as_they_are = backend.is_numpy and roots is None and x.dtype == others.dtype == dtype and x.flags.c_contiguous
     if as_they_are and _lie_around_zero(x, mean):
@@ -212,13 +211,13 @@ def gram_and_cross(
 
 
 def _lie_around_zero(x: NDArray, mean: NDArray) -> bool:
-    """Return whether means are so small that products about zero lose no precision; from some 64 samples."""
+    """Return whether means are so small that uncentered products keep precision, judged by about 64 samples."""
     some = x[:: max(1, len(x) // 64)].astype(np.float64)
     return float(mean @ mean) <= _NEAR_ZERO * float(np.square(some).sum(axis=1).mean())
 
 
 def _gram_and_cross_without_copy(x: NDArray, others: NDArray, mean: NDArray) -> tuple[NDArray, NDArray]:
-    """Return products about the mean from those about zero: ``(x - m)'(y - m) = x'y - x'm - y'm + m'm``."""
+    """Return centered products from uncentered ones: ``(x - m)'(y - m) = x'y - x'm - y'm + m'm``."""
     from scipy.linalg import get_blas_funcs
 
     total, cross = _add_products(None, x, dual=True), others @ x.T
@@ -234,9 +233,9 @@ def _gram_and_cross_without_copy(x: NDArray, others: NDArray, mean: NDArray) -> 
 def cross_gram(
     x: NDArray, others: NDArray, mean: NDArray, roots: NDArray | None, backend: Backend, dtype: str = "float64"
 ) -> Any:
-    """Return products of other samples with those of the inputs, (other, sample), on the device.
+    """Return products of other samples with the inputs, (other, sample), on the device.
 
-    `mean` is subtracted from both; `roots`, (sample,), weight the inputs alone.
+    `mean` is subtracted from both. `roots`, (sample,), only weight the inputs.
     """
     total: Any = None
     for part, other in _pairs_of_blocks(x, others, mean, roots, backend, dtype):
@@ -249,7 +248,7 @@ def cross_gram(
 
 
 def unit_vector(n_samples: int, roots: NDArray | None) -> NDArray[np.float64]:
-    """Return the direction of the intercept in the space of the (weighted) samples, of length 1."""
+    """Return the unit vector of the intercept in the space of the (weighted) samples."""
     vector = np.ones(n_samples) if roots is None else roots.astype(np.float64)
     return vector / np.linalg.norm(vector)
 
@@ -257,7 +256,7 @@ def unit_vector(n_samples: int, roots: NDArray | None) -> NDArray[np.float64]:
 def centered_blocks(
     x: NDArray, mean: NDArray, roots: NDArray | None, axis: int, backend: Backend, dtype: str = "float64"
 ) -> Iterator[tuple[slice, Any]]:
-    """Yield columns (axis 1) or rows (axis 0) of the centered, weighted inputs, and which they are."""
+    """Yield slices and blocks of columns (axis 1) or rows (axis 0) of the centered, weighted inputs."""
     step = max(_LEAST, _BLOCK_VALUES // max(1, x.shape[1 - axis]))
     for start in range(0, x.shape[axis], step):
         block = slice(start, start + step)
@@ -271,23 +270,23 @@ def centered_blocks(
 def _pairs_of_blocks(
     x: NDArray, others: NDArray, mean: NDArray, roots: NDArray | None, backend: Backend, dtype: str
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield the same centered columns of the (weighted) inputs and of other samples."""
+    """Yield matching blocks of centered columns of the (weighted) inputs and of other samples."""
     for columns, part in centered_blocks(x, mean, roots, 1, backend, dtype):
         yield part, backend.asarray(subtract(others[:, columns], mean[columns], dtype), dtype)
 
 
 def _add_products(total: Any, part: Any, dual: bool) -> Any:
-    """Return ``total + part @ part.T`` (dual) or ``total + part.T @ part``; of NumPy arrays the lower triangle only.
+    """Return ``total + part @ part.T`` (dual) or ``total + part.T @ part``; of NumPy arrays, the lower triangle only.
 
-    Half of a symmetric product, added to in place: NumPy's own product of a matrix with its transpose copies the
-    other triangle each time, which takes longer than the product itself where blocks are thin.
+    BLAS computes and adds half of the symmetric product in place. NumPy would also copy it to the other triangle, which
+    takes longer than the product itself for thin blocks.
     """
     if not isinstance(part, np.ndarray):
         product = part @ part.T if dual else part.T @ part
         return product if total is None else total + product
     from scipy.linalg import get_blas_funcs
 
-    # Transposed, a C-ordered array is in the order that BLAS wants, without a copy.
+    # The transpose of a C-ordered array has the order that BLAS needs, without a copy.
     columns = np.ascontiguousarray(part).T
     (multiply,) = get_blas_funcs(("syrk",), (columns,))
     if total is None:
@@ -302,15 +301,15 @@ class Factorization:
     Parameters
     ----------
     backend : Backend
-        Where the arrays are.
+        Device of the arrays.
     dtype : str
-        Their precision.
+        Precision of the arrays.
     x_mean : array, shape (feature,)
         Means of the inputs, float64.
     u : array, shape (sample, component)
-        Left singular vectors. With sample weights, of the rows times the roots of their weights.
+        Left singular vectors. With sample weights, rows are multiplied by the square roots of the weights.
     singular_values : array, shape (component,)
-        Float64, NumPy.
+        Singular values, float64, NumPy.
     v : array, shape (feature, component)
         Right singular vectors.
     """
@@ -333,22 +332,22 @@ class Factorization:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular values of centered inputs and the vectors of their smaller side: all that cross-validation needs.
+    """Singular values of centered inputs and singular vectors of one side, as needed for cross-validation.
 
     Parameters
     ----------
     backend : Backend
-        Where the vectors are.
+        Device of the vectors.
     x_mean : array, shape (feature,)
         Means of the inputs, float64.
     roots : array, shape (sample,), optional
-        Roots of the sample weights, float64.
+        Square roots of the sample weights, float64.
     dual : bool
-        Whether `vectors` are those of the samples (left) rather than of the features (right).
+        Whether `vectors` are left singular vectors (of samples) rather than right ones (of features).
     singular_values : array, shape (component,)
-        Descending, float64, NumPy.
+        Singular values, descending, float64, NumPy.
     vectors : array, shape (side, component)
-        Float64.
+        Singular vectors, float64.
     """
 
     backend: Backend
@@ -359,7 +358,7 @@ class Spectrum:
     vectors: Any
 
     def complete(self, x: NDArray, dtype: str) -> Factorization:
-        """Return the factorization with the vectors of both sides, `x` being the inputs of the spectrum."""
+        """Return the factorization with the singular vectors of both sides; `x` are the inputs of the spectrum."""
         backend, axis = self.backend, 1 if self.dual else 0
         scaled = self.vectors / backend.asarray(self.singular_values, "float64")
         other = np.empty((x.shape[axis], len(self.singular_values)), dtype=dtype)
@@ -373,7 +372,7 @@ class Spectrum:
 def spectrum(
     x: NDArray, backend: Backend, solver: str = "auto", weights: NDArray | None = None, center: bool = True
 ) -> Spectrum:
-    """Decompose the smaller (or the chosen) Gram matrix of inputs; parameters as for :func:`factorize`."""
+    """Decompose the smaller (or chosen) Gram matrix of inputs; see :func:`factorize` for the parameters."""
     mean = means(x, weights, center)
     roots = None if weights is None else np.sqrt(weights.astype(np.float64))
     dual = is_dual(x.shape, solver)
@@ -382,7 +381,7 @@ def spectrum(
 
 
 def is_dual(shape: tuple[int, ...], solver: str) -> bool:
-    """Return whether the products of the samples are decomposed rather than those of the features."""
+    """Return whether to decompose the Gram matrix of samples rather than that of features."""
     return shape[0] <= shape[1] if solver == "auto" else solver == "dual"
 
 
@@ -394,18 +393,18 @@ def factorize(
     weights: NDArray | None = None,
     center: bool = True,
 ) -> Factorization:
-    """Decompose inputs.
+    """Return the thin singular value decomposition of centered inputs.
 
     Parameters
     ----------
     x : array, shape (sample, feature)
         Inputs.
     backend : Backend
-        Where to compute.
+        Device.
     dtype : {"float32", "float64"}
-        Precision of the singular vectors that are kept. They are computed in float64.
+        Precision of the returned singular vectors. They are computed in float64.
     solver : {"auto", "dual", "primal"}
-        Diagonalize X X', X' X, or the smaller of the two.
+        Decompose the smaller one of the Gram matrices, X X' (dual), or X' X (primal).
     weights : array, shape (sample,), optional
         Sample weights.
     center : bool
@@ -414,35 +413,35 @@ def factorize(
     Returns
     -------
     Factorization
-        Components in the order of descending singular values; directions without variance are left out.
+        Components in order of descending singular values, without directions of zero variance.
     """
     return spectrum(x, backend, solver, weights, center).complete(x, dtype)
 
 
 def decompose(gram: Any, largest_side: int, backend: Backend) -> tuple[NDArray[np.float64], Any]:
-    """Return singular values and vectors of inputs whose Gram matrix this is.
+    """Return singular values and vectors of inputs from their Gram matrix.
 
     Parameters
     ----------
     gram : array, shape (side, side)
-        ``X X'`` or ``X' X`` in float64, on the backend's device; of a NumPy array the lower triangle is read.
-        It may be overwritten.
+        ``X X'`` or ``X' X`` in float64, on the device. Only the lower triangle of a NumPy array is read. May be
+        overwritten.
     largest_side : int
-        The larger of the numbers of samples and features: with it grow the rounding errors below which
-        directions count as without variance.
+        The larger one of the numbers of samples and features, which determines the rounding error below which
+        directions count as zero variance.
     backend : Backend
-        Where to compute.
+        Device.
 
     Returns
     -------
     singular_values : array, shape (component,)
-        Descending, NumPy. Directions without variance are left out.
+        Singular values, descending, NumPy, without directions of zero variance.
     vectors : array, shape (side, component)
-        Float64, on the device: left singular vectors of X from ``X X'``, right ones from ``X' X``.
+        Left singular vectors of X from ``X X'``, right ones from ``X' X``; float64, on the device.
     """
     values, vectors = backend.eigh(gram)
     values = backend.to_numpy(values)[::-1]
-    # Eigenvalues of a Gram matrix are exact to about max(shape) rounding errors of the largest one.
+    # Eigenvalues of a Gram matrix are accurate to about max(shape) rounding errors of the largest one.
     rank = int((values > max(values[0], 0) * largest_side * np.finfo(np.float64).eps).sum())
     return np.sqrt(values[:rank]), backend.asarray(_columns(vectors, rank), "float64")
 
@@ -450,8 +449,8 @@ def decompose(gram: Any, largest_side: int, backend: Backend) -> tuple[NDArray[n
 def solve_positive(matrix: Any, right: Any, backend: Backend, *, what: str) -> Any:
     """Return ``inverse(matrix) @ right`` of a symmetric positive definite matrix, float64, on the device.
 
-    `what` is said in the InputError where the matrix is singular. `matrix` may be overwritten; of a NumPy array the
-    lower triangle is read.
+    `matrix` may be overwritten; of a NumPy array, only the lower triangle is read. If it is singular, an InputError
+    with the message `what` is raised.
     """
     if backend.is_numpy:
         from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -459,13 +458,13 @@ def solve_positive(matrix: Any, right: Any, backend: Backend, *, what: str) -> A
         try:
             factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError as error:
-            raise InputError(what, todo="give an alpha above zero, or more samples") from error
+            raise InputError(what, todo="use an alpha above zero, or more samples") from error
         return cho_solve(factor, right, check_finite=False)
     import torch
 
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if int(failed):
-        raise InputError(what, todo="give an alpha above zero, or more samples")
+        raise InputError(what, todo="use an alpha above zero, or more samples")
     return torch.cholesky_solve(right, factor)
 
 
@@ -487,7 +486,7 @@ def project(
 def center_targets(
     y: NDArray, weights: NDArray | None, center: bool, backend: Backend, dtype: str
 ) -> tuple[Any, NDArray[np.float64]]:
-    """Return centered targets times the roots of the weights, on the device, and their means, (target,)."""
+    """Return centered targets, times square roots of weights, on the device, and their means, (target,)."""
     mean = means(y, weights, center)
     centered = backend.asarray(y - mean.astype(y.dtype), dtype)
     if weights is not None:

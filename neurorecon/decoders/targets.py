@@ -1,4 +1,4 @@
-"""Targets of any shape, in memory or not, as blocks of columns."""
+"""Read and write targets of any shape, in memory or on disk, in blocks of columns."""
 
 from __future__ import annotations
 
@@ -11,33 +11,38 @@ from numpy.typing import NDArray
 
 from neurorecon.errors import InputError
 
-#: Values of a block of targets by default: 128 MB in single precision.
+#: Default number of values in a block of targets: 128 MB in single precision.
 _BLOCK_VALUES = 2**25
 
 
 class Targets:
-    """Targets of shape (sample, ...) seen as (sample, target), read block by block.
+    """View targets of shape (sample, ...) as (sample, target), and read them in blocks.
 
     Parameters
     ----------
     y : array, shape (sample, ...)
-        A NumPy array or memory map, or a dask, xarray or Zarr array (or anything with a shape, a dtype and
-        slices), which is never loaded whole.
+        NumPy array, memory map, or dask, xarray or Zarr array (or any object with a shape, a dtype and slicing). Lazy
+        arrays are never loaded as a whole.
     dtype : str
         Precision of the blocks.
     block : int, optional
-        Targets in a block; by default as many as fit into 128 MB.
+        Number of targets in a block; by default as many as fit in 128 MB.
     missing : bool
-        Whether NaN stands for a target that is missing, rather than for a mistake.
+        Whether NaN marks missing targets. Otherwise, NaN raises an error.
 
     Attributes
     ----------
     shape : tuple of int
-        Of one target.
+        Shape of one target.
     names : tuple of str
-        Names of its axes, where `y` is an xarray array.
+        Names of its axes, if `y` is an xarray array.
     n_samples, n_targets : int
-        Numbers of samples and of targets, flattened.
+        Numbers of samples and of flattened targets.
+
+    Raises
+    ------
+    InputError
+        If targets are not an array of numbers with a sample axis. NaN and infinity raise it on reading.
     """
 
     def __init__(self, y: Any, dtype: str, block: int | None = None, *, missing: bool = False) -> None:
@@ -65,7 +70,7 @@ class Targets:
         return self._columns.blocks(self._block)
 
     def blocks(self) -> Iterator[tuple[slice, NDArray]]:
-        """Yield ``(columns, values)``, values a NumPy array of shape (sample, target)."""
+        """Yield ``(columns, values)``, where values is a NumPy array of shape (sample, target)."""
         for block in self.column_blocks():
             values = np.asarray(self._columns[block]).astype(self._dtype, copy=False)
             if not _all_finite(values):
@@ -76,24 +81,24 @@ class Targets:
                         "for the precision",
                         given=f"{int(wrong.sum())} of targets {block.start} to {block.stop - 1}",
                         expected=f"finite numbers that fit into {self._dtype}",
-                        todo="leave out the samples or targets that are missing"
-                        + ("" if self._missing else ", or fit with missing='omit' where NaN marks them"),
+                        todo="drop missing samples or targets"
+                        + ("" if self._missing else ", or use missing='omit' if NaN marks missing targets"),
                     )
             yield block, values
             release_pages(self._columns.array)
 
 
 class TargetPart:
-    """Some samples of some targets, read block by block.
+    """A subset of samples and targets, read in blocks.
 
     Parameters
     ----------
     whole : Targets
         All targets.
     rows : int array, shape (sample,)
-        Which samples.
+        Indices of the samples.
     columns : int array, shape (target,)
-        Which of the flattened targets, ascending.
+        Indices of the flattened targets, ascending.
     """
 
     def __init__(self, whole: Targets, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
@@ -101,7 +106,7 @@ class TargetPart:
         self.n_samples, self.n_targets = len(rows), len(columns)
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray]]:
-        """Yield ``(columns, values)``: places among all targets, and values of shape (sample, target)."""
+        """Yield ``(columns, values)``: indices among all targets, and values of shape (sample, target)."""
         for block, values in self.whole.blocks():
             first, last = np.searchsorted(self.columns, (block.start, block.stop))
             if last > first:
@@ -109,28 +114,28 @@ class TargetPart:
                 yield columns, values[np.ix_(self.rows, columns - block.start)]
 
 
-#: Whatever yields blocks of targets.
+#: Types that yield blocks of targets.
 Blocks = Targets | TargetPart
 
 
 class FlatColumns:
-    """Columns of an array of shape (sample, ...) as if it had the shape (sample, target), read or written.
+    """Read and write columns of an array of shape (sample, ...) as if it had the shape (sample, target).
 
     Parameters
     ----------
     array : array
-        NumPy, dask, Zarr, or whatever has slices.
+        NumPy, dask or Zarr array, or any object that supports slicing.
     n_samples : int
         Number of samples.
     shape : tuple of int
-        Of one target.
+        Shape of one target.
     """
 
     def __init__(self, array: Any, n_samples: int, shape: tuple[int, ...]) -> None:
         self.n_samples, self.shape = n_samples, shape
         self.n_targets = int(np.prod(shape, dtype=np.int64))
         self.array = array
-        # One position along the first axis of a target, which arrays that cannot be reshaped are sliced by.
+        # Number of columns per position along the first axis of a target: the step for arrays without reshape.
         self.item = 1
         if len(array.shape) != 2:
             if hasattr(array, "reshape"):
@@ -139,7 +144,7 @@ class FlatColumns:
                 self.item = int(np.prod(shape[1:], dtype=np.int64))
 
     def blocks(self, size: int) -> Iterator[slice]:
-        """Yield slices of about `size` columns that can be read or written."""
+        """Yield slices of about `size` columns."""
         step = max(1, size // self.item) * self.item
         for start in range(0, self.n_targets, step):
             yield slice(start, min(start + step, self.n_targets))
@@ -166,23 +171,30 @@ class FlatColumns:
 
 
 def output_columns(out: Any, n_samples: int, shape: tuple[int, ...], dtype: str) -> tuple[Any, FlatColumns]:
-    """Return an array for predictions and its columns: the one given, checked, or a new one in memory.
+    """Return an output array (the given one or a new one) and its columns.
 
     Parameters
     ----------
     out : array or None
-        NumPy array, memory map or Zarr array of shape (sample, ...), flattened or in the shape of the targets.
+        NumPy array, memory map or Zarr array, flattened or in the shape of the targets. If None, create an array.
     n_samples : int
         Number of samples.
     shape : tuple of int
-        Of one target.
+        Shape of one target.
     dtype : str
-        Of a new array.
+        Type of a new array.
+
+    Returns
+    -------
+    out : array
+        Output array.
+    columns : FlatColumns
+        Its columns.
 
     Raises
     ------
     InputError
-        Where `out` has another shape, or writing into it would write into a copy.
+        If `out` has the wrong shape or is not contiguous.
     """
     n_targets = int(np.prod(shape, dtype=np.int64))
     if out is None:
@@ -192,7 +204,7 @@ def output_columns(out: Any, n_samples: int, shape: tuple[int, ...], dtype: str)
         raise InputError(
             "predictions do not fit into `out`",
             given=f"{type(out).__name__} of shape {found}",
-            expected=f"an array that can be written to, of shape {(n_samples, *shape)} or {(n_samples, n_targets)}",
+            expected=f"a writable array of shape {(n_samples, *shape)} or {(n_samples, n_targets)}",
         )
     columns = FlatColumns(out, n_samples, shape if found == (n_samples, *shape) else (n_targets,))
     if isinstance(out, np.ndarray) and not np.shares_memory(out, columns.array) and out.size:
@@ -200,15 +212,15 @@ def output_columns(out: Any, n_samples: int, shape: tuple[int, ...], dtype: str)
             "`out` cannot be written to in blocks",
             given=f"an array with strides {out.strides}",
             expected="a contiguous array",
-            todo="give np.empty(shape) or an np.memmap",
+            todo="pass np.empty(shape) or an np.memmap",
         )
     return out, columns
 
 
 def release_pages(array: Any) -> None:
-    """Let go of what was read or written of a memory map: its pages would count as memory until it is closed.
+    """Release the pages of a memory map, which would otherwise count as used memory until it is closed.
 
-    Nothing is lost: what was written stays in the file. Maps that keep changes to themselves are left alone.
+    Written data stay in the file. Copy-on-write maps are not changed.
     """
     pages = getattr(array, "_mmap", None)
     if isinstance(array, np.memmap) and pages is not None and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
@@ -216,8 +228,8 @@ def release_pages(array: Any) -> None:
 
 
 def _all_finite(values: NDArray) -> bool:
-    """Return whether all values are finite; False also where their sum overflows."""
-    # A sum reads the block once, wherever its rows lie; np.isfinite writes another block.
+    """Return whether all values are finite; also False if their sum overflows."""
+    # A sum only reads the block, whereas np.isfinite writes another one.
     with np.errstate(over="ignore", invalid="ignore"):
         return values.dtype.kind != "f" or bool(np.isfinite(values.sum()))
 

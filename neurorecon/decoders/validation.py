@@ -1,4 +1,4 @@
-"""Scores and folds: how well predictions match, with samples of a group kept together."""
+"""Scores of predictions, grouped folds, and checks of input."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def _check(y_true: ArrayLike, y_pred: ArrayLike, n_dimensions: tuple[int, ...]) 
     true, predicted = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
     if predicted.ndim not in n_dimensions or true.shape != predicted.shape[-true.ndim :] or true.ndim != 2:
         raise InputError(
-            "predictions do not fit what they are scored against",
+            "the predictions do not match the measured values",
             given=f"measured {true.shape}, predicted {predicted.shape}",
-            expected="(sample, target), and the same for predictions (a band axis before it for a split)",
+            expected="measured (sample, target), and predicted ([band,] sample, target)",
         )
     return true, predicted
 
 
 def _deviations(true: NDArray) -> tuple[NDArray, NDArray]:
-    """Return the targets less their mean, and their sums of squares, NaN for targets that do not vary."""
+    """Return centered targets and their sums of squares, NaN for targets that do not vary."""
     centered = true - true.mean(axis=0)
     total = (centered**2).sum(axis=0)
     rounding = len(true) * (10 * np.finfo(np.float64).eps * np.abs(true).max(axis=0, initial=0)) ** 2
@@ -36,7 +36,7 @@ def r2_score(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     y_true, y_pred : array, shape (sample, target)
-        Measured and predicted.
+        Measured and predicted targets.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def correlation_score(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float6
     Parameters
     ----------
     y_true, y_pred : array, shape (sample, target)
-        Measured and predicted.
+        Measured and predicted targets.
 
     Returns
     -------
@@ -71,16 +71,16 @@ def correlation_score(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float6
 def r2_score_split(y_true: ArrayLike, contributions: ArrayLike) -> NDArray[np.float64]:
     """Return the share of each band in the joint R2, by the product measure.
 
-    The share of band b is ``sum((2 y - p) * p_b) / sum(y ** 2)`` with y the targets less their mean, p_b the
-    contribution of the band and p the sum of all contributions. The shares of all bands sum to
-    ``r2_score(y, p)``. A share can be negative, where a band makes the joint prediction worse.
+    The share of band b is ``sum((2 y - p) * p_b) / sum(y ** 2)``, where y are the centered targets, p_b is the
+    contribution of the band, and p is the sum of all contributions. The shares of all bands sum to
+    ``r2_score(y, p)``. A share is negative if the band makes the joint prediction worse.
 
     Parameters
     ----------
     y_true : array, shape (sample, target)
-        Measured. The mean of each target is subtracted: an intercept belongs to no band.
+        Measured targets. Their mean is subtracted, as the intercept does not belong to any band.
     contributions : array, shape (band, sample, target)
-        What each band adds to the prediction, without the intercept.
+        Contribution of each band to the prediction, without the intercept.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def r2_score_split(y_true: ArrayLike, contributions: ArrayLike) -> NDArray[np.fl
     References
     ----------
     Dupre la Tour, Eickenberg, Nunez-Elizalde & Gallant (2022). Feature-space selection with banded ridge
-    regression. NeuroImage 264, 119728 (their equation for the product measure;
+    regression. NeuroImage 264, 119728 (product measure; reference implementation:
     `himalaya.scoring.r2_score_split`).
     """
     true, predicted = _check(y_true, contributions, (3,))
@@ -102,20 +102,20 @@ def r2_score_split(y_true: ArrayLike, contributions: ArrayLike) -> NDArray[np.fl
 def correlation_score_split(y_true: ArrayLike, contributions: ArrayLike) -> NDArray[np.float64]:
     """Return the share of each band in the correlation of the joint prediction.
 
-    The share of band b is ``cov(y, p_b) / (std(y) * std(p))`` with p the sum of all contributions. The shares of all
-    bands sum to ``correlation_score(y, p)``; contributions may have any mean.
+    The share of band b is ``cov(y, p_b) / (std(y) * std(p))``, where p is the sum of all contributions. The shares of
+    all bands sum to ``correlation_score(y, p)``. Contributions can have any mean.
 
     Parameters
     ----------
     y_true : array, shape (sample, target)
-        Measured.
+        Measured targets.
     contributions : array, shape (band, sample, target)
-        What each band adds to the prediction.
+        Contribution of each band to the prediction.
 
     Returns
     -------
     r : array, shape (band, target)
-        Shares; 0 where the joint prediction is constant, NaN for targets that do not vary.
+        Shares; 0 if the joint prediction is constant, NaN for targets that do not vary.
 
     References
     ----------
@@ -130,7 +130,7 @@ def correlation_score_split(y_true: ArrayLike, contributions: ArrayLike) -> NDAr
 
 
 class TargetScores:
-    """Scores of an estimator with ``predict`` and, once it is fitted, ``target_shape_``."""
+    """Mixin with scores for estimators that have ``predict`` and ``target_shape_``."""
 
     target_shape_: tuple[int, ...]
 
@@ -154,7 +154,7 @@ class TargetScores:
         Returns
         -------
         float
-            Mean R2. :meth:`score_targets` returns one for each target.
+            Mean R2. Use :meth:`score_targets` for the R2 of each target.
         """
         from sklearn.metrics import r2_score as weighted_r2_score
 
@@ -177,37 +177,36 @@ def _flat(predicted: NDArray) -> NDArray:
     return predicted.reshape(len(predicted), -1)
 
 
-#: One fold for each group, e.g. each run.
+#: Name of leave-one-group-out cross-validation, e.g. with one fold per run.
 LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
 
-#: Indices of the samples to fit on and of those to score.
+#: Indices of training and test samples.
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) -> list[Fold]:
-    """Return folds in which all samples of a group are on the same side.
+    """Return folds that never split a group.
 
     Parameters
     ----------
     n_samples : int
         Number of samples.
     groups : array, shape (sample,), optional
-        Labels, e.g. stimulus ids, so that repeats never straddle a fold, or runs of a time series. With them
-        ``cv=k`` means :class:`sklearn.model_selection.GroupKFold`, without them contiguous
-        :class:`sklearn.model_selection.KFold`; neither draws random numbers.
+        Group of each sample, e.g. its stimulus id (to keep repeats together) or its run. With groups, a number of
+        folds uses :class:`sklearn.model_selection.GroupKFold`, otherwise contiguous
+        :class:`sklearn.model_selection.KFold`. Neither is random.
     cv : int, "leave-one-group-out", scikit-learn splitter or iterable of (train, test)
-        Number of folds (fewer where there are fewer groups), one fold for each group (each run, where groups
-        are runs), or the folds themselves.
+        Number of folds (at most one per group), one fold per group, or a splitter, or the folds themselves.
 
     Returns
     -------
     list of (train, test)
-        Index arrays.
+        Index arrays of training and test samples.
 
     Raises
     ------
     InputError
-        Where there are fewer than two groups, or a given fold separates samples of a group.
+        If there are fewer than two groups, a fold is empty, or a given fold splits a group.
     """
     from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, check_cv
 
@@ -222,10 +221,10 @@ def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) ->
         n_groups = n_samples if labels is None else len(np.unique(labels))
         if cv < 2 or n_groups < 2:
             raise InputError(
-                "cross-validation needs at least two folds of at least one group each",
+                "cross-validation needs at least two folds and two groups",
                 given=f"cv={cv}, {n_groups} {'samples' if labels is None else 'groups'}",
                 expected="cv of 2 or more, and two groups or more",
-                todo="give alpha as one number to fit without cross-validation",
+                todo="pass a single alpha to fit without cross-validation",
             )
         n_splits = min(int(cv), n_groups)
         splitter = KFold(n_splits) if labels is None else GroupKFold(n_splits)
@@ -233,23 +232,28 @@ def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) ->
         splitter = LeaveOneGroupOut()
         if cv != LEAVE_ONE_GROUP_OUT or labels is None or len(np.unique(labels)) < 2:
             raise InputError(
-                "cross-validation cannot be done in this way",
+                "this cross-validation is not possible",
                 given=f"cv={cv!r}, {'no groups' if labels is None else f'{len(np.unique(labels))} group(s)'}",
-                expected=f"a number of folds, or {LEAVE_ONE_GROUP_OUT!r} with two groups (runs) or more",
+                expected=f"a number of folds, or {LEAVE_ONE_GROUP_OUT!r} with at least two groups (e.g. runs)",
             )
     else:
         splitter = check_cv(cv)
     with warnings.catch_warnings():
-        # Splitters that know no groups say so; whether they keep groups together is checked below.
+        # Some splitters warn that they ignore groups; whether groups are kept together is checked below.
         warnings.filterwarnings("ignore", message="The groups parameter is ignored")
         splits = list(splitter.split(np.zeros((n_samples, 1)), np.zeros(n_samples), labels))
     folds = [(np.asarray(train), np.asarray(test)) for train, test in splits]
     for train, test in folds:
         if not len(train) or not len(test):
-            raise InputError("a fold has no samples to fit on, or none to score", given=f"cv={cv!r}")
+            raise InputError(
+                "a fold has no training or no test samples",
+                given=f"cv={cv!r}",
+                expected="at least one of each",
+                todo="change the folds",
+            )
         if labels is not None and np.isin(labels[test], labels[train]).any():
             raise InputError(
-                "a fold puts samples of one group (repeats of one stimulus) on both sides",
+                "a fold has samples of one group (e.g. repeats of a stimulus) on both sides",
                 given=f"cv={cv!r}",
                 expected="folds that keep groups together",
                 todo="use cv=<number of folds> or a grouped splitter such as GroupKFold",
@@ -265,15 +269,15 @@ def check_dtype(dtype: str) -> str:
 
 
 def check_solver(solver: str) -> None:
-    """Refuse a way to factorize that is not known."""
+    """Raise an error for an unknown solver."""
     if solver not in ("auto", "dual", "primal"):
         raise UnknownNameError("solver", solver, ("auto", "dual", "primal"))
 
 
 def check_inputs(estimator: Any, x: ArrayLike, dtype: str, *, reset: bool) -> NDArray:
-    """Return inputs of shape (sample, feature), checked by scikit-learn's rules.
+    """Return inputs of shape (sample, feature), validated by scikit-learn.
 
-    Sets or compares ``n_features_in_`` and ``feature_names_in_``.
+    This sets (`reset`) or checks ``n_features_in_`` and ``feature_names_in_``.
     """
     from sklearn.utils.validation import validate_data
 
@@ -281,11 +285,11 @@ def check_inputs(estimator: Any, x: ArrayLike, dtype: str, *, reset: bool) -> ND
         least = 2 if reset else 1
         return validate_data(estimator, x, reset=reset, dtype=dtype, order="C", ensure_min_samples=least)
     except ValueError as error:
-        raise InputError(str(error), todo="give finite numbers of shape (sample, feature)") from error
+        raise InputError(str(error), todo="pass finite numbers of shape (sample, feature)") from error
 
 
 def check_weights(weights: ArrayLike | None, n_samples: int) -> NDArray | None:
-    """Return sample weights, or None where there are none."""
+    """Return sample weights, or None if there are none."""
     if weights is None:
         return None
     values = np.asarray(weights, dtype=np.float64)
@@ -294,7 +298,7 @@ def check_weights(weights: ArrayLike | None, n_samples: int) -> NDArray | None:
     usable = values.shape == (n_samples,) and np.isfinite(values).all() and values.min() >= 0 and values.any()
     if not usable:
         raise InputError(
-            "sample weights have to be finite, none below zero and not all zero",
+            "sample weights must be finite and non-negative, and not all zero",
             given=f"shape {values.shape}, from {values.min(initial=np.inf):g} to {values.max(initial=0):g}",
             expected=f"shape ({n_samples},)",
         )
@@ -306,8 +310,8 @@ def check_alphas(alphas: Any) -> NDArray[np.float64]:
     values = np.asarray(alphas, dtype=np.float64)
     if values.ndim > 1 or not values.size or not np.isfinite(values).all() or (values < 0).any():
         raise InputError(
-            "alpha is not a regularization strength",
+            "alpha must be a non-negative number, or a sequence of candidates",
             given=repr(alphas),
-            expected="a number of 0 or more, or a sequence of candidates",
+            expected="e.g. 1e4, or np.logspace(0, 6, 7)",
         )
     return values

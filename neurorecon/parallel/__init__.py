@@ -1,4 +1,4 @@
-"""Independent jobs: here, in processes of this machine, on a dask cluster, or in processes that accelerate launched."""
+"""Run independent jobs in this process, in local processes, on a dask cluster, or under ``accelerate launch``."""
 
 from neurorecon.parallel.jobs import Compute, Results, ResultsFolder, Stored, imap, map_threads, prefetch, run
 from neurorecon.parallel.workers import (

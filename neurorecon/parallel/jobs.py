@@ -1,12 +1,12 @@
 """Run independent jobs, keep their results, and stream results in order.
 
-:func:`run` computes jobs whose results are kept: in memory, or a file for each, written whole or not at all and read
-with its digest compared. An interrupted run, even a killed one, resumes from there. :func:`imap` streams results in
-order and keeps nothing. Whoever computes, the jobs are the same and each one computes with the same number of threads,
-so that the numbers are the same to the bit.
+:func:`run` computes jobs and keeps their results, either in memory or in one file per job. Files are written
+atomically, and their digests are checked on reading, so that an interrupted (or killed) run can resume. :func:`imap`
+streams results in order and keeps nothing. The jobs and their number of threads do not depend on the scheduler, so
+results are identical to the bit wherever they are computed.
 
-joblib and dask hand out jobs too. What they lack, and is here: results that outlive the process under the digest of all
-that decides them, the same number of threads on every machine, and errors that name the job.
+joblib and dask distribute jobs, too. This module adds results that outlive the process, stored under a digest of
+everything that determines them; the same number of threads on every machine; and errors that name the job.
 """
 
 from __future__ import annotations
@@ -51,32 +51,32 @@ from neurorecon.parallel.workers import (
 )
 from neurorecon.provenance import to_json
 
-#: Where results are kept until they are asked for again, in the folder in which a command runs.
+#: Where results are kept, relative to the working directory of the command.
 FOLDER = Path(".neurorecon") / "results"
 
 #: Packages whose versions can change a number.
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "himalaya", "torch")
 
-#: After which half-written files are deleted: nobody writes for a day.
+#: Age after which temporary files count as abandoned: no write takes a day.
 _FORGOTTEN_SECONDS = 86_400
 
-#: Jobs under way at least, where workers write their results: jobs that wait take no memory, and more workers may come.
+#: Minimum number of submitted jobs if workers write their results: queued jobs take no memory, and workers may join.
 AT_LEAST = 64
 
-#: Seconds within which a file that a worker wrote has to show here: network file systems take their time.
+#: Seconds to wait until a file written by a worker becomes visible here: network file systems lag.
 _VISIBLE_SECONDS = 60
 
-#: Seconds after which a thread that waits checks whether it is still needed.
+#: Seconds after which a waiting thread checks whether it is still needed.
 _LOOK = 0.1
 
-#: Items that :func:`map_threads` computes at a time, at most; bounds the memory.
+#: Maximum number of items that :func:`map_threads` computes at a time; bounds the memory.
 _MOST_ITEMS = 8
 
-_AGAIN = "run the same command again: it computes what is damaged or missing"
+_AGAIN = "run the same command again; it recomputes damaged and missing results"
 
 Arrays = dict[str, np.ndarray]
 
-#: What computes a job: given what says which job it is, it returns named arrays.
+#: Computes a job: takes the description of the job and returns named arrays.
 JobFunction = Callable[[Any], Arrays]
 
 Item = TypeVar("Item")
@@ -86,23 +86,23 @@ logger = logging.getLogger("neurorecon")
 
 @dataclass(frozen=True)
 class Compute:
-    """Who computes. It decides no number but for the last bits, and is no setting of an analysis.
+    """Where and how jobs are computed. Affects at most the last bits of results, so it is not an analysis setting.
 
     Parameters
     ----------
     scheduler : None, str, path or distributed.Client
-        None: this process, or for streams all processes that ``accelerate launch`` started together. ``"local"``:
-        processes of this machine. Else a dask cluster: its address (``"tcp://host:8786"``), the file that its scheduler
-        wrote, or a client.
+        None uses this process (for streams, all processes that ``accelerate launch`` started). ``"local"`` starts
+        processes on this machine. A dask cluster is given by its address (``"tcp://host:8786"``), its scheduler file,
+        or a client.
     threads : int, optional
-        Threads of each job, wherever it is computed. They decide the last bits of the numbers, and therefore belong to
-        the inputs of a :class:`ResultsFolder`. By default those of :func:`~neurorecon.parallel.workers.default_threads`
-        in :func:`run`; :func:`imap` then leaves the libraries as they are set.
+        Threads per job, on every machine. They affect the last bits of results and are therefore part of the inputs
+        of a :class:`ResultsFolder`. By default, :func:`run` uses
+        :func:`~neurorecon.parallel.workers.default_threads`, and :func:`imap` does not change the libraries' settings.
     folder : path, optional
-        Where the folders of all computations lie, so that the same call resumes where it was interrupted. By default
-        ``.neurorecon/results`` where there is a scheduler; without one, results are kept in memory.
+        Parent of the folders with results, from which the same call resumes after an interruption. By default
+        ``.neurorecon/results`` if a scheduler is given; otherwise results are kept in memory.
     progress : bool
-        Show progress bars on stderr.
+        Whether to show progress bars on stderr.
     """
 
     scheduler: Any = None
@@ -116,12 +116,12 @@ class Compute:
 
     @property
     def n_threads(self) -> int:
-        """Threads of each job of :func:`run`."""
+        """Threads per job of :func:`run`."""
         return default_threads() if self.threads is None else self.threads
 
     @property
     def keeps_files(self) -> bool:
-        """Whether results are kept in files: somebody asked for it, or other processes compute them."""
+        """Whether results are kept in files, because a folder was given or other processes compute them."""
         return self.scheduler is not None or self.folder is not None
 
 
@@ -129,26 +129,23 @@ class Compute:
 
 
 class Results:
-    """Results of jobs, by the name of the job, in memory.
+    """Results of jobs in memory, by job name. They are lost when the process ends."""
 
-    For jobs that are few and small, or where nobody asks for a folder: the results are gone with the process.
-    """
-
-    #: Whether another process can read what is here.
+    #: Whether other processes can read the results.
     shared = False
 
     def __init__(self) -> None:
         self._held: dict[str, Arrays] = {}
 
     def prepare(self) -> None:
-        """Make the place where results are kept, where there is one."""
+        """Create the storage if needed."""
 
     def has(self, name: str) -> bool:
-        """Return whether the result of a job is there, intact."""
+        """Return whether the result of a job is available and intact."""
         return name in self._held
 
     def put(self, name: str, arrays: Arrays) -> None:
-        """Keep the result of a job."""
+        """Store the result of a job."""
         self._held[name] = arrays
 
     def get(self, name: str) -> Arrays:
@@ -156,20 +153,20 @@ class Results:
         return self._held[name]
 
     def remove(self, name: str) -> None:
-        """Forget the result of a job."""
+        """Discard the result of a job."""
         self._held.pop(name, None)
 
 
 class ResultsFolder(Results):
-    """Results of jobs in a folder that all workers see, a file for each.
+    """Results of jobs in a shared folder, one file per job.
 
-    The folder belongs to one computation: its name is the digest of everything that goes in (data, settings, code), so
-    what lies in it can be taken as it is. An update of neurorecon changes the code: let computations finish before it.
+    A folder belongs to one computation. It is named by a digest of all inputs (data, settings, code), so any result in
+    it is valid. Updating neurorecon changes the code digest; let running computations finish first.
 
     Parameters
     ----------
     path : path
-        The folder; it is made before the first result is written.
+        Folder on a file system that all workers share. Created before the first result is written.
     """
 
     shared = True
@@ -184,10 +181,14 @@ class ResultsFolder(Results):
         Parameters
         ----------
         inputs : mapping
-            All that decides its numbers (JSON types): digest of the store, settings, boundaries of jobs. Digests of
-            the code and versions of libraries are added.
+            Everything that determines the results (JSON types): digest of the store, settings, boundaries of jobs. A
+            digest of the code and the versions of libraries are added.
         parent : path
-            Where the folders of all computations lie.
+            Parent of the folders of all computations.
+
+        Returns
+        -------
+        ResultsFolder
         """
         everything = to_json({**inputs, "code": code_digest(), "libraries": _versions()})
         found = cls(Path(parent) / blake2b(everything.encode(), digest_size=12).hexdigest())
@@ -197,30 +198,30 @@ class ResultsFolder(Results):
     _inputs: str | None = None
 
     def prepare(self) -> None:
-        """Make the folder, and write down what it holds the results of."""
+        """Create the folder and record its inputs in ``inputs.json``."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(self.path / "*", _FORGOTTEN_SECONDS)  # of workers that were killed while they wrote
+            remove_leftovers(self.path / "*", _FORGOTTEN_SECONDS)  # from workers killed while writing
             if self._inputs is not None and not (self.path / "inputs.json").exists():
                 write_json(self.path / "inputs.json", json.loads(self._inputs))
         except OSError as error:
-            raise write_error(self.path, error, "the results cannot be written here") from error
+            raise write_error(self.path, error, "the results cannot be written to this folder") from error
 
     def has(self, name: str) -> bool:
-        """Return whether the result of a job is there, intact; a damaged one is removed with a warning."""
+        """Return whether the result of a job is available; remove a damaged one and warn."""
         path = self.path_of(name)
         if not path.is_file():
             return False
         try:
             load(path)
         except InputError:
-            logger.warning("the result of %s is damaged and is computed again (%s)", name, path.name)
+            logger.warning("the result of %s is damaged and will be recomputed (%s)", name, path.name)
             path.unlink(missing_ok=True)
             return False
         return True
 
     def put(self, name: str, arrays: Arrays) -> None:
-        """Write the result of a job: all of it, or nothing."""
+        """Write the result of a job atomically."""
         save(self.path_of(name), arrays, what="the result of a job cannot be written")
 
     def get(self, name: str) -> Arrays:
@@ -229,7 +230,7 @@ class ResultsFolder(Results):
         Raises
         ------
         InputError
-            Where its file is not there or damaged.
+            If its file is missing or damaged.
         """
         return load(self.path_of(name), todo=_AGAIN)[0]
 
@@ -238,19 +239,19 @@ class ResultsFolder(Results):
         self.path_of(name).unlink(missing_ok=True)
 
     def path_of(self, name: str) -> Path:
-        """Return the file of a job."""
+        """Return the path of the file of a job."""
         return self.path / f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', name)}.safetensors"
 
 
 class Stored:
-    """A result that jobs take as input; it is read where it is used, and never travels.
+    """A result used as input to other jobs. It is read by the worker that needs it and never sent over the network.
 
     Parameters
     ----------
     results : Results
-        Where it is.
+        Results that contain it.
     name : str
-        The job.
+        Name of the job that computed it.
     """
 
     def __init__(self, results: Results, name: str) -> None:
@@ -262,7 +263,11 @@ class Stored:
         Parameters
         ----------
         keep : bool
-            Keep them for the next job of this process; one result is kept at a time.
+            Cache the arrays for the next job in this process. One result is cached at a time.
+
+        Returns
+        -------
+        dict of str to array
         """
         if not keep or not isinstance(self.results, ResultsFolder):
             return self.results.get(self.name)
@@ -270,7 +275,7 @@ class Stored:
             return _loaded(str(self.results.path_of(self.name)))
 
 
-#: Threads of one worker may want the same input at the same time: it is read once.
+#: Several threads of a worker may need the same input at the same time; it is read once.
 _LOADING = threading.Lock()
 
 
@@ -281,7 +286,7 @@ def _loaded(path: str) -> Arrays:
 
 @functools.cache
 def code_digest() -> str:
-    """Return a digest of all of neurorecon's own code: results of other code are not taken for results of this one."""
+    """Return a digest of neurorecon's source code, so that results of different code are never mixed."""
     folder = Path(__file__).parents[1]
     digest = blake2b(digest_size=16)
     for path in sorted(folder.rglob("*.py")):
@@ -305,33 +310,33 @@ def run(
     *,
     label: str = "jobs",
 ) -> Results:
-    """Compute all jobs whose result is not there yet, and commit each result on its own.
+    """Compute all jobs without a result yet, and store each result as soon as it is computed.
 
     Parameters
     ----------
     function : callable
-        Given a value of `jobs`, it returns a dict of NumPy arrays. On a cluster it travels to the workers, so large
-        arrays come in as :class:`Stored` results, or from a store.
+        Takes a value of `jobs` and returns a dict of NumPy arrays. It is pickled and sent to workers, so pass large
+        arrays as :class:`Stored` results or read them from a store.
     jobs : mapping of str to object
-        What says which job it is, by the job's name. Neither may depend on who computes.
+        Description of each job, by job name. Must not depend on the scheduler.
     results : Results, optional
-        Where results are kept and looked for; by default in memory.
+        Existing results, to which new ones are added. By default, results are kept in memory.
     compute : Compute
-        Who computes, with how many threads, and whether a progress bar is shown.
+        Scheduler, number of threads, and whether to show a progress bar.
     label : str
-        Name of the jobs in the progress bar.
+        Label of the progress bar.
 
     Returns
     -------
     Results
-        With all jobs.
+        Results of all jobs.
 
     Raises
     ------
     JobError
-        Where a job cannot be computed, or its workers died; results computed before are kept.
+        If a job fails or its workers die. Results computed so far are kept.
     InputError
-        Where there is no such scheduler.
+        If the scheduler does not exist.
     """
     from tqdm import tqdm
 
@@ -369,7 +374,7 @@ def _computed(function: JobFunction, name: str, job: Any) -> Arrays:
 
 
 def _raise_named(error: Exception, name: str) -> NoReturn:
-    """Say which job it was; what is no mistake of the caller keeps its type and traceback."""
+    """Add the name of the job to an error; unexpected errors keep their type and traceback."""
     if isinstance(error, NeuroreconError) and not isinstance(error, JobError):
         raise JobError(f"the job {name} cannot be computed: {error}") from error
     if not isinstance(error, JobError):
@@ -380,7 +385,7 @@ def _raise_named(error: Exception, name: str) -> NoReturn:
 def _on_cluster(
     client: Any, function: JobFunction, jobs: Mapping[str, Any], results: Results, threads: int
 ) -> Iterator[str]:
-    """Yield the name of each job when its result is there."""
+    """Yield the name of each job when its result is available."""
     import cloudpickle
     import distributed
 
@@ -390,7 +395,7 @@ def _on_cluster(
     completed = distributed.as_completed(loop=client.loop)
 
     def submit() -> None:
-        # Workers come and go, so their number is asked for each time.
+        # Workers join and leave, so count them each time.
         most = max(AT_LEAST if results.shared else 1, AHEAD * sum(client.nthreads().values()))
         while len(waiting) < most:
             name, job = next(todo, ("", None))
@@ -420,24 +425,24 @@ def _on_cluster(
 
 
 def _wait_for(results: ResultsFolder, name: str) -> None:
-    """Wait until a file that a worker wrote shows in this machine's view of the folder."""
+    """Wait until a file that a worker wrote becomes visible on this machine."""
     until = time.monotonic() + _VISIBLE_SECONDS
     while not results.path_of(name).is_file():
         if time.monotonic() > until:
             raise JobError(
-                f"the result of the job {name} does not show where it was written",
+                f"the result of the job {name} is not visible on this machine",
                 given=str(results.path_of(name)),
-                expected="one folder that this machine and all workers see",
-                todo="run the command in a folder of the shared file system",
+                expected="a folder on a file system shared by this machine and all workers",
+                todo="run the command in a folder on the shared file system",
             )
         time.sleep(0.2)
 
 
 def compute_job(packed: bytes, name: str, job: Any) -> Arrays | None:
-    """Compute a job in a worker; write its result where results are shared, else return it."""
+    """Compute a job in a worker; write its result if results are shared, otherwise return it."""
     function, results, threads = _unpacked(packed)
     if results is not None and results.has(name):
-        return None  # written by a worker that died before it was heard
+        return None  # written by a worker that died before reporting it
     with pinned(threads):
         arrays = _computed(function, name, job)
     if results is None:
@@ -456,8 +461,8 @@ def _unpacked(packed: bytes) -> tuple[JobFunction, ResultsFolder | None, int]:
         raise StoreError(
             "a worker does not see the folder of the results",
             given=str(results.path),
-            expected="a folder of the file system that this machine and all workers share",
-            todo="run the command, and start the workers, where all machines see the same files",
+            expected="a folder on a file system shared by this machine and all workers",
+            todo="start the command and the workers on a shared file system",
         )
     return function, results, threads
 
@@ -468,7 +473,7 @@ def _require_same_code(code: str) -> None:
             "a worker has another version of neurorecon than the command",
             given=f"code {code_digest()}",
             expected=f"code {code}",
-            todo="start workers from the same installation, and start them again after it changed",
+            todo="start workers from the same installation, and restart them after updates",
         )
 
 
@@ -483,25 +488,26 @@ def imap(
     setup: Callable[[], Any] | None = None,
     compute: Compute = Compute(),
 ) -> Iterator[Any]:
-    """Yield what a function makes of each item, in order; nothing is kept, and few results wait.
+    """Apply a function to each item and yield the results in order, without keeping them.
 
-    In one process, each step works ahead in a thread of its own: while `function` computes an item, the next one is
-    prepared and the result before is consumed. In processes that were launched together, every process makes the same
-    call; each computes its share of the items of the first process, which alone yields results. The others yield none.
+    In a single process, each step runs ahead in its own thread: while `function` computes an item, the next one is
+    prepared and the previous result is consumed. Under ``accelerate launch``, every process makes the same call and
+    computes its share of the items. Only the first process yields results.
 
     Parameters
     ----------
     function : callable
-        Given an item, it returns its result. On a cluster it travels to the workers.
+        Takes an item and returns its result. It is pickled and sent to workers.
     items : iterable
-        Small, for they travel too. Those of the first process count.
+        Small objects, as they are sent to workers. Under ``accelerate launch``, the items of the first process are
+        used.
     prepare : callable, optional
-        What can be done ahead, such as reading: its result for an item is given to `function` in the place of the item.
+        Takes an item and returns the argument of `function`, e.g. by reading a file. Runs ahead of `function`.
     setup : callable, optional
-        Called once in each process that computes, for instance to open a store and a network. What it returns is given
-        to `prepare` and `function` as a first argument.
+        Called once in each process, e.g. to open a store and load a network. Its return value is passed to `prepare`
+        and `function` as their first argument.
     compute : Compute
-        Who computes. Of its fields, `folder` and `progress` mean nothing here.
+        Scheduler and number of threads. `folder` and `progress` are ignored.
 
     Yields
     ------
@@ -511,7 +517,7 @@ def imap(
     Raises
     ------
     JobError
-        Where workers died, or the scheduler was lost. What the functions raise is raised as it is.
+        If workers die or the scheduler is lost. Exceptions of the functions are raised unchanged.
     """
     steps = _Steps(function, prepare, setup, compute.threads)
     if compute.scheduler is not None:
@@ -523,7 +529,7 @@ def imap(
 
 @dataclass(frozen=True)
 class _Steps:
-    """What is done with each item of a stream."""
+    """The functions that process each item of a stream."""
 
     function: Callable[..., Any]
     prepare: Callable[..., Any] | None
@@ -531,7 +537,7 @@ class _Steps:
     threads: int | None
 
     def begin(self) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any]]:
-        """Return the two steps of an item, `prepare` and `function`, bound to what `setup` returned."""
+        """Return `prepare` and `function`, bound to the return value of `setup`."""
         if self.setup is None:
             return self.prepare, self.function
         state = self.setup()
@@ -539,7 +545,7 @@ class _Steps:
         return prepare, functools.partial(self.function, state)
 
     def pinned(self) -> AbstractContextManager[None]:
-        """Compute with the threads that were asked for; leave the libraries as they are set where none were."""
+        """Limit threads to the number requested, if any."""
         return nullcontext() if self.threads is None else pinned(self.threads)
 
 
@@ -550,7 +556,7 @@ def _here(steps: _Steps, items: Iterable[Any]) -> Iterator[Any]:
     def results() -> Iterator[Any]:
         ready: Any = iter(items) if prepare is None else prefetch(map(prepare, items))
         try:
-            with steps.pinned():  # OpenMP counts the threads of each thread that calls it
+            with steps.pinned():  # OpenMP limits apply per calling thread
                 for item in ready:
                     yield function(item)
         finally:
@@ -561,7 +567,7 @@ def _here(steps: _Steps, items: Iterable[Any]) -> Iterator[Any]:
 
 
 def _among(ranks: Ranks, steps: _Steps, items: Iterable[Any]) -> Iterator[Any]:
-    """Yield the result of each item in the first process: its own ones in turn with those of the other processes."""
+    """Yield results in the first process, alternating between its own and those of the other processes."""
     agreed: list[Any] = ranks.broadcast(list(items) if ranks.rank == 0 else None)
     if not agreed:
         return
@@ -607,7 +613,7 @@ def compute_item(packed: bytes, item: Any) -> Any:
     """Compute an item of a stream in a worker."""
     with _OPENING:
         if packed not in _OPENED:
-            _OPENED.clear()  # one network at a time: the memory of a card is short
+            _OPENED.clear()  # GPU memory holds one network at a time
             choose_card()
             _OPENED[packed] = _Opened(packed)
         opened = _OPENED[packed]
@@ -616,7 +622,7 @@ def compute_item(packed: bytes, item: Any) -> Any:
 
 
 class _Opened:
-    """The steps of a stream in a worker, and a lock: its threads take turns."""
+    """The steps of a stream in a worker, and a lock, as its threads take turns."""
 
     def __init__(self, packed: bytes) -> None:
         import cloudpickle
@@ -636,21 +642,21 @@ _OPENING = threading.Lock()
 
 
 def map_threads(function: Callable[[np.ndarray], np.ndarray], items: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    """Return what a function makes of each item, stacked in their order, computed in threads on all cores.
+    """Apply a function to each item in threads on all cores, and stack the results.
 
-    NumPy releases Python's lock while it filters.
+    Threads are enough where NumPy releases the global interpreter lock, as in filtering.
 
     Parameters
     ----------
     function : callable
-        Given one item; called from several threads, so it may keep nothing between calls.
+        Takes one item. Called from several threads, so it must not keep state between calls.
     items : sequence of array, or array of shape (item, ...)
-        One or more, e.g. the images of a batch.
+        One or more items, e.g. the images of a batch.
 
     Returns
     -------
     array, shape (item, ...)
-        The same bits whatever the number of threads.
+        Independent of the number of threads, to the bit.
     """
     from joblib import cpu_count
 
@@ -662,14 +668,19 @@ def map_threads(function: Callable[[np.ndarray], np.ndarray], items: Sequence[np
 
 
 def prefetch(iterator: Iterator[Item], waiting: int = 2) -> Iterator[Item]:
-    """Run an iterator in a thread of its own, a few items ahead.
+    """Run an iterator in its own thread, a few items ahead.
 
     Parameters
     ----------
     iterator : iterator
-        What it raises is raised here, after the items before.
+        Its exceptions are raised here, after the preceding items.
     waiting : int
-        Items that may wait; bounds the memory.
+        Maximum number of items in the queue; bounds the memory.
+
+    Yields
+    ------
+    object
+        The items of `iterator`, in order.
     """
     queue: Queue[tuple[str, object]] = Queue(waiting)
     unwanted = threading.Event()
@@ -689,7 +700,7 @@ def prefetch(iterator: Iterator[Item], waiting: int = 2) -> Iterator[Item]:
                 if not put("item", item):
                     return
             put("end", None)
-        except BaseException as error:  # whatever it is, the reader of the items has to see it
+        except BaseException as error:  # the consumer of the items has to see it
             put("error", error)
         finally:
             if hasattr(iterator, "close"):
@@ -713,7 +724,7 @@ def prefetch(iterator: Iterator[Item], waiting: int = 2) -> Iterator[Item]:
 
 
 def _drain(queue: Queue) -> None:
-    """Make room, so that a thread that waits to put something ends."""
+    """Empty the queue, so that a blocked thread can end."""
     while True:
         try:
             queue.get_nowait()

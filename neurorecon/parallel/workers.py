@@ -1,7 +1,7 @@
-"""Who computes: this process, workers of a dask cluster, or processes that accelerate launched; threads and devices.
+"""Schedulers, workers, threads and devices.
 
-Connecting, losing and leaving workers is dask's and torch.distributed's business. What is here decides which of them
-computes, says in one sentence what went wrong, and makes every worker compute with the same number of threads.
+Dask and torch.distributed manage connections to workers. This module chooses between them, turns their errors into
+clear messages, and makes every worker use the same number of threads.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from typing import Any
 
 from neurorecon.errors import InputError
 
-#: Seconds within which a scheduler has to answer.
+#: Seconds to wait for a scheduler to answer.
 CONNECT_SECONDS = 20
 
-#: Seconds to wait for the first worker of a scheduler that answers.
+#: Seconds to wait for the first worker once the scheduler has answered.
 WORKER_SECONDS = 300
 
-#: Jobs under way for each thread of a worker, so that no thread waits for work.
+#: Jobs submitted per worker thread, so that no thread waits for work.
 AHEAD = 2
 
-#: Threads beyond which matrix products of the size of a block gain little.
+#: More threads than this hardly speed up matrix products of the size of a block.
 MOST_THREADS = 16
 
 LOCAL = "local"
 
-#: Seconds between two looks at what has finished, and between two checks that there are workers.
+#: Seconds between checks for finished jobs, and between checks for live workers.
 _POLL_SECONDS, _ASK_SECONDS = 0.02, 5.0
 
-#: How long a launched process waits for another one; a batch can take long on slow machines.
+#: How long a launched process waits for another one: a batch can take long on slow machines.
 _PATIENCE = timedelta(hours=12)
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -46,17 +46,17 @@ logger = logging.getLogger("neurorecon")
 
 
 class JobError(InputError):
-    """A job could not be computed; the message says which one."""
+    """A job failed; the message names it."""
 
 
 # -- threads and devices ----------------------------------------------------------------------------------------------
 
 
 def default_threads() -> int:
-    """Return the threads of a job where none are asked for: the cores of this machine, or ``OMP_NUM_THREADS``.
+    """Return the default number of threads per job: the cores of this machine, or ``OMP_NUM_THREADS`` if it is lower.
 
-    The process that hands out the jobs decides, and its workers follow, because the number of threads decides the last
-    bits of a matrix product: a map computed on a cluster has the bits of one computed here.
+    The number of threads affects the last bits of a matrix product. The process that submits the jobs therefore sets
+    it for all workers, so that a map computed on a cluster equals one computed locally to the bit.
     """
     from joblib import cpu_count
 
@@ -67,15 +67,15 @@ def default_threads() -> int:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """Make BLAS, OpenMP and torch compute with this many threads.
+    """Limit BLAS, OpenMP and torch to this many threads, as a context manager.
 
-    Libraries that are loaded meanwhile find the number in the environment. Lazy arrays are read by threads of this
-    process: in a worker, dask would otherwise hand them to the cluster and wait for it while it occupies a worker.
+    Libraries loaded inside the block read the number from the environment. Dask arrays are read by threads of this
+    process; in a worker, dask would otherwise submit them to the cluster and wait while occupying the worker.
 
     Parameters
     ----------
     threads : int
-        Of each library.
+        Threads per library.
     """
     import dask.config
     from threadpoolctl import threadpool_limits
@@ -86,7 +86,7 @@ def pinned(threads: int) -> Iterator[None]:
     earlier = None if torch is None else torch.get_num_threads()
     try:
         with threadpool_limits(threads), dask.config.set(scheduler="threads", num_workers=threads):
-            if torch is not None:  # its MKL is linked into it, out of sight of threadpoolctl
+            if torch is not None:  # threadpoolctl cannot see the MKL that is linked into torch
                 torch.set_num_threads(threads)
             yield
     finally:
@@ -100,29 +100,29 @@ def pinned(threads: int) -> Iterator[None]:
 
 
 def choose_device(device: str | None = None, allowed: Sequence[str] = ("cpu", "cuda", "mps")) -> str:
-    """Return the device to compute on, and check that this machine has it.
+    """Return the device to compute on, after checking that it is available.
 
     Parameters
     ----------
     device : str, optional
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``; by default the graphics card where there is one. Where
-        `allowed` has it, ``"torch"`` is torch on the processor and ``"cpu"`` is NumPy.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``. Defaults to the GPU if there is one. If `allowed` contains
+        ``"torch"``, that is torch on the CPU, and ``"cpu"`` is NumPy.
     allowed : sequence of str
-        Kinds of devices on which the computation can run.
+        Device types on which the computation can run.
 
     Returns
     -------
     str
-        The device, as it was given where it was given.
+        The device, spelled as given.
 
     Raises
     ------
     InputError
-        Where the computation cannot run on the device, or this machine has no such device.
+        If the computation cannot run on the device, or this machine does not have it.
     """
     name = None if device is None else str(device)
     if name in ("cpu", "torch") and name in allowed:
-        return name  # commands that use NumPy alone do not load torch
+        return name  # commands that only use NumPy need not import torch
     import torch
 
     present = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
@@ -132,12 +132,12 @@ def choose_device(device: str | None = None, allowed: Sequence[str] = ("cpu", "c
         return "cuda" if "cuda:0" in present else present[-1]
     if name in present or (name == "cuda" and "cuda:0" in present):
         return name
-    given, todo = repr(name), "check the spelling, or leave the device out to take the default"
+    given, todo = repr(name), "check the spelling, or omit the device to use the default"
     if name.startswith("cuda"):
-        given += "" if "cuda:0" in present else ", and torch finds no graphics card"
+        given += "" if "cuda:0" in present else ", and torch finds no GPU"
         todo = "use device='cpu', or check `python -c 'import torch; print(torch.cuda.device_count())'`"
     elif name == "mps" and "mps" not in allowed:
-        todo = "use device='cpu': mps lacks the double precision that the factorization needs"
+        todo = "use device='cpu'; mps lacks the double precision that the factorization needs"
     usable = [*present, "torch"] if "torch" in allowed else present
     raise InputError(
         "the computation cannot run on this device",
@@ -148,7 +148,7 @@ def choose_device(device: str | None = None, allowed: Sequence[str] = ("cpu", "c
 
 
 def choose_card() -> None:
-    """Give each dask worker of this machine a graphics card of its own; outside of a worker, do nothing."""
+    """Assign a GPU to each dask worker of this machine; outside of a worker, do nothing."""
     import distributed
     import torch
 
@@ -156,7 +156,7 @@ def choose_card() -> None:
         name = distributed.get_worker().name
     except ValueError:
         return
-    if torch.cuda.device_count() > 1 and isinstance(name, int):  # workers of one machine are named by numbers
+    if torch.cuda.device_count() > 1 and isinstance(name, int):  # local workers are numbered
         torch.cuda.set_device(name % torch.cuda.device_count())
 
 
@@ -164,23 +164,23 @@ def choose_card() -> None:
 
 
 def check_scheduler(scheduler: Any) -> Any:
-    """Return what names a scheduler, or say why it names none. Nothing is connected.
+    """Check a scheduler without connecting to it.
 
     Parameters
     ----------
     scheduler : None, str, path or distributed.Client
-        ``None`` (this process), ``"local"``, an address such as ``tcp://host:8786``, the file that
-        ``dask scheduler --scheduler-file`` wrote, or a client.
+        ``None`` (this process), ``"local"``, an address such as ``tcp://host:8786``, a file written by
+        ``dask scheduler --scheduler-file``, or a client.
 
     Returns
     -------
     None, str, Path or distributed.Client
-        A path for a file.
+        The scheduler; a scheduler file is returned as a path.
 
     Raises
     ------
     InputError
-        Where it is none of these.
+        If it is none of these.
     """
     if scheduler is None or scheduler == LOCAL or hasattr(scheduler, "submit"):
         return scheduler
@@ -194,7 +194,7 @@ def check_scheduler(scheduler: Any) -> Any:
     raise InputError(
         "there is no such scheduler",
         given=repr(name),
-        expected="'local', the address of a dask scheduler, e.g. tcp://host:8786, or the file that it wrote",
+        expected="'local', the address of a dask scheduler (e.g. tcp://host:8786), or its scheduler file",
         todo="start one with: dask scheduler --scheduler-file scheduler.json",
     )
 
@@ -206,7 +206,7 @@ def _require_address(path: Path) -> None:
         raise InputError(
             "this file names no dask scheduler",
             given=f"{path} ({type(error).__name__})",
-            expected="the JSON file that `dask scheduler --scheduler-file` writes, with its address in it",
+            expected="a JSON file written by `dask scheduler --scheduler-file`, with the address of the scheduler",
             todo="start a scheduler with: dask scheduler --scheduler-file scheduler.json",
         ) from error
     if "://" not in str(address):
@@ -215,14 +215,14 @@ def _require_address(path: Path) -> None:
 
 @contextmanager
 def connect(scheduler: Any, *, threads: int = 1) -> Iterator[Any]:
-    """Connect to a cluster, or start one on this machine, and close at the end what was opened here.
+    """Connect to a cluster, or start one on this machine, as a context manager that closes what it opened.
 
     Parameters
     ----------
     scheduler : None, str, path or distributed.Client
-        As for :func:`check_scheduler`; a client is left open, ``None`` is passed on.
+        See :func:`check_scheduler`. A client is left open; ``None`` yields ``None``.
     threads : int
-        Threads that each worker of ``"local"`` will compute with: so many fewer workers are started.
+        Threads per job. With ``"local"``, one worker is started per this many cores.
 
     Yields
     ------
@@ -231,7 +231,7 @@ def connect(scheduler: Any, *, threads: int = 1) -> Iterator[Any]:
     Raises
     ------
     InputError
-        Where no scheduler answers, or none of its workers.
+        If the scheduler does not answer or has no workers.
     """
     scheduler = check_scheduler(scheduler)
     if scheduler is None:
@@ -242,7 +242,7 @@ def connect(scheduler: Any, *, threads: int = 1) -> Iterator[Any]:
     if isinstance(scheduler, distributed.Client):
         yield scheduler
     elif scheduler == LOCAL:
-        # One thread of dask's for each worker: libraries start their own.
+        # One dask thread per worker, as libraries start their own threads.
         with (
             distributed.LocalCluster(
                 n_workers=_workers(threads), threads_per_worker=1, dashboard_address=":0"
@@ -266,13 +266,13 @@ def _connected(scheduler: str | Path) -> Iterator[Any]:
         raise InputError(
             "no dask cluster answers",
             given=f"{scheduler} ({_first_line(error)})",
-            expected="a scheduler that runs, and can be reached from here",
+            expected="a running scheduler that this machine can reach",
             todo="check the address; start one with: dask scheduler --scheduler-file scheduler.json",
         ) from error
     with client:
         try:
             if not client.nthreads():
-                logger.info("%s has no workers yet; waiting for the first one ...", scheduler)
+                logger.info("%s has no workers yet; waiting for the first one", scheduler)
             client.wait_for_workers(1, timeout=WORKER_SECONDS)
         except TimeoutError as error:
             told = f"--scheduler-file {scheduler}" if isinstance(scheduler, Path) else scheduler
@@ -291,14 +291,14 @@ def finished(client: Any, completed: Any) -> Iterator[Any]:
     Parameters
     ----------
     client : distributed.Client
-        Connected.
+        Connected client.
     completed : distributed.as_completed
-        With the futures; more may be added meanwhile.
+        The futures. More may be added while iterating.
 
     Raises
     ------
     JobError
-        Where no worker is left and none comes; dask would wait forever.
+        If all workers are gone and none joins in time (dask would wait forever).
     """
     heard = asked = time.monotonic()
     while completed.count():
@@ -317,7 +317,7 @@ def finished(client: Any, completed: Any) -> Iterator[Any]:
 
 
 def wait_for(client: Any, future: Any) -> None:
-    """Wait until one job is finished; raises as :func:`finished` does."""
+    """Wait until a job has finished; raise a JobError if all workers are gone, as :func:`finished` does."""
     ended = threading.Event()
     future.add_done_callback(lambda _: ended.set())
     heard = time.monotonic()
@@ -332,26 +332,31 @@ def wait_for(client: Any, future: Any) -> None:
 def _no_workers() -> JobError:
     return JobError(
         "all workers of the cluster are gone",
-        given=f"no worker for {WORKER_SECONDS} s, and jobs under way",
+        given=f"no worker for {WORKER_SECONDS} s, with jobs pending",
         expected="at least one worker",
-        todo="start workers and run the same command: it resumes from what was committed",
+        todo="start workers and run the same command again; it resumes from the stored results",
     )
 
 
 def result_of(future: Any, name: str) -> Any:
-    """Return what a job returned; what it raised is raised here.
+    """Return the result of a job, or raise its exception.
 
     Parameters
     ----------
     future : distributed.Future
-        Of the job.
+        Future of the job.
     name : str
-        Of the job, for messages.
+        Name of the job, for messages.
+
+    Returns
+    -------
+    object
+        The return value of the job.
 
     Raises
     ------
     JobError
-        Where the workers that computed the job died, or the scheduler was lost.
+        If the workers that computed the job died, or the scheduler was lost.
     """
     import asyncio
     from concurrent.futures import CancelledError
@@ -365,17 +370,17 @@ def result_of(future: Any, name: str) -> Any:
             f"the workers that computed the job {name} died, one after the other",
             given=_first_line(error),
             expected="workers with enough memory for a job and its inputs",
-            todo="give workers more memory (the batch system may have killed them), or make jobs smaller; "
-            "the same command resumes from what was committed",
+            todo="give workers more memory (the batch system may have killed them) or make jobs smaller, and run the "
+            "same command again; it resumes from the stored results",
         ) from error
     except (CancelledError, asyncio.CancelledError, OSError) as error:
         if isinstance(error, OSError) and not type(error).__module__.startswith("distributed"):
-            raise  # by the job itself
+            raise  # raised by the job itself
         raise JobError(
-            f"the scheduler was lost while the job {name} was computed",
+            f"the connection to the scheduler was lost while computing the job {name}",
             given=_first_line(error),
-            expected="a scheduler that lives as long as the command",
-            todo="start it again, and run the same command: it resumes from what was committed",
+            expected="a scheduler that runs as long as the command",
+            todo="restart the scheduler and run the same command again; it resumes from the stored results",
         ) from error
 
 
@@ -384,7 +389,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _workers(threads: int) -> int:
-    """Return how many workers this machine takes: one for each graphics card, or else what its cores allow."""
+    """Return the number of local workers: one per GPU, or as many as the cores allow."""
     import torch
     from joblib import cpu_count
 
@@ -395,21 +400,21 @@ def _workers(threads: int) -> int:
 
 
 class Ranks:
-    """The processes that ``accelerate launch`` or ``torchrun`` started together, each with a device of its own.
+    """The processes started together by ``accelerate launch`` or ``torchrun``, each with its own device.
 
-    Every process runs the same command. The first one writes and speaks.
+    Every process runs the same command. Only the first one writes files and prints.
 
     Parameters
     ----------
     device : str, optional
-        Where networks run; left out, each process takes the card that accelerate gives it.
+        Device for networks. By default, each process uses the GPU that accelerate assigns to it.
 
     Attributes
     ----------
     rank, number : int
-        Which process this is, and how many there are.
+        Rank of this process, and number of processes.
     device : str
-        Where networks of this process run. Pass it on by name: torch's current card is one of each thread.
+        Device for networks in this process. Pass it on explicitly: torch's current GPU is set per thread.
     """
 
     def __init__(self, device: str | None = None) -> None:
@@ -419,11 +424,11 @@ class Ranks:
         state = PartialState(cpu=device == "cpu")
         self.device = device or str(state.device)
         self.rank, self.number = state.process_index, state.num_processes
-        # Results travel through the memory of the host, whatever the devices are.
+        # Results are exchanged through host memory, whatever the devices are.
         self._group: Any = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
 
     def broadcast(self, message: Any = None) -> Any:
-        """Return the message of the first process, in all processes."""
+        """Send a message from the first process to all others, and return it in all of them."""
         import torch.distributed
 
         messages = [message]
@@ -439,7 +444,7 @@ class Ranks:
             torch.distributed.send_object_list([value], dst=0, group=self._group)
 
     def receive(self, rank: int) -> Any:
-        """Return the next value that another process sends to the first one."""
+        """Receive the next value that another process sent to the first one."""
         import torch.distributed
 
         values: list[Any] = [None]
@@ -452,22 +457,22 @@ class Ranks:
 def _reached(process: str) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo's for a connection that was closed, or that says nothing for too long
+    except RuntimeError as error:  # raised by gloo if a connection is closed or times out
         raise JobError(
             f"{process} of this launch ended before its work was done",
             given=_first_line(error),
-            expected="processes that live as long as the command",
-            todo="see the error of that process; the same command resumes from what was committed",
+            expected="processes that run as long as the command",
+            todo="see the error of that process, then run the same command again; it resumes from the stored results",
         ) from error
 
 
 def launched(device: str | None = None) -> Ranks | None:
-    """Return the processes that were launched together with this one; None where it is alone.
+    """Return the processes launched together with this one, or None if it runs alone.
 
     Parameters
     ----------
     device : str, optional
-        As for :class:`Ranks`; the first call of a process decides.
+        See :class:`Ranks`. Only the first call in a process takes effect.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return None
@@ -476,10 +481,10 @@ def launched(device: str | None = None) -> Ranks | None:
     return _RANKS[0]
 
 
-#: A process is part of one launch: it joins the others once.
+#: A process belongs to one launch, and joins the process group once.
 _RANKS: list[Ranks] = []
 
 
 def is_first_process() -> bool:
-    """Return whether this is the only process of a launch, or the one of them that speaks."""
+    """Return whether this process should print: it runs alone, or is the first one of a launch."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -1,4 +1,4 @@
-"""Statistics over arrays: permutation tests, multiple comparisons, intervals and noise ceilings."""
+"""Permutation tests, multiple comparisons, confidence intervals, noise ceilings and variance partitioning."""
 
 from neurorecon.stats.bootstrap import Interval, bootstrap_interval, bootstrap_weights
 from neurorecon.stats.noise_ceiling import (

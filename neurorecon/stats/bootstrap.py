@@ -1,4 +1,4 @@
-"""Confidence intervals over stimuli."""
+"""Bootstrap confidence intervals over stimuli."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Interval(NamedTuple):
     Parameters
     ----------
     low, high : array, shape (...)
-        Ends of the interval.
+        Limits of the interval.
     estimate : array, shape (...)
-        The statistic of all stimuli.
+        Statistic of the original sample.
     standard_error : array, shape (...)
-        Standard deviation of the statistic over bootstraps.
+        Standard deviation of the statistic over bootstrap samples.
     """
 
     low: NDArray[np.float64]
@@ -39,32 +39,36 @@ def bootstrap_interval(
     seed: int = 0,
     block: int = 1,
 ) -> Interval:
-    """Return the percentile bootstrap interval of a mean, or of any statistic, over stimuli.
+    """Return a percentile bootstrap interval of a mean, or of any other statistic, over stimuli.
 
-    Stimuli are the unit that is drawn, so the interval speaks of new stimuli, not of new trials of the same
-    ones.
+    Stimuli are resampled, so the interval generalizes to new stimuli, not to new trials of the same stimuli.
 
     Parameters
     ----------
     values : array, shape (stimulus, ...), or callable
-        One value for each stimulus, whose mean is estimated; or ``f(indices) -> array (...)``, the statistic
-        of the stimuli at `indices`, an int array of shape (stimulus,) with repetitions.
+        Values whose mean over stimuli is estimated; or a function ``f(indices) -> array (...)`` that returns the
+        statistic of the stimuli at `indices`, an int array of shape (stimulus,) with repetitions.
     n_stimuli : int, optional
-        How many stimuli there are; needed with a callable.
+        Number of stimuli; required with a callable.
     n_bootstraps : int
-        How often stimuli are drawn with replacement.
+        Number of bootstrap samples.
     level : float
-        Coverage, e.g. 0.95.
+        Confidence level, e.g. 0.95.
     seed : int
-        The same seed gives the same interval.
+        Seed of the random number generator.
     block : int
-        Draw stretches of so many neighbors (circular block bootstrap) where values are a time series, whose
-        neighbors are not independent.
+        Number of consecutive stimuli drawn together (circular block bootstrap). Use more than 1 for time series,
+        whose neighboring values are not independent.
 
     Returns
     -------
     Interval
         ``low``, ``high``, ``estimate``, ``standard_error``, each of shape (...).
+
+    Raises
+    ------
+    InputError
+        If `n_stimuli` is missing, values are not finite, or an option is out of range.
 
     References
     ----------
@@ -75,18 +79,19 @@ def bootstrap_interval(
         statistic = values
         if n_stimuli is None:
             raise InputError(
-                "a statistic alone does not say how many stimuli there are",
+                "a callable does not say how many stimuli there are",
                 expected="bootstrap_interval(statistic, n_stimuli=...)",
             )
     else:
         array = np.asarray(values, dtype=np.float64)
         n_stimuli = len(array)
         if not np.isfinite(array).all():
-            raise InputError("the mean of these values is not defined", given="NaN or infinite values")
+            raise InputError(
+                "the mean of these values is not defined", given="NaN or infinite values", expected="finite values"
+            )
 
         def statistic(indices: NDArray[np.int64]) -> NDArray[np.float64]:
-            # Counts times values: a matrix product, several times as fast as copying the rows that were
-            # drawn.
+            # A matrix product with counts is several times as fast as copying the drawn rows.
             counts = np.bincount(indices, minlength=len(array)).astype(np.float64)
             return np.tensordot(counts, array, axes=(0, 0)) / len(indices)
 
@@ -96,24 +101,25 @@ def bootstrap_interval(
 
 
 def bootstrap_draws(n_stimuli: int, n_bootstraps: int, seed: int, block: int = 1) -> NDArray[np.int64]:
-    """Return which stimuli (or samples of a series) each bootstrap draws, with repetitions.
+    """Draw stimuli (or samples of a time series) with replacement.
 
     Parameters
     ----------
     n_stimuli, n_bootstraps, seed : int
-        How many are drawn, how often, and where the draws come from.
+        Number of stimuli, number of bootstrap samples, and seed.
     block : int
-        Length of the stretches of neighbors that are drawn together; the last is followed by the first.
+        Number of consecutive stimuli drawn together; blocks wrap around at the end.
 
     Returns
     -------
     int array, shape (bootstrap, stimulus)
+        Indices of the stimuli drawn.
     """
     if n_stimuli < 2 or n_bootstraps < 1 or block < 1:
         raise InputError(
-            "no interval can be drawn",
-            given=f"{n_stimuli} stimuli, {n_bootstraps} bootstraps, stretches of {block}",
-            expected="at least two stimuli, one bootstrap and stretches of one or more",
+            "no interval can be computed",
+            given=f"{n_stimuli} stimuli, {n_bootstraps} bootstraps, blocks of {block}",
+            expected="at least two stimuli, one bootstrap, and blocks of one or more",
         )
     generator = np.random.default_rng(seed)
     length = min(block, n_stimuli)
@@ -122,17 +128,17 @@ def bootstrap_draws(n_stimuli: int, n_bootstraps: int, seed: int, block: int = 1
 
 
 def bootstrap_weights(n_stimuli: int, n_bootstraps: int, seed: int, block: int = 1) -> NDArray[np.float32]:
-    """Return how often each stimulus is drawn, so that resampled sums are one matrix product.
+    """Return how often each stimulus is drawn; sums over bootstrap samples are then a matrix product.
 
     Parameters
     ----------
     n_stimuli, n_bootstraps, seed, block : int
-        As for :func:`bootstrap_draws`.
+        See :func:`bootstrap_draws`.
 
     Returns
     -------
     array, shape (1 + bootstrap, stimulus)
-        The first row is the sample itself, all ones.
+        Counts. The first row, all ones, is the original sample.
     """
     drawn = bootstrap_draws(n_stimuli, n_bootstraps, seed, block)
     weights = np.zeros((n_bootstraps + 1, n_stimuli), dtype=np.float32)
@@ -147,14 +153,20 @@ def interval_of(draws: NDArray[np.float64], estimate: NDArray[np.float64], level
     Parameters
     ----------
     draws : array, shape (bootstrap, ...)
-        The statistic of each bootstrap.
+        Statistic of each bootstrap sample.
     estimate : array, shape (...)
-        The statistic of all stimuli.
+        Statistic of the original sample.
     level : float
-        Coverage.
+        Confidence level.
+
+    Returns
+    -------
+    Interval
     """
     if not 0 < level < 1:
-        raise InputError("no interval can be drawn", given=f"level {level}", expected="one between 0 and 1, as 0.95")
+        raise InputError(
+            "the confidence level must be between 0 and 1", given=f"level={level}", expected="e.g. level=0.95"
+        )
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
     spread = draws.std(axis=0, ddof=1) if len(draws) > 1 else np.full(low.shape, np.nan)

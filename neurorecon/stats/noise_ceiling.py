@@ -1,8 +1,8 @@
-"""Noise ceilings from repeats, and scores as a share of them.
+"""Noise ceilings from repeats, and scores normalized by them.
 
-Both ways of computing it rest on one model of a voxel: response = signal(stimulus) + noise, the noise
-independent between presentations. The *explainable variance* is the share of the variance of a single
-presentation that the signal makes up; the *noise ceiling* is that share for the mean of n presentations, the
+All estimates assume that the response of a voxel is a signal that depends on the stimulus plus noise that is
+independent between presentations. The *explainable variance* is the share of signal in the variance of a single
+presentation. The *noise ceiling* is the share of signal in the variance of the mean of n presentations, which is the
 R2 of a perfect model.
 """
 
@@ -15,23 +15,27 @@ from neurorecon.errors import InputError
 
 
 def explainable_variance(repeats: ArrayLike, bias_correction: bool = True, zscore: bool = True) -> NDArray[np.float64]:
-    """Return the share of the variance of a single repeat that is common to all repeats.
+    """Return the explainable variance: the share of the variance of a single repeat that all repeats have in common.
 
     Parameters
     ----------
     repeats : array, shape (repeat, sample, voxel)
-        Responses to the same samples, e.g. to one video shown several times.
+        Responses to repeated stimuli, e.g. to a video shown several times.
     bias_correction : bool
-        Remove what averaged noise adds. Without it, pure noise scores 1 / n_repeats.
+        Correct for the noise that remains in the mean over repeats. Without it, pure noise scores 1 / n_repeats.
     zscore : bool
-        Standardize each repeat over samples first, as the voxelwise tutorials do: changes of baseline and
-        gain between runs are then neither signal nor noise.
+        Standardize each repeat over samples first, as in the voxelwise modeling tutorials, so that changes of
+        baseline and gain between runs do not count as noise.
 
     Returns
     -------
     explainable_variance : array, shape (voxel,)
-        With bias correction an unbiased estimate, so around 0 (and below it) for voxels of pure noise;
-        NaN where the responses do not vary.
+        With bias correction, values scatter around 0 for voxels without signal. NaN if responses do not vary.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two repeats or two samples.
 
     References
     ----------
@@ -59,16 +63,15 @@ def explainable_variance(repeats: ArrayLike, bias_correction: bool = True, zscor
 
 
 class RepeatVariance:
-    """Split the variance of responses into signal and noise, trials coming in any order.
+    """Split the variance of responses into signal and noise, from blocks of trials in any order.
 
-    A one-way analysis of variance with random effects, so that stimuli may differ in their number of
-    repeats. Held in memory are one mean a repeated stimulus and voxel, whatever the number of trials.
+    This is a one-way random-effects analysis of variance; stimuli may differ in their number of repeats. Memory holds
+    one mean per voxel and repeated stimulus, whatever the number of trials.
 
     Parameters
     ----------
     stimuli : array, shape (sample,), optional
-        The stimulus ids of all samples that will come. With it, stimuli shown once cost no memory;
-        without it every stimulus might come back, so all are kept.
+        Stimulus ids of all samples that will be added. If given, stimuli shown only once take no memory.
 
     References
     ----------
@@ -95,17 +98,22 @@ class RepeatVariance:
         responses : array, shape (sample, voxel)
             Responses of some trials.
         stimulus : array, shape (sample,)
-            The id of the stimulus of each.
+            Stimulus id of each trial.
 
         Returns
         -------
         RepeatVariance
-            Itself.
+            The object itself.
+
+        Raises
+        ------
+        InputError
+            If shapes do not match each other or earlier blocks.
         """
         block, ids = np.asarray(responses), np.asarray(stimulus)
         if block.ndim != 2 or ids.shape != block.shape[:1]:
             raise InputError(
-                "responses and stimulus ids do not fit each other",
+                "responses and stimulus ids do not match",
                 given=f"responses of shape {block.shape}, ids of shape {ids.shape}",
                 expected="(sample, voxel) and (sample,)",
             )
@@ -114,7 +122,7 @@ class RepeatVariance:
             self._means = np.zeros((0, block.shape[1]))
         if block.shape[1] != len(self._within):
             raise InputError(
-                "this block has another number of voxels than those before",
+                "this block has another number of voxels than earlier blocks",
                 given=block.shape[1],
                 expected=len(self._within),
             )
@@ -147,10 +155,10 @@ class RepeatVariance:
         rows = self._counts > 1
         if rows.sum() < 2:
             raise InputError(
-                "signal and noise cannot be told apart without repeats",
+                "signal and noise cannot be separated without repeats",
                 given=f"{int(rows.sum())} stimuli shown more than once",
                 expected="at least two",
-                todo="use a data set with repeats, or noise ceilings that come with the data",
+                todo="use a data set with repeats, or noise ceilings provided with the data",
             )
         return self._counts[rows], self._means[rows]
 
@@ -163,7 +171,7 @@ class RepeatVariance:
 
     @property
     def signal_variance(self) -> NDArray[np.float64]:
-        """Variance between stimuli less what noise adds to it, not below 0, shape (voxel,)."""
+        """Variance between stimuli, corrected for noise and clipped at 0, shape (voxel,)."""
         counts, means = self._repeated()
         total = counts.sum()
         grand_mean = counts @ means / total
@@ -173,19 +181,18 @@ class RepeatVariance:
 
     @property
     def ncsnr(self) -> NDArray[np.float64]:
-        """Noise ceiling signal-to-noise ratio, sqrt(signal / noise variance), shape (voxel,)."""
+        """Noise ceiling signal-to-noise ratio, ``sqrt(signal_variance / noise_variance)``, shape (voxel,)."""
         signal, noise = self.signal_variance, self.noise_variance
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(signal > 0, np.sqrt(signal / noise), 0.0)
 
     def noise_ceiling(self, n_repeats: ArrayLike = 1) -> NDArray[np.float64]:
-        """Return the R2 that a perfect model would reach.
+        """Return the noise ceiling: the R2 of a perfect model.
 
         Parameters
         ----------
         n_repeats : int or array, shape (stimulus,)
-            How many trials are averaged for each response that is predicted. An array, where that differs
-            between stimuli, gives the ceiling over all of them.
+            Number of trials averaged for each predicted response. If it differs between stimuli, pass an array.
 
         Returns
         -------
@@ -194,7 +201,11 @@ class RepeatVariance:
         """
         repeats = np.asarray(n_repeats, dtype=np.float64)
         if not repeats.size or repeats.min() < 1:
-            raise InputError("a response is the mean of at least one trial", given=f"n_repeats={n_repeats!r}")
+            raise InputError(
+                "each response must be the mean of at least one trial",
+                given=f"n_repeats={n_repeats!r}",
+                expected="1 or more",
+            )
         signal = self.signal_variance
         noise = self.noise_variance * np.mean(1.0 / repeats)
         with np.errstate(invalid="ignore"):
@@ -209,24 +220,29 @@ def noise_ceiling_from_trials(
     Parameters
     ----------
     responses : array, shape (sample, voxel)
-        Single trials; anything that can be sliced by samples (a NumPy, Zarr, dask or xarray array).
+        Single trials, as any array that can be sliced by samples (NumPy, Zarr, dask or xarray).
     stimulus : array, shape (sample,)
-        The id of the stimulus of each.
+        Stimulus id of each trial.
     n_repeats : int or array, shape (stimulus,)
-        How many trials are averaged for each response that is predicted.
+        Number of trials averaged for each predicted response.
     block : int
-        Samples read at once.
+        Number of samples read at once.
 
     Returns
     -------
     noise_ceiling : array, shape (voxel,)
         In units of R2, from 0 to 1. See :class:`RepeatVariance`.
+
+    Raises
+    ------
+    InputError
+        If shapes do not match, or fewer than two stimuli are repeated.
     """
     ids = np.asarray(stimulus)
     lazy = responses if hasattr(responses, "shape") else np.asarray(responses)
     if len(ids) != lazy.shape[0]:
         raise InputError(
-            "responses and stimulus ids do not fit each other",
+            "responses and stimulus ids do not match",
             given=f"{lazy.shape[0]} samples, {len(ids)} ids",
             expected="one id for each sample",
         )
@@ -237,27 +253,32 @@ def noise_ceiling_from_trials(
     return variance.noise_ceiling(n_repeats)
 
 
-#: Ceilings below this are too uncertain to divide by: the ratio would be noise, blown up.
+#: Ceilings below this are too uncertain to divide by; the ratio would be amplified noise.
 CEILING_FLOOR = 0.05
 
 
 def normalize_r2(r2: ArrayLike, ceiling: ArrayLike, floor: float = CEILING_FLOOR) -> NDArray[np.float64]:
-    """Return R2 as a share of what any model could explain.
+    """Normalize R2 by the noise ceiling.
 
     Parameters
     ----------
     r2 : array, shape (..., voxel)
-        R2, or shares of it (split R2, unique variance).
+        R2, or a part of it (split R2, unique variance).
     ceiling : array, shape (voxel,)
         Noise ceiling in units of R2: the R2 of a perfect model on the same responses.
     floor : float
-        Ceilings below it are not divided by.
+        Smallest ceiling to divide by.
 
     Returns
     -------
     array, shape (..., voxel)
-        ``r2 / ceiling``; NaN where the ceiling is NaN or below the floor. Never clipped: both are estimates, so that
-        values above 1 and below 0 occur.
+        ``r2 / ceiling``; NaN where the ceiling is NaN or below the floor. Not clipped: both are estimates, so values
+        can be above 1 or below 0.
+
+    Raises
+    ------
+    InputError
+        If shapes do not match, or the floor is not between 0 and 1.
 
     References
     ----------
@@ -268,21 +289,26 @@ def normalize_r2(r2: ArrayLike, ceiling: ArrayLike, floor: float = CEILING_FLOOR
 
 
 def normalize_correlation(r: ArrayLike, ceiling: ArrayLike, floor: float = CEILING_FLOOR) -> NDArray[np.float64]:
-    """Return correlations relative to that of a perfect model.
+    """Normalize correlations by the correlation of a perfect model.
 
     Parameters
     ----------
     r : array, shape (..., voxel)
         Correlation of predicted and measured responses.
     ceiling : array, shape (voxel,)
-        Noise ceiling in units of R2, whose root a perfect model's correlation is.
+        Noise ceiling in units of R2. Its square root is the correlation of a perfect model.
     floor : float
-        Ceilings below it are not divided by.
+        Smallest ceiling to divide by.
 
     Returns
     -------
     array, shape (..., voxel)
-        ``r / sqrt(ceiling)``; NaN where the ceiling is NaN or below the floor. Never clipped.
+        ``r / sqrt(ceiling)``; NaN where the ceiling is NaN or below the floor. Not clipped.
+
+    Raises
+    ------
+    InputError
+        If shapes do not match, or the floor is not between 0 and 1.
 
     References
     ----------
@@ -297,11 +323,11 @@ def _usable(scores: ArrayLike, ceiling: ArrayLike, floor: float) -> tuple[NDArra
     values, limit = np.asarray(scores, dtype=np.float64), np.asarray(ceiling, dtype=np.float64)
     if values.shape[values.ndim - limit.ndim :] != limit.shape:
         raise InputError(
-            "scores and noise ceilings do not fit each other",
+            "scores and noise ceilings do not match",
             given=f"shapes {values.shape} and {limit.shape}",
             expected="(..., voxel) and (voxel,)",
         )
     if not 0 < floor < 1:
-        raise InputError("a floor of noise ceilings lies between 0 and 1", given=floor, expected="e.g. 0.05")
+        raise InputError("the floor of noise ceilings must be between 0 and 1", given=floor, expected="e.g. 0.05")
     with np.errstate(invalid="ignore"):
         return values, np.where(limit >= floor, limit, np.nan)

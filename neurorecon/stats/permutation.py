@@ -1,8 +1,7 @@
-"""Permutations of stimuli and of larger units, p-values, and control of multiple comparisons.
+"""Permutations of stimuli and of larger units, p-values, and correction for multiple comparisons.
 
-All p-values are ``(1 + #{null >= observed}) / (1 + B)``: the observed order counts as one of the possible
-orders, so that no p-value is 0 and the test is valid for any number of permutations B (Phipson & Smyth,
-2010).
+All p-values are ``(1 + #{null >= observed}) / (1 + B)``. The observed order counts as one of the possible orders, so
+no p-value is 0, and the test is valid for any number of permutations B (Phipson & Smyth, 2010).
 """
 
 from __future__ import annotations
@@ -16,39 +15,41 @@ from neurorecon.errors import InputError
 
 
 class UnitPermutations:
-    """Orders of samples in which units of samples trade places as wholes.
+    """Random permutations of samples that exchange whole units.
 
-    A unit is a stimulus with all its repeats, or a run (a stretch) of a time series. Its samples keep their order:
-    the first repeat goes where a first repeat was. Units trade places only with units of the same size, so that
-    every permutation of responses is a permutation of rows and the features never have to be factorized again.
+    A unit is a stimulus with all its repeats, or a run (or stretch) of a time series. Samples keep their order within
+    a unit. Only units of the same size are exchanged, so that each permutation of the responses is a permutation of
+    rows and the features have to be factorized only once.
 
     Parameters
     ----------
-    units : array, shape (sample,), optional
-        A label for each sample. By default each sample is a unit.
     n_samples : int
         Number of samples.
+    n_permutations : int
+        Number of permutations.
+    seed : int
+        Seed of the random number generator.
+    units : array, shape (sample,), optional
+        Unit of each sample. By default, each sample is its own unit.
     within : array, shape (sample,), optional
-        A label for each sample, the same for all samples of a unit (e.g. its session): only units of the same label
-        trade places.
-    n_permutations, seed : int
-        How many orders, and where they come from.
+        Exchangeability block of each sample, e.g. its session. Units are exchanged only within a block; all samples
+        of a unit must be in the same block.
 
     Attributes
     ----------
     labels : int array, shape (sample,)
-        The number of each sample's unit, in order of first appearance.
+        Index of the unit of each sample, in order of first appearance.
     first : int array, shape (unit,)
-        The first sample of each unit.
+        Index of the first sample of each unit.
     repeats : bool
         Whether there are fewer units than samples.
     orders : int array, shape (permutation, unit)
-        Which unit comes to the place of each.
+        ``orders[b, u]`` is the unit that replaces unit u in permutation b.
 
     Raises
     ------
     InputError
-        Where shapes do not fit, a unit has several labels, or no unit may trade places with another.
+        If shapes do not match, a unit is in several blocks, or no two units can be exchanged.
     """
 
     def __init__(
@@ -70,15 +71,15 @@ class UnitPermutations:
                 "the samples of a unit have different labels in `within`",
                 given=f"{len(np.unique(self.labels[of_unit[self.labels] != strata]))} such units",
                 expected="one label for all samples of a unit",
-                todo="label repeats by session too, or permute across sessions",
+                todo="make units specific to a session, or permute across sessions",
             )
         kinds = np.unique(np.stack([of_unit, sizes]), axis=1, return_inverse=True)[1].ravel()
         if np.bincount(kinds).max() < 2:
             raise InputError(
-                "no two of these units may trade places",
+                "no two of these units can be exchanged",
                 given=f"{len(sizes)} units of {len(np.unique(sizes))} sizes",
-                expected="units of the same number of samples",
-                todo="average responses over the repeats of each stimulus, or cut series into stretches of one length",
+                expected="units with equal numbers of samples",
+                todo="average responses over the repeats of each stimulus, or cut series into equal stretches",
             )
         self.orders = stimulus_permutations(len(sizes), n_permutations, seed, kinds)
         self._rows = np.argsort(self.labels, kind="stable")
@@ -92,17 +93,17 @@ class UnitPermutations:
         return len(self.orders)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        """Yield for each order which sample comes to each place, int arrays of shape (sample,)."""
+        """Yield the permutation of samples of each order, int arrays of shape (sample,)."""
         return map(self.rows, self.orders)
 
     def rows(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return which sample comes to each place, (sample,), where unit ``order[u]`` comes to the place of unit u."""
+        """Return the permutation of samples, (sample,), that replaces unit u by unit ``order[u]``."""
         places = np.empty(self.n_samples, dtype=np.int64)
         places[self._rows] = self._rows[self._starts[order[self._unit]] + self._offset]
         return places
 
     def sums(self, values: NDArray) -> NDArray:
-        """Return the sum of `values`, (sample, ...), over each unit, (unit, ...)."""
+        """Return the sum of `values`, (sample, ...), over the samples of each unit, (unit, ...)."""
         return np.add.reduceat(values[self._rows], self._starts, axis=0)
 
 
@@ -120,13 +121,12 @@ def _numbered(labels: ArrayLike | None, n_samples: int, name: str) -> NDArray[np
     return np.argsort(np.argsort(first))[inverse]
 
 
-#: Null and observed statistics that differ by fewer rounding errors than this are ties, and ties count
-#: against us.
+#: Null and observed statistics that differ by fewer rounding errors than this are ties, which make p larger.
 _TIE_ROUNDING_ERRORS = 100
 
 
 def _tie_threshold(observed: NDArray, dtype: np.dtype) -> NDArray:
-    """Return the value from which on a null statistic counts as at least as large as the observed one."""
+    """Return the threshold at which a null statistic counts as large as the observed one."""
     if not np.issubdtype(dtype, np.floating):
         return observed
     tolerance = _TIE_ROUNDING_ERRORS * np.finfo(dtype).eps
@@ -134,16 +134,16 @@ def _tie_threshold(observed: NDArray, dtype: np.dtype) -> NDArray:
 
 
 def permutation_p(observed: ArrayLike, null: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
-    """Return one-sided p-values, large statistics being the evidence.
+    """Return one-sided p-values from a null distribution; large statistics are significant.
 
     Parameters
     ----------
     observed : array, shape (...)
-        The statistic in the order in which the stimuli were shown.
+        Observed statistic.
     null : array, shape (permutation, ...)
-        The statistic in permuted orders.
+        Statistic of each permutation.
     axis : int
-        The axis of `null` that runs over permutations.
+        Permutation axis of `null`.
 
     Returns
     -------
@@ -153,8 +153,8 @@ def permutation_p(observed: ArrayLike, null: ArrayLike, axis: int = 0) -> NDArra
     Raises
     ------
     InputError
-        Where the shapes do not fit, there are no permutations, or a null statistic is NaN though the
-        observed is not.
+        If shapes do not match, there are no permutations, or a null statistic is NaN where the observed one is
+        not.
 
     References
     ----------
@@ -168,19 +168,19 @@ def permutation_p(observed: ArrayLike, null: ArrayLike, axis: int = 0) -> NDArra
 
 
 class PermutationCounter:
-    """Count how often the null reaches the observed statistic, batch after batch, without keeping the null.
+    """Count how often the null reaches the observed statistic, in batches, without storing the null distribution.
 
     Parameters
     ----------
     observed : array, shape (...)
-        The statistic in the order in which the stimuli were shown, e.g. R2 of shape (voxel,).
+        Observed statistic, e.g. R2 of shape (voxel,).
 
     Attributes
     ----------
     n_permutations : int
-        How many permutations have been seen.
+        Number of permutations so far.
     count : int array, shape (...)
-        ``#{null >= observed}``; differences of a few rounding errors are ties, which count.
+        ``#{null >= observed}``, including ties up to a few rounding errors.
     """
 
     def __init__(self, observed: ArrayLike) -> None:
@@ -196,25 +196,30 @@ class PermutationCounter:
         Parameters
         ----------
         null : array, shape (permutation, ...)
-            The statistic in permuted orders.
+            Statistic of each permutation.
 
         Returns
         -------
         PermutationCounter
-            Itself.
+            The counter itself.
+
+        Raises
+        ------
+        InputError
+            If shapes do not match, or a null statistic is NaN where the observed one is not.
         """
         null = np.asarray(null)
         if null.ndim != self.observed.ndim + 1 or null.shape[1:] != self.observed.shape:
             raise InputError(
-                "the null distribution does not fit the observed statistic",
+                "the null distribution does not match the observed statistic",
                 given=f"null of shape {null.shape}, observed of shape {self.observed.shape}",
                 expected=f"null of shape (permutation, {', '.join(map(str, self.observed.shape))})",
             )
         undefined = np.isnan(self.observed)
         if np.isnan(null[:, ~undefined]).any():
             raise InputError(
-                "a statistic is NaN in a permuted order though it is defined in the observed one",
-                given=f"{int(np.isnan(null[:, ~undefined]).sum())} NaN in the null distribution",
+                "a null statistic is NaN where the observed statistic is not",
+                given=f"{int(np.isnan(null[:, ~undefined]).sum())} NaN values in the null distribution",
                 expected="finite null statistics wherever the observed statistic is finite",
             )
         dtype = np.result_type(null.dtype, self.observed.dtype)
@@ -230,7 +235,7 @@ class PermutationCounter:
 
     def _require_permutations(self) -> None:
         if self.n_permutations == 0:
-            raise InputError("there is no null distribution yet", given="0 permutations", expected="at least one")
+            raise InputError("there is no null distribution yet", given="0 permutations", expected="at least 1")
 
     @property
     def p(self) -> NDArray[np.float64]:
@@ -247,7 +252,7 @@ class PermutationCounter:
 
     @property
     def null_max(self) -> NDArray[np.float64]:
-        """Largest statistic of each permutation over all elements, shape (permutation,)."""
+        """Maximum statistic over all elements in each permutation, shape (permutation,)."""
         self._require_permutations()
         return np.concatenate(self._maxima).astype(np.float64)
 
@@ -255,28 +260,28 @@ class PermutationCounter:
 def stimulus_permutations(
     n_stimuli: int, n_permutations: int, seed: int, within: ArrayLike | None = None
 ) -> NDArray[np.int64]:
-    """Draw random orders of the stimuli, none of which is the order shown.
+    """Draw random permutations of stimuli, excluding the identity.
 
     Parameters
     ----------
     n_stimuli : int
-        How many stimuli are exchanged.
+        Number of stimuli.
     n_permutations : int
-        How many orders to draw. The first ``k`` orders are the same for every ``n_permutations >= k``.
+        Number of permutations. The first ``k`` permutations are the same for every ``n_permutations >= k``.
     seed : int
-        The same seed gives the same orders.
+        Seed of the random number generator.
     within : array, shape (stimulus,), optional
-        A label for each stimulus, e.g. its session: stimuli change places only with those of the same label.
+        Exchangeability block of each stimulus, e.g. its session. Stimuli are exchanged only within a block.
 
     Returns
     -------
     orders : int array, shape (permutation, stimulus)
-        Row ``b`` puts stimulus ``orders[b, s]`` in the place of stimulus ``s``.
+        ``orders[b, s]`` is the stimulus that replaces stimulus s in permutation b.
 
     Raises
     ------
     InputError
-        Where no order but the one shown exists.
+        If `within` has the wrong shape, or there is no permutation other than the identity.
     """
     labels = np.zeros(n_stimuli, dtype=int) if within is None else np.asarray(within)
     if labels.shape != (n_stimuli,):
@@ -290,8 +295,8 @@ def stimulus_permutations(
         raise InputError(
             "these stimuli cannot be permuted",
             given=f"{n_stimuli} stimuli in {len(blocks)} blocks, none with two or more",
-            expected="at least two stimuli that may change places",
-            todo="test on more stimuli, or permute within larger blocks",
+            expected="at least two stimuli that can be exchanged",
+            todo="use more stimuli, or permute within larger blocks",
         )
     generator = np.random.default_rng(seed)
     identity = np.arange(n_stimuli)
@@ -305,26 +310,30 @@ def stimulus_permutations(
 
 
 def false_discovery_rate(p: ArrayLike, q: float = 0.05) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Control the expected share of false discoveries (Benjamini & Hochberg, 1995).
+    """Control the false discovery rate (Benjamini & Hochberg, 1995).
 
     Parameters
     ----------
     p : array, shape (...)
-        p-values. NaN stands for "not tested" and does not count as a test.
+        p-values. NaN means "not tested" and is not counted as a test.
     q : float
-        The rate to stay below.
+        False discovery rate to control.
 
     Returns
     -------
     rejected : bool array, shape (...)
-        Where the null hypothesis is rejected; False where p is NaN.
+        Whether the null hypothesis is rejected; False where p is NaN.
     q_values : array, shape (...)
-        The smallest rate at which each test would be rejected; NaN where p is NaN.
+        Adjusted p-values: the smallest rate at which each test is rejected; NaN where p is NaN.
 
     Raises
     ------
     InputError
-        Where a p-value lies outside 0 to 1, or `q` does not lie between them.
+        If a p-value is outside [0, 1], or `q` is not between 0 and 1.
+
+    See Also
+    --------
+    scipy.stats.false_discovery_control : Computes the adjusted p-values; it does not accept NaN.
 
     References
     ----------
@@ -335,35 +344,38 @@ def false_discovery_rate(p: ArrayLike, q: float = 0.05) -> tuple[NDArray[np.bool
     tested = ~np.isnan(p)
     values = p[tested]
     if values.size and (values.min() < 0 or values.max() > 1):
-        raise InputError("p-values lie between 0 and 1", given=f"values from {values.min():.3g} to {values.max():.3g}")
+        raise InputError(
+            "p-values must be between 0 and 1", given=f"values from {values.min():.3g} to {values.max():.3g}"
+        )
     if not 0 < q < 1:
-        raise InputError("the false discovery rate lies between 0 and 1", given=q, expected="e.g. q=0.05")
-    order = np.argsort(values, kind="stable")
-    scaled = values[order] * values.size / np.arange(1, values.size + 1)
-    # A test is rejected when any less significant one is: running minimum from the largest p-value down.
-    adjusted = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+        raise InputError("the false discovery rate must be between 0 and 1", given=q, expected="e.g. q=0.05")
+    from scipy.stats import false_discovery_control  # here: importing scipy.stats takes half a second
+
     q_values = np.full(p.shape, np.nan)
-    restored = np.empty_like(adjusted)
-    restored[order] = adjusted
-    q_values[tested] = restored
+    q_values[tested] = false_discovery_control(values)
     with np.errstate(invalid="ignore"):
         return q_values <= q, q_values
 
 
 def max_statistic_p(observed: ArrayLike, null_max: ArrayLike) -> NDArray[np.float64]:
-    """Control the chance of any false discovery, from the largest statistic of each permutation.
+    """Control the family-wise error rate by the maximum statistic of each permutation.
 
     Parameters
     ----------
     observed : array, shape (...)
-        The statistic of each voxel.
+        Statistic of each voxel.
     null_max : array, shape (permutation,)
-        Largest statistic over the same voxels in each permutation.
+        Maximum statistic over the same voxels in each permutation.
 
     Returns
     -------
     p : array, shape (...)
-        ``(1 + #{null_max >= observed}) / (1 + B)``, corrected for the family of voxels; NaN stays NaN.
+        ``(1 + #{null_max >= observed}) / (1 + B)``, corrected for the number of voxels; NaN stays NaN.
+
+    Raises
+    ------
+    InputError
+        If `null_max` is empty, not one-dimensional, or contains NaN.
 
     References
     ----------

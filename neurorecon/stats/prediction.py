@@ -1,10 +1,10 @@
-"""Permutation tests of predictions: R2 and correlation of voxels and of groups of voxels.
+"""Permutation tests of predictions, for single voxels and for groups of voxels.
 
-A fitted encoding model predicts each sample as a sum of what the stimuli on screen 0, 1, 2 ... samples ago
-contribute. These contributions are computed once. Under the null hypothesis the responses do not depend on
-which stimulus was shown when, so the stimuli are re-ordered *before* their contributions are delayed and
-summed: the permuted predictions are as smooth in time as the real ones, and the responses keep their own
-temporal correlations, which is why the p-values hold for fMRI noise where a shuffle of samples would not.
+A fitted encoding model predicts each sample as the sum of the contributions of the stimuli shown 0, 1, 2 ... samples
+before. These contributions are computed once. Under the null hypothesis, responses do not depend on which stimulus was
+shown when, so stimuli are permuted *before* their contributions are delayed and summed. Permuted predictions are then
+as smooth in time as the real ones, and responses keep their temporal autocorrelation. The p-values are therefore valid
+for fMRI noise, unlike those from shuffled samples.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class GroupTest:
     observed, p : array, shape (group,)
         Mean joint score over the group's voxels, and its one-sided p-value; NaN for groups without voxels.
     null : array, shape (group, permutation)
-        The same mean in permuted orders.
+        Null distribution of the mean score.
     """
 
     observed: NDArray[np.float64]
@@ -39,26 +39,26 @@ class GroupTest:
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """What a permutation test found.
+    """Result of a permutation test.
 
     Parameters
     ----------
     observed : array, shape (voxel,) or (band, voxel)
-        The score in the order in which the stimuli were shown; NaN for voxels whose responses do not vary.
+        Observed score; NaN for voxels whose responses do not vary.
     p : array, shape (voxel,) or (band, voxel)
         One-sided p-values, not corrected for the number of voxels.
     null_mean : array, shape (voxel,) or (band, voxel)
-        Mean score in permuted orders.
+        Mean score over permutations.
     null_max : array, shape (permutation,) or (band, permutation)
-        Largest score over voxels in each permuted order, for :func:`neurorecon.stats.max_statistic_p`.
+        Maximum score over voxels in each permutation, for :func:`neurorecon.stats.max_statistic_p`.
     n_permutations : int
-        Number of permuted orders.
+        Number of permutations.
     split : PermutationTest, optional
-        The same for the share of each band.
+        Test of the share of each band in the score.
     groups : GroupTest, optional
-        The joint score averaged over groups of voxels.
+        Test of the mean joint score of groups of voxels.
     alphas : array, shape (voxel,), optional
-        Of tests that fit again: the regularization chosen in the order in which the stimuli were shown.
+        Alpha chosen for the observed responses, if models are refitted.
     """
 
     observed: NDArray[np.float64]
@@ -72,13 +72,13 @@ class PermutationTest:
 
 
 class GroupMeans:
-    """Mean scores over groups of voxels, gathered block by block."""
+    """Mean scores over groups of voxels, accumulated over blocks of voxels."""
 
     def __init__(self, groups: ArrayLike | None, n_voxels: int, n_permutations: int) -> None:
         self.members = np.zeros((0, n_voxels)) if groups is None else np.asarray(groups, dtype=np.float64)
         if self.members.ndim != 2 or self.members.shape[1] != n_voxels:
             raise InputError(
-                "the groups of voxels do not fit the responses",
+                "the groups of voxels do not match the responses",
                 given=f"shape {self.members.shape}",
                 expected=f"(group, {n_voxels})",
             )
@@ -86,7 +86,7 @@ class GroupMeans:
         self.counts = np.zeros(len(self.members))
 
     def of(self, block: slice | NDArray[np.int64]) -> Callable[[int, NDArray], None]:
-        """Return what takes the scores of a block of voxels: (first row, scores (row, voxel))."""
+        """Return a function ``f(first_row, scores)`` that adds scores, (row, voxel), of a block of voxels."""
         members = self.members[:, block]
 
         def watch(first: int, scores: NDArray) -> None:
@@ -98,7 +98,7 @@ class GroupMeans:
         return watch
 
     def tested(self) -> GroupTest | None:
-        """Return the test of each group's mean score; None where no groups were asked for."""
+        """Return the test of the mean score of each group, or None without groups."""
         if not len(self.members):
             return None
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -110,14 +110,18 @@ class GroupMeans:
 
 
 def gather(blocks: list[PermutationCounter], voxels: list[NDArray[np.int64]] | None = None) -> PermutationTest:
-    """Put blocks of voxels together.
+    """Combine blocks of voxels.
 
     Parameters
     ----------
     blocks : list of PermutationCounter
-        What was counted in each block.
+        Counters of all blocks.
     voxels : list of int array, optional
-        Which voxels each block holds; by default blocks follow each other.
+        Voxels of each block. By default, blocks are consecutive.
+
+    Returns
+    -------
+    PermutationTest
     """
     maxima = np.stack([block.null_max for block in blocks])
     order = slice(None) if voxels is None else np.argsort(np.concatenate(voxels))
@@ -131,14 +135,14 @@ def gather(blocks: list[PermutationCounter], voxels: list[NDArray[np.int64]] | N
 
 
 def stack_bands(bands: list[PermutationTest]) -> PermutationTest:
-    """Put the tests of all bands into one, with a band axis."""
+    """Stack the tests of all bands along a band axis."""
     names = ("observed", "p", "null_mean", "null_max")
     observed, p, null_mean, null_max = (np.stack([getattr(band, name) for band in bands]) for name in names)
     return PermutationTest(observed, p, null_mean, null_max, bands[0].n_permutations)
 
 
 def contribution_table(predicted: NDArray) -> NDArray:
-    """Append the contribution of a blank screen, 0: (band, delay, stimulus + 1, voxel)."""
+    """Append a blank stimulus, which contributes 0: (band, delay, stimulus + 1, voxel)."""
     bands, delays, stimuli, voxels = predicted.shape
     table = np.zeros((bands, delays, stimuli + 1, voxels), dtype=predicted.dtype)
     table[:, :, :-1] = predicted
@@ -146,7 +150,7 @@ def contribution_table(predicted: NDArray) -> NDArray:
 
 
 class Scorer:
-    """Predictions and scores of one block of voxels under any order; buffers are reused between orders."""
+    """Predictions and scores of a block of voxels for any order of stimuli; buffers are reused."""
 
     def __init__(self, table: NDArray, places: NDArray[np.int64], target: NDArray) -> None:
         self.table, self.places, self.target = table, places, target
@@ -156,7 +160,7 @@ class Scorer:
         self.prepare()
 
     def prepare(self) -> None:
-        """Compute what no order changes."""
+        """Compute everything that does not depend on the order."""
         raise NotImplementedError
 
     def score(self) -> NDArray:
@@ -164,7 +168,7 @@ class Scorer:
         raise NotImplementedError
 
     def __call__(self, order: NDArray[np.int64] | None = None) -> NDArray:
-        """Return the joint score and, with several bands, the shares: (score, voxel)."""
+        """Return the joint score and the share of each band, (score, voxel)."""
         self.predict(order)
         shares = self.score()
         return np.concatenate([shares.sum(axis=0, keepdims=True) + self.constant, shares])
@@ -173,7 +177,7 @@ class Scorer:
     constant: NDArray | float = 0.0
 
     def predict(self, order: NDArray[np.int64] | None) -> None:
-        """Fill in the contributions of each band, and their sum, for an order of the stimuli."""
+        """Compute the contribution of each band, and their sum, for an order of the stimuli."""
         blank = self.table.shape[2] - 1
         mapping = np.arange(blank + 1) if order is None else np.append(order, blank)
         for band, part in zip(self.table, self.parts, strict=True):
@@ -203,7 +207,7 @@ class R2(Scorer):
 
 
 class Correlation(Scorer):
-    """Pearson correlation; a constant prediction correlates 0."""
+    """Pearson correlation; 0 for constant predictions."""
 
     def prepare(self) -> None:
         """Standardize the responses."""
@@ -224,7 +228,7 @@ class Correlation(Scorer):
 
 SCORES: dict[str, type[Scorer]] = {"r2": R2, "correlation": Correlation}
 
-#: Values of one block of predictions: small enough for a processor's cache, large enough to keep loops few.
+#: Values in a block of predictions: small enough for the CPU cache, large enough to need few iterations.
 _BLOCK_VALUES = 2**18
 
 #: Permutations scored before they are counted.
@@ -245,53 +249,51 @@ def permutation_test_r2(
     statistic: Literal["r2", "correlation"] = "r2",
     groups: ArrayLike | None = None,
 ) -> PermutationTest:
-    """Test whether held-out responses are predicted better than in permuted orders of the stimuli.
+    """Test whether predictions of held-out responses are better than with permuted stimuli.
 
-    The prediction at sample t is ``sum over d of contributions[d, order[t - delays[d]]]``.
+    The prediction for sample t is the sum over d of ``contributions[d, order[t - delays[d]]]``. The model is not
+    refitted; see :func:`refit_permutation_test` for a test that does so.
 
     Parameters
     ----------
     contributions : array, shape (delay, stimulus, voxel) or (band, delay, stimulus, voxel)
-        What each stimulus adds to the prediction, at each delay (and from each band of features), as
-        deviations from the intercept of the model.
+        Contribution of each stimulus to the prediction at each delay (and of each band), without the intercept.
     responses : array, shape (sample, voxel)
         Measured responses of the held-out samples.
     delays : sequence of int
-        Delays in samples, in the order of the delay axis. ``(0,)`` for trial estimates.
+        Delays in samples, in the order of the delay axis. Use ``(0,)`` for trial estimates.
     order : int array, shape (sample,), optional
-        Which stimulus each sample shows, -1 for none. By default sample t shows stimulus t.
+        Index of the stimulus shown in each sample, or -1 for none. By default, sample t shows stimulus t.
     runs : array, shape (sample,), optional
-        A label for each sample; contributions do not leak from one run into the next. By default one run.
+        Run of each sample; contributions do not extend into the next run. By default, there is one run.
     within : array, shape (stimulus,), optional
-        A label for each stimulus; only stimuli of the same label change places.
+        Exchangeability block of each stimulus. Stimuli are exchanged only within a block.
     intercept : array, shape (voxel,), optional
-        Prediction where nothing contributes. By default the mean of `responses`: the baseline of a run is
-        not tested.
+        Intercept of the model. By default the mean of `responses`, so that the baseline is not tested.
     n_permutations, seed : int
-        Number of permuted orders, and the seed they come from.
+        Number of permutations, and their seed.
     statistic : {"r2", "correlation"}
-        The score. With a band axis it is also split by the product measure, so that the shares of the bands
-        sum to the joint score (for R2: where the responses have the mean `intercept`, as they have by
-        default).
+        Score. With a band axis, it is also split by the product measure. The shares of the bands sum to the joint
+        score (for R2, if `intercept` is the mean of `responses`, as it is by default).
     groups : bool array, shape (group, voxel), optional
         Sets of voxels, e.g. ROIs, whose mean joint score is tested as well.
 
     Returns
     -------
     PermutationTest
-        ``observed``, ``p``, ``null_mean``, ``null_max``, and ``split`` where there is a band axis.
+        ``observed``, ``p``, ``null_mean``, ``null_max``, and ``split`` if there is a band axis.
 
     Raises
     ------
     InputError
-        Where shapes do not fit, values are not finite, or there is nothing to permute.
+        If shapes do not match, values are not finite, or stimuli cannot be permuted.
     """
     predicted, measured = _check_arrays(contributions, responses, delays)
     if statistic not in SCORES:
         raise UnknownNameError("statistic", statistic, SCORES)
     n_samples, n_voxels = measured.shape
     places = _places(order, runs, delays, n_samples, predicted.shape[2])
-    # Stimuli that were never on screen tell nothing about the order of those that were.
+    # Only stimuli that were shown are permuted.
     shown = np.unique(places[places >= 0])
     places = np.where(places >= 0, np.searchsorted(shown, places), len(shown))
     labels = None if within is None else np.asarray(within)[shown]
@@ -325,16 +327,16 @@ def _check_arrays(contributions: ArrayLike, responses: ArrayLike, delays: Sequen
         or 0 in (*measured.shape, *predicted.shape)
     ):
         raise InputError(
-            "the predicted contributions do not fit the responses",
+            "the contributions do not match the responses",
             given=f"contributions {np.shape(contributions)}, responses {measured.shape}, {len(delays)} delays",
-            expected="([band,] delay, stimulus, voxel), (sample, voxel), a number for each delay",
+            expected="contributions ([band,] delay, stimulus, voxel) and responses (sample, voxel)",
         )
     if not (np.isfinite(predicted).all() and np.isfinite(measured).all()):
         raise InputError(
-            "a prediction cannot be tested on values that are not finite",
-            given=f"{int((~np.isfinite(predicted)).sum())} of the contributions and "
-            f"{int((~np.isfinite(measured)).sum())} of the responses are NaN or infinite",
-            todo="leave out such voxels (and samples) first",
+            "contributions and responses must be finite",
+            given=f"{int((~np.isfinite(predicted)).sum())} contributions and "
+            f"{int((~np.isfinite(measured)).sum())} responses that are NaN or infinite",
+            todo="exclude such voxels (or samples) first",
         )
     return predicted, measured
 
@@ -342,13 +344,13 @@ def _check_arrays(contributions: ArrayLike, responses: ArrayLike, delays: Sequen
 def _places(
     order: ArrayLike | None, runs: ArrayLike | None, delays: Sequence[int], n_samples: int, n_stimuli: int
 ) -> NDArray[np.int64]:
-    """Return which stimulus was on screen `delay` samples ago, (delay, sample), -1 for none."""
+    """Return the index of the stimulus shown each delay before each sample, (delay, sample); -1 for none."""
     if order is None and n_stimuli != n_samples:
         raise InputError(
             "it is not clear which sample shows which stimulus",
             given=f"{n_stimuli} stimuli, {n_samples} samples",
-            expected="as many stimuli as samples, or order=",
-            todo="pass order=, the index of the stimulus that each sample shows (-1 for none)",
+            expected="as many stimuli as samples, or `order`",
+            todo="pass `order`, the index of the stimulus shown in each sample (-1 for none)",
         )
     sequence = np.arange(n_samples) if order is None else np.asarray(order)
     labels = np.zeros(n_samples, dtype=int) if runs is None else np.asarray(runs)
@@ -360,15 +362,15 @@ def _places(
         )
     if sequence.min() < -1 or sequence.max() >= n_stimuli or sequence.max() < 0:
         raise InputError(
-            "`order` names stimuli that are not there",
+            "`order` contains stimuli that do not exist",
             given=f"indices from {sequence.min()} to {sequence.max()}",
-            expected=f"0 to {n_stimuli - 1}, or -1 for a blank screen, and at least one stimulus",
+            expected=f"0 to {n_stimuli - 1}, or -1 for none, with at least one stimulus",
         )
     run = np.concatenate([[0], np.cumsum(labels[1:] != labels[:-1])])
     if run[-1] + 1 != len(np.unique(labels)):
         raise InputError(
-            "the samples of a run have to follow each other",
-            given=f"{len(np.unique(labels))} runs in {run[-1] + 1} pieces",
+            "the samples of each run must be consecutive",
+            given=f"{len(np.unique(labels))} runs in {run[-1] + 1} stretches",
             todo="sort the samples by run and time",
         )
     places = np.full((len(delays), n_samples), -1, dtype=np.int64)
@@ -381,7 +383,7 @@ def _places(
 
 
 def _varies(measured: NDArray) -> NDArray[np.bool_]:
-    """Whether a voxel's responses vary by more than the rounding errors of their mean."""
+    """Return which voxels vary by more than the rounding errors of their mean, (voxel,)."""
     rounding = 10 * np.finfo(measured.dtype).eps * np.abs(measured).max(axis=0)
     return np.ptp(measured, axis=0) > rounding
 
@@ -389,7 +391,7 @@ def _varies(measured: NDArray) -> NDArray[np.bool_]:
 def _count(
     scorer: Scorer, orders: NDArray[np.int64], watch: Callable[[int, NDArray], None]
 ) -> list[PermutationCounter]:
-    """Return counters of the joint score and of each band's share; tell `watch` every joint score."""
+    """Return counters of the joint score and of the share of each band; pass all joint scores to `watch`."""
     scores = scorer()
     counters = [PermutationCounter(observed) for observed in scores]
     watch(0, scores[:1])

@@ -1,16 +1,15 @@
-"""Permutation tests that fit again for every permutation, with alpha chosen anew.
+"""Permutation tests that refit the model, including its alphas, in every permutation.
 
-With centered features ``X = U S V'`` the predictions of ridge regression for new samples are ``T D U'Y``, where
-``T`` holds the new samples' coordinates along the columns of ``V`` and ``D = S / (S ** 2 + alpha)`` is diagonal. Only
-``U'Y`` depends on the responses.
+The null hypothesis is that responses do not depend on which stimulus was shown. Training responses can then be
+exchanged between stimuli, and the whole procedure (choice of alpha for each voxel, fit, and scores on the test set) is
+repeated for each permutation.
 
-Arrays are NumPy's or torch's: everything here is written in operators that both have.
+With centered features ``X = U S V'``, the ridge predictions for test samples are ``T D U'Y``. Here ``T`` holds the
+coordinates of the test samples along the columns of ``V``, and ``D = S / (S ** 2 + alpha)`` is diagonal. Only ``U'Y``
+depends on the responses, and permuting the rows of Y is equivalent to permuting the rows of U. One factorization of the
+features therefore serves all permutations, each of which costs one product ``U[order]' Y`` and a few smaller ones.
 
-The null hypothesis is that responses do not depend on which stimulus was shown. Then the training responses may
-trade places between stimuli, and the whole procedure (fit, choice of alpha for each voxel, scores on the test set)
-is repeated as often as wanted. Permuting the rows of the responses is permuting the rows of U in ``X = U S V'``, so
-that one factorization of the features serves all permutations: each costs one product ``U[order]' Y`` and a few
-smaller ones.
+The code uses only operators shared by NumPy and torch, so arrays can be of either.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats.permutation import PermutationCounter, UnitPermutations
 from neurorecon.stats.prediction import GroupMeans, PermutationTest, gather, stack_bands
 
-#: Samples of one side of a fold, or all of them.
-Rows = NDArray[np.int64]
+#: Indices of samples, e.g. of one side of a fold.
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Factors:
-    """What ridge regression needs of the features, in double precision.
+    """Factorization of the features for ridge regression, in double precision.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ class Factors:
     singular_values : array, shape (component,)
         Singular values.
     test : array, shape (band, test_sample, component)
-        Coordinates of new samples, the part that each band contributes.
+        Coordinates of test samples: the contribution of each band.
     """
 
     u: NDArray[np.float64]
@@ -55,14 +54,14 @@ class Factors:
 
 
 class FeatureSource:
-    """Features of training and test samples, in bands.
+    """Features of training and test samples, split into bands.
 
     Parameters
     ----------
     train, test : array, shape (sample, feature) and (test_sample, feature)
         Features.
     columns : list of int array
-        The features of each band.
+        Indices of the features of each band.
     """
 
     def __init__(self, train: NDArray, test: NDArray, columns: list[NDArray[np.int64]]) -> None:
@@ -70,7 +69,7 @@ class FeatureSource:
         self.n_samples, self.n_test, self.n_bands = len(train), len(test), len(columns)
 
     def scales(self) -> NDArray[np.float64]:
-        """Return the mean squared length of the centered samples in each band, (band,); infinite for constants."""
+        """Return the mean squared norm of the centered samples in each band, (band,); infinite if constant."""
         scales = np.empty(len(self.columns))
         for number, columns in enumerate(self.columns):
             part = self.train[:, columns].astype(np.float64)
@@ -80,19 +79,25 @@ class FeatureSource:
         return scales
 
     def is_repeated(self, labels: NDArray[np.int64]) -> bool:
-        """Return whether all samples of a unit have the same features; `labels` numbers the unit of each, (sample,)."""
+        """Return whether all samples of a unit have the same features; `labels`, (sample,), are the units."""
         first = np.unique(labels, return_index=True)[1]
         return bool((self.train == self.train[first[labels]]).all())
 
-    def factors(self, weights: NDArray[np.float64], train: Rows | None = None, held_out: Rows | None = None) -> Factors:
-        """Factorize.
+    def factors(
+        self, weights: NDArray[np.float64], train: Indices | None = None, held_out: Indices | None = None
+    ) -> Factors:
+        """Factorize the weighted features.
 
         Parameters
         ----------
         weights : array, shape (band,)
-            What the kernel of each band is multiplied by.
+            Weight of the kernel of each band.
         train, held_out : int array, optional
-            Training samples of a fold, and those it holds out; by default all, and the test samples.
+            Training and held-out samples of a fold. By default, all training samples and the test samples.
+
+        Returns
+        -------
+        Factors
         """
         roots = np.zeros(self.train.shape[1])
         for columns, weight in zip(self.columns, weights, strict=True):
@@ -101,7 +106,7 @@ class FeatureSource:
         x = (self.train if train is None else self.train[train])[:, used].astype(np.float64)
         new = (self.test if held_out is None else self.train[held_out])[:, used].astype(np.float64)
         mean = x.mean(axis=0)
-        # Of features that do not vary only the rounding errors of their mean are left.
+        # Constant features leave nothing but the rounding errors of their mean.
         rounding = 10 * np.finfo(np.float64).eps * np.abs(mean)
         scale = np.where(np.abs(x - mean).max(axis=0, initial=0) > rounding, roots[used], 0)
         x, new = (x - mean) * scale, (new - mean) * scale
@@ -116,14 +121,14 @@ class FeatureSource:
 
 
 class KernelSource:
-    """Kernels between training samples, and between test and training samples, one each band.
+    """Kernels of each band between training samples, and between test and training samples.
 
     Parameters
     ----------
     train : array, shape (band, sample, sample)
-        Raw kernels ``X X'``.
+        Raw kernels ``X X'`` of the training samples.
     test : array, shape (band, test_sample, sample)
-        The same between test and training samples.
+        Raw kernels between test and training samples.
     """
 
     def __init__(self, train: NDArray, test: NDArray) -> None:
@@ -143,14 +148,16 @@ class KernelSource:
     def is_repeated(self, labels: NDArray[np.int64]) -> bool:
         """Return whether all samples of a unit have the same features; see :meth:`FeatureSource.is_repeated`."""
         first = np.unique(labels, return_index=True)[1]
-        # Products of equal rows may be added up in different orders.
+        # Products of equal rows can differ in their order of summation.
         limits = [100 * np.finfo(kernel.dtype).eps * np.abs(kernel).max() for kernel in self.train]
         return all(
             bool((np.abs(kernel - kernel[first[labels]]) <= limit).all())
             for kernel, limit in zip(self.train, limits, strict=True)
         )
 
-    def factors(self, weights: NDArray[np.float64], train: Rows | None = None, held_out: Rows | None = None) -> Factors:
+    def factors(
+        self, weights: NDArray[np.float64], train: Indices | None = None, held_out: Indices | None = None
+    ) -> Factors:
         """Factorize; see :meth:`FeatureSource.factors`."""
         total, crossed = 0.0, []
         for kernel, test, weight in zip(self.train, self.test, weights, strict=True):
@@ -164,29 +171,28 @@ class KernelSource:
         return Factors(u, values, np.stack([part @ u / values for part in crossed]))
 
 
-#: Whatever factorizes.
+#: Sources of factorizations.
 Source = FeatureSource | KernelSource
 
 
 def _eigen(gram: NDArray, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return singular values, descending, and vectors; directions without variance are left out."""
+    """Return singular values in descending order and their vectors, without directions of zero variance."""
     from scipy.linalg import eigh
 
     values, vectors = eigh(gram, driver="evd", check_finite=False)
-    # Eigenvalues of a Gram matrix are exact to about `size` rounding errors of the largest one.
+    # Eigenvalues of a Gram matrix are accurate to about `size` rounding errors of the largest one.
     rank = int((values > max(values[-1], 0) * size * np.finfo(np.float64).eps).sum()) if values[-1] > 0 else 0
     kept = slice(len(values) - rank, None)
     return np.sqrt(values[kept][::-1]), np.ascontiguousarray(vectors[:, kept][:, ::-1])
 
 
-class Place:
-    """Where arrays are, and in which precision.
+class Arrays:
+    """Create arrays on a device, in a given precision.
 
     Parameters
     ----------
     device : str
-        ``"cpu"`` computes with NumPy; ``"torch"`` with torch on the processor; ``"cuda"`` with torch on a graphics
-        card.
+        ``"cpu"`` computes with NumPy, ``"torch"`` with torch on the CPU, and ``"cuda"`` with torch on a GPU.
     dtype : {"float32", "float64"}
         Precision.
     """
@@ -199,26 +205,28 @@ class Place:
         self.device, self.dtype = device, str(dtype)
 
     def put(self, array: NDArray, dtype: str | None = None) -> Any:
-        """Return an array in this place."""
+        """Return an array on the device."""
         values = np.ascontiguousarray(array, dtype=dtype or self.dtype)
         if self.device == "cpu":
             return values
         import torch
 
-        # A copy where the array cannot be written to: torch warns about those.
+        # torch warns about read-only arrays, so copy those.
         return torch.from_numpy(values if values.flags.writeable else values.copy()).to(
             "cpu" if self.device == "torch" else self.device
         )
 
     def get(self, array: Any) -> NDArray:
-        """Return an array of NumPy."""
+        """Return a NumPy array."""
         return array if isinstance(array, np.ndarray) else array.cpu().numpy()
 
 
 class GeneralizedCrossValidation:
-    """Alpha of each voxel by generalized cross-validation, from ``U'Y`` alone.
+    """Choose the alpha of each voxel by generalized cross-validation, from ``U'Y`` alone.
 
-    The criterion is ``sum((y - Hy) ** 2) / trace(I - H) ** 2`` with ``H`` the smoother that includes the intercept.
+    The criterion is ``sum((y - Hy) ** 2) / trace(I - H) ** 2``, where the smoother ``H`` includes the intercept.
+    :mod:`neurorecon.decoders.alphas` has a class of the same name, which also takes sample weights and streams blocks
+    of targets. Both choose the same alphas.
 
     References
     ----------
@@ -226,29 +234,29 @@ class GeneralizedCrossValidation:
     Technometrics 21(2), 215-223.
     """
 
-    def __init__(self, factors: Factors, alphas: NDArray[np.float64], place: Place) -> None:
+    def __init__(self, factors: Factors, alphas: NDArray[np.float64], arrays: Arrays) -> None:
         n_samples, n_components = factors.u.shape
         squared = factors.singular_values[:, None] ** 2
         left = alphas / (squared + alphas)
         self._outside = n_samples - 1 > n_components
         trace = n_samples - 1 - n_components + left.sum(axis=0)
-        # Sums of what is left, not differences from what was there: nothing cancels where alpha is small.
-        self._left = place.put((left**2 / trace**2).T)
-        self._trace = place.put(1 / trace[:, None] ** 2)
+        # Sums of residuals rather than differences, to avoid cancellation where alpha is small.
+        self._left = arrays.put((left**2 / trace**2).T)
+        self._trace = arrays.put(1 / trace[:, None] ** 2)
 
-    def choose(self, rows: Rows | None, y: Any, projected: Any, total: Any) -> Any:
+    def choose(self, rows: Indices | None, y: Any, projected: Any, total: Any) -> Any:
         """Return the index of the best alpha of each voxel, (voxel,).
 
         Parameters
         ----------
         rows : int array, shape (sample,), optional
-            Which sample of `y` comes to each place; None for the order shown.
+            Permutation of the samples of `y`; None for the observed order.
         y : array, shape (sample, voxel)
-            Centered responses in the order shown.
+            Centered responses in the observed order.
         projected : array, shape (component, voxel)
             ``U'Y`` of the permuted responses.
         total : array, shape (voxel,)
-            Their sums of squares.
+            Sums of squares of the responses.
         """
         squared = projected * projected
         losses = self._left @ squared
@@ -258,20 +266,24 @@ class GeneralizedCrossValidation:
 
 
 class KFold:
-    """Alpha of each voxel by the mean squared error on held-out samples, averaged over folds."""
+    """Choose the alpha of each voxel by the mean squared error on held-out samples, averaged over folds."""
 
     def __init__(
-        self, folds: Sequence[tuple[Rows, Rows]], factors: Sequence[Factors], alphas: NDArray[np.float64], place: Place
+        self,
+        folds: Sequence[tuple[Indices, Indices]],
+        factors: Sequence[Factors],
+        alphas: NDArray[np.float64],
+        arrays: Arrays,
     ) -> None:
-        self._folds = [(place.put(train, "int64"), place.put(held_out, "int64")) for train, held_out in folds]
-        self._u = [place.put(part.u) for part in factors]
-        self._test = [place.put(part.test.sum(axis=0)) for part in factors]
-        self._shrinkage = [place.put(part.shrinkage(alphas)) for part in factors]
-        self._n_alphas, self._place = len(alphas), place
+        self._folds = [(arrays.put(train, "int64"), arrays.put(held_out, "int64")) for train, held_out in folds]
+        self._u = [arrays.put(part.u) for part in factors]
+        self._test = [arrays.put(part.test.sum(axis=0)) for part in factors]
+        self._shrinkage = [arrays.put(part.shrinkage(alphas)) for part in factors]
+        self._n_alphas, self._arrays = len(alphas), arrays
 
-    def choose(self, rows: Rows | None, y: Any, projected: Any, total: Any) -> Any:
+    def choose(self, rows: Indices | None, y: Any, projected: Any, total: Any) -> Any:
         """Return the index of the best alpha of each voxel; see :meth:`GeneralizedCrossValidation.choose`."""
-        permuted = y if rows is None else y[self._place.put(rows, "int64")]
+        permuted = y if rows is None else y[self._arrays.put(rows, "int64")]
         errors: list[Any] = [0.0] * self._n_alphas
         for (train, held_out), u, test, shrinkage in zip(
             self._folds, self._u, self._test, self._shrinkage, strict=True
@@ -283,14 +295,14 @@ class KFold:
             for number in range(self._n_alphas):
                 residual = true - test @ (shrinkage[:, number : number + 1] * coordinates)
                 errors[number] = errors[number] + (residual * residual).mean(0)
-        stacked = self._place.get(errors[0])[None] if self._n_alphas == 1 else None
+        stacked = self._arrays.get(errors[0])[None] if self._n_alphas == 1 else None
         if stacked is None:
-            stacked = np.stack([self._place.get(error) for error in errors])
-        return self._place.put(stacked.argmin(0), "int64")
+            stacked = np.stack([self._arrays.get(error) for error in errors])
+        return self._arrays.put(stacked.argmin(0), "int64")
 
 
 class HeldOutScore:
-    """Scores of predictions ``T W`` for the test samples, from the coordinates of the regression alone.
+    """Scores of the predictions ``T W`` for the test samples, computed in the coordinates of the regression.
 
     Parameters
     ----------
@@ -299,11 +311,11 @@ class HeldOutScore:
     measured : array, shape (test_sample, voxel)
         Test responses.
     intercept : array, shape (voxel,)
-        What is predicted besides: the mean of the training responses.
+        Mean of the training responses.
     statistic : {"r2", "correlation"}
         R2 about the mean of the test responses, or Pearson's correlation.
-    place : Place
-        Where to compute.
+    arrays : Arrays
+        Device and precision.
     """
 
     def __init__(
@@ -312,7 +324,7 @@ class HeldOutScore:
         measured: NDArray[np.float64],
         intercept: NDArray[np.float64],
         statistic: Literal["r2", "correlation"],
-        place: Place,
+        arrays: Arrays,
     ) -> None:
         deviations = measured - measured.mean(axis=0)
         total = np.where(varies(measured), (deviations**2).sum(axis=0), np.nan)
@@ -325,31 +337,31 @@ class HeldOutScore:
             test = test - test.mean(axis=1, keepdims=True)
             true = np.where(np.isnan(total), 0, deviations / np.sqrt(total))
             self._constant = np.zeros(len(total))
-        # Rounding errors of a prediction that does not vary are this small.
-        self._smallest = np.finfo(place.dtype).tiny ** 0.5
-        self._total, self._place = total, place
+        # Predictions of smaller norm are constant up to rounding.
+        self._smallest = np.finfo(arrays.dtype).tiny ** 0.5
+        self._total, self._arrays = total, arrays
         basis, reduced = _reduce(test)
-        self._test = [place.put(part) for part in reduced]
-        self._true = place.put(true if basis is None else basis.T @ true)
+        self._test = [arrays.put(part) for part in reduced]
+        self._true = arrays.put(true if basis is None else basis.T @ true)
 
     def __call__(self, weights: Any) -> NDArray:
-        """Return the joint score and, with several bands, the share of each by the product measure: (score, voxel)."""
+        """Return the joint score and, with several bands, their shares by the product measure, (score, voxel)."""
         parts = [part @ weights for part in self._test]
         joint = sum(parts[1:], parts[0])
         against = 2 * self._true - joint if self._statistic == "r2" else self._true
-        shares = np.stack([self._place.get((part * against).sum(0)) for part in parts]).astype(np.float64)
+        shares = np.stack([self._arrays.get((part * against).sum(0)) for part in parts]).astype(np.float64)
         if self._statistic == "r2":
             shares = shares / self._total
         else:
-            norm = np.sqrt(self._place.get((joint * joint).sum(0)).astype(np.float64))
+            norm = np.sqrt(self._arrays.get((joint * joint).sum(0)).astype(np.float64))
             shares = np.where(norm > self._smallest, shares / np.where(norm > self._smallest, norm, 1), 0)
             shares = np.where(np.isnan(self._total), np.nan, shares)
         scores = shares.sum(axis=0, keepdims=True) + self._constant
-        return (scores if len(parts) == 1 else np.concatenate([scores, shares])).astype(self._place.dtype)
+        return (scores if len(parts) == 1 else np.concatenate([scores, shares])).astype(self._arrays.dtype)
 
 
 def _reduce(test: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, NDArray[np.float64]]:
-    """Return an orthonormal basis of the predictions, and the coordinates in it, where that saves products.
+    """Return an orthonormal basis of the predictions and coordinates in it, if that saves computation.
 
     Predictions for many samples lie in a space of as many dimensions as there are components; sums of their products
     need only coordinates in that space.
@@ -362,17 +374,17 @@ def _reduce(test: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, NDAr
 
 
 def varies(responses: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return where responses vary by more than the rounding errors of their mean, (voxel,)."""
+    """Return which voxels vary by more than the rounding errors of their mean, (voxel,)."""
     rounding = 10 * np.finfo(np.float64).eps * np.abs(responses).max(axis=0, initial=0)
     return np.ptp(responses, axis=0) > rounding
 
 
 def check_alphas(alphas: Any) -> NDArray[np.float64]:
-    """Return candidates as an array, (alpha,)."""
+    """Return candidate alphas as an array, (alpha,)."""
     values = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
     if values.ndim != 1 or not values.size or not np.isfinite(values).all() or values.min() <= 0:
         raise InputError(
-            "these regularization strengths cannot be tried",
+            "alphas must be positive numbers",
             given=repr(alphas),
             expected="one or more numbers above 0",
         )
@@ -380,58 +392,58 @@ def check_alphas(alphas: Any) -> NDArray[np.float64]:
 
 
 class Model:
-    """One factorization, and the block of voxels it is fitted to again and again."""
+    """A factorization and the block of voxels that it is repeatedly fitted to."""
 
     def __init__(
         self,
         source: Source,
         weights: NDArray[np.float64],
         alphas: NDArray[np.float64],
-        folds: list[tuple[Rows, Rows]] | None,
+        folds: list[tuple[Indices, Indices]] | None,
         statistic: Literal["r2", "correlation"],
-        place: Place,
+        arrays: Arrays,
         orders: UnitPermutations,
     ) -> None:
         factors = source.factors(weights)
-        self._test, self._statistic, self._place, self._orders = factors.test, statistic, place, orders
-        self._shrinkage = place.put(factors.shrinkage(alphas))
+        self._test, self._statistic, self._arrays, self._orders = factors.test, statistic, arrays, orders
+        self._shrinkage = arrays.put(factors.shrinkage(alphas))
         self._search: GeneralizedCrossValidation | KFold | None = None
         if folds is not None and len(alphas) > 1:
-            self._search = KFold(folds, [source.factors(weights, *fold) for fold in folds], alphas, place)
+            self._search = KFold(folds, [source.factors(weights, *fold) for fold in folds], alphas, arrays)
         elif len(alphas) > 1:
-            self._search = GeneralizedCrossValidation(factors, alphas, place)
-        # Repeats have the same features, hence the same rows in U: sums over repeats are all that U'Y needs.
+            self._search = GeneralizedCrossValidation(factors, alphas, arrays)
+        # Repeats have the same features, hence the same rows in U, so U'Y only needs sums over repeats.
         self._summed = orders.repeats and not isinstance(self._search, KFold) and source.is_repeated(orders.labels)
-        self._u = place.put(factors.u[orders.first] if self._summed else factors.u)
+        self._u = arrays.put(factors.u[orders.first] if self._summed else factors.u)
 
     def take(self, measured: NDArray[np.float64], held_out: NDArray[np.float64]) -> None:
-        """Take up a block of responses, (sample, voxel) and (test_sample, voxel)."""
+        """Set the block of responses, (sample, voxel) and (test_sample, voxel)."""
         mean = measured.mean(axis=0)
         centered = np.where(varies(measured), measured - mean, 0)
-        self._score = HeldOutScore(self._test, held_out, mean, self._statistic, self._place)
-        self._total = self._place.put((centered**2).sum(axis=0))
-        self._y = self._place.put(self._orders.sums(centered) if self._summed else centered)
+        self._score = HeldOutScore(self._test, held_out, mean, self._statistic, self._arrays)
+        self._total = self._arrays.put((centered**2).sum(axis=0))
+        self._y = self._arrays.put(self._orders.sums(centered) if self._summed else centered)
 
-    def scores(self, order: Rows | None) -> NDArray:
-        """Fit with unit ``order[u]`` in the place of unit u (None: as shown), and return scores, (score, voxel)."""
+    def scores(self, order: Indices | None) -> NDArray:
+        """Fit with unit u replaced by ``order[u]`` (None: observed order), and return scores, (score, voxel)."""
         rows = None
         u = self._u
         if order is not None:
             rows = order if self._summed else self._orders.rows(order)
             back = np.empty_like(rows)
             back[rows] = np.arange(len(rows))
-            u = u[self._place.put(back, "int64")]
+            u = u[self._arrays.put(back, "int64")]
         projected = u.T @ self._y
         if self._search is None:
             self.chosen = np.zeros(projected.shape[1], dtype=np.int64)
             return self._score(self._shrinkage * projected)
         index = self._search.choose(rows, self._y, projected, self._total)
-        self.chosen = self._place.get(index)
+        self.chosen = self._arrays.get(index)
         return self._score(self._shrinkage[:, index] * projected)
 
 
 def band_columns(bands: Any, n_features: int) -> list[NDArray[np.int64]]:
-    """Return the features of each band, all of them where there are no bands."""
+    """Return the feature indices of each band; all features if there are no bands."""
     everything = np.arange(n_features)
     if bands is None:
         return [everything]
@@ -439,9 +451,9 @@ def band_columns(bands: Any, n_features: int) -> list[NDArray[np.int64]]:
     used = np.bincount(np.concatenate(columns), minlength=n_features)
     if (used != 1).any():
         raise InputError(
-            "each feature has to be in one band",
+            "each feature must be in exactly one band",
             given=f"{int((used > 1).sum())} features in several bands, {int((used == 0).sum())} in none",
-            expected=f"bands that share out {n_features} features",
+            expected=f"bands that partition the {n_features} features",
         )
     return columns
 
@@ -449,12 +461,12 @@ def band_columns(bands: Any, n_features: int) -> list[NDArray[np.int64]]:
 def mixture_groups(
     mixtures: ArrayLike | None, source: Source, n_voxels: int
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Yield the weights of the bands' kernels, (band,), and the voxels that have them."""
+    """Yield each distinct set of kernel weights, (band,), with its voxels."""
     n_bands = source.n_bands
     if mixtures is None:
         if n_bands > 1:
             raise InputError(
-                "several bands need to be weighted",
+                "several bands need mixtures",
                 given=f"{n_bands} bands and no mixtures",
                 expected="mixtures of shape (band, voxel)",
                 todo="fit BandedRidge first and pass mixtures=model.mixtures_, or pass ones for equal weights",
@@ -464,19 +476,19 @@ def mixture_groups(
     given = np.asarray(mixtures, dtype=np.float64)
     if given.shape != (n_bands, n_voxels) or not np.isfinite(given).all() or given.min() < 0:
         raise InputError(
-            "the mixtures do not fit the bands and voxels",
+            "the mixtures do not match the bands and voxels",
             given=f"shape {given.shape}",
-            expected=f"({n_bands}, {n_voxels}), finite and not below 0",
+            expected=f"shape ({n_bands}, {n_voxels}), finite and non-negative",
         )
     scales = source.scales()
-    # Weights that differ by rounding errors are the same candidate of a search.
+    # Weights that differ only by rounding come from the same candidate.
     unique, member = np.unique(np.round(given.T, 6), axis=0, return_inverse=True)
     for number in range(len(unique)):
         voxels = np.flatnonzero(member.ravel() == number)
         yield given[:, voxels[0]] / scales, voxels
 
 
-def unit_folds(cv: Any, labels: NDArray[np.int64], grouped: bool) -> list[tuple[Rows, Rows]]:
+def unit_folds(cv: Any, labels: NDArray[np.int64], grouped: bool) -> list[tuple[Indices, Indices]]:
     """Return folds that keep units together."""
     if isinstance(cv, str):
         raise UnknownNameError("way to choose alpha", cv, ("gcv", "a number of folds", "folds"))
@@ -485,38 +497,44 @@ def unit_folds(cv: Any, labels: NDArray[np.int64], grouped: bool) -> list[tuple[
         from sklearn.model_selection import KFold as Contiguous
 
         if cv < 2 or cv > len(np.unique(labels)):
-            raise InputError("these folds cannot be made", given=f"cv={cv}, {len(np.unique(labels))} units")
+            raise InputError(
+                "the number of folds does not match the number of units",
+                given=f"cv={cv}, {len(np.unique(labels))} units",
+                expected="at least two folds, and at least one unit per fold",
+            )
         splitter = GroupKFold(int(cv)) if grouped else Contiguous(int(cv))
         cv = splitter.split(labels, groups=labels)
     folds = [(np.asarray(train), np.asarray(held_out)) for train, held_out in cv]
     if any(np.isin(labels[held_out], labels[train]).any() for train, held_out in folds):
         raise InputError(
-            "a fold puts samples of one unit on both sides",
+            "a fold has samples of one unit on both sides",
             expected="folds that keep repeats of a stimulus (or a run) together",
         )
     return folds
 
 
 def check_responses(measured: Any, held_out: Any, source: Source) -> None:
-    """Refuse responses that do not fit the features."""
+    """Raise an InputError if responses do not match the features."""
     n_train, n_test = source.n_samples, source.n_test
     fits = len(measured.shape) == 2 == len(held_out.shape) and measured.shape[1] == held_out.shape[1]
     if not fits or measured.shape[0] != n_train or held_out.shape[0] != n_test or 0 in (*measured.shape, n_test):
         raise InputError(
-            "the responses do not fit the features",
+            "the responses do not match the features",
             given=f"training responses {measured.shape}, test responses {held_out.shape}",
             expected=f"({n_train}, voxel) and ({n_test}, voxel)",
         )
 
 
 def require_finite(**arrays: NDArray) -> None:
-    """Refuse arrays, given by name, with NaN or infinite values."""
+    """Raise an InputError if an array, given by name, has NaN or infinite values."""
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise InputError(f"`{name}` has NaN or infinite values", given=f"{int((~np.isfinite(array)).sum())} such")
+            raise InputError(
+                f"`{name}` has NaN or infinite values", given=f"{int((~np.isfinite(array)).sum())} such values"
+            )
 
 
-#: Bytes of one block of responses, and voxels of it at most.
+#: Size of a block of responses in bytes, and its maximum number of voxels.
 _BLOCK_BYTES, _BLOCK_VOXELS = 2**26, 2048
 
 #: Permutations scored before they are counted.
@@ -525,7 +543,7 @@ _BATCH = 50
 
 @dataclass(frozen=True)
 class RefitOptions:
-    """How to test; see :func:`neurorecon.stats.refit_permutation_test`, whose parameters these are."""
+    """Parameters of :func:`neurorecon.stats.refit_permutation_test`."""
 
     alphas: ArrayLike
     cv: Any
@@ -542,16 +560,20 @@ class RefitOptions:
 
 
 def run(source: Source, responses: Any, test_responses: Any, options: RefitOptions) -> PermutationTest:
-    """Return the test of one source of factorizations: features or kernels.
+    """Run the test with features or kernels.
 
     Parameters
     ----------
     source : FeatureSource or KernelSource
-        Of training and test samples.
+        Features or kernels of training and test samples.
     responses, test_responses : array, shape (sample, voxel) and (test_sample, voxel)
-        Sliced by voxels.
+        Training and test responses; read in blocks of voxels.
     options : RefitOptions
-        How.
+        Parameters of the test.
+
+    Returns
+    -------
+    PermutationTest
     """
     measured, held_out = (part if hasattr(part, "shape") else np.asarray(part) for part in (responses, test_responses))
     check_responses(measured, held_out, source)
@@ -559,8 +581,10 @@ def run(source: Source, responses: Any, test_responses: Any, options: RefitOptio
         raise UnknownNameError("statistic", options.statistic, ("r2", "correlation"))
     n_permutations = options.n_permutations
     if n_permutations < 1:
-        raise InputError("these settings make no test", given=f"n_permutations={n_permutations}", expected="1 or more")
-    place, strengths = Place(options.device, options.dtype), check_alphas(options.alphas)
+        raise InputError(
+            "a permutation test needs permutations", given=f"n_permutations={n_permutations}", expected="1 or more"
+        )
+    arrays, strengths = Arrays(options.device, options.dtype), check_alphas(options.alphas)
     orders = UnitPermutations(source.n_samples, n_permutations, options.seed, options.units, options.within)
     generalized = isinstance(options.cv, str) and options.cv == "gcv"
     folds = None if generalized else unit_folds(options.cv, orders.labels, options.units is not None)
@@ -570,8 +594,8 @@ def run(source: Source, responses: Any, test_responses: Any, options: RefitOptio
     counted, where = [], []
     with _bar(options.progress, n_voxels * (1 + n_permutations)) as bar:
         for weights, voxels in mixture_groups(options.mixtures, source, n_voxels):
-            model = Model(source, weights, strengths, folds, options.statistic, place, orders)
-            for block in _blocks(voxels, source.n_samples, place.dtype):
+            model = Model(source, weights, strengths, folds, options.statistic, arrays, orders)
+            for block in _blocks(voxels, source.n_samples, arrays.dtype):
                 model.take(_slice(measured, block), _slice(held_out, block))
                 counters = [PermutationCounter(scores) for scores in model.scores(None)]
                 chosen[block] = strengths[model.chosen]
@@ -597,7 +621,7 @@ def _blocks(voxels: NDArray[np.int64], n_samples: int, dtype: str) -> Iterator[N
 
 
 def _slice(responses: Any, block: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return some voxels in double precision; neighbors as a slice, which lazy arrays read quickest."""
+    """Return some voxels in double precision; consecutive ones as a slice, which lazy arrays read fastest."""
     whole = block[-1] - block[0] + 1 == len(block)
     part = responses[:, slice(block[0], block[-1] + 1) if whole else block]
     values = np.asarray(part, dtype=np.float64)
@@ -605,8 +629,8 @@ def _slice(responses: Any, block: NDArray[np.int64]) -> NDArray[np.float64]:
     return values
 
 
-def _batches(orders: Iterable[Rows]) -> Iterator[tuple[int, list[Rows]]]:
-    batch: list[Rows] = []
+def _batches(orders: Iterable[Indices]) -> Iterator[tuple[int, list[Indices]]]:
+    batch: list[Indices] = []
     first = 0
     for rows in orders:
         batch.append(rows)
@@ -643,58 +667,57 @@ def refit_permutation_test(
     dtype: Literal["float32", "float64"] = "float32",
     progress: bool = False,
 ) -> PermutationTest:
-    """Test predictions of held-out responses against models fitted again to permuted training responses.
+    """Test predictions of held-out responses against models refitted to permuted training responses.
 
     Parameters
     ----------
     features : array, shape (sample, feature)
-        Features of the training samples; of time series with their delays.
+        Features of the training samples; for time series, with their delays.
     responses : array, shape (sample, voxel)
-        Training responses. Sliced by voxels, so that a memory map will do.
+        Training responses. Read in blocks of voxels, so a memory map works well.
     test_features : array, shape (test_sample, feature)
         Features of the test samples.
     test_responses : array, shape (test_sample, voxel)
         Test responses.
     alphas : float or sequence of float
-        Candidates for the alpha ``alpha * sum(weights ** 2)``, of which each voxel gets its own, chosen again in
-        each permutation.
+        Candidate alphas. The alpha of each voxel is chosen again in each permutation.
     cv : {"gcv"}, int or iterable of (train, held_out)
-        How alpha is chosen: ``"gcv"`` by generalized cross-validation, which costs next to nothing; otherwise by the
-        mean squared error over folds (a number of folds keeps units together), which costs many times as much.
+        How alpha is chosen: by generalized cross-validation (``"gcv"``), which is fast, or by the mean squared error
+        over folds, which takes many times as long. A number of folds keeps units together.
     units : array, shape (sample,), optional
-        What trades places: stimulus ids of trials, so that all repeats of a stimulus go together, or runs (or long
-        stretches) of a time series, within which the order of volumes stays. By default each sample by itself. Only
-        units of the same number of samples trade places.
+        Units that are exchanged: stimulus ids of trials, to keep the repeats of a stimulus together, or runs (or long
+        stretches) of a time series, to keep the order of volumes. By default, each sample is its own unit. Only units
+        with equal numbers of samples are exchanged.
     within : array, shape (sample,), optional
-        A label for each sample, e.g. its session: only units of the same label trade places.
+        Exchangeability block of each sample, e.g. its session. Units are exchanged only within a block.
     bands : dict of str to slice or index array, optional
-        Which features make up each band; needs `mixtures`.
+        Features of each band. Requires `mixtures`.
     mixtures : array, shape (band, voxel), optional
-        Weight of each band's kernel in each voxel, kept in all permutations (``BandedRidge.mixtures_``). Kernels are
-        scaled to a mean diagonal of 1 first, as :class:`neurorecon.BandedRidge` does. The test is exact where the
-        mixtures were chosen without the training responses, else an approximation.
+        Kernel weight of each band in each voxel (``BandedRidge.mixtures_``), the same in all permutations. Kernels are
+        first scaled to a mean diagonal of 1, as in :class:`neurorecon.BandedRidge`. The test is exact if the mixtures
+        were chosen without the training responses, and approximate otherwise.
     n_permutations, seed : int
-        Number of permuted orders, and the seed they come from.
+        Number of permutations, and their seed.
     statistic : {"r2", "correlation"}
-        Score on the test samples. With bands also split by the product measure.
+        Score on the test samples. With bands, it is also split by the product measure.
     groups : bool array, shape (group, voxel), optional
-        Sets of voxels, e.g. ROIs, whose mean joint score is tested as well.
+        Sets of voxels, e.g. ROIs, whose mean joint score is tested, too.
     device : str
         ``"cpu"`` (NumPy), ``"torch"`` or ``"cuda"``.
     dtype : {"float32", "float64"}
-        Precision of what is as large as the responses. Factorizations are computed in float64.
+        Precision of arrays as large as the responses. Factorizations are computed in float64.
     progress : bool
-        Show a progress bar.
+        Whether to show a progress bar.
 
     Returns
     -------
     PermutationTest
-        ``observed``, ``p``, ``null_mean``, ``null_max``, ``alphas``, and ``split`` where there are bands.
+        ``observed``, ``p``, ``null_mean``, ``null_max``, ``alphas``, and ``split`` if there are bands.
 
     Raises
     ------
     InputError
-        Where shapes do not fit, values are not finite, or there is nothing to permute.
+        If shapes do not match, values are not finite, or units cannot be permuted.
 
     References
     ----------
@@ -704,7 +727,7 @@ def refit_permutation_test(
     x, new = (np.asarray(part) for part in (features, test_features))
     if x.ndim != 2 or new.ndim != 2 or x.shape[1] != new.shape[1]:
         raise InputError(
-            "training and test features do not fit each other",
+            "training and test features do not match",
             given=f"shapes {x.shape} and {new.shape}",
             expected="(sample, feature) and (test_sample, feature)",
         )
@@ -735,22 +758,28 @@ def refit_permutation_test_kernels(
     dtype: Literal["float32", "float64"] = "float32",
     progress: bool = False,
 ) -> PermutationTest:
-    """Do the same as :func:`refit_permutation_test` from linear kernels, for features too wide for memory.
+    """Run :func:`refit_permutation_test` on linear kernels, for features too wide for memory.
 
     Parameters
     ----------
     kernels : array, shape (band, sample, sample) or (sample, sample)
-        Raw kernels ``X X'`` of the training samples; several need `mixtures`.
+        Raw kernels ``X X'`` of the training samples. Several bands require `mixtures`.
     responses, test_responses : array, shape (sample, voxel) and (test_sample, voxel)
         Training and test responses.
     test_kernels : array, shape (band, test_sample, sample) or (test_sample, sample)
         Raw kernels between test and training samples.
     alphas, cv, units, within, mixtures, n_permutations, seed, statistic, groups, device, dtype, progress
-        As for :func:`refit_permutation_test`.
+        See :func:`refit_permutation_test`.
 
     Returns
     -------
     PermutationTest
+        See :func:`refit_permutation_test`.
+
+    Raises
+    ------
+    InputError
+        If shapes do not match, values are not finite, or units cannot be permuted.
     """
     within_train, across = (
         np.asarray(part, dtype=np.result_type(np.asarray(part), np.float32)) for part in (kernels, test_kernels)
@@ -760,7 +789,7 @@ def refit_permutation_test_kernels(
     square = within_train.ndim == 3 and within_train.shape[1] == within_train.shape[2]
     if not square or across.ndim != 3 or across.shape[::2] != within_train.shape[::2]:
         raise InputError(
-            "the kernels do not fit each other",
+            "the kernels do not match each other",
             given=f"shapes {within_train.shape} and {across.shape}",
             expected="([band,] sample, sample) and ([band,] test_sample, sample)",
         )

@@ -1,13 +1,12 @@
-"""Variance partitioning: what each band of features explains alone, and what bands explain in common.
+"""Variance partitioning: the variance that each band explains uniquely, and that bands share.
 
-Every combination of bands is fitted as a model of its own, 2 ** k - 1 models for k bands. With R2(M) the score of
-the model of the bands M and N all bands, the R2 that the bands of S have in common, and no other band has, is
+A separate model is fitted to every combination of bands: 2 ** k - 1 models for k bands. Let R2(M) be the score of the
+model with the bands M, and N the set of all bands. The R2 shared by exactly the bands in S is
 
     C(S) = sum over subsets T of S of (-1) ** (|S| - |T| + 1) * R2(N less T),   R2 of no band = 0.
 
-For one band this is the unique variance, R2(N) - R2(N without it). All C(S) sum to R2(N). The numbers of fitted models
-are estimates: a combination can come out below 0, where bands suppress each other's noise or regularization differs
-between models.
+For a single band this is the unique variance, R2(N) - R2(N without the band). All C(S) sum to R2(N). As the scores are
+estimates, C(S) can be negative if bands suppress each other's noise or if regularization differs between models.
 """
 
 from __future__ import annotations
@@ -22,31 +21,31 @@ from numpy.typing import ArrayLike, NDArray
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats.bootstrap import Interval, bootstrap_weights, interval_of
 
-#: Bands that go into one partition at most: 1,023 models.
+#: Maximum number of bands in a partition: 1,023 models.
 MOST_BANDS = 10
 
-#: Voxels that are bootstrapped at once.
+#: Number of voxels bootstrapped at once.
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class VariancePartition:
-    """How R2 is shared out over bands and their combinations.
+    """R2 partitioned over bands and their combinations.
 
     Parameters
     ----------
     bands : tuple of str
         Names of the bands.
     combinations : tuple of tuple of str
-        Every combination, single bands first.
+        All combinations, single bands first.
     model_r2 : array, shape (combination, ...)
-        R2 of the model that is fitted to the bands of each combination; the last is the joint model.
+        R2 of the model fitted to the bands of each combination; the joint model is last.
     values : array, shape (combination, ...)
-        The R2 that the bands of each combination, and no others, have in common: unique variance for single bands.
+        R2 shared by exactly the bands of each combination. For single bands, this is the unique variance.
     interval : Interval, optional
         Bootstrap interval of `values` over test stimuli.
     groups : VariancePartition, optional
-        The same for means over groups of voxels, (combination, group).
+        Partition of the means over groups of voxels, (combination, group).
     """
 
     bands: tuple[str, ...]
@@ -58,25 +57,25 @@ class VariancePartition:
 
     @property
     def joint(self) -> NDArray[np.float64]:
-        """R2 of all bands together, (...)."""
+        """R2 of the joint model, (...)."""
         return self.model_r2[-1]
 
     @property
     def unique(self) -> NDArray[np.float64]:
-        """What each band explains and no combination of the others does, (band, ...)."""
+        """Unique variance of each band, (band, ...)."""
         return self.values[: len(self.bands)]
 
     @property
     def shared(self) -> NDArray[np.float64]:
-        """What each band explains alone less what it explains uniquely, (band, ...): its part in all combinations."""
+        """Variance that each band shares with others, (band, ...): its R2 alone minus its unique variance."""
         return self.model_r2[: len(self.bands)] - self.unique
 
     def of(self, *bands: str) -> NDArray[np.float64]:
-        """Return the R2 that these bands, and no others, have in common, (...)."""
+        """Return the R2 shared by exactly these bands, (...)."""
         return self.values[self.index(bands)]
 
     def index(self, bands: Iterable[str]) -> int:
-        """Return the row of a combination, in whatever order its bands are named."""
+        """Return the index of a combination; the order of its bands does not matter."""
         wanted = frozenset(bands)
         for number, combination in enumerate(self.combinations):
             if frozenset(combination) == wanted:
@@ -86,31 +85,36 @@ class VariancePartition:
 
 
 def band_combinations(bands: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Return every combination of bands, those of fewer bands first: the models that a partition needs.
+    """Return all combinations of bands, that is, the models that a partition needs.
 
     Parameters
     ----------
     bands : sequence of str
-        Names.
+        Names of the bands.
+
+    Returns
+    -------
+    tuple of tuple of str
+        Combinations, sorted by their number of bands.
 
     Raises
     ------
     InputError
-        Where there are fewer than two bands or more than ten, or a name occurs twice.
+        If there are fewer than 2 or more than 10 bands, or names are not unique.
     """
     names = tuple(bands)
     if not 2 <= len(names) <= MOST_BANDS or len(set(names)) != len(names):
         raise InputError(
             "variance cannot be partitioned over these bands",
             given=f"{len(names)} bands: {', '.join(names) or 'none'}",
-            expected=f"2 to {MOST_BANDS} bands of different names",
-            todo="join bands that belong together: each further band doubles the number of models",
+            expected=f"2 to {MOST_BANDS} bands with unique names",
+            todo="merge related bands: each additional band doubles the number of models",
         )
     return tuple(part for size in range(1, len(names) + 1) for part in combinations(names, size))
 
 
 def variance_partition(model_r2: Mapping[str | tuple[str, ...], ArrayLike]) -> VariancePartition:
-    """Return unique and shared variance from the scores of all models.
+    """Partition variance from the scores of all models.
 
     Parameters
     ----------
@@ -125,7 +129,7 @@ def variance_partition(model_r2: Mapping[str | tuple[str, ...], ArrayLike]) -> V
     Raises
     ------
     InputError
-        Where a combination is missing, or shapes differ.
+        If a combination is missing, or shapes differ.
 
     References
     ----------
@@ -151,41 +155,48 @@ def partition_predictions(
     block: int = 1,
     seed: int = 0,
 ) -> VariancePartition:
-    """Return unique and shared variance from predictions of all models, with bootstrap intervals over test stimuli.
+    """Partition variance from the predictions of all models, with bootstrap intervals over test stimuli.
 
     Parameters
     ----------
     measured : array, shape (test_sample, voxel)
-        Test responses, averaged over repeats: a sample is a stimulus, or a volume of a time series.
+        Test responses, averaged over repeats. A sample is a stimulus, or a volume of a time series.
     predictions : mapping of tuple of str (or str) to array, shape (test_sample, voxel)
-        What the model of each combination of bands predicts.
+        Predictions of the model of each combination of bands.
     groups : bool array, shape (group, voxel), optional
-        Sets of voxels, e.g. ROIs, whose means are partitioned too.
+        Sets of voxels, e.g. ROIs, whose mean R2 is partitioned, too.
     n_bootstraps, seed : int
-        Number of resamples of the test samples, and where they come from.
+        Number of bootstrap samples, and their seed.
     level : float
-        Coverage of the intervals.
+        Confidence level of the intervals.
     block : int
-        Resample stretches of so many samples, for time series.
+        Number of consecutive samples resampled together; use more than 1 for time series.
 
     Returns
     -------
     VariancePartition
-        With ``interval``, and ``groups`` where they were asked for.
+        With ``interval``, and with ``groups`` if they were given.
+
+    Raises
+    ------
+    InputError
+        If a combination is missing, shapes do not match, or values are not finite.
     """
     y = np.asarray(measured, dtype=np.float64)
     if y.ndim != 2:
-        raise InputError("responses have two dimensions", given=f"shape {y.shape}", expected="(test_sample, voxel)")
+        raise InputError("responses need two dimensions", given=f"shape {y.shape}", expected="(test_sample, voxel)")
     names, predicted = _ordered({key: np.asarray(value) for key, value in predictions.items()})
     if predicted.shape[1:] != y.shape or not (np.isfinite(y).all() and np.isfinite(predicted).all()):
         raise InputError(
-            "the predictions do not fit the responses",
+            "the predictions do not match the responses",
             given=f"predictions {predicted.shape[1:]}, responses {y.shape}",
-            expected="two arrays (test_sample, voxel) of finite numbers",
+            expected="finite arrays of shape (test_sample, voxel)",
         )
     members = np.zeros((0, y.shape[1])) if groups is None else np.asarray(groups, dtype=np.float64)
     if members.ndim != 2 or members.shape[1] != y.shape[1]:
-        raise InputError("the groups do not fit the voxels", given=members.shape, expected=f"(group, {y.shape[1]})")
+        raise InputError(
+            "the groups do not match the voxels", given=f"shape {members.shape}", expected=f"(group, {y.shape[1]})"
+        )
     weights = bootstrap_weights(len(y), n_bootstraps, seed, block)
     matrix = commonality_matrix(len(names))
     sums = np.zeros((len(matrix), len(weights), len(members)))
@@ -213,7 +224,7 @@ def partition_predictions(
 
 
 def commonality_matrix(n_bands: int) -> NDArray[np.float64]:
-    """Return what turns the R2 of models into the R2 that bands have in common, (combination, combination).
+    """Return the matrix that turns the R2 of models into partitioned R2, (combination, combination).
 
     Rows and columns are in the order of :func:`band_combinations`.
     """
@@ -226,13 +237,13 @@ def commonality_matrix(n_bands: int) -> NDArray[np.float64]:
         for size in range(len(subset) + 1):
             for left_out in map(frozenset, combinations(sorted(subset), size)):
                 model = everything - left_out
-                if model:  # the model of no band explains nothing
+                if model:  # R2 of the empty model is 0
                     matrix[row, column[model]] += (-1) ** (len(subset) - size + 1)
     return matrix
 
 
 def _ordered(models: Mapping[str | tuple[str, ...], NDArray]) -> tuple[tuple[str, ...], NDArray]:
-    """Return the bands in order of first appearance, and what belongs to each combination, stacked."""
+    """Return the bands in order of first appearance, and the stacked values of all combinations."""
     given = {frozenset((key,) if isinstance(key, str) else key): value for key, value in models.items()}
     keys = [(key,) if isinstance(key, str) else tuple(key) for key in models]
     names = tuple(dict.fromkeys(name for key in keys for name in key))
@@ -244,7 +255,7 @@ def _ordered(models: Mapping[str | tuple[str, ...], NDArray]) -> tuple[tuple[str
             "a partition needs the model of every combination of bands, once",
             given=f"{len(models)} models of {len(names)} bands, shapes {sorted(shapes)}"
             + (f"; missing: {', '.join(missing)}" if missing else ""),
-            expected=f"{len(wanted)} models with values of one shape",
+            expected=f"{len(wanted)} models, all of the same shape",
         )
     return names, np.stack([given[frozenset(part)] for part in wanted])
 
@@ -254,13 +265,13 @@ def _resampled_r2(
 ) -> NDArray[np.float64]:
     """Return R2 about the mean of all samples, (model, resample, voxel).
 
-    The mean stays the same in all resamples: that of a few stretches of a time series moves about, and what it takes
-    from the variance of the resample would make every R2 look too low.
+    All resamples use the mean of the original sample. Their own mean varies when few blocks of a time series are drawn,
+    which would reduce their variance and bias R2 downward.
     """
     counts = weights.astype(np.float64)
     centered = measured - measured.mean(axis=0)
     rounding = 10 * np.finfo(np.float64).eps * np.abs(measured).max(axis=0)
     total = counts @ centered**2
-    # A resample may draw one stimulus only, again and again: there may be no variance to explain then.
+    # A resample that repeats a single stimulus has no variance to explain.
     total = np.where((np.ptp(measured, axis=0) > rounding) & (total > rounding**2), total, np.nan)
     return np.stack([1 - counts @ (measured - model) ** 2 / total for model in predicted])

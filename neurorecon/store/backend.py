@@ -1,4 +1,4 @@
-"""Where a store lies: an Icechunk repository, a Zarr folder or a URL, opened for reading or writing."""
+"""Open a store for reading or writing: an Icechunk repository, a Zarr folder or a URL."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def hush_other_tasks() -> None:
-    """Drop what asyncio prints about reads and writes of Zarr that failed beside the one that is reported.
+    """Suppress asyncio's tracebacks for Zarr tasks that fail in addition to the one that is reported.
 
-    Zarr moves many chunks at once. Where the disk is full several of them fail; the first becomes one clear error,
-    and for each of the others asyncio would print a traceback whenever it is collected, also after the last line of
-    a command. Tasks that are not Zarr's are heard as before.
+    Zarr reads and writes many chunks at once. If the disk is full, several of them fail. The first one raises a clear
+    error; for each of the others, asyncio would print a traceback, even after a command has finished. Messages about
+    other tasks are not affected.
     """
-    logging.getLogger("asyncio").addFilter(_heard)  # the same filter is added once only
+    logging.getLogger("asyncio").addFilter(_heard)  # adding the same filter again has no effect
 
 
 def _heard(record: logging.LogRecord) -> bool:
@@ -32,18 +32,18 @@ def _heard(record: logging.LogRecord) -> bool:
     return not any(str(frame.f_globals.get("__name__")).startswith("zarr.") for frame, _ in frames)
 
 
-#: Icechunk's id of the state in which every repository begins, and in which an unfinished store is for its readers.
+#: Icechunk's id of the initial, empty snapshot, which readers see until the first build is complete.
 EMPTY = "1CECHNKREP0F1RSTCMT0"
 
 
 def icechunk_storage(location: str) -> Any:
     """Return Icechunk's storage for a folder or an ``s3://``, ``gs://`` or ``az://`` URL.
 
-    Credentials come from the environment, as the clients of these clouds read them.
+    Credentials are read from the environment.
     """
     import icechunk
 
-    # One lock guards writers (see lock.py), so the warning about concurrent commits would only confuse.
+    # WriterLock prevents concurrent commits, so Icechunk's warning about them does not apply.
     icechunk.set_logs_filter("error")
     hush_other_tasks()
     url = urlparse(location)
@@ -59,7 +59,7 @@ def icechunk_storage(location: str) -> Any:
 
 
 def is_plain_zarr(location: str) -> bool:
-    """Say whether a location is a plain Zarr hierarchy rather than an Icechunk repository."""
+    """Return whether a location is a plain Zarr hierarchy rather than an Icechunk repository."""
     if location.rstrip("/").endswith(".zarr"):
         return True
     return not is_url(location) and (Path(location) / "zarr.json").is_file()
@@ -73,29 +73,38 @@ def open_for_reading(location: str, snapshot: str | None = None) -> tuple[zarr.G
     location : str
         Path or URL.
     snapshot : str, optional
-        Id of the state to open; by default the newest. Icechunk only.
+        Id of the snapshot to open; by default the latest. Icechunk only.
 
     Returns
     -------
     group : zarr.Group
-        The root.
+        Root group.
     snapshot : str or None
-        Id of the state that was opened; None for plain Zarr, which keeps no history.
+        Id of the opened snapshot; None for plain Zarr, which has no history.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no store.
+    StoreError
+        If the store cannot be read, or is not finished.
+    UnknownNameError
+        If the snapshot does not exist.
     """
     if not is_url(location) and not Path(location).exists():
         raise MissingFileError(
-            "there is no store at this place",
+            "there is no store at this location",
             given=location,
             expected="a folder NAME.icechunk or NAME.zarr, or a URL",
             todo="check the path, or build the store: neurorecon build RECIPE.toml "
-            "(neurorecon build scenes makes the embedded one)",
+            "(neurorecon build scenes builds the embedded one)",
         )
     if not is_url(location) and not Path(location).is_dir():
         raise StoreError(
             "a store is a folder",
             given=f"{location}, a file",
             expected="a folder NAME.icechunk or NAME.zarr, or a URL",
-            todo="check the path; a recipe is built first: neurorecon build RECIPE.toml",
+            todo="check the path; to build a store from a recipe, run: neurorecon build RECIPE.toml",
         )
     if is_plain_zarr(location):
         return _open_zarr(location, snapshot), None
@@ -107,20 +116,20 @@ def _open_zarr(location: str, snapshot: str | None) -> zarr.Group:
 
     if snapshot is not None:
         raise StoreError(
-            "a plain Zarr hierarchy keeps no older states",
+            "plain Zarr has no snapshots",
             given=f"snapshot={snapshot!r} for {location}",
             expected="no snapshot",
-            todo="open the Icechunk store that it was exported from",
+            todo="omit snapshot, or open the Icechunk store from which it was exported",
         )
     try:
         store: Any = zarr.storage.FsspecStore.from_url(location, read_only=True) if is_url(location) else location
         return zarr.open_group(store, mode="r")
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            "this is not a Zarr hierarchy that can be read",
+            "cannot read this Zarr hierarchy",
             given=f"{location} ({type(error).__name__}: {error})",
             expected="a folder or URL with a zarr.json at its root",
-            todo='check the address; for http and cloud URLs install the extra: pip install "neurorecon[remote]"',
+            todo='check the location; for http and cloud URLs, run: pip install "neurorecon[remote]"',
         ) from error
 
 
@@ -132,10 +141,10 @@ def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str
         repository = icechunk.Repository.open(icechunk_storage(location))
     except (icechunk.IcechunkError, ValueError, OSError) as error:
         raise StoreError(
-            "this is not a store that can be read",
+            "cannot read this store",
             given=f"{location} ({first_line(error)})",
             expected="an Icechunk repository or a plain Zarr hierarchy written by neurorecon",
-            todo="check the path; if the store was damaged, build it again from its recipe",
+            todo="check the path; if the store is damaged, rebuild it from its recipe",
         ) from error
     try:
         if snapshot is None:
@@ -148,11 +157,11 @@ def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str
             raise unreadable(location, error) from error
         raise StoreError(
             "there is no finished store here",
-            given=f"{location}, an Icechunk repository without neurorecon's arrays",
-            expected="a store whose build was completed",
-            todo="if a build was interrupted, run the same neurorecon build command again: it resumes",
+            given=f"{location}, an Icechunk repository without arrays of neurorecon",
+            expected="a store whose build is complete",
+            todo="if the build was interrupted, run the same neurorecon build command again to resume it",
         ) from error
-    except (icechunk.IcechunkError, ValueError, KeyError, TypeError) as error:  # Zarr's, for damaged JSON
+    except (icechunk.IcechunkError, ValueError, KeyError, TypeError) as error:  # Zarr raises these for damaged JSON
         if snapshot is None:
             raise unreadable(location, error) from error
         known = [item.id for item in repository.ancestry(branch="main")]
@@ -160,10 +169,10 @@ def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str
 
 
 def unreadable(location: str, error: BaseException) -> StoreError:
-    """Return the error for a store whose newest state is damaged."""
+    """Return the error for a store whose latest snapshot is damaged."""
     return StoreError(
-        "the newest state of this store cannot be read",
+        "the latest snapshot of this store cannot be read",
         given=f"{location} ({first_line(error)})",
         expected="an intact store",
-        todo="open an older state with snapshot=..., copy the store again, or remove the folder and build it anew",
+        todo="open an older snapshot with snapshot=..., copy the store again, or delete the folder and rebuild it",
     )

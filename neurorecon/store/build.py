@@ -1,4 +1,4 @@
-"""Build a store from the reader of a data set or from arrays in memory: responses, stimuli, noise ceilings."""
+"""Build a store of responses, stimuli and noise ceilings from a data set or from arrays in memory."""
 
 from __future__ import annotations
 
@@ -44,47 +44,48 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: Attribute of the group :data:`~neurorecon.store.schema.SOURCES`: size, time and digest of the ends of each file.
+#: Attribute of the group :data:`~neurorecon.store.schema.SOURCES`: size, modification time and partial digest of
+#: each source file.
 FILES = "files"
 
 
 def read_sources(recipe: Recipe) -> Fingerprint:
-    """Return the fingerprint of the files of a recipe; empty where it reads none."""
+    """Return the fingerprint of the source files of a recipe; empty if it has none."""
     root = recipe.folder()
     return {} if root is None else fingerprint(root, recipe.sources())
 
 
 def remember_sources(root: Any, found: Fingerprint) -> None:
-    """Write a fingerprint into a store.
+    """Write the fingerprint of source files to a store.
 
-    It is the attribute of a group of its own: it says nothing of the content, so that no digest of it depends on where
-    and when files were copied, and it is read by builds alone.
+    It is an attribute of a separate group, because digests of the content must not depend on where and when files were
+    copied. Only builds read it.
     """
     if found:
         root.require_group(SOURCES).attrs[FILES] = {name: list(facts) for name, facts in found.items()}
 
 
 def refuse_changed(path: str | Path, root: Any, recipe: Recipe, *, finished: bool) -> None:
-    """Compare the files of a recipe with those that a store was built from.
+    """Raise an error if the files of a recipe differ from those that a store was built from.
 
-    A store that remembers none (of an older version, of data that need no files) is taken as it is, and so is a
-    finished one whose files were taken away altogether.
+    Stores without a fingerprint (written by older versions, or built without files) are accepted, as are finished
+    stores whose source files have all been removed.
 
     Parameters
     ----------
     path : path
-        The store.
+        Location of the store.
     root : zarr.Group
-        Its root.
+        Root of the store.
     recipe : Recipe
-        What it is built from.
+        Recipe of the store.
     finished : bool
-        Whether its build was completed.
+        Whether its build is complete.
 
     Raises
     ------
     StoreError
-        Where files changed, are new or are missing.
+        If files were changed, added or removed.
     """
     found = source_changes(root, recipe)
     remembered = _remembered(root)
@@ -94,20 +95,20 @@ def refuse_changed(path: str | Path, root: Any, recipe: Recipe, *, finished: boo
             if finished
             else "the files of the data set changed since this build was interrupted",
             given=f"{path}, and in {recipe.folder()}: {found}",
-            expected="the files that it was built from" if finished else "the files that it was begun with",
-            todo="build anew from those there are now: --overwrite (older states stay in the history); or put the old "
-            "files back, or choose another place with --out",
+            expected="the files that it was built from" if finished else "the files with which the build started",
+            todo="rebuild the store from the current files with --overwrite (older snapshots are kept), restore the "
+            "old files, or choose another location with --out",
         )
 
 
 def source_changes(root: Any, recipe: Recipe) -> Changes:
-    """Return what changed since the files were read; nothing where that cannot be told."""
+    """Return the changes of files since they were read; empty if there is no fingerprint."""
     remembered, folder = _remembered(root), recipe.folder()
     if not remembered or folder is None:
         return Changes()
     try:
         files = recipe.sources()
-    except NeuroreconError:  # without some of its files, a data set may not be one any more
+    except NeuroreconError:  # the reader may refuse a data set with missing files
         files = [folder / name for name in remembered]
     return changes(folder, files, remembered)
 
@@ -116,7 +117,7 @@ def _remembered(root: Any) -> Fingerprint:
     return dict(root[SOURCES].attrs.get(FILES, {})) if SOURCES in root else {}
 
 
-#: Split whose averages the ceilings are for, where a task has it.
+#: Split for which noise ceilings are computed, if a task has it.
 TEST = "test"
 
 
@@ -127,13 +128,14 @@ class NoiseCeilings:
     Parameters
     ----------
     tasks : list of str
-        The tasks that have one: those that show stimuli more than once, or whose samples are means of trials.
+        Tasks with a noise ceiling: those with repeated stimuli, or whose samples are means of trials.
     ncsnr : array, shape (repeated_task, voxel), float32
-        Standard deviation of the signal over that of the noise, of single trials (Allen et al. 2022).
+        Noise ceiling signal-to-noise ratio of single trials: the standard deviation of the signal divided by that of
+        the noise (Allen et al. 2022).
     noise_ceiling : array, shape (repeated_task, voxel), float32
-        Largest R2 that a model can reach on averages over the repeats of the test stimuli.
+        R2 of a perfect model for averages over the repeats of the test stimuli.
     test_repeats : list of float
-        Harmonic mean of the number of trials of each test stimulus, which the ceiling is for.
+        Harmonic mean of the numbers of trials of the test stimuli.
     """
 
     tasks: list[str]
@@ -143,20 +145,20 @@ class NoiseCeilings:
 
 
 def noise_ceilings(responses: Any, samples: pd.DataFrame, stated_ncsnr: np.ndarray | None = None) -> NoiseCeilings:
-    """Compute the noise ceiling of every voxel for each task that has one.
+    """Compute the noise ceiling of each voxel for each task with repeats.
 
-    The ceiling is ``ncsnr ** 2 / (ncsnr ** 2 + 1 / k)`` for means of k trials, and ``1 / k`` its mean over the test
-    stimuli where k differs between them.
+    The noise ceiling for means of k trials is ``ncsnr ** 2 / (ncsnr ** 2 + 1 / k)``. If k differs between test stimuli,
+    ``1 / k`` is averaged over them.
 
     Parameters
     ----------
     responses : Zarr array, shape (sample, voxel)
-        Read by blocks of 1,024 voxels: 123 MB for 30,000 samples.
+        Responses, read in blocks of 1,024 voxels: 123 MB for 30,000 samples.
     samples : DataFrame
-        The sample table. Where samples are means of trials already, the column ``trials`` says of how many; their
-        ceiling is known where the data set states the ncsnr.
+        Sample table. If samples are means of trials, the column ``trials`` holds their number; their noise ceiling is
+        known only if the data set provides the ncsnr.
     stated_ncsnr : array, shape (voxel,), optional
-        What the data set itself states, of single trials; used in place of an estimate.
+        Single-trial ncsnr provided with the data set; used instead of an estimate.
 
     Returns
     -------
@@ -165,7 +167,7 @@ def noise_ceilings(responses: Any, samples: pd.DataFrame, stated_ncsnr: np.ndarr
     References
     ----------
     Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence.
-    Nature Neuroscience 25, 116-126; for trials that differ in number, the NSD data manual.
+    Nature Neuroscience 25, 116-126. For varying numbers of trials, see the NSD data manual.
     """
     averaged = stated_ncsnr is not None and TRIALS in samples
     tasks = [task for task in pd.unique(samples["task"]) if averaged or _repeated(samples, task)]
@@ -192,7 +194,7 @@ def _repeated(samples: pd.DataFrame, task: str) -> bool:
 
 
 def _noise_left(samples: pd.DataFrame, task: str, averaged: bool) -> float:
-    """Return the share of the noise variance of a trial that is left in the mean over the samples of a stimulus."""
+    """Return the share of the noise variance of a trial that remains in the mean over the samples of a stimulus."""
     rows = samples[samples["task"] == task]
     test = rows[rows["split"] == TEST]
     rows = test if len(test) else rows
@@ -201,46 +203,46 @@ def _noise_left(samples: pd.DataFrame, task: str, averaged: bool) -> float:
     return float((stimuli.sum() / stimuli.size() ** 2).mean())
 
 
-#: A captioned image has up to this many captions, as in COCO.
+#: Maximum number of captions per stimulus, as in COCO.
 CAPTIONS = 5
 
 
 def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, progress: bool = True) -> Path:
-    """Build a store, or finish one whose build was interrupted.
+    """Build a store, or resume an interrupted build.
 
     Parameters
     ----------
     recipe : Recipe
-        What to build.
+        Recipe of the store.
     path : path
-        Where: ``NAME.icechunk``.
+        Location of the store, ``NAME.icechunk``.
     overwrite : bool
-        Build anew, in place of what is there, once the new store is complete. Older states stay in the history.
+        Replace an existing store once the new one is complete. Older snapshots are kept.
     progress : bool
-        Show progress bars on stderr.
+        Whether to show progress bars on stderr.
 
     Returns
     -------
     Path
-        The store. A store that is complete already is left as it is.
+        Location of the store. A complete store of the same recipe is not built again.
 
     Raises
     ------
     StoreError
-        Where another store is in the way, the files of the data set changed since this one was built (or its build was
-        interrupted), or another process is writing.
+        If there is a different store at this location, the files of the data set have changed since the build, or
+        another process is writing to the store.
     StoreWriteError
-        Where the disk is full or read-only. The same call goes on behind the last commit.
+        If the disk is full or read-only. The same call resumes from the last commit.
     InputError
-        Where the data set is not as it should be. Nothing of it is committed then.
+        If the data set is invalid. Nothing is committed in this case.
     """
     finished = None if overwrite else _finished(path, recipe)
-    if finished is not None:  # neither the raw files nor the right to write are needed
+    if finished is not None:  # needs neither the source files nor write access
         refuse_changed(path, finished, recipe, finished=True)
         return Path(path)
     reader = recipe.open()
-    sources = read_sources(recipe)  # now: a file that changes while it is read shows in the next build
-    # Everything that can be wrong with the tables shows before a byte is written.
+    sources = read_sources(recipe)  # before reading, so that the next build detects files that change meanwhile
+    # Check all tables before writing anything.
     stimuli = _checked_stimuli(reader)
     subjects = {name: reader.subject(name) for name in reader.subjects}
     for name, subject in subjects.items():
@@ -257,19 +259,19 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
                 writer.root.attrs["complete"] = True
                 writer.publish(f"{recipe.name}: complete")
         except StoreWriteError:
-            raise  # the data are sound: the next call goes on behind the last commit
+            raise  # the data are valid: the next call resumes from the last commit
         except InputError:
-            # What was built before the fault showed is of no use. Only we hold the lock here.
+            # The data set is invalid, so discard everything built from it. This process holds the lock.
             writer.abandon()
             raise
     return Path(path)
 
 
 def _finished(path: str | Path, recipe: Recipe) -> Any:
-    """Return the root of the store of this recipe, or None where there is none that is complete."""
+    """Return the root of the complete store of this recipe, or None if there is none."""
     try:
         root, _ = open_for_reading(str(path))
-    except (MissingFileError, StoreError):  # whatever is there is looked at again, under the lock
+    except (MissingFileError, StoreError):  # checked again once the lock is held
         return None
     return root if root.attrs.get("complete") and root.attrs.get("recipe_digest") == recipe.digest() else None
 
@@ -282,23 +284,23 @@ def _bars(show: bool) -> Callable[[str, int], tqdm]:
 
 
 def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, sources: Fingerprint, overwrite: bool) -> bool:
-    """Prepare the root of the build; return whether anything is left to do."""
+    """Prepare the root of the build; return whether there is anything left to build."""
     published = writer.published_attributes()
     if published.get("recipe_digest") == recipe.digest() and not overwrite:
         return False
     if published and not overwrite:
         raise StoreError(
-            "another store is in the way",
+            "there is already a different store at this location",
             given=f"{writer.path}, built from {published.get('name')!r} with other options or an older version",
-            expected="a new place, or a store that was built from the same recipe",
-            todo="choose another place with --out, or replace it with --overwrite",
+            expected="a new location, or a store built from the same recipe",
+            todo="choose another location with --out, or replace the store with --overwrite",
         )
     writer.checkout(BUILD)
     if writer.is_ahead and writer.root.attrs.get("recipe_digest") == recipe.digest():
         if not overwrite:
             refuse_changed(writer.path, writer.root, recipe, finished=False)
         if not source_changes(writer.root, recipe):
-            return True  # an interrupted build of the same recipe: go on behind its last commit
+            return True  # resume an interrupted build of the same recipe from its last commit
     writer.restart()
     description = reader.description
     writer.root.attrs.update(
@@ -327,8 +329,8 @@ def _checked_stimuli(reader: Reader) -> pd.DataFrame:
         raise InputError(
             "stimuli occur twice",
             given=f"ids {', '.join(map(str, double))}",
-            expected="every stimulus once; its repeats are rows of the sample table",
-            todo="fix the table of stimuli",
+            expected="one row per stimulus; repeats are rows of the sample table",
+            todo="remove duplicate rows from the table of stimuli",
         )
     return table
 
@@ -338,9 +340,10 @@ def _check_subject(name: str, subject: SubjectData, stimuli: pd.DataFrame) -> No
     missing += [column for column in SPACE_COLUMNS[subject.space.kind] if column not in subject.voxels]
     if missing or name in schema.RESERVED_GROUPS:
         raise InputError(
-            f"the tables of {name} lack columns, or the name is taken",
-            given=f"without {', '.join(missing) or '(all there)'}",
-            expected=f"samples: {', '.join(SAMPLE_COLUMNS)}; voxels: as the space needs",
+            f"the tables of subject {name!r} lack columns, or its name is reserved",
+            given=f"missing columns: {', '.join(missing) or 'none'}",
+            expected=f"samples: {', '.join(SAMPLE_COLUMNS)}; voxels: {', '.join(SPACE_COLUMNS[subject.space.kind])}; a "
+            f"name other than {', '.join(schema.RESERVED_GROUPS)}",
             todo="fix the reader",
         )
     check_columns(f"the samples of {name}", subject.samples)
@@ -349,7 +352,7 @@ def _check_subject(name: str, subject: SubjectData, stimuli: pd.DataFrame) -> No
         raise InputError(
             f"{name} saw stimuli that are not in the table of stimuli",
             given=", ".join(sorted(map(str, unknown))[:5]),
-            expected="ids of the table of stimuli",
+            expected="ids in the table of stimuli",
             todo="check the design file against the stimuli",
         )
     shown = subject.samples.groupby("stimulus")["split"].nunique()
@@ -357,8 +360,8 @@ def _check_subject(name: str, subject: SubjectData, stimuli: pd.DataFrame) -> No
         raise InputError(
             f"stimuli of {name} are in more than one split",
             given=", ".join(map(str, shown.index[shown > 1][:5])),
-            expected="train and test without a stimulus in common",
-            todo="fix the split; a score on stimuli seen in training says nothing",
+            expected="each stimulus in either train or test",
+            todo="fix the split; scores on stimuli seen in training are not valid",
         )
 
 
@@ -369,22 +372,22 @@ def _check_groups(recipe: Recipe, reader: Reader, subjects: Mapping[str, Subject
         unknown = [member for member in members if member not in known and member not in groups]
         if unknown or group in known:
             raise InputError(
-                f"the group of ROIs {group!r} in the recipe cannot be used",
+                f"the group of ROIs {group!r} in the recipe is invalid",
                 given=f"members {', '.join(members)}",
-                expected=f"a name of its own, and members among: {', '.join(sorted(known))}",
+                expected=f"a name that is not an ROI, and members among: {', '.join(sorted(known))}",
                 todo="fix [roi_groups] in the recipe",
             )
 
 
 def _splits(stimuli: pd.DataFrame, subjects: Mapping[str, SubjectData]) -> np.ndarray:
-    """Return the split of each stimulus, over all subjects; ``""`` where nobody saw it."""
+    """Return the split of each stimulus over all subjects; ``""`` if no subject saw it."""
     seen = pd.concat([subject.samples[["stimulus", "split"]] for subject in subjects.values()]).drop_duplicates()
     double = seen["stimulus"][seen["stimulus"].duplicated()]
     if len(double):
         raise InputError(
-            "stimuli are trained on in one subject and tested on in another",
+            "stimuli are in the training split of one subject and in the test split of another",
             given=", ".join(map(str, double.iloc[:5])),
-            expected="one split for all subjects, so that models of several subjects stay honest",
+            expected="the same split for all subjects, as multi-subject models require",
             todo="fix the split in the data set's options",
         )
     return stimuli["id"].map(seen.set_index("stimulus")["split"]).fillna("").to_numpy().astype(str)
@@ -419,7 +422,7 @@ def _write_stimuli(
     if video is not None:
         videos = stimuli["id"][stimuli["kind"] == "film"].to_numpy()
         writer.put(f"{base}/film", ["film"], videos)
-        with bar("films", len(videos)) as shown:
+        with bar("videos", len(videos)) as shown:
             dims = ["film", "frame", "y", "x", "rgb"]
             writer.stream(
                 f"{base}/frames", dims, (len(videos), *video), "uint8", reader.read_frames, progress=shown.update
@@ -437,7 +440,7 @@ def _write_subject(writer: StoreWriter, name: str, subject: SubjectData, bar: Ca
         return _checked_block(name, subject.read_responses(start, stop), start)[:, order]
 
     with bar(f"{name} responses", shape[0]) as shown:
-        # xarray takes the names in "coordinates" as coordinates, also in an exported store.
+        # xarray decodes the names in "coordinates" as coordinates, also in exported stores.
         names = " ".join([*SAMPLE_COLUMNS, *further_columns(subject.samples), *SPACE_COLUMNS[subject.space.kind]])
         writer.stream(
             f"{name}/responses",
@@ -492,9 +495,9 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
 
 
 def roi_order(rois: Mapping[str, np.ndarray], voxels: int) -> np.ndarray:
-    """Return the order in which voxels are written: by the first ROI that holds them, the rest last.
+    """Return the order in which voxels are written: by the first ROI that contains them, the rest last.
 
-    Reading an ROI then takes a few runs of neighboring columns; scattered ones cost 13-33 times as much.
+    An ROI then consists of a few stretches of contiguous columns; reading scattered columns takes 13-33 times as long.
     """
     first = np.full(voxels, len(rois))
     for number, mask in reversed(list(enumerate(rois.values()))):
@@ -508,10 +511,10 @@ def _checked_block(name: str, values: np.ndarray, start: int) -> np.ndarray:
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         raise InputError(
-            f"the responses of {name} hold values that are not numbers",
-            given=f"{int((~finite).sum())} of them, the first in sample {start + row}, voxel {column}",
+            f"the responses of {name} contain NaN or infinity",
+            given=f"{int((~finite).sum())} such values, the first in sample {start + row}, voxel {column}",
             expected="finite responses",
-            todo="leave such voxels out in the reader's options, or fix the files",
+            todo="exclude such voxels with the options of the reader, or fix the files",
         )
     return values
 
@@ -533,42 +536,45 @@ def build_from_arrays(
     progress: bool = True,
     **options: Any,
 ) -> Store:
-    """Build a store from arrays in memory, with the checks that a folder of files gets.
+    """Build a store from arrays in memory.
 
-    What holds for one subject may be given for several, as a dict by subject: `responses`, `samples`, `voxels`, `rois`,
-    `mask`. What is given once then holds for all.
+    The same checks apply as for a folder of files. For several subjects, pass `responses`, `samples`, `voxels`, `rois`
+    and `mask` as dicts by subject; any of them that is not a dict applies to all subjects.
 
     Parameters
     ----------
     path : path
-        The store, ``NAME.icechunk``.
+        Location of the store, ``NAME.icechunk``.
     responses : array, shape (sample, voxel), or dict of str to array
-        NumPy arrays, memory maps, HDF5 data sets, Zarr or dask arrays: they are read by slices.
+        NumPy arrays, memory maps, HDF5 data sets, Zarr or dask arrays, read in slices.
     samples : DataFrame, dict of columns, or sequence of stimuli
-        A row for each row of the responses. ``stimulus`` is required (empty: rest, left out); ``session``, ``run``,
-        ``repeat``, ``split``, ``time`` and ``task`` are optional; other columns are kept as they are.
+        One row per row of the responses. ``stimulus`` is required; rows where it is empty are rest and are dropped.
+        ``session``, ``run``, ``repeat``, ``split``, ``time`` (s) and ``task`` are optional. Other columns are stored
+        unchanged.
     stimuli : DataFrame or dict of columns, optional
-        A row for each stimulus: ``id``; ``kind``, ``category``, ``caption`` or ``caption1`` to ``caption5``, ``file``
-        and ``split`` are optional. Without it, stimuli are the images, by number or name, or those of the samples.
+        One row per stimulus. ``id`` is required; ``kind``, ``category``, ``caption`` (or ``caption1`` to
+        ``caption5``), ``file`` and ``split`` are optional. By default, the stimuli are the images, by number or file
+        name, or those named in `samples`.
     images : array, uint8, shape (stimulus, y, x, rgb), or path of a folder, optional
-        Images of the stimuli that are images, in the order of the table.
-    frames : array, uint8, shape (film, frame, y, x, rgb), optional
-        Of the stimuli that are films.
+        Stimuli that are images, in the order of the stimulus table.
+    frames : array, uint8, shape (video, frame, y, x, rgb), optional
+        Stimuli that are videos, in the order of the stimulus table.
     labels : DataFrame, optional
-        ``stimulus`` and columns of numbers.
+        A column ``stimulus`` and numeric columns.
     voxels : DataFrame or dict of columns, optional
-        A row for each voxel: ``i``, ``j``, ``k``, or ``hemisphere``, ``vertex``; ``roi``, or a column of 0 and 1 for
-        each ROI; ``ncsnr``.
+        One row per voxel: ``i``, ``j``, ``k`` or ``hemisphere``, ``vertex``; ``roi``, or one column of 0 and 1 per
+        ROI; ``ncsnr``.
     rois : dict of str to bool array, shape (voxel,), optional
-        Areas, in place of columns of `voxels`.
+        Mask of each ROI, instead of columns of `voxels`.
     mask : NIfTI image or path, optional
-        Where voxels lie; without i, j, k they are its voxels in the order of ``numpy.nonzero``.
+        Brain mask. Without columns ``i``, ``j``, ``k``, the voxels are those of the mask in the order of
+        ``numpy.nonzero``.
     roi_groups : dict of str to list of str, optional
         Groups of ROIs.
     overwrite : bool
-        Replace a store of other data.
+        Replace an existing store of other data.
     progress : bool
-        Show progress bars on stderr.
+        Whether to show progress bars on stderr.
     **options
         Options of the reader ``arrays``: ``repetition_time``, ``transpose``, ``test_share``, ``test_stimuli``,
         ``seed``, ``bad_voxels``, ``affine``, ``shape``, ``mesh``, ``image_size``, ``frames_per_second``, ``title``,
@@ -577,14 +583,14 @@ def build_from_arrays(
     Returns
     -------
     Store
-        The store; one that was built from the same data is left as it is.
+        The store. An existing store of the same data is not built again.
 
     Raises
     ------
     InputError
-        Where arrays and tables do not fit each other; nothing is written then.
+        If arrays and tables do not match. Nothing is written in this case.
     StoreError
-        Where a store of other data is in the way.
+        If there is a store of other data at this location.
 
     Examples
     --------
@@ -595,10 +601,10 @@ def build_from_arrays(
     path = Path(path)
     if path.suffix != ".icechunk":
         raise InputError(
-            "a store that is built has a name of its own sort",
+            "the name of a new store must end in .icechunk",
             given=str(path),
             expected="NAME.icechunk",
-            todo="end the name in .icechunk; export_store makes a .zarr of it",
+            todo="change the name; to write plain Zarr, export the store with export_store",
         )
     given = given_in_memory(
         responses,

@@ -1,7 +1,7 @@
 """Check, describe and export a store.
 
-What is checked is the state that is open. A build that is not completed lies on a branch of its own, of which readers
-see nothing; whether there is one, :func:`unfinished_build` says.
+Checks apply to the snapshot that is open. Unfinished builds are on a separate branch that readers do not see; use
+:func:`unfinished_build` to detect them.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from neurorecon.store.schema import METADATA_DIGEST, metadata_digest
 from neurorecon.store.store import Store
 from neurorecon.store.writer import BUILD, StoreWriter, WriterLock
 
-#: What a finding about everything but the values of arrays is called.
+#: Name of the finding about everything but the values of arrays.
 METADATA = "names and attributes"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one array.
+    """Result of checking one array.
 
     Parameters
     ----------
     array : str
-        Its path in the store, or :data:`METADATA`.
+        Path of the array in the store, or :data:`METADATA`.
     problem : str or None
-        What is wrong, in words; None where all is well.
+        Description of the problem; None if the array is intact.
     """
 
     array: str
@@ -42,16 +42,26 @@ class Finding:
 
 
 def check_store(store: Store) -> Iterator[Finding]:
-    """Recompute the digests of all arrays, one finding each, in bounded memory (a block at a time).
+    """Recompute the digests of all arrays and of the metadata, and compare them with the stored ones.
 
-    Where units, shapes, affines or any other attribute changed as well, there is one finding more.
+    Arrays are read block by block, so memory is bounded.
+
+    Parameters
+    ----------
+    store : Store
+        Store to check.
+
+    Yields
+    ------
+    Finding
+        One per array, and one for the metadata if names, shapes or attributes have changed.
     """
     hush_other_tasks()
     try:
         members = sorted(store._root.members(max_depth=None), key=lambda member: member[0])
         signed = store._root.attrs.get(METADATA_DIGEST)
         changed = signed is not None and signed != metadata_digest(store._root, members)
-    except Exception as error:  # damaged JSON leads Zarr to errors of many types
+    except Exception as error:  # Zarr raises errors of many types for damaged JSON
         yield Finding(METADATA, f"they cannot be read ({type(error).__name__})")
         return
     for path, item in members:
@@ -62,7 +72,7 @@ def check_store(store: Store) -> Iterator[Finding]:
 
 
 def unfinished_build(store: Store) -> bool:
-    """Say whether a build goes on in the place of a store, or was interrupted there."""
+    """Return whether a build of this store is running or was interrupted."""
     if store.snapshot is None:
         return False
     import icechunk
@@ -71,17 +81,27 @@ def unfinished_build(store: Store) -> bool:
 
 
 def prune_store(store: Store) -> int:
-    """Remove what killed builds left and no state of a store refers to; return the bytes that were removed.
+    """Remove chunks left by killed builds that no snapshot refers to.
 
-    Builds that end well do so themselves after one that did not. Older states of the store stay, and so does what an
-    interrupted build has committed.
+    A build that completes after an interrupted one does so automatically. Older snapshots and the commits of an
+    interrupted build are kept.
+
+    Parameters
+    ----------
+    store : Store
+        Store to prune.
+
+    Returns
+    -------
+    int
+        Number of bytes removed.
 
     Raises
     ------
     StoreLockedError
-        Where a process is writing to the store: what it has not committed looks like something left.
+        If another process is writing to the store, as its uncommitted chunks would be removed.
     StoreError
-        Where the store is plain Zarr, or its folder may not be written.
+        If the store is plain Zarr, or its folder is not writable.
     """
     with StoreWriter(store.location) as writer:
         return writer.collect()
@@ -91,17 +111,17 @@ def _problem(array: Any) -> str | None:
     try:
         stored = array.attrs.get("digest")
         if stored is None:
-            return "carries no digest: its writing was interrupted"
+            return "has no digest: writing it was interrupted"
         rows, blocks = int(array.attrs["block_rows"]), list(array.attrs["block_digests"])
         starts = range(0, array.shape[0], rows)
-    except Exception as error:  # attributes that a damaged file changed
+    except Exception as error:  # the file of attributes is damaged
         return f"its attributes cannot be read ({type(error).__name__})"
     found = []
     for number, start in enumerate(starts):
         stop = min(start + rows, array.shape[0])
         try:
             found.append(block_digest(array[start:stop]))
-        except Exception as error:  # a damaged chunk fails in the codec or in the storage, each in its own way
+        except Exception as error:  # a damaged chunk can fail in the codec or in the storage
             return f"rows {start} to {stop} cannot be read ({type(error).__name__})"
         if number >= len(blocks) or found[-1] != blocks[number]:
             return f"rows {start} to {stop} differ from what was written"
@@ -116,31 +136,31 @@ def export_store(store: Store, path: str | Path, *, progress: bool = True) -> Pa
     Parameters
     ----------
     store : Store
-        The store to export.
+        Store to export.
     path : path
-        A new folder whose name ends in ``.zarr``.
+        New folder whose name ends in ``.zarr``.
     progress : bool
-        Show a progress bar on stderr.
+        Whether to show a progress bar on stderr.
 
     Returns
     -------
     Path
-        The folder. It appears only when it is complete; every block is read back and compared.
+        The folder. It appears only once it is complete; every block is read back and compared.
 
     Raises
     ------
     StoreError
-        Where the folder exists, or is not named ``.zarr``.
+        If the folder exists, or its name does not end in ``.zarr``.
     """
     import zarr
 
     target = Path(path)
     if target.suffix != ".zarr" or target.exists():
         raise StoreError(
-            "the store cannot be exported to this place",
+            "the store cannot be exported to this location",
             given=f"{target}{' (exists)' if target.exists() else ''}",
             expected="a new folder whose name ends in .zarr",
-            todo="choose another name, or remove the old folder first",
+            todo="choose another name, or delete the existing folder first",
         )
     with WriterLock(target):
         remove_leftovers(target)
@@ -172,19 +192,24 @@ def _copy(root: Any, name: str, array: Any) -> None:
         copy[start : start + rows] = array[start : start + rows]
         if block_digest(copy[start : start + rows]) != digests[number]:
             raise StoreError(
-                f"{name} read back differently from what the store holds",
-                todo="run: neurorecon check STORE",
+                f"the exported copy of {name} differs from the store",
+                todo="check the store with: neurorecon check STORE",
             )
 
 
 def describe(store: Store) -> dict[str, Any]:
-    """Return what a store holds, in JSON types.
+    """Describe the content of a store in JSON types.
+
+    Parameters
+    ----------
+    store : Store
+        Store to describe.
 
     Returns
     -------
     dict
-        ``name``, ``simulated``, ``description``, ``snapshot``, ``digest``, ``stimuli``, ``subjects`` (per subject its
-        space, voxels, samples by task and split, what its reader reported, ROIs, noise ceilings), ``targets``,
+        ``name``, ``simulated``, ``description``, ``location``, ``snapshot``, ``digest``, ``stimuli``, ``subjects`` (by
+        subject: space, voxels, samples by task and split, report of the reader, ROIs, noise ceilings), ``targets``,
         ``roi_groups``, ``bytes``.
     """
     return {
@@ -222,7 +247,7 @@ def _target(store: Store, name: str) -> dict[str, Any]:
 
 
 def as_text(facts: dict[str, Any]) -> str:
-    """Return what :func:`describe` found as a text of at most 110 columns."""
+    """Format the output of :func:`describe` as text of at most 110 columns."""
     label = "SIMULATED responses" if facts["simulated"] else "measured responses"
     lines = [
         f"{facts['name']}: {facts['description']['title']} ({label})",

@@ -1,4 +1,4 @@
-"""What a store holds: names, dimensions, chunks, the digest of every array, and counts."""
+"""Layout of a store: names, dimensions, chunks, digests and counts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import zarr
 
 
-#: Version of the layout below; a store of a newer version is refused with a clear message.
+#: Version of the layout. Stores of a newer version are refused.
 SCHEMA_VERSION = 1
 
-#: (sample, voxel). Measured on 30,000 trials: serves "one ROI, all trials" and "one session, all voxels" within
-#: a factor of two of the best layout for either.
+#: Chunks of responses, (sample, voxel). Measured on 30,000 trials: reading one ROI for all trials and one session for
+#: all voxels both take at most twice as long as with the best layout for either.
 RESPONSE_CHUNKS = (750, 1024)
 
-#: Bytes that a chunk of stimuli or targets may have, and that a block (the unit of writing and digests) may have.
+#: Maximum size in bytes of a chunk of stimuli or targets, and of a block (the unit of writing and of digests).
 CHUNK_BYTES = 4 * 2**20
 
 BLOCK_BYTES = 8 * 2**20
@@ -37,15 +37,15 @@ SOURCES = "sources"
 
 RESERVED_GROUPS = (STIMULI, TARGETS, SOURCES)
 
-#: Attribute of the root that sums up all arrays: ``digest`` and ``bytes``.
+#: Attribute of the root that summarizes all arrays: ``digest`` and ``bytes``.
 SUMMARY = "summary"
 
-#: Columns of the sample table that are text; the others are numbers.
+#: Text columns of the sample table; the others are numeric.
 TEXT_COLUMNS = ("stimulus", "task", "split")
 
 
 def compressor() -> Any:
-    """Return the codec of every numeric array: blosc-lz4, set explicitly (zstd writes 2-4 times slower)."""
+    """Return the codec of numeric arrays: blosc-lz4 (zstd, the default, writes 2-4 times slower)."""
     from zarr.codecs import BloscCodec
 
     return BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
@@ -64,7 +64,7 @@ def chunks_of(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
 
 
 def block_rows(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype) -> int:
-    """Return how many rows are written, read back and digested at a time: whole chunks, about 8 MiB."""
+    """Return the number of rows written, read back and digested at a time: whole chunks, about 8 MiB."""
     row = max(1, math.prod(shape[1:]) * dtype.itemsize)
     return max(1, BLOCK_BYTES // (row * chunks[0])) * chunks[0]
 
@@ -72,25 +72,30 @@ def block_rows(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype)
 #: Attribute of the root that holds :func:`metadata_digest`.
 METADATA_DIGEST = "metadata_digest"
 
-#: Attributes of the root that say nothing of the data, and may differ between copies.
+#: Attributes of the root that do not describe the data and may differ between copies.
 _OF_THE_COPY = (METADATA_DIGEST, "exported_from_snapshot")
 
 
 def digests_of(arrays: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """Return the digest that each array carries, by path; empty while it is being written."""
+    """Return the stored digest of each array, by path; empty if the array is not complete."""
     return {path: str(array.attrs.get("digest", "")) for path, array in arrays}
 
 
 def metadata_digest(root: zarr.Group, members: Iterable[tuple[str, Any]] | None = None) -> str:
-    """Return one digest for all that a store says beside its values: names, types, shapes, dimensions, attributes.
+    """Return the digest of all metadata of a store: names, types, shapes, dimensions and attributes.
 
-    An affine or a unit that changed on the disk makes every map wrong, and no array's digest would tell.
+    It detects, for instance, a changed affine or unit, which the digests of arrays do not cover.
 
     Parameters
     ----------
     root : zarr.Group
+        Root group.
     members : iterable of (path, group or array), optional
-        Everything below it, where the caller has listed it already.
+        All members of the root, if they have been listed already.
+
+    Returns
+    -------
+    str
     """
     own = {key: value for key, value in root.attrs.items() if key not in _OF_THE_COPY}
     entries: list[list[Any]] = [["", own]]
@@ -106,7 +111,7 @@ def metadata_digest(root: zarr.Group, members: Iterable[tuple[str, Any]] | None 
 
 
 def count_bytes(arrays: Iterable[tuple[str, Any]]) -> int:
-    """Return the size of arrays before compression; text counts as its references.
+    """Return the uncompressed size of arrays in bytes; text is counted by its references.
 
     Parameters
     ----------
@@ -126,7 +131,7 @@ def count_voxels(rois: Mapping[str, np.ndarray]) -> list[tuple[str, int]]:
 
 
 def median_ceilings(tasks: Iterable[str], noise_ceiling: np.ndarray) -> dict[str, float | None]:
-    """Return the median noise ceiling over voxels of each task that has one; None where it is not known.
+    """Return the median noise ceiling over voxels of each task; None if it is unknown.
 
     Parameters
     ----------
@@ -143,7 +148,7 @@ def count_stimuli(stimuli: pd.DataFrame) -> list[dict[str, Any]]:
     Parameters
     ----------
     stimuli : DataFrame
-        With ``kind`` and ``split``; an empty split is that of stimuli that nobody saw.
+        With columns ``kind`` and ``split``. Stimuli that no subject saw have an empty split.
     """
     found = stimuli.groupby(["kind", "split"], sort=False).size()
     return [
@@ -153,12 +158,12 @@ def count_stimuli(stimuli: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def count_samples(samples: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return samples, stimuli, repeats and runs of each task and split of a subject.
+    """Return the numbers of samples, stimuli, repeats and runs of each task and split of a subject.
 
     Parameters
     ----------
     samples : DataFrame
-        The sample table.
+        Sample table.
     """
     return [
         {

@@ -1,6 +1,6 @@
-"""Which voxels and which samples a call means: names of ROIs, splits, times, delays, averages.
+"""Select voxels and samples by ROI, split, task, time and delay.
 
-Pure functions on tables and masks; nothing here touches a store.
+These are pure functions on tables and masks; none of them accesses a store.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ def roi_mask(
     groups: Mapping[str, Sequence[str]] | None = None,
     hemisphere: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the voxels that an expression names.
+    """Return a mask of the voxels that an expression selects.
 
     Parameters
     ----------
     expression : str or iterable of str
-        A name (``"V1"``), a group (``"early"``), a union (``"V1+V2"``), one hemisphere of any of these
-        (``"lh.MT"``), or a list of such, which is their union.
+        ROI (``"V1"``), group of ROIs (``"early"``), union (``"V1+V2"``), one hemisphere of an ROI or group
+        (``"lh.MT"``), or a list of these, which selects their union.
     rois : mapping of str to bool array, shape (voxel,)
-        Membership of each ROI.
+        Mask of each ROI.
     groups : mapping of str to sequence of str, optional
-        Groups of ROIs; members may be groups themselves. Members that this subject lacks are left out.
+        Groups of ROIs. Members can be groups, too. Members that this subject lacks are ignored.
     hemisphere : array of str, shape (voxel,), optional
-        ``"left"`` or ``"right"``.
+        Hemisphere of each voxel, ``"left"`` or ``"right"``.
 
     Returns
     -------
@@ -46,26 +46,26 @@ def roi_mask(
     Raises
     ------
     UnknownNameError
-        For a name that is neither an ROI nor a group; the message lists both.
+        If a name is neither an ROI nor a group; the message lists both.
     InputError
-        Where the expression is empty, selects no voxel, or asks for a hemisphere that is not known.
+        If the expression is empty, selects no voxels, or selects a hemisphere although hemispheres are unknown.
     """
     parts = [expression] if isinstance(expression, str) else list(expression)
     if not parts or any(not isinstance(part, str) or not part.strip() for part in parts):
         raise InputError(
-            "no ROI was named",
+            "no ROI is given",
             given=repr(expression),
             expected=f"names such as {', '.join(list(rois)[:4])}",
-            todo="name at least one ROI, or leave roi out to take all voxels",
+            todo="name at least one ROI, or omit roi to select all voxels",
         )
     masks = [_one(part.strip(), rois, groups or {}, hemisphere, ()) for part in parts]
     mask = np.logical_or.reduce(masks)
     if not mask.any():
         raise InputError(
-            "this selection holds no voxel",
+            "this selection contains no voxels",
             given=f"roi={expression!r}",
             expected="an ROI with at least one voxel in this subject",
-            todo="see store.rois(subject) for the number of voxels in each",
+            todo="see store.rois(subject) for the number of voxels in each ROI",
         )
     return mask
 
@@ -88,9 +88,9 @@ def _one(
 
 
 def _atoms(text: str, known: set[str]) -> list[str] | None:
-    """Split a union into names; None where that is impossible.
+    """Split a union into names, or return None if that is impossible.
 
-    Names come before operators, because published ROIs have "+" in theirs (NSD's "ecc4+").
+    Names take precedence over operators, because some published names of ROIs contain "+" (NSD's "ecc4+").
     """
     text = text.strip()
     if _is_atom(text, known):
@@ -140,8 +140,8 @@ def _group(
         raise InputError(
             "a group of ROIs contains itself",
             given=" -> ".join((*inside, name)),
-            expected="groups of ROIs without a circle",
-            todo="fix [roi_groups] in the recipe and build again",
+            expected="groups of ROIs without cycles",
+            todo="fix [roi_groups] in the recipe and rebuild the store",
         )
     members = [member for member in groups[name] if member in rois or member in groups]
     if not members:
@@ -154,9 +154,9 @@ def _side(side: str, hemisphere: np.ndarray | None) -> np.ndarray:
     if hemisphere is None:
         raise InputError(
             "this store does not know the hemispheres of its voxels",
-            given=f"{side}.",
+            given=f"the prefix {side}.",
             expected="an ROI without lh. or rh.",
-            todo="leave the hemisphere out",
+            todo="omit the hemisphere",
         )
     return hemisphere == _HEMISPHERES[side]
 
@@ -167,16 +167,27 @@ def select_samples(
     task: str | None = None,
     time: slice | tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Return the positions of the samples of a split, a task and a stretch of time, in stored order.
+    """Return the indices of the samples of a split, a task and a time interval, in stored order.
 
     Parameters
     ----------
     samples : DataFrame
-        The sample table.
+        Sample table.
     split, task : str, optional
-        All where left out.
+        Split and task. All samples by default.
     time : slice or (float, float), optional
-        Start (included) and stop (excluded) in seconds from the onset of each run.
+        Start (included) and stop (excluded) in seconds from the start of each run.
+
+    Returns
+    -------
+    int array, shape (selected sample,)
+
+    Raises
+    ------
+    UnknownNameError
+        If the split or task does not exist.
+    InputError
+        If no sample is selected.
     """
     keep = np.ones(len(samples), dtype=bool)
     for column, value in (("split", split), ("task", task)):
@@ -191,10 +202,10 @@ def select_samples(
         keep &= (onset >= start) & (onset < stop)
     if not keep.any():
         raise InputError(
-            "this selection holds no sample",
+            "this selection contains no samples",
             given=f"split={split!r}, task={task!r}, time={time}",
             expected=f"times between {samples['time'].min():g} and {samples['time'].max():g} s of a run, "
-            "in a split and task that occur together",
+            "and a split that the task has",
             todo="widen the selection",
         )
     return np.flatnonzero(keep)
@@ -204,10 +215,10 @@ def _limits(time: slice | tuple[float, float]) -> tuple[float, float]:
     start, stop = (time.start, time.stop) if isinstance(time, slice) else time
     if isinstance(time, slice) and time.step is not None:
         raise InputError(
-            "time takes no step",
+            "time slices cannot have a step",
             given=str(time),
             expected="slice(start, stop) in seconds",
-            todo="leave it out",
+            todo="omit the step",
         )
     return (-np.inf if start is None else float(start)), (np.inf if stop is None else float(stop))
 
@@ -215,33 +226,37 @@ def _limits(time: slice | tuple[float, float]) -> tuple[float, float]:
 def delayed_positions(
     samples: pd.DataFrame, positions: np.ndarray, delays: Sequence[int], series: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for each sample and delay, the position of the volume so many samples later in the same run.
+    """Return, for each sample and delay, the index of the volume that many samples later in the same run.
 
     Parameters
     ----------
     samples : DataFrame
-        The whole sample table, in stored order.
+        Full sample table, in stored order.
     positions : int array, shape (sample,)
-        The samples that were selected.
+        Indices of the selected samples.
     delays : sequence of int
-        In volumes; 0 is the sample itself.
+        Delays in volumes; 0 is the sample itself.
     series : mapping of str to float
-        The tasks whose samples are a time series, and the seconds between their volumes.
+        Repetition time (s) of each task that is a time series.
 
     Returns
     -------
     kept : int array, shape (kept,)
-        Those of `positions` whose run goes on long enough for all delays, without a gap (volumes of rest may have
-        been left out).
+        The indices in `positions` for which the run contains all delayed volumes (rest volumes may be missing).
     shifted : int array, shape (delay, kept)
-        Positions of their delayed volumes.
+        Indices of the delayed volumes.
+
+    Raises
+    ------
+    InputError
+        If delays are not unique non-negative integers, or a task is not a time series.
     """
     steps = np.asarray(list(delays))
     if steps.dtype.kind not in "iu" or (steps < 0).any() or len(set(steps.tolist())) != len(steps):
         raise InputError(
             "these delays cannot be used",
             given=repr(delays),
-            expected="different whole numbers of samples, 0 or more, e.g. (2, 3)",
+            expected="unique whole numbers, 0 or more, e.g. (2, 3)",
             todo="give delays in samples (volumes), not in seconds",
         )
     wrong = sorted(set(samples["task"].iloc[positions]) - set(series))
@@ -249,8 +264,8 @@ def delayed_positions(
         raise InputError(
             "delays need a time series, and these samples are single-trial estimates",
             given=f"delays={tuple(delays)} for the task {', '.join(wrong)}",
-            expected=f"one of the tasks recorded as time series: {', '.join(series) or '(none in this store)'}",
-            todo="leave delays out, or select the task that is a time series",
+            expected=f"a task that is a time series: {', '.join(series) or '(none in this store)'}",
+            todo="omit delays, or select a task that is a time series",
         )
     run = samples.groupby(["task", "session", "run"], sort=False).ngroup().to_numpy()
     volume = volume_numbers(samples, run, samples["task"].map(dict(series)).to_numpy(dtype=float, na_value=np.nan))
@@ -263,16 +278,16 @@ def delayed_positions(
 
 
 def volume_numbers(samples: pd.DataFrame, runs: np.ndarray, seconds: float | np.ndarray) -> np.ndarray:
-    """Return how many volumes after the first sample of its run each sample was taken, from the times.
+    """Return the number of each sample's volume within its run, relative to the first sample, from its time.
 
     Parameters
     ----------
     samples : DataFrame
-        With the column ``time`` (s).
+        Table with a column ``time`` (s).
     runs : int array, shape (sample,)
-        A number for each run.
+        Index of the run of each sample.
     seconds : float or array, shape (sample,)
-        Between volumes; NaN where samples are no time series, which are then counted.
+        Repetition time. If it is NaN (not a time series), samples are counted instead.
 
     Returns
     -------
@@ -291,17 +306,17 @@ def average_by_stimulus(samples: pd.DataFrame) -> tuple[sparse.csr_array, pd.Dat
     Parameters
     ----------
     samples : DataFrame
-        The samples to average.
+        Table of the samples to average.
 
     Returns
     -------
     weights : sparse array, shape (average, sample), float32
-        Rows sum to one; in the order in which the stimuli first appear, so a time series stays one.
+        Averaging matrix. Rows are in the order in which stimuli first appear, which keeps time series in order.
     table : DataFrame
-        The sample table of the averages: that of the first repeat, without what a data set adds to it (the behavior in
-        one of the repeats), and ``repeats``, their number.
+        Sample table of the averages: the standard columns of the first repeat of each stimulus, and their number,
+        ``repeats``. Columns specific to the data set, such as behavior, are dropped.
     """
-    # Late: these take longer to import than `neurorecon info` takes to read a store.
+    # Imported here because `neurorecon info` must start quickly.
     from scipy import sparse
 
     from neurorecon.datasets.base import SAMPLE_COLUMNS
@@ -318,7 +333,7 @@ def average_by_stimulus(samples: pd.DataFrame) -> tuple[sparse.csr_array, pd.Dat
 
 
 def contiguous(positions: np.ndarray) -> slice | np.ndarray:
-    """Return a slice where positions are consecutive: reading one is many times quicker."""
+    """Return a slice if positions are consecutive, as reading a slice is many times faster."""
     if len(positions) and positions[-1] - positions[0] + 1 == len(positions) and (np.diff(positions) == 1).all():
         return slice(int(positions[0]), int(positions[-1]) + 1)
     return positions
@@ -327,24 +342,24 @@ def contiguous(positions: np.ndarray) -> slice | np.ndarray:
 def reading_blocks(
     chunks: tuple[int, int], rows: slice | np.ndarray, columns: slice | np.ndarray, limit: int = 2**26
 ) -> tuple[int, int]:
-    """Return the size of the blocks in which a part of a large array is best read: whole chunks, as many as fit.
+    """Return the best block size for reading part of a large array: as many whole chunks as fit.
 
-    Each block costs some 5 ms beside its bytes, so blocks of one chunk are slow: tall blocks serve an ROI over all
-    trials, wide ones all voxels of a session.
+    Each block takes about 5 ms in addition to its transfer, so single chunks are slow. Tall blocks suit an ROI over all
+    trials, and wide blocks suit all voxels of a session.
 
     Parameters
     ----------
     chunks : tuple of int
-        Of the array, (row, column).
+        Chunk size of the array, (row, column).
     rows, columns : slice or int array
-        What is read of it.
+        Selected rows and columns.
     limit : int
-        Values in a block, as far as they are selected: 64 MB of float32.
+        Maximum number of selected values in a block; by default 256 MB of float32.
 
     Returns
     -------
     tuple of int
-        Multiples of `chunks`.
+        Block size, (row, column), a multiple of `chunks`.
     """
     wide = min(_span(columns), chunks[1])
     high = max(1, min(limit // (wide * chunks[0]), -(-_span(rows) // chunks[0])))
@@ -353,7 +368,7 @@ def reading_blocks(
 
 
 def _span(part: slice | np.ndarray) -> int:
-    """Return how many places lie between the first and the last that are read."""
+    """Return the length of the range from the first to the last selected index."""
     if isinstance(part, slice):
         return max(1, part.stop - part.start)
     return int(np.ptp(part)) + 1 if len(part) else 1

@@ -1,4 +1,4 @@
-"""A store opened for reading: tables, responses and targets."""
+"""Read a store: tables, responses, targets and stimuli."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 class Tables:
-    """Everything of a store but its large arrays.
+    """Everything in a store except its large arrays.
 
     Parameters
     ----------
     location : str
-        Where it was opened.
+        Path or URL of the store.
     root : zarr.Group
-        The root of the store.
+        Root of the store.
     snapshot : str or None
-        Id of the state that is open; None for plain Zarr.
+        Id of the open snapshot; None for plain Zarr.
     """
 
     def __init__(self, location: str, root: zarr.Group, snapshot: str | None) -> None:
@@ -48,12 +48,12 @@ class Tables:
         self._voxels: dict[str, pd.DataFrame] = {}
         self._arrays: list[tuple[str, Any]] | None = None
         self._positions: dict[str, pd.DataFrame] = {}
-        # What is open never changes, and asking Zarr for a group or a small array takes milliseconds.
+        # An open snapshot never changes, so nodes and small arrays are cached: each access by Zarr takes milliseconds.
         self._nodes: dict[str, Any] = {}
         self._small: dict[str, np.ndarray] = {}
         _check_schema(location, self._attributes)
 
-    # -- what is here -------------------------------------------------------------------------------------------
+    # -- contents -----------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ class Tables:
 
     @property
     def simulated(self) -> bool:
-        """Whether the responses were computed rather than measured."""
+        """Whether the responses are simulated rather than measured."""
         return bool(self.description["simulated"])
 
     @property
@@ -77,7 +77,7 @@ class Tables:
 
     @property
     def targets_available(self) -> list[str]:
-        """Names of the targets that are complete."""
+        """Names of the complete targets."""
         if schema.TARGETS not in self._root:
             return []
         group: Any = self._root[schema.TARGETS]
@@ -85,30 +85,30 @@ class Tables:
 
     @property
     def roi_groups(self) -> dict[str, list[str]]:
-        """Groups of ROIs that the recipe defines."""
+        """Groups of ROIs, by name."""
         return dict(self._attributes["roi_groups"])
 
     @property
     def frames_per_second(self) -> float | None:
-        """Frame rate of the films."""
+        """Frame rate of the videos, in Hz; None without videos."""
         return self._attributes.get("frames_per_second")
 
     def rois(self, subject: str) -> dict[str, int]:
-        """Return the ROIs of a subject and the number of voxels in each."""
+        """Return the number of voxels in each ROI of a subject."""
         counted = self._subject(subject).attrs.get("roi_voxels")
         return dict(counted if counted is not None else count_voxels(self.roi_masks(subject)))
 
     def tasks(self, subject: str) -> list[str]:
-        """Return the tasks of a subject, in the order in which they are stored."""
+        """Return the tasks of a subject, in stored order."""
         return list(dict.fromkeys(row["task"] for row in self.sample_counts(subject)))
 
     def series(self, subject: str) -> dict[str, float]:
-        """Return the tasks recorded as time series, with the seconds between their volumes."""
+        """Return the tasks that are time series, with their repetition times (s)."""
         return dict(self._subject(subject).attrs["repetition_time"])
 
     def voxel_count(self, subject: str) -> int:
         """Return the number of voxels of a subject."""
-        self._subject(subject)  # raises where it is not known
+        self._subject(subject)  # raises for unknown subjects
         return int(self._node(f"{subject}/responses").shape[1])
 
     def stimulus_counts(self) -> list[dict[str, Any]]:
@@ -122,26 +122,26 @@ class Tables:
         return counted if counted is not None else count_samples(self.samples(subject))
 
     def median_ceilings(self, subject: str) -> dict[str, float | None]:
-        """Return the median noise ceiling of each task that has one, see :meth:`noise_ceiling`."""
+        """Return the median noise ceiling over voxels of each task with repeats; see :meth:`noise_ceiling`."""
         counted = self._subject(subject).attrs.get("median_ceilings")
         if counted is not None:
             return counted
         return median_ceilings(self._repeated_tasks(subject), self._values(f"{subject}/noise_ceiling"))
 
     def about_target(self, name: str) -> tuple[tuple[int, ...], dict[str, Any]]:
-        """Return the shape of a target, and how it was made."""
+        """Return the shape of a target and a description of how it was computed."""
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
         return group["values"].shape, {key: value for key, value in group.attrs.items() if key != "complete"}
 
     def report(self, subject: str) -> dict[str, str]:
-        """Return what the data set's reader had to say of a subject: voxels dropped, sessions missing."""
+        """Return the notes of the reader on a subject, e.g. dropped voxels or missing sessions."""
         return dict(self._subject(subject).attrs.get("report", {}))
 
     # -- tables -------------------------------------------------------------------------------------------------
 
     @cached_property
     def stimuli(self) -> pd.DataFrame:
-        """Table of the stimuli: id, kind, category, split, captions (a list of str)."""
+        """Stimulus table with columns ``id``, ``kind``, ``category``, ``split`` and ``captions`` (list of str)."""
         import pandas as pd
 
         group: Any = self._root[schema.STIMULI]
@@ -152,7 +152,7 @@ class Tables:
 
     @cached_property
     def labels(self) -> pd.DataFrame | None:
-        """Numeric labels of the stimuli, one column a label; None where the data set has none."""
+        """Numeric labels of the stimuli, one column per label; None if there are none."""
         import pandas as pd
 
         group: Any = self._root[schema.STIMULI]
@@ -161,10 +161,10 @@ class Tables:
         return pd.DataFrame(group["labels"][:], columns=text_of(group["label_name"]))
 
     def samples(self, subject: str) -> pd.DataFrame:
-        """Return the table of samples of a subject, in stored order.
+        """Return the sample table of a subject, in stored order.
 
-        Behind the columns that every store has come those that its data set brings: behavior, ratings. Numbers that are
-        missing are NaN, text that is missing is ``""``.
+        Columns specific to the data set, such as behavior or ratings, follow those that every store has. Missing
+        numbers are NaN, and missing text is ``""``.
         """
         import pandas as pd
 
@@ -178,7 +178,7 @@ class Tables:
         return self._samples[subject].copy()
 
     def voxels(self, subject: str, roi: str | Iterable[str] | None = None) -> pd.DataFrame:
-        """Return the table of voxels of a subject (positions and ``rois``, their names joined by ``+``)."""
+        """Return the voxel table of a subject: positions, and ``rois`` (names of ROIs joined by ``+``)."""
         if subject not in self._voxels:
             table = self._voxel_table(subject).copy()
             table["rois"] = _joined(self.roi_masks(subject), len(table))
@@ -193,11 +193,11 @@ class Tables:
         return self._masks[subject]
 
     def space(self, subject: str) -> Space:
-        """Return the space that the voxels of a subject lie in."""
+        """Return the space of the voxels of a subject."""
         return Space.from_dict(self._subject(subject).attrs["space"])
 
     def truth(self, subject: str, roi: str | Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """Return what was planted in simulated responses (arrays whose last axis is voxel); empty for real data."""
+        """Return the ground truth of simulated responses (arrays whose last axis is voxel); empty for real data."""
         group = self._subject(subject)
         where = self._voxel_positions(subject, roi)
         names = [name for name in group.array_keys() if name.startswith("truth_")]
@@ -206,26 +206,26 @@ class Tables:
     def noise_ceiling(
         self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None
     ) -> np.ndarray | None:
-        """Return the noise ceiling of each voxel, for averages over the repeats of the test stimuli.
+        """Return the noise ceiling of each voxel for responses averaged over repeats of the test stimuli.
 
         Parameters
         ----------
         subject : str
             Name of the subject.
         roi : str or list of str, optional
-            As in :meth:`responses`.
+            See :meth:`responses`.
         task : str, optional
-            Needed where several tasks have repeats.
+            Required if several tasks have repeats.
 
         Returns
         -------
         array, shape (voxel,), or None
-            Largest R2 that a model can reach; None where the task shows no stimulus twice.
+            R2 of a perfect model; None if the task has no repeats.
         """
         return self._ceiling("noise_ceiling", subject, roi, task)
 
     def ncsnr(self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None) -> np.ndarray | None:
-        """Return the noise-ceiling signal-to-noise ratio of single samples, as NSD defines it; see above."""
+        """Return the noise ceiling signal-to-noise ratio of single samples (as in NSD); see :meth:`noise_ceiling`."""
         return self._ceiling("ncsnr", subject, roi, task)
 
     # -- provenance ---------------------------------------------------------------------------------------------
@@ -236,18 +236,18 @@ class Tables:
 
     @property
     def digest(self) -> str:
-        """One digest for all that the store holds: equal for equal content, wherever and whenever it was built."""
+        """Digest of the content of the store; it does not depend on where or when the store was built."""
         summary = self._summary
         return combine(self.digests()) if summary is None else str(summary["digest"])
 
     @property
     def bytes(self) -> int:
-        """Size of all arrays before compression."""
+        """Uncompressed size of all arrays in bytes."""
         summary = self._summary
         return count_bytes(self.arrays()) if summary is None else int(summary["bytes"])
 
     def arrays(self) -> list[tuple[str, Any]]:
-        """Return (path, array) of every array, sorted."""
+        """Return (path, array) of all arrays, sorted by path."""
         import zarr
 
         if self._arrays is None:
@@ -263,11 +263,11 @@ class Tables:
             f"targets {', '.join(self.targets_available) or 'none'}; snapshot {self.snapshot}>"
         )
 
-    # -- inner --------------------------------------------------------------------------------------------------
+    # -- internal -----------------------------------------------------------------------------------------------
 
     @property
     def _summary(self) -> dict[str, Any] | None:
-        """What the writer summed up; None where nobody did, and for plain Zarr, whose arrays anybody may change."""
+        """Summary by the writer; None if missing, and for plain Zarr, whose arrays may have been modified."""
         return None if self.snapshot is None else self._attributes.get(schema.SUMMARY)
 
     def _subject(self, subject: str) -> Any:
@@ -276,13 +276,13 @@ class Tables:
         return self._node(subject)
 
     def _node(self, path: str) -> Any:
-        """Return a group or an array; each is asked for once."""
+        """Return a group or an array, cached."""
         if path not in self._nodes:
             self._nodes[path] = self._root[path]
         return self._nodes[path]
 
     def _values(self, path: str) -> np.ndarray:
-        """Return a small array whole; it is read once and may not be changed."""
+        """Return a small array as a whole, cached and read-only."""
         if path not in self._small:
             values = values_of(self._node(path))
             values.setflags(write=False)
@@ -290,7 +290,7 @@ class Tables:
         return self._small[path]
 
     def _voxel_table(self, subject: str) -> pd.DataFrame:
-        """Return where the voxels lie; read once."""
+        """Return the positions of the voxels, cached."""
         import pandas as pd
 
         if subject not in self._positions:
@@ -320,7 +320,7 @@ class Tables:
                 f"several tasks of {subject} have repeats",
                 given="no task",
                 expected=f"one of: {', '.join(tasks)}",
-                todo=f"say which, e.g. task={tasks[0]!r}",
+                todo=f"select a task, e.g. task={tasks[0]!r}",
             )
         row = 0 if task is None else tasks.index(task)
         return self._values(f"{subject}/{name}")[row][self._voxel_positions(subject, roi)]
@@ -332,20 +332,20 @@ def _check_schema(location: str, attributes: Mapping[str, Any]) -> None:
         raise StoreError(
             "there is no finished store here",
             given=f"{location}, without neurorecon's schema version",
-            expected="a store whose build was completed",
-            todo="if a build was interrupted, run the same neurorecon build command again: it resumes",
+            expected="a store whose build is complete",
+            todo="if the build was interrupted, run the same neurorecon build command again to resume it",
         )
     if int(version) > schema.SCHEMA_VERSION:
         raise StoreError(
             "this store was written by a newer neurorecon",
             given=f"schema version {version} (written by neurorecon {attributes.get('neurorecon_version')})",
             expected=f"version {schema.SCHEMA_VERSION} or older",
-            todo="pip install --upgrade neurorecon",
+            todo="update neurorecon: pip install --upgrade neurorecon",
         )
 
 
 def _joined(masks: Mapping[str, np.ndarray], voxels: int) -> np.ndarray:
-    """Return the names of the ROIs of each voxel, joined by ``+``; each combination is joined once."""
+    """Return the names of the ROIs of each voxel, joined by ``+``."""
     named = np.array([*masks.values()], dtype=bool).reshape(len(masks), voxels)
     names = np.array([*masks])
     different, which = np.unique(np.packbits(named, axis=0), axis=1, return_inverse=True)
@@ -354,7 +354,7 @@ def _joined(masks: Mapping[str, np.ndarray], voxels: int) -> np.ndarray:
 
 
 def text_of(array: Any) -> np.ndarray:
-    """Return a text array as fixed-width text, which is what NumPy, pandas and xarray take everywhere."""
+    """Return a text array as fixed-width text, which NumPy, pandas and xarray all support."""
     return np.asarray(array[:]).astype(object).astype(str)
 
 
@@ -370,10 +370,10 @@ def open_store(location: str | Path, *, snapshot: str | None = None) -> Store:
     Parameters
     ----------
     location : path or URL
-        An Icechunk store (a folder, ``s3://``, ``gs://``, ``az://``) or a plain ``.zarr`` hierarchy (a folder or
-        any URL that fsspec reads).
+        Icechunk store (a folder, ``s3://``, ``gs://`` or ``az://``) or plain ``.zarr`` hierarchy (a folder or any URL
+        supported by fsspec).
     snapshot : str, optional
-        Id of an older state, as figures carry it. Icechunk only.
+        Id of an older snapshot, as recorded in figures. Icechunk only.
 
     Returns
     -------
@@ -381,27 +381,31 @@ def open_store(location: str | Path, *, snapshot: str | None = None) -> Store:
 
     Raises
     ------
-    MissingFileError, StoreError, UnknownNameError
-        Where there is no store, it cannot be read, or the snapshot does not exist.
+    MissingFileError
+        If there is no store.
+    StoreError
+        If the store cannot be read, or is not finished.
+    UnknownNameError
+        If the snapshot does not exist.
     """
     root, found = open_for_reading(str(location), snapshot)
     return Store(str(location), root, found)
 
 
 class Store(Tables):
-    """A feature store, read-only. Made by :func:`open_store`.
+    """A feature store, opened read-only by :func:`open_store`.
 
     Attributes
     ----------
     location : str
-        Where it was opened.
+        Path or URL of the store.
     snapshot : str or None
-        Id of the state that is open; None for plain Zarr.
+        Id of the open snapshot; None for plain Zarr.
 
     Notes
     -----
-    A store that is pickled travels by its place and its snapshot, never by its data: another process opens the same
-    state, once. It has to lie where that process can read it.
+    Pickling a store saves its location and snapshot, not its data. The process that unpickles it opens the same
+    snapshot once, and must have access to the location.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -419,29 +423,36 @@ class Store(Tables):
         average: Literal["stimulus"] | None = None,
         delays: Sequence[int] = (),
     ) -> xarray.DataArray:
-        """Return responses, lazily.
+        """Return responses as a lazy array.
 
         Parameters
         ----------
         subject : str
             Name of the subject.
         roi : str or list of str, optional
-            A name (``"V1"``), a union (``"V1+V2"``), a hemisphere (``"lh.MT"``), a group of the recipe
-            (``"early"``), or a list of these. All voxels where left out.
+            ROI (``"V1"``), union (``"V1+V2"``), one hemisphere (``"lh.MT"``), group of ROIs (``"early"``), or a list
+            of these. All voxels by default.
         split, task : str, optional
-            Which samples. All where left out.
-        time : slice, optional
-            Onset in seconds from the start of each run, start included, stop excluded.
+            Split and task of the samples. All samples by default.
+        time : slice or (float, float), optional
+            Start (included) and stop (excluded) of sample onsets, in seconds from the start of each run.
         average : {"stimulus"}, optional
-            Average the repeats of each stimulus.
+            Average over the repeats of each stimulus.
         delays : sequence of int
-            For time series: give each sample the volumes so many samples later in its run, side by side along
-            voxel. Samples whose run ends before are left out.
+            For time series: concatenate, along the voxel axis, the volumes this many samples later in the same run.
+            Samples too close to the end of their run are dropped.
 
         Returns
         -------
         DataArray, dims (sample, voxel), float32, dask
-            With the sample and voxel tables as coordinates.
+            Responses, with the sample and voxel tables as coordinates.
+
+        Raises
+        ------
+        UnknownNameError
+            If the subject, ROI, split or task does not exist.
+        InputError
+            If the selection is empty, or delays are used with single-trial estimates.
         """
         samples = self.samples(subject)
         positions = selection.select_samples(samples, split, task, time)
@@ -468,11 +479,11 @@ class Store(Tables):
         if weights is not None:
             blocks = (blocks[0], array.chunks[1])
         lazy = self._lazy(path, blocks)
-        # A slice is taken while a block is read, scattered places after it: slices come first.
+        # Slices limit what is read from disk, while index arrays are applied afterwards, so apply slices first.
         values = lazy[part][:, columns] if isinstance(part, slice) else lazy[:, columns][part]
         if weights is None:
             return values
-        # One block then holds all samples of up to 1,024 voxels: 120 MB for 30,000 trials.
+        # A block now holds all samples of up to 1,024 voxels: 120 MB for 30,000 trials.
         whole = values.rechunk({0: -1})
         return whole.map_blocks(
             lambda block: (weights @ block).astype(np.float32),
@@ -516,20 +527,28 @@ class Store(Tables):
         )
 
     def targets(self, name: str, split: str | None = None, stimuli: Sequence[str] | None = None) -> xarray.DataArray:
-        """Return a target, lazily, one row a stimulus.
+        """Return a target as a lazy array with one row per stimulus.
 
         Parameters
         ----------
         name : str
-            One of :attr:`targets_available`.
+            Name of a target in :attr:`targets_available`.
         split : str, optional
-            Only stimuli of this split.
+            Select the stimuli of this split.
         stimuli : sequence of str, optional
-            These stimuli, in this order (repeats allowed).
+            Select these stimuli, in this order; repeats are allowed. Takes precedence over `split`.
 
         Returns
         -------
         DataArray, dims (stimulus, feature) or (stimulus, ..., feature), float32, dask
+            The target, with a description of how it was computed as attributes.
+
+        Raises
+        ------
+        UnknownNameError
+            If the target or split does not exist.
+        InputError
+            If a stimulus does not have this target.
         """
         import xarray
 
@@ -538,7 +557,7 @@ class Store(Tables):
                 "target",
                 name,
                 self.targets_available,
-                todo=f"compute it: neurorecon features --target {name}",
+                todo=f"compute it with: neurorecon features --target {name}",
             )
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
         ids = text_of(group["stimulus"])
@@ -567,15 +586,32 @@ class Store(Tables):
         average: Literal["stimulus"] | None = "stimulus",
         delays: Sequence[int] = (),
     ) -> tuple[xarray.DataArray, xarray.DataArray]:
-        """Return responses and the target of their stimuli, row by row the same.
+        """Return responses and the target of the stimulus of each sample, with matching rows.
 
-        Samples whose stimulus has no such target (an image has no motion) are left out. Parameters are those of
-        :meth:`responses` and :meth:`targets`.
+        Samples whose stimulus does not have the target (e.g. motion of an image) are dropped.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the subject.
+        target : str
+            Name of a target in :attr:`targets_available`.
+        roi, split, task, time, average, delays
+            See :meth:`responses`. By default, responses are averaged over the repeats of each stimulus.
 
         Returns
         -------
         responses : DataArray, dims (sample, voxel)
+            Responses.
         target : DataArray, dims (sample, feature) or (sample, ..., feature)
+            Target of each sample.
+
+        Raises
+        ------
+        UnknownNameError
+            If a name does not exist.
+        InputError
+            If no selected sample has the target.
         """
         responses = self.responses(subject, roi, split, task=task, time=time, average=average, delays=delays)
         have = set(self.target_stimuli(target).tolist())
@@ -585,8 +621,8 @@ class Store(Tables):
             raise InputError(
                 f"none of these samples has the target {target!r}",
                 given=f"subject={subject!r}, split={split!r}, task={task!r}",
-                expected="stimuli for which the target was computed",
-                todo="select the task whose stimuli have it, e.g. the videos for motion",
+                expected="stimuli for which the target has been computed",
+                todo="select a task whose stimuli have it, e.g. videos for motion",
             )
         responses = responses.isel(sample=selection.contiguous(np.flatnonzero(kept)))
         values = self.targets(target, stimuli=ids[kept].tolist()).rename(stimulus="sample")
@@ -596,46 +632,70 @@ class Store(Tables):
     def target_stimuli(self, name: str) -> np.ndarray:
         """Return the ids of the stimuli that have a target."""
         if name not in self.targets_available:
-            self.targets(name)  # raises, with the names that exist
+            self.targets(name)  # raises an error that lists the targets
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
         return text_of(group["stimulus"])
 
     def images(self, stimuli: Sequence[str] | None = None, split: str | None = None) -> xarray.DataArray:
-        """Return images, lazily; for a video its middle frame.
+        """Return images as a lazy array; a video is represented by its middle frame.
+
+        Parameters
+        ----------
+        stimuli : sequence of str, optional
+            Select these stimuli, in this order. Takes precedence over `split`.
+        split : str, optional
+            Select the stimuli of this split.
 
         Returns
         -------
         DataArray, dims (stimulus, y, x, rgb), uint8, dask
+
+        Raises
+        ------
+        InputError
+            If the store has no images, or a stimulus does not exist.
         """
         return self._images("images", self.stimuli["id"].to_numpy(str), stimuli, split)
 
     def frames(self, stimuli: Sequence[str] | None = None, split: str | None = None) -> xarray.DataArray:
-        """Return videos, lazily.
+        """Return the frames of videos as a lazy array.
+
+        Parameters
+        ----------
+        stimuli : sequence of str, optional
+            Select these videos, in this order. Takes precedence over `split`.
+        split : str, optional
+            Select the videos of this split.
 
         Returns
         -------
         DataArray, dims (stimulus, frame, y, x, rgb), uint8, dask
+
+        Raises
+        ------
+        InputError
+            If the store has no videos, or a video does not exist.
         """
         group: Any = self._root[schema.STIMULI]
         ids = text_of(group["film"]) if "film" in group else np.array([], dtype=str)
         return self._images("frames", ids, stimuli, split)
 
     def unmask(self, values: np.ndarray, subject: str, roi: str | Iterable[str] | None = None) -> Any:
-        """Put values back into the brain.
+        """Transform values of voxels back to brain space.
 
         Parameters
         ----------
         values : array, shape (voxel,) or (map, voxel)
-            In the order of the subject's voxels, or of those of `roi`.
+            Values in the order of the subject's voxels, or of the voxels of `roi`.
         subject : str
             Name of the subject.
         roi : str or list of str, optional
-            The selection that `values` belong to.
+            Selection of voxels; see :meth:`responses`.
 
         Returns
         -------
         nibabel.Nifti1Image, nilearn.surface.SurfaceImage or nibabel.Cifti2Image
-            As the subject's space is.
+            Image in the subject's space.
         """
         return self.space(subject).unmask(np.asarray(values), self.voxels(subject, roi))
 
@@ -662,10 +722,10 @@ class Store(Tables):
         group: Any = self._root[schema.STIMULI]
         if array not in group:
             raise InputError(
-                f"this store holds no {'images' if array == 'images' else 'videos'}",
+                f"this store has no {'images' if array == 'images' else 'videos'}",
                 given=self.location,
-                expected="a data set that brings its stimuli",
-                todo="see store.stimuli for what is known of them",
+                expected="a data set that includes its stimuli",
+                todo="use store.stimuli, the table of stimuli, instead",
             )
         if stimuli is not None:
             rows = _positions(ids, stimuli, array)
@@ -686,14 +746,14 @@ def _positions(ids: np.ndarray, wanted: Sequence[str], where: str) -> np.ndarray
     missing = [identifier for identifier in wanted if identifier not in place]
     if missing:
         raise InputError(
-            f"{where}: {len(missing)} of these stimuli are not there",
+            f"{where}: {len(missing)} of these stimuli do not exist",
             given=", ".join(map(str, missing[:5])),
             expected=f"ids such as {', '.join(ids[:3].tolist())}",
-            todo="see store.stimuli for all of them",
+            todo="see store.stimuli for all stimuli",
         )
     return np.array([place[identifier] for identifier in wanted], dtype=int)
 
 
 def _plain(column: pd.Series) -> np.ndarray:
-    """Return a column as numbers or fixed-width text, which is what xarray coordinates take everywhere."""
+    """Return a column as numbers or fixed-width text, which xarray supports as coordinates."""
     return column.to_numpy() if column.dtype.kind in "biuf" else column.to_numpy().astype(str)

@@ -1,11 +1,11 @@
-"""Write a store: one writer at a time, whole chunks, committed in transactions.
+"""Write a store in transactions, one writer at a time.
 
-Icechunk's storage on a local disk is not safe for concurrent commits, so a writer holds an advisory lock on a
-file beside the store. The kernel lets go of it when the process ends, however it ends: a killed build leaves no
-stale lock behind. The file then still says who held it, which tells the next writer that something may be left over.
+Icechunk's storage on a local disk is not safe for concurrent commits, so a writer holds an advisory lock on a file next
+to the store. The kernel releases the lock when the process ends for any reason, so a killed build leaves no stale lock.
+The lock file keeps the name of its holder, which tells the next writer that the previous one did not end properly.
 
-Every array is written in blocks of whole chunks, read back, and compared by digest. A commit makes all blocks so
-far permanent; a later run finds them by the digests that each array carries and goes on behind them.
+Arrays are written in blocks of whole chunks, read back, and compared by digest. A commit makes all blocks so far
+permanent. A later run finds them by the block digests stored with each array, and resumes after them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from neurorecon.store.schema import METADATA_DIGEST, count_bytes, digests_of, me
 
 
 def _lock(file: IO[str]) -> None:
-    """Take the lock or raise OSError; the standard library has one call for Windows and one for all others."""
+    """Take the lock, or raise an OSError."""
     if os.name == "nt":
         import msvcrt
 
@@ -51,14 +51,21 @@ class WriterLock:
     Parameters
     ----------
     path : path
-        The store; the lock is the file ``<path>.lock`` beside it.
+        Location of the store. The lock is the file ``<path>.lock``.
 
     Attributes
     ----------
     since : datetime
-        When the lock was taken.
+        Time when the lock was taken.
     was_left : bool
-        Whether the writer before this one was killed or ended in an error.
+        Whether the previous writer was killed or failed.
+
+    Raises
+    ------
+    StoreError
+        If the lock file cannot be created.
+    StoreLockedError
+        If another process holds the lock.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -70,14 +77,14 @@ class WriterLock:
     def __enter__(self) -> WriterLock:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Not to append: on a full disk, what the file says can still be replaced.
+            # Not in append mode: on a full disk, the content can still be replaced.
             file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
         except OSError as error:
             raise StoreError(
-                "the store cannot be written here",
+                "cannot write a store here",
                 given=f"{self.path.parent} ({error.strerror})",
-                expected="a folder in which you may create files",
-                todo="choose another place, e.g. --out DIR/NAME.icechunk",
+                expected="a folder where you can create files",
+                todo="choose another location, e.g. --out DIR/NAME.icechunk",
             ) from error
         try:
             _lock(file)
@@ -88,13 +95,13 @@ class WriterLock:
                 "another process is writing to this store",
                 given=f"{self.path.with_suffix('')}, held by {holder}",
                 expected="one writer at a time (reading is always possible)",
-                todo="wait until it has finished, or end it, and run the command again",
+                todo="wait until it has finished or stop it, then run the command again",
             ) from error
         self._file = file
         self.since = datetime.now(UTC)
         self.was_left = bool(file.read().strip())
         holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()})
-        # The lock holds without it: on a full disk the writer itself says what is wrong.
+        # The lock works without it, and on a full disk the writer raises a clear error.
         with contextlib.suppress(OSError):
             os.lseek(file.fileno(), 0, os.SEEK_SET)
             os.ftruncate(file.fileno(), os.write(file.fileno(), holder.encode()))
@@ -112,7 +119,7 @@ class WriterLock:
 
 
 def holds(root: Any, path: str, dims: Sequence[str], values: np.ndarray, attributes: dict[str, Any]) -> bool:
-    """Say whether an array is there already, with these values and attributes."""
+    """Return whether an array with these values and attributes already exists."""
     if path not in root:
         return False
     array: Any = root[path]
@@ -135,7 +142,7 @@ def open_array(
     attributes: dict[str, Any] | None,
     overwrite: bool,
 ) -> Any:
-    """Return an array to write to: the one that an earlier run began, where it fits, else an empty one."""
+    """Return the array of an interrupted run if shape and type match, otherwise a new one."""
     if path in root and not overwrite:
         array: Any = root[path]
         if array.shape == shape and dtype_name(array.dtype) == dtype_name(dtype):
@@ -165,7 +172,7 @@ def open_array(
 
 
 def storable(values: np.ndarray) -> np.ndarray:
-    """Return values as they are stored: numbers as they are, everything else as text."""
+    """Return values as they are stored: numbers unchanged, everything else as text."""
     values = np.asarray(values)
     return values if values.dtype.kind in "biufc" else values.astype(np.dtypes.StringDType())
 
@@ -180,69 +187,76 @@ def write_block(array: Any, path: str, start: int, stop: int, values: np.ndarray
             f"rows {start} to {stop} of {path} have the wrong shape",
             given=str(values.shape),
             expected=str((stop - start, *array.shape[1:])),
-            todo="fix the reader: its tables and its arrays disagree",
+            todo="fix the reader: its tables and arrays do not match",
         )
     array[start:stop] = values
     digest = block_digest(values)
     if block_digest(array[start:stop]) != digest:
         raise StoreWriteError(
-            f"rows {start} to {stop} of {path} read back differently from what was written",
-            given="a block that the storage changed; nothing of it was committed",
-            expected="storage that gives back what it was given",
-            todo="check the disk, then run the same command again: it goes on behind the last commit",
+            f"rows {start} to {stop} of {path} were not stored correctly",
+            given="a block that differs after reading it back; it was not committed",
+            expected="identical data",
+            todo="check the disk, then run the same command again; it resumes from the last commit",
         )
     return digest
 
 
 logger = logging.getLogger("neurorecon")
 
-#: Seconds of work that a kill may cost at most (beyond the block in hand).
+#: Seconds between commits, and thus the work lost if the process is killed (in addition to the current block).
 COMMIT_EVERY = 3.0
 
-#: What lies in the folder of a repository.
+#: Contents of the folder of a repository.
 _REPOSITORY_PARTS = {"chunks", "config.yaml", "manifests", "refs", "snapshots", "transactions"}
 
-#: The branch that readers see, and the one that builds go to.
+#: The branch that readers see, and the branch of builds.
 MAIN, BUILD = "main", "build"
 
 
 class StoreWriter:
-    """Holds the lock and one writable session of an Icechunk store.
+    """Context manager that holds the lock and a writable session of an Icechunk store.
 
     Parameters
     ----------
     path : path
-        The store; it is created where it does not exist.
+        Location of the store; it is created if it does not exist.
+
+    Raises
+    ------
+    StoreError
+        If the store is plain Zarr, a URL or a file.
+    StoreLockedError
+        If another process is writing to the store.
+    StoreWriteError
+        If the disk is full or read-only. Commits are kept, and the same call resumes from the last one.
 
     Notes
     -----
-    Use as a context manager. Leaving it without a :meth:`commit` drops what was written since the last one. Where the
-    storage gives out (a full disk, rights that were taken away), it is left with a :class:`StoreWriteError`; what was
-    committed stays, and the same call goes on behind it. A writer that ends well after one that did not removes what
-    that one left, see :meth:`collect`.
+    Data written after the last :meth:`commit` are dropped on exit. A writer that ends successfully after one that did
+    not removes what the earlier one left behind; see :meth:`collect`.
     """
 
     def __init__(self, path: str | Path) -> None:
         if is_plain_zarr(str(path)):
             raise StoreError(
-                "a plain Zarr hierarchy is opened read-only",
+                "plain Zarr is read-only",
                 given=str(path),
                 expected="an Icechunk store (NAME.icechunk)",
-                todo="write into the store that it was exported from, and export again",
+                todo="write to the store from which it was exported, then export it again",
             )
         if is_url(str(path)):
             raise StoreError(
-                "a store behind a URL is opened read-only",
+                "stores at URLs are read-only",
                 given=str(path),
-                expected="a folder NAME.icechunk on this machine: its lock keeps other writers out",
-                todo="write into the folder that it was copied from, and copy it again",
+                expected="a folder NAME.icechunk on this machine, where a lock prevents concurrent writes",
+                todo="write to the folder from which it was copied, then copy it again",
             )
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(
                 "a store is a folder",
                 given=f"{self.path}, a file",
-                expected="a folder NAME.icechunk, or a name that is free",
+                expected="a folder NAME.icechunk, or a new name",
                 todo="choose another name with --out, or move the file away",
             )
         self.branch = MAIN
@@ -269,7 +283,7 @@ class StoreWriter:
         if icechunk.Repository.exists(storage):
             return icechunk.Repository.open(storage)
         if self.path.is_dir() and {item.name for item in self.path.iterdir()} <= _REPOSITORY_PARTS:
-            # A process was killed while it created the repository: nothing was ever committed to it.
+            # A process was killed while creating the repository, so there are no commits.
             shutil.rmtree(self.path)
         return icechunk.Repository.create(storage)
 
@@ -281,30 +295,30 @@ class StoreWriter:
         if error is None and self._lock.was_left:
             self._collect_if_possible()
         self._lock.__exit__(kind, error, trace)
-        # A conflict: the folder was removed, or somebody wrote into it past the lock.
+        # A conflict means that the folder was removed, or written to without the lock.
         if isinstance(error, icechunk.IcechunkError | icechunk.ConflictError):
-            raise write_error(self.path, error, "the store cannot be written any further") from error
+            raise write_error(self.path, error, "writing to the store failed") from error
 
     def _collect_if_possible(self) -> None:
         import icechunk
 
         try:
             found = self.collect()
-        except (icechunk.IcechunkError, OSError) as error:  # what was written is whole; this is only about room
-            logger.warning("what interrupted builds left in %s could not be removed (%s)", self.path, error)
+        except (icechunk.IcechunkError, OSError) as error:  # the store is complete; only disk space is lost
+            logger.warning("could not remove the remains of interrupted builds in %s (%s)", self.path, error)
         else:
-            logger.info("removed %.1f MB that interrupted builds left", found / 1e6)
+            logger.info("removed %.1f MB left by interrupted builds", found / 1e6)
 
     def collect(self) -> int:
-        """Remove what no branch and no tag refers to: chunks of builds that were killed before they committed them.
+        """Remove chunks that no branch or tag refers to, such as uncommitted chunks of killed builds.
 
-        All states of the store stay, and so does what an unfinished build has committed. Nothing is touched that was
-        written since this writer took the lock.
+        All snapshots are kept, as are the commits of unfinished builds and everything written since this writer took
+        the lock.
 
         Returns
         -------
         int
-            Bytes that were removed.
+            Number of bytes removed.
         """
         return int(self._repository.garbage_collect(self._lock.since).bytes_deleted)
 
@@ -316,10 +330,9 @@ class StoreWriter:
         self._last_commit = time.monotonic()
 
     def checkout(self, branch: str) -> None:
-        """Send commits to a branch from now on.
+        """Switch to a branch, which is created if needed.
 
-        A build goes to a branch of its own, so that readers of ``main`` see the store as it was until
-        :meth:`publish`.
+        Builds use a separate branch, so that readers of ``main`` do not see them before :meth:`publish`.
         """
         if branch not in self._repository.list_branches():
             self._repository.create_branch(branch, self._repository.lookup_branch(MAIN))
@@ -327,7 +340,7 @@ class StoreWriter:
         self._begin()
 
     def commit(self, message: str) -> str:
-        """Make everything written so far permanent; return the id of the snapshot."""
+        """Commit everything written so far, and return the id of the snapshot."""
         if not self._session.has_uncommitted_changes:
             return self._session.snapshot_id
         if self.branch == MAIN:
@@ -337,17 +350,17 @@ class StoreWriter:
         return snapshot
 
     def _sign(self) -> None:
-        """Sum up all arrays, and store a digest of all attributes, shapes and names, as arrays carry one of values."""
+        """Store a summary of all arrays and a digest of the metadata."""
         import zarr
 
-        # Opened anew: what was written counts, not what this process remembers of it.
+        # Reopen the group, so that the digests cover what was written rather than what is cached.
         members = list(zarr.open_group(self._session.store, mode="r").members(max_depth=None))
         arrays = [(path, item) for path, item in members if isinstance(item, zarr.Array)]
         self.root.attrs[schema.SUMMARY] = {"digest": combine(digests_of(arrays)), "bytes": count_bytes(arrays)}
         self.root.attrs[METADATA_DIGEST] = metadata_digest(zarr.open_group(self._session.store, mode="r"), members)
 
     def published_attributes(self) -> dict[str, Any]:
-        """Return the root attributes that readers see now."""
+        """Return the root attributes that readers currently see."""
         import icechunk
         import zarr
 
@@ -361,7 +374,7 @@ class StoreWriter:
         return dict(group.attrs)
 
     def restart(self) -> None:
-        """Drop what earlier, unfinished builds have committed to the branch, and begin with an empty root."""
+        """Drop the commits of unfinished builds on this branch, and start with an empty root."""
         self._repository.reset_branch(self.branch, self._repository.lookup_branch(MAIN))
         self._begin()
         for name in list(self.root):
@@ -370,11 +383,11 @@ class StoreWriter:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether the branch holds commits that readers do not see yet."""
+        """Whether the branch has commits that readers do not see yet."""
         return self._repository.lookup_branch(self.branch) != self._repository.lookup_branch(MAIN)
 
     def publish(self, message: str) -> str:
-        """Commit, and let readers see what is on the branch; return the id of the snapshot."""
+        """Commit, make the branch visible to readers, and return the id of the snapshot."""
         self._sign()
         snapshot = self.commit(message)
         self._repository.reset_branch(MAIN, snapshot)
@@ -382,7 +395,7 @@ class StoreWriter:
         return snapshot
 
     def abandon(self) -> None:
-        """Forget what unfinished builds have committed; a store that was never published vanishes altogether."""
+        """Drop the commits of unfinished builds; delete a store that was never published."""
         if not self.published_attributes():
             shutil.rmtree(self.path, ignore_errors=True)
         elif self.branch != MAIN:
@@ -390,7 +403,7 @@ class StoreWriter:
 
     @property
     def commit_due(self) -> bool:
-        """Whether enough work has gathered that losing it would hurt."""
+        """Whether it is time for a commit."""
         return time.monotonic() - self._last_commit > COMMIT_EVERY
 
     def put(
@@ -400,7 +413,7 @@ class StoreWriter:
         values: np.ndarray,
         attributes: dict[str, Any] | None = None,
     ) -> None:
-        """Write one array that fits in memory, in place of one of the same name.
+        """Write an array that fits in memory, replacing one of the same name.
 
         Parameters
         ----------
@@ -415,7 +428,7 @@ class StoreWriter:
         """
         values = storable(values)
         if holds(self.root, path, dims, values, attributes or {}):
-            return  # of an interrupted build: written again, it would take its room twice
+            return  # written by an interrupted build; rewriting it would take additional disk space
         self.stream(
             path,
             dims,
@@ -438,20 +451,27 @@ class StoreWriter:
         overwrite: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Write an array block by block, behind the blocks that an earlier run has committed.
+        """Write an array block by block, resuming after blocks committed by an earlier run.
 
         Parameters
         ----------
         path, dims, attributes
-            As in :meth:`put`.
+            See :meth:`put`.
         shape, dtype
-            Of the whole array.
+            Shape and type of the whole array.
         read : callable
             ``read(start, stop)`` returns the rows ``start:stop``.
         overwrite : bool
-            Begin anew, whatever is there.
+            Start from the beginning even if blocks exist.
         progress : callable, optional
-            Told the number of rows after each block, and after those that were there already.
+            Called with the number of existing rows, and then with the number of rows of each block.
+
+        Raises
+        ------
+        StoreError
+            If `read` returns an array of the wrong shape.
+        StoreWriteError
+            If a block differs after reading it back.
         """
         array = open_array(self.root, path, dims, shape, np.dtype(dtype), attributes, overwrite)
         rows = int(array.attrs["block_rows"])

@@ -672,15 +672,15 @@ STORES = {
     "a newer schema to check": ("check STORE", ["newer neurorecon"], _attribute("neurorecon_schema", 99)),
     "a newer schema to map": ("maps --store STORE", ["newer neurorecon"], _attribute("neurorecon_schema", 99)),
     "no schema": ("info STORE", ["no finished store"], _attribute("neurorecon_schema", None)),
-    "no metadata": ("info STORE", ["not a Zarr hierarchy"], _remove("zarr.json")),
-    "cut metadata": ("check STORE", ["not a Zarr hierarchy"], _cut("zarr.json")),
-    "metadata that are none": ("info STORE", ["not a Zarr hierarchy"], _write("zarr.json", b"[]")),
+    "no metadata": ("info STORE", ["cannot read this Zarr hierarchy"], _remove("zarr.json")),
+    "cut metadata": ("check STORE", ["cannot read this Zarr hierarchy"], _cut("zarr.json")),
+    "metadata that are none": ("info STORE", ["cannot read this Zarr hierarchy"], _write("zarr.json", b"[]")),
     "a missing chunk": ("check STORE", ["damaged", "subj01/responses"], _remove("subj01/responses/c/0/0")),
     "a cut chunk": ("check STORE", ["damaged", "subj01/responses", "--overwrite"], _cut("subj01/responses/c/0/0")),
     "cut metadata of an array": ("check STORE", ["damaged"], _cut("subj01/responses/zarr.json")),
-    "a plain store to write to": ("features --store STORE --target category", ["opened read-only"], None),
+    "a plain store to write to": ("features --store STORE --target category", ["plain Zarr is read-only"], None),
     "an export onto itself": ("export STORE STORE", ["cannot be exported", "(exists)"], None),
-    "an older state of a plain store": ("info STORE --snapshot ABC", ["keeps no older states"], None),
+    "an older state of a plain store": ("info STORE --snapshot ABC", ["no snapshots"], None),
 }
 
 

@@ -12,7 +12,7 @@ STORE = object()
 MISTAKES = [
     (["maps", "--store", STORE, "--roi", "M"], ["unknown ROI 'M'", "MT", "early (group)"]),
     (["maps", "--store", STORE, "--roi", "lh.V1+NONE"], ["unknown ROI 'NONE'"]),
-    (["maps", "--store", STORE, "--roi", ""], ["no ROI was named"]),
+    (["maps", "--store", STORE, "--roi", ""], ["no ROI is given"]),
     (["maps", "--store", STORE, "--subject", "subj09"], ["unknown subject 'subj09'", "subj01, subj02"]),
     (["maps", "--store", STORE, "--subject", "subj01", "--subject", "nobody"], ["unknown subject 'nobody'"]),
     (["maps", "--store", STORE, "--bands", "gabor,clip"], ["unknown target 'clip'", "features --target clip"]),
@@ -21,7 +21,7 @@ MISTAKES = [
     (["maps", "--store", STORE, "--bands", "motion", "--task", "images"], ["cannot be analyzed with these bands"]),
     (["maps", "--store", STORE, "--fdr", "5"], ["make no test", "fdr=5.0"]),
     (["maps", "--store", STORE, "--device", "gpu"], ["cannot run on this device", "'gpu'"]),
-    (["maps", "--store", "nothing.icechunk"], ["no store at this place", "neurorecon build"]),
+    (["maps", "--store", "nothing.icechunk"], ["no store at this location", "neurorecon build"]),
     (["reconstruct", "--store", STORE, "--system", "pixels"], ["unknown system 'pixels'", "linear-pixels"]),
     (["reconstruct", "--store", STORE, "--task", "music"], ["unknown task 'music'", "images, films"]),
     (["reconstruct", "--store", STORE, "--cross-validate", "mood"], ["unknown column", "category, stimulus"]),
@@ -31,9 +31,9 @@ MISTAKES = [
     (["build", "nothing.toml"], ["there is no such recipe", "nothing.toml"]),
     (["build", "miyawaki2008"], ["is read from a folder", "--root DIR"]),
     (["build", "miyawaki2008", "--root", "nowhere"], ["is not there", "nowhere"]),
-    (["info", "nothing.icechunk"], ["no store at this place"]),
+    (["info", "nothing.icechunk"], ["no store at this location"]),
     (["info", STORE, "--snapshot", "ABC"], ["unknown snapshot 'ABC'"]),
-    (["check", "nothing.zarr"], ["no store at this place"]),
+    (["check", "nothing.zarr"], ["no store at this location"]),
     (["export", STORE, "somewhere"], ["cannot be exported", "somewhere"]),
 ]
 
@@ -122,5 +122,5 @@ def test_another_recipe_does_not_replace_a_store(call, own, state):
     own.recipe.write_text(own.recipe.read_text().replace("voxels = 200", "voxels = 201"))
     found = call("build", own.recipe, "--quiet")
     assert found.exit_code == 2
-    assert "another store is in the way" in found.stderr
+    assert "already a different store" in found.stderr
     assert state(own.path) == before

@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
 from neurorecon.decoders import RidgeDecoder
 from neurorecon.decoders import alphas as leave_out
 from neurorecon.errors import InputError
+from neurorecon.stats import refit_permutation_test
 
 ALPHAS = np.logspace(-1, 4, 6)
 
@@ -69,6 +70,16 @@ def test_generalized_cross_validation_is_sklearns_leaving_one_out_where_leverage
     np.testing.assert_array_equal(ours.alpha_, theirs.alpha_)
 
 
+@pytest.mark.parametrize("shape", [(20, 35), (35, 20)], ids=["n<p", "n>p"])
+def test_generalized_cross_validation_chooses_the_alphas_of_the_refit_test(shape):
+    X, Y, X_new = problem(*shape, n_targets=40)
+    decoder = RidgeDecoder(ALPHAS, cv="gcv", alpha_per="target", dtype="float64").fit(X, Y)
+    Y_new = np.random.default_rng(1).standard_normal((len(X_new), 40))
+    refit = refit_permutation_test(X, Y, X_new, Y_new, alphas=ALPHAS, n_permutations=1, dtype="float64")
+    np.testing.assert_array_equal(decoder.alpha_, refit.alphas)
+    assert len(np.unique(refit.alphas)) > 1
+
+
 def test_generalized_cross_validation_refuses_repeats():
     X, Y, _ = problem(20, 10)
     RidgeDecoder(ALPHAS, cv="gcv").fit(X, Y, groups=np.arange(20))
@@ -114,7 +125,7 @@ def test_leaving_out_runs_is_sklearns(shape):
         ours = RidgeDecoder(ALPHAS, cv=cv, dtype="float64").fit(X, Y, groups=runs)
         np.testing.assert_allclose(ours.cv_scores_, theirs.cv_results_["mean_test_score"], rtol=1e-8)
     for cv, groups in (("leave-one-group-out", None), ("leave-one-group-out", np.zeros(len(X))), ("kfold", runs)):
-        with pytest.raises(InputError, match="cannot be done in this way"):
+        with pytest.raises(InputError, match="cross-validation is not possible"):
             RidgeDecoder(ALPHAS, cv=cv).fit(X, Y, groups=groups)
 
 

@@ -267,11 +267,11 @@ def test_passes_scikit_learns_checks():
 @pytest.mark.parametrize(
     ("bands", "message"),
     [
-        ({"one": slice(0, 30)}, "each feature has to be in one band"),
-        ({"one": slice(0, 50), "two": [3]}, "each feature has to be in one band"),
-        ({"one": slice(0, 50), "two": slice(0, 0)}, "each feature has to be in one band"),
-        ({"one": [60]}, "features that are not there"),
-        (["one"] * 49, "does not fit the features"),
+        ({"one": slice(0, 30)}, "each feature must be in exactly one band"),
+        ({"one": slice(0, 50), "two": [3]}, "each feature must be in exactly one band"),
+        ({"one": slice(0, 50), "two": slice(0, 0)}, "each feature must be in exactly one band"),
+        ({"one": [60]}, "features that do not exist"),
+        (["one"] * 49, "does not match the features"),
     ],
 )
 def test_wrong_bands_are_explained(bands, message):
@@ -308,7 +308,7 @@ def test_wrong_input_is_explained():
         BandedRidge(BANDS, alphas=[0.0, 1.0]).fit(X, Y)
     with pytest.raises(UnknownNameError, match="gabor"):
         BandedRidge(BANDS).fit(X, Y).coef("gabo")
-    with pytest.raises(InputError, match="shares do not fit"):
+    with pytest.raises(InputError, match="shares do not match"):
         model.best_band(np.zeros((2, 9)))
 
 

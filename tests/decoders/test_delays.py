@@ -76,7 +76,7 @@ def test_delays_in_seconds():
     assert delays_in_volumes((2.0, 4.0), 1.3).tolist() == [2, 3]
     with pytest.raises(InputError, match="same volume"):
         delays_in_volumes((2.0, 2.5), 2.0)
-    with pytest.raises(InputError, match="positive interval"):
+    with pytest.raises(InputError, match="must be positive"):
         delays_in_volumes((2.0,), 0.0)
     for wrong in ((), (1.5,), (np.nan,)):
         with pytest.raises(InputError, match="cannot be used"):
@@ -86,7 +86,7 @@ def test_delays_in_seconds():
 def test_runs_that_cannot_be_told_apart_are_explained():
     X = np.zeros((6, 1))
     delayer = Delayer().fit(X)
-    with pytest.raises(InputError, match="apart from each other"):
+    with pytest.raises(InputError, match="not consecutive"):
         delayer.transform(X, runs=[1, 1, 2, 2, 1, 1])
     with pytest.raises(InputError, match="same volume"):
         delayer.transform(X, volumes=[0, 1, 2, 2, 3, 4])

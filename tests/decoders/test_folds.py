@@ -38,5 +38,5 @@ def test_a_splitter_may_be_given_but_not_one_that_splits_groups():
     assert len(group_folds(20, None, splitter)) == 4
     with pytest.raises(InputError, match="both sides"):
         group_folds(20, np.arange(20) // 10, splitter)
-    with pytest.raises(InputError, match="no samples to fit on"):
+    with pytest.raises(InputError, match="no training or no test samples"):
         group_folds(4, None, [(np.arange(0), np.arange(4))])

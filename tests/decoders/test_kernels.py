@@ -99,8 +99,8 @@ def test_a_model_of_accumulated_kernels_is_that_of_the_features(dtype):
     ("train", "new", "message"),
     [
         ({"a": np.zeros((4, 2)), "b": np.zeros((5, 2))}, None, "different numbers of samples"),
-        ({"a": np.zeros((4, 2))}, {"b": np.zeros((4, 2))}, "other bands"),
-        ({"a": np.zeros((4, 2))}, {"a": np.zeros((4, 3))}, "other features"),
+        ({"a": np.zeros((4, 2))}, {"b": np.zeros((4, 2))}, "different bands"),
+        ({"a": np.zeros((4, 2))}, {"a": np.zeros((4, 3))}, "different features"),
         ({"a": np.full((4, 2), np.nan)}, None, "NaN or infinity"),
     ],
 )
@@ -134,9 +134,9 @@ def test_overlapping_and_missing_regions_are_explained():
         bands_of_rois(MASKS, ["V1", "MT"], voxels=[0, 1])
     with pytest.raises(UnknownNameError, match="V1"):
         bands_of_rois(MASKS, ["V11"])
-    with pytest.raises(InputError, match="which voxel each column"):
+    with pytest.raises(InputError, match="voxel index of each column"):
         bands_of_rois(MASKS, ["V1"], voxels=[9])
-    with pytest.raises(InputError, match="name of its own"):
+    with pytest.raises(InputError, match="already the name of a band"):
         bands_of_rois(MASKS, ["V1"], rest="V1")
     with pytest.raises(InputError, match="one and two share 1"):
         BandedRidge({"one": [0, 1], "two": [1, 2]}).fit(np.zeros((4, 3)), np.zeros(4))

@@ -324,9 +324,9 @@ def test_refitting_forgets():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"alpha": -1.0}, "not a regularization strength"),
-        ({"alpha": []}, "not a regularization strength"),
-        ({"alpha": [1.0, np.nan]}, "not a regularization strength"),
+        ({"alpha": -1.0}, "non-negative number"),
+        ({"alpha": []}, "non-negative number"),
+        ({"alpha": [1.0, np.nan]}, "non-negative number"),
         ({"solver": "svd"}, "unknown solver"),
         ({"dtype": "float16"}, "unknown precision"),
         ({"device": "gpu"}, "cannot run on this device"),
@@ -358,7 +358,7 @@ def test_wrong_data_are_explained():
         RidgeDecoder().fit(X, Y).predict(X[:, :2])
     with pytest.raises(InputError, match="NaN"):
         RidgeDecoder().fit(X, Y).predict(broken)
-    with pytest.raises(InputError, match="sample weights have to be"):
+    with pytest.raises(InputError, match="sample weights must be"):
         RidgeDecoder().fit(X, Y, sample_weight=-np.ones(10))
     with pytest.raises(InputError, match="not numbers"):
         RidgeDecoder().fit(X, np.full((10, 1), "house"))
@@ -366,5 +366,5 @@ def test_wrong_data_are_explained():
 
 @pytest.mark.skipif("__import__('torch').cuda.is_available()")
 def test_a_missing_graphics_card_is_one_clear_error():
-    with pytest.raises(InputError, match="no graphics card"):
+    with pytest.raises(InputError, match="no GPU"):
         RidgeDecoder(device="cuda").fit(np.eye(4), np.eye(4))

@@ -50,7 +50,7 @@ def test_targets_that_do_not_vary_have_no_score():
 
 @pytest.mark.parametrize("score", [r2_score, correlation_score, r2_score_split, correlation_score_split])
 def test_shapes_that_do_not_fit_are_refused(score):
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match="do not match"):
         score(np.zeros((4, 2)), np.zeros((4, 3)))
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match="do not match"):
         score(np.zeros(4), np.zeros(4))

@@ -72,5 +72,5 @@ def test_what_does_not_fit_is_refused(problem):
     store, stimuli, x, x_test, _ = problem
     with pytest.raises(InputError, match="different numbers of samples"):
         predict_target_blocks(x[1:], store, "gabor", stimuli, x_test, 30.0)
-    with pytest.raises(InputError, match="alpha does not fit the targets"):
+    with pytest.raises(InputError, match="alpha does not match the targets"):
         predict_target_blocks(x, store, "gabor", stimuli, x_test, [1.0, 2.0, 3.0])

@@ -166,7 +166,7 @@ def test_damaged_results_are_computed_again(folder, tmp_path, caplog):
     with caplog.at_level("WARNING", logger="neurorecon"):
         run(_counted(str(calls)), JOBS, folder, ONE)
     assert calls.read_text().split()[6:] == ["0", "10", "20"]
-    assert caplog.text.count("is damaged and is computed again") == 3
+    assert caplog.text.count("is damaged and will be recomputed") == 3
     _same(folder, run(_products(), JOBS, compute=ONE))
 
 

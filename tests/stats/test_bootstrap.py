@@ -56,7 +56,7 @@ def test_what_cannot_be_resampled_is_refused():
         bootstrap_interval(lambda indices: indices.mean())
     with pytest.raises(InputError, match="no interval"):
         bootstrap_interval([1.0])
-    with pytest.raises(InputError, match="no interval"):
+    with pytest.raises(InputError, match="level must be between"):
         bootstrap_interval([1.0, 2.0], level=95)
     with pytest.raises(InputError, match="not defined"):
         bootstrap_interval([1.0, np.nan])

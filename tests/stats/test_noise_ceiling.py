@@ -107,9 +107,9 @@ def test_what_has_no_repeats_is_refused():
         noise_ceiling_from_trials(np.zeros((4, 2)), np.arange(4))
     with pytest.raises(InputError, match="needs repeats"):
         explainable_variance(np.zeros((1, 4, 2)))
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match="do not match"):
         noise_ceiling_from_trials(np.zeros((4, 2)), np.arange(5))
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match="do not match"):
         RepeatVariance().update(np.zeros((4, 2)), np.arange(5))
     with pytest.raises(InputError, match="another number of voxels"):
         RepeatVariance().update(np.zeros((1, 2)), [0]).update(np.zeros((1, 3)), [0])

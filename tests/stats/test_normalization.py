@@ -27,7 +27,7 @@ def test_a_perfect_model_reaches_one():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(InputError, match="do not fit each other"):
+    with pytest.raises(InputError, match="do not match"):
         normalize_r2(np.zeros(3), np.zeros(4))
     with pytest.raises(InputError, match="floor"):
         normalize_r2(np.zeros(3), np.zeros(3), floor=0)

@@ -68,9 +68,9 @@ def test_undefined_voxels_stay_undefined_and_do_not_touch_the_maximum():
 
 
 def test_counter_refuses_what_does_not_fit():
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match="does not match"):
         PermutationCounter(np.zeros(3)).update(np.zeros((5, 4)))
-    with pytest.raises(InputError, match="NaN in a permuted order"):
+    with pytest.raises(InputError, match="NaN where the observed"):
         PermutationCounter(np.zeros(1)).update(np.full((2, 1), np.nan))
     with pytest.raises(InputError, match="no null distribution"):
         _ = PermutationCounter(np.zeros(1)).p

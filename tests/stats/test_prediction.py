@@ -196,11 +196,11 @@ def test_same_seed_same_bits():
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"delays": (0, 1)}, "do not fit the responses"),
+        ({"delays": (0, 1)}, "do not match the responses"),
         ({"order": np.arange(9)}, "one entry for each sample"),
-        ({"order": np.arange(10) + 1}, "stimuli that are not there"),
-        ({"order": np.full(10, -1)}, "stimuli that are not there"),
-        ({"runs": [0, 1] * 5}, "follow each other"),
+        ({"order": np.arange(10) + 1}, "stimuli that do not exist"),
+        ({"order": np.full(10, -1)}, "stimuli that do not exist"),
+        ({"runs": [0, 1] * 5}, "must be consecutive"),
         ({"statistic": "mutual information"}, "unknown statistic"),
         ({"order": np.zeros(10, dtype=int)}, "cannot be permuted"),
     ],
@@ -211,7 +211,7 @@ def test_bad_input_is_explained(keywords, message):
 
 
 def test_missing_values_and_unclear_order_are_refused():
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="must be finite"):
         permutation_test_r2(np.full((1, 10, 2), np.nan), np.zeros((10, 2)))
     with pytest.raises(InputError, match="which sample shows which stimulus"):
         permutation_test_r2(np.zeros((1, 9, 2)), np.zeros((10, 2)))

@@ -200,7 +200,7 @@ def test_sums_over_repeats_are_as_good_as_the_repeats(monkeypatch):
             products.append(values.shape)
             return super().sums(values)
 
-    monkeypatch.setattr("neurorecon.stats.permutation.UnitPermutations", Counting)
+    monkeypatch.setattr("neurorecon.stats.refit.UnitPermutations", Counting)
     summed = [test(*arrays, **keywords) for test, arrays in zip(tests, sources, strict=True)]
     assert products == [(60, 7)] * 2
     for source in ("FeatureSource", "KernelSource"):
@@ -230,11 +230,11 @@ def test_voxels_and_features_that_do_not_vary(statistic):
 def test_what_cannot_be_tested_is_refused():
     x, y, x_test, y_test = data()
     for wrong in ((x[1:], y, x_test, y_test), (x, y, x_test, y_test[1:]), (x, y[:, :3], x_test, y_test)):
-        with pytest.raises(InputError, match="do not fit the features"):
+        with pytest.raises(InputError, match="do not match the features"):
             refit_permutation_test(*wrong, alphas=1.0)
     with pytest.raises(InputError, match="training and test features"):
         refit_permutation_test(x, y, x_test[:, 1:], y_test, alphas=1.0)
-    with pytest.raises(InputError, match="cannot be tried"):
+    with pytest.raises(InputError, match="must be positive"):
         refit_permutation_test(x, y, x_test, y_test, alphas=[0.0, 1.0])
     with pytest.raises(UnknownNameError, match="way to choose alpha"):
         refit_permutation_test(x, y, x_test, y_test, alphas=1.0, cv="loo")
@@ -242,13 +242,13 @@ def test_what_cannot_be_tested_is_refused():
         refit_permutation_test(x, y, x_test, y_test, alphas=1.0, statistic="mse")
     with pytest.raises(InputError, match="samples of one unit on both sides"):
         refit_permutation_test(x, y, x_test, y_test, alphas=ALPHAS, units=np.arange(40) // 2, cv=[([0, 2], [1, 3])])
-    with pytest.raises(InputError, match="need to be weighted"):
+    with pytest.raises(InputError, match="need mixtures"):
         refit_permutation_test(x, y, x_test, y_test, alphas=1.0, bands={"a": slice(0, 4), "b": slice(4, 12)})
-    with pytest.raises(InputError, match="each feature has to be in one band"):
+    with pytest.raises(InputError, match="each feature must be in exactly one band"):
         refit_permutation_test(x, y, x_test, y_test, alphas=1.0, bands={"a": slice(0, 4)}, mixtures=np.ones((1, 7)))
-    with pytest.raises(InputError, match="mixtures do not fit"):
+    with pytest.raises(InputError, match="mixtures do not match"):
         refit_permutation_test(x, y, x_test, y_test, alphas=1.0, mixtures=np.ones((1, 3)))
     with pytest.raises(InputError, match="NaN"):
         refit_permutation_test(x, y * np.nan, x_test, y_test, alphas=1.0)
-    with pytest.raises(InputError, match="kernels do not fit"):
+    with pytest.raises(InputError, match="kernels do not match"):
         refit_permutation_test_kernels(x, y, x_test, y_test, alphas=1.0)

@@ -116,7 +116,7 @@ def test_what_cannot_be_partitioned_is_refused():
     with pytest.raises(UnknownNameError, match="combination of bands"):
         found.of("a", "c")
     y = np.random.default_rng(0).standard_normal((9, 2))
-    with pytest.raises(InputError, match="predictions do not fit"):
+    with pytest.raises(InputError, match="predictions do not match"):
         partition_predictions(y[1:], {"a": y, "b": y, ("a", "b"): y})
-    with pytest.raises(InputError, match="groups do not fit"):
+    with pytest.raises(InputError, match="groups do not match"):
         partition_predictions(y, {"a": y, "b": y, ("a", "b"): y}, groups=np.ones((1, 3)))

@@ -75,10 +75,10 @@ def test_an_unknown_name_lists_what_exists_and_proposes_the_closest():
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ([], "no ROI was named"),
-        ("", "no ROI was named"),
-        ([3], "no ROI was named"),
-        ("none", "holds no voxel"),
+        ([], "no ROI is given"),
+        ("", "no ROI is given"),
+        ([3], "no ROI is given"),
+        ("none", "contains no voxels"),
         ("round", "contains itself"),
         ("lost", "unknown ROI in the group 'lost'"),
     ],
@@ -131,7 +131,7 @@ def test_samples_are_those_of_pandas_or_an_error_says_why(table, split, task, ti
         found = selection.select_samples(table, split, task, time if time is None else slice(*time))
         assert found.tolist() == rows.index.tolist()
     else:
-        with pytest.raises(InputError, match=r"unknown (split|task)|holds no sample"):
+        with pytest.raises(InputError, match=r"unknown (split|task)|contains no samples"):
             selection.select_samples(table, split, task, time)
 
 
@@ -145,7 +145,7 @@ def test_the_hemispheres_of_an_roi_make_the_roi(name, left):
         if expected.any():
             np.testing.assert_array_equal(selection.roi_mask(f"{hemisphere}.{name}", ROIS, GROUPS, sides), expected)
         else:
-            with pytest.raises(InputError, match="holds no voxel"):
+            with pytest.raises(InputError, match="contains no voxels"):
                 selection.roi_mask(f"{hemisphere}.{name}", ROIS, GROUPS, sides)
     np.testing.assert_array_equal(selection.roi_mask(f"lh.{name}+rh.{name}", ROIS, GROUPS, sides), whole)
 
@@ -166,7 +166,7 @@ def test_samples_that_do_not_exist():
         selection.select_samples(table, time=slice(100, 120))
     with pytest.raises(UnknownNameError, match="unknown split 'tset'"):
         selection.select_samples(table, split="tset")
-    with pytest.raises(InputError, match="no step"):
+    with pytest.raises(InputError, match="cannot have a step"):
         selection.select_samples(table, time=slice(0, 4, 2))
 
 

@@ -151,19 +151,19 @@ def test_names_that_do_not_exist(store):
         store.responses("subj01", task="music")
     with pytest.raises(UnknownNameError, match="way to average"):
         store.responses("subj01", average="run")
-    with pytest.raises(InputError, match="are not there"):
+    with pytest.raises(InputError, match="do not exist"):
         store.images(["image0000", "nothing"])
 
 
 def test_places_without_a_store(tmp_path):
-    with pytest.raises(MissingFileError, match="no store at this place"):
+    with pytest.raises(MissingFileError, match="no store at this location"):
         nr.open_store(tmp_path / "nothing.icechunk")
     (tmp_path / "empty.zarr").mkdir()
-    with pytest.raises(StoreError, match="not a Zarr hierarchy"):
+    with pytest.raises(StoreError, match="cannot read this Zarr hierarchy"):
         nr.open_store(tmp_path / "empty.zarr")
     (tmp_path / "text.icechunk").mkdir()
     (tmp_path / "text.icechunk" / "file").write_text("no store")
-    with pytest.raises(StoreError, match="not a store that can be read"):
+    with pytest.raises(StoreError, match="cannot read this store"):
         nr.open_store(tmp_path / "text.icechunk")
 
 

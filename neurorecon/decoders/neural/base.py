@@ -1,4 +1,4 @@
-"""A torch decoder with scikit-learn's interface: settings, hooks, fitting, prediction."""
+"""Torch decoders with the interface of scikit-learn: parameters, hooks, fitting and prediction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neurorecon.decoders.neural.data import (
     ONLY,
     Batches,
     Rows,
-    Samples,
+    SampleReader,
     Standard,
     rows_of_targets,
     split_samples,
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 
 def plain(named: Mapping[str, Any]) -> Any:
-    """Return the only one, or all by name."""
+    """Return the single value, or a dict of several values by name."""
     return named[ONLY] if set(named) == {ONLY} else dict(named)
 
 
 def named_values(value: Any) -> dict[str, Any]:
-    """Return values by name; the only one has the name that stands for none."""
+    """Return values by name; a single value has the name :data:`ONLY`."""
     return dict(value) if isinstance(value, Mapping) else {ONLY: value}
 
 
 def whole_signature(cls: type) -> inspect.Signature:
-    """Return the signature of ``__init__`` with ``**training`` spelled out: there scikit-learn looks for parameters."""
+    """Return the signature of ``__init__`` with ``**training`` expanded, as scikit-learn reads parameters from it."""
     first = list(inspect.signature(vars(cls)["__init__"], follow_wrapped=False).parameters.values())
     own = [item for item in first if item.kind is not item.VAR_KEYWORD]
     if len(own) == len(first):
@@ -62,72 +62,72 @@ def whole_signature(cls: type) -> inspect.Signature:
 
 _PRECISIONS = ("auto", "float32", "float64", "bf16", "fp16")
 
-#: Parameters that change no number.
+#: Parameters that do not affect results.
 _WITHOUT_EFFECT = ("checkpoint_every", "progress")
 
 
 def check_settings(decoder: NeuralDecoder) -> None:
-    """Raise where a parameter cannot be used; optimizers and schedules are checked where they are made.
+    """Check the parameters of a decoder, except optimizers and schedules, which are checked when they are built.
 
     Raises
     ------
     InputError
-        It names the parameter.
+        If a parameter is invalid.
     """
     for name in ("max_epochs", "batch_size", "patience", "checkpoint_every", "shuffle_window"):
         value = getattr(decoder, name)
         optional = name in ("patience", "shuffle_window") and value is None
         if not optional and (not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1):
-            raise InputError(f"{name} is a number of things", given=repr(value), expected="an integer from 1 on")
+            raise InputError(f"{name} must be a positive integer", given=repr(value), expected="1 or more")
     seed = decoder.random_state
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise InputError("random_state is the seed", given=repr(seed), expected="an integer from 0 to 2**32 - 1")
+        raise InputError("random_state must be an integer", given=repr(seed), expected="an integer from 0 to 2**32 - 1")
     for name in ("learning_rate", "weight_decay", "momentum", "tolerance", "clip_norm"):
         value = getattr(decoder, name)
         positive = name in ("learning_rate", "clip_norm")
         usable = isinstance(value, int | float | np.number) and np.isfinite(value) and value >= 0
         if not (name == "clip_norm" and value is None) and (not usable or (positive and value == 0)):
             expected = "a finite number above 0" if positive else "a finite number, 0 or more"
-            raise InputError(f"this {name} cannot be used", given=repr(value), expected=expected)
+            raise InputError(f"{name} is out of range", given=repr(value), expected=expected)
 
 
 def device_and_precision(device: str, precision: str) -> tuple[str, str]:
-    """Return the device to compute on, and "float32", "float64", "bf16" or "fp16".
+    """Return the device, and the precision "float32", "float64", "bf16" or "fp16".
 
     Raises
     ------
     InputError
-        Where this machine has no such device, or the device not this precision.
+        If the device is not available, or does not support the precision.
     """
     import torch
 
-    place = choose_device(None if device == "auto" else device)
+    chosen = choose_device(None if device == "auto" else device)
     if precision not in _PRECISIONS:
         raise UnknownNameError("precision", precision, _PRECISIONS)
-    kind = place.partition(":")[0]
+    kind = chosen.partition(":")[0]
     if precision == "auto":
-        return place, "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        return chosen, "bf16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     missing = {"cpu": ("fp16",), "mps": ("float64",)}.get(kind, ())
     if precision in missing:
         raise InputError(
-            "this device cannot train in this precision",
+            "this device does not support this precision",
             given=f"device={device!r}, precision={precision!r}",
             expected=f"one of: {', '.join(name for name in _PRECISIONS if name not in missing)}",
         )
-    return place, precision
+    return chosen, precision
 
 
 def identity_of(decoder: NeuralDecoder, digests: Mapping[str, str], held_out: NDArray[np.int64]) -> dict[str, Any]:
-    """Return what the numbers of a training run follow from, in JSON types.
+    """Return everything that determines the result of training, in JSON types.
 
     Parameters
     ----------
     decoder : NeuralDecoder
-        Its class and parameters.
+        Decoder whose class and parameters are included.
     digests : dict of str to str
-        Of inputs and targets.
+        Digests of inputs and targets.
     held_out : array of int
-        Samples that are validated on.
+        Indices of the validation samples.
     """
     parameters = {name: _said(value) for name, value in decoder.get_params().items() if name not in _WITHOUT_EFFECT}
     return {
@@ -152,20 +152,20 @@ def _said(value: Any) -> Any:
     raise InputError(
         "a decoder with this parameter cannot keep checkpoints",
         given=f"a parameter of type {type(value).__name__}",
-        expected="numbers, strings, arrays, lists and dicts of them",
-        todo="name the thing by a string in your decoder, or train without checkpoint",
+        expected="numbers, strings, arrays, or lists and dicts of these",
+        todo="use a string for this parameter in your decoder, or train without a checkpoint",
     )
 
 
 def torch_dtype(precision: str) -> torch.dtype:
-    """Return the type of weights and losses: layers alone may be computed in half precision."""
+    """Return the dtype of weights and losses, which never use half precision."""
     import torch
 
     return torch.float64 if precision == "float64" else torch.float32
 
 
 class Hooks:
-    """The steps of a neural decoder, each to be overridden; only :meth:`build_network` has to be."""
+    """Steps of a neural decoder that subclasses can override; only :meth:`build_network` is required."""
 
     device: str
     precision: str
@@ -177,33 +177,37 @@ class Hooks:
     warmup: float
 
     def build_network(self, input_shape: tuple[int, ...], target_shape: Any) -> nn.Module:
-        """Return a new network.
+        """Build a new network.
 
         Parameters
         ----------
         input_shape : tuple of int
             Shape of one input.
         target_shape : tuple of int, or dict of str to tuple
-            Shape of one target, or of several by name, as `y` was given.
+            Shape of one target, or of several targets by name, depending on `y`.
         """
         raise NotImplementedError(f"{type(self).__name__} has to override build_network(input_shape, target_shape)")
 
     def prepare_inputs(self, X: Any, *, reset: bool) -> NDArray:
-        """Return inputs, checked: an array of shape (sample, ...) in the precision of the network.
+        """Check inputs and convert them to the precision of the network.
 
         Parameters
         ----------
         X : array, shape (sample, ...)
-            As it was given.
+            Inputs passed by the user.
         reset : bool
-            Whether this is :meth:`fit`, which remembers the number of features.
+            Whether to store the number of features (in :meth:`fit`) or to check it.
+
+        Returns
+        -------
+        array, shape (sample, ...)
         """
         _, precision = device_and_precision(self.device, self.precision)
         dtype = "float64" if precision == "float64" else "float32"
         return check_inputs(self, X, dtype, reset=reset)
 
     def augment(self, inputs: Tensor, targets: Any) -> tuple[Tensor, Any]:
-        """Return a batch for training, changed at random if need be; not what was handed in, changed in place.
+        """Augment a training batch at random. Must not modify its arguments in place. By default, do nothing.
 
         Parameters
         ----------
@@ -215,7 +219,7 @@ class Hooks:
         return inputs, targets
 
     def forward(self, network: nn.Module, inputs: Tensor, targets: Any) -> Any:
-        """Return what the network makes of a batch: a tensor, or several in a dict.
+        """Apply the network to a batch, and return a tensor or a dict of tensors.
 
         Parameters
         ----------
@@ -224,8 +228,7 @@ class Hooks:
         inputs : tensor, shape (sample, ...)
             Standardized.
         targets : tensor, dict of str to tensor, or None
-            In training what is to be predicted, e.g. the frames before the next; None in validation and
-            prediction.
+            Targets in training, e.g. for teacher forcing; None in validation and prediction.
         """
         return network(inputs)
 
@@ -235,7 +238,7 @@ class Hooks:
         Parameters
         ----------
         outputs : tensor or dict of str to tensor
-            What :meth:`forward` returned, in full precision.
+            Output of :meth:`forward`, in full precision.
         targets : tensor or dict of str to tensor
             Standardized.
         """
@@ -244,7 +247,7 @@ class Hooks:
         return sum_over_targets(mse, outputs, targets)
 
     def validation_score(self, outputs: Any, targets: Any) -> Tensor:
-        """Return how good a held-out batch is predicted, more being better; by default the loss, negative."""
+        """Return the score of a held-out batch (higher is better); by default the negative loss."""
         return -self.compute_loss(outputs, targets)
 
     def to_predictions(self, outputs: Any) -> Any:
@@ -253,7 +256,7 @@ class Hooks:
         Parameters
         ----------
         outputs : tensor or dict of str to tensor
-            What :meth:`forward` returned, in full precision; only some of it may predict targets.
+            Output of :meth:`forward`, in full precision. It may contain auxiliary outputs that are not targets.
         """
         return outputs
 
@@ -264,7 +267,7 @@ class Hooks:
         return named_optimizer(self.optimizer, network, self.learning_rate, self.weight_decay, self.momentum)
 
     def build_scheduler(self, optimizer: Optimizer, n_steps: int) -> LRScheduler:
-        """Return the schedule of the learning rate, which is stepped after each of `n_steps` batches."""
+        """Return the learning rate schedule, which is stepped after each of `n_steps` batches."""
         from neurorecon.decoders.neural.training import named_schedule
 
         return named_schedule(self.schedule, optimizer, n_steps, self.warmup)
@@ -278,7 +281,7 @@ def sum_over_targets(loss: Any, outputs: Any, targets: Any) -> Any:
     loss : callable
         Takes two tensors of shape (sample, ...).
     outputs, targets : tensor, or dict of str to tensor
-        Outputs that are no target are left out.
+        Outputs without a target of the same name are ignored.
     """
     if not isinstance(outputs, Mapping):
         return loss(outputs, targets)
@@ -286,7 +289,7 @@ def sum_over_targets(loss: Any, outputs: Any, targets: Any) -> Any:
 
 
 class FittedNetwork(Hooks):
-    """What :class:`neurorecon.decoders.NeuralDecoder` does once it is fitted; see there for the attributes."""
+    """Methods of a fitted :class:`neurorecon.decoders.NeuralDecoder`; see there for the attributes."""
 
     batch_size: int
     random_state: int
@@ -342,12 +345,12 @@ class FittedNetwork(Hooks):
         for start in range(0, len(x), self.batch_size):
             rows = slice(start, min(start + self.batch_size, len(x)))
             with own_random_numbers(device), torch.no_grad():
-                # A network that draws when it predicts draws the same each time.
+                # Networks that use random numbers in prediction get the same ones each time.
                 seed_torch([self.random_state, start], device)
                 with nullcontext() if half is None else torch.autocast(device.type, dtype=half):
                     outputs = self.forward(network, scaler.inputs(x[rows]), None)
                 named = named_values(self.to_predictions(in_full(outputs, torch_dtype(precision))))
-                # What is no target has no units to go back to.
+                # Auxiliary outputs have no units.
                 found = {name: scaler.back(name, named[name]).cpu().numpy() for name in shapes if name in named}
             yield rows, found
 
@@ -359,13 +362,14 @@ class FittedNetwork(Hooks):
         X : array, shape (sample, voxel)
             Responses.
         y : array, shape (sample, ...), or dict of str to array
-            Targets; also on disk, read batch by batch. Of several, those that are predicted count, each alike.
+            Targets; arrays on disk are read in batches. Of several targets, those that are predicted are averaged with
+            equal weight.
 
         Returns
         -------
         float
-            Mean R2, in which a target that does not vary counts 1 where it is met and 0 elsewhere.
-            :meth:`score_targets` returns one for each target.
+            Mean R2. Targets that do not vary count as 1 if they are predicted exactly, and as 0 otherwise. Use
+            :meth:`score_targets` for the R2 of each target.
         """
         sums = self._errors(X, y)
         means = []
@@ -384,7 +388,7 @@ class FittedNetwork(Hooks):
         return plain(found)
 
     def _errors(self, X: ArrayLike, y: Any) -> dict[str, tuple[NDArray, NDArray]]:
-        """Return sums of squares of errors and about the mean, by name, each in the shape of a target."""
+        """Return sums of squared errors and of squared deviations from the mean, by name, in the shape of a target."""
         check_is_fitted(self)
         x = self.prepare_inputs(X, reset=False)
         targets = rows_of_targets(y, "float64", len(x))
@@ -407,14 +411,14 @@ class FittedNetwork(Hooks):
 
     @property
     def network_(self) -> nn.Module:
-        """The trained network, in evaluation mode; it sees standardized inputs, gives standardized targets."""
+        """The trained network in evaluation mode, from standardized inputs to standardized targets."""
         check_is_fitted(self)
         if getattr(self, "_network", None) is None:
             self._network = self._load_network()
         return self._network
 
     def _load_network(self) -> nn.Module:
-        """Return a network with the weights that were trained."""
+        """Build the network and load the trained weights."""
         import torch
 
         from neurorecon.decoders.neural.training import own_random_numbers
@@ -441,88 +445,86 @@ class FittedNetwork(Hooks):
 
 
 class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Predict targets from responses by a network; subclasses say which.
+    """Base class of decoders that predict targets from responses by a neural network.
 
-    A subclass has to override :meth:`build_network`, and may override :meth:`prepare_inputs`, :meth:`augment`,
-    :meth:`forward`, :meth:`compute_loss`, :meth:`validation_score`, :meth:`to_predictions`,
-    :meth:`build_optimizer` and :meth:`build_scheduler`. Its ``__init__`` names its own parameters and passes
-    the others on as ``**training``; scikit-learn sees them all. Hooks draw random numbers from torch's global
-    generator, which is theirs while they run.
+    Subclasses must override :meth:`build_network`, and may override :meth:`prepare_inputs`, :meth:`augment`,
+    :meth:`forward`, :meth:`compute_loss`, :meth:`validation_score`, :meth:`to_predictions`, :meth:`build_optimizer` and
+    :meth:`build_scheduler`. The ``__init__`` of a subclass lists its own parameters and passes the others as
+    ``**training``; scikit-learn sees all of them. Hooks draw random numbers from torch's global generator, which is
+    seeded for them.
 
-    Inputs and targets are standardized with the mean and standard deviation of the training samples; losses
-    see standardized numbers, predictions are in the units of the targets. The same data, parameters and seed
-    give the same bits on a processor with the same number of threads. Random numbers of the caller stay as they
-    are.
+    Inputs and targets are standardized by the mean and standard deviation of the training samples. Losses are computed
+    on standardized values; predictions are in the units of the targets. On a CPU with the same number of threads, the
+    same data, parameters and seed give identical results to the bit. The caller's random state is not changed.
 
     Parameters
     ----------
     max_epochs : int
-        Passes through the training samples.
+        Maximum number of epochs.
     batch_size : int
-        Samples of a batch at most. Batches are of nearly equal size.
+        Maximum number of samples in a batch. Batches have nearly equal sizes.
     optimizer : {"adamw", "adam", "sgd"}
-        See :func:`neurorecon.decoders.neural.training.named_optimizer`.
+        Optimizer; see :func:`neurorecon.decoders.neural.training.named_optimizer`.
     learning_rate : float
-        The highest.
+        Peak learning rate.
     weight_decay : float
-        Of weights, not of biases and gains. With "sgd" and the loss "mse", a network without hidden layers
-        converges to ridge regression of the standardized numbers with ``alpha = weight_decay * n_samples *
-        n_targets / 2``, as the error is a mean over samples and targets.
+        Weight decay of weights, but not of biases and gains. With ``"sgd"`` and the loss ``"mse"``, a network without
+        hidden layers converges to ridge regression on standardized data with
+        ``alpha = weight_decay * n_samples * n_targets / 2``, as the loss is a mean over samples and targets.
     momentum : float
-        Of "sgd" (Nesterov's).
+        Nesterov momentum of ``"sgd"``.
     schedule : {"constant", "linear", "cosine", "exponential", "one_cycle"}
-        Of the learning rate, see :func:`neurorecon.decoders.neural.training.named_schedule`.
+        Learning rate schedule; see :func:`neurorecon.decoders.neural.training.named_schedule`.
     warmup : float
-        Share of the training in which the learning rate rises.
+        Fraction of training during which the learning rate increases.
     clip_norm : float, optional
-        Largest norm of the gradient; longer ones are shortened.
+        Maximum norm of the gradient.
     validation_fraction : float
-        Share of the groups (without them, of the samples) that is held out to validate on. 0 for none.
+        Fraction of the groups (without groups, of the samples) held out for validation. 0 disables validation.
     patience : int, optional
-        Training ends after this many epochs without a better validation score. None trains all epochs; the
-        best weights are taken in any case, unless there is no validation.
+        Stop after this many epochs without a better validation score. With None, train for all epochs. With
+        validation, the best weights are restored in any case.
     tolerance : float
-        By how much a score has to be better.
+        Minimum improvement that counts as a better score.
     standardize_inputs, standardize_targets : bool
-        Whether they are.
+        Whether to standardize inputs and targets.
     shuffle_window : int, optional
-        Samples that are shuffled among each other. By default all, or, where targets lie on disk (dask,
-        xarray, Zarr), as many as fit into 128 MB: windows are then gone through in random order.
+        Number of samples shuffled together. By default all, or, for targets on disk (dask, xarray, Zarr), as many as
+        fit in 128 MB; windows are then visited in random order.
     random_state : int
-        Seed of weights, order of samples, dropout and validation samples.
+        Seed of weights, order of samples, dropout, and the choice of validation samples.
     device : str
-        ``"cpu"``, ``"cuda"``, ``"cuda:<number>"``, ``"mps"``, or ``"auto"`` for the best one of this machine.
+        ``"cpu"``, ``"cuda"``, ``"cuda:<number>"``, ``"mps"``, or ``"auto"`` for the best available device.
     precision : {"auto", "float32", "float64", "bf16", "fp16"}
-        The last two compute layers in half precision (accelerate's mixed precision), keeping weights and
-        losses in float32. "auto" is float32 on a processor, where half precision is slow, else bf16 where the
-        device has it.
+        ``"bf16"`` and ``"fp16"`` are mixed precision: layers are computed in half precision, while weights and losses
+        stay in float32. ``"auto"`` uses bf16 on GPUs that support it, and float32 otherwise.
     compile : bool or str
-        Whether the network is compiled by torch; a string names the backend of :func:`torch.compile`.
+        Whether to compile the network; a string is the backend of :func:`torch.compile`.
     checkpoint_every : int
-        Epochs between checkpoints, where :meth:`fit` is given a folder for them.
+        Number of epochs between checkpoints, if :meth:`fit` is given a folder for them.
     progress : bool
-        Whether a progress bar is shown.
+        Whether to show a progress bar.
 
     Attributes
     ----------
     weights_ : dict of str to array
-        Weights and buffers of the network by name, those of the best epoch.
+        Weights and buffers of the network by name, from the best epoch.
     history_ : dict of str to array, shape (epoch,)
         ``loss`` (mean over training batches), ``learning_rate`` and, with validation, ``validation_score``.
     best_epoch_ : int
-        The epoch, from 1 on, of which the weights are.
+        Epoch of the weights, starting at 1.
     validation_rows_ : array of int
-        Samples that were validated on.
+        Indices of the validation samples.
     x_mean_, x_scale_ : array
-        Of the training samples, in the shape of an input.
+        Mean and scale of the inputs, in the shape of an input.
     y_mean_, y_scale_ : array or dict of str to array
-        In the shape of a target.
+        Mean and scale of the targets, in the shape of a target.
     input_shape_ : tuple of int
         Shape of an input.
     target_shape_ : tuple of int, or dict of str to tuple
-        Shape of a target, or of several.
+        Shape of a target, or of several targets by name.
     n_features_in_ : int
-        Length of the first axis of an input: voxels.
+        Length of the first axis of an input: the number of voxels.
     """
 
     def __init__(
@@ -593,26 +595,26 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
         X : array, shape (sample, voxel)
             Responses.
         y : array, shape (sample, ...), or dict of str to array
-            Targets of any shape, or several by name; also memory-mapped, dask, xarray and Zarr arrays, which
-            are read batch by batch.
+            Targets of any shape, or several targets by name. Memory-mapped, dask, xarray and Zarr arrays are read in
+            batches.
         groups : array, shape (sample,), optional
-            Labels, usually stimulus ids: samples of one group are either trained or validated on.
+            Group of each sample, usually its stimulus id. Groups are never split between training and validation.
         validation : bool array, shape (sample,), or array of int, optional
-            Samples to validate on, instead of those drawn at random.
+            Mask or indices of the validation samples. By default, they are drawn at random.
         checkpoint : path, optional
-            A folder. Training that was interrupted goes on from there when it is called again with the same
-            data and parameters, and ends in the same bits.
+            Folder for checkpoints. Calling `fit` again with the same data and parameters resumes interrupted training,
+            with identical results to the bit.
 
         Returns
         -------
         NeuralDecoder
-            Itself.
+            The fitted decoder.
 
         Raises
         ------
         InputError
-            Where shapes do not fit, values are not finite, a parameter is not known, training diverges, or the
-            checkpoint belongs to other data or parameters.
+            If shapes do not match, values are not finite, a parameter is invalid, training diverges, or the checkpoint
+            belongs to other data or parameters.
         """
         check_settings(self)
         _, precision = device_and_precision(self.device, self.precision)
@@ -633,9 +635,9 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
 
             digests = {"X": seen.digest, **{f"y {name}".strip(): found.digest for name, found in surveys.items()}}
             kept = Checkpoint(checkpoint, identity_of(self, digests, held_out))
-        samples = Samples(inputs, targets, self.shuffle_window)
+        samples = SampleReader(inputs, targets, self.shuffle_window)
         run = self._train(samples, train, held_out, x_standard, y_standards, kept)
-        # All at once: a training that was interrupted leaves nothing half fitted.
+        # Set all attributes at the end, so that interrupted training leaves no partial fit.
         self.input_shape_ = inputs.shape
         self.target_shape_ = plain({name: rows.shape for name, rows in targets.items()})
         self.x_mean_, self.x_scale_ = x_standard.mean, x_standard.scale
@@ -650,14 +652,14 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
 
     def _train(
         self,
-        samples: Samples,
+        samples: SampleReader,
         train: NDArray[np.int64],
         held_out: NDArray[np.int64],
         x_standard: Standard,
         y_standards: dict[str, Standard],
         checkpoint: Checkpoint | None,
     ) -> Training:
-        """Return the training when it has ended."""
+        """Train the network."""
         from neurorecon.decoders.neural.training import (
             Scaler,
             Training,
@@ -682,5 +684,5 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
         return hasattr(self, "weights_")
 
     def __getstate__(self) -> dict[str, Any]:
-        # The network comes back from its weights.
+        # The network is rebuilt from its weights.
         return {name: value for name, value in super().__getstate__().items() if name != "_network"}

@@ -1,4 +1,4 @@
-"""Samples for torch decoders: rows read from a store or an array, in shuffled batches."""
+"""Read samples for torch decoders from arrays in memory or on disk, in shuffled batches."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from neurorecon.errors import InputError
 
-#: Values that are read at once from arrays on disk: 128 MB in single precision.
+#: Number of values read at once from arrays on disk: 128 MB in single precision.
 READ_VALUES = 2**25
 
-#: Name of the targets where they are one array rather than several by name.
+#: Name of targets given as a single array.
 ONLY = ""
 
 #: Indices of samples.
@@ -24,17 +24,16 @@ Indices = NDArray[np.int64]
 
 
 class Rows:
-    """An array of shape (sample, ...) of which rows are read: in memory, memory-mapped, or on disk.
+    """Read rows of an array of shape (sample, ...) in memory, memory-mapped or on disk.
 
     Parameters
     ----------
     array : array, shape (sample, ...)
-        NumPy array or memory map, anything NumPy makes an array of, or a dask, xarray or Zarr array, which is
-        never loaded whole.
+        NumPy array, memory map, array-like, or dask, xarray or Zarr array. Lazy arrays are never loaded as a whole.
     dtype : str
-        Type of the rows that are returned.
+        Type of the returned rows.
     what : str
-        What the array holds, for messages.
+        Content of the array, for messages.
     """
 
     def __init__(self, array: Any, dtype: str, what: str = "targets") -> None:
@@ -58,12 +57,12 @@ class Rows:
         return self._array[rows].astype(self._dtype, copy=False)
 
     def read(self, start: int, stop: int) -> NDArray:
-        """Return adjoining rows."""
+        """Return consecutive rows."""
         # dask and xarray compute when NumPy asks for their values.
         return np.asarray(self._array[start:stop]).astype(self._dtype, copy=False)
 
     def blocks(self) -> Iterator[tuple[int, NDArray]]:
-        """Yield ``(first row, rows)`` one after the other, all of finite numbers."""
+        """Yield ``(first_row, rows)`` in order, and check that values are finite."""
         step = max(1, READ_VALUES // 8 // max(1, self.values_per_row)) if self.in_memory else self.chunk()
         for start in range(0, self.n_samples, step):
             values = self.read(start, min(start + step, self.n_samples))
@@ -73,7 +72,7 @@ class Rows:
                     f"{self._what} contain NaN or infinity, or values too large for the precision",
                     given=f"{wrong} values in samples {start} to {start + len(values) - 1}",
                     expected=f"finite numbers that fit into {self._dtype}",
-                    todo="leave out the samples or targets that are missing",
+                    todo="drop missing samples or targets",
                 )
             yield start, values
 
@@ -106,12 +105,12 @@ def rows_of_targets(y: Any, dtype: str, n_samples: int | None = None) -> dict[st
     Raises
     ------
     InputError
-        Where targets are missing, not numbers, or of another number of samples.
+        If targets are missing, not numbers, or have another number of samples.
     """
     if isinstance(y, Mapping):
         if not y or not all(isinstance(name, str) and name for name in y):
             raise InputError(
-                "several targets need a name each", given=f"names {list(y)}", expected="a dict of str to array"
+                "each of several targets needs a name", given=f"names {list(y)}", expected="a dict of str to array"
             )
         targets = {name: Rows(array, dtype, f"targets {name!r}") for name, array in y.items()}
     else:
@@ -142,14 +141,14 @@ class Standard:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass through an array says.
+    """Statistics from one pass through an array.
 
     Parameters
     ----------
     count : int
-        Samples that were chosen.
+        Number of chosen samples.
     mean, squares : array, float64, shape (...)
-        Their mean, and their sum of squares about it, exactly 0 for values that do not vary.
+        Their mean and their sum of squared deviations, which is exactly 0 for values that do not vary.
     digest : str
         SHA-256 of all values in order.
     """
@@ -160,21 +159,21 @@ class Survey:
     digest: str
 
     def standard(self, standardize: bool) -> Standard:
-        """Return mean and standard deviation, or what changes nothing."""
+        """Return mean and standard deviation, or 0 and 1 without standardization."""
         if not standardize:
             return Standard(np.zeros_like(self.mean), np.ones_like(self.mean))
         return Standard(self.mean, np.sqrt(np.where(self.squares > 0, self.squares / max(1, self.count), 1.0)))
 
 
 def survey(rows: Rows, chosen: NDArray[np.bool_] | None = None) -> Survey:
-    """Go once through an array: are all numbers finite, what is their mean and variation, what is their digest.
+    """Check that an array is finite, and compute its mean, variation and digest, in one pass.
 
     Parameters
     ----------
     rows : Rows
         The array.
     chosen : bool array, shape (sample,), optional
-        Samples that mean and variation are taken of; by default all.
+        Samples included in mean and variation; all by default.
     """
     digest = hashlib.sha256(f"{rows.n_samples} {rows.shape}".encode())
     count, mean, squares = 0, np.zeros(rows.shape), np.zeros(rows.shape)
@@ -184,7 +183,7 @@ def survey(rows: Rows, chosen: NDArray[np.bool_] | None = None) -> Survey:
             values = values[chosen[start : start + len(values)]]
         if not len(values):
             continue
-        # Squares about the mean of each block: a mean far above the variation then costs no precision.
+        # Deviations from the mean of each block keep precision if the mean is far above the variation.
         block_mean = values.mean(axis=0, dtype=np.float64)
         total, change = count + len(values), block_mean - mean
         squares += ((values - block_mean) ** 2).sum(axis=0) + change**2 * (count * len(values) / total)
@@ -195,20 +194,21 @@ def survey(rows: Rows, chosen: NDArray[np.bool_] | None = None) -> Survey:
     return Survey(count, mean, np.where(squares > least, squares, 0.0), digest.hexdigest())
 
 
-class Samples:
-    """Inputs and targets of chosen samples, as :class:`torch.utils.data.DataLoader` reads them: batch by batch.
+class SampleReader:
+    """Dataset of inputs and targets for :class:`torch.utils.data.DataLoader`, which reads whole batches.
 
-    Arrays on disk are read a window at a time, a stretch of adjoining samples that is kept until a batch of
-    another window is asked for.
+    Arrays on disk are read in windows of consecutive samples. A window is kept until a batch of another one is
+    requested.
 
     Parameters
     ----------
     inputs : Rows
-        Of shape (sample, ...), in memory.
+        Inputs, in memory.
     targets : dict of str to Rows
-        By name.
+        Targets by name.
     window : int, optional
-        Samples of a window. By default all where everything is in memory, else whole chunks of about 128 MB.
+        Number of samples in a window. By default all samples if everything is in memory, otherwise whole chunks of
+        about 128 MB.
     """
 
     def __init__(self, inputs: Rows, targets: Mapping[str, Rows], window: int | None = None) -> None:
@@ -221,7 +221,7 @@ class Samples:
         return self.inputs.n_samples
 
     def __getitems__(self, rows: list[int]) -> tuple[NDArray, dict[str, NDArray]]:
-        """Return inputs and targets of samples that lie in one window."""
+        """Return inputs and targets of samples in one window."""
         chosen = np.asarray(rows, dtype=np.int64)
         found = {}
         for name, source in self.targets.items():
@@ -237,27 +237,27 @@ class Samples:
         if start == self._start:
             return
         stop = min(start + self.window, len(self))
-        self._kept = {}  # given back before more is read
+        self._kept = {}  # free memory before reading more
         self._kept = {name: rows.read(start, stop) for name, rows in self.targets.items() if not rows.in_memory}
         self._start = start
 
 
 class Batches:
-    """Which samples make up each batch of an epoch; a batch sampler of :class:`torch.utils.data.DataLoader`.
+    """Batch sampler for :class:`torch.utils.data.DataLoader`.
 
-    An epoch goes through windows in random order, and within each through its samples in random order. The
-    order follows from the seed and the number of the epoch alone, so that it is the same after a resumption.
+    An epoch visits windows in random order, and the samples in each window in random order. The order only depends on
+    the seed and the number of the epoch, so it is the same after resuming.
 
     Parameters
     ----------
     rows : array of int
-        The samples.
+        Indices of the samples.
     batch_size : int
-        Samples of a batch at most; batches of one window are of nearly equal size.
+        Maximum number of samples in a batch. Batches of a window have nearly equal sizes.
     window : int
-        Samples of a window, see :class:`Samples`.
+        Number of samples in a window; see :class:`SampleReader`.
     seed : int, optional
-        Without, samples come in their own order.
+        Seed. By default, samples are not shuffled.
     """
 
     def __init__(self, rows: Indices, batch_size: int, window: int, seed: int | None = None) -> None:
@@ -283,25 +283,26 @@ class Batches:
 def split_samples(
     n_samples: int, groups: Any, validation: Any, fraction: float | None, seed: int
 ) -> tuple[Indices, Indices]:
-    """Return the samples to train on and those to validate on, those of a group on one side.
+    """Return indices of training and validation samples, without splitting groups.
 
     Parameters
     ----------
     n_samples : int
-        How many there are.
+        Number of samples.
     groups : array, shape (sample,), optional
-        Labels of the samples.
+        Group of each sample.
     validation : bool array, shape (sample,), or array of int, optional
-        The samples to validate on, where the caller chose them.
+        Mask or indices of validation samples chosen by the caller.
     fraction : float, optional
-        Share of the groups (without them, of the samples) to validate on, drawn at random. 0 or None is none.
+        Fraction of the groups (without groups, of the samples) to draw at random for validation. 0 or None disables
+        validation.
     seed : int
-        Of the draw.
+        Seed of the random choice.
 
     Raises
     ------
     InputError
-        Where samples of a group were chosen for both sides, or one side has none.
+        If a group is split, or there are no training or no validation samples.
     """
     from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
@@ -322,12 +323,12 @@ def split_samples(
     n_groups = n_samples if labels is None else len(np.unique(labels))
     if not 0 < fraction < 1 or n_groups < 2:
         raise InputError(
-            "no samples can be held out to validate on",
+            "no samples can be held out for validation",
             given=f"validation_fraction={fraction!r}, {n_groups} {'samples' if labels is None else 'groups'}",
             expected="a fraction between 0 and 1, and two groups or more",
             todo="set validation_fraction=0 to train without validation",
         )
-    # At least one group stays on each side.
+    # Keep at least one group on each side.
     held_out = min(n_groups - 1, int(np.ceil(fraction * n_groups)))
     splitter = ShuffleSplit if labels is None else GroupShuffleSplit
     ((train, test),) = group_folds(n_samples, labels, splitter(1, test_size=held_out, random_state=seed))
@@ -342,9 +343,9 @@ def _chosen(n_samples: int, validation: Any) -> NDArray[np.bool_]:
     usable = chosen.ndim == 1 and chosen.dtype.kind in "iu" and chosen.size > 0
     if not usable or chosen.min() < 0 or chosen.max() >= n_samples:
         raise InputError(
-            "the samples to validate on are not given as samples",
+            "`validation` must be a mask or indices of samples",
             given=f"{chosen.dtype} of shape {chosen.shape}",
-            expected=f"bool of shape ({n_samples},), or numbers of samples from 0 to {n_samples - 1}",
+            expected=f"bool of shape ({n_samples},), or integers from 0 to {n_samples - 1}",
         )
     mask[chosen] = True
     return mask

@@ -1,7 +1,4 @@
-"""Layers and losses of torch decoders.
-
-Imported late, as it needs torch.
-"""
+"""Layers and losses of torch decoders. Importing this module imports torch."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tan
 
 
 class Residual(nn.Module):
-    """Adds what a block makes of its input to the input."""
+    """Residual connection: the input plus the output of a block."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -31,12 +28,12 @@ class Residual(nn.Module):
 
 
 class Heads(nn.Module):
-    """One linear layer for each target, each in the shape of its target.
+    """Output layers: a linear layer for each target, reshaped to the target.
 
     Parameters
     ----------
     width : int
-        Of what comes in.
+        Width of the input.
     target_shape : tuple of int, or dict of str to tuple
         Shape of one target, or of several by name.
     """
@@ -46,7 +43,7 @@ class Heads(nn.Module):
         several = isinstance(target_shape, Mapping)
         self._names = list(target_shape) if several else None
         self._shapes = [tuple(shape) for shape in target_shape.values()] if several else [tuple(target_shape)]
-        # A list: names of targets may hold dots, which names of layers may not.
+        # Not a ModuleDict, as names of targets may contain dots.
         self.layers = nn.ModuleList(nn.Linear(width, int(np.prod(shape))) for shape in self._shapes)
 
     def forward(self, values: Tensor) -> Tensor | dict[str, Tensor]:
@@ -65,22 +62,22 @@ def perceptron(
     dropout: float = 0.0,
     residual: bool = True,
 ) -> nn.Sequential:
-    """Return hidden layers: each linear, normalized, bent, dropped out.
+    """Return hidden layers, each of which is linear, normalization, activation and dropout.
 
     Parameters
     ----------
     width : int
-        Of what comes in.
+        Width of the input.
     hidden : sequence of int
         Width of each layer.
     activation : {"gelu", "relu", "silu", "tanh"}
-        What bends.
+        Activation function.
     normalize : bool
-        Whether layers are normalized (Ba, Kiros & Hinton, 2016. arXiv:1607.06450).
+        Whether to apply layer normalization (Ba, Kiros & Hinton, 2016. arXiv:1607.06450).
     dropout : float
-        Share of values that are dropped in training.
+        Dropout probability.
     residual : bool
-        Whether a layer as wide as the one before adds to it.
+        Whether to add a residual connection around layers with equal input and output widths.
     """
     if activation not in ACTIVATIONS:
         raise UnknownNameError("activation", activation, ACTIVATIONS)
@@ -96,7 +93,7 @@ def perceptron(
     return nn.Sequential(*layers)
 
 
-#: Temperature of contrastive losses: where CLIP's training began (Radford et al., 2021).
+#: Temperature of contrastive losses: the initial value in the training of CLIP (Radford et al., 2021).
 TEMPERATURE = 0.07
 
 
@@ -111,14 +108,14 @@ def mae(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def cosine(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return one less the cosine between what was given and what was measured, mean over samples."""
+    """Return 1 minus the cosine similarity of outputs and targets, averaged over samples."""
     return (1 - functional.cosine_similarity(_vectors(outputs), _vectors(targets))).mean()
 
 
 def info_nce(outputs: Tensor, targets: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Return the contrastive loss: each sample has to be told from the others of its batch, in both directions.
+    """Return the contrastive loss, which identifies each sample among those of its batch, in both directions.
 
-    Repeats of one stimulus in a batch count as different; :func:`soft_clip` knows that they are alike.
+    Repeats of a stimulus in a batch count as different samples. :func:`soft_clip` accounts for their similarity.
 
     Parameters
     ----------
@@ -139,7 +136,7 @@ def info_nce(outputs: Tensor, targets: Tensor, temperature: float = TEMPERATURE)
 
 
 def soft_clip(outputs: Tensor, targets: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Return the contrastive loss that grades confusions by how alike the targets are.
+    """Return the contrastive loss with soft labels given by the similarity of the targets.
 
     Parameters
     ----------
@@ -164,7 +161,7 @@ _CONTRASTIVE = ("info_nce", "soft_clip")
 
 
 def weights_of_losses(loss: str | Mapping[str, float]) -> dict[str, float]:
-    """Return what is to be summed: names of losses with their weights.
+    """Return the weights of losses by name.
 
     Parameters
     ----------
@@ -174,16 +171,16 @@ def weights_of_losses(loss: str | Mapping[str, float]) -> dict[str, float]:
     Raises
     ------
     UnknownNameError
-        Where there is no such loss.
+        If a loss does not exist.
     InputError
-        Where a weight is negative, or all are zero.
+        If a weight is negative, or all are zero.
     """
     weights = {loss: 1.0} if isinstance(loss, str) else dict(loss)
     for name in weights:
         if name not in LOSSES:
             raise UnknownNameError("loss", name, LOSSES)
     if not all(weight >= 0 for weight in weights.values()) or not any(weights.values()):
-        raise InputError("weights of losses are 0 or more, and not all 0", given=repr(loss))
+        raise InputError("weights of losses must be non-negative, and not all 0", given=repr(loss))
     return weights
 
 
@@ -195,11 +192,11 @@ def weighted_loss(
     Parameters
     ----------
     outputs, targets : tensor, shape (sample, ...)
-        What the network gave, and what was measured.
+        Outputs of the network, and targets.
     loss : str or dict of str to float
         One of ``"mse"``, ``"mae"``, ``"cosine"``, ``"info_nce"``, ``"soft_clip"``, or several with weights.
     temperature : float
-        Of the contrastive losses.
+        Temperature of the contrastive losses.
     """
     total = outputs.new_zeros(())
     for name, weight in weights_of_losses(loss).items():

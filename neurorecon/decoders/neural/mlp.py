@@ -1,4 +1,4 @@
-"""A multilayer perceptron from responses to targets."""
+"""Multilayer perceptron decoder."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 
 class MLPDecoder(NeuralDecoder):
-    """Predict targets from responses by a multilayer perceptron.
+    """Decode targets from responses with a multilayer perceptron.
 
     Parameters
     ----------
     hidden : sequence of int
-        Widths of the hidden layers; none for linear regression.
+        Widths of the hidden layers. An empty sequence is linear regression.
     activation : {"gelu", "relu", "silu", "tanh"}
-        Of the hidden layers.
+        Activation function of the hidden layers.
     normalize : bool
-        Whether hidden layers are normalized.
+        Whether to apply layer normalization to hidden layers.
     residual : bool
-        Whether a hidden layer as wide as the one before adds to it.
+        Whether to add a residual connection around hidden layers with equal input and output widths.
     dropout : float
-        Share of the values of hidden layers that are dropped in training.
+        Dropout probability of hidden layers.
     input_dropout : float
-        Share of the voxels that are masked in training (set to their mean, others scaled up).
+        Dropout probability of voxels.
     loss : str or dict of str to float
-        ``"mse"``, ``"mae"``, ``"cosine"``, ``"info_nce"``, ``"soft_clip"``, or several with weights; see
-        :mod:`neurorecon.decoders.neural.layers`. Of several targets it is summed.
+        ``"mse"``, ``"mae"``, ``"cosine"``, ``"info_nce"``, ``"soft_clip"``, or a weight for each of several losses; see
+        :mod:`neurorecon.decoders.neural.layers`. It is summed over several targets.
     temperature : float
-        Of the contrastive losses.
+        Temperature of the contrastive losses.
     **training
-        Parameters of :class:`NeuralDecoder`: epochs, batches, optimizer, schedule, validation, device ...
+        Parameters of :class:`NeuralDecoder`, e.g. epochs, batches, optimizer, schedule, validation and device.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class MLPDecoder(NeuralDecoder):
         self.temperature = temperature
 
     def build_network(self, input_shape: tuple[int, ...], target_shape: Any) -> nn.Module:
-        """Return the perceptron; inputs of several axes are flattened."""
+        """Build the perceptron; inputs with several axes are flattened."""
         from torch import nn
 
         from neurorecon.decoders.neural.layers import Heads, perceptron, weights_of_losses
@@ -88,10 +88,14 @@ class MLPDecoder(NeuralDecoder):
         weights_of_losses(self.loss)
         widths = [int(width) for width in self.hidden]
         if any(width < 1 for width in widths):
-            raise InputError("hidden layers need a width", given=f"hidden={self.hidden!r}", expected="1 or more each")
+            raise InputError(
+                "widths of hidden layers must be positive", given=f"hidden={self.hidden!r}", expected="1 or more"
+            )
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} is a share", given=getattr(self, name), expected="0 or more, below 1")
+                raise InputError(
+                    f"{name} must be a probability", given=getattr(self, name), expected="0 or more, and below 1"
+                )
         n_inputs = int(np.prod(input_shape))
         layers = perceptron(
             n_inputs,
@@ -105,7 +109,7 @@ class MLPDecoder(NeuralDecoder):
         return nn.Sequential(nn.Flatten(), nn.Dropout(self.input_dropout), layers, Heads(last, target_shape))
 
     def compute_loss(self, outputs: Any, targets: Any) -> Tensor:
-        """Return the weighted sum of the losses asked for, over all targets."""
+        """Return the weighted sum of the losses, summed over targets."""
         from neurorecon.decoders.neural.layers import weighted_loss
 
         def loss(values: Tensor, measured: Tensor) -> Tensor:

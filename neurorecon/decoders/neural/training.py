@@ -1,6 +1,6 @@
-"""The training loop of torch decoders: schedules, early stopping, checkpoints that resume to the bit.
+"""Train torch decoders: optimizers, schedules, early stopping, and checkpoints that resume identically to the bit.
 
-The format is that of :mod:`neurorecon.io.tensors`.
+Checkpoints use the format of :mod:`neurorecon.io.tensors`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from neurorecon.decoders.neural.data import ONLY, Batches, Samples, Standard
+from neurorecon.decoders.neural.data import ONLY, Batches, SampleReader, Standard
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io import tensors
 from neurorecon.io.files import damaged, remove_leftovers
@@ -39,21 +39,21 @@ SCHEDULES = ("constant", "linear", "cosine", "exponential", "one_cycle")
 def named_optimizer(
     name: str, network: nn.Module, learning_rate: float, weight_decay: float, momentum: float
 ) -> Optimizer:
-    """Return an optimizer of all weights that are trained.
+    """Return an optimizer of all trainable weights.
 
-    Vectors (biases, gains of normalizations) are not decayed, as the intercept of a ridge regression is not.
+    Vectors (biases, and gains of normalization layers) are not decayed, like the intercept of ridge regression.
 
     Parameters
     ----------
     name : {"adamw", "adam", "sgd"}
-        "adamw" decays weights beside the gradient, the other two through it: there it is an alpha of
-        ``weight_decay / 2`` times the sum of squares, added to the loss.
+        With "adamw", weight decay is decoupled from the gradient. With the others, ``weight_decay / 2`` times the sum
+        of squared weights is added to the loss.
     network : Module
-        Whose weights.
+        Network to train.
     learning_rate, weight_decay : float
-        As in torch.
+        See :mod:`torch.optim`.
     momentum : float
-        Of "sgd"; above 0 it is Nesterov's.
+        Nesterov momentum of "sgd".
     """
     if name not in OPTIMIZERS:
         raise UnknownNameError("optimizer", name, OPTIMIZERS)
@@ -71,29 +71,29 @@ def named_optimizer(
 
 
 def named_schedule(name: str, optimizer: Optimizer, n_steps: int, warmup: float) -> lr_scheduler.LRScheduler:
-    """Return a schedule of the learning rate, stepped after each batch.
+    """Return a learning rate schedule, stepped after each batch.
 
     Parameters
     ----------
     name : {"constant", "linear", "cosine", "exponential", "one_cycle"}
-        After the warm-up: unchanged; down to 0 in a line or along a cosine; down to a thousandth by the same
-        factor each step. "one_cycle" rises and falls along cosines (Smith & Topin, 2019).
+        Learning rate after the warm-up: constant; decreasing to 0 linearly or along a cosine; or decreasing
+        exponentially to a thousandth. "one_cycle" rises and falls along cosines (Smith & Topin, 2019).
     optimizer : Optimizer
-        Its learning rates are the highest.
+        Optimizer with the peak learning rates.
     n_steps : int
-        Batches of the whole run.
+        Total number of batches.
     warmup : float
-        Share of the steps in which the learning rate rises in a line.
+        Fraction of the steps in which the learning rate increases linearly.
     """
     if name not in SCHEDULES:
         raise UnknownNameError("schedule", name, SCHEDULES)
     if not 0 <= warmup < 1:
-        raise InputError("warmup is a share of the training", given=warmup, expected="0 or more, below 1")
+        raise InputError("warmup must be a fraction of the training", given=warmup, expected="0 or more, and below 1")
     highest = [group["lr"] for group in optimizer.param_groups]
     rising = round(warmup * n_steps)
     if name == "one_cycle":
         share = warmup or 0.3
-        # Momentum stays as it is: Adam's is part of its estimates.
+        # Momentum is not cycled, as it is part of the estimates of Adam.
         return lr_scheduler.OneCycleLR(optimizer, highest, total_steps=n_steps, pct_start=share, cycle_momentum=False)
     falling = max(1, n_steps - rising)
     after = _after(name, optimizer, falling)
@@ -113,40 +113,40 @@ def _after(name: str, optimizer: Optimizer, n_steps: int) -> lr_scheduler.LRSche
     return lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
-#: Version of the layout of the file.
+#: Version of the file format.
 FORMAT = 1
 
 _FILE = "checkpoint.safetensors"
 
 
 class Checkpoint:
-    """The checkpoint in a folder.
+    """A checkpoint in a folder.
 
     Parameters
     ----------
     folder : path
-        Where it lies; made where it is missing.
+        Folder of the checkpoint, created if needed.
     identity : dict
-        What the run is determined by, in JSON types: parameters and digests of the data. A checkpoint of
-        another run is refused.
+        Everything that determines the run, in JSON types: parameters, and digests of the data. Checkpoints of other
+        runs raise an error.
     """
 
     def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
         self.file = Path(folder) / _FILE
-        # As it comes back from JSON: tuples are lists there.
+        # A round trip through JSON turns tuples into lists, for comparison.
         self._identity = json.loads(json.dumps(identity))
 
     def read(self) -> dict[str, Any] | None:
-        """Return the state that was written last, or None where nothing was.
+        """Return the last state, or None if there is no checkpoint.
 
         Raises
         ------
         InputError
-            Where the file is damaged, of a newer format, or belongs to another run.
+            If the file is damaged, has a newer format, or belongs to another run.
         """
         if not self.file.exists():
             return None
-        again = "delete it to train from the beginning"
+        again = "delete it to start training from the beginning"
         description = tensors.read_description(self.file, again)
         try:
             version, identity, packed = int(description["format"]), description["identity"], description["state"]
@@ -163,7 +163,7 @@ class Checkpoint:
                 "this checkpoint was written by a newer version of neurorecon",
                 given=f"format {version}",
                 expected=f"format {FORMAT} or older",
-                todo="update neurorecon, or give another folder",
+                todo="update neurorecon, or choose another folder",
             )
         names = [name for name in {**identity, **self._identity} if identity.get(name) != self._identity.get(name)]
         if names:
@@ -173,11 +173,11 @@ class Checkpoint:
                 "this checkpoint belongs to another training run",
                 given=f"{self.file} with {there}",
                 expected=here,
-                todo="give the data and parameters of that run to go on with it, or another folder to begin anew",
+                todo="pass the data and parameters of that run to resume it, or choose another folder to start over",
             )
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint: a killed process leaves the old one or the new one, never half of one.
+        """Replace the checkpoint atomically.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class Checkpoint:
         tensors.save(self.file, arrays, description, what="a checkpoint could not be written")
 
     def sweep(self) -> None:
-        """Delete what killed processes left half written."""
+        """Delete partial files left by killed processes."""
         remove_leftovers(self.file)
 
 
@@ -200,16 +200,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-#: torch's random numbers and accelerate's state belong to the process: one training at a time.
+#: torch's random state and accelerate's state are shared by the process, so only one training runs at a time.
 _LOCK = threading.RLock()
 
-#: Precisions, and what accelerate calls them.
+#: Names of precisions in accelerate.
 PRECISIONS = {"float32": "no", "float64": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 @contextmanager
 def own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Give a block random numbers of its own, and the caller's back."""
+    """Restore torch's random state at the end of a block."""
     cards = [device.index if device.index is not None else torch.cuda.current_device()] if device.type == "cuda" else []
     with _LOCK, torch.random.fork_rng(devices=cards):
         before = torch.mps.get_rng_state() if device.type == "mps" else None
@@ -221,7 +221,7 @@ def own_random_numbers(device: torch.device) -> Iterator[None]:
 
 
 def seed_torch(seed: list[int], device: torch.device) -> None:
-    """Set torch's generators of the processor and of one device; those of other devices stay."""
+    """Seed torch's generators of the CPU and of one device."""
     number = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
@@ -233,7 +233,7 @@ def seed_torch(seed: list[int], device: torch.device) -> None:
 
 @contextmanager
 def own_accelerator(device: torch.device, precision: str) -> Iterator[Accelerator]:
-    """Yield an accelerator, whatever other accelerators this process has: they share one state otherwise."""
+    """Yield an accelerator that does not share its state with other accelerators of this process."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
@@ -242,7 +242,7 @@ def own_accelerator(device: torch.device, precision: str) -> Iterator[Accelerato
     try:
         for state in shared:
             state.clear()
-        # Networks and batches are moved by us, as accelerate cannot be told which of several cards to take.
+        # We move networks and batches, because accelerate cannot be told which GPU to use.
         yield Accelerator(cpu=device.type == "cpu", mixed_precision=PRECISIONS[precision], device_placement=False)
     finally:
         for state, old in zip(shared, before, strict=True):
@@ -251,16 +251,16 @@ def own_accelerator(device: torch.device, precision: str) -> Iterator[Accelerato
 
 
 class Scaler:
-    """Brings batches to the device and standardizes them there, and brings outputs back.
+    """Move batches to the device, standardize them, and scale outputs back.
 
     Parameters
     ----------
     inputs : Standard
-        Of the inputs.
+        Mean and scale of the inputs.
     targets : dict of str to Standard
-        Of the targets, by name.
+        Mean and scale of the targets, by name.
     device : torch.device
-        Where the network computes.
+        Device of the network.
     dtype : torch.dtype
         float32 or float64.
     """
@@ -276,7 +276,7 @@ class Scaler:
         return self._tensor(standard.mean), self._tensor(standard.scale)
 
     def _tensor(self, values: Any) -> Tensor:
-        # A copy, aligned as torch aligns: the same numbers then give the same bits wherever they came from.
+        # A copy has the memory alignment of torch, so results do not depend on the origin of the data.
         return torch.tensor(values, dtype=self.dtype, device=self.device)
 
     def inputs(self, values: Any) -> Tensor:
@@ -299,29 +299,29 @@ class Scaler:
 
 
 class Training:
-    """One run: the network, its optimizer and schedule, the epochs done, and the best weights so far.
+    """A training run: network, optimizer, schedule, history, and the best weights so far.
 
     Parameters
     ----------
     decoder : NeuralDecoder
-        Whose parameters and hooks are used.
+        Decoder that provides parameters and hooks.
     network : Module
-        On its device.
-    samples : Samples
-        What batches are read from.
+        Network, on its device.
+    samples : SampleReader
+        Source of the batches.
     train, validation : Batches
-        Samples of each batch; None where there is no validation.
+        Batches of training and validation samples; `validation` is None without validation.
     scaler : Scaler
-        Of inputs and targets.
+        Scaling of inputs and targets.
     accelerator : Accelerator
-        Of the precision.
+        Accelerator with the required precision.
     """
 
     def __init__(
         self,
         decoder: NeuralDecoder,
         network: nn.Module,
-        samples: Samples,
+        samples: SampleReader,
         train: Batches,
         validation: Batches | None,
         scaler: Scaler,
@@ -342,8 +342,8 @@ class Training:
         self.best_epoch, self.best_weights = 0, None  # type: int, dict[str, Tensor] | None
 
     @staticmethod
-    def _loader(samples: Samples, batches: Batches) -> DataLoader:
-        # With a generator of its own, as loaders draw from the one of the process.
+    def _loader(samples: SampleReader, batches: Batches) -> DataLoader:
+        # A separate generator, as loaders would draw from the global one.
         return DataLoader(
             samples,  # type: ignore[arg-type]
             batch_sampler=batches,
@@ -353,23 +353,23 @@ class Training:
 
     @property
     def epochs(self) -> int:
-        """How many epochs are done."""
+        """Number of completed epochs."""
         return len(self.history["loss"])
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or the score stopped rising."""
+        """Whether all epochs are done, or the score has stopped improving."""
         patience = self._decoder.patience
         waited = self._validation is not None and patience is not None and self.epochs - self.best_epoch >= patience
         return self.epochs >= self._decoder.max_epochs or waited
 
     def run(self, checkpoint: Checkpoint | None = None) -> None:
-        """Train to the end; the network then has the best weights.
+        """Train to the end, and restore the best weights.
 
         Parameters
         ----------
         checkpoint : Checkpoint, optional
-            Where the state is kept, and taken up again.
+            Checkpoint to which the state is saved, and from which it is resumed.
         """
         if checkpoint is not None:
             checkpoint.sweep()
@@ -392,15 +392,15 @@ class Training:
     def _epoch(self) -> None:
         number = self.epochs
         self._order.epoch = number
-        # All that is random in an epoch follows from the seed and its number: nothing else has to be kept.
+        # Randomness in an epoch depends only on the seed and its number, so checkpoints need no random state.
         seed_torch([self._decoder.random_state, number], self._device)
         loss = self._train_epoch()
         if not math.isfinite(loss):
             raise InputError(
                 "training diverged",
                 given=f"a loss of {loss} in epoch {number + 1}",
-                expected="finite numbers",
-                todo="lower learning_rate, set clip_norm=1.0, or train in precision='float32'",
+                expected="a finite loss",
+                todo="lower learning_rate, set clip_norm=1.0, or use precision='float32'",
             )
         self.history["loss"].append(loss)
         self.history["learning_rate"].append(float(self._optimizer.param_groups[0]["lr"]))
@@ -432,11 +432,11 @@ class Training:
             self._optimizer.zero_grad()
             losses.append(loss.detach())
             counts.append(len(rows))
-        # Once an epoch, as a graphics card has to be waited for.
+        # Once per epoch, as this waits for the GPU.
         return float(np.average(torch.stack(losses).cpu().numpy().astype(np.float64), weights=counts))
 
     def _validate(self) -> float:
-        """Return the mean score of held-out samples, of each batch by its samples."""
+        """Return the mean validation score, weighted by batch size."""
         assert self._validation is not None
         total, count = 0.0, 0
         self.network.eval()
@@ -452,7 +452,7 @@ class Training:
         return mean if math.isfinite(mean) else -math.inf
 
     def state(self) -> dict[str, Any]:
-        """Return all that the next epoch depends on."""
+        """Return the state that the next epoch depends on."""
         scaler = self._accelerator.scaler
         return {
             "network": dict(self.network.state_dict()),
@@ -465,7 +465,7 @@ class Training:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take up a run where :meth:`state` was asked for."""
+        """Resume a run from its :meth:`state`."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
@@ -478,7 +478,7 @@ class Training:
 
 
 def in_full(outputs: Any, dtype: torch.dtype) -> Any:
-    """Return outputs of a network, a tensor or several in dicts and lists, in full precision."""
+    """Convert outputs of a network (a tensor, or nested dicts and lists of tensors) to full precision."""
     if isinstance(outputs, Tensor):
         return outputs.to(dtype) if outputs.is_floating_point() else outputs
     if isinstance(outputs, Mapping):
@@ -489,5 +489,5 @@ def in_full(outputs: Any, dtype: torch.dtype) -> Any:
 
 
 def _as_read(batch: Any) -> Any:
-    """Batches come as one: there is nothing to collate."""
+    """Return a batch unchanged, as batches are read as a whole."""
     return batch

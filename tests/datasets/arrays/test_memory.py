@@ -46,7 +46,7 @@ def test_the_same_data_are_left_as_they_are_and_others_are_refused(lab, tmp_path
         {"images": None},
     ]
     for other in others:
-        with pytest.raises(StoreError, match="another store is in the way"):
+        with pytest.raises(StoreError, match="already a different store"):
             nr.build_from_arrays(path, **(given | other), progress=False)
     assert nr.open_store(path).snapshot == first
     replaced = nr.build_from_arrays(path, **(given | others[0]), progress=False, overwrite=True)

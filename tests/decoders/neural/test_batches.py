@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neurorecon.decoders.neural.data import Batches, Rows, Samples, rows_of_targets, split_samples
+from neurorecon.decoders.neural.data import Batches, Rows, SampleReader, rows_of_targets, split_samples
 from neurorecon.errors import InputError
 
 
@@ -67,7 +67,7 @@ def test_samples_to_validate_on_can_be_chosen():
     with pytest.raises(InputError, match="on both sides"):
         split_samples(8, np.arange(8) // 2, [0, 2], 0.5, 0)
     for wrong in ([8], [-1], [0.5], np.zeros(7, bool)):
-        with pytest.raises(InputError, match="not given as samples"):
+        with pytest.raises(InputError, match="mask or indices"):
             split_samples(8, None, wrong, 0.5, 0)
     for groups, fraction in ((np.zeros(8), 0.1), (None, 1.0), (None, -0.1)):
         with pytest.raises(InputError, match="no samples can be held out"):
@@ -93,7 +93,7 @@ def test_targets_on_disk_are_read_a_window_at_a_time(tmp_path):
     batches = Batches(np.arange(60), 8, 20, seed=1)
     for lazy in (chunked, xarray.DataArray(chunked, dims=("sample", "y", "x")), stored):
         read.clear()
-        samples = Samples(inputs, rows_of_targets({"a": lazy, "b": y}, "float32"), window=20)
+        samples = SampleReader(inputs, rows_of_targets({"a": lazy, "b": y}, "float32"), window=20)
         for rows in batches:
             x, found = samples.__getitems__(rows)
             np.testing.assert_array_equal(x[:, 0], rows)
@@ -109,7 +109,7 @@ def test_windows_are_whole_chunks(monkeypatch):
     monkeypatch.setattr("neurorecon.decoders.neural.data.READ_VALUES", 5 * 250)
     y = np.zeros((1000, 5))
     inputs = Rows(np.zeros((1000, 1)), "float32")
-    assert Samples(inputs, rows_of_targets(y, "float32")).window == 1000
+    assert SampleReader(inputs, rows_of_targets(y, "float32")).window == 1000
     for chunk, window in ((100, 200), (400, 400), (7, 245)):
         lazy = dask.array.from_array(y, chunks=(chunk, 5))
-        assert Samples(inputs, rows_of_targets(lazy, "float32")).window == window
+        assert SampleReader(inputs, rows_of_targets(lazy, "float32")).window == window

@@ -30,14 +30,14 @@ def problem(n_samples=60, n_voxels=5, n_targets=3, seed=0):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-8), ("float32", 1e-4)])
-def test_without_hidden_layers_and_penalty_it_is_least_squares(precision, tolerance):
+def test_without_hidden_layers_and_weight_decay_it_is_least_squares(precision, tolerance):
     X, Y, X_new, _ = problem()
     ours = MLPDecoder(**LINEAR, weight_decay=0.0, precision=precision).fit(X, Y)
     expected = LinearRegression().fit(X, Y).predict(X_new)
     np.testing.assert_allclose(ours.predict(X_new), expected, atol=tolerance * np.abs(expected).max())
 
 
-def test_weight_decay_is_the_penalty_of_ridge_regression():
+def test_weight_decay_is_the_alpha_of_ridge_regression():
     X, Y, X_new, _ = problem()
     decay = 0.02
     ours = MLPDecoder(**LINEAR, weight_decay=decay, precision="float64").fit(X, Y)
@@ -105,24 +105,24 @@ def test_a_contrastive_loss_tells_samples_apart():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"hidden": (0,)}, "need a width"),
-        ({"dropout": 1.0}, "dropout is a share"),
-        ({"input_dropout": -0.1}, "input_dropout is a share"),
+        ({"hidden": (0,)}, "must be positive"),
+        ({"dropout": 1.0}, "dropout must be a probability"),
+        ({"input_dropout": -0.1}, "input_dropout must be a probability"),
         ({"activation": "swish"}, "unknown activation"),
         ({"loss": "mes"}, "did you mean 'mse'"),
         ({"optimizer": "lbfgs"}, "unknown optimizer"),
         ({"schedule": "step"}, "unknown schedule"),
-        ({"warmup": 1.0}, "warmup is a share"),
-        ({"max_epochs": 0}, "max_epochs is a number"),
-        ({"batch_size": 1.5}, "batch_size is a number"),
-        ({"patience": True}, "patience is a number"),
-        ({"learning_rate": 0.0}, "this learning_rate cannot"),
-        ({"weight_decay": -1.0}, "this weight_decay cannot"),
-        ({"clip_norm": np.nan}, "this clip_norm cannot"),
-        ({"random_state": None}, "random_state is the seed"),
+        ({"warmup": 1.0}, "warmup must be a fraction"),
+        ({"max_epochs": 0}, "max_epochs must be a positive integer"),
+        ({"batch_size": 1.5}, "batch_size must be a positive integer"),
+        ({"patience": True}, "patience must be a positive integer"),
+        ({"learning_rate": 0.0}, "learning_rate is out of range"),
+        ({"weight_decay": -1.0}, "weight_decay is out of range"),
+        ({"clip_norm": np.nan}, "clip_norm is out of range"),
+        ({"random_state": None}, "random_state must be an integer"),
         ({"device": "gpu"}, "cannot run on this device"),
         ({"precision": "float16"}, "unknown precision"),
-        ({"precision": "fp16"}, "cannot train in this precision"),
+        ({"precision": "fp16"}, "does not support this precision"),
     ],
 )
 def test_wrong_parameters_are_explained(parameters, message):

@@ -35,8 +35,8 @@ def test_wrong_targets_are_explained():
         (np.ones((4, 1), complex), "Complex data"),
         (np.full((4, 1), "house"), "not numbers"),
         (np.ones((3, 1)), "different numbers of samples"),
-        ({}, "need a name each"),
-        ({"": np.ones(4)}, "need a name each"),
+        ({}, "needs a name"),
+        ({"": np.ones(4)}, "needs a name"),
         ({"text": np.ones(3)}, "'text'"),
     ):
         with pytest.raises(InputError, match=message):

@@ -294,10 +294,10 @@ class NetworkExtractor(Extractor):
     @cached_property
     def network(self) -> Any:
         """The network, loaded when it is first asked for."""
-        return self.load(self.place)
+        return self.load(self.torch_device)
 
     @cached_property
-    def place(self) -> str:
+    def torch_device(self) -> str:
         """The device that computes."""
         return choose_device(self.device)
 
@@ -322,13 +322,13 @@ class NetworkExtractor(Extractor):
         network = self.network  # loaded outside of inference mode, so that its weights are ordinary tensors
         assert network is not None
         try:
-            with _computing(self.place, self.precision):
-                values = self.forward(prepared, self.place)
+            with _computing(self.torch_device, self.precision):
+                values = self.forward(prepared, self.torch_device)
             return values.float().cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the device has too little memory for this batch of the target {self.name!r}",
-                given=f"{self.place}: {str(error).splitlines()[0]}",
+                given=f"{self.torch_device}: {str(error).splitlines()[0]}",
                 expected="batches that fit",
                 todo="take fewer stimuli at a time, e.g. --batch 4",
             ) from error

@@ -361,7 +361,7 @@ class ClipTextExtractor(CaptionExtractor):
     name: ClassVar[str] = "clip_text"
 
     #: Computed after this target from the same hidden states, so that it is handed them.
-    _condition: ConditionExtractor | None = None
+    _condition: TextConditionExtractor | None = None
 
     @cached_property
     def settings(self) -> ClipSettings:
@@ -388,11 +388,11 @@ class ClipTextExtractor(CaptionExtractor):
 
         self._condition = None
         for other in later:
-            if type(other) is ConditionExtractor and self._same_network(other):
+            if type(other) is TextConditionExtractor and self._same_network(other):
                 self._condition = other if isinstance(other.network, TextTower) else None
 
-    def _same_network(self, other: ConditionExtractor) -> bool:
-        mine, others = ((one.source.record(), one.precision, one.place) for one in (self, other))
+    def _same_network(self, other: TextConditionExtractor) -> bool:
+        mine, others = ((one.source.record(), one.precision, one.torch_device) for one in (self, other))
         return mine == others
 
     def forward(self, prepared: Captions, device: str) -> Tensor:
@@ -433,7 +433,7 @@ class ClipTextExtractor(CaptionExtractor):
         }
 
 
-class ConditionExtractor(CaptionExtractor):
+class TextConditionExtractor(CaptionExtractor):
     """The condition of latent diffusion: hidden states of its text encoder, averaged over captions (77 x 768).
 
     They are taken behind the last layer norm and before the projection, as Stable Diffusion v1-4 is trained with.
@@ -494,26 +494,26 @@ class ConditionExtractor(CaptionExtractor):
         }
 
 
-class FirstTokensExtractor(ConditionExtractor):
+class FirstTokensExtractor(TextConditionExtractor):
     """Base class of targets that are the first tokens of the condition."""
 
-    def whole(self) -> ConditionExtractor:
+    def whole(self) -> TextConditionExtractor:
         """Return the condition with all of its tokens."""
-        return ConditionExtractor(self.categories, models=self.models, device=self.device, precision=self._precision)
+        return TextConditionExtractor(self.categories, models=self.models, device=self.device, precision=self._precision)
 
     def cut(self, values: np.ndarray) -> np.ndarray:
         """Return the first tokens of the condition, shape (stimulus, token, channel)."""
         return values[:, : self.tokens]
 
 
-class ConditionOf15Extractor(FirstTokensExtractor):
+class TextConditionFirst15Extractor(FirstTokensExtractor):
     """The first 15 tokens of the condition: what MindDiffuser decodes (Lu et al., 2023, arXiv 2308.04249)."""
 
     name: ClassVar[str] = "clip_text_15"
     tokens: ClassVar[int | None] = 15
 
 
-class ConditionOf20Extractor(FirstTokensExtractor):
+class TextConditionFirst20Extractor(FirstTokensExtractor):
     """The first 20 tokens of the condition: what Mind-Animator decodes (Lu et al., 2024, arXiv 2405.03280)."""
 
     name: ClassVar[str] = "clip_text_20"

@@ -128,7 +128,7 @@ class VdvaeExtractor(NetworkExtractor):
 
     def description(self) -> dict[str, Any]:
         """Return how the numbers come about, but for weights and precision."""
-        drawn = {} if self.seed is None else {"sampled_on": self.place.partition(":")[0]}
+        drawn = {} if self.seed is None else {"sampled_on": self.torch_device.partition(":")[0]}
         return {
             "model": "VDVAE",
             "layer": "posterior mean" if self.seed is None else "posterior, sampled",

@@ -1,4 +1,4 @@
-"""Five sentences about every scene, as people write them for COCO, from a closed vocabulary."""
+"""Five captions for every scene, in the style of COCO and with a closed vocabulary."""
 
 from __future__ import annotations
 

@@ -23,9 +23,8 @@ from tqdm import tqdm
 
 from neurorecon.models.dual_guided import READS_THE_CONTEXT, DualGuidedUNet
 from neurorecon.models.text_tower import TextTower, end_positions, projected
-from neurorecon.simulation.training.autoencoder import scaled
-from neurorecon.simulation.training.clip import normalized
 from neurorecon.simulation.training.loop import Loss, Plan
+from neurorecon.simulation.training.perception import normalized, scaled
 
 #: Called with noisy latents, the step, and the index of the contexts (0 without, 1 with); returns the velocity.
 Denoise = Callable[[Tensor, Tensor, int], Tensor]

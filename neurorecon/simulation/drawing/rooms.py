@@ -108,7 +108,7 @@ def window(room: Room, x: float, y: float, wide: float, high: float, curtain: RG
 
 
 def image(room: Room, x: float, y: float, wide: float, high: float) -> None:
-    """Hang an image on the far wall."""
+    """Hang a framed picture on the far wall."""
     pose = room.pose
     room.wall(x - wide / 2, y, x + wide / 2, y + high, (70, 52, 44))
     back = pose.pick((236, 214, 170), (170, 202, 212), (232, 226, 214))
@@ -257,7 +257,7 @@ def _stove(room: Room, x0: float, x1: float) -> None:
 
 
 def living_room(pen: Pen, pose: Pose) -> None:
-    """Draw a sofa, a low table, a lamp, an image, a plant."""
+    """Draw a sofa, a low table, a lamp, a framed picture and a plant."""
     room = shell(pen, pose, _soft_wall(pose), "wood")
     cloth = pose.pick(*_FABRICS)
     side = 1 if pose.chance(0.5) else -1

@@ -83,7 +83,7 @@ class LucasKanade:
         video = np.asarray(video, dtype=np.float32)
         if video.ndim != 3 or len(video) < 2 or min(video.shape[1:]) < _SMALLEST:
             raise InputError(
-                "optical flow needs a film",
+                "optical flow needs a video of two frames or more",
                 given=f"an array of shape {video.shape}",
                 expected=f"shape (frame, y, x), two frames or more of {_SMALLEST} pixels or more a side",
                 todo="enlarge smaller frames first with neurorecon.features.images.resize(video, size)",

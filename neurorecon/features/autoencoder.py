@@ -1,4 +1,4 @@
-"""Targets from autoencoders: latents of the VQ-VAE (or KL autoencoder) of Stable Diffusion."""
+"""Latents of the VQ-VAE (KL autoencoder) of Stable Diffusion, for images and for all frames of videos."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-#: Side of the images where an autoencoder does not say its own: that of Stable Diffusion v1.
+#: Image size for autoencoders that do not specify one: that of Stable Diffusion v1.
 _SIZE = 512
 
 
 class Prepared(NamedTuple):
-    """Images, uint8, shape (stimulus, frame, y, x, rgb), and the ids that noise is drawn for."""
+    """Images, uint8, shape (stimulus, frame, y, x, rgb), and the stimulus ids that seed the noise."""
 
     images: np.ndarray
     ids: list[str]
@@ -31,19 +31,21 @@ class Prepared(NamedTuple):
 class VqvaeExtractor(NetworkExtractor):
     """Latents of the autoencoder times its scaling factor: 4 x 64 x 64 for Stable Diffusion v1-4.
 
-    Of a video, the middle frame is taken; for all frames see :class:`VqvaeFramesExtractor`.
-    What the papers call VQ-VAE is Stable Diffusion's ``AutoencoderKL`` (Rombach et al., 2022, arXiv 2112.10752), whose
-    latents are the mean of the posterior here, or a sample of it (MindDiffuser's released code samples). diffusers'
-    ``VQModel`` gives its latents before they are quantized, ``AutoencoderTiny`` its only ones.
+    Videos are represented by their middle frame; for all frames see :class:`VqvaeFramesExtractor`.
+
+    What the papers call VQ-VAE is Stable Diffusion's ``AutoencoderKL`` (Rombach et al., 2022, arXiv 2112.10752). Its
+    latents are the posterior mean here, or a sample from the posterior with `seed` (MindDiffuser's released code
+    samples). For diffusers' ``VQModel``, the latents before quantization are used; ``AutoencoderTiny`` has no
+    posterior.
 
     Parameters
     ----------
     categories, models, device, precision
         As in :class:`~neurorecon.features.base.NetworkExtractor`.
     seed : int, optional
-        Sample the posterior with noise of this seed and the stimulus; the mean where left out.
+        Sample the posterior, with noise that depends on this seed and the stimulus. By default the posterior mean.
     size : int, optional
-        Pixels on each side of what the network sees; by default what it was trained on, else 512.
+        Image size in pixels per side; by default that of training if known, else 512.
     """
 
     name: ClassVar[str] = "vqvae"
@@ -65,43 +67,43 @@ class VqvaeExtractor(NetworkExtractor):
 
     @cached_property
     def settings(self) -> AutoencoderSettings:
-        """What is known of the network."""
+        """Configuration of the network."""
         found = autoencoder_settings(self.models)
         if self.seed is not None and found.kind != "AutoencoderKL":
             raise InputError(
                 "this autoencoder has no posterior to sample from",
                 given=f"seed={self.seed} for {found.source.name!r} ({found.kind})",
                 expected="no seed",
-                todo="leave --seed out",
+                todo="omit --seed",
             )
         return found
 
     @property
     def source(self) -> Source:
-        """Where the weights come from."""
+        """The weights: location, sha256 and license."""
         return self.settings.source
 
     @property
     def size(self) -> int:
-        """Pixels on each side of what the network sees."""
+        """Image size in pixels per side."""
         return self._size or self.settings.size or _SIZE
 
     @property
     def batch(self) -> int:
-        """Stimuli at a time."""
+        """Number of stimuli in a batch."""
         return images_at_a_time(self.size)
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """Bicubic, both sides to the size, from -1 to 1: as in MindDiffuser's released code."""
+        """Bicubic, both sides resized, scaled to -1..1, as in MindDiffuser's released code."""
         return Preprocessing(self.size, "bicubic", "squeeze", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def load(self, device: str) -> Any:
-        """Return the network on a device."""
+        """Load the network on a device."""
         return self.settings.load(device)
 
     def prepare(self, batch: StimulusBatch) -> Prepared:
-        """Return the images in the size of the network, one frame each."""
+        """Return the resized images, one frame each."""
         assert batch.images is not None
         return Prepared(self.preprocessing.prepare(batch.images)[:, None], batch.table["id"].tolist())
 
@@ -110,7 +112,7 @@ class VqvaeExtractor(NetworkExtractor):
         return self._latents(prepared, device)[:, 0]
 
     def description(self) -> dict[str, Any]:
-        """Return how the numbers come about, but for weights and precision."""
+        """Return how the target is computed, except weights and precision."""
         return {
             "model": f"autoencoder ({self.settings.kind})",
             "layer": self._layer,
@@ -148,34 +150,34 @@ class VqvaeExtractor(NetworkExtractor):
 
 
 class VqvaeFramesExtractor(VqvaeExtractor):
-    """Latents of every frame of a video: (8, 4, 64, 64) for Stable Diffusion v1-4 and videos of eight frames.
+    """Latents of all frames of a video: (8, 4, 64, 64) for Stable Diffusion v1-4 and videos of eight frames.
 
-    Mind-Animator decodes structure and motion from them (Lu et al., 2024, arXiv 2405.03280).
+    Mind-Animator (Lu et al., 2024, arXiv 2405.03280) decodes structure and motion from them.
     """
 
     name: ClassVar[str] = "vqvae_frames"
     needs: ClassVar[Needs] = "frames"
     dims: ClassVar[tuple[str, ...] | None] = ("frame", "channel", "y", "x")
 
-    #: Frames of a video, for the size of a batch; videos of other lengths only change the memory.
+    #: Assumed number of frames, for the batch size; videos of other lengths only change the memory.
     _FRAMES = 8
 
     @property
     def batch(self) -> int:
-        """Films at a time."""
+        """Number of videos in a batch."""
         return images_at_a_time(self.size, self._FRAMES)
 
     def prepare(self, batch: StimulusBatch) -> Prepared:
-        """Return the frames in the size of the network."""
+        """Return the resized frames."""
         assert batch.frames is not None
         videos, frames = batch.frames.shape[:2]
         prepared = self.preprocessing.prepare(batch.frames.reshape(videos * frames, *batch.frames.shape[2:]))
         return Prepared(prepared.reshape(videos, frames, *prepared.shape[1:]), batch.table["id"].tolist())
 
     def forward(self, prepared: Prepared, device: str) -> Tensor:
-        """Return the latents, shape (film, frame, channel, y, x)."""
+        """Return the latents, shape (video, frame, channel, y, x)."""
         return self._latents(prepared, device)
 
     def description(self) -> dict[str, Any]:
-        """Return how the numbers come about, but for weights and precision."""
+        """Return how the target is computed, except weights and precision."""
         return {**super().description(), "frames": "all"}

@@ -1,7 +1,7 @@
-"""What turns stimuli into a target: extractors with and without a pretrained network.
+"""Base classes of extractors, which turn stimuli into targets with or without a pretrained network.
 
-An extractor knows nothing of stores. It is handed small batches, so its memory does not depend on how many
-stimuli there are. Labs add their own with the entry-point group ``neurorecon.features``.
+An extractor knows nothing about stores. It receives small batches, so its memory does not depend on the number of
+stimuli. Labs add their own extractors with the entry-point group ``neurorecon.features``.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 #: What a target is computed from.
 Needs = Literal["images", "frames", "captions", "categories", "table"]
 
-#: Stimuli handed to an extractor at a time, where it does not say otherwise.
+#: Default number of stimuli in a batch.
 BATCH = 128
 
 
 @dataclass(frozen=True)
 class StimulusBatch:
-    """A few stimuli, as an extractor sees them.
+    """A batch of stimuli, the input of an extractor.
 
     Parameters
     ----------
     table : DataFrame
-        One row a stimulus, with ``id``, ``kind``, ``category`` and ``captions`` (list of str).
+        One row per stimulus, with columns ``id``, ``kind``, ``category`` and ``captions`` (list of str).
     labels : DataFrame or None
-        Numeric labels of the data set, one row a stimulus.
+        Numeric labels of the data set, one row per stimulus.
     images : array or None
-        uint8, shape (stimulus, y, x, rgb). None where the extractor did not ask for them.
+        uint8, shape (stimulus, y, x, rgb). None unless the extractor needs images.
     frames : array or None
-        uint8, shape (stimulus, frame, y, x, rgb). None where the extractor did not ask for them.
+        uint8, shape (stimulus, frame, y, x, rgb). None unless the extractor needs frames.
     frames_per_second : float or None
-        Frame rate of the films.
+        Frame rate of the videos.
     """
 
     table: pd.DataFrame
@@ -60,24 +60,25 @@ class StimulusBatch:
 
 
 class Extractor(ABC):
-    """Base class of the targets that neurorecon can compute.
+    """Base class of extractors, which compute a target from stimuli.
 
-    A subclass that needs settings takes them as keyword arguments of its constructor, with defaults; a user gives them
-    by name (``nr.extract(store, ["vdvae"], groups=15)``). It is pickled where other processes compute with it.
+    A subclass takes its settings as keyword arguments of the constructor, with defaults; users pass them by name
+    (``nr.extract(store, ["vdvae"], groups=15)``). Extractors must be picklable, because other processes may compute
+    with them.
 
     Parameters
     ----------
     categories : list of str, optional
-        All categories of the store, sorted, so that a batch is coded like the whole.
+        All categories of the store, sorted, so that every batch is encoded in the same way.
     """
 
     #: Name of the target in the store.
     name: ClassVar[str]
-    #: What a batch has to hold. ``"frames"`` restricts the target to videos, ``"captions"`` to stimuli that have some.
+    #: What a batch has to contain. ``"frames"`` restricts the target to videos, ``"captions"`` to captioned stimuli.
     needs: ClassVar[Needs]
-    #: Raised whenever the numbers change; stored with the array, so that old values are never mixed with new ones.
+    #: Increment it whenever the numbers change. It is stored with the target, so that old and new values never mix.
     version: ClassVar[int] = 1
-    #: Names of the axes behind the stimulus, e.g. ``("token", "channel")``; None for the usual ones.
+    #: Names of the axes after the stimulus, e.g. ``("token", "channel")``; None for the defaults of `usual_dims`.
     dims: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(self, categories: list[str] | None = None) -> None:
@@ -89,18 +90,18 @@ class Extractor(ABC):
 
     @abstractmethod
     def made_by(self) -> dict[str, Any]:
-        """Return how the numbers come about: model, weights, layer, preprocessing, source (JSON types).
+        """Return how the target is computed: model, weights, layer, preprocessing, source (JSON types).
 
-        Whatever changes a number belongs in here; what only describes goes into :meth:`layout`.
+        Include everything that changes a number. Purely descriptive information belongs in :meth:`layout`.
         """
 
     @property
     def batch(self) -> int:
-        """Stimuli at a time."""
+        """Number of stimuli in a batch."""
         return BATCH
 
     def layout(self) -> dict[str, Any]:
-        """Return what else is stored with the array, e.g. where the layers begin that it joins (JSON types)."""
+        """Return further attributes to store with the target, e.g. where concatenated layers begin (JSON types)."""
         return {}
 
     def feature_names(self, batch: StimulusBatch) -> list[str] | None:
@@ -108,43 +109,44 @@ class Extractor(ABC):
         return None
 
     def whole(self) -> Extractor | None:
-        """Return a target that holds all numbers of this one, or None.
+        """Return the extractor of a target that contains this one, or None.
 
-        Where the store has it, made with the same weights, this one is cut out of it and not computed again.
+        If the store already has that target, made with the same weights, this one is sliced from it instead of being
+        computed.
         """
         return None
 
     def cut(self, values: np.ndarray) -> np.ndarray:
-        """Return this target, given that of :meth:`whole` for the same stimuli, shape (stimulus, ...)."""
-        raise NotImplementedError(f"{type(self).__name__} is no part of another target")
+        """Slice this target from that of :meth:`whole`, both of shape (stimulus, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} is not part of another target")
 
     def meet(self, later: Sequence[Extractor]) -> None:
-        """Learn which targets this process computes afterwards, to hand them what they can use too."""
+        """Receive the extractors that this process runs afterwards, so that intermediate results can be shared."""
         return
 
     def prepare(self, batch: StimulusBatch) -> Any:
-        """Do what can be done ahead, in another thread, while :meth:`compute` is busy with the batch before."""
+        """Prepare a batch in another thread, while :meth:`compute` processes the previous one."""
         return batch
 
     def compute(self, prepared: Any) -> np.ndarray:
-        """Return the target of a batch that went through :meth:`prepare`."""
+        """Return the target of a batch prepared by :meth:`prepare`."""
         return self(prepared)
 
     def transform(
         self, stimuli: Any, *, batch: int | None = None, frames_per_second: float | None = None
     ) -> np.ndarray:
-        """Return the target of stimuli that are in no store.
+        """Compute the target of stimuli that are not in a store.
 
         Parameters
         ----------
         stimuli : array or sequence
-            By what the target needs: images as an array (stimulus, y, x, rgb), uint8 or float from 0 to 1, or a
-            sequence of such arrays or PIL images; videos as an array (stimulus, frame, y, x, rgb) or a sequence of
-            videos; captions as a sequence of strings, or of lists of them; categories as a sequence of names.
+            Depends on what the target needs. Images: an array (stimulus, y, x, rgb), uint8 or float from 0 to 1, or a
+            sequence of such arrays or PIL images. Videos: an array (stimulus, frame, y, x, rgb) or a sequence of
+            videos. Captions: a sequence of strings, or of lists of strings. Categories: a sequence of names.
         batch : int, optional
-            Stimuli at a time.
+            Number of stimuli in a batch.
         frames_per_second : float, optional
-            Of videos; some targets need it.
+            Frame rate of videos; some targets require it.
 
         Returns
         -------
@@ -153,28 +155,28 @@ class Extractor(ABC):
         Raises
         ------
         InputError
-            Where there are no stimuli, or they are not of the kind that the target needs.
+            If there are no stimuli, or they are not of the kind that the target needs.
         """
         if not hasattr(stimuli, "__len__") or isinstance(stimuli, str) or not len(stimuli):
             raise InputError(
-                f"the target {self.name!r} is computed from a sequence of stimuli",
+                f"the target {self.name!r} needs a sequence of stimuli",
                 given=repr(stimuli)[:60],
-                expected="one stimulus or more, along the first axis",
-                todo="put a single one into a list",
+                expected="one or more stimuli along the first axis",
+                todo="wrap a single stimulus in a list",
             )
         parts = _batches(stimuli, self.needs, batch or self.batch, frames_per_second)
         return np.concatenate([np.asarray(self.compute(self.prepare(part)), dtype=np.float32) for part in parts])
 
 
 def dims_of(extractor: Extractor, axes: int) -> list[str]:
-    """Return the names of the axes behind the stimulus."""
+    """Return the names of the axes after the stimulus, given their number."""
     if extractor.dims is not None:
         return list(extractor.dims)
     return usual_dims(axes)
 
 
 def usual_dims(axes: int) -> list[str]:
-    """Name the axes behind the stimulus of an array that says nothing else."""
+    """Return the default names of the axes after the stimulus, given their number."""
     names = {
         1: ["feature"],
         2: ["token", "channel"],
@@ -185,7 +187,7 @@ def usual_dims(axes: int) -> list[str]:
 
 
 def _batches(stimuli: Any, needs: Needs, size: int, rate: float | None) -> Iterator[StimulusBatch]:
-    """Split stimuli into batches; those whose images differ in size go one by one."""
+    """Split stimuli into batches; batches of one if images differ in size."""
     if needs in ("images", "frames"):
         stimuli = [_video(one) if needs == "frames" else pixels(one) for one in stimuli]
         if len({one.shape for one in stimuli}) > 1:
@@ -222,33 +224,33 @@ def _batch(part: list[Any], needs: Needs, start: int, rate: float | None) -> Sti
     )
 
 
-#: Precisions that a network may compute in. Targets are stored in float32 whichever it is.
+#: Precisions in which a network can compute. Targets are always stored in float32.
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 
-#: Pixels of all images of a batch; bounds the memory whatever the size of the images.
+#: Maximum number of pixels in a batch; bounds the memory for images of any size.
 _PIXELS = 2**21
 
-#: Fewest and most images in a batch.
+#: Minimum and maximum number of images in a batch.
 _FEWEST, _MOST = 4, 64
 
 
 class NetworkExtractor(Extractor):
-    """Base class of targets that a pretrained network computes.
+    """Base class of extractors with a pretrained network.
 
-    The network is loaded when the first batch comes, on the device that computes. Its weights are only looked for when
-    the target is described, so a target that is there already costs nothing.
+    The network is loaded with the first batch. Describing the target only locates its weights, so a target that is
+    already in the store never loads the network.
 
     Parameters
     ----------
     categories : list of str, optional
         Categories of the store.
     models : {"bundled", "published"} or path
-        Whose weights: the small ones that come with neurorecon, those of the papers, or those in a folder.
+        Which weights to use: the small ones that ship with neurorecon, those of the papers, or those in a folder.
     device : str, optional
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; by default the graphics card where there is one.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``; by default a GPU if there is one.
     precision : {"float32", "bfloat16", "float16", "auto"}
-        What the network computes in (torch's autocast). ``"auto"`` follows the device: bfloat16 on graphics cards that
-        have it, float32 elsewhere. It is stored with the target and never mixed.
+        Precision of the network (torch's autocast). ``"auto"`` means bfloat16 on GPUs that support it and float32
+        elsewhere. It is stored with the target, so that precisions never mix.
     """
 
     def __init__(
@@ -266,44 +268,44 @@ class NetworkExtractor(Extractor):
         self.device = device
         self._precision = precision
 
-    # -- what subclasses say ----------------------------------------------------------------------------------------
+    # -- defined by subclasses --------------------------------------------------------------------------------------
 
     @property
     @abstractmethod
     def source(self) -> Source:
-        """Where the weights come from."""
+        """The weights: location, sha256 and license."""
 
     @abstractmethod
     def load(self, device: str) -> Any:
-        """Return the network on a device."""
+        """Load the network on a device."""
 
     @abstractmethod
     def prepare(self, batch: StimulusBatch) -> Any:
-        """Turn a batch into what :meth:`forward` takes, on the CPU, without the network."""
+        """Turn a batch into the input of :meth:`forward`, on the CPU and without the network."""
 
     @abstractmethod
     def forward(self, prepared: Any, device: str) -> Tensor:
-        """Run the network: one row a stimulus. Called without gradients, under autocast."""
+        """Run the network and return one row per stimulus. Called without gradients and under autocast."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
-        """Return model, layer, preprocessing, source and settings; weights and precision are added."""
+        """Return model, layer, preprocessing, source and settings; :meth:`made_by` adds weights and precision."""
 
-    # -- what they share --------------------------------------------------------------------------------------------
+    # -- shared -----------------------------------------------------------------------------------------------------
 
     @cached_property
     def network(self) -> Any:
-        """The network, loaded when it is first asked for."""
-        return self.load(self.place)
+        """The network, loaded on first access."""
+        return self.load(self.torch_device)
 
     @cached_property
-    def place(self) -> str:
-        """The device that computes."""
+    def torch_device(self) -> str:
+        """The device on which the network runs."""
         return choose_device(self.device)
 
     @cached_property
     def precision(self) -> str:
-        """What the network computes in; ``"auto"`` is decided here."""
+        """Precision of the network, with ``"auto"`` resolved."""
         if self._precision != "auto":
             return self._precision
         import torch
@@ -312,25 +314,25 @@ class NetworkExtractor(Extractor):
         return "bfloat16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
     def made_by(self) -> dict[str, Any]:
-        """Return how the numbers come about, with the weights' sha256 and the precision."""
+        """Return how the target is computed, including the weights' sha256 and the precision."""
         return {**self.description(), **self.source.record(), "precision": self.precision, "dtype": "float32"}
 
     def compute(self, prepared: Any) -> np.ndarray:
         """Return the target of a prepared batch, float32, shape (stimulus, ...)."""
         import torch
 
-        network = self.network  # loaded outside of inference mode, so that its weights are ordinary tensors
+        network = self.network  # load outside of inference mode, so that the weights are ordinary tensors
         assert network is not None
         try:
-            with _computing(self.place, self.precision):
-                values = self.forward(prepared, self.place)
+            with _computing(self.torch_device, self.precision):
+                values = self.forward(prepared, self.torch_device)
             return values.float().cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise InputError(
-                f"the device has too little memory for this batch of the target {self.name!r}",
-                given=f"{self.place}: {str(error).splitlines()[0]}",
-                expected="batches that fit",
-                todo="take fewer stimuli at a time, e.g. --batch 4",
+                f"out of memory while computing the target {self.name!r}",
+                given=f"{self.torch_device}: {str(error).splitlines()[0]}",
+                expected="a batch that fits in the memory of the device",
+                todo="use a smaller batch, e.g. --batch 4",
             ) from error
 
     def __call__(self, batch: StimulusBatch) -> np.ndarray:
@@ -338,8 +340,8 @@ class NetworkExtractor(Extractor):
         return self.compute(self.prepare(batch))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what was looked up: another process finds its own weights and loads its own network."""
-        kept = ("precision",)  # "auto" was decided for all processes
+        """Drop cached properties: another process locates its own weights and loads its own network."""
+        kept = ("precision",)  # all processes share the resolved "auto"
         return {
             key: value
             for key, value in self.__dict__.items()
@@ -348,35 +350,35 @@ class NetworkExtractor(Extractor):
 
 
 def images_at_a_time(size: int, frames: int = 1) -> int:
-    """Return how many stimuli of `frames` images with `size` pixels on each side make a batch.
+    """Return the batch size for stimuli of `frames` images with `size` pixels per side.
 
-    The same on every device: the last bits of a result may depend on the batch.
+    It is the same on every device, because the last bits of a result may depend on the batch.
     """
     images = min(_MOST, max(_FEWEST, _PIXELS // size**2))
     return max(1, 2 ** (images.bit_length() - 1) // frames)
 
 
 def noise_like(shape: tuple[int, ...], seed: int, stimulus: str) -> np.ndarray:
-    """Return standard normal noise, float32, the same for a seed and a stimulus whatever batch it is in."""
+    """Return standard normal noise, float32, that depends only on the seed and the stimulus, not on the batch."""
     return np.random.default_rng(seed_of(seed, stimulus)).standard_normal(shape, dtype=np.float32)
 
 
 def seed_of(seed: int, stimulus: str) -> int:
-    """Return a seed of 63 bits for one stimulus."""
+    """Return a 63-bit seed for one stimulus."""
     digest = blake2b(f"{seed}:{stimulus}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 @contextmanager
 def _computing(device: str, precision: str) -> Iterator[None]:
-    """No gradients, the precision that was asked for, and nothing left behind."""
+    """Compute without gradients in the given precision; restore torch's settings afterwards."""
     import torch
 
     kind = torch.device(device).type
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         if kind == "cuda":
-            # By default torch rounds the inputs of convolutions to 10 bits (TF32) and calls it float32.
+            # By default torch rounds the inputs of float32 convolutions to 10 bits (TF32).
             stack.enter_context(torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False))
         mixed = precision != "float32"
         stack.enter_context(torch.autocast(kind, getattr(torch, precision) if mixed else None, enabled=mixed))

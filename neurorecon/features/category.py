@@ -1,4 +1,4 @@
-"""Category target: how much of each category is to be seen."""
+"""Category target: how much of each category a stimulus shows."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from neurorecon.errors import InputError
 from neurorecon.features.base import Extractor, Needs, StimulusBatch
 
-#: Beginning of the names of labels that say how much of a category a stimulus shows.
+#: Prefix of the labels that hold how much of a category a stimulus shows.
 _PREFIX = "category:"
 
 
 class CategoryExtractor(Extractor):
-    """Categories, from the labels of the data set where it has some, else from its table of stimuli.
+    """Categories, from the labels of the data set if it has any, else from the table of stimuli.
 
-    Labels named ``category:...`` are taken as shares of the image, and their square roots are the features:
-    ventral ROIs respond to an object much less than in proportion to its size (compressive summation, Kay et
-    al., 2013, J. Neurophysiol.). Labels of presence (0 or 1) stay as they are. Without labels, the features are
-    one column for each category of the store, 1 where the stimulus belongs to it.
+    Labels named ``category:...`` are interpreted as shares of the image, and the features are their square roots:
+    responses of ventral visual areas grow much less than proportionally with the size of an object (compressive
+    spatial summation, Kay et al., 2013, J. Neurophysiol.). Binary labels (0 or 1) do not change. Without labels, the
+    features are one-hot: one column per category of the store, 1 for stimuli of that category.
     """
 
     name: ClassVar[str] = "category"
@@ -32,16 +32,16 @@ class CategoryExtractor(Extractor):
             return np.sqrt(np.clip(batch.labels[columns].to_numpy(dtype=np.float32), 0.0, None))
         if not self.categories:
             raise InputError(
-                "the stimuli of this store belong to no categories",
-                given="neither labels named 'category:...' nor a category in the table of stimuli",
+                "the stimuli of this store have no categories",
+                given="neither labels named 'category:...' nor categories in the table of stimuli",
                 expected="one of them",
-                todo="leave the target 'category' out, or let the reader state categories",
+                todo="omit the target 'category', or add categories to the data set",
             )
         names = batch.table["category"].astype(str).to_numpy()
         return (names[:, None] == np.asarray(self.categories, dtype=str)[None]).astype(np.float32)
 
     def made_by(self) -> dict[str, Any]:
-        """Return how the numbers come about."""
+        """Return how the target is computed."""
         return {
             "model": "categories of the data set",
             "preprocessing": "square root of the visible share of the picture, or 1 for the category's members",

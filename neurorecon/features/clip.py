@@ -1,4 +1,4 @@
-"""Targets from CLIP: vision tokens, text, image embeddings, and the layers of the vision tower."""
+"""Targets from CLIP: vision tokens, image embeddings, layers of the vision tower, and text tokens."""
 
 from __future__ import annotations
 
@@ -23,23 +23,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-#: What is taken of a block: its output, or what its MLP adds to it.
+#: Part of a transformer block: its output, or what its MLP adds to the residual stream.
 Part = Literal["block", "mlp"]
 
 
 def vision_tokens(clip: Any, images: Tensor) -> Tensor:
-    """Return all vision tokens in the space that CLIP shares with text.
+    """Return all vision tokens, projected into the joint embedding space of images and text.
 
     Parameters
     ----------
     clip : open_clip.model.CLIP
     images : Tensor, shape (image, rgb, y, x)
-        Normalized.
+        Normalized images.
 
     Returns
     -------
     Tensor, shape (image, token, channel)
         The first token is the image embedding.
+
+    Raises
+    ------
+    InputError
+        If the vision tower is not a vision transformer with a projection and a CLS token.
     """
     visual = clip.visual
     if getattr(visual, "proj", None) is None or getattr(visual, "attn_pool", None) is not None:
@@ -58,9 +63,9 @@ def block_outputs(clip: Any, images: Tensor, blocks: int, part: Part = "block") 
     ----------
     clip : open_clip.model.CLIP
     images : Tensor, shape (image, rgb, y, x)
-        Normalized.
+        Normalized images.
     blocks : int
-        How many; fewer where the network has fewer.
+        Number of blocks; all if the network has fewer.
     part : {"block", "mlp"}
         The output of each block, or what its MLP adds to the residual stream.
 
@@ -68,6 +73,11 @@ def block_outputs(clip: Any, images: Tensor, blocks: int, part: Part = "block") 
     -------
     outputs : list of Tensor, each of shape (image, token, channel)
     embedding : Tensor, shape (image, channel)
+
+    Raises
+    ------
+    InputError
+        If the vision tower is not a transformer.
     """
     transformer = getattr(clip.visual, "transformer", None)
     if transformer is None:
@@ -82,7 +92,7 @@ def block_outputs(clip: Any, images: Tensor, blocks: int, part: Part = "block") 
 
 @contextmanager
 def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what modules return while the body runs, in the order in which they run."""
+    """Collect the outputs of modules during the body of a with statement, in the order in which they run."""
     found: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -98,56 +108,56 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
 
 def _no_vision_transformer(expected: str) -> InputError:
     return InputError(
-        "this CLIP network has no vision transformer of the kind that the target is defined for",
+        "the target is not defined for the vision tower of this CLIP network",
         given="another vision tower",
         expected=expected,
-        todo="take other weights with --models",
+        todo="choose other weights with --models",
     )
 
 
 class ClipImages(NetworkExtractor):
-    """Base class of targets that the vision tower of CLIP computes from images; of a video, from its middle frame."""
+    """Base class of targets from the vision tower of CLIP, for images and the middle frame of videos."""
 
     needs: ClassVar[Needs] = "images"
-    #: Role of the network: ViT-L/14 or ViT-B/32 among the published ones.
+    #: Role of the network: ``"clip"`` is the published ViT-L/14, ``"clip-b32"`` ViT-B/32.
     role: ClassVar[str] = "clip"
 
     @cached_property
     def settings(self) -> ClipSettings:
-        """What is known of the network."""
+        """Configuration of the network."""
         return clip_settings(self.models, self.role)
 
     @property
     def source(self) -> Source:
-        """Where the weights come from."""
+        """The weights: location, sha256 and license."""
         return self.settings.source
 
     @property
     def batch(self) -> int:
-        """Stimuli at a time."""
+        """Number of stimuli in a batch."""
         return images_at_a_time(self.settings.size)
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """OpenAI's: bicubic, the middle cut out; as in open_clip's ``image_transform``."""
+        """OpenAI's preprocessing: bicubic, center crop, as in open_clip's ``image_transform``."""
         return Preprocessing(self.settings.size, "bicubic", "crop", self.settings.mean, self.settings.std)
 
     def load(self, device: str) -> Any:
-        """Return the network on a device."""
+        """Load the network on a device."""
         return self.settings.load(device)
 
     def prepare(self, batch: StimulusBatch) -> np.ndarray:
-        """Return the images in the size of the network, uint8."""
+        """Return the resized images, uint8."""
         assert batch.images is not None
         return self.preprocessing.prepare(batch.images)
 
 
 class ClipVisionExtractor(ClipImages):
-    """All vision tokens, in the space that CLIP shares with text, over the length of the first one.
+    """All vision tokens in the joint embedding space, divided by the norm of the CLS token.
 
-    The last hidden states go through the last layer norm and the projection; every token is divided by the norm of the
-    image's (CLS) token: 257 x 768 for ViT-L/14. So Brain-Diffuser has it (Ozcelik & VanRullen, 2023, arXiv
-    2303.05334), after Versatile Diffusion.
+    The last hidden states pass through the final layer norm and the projection, and every token is divided by the
+    norm of the CLS token: 257 x 768 for ViT-L/14. This is the target of Brain-Diffuser (Ozcelik & VanRullen, 2023,
+    arXiv 2303.05334), following Versatile Diffusion.
     """
 
     name: ClassVar[str] = "clip_vision"
@@ -159,7 +169,7 @@ class ClipVisionExtractor(ClipImages):
         return tokens / tokens[:, :1].norm(dim=-1, keepdim=True)
 
     def description(self) -> dict[str, Any]:
-        """Return how the numbers come about, but for weights and precision."""
+        """Return how the target is computed, except weights and precision."""
         return {
             "model": "CLIP, vision tower",
             "layer": "last hidden states -> ln_post -> proj, each token over the norm of the CLS token",
@@ -169,7 +179,7 @@ class ClipVisionExtractor(ClipImages):
 
 
 class ClipImageExtractor(ClipImages):
-    """The image embedding: 512 values for ViT-B/32, not normalized. Of a video, that of the middle frame.
+    """The image embedding, not normalized: 512 values for ViT-B/32. Videos are represented by their middle frame.
 
     Mind-Animator (Lu et al., 2024, arXiv 2405.03280) aligns responses with it.
     """
@@ -184,7 +194,7 @@ class ClipImageExtractor(ClipImages):
         return embedding
 
     def description(self) -> dict[str, Any]:
-        """Return how the numbers come about, but for weights and precision."""
+        """Return how the target is computed, except weights and precision."""
         return {
             "model": "CLIP, vision tower",
             "layer": "image embedding, not normalized",
@@ -195,53 +205,53 @@ class ClipImageExtractor(ClipImages):
 
 
 class ClipImageMeanExtractor(ClipImageExtractor):
-    """The image embedding of a video: the mean over those of its frames."""
+    """The mean image embedding over all frames of a video."""
 
     name: ClassVar[str] = "clip_image_mean"
     needs: ClassVar[Needs] = "frames"
 
-    #: Frames of a video, for the size of a batch; videos of other lengths only change the memory.
+    #: Assumed number of frames, for the batch size; videos of other lengths only change the memory.
     _FRAMES = 8
 
     @property
     def batch(self) -> int:
-        """Films at a time."""
+        """Number of videos in a batch."""
         return images_at_a_time(self.settings.size, self._FRAMES)
 
     def prepare(self, batch: StimulusBatch) -> np.ndarray:
-        """Return the frames in the size of the network, uint8, shape (film, frame, y, x, rgb)."""
+        """Return the resized frames, uint8, shape (video, frame, y, x, rgb)."""
         assert batch.frames is not None
         videos, frames = batch.frames.shape[:2]
         prepared = self.preprocessing.prepare(batch.frames.reshape(videos * frames, *batch.frames.shape[2:]))
         return prepared.reshape(videos, frames, *prepared.shape[1:])
 
     def forward(self, prepared: np.ndarray, device: str) -> Tensor:
-        """Return the mean embeddings, shape (film, feature)."""
+        """Return the mean embeddings, shape (video, feature)."""
         flat = super().forward(prepared.reshape(-1, *prepared.shape[2:]), device)
         return flat.float().unflatten(0, prepared.shape[:2]).mean(dim=1)
 
     def description(self) -> dict[str, Any]:
-        """Return how the numbers come about, but for weights and precision."""
+        """Return how the target is computed, except weights and precision."""
         return {**super().description(), "frames": "mean over all frames"}
 
 
-#: Blocks that MindDiffuser takes.
+#: Number of blocks that MindDiffuser uses.
 BLOCKS = 6
 
 
 class ClipLayersExtractor(ClipImages):
-    """Outputs of the first six vision blocks, then the image embedding, joined: 6 x 50 x 768 + 512 for ViT-B/32.
+    """Outputs of the first six vision blocks and the image embedding, concatenated: 6 x 50 x 768 + 512 for ViT-B/32.
 
-    Within a block tokens come one after the other. The attribute ``layer_boundaries`` says where each layer begins and
-    ``layers`` how they are called. MindDiffuser (Lu et al., 2023, arXiv 2308.04249) defines them so; its released code
-    hooks the last linear layer of each block's MLP, which is what ``part="mlp"`` gives.
+    Within a block, tokens follow one another. The attribute ``layers`` names the layers and ``layer_boundaries`` says
+    where each begins. This is the definition of MindDiffuser (Lu et al., 2023, arXiv 2308.04249); its released code
+    hooks the last linear layer of each block's MLP instead, which corresponds to ``part="mlp"``.
 
     Parameters
     ----------
     categories, models, device, precision
         As in :class:`~neurorecon.features.base.NetworkExtractor`.
     part : {"block", "mlp"}
-        The output of each block, or what its MLP adds.
+        The output of each block, or what its MLP adds to the residual stream.
     """
 
     name: ClassVar[str] = "clip_layers"
@@ -263,7 +273,7 @@ class ClipLayersExtractor(ClipImages):
         self.part = part
 
     def forward(self, prepared: np.ndarray, device: str) -> Tensor:
-        """Return the layers, joined, shape (stimulus, feature)."""
+        """Return the concatenated layers, shape (stimulus, feature)."""
         import torch
 
         images = self.preprocessing.normalize(prepared, device)
@@ -271,7 +281,7 @@ class ClipLayersExtractor(ClipImages):
         return torch.cat([*(output.float().flatten(1) for output in outputs), embedding.float()], dim=1)
 
     def description(self) -> dict[str, Any]:
-        """Return how the numbers come about, but for weights and precision."""
+        """Return how the target is computed, except weights and precision."""
         return {
             "model": "CLIP, vision tower",
             "layer": f"{self.part} 1 to {self._blocks}, token by token; image embedding, not normalized",
@@ -280,7 +290,7 @@ class ClipLayersExtractor(ClipImages):
         }
 
     def layout(self) -> dict[str, Any]:
-        """Return the names of the layers, the shape of each, and where it begins."""
+        """Return the name, the shape and the start of each layer."""
         vision = self.settings.network["vision_cfg"]
         tokens, width = (self.settings.size // vision["patch_size"]) ** 2 + 1, int(vision["width"])
         shapes = [[tokens, width]] * self._blocks + [[int(self.settings.network["embed_dim"])]]
@@ -293,21 +303,21 @@ class ClipLayersExtractor(ClipImages):
         return min(BLOCKS, int(self.settings.network["vision_cfg"]["layers"]))
 
 
-#: Memory for what one target leaves to another; beyond it, the other one computes for itself.
+#: Memory limit for results shared between targets; beyond it, the other target computes its own.
 _KEPT_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
 class Captions:
-    """The captions of a batch as tokens.
+    """The tokenized captions of a batch.
 
     Parameters
     ----------
     tokens : Tensor, shape (caption, token)
     stimulus : int array, shape (caption,)
-        Which stimulus of the batch each belongs to.
+        Index in the batch of the stimulus of each caption.
     ids : tuple of str
-        Of the stimuli.
+        Ids of the stimuli.
     """
 
     tokens: Tensor
@@ -316,9 +326,9 @@ class Captions:
 
 
 class CaptionExtractor(NetworkExtractor):
-    """Base class of targets of captions: what a network makes of each caption, averaged over those of a stimulus.
+    """Base class of targets from captions, averaged over the captions of a stimulus.
 
-    Stimuli without a caption have no such target.
+    Stimuli without captions are left out.
     """
 
     needs: ClassVar[Needs] = "captions"
@@ -327,19 +337,19 @@ class CaptionExtractor(NetworkExtractor):
     @property
     @abstractmethod
     def tokenizer(self) -> Tokenizer:
-        """What turns captions into tokens."""
+        """The tokenizer of the network."""
 
     @abstractmethod
     def states(self, tokens: Tensor) -> Tensor:
-        """Return what the network makes of captions, shape (caption, token, channel)."""
+        """Return the target of each caption, shape (caption, token, channel)."""
 
     @property
     def batch(self) -> int:
-        """Stimuli at a time; each has up to five captions."""
+        """Number of stimuli in a batch; each has up to five captions."""
         return 32
 
     def prepare(self, batch: StimulusBatch) -> Captions:
-        """Return the captions as tokens."""
+        """Return the tokenized captions."""
         captions = batch.table["captions"].tolist()
         tokens = self.tokenizer([caption for found in captions for caption in found])
         stimulus = np.repeat(np.arange(len(captions)), [len(found) for found in captions])
@@ -351,48 +361,48 @@ class CaptionExtractor(NetworkExtractor):
 
 
 class ClipTextExtractor(CaptionExtractor):
-    """All text tokens, in the space that CLIP shares with images, over the length of the sentence's embedding.
+    """All text tokens in the joint embedding space, divided by the norm of the end token.
 
-    The last hidden states go through the last layer norm and the projection; every token is divided by the norm of the
-    one that ends the sentence, and the result is averaged over captions: 77 x 768 for ViT-L/14. So Brain-Diffuser has
-    it (Ozcelik & VanRullen, 2023, arXiv 2303.05334), after Versatile Diffusion.
+    The last hidden states pass through the final layer norm and the projection, every token is divided by the norm of
+    the end token (the text embedding), and the result is averaged over captions: 77 x 768 for ViT-L/14. This is the
+    target of Brain-Diffuser (Ozcelik & VanRullen, 2023, arXiv 2303.05334), following Versatile Diffusion.
     """
 
     name: ClassVar[str] = "clip_text"
 
-    #: Computed after this target from the same hidden states, so that it is handed them.
-    _condition: ConditionExtractor | None = None
+    #: A target that is computed after this one from the same hidden states, which are passed on to it.
+    _condition: TextConditionExtractor | None = None
 
     @cached_property
     def settings(self) -> ClipSettings:
-        """What is known of the network."""
+        """Configuration of the network."""
         return clip_settings(self.models)
 
     @property
     def source(self) -> Source:
-        """Where the weights come from."""
+        """The weights: location, sha256 and license."""
         return self.settings.source
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """What turns captions into tokens."""
+        """The tokenizer of the network."""
         return self.settings.tokenizer()
 
     def load(self, device: str) -> Any:
-        """Return the network on a device."""
+        """Load the network on a device."""
         return self.settings.load(device)
 
     def meet(self, later: Sequence[Extractor]) -> None:
-        """Look for the condition of latent diffusion, where the same network computes it."""
+        """Find the text condition of latent diffusion, if the same network computes it."""
         from neurorecon.models.text_tower import TextTower
 
         self._condition = None
         for other in later:
-            if type(other) is ConditionExtractor and self._same_network(other):
+            if type(other) is TextConditionExtractor and self._same_network(other):
                 self._condition = other if isinstance(other.network, TextTower) else None
 
-    def _same_network(self, other: ConditionExtractor) -> bool:
-        mine, others = ((one.source.record(), one.precision, one.place) for one in (self, other))
+    def _same_network(self, other: TextConditionExtractor) -> bool:
+        mine, others = ((one.source.record(), one.precision, one.torch_device) for one in (self, other))
         return mine == others
 
     def forward(self, prepared: Captions, device: str) -> Tensor:
@@ -423,7 +433,7 @@ class ClipTextExtractor(CaptionExtractor):
         return states / ends.norm(dim=-1)[:, None, None]
 
     def description(self) -> dict[str, Any]:
-        """Return how the numbers come about, but for weights and precision."""
+        """Return how the target is computed, except weights and precision."""
         return {
             "model": "CLIP, text tower",
             "layer": "last hidden states -> ln_final -> text_projection, each token over the norm of the end token; "
@@ -433,28 +443,29 @@ class ClipTextExtractor(CaptionExtractor):
         }
 
 
-class ConditionExtractor(CaptionExtractor):
-    """The condition of latent diffusion: hidden states of its text encoder, averaged over captions (77 x 768).
+class TextConditionExtractor(CaptionExtractor):
+    """The text condition of latent diffusion: hidden states of its text encoder, averaged over captions (77 x 768).
 
-    They are taken behind the last layer norm and before the projection, as Stable Diffusion v1-4 is trained with.
+    They are taken after the final layer norm and before the projection, as in the training of Stable Diffusion v1-4
+    (Rombach et al., 2022, arXiv 2112.10752).
     """
 
     name: ClassVar[str] = "clip_text_sd"
-    #: How many tokens are kept; None for all.
+    #: Number of first tokens to keep; None for all.
     tokens: ClassVar[int | None] = None
 
     @cached_property
     def encoder(self) -> TextEncoder:
-        """The text encoder, not loaded yet."""
+        """The text encoder, not loaded."""
         return text_encoder(self.models)
 
     @cached_property
     def _kept(self) -> dict[tuple[str, ...], np.ndarray]:
-        """What another target has computed of this one, by the stimuli of a batch."""
+        """Batches of this target that another target has computed, by the ids of their stimuli."""
         return {}
 
     def keep(self, ids: tuple[str, ...], values: Tensor) -> None:
-        """Remember the target of a batch until it is asked for, as long as there is room."""
+        """Keep the target of a batch until it is requested, within the memory limit."""
         found = values.float().cpu().numpy()
         if (len(self._kept) + 1) * found.nbytes <= _KEPT_BYTES:
             self._kept[ids] = found
@@ -466,16 +477,16 @@ class ConditionExtractor(CaptionExtractor):
 
     @property
     def source(self) -> Source:
-        """Where the weights come from."""
+        """The weights: location, sha256 and license."""
         return self.encoder.source
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """What turns captions into tokens."""
+        """The tokenizer of the network."""
         return self.encoder.tokenizer
 
     def load(self, device: str) -> Any:
-        """Return the network on a device."""
+        """Load the network on a device."""
         return self.encoder.load(device)
 
     def states(self, tokens: Tensor) -> Tensor:
@@ -484,7 +495,7 @@ class ConditionExtractor(CaptionExtractor):
         return hidden
 
     def description(self) -> dict[str, Any]:
-        """Return how the numbers come about, but for weights and precision."""
+        """Return how the target is computed, except weights and precision."""
         kept = "all tokens" if self.tokens is None else f"the first {self.tokens} tokens"
         return {
             "model": "text encoder of latent diffusion",
@@ -494,38 +505,40 @@ class ConditionExtractor(CaptionExtractor):
         }
 
 
-class FirstTokensExtractor(ConditionExtractor):
-    """Base class of targets that are the first tokens of the condition."""
+class FirstTokensExtractor(TextConditionExtractor):
+    """Base class of targets that keep the first tokens of the text condition."""
 
-    def whole(self) -> ConditionExtractor:
-        """Return the condition with all of its tokens."""
-        return ConditionExtractor(self.categories, models=self.models, device=self.device, precision=self._precision)
+    def whole(self) -> TextConditionExtractor:
+        """Return the extractor of all tokens."""
+        return TextConditionExtractor(
+            self.categories, models=self.models, device=self.device, precision=self._precision
+        )
 
     def cut(self, values: np.ndarray) -> np.ndarray:
-        """Return the first tokens of the condition, shape (stimulus, token, channel)."""
+        """Return the first tokens, shape (stimulus, token, channel)."""
         return values[:, : self.tokens]
 
 
-class ConditionOf15Extractor(FirstTokensExtractor):
-    """The first 15 tokens of the condition: what MindDiffuser decodes (Lu et al., 2023, arXiv 2308.04249)."""
+class TextConditionFirst15Extractor(FirstTokensExtractor):
+    """The first 15 tokens of the text condition, as decoded by MindDiffuser (Lu et al., 2023, arXiv 2308.04249)."""
 
     name: ClassVar[str] = "clip_text_15"
     tokens: ClassVar[int | None] = 15
 
 
-class ConditionOf20Extractor(FirstTokensExtractor):
-    """The first 20 tokens of the condition: what Mind-Animator decodes (Lu et al., 2024, arXiv 2405.03280)."""
+class TextConditionFirst20Extractor(FirstTokensExtractor):
+    """The first 20 tokens of the text condition, as decoded by Mind-Animator (Lu et al., 2024, arXiv 2405.03280)."""
 
     name: ClassVar[str] = "clip_text_20"
     tokens: ClassVar[int | None] = 20
 
 
 def _means(states: Tensor, stimulus: np.ndarray) -> Tensor:
-    """Return the mean over the captions of each stimulus, given those of all captions (caption, token, channel)."""
+    """Average states (caption, token, channel) over the captions of each stimulus."""
     import torch
 
     states = states.float()
-    # One stimulus at a time, so that the last bits do not depend on what else is in the batch.
+    # One stimulus at a time, so that the last bits do not depend on the rest of the batch.
     return torch.stack([states[torch.from_numpy(rows)].mean(dim=0) for rows in _rows_by_stimulus(stimulus)])
 
 

@@ -1,4 +1,4 @@
-"""Compute targets for the stimuli of a store, batch by batch, and write them into it."""
+"""Compute targets for the stimuli of a store, batch by batch, and write them to the store."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from neurorecon.store.build import build_store
 from neurorecon.store.store import Store, open_store, text_of
 from neurorecon.store.writer import StoreWriter
 
-#: Stands for every target that neurorecon ships and the store allows.
+#: Stands for all built-in targets that can be computed from the store.
 ALL = "all"
 
-#: Settings that are given to all extractors that take them; the others have to be taken by one at least.
+#: Settings that may be given even if no extractor takes them; any other setting must be taken by at least one.
 COMMON = ("models", "device", "precision")
 
 
 class StimulusReader:
-    """Hands out batches of the stimuli of a store.
+    """Read batches of stimuli from a store.
 
     Parameters
     ----------
     store : Store
         The store.
     needs : str
-        What a batch has to hold, as :class:`~neurorecon.features.base.Extractor` says it.
+        What a batch has to contain; see :class:`~neurorecon.features.base.Extractor`.
     """
 
     def __init__(self, store: Store, needs: Needs) -> None:
@@ -52,7 +52,7 @@ class StimulusReader:
         self._video_row = _video_rows(store) if needs == "frames" else {}
 
     def batch(self, rows: np.ndarray) -> StimulusBatch:
-        """Return the stimuli of these rows of the store's table."""
+        """Return the stimuli in these rows of ``store.stimuli``."""
         store = self.store
         table = store.stimuli.iloc[rows].reset_index(drop=True)
         labels = None if store.labels is None else store.labels.iloc[rows].reset_index(drop=True)
@@ -69,9 +69,9 @@ class StimulusReader:
 
 
 class _Rows:
-    """Reads rows of an array and keeps the chunks that it read last: batches are smaller than chunks.
+    """Read rows of an array, caching the last chunks, because batches are smaller than chunks.
 
-    Zarr is asked directly, because a graph of dask for every batch costs more than the reading.
+    It reads Zarr directly, because a dask graph per batch costs more than the reading itself.
     """
 
     def __init__(self, array: Any) -> None:
@@ -93,20 +93,20 @@ class _Rows:
 
 
 def rows_of(store: Store, extractor: Extractor) -> np.ndarray:
-    """Return the rows of the store's table of stimuli that have a target.
+    """Return the rows of ``store.stimuli`` for which a target can be computed.
 
     Raises
     ------
     StoreError
-        Where there are none.
+        If there are none.
     """
     missing = what_is_missing(store, extractor.needs)
     if missing is not None:
         raise StoreError(
-            f"the target {extractor.name!r} is computed from {extractor.needs}, and this store holds none",
+            f"the target {extractor.name!r} is computed from {extractor.needs}, but this store has none",
             given=f"{len(store.stimuli)} stimuli, {missing}",
-            expected=extractor.needs if extractor.needs != "frames" else "films",
-            todo="leave this target out",
+            expected=extractor.needs if extractor.needs != "frames" else "videos",
+            todo="omit this target",
         )
     if extractor.needs == "frames":
         return np.flatnonzero((store.stimuli["kind"] == "film").to_numpy())
@@ -116,12 +116,12 @@ def rows_of(store: Store, extractor: Extractor) -> np.ndarray:
 
 
 def what_is_missing(store: Store, needs: Needs) -> str | None:
-    """Say what a store lacks for targets of a kind; None where it lacks nothing."""
+    """Return what a store lacks for targets with these needs, or None."""
     group: Any = store._root[schema.STIMULI]
     if needs == "images" and "images" not in group:
         return "no images"
     if needs == "frames" and ("frames" not in group or not (store.stimuli["kind"] == "film").any()):
-        return "no films"
+        return "no videos"
     if needs == "captions" and not store.stimuli["captions"].map(len).any():
         return "no captions"
     if needs == "categories" and not categories_of(store) and not _category_labels(store):
@@ -148,27 +148,27 @@ def _video_rows(store: Store) -> dict[str, int]:
 
 
 def load_extractor(name: str, **options: Any) -> Extractor:
-    """Return an extractor, to compute a target of stimuli that are in no store.
+    """Return an extractor, e.g. to compute a target of stimuli that are not in a store.
 
     Parameters
     ----------
     name : str
         A registered target, e.g. ``"clip_vision"``.
     **options
-        Its settings, e.g. ``models="published"``, ``device="cuda"``, ``groups=15``.
+        Settings of the extractor, e.g. ``models="published"``, ``device="cuda"``, ``groups=15``.
 
     Returns
     -------
     Extractor
-        ``load_extractor("clip_vision").transform(images)`` gives the features of images (uint8, float from 0 to 1,
+        ``load_extractor("clip_vision").transform(images)`` returns the features of images (uint8, float from 0 to 1,
         or PIL images).
 
     Raises
     ------
     UnknownNameError
-        For a name that is not registered.
+        If the name is not registered.
     InputError
-        For a setting that the extractor does not take.
+        If the extractor does not take a setting.
     """
     return make_extractors([name], options)[0]
 
@@ -176,16 +176,27 @@ def load_extractor(name: str, **options: Any) -> Extractor:
 def make_extractors(
     targets: Iterable[str | Extractor], options: Mapping[str, Any], categories: list[str] | None = None
 ) -> list[Extractor]:
-    """Return the extractors of some targets.
+    """Return the extractors of several targets, each with the settings that it takes.
 
     Parameters
     ----------
     targets : iterable of str or Extractor
-        Names of registered targets; extractors are taken as they are.
+        Names of registered targets, or extractors, which are returned as they are.
     options : mapping
-        Settings by name; None stands for a setting's default.
+        Settings by name; None means the default.
     categories : list of str, optional
         Categories of the store.
+
+    Returns
+    -------
+    list of Extractor
+
+    Raises
+    ------
+    UnknownNameError
+        If a name is not registered.
+    InputError
+        If none of the targets takes a setting.
     """
     given = {name: value for name, value in options.items() if value is not None}
     loaded = [target if isinstance(target, Extractor) else FEATURES.load(target) for target in targets]
@@ -197,18 +208,18 @@ def make_extractors(
                 "none of these targets takes this setting",
                 given=f"{name}={given[name]!r}",
                 expected=f"one of: {', '.join(known) or '(none)'}",
-                todo="leave it out, or check its spelling",
+                todo="omit the setting, or check its spelling",
             )
     return [_made(one, given, categories, taken.get(id(one), {})) for one in loaded]
 
 
 def all_targets(store: Store) -> list[str]:
-    """Return the names of the targets that neurorecon ships and that the store allows."""
+    """Return the names of the built-in targets that can be computed from the store."""
     return [name for name in FEATURES.builtin if what_is_missing(store, FEATURES.load(name).needs) is None]
 
 
 def chosen_targets(store: Store, targets: str | Extractor | Iterable[str | Extractor]) -> list[str | Extractor]:
-    """Return the targets that a caller means: a name, an extractor, several of them, or ``"all"``."""
+    """Expand a name, an extractor, several of these, or ``"all"`` to a list of targets."""
     listed = [targets] if isinstance(targets, str | Extractor) else list(targets)
     found: list[str | Extractor] = []
     for target in listed:
@@ -219,7 +230,7 @@ def chosen_targets(store: Store, targets: str | Extractor | Iterable[str | Extra
 def extractors_for(
     store: Store, targets: str | Extractor | Iterable[str | Extractor], options: Mapping[str, Any]
 ) -> list[Extractor]:
-    """Return the extractors of the targets that a caller means for a store."""
+    """Return the extractors of the given targets for a store; see :func:`extract`."""
     return make_extractors(chosen_targets(store, targets), options, categories_of(store))
 
 
@@ -228,7 +239,7 @@ _ANY = "**"
 
 
 def _parameters(maker: Any) -> dict[str, Any]:
-    """Return the parameters of a constructor by name; old ones take nothing but the categories."""
+    """Return the parameters of a constructor by name."""
     parameters = inspect.signature(maker).parameters
     return {
         _ANY if parameter.kind is inspect.Parameter.VAR_KEYWORD else name: parameter
@@ -247,12 +258,12 @@ def _made(maker: Any, given: Mapping[str, Any], categories: list[str] | None, ta
     return extractor
 
 
-#: Where built stores lie when a recipe has no folder of its own.
+#: Folder of built stores when a recipe does not come from a TOML file.
 STORES = Path("stores")
 
 
 def store_path(recipe: Recipe, source: str | Path) -> Path:
-    """Return where the store of a recipe goes: beside its TOML file, or in ``stores/`` below the current folder."""
+    """Return the path of a recipe's store: beside its TOML file, or in ``stores/`` in the current folder."""
     folder = Path(source).parent if Path(source).suffix == ".toml" else STORES
     return folder / f"{recipe.name}.icechunk"
 
@@ -265,18 +276,18 @@ def build(
     overwrite: bool = False,
     progress: bool = True,
 ) -> Store:
-    """Build a store and its targets; an interrupted build goes on, a finished one is left as it is.
+    """Build a store and compute its targets; resume an interrupted build, keep a finished one.
 
     Parameters
     ----------
     recipe : path, str or Recipe
         A TOML file, the name of a registered reader (``"scenes"``), or a recipe.
     out : path, optional
-        The store, ``NAME.icechunk``; by default beside the recipe.
+        Path of the store, ``NAME.icechunk``; by default beside the recipe.
     root : path, optional
         The folder of the data set.
     overwrite : bool
-        Build anew, in place of what is there.
+        Replace an existing store.
     progress : bool
         Show progress bars on stderr.
 
@@ -287,43 +298,43 @@ def build(
     Raises
     ------
     InputError
-        Where the recipe, the data set or the place cannot be used.
+        If the recipe, the data set or the path is invalid.
     """
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, root)
     for name in loaded.targets:
-        FEATURES.load(name)  # an unknown target shows before anything is written
+        FEATURES.load(name)  # unknown targets raise before anything is written
     source = loaded.name if isinstance(recipe, Recipe) else recipe
     path = Path(out) if out is not None else store_path(loaded, source)
     if path.suffix != ".icechunk":
         raise InputError(
-            "a store that is built has a name of its own sort",
+            "the path of a store must end in .icechunk",
             given=str(path),
             expected="NAME.icechunk",
-            todo="end the name in .icechunk; neurorecon export makes a .zarr of it",
+            todo="end the name in .icechunk; neurorecon export converts a store to .zarr",
         )
     build_store(loaded, path, overwrite=overwrite, progress=progress)
     return extract(open_store(path), loaded.targets, overwrite=overwrite, progress=progress)
 
 
-#: A batch: its first row among those of the target, and the one behind its last.
+#: A batch, as the half-open range (first row, last row + 1) of a target.
 Part = tuple[int, int]
 
-#: Entries that only describe: two targets that differ in these alone are the same.
+#: Purely descriptive attributes: two targets that differ only in these are the same.
 DESCRIPTIVE = ("weights", "licence", "license", "source")
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How quickly a target was computed.
+    """How fast a target was computed.
 
     Parameters
     ----------
     target : str
-        Its name.
+        Name of the target.
     stimuli : int
-        How many were computed now; those of an interrupted run that was gone on with do not count.
+        Number of stimuli computed in this run, without those of an interrupted run that it resumed.
     seconds : float
-        Reading, computing and writing together.
+        Time for reading, computing and writing.
     """
 
     target: str
@@ -350,36 +361,36 @@ def extract(
     report: Callable[[Speed], None] | None = None,
     **options: Any,
 ) -> Store:
-    """Compute targets and write them into the store.
+    """Compute targets and write them to the store.
 
-    An interrupted call resumes; each target becomes visible when it is complete. Targets that the
-    store holds already are left as they are.
+    Interrupted computations resume, and each target becomes visible once it is complete. Targets that are already in
+    the store are skipped.
 
     Parameters
     ----------
     store : Store
         The store, opened from an Icechunk folder.
     targets : str, Extractor, or iterable of these
-        Names of registered targets, extractors, or ``"all"``: every target that neurorecon ships and the store allows.
+        Names of registered targets, extractors, or ``"all"`` for all built-in targets that can be computed from the
+        store.
     models : {"bundled", "published"} or path, optional
-        Whose weights; ``"bundled"`` where left out.
+        Which weights to use; ``"bundled"`` by default.
     device : str, optional
-        Where networks run: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; by default a graphics card where there is
-        one.
+        Device of networks: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``; by default a GPU if there is one.
     precision : {"float32", "bfloat16", "float16", "auto"}, optional
-        What networks compute in; float32 where left out. See docs/features.md for the error.
+        Precision of networks; ``"float32"`` by default. docs/features.md lists the errors of the others.
     batch : int, optional
-        Stimuli at a time; bounds the memory. By default what suits the target.
+        Number of stimuli in a batch; bounds the memory. The default depends on the target.
     overwrite : bool
-        Compute targets again that were made otherwise.
+        Recompute targets that were made with other settings.
     progress : bool
         Show progress bars on stderr.
     scheduler : str or distributed.Client, optional
-        ``"local"`` for several processes of this machine, or the address of a dask scheduler (``"tcp://host:8786"``):
-        its workers compute, this process writes. Left out, this process computes, or all that ``accelerate launch``
-        started together.
+        ``"local"`` for several processes on this machine, or the address of a dask scheduler
+        (``"tcp://host:8786"``): its workers compute and this process writes. By default this process computes, or all
+        processes started by ``accelerate launch``.
     report : callable, optional
-        Told the :class:`Speed` of each target that was computed.
+        Called with the :class:`Speed` of each computed target.
     **options
         Further settings of the targets: ``groups`` and ``seed`` (``vdvae``), ``seed`` and ``size`` (``vqvae``),
         ``part`` (``clip_layers``).
@@ -387,16 +398,18 @@ def extract(
     Returns
     -------
     Store
-        The store opened anew, with the targets.
+        The store reopened, with the targets.
 
     Raises
     ------
     UnknownNameError
-        For a name that is not registered.
+        If a name is not registered.
+    InputError
+        If none of the targets takes a setting, or a target cannot be computed.
     MissingFileError
-        Where weights are not on this machine; the message holds the command that fetches them.
+        If weights are not on this machine; the message gives the command that downloads them.
     StoreError
-        Where the store holds a target of the same name that was made otherwise, or lacks what a target needs.
+        If the store has a target of the same name that was made with other settings, or lacks what a target needs.
     """
     with connect(scheduler) as client:
         ranks = launched(device) if client is None else None
@@ -404,7 +417,7 @@ def extract(
         settings = {"models": models, "device": place, "precision": precision, **options}
         extractors = extractors_for(store, targets, settings)
         if ranks is not None and ranks.rank > 0:
-            # Compute a share of each target that the first process announces.
+            # The first process announces each target; the others compute their share of it.
             named = {extractor.name: extractor for extractor in extractors}
             while (name := ranks.broadcast()) is not None:
                 for _ in _compute(store, named[name], (), Compute()):
@@ -416,7 +429,7 @@ def extract(
             compute = Compute(scheduler=client, progress=progress)
             with StoreWriter(store.location) as writer:
                 for number, (extractor, rows) in enumerate(todo):
-                    if client is None and ranks is None:  # others compute elsewhere, each batch where there is room
+                    if client is None and ranks is None:  # sharing works only if one process computes all batches
                         extractor.meet([later for later, _ in todo[number + 1 :]])
                     speed = _write_target(writer, store, extractor, rows, batch, compute)
                     if report is not None:
@@ -427,28 +440,28 @@ def extract(
 
 
 def made_by(extractor: Extractor) -> dict[str, Any]:
-    """Return all that says which target this is, as it is stored (JSON types)."""
+    """Return the attributes that identify a target, as they are stored (JSON types)."""
     found: dict[str, Any] = to_json_types(extractor.made_by())
     return {**found, "extractor": extractor.name, "extractor_version": extractor.version}
 
 
 def differences(found: Any, wanted: Any) -> list[str]:
-    """Return the names of the entries in which a stored target differs from a wanted one."""
+    """Return the names of the attributes in which a stored target differs from a wanted one."""
     return sorted(key for key, value in wanted.items() if key not in DESCRIPTIVE and found.get(key) != value)
 
 
 def _is_there(store: Store, extractor: Extractor, overwrite: bool) -> bool:
-    wanted = made_by(extractor)  # looks for the weights, before anything is written
+    wanted = made_by(extractor)  # raises if weights are missing, before anything is written
     if extractor.name not in store.targets_available:
         return False
     found = store.targets(extractor.name).attrs
     different = differences(found, wanted)
     if different and not overwrite:
         raise StoreError(
-            f"the store holds a target {extractor.name!r} that was made otherwise",
+            f"the store has a target {extractor.name!r} that was made with other settings",
             given=", ".join(f"{key} = {found.get(key)!r}" for key in different),
             expected=", ".join(f"{key} = {wanted[key]!r}" for key in different),
-            todo="compute it again with --overwrite; results made with the old one keep their snapshot",
+            todo="recompute it with --overwrite; snapshots of earlier results keep the old values",
         )
     return not different
 
@@ -465,7 +478,7 @@ def _write_target(
     group = writer.root.require_group(path)
     wanted = made_by(extractor)
     if differences(group.attrs, wanted):
-        # Nothing that was begun otherwise is gone on with.
+        # Cannot resume: the partial target was computed with other settings.
         del writer.root[path]
         group = writer.root.require_group(path)
     first, ids = StimulusReader(store, extractor.needs).batch(rows[:1]), store.stimuli["id"].to_numpy(str)[rows]
@@ -494,7 +507,7 @@ def _write_target(
     with tqdm(
         total=len(rows), desc=f"target {extractor.name}", unit="stimulus", disable=not compute.progress, leave=False
     ) as bar:
-        # What is cut out of another target is read in blocks: its chunks hold more stimuli than a batch.
+        # Slices of another target are read in whole blocks, because its chunks hold more stimuli than a batch.
         most = size or (extractor.batch if whole is None else len(rows))
         stream = Stream(begin, shape, most, extractor.name, bar.update)
         try:
@@ -508,14 +521,14 @@ def _write_target(
 
 
 class _Batches:
-    """An extractor and the stimuli that it reads, opened once in each process that computes.
+    """An extractor and its stimuli, opened once in each computing process.
 
     Parameters
     ----------
     store : Store
     extractor : Extractor
     made_by : dict
-        What says which target this is, where the computation was begun.
+        ``extractor.made_by()`` in the process that started the computation.
     """
 
     def __init__(self, store: Store, extractor: Extractor, made_by: dict[str, Any]) -> None:
@@ -525,14 +538,14 @@ class _Batches:
         different = sorted(key for key in made_by if found.get(key) != made_by[key])
         if different:
             raise StoreError(
-                "a worker would compute this target otherwise",
+                "a worker would compute this target with other settings",
                 given=", ".join(f"{key} = {found.get(key)!r}" for key in different),
                 expected=", ".join(f"{key} = {made_by[key]!r}" for key in different),
-                todo="give all workers the same weights and the same version of neurorecon",
+                todo="install the same weights and the same version of neurorecon on all workers",
             )
 
     def prepare(self, rows: np.ndarray) -> Any:
-        """Read and prepare the stimuli of some rows of the store's table."""
+        """Read and prepare the stimuli in these rows of ``store.stimuli``."""
         return self._extractor.prepare(self._reader.batch(rows))
 
     def compute(self, prepared: Any) -> np.ndarray:
@@ -543,13 +556,13 @@ class _Batches:
 def _compute(
     store: Store, extractor: Extractor, batches: Sequence[np.ndarray], compute: Compute
 ) -> Iterator[np.ndarray]:
-    """Yield the target of each batch of rows, in order; reading, preparing, computing and writing overlap."""
+    """Yield the target of each batch of rows in order, while reading, preparing and writing overlap."""
     setup = functools.partial(_Batches, store, extractor, extractor.made_by())
     return imap(_Batches.compute, batches, prepare=_Batches.prepare, setup=setup, compute=compute)
 
 
 def parts_of(start: int, stop: int, block: int, size: int) -> list[Part]:
-    """Split rows into batches that do not reach across blocks, so that a resumed run has the same ones."""
+    """Split rows into batches that do not cross block boundaries, so that a resumed run has the same batches."""
     found = []
     for first in range(start, stop, block):
         last = min(first + block, stop)
@@ -558,20 +571,20 @@ def parts_of(start: int, stop: int, block: int, size: int) -> list[Part]:
 
 
 class Stream:
-    """Gives rows of a target to the writer, which asks for block after block.
+    """Serve a target to the writer block by block, from batches that are computed in order.
 
     Parameters
     ----------
     begin : callable
-        Given the parts still to do, an iterator of their values.
+        Given the remaining parts, returns an iterator over their values.
     shape : tuple of int
-        Of the whole target.
+        Shape of the whole target.
     size : int
-        Rows of a part.
+        Rows in a part.
     name : str
-        The target, for messages.
+        Name of the target, for messages.
     done : callable
-        Told the number of rows after each part.
+        Called after each part with its number of rows.
     """
 
     def __init__(
@@ -603,7 +616,7 @@ class Stream:
         return block
 
     def close(self) -> None:
-        """Stop what still works ahead."""
+        """Stop computations that run ahead."""
         if self._values is not None and hasattr(self._values, "close"):
             self._values.close()
 
@@ -611,22 +624,22 @@ class Stream:
 def _check(values: np.ndarray, shape: tuple[int, ...], name: str) -> None:
     if values.shape[1:] != shape:
         raise InputError(
-            f"the target {name!r} has another shape for some stimuli",
+            f"the target {name!r} differs in shape between stimuli",
             given=str(values.shape[1:]),
             expected=str(shape),
-            todo="fix the extractor: every stimulus has to have as many values",
+            todo="fix the extractor: every stimulus must have the same number of values",
         )
     if not np.isfinite(values).all():
         raise InputError(
-            f"the target {name!r} holds values that are not numbers",
+            f"the target {name!r} contains NaN or infinite values",
             given=f"{int((~np.isfinite(values)).sum())} of {values.size} in one batch",
             expected="finite numbers",
-            todo="take --precision float32 or bfloat16 where it was float16; else fix the extractor",
+            todo="use --precision float32 or bfloat16 if it was float16; otherwise fix the extractor",
         )
 
 
 def _whole(writer: StoreWriter, extractor: Extractor, ids: np.ndarray) -> str | None:
-    """Return where the store has the target that this one is a part of; None where it has none that fits."""
+    """Return the path of the stored target that contains this one, or None if there is none that matches."""
     whole = extractor.whole()
     path = "" if whole is None else f"{schema.TARGETS}/{whole.name}"
     if whole is None or path not in writer.root:
@@ -638,7 +651,7 @@ def _whole(writer: StoreWriter, extractor: Extractor, ids: np.ndarray) -> str | 
 
 
 def _rows(writer: StoreWriter, path: str, start: int, stop: int) -> np.ndarray:
-    """Return rows of a stored target; it is looked up each time, because a commit begins a new session."""
+    """Return rows of a stored target, looking it up each time, because a commit starts a new session."""
     target: Any = writer.root[path]
     rows: np.ndarray = target["values"][start:stop]
     return rows

@@ -1,4 +1,4 @@
-"""Gabor energy of images: a bank of quadrature pairs at several scales, orientations and places."""
+"""Gabor energy of images: quadrature pairs at several scales, orientations and positions."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ from neurorecon.features.base import Extractor, Needs, StimulusBatch
 from neurorecon.features.images import luminance, pool, resize
 from neurorecon.parallel import map_threads
 
-#: Half width of a 1-octave band in units of the standard deviation of its Gaussian: the band's limits, at
-#: f * 2 / 3 and f * 4 / 3, are where the amplitude is half of the maximum.
+#: Standard deviation of the Gaussian of a 1-octave band, relative to its frequency f: the amplitude is half of the
+#: maximum at the limits of the band, f * 2 / 3 and f * 4 / 3.
 _OCTAVE_SIGMA = 1.0 / 3.0 / np.sqrt(2.0 * np.log(2.0))
 
 
 @dataclass(frozen=True)
 class GaborBank:
-    """A bank of Gabor filters for square images, one octave wide.
+    """A bank of Gabor filters for square images, with a bandwidth of one octave.
 
     Parameters
     ----------
     size : int
-        Pixels on each side of the images.
+        Pixels per side of the images; a multiple of 8.
     frequencies : tuple of float
-        Cycles per image.
+        Spatial frequencies in cycles per image.
     orientations : int
-        Number of orientations, evenly spaced over half a turn from 0.
+        Number of orientations, evenly spaced over 180 degrees starting at 0.
+
+    Raises
+    ------
+    InputError
+        If the size, a frequency or the number of orientations is invalid.
 
     Notes
     -----
-    Channels are ordered by frequency, then by orientation. The image is continued beyond its border by its
-    mirror image, faded to its mean, so that the border itself is not an edge.
+    Channels are ordered by frequency, then by orientation. Images are padded with their mirror image, faded to the
+    mean, so that the border does not act as an edge.
     """
 
     size: int
@@ -46,16 +51,16 @@ class GaborBank:
         highest = max(self.frequencies, default=0.0)
         if self.size % 8 or self.orientations < 1 or min(self.frequencies, default=0.0) <= 0:
             raise InputError(
-                "this bank of Gabor filters cannot be built",
+                "invalid parameters of a Gabor filter bank",
                 given=f"size={self.size}, frequencies={self.frequencies}, orientations={self.orientations}",
-                expected="a size that 8 divides, frequencies above 0, one orientation or more",
+                expected="a size that is a multiple of 8, frequencies above 0, at least one orientation",
             )
         if highest > 0.3 * self.size:
             raise InputError(
                 "a spatial frequency is too high for the images",
                 given=f"{highest} cycles per image at {self.size} pixels",
-                expected=f"at most {0.3 * self.size:g}, so that an octave around it can be drawn",
-                todo="leave out the highest frequency, or use larger images",
+                expected=f"at most {0.3 * self.size:g}, so that the octave around it can be represented",
+                todo="omit the highest frequency, or use larger images",
             )
 
     @property
@@ -82,7 +87,7 @@ class GaborBank:
         return self.size + 2 * self._padding
 
     def transfer(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the filters in the Fourier domain, moved to the origin and cropped.
+        """Return the filters in the Fourier domain, shifted to the origin and cropped.
 
         Returns
         -------
@@ -95,31 +100,36 @@ class GaborBank:
         return _transfer(self)
 
     def responses(self, images: np.ndarray) -> np.ndarray:
-        """Return complex responses of the quadrature pairs, without the carrier.
+        """Return the complex responses of the quadrature pairs, without the carrier.
 
         Parameters
         ----------
         images : array, shape (image, y, x)
-            Gray-value images of `size` pixels a side.
+            Gray-value images of `size` pixels per side.
 
         Returns
         -------
         array, complex64, shape (image, channel, size / 2, size / 2)
-            Sampled at every other pixel. The phase lacks a carrier that is the same for every image.
+            Sampled at every other pixel. The omitted carrier is the same for every image.
+
+        Raises
+        ------
+        InputError
+            If the images do not have this size.
         """
         images = np.asarray(images, dtype=np.float32)
         if images.ndim != 3 or images.shape[1:] != (self.size, self.size):
             raise InputError(
-                "these images do not fit the filters",
+                "the images do not match the size of the filters",
                 given=f"an array of shape {images.shape}",
                 expected=f"shape (image, {self.size}, {self.size})",
-                todo="resample them first: neurorecon.features.images.resize(images, size)",
+                todo="resize them first with neurorecon.features.images.resize(images, size)",
             )
         rows, columns, gain = self.transfer()
         spectrum = scipy.fft.fft2(self._extend(images))
         window = spectrum[:, rows[:, :, None], columns[:, None, :]] * gain
         result = scipy.fft.ifft2(window, overwrite_x=True)
-        # Half the resolution: a quarter of the samples carry the sum, so the inverse transform is rescaled.
+        # At half the resolution, a quarter of the samples carry the sum, so the inverse transform is rescaled.
         border = self._padding // 2
         inside = slice(border, border + self.size // 2)
         return result[:, :, inside, inside] * np.float32((window.shape[-1] / self._padded) ** 2)
@@ -130,7 +140,7 @@ class GaborBank:
         Parameters
         ----------
         images : array, shape (image, y, x)
-            Gray-value images of `size` pixels a side.
+            Gray-value images of `size` pixels per side.
 
         Returns
         -------
@@ -166,7 +176,7 @@ def _transfer(bank: GaborBank) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         sigma = frequency * scale * _OCTAVE_SIGMA
         squared = (along_y[:, None] - center[0]) ** 2 + (along_x[None, :] - center[1]) ** 2
         amplitude = 2.0 * np.exp(-0.5 * squared / sigma**2)
-        # Frequencies beyond the Nyquist limit would alias, and the mean is no contrast.
+        # Frequencies beyond the Nyquist limit would alias, and the mean carries no contrast.
         limit = (np.abs(along_y)[:, None] < padded / 2) & (np.abs(along_x)[None, :] < padded / 2)
         amplitude *= limit & ~((along_y[:, None] == 0) & (along_x[None, :] == 0))
         rows.append(along_y % padded)
@@ -181,23 +191,23 @@ def gabor_bank(size: int, frequencies: tuple[float, ...], orientations: int) -> 
     return GaborBank(size, frequencies, orientations)
 
 
-#: Side of the images that the filters see.
+#: Size to which images are resampled, in pixels per side.
 _SIZE = 64
 
-#: Cycles per image, and cells on each side of the grid over which energy is averaged.
+#: Cycles per image, and cells per side of the grid in which energy is averaged.
 _SCALES = ((2.0, 4), (4.0, 6), (8.0, 8), (16.0, 8))
 
 _ORIENTATIONS = 8
 
-#: Energy at which log(1 + energy / knee) turns from linear to logarithmic.
+#: Energy at which log(1 + energy / knee) changes from linear to logarithmic.
 _KNEE = 2e-4
 
 
 class GaborExtractor(Extractor):
     """Energy of a Gabor pyramid of the luminance (Kay et al., 2008, Nature; Nishimoto et al., 2011, Curr. Biol.).
 
-    Four scales, eight orientations, and a grid that is finer at fine scales: 1,440 features. Images of any size
-    are resampled to 64 x 64. Of a video, the middle frame is taken.
+    Four scales, eight orientations, and a spatial grid that is finer at fine scales: 1,440 features. Images are
+    resampled to 64 x 64 pixels. Videos are represented by their middle frame.
     """
 
     name: ClassVar[str] = "gabor"
@@ -209,7 +219,7 @@ class GaborExtractor(Extractor):
         return map_threads(_features, batch.images).astype(np.float32)
 
     def made_by(self) -> dict[str, Any]:
-        """Return how the numbers come about."""
+        """Return how the target is computed."""
         return {
             "model": "Gabor pyramid",
             "preprocessing": f"luminance, resampled to {_SIZE} x {_SIZE} pixels",
@@ -232,7 +242,7 @@ class GaborExtractor(Extractor):
 
 
 def _features(image: np.ndarray) -> np.ndarray:
-    """Return the features of one image, whose filtering fits into the cache of the processor; shape (feature,)."""
+    """Return the features of one image, shape (feature,); single images fit into the CPU cache."""
     bank = gabor_bank(_SIZE, tuple(frequency for frequency, _ in _SCALES), _ORIENTATIONS)
     energy = bank.energy(resize(luminance(image), _SIZE)[None])[0]
     scales = energy.reshape(len(_SCALES), _ORIENTATIONS, *energy.shape[1:])

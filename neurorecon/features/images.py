@@ -1,7 +1,7 @@
-"""Images on their way into a network or a filter: one place that turns any input into the same numbers.
+"""Image preprocessing for networks and filters: conversion, resampling, luminance, pooling.
 
-Images may come as uint8 (0 to 255), as float (0 to 1) or as PIL images. All are brought to uint8 first, resampled by
-PIL, and scaled once: networks that were fed images scaled twice see black, without any error.
+Images may be uint8 (0 to 255), float (0 to 1) or PIL images. All are converted to uint8 first, resampled by PIL, and
+scaled exactly once, here: a network that gets images scaled twice sees black, without any error.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-#: Ways to resample, as PIL names them. All of them average where images shrink (antialiasing).
+#: Resampling filters of PIL. All of them antialias when images shrink.
 Resampling = Literal["bilinear", "bicubic", "lanczos"]
 
-#: Images resampled at a time; PIL lets go of Python's lock while it works.
+#: Number of images resampled at a time; PIL releases the GIL.
 _THREADS = 8
 
-#: Float images may leave 0..1 by this much, as those that were resampled in float do.
+#: Float images may exceed 0..1 by this much, e.g. after resampling in float.
 _OUTSIDE = 1e-4
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images of any size become the input of a network.
+    """Resize and normalize images of any size for a network.
 
     Parameters
     ----------
     size : int
-        Pixels on each side.
+        Pixels per side.
     resampling : {"bilinear", "bicubic", "lanczos"}
-        How PIL resamples them. Images that have the size already are left as they are.
+        PIL's resampling filter. Images of the right size are not resampled.
     fit : {"crop", "squeeze"}
-        What happens to oblong images: the shorter side is brought to `size` and the middle is cut out (CLIP), or
-        both sides are brought to `size` (Stable Diffusion, VDVAE).
+        How to make images square: resize the shorter side to `size` and crop the center (CLIP), or resize both sides
+        to `size` (Stable Diffusion, VDVAE).
     mean, std : tuple of float
-        Of red, green and blue, on the scale 0 to 1; subtracted, and divided by.
+        Mean and standard deviation of red, green and blue, on the scale 0 to 1, for normalization.
     """
 
     size: int
@@ -55,7 +55,7 @@ class Preprocessing:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def prepare(self, images: Any) -> np.ndarray:
-        """Return images in the size of the network.
+        """Resize images to the input size of the network.
 
         Parameters
         ----------
@@ -73,14 +73,14 @@ class Preprocessing:
             return np.stack(list(pool.map(self._resampled, listed)))
 
     def normalize(self, prepared: np.ndarray, device: Any = "cpu") -> Tensor:
-        """Return prepared images as the network takes them.
+        """Normalize prepared images.
 
         Parameters
         ----------
         prepared : array, uint8, shape (image, y, x, rgb)
-            From :meth:`prepare`.
+            Output of :meth:`prepare`.
         device : torch device
-            Pixels travel there as bytes, and are scaled there.
+            Images are transferred as uint8 and scaled on the device.
 
         Returns
         -------
@@ -93,7 +93,7 @@ class Preprocessing:
         return values.sub(mean).div(std).contiguous()
 
     def describe(self) -> str:
-        """Return what is done, in words; stored with the target."""
+        """Return a description in words, which is stored with the target."""
         fit = "shorter side to {0}, middle {0} x {0}" if self.fit == "crop" else "both sides to {0}"
         scale = "" if (self.mean, self.std) == ((0, 0, 0), (1, 1, 1)) else f", minus {self.mean}, over {self.std}"
         return f"uint8; {self.resampling} with antialiasing (PIL), {fit.format(self.size)}; 0 to 1{scale}"
@@ -111,12 +111,12 @@ class Preprocessing:
         if self.fit == "squeeze":
             return self.size, self.size
         short, long = min(size), max(size)
-        grown = int(self.size * long / short)  # cut off, as torchvision does
+        grown = int(self.size * long / short)  # truncated, as in torchvision
         return (self.size, grown) if size[0] <= size[1] else (grown, self.size)
 
 
 def pixels(images: Any) -> np.ndarray:
-    """Return images as uint8, whatever they came as.
+    """Convert images to uint8.
 
     Parameters
     ----------
@@ -130,28 +130,28 @@ def pixels(images: Any) -> np.ndarray:
     Raises
     ------
     InputError
-        Where the type, the range or the color axis is another. Float images on the scale 0 to 255 are refused
-        rather than guessed at.
+        If the dtype, the range or the color axis is not one of these. Float images on the scale 0 to 255 raise an
+        error too.
     """
     if hasattr(images, "convert"):
         return np.asarray(images.convert("RGB"))
     values = np.asarray(images)
     if values.ndim < 3 or values.shape[-1] != 3:
         raise InputError(
-            "images have their colors on the last axis",
+            "the last axis of images must be color",
             given=f"an array of shape {values.shape}",
             expected="shape (..., y, x, 3): red, green, blue",
-            todo="move the color axis to the end; repeat a gray image three times; drop an alpha channel",
+            todo="move the color axis to the end, repeat a gray image three times, or drop the alpha channel",
         )
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind != "f" or not _in_range(values):
         found = f" from {values.min():g} to {values.max():g}" if values.size and values.dtype.kind in "iuf" else ""
         raise InputError(
-            "these pixels cannot be told",
+            "the range of these pixel values is ambiguous",
             given=f"{values.dtype}{found}",
             expected="uint8 from 0 to 255, or float from 0 to 1",
-            todo="convert them, e.g. with images.astype('uint8') where they run from 0 to 255",
+            todo="convert the images, e.g. with images.astype('uint8') if they range from 0 to 255",
         )
     return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
 
@@ -161,7 +161,7 @@ def _in_range(values: np.ndarray) -> bool:
 
 
 def to_tensor(array: np.ndarray, device: Any) -> Tensor:
-    """Bring an array to a device; torch warns of arrays that cannot be written to, so those are copied."""
+    """Copy an array to a device; read-only arrays are copied first, because torch warns about them."""
     import torch
 
     return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
@@ -178,12 +178,12 @@ def _middle(image: Image, size: int) -> Image:
 #: Rec. 709 weights of red, green and blue in luminance.
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 
-#: Letters for the axes before y and x. Einsum orders axes of one length by their letters.
+#: Einsum letters for the axes before y and x. Einsum orders axes of equal length by their letters.
 _OTHER_AXES = "ABCDEFGHIJKLMNOPQRSTUVW"
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
-    """Return luma, the luminance weights on display values.
+    """Return luma: Rec. 709 luminance weights applied to display (gamma-encoded) values.
 
     Parameters
     ----------
@@ -220,10 +220,10 @@ def _unit(pixels: np.ndarray) -> np.ndarray:
     pixels = np.asarray(pixels)
     if pixels.shape[-1:] != (3,):
         raise InputError(
-            "colors are read from the last axis",
+            "the last axis of images must be color",
             given=f"an array of shape {pixels.shape}",
             expected="shape (..., 3): red, green, blue",
-            todo="move the color axis to the end, or drop an alpha channel",
+            todo="move the color axis to the end, or drop the alpha channel",
         )
     if pixels.dtype == np.uint8:
         return pixels.astype(np.float32) / np.float32(255.0)
@@ -231,14 +231,14 @@ def _unit(pixels: np.ndarray) -> np.ndarray:
 
 
 def resize(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Resample images by averaging over the area of each new pixel; enlarge them by linear interpolation.
+    """Shrink images by averaging over the area of each new pixel; enlarge them by linear interpolation.
 
     Parameters
     ----------
     images : array, shape (..., y, x)
         Gray-value images.
     size : int or (int, int)
-        Pixels on each side, or rows and columns.
+        Pixels per side, or rows and columns.
 
     Returns
     -------
@@ -248,14 +248,14 @@ def resize(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 
 
 def interpolate(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Resample images by linear interpolation between the centers of their pixels, also to fewer pixels.
+    """Resample images by linear interpolation between pixel centers, without antialiasing.
 
     Parameters
     ----------
     images : array, shape (..., y, x)
-        Gray-value images that hold no finer detail than the new pixels do.
+        Gray-value images without details finer than the new pixels.
     size : int or (int, int)
-        Pixels on each side, or rows and columns.
+        Pixels per side, or rows and columns.
 
     Returns
     -------
@@ -271,15 +271,15 @@ def _resample(images: np.ndarray, size: int | tuple[int, int], weights: Callable
     if old == (rows, columns):
         return images
     vertical, horizontal = weights(old[0], rows), weights(old[1], columns)
-    # Not "...": the letters that stand for it change with Python's hash seed, and with them the order in which axes of
-    # one length are multiplied, and the last bits.
+    # Not "...": einsum picks letters for it that change with Python's hash seed, which changes the order in which axes
+    # of equal length are multiplied, and the last bits of the result.
     others = _OTHER_AXES[: images.ndim - 2]
     return np.einsum(f"ay,{others}yx,bx->{others}ab", vertical, images, horizontal, optimize=True)
 
 
 @lru_cache(maxsize=64)
 def _area_weights(old: int, new: int) -> np.ndarray:
-    """Weights, shape (new, old), of a row of pixels in each pixel of the resampled row; rows sum to 1."""
+    """Return area-averaging weights, shape (new, old); rows sum to 1."""
     if old < new:
         return _linear_weights(old, new)
     edges = np.arange(new + 1) * old / new
@@ -291,21 +291,21 @@ def _area_weights(old: int, new: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _linear_weights(old: int, new: int) -> np.ndarray:
-    """Weights, shape (new, old), of the two pixels between whose centers each new pixel lies."""
+    """Return linear interpolation weights between pixel centers, shape (new, old)."""
     centers = (np.arange(new) + 0.5) * old / new - 0.5
     distance = np.abs(np.clip(centers, 0, old - 1)[:, None] - np.arange(old)[None])
     return np.clip(1.0 - distance, 0.0, None).astype(np.float32)
 
 
 def pool(maps: np.ndarray, cells: int) -> np.ndarray:
-    """Average maps over a grid of ``cells x cells``.
+    """Average maps within the cells of a ``cells x cells`` grid.
 
     Parameters
     ----------
     maps : array, shape (..., y, x)
         E.g. energies.
     cells : int
-        Cells on each side.
+        Cells per side.
 
     Returns
     -------
@@ -315,14 +315,14 @@ def pool(maps: np.ndarray, cells: int) -> np.ndarray:
 
 
 def sample(maps: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Read maps between their pixels by linear interpolation; beyond the border, the value at the border.
+    """Sample maps by bilinear interpolation; positions outside are clamped to the border.
 
     Parameters
     ----------
     maps : array, float32, shape (image, channel, y, x)
-        Two pixels or more a side.
+        At least two pixels per side.
     x, y : array, float32, shape (image, row, column)
-        Where to read, in pixels from the center of the first one.
+        Positions in pixels from the center of the first pixel.
 
     Returns
     -------

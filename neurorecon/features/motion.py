@@ -17,25 +17,30 @@ from neurorecon.parallel import map_threads
 
 @dataclass(frozen=True)
 class MotionBank:
-    """Spatio-temporal quadrature filters: each Gabor orientation, moving either way, at several rates.
+    """Spatiotemporal quadrature filters: every Gabor orientation in both directions, at several temporal frequencies.
 
     Parameters
     ----------
     spatial : GaborBank
-        The spatial filters; `orientations` of them give twice as many directions.
+        The spatial filters. There are twice as many directions as orientations.
     temporal_frequencies : tuple of float
-        Hz, above 0 and below half the frame rate.
+        In Hz, above 0 and below half the frame rate.
     frames : int
-        Frames of a video.
+        Number of frames of a video.
     frames_per_second : float
         Frame rate.
 
+    Raises
+    ------
+    InputError
+        If there are fewer than three frames, or a temporal frequency is out of range.
+
     Notes
     -----
-    Channels are ordered by spatial frequency, then temporal frequency, then direction (0 to a full turn). The
-    temporal filters are complex exponentials under a Hann window, made orthogonal to a constant, so a video
-    that stands still has no energy in any channel (Nishimoto et al., 2011, Current Biology, keep filters at
-    0 Hz as well; here static structure is left to the Gabor bank).
+    Channels are ordered by spatial frequency, then temporal frequency, then direction (0 to 360 degrees). The
+    temporal filters are complex exponentials in a Hann window, made orthogonal to a constant, so a static video has no
+    energy in any channel. Nishimoto et al. (2011, Current Biology) also have filters at 0 Hz; here the Gabor bank
+    covers static structure.
     """
 
     spatial: GaborBank
@@ -47,10 +52,10 @@ class MotionBank:
         limit = self.frames_per_second / 2
         if self.frames < 3 or not all(0 < rate < limit for rate in self.temporal_frequencies):
             raise InputError(
-                "this bank of motion filters cannot be built",
+                "invalid parameters of a motion filter bank",
                 given=f"{self.temporal_frequencies} Hz, {self.frames} frames at {self.frames_per_second} Hz",
                 expected=f"three frames or more, temporal frequencies above 0 and below {limit:g} Hz",
-                todo="leave out the highest temporal frequency, or use videos with a higher frame rate",
+                todo="omit the highest temporal frequency, or use videos with a higher frame rate",
             )
 
     @property
@@ -65,7 +70,7 @@ class MotionBank:
 
     @property
     def channel_direction(self) -> np.ndarray:
-        """Direction of each channel in radians from rightward towards downward, shape (channel,)."""
+        """Direction of each channel in radians, from rightward (0) toward downward, shape (channel,)."""
         angles = np.arange(self.directions) * 2 * np.pi / self.directions
         return np.tile(angles, len(self.spatial.frequencies) * len(self.temporal_frequencies))
 
@@ -83,7 +88,7 @@ class MotionBank:
 
     @property
     def channel_speed(self) -> np.ndarray:
-        """Preferred speed of each channel in images per second, shape (channel,)."""
+        """Preferred speed of each channel in image widths per second, shape (channel,)."""
         return self.channel_rate / self.channel_frequency
 
     def temporal_filters(self) -> np.ndarray:
@@ -101,59 +106,64 @@ class MotionBank:
 
         Parameters
         ----------
-        videos : array, shape (film, frame, y, x)
-            Gray values.
+        videos : array, shape (video, frame, y, x)
+            Gray-value videos of `frames` frames, with the size of the spatial filters.
 
         Returns
         -------
-        array, float32, shape (film, channel, size / 2, size / 2)
-            A grating of amplitude 1 that drifts at the preferred rate has energy of about 1.
+        array, float32, shape (video, channel, size / 2, size / 2)
+            A grating of amplitude 1 that drifts at the preferred rate has an energy of about 1.
+
+        Raises
+        ------
+        InputError
+            If the videos do not have this shape.
         """
         videos = np.asarray(videos, dtype=np.float32)
         size = self.spatial.size
         if videos.ndim != 4 or videos.shape[1:] != (self.frames, size, size):
             raise InputError(
-                "these videos do not fit the motion filters",
+                "the videos do not match the motion filters",
                 given=f"an array of shape {videos.shape}",
-                expected=f"shape (film, {self.frames}, {size}, {size})",
-                todo="resample the frames first: neurorecon.features.images.resize(films, size)",
+                expected=f"shape (video, {self.frames}, {size}, {size})",
+                todo="resize the frames first with neurorecon.features.images.resize(videos, size)",
             )
         return np.stack([self._energy_of_one(video) for video in videos])
 
     def _energy_of_one(self, video: np.ndarray) -> np.ndarray:
-        moving = video - video.mean(axis=0)  # exact zeros where nothing moves
+        moving = video - video.mean(axis=0)  # exactly zero where nothing moves
         bank, rates = self.spatial, len(self.temporal_frequencies)
         responses = bank.responses(moving)
         frames, channels, rows, columns = responses.shape
         filtered = self.temporal_filters() @ responses.reshape(frames, -1)
         shape = (2, rates, len(bank.frequencies), bank.orientations, rows, columns)
         energy = squared_modulus(filtered).reshape(shape)
-        # exp(i 2 pi (f x - rate t)) goes along f: its phase falls with time, and the filter that rises with
-        # time cancels it. So the first half of the filters finds motion along the frequency vector.
+        # exp(i 2 pi (f x - rate t)) moves along f: its phase decreases with time, and the filter whose phase increases
+        # cancels that. So the first half of the filters detects motion along the frequency vector.
         return energy.transpose(2, 1, 0, 3, 4, 5).reshape(channels * rates * 2, rows, columns)
 
 
-#: Side of the frames that the filters see.
+#: Size to which frames are resampled, in pixels per side.
 _SIZE = 64
 
-#: Cycles per image, and cells on each side of the grid over which energy is averaged.
+#: Cycles per image, and cells per side of the grid in which energy is averaged.
 _SCALES = ((2.0, 4), (4.0, 4), (8.0, 6))
 
-#: Orientations of the moving gratings; each moves in two directions.
+#: Number of orientations; each has two directions of motion.
 _ORIENTATIONS = 4
 
-#: Temporal frequencies in cycles per frame; videos of 4 frames a second have .5 and 1.2 Hz.
+#: Temporal frequencies in cycles per frame: 0.5 and 1.2 Hz at 4 frames per second.
 _RATES = (0.125, 0.3)
 
-#: Energy at which log(1 + energy / knee) turns from linear to logarithmic.
+#: Energy at which log(1 + energy / knee) changes from linear to logarithmic.
 _KNEE = 3e-6
 
 
 class MotionExtractor(Extractor):
     """Motion energy (Adelson & Bergen, 1985; as a pyramid, Nishimoto et al., 2011, Current Biology).
 
-    Three scales, two temporal frequencies, eight directions and a grid: 1,088 features, of videos only. There are no
-    filters at 0 Hz, and the mean over frames is subtracted, so a video that stands still has zeros throughout.
+    Three scales, two temporal frequencies, eight directions and a spatial grid: 1,088 features, for videos only. There
+    are no filters at 0 Hz, and the mean over frames is subtracted, so all features of a static video are zero.
     """
 
     name: ClassVar[str] = "motion"
@@ -167,12 +177,12 @@ class MotionExtractor(Extractor):
                 "these videos are too short for motion energy",
                 given=f"{batch.frames.shape[1]} frames",
                 expected="3 frames or more",
-                todo="leave the target 'motion' out, or read more frames of each film",
+                todo="omit the target 'motion', or read more frames of each video",
             )
         return map_threads(_features, batch.frames).astype(np.float32)
 
     def made_by(self) -> dict[str, Any]:
-        """Return how the numbers come about."""
+        """Return how the target is computed."""
         return {
             "model": "motion-energy pyramid",
             "preprocessing": f"luminance, resampled to {_SIZE} x {_SIZE} pixels, mean over frames removed",
@@ -197,7 +207,7 @@ class MotionExtractor(Extractor):
 
 
 def _features(video: np.ndarray) -> np.ndarray:
-    """Return the features of one video, whose filtering fits into the cache of the processor; shape (feature,)."""
+    """Return the features of one video, shape (feature,); single videos fit into the CPU cache."""
     energy = _bank(len(video)).energy(resize(luminance(video), _SIZE)[None])[0]
     scales = energy.reshape(len(_SCALES), -1, *energy.shape[1:])
     pooled = [pool(maps, cells).ravel() for maps, (_, cells) in zip(scales, _SCALES, strict=True)]

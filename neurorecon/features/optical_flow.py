@@ -1,8 +1,7 @@
-"""Optical flow of videos, after Lucas and Kanade.
+"""Optical flow of videos with the Lucas-Kanade method.
 
-The motion of a pixel is the one that explains, in the sense of least squares, how the gray values in a Gaussian window
-around it have changed. It is found on coarse frames first, and each finer level starts from the result of the one
-before.
+The motion of a pixel is the least-squares solution for the change of the gray values in a Gaussian window around it.
+It is estimated coarse to fine: each level of an image pyramid starts from the result of the coarser one.
 """
 
 from __future__ import annotations
@@ -18,31 +17,36 @@ from neurorecon.features.base import Extractor, StimulusBatch
 from neurorecon.features.images import interpolate, luminance, pool, resize, sample
 from neurorecon.parallel import map_threads
 
-#: Frames are made coarser as long as their sides have this many pixels or more.
+#: Smallest side of a pyramid level, in pixels.
 _SMALLEST = 16
 
 
 @dataclass(frozen=True)
 class LucasKanade:
-    """Dense optical flow between the frames of films.
+    """Dense optical flow between consecutive frames of a video.
 
     Parameters
     ----------
     window : float
-        Standard deviation, in pixels, of the Gaussian window within which motion is taken to be the same.
+        Standard deviation, in pixels, of the Gaussian window within which motion is assumed to be constant.
     iterations : int
-        Registrations at each level.
+        Number of iterations at each pyramid level.
     smoothing : float
-        Standard deviation, in pixels, of the Gaussian that frames are blurred with first.
+        Standard deviation, in pixels, of the Gaussian that blurs the frames first.
     ridge : float
-        Squared slope, in gray values (0 to 1) a pixel, below which a window has no texture to tell its motion from:
-        it keeps that of the coarser level, in the end none.
+        Squared gradient, in squared gray values (0 to 1) per pixel, below which a window has too little texture to
+        estimate its motion: it keeps that of the coarser level, and in the end none.
+
+    Raises
+    ------
+    InputError
+        If a parameter is not positive.
 
     Notes
     -----
-    The slopes are those of the earlier frame, and what a pixel that leaves the image would say is left out. Other
-    than that the method is ``skimage.registration.optical_flow_ilk(..., gaussian=True)``; all pairs of frames are
-    done at once, which takes a twentieth of the time for frames of 64 pixels.
+    Gradients are taken from the earlier frame, and pixels that leave the image are ignored. Otherwise the method is
+    that of ``skimage.registration.optical_flow_ilk(..., gaussian=True)`` (Le Besnerais & Champagnat, 2005, ICIP). All
+    pairs of frames are processed at once, which takes a twentieth of scikit-image's time for frames of 64 pixels.
     """
 
     window: float = 2.75
@@ -53,9 +57,9 @@ class LucasKanade:
     def __post_init__(self) -> None:
         if self.window <= 0 or self.iterations < 1 or self.smoothing <= 0 or self.ridge <= 0:
             raise InputError(
-                "optical flow cannot be computed in this way",
+                "invalid parameters of optical flow",
                 given=str(self),
-                expected="an iteration or more, everything else above 0",
+                expected="at least one iteration, all other parameters above 0",
             )
 
     def __call__(self, video: np.ndarray) -> np.ndarray:
@@ -64,20 +68,25 @@ class LucasKanade:
         Parameters
         ----------
         video : array, shape (frame, y, x)
-            Gray values from 0 to 1, e.g. of :func:`neurorecon.features.images.luminance`.
+            Gray values from 0 to 1, e.g. from :func:`neurorecon.features.images.luminance`.
 
         Returns
         -------
         array, float32, shape (frame - 1, 2, y, x)
-            Pixels to the right, and pixels downward, that each pixel of the earlier frame moves.
+            Rightward and downward displacement, in pixels, of each pixel of the earlier frame.
+
+        Raises
+        ------
+        InputError
+            If there is only one frame, or the frames are too small.
         """
         video = np.asarray(video, dtype=np.float32)
         if video.ndim != 3 or len(video) < 2 or min(video.shape[1:]) < _SMALLEST:
             raise InputError(
-                "optical flow needs a film",
+                "optical flow needs a video of two frames or more",
                 given=f"an array of shape {video.shape}",
                 expected=f"shape (frame, y, x), two frames or more of {_SMALLEST} pixels or more a side",
-                todo="enlarge smaller frames first: neurorecon.features.images.resize(film, size)",
+                todo="enlarge smaller frames first with neurorecon.features.images.resize(video, size)",
             )
         levels = [_blur(video, self.smoothing)]
         while min(levels[-1].shape[1:]) >= 2 * _SMALLEST:
@@ -109,7 +118,7 @@ class LucasKanade:
 
 
 def _at_size(flow: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Return the flow on a finer grid, in its pixels."""
+    """Return the flow on a finer grid, in pixels of that grid."""
     factors = np.array([columns / flow.shape[3], rows / flow.shape[2]], dtype=np.float32)
     return interpolate(flow, (rows, columns)) * factors[:, None, None]
 
@@ -120,14 +129,14 @@ def _slopes(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _blur(maps: np.ndarray, sigma: float) -> np.ndarray:
-    """Return maps, shape (..., y, x), blurred by products with matrices, which is quickest for small maps."""
+    """Blur maps, shape (..., y, x), by matrix products, which is fastest for small maps."""
     rows, columns = maps.shape[-2:]
     return _gaussian(rows, sigma) @ (maps @ _gaussian(columns, sigma).T)
 
 
 @lru_cache(maxsize=64)
 def _gaussian(length: int, sigma: float) -> np.ndarray:
-    """Weights, shape (length, length), of a row of pixels that its mirror image goes on behind either end."""
+    """Return Gaussian weights with reflecting boundaries, shape (length, length)."""
     radius = int(4 * sigma + 0.5)
     offsets = np.arange(-radius, radius + 1)
     places = np.arange(length)[:, None] + offsets
@@ -138,16 +147,16 @@ def _gaussian(length: int, sigma: float) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-#: Width in pixels of the frames between which flow is computed; the height follows.
+#: Width in pixels to which frames are resampled; the height keeps the aspect ratio.
 _WIDTH = 64
 
-#: Cells on each side of the grid over which flow is averaged.
+#: Cells per side of the grid in which flow is averaged.
 _CELLS = 4
 
-#: Directions of the histogram, evenly spaced from rightward over downward.
+#: Directions of the histogram, evenly spaced from rightward toward downward.
 _DIRECTIONS = 8
 
-#: Flow is computed between frames that are at least this long apart, so that it does not depend on the frame rate.
+#: Minimum time between two frames in seconds, so that flow does not depend on the frame rate.
 _LAG = 0.125
 
 _FLOW = LucasKanade()
@@ -156,16 +165,16 @@ _QUANTITIES = ("rightward", "downward", "speed", "divergence", "curl")
 
 
 class OpticalFlowExtractor(Extractor):
-    """Statistics of the optical flow of videos, in units of the world of the image.
+    """Statistics of the optical flow of videos, in image widths and seconds.
 
-    In each of 4 x 4 cells, averaged over the video: velocity rightward and downward, speed, divergence (what comes
-    nearer grows) and curl (positive: clockwise); the change of each with time; and the speed by direction of motion
-    (a histogram of oriented flow: Laptev et al., 2008, CVPR), which sums up to the speed. 288 features, of videos only.
+    In each of 4 x 4 cells, averaged over the video: rightward and downward velocity, speed, divergence (positive for
+    approaching objects) and curl (positive: clockwise); the rate of change of each; and speed by direction of motion
+    (a histogram of oriented flow: Laptev et al., 2008, CVPR), which sums to the speed. 288 features, for videos only.
 
     Notes
     -----
-    Lengths are in image widths and times in seconds, for any size, shape and frame rate: velocities are in 1/s
-    (widths a second), divergence and curl in 1/s, their changes in 1/s^2. What has no texture seems to stand still.
+    Lengths are in image widths and times in seconds, for any size, shape and frame rate: velocities are in widths per
+    second, divergence and curl in 1/s, rates of change per second. Regions without texture have zero flow.
     """
 
     name: ClassVar[str] = "optical_flow"
@@ -177,16 +186,16 @@ class OpticalFlowExtractor(Extractor):
         frames, rate = batch.frames.shape[1], batch.frames_per_second
         if frames < 2 or not rate:
             raise InputError(
-                "these videos have no optical flow",
+                "optical flow cannot be computed for these videos",
                 given=f"{frames} frames, {rate} frames per second",
-                expected="two frames or more, and their rate",
-                todo="leave the target 'optical_flow' out, or read more frames of each film",
+                expected="two frames or more, and a frame rate",
+                todo="omit the target 'optical_flow', or read more frames of each video",
             )
         stride = min(max(1, round(_LAG * rate)), frames - 1)
         return map_threads(partial(_statistics, seconds=stride / rate), batch.frames[:, ::stride])
 
     def made_by(self) -> dict[str, Any]:
-        """Return how the numbers come about."""
+        """Return how the target is computed."""
         return {
             "model": "optical flow, iterated Lucas-Kanade",
             "preprocessing": f"luminance, resampled to a width of {_WIDTH} pixels, frames {_LAG} s or more apart",
@@ -212,7 +221,7 @@ def _statistics(video: np.ndarray, seconds: float) -> np.ndarray:
     rows, columns = video.shape[1:3]
     height = max(16, round(_WIDTH * rows / columns))
     flow = _FLOW(resize(luminance(video), (height, _WIDTH)))
-    # A pixel may be a little higher than wide, so that a whole number of them fits.
+    # Pixels may be slightly taller than wide, so that a whole number of them fits.
     flow *= np.array([1 / _WIDTH, rows / columns / height], dtype=np.float32)[:, None, None] / np.float32(seconds)
     x, y = flow[:, 0], flow[:, 1]
     x_down, x_across = np.gradient(x, rows / columns / height, 1 / _WIDTH, axis=(1, 2))
@@ -225,13 +234,13 @@ def _statistics(video: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def _slope_weights(number: int, seconds: float) -> np.ndarray:
-    """Return weights, shape (pair,), whose sum of products with values is their least-squares slope; 0 for one pair."""
+    """Return weights, shape (pair,), whose dot product with values is their least-squares slope; 0 for one pair."""
     times = (np.arange(number) - (number - 1) / 2) * seconds
     return times / max(float((times**2).sum()), np.finfo(float).tiny)
 
 
 def _by_direction(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return speed by direction, shape (direction, ...); between two directions it is shared by both."""
+    """Return speed by direction, shape (direction, ...), split linearly between the two nearest directions."""
     place = np.arctan2(y, x) * (_DIRECTIONS / (2 * np.pi))
     distance = place - np.arange(_DIRECTIONS).reshape(-1, *[1] * x.ndim)
     distance = np.abs((distance + _DIRECTIONS / 2) % _DIRECTIONS - _DIRECTIONS / 2)

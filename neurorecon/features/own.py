@@ -1,4 +1,4 @@
-"""Targets that somebody computed elsewhere: checked, and written into the store with where they came from."""
+"""Add targets that were computed elsewhere: check them and write them to the store with their provenance."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from neurorecon.store import schema
 from neurorecon.store.store import Store, open_store
 from neurorecon.store.writer import StoreWriter
 
-#: What has to be said of a target that neurorecon did not compute.
+#: Required provenance of a target that neurorecon did not compute.
 REQUIRED = ("model", "source")
 
-#: What neurorecon itself writes beside.
+#: Attributes that neurorecon itself writes.
 _OURS = ("complete", "added", "neurorecon_version")
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.@-]*")
 
 
 class _AllOrNothing(StoreWriter):
-    """Commits once, at the end: what is refused half-way leaves no trace."""
+    """Commit once, at the end, so that an error half-way leaves the store unchanged."""
 
     @property
     def commit_due(self) -> bool:
@@ -45,44 +45,46 @@ def add_target(
     feature_names: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> Store:
-    """Write a target of your own into the store.
+    """Write a target of your own to the store.
 
-    Values are read, checked and written block by block, so they need not fit into memory. Where anything is wrong, the
-    store stays as it was.
+    Values are read, checked and written block by block, so they need not fit into memory. On any error the store
+    stays unchanged.
 
     Parameters
     ----------
     store : Store
         The store, opened from an Icechunk folder.
     name : str
-        Name of the target; letters, digits and ``_ . @ -``, a letter first.
+        Name of the target: letters, digits and ``_ . @ -``, starting with a letter.
     values : array, shape (stimulus, ...)
         NumPy array, memory map (``np.load(path, mmap_mode="r")``), dask or xarray array of numbers; stored as float32.
     dims : sequence of str, optional
-        Names of the axes behind the stimulus; by default (feature), (token, channel), (channel, y, x) or (frame,
-        channel, y, x), by their number.
+        Names of the axes after the stimulus; by default, depending on their number, (feature), (token, channel),
+        (channel, y, x) or (frame, channel, y, x).
     made_by : mapping
-        How the values came about, as JSON types. ``"model"`` (what computed them) and ``"source"`` (a paper, a script,
-        an address) have to be there; good company are ``"layer"``, ``"preprocessing"``, ``"weights_sha256"``,
-        ``"license"``.
+        How the values were computed, as JSON types. ``"model"`` (what computed them) and ``"source"`` (a paper, a
+        script, a URL) are required; ``"layer"``, ``"preprocessing"``, ``"weights_sha256"`` and ``"license"`` are
+        recommended.
     stimuli : sequence of str, optional
-        Ids of the rows; left out, there is a row for each stimulus of the store, in the order of ``store.stimuli``.
+        Stimulus ids of the rows; by default all stimuli, in the order of ``store.stimuli``.
     feature_names : sequence of str, optional
-        A name for each feature of a target with one axis.
+        Names of the features, for values of shape (stimulus, feature).
     overwrite : bool
         Replace a target of the same name.
 
     Returns
     -------
     Store
-        The store opened anew, with the target.
+        The store reopened, with the target.
 
     Raises
     ------
     InputError
-        Where the name, the values, their shape or the provenance cannot be used.
+        If the name, the values, their shape or the provenance is invalid.
+    UnknownNameError
+        If a stimulus id is not in the store.
     StoreError
-        Where the store holds a target of this name.
+        If the store already has a target of this name.
     """
     ids = _ids(store, stimuli)
     shape = _shape(values, ids, stimuli is None)
@@ -91,10 +93,10 @@ def add_target(
     _check_name(store, name, overwrite)
     if feature_names is not None and (len(shape) != 2 or len(feature_names) != shape[1]):
         raise InputError(
-            "the names of the features do not fit the values",
+            "feature_names do not match the values",
             given=f"{len(feature_names)} names for values of shape {shape}",
-            expected="a name for each column of values with two axes",
-            todo="correct feature_names, or leave them out",
+            expected="values of shape (stimulus, feature), with one name per feature",
+            todo="correct feature_names, or omit them",
         )
     path = f"{schema.TARGETS}/{name}"
     with _AllOrNothing(store.location) as writer:
@@ -119,11 +121,11 @@ def _ids(store: Store, stimuli: Sequence[str] | None) -> np.ndarray:
     unknown = sorted(set(ids) - set(known.tolist()))
     if unknown:
         examples = [*known[:5].tolist(), "..."]
-        raise UnknownNameError("stimulus", unknown[0], examples, todo="see store.stimuli for all of them")
+        raise UnknownNameError("stimulus", unknown[0], examples, todo="see store.stimuli for all ids")
     names, counts = np.unique(np.array(ids, dtype=str), return_counts=True)
     if (counts > 1).any():
         twice = str(names[counts > 1][0])
-        raise InputError("a stimulus has one row in a target", given=f"{twice!r} twice", expected="each id once")
+        raise InputError("a stimulus id occurs more than once", given=f"{twice!r} twice", expected="each id once")
     return np.array(ids, dtype=str)
 
 
@@ -131,18 +133,18 @@ def _shape(values: Any, ids: np.ndarray, whole: bool) -> tuple[int, ...]:
     dtype = getattr(values, "dtype", None)
     if not hasattr(values, "shape") or dtype is None or np.dtype(dtype).kind not in "fiub":
         raise InputError(
-            "these values are no array of numbers",
+            "the values are not an array of numbers",
             given=f"{type(values).__name__}{'' if dtype is None else f' of {dtype}'}",
             expected="a NumPy, dask or xarray array, or a memory map, of real numbers",
-            todo="turn them into one, e.g. with np.asarray(values, dtype='float32')",
+            todo="convert them, e.g. with np.asarray(values, dtype='float32')",
         )
     shape = tuple(int(size) for size in values.shape)
     if len(shape) < 2 or shape[0] != len(ids) or 0 in shape:
         raise InputError(
-            "the values do not fit the stimuli",
+            "the values do not match the stimuli",
             given=f"shape {shape} for {len(ids)} stimuli{' (all of the store)' if whole else ''}",
-            expected=f"shape ({len(ids)}, ...): a row for each stimulus, and at least one value in it",
-            todo="give the ids of the rows as stimuli=[...]" if whole else "give as many ids as rows",
+            expected=f"shape ({len(ids)}, ...): one row per stimulus, with at least one value",
+            todo="pass the ids of the rows as stimuli=[...]" if whole else "pass as many ids as there are rows",
         )
     return shape
 
@@ -151,10 +153,11 @@ def _dims(dims: Sequence[str] | None, shape: tuple[int, ...]) -> list[str]:
     names = usual_dims(len(shape) - 1) if dims is None else [str(name) for name in dims]
     if len(names) != len(shape) - 1 or len({*names, "stimulus", "sample"}) != len(names) + 2:
         raise InputError(
-            "the names of the axes do not fit the values",
+            "dims do not match the values",
             given=f"dims={names} for shape {shape}",
-            expected=f"{len(shape) - 1} different names for the axes behind the stimulus, none of them 'stimulus'",
-            todo="correct dims, or leave them out",
+            expected=f"{len(shape) - 1} different names for the axes after the stimulus, other than 'stimulus' and "
+            "'sample'",
+            todo="correct dims, or omit them",
         )
     return names
 
@@ -164,10 +167,10 @@ def _attributes(made_by: Mapping[str, Any]) -> dict[str, Any]:
     taken = sorted(set(made_by or {}) & set(_OURS))
     if missing or taken:
         raise InputError(
-            "a target has to say how it was made",
+            "made_by must describe how the target was computed",
             given=f"made_by without {', '.join(missing)}" if missing else f"made_by with {', '.join(taken)}",
             expected=f"at least {' and '.join(repr(key) for key in REQUIRED)}; not {', '.join(_OURS)}",
-            todo="e.g. made_by={'model': 'DINOv2 ViT-B/14', 'source': 'arXiv 2304.07193', 'layer': 'CLS token'}",
+            todo="pass e.g. made_by={'model': 'DINOv2 ViT-B/14', 'source': 'arXiv 2304.07193', 'layer': 'CLS token'}",
         )
     attributes: dict[str, Any] = to_json_types(dict(made_by))
     return attributes
@@ -176,32 +179,32 @@ def _attributes(made_by: Mapping[str, Any]) -> dict[str, Any]:
 def _check_name(store: Store, name: str, overwrite: bool) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InputError(
-            "a target cannot be called so",
+            "invalid name of a target",
             given=repr(name),
-            expected="letters, digits and _ . @ -, a letter first",
+            expected="letters, digits and _ . @ -, starting with a letter",
             todo="choose another name",
         )
     if name in store.targets_available and not overwrite:
         raise StoreError(
-            f"the store holds a target {name!r}",
+            f"the store already has a target {name!r}",
             given=", ".join(f"{key} = {value!r}" for key, value in sorted(store.targets(name).attrs.items()))[:300],
             expected="a new name",
-            todo="choose another name, or replace it with overwrite=True; its old state keeps its snapshot",
+            todo="choose another name, or replace it with overwrite=True; earlier snapshots keep the old values",
         )
 
 
 def _rows(values: Any, start: int, stop: int, ids: np.ndarray) -> np.ndarray:
     given = np.asarray(values[start:stop])
-    with np.errstate(over="ignore"):  # what does not fit into float32 shows as infinity
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite
         rows = given.astype(np.float32)
     finite = np.isfinite(rows)
     if not finite.all():
         row = int(np.argwhere(~finite)[0][0])
         value = given[row][~finite[row]].ravel()[0]
         raise InputError(
-            "the values hold some that are not numbers, or too large for float32",
+            "the values contain NaN, infinity, or numbers too large for float32",
             given=f"{value} in the row of {str(ids[start + row])!r}",
             expected="finite numbers",
-            todo="leave stimuli without values out, with stimuli=[...] naming the others",
+            todo="omit stimuli without values, and name the others with stimuli=[...]",
         )
     return rows

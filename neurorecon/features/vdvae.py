@@ -1,4 +1,4 @@
-"""Latents of the very deep variational autoencoder (VDVAE): layout first, texture last."""
+"""Latents of the very deep variational autoencoder (VDVAE), from coarse layout to fine texture."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
 
 class Prepared(NamedTuple):
-    """Images, uint8, shape (stimulus, y, x, rgb), and the ids that samples are drawn for."""
+    """Images, uint8, shape (stimulus, y, x, rgb), and the stimulus ids that seed the samples."""
 
     images: np.ndarray
     ids: list[str]
 
 
 class VdvaeExtractor(NetworkExtractor):
-    """Latents of the first groups of a VDVAE, joined: 31 groups of the imagenet64 network are 91,168 values.
+    """Latents of the first groups of a VDVAE, concatenated: 91,168 values for 31 groups of the imagenet64 network.
 
-    The first groups say what is where, later ones how it is textured. Brain-Diffuser (Ozcelik & VanRullen, 2023, arXiv
-    2303.05334) decodes 31 groups, all up to the first one at half of the image's resolution; arXiv 2412.13237 decodes
-    15 (13,344 values). The attribute ``group_boundaries`` says where each group begins. Of a video, the middle frame is
-    taken.
+    The first groups encode the layout of an image, later ones its texture (Child, 2021, arXiv 2011.10650).
+    Brain-Diffuser (Ozcelik & VanRullen, 2023, arXiv 2303.05334) decodes 31 groups, all up to the first one at half the
+    resolution of the image; arXiv 2412.13237 decodes 15 (13,344 values). The attribute ``group_boundaries`` says where
+    each group begins. Videos are represented by their middle frame.
 
     Parameters
     ----------
     categories, models, device, precision
         As in :class:`~neurorecon.features.base.NetworkExtractor`.
     groups : int, optional
-        How many; by default all up to the first one at half of the image's resolution.
+        Number of first groups; by default all up to the first one at half the resolution of the image.
     seed : int, optional
-        Sample the posterior, as Brain-Diffuser does, with noise of this seed and the stimulus; its mean where left out.
-        Samples depend on the kind of device, which is then stored too.
+        Sample the posterior, as Brain-Diffuser does, with noise that depends on this seed and the stimulus. By default
+        the posterior mean. Samples depend on the type of device, which is then stored too.
     """
 
     name: ClassVar[str] = "vdvae"
@@ -64,24 +64,24 @@ class VdvaeExtractor(NetworkExtractor):
 
     @cached_property
     def source(self) -> Source:
-        """Where the weights come from."""
+        """The weights: location, sha256 and license."""
         return source("vdvae", self.models)
 
     @cached_property
     def config(self) -> VDVAEConfig:
-        """Sizes of the network."""
+        """Configuration of the network."""
         return vdvae_config(self.source)
 
     @cached_property
     def groups(self) -> int:
-        """How many groups are taken."""
+        """Number of first groups."""
         layers = self.config.decoder_layers
         if self._groups is None:
             half = [layer.resolution >= self.config.image_size // 2 for layer in layers]
             return half.index(True) + 1
         if not 1 <= self._groups <= len(layers):
             raise InputError(
-                "the VDVAE has no such number of groups",
+                "invalid number of VDVAE groups",
                 given=self._groups,
                 expected=f"1 to {len(layers)}",
                 todo="choose another number with --groups",
@@ -90,20 +90,20 @@ class VdvaeExtractor(NetworkExtractor):
 
     @property
     def batch(self) -> int:
-        """Stimuli at a time."""
+        """Number of stimuli in a batch."""
         return images_at_a_time(self.config.image_size)
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """Bilinear, both sides to the size, as in Brain-Diffuser's released code; scaled by the network itself."""
+        """Bilinear, both sides resized, as in Brain-Diffuser's released code; the network itself normalizes."""
         return Preprocessing(self.config.image_size, "bilinear", "squeeze")
 
     def load(self, device: str) -> Any:
-        """Return the network on a device."""
+        """Load the network on a device."""
         return load_vdvae_of(self.source, device)
 
     def prepare(self, batch: StimulusBatch) -> Prepared:
-        """Return the images in the size of the network."""
+        """Return the resized images."""
         assert batch.images is not None
         return Prepared(self.preprocessing.prepare(batch.images), batch.table["id"].tolist())
 
@@ -114,7 +114,7 @@ class VdvaeExtractor(NetworkExtractor):
         images = to_tensor(prepared.images, device).permute(0, 3, 1, 2)
         if self.seed is None:
             return self._encode(images)
-        # One by one: the noise of a stimulus must not depend on what else is in the batch.
+        # One by one: the noise of a stimulus must not depend on the rest of the batch.
         parts = []
         for number, identifier in enumerate(prepared.ids):
             generator = torch.Generator(device).manual_seed(seed_of(self.seed, identifier))
@@ -127,8 +127,8 @@ class VdvaeExtractor(NetworkExtractor):
         return flat
 
     def description(self) -> dict[str, Any]:
-        """Return how the numbers come about, but for weights and precision."""
-        drawn = {} if self.seed is None else {"sampled_on": self.place.partition(":")[0]}
+        """Return how the target is computed, except weights and precision."""
+        drawn = {} if self.seed is None else {"sampled_on": self.torch_device.partition(":")[0]}
         return {
             "model": "VDVAE",
             "layer": "posterior mean" if self.seed is None else "posterior, sampled",
@@ -141,7 +141,7 @@ class VdvaeExtractor(NetworkExtractor):
         }
 
     def layout(self) -> dict[str, Any]:
-        """Return the shape of each group, and where it begins."""
+        """Return the shape and the start of each group."""
         layers = self.config.decoder_layers[: self.groups]
         shapes = [[self.config.z_dim, layer.resolution, layer.resolution] for layer in layers]
         boundaries = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)]).tolist()

@@ -1,6 +1,6 @@
-"""What can be fetched: weights and data sets by name, where they lie on this machine, how to get them.
+"""The catalog of weights and data sets: find them by name, locate them on this machine, download them.
 
-Nothing here imports numpy, torch or a network before it is needed.
+Importing this package loads neither numpy nor torch, so that commands that only list the catalog start quickly.
 """
 
 from neurorecon.hub.catalog import BUNDLED, Choice, File, Item, Need, commands, find, for_role, items, needs, readable

@@ -1,7 +1,7 @@
-"""What can be fetched: data sets and pretrained weights, their files, terms, sizes, and the commands that fetch them.
+"""The catalog: data sets and pretrained weights, their files, licenses, sizes and download commands.
 
-The entries stand in ``weights.toml`` and ``datasets.toml``, in plain text for readers who want to know which files and
-addresses there are. This module reads them, and fills in what a user asks for: subjects, sessions, a space.
+The entries are in ``weights.toml`` and ``datasets.toml``, in plain text for readers who want to see the files and
+URLs. This module reads both tables and fills in what a user asks for: subjects, sessions, a space.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from neurorecon.errors import InputError, UnknownNameError
 
 Kind = Literal["weights", "data set"]
 
-#: Folder of the weights that come with neurorecon.
+#: Folder of the weights that ship with neurorecon.
 BUNDLED = Path(neurorecon.__file__).parent / "models" / "bundled"
 
-#: Digests of the bundled files, beside their folders; written by :func:`neurorecon.hub.record_bundled`.
+#: File with the digests of the bundled weights; written by :func:`neurorecon.hub.record_bundled`.
 BUNDLED_TABLE = "sha256.json"
 
-#: Roles that another role's bundled network plays too: one small CLIP stands for all published CLIP networks.
+#: Roles that share a bundled network: one small CLIP stands in for all published CLIP networks.
 PLAYED_BY = {"clip-b32": "clip", "text-encoder": "clip"}
 
-#: What can be asked of a data set: the option of the command line, and what errors call it.
+#: What a user can choose for a data set: the command-line option, and the word for it in errors.
 CHOICES = {
     "subjects": ("--subject", "subject"),
     "sessions": ("--sessions", "session"),
@@ -49,31 +49,31 @@ _Factors = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class File:
-    """A file, or several of one kind, as the table has it.
+    """A file, or a set of similar files, as listed in the table.
 
     Parameters
     ----------
     path : str
-        Its name within the folder, with forward slashes. Of data sets: ``*`` and ``{a,b}`` stand for several files;
+        Path within the folder, with forward slashes. For data sets, ``*`` and ``{a,b}`` match several files;
         ``{subject}`` and other choices are filled in by :func:`needs`.
     sha256 : str or None
-        Digest of its bytes, None where it is not known.
+        Digest of the file; None if unknown.
     size : int or None
-        Bytes of each file, None where they are not known.
+        Size of each file in bytes; None if unknown.
     what : str
-        What it holds, in a few words.
+        What it contains, in a few words.
     about : tuple of int or str
-        Factors of the bytes of each file where nobody looked them up: numbers and names of facts.
+        Factors whose product estimates the size in bytes where `size` is unknown: numbers and names of facts.
     number : tuple of int or str
-        Factors of how many files there are.
+        Factors whose product is the number of files.
     optional : bool
-        Whether the reader does without.
+        Whether the reader can do without it.
     when : mapping
-        With which choices it is needed, e.g. ``{"space": ["fsaverage"]}``.
+        Choices for which the file is needed, e.g. ``{"space": ["fsaverage"]}``.
     commands : tuple of str
-        For a shell, to be filled in.
+        Templates of shell commands that download it.
     include : tuple of str
-        Names of the files that ``{include}`` of a command stands for; those with ``{session}`` once for each session.
+        Names of the files that replace ``{include}`` in a command; those with ``{session}`` once per session.
     """
 
     path: str
@@ -90,20 +90,20 @@ class File:
 
 @dataclass(frozen=True)
 class Choice:
-    """What can be asked of a data set in one respect.
+    """One option of a data set, e.g. its subjects or its space.
 
     Parameters
     ----------
     default : tuple of str
-        Taken where nothing is asked for.
+        Used if the option is not given.
     values : mapping
-        All that there is, with facts on each: ``{"subj01": {"last_session": 40}}``.
+        The valid values, each with its facts: ``{"subj01": {"last_session": 40}}``.
     pattern : str
-        Regular expression of values that are not listed.
+        Regular expression that values must match if they are not listed.
     expected, todo : str
-        In the error on a value that does not match.
+        Parts of the error for a value that does not match.
     when : mapping
-        With which other choices it goes.
+        Other choices with which this option is valid.
     """
 
     default: tuple[str, ...] = ()
@@ -121,39 +121,39 @@ class Item:
     Parameters
     ----------
     name : str
-        As recipes and commands call it, e.g. ``"nsd"``, ``"clip-vit-l14"`` or ``"bundled-clip"``.
+        Name in recipes and commands, e.g. ``"nsd"``, ``"clip-vit-l14"`` or ``"bundled-clip"``.
     kind : {"weights", "data set"}
     title : str
         One line.
     license : str
-        License, or what has to be agreed to.
+        License, or terms to agree to.
     citation : str
-        Papers to cite, and where the files come from.
+        Papers to cite, and the origin of the files.
     files : tuple of File
-        All that has to be there.
+        The required files.
     repository, subfolder : str or None
         Repository on the Hugging Face hub, e.g. ``"CompVis/stable-diffusion-v1-4"``, and its folder with the files.
     url : str or None
-        Folder on the web, for files that are on no hub.
+        Base URL of files that are not on the hub.
     role : str or None
-        What the toolkit uses weights as, e.g. ``"clip"``; a published and a bundled set share a role.
+        What the toolkit uses the weights for, e.g. ``"clip"``; published and bundled weights share roles.
     systems : tuple of str
         The published systems that need these weights.
     parameters : int or None
-        Number of parameters, four bytes each.
+        Number of parameters, of four bytes each.
     note : str
-        What else a user has to know.
+        Anything else a user has to know.
     choices : mapping of str to Choice
-        What can be asked of a data set, of :data:`CHOICES`.
+        Options of a data set; the keys are those of :data:`CHOICES`.
     excerpt : tuple of File
         A few megabytes of a data set for a first try, at `url`.
     commands, steps : tuple of str
-        Commands for a shell, to be filled in, and what to do by hand.
+        Templates of shell commands, and steps to do by hand.
     download : str
-        How to get a data set: ``"neurorecon"`` where a command here fetches it, ``"public commands"``, ``"account"``,
+        How to get a data set: ``"neurorecon"`` if neurorecon downloads it, ``"public commands"``, ``"account"``,
         ``"by hand"`` or ``"none needed"``.
     home : str
-        Address of the distributor.
+        URL of the distributor.
     page : str
         Page in the documentation.
     """
@@ -181,18 +181,18 @@ class Item:
 
     @property
     def origin(self) -> str:
-        """Whose weights these are: ``"published"``, or ``"bundled"`` where they come with neurorecon."""
+        """Origin of the weights: ``"bundled"`` if they ship with neurorecon, else ``"published"``."""
         return "bundled" if self.repository is None and self.url is None else "published"
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files; None where that of any is not known."""
+        """Total size in bytes; None if the size of any file is unknown."""
         known = [file.size for file in self.files if file.size is not None]
         return sum(known) if len(known) == len(self.files) else None
 
     @property
     def about(self) -> int | None:
-        """About how many bytes of disk weights take; None where nobody knows."""
+        """Approximate disk space of the weights in bytes; None if unknown."""
         return self.size or (None if self.parameters is None else 4 * self.parameters)
 
     @property
@@ -203,22 +203,22 @@ class Item:
 
 @dataclass(frozen=True)
 class Need:
-    """A file, or a folder of files of one kind, that a reader needs.
+    """A file, or a set of similar files, that a reader needs.
 
     Parameters
     ----------
     path : str
-        Below the folder of the data set. ``*`` stands for several files, and ``number`` says how many.
+        Path below the folder of the data set. ``*`` matches several files; `number` is how many.
     what : str
-        What it holds, in a few words.
+        What it contains, in a few words.
     size : int, optional
-        Bytes of all its files; None where nobody here knows.
+        Total size in bytes; None if unknown.
     about : bool
-        Whether the size was computed from the shape of the arrays rather than looked up.
+        Whether the size was estimated from array shapes rather than looked up.
     number : int
-        How many files.
+        Number of files.
     optional : bool
-        Whether the reader does without.
+        Whether the reader can do without it.
     """
 
     path: str
@@ -233,7 +233,7 @@ class Need:
 
 
 def items(kind: Kind) -> list[Item]:
-    """Return all weights, published ones first, or all data sets, those with a reader first."""
+    """Return all weights (published ones first) or all data sets (those with a reader first)."""
     if kind == "weights":
         digests = recorded(BUNDLED / BUNDLED_TABLE)
         return [_with_digests(item, digests) for item in read_table(kind).values()]
@@ -248,12 +248,16 @@ def find(name: str, kind: Kind | None = None) -> Item:
     name : str
         E.g. ``"nsd"`` or ``"clip-vit-l14"``.
     kind : {"weights", "data set"}, optional
-        Look among these only.
+        Search only this kind; by default both.
+
+    Returns
+    -------
+    Item
 
     Raises
     ------
     UnknownNameError
-        Where there is none of that name.
+        If the catalog has no such name.
     """
     known = {item.name: item for of in ([kind] if kind else _TABLES) for item in items(of)}
     if name not in known:
@@ -263,12 +267,12 @@ def find(name: str, kind: Kind | None = None) -> Item:
 
 
 def roles() -> list[str]:
-    """Return all roles that weights play, in the order of the table."""
+    """Return all roles of weights, in the order of the table."""
     return list(dict.fromkeys(item.role for item in items("weights") if item.role is not None))
 
 
 def for_role(role: str, models: str) -> Item:
-    """Return the weights that play a role.
+    """Return the bundled or the published weights of a role.
 
     Parameters
     ----------
@@ -276,12 +280,16 @@ def for_role(role: str, models: str) -> Item:
         E.g. ``"clip"``.
     models : {"bundled", "published"}
 
+    Returns
+    -------
+    Item
+
     Raises
     ------
     UnknownNameError
-        Where there is no such role or no such origin.
+        If the role or the origin is unknown.
     InputError
-        Where the role has no weights of this origin (the probe was never published).
+        If the role has no weights of this origin (the probe, for example, has only bundled ones).
     """
     if role not in roles():
         raise UnknownNameError("role of a network", role, roles())
@@ -295,12 +303,12 @@ def for_role(role: str, models: str) -> Item:
         f"there are no {models} weights for this role",
         given=role,
         expected=", ".join(sorted(filter(None, of_origin))),
-        todo="use the bundled ones: --models bundled",
+        todo="use the bundled weights: --models bundled",
     )
 
 
 def recorded(table: Path) -> dict[str, dict[str, File]]:
-    """Return the bundled files by folder and name, as the table of digests has them."""
+    """Return the bundled files by folder and name, read from the table of digests."""
     if not table.is_file():
         return {}
     try:
@@ -311,10 +319,11 @@ def recorded(table: Path) -> dict[str, dict[str, File]]:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            "the table of the bundled weights cannot be read",
+            "cannot read the table of bundled weights",
             given=f"{table} ({error})",
-            expected="sha256 and size of each file, by folder",
-            todo="reinstall neurorecon, or delete it and record the folders again (neurorecon.hub.record_bundled)",
+            expected="the sha256 and size of each file, by folder",
+            todo="reinstall neurorecon, or delete the table and record the folders again with "
+            "neurorecon.hub.record_bundled",
         ) from error
 
 
@@ -325,7 +334,7 @@ def _with_digests(item: Item, digests: Mapping[str, Mapping[str, File]]) -> Item
 
 @cache
 def read_table(kind: Kind) -> dict[str, Item]:
-    """Return the items of a table by name, as they stand there."""
+    """Return the items of a table by name, without the digests of bundled files."""
     text = Path(__file__).with_name(_TABLES[kind]).read_text(encoding="utf-8")
     return {name: _item(name, kind, facts) for name, facts in tomllib.loads(text).items()}
 
@@ -366,8 +375,8 @@ def needs(item: Item, **choices: Any) -> list[Need]:
     ----------
     item : Item
     **choices
-        Of :data:`CHOICES`: ``subjects`` (sequence of str), ``sessions`` (sequence of int), ``space``, ``betas``,
-        ``file_format`` (str). What is left out or None is the default of the data set.
+        Keys of :data:`CHOICES`: ``subjects`` (sequence of str), ``sessions`` (sequence of int), ``space``, ``betas``,
+        ``file_format`` (str). Omitted or None: the default of the data set.
 
     Returns
     -------
@@ -376,7 +385,7 @@ def needs(item: Item, **choices: Any) -> list[Need]:
     Raises
     ------
     InputError, UnknownNameError
-        Where something is asked for that this data set does not have.
+        If the data set does not have what is asked for.
     """
     found = []
     for file, facts in _wanted(item, choices):
@@ -396,15 +405,19 @@ def needs(item: Item, **choices: Any) -> list[Need]:
 
 
 def commands(item: Item, folder: str = "DIR", **choices: Any) -> list[str]:
-    """Return the commands that fetch the files of :func:`needs`, for a shell.
+    """Return shell commands that download the files of :func:`needs`.
 
     Parameters
     ----------
     item : Item
     folder : str
-        Where the files shall go.
+        Destination folder.
     **choices
         As in :func:`needs`.
+
+    Returns
+    -------
+    list of str
     """
     found = []
     for file, facts in _wanted(item, choices):
@@ -416,12 +429,12 @@ def commands(item: Item, folder: str = "DIR", **choices: Any) -> list[str]:
 
 
 def _fill(template: str, facts: Mapping[str, Any]) -> str:
-    """Put facts into a text in place of ``{name}`` and ``{name:format}``; sets such as ``{lh,rh}`` stay."""
+    """Replace ``{name}`` and ``{name:format}`` in a template; keep sets such as ``{lh,rh}``."""
     return _PLACEHOLDER.sub(lambda found: format(facts[found[1]], found[2] or ""), template)
 
 
 def readable(size: int | None, about: bool = False) -> str:
-    """Return a number of bytes as people say it, e.g. ``"39.6 GB"``."""
+    """Return a number of bytes in readable form, e.g. ``"39.6 GB"``."""
     if size is None:
         return "?"
     for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -432,7 +445,7 @@ def readable(size: int | None, about: bool = False) -> str:
 
 
 def _wanted(item: Item, choices: Mapping[str, Any]) -> Iterator[tuple[File, dict[str, Any]]]:
-    """Yield the files of a request, each with the facts to fill in; files of a subject stand together."""
+    """Yield the requested files, each with the facts that fill its templates; files of a subject are adjacent."""
     chosen = _chosen(item, choices)
     shared: dict[str, Any] = {}
     for name, choice in item.choices.items():
@@ -453,7 +466,7 @@ def _wanted(item: Item, choices: Mapping[str, Any]) -> Iterator[tuple[File, dict
 
 
 def _chosen(item: Item, choices: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return what was asked for by name, or the default; sessions follow from the subject."""
+    """Return the given choices by name, or their defaults; sessions depend on the subject and are left out."""
     given = {name: value for name, value in choices.items() if value is not None}
     chosen = {
         name: list(choice.default) if name not in given else _checked(item, name, given[name])
@@ -464,10 +477,10 @@ def _chosen(item: Item, choices: Mapping[str, Any]) -> dict[str, list[str]]:
     if wrong:
         with_what = [f"--space {name}" for name in chosen.get("space", ()) if wrong[0] in item.choices]
         raise InputError(
-            " with ".join([f"{item.name} offers no choice of {', '.join(map(_option, wrong))}", *with_what]),
+            " with ".join([f"{item.name} does not take {', '.join(map(_option, wrong))}", *with_what]),
             given=", ".join(f"{_option(name)} {given[name]}" for name in wrong),
             expected=", ".join(_option(name) for name in item.choices if name not in wrong) or "no such options",
-            todo="leave it out",
+            todo="omit it",
         )
     return chosen
 
@@ -491,7 +504,7 @@ def _sessions(subject: str, last: int, given: Sequence[int] | None) -> dict[str,
             f"{subject} has no such sessions",
             given=", ".join(map(str, wrong)) or "none",
             expected=f"sessions from 1 to {last}",
-            todo="ask for sessions that exist, e.g. --sessions 1-30",
+            todo="choose existing sessions, e.g. --sessions 1-30",
         )
     whole = len(numbers) > 1 and numbers == list(range(numbers[0], numbers[-1] + 1))
     span = f"{numbers[0]}-{numbers[-1]}" if whole else ", ".join(map(str, numbers))
@@ -499,7 +512,7 @@ def _sessions(subject: str, last: int, given: Sequence[int] | None) -> dict[str,
 
 
 def _included(file: File, facts: Mapping[str, Any]) -> str:
-    """Return the options that name the files to copy."""
+    """Return the ``--include`` options for the files to copy."""
     once = [name for name in file.include if "{session" not in name]
     each = [name for name in file.include if "{session" in name]
     names = [_fill(name, facts) for name in once]

@@ -1,7 +1,7 @@
-"""Fetch weights and data sets: from the Hugging Face hub, with nilearn's fetchers, or file by file with pooch.
+"""Download weights and data sets: from the Hugging Face hub, with nilearn's fetchers, or file by file with pooch.
 
-pooch starts an interrupted file again from its first byte. Half a gigabyte over a slow line deserves better, so
-:class:`ResumingDownloader` continues it.
+pooch restarts an interrupted download from the first byte. That is costly for files of half a gigabyte, so
+:class:`ResumingDownloader` resumes it instead.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from neurorecon.errors import InputError, NeuroreconError, UnknownNameError
 from neurorecon.hub.catalog import File, Item, find, items
 from neurorecon.hub.local import VARIABLE, hub_cache, locate, plain_cache, search, verify
 
-#: Data sets that nilearn fetches as wholes, into a folder of their name; the others come file by file.
+#: Data sets that nilearn downloads as a whole, into a folder of the same name; the others come file by file.
 FETCHED = ("miyawaki2008", "haxby2001")
 
 #: Seconds without a byte after which a connection counts as broken.
@@ -34,7 +34,7 @@ ATTEMPTS, PAUSE = 5, 1.0
 
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
-#: What systems say of a full disk, a used-up quota, a file that may not grow further.
+#: Error codes of a full disk, an exceeded quota, a file that is too large.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -47,62 +47,65 @@ def fetch(
     images: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Fetch a set of weights or a data set. What is there already, and undamaged, is kept.
+    """Download a set of weights or a data set, skipping files that are already present and intact.
 
-    Interrupted downloads resume, and a file appears under its name only when it is whole.
+    Interrupted downloads resume. A file appears under its final name only once it is complete.
 
     Parameters
     ----------
     name : str
         Name of published weights, or one of :func:`downloadable`.
     folder : path, optional
-        Data sets: where to put the files; created where it does not exist. Weights: put them into ``<folder>/<name>``;
-        left out, into the folder that ``NEURORECON_WEIGHTS`` names, else into the cache of the Hugging Face hub (files
-        that are on no hub: ``$HF_HOME/neurorecon/<name>``).
+        Data sets: destination folder (required), created if it does not exist. Weights: download to
+        ``<folder>/<name>``; by default to the folder in ``NEURORECON_WEIGHTS`` if set, else to the cache of the
+        Hugging Face hub (files that are not on the hub: ``$HF_HOME/neurorecon/<name>``).
     excerpt : bool
-        A few megabytes of a data set for a first try, in place of the whole (``miyawaki2008``, ``haxby2001``).
+        Download a few megabytes of the data set for a first try (``miyawaki2008``, ``haxby2001``).
     subjects : sequence of str, optional
-        Of ``haxby2001``, ``subj1`` to ``subj6``; by default ``subj2``, as nilearn.
+        Subjects of ``haxby2001``, ``subj1`` to ``subj6``; by default ``subj2``, as in nilearn.
     images : bool
-        Fetch the images of ``haxby2001`` too.
+        Also download the images of ``haxby2001``.
     progress : bool
-        Whether to show on stderr what is being fetched.
+        Whether to show progress on stderr.
 
     Returns
     -------
     path
-        The folder that holds all files: of a data set, the one for ``--root``.
+        The folder with all files; for a data set, the one to pass as ``--root``.
 
     Raises
     ------
     UnknownNameError
-        Where there is no such item, or it cannot be fetched from here.
+        If the name is unknown, or the data set cannot be downloaded by neurorecon.
     InputError
-        Offline, no answer, no room on the disk, or a file that is not the one that was published.
+        If there is no network, the server does not answer, the disk is full, or a file differs from the published
+        one.
     """
     item = find(name)
     if item.kind == "data set" and name not in downloadable():
-        todo = f"see what it needs and how to get it: neurorecon datasets show {name}"
+        todo = f"run neurorecon datasets show {name} to see its files and how to get them"
         raise UnknownNameError("downloadable data set", name, downloadable(), todo=todo)
     whole = name in FETCHED and not excerpt
     if (subjects is not None or images) and not (whole and item.choices):
         raise InputError(
-            f"{name}{' (excerpt)' if excerpt else ''} offers no choice of subjects or images",
+            f"{name}{' (excerpt)' if excerpt else ''} does not take --subject or --images",
             given=", ".join([*(["--subject"] if subjects is not None else []), *(["--images"] if images else [])]),
-            expected="neither; they belong to the whole of haxby2001",
-            todo="leave it out",
+            expected="neither; they apply to the full haxby2001 only",
+            todo="omit them",
         )
     if item.kind == "weights":
         return _fetch_weights(item, folder, progress)
     if folder is None:
-        raise InputError("a data set needs a folder", given="none", expected="a folder for its files", todo="name one")
+        raise InputError(
+            "downloading a data set needs a folder", given="none", expected="a folder", todo="pass folder= (--out DIR)"
+        )
     for subject in subjects or []:
         if subject not in item.choices["subjects"].values:
             raise UnknownNameError("subject", subject, item.choices["subjects"].values)
     folder = Path(folder)
     options = [*(["--excerpt"] if excerpt else []), *(f"--subject {subject}" for subject in subjects or [])]
     command = " ".join(["neurorecon datasets download", name, f"--out {folder}", *options, *["--images"] * images])
-    with _one_error(item, f"{command} (or copy the files from elsewhere into {folder})"):
+    with _one_error(item, f"{command} (or copy the files from another machine into {folder})"):
         if whole:
             _from_nilearn(item, folder, subjects, images, progress)
             return folder / name
@@ -111,7 +114,7 @@ def fetch(
 
 
 def downloadable() -> list[str]:
-    """Return the names of the data sets that :func:`fetch` fetches."""
+    """Return the names of the data sets that :func:`fetch` can download."""
     return [item.name for item in items("data set") if item.url is not None]
 
 
@@ -123,9 +126,9 @@ def _fetch_weights(item: Item, folder: str | Path | None, progress: bool) -> Pat
 
     if item.origin == "bundled":
         raise InputError(
-            f"the weights {item.name!r} cannot be fetched",
+            f"the weights {item.name!r} cannot be downloaded",
             given="bundled weights",
-            expected="published weights; bundled ones come with neurorecon",
+            expected="published weights; bundled weights ship with neurorecon",
             todo="reinstall neurorecon if they are missing",
         )
     here = _whole_here(item, folder)
@@ -133,10 +136,10 @@ def _fetch_weights(item: Item, folder: str | Path | None, progress: bool) -> Pat
         return here
     if constants.HF_HUB_OFFLINE:
         raise InputError(
-            f"the weights {item.name!r} cannot be fetched offline",
+            f"the weights {item.name!r} cannot be downloaded offline",
             given="HF_HUB_OFFLINE is set",
-            expected="a network",
-            todo=f"unset HF_HUB_OFFLINE and run: {_pull(item, folder)}; or copy the files from elsewhere and set "
+            expected="a network connection",
+            todo=f"unset HF_HUB_OFFLINE and run: {_pull(item, folder)}; or copy the files from another machine and set "
             f"{VARIABLE} to their folder",
         )
     named = folder or os.environ.get(VARIABLE)
@@ -157,21 +160,21 @@ def _pull(item: Item, folder: str | Path | None) -> str:
 
 
 def _whole_here(item: Item, folder: str | Path | None) -> Path | None:
-    """Return the folder where the weights are complete and undamaged, None where they have to be fetched."""
+    """Return the folder with complete and intact weights, or None if they have to be downloaded."""
     place = search(item.name) if folder is None else search(item.name, folder=folder, only=True)
     if place is None:
         return None
     states = verify(item.name, folder=place)
     corrupt = [state.place for state in states if state.state == "corrupt" and state.place is not None]
-    # In a cache nobody puts files by hand; files anywhere else are the user's own.
+    # Only delete corrupt files in caches; files anywhere else may be the user's own.
     caches = hub_cache(), plain_cache()
     own = [path for path in corrupt if not any(path.is_relative_to(cache) for cache in caches)]
     if own:
         raise InputError(
-            f"files of the weights {item.name!r} are here, but are not what they should be",
+            f"files of the weights {item.name!r} are corrupt",
             given=", ".join(map(str, own)),
-            expected="the files of the catalog (neurorecon weights verify)",
-            todo="delete them and run the same command again, or fetch into another folder: --folder DIR",
+            expected="files with the sha256 of the catalog (see neurorecon weights verify)",
+            todo="delete them and run the command again, or download to another folder: --folder DIR",
         )
     for path in corrupt:
         _remove(path)
@@ -179,7 +182,7 @@ def _whole_here(item: Item, folder: str | Path | None) -> Path | None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file; in the hub's cache, what the link points to as well."""
+    """Remove a file, and in the hub's cache the blob that it links to."""
     target = path.resolve()
     path.unlink(missing_ok=True)
     if target != path and target.parent.name == "blobs":
@@ -193,10 +196,10 @@ def _remove_corrupt(item: Item, place: Path) -> None:
             _remove(state.place)
     if corrupt:
         raise InputError(
-            "the files that came are not the ones that were published, and were removed",
+            "the downloaded files differ from the published ones and were removed",
             given="; ".join(f"{state.path}: {state.detail}" for state in corrupt),
             expected=f"the files of {item.name!r} in the catalog",
-            todo="try again; if this repeats, the files were changed at their source: please report it",
+            todo="try again; if the error persists, the files were changed at their source: please report it",
         )
 
 
@@ -236,7 +239,7 @@ def _from_nilearn(item: Item, folder: Path, subjects: Sequence[str] | None, imag
     from nilearn import datasets
 
     folder.mkdir(parents=True, exist_ok=True)
-    # nilearn reports its progress on stdout, which belongs to results.
+    # nilearn prints its progress to stdout, which is reserved for results.
     with contextlib.redirect_stdout(sys.stderr):
         if item.name == "miyawaki2008":
             datasets.fetch_miyawaki2008(data_dir=str(folder), verbose=int(progress))
@@ -259,29 +262,34 @@ def _from_address(item: Item, files: Sequence[File], folder: Path, progress: boo
 
 
 def download_file(url: str, target: Path, *, sha256: str | None = None, progress: bool = True) -> Path:
-    """Fetch one file, unless it is there; one with another sha256 is replaced.
+    """Download one file unless it exists; replace an existing one whose sha256 differs.
 
-    Two processes do not fetch the same file at once.
+    A lock file keeps two processes from downloading the same file at once.
 
     Parameters
     ----------
     url : str
         ``https://...``
     target : path
-        Where to put it.
+        Destination file.
     sha256 : str, optional
-        What it has to be; a file that came and is not is removed.
+        Expected digest; a downloaded file with another one is removed.
     progress : bool
-        Whether to show a bar.
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    path
+        `target`.
 
     Raises
     ------
     DownloadError
-        Where the server has no such file, or the connection stays broken.
+        If the server does not have the file, or the connection keeps failing.
     ValueError
-        Where the sha256 is wrong.
+        If the sha256 does not match.
     OSError
-        Where the disk is full or the folder may not be written.
+        If the disk is full or the folder is not writable.
     """
     import pooch
     from huggingface_hub.utils import WeakFileLock
@@ -300,35 +308,35 @@ def download_file(url: str, target: Path, *, sha256: str | None = None, progress
 
 
 class DownloadError(OSError):
-    """A server that does not answer, or has no such file."""
+    """The server does not answer or does not have the file."""
 
 
 class ResumingDownloader:
-    """A downloader of pooch that continues interrupted files with HTTP Range requests.
+    """A pooch downloader that resumes interrupted files with HTTP Range requests.
 
-    Bytes gather in a hidden file ``.NAME.*.part`` beside the target, which outlives a killed process. Its name says
-    which file of the server it belongs to (address, length and tag), so parts of different versions never mix.
+    Bytes are collected in a hidden file ``.NAME.*.part`` beside the target, which survives a killed process. Its name
+    depends on the URL, length and ETag of the file, so parts of different versions never mix.
 
     Parameters
     ----------
     target : path
-        The file to be made.
+        Destination file.
     progress : bool
-        Whether to show a bar.
+        Whether to show a progress bar.
     """
 
     def __init__(self, target: Path, progress: bool = True) -> None:
         self.target, self.progress = target, progress
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        """Fetch `url` into `output_file`, as pooch asks for it."""
+        """Download `url` to `output_file`; pooch calls this."""
         os.unlink(output_file)  # pooch's own empty file would be left behind by a killed process
         size, tag = self._ask(url)
         key = hashlib.sha256(f"{url} {size} {tag}".encode()).hexdigest()[:12]
         part = self.target.with_name(f".{self.target.name}.{key}.part")
         for old in self.target.parent.glob(f".{self.target.name}.*.part"):
             if old != part:
-                old.unlink()  # of another version of the file
+                old.unlink()  # part of another version of the file
         self._gather(url, size, tag, part)
         os.replace(part, output_file)
 
@@ -349,10 +357,10 @@ class ResumingDownloader:
         raise DownloadError(f"{self.target.name}: no connection ({reason})") from reason
 
     def _gather(self, url: str, size: int | None, tag: str, part: Path) -> None:
-        """Append to the part until it has all bytes; give up after some attempts that brought none."""
+        """Append to the part until it is complete; give up after several attempts without progress."""
         from tqdm import tqdm
 
-        idle, reason = 0, "the connection broke off"
+        idle, reason = 0, "the connection was lost"
         mode, silent = "wb" if size is None else "ab", not self.progress
         with (
             part.open(mode) as file,
@@ -370,10 +378,10 @@ class ResumingDownloader:
                         f"{self.target.name}: the server answers {error.code} {error.reason}"
                     ) from error
                 except _BROKEN as error:
-                    reason = f"the connection broke off ({error})"
+                    reason = f"the connection was lost ({error})"
                 idle = 0 if file.tell() > before else idle + 1
                 if idle >= ATTEMPTS:
-                    raise DownloadError(f"{self.target.name}: {reason}; {file.tell()} of {size} bytes are here")
+                    raise DownloadError(f"{self.target.name}: {reason} after {file.tell()} of {size} bytes")
                 if file.tell() == before:
                     time.sleep(PAUSE)
             file.flush()
@@ -381,7 +389,7 @@ class ResumingDownloader:
 
 
 def _stream(url: str, size: int | None, tag: str, file: IO[bytes], bar: Any) -> None:
-    """Append what a server sends from the present end of a file on."""
+    """Append the rest of a file, from its current end."""
     request = urllib.request.Request(url)
     if file.tell():
         request.add_header("Range", f"bytes={file.tell()}-")
@@ -389,13 +397,13 @@ def _stream(url: str, size: int | None, tag: str, file: IO[bytes], bar: Any) -> 
             request.add_header("If-Range", tag)
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
         if _tag(response) != tag:
-            raise DownloadError("the file changed while it was being fetched")
+            raise DownloadError("the file changed on the server during the download")
         if file.tell() and response.status != 206:
-            # The server does not know ranges: from the first byte, then.
+            # The server does not support ranges: start over.
             bar.update(-file.tell())
             file.seek(0)
             file.truncate()
-        # As bytes come, so that a killed process keeps them; never more than was announced, whatever the server sends.
+        # Write bytes as they arrive, so that a killed process keeps them, and never more than the announced size.
         while block := response.read1(1 << 20 if size is None else min(1 << 20, size - file.tell())):
             file.write(block)
             file.flush()
@@ -411,13 +419,13 @@ def _tag(response: Any) -> str:
 
 @contextlib.contextmanager
 def _one_error(item: Item, command: str) -> Iterator[None]:
-    """Turn the many errors of networks and disks into one message with the command that fetches the files."""
+    """Turn the many errors of networks and disks into one message with the command to run."""
     what = f"the weights {item.name!r}" if item.kind == "weights" else item.name
     try:
         yield
     except NeuroreconError:
         raise
-    except Exception as error:  # nilearn and the hub's library raise those of their HTTP clients, too
+    except Exception as error:  # nilearn and huggingface_hub also raise the exceptions of their HTTP clients
         if isinstance(error, OSError) and error.errno in _FULL:
             raise _no_room(item, f"{error.filename or 'the disk'} ({error.strerror})") from error
         if isinstance(error, OSError) and error.filename is not None:
@@ -425,21 +433,21 @@ def _one_error(item: Item, command: str) -> Iterator[None]:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         if isinstance(error, ValueError) and "hash" in lines[0]:  # pooch's
             raise InputError(
-                f"{what}: a file is not the one that was published, and was removed",
+                f"{what}: a downloaded file differs from the published one and was removed",
                 given=lines[0].partition(". ")[0],
                 expected="the sha256 of the catalog",
-                todo="try again; if this repeats, the file was changed at its source or on the way here",
+                todo="try again; if the error persists, the file was changed at its source or in transit",
             ) from error
-        todo = f"check the network (https_proxy, HF_ENDPOINT) and run the command again, it resumes: {command}"
+        todo = f"check the network (https_proxy, HF_ENDPOINT) and run the command again to resume: {command}"
         if item.repository and getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
             todo = (
-                f"open https://huggingface.co/{item.repository} in a browser, accept the license if it asks for it, "
-                f"log in here with: hf auth login; then run: {command}"
+                f"open https://huggingface.co/{item.repository} in a browser, accept the license if asked, log in on "
+                f"this machine with hf auth login, then run: {command}"
             )
         raise InputError(
             f"{what} could not be downloaded",
             given=f"{item.repository or item.url or item.home}: {lines[0]}"[:300],
-            expected="an answer from the server",
+            expected="a response from the server",
             todo=todo,
         ) from error
 
@@ -447,8 +455,8 @@ def _one_error(item: Item, command: str) -> Iterator[None]:
 def _no_room(item: Item, given: str) -> InputError:
     size = "" if item.about is None else f" of about {item.about / 1e9:.1f} GB"
     return InputError(
-        f"there is no room for {item.name!r}",
+        f"not enough disk space for {item.name!r}",
         given=given,
-        expected=f"room for files{size}",
-        todo="choose another folder (--folder, --out, or set HF_HOME); what has come is kept, and the next run resumes",
+        expected=f"space for files{size}",
+        todo="choose another folder (--folder, --out, or HF_HOME), or free space and run the command again to resume",
     )

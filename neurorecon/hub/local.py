@@ -1,7 +1,7 @@
-"""Where weights lie on this machine, which ones they are, and whether their files are whole.
+"""Locate weights on this machine, identify them by sha256, and verify their files.
 
-They are looked for in a folder that was named, the environment, the hub's cache, and the package. Nothing here imports
-torch or a network.
+The search covers a given folder, the one in ``NEURORECON_WEIGHTS``, the cache of the Hugging Face hub, and the
+package. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from neurorecon.errors import InputError, MissingFileError
 from neurorecon.hub import catalog
 from neurorecon.hub.catalog import BUNDLED_TABLE, PLAYED_BY, File, Item, find, for_role, items, recorded
 
-#: Environment variable that names a folder with weights.
+#: Environment variable with the path of a folder of weights.
 VARIABLE = "NEURORECON_WEIGHTS"
 
-#: Endings of files that hold weights.
+#: Suffixes of weight files.
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt")
 
 _CACHE: dict[tuple[str, int, int], str] = {}
@@ -28,19 +28,19 @@ _CACHE: dict[tuple[str, int, int], str] = {}
 
 @dataclass(frozen=True)
 class FileState:
-    """What was found of one file.
+    """The state of one file on this machine.
 
     Parameters
     ----------
     path : str
-        Its name in the catalog.
+        Path in the catalog.
     state : str
-        ``"good"`` (its sha256 is the right one), ``"unknown"`` (there, but the right sha256 is not known),
-        ``"corrupt"`` or ``"absent"``.
+        ``"good"`` (the sha256 matches), ``"unknown"`` (present, but the expected sha256 is unknown), ``"corrupt"`` or
+        ``"absent"``.
     detail : str
-        In words.
+        Explanation.
     place : path or None
-        Where it lies.
+        Path on this machine; None if absent.
     """
 
     path: str
@@ -55,9 +55,10 @@ class FileState:
 def locate(name: str, *, folder: str | Path | None = None) -> Path:
     """Return the folder that holds all files of a set of weights.
 
-    Searched in this order: `folder`, the folder in ``NEURORECON_WEIGHTS``, then the cache of the Hugging Face
-    hub (``HF_HOME`` and ``HF_HUB_CACHE`` are honored) for published weights, the package for bundled ones. In a
-    local folder, the files lie in ``<folder>/<name>``, in ``<folder>/<owner>/<repository>``, or as in a hub's cache.
+    The search order is `folder`, the folder in ``NEURORECON_WEIGHTS``, then the cache of the Hugging Face hub
+    (respecting ``HF_HOME`` and ``HF_HUB_CACHE``) for published weights or the package for bundled ones. Within a
+    local folder, the files may be in ``<folder>/<name>``, in ``<folder>/<owner>/<repository>``, or laid out as in the
+    hub's cache.
 
     Parameters
     ----------
@@ -66,12 +67,16 @@ def locate(name: str, *, folder: str | Path | None = None) -> Path:
     folder : path, optional
         A local folder with weights.
 
+    Returns
+    -------
+    path
+
     Raises
     ------
     UnknownNameError
-        Where there are no weights of that name.
+        If there are no weights of that name.
     MissingFileError
-        Where a file is missing; the message holds the command that fetches it.
+        If a file is missing; the message gives the command that downloads it.
     """
     weights = find(name, "weights")
     places = list(_places(weights, folder))
@@ -82,7 +87,7 @@ def locate(name: str, *, folder: str | Path | None = None) -> Path:
 
 
 def search(name: str, *, folder: str | Path | None = None, only: bool = False) -> Path | None:
-    """Return the folder with all files of a set of weights, else the first with any of them, else None.
+    """Return the folder with all files of a set of weights, or else the first with any of them, or else None.
 
     Parameters
     ----------
@@ -91,7 +96,11 @@ def search(name: str, *, folder: str | Path | None = None, only: bool = False) -
     folder : path, optional
         As in :func:`locate`.
     only : bool
-        Look in `folder` alone.
+        Search only in `folder`.
+
+    Returns
+    -------
+    path or None
     """
     weights = find(name, "weights")
     if only and folder is not None:
@@ -106,22 +115,31 @@ def search(name: str, *, folder: str | Path | None = None, only: bool = False) -
 
 
 def locate_role(role: str, models: str | Path = "bundled") -> tuple[Item | None, Path]:
-    """Return the weights that play a role, and the folder that holds them.
+    """Return the weights of a role and the folder that contains them.
 
     Parameters
     ----------
     role : str
         E.g. ``"clip"``.
     models : {"bundled", "published"} or path
-        Where a path, it holds a folder named like the role (``clip``, ``text_diffusion``) with any weights of that
-        kind, or one named like weights of the catalog (``clip-vit-l14``).
+        A path must contain a folder named after the role (``clip``, ``text_diffusion``) with any weights of that
+        kind, or one named after weights of the catalog (``clip-vit-l14``).
 
     Returns
     -------
     weights : Item or None
-        None where the folder is named like a role: these are the user's own weights.
+        None if the folder is named after a role: these are the user's own weights.
     folder : path
-        Holds the files.
+        The folder with the files.
+
+    Raises
+    ------
+    UnknownNameError
+        If the role is unknown.
+    InputError
+        If the role has no weights of this origin.
+    MissingFileError
+        If the weights are not on this machine.
     """
     if models in ("bundled", "published"):
         weights = for_role(role, str(models))
@@ -132,20 +150,20 @@ def locate_role(role: str, models: str | Path = "bundled") -> tuple[Item | None,
 
 
 def part(folder: Path, name: str) -> Path:
-    """Return the folder of one network: ``folder/name`` where there is such a folder, else `folder` itself.
+    """Return the folder of one network: ``folder/name`` if it exists, else `folder` itself.
 
-    Published pipelines keep each network in a folder of its own (``unet/``), the bundled ones have just one.
+    Published pipelines keep each network in its own subfolder (``unet/``); bundled weights have no subfolders.
     """
     return folder / name if (folder / name).is_dir() else folder
 
 
 def missing_from(weights: Item, place: Path) -> list[str]:
-    """Return the names of the files that a folder lacks."""
+    """Return the files that are missing from a folder."""
     return [file.path for file in weights.files if not (place / file.path).is_file()]
 
 
 def _places(weights: Item, folder: str | Path | None) -> Iterator[Path]:
-    """Yield the folders in which the files may lie, best first."""
+    """Yield the folders that may contain the files, in search order."""
     for root in (folder, os.environ.get(VARIABLE)):
         if root:
             yield from _local_places(weights, Path(root))
@@ -168,20 +186,20 @@ def _local_places(weights: Item, root: Path) -> Iterator[Path]:
         yield root / name
     if weights.repository is not None:
         yield from _snapshots(root, weights.repository, weights.subfolder)
-    # Names such as config.json say nothing of whose they are, so the folder itself counts only where its name does.
+    # File names such as config.json do not identify the weights, so the folder itself counts only if its name does.
     if root.name in names or weights.url is not None:
         yield root if weights.subfolder is None or root.name == weights.name else root / weights.subfolder
 
 
 def hub_cache() -> Path:
-    """Return the cache folder of the Hugging Face hub, as its own library has it."""
+    """Return the cache folder of the Hugging Face hub, as huggingface_hub defines it."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def plain_cache() -> Path:
-    """Return the folder for files that are on no hub: ``$HF_HOME/neurorecon``, so that one variable moves all."""
+    """Return the folder for files that are not on the hub: ``$HF_HOME/neurorecon``, so that one variable moves all."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HOME) / "neurorecon"
@@ -190,7 +208,7 @@ def plain_cache() -> Path:
 def _snapshots(cache: Path, repository: str, subfolder: str | None) -> Iterator[Path]:
     """Yield the snapshots of a repository in a cache folder, that of ``main`` first.
 
-    The layout is the hub's documented one: ``models--owner--name/snapshots/<commit>/``, ``refs/main`` names a commit.
+    The layout is documented by the hub: ``models--owner--name/snapshots/<commit>/``; ``refs/main`` holds a commit.
     """
     top = cache / f"models--{repository.replace('/', '--')}"
     if not top.is_dir():
@@ -205,10 +223,10 @@ def _in_own_folder(role: str, root: Path) -> tuple[Item | None, Path]:
     root = root.expanduser().absolute()
     if not root.is_dir():
         raise MissingFileError(
-            "the folder with models does not exist",
+            "the folder of models does not exist",
             given=str(root),
             expected="bundled, published, or an existing folder",
-            todo="check --models",
+            todo="check the path given to --models",
         )
     played = [role, PLAYED_BY.get(role, role)]
     for name in dict.fromkeys(spelled for one in played for spelled in (one, one.replace("-", "_"))):
@@ -220,10 +238,10 @@ def _in_own_folder(role: str, root: Path) -> tuple[Item | None, Path]:
             if place != root and not missing_from(weights, place):
                 return weights, place
     raise MissingFileError(
-        f"the folder with models has none for the role {role!r}",
-        given=f"{root}, which holds: {', '.join(sorted(item.name for item in root.iterdir())) or 'nothing'}",
-        expected=f"a folder {role} in it, or one of: {', '.join(weights.name for weights in known)}",
-        todo="put the weights there, or take others with --models",
+        f"the folder of models has no weights for the role {role!r}",
+        given=f"{root}, which contains: {', '.join(sorted(item.name for item in root.iterdir())) or 'nothing'}",
+        expected=f"a subfolder {role}, or one of: {', '.join(weights.name for weights in known)}",
+        todo="put the weights there, or choose others with --models",
     )
 
 
@@ -231,12 +249,12 @@ def _missing(weights: Item, folder: str | Path | None, places: list[Path]) -> Mi
     fewest = min((missing_from(weights, place) for place in places), key=len, default=[f.path for f in weights.files])
     if weights.origin == "bundled":
         todo = (
-            "reinstall neurorecon (they come with it), or train them: "
+            "reinstall neurorecon, which includes them, or train them: "
             f"python -m neurorecon.simulation.training {weights.folder}"
         )
     else:
         todo = f"neurorecon weights pull {weights.name}" + (f" --folder {folder}" if folder is not None else "")
-        todo += f" (without a network: put the files into a folder and set {VARIABLE} to it, see docs/weights.md)"
+        todo += f" (offline: copy the files into a folder and set {VARIABLE} to it, see docs/weights.md)"
     within = f"{weights.subfolder}/" if weights.subfolder else ""
     there = len(weights.files) - len(fewest)
     lacking = ", ".join(str(PurePosixPath(within + name)) for name in fewest[:4]) + (", ..." if len(fewest) > 4 else "")
@@ -252,7 +270,7 @@ def _missing(weights: Item, folder: str | Path | None, places: list[Path]) -> Mi
 
 
 def digest(path: Path) -> str:
-    """Return the sha256 of a file; kept for this process as long as size and time of change are the same."""
+    """Return the sha256 of a file, cached in this process while its size and modification time stay the same."""
     path = path.resolve()
     status = path.stat()
     key = (str(path), status.st_size, status.st_mtime_ns)
@@ -263,20 +281,25 @@ def digest(path: Path) -> str:
 
 
 def fingerprint(folder_or_file: Path, weights: Item | None = None) -> str:
-    """Return one sha256 that says which weights these are.
+    """Return one sha256 that identifies a set of weights.
+
+    For a single weight file this is its sha256; for several, the sha256 of the sorted list of names and digests.
 
     Parameters
     ----------
     folder_or_file : path
-        A file, or a folder as :func:`neurorecon.hub.locate` returns it. One file of weights: its sha256.
-        Several: the sha256 of the sorted list of names and digests.
+        A file, or a folder as returned by :func:`neurorecon.hub.locate`.
     weights : Item, optional
-        Its files only; a hub's folder may hold other networks too.
+        Consider only the files of this item; a folder of the hub may contain other networks too.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     MissingFileError
-        Where there are no weights.
+        If there are no weights.
     """
     path = Path(folder_or_file)
     if path.is_file():
@@ -286,10 +309,10 @@ def fingerprint(folder_or_file: Path, weights: Item | None = None) -> str:
     found = {name: path / name for name in names if name.endswith(SUFFIXES) and (path / name).is_file()}
     if not found:
         raise MissingFileError(
-            "there are no weights here",
+            "no weights found",
             given=str(path),
             expected=f"a file, or a folder with files that end in {', '.join(SUFFIXES)}",
-            todo="neurorecon weights list shows what is where",
+            todo="run neurorecon weights list to see where weights are",
         )
     if len(found) == 1:
         return digest(next(iter(found.values())))
@@ -305,12 +328,12 @@ def verify(name: str, *, folder: Path | None = None) -> list[FileState]:
     name : str
         Name of the weights.
     folder : path, optional
-        The folder with the files; left out: where they are found on this machine.
+        The folder with the files; by default the one that :func:`search` finds.
 
     Returns
     -------
     list of FileState
-        One a file, in the order of the catalog.
+        One per file, in the order of the catalog.
     """
     weights = find(name, "weights")
     place = search(name) if folder is None else folder
@@ -344,9 +367,9 @@ def _compared(file: File, path: Path, found: str, expected: str, kind: str) -> F
 
 
 def _name_in_cache(path: Path) -> str | None:
-    """Return the digest that the hub announced for a file of its cache.
+    """Return the digest that the hub announced for a file in its cache.
 
-    The cache names files by it: large ones by their sha256, small ones by the name that git has for them.
+    It is the name of the blob: the sha256 of large files, git's sha1 of small ones.
     """
     name = path.resolve().name
     in_cache = path.is_symlink() and path.resolve().parent.name == "blobs"
@@ -359,14 +382,14 @@ def _git_digest(path: Path) -> str:
 
 
 def _damage(path: Path, size: int) -> str | None:
-    """Say what is visibly wrong with a file whose sha256 is not known."""
+    """Describe visible damage of a file whose sha256 is unknown."""
     if size == 0:
         return "empty"
     if path.suffix == ".json":
         try:
             json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            return f"no JSON ({error})"
+            return f"not JSON ({error})"
     if path.suffix == ".safetensors":
         from neurorecon.io.tensors import safetensors_damage
 
@@ -375,25 +398,30 @@ def _damage(path: Path, size: int) -> str | None:
 
 
 def record_bundled(folder: Path) -> Path:
-    """Note size and sha256 of the bundled weights in a folder, in the table beside it.
+    """Record the size and sha256 of bundled weights in the table of digests.
 
     Parameters
     ----------
     folder : path
-        E.g. ``neurorecon/models/bundled/clip``: its safetensors files and ``config.json`` are noted.
+        E.g. ``neurorecon/models/bundled/clip``; its safetensors files and ``config.json`` are recorded.
 
     Returns
     -------
     path
-        The table, ``sha256.json`` in the folder above.
+        The table, ``sha256.json`` in the parent folder.
+
+    Raises
+    ------
+    InputError
+        If the folder has no safetensors file, or the table cannot be read.
     """
     folder = Path(folder)
     files = sorted(path for path in folder.glob("*") if path.suffix == ".safetensors" or path.name == "config.json")
     if not any(path.suffix == ".safetensors" for path in files):
         raise InputError(
-            "there are no weights to record",
+            "no weights to record",
             given=str(folder),
-            expected="a folder with a file *.safetensors",
+            expected="a folder with a *.safetensors file",
             todo="publish the trained network into it first",
         )
     table = folder.parent / BUNDLED_TABLE

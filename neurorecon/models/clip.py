@@ -1,7 +1,7 @@
-"""CLIP networks from open_clip weights, and their tokenizer.
+"""CLIP networks from open_clip weights, their tokenizers, and the text encoders of latent diffusion.
 
-It is called like open_clip's tokenizers and lays tokens out as OpenAI's does: a start token, the words, an end
-token with the highest number of all (where CLIP reads the sentence from), and zeros.
+The bundled CLIP has its own word tokenizer. It is called like open_clip's tokenizers and uses OpenAI's layout: a start
+token, the words, an end token with the highest number (where CLIP reads out the sentence), and zeros.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-#: Stands for every word that the vocabulary lacks.
+#: Stands for words that are not in the vocabulary.
 UNKNOWN = "<unknown>"
 
 _WORD = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 
 
 class WordTokenizer:
-    """Sentences to numbers.
+    """Tokenizer with a closed vocabulary of words.
 
     Parameters
     ----------
     words : sequence of str
-        The vocabulary, in the order of the numbers, from 2 on (0 pads, 1 stands for unknown words).
+        The vocabulary. Words are numbered from 2 (0 is padding, 1 stands for unknown words).
     context_length : int
-        Tokens of a sentence, start and end included.
+        Number of tokens of a sentence, including start and end.
 
     Attributes
     ----------
     vocab_size : int
-        All words, and the four tokens that are none.
+        Number of words plus four special tokens.
     sot_token_id, eot_token_id : int
-        Start and end of the sentence.
+        Start and end token.
     """
 
     def __init__(self, words: Sequence[str], context_length: int) -> None:
@@ -56,37 +56,49 @@ class WordTokenizer:
 
     @classmethod
     def from_file(cls, file: str | Path, context_length: int) -> WordTokenizer:
-        """Read a vocabulary with one word a line."""
+        """Read a vocabulary with one word per line."""
         return cls(Path(file).read_text(encoding="utf-8").split(), context_length)
 
     def encode(self, text: str) -> list[int]:
-        """Return the numbers of the words of one sentence, without start and end."""
+        """Return the word numbers of a sentence, without start and end."""
         return [self._number.get(word, 1) for word in split_words(text)]
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """Return the words that numbers stand for; start, end and padding are left out."""
+        """Return the words of a sequence of numbers, without start, end and padding."""
         found = [int(number) for number in numbers]
         return " ".join(
             UNKNOWN if number == 1 else self.words[number - 2] for number in found if 0 < number < self.sot_token_id
         )
 
     def unknown(self, text: str) -> list[str]:
-        """Return the words of a sentence that the vocabulary lacks."""
+        """Return the words of a sentence that are not in the vocabulary."""
         return [word for word in split_words(text) if word not in self._number]
 
     def __call__(self, texts: str | Sequence[str], context_length: int | None = None) -> Tensor:
-        """Return tokens, int64, shape (text, token); what is too long is cut.
+        """Tokenize one or several sentences, truncating long ones.
+
+        Parameters
+        ----------
+        texts : str or sequence of str
+        context_length : int, optional
+            Number of tokens; by default that of the tokenizer.
+
+        Returns
+        -------
+        Tensor, int64, shape (text, token)
 
         Raises
         ------
         InputError
-            For a context too short for one word.
+            If the context is too short for one word.
         """
         import torch
 
         length = context_length or self.context_length
         if length < 3:
-            raise InputError("a context holds at least start, one word and end", given=length, expected="3 or more")
+            raise InputError(
+                "the context is too short for start, one word and end", given=length, expected="3 or more tokens"
+            )
         listed = [texts] if isinstance(texts, str) else list(texts)
         tokens = torch.zeros(len(listed), length, dtype=torch.long)
         for row, text in enumerate(listed):
@@ -96,19 +108,19 @@ class WordTokenizer:
 
 
 def split_words(text: str) -> list[str]:
-    """Return words in lower case, and punctuation other than the final stop."""
+    """Return the lower-case words of a sentence, and its punctuation except the final period."""
     return _WORD.findall(text.lower().strip().rstrip("."))
 
 
 def vocabulary(texts: Iterable[str]) -> list[str]:
-    """Return all words of some sentences, sorted."""
+    """Return the sorted vocabulary of several sentences."""
     return sorted({word for text in texts for word in split_words(text)})
 
 
-#: open_clip's configurations of the published CLIP networks, by their name in the catalog.
+#: Names of open_clip's configurations of the published CLIP networks, by their name in the catalog.
 OPEN_CLIP = {"clip-vit-l14": "ViT-L-14-quickgelu", "clip-vit-b32": "ViT-B-32-quickgelu"}
 
-#: Mean and standard deviation of the pixels in OpenAI's CLIP (Radford et al., 2021), where a folder says nothing else.
+#: Default mean and standard deviation of the pixels: those of OpenAI's CLIP (Radford et al., 2021).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -116,17 +128,18 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """What is known of a CLIP network before it is loaded.
+    """Configuration of a CLIP network, available without loading it.
 
     Parameters
     ----------
     source : Source
+        The weights.
     network : dict
         Arguments of ``open_clip.model.CLIP``.
     size : int
-        Pixels on each side of its images.
+        Image size in pixels per side.
     mean, std : tuple of float
-        Of its pixels.
+        Mean and standard deviation of red, green and blue, for normalization.
     """
 
     source: Source
@@ -137,11 +150,11 @@ class ClipSettings:
 
     @property
     def context_length(self) -> int:
-        """Tokens of a sentence."""
+        """Number of tokens of a sentence."""
         return int(self.network["text_cfg"].get("context_length", 77))
 
     def tokenizer(self) -> Tokenizer:
-        """Return what turns sentences into tokens: a vocabulary beside the weights, or else OpenAI's."""
+        """Return the tokenizer: a vocabulary beside the weights if there is one, else OpenAI's byte pairs."""
         words = self.source.folder / "vocabulary.txt"
         length = self.context_length
         if words.is_file():
@@ -154,14 +167,14 @@ class ClipSettings:
         pairs = SimpleTokenizer(context_length=length)
 
         def tokens(texts: Sequence[str]) -> Tensor:
-            # As transformers' CLIPTokenizer pads, with which the published systems read captions; open_clip pads
-            # with 0, and the tokens behind the end then differ.
+            # Pad like transformers' CLIPTokenizer, which the published systems use; open_clip pads with 0, which
+            # changes the hidden states after the end token.
             return _padded(pairs(list(texts)), pairs.eot_token_id)
 
         return Tokenizer(tokens, pairs.eot_token_id, pairs.vocab_size, "byte pairs (OpenAI), padded with the end token")
 
     def load(self, device: str = "cpu") -> nn.Module:
-        """Return the network (``open_clip.model.CLIP``), in float32, ready to compute."""
+        """Load the network (``open_clip.model.CLIP``) in float32 and evaluation mode, without gradients."""
         from open_clip.model import CLIP
 
         with same_random_numbers():
@@ -172,18 +185,18 @@ class ClipSettings:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Sentences to tokens.
+    """A function that turns sentences into tokens, with its special tokens.
 
     Parameters
     ----------
     function : callable
-        Sentences to a long tensor (sentence, token).
+        Maps sentences to an int64 tensor (sentence, token).
     end : int
-        The token that ends a sentence.
+        The end token.
     size : int
         Number of different tokens.
     description : str
-        In words, stored with the targets.
+        Description in words, which is stored with the targets.
     """
 
     function: Callable[[Sequence[str]], Tensor]
@@ -192,24 +205,36 @@ class Tokenizer:
     description: str
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Return tokens, shape (sentence, token)."""
+        """Tokenize sentences; return int64, shape (sentence, token)."""
         return self.function(texts)
 
 
 def clip_settings(models: str | Path = "bundled", role: str = "clip") -> ClipSettings:
-    """Return what is known of the CLIP network of a role, without loading it.
+    """Return the configuration of a CLIP network, without loading it.
 
     Parameters
     ----------
     models : {"bundled", "published"} or path
+        Which weights: those that ship with neurorecon, those of the papers, or those in a folder.
     role : {"clip", "clip-b32"}
-        ViT-L/14 or ViT-B/32 among the published ones.
+        The published networks are ViT-L/14 and ViT-B/32.
+
+    Returns
+    -------
+    ClipSettings
+
+    Raises
+    ------
+    MissingFileError
+        If the weights are not on this machine.
+    InputError
+        If the folder does not specify the network.
     """
     return clip_settings_of(source(role, models))
 
 
 def clip_settings_of(found: Source) -> ClipSettings:
-    """Return the settings of CLIP weights that were found already."""
+    """Return the configuration of CLIP weights that were already located."""
     config, preprocessing = _clip_config(found)
     size = config["vision_cfg"]["image_size"]
     return ClipSettings(
@@ -233,7 +258,7 @@ def _clip_config(found: Source) -> tuple[dict[str, Any], Mapping[str, Any]]:
 
         return dict(open_clip.get_model_config(OPEN_CLIP[found.name])), {}
     raise InputError(
-        "this folder does not say what CLIP network it holds",
+        "the folder does not specify its CLIP network",
         given=str(found.folder),
         expected="config.json with embed_dim, vision_cfg and text_cfg, or open_clip_config.json",
         todo="put the configuration beside the weights",
@@ -241,7 +266,7 @@ def _clip_config(found: Source) -> tuple[dict[str, Any], Mapping[str, Any]]:
 
 
 def _padded(tokens: Tensor, end: int) -> Tensor:
-    """Fill what follows the first end token with end tokens."""
+    """Replace everything after the first end token with end tokens."""
     import torch
 
     positions = torch.arange(tokens.shape[1])
@@ -252,14 +277,16 @@ def _padded(tokens: Tensor, end: int) -> Tensor:
 # -- text encoders ------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class TextEncoder:
-    """A text encoder as diffusion networks are conditioned on: hidden states behind the last layer norm.
+    """The text encoder of a diffusion network: hidden states after the final layer norm.
 
     Parameters
     ----------
     source : Source
+        The weights.
     tokenizer : Tokenizer
     load : callable
-        Device to a module that maps tokens (sentence, token) to hidden states (sentence, token, channel).
+        Loads the network on a device: a module that maps tokens (sentence, token) to hidden states (sentence, token,
+        channel).
     """
 
     source: Source
@@ -273,7 +300,16 @@ def text_encoder(models: str | Path = "bundled") -> TextEncoder:
     Parameters
     ----------
     models : {"bundled", "published"} or path
-        A folder holds either transformers' ``text_encoder`` and ``tokenizer``, or a CLIP network.
+        A folder must contain either transformers' ``text_encoder`` and ``tokenizer``, or a CLIP network.
+
+    Returns
+    -------
+    TextEncoder
+
+    Raises
+    ------
+    MissingFileError
+        If the weights are not on this machine.
     """
     found = source("text-encoder", models)
     folder = hub.part(found.folder, "text_encoder")
@@ -319,7 +355,7 @@ def _transformers_encoder(found: Source, folder: Path, settings: Mapping[str, An
 
 
 def _renamed(state: dict[str, Tensor], network: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """Add or drop a prefix: transformers 5 keeps the text model one level higher than 4 did."""
+    """Add or drop a prefix: transformers 5 nests the text model one level less deeply than version 4."""
     nested = any(name.startswith(prefix) for name in network.state_dict())
     bare = {name.removeprefix(prefix): value for name, value in state.items()}
     return {f"{prefix}{name}": value for name, value in bare.items()} if nested else bare

@@ -1,19 +1,18 @@
-"""The dual-guided diffusion UNet of Versatile Diffusion: guided by text and image at once.
+"""The dual-guided diffusion UNet of Versatile Diffusion, conditioned on text and image at once.
 
-Both transformers get the same features x, and their outputs are averaged,
+A latent diffusion UNet alternates ResNets with transformers, and only the transformers see the condition. Here each
+transformer is replaced by a pair, one for text and one for images, while the ResNets are shared, so the UNet is
+text-conditioned, image-conditioned, or both in any proportion. The two transformers of a pair get the same features x,
+and their outputs are averaged,
 
     r * text_transformer(x) + (1 - r) * image_transformer(x),
 
-which is x + r * (text_transformer(x) - x) + (1 - r) * (image_transformer(x) - x), the mixture of changes that
-Versatile Diffusion describes (arXiv 2211.08332), with r the share of the text. diffusers has a module for it,
-which its own UNet cannot call as of 0.42 (it refuses the keyword `encoder_attention_mask`).
+which equals x + r * (text_transformer(x) - x) + (1 - r) * (image_transformer(x) - x), the mixture of changes in
+Versatile Diffusion (arXiv 2211.08332), where r is the text ratio. diffusers has such a module, but its own UNet cannot
+call it as of 0.42 (the module does not accept the keyword `encoder_attention_mask`).
 
-A latent diffusion UNet alternates ResNets with transformers, and only the transformers see the condition. Here
-each of them is a pair that shares the ResNets (see :mod:`neurorecon.models.dual_guided`): the UNet is
-text-conditioned, image-conditioned, or both in any proportion.
-
-A training step for the image branch of a UNet that was trained on text; half of the samples see the image alone,
-the others the mix of Brain-Diffuser::
+A training step for the image branch of a UNet that was trained on text, where half of the samples see only the image
+and the others the mixture of Brain-Diffuser::
 
     dual = DualGuidedUNet.from_text_unet(unet, image_width=128)
     dual.train_image_branch_only()
@@ -21,8 +20,8 @@ the others the mix of Brain-Diffuser::
     text_ratio = torch.where(torch.rand(batch) < 0.5, 0.0, 0.4)
     loss = (dual(noisy, timestep, text, image, text_ratio) - target).square().mean()
 
-Where the ResNets are trained too, samples with a ratio of 1 keep the text branch in place. (With all but the image
-branch frozen they have nothing to train.)
+If the ResNets are trained too, include samples with a ratio of 1 to preserve the text branch. (If only the image branch
+is trained, such samples have no effect.)
 """
 
 from __future__ import annotations
@@ -44,22 +43,22 @@ from torch import Tensor, nn
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.tensors import load_state
 
-#: Share of the text where both contexts are given: Brain-Diffuser's .4 text, .6 vision (arXiv 2303.05334).
+#: Default text ratio with both contexts: Brain-Diffuser's .4 text, .6 vision (arXiv 2303.05334).
 TEXT_RATIO = 0.4
 
 
 @dataclass(frozen=True)
 class Listeners:
-    """The samples of a batch that listen to one of the two contexts.
+    """The samples of a batch that are conditioned on one of the two contexts.
 
     Parameters
     ----------
     context : Tensor, shape (batch, token, channel)
-        What they listen to.
+        The context.
     weight : float or Tensor, shape (batch,)
-        How much, above 0 and at most 1.
+        Weight of the context, from 0 to 1.
     rows : Tensor of int, shape (listener,), optional
-        Which samples; by default all.
+        Indices of the samples; by default all.
     """
 
     context: Tensor
@@ -69,15 +68,15 @@ class Listeners:
 
 @dataclass(frozen=True)
 class Guidance:
-    """Who listens to what in one forward pass.
+    """The conditioning of one forward pass.
 
-    Travels through diffusers' UNet in place of the tensor `encoder_hidden_states`, so that the network itself
-    keeps no state between calls.
+    It is passed through diffusers' UNet in place of the tensor `encoder_hidden_states`, so that the network keeps no
+    state between calls.
 
     Parameters
     ----------
-    text, image : Listeners, optional
-        None where no sample listens to that context; not both.
+    text, image : Listeners or None
+        None if no sample is conditioned on that context. At least one is given.
     """
 
     text: Listeners | None
@@ -85,12 +84,12 @@ class Guidance:
 
 
 class DualTransformer(nn.Module):
-    """A text and an image transformer in the place of one of diffusers' `Transformer2DModel`.
+    """A text and an image transformer that replace one `Transformer2DModel` of diffusers.
 
     Parameters
     ----------
     image, text : Transformer2DModel
-        Networks for the two contexts; same channels in and out.
+        Transformers for the two contexts, with the same numbers of input and output channels.
     """
 
     def __init__(self, image: Transformer2DModel, text: Transformer2DModel) -> None:
@@ -110,29 +109,34 @@ class DualTransformer(nn.Module):
         encoder_attention_mask: Tensor | None = None,
         return_dict: bool = True,
     ) -> Transformer2DModelOutput | tuple[Tensor]:
-        """Average the two transformers' outputs; a transformer that nobody listens to is not computed.
+        """Average the outputs of the two transformers, skipping a transformer that no sample uses.
 
         Parameters
         ----------
         hidden_states : Tensor, shape (batch, channel, y, x)
-            Features from the ResNet before.
+            Features from the preceding ResNet.
         encoder_hidden_states : Guidance
-            Contexts and ratio, under the name that diffusers' blocks use.
+            Contexts and weights; diffusers' blocks determine the name of the parameter.
         timestep, added_cond_kwargs, class_labels, cross_attention_kwargs
-            Handed to both transformers as they are.
+            Passed on to both transformers.
         attention_mask, encoder_attention_mask : None
-            Accepted because diffusers' blocks pass them; masks are refused, as one mask cannot fit both contexts.
+            Accepted because diffusers' blocks pass them, but not supported: one mask cannot apply to both contexts.
         return_dict : bool
-            As in diffusers: a `Transformer2DModelOutput`, or a tuple of one tensor.
+            As in diffusers: return a `Transformer2DModelOutput`, or a tuple of one tensor.
 
         Returns
         -------
         Transformer2DModelOutput or tuple of Tensor, shape (batch, channel, y, x)
+
+        Raises
+        ------
+        InputError
+            If a mask is given.
         """
         if attention_mask is not None or encoder_attention_mask is not None:
             raise InputError(
-                "the dual-guided UNet takes no attention masks",
-                todo="leave the tokens to be ignored out of the context",
+                "the dual-guided UNet does not support attention masks",
+                todo="remove the masked tokens from the context",
             )
         options = {
             "timestep": timestep,
@@ -149,7 +153,7 @@ class DualTransformer(nn.Module):
 
 
 def _listen(transformer: nn.Module, x: Tensor, listeners: Listeners, options: dict[str, Any]) -> Tensor:
-    """Weighted output of a transformer for the samples that listen to its context, zeros for the others."""
+    """Return the weighted output of a transformer for the samples conditioned on its context, zeros for the others."""
     weight, rows = listeners.weight, listeners.rows
     if rows is None:
         output = transformer(x, listeners.context, **options)[0]
@@ -170,18 +174,18 @@ def guide(
     text_ratio: float | Tensor | None,
     widths: tuple[int, int],
 ) -> Guidance:
-    """Check the contexts and the ratio, and find out who listens to what.
+    """Check the contexts and the ratio, and determine the conditioning of each sample.
 
     Parameters
     ----------
     sample : Tensor, shape (batch, channel, y, x)
-        The latents to be denoised.
+        The noisy latents.
     text, image : Tensor, shape (batch, token, channel), optional
         The contexts.
     text_ratio : float or Tensor, shape (batch,), optional
-        Share of the text; by default the context that is given, or :data:`TEXT_RATIO` with both.
+        Weight of the text; by default 1 or 0 if only one context is given, :data:`TEXT_RATIO` if both are.
     widths : tuple of int
-        Channels of text and image that the transformers expect.
+        Numbers of channels that the text and the image transformers expect.
 
     Returns
     -------
@@ -190,10 +194,10 @@ def guide(
     Raises
     ------
     InputError
-        A context is missing or has the wrong shape, or a ratio is not in [0, 1].
+        If a context is missing or has the wrong shape, or a ratio is not in [0, 1].
     """
     if text is None and image is None:
-        raise InputError("the dual-guided UNet was given no context", expected="text, image or both")
+        raise InputError("the dual-guided UNet needs a context", given="none", expected="text, image or both")
     _check_context("text", text, len(sample), widths[0])
     _check_context("image", image, len(sample), widths[1])
     if text_ratio is None:
@@ -222,20 +226,18 @@ def _check_ratio(ratio: float | Tensor, batch: int) -> float | Tensor:
                 given=f"shape {tuple(ratio.shape)}",
                 expected=f"one number, or one for each sample: ({batch},)",
             )
-        ratio = ratio if ratio.is_floating_point() else ratio.float()  # `1 - ratio` refuses booleans
+        ratio = ratio if ratio.is_floating_point() else ratio.float()  # `1 - ratio` fails for booleans
         inside = bool(((ratio >= 0) & (ratio <= 1)).all())
         given: object = ratio.tolist()
     else:
         inside, given = 0 <= ratio <= 1, ratio
     if not inside:
-        raise InputError(
-            "text_ratio is the share of the text", given=given, expected="from 0 (image only) to 1 (text only)"
-        )
+        raise InputError("text_ratio is out of range", given=given, expected="from 0 (image only) to 1 (text only)")
     return ratio.expand(batch) if isinstance(ratio, Tensor) else float(ratio)
 
 
 def _listeners(name: str, context: Tensor | None, weight: float | Tensor, device: torch.device) -> Listeners | None:
-    """Find who listens to a context, once for all transformers: on a GPU each such look waits for it."""
+    """Find the samples that use a context, once for all transformers, because each lookup synchronizes with the GPU."""
     rows = None
     if isinstance(weight, Tensor):
         rows = weight.detach().nonzero()[:, 0]
@@ -247,7 +249,7 @@ def _listeners(name: str, context: Tensor | None, weight: float | Tensor, device
         return None
     if context is None:
         raise InputError(
-            f"samples listen to the {name}, but no {name} context was given",
+            f"text_ratio requires the {name} context, but none was given",
             expected=f"{name}= of shape (batch, token, channel), or text_ratio={int(name == 'image')}",
         )
     return Listeners(context, weight, rows)
@@ -255,36 +257,41 @@ def _listeners(name: str, context: Tensor | None, weight: float | Tensor, device
 
 Branch = Literal["text", "image"]
 
-#: Name of the map of text contexts beside the weights of the image branch.
+#: Name of the text adapter's weight in the file of the image branch.
 _ADAPTER = "text_adapter.weight"
 
-#: Weights of a transformer whose shapes depend on the width of the context.
+#: Weights of a transformer whose shape depends on the width of the context.
 READS_THE_CONTEXT = ("attn2.to_k.weight", "attn2.to_v.weight")
 
 
 class DualGuidedUNet(nn.Module):
-    """Denoise latents under a text context, an image context, or any mix of the two.
+    """Denoise latents conditioned on a text context, an image context, or a mixture of the two.
+
+    Use the constructors :meth:`from_text_unet`, :meth:`from_published` and :meth:`load` rather than this class.
 
     Parameters
     ----------
     unet : UNet2DConditionModel
-        Gives the ResNets and the transformers of `branch`. Its modules are taken over, not copied: use the
-        constructors :meth:`from_text_unet`, :meth:`from_published` and :meth:`load` rather than this one.
+        Provides the ResNets and the transformers of `branch`. Its modules are modified in place, not copied.
     others : mapping of str to Transformer2DModel
-        Transformers of the other branch by their place in the UNet (``"mid_block.attentions.0"``).
+        Transformers of the other branch, by their name in the UNet (``"mid_block.attentions.0"``).
     branch : {"text", "image"}
-        Which context the transformers in `unet` listen to.
+        Context of the transformers in `unet`.
 
     Attributes
     ----------
     unet : UNet2DConditionModel
-        diffusers' UNet with a :class:`DualTransformer` in every transformer's place. Attention processors and
-        gradient checkpointing are set on it (``dual.unet.enable_gradient_checkpointing()``).
+        diffusers' UNet with every transformer replaced by a :class:`DualTransformer`. Set attention processors and
+        gradient checkpointing on it (``dual.unet.enable_gradient_checkpointing()``).
     text_width, image_width : int
-        Channels of the two contexts.
+        Numbers of channels of the two contexts.
     text_adapter : torch.nn.Linear or None
-        Maps the text contexts that are given to those that the text transformers were trained with; see
-        :meth:`adapt_text`.
+        Maps text contexts to those with which the text transformers were trained; see :meth:`adapt_text`.
+
+    Raises
+    ------
+    InputError
+        If the two branches do not match, or the UNet is not a plain `UNet2DConditionModel`.
     """
 
     def __init__(
@@ -295,7 +302,7 @@ class DualGuidedUNet(nn.Module):
         own = _transformers(unet)
         if own.keys() != others.keys():
             raise InputError(
-                "the two UNets have their transformers in different places",
+                "the transformers of the two UNets do not match",
                 given=f"{', '.join(sorted(others))}",
                 expected=f"{', '.join(sorted(own))}",
             )
@@ -318,19 +325,20 @@ class DualGuidedUNet(nn.Module):
     ) -> DualGuidedUNet:
         """Add an untrained image branch to a text-conditioned UNet.
 
-        The image transformers start as copies of the text transformers. Where the contexts differ in width, the
-        projections of the context (keys and values) cannot be copied and are drawn at random (torch's global seed).
+        The image transformers start as copies of the text transformers. If the contexts differ in width, the
+        projections of the context (keys and values) cannot be copied and are initialized at random (with torch's
+        global generator).
 
         Parameters
         ----------
         unet : UNet2DConditionModel
-            The text-conditioned UNet; it stays usable.
+            The text-conditioned UNet; it remains usable.
         image_width : int, optional
-            Channels of the image context; by default as many as of the text context.
+            Number of channels of the image context; by default that of the text context.
         zero_output : bool
-            Start the image transformers as the identity: their last projections are zero.
+            Initialize the image transformers as the identity, with their last projections set to zero.
         share : bool
-            Share the weights with `unet` rather than copy them: training, casting or moving one does so to both.
+            Share the weights with `unet` instead of copying them: training, casting or moving one affects both.
 
         Returns
         -------
@@ -348,13 +356,13 @@ class DualGuidedUNet(nn.Module):
     def from_published(cls, folder: str | Path) -> DualGuidedUNet:
         """Load Versatile Diffusion from a local copy of its diffusers folder (``shi-labs/versatile-diffusion``).
 
-        `image_unet` gives ResNets and image transformers. Of `text_unet`, made for writing text, only the
-        transformers are read: its other weights denoise text, not images.
+        `image_unet` provides the ResNets and the image transformers. From `text_unet`, which generates text, only the
+        transformers are read; its other weights denoise text, not images.
 
         Parameters
         ----------
         folder : str or Path
-            Holds ``image_unet/`` and ``text_unet/``, each with config.json and weights (safetensors, or .bin).
+            Contains ``image_unet/`` and ``text_unet/``, each with config.json and weights (safetensors or .bin).
 
         Returns
         -------
@@ -378,7 +386,7 @@ class DualGuidedUNet(nn.Module):
         image: Tensor | None = None,
         text_ratio: float | Tensor | None = None,
     ) -> Tensor:
-        """Predict what the UNet was trained to predict (noise, velocity or flow).
+        """Predict the training target of the UNet (noise, velocity or flow).
 
         Parameters
         ----------
@@ -387,16 +395,21 @@ class DualGuidedUNet(nn.Module):
         timestep : Tensor, shape (batch,) or (), or float
             Diffusion step.
         text, image : Tensor, shape (batch, token, channel), optional
-            The contexts. One may be left out; numbers of tokens may differ.
+            The contexts, at least one. They may differ in the number of tokens.
         text_ratio : float or Tensor, shape (batch,), optional
-            Share of the text in [0, 1]; 1 is the text-conditioned UNet, 0 the image-conditioned one, and neither
-            computes the other branch. A tensor gives each sample its own ratio, and each branch is computed for
-            the samples that listen to it only (keep the tensor on the CPU to spare a wait for the GPU). By
-            default the context that is given, or .4 with both.
+            Weight of the text in [0, 1]: 1 is the text-conditioned UNet and 0 the image-conditioned one, without
+            computing the other branch. A tensor gives each sample its own ratio, and each branch is computed only for
+            the samples that use it (keep the tensor on the CPU to avoid a GPU synchronization). By default 1 or 0 if
+            only one context is given, 0.4 if both are.
 
         Returns
         -------
         Tensor, shape (batch, channel, y, x)
+
+        Raises
+        ------
+        InputError
+            If a context is missing or has the wrong shape, or a ratio is not in [0, 1].
         """
         guidance = guide(sample, text, image, text_ratio, widths=(self.text_width, self.image_width))
         if guidance.text is not None and self.text_adapter is not None:
@@ -414,21 +427,26 @@ class DualGuidedUNet(nn.Module):
             module.load_state_dict({key: state[f"{place}.{key}"] for key in module.state_dict()})
 
     def adapt_text(self, weight: Tensor) -> None:
-        """Let the text branch listen to another description of texts that is a linear map away.
+        """Map text contexts linearly to those with which the text branch was trained.
 
         Stable Diffusion is conditioned on the hidden states of CLIP's text tower, Versatile Diffusion on their
-        projection into the space that CLIP shares with images. A text branch that was trained with the one takes
-        the other through this map.
+        projection into the joint embedding space. With this map, a text branch that was trained on one accepts the
+        other.
 
         Parameters
         ----------
         weight : Tensor, shape (channel, channel given)
-            Both descriptions have `text_width` channels.
+            Both have `text_width` channels.
+
+        Raises
+        ------
+        InputError
+            If the shape does not match.
         """
         width = self.text_width
         if tuple(weight.shape) != (width, width):
             raise InputError(
-                "the map of text contexts does not fit the text transformers",
+                "the shape of the text adapter does not match the text transformers",
                 given=tuple(weight.shape),
                 expected=(width, width),
             )
@@ -439,26 +457,26 @@ class DualGuidedUNet(nn.Module):
         self.text_adapter = adapter.requires_grad_(False)
 
     def image_branch_state_dict(self) -> dict[str, Tensor]:
-        """Weights of the image transformers alone, named as in a plain `UNet2DConditionModel`."""
+        """Return the weights of the image transformers only, named as in a plain `UNet2DConditionModel`."""
         return _flat_state(self._branch("image"))
 
     def load_image_branch(self, state: Mapping[str, Tensor]) -> None:
-        """Load what :meth:`image_branch_state_dict` gave; the weights take this network's precision and device."""
+        """Load the output of :meth:`image_branch_state_dict`, converted to the dtype and device of this network."""
         self._load_branch("image", state)
 
     def image_branch_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of the image transformers, for an optimizer."""
+        """Yield the parameters of the image transformers, for an optimizer."""
         for module in self._branch("image").values():
             yield from module.parameters()
 
     def train_image_branch_only(self) -> None:
-        """Freeze all weights but those of the image transformers."""
+        """Freeze all weights except those of the image transformers."""
         self.requires_grad_(False)
         for parameter in self.image_branch_parameters():
             parameter.requires_grad_(True)
 
     def plain_unet(self, branch: Branch) -> UNet2DConditionModel:
-        """One branch as a plain diffusers UNet that shares its weights with this network."""
+        """Return one branch as a plain diffusers UNet that shares its weights with this network."""
         unet = _shared_copy(self.unet)
         for place, dual in _duals(unet).items():
             _replace(unet, place, getattr(dual, branch))
@@ -467,17 +485,17 @@ class DualGuidedUNet(nn.Module):
         return unet
 
     def save(self, folder: str | Path, text_unet: str | None = None, dtype: torch.dtype | None = None) -> None:
-        """Write the network as a text-conditioned UNet and, beside it, the image branch.
+        """Save the network as a text-conditioned UNet plus the image branch.
 
         Parameters
         ----------
         folder : str or Path
-            Gets ``config.json`` and ``model.safetensors``.
+            Destination of ``config.json`` and ``model.safetensors``.
         text_unet : str, optional
-            Where the text-conditioned UNet already lies (a diffusers folder), relative to `folder`, so that it is
-            not written twice (``"../text_unet"``). By default it is written to ``folder/text_unet``.
+            Path of an existing diffusers folder with the text-conditioned UNet, relative to `folder`
+            (``"../text_unet"``), so that it is not written again. By default it is written to ``folder/text_unet``.
         dtype : torch.dtype, optional
-            Precision of the image branch on disk, e.g. ``torch.float16``; by default as in memory.
+            Dtype of the image branch on disk, e.g. ``torch.float16``; by default that in memory.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -493,25 +511,34 @@ class DualGuidedUNet(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path, text_unet: UNet2DConditionModel | None = None) -> DualGuidedUNet:
-        """Read what :meth:`save` wrote.
+        """Load a network written by :meth:`save`.
 
         Parameters
         ----------
         folder : str or Path
-            A folder that :meth:`save` wrote.
+            A folder written by :meth:`save`.
         text_unet : UNet2DConditionModel, optional
-            The text-conditioned UNet if it is already in memory: weights are shared with it. By default it is read
-            from where the folder's config says.
+            The text-conditioned UNet if it is already in memory; its weights are shared. By default it is read from
+            the folder named in ``config.json``.
 
         Returns
         -------
         DualGuidedUNet
-            In the precision of the text-conditioned UNet, in evaluation mode.
+            In the dtype of the text-conditioned UNet, in evaluation mode.
+
+        Raises
+        ------
+        MissingFileError
+            If ``config.json`` or the weights are missing.
+        InputError
+            If the folder does not contain a dual-guided UNet.
         """
         folder = Path(folder)
         config = read_config(folder)
         if config.get("network") != cls.__name__:
-            raise InputError("this is no folder of a dual-guided UNet", given=folder, expected="one that save() wrote")
+            raise InputError(
+                "the folder does not contain a dual-guided UNet", given=folder, expected="a folder written by save()"
+            )
         if text_unet is None:
             text_unet = read_unet((folder / config["text_unet"]).resolve())
         dual = cls.from_text_unet(text_unet, config["image_width"], share=True)
@@ -541,19 +568,19 @@ def _flat_state(branch: Mapping[str, Transformer2DModel]) -> dict[str, Tensor]:
 
 
 def _shared_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The same modules once more, over the same weights."""
+    """Copy the modules but share their weights."""
     tensors = [*unet.parameters(), *unet.buffers()]
     return copy.deepcopy(unet, {id(tensor): tensor for tensor in tensors})
 
 
 def _with_width(transformer: Transformer2DModel, width: int) -> Transformer2DModel:
-    """A transformer of the same shape for contexts of another width, with weights of its own."""
+    """Copy a transformer for contexts of another width."""
     if transformer.config["cross_attention_dim"] == width:
         return copy.deepcopy(transformer)
-    # Not `from_config`: it takes arguments that diffusers' blocks gave by position, the heads, for defaults.
+    # Not `from_config`: it replaces arguments that diffusers' blocks pass by position (the heads) with defaults.
     config = {name: value for name, value in transformer.config.items() if not name.startswith("_")}
     wider = Transformer2DModel(**{**config, "cross_attention_dim": width})
-    # torch's own `to`: diffusers' warns about layers to be kept in float32, and there are none.
+    # torch's own `to`: that of diffusers warns about layers to keep in float32, and there are none.
     nn.Module.to(wider, device=transformer.device, dtype=transformer.dtype)
     new = {key: tensor for key, tensor in wider.state_dict().items() if key.endswith(READS_THE_CONTEXT)}
     wider.load_state_dict({**transformer.state_dict(), **new})
@@ -572,7 +599,7 @@ def _context_width(branch: Mapping[str, Transformer2DModel]) -> int:
     widths = {module.config["cross_attention_dim"] for module in branch.values()}
     if len(widths) != 1:
         raise InputError(
-            "the transformers of this UNet expect contexts of different widths",
+            "the transformers of the UNet expect contexts of different widths",
             given=f"cross_attention_dim {sorted(widths, key=str)}",
             expected="one width",
         )
@@ -580,9 +607,9 @@ def _context_width(branch: Mapping[str, Transformer2DModel]) -> int:
 
 
 def _check_plain(unet: UNet2DConditionModel) -> None:
-    """Refuse UNets that read the condition in other places than their transformers."""
+    """Check that only the transformers of a UNet read the condition."""
     if not isinstance(unet, UNet2DConditionModel):
-        raise InputError("this is no UNet2DConditionModel of diffusers", given=type(unet).__name__)
+        raise InputError("the UNet is not a UNet2DConditionModel of diffusers", given=type(unet).__name__)
     needs = {
         "encoder_hid_dim_type": None,
         "addition_embed_type": None,
@@ -591,13 +618,13 @@ def _check_plain(unet: UNet2DConditionModel) -> None:
     other = {name: unet.config[name] for name, plain in needs.items() if unet.config[name] != plain}
     if other or _duals(unet) or not _transformers(unet):
         raise InputError(
-            "this UNet reads its condition in other places than in plain transformers",
+            "the UNet does not read its condition in plain transformers only",
             given=", ".join(f"{name}={value!r}" for name, value in other.items()) or "no plain transformers",
             expected="blocks with cross-attention, as in Stable Diffusion v1 and Versatile Diffusion",
         )
 
 
-#: Weights in a diffusers folder, safest first; large networks are split into several safetensors.
+#: Names of weight files in a diffusers folder, safest first; large networks are split into several safetensors files.
 WEIGHT_NAMES = (
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model-*-of-*.safetensors",
@@ -606,20 +633,27 @@ WEIGHT_NAMES = (
 
 
 def read_unet(folder: Path) -> UNet2DConditionModel:
-    """Read a UNet from a diffusers folder on this disk.
+    """Load a UNet from a local diffusers folder.
 
     Parameters
     ----------
     folder : Path
-        Holds config.json and weights in any precision.
+        Contains config.json and weights of any dtype.
 
     Returns
     -------
     UNet2DConditionModel
         In float32, in evaluation mode.
+
+    Raises
+    ------
+    MissingFileError
+        If ``config.json`` or the weights are missing.
+    InputError
+        If the weights do not match the configuration.
     """
     config = read_config(folder)
-    with torch.device("meta"):  # no time is spent on drawing weights that are replaced at once
+    with torch.device("meta"):  # do not initialize weights that are replaced at once
         unet = UNet2DConditionModel.from_config(config)
     state = {key: tensor.float() for key, tensor in read_weights(folder).items()}
     check_fit(unet.state_dict(), state, f"the UNet of {folder}")
@@ -630,42 +664,42 @@ def read_unet(folder: Path) -> UNet2DConditionModel:
 def read_config(folder: Path) -> dict[str, Any]:
     """Read the config.json of a folder."""
     if not (folder / "config.json").is_file():
-        raise MissingFileError("this folder holds no network", given=folder, expected="config.json and weights in it")
+        raise MissingFileError("the folder contains no network", given=folder, expected="config.json and weights")
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the weights of a diffusers folder without building their network."""
+    """Read the weights of a diffusers folder, without creating the network."""
     for name in WEIGHT_NAMES:
         files = sorted(folder.glob(name))
         if files:
             return {key: tensor for file in files for key, tensor in load_state(file).items()}
     raise MissingFileError(
-        "this diffusers folder has no weights", given=folder, expected=f"one of: {', '.join(WEIGHT_NAMES)}"
+        "the diffusers folder contains no weights", given=folder, expected=f"one of: {', '.join(WEIGHT_NAMES)}"
     )
 
 
 def write_weights(file: Path, state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
-    """Write weights as safetensors, in another precision if asked for."""
+    """Write weights as safetensors, optionally in another dtype."""
     save_file({key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in state.items()}, file)
 
 
 def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str) -> None:
-    """Refuse weights that a network cannot take.
+    """Check that weights match a network.
 
     Parameters
     ----------
     own : mapping of str to Tensor
         The network's weights; only names and shapes matter.
     state : mapping of str to Tensor
-        The weights to be loaded.
+        The weights to load.
     what : str
-        What the network is, for the message.
+        Name of the network, for the message.
 
     Raises
     ------
     InputError
-        A tensor is missing, unknown or of another shape.
+        If a tensor is missing, unknown or of another shape.
     """
     for problem, names in (
         ("missing", sorted(own.keys() - state.keys())),
@@ -674,7 +708,7 @@ def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str)
     ):
         if names:
             raise InputError(
-                f"these weights do not fit {what}",
+                f"the weights do not match {what}",
                 given=f"{len(names)} tensors {problem}; the first is {names[0]}",
                 expected=f"{len(own)} tensors, among them {next(iter(own))} {tuple(next(iter(own.values())).shape)}",
             )

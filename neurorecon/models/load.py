@@ -1,7 +1,7 @@
-"""From weights to networks that compute: which weights play a role, autoencoders, VDVAE (CLIP: see load_clip).
+"""Find weights by role and load networks: autoencoders and VDVAE (for CLIP see :mod:`neurorecon.models.clip`).
 
-What a folder holds decides how it is read, never where it came from: published weights, the bundled ones and a
-user's own go the same way. Loading leaves the random numbers of the caller as they were.
+How a folder is read depends on its contents, not on its origin: published weights, bundled weights and a user's own
+are loaded in the same way. Loading does not change the state of torch's random number generator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from neurorecon.models.vdvae import VDVAE
     from neurorecon.models.vdvae_config import VDVAEConfig
 
-#: Entries of old checkpoints that are no weights.
+#: Entries of old checkpoints that are not weights.
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "position_ids")
 
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th")
@@ -32,22 +32,22 @@ _AUTOENCODERS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
 
 @dataclass(frozen=True)
 class Source:
-    """Weights on this machine that play a role, and what is known of them.
+    """Weights on this machine, with their role and provenance.
 
     Parameters
     ----------
     role : str
-        What they are used as, e.g. ``"clip"``.
+        What they are used for, e.g. ``"clip"``.
     folder : path
-        Holds the files.
+        Folder with the files.
     name : str
-        Name in the catalog; of a user's own weights the name of their folder.
+        Name in the catalog, or the name of the folder for a user's own weights.
     sha256 : str
-        Says which weights these are, whatever they are called.
+        Fingerprint of the weights, independent of their name.
     license : str
         Terms of use.
     paper : str
-        Who published them.
+        Citation.
     """
 
     role: str
@@ -58,24 +58,32 @@ class Source:
     paper: str
 
     def record(self) -> dict[str, str]:
-        """Return what is stored with all that these weights make."""
+        """Return the attributes that are stored with everything computed from these weights."""
         return {"weights": self.name, "weights_sha256": self.sha256, "licence": self.license}
 
 
 def source(role: str, models: str | Path = "bundled") -> Source:
-    """Find the weights that play a role.
+    """Find the weights for a role.
 
     Parameters
     ----------
     role : str
-        E.g. ``"clip"``, ``"clip-b32"``, ``"text-encoder"``, ``"autoencoder"``, ``"vdvae"``.
+        E.g. ``"clip"``, ``"clip-b32"``, ``"text-encoder"``, ``"autoencoder"`` or ``"vdvae"``.
     models : {"bundled", "published"} or path
-        Whose weights: those that come with neurorecon, those of the papers, or those in a folder.
+        Which weights: those that ship with neurorecon, those of the papers, or those in a folder.
+
+    Returns
+    -------
+    Source
 
     Raises
     ------
+    UnknownNameError
+        If the role is unknown.
+    InputError
+        If the role has no weights of this origin.
     MissingFileError
-        Where they are not on this machine; the message holds the command that fetches them.
+        If the weights are not on this machine; the message gives the command that downloads them.
     """
     weights, folder = hub.locate_role(role, models)
     sha256 = hub.fingerprint(folder, weights)
@@ -89,15 +97,16 @@ def source(role: str, models: str | Path = "bundled") -> Source:
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
-    """What is known of an autoencoder before it is loaded.
+    """Configuration of an autoencoder, available without loading it.
 
     Parameters
     ----------
     source : Source
+        The weights.
     kind : str
-        Name of diffusers' class.
+        Name of the class in diffusers.
     config : dict
-        Its configuration.
+        Contents of its ``config.json``.
     """
 
     source: Source
@@ -106,18 +115,28 @@ class AutoencoderSettings:
 
     @property
     def scaling_factor(self) -> float:
-        """What latents are multiplied by (.18215 for Stable Diffusion v1-4); 1 where the configuration says nothing."""
+        """Factor of the latents: that of the configuration, else 0.18215 (Stable Diffusion v1) or 1 (other kinds)."""
         default = 0.18215 if self.kind in ("AutoencoderKL", "VQModel") else 1.0
         return float(self.config.get("scaling_factor", default))
 
     @property
     def size(self) -> int | None:
-        """Pixels on each side of the images that it was trained on, where it says so."""
+        """Size of the training images in pixels per side; None if unknown."""
         size = self.config.get("sample_size")
         return None if size is None else int(size[0] if isinstance(size, Sequence) else size)
 
     def load(self, device: str = "cpu") -> nn.Module:
-        """Return the network of diffusers, in float32, ready to compute."""
+        """Load the network (a diffusers model) in float32 and evaluation mode, without gradients.
+
+        Parameters
+        ----------
+        device : str
+
+        Raises
+        ------
+        InputError
+            If the weights do not match the configuration.
+        """
         import torch
 
         folder = str(hub.part(self.source.folder, "vae"))
@@ -125,37 +144,48 @@ class AutoencoderSettings:
         try:
             with same_random_numbers():
                 network, report = _autoencoder_class(self.kind).from_pretrained(folder, **settings)
-        except (ValueError, RuntimeError, OSError) as error:  # diffusers' ways to say that weights do not fit
+        except (ValueError, RuntimeError, OSError) as error:  # what diffusers raises if weights do not match
             raise _other_network(self.source, str(error).strip().splitlines()[0]) from error
         _expect_all_loaded(report, self.source)
         return network.eval().requires_grad_(False).to(device)
 
 
 def autoencoder_settings(models: str | Path = "bundled") -> AutoencoderSettings:
-    """Return what is known of the autoencoder, without loading it.
+    """Return the configuration of the autoencoder, without loading it.
 
     Parameters
     ----------
     models : {"bundled", "published"} or path
-        A folder holds a network as diffusers saves it: ``config.json`` and weights.
+        A folder must contain a network as saved by diffusers: ``config.json`` and weights.
+
+    Returns
+    -------
+    AutoencoderSettings
+
+    Raises
+    ------
+    MissingFileError
+        If the weights or their ``config.json`` are missing.
+    InputError
+        If the network is not a supported autoencoder.
     """
     found = source("autoencoder", models)
     path = hub.part(found.folder, "vae") / "config.json"
     if not path.is_file():
         raise MissingFileError(
-            "the autoencoder has no configuration",
+            "the autoencoder has no config.json",
             given=str(found.folder),
-            expected="config.json beside its weights, as diffusers saves both",
-            todo="save it with save_pretrained, or take other weights with --models",
+            expected="config.json beside the weights, as saved by diffusers",
+            todo="save the network with save_pretrained, or choose other weights with --models",
         )
     config = read_json(path)
     kind = str(config.get("_class_name", "AutoencoderKL"))
     if kind not in _AUTOENCODERS:
         raise InputError(
-            "this is no autoencoder that can be loaded",
+            "unsupported type of autoencoder",
             given=f"{kind} in {path}",
             expected=f"one of: {', '.join(_AUTOENCODERS)}",
-            todo="write an extractor for it (docs/extending.md), or take other weights with --models",
+            todo="write an extractor for it (docs/extending.md), or choose other weights with --models",
         )
     return AutoencoderSettings(found, kind, config)
 
@@ -181,20 +211,32 @@ def _expect_all_loaded(report: Mapping[str, Any], found: Source) -> None:
 
 
 def load_vdvae(models: str | Path = "bundled", device: str = "cpu") -> tuple[VDVAE, Source]:
-    """Return the VDVAE, in float32, ready to compute, and where it came from.
+    """Load the VDVAE in float32 and evaluation mode, without gradients.
 
     Parameters
     ----------
     models : {"bundled", "published"} or path
-        A folder holds weights and ``config.json``; without one they are taken for the published imagenet64 network.
+        A folder must contain weights and ``config.json``; without it, the published imagenet64 network is assumed.
     device : str
+
+    Returns
+    -------
+    network : VDVAE
+    source : Source
+
+    Raises
+    ------
+    MissingFileError
+        If the weights are not on this machine.
+    InputError
+        If the weights do not match the configuration.
     """
     found = source("vdvae", models)
     return load_vdvae_of(found, device), found
 
 
 def load_vdvae_of(found: Source, device: str = "cpu") -> VDVAE:
-    """Return the VDVAE from weights that were found already."""
+    """Load the VDVAE from weights that were already located."""
     from neurorecon.models import vdvae
 
     with same_random_numbers():
@@ -203,19 +245,19 @@ def load_vdvae_of(found: Source, device: str = "cpu") -> VDVAE:
 
 
 def vdvae_config(found: Source) -> VDVAEConfig:
-    """Return the sizes of the VDVAE: those of the file beside its weights, or else of the published network."""
-    from neurorecon.models.vdvae_config import IMAGENET64, VDVAEConfig  # without torch: commands start sooner
+    """Return the configuration of a VDVAE: ``config.json`` beside its weights, else that of the published network."""
+    from neurorecon.models.vdvae_config import IMAGENET64, VDVAEConfig  # does not import torch
 
     config = found.folder / "config.json"
     return VDVAEConfig.from_dict(read_json(config)) if config.is_file() else IMAGENET64
 
 
-# -- what they share ----------------------------------------------------------------------------------------------
+# -- shared -------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def same_random_numbers() -> Iterator[None]:
-    """Give networks that start from random weights a generator of their own, and the caller's back."""
+    """Restore torch's random state afterwards, because networks draw random weights before loading trained ones."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -223,25 +265,25 @@ def same_random_numbers() -> Iterator[None]:
 
 
 def weights_in(folder: Path) -> Path:
-    """Return the one file of weights in a folder; safetensors where there are several kinds."""
+    """Return the only weight file in a folder, preferring safetensors if there are several formats."""
     for suffix in _SUFFIXES:
         found = sorted(folder.glob(f"*{suffix}"))
         if len(found) == 1:
             return found[0]
         if found:
             raise InputError(
-                "this folder holds several files of weights",
+                "the folder contains several weight files",
                 given=f"{folder}: {', '.join(path.name for path in found)}",
-                expected="one",
-                todo="keep each network in a folder of its own",
+                expected="one weight file",
+                todo="keep each network in its own folder",
             )
     raise MissingFileError(
-        "this folder holds no weights", given=str(folder), expected=f"a file that ends in {', '.join(_SUFFIXES)}"
+        "the folder contains no weights", given=str(folder), expected=f"a file that ends in {', '.join(_SUFFIXES)}"
     )
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], found: Source) -> None:
-    """Put weights into a network; every one has to have its place."""
+    """Load weights into a network; names and shapes must match exactly, except for buffers of old checkpoints."""
     weights = {name: value for name, value in state.items() if name.rpartition(".")[2] not in _NO_WEIGHTS}
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     expected = {name: shape for name, shape in expected.items() if name.rpartition(".")[2] not in _NO_WEIGHTS}
@@ -255,19 +297,21 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], found: Source) -> None
 
 def _other_network(found: Source, given: str) -> InputError:
     return InputError(
-        f"the weights {found.name!r} are those of another network than their configuration says",
+        f"the weights {found.name!r} do not match their configuration",
         given=f"{found.folder}: {given}",
-        expected="weights and configuration of one network",
-        todo="fetch both again, or correct the configuration",
+        expected="weights and configuration of the same network",
+        todo="download both again, or correct the configuration",
     )
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a configuration: names and values."""
+    """Read a JSON object from a configuration file."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError("a configuration cannot be read", given=f"{path} ({error})", expected="JSON") from error
+        raise InputError("cannot read the configuration", given=f"{path} ({error})", expected="JSON") from error
     if not isinstance(found, dict):
-        raise InputError("a configuration cannot be read", given=f"{path}: {type(found).__name__}", expected="names")
+        raise InputError(
+            "cannot read the configuration", given=f"{path}: {type(found).__name__}", expected="a JSON object"
+        )
     return found

@@ -1,4 +1,7 @@
-"""The text half of CLIP as a network of its own: tokens to hidden states, as latent diffusion is conditioned on."""
+"""The text tower of CLIP as a separate network: hidden states, the text condition of latent diffusion.
+
+It is a module of its own because ``nn.Module`` requires torch at import.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from torch import Tensor, nn
 
 
 class TextTower(nn.Module):
-    """Hidden states of the text tower of open_clip's ``CLIP``, behind the last layer norm, before the projection.
+    """Hidden states of the text tower of open_clip's ``CLIP``, after the final layer norm and before the projection.
 
     Parameters
     ----------
     clip : open_clip.model.CLIP
-        Its parts are shared, not copied; those of the vision tower are not kept.
+        Modules of its text tower are shared, not copied; the vision tower is dropped.
     """
 
     def __init__(self, clip: Any) -> None:
@@ -35,7 +38,7 @@ class TextTower(nn.Module):
 
 
 class HiddenStates(nn.Module):
-    """Hidden states of transformers' ``CLIPTextModel``, behind the last layer norm.
+    """Hidden states of transformers' ``CLIPTextModel``, after the final layer norm.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ class HiddenStates(nn.Module):
 
 
 def projected(clip: Any, hidden: Tensor) -> Tensor:
-    """Map hidden states (..., channel) of the text tower into the space that CLIP shares with images."""
+    """Project hidden states (..., channel) of the text tower into the joint embedding space of images and text."""
     projection = clip.text_projection
     if projection is None:
         return hidden
@@ -62,5 +65,5 @@ def projected(clip: Any, hidden: Tensor) -> Tensor:
 
 
 def end_positions(tokens: Tensor, end: int) -> Tensor:
-    """Return where each sentence ends: the position of its first end token, shape (sentence,)."""
+    """Return the position of the first end token of each sentence, shape (sentence,)."""
     return (tokens == end).int().argmax(dim=1).to(torch.long)

@@ -1,13 +1,13 @@
-"""The very deep variational autoencoder (VDVAE) of Child 2021, whose latents low-level decoders predict.
+"""The very deep variational autoencoder (VDVAE) of Child (2021), whose latents are decoded for the layout of images.
 
-An encoder describes the image at every resolution, from 64 x 64 down to 1 x 1. A decoder goes the other way:
-each of its blocks is one *group* of latents, drawn from a Gaussian that depends on all groups before. The first
-groups say what is where, the last ones how it is textured, so that an image can be reconstructed from the first
-groups of a brain and the rest from the prior. The last layer gives each pixel a mixture of discretized logistic
-distributions (Salimans et al. 2017).
+The encoder computes activations at every resolution, from 64 x 64 down to 1 x 1. The decoder goes from coarse to fine:
+each of its blocks has one *group* of latents, drawn from a Gaussian that depends on all previous groups. The first
+groups encode layout and the last ones texture, so an image can be reconstructed from the first groups, decoded from
+brain responses, with the rest drawn from the prior. The output is a mixture of discretized logistic distributions for
+each pixel (Salimans et al., 2017).
 
 Images are tensors (image, rgb, y, x), uint8 or float in 0..1; latents are lists of tensors (image, channel, y, x),
-one per group. The names of the submodules are those of the published checkpoints, which load unchanged.
+one per group. Submodules have the names of the published checkpoints, which load unchanged.
 
 Source: R. Child, "Very deep VAEs generalize autoregressive models and can outperform them on images", ICLR 2021.
 """
@@ -30,10 +30,10 @@ from neurorecon.models.vdvae_config import IMAGENET64, SMALL, Layer, VDVAEConfig
 
 __all__ = ["IMAGENET64", "SMALL", "VDVAE", "Gaussian", "VDVAEConfig", "load_vdvae", "save_vdvae"]
 
-#: What a decoded image shows of the distribution of each pixel.
+#: How to turn the distribution of each pixel into a color.
 Pixels = Literal["mean", "mode", "sample"]
 
-#: Scales of the logistic distributions are cut off below, and uniform noise at both ends, as in training.
+#: Lower limits of the log scales of the logistic distributions and of uniform noise, as in training.
 _LEAST_LOG_SCALE = -7.0
 _LEAST_NOISE = 1e-5
 
@@ -45,7 +45,7 @@ class Gaussian(NamedTuple):
     log_scale: Tensor
 
     def sample(self, generator: torch.Generator | None, temperature: float = 1.0) -> Tensor:
-        """Draw a value of each; a temperature of 0 gives the mean."""
+        """Draw a sample; a temperature of 0 returns the mean."""
         if temperature == 0:
             return self.mean
         mean = self.mean
@@ -53,7 +53,7 @@ class Gaussian(NamedTuple):
         return mean + temperature * self.log_scale.exp() * noise
 
     def divergence(self, other: Gaussian) -> Tensor:
-        """Kullback-Leibler divergence of this from the other, in nats."""
+        """Return the Kullback-Leibler divergence of this distribution from another, in nats."""
         mean, log_scale, other_mean, other_log_scale = map(_at_least_float32, (*self, *other))
         log_ratio = log_scale - other_log_scale
         distance = (mean - other_mean) * (-other_log_scale).exp()
@@ -65,7 +65,7 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, inside: int, outputs: int, *, resolution: int, residual: bool = False) -> None:
         super().__init__()
-        size = 3 if resolution > 2 else 1  # nothing surrounds an image of one pixel
+        size = 3 if resolution > 2 else 1  # a pixel has no neighbors at resolution 1
         self.residual = residual
         self.c1 = _convolution(inputs, inside)
         self.c2 = _convolution(inside, inside, size)
@@ -81,7 +81,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Describe images at every resolution."""
+    """Compute activations of images at every resolution."""
 
     def __init__(self, config: VDVAEConfig) -> None:
         super().__init__()
@@ -104,14 +104,14 @@ class Encoder(nn.Module):
             x = block(x)
             if shrink is not None:
                 x = functional.avg_pool2d(x, shrink)
-                # Wider layers below get the old channels and zeros.
+                # Pad channels with zeros for wider layers at lower resolutions.
                 x = functional.pad(x, (0, 0, 0, 0, 0, self.widths.get(x.shape[-1], x.shape[1]) - x.shape[1]))
             activations[x.shape[-1]] = x
         return activations
 
 
 class DecoderBlock(nn.Module):
-    """One group of latents: its prior, its posterior, and what it does to the image."""
+    """One group of latents: its prior, its posterior, and its effect on the state of the decoder."""
 
     def __init__(self, config: VDVAEConfig, layer: Layer) -> None:
         super().__init__()
@@ -128,25 +128,25 @@ class DecoderBlock(nn.Module):
         _scale(self.prior.c4, 0)
 
     def posterior_of(self, x: Tensor, activations: Tensor) -> Gaussian:
-        """Distribution of the latents, having seen the image."""
+        """Return the posterior of the latents, given the state and the activations of the encoder."""
         return Gaussian(*self.enc(torch.cat([x, activations], dim=1)).chunk(2, dim=1))
 
     def prior_of(self, x: Tensor) -> tuple[Gaussian, Tensor]:
-        """Distribution of the latents given the groups before, and what these alone add to the image."""
+        """Return the prior of the latents given the previous groups, and the state with the prior's features added."""
         mean, log_scale, features = self.prior(x).split(self.splits, dim=1)
         return Gaussian(mean, log_scale), x + features
 
     def forward(self, x: Tensor, latents: Tensor) -> Tensor:
-        """Add the latents to the image."""
+        """Add the latents to the state."""
         return self.resnet(x + self.z_proj(latents))
 
 
-#: Chooses the latents of a group from its number, its block, the state before it and its prior.
+#: Returns the latents of a group, given its number, its block, the state before it and its prior.
 _Choice = Callable[[int, DecoderBlock, Tensor, Gaussian], Tensor]
 
 
 class Decoder(nn.Module):
-    """Build images from one pixel to all, one group of latents after the other."""
+    """Generate images from coarse to fine, one group of latents after another."""
 
     def __init__(self, config: VDVAEConfig) -> None:
         super().__init__()
@@ -163,11 +163,11 @@ class Decoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, config.width, 1, 1))
 
     def forward(self, images: int, choose: _Choice) -> Tensor:
-        """Return the state (image, channel, y, x) that the pixels are drawn from."""
+        """Return the final state (image, channel, y, x), which determines the pixel distributions."""
         return self.run(images, choose)[self.config.image_size] * self.gain + self.bias
 
     def run(self, images: int, choose: _Choice, groups: int | None = None) -> dict[int, Tensor]:
-        """Pass through the first groups; return the states (image, channel, y, x) by resolution."""
+        """Run the first groups; return the states (image, channel, y, x) by resolution."""
         states = self._start(images)
         for group, layer in enumerate(self.config.decoder_layers[:groups]):
             block = cast(DecoderBlock, self.dec_blocks[group])
@@ -177,7 +177,7 @@ class Decoder(nn.Module):
         return states
 
     def state_before(self, layer: Layer, states: dict[int, Tensor]) -> Tensor:
-        """Return the state (image, channel, y, x) that a group of latents is added to, given those by resolution."""
+        """Return the state (image, channel, y, x) to which a group adds its latents, given the states by resolution."""
         x, origin = states[layer.resolution], layer.grow_from
         if origin is not None:
             x = x + functional.interpolate(states[origin][:, : x.shape[1]], scale_factor=layer.resolution // origin)
@@ -192,7 +192,7 @@ class Decoder(nn.Module):
 
 
 class LogisticMixture(nn.Module):
-    """The distribution of each pixel: a mixture of discretized logistics, green given red, blue given both."""
+    """Mixture of discretized logistics for each pixel: green is conditional on red, blue on both."""
 
     def __init__(self, config: VDVAEConfig) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class LogisticMixture(nn.Module):
         return logits, locations, log_scales.clamp(min=_LEAST_LOG_SCALE), couplings.tanh()
 
     def negative_log_likelihood(self, x: Tensor, target: Tensor) -> Tensor:
-        """Return (image,), in nats; the target (image, rgb, y, x) is in -1..1."""
+        """Return the loss of each image, shape (image,), in nats; the target (image, rgb, y, x) is in -1..1."""
         logits, locations, log_scales, couplings = self(x)
         target = target.unsqueeze(2)
         red, green = target[:, 0], target[:, 1]
@@ -214,8 +214,8 @@ class LogisticMixture(nn.Module):
             [torch.zeros_like(couplings[:, 0]), couplings[:, 0] * red, couplings[:, 1] * red + couplings[:, 2] * green],
             dim=1,
         )
-        # The mass between the edges a and b of a bin is s(b) - s(a) = s(b) s(-a) (1 - exp(a - b)): without
-        # cancellation however narrow the distribution. The outermost bins have one edge only.
+        # The mass between the edges a and b of a bin is s(b) - s(a) = s(b) s(-a) (1 - exp(a - b)). This form avoids
+        # cancellation even for narrow distributions. The outermost bins have only one edge.
         inverse = (-log_scales).exp()
         centered = (target - locations - shift) * inverse
         half = inverse / 255
@@ -243,12 +243,12 @@ class LogisticMixture(nn.Module):
 class VDVAE(nn.Module):
     """A VDVAE that encodes images into groups of latents and decodes any number of first groups.
 
-    Nothing is detached: wrap calls that need no gradients into :func:`torch.inference_mode`.
+    Nothing is detached: wrap calls that need no gradients in :func:`torch.inference_mode`.
 
     Parameters
     ----------
     config : VDVAEConfig
-        :data:`IMAGENET64`, :data:`SMALL`, or sizes of your own.
+        :data:`IMAGENET64`, :data:`SMALL`, or your own configuration.
     """
 
     def __init__(self, config: VDVAEConfig = SMALL) -> None:
@@ -263,23 +263,23 @@ class VDVAE(nn.Module):
         return [(self.config.z_dim, layer.resolution, layer.resolution) for layer in self.config.decoder_layers]
 
     def group_boundaries(self, groups: int | None = None) -> list[int]:
-        """Where each of the first `groups` groups starts in a flat vector, and where the last one ends."""
+        """Return where each of the first `groups` groups starts in a flat vector, and where the last one ends."""
         boundaries = [0]
         for shape in self.group_shapes[: self._check_groups(groups)]:
             boundaries.append(boundaries[-1] + math.prod(shape))
         return boundaries
 
     def flatten(self, latents: Sequence[Tensor]) -> Tensor:
-        """Join latents (image, channel, y, x) of the first groups to (image, value)."""
+        """Concatenate latents (image, channel, y, x) of the first groups to (image, value)."""
         self._check_latents(latents)
         return torch.cat([group.flatten(1) for group in latents], dim=1)
 
     def unflatten(self, values: Tensor) -> list[Tensor]:
-        """Split (image, value) into the latents (image, channel, y, x) of as many groups as there are values for."""
+        """Split (image, value) into latents (image, channel, y, x); the inverse of :meth:`flatten`."""
         boundaries = self.group_boundaries()
         if values.ndim != 2 or values.shape[1] not in boundaries[1:]:
             raise InputError(
-                "flat latents of a VDVAE have to be those of its first groups",
+                "the number of values does not match the first groups of the VDVAE",
                 given=f"shape {tuple(values.shape)}",
                 expected=f"(image, value) with one of {_shorten(boundaries[1:])} values",
             )
@@ -288,7 +288,7 @@ class VDVAE(nn.Module):
         return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def activations(self, images: Tensor) -> dict[int, Tensor]:
-        """Return what the encoder says of images (image, rgb, y, x): by resolution, (image, channel, y, x)."""
+        """Return the encoder's activations (image, channel, y, x) of images (image, rgb, y, x), by resolution."""
         return self._activations(self._scaled(images))
 
     def encode(
@@ -299,29 +299,29 @@ class VDVAE(nn.Module):
         sample: bool = False,
         generator: torch.Generator | None = None,
     ) -> list[Tensor]:
-        """Return the latents of images, by group.
+        """Encode images into latents, one tensor per group.
 
         Parameters
         ----------
         images : tensor, shape (image, rgb, y, x)
             uint8, or float in 0..1.
         groups : int, optional
-            Only the first groups (faster); by default all.
+            Number of first groups; by default all. Fewer are faster.
         sample : bool
-            Draw from the posterior, as Brain-Diffuser does, rather than take its mean. Each group depends on those
-            before, so the means are those along the path of means.
+            Sample the posterior, as Brain-Diffuser does, instead of taking its mean. Each group depends on the
+            previous ones, so the means are conditional on the means of the previous groups.
         generator : torch.Generator, optional
-            Source of the samples, on the device of the network.
+            Random generator, on the device of the network.
 
         Returns
         -------
         list of tensor, each of shape (image, channel, y, x)
-            In the precision of the network.
+            In the dtype of the network.
 
         Raises
         ------
         InputError
-            If the images do not fit, or there are fewer groups.
+            If the images have the wrong shape or range, or the VDVAE has fewer groups.
         """
         groups = self._check_groups(groups)
         activations = self.activations(images)
@@ -332,7 +332,7 @@ class VDVAE(nn.Module):
             latents.append(posterior.sample(generator, temperature=float(sample)))
             return latents[-1]
 
-        # What the last group does to the image is not needed, and at its resolution it takes long.
+        # The effect of the last group on the state is not needed, and it is slow at high resolution.
         last = groups - 1
         states = self.decoder.run(len(images), choose, last)
         block = cast(DecoderBlock, self.decoder.dec_blocks[last])
@@ -347,31 +347,33 @@ class VDVAE(nn.Module):
         pixels: Pixels = "mean",
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return the images that latents stand for.
+        """Decode latents into images.
 
         Parameters
         ----------
         latents : sequence of tensor, each of shape (image, channel, y, x)
-            The first groups, at least one; the others come from the prior.
+            The first groups, at least one; the others are drawn from the prior.
         temperature : float or sequence of float, shape (group,)
-            Scales the standard deviation of the prior, or of each group's; with 0 its mean is taken, and nothing is
-            random.
+            Factor of the standard deviation of the prior, for all groups or for each. With 0, the mean of the prior is
+            used, and the result is deterministic.
         pixels : {"mean", "mode", "sample"}
-            Mean of the mixture at each pixel, location of its most probable component, or a random color from it
-            (as Brain-Diffuser does).
+            Mean of the mixture of each pixel, location of its most probable component, or a sample (as in
+            Brain-Diffuser).
         generator : torch.Generator, optional
-            Source of the samples, on the device of the network.
+            Random generator, on the device of the network.
 
         Returns
         -------
         tensor, shape (image, rgb, y, x)
-            In 0..1. Gradients with respect to the latents pass, except through ``"mode"``'s choice.
+            In 0..1. It is differentiable with respect to the latents, except for the choice of ``"mode"``.
 
         Raises
         ------
         InputError
-            If the latents are not those of the first groups, or a temperature is negative, or there are not as many of
-            them as groups.
+            If the latents are not those of the first groups, a temperature is negative, or the number of temperatures
+            is wrong.
+        UnknownNameError
+            If `pixels` is unknown.
         """
         self._check_latents(latents)
         parameter = self.decoder.gain
@@ -386,25 +388,25 @@ class VDVAE(nn.Module):
         pixels: Pixels = "mean",
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return images (image, rgb, y, x) in 0..1 from the prior; see :meth:`decode`."""
+        """Sample images (image, rgb, y, x) in 0..1 from the prior; see :meth:`decode`."""
         return self._decode(images, [], temperature, pixels, generator)
 
     def loss(self, images: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Return what training minimizes, averaged over images.
+        """Return the training loss and its parts, averaged over images.
 
         Parameters
         ----------
         images : tensor, shape (image, rgb, y, x)
             uint8, or float in 0..1.
         generator : torch.Generator, optional
-            Source of the samples from the posterior, on the device of the network.
+            Random generator for samples from the posterior, on the device of the network.
 
         Returns
         -------
         dict of tensor
-            ``elbo``, the sum of ``distortion`` (negative log-likelihood of the pixels) and ``rate`` (information in
-            the latents), and ``rate_by_group``, shape (group,), which sums to the rate. All in bits per value of a
-            pixel; training minimizes ``elbo``.
+            ``elbo`` (negative evidence lower bound, minimized in training), the sum of ``distortion`` (negative
+            log-likelihood of the pixels) and ``rate`` (information in the latents), and ``rate_by_group``, shape
+            (group,), which sums to the rate. All are in bits per subpixel.
         """
         scaled = self._scaled(images)
         activations = self._activations(scaled)
@@ -444,9 +446,9 @@ class VDVAE(nn.Module):
         found = list(temperature) if isinstance(temperature, Sequence) else [temperature] * groups
         if len(found) != groups or min(found) < 0:
             raise InputError(
-                "the temperature of a prior cannot be negative, and there is one for all groups or one for each",
+                "invalid temperature of the prior",
                 given=temperature,
-                expected=f"a number, or {groups} of them, 0 or more",
+                expected=f"a number of 0 or more, or {groups} of them, one for each group",
             )
         return found
 
@@ -456,22 +458,22 @@ class VDVAE(nn.Module):
         return activations
 
     def _scaled(self, images: Tensor) -> Tensor:
-        """Return images on the scale 0..255, where the network is, in single precision at least."""
+        """Return images on the scale 0..255, on the network's device, in float32 or higher precision."""
         size = self.config.image_size
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
             raise InputError(
-                "a VDVAE cannot encode images of this shape",
+                "the VDVAE cannot encode images of this shape",
                 given=tuple(images.shape),
                 expected=f"(image, rgb, y, x) with 3 colors and {size} x {size} pixels",
-                todo="resize the images; `images.permute(0, 3, 1, 2)` puts the colors first",
+                todo="resize the images; move colors to the second axis with `images.permute(0, 3, 1, 2)`",
             )
         parameter = self.decoder.gain
         scaled = images.to(parameter.device, torch.promote_types(parameter.dtype, torch.float32))
         if images.dtype != torch.uint8:
-            # Images on the scale 0..255 would be encoded without an error, into nonsense.
+            # Float images on the scale 0..255 would silently be encoded into nonsense.
             if not images.is_floating_point() or not bool(((scaled >= -1e-4) & (scaled <= 1 + 1e-4)).all()):
                 raise InputError(
-                    "a VDVAE cannot encode these values",
+                    "the pixel values have the wrong range",
                     given=f"{images.dtype} in {images.min():g}..{images.max():g}",
                     expected="uint8, or float in 0..1",
                 )
@@ -483,7 +485,7 @@ class VDVAE(nn.Module):
         if groups is None:
             return available
         if not 1 <= groups <= available:
-            raise InputError("a VDVAE has no such number of groups", given=groups, expected=f"1 to {available}")
+            raise InputError("invalid number of VDVAE groups", given=groups, expected=f"1 to {available}")
         return groups
 
     def _check_latents(self, latents: Sequence[Tensor]) -> None:
@@ -492,14 +494,21 @@ class VDVAE(nn.Module):
         if not given or given != expected:
             wrong = next((i for i, (a, b) in enumerate(zip(given, expected, strict=False)) if a != b), len(expected))
             raise InputError(
-                "latents have to be those of the first groups of the VDVAE, one tensor (image, channel, y, x) each",
+                "the latents do not match the first groups of the VDVAE, one tensor (image, channel, y, x) each",
                 given=f"{given[wrong]} as group {wrong + 1}" if wrong < len(given) else f"{len(given)} groups",
                 expected=expected[wrong] if wrong < len(expected) else f"1 to {len(self.group_shapes)} groups",
             )
 
 
 def save_vdvae(model: VDVAE, path: str | Path) -> None:
-    """Write a network as safetensors, and its sizes as JSON beside it."""
+    """Save a network as safetensors, and its configuration as JSON beside it.
+
+    Parameters
+    ----------
+    model : VDVAE
+    path : path
+        The safetensors file.
+    """
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -514,23 +523,27 @@ def load_vdvae(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> VDVAE:
-    """Return a trained network, ready to encode and decode.
+    """Load a trained network in evaluation mode.
 
     Parameters
     ----------
     path : path
-        What :func:`save_vdvae` wrote (``.safetensors``), or a checkpoint of the authors (``.th``).
+        A file written by :func:`save_vdvae` (``.safetensors``), or a checkpoint of the authors (``.th``).
     config : VDVAEConfig, optional
-        By default that of the JSON file beside the weights, or else :data:`IMAGENET64`.
+        By default that of the JSON file beside the weights if there is one, else :data:`IMAGENET64`.
     device, dtype : optional
-        Where the network computes, and in which precision.
+        Device and dtype of the network.
+
+    Returns
+    -------
+    VDVAE
 
     Raises
     ------
     MissingFileError
-        If there is no such file.
+        If the file does not exist.
     InputError
-        If the file holds the weights of another network.
+        If the file cannot be read, or contains the weights of another network.
     """
     path = Path(path)
     weights = _read_weights(path)
@@ -549,15 +562,15 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise MissingFileError("there are no weights of a VDVAE here", given=path)
+        raise MissingFileError("the weights of the VDVAE do not exist", given=path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        # Checkpoints written while training on several GPUs carry a prefix.
+        # Checkpoints of distributed training have a prefix.
         return {name.removeprefix("module."): tensor for name, tensor in checkpoint.items()}
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
-        raise InputError(f"{path.name} holds no weights that can be read safely", given=path) from error
+        raise InputError(f"cannot read weights from {path.name}", given=path) from error
 
 
 def _check_weights(path: Path, weights: dict[str, Tensor], model: VDVAE) -> None:
@@ -566,10 +579,10 @@ def _check_weights(path: Path, weights: dict[str, Tensor], model: VDVAE) -> None
     for name in sorted(expected | given):
         if expected.get(name) != given.get(name):
             raise InputError(
-                f"{path.name} holds the weights of another network: {name!r} does not fit",
+                f"{path.name} contains the weights of another network: {name!r} does not match",
                 given=given.get(name, "no such weight"),
                 expected=expected.get(name, "no such weight"),
-                todo="pass the `config` that the network was trained with",
+                todo="pass the `config` with which the network was trained",
             )
 
 
@@ -585,7 +598,7 @@ def _scale(convolution: nn.Conv2d, factor: float) -> None:
 
 
 def _colors(locations: Tensor, couplings: Tensor) -> Tensor:
-    """Red, green given red, and blue given both, all (image, rgb, mixture, y, x)."""
+    """Return colors (image, rgb, mixture, y, x), with green conditional on red and blue on both."""
     red = locations[:, 0].clamp(-1, 1)
     green = (locations[:, 1] + couplings[:, 0] * red).clamp(-1, 1)
     blue = (locations[:, 2] + couplings[:, 1] * red + couplings[:, 2] * green).clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""Sizes of a VDVAE: its blocks, its channels, its groups of latents. No torch: what only asks for sizes is quick."""
+"""Configuration of a VDVAE: blocks, channels, groups of latents. It does not import torch, so it loads quickly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from neurorecon.errors import InputError
 
 
 class Layer(NamedTuple):
-    """One entry of a string of blocks: its resolution, and that which it shrinks to or grows from."""
+    """One block: its resolution, the factor by which it shrinks, or the resolution from which it grows."""
 
     resolution: int
     shrink: int | None = None
@@ -22,9 +22,9 @@ def _two_numbers(entry: str, separator: str) -> tuple[int, int]:
         first, second = map(int, entry.split(separator))
     except ValueError:
         raise InputError(
-            "sizes of a VDVAE cannot be read",
+            "cannot parse the configuration of a VDVAE",
             given=repr(entry),
-            expected="blocks like 32x20, 32d2, 32m16 or 32, widths like 32:64",
+            expected="blocks such as 32x20, 32d2, 32m16 or 32, widths such as 32:64",
         ) from None
     return first, second
 
@@ -45,29 +45,34 @@ def _parse_blocks(blocks: str) -> list[Layer]:
 
 @dataclass(frozen=True)
 class VDVAEConfig:
-    """Sizes of a VDVAE; the defaults are those of the published imagenet64 network.
+    """Configuration of a VDVAE; the defaults are those of the published imagenet64 network.
 
     Parameters
     ----------
     image_size : int
-        Pixels on each side.
+        Pixels per side.
     width : int
-        Channels, where `custom_widths` does not say otherwise; always those at `image_size`.
+        Default number of channels; always that at `image_size`.
     z_dim : int
-        Channels of each group of latents.
+        Number of channels of each group of latents.
     bottleneck_multiple : float
-        Channels inside of a block, relative to those outside.
+        Number of channels inside a block, relative to outside.
     encoder_blocks, decoder_blocks : str
-        Blocks in their order: ``"32x20"`` is 20 blocks at 32 x 32, ``"32d2"`` one after which the resolution is
-        halved, ``"32m16"`` one that starts from what was decoded at 16 x 16.
+        Blocks in order: ``"32x20"`` means 20 blocks at 32 x 32, ``"32d2"`` one that halves the resolution,
+        ``"32m16"`` one that starts from the upsampled state at 16 x 16.
     custom_widths : str
-        Channels by resolution, as in ``"16:96,8:128"``. They may not grow with the resolution.
+        Number of channels by resolution, e.g. ``"16:96,8:128"``. It must not increase with the resolution.
     no_bias_above : int
-        Largest resolution at which the decoder starts from a learned image rather than from zeros.
+        Largest resolution at which the decoder starts from a learned bias instead of zeros.
     num_mixtures : int
-        Logistic distributions for each pixel.
+        Number of logistic distributions in the mixture of each pixel.
     input_mean, input_std : float
-        Pixels of the training images, on the scale 0..255.
+        Mean and standard deviation of the training images, on the scale 0..255.
+
+    Raises
+    ------
+    InputError
+        If blocks or widths are inconsistent.
     """
 
     image_size: int = 64
@@ -83,19 +88,19 @@ class VDVAEConfig:
     input_std: float = 69.37404
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not fit each other."""
+        """Check that blocks and widths are consistent."""
         resolution = self.image_size
         described = {resolution}
         for layer in self.encoder_layers:
             if layer.resolution != resolution:
-                raise InputError("blocks of the encoder do not follow each other", given=self.encoder_blocks)
+                raise InputError("the resolutions of the encoder blocks do not match", given=self.encoder_blocks)
             resolution //= layer.shrink or 1
             described.add(resolution)
         decoded: set[int] = set()
         for layer in self.decoder_layers:
             if layer.resolution not in described or layer.grow_from not in {None, *decoded}:
                 raise InputError(
-                    "blocks of the decoder have to use resolutions of the encoder and grow from what was decoded",
+                    "decoder blocks must use resolutions of the encoder and grow from earlier ones of the decoder",
                     given=f"{layer.resolution} from {layer.grow_from} in {self.decoder_blocks!r}",
                     expected=f"resolutions among {sorted(described)}",
                 )
@@ -103,7 +108,7 @@ class VDVAEConfig:
         by_resolution = [self.widths[resolution] for resolution in sorted(self.widths, reverse=True)]
         if self.image_size != max(decoded) or by_resolution != sorted(by_resolution) or by_resolution[0] != self.width:
             raise InputError(
-                "a VDVAE has to end at the size of the image, with `width` channels and no fewer at lower resolutions",
+                "a VDVAE must end at the image size with `width` channels, and have no fewer at lower resolutions",
                 given=self.widths,
                 expected=f"{self.width} channels at {self.image_size} pixels",
             )
@@ -115,12 +120,12 @@ class VDVAEConfig:
 
     @cached_property
     def decoder_layers(self) -> list[Layer]:
-        """Blocks of the decoder; each is a group of latents."""
+        """Blocks of the decoder; each has one group of latents."""
         return _parse_blocks(self.decoder_blocks)
 
     @cached_property
     def widths(self) -> dict[int, int]:
-        """Channels at each resolution."""
+        """Number of channels at each resolution."""
         custom = dict(_two_numbers(entry, ":") for entry in self.custom_widths.split(",") if entry)
         resolutions = {layer.resolution for layer in self.encoder_layers + self.decoder_layers}
         return {resolution: custom.get(resolution, self.width) for resolution in resolutions}
@@ -131,17 +136,17 @@ class VDVAEConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> VDVAEConfig:
-        """Return the configuration that :meth:`to_dict` described."""
+        """Return the configuration from the output of :meth:`to_dict`."""
         known = {field.name for field in fields(cls)}
         if unknown := set(values) - known:
-            raise InputError("unknown sizes of a VDVAE", given=sorted(unknown), expected=sorted(known))
+            raise InputError("unknown parameters of a VDVAE", given=sorted(unknown), expected=sorted(known))
         return cls(**values)
 
 
 #: The published network: 125 million parameters, 75 groups.
 IMAGENET64 = VDVAEConfig()
 
-#: A network of the same kind that two cores can train: most blocks, and most channels, at low resolutions.
+#: A small network that can be trained on two CPU cores, with most blocks and channels at low resolutions.
 SMALL = VDVAEConfig(
     width=16,
     z_dim=8,

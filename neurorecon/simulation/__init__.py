@@ -1,1 +1,1 @@
-"""The embedded world: rendered scenes, a simulated brain that looks at them, and training of the bundled networks."""
+"""The embedded data set: rendered scenes, a simulated visual cortex, and the training of the bundled networks."""

@@ -1,4 +1,4 @@
-"""Five sentences about every scene, as people write them for COCO, from a closed vocabulary."""
+"""Five captions for every scene, in the style of COCO and with a closed vocabulary."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ class _Teller:
         return article(noun)
 
     def action(self) -> str:
-        """Return what the main object does."""
+        """Return a phrase for the action of the main object."""
         main = self.main
         if main.velocity != (0.0, 0.0):
             verb = _MOVING_KIND.get(main.kind, _MOVING.get(main.category, "moving"))
@@ -207,13 +207,13 @@ class _Teller:
         return _STILL_KIND.get(main.kind, _STILL.get(main.category, "standing"))
 
     def beside(self) -> str:
-        """Return the other objects, or nothing."""
+        """Return a phrase for the other objects, or an empty string."""
         if not self.others:
             return ""
         return "with " + " and ".join(self.phrase(item) for item in self.others)
 
     def camera(self) -> str:
-        """Return what the camera does, or nothing."""
+        """Return a phrase for the motion of the camera, or an empty string."""
         pan, _, zoom = self.scene.camera
         if pan:
             return f"while the camera pans {'right' if pan > 0 else 'left'}"
@@ -245,7 +245,7 @@ class _Teller:
         ]
 
     def image(self) -> str:
-        """Return what kind of stimulus it is."""
+        """Return a phrase for the kind of stimulus."""
         if self.scene.kind == "film":
             return "a short video"
         return "a picture" if self.random.random() < 0.5 else "a photo"

@@ -1,29 +1,28 @@
 """The cortex of a simulated subject: visual areas, population receptive fields, tuning of voxels.
 
-Centers are in millimeters of the MNI305 space of fsaverage's surfaces, given for the left hemisphere and
-mirrored for the right one. Published coordinates in MNI152 differ from it by 1 to 4 mm here, and those in
-Talairach's atlas by up to 8 mm; they were moved accordingly and are approximate by as much. Where a paper
-gives no coordinates, the center is that of the ROI in the probabilistic atlas of Wang et al. (2015,
-Cerebral Cortex) on fsaverage.
+Centers are in millimeters in the MNI305 space of the fsaverage surfaces, given for the left hemisphere and mirrored
+for the right one. Published coordinates in MNI152 differ from it by 1 to 4 mm here, and Talairach coordinates by up to
+8 mm; they were converted, and are accurate to about the same extent. If a paper gives no coordinates, the center is
+that of the area in the probabilistic atlas of Wang et al. (2015, Cerebral Cortex) on fsaverage.
 
 Sizes of population receptive fields are ``intercept + slope * eccentricity``, in degrees, rounded from the
 figures of Dumoulin & Wandell (2008, NeuroImage; V1-V3), Amano, Wandell & Dumoulin (2009, J. Neurophysiol.;
 LO, MT and MST as TO-1 and TO-2), Kay et al. (2013, J. Neurophysiol.; V1 to LO), Wandell & Winawer (2015,
 Trends Cogn. Sci.; V1 to hV4, IPS) and Kay, Weiner & Grill-Spector (2015, Current Biology; FFA).
 
-The shares are those of the variance of a voxel's signal in films. They are made up, in the order of size that
-the papers report:
+Shares are of the variance of a voxel's signal for videos. Their values are invented, but their order follows the
+literature:
 
 - V1-V3 follow local contrast energy (Kay et al., 2008, Nature) and, less so, luminance and color (Johnson,
   Hawken & Shapley, 2001, Nature Neurosci.); hV4 follows color more (Brouwer & Heeger, 2009, J. Neurosci.).
 - V3A, MT and MST follow motion energy (Tootell et al., 1995, J. Neurosci.; Tootell et al., 1997; Huk et al.,
-  2002; Nishimoto et al., 2011, Current Biology) and respond to contrast that does not move, but weakly.
+  2002; Nishimoto et al., 2011, Current Biology) and respond weakly to static contrast.
 - LO prefers objects of any kind to texture (Malach et al., 1995, PNAS); FFA and OFA faces (Kanwisher et al.,
   1997; Gauthier et al., 2000); EBA bodies of people and of animals (Downing et al., 2001, Science).
-- PPA, OPA and RSC prefer buildings and rooms and code the layout of the scene (Epstein & Kanwisher, 1998;
+- PPA, OPA and RSC prefer buildings and rooms and encode the layout of the scene (Epstein & Kanwisher, 1998;
   Dilks et al., 2013; Park et al., 2011, J. Neurosci.: openness).
-- VWFA has no words to see here and prefers tools and faces a little (Vogel, Petersen & Schlaggar, 2012); IPS is a
-  mixture of everything.
+- VWFA slightly prefers tools and faces, because the scenes contain no words (Vogel, Petersen & Schlaggar, 2012); IPS
+  is a mixture of everything.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ import pandas as pd
 
 from neurorecon.errors import InputError
 
-#: Width of the images in degrees of visual angle, as the videos of Nishimoto et al. (2011, Current Biology).
+#: Width of the images in degrees of visual angle, as for the videos of Nishimoto et al. (2011, Current Biology).
 FIELD_OF_VIEW = 20.0
 
 #: Eccentricity in degrees up to which V1, V2 and V3 are mapped: the corners of the images.
@@ -52,25 +51,25 @@ class SimulatedROI:
     Parameters
     ----------
     name : str
-        As in the field.
+        Name in the literature.
     source : str
-        Where its place comes from.
+        Sources of its location.
     centers : tuple of (float, float, float)
-        Left hemisphere, mm. Empty for V1-V3, which are laid out by :data:`EARLY`.
+        Centers in the left hemisphere, in mm. Empty for V1-V3, whose maps are in :data:`EARLY`.
     radius : float
-        Of each disc, mm on the sphere of 100 mm radius.
+        Radius of each disc, in mm on the sphere with a radius of 100 mm.
     size : (float, float)
         Intercept (degrees) and slope (degrees per degree) of receptive field size.
     eccentricity : (float, float, float)
-        At the center (degrees), its growth per cm (e-foldings), and the direction in which it grows: degrees,
-        in a view of the left hemisphere from outside, from rightward to upward.
+        Eccentricity at the center (degrees), its growth per cm (e-foldings), and the direction of growth: degrees from
+        rightward toward upward, in a lateral view of the left hemisphere.
     angle : (float, float)
         Growth of the polar angle from the upper to the lower vertical meridian (degrees per cm), and its
         direction.
     scatter : float
-        Unordered part of the position: standard deviation of log eccentricity.
+        Random part of the position: standard deviation of log eccentricity.
     right : float
-        Radius in the right hemisphere relative to the left one; 0 for an area of the left hemisphere only.
+        Radius in the right hemisphere relative to the left one; 0 for areas of the left hemisphere only.
     """
 
     name: str
@@ -222,7 +221,7 @@ ROIS: tuple[SimulatedROI, ...] = (
     ),
 )
 
-#: Areas that functional localizers delineate, whose discs may overlap with one another's.
+#: Pairs of areas from functional localizers whose discs may overlap.
 OVERLAPPING = (frozenset({"EBA", "LO"}), frozenset({"FFA", "VWFA"}))
 
 
@@ -230,23 +229,24 @@ OVERLAPPING = (frozenset({"EBA", "LO"}), frozenset({"FFA", "VWFA"}))
 class EarlyLayout:
     """The map of V1, V2 and V3 in one hemisphere, ``z = exp(w) - foveal`` (Schwartz, 1977, Biol. Cybern.).
 
-    ``z`` has the eccentricity as its modulus. Its argument runs through V1 from the lower to the upper
-    vertical meridian, and on through V2 and V3, in which the polar angle turns back and forth, as in the
-    wedge-dipole model of Balasubramanian, Polimeni & Schwartz (2002, Neural Networks). ``w`` is a polynomial of
-    the position on the sphere around `center`, unrolled into a plane. Its coefficients were fitted to the group
-    atlas of Benson et al. (2014, PLoS Comput. Biol.): within 12 degrees, the ROIs overlap by .89 and .92 (V1),
-    .81 and .84 (V2), .66 and .76 (V3; Dice, left and right), and eccentricities correlate by .97 to .99.
+    The modulus of ``z`` is the eccentricity. Its argument runs through V1 from the lower to the upper vertical
+    meridian, and on through V2 and V3, where the polar angle reverses, as in the wedge-dipole model of
+    Balasubramanian, Polimeni & Schwartz (2002, Neural Networks). ``w`` is a polynomial of the position on the sphere,
+    unrolled into a plane around `center`. Its coefficients were fitted to the group atlas of Benson et al. (2014, PLoS
+    Comput. Biol.): within 12 degrees, Dice coefficients are .89 and .92 (V1), .81 and .84 (V2), .66 and .76 (V3; left
+    and right), and the correlation of eccentricities is .97 to .99.
 
     Parameters
     ----------
     center : (float, float, float)
         Unit vector on the sphere.
     foveal : float
-        Degrees; where magnification stops to grow.
+        Eccentricity in degrees below which magnification levels off.
     borders : (float, float, float)
-        Argument of ``z`` at the outer borders of V1, V2 and V3, radians.
+        Argument of ``z`` at the outer borders of V1, V2 and V3, in radians.
     real, imaginary : tuple of float
-        Coefficients of 1, v, v^2, u, u v, u^2, where u points right and v up, seen from outside, in 30 mm.
+        Coefficients of 1, v, v^2, u, u v, u^2, where u points right and v up in a view from outside, in units of
+        30 mm.
     """
 
     center: Point
@@ -280,7 +280,7 @@ HEMISPHERES = ("left", "right")
 #: Radius of the sphere of fsaverage, mm.
 _RADIUS = 100.0
 
-#: Differences between subjects: shift of ROIs (mm), and spread of the logarithm of their radius.
+#: Variation between subjects: shift of ROIs (mm), and standard deviation of their log radius.
 _SHIFT = 2.0
 
 _SPREAD = 0.08
@@ -288,16 +288,16 @@ _SPREAD = 0.08
 
 @dataclass(frozen=True)
 class Hemisphere:
-    """What the simulation needs to know of one hemisphere of fsaverage5.
+    """Surfaces of one hemisphere of fsaverage5.
 
     Parameters
     ----------
     sphere : array, shape (vertex, 3)
         Unit vectors.
     middle : array, shape (vertex, 3)
-        Halfway between the white and the pial surface, mm.
+        Midway between the white and the pial surface, in mm.
     cortex : bool array, shape (vertex,)
-        False on the medial wall, where the two surfaces are one.
+        False on the medial wall, where the two surfaces coincide.
     """
 
     sphere: np.ndarray
@@ -312,11 +312,11 @@ class Cortex:
     Parameters
     ----------
     voxels : DataFrame
-        One row a voxel: ``hemisphere``, ``vertex``, ``depth`` (0, or more where there are more voxels than
-        vertices), ``ROI`` (the one whose model it follows; "" outside), ``prf_x``, ``prf_y`` (degrees to the
-        right and downward), ``prf_size`` (degrees), ``x``, ``y``, ``z`` (mm).
+        One row per voxel: ``hemisphere``, ``vertex``, ``depth`` (above 0 only if there are more voxels than
+        vertices), ``roi`` (the visual area whose model the voxel follows; "" outside), ``prf_x``, ``prf_y`` (degrees,
+        rightward and downward), ``prf_size`` (degrees), ``x``, ``y``, ``z`` (mm).
     rois : dict of str to bool array, shape (voxel,)
-        Membership. ROIs that localizers delineate may overlap.
+        Membership. ROIs of functional localizers may overlap.
     """
 
     voxels: pd.DataFrame
@@ -325,7 +325,7 @@ class Cortex:
 
 @lru_cache(maxsize=1)
 def load_hemispheres() -> dict[str, Hemisphere]:
-    """Return both hemispheres of fsaverage5, from the files that nilearn ships."""
+    """Load both hemispheres of fsaverage5 from the files that ship with nilearn."""
     from nilearn.datasets import load_fsaverage
 
     meshes = load_fsaverage(MESH)
@@ -335,26 +335,26 @@ def load_hemispheres() -> dict[str, Hemisphere]:
             np.asarray(meshes[kind].parts[name].coordinates, dtype=float) for kind in ("pial", "white_matter", "sphere")
         )
         unit = sphere / np.linalg.norm(sphere, axis=1, keepdims=True)
-        # Written to a thousandth of a millimeter in the files.
+        # Coordinates in the files are rounded to a thousandth of a millimeter.
         cortex = np.linalg.norm(pial - white, axis=1) > 0.05
         result[name] = Hemisphere(sphere=unit, middle=(pial + white) / 2, cortex=cortex)
     return result
 
 
 def build_cortex(seed: int, subject: int, voxels: int, outside: float = 0.1) -> Cortex:
-    """Draw the ROIs of a subject and sample voxels from them.
+    """Draw the ROIs of a subject at random and sample voxels from them.
 
     Parameters
     ----------
     seed : int
-        Of the data set.
+        Seed of the data set.
     subject : int
-        Number of the subject; ROIs differ in place and size from subject to subject.
+        Number of the subject. ROIs vary in location and size between subjects.
     voxels : int
-        How many to sample. Voxels lie at different vertices as long as there are enough of them, and at
-        several depths of the cortex beyond.
+        Number of voxels. They have different vertices as long as there are enough, and several cortical depths
+        otherwise.
     outside : float
-        Share of the voxels that lie outside all visual areas.
+        Share of voxels outside all visual areas.
 
     Returns
     -------
@@ -363,13 +363,13 @@ def build_cortex(seed: int, subject: int, voxels: int, outside: float = 0.1) -> 
     Raises
     ------
     InputError
-        For fewer voxels than ROIs.
+        If there are too few voxels for all ROIs.
     """
     if voxels < 2 * len(ROIS):
         raise InputError(
-            "too few voxels for a brain",
+            "too few voxels",
             given=voxels,
-            expected=f"{2 * len(ROIS)} or more, so that every ROI gets some",
+            expected=f"{2 * len(ROIS)} or more, so that every ROI has voxels",
         )
     random = np.random.default_rng(np.random.SeedSequence([seed, subject, 0xC0]))
     table = pd.concat([_draw_hemisphere(random, name) for name in HEMISPHERES], ignore_index=True)
@@ -377,7 +377,7 @@ def build_cortex(seed: int, subject: int, voxels: int, outside: float = 0.1) -> 
     other = np.flatnonzero((table["roi"] == "") & table.pop("far"))
     # About 2,500 voxels fill the ROIs of fsaverage5 once.
     inside = min(round(voxels * (1.0 - outside)), len(visual) * max(1, round(voxels / 2500)))
-    # As many from each ROI as its size tells, so that a small sample has voxels of every ROI.
+    # Sample each ROI in proportion to its size, so that a small sample has voxels in every ROI.
     names = table["roi"].to_numpy(dtype=str)[visual]
     parts = [
         _sample(random, visual[names == name], number) for name, number in zip(*_divide(names, inside), strict=True)
@@ -404,7 +404,7 @@ def _divide(names: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sample(random: np.random.Generator, pool: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return vertices without replacement, going through the pool again at another depth when it is used up."""
+    """Sample vertices without replacement, starting over at another depth when the pool is exhausted."""
     rows, depths = [], []
     depth = 0
     while number > 0:
@@ -466,8 +466,8 @@ def _draw_hemisphere(random: np.random.Generator, name: str) -> pd.DataFrame:
             "x": surface.middle[:, 0],
             "y": surface.middle[:, 1],
             "z": surface.middle[:, 2],
-            # Voxels outside are taken from where no ROI is near: early visual cortex beyond the images
-            # and the surroundings of ROIs are neither one nor the other.
+            # Voxels outside all visual areas are sampled far from any ROI: early visual cortex beyond the extent of
+            # the images and the surroundings of ROIs are excluded.
             "far": ~near & ~early["near"],
             **{f"in {key}": values for key, values in member.items()},
         }
@@ -484,13 +484,13 @@ def _draw_early(random: np.random.Generator, surface: Hemisphere, layout: EarlyL
     u, v = moved.T / 30.0
     terms = np.stack([np.ones_like(u), v, v**2, u, u * v, u**2])
     w = np.asarray(layout.real) @ terms + 1j * (np.asarray(layout.imaginary) @ terms)
-    close = np.hypot(*plane.T) < 60.0  # the polynomial holds nowhere else
+    close = np.hypot(*plane.T) < 60.0  # the polynomial is not valid elsewhere
     z = np.exp(np.where(close, w, 0.0)) - layout.foveal
     first, second, third = layout.borders
     eccentricity, argument = np.abs(z), np.angle(z)
     turn = np.abs(argument)
     roi = np.select([turn < first, turn < second, turn < third], [1, 2, 3], 0)
-    # From the horizontal meridian (0) to the vertical one (1), there and back.
+    # From the horizontal (0) to the vertical meridian (1) in V1, back in V2, and forth again in V3.
     meridian = np.select(
         [roi == 1, roi == 2, roi == 3],
         [turn / first, (second - turn) / (second - first), (turn - second) / (third - second)],
@@ -510,7 +510,7 @@ def _draw_disc(
     """Return distance from the nearest center (in radii), eccentricity and polar angle, each (vertex,)."""
     mirror = np.array([1.0 if hemisphere == "left" else -1.0, 1.0, 1.0])
     radius = roi.radius * np.exp(_SPREAD * random.standard_normal())
-    # Moved along the surface: the vertex nearest to a moved coordinate can lie on another bank of a sulcus.
+    # Shift along the surface: the vertex nearest to a shifted coordinate may lie on the other bank of a sulcus.
     shift = _SHIFT / _RADIUS * random.standard_normal(3)
     relative = 1.0 if hemisphere == "left" else roi.right
     vertices = [_nearest(surface, np.asarray(center) * mirror) for center in roi.centers]
@@ -542,7 +542,7 @@ def _along(plane: np.ndarray, degrees: float, hemisphere: str) -> np.ndarray:
 
 
 def unroll(sphere: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """Lay the sphere out in the plane around a point, keeping distances from it.
+    """Unroll the sphere into a plane around a point, preserving distances from it (azimuthal equidistant).
 
     Parameters
     ----------
@@ -554,7 +554,7 @@ def unroll(sphere: np.ndarray, center: np.ndarray) -> np.ndarray:
     Returns
     -------
     array, shape (vertex, 2)
-        Millimeters to the right and upward, seen from outside.
+        Rightward and upward in mm, in a view from outside.
     """
     up = np.array([0.0, 0.0, 1.0])
     vertical = up - center * (up @ center)
@@ -566,7 +566,7 @@ def unroll(sphere: np.ndarray, center: np.ndarray) -> np.ndarray:
     return inside / np.maximum(length, 1e-12) * distance * _RADIUS
 
 
-#: Parts of a voxel's signal, in the order of rows of all arrays of components.
+#: Components of a voxel's signal, in the order of rows of arrays of components.
 COMPONENTS = ("gabor", "color", "category", "layout", "motion")
 
 #: Properties of the layout of a scene, the labels ``layout:*``.
@@ -575,20 +575,20 @@ LAYOUT = ("indoor", "openness", "horizon", "clutter")
 
 @dataclass(frozen=True)
 class Tuning:
-    """What an ROI's voxels respond to, on average.
+    """The average tuning of the voxels in an ROI.
 
     Parameters
     ----------
     shares : dict of str to float
-        Of the signal's variance, by component; they sum to 1.
+        Shares of the signal's variance by component; they sum to 1.
     snr : float
-        Median over voxels of the standard deviation of the signal over that of the noise, in one trial.
+        Median signal-to-noise ratio (of standard deviations) of a single trial.
     prefers : dict of str to float
-        Mean weights of categories; those left out have 0.
+        Mean weights of categories; 0 for categories that are not listed.
     layout : dict of str to float
-        Mean weights of the properties of the layout.
+        Mean weights of layout properties.
     coarseness : float
-        Preferred spatial period relative to that of V1 at the same eccentricity.
+        Preferred spatial period relative to V1 at the same eccentricity.
     """
 
     shares: dict[str, float]

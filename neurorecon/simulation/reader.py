@@ -1,4 +1,4 @@
-"""Read the embedded data set: nothing is on disk, everything is computed from a seed when it is asked for."""
+"""Reader of the embedded data set. Nothing is on disk; everything is computed from a seed on request."""
 
 from __future__ import annotations
 
@@ -20,50 +20,51 @@ from neurorecon.simulation.stimuli import FRAMES, FRAMES_PER_SECOND, Stimuli
 from neurorecon.simulation.voxels import ForwardModel, clip_response, convolve, run_noise, shared_patterns
 from neurorecon.space import Space
 
-#: Trials of a session, of a run, and seconds between them, as in NSD (Allen et al., 2022, Nature Neurosci.).
+#: Trials per session and per run, and seconds between trials, as in NSD (Allen et al., 2022, Nature Neurosci.).
 TRIALS_PER_SESSION = 750
 
 TRIALS_PER_RUN = 63
 
 TRIAL_SECONDS = 4.0
 
-#: Clips of a run at most, and runs of a session; a clip lasts for one volume.
+#: Maximum number of clips per run, and runs per session; a clip lasts one volume.
 CLIPS_PER_RUN = 80
 
 RUNS_PER_SESSION = 9
 
 REPETITION_TIME = 2.0
 
-#: Columns of the design: those of samples, with the number of the stimulus in place of its id.
+#: Columns of the design: those of samples, with the number of the stimulus instead of its id.
 _COLUMNS = ["number", "task", "session", "run", "repeat", "split", "time"]
 
 
 def image_design(seed: int, train: int, test: int, repeats: int) -> pd.DataFrame:
-    """Lay out the trials with images.
+    """Return the design of the trials with images.
 
-    Training images are shown once. All test images are shown before any is shown again, in random order, at random
-    places among the training images.
+    Each training image is shown once. All test images are shown before any is repeated, in random order and at random
+    positions among the training images.
 
     Parameters
     ----------
     seed : int
+        Seed of the data set.
     train, test : int
-        Numbers of images: ``0:train`` and ``train:train + test``.
+        Numbers of images. Training images are stimuli ``0:train``, test images ``train:train + test``.
     repeats : int
-        Of test images.
+        Number of presentations of each test image.
 
     Returns
     -------
     DataFrame
-        One row a trial: ``number``, ``task``, ``session``, ``run``, ``repeat``, ``split`` and ``time``.
+        One row per trial: ``number``, ``task``, ``session``, ``run``, ``repeat``, ``split`` and ``time``.
     """
     random = np.random.default_rng(np.random.SeedSequence([seed, 0xDE]))
     blocks = []
     for repeat, images in enumerate(np.array_split(np.arange(train), max(1, repeats)), start=1):
         shown = random.permutation(np.arange(train, train + test)) if repeat <= repeats else np.zeros(0, int)
         block = np.concatenate([images, shown])
-        # Training images stay in their order (scenes are random anyway): neighboring trials show neighboring
-        # stimuli, so a data set of any size is drawn run by run.
+        # Training images keep their order (scenes are random anyway), so that each run needs only neighboring
+        # stimuli and a data set of any size can be drawn run by run.
         is_test = random.permutation(np.arange(len(block)) >= len(images))
         order = np.empty(len(block), dtype=int)
         order[~is_test], order[is_test] = images, shown
@@ -85,22 +86,23 @@ def image_design(seed: int, train: int, test: int, repeats: int) -> pd.DataFrame
 def video_design(
     first: int, train: int, test: int, train_repeats: int, test_repeats: int, first_session: int
 ) -> pd.DataFrame:
-    """Lay out the runs of videos: every run is shown again with its clips in the same order.
+    """Return the design of the runs with videos. Repeated runs show the same clips in the same order.
 
     Parameters
     ----------
     first : int
-        Number of the first video among the stimuli; training videos come before test films.
+        Number of the first video among the stimuli. Training videos come before test videos.
     train, test : int
-        How many films.
+        Numbers of videos.
     train_repeats, test_repeats : int
+        Number of presentations of each run.
     first_session : int
-        Number of the first session with films.
+        Number of the first session with videos.
 
     Returns
     -------
     DataFrame
-        One row a volume, as in :func:`image_design`.
+        One row per volume, with the columns of :func:`image_design`.
     """
     runs = []
     for split, videos, repeats in (
@@ -132,7 +134,7 @@ def video_design(
 
 
 def run_bounds(design: pd.DataFrame) -> np.ndarray:
-    """Return where runs begin, and where the last one ends: int array, shape (run + 1,)."""
+    """Return the first row of each run, and the end of the last one: int array, shape (run + 1,)."""
     if not len(design):
         return np.zeros(1, dtype=int)
     keys = design[["session", "run"]].to_numpy(dtype=int)
@@ -140,42 +142,45 @@ def run_bounds(design: pd.DataFrame) -> np.ndarray:
     return np.concatenate([[0], change, [len(design)]])
 
 
-#: Noise of single-trial estimates and of time series: shares of variance, and correlation of neighbors.
+#: Noise of single-trial estimates and of time series: shares of variance, and correlation of neighboring samples.
 IMAGE_NOISE = {"shared": 0.12, "drift": 0.08, "coefficient": 0.15}
 
 VIDEO_NOISE = {"shared": 0.12, "drift": 0.0, "coefficient": 0.35}
 
-#: Standard deviation of the drift in the raw time series, relative to other noise; most of it is detrended.
+#: Standard deviation of the drift in the raw time series, relative to other noise; detrending removes most of it.
 VIDEO_DRIFT = 1.5
 
 #: Order of the polynomial that is removed from each run of videos (Wen et al., 2018, Cereb. Cortex).
 DETREND_ORDER = 4
 
-#: One volume of a video has less signal, relative to noise, than the estimate of a trial of 4 s.
+#: SNR of one volume of a video relative to the estimate of a trial of 4 s.
 VIDEO_SNR = 0.75
 
-#: Runs remembered, for readers that ask for less than a run at a time.
+#: Number of cached runs, for callers that read less than a run at a time.
 _RUNS = 4
 
 
 class SimulatedSubject:
-    """The recordings of one subject.
+    """The simulated responses of one subject, computed run by run.
 
     Parameters
     ----------
     seed, number : int
-        Of the data set and of the subject.
+        Seed of the data set, and number of the subject.
     cortex : Cortex
+        The voxels.
     forward : ForwardModel
+        Responses without noise.
     design : DataFrame
-        One row a sample, from :mod:`~neurorecon.simulation.reader`.
+        One row per sample, from :func:`image_design` and :func:`video_design`.
     signal : float
-        Multiplies all signal-to-noise ratios.
+        Factor of all signal-to-noise ratios.
 
     Attributes
     ----------
     ncsnr, film_snr : array, shape (voxel,)
-        Standard deviation of the signal over that of the noise, in one trial and in one volume.
+        Standard deviation of the signal divided by that of the noise, in one trial with an image and in one volume of
+        a video.
     """
 
     def __init__(
@@ -192,10 +197,10 @@ class SimulatedSubject:
         self._entropy = (seed, number, 0xB0)
         self._design = design
         self._bounds = run_bounds(design)
-        self._numbers = [int(number) for number in design["number"]]  # caches tell NumPy's integers apart
+        self._numbers = [int(number) for number in design["number"]]  # caches distinguish int from NumPy integers
         random = np.random.default_rng(np.random.SeedSequence([*self._entropy, 0]))
         table = cortex.voxels
-        # Fields of which less than half lies in the image are driven less.
+        # Receptive fields of which less than half lies in the image have a weaker signal.
         driven = np.sqrt(np.minimum(1.0, 2.0 * forward.coverage))
         ratio = signal * _draw_ratios(random, forward.roi) * driven
         self.ncsnr = ratio * np.sqrt(forward.static_share())
@@ -218,7 +223,7 @@ class SimulatedSubject:
         return np.concatenate(parts)
 
     def truth(self) -> dict[str, np.ndarray]:
-        """Return what was planted, one value a voxel."""
+        """Return the ground truth of the simulation, one value per voxel."""
         table = self.cortex.voxels
         return {
             **{f"share_{name}": share for name, share in self.forward.shares.items()},
@@ -233,7 +238,7 @@ class SimulatedSubject:
         task = str(self._design["task"].iloc[begin])
         random = np.random.default_rng(np.random.SeedSequence([*self._entropy, 1, index]))
         make = self._image_run if task == "images" else self._video_run
-        # One thread: products of these sizes are no faster with more, and their bits do not depend on how many.
+        # With one thread the bits do not depend on the number of threads, and more would not be faster at these sizes.
         with threadpool_limits(1, "blas"):
             numbers = self._numbers[begin:end]
             self.forward.prepare(numbers, task)
@@ -250,11 +255,11 @@ class SimulatedSubject:
         noise = run_noise(random, len(signal), self._patterns, **VIDEO_NOISE)
         drift = run_noise(random, len(signal), self._patterns, shared=0.0, drift=1.0, coefficient=0.0)
         raw = self.film_snr * convolve(signal, self._response) + noise + VIDEO_DRIFT * drift
-        return zscore(detrend(raw, min(DETREND_ORDER, len(raw) - 2)))  # lower for a run of a few clips
+        return zscore(detrend(raw, min(DETREND_ORDER, len(raw) - 2)))  # lower order for very short runs
 
 
 def _draw_ratios(random: np.random.Generator, roi: np.ndarray) -> np.ndarray:
-    """Return signal-to-noise ratios, log-normal around the median of the ROI; 0 outside."""
+    """Return signal-to-noise ratios with a log-normal spread around the median of the ROI; 0 outside."""
     spread = np.clip(np.exp(0.35 * random.standard_normal(len(roi))), 0.4, 2.2)
     median = np.array([TUNING[name].snr if name else 0.0 for name in roi])
     return median * spread
@@ -263,28 +268,34 @@ def _draw_ratios(random: np.random.Generator, roi: np.ndarray) -> np.ndarray:
 class ScenesOptions(base.Options):
     """Options of the embedded data set."""
 
-    seed: int = Field(0, ge=0, description="Everything follows from it: scenes, brains, noise.")
+    seed: int = Field(0, ge=0, description="Seed of everything: scenes, brains, noise.")
     subjects: int = Field(2, ge=1, le=99, description="Number of subjects.")
-    voxels: int = Field(2500, ge=100, description="Voxels of each subject; about a tenth lie outside all visual areas.")
+    voxels: int = Field(2500, ge=100, description="Voxels per subject; about a tenth are outside all visual areas.")
     train_images: int = Field(1000, ge=0, description="Training images, each shown once.")
     test_images: int = Field(100, ge=0, description="Test images; none is a training image.")
-    test_image_repeats: int = Field(3, ge=1, description="Times that each test image is shown.")
+    test_image_repeats: int = Field(3, ge=1, description="Number of presentations of each test image.")
     train_films: int = Field(300, ge=0, description="Training clips of 2 s.")
     test_films: int = Field(60, ge=0, description="Test clips of 2 s.")
-    train_film_repeats: int = Field(2, ge=1, description="Times that each run of training clips is shown.")
-    test_film_repeats: int = Field(10, ge=1, description="Times that each run of test clips is shown.")
-    image_size: int = Field(64, ge=16, le=512, description="Pixels on each side of images and films.")
-    signal: float = Field(1.0, ge=0.0, description="Multiplies the signal-to-noise ratio of every voxel.")
+    train_film_repeats: int = Field(2, ge=1, description="Number of presentations of each run of training clips.")
+    test_film_repeats: int = Field(10, ge=1, description="Number of presentations of each run of test clips.")
+    image_size: int = Field(64, ge=16, le=512, description="Pixels per side of images and videos.")
+    signal: float = Field(1.0, ge=0.0, description="Factor of the signal-to-noise ratio of every voxel.")
 
 
 class ScenesReader(base.Reader):
-    """Procedural scenes and videos, and simulated visual cortices that see them.
+    """Procedural images and videos, and the responses of simulated visual cortices to them.
 
     Parameters
     ----------
     root : None
-        Not used: there are no files.
+        Not used, because there are no files.
     options : ScenesReader.Options, optional
+        Number of subjects, voxels and stimuli, and other settings.
+
+    Raises
+    ------
+    InputError
+        If there are no stimuli.
     """
 
     name: ClassVar[str] = "scenes"
@@ -308,8 +319,8 @@ class ScenesReader(base.Reader):
         images, videos = chosen.train_images + chosen.test_images, chosen.train_films + chosen.test_films
         if images + videos == 0:
             raise InputError(
-                "a data set without stimuli",
-                given="0 images and 0 films",
+                "the data set has no stimuli",
+                given="0 images and 0 videos",
                 expected="train_images, test_images, train_films or test_films above 0",
                 todo="fix [options] of the recipe",
             )
@@ -337,7 +348,7 @@ class ScenesReader(base.Reader):
         return [f"subj{number:02d}" for number in range(1, self.options.subjects + 1)]
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli: training images, test images, training videos, test films."""
+        """Return the table of stimuli: training images, test images, training videos, test videos."""
         return self._table.copy()
 
     @cached_property
@@ -359,37 +370,37 @@ class ScenesReader(base.Reader):
         return np.array(images + videos)
 
     def labels(self) -> pd.DataFrame:
-        """Return visible ROI by category, and the layout of each scene."""
+        """Return the visible area of each category and the layout of each scene."""
         rows = [self._stimuli.labels(number) for number in range(len(self._stimuli))]
         return pd.DataFrame(rows, columns=self._stimuli.label_names())
 
     def image_shape(self) -> tuple[int, int, int]:
-        """Return (y, x, rgb) of the images."""
+        """Return the shape (y, x, rgb) of the images."""
         return (self.options.image_size, self.options.image_size, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return the images of stimuli ``start:stop``, uint8, (stimulus, y, x, rgb); of a video, one frame."""
+        """Return the images of stimuli ``start:stop``, uint8, (stimulus, y, x, rgb); for videos, the middle frame."""
         start, stop, _ = slice(start, stop).indices(len(self._stimuli))
         self._stimuli.draw_ahead(range(start, stop))
         return _stack((self._stimuli.image(number) for number in range(start, stop)), self.image_shape())
 
     def video_shape(self) -> tuple[int, int, int, int] | None:
-        """Return (frame, y, x, rgb) of the videos, or None where there are none."""
+        """Return the shape (frame, y, x, rgb) of the videos, or None if there are none."""
         return (FRAMES, *self.image_shape()) if self._stimuli.videos else None
 
     def frames_per_second(self) -> float | None:
-        """Return the frame rate of the videos, or None where there are none."""
+        """Return the frame rate of the videos, or None if there are none."""
         return FRAMES_PER_SECOND if self._stimuli.videos else None
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of videos ``start:stop`` (counted among the videos), uint8, (film, frame, y, x, rgb)."""
+        """Return the frames of videos ``start:stop`` (counting only videos), uint8, (video, frame, y, x, rgb)."""
         start, stop, _ = slice(start, stop).indices(self._stimuli.videos)
         first = self._stimuli.images
         videos = (self._stimuli.pixels(first + number) for number in range(start, stop))
         return _stack(videos, (FRAMES, *self.image_shape()))
 
     def subject(self, name: str) -> base.SubjectData:
-        """Return the recordings of one simulated subject."""
+        """Return the responses of one simulated subject."""
         if name not in self.subjects:
             raise UnknownNameError("subject", name, self.subjects)
         return self._subject(name)

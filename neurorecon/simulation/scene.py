@@ -1,8 +1,7 @@
-"""Descriptions of scenes and videos, sampled from a seed one by one: things, where they are, how they move.
+"""Descriptions of scenes, sampled from a seed: objects, their positions, their motion.
 
-A scene is a few numbers and words, from which the image, the captions and the labels follow. Scene
-`index` of a seed is found without making the ones before it, so that a data set of 73,000 scenes needs no
-list.
+A scene consists of a few numbers and words that determine the image or video, the captions and the labels. Scene
+`index` of a seed is sampled independently of the previous ones, so a data set of 73,000 scenes needs no list.
 """
 
 from __future__ import annotations
@@ -22,26 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One thing in a scene, at time 0.
+    """One object in a scene, at time 0.
 
     Parameters
     ----------
     kind, category, color : str
         Names from the vocabulary.
     x, y : float
-        Center of its box, in image widths from the center of the image; x to the right, y downward.
+        Center of the bounding box, in image widths from the center of the image; x is rightward, y downward.
     size : float
-        Height of its box as a share of the image's height.
+        Height of the bounding box, relative to the height of the image.
     depth : float
         0 (near) to 1 (at the horizon).
     facing : int
-        1 looks to the right, -1 to the left.
+        1 faces right, -1 faces left.
     velocity : (float, float)
-        Of the object in the world (before the camera moves), image widths per second; zero in still images.
+        Velocity in the world (without camera motion), in image widths per second; zero in still images.
     visible : float
-        Share of its silhouette that lies in the image and is not hidden by something nearer.
+        Share of the silhouette that lies in the image and is not occluded.
     style : int
-        Seed of everything else about its looks: pose, proportions, details.
+        Seed of everything else about its appearance: pose, proportions, details.
     """
 
     kind: str
@@ -58,25 +57,30 @@ class SceneObject:
 
     @property
     def width(self) -> float:
-        """Width of its box, in image widths."""
+        """Width of the bounding box, in image widths."""
         return self.size * TRAITS[self.kind].aspect
 
     @property
     def ground(self) -> float:
-        """Where its foot is, from 0 (top of the image) to 1 (bottom)."""
+        """Vertical position of its base, from 0 (top of the image) to 1 (bottom)."""
         return self.y + 0.5 + self.size / 2
 
 
 def visible_shares(objects: Iterable[SceneObject], grid: int = 40) -> list[float]:
-    """Return for each object the share of its silhouette that is in the image and not hidden.
+    """Return the share of each object's silhouette that is in the image and not occluded.
 
-    Silhouettes are taken as evenly filled boxes: ``Traits.fill`` of a box hides what is behind it.
+    Silhouettes are approximated by evenly filled boxes: a box hides the share ``Traits.fill`` of what is behind it.
 
     Parameters
     ----------
     objects : iterable of SceneObject
     grid : int
-        Cells along each side of the image.
+        Cells per side of the image.
+
+    Returns
+    -------
+    list of float
+        One share per object, from 0 to 1.
     """
     objects = list(objects)
     edges = np.linspace(-0.5, 0.5, grid + 1)
@@ -94,29 +98,29 @@ def visible_shares(objects: Iterable[SceneObject], grid: int = 40) -> list[float
 
 
 def paint_order(item: SceneObject) -> float:
-    """Return the key by which objects are painted: what is far comes first."""
+    """Return the sort key for painting objects, far ones first."""
     if item.category == "room":
         return -10.0
     return (10.0 if item.category == "face" else 0.0) - item.depth
 
 
 def covered_share(item: SceneObject) -> float:
-    """Return the share of the image that the visible part of an object covers."""
+    """Return the share of the image that is covered by the visible part of an object."""
     return item.visible * item.size * item.width * TRAITS[item.kind].fill
 
 
 def _overlap(edges: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return how much of each cell lies between `low` and `high`, shape (cell,)."""
+    """Return the share of each cell between `low` and `high`, shape (cell,)."""
     inside = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
     return np.clip(inside, 0, None) / (edges[1] - edges[0])
 
 
-#: Where, in depth, the sea of a beach begins.
+#: Depth at which the sea begins in beach scenes.
 SHORE = 0.76
 
 
 def choose(random: np.random.Generator, names: tuple[str, ...]) -> str:
-    """Return one of several names."""
+    """Choose one of several names at random."""
     return names[int(random.integers(len(names)))]
 
 
@@ -136,7 +140,7 @@ def _new(random: np.random.Generator, kind: str, x: float, ground: float, size: 
 
 
 def main_object(random: np.random.Generator, kind: str, traits: Traits, place: str, horizon: float) -> SceneObject:
-    """Return the main object, large, near the middle and wholly in view."""
+    """Sample the main object, which is large, near the center and entirely in view."""
     size = float(random.uniform(*traits.size))
     slack = max(0.0, 0.5 - size * traits.aspect / 2)
     x = float(random.uniform(-1, 1)) * min(slack + 0.04, 0.26)
@@ -148,7 +152,7 @@ def main_object(random: np.random.Generator, kind: str, traits: Traits, place: s
     elif traits.place in ("air", "top"):
         free = (1.0 - size) / 2
         ground = 0.5 + size / 2 + float(random.uniform(-1, 1)) * min(free, 0.2)
-        if traits.place == "air" and horizon < 0.7:  # flies before the sky rather than before the ground
+        if traits.place == "air" and horizon < 0.7:  # flies in front of the sky, not the ground
             ground = size + float(random.uniform(0.03, 0.16))
         depth = 0.3
     else:
@@ -162,7 +166,7 @@ def main_object(random: np.random.Generator, kind: str, traits: Traits, place: s
 def companions(
     random: np.random.Generator, main: SceneObject, place: str, setting: Setting, horizon: float
 ) -> tuple[SceneObject, ...]:
-    """Return the main object and others around it, in one perspective."""
+    """Sample other objects around the main one, in the same perspective; return all, the main one first."""
     objects = [main]
     if place == "room" and main.category != "room":
         room = choose(random, kinds_of("room")[:3])
@@ -186,7 +190,7 @@ def companions(
 def _companion(
     random: np.random.Generator, kind: str, main: SceneObject, place: str, horizon: float
 ) -> SceneObject | None:
-    """Propose one companion, or None where its size in perspective does not fit into the image."""
+    """Propose one companion, or None if its size in perspective does not fit into the image."""
     traits = TRAITS[kind]
     x = float(random.uniform(-0.5, 0.5))
     if traits.place == "top":
@@ -200,7 +204,7 @@ def _companion(
         depth = float(random.uniform(0.84, 0.95) if kind == "boat" else random.uniform(0.05, SHORE - 0.1))
     elif place == "street" and traits.category == "plant":  # on the sidewalk
         depth = float(random.uniform(0.76, 0.88))
-    else:  # in rooms, before the furniture
+    else:  # in rooms, in front of the furniture
         depth = float(random.uniform(0.05, 0.35 if place == "room" else 0.93))
     ground = horizon + (1 - horizon) * (1 - depth)
     size = _size_in_perspective(main, traits, ground, horizon, place)
@@ -210,8 +214,8 @@ def _companion(
 
 
 def _size_in_perspective(main: SceneObject, traits: Traits, ground: float, horizon: float, place: str) -> float:
-    """Return how high something on the ground looks; the main object tells how high the camera is."""
-    if place == "room":  # the eye of rooms.py is 1.25 m above the floor and looks at 0.4 of the image's height
+    """Return the apparent height of an object on the ground; the main object determines the height of the camera."""
+    if place == "room":  # the camera of drawing/rooms.py is 1.25 m above the floor, its horizon at 0.4
         return traits.height * (ground - 0.4) / 1.25
     if TRAITS[main.kind].place in ("air", "top", "frame"):
         camera_height = 2.5
@@ -221,7 +225,7 @@ def _size_in_perspective(main: SceneObject, traits: Traits, ground: float, horiz
 
 
 def _leaves_room(objects: list[SceneObject]) -> bool:
-    """Tell whether the main object stays in view and the newest is seen well enough."""
+    """Return whether the main object stays visible and the newest object is visible enough."""
     shares = visible_shares(objects)
     things = [share for item, share in zip(objects, shares, strict=True) if item.category != "room"]
     newest = objects[-1]
@@ -237,7 +241,7 @@ def _leaves_room(objects: list[SceneObject]) -> bool:
 
 
 def set_in_motion(random: np.random.Generator, item: SceneObject, centered: bool = False) -> SceneObject:
-    """Return the object with a velocity, if it can move; `centered` brings it near the middle first."""
+    """Give an object a velocity if it can move; `centered` moves it toward the center first."""
     traits = TRAITS[item.kind]
     if traits.speed == 0 or random.random() > 0.85:
         return item
@@ -248,12 +252,12 @@ def set_in_motion(random: np.random.Generator, item: SceneObject, centered: bool
     else:
         rise = float(random.uniform(-0.35, 0.35)) if traits.place == "air" else 0.0
         velocity = (item.facing * speed, rise * speed)
-    # Something that crosses the image is in the middle at time 0, so that it does not leave.
+    # An object that crosses the image is near the center at time 0, so that it stays in view.
     return replace(item, x=0.4 * item.x if centered else item.x, velocity=velocity)
 
 
 def camera_motion(random: np.random.Generator, still: bool) -> tuple[float, float, float]:
-    """Return how the camera moves: it must where nothing else does."""
+    """Sample the motion of the camera, which always moves if nothing else does."""
     pan = zoom = 0.0
     tilt = 0.0
     if random.random() < (0.7 if still else 0.45):
@@ -264,35 +268,35 @@ def camera_motion(random: np.random.Generator, still: bool) -> tuple[float, floa
     return pan, tilt, zoom
 
 
-#: Kinds of stimuli, and the word that keeps their random streams apart.
+#: Kinds of stimuli, and the seed words that separate their random streams.
 _STREAMS = {"image": 0x1A6E, "film": 0xF11A}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """An image or a video, described.
+    """The description of an image or a video.
 
     Parameters
     ----------
     seed, index : int
-        Which data set, and which scene of it.
+        Seed of the data set, and index of the scene.
     kind : {"image", "film"}
-        A video shows the scene from -1 s to 1 s; its middle frame is at time 0.
+        Whether the scene is an image or a video. A video shows the scene from -1 s to 1 s; its middle frame is at
+        time 0.
     objects : tuple of SceneObject
-        The first is the main one.
+        All objects, the main one first.
     setting : str
         Name of the place, a key of ``vocabulary.SETTINGS``.
     indoor : bool
-        Whether there are walls around.
+        Whether the scene is enclosed by walls.
     openness : float
-        0 (enclosed) to 1 (free view).
+        0 (enclosed) to 1 (open view).
     lighting : str
         One of ``vocabulary.LIGHTINGS``.
     camera : (float, float, float)
-        Velocity (x, y) of the camera in image widths per second, and relative change of its
-        magnification per second.
+        Velocity (x, y) of the camera in image widths per second, and relative change of magnification per second.
     horizon : float
-        Height of the horizon from 0 (top) to 1 (bottom).
+        Vertical position of the horizon, from 0 (top) to 1 (bottom).
     """
 
     seed: int
@@ -318,27 +322,34 @@ class Scene:
 
 
 def sample_scene(seed: int, index: int, kind: str = "image") -> Scene:
-    """Return one scene of a data set.
+    """Sample one scene of a data set.
 
     Parameters
     ----------
     seed : int
-        Of the data set.
+        Seed of the data set.
     index : int
-        Which scene; every run of ``len(CATEGORIES)`` scenes that starts at a multiple of it has each category
-        once.
+        Index of the scene. Each block of ``len(CATEGORIES)`` consecutive scenes has every category once.
     kind : {"image", "film"}
-        Images and videos of one seed are different scenes.
+        Image or video. Images and videos of the same seed are different scenes.
+
+    Returns
+    -------
+    Scene
 
     Raises
     ------
     InputError
-        For a negative seed or index, or an unknown kind.
+        If the seed or the index is negative.
+    UnknownNameError
+        If the kind is unknown.
     """
     if kind not in _STREAMS:
         raise UnknownNameError("kind of stimulus", kind, _STREAMS)
     if seed < 0 or index < 0:
-        raise InputError("a scene needs a seed and an index", given=(seed, index), expected="integers >= 0")
+        raise InputError(
+            "the seed and the index of a scene must not be negative", given=(seed, index), expected="integers >= 0"
+        )
     random = _generator(seed, kind, 1, index)
     names = kinds_of(_category(seed, index, kind))
     name = names[random.integers(len(names))]
@@ -381,9 +392,8 @@ def label_table(scenes: Iterable[Scene]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a scene. ``category:<name>`` is the share of the image that visible objects of the category
-        cover; ``layout:indoor``, ``layout:openness``, ``layout:horizon`` and ``layout:clutter`` lie between
-        0 and 1.
+        One row per scene. ``category:<name>`` is the share of the image that is covered by visible objects of the
+        category; ``layout:indoor``, ``layout:openness``, ``layout:horizon`` and ``layout:clutter`` range from 0 to 1.
     """
     import pandas as pd
 
@@ -408,7 +418,7 @@ def _generator(seed: int, kind: str, *key: int) -> np.random.Generator:
 
 
 def _category(seed: int, index: int, kind: str) -> str:
-    """Balance the categories: each block of scenes has a random order of all of them."""
+    """Return the category of a scene; each block of scenes contains all categories in random order."""
     block, place = divmod(index, len(CATEGORIES))
     order = _generator(seed, kind, 0, block).permutation(len(CATEGORIES))
     return CATEGORIES[int(order[place])]

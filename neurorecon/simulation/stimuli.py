@@ -1,4 +1,4 @@
-"""The stimuli of the embedded data set by number, images and videos, drawn when they are asked for."""
+"""The stimuli of the embedded data set, images and videos by number, rendered on request."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from neurorecon.simulation.vocabulary import CATEGORIES
 
 
 def frame_times(frames: int = 8, frames_per_second: float = 4.0) -> np.ndarray:
-    """Return the time of each frame in seconds; frame ``frames // 2`` is at 0, the moment of the scene.
+    """Return the time of each frame in seconds, relative to frame ``frames // 2``, shape (frame,).
 
     Raises
     ------
     InputError
-        When there is no frame or no rate.
+        If there are no frames, or the rate is not positive.
     """
     if frames < 1 or frames_per_second <= 0:
         raise InputError(
-            "a video needs frames and a rate",
+            "a video needs frames and a frame rate",
             given=f"{frames} frames at {frames_per_second} per second",
             expected="at least one frame and a positive rate",
         )
@@ -36,16 +36,18 @@ def frame_times(frames: int = 8, frames_per_second: float = 4.0) -> np.ndarray:
 
 
 def render_video(scene: Scene, frames: int = 8, frames_per_second: float = 4.0, size: int = 64) -> np.ndarray:
-    """Draw the frames of a video.
+    """Render the frames of a video.
 
     Parameters
     ----------
     scene : Scene
-        An image gives a video in which at most leaves and faces stir.
+        The scene of a video. In the scene of an image, only details such as leaves and faces move.
     frames : int
+        Number of frames.
     frames_per_second : float
+        Frame rate.
     size : int
-        Pixels along each side.
+        Pixels per side.
 
     Returns
     -------
@@ -60,10 +62,10 @@ FRAMES = 8
 
 FRAMES_PER_SECOND = 4.0
 
-#: Size in pixels at which the simulated brain sees.
+#: Size in pixels of the images that the simulated brain processes.
 RETINA = 64
 
-#: Cells a side of the maps that receptive fields are laid over.
+#: Cells per side of the maps on which receptive fields are defined.
 CELLS = 32
 
 MOTION_CELLS = 16
@@ -77,36 +79,36 @@ MOTION = MotionBank(
 #: Spatial frequency of each Gabor channel in cycles per degree.
 GABOR_CYCLES = GABORS.channel_frequency / FIELD_OF_VIEW
 
-#: Every other frame stands for a video where motion does not matter.
+#: Frames of a video that are used for features other than motion.
 _STATIC_FRAMES = slice(0, FRAMES, 2)
 
-#: Stimuli remembered: pixels (12 to 98 kB each) and features (160 kB each).
+#: Number of cached stimuli: pixels (12 to 98 kB each) and features (160 kB each).
 _PIXELS = 2048
 
 _FEATURES = 1536
 
 _LABELS = 1 << 17
 
-#: Images (of videos, frames) for which it pays to start processes, and how many of those.
+#: Number of images and frames from which starting processes pays off, and the maximum number of processes.
 _WORTH_PROCESSES, _MOST_PROCESSES = 400, 8
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the simulated brain computes from one stimulus.
+    """Features of one stimulus to which the simulated brain responds.
 
     Parameters
     ----------
     gabor : array, shape (gabor channel, cell)
-        Energy, averaged over frames.
+        Gabor energy, averaged over frames.
     color : array, shape (3, cell)
-        Luminance, red-green, blue-yellow, averaged over frames.
+        Luminance, red-green and blue-yellow signals, averaged over frames.
     category : array, shape (category,)
-        Share of the image that visible objects of each category cover.
+        Share of the image that is covered by visible objects of each category.
     layout : array, shape (layout,)
-        In the order of :data:`~neurorecon.simulation.cortex.LAYOUT`.
+        Layout of the scene, in the order of :data:`~neurorecon.simulation.cortex.LAYOUT`.
     motion : array, shape (motion channel, motion cell)
-        Energy; zero for images.
+        Motion energy; zero for images.
     """
 
     gabor: np.ndarray
@@ -117,15 +119,16 @@ class Features:
 
 
 class Stimuli:
-    """All stimuli of a data set: images, then films.
+    """All stimuli of a data set: images, followed by videos.
 
     Parameters
     ----------
     seed : int
+        Seed of the data set.
     images, videos : int
-        How many.
+        Numbers of images and videos.
     size : int
-        Pixels on each side.
+        Pixels per side.
     """
 
     def __init__(self, seed: int, images: int, videos: int, size: int) -> None:
@@ -162,7 +165,7 @@ class Stimuli:
         return _draw(self.scene(number), self.size) if drawn is None else drawn
 
     def draw_ahead(self, numbers: range) -> None:
-        """Draw many stimuli on all cores, for those who ask for them next; the pixels are the same as without."""
+        """Render many stimuli on all cores and keep them for the next calls. It changes no pixel."""
         from joblib import Parallel, cpu_count, delayed
 
         numbers = numbers[:_PIXELS]
@@ -189,7 +192,7 @@ class Stimuli:
         return _label_names()
 
     def _features(self, number: int) -> Features:
-        # The brain sees the same, whatever the resolution of the images in the store.
+        # Responses do not depend on the resolution of the images in the store.
         pixels = self.pixels(number) if self.size == RETINA else _draw(self.scene(number), RETINA)
         frames = pixels if self.is_video(number) else pixels[None]
         gray = luminance(frames)
@@ -219,7 +222,7 @@ def _draw(scene: Scene, size: int) -> np.ndarray:
     else:
         pixels = render(scene, size=size, time=0.0)
     pixels = np.asarray(pixels)
-    pixels.flags.writeable = False  # shared by all who ask for it
+    pixels.flags.writeable = False  # the cache shares it between callers
     return pixels
 
 

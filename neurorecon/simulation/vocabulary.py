@@ -1,7 +1,7 @@
-"""The closed vocabulary of the scenes: what there is to see, in which colors, and where.
+"""The closed vocabulary of the scenes: kinds of objects, colors and places.
 
-Sizes are in meters, so that a scene with several objects can be in perspective: the main object fixes the
-height of the camera and everything else follows from it.
+Sizes are in meters, so that scenes with several objects have a consistent perspective: the main object determines the
+height of the camera, and the sizes of all other objects follow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CATEGORIES: tuple[str, ...] = (
     "tool",
 )
 
-#: Color names and their sRGB values in full, neutral light.
+#: Colors and their sRGB values in full, neutral light.
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (206, 52, 46),
     "orange": (232, 128, 44),
@@ -38,7 +38,7 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "white": (238, 236, 230),
 }
 
-#: Names of the kinds of light.
+#: Lighting conditions.
 LIGHTINGS: tuple[str, ...] = ("noon", "sunset", "dusk", "night", "overcast")
 
 
@@ -49,15 +49,16 @@ class Setting:
     Parameters
     ----------
     indoor : bool
-        Whether there are walls around.
+        Whether the place is enclosed by walls.
     openness : float
-        0 (enclosed) to 1 (a free view to the horizon).
+        0 (enclosed) to 1 (open view to the horizon).
     clutter : float
-        How much of the view the place itself fills with things, 0 to 1.
+        How much of the view is filled with things of the place itself, 0 to 1.
     horizon : (float, float)
-        Range of the height of the horizon (indoors: of the foot of the far wall), from 0 (top) to 1 (bottom).
+        Range of the vertical position of the horizon (indoors: of the base of the far wall), from 0 (top) to 1
+        (bottom).
     companions : tuple of str
-        Kinds that may stand beside the main object.
+        Kinds of objects that may appear beside the main one.
     """
 
     indoor: bool
@@ -89,26 +90,26 @@ SETTINGS: dict[str, Setting] = {
 
 @dataclass(frozen=True)
 class Traits:
-    """What all objects of a kind have in common.
+    """Properties of a kind of object.
 
     Parameters
     ----------
     category : str
         One of :data:`CATEGORIES`.
     height : float
-        Of the real thing, in meters.
+        Real height in meters.
     aspect : float
-        Width over height of its box.
+        Aspect ratio (width / height) of the bounding box.
     fill : float
-        Share of the box that the silhouette covers on average (calibrated on the renderer, and tested).
+        Average share of the bounding box that the silhouette covers (calibrated on the renderer, and tested).
     size : (float, float)
-        Range of the height, as a share of the image, when it is the main object.
+        Range of the height of a main object, relative to the image.
     settings, colors : tuple of str
-        Where it is found and in which colors.
+        Possible places and colors.
     place : {"ground", "water", "air", "frame", "top"}
-        What holds it: the ground, water, the air; the frame of the image; a bench seen from above.
+        What the object rests on: the ground, water or air, the frame of the image, or a bench seen from above.
     speed : float
-        Highest speed across the image in videos, in image widths per second.
+        Maximum speed in videos, in image widths per second.
     """
 
     category: str
@@ -134,7 +135,7 @@ _PAINT = ("red", "orange", "yellow", "green", "teal", "blue", "white", "black", 
 
 _BENCH = ("workshop",)
 
-#: Traits of every kind.
+#: Properties of every kind.
 TRAITS: dict[str, Traits] = {
     "man": Traits("person", 1.80, 0.42, 0.48, (0.58, 0.84), (*_OUT, "room"), _CLOTHES, speed=0.24),
     "woman": Traits("person", 1.70, 0.42, 0.45, (0.58, 0.84), (*_OUT, "room"), _CLOTHES, speed=0.24),

@@ -1,9 +1,9 @@
-"""Responses of simulated voxels: from the features of a stimulus through hemodynamics and noise to a recording.
+"""Responses of simulated voxels: the forward model, hemodynamics and noise.
 
-A voxel's signal is a weighted sum of components, each a function of the stimulus: contrast energy (*gabor*),
-luminance and color, motion energy, each within the voxel's population receptive field; the categories of visible
-objects, and the layout of the scene. Each component is standardized over the training stimuli, so that the squared
-weights are the planted shares.
+The signal of a voxel is a weighted sum of components, each a function of the stimulus: contrast energy (*gabor*),
+luminance and color, and motion energy, each within the voxel's population receptive field; the categories of visible
+objects; and the layout of the scene. Components are standardized over the training stimuli, so that the squared
+weights are the planted shares of variance.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from neurorecon.simulation.cortex import COMPONENTS, FIELD_OF_VIEW, LAYOUT, TUNI
 from neurorecon.simulation.stimuli import CELLS, GABOR_CYCLES, GABORS, MOTION, MOTION_CELLS, Stimuli
 from neurorecon.simulation.vocabulary import CATEGORIES
 
-#: Number of spatial patterns of noise that voxels share (respiration, heartbeat, motion, arousal).
+#: Number of spatial patterns of shared noise (respiration, heartbeat, head motion, arousal).
 SHARED_PATTERNS = 12
 
-#: Distance in mm over which shared noise stays alike.
+#: Correlation length of shared noise in mm.
 _SHARED_REACH = 25.0
 
 
 def canonical_hrf(times: np.ndarray) -> np.ndarray:
     """Return SPM's canonical hemodynamic response to an impulse: a peak at 5 s and an undershoot at 15 s.
 
-    Two gamma densities of shape 6 and 16 and scale 1 s, the second one sixth as large (Friston et al., 1998,
-    NeuroImage).
+    It is the difference of two gamma densities of shape 6 and 16 and scale 1 s, the second weighted by 1/6 (Friston et
+    al., 1998, NeuroImage).
 
     Parameters
     ----------
     times : array, shape (time,)
-        Seconds from the impulse.
+        Time from the impulse in seconds.
 
     Returns
     -------
@@ -48,21 +48,21 @@ def canonical_hrf(times: np.ndarray) -> np.ndarray:
 
 
 def clip_response(repetition_time: float, duration: float = 32.0, step: float = 0.02) -> np.ndarray:
-    """Return the response, volume by volume, to a clip that is shown during the first volume.
+    """Return the response in each volume to a clip that is shown during the first volume.
 
-    Activity is constant while the clip lasts (one repetition time), and a volume is the mean over its acquisition.
+    Activity is constant during the clip (one repetition time), and a volume is the mean over its acquisition.
 
     Parameters
     ----------
     repetition_time : float
-        Seconds.
+        In seconds.
     duration, step : float
-        Length of the response and resolution of the integral, seconds.
+        Length of the response and time step of the convolution, in seconds.
 
     Returns
     -------
     array, shape (volume,)
-        Scaled to a sum of squares of 1, so that clips with independent activity of variance 1 give a time series
+        Scaled to a sum of squares of 1, so that clips with independent activity of variance 1 result in a time series
         of variance 1.
     """
     per_volume = round(repetition_time / step)
@@ -74,7 +74,7 @@ def clip_response(repetition_time: float, duration: float = 32.0, step: float = 
 
 
 def convolve(activity: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Return the time series that activity at each volume causes; nothing was shown before the run.
+    """Convolve activity with the hemodynamic response; activity before the run is 0.
 
     Parameters
     ----------
@@ -89,12 +89,13 @@ def convolve(activity: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def autoregressive(random: np.random.Generator, samples: int, columns: int, coefficient: float) -> np.ndarray:
-    """Return stationary first-order autoregressive noise of variance 1.
+    """Return stationary first-order autoregressive noise with variance 1.
 
     Parameters
     ----------
     random : Generator
     samples, columns : int
+        Shape of the noise.
     coefficient : float
         Correlation of neighboring samples, below 1.
 
@@ -108,34 +109,35 @@ def autoregressive(random: np.random.Generator, samples: int, columns: int, coef
 
 
 def slow_drift(random: np.random.Generator, samples: int, columns: int) -> np.ndarray:
-    """Return slow drift of variance 1: the first three cosines over the run, with random weights, and a slope.
+    """Return slow drift with variance 1: a linear trend and the first three cosines, with random weights.
 
     Parameters
     ----------
     random : Generator
     samples, columns : int
+        Shape of the drift.
 
     Returns
     -------
     array, shape (sample, column)
-        Its mean over the run is 0, and its mean square over runs is 1.
+        The mean of each run is 0, and the expected mean square is 1.
     """
     times = (np.arange(samples) + 0.5) / samples
     basis = np.stack([times - 0.5, *(np.cos(np.pi * cycle * times) for cycle in (1, 2, 3))], axis=1)
     basis -= basis.mean(axis=0)
     size = np.sqrt((basis**2).mean(axis=0)) * np.sqrt(basis.shape[1])
-    basis /= np.where(size > 1e-9, size, 1.0)  # in a run of one or two samples some of them vanish
+    basis /= np.where(size > 1e-9, size, 1.0)  # some functions vanish in runs of one or two samples
     return basis @ random.standard_normal((basis.shape[1], columns))
 
 
 def shared_patterns(random: np.random.Generator, positions: np.ndarray) -> np.ndarray:
-    """Return spatial patterns of shared noise: a smooth random field on the cortex.
+    """Return spatial patterns of shared noise: smooth random fields on the cortex.
 
     Parameters
     ----------
     random : Generator
     positions : array, shape (voxel, 3)
-        Millimeters.
+        In millimeters.
 
     Returns
     -------
@@ -145,7 +147,7 @@ def shared_patterns(random: np.random.Generator, positions: np.ndarray) -> np.nd
     waves = random.standard_normal((SHARED_PATTERNS, 3)) / _SHARED_REACH
     phases = random.uniform(0.0, 2 * np.pi, size=(SHARED_PATTERNS, 1))
     patterns = np.cos(waves @ np.asarray(positions, dtype=float).T + phases)
-    patterns[0] = 1.0  # one that the whole brain shares
+    patterns[0] = 1.0  # a global signal
     return patterns / np.sqrt((patterns**2).sum(axis=0))
 
 
@@ -163,20 +165,20 @@ def run_noise(
     Parameters
     ----------
     random : Generator
-        Of this run.
+        Random generator of the run.
     samples : int
-        Volumes or trials.
+        Number of volumes or trials.
     patterns : array, shape (pattern, voxel)
-        From :func:`shared_patterns`.
+        Output of :func:`shared_patterns`.
     shared, drift : float
-        Shares of the variance, the rest being private to each voxel.
+        Shares of the variance. The rest is independent between voxels.
     coefficient : float
-        Temporal autocorrelation of all but the drift.
+        Temporal autocorrelation of the noise other than drift.
 
     Returns
     -------
     array, shape (sample, voxel)
-        Of variance 1.
+        With variance 1.
     """
     count, voxels = patterns.shape
     private = autoregressive(random, samples, voxels, coefficient)
@@ -185,44 +187,45 @@ def run_noise(
     return np.sqrt(1.0 - shared - drift) * private + np.sqrt(shared) * common + np.sqrt(drift) * slow
 
 
-#: Energies at which log(1 + energy / knee) turns from linear to logarithmic; typical of these images.
+#: Energies at which log(1 + energy / knee) changes from linear to logarithmic; typical values of these images.
 GABOR_KNEE = 3e-4
 
 MOTION_KNEE = 5e-6
 
-#: Share of the image at which the response to a category is half of its maximum: responses of high-level
-#: ROIs grow much less than in proportion to size (compressive summation; Kay et al., 2013, J. Neurophysiol.).
+#: Share of the image at which the response to a category is half of its maximum. Responses of high-level visual areas
+#: grow much less than proportionally with size (compressive spatial summation; Kay et al., 2013, J. Neurophysiol.).
 CATEGORY_HALF = 0.06
 
-#: Stimuli, at most, over which components are standardized.
+#: Maximum number of stimuli over which components are standardized.
 _CALIBRATION = 400
 
-#: Bytes of components that are remembered.
+#: Size of the cache of components in bytes.
 _MEMORY = 256 * 2**20
 
-#: Stimuli at a time, at most. NumPy lets go of Python's lock while it filters and multiplies.
+#: Maximum number of threads; NumPy releases the GIL while it filters and multiplies.
 _MOST_THREADS = 8
 
 
 class ForwardModel:
-    """The voxels of one subject as functions of the stimulus.
+    """Noise-free responses of the voxels of one subject.
 
     Parameters
     ----------
     seed : int
-        Of the data set.
+        Seed of the data set.
     subject : int
         Number of the subject.
     cortex : Cortex
         The voxels.
     stimuli : Stimuli
+        The stimuli and their features.
     train_images, train_films : sequence of int
-        Numbers of the stimuli over which components are standardized (the first 400 of them are used).
+        Numbers of the stimuli over which components are standardized (at most the first 400 are used).
 
     Attributes
     ----------
     shares : dict of str to array, shape (voxel,)
-        Planted share of the signal's variance in videos, by component; 0 outside visual areas.
+        Planted share of the signal's variance for videos, by component; 0 outside visual areas.
     """
 
     def __init__(
@@ -244,7 +247,7 @@ class ForwardModel:
         self.shares = dict(zip(COMPONENTS, shares, strict=True))
         self._weights = np.sqrt(shares)
         prf = table[["prf_x", "prf_y", "prf_size"]].to_numpy(dtype=float).T
-        #: Rows of voxels that a component is computed for.
+        #: Voxels for which each component is computed.
         self._rows = [np.flatnonzero(share > 0) for share in shares]
         gabor, color, category, layout, motion = self._rows
         self._static_field = receptive_fields(prf, CELLS)
@@ -263,32 +266,32 @@ class ForwardModel:
         self._calibration: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def signal(self, number: int, task: str) -> np.ndarray:
-        """Return the response to one stimulus without noise.
+        """Return the noise-free response to one stimulus.
 
         Parameters
         ----------
         number : int
-            Of the stimulus.
+            Number of the stimulus.
         task : {"images", "films"}
             Selects the training stimuli over which components are standardized.
 
         Returns
         -------
         array, float64, shape (voxel,)
-            With mean 0 and variance 1 over training stimuli; 0 outside visual areas.
+            With mean 0 and variance 1 over the training stimuli; 0 outside visual areas.
         """
         mean, scale, total = self._calibrate(task)
         return ((self.components(number) - mean) * scale).sum(axis=0) * total
 
     def prepare(self, numbers: Iterable[int], task: str) -> None:
-        """Compute several stimuli at a time, on all cores, for :meth:`signal`, which finds them remembered.
+        """Compute the components of several stimuli in parallel and cache them for :meth:`signal`.
 
         Parameters
         ----------
         numbers : iterable of int
-            Of the stimuli.
+            Numbers of the stimuli.
         task : {"images", "films"}
-            What :meth:`signal` will be asked for; its training stimuli are needed first.
+            The task that will be passed to :meth:`signal`; its training stimuli are computed first.
         """
         from joblib import cpu_count
 
@@ -297,11 +300,11 @@ class ForwardModel:
         if threads == 1 or room is None or len(wanted) > room:
             return
         with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(self.components, wanted):  # what went wrong in a thread is raised here
+            for _ in pool.map(self.components, wanted):  # re-raises exceptions of threads
                 pass
 
     def _calibrate(self, task: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return mean and weight of each component (component, voxel), and the scale of the sum (voxel,)."""
+        """Return the mean and weight of each component (component, voxel), and the scale of their sum (voxel,)."""
         if task not in self._calibration:
             numbers = self._train[task]
             count = max(1, len(numbers))
@@ -324,7 +327,7 @@ class ForwardModel:
         return self._calibration[task]
 
     def static_share(self) -> np.ndarray:
-        """Return the share of the signal's variance that is left for an image that does not move, (voxel,)."""
+        """Return the share of the signal's variance that remains for still images, shape (voxel,)."""
         return np.where(self.visual, 1.0 - self.shares["motion"], 0.0)
 
     def _components(self, number: int) -> np.ndarray:
@@ -342,7 +345,7 @@ class ForwardModel:
 
 
 def saturate(share: np.ndarray) -> np.ndarray:
-    """Return the response to a share of the image, from 0 to 1."""
+    """Return the saturating response, from 0 to 1, to a category that covers a share of the image."""
     return share / (share + CATEGORY_HALF)
 
 
@@ -352,35 +355,35 @@ def receptive_fields(prf: np.ndarray, cells: int) -> np.ndarray:
     Parameters
     ----------
     prf : array, shape (3, voxel)
-        Center (degrees to the right and downward of the center of the image) and standard deviation,
-        degrees. NaN for voxels without.
+        Center (rightward and downward from the center of the image) and standard deviation, in degrees. NaN for voxels
+        without a receptive field.
     cells : int
-        Cells on each side.
+        Cells per side.
 
     Returns
     -------
     array, float32, shape (cell, voxel)
-        Rows run through the grid line by line. A field sums to 1 over the plane, so to less than 1 where it
-        reaches beyond the image.
+        Cells are in row-major order. A field sums to 1 over the plane, and to less than 1 if it extends beyond the
+        image.
     """
     x, y, size = prf
     width = FIELD_OF_VIEW / cells
     centers = (np.arange(cells) + 0.5) * width - FIELD_OF_VIEW / 2
-    sigma = np.maximum(size, 0.4 * width)  # narrower ones would fall between the cells
+    sigma = np.maximum(size, 0.4 * width)  # narrower fields would fall between the cells
     along_x = np.exp(-0.5 * ((centers[:, None] - x) / sigma) ** 2) * width / (np.sqrt(2 * np.pi) * sigma)
     along_y = np.exp(-0.5 * ((centers[:, None] - y) / sigma) ** 2) * width / (np.sqrt(2 * np.pi) * sigma)
     fields = along_y[:, None, :] * along_x[None, :, :]
-    fields = np.where(fields > 1e-9, fields, 0.0)  # NaN, and numbers so small that products become slow
+    fields = np.where(fields > 1e-9, fields, 0.0)  # remove NaN, and tiny numbers that slow down products
     return fields.reshape(cells * cells, -1).astype(np.float32)
 
 
 def _energy_response(energy: np.ndarray, fields: np.ndarray, tuning: np.ndarray, knee: float) -> np.ndarray:
-    """Return the tuned sum over channels of log-compressed energy within receptive fields, (voxel,)."""
+    """Return the weighted sum over channels of log-compressed energy within receptive fields, (voxel,)."""
     return (np.log1p((energy @ fields) / np.float32(knee)) * tuning).sum(axis=0)
 
 
 def _draw_shares(random: np.random.Generator, roi: np.ndarray) -> np.ndarray:
-    """Return planted shares, (component, voxel): those of the ROI, give or take a quarter."""
+    """Return planted shares of variance, (component, voxel): those of the ROI with a random variation of 25 %."""
     shares = np.zeros((len(COMPONENTS), len(roi)))
     jitter = np.exp(0.25 * random.standard_normal(shares.shape))
     for name, tuning in TUNING.items():
@@ -388,10 +391,10 @@ def _draw_shares(random: np.random.Generator, roi: np.ndarray) -> np.ndarray:
         for row, component in enumerate(COMPONENTS):
             shares[row, inside] = tuning.shares.get(component, 0.0)
     shares *= jitter
-    # In V1-V3, color stays a minor part in every voxel.
+    # In V1-V3, color remains a minor component of every voxel.
     early = np.isin(roi, ("V1", "V2", "V3"))
     others = shares[:, early].sum(axis=0) - shares[1, early]
-    shares[1, early] = np.minimum(shares[1, early], others / 3)  # a quarter of all
+    shares[1, early] = np.minimum(shares[1, early], others / 3)  # at most a quarter of the total
     total = shares.sum(axis=0)
     return shares / np.where(total > 0, total, 1.0)
 
@@ -399,9 +402,9 @@ def _draw_shares(random: np.random.Generator, roi: np.ndarray) -> np.ndarray:
 def _draw_gabor_tuning(random: np.random.Generator, roi: np.ndarray, eccentricity: np.ndarray) -> np.ndarray:
     """Return weights of Gabor channels, (channel, voxel).
 
-    Preferred spatial frequency falls with eccentricity (Henriksson et al., 2008, J. Vision; Broderick, Simoncelli
-    & Winawer, 2022, J. Vision), at half of their values, because the images hold no higher ones. Orientation
-    preferences of voxels are weak.
+    Preferred spatial frequency decreases with eccentricity (Henriksson et al., 2008, J. Vision; Broderick, Simoncelli
+    & Winawer, 2022, J. Vision), at half of the published values, because the images contain no higher frequencies.
+    Orientation preferences of voxels are weak.
     """
     coarseness = np.array([TUNING[name].coarseness for name in roi])
     octaves = 0.3 * random.standard_normal(len(roi))
@@ -417,7 +420,7 @@ def _draw_gabor_tuning(random: np.random.Generator, roi: np.ndarray, eccentricit
 def _draw_motion_tuning(random: np.random.Generator, eccentricity: np.ndarray) -> np.ndarray:
     """Return weights of motion channels, (channel, voxel): a preferred direction and a preferred speed.
 
-    Preferred speed grows with eccentricity (Maunsell & Van Essen, 1983, J. Neurophysiol.).
+    Preferred speed increases with eccentricity (Maunsell & Van Essen, 1983, J. Neurophysiol.).
     """
     voxels = len(eccentricity)
     favorite = random.uniform(0.0, 2 * np.pi, size=voxels)
@@ -431,7 +434,7 @@ def _draw_motion_tuning(random: np.random.Generator, eccentricity: np.ndarray) -
 
 
 def _draw_weights(random: np.random.Generator, roi: np.ndarray, what: str, names: Sequence[str]) -> np.ndarray:
-    """Return weights of categories or layout, (name, voxel): those of the ROI and a random mixture."""
+    """Return weights of categories or layout, (name, voxel): those of the ROI plus random ones."""
     weights = 0.15 * random.standard_normal((len(names), len(roi)))
     for key, tuning in TUNING.items():
         means = getattr(tuning, what)

@@ -209,7 +209,7 @@ class RandomImages(MiniatureReader):
 def store_of(number, folder):
     """Build a store of images."""
     DATASETS.register(RandomImages.name, RandomImages)
-    options = {"subjects": 1, "images": number, "films": 0, "voxels": 8}
+    options = {"subjects": 1, "images": number, "videos": 0, "voxels": 8}
     recipe = Recipe(name=f"images{number}", reader=RandomImages.name, options=options)
     return nr.build(recipe, Path(folder) / f"images{number}.icechunk", progress=False)
 

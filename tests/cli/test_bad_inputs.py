@@ -51,7 +51,7 @@ def finished(tmp_path_factory):
     """A finished store; not to be written into."""
     DATASETS.register("miniature", MiniatureReader)
     folder = tmp_path_factory.mktemp("bystander")
-    recipe = Recipe(name="bystander", reader="miniature", options={"images": 8, "films": 0})
+    recipe = Recipe(name="bystander", reader="miniature", options={"images": 8, "videos": 0})
     return build_store(recipe, folder / "bystander.icechunk", progress=False)
 
 

@@ -46,9 +46,9 @@ def test_show(call):
         (["show", "nds"], "did you mean 'nsd'?"),
         (["show", "nsd", "--sessions", "3-1"], "the sessions are not understood"),
         (["show", "nsd", "--sessions", "all"], "1-37 or 1-3,40"),
-        (["show", "scenes", "--subject", "subj01"], "scenes offers no choice of --subject"),
+        (["show", "scenes", "--subject", "subj01"], "scenes does not take --subject"),
         (["download", "nsd", "--out", "data"], "neurorecon datasets show nsd"),
-        (["download", "yamada2015", "--out", "data", "--subject", "S1"], "no choice of subjects"),
+        (["download", "yamada2015", "--out", "data", "--subject", "S1"], "does not take --subject"),
         (["miniature", "nds", "--out", "data"], "unknown layout 'nds'"),
     ],
 )
@@ -64,7 +64,7 @@ def test_the_old_name_of_an_option_works_with_a_warning(call):
     found = call("datasets", "download", "yamada2015", "--out", "data", "--pictures")
     assert found.exit_code == 2
     assert "--pictures is deprecated; use --images instead" in found.stderr
-    assert "no choice of subjects or images" in found.stderr
+    assert "does not take --subject or --images" in found.stderr
     assert "--pictures" not in call("datasets", "download", "--help").stdout
 
 

@@ -164,7 +164,7 @@ def test_features(call, small, tmp_path):
     assert store.targets("gabor").shape == (8, 1440)
     refused = call("features", "--target", "motion")
     assert refused.exit_code == 2
-    assert "holds none" in refused.stderr
+    assert "this store has none" in refused.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="interrupts are sent otherwise there")

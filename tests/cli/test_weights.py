@@ -147,7 +147,7 @@ def test_the_list_as_json(machine):
         (["list", "--origin", "home-made"], "unknown origin of weights 'home-made'"),
         (["where", "clip-vit-l-14"], "did you mean 'clip-vit-l14'?"),
         (["verify", "clip"], "unknown set of weights 'clip'"),
-        (["pull", "bundled-clip"], "come with neurorecon"),
+        (["pull", "bundled-clip"], "ship with neurorecon"),
         (["pull", "clip-vit-b32", "nothing"], "unknown set of weights 'nothing'"),
     ],
 )

@@ -19,7 +19,7 @@ from neurorecon.testing.miniature import MiniatureReader
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     DATASETS.register("miniature", MiniatureReader)
-    recipe = Recipe(name="miniature", reader="miniature", options={"subjects": 1, "images": 24, "films": 6})
+    recipe = Recipe(name="miniature", reader="miniature", options={"subjects": 1, "images": 24, "videos": 6})
     return build_store(recipe, tmp_path_factory.mktemp("stores") / "miniature.icechunk", progress=False)
 
 

@@ -66,7 +66,9 @@ def test_a_worker_with_other_weights_is_refused(store, client, mean_color):
         def made_by(self):
             return {**super().made_by(), "weights_sha256": "other" if self.travelled else "ours"}
 
-    with pytest.raises(StoreError, match=r"would compute this target otherwise[\s\S]*weights_sha256 = 'other'"):
+    with pytest.raises(
+        StoreError, match=r"would compute this target with other settings[\s\S]*weights_sha256 = 'other'"
+    ):
         nr.extract(store, [Elsewhere()], progress=False, scheduler=client)
 
 

@@ -9,7 +9,7 @@ import sys
 #: As many orientations as cells: einsum cannot tell these axes apart by their length.
 CODE = """
 import numpy as np
-from neurorecon.features import pool
+from neurorecon.features.images import pool
 maps = np.random.default_rng(0).random((8, 32, 32), dtype=np.float32)
 print(pool(maps, 8).tobytes().hex())
 """

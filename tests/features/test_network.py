@@ -77,7 +77,7 @@ def test_what_is_stored(store, random_models):
         load_extractor("clip_vision", models=random_models).transform(middle)[0],
         atol=1e-5,
     )
-    with pytest.raises(StoreError, match=r"made otherwise[\s\S]*groups = 4[\s\S]*groups = 2"):
+    with pytest.raises(StoreError, match=r"made with other settings[\s\S]*groups = 4[\s\S]*groups = 2"):
         nr.extract(after, ["vdvae"], models=random_models, groups=2, progress=False)
     with pytest.raises(StoreError, match="precision = 'float32'"):
         nr.extract(after, ["clip_vision"], models=random_models, precision="bfloat16", progress=False)

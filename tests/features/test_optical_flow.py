@@ -140,7 +140,7 @@ def test_two_frames_are_enough_and_have_no_change() -> None:
 
 @pytest.mark.parametrize(("frames", "rate"), [(1, 4.0), (8, None)])
 def test_without_a_second_frame_or_a_rate_there_is_no_flow(frames: int, rate: float | None) -> None:
-    with pytest.raises(InputError, match="no optical flow"):
+    with pytest.raises(InputError, match="optical flow cannot be computed"):
         EXTRACTOR(batch(np.zeros((frames, 64, 64, 3), dtype=np.uint8), rate=rate))
 
 
@@ -177,4 +177,4 @@ def test_the_target_comes_into_a_store_by_its_name(tmp_path) -> None:
     store = nr.extract(nr.build(recipe, tmp_path / "tiny.icechunk", progress=False), ["optical_flow"], progress=False)
     target = store.targets("optical_flow")
     assert target.shape == (12, 288)
-    assert target.attrs["unit"] == "image widths, seconds"
+    assert target.attrs["unit"] == "picture widths, seconds"

@@ -80,7 +80,7 @@ def test_values_are_read_block_by_block(store, monkeypatch):
 
 def test_a_name_that_is_taken(store, values):
     first = nr.add_target(store, "mine", values, made_by=MADE_BY)
-    with pytest.raises(StoreError, match=r"holds a target 'mine'[\s\S]*a network[\s\S]*overwrite=True"):
+    with pytest.raises(StoreError, match=r"already has a target 'mine'[\s\S]*a network[\s\S]*overwrite=True"):
         nr.add_target(first, "mine", values + 1, made_by=MADE_BY)
     second = nr.add_target(first, "mine", values[:, :2], made_by=MADE_BY, overwrite=True)
     assert second.targets("mine").shape == (30, 2)
@@ -90,7 +90,7 @@ def test_a_name_that_is_taken(store, values):
 def test_an_extractor_does_not_go_on_with_it(store, known, mean_color, values):
     known(mean_color)
     after = nr.add_target(store, "mean_color", values[:, :3], made_by=MADE_BY)
-    with pytest.raises(StoreError, match="made otherwise"):
+    with pytest.raises(StoreError, match="made with other settings"):
         nr.extract(after, ["mean_color"], progress=False)
 
 
@@ -100,19 +100,19 @@ def test_an_extractor_does_not_go_on_with_it(store, known, mean_color, values):
         ({"values": np.zeros((29, 5))}, r"shape \(29, 5\) for 30 stimuli \(all of the store\)"),
         ({"values": np.zeros(30)}, r"shape \(30,\)"),
         ({"values": np.zeros((30, 0))}, "at least one value"),
-        ({"values": np.full((30, 5), "a")}, "no array of numbers"),
-        ({"values": [[1.0] * 5] * 30}, "no array of numbers"),
+        ({"values": np.full((30, 5), "a")}, "not an array of numbers"),
+        ({"values": [[1.0] * 5] * 30}, "not an array of numbers"),
         ({"values": np.zeros((30, 5), dtype=complex)}, "complex"),
         ({"values": np.full((30, 5), 1e300)}, r"1e\+300 in the row of 'image0000'"),
-        ({"dims": ("feature", "more")}, "names of the axes"),
-        ({"dims": ("stimulus",)}, "names of the axes"),
-        ({"name": "my target"}, "cannot be called so"),
-        ({"name": "../subj01"}, "cannot be called so"),
+        ({"dims": ("feature", "more")}, "dims do not match the values"),
+        ({"dims": ("stimulus",)}, "dims do not match the values"),
+        ({"name": "my target"}, "invalid name of a target"),
+        ({"name": "../subj01"}, "invalid name of a target"),
         ({"made_by": {}}, "model, source"),
         ({"made_by": {"model": "a", "source": " "}}, "without source"),
         ({"made_by": {**MADE_BY, "complete": False}}, "with complete"),
         ({"made_by": {**MADE_BY, "function": print}}, "cannot be written as JSON"),
-        ({"stimuli": ["image0000"] * 30}, "one row in a target"),
+        ({"stimuli": ["image0000"] * 30}, "occurs more than once"),
         ({"feature_names": ["a"]}, "1 names for values"),
     ],
 )

@@ -137,7 +137,9 @@ def test_weights_of_another_network_are_refused(models):
         lambda: autoencoder_settings(models).load(),
         lambda: load_vdvae(models),
     ):
-        with pytest.raises(InputError, match="another network"):
+        with pytest.raises(
+            InputError, match=r"do not match their configuration|contains the weights of another network"
+        ):
             load()
 
 
@@ -157,22 +159,22 @@ def test_weights_that_lack_some_are_refused(models):
 
 def test_configurations_that_cannot_be_used(models):
     (models / "autoencoder" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
-    with pytest.raises(InputError, match=r"no autoencoder that can be loaded[\s\S]*UNet2DModel"):
+    with pytest.raises(InputError, match=r"unsupported type of autoencoder[\s\S]*UNet2DModel"):
         autoencoder_settings(models)
     (models / "autoencoder" / "config.json").unlink()
-    with pytest.raises(MissingFileError, match="no configuration"):
+    with pytest.raises(MissingFileError, match=r"has no config\.json"):
         autoencoder_settings(models)
     (models / "clip" / "config.json").write_text("{")
-    with pytest.raises(InputError, match="configuration cannot be read"):
+    with pytest.raises(InputError, match="cannot read the configuration"):
         clip_settings(models)
     (models / "clip" / "config.json").unlink()
-    with pytest.raises(InputError, match="does not say what CLIP network"):
+    with pytest.raises(InputError, match="does not specify its CLIP network"):
         clip_settings(models)
 
 
 def test_a_network_of_other_letters_is_no_network(models):
     shutil.copy(models / "clip" / "model.safetensors", models / "clip" / "older.safetensors")
-    with pytest.raises(InputError, match="several files of weights"):
+    with pytest.raises(InputError, match="several weight files"):
         clip_settings(models).load()
     with pytest.raises(MissingFileError, match="text-diffusion"):
         source("text-diffusion", models)

@@ -53,7 +53,7 @@ def test_every_option_is_described_and_unknown_ones_are_refused() -> None:
     assert all(field.description for field in ScenesReader.Options.model_fields.values())
     with pytest.raises(ValidationError):
         make(voxel=3)
-    with pytest.raises(InputError, match="without stimuli"):
+    with pytest.raises(InputError, match="has no stimuli"):
         make(train_images=0, test_images=0, train_films=0, test_films=0)
 
 

@@ -1,4 +1,4 @@
-"""Backgrounds: sky, ridges, ground and water, and the places in nature and town that they make."""
+"""Backgrounds: sky, hills, ground and water, and the settings in nature and town that consist of them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,10 @@ def noise_tile() -> np.ndarray:
 
 
 class Backdrop:
-    """A background in the making.
+    """Paints the parts of a background onto a canvas.
 
-    World coordinates: x from -0.5 (left) to 0.5 (right),
-    v from 0 (top) to 1 (bottom) of the image at time 0. The
-    camera may look beyond; everything is a function of world coordinates, so that it stays in place.
+    World coordinates: x from -0.5 (left) to 0.5 (right), v from 0 (top) to 1 (bottom) of the image at time 0. A moving
+    camera sees beyond them; everything is a function of world coordinates, so that it stays in place.
 
     Parameters
     ----------
@@ -71,7 +70,7 @@ class Backdrop:
         self.pen = Pen(image, origin, scale, light)
 
     def hazy(self, haze: float) -> Pen:
-        """Return a pen for things as far as the air hides this share of them."""
+        """Return a pen for distant objects with this share of haze."""
         return Pen(self.image, self.origin, self.scale, self.light, haze=haze)
 
     def row(self, v: float) -> int:
@@ -96,7 +95,7 @@ class Backdrop:
         self.image.paste(strip.resize((self.image.width, last - first), Image.Resampling.NEAREST), (0, first))
 
     def sky(self, bottom: float | None = None, clouds: int = 3, sun: bool = True) -> None:
-        """Paint the sky, with what hangs in it."""
+        """Paint the sky with sun, moon, stars or clouds."""
         low = self.horizon if bottom is None else bottom
         self.gradient(self.light.sky, -0.3, low)
         if low < 1.3:
@@ -212,7 +211,7 @@ class Backdrop:
         self.image.paste(image, (0, first))
 
     def scatter(self, count: int, low: float = 0.08, high: float = 1.05) -> np.ndarray:
-        """Return places (x, v, scale) on the ground from far to near, shape (count, 3)."""
+        """Return random positions (x, v, scale) on the ground from far to near, shape (count, 3)."""
         places = self.random.uniform((-0.75, low), (0.75, high), (count, 2))
         places = places[np.argsort(places[:, 1])]
         v = self.horizon + places[:, 1] * (1 - self.horizon)

@@ -1,6 +1,6 @@
-"""The pen: shapes in an object's own coordinates, its pose, and the light that tints everything.
+"""Drawing tools: the pen, which fills shapes in local coordinates of an object, its pose, and the light of a scene.
 
-Shapes are drawn without smoothing on a canvas that is larger than the image; the reduction smooths them.
+Shapes are drawn without antialiasing on a canvas that is larger than the image; the reduction smooths them.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _QUARTERS = _quarters()
 
 
 class Shape:
-    """What a pen filled, to draw details inside it. Its mask is made when it is first needed.
+    """A filled shape, inside which details can be drawn. Its mask is computed on first access.
 
     Parameters
     ----------
     outlines : list of array, shape (point, 2)
         Polygons, in pixels of the canvas.
     flat : list of list of float
-        The same, x and y in turn.
+        The same polygons as flat lists, x and y alternating.
     size : (int, int)
         Width and height of the canvas.
     blur : float
@@ -55,7 +55,7 @@ class Shape:
         Opacity, 0 to 255.
     """
 
-    # An image has hundreds of them, so they are kept light.
+    # An image has hundreds of shapes, so they are kept small.
     __slots__ = ("_blur", "_box", "_flat", "_level", "_mask", "_outlines", "canvas")
 
     def __init__(
@@ -72,7 +72,7 @@ class Shape:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Pixels (left, top, right, bottom) of the canvas that the mask lies on."""
+        """Bounding box (left, top, right, bottom) of the mask on the canvas, in pixels."""
         if self._box is None:
             pad = 1 + math.ceil(2 * self._blur)
             xs, ys = [flat[0::2] for flat in self._flat], [flat[1::2] for flat in self._flat]
@@ -90,13 +90,13 @@ class Shape:
 
     @property
     def empty(self) -> bool:
-        """Whether all of it lies outside the canvas."""
+        """Whether the shape lies entirely outside the canvas."""
         left, top, right, bottom = self.box
         return left >= right or top >= bottom
 
     @property
     def mask(self) -> Image.Image:
-        """How much of each pixel it covers, 0 to 255."""
+        """Coverage of each pixel, 0 to 255."""
         if self._mask is None:
             mask = Image.new("L", self.size, 0)
             draw = ImageDraw.Draw(mask)
@@ -107,18 +107,18 @@ class Shape:
         return self._mask
 
     def keep_within(self, other: Shape) -> None:
-        """Cut off what lies outside another shape."""
+        """Clip the shape to another one."""
         self._mask = self.within(other)
 
     def within(self, other: Shape) -> Image.Image:
-        """Return the mask of the part of it that lies in another shape."""
+        """Return the mask of the intersection with another shape."""
         frame = Image.new("L", self.size, 0)
         frame.paste(other.mask, (other.box[0] - self.box[0], other.box[1] - self.box[1]))
         return ImageChops.multiply(self.mask, frame)
 
 
 class Pen:
-    """Draws in local coordinates: x to the right, y downward, one unit long `scale` pixels.
+    """Draws in local coordinates: x rightward, y downward, one unit is `scale` pixels.
 
     Parameters
     ----------
@@ -127,14 +127,14 @@ class Pen:
     origin : (float, float)
         Pixel of the local point (0, 0).
     scale : float
-        Pixels a unit.
+        Pixels per unit.
     light : Light
     mirror : int
-        -1 draws left and right exchanged.
+        -1 exchanges left and right.
     haze : float
-        Share of the air's color, for far things.
+        Share of the haze color, for distant objects.
     angle : float
-        Radians by which everything is turned (clockwise on the screen).
+        Rotation in radians, clockwise on the screen.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Pen:
         self._origin = np.asarray(origin, dtype=float)
 
     def at(self, x: float, y: float, angle: float = 0.0, scale: float = 1.0) -> Pen:
-        """Return a pen whose origin is the local point (x, y), turned and scaled."""
+        """Return a pen with its origin at the local point (x, y), rotated and scaled."""
         pen = Pen.__new__(Pen)
         pen.image, pen._draw, pen.light = self.image, self._draw, self.light
         pen.haze, pen.scale = self.haze, self.scale * scale
@@ -167,7 +167,7 @@ class Pen:
         return pen
 
     def ink(self, color: RGB, glow: bool = False) -> tuple[int, ...]:
-        """Return the pixel value of a surface color in this light and air."""
+        """Return the pixel value of a surface color in this light and haze."""
         seen = color if glow else self.light.on(color)
         if self.haze:
             seen = mix(seen, self.light.haze, self.haze)
@@ -205,7 +205,7 @@ class Pen:
         alpha : float
             Opacity.
         glow : bool
-            Shines by itself: the light of the scene does not tint it.
+            Whether the shape emits light, so that the light of the scene does not tint it.
 
         Returns
         -------
@@ -255,7 +255,7 @@ class Pen:
             self.image.paste(self.ink(ink, glow), shape.box, edge)
 
     def shade(self, shape: Shape, color: RGB, volume: float) -> None:
-        """Shade a shape that has details on it already."""
+        """Shade a shape on which details have already been drawn."""
         if not shape.empty:
             self._shade(shape, color, volume, glow=False)
 
@@ -358,21 +358,21 @@ def chain(joints: Sequence[tuple[float, float, float]]) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Pose:
-    """An object at one moment.
+    """The pose of an object at one moment.
 
     Parameters
     ----------
     item : SceneObject
     setting : str
-        Where it is.
+        Name of the place.
     random : numpy.random.Generator
-        Started from the object's style: the same numbers in every frame.
+        Seeded with the style of the object, so that it gives the same numbers in every frame.
     phase : float
-        Of its gait, wing beat or sway, in radians.
+        Phase of its gait, wing beat or sway, in radians.
     moving : bool
-        Whether it goes somewhere.
+        Whether the object moves through the scene.
     way : float
-        How far it has gone, in its own heights (turns wheels).
+        Distance since time 0, in heights of the object (turns wheels).
     """
 
     item: SceneObject
@@ -388,19 +388,19 @@ class Pose:
         return COLORS[self.item.color]
 
     def between(self, low: float, high: float) -> float:
-        """Draw a number between two."""
+        """Return a random number between two numbers."""
         return low + (high - low) * float(self.random.random())
 
     def pick(self, *choices: RGB) -> RGB:
-        """Draw one of several colors."""
+        """Return one of several colors at random."""
         return choices[int(self.random.integers(len(choices)))]
 
     def chance(self, share: float) -> bool:
-        """Draw a yes with a probability."""
+        """Return True with a probability."""
         return float(self.random.random()) < share
 
     def swing(self, amount: float, shift: float = 0.0) -> float:
-        """Return a swing to and fro with the gait."""
+        """Return an oscillation with the phase of the gait."""
         return amount * math.sin(self.phase + shift)
 
 
@@ -409,7 +409,7 @@ _BEATS = {"person": 1.0, "animal": 1.3, "plant": 0.45, "face": 0.4}
 
 
 def pose_of(item: SceneObject, time: float, setting: str) -> Pose:
-    """Return what an object is doing at a time in seconds, in a setting."""
+    """Return the pose of an object at a time in seconds, in a setting."""
     random = np.random.default_rng(item.style)
     start = float(random.uniform(0, 2 * math.pi))
     moving = item.velocity != (0.0, 0.0)
@@ -424,7 +424,7 @@ RGB = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Light:
-    """How a kind of light colors the world.
+    """How one kind of lighting colors a scene.
 
     Parameters
     ----------
@@ -433,17 +433,17 @@ class Light:
     sky : tuple of RGB
         Colors of the sky from the zenith to the horizon.
     tint : RGB
-        What surfaces are multiplied with.
+        Factor of surface colors.
     lift : RGB
-        What the air adds to them.
+        Color that the air adds to surfaces.
     haze : RGB
-        Color that far things fade to.
+        Color to which distant objects fade.
     shadow : float
         Strength of cast shadows, 0 to 1.
     reach : float
         How far shadows fall sideways, in heights of the object.
     side : int
-        Where the light comes from: -1 left, 1 right.
+        Direction of the light: -1 from the left, 1 from the right.
     """
 
     name: str
@@ -537,7 +537,7 @@ def light_of(lighting: str, indoor: bool, side: int) -> Light:
 
 
 def mix(first: RGB, second: RGB, share: float) -> RGB:
-    """Return a color between two; `share` 0 is the first."""
+    """Return a mixture of two colors; `share` is the weight of the second."""
     rest = 1.0 - share
     return (
         first[0] * rest + second[0] * share,
@@ -552,5 +552,5 @@ def lighter(color: RGB, share: float) -> RGB:
 
 
 def darker(color: RGB, share: float) -> RGB:
-    """Return a color mixed with a dark blue, which reads as shade rather than as dirt."""
+    """Return a color mixed with dark blue, which looks like shade rather than dirt."""
     return mix(color, (22, 18, 44), share)

@@ -1,4 +1,4 @@
-"""From the description of a scene to its pixels."""
+"""Render a scene to pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neurorecon.simulation.drawing.pen import Light, Pen, Pose, light_of, mix, p
 from neurorecon.simulation.scene import Scene, SceneObject, paint_order
 from neurorecon.simulation.vocabulary import TRAITS
 
-#: What draws each kind, in coordinates where its foot is (0, 0) and its top is at y = -1.
+#: Drawing functions by kind, in coordinates in which the base of the object is (0, 0) and its top is at y = -1.
 DRAW: dict[str, Callable[[Pen, Pose], None]] = {
     **people.DRAW,
     **rooms.DRAW,
@@ -47,30 +47,35 @@ class _View:
 
 
 def render(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
-    """Draw a scene.
+    """Render a scene.
 
     Parameters
     ----------
     scene : Scene
     size : int
-        Pixels along each side, 8 to 2048.
+        Pixels per side, 8 to 2048.
     time : float
-        Seconds; objects and camera of a video have moved since time 0.
+        Time in seconds, for videos.
 
     Returns
     -------
     array, uint8, shape (y, x, rgb)
+
+    Raises
+    ------
+    InputError
+        If the size is out of range.
     """
     return np.asarray(_paint(scene, size, time).reduce(_factor(size)))
 
 
 def object_map(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
-    """Return which object is seen at each pixel.
+    """Return which object is visible at each pixel; parameters as in :func:`render`.
 
     Returns
     -------
     array, int16, shape (y, x)
-        Index into ``scene.objects``; -1 where the background is seen.
+        Index into ``scene.objects``; -1 for the background.
     """
     seen = Image.new("L", (size * _factor(size),) * 2, 0)
     _paint(scene, size, time, seen)
@@ -78,14 +83,14 @@ def object_map(scene: Scene, size: int = 64, time: float = 0.0) -> np.ndarray:
 
 
 def _factor(size: int) -> int:
-    """Return how many pixels of the canvas, along each side, make one of the image."""
+    """Return the factor by which the canvas is larger than the image."""
     if not 8 <= size <= 2048:
-        raise InputError("an image of this size cannot be drawn", given=size, expected="8 to 2048 pixels")
+        raise InputError("cannot render an image of this size", given=size, expected="8 to 2048 pixels")
     return 4 if size <= 96 else 3 if size <= 320 else 2
 
 
 def _paint(scene: Scene, size: int, time: float, seen: Image.Image | None = None) -> Image.Image:
-    """Return the enlarged canvas; note in `seen` the number of the object at each pixel, from 1, where it is given."""
+    """Return the enlarged canvas; if `seen` is given, write the number of the object at each pixel to it, from 1."""
     view = _View(
         size * _factor(size),
         math.exp(scene.camera[2] * time),
@@ -135,7 +140,7 @@ def _stamp(
         return
     layer = Image.new("RGBA", (right - left, bottom - top), (0, 0, 0, 0))
     if item.category == "face" and scene.lighting == "night":
-        light = replace(light, tint=mix(light.tint, (0.95, 0.82, 0.72), 0.6))  # portraits are taken with a lamp
+        light = replace(light, tint=mix(light.tint, (0.95, 0.82, 0.72), 0.6))  # portraits are lit by a lamp
     far = item.depth if place in ("ground", "water") else 0.0
     origin = (foot[0] - left, foot[1] - top)
     pen = Pen(layer, origin, scale, light, mirror=item.facing, haze=0.45 * far**3)
@@ -149,7 +154,7 @@ def _stamp(
 
 @lru_cache(maxsize=64)
 def _fainter(strength: float) -> list[int]:
-    """Return what becomes of each opacity from 0 to 255 where all are multiplied by a strength."""
+    """Return a lookup table that multiplies opacities from 0 to 255 by a strength."""
     return [round(strength * value) for value in range(256)]
 
 

@@ -20,9 +20,9 @@ Place = tuple[float, float, float]
 
 
 class Room:
-    """A pen that draws in the meters of a room: x right, y up from the floor, z away from the eye.
+    """A pen that draws in room coordinates in meters: x right, y up from the floor, z away from the camera.
 
-    The eye is a little left or right of the middle.
+    The camera is slightly left or right of the center.
     """
 
     def __init__(self, pen: Pen, pose: Pose) -> None:
@@ -30,7 +30,7 @@ class Room:
         self.eye = pose.between(-0.5, 0.5)
 
     def to(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """Return where in the image a place is seen."""
+        """Project a point in the room onto the image."""
         return (x - self.eye) / z * FOCUS, _VANISH + (_EYE - y) / z * FOCUS
 
     def face(self, corners: list[Place], color: RGB, **how: object) -> Shape:
@@ -108,7 +108,7 @@ def window(room: Room, x: float, y: float, wide: float, high: float, curtain: RG
 
 
 def image(room: Room, x: float, y: float, wide: float, high: float) -> None:
-    """Hang an image on the far wall."""
+    """Hang a framed picture on the far wall."""
     pose = room.pose
     room.wall(x - wide / 2, y, x + wide / 2, y + high, (70, 52, 44))
     back = pose.pick((236, 214, 170), (170, 202, 212), (232, 226, 214))
@@ -162,7 +162,7 @@ def rug(room: Room, x0: float, x1: float, z0: float, z1: float, color: RGB) -> N
 
 
 def _soft_wall(pose: Pose) -> RGB:
-    """Return the color of the walls: paint is paler than things."""
+    """Return the color of the walls, which is paler than that of objects."""
     return mix(pose.color, (240, 236, 226), 0.42)
 
 
@@ -257,7 +257,7 @@ def _stove(room: Room, x0: float, x1: float) -> None:
 
 
 def living_room(pen: Pen, pose: Pose) -> None:
-    """Draw a sofa, a low table, a lamp, an image, a plant."""
+    """Draw a sofa, a low table, a lamp, a framed picture and a plant."""
     room = shell(pen, pose, _soft_wall(pose), "wood")
     cloth = pose.pick(*_FABRICS)
     side = 1 if pose.chance(0.5) else -1

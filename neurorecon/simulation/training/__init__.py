@@ -1,1 +1,1 @@
-"""Training of the bundled networks: ``python -m neurorecon.simulation.training NAME``."""
+"""Train the bundled networks: ``python -m neurorecon.simulation.training NAME``."""

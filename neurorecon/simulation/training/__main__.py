@@ -18,31 +18,32 @@ app = typer.Typer(add_completion=False)
 def main(
     name: Annotated[str, typer.Argument(help=f"Which network: {', '.join(NAMES)}.")],
     folder: Annotated[
-        Path, typer.Option(help="Where scenes, checkpoints and logs are kept; a training goes on from there.")
+        Path, typer.Option(help="Folder of scenes, checkpoints and logs; an interrupted training resumes from it.")
     ] = Path(".neurorecon/training"),
     out: Annotated[
-        Path | None, typer.Option(help="Where the weights go; by default among those that neurorecon ships.")
+        Path | None, typer.Option(help="Folder for the weights; by default that of the bundled weights.")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes; the next run goes on.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this many minutes; the next run resumes.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="no, bf16 or fp16: mixed precision of accelerate.")] = "no",
-    threads: Annotated[int | None, typer.Option(help="Threads of torch on a CPU.")] = None,
+    precision: Annotated[str, typer.Option(help="Mixed precision of accelerate: no, bf16 or fp16.")] = "no",
+    threads: Annotated[int | None, typer.Option(help="Number of torch threads on a CPU.")] = None,
     only: Annotated[
         str | None,
-        typer.Option(help="train, publish (weights of the last checkpoint) or judge (the shipped weights)."),
+        typer.Option(help="Only one step: train, publish (the last checkpoint) or judge (the bundled weights)."),
     ] = None,
     shipped: Annotated[
-        bool, typer.Option("--from-shipped", help="Begin with the weights that neurorecon ships, not with random ones.")
+        bool, typer.Option("--from-shipped", help="Start from the bundled weights instead of random ones.")
     ] = False,
     images: Annotated[
-        int, typer.Option(min=50, max=1200, help="Images generated to judge the diffusion, of each kind.")
+        int,
+        typer.Option(min=50, max=1200, help="Images to generate per condition when judging the diffusion networks."),
     ] = 500,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress bars.")] = False,
 ) -> None:
-    """Train a bundled network on procedural scenes, publish its weights, and hold it against its bars.
+    """Train a bundled network on procedural scenes, publish its weights, and test it on held-out scenes.
 
-    Networks stand on each other: autoencoder and clip come before diffusion, the probe judges all; gist
-    and details teach groups of the VDVAE once more.
+    Train autoencoder and clip before diffusion, which uses them, and the probe first, because it judges all others.
+    gist and details retrain groups of the VDVAE.
     """
     from neurorecon.hub import BUNDLED
     from neurorecon.simulation.training.loop import Run

@@ -1,11 +1,11 @@
-"""Latent diffusion under a text, under an image, or under both: its training, and samples from it.
+"""Latent diffusion conditioned on text, image or both: training and sampling.
 
-One training makes both networks. Each scene of a batch is denoised under its captions, under its image as CLIP
-sees it, or under a mix of both; ResNets are shared, and each context has its own transformers. With the image
-branch taken away, what remains is an ordinary text-conditioned ``UNet2DConditionModel``.
+One training produces both networks. Each scene of a batch is denoised conditioned on a caption, on the CLIP tokens of
+its image, or on a mixture of both; the ResNets are shared, and each context has its own transformers. Without the image
+branch, the network is an ordinary text-conditioned ``UNet2DConditionModel``.
 
-To learn faster, features from the middle of the UNet are compared with CLIP's patches of the clean image
-(representation alignment: Yu et al., 2025, ICLR); that part is thrown away after the training.
+To accelerate training, features from the middle of the UNet are aligned with CLIP's patch tokens of the clean image
+(representation alignment: Yu et al., 2025, ICLR); this head is discarded after training.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from tqdm import tqdm
 
 from neurorecon.models.dual_guided import READS_THE_CONTEXT, DualGuidedUNet
 from neurorecon.models.text_tower import TextTower, end_positions, projected
-from neurorecon.simulation.training.autoencoder import scaled
-from neurorecon.simulation.training.clip import normalized
 from neurorecon.simulation.training.loop import Loss, Plan
+from neurorecon.simulation.training.perception import normalized, scaled
 
-#: Called with noisy latents, the step, and the index of the contexts (0 without, 1 with); returns the velocity.
+#: Called with noisy latents, the step, and 0 (unconditional) or 1 (conditional); returns the velocity.
 Denoise = Callable[[Tensor, Tensor, int], Tensor]
 
-#: With all noise new, diffusers' DDIM takes the root of what is left of the old, which rounding can put below 0.
+#: Maximum eta: with 1, diffusers' DDIM takes the square root of a difference that rounding can make negative.
 _MOST_ETA = 0.999
 
 
@@ -45,23 +44,24 @@ def sample_latents(
     eta: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Return latents drawn with DDIM and classifier-free guidance.
+    """Sample latents with DDIM (Song et al., 2021, ICLR) and classifier-free guidance.
 
     Parameters
     ----------
     denoise : callable
-        ``denoise(latents, step, 0)`` without, ``denoise(latents, step, 1)`` with the condition.
+        ``denoise(latents, step, 0)`` without the condition, ``denoise(latents, step, 1)`` with it.
     schedule : dict
         Parameters of diffusers' ``DDIMScheduler``.
     noise : Tensor, shape (image, channel, y, x)
+        Initial noise.
     guidance : float
-        1 samples the condition as learned; larger values exaggerate it.
+        Guidance scale; 1 means no guidance.
     steps : int
-        Network evaluations (twice as many with guidance).
+        Number of steps; with guidance, each evaluates the network twice.
     eta : float
-        Share of the noise that is drawn anew at each step: 0 is DDIM, 1 as much as in DDPM (Song et al., 2021, ICLR).
+        Share of the noise that is replaced at each step: 0 is DDIM, 1 corresponds to DDPM.
     generator : torch.Generator, optional
-        Source of that noise.
+        Random generator of that noise.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def sample_latents(
 
 @torch.no_grad()
 def to_pixels(autoencoder: Any, latents: Tensor, batch: int = 50) -> np.ndarray:
-    """Return the images that latents stand for, uint8, shape (image, y, x, rgb)."""
+    """Decode latents into images, uint8, shape (image, y, x, rgb)."""
     parts = [
         autoencoder.decode(latents[start : start + batch] / autoencoder.config.scaling_factor).sample
         for start in range(0, len(latents), batch)
@@ -107,7 +107,7 @@ def draw(
     batch: int = 50,
     progress: bool = True,
 ) -> np.ndarray:
-    """Return one image for each row of the contexts.
+    """Generate one image for each row of the contexts.
 
     Parameters
     ----------
@@ -115,13 +115,13 @@ def draw(
     autoencoder : diffusers.AutoencoderKL
     schedule : dict
     contexts : dict
-        ``"text"`` and ``"image"``, each a pair: the context of no condition (1, token, channel), and those of the
+        ``"text"`` and ``"image"``, each a pair: the unconditional context (1, token, channel), and those of the
         images (image, token, channel).
     text_ratio : float
-        1 for text alone, 0 for images alone.
+        1 for text only, 0 for images only.
     guidance, steps, eta, seed, batch, progress
-        Of the sampling. Noise drawn anew at each step corrects what the network got wrong at those before: the
-        probe names more of such images right than of those by DDIM.
+        Settings of the sampling. New noise at each step (`eta` of 1) corrects earlier errors of the network: the probe
+        is right about more of these images than about those of DDIM.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def draw(
 
 PLAN = Plan("diffusion", steps=10_500, batch=32, learning_rate=5e-4, weight_decay=0.01, warmup=300, hold=0.7)
 
-#: Stable Diffusion's class, small; the latents are 6 x 16 x 16 and the contexts 128 wide.
+#: A small version of Stable Diffusion's UNet; the latents are 6 x 16 x 16 and the contexts have 128 channels.
 CONFIG: dict[str, Any] = {
     "sample_size": 16,
     "in_channels": 6,
@@ -168,8 +168,8 @@ CONFIG: dict[str, Any] = {
     "norm_num_groups": 16,
 }
 
-#: The noise schedule. With v-prediction and no signal left at the last step, colors of large areas come out right
-#: (Lin et al., 2024, WACV).
+#: The noise schedule. With v-prediction and zero terminal SNR, colors of large areas are correct (Lin et al., 2024,
+#: WACV).
 SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_schedule": "squaredcos_cap_v2",
@@ -181,25 +181,26 @@ SCHEDULE: dict[str, Any] = {
     "steps_offset": 0,
 }
 
-#: Shares of a batch that see text alone, image alone, or both; of each, a tenth sees nothing (for guidance).
+#: Shares of a batch conditioned on text only and on images only; the rest is conditioned on both. A tenth of all is
+#: unconditional, for guidance.
 _TEXT, _IMAGE, _NOTHING = 0.7, 0.15, 0.1
 
-#: Share of the texts that are the mean of all captions, as decoders of brain activity predict them.
+#: Share of text contexts that are the mean over all captions, because decoders of brain activity predict this mean.
 _MEAN_CAPTION = 0.3
 
-#: Most steps of the schedule are drawn logit-normally (Esser et al., 2024, ICML), about the noise at which shapes are
-#: decided: from real scenes noised to half of the schedule the network makes what can be named, from more noise
-#: it does not. The others are drawn evenly, so that both ends are seen.
+#: Most steps of the schedule are drawn from a logit-normal distribution (Esser et al., 2024, ICML), centered at the
+#: noise level that determines shapes: starting from real scenes with up to half of the noise, the network generates
+#: recognizable objects; with more noise it does not. The others are drawn uniformly, to cover both ends.
 _STEP_CENTER, _STEP_SPREAD, _EVEN = 0.6, 1.0, 0.2
 
-#: Categories whose outlines are learned last, and the share of a batch that is drawn from them alone.
+#: Categories whose shapes are learned last, and the share of a batch that is drawn from them only.
 SLOW_CATEGORIES, _SLOW = ("animal", "vehicle", "tool"), 0.35
 
 #: Gray level that stands for "no image", as in Brain-Diffuser.
 GRAY = 127
 
-#: Contexts of images, scaled as Versatile Diffusion has them, vary by .08, those of captions by 1. The image branch
-#: reads them enlarged while it learns, else it learns as much slower; its published weights have the factor in them.
+#: Factor of image contexts in training. With the scale of Versatile Diffusion they have a standard deviation of .08,
+#: those of captions of 1, which would slow down the image branch. The published weights include the factor.
 _IMAGE_SCALE = 12.0
 
 #: Weight of the alignment with CLIP's patches.
@@ -208,12 +209,12 @@ _ALIGNMENT = 0.5
 
 @dataclass(frozen=True)
 class Frozen:
-    """What the diffusion is trained on top of.
+    """Precomputed latents and contexts for the training of the diffusion.
 
     Parameters
     ----------
     latents : Tensor, shape (scene, channel, y, x)
-        Mean of the posterior times the scaling factor of the autoencoder, float16.
+        Posterior mean times the scaling factor of the autoencoder, float16.
     texts : Tensor, shape (scene, caption, token, channel)
         Contexts of the captions, float16.
     images : Tensor, shape (scene, token, channel)
@@ -242,7 +243,7 @@ class Frozen:
         categories: list[str],
         device: str,
     ) -> Frozen:
-        """Compute the contexts once: each scene is seen many times.
+        """Compute all contexts once, because each scene is used many times.
 
         Parameters
         ----------
@@ -252,7 +253,7 @@ class Frozen:
         empty : Tensor, shape (1, token)
         pixels : ndarray, shape (scene, y, x, rgb), dtype uint8
         categories : list of str
-            Of the main object of each scene.
+            Category of the main object of each scene.
         device : str
         """
         texts = [
@@ -274,7 +275,7 @@ class Frozen:
 
 
 class Denoiser(nn.Module):
-    """The dual-guided UNet and, for training only, a head that predicts CLIP's patches from its middle."""
+    """The dual-guided UNet with a head for training that predicts CLIP's patch tokens from its middle features."""
 
     def __init__(self, config: dict[str, Any], patch_width: int = 128) -> None:
         super().__init__()
@@ -298,27 +299,27 @@ class Denoiser(nn.Module):
         return velocity, self.align(seen[0])
 
     def published(self) -> DualGuidedUNet:
-        """Return the network for contexts of images as they are; weights of the image branch are its own."""
+        """Return a copy of the network for unscaled image contexts."""
         dual = copy.deepcopy(self.dual)
         dual.load_image_branch(_rescaled(dual, _IMAGE_SCALE))
         return dual
 
     def go_on_from(self, published: DualGuidedUNet) -> None:
-        """Take the weights that :meth:`published` returned."""
+        """Load the weights of a network returned by :meth:`published`."""
         state = {key: value.float() for key, value in published.state_dict().items() if key in self.dual.state_dict()}
         self.dual.load_state_dict(state)
         self.dual.load_image_branch(_rescaled(self.dual, 1 / _IMAGE_SCALE))
 
 
 def _rescaled(dual: DualGuidedUNet, factor: float) -> dict[str, Tensor]:
-    """Return the weights of the image branch for contexts that are so many times smaller."""
+    """Return the weights of the image branch for contexts that are smaller by a factor."""
     state = dual.image_branch_state_dict()
     return {key: value * factor if key.endswith(READS_THE_CONTEXT) else value for key, value in state.items()}
 
 
 @torch.no_grad()
 def encode(autoencoder: Any, pixels: np.ndarray, device: str, batch: int = 100, progress: bool = True) -> Tensor:
-    """Return the latents of images, (scene, channel, y, x) float16: posterior mean times the scaling factor."""
+    """Encode images into latents (scene, channel, y, x), float16: the posterior mean times the scaling factor."""
     parts = []
     for start in tqdm(range(0, len(pixels), batch), desc="latents", unit="batch", disable=not progress):
         posterior = autoencoder.encode(scaled(pixels[start : start + batch], device)).latent_dist
@@ -328,14 +329,14 @@ def encode(autoencoder: Any, pixels: np.ndarray, device: str, batch: int = 100, 
 
 @torch.no_grad()
 def text_context(clip: Any, tokens: Tensor) -> Tensor:
-    """Return the hidden states of CLIP's text tower, (text, token, channel), in the role of SD's text encoder."""
+    """Return the hidden states of CLIP's text tower, (text, token, channel), as for Stable Diffusion."""
     states: Tensor = TextTower(clip)(tokens)
     return states
 
 
 @torch.no_grad()
 def projected_text_context(clip: Any, tokens: Tensor) -> Tensor:
-    """Return the hidden states projected, over the length of the sentence's embedding (Versatile Diffusion)."""
+    """Return the projected hidden states divided by the norm of the end token, as for Versatile Diffusion."""
     states = projected(clip, text_context(clip, tokens))
     ends = end_positions(tokens, int(tokens.max()))
     pooled = states[torch.arange(len(tokens)), ends]
@@ -345,7 +346,7 @@ def projected_text_context(clip: Any, tokens: Tensor) -> Tensor:
 def text_adapter(clip: Any, tokens: Tensor) -> Tensor:
     """Return the linear map from projected texts back to hidden states, by least squares over sentences.
 
-    The projection is square, and the lengths that it is divided by differ by a few percent: so much is lost.
+    The projection is square, but the norms by which it is divided vary by a few percent, so the map is not exact.
 
     Returns
     -------
@@ -360,13 +361,13 @@ def text_adapter(clip: Any, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def image_context(clip: Any, images: Tensor) -> Tensor:
-    """Return all tokens of CLIP's image tower, projected, over the length of the first (Versatile Diffusion).
+    """Return all projected tokens of CLIP's image tower divided by the norm of the CLS token (Versatile Diffusion).
 
     Parameters
     ----------
     clip : open_clip.model.CLIP
     images : Tensor, shape (image, rgb, y, x)
-        Normalized as CLIP takes them.
+        Normalized for CLIP.
 
     Returns
     -------
@@ -379,7 +380,7 @@ def image_context(clip: Any, images: Tensor) -> Tensor:
 
 
 def loss(frozen: Frozen, device: str) -> Loss:
-    """Return the loss of a batch: squared error of the velocity, and the alignment with CLIP's patches."""
+    """Return the loss: squared error of the velocity plus alignment with CLIP's patch tokens."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     kept = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
@@ -409,14 +410,14 @@ def loss(frozen: Frozen, device: str) -> Loss:
 
 
 def _more_of(slow: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the rows of a batch, (scene,), a share of them replaced by rows of what is learned slowly."""
+    """Replace a share of the rows of a batch, (scene,), with scenes of the slow categories."""
     replaced = torch.rand(len(rows), generator=generator) < _SLOW
     others = slow[torch.randint(len(slow), (len(rows),), generator=generator)]
     return torch.where(replaced, others, rows)
 
 
 def _steps(scenes: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Return a step of the schedule for each scene, (scene,): one of each part varies less than independent draws."""
+    """Return a step of the schedule for each scene, (scene,), by stratified sampling, which reduces the variance."""
     part = (torch.arange(scenes) + torch.rand(1, generator=generator)) / scenes
     place = part[torch.randperm(scenes, generator=generator)]
     noisy = torch.sigmoid(_STEP_CENTER + _STEP_SPREAD * torch.special.ndtri(place))
@@ -425,7 +426,7 @@ def _steps(scenes: int, steps: int, generator: torch.Generator) -> Tensor:
 
 
 def _texts(found: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the context of one caption of each scene, or of the mean of all, (scene, token, channel)."""
+    """Return the context of one caption of each scene, or the mean over its captions, (scene, token, channel)."""
     averaged = torch.rand(len(found), generator=generator) < _MEAN_CAPTION
     which = torch.randint(found.shape[1], (len(found),), generator=generator)
     one = found[torch.arange(len(found)), which].float()

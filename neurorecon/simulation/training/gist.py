@@ -1,8 +1,8 @@
-"""The first groups of the VDVAE taught once more, from coarse to fine: first what a scene is, then what is where.
+"""A second training of the first groups of the VDVAE, from coarse to fine: first the gist of a scene, then its layout.
 
-Most of what is asked is asked of groups that have nothing but the coarser ones to go by: for some scenes of a batch
-the groups at 4 x 4, or at 8 x 8, or both, are silent, and the means of their priors have to come as close to the
-state as they can. That is what makes a sample from the prior hold together: the groups at 1 x 1 decide on a scene.
+For some scenes of a batch the groups at 4 x 4, at 8 x 8, or both are silent, and the means of their priors, which
+depend only on the coarser groups, have to approach the state of the bundled network. This makes samples from the prior
+coherent: the groups at 1 x 1 determine the scene.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ from neurorecon.simulation.training.loop import Loss, Plan, on_device
 from neurorecon.simulation.training.vdvae import CONFIG, groups_up_to
 from neurorecon.simulation.vocabulary import COLORS, KINDS, LIGHTINGS, SETTINGS
 
-#: Least spread of the posterior relative to the prior's, by side of a group, and that of the last ones of a side. So
-#: each group says little, a bit of each value at most, and no prior has to hit a narrow target: together they are like
-#: the steps of a diffusion.
+#: Minimum standard deviation of the posterior relative to the prior, by resolution of a group, and that of the last
+#: groups of a resolution. It limits the information of each group to about one bit per value, so that no prior has to
+#: predict a narrow target; together the groups resemble the steps of a diffusion.
 _LEAST = {1: 0.5, 4: 0.84, 8: 0.87}
 
 _LEAST_OF_LAST = {4: (1, 0.6), 8: (2, 0.7)}
 
-#: And the most, as a logarithm; with more the divergence may grow beyond all numbers.
+#: Maximum log ratio of the standard deviations, without which the divergence may overflow.
 _MOST = 0.5
 
 
 class Step(NamedTuple):
-    """What a group found.
+    """The state at one group.
 
     Parameters
     ----------
     side : int
+        Resolution of the group.
     state : Tensor, shape (image, channel, y, x)
-        With what the prior adds, before the latents.
+        State with the features of the prior, before the latents are added.
     """
 
     side: int
@@ -50,18 +51,18 @@ class Step(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the first groups made of images.
+    """Output of the first groups for a batch of images.
 
     Parameters
     ----------
     before : list of Step
-        Of each group.
+        State at each group.
     states : dict of Tensor, each of shape (image, channel, y, x)
-        By side, in the end.
+        Final states, by resolution.
     rates : Tensor, shape (group,)
-        Mean over images, in nats; an image for which a group was silent counts as 0.
+        Mean rate over images in nats, with 0 for images for which a group is silent.
     below : Tensor, shape ()
-        How far the posteriors are narrower than they may be, squared, mean over images.
+        Squared amount by which log scales of posteriors are below their minimum, mean over images.
     """
 
     before: list[Step]
@@ -71,7 +72,7 @@ class Found(NamedTuple):
 
 
 def coarser_activations(network: VDVAE, seen: Tensor) -> dict[int, Tensor]:
-    """Return the encoder's activations (image, channel, y, x) up to 8 x 8, given what comes to 8 x 8."""
+    """Return the encoder's activations (image, channel, y, x) up to 8 x 8, given its input at 8 x 8."""
     widths, first = network.encoder.widths, blocks_before(network)
     x = functional.pad(seen, (0, 0, 0, 0, 0, widths[SIDE] - seen.shape[1]))
     activations = {SIDE: x}
@@ -96,9 +97,9 @@ def run_groups(
     seen : Tensor, shape (image, channel, y, x)
         See :class:`~neurorecon.simulation.training.gist.Taught`.
     side : int
-        Of the finest of the groups.
+        Resolution of the finest groups to run.
     speaking : dict of Tensor, each of shape (image,)
-        By side, 1 where latents are drawn from the posterior, 0 where they are the mean of the prior.
+        By resolution, 1 if latents are drawn from the posterior, 0 if they are the mean of the prior (silent groups).
     generator : torch.Generator, optional
     """
     activations = coarser_activations(network, seen)
@@ -133,30 +134,28 @@ def _least(network: VDVAE) -> list[float]:
     return least
 
 
-#: Names of the main object's kind and color, of the place and of the light.
+#: Classes of the labels: kind and color of the main object, setting and lighting.
 NAMES = (tuple(KINDS), tuple(COLORS), tuple(SETTINGS), tuple(LIGHTINGS))
 
-#: Numbers that change their sign in a mirrored scene: the main object's place from left to right, where it looks.
+#: Numeric labels that change sign in a mirrored scene: horizontal position and facing of the main object.
 _MIRRORED = (0, 1)
 
-#: How much more an error weighs on the main object than elsewhere. It covers little of most scenes, and a squared
-#: error alone would tell of its surroundings first.
+#: Additional weight of errors on the main object, which covers a small part of most scenes.
 _MORE_ON_OBJECTS = 3.0
 
 
 @dataclass(frozen=True)
 class Described:
-    """Labels of scenes, each scene followed by all mirrored ones.
+    """Labels of scenes, followed by those of the mirrored scenes.
 
     Parameters
     ----------
     classes : Tensor, shape (scene, 4)
-        Numbers of the :data:`NAMES`.
+        Class indices in :data:`NAMES`.
     numbers : Tensor, shape (scene, number)
-        Place, direction and size of the main object, height of the horizon, share of each category, and layout;
-        standardized.
+        Position, facing and size of the main object, share of each category, and layout; standardized.
     weights : Tensor, shape (scene, 1, y, x)
-        Of errors, 8 x 8: more where the main object is.
+        Weights of errors, 8 x 8, larger on the main object.
     """
 
     classes: Tensor
@@ -184,37 +183,37 @@ class Described:
         return cls(classes.repeat(2, 1), torch.cat([numbers, numbers * signs]), torch.cat([weights, weights.flip(-1)]))
 
     def rows(self, rows: Tensor, device: str) -> Described:
-        """Return some of them, on a device."""
+        """Return several rows on a device."""
         return Described(*(part[rows].to(device) for part in (self.classes, self.numbers, self.weights)))
 
 
 def _weights(scene: Scene) -> np.ndarray:
     main = scene.main
-    if scene.kind == "film" or main.category == "room":  # in videos things move; a room is everywhere
+    if scene.kind == "film" or main.category == "room":  # objects move in videos, and rooms fill the image
         return np.ones((8, 8), dtype=np.float32)
     inside = np.outer(_covered(main.y, main.size), _covered(main.x, main.width))
     return (1 + _MORE_ON_OBJECTS * inside).astype(np.float32)
 
 
 def _covered(center: float, extent: float) -> np.ndarray:
-    """Return the share of each of eight cells along a side of the image that a box covers."""
+    """Return the share of each of eight cells along a side of the image that is covered by a box."""
     edges = np.linspace(-0.5, 0.5, 9)
     inside = np.minimum(edges[1:], center + extent / 2) - np.maximum(edges[:-1], center - extent / 2)
     return np.clip(inside * 8, 0, 1)
 
 
-#: Of weights; that of the batches is in the plan.
+#: Seed of initial weights; that of the batches is in the plan.
 _SEED = 0
 
-#: Numbers that the head tells beside the names.
+#: Number of numeric labels that the head predicts.
 _NUMBERS = 16
 
-#: Scenes that the scale of the new weights is set with.
+#: Number of scenes used to scale the initial weights.
 SOME = 400
 
 
 class Learner(nn.Module):
-    """A VDVAE and what is needed while it learns.
+    """A VDVAE with a head that predicts labels, for training only.
 
     Parameters
     ----------
@@ -231,14 +230,14 @@ class Learner(nn.Module):
 
 
 def make(shipped: VDVAE, sizes: VDVAEConfig = CONFIG) -> Learner:
-    """Return the shipped network with new groups up to 8 x 8, and the head; nothing else learns.
+    """Return the bundled network with new groups up to 8 x 8 and a head; the rest is fixed.
 
     Parameters
     ----------
     shipped : VDVAE
-        Its finer groups, the encoder above 8 x 8 and the pixels are kept.
+        Provides the finer groups, the encoder above 8 x 8 and the output layer.
     sizes : VDVAEConfig
-        Whose blocks and channels the new groups have.
+        Blocks and channels of the new groups.
     """
     torch.manual_seed(_SEED)
     config = replace(
@@ -256,7 +255,7 @@ def make(shipped: VDVAE, sizes: VDVAEConfig = CONFIG) -> Learner:
 
 
 def _kept(shipped: VDVAE, network: VDVAE) -> dict[str, Tensor]:
-    """Return the weights that stay, by their names in the new network."""
+    """Return the weights that are kept, by their names in the new network."""
     kept = {}
     more = len(network.group_shapes) - len(shipped.group_shapes)
     more_sides = len(network.decoder.bias_xs) - len(shipped.decoder.bias_xs)
@@ -277,7 +276,7 @@ def _kept(shipped: VDVAE, network: VDVAE) -> dict[str, Tensor]:
 
 
 def learning(network: VDVAE) -> list[nn.Module | nn.Parameter]:
-    """Return the parts that learn: the encoder's blocks up to 8 x 8, and the groups."""
+    """Return the trainable parts: blocks of the encoder, groups and biases up to 8 x 8."""
     return [
         *list(network.encoder.enc_blocks)[blocks_before(network) :],
         *list(network.decoder.dec_blocks)[: groups_up_to(network, SIDE)],
@@ -287,11 +286,11 @@ def learning(network: VDVAE) -> list[nn.Module | nn.Parameter]:
 
 @torch.no_grad()
 def begin(learner: Learner, taught: Taught) -> None:
-    """Scale new weights so that every layer gives values of unit spread, and start from the mean state.
+    """Scale the initial weights so that the output of every layer has unit variance, and start from the mean state.
 
-    Small default weights let nothing through the many layers to 1 x 1 (Mishkin and Matas, 2016, ICLR). Averaging
-    over an image leaves what differs between scenes tiny beside what they share: the last blocks of the encoder are
-    scaled by the former.
+    With small default weights no signal passes the many layers to 1 x 1 (layer-sequential unit-variance
+    initialization: Mishkin & Matas, 2016, ICLR). After averaging over an image, differences between scenes are tiny
+    compared to what they share, so the last blocks of the encoder are scaled by these differences.
     """
     torch.manual_seed(_SEED)
     network = learner.vdvae
@@ -303,7 +302,7 @@ def begin(learner: Learner, taught: Taught) -> None:
 
 
 def _begin_biases(network: VDVAE, mean: Tensor) -> None:
-    """Start each resolution from the mean state, less what the coarser ones already say."""
+    """Initialize each resolution with the mean state minus that of the coarser one."""
     channels, before = mean.shape[1], torch.zeros(())
     for bias in network.decoder.bias_xs:
         side = bias.shape[-1]
@@ -344,7 +343,7 @@ def _begin_groups(network: VDVAE, activations: dict[int, Tensor]) -> None:
         block.enc.c4.weight[z_dim:].mul_(0.05)
         _bias(block.enc.c4)[z_dim:] = -0.3
         nn.init.orthogonal_(block.z_proj.weight, gain=0.15 if side == SIDE else 0.3)
-        if side == SIDE:  # these learn later, and should not spoil what the others have learned by then
+        if side == SIDE:  # these are trained later and should not disturb the others
             block.resnet.c4.weight.mul_(0.3)
         _, x = block.prior_of(before)
         states[side] = block(x, block.posterior_of(before, activations[side]).mean)
@@ -367,33 +366,33 @@ def _bias(convolution: nn.Conv2d) -> Tensor:
     return convolution.bias
 
 
-#: Of the finest of the first groups.
+#: Resolution of the finest of the first groups.
 SIDE = 8
 
-#: Of what is drawn.
+#: Seed of samples from the posterior.
 _TAUGHT_SEED = 0
 
-#: Scenes that the spread and the readout of colors are found with.
+#: Number of scenes used to estimate the spread of states and the readout of colors.
 _SOME = 2_000
 
 
 @dataclass(frozen=True)
 class Taught:
-    """What the first groups read and what they are to build; each scene is there twice, all mirrored ones at the end.
+    """Inputs and targets of the first groups, for all scenes followed by the mirrored ones.
 
     Parameters
     ----------
     seen : Tensor, shape (scene, channel, y, x)
-        The encoder's activations as they come to 8 x 8, float16.
+        Input of the encoder's blocks at 8 x 8, float16.
     states : Tensor, shape (scene, channel, y, x)
-        The shipped network's at 8 x 8, on the path of posterior means; only the channels that the next groups read.
+        States of the bundled network at 8 x 8, for posterior means; only the channels that the next groups read.
         float16.
     spread : Tensor, shape (channel, 1, 1)
-        Standard deviation of the states when latents are drawn from the posterior instead.
+        Standard deviation of the states when latents are sampled from the posterior.
     colors : Tensor, shape (scene, rgb, y, x)
         The scenes at 16 x 16, from -1 to 1, float16.
     readout : Tensor, shape (color, channel, y, x)
-        Kernel that reads the colors at 16 x 16 (four places, rgb) from a state, by least squares.
+        Convolution kernel that reads the colors at 16 x 16 (four positions, rgb) from a state.
     """
 
     seen: Tensor
@@ -405,7 +404,7 @@ class Taught:
     @classmethod
     @torch.no_grad()
     def make(cls, network: VDVAE, pixels: np.ndarray, device: str, batch: int = 100) -> Taught:
-        """Run a network over all scenes.
+        """Compute inputs and targets of all scenes with a trained network.
 
         Parameters
         ----------
@@ -432,23 +431,23 @@ class Taught:
                 small = functional.avg_pool2d(images.float() / 127.5 - 1, images.shape[-1] // (2 * SIDE))
                 colors.append(small.half().cpu())
         spread = torch.stack(variances).mean(0).sqrt()[:, None, None].cpu()
-        spread = spread.clamp(min=0.1 * float(spread.median()))  # a channel that never varies asks for nothing
+        spread = spread.clamp(min=0.1 * float(spread.median()))  # bounds the error of channels that hardly vary
         whole = torch.cat(states), torch.cat(colors)
         return cls(torch.cat(seen), whole[0], spread, whole[1], _readout(whole[0][:_SOME], whole[1][:_SOME]))
 
 
 def _look(network: VDVAE, images: Tensor) -> tuple[dict[int, Tensor], Tensor]:
-    """Return the encoder's activations by resolution, and those that come to 8 x 8, before its blocks there."""
+    """Return the encoder's activations by resolution, and the input of its blocks at 8 x 8."""
     caught: list[Tensor] = []
     first = network.encoder.enc_blocks[blocks_before(network)]
     hook = first.register_forward_pre_hook(lambda block, inputs: caught.append(inputs[0]))
     found = network.activations(images)
     hook.remove()
-    return found, caught[0][:, : network.config.widths[2 * SIDE]]  # wider layers get zeros besides
+    return found, caught[0][:, : network.config.widths[2 * SIDE]]  # the rest is zero padding
 
 
 def _state(network: VDVAE, activations: dict[int, Tensor], generator: torch.Generator | None = None) -> Tensor:
-    """Return the state at 8 x 8 as the next groups read it: on the path of means, or with drawn latents."""
+    """Return the state at 8 x 8 as read by the next groups, for posterior means or sampled latents."""
 
     def choose(group: int, block: DecoderBlock, x: Tensor, prior: Gaussian) -> Tensor:
         posterior = block.posterior_of(x, activations[block.layer.resolution])
@@ -459,29 +458,29 @@ def _state(network: VDVAE, activations: dict[int, Tensor], generator: torch.Gene
 
 
 def blocks_before(network: VDVAE) -> int:
-    """Return how many blocks of the encoder come before those at 8 x 8."""
+    """Return the number of blocks of the encoder before those at 8 x 8."""
     return sum(layer.resolution > SIDE for layer in network.config.encoder_layers)
 
 
 def _readout(states: Tensor, colors: Tensor) -> Tensor:
-    """Return the kernel that reads colors from states, ridge regression over all places."""
+    """Return the kernel that reads colors from states, by ridge regression over all positions."""
     channels = states.shape[1]
     patches = functional.unfold(states.float(), 3, padding=1).transpose(1, 2).flatten(0, 1)
     wanted = functional.pixel_unshuffle(colors.float(), 2).flatten(2).transpose(1, 2).flatten(0, 1)
     patches = torch.cat([patches, torch.ones(len(patches), 1)], dim=1)
-    penalty = 1e-5 * len(patches) * torch.eye(patches.shape[1])
-    found = torch.linalg.solve(patches.T @ patches + penalty, patches.T @ wanted)
+    alpha = 1e-5 * len(patches) * torch.eye(patches.shape[1])
+    found = torch.linalg.solve(patches.T @ patches + alpha, patches.T @ wanted)
     return found[:-1].T.reshape(-1, channels, 3, 3).contiguous()
 
 
-#: Steps in which only the groups at 1 x 1 and 4 x 4 learn.
+#: Number of first steps in which only the groups at 1 x 1 and 4 x 4 are trained.
 COARSE_STEPS = 5_000
 
-#: Weight of the information in the groups, by side. Errors weigh more than a likelihood would have it (below), so
-#: the same is asked of what is said.
+#: Weight of the rate, by resolution of the groups. Errors have more weight than in a likelihood (below), and so has the
+#: rate.
 _RATE = {1: 14.0, 4: 4.0, 8: 2.0}
 
-#: Weight of the labels, in nats, at the end of the groups at 1 x 1, and what they weigh at earlier groups.
+#: Weight of the labels, in nats, after the groups at 1 x 1, and relative weight at earlier groups.
 _LABELS, _EARLIER = 15.0, 0.3
 
 _EARLIER_GROUPS = (4, 8)
@@ -491,23 +490,25 @@ _GIST_ALONE, _WITHOUT_FINEST = 0.3, 0.6
 
 _GIST_ALONE_COARSE = 0.5
 
-#: Errors of this size count 1 (half, squared): of colors (from -1 to 1) where much is left open, and in the end.
+#: Standard deviation assumed for color errors (-1 to 1): for intermediate states or silent groups, and in the end.
 _COLOR, _COLOR_IN_THE_END = 0.2, 0.07
 
-#: How far off the state may be in the end, relative to the spread that the shipped network's own posterior gave it.
+#: Standard deviation assumed for errors of the final state, relative to its spread in the bundled network.
 _SLACK = 1.5
 
 
 def loss(taught: Taught, described: Described, device: str, coarse_steps: int = COARSE_STEPS) -> Loss:
-    """Return the loss of a :class:`~neurorecon.simulation.training.gist.Learner`, in nats per value of a pixel.
+    """Return the loss of a :class:`~neurorecon.simulation.training.gist.Learner`, in nats per subpixel.
 
     Parameters
     ----------
     taught : Taught
+        Inputs and targets.
     described : Described
-        Of the same scenes.
+        Labels of the same scenes.
     device : str
     coarse_steps : int
+        Number of first steps without the groups at 8 x 8.
     """
     compare = _Comparison(taught, device)
 
@@ -543,7 +544,7 @@ def loss(taught: Taught, described: Described, device: str, coarse_steps: int = 
 
 
 def _speaking(scenes: int, coarse: bool, device: str) -> dict[int, Tensor]:
-    """Return, by side, 1 for scenes whose groups there speak; rows of a batch are in no order."""
+    """Return, by resolution, 1 for scenes whose groups are not silent; rows of a batch are in random order."""
     place = torch.arange(scenes, device=device) / scenes
     gist_alone = _GIST_ALONE_COARSE if coarse else _GIST_ALONE
     return {
@@ -558,7 +559,7 @@ def _bits(rates: Tensor, sides: list[int], side: int) -> Tensor:
 
 
 def _told(network: Learner, found: Found, labels: Described) -> tuple[Tensor, Tensor]:
-    """Return the error of the labels read from the groups at 1 x 1, and how often the kind is right."""
+    """Return the error of the labels predicted from the groups at 1 x 1, and the accuracy of the kind."""
     before = [step.state for step in found.before if step.side == 1]
     error, right = _labels_off(network, found.states[1], labels)
     for group in _EARLIER_GROUPS:
@@ -577,7 +578,7 @@ def _labels_off(network: Learner, state: Tensor, labels: Described) -> tuple[Ten
 
 
 class _Comparison:
-    """How far states are from those wanted, in nats, if errors were normally distributed."""
+    """Errors of states in nats, as for normally distributed errors."""
 
     def __init__(self, taught: Taught, device: str) -> None:
         self.taught = taught
@@ -588,7 +589,7 @@ class _Comparison:
         self.channels = some.shape[1]
 
     def wanted(self, rows: Tensor, device: str) -> dict[int, Tensor]:
-        """Return states by side; at 4 x 4 with the colors of the image at 8 x 8 beside them."""
+        """Return target states by resolution; those at 4 x 4 are followed by the colors of the image at 8 x 8."""
         states = self.taught.states[rows].to(device).float()
         colors = functional.avg_pool2d(self.taught.colors[rows].to(device).float(), 2)
         at_4 = torch.cat([functional.avg_pool2d(states, 2), functional.pixel_unshuffle(colors, 2)], dim=1)
@@ -619,7 +620,7 @@ class _Comparison:
         return {"on_the_way": torch.stack(steps).sum(), "silent": silent, "in_the_end": exactly}
 
     def _roughly(self, side: int, state: Tensor, wanted: dict[int, Tensor], labels: Described) -> Tensor:
-        """Return the error of each image; states and colors alike, and more of it on the main object."""
+        """Return the error of states and colors for each image, with more weight on the main object."""
         off = state[:, : self.channels] - wanted[side][:, : self.channels]
         if side == SIDE:
             colors = functional.conv2d(off, self.readout, padding=1)
@@ -638,7 +639,7 @@ class _Comparison:
 
 
 def _deviation(states: Tensor, side: int) -> Tensor:
-    """Return the standard deviation (channel, 1, 1) of the states averaged to a side; never nothing."""
+    """Return the standard deviation (channel, 1, 1) of states averaged to a resolution, bounded from below."""
     found = functional.adaptive_avg_pool2d(states, side).var(0).mean((1, 2)).sqrt()[:, None, None]
     return found.clamp(min=0.1 * float(found.median()))
 

@@ -1,6 +1,6 @@
-"""What the bundled networks can do on held-out scenes, beside what they have to; their model cards.
+"""Evaluate the bundled networks on held-out scenes against fixed requirements (bars), and write their model cards.
 
-Every bar is one number, the least or the most that it has to be, and a sentence.
+A bar is a measured number with a description and, optionally, its required minimum or maximum.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neurorecon.simulation.training.clip import normalized
 from neurorecon.simulation.training.loop import COUNTS, SEEDS, SIZE, Images
+from neurorecon.simulation.training.perception import normalized
 from neurorecon.simulation.training.probe import Probe
 
-#: What the probe says of a main object.
+#: Classes that the probe predicts for the main object.
 _ANSWERS = ("category", "kind", "color")
 
-#: What :func:`frechet_ratio` is called in a card.
+#: Name of :func:`frechet_ratio` in model cards.
 FRECHET = "Frechet distance to real scenes over that of two sets of real ones"
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One measured figure.
+    """One measured number.
 
     Parameters
     ----------
     what : str
-        A sentence.
+        Description.
     value : float
     least, most : float, optional
-        What is asked for; neither where a figure is only reported.
+        Required minimum or maximum; neither if the number is only reported.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Bar:
 
     @property
     def met(self) -> bool | None:
-        """Whether the bar is met; None where nothing is asked for."""
+        """Whether the requirement is met; None if there is none."""
         if self.least is None and self.most is None:
             return None
         low = self.least is None or self.value >= self.least
@@ -54,7 +54,7 @@ class Bar:
 
 
 def probe_bars(probe: Probe, held_out: Images) -> list[Bar]:
-    """Return how often the probe is right about scenes that it never saw."""
+    """Return the accuracy of the probe on held-out scenes."""
     said = probe.answers(held_out.pixels)
     mains = [scene.main for scene in held_out.scenes]
     still = np.array([scene.kind == "image" for scene in held_out.scenes])
@@ -71,14 +71,14 @@ def probe_bars(probe: Probe, held_out: Images) -> list[Bar]:
 
 
 def clip_bars(clip: Any, tokens: Tensor, held_out: Images) -> list[Bar]:
-    """Return how often CLIP finds the image of a caption among 100 held-out ones.
+    """Return how often CLIP finds the image of a caption among 100 held-out images, and vice versa.
 
     Parameters
     ----------
     clip : open_clip.model.CLIP
     tokens : Tensor, shape (scene, caption, token)
     held_out : Images
-        Images come first; frames of videos are left out.
+        Images come first; frames of videos are ignored.
     """
     count = sum(scene.kind == "image" for scene in held_out.scenes) // 100 * 100
     image = clip_images(clip, held_out.pixels[:count])
@@ -94,7 +94,7 @@ def clip_bars(clip: Any, tokens: Tensor, held_out: Images) -> list[Bar]:
 
 
 def reconstruction_bars(probe: Probe, scenes: np.ndarray, reconstructed: np.ndarray, least: float) -> list[Bar]:
-    """Return how close reconstructions are to their scenes, both uint8, shape (scene, y, x, rgb)."""
+    """Compare reconstructions with their scenes, both uint8, shape (scene, y, x, rgb)."""
     before, after = probe.answers(scenes), probe.answers(reconstructed)
     faces = np.isin(before.category, ["face"])
     buildings = np.isin(before.category, ["building"])
@@ -110,19 +110,20 @@ def reconstruction_bars(probe: Probe, scenes: np.ndarray, reconstructed: np.ndar
 def generation_bars(
     probe: Probe, clip: Any, tokens: Tensor, held_out: Images, generated: np.ndarray, name: str
 ) -> list[Bar]:
-    """Return whether generated images show what they were asked for.
+    """Return how well generated images match the scenes on which they were conditioned.
 
     Parameters
     ----------
     probe : Probe
     clip : open_clip.model.CLIP
     tokens : Tensor, shape (scene, caption, token)
-        Captions of the scenes that the images were made for.
+        Captions of these scenes.
     held_out : Images
-        At least twice as many images as were generated; the first ones are those asked for.
+        At least twice as many scenes as generated images, starting with those on which the images were conditioned.
     generated : array, shape (image, y, x, rgb)
+        uint8.
     name : str
-        What they were made from.
+        Name of the condition, for the descriptions.
     """
     count = len(generated)
     mains = [scene.main for scene in held_out.scenes[:count]]
@@ -152,7 +153,7 @@ def psnr(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def layout_likeness(first: np.ndarray, second: np.ndarray, cells: int = 8) -> float:
-    """Return the mean correlation over images of their colors, averaged on a coarse grid."""
+    """Return the mean over images of the correlation of their colors, averaged on a coarse grid."""
     grids = []
     for images in (first, second):
         count, height, width, _ = images.shape
@@ -164,27 +165,30 @@ def layout_likeness(first: np.ndarray, second: np.ndarray, cells: int = 8) -> fl
 
 
 def frechet_ratio(probe: Probe, made: np.ndarray, real: np.ndarray) -> float:
-    """Return how far images are from scenes in the features of a probe, in units of what scenes differ by.
+    """Return the Frechet distance of images to real scenes, relative to the distance between two sets of real scenes.
 
     Parameters
     ----------
     probe : Probe
+        Its pooled features are compared.
     made : array, shape (image, y, x, rgb)
+        uint8.
     real : array, shape (image, y, x, rgb)
-        Twice as many. The distance of `made` to the second half is divided by that of the first half to the second.
+        Twice as many scenes. The distance of `made` to the second half is divided by that of the first half to the
+        second.
     """
     first, second = (probe.features(half) for half in np.split(real, 2))
     return frechet_distance(probe.features(made), second) / frechet_distance(first, second)
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the Frechet distance between two sets of features (image, feature), each taken for a Gaussian.
+    """Return the Frechet distance between two sets of features (image, feature), each modeled as a Gaussian.
 
     Source: Heusel et al. (2017), NeurIPS, equation 6.
     """
     means = first.mean(axis=0) - second.mean(axis=0)
     one, two = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    # The trace of the square root of a product of two covariances is the sum of the roots of its eigenvalues.
+    # The trace of the square root of a product of two covariances is the sum of the square roots of its eigenvalues.
     eigenvalues = np.linalg.eigvals(one @ two).real.clip(min=0.0)
     return float(means @ means + np.trace(one) + np.trace(two) - 2.0 * np.sqrt(eigenvalues).sum())
 
@@ -243,7 +247,7 @@ _WHAT = {
     ),
 }
 
-#: Images beside each other in the image of a card.
+#: Number of columns in the samples of a card.
 COLUMNS = 12
 
 
@@ -269,7 +273,7 @@ def write(folder: Path, found: Sequence[Bar], samples: dict[str, np.ndarray]) ->
 
 
 def image(samples: dict[str, np.ndarray], file: Path, scale: int = 2) -> None:
-    """Draw sets of images below each other, each with its name."""
+    """Draw sets of images below one another, with their names, and save them as a PNG file."""
     from PIL import Image, ImageDraw
 
     rows = {name: _grid(images, scale) for name, images in samples.items()}

@@ -1,10 +1,10 @@
-"""The loop that trains all bundled networks, and the scenes that they learn from: seeded, logged, resumed to the step.
+"""The training loop of all bundled networks, and their training scenes.
 
-They are drawn by the renderer of the embedded data set, from seeds of their own: no scene of the embedded
-data set, neither of its training nor of its test stimuli, is among them.
+Scenes are drawn by the renderer of the embedded data set but with other seeds, so no stimulus of the embedded data
+set, whether training or test, is among them.
 
-The batch of a step depends on the seed and the step alone, so that an interrupted training continues with the
-batches that it would have seen.
+The batch of a step depends only on the seed and the step, so an interrupted training resumes with the same batches as
+an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from neurorecon.simulation.captions import captions
 from neurorecon.simulation.drawing.render import render
 from neurorecon.simulation.scene import Scene, sample_scene
 
-#: Pixels on each side.
+#: Pixels per side.
 SIZE = 64
 
 #: Seeds of the scenes. The embedded data set has seed 0.
@@ -39,7 +39,7 @@ SEEDS = {"train": 101, "held-out": 202}
 #: Images and frames of videos in each set.
 COUNTS = {"train": (20_000, 4_000), "held-out": (2_000, 400)}
 
-#: Images drawn by one task, and kept in one file.
+#: Number of images in one job and in one file.
 _BLOCK = 200
 
 
@@ -51,9 +51,9 @@ class Images:
     ----------
     scenes : list of Scene
     times : array, shape (scene,)
-        When a video was stopped, in seconds; 0 for images.
+        Time of the frame in seconds; 0 for images.
     pixels : array, shape (scene, y, x, rgb)
-        uint8, mapped from disk.
+        uint8.
     """
 
     scenes: list[Scene]
@@ -65,23 +65,32 @@ class Images:
 
     @cached_property
     def captions(self) -> list[list[str]]:
-        """The sentences about each scene."""
+        """Captions of each scene."""
         return [captions(scene) for scene in self.scenes]
 
 
 def images(split: str, folder: str | Path, *, progress: bool = True) -> Images:
-    """Return a set of scenes, drawn on all cores at the first call and read from disk afterwards.
+    """Return a set of scenes, drawn on all cores in the first call and read from disk afterwards.
 
     Parameters
     ----------
     split : {"train", "held-out"}
     folder : path
-        Where the pixels are kept (300 MB for training). Drawing resumes.
+        Cache of the pixels (300 MB for training). Interrupted drawing resumes.
     progress : bool
         Show a progress bar on stderr.
+
+    Returns
+    -------
+    Images
+
+    Raises
+    ------
+    InputError
+        If the split is unknown.
     """
     if split not in SEEDS:
-        raise InputError("there is no such set of scenes", given=split, expected=" or ".join(SEEDS))
+        raise InputError("unknown set of scenes", given=split, expected=" or ".join(SEEDS))
     keys = _keys(split)
     blocks = [keys[start : start + _BLOCK] for start in range(0, len(keys), _BLOCK)]
     home = Path(folder) / "scenes"
@@ -121,26 +130,27 @@ def _draw_block(seed: int, file: Path, block: list[tuple[str, int, float]]) -> N
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is trained.
+    """Hyperparameters of a training.
 
     Parameters
     ----------
     name : str
-        Of the network.
+        Name of the network.
     steps, batch : int
-        Optimizer steps, and scenes in each.
+        Number of optimizer steps, and batch size in scenes.
     learning_rate, weight_decay : float
-        Of AdamW; the rate rises over `warmup` steps, stays, and falls to a fiftieth along a half cosine.
+        Parameters of AdamW. The learning rate increases during `warmup` steps, stays constant, and decays to 2 % with a
+        cosine schedule.
     warmup : int
-        Steps.
+        Number of warmup steps.
     hold : float
-        Share of the steps after which the rate begins to fall.
+        Share of the steps after which the decay begins.
     average : float
-        Decay of the exponential average of the weights, which is what is published.
+        Decay of the exponential moving average of the weights, which is published.
     clip : float
-        Largest norm of the gradient.
+        Maximum norm of the gradient.
     seed : int
-        Of the batches, the augmentation and the noise.
+        Seed of batches, augmentation and noise.
     """
 
     name: str
@@ -155,7 +165,7 @@ class Plan:
     hold: float = 0.0
 
     def rate(self, step: int) -> float:
-        """Return the learning rate of a step as a share of its peak."""
+        """Return the learning rate of a step, relative to its maximum."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         first = max(self.warmup, round(self.hold * self.steps))
@@ -163,30 +173,32 @@ class Plan:
         return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-#: Called with the network, the rows of the batch and a generator; returns the loss under "loss", and what to log.
+#: Called with the network, the rows of the batch and a generator; returns the loss as "loss", and values to log.
 Loss = Callable[[Any, Tensor, torch.Generator], dict[str, Tensor]]
 
 
 @dataclass
 class Run:
-    """Where a training keeps its state, and for how long it may run.
+    """Where, how and for how long a training runs.
 
     Parameters
     ----------
     folder : path
-        Checkpoint and log.
+        Folder of scenes, checkpoints and logs.
     device : str
+        Device of the network.
     precision : {"no", "bf16", "fp16"}
         Mixed precision of accelerate.
     minutes : float or None
-        Stop after this time, with a checkpoint.
+        Save a checkpoint and stop after this time.
     compiled : bool
-        Run the network through ``torch.compile``.
+        Whether to use ``torch.compile``.
     checkpoint_every : float
         Seconds between checkpoints.
     progress : bool
+        Whether to show progress bars.
     images : int
-        Generated for the bars of the diffusion networks.
+        Number of images to generate when judging the diffusion networks.
     """
 
     folder: Path
@@ -200,23 +212,30 @@ class Run:
 
 
 def train(plan: Plan, network: nn.Module, loss: Loss, scenes: int, run: Run) -> nn.Module:
-    """Train a network, or go on with a training that was interrupted.
+    """Train a network, resuming from a checkpoint if there is one.
 
     Parameters
     ----------
     plan : Plan
+        Hyperparameters.
     network : torch.nn.Module
-        Freshly made; holds the last weights afterwards.
+        A network with initial weights; it has the last weights afterwards.
     loss : callable
         ``loss(network, rows, generator) -> {"loss": ..., ...}``.
     scenes : int
-        Rows are drawn from ``range(scenes)``, each epoch in a new order.
+        Number of scenes; every epoch visits all of them in a new order.
     run : Run
+        Folder, device and time limit.
 
     Returns
     -------
     torch.nn.Module
-        With the averaged weights, in evaluation mode.
+        The network with averaged weights, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint was made with another plan.
     """
     from accelerate import Accelerator
 
@@ -261,20 +280,37 @@ def train(plan: Plan, network: nn.Module, loss: Loss, scenes: int, run: Run) -> 
 
 
 def averaged(plan: Plan, network: nn.Module, folder: Path) -> tuple[nn.Module, int, float]:
-    """Return the averaged weights of the last checkpoint, its step, and the seconds spent on it.
+    """Load the averaged weights of the last checkpoint.
+
+    Parameters
+    ----------
+    plan : Plan
+    network : torch.nn.Module
+        A network of the same architecture.
+    folder : path
+        Folder of the checkpoint.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        In evaluation mode.
+    step : int
+        Number of steps done.
+    seconds : float
+        Duration of the training.
 
     Raises
     ------
     InputError
-        Where the training has not begun.
+        If there is no checkpoint.
     """
     file = folder / f"{plan.name}.pt"
     if not file.exists():
         raise InputError(
-            f"the training of {plan.name!r} has not begun",
+            f"no checkpoint of {plan.name!r}",
             given=f"no file {file}",
             expected="a checkpoint",
-            todo=f"python -m neurorecon.simulation.training {plan.name}",
+            todo=f"run python -m neurorecon.simulation.training {plan.name}",
         )
     found = torch.load(file, map_location="cpu", weights_only=True)
     average = AveragedModel(network, use_buffers=True)
@@ -284,7 +320,7 @@ def averaged(plan: Plan, network: nn.Module, folder: Path) -> tuple[nn.Module, i
 
 
 def batch_rows(plan: Plan, scenes: int, step: int) -> Tensor:
-    """Return the rows of a step: each epoch visits every scene once, in an order of its own."""
+    """Return the scenes of a step, shape (scene,); each epoch visits every scene once, in a new order."""
     first = step * plan.batch
     parts, wanted = [], plan.batch
     while wanted:
@@ -297,7 +333,7 @@ def batch_rows(plan: Plan, scenes: int, step: int) -> Tensor:
 
 
 def on_device(generator: torch.Generator, device: str) -> torch.Generator:
-    """Return a generator for noise that is drawn on a device: on a CPU the given one, else one that it seeds."""
+    """Return a generator on a device: the given one on a CPU, otherwise one that is seeded from it."""
     if torch.device(device).type == "cpu":
         return generator
     return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
@@ -305,7 +341,7 @@ def on_device(generator: torch.Generator, device: str) -> torch.Generator:
 
 @dataclass
 class _State:
-    """Everything that a resumed training needs."""
+    """Contents of a checkpoint."""
 
     plan: Plan
     network: nn.Module
@@ -339,7 +375,7 @@ class _State:
                 f"the checkpoint of {self.plan.name!r} was made with another plan",
                 given=", ".join(f"{key} = {found['plan'].get(key)}" for key in sorted(different)),
                 expected=", ".join(f"{key} = {asdict(self.plan)[key]}" for key in sorted(different)),
-                todo=f"move {self.file} away to start again",
+                todo=f"move {self.file} away to start over",
             )
         self.network.load_state_dict(found["network"])
         self.average.load_state_dict(found["average"])

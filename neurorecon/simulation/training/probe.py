@@ -1,7 +1,7 @@
-"""The category probe: a small convolutional network that says what is in an image, in which color, and where.
+"""The category probe: a small convolutional network that classifies the main object, its color and its position.
 
-It judges reconstructions and generated images, so it is trained on real scenes only and shares nothing with
-CLIP. Its pooled features are the space of Frechet distances between sets of images.
+It judges reconstructions and generated images, so it is trained only on real scenes and independently of CLIP. Frechet
+distances between sets of images are computed on its pooled features.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from torch.nn import functional
 
 from neurorecon.errors import InputError
 from neurorecon.simulation.scene import Scene
-from neurorecon.simulation.training.autoencoder import scaled
-from neurorecon.simulation.training.clip import shifted
 from neurorecon.simulation.training.loop import SIZE, Loss, Plan
+from neurorecon.simulation.training.perception import scaled, shifted
 from neurorecon.simulation.vocabulary import COLORS, KINDS
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """What the probe can say, and how large it is.
+    """Classes and architecture of the probe.
 
     Parameters
     ----------
     kinds, colors : tuple of str
-        Answers for the main object.
+        Classes of the main object.
     categories : tuple of str
         Super-category of each kind.
     widths : tuple of int
-        Channels at 1/2, 1/4, 1/8 and 1/16 of the image.
+        Numbers of channels at 1/2, 1/4, 1/8 and 1/16 of the resolution.
     size : int
-        Pixels on each side.
+        Image size in pixels per side.
     """
 
     kinds: tuple[str, ...]
@@ -49,14 +48,14 @@ class ProbeConfig:
 
 @dataclass(frozen=True)
 class Answers:
-    """What the probe says of some images.
+    """Predictions of the probe for the main object of images.
 
     Parameters
     ----------
     kind, category, color : array of str, shape (image,)
-        Of the main object.
+        Predicted classes.
     place : array, shape (image, 2)
-        Its center (x, y), 0 to 1 from the top left.
+        Predicted center (x, y), from 0 (top left) to 1.
     """
 
     kind: np.ndarray
@@ -91,12 +90,12 @@ class Probe(nn.Module):
         self.place = nn.Sequential(nn.Flatten(), nn.Linear(config.widths[-1] * (config.size // 16) ** 2, 2))
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return the last feature maps of images (image, rgb, y, x) from -1 to 1."""
+        """Return the last feature maps (image, channel, y, x) of images (image, rgb, y, x) from -1 to 1."""
         found: Tensor = functional.silu(self.norm(self.stages(self.stem(images))))
         return found
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits of kind and color, and the place (x, y) of the main object.
+        """Return logits of kind and color, and the position (x, y) of the main object.
 
         Parameters
         ----------
@@ -115,7 +114,13 @@ class Probe(nn.Module):
 
     @torch.no_grad()
     def answers(self, images: np.ndarray, batch: int = 128) -> Answers:
-        """Return what is in uint8 images (image, y, x, rgb)."""
+        """Classify uint8 images (image, y, x, rgb).
+
+        Raises
+        ------
+        InputError
+            If the images are not uint8 or have another size.
+        """
         parts = [self(self._images(images[n : n + batch])) for n in range(0, len(images), batch)]
         kinds, colors, places = (torch.cat(values).cpu().numpy() for values in zip(*parts, strict=True))
         number = kinds.argmax(axis=1)
@@ -130,7 +135,7 @@ class Probe(nn.Module):
         size = self.config.size
         if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
             raise InputError(
-                "the probe judges images of the size that it was trained on",
+                "the images do not match the input of the probe",
                 given=f"{images.dtype} {images.shape}",
                 expected=f"uint8, shape (image, {size}, {size}, 3)",
                 todo="resize the images first",
@@ -140,7 +145,7 @@ class Probe(nn.Module):
         return tensor.to(weight.dtype) / 127.5 - 1.0
 
     def save(self, folder: str | Path) -> None:
-        """Write ``model.safetensors`` and ``config.json`` into a folder."""
+        """Write ``model.safetensors`` and ``config.json`` to a folder."""
         from safetensors.torch import save_file
 
         home = Path(folder)
@@ -150,7 +155,7 @@ class Probe(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path) -> Probe:
-        """Read what :meth:`save` wrote; in evaluation mode, float32."""
+        """Load a probe written by :meth:`save`, in float32 and evaluation mode."""
         from safetensors.torch import load_file
 
         home = Path(folder)
@@ -166,7 +171,7 @@ class Probe(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Two 3 x 3 convolutions, each behind normalization and SiLU, beside a shortcut (He et al., 2016)."""
+    """Two 3 x 3 convolutions, each after normalization and SiLU, with a shortcut (He et al., 2016)."""
 
     def __init__(self, before: int, after: int, stride: int = 1) -> None:
         super().__init__()
@@ -188,7 +193,7 @@ PLAN = Plan("probe", steps=2_600, batch=64, learning_rate=2e-3, weight_decay=0.0
 
 CONFIG = ProbeConfig(kinds=tuple(KINDS), colors=tuple(COLORS), categories=tuple(KINDS.values()), size=SIZE)
 
-#: Standard deviation of pixel noise at most, and strongest change of contrast and brightness.
+#: Maximum standard deviation of pixel noise, and maximum change of contrast and brightness.
 _NOISE, _CONTRAST, _BRIGHTNESS = 0.12, 0.15, 0.1
 
 
@@ -199,9 +204,9 @@ def make() -> nn.Module:
 
 
 def labels(scenes: list[Scene]) -> dict[str, Tensor]:
-    """Return number of kind and color of the main object, its place (x, y) from 0 to 1, and if that is known.
+    """Return the class indices of kind and color, the position (x, y) from 0 to 1, and whether it is known.
 
-    In videos things and camera move; only the places in images are learned.
+    Positions are learned from images only, because objects and camera move in videos.
     """
     kinds, colors = list(KINDS), list(COLORS)
     return {
@@ -213,14 +218,14 @@ def labels(scenes: list[Scene]) -> dict[str, Tensor]:
 
 
 def loss(pixels: np.ndarray, truth: dict[str, Tensor], device: str) -> Loss:
-    """Return the sum of the cross-entropies of kind and color and the error of the place.
+    """Return the loss: the cross-entropies of kind and color plus the error of the position.
 
     Parameters
     ----------
     pixels : array, shape (scene, y, x, rgb)
         uint8.
     truth : dict of Tensor
-        From :func:`labels`.
+        Output of :func:`labels`.
     device : str
     """
 
@@ -248,7 +253,7 @@ def loss(pixels: np.ndarray, truth: dict[str, Tensor], device: str) -> Loss:
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur half of the images a little, and change contrast, brightness and noise of all."""
+    """Slightly blur half of the images; vary the contrast, brightness and noise of all."""
 
     def draw(low: float, high: float) -> Tensor:
         values = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device)

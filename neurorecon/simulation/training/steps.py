@@ -1,4 +1,4 @@
-"""Train, publish and judge each bundled network: what differs between them, in one table."""
+"""Train, publish and judge each bundled network; one table lists what differs between them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from neurorecon.models.clip import WordTokenizer, clip_settings, vocabulary
 from neurorecon.models.dual_guided import DualGuidedUNet
 from neurorecon.models.load import autoencoder_settings, load_vdvae
 from neurorecon.models.vdvae import VDVAE
-from neurorecon.simulation.training import autoencoder, clip, details, diffusion, gist, probe, vdvae
+from neurorecon.simulation.training import diffusion, gist, perception, probe, vdvae
 from neurorecon.simulation.training import judge as bars
-from neurorecon.simulation.training import judge as cards
 from neurorecon.simulation.training.diffusion import draw, to_pixels
 from neurorecon.simulation.training.loop import Images, Loss, Plan, Run, averaged, images, train
 from neurorecon.simulation.training.probe import Probe
 from neurorecon.simulation.training.vdvae import from_prior, reconstruct
 
-#: Folders of the shipped networks, below ``neurorecon/models/bundled``.
+#: Folders of the bundled networks, below ``neurorecon/models/bundled``.
 FOLDERS = {
     "probe": ("probe",),
     "clip": ("clip",),
@@ -50,21 +49,23 @@ def publish_probe(network: Probe, home: Path) -> None:
 def publish_clip(network: nn.Module, tokenizer: WordTokenizer, home: Path) -> None:
     """Write CLIP and its vocabulary."""
     folder = home / "clip"
-    preprocessing = {"size": 64, "mean": clip.MEAN, "std": clip.STD}
-    _write_json(folder / "config.json", {**clip.config(tokenizer.vocab_size), "preprocessing": preprocessing})
+    preprocessing = {"size": 64, "mean": perception.MEAN, "std": perception.STD}
+    _write_json(
+        folder / "config.json", {**perception.clip_config(tokenizer.vocab_size), "preprocessing": preprocessing}
+    )
     (folder / "vocabulary.txt").write_text("\n".join(tokenizer.words) + "\n", encoding="utf-8")
     _write_weights(folder / "model.safetensors", network)
     record_bundled(folder)
 
 
 def publish_autoencoder(network: Any, pixels: np.ndarray, home: Path) -> None:
-    """Write the autoencoder, with the factor that brings the latents of these scenes to unit scale."""
+    """Write the autoencoder, with the factor that scales the latents of these scenes to unit variance."""
     network.register_to_config(scaling_factor=1.0)
     latents = diffusion.encode(network, pixels, "cpu", progress=False).float()
     network.register_to_config(scaling_factor=round(float(1.0 / latents.std()), 4))
     folder = home / "autoencoder"
     config = {key: value for key, value in network.config.items() if not key.startswith("_")}
-    wanted = {key: config[key] for key in (*autoencoder.CONFIG, "scaling_factor")}
+    wanted = {key: config[key] for key in (*perception.AUTOENCODER_CONFIG, "scaling_factor")}
     _write_json(folder / "config.json", {"_class_name": "AutoencoderKL", **wanted})
     _write_weights(folder / "diffusion_pytorch_model.safetensors", network)
     record_bundled(folder)
@@ -79,7 +80,7 @@ def publish_vdvae(network: VDVAE, home: Path) -> None:
 
 
 def publish_diffusion(dual: DualGuidedUNet, text_adapter: Tensor, home: Path) -> None:
-    """Write the text-conditioned UNet, the image branch that makes it the dual-guided one, and the map of texts."""
+    """Write the text-conditioned UNet, the image branch of the dual-guided network, and the text adapter."""
     folder = home / "text_diffusion"
     unet = dual.plain_unet("text")
     _write_json(folder / "config.json", {"_class_name": "UNet2DConditionModel", **diffusion.CONFIG})
@@ -106,32 +107,33 @@ def _write_json(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-#: Samples shown in a card.
+#: Number of samples shown in a card.
 SHOWN = 24
 
-#: Bars, and sets of images by what they show.
+#: Bars, and sets of images by name.
 Judged = tuple[list[bars.Bar], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One network.
+    """Training, publishing and judging of one network.
 
     Parameters
     ----------
     plan : Plan
+        Hyperparameters.
     make : callable
-        Returns it with random weights.
+        Given the run, returns the network with random weights.
     loss : callable
-        From the run to its loss.
+        Given the run, returns the loss.
     publish : callable
-        Writes the averaged weights into a folder.
+        Writes the averaged weights to a folder.
     read : callable
-        Reads shipped weights back, as the network that :attr:`make` returns, or the part of it that is shipped.
+        Reads bundled weights, as the network returned by `make` or the published part of it.
     judge : callable
-        From the folder of all shipped weights and the run to bars and samples, by folder of the network.
+        Given the folder of all bundled weights and the run, returns bars and samples by folder of the network.
     begin : callable, optional
-        Sets weights before the first step, where that takes the scenes.
+        Initializes weights with the scenes, before the first step.
     """
 
     plan: Plan
@@ -144,14 +146,23 @@ class Step:
 
 
 def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
-    """Train a network, or go on with it.
+    """Train a network, resuming from a checkpoint if there is one.
 
     Parameters
     ----------
     name : str
+        Name of the network.
     run : Run
+        Folder, device and time limit.
     shipped : path, optional
-        Start from the weights in this folder of shipped networks, where the run has no checkpoint yet.
+        Folder of bundled networks from whose weights to start if there is no checkpoint.
+
+    Raises
+    ------
+    UnknownNameError
+        If the name is unknown.
+    InputError
+        If the checkpoint was made with another plan.
     """
     step = _step(name)
     scenes = _scenes("train", run.folder)
@@ -171,14 +182,14 @@ def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
 
 
 def _remember_runs(name: str, shipped: Path, run: Run) -> None:
-    """Keep how the weights that a training begins with came about."""
+    """Copy the training record of the initial weights."""
     before = shipped / FOLDERS[name][0] / "training.json"
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / f"{name}.before.json").write_text(before.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def publish(name: str, run: Run, out: Path | None = None) -> None:
-    """Write the averaged weights of the last checkpoint where neurorecon finds them."""
+    """Write the averaged weights of the last checkpoint to the bundled weights, or to `out`."""
     step = _step(name)
     network, done, seconds = averaged(step.plan, step.make(run), run.folder)
     home = out or BUNDLED
@@ -197,13 +208,13 @@ def publish(name: str, run: Run, out: Path | None = None) -> None:
 
 
 def judge(name: str, run: Run, out: Path | None = None) -> bool:
-    """Measure the shipped weights on held-out scenes, write the model card, and return whether all bars are met."""
+    """Evaluate the weights on held-out scenes, write the model card, and return whether all requirements are met."""
     home = out or BUNDLED
     judged = _step(name).judge(home, run)
     for folder, (found, samples) in judged.items():
         for bar in found:
-            print(f"{folder}: {cards.line(bar)}")
-        cards.write(home / folder, found, samples)
+            print(f"{folder}: {bars.line(bar)}")
+        bars.write(home / folder, found, samples)
     return all(bar.met is not False for found, _ in judged.values() for bar in found)
 
 
@@ -215,11 +226,11 @@ def _scenes(split: str, folder: Path) -> Images:
 @cache
 def _tokenizer(folder: Path) -> WordTokenizer:
     words = vocabulary(text for found in _scenes("train", folder).captions for text in found)
-    return WordTokenizer(words, clip.CONTEXT)
+    return WordTokenizer(words, perception.CONTEXT)
 
 
 def _tokens(split: str, folder: Path) -> Tensor:
-    return clip.tokenized(_scenes(split, folder).captions, _tokenizer(folder))
+    return perception.tokenized(_scenes(split, folder).captions, _tokenizer(folder))
 
 
 def _pixels(run: Run) -> np.ndarray:
@@ -245,7 +256,7 @@ def _judge_clip(home: Path, run: Run) -> dict[str, Judged]:
     found = bars.clip_bars(network, tokens, held_out)
     asked = list(range(0, 80, 10))
     similarity = bars.clip_texts(network, tokens[asked, 0]) @ bars.clip_images(network, held_out.pixels).T
-    best = similarity.argsort(dim=1, descending=True)[:, : cards.COLUMNS].numpy()
+    best = similarity.argsort(dim=1, descending=True)[:, : bars.COLUMNS].numpy()
     shown = {
         f"{held_out.captions[row][0]}  (best of {len(held_out):,})": held_out.pixels[columns]
         for row, columns in zip(asked, best, strict=True)
@@ -294,7 +305,7 @@ def _judge_vdvae(home: Path, run: Run) -> dict[str, Judged]:
     return {"vdvae": (found, shown)}
 
 
-#: Temperatures of samples from the prior, by the side of the groups; 0 takes the mean.
+#: Temperatures of samples from the prior, given the resolution of a group; 0 means the mean.
 _PRIOR_SAMPLES: dict[str, Callable[[int], float]] = {
     "samples from the prior, groups up to 8 x 8 drawn, the others their means": lambda side: float(side <= 8),
     "samples from the prior, groups up to 8 x 8 drawn, the others at a temperature of .5": lambda side: (
@@ -303,7 +314,7 @@ _PRIOR_SAMPLES: dict[str, Callable[[int], float]] = {
     "samples from the prior, all groups drawn at a temperature of .9": lambda side: 0.9,
 }
 
-#: Trainings of some groups of the shipped VDVAE, and what learns, as cards say it.
+#: Retraining of parts of the bundled VDVAE: the trainable parts, as described in model cards.
 _PARTS = {
     "gist": "the groups up to 8 x 8 and what they read alone, with labels of the scenes (`gist`)",
     "details": "the groups finer than 8 x 8 alone (`details`)",
@@ -366,7 +377,7 @@ def _judge_diffusion(home: Path, run: Run) -> dict[str, Judged]:
         given = {key.partition(" ")[0]: contexts[key] for key in used}
         adapter = dual.text_adapter
         if folder == "text_diffusion":
-            dual.text_adapter = None  # the text-conditioned UNet itself
+            dual.text_adapter = None  # use the text-conditioned UNet alone
         made = draw(dual, decoder, diffusion.SCHEDULE, given, text_ratio=ratio, progress=run.progress)
         dual.text_adapter = adapter
         found, shown = judged.setdefault(folder, ([], {"held-out scenes": held_out.pixels[:SHOWN]}))
@@ -375,7 +386,7 @@ def _judge_diffusion(home: Path, run: Run) -> dict[str, Judged]:
     return judged
 
 
-#: Folder, what images are made from, share of the text, contexts.
+#: Folder, name of the condition, text ratio, contexts.
 _GENERATIONS = (
     ("text_diffusion", "captions", 1.0, ("text hidden",)),
     ("dual_diffusion", "images", 0.0, ("image",)),
@@ -385,13 +396,13 @@ _GENERATIONS = (
 
 
 def _contexts(clip_network: Any, tokens: Tensor, empty: Tensor, pixels: np.ndarray) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return, by name, the context of nothing and those of some scenes."""
+    """Return, by name, the unconditional context and those of several scenes."""
     gray = np.full((1, 64, 64, 3), diffusion.GRAY, dtype=np.uint8)
     hidden, mapped, seen = diffusion.text_context, diffusion.projected_text_context, diffusion.image_context
     return {
         "text hidden": (hidden(clip_network, empty), hidden(clip_network, tokens)),
         "text projected": (mapped(clip_network, empty), mapped(clip_network, tokens)),
-        "image": (seen(clip_network, clip.normalized(gray)), seen(clip_network, clip.normalized(pixels))),
+        "image": (seen(clip_network, perception.normalized(gray)), seen(clip_network, perception.normalized(pixels))),
     }
 
 
@@ -411,17 +422,17 @@ _STEPS = {
         _judge_probe,
     ),
     "clip": Step(
-        clip.PLAN,
-        lambda run: clip.make(clip.config(_tokenizer(run.folder).vocab_size)),
-        lambda run: clip.loss(_pixels(run), _tokens("train", run.folder), run.device),
+        perception.CLIP_PLAN,
+        lambda run: perception.make_clip(perception.clip_config(_tokenizer(run.folder).vocab_size)),
+        lambda run: perception.clip_loss(_pixels(run), _tokens("train", run.folder), run.device),
         lambda network, run, home: publish_clip(network, _tokenizer(run.folder), home),
         _clip,
         _judge_clip,
     ),
     "autoencoder": Step(
-        autoencoder.PLAN,
-        lambda run: autoencoder.make(),
-        lambda run: autoencoder.loss(_pixels(run), run.device),
+        perception.AUTOENCODER_PLAN,
+        lambda run: perception.make_autoencoder(),
+        lambda run: perception.autoencoder_loss(_pixels(run), run.device),
         lambda network, run, home: publish_autoencoder(network, _pixels(run)[:2000], home),
         lambda home: autoencoder_settings(home).load(),
         _judge_autoencoder,
@@ -444,9 +455,9 @@ _STEPS = {
         lambda network, run: gist.begin(network, _taught(run)),
     ),
     "details": Step(
-        details.PLAN,
-        lambda run: details.make(load_vdvae(BUNDLED)[0]),
-        lambda run: details.loss(_pixels(run), run.device),
+        vdvae.DETAILS_PLAN,
+        lambda run: vdvae.make_details(load_vdvae(BUNDLED)[0]),
+        lambda run: vdvae.details_loss(_pixels(run), run.device),
         _publish_vdvae,
         _read_vdvae,
         _judge_vdvae,

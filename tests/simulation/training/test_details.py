@@ -3,12 +3,11 @@
 import numpy as np
 import torch
 
-from neurorecon.simulation.training import details
-from neurorecon.simulation.training.vdvae import groups_up_to
+from neurorecon.simulation.training.vdvae import details_loss, groups_up_to, make_details
 
 
 def test_only_the_finer_groups_and_the_pixels_learn(shipped):
-    network = details.make(shipped)
+    network = make_details(shipped)
     for name, value in shipped.state_dict().items():
         assert torch.equal(network.state_dict()[name], value)
     assert groups_up_to(network, 8) == 2
@@ -19,9 +18,9 @@ def test_only_the_finer_groups_and_the_pixels_learn(shipped):
 
 
 def test_what_silent_groups_draw_comes_closer_to_the_image(shipped, pixels):
-    network = details.make(shipped)
+    network = make_details(shipped)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    loss = details.loss(pixels, "cpu")
+    loss = details_loss(pixels, "cpu")
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=2e-3)
     silent, losses = [], []

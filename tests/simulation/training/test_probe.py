@@ -53,5 +53,5 @@ def test_what_is_saved_is_read_again(probe, images, tmp_path):
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 64, 64, 3), np.float32)])
 def test_images_of_another_sort_are_refused(probe, wrong):
-    with pytest.raises(InputError, match="of the size that it was trained on"):
+    with pytest.raises(InputError, match="do not match the input of the probe"):
         probe.answers(wrong)

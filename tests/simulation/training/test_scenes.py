@@ -50,5 +50,5 @@ def test_no_scene_is_one_of_the_embedded_test_stimuli():
 
 
 def test_an_unknown_set_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no such set"):
+    with pytest.raises(InputError, match="unknown set of scenes"):
         scenes.images("validation", tmp_path)

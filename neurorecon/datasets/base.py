@@ -8,6 +8,7 @@ slices, so that the memory needed does not depend on the size of the data set. T
 from __future__ import annotations
 
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -132,6 +133,16 @@ class Reader(ABC):
     roi_groups: ClassVar[dict[str, list[str]]] = {}
     #: Targets that a recipe without a file (``neurorecon build NAME``) computes.
     default_targets: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "film_shape" in cls.__dict__ and "video_shape" not in cls.__dict__:
+            warnings.warn(
+                f"{cls.__name__}.film_shape() is deprecated: rename it to video_shape()",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            cls.video_shape = cls.film_shape  # type: ignore[attr-defined, method-assign]
 
     def __init__(self, root: str | Path | None, options: BaseModel | None = None) -> None:
         self.options: Any = self.Options() if options is None else options

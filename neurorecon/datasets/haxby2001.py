@@ -23,7 +23,7 @@ from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.datasets.runs import REST, block_means, find_blocks, prepare_run, read_by_part, sample_table, screen
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.files import damaged
-from neurorecon.io.volumes import check_grid, image_values, open_image
+from neurorecon.io.volumes import check_grid, check_mask, image_values, open_image, read_mask
 from neurorecon.space import Space
 
 #: Seconds between volumes; the headers do not say it reliably.
@@ -144,7 +144,7 @@ def _read_subject(folder: Path, voxels: str, series: Series) -> Recording:
     rois = {}
     for name, file in ROIS.items():
         if name == REQUIRED or (folder / file).is_file():
-            rois[name] = _read_mask(folder / file, path, shape, affine)
+            rois[name] = _mask_of(folder / file, path, shape, affine)
     missing = [file for name, file in ROIS.items() if name not in rois]
     report = {"masks missing": ", ".join(missing)} if missing else {}
     chosen = rois[REQUIRED] if voxels == "vt" else _brain(path) | np.logical_or.reduce(list(rois.values()))
@@ -154,7 +154,7 @@ def _read_subject(folder: Path, voxels: str, series: Series) -> Recording:
 def _read_excerpt(root: Path, series: Series) -> Recording:
     path = root / "bold.nii.gz"
     shape, affine = _grid(path)
-    mask = _read_mask(root / "mask.nii.gz", path, shape, affine)
+    mask = _mask_of(root / "mask.nii.gz", path, shape, affine)
     literal = root / "attributes_literal.txt"
     rows = _read_table(literal if literal.is_file() else root / "attributes.txt", header=None)
     return _recording(path, rows, mask, {"mask": mask}, (shape, affine), {}, series)
@@ -222,14 +222,11 @@ def _grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     return tuple(int(size) for size in image.shape), np.asarray(image.affine, dtype=float)
 
 
-def _read_mask(path: Path, like: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    """Read a mask on the grid of the volumes; a fourth axis of length 1 is dropped."""
-    image = open_image(path, AGAIN)
-    found = tuple(image.shape[:3]) if image.shape[3:] == (1,) else tuple(image.shape)
-    check_grid(path, found, image.affine, like.name, shape[:3], affine)
-    mask = image_values(image, path, todo=AGAIN).reshape(found) != 0
-    if not mask.any():
-        raise InputError(f"{path} is empty", given="0 voxels", expected="voxels that are not zero", todo=AGAIN)
+def _mask_of(path: Path, like: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """Read a mask on the grid of the volumes."""
+    mask, found = read_mask(path, AGAIN)
+    check_grid(path, mask.shape, found, like.name, shape[:3], affine)
+    check_mask(mask, path, AGAIN)
     return mask
 
 
@@ -287,7 +284,7 @@ IMAGES_AGAIN = "fetch the images again (nilearn.datasets.fetch_haxby(fetch_stimu
 
 
 @dataclass(frozen=True)
-class Images:
+class HaxbyImages:
     """One image for each category.
 
     Which image was on screen when was not recorded, so the first of a category (by its file's name) stands for it.
@@ -304,7 +301,7 @@ class Images:
     shape: tuple[int, int, int]
 
     @classmethod
-    def find(cls, folder: Path, categories: Sequence[str]) -> Images | None:
+    def find(cls, folder: Path, categories: Sequence[str]) -> HaxbyImages | None:
         """Look for the images; None where there is no folder.
 
         Parameters
@@ -444,7 +441,7 @@ class Haxby2001Reader(Reader):
         shown = {name for recording in self._recordings.values() for name in recording.shown}
         known = [name for name in CATEGORIES if name in shown]
         self._categories = [*known, *sorted(shown - set(known))]
-        self._images = Images.find(self.root / "stimuli", self._categories)
+        self._images = HaxbyImages.find(self.root / "stimuli", self._categories)
         self._subjects = {name: self._open(recording) for name, recording in self._recordings.items()}
 
     @property

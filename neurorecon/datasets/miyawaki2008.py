@@ -26,7 +26,7 @@ from pydantic import Field
 from neurorecon.datasets.base import SAMPLE_COLUMNS, Description, Options, Reader, SubjectData
 from neurorecon.datasets.runs import read_by_part
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.volumes import check_grid, image_values, open_image
+from neurorecon.io.volumes import check_grid, check_mask, image_values, open_image, read_mask
 from neurorecon.space import Space
 
 #: Patches along each side of a pattern.
@@ -153,14 +153,9 @@ def read_figure_and_random_runs(root: Path, options: Preprocessing) -> Runs:
     InputError
         Where a file is missing or cannot be used; the message names it.
     """
-    mask, affine = load_mask(root / "mask" / "mask.nii.gz")
-    if mask.ndim != 3 or not mask.any():
-        raise InputError(
-            f"{root / 'mask' / 'mask.nii.gz'} is no mask",
-            given=f"shape {mask.shape}, {int(mask.sum())} voxels that are not zero",
-            expected="a volume (x, y, z) with voxels that are not zero",
-            todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
-        )
+    path = root / "mask" / "mask.nii.gz"
+    mask, affine = read_mask(path, AGAIN)
+    check_mask(mask, path, AGAIN)
     runs, absent = find_runs(root, mask.shape, options)
     patterns, index_of_sample, n_random = _number_patterns(runs)
     stimuli = stimulus_table(patterns, n_random)
@@ -173,28 +168,6 @@ def read_figure_and_random_runs(root: Path, options: Preprocessing) -> Runs:
         read_responses=response_reader(runs, mask, options),
     )
     return Runs(stimuli, patterns, data, _notes(options, absent))
-
-
-def load_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a mask.
-
-    Parameters
-    ----------
-    path : path
-        A volume; a fourth axis of length 1 is dropped.
-
-    Returns
-    -------
-    mask : bool array, shape (x, y, z)
-        Where the volume is not zero.
-    affine : array, shape (4, 4)
-        Indices to millimeters.
-    """
-    image = load_image(path)
-    mask = image_values(image, path, todo=AGAIN) != 0
-    if mask.ndim == 4 and mask.shape[3] == 1:
-        mask = mask[..., 0]
-    return mask, np.asarray(image.affine, dtype=float)
 
 
 def read_rois(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
@@ -226,7 +199,7 @@ def read_rois(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, n
         match = re.fullmatch(r"(LH|RH)(.+)\.nii\.gz", path.name)
         if match is None:
             continue
-        roi, found = load_mask(path)
+        roi, found = read_mask(path, AGAIN)
         check_grid(path, roi.shape, found, "mask/mask.nii.gz", mask.shape, affine)
         sides[match[1].lower()][match[2]] = roi[mask]
     for side in sides.values():

@@ -72,12 +72,6 @@ def rois_of(grid: Grid, key: str, atlas: Atlas, root: Path, subject: str) -> dic
     return members
 
 
-def read_mask(grid: Grid, path: str, root: Path, subject: str) -> np.ndarray:
-    """Read a mask: bool (place,), true wherever the file is not 0."""
-    parts = rois_of(grid, "mask", Atlas(path=path, threshold=0.0), root, subject)
-    return np.logical_or.reduce(list(parts.values()))
-
-
 def _read(grid: Grid, path: Path) -> tuple[np.ndarray, dict[int, str] | None]:
     """Return values (map, place) and their names."""
     if not path.is_file():

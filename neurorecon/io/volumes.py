@@ -182,6 +182,46 @@ def read_volume(path: Path, grid: Grid, todo: str = AGAIN) -> np.ndarray:
     return image_values(image, path, todo=todo).reshape(-1)
 
 
+def read_mask(path: Path, todo: str = AGAIN) -> tuple[np.ndarray, np.ndarray]:
+    """Read a mask in a volume.
+
+    Parameters
+    ----------
+    path : path
+        A volume (x, y, z); a fourth axis of length 1 is dropped.
+    todo : str
+        What the error message advises if the file is missing or damaged.
+
+    Returns
+    -------
+    mask : bool array, shape (x, y, z)
+        True where the volume is neither zero nor NaN.
+    affine : array, shape (4, 4)
+        Maps voxel indices to millimeters.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the file is missing or cannot be read.
+    """
+    image = open_image(path, todo)
+    values = image_values(image, path, todo=todo)
+    if values.ndim == 4 and values.shape[3] == 1:
+        values = values[..., 0]
+    return np.nan_to_num(values) != 0, np.asarray(image.affine, dtype=float)
+
+
+def check_mask(mask: np.ndarray, where: str | Path, todo: str) -> None:
+    """Raise :class:`InputError` if a mask is not a volume (x, y, z), or is empty."""
+    if mask.ndim != 3 or not mask.any():
+        raise InputError(
+            f"{where} is not a usable mask",
+            given=f"shape {mask.shape}, {int(mask.sum())} nonzero voxels",
+            expected="a volume (x, y, z) with nonzero voxels",
+            todo=todo,
+        )
+
+
 #: Bytes read from the disk at a time, and unpacked at a time (a megabyte of packed zeros is a gigabyte).
 PIECE, UNPACKED = 2**20, 2**22
 

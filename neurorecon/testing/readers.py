@@ -471,7 +471,7 @@ def check_videos(reader: Reader, max_samples: int) -> None:
     n_videos, shape = int((kinds == "film").sum()), reader.video_shape()
     expect(
         (shape is not None) == (n_videos > 0),
-        "film_shape() has to be given where there are videos, and None where there are none, but is "
+        "video_shape() has to be given where there are videos, and None where there are none, but is "
         f"{shape!r} "
         f"with {n_videos} films.",
     )
@@ -479,7 +479,7 @@ def check_videos(reader: Reader, max_samples: int) -> None:
         return
     expect(
         isinstance(shape, tuple) and len(shape) == 4 and shape[3] == 3 and min(shape) > 0,
-        f"film_shape() has to be (frame, y, x, 3), but is {shape!r}.",
+        f"video_shape() has to be (frame, y, x, 3), but is {shape!r}.",
     )
     rate = reader.frames_per_second()
     expect(

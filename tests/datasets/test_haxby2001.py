@@ -193,7 +193,7 @@ FAULTS = {
     "mask with another affine": (
         _nifti("mask4_vt.nii.gz", lambda v, a: (v, a + np.eye(4))), InputError, "another grid", "affine",
     ),
-    "empty mask": (_nifti("mask4_vt.nii.gz", lambda v, a: (0 * v, a)), InputError, "is empty", "not zero"),
+    "empty mask": (_nifti("mask4_vt.nii.gz", lambda v, a: (0 * v, a)), InputError, "not a usable mask", "nonzero"),
     "no mask": (
         lambda folder: (folder / "subj1" / "mask4_vt.nii.gz").unlink(), MissingFileError, "mask4_vt.nii.gz is missing",
         "download haxby2001",

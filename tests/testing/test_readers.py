@@ -147,6 +147,31 @@ def test_all_at_once(max_samples):
     assert len(check_reader(GoodReader(None), max_samples=max_samples)) == len(reader_checks())
 
 
+def test_reader_with_the_former_name_of_video_shape():
+    with pytest.warns(DeprecationWarning, match=r"FormerReader.film_shape\(\) is deprecated: rename it to video_shape"):
+
+        class FormerReader(GoodReader):
+            def film_shape(self):
+                return (N_FRAMES, 4, 6, 3)
+
+            def videos(self):
+                return np.random.default_rng(0).integers(0, 256, (N_VIDEOS, *self.film_shape()), dtype=np.uint8)
+
+    assert FormerReader(None).video_shape() == (N_FRAMES, 4, 6, 3)
+    check_reader(FormerReader(None))
+
+
+def test_video_shape_goes_before_film_shape():
+    class BothReader(GoodReader):
+        def film_shape(self):
+            return (1, 2, 2, 3)
+
+        def video_shape(self):
+            return (N_FRAMES, 4, 6, 3)
+
+    assert BothReader(None).video_shape() == (N_FRAMES, 4, 6, 3)
+
+
 def table(method, change):
     """Return a reader whose table, of stimuli or labels, is changed."""
 

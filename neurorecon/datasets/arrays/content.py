@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neurorecon.datasets.arrays.tables import (
     ArraysOptions,
-    Samples,
+    SampleRows,
     Stimuli,
     Volume,
     Voxels,
@@ -263,7 +263,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckedSubject:
     """One subject, checked."""
 
     samples: pd.DataFrame
@@ -280,11 +280,11 @@ class Content:
     ----------
     stimuli : Stimuli
     labels : DataFrame, optional
-    images : PictureArray or PictureFiles, optional
+    images : ImageArray or ImageFiles, optional
         Of the stimuli that are images, in their order.
     frames : ArrayFile, optional
         Of the videos, in their order.
-    subjects : dict of str to Subject
+    subjects : dict of str to CheckedSubject
     about : About
     options : ArraysOptions
     """
@@ -293,7 +293,7 @@ class Content:
     labels: pd.DataFrame | None
     images: ImageArray | ImageFiles | None
     frames: ArrayFile | None
-    subjects: dict[str, Subject]
+    subjects: dict[str, CheckedSubject]
     about: About
     options: ArraysOptions
     _screened: dict[str, SubjectData] = field(default_factory=dict)
@@ -403,7 +403,9 @@ def _check_videos(frames: ArrayFile | None, stimuli: Stimuli, options: ArraysOpt
         )
 
 
-def _subject(given: GivenSubject, samples: Samples, table: pd.DataFrame, how: str, options: ArraysOptions) -> Subject:
+def _subject(
+    given: GivenSubject, samples: SampleRows, table: pd.DataFrame, how: str, options: ArraysOptions
+) -> CheckedSubject:
     voxels = None if given.voxels is None else len(given.voxels)
     check_numbers(given.responses)
     check_shape(given.responses, options.transpose, samples.total, samples.where, voxels)
@@ -416,10 +418,10 @@ def _subject(given: GivenSubject, samples: Samples, table: pd.DataFrame, how: st
         given.rois if given.rois is not None else options.rois,
     )
     report = {"split": how, **samples.report, **found.report}
-    return Subject(table, found, responses, report)
+    return CheckedSubject(table, found, responses, report)
 
 
-def _screen(name: str, subject: Subject, options: ArraysOptions) -> SubjectData:
+def _screen(name: str, subject: CheckedSubject, options: ArraysOptions) -> SubjectData:
     """Look for bad voxels, and drop or keep them."""
     keys = ["session"] if options.repetition_time is None else ["task", "session", "run"]
     groups = subject.samples.groupby(keys, sort=False).ngroup().to_numpy()

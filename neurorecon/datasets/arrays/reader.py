@@ -21,7 +21,7 @@ from neurorecon.io import tables
 from neurorecon.io.arrays import ArrayFile, check_numbers
 from neurorecon.io.files import files_below
 from neurorecon.io.tables import Table, as_table
-from neurorecon.io.volumes import image_values, open_image
+from neurorecon.io.volumes import check_mask, read_mask
 
 #: Names of the files, without their endings.
 NAMES = ("responses", "samples", "voxels", "stimuli", "labels", "images", "frames", "mask", "about", SIMULATED)
@@ -118,7 +118,7 @@ def _volume(folder: Path, root: Path, options: ArraysOptions) -> Volume | None:
     found = next((path for path in (folder / "mask.nii.gz", folder / "mask.nii") if path.is_file()), None)
     found = found or next((path for path in (root / "mask.nii.gz", root / "mask.nii") if path.is_file()), None)
     if found is not None:
-        return read_mask(found)
+        return _mask_file(found)
     return grid_of(options.affine, options.shape)
 
 
@@ -144,27 +144,14 @@ def grid_of(affine: Sequence[Sequence[float]] | None, shape: Sequence[int] | Non
     return Volume("the volume of the options", tuple(shape), matrix.tolist())
 
 
-def read_mask(path: Path) -> Volume:
-    """Read a mask: voxels of the brain are not zero.
+#: Advice if a mask cannot be used.
+_OTHER_MASK = "use the mask that the responses were extracted with"
 
-    Raises
-    ------
-    InputError
-        Where it is damaged, no volume, or empty.
-    """
-    image = open_image(path)
-    values = image_values(image, path)
-    if values.ndim == 4 and values.shape[3] == 1:
-        values = values[..., 0]
-    mask = np.nan_to_num(values) != 0
-    if mask.ndim != 3 or not mask.any():
-        raise InputError(
-            f"{path} is no mask",
-            given=f"shape {mask.shape}, {int(mask.sum())} voxels that are not zero",
-            expected="a volume (x, y, z) with voxels that are not zero",
-            todo="take the mask that the responses were read with",
-        )
-    return Volume(str(path), mask.shape, np.asarray(image.affine, dtype=float).tolist(), mask)
+
+def _mask_file(path: Path) -> Volume:
+    mask, affine = read_mask(path)
+    check_mask(mask, path, _OTHER_MASK)
+    return Volume(str(path), mask.shape, affine.tolist(), mask)
 
 
 def _table(folder: Path, name: str) -> tables.Table | None:
@@ -456,7 +443,7 @@ def _images(values: Any) -> ArrayFile | Path:
 
 def _mask(values: Any, where: str) -> Volume:
     if isinstance(values, str | Path):
-        return read_mask(Path(values))
+        return _mask_file(Path(values))
     if not hasattr(values, "affine") or not hasattr(values, "dataobj"):
         raise InputError(
             f"{where} cannot be used",
@@ -465,13 +452,7 @@ def _mask(values: Any, where: str) -> Volume:
             todo="nibabel.Nifti1Image(mask, affine)",
         )
     mask = np.nan_to_num(np.asarray(values.dataobj)) != 0
-    if mask.ndim != 3 or not mask.any():
-        raise InputError(
-            f"{where} cannot be used",
-            given=f"shape {mask.shape}, {int(mask.sum())} voxels that are not zero",
-            expected="a volume (x, y, z) with voxels that are not zero",
-            todo="take the mask that the responses were read with",
-        )
+    check_mask(mask, where, _OTHER_MASK)
     return Volume(where, mask.shape, np.asarray(values.affine, dtype=float).tolist(), mask)
 
 

@@ -86,7 +86,7 @@ KNOWN_SAMPLE_COLUMNS = SAMPLE_COLUMNS
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleRows:
     """Samples of one subject.
 
     Parameters
@@ -110,7 +110,7 @@ class Samples:
     report: dict[str, str]
 
 
-def read_samples(given: Table, tasks: dict[str, str], repetition_time: float | None) -> Samples:
+def read_samples(given: Table, tasks: dict[str, str], repetition_time: float | None) -> SampleRows:
     """Fill in and check a table of samples.
 
     Parameters
@@ -154,7 +154,7 @@ def read_samples(given: Table, tasks: dict[str, str], repetition_time: float | N
     if unused:
         report["columns of samples, not used"] = ", ".join(unused)
     check_columns(given.where, further)
-    return Samples(table[list(SAMPLE_COLUMNS)].join(further), rows, len(given), given.where, report)
+    return SampleRows(table[list(SAMPLE_COLUMNS)].join(further), rows, len(given), given.where, report)
 
 
 def _check_stimuli(given: Table, shown: np.ndarray, tasks: dict[str, str]) -> None:
@@ -236,7 +236,7 @@ def _check_series(given: Table, table: pd.DataFrame, rows: np.ndarray, repetitio
 
 
 def choose_splits(
-    samples: Sequence[Samples],
+    samples: Sequence[SampleRows],
     stimuli: np.ndarray,
     stated: np.ndarray | None,
     share: float | None,
@@ -247,7 +247,7 @@ def choose_splits(
 
     Parameters
     ----------
-    samples : sequence of Samples
+    samples : sequence of SampleRows
         Of all subjects.
     stimuli : array of str, shape (stimulus,)
         All ids.
@@ -304,7 +304,7 @@ def choose_splits(
 
 
 def _as_stated(
-    samples: Sequence[Samples], stimuli: np.ndarray, stated: np.ndarray | None, by_row: bool
+    samples: Sequence[SampleRows], stimuli: np.ndarray, stated: np.ndarray | None, by_row: bool
 ) -> tuple[list[pd.DataFrame], str]:
     if by_row:
         return _checked(samples, [one.table for one in samples]), "as the tables of samples say"
@@ -314,7 +314,7 @@ def _as_stated(
     return _checked(samples, tables), "as the table of stimuli says"
 
 
-def _checked(samples: Sequence[Samples], tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
+def _checked(samples: Sequence[SampleRows], tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
     """Refuse rows without a split, stimuli in two splits, and tables without a training sample."""
     everything = pd.concat([table[["stimulus", "split"]] for table in tables])
     for one, table in zip(samples, tables, strict=True):

@@ -19,7 +19,7 @@ from neurorecon.datasets.bids.samples import Process
 from neurorecon.datasets.bids.stimuli import cut_videos
 from neurorecon.datasets.runs import read_by_part, screen
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.atlases import read_mask, read_rois
+from neurorecon.io.atlases import Atlas, read_rois, rois_of
 from neurorecon.io.grid import Grid
 from neurorecon.io.volumes import read_volume
 
@@ -268,7 +268,7 @@ def _mask(
     elif options.mask in ("brain", "all"):
         mask = np.ones(len(grid), dtype=bool)
     else:
-        mask = read_mask(grid, options.mask, root, name)
+        mask = rois_of(grid, "mask", Atlas(path=options.mask, threshold=0.0), root, name)["mask"]
     if not mask.any():
         raise InputError(
             f"the mask of {name} is empty",

@@ -196,8 +196,12 @@ MISTAKES = {
         {},
         ["outside of the mask", "mask.nii.gz"],
     ),
-    "mask of nothing": (lambda f: _mask(f, np.zeros((3, 3, 3), np.uint8)), {}, ["is no mask", "0 voxels"]),
-    "mask with four axes": (lambda f: _mask(f, np.ones((3, 3, 3, 2), np.uint8)), {}, ["is no mask"]),
+    "mask of nothing": (
+        lambda f: _mask(f, np.zeros((3, 3, 3), np.uint8)),
+        {},
+        ["not a usable mask", "0 nonzero voxels"],
+    ),
+    "mask with four axes": (lambda f: _mask(f, np.ones((3, 3, 3, 2), np.uint8)), {}, ["not a usable mask"]),
     "mask cut": (lambda f: _cut(f / "mask.nii.gz", 40), {}, ["mask.nii.gz cannot be read"]),
     "mask of another size": (
         lambda f: _drop(f, "voxels.csv"),

@@ -178,7 +178,7 @@ FAULTS = {
     "gzip cut": (_cut, InputError, "bold.nii.gz cannot be read", "damaged or incomplete"),
     "no gzip": (
         lambda folder: (folder / "subj1" / "bold.nii.gz").write_bytes(gzip.compress(b"x" * 400)),
-        InputError, "bold.nii.gz cannot be read", "a whole file",
+        InputError, "bold.nii.gz cannot be read", "a complete, undamaged file",
     ),
     "one volume": (_nifti("bold.nii.gz", lambda v, a: (v[..., 0], a)), InputError, "no series", "x, y, z, volume"),
     "a volume missing": (

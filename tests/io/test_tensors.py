@@ -208,7 +208,7 @@ def test_an_archive_that_fills_the_memory_is_refused(tmp_path, tensors):
         for entry in source.infolist():
             bomb.writestr(entry.filename, source.read(entry))
         bomb.writestr("archive/data/9", b"\0" * 5_000_000)
-    with pytest.raises(InputError, match="unpacks to more bytes than it has"):
+    with pytest.raises(InputError, match="unpack to more bytes than the file has"):
         load_state(tmp_path / "bomb.pth")
 
 

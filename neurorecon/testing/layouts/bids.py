@@ -338,14 +338,14 @@ def _write_surfaces(folder: Path) -> None:
         labels = np.zeros(FSAVERAGE5, dtype=np.int32)
         labels[vertices(FSAVERAGE5)] = roi_of_voxel()[part]
         table = np.array([[*color, 0] for color in colors])
-        write_annot(folder / f"{side}.ROIs.annot", labels, table, ["unknown", *ROIS], fill_ctab=True)
+        write_annot(folder / f"{side}.rois.annot", labels, table, ["unknown", *ROIS], fill_ctab=True)
         names = GiftiLabelTable()
         for key, name in enumerate(["???", *ROIS]):
             label: Any = GiftiLabel(key, 1.0, 1.0, 1.0, 1.0)
             label.label = name  # nibabel writes it; its class does not declare it
             names.labels.append(label)
         array = GiftiDataArray(labels, intent="NIFTI_INTENT_LABEL", datatype="int32")
-        GiftiImage(labeltable=names, darrays=[array]).to_filename(folder / f"hemi-{letter}_areas.label.gii")
+        GiftiImage(labeltable=names, darrays=[array]).to_filename(folder / f"hemi-{letter}_rois.label.gii")
 
 
 def _write_grayordinates(folder: Path) -> None:

@@ -92,7 +92,7 @@ def test_several_subjects(lab, tmp_path):
         ({"mask": np.ones((3, 3, 3))}, "a NIfTI image, or the path"),
         ({"repetition_tme": 2.0}, "repetition_tme: Extra inputs"),
         ({"path": "lab.zarr"}, "NAME.icechunk"),
-        ({"responses": np.array([["a"] * 5] * 12, dtype=object)}, "no real numbers"),
+        ({"responses": np.array([["a"] * 5] * 12, dtype=object)}, "does not contain real numbers"),
         ({"stimuli": pd.DataFrame({"id": ["s0", "s0"]})}, "occur twice"),
     ],
 )

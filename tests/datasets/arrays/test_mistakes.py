@@ -90,7 +90,7 @@ MISTAKES = {
     "no responses": (lambda f: _drop(f, "responses.npy"), {}, ["holds no responses", "responses.npy"]),
     "no samples": (lambda f: _drop(f, "samples.csv"), {}, ["holds no table of samples", "samples.csv"]),
     "responses twice": (lambda f: (f / "responses.h5").touch(), {}, ["holds responses more than once"]),
-    "npy of objects": (lambda f: _replace(f, "responses.npy", _objects(f)), {}, ["Python objects", "any program"]),
+    "npy of objects": (lambda f: _replace(f, "responses.npy", _objects(f)), {}, ["Python objects", "any code"]),
     "pickle called npy": (
         lambda f: (f / "responses.npy").write_bytes(pickle.dumps(Hostile(f))),
         {},
@@ -99,14 +99,14 @@ MISTAKES = {
     "npz of objects": (
         lambda f: _replace(f, "responses.npz", _objects(f), lambda path, values: np.savez(path, responses=values)),
         {},
-        ["Python objects", "any program"],
+        ["Python objects", "any code"],
     ),
     "npz that promises more": (_grow_in_header, {}, ["responses.npz cannot be read", "longer or shorter"]),
     "zarr that unpickles": (_pickled_zarr, {}, ["codec that unpickles"]),
     "npy cut": (lambda f: _cut(f / "responses.npy", 200), {}, ["responses.npy cannot be read", "200 bytes"]),
     "npy empty": (lambda f: _cut(f / "responses.npy", 0), {}, ["responses.npy cannot be read"]),
-    "text": (lambda f: _replace(f, "responses.npy", np.full((12, 5), "a")), {}, ["no real numbers"]),
-    "complex": (lambda f: _replace(f, "responses.npy", np.ones((12, 5), complex)), {}, ["no real numbers", "complex"]),
+    "text": (lambda f: _replace(f, "responses.npy", np.full((12, 5), "a")), {}, ["does not contain real numbers"]),
+    "complex": (lambda f: _replace(f, "responses.npy", np.ones((12, 5), complex)), {}, ["does not contain real numbers", "complex"]),
     "no voxels": (lambda f: _replace(f, "responses.npy", np.ones((12, 0))), {}, ["responses.npy"]),
     "volumes": (lambda f: _replace(f, "responses.npy", np.ones((12, 2, 2, 2))), {}, ["number of axes", "mask"]),
     "swapped axes": (

@@ -290,7 +290,7 @@ ARRAYS = {
     ),
     "a table that is none": (["stimuli.csv"], "", _write("stimuli.csv", b"\xff\xfe\x00\x01" * 9)),
     "an empty table": (["samples.csv"], "", _write("sub01/samples.csv", b"")),
-    "duplicate stimuli": (["occur twice"], "", _edit("stimuli.csv", lambda table: pd.concat([table, table[:1]]))),
+    "duplicate stimuli": (["occur more than once"], "", _edit("stimuli.csv", lambda table: pd.concat([table, table[:1]]))),
     "an image too few": (["images.npy", "table of stimuli"], "", _array("images.npy", lambda values: values[:-1])),
     "images of five colors": (["images.npy"], "", _array("images.npy", lambda values: values[..., [0, 1, 2, 0, 1]])),
     "images cut off": (["images.npy cannot be read"], "", _cut("images.npy")),
@@ -317,12 +317,12 @@ ARRAYS = {
     ),
     "a cut mask": (["mask.nii.gz cannot be read"], "", _cut("sub01/mask.nii.gz")),
     "voxels twice": (
-        ["occur twice"],
+        ["occur more than once"],
         "",
         _edit("sub01/voxels.csv", lambda table: table.assign(i=table["i"][0], j=table["j"][0], k=table["k"][0])),
     ),
     "voxels below zero": (["'i'"], "", _edit("sub01/voxels.csv", _assign(i=-1))),
-    "voxels between voxels": (["'i'", "whole numbers"], "", _edit("sub01/voxels.csv", _assign(i=0.5))),
+    "voxels between voxels": (["'i'", "integers"], "", _edit("sub01/voxels.csv", _assign(i=0.5))),
     "an option nobody knows": (["voxel: Extra inputs", "keys: "], "[options]\nvoxel = 3", None),
     "an option out of range": (["test_share"], "[options]\ntest_share = 1.5", None),
     "stimuli to test on nobody knows": (
@@ -417,7 +417,7 @@ NSD = {
         "",
         _image(NSD_BETAS, lambda values, affine: (values * 0, affine)),
     ),
-    "a mask on another grid": (["nsdgeneral.nii.gz", "another grid", "affine"], "", _image(NSD_MASK, _shift)),
+    "a mask on a different grid": (["nsdgeneral.nii.gz", "a different grid", "affine"], "", _image(NSD_MASK, _shift)),
     "a mask with swapped axes": (["nsdgeneral.nii.gz", "another order"], "", _image(NSD_MASK, _swap)),
     "an empty mask": (["is empty"], "", _image(NSD_MASK, lambda values, affine: (values * 0, affine))),
     "a cut mask": (["nsdgeneral.nii.gz cannot be read"], "", _cut(NSD_MASK)),
@@ -474,7 +474,7 @@ BIDS = {
     ),
     "a cut run": (["_bold.nii.gz cannot be read"], "", _cut(f"{BIDS_ONE}desc-preproc_bold.nii.gz")),
     "a run that is none": (["_bold.nii.gz"], "", _write(f"{BIDS_ONE}desc-preproc_bold.nii.gz", b"no NIfTI")),
-    "a run on another grid": (["another grid"], "", _image(f"{BIDS_ONE}desc-preproc_bold.nii.gz", _shift)),
+    "a run on a different grid": (["a different grid"], "", _image(f"{BIDS_ONE}desc-preproc_bold.nii.gz", _shift)),
     "a run with swapped axes": (["another"], "", _image(f"{BIDS_ONE}desc-preproc_bold.nii.gz", _swap)),
     "a run without time": (
         ["_bold.nii.gz"],
@@ -487,7 +487,7 @@ BIDS = {
         "",
         _image("derivatives/**/*desc-brain_mask.nii.gz", lambda values, affine: (values * 0, affine)),
     ),
-    "a mask on another grid": (["mask", "another grid"], "", _image(f"{BIDS_ONE}desc-brain_mask.nii.gz", _shift)),
+    "a mask on a different grid": (["mask", "a different grid"], "", _image(f"{BIDS_ONE}desc-brain_mask.nii.gz", _shift)),
     "a sidecar that is none": (["_bold.json"], "", _write(f"{BIDS_ONE}desc-preproc_bold.json", b"{")),
     "no confounds": (
         ["confounds"],
@@ -507,13 +507,13 @@ BIDS = {
     "two rules for the split": (["at most one of"], '[options]\nsplit = { runs = ["1"], sessions = ["01"] }', None),
     "test runs that are not there": (["unknown run", "99"], '[options]\nsplit = { runs = ["99"] }', None),
     "an atlas that is not there": (["mine.nii.gz"], '[options.rois]\nmine = "mine.nii.gz"', None),
-    "an atlas on another grid": (
-        ["visual_mask.nii.gz", "another grid"],
+    "an atlas on a different grid": (
+        ["visual_mask.nii.gz", "a different grid"],
         '[options.rois]\nvisual = "derivatives/fmriprep/atlases/visual_mask.nii.gz"',
         _image("derivatives/fmriprep/atlases/visual_mask.nii.gz", _shift),
     ),
     "no images": (["stimuli"], "", _remove("stimuli/**/*.png")),
-    "an image that is none": (["circle001.png is no image"], "", _write("stimuli/**/*.png", b"no image")),
+    "an image that is none": (["circle001.png cannot be read as an image"], "", _write("stimuli/**/*.png", b"no image")),
 }
 
 HAXBY = {
@@ -543,7 +543,7 @@ HAXBY = {
         "",
         _image("subj1/mask4_vt.nii.gz", lambda values, affine: (values * 0, affine)),
     ),
-    "a mask on another grid": (["mask4_vt.nii.gz", "another grid"], "", _image("subj1/mask4_vt.nii.gz", _shift)),
+    "a mask on a different grid": (["mask4_vt.nii.gz", "a different grid"], "", _image("subj1/mask4_vt.nii.gz", _shift)),
     "a mask with swapped axes": (["mask4_vt.nii.gz", "another order"], "", _image("subj1/mask4_vt.nii.gz", _swap)),
     "an option nobody knows": (["mask: Extra inputs"], '[options]\nmask = "vt"', None),
 }

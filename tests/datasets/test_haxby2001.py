@@ -185,13 +185,13 @@ FAULTS = {
         _nifti("bold.nii.gz", lambda v, a: (v[..., 1:], a)), InputError, "236 rows for 235", "one row",
     ),
     "mask of another shape": (
-        _nifti("mask4_vt.nii.gz", lambda v, a: (v[1:], a)), InputError, "another grid", "shape",
+        _nifti("mask4_vt.nii.gz", lambda v, a: (v[1:], a)), InputError, "a different grid", "shape",
     ),
     "mask with swapped axes": (
-        _nifti("mask4_vt.nii.gz", lambda v, a: (v.swapaxes(0, 1), a)), InputError, "another grid", "another order",
+        _nifti("mask4_vt.nii.gz", lambda v, a: (v.swapaxes(0, 1), a)), InputError, "a different grid", "another order",
     ),
     "mask with another affine": (
-        _nifti("mask4_vt.nii.gz", lambda v, a: (v, a + np.eye(4))), InputError, "another grid", "affine",
+        _nifti("mask4_vt.nii.gz", lambda v, a: (v, a + np.eye(4))), InputError, "a different grid", "affine",
     ),
     "empty mask": (_nifti("mask4_vt.nii.gz", lambda v, a: (0 * v, a)), InputError, "not a usable mask", "nonzero"),
     "no mask": (

@@ -84,7 +84,7 @@ def test_several_subjects(lab, tmp_path):
     ("change", "message"),
     [
         ({"responses": [[1.0, 2.0], [3.0]]}, "are no array"),
-        ({"samples": {"stimulus": ["s0"], "run": [1, 2]}}, "is no table"),
+        ({"samples": {"stimulus": ["s0"], "run": [1, 2]}}, "is not a table"),
         ({"samples": 3}, "a pandas DataFrame"),
         ({"images": "nowhere"}, "images are not there"),
         ({"responses": {"sub 1": np.ones((12, 5))}}, "cannot be called so"),
@@ -93,7 +93,7 @@ def test_several_subjects(lab, tmp_path):
         ({"repetition_tme": 2.0}, "repetition_tme: Extra inputs"),
         ({"path": "lab.zarr"}, "NAME.icechunk"),
         ({"responses": np.array([["a"] * 5] * 12, dtype=object)}, "does not contain real numbers"),
-        ({"stimuli": pd.DataFrame({"id": ["s0", "s0"]})}, "occur twice"),
+        ({"stimuli": pd.DataFrame({"id": ["s0", "s0"]})}, "occur more than once"),
     ],
 )
 def test_mistakes(lab, tmp_path, change, message):

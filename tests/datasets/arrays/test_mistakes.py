@@ -106,7 +106,11 @@ MISTAKES = {
     "npy cut": (lambda f: _cut(f / "responses.npy", 200), {}, ["responses.npy cannot be read", "200 bytes"]),
     "npy empty": (lambda f: _cut(f / "responses.npy", 0), {}, ["responses.npy cannot be read"]),
     "text": (lambda f: _replace(f, "responses.npy", np.full((12, 5), "a")), {}, ["does not contain real numbers"]),
-    "complex": (lambda f: _replace(f, "responses.npy", np.ones((12, 5), complex)), {}, ["does not contain real numbers", "complex"]),
+    "complex": (
+        lambda f: _replace(f, "responses.npy", np.ones((12, 5), complex)),
+        {},
+        ["does not contain real numbers", "complex"],
+    ),
     "no voxels": (lambda f: _replace(f, "responses.npy", np.ones((12, 0))), {}, ["responses.npy"]),
     "volumes": (lambda f: _replace(f, "responses.npy", np.ones((12, 2, 2, 2))), {}, ["number of axes", "mask"]),
     "swapped axes": (
@@ -143,19 +147,19 @@ MISTAKES = {
         {},
         ["samples.csv cannot be read", "line 3"],
     ),
-    "column twice": (lambda f: (f / "samples.csv").write_text("stimulus,run,run\ns1,1,1\n"), {}, ["'run' twice"]),
+    "column twice": (lambda f: (f / "samples.csv").write_text("stimulus,run,run\ns1,1,1\n"), {}, ["two columns 'run'"]),
     "table in bytes": (lambda f: (f / "samples.csv").write_bytes(b"stimulus\n\xff\xfe"), {}, ["cannot be read"]),
     "unknown stimulus": (
         lambda f: _edit(f, "samples", stimulus=["face", *S[1:], *S]),
         {},
         ["not in the table of stimuli", "face"],
     ),
-    "stimulus twice": (lambda f: _edit(f, "stimuli", id=[*S[:5], "s0"]), {}, ["stimuli occur twice", "s0"]),
+    "stimulus twice": (lambda f: _edit(f, "stimuli", id=[*S[:5], "s0"]), {}, ["stimuli occur more than once", "s0"]),
     "stimulus without a name": (lambda f: _edit(f, "stimuli", id=[*S[:5], ""]), {}, ["column 'id'", "row 6"]),
     "no stimulus at all": (lambda f: _edit(f, "samples", stimulus=""), {}, ["names no stimulus"]),
     "run is text": (lambda f: _edit(f, "samples", run=["one"] * 12), {}, ["column 'run'", "'one'", "line 2"]),
     "run is zero": (lambda f: _edit(f, "samples", run=[1] * 11 + [0]), {}, ["column 'run'", "row 12"]),
-    "run is a fraction": (lambda f: _edit(f, "samples", run=[1.5] * 12), {}, ["column 'run'", "whole numbers"]),
+    "run is a fraction": (lambda f: _edit(f, "samples", run=[1.5] * 12), {}, ["column 'run'", "integers"]),
     "time is negative": (lambda f: _edit(f, "samples", time=[-1.0] * 12), {}, ["column 'time'", "0 or more"]),
     "time is missing": (lambda f: _edit(f, "samples", time=[""] * 12), {}, ["column 'time'", "finite numbers"]),
     "repeats from zero": (lambda f: _edit(f, "samples", repeat=[0] * 6 + [1] * 6), {}, ["column 'repeat'"]),
@@ -189,7 +193,7 @@ MISTAKES = {
         {},
         ["voxels.csv", "5"],
     ),
-    "voxel twice": (lambda f: _edit(f, "voxels", i=0, j=0), {}, ["positions of voxels occur twice", "0 0 1"]),
+    "voxel twice": (lambda f: _edit(f, "voxels", i=0, j=0), {}, ["positions of voxels occur more than once", "0 0 1"]),
     "voxel outside": (lambda f: _edit(f, "voxels", k=3), {}, ["outside of the volume", "[0, 0, 3]"]),
     "voxel outside of the mask": (
         lambda f: _mask(f, np.eye(3, dtype=np.uint8)[:, :, None].repeat(3, 2)),
@@ -235,7 +239,7 @@ MISTAKES = {
     "images of two sizes": (
         lambda f: _folder_of_images(f, [(8, 8)] * 5 + [(9, 8)]),
         {},
-        ["differ in size", "s5.png is 9 x 8", "image_size"],
+        ["differ in size", "s5.png has 9 x 8", "image_size"],
     ),
     "image that is none": (
         lambda f: (_folder_of_images(f, [(8, 8)] * 6), (f / "images" / "s3.png").write_text("no")),

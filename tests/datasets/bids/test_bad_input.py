@@ -147,13 +147,13 @@ OPENING = [
     (
         _image(lambda data, affine, header: nibabel.Nifti1Image(data[..., 0], affine)),
         {},
-        ["is no run", "(8, 7, 6)"],
+        ["is not a time series", "(8, 7, 6)"],
     ),
-    (_image(_moved), {}, ["lies on another grid", "run-1"]),
+    (_image(_moved), {}, ["is on a different grid", "run-1"]),
     (
         _image(lambda data, affine, header: nibabel.Nifti1Image(data.transpose(1, 0, 2, 3), affine)),
         {},
-        ["lies on another grid", "(7, 8, 6)"],
+        ["is on a different grid", "(7, 8, 6)"],
     ),
     (_image(_volumes_apart), {}, ["contradict each other", "2 s in the sidecar, 0.8 s in the header"]),
     (_without_time, {}, ["time between the volumes", "is not known", "repetition_time"]),
@@ -162,7 +162,7 @@ OPENING = [
     (_second_pipeline, {}, ["derivatives of several pipelines", "fmriprep, other"]),
     (lambda root: shutil.rmtree(root / "derivatives"), {}, ["no preprocessed runs below"]),
     (lambda root: shutil.rmtree(root / "stimuli"), {}, ["stimuli are missing", 'stimuli = "none"']),
-    (_cut("stimuli/circle/circle001.png", 0.1), {}, ["circle001.png is no image"]),
+    (_cut("stimuli/circle/circle001.png", 0.1), {}, ["circle001.png cannot be read as an image"]),
     (
         lambda root: (root / "stimuli/stimuli.tsv").write_text("name\tcaption\na\tb\n"),
         {},
@@ -174,7 +174,7 @@ OPENING = [
 READING = [
     (_cut(BOLD + ".nii.gz", 0.6), {}, [f"{NAME}_space", "cannot be read", "copy or download"]),
     (_remove(BOLD.replace("preproc_bold", "brain_mask") + ".nii.gz"), {}, ["there is no brain mask for", NAME]),
-    (_image(_moved, BOLD.replace("preproc_bold", "brain_mask") + ".nii.gz"), {}, ["brain_mask", "another grid"]),
+    (_image(_moved, BOLD.replace("preproc_bold", "brain_mask") + ".nii.gz"), {}, ["brain_mask", "a different grid"]),
     (
         _image(
             lambda data, affine, header: nibabel.Nifti1Image(data * 0, affine),

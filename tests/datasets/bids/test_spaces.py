@@ -136,7 +136,7 @@ def test_an_atlas_on_another_grid_is_refused(own):
     moved[0, 3] += 4
     nibabel.Nifti1Image(np.asarray(image.dataobj), moved).to_filename(path)
     reader = BidsReader(own, BidsReader.Options(rois={"visual": "derivatives/fmriprep/atlases/visual_mask.nii.gz"}))
-    with pytest.raises(InputError, match="another grid than the runs"):
+    with pytest.raises(InputError, match="a different grid than the runs"):
         reader.subject("sub-01")
 
 

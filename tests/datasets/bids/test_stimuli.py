@@ -95,13 +95,13 @@ def test_videos_in_time_series_are_clips_of_a_volume(videoed):
 
 def test_a_video_that_is_shorter_than_its_event(videoed):
     _video_events(videoed, ["first.gif", "second.gif"], 30.0)
-    with pytest.raises(InputError, match=r"shorter than the events say(.|\n)*20.00 s"):
+    with pytest.raises(InputError, match=r"shorter than its events(.|\n)*20.00 s"):
         BidsReader(videoed, _options(samples="volume", split="none"))
 
 
 def test_videos_of_several_lengths(videoed):
     _write_video(videoed / "stimuli" / "second.gif", 10)
-    with pytest.raises(InputError, match="different lengths"):
+    with pytest.raises(InputError, match="differ in duration"):
         BidsReader(videoed, _options(split="none"))
 
 

@@ -162,7 +162,7 @@ def write_error(path: Path, error: BaseException, what: str) -> StoreWriteError:
             f"{what}: the disk is full",
             given=given,
             expected="enough free space; everything written before is intact",
-            todo="free some space and run the same command again (it resumes where it stopped), or choose another folder",
+            todo="free some space and run the same command again to resume, or choose another folder",
         )
     if any(sign in said for sign in ("read-only", "permission denied", "not permitted")):
         return StoreWriteError(

@@ -252,7 +252,11 @@ ARRAYS = {
         lambda root: np.savez(root / "sub01" / "responses.npz", responses=np.ones(3)),
     ),
     "text for numbers": (["does not contain real numbers"], "", _array(ONE, lambda values: values.astype(str))),
-    "complex numbers": (["does not contain real numbers", "complex"], "", _array(ONE, lambda values: values.astype(complex))),
+    "complex numbers": (
+        ["does not contain real numbers", "complex"],
+        "",
+        _array(ONE, lambda values: values.astype(complex)),
+    ),
     "three axes": (["sub01/responses.npy"], "", _array(ONE, lambda values: values[:, :, None])),
     "no rows": (["is empty"], "", _array(ONE, lambda values: values[:0])),
     "axes swapped": (["sub01/responses.npy", "transpose"], "", _array(ONE, lambda values: values.T)),
@@ -290,7 +294,11 @@ ARRAYS = {
     ),
     "a table that is none": (["stimuli.csv"], "", _write("stimuli.csv", b"\xff\xfe\x00\x01" * 9)),
     "an empty table": (["samples.csv"], "", _write("sub01/samples.csv", b"")),
-    "duplicate stimuli": (["occur more than once"], "", _edit("stimuli.csv", lambda table: pd.concat([table, table[:1]]))),
+    "duplicate stimuli": (
+        ["occur more than once"],
+        "",
+        _edit("stimuli.csv", lambda table: pd.concat([table, table[:1]])),
+    ),
     "an image too few": (["images.npy", "table of stimuli"], "", _array("images.npy", lambda values: values[:-1])),
     "images of five colors": (["images.npy"], "", _array("images.npy", lambda values: values[..., [0, 1, 2, 0, 1]])),
     "images cut off": (["images.npy cannot be read"], "", _cut("images.npy")),
@@ -487,7 +495,11 @@ BIDS = {
         "",
         _image("derivatives/**/*desc-brain_mask.nii.gz", lambda values, affine: (values * 0, affine)),
     ),
-    "a mask on a different grid": (["mask", "a different grid"], "", _image(f"{BIDS_ONE}desc-brain_mask.nii.gz", _shift)),
+    "a mask on a different grid": (
+        ["mask", "a different grid"],
+        "",
+        _image(f"{BIDS_ONE}desc-brain_mask.nii.gz", _shift),
+    ),
     "a sidecar that is none": (["_bold.json"], "", _write(f"{BIDS_ONE}desc-preproc_bold.json", b"{")),
     "no confounds": (
         ["confounds"],
@@ -513,7 +525,11 @@ BIDS = {
         _image("derivatives/fmriprep/atlases/visual_mask.nii.gz", _shift),
     ),
     "no images": (["stimuli"], "", _remove("stimuli/**/*.png")),
-    "an image that is none": (["circle001.png cannot be read as an image"], "", _write("stimuli/**/*.png", b"no image")),
+    "an image that is none": (
+        ["circle001.png cannot be read as an image"],
+        "",
+        _write("stimuli/**/*.png", b"no image"),
+    ),
 }
 
 HAXBY = {
@@ -543,7 +559,11 @@ HAXBY = {
         "",
         _image("subj1/mask4_vt.nii.gz", lambda values, affine: (values * 0, affine)),
     ),
-    "a mask on a different grid": (["mask4_vt.nii.gz", "a different grid"], "", _image("subj1/mask4_vt.nii.gz", _shift)),
+    "a mask on a different grid": (
+        ["mask4_vt.nii.gz", "a different grid"],
+        "",
+        _image("subj1/mask4_vt.nii.gz", _shift),
+    ),
     "a mask with swapped axes": (["mask4_vt.nii.gz", "another order"], "", _image("subj1/mask4_vt.nii.gz", _swap)),
     "an option nobody knows": (["mask: Extra inputs"], '[options]\nmask = "vt"', None),
 }
@@ -625,7 +645,7 @@ def test_miyawaki2008(call, bystander, tmp_path, case):
 
 
 RECIPES = {
-    "no TOML": (["this recipe cannot be read"], "name = "),
+    "no TOML": (["the recipe cannot be read"], "name = "),
     "no reader": (["reader: Field required"], 'name = "a"'),
     "an unknown reader": (["unknown data set 'scene'", "did you mean 'scenes'?"], 'name = "a"\nreader = "scene"'),
     "an unknown key": (["voxels: Extra inputs"], 'name = "a"\nreader = "scenes"\nvoxels = 3'),
@@ -638,8 +658,8 @@ RECIPES = {
         + "\n".join(f"{kind} = 0" for kind in ("train_images", "test_images", "train_films", "test_films")),
     ),
     "a root for what needs none": (["read from no folder"], 'name = "a"\nreader = "scenes"\nroot = "."'),
-    "no root": (["is read from a folder"], 'name = "a"\nreader = "arrays"'),
-    "a root that is not there": (["is not there", "nowhere"], 'name = "a"\nreader = "arrays"\nroot = "nowhere"'),
+    "no root": (["needs a folder"], 'name = "a"\nreader = "arrays"'),
+    "a root that is not there": (["does not exist", "nowhere"], 'name = "a"\nreader = "arrays"\nroot = "nowhere"'),
     "a name that is a path": (["name: String should match"], 'name = "../a"\nreader = "scenes"'),
     "a target that is none": (["unknown target 'clop'"], 'name = "a"\nreader = "scenes"\ntargets = ["clop"]'),
     "a group that is no list": (["roi_groups"], 'name = "a"\nreader = "scenes"\n[roi_groups]\nearly = "V1"'),

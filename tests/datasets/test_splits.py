@@ -39,7 +39,7 @@ def test_clusters_of_captions_are_what_the_captions_speak_of():
     clusters = cluster_texts(texts, 3)
     assert [len(set(clusters[start::3])) for start in range(3)] == [1, 1, 1]
     assert len(set(clusters)) == 3
-    with pytest.raises(InputError, match="1 of them without captions"):
+    with pytest.raises(InputError, match="1 without captions"):
         cluster_texts([*texts, [" "]], 3)
     with pytest.raises(InputError, match="more stimuli than clusters"):
         cluster_texts(texts[:2], 3)

@@ -138,7 +138,7 @@ MISTAKES = {
     "semicolons": (
         lambda f: (f / "samples.csv").write_text("stimulus;run\ns1;1\n"),
         {},
-        ["unknown column", "separated by commas"],
+        ["unknown column", "with commas"],
     ),
     "table of nothing": (lambda f: (f / "samples.csv").write_text(""), {}, ["samples.csv cannot be read"]),
     "table of a heading": (lambda f: (f / "samples.csv").write_text("stimulus,run\n"), {}, ["no rows"]),
@@ -228,7 +228,7 @@ MISTAKES = {
     "colors first": (
         lambda f: np.save(f / "images.npy", np.ones((6, 3, 8, 8), np.uint8)),
         {},
-        ["colors come first", "transpose(0, 2, 3, 1)"],
+        ["color axis", "transpose(0, 2, 3, 1)"],
     ),
     "an image too many": (
         lambda f: np.save(f / "images.npy", np.ones((7, 8, 8, 3), np.uint8)),

@@ -147,5 +147,5 @@ def test_any_unknown_key_is_named(tmp_path_factory, key, where):
 
 
 def test_a_data_set_without_files_takes_no_root():
-    with pytest.raises(InputError, match="read from no folder"):
+    with pytest.raises(InputError, match="not read from a folder"):
         load_recipe("scenes", root="/anywhere").open()

@@ -238,8 +238,8 @@ def _cut_npz(name):
 ONE, ALL = "sub01/responses.npy", "sub0?/responses.npy"
 
 ARRAYS = {
-    "no responses": (["holds no responses", "responses.npy"], "", _remove(ALL)),
-    "no samples": (["holds no table of samples", "sub01"], "", _remove("sub01/samples.csv")),
+    "no responses": (["contains no responses", "responses.npy"], "", _remove(ALL)),
+    "no samples": (["contains no table of samples", "sub01"], "", _remove("sub01/samples.csv")),
     "cut array": (["sub01/responses.npy cannot be read", "copy or download"], "", _cut(ONE)),
     "no array at all": (["sub01/responses.npy cannot be read"], "", _write(ONE, b"")),
     "hostile npy": (["Python objects instead of numbers"], "", _hostile_npy(ONE)),
@@ -247,7 +247,7 @@ ARRAYS = {
     "a pickle called npy": (["sub01/responses.npy"], "", _write(ONE, _HOSTILE)),
     "cut npz": (["sub01/responses.npz cannot be read"], "", _cut_npz(ONE)),
     "two files of responses": (
-        ["holds responses more than once"],
+        ["contains responses more than once"],
         "",
         lambda root: np.savez(root / "sub01" / "responses.npz", responses=np.ones(3)),
     ),
@@ -285,10 +285,14 @@ ARRAYS = {
             "sub01/samples.csv", lambda table: table.assign(split=np.where(np.arange(len(table)) % 2, "train", "test"))
         ),
     ),
-    "a sample in no split": (["in no split"], "", _edit("sub01/samples.csv", lambda table: _first(table, "split", ""))),
+    "a sample in no split": (
+        ["has no split"],
+        "",
+        _edit("sub01/samples.csv", lambda table: _first(table, "split", "")),
+    ),
     "runs that are no numbers": (["'run'", "first"], "", _edit("sub01/samples.csv", _assign(run="first"))),
-    "repeats counted wrongly": (
-        ["presentations are counted wrongly"],
+    "repeats not numbered consecutively": (
+        ["presentations are not numbered consecutively"],
         "",
         _edit("sub01/samples.csv", _assign(repeat=1)),
     ),
@@ -302,8 +306,8 @@ ARRAYS = {
     "an image too few": (["images.npy", "table of stimuli"], "", _array("images.npy", lambda values: values[:-1])),
     "images of five colors": (["images.npy"], "", _array("images.npy", lambda values: values[..., [0, 1, 2, 0, 1]])),
     "images cut off": (["images.npy cannot be read"], "", _cut("images.npy")),
-    "voxels outside of the mask": (
-        ["outside of the mask"],
+    "voxels outside the mask": (
+        ["outside the mask"],
         "",
         _image(
             "sub01/mask.nii.gz",
@@ -340,7 +344,7 @@ ARRAYS = {
     ),
     "a group of unknown ROIs": (["the group of ROIs 'ventral'", "V9"], '[roi_groups]\nventral = ["V9"]', None),
     "an unknown target": (["unknown target 'clip'"], 'targets = ["clip"]', None),
-    "no time series": (["do not follow each other"], "[options]\nrepetition_time = 3.0", None),
+    "no time series": (["are not consecutive"], "[options]\nrepetition_time = 3.0", None),
     "a mesh nobody knows": (
         ["mesh", "fsaverage5"],
         '[options]\nmesh = "fsaverage9"',
@@ -358,7 +362,7 @@ ARRAYS = {
         ),
     ),
     "a reserved name": (
-        ["cannot be called so", "targets"],
+        ["name of a subject is not allowed", "targets"],
         "",
         lambda root: (root / "sub01").rename(root / "targets"),
     ),
@@ -544,12 +548,12 @@ HAXBY = {
     "no volumes": (["bold.nii.gz is missing"], "", _remove("subj1/bold.nii.gz")),
     "cut volumes": (["bold.nii.gz cannot be read"], "", _cut("subj1/bold.nii.gz")),
     "one volume": (
-        ["no series of volumes"],
+        ["not a series of volumes"],
         "",
         _image("subj1/bold.nii.gz", lambda values, affine: (values[..., 0], affine)),
     ),
     "constant volumes": (
-        ["no voxel"],
+        ["no usable voxel"],
         "",
         _image("subj1/bold.nii.gz", lambda values, affine: (np.ones_like(values), affine)),
     ),
@@ -569,7 +573,7 @@ HAXBY = {
 }
 
 YAMADA = {
-    "no recording": (["S2_figureImage.mat"], "", _remove("S2_figureImage.mat")),
+    "does not contain the data": (["S2_figureImage.mat"], "", _remove("S2_figureImage.mat")),
     "a cut recording": (["S2_figureImage.mat cannot be read"], "", _cut("S2_figureImage.mat")),
     "a recording that is none": (["S2_figureImage.mat cannot be read"], "", _write("S2_figureImage.mat", _HOSTILE)),
     "no responses": (["without D/data"], "", _hdf5("S2_figureImage.mat", lambda file: file.pop("D/data"))),
@@ -612,7 +616,7 @@ def _excerpt(root, **replace):
 
 
 MIYAWAKI = {
-    "an empty folder": (["one of the two layouts", "V1_mean_figure.mat"], lambda root: None),
+    "an empty folder": (["one of two layouts", "V1_mean_figure.mat"], lambda root: None),
     "both layouts": (["both"], lambda root: (_excerpt(root), (root / "func").mkdir())),
     "cut": (["V1_mean_figure.mat cannot be read"], lambda root: (_excerpt(root), _cut("*.mat")(root))),
     "a pickle": (

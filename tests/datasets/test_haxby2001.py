@@ -180,7 +180,7 @@ FAULTS = {
         lambda folder: (folder / "subj1" / "bold.nii.gz").write_bytes(gzip.compress(b"x" * 400)),
         InputError, "bold.nii.gz cannot be read", "a complete, undamaged file",
     ),
-    "one volume": (_nifti("bold.nii.gz", lambda v, a: (v[..., 0], a)), InputError, "no series", "x, y, z, volume"),
+    "one volume": (_nifti("bold.nii.gz", lambda v, a: (v[..., 0], a)), InputError, "not a series", "x, y, z, volume"),
     "a volume missing": (
         _nifti("bold.nii.gz", lambda v, a: (v[..., 1:], a)), InputError, "236 rows for 235", "one row",
     ),
@@ -206,10 +206,10 @@ FAULTS = {
     ),
     "a word too many": (_text(lambda text: text + "face 1 2\n"), InputError, "line 238: 'face 1 2'", "two words"),
     "a run in pieces": (
-        _text(lambda text: text.replace("rest 1", "rest 0")), InputError, "cannot be told apart", "one after the other",
+        _text(lambda text: text.replace("rest 1", "rest 0")), InputError, "cannot be divided into runs", "consecutive",
     ),
     "nothing but rest": (
-        _text(lambda text: "labels chunks\n" + "rest 0\n" * 118 + "rest 1\n" * 118), InputError, "shows nothing",
+        _text(lambda text: "labels chunks\n" + "rest 0\n" * 118 + "rest 1\n" * 118), InputError, "contains no stimuli",
         "categories",
     ),
     "no image of a category": (_no_images_of_cats, InputError, "no image of the category 'cat'", "cats"),
@@ -233,7 +233,7 @@ def test_a_image_that_is_none_is_named(own):
 
 
 def test_another_folder_and_another_subject(tmp_path, folder):
-    with pytest.raises(MissingFileError, match="one of the two layouts"):
+    with pytest.raises(MissingFileError, match="one of two layouts"):
         Haxby2001Reader(tmp_path)
     with pytest.raises(UnknownNameError, match="'subj9'"):
         _open(folder, subjects=["subj9"])

@@ -260,5 +260,5 @@ def test_what_is_no_table_of_tensors_is_refused(tmp_path):
         torch.save(content, tmp_path / "a.pth")
         with pytest.raises(InputError, match=said):
             load_state(tmp_path / "a.pth")
-    with pytest.raises(MissingFileError, match="not there"):
+    with pytest.raises(MissingFileError, match="does not exist"):
         load_state(tmp_path / "nothing.pth")

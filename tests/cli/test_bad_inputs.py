@@ -475,12 +475,12 @@ BIDS = {
         _edit("sub-01/ses-01/func/*_run-1_events.tsv", lambda table: table.drop(columns="onset")),
     ),
     "onsets that are no numbers": (
-        ["wrong onset", "soon"],
+        ["invalid onset", "soon"],
         "",
         _edit("sub-01/ses-01/func/*_run-1_events.tsv", lambda table: _first(table, "onset", "soon")),
     ),
     "events behind the end": (
-        ["outside its run"],
+        ["outside the run"],
         "",
         _edit("sub-01/ses-01/func/*_run-1_events.tsv", lambda table: table.assign(onset=table["onset"] + 1e4)),
     ),

@@ -212,7 +212,7 @@ FAULTS = {
     "another list": (_write_kept(other=[1, 2]), InputError, "without afterOutlierVoxInd", "from 1"),
     "voxels beyond the end": (_write_kept(afterOutlierVoxInd=[1, 900]), InputError, "1 to 900", "1 to 40"),
     "no voxel kept": (_write_kept(afterOutlierVoxInd=np.zeros((1, 0))), InputError, "no usable", "vary in every run"),
-    "another folder": (lambda folder: (folder / FIGURES).unlink(), MissingFileError, "does not contain the data", FIGURES),
+    "another folder": (lambda folder: (folder / FIGURES).unlink(), MissingFileError, "does not contain", FIGURES),
 }  # fmt: skip
 
 

@@ -104,11 +104,11 @@ OPENING = [
     (None, {"runs": ["3"]}, ["unknown run '3'"]),
     (None, {"space": "fsaverage5"}, ["unknown space", "MNI152NLin2009cAsym res-2 (volume)"]),
     (None, {"resolution": "1"}, ["unknown space", "resolution = '1'"]),
-    (None, {"entities": {"acq": "fast"}}, ["no run has these entities", "acq-fast"]),
+    (None, {"entities": {"acq": "fast"}}, ["no run matches the option entities", "acq-fast"]),
     (None, {"confounds": ["trans_w"]}, ["unknown confound", "did you mean 'trans_"]),
     (None, {"confounds": {"strategy": ["motion", "aroma"]}}, ["nilearn cannot load these confounds", "aroma"]),
     (None, {"confounds": {"strategy": ["compcor", "high_pass"]}}, ["nilearn cannot load these confounds"]),
-    (None, {"events": "nowhere"}, ["folder of the events is not there", "nowhere"]),
+    (None, {"events": "nowhere"}, ["folder of the events does not exist", "nowhere"]),
     (None, {"stimuli": "nowhere"}, ["stimuli are missing", "nowhere"]),
     (None, {"captions": "none.tsv"}, ["none.tsv is missing"]),
     (None, {"stimulus_column": "image"}, ["unknown column of", "image", "stim_file"]),
@@ -117,22 +117,22 @@ OPENING = [
     (None, {"split": {"runs": ["9"]}}, ["unknown run '9'"]),
     (None, {"split": {"stimuli": ["cat*"]}}, ["unknown stimulus 'cat*'"]),
     (None, {"rest": ["*"]}, ["no event of sub-01 shows a stimulus"]),
-    (_remove(EVENTS), {}, ["there are no events for", NAME]),
+    (_remove(EVENTS), {}, ["the events of", NAME]),
     (_events(lambda frame: frame.drop(columns="onset")), {}, [f"{NAME}_events.tsv lacks onset"]),
     (_events(lambda frame: frame.drop(columns="duration")), {}, ["lacks duration"]),
-    (_events(lambda frame: _set(frame, 3, "onset", "soon")), {}, ["wrong onset", "'soon' in row 4"]),
-    (_events(lambda frame: _set(frame, 3, "duration", -2)), {}, ["wrong duration", "'-2' in row 4"]),
-    (_events(lambda frame: _set(frame, 3, "duration", None)), {}, ["wrong duration"]),
-    (_events(lambda frame: _set(frame, 18, "onset", 500)), {}, ["events outside its run", "500 s", "0 to 152 s"]),
-    (_events(lambda frame: frame.assign(onset=frame["onset"] * 1000)), {}, ["events outside its run", "in seconds"]),
-    (_events(lambda frame: _set(frame, 3, "onset", -1)), {}, ["events outside its run", "-1 s"]),
-    (_events(lambda frame: _set(frame, 3, "split", None)), {}, ["does not say the split of every stimulus"]),
+    (_events(lambda frame: _set(frame, 3, "onset", "soon")), {}, ["invalid onset", "'soon' in row 4"]),
+    (_events(lambda frame: _set(frame, 3, "duration", -2)), {}, ["invalid duration", "'-2' in row 4"]),
+    (_events(lambda frame: _set(frame, 3, "duration", None)), {}, ["invalid duration"]),
+    (_events(lambda frame: _set(frame, 18, "onset", 500)), {}, ["events outside the run", "500 s", "0 to 152 s"]),
+    (_events(lambda frame: frame.assign(onset=frame["onset"] * 1000)), {}, ["events outside the run", "in seconds"]),
+    (_events(lambda frame: _set(frame, 3, "onset", -1)), {}, ["events outside the run", "-1 s"]),
+    (_events(lambda frame: _set(frame, 3, "split", None)), {}, ["does not contain the split of every stimulus"]),
     (_events(lambda frame: _set(frame, 3, "stim_file", "dog.png")), {}, ["1 of", "stimuli are missing", "dog.png"]),
     (lambda root: (root / EVENTS).write_text("onset,duration\n1,2\n"), {}, ["lacks onset and duration"]),
     (lambda root: (root / EVENTS).write_text(""), {}, [f"{NAME}_events.tsv cannot be read"]),
     (lambda root: (root / EVENTS).write_bytes(b"\xff\xfe\x00bad"), {}, [f"{NAME}_events.tsv cannot be read"]),
-    (_remove(CONFOUNDS), {"confounds": ["trans_x"]}, ["there are no confounds for", NAME]),
-    (_confounds(lambda frame: frame[:-3]), {"confounds": ["trans_x"]}, ["does not match its run", "73 rows for 76"]),
+    (_remove(CONFOUNDS), {"confounds": ["trans_x"]}, ["the confounds of", NAME]),
+    (_confounds(lambda frame: frame[:-3]), {"confounds": ["trans_x"]}, ["does not match the run", "73 rows for 76"]),
     (
         _confounds(lambda frame: _set(frame, 40, "trans_x", None)),
         {"confounds": ["trans_?"]},
@@ -141,7 +141,7 @@ OPENING = [
     (
         _confounds(lambda frame: pd.concat([frame, NOISE], axis=1)),
         {"confounds": ["*"]},
-        ["as many confounds as volumes"],
+        ["too many confounds"],
     ),
     (_cut(BOLD + ".nii.gz", 0.002), {}, [f"{NAME}_space", "cannot be read"]),
     (
@@ -156,8 +156,8 @@ OPENING = [
         ["is on a different grid", "(7, 8, 6)"],
     ),
     (_image(_volumes_apart), {}, ["contradict each other", "2 s in the sidecar, 0.8 s in the header"]),
-    (_without_time, {}, ["time between the volumes", "is not known", "repetition_time"]),
-    (_sidecars({"RepetitionTime": "2 s"}), {}, ["something else than seconds", "'2 s'"]),
+    (_without_time, {}, ["the repetition time of", "is unknown", "repetition_time"]),
+    (_sidecars({"RepetitionTime": "2 s"}), {}, ["invalid RepetitionTime", "'2 s'"]),
     (lambda root: (root / f"{BOLD}.json").write_text("{"), {}, [f"{NAME}_space", "cannot be read", "JSON"]),
     (_second_pipeline, {}, ["derivatives of several pipelines", "fmriprep, other"]),
     (lambda root: shutil.rmtree(root / "derivatives"), {}, ["no preprocessed runs below"]),
@@ -166,14 +166,14 @@ OPENING = [
     (
         lambda root: (root / "stimuli/stimuli.tsv").write_text("name\tcaption\na\tb\n"),
         {},
-        ["stimuli.tsv does not name stimuli"],
+        ["stimuli.tsv has no column that identifies the stimuli"],
     ),
 ]
 
 #: Likewise, for what shows when values are read, still before anything is written.
 READING = [
     (_cut(BOLD + ".nii.gz", 0.6), {}, [f"{NAME}_space", "cannot be read", "copy or download"]),
-    (_remove(BOLD.replace("preproc_bold", "brain_mask") + ".nii.gz"), {}, ["there is no brain mask for", NAME]),
+    (_remove(BOLD.replace("preproc_bold", "brain_mask") + ".nii.gz"), {}, ["the brain mask of", NAME]),
     (_image(_moved, BOLD.replace("preproc_bold", "brain_mask") + ".nii.gz"), {}, ["brain_mask", "a different grid"]),
     (
         _image(
@@ -184,7 +184,7 @@ READING = [
         ["the mask of sub-01 is empty"],
     ),
     (_image(lambda data, affine, header: nibabel.Nifti1Image(data * 0, affine, header)), {}, ["no voxel of sub-01"]),
-    (None, {"mask": "rois"}, ['mask = "rois" without ROIs']),
+    (None, {"mask": "rois"}, ['mask = "rois" requires ROIs']),
     (None, {"mask": "mask.nii.gz"}, ["mask.nii.gz is missing"]),
 ]
 

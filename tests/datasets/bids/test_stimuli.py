@@ -155,7 +155,7 @@ def test_tasks_without_events_are_left_out(own):
     reader = BidsReader(own)
     assert "Tasks without events, left out: rest" in reader.description.notes
     assert set(reader.subject("sub-01").samples["task"]) == {"shapes"}
-    with pytest.raises(InputError, match="there are no events"):
+    with pytest.raises(InputError, match="the events of"):
         BidsReader(own, BidsReader.Options(tasks=["rest"]))
 
 

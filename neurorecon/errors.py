@@ -1,6 +1,6 @@
-"""Errors that a person can act on: what was wrong, what was given, what was expected, what to do.
+"""Exceptions with messages that say what went wrong, what was given, what was expected, and what to do about it.
 
-The command line turns every :class:`NeuroreconError` into one message and exit code 2.
+The command line prints the message of any :class:`NeuroreconError`, without a traceback, and exits with code 2.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 
 
 class NeuroreconError(Exception):
-    """Base of every error that neurorecon raises on purpose."""
+    """Base class of all exceptions that neurorecon raises on purpose."""
 
 
 class InputError(NeuroreconError, ValueError):
-    """Something the caller gave cannot be used.
+    """An argument, option or file cannot be used.
 
     Parameters
     ----------
     what : str
         What is wrong, in one sentence.
     given, expected : object, optional
-        What was found, and what would have been right.
+        What was given or found, and what was expected instead.
     todo : str, optional
-        What the reader of the message should do next.
+        What the user should do next, in the imperative.
     """
 
     def __init__(self, what: str, *, given: Any = None, expected: Any = None, todo: str | None = None) -> None:
@@ -39,18 +39,18 @@ class InputError(NeuroreconError, ValueError):
 
 
 class UnknownNameError(InputError):
-    """A name that does not exist; the message lists those that do.
+    """A name does not exist; the message lists the names that do.
 
     Parameters
     ----------
     kind : str
-        What the name stands for, e.g. ``"ROI"``.
+        What the name refers to, e.g. ``"ROI"``.
     name : str
         The name that was given.
     known : iterable of str
-        All names that exist.
+        The names that exist.
     todo : str, optional
-        What to do; by default the closest known name is proposed.
+        What to do. By default, the message suggests the closest known name.
     """
 
     def __init__(self, kind: str, name: object, known: Iterable[str], todo: str | None = None) -> None:
@@ -67,11 +67,11 @@ class UnknownNameError(InputError):
 
 
 class MissingFileError(InputError):
-    """A file or folder that has to exist does not."""
+    """A required file or folder does not exist."""
 
 
 class StoreError(InputError):
-    """A store that cannot be opened, read or written as asked."""
+    """A store cannot be opened, read or written."""
 
 
 class StoreLockedError(StoreError):
@@ -79,4 +79,4 @@ class StoreLockedError(StoreError):
 
 
 class StoreWriteError(StoreError):
-    """The place of a store gave out while it was written: a full disk, a folder that became read-only."""
+    """Writing to a store failed, e.g. because the disk is full or the folder is read-only."""

@@ -1,7 +1,7 @@
-"""How a figure or a table was made: one record that travels with every file.
+"""Provenance: a record of how a figure or a table was made, stored in or beside every output file.
 
-The record is plain JSON. It names data by store, snapshot and digest, never by a path of the machine it was
-made on, so that it can be published as it is.
+The record is plain JSON. It identifies data by store, snapshot and digest, never by a local path, so it can be
+published as is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from neurorecon.errors import InputError
 
-#: Packages whose versions can change a number or an image.
+#: Packages whose versions can change the results.
 PACKAGES = (
     "neurorecon", "numpy", "scipy", "scikit-learn", "himalaya", "torch", "nilearn", "nibabel",
     "xarray", "zarr", "icechunk", "matplotlib",
@@ -34,24 +34,24 @@ def collect(
     simulated: bool | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Collect how a result is being made.
+    """Create the provenance record of a result.
 
     Parameters
     ----------
     command : str
-        The command line or call that makes it.
+        The command line or function call that produces the result.
     store : str or path, optional
-        Name of the store, as the user gave it; of an absolute path only the last part is kept.
+        The store, as the user gave it. Only the last part of an absolute path is kept.
     snapshot : str, optional
-        Snapshot id of the store: the exact data can be opened again with it.
+        Snapshot id of the store, with which the exact data can be opened again.
     digests : mapping of str to str, optional
-        Digests (sha256) of arrays or weights that went in.
+        Digests (sha256) of the arrays or weights that were used.
     seed : int, optional
-        Seed of everything random.
+        Random seed.
     simulated : bool, optional
-        Whether the responses were computed rather than measured. Figures then say so.
+        Whether the responses are simulated. Figures of simulated data say so.
     extra : mapping, optional
-        Further settings (JSON types, numpy numbers and arrays, paths).
+        Further settings (JSON types, numpy scalars and arrays, paths).
 
     Returns
     -------
@@ -59,6 +59,11 @@ def collect(
         JSON types only: ``command``, ``time`` (UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` is honored),
         ``versions``, ``python``, ``platform``, ``seed``, ``store``, ``snapshot``, ``digests``, ``simulated``
         and ``extra``.
+
+    Raises
+    ------
+    InputError
+        If a value of `extra` cannot be written as JSON, or ``SOURCE_DATE_EPOCH`` is not a time.
     """
     return {
         "command": command,
@@ -76,7 +81,7 @@ def collect(
 
 
 def to_json(provenance: Mapping[str, Any], *, indent: int | None = None) -> str:
-    """Return the record as JSON text; the same record always gives the same text."""
+    """Return the record as JSON text. Equal records give equal text."""
     return json.dumps(
         to_json_types(dict(provenance)), indent=indent, sort_keys=indent is None, ensure_ascii=False,
         allow_nan=False,
@@ -84,7 +89,7 @@ def to_json(provenance: Mapping[str, Any], *, indent: int | None = None) -> str:
 
 
 def to_json_types(value: Any) -> Any:
-    """Turn numpy numbers, arrays, paths, tuples and sets into what JSON knows; NaN into None."""
+    """Convert numpy scalars, arrays, paths, tuples and sets to JSON types; NaN and infinities become None."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, Mapping):
@@ -101,10 +106,10 @@ def to_json_types(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise InputError(
-        "this value cannot be written as JSON",
+        "a value cannot be written as JSON",
         given=f"{value!r} ({type(value).__name__})",
         expected="text, numbers, lists, mappings, arrays or None",
-        todo="turn it into one of these before it goes into the record",
+        todo="convert it to one of these types first",
     )
 
 
@@ -117,10 +122,10 @@ def _now() -> str:
             moment = datetime.fromtimestamp(int(epoch), UTC)
         except (ValueError, OverflowError, OSError) as error:
             raise InputError(
-                "SOURCE_DATE_EPOCH cannot be read as a time",
+                "SOURCE_DATE_EPOCH is not a valid time",
                 given=repr(epoch),
-                expected="seconds since 1970-01-01 as a whole number",
-                todo="correct the environment variable, or unset it",
+                expected="an integer, the seconds since 1970-01-01",
+                todo="fix the environment variable, or unset it",
             ) from error
     return moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
@@ -141,7 +146,7 @@ def _versions() -> dict[str, str]:
 def _store_name(store: str | os.PathLike[str]) -> str:
     name = os.fspath(store)
     if "://" in name:
-        # An address may carry a password or a signed query; neither belongs into a figure.
+        # A URL may contain a password or a signed query, which must not end up in a figure.
         scheme, rest = name.split("://", 1)
         if scheme == "file":
             return Path(rest).name

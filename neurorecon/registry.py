@@ -1,8 +1,7 @@
-"""Names for things that are imported only when they are used.
+"""Registries: names for readers, extractors, decoders and systems, imported only when they are used.
 
-What neurorecon ships is listed here; other packages add their own through entry points (groups
-``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.systems``,
-``neurorecon.metrics``).
+The tables below list what neurorecon ships. Other packages register theirs through entry points (groups
+``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.systems``, ``neurorecon.metrics``).
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from neurorecon.errors import InputError, UnknownNameError
 
 
 class Registry:
-    """A table of names, each standing for an object in a module that is imported late.
+    """A table of names for objects whose modules are imported on first use.
 
     Parameters
     ----------
     kind : str
-        What the names stand for, in words for error messages.
+        What the names refer to, e.g. ``"data set"``; used in error messages.
     group : str
         Entry-point group in which other packages register theirs.
     builtin : dict of str to str
-        Name to ``"module:attribute"``.
+        Maps each name to ``"module:attribute"``.
     """
 
     def __init__(self, kind: str, group: str, builtin: dict[str, str]) -> None:
@@ -34,19 +33,24 @@ class Registry:
         self._added: dict[str, Any] = {}
 
     def register(self, name: str, thing: Any) -> None:
-        """Add a name for this process, e.g. a reader that is defined in an analysis script.
+        """Register an object for this process, e.g. a reader defined in an analysis script.
 
         Parameters
         ----------
         name : str
-            The new name; those that exist stand for what they did.
+            The new name.
         thing : object
-            What it stands for.
+            The object to register.
+
+        Raises
+        ------
+        InputError
+            If the name is already taken by another object.
         """
         if name in self.names() and self._added.get(name) is not thing:
             raise InputError(
-                f"the name {name!r} is taken",
-                given=f"a second {self.kind} of that name",
+                f"the name {name!r} is already taken",
+                given=f"another {self.kind} with that name",
                 expected=f"a name other than: {', '.join(self.names())}",
                 todo="choose another name",
             )
@@ -54,23 +58,32 @@ class Registry:
 
     @property
     def builtin(self) -> list[str]:
-        """Names of what neurorecon ships."""
+        """The names that neurorecon ships."""
         return list(self._builtin)
 
     def names(self) -> list[str]:
-        """Return all names, ours first."""
+        """Return all names, those of neurorecon first."""
         others = {point.name for point in entry_points(group=self.group)} | set(self._added)
         return [*self._builtin, *sorted(others - set(self._builtin))]
 
     def load(self, name: str) -> Any:
-        """Import and return what a name stands for.
+        """Import and return a registered object.
+
+        Parameters
+        ----------
+        name : str
+            A name from :meth:`names`.
+
+        Returns
+        -------
+        object
 
         Raises
         ------
         UnknownNameError
-            Where the name is not registered.
+            If the name is not registered.
         InputError
-            Where its package misses something that it needs.
+            If a package that it depends on is not installed.
         """
         if name in self._added:
             return self._added[name]
@@ -84,12 +97,12 @@ class Registry:
             raise InputError(
                 f"the {self.kind} {name!r} needs a package that is not installed",
                 given=f"no package {error.name!r}",
-                expected=f"{error.name!r} beside neurorecon",
+                expected=f"{error.name!r} to be installed",
                 todo=f"pip install {error.name}",
             ) from error
 
 
-#: Readers of data sets on disk.
+#: Readers of data sets.
 DATASETS = Registry(
     "data set",
     "neurorecon.datasets",
@@ -104,7 +117,7 @@ DATASETS = Registry(
     },
 )
 
-#: Extractors of targets from stimuli.
+#: Extractors, which compute targets from stimuli.
 FEATURES = Registry(
     "target",
     "neurorecon.features",
@@ -127,7 +140,7 @@ FEATURES = Registry(
     },
 )
 
-#: Decoders by the names of their classes, which saved decoders go by.
+#: Decoders, by class name: saved decoders store it.
 DECODERS = Registry(
     "decoder",
     "neurorecon.decoders",
@@ -139,7 +152,7 @@ DECODERS = Registry(
     },
 )
 
-#: Systems that reconstruct stimuli from responses.
+#: Systems, which reconstruct stimuli from responses.
 SYSTEMS = Registry(
     "system",
     "neurorecon.systems",

@@ -1,7 +1,7 @@
-"""Where voxels lie, and the way back from a vector of values to an image of the brain.
+"""The space of a subject's voxels, and how a vector of voxel values becomes a brain image again.
 
-A :class:`Space` is small, serializable to JSON (it is stored in the attributes of each subject) and knows nothing
-of stores or data sets.
+A :class:`Space` can be serialized to JSON (each subject of a store has one in its attributes). It does not depend on
+stores or data sets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SpaceKind = Literal["volume", "surface", "grayordinates", "none"]
 
-#: Columns of the voxel table that each kind of space needs.
+#: Columns that the voxel table has in each kind of space.
 SPACE_COLUMNS: dict[str, tuple[str, ...]] = {
     "volume": ("i", "j", "k"),
     "surface": ("hemisphere", "vertex"),
@@ -29,16 +29,16 @@ SPACE_COLUMNS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Space:
-    """The space that the voxels of one subject lie in.
+    """The space of one subject's voxels.
 
     Parameters
     ----------
     kind : {"volume", "surface", "grayordinates", "none"}
-        ``"none"`` is for arrays that came without any geometry.
+        ``"none"`` is for arrays without positions.
     affine : nested list, shape (4, 4), optional
-        Voxel indices to millimeters (volume, grayordinates).
+        Maps voxel indices to millimeters (volume, grayordinates).
     shape : list of int, optional
-        Size of the volume, (x, y, z), in voxels.
+        Shape of the volume, (x, y, z), in voxels.
     mesh : str, optional
         Name of the surface mesh, e.g. ``"fsaverage5"``.
     vertices : dict of str to int, optional
@@ -63,38 +63,38 @@ class Space:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Space:
-        """Build a space from what :meth:`to_dict` returned."""
+        """Create a space from the output of :meth:`to_dict`."""
         return cls(**values)
 
     def unmask(self, values: np.ndarray, voxels: pd.DataFrame, fill: float = np.nan) -> Any:
-        """Put values back into the brain.
+        """Convert voxel values to a brain image.
 
         Parameters
         ----------
         values : array, shape (voxel,) or (map, voxel)
             One or several maps, in the order of `voxels`.
         voxels : DataFrame
-            The voxel table, one row a voxel, with the columns of :data:`SPACE_COLUMNS`.
+            The voxel table, one row per voxel, with the columns of :data:`SPACE_COLUMNS`.
         fill : float
-            Value where there is no voxel.
+            Value outside the voxels (ignored for grayordinates).
 
         Returns
         -------
         nibabel.Nifti1Image, nilearn.surface.SurfaceImage or nibabel.Cifti2Image
-            As the space is a volume, a surface or grayordinates.
+            Depending on the kind of the space.
 
         Raises
         ------
         InputError
-            Where the number of values does not match, or the space has no geometry.
+            If the number of values does not match the voxels, or the voxels have no positions.
         """
         values = np.asarray(values, dtype=np.float32)
         if values.shape[-1:] != (len(voxels),) or values.ndim not in (1, 2):
             raise InputError(
-                "these values do not fit the voxels",
+                "the values do not match the voxels",
                 given=f"an array of shape {values.shape}",
                 expected=f"shape ({len(voxels)},) or (map, {len(voxels)})",
-                todo="pass one value for each voxel of the subject (or give the same roi= that selected them)",
+                todo="pass one value per voxel of the subject, or the same roi= that selected the voxels",
             )
         if self.kind == "volume":
             return _to_volume(self, values, voxels, fill)
@@ -103,10 +103,10 @@ class Space:
         if self.kind == "grayordinates":
             return _to_cifti(self, values, voxels)
         raise InputError(
-            "this subject's voxels have no positions, so values cannot be put back into an image",
-            given="a store whose space is 'none' (arrays without geometry)",
+            "the voxels of this subject have no positions, so their values cannot be shown as a brain image",
+            given="a store whose space is 'none' (arrays without positions)",
             expected="a volume, a surface or grayordinates",
-            todo="build the store from files that carry an affine or a mesh; tables and bar figures work without",
+            todo="build the store from data with an affine or a mesh; tables and bar plots do not need one",
         )
 
 
@@ -140,7 +140,7 @@ def _to_cifti(space: Space, values: np.ndarray, voxels: pd.DataFrame) -> Any:
     from nibabel import cifti2
 
     maps = np.atleast_2d(values)
-    # A CIFTI brain-model axis holds each structure in one piece, so the maps are put into that order.
+    # The voxels of a structure must be contiguous on a CIFTI brain-model axis.
     order = np.argsort(voxels["structure"].to_numpy().astype(str), kind="stable")
     table = voxels.iloc[order]
     axis = cifti2.BrainModelAxis(
@@ -156,7 +156,7 @@ def _to_cifti(space: Space, values: np.ndarray, voxels: pd.DataFrame) -> Any:
 
 
 def hemispheres(space: Space, voxels: pd.DataFrame) -> np.ndarray | None:
-    """Return ``"left"``, ``"right"`` or ``""`` for each voxel, or None where the space has no left and right.
+    """Return the hemisphere of each voxel, or None if the space has no left and right.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def hemispheres(space: Space, voxels: pd.DataFrame) -> np.ndarray | None:
     Returns
     -------
     array of str, shape (voxel,), or None
-        In a volume, voxels left of the midplane (x < 0 in millimeters) are in the left hemisphere.
+        ``"left"``, ``"right"`` or ``""``. In a volume, voxels with x < 0 mm are in the left hemisphere.
     """
     if "hemisphere" in voxels:
         return voxels["hemisphere"].to_numpy().astype(str)

@@ -65,12 +65,12 @@ def test_bad_recipes(tmp_path, text, message):
 
 def test_bad_options_name_the_keys_that_exist(tmp_path):
     recipe = load_recipe(_write(tmp_path, 'name = "a"\nreader = "scenes"\n[options]\nvoxel = 5\nsubjects = 0'))
-    with pytest.raises(InputError, match=r"2 wrong keys[\s\S]*voxel: Extra[\s\S]*keys: .*train_images"):
+    with pytest.raises(InputError, match=r"2 invalid keys[\s\S]*voxel: Extra[\s\S]*keys: .*train_images"):
         recipe.open()
 
 
 def test_recipes_that_are_not_there(tmp_path):
-    with pytest.raises(MissingFileError, match=r"no such recipe[\s\S]*one of: scenes, miyawaki2008"):
+    with pytest.raises(MissingFileError, match=r"recipe does not exist[\s\S]*one of: scenes, miyawaki2008"):
         load_recipe(tmp_path / "nothing.toml")
     unknown = load_recipe(_write(tmp_path, 'name = "a"\nreader = "scene"'))
     with pytest.raises(UnknownNameError, match="did you mean 'scenes'"):
@@ -81,7 +81,7 @@ def test_a_relative_root_counts_from_the_recipe(tmp_path):
     path = _write(tmp_path, 'name = "a"\nreader = "miyawaki2008"\nroot = "data"')
     assert load_recipe(path).root == str(tmp_path / "data")
     assert load_recipe(path, root="/elsewhere").root == "/elsewhere"
-    with pytest.raises(MissingFileError, match="folder of the data set 'miyawaki2008' is not there"):
+    with pytest.raises(MissingFileError, match="folder of the data set 'miyawaki2008' does not exist"):
         load_recipe(path).open()
 
 
@@ -147,5 +147,5 @@ def test_any_unknown_key_is_named(tmp_path_factory, key, where):
 
 
 def test_a_data_set_without_files_takes_no_root():
-    with pytest.raises(InputError, match="read from no folder"):
+    with pytest.raises(InputError, match="not read from a folder"):
         load_recipe("scenes", root="/anywhere").open()

@@ -28,7 +28,7 @@ def test_names_of_this_process():
     assert table.names() == ["ours", "mine"]
     assert table.load("mine") == 3
     for taken in ("mine", "ours"):
-        with pytest.raises(InputError, match=f"the name '{taken}' is taken"):
+        with pytest.raises(InputError, match=f"the name '{taken}' is already taken"):
             table.register(taken, 4)
 
 

@@ -129,7 +129,7 @@ def test_hemispheres_agree_with_nibabel():
 
 @pytest.mark.parametrize("shape", [(3,), (5,), (2, 3), (1, 2, 4), ()])
 def test_values_that_do_not_fit(shape):
-    with pytest.raises(InputError, match=r"do not fit the voxels[\s\S]*\(4,\) or \(map, 4\)"):
+    with pytest.raises(InputError, match=r"do not match the voxels[\s\S]*\(4,\) or \(map, 4\)"):
         Space("volume", affine=AFFINE, shape=SHAPE).unmask(np.zeros(shape), _volume(4))
 
 

@@ -1,13 +1,14 @@
-"""What a data set has to offer so that a store can be built from it.
+"""The reader interface: what a data set has to provide so that a store can be built from it.
 
-A reader opens the folder that the user downloaded, renames nothing, and hands out tables at once and arrays by
-slices, so that the memory needed does not depend on the size of the data set. The contract is checked by
-:func:`neurorecon.testing.check_reader`.
+A reader opens the folder that the user downloaded and returns tables as a whole and arrays in slices, so that memory
+use does not depend on the size of the data set. :func:`neurorecon.testing.check_reader` checks that a reader keeps
+the contract.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,38 +26,38 @@ from neurorecon.space import Space
 #: Columns of the table of samples, in the order in which they are stored.
 SAMPLE_COLUMNS = ("stimulus", "task", "session", "run", "repeat", "split", "time")
 
-#: Further column of the table of samples: of how many trials each sample is the mean.
+#: Optional column of the table of samples: how many trials were averaged for each sample.
 TRIALS = "trials"
 
-#: A file of this name in the folder of a data set says that its responses were computed, not measured.
+#: A file of this name in the folder of a data set marks its responses as simulated.
 SIMULATED = "SIMULATED"
 
-#: Columns of the table of stimuli. ``captions`` holds a list of up to five strings.
+#: Columns of the table of stimuli. ``captions`` contains lists of up to five strings.
 STIMULUS_COLUMNS = ("id", "kind", "category", "captions")
 
 
 class Options(BaseModel):
-    """Options of a reader; the keys of ``[options]`` in a recipe. Unknown keys are refused."""
+    """Base class for the options of a reader: the keys of ``[options]`` in a recipe. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a store says of where its data came from.
+    """Description of a data set, which its store keeps.
 
     Parameters
     ----------
     title : str
-        One line for tables and figures.
+        Title for tables and figures, one line.
     simulated : bool
-        Whether the responses were computed rather than measured. Figures of simulated data say so.
+        Whether the responses are simulated. Figures of simulated data say so.
     citation, terms : str
         Papers to cite, and the license or terms of use.
     units : str
-        Of the responses, e.g. ``"percent signal change"``.
+        Units of the responses, e.g. ``"percent signal change"``.
     notes : str
-        What a reader of a figure has to know, e.g. preprocessing that the data went through.
+        What readers of a figure need to know, e.g. how the data was preprocessed.
     """
 
     title: str
@@ -69,33 +70,33 @@ class Description:
 
 @dataclass(frozen=True)
 class SubjectData:
-    """The recordings of one subject, arrays by slices.
+    """The data of one subject.
 
     Parameters
     ----------
     samples : DataFrame
-        One row a sample (a trial estimate or a volume), with :data:`SAMPLE_COLUMNS`: ``stimulus`` (an id of the
-        table of stimuli), ``task`` (e.g. ``"images"``), ``session`` and ``run`` (int, runs are counted within the
-        session from 1), ``repeat`` (int from 1: which presentation of this stimulus, in this task), ``split``
+        One row per sample (a trial estimate or a volume), with :data:`SAMPLE_COLUMNS`: ``stimulus`` (an id from the
+        table of stimuli), ``task`` (e.g. ``"images"``), ``session`` and ``run`` (int; runs are counted within the
+        session, from 1), ``repeat`` (int; counts the presentations of a stimulus within a task, from 1), ``split``
         (e.g. ``"train"``, ``"test"``) and ``time`` (s, from the onset of the run). Further columns (behavior,
-        ratings) are stored too: numbers with NaN, or text with ``""`` where a value is missing; see
-        :mod:`neurorecon.datasets.base`. :data:`TRIALS` among them says of how many trials each sample is the mean.
+        ratings) are stored too, as numbers (NaN if missing) or strings (``""`` if missing). The optional column
+        :data:`TRIALS` states how many trials were averaged for each sample.
     voxels : DataFrame
-        One row a voxel: the columns that `space` needs (:data:`neurorecon.space.SPACE_COLUMNS`), and ``ncsnr``
-        where the data set states it (else it is computed from repeats).
+        One row per voxel, with the columns of `space` (:data:`neurorecon.space.SPACE_COLUMNS`), and ``ncsnr`` if the
+        data set provides it (otherwise it is computed from repeats).
     rois : mapping of str to bool array, shape (voxel,)
-        Membership; ROIs may overlap.
+        Which voxels belong to each ROI. ROIs may overlap.
     space : Space
-        Where the voxels lie.
+        Space of the voxels.
     read_responses : callable
-        ``read_responses(start, stop)`` returns samples ``start:stop`` as float32, shape (sample, voxel).
+        ``read_responses(start, stop)`` returns samples ``start:stop``, float32, shape (sample, voxel).
     repetition_time : mapping of str to float
-        Seconds between the volumes of a task whose samples are a time series; tasks whose samples are trial
-        estimates are left out.
+        Repetition time (s) of each task whose samples are the volumes of a time series. Tasks whose samples are trial
+        estimates are omitted.
     truth : mapping of str to array, shape (..., voxel)
-        For simulated data only: what was planted, one value or row per voxel (last axis).
+        For simulated data only: the ground truth, one value or column per voxel.
     report : mapping of str to str
-        What anyone who uses the store has to know of this subject, e.g. ``{"voxels dropped": "3 constant, ...",
+        What users of the store should know about this subject, e.g. ``{"voxels dropped": "3 constant, ...",
         "sessions missing": "39, 40"}``; ``build`` and ``info`` print it.
     """
 
@@ -110,42 +111,57 @@ class SubjectData:
 
 
 class Reader(ABC):
-    """Base class of the readers, one for each data set on disk.
+    """Base class for readers. Each data set has one.
 
     Parameters
     ----------
     root : path or None
-        The folder that the user downloaded. None for data that need no files.
-    options : Options
-        An instance of the class attribute ``Options``.
+        The folder that the user downloaded. None for data sets that need no files.
+    options : Options, optional
+        An instance of the class attribute ``Options``; by default, all options have their default values.
+
+    Raises
+    ------
+    MissingFileError
+        If the reader needs a folder, and `root` is None or does not exist.
     """
 
     #: Name in recipes and in the registry.
     name: ClassVar[str]
     #: The pydantic model of this reader's options.
     Options: ClassVar[type[Options]] = Options
-    #: Raised whenever the numbers that the reader gives change; stores of another version are not gone on with.
+    #: To be increased whenever the output of the reader changes. A build cannot resume a store of another version.
     version: ClassVar[int] = 1
-    #: Whether `root` has to be given.
+    #: Whether the reader needs a folder.
     needs_root: ClassVar[bool] = True
-    #: Groups of ROIs that this data set's papers speak of; a recipe may add to them or redefine them.
+    #: Groups of ROIs that are common in papers on this data set. A recipe may add groups or redefine these.
     roi_groups: ClassVar[dict[str, list[str]]] = {}
-    #: Targets that a recipe without a file (``neurorecon build NAME``) computes.
+    #: Targets to compute when the data set is built without a recipe file (``neurorecon build NAME``).
     default_targets: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "film_shape" in cls.__dict__ and "video_shape" not in cls.__dict__:
+            warnings.warn(
+                f"{cls.__name__}.film_shape() is deprecated: rename it to video_shape()",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            cls.video_shape = cls.film_shape  # type: ignore[attr-defined, method-assign]
 
     def __init__(self, root: str | Path | None, options: BaseModel | None = None) -> None:
         self.options: Any = self.Options() if options is None else options
         if self.needs_root:
             if root is None:
                 raise MissingFileError(
-                    f"the data set {self.name!r} is read from a folder",
+                    f"the data set {self.name!r} needs a folder",
                     given="no folder",
-                    expected="the folder that you downloaded",
-                    todo='pass it: --root DIR, or root = "DIR" in the recipe',
+                    expected="the folder of the downloaded data set",
+                    todo='pass --root DIR, or set root = "DIR" in the recipe',
                 )
             if not Path(root).is_dir():
                 raise MissingFileError(
-                    f"the folder of the data set {self.name!r} is not there",
+                    f"the folder of the data set {self.name!r} does not exist",
                     given=str(root),
                     expected="an existing folder",
                     todo="check --root (or root in the recipe)",
@@ -154,22 +170,34 @@ class Reader(ABC):
 
     @property
     def simulated(self) -> bool:
-        """Whether the folder says, by a file :data:`SIMULATED`, that its responses were computed."""
+        """Whether the folder contains a file :data:`SIMULATED`, which marks its responses as simulated."""
         return isinstance(self.root, Path) and (self.root / SIMULATED).is_file()
 
     @classmethod
     def sources(cls, root: Path, options: Any) -> list[Path]:
-        """Return the files below `root` that are read with these options, without reading any.
+        """List the files below `root` that are read with these options.
 
-        The store remembers them, so that a later build notices that one changed. A reader that reads a part of its
-        folder alone should name that part; here it is all of it.
+        The store keeps their fingerprints, so that a later build detects changes. By default, these are all files in
+        the folder; a reader that reads only some of them should override this method.
+
+        Parameters
+        ----------
+        root : path
+            The folder of the data set.
+        options : Options
+            The options of the reader.
+
+        Returns
+        -------
+        list of Path
+            Files that do not exist may be included.
         """
         return files_below(root)
 
     @property
     @abstractmethod
     def description(self) -> Description:
-        """Title, citation, terms, units."""
+        """Title, citation, terms of use and units of the data set."""
 
     @property
     @abstractmethod
@@ -178,62 +206,68 @@ class Reader(ABC):
 
     @abstractmethod
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli, one row each, with :data:`STIMULUS_COLUMNS`.
+        """Return the table of stimuli, one row per stimulus, with :data:`STIMULUS_COLUMNS`.
 
-        ``id`` is a unique string, ``kind`` is ``"image"`` or ``"film"``, videos come after the images.
+        ``id`` is a unique string and ``kind`` is ``"image"`` or ``"film"`` (a video). Images come before videos.
         """
 
     def labels(self) -> pd.DataFrame | None:
-        """Return numeric labels, one row a stimulus and one column a label, or None."""
+        """Return numeric labels, one row per stimulus and one column per label, or None if there are none."""
         return None
 
     def image_shape(self) -> tuple[int, int, int] | None:
-        """Return (y, x, rgb) of the images, or None where there are none."""
+        """Return the shape of an image, (y, x, rgb), or None if there are no images."""
         return None
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
         """Return the images of stimuli ``start:stop``, uint8, shape (stimulus, y, x, rgb).
 
-        Every stimulus has one: for a video it is the middle frame.
+        The image of a video is its middle frame.
         """
         raise NotImplementedError(f"{self.name} has no images")
 
     def video_shape(self) -> tuple[int, int, int, int] | None:
-        """Return (frame, y, x, rgb) of the videos, or None where there are none."""
+        """Return the shape of a video, (frame, y, x, rgb), or None if there are no videos.
+
+        Readers that still define this method under its former name, ``film_shape``, work with a DeprecationWarning.
+        """
         return None
 
     def frames_per_second(self) -> float | None:
-        """Return the frame rate of the films."""
+        """Return the frame rate of the videos in Hz, or None if there are no videos."""
         return None
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of videos ``start:stop`` (counted among the videos), uint8, (film, frame, y, x, rgb)."""
-        raise NotImplementedError(f"{self.name} has no films")
+        """Return the frames of videos ``start:stop``, uint8, shape (film, frame, y, x, rgb).
+
+        Videos are counted from 0, without the images that precede them in the table of stimuli.
+        """
+        raise NotImplementedError(f"{self.name} has no videos")
 
     @abstractmethod
     def subject(self, name: str) -> SubjectData:
-        """Return the recordings of one subject."""
+        """Return the data of one subject."""
 
 
-#: Names that mean something else in the group of a subject, or beside the samples of an array of responses.
+#: Names of other arrays in the group of a subject, or of other coordinates of responses.
 RESERVED = frozenset(SAMPLE_COLUMNS).union(
     ("sample", "voxel", "responses", "roi", "rois", "roi_mask", "repeated_task", "ncsnr", "noise_ceiling"),
     ("repeats", "delay", "i", "j", "k", "hemisphere", "vertex", "structure"),
 )
 
-#: What counts as a missing value in tables of text.
+#: Text that counts as a missing value.
 MISSING = ("", "n/a", "N/A", "NaN", "nan")
 
 
 def further_columns(samples: pd.DataFrame) -> list[str]:
-    """Return the names of the columns beyond :data:`~neurorecon.datasets.base.SAMPLE_COLUMNS`."""
+    """Return the names of the columns beyond :data:`SAMPLE_COLUMNS`."""
     return [str(name) for name in samples if name not in SAMPLE_COLUMNS]
 
 
 def can_be_stored(name: object) -> bool:
-    """Return whether a further column may have this name.
+    """Return whether a further column can be stored under this name.
 
-    Upper and lower case count as the same, because arrays of an exported store are folders.
+    Case is ignored, because arrays become folders when a store is exported.
     """
     text = str(name)
     usable = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text) is not None
@@ -241,21 +275,21 @@ def can_be_stored(name: object) -> bool:
 
 
 def tidy_columns(table: pd.DataFrame, names: Iterable[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Take columns of a table as further columns: numbers where all that is there are numbers, else text.
+    """Select columns of a table to be stored, as numbers if all values that are not missing are numbers, else as text.
 
     Parameters
     ----------
     table : DataFrame
-        Of text, as read from a file, or of any type.
+        Columns of any type; those of text files contain strings.
     names : iterable of str
-        The columns to take.
+        The columns to select.
 
     Returns
     -------
-    DataFrame
-        Those that can be stored: numbers (NaN where missing), truth values or text (``""`` where missing).
-    list of str
-        The others: their names cannot be those of arrays, or differ from another one by upper and lower case only.
+    found : DataFrame
+        The columns that can be stored: numbers (NaN if missing), booleans, or strings (``""`` if missing).
+    left_out : list of str
+        The other columns, whose names are not allowed or differ from that of an earlier column only in case.
     """
     found: dict[str, np.ndarray] = {}
     left_out: list[str] = []
@@ -273,7 +307,7 @@ def _numbers_or_text(column: pd.Series) -> pd.Series:
     text = column.astype(str)
     text = text[~(column.isna() | text.isin(MISSING))]
     numbers = pd.to_numeric(text, errors="coerce")
-    if numbers.isna().any() or text.str.match(r"[+-]?0\d").any():  # "007" is a name
+    if numbers.isna().any() or text.str.match(r"[+-]?0\d").any():  # "007" is a label, not a number
         return text.reindex(column.index)
     return numbers.astype(float).reindex(column.index)
 
@@ -284,36 +318,43 @@ def column_values(column: pd.Series) -> np.ndarray:
     Returns
     -------
     array, shape (sample,)
-        Truth values as bool, whole numbers as int64, other numbers as float64 with NaN where they are missing, all else
-        as text with ``""`` where it is missing.
+        Booleans as bool, integers as int64, other numbers as float64 (NaN if missing), everything else as strings
+        (``""`` if missing).
     """
     if column.dtype == bool:
         return column.to_numpy()
     if pd.api.types.is_numeric_dtype(column.dtype):
         whole = pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any()
-        # A zero is stored without a sign: chunks of zeros are not written, and are read back as plain ones.
+        # + 0.0 turns -0.0 into 0.0: chunks of zeros are not written, and read back as positive zeros.
         return column.to_numpy(dtype=np.int64) if whole else column.to_numpy(dtype=float, na_value=np.nan) + 0.0
     return np.where(column.isna(), "", column.astype(str)).astype(object)
 
 
 def check_columns(where: str, samples: pd.DataFrame) -> None:
-    """Refuse further columns that cannot be stored, and numbers of trials that are none.
+    """Check that further columns can be stored, and that numbers of trials are valid.
+
+    Parameters
+    ----------
+    where : str
+        What error messages call the table.
+    samples : DataFrame
+        The table of samples.
 
     Raises
     ------
     InputError
-        Which names them.
+        If the name of a column is not allowed, or the column :data:`TRIALS` contains anything but positive integers.
     """
     names = further_columns(samples)
     lower = [name.lower() for name in names]
     wrong = [name for name in names if not can_be_stored(name) or lower.count(name.lower()) > 1]
     if wrong:
         raise InputError(
-            f"columns of {where} cannot be stored under their names",
+            f"some columns of {where} cannot be stored under their names",
             given=", ".join(map(repr, wrong[:5])),
-            expected="letters, digits, '_', '.' and '-', different in more than upper and lower case, and none of "
+            expected="names of letters, digits, '_', '.' and '-' that are unique regardless of case, and none of "
             + ", ".join(sorted(RESERVED)),
-            todo="rename the columns, or leave them out",
+            todo="rename or remove the columns",
         )
     if TRIALS in samples:
         trials = pd.to_numeric(samples[TRIALS], errors="coerce")
@@ -322,6 +363,6 @@ def check_columns(where: str, samples: pd.DataFrame) -> None:
             raise InputError(
                 f"the column {TRIALS!r} of {where} cannot be used",
                 given=", ".join(map(str, samples[TRIALS][~whole].iloc[:3])),
-                expected="of how many trials each sample is the mean: whole numbers, 1 or more",
+                expected="the number of trials averaged for each sample: integers, 1 or more",
                 todo="fix the column, or rename it",
             )

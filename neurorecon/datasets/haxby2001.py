@@ -1,8 +1,8 @@
-"""Haxby 2001: responses to blocks of eight categories of objects, six subjects.
+"""Reader of Haxby et al. 2001: responses of six subjects to blocks of eight categories of objects.
 
-Two layouts are read, whichever the folder holds: what :func:`nilearn.datasets.fetch_haxby` leaves in
-``nilearn_data/haxby2001`` (a folder for each subject), and the one-slice excerpt that comes with PyMVPA
-(``bold.nii.gz``, ``mask.nii.gz``, ``attributes_literal.txt``).
+Two layouts are supported: the one that :func:`nilearn.datasets.fetch_haxby` writes to ``nilearn_data/haxby2001`` (one
+folder per subject), and the one-slice excerpt that comes with PyMVPA (``bold.nii.gz``, ``mask.nii.gz``,
+``attributes_literal.txt``).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.datasets.runs import REST, block_means, find_blocks, prepare_run, read_by_part, sample_table, screen
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.files import damaged
-from neurorecon.io.volumes import check_grid, image_values, open_image
+from neurorecon.io.volumes import check_grid, check_mask, image_values, open_image, read_mask
 from neurorecon.space import Space
 
-#: Seconds between volumes; the headers do not say it reliably.
+#: Repetition time (s); the headers are not reliable.
 REPETITION_TIME = 2.5
 
-#: What is said where a file is missing or damaged.
-AGAIN = "delete the file where it is damaged, and fetch the data set again: neurorecon datasets download haxby2001"
+#: Advice if a file is missing or damaged.
+AGAIN = "delete the damaged file, if any, and fetch the data set again: neurorecon datasets download haxby2001"
 
-#: Areas by the masks that hold them (Haxby et al. 2001; ``8b`` are the larger ones).
+#: File of each ROI mask (Haxby et al. 2001; those named ``8b`` are larger).
 ROIS = {
     "vt": "mask4_vt.nii.gz",
     "face_vt": "mask8b_face_vt.nii.gz",
@@ -41,29 +41,29 @@ ROIS = {
     "house_vt_small": "mask8_house_vt.nii.gz",
 }
 
-#: Categories by the numbers in ``attributes.txt``, which the excerpt has beside the words.
+#: Categories by their numbers in ``attributes.txt``, which the excerpt has in addition to the literal file.
 NUMBERED = {
     "0": "rest", "1": "face", "2": "house", "3": "shoe", "4": "cat",
     "5": "scissors", "6": "scrambledpix", "7": "bottle", "8": "chair",
 }  # fmt: skip
 
-#: The ROI that nilearn's layout cannot do without.
+#: The ROI whose mask must exist in nilearn's layout.
 REQUIRED = "vt"
 
 
 class Series:
-    """Volumes at the voxels of a mask; those of the subject that was read last stay in memory.
+    """Reads the volumes at the voxels of a mask, and caches those of the last subject.
 
-    All runs are in one compressed file, which has to be decompressed from its beginning whichever run is wanted.
+    All runs of a subject are in one compressed file, which is decompressed from the start whichever run is read.
     """
 
     def __init__(self) -> None:
         self._last: tuple[Path, np.ndarray] | None = None
 
     def read(self, path: Path, indices: np.ndarray) -> np.ndarray:
-        """Return the values as they are on disk, shape (volume, voxel)."""
+        """Return the values of a file, shape (volume, voxel), unprocessed."""
         if self._last is None or self._last[0] != path:
-            self._last = None  # before the next one is read: one subject in memory, not two
+            self._last = None  # cleared first, so that only one subject is in memory
             values = image_values(open_image(path, AGAIN), path, todo=AGAIN)
             self._last = (path, np.ascontiguousarray(values[tuple(indices)].T))
         return self._last[1]
@@ -71,24 +71,30 @@ class Series:
 
 @dataclass(frozen=True)
 class Recording:
-    """One subject on disk.
+    """The recording of one subject.
 
     Parameters
     ----------
     path : path
-        The volumes.
+        The file with the volumes.
     labels : list of str
-        What each volume shows; ``"rest"`` for nothing.
+        Category shown in each volume, or ``"rest"``.
     runs : list of slice
-        Volumes of each run that shows anything.
+        Volumes of each run that shows a stimulus.
     run_numbers : list of int
-        Number of each, from 1.
+        Number of each of these runs, from 1.
     indices : int array, shape (3, voxel)
-        Where the voxels lie.
-    shape, affine
-        Of the volumes.
-    ROIs : dict of str to bool array, shape (voxel,)
+        Indices of the voxels in the volume.
+    shape : tuple of int
+        Shape of the volumes, (x, y, z).
+    affine : array, shape (4, 4)
+        Affine of the volumes.
+    rois : dict of str to bool array, shape (voxel,)
+        Which voxels belong to each ROI.
     report : dict of str to str
+        Notes for :attr:`SubjectData.report`.
+    series : Series
+        Reads the volumes.
     """
 
     path: Path
@@ -108,25 +114,30 @@ class Recording:
         return [name for name in dict.fromkeys(self.labels) if name != "rest"]
 
     def codes(self, categories: Sequence[str]) -> list[np.ndarray]:
-        """Return for each run the place of what each volume shows among the categories."""
+        """Return for each run the index of the category shown in each volume, or :data:`REST`."""
         places = {name: place for place, name in enumerate(categories)}
         every = np.array([places.get(name, REST) for name in self.labels])
         return [every[run] for run in self.runs]
 
     def read_run(self, number: int) -> np.ndarray:
-        """Return a run as it is on disk, float64, shape (volume, voxel)."""
+        """Return the unprocessed volumes of a run, float64, shape (volume, voxel)."""
         return self.series.read(self.path, self.indices)[self.runs[number]].astype(float)
 
 
 def find_recordings(root: Path, voxels: str) -> dict[str, Callable[[], Recording]]:
-    """List the subjects in a folder, by name, each with what reads its labels, masks and headers.
+    """Find the subjects in a folder.
 
     Parameters
     ----------
     root : path
-        Of either layout.
+        The folder of the data set, in either layout.
     voxels : {"vt", "brain"}
-        Which voxels of nilearn's layout.
+        Which voxels to read in nilearn's layout.
+
+    Returns
+    -------
+    dict of str to callable
+        For each subject, a function that reads its labels, masks and headers and returns a :class:`Recording`.
     """
     series = Series()
     folders = [path for path in sorted(root.iterdir()) if re.fullmatch(r"subj\d+", path.name) and path.is_dir()]
@@ -144,7 +155,7 @@ def _read_subject(folder: Path, voxels: str, series: Series) -> Recording:
     rois = {}
     for name, file in ROIS.items():
         if name == REQUIRED or (folder / file).is_file():
-            rois[name] = _read_mask(folder / file, path, shape, affine)
+            rois[name] = _mask_of(folder / file, path, shape, affine)
     missing = [file for name, file in ROIS.items() if name not in rois]
     report = {"masks missing": ", ".join(missing)} if missing else {}
     chosen = rois[REQUIRED] if voxels == "vt" else _brain(path) | np.logical_or.reduce(list(rois.values()))
@@ -154,7 +165,7 @@ def _read_subject(folder: Path, voxels: str, series: Series) -> Recording:
 def _read_excerpt(root: Path, series: Series) -> Recording:
     path = root / "bold.nii.gz"
     shape, affine = _grid(path)
-    mask = _read_mask(root / "mask.nii.gz", path, shape, affine)
+    mask = _mask_of(root / "mask.nii.gz", path, shape, affine)
     literal = root / "attributes_literal.txt"
     rows = _read_table(literal if literal.is_file() else root / "attributes.txt", header=None)
     return _recording(path, rows, mask, {"mask": mask}, (shape, affine), {}, series)
@@ -169,13 +180,13 @@ def _recording(
     report: dict[str, str],
     series: Series,
 ) -> Recording:
-    """Put together what was read; labels have to match the volumes."""
+    """Create the recording, and check that the labels match the volumes."""
     shape, affine = grid
     if len(rows) != shape[3]:
         raise InputError(
             f"the labels do not match {path}",
             given=f"{len(rows)} rows for {shape[3]} volumes",
-            expected="one row a volume",
+            expected="one row per volume",
             todo=AGAIN,
         )
     labels, chunks = [name for name, _ in rows], np.array([chunk for _, chunk in rows])
@@ -184,14 +195,16 @@ def _recording(
     numbers = [int(chunks[part.start]) + 1 for part in parts]
     if len(set(numbers)) != len(numbers) or any(part.stop - part.start < 4 for part in parts):
         raise InputError(
-            f"the runs of {path.parent} cannot be told apart",
+            f"the volumes of {path.parent} cannot be divided into runs",
             given=f"runs of {', '.join(str(part.stop - part.start) for part in parts)} volumes, numbered {numbers}",
-            expected="all volumes of a run one after the other (121 each)",
+            expected="consecutive volumes in each run (121 per run)",
             todo=AGAIN,
         )
     silent = [number for part, number in zip(parts, numbers, strict=True) if set(labels[part]) <= {"rest"}]
     if len(silent) == len(parts):
-        raise InputError(f"{path.parent} shows nothing", given="rest in all volumes", expected="categories", todo=AGAIN)
+        raise InputError(
+            f"{path.parent} contains no stimuli", given="rest in all volumes", expected="categories", todo=AGAIN
+        )
     if silent:
         report = {**report, "runs without labels, left out": ", ".join(map(str, silent))}
     runs = [part for part, number in zip(parts, numbers, strict=True) if number not in silent]
@@ -214,7 +227,7 @@ def _grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     image = open_image(path, AGAIN)
     if len(image.shape) != 4 or min(image.shape) == 0:
         raise InputError(
-            f"{path} is no series of volumes",
+            f"{path} is not a series of volumes",
             given=f"shape {image.shape}",
             expected="shape (x, y, z, volume)",
             todo=AGAIN,
@@ -222,32 +235,29 @@ def _grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     return tuple(int(size) for size in image.shape), np.asarray(image.affine, dtype=float)
 
 
-def _read_mask(path: Path, like: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    """Read a mask on the grid of the volumes; a fourth axis of length 1 is dropped."""
-    image = open_image(path, AGAIN)
-    found = tuple(image.shape[:3]) if image.shape[3:] == (1,) else tuple(image.shape)
-    check_grid(path, found, image.affine, like.name, shape[:3], affine)
-    mask = image_values(image, path, todo=AGAIN).reshape(found) != 0
-    if not mask.any():
-        raise InputError(f"{path} is empty", given="0 voxels", expected="voxels that are not zero", todo=AGAIN)
+def _mask_of(path: Path, like: Path, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """Read a mask, and check that it is on the grid of the volumes."""
+    mask, found = read_mask(path, AGAIN)
+    check_grid(path, mask.shape, found, like.name, shape[:3], affine)
+    check_mask(mask, path, AGAIN)
     return mask
 
 
 def _brain(path: Path) -> np.ndarray:
-    """Return the voxels that are bright in the first volume."""
+    """Return the voxels that are brighter than a fifth of the 98th percentile of the first volume."""
     first = image_values(open_image(path, AGAIN), path, (..., 0), AGAIN)
     return first > 0.2 * np.percentile(first, 98)
 
 
 def _read_table(path: Path, header: tuple[str, str] | None) -> list[tuple[str, int]]:
-    """Read what each volume shows, and its run.
+    """Read the category and the run of each volume.
 
     Parameters
     ----------
     path : path
-        Two words a line.
+        A text file with two words per line.
     header : (str, str), optional
-        The first line, where there is one.
+        Expected words of the first line, if there is a header.
     """
     if not path.is_file():
         raise MissingFileError(f"{path} is missing", given="no such file", expected="labels and runs", todo=AGAIN)
@@ -271,48 +281,54 @@ def _no_table(path: Path, given: str) -> InputError:
     return InputError(
         f"{path} cannot be read as labels",
         given=given,
-        expected="two words a line: the category (or rest) and the number of the run",
+        expected="two words per line: the category (or rest) and the number of the run",
         todo=AGAIN,
     )
 
 
-#: Folders by category; the plural of most.
+#: Folder of the images of each category.
 FOLDERS = {
     "face": "faces", "house": "houses", "cat": "cats", "bottle": "bottles", "scissors": "scissors", "shoe": "shoes",
     "chair": "chairs", "scrambledpix": "scrambledpix",
 }  # fmt: skip
 
-#: What is said where an image is missing or damaged.
-IMAGES_AGAIN = "fetch the images again (nilearn.datasets.fetch_haxby(fetch_stimuli=True)), or remove the folder stimuli"
+#: Advice if an image is missing or damaged.
+IMAGES_AGAIN = "fetch the images again (nilearn.datasets.fetch_haxby(fetch_stimuli=True)), or delete the folder stimuli"
 
 
 @dataclass(frozen=True)
-class Images:
-    """One image for each category.
+class HaxbyImages:
+    """One image per category.
 
-    Which image was on screen when was not recorded, so the first of a category (by its file's name) stands for it.
+    The data set does not record which image was shown when, so the first image of a category, by file name, represents
+    it.
 
     Parameters
     ----------
     paths : list of Path
-        In the order of the table of stimuli.
+        Image files, in the order of the table of stimuli.
     shape : (int, int, int)
-        Of all of them: (y, x, rgb) of the first. Others are resized.
+        Shape of the first image, (y, x, rgb). The others are scaled to it.
     """
 
     paths: list[Path]
     shape: tuple[int, int, int]
 
     @classmethod
-    def find(cls, folder: Path, categories: Sequence[str]) -> Images | None:
-        """Look for the images; None where there is no folder.
+    def find(cls, folder: Path, categories: Sequence[str]) -> HaxbyImages | None:
+        """Find an image of each category; return None if the folder does not exist.
 
         Parameters
         ----------
         folder : path
-            ``stimuli`` of nilearn's layout.
+            The folder ``stimuli`` of nilearn's layout.
         categories : sequence of str
-            All of them need an image.
+            The categories.
+
+        Raises
+        ------
+        InputError
+            If a category has no image, or the first image is damaged.
         """
         if not folder.is_dir():
             return None
@@ -321,9 +337,9 @@ class Images:
             found = sorted((folder / FOLDERS.get(name, name)).glob("*.jp*g"))
             if not found:
                 raise InputError(
-                    f"{folder} holds no image of the category {name!r}",
+                    f"{folder} contains no image of the category {name!r}",
                     given=f"no file {FOLDERS.get(name, name)}/*.jpg",
-                    expected="a folder of JPEG files for each category",
+                    expected="one folder of JPEG files per category",
                     todo=IMAGES_AGAIN,
                 )
             paths.append(found[0])
@@ -349,7 +365,7 @@ def _load(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
         raise damaged(path, error, IMAGES_AGAIN) from error
 
 
-#: The categories in the order in which they are stored, and what a caption calls them.
+#: The categories in the order in which they are stored, and their captions.
 CATEGORIES = {
     "face": "a face",
     "house": "a house",
@@ -374,10 +390,10 @@ class HaxbyOptions(Options):
     Parameters
     ----------
     subjects : list of str
-        Subjects to read, e.g. ``["subj2"]``; all that are on disk where left out.
+        Subjects to read, e.g. ``["subj2"]``. By default, all subjects on disk.
     voxels : {"vt", "brain"}
-        Voxels to store of nilearn's layout: ventral temporal cortex (``mask4_vt``), as in the paper, or the brain:
-        voxels brighter than a fifth of the 98th percentile of the first volume. The excerpt has one mask.
+        Voxels to store from nilearn's layout: ventral temporal cortex (``mask4_vt``), as in the paper, or the brain,
+        i.e. voxels brighter than a fifth of the 98th percentile of the first volume. The excerpt has only one mask.
     detrend : bool
         Remove the linear trend of every voxel in every run.
     standardize : bool
@@ -385,10 +401,10 @@ class HaxbyOptions(Options):
     lag : int
         Volumes (2.5 s each) by which the response follows the stimulus.
     samples : {"block", "volume"}
-        One sample a block, the mean of its volumes, or one sample a volume. Volumes of one block share their noise:
-        noise ceilings computed from them are too high.
+        One sample per block (the mean of its volumes), or one sample per volume. Volumes of the same block share
+        noise, so that noise ceilings computed from them are too high.
     bad_voxels : {"drop", "keep"}
-        Voxels that are not finite or constant in a run; kept ones hold zeros where they are not finite.
+        What to do with voxels that are constant or not finite in a run. If kept, values that are not finite become 0.
     """
 
     subjects: list[str] = Field(default_factory=list)
@@ -408,14 +424,14 @@ class Haxby2001Reader(Reader):
     root : path
         The folder with ``subj1``, ``subj2`` ..., or the one with ``attributes_literal.txt``.
     options : HaxbyOptions, optional
-        Preprocessing, and which voxels.
+        Preprocessing, and which voxels to store.
 
     Raises
     ------
     MissingFileError
-        Where the folder holds neither layout, or a file of it is missing.
+        If the folder contains neither layout, or a file is missing.
     InputError
-        Where a file cannot be used; the message names it.
+        If a file cannot be used; the message names it.
 
     References
     ----------
@@ -432,8 +448,8 @@ class Haxby2001Reader(Reader):
         found = find_recordings(self.root, self.options.voxels)
         if not found:
             raise MissingFileError(
-                "the folder of Haxby 2001 has to hold one of the two layouts",
-                given=f"{self.root} with neither",
+                "the folder must contain the data of Haxby 2001 in one of two layouts",
+                given=str(self.root),
                 expected="either folders subj1, subj2 ... with bold.nii.gz, or bold.nii.gz and attributes_literal.txt",
                 todo="pass nilearn_data/haxby2001, or fetch it: neurorecon datasets download haxby2001 --out DIR",
             )
@@ -444,12 +460,12 @@ class Haxby2001Reader(Reader):
         shown = {name for recording in self._recordings.values() for name in recording.shown}
         known = [name for name in CATEGORIES if name in shown]
         self._categories = [*known, *sorted(shown - set(known))]
-        self._images = Images.find(self.root / "stimuli", self._categories)
+        self._images = HaxbyImages.find(self.root / "stimuli", self._categories)
         self._subjects = {name: self._open(recording) for name, recording in self._recordings.items()}
 
     @property
     def description(self) -> Description:
-        """Title, citation, terms, units."""
+        """Title, citation, terms of use and units of the data set."""
         return Description(
             title="Haxby 2001: eight categories of objects",
             simulated=self.simulated,
@@ -461,43 +477,43 @@ class Haxby2001Reader(Reader):
 
     @property
     def subjects(self) -> list[str]:
-        """Subjects as their folders are called; ``subj1`` for the excerpt."""
+        """Names of the subjects' folders; ``subj1`` for the excerpt."""
         return list(self._subjects)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli: the categories. Which image was shown when is not on file."""
+        """Return the table of stimuli, i.e. the categories. Which image was shown when is not recorded."""
         captions = [[CATEGORIES.get(name, name)] for name in self._categories]
         table = {"id": self._categories, "kind": "image", "category": self._categories, "captions": captions}
         return pd.DataFrame(table)
 
     def image_shape(self) -> tuple[int, int, int] | None:
-        """Return (y, x, 3) where the folder ``stimuli`` is there, else None."""
+        """Return the shape of an image, (y, x, 3), or None if the folder ``stimuli`` does not exist."""
         return None if self._images is None else self._images.shape
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return an image of each category ``start:stop``: the first of those shown, uint8, (stimulus, y, x, rgb)."""
+        """Return the first image of each category ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
         if self._images is None:
             return super().read_images(start, stop)
         return self._images.read(start, stop)
 
     def subject(self, name: str) -> SubjectData:
-        """Return the recordings of a subject."""
+        """Return the data of one subject."""
         if name not in self._subjects:
             raise UnknownNameError("subject", name, self.subjects)
         return self._subjects[name]
 
     def _open(self, recording: Recording) -> SubjectData:
-        """Read all of a subject but its responses, and screen its voxels."""
+        """Screen the voxels of a subject, and prepare everything except its responses."""
         screened = screen(recording.read_run(run) for run in range(len(recording.runs)))
         kept = np.ones(len(screened.usable), dtype=bool)
         if self.options.bad_voxels == "drop":
             kept = screened.usable
         if not kept.any():
             raise InputError(
-                f"{recording.path} holds no voxel that can be used",
+                f"{recording.path} contains no usable voxel",
                 given="; ".join(screened.report().values()),
                 expected="voxels that vary in every run",
-                todo="the file is damaged; or read it with bad_voxels = 'keep' in the recipe's [options]",
+                todo="replace the file if it is damaged, or set bad_voxels = 'keep' in [options] of the recipe",
             )
         blocks = find_blocks(recording.codes(self._categories), self.options.lag, self.options.samples)
         by_run = [[block for block in blocks if block.run == run] for run in range(len(recording.runs))]
@@ -517,7 +533,7 @@ class Haxby2001Reader(Reader):
         )
 
     def _notes(self) -> str:
-        """Say what was done to the data."""
+        """Describe the preprocessing."""
         options = self.options
         done = [
             *(["linear trend removed by run"] if options.detrend else []),

@@ -1,13 +1,12 @@
-"""Miyawaki 2008: responses of early visual cortex to patterns of 10 by 10 patches, one subject.
+"""Reader of Miyawaki et al. 2008: responses of early visual cortex to patterns of 10 by 10 patches, one subject.
 
-The files number nothing and name nothing: a figure is known by its patches. The names are the paper's.
+Two layouts are supported: the excerpt ``V1_mean_figure.mat`` (block means of V1, figure session), and the one that
+:func:`nilearn.datasets.fetch_miyawaki2008` writes to ``nilearn_data/miyawaki2008`` (NIfTI runs of the random and the
+figure session, with masks of the ROIs).
 
-``func/data_{random,figure}_runNN.nii.gz`` are the volumes (TR 2 s), ``label/data_..._runNN_label.csv`` the
-patterns: a row a volume, 100 numbers, column-major, 0 or 1, or -1 throughout for rest.
-
-Two layouts are read, whichever the folder holds: the excerpt ``V1_mean_figure.mat`` (V1, block means of the
-figure session) and what :func:`nilearn.datasets.fetch_miyawaki2008` leaves in ``nilearn_data/miyawaki2008``
-(NIfTI runs of the random and the figure session, with masks of the ROIs).
+In the second layout, ``func/data_{random,figure}_runNN.nii.gz`` are the volumes (TR 2 s) and
+``label/data_..._runNN_label.csv`` the patterns: one row per volume with 100 numbers in column-major order, 0 or 1, or
+all -1 for rest. The files do not name the figures, so they are identified by their patches and named as in the paper.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from pydantic import Field
 from neurorecon.datasets.base import SAMPLE_COLUMNS, Description, Options, Reader, SubjectData
 from neurorecon.datasets.runs import read_by_part
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.volumes import check_grid, image_values, open_image
+from neurorecon.io.volumes import check_grid, check_mask, image_values, open_image, read_mask
 from neurorecon.space import Space
 
-#: Patches along each side of a pattern.
+#: Patches on each side of a pattern.
 PATCHES = 10
 
-#: What is lit, without the dark margin; rows are separated by slashes.
+#: Lit patches (#) of each figure, without the dark margin; rows are separated by slashes.
 FIGURES: dict[str, str] = {
     "square": "####/####/####/####",
     "small_frame": "####/#..#/#..#/####",
@@ -48,7 +47,7 @@ FIGURES: dict[str, str] = {
 
 
 def figure_name(pattern: np.ndarray) -> str | None:
-    """Name a pattern, or return None where it is none of the figures.
+    """Identify the figure in a pattern.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def figure_name(pattern: np.ndarray) -> str | None:
     Returns
     -------
     str or None
-        A key of :data:`FIGURES`. The place of the figure in the pattern does not matter.
+        A key of :data:`FIGURES`, wherever the figure is in the pattern; None if the pattern is not a known figure.
     """
     rows, columns = np.flatnonzero(pattern.any(axis=1)), np.flatnonzero(pattern.any(axis=0))
     if not rows.size:
@@ -69,21 +68,21 @@ def figure_name(pattern: np.ndarray) -> str | None:
 
 
 def stimulus_table(patterns: np.ndarray, n_random: int = 0) -> pd.DataFrame:
-    """Make the table of stimuli: random patterns first, then figures.
+    """Create the table of stimuli: random patterns first, then figures.
 
     Parameters
     ----------
     patterns : array, shape (stimulus, y, x)
         Distinct patterns, 0 or 1.
     n_random : int
-        How many of them, from the first, are random patterns.
+        Number of random patterns, which come first.
 
     Returns
     -------
     DataFrame
-        Columns ``id``, ``kind``, ``category``, ``captions``. Random patterns are ``random0001`` and on. A
-        figure is called by its name; one that has none is ``figure01`` and on, and one whose name is taken
-        (the same figure at another place) gets a number, e.g. ``plus_2``.
+        Columns ``id``, ``kind``, ``category``, ``captions``. The ids of random patterns are ``random0001`` etc. The id
+        of a figure is its name, or ``figure01`` etc. if it is unknown. If the same figure occurs at another position,
+        a number is appended, e.g. ``plus_2``.
     """
     rows = []
     used: dict[str, int] = {}
@@ -99,7 +98,7 @@ def stimulus_table(patterns: np.ndarray, n_random: int = 0) -> pd.DataFrame:
 
 
 def _caption(category: str) -> str:
-    """Say what the figure shows."""
+    """Return the caption of a figure."""
     if category.startswith("figure"):
         return "a figure of white patches on black"
     if category in ("n", "e", "u", "r", "o"):
@@ -108,13 +107,13 @@ def _caption(category: str) -> str:
     return f"a {name.get(category, f'white {category}')} on black"
 
 
-#: Areas that are the union of a dorsal and a ventral part.
+#: ROIs that are the union of a dorsal and a ventral part.
 UNIONS = {"V1": ("V1d", "V1v"), "V2": ("V2d", "V2v")}
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Everything that the layout holds.
+    """The content of nilearn's layout.
 
     Parameters
     ----------
@@ -123,9 +122,9 @@ class Runs:
     patterns : array, shape (stimulus, y, x)
         uint8, 0 or 1.
     data : SubjectData
-        The one subject; a run at a time is read from disk.
+        The data of the only subject; its runs are read from disk one at a time.
     notes : str
-        What was done to the data, and which runs are missing.
+        The preprocessing, and which runs are missing.
     """
 
     stimuli: pd.DataFrame
@@ -135,14 +134,14 @@ class Runs:
 
 
 def read_figure_and_random_runs(root: Path, options: Preprocessing) -> Runs:
-    """Read labels, masks and headers; volumes are read when responses are asked for.
+    """Open nilearn's layout: read labels, masks and headers, but no volumes yet.
 
     Parameters
     ----------
     root : path
         The folder with ``func``, ``label`` and ``mask``.
     options : Preprocessing
-        What is done to a run.
+        The preprocessing of the runs.
 
     Returns
     -------
@@ -151,16 +150,11 @@ def read_figure_and_random_runs(root: Path, options: Preprocessing) -> Runs:
     Raises
     ------
     InputError
-        Where a file is missing or cannot be used; the message names it.
+        If a file is missing or cannot be used; the message names it.
     """
-    mask, affine = load_mask(root / "mask" / "mask.nii.gz")
-    if mask.ndim != 3 or not mask.any():
-        raise InputError(
-            f"{root / 'mask' / 'mask.nii.gz'} is no mask",
-            given=f"shape {mask.shape}, {int(mask.sum())} voxels that are not zero",
-            expected="a volume (x, y, z) with voxels that are not zero",
-            todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
-        )
+    path = root / "mask" / "mask.nii.gz"
+    mask, affine = read_mask(path, AGAIN)
+    check_mask(mask, path, AGAIN)
     runs, absent = find_runs(root, mask.shape, options)
     patterns, index_of_sample, n_random = _number_patterns(runs)
     stimuli = stimulus_table(patterns, n_random)
@@ -175,50 +169,27 @@ def read_figure_and_random_runs(root: Path, options: Preprocessing) -> Runs:
     return Runs(stimuli, patterns, data, _notes(options, absent))
 
 
-def load_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read a mask.
-
-    Parameters
-    ----------
-    path : path
-        A volume; a fourth axis of length 1 is dropped.
-
-    Returns
-    -------
-    mask : bool array, shape (x, y, z)
-        Where the volume is not zero.
-    affine : array, shape (4, 4)
-        Indices to millimeters.
-    """
-    image = load_image(path)
-    mask = image_values(image, path, todo=AGAIN) != 0
-    if mask.ndim == 4 and mask.shape[3] == 1:
-        mask = mask[..., 0]
-    return mask, np.asarray(image.affine, dtype=float)
-
-
 def read_rois(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
-    """Read the masks of the ROIs, each hemisphere, both together, and V1 and V2 as wholes.
+    """Read the masks of the ROIs, and form the unions of hemispheres and of the parts of V1 and V2.
 
     Parameters
     ----------
     folder : path
-        ``mask`` of the layout, with e.g. ``LHV1d.nii.gz`` and the eccentricity bands ``RHlag0to1.nii.gz``.
+        The folder ``mask``, with e.g. ``LHV1d.nii.gz`` and the eccentricity bands ``RHlag0to1.nii.gz``.
     mask : bool array, shape (x, y, z)
         Voxels of visual cortex.
     affine : array, shape (4, 4)
-        Of the mask.
+        Affine of the mask.
 
     Returns
     -------
     dict of str to bool array, shape (voxel,)
-        E.g. ``lh.V1d``, ``rh.V1d``, ``V1d``, ``lh.V1``, ``V1``. ROIs without a voxel in the mask are left
-        out.
+        E.g. ``lh.V1d``, ``rh.V1d``, ``V1d``, ``lh.V1``, ``V1``, without ROIs that are empty within the mask.
 
     Raises
     ------
     InputError
-        Where an ROI lies on another grid than the mask.
+        If an ROI is on a different grid than the mask.
     """
     rois: dict[str, np.ndarray] = {"visual_cortex": np.ones(int(mask.sum()), dtype=bool)}
     sides: dict[str, dict[str, np.ndarray]] = {"lh": {}, "rh": {}}
@@ -226,7 +197,7 @@ def read_rois(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, n
         match = re.fullmatch(r"(LH|RH)(.+)\.nii\.gz", path.name)
         if match is None:
             continue
-        roi, found = load_mask(path)
+        roi, found = read_mask(path, AGAIN)
         check_grid(path, roi.shape, found, "mask/mask.nii.gz", mask.shape, affine)
         sides[match[1].lower()][match[2]] = roi[mask]
     for side in sides.values():
@@ -241,7 +212,7 @@ def read_rois(folder: Path, mask: np.ndarray, affine: np.ndarray) -> dict[str, n
 
 
 def _number_patterns(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the distinct patterns, the place of each sample's among them, and how many are random."""
+    """Return the distinct patterns, the index of each sample's pattern among them, and how many are random."""
     places: dict[bytes, int] = {}
     distinct: list[np.ndarray] = []
     index_of_sample = []
@@ -256,14 +227,14 @@ def _number_patterns(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray, int]:
             elif run.kind == "figure" and places[key] < n_random:
                 raise InputError(
                     f"{run.path.name} shows a pattern of the random session",
-                    given="the same pattern in the train and the test split",
+                    given="the same pattern in the training and the test split",
                     expected="figures that are not among the random patterns",
                     todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
                 )
             index_of_sample.append(places[key])
     if not distinct:
         raise InputError(
-            "the runs of Miyawaki 2008 show nothing",
+            "the runs of Miyawaki 2008 contain no stimuli",
             given="labels that are -1 throughout, in all runs",
             expected="patterns of 0 and 1",
             todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
@@ -272,7 +243,7 @@ def _number_patterns(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _sample_table(runs: Sequence[Run], stimulus: np.ndarray) -> pd.DataFrame:
-    """Make the table of samples."""
+    """Create the table of samples."""
     rows = [
         ("images", SESSIONS[run.kind][0], run.number, SESSIONS[run.kind][1], onset)
         for run in runs
@@ -285,7 +256,7 @@ def _sample_table(runs: Sequence[Run], stimulus: np.ndarray) -> pd.DataFrame:
 
 
 def _notes(options: Preprocessing, absent: Sequence[str]) -> str:
-    """Say what was done to the data."""
+    """Describe the preprocessing."""
     done = [
         *(["linear trend removed by run"] if options.detrend else []),
         *(["standardized by run"] if options.standardize else []),
@@ -296,32 +267,32 @@ def _notes(options: Preprocessing, absent: Sequence[str]) -> str:
     return f"Runs: {'; '.join(done)}. Rest is left out. Random patterns train, figures test.{missing}"
 
 
-#: Seconds between volumes.
+#: Repetition time (s).
 REPETITION_TIME = 2.0
 
-#: Session, split and number of runs. Patterns of the two sessions were shown on different days.
+#: Session, split and number of runs, by kind of run. The two sessions took place on different days.
 SESSIONS: dict[str, tuple[int, str, int]] = {"random": (1, "train", 20), "figure": (2, "test", 12)}
 
 REST = -1
 
-#: What to do about a missing or damaged file.
-AGAIN = "delete the file where it is damaged, and fetch the data set again: nilearn.datasets.fetch_miyawaki2008()"
+#: Advice if a file is missing or damaged.
+AGAIN = "delete the damaged file, if any, and fetch the data set again: nilearn.datasets.fetch_miyawaki2008()"
 
 
 class Preprocessing(Protocol):
-    """What is done to a run (the fields of the reader's options)."""
+    """The preprocessing of a run (implemented by :class:`MiyawakiOptions`)."""
 
     @property
     def detrend(self) -> bool:
-        """Whether the linear trend of the run is removed."""
+        """Whether to remove the linear trend of each run."""
 
     @property
     def standardize(self) -> bool:
-        """Whether every voxel is divided by its standard deviation in the run."""
+        """Whether to standardize every voxel in each run."""
 
     @property
     def lag(self) -> int:
-        """Volumes between a stimulus and its response."""
+        """Volumes by which the response follows the stimulus."""
 
     @property
     def samples(self) -> str:
@@ -330,22 +301,22 @@ class Preprocessing(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """One run: where its volumes are, and which of them answer to which pattern.
+    """One run, and the pattern and the volumes of each of its samples.
 
     Parameters
     ----------
     kind : str
         ``"random"`` or ``"figure"``.
     number : int
-        From 1, as in the file's name.
+        Number in the file name, from 1.
     path : path
         The NIfTI file.
     patterns : list of array, shape (y, x)
-        Of each sample, uint8.
+        The pattern of each sample, uint8.
     volumes : list of slice
-        Of each sample: the volumes that are averaged, the lag included.
+        The volumes to average for each sample, shifted by the lag.
     onsets : list of float
-        Of each sample: seconds from the first volume to the pattern's onset (block) or to the labelled
+        The onset of each sample: seconds from the first volume to the onset of the pattern (block) or to the labeled
         volume.
     """
 
@@ -358,20 +329,27 @@ class Run:
 
 
 def find_runs(root: Path, shape: tuple[int, ...], options: Preprocessing) -> tuple[list[Run], list[str]]:
-    """List the runs on disk, and the names of those that the fetcher would have left but that are not there.
+    """Find the runs on disk.
 
     Parameters
     ----------
     root : path
         The folder with ``func`` and ``label``.
     shape : tuple of int
-        Of the mask, which every run has to share.
+        Shape of the mask, which every run must have.
     options : Preprocessing
         Lag and kind of samples.
 
     Returns
     -------
-    list of Run, list of str
+    runs : list of Run
+    absent : list of str
+        Names of the runs that are not on disk.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If there are no runs, or a file is missing or cannot be used.
     """
     runs, absent = [], []
     for kind, (_, _, number_of_runs) in SESSIONS.items():
@@ -384,8 +362,8 @@ def find_runs(root: Path, shape: tuple[int, ...], options: Preprocessing) -> tup
             runs.append(read_run(kind, number, volumes, labels, shape, options))
     if not runs:
         raise MissingFileError(
-            "there is no run of Miyawaki 2008",
-            given=f"{root / 'func'} without data_random_runNN.nii.gz and data_figure_runNN.nii.gz",
+            "the folder contains no run of Miyawaki 2008",
+            given=f"neither data_random_runNN.nii.gz nor data_figure_runNN.nii.gz in {root / 'func'}",
             expected="20 random and 12 figure runs",
             todo="fetch the data set: nilearn.datasets.fetch_miyawaki2008()",
         )
@@ -399,12 +377,14 @@ def read_run(
 
     Parameters
     ----------
-    kind, number
-        As in the files' names.
+    kind : {"random", "figure"}
+        Kind of run in the file names.
+    number : int
+        Number in the file names.
     volumes, labels : path
         The NIfTI file and the CSV file.
     shape : tuple of int
-        Of the mask.
+        Shape of the mask.
     options : Preprocessing
         Lag and kind of samples.
 
@@ -415,29 +395,29 @@ def read_run(
     Raises
     ------
     InputError
-        Where a file cannot be used, or the two do not match; the message names it.
+        If a file cannot be used, or the two files do not match; the message names it.
     """
     found = load_image(volumes).shape
     if found[:-1] != shape or len(found) != 4:
         raise InputError(
             f"{volumes} does not match the mask",
             given=f"shape {found}",
-            expected=f"shape {(*shape, 'volume')}, as mask/mask.nii.gz",
+            expected=f"shape {(*shape, 'volume')}, as in mask/mask.nii.gz",
             todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
         )
     rows = read_labels(labels)
     if len(rows) != found[-1]:
         raise InputError(
-            f"{labels} does not match its run",
+            f"{labels} does not match the run",
             given=f"{len(rows)} rows for {found[-1]} volumes in {volumes.name}",
-            expected="one row a volume",
+            expected="one row per volume",
             todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
         )
     patterns, parts, onsets = [], [], []
     for start, stop in _samples_of(rows, options.samples):
         answer = slice(start + options.lag, min(stop + options.lag, len(rows)))
         if answer.start >= answer.stop:
-            continue  # shown at the very end: its response was not recorded
+            continue  # shown at the end of the run: the response was not recorded
         patterns.append(rows[start].reshape(PATCHES, PATCHES).T.astype(np.uint8))  # column-major
         parts.append(answer)
         onsets.append(start * REPETITION_TIME)
@@ -445,7 +425,7 @@ def read_run(
 
 
 def _samples_of(rows: np.ndarray, samples: str) -> Iterator[tuple[int, int]]:
-    """Yield first and last + 1 row of each block or volume that is not rest."""
+    """Yield the first row and the last row + 1 of each block or volume that is not rest."""
     changes = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=1)) + 1
     edges = [0, *changes.tolist(), len(rows)] if samples == "block" else list(range(len(rows) + 1))
     for start, stop in pairwise(edges):
@@ -459,17 +439,17 @@ def read_labels(path: Path) -> np.ndarray:
     Parameters
     ----------
     path : path
-        CSV without header: a row a volume, 100 numbers.
+        A CSV file without header, one row of 100 numbers per volume.
 
     Returns
     -------
-    array, shape (volume, 100)
-        int; 0 and 1, or -1 in all columns of a row of rest.
+    int array, shape (volume, 100)
+        0 and 1, or -1 in all columns of a row of rest.
 
     Raises
     ------
     InputError
-        Where the file is missing or is anything else; the message names it.
+        If the file is missing or has other content; the message names it.
     """
     problem = None
     try:
@@ -478,7 +458,7 @@ def read_labels(path: Path) -> np.ndarray:
         if rows.shape[1] != PATCHES**2:
             problem = f"{rows.shape[1]} columns"
         elif not np.isin(rows, (REST, 0, 1)).all():
-            problem = "other values than -1, 0 and 1"
+            problem = "values other than -1, 0 and 1"
         elif ((rows == REST).any(axis=1) != (rows == REST).all(axis=1)).any():
             problem = "rows in which only some values are -1"
     except FileNotFoundError as error:
@@ -489,7 +469,7 @@ def read_labels(path: Path) -> np.ndarray:
         raise InputError(
             f"{path} cannot be read as labels",
             given=problem,
-            expected="rows of 100 numbers: 0 and 1, or -1 throughout for rest",
+            expected="rows of 100 numbers: 0 and 1, or all -1 for rest",
             todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008()",
         )
     return rows.astype(int)
@@ -508,7 +488,7 @@ def preprocess(volumes: np.ndarray, options: Preprocessing) -> np.ndarray:
     Returns
     -------
     array, shape (volume, voxel)
-        float64. A voxel that does not change in the run is zero where it is standardized.
+        float64. If `options` standardizes, constant voxels become 0.
     """
     from scipy.signal import detrend
 
@@ -519,27 +499,27 @@ def preprocess(volumes: np.ndarray, options: Preprocessing) -> np.ndarray:
     if options.standardize:
         volumes = volumes - volumes.mean(axis=0)
         deviation = volumes.std(axis=0, ddof=1)
-        still = deviation <= 1e-10 * level  # what rounding leaves of a constant voxel
+        still = deviation <= 1e-10 * level  # constant up to rounding errors
         volumes = np.where(still, 0.0, volumes / np.where(still, 1.0, deviation))
     return volumes
 
 
 def response_reader(runs: Sequence[Run], mask: np.ndarray, options: Preprocessing) -> Callable[[int, int], np.ndarray]:
-    """Return the function that reads samples, with one run at a time in memory."""
+    """Return a function that reads slices of samples, with one run at a time in memory."""
     lengths = [len(run.volumes) for run in runs]
     return read_by_part(lengths, lambda index: _run_samples(runs[index], mask, options), int(mask.sum()))
 
 
 def _run_samples(run: Run, mask: np.ndarray, options: Preprocessing) -> np.ndarray:
-    """Read one run: its samples, float32, shape (sample, voxel)."""
+    """Return the samples of one run, float32, shape (sample, voxel)."""
     volumes = image_values(load_image(run.path), run.path, todo=AGAIN)[mask].T
     bad = ~np.isfinite(volumes)
     if bad.any():
         raise InputError(
-            f"{run.path} holds values that are not finite",
-            given=f"{int(bad.sum())} of them, in {int(bad.any(axis=0).sum())} voxels of the mask",
+            f"{run.path} contains values that are not finite",
+            given=f"{int(bad.sum())} such values, in {int(bad.any(axis=0).sum())} voxels of the mask",
             expected="finite numbers inside mask/mask.nii.gz",
-            todo="take the voxels out of the mask, or fetch the data set again",
+            todo="remove these voxels from the mask, or fetch the data set again",
         )
     volumes = preprocess(volumes, options)
     if not run.volumes:
@@ -548,7 +528,7 @@ def _run_samples(run: Run, mask: np.ndarray, options: Preprocessing) -> np.ndarr
 
 
 def load_image(path: Path) -> Any:
-    """Open a NIfTI file, or say which file it is that cannot be opened."""
+    """Open a NIfTI file."""
     return open_image(path, AGAIN)
 
 
@@ -556,15 +536,15 @@ def _missing(path: Path) -> MissingFileError:
     return MissingFileError(
         f"{path} is missing",
         given="no such file",
-        expected="the layout that nilearn.datasets.fetch_miyawaki2008() leaves",
-        todo="fetch the data set again: files that are there already are kept",
+        expected="the layout that nilearn.datasets.fetch_miyawaki2008() writes",
+        todo="fetch the data set again: nilearn.datasets.fetch_miyawaki2008() keeps existing files",
     )
 
 
-#: Name of the excerpt's file.
+#: File name of the excerpt.
 EXCERPT = "V1_mean_figure.mat"
 
-#: Blocks in a run of the figure session, and seconds from one to the next (12 s figure, 12 s rest).
+#: Blocks per run of the figure session, and seconds between their onsets (12 s figure, 12 s rest).
 BLOCKS_PER_RUN, BLOCK_SECONDS = 10, 24.0
 
 CITATION = (
@@ -582,22 +562,22 @@ CITATION_EXCERPT = (
 class MiyawakiOptions(Options):
     """Options of the reader of Miyawaki 2008.
 
-    All but the defaults concern the NIfTI runs; the excerpt holds preprocessed block means, taken as they
-    are. The defaults are those of nilearn's examples on these data, except that the volumes of a block are
-    averaged, as in the paper.
+    They apply to the NIfTI runs only: the excerpt contains preprocessed block means, which are used as they are. The
+    defaults are those of nilearn's examples with these data, except that the volumes of a block are averaged, as in
+    the paper.
 
     Parameters
     ----------
     detrend : bool
         Remove the linear trend of every voxel in every run.
     standardize : bool
-        Divide every voxel by its standard deviation in the run, about its mean.
+        Scale every voxel to mean 0 and standard deviation 1 in every run.
     lag : int
         Volumes (2 s each) by which the response follows the stimulus.
     samples : {"block", "volume"}
-        ``"block"``: one sample a presentation, the mean of its volumes. ``"volume"``: one sample a volume,
-        as in nilearn's examples. Every volume then counts as a repeat, though those of one presentation
-        share their noise: noise ceilings computed from them are too high.
+        ``"block"``: one sample per presentation, the mean of its volumes. ``"volume"``: one sample per volume, as in
+        nilearn's examples. Every volume then counts as a repeat, although volumes of the same presentation share
+        noise, so that noise ceilings computed from them are too high.
     """
 
     detrend: bool = True
@@ -608,7 +588,7 @@ class MiyawakiOptions(Options):
 
 @dataclass(frozen=True)
 class Content:
-    """What a folder holds, whichever its layout.
+    """The content of a folder in either layout.
 
     Parameters
     ----------
@@ -617,9 +597,9 @@ class Content:
     patterns : array, shape (stimulus, y, x)
         uint8, 0 or 1.
     data : SubjectData
-        The one subject.
+        The data of the only subject.
     notes, units, citation, terms : str
-        For the description.
+        See :class:`~neurorecon.datasets.base.Description`.
     """
 
     stimuli: pd.DataFrame
@@ -644,9 +624,9 @@ class Miyawaki2008Reader(Reader):
     Raises
     ------
     MissingFileError
-        Where the folder holds neither layout, or a file of it is missing.
+        If the folder contains neither layout (or both), or a file is missing.
     InputError
-        Where a file cannot be used; the message names it.
+        If a file cannot be used; the message names it.
 
     References
     ----------
@@ -655,7 +635,7 @@ class Miyawaki2008Reader(Reader):
 
     name: ClassVar[str] = "miyawaki2008"
     Options: ClassVar[type[Options]] = MiyawakiOptions
-    #: VP is the ventral part of V3.
+    #: VP is ventral V3.
     roi_groups: ClassVar[dict[str, list[str]]] = {
         "early": ["V1", "V2", "V3", "VP"],
         "LVC": ["V1", "V2", "V3", "VP", "V4v"],
@@ -668,7 +648,7 @@ class Miyawaki2008Reader(Reader):
         excerpt, runs = (self.root / EXCERPT).is_file(), (self.root / "func").is_dir()
         if excerpt == runs:
             raise MissingFileError(
-                "the folder of Miyawaki 2008 has to hold one of the two layouts",
+                "the folder must contain the data of Miyawaki 2008 in one of two layouts",
                 given=f"{self.root} with {'both' if excerpt else 'neither'}",
                 expected=f"either {EXCERPT}, or the folders func, label and mask",
                 todo="pass the folder of the excerpt, or nilearn_data/miyawaki2008 after "
@@ -678,7 +658,7 @@ class Miyawaki2008Reader(Reader):
 
     @property
     def description(self) -> Description:
-        """Title, citation, terms, units."""
+        """Title, citation, terms of use and units of the data set."""
         content = self._content
         return Description(
             title="Miyawaki 2008: early visual cortex, patterns of 10 by 10 patches",
@@ -691,32 +671,32 @@ class Miyawaki2008Reader(Reader):
 
     @property
     def subjects(self) -> list[str]:
-        """The one subject."""
+        """Name of the only subject, ``["subj01"]``."""
         return ["subj01"]
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli: figures by their name, random patterns by number."""
+        """Return the table of stimuli: random patterns by number, then figures by name."""
         return self._content.stimuli.copy()
 
     def image_shape(self) -> tuple[int, int, int]:
-        """Return (10, 10, 3)."""
+        """Return the shape of an image, (10, 10, 3)."""
         return (PATCHES, PATCHES, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return patterns ``start:stop`` as gray images, 0 or 255, uint8, shape (stimulus, 10, 10, 3)."""
+        """Return patterns ``start:stop`` as black and white images, uint8, shape (stimulus, 10, 10, 3)."""
         return np.repeat(self._content.patterns[start:stop, :, :, None] * np.uint8(255), 3, axis=3)
 
     def subject(self, name: str) -> SubjectData:
-        """Return the recordings of the one subject."""
+        """Return the data of the only subject."""
         if name not in self.subjects:
             raise UnknownNameError("subject", name, self.subjects)
         return self._content.data
 
 
 def _read_excerpt(path: Path) -> Content:
-    """Read the block means of V1."""
+    """Read the excerpt: block means of V1."""
     flat, responses = _load_excerpt(path)
-    patterns = flat.T.reshape(-1, PATCHES, PATCHES).transpose(0, 2, 1)  # column-major, as MATLAB has it
+    patterns = flat.T.reshape(-1, PATCHES, PATCHES).transpose(0, 2, 1)  # column-major, as in MATLAB
     unique, stimulus_of_block = _unique_in_order(patterns)
     stimuli = stimulus_table(unique)
     block = np.arange(len(patterns))
@@ -753,25 +733,25 @@ def _read_excerpt(path: Path) -> Content:
 
 
 def _load_excerpt(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Load and check ``I2`` (pixel, block), and ``R2`` as float32 (block, voxel)."""
+    """Load and check the patterns ``I2`` (patch, block) and the responses ``R2``; return R2 as (block, voxel)."""
     from scipy.io import loadmat
 
     try:
         content = loadmat(path, variable_names=["I2", "R2"])
-    except Exception as error:  # scipy raises whatever a damaged file leads it to: a dozen types
+    except Exception as error:  # scipy raises a dozen types of exceptions for damaged files
         raise InputError(
             f"{path} cannot be read",
             given=f"{path.stat().st_size} bytes; {type(error).__name__}: {error}",
-            expected="a MATLAB file of version 5",
-            todo="the copy is damaged or incomplete: copy it again",
+            expected="a MATLAB v5 file",
+            todo="the file is damaged or incomplete: copy it again",
         ) from error
     missing = [name for name in ("I2", "R2") if name not in content]
     if missing:
         raise InputError(
             f"{path} lacks {' and '.join(missing)}",
-            given="a MATLAB file without it",
+            given=f"a MATLAB file without {' and '.join(missing)}",
             expected="I2 (100, block), the patterns, and R2 (voxel, block), the responses",
-            todo="take V1_mean_figure.mat as KamitaniLab/VBCCA distributes it",
+            todo="use V1_mean_figure.mat as KamitaniLab/VBCCA distributes it",
         )
     patterns, responses = content["I2"], content["R2"]
     blocks = patterns.shape[-1]
@@ -784,15 +764,15 @@ def _load_excerpt(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"the arrays in {path} have the wrong shape",
             given=f"I2 {patterns.shape}, R2 {responses.shape}",
-            expected="I2 (100, block) and R2 (voxel, block), whole runs of 10 blocks: (100, 80), (797, 80)",
-            todo="take V1_mean_figure.mat as KamitaniLab/VBCCA distributes it",
+            expected="I2 (100, block) and R2 (voxel, block), complete runs of 10 blocks: (100, 80) and (797, 80)",
+            todo="use V1_mean_figure.mat as KamitaniLab/VBCCA distributes it",
         )
     if not np.isin(patterns, (0, 1)).all():
         raise InputError(
             f"the patterns I2 in {path} are not black and white",
             given=f"values from {patterns.min()} to {patterns.max()}",
             expected="0 and 1",
-            todo="take V1_mean_figure.mat as KamitaniLab/VBCCA distributes it",
+            todo="use V1_mean_figure.mat as KamitaniLab/VBCCA distributes it",
         )
     if responses.dtype.kind not in "fiu" or not np.isfinite(responses).all():
         raise InputError(
@@ -800,13 +780,13 @@ def _load_excerpt(path: Path) -> tuple[np.ndarray, np.ndarray]:
             given=f"{responses.dtype}"
             + (f", {(~np.isfinite(responses)).sum()} not finite" if responses.dtype.kind == "f" else ""),
             expected="finite numbers",
-            todo="remove the voxels or blocks concerned, or take the file as distributed",
+            todo="remove the affected voxels or blocks, or use V1_mean_figure.mat as KamitaniLab/VBCCA distributes it",
         )
     return patterns.astype(np.uint8), np.ascontiguousarray(responses.T, dtype=np.float32)
 
 
 def _unique_in_order(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct patterns in order of first appearance, and the place of each pattern among them."""
+    """Return the distinct patterns in order of first appearance, and the index of each pattern among them."""
     _, first, inverse = np.unique(patterns.reshape(len(patterns), -1), axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return patterns[first[order]], np.argsort(order)[inverse.ravel()]

@@ -1,4 +1,4 @@
-"""Recipes: the TOML files that say what a store is built from. Every key is documented in ``stores/README.md``."""
+"""Recipes: TOML files that specify how a store is built. ``stores/README.md`` documents every key."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from neurorecon.registry import DATASETS
 
 
 class Recipe(BaseModel):
-    """What a store is built from.
+    """How a store is built: the data set, its options, and the targets.
 
     Parameters
     ----------
     name : str
-        Name of the store; also its file name, ``<name>.icechunk``.
+        Name of the store, whose file is ``<name>.icechunk``.
     reader : str
         Name of a registered reader, e.g. ``"scenes"``.
     root : str, optional
-        The folder that was downloaded. ``--root`` on the command line comes first; a relative path counts from
-        the recipe's own folder.
+        The folder of the downloaded data set, relative to the folder of the recipe. ``--root`` on the command line
+        takes precedence.
     targets : list of str
-        Targets that are computed when the store is built.
+        Targets to compute when the store is built.
     roi_groups : dict of str to list of str
-        Groups of ROIs, e.g. ``early = ["V1", "V2", "V3"]``; added to those that the reader brings.
+        Groups of ROIs, e.g. ``early = ["V1", "V2", "V3"]``, in addition to those of the reader.
     options : dict
-        Options of the reader; checked by the reader's own model.
+        Options of the reader.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -57,24 +57,24 @@ class Recipe(BaseModel):
         cls, options = DATASETS.load(self.reader), self.checked_options()
         if self.root is not None and not cls.needs_root:
             raise InputError(
-                f"the data set {self.reader!r} is made here and read from no folder",
+                f"the data set {self.reader!r} is generated, not read from a folder",
                 given=f"root = {self.root}",
                 expected="no root",
-                todo="leave --root (or root in the recipe) out",
+                todo="omit --root (or root in the recipe)",
             )
         return cls(self.root, options)
 
     def folder(self) -> Path | None:
-        """Return the folder that the data set is read from, where there is one."""
+        """Return the folder of the data set, or None if there is none."""
         return None if self.root is None or not Path(self.root).is_dir() else Path(self.root)
 
     def sources(self) -> list[Path]:
-        """Return the files that the data set is read from, as :meth:`Reader.sources` finds them; none are read."""
+        """List the files that the data set is read from; see :meth:`Reader.sources`."""
         folder, cls = self.folder(), DATASETS.load(self.reader)
         return [] if folder is None or not cls.needs_root else cls.sources(folder, self.checked_options())
 
     def digest(self) -> str:
-        """Return a digest of all that changes the numbers in the store (not the folder, not the targets)."""
+        """Return a digest of everything that affects the responses and stimuli in the store."""
         what = self.model_dump(include={"name", "reader", "roi_groups"})
         what["reader_version"] = DATASETS.load(self.reader).version
         what["options"] = self.checked_options().model_dump(mode="json")
@@ -82,19 +82,23 @@ class Recipe(BaseModel):
 
 
 def load_recipe(source: str | Path, root: str | Path | None = None) -> Recipe:
-    """Read a recipe.
+    """Load a recipe.
 
     Parameters
     ----------
     source : path or str
-        A TOML file, or the name of a registered reader, which stands for that reader with its defaults.
+        A TOML file, or the name of a registered reader to use with its default options.
     root : path, optional
-        The folder of the data set, in place of the recipe's own.
+        The folder of the data set, instead of the one in the recipe.
+
+    Returns
+    -------
+    Recipe
 
     Raises
     ------
     MissingFileError, InputError
-        Where the file is not there, is not TOML, or has unknown keys or wrong values.
+        If the file does not exist, is not valid TOML, or contains unknown keys or invalid values.
     """
     path = Path(source)
     if path.suffix != ".toml" and str(source) in DATASETS.names():
@@ -122,17 +126,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingFileError(
-            "there is no such recipe",
+            "the recipe does not exist",
             given=str(path),
-            expected=f"a .toml file, or one of: {', '.join(DATASETS.names())}",
+            expected=f"a TOML file, or one of: {', '.join(DATASETS.names())}",
             todo="check the path; stores/README.md explains how to write a recipe",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(
-            "this recipe cannot be read",
+            "the recipe cannot be read",
             given=f"{path}: {error}",
-            expected="a text file in TOML",
-            todo="fix it; stores/README.md shows a complete one",
+            expected="a valid TOML file",
+            todo="fix the file; stores/README.md explains how to write a recipe",
         ) from None
 
 
@@ -142,8 +146,8 @@ def _invalid(error: ValidationError, where: str, known: list[str]) -> InputError
         key = ".".join(str(part) for part in item["loc"])
         problems.append(f"{key}: {item['msg']} (found {item['input']!r})")
     return InputError(
-        f"{where}: {len(problems)} wrong {'key' if len(problems) == 1 else 'keys'}",
+        f"{where}: {len(problems)} invalid {'key' if len(problems) == 1 else 'keys'}",
         given="; ".join(problems),
         expected=f"keys: {', '.join(known)}",
-        todo="fix the recipe; every key is documented in stores/README.md",
+        todo="fix the recipe; stores/README.md documents every key",
     )

@@ -1,4 +1,4 @@
-"""Runs one at a time: their volumes detrended and scaled, blocks of volumes averaged, voxels screened."""
+"""Process runs one at a time: detrend and standardize volumes, average blocks, and find voxels that cannot be used."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pandas as pd
 from neurorecon.datasets.base import SAMPLE_COLUMNS
 from neurorecon.errors import InputError
 
-#: Code of volumes in which nothing is shown.
+#: Code of volumes without a stimulus.
 REST = -1
 
 
 @dataclass(frozen=True)
 class Block:
-    """One sample: a presentation (or a volume of it), and the volumes that answer to it.
+    """A presentation of a stimulus (or one volume of it), and the volumes of its response.
 
     Parameters
     ----------
     code : int
-        What was shown.
+        Code of the stimulus.
     run : int
-        Place of its run among the runs, from 0.
+        Index of the run, from 0.
     onset : int
-        First volume in which it was shown, from the first of the run.
+        First volume of the presentation within the run, from 0.
     volumes : slice
-        Of the run: the volumes that are averaged, the lag included.
+        The volumes of the run to average, shifted by the lag.
     """
 
     code: int
@@ -40,21 +40,21 @@ class Block:
 
 
 def find_blocks(runs: Sequence[np.ndarray], lag: int, samples: str) -> list[Block]:
-    """List the presentations of a block design in the order in which they were shown.
+    """List the presentations of a block design in order.
 
     Parameters
     ----------
     runs : sequence of int array, shape (volume,)
-        What each volume of a run shows; :data:`REST` where nothing.
+        For each run, the code of the stimulus shown in each volume; :data:`REST` if there is none.
     lag : int
-        Volumes between what is shown and its response.
+        Volumes by which the response follows the stimulus.
     samples : {"block", "volume"}
-        A sample a presentation, or one a volume.
+        One sample per presentation, or one per volume.
 
     Returns
     -------
     list of Block
-        Those whose response was recorded at least in part: what is shown at the very end of a run may have none.
+        The presentations whose responses were recorded at least in part; one at the very end of a run may have none.
     """
     found = []
     for run, codes in enumerate(runs):
@@ -71,23 +71,24 @@ def find_blocks(runs: Sequence[np.ndarray], lag: int, samples: str) -> list[Bloc
 def sample_table(
     blocks: Sequence[Block], stimuli: Sequence[str], run_numbers: Sequence[int], repetition_time: float
 ) -> pd.DataFrame:
-    """Make the table of samples of a block design in which every run shows the same stimuli.
+    """Create the table of samples of a block design in which every run shows the same stimuli.
 
     Parameters
     ----------
     blocks : sequence of Block
         From :func:`find_blocks`.
     stimuli : sequence of str
-        Ids; codes are places among them.
+        Ids of the stimuli; the codes of the blocks are indices into it.
     run_numbers : sequence of int
         Number of each run.
     repetition_time : float
-        Seconds between volumes.
+        Repetition time in seconds.
 
     Returns
     -------
     DataFrame
-        All in the split ``"train"``, because a stimulus is in one split only: leave a run out to test.
+        With :data:`SAMPLE_COLUMNS`. All samples are in the split ``"train"``, because a stimulus cannot be in two
+        splits: cross-validate by leaving runs out.
     """
     table = pd.DataFrame(
         {
@@ -104,21 +105,21 @@ def sample_table(
 
 
 def prepare_run(run: np.ndarray, *, trend: bool, standardize: bool) -> np.ndarray:
-    """Remove the linear trend of each voxel in a run, and scale it to unit variance.
+    """Remove the linear trend of each voxel in a run, and standardize it.
 
     Parameters
     ----------
     run : array, shape (volume, voxel)
         float64. Values that are not finite count as 0.
     trend : bool
-        Remove the linear trend.
+        Whether to remove the linear trend.
     standardize : bool
+        Whether to scale each voxel to mean 0 and standard deviation 1.
 
     Returns
     -------
     array, shape (volume, voxel)
-        A voxel that does not change in the run is zero where anything is done to it: what rounding leaves of its trend
-        is no signal.
+        Constant voxels become 0 if either step is applied, so that rounding errors are not scaled up to signal.
     """
     run = np.where(np.isfinite(run), run, 0.0)
     still = (run == run[:1]).all(axis=0)
@@ -130,17 +131,17 @@ def prepare_run(run: np.ndarray, *, trend: bool, standardize: bool) -> np.ndarra
 
 
 def block_means(run: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
-    """Average the volumes of each block of one run.
+    """Average the volumes of each block of a run.
 
     Parameters
     ----------
     run : array, shape (volume, voxel)
     blocks : sequence of Block
+        The blocks of this run.
 
     Returns
     -------
-    array, shape (block, voxel)
-        float32.
+    array, shape (block, voxel), float32
     """
     if not blocks:
         return np.empty((0, run.shape[1]), dtype=np.float32)
@@ -150,28 +151,28 @@ def block_means(run: np.ndarray, blocks: Sequence[Block]) -> np.ndarray:
 def read_by_part(
     lengths: Sequence[int], load: Callable[[int], np.ndarray], voxels: int
 ) -> Callable[[int, int], np.ndarray]:
-    """Return a function that reads samples and keeps the part that it read last.
+    """Return a function that reads slices of samples from parts such as runs, and caches the last part.
 
     Parameters
     ----------
     lengths : sequence of int
-        Samples in each part, in the order of the table of samples.
+        Number of samples in each part, in the order of the table of samples.
     load : callable
-        ``load(part)`` returns its samples, shape (sample, voxel).
+        ``load(part)`` returns the samples of a part, shape (sample, voxel).
     voxels : int
-        For an empty selection.
+        Number of voxels, for the shape of empty slices.
 
     Returns
     -------
     callable
-        ``read(start, stop)``, float32, shape (sample, voxel); :attr:`SubjectData.read_responses`.
+        ``read(start, stop)`` returns float32, shape (sample, voxel), as :attr:`SubjectData.read_responses` does.
     """
     edges = np.cumsum([0, *lengths])
     last: dict[int, np.ndarray] = {}
 
     def part(number: int) -> np.ndarray:
         if number not in last:
-            last.clear()  # before the next one is read: one part in memory, not two
+            last.clear()  # cleared first, so that only one part is in memory
             last[number] = load(number)
         return last[number]
 
@@ -189,13 +190,16 @@ def read_by_part(
 
 @dataclass(frozen=True)
 class Screened:
-    """Voxels that can be used, and why the others cannot.
+    """Which voxels can be used, and why the others cannot.
 
     Parameters
     ----------
     usable : bool array, shape (voxel,)
-    not_finite, constant : int
-        Voxels with a NaN or an infinity in any part; voxels (among the rest) that do not vary within some part.
+        Which voxels can be used.
+    not_finite : int
+        Number of voxels with a NaN or infinite value.
+    constant : int
+        Number of the other voxels that are constant within some part.
     """
 
     usable: np.ndarray
@@ -203,7 +207,7 @@ class Screened:
     constant: int
 
     def report(self, kept: bool = False) -> dict[str, str]:
-        """Return the lines for :attr:`SubjectData.report`; none where every voxel can be used."""
+        """Return the entries for :attr:`SubjectData.report`; empty if every voxel can be used."""
         if self.usable.all():
             return {}
         verb = "kept, as zeros where not finite" if kept else "dropped"
@@ -212,12 +216,16 @@ class Screened:
 
 
 def screen(parts: Iterable[np.ndarray]) -> Screened:
-    """Find the voxels that are NaN, infinite or constant in any part (a session, a run).
+    """Find the voxels that contain NaN or infinite values, or are constant, in any part (a session or a run).
 
     Parameters
     ----------
     parts : iterable of array, shape (sample, voxel)
-        One is in memory at a time. A part of a single sample has no constant voxels.
+        The parts, consumed one at a time. A part with a single sample has no constant voxels.
+
+    Returns
+    -------
+    Screened
     """
     not_finite = constant = None
     for part in parts:
@@ -231,32 +239,32 @@ def screen(parts: Iterable[np.ndarray]) -> Screened:
 
 
 def detrend(run: np.ndarray, order: int) -> np.ndarray:
-    """Remove slow drift: a polynomial fitted to each voxel's time series by least squares.
+    """Remove slow drift by subtracting a least-squares polynomial from each voxel's time series.
 
     Parameters
     ----------
     run : array, shape (time, voxel)
-        One run. Runs are detrended one by one, never end to end.
+        A single run. Do not concatenate runs before detrending.
     order : int
-        Of the polynomial; 0 removes the mean alone, -1 nothing.
+        Order of the polynomial. 0 removes only the mean, -1 nothing.
 
     Returns
     -------
     array, shape (time, voxel)
-        In the floating-point type of `run`.
+        Has the dtype of `run`.
 
     Raises
     ------
     InputError
-        For a run that is no longer than the polynomial has coefficients.
+        If the run does not have more time points than the polynomial has coefficients.
     """
     run = np.asarray(run)
     if run.ndim != 2 or len(run) <= order + 1:
         raise InputError(
-            "this run is too short to be detrended",
+            "the run is too short to be detrended",
             given=f"an array of shape {run.shape}, a polynomial of order {order}",
             expected=f"shape (time, voxel) with more than {order + 1} time points",
-            todo="lower the order, or leave the run out",
+            todo="lower the order, or exclude the run",
         )
     if order < 0:
         return run
@@ -265,7 +273,7 @@ def detrend(run: np.ndarray, order: int) -> np.ndarray:
 
 
 def zscore(run: np.ndarray) -> np.ndarray:
-    """Scale each voxel's time series to mean 0 and standard deviation 1; a constant one becomes 0.
+    """Scale each voxel's time series to mean 0 and standard deviation 1. Constant voxels become 0.
 
     Parameters
     ----------
@@ -274,19 +282,19 @@ def zscore(run: np.ndarray) -> np.ndarray:
     Returns
     -------
     array, shape (time, voxel)
-        In the floating-point type of `run`.
+        Has the dtype of `run`.
     """
     run = np.asarray(run)
     values = run.astype(float)
     values -= values.mean(axis=0)
     deviation = values.std(axis=0)
     level = np.abs(run).max(axis=0, initial=0.0)
-    constant = deviation <= 1e-6 * level  # what rounding leaves of a constant
+    constant = deviation <= 1e-6 * level  # zero up to rounding errors
     return np.where(constant, 0.0, values / np.where(constant, 1.0, deviation)).astype(run.dtype)
 
 
 @lru_cache(maxsize=32)
 def _legendre(length: int, order: int) -> np.ndarray:
-    """Orthonormal polynomials up to `order`, shape (length, order + 1)."""
+    """Return orthonormal polynomials up to `order`, shape (length, order + 1)."""
     times = np.linspace(-1.0, 1.0, length)
     return np.linalg.qr(np.polynomial.legendre.legvander(times, order))[0]

@@ -1,7 +1,7 @@
-"""Splits that any reader may use: by stimulus, by session, by cluster, by category.
+"""Train-test splits for readers: by stimulus, session, cluster or category.
 
-All of them keep the two promises of a store: no stimulus is in two splits, and a stimulus is in the same split for all
-subjects. Samples that would break them are left out (split ``""``), and counted by anyone who calls.
+Every split guarantees what a store promises: each stimulus is in one split only, and in the same split for all
+subjects. Samples that would violate this are left out (split ``""``).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ TRAIN, TEST, LEFT_OUT = "train", "test", ""
 
 
 def hold_out_stimuli(stimuli: Sequence[object] | np.ndarray | pd.Series, held_out: Iterable[object]) -> np.ndarray:
-    """Test on some stimuli, train on all others.
+    """Assign samples of the held-out stimuli to the test split, and all others to the training split.
 
     Parameters
     ----------
     stimuli : sequence, shape (sample,)
-        The stimulus of each sample, or whatever decides over it (a run, a session).
+        The stimulus of each sample, or its run or session to split by that.
     held_out : iterable
-        What to test on.
+        The stimuli (or runs or sessions) to test on.
 
     Returns
     -------
@@ -36,19 +36,19 @@ def hold_out_stimuli(stimuli: Sequence[object] | np.ndarray | pd.Series, held_ou
 
 
 def hold_out_sessions(samples: Mapping[str, pd.DataFrame], sessions: Iterable[int]) -> dict[str, np.ndarray]:
-    """Test on what some sessions show; the same stimuli in other sessions, of any subject, are left out.
+    """Test on some sessions, and leave out other samples of the stimuli shown there, in all subjects.
 
     Parameters
     ----------
     samples : mapping of str to DataFrame
-        For each subject a table with the columns ``stimulus`` and ``session``.
+        The samples of each subject, with the columns ``stimulus`` and ``session``.
     sessions : iterable of int
         Sessions to test on.
 
     Returns
     -------
     dict of str to array of str, shape (sample,)
-        ``"train"``, ``"test"``, or ``""`` where a sample has to be left out.
+        For each subject, ``"train"``, ``"test"``, or ``""`` for samples that are left out.
     """
     tested = set(sessions)
     shown = {name: table["session"].isin(tested).to_numpy() for name, table in samples.items()}
@@ -61,29 +61,34 @@ def hold_out_sessions(samples: Mapping[str, pd.DataFrame], sessions: Iterable[in
 
 
 def hold_out_groups(groups: Sequence[object] | np.ndarray, share: float, seed: int = 0) -> set[Any]:
-    """Choose whole groups of stimuli, in random order, until they make up a share of all stimuli.
+    """Draw whole groups of stimuli at random until they make up a given share of all stimuli.
 
     Parameters
     ----------
     groups : sequence, shape (stimulus,)
         The group (cluster) of each stimulus.
     share : float
-        Between 0 and 1. At least one group is chosen, and at least one is not.
+        Share of the stimuli to draw, between 0 and 1. At least one group is drawn, and at least one is not.
     seed : int
-        Of the order.
+        Random seed of the draw.
 
     Returns
     -------
     set
         The groups to test on.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two groups.
     """
     names, counts = np.unique(np.asarray(groups), return_counts=True)
     if len(names) < 2:
         raise InputError(
-            "stimuli that all lie in one cluster cannot be split by cluster",
+            "the stimuli cannot be split by cluster, because all are in the same cluster",
             given=f"{len(names)} cluster, {int(counts.sum())} stimuli",
             expected="at least two clusters",
-            todo="raise the number of clusters, or take another split",
+            todo="increase the number of clusters, or use another split",
         )
     order = np.random.default_rng(seed).permutation(len(names))
     reached = np.cumsum(counts[order]) >= share * counts.sum()
@@ -92,25 +97,26 @@ def hold_out_groups(groups: Sequence[object] | np.ndarray, share: float, seed: i
 
 
 def cluster_texts(texts: Sequence[Sequence[str]], clusters: int, seed: int = 0) -> np.ndarray:
-    """Cluster stimuli by the words of their captions: k-means on the leading components of tf-idf weights.
+    """Cluster stimuli by the words of their captions: k-means on up to 100 principal components of tf-idf weights.
 
     Parameters
     ----------
     texts : sequence of sequence of str
-        Captions of each stimulus.
+        The captions of each stimulus.
     clusters : int
-        How many.
+        Number of clusters.
     seed : int
-        Of the components and of k-means.
+        Random seed of the truncated SVD and of k-means.
 
     Returns
     -------
     int array, shape (stimulus,)
+        The cluster of each stimulus.
 
     Raises
     ------
     InputError
-        Where stimuli have no captions, or there are fewer stimuli than clusters.
+        If a stimulus has no captions, or there are fewer stimuli than clusters.
     """
     from sklearn.cluster import KMeans
     from sklearn.decomposition import TruncatedSVD
@@ -121,9 +127,9 @@ def cluster_texts(texts: Sequence[Sequence[str]], clusters: int, seed: int = 0) 
     if without or len(texts) < clusters:
         raise InputError(
             "the stimuli cannot be clustered by their captions",
-            given=f"{len(texts)} stimuli, {without} of them without captions, {clusters} clusters",
-            expected="captions for every stimulus, and more stimuli than clusters",
-            todo="add the captions, lower the number of clusters, or give a table of clusters",
+            given=f"{len(texts)} stimuli ({without} without captions), {clusters} clusters",
+            expected="captions for every stimulus, and at least as many stimuli as clusters",
+            todo="add the missing captions, reduce the number of clusters, or provide a table of clusters",
         )
     words = TfidfVectorizer(stop_words="english", sublinear_tf=True).fit_transform([" ".join(text) for text in texts])
     components = min(100, min(words.shape) - 1)

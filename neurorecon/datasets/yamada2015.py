@@ -1,7 +1,7 @@
-"""Yamada 2015: responses of V1 to five geometric shapes, raw BOLD of a block design.
+"""Reader of Yamada et al. 2015: raw BOLD responses of V1 to five geometric shapes in a block design.
 
-Reads ``S*_figureImage.mat`` (MATLAB v7.3) and ``S*_outlierVoxInd.mat`` (MATLAB v5) as KamitaniLab/NeuralCodeConverter
-distributes them in its folder ``data``.
+The files ``S*_figureImage.mat`` (MATLAB v7.3) and ``S*_outlierVoxInd.mat`` (MATLAB v5) come from the folder ``data`` of
+KamitaniLab/NeuralCodeConverter.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.files import damaged
 from neurorecon.space import Space
 
-#: What is said where a file is missing or damaged.
+#: Advice if a file is missing or damaged.
 AGAIN = "fetch the files: neurorecon datasets download yamada2015 --out DIR"
 
-#: Seconds between volumes, where the file does not say.
+#: Repetition time (s), if the file does not state it.
 REPETITION_TIME = 2.0
 
-#: Arrays of the recording that are read. MATLAB's axes come reversed.
+#: Arrays that are read from a recording. h5py reverses the axes of MATLAB arrays.
 NEEDED = ("data", "labels", "labels_names", "inds_conds", "inds_runs", "rois_inds", "rois_names", "xyz")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a file holds.
+    """The recording of one subject.
 
     Parameters
     ----------
     voxels : int
         Number of voxels.
     shapes : list of str
-        What was shown, rest left out.
+        Names of the shapes, without rest.
     runs : list of slice
         Volumes of each run.
     codes : list of int array, shape (volume,)
-        For each run, the place of the shape of each volume among `shapes`; :data:`~neurorecon.datasets.runs.REST`.
-    ROIs : dict of str to bool array, shape (voxel,)
-        By the names in the file, e.g. ``VOX_MF100301_LH_V1d``.
+        For each run, the index of the shape shown in each volume, or :data:`~neurorecon.datasets.runs.REST`.
+    rois : dict of str to bool array, shape (voxel,)
+        Which voxels belong to each ROI, by the names in the file, e.g. ``VOX_MF100301_LH_V1d``.
     millimeters : array, shape (voxel, 3)
-        Positions.
+        Positions of the voxels in millimeters.
     repetition_time : float
-        Seconds between volumes.
+        Repetition time in seconds.
     read_run : callable
-        ``read_run(number)`` returns a run as it is on disk, float64, shape (volume, voxel).
+        ``read_run(number)`` returns the unprocessed volumes of a run, float64, shape (volume, voxel).
     """
 
     voxels: int
@@ -76,12 +76,12 @@ class Recording:
 
 
 def load_recording(path: Path) -> Recording:
-    """Read all of a file but the responses, and check that it fits together.
+    """Read everything in a file except the responses, and check it for consistency.
 
     Parameters
     ----------
     path : path
-        ``S2_figureImage.mat``.
+        A file ``S*_figureImage.mat``.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def load_recording(path: Path) -> Recording:
     Raises
     ------
     InputError
-        Where it cannot be read, lacks an array, or its arrays do not fit each other.
+        If the file cannot be read or lacks an array, or its arrays contradict each other.
     """
     import h5py
 
@@ -104,12 +104,12 @@ def load_recording(path: Path) -> Recording:
             return _checked(path, file)
     except InputError:
         raise
-    except Exception as error:  # h5py raises whatever a damaged file leads it to
+    except Exception as error:  # h5py raises many types of exceptions for damaged files
         raise damaged(path, error, AGAIN) from error
 
 
 def _checked(path: Path, file: Any) -> Recording:
-    """Read the arrays, and check each against the others."""
+    """Read the arrays, and check them against each other."""
     part = file["D"]
     voxels, volumes = _shape(path, part)
     names = [_text(file[cell]) for cell in _cells(part["labels_names"])]
@@ -137,12 +137,12 @@ def _checked(path: Path, file: Any) -> Recording:
 
 
 def load_kept(path: Path, voxels: int) -> np.ndarray:
-    """Read which voxels the authors keep.
+    """Read which voxels the authors kept.
 
     Parameters
     ----------
     path : path
-        ``S2_outlierVoxInd.mat``: ``afterOutlierVoxInd``, from 1.
+        A file ``S*_outlierVoxInd.mat``, whose ``afterOutlierVoxInd`` lists the voxels, counted from 1.
     voxels : int
         Number of voxels of the recording.
 
@@ -153,7 +153,7 @@ def load_kept(path: Path, voxels: int) -> np.ndarray:
     Raises
     ------
     MissingFileError, InputError
-        Where the file is missing, cannot be read, or lists other voxels.
+        If the file is missing or cannot be read, or lists voxels that the recording does not have.
     """
     from scipy.io import loadmat
 
@@ -161,12 +161,12 @@ def load_kept(path: Path, voxels: int) -> np.ndarray:
         raise MissingFileError(
             f"{path} is missing",
             given="no such file",
-            expected="the voxels that the authors keep (afterOutlierVoxInd)",
-            todo=f"{AGAIN}; or keep all voxels: outliers = 'keep' in the recipe's [options]",
+            expected="the voxels that the authors kept (afterOutlierVoxInd)",
+            todo=f"{AGAIN}; or keep all voxels: outliers = 'keep' in [options] of the recipe",
         )
     try:
         content = loadmat(path, variable_names=["afterOutlierVoxInd"])
-    except Exception as error:  # scipy raises whatever a damaged file leads it to: a dozen types
+    except Exception as error:  # scipy raises a dozen types of exceptions for damaged files
         raise damaged(path, error, AGAIN) from error
     if "afterOutlierVoxInd" not in content:
         raise _wrong(path, "a MATLAB file without afterOutlierVoxInd", "afterOutlierVoxInd, numbers of voxels from 1")
@@ -174,7 +174,7 @@ def load_kept(path: Path, voxels: int) -> np.ndarray:
 
 
 def shape_name(name: str) -> str:
-    """Return the name of a shape as neurorecon writes names: ``smallFrame8x8`` is ``small_frame``."""
+    """Convert the name of a shape to snake case: ``smallFrame8x8`` becomes ``small_frame``."""
     plain = re.sub(r"\d+x\d+$", "", name)
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", plain).lower() or name
 
@@ -184,7 +184,7 @@ def _is_rest(name: str) -> bool:
 
 
 def _shape(path: Path, part: Any) -> tuple[int, int]:
-    """Return voxels and volumes; labels and positions tell which axis is which."""
+    """Return the numbers of voxels and volumes; labels and positions tell which axis is which."""
     shape, volumes, voxels = part["data"].shape, part["labels"].size, max(part["xyz"].shape)
     if shape != (voxels, volumes) or part["data"].dtype.kind not in "fiu" or 0 in shape:
         swapped = ": the axes are swapped" if shape == (volumes, voxels) else ""
@@ -197,12 +197,12 @@ def _shape(path: Path, part: Any) -> tuple[int, int]:
 
 
 def _shown(path: Path, names: list[str], conditions: list[np.ndarray], labels: np.ndarray) -> np.ndarray:
-    """Return for each volume the place of its condition among the names; labels have to tell them apart likewise."""
+    """Return the index of the condition of each volume, and check that it agrees with the labels."""
     shown = np.full(labels.size, -1)
     for place, numbers in enumerate(conditions):
         rows = numbers.astype(int) - 1
         if len(rows) and (rows.min() < 0 or rows.max() >= labels.size or (shown[rows] >= 0).any()):
-            raise _wrong(path, f"D/inds_conds that list volumes of {names[place]!r} twice or beyond the end", _ONCE)
+            raise _wrong(path, f"D/inds_conds with volumes of {names[place]!r} that occur twice or do not exist", _ONCE)
         shown[rows] = place
     matching = len(names) == len(conditions) and (shown >= 0).all()
     if not matching or any(len(set(labels[shown == place])) > 1 for place in range(len(conditions))):
@@ -215,24 +215,24 @@ def _shown(path: Path, names: list[str], conditions: list[np.ndarray], labels: n
     return shown
 
 
-_ONCE = "D/inds_conds with every volume once, one condition a name, in agreement with D/labels"
+_ONCE = "D/inds_conds with every volume once, one condition per name, in agreement with D/labels"
 
 
 def _runs(path: Path, edges: np.ndarray, volumes: int) -> list[slice]:
-    """Return the volumes of each run, which have to follow each other without a gap."""
+    """Return the volumes of each run, and check that the runs follow each other without gaps."""
     runs = [slice(int(first) - 1, int(last)) for first, last in edges] if edges.shape[-1:] == (2,) else []
     follow = [run.start for run in runs] == [0, *(run.stop for run in runs)][: len(runs)]
     if not runs or not follow or runs[-1].stop != volumes or any(run.stop - run.start < 4 for run in runs):
         raise _wrong(
             path,
             f"D/inds_runs {edges.tolist()} for {volumes} volumes",
-            "first and last volume of each run, one run after the other, from 1",
+            "first and last volume of each run, counted from 1, without gaps between the runs",
         )
     return runs
 
 
 def _members(path: Path, numbers: np.ndarray, voxels: int) -> np.ndarray:
-    """Turn numbers of voxels, from 1, into membership."""
+    """Convert voxel numbers, counted from 1, to a bool array, shape (voxel,)."""
     if numbers.size and (numbers.min() < 1 or numbers.max() > voxels):
         raise _wrong(
             path,
@@ -245,7 +245,7 @@ def _members(path: Path, numbers: np.ndarray, voxels: int) -> np.ndarray:
 
 
 def _cells(dataset: Any) -> list[Any]:
-    """Return the references in a cell array, in MATLAB's order."""
+    """Return the references in a cell array in MATLAB's order."""
     return list(dataset[()].ravel())
 
 
@@ -254,37 +254,40 @@ def _numbers(dataset: Any) -> np.ndarray:
 
 
 def _text(dataset: Any) -> str:
-    """MATLAB keeps text as numbers of its characters."""
+    """Decode a MATLAB string, which is stored as character codes."""
     return "".join(chr(letter) for letter in dataset[()].ravel())
 
 
 def _wrong(path: Path, given: str, expected: str) -> InputError:
-    return InputError(f"{path} cannot be used", given=given, expected=expected, todo=f"take it as distributed: {AGAIN}")
+    return InputError(
+        f"{path} cannot be used", given=given, expected=expected, todo=f"use the file as distributed: {AGAIN}"
+    )
 
 
-#: Positions may be this far (mm) from the grid: what rounding leaves.
+#: Largest distance (mm) of a position from the grid, to allow for rounding.
 TOLERANCE = 1e-3
 
 
 def place_voxels(millimeters: np.ndarray) -> tuple[Space, pd.DataFrame, dict[str, str]]:
-    """Find the grid that the voxels lie on.
+    """Reconstruct the grid of the voxels from their positions.
 
-    The file holds positions in millimeters (x grows to the right, as the ROIs of the two hemispheres tell), but
-    neither the shape nor the affine of the volume that they were cut from. Where the positions lie on a regular grid,
-    the smallest volume that holds them all is taken: its affine puts every voxel where it was.
+    The file contains positions in millimeters (x increases to the right, as the ROIs of the two hemispheres show), but
+    neither the shape nor the affine of the original volume. If the positions are on a regular grid, the smallest volume
+    that contains them is used; its affine preserves the positions.
 
     Parameters
     ----------
     millimeters : array, shape (voxel, 3)
+        Positions of the voxels.
 
     Returns
     -------
-    Space
-        A volume, or "none" where the positions lie on no grid or two voxels on one place.
-    DataFrame
-        ``i``, ``j``, ``k``; without columns for "none".
-    dict of str to str
-        What to report: why there is no volume, or which one it is.
+    space : Space
+        A volume, or "none" if the positions are not on a regular grid or not distinct.
+    voxels : DataFrame
+        The columns ``i``, ``j``, ``k``; no columns for "none".
+    report : dict of str to str
+        Which volume was used, or why there is none.
     """
     origin = millimeters.min(axis=0)
     step = np.array([_step(axis) for axis in millimeters.T])
@@ -301,26 +304,27 @@ def place_voxels(millimeters: np.ndarray) -> tuple[Space, pd.DataFrame, dict[str
 
 
 def _step(values: np.ndarray) -> float:
-    """Return the smallest step between different positions along an axis; 1 where there is only one."""
+    """Return the smallest step between different positions along an axis; 1 if there is only one position."""
     steps = np.diff(np.unique(values))
     steps = steps[steps > TOLERANCE]
     return float(steps.min()) if len(steps) else 1.0
 
 
 def rois_of(named: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the ROIs of the voxels that are kept, by the names that neurorecon uses.
+    """Return the ROIs of the kept voxels, under neurorecon's names.
 
     Parameters
     ----------
     named : mapping of str to bool array, shape (voxel,)
-        By the names in the file, e.g. ``VOX_MF100301_LH_V1d``.
+        The ROIs under their names in the file, e.g. ``VOX_MF100301_LH_V1d``.
     kept : bool array, shape (voxel,)
+        Which voxels are kept.
 
     Returns
     -------
     dict of str to bool array, shape (kept voxel,)
-        ``lh.V1d``, ``rh.V1d``, ``V1d``, both parts of V1 as ``V1``, ...; ROIs without a voxel are left out. ROIs
-        of the file overlap along their common border.
+        ``lh.V1d``, ``rh.V1d``, ``V1d``, ``V1`` (dorsal and ventral) and so on, without empty ROIs. Adjacent ROIs of
+        the file overlap along their border.
     """
     found: dict[str, np.ndarray] = {}
 
@@ -340,7 +344,7 @@ def rois_of(named: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, np.n
     return {name: member for name, member in found.items() if member.any()} or {"all": np.ones(kept.sum(), dtype=bool)}
 
 
-#: Ends of the names of the files of a subject.
+#: Suffixes of the file names of a subject.
 FIGURES, KEPT = "_figureImage.mat", "_outlierVoxInd.mat"
 
 CITATION = (
@@ -361,12 +365,12 @@ class YamadaOptions(Options):
     lag : int
         Volumes (2 s each) by which the response follows the stimulus.
     samples : {"block", "volume"}
-        One sample a presentation, the mean of its volumes, or one sample a volume. Volumes of one presentation share
-        their noise: noise ceilings computed from them are too high.
+        One sample per presentation (the mean of its volumes), or one sample per volume. Volumes of the same
+        presentation share noise, so that noise ceilings computed from them are too high.
     outliers : {"drop", "keep"}
-        Voxels that the authors leave out (those that ``S*_outlierVoxInd.mat`` does not list).
+        What to do with voxels that the authors left out (those that ``S*_outlierVoxInd.mat`` does not list).
     bad_voxels : {"drop", "keep"}
-        Voxels that are not finite or constant in a run; kept ones hold zeros where they are not finite.
+        What to do with voxels that are constant or not finite in a run. If kept, values that are not finite become 0.
     """
 
     detrend: bool = True
@@ -379,7 +383,7 @@ class YamadaOptions(Options):
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is known of a subject before responses are read."""
+    """A subject: its recording, and its data without responses."""
 
     recording: Recording
     data: SubjectData
@@ -393,14 +397,14 @@ class Yamada2015Reader(Reader):
     root : path
         The folder with ``S2_figureImage.mat``.
     options : YamadaOptions, optional
-        Preprocessing, and which voxels.
+        Preprocessing, and which voxels to store.
 
     Raises
     ------
     MissingFileError
-        Where a file is missing.
+        If a file is missing.
     InputError
-        Where a file cannot be used; the message names it.
+        If a file cannot be used; the message names it.
 
     References
     ----------
@@ -417,8 +421,8 @@ class Yamada2015Reader(Reader):
         found = {match[1]: path for path in sorted(self.root.iterdir()) if (match := _SUBJECT.fullmatch(path.name))}
         if not found:
             raise MissingFileError(
-                "the folder of Yamada 2015 holds no recording",
-                given=f"{self.root} without a file S1{FIGURES}, S2{FIGURES} ...",
+                "the folder does not contain the data of Yamada 2015",
+                given=f"no file S1{FIGURES}, S2{FIGURES} ... in {self.root}",
                 expected=f"S2{FIGURES} and S2{KEPT}",
                 todo="pass the folder data of KamitaniLab/NeuralCodeConverter, or fetch the files: "
                 "neurorecon datasets download yamada2015 --out DIR",
@@ -428,7 +432,7 @@ class Yamada2015Reader(Reader):
 
     @property
     def description(self) -> Description:
-        """Title, citation, terms, units."""
+        """Title, citation, terms of use and units of the data set."""
         return Description(
             title="Yamada 2015: V1, five geometric shapes",
             simulated=self.simulated,
@@ -440,23 +444,23 @@ class Yamada2015Reader(Reader):
 
     @property
     def subjects(self) -> list[str]:
-        """Subjects as the files name them, e.g. ``S2``."""
+        """Names of the subjects in the file names, e.g. ``S2``."""
         return list(self._subjects)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli: the shapes by their names. The files hold no images of them."""
+        """Return the table of stimuli, i.e. the names of the shapes. The files contain no images of them."""
         shapes = next(iter(self._subjects.values())).recording.shapes
         captions = [[f"a {shape.replace('_', ' ')}"] for shape in shapes]
         return pd.DataFrame({"id": shapes, "kind": "image", "category": shapes, "captions": captions})
 
     def subject(self, name: str) -> SubjectData:
-        """Return the recordings of a subject."""
+        """Return the data of one subject."""
         if name not in self._subjects:
             raise UnknownNameError("subject", name, self.subjects)
         return self._subjects[name].data
 
     def _open(self, path: Path) -> _Subject:
-        """Read all of a subject but its responses, and screen its voxels."""
+        """Screen the voxels of a subject, and prepare everything except its responses."""
         recording = load_recording(path)
         kept = np.ones(recording.voxels, dtype=bool)
         report = {}
@@ -492,14 +496,14 @@ class Yamada2015Reader(Reader):
         return _Subject(recording, data)
 
     def _check_shapes(self) -> None:
-        """Refuse subjects whose shapes differ."""
+        """Raise :class:`InputError` if the subjects saw different shapes."""
         shapes = {name: subject.recording.shapes for name, subject in self._subjects.items()}
         if len({tuple(found) for found in shapes.values()}) > 1:
             raise InputError(
                 f"the subjects in {self.root} saw different shapes",
                 given="; ".join(f"{name}: {', '.join(found)}" for name, found in shapes.items()),
                 expected="the same shapes in the same order (D/labels_names)",
-                todo="read them from folders of their own",
+                todo="put the files of each subject into a separate folder, and build one store for each",
             )
 
 
@@ -508,15 +512,15 @@ _SUBJECT = re.compile(rf"(S\d+){re.escape(FIGURES)}")
 
 def _no_voxel(path: Path, screened: Screened) -> InputError:
     return InputError(
-        f"{path} holds no voxel that can be used",
-        given="; ".join(screened.report().values()) or "none that the authors keep",
+        f"{path} contains no usable voxel",
+        given="; ".join(screened.report().values()) or "none of the voxels that the authors kept",
         expected="voxels that vary in every run",
-        todo="the file is damaged, or read it with bad_voxels = 'keep' in the recipe's [options]",
+        todo="replace the file if it is damaged, or set bad_voxels = 'keep' in [options] of the recipe",
     )
 
 
 def _notes(options: YamadaOptions) -> str:
-    """Say what was done to the data."""
+    """Describe the preprocessing."""
     done = [
         *(["linear trend removed by run"] if options.detrend else []),
         *(["standardized by run"] if options.standardize else []),

@@ -1,1 +1,1 @@
-"""File formats that several data sets share, and the one way in which neurorecon writes its own files."""
+"""File formats shared by several data sets, and the functions that write all of neurorecon's own files."""

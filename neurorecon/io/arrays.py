@@ -1,7 +1,7 @@
-"""Arrays on disk, opened without being read: npy, npz, HDF5, Zarr.
+"""Arrays on disk, opened lazily: npy, npz, HDF5, Zarr.
 
-What is opened has ``shape``, ``dtype`` and takes slices; only the part that a slice names is read. Nothing here
-unpickles: an array of Python objects is refused, whatever the format.
+An opened array has ``shape`` and ``dtype`` and is read by slicing. Nothing is ever unpickled: arrays of Python objects
+are refused in every format.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import numpy as np
 from neurorecon.errors import InputError, MissingFileError, NeuroreconError, UnknownNameError
 from neurorecon.io.files import AGAIN, damaged
 
-#: Endings of the formats.
+#: File extensions of the supported formats.
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".zarr")
 
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array that stays on disk (or in the memory of the caller) until slices of it are read.
+    """An array that stays on disk, or in the caller's memory, until it is sliced.
 
     Parameters
     ----------
     where : str
-        Its name in messages.
+        What error messages call it.
     values : object
-        With ``shape``, ``dtype`` and slices: a memory map, an HDF5 data set, a Zarr array, a NumPy or dask array.
+        Has ``shape`` and ``dtype`` and can be sliced: a memory map, an HDF5 dataset, a Zarr, NumPy or dask array.
     path : path, optional
         The file.
     """
@@ -47,47 +47,51 @@ class ArrayFile:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the array."""
+        """Data type of the array."""
         return np.dtype(self.values.dtype)
 
     def __getitem__(self, part: Any) -> np.ndarray:
-        """Read a part.
+        """Read a part of the array.
 
         Raises
         ------
         InputError
-            Where the file is damaged there.
+            If that part of the file is damaged.
         """
         try:
             return np.asarray(self.values[part])
         except NeuroreconError:
             raise
-        except Exception as error:  # zlib, blosc, HDF5 and Zarr each have their own for a damaged chunk
+        except Exception as error:  # zlib, blosc, HDF5 and Zarr raise different exceptions for a damaged chunk
             if self.path is None:
                 raise
             raise damaged(self.path, error) from error
 
 
 def open_array(path: Path, key: str | None, default: str) -> ArrayFile:
-    """Open an array of numbers.
+    """Open a numeric array.
 
     Parameters
     ----------
     path : path
-        Its ending says which format it is.
+        The file; its extension determines the format.
     key : str, optional
-        Name of the array inside .npz, .h5 or .zarr.
+        Name of the array inside a .npz, .h5 or .zarr file.
     default : str
-        The name that is taken where there are several arrays and no `key`.
+        Name to use if the file contains several arrays and no `key` is given.
+
+    Returns
+    -------
+    ArrayFile
 
     Raises
     ------
     MissingFileError, InputError
-        Where the file is not there, is damaged, holds no such array, or holds anything but numbers.
+        If the file is missing or damaged, or does not contain the array, or the array is empty or not numeric.
     """
     if not path.exists():
         raise MissingFileError(
-            f"{path} is missing", given="no such file", expected="an array", todo="check the name of the file"
+            f"{path} is missing", given="no such file", expected="a file that contains an array", todo="check the path"
         )
     suffix = path.suffix.lower()
     if suffix == ".npy":
@@ -104,20 +108,20 @@ def open_array(path: Path, key: str | None, default: str) -> ArrayFile:
 
 
 def check_numbers(array: ArrayFile) -> None:
-    """Refuse arrays of anything but real numbers, and empty ones."""
+    """Raise :class:`InputError` if an array is empty or does not contain real numbers."""
     if array.dtype.kind not in "fiub":
         raise InputError(
-            f"{array.where} holds no real numbers",
+            f"{array.where} does not contain real numbers",
             given=f"an array of {array.dtype}",
             expected="floats or integers",
-            todo="save it as float32: numpy.save(path, array.astype('float32'))",
+            todo="save the array as float32: numpy.save(path, array.astype('float32'))",
         )
     if 0 in array.shape:
         raise InputError(
             f"{array.where} is empty",
             given=f"an array of shape {array.shape}",
             expected="at least one value",
-            todo="check the program that wrote it",
+            todo="check the program that wrote the file",
         )
 
 
@@ -131,25 +135,35 @@ def _open_npy(path: Path) -> np.ndarray:
 
 
 def holds_objects(path: Path) -> InputError:
-    """Return the error for an array of Python objects, which only a pickle can hold and which is never loaded."""
+    """Return the error for an array of Python objects, which would have to be unpickled."""
     return InputError(
-        f"{path} holds Python objects instead of numbers",
-        given="an array of objects; loading it could run any program",
-        expected="an array of numbers of one shape",
+        f"{path} contains Python objects instead of numbers",
+        given="an array of objects, which could run any code when loaded",
+        expected="a rectangular array of numbers",
         todo="save it again as numbers: numpy.save(path, numpy.asarray(values, dtype='float32'))",
     )
 
 
 def open_hdf5(path: Path, key: str | None, default: str) -> Any:
-    """Open one data set of an HDF5 file; it stays on disk.
+    """Open one dataset of an HDF5 file without reading it.
 
     Parameters
     ----------
     path : path
+        The file.
     key : str, optional
-        Name, with the groups that it lies in, e.g. ``"session1/responses"``.
+        Name of the dataset, including its groups, e.g. ``"session1/responses"``.
     default : str
-        Taken where there are several data sets and no `key`.
+        Name to use if the file contains several datasets and no `key` is given.
+
+    Returns
+    -------
+    h5py.Dataset
+
+    Raises
+    ------
+    InputError
+        If h5py is not installed, or the file is damaged or does not contain the dataset.
     """
     try:
         import h5py
@@ -157,7 +171,7 @@ def open_hdf5(path: Path, key: str | None, default: str) -> Any:
         raise InputError(
             f"{path} needs a package that is not installed",
             given="no package 'h5py'",
-            expected="'h5py' beside neurorecon",
+            expected="'h5py' to be installed",
             todo="pip install h5py, or save the array as .npy",
         ) from error
     try:
@@ -170,16 +184,25 @@ def open_hdf5(path: Path, key: str | None, default: str) -> Any:
 
 
 def open_zarr(path: Path, key: str | None, default: str) -> Any:
-    """Open one array of a Zarr hierarchy; it stays on disk.
+    """Open one array of a Zarr hierarchy without reading it.
 
     Parameters
     ----------
     path : path
-        A folder that holds a group or an array.
+        The folder of a Zarr group or array.
     key : str, optional
-        Name, with the groups that it lies in.
+        Name of the array, including its groups.
     default : str
-        Taken where there are several arrays and no `key`.
+        Name to use if the group contains several arrays and no `key` is given.
+
+    Returns
+    -------
+    zarr.Array
+
+    Raises
+    ------
+    InputError
+        If the hierarchy is damaged, does not contain the array, or uses a codec that unpickles.
     """
     import zarr
 
@@ -188,18 +211,18 @@ def open_zarr(path: Path, key: str | None, default: str) -> Any:
         node = zarr.open(str(path), mode="r")
         if isinstance(node, zarr.Array):
             if key is not None:
-                raise UnknownNameError(f"array in {path}", key, [], todo="it is one array: leave the key out")
+                raise UnknownNameError(f"array in {path}", key, [], todo="the path is a single array: omit the key")
             return node
         names = [name for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array)]
     except UnknownNameError:
         raise
-    except Exception as error:  # JSON, codecs and storage each have their own
+    except Exception as error:  # JSON, codecs and storage raise different exceptions
         raise damaged(path, error) from error
     return node[choose(path, names, None if key is None else key.strip("/"), default)]
 
 
 def _refuse_pickles(path: Path) -> None:
-    """Refuse codecs that unpickle, in any array of the hierarchy: reading one chunk could run any program."""
+    """Refuse codecs that unpickle, in any array of the hierarchy: reading one chunk could run any code."""
     for name in (".zarray", "zarr.json", ".zmetadata"):
         for file in path.rglob(name):
             try:
@@ -208,15 +231,15 @@ def _refuse_pickles(path: Path) -> None:
                 raise damaged(file, error) from error
             if "pickle" in _codecs(found):
                 raise InputError(
-                    f"{file} asks for a codec that unpickles",
-                    given="the codec 'pickle'; reading it could run any program",
-                    expected="an array of numbers, with any other compression",
+                    f"{file} uses a codec that unpickles",
+                    given="the codec 'pickle', which could run any code when reading",
+                    expected="an array of numbers with any other compression",
                     todo="save it again as numbers, e.g. zarr.save(path, numpy.asarray(values, dtype='float32'))",
                 )
 
 
 def _codecs(metadata: Any) -> set[str]:
-    """Return the names of all codecs in the metadata of Zarr, version 2 or 3."""
+    """Return the names of all codecs in Zarr metadata (version 2 or 3)."""
     if isinstance(metadata, list):
         return set().union(*map(_codecs, metadata)) if metadata else set()
     if not isinstance(metadata, dict):
@@ -225,24 +248,31 @@ def _codecs(metadata: Any) -> set[str]:
     return names.union(*map(_codecs, metadata.values()))
 
 
-#: A compressed array whose axes run the other way has to be held in memory; up to this many bytes.
+#: A compressed array in Fortran order has to be loaded as a whole; up to this many bytes.
 MOST_IN_MEMORY = 2**30
 
 
 def open_npz(path: Path, key: str | None, default: str) -> Any:
-    """Open one array of a .npz file.
+    """Open one array of a .npz file without reading it.
 
     Parameters
     ----------
     path : path
+        The file.
     key : str, optional
         Name of the array.
     default : str
-        Taken where there are several arrays and no `key`.
+        Name to use if the file contains several arrays and no `key` is given.
 
     Returns
     -------
-    memory map or ZippedArray
+    numpy.memmap or ZippedArray
+        A memory map if the array is not compressed.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, does not contain the array, or the array contains Python objects.
     """
     try:
         archive = ZipFile(path)
@@ -258,9 +288,9 @@ def open_npz(path: Path, key: str | None, default: str) -> Any:
         raise damaged(path, error) from error
     if dtype.hasobject:
         raise InputError(
-            f"{path} holds Python objects instead of numbers",
-            given=f"{member.filename}: an array of objects; loading it could run any program",
-            expected="an array of numbers of one shape",
+            f"{path} contains Python objects instead of numbers",
+            given=f"{member.filename}: an array of objects, which could run any code when loaded",
+            expected="a rectangular array of numbers",
             todo="save it again as numbers: numpy.savez(path, responses=numpy.asarray(values, dtype='float32'))",
         )
     if member.file_size != begin + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
@@ -276,24 +306,24 @@ def open_npz(path: Path, key: str | None, default: str) -> Any:
 
 
 def choose(path: Path, names: list[str], key: str | None, default: str) -> str:
-    """Return which of several arrays in a file is meant.
+    """Return the name of the array to open: `key` if given, else the only array, else `default`.
 
     Raises
     ------
     UnknownNameError
-        Where `key` is not among them, or there are several and none is called `default`.
+        If there is no array with that name.
     """
     if key is None:
         key = names[0] if len(names) == 1 else default
     if key not in names:
         raise UnknownNameError(
-            f"array in {path}", key, names, todo=f'say which: {default}_key = "NAME" in [options] of the recipe'
+            f"array in {path}", key, names, todo=f'name the array in the recipe: {default}_key = "NAME" in [options]'
         )
     return key
 
 
 class ZippedArray:
-    """A compressed array, read forward: memory for one block, and the file is decompressed once in a pass."""
+    """A compressed array in a .npz file, read block by block; reading forward decompresses the file only once."""
 
     def __init__(
         self,
@@ -311,14 +341,14 @@ class ZippedArray:
         self._whole: np.ndarray | None = None
 
     def __getitem__(self, part: Any) -> np.ndarray:
-        """Read rows (a slice of the first axis); other parts need the whole array."""
+        """Read rows (a slice of the first axis). Any other index loads the whole array."""
         if self._fortran or not isinstance(part, slice):
             return self._all()[part]
         start, stop, _ = part.indices(self.shape[0])
         row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         if self._stream is None:
             self._stream = self._archive.open(self._member)
-        self._stream.seek(self._begin + start * row)  # backwards it begins anew
+        self._stream.seek(self._begin + start * row)  # seeking backward decompresses from the start
         wanted = max(0, stop - start)
         return np.frombuffer(_exactly(self._stream, wanted * row), self.dtype).reshape(wanted, *self.shape[1:])
 
@@ -327,8 +357,8 @@ class ZippedArray:
             size = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
             if size > MOST_IN_MEMORY:
                 raise InputError(
-                    f"{self.path} is compressed and its axes run the other way, so that it cannot be read in parts",
-                    given=f"{size / 2**30:.1f} GiB, of shape {self.shape}",
+                    f"{self.path} is compressed and in Fortran order, so it cannot be read in parts",
+                    given=f"{size / 2**30:.1f} GiB, shape {self.shape}",
                     expected=f"at most {MOST_IN_MEMORY / 2**30:.0f} GiB, or (sample, voxel) in C order",
                     todo="save it as .npy, or with numpy.savez instead of numpy.savez_compressed",
                 )
@@ -345,7 +375,7 @@ def _exactly(stream: Any, size: int) -> bytearray:
     while done < size:
         got = stream.readinto(view[done:])
         if not got:
-            raise EOFError(f"{size - done:,} bytes are missing at its end")
+            raise EOFError(f"{size - done:,} bytes are missing at the end")
         done += got
     return found
 
@@ -357,7 +387,7 @@ def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _data_offset(path: Path, member: ZipInfo) -> int:
-    """Return where the bytes of a stored member begin: behind its local header, whose length only it knows."""
+    """Return the offset of a stored member: it follows the local header, whose length varies."""
     with path.open("rb") as file:
         file.seek(member.header_offset + 26)
         name, extra = struct.unpack("<HH", file.read(4))
@@ -365,15 +395,21 @@ def _data_offset(path: Path, member: ZipInfo) -> int:
 
 
 def open_hdf5_file(path: Path, todo: str = AGAIN) -> Any:
-    """Open an HDF5 file for reading."""
+    """Open an HDF5 file for reading.
+
+    Raises
+    ------
+    InputError
+        If the file is truncated or not HDF5.
+    """
     import h5py
 
     try:
         return h5py.File(path, "r")
-    except OSError as error:  # not HDF5, or cut short
+    except OSError as error:  # not HDF5, or truncated
         raise damaged(path, error, todo) from error
 
 
 def wrong_shape(path: Path, given: tuple[int, ...], expected: str, todo: str = AGAIN) -> InputError:
-    """Return the error for an array whose axes are not as they should be."""
+    """Return the error for an array with an unexpected shape."""
     return InputError(f"{path} has the wrong shape", given=str(tuple(given)), expected=expected, todo=todo)

@@ -1,4 +1,4 @@
-"""ROIs and masks of a subject, from NIfTI, dlabel, dscalar, annot and label GIFTI files."""
+"""ROIs of a subject from masks and atlases: NIfTI, dlabel, dscalar, annot and label GIFTI files."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ from neurorecon.io.grid import Grid, check_vertices
 from neurorecon.io.surfaces import hemisphere, read_cifti_labels, read_surface_labels
 from neurorecon.io.volumes import read_volume
 
-#: Labels that stand for no ROI.
+#: Label names that do not stand for an ROI.
 NOTHING = ("", "???", "unknown")
 
 
 def read_rois(grid: Grid, rois: Mapping[str, str | list[str] | Atlas], root: Path, subject: str) -> dict:
-    """Read all ROIs of a recipe.
+    """Read all ROIs that a recipe names.
 
     Parameters
     ----------
     grid : Grid
-        Of the runs.
-    rois : mapping
-        From the options.
+        The grid of the runs.
+    rois : mapping of str to str, list of str or Atlas
+        ``[options.rois]`` of the recipe.
     root : path
-        That relative paths count from.
+        Folder that relative paths start from.
     subject : str
         Replaces ``{subject}`` in paths, e.g. ``"sub-01"``.
 
     Returns
     -------
     dict of str to bool array, shape (place,)
-        Each ROI; ROIs may overlap.
+        Which places of the grid belong to each ROI. ROIs may overlap.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If a file is missing, damaged or on another grid, or two files contain an ROI of the same name.
     """
     found: dict[str, np.ndarray] = {}
     for key, given in rois.items():
@@ -43,17 +48,17 @@ def read_rois(grid: Grid, rois: Mapping[str, str | list[str] | Atlas], root: Pat
         for name, member in rois_of(grid, key, atlas, root, subject).items():
             if name in found:
                 raise InputError(
-                    "two files hold an area of the same name",
-                    given=f"{name!r}, the second time in the atlas {key!r} of the recipe",
-                    expected="each ROI once",
-                    todo="name the labels of one of them otherwise, by labels in [options.rois]",
+                    "two files contain an ROI of the same name",
+                    given=f"{name!r}, the second time in the atlas {key!r}",
+                    expected="each ROI name only once",
+                    todo="rename the labels of one of them with labels in [options.rois]",
                 )
             found[name] = member
     return found
 
 
 def rois_of(grid: Grid, key: str, atlas: Atlas, root: Path, subject: str) -> dict[str, np.ndarray]:
-    """Read one atlas, or one mask, which gets the name `key`."""
+    """Read the ROIs of one atlas, or one mask as the ROI `key`; see :func:`read_rois`."""
     given = [atlas.path] if isinstance(atlas.path, str) else atlas.path
     paths = [root / path.replace("{subject}", subject) for path in given]
     parts = [_read(grid, path) for path in paths]
@@ -66,26 +71,20 @@ def rois_of(grid: Grid, key: str, atlas: Atlas, root: Path, subject: str) -> dic
         raise InputError(
             f"the mask or atlas {key!r} is empty",
             given=", ".join(str(path) for path in paths),
-            expected="places that are not 0 among those that the runs have",
-            todo="take another file, or check its space",
+            expected="nonzero values at some voxels or vertices of the runs",
+            todo="check that the file is in the space of the runs, or use another file",
         )
     return members
 
 
-def read_mask(grid: Grid, path: str, root: Path, subject: str) -> np.ndarray:
-    """Read a mask: bool (place,), true wherever the file is not 0."""
-    parts = rois_of(grid, "mask", Atlas(path=path, threshold=0.0), root, subject)
-    return np.logical_or.reduce(list(parts.values()))
-
-
 def _read(grid: Grid, path: Path) -> tuple[np.ndarray, dict[int, str] | None]:
-    """Return values (map, place) and their names."""
+    """Return the values of a file, (map, place), and the names of its labels."""
     if not path.is_file():
         raise MissingFileError(
             f"{path} is missing",
             given="no such file",
-            expected="a mask or an atlas, as [options] of the recipe names it",
-            todo="fix the path; relative ones count from --root",
+            expected="the mask or atlas named in [options] of the recipe",
+            todo="fix the path; relative paths start from --root",
         )
     kinds = "".join(path.suffixes[-2:])
     if kinds in (".dlabel.nii", ".dscalar.nii"):
@@ -105,10 +104,10 @@ def _read(grid: Grid, path: Path) -> tuple[np.ndarray, dict[int, str] | None]:
 
 def _unfit(path: Path, expected: str) -> InputError:
     return InputError(
-        f"{path} cannot hold ROIs of these runs",
+        f"{path} cannot be used as a mask or atlas of these runs",
         given=path.name,
-        expected=f"{expected}, as the runs are",
-        todo="take the atlas in the space of the runs, or the runs in the space of the atlas (space in [options])",
+        expected=f"{expected}, in the space of the runs",
+        todo="use an atlas in the space of the runs, or select runs in the space of the atlas (space in [options])",
     )
 
 
@@ -133,18 +132,18 @@ def _members(
         keys = {name: [number for number, other in names.items() if other == name] for name in sorted(wanted)}
         return {name: np.any(np.isin(values, numbers), axis=0) for name, numbers in keys.items()}
     if not whole or len(levels) > 1:
-        what = f"labels {levels[:5].astype(int).tolist()} ..." if whole else "values between whole numbers"
+        what = f"labels {levels[:5].astype(int).tolist()} ..." if whole else "values that are not integers"
         raise InputError(
             f"the ROIs in {path} have no names",
             given=what,
-            expected="a mask of 0 and 1, or names for the labels, or a threshold for probabilities",
+            expected="a binary mask, names for the labels, or a threshold for probabilities",
             todo=f'[options.rois] {key} = {{ path = "...", labels = "names.tsv" }} (or threshold = 0.5)',
         )
     return {key: np.any(values != 0, axis=0)}
 
 
 def _labels(given: str | Mapping[str, str] | None, root: Path, subject: str) -> dict[int, str] | None:
-    """Return the names of labels: from the recipe, or from a table."""
+    """Return the names of the labels, given in the recipe or in a table."""
     if given is None:
         return None
     if isinstance(given, str):
@@ -154,9 +153,9 @@ def _labels(given: str | Mapping[str, str] | None, root: Path, subject: str) -> 
         table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", dtype=str)
         if not {"index", "name"} <= set(table):
             raise InputError(
-                f"{path} is no table of labels",
+                f"{path} is not a table of labels",
                 given=f"columns {', '.join(map(str, table))}",
-                expected="columns index and name, as in BIDS (*_dseg.tsv)",
+                expected="the columns index and name, as in BIDS (*_dseg.tsv)",
                 todo="rename the columns",
             )
         given = dict(zip(table["index"], table["name"], strict=True))
@@ -167,28 +166,28 @@ def _labels(given: str | Mapping[str, str] | None, root: Path, subject: str) -> 
 def _check_numbers(keys: Sequence[str]) -> None:
     wrong = [key for key in keys if not str(key).lstrip("-").isdigit()]
     if wrong:
-        raise InputError("labels have to be whole numbers", given=", ".join(map(str, wrong[:5])), expected="1, 2, ...")
+        raise InputError("labels must be integers", given=", ".join(map(str, wrong[:5])), expected="1, 2, ...")
 
 
 class Part(BaseModel):
-    """A table within the options; unknown keys are refused."""
+    """A table within the options of a reader. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Atlas(Part):
-    """Where ROIs come from.
+    """An atlas or a mask, as given in ``[options.rois]`` of a recipe.
 
     Parameters
     ----------
     path : str or list of str
-        NIfTI, dlabel, dscalar, annot or label GIFTI, or one file for each hemisphere. Relative to the root;
-        ``{subject}`` stands for ``sub-01``.
+        A NIfTI, dlabel, dscalar, annot or label GIFTI file, or one file per hemisphere. Relative to the root;
+        ``{subject}`` is replaced by the subject, e.g. ``sub-01``.
     labels : str or dict of str to str, optional
-        Names of the values of a file that has none: a TSV or CSV with the columns ``index`` and ``name``, or a table
-        ``{1 = "V1v"}``.
+        Names of the labels, if the file does not contain them: a TSV or CSV file with the columns ``index`` and
+        ``name``, or a table such as ``{1 = "V1v"}``.
     threshold : float, optional
-        For probabilities: what lies above is in the ROI.
+        For probabilistic atlases: voxels with larger values belong to the ROI.
     """
 
     path: str | list[str]

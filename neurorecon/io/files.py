@@ -1,6 +1,6 @@
-"""Files: written whole or not at all, remembered so that a change is noticed, and errors that name them.
+"""Atomic writes, fingerprints that detect changed files, and error messages that name the file.
 
-Everything that neurorecon writes beside its stores goes through :func:`replacing`.
+Everything that neurorecon writes, except stores, goes through :func:`replacing`.
 """
 
 from __future__ import annotations
@@ -20,40 +20,39 @@ from urllib.parse import urlparse
 from neurorecon.errors import InputError, StoreWriteError
 from neurorecon.provenance import to_json
 
-#: Advice where a file is missing or damaged and the reader has no better one.
+#: Default advice if a file is missing or damaged.
 AGAIN = "copy or download the file again"
 
-#: Bytes at the beginning and at the end of a file that are compared where its size is the same and its time is not.
-#: At its end a gzip has the checksum of all of it.
+#: Bytes compared at each end of a file whose size is unchanged but whose modification time is not. The end of a gzip
+#: file contains a checksum of the whole content.
 ENDS = 2**20
 
-#: Folders that hold what neurorecon makes, not what it reads.
+#: Endings of folders that neurorecon writes; they are not part of a data set.
 _BUILT = (".icechunk", ".partial")
 
-#: Of each file its size, the time at which it was last changed (ns), and the digest of its ends.
+#: Per file: its size, its modification time (ns), and a digest of its two ends.
 Fingerprint = dict[str, tuple[int, int, str]]
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a file or a folder whole or not at all.
+    """Write a file or a folder atomically.
 
-    What is written gathers in a hidden folder beside `path`, under the same name, because some libraries choose the
-    format by the ending. It takes the place of `path` when the ``with`` block ends. An error leaves the old file or
-    folder, and nothing else. A killed process leaves the old file and the hidden folder, which
-    :func:`remove_leftovers` deletes. A folder that replaces another one is the exception: no file system exchanges
-    two folders in one step, and a process that is killed between the two renames leaves the old one in the hidden
-    folder.
+    The new content is written to a hidden folder next to `path`, under the same file name because some libraries
+    infer the format from the extension, and replaces `path` when the ``with`` block ends. If an error occurs, the old
+    file or folder stays and the hidden folder is removed. If the process is killed, the old file stays, and so does
+    the hidden folder until :func:`remove_leftovers` deletes it. Replacing one folder with another is not quite
+    atomic: a process killed between the two renames leaves the old folder inside the hidden one.
 
     Parameters
     ----------
     path : path
-        Where to; missing folders are created.
+        Destination; missing parent folders are created.
 
     Yields
     ------
     Path
-        Where to write. The caller creates a file or a folder there.
+        Where the caller creates the new file or folder.
 
     Examples
     --------
@@ -79,21 +78,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_leftovers(path: str | os.PathLike[str], seconds: float = 0.0) -> None:
-    """Delete what killed processes left of :func:`replacing`.
+    """Delete the hidden folders that killed processes left behind in :func:`replacing`.
 
     Parameters
     ----------
     path : path
-        The file or folder that they wrote; its name may be a pattern, such as ``*``.
+        The destination they were writing; the name may be a pattern such as ``*``.
     seconds : float
-        Age from which on nobody can be writing any more. 0 where the caller knows that nobody else writes.
+        Minimum age of what is deleted, so that other processes can still be writing. 0 if no other process writes.
     """
     path = Path(path)
     for left in path.parent.glob(f".{path.name}.*.part"):
         try:
             if time.time() - left.stat().st_mtime < seconds:
                 continue
-        except FileNotFoundError:  # its owner has just finished
+        except FileNotFoundError:  # the process that wrote it has just finished
             continue
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -102,21 +101,21 @@ def remove_leftovers(path: str | os.PathLike[str], seconds: float = 0.0) -> None
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write a whole file, or nothing; see :func:`replacing`."""
+    """Write bytes to a file atomically; see :func:`replacing`."""
     with replacing(path) as part:
         part.write_bytes(content)
     return Path(path)
 
 
 def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> Path:
-    """Write a record as JSON, whole or not at all.
+    """Write a JSON file atomically.
 
     Parameters
     ----------
     path : path
-        Where to; missing folders are created.
+        Destination; missing parent folders are created.
     values : mapping
-        What to write (numpy numbers, arrays and paths are turned into JSON types, NaN into null).
+        The content. Numpy scalars, arrays and paths are converted to JSON types, NaN to null.
 
     Returns
     -------
@@ -127,45 +126,49 @@ def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> Path:
 
 
 def is_url(location: str) -> bool:
-    """Return whether a location is a URL rather than a path (a Windows drive letter is no scheme)."""
+    """Return whether a location is a URL rather than a path (a Windows drive letter is not a scheme)."""
     return len(urlparse(location).scheme) > 1
 
 
 def damaged(path: Path, error: Exception, todo: str = AGAIN) -> InputError:
-    """Return the error for a file that is there but cannot be read."""
+    """Return the error for a file that exists but cannot be read."""
     return InputError(
         f"{path} cannot be read",
         given=f"{path.stat().st_size:,} bytes; {type(error).__name__}: {error}",
-        expected="a whole file",
-        todo=f"it is damaged or incomplete: {todo}",
+        expected="a complete, undamaged file",
+        todo=f"the file is damaged or incomplete: {todo}",
     )
 
 
 def write_error(path: Path, error: BaseException, what: str) -> StoreWriteError:
-    """Return the error for a file or store that could not be written; it says why.
+    """Return the error for a file or store that could not be written.
 
     Parameters
     ----------
     path : path
         The file, folder or store.
     error : exception
-        What the system or a library said.
+        The exception of the operating system or a library, from which the cause is inferred.
     what : str
-        What could not be done.
+        What failed; the first line of the message.
+
+    Returns
+    -------
+    StoreWriteError
     """
     said, given = str(error).lower(), f"{path} ({first_line(error)})"
     if any(sign in said for sign in ("no space left", "quota exceeded", "os error 28", "os error 122")):
         return StoreWriteError(
             f"{what}: the disk is full",
             given=given,
-            expected="room for all of it; what was complete before is intact",
-            todo="make room and run the same command again (it resumes where it stopped), or choose another folder",
+            expected="enough free space; everything written before is intact",
+            todo="free some space and run the same command again to resume, or choose another folder",
         )
     if any(sign in said for sign in ("read-only", "permission denied", "not permitted")):
         return StoreWriteError(
-            f"{what}: its folder may not be written",
+            f"{what}: the folder is not writable",
             given=given,
-            expected="a folder in which you may create and change files",
+            expected="a folder in which you may create and modify files",
             todo="change the permissions of the folder, or choose another one (for a store: --out DIR/NAME.icechunk)",
         )
     return StoreWriteError(
@@ -177,18 +180,19 @@ def write_error(path: Path, error: BaseException, what: str) -> StoreWriteError:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, without the marks that Icechunk draws before it."""
+    """Return the first line of an error message, without the bullets that Icechunk puts in front of it."""
     lines = [line.strip().removeprefix("x ").removeprefix("× ") for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What became of files since they were read; names are relative to the folder of the data set.
+    """How the files of a data set differ from those that were read before.
 
     Parameters
     ----------
     changed, new, gone : list of str
+        Paths relative to the folder of the data set.
     """
 
     changed: list[str] = field(default_factory=list)
@@ -204,7 +208,7 @@ class Changes:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return all files below a folder, except hidden ones and stores."""
+    """Return all files below a folder, except hidden files, lock files and stores."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(_BUILT)]
@@ -213,29 +217,39 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def fingerprint(root: Path, files: Iterable[Path]) -> Fingerprint:
-    """Return what a store remembers of the files that it is built from.
+    """Return the fingerprint of the files that a store is built from.
 
     Parameters
     ----------
     root : path
-        The folder of the data set; names are relative to it, so that it may be moved.
+        The folder of the data set. Names are relative to it, so that the folder can be moved.
     files : iterable of path
-        What is read of it; 2 MiB of each are read here.
+        The files; at most 2 MiB of each are read.
+
+    Returns
+    -------
+    dict
+        Maps the name of each file to its size, its modification time (ns) and a digest of its two ends.
     """
     return {name: (*_size_and_time(path), _ends(path)) for name, path in _named(root, files).items()}
 
 
 def changes(root: Path, files: Iterable[Path], remembered: Mapping[str, tuple[int, int, str]]) -> Changes:
-    """Compare files with what is remembered of them.
+    """Compare files with an earlier fingerprint.
 
-    A file is the same where size and time are, or where size and both ends are: a copy has a time of its own.
+    A file counts as unchanged if its size is the same, and its modification time or its two ends are too: copying a
+    file may change its modification time.
 
     Parameters
     ----------
     root, files
         As for :func:`fingerprint`.
     remembered : mapping
-        From :func:`fingerprint`.
+        The output of :func:`fingerprint`.
+
+    Returns
+    -------
+    Changes
     """
     there = _named(root, files)
     both = [name for name in remembered if name in there]

@@ -1,4 +1,4 @@
-"""Where the responses of a subject lie, whatever the file format."""
+"""Grids: the voxels, vertices or grayordinates of a subject's runs, independent of the file format."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import pandas as pd
 from neurorecon.errors import InputError
 from neurorecon.space import Space
 
-#: Meshes of FreeSurfer's average brain, by the number of vertices of a hemisphere.
+#: fsaverage meshes, by the number of vertices per hemisphere.
 FSAVERAGE = {642: "fsaverage3", 2562: "fsaverage4", 10242: "fsaverage5", 40962: "fsaverage6", 163842: "fsaverage7"}
 
-#: Cortex in the words of CIFTI, by hemisphere.
+#: CIFTI names of the cortex, by hemisphere.
 STRUCTURES = {"left": "CIFTI_STRUCTURE_CORTEX_LEFT", "right": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
 
 
 @dataclass(frozen=True)
 class Cortex:
-    """One hemisphere in a grid.
+    """The cortical vertices of one hemisphere in a grid.
 
     Parameters
     ----------
     rows : int array, shape (vertex_in_grid,)
-        Rows of the grid's table.
+        Their rows in the table of the grid.
     vertices : int array, shape (vertex_in_grid,)
-        Their numbers in the mesh.
+        Their indices in the mesh.
     number : int
-        Vertices of the whole mesh.
+        Number of vertices of the whole mesh.
     """
 
     rows: np.ndarray
@@ -40,15 +40,16 @@ class Cortex:
 
 @dataclass(frozen=True)
 class Grid:
-    """All places that a run has values for: voxels, vertices or grayordinates.
+    """The places at which a run has values: voxels, vertices or grayordinates.
 
     Parameters
     ----------
     space : Space
+        The space of the places.
     table : DataFrame
-        One row a place, with the columns that the space needs.
+        One row per place, with the columns of the space (:data:`neurorecon.space.SPACE_COLUMNS`).
     cortex : mapping of str to Cortex
-        ``left`` and ``right``, where there are surfaces.
+        ``left`` and ``right``, if the grid includes cortical surfaces.
     """
 
     space: Space
@@ -61,14 +62,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a run says.
+    """The length and repetition time in the header of a run.
 
     Parameters
     ----------
     length : int
-        Volumes.
+        Number of volumes.
     repetition_time : float or None
-        Seconds; None where it says none.
+        Repetition time in seconds; None if the header does not state it.
     """
 
     length: int
@@ -78,15 +79,19 @@ class Header:
 def surface_grid(vertices: Sequence[int], space: str) -> Grid:
     """Return the grid of two hemispheres.
 
-    FreeSurfer's average has meshes that maps are drawn on; vertices of other meshes are kept as grayordinates of
-    cortex, so that maps go back to a CIFTI file for anyone who has the mesh.
+    Maps can be drawn on fsaverage meshes. Vertices of other meshes become cortical grayordinates, so that their maps
+    can be written to CIFTI files.
 
     Parameters
     ----------
     vertices : sequence of int
-        Of the left and the right hemisphere.
+        Number of vertices of the left and the right hemisphere.
     space : str
-        Name in the files, e.g. ``"fsaverage5"``.
+        Name of the space in the file names, e.g. ``"fsaverage5"``.
+
+    Returns
+    -------
+    Grid
     """
     sides = dict(zip(("left", "right"), vertices, strict=True))
     first = {"left": 0, "right": sides["left"]}
@@ -104,11 +109,11 @@ def surface_grid(vertices: Sequence[int], space: str) -> Grid:
 
 
 def check_vertices(path: Path, found: int, wanted: int) -> None:
-    """Refuse values of another mesh."""
+    """Raise :class:`InputError` if a file has a different number of vertices than the mesh of the runs."""
     if found != wanted:
         raise InputError(
-            f"{path} belongs to another mesh",
+            f"{path} belongs to a different mesh",
             given=f"{found:,} vertices",
-            expected=f"{wanted:,}, as the runs have",
-            todo="resample it to the mesh of the runs, or take the file that belongs to it",
+            expected=f"{wanted:,} vertices, as in the runs",
+            todo="resample it to the mesh of the runs, or use a file on that mesh",
         )

@@ -1,4 +1,4 @@
-"""Images and video frames: arrays that stay on disk, folders of PNG and JPEG files, GIF and other videos."""
+"""Images and video frames, read from arrays on disk, folders of PNG and JPEG files, GIFs and other video files."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.arrays import ArrayFile
 from neurorecon.io.files import damaged
 
-#: Endings of image files that are looked for beside a table of stimuli.
+#: Extensions tried when a table of stimuli does not name the image files.
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
-#: Endings of files of images and videos.
+#: Extensions of image files and video files.
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
 
 
 def is_video(path: Path) -> bool:
-    """Return whether a file is a video by its ending."""
+    """Return whether a file has the extension of a video."""
     return path.name.lower().endswith(VIDEOS)
 
 
 @dataclass(frozen=True)
 class ImageArray:
-    """Images in an array, uint8, shape (stimulus, y, x, rgb) or gray (stimulus, y, x)."""
+    """Images in one array, uint8, shape (stimulus, y, x, rgb), or (stimulus, y, x) for grayscale."""
 
     array: ArrayFile
 
@@ -38,7 +38,7 @@ class ImageArray:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(y, x, rgb)."""
+        """Shape of an image, (y, x, rgb)."""
         return (self.array.shape[1], self.array.shape[2], 3)
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -49,7 +49,17 @@ class ImageArray:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images in files of their own, read as RGB."""
+    """Images in one file each, read as RGB.
+
+    Parameters
+    ----------
+    paths : list of Path
+        One file per stimulus.
+    shape : (int, int, int)
+        Shape of every image, (y, x, rgb).
+    scaled : bool
+        Whether to crop the central square of each image and scale it to `shape`.
+    """
 
     paths: list[Path]
     shape: tuple[int, int, int]
@@ -71,7 +81,7 @@ class ImageFiles:
         try:
             with _open_image(path) as image:
                 rgb = image.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow's, for what is cut or damaged
+        except (OSError, ValueError, SyntaxError) as error:  # raised by Pillow for truncated or damaged files
             raise damaged(path, error) from error
         if not self.scaled:
             return np.asarray(rgb)
@@ -82,35 +92,52 @@ class ImageFiles:
 
 
 def image_array(array: ArrayFile) -> ImageArray:
-    """Take an array as images.
+    """Check that an array contains images, and wrap it.
+
+    Parameters
+    ----------
+    array : ArrayFile
+        uint8, shape (stimulus, y, x, rgb), or (stimulus, y, x) for grayscale.
+
+    Returns
+    -------
+    ImageArray
 
     Raises
     ------
     InputError
-        For anything but uint8 of shape (stimulus, y, x, rgb) or (stimulus, y, x).
+        If the array has another dtype or shape.
     """
     shape = array.shape
     _refuse_type(array)
     if len(shape) != 3 and (len(shape) != 4 or shape[3] != 3):
         first = len(shape) == 4 and shape[1] == 3
         raise InputError(
-            f"{array.where} has no images in the expected order",
+            f"{array.where} does not have the shape of images",
             given=f"shape {shape}",
-            expected="(stimulus, y, x, 3), or (stimulus, y, x) for gray",
-            todo="the colors come first: images.transpose(0, 2, 3, 1)" if first else "save RGB images without alpha",
+            expected="(stimulus, y, x, 3), or (stimulus, y, x) for grayscale",
+            todo="move the color axis to the end: images.transpose(0, 2, 3, 1)"
+            if first
+            else "save RGB images without an alpha channel",
         )
     return ImageArray(array)
 
 
 def video_array(array: ArrayFile) -> ArrayFile:
-    """Take an array as videos; refuse anything but uint8 of shape (film, frame, y, x, rgb)."""
+    """Return the array if it contains videos: uint8, shape (film, frame, y, x, rgb).
+
+    Raises
+    ------
+    InputError
+        If the array has another dtype or shape.
+    """
     _refuse_type(array)
     if len(array.shape) != 5 or array.shape[4] != 3:
         raise InputError(
-            f"{array.where} has no videos in the expected order",
+            f"{array.where} does not have the shape of videos",
             given=f"shape {array.shape}",
             expected="(film, frame, y, x, 3)",
-            todo="save videos of one length and size, RGB last",
+            todo="save videos of the same length and size, with RGB as the last axis",
         )
     return array
 
@@ -118,30 +145,37 @@ def video_array(array: ArrayFile) -> ArrayFile:
 def _refuse_type(array: ArrayFile) -> None:
     if array.dtype != np.uint8:
         raise InputError(
-            f"{array.where} has pixels of an unexpected type",
+            f"{array.where} has pixels of an unexpected data type",
             given=str(array.dtype),
             expected="uint8, from 0 (black) to 255 (white)",
-            todo="numpy.round(255 * images).astype('uint8') for images from 0 to 1",
+            todo="convert the pixels, e.g. numpy.round(255 * images).astype('uint8') if they range from 0 to 1",
         )
 
 
 def image_files(folder: Path, ids: Sequence[str], files: Sequence[str], size: int | None) -> ImageFiles:
-    """Find the file of each stimulus in a folder; sizes are read, pixels are not.
+    """Find the image file of each stimulus in a folder. Only the headers are read.
 
     Parameters
     ----------
     folder : path
+        The folder of the images.
     ids : sequence of str
-        A stimulus without a stated file is ``<id>.png`` (.jpg, .jpeg), or `id` itself with an ending.
+        Ids of the stimuli. If no file is given for a stimulus, its file is ``<id>.png`` (``.jpg``, ``.jpeg``), or
+        the id itself if it has such an extension.
     files : sequence of str
-        Stated files, ``""`` for none.
+        File of each stimulus, or ``""``.
     size : int, optional
-        Pixels on each side, after the middle square was cut out.
+        Crop the central square of each image and scale it to this many pixels on each side. By default, all images
+        must have the same size.
+
+    Returns
+    -------
+    ImageFiles
 
     Raises
     ------
     MissingFileError, InputError
-        Where a file is missing or damaged, or sizes differ and none was given.
+        If a file is missing or damaged, or the images differ in size and no `size` is given.
     """
     there = {item.name for item in folder.iterdir()}
     paths = [_find(folder, there, name, file) for name, file in zip(ids, files, strict=True)]
@@ -155,9 +189,9 @@ def image_files(folder: Path, ids: Sequence[str], files: Sequence[str], size: in
         if found != (width, height):
             raise InputError(
                 f"the images in {folder} differ in size",
-                given=f"{paths[0].name} is {width} x {height}, {path.name} is {found[0]} x {found[1]} pixels",
-                expected="one size, or a size to scale them to",
-                todo="image_size = 256 in [options] of the recipe cuts squares and scales them",
+                given=f"{paths[0].name} has {width} x {height} pixels, {path.name} has {found[0]} x {found[1]}",
+                expected="images of the same size, or a size to scale them to",
+                todo="set image_size in [options] of the recipe, e.g. image_size = 256, to crop and scale them",
             )
     return ImageFiles(paths, (height, width, 3), False)
 
@@ -171,9 +205,9 @@ def _find(folder: Path, there: set[str], name: str, file: str) -> Path:
             return folder / file
     raise MissingFileError(
         f"the image of the stimulus {name!r} is missing",
-        given=f"no {' or '.join(tried)} in {folder}",
+        given=f"no file {' or '.join(tried)} in {folder}",
         expected="a PNG or JPEG file for each stimulus",
-        todo="add it, or name it in a column 'file' of the table of stimuli",
+        todo="add the file, or name it in a column 'file' of the table of stimuli",
     )
 
 
@@ -198,7 +232,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def video_seconds(path: Path) -> float:
-    """Return how long a video is."""
+    """Return the duration of a video in seconds."""
     if path.suffix.lower() == ".gif":
         return float(_gif_onsets(path)[-1])
     with _open(path) as container:
@@ -209,27 +243,38 @@ def video_seconds(path: Path) -> float:
 
 
 def read_video(path: Path, frames: int, start: float = 0.0, seconds: float | None = None) -> list[Any]:
-    """Return frames spread evenly over a video, or a clip of it: the middles of as many parts of it.
+    """Read evenly spaced frames of a video, or of a clip of it.
+
+    The video is divided into as many equal parts as there are frames; the frame at the middle of each part is read.
 
     Parameters
     ----------
     path : path
+        The video file.
     frames : int
-    start, seconds : float
-        Of the clip; the rest of the video where `seconds` is None.
+        Number of frames.
+    start : float
+        Onset of the clip in seconds.
+    seconds : float, optional
+        Duration of the clip. By default, the clip lasts until the end of the video.
 
     Returns
     -------
     list of PIL.Image.Image
+
+    Raises
+    ------
+    InputError
+        If the file is not a readable video, or PyAV is not installed.
     """
     whole = video_seconds(path)
     wanted = start + (np.arange(frames) + 0.5) * (whole - start if seconds is None else seconds) / frames
-    wanted = np.minimum(wanted, whole - 1e-3)  # a volume may last a little longer than the video
+    wanted = np.minimum(wanted, whole - 1e-3)  # the last volume may end slightly after the video
     return _gif_frames(path, wanted) if path.suffix.lower() == ".gif" else _video_frames(path, wanted)
 
 
 def _gif_onsets(path: Path) -> np.ndarray:
-    """Return the onset of each frame, and the end."""
+    """Return the onset of each frame in seconds, and the end of the last."""
     from PIL import Image
 
     try:
@@ -256,11 +301,11 @@ def _gif_frames(path: Path, wanted: np.ndarray) -> list[Any]:
 
 
 def _video_frames(path: Path, wanted: np.ndarray) -> list[Any]:
-    """Return what is on the screen at some times, in seconds."""
+    """Return the frames shown at the given times (s)."""
     images: list[Any] = []
     before = None
     with _open(path) as container:
-        container.seek(int(max(wanted[0] - 1.0, 0.0) * 1e6))  # to the key frame before it
+        container.seek(int(max(wanted[0] - 1.0, 0.0) * 1e6))  # seeks to the preceding key frame
         for frame in container.decode(video=0):
             while len(images) < len(wanted) and float(frame.time or 0.0) > wanted[len(images)]:
                 images.append((before or frame).to_image())
@@ -277,30 +322,31 @@ def _open(path: Path) -> Any:
 
     try:
         return av.open(str(path))
-    except Exception as error:  # PyAV has an error class for each code of FFmpeg
+    except Exception as error:  # PyAV has one exception class per FFmpeg error code
         raise _no_video(path, error) from None
 
 
 def _no_video(path: Path, error: Exception) -> InputError:
     return InputError(
-        f"{path} is no film",
+        f"{path} cannot be read as a video",
         given=f"{type(error).__name__}: {error}",
-        expected="a whole film",
-        todo="copy it again, or convert it",
+        expected="a complete video file",
+        todo="copy the file again, or convert it to another format",
     )
 
 
 @dataclass(frozen=True)
 class StimulusFile:
-    """The file of a stimulus, an image, a video or a clip of one.
+    """The file of a stimulus: an image, a video, or a clip of a video.
 
     Parameters
     ----------
     path : path
+        The image or video file.
     start : float
-        Of a clip: seconds into the video.
+        Onset of the clip within the video, in seconds.
     seconds : float, optional
-        Length of the clip; None for a whole video, or an image.
+        Duration of the clip; None for images and whole videos.
     """
 
     path: Path
@@ -309,18 +355,24 @@ class StimulusFile:
 
 
 class StimulusFiles:
-    """Images and videos, read when they are asked for, in one size.
+    """Images and videos in files, read on demand and brought to the same size.
 
     Parameters
     ----------
     sources : sequence of StimulusFile
-        One for each stimulus; videos last.
+        One per stimulus, images first.
     size : int, optional
-        Pixels on each side. By default that of the images where all are square and of one size, else 256.
+        Pixels on each side. By default the size of the images if all are square, equal in size and at most 512
+        pixels wide, else 256.
     fit : {"pad", "crop", "stretch"}
-        How an image that is not square becomes so.
+        How to make images square.
     frames : int
-        Frames of each video, spread evenly.
+        Number of evenly spaced frames to read from each video.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or the videos differ in duration.
     """
 
     def __init__(self, sources: Sequence[StimulusFile], size: int | None, fit: str, frames: int) -> None:
@@ -334,7 +386,7 @@ class StimulusFiles:
         self.rate = _rate(self.videos, frames) if self.videos else None
 
     def images(self, start: int, stop: int) -> np.ndarray:
-        """Return images ``start:stop``, uint8, (stimulus, y, x, rgb); of a video, its middle frame."""
+        """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb); for a video, its middle frame."""
         read = [
             self._video(source)[self.frames // 2] if is_video(source.path) else self._image(source.path)
             for source in self.sources[start:stop]
@@ -342,7 +394,7 @@ class StimulusFiles:
         return np.stack(read) if read else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
 
     def video_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return videos ``start:stop``, uint8, (film, frame, y, x, rgb)."""
+        """Return videos ``start:stop``, uint8, shape (film, frame, y, x, rgb)."""
         read = [self._video(source) for source in self.videos[start:stop]]
         return np.stack(read) if read else np.empty((0, self.frames, self.size, self.size, 3), dtype=np.uint8)
 
@@ -361,7 +413,17 @@ class StimulusFiles:
 
 
 def fit_square(image: object, size: int, fit: str) -> np.ndarray:
-    """Return an image as a square, uint8 (y, x, rgb); what pads it is gray."""
+    """Return an image as a square, uint8, shape (y, x, rgb). Padding and transparency become gray.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The image, in any mode.
+    size : int
+        Pixels on each side.
+    fit : {"pad", "crop", "stretch"}
+        How to make the image square.
+    """
     from PIL import Image, ImageOps
 
     assert isinstance(image, Image.Image)
@@ -391,34 +453,34 @@ def _image_size(path: Path) -> tuple[int, int]:
 
 
 def _rate(videos: Sequence[StimulusFile], frames: int) -> float:
-    """Return the frames a second that are kept; all videos, or clips of videos, have to be of one length."""
+    """Return the rate (Hz) of the frames that are read; raise if the videos or clips differ in duration."""
     whole = {path: video_seconds(path) for path in {source.path for source in videos}}
     seconds: dict[str, float] = {}
     for source in videos:
         long = whole[source.path]
         if source.seconds is not None and source.start >= long:
             raise InputError(
-                f"{source.path} is shorter than the events say",
-                given=f"{long:.2f} s; a volume shows it at {source.start:.2f} s",
+                f"{source.path} is shorter than its events",
+                given=f"a video of {long:.2f} s, shown during a volume at {source.start:.2f} s",
                 expected="a video at least as long as the duration of its events",
-                todo="check duration in the events, and that the video is whole",
+                todo="check the column duration of the events, and that the video is complete",
             )
         seconds[source.path.name] = long if source.seconds is None else source.seconds
     shortest, longest = min(seconds, key=seconds.__getitem__), max(seconds, key=seconds.__getitem__)
     if seconds[longest] > 1.1 * seconds[shortest]:
         raise InputError(
-            "the videos are of different lengths",
+            "the videos differ in duration",
             given=f"{shortest}: {seconds[shortest]:.2f} s; {longest}: {seconds[longest]:.2f} s",
-            expected="films of one length: a store has the same number of frames, and one rate, for all",
-            todo='take samples = "volume", which cuts them into clips of one volume',
+            expected="videos of the same duration: a store has one number of frames and one frame rate for all",
+            todo='set samples = "volume" in [options], which cuts the videos into clips of one volume',
         )
     return frames / float(np.mean(list(seconds.values())))
 
 
 def _no_image(path: Path, error: Exception) -> InputError:
     return InputError(
-        f"{path} is no image",
+        f"{path} cannot be read as an image",
         given=f"{type(error).__name__}: {error}",
-        expected=f"a whole {', '.join(IMAGES[:3])} file",
-        todo="copy it again, or convert it",
+        expected=f"a complete image file ({', '.join(IMAGES[:3])}, ...)",
+        todo="copy the file again, or convert it to another format",
     )

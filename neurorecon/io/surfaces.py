@@ -1,4 +1,4 @@
-"""Data on surfaces and in grayordinates: GIFTI, FreeSurfer's annot and MGH files, CIFTI."""
+"""Data on surfaces and in grayordinates: GIFTI, FreeSurfer annot and MGH, and CIFTI files."""
 
 from __future__ import annotations
 
@@ -19,33 +19,46 @@ from neurorecon.space import Space
 
 
 def open_surfaces(paths: Sequence[Path], space: str) -> tuple[Grid, Header]:
-    """Find out how many volumes and vertices a pair of files has, without decoding them."""
+    """Return the grid and header of a run: a pair of GIFTI files, which are not decoded.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Left and right hemisphere.
+    space : str
+        Name of the space in the file names, e.g. ``"fsaverage5"``.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or the hemispheres differ in length.
+    """
     lengths, vertices = zip(*map(_count, paths), strict=True)
     if lengths[0] != lengths[1]:
         raise InputError(
-            f"{paths[0]} and its other hemisphere do not match",
+            f"the two hemispheres of {paths[0]} do not match",
             given=f"{lengths[0]} and {lengths[1]} volumes",
-            expected="the same number",
-            todo="copy both again, or run fMRIPrep again",
+            expected="the same number of volumes",
+            todo="copy both files again, or rerun fMRIPrep",
         )
     return surface_grid(vertices, space), Header(lengths[0], None)
 
 
 def check_surfaces(path: Path, grid: Grid, wanted: Grid, like: str) -> None:
-    """Refuse a run on another mesh than the others of its subject."""
+    """Raise :class:`InputError` if a run is on a different mesh than the other runs of its subject."""
     for side, part in wanted.cortex.items():
         check_vertices(path, grid.cortex[side].number, part.number)
 
 
 def read_surfaces(paths: Sequence[Path], rows: np.ndarray) -> np.ndarray:
-    """Read a run: left hemisphere, then right.
+    """Read some vertices of a run.
 
     Parameters
     ----------
     paths : sequence of path
-        Left and right.
+        Left and right hemisphere.
     rows : int array, shape (vertex,)
-        Which vertices of the grid.
+        Rows of the grid, ascending; the left hemisphere comes first.
 
     Returns
     -------
@@ -56,7 +69,9 @@ def read_surfaces(paths: Sequence[Path], rows: np.ndarray) -> np.ndarray:
     for path in paths:
         values = _arrays(open_image(path))
         if values is None or (parts and len(values) != len(parts[0])):
-            raise InputError(f"{path} is no run", given="arrays of several shapes", expected="one array a volume")
+            raise InputError(
+                f"{path} is not a time series", given="arrays of different shapes", expected="one array per volume"
+            )
         mine = rows[(rows >= first) & (rows < first + values.shape[1])] - first
         parts.append(values[:, mine])
         first += values.shape[1]
@@ -66,38 +81,45 @@ def read_surfaces(paths: Sequence[Path], rows: np.ndarray) -> np.ndarray:
 def read_surface_labels(path: Path) -> tuple[np.ndarray, dict[int, str] | None]:
     """Read an atlas or a mask of one hemisphere.
 
+    Parameters
+    ----------
+    path : path
+        An annot or GIFTI file.
+
     Returns
     -------
     values : array, shape (map, vertex)
     names : dict of int to str, or None
-        Of the values, where the file names them.
+        Names of the labels, if the file contains them.
     """
     if path.suffix == ".annot":
         return _annot(path)
     image = open_image(path)
     values = _arrays(image, np.float64)
     if values is None:
-        raise InputError(f"{path} is no atlas", given="arrays of several shapes or none", expected="labels by vertex")
+        raise InputError(
+            f"{path} is not an atlas", given="no arrays, or arrays of different shapes", expected="one label per vertex"
+        )
     table = getattr(image, "labeltable", None)
     names = {label.key: str(label.label) for label in table.labels} if table is not None and table.labels else None
     return values, names
 
 
 def hemisphere(path: Path) -> str:
-    """Return the hemisphere that a file name speaks of: ``"left"`` or ``"right"``.
+    """Return the hemisphere that a file name indicates, ``"left"`` or ``"right"``.
 
     Raises
     ------
     InputError
-        Where it speaks of none.
+        If the name does not indicate a hemisphere.
     """
     match = re.search(r"(?:^|[._-])(lh|rh|L|R|hemi-L|hemi-R)(?=[._-])", path.name)
     if match is None:
         raise InputError(
-            f"{path} does not say which hemisphere it is of",
+            f"the name of {path} does not indicate the hemisphere",
             given=path.name,
-            expected="lh. or rh., hemi-L or hemi-R, .L. or .R. in the name",
-            todo="name the file so",
+            expected="a name with lh. or rh., hemi-L or hemi-R, .L. or .R.",
+            todo="rename the file",
         )
     return "left" if match[1] in ("lh", "L", "hemi-L") else "right"
 
@@ -109,14 +131,14 @@ def _annot(path: Path) -> tuple[np.ndarray, dict[int, str]]:
         raise MissingFileError(f"{path} is missing", given="no such file", expected="an annot file")
     try:
         labels, _, names = read_annot(path)
-    except Exception as error:  # nibabel reads the binary file as it comes: errors of many types
+    except Exception as error:  # nibabel raises many types of exceptions for damaged files
         raise damaged(path, error) from error
-    # Numbers of the table start with 0, which stands for no label elsewhere; -1 is none.
+    # Labels are shifted by 1, because annot files count from 0 (-1: no label), and 0 means no label elsewhere.
     return labels[None] + 1.0, {number: name.decode() for number, name in enumerate(names, start=1)}
 
 
 def _arrays(image: Any, dtype: type = np.float32) -> np.ndarray | None:
-    """Return the arrays of a GIFTI file, (map, vertex); None where they do not fit together."""
+    """Return the arrays of a GIFTI file, (map, vertex); None if they differ in shape."""
     arrays = [np.asarray(array.data) for array in getattr(image, "darrays", [])]
     if len(arrays) == 1 and arrays[0].ndim == 2:
         return arrays[0].T.astype(dtype)  # one array (vertex, map), as some tools write
@@ -126,7 +148,7 @@ def _arrays(image: Any, dtype: type = np.float32) -> np.ndarray | None:
 
 
 def _count(path: Path) -> tuple[int, int]:
-    """Return volumes and vertices of a GIFTI file by its tags alone."""
+    """Count the volumes and vertices of a GIFTI file from its XML tags."""
     if not path.is_file():
         raise MissingFileError(f"{path} is missing", given="no such file", expected="a GIFTI file")
     arrays, shape, complete = 0, [0, 1], False
@@ -143,22 +165,28 @@ def _count(path: Path) -> tuple[int, int]:
 
 
 def open_grayordinates(paths: Sequence[Path], space: str) -> tuple[Grid, Header]:
-    """Read the header of a run."""
+    """Return the grid and header of a run, from the header of its dtseries file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or not a time series.
+    """
     path = paths[0]
     series, models = axes(path)
     if not hasattr(series, "step"):
         raise InputError(
-            f"{path} is no run",
-            given=f"a {type(series).__name__} in place of time",
+            f"{path} is not a time series",
+            given=f"a CIFTI file whose first axis is a {type(series).__name__}",
             expected="a dense time series (dtseries)",
-            todo="take *_bold.dtseries.nii as fMRIPrep or the HCP write it",
+            todo="use the *_bold.dtseries.nii file that fMRIPrep or the HCP pipelines write",
         )
     step = float(series.step) if series.unit == "SECOND" and series.step > 0 else None
     return models_grid(models, space), Header(len(series), step)
 
 
 def models_grid(models: Any, space: str) -> Grid:
-    """Return the grid of the brain models of a CIFTI file."""
+    """Return the grid of the brain models in a CIFTI file."""
     table = pd.DataFrame({"structure": models.name.astype(str), "vertex": models.vertex})
     table[["i", "j", "k"]] = models.voxel
     cortex = {}
@@ -173,18 +201,18 @@ def models_grid(models: Any, space: str) -> Grid:
 
 
 def check_grayordinates(path: Path, grid: Grid, wanted: Grid, like: str) -> None:
-    """Refuse a run whose grayordinates are not those of the others of its subject."""
+    """Raise :class:`InputError` if a run has other grayordinates than the other runs of its subject."""
     if grid.space != wanted.space or not grid.table.equals(wanted.table):
         raise InputError(
-            f"{path} lies on other grayordinates than {like}",
+            f"{path} has other grayordinates than {like}",
             given=f"{len(grid):,} grayordinates",
-            expected=f"the {len(wanted):,} of {like}",
-            todo="resample it (wb_command -cifti-create-dense-from-template), or leave the run out",
+            expected=f"the {len(wanted):,} grayordinates of {like}",
+            todo="resample it (wb_command -cifti-create-dense-from-template), or exclude the run",
         )
 
 
 def read_grayordinates(paths: Sequence[Path], rows: np.ndarray) -> np.ndarray:
-    """Read a run: float32, shape (volume, grayordinate)."""
+    """Read some grayordinates of a run: float32, shape (volume, grayordinate)."""
     path = paths[0]
     return image_values(open_image(path), path).astype(np.float32)[:, rows]
 
@@ -192,10 +220,18 @@ def read_grayordinates(paths: Sequence[Path], rows: np.ndarray) -> np.ndarray:
 def read_cifti_labels(path: Path, grid: Grid) -> tuple[np.ndarray, dict[int, str] | None]:
     """Read an atlas or a mask on the grid of the runs; places that it does not cover are 0.
 
+    Parameters
+    ----------
+    path : path
+        A dlabel or dscalar file.
+    grid : Grid
+        The grid of the runs.
+
     Returns
     -------
     values : array, shape (map, place)
     names : dict of int to str, or None
+        Names of the labels, if the file contains them.
     """
     maps, models = axes(path)
     data = np.nan_to_num(image_values(open_image(path), path).astype(float))
@@ -227,11 +263,17 @@ def _place_voxels(values: np.ndarray, data: np.ndarray, voxels: np.ndarray, stru
 
 
 def axes(path: Path) -> tuple[Any, Any]:
-    """Return the two axes of a CIFTI file: maps or time, and brain models."""
+    """Return the two axes of a CIFTI file: maps or time, and brain models.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or not a dense CIFTI file.
+    """
     image = open_image(path)
     try:
         first, second = image.header.get_axis(0), image.header.get_axis(1)
-        second.iter_structures  # noqa: B018 - the brain models, or this is no dense file
+        second.iter_structures  # noqa: B018 - only a brain-model axis of a dense file has it
     except Exception as error:  # a NIfTI file without the CIFTI extension, or a damaged one
         raise damaged(path, error) from error
     return first, second
@@ -239,14 +281,14 @@ def axes(path: Path) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class MghHeader:
-    """What is in a file, and where.
+    """The header of an MGH file.
 
     Parameters
     ----------
     shape : tuple of int
         (vertex, 1, 1), or (vertex, 1, 1, trial).
     dtype : numpy dtype
-        Big-endian, as FreeSurfer has it.
+        Data type of the values, big-endian.
     offset : int
         Bytes before the values.
     """
@@ -257,12 +299,19 @@ class MghHeader:
 
 
 def read_mgh_header(path: Path, todo: str = AGAIN) -> MghHeader:
-    """Read the header of a file.
+    """Read the header of an MGH file.
+
+    Parameters
+    ----------
+    path : path
+        A .mgh or .mgz file.
+    todo : str
+        What the error message advises if the file is missing or damaged.
 
     Raises
     ------
     MissingFileError, InputError
-        Where the file is missing or damaged.
+        If the file is missing or damaged.
     """
     from nibabel.freesurfer.mghformat import MGHHeader
     from nibabel.openers import ImageOpener
@@ -272,14 +321,14 @@ def read_mgh_header(path: Path, todo: str = AGAIN) -> MghHeader:
     try:
         with ImageOpener(str(path)) as file:  # nibabel.load leaves the file open
             header = MGHHeader.from_fileobj(file)
-    except Exception as error:  # a damaged header leads nibabel, gzip and zlib to errors of many types
+    except Exception as error:  # nibabel, gzip and zlib raise many types of exceptions for damaged headers
         raise damaged(path, error, todo) from error
     shape = tuple(int(length) for length in header.get_data_shape())
     return MghHeader(shape, header.get_data_dtype().newbyteorder(">"), int(header.get_data_offset()))
 
 
 def read_values(path: Path, todo: str = AGAIN) -> np.ndarray:
-    """Read one value a vertex, shape (vertex,)."""
+    """Read one value per vertex from an MGH file, shape (vertex,)."""
     header = read_mgh_header(path, todo)
     size = int(np.prod(header.shape)) * header.dtype.itemsize
     (values,) = (bytes(part) for part in volumes(path, header.offset, size, 1, whole=False, todo=todo))

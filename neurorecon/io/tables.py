@@ -1,8 +1,8 @@
-"""Tables of CSV, TSV or Parquet, and pickled tables and arrays, read without running code.
+"""Tables in CSV, TSV or Parquet files, and pickled tables and arrays, which are read without running code.
 
-A pickle is a program: loading one from a stranger runs what it says. Some data sets come as pickles all the same, so
-these are loaded by an unpickler that knows a few names and refuses all others: what NumPy arrays and pandas tables are
-made of, as the versions since 2018 write them.
+Loading a pickle can run arbitrary code, yet some data sets are distributed as pickles. They are loaded with an
+unpickler that accepts only the classes and functions that NumPy arrays and pandas tables consist of (as written by
+versions since 2018) and refuses everything else.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import pandas as pd
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.files import damaged
 
-#: Endings of the formats.
+#: File extensions of the supported formats.
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table and where it came from.
+    """A table, and where it came from.
 
     Parameters
     ----------
     where : str
-        Its name in messages.
+        What error messages call the table.
     frame : DataFrame
-        Rows are numbered from 0; column names are text without spaces at their ends. Of CSV and TSV all values are
-        text.
+        Rows are numbered from 0; column names are strings without surrounding spaces. Values read from CSV and TSV
+        files are strings.
     first_line : int
-        Line of the file that holds the first row, for messages.
+        Line of the file with the first row, for error messages.
     """
 
     where: str
@@ -49,7 +49,7 @@ class Table:
         return len(self.frame)
 
     def require(self, columns: Sequence[str]) -> None:
-        """Refuse a table that lacks a column."""
+        """Raise :class:`UnknownNameError` if a column is missing."""
         missing = [column for column in columns if column not in self.frame]
         if missing:
             names = [str(name) for name in self.frame.columns]
@@ -58,23 +58,23 @@ class Table:
                 f"column in {self.where}",
                 missing[0],
                 names,
-                todo="columns have to be separated by commas in .csv, by tabs in .tsv: save the table so"
+                todo="separate the columns with commas in .csv files, with tabs in .tsv files"
                 if one
-                else f"the table has to have the columns {', '.join(columns)}: add or rename them",
+                else f"add the missing columns, or rename existing ones; required are: {', '.join(columns)}",
             )
 
     def text(self, column: str) -> np.ndarray:
-        """Return a column as text, whole numbers without a point, missing values as ``""``."""
+        """Return a column as strings: integers without a decimal point, missing values as ``""``."""
         return as_text(self.frame[column])
 
     def names(self, column: str) -> np.ndarray:
-        """Return a column as text, none of it missing."""
+        """Return a column as strings; raise :class:`InputError` if a value is missing."""
         found = self.text(column)
-        self._refuse(found == "", column, found, "a text in every row")
+        self._refuse(found == "", column, found, "a value in every row")
         return found
 
     def numbers(self, column: str, low: float = -np.inf) -> np.ndarray:
-        """Return a column as finite floats that are not below `low`."""
+        """Return a column as floats; raise :class:`InputError` unless all are finite and at least `low`."""
         raw = self.frame[column]
         if raw.dtype == bool:
             raw = raw.astype(float)
@@ -85,9 +85,9 @@ class Table:
         return values
 
     def integers(self, column: str, low: int) -> np.ndarray:
-        """Return a column as whole numbers that are not below `low`."""
+        """Return a column as integers; raise :class:`InputError` unless all are integers of at least `low`."""
         values = self.numbers(column, low)
-        self._refuse(values != np.round(values), column, values, f"whole numbers, {low} or more")
+        self._refuse(values != np.round(values), column, values, f"integers, {low} or more")
         return values.astype(np.int64)
 
     def _refuse(self, bad: np.ndarray, column: str, values: np.ndarray, wanted: str) -> None:
@@ -96,17 +96,17 @@ class Table:
             raise InputError(
                 f"{self.where}: the column {column!r} cannot be used",
                 given=f"{values[row]!r} in row {row + 1} (line {row + self.first_line}); "
-                f"{int(bad.sum())} such rows of {len(bad)}",
+                f"{int(bad.sum())} of {len(bad)} rows are affected",
                 expected=wanted,
-                todo="fix the table, or leave the column out where it is optional",
+                todo="fix the table, or omit the column if it is optional",
             )
 
     def refuse_duplicates(self, values: np.ndarray, what: str, wanted: str) -> None:
-        """Refuse values that occur twice."""
+        """Raise :class:`InputError` if a value occurs more than once."""
         double = pd.Series(values)[pd.Series(values).duplicated()].unique()
         if len(double):
             raise InputError(
-                f"{self.where}: {what} occur twice",
+                f"{self.where}: {what} occur more than once",
                 given=", ".join(map(str, double[:5])) + (f" and {len(double) - 5} more" if len(double) > 5 else ""),
                 expected=wanted,
                 todo="fix the table",
@@ -119,12 +119,18 @@ def read_table(path: Path) -> Table:
     Parameters
     ----------
     path : path
-        Comma-separated (.csv), tab-separated (.tsv) or Parquet, with column names in the first line.
+        A comma-separated (.csv), tab-separated (.tsv) or Parquet file. The first line of a text file contains the
+        column names.
+
+    Returns
+    -------
+    Table
 
     Raises
     ------
     InputError
-        Where it cannot be read, is empty, or names a column twice; where Parquet needs a package.
+        If the file cannot be read, has no rows, or has two columns of the same name; or if no package that reads
+        Parquet is installed.
     """
     try:
         frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_text(path)
@@ -132,12 +138,12 @@ def read_table(path: Path) -> Table:
         raise InputError(
             f"{path} needs a package that reads Parquet",
             given="neither pyarrow nor fastparquet is installed",
-            expected="one of them beside neurorecon",
+            expected="one of them to be installed",
             todo="pip install pyarrow, or save the table as .csv",
         ) from error
     except InputError:
         raise
-    except Exception as error:  # the parsers of CSV and Parquet each have their own
+    except Exception as error:  # the parsers of CSV and Parquet raise different exceptions
         raise damaged(path, error) from error
     return as_table(frame, str(path))
 
@@ -151,21 +157,34 @@ def _read_text(path: Path) -> pd.DataFrame:
 
 
 def as_table(values: Any, where: str) -> Table:
-    """Take a DataFrame or a mapping of columns as a table.
+    """Create a table from a DataFrame or a mapping of columns.
+
+    Parameters
+    ----------
+    values : DataFrame or mapping of str to sequence
+        The columns.
+    where : str
+        What error messages call the table.
+
+    Returns
+    -------
+    Table
 
     Raises
     ------
     InputError
-        Where it is neither, has no rows, or names a column twice.
+        If `values` is neither, has no rows, or has two columns of the same name.
     """
     if isinstance(values, Mapping):
         try:
             values = pd.DataFrame({str(name): column for name, column in values.items()})
         except ValueError as error:
-            raise InputError(f"{where} is no table", given=str(error), expected="columns of one length") from error
+            raise InputError(
+                f"{where} is not a table", given=str(error), expected="columns of the same length"
+            ) from error
     if not isinstance(values, pd.DataFrame):
         raise InputError(
-            f"{where} is no table",
+            f"{where} is not a table",
             given=type(values).__name__,
             expected="a pandas DataFrame, or a dict of columns",
             todo="pass pandas.DataFrame({'stimulus': [...], ...})",
@@ -176,16 +195,16 @@ def as_table(values: Any, where: str) -> Table:
     if double or not len(frame):
         raise InputError(
             f"{where} cannot be used",
-            given=f"the column {double[0]!r} twice" if double else "no rows",
-            expected="every column once, and at least one row",
+            given=f"two columns {double[0]!r}" if double else "no rows",
+            expected="distinct column names, and at least one row",
             todo="fix the table",
         )
     return Table(where, frame)
 
 
 def as_text(column: pd.Series) -> np.ndarray:
-    """Return values as text (object array): whole numbers without a point, missing values as ``""``."""
-    codes, values = pd.factorize(column, use_na_sentinel=False)  # most columns hold few values, each many times
+    """Return values as strings (object array): integers without a decimal point, missing values as ``""``."""
+    codes, values = pd.factorize(column, use_na_sentinel=False)  # most columns have few distinct values
     return np.array([_one(value) for value in values], dtype=object)[codes]
 
 
@@ -199,7 +218,7 @@ def _one(value: Any) -> str:
     return str(value).strip()
 
 
-#: Names that make arrays and numbers, by module. All of them build data; none runs anything else.
+#: Names that occur in pickled arrays and numbers, by module. They only construct data.
 _NUMPY = {
     "numpy": "dtype ndarray",
     "numpy.core.multiarray": "_reconstruct scalar",
@@ -208,7 +227,7 @@ _NUMPY = {
     "builtins": "slice bytearray",
 }
 
-#: Names that make tables, in pandas from 0.23 to 3.
+#: Names that occur in pickled tables, pandas 0.23 to 3.
 _PANDAS = {
     "pandas": "DataFrame Series Index RangeIndex StringDtype",
     "pandas.arrays": "StringArray NumpyExtensionArray",
@@ -225,14 +244,14 @@ _PANDAS = {
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Encode as pickles of bytes do it; other encodings would import a module by name."""
+    """Encode text as pickled bytes require. Other encodings are refused, because they would import a module by name."""
     if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
+        raise pickle.UnpicklingError(f"it uses the encoding {encoding!r}")
     return text.encode("latin1")
 
 
 def _moved(module: str, name: str) -> Any:
-    """Return what a name stands for that is no longer where it was pickled, or not called as it was; else None."""
+    """Return the object of a name that was moved, or is called differently, since it was pickled; else None."""
     if (module, name) == ("_codecs", "encode"):
         return _encode
     if module == "pandas.core.indexes.numeric":
@@ -243,7 +262,7 @@ def _moved(module: str, name: str) -> Any:
         from pandas.core.internals import BlockManager
 
         class OldBlockManager(BlockManager):
-            """Before pandas 1.3, managers were pickled without the arguments that they are made with now."""
+            """Pickles from before pandas 1.3 lack the arguments that the constructor requires now."""
 
             def __new__(cls, *args: Any) -> Any:
                 return BlockManager.__new__(BlockManager, *(args or ((), [], False)))
@@ -253,17 +272,17 @@ def _moved(module: str, name: str) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names above and refuses all others."""
+    """Unpickler that accepts the given names and refuses all others."""
 
     def __init__(self, file: BinaryIO, known: dict[str, str], encoding: str) -> None:
         super().__init__(file, encoding=encoding)
         self._known = known
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a name stands for, if it is known."""
+        """Return the object of an accepted name; raise for all others."""
         plain = "builtins" if module == "__builtin__" else module.replace("numpy._core", "numpy.core")
         if name not in self._known.get(plain, "").split():
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of an array or a table")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not part of an array or a table")
         moved = _moved(plain, name)
         if moved is not None:
             return moved
@@ -271,19 +290,23 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_arrays(path: Path, todo: str) -> Any:
-    """Load a pickle that holds NumPy arrays, numbers, strings, and dicts and lists of such; nothing else.
+    """Load a pickle of NumPy arrays, numbers and strings, and dicts and lists of these, without running code.
 
     Parameters
     ----------
     path : path
-        The file; those of Python 2 are read too.
+        The file; pickles of Python 2 are supported.
     todo : str
-        What to do where it is missing or cannot be read, for the message.
+        What the error message advises if the file is missing or cannot be read.
+
+    Returns
+    -------
+    object
 
     Raises
     ------
     MissingFileError, InputError
-        Where it is missing, damaged, or asks for anything else. Nothing of it has been run then.
+        If the file is missing or damaged, or contains anything else. None of its code is run.
     """
     return _load(path, _NUMPY, todo)
 
@@ -298,13 +321,15 @@ def load_table(path: Path, todo: str) -> Any:
     Raises
     ------
     MissingFileError, InputError
-        As in :func:`load_arrays`, and where it holds something else than a table.
+        As in :func:`load_arrays`, or if the pickle does not contain a table.
     """
     import pandas as pd
 
     found = _load(path, {**_NUMPY, **_PANDAS}, todo)
     if not isinstance(found, pd.DataFrame):
-        raise InputError(f"{path} holds no table", given=type(found).__name__, expected="a pandas DataFrame", todo=todo)
+        raise InputError(
+            f"{path} does not contain a table", given=type(found).__name__, expected="a pandas DataFrame", todo=todo
+        )
     return found
 
 
@@ -320,12 +345,12 @@ def _load(path: Path, known: dict[str, str], todo: str) -> Any:
         try:
             found = attempt("ASCII")
         except UnicodeDecodeError:
-            found = attempt("latin1")  # arrays that Python 2 pickled
-    except Exception as error:  # pandas and NumPy raise whatever damaged content leads them to
+            found = attempt("latin1")  # arrays pickled by Python 2
+    except Exception as error:  # pandas and NumPy raise many types of exceptions for damaged files
         raise InputError(
             f"{path} cannot be read",
             given=f"{path.stat().st_size:,} bytes; {type(error).__name__}: {error}",
-            expected="a pickle of arrays and tables; anything else in it is refused, because loading could run code",
+            expected="a pickle of arrays and tables only; anything else is refused, because loading it could run code",
             todo=todo,
         ) from error
     return found

@@ -1,11 +1,12 @@
-"""Arrays and tensors in files: safetensors with a JSON description, never pickle.
+"""Arrays and tensors in safetensors files with a JSON description. Pickle is never used.
 
-:func:`save` and :func:`load` are the one format of what neurorecon writes beside its stores: results of jobs,
-checkpoints, decoders, decoded targets. :func:`pack` turns nested state into a description and its arrays.
-:func:`load_state` reads the weights that somebody else wrote. Digests say what an array holds, independent of how it
-is compressed or where it lies.
+:func:`save` and :func:`load` define the one format for everything that neurorecon writes outside its stores: results
+of jobs, checkpoints, decoders, decoded targets. :func:`pack` splits nested state into a description and its arrays.
+:func:`load_state` reads third-party weights. Digests identify the content of an array, regardless of compression and
+location.
 
-numpy, torch and safetensors are imported when they are used: commands that answer quickly import this module.
+numpy, torch and safetensors are imported inside functions, because commands that must start quickly import this
+module.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-#: Longest header of a safetensors file that the library itself accepts.
+#: Longest header of a safetensors file (bytes) that the safetensors library accepts.
 LONGEST_HEADER = 100_000_000
 
-#: Keys of a file's header: the description, and the digest of the arrays.
+#: Keys in the header of a file: the description, and the digest of the arrays.
 _DESCRIPTION, _DIGEST = "neurorecon", "digest"
 
 
@@ -36,16 +37,16 @@ _DESCRIPTION, _DIGEST = "neurorecon", "digest"
 
 
 def block_digest(values: np.ndarray) -> str:
-    """Return the digest of one block; text is digested as JSON, numbers as little-endian bytes in C order.
+    """Return the digest of one block: of numbers as little-endian bytes in C order, of text as JSON.
 
-    An array is digested block by block (whole rows), so that a build can stream, resume, and compare each block with
-    what it reads back.
+    Arrays are digested in blocks of whole rows, so that a build can stream and resume, and verify each block after
+    writing it.
     """
     import numpy as np
 
     values = np.asarray(values)
     if values.dtype.kind in "biufc":
-        # Hashed where it lies: no copy of an array that is contiguous and little-endian already.
+        # No copy if the array is contiguous and little-endian already.
         raw: Any = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     else:
         raw = json.dumps(values.tolist(), ensure_ascii=False).encode()
@@ -53,18 +54,18 @@ def block_digest(values: np.ndarray) -> str:
 
 
 def array_digest(dtype: str, shape: Iterable[int], blocks: Iterable[str]) -> str:
-    """Return the digest of an array from its type, its shape and the digests of its blocks."""
+    """Return the digest of an array, computed from its dtype, its shape and the digests of its blocks."""
     header = json.dumps([dtype, list(shape), list(blocks)])
     return "blake2b:" + blake2b(header.encode(), digest_size=16).hexdigest()
 
 
 def combine(digests: dict[str, str]) -> str:
-    """Return one digest for many named arrays, whatever their order."""
+    """Return one digest for many named arrays, independent of their order."""
     return "blake2b:" + blake2b(json.dumps(sorted(digests.items())).encode(), digest_size=16).hexdigest()
 
 
 def dtype_name(dtype: Any) -> str:
-    """Return the name of a type as digests have it: however text is kept, it is ``"string"``."""
+    """Return the name of a dtype as used in digests; every text dtype is ``"string"``."""
     return str(dtype) if getattr(dtype, "kind", "T") in "biufc" else "string"
 
 
@@ -77,7 +78,7 @@ def _digest_of_one(values: Any) -> str:
         return array_digest(str(values.dtype), values.shape, [block_digest(values)])
     import torch
 
-    # Bytes, because numpy lacks some of torch's types; the names of those that both have are the same.
+    # As bytes, because numpy lacks some of torch's dtypes; dtypes that both have share their names.
     raw = values.reshape(-1).view(torch.uint8).numpy()
     return array_digest(str(values.dtype).removeprefix("torch."), values.shape, [block_digest(raw)])
 
@@ -93,20 +94,20 @@ def save(
     digest: bool = True,
     what: str = "the arrays cannot be written",
 ) -> Path:
-    """Write named arrays and their description into one file, whole or not at all.
+    """Write named arrays and their description to one file, atomically.
 
     Parameters
     ----------
     path : path
-        A file ``NAME.safetensors``; an older one is replaced, missing folders are created.
+        A file ``NAME.safetensors``. An existing file is replaced; missing parent folders are created.
     arrays : mapping of str to array, or of str to Tensor
-        Numbers of any shape; either numpy arrays or tensors, on any device.
+        Numeric arrays of any shape: all numpy arrays, or all tensors (on any device).
     description : mapping, optional
-        What the arrays mean (JSON types); goes into the header of the file.
+        What the arrays mean (JSON types); stored in the header of the file.
     digest : bool
-        Write the digest of the arrays too, which :func:`load` compares. False where the caller keeps one of its own.
+        Store the digest of the arrays, which :func:`load` verifies. Pass False if the caller keeps its own digest.
     what : str
-        What could not be done, for the message of the error.
+        First line of the error message if writing fails.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def save(
     Raises
     ------
     StoreWriteError
-        Where the disk is full, or the folder cannot be written.
+        If the disk is full, or the folder is not writable.
     """
     from safetensors import SafetensorError
 
@@ -128,7 +129,7 @@ def save(
     try:
         with replacing(path) as part:
             write(whole, part, header or None)
-            with part.open("rb+") as written:  # on the disk before it replaces what was there
+            with part.open("rb+") as written:  # flushed to disk before it replaces the old file
                 os.fsync(written.fileno())
     except (OSError, SafetensorError) as error:
         raise write_error(path, error, what) from error
@@ -138,29 +139,29 @@ def save(
 def load(
     path: str | os.PathLike[str], *, framework: Literal["numpy", "torch"] = "numpy", todo: str = AGAIN
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read what :func:`save` wrote, and compare its digest.
+    """Load a file written by :func:`save`, and verify its digest.
 
     Parameters
     ----------
     path : path
         The file.
-    framework : str
-        ``"numpy"`` returns arrays, ``"torch"`` tensors on the CPU.
+    framework : {"numpy", "torch"}
+        Return numpy arrays, or tensors on the CPU.
     todo : str
-        Advice where the file is missing or damaged.
+        What the error message advises if the file is missing or damaged.
 
     Returns
     -------
     arrays : dict of str to array or Tensor
     description : dict
-        Empty where none was written.
+        Empty if none was written.
 
     Raises
     ------
     MissingFileError
-        Where there is no such file.
+        If the file does not exist.
     InputError
-        Where it is cut short, damaged, or holds other bytes than were written.
+        If the file is truncated or damaged, or its digest does not match.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -172,12 +173,12 @@ def load(
     except (OSError, SafetensorError, ValueError) as error:
         raise damaged(path, error, todo) from error
     if _DIGEST in header and header[_DIGEST] != _digest_of(arrays):
-        raise damaged(path, ValueError("its digest differs"), todo)
+        raise damaged(path, ValueError("its digest does not match"), todo)
     return arrays, description
 
 
 def read_description(path: str | os.PathLike[str], todo: str = AGAIN) -> dict[str, Any]:
-    """Read the description alone, e.g. to see whether the arrays are wanted; raises as :func:`load` does."""
+    """Read only the description of a file written by :func:`save`; raises the same errors as :func:`load`."""
     return _read_header(Path(path), todo)[1]
 
 
@@ -196,18 +197,18 @@ def _read_header(path: Path, todo: str) -> tuple[dict[str, str], dict[str, Any]]
 
 
 def _ready(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return arrays as safetensors takes them, and the function that writes them."""
+    """Return the arrays in a form that safetensors accepts, and the function that writes them."""
     import numpy as np
 
     if not any(hasattr(values, "untyped_storage") for values in arrays.values()):
         from safetensors.numpy import save_file as write_arrays
 
-        # In the byte order of files, so that the digest is that of what is read back.
+        # In the byte order of the file, so that the digest matches after loading.
         plain = {name: np.asarray(values) for name, values in arrays.items()}
         return {name: a.astype(a.dtype.newbyteorder("<"), "C", copy=False) for name, a in plain.items()}, write_arrays
     from safetensors.torch import save_file as write_tensors
 
-    # safetensors refuses tensors that share their memory.
+    # safetensors refuses tensors that share memory.
     found, taken = {}, set()
     for name, tensor in arrays.items():
         plain = tensor.detach().cpu().contiguous()
@@ -221,23 +222,28 @@ def _ready(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
 
 
 def pack(value: Any, name: str, arrays: dict[str, Any], todo: str | None = None) -> Any:
-    """Return a value as JSON types; its arrays and tensors go to `arrays` and leave their names.
+    """Convert a nested value to JSON types, moving its arrays and tensors to `arrays`.
 
     Parameters
     ----------
     value : object
-        Numbers, text, None, numpy arrays, tensors, slices, and lists, tuples and dicts of them, nested as they are.
+        Numbers, text, None, numpy arrays, tensors, slices, and nested lists, tuples and dicts of these.
     name : str
-        Name of the value; those of its arrays begin with it.
+        Name of the value, and prefix of the names of its arrays.
     arrays : dict
-        Filled here.
+        Filled in place: maps names to the arrays and tensors.
     todo : str, optional
-        Advice where a part is of another kind.
+        What the error message advises if a part has an unsupported type.
 
     Returns
     -------
     object
-        What :func:`unpack` turns back into the value.
+        JSON types from which :func:`unpack` restores the value.
+
+    Raises
+    ------
+    InputError
+        If a part has an unsupported type.
     """
     import numpy as np
 
@@ -262,15 +268,15 @@ def pack(value: Any, name: str, arrays: dict[str, Any], todo: str | None = None)
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [pack(item, f"{name}.{n}", arrays, todo) for n, item in enumerate(value)]}
     raise InputError(
-        "this value cannot be written to disk",
-        given=f"{name} of type {type(value).__name__}",
-        expected="numbers, strings, arrays, slices, lists and dicts of them",
+        "a value cannot be saved",
+        given=f"{name}, of type {type(value).__name__}",
+        expected="numbers, strings, arrays, slices, and lists and dicts of these",
         todo=todo,
     )
 
 
 def unpack(packed: Any, arrays: Mapping[str, Any]) -> Any:
-    """Return the value that :func:`pack` was given."""
+    """Restore a value from the output of :func:`pack` and its arrays."""
     import numpy as np
 
     if not isinstance(packed, dict):
@@ -289,12 +295,12 @@ def unpack(packed: Any, arrays: Mapping[str, Any]) -> Any:
 
 
 def _key(key: Any, name: str) -> str | int:
-    # torch's optimizers name parameters by number.
+    # Integer keys are allowed because torch's optimizers number their parameters.
     if not isinstance(key, str | int):
         raise InputError(
-            "a key cannot be written to disk",
+            "a key of a dict cannot be saved",
             given=f"{key!r} ({type(key).__name__}) in {name}",
-            expected="text or whole numbers as keys of a dict",
+            expected="strings or integers as keys",
         )
     return key
 
@@ -303,15 +309,15 @@ def _key(key: Any, name: str) -> str | int:
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file of weights, on the CPU.
+    """Load the tensors of a weights file onto the CPU.
 
-    Code in the file is never run: ``.safetensors`` holds none, all else goes through
+    Code in the file is never executed: ``.safetensors`` files contain none, and all other files are read with
     ``torch.load(weights_only=True)``.
 
     Parameters
     ----------
     path : path
-        A file.
+        A safetensors or PyTorch file.
 
     Returns
     -------
@@ -320,17 +326,17 @@ def load_state(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     MissingFileError
-        Where there is no such file.
+        If the file does not exist.
     InputError
-        Where it is cut short, damaged, holds anything but tensors, or would run code.
+        If the file is truncated or damaged, or contains code or anything other than tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(
-            "the file of weights is not there",
+            "the weights file does not exist",
             given=str(path),
-            expected="a file of weights",
-            todo="neurorecon weights list shows what is where",
+            expected="a safetensors or PyTorch file",
+            todo="run neurorecon weights list to see which weights are available, and where",
         )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
@@ -338,16 +344,16 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
 
 def safetensors_damage(path: Path) -> str | None:
-    """Return in words what is wrong with the layout of a safetensors file; None where nothing is.
+    """Describe what is wrong with the layout of a safetensors file; return None if nothing is.
 
-    The file starts with the length of its header (8 bytes, little end first), then the header (JSON), then the
-    bytes of the tensors without gaps; so its length is known from the header.
+    The file consists of the length of the header (8 bytes, little-endian), the header (JSON) and the bytes of the
+    tensors without gaps, so the header determines the size of the file.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, LONGEST_HEADER):
-            return f"cut short or no safetensors file: {size} bytes, a header of {length} bytes announced"
+            return f"truncated, or not a safetensors file: {size} bytes, but a header of {length} bytes announced"
         try:
             header = json.loads(file.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
@@ -355,7 +361,7 @@ def safetensors_damage(path: Path) -> str | None:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             return f"its header cannot be read ({error})"
     if size != expected:
-        return f"{size} bytes, its header announces {expected}"
+        return f"{size} bytes, but its header announces {expected}"
     return None
 
 
@@ -385,7 +391,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not found:
-        raise _unreadable(path, f"it holds a {type(found).__name__}, not tensors by name")
+        raise _unreadable(path, f"it contains a {type(found).__name__}, not a dict of tensors")
     for name, value in found.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise _unreadable(path, f"its entry {name!r} is a {type(value).__name__}, not a tensor")
@@ -393,10 +399,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 
 def _archive_damage(path: Path) -> str | None:
-    """Return what is wrong with a file of torch's zip layout before torch unpacks it.
+    """Check a file in torch's zip layout before torch unpacks it; return what is wrong, or None.
 
-    Torch stores tensors as they are; an archive that would unpack to more bytes than it has was made to fill the
-    memory. One with TorchScript code in it is a program.
+    Torch does not compress tensors, so an archive that unpacks to more bytes than it has is a decompression bomb. An
+    archive with TorchScript code is a program.
     """
     if not zipfile.is_zipfile(path):
         return None
@@ -406,16 +412,16 @@ def _archive_damage(path: Path) -> str | None:
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         return str(error)
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        return "it unpacks to more bytes than it has"
+        return "it would unpack to more bytes than the file has"
     if any("/code/" in entry.filename or entry.filename.endswith("/constants.pkl") for entry in entries):
-        return "it is a TorchScript program, which would be run; take the safetensors file of these weights"
+        return "it is a TorchScript program, which loading would run; use the safetensors file of these weights"
     return None
 
 
 def _unreadable(path: Path, why: str) -> InputError:
     return InputError(
-        "the file of weights cannot be used",
+        "the weights file cannot be used",
         given=f"{path} ({why})",
-        expected="an undamaged safetensors file, or tensors by name as torch saves them; no pickled code",
-        todo="neurorecon weights verify says which files are damaged; delete this one and fetch it again",
+        expected="an undamaged safetensors file, or a dict of tensors saved by torch, without pickled code",
+        todo="delete the file and fetch it again; neurorecon weights verify lists damaged files",
     )

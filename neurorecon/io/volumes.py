@@ -1,4 +1,4 @@
-"""Volumes: NIfTI and MGH files opened, read in pieces and compared, with errors that name the file."""
+"""Volumes: open NIfTI and MGH files, read them in pieces, check their grids, and read masks."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ from neurorecon.space import Space
 
 
 def open_image(path: Path, todo: str = AGAIN) -> Any:
-    """Open a file that nibabel knows: NIfTI, MGH, GIFTI, CIFTI. Values stay on disk.
+    """Open a file with nibabel (NIfTI, MGH, GIFTI, CIFTI) without reading its values.
 
     Parameters
     ----------
     path : path
+        The file.
     todo : str
-        What the reader of the data set advises where the file is missing or damaged.
+        What the error message advises if the file is missing or damaged.
+
+    Returns
+    -------
+    nibabel image
 
     Raises
     ------
     MissingFileError, InputError
-        Where it is not there, or its header cannot be read.
+        If the file is missing, or its header cannot be read.
     """
     import nibabel
 
@@ -36,27 +41,32 @@ def open_image(path: Path, todo: str = AGAIN) -> Any:
         raise MissingFileError(f"{path} is missing", given="no such file", expected="a neuroimaging file", todo=todo)
     try:
         return nibabel.load(path)
-    except Exception as error:  # a damaged header leads nibabel, gzip and zlib to errors of many types
+    except Exception as error:  # nibabel, gzip and zlib raise many types of exceptions for damaged headers
         raise damaged(path, error, todo) from error
 
 
 def image_values(image: Any, path: Path, part: Any = ..., todo: str = AGAIN) -> np.ndarray:
-    """Read the values of an opened file, or a part of them, as they are on disk (scaled where its header says so).
+    """Read the values of an image, or a part of them, with the scaling of the header applied.
 
     Parameters
     ----------
     image : nibabel image
         From :func:`open_image`.
     path : path
-        For the message.
+        The file, for error messages.
     part : slice or tuple of slices
-        What to read; of a compressed file everything before it is decompressed as well.
+        What to read. In a compressed file, everything before it is decompressed too.
     todo : str
+        What the error message advises if the file is damaged.
+
+    Returns
+    -------
+    array
 
     Raises
     ------
     InputError
-        Where the file ends too early, or does not decompress.
+        If the file is truncated or cannot be decompressed.
     """
     try:
         return np.asarray(image.dataobj[part])
@@ -65,54 +75,65 @@ def image_values(image: Any, path: Path, part: Any = ..., todo: str = AGAIN) -> 
 
 
 def check_grid(path: Path, shape: tuple[int, ...], affine: Any, like: str, wanted: tuple[int, ...], to: Any) -> None:
-    """Refuse a volume that lies on another grid than another one.
+    """Check that a volume is on the expected grid.
 
     Parameters
     ----------
     path : path
-        Of the volume.
+        The file of the volume.
     shape : tuple of int
-        Its (x, y, z).
+        Shape of the volume, (x, y, z).
     affine : array, shape (4, 4)
-        Indices to millimeters.
+        Affine of the volume (voxel indices to millimeters).
     like : str
-        Name of the other, for the message.
+        Name of the reference volume, for the error message.
     wanted : tuple of int
-        Shape of the other.
+        Shape of the reference volume.
     to : array, shape (4, 4)
-        Affine of the other.
+        Affine of the reference volume.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, or the affines differ by more than 0.001.
     """
     affine, to = np.asarray(affine, dtype=float), np.asarray(to, dtype=float)
     if tuple(shape) == tuple(wanted) and np.allclose(affine, to, atol=1e-3):
         return
     swapped = sorted(shape) == sorted(wanted) and tuple(shape) != tuple(wanted)
     raise InputError(
-        f"{path} lies on another grid than {like}",
+        f"{path} is on a different grid than {like}",
         given=f"shape {tuple(shape)}, affine {affine.round(3).tolist()}",
         expected=f"shape {tuple(wanted)}, affine {to.round(3).tolist()}",
-        todo="the axes seem to be in another order: write the file anew in the order of the other"
+        todo=f"the axes seem to be in another order: save the file again with the axis order of {like}"
         if swapped
-        else f"resample it to the grid of {like} (nilearn.image.resample_to_img), or take the file that belongs to it",
+        else f"resample it to the grid of {like} (nilearn.image.resample_to_img), or use a file on that grid",
     )
 
 
-#: A run is read in pieces of this size, so that no whole uncompressed run is in memory.
+#: Runs are read in pieces of this many bytes, so that an uncompressed run is never in memory as a whole.
 PIECE_BYTES = 2**26
 
-#: Seconds in the units of time of a NIfTI header.
+#: Seconds per unit of time in NIfTI headers.
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
 def open_volumes(paths: Sequence[Path], space: str) -> tuple[Grid, Header]:
-    """Read the header of a run."""
+    """Return the grid and header of a run in a volume.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or not a time series.
+    """
     path = paths[0]
     image = open_image(path)
     if len(image.shape) != 4 or 0 in image.shape:
         raise InputError(
-            f"{path} is no run",
+            f"{path} is not a time series",
             given=f"shape {image.shape}",
             expected="a series of volumes (x, y, z, time)",
-            todo="take *_desc-preproc_bold.nii.gz as fMRIPrep writes it",
+            todo="use the *_desc-preproc_bold.nii.gz file that fMRIPrep writes",
         )
     shape, affine = image.shape[:3], np.asarray(image.affine, dtype=float)
     i, j, k = np.indices(shape, dtype=np.int32).reshape(3, -1)
@@ -126,7 +147,7 @@ def open_volumes(paths: Sequence[Path], space: str) -> tuple[Grid, Header]:
 
 
 def check_volumes(path: Path, grid: Grid, wanted: Grid, like: str) -> None:
-    """Refuse a run that lies elsewhere than the others of its subject."""
+    """Raise :class:`InputError` if a run is on a different grid than the other runs of its subject."""
     space, other = grid.space, wanted.space
     assert space.shape is not None
     assert other.shape is not None
@@ -134,14 +155,14 @@ def check_volumes(path: Path, grid: Grid, wanted: Grid, like: str) -> None:
 
 
 def read_volumes(paths: Sequence[Path], rows: np.ndarray) -> np.ndarray:
-    """Read a run, piece by piece.
+    """Read some voxels of a run, piece by piece.
 
     Parameters
     ----------
     paths : sequence of path
-        One.
+        The file, as the only item.
     rows : int array, shape (voxel,)
-        Which voxels of the grid.
+        Rows of the grid.
 
     Returns
     -------
@@ -150,9 +171,9 @@ def read_volumes(paths: Sequence[Path], rows: np.ndarray) -> np.ndarray:
     import nibabel
 
     path = paths[0]
-    open_image(path)  # for its errors
+    open_image(path)  # raises if the file is missing or damaged
     try:
-        image = nibabel.load(path, keep_file_open=True)  # so that a compressed file is decompressed once
+        image = nibabel.load(path, keep_file_open=True)  # a compressed file is then decompressed only once
     except Exception as error:
         raise damaged(path, error) from error
     *shape, length = image.shape  # type: ignore[attr-defined]
@@ -168,9 +189,24 @@ def read_volumes(paths: Sequence[Path], rows: np.ndarray) -> np.ndarray:
 def read_volume(path: Path, grid: Grid, todo: str = AGAIN) -> np.ndarray:
     """Read a mask or an atlas on the grid of the runs.
 
+    Parameters
+    ----------
+    path : path
+        A volume; a fourth axis of length 1 is dropped.
+    grid : Grid
+        The grid of the runs.
+    todo : str
+        What the error message advises if the file is missing or damaged.
+
     Returns
     -------
     array, shape (place,)
+        One value per voxel of the grid.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the file is missing, damaged or on another grid.
     """
     image = open_image(path, todo)
     shape = tuple(image.shape)
@@ -182,22 +218,62 @@ def read_volume(path: Path, grid: Grid, todo: str = AGAIN) -> np.ndarray:
     return image_values(image, path, todo=todo).reshape(-1)
 
 
-#: Bytes read from the disk at a time, and unpacked at a time (a megabyte of packed zeros is a gigabyte).
+def read_mask(path: Path, todo: str = AGAIN) -> tuple[np.ndarray, np.ndarray]:
+    """Read a mask in a volume.
+
+    Parameters
+    ----------
+    path : path
+        A volume (x, y, z); a fourth axis of length 1 is dropped.
+    todo : str
+        What the error message advises if the file is missing or damaged.
+
+    Returns
+    -------
+    mask : bool array, shape (x, y, z)
+        True where the volume is neither zero nor NaN.
+    affine : array, shape (4, 4)
+        Maps voxel indices to millimeters.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the file is missing or cannot be read.
+    """
+    image = open_image(path, todo)
+    values = image_values(image, path, todo=todo)
+    if values.ndim == 4 and values.shape[3] == 1:
+        values = values[..., 0]
+    return np.nan_to_num(values) != 0, np.asarray(image.affine, dtype=float)
+
+
+def check_mask(mask: np.ndarray, where: str | Path, todo: str) -> None:
+    """Raise :class:`InputError` if a mask is not a volume (x, y, z), or is empty."""
+    if mask.ndim != 3 or not mask.any():
+        raise InputError(
+            f"{where} is not a usable mask",
+            given=f"shape {mask.shape}, {int(mask.sum())} nonzero voxels",
+            expected="a volume (x, y, z) with nonzero voxels",
+            todo=todo,
+        )
+
+
+#: Bytes read and bytes decompressed at a time (a megabyte of compressed zeros can expand to a gigabyte).
 PIECE, UNPACKED = 2**20, 2**22
 
-#: zlib's window for data with a gzip header; it then checks length and checksum at the end by itself.
+#: zlib's wbits for gzip data; zlib then verifies the length and checksum at the end.
 GZIP = 31
 
 
 def pieces(path: Path, todo: str = AGAIN) -> Iterator[bytes]:
-    """Yield the content of a file, unpacked where it is gzip.
+    """Yield the content of a file in pieces, decompressed if it is gzip.
 
-    zlib is called directly, because Python's ``gzip`` passes everything through small buffers, which takes longer.
+    zlib is called directly because Python's ``gzip`` uses small buffers and is slower.
 
     Raises
     ------
     InputError
-        Where the file ends too early, or its checksum is wrong.
+        If the file is truncated, or its checksum is wrong.
     """
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
@@ -215,9 +291,9 @@ def _unpacked(source: Iterator[bytes]) -> Iterator[bytes]:
     while True:
         if unpack.eof:
             waiting = unpack.unused_data or next(source, b"")
-            if not waiting.strip(b"\0"):  # nothing but padding may follow
+            if not waiting.strip(b"\0"):  # only padding may follow
                 return
-            unpack = zlib.decompressobj(GZIP)  # several gzips in a row are one file
+            unpack = zlib.decompressobj(GZIP)  # gzip members may be concatenated
         found = unpack.decompress(waiting, UNPACKED)
         waiting = unpack.unconsumed_tail
         if found:
@@ -225,13 +301,13 @@ def _unpacked(source: Iterator[bytes]) -> Iterator[bytes]:
         elif not waiting and not unpack.eof:
             waiting = next(source, b"")
             if not waiting:
-                raise EOFError("the compressed data end too early")
+                raise EOFError("the compressed data is truncated")
 
 
 def volumes(
     path: Path, offset: int, size: int, number: int, whole: bool = True, todo: str = AGAIN
 ) -> Iterator[memoryview]:
-    """Yield volumes; each is valid until the next one is asked for.
+    """Yield the volumes of a file one by one, in a buffer that is reused.
 
     Parameters
     ----------
@@ -240,18 +316,23 @@ def volumes(
     offset : int
         Bytes before the first volume.
     size : int
-        Bytes of a volume.
+        Bytes per volume.
     number : int
-        Volumes to yield.
+        Number of volumes to yield.
     whole : bool
-        Whether they are all that the file holds: what is behind them (the checksum) is checked then as well.
+        Whether these are all volumes of the file. If so, the file is read to its end, which verifies the checksum.
     todo : str
-        What the reader of the data set advises where the file is damaged.
+        What the error message advises if the file is damaged.
+
+    Yields
+    ------
+    memoryview
+        The bytes of a volume, valid until the next one is requested.
 
     Raises
     ------
     InputError
-        Where the file holds fewer, or is damaged.
+        If the file contains fewer volumes, or is damaged.
     """
     view = memoryview(bytearray(size))
     filled, done, skip = 0, 0, offset

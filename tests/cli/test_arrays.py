@@ -57,9 +57,9 @@ def _not_a_number(folder):
 MISTAKES = {
     "axes": (_swap, ["the axes of", "are swapped", "transpose = true"]),
     "cut": (lambda folder: (folder / "images.npy").write_bytes(b"\x93NUMPY"), ["images.npy cannot be read"]),
-    "overlap": (_overlap, ["both trained on and tested on"]),
+    "overlap": (_overlap, ["in more than one split"]),
     "values": (_not_a_number, ["no voxel of sub02 can be used"]),
-    "design": (lambda folder: (folder / "sub01" / "samples.csv").unlink(), ["holds no table of samples"]),
+    "design": (lambda folder: (folder / "sub01" / "samples.csv").unlink(), ["contains no table of samples"]),
 }
 
 

@@ -238,21 +238,25 @@ def _cut_npz(name):
 ONE, ALL = "sub01/responses.npy", "sub0?/responses.npy"
 
 ARRAYS = {
-    "no responses": (["holds no responses", "responses.npy"], "", _remove(ALL)),
-    "no samples": (["holds no table of samples", "sub01"], "", _remove("sub01/samples.csv")),
+    "no responses": (["contains no responses", "responses.npy"], "", _remove(ALL)),
+    "no samples": (["contains no table of samples", "sub01"], "", _remove("sub01/samples.csv")),
     "cut array": (["sub01/responses.npy cannot be read", "copy or download"], "", _cut(ONE)),
     "no array at all": (["sub01/responses.npy cannot be read"], "", _write(ONE, b"")),
     "hostile npy": (["Python objects instead of numbers"], "", _hostile_npy(ONE)),
-    "hostile npz": (["Python objects instead of numbers", "could run any program"], "", _hostile_npz(ONE)),
+    "hostile npz": (["Python objects instead of numbers", "could run any code"], "", _hostile_npz(ONE)),
     "a pickle called npy": (["sub01/responses.npy"], "", _write(ONE, _HOSTILE)),
     "cut npz": (["sub01/responses.npz cannot be read"], "", _cut_npz(ONE)),
     "two files of responses": (
-        ["holds responses more than once"],
+        ["contains responses more than once"],
         "",
         lambda root: np.savez(root / "sub01" / "responses.npz", responses=np.ones(3)),
     ),
-    "text for numbers": (["holds no real numbers"], "", _array(ONE, lambda values: values.astype(str))),
-    "complex numbers": (["holds no real numbers", "complex"], "", _array(ONE, lambda values: values.astype(complex))),
+    "text for numbers": (["does not contain real numbers"], "", _array(ONE, lambda values: values.astype(str))),
+    "complex numbers": (
+        ["does not contain real numbers", "complex"],
+        "",
+        _array(ONE, lambda values: values.astype(complex)),
+    ),
     "three axes": (["sub01/responses.npy"], "", _array(ONE, lambda values: values[:, :, None])),
     "no rows": (["is empty"], "", _array(ONE, lambda values: values[:0])),
     "axes swapped": (["sub01/responses.npy", "transpose"], "", _array(ONE, lambda values: values.T)),
@@ -281,21 +285,29 @@ ARRAYS = {
             "sub01/samples.csv", lambda table: table.assign(split=np.where(np.arange(len(table)) % 2, "train", "test"))
         ),
     ),
-    "a sample in no split": (["in no split"], "", _edit("sub01/samples.csv", lambda table: _first(table, "split", ""))),
+    "a sample in no split": (
+        ["has no split"],
+        "",
+        _edit("sub01/samples.csv", lambda table: _first(table, "split", "")),
+    ),
     "runs that are no numbers": (["'run'", "first"], "", _edit("sub01/samples.csv", _assign(run="first"))),
-    "repeats counted wrongly": (
-        ["presentations are counted wrongly"],
+    "repeats not numbered consecutively": (
+        ["presentations are not numbered consecutively"],
         "",
         _edit("sub01/samples.csv", _assign(repeat=1)),
     ),
     "a table that is none": (["stimuli.csv"], "", _write("stimuli.csv", b"\xff\xfe\x00\x01" * 9)),
     "an empty table": (["samples.csv"], "", _write("sub01/samples.csv", b"")),
-    "duplicate stimuli": (["occur twice"], "", _edit("stimuli.csv", lambda table: pd.concat([table, table[:1]]))),
+    "duplicate stimuli": (
+        ["occur more than once"],
+        "",
+        _edit("stimuli.csv", lambda table: pd.concat([table, table[:1]])),
+    ),
     "an image too few": (["images.npy", "table of stimuli"], "", _array("images.npy", lambda values: values[:-1])),
     "images of five colors": (["images.npy"], "", _array("images.npy", lambda values: values[..., [0, 1, 2, 0, 1]])),
     "images cut off": (["images.npy cannot be read"], "", _cut("images.npy")),
-    "voxels outside of the mask": (
-        ["outside of the mask"],
+    "voxels outside the mask": (
+        ["outside the mask"],
         "",
         _image(
             "sub01/mask.nii.gz",
@@ -317,12 +329,12 @@ ARRAYS = {
     ),
     "a cut mask": (["mask.nii.gz cannot be read"], "", _cut("sub01/mask.nii.gz")),
     "voxels twice": (
-        ["occur twice"],
+        ["occur more than once"],
         "",
         _edit("sub01/voxels.csv", lambda table: table.assign(i=table["i"][0], j=table["j"][0], k=table["k"][0])),
     ),
     "voxels below zero": (["'i'"], "", _edit("sub01/voxels.csv", _assign(i=-1))),
-    "voxels between voxels": (["'i'", "whole numbers"], "", _edit("sub01/voxels.csv", _assign(i=0.5))),
+    "voxels between voxels": (["'i'", "integers"], "", _edit("sub01/voxels.csv", _assign(i=0.5))),
     "an option nobody knows": (["voxel: Extra inputs", "keys: "], "[options]\nvoxel = 3", None),
     "an option out of range": (["test_share"], "[options]\ntest_share = 1.5", None),
     "stimuli to test on nobody knows": (
@@ -332,7 +344,7 @@ ARRAYS = {
     ),
     "a group of unknown ROIs": (["the group of ROIs 'ventral'", "V9"], '[roi_groups]\nventral = ["V9"]', None),
     "an unknown target": (["unknown target 'clip'"], 'targets = ["clip"]', None),
-    "no time series": (["do not follow each other"], "[options]\nrepetition_time = 3.0", None),
+    "no time series": (["are not consecutive"], "[options]\nrepetition_time = 3.0", None),
     "a mesh nobody knows": (
         ["mesh", "fsaverage5"],
         '[options]\nmesh = "fsaverage9"',
@@ -350,7 +362,7 @@ ARRAYS = {
         ),
     ),
     "a reserved name": (
-        ["cannot be called so", "targets"],
+        ["name of a subject is not allowed", "targets"],
         "",
         lambda root: (root / "sub01").rename(root / "targets"),
     ),
@@ -417,7 +429,7 @@ NSD = {
         "",
         _image(NSD_BETAS, lambda values, affine: (values * 0, affine)),
     ),
-    "a mask on another grid": (["nsdgeneral.nii.gz", "another grid", "affine"], "", _image(NSD_MASK, _shift)),
+    "a mask on a different grid": (["nsdgeneral.nii.gz", "a different grid", "affine"], "", _image(NSD_MASK, _shift)),
     "a mask with swapped axes": (["nsdgeneral.nii.gz", "another order"], "", _image(NSD_MASK, _swap)),
     "an empty mask": (["is empty"], "", _image(NSD_MASK, lambda values, affine: (values * 0, affine))),
     "a cut mask": (["nsdgeneral.nii.gz cannot be read"], "", _cut(NSD_MASK)),
@@ -463,18 +475,18 @@ BIDS = {
         _edit("sub-01/ses-01/func/*_run-1_events.tsv", lambda table: table.drop(columns="onset")),
     ),
     "onsets that are no numbers": (
-        ["wrong onset", "soon"],
+        ["invalid onset", "soon"],
         "",
         _edit("sub-01/ses-01/func/*_run-1_events.tsv", lambda table: _first(table, "onset", "soon")),
     ),
     "events behind the end": (
-        ["outside its run"],
+        ["outside the run"],
         "",
         _edit("sub-01/ses-01/func/*_run-1_events.tsv", lambda table: table.assign(onset=table["onset"] + 1e4)),
     ),
     "a cut run": (["_bold.nii.gz cannot be read"], "", _cut(f"{BIDS_ONE}desc-preproc_bold.nii.gz")),
     "a run that is none": (["_bold.nii.gz"], "", _write(f"{BIDS_ONE}desc-preproc_bold.nii.gz", b"no NIfTI")),
-    "a run on another grid": (["another grid"], "", _image(f"{BIDS_ONE}desc-preproc_bold.nii.gz", _shift)),
+    "a run on a different grid": (["a different grid"], "", _image(f"{BIDS_ONE}desc-preproc_bold.nii.gz", _shift)),
     "a run with swapped axes": (["another"], "", _image(f"{BIDS_ONE}desc-preproc_bold.nii.gz", _swap)),
     "a run without time": (
         ["_bold.nii.gz"],
@@ -487,7 +499,11 @@ BIDS = {
         "",
         _image("derivatives/**/*desc-brain_mask.nii.gz", lambda values, affine: (values * 0, affine)),
     ),
-    "a mask on another grid": (["mask", "another grid"], "", _image(f"{BIDS_ONE}desc-brain_mask.nii.gz", _shift)),
+    "a mask on a different grid": (
+        ["mask", "a different grid"],
+        "",
+        _image(f"{BIDS_ONE}desc-brain_mask.nii.gz", _shift),
+    ),
     "a sidecar that is none": (["_bold.json"], "", _write(f"{BIDS_ONE}desc-preproc_bold.json", b"{")),
     "no confounds": (
         ["confounds"],
@@ -507,13 +523,17 @@ BIDS = {
     "two rules for the split": (["at most one of"], '[options]\nsplit = { runs = ["1"], sessions = ["01"] }', None),
     "test runs that are not there": (["unknown run", "99"], '[options]\nsplit = { runs = ["99"] }', None),
     "an atlas that is not there": (["mine.nii.gz"], '[options.rois]\nmine = "mine.nii.gz"', None),
-    "an atlas on another grid": (
-        ["visual_mask.nii.gz", "another grid"],
+    "an atlas on a different grid": (
+        ["visual_mask.nii.gz", "a different grid"],
         '[options.rois]\nvisual = "derivatives/fmriprep/atlases/visual_mask.nii.gz"',
         _image("derivatives/fmriprep/atlases/visual_mask.nii.gz", _shift),
     ),
     "no images": (["stimuli"], "", _remove("stimuli/**/*.png")),
-    "an image that is none": (["circle001.png is no image"], "", _write("stimuli/**/*.png", b"no image")),
+    "an image that is none": (
+        ["circle001.png cannot be read as an image"],
+        "",
+        _write("stimuli/**/*.png", b"no image"),
+    ),
 }
 
 HAXBY = {
@@ -528,12 +548,12 @@ HAXBY = {
     "no volumes": (["bold.nii.gz is missing"], "", _remove("subj1/bold.nii.gz")),
     "cut volumes": (["bold.nii.gz cannot be read"], "", _cut("subj1/bold.nii.gz")),
     "one volume": (
-        ["no series of volumes"],
+        ["not a series of volumes"],
         "",
         _image("subj1/bold.nii.gz", lambda values, affine: (values[..., 0], affine)),
     ),
     "constant volumes": (
-        ["no voxel"],
+        ["no usable voxel"],
         "",
         _image("subj1/bold.nii.gz", lambda values, affine: (np.ones_like(values), affine)),
     ),
@@ -543,13 +563,17 @@ HAXBY = {
         "",
         _image("subj1/mask4_vt.nii.gz", lambda values, affine: (values * 0, affine)),
     ),
-    "a mask on another grid": (["mask4_vt.nii.gz", "another grid"], "", _image("subj1/mask4_vt.nii.gz", _shift)),
+    "a mask on a different grid": (
+        ["mask4_vt.nii.gz", "a different grid"],
+        "",
+        _image("subj1/mask4_vt.nii.gz", _shift),
+    ),
     "a mask with swapped axes": (["mask4_vt.nii.gz", "another order"], "", _image("subj1/mask4_vt.nii.gz", _swap)),
     "an option nobody knows": (["mask: Extra inputs"], '[options]\nmask = "vt"', None),
 }
 
 YAMADA = {
-    "no recording": (["S2_figureImage.mat"], "", _remove("S2_figureImage.mat")),
+    "does not contain the data": (["S2_figureImage.mat"], "", _remove("S2_figureImage.mat")),
     "a cut recording": (["S2_figureImage.mat cannot be read"], "", _cut("S2_figureImage.mat")),
     "a recording that is none": (["S2_figureImage.mat cannot be read"], "", _write("S2_figureImage.mat", _HOSTILE)),
     "no responses": (["without D/data"], "", _hdf5("S2_figureImage.mat", lambda file: file.pop("D/data"))),
@@ -592,7 +616,7 @@ def _excerpt(root, **replace):
 
 
 MIYAWAKI = {
-    "an empty folder": (["one of the two layouts", "V1_mean_figure.mat"], lambda root: None),
+    "an empty folder": (["one of two layouts", "V1_mean_figure.mat"], lambda root: None),
     "both layouts": (["both"], lambda root: (_excerpt(root), (root / "func").mkdir())),
     "cut": (["V1_mean_figure.mat cannot be read"], lambda root: (_excerpt(root), _cut("*.mat")(root))),
     "a pickle": (
@@ -625,7 +649,7 @@ def test_miyawaki2008(call, bystander, tmp_path, case):
 
 
 RECIPES = {
-    "no TOML": (["this recipe cannot be read"], "name = "),
+    "no TOML": (["the recipe cannot be read"], "name = "),
     "no reader": (["reader: Field required"], 'name = "a"'),
     "an unknown reader": (["unknown data set 'scene'", "did you mean 'scenes'?"], 'name = "a"\nreader = "scene"'),
     "an unknown key": (["voxels: Extra inputs"], 'name = "a"\nreader = "scenes"\nvoxels = 3'),
@@ -638,8 +662,8 @@ RECIPES = {
         + "\n".join(f"{kind} = 0" for kind in ("train_images", "test_images", "train_films", "test_films")),
     ),
     "a root for what needs none": (["read from no folder"], 'name = "a"\nreader = "scenes"\nroot = "."'),
-    "no root": (["is read from a folder"], 'name = "a"\nreader = "arrays"'),
-    "a root that is not there": (["is not there", "nowhere"], 'name = "a"\nreader = "arrays"\nroot = "nowhere"'),
+    "no root": (["needs a folder"], 'name = "a"\nreader = "arrays"'),
+    "a root that is not there": (["does not exist", "nowhere"], 'name = "a"\nreader = "arrays"\nroot = "nowhere"'),
     "a name that is a path": (["name: String should match"], 'name = "../a"\nreader = "scenes"'),
     "a target that is none": (["unknown target 'clop'"], 'name = "a"\nreader = "scenes"\ntargets = ["clop"]'),
     "a group that is no list": (["roi_groups"], 'name = "a"\nreader = "scenes"\n[roi_groups]\nearly = "V1"'),

@@ -178,22 +178,22 @@ FAULTS = {
     "gzip cut": (_cut, InputError, "bold.nii.gz cannot be read", "damaged or incomplete"),
     "no gzip": (
         lambda folder: (folder / "subj1" / "bold.nii.gz").write_bytes(gzip.compress(b"x" * 400)),
-        InputError, "bold.nii.gz cannot be read", "a whole file",
+        InputError, "bold.nii.gz cannot be read", "a complete, undamaged file",
     ),
-    "one volume": (_nifti("bold.nii.gz", lambda v, a: (v[..., 0], a)), InputError, "no series", "x, y, z, volume"),
+    "one volume": (_nifti("bold.nii.gz", lambda v, a: (v[..., 0], a)), InputError, "not a series", "x, y, z, volume"),
     "a volume missing": (
         _nifti("bold.nii.gz", lambda v, a: (v[..., 1:], a)), InputError, "236 rows for 235", "one row",
     ),
     "mask of another shape": (
-        _nifti("mask4_vt.nii.gz", lambda v, a: (v[1:], a)), InputError, "another grid", "shape",
+        _nifti("mask4_vt.nii.gz", lambda v, a: (v[1:], a)), InputError, "a different grid", "shape",
     ),
     "mask with swapped axes": (
-        _nifti("mask4_vt.nii.gz", lambda v, a: (v.swapaxes(0, 1), a)), InputError, "another grid", "another order",
+        _nifti("mask4_vt.nii.gz", lambda v, a: (v.swapaxes(0, 1), a)), InputError, "a different grid", "another order",
     ),
     "mask with another affine": (
-        _nifti("mask4_vt.nii.gz", lambda v, a: (v, a + np.eye(4))), InputError, "another grid", "affine",
+        _nifti("mask4_vt.nii.gz", lambda v, a: (v, a + np.eye(4))), InputError, "a different grid", "affine",
     ),
-    "empty mask": (_nifti("mask4_vt.nii.gz", lambda v, a: (0 * v, a)), InputError, "is empty", "not zero"),
+    "empty mask": (_nifti("mask4_vt.nii.gz", lambda v, a: (0 * v, a)), InputError, "not a usable mask", "nonzero"),
     "no mask": (
         lambda folder: (folder / "subj1" / "mask4_vt.nii.gz").unlink(), MissingFileError, "mask4_vt.nii.gz is missing",
         "download haxby2001",
@@ -206,10 +206,10 @@ FAULTS = {
     ),
     "a word too many": (_text(lambda text: text + "face 1 2\n"), InputError, "line 238: 'face 1 2'", "two words"),
     "a run in pieces": (
-        _text(lambda text: text.replace("rest 1", "rest 0")), InputError, "cannot be told apart", "one after the other",
+        _text(lambda text: text.replace("rest 1", "rest 0")), InputError, "cannot be divided into runs", "consecutive",
     ),
     "nothing but rest": (
-        _text(lambda text: "labels chunks\n" + "rest 0\n" * 118 + "rest 1\n" * 118), InputError, "shows nothing",
+        _text(lambda text: "labels chunks\n" + "rest 0\n" * 118 + "rest 1\n" * 118), InputError, "contains no stimuli",
         "categories",
     ),
     "no image of a category": (_no_images_of_cats, InputError, "no image of the category 'cat'", "cats"),
@@ -233,7 +233,7 @@ def test_a_image_that_is_none_is_named(own):
 
 
 def test_another_folder_and_another_subject(tmp_path, folder):
-    with pytest.raises(MissingFileError, match="one of the two layouts"):
+    with pytest.raises(MissingFileError, match="one of two layouts"):
         Haxby2001Reader(tmp_path)
     with pytest.raises(UnknownNameError, match="'subj9'"):
         _open(folder, subjects=["subj9"])

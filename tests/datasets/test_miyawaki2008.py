@@ -245,7 +245,7 @@ def test_train_and_test_must_not_share_patterns(tmp_path, layout):
     folder = shutil.copytree(layout, tmp_path / "m")
     for part, ending in (("func", ".nii.gz"), ("label", "_label.csv")):
         shutil.copy(folder / part / f"data_random_run01{ending}", folder / part / f"data_figure_run02{ending}")
-    with pytest.raises(InputError, match="train and the test split"):
+    with pytest.raises(InputError, match="training and the test split"):
         Miyawaki2008Reader(folder)
 
 
@@ -286,7 +286,7 @@ def test_runs_of_rest_alone_are_refused(tmp_path, layout):
     folder = shutil.copytree(layout, tmp_path / "m")
     for path in (folder / "label").iterdir():
         edit_labels(path, lambda label: 0 * label - 1)
-    with pytest.raises(InputError, match="show nothing"):
+    with pytest.raises(InputError, match="contain no stimuli"):
         Miyawaki2008Reader(folder)
 
 

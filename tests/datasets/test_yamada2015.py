@@ -202,7 +202,7 @@ FAULTS = {
         _replace("D/labels", lambda values: np.roll(values, 1)), InputError, "D/inds_conds", "agreement",
     ),
     "a gap between runs": (
-        _replace("D/inds_runs", lambda values: _set(values, (1, 0), 140)), InputError, "inds_runs", "one run after",
+        _replace("D/inds_runs", lambda values: _set(values, (1, 0), 140)), InputError, "inds_runs", "without gaps",
     ),
     "positions that are not finite": (
         _replace("D/xyz", lambda values: _set(values, (0, 0), np.nan)), InputError, "D/xyz", "finite numbers",
@@ -211,8 +211,8 @@ FAULTS = {
     "a list that is no file": (lambda folder: (folder / KEPT).write_text("x"), InputError, "cannot be read", "1 bytes"),
     "another list": (_write_kept(other=[1, 2]), InputError, "without afterOutlierVoxInd", "from 1"),
     "voxels beyond the end": (_write_kept(afterOutlierVoxInd=[1, 900]), InputError, "1 to 900", "1 to 40"),
-    "no voxel kept": (_write_kept(afterOutlierVoxInd=np.zeros((1, 0))), InputError, "no voxel", "vary in every run"),
-    "another folder": (lambda folder: (folder / FIGURES).unlink(), MissingFileError, "no recording", FIGURES),
+    "no voxel kept": (_write_kept(afterOutlierVoxInd=np.zeros((1, 0))), InputError, "no usable", "vary in every run"),
+    "another folder": (lambda folder: (folder / FIGURES).unlink(), MissingFileError, "does not contain", FIGURES),
 }  # fmt: skip
 
 

@@ -169,6 +169,6 @@ def test_what_cannot_be_written_is_refused(tmp_path, data):
 
     with pytest.raises(InputError, match="not fitted"):
         RidgeDecoder().save(tmp_path / "decoder")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot be saved"):
         RidgeDecoder([1.0, 2.0], cv=KFold(3)).fit(*data).save(tmp_path / "decoder")
     assert not (tmp_path / "decoder").exists()

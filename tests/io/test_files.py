@@ -137,7 +137,7 @@ def test_errors_name_the_file_and_say_what_to_do(tmp_path):
     assert "3 bytes; ValueError: no header" in str(damaged(path, ValueError("no header")))
     for said, found in (
         (OSError(28, "No space left on device"), "the disk is full"),
-        (PermissionError(13, "Permission denied"), "its folder may not be written"),
+        (PermissionError(13, "Permission denied"), "the folder is not writable"),
         (OSError("\n  x broken\n  at chunk 3"), "(broken)"),
     ):
         message = str(write_error(path, said, "the scores cannot be written"))

@@ -129,7 +129,7 @@ def test_hostile_pickles_are_refused_and_not_run(tmp_path, monkeypatch, hostile,
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "hostile.pkl"
     path.write_bytes(pickle.dumps(hostile))
-    with pytest.raises(InputError, match="no part of an array or a table"):
+    with pytest.raises(InputError, match="not part of an array or a table"):
         load(path, "again")
     assert [item.name for item in tmp_path.iterdir()] == ["hostile.pkl"]
 
@@ -140,7 +140,7 @@ def test_arrays_hold_no_tables(tmp_path):
     with pytest.raises(InputError, match="pandas"):
         load_arrays(path, "again")
     path.write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(InputError, match="holds no table"):
+    with pytest.raises(InputError, match="does not contain a table"):
         load_table(path, "again")
 
 

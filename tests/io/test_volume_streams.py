@@ -84,7 +84,7 @@ def test_objects_are_counted_as_far_as_the_crop_shows_them(tmp_path):
     crop = pd.DataFrame({"cropBox": [(0.0, 0.0, 0.125, 0.125)]}, index=[3])  # 80 pixels on either side
     objects, groups = read_objects([path], crop)
     assert objects["category"].tolist() == ["person", "dog"]  # the third is outside
-    np.testing.assert_allclose(objects["roi"], [80 / 480, 240 / 480])
+    np.testing.assert_allclose(objects["area"], [80 / 480, 240 / 480])
     assert groups == {"person": "person", "dog": "dog"}
     assert coco.main_category(objects) == {3: "dog"}
 

@@ -39,7 +39,7 @@ def test_a_build_on_a_full_disk_goes_on_when_there_is_room(command, recipe, whol
     disk.mount(_pages(max(1, round(part * whole.pages))))
     path = disk.folder / "slow.icechunk"
     for _ in range(2):  # trying again without more room changes nothing
-        refused(command("build", recipe, "--out", path, "--quiet"), "the disk is full", str(path), "make room")
+        refused(command("build", recipe, "--out", path, "--quiet"), "the disk is full", str(path), "free some space")
     refused(command("info", path))  # nobody sees half a store
     disk.change("size=64m")
     build = command("build", recipe, "--out", path, "--quiet")
@@ -55,7 +55,7 @@ def test_a_target_on_a_full_disk_leaves_the_store_as_it_was(command, recipe, who
     disk.change(_pages(used.f_blocks - used.f_bfree + 12))
     before = nr.open_store(path)
     features = ("features", "--store", path, "--target", "gabor", "--quiet")
-    refused(command(*features), "the disk is full", "make room")
+    refused(command(*features), "the disk is full", "free some space")
     after = nr.open_store(path)
     assert after.targets_available == []
     assert {name: after.digests()[name] for name in before.digests()} == before.digests()

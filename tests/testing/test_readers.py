@@ -147,6 +147,31 @@ def test_all_at_once(max_samples):
     assert len(check_reader(GoodReader(None), max_samples=max_samples)) == len(reader_checks())
 
 
+def test_reader_with_the_former_name_of_video_shape():
+    with pytest.warns(DeprecationWarning, match=r"FormerReader.film_shape\(\) is deprecated: rename it to video_shape"):
+
+        class FormerReader(GoodReader):
+            def film_shape(self):
+                return (N_FRAMES, 4, 6, 3)
+
+            def videos(self):
+                return np.random.default_rng(0).integers(0, 256, (N_VIDEOS, *self.film_shape()), dtype=np.uint8)
+
+    assert FormerReader(None).video_shape() == (N_FRAMES, 4, 6, 3)
+    check_reader(FormerReader(None))
+
+
+def test_video_shape_goes_before_film_shape():
+    class BothReader(GoodReader):
+        def film_shape(self):
+            return (1, 2, 2, 3)
+
+        def video_shape(self):
+            return (N_FRAMES, 4, 6, 3)
+
+    assert BothReader(None).video_shape() == (N_FRAMES, 4, 6, 3)
+
+
 def table(method, change):
     """Return a reader whose table, of stimuli or labels, is changed."""
 
@@ -276,11 +301,11 @@ BROKEN = {
     "images too many": ("images", "shape", reading("read_images", lambda read, a, b: read(a, b + 1))),
     "images by position": ("images", "one slice or in several", reading("read_images", lambda read, a, b: read(0, b - a))),
     "images a list": ("images", "NumPy array", reading("read_images", lambda read, a, b: list(read(a, b)))),
-    "films without shape": ("films", "has to be given", {"video_shape": lambda self: None}),
-    "films without frames": ("films", "(frame, y, x, 3)", {"video_shape": lambda self: (4, 6, 3)}),
-    "films without rate": ("films", "positive", {"frames_per_second": lambda self: None}),
-    "films frozen": ("films", "middle frame", reading("read_frames", lambda read, a, b: read(a, b)[:, [0] * N_FRAMES])),
-    "films shifted": ("films", "shape", reading("read_frames", lambda read, a, b: read(a + 1, b + 1))),
+    "videos without shape": ("videos", "has to be given", {"video_shape": lambda self: None}),
+    "videos without frames": ("videos", "(frame, y, x, 3)", {"video_shape": lambda self: (4, 6, 3)}),
+    "videos without rate": ("videos", "positive", {"frames_per_second": lambda self: None}),
+    "videos frozen": ("videos", "middle frame", reading("read_frames", lambda read, a, b: read(a, b)[:, [0] * N_FRAMES])),
+    "videos shifted": ("videos", "shape", reading("read_frames", lambda read, a, b: read(a + 1, b + 1))),
     "no subjects": ("subjects", "at least one", {"subjects": []}),
     "a subject twice": ("subjects", "once", {"subjects": ["subj01", "subj01"]}),
     "a subject's name is a path": ("subjects", "letters, digits", {"subjects": ["subj/01"]}),

@@ -1,4 +1,7 @@
-"""Responses, stimuli and tables put together and checked as a whole: the same for folders and for arrays in memory."""
+"""The content of a data set of arrays: responses, stimuli and tables, checked against each other.
+
+The checks are the same for folders and for arrays in memory.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neurorecon.datasets.arrays.tables import (
     ArraysOptions,
-    Samples,
+    SampleRows,
     Stimuli,
     Volume,
     Voxels,
@@ -34,22 +37,22 @@ from neurorecon.io.images import ImageArray, ImageFiles, image_array, image_file
 from neurorecon.io.tables import Table
 from neurorecon.space import SPACE_COLUMNS
 
-#: Bytes that are read at a time where the whole array is passed through.
+#: Bytes to read at a time when going through a whole array.
 BLOCK_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class Responses:
-    """An array of responses, read by slices.
+    """An array of responses, read in slices.
 
     Parameters
     ----------
     array : ArrayFile
-        (sample, voxel), or (voxel, sample).
+        Shape (sample, voxel), or (voxel, sample) if `transposed`.
     transposed : bool
-        Whether it is (voxel, sample).
+        Whether the first axis is voxel.
     rows : int array, shape (sample,)
-        Its rows that are samples, increasing.
+        Row of each sample in the array, increasing. Rows without a stimulus (rest) are not samples.
     """
 
     array: ArrayFile
@@ -70,16 +73,16 @@ class Responses:
         block = self.array[:, first:last].T if self.transposed else self.array[first:last]
         if len(rows) != last - first:
             block = block[rows - first]
-        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit into float32 shows as infinity
+        with np.errstate(over="ignore", invalid="ignore"):  # values too large for float32 become infinite
             return np.array(block, dtype=np.float32, order="C")
 
     def blocks(self, groups: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (group, samples), a few samples of one group at a time.
+        """Yield blocks of samples of one group at a time, as pairs (group, samples).
 
         Parameters
         ----------
         groups : int array, shape (sample,)
-            The session or run of each sample.
+            The session or run of each sample; samples of a group that are not contiguous are yielded separately.
         """
         edges = [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(groups)]
         step = max(1, BLOCK_BYTES // (self.voxels * max(4, self.array.dtype.itemsize)))
@@ -89,24 +92,25 @@ class Responses:
 
 
 def check_shape(array: ArrayFile, transposed: bool, samples: int, where: str, voxels: int | None) -> None:
-    """Refuse responses that do not match the tables.
+    """Check that the shape of the responses matches the tables.
 
     Parameters
     ----------
     array : ArrayFile
+        The responses.
     transposed : bool
-        Whether the recipe says that it is (voxel, sample).
+        Whether the options say that the array is (voxel, sample).
     samples : int
-        Rows of the table of samples.
+        Number of rows of the table of samples.
     where : str
-        Name of that table.
+        What error messages call that table.
     voxels : int, optional
-        Rows of the table of voxels.
+        Number of rows of the table of voxels.
 
     Raises
     ------
     InputError
-        Which says so where the axes are swapped.
+        If the shape does not match; the message says if the axes seem to be swapped.
     """
     shape = array.shape
     axis = 1 if transposed else 0
@@ -116,7 +120,7 @@ def check_shape(array: ArrayFile, transposed: bool, samples: int, where: str, vo
             f"{array.where} has the wrong number of axes",
             given=f"shape {shape}",
             expected=wanted,
-            todo="flatten volumes to voxels with their mask first: volumes[mask], with mask.nii.gz beside it",
+            todo="select voxels with a mask first (volumes[mask]), and save mask.nii.gz next to the responses",
         )
     fits = shape[axis] == samples and voxels in (None, shape[1 - axis])
     swapped = shape[1 - axis] == samples and voxels in (None, shape[axis])
@@ -127,30 +131,35 @@ def check_shape(array: ArrayFile, transposed: bool, samples: int, where: str, vo
             f"the axes of {array.where} are swapped",
             given=f"shape {shape}, read as {wanted}, for {samples} rows in {where}",
             expected=f"{samples} {'columns' if transposed else 'rows'}",
-            todo=f"transpose = {'false' if transposed else 'true'} in [options] of the recipe reads it the other way",
+            todo=f"set transpose = {'false' if transposed else 'true'} in [options] of the recipe",
         )
     if shape[axis] == samples:
-        return  # the table of voxels does not match: what reads that table says so
+        return  # the table of voxels does not match: read_voxels raises the error
     raise InputError(
         f"{array.where} does not match {where}",
-        given=f"shape {shape}, that is {shape[axis]} samples, for {samples} rows in the table",
-        expected=f"one row a sample, in the order of the responses {wanted}",
-        todo="take the table that belongs to these responses; rest stays in it, with an empty stimulus",
+        given=f"shape {shape}, i.e. {shape[axis]} samples, for {samples} rows in the table",
+        expected=f"one row per sample, in the order of the responses {wanted}",
+        todo="use the table that belongs to these responses; it includes rest, with an empty stimulus",
     )
 
 
 def screen_responses(responses: Responses, groups: np.ndarray) -> Screened:
-    """Find voxels that are not finite anywhere, or constant throughout a session (time series: a run).
+    """Find voxels with values that are not finite, or constant throughout a session (or a run of a time series).
 
     Parameters
     ----------
     responses : Responses
+        The responses.
     groups : int array, shape (sample,)
-        The session or run of each sample. A group of a single sample has no constant voxels.
+        The session or run of each sample. A group with a single sample has no constant voxels.
+
+    Returns
+    -------
+    Screened
 
     Notes
     -----
-    One pass over the data, a block at a time; memory for one row and one bool a voxel and group.
+    The data are read once, block by block. Besides a block, memory holds one row and one bool per voxel for each group.
     """
     bad = np.zeros(responses.voxels, dtype=bool)
     first: dict[int, np.ndarray] = {}
@@ -171,11 +180,16 @@ def screen_responses(responses: Responses, groups: np.ndarray) -> Screened:
 
 
 class About(BaseModel):
-    """Facts about the data.
+    """Description of the data, as in ``about.toml``.
 
     Parameters
     ----------
-    title, citation, terms, units : str
+    title : str
+        Title, one line.
+    citation, terms : str
+        Papers to cite, and the license or terms of use.
+    units : str
+        Units of the responses.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -186,18 +200,18 @@ class About(BaseModel):
     units: str = Field(default="not stated", min_length=1)
 
     def with_options(self, options: ArraysOptions) -> About:
-        """Return what the recipe says, else what the folder says."""
+        """Return a copy in which values from the options replace those of the folder."""
         stated = {name: getattr(options, name) for name in type(self).model_fields}
         return self.model_copy(update={name: value for name, value in stated.items() if value is not None})
 
 
 def read_about(path: Path) -> About:
-    """Read ``about.toml``; where there is none, nothing is stated.
+    """Read ``about.toml``; return the defaults if the file does not exist.
 
     Raises
     ------
     InputError
-        Where it cannot be read, or has keys that do not exist.
+        If the file cannot be read, or contains unknown keys.
     """
     if not path.is_file():
         return About()
@@ -210,27 +224,31 @@ def read_about(path: Path) -> About:
     raise InputError(
         f"{path} cannot be used",
         given=wrong,
-        expected=f"TOML with the keys {', '.join(About.model_fields)}",
-        todo="fix the file, or delete it: it is optional",
+        expected=f"a TOML file with the keys {', '.join(About.model_fields)}",
+        todo="fix the file, or delete it; it is optional",
     )
 
 
-#: Groups of a store that are no subjects.
+#: Groups of a store that are not subjects.
 RESERVED = ("stimuli", "targets", "sources")
 
 
 @dataclass(frozen=True)
 class GivenSubject:
-    """What was given for one subject: an array and tables, as yet unchecked.
+    """The unchecked data of one subject.
 
     Parameters
     ----------
     responses : ArrayFile
+        The responses, shape (sample, voxel) or (voxel, sample).
     samples : Table
+        The table of samples.
     voxels : Table, optional
+        The table of voxels.
     volume : Volume, optional
+        The mask, or the grid of the voxels.
     rois : mapping of str to array, optional
-        Areas that are no columns of the table.
+        ROIs that are given directly instead of in the table of voxels.
     """
 
     responses: ArrayFile
@@ -242,16 +260,20 @@ class GivenSubject:
 
 @dataclass(frozen=True)
 class Given:
-    """What was given for all subjects.
+    """The unchecked data of all subjects, and their stimuli.
 
     Parameters
     ----------
     subjects : dict of str to GivenSubject
+        The data of each subject.
     stimuli, labels : Table, optional
+        The tables of stimuli and labels.
     images : ArrayFile or path, optional
-        Images, or their folder.
+        The images, or their folder.
     frames : ArrayFile, optional
+        The frames of the videos.
     about : About
+        The description of the data.
     """
 
     subjects: dict[str, GivenSubject]
@@ -263,8 +285,8 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One subject, checked."""
+class CheckedSubject:
+    """The checked data of one subject."""
 
     samples: pd.DataFrame
     voxels: Voxels
@@ -274,44 +296,60 @@ class Subject:
 
 @dataclass(frozen=True)
 class Content:
-    """All that a reader hands out, checked but for the values of the responses.
+    """Everything that the reader provides, checked except for the values of the responses.
 
     Parameters
     ----------
     stimuli : Stimuli
+        The stimuli.
     labels : DataFrame, optional
-    images : PictureArray or PictureFiles, optional
-        Of the stimuli that are images, in their order.
+        The labels, in the order of the stimuli.
+    images : ImageArray or ImageFiles, optional
+        The images, in the order of the stimuli.
     frames : ArrayFile, optional
-        Of the videos, in their order.
-    subjects : dict of str to Subject
+        The frames of the videos, in the order of the stimuli.
+    subjects : dict of str to CheckedSubject
+        The data of each subject.
     about : About
+        The description of the data.
     options : ArraysOptions
+        The options of the reader.
     """
 
     stimuli: Stimuli
     labels: pd.DataFrame | None
     images: ImageArray | ImageFiles | None
     frames: ArrayFile | None
-    subjects: dict[str, Subject]
+    subjects: dict[str, CheckedSubject]
     about: About
     options: ArraysOptions
     _screened: dict[str, SubjectData] = field(default_factory=dict)
 
     def subject(self, name: str) -> SubjectData:
-        """Return the recordings of one subject; the first time, its responses are passed through once."""
+        """Return the data of one subject. The first call reads all responses once to screen the voxels."""
         if name not in self._screened:
             self._screened[name] = _screen(name, self.subjects[name], self.options)
         return self._screened[name]
 
 
 def put_together(given: Given, options: ArraysOptions) -> Content:
-    """Check all that was given, against each other.
+    """Check all data for consistency, fill in defaults, and split the stimuli.
+
+    Parameters
+    ----------
+    given : Given
+        The data of a folder, or in memory.
+    options : ArraysOptions
+        The options of the reader.
+
+    Returns
+    -------
+    Content
 
     Raises
     ------
     InputError
-        Which names the file or table, what was found and what was expected.
+        If anything is missing, invalid or inconsistent; the message names the file or table.
     """
     for name in given.subjects:
         _check_name(name)
@@ -341,15 +379,15 @@ def put_together(given: Given, options: ArraysOptions) -> Content:
 def _check_name(name: str) -> None:
     if not str(name).replace("_", "").replace("-", "").isalnum() or name in RESERVED:
         raise InputError(
-            "a subject cannot be called so",
+            "the name of a subject is not allowed",
             given=repr(name),
             expected=f"letters, digits, '-' and '_', and none of {', '.join(map(repr, RESERVED))}",
-            todo="rename it (its folder)",
+            todo="rename the subject or its folder",
         )
 
 
 def _without_table(given: Given) -> Table:
-    """Without a table, stimuli are the images of a folder, the numbers of images in an array, or what was seen."""
+    """Infer the table of stimuli from the image files, the number of images or videos, or the samples."""
     from neurorecon.io.images import SUFFIXES
 
     kind = "film" if given.frames is not None and given.images is None else "image"
@@ -383,8 +421,8 @@ def _number(given: ArrayFile, wanted: int, what: str) -> InputError:
     return InputError(
         f"{given.where} does not match the table of stimuli",
         given=f"{given.shape[0]} {what}, for {wanted} stimuli that are {what}",
-        expected="as many, in the order of the table",
-        todo="take the table that belongs to them",
+        expected="equal numbers, in the order of the table",
+        todo="use the table that belongs to these stimuli",
     )
 
 
@@ -393,17 +431,19 @@ def _check_videos(frames: ArrayFile | None, stimuli: Stimuli, options: ArraysOpt
         return
     videos = int((stimuli.table["kind"] == "film").sum())
     if frames.shape[0] != videos:
-        raise _number(frames, videos, "films")
+        raise _number(frames, videos, "videos")
     if options.frames_per_second is None:
         raise InputError(
-            f"nothing says how fast {frames.where} is to be played",
+            f"the frame rate of {frames.where} is unknown",
             given="no frames_per_second",
-            expected="the frame rate of the films",
-            todo="frames_per_second = 15 in [options] of the recipe, or whatever it is",
+            expected="the frame rate of the videos in Hz",
+            todo="set frames_per_second in [options] of the recipe, e.g. frames_per_second = 15",
         )
 
 
-def _subject(given: GivenSubject, samples: Samples, table: pd.DataFrame, how: str, options: ArraysOptions) -> Subject:
+def _subject(
+    given: GivenSubject, samples: SampleRows, table: pd.DataFrame, how: str, options: ArraysOptions
+) -> CheckedSubject:
     voxels = None if given.voxels is None else len(given.voxels)
     check_numbers(given.responses)
     check_shape(given.responses, options.transpose, samples.total, samples.where, voxels)
@@ -416,11 +456,11 @@ def _subject(given: GivenSubject, samples: Samples, table: pd.DataFrame, how: st
         given.rois if given.rois is not None else options.rois,
     )
     report = {"split": how, **samples.report, **found.report}
-    return Subject(table, found, responses, report)
+    return CheckedSubject(table, found, responses, report)
 
 
-def _screen(name: str, subject: Subject, options: ArraysOptions) -> SubjectData:
-    """Look for bad voxels, and drop or keep them."""
+def _screen(name: str, subject: CheckedSubject, options: ArraysOptions) -> SubjectData:
+    """Find bad voxels, and drop them or keep them."""
     keys = ["session"] if options.repetition_time is None else ["task", "session", "run"]
     groups = subject.samples.groupby(keys, sort=False).ngroup().to_numpy()
     screened = screen_responses(subject.responses, groups)
@@ -429,7 +469,7 @@ def _screen(name: str, subject: Subject, options: ArraysOptions) -> SubjectData:
             f"no voxel of {name} can be used",
             given=f"{subject.responses.array.where}: {screened.not_finite:,} not finite, "
             f"{screened.constant:,} constant within a session, of {len(screened.usable):,}",
-            expected="at least one voxel with finite values that vary",
+            expected="at least one voxel with finite values that are not constant",
             todo="check the program that wrote the responses",
         )
     drop = options.bad_voxels == "drop"

@@ -1,4 +1,4 @@
-"""Read your own data from a folder or from memory: arrays of responses and images, tables of samples and voxels."""
+"""Reader for your own data, in a folder or in memory: arrays of responses and images, tables of samples and voxels."""
 
 from __future__ import annotations
 
@@ -21,30 +21,35 @@ from neurorecon.io import tables
 from neurorecon.io.arrays import ArrayFile, check_numbers
 from neurorecon.io.files import files_below
 from neurorecon.io.tables import Table, as_table
-from neurorecon.io.volumes import image_values, open_image
+from neurorecon.io.volumes import check_mask, read_mask
 
-#: Names of the files, without their endings.
+#: Names of the files that are read, without extensions.
 NAMES = ("responses", "samples", "voxels", "stimuli", "labels", "images", "frames", "mask", "about", SIMULATED)
 
-#: Name of the subject whose responses lie in the root itself.
+#: Name of the subject if the responses are in the root itself.
 ONLY_SUBJECT = "subj01"
 
 
 def open_folder(root: Path, options: ArraysOptions) -> Given:
-    """Open all files of a folder; arrays stay on disk.
+    """Open all files of a folder. Arrays stay on disk.
 
     Parameters
     ----------
     root : path
-        With ``responses.*`` and ``samples.*``, or a folder of such for each subject. Tables of voxels and masks lie
-        beside the responses, or in the root where all subjects share them; stimuli, labels, images and frames lie in
-        the root.
+        Contains ``responses.*`` and ``samples.*``, or one folder with these for each subject. Tables of voxels and
+        masks are next to the responses, or in the root if all subjects share them. Stimuli, labels, images and frames
+        are in the root.
     options : ArraysOptions
+        The options of the reader.
+
+    Returns
+    -------
+    Given
 
     Raises
     ------
     MissingFileError, InputError
-        Where a file that is needed is missing, is there twice, or cannot be read.
+        If a required file is missing, exists more than once, or cannot be read.
     """
     folders = _subject_folders(root)
     images = root / "images"
@@ -67,7 +72,7 @@ def open_folder(root: Path, options: ArraysOptions) -> Given:
 
 
 def source_files(root: Path) -> list[Path]:
-    """Return the files of a folder that are read: arrays, tables, masks, images."""
+    """List the files of a folder that are read: arrays, tables, masks and images."""
     folders = dict.fromkeys([root, *_subject_folders(root).values()])
     items = [item for folder in folders for item in folder.iterdir() if item.name.partition(".")[0] in NAMES]
     return [file for item in items for file in (files_below(item) if item.is_dir() else [item])]
@@ -85,24 +90,24 @@ def _subject_folders(root: Path) -> dict[str, Path]:
         raise _ambiguous(root, "responses", [in_root, *inside.values()])
     if in_root is None and not inside:
         raise MissingFileError(
-            f"{root} holds no responses",
-            given=f"no {' or '.join('responses' + suffix for suffix in files.SUFFIXES)}, there or in a folder below",
-            expected="responses (sample, voxel) in the folder itself, or in one folder for each subject",
-            todo="name the array so: docs/datasets/arrays.md shows a whole folder",
+            f"{root} contains no responses",
+            given=f"no {' or '.join('responses' + suffix for suffix in files.SUFFIXES)} here or in a subfolder",
+            expected="responses (sample, voxel) in the folder itself, or in one subfolder per subject",
+            todo="name the file accordingly; docs/datasets/arrays.md shows a complete folder",
         )
     return inside or {ONLY_SUBJECT: root}
 
 
 def _open_subject(folder: Path, root: Path, options: ArraysOptions) -> GivenSubject:
     responses = _find(folder, "responses", files.SUFFIXES)
-    assert responses is not None  # that is what made it a subject
+    assert responses is not None  # otherwise the folder is not a subject
     samples = _table(folder, "samples")
     if samples is None:
         raise MissingFileError(
-            f"{folder} holds no table of samples",
+            f"{folder} contains no table of samples",
             given=f"no {' or '.join('samples' + suffix for suffix in tables.SUFFIXES)}",
-            expected="a table with a row for each row of the responses, and at least the column 'stimulus'",
-            todo="write it beside the responses",
+            expected="a table with one row per row of the responses, and at least the column 'stimulus'",
+            todo="save the table next to the responses",
         )
     voxels = _table(folder, "voxels")
     return GivenSubject(
@@ -114,21 +119,21 @@ def _open_subject(folder: Path, root: Path, options: ArraysOptions) -> GivenSubj
 
 
 def _volume(folder: Path, root: Path, options: ArraysOptions) -> Volume | None:
-    """Return the mask beside the responses, else the one in the root, else the grid of the options."""
+    """Return the mask next to the responses, else the mask in the root, else the grid in the options."""
     found = next((path for path in (folder / "mask.nii.gz", folder / "mask.nii") if path.is_file()), None)
     found = found or next((path for path in (root / "mask.nii.gz", root / "mask.nii") if path.is_file()), None)
     if found is not None:
-        return read_mask(found)
+        return _mask_file(found)
     return grid_of(options.affine, options.shape)
 
 
 def grid_of(affine: Sequence[Sequence[float]] | None, shape: Sequence[int] | None) -> Volume | None:
-    """Return the grid that an affine and a shape make; None where neither is given.
+    """Return the grid defined by an affine and a shape, or None if neither is given.
 
     Raises
     ------
     InputError
-        Where one is missing or cannot be one.
+        If only one of them is given, or either is invalid.
     """
     if affine is None and shape is None:
         return None
@@ -136,35 +141,22 @@ def grid_of(affine: Sequence[Sequence[float]] | None, shape: Sequence[int] | Non
     usable = matrix.shape == (4, 4) and np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-12
     if not usable or shape is None or min(shape) < 1:
         raise InputError(
-            "affine and shape of the volume cannot be used",
+            "the affine and shape of the volume cannot be used",
             given=f"affine = {affine}, shape = {shape}",
-            expected="an invertible matrix of 4 x 4 (indices to millimeters), and three sizes",
-            todo="fix them in [options] of the recipe, or put mask.nii.gz beside the responses",
+            expected="an invertible 4 x 4 matrix (voxel indices to millimeters), and three positive sizes",
+            todo="fix affine and shape in [options] of the recipe, or save mask.nii.gz next to the responses",
         )
     return Volume("the volume of the options", tuple(shape), matrix.tolist())
 
 
-def read_mask(path: Path) -> Volume:
-    """Read a mask: voxels of the brain are not zero.
+#: Advice if a mask cannot be used.
+_OTHER_MASK = "use the mask that the responses were extracted with"
 
-    Raises
-    ------
-    InputError
-        Where it is damaged, no volume, or empty.
-    """
-    image = open_image(path)
-    values = image_values(image, path)
-    if values.ndim == 4 and values.shape[3] == 1:
-        values = values[..., 0]
-    mask = np.nan_to_num(values) != 0
-    if mask.ndim != 3 or not mask.any():
-        raise InputError(
-            f"{path} is no mask",
-            given=f"shape {mask.shape}, {int(mask.sum())} voxels that are not zero",
-            expected="a volume (x, y, z) with voxels that are not zero",
-            todo="take the mask that the responses were read with",
-        )
-    return Volume(str(path), mask.shape, np.asarray(image.affine, dtype=float).tolist(), mask)
+
+def _mask_file(path: Path) -> Volume:
+    mask, affine = read_mask(path)
+    check_mask(mask, path, _OTHER_MASK)
+    return Volume(str(path), mask.shape, affine.tolist(), mask)
 
 
 def _table(folder: Path, name: str) -> tables.Table | None:
@@ -173,7 +165,7 @@ def _table(folder: Path, name: str) -> tables.Table | None:
 
 
 def _find(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None:
-    """Return the file of a name with any of several endings."""
+    """Return the file with the given name and one of the extensions, or None if there is none."""
     found = [folder / (name + suffix) for suffix in suffixes if (folder / (name + suffix)).exists()]
     if len(found) > 1:
         raise _ambiguous(folder, name, found)
@@ -182,26 +174,27 @@ def _find(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None:
 
 def _ambiguous(folder: Path, name: str, found: Sequence[Path]) -> InputError:
     return InputError(
-        f"{folder} holds {name} more than once",
+        f"{folder} contains {name} more than once",
         given=", ".join(str(path.relative_to(folder)) for path in found[:5]),
-        expected="one of them",
-        todo="move the others elsewhere",
+        expected="only one of these",
+        todo="move the others out of the folder",
     )
 
 
 class ArraysReader(Reader):
-    """Reader of a folder of arrays and tables; ``docs/datasets/arrays.md`` shows one.
+    """Reader of a folder of arrays and tables. ``docs/datasets/arrays.md`` shows an example.
 
     Parameters
     ----------
     root : path
         The folder.
     options : ArraysOptions, optional
+        How to read the folder, and how to split the stimuli.
 
     Raises
     ------
     MissingFileError, InputError
-        Where files are missing or contradict each other. Values of the responses are looked at by :meth:`subject`.
+        If files are missing or contradict each other. The values of the responses are checked only in :meth:`subject`.
     """
 
     name: ClassVar[str] = "arrays"
@@ -214,7 +207,7 @@ class ArraysReader(Reader):
 
     @classmethod
     def sources(cls, root: Path, options: ArraysOptions) -> list[Path]:
-        """Return the arrays, tables, masks and images of a folder."""
+        """List the arrays, tables, masks and images of a folder."""
         return source_files(root)
 
     def _read(self) -> Content:
@@ -223,7 +216,7 @@ class ArraysReader(Reader):
 
     @property
     def description(self) -> Description:
-        """Title, citation, terms, units, as the options or ``about.toml`` state them."""
+        """Title, citation, terms of use and units, as stated in the options or in ``about.toml``."""
         about, unused = self._content.about, self._content.stimuli.unused
         stated = self.options.simulated
         return Description(
@@ -238,28 +231,31 @@ class ArraysReader(Reader):
 
     @property
     def subjects(self) -> list[str]:
-        """Names of the folders of the subjects, or ``["subj01"]``."""
+        """Names of the subjects' folders, or ``["subj01"]``."""
         return list(self._content.subjects)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli, videos behind the images."""
+        """Return the table of stimuli: images, then videos."""
         table = self._content.stimuli.table.copy()
         table["captions"] = [list(row) for row in table["captions"]]
         return table
 
     def labels(self) -> pd.DataFrame | None:
-        """Return the labels, in the order of the stimuli."""
+        """Return the labels in the order of the stimuli, or None if there are none."""
         return None if self._content.labels is None else self._content.labels.copy()
 
     def image_shape(self) -> tuple[int, int, int] | None:
-        """Return (y, x, rgb) of the images; where there are videos alone, that of their frames."""
+        """Return the shape of an image, (y, x, rgb), or of a video frame if there are only videos."""
         if self._content.images is not None:
             return self._content.images.shape
         video = self.video_shape()
         return None if video is None else video[1:]
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return the images of stimuli ``start:stop``, uint8, (stimulus, y, x, rgb); of a video, its middle frame."""
+        """Return the images of stimuli ``start:stop``, uint8, shape (stimulus, y, x, rgb).
+
+        The image of a video is its middle frame, scaled to the size of the images.
+        """
         shape, images = self.image_shape(), self._content.images
         if shape is None:
             return super().read_images(start, stop)
@@ -285,45 +281,46 @@ class ArraysReader(Reader):
         return np.stack([np.asarray(one) for one in scaled])
 
     def video_shape(self) -> tuple[int, int, int, int] | None:
-        """Return (frame, y, x, rgb) of the videos, or None where there are none."""
+        """Return the shape of a video, (frame, y, x, rgb), or None if there are no videos."""
         frames = self._content.frames
         return None if frames is None else (frames.shape[1], frames.shape[2], frames.shape[3], 3)
 
     def frames_per_second(self) -> float | None:
-        """Return the frame rate of the films."""
+        """Return the frame rate of the videos in Hz, or None if there are no videos."""
         return None if self._content.frames is None else self.options.frames_per_second
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of videos ``start:stop``, uint8, (film, frame, y, x, rgb)."""
+        """Return the frames of videos ``start:stop``, uint8, shape (film, frame, y, x, rgb)."""
         if self._content.frames is None:
             return super().read_frames(start, stop)
         return np.array(self._content.frames[start:stop])
 
     def subject(self, name: str) -> SubjectData:
-        """Return the recordings of one subject; the first time, the responses are passed through once.
+        """Return the data of one subject. The first call reads all responses once to screen the voxels.
 
         Raises
         ------
         UnknownNameError, InputError
-            For a name that is none, and where no voxel can be used.
+            If the subject does not exist, or none of its voxels can be used.
         """
         if name not in self.subjects:
             raise UnknownNameError("subject", name, self.subjects)
         return self._content.subject(name)
 
 
-#: Bytes of an array that are digested at a time.
+#: Bytes of an array to digest at a time.
 _BLOCK = 16 * 2**20
 
 
 class MemoryReader(ArraysReader):
-    """Hands out what a caller holds in memory.
+    """Reader of arrays and tables in memory.
 
     Parameters
     ----------
     root : Given
-        What was given, in place of a folder.
+        The arrays and tables, in place of a folder.
     options : ArraysOptions, optional
+        As for :class:`ArraysReader`.
     """
 
     needs_root = False
@@ -338,27 +335,27 @@ class MemoryReader(ArraysReader):
 
 
 class MemoryRecipe(Recipe):
-    """A recipe of which the data are part: other data, another digest."""
+    """A recipe that includes the data itself, so that its digest depends on them."""
 
     _given: Given = PrivateAttr()
     _digest: str = PrivateAttr(default="")
 
     @classmethod
     def of(cls, given: Given, name: str, roi_groups: dict[str, list[str]], options: dict[str, Any]) -> MemoryRecipe:
-        """Make the recipe of a store from what was given."""
+        """Create the recipe of a store from arrays and tables in memory."""
         recipe = cls(name=name, reader="arrays", roi_groups=roi_groups, options=options)
         recipe._given = given
         return recipe
 
     def open(self) -> MemoryReader:
-        """Check what was given."""
+        """Open the reader, which checks the arrays and tables."""
         options = self.checked_options()
         assert isinstance(options, ArraysOptions)
         return MemoryReader(self._given, options)
 
     def digest(self) -> str:
-        """Return a digest of the recipe and of all data."""
-        if not self._digest:  # once: the data may be large
+        """Return a digest of the recipe and all data."""
+        if not self._digest:  # cached, because the data may be large
             found = blake2b(super().digest().encode(), digest_size=16)
             _digest(self._given, found)
             self._digest = found.hexdigest()
@@ -379,9 +376,9 @@ def given_in_memory(
     affine: Any = None,
     shape: Any = None,
 ) -> Given:
-    """Take arrays and tables as what :func:`~neurorecon.datasets.arrays.content.put_together` checks.
+    """Wrap arrays and tables in memory for :func:`~neurorecon.datasets.arrays.content.put_together`, which checks them.
 
-    Parameters are those of :func:`neurorecon.build_from_arrays`.
+    The parameters are those of :func:`neurorecon.build_from_arrays`.
     """
     subjects = list(responses) if isinstance(responses, Mapping) else [ONLY_SUBJECT]
     arrays = dict(responses) if isinstance(responses, Mapping) else {ONLY_SUBJECT: responses}
@@ -407,14 +404,14 @@ def given_in_memory(
 
 
 def _by_subject(values: Any, subjects: list[str], what: str) -> dict[str, Any]:
-    """Return what is given for each subject; what is given once holds for all."""
+    """Return the value for each subject; a single value applies to all subjects."""
     if isinstance(values, Mapping) and set(values) & set(subjects):
         if set(values) != set(subjects):
             raise InputError(
                 f"{what} and responses are given for different subjects",
                 given=f"{what} of {', '.join(map(str, values))}; responses of {', '.join(subjects)}",
                 expected="the same subjects",
-                todo=f"give {what} for each subject, or once for all",
+                todo=f"pass {what} for each subject, or once for all subjects",
             )
         return dict(values)
     return dict.fromkeys(subjects, values)
@@ -425,7 +422,9 @@ def _array(values: Any, where: str) -> ArrayFile:
         try:
             values = np.asarray(values)
         except ValueError as error:  # lists of different lengths
-            raise InputError(f"{where} are no array", given=str(error), expected="numbers of one shape") from error
+            raise InputError(
+                f"{where} cannot be converted to an array", given=str(error), expected="a rectangular array of numbers"
+            ) from error
     found = ArrayFile(where, values)
     check_numbers(found)
     return found
@@ -445,7 +444,7 @@ def _images(values: Any) -> ArrayFile | Path:
     if isinstance(values, str | Path):
         if not Path(values).is_dir():
             raise InputError(
-                "the images are not there",
+                "the folder of the images does not exist",
                 given=str(values),
                 expected="a folder of PNG or JPEG files, or an array",
                 todo="check the path",
@@ -456,27 +455,21 @@ def _images(values: Any) -> ArrayFile | Path:
 
 def _mask(values: Any, where: str) -> Volume:
     if isinstance(values, str | Path):
-        return read_mask(Path(values))
+        return _mask_file(Path(values))
     if not hasattr(values, "affine") or not hasattr(values, "dataobj"):
         raise InputError(
             f"{where} cannot be used",
             given=type(values).__name__,
-            expected="a NIfTI image, or the path of one",
-            todo="nibabel.Nifti1Image(mask, affine)",
+            expected="a NIfTI image, or the path of a NIfTI file",
+            todo="pass nibabel.Nifti1Image(mask, affine)",
         )
     mask = np.nan_to_num(np.asarray(values.dataobj)) != 0
-    if mask.ndim != 3 or not mask.any():
-        raise InputError(
-            f"{where} cannot be used",
-            given=f"shape {mask.shape}, {int(mask.sum())} voxels that are not zero",
-            expected="a volume (x, y, z) with voxels that are not zero",
-            todo="take the mask that the responses were read with",
-        )
+    check_mask(mask, where, _OTHER_MASK)
     return Volume(where, mask.shape, np.asarray(values.affine, dtype=float).tolist(), mask)
 
 
 def _digest(value: Any, into: Any) -> None:
-    """Digest what was given, piece by piece."""
+    """Update a hash with the given data, piece by piece."""
     if isinstance(value, ArrayFile):
         into.update(f"{value.shape} {value.dtype}".encode())
         step = max(1, _BLOCK // max(1, value.dtype.itemsize * int(np.prod(value.shape[1:]))))

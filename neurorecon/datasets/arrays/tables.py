@@ -16,47 +16,48 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.tables import Table, as_table
 from neurorecon.space import Space
 
-#: Share of the stimuli that is held out where neither a table nor the recipe says which.
+#: Share of the stimuli to hold out if neither a table nor the recipe defines the split.
 TEST_SHARE = 0.1
 
 
 class ArraysOptions(Options):
-    """Options of the reader of arrays; all may be left out.
+    """Options of the reader of arrays. All are optional.
 
     Parameters
     ----------
     transpose : bool
-        The responses are (voxel, sample) instead of (sample, voxel).
+        Whether the responses are (voxel, sample) instead of (sample, voxel).
     responses_key, images_key, frames_key : str, optional
-        Names of the arrays inside .npz, .h5 or .zarr; by default the array called ``responses`` (``images``,
-        ``frames``), or the only one.
+        Names of the arrays inside .npz, .h5 or .zarr files. By default, the array called ``responses`` (``images``,
+        ``frames``), or the only array.
     repetition_time : float, optional
-        Seconds between the rows, where the samples are the volumes of a time series.
+        Repetition time (s), if the samples are the volumes of a time series.
     test_share : float, optional
-        Hold out this share of the stimuli, drawn at random.
+        Share of the stimuli to hold out, drawn at random.
     test_stimuli : list of str
-        Hold out these stimuli.
+        Stimuli to hold out.
     seed : int
-        Of the draw.
+        Random seed of the draw.
     bad_voxels : {"drop", "keep"}
-        Voxels that are not finite somewhere, or constant throughout a session (time series: a run), are dropped, or
-        kept with zeros in place of what is not finite.
+        What to do with voxels that contain values that are not finite, or are constant throughout a session (in time
+        series, a run). If kept, values that are not finite become 0.
     rois : list of str, optional
-        Columns of the table of voxels that are ROIs; by default all that hold only 0 and 1.
+        Columns of the table of voxels that are ROIs. By default, all columns that contain only 0 and 1.
     affine : nested list, shape (4, 4), optional
-        Indices i, j, k to millimeters; with `shape`, in place of ``mask.nii.gz``.
+        Maps the voxel indices i, j, k to millimeters; with `shape`, replaces ``mask.nii.gz``.
     shape : list of int, optional
-        Size of the volume, (x, y, z).
+        Shape of the volume, (x, y, z).
     mesh : str, optional
-        Surface that ``hemisphere`` and ``vertex`` refer to, ``"fsaverage3"`` to ``"fsaverage7"``.
+        Mesh that ``hemisphere`` and ``vertex`` refer to, ``"fsaverage3"`` to ``"fsaverage7"``.
     image_size : int, optional
-        Cut images of a folder to squares and scale them to this number of pixels. Needed where their sizes differ.
+        Crop the central square of each image in a folder, and scale it to this many pixels on each side. Required if
+        the images differ in size.
     frames_per_second : float, optional
-        Frame rate of the films.
+        Frame rate of the videos in Hz.
     title, citation, terms, units : str, optional
-        What the store says of the data; before what ``about.toml`` says.
+        Description of the data; takes precedence over ``about.toml``.
     simulated : bool, optional
-        The responses were computed, not measured; every figure says so.
+        Whether the responses are simulated; every figure then says so.
     """
 
     transpose: bool = False
@@ -81,26 +82,26 @@ class ArraysOptions(Options):
     simulated: bool | None = None
 
 
-#: Columns that are known; only the stimulus is required.
+#: Columns with a meaning; only ``stimulus`` is required.
 KNOWN_SAMPLE_COLUMNS = SAMPLE_COLUMNS
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Samples of one subject.
+class SampleRows:
+    """The samples of one subject.
 
     Parameters
     ----------
     table : DataFrame
-        With :data:`~neurorecon.datasets.base.SAMPLE_COLUMNS`, then whatever else was given; the column ``split`` is
-        ``""`` where it was not given.
+        :data:`~neurorecon.datasets.base.SAMPLE_COLUMNS`, then further columns; ``split`` is ``""`` if not given.
     rows : int array, shape (sample,)
-        Row of the responses that each sample is.
+        Row of each sample in the responses.
     total : int
-        Rows of the table as it was given, which the responses have to match.
+        Number of rows of the original table, which the responses must have too.
     where : str
-        Name of the table in messages.
+        What error messages call the table.
     report : dict of str to str
+        Notes for :attr:`~neurorecon.datasets.base.SubjectData.report`.
     """
 
     table: pd.DataFrame
@@ -110,23 +111,27 @@ class Samples:
     report: dict[str, str]
 
 
-def read_samples(given: Table, tasks: dict[str, str], repetition_time: float | None) -> Samples:
-    """Fill in and check a table of samples.
+def read_samples(given: Table, tasks: dict[str, str], repetition_time: float | None) -> SampleRows:
+    """Check a table of samples, and fill in missing columns.
 
     Parameters
     ----------
     given : Table
-        With ``stimulus``; ``session``, ``run``, ``repeat``, ``split``, ``time`` and ``task`` are optional, all other
-        columns are taken as they are. Rows without a stimulus (rest) are left out.
+        Must have the column ``stimulus``; ``session``, ``run``, ``repeat``, ``split``, ``time`` and ``task`` are
+        optional, and other columns are kept as they are. Rows without a stimulus (rest) are left out.
     tasks : dict of str to str
-        Of each stimulus: the task where the table states none, ``"images"`` or ``"films"``.
+        Default task of each stimulus, ``"images"`` or ``"films"``.
     repetition_time : float, optional
-        Seconds between the rows of a run, where they are a time series.
+        Repetition time (s), if the rows are the volumes of a time series.
+
+    Returns
+    -------
+    SampleRows
 
     Raises
     ------
     InputError
-        For an unknown stimulus, numbers that are none, presentations that are counted wrongly, or a time series with
+        If a stimulus is unknown, a value is invalid, repeats are not numbered consecutively, or a time series has
         gaps.
     """
     given.require(["stimulus"])
@@ -154,36 +159,36 @@ def read_samples(given: Table, tasks: dict[str, str], repetition_time: float | N
     if unused:
         report["columns of samples, not used"] = ", ".join(unused)
     check_columns(given.where, further)
-    return Samples(table[list(SAMPLE_COLUMNS)].join(further), rows, len(given), given.where, report)
+    return SampleRows(table[list(SAMPLE_COLUMNS)].join(further), rows, len(given), given.where, report)
 
 
 def _check_stimuli(given: Table, shown: np.ndarray, tasks: dict[str, str]) -> None:
     if not len(shown):
         raise InputError(
-            f"{given.where} names no stimulus",
-            given="a column 'stimulus' that is empty throughout",
-            expected="the id of a stimulus in each row, empty for rest only",
-            todo="fill the column in",
+            f"{given.where} contains no stimuli",
+            given="an empty column 'stimulus'",
+            expected="the id of the stimulus in each row, empty only for rest",
+            todo="fill in the column",
         )
     unknown = sorted(set(shown) - set(tasks))
     if unknown:
         some = ", ".join(list(tasks)[:5])
         raise InputError(
-            f"{given.where} names stimuli that are not in the table of stimuli",
-            given=f"{', '.join(unknown[:5])} ({len(unknown)} of them)",
+            f"{given.where} contains stimuli that are not in the table of stimuli",
+            given=f"{', '.join(unknown[:5])} ({len(unknown)} in total)",
             expected=f"ids of the {len(tasks)} stimuli, such as {some}",
-            todo="fix the ids: they have to be the same text, '007' is not '7'",
+            todo="fix the ids; they must be identical text, e.g. '007' is not '7'",
         )
 
 
 def _times(table: pd.DataFrame, repetition_time: float | None) -> np.ndarray:
-    """Count the rows of each run, in seconds where they are a time series."""
+    """Number the rows of each run, or return their times in seconds if they are a time series."""
     keys = ["session", "run"] if repetition_time is not None else ["task", "session", "run"]
     return table.groupby(keys, sort=False).cumcount().to_numpy() * (repetition_time or 1.0)
 
 
 def _presentations(table: pd.DataFrame) -> np.ndarray:
-    """Number the presentations: of a time series, rows of one stimulus in a row are one."""
+    """Number the presentations of a time series: consecutive rows with the same stimulus are one presentation."""
     keys = ["task", "session", "run", "stimulus"]
     return (table[keys] != table[keys].shift()).any(axis=1).cumsum().to_numpy()
 
@@ -198,7 +203,7 @@ def _repeats(table: pd.DataFrame, repetition_time: float | None) -> np.ndarray:
 
 
 def _check_repeats(given: Table, table: pd.DataFrame, repetition_time: float | None) -> None:
-    """Presentations count from 1 without a gap; where samples are trial estimates each is there once."""
+    """Check that repeats are numbered from 1 without gaps; trial estimates have one sample per repeat."""
     keys = ["task", "stimulus"]
     counted = table.groupby(keys, sort=False)["repeat"].agg(["max", "nunique", "size"])
     wrong = counted["max"] != counted["nunique"]
@@ -208,15 +213,15 @@ def _check_repeats(given: Table, table: pd.DataFrame, repetition_time: float | N
         task, stimulus = wrong[wrong].index[0]
         found = sorted(table["repeat"][(table["task"] == task) & (table["stimulus"] == stimulus)])
         raise InputError(
-            f"{given.where}: presentations are counted wrongly",
+            f"{given.where}: repeats are not numbered consecutively",
             given=f"repeat = {', '.join(map(str, found[:8]))} for the stimulus {stimulus!r} (task {task!r})",
-            expected="1, 2, 3, ... over all sessions, each once",
-            todo="leave the column 'repeat' out: presentations are then counted in the order of the rows",
+            expected="1, 2, 3, ... across all sessions, each once",
+            todo="omit the column 'repeat'; repeats are then numbered in the order of the rows",
         )
 
 
 def _check_series(given: Table, table: pd.DataFrame, rows: np.ndarray, repetition_time: float) -> None:
-    """Volumes of a run follow each other in whole repetition times; those of rest may be left out."""
+    """Check that the volumes of a run are contiguous and in multiples of the repetition time; rest may be missing."""
     run = table.groupby(["task", "session", "run"], sort=False).ngroup().to_numpy()
     within = run[1:] == run[:-1]
     steps = np.diff(table["time"].to_numpy()) / repetition_time
@@ -226,31 +231,31 @@ def _check_series(given: Table, table: pd.DataFrame, rows: np.ndarray, repetitio
         place = int(np.flatnonzero(bad)[0] if bad.any() else np.flatnonzero(~within)[-1])
         before, after = table["time"].iloc[[place, place + 1]]
         raise InputError(
-            f"{given.where}: the volumes of a run do not follow each other",
+            f"{given.where}: the volumes of a run are not consecutive",
             given=f"{before:g} s, then {after:g} s in row {rows[place + 1] + 1}"
             if bad.any()
-            else f"a run that goes on behind another one, near row {rows[place + 1] + 1}",
-            expected=f"steps of {repetition_time:g} s, or of several (rest left out); its rows together and in order",
-            todo="fix the column 'time' (s, from the onset of the run), or repetition_time in the recipe",
+            else f"a run that continues after another run, near row {rows[place + 1] + 1}",
+            expected=f"consecutive rows, in steps of {repetition_time:g} s, or multiples of it if rest is missing",
+            todo="fix the column 'time' (seconds from the onset of the run), or repetition_time in the recipe",
         )
 
 
 def choose_splits(
-    samples: Sequence[Samples],
+    samples: Sequence[SampleRows],
     stimuli: np.ndarray,
     stated: np.ndarray | None,
     share: float | None,
     test: Sequence[str],
     seed: int,
 ) -> tuple[list[pd.DataFrame], str]:
-    """Decide on train and test, for all subjects alike, and check that they have no stimulus in common.
+    """Split the stimuli, in the same way for all subjects, and check that no stimulus is in two splits.
 
     Parameters
     ----------
-    samples : sequence of Samples
-        Of all subjects.
+    samples : sequence of SampleRows
+        The samples of each subject.
     stimuli : array of str, shape (stimulus,)
-        All ids.
+        Ids of all stimuli.
     stated : array of str, shape (stimulus,), optional
         The column ``split`` of the table of stimuli.
     share : float, optional
@@ -258,28 +263,33 @@ def choose_splits(
     test : sequence of str
         Stimuli to hold out.
     seed : int
-        Of the draw.
+        Random seed of the draw.
 
     Returns
     -------
-    list of DataFrame
-        The sample tables.
-    str
-        How it was decided, for the report.
+    tables : list of DataFrame
+        The table of samples of each subject, with its splits.
+    how : str
+        How the stimuli were split, for the report.
+
+    Raises
+    ------
+    InputError
+        If both `share` and `test` are given, or the split is invalid.
     """
     by_row = any((one.table["split"] != "").any() for one in samples)
     if share is not None and len(test):
         raise InputError(
-            "two ways to split at once",
+            "the options define the test stimuli in two ways",
             given="test_share and test_stimuli",
-            expected="one of them",
-            todo="leave one out of [options]",
+            expected="only one of these",
+            todo="remove one of them from [options]",
         )
     if len(test):
         unknown = sorted(set(test) - set(stimuli))
         if unknown:
             raise InputError(
-                "test_stimuli names stimuli that do not exist",
+                "test_stimuli contains stimuli that do not exist",
                 given=", ".join(unknown[:5]),
                 expected=f"ids such as {', '.join(map(str, stimuli[:5]))}",
                 todo="fix test_stimuli in [options]",
@@ -292,8 +302,8 @@ def choose_splits(
         shown = sorted(set().union(*(one.table["stimulus"] for one in samples)))
         if len(shown) < 2:
             raise InputError(
-                "one stimulus cannot be split",
-                given=f"{shown[0]!r} throughout",
+                "a single stimulus cannot be split",
+                given=f"only the stimulus {shown[0]!r}",
                 expected="at least two stimuli, one to train on and one to test on",
                 todo="check the column 'stimulus' of the tables of samples",
             )
@@ -304,7 +314,7 @@ def choose_splits(
 
 
 def _as_stated(
-    samples: Sequence[Samples], stimuli: np.ndarray, stated: np.ndarray | None, by_row: bool
+    samples: Sequence[SampleRows], stimuli: np.ndarray, stated: np.ndarray | None, by_row: bool
 ) -> tuple[list[pd.DataFrame], str]:
     if by_row:
         return _checked(samples, [one.table for one in samples]), "as the tables of samples say"
@@ -314,39 +324,39 @@ def _as_stated(
     return _checked(samples, tables), "as the table of stimuli says"
 
 
-def _checked(samples: Sequence[Samples], tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Refuse rows without a split, stimuli in two splits, and tables without a training sample."""
+def _checked(samples: Sequence[SampleRows], tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Check that every row has a split, no stimulus is in two splits, and there are training samples."""
     everything = pd.concat([table[["stimulus", "split"]] for table in tables])
     for one, table in zip(samples, tables, strict=True):
         if (table["split"] == "").any():
             row = int(one.rows[np.flatnonzero(table["split"] == "")[0]])
             raise InputError(
-                f"{one.where}: a sample is in no split",
+                f"{one.where}: a sample has no split",
                 given=f"an empty 'split' in row {row + 1} (or for its stimulus)",
                 expected="'train' or 'test' in every row",
-                todo="fill the column in, or leave it out",
+                todo="fill in the column, or omit it",
             )
     double = everything.groupby("stimulus", sort=False)["split"].agg(lambda part: ", ".join(sorted(set(part))))
     double = double[double.str.contains(", ", regex=False)]
     if len(double):
         raise InputError(
-            "stimuli are both trained on and tested on",
+            "some stimuli are in more than one split",
             given="; ".join(f"{name} ({split})" for name, split in double.iloc[:5].items())
             + f"; {len(double)} stimuli",
             expected="each stimulus in one split, the same for all subjects",
-            todo="fix the column 'split', or leave it out and hold out a share of the stimuli: test_share = 0.1",
+            todo="fix the column 'split', or omit it and hold out a share of the stimuli, e.g. test_share = 0.1",
         )
     if "train" not in set(everything["split"]):
         raise InputError(
-            "there is nothing to train on",
+            "there are no training samples",
             given=f"splits {', '.join(sorted(set(everything['split'])))}",
-            expected="samples whose split is 'train', and others, e.g. 'test'",
-            todo="call the split that models are trained on 'train'",
+            expected="samples in the split 'train', and others, e.g. in 'test'",
+            todo="name the training split 'train'",
         )
     return tables
 
 
-#: Columns of captions, and all that are known.
+#: Columns of captions, and all columns with a meaning.
 CAPTIONS = ("caption", "caption1", "caption2", "caption3", "caption4", "caption5")
 
 KNOWN_STIMULUS_COLUMNS = ("id", "stimulus", "kind", "category", "file", "split", "captions", *CAPTIONS)
@@ -354,18 +364,18 @@ KNOWN_STIMULUS_COLUMNS = ("id", "stimulus", "kind", "category", "file", "split",
 
 @dataclass(frozen=True)
 class Stimuli:
-    """All stimuli, videos behind the images.
+    """All stimuli, images first.
 
     Parameters
     ----------
     table : DataFrame
-        With :data:`~neurorecon.datasets.base.STIMULUS_COLUMNS`.
+        :data:`~neurorecon.datasets.base.STIMULUS_COLUMNS`.
     files : list of str
-        File of each, ``""`` where none is stated.
+        File of each stimulus, ``""`` if not given.
     split : array of str, shape (stimulus,), optional
-        Where the table states it.
+        Split of each stimulus, if given.
     unused : list of str
-        Columns that were not understood.
+        Columns that were ignored.
     """
 
     table: pd.DataFrame
@@ -381,26 +391,30 @@ class Stimuli:
 
 
 def read_stimuli(given: Table, images: bool, videos: bool) -> Stimuli:
-    """Fill in and check a table of stimuli.
+    """Check a table of stimuli, and fill in missing columns.
 
     Parameters
     ----------
     given : Table
-        With ``id`` (or ``stimulus``); ``kind``, ``category``, ``caption`` or ``caption1`` to ``caption5``, ``file`` and
-        ``split`` are optional.
+        Must have the column ``id`` (or ``stimulus``); ``kind``, ``category``, ``caption`` or ``caption1`` to
+        ``caption5``, ``file`` and ``split`` are optional.
     images, videos : bool
-        Whether there are images, and videos: without the column ``kind`` all stimuli are videos where there are videos
-        only, else images.
+        Whether images, and videos, were given. Without the column ``kind``, all stimuli are videos if there are only
+        videos, else images.
+
+    Returns
+    -------
+    Stimuli
 
     Raises
     ------
     InputError
-        Where a stimulus is there twice, or its kind is unknown or unclear.
+        If a stimulus occurs more than once, or its kind is invalid or cannot be inferred.
     """
     column = "stimulus" if "id" not in given and "stimulus" in given else "id"
     given.require([column])
     ids = given.names(column)
-    given.refuse_duplicates(ids, "stimuli", "every stimulus once; its repeats are rows of the table of samples")
+    given.refuse_duplicates(ids, "stimuli", "every stimulus once; repeats are rows of the table of samples")
     table = pd.DataFrame({"id": ids, "kind": _kinds(given, len(ids), images, videos)})
     table["category"] = given.text("category") if "category" in given else ""
     table.loc[table["category"] == "", "category"] = "none"
@@ -416,7 +430,7 @@ def read_stimuli(given: Table, images: bool, videos: bool) -> Stimuli:
 
 
 def stimuli_of_names(names: Iterable[str], kind: str) -> Table:
-    """Return a table of stimuli of which nothing but the names is known."""
+    """Return a table of stimuli with only their ids and kind."""
     return as_table({"id": list(names), "kind": kind}, "the stimuli")
 
 
@@ -428,67 +442,73 @@ def _kinds(given: Table, number: int, images: bool, videos: bool) -> np.ndarray:
             raise InputError(
                 f"{given.where}: the column 'kind' cannot be used",
                 given=f"kinds {', '.join(sorted(set(kinds)))}, {'with' if videos else 'without'} an array of frames",
-                expected="'image' or 'film', and frames where there are films",
-                todo="fix the column, or put the videos beside it as frames.npy (film, frame, y, x, rgb)",
+                expected="'image' or 'film' (a video), and an array of frames if there are videos",
+                todo="fix the column, or save the videos next to the table as frames.npy (film, frame, y, x, rgb)",
             )
         return kinds
     if images and videos:
         raise InputError(
-            f"{given.where} does not say which stimuli are films",
+            f"{given.where} does not say which stimuli are videos",
             given="images and videos, and no column 'kind'",
-            expected="a column 'kind' with 'image' or 'film'",
-            todo="add it to the table of stimuli",
+            expected="a column 'kind' with 'image' or 'film' (a video)",
+            todo="add the column to the table of stimuli",
         )
     return np.full(number, "film" if videos else "image", dtype=object)
 
 
 def _captions(given: Table) -> list[list[str]]:
     columns: list[Sequence[str]] = [given.text(name).tolist() for name in CAPTIONS if name in given]
-    if "captions" in given:  # of a DataFrame: lists
+    if "captions" in given:  # a DataFrame may contain lists of captions
         return [[text for text in map(str, row) if text] for row in given.frame["captions"]]
     return [[text for text in row if text][:5] for row in zip(*columns, strict=True)] or [[] for _ in range(len(given))]
 
 
 def read_labels(given: Table, ids: Sequence[str]) -> pd.DataFrame:
-    """Put labels into the order of the stimuli.
+    """Check a table of labels, and sort it in the order of the stimuli.
 
     Parameters
     ----------
     given : Table
-        With ``stimulus`` (or ``id``), a row for each stimulus; all other columns are numbers.
+        Must have the column ``stimulus`` (or ``id``) and one row per stimulus; all other columns are numeric labels.
     ids : sequence of str
+        Ids of the stimuli.
+
+    Returns
+    -------
+    DataFrame
+        One row per stimulus and one column per label.
 
     Raises
     ------
     InputError
-        Where a stimulus has no row or two, or a label is no number.
+        If a stimulus does not have exactly one row, or a label is not a number.
     """
     column = "stimulus" if "id" not in given and "stimulus" in given else "id"
     given.require([column])
     names = given.names(column)
-    given.refuse_duplicates(names, "stimuli", "one row for each stimulus")
+    given.refuse_duplicates(names, "stimuli", "one row per stimulus")
     if set(names) != set(ids):
         odd = sorted(set(names) ^ set(ids))
         raise InputError(
             f"{given.where} does not match the stimuli",
-            given=f"{', '.join(odd[:5])} ({len(odd)} of them) in one table only",
-            expected=f"a row for each of the {len(ids)} stimuli, and no others",
+            given=f"{', '.join(odd[:5])} ({len(odd)} in total) in one table only",
+            expected=f"one row for each of the {len(ids)} stimuli, and no others",
             todo="fix the table of labels",
         )
     values = {str(name): given.numbers(str(name)) for name in given.frame.columns if name != column}
     if not values:
         raise InputError(
-            f"{given.where} has no labels", given=f"the column {column!r} alone", expected="columns of numbers"
+            f"{given.where} has no labels", given=f"only the column {column!r}", expected="numeric columns"
         )
     return pd.DataFrame(values, index=pd.Index(names)).loc[list(ids)].reset_index(drop=True)
 
 
-#: Columns that are no ROIs.
+#: Columns that are not ROIs.
 POSITIONS = ("i", "j", "k", "hemisphere", "vertex")
 
 KNOWN_VOXEL_COLUMNS = (*POSITIONS, "ncsnr", "roi", "voxel")
 
-#: Vertices of one hemisphere of FreeSurfer's average brains.
+#: Number of vertices per hemisphere of the fsaverage meshes.
 MESHES = {"fsaverage3": 642, "fsaverage4": 2562, "fsaverage5": 10242, "fsaverage6": 40962, "fsaverage7": 163842}
 
 MESHES["fsaverage"] = MESHES["fsaverage7"]
@@ -500,16 +520,18 @@ _SIDES = {"left": "left", "right": "right", "lh": "left", "rh": "right", "l": "l
 
 @dataclass(frozen=True)
 class Volume:
-    """A brain mask, or the grid alone.
+    """A brain mask, or only its grid.
 
     Parameters
     ----------
     where : str
-        Its name in messages.
+        What error messages call it.
     shape : tuple of int
-        (x, y, z).
+        Shape of the volume, (x, y, z).
     affine : nested list, shape (4, 4)
+        Maps voxel indices to millimeters.
     mask : bool array, shape (x, y, z), optional
+        Which voxels are in the mask.
     """
 
     where: str
@@ -520,15 +542,18 @@ class Volume:
 
 @dataclass(frozen=True)
 class Voxels:
-    """Voxels of one subject, before bad ones are dropped.
+    """The voxels of one subject, before bad ones are dropped.
 
     Parameters
     ----------
     table : DataFrame
-        Positions, as the space needs, and ``ncsnr`` where it was given.
+        The position of each voxel (the columns of `space`), and ``ncsnr`` if given.
     rois : dict of str to bool array, shape (voxel,)
+        Which voxels belong to each ROI.
     space : Space
+        Space of the voxels.
     report : dict of str to str
+        Notes for :attr:`~neurorecon.datasets.base.SubjectData.report`.
     """
 
     table: pd.DataFrame
@@ -544,32 +569,38 @@ def read_voxels(
     mesh: str | None,
     rois: Sequence[str] | Mapping[str, Any] | None,
 ) -> Voxels:
-    """Fill in and check a table of voxels.
+    """Check a table of voxels, and find their positions and ROIs.
 
     Parameters
     ----------
     given : Table, optional
-        The table; without one every voxel belongs to the ROI ``all``.
+        The table of voxels.
     number : int
-        Voxels of the responses.
+        Number of voxels of the responses.
     volume : Volume, optional
-        Where i, j, k count. Without i, j, k in the table, voxels are those of its mask, in C order.
+        The grid of the columns i, j, k. If the table does not have these columns, the voxels are those of the mask, in
+        C order.
     mesh : str, optional
-        Surface of ``hemisphere`` and ``vertex``.
+        The mesh of the columns ``hemisphere`` and ``vertex``.
     rois : sequence of str, or mapping of str to array, optional
-        Columns that are ROIs (by default all that hold 0 and 1 only), or the ROIs themselves.
+        Columns that are ROIs (by default, all columns that contain only 0 and 1), or the ROIs themselves. Without any
+        ROI, all voxels belong to the ROI ``all``.
+
+    Returns
+    -------
+    Voxels
 
     Raises
     ------
     InputError
-        Where the table does not fit the responses or contradicts itself.
+        If the table does not match the responses, or contradicts itself.
     """
     if given is not None and len(given) != number:
         raise InputError(
             f"{given.where} does not match the responses",
             given=f"{len(given)} rows for {number} voxels",
-            expected="one row a voxel, in the order of the responses",
-            todo="take the table that belongs to these responses",
+            expected="one row per voxel, in the order of the responses",
+            todo="use the table that belongs to these responses",
         )
     table, space = _positions(given, number, volume, mesh)
     report = {}
@@ -586,7 +617,7 @@ def read_voxels(
 
 
 def _rois(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the ROIs, and the columns that were not understood."""
+    """Return the ROIs, and the columns that were ignored."""
     if given is None:
         return {}, []
     if wanted is not None:
@@ -603,19 +634,19 @@ def _rois(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str, 
         member = _truth(given.text(column))
         if member is None and wanted is not None:
             raise InputError(
-                f"{given.where}: the column {column!r} is no ROI",
+                f"{given.where}: the column {column!r} is not an ROI",
                 given=", ".join(sorted(set(given.text(column)))[:5]),
                 expected="0 and 1 (or true and false)",
-                todo="fix the column, or leave it out of rois",
+                todo="fix the column, or remove it from rois",
             )
         if member is None:
             unused.append(column)
         elif column in rois:
             raise InputError(
-                f"{given.where} states the ROI {column!r} twice",
+                f"{given.where} defines the ROI {column!r} twice",
                 given="a column of that name, and the name in the column 'roi'",
-                expected="one of them",
-                todo="leave one out",
+                expected="only one of these",
+                todo="remove one of them",
             )
         else:
             rois[column] = member
@@ -623,7 +654,7 @@ def _rois(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str, 
 
 
 def _truth(values: np.ndarray) -> np.ndarray | None:
-    """Return a column of 0 and 1 as bools; None where it holds anything else."""
+    """Return a column of 0 and 1 as bools; None if it contains other values, or no 1."""
     codes, words = pd.factorize(values)
     known = [_TRUTH.get(str(word).lower()) for word in words]
     if None in known or True not in known:
@@ -635,10 +666,10 @@ def _member(name: str, values: Any, number: int) -> np.ndarray:
     member = np.asarray(values)
     if member.shape != (number,) or member.dtype.kind not in "biu" or not np.isin(member, (0, 1)).all():
         raise InputError(
-            f"the ROI {name!r} is no mask of the voxels",
+            f"the ROI {name!r} is not a mask of the voxels",
             given=f"{member.dtype} of shape {member.shape}",
             expected=f"{number} values, true or false",
-            todo="pass one truth value for each voxel",
+            todo="pass one bool per voxel",
         )
     return member.astype(bool)
 
@@ -648,10 +679,10 @@ def _positions(given: Table | None, number: int, volume: Volume | None, mesh: st
     has_surface = given is not None and any(column in given for column in ("hemisphere", "vertex"))
     if has_volume and has_surface:
         raise InputError(
-            f"{given.where if given else ''} places voxels in a volume and on a surface",
-            given="columns of both",
-            expected="i, j, k, or hemisphere, vertex",
-            todo="leave those out that do not apply",
+            f"{given.where if given else ''} contains positions both in a volume and on a surface",
+            given="columns of both kinds",
+            expected="either i, j, k, or hemisphere, vertex",
+            todo="remove the columns that do not apply",
         )
     if has_surface:
         assert given is not None
@@ -668,9 +699,9 @@ def _in_mask(volume: Volume, mask: np.ndarray, number: int) -> tuple[pd.DataFram
     if int(mask.sum()) != number:
         raise InputError(
             f"{volume.where} does not match the responses",
-            given=f"{int(mask.sum())} voxels that are not zero, for {number} voxels of responses",
-            expected="as many, in the order of numpy.nonzero (nilearn's maskers have it)",
-            todo="take the mask that the responses were read with, or add i, j, k to the table of voxels",
+            given=f"{int(mask.sum())} nonzero voxels, for {number} voxels of responses",
+            expected="equal numbers, in the order of numpy.nonzero (that of nilearn's maskers)",
+            todo="use the mask that the responses were extracted with, or add i, j, k to the table of voxels",
         )
     i, j, k = np.nonzero(mask)
     return pd.DataFrame({"i": i, "j": j, "k": k}), _grid(volume)
@@ -684,10 +715,10 @@ def _in_volume(given: Table, volume: Volume | None) -> tuple[pd.DataFrame, Space
     given.require(["i", "j", "k"])
     if volume is None:
         raise InputError(
-            f"{given.where} has i, j, k, but nothing says where they lie",
+            f"{given.where} has the columns i, j, k, but their volume is unknown",
             given="neither mask.nii.gz, nor affine and shape",
-            expected="one of them",
-            todo="put mask.nii.gz beside the table, or state affine and shape in [options] of the recipe",
+            expected="one of these",
+            todo="save mask.nii.gz next to the table, or set affine and shape in [options] of the recipe",
         )
     table = pd.DataFrame({column: given.integers(column, 0) for column in "ijk"})
     positions = table.to_numpy()
@@ -695,19 +726,19 @@ def _in_volume(given: Table, volume: Volume | None) -> tuple[pd.DataFrame, Space
     if outside.any():
         place = positions[outside][0].tolist()
         raise InputError(
-            f"{given.where} has voxels outside of the volume",
-            given=f"i, j, k = {place}; {int(outside.sum())} such voxels",
-            expected=f"below {tuple(volume.shape)}, the shape of {volume.where}, counted from 0",
-            todo="the axes may be in another order, or count from 1",
+            f"{given.where} has voxels outside the volume",
+            given=f"i, j, k = {place}; {int(outside.sum())} voxels are outside",
+            expected=f"indices from 0 to below {tuple(volume.shape)}, the shape of {volume.where}",
+            todo="check whether the axes are in another order, or the indices start from 1",
         )
     _refuse_double(given, positions)
     if volume.mask is not None and not volume.mask[tuple(positions.T)].all():
         out = ~volume.mask[tuple(positions.T)]
         raise InputError(
-            f"{given.where} has voxels outside of the mask",
-            given=f"i, j, k = {positions[out][0].tolist()}; {int(out.sum())} such voxels of {len(out)}",
-            expected=f"voxels where {volume.where} is not zero, counted from 0",
-            todo="the axes may be in another order, or count from 1; or take the mask that belongs to the table",
+            f"{given.where} has voxels outside the mask",
+            given=f"i, j, k = {positions[out][0].tolist()}; {int(out.sum())} of {len(out)} voxels are outside",
+            expected=f"voxels where {volume.where} is nonzero, with indices from 0",
+            todo="check whether the axes are in another order or start from 1, or use the mask of this table",
         )
     return table, _grid(volume)
 
@@ -716,7 +747,10 @@ def _on_surface(given: Table, mesh: str | None) -> tuple[pd.DataFrame, Space]:
     given.require(["hemisphere", "vertex"])
     if mesh not in MESHES:
         raise UnknownNameError(
-            f"mesh of {given.where}", mesh, MESHES, todo='state it: mesh = "fsaverage5" in [options] of the recipe'
+            f"mesh of {given.where}",
+            mesh,
+            MESHES,
+            todo='set the mesh in [options] of the recipe, e.g. mesh = "fsaverage5"',
         )
     words = given.text("hemisphere")
     strange = sorted({str(word) for word in words if str(word).lower() not in _SIDES})
@@ -725,9 +759,9 @@ def _on_surface(given: Table, mesh: str | None) -> tuple[pd.DataFrame, Space]:
     vertex = given.integers("vertex", 0)
     if vertex.max() >= MESHES[mesh]:
         raise InputError(
-            f"{given.where} has vertices that {mesh} lacks",
+            f"{given.where} has vertices that {mesh} does not have",
             given=f"vertex {vertex.max()}",
-            expected=f"below {MESHES[mesh]}, counted from 0 in each hemisphere",
+            expected=f"indices from 0 to {MESHES[mesh] - 1} in each hemisphere",
             todo="check mesh in [options] of the recipe",
         )
     table = pd.DataFrame({"hemisphere": [_SIDES[str(word).lower()] for word in words], "vertex": vertex})

@@ -1,4 +1,4 @@
-"""Options of the BIDS reader, names of BIDS files, and the preprocessed runs of a derivative."""
+"""Options of the BIDS reader, and how it finds the preprocessed runs of a derivative and their files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from neurorecon.datasets.base import Options
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.atlases import Atlas, Part
 
-#: Seconds by which a response follows its stimulus, where the recipe does not say.
+#: Default lag (s) between a stimulus and its response.
 LAG = 5.0
 
 
 class Strategy(Part):
-    """Confounds chosen by nilearn's ``load_confounds``; its parameters, with its defaults."""
+    """Parameters of nilearn's ``load_confounds``, with the same defaults."""
 
     strategy: list[str]
     motion: str = "full"
@@ -36,13 +36,13 @@ class Strategy(Part):
 
 
 class Split(Part):
-    """Which stimuli are test stimuli; at most one of the keys.
+    """The rule that defines the test stimuli. At most one of the keys can be given.
 
     Parameters
     ----------
     column : str, optional
-        A column of the events that says ``train``, ``test`` or another split. Where no key is given, a column
-        ``split`` is taken if there is one.
+        Column of the events that contains the split of each stimulus, e.g. ``train`` or ``test``. If no key is given,
+        the column ``split`` is used if it exists.
     runs, sessions : list of str, optional
         Labels of the test runs or test sessions.
     stimuli : list of str, optional
@@ -55,14 +55,14 @@ class Split(Part):
     stimuli: list[str] | None = None
 
     def model_post_init(self, context: Any, /) -> None:
-        """Refuse two rules at once."""
+        """Check that at most one rule is given."""
         given = [key for key, value in self if value is not None]
         if len(given) > 1:
             raise ValueError(f"at most one of column, runs, sessions, stimuli, not {' and '.join(given)}")
 
 
 class BidsOptions(Options):
-    """Options of the BIDS reader. ``stores/README.md`` explains them one by one."""
+    """Options of the BIDS reader. ``stores/README.md`` explains each of them."""
 
     subjects: list[str] | None = None
     tasks: list[str] | None = None
@@ -106,7 +106,7 @@ class BidsOptions(Options):
 
     @property
     def seconds_after(self) -> float:
-        """Seconds by which a response follows its stimulus."""
+        """Lag (s) between a stimulus and its response."""
         if self.lag is not None:
             return self.lag
         return 0.0 if self.samples == "volume" else LAG
@@ -114,15 +114,16 @@ class BidsOptions(Options):
 
 @dataclass(frozen=True)
 class BidsFile:
-    """A file and what its name says.
+    """A BIDS file and the parts of its name.
 
     Parameters
     ----------
     path : path
+        The file.
     entities : mapping of str to str
         E.g. ``{"sub": "01", "task": "shapes"}``.
     suffix, extension : str
-        E.g. ``"bold"``, ``"nii.gz"``.
+        E.g. ``"bold"`` and ``"nii.gz"``.
     """
 
     path: Path
@@ -131,12 +132,12 @@ class BidsFile:
     extension: str
 
     def without(self, *keys: str) -> dict[str, str]:
-        """Return the entities but for some."""
+        """Return the entities without the given ones."""
         return {key: value for key, value in self.entities.items() if key not in keys}
 
 
 def parse(path: Path) -> BidsFile | None:
-    """Read a file name; None where it is not one of BIDS."""
+    """Parse a file name; return None if it does not follow BIDS."""
     stem, _, extension = path.name.partition(".")
     *parts, suffix = stem.split("_")
     entities = {}
@@ -149,12 +150,12 @@ def parse(path: Path) -> BidsFile | None:
 
 
 def natural(label: str) -> tuple[int, int, str]:
-    """Sort labels as a person does: numbers by value, before words."""
+    """Return a sort key for labels: numbers by value, then words."""
     return (0, int(label), label) if label.isdigit() else (1, 0, label)
 
 
 def numbered(labels: Iterable[str]) -> dict[str, int]:
-    """Return a number from 1 for each label: its own where all are numbers, else its place."""
+    """Number the labels: by their value if all are distinct positive numbers, else in sorted order from 1."""
     ordered = sorted(set(labels), key=natural)
     own = [int(label) if label.isdigit() else 0 for label in ordered]
     if all(number >= 1 for number in own) and len(set(own)) == len(own):
@@ -163,12 +164,12 @@ def numbered(labels: Iterable[str]) -> dict[str, int]:
 
 
 class Folders:
-    """The folders that files of a run may lie in; each is listed once.
+    """The folders that may contain files belonging to a run, with cached listings.
 
     Parameters
     ----------
     roots : sequence of path
-        Data sets: derivatives and raw.
+        The data sets: derivatives and raw.
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
@@ -176,16 +177,23 @@ class Folders:
         self._listed: dict[Path, list[BidsFile]] = {}
 
     def belonging(self, run: BidsFile, suffixes: Sequence[str], extension: str, **wanted: str) -> list[BidsFile]:
-        """Return the files whose entities are all those of the run, the most specific last.
+        """Find the files that belong to a run by the inheritance principle, the most specific last.
 
         Parameters
         ----------
         run : BidsFile
+            The run.
         suffixes : sequence of str
             E.g. ``["events"]``.
         extension : str
+            E.g. ``"tsv"``.
         **wanted : str
-            Entities that the file has to have and that need not be those of the run, e.g. ``desc="confounds"``.
+            Entities that the file must have, whatever those of the run, e.g. ``desc="confounds"``.
+
+        Returns
+        -------
+        list of BidsFile
+            The files that have no entities other than those of the run and `wanted`.
         """
         entities = {**run.entities, **wanted}
         found = [
@@ -200,7 +208,7 @@ class Folders:
         return sorted(found, key=lambda file: len(file.entities))
 
     def around(self, run: BidsFile) -> list[BidsFile]:
-        """Return all files that have no entity but those of the run and ``desc``: its tables, sidecars and masks."""
+        """Return all files without entities other than those of the run and ``desc``: tables, sidecars, masks."""
         return [
             file
             for folder in self._folders(run)
@@ -209,7 +217,7 @@ class Folders:
         ]
 
     def metadata(self, run: BidsFile) -> dict[str, Any]:
-        """Return what the sidecars say of a run; the more specific ones come first."""
+        """Return the metadata of a run from its sidecars; more specific sidecars take precedence."""
         values: dict[str, Any] = {}
         for file in self.belonging(run, [run.suffix], "json"):
             values |= read_json(file.path)
@@ -233,7 +241,13 @@ class Folders:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a sidecar."""
+    """Read a sidecar.
+
+    Raises
+    ------
+    InputError
+        If the file is not a JSON object.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -241,17 +255,17 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} cannot be read",
             given=f"{type(error).__name__}: {error}",
             expected="a JSON file",
-            todo="fix it, or copy it again",
+            todo="fix the file, or copy it again",
         ) from None
     if not isinstance(values, dict):
-        raise InputError(f"{path} is no sidecar", given=type(values).__name__, expected="a JSON object")
+        raise InputError(f"{path} is not a sidecar", given=type(values).__name__, expected="a JSON object")
     return values
 
 
-#: Entities that tell apart versions of one run rather than runs.
+#: Entities that distinguish versions of the same run.
 OF_SPACE = ("hemi", "space", "res", "den", "desc")
 
-#: Name for the space of files that name none: that of the scanner.
+#: Name of the native space, i.e. that of files without the entity ``space``.
 NATIVE = "func"
 
 
@@ -264,12 +278,13 @@ class RunFiles:
     subject : str
         E.g. ``"sub-01"``.
     session, number : int
-        From 1; runs are counted within the session.
+        Numbers of the session and of the run within the session, from 1.
     task : str
-    kind : str
-        ``"volume"``, ``"surface"`` or ``"grayordinates"``.
+        Label of the task.
+    kind : {"volume", "surface", "grayordinates"}
+        Kind of space.
     files : tuple of BidsFile
-        One, or left and right hemisphere.
+        One file, or left and right hemisphere.
     """
 
     subject: str
@@ -281,42 +296,47 @@ class RunFiles:
 
     @property
     def first(self) -> BidsFile:
-        """The file that stands for the run."""
+        """The file of the run, or of its left hemisphere."""
         return self.files[0]
 
     @property
     def path(self) -> Path:
-        """Where the run lies, for messages."""
+        """Path of :attr:`first`, for error messages."""
         return self.files[0].path
 
     @property
     def space(self) -> str:
-        """Name of the space."""
+        """Name of the space; ``"func"`` if the file names do not contain one."""
         return self.first.entities.get("space", NATIVE)
 
 
 def derivatives_folder(root: Path) -> Path:
-    """Return the folder with the preprocessed runs: the root, or the one pipeline below its ``derivatives``.
+    """Return the folder with the preprocessed runs: the root, or the only pipeline in its ``derivatives``.
+
+    Parameters
+    ----------
+    root : path
+        The derivatives, or the raw data set that contains them.
 
     Raises
     ------
     MissingFileError, InputError
-        Where there is none, or there are several.
+        If there are no preprocessed runs, or those of several pipelines.
     """
     if _bold(root):
         return root
     found = [folder for folder in sorted(root.glob("derivatives/*")) if folder.is_dir() and _bold(folder)]
     if len(found) > 1:
         raise InputError(
-            f"{root} holds derivatives of several pipelines",
+            f"{root} contains derivatives of several pipelines",
             given=", ".join(folder.name for folder in found),
-            expected="the folder of one of them",
-            todo=f"--root {found[0]}",
+            expected="the folder of one pipeline",
+            todo=f"pass one of them, e.g. --root {found[0]}",
         )
     if not found:
         raise MissingFileError(
             f"there are no preprocessed runs below {root}",
-            given="no such file in sub-*/func or sub-*/ses-*/func, here or in derivatives/*",
+            given="no such files in sub-*/func or sub-*/ses-*/func, here or in derivatives/*",
             expected="*_desc-preproc_bold.nii.gz, *_bold.dtseries.nii or *_bold.func.gii, as fMRIPrep writes them",
             todo="pass the folder of the derivatives: --root DIR/derivatives/fmriprep",
         )
@@ -324,12 +344,23 @@ def derivatives_folder(root: Path) -> Path:
 
 
 def find_runs(folder: Path, options: BidsOptions) -> list[RunFiles]:
-    """Find the runs that the options ask for, sorted by subject, session, task, run.
+    """Find the runs selected by the options, sorted by subject, session and run.
+
+    Parameters
+    ----------
+    folder : path
+        The derivatives.
+    options : BidsOptions
+        The options of the reader.
+
+    Returns
+    -------
+    list of RunFiles
 
     Raises
     ------
     InputError
-        Where something asked for is not there, or several spaces are.
+        If nothing matches an option, or the options match runs in several spaces.
     """
     files = _bold(folder)
     label = {"sub": options.subjects, "ses": options.sessions, "task": options.tasks, "run": options.runs}
@@ -346,7 +377,7 @@ def find_runs(folder: Path, options: BidsOptions) -> list[RunFiles]:
 
 
 def kind_of(file: BidsFile) -> str | None:
-    """Return what a file holds, or None where it is no preprocessed run."""
+    """Return the kind of space of a preprocessed run, or None if the file is not one."""
     if file.suffix != "bold" or not {"sub", "task"} <= file.entities.keys():
         return None
     if file.extension in ("nii.gz", "nii") and file.entities.get("desc") == "preproc":
@@ -374,16 +405,16 @@ def _with_entities(files: Sequence[BidsFile], wanted: Mapping[str, str]) -> list
     found = [file for file in files if file.entities.items() >= wanted.items()]
     if not found:
         raise InputError(
-            "no run has these entities",
+            "no run matches the option entities",
             given=", ".join(f"{key}-{value}" for key, value in wanted.items()),
-            expected=f"entities such as those of {files[0].path.name}",
+            expected=f"entities of the files, e.g. those of {files[0].path.name}",
             todo="fix entities in [options]",
         )
     return found
 
 
 def _one_space(files: Sequence[BidsFile], options: BidsOptions, folder: Path) -> list[BidsFile]:
-    """Take the files of the space asked for; of the only one where none was."""
+    """Select the files in the space given by the options, or in the only space."""
     matches: dict[str, Callable[[BidsFile], object]] = {
         "kind": kind_of,
         "space": lambda file: file.entities.get("space", NATIVE),
@@ -399,10 +430,10 @@ def _one_space(files: Sequence[BidsFile], options: BidsOptions, folder: Path) ->
         raise UnknownNameError("space of the runs", asked or str(dict(options.entities)), known)
     if len(found) > 1:
         raise InputError(
-            f"the runs in {folder} lie in several spaces",
+            f"the runs in {folder} are in several spaces",
             given="; ".join(found),
-            expected="one",
-            todo='choose it in [options]: space = "..." (and resolution, density or kind where needed)',
+            expected="one space",
+            todo='choose it in [options]: space = "..." (and resolution, density or kind if needed)',
         )
     return chosen
 
@@ -416,29 +447,29 @@ def _spaces(files: Iterable[BidsFile]) -> list[str]:
 
 
 def _complete(group: list[BidsFile]) -> tuple[BidsFile, ...]:
-    """Return the file of a run, or its two hemispheres."""
+    """Return the file of a run, or the files of its two hemispheres."""
     group = sorted(group, key=lambda file: file.entities.get("hemi", ""))
     sides = [file.entities.get("hemi", "") for file in group]
     surface = kind_of(group[0]) == "surface"
     if surface and sorted(set(sides)) == sides and sides != ["L", "R"]:
         raise MissingFileError(
             f"a hemisphere of {group[0].path} is missing",
-            given=f"hemi-{sides[0]} alone",
-            expected="a pair hemi-L and hemi-R",
-            todo="copy the other one, or run fMRIPrep again",
+            given=f"only hemi-{sides[0]}",
+            expected="a pair of files, hemi-L and hemi-R",
+            todo="copy the other file, or rerun fMRIPrep",
         )
     if len(group) != (2 if surface else 1):
         raise InputError(
-            "several files stand for one run",
+            "a run has several files",
             given=", ".join(file.path.name for file in group),
-            expected="one a run",
-            todo="take the others out of the folder",
+            expected="one file per run",
+            todo="move the others out of the folder, or select one of them with entities in [options]",
         )
     return tuple(group)
 
 
 def _number(runs: list[tuple[BidsFile, ...]]) -> list[RunFiles]:
-    """Number sessions and runs, and sort."""
+    """Number the sessions and runs, and sort the runs."""
     sessions: dict[str, list[str]] = defaultdict(list)
     places: dict[tuple[str, str], list[BidsFile]] = defaultdict(list)
     for file, *_ in runs:
@@ -458,7 +489,7 @@ def _number(runs: list[tuple[BidsFile, ...]]) -> list[RunFiles]:
 
 
 def _run_numbers(files: Sequence[BidsFile]) -> dict[Path, int]:
-    """Return the number of each run of a session: its label where that tells the runs apart, else its place."""
+    """Number the runs of a session: by their labels if these are unique, else in sorted order."""
     labels = [file.entities.get("run", "") for file in files]
     if all(labels) and len(set(labels)) == len(labels):
         numbers = numbered(labels)
@@ -468,5 +499,5 @@ def _run_numbers(files: Sequence[BidsFile]) -> dict[Path, int]:
 
 
 def tidy(name: object) -> str:
-    """Return the id of a stimulus: its file below ``stimuli/``, with slashes, or its trial type."""
+    """Return the id of a stimulus: its path relative to ``stimuli/``, with forward slashes, or its trial type."""
     return str(name).strip().replace("\\", "/").removeprefix("./").removeprefix("stimuli/").removeprefix("/")

@@ -1,4 +1,4 @@
-"""Read BIDS derivatives (fMRIPrep): preprocessed runs, events, confounds, stimuli, atlases."""
+"""Reader of BIDS derivatives (fMRIPrep): preprocessed runs, events, confounds, stimuli and atlases."""
 
 from __future__ import annotations
 
@@ -35,18 +35,19 @@ from neurorecon.io.atlases import Atlas
 from neurorecon.io.files import files_below
 from neurorecon.io.images import StimulusFiles
 
-#: What belongs to a run, by the ends of names.
+#: Suffixes of files that belong to a run and are read.
 SUFFIXES = ("events", "timeseries", "regressors", "mask")
 
 
 def source_files(root: Path, options: BidsOptions) -> list[Path]:
-    """Return the files that are read with these options; those that are not there are named too.
+    """List the files that are read with these options, including some that may not exist.
 
     Parameters
     ----------
     root : path
-        The derivatives, or the raw data set that holds them in ``derivatives/``.
+        The derivatives, or the raw data set that contains them in ``derivatives/``.
     options : BidsOptions
+        The options of the reader.
     """
     folder = derivatives_folder(root)
     runs, folders = find_runs(folder, options), Folders(data_sets(root, folder, options.events))
@@ -71,7 +72,7 @@ def _stimuli(root: Path, folders: Folders, options: BidsOptions) -> list[Path]:
 
 
 def _rois(root: Path, runs: list[RunFiles], options: BidsOptions) -> list[Path]:
-    """Return masks and atlases, and the tables of their labels."""
+    """List the masks and atlases, and the tables of their labels."""
     named: list[str] = [options.mask]
     for roi in options.rois.values():
         atlas = roi if isinstance(roi, Atlas) else Atlas(path=roi)
@@ -80,7 +81,7 @@ def _rois(root: Path, runs: list[RunFiles], options: BidsOptions) -> list[Path]:
     return [root / name.replace("{subject}", subject) for name in named for subject in {run.subject for run in runs}]
 
 
-#: What a sample is, in words, by the option.
+#: What a sample is, by the option ``samples``.
 SAMPLES = {
     "block": "mean of the volumes from {lag:g} s after the onset of an event on, for its duration",
     "volume": "one volume, with what was shown {lag:g} s before",
@@ -96,18 +97,19 @@ CITATION = (
 
 
 class BidsReader(base.Reader):
-    """Reader of BIDS derivatives as fMRIPrep writes them.
+    """Reader of BIDS derivatives as written by fMRIPrep.
 
     Parameters
     ----------
     root : path
-        The derivatives, or the raw data set that holds them in ``derivatives/``.
+        The derivatives, or the raw data set that contains them in ``derivatives/``.
     options : BidsReader.Options, optional
+        What to read, and how to preprocess it.
 
     Raises
     ------
     MissingFileError, InputError
-        Where tables and headers are missing, damaged or do not fit together; the message names the file.
+        If tables or headers are missing, damaged or inconsistent; the message names the file.
     """
 
     name: ClassVar[str] = "bids"
@@ -133,17 +135,17 @@ class BidsReader(base.Reader):
 
     @classmethod
     def sources(cls, root: Path, options: BidsOptions) -> list[Path]:
-        """Return the runs that are read, their tables, sidecars and masks, the stimuli, and the atlases."""
+        """List the runs with their tables, sidecars and masks, the stimuli, and the atlases."""
         return source_files(root, options)
 
     @property
     def simulated(self) -> bool:
-        """Whether the derivatives or the raw data set say so."""
+        """Whether the derivatives or the raw data set are marked as simulated."""
         return super().simulated or any((folder / base.SIMULATED).is_file() for folder in raw_folders(self._opened))
 
     @property
     def _has_images(self) -> bool:
-        """Whether there are files: where ``stim_file`` names the stimuli, or the options name a folder."""
+        """Whether stimuli have files, i.e. ``stim_file`` identifies them or the options name a folder."""
         return self.options.stimuli not in (None, "none") or (
             self.options.stimuli is None and self._opened.column == STIM_FILE
         )
@@ -157,7 +159,7 @@ class BidsReader(base.Reader):
 
     @property
     def description(self) -> base.Description:
-        """Title, citation, terms, units."""
+        """Title, citation, terms of use and units of the data set."""
         stated: dict = {}
         for folder in reversed(raw_folders(self._opened)):
             if (folder / "dataset_description.json").is_file():
@@ -182,37 +184,43 @@ class BidsReader(base.Reader):
 
     @property
     def subjects(self) -> list[str]:
-        """Names of the subjects, ``["sub-01", ...]``."""
+        """Names of the subjects, e.g. ``["sub-01"]``."""
         return list(self._opened.plans)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the table of stimuli: images by name, then films."""
+        """Return the table of stimuli: images by name, then videos by name."""
         return self._table.copy()
 
     def image_shape(self) -> tuple[int, int, int] | None:
-        """Return (y, x, rgb) of the images, or None where there are none."""
+        """Return the shape of an image, (y, x, rgb), or None if there are no images."""
         return None if self._images is None else (self._images.size, self._images.size, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return images ``start:stop``, uint8, (stimulus, y, x, rgb); of a video, its middle frame."""
+        """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb); for a video, its middle frame."""
         return self._shown().images(start, stop)
 
     def video_shape(self) -> tuple[int, int, int, int] | None:
-        """Return (frame, y, x, rgb) of the videos, or None where there are none."""
+        """Return the shape of a video, (frame, y, x, rgb), or None if there are no videos."""
         if self._images is None or not self._images.videos:
             return None
         return (self.options.frames, self._images.size, self._images.size, 3)
 
     def frames_per_second(self) -> float | None:
-        """Return the rate of the frames that are kept, or None where there are no films."""
+        """Return the rate of the stored frames in Hz, or None if there are no videos."""
         return None if self._images is None else self._images.rate
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of videos ``start:stop`` (counted among the videos), uint8, (film, frame, y, x, rgb)."""
+        """Return the frames of videos ``start:stop``, uint8, shape (film, frame, y, x, rgb)."""
         return self._shown().video_frames(start, stop)
 
     def subject(self, name: str) -> base.SubjectData:
-        """Return the recordings of one subject; voxels of all its runs are screened first."""
+        """Return the data of one subject, after screening its voxels in all runs.
+
+        Raises
+        ------
+        UnknownNameError, InputError
+            If the subject does not exist, or a run, mask or atlas cannot be used.
+        """
         if name not in self.subjects:
             raise UnknownNameError("subject", name, self.subjects)
         return self._subject(name)
@@ -232,7 +240,8 @@ class BidsReader(base.Reader):
         if self._images is None:
             raise InputError(
                 "this data set has no images",
-                given=f"stimuli by {self._opened.column}",
-                expected="stim_file in the events, and the files below stimuli/",
+                given=f"stimuli identified by the column {self._opened.column}",
+                expected="the column stim_file in the events, and image files in stimuli/",
+                todo="add them, or choose an analysis that does not need images",
             )
         return self._images

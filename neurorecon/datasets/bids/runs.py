@@ -1,4 +1,4 @@
-"""Runs before their values are read: events, confounds, times, headers."""
+"""The events, confounds, timing and headers of runs, and the functions that read their values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from neurorecon.io.volumes import check_volumes, open_volumes, read_volumes
 #: Column of the events that names the file of an image or video.
 STIM_FILE = "stim_file"
 
-#: What else an event is taken for where it has no trial type.
+#: Name of events without a trial type.
 NAMELESS = "event"
 
 
@@ -38,9 +38,9 @@ class Events:
     Parameters
     ----------
     path : path
-        For messages.
+        The file, for error messages.
     table : DataFrame
-        All columns as text but ``onset`` and ``duration`` (s); missing values are None.
+        ``onset`` and ``duration`` (s) as floats, all other columns as strings. Missing values are None.
     """
 
     path: Path
@@ -49,14 +49,15 @@ class Events:
 
 @dataclass(frozen=True)
 class Shown:
-    """Events, told apart by what they are to the reader.
+    """Events divided into stimuli and other events, without rest.
 
     Parameters
     ----------
     stimuli : DataFrame
-        Columns ``stimulus``, ``category``, ``onset``, ``duration`` and those of the file, by onset.
+        The presentations of stimuli, sorted by onset: ``stimulus``, ``category``, ``onset``, ``duration`` and the
+        columns of the file.
     further : list of str
-        Those of the file that say something else, e.g. ``response_time``.
+        Columns of the file with other information, e.g. ``response_time``.
     others : DataFrame
         Events that are neither stimuli nor rest, e.g. button presses: ``trial_type``, ``onset``, ``duration``.
     """
@@ -72,15 +73,15 @@ def find_events(folders: Folders, run: BidsFile) -> Path:
     Raises
     ------
     MissingFileError
-        Where there is none.
+        If there is none.
     """
     found = folders.belonging(run, ["events"], "tsv")
     if not found:
         raise MissingFileError(
-            f"there are no events for {run.path.name}",
+            f"the events of {run.path.name} are missing",
             given=f"no matching *_events.tsv in {', '.join(map(str, folders.roots))}",
-            expected="*_events.tsv with the subject, session, task and run of the run",
-            todo='name the folder of the raw data set in [options]: events = "DIR" (relative to --root, or absolute)',
+            expected="an *_events.tsv file with the same subject, session, task and run",
+            todo='set the folder of the raw data set in [options]: events = "DIR" (relative to --root, or absolute)',
         )
     return found[-1].path
 
@@ -91,13 +92,18 @@ def read_events(path: Path, seconds: float) -> Events:
     Parameters
     ----------
     path : path
+        The file.
     seconds : float
-        Length of the run.
+        Duration of the run in seconds.
+
+    Returns
+    -------
+    Events
 
     Raises
     ------
     InputError
-        Where it has no onsets and durations, or they lie outside the run.
+        If the file cannot be read, lacks onsets or durations, or has events outside the run.
     """
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
@@ -105,8 +111,8 @@ def read_events(path: Path, seconds: float) -> Events:
         raise InputError(
             f"{path} cannot be read",
             given=f"{type(error).__name__}: {error}",
-            expected="a table with tabs between its columns",
-            todo="fix it, or copy it again",
+            expected="a tab-separated table",
+            todo="fix the file, or copy it again",
         ) from None
     table = table.astype(object).mask(table.isin(["n/a", "N/A", ""]), None)
     missing = [name for name in ("onset", "duration") if name not in table]
@@ -114,8 +120,8 @@ def read_events(path: Path, seconds: float) -> Events:
         raise InputError(
             f"{path} lacks {' and '.join(missing)}",
             given=f"columns {', '.join(map(str, table.columns))}",
-            expected="onset, duration and trial_type or stim_file, with tabs between them",
-            todo="name the columns as BIDS does",
+            expected="the columns onset, duration, and trial_type or stim_file, separated by tabs",
+            todo="name the columns as in BIDS",
         )
     for name in ("onset", "duration"):
         numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
@@ -123,30 +129,30 @@ def read_events(path: Path, seconds: float) -> Events:
         if bad.any():
             row = int(bad.to_numpy().argmax())
             raise InputError(
-                f"{path} has a wrong {name}",
+                f"{path} has an invalid {name}",
                 given=f"{table[name].iloc[row]!r} in row {row + 1}",
-                expected="seconds, as a number" + (" that is not negative" if name == "duration" else ""),
+                expected="a number of seconds" + (", 0 or more" if name == "duration" else ""),
                 todo="fix the table",
             )
         table[name] = numbers
     outside = (table["onset"] < 0) | (table["onset"] >= seconds)
     if outside.any():
         raise InputError(
-            f"{path} has events outside its run",
-            given=f"{int(outside.sum())} of {len(table)}, e.g. at {table['onset'][outside].iloc[0]:g} s",
-            expected=f"onsets from 0 to {seconds:g} s, the length of the run",
-            todo="check that the table belongs to this run and is in seconds",
+            f"{path} has events outside the run",
+            given=f"{int(outside.sum())} of {len(table)} events, e.g. at {table['onset'][outside].iloc[0]:g} s",
+            expected=f"onsets from 0 to {seconds:g} s, the duration of the run",
+            todo="check that the file belongs to this run, and that onsets are in seconds",
         )
     return Events(path, table.sort_values("onset", kind="stable").reset_index(drop=True))
 
 
 def stimulus_column(tables: Sequence[Events], wanted: str | None) -> str:
-    """Return the column that names the stimuli: the one asked for, else ``stim_file``, else ``trial_type``.
+    """Return the column that identifies the stimuli: `wanted` if given, else ``stim_file``, else ``trial_type``.
 
     Raises
     ------
-    UnknownNameError, InputError
-        Where a table lacks it.
+    UnknownNameError
+        If a table lacks the column.
     """
     if wanted is None:
         filed = any(STIM_FILE in events.table and events.table[STIM_FILE].notna().any() for events in tables)
@@ -157,23 +163,28 @@ def stimulus_column(tables: Sequence[Events], wanted: str | None) -> str:
                 f"column of {events.path}",
                 wanted,
                 events.table.columns,
-                todo="name the column that says which stimulus was shown: stimulus_column in [options]",
+                todo="set stimulus_column in [options] to the column that identifies the stimuli",
             )
     return wanted
 
 
 def shown(events: Events, column: str, category: str, rest: Sequence[str]) -> Shown:
-    """Tell stimuli, rest and other events apart.
+    """Divide events into stimuli, rest and other events.
 
     Parameters
     ----------
     events : Events
+        The events of a run.
     column : str
-        Names the stimuli; events without a value are no stimuli.
+        Column that identifies the stimuli. Events without a value are not stimuli.
     category : str
-        Column with their categories.
+        Column with the categories of the stimuli.
     rest : sequence of str
         Trial types that are rest, with wildcards.
+
+    Returns
+    -------
+    Shown
     """
     table = events.table
     used = ("onset", "duration", "stimulus", "category", column, category)
@@ -196,14 +207,14 @@ def shown(events: Events, column: str, category: str, rest: Sequence[str]) -> Sh
 
 @dataclass(frozen=True)
 class Confounds:
-    """What is regressed out of a run.
+    """The confounds to regress out of a run, and the volumes to keep.
 
     Parameters
     ----------
     table : DataFrame
-        One row a volume of the run, one column a confound; none missing.
+        One row per volume of the run and one column per confound, without missing values.
     kept : int array, shape (kept_volume,), or None
-        Volumes that are not scrubbed; None where all are kept.
+        Volumes that are not scrubbed; None if all are kept.
     """
 
     table: pd.DataFrame
@@ -213,22 +224,28 @@ class Confounds:
 def load(run: RunFiles, folders: Folders, wanted: Sequence[str] | Strategy, length: int) -> Confounds:
     """Load the confounds of a run.
 
-    Values that are missing at the beginning (fMRIPrep gives derivatives none at the first volume) are taken from the
-    first volume that has one, as nilearn's ``load_confounds`` does.
+    Values missing in the first one or two volumes (fMRIPrep's temporal derivatives start with n/a) are filled with the
+    first value that follows, as in nilearn's ``load_confounds``.
 
     Parameters
     ----------
     run : RunFiles
+        The run.
     folders : Folders
+        The folders that may contain the confounds file.
     wanted : sequence of str, or Strategy
-        Columns with wildcards, or parameters of ``load_confounds``.
+        Columns, with wildcards, or parameters of ``load_confounds``.
     length : int
-        Volumes of the run.
+        Number of volumes of the run.
+
+    Returns
+    -------
+    Confounds
 
     Raises
     ------
     InputError
-        Where the file is missing, does not match the run, lacks a column or has gaps.
+        If the file is missing, does not match the run, lacks a column, or has gaps; or there are too many confounds.
     """
     if not isinstance(wanted, Strategy) and not wanted:
         return Confounds(pd.DataFrame(index=range(length)))
@@ -239,22 +256,24 @@ def load(run: RunFiles, folders: Folders, wanted: Sequence[str] | Strategy, leng
     ]
     if not found:
         raise MissingFileError(
-            f"there are no confounds for {run.path.name}",
+            f"the confounds of {run.path.name} are missing",
             given=f"no matching *_desc-confounds_timeseries.tsv in {run.path.parent}",
-            expected="the file that fMRIPrep writes beside the run",
-            todo="copy it there, or leave confounds out of [options]",
+            expected="the file that fMRIPrep writes next to the run",
+            todo="copy it there, or remove confounds from [options]",
         )
     path = found[-1].path
     try:
         table = pd.read_csv(path, sep="\t", na_values=["n/a"], encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read", given=f"{type(error).__name__}: {error}", expected="a TSV") from None
+        raise InputError(
+            f"{path} cannot be read", given=f"{type(error).__name__}: {error}", expected="a tab-separated table"
+        ) from None
     if len(table) != length:
         raise InputError(
-            f"{path} does not match its run",
+            f"{path} does not match the run",
             given=f"{len(table)} rows for {length} volumes in {run.path.name}",
-            expected="one row a volume",
-            todo="copy both files again: one is cut, or of another run",
+            expected="one row per volume",
+            todo="copy both files again: one is truncated, or belongs to another run",
         )
     if isinstance(wanted, Strategy):
         chosen = _strategy(run, wanted, length)
@@ -270,7 +289,7 @@ def load(run: RunFiles, folders: Folders, wanted: Sequence[str] | Strategy, leng
     kept = length if chosen.kept is None else len(chosen.kept)
     if filled.shape[1] >= kept - 1:
         raise InputError(
-            f"as many confounds as volumes: nothing would be left of {run.path.name}",
+            f"too many confounds for {run.path.name}: no variance would be left",
             given=f"{filled.shape[1]} confounds, {kept} volumes",
             expected="far fewer confounds than volumes",
             todo="choose fewer confounds in [options]",
@@ -279,7 +298,7 @@ def load(run: RunFiles, folders: Folders, wanted: Sequence[str] | Strategy, leng
 
 
 def _complete(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Fill gaps at the beginning; refuse others."""
+    """Fill gaps in the first volumes; raise for others."""
     numeric = table.apply(pd.to_numeric, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
     filled = numeric.bfill(limit=2) if len(numeric) else numeric
     first = numeric.notna().to_numpy().argmax(axis=0) if len(numeric) else np.array([])
@@ -289,8 +308,8 @@ def _complete(table: pd.DataFrame, name: str) -> pd.DataFrame:
         raise InputError(
             f"the confounds {name} have gaps",
             given=f"{table.columns[column]!r} is missing in row {row + 1}",
-            expected="numbers, but for the first one or two volumes",
-            todo="leave this confound out, or run fMRIPrep again",
+            expected="numbers, except in the first one or two volumes",
+            todo="omit this confound, or rerun fMRIPrep",
         )
     return filled
 
@@ -302,15 +321,15 @@ def _strategy(run: RunFiles, wanted: Strategy, length: int) -> Confounds:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # One run: a path, or a pair of hemispheres in a list of runs.
+            # A path for one run, or a list of runs with a pair of hemispheres.
             given = paths[0] if len(paths) == 1 else [paths]
             table, kept = load_confounds(given, **wanted.model_dump())
-    except Exception as error:  # nilearn raises errors of its own and ValueError
+    except Exception as error:  # nilearn raises its own exceptions and ValueError
         raise InputError(
             f"nilearn cannot load these confounds for {run.path.name}",
             given=f"strategy {', '.join(wanted.strategy)}; {type(error).__name__}: {error}",
-            expected="a strategy of nilearn.interfaces.fmriprep.load_confounds, and the columns that it needs",
-            todo="choose another strategy, or name columns: confounds = ['trans_?', 'rot_?']",
+            expected="a strategy of nilearn.interfaces.fmriprep.load_confounds, and the columns it needs",
+            todo="choose another strategy, or list columns, e.g. confounds = ['trans_?', 'rot_?']",
         ) from None
     if isinstance(table, list):
         table, kept = table[0], kept[0]
@@ -319,22 +338,22 @@ def _strategy(run: RunFiles, wanted: Strategy, length: int) -> Confounds:
     return Confounds(table.reset_index(drop=True), None if kept is None else np.asarray(kept))
 
 
-#: Header and sidecar may differ by so much (rounding in headers).
+#: Largest relative difference between the repetition times in the sidecar and the header (which is rounded).
 TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
 class Times:
-    """When the volumes of a run were taken.
+    """The timing of the volumes of a run.
 
     Parameters
     ----------
     length : int
-        Volumes.
+        Number of volumes.
     repetition_time : float
-        Seconds between them.
+        Repetition time in seconds.
     start : float
-        Seconds from the onset of a volume to the time that its slices were shifted to (``StartTime``).
+        Reference time of slice-timing correction: seconds after the onset of a volume (``StartTime``).
     """
 
     length: int
@@ -343,26 +362,29 @@ class Times:
 
     @property
     def volumes(self) -> np.ndarray:
-        """Seconds of each volume from the onset of the run, (volume,)."""
+        """Time of each volume in seconds from the onset of the run, shape (volume,)."""
         return self.start + self.repetition_time * np.arange(self.length)
 
     @property
     def seconds(self) -> float:
-        """Length of the run."""
+        """Duration of the run in seconds."""
         return self.length * self.repetition_time
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run whose tables and headers were read and found in order.
+    """A run whose tables and headers have been read and checked.
 
     Parameters
     ----------
     files : RunFiles
+        The files.
     times : Times
+        The timing of the volumes.
     shown : Shown
-        Its events.
+        The events.
     confounds : Confounds
+        The confounds.
     """
 
     files: RunFiles
@@ -372,25 +394,25 @@ class RunPlan:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """File name of the run, for error messages."""
         return self.files.path.name
 
     @property
     def kept(self) -> np.ndarray:
-        """Volumes that are not scrubbed, int (kept_volume,)."""
+        """Indices of the volumes that are not scrubbed, shape (kept_volume,)."""
         return np.arange(self.times.length) if self.confounds.kept is None else self.confounds.kept
 
 
 @dataclass(frozen=True)
 class RunSamples:
-    """The samples that a run gives.
+    """The samples of a run.
 
     Parameters
     ----------
     table : DataFrame
-        ``stimulus``, ``presentation`` (row of the shown stimuli) and ``time`` (s).
+        ``stimulus``, ``presentation`` (row in :attr:`Shown.stimuli`) and ``time`` (s).
     unrecorded : int
-        Presentations whose response was not recorded: at the end of the run, or scrubbed.
+        Number of presentations without a response, because they were at the end of the run or scrubbed.
     """
 
     table: pd.DataFrame
@@ -398,12 +420,23 @@ class RunSamples:
 
 
 def times_of(run: RunFiles, header: Header, metadata: Mapping[str, object], given: float | None) -> Times:
-    """Return when the volumes of a run were taken: by the options, else the sidecar, else the header.
+    """Return the timing of a run, from the options, else the sidecar, else the header.
+
+    Parameters
+    ----------
+    run : RunFiles
+        The run, for error messages.
+    header : Header
+        Length and repetition time in the header.
+    metadata : mapping
+        Content of the sidecars.
+    given : float or None
+        Repetition time (s) in the options.
 
     Raises
     ------
     InputError
-        Where neither says it, or they contradict each other.
+        If the repetition time is unknown, or sidecar and header contradict each other.
     """
     stated = _seconds(run, metadata, "RepetitionTime")
     start = _seconds(run, metadata, "StartTime") or 0.0
@@ -412,17 +445,17 @@ def times_of(run: RunFiles, header: Header, metadata: Mapping[str, object], give
     found = stated or header.repetition_time
     if not found:
         raise InputError(
-            f"the time between the volumes of {run.path.name} is not known",
-            given="no RepetitionTime in a sidecar (*_bold.json), none in the header",
-            expected="seconds, in one of them",
-            todo="write it into the sidecar, or into [options]: repetition_time = 2.0",
+            f"the repetition time of {run.path.name} is unknown",
+            given="neither RepetitionTime in a sidecar (*_bold.json), nor a repetition time in the header",
+            expected="a repetition time in seconds in one of them",
+            todo="add it to the sidecar, or to [options], e.g. repetition_time = 2.0",
         )
     if stated and header.repetition_time and abs(stated - header.repetition_time) > TOLERANCE * stated:
         raise InputError(
             f"sidecar and header of {run.path.name} contradict each other",
             given=f"RepetitionTime {stated:g} s in the sidecar, {header.repetition_time:g} s in the header",
-            expected="one time between volumes",
-            todo="find out which is right, and say so in [options]: repetition_time = ...",
+            expected="the same repetition time",
+            todo="find out which is correct, and set repetition_time in [options]",
         )
     return Times(header.length, float(found), start)
 
@@ -433,7 +466,7 @@ def _seconds(run: RunFiles, metadata: Mapping[str, object], key: str) -> float |
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1000:
         raise InputError(
-            f"the sidecar of {run.path.name} says something else than seconds",
+            f"the sidecar of {run.path.name} has an invalid {key}",
             given=f"{key}: {value!r}",
             expected="a number of seconds",
             todo="fix the sidecar",
@@ -443,7 +476,7 @@ def _seconds(run: RunFiles, metadata: Mapping[str, object], key: str) -> float |
 
 @dataclass(frozen=True)
 class Format:
-    """What one file format needs: open, compare, read."""
+    """The functions of one file format: open a run, check its grid, and read it."""
 
     open: Callable[[Sequence[Path], str], tuple[Grid, Header]]
     check: Callable[[Path, Grid, Grid, str], None]
@@ -458,15 +491,15 @@ FORMATS = {
 
 
 def open_run(run: RunFiles) -> tuple[Grid, Header]:
-    """Read the header of a run."""
+    """Return the grid and header of a run."""
     return FORMATS[run.kind].open([file.path for file in run.files], run.space)
 
 
 def check_run(run: RunFiles, grid: Grid, wanted: Grid, like: str) -> None:
-    """Refuse a run that lies elsewhere than the first one of its subject."""
+    """Raise :class:`InputError` if the grid of a run differs from that of the subject's first run."""
     FORMATS[run.kind].check(run.path, grid, wanted, like)
 
 
 def read_run(run: RunFiles, rows: np.ndarray) -> np.ndarray:
-    """Read a run: float32, shape (volume, voxel), for some rows of the grid."""
+    """Read some rows of the grid of a run, float32, shape (volume, voxel)."""
     return FORMATS[run.kind].read([file.path for file in run.files], rows)

@@ -1,12 +1,9 @@
-"""From the volumes of runs to samples: cleaned time series, means of volumes, single-trial betas.
+"""Compute samples from runs: cleaned volumes, block averages, FIR responses, or single-trial betas.
 
 References
 ----------
 Mumford et al. 2012, NeuroImage 59:2636-2643 (least squares separate: one regressor for the trial, one for all others).
-
-References
-----------
-Prince et al. 2022, eLife 11:e77599.
+Prince et al. 2022, eLife 11:e77599 (GLMsingle).
 """
 
 from __future__ import annotations
@@ -36,14 +33,16 @@ UNITS = {
 
 
 def clean(values: np.ndarray, plan: RunPlan, options: BidsOptions) -> np.ndarray:
-    """Detrend, filter, remove confounds and standardize.
+    """Detrend and filter a run, remove its confounds, and standardize it, with nilearn's ``clean``.
 
     Parameters
     ----------
     values : array, shape (volume, voxel)
+        The run.
     plan : RunPlan
+        The confounds and the timing of the run.
     options : BidsOptions
-        ``detrend``, ``high_pass``, ``standardize``; the confounds are those of the plan.
+        ``detrend``, ``high_pass`` and ``standardize``.
 
     Returns
     -------
@@ -53,7 +52,7 @@ def clean(values: np.ndarray, plan: RunPlan, options: BidsOptions) -> np.ndarray
 
     confounds = plan.confounds.table.to_numpy(dtype=float)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a voxel that is 0 throughout, on request
+        warnings.simplefilter("ignore")  # voxels that are 0 throughout, if bad voxels are kept
         return nilearn_clean(
             np.asarray(values, dtype=float),
             detrend=options.detrend,
@@ -67,7 +66,16 @@ def clean(values: np.ndarray, plan: RunPlan, options: BidsOptions) -> np.ndarray
 
 
 def scale(values: np.ndarray, plan: RunPlan, options: BidsOptions) -> np.ndarray:
-    """Standardize alone: drift and confounds are regressors of the model that follows.
+    """Select the kept volumes and standardize them, if drift and confounds are regressors of a model fitted afterwards.
+
+    Parameters
+    ----------
+    values : array, shape (volume, voxel)
+        The run.
+    plan : RunPlan
+        The volumes to keep.
+    options : BidsOptions
+        ``standardize``.
 
     Returns
     -------
@@ -81,12 +89,12 @@ def scale(values: np.ndarray, plan: RunPlan, options: BidsOptions) -> np.ndarray
 
 
 def standardize(options: BidsOptions) -> str | None:
-    """Return nilearn's word."""
+    """Return the value of nilearn's parameter ``standardize``."""
     return {"zscore": "zscore_sample", "psc": "psc", "none": None}[options.standardize]
 
 
 def describe(options: BidsOptions) -> str:
-    """Say what was done, for the description of the store."""
+    """Describe the preprocessing, for the description of the store."""
     done = []
     if options.detrend:
         done.append("linear trend removed by run")
@@ -100,27 +108,29 @@ def describe(options: BidsOptions) -> str:
     return "; ".join(done)
 
 
-#: So that rounding does not move a volume out of a window.
+#: Tolerance (s), so that rounding does not move a volume out of a window.
 EPSILON = 1e-6
 
 
 def block_windows(plan: RunPlan, lag: float, window: float | None) -> tuple[RunSamples, list[np.ndarray]]:
-    """Find the volumes of each presentation: those from its onset + lag on, for its duration.
+    """Find the volumes of each presentation: those from its onset plus `lag`, for its duration.
 
     Parameters
     ----------
     plan : RunPlan
+        The run.
     lag : float
-        Seconds.
+        Seconds by which the response follows the stimulus.
     window : float or None
-        Seconds in place of the durations of the events.
+        Seconds to use instead of the durations of the events.
 
     Returns
     -------
-    RunSamples
-    list of int array
-        Of each sample: the places of its volumes among the kept ones. Where none falls into the window, the one
-        nearest to its middle.
+    samples : RunSamples
+        The presentations whose response was recorded.
+    windows : list of int array
+        For each sample, the indices of its volumes among the kept ones. If no volume is in the window, the one closest
+        to its center is used.
     """
     times, half = plan.times.volumes[plan.kept], plan.times.repetition_time / 2
     rows, windows = [], []
@@ -138,14 +148,21 @@ def block_windows(plan: RunPlan, lag: float, window: float | None) -> tuple[RunS
 
 
 def volume_windows(plan: RunPlan, lag: float) -> tuple[RunSamples, list[np.ndarray]]:
-    """Find for each volume what was on the screen `lag` seconds before; volumes of rest are left out.
+    """Find the stimulus that was shown `lag` seconds before each volume, leaving out rest.
+
+    Parameters
+    ----------
+    plan : RunPlan
+        The run.
+    lag : float
+        Seconds by which the response follows the stimulus.
 
     Returns
     -------
-    RunSamples
-        ``time`` is that of the volume, from the onset of the run in steps of the repetition time.
-    list of int array
-        Of each sample: the place of its volume among the kept ones.
+    samples : RunSamples
+        One sample per volume; ``time`` is that of the volume, a multiple of the repetition time.
+    windows : list of int array
+        For each sample, the index of its volume among the kept ones.
     """
     times = plan.times.volumes - lag
     events = plan.shown.stimuli
@@ -161,13 +178,14 @@ def volume_windows(plan: RunPlan, lag: float) -> tuple[RunSamples, list[np.ndarr
 
 
 def average(values: np.ndarray, windows: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean of the volumes of each sample.
+    """Average the volumes of each sample.
 
     Parameters
     ----------
     values : array, shape (kept_volume, voxel)
+        The run.
     windows : sequence of int array
-        One a sample.
+        Indices of the volumes of each sample.
 
     Returns
     -------
@@ -183,23 +201,29 @@ def _samples(rows: list[tuple], presentations: int) -> RunSamples:
     return RunSamples(table, presentations - table["presentation"].nunique())
 
 
-#: A design whose condition number is above this cannot tell its regressors apart.
+#: Condition number above which a design is considered singular.
 SINGULAR = 1e8
 
 
 class TrialModel:
-    """Least squares for single trials: all in one model, or a model for each.
+    """Single-trial betas by least squares: all trials in one model, or one model per trial.
 
     Parameters
     ----------
     plan : RunPlan
+        The run.
     options : BidsOptions
         ``least_squares``, ``hrf_model``, ``noise_model``, ``high_pass``, ``detrend``, ``lag``.
 
     Attributes
     ----------
     samples : RunSamples
-        One a trial whose response was recorded: whose onset + lag lies within the run.
+        One sample per trial whose response was recorded, i.e. whose onset plus lag is within the run.
+
+    Raises
+    ------
+    InputError
+        If the design is singular.
     """
 
     def __init__(self, plan: RunPlan, options: BidsOptions) -> None:
@@ -229,6 +253,7 @@ class TrialModel:
         Parameters
         ----------
         values : array, shape (kept_volume, voxel)
+            The run, standardized but not detrended.
 
         Returns
         -------
@@ -242,27 +267,38 @@ class TrialModel:
         return np.stack(found) if found else np.empty((0, values.shape[1]))
 
     def _extra(self) -> list[np.ndarray]:
-        """Trials at the very end of the run, as one regressor of no interest, where they answer at all."""
+        """Return the nuisance regressor of trials at the very end of the run, unless it is zero."""
         return [self._late] if np.abs(self._late).max(initial=0.0) > 1e-3 else []
 
     def _separate(self, trial: int) -> np.ndarray:
-        """Return the design for one trial: its regressor, the sum of all others, nuisance."""
+        """Return the design for one trial: its regressor, the sum of all other trials, and nuisance regressors."""
         others = self._trials.sum(axis=1) - self._trials[:, trial] + self._late[:, 0]
         columns = [self._trials[:, trial]] + ([others] if np.abs(others).max() > 1e-3 else [])
         return np.hstack([np.column_stack(columns), self._nuisance])
 
 
 class ResponseModel:
-    """Finite impulse responses: for each stimulus of a run, the response at each volume after its onset.
+    """Finite impulse responses: the response to each stimulus of a run at each volume after its onset.
 
-    Delays are counted from the volume before the onset. The sample is the mean of the response from `lag` on, for the
-    duration of the event (or `window`): a block average in which the responses to neighbors are told apart.
+    Delays are counted from the volume before the onset. A sample is the mean of the response from `lag` on, for the
+    duration of the event (or `window`), i.e. a block average that accounts for overlapping responses.
 
     Parameters
     ----------
     plan : RunPlan
+        The run.
     options : BidsOptions
         ``fir_seconds``, ``lag``, ``window``, ``noise_model``, ``high_pass``, ``detrend``.
+
+    Attributes
+    ----------
+    samples : RunSamples
+        One sample per stimulus whose response was recorded.
+
+    Raises
+    ------
+    InputError
+        If the design is singular.
     """
 
     def __init__(self, plan: RunPlan, options: BidsOptions) -> None:
@@ -279,7 +315,7 @@ class ResponseModel:
         delays = list(range(int(np.ceil(options.fir_seconds / step))))
         names = {name: f"stimulus{number:05d}" for number, name in enumerate(table["stimulus"])}
         phase = _phase(plan, events["onset"].to_numpy())
-        # A boxcar of one volume makes the regressors tents: linear interpolation between volumes.
+        # A boxcar of one volume makes tent regressors, i.e. interpolates linearly between volumes.
         conditions = events.assign(
             trial_type=events["stimulus"].map(names), onset=events["onset"] - phase, duration=step
         )
@@ -297,20 +333,23 @@ class ResponseModel:
             _check_rank(plan, self._design, "delays of stimuli", None)
 
     def fit(self, values: np.ndarray) -> np.ndarray:
-        """Return the mean response of each stimulus, (stimulus, voxel), from values (kept_volume, voxel)."""
+        """Return the mean response to each stimulus, (stimulus, voxel), from a run (kept_volume, voxel)."""
         return self._average @ betas(values, self._design, self._average.shape[1], self._noise_model)
 
 
 def betas(values: np.ndarray, design: np.ndarray, count: int, noise_model: str) -> np.ndarray:
-    """Fit a linear model by nilearn and return the estimates of its first regressors.
+    """Fit a general linear model with nilearn, and return the betas of its first regressors.
 
     Parameters
     ----------
     values : array, shape (volume, voxel)
+        The run.
     design : array, shape (volume, regressor)
+        The design matrix.
     count : int
+        Number of regressors whose betas are returned.
     noise_model : str
-        ``"ols"``, ``"ar1"`` ...
+        ``"ols"``, ``"ar1"`` etc.
 
     Returns
     -------
@@ -328,14 +367,14 @@ def betas(values: np.ndarray, design: np.ndarray, count: int, noise_model: str) 
 def _design(
     plan: RunPlan, options: BidsOptions, conditions: pd.DataFrame, delays: list[int] | None = None
 ) -> pd.DataFrame:
-    """Return the design of a run, a row a kept volume; events that are no stimuli are regressors of no interest."""
+    """Return the design of a run, one row per kept volume. Events that are not stimuli are nuisance regressors."""
     from nilearn.glm.first_level import make_first_level_design_matrix
 
     confounds = plan.confounds.table
     drift = "cosine" if options.high_pass else "polynomial" if options.detrend else None
     columns = ["onset", "duration", "trial_type"]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # events of no duration; near-singular designs are refused below
+        warnings.simplefilter("ignore")  # events without duration; near-singular designs are refused elsewhere
         matrix = make_first_level_design_matrix(
             plan.times.volumes,
             conditions[columns],
@@ -367,10 +406,10 @@ def _delayed(design: pd.DataFrame) -> list[str]:
 
 
 def _phase(plan: RunPlan, onsets: np.ndarray) -> float:
-    """Return by how many seconds onsets follow the volume before them, on average.
+    """Return how many seconds the onsets follow the preceding volume, on average; 0 if they are spread out.
 
-    Tents half-way between two volumes could hardly be told from their neighbors. Delays are counted from volumes
-    instead; where onsets are spread evenly between volumes, there is nothing to align.
+    Tent regressors halfway between two volumes would be nearly collinear with their neighbors, so delays are counted
+    from volumes instead of onsets.
     """
     step = plan.times.repetition_time
     turns = np.exp(2j * np.pi * (onsets - plan.times.start) / step)
@@ -384,30 +423,31 @@ def _within(delays: list[int], step: float, lag: float, window: float) -> list[i
 
 
 def _check_rank(plan: RunPlan, design: np.ndarray, what: str, instead: str | None) -> None:
-    """Refuse a design that has no unique solution."""
+    """Raise :class:`InputError` if the design does not have a unique solution."""
     scaled = design / np.maximum(np.linalg.norm(design, axis=0), 1e-12)
     if design.shape[0] > design.shape[1] and np.linalg.cond(scaled) < SINGULAR:
         return
     raise InputError(
-        f"the {what} of {plan.name} cannot be told apart",
+        f"the design of {plan.name} is singular: its {what} cannot be told apart",
         given=f"{design.shape[0]} volumes for {design.shape[1]} regressors (confounds and drift included)",
-        expected="more volumes than regressors, none a mixture of others",
-        todo=f'least_squares = "{instead}" in [options]'
+        expected="more volumes than regressors, and linearly independent regressors",
+        todo=f'set least_squares = "{instead}" in [options]'
         if instead
-        else "fewer confounds, a shorter fir_seconds, stimuli that repeat within the run (stimulus_column = "
+        else "use fewer confounds, shorter fir_seconds, stimuli that repeat within the run (stimulus_column = "
         '"trial_type"), or samples = "block"',
     )
 
 
-#: An onset may be this far from a volume, in parts of the repetition time.
+#: Largest distance of an onset from a volume, as a fraction of the repetition time.
 OFF_THE_VOLUMES = 0.1
 
 
 class SessionModel:
-    """Betas of every trial of a session.
+    """Single-trial betas of a session by GLMsingle.
 
-    GLMsingle chooses a hemodynamic response for each voxel, removes noise by components of voxels that do not answer,
-    and shrinks the betas, all by cross-validation over the repeats within the session.
+    GLMsingle selects a hemodynamic response function for each voxel, removes noise components (derived from voxels that
+    do not respond to the stimuli), and regularizes the betas by fractional ridge regression, all cross-validated across
+    the repeats within the session.
 
     Parameters
     ----------
@@ -417,12 +457,12 @@ class SessionModel:
     Attributes
     ----------
     samples : list of RunSamples
-        Of each run, one a trial.
+        For each run, one sample per trial.
 
     Raises
     ------
     InputError
-        Where the package is missing, or the runs are not as it needs them.
+        If GLMsingle is not installed, or the runs do not meet its requirements.
     """
 
     def __init__(self, plans: Sequence[RunPlan]) -> None:
@@ -430,31 +470,31 @@ class SessionModel:
             raise InputError(
                 'samples = "glmsingle" needs a package that is not installed',
                 given="no package 'glmsingle'",
-                expected="GLMsingle (github.com/cvnlab/GLMsingle) beside neurorecon",
-                todo='pip install glmsingle, or take samples = "glm"',
+                expected="GLMsingle (github.com/cvnlab/GLMsingle) to be installed",
+                todo='pip install glmsingle, or set samples = "glm"',
             )
         names = sorted({name for plan in plans for name in plan.shown.stimuli["stimulus"]})
         self._plans = list(plans)
         self._designs = [_session_design(plan, names) for plan in plans]
         self._seconds = float(pd.concat([plan.shown.stimuli["duration"] for plan in plans]).median())
-        self._repetition_time = _one({plan.times.repetition_time for plan in plans}, "times between volumes", plans)
+        self._repetition_time = _one({plan.times.repetition_time for plan in plans}, "repetition times", plans)
         repeated = sum(design.sum(axis=0) for design in self._designs)
         if not (np.asarray(repeated) > 1).any() or len(plans) < 2:
             raise InputError(
-                f"GLMsingle finds no repeats in the session of {plans[0].name}",
-                given=f"{len(names)} stimuli in {len(plans)} runs, none shown twice",
-                expected="at least two runs, and stimuli that are shown again: it cross-validates over them",
-                todo='samples = "glm"',
+                f"GLMsingle needs repeats, but the session of {plans[0].name} has none",
+                given=f"{len(names)} stimuli in {len(plans)} runs",
+                expected="at least two runs and repeated stimuli, across which GLMsingle cross-validates",
+                todo='set samples = "glm" in [options]',
             )
         self.samples = [RunSamples(_trials(plan), 0) for plan in plans]
 
     def fit(self, runs: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the beta of each trial in percent signal change.
+        """Return the beta of each trial, in percent signal change.
 
         Parameters
         ----------
         runs : sequence of array, shape (volume, voxel)
-            Of all runs of the session.
+            All runs of the session.
 
         Returns
         -------
@@ -475,22 +515,22 @@ class SessionModel:
 
 
 def _session_design(plan: RunPlan, names: Sequence[str]) -> np.ndarray:
-    """Return ones at the volumes in which stimuli begin, (volume, stimulus)."""
+    """Return a design matrix with ones at the volumes in which stimuli begin, (volume, stimulus)."""
     if plan.confounds.kept is not None:
         raise InputError(
-            f"GLMsingle cannot leave out volumes of {plan.name}",
+            f"GLMsingle cannot exclude volumes of {plan.name}",
             given=f"{plan.times.length - len(plan.kept)} scrubbed volumes",
             expected="all volumes",
-            todo="leave scrub out of the strategy of confounds",
+            todo="remove scrub from the strategy of confounds",
         )
     events, step = plan.shown.stimuli, plan.times.repetition_time
     volumes = events["onset"].to_numpy() / step
     if (np.abs(volumes - volumes.round()) > OFF_THE_VOLUMES).any():
         raise InputError(
-            f"stimuli of {plan.name} do not begin with a volume",
+            f"the onsets of {plan.name} are not aligned with volumes",
             given=f"onsets such as {events['onset'].iloc[0]:g} s, a volume every {step:g} s",
-            expected="onsets at multiples of the repetition time, as GLMsingle needs them",
-            todo='resample the runs to a step that divides the onsets, or take samples = "glm"',
+            expected="onsets at multiples of the repetition time, as GLMsingle requires",
+            todo='resample the runs to a repetition time that divides the onsets, or set samples = "glm"',
         )
     design = np.zeros((plan.times.length, len(names)))
     places = {name: number for number, name in enumerate(names)}
@@ -511,27 +551,28 @@ def _one(values: set[float], what: str, plans: Sequence[RunPlan]) -> float:
         raise InputError(
             f"the runs of the session of {plans[0].name} have different {what}",
             given=", ".join(f"{value:g} s" for value in sorted(values)),
-            expected="one",
-            todo="choose tasks or runs in [options]",
+            expected="the same in all runs",
+            todo="select tasks or runs in [options]",
         )
     return values.pop()
 
 
-#: Voxels that are worked on at once: float64 copies of them are made.
+#: Voxels to process at a time, because float64 copies of them are made.
 VOXELS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class Process:
-    """What becomes of the runs that are in memory together: one, or those of a session for GLMsingle.
+    """How to compute the samples of runs that are processed together: one run, or a session for GLMsingle.
 
     Parameters
     ----------
     plans : tuple of RunPlan
+        The runs.
     samples : tuple of RunSamples
-        What each run gives.
+        The samples of each run.
     compute : callable
-        A list of arrays (volume, voxel), one a run, to samples (sample, voxel).
+        Takes a list of arrays (volume, voxel), one per run, and returns the samples (sample, voxel).
     """
 
     plans: tuple[RunPlan, ...]
@@ -543,12 +584,23 @@ class Process:
 
 
 def make_processes(plans: Sequence[RunPlan], options: BidsOptions) -> list[Process]:
-    """Return what becomes of the runs of a subject.
+    """Return how to compute the samples of a subject.
+
+    Parameters
+    ----------
+    plans : sequence of RunPlan
+        The runs of the subject.
+    options : BidsOptions
+        The options of the reader.
+
+    Returns
+    -------
+    list of Process
 
     Raises
     ------
     InputError
-        Where the design of a run does not allow it.
+        If the design of a run does not allow it.
     """
     if options.samples != "glmsingle":
         return [_of_run(plan, options) for plan in plans]

@@ -1,4 +1,4 @@
-"""Stimuli of a BIDS data set: their table, images, videos and split."""
+"""The stimuli of a BIDS data set: their table, captions, files and split."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from neurorecon.datasets.splits import TRAIN, hold_out_stimuli
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.images import VIDEOS, StimulusFile
 
-#: Names that the column of ids has in tables of stimuli.
+#: Names of the column of ids in tables of stimuli.
 ID_COLUMNS = ("stim_file", "stimulus_id", "stimulus", "id", "trial_type")
 
-#: What stands for nothing in a table.
+#: Missing values in tables.
 MISSING = ("", "n/a", "N/A")
 
-#: Between the name of a video and the number of a clip of it.
+#: Separates the name of a video from the number of a clip.
 CLIP = "#"
 
-#: In place of a category.
+#: Category of stimuli without one.
 UNNAMED = "stimulus"
 
 
 def is_video(name: str) -> bool:
-    """Return whether a stimulus is a video, or a clip of one."""
+    """Return whether a stimulus is a video or a clip of one."""
     return file_of(name).lower().endswith(VIDEOS)
 
 
 def file_of(name: str) -> str:
-    """Return the file of a stimulus: a clip is a part of one."""
+    """Return the file of a stimulus, without the number of a clip."""
     video, _, clip = name.rpartition(CLIP)
     return video if clip.isdigit() and video.lower().endswith(VIDEOS) else name
 
 
 def cut_videos(shown: pd.DataFrame, seconds: float) -> pd.DataFrame:
-    """Cut videos into clips of one volume, so that each volume of a time series shows what was on the screen.
+    """Cut videos into clips of one volume, so that each volume of a time series has its own stimulus.
 
     Parameters
     ----------
     shown : DataFrame
-        Presentations: ``stimulus``, ``onset``, ``duration`` and others.
+        The presentations: ``stimulus``, ``onset``, ``duration`` and other columns.
     seconds : float
-        Of a clip.
+        Duration of a clip.
 
     Returns
     -------
     DataFrame
-        A row for each clip, whose ``stimulus`` is e.g. ``"film.mp4#00012"``; images as they were.
+        One row per clip, whose ``stimulus`` is e.g. ``"film.mp4#00012"``. Images are unchanged.
     """
     counts = [
         max(round(d / seconds), 1) if is_video(n) else 1
@@ -74,11 +74,16 @@ def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bo
     Parameters
     ----------
     shown : DataFrame
-        One row a presentation: ``stimulus`` and ``category``.
+        One row per presentation: ``stimulus`` and ``category``.
     captions : DataFrame, optional
         From :func:`read_captions`.
     files : bool
-        Whether the stimuli are at hand; without its file, a video is a name like any other.
+        Whether the stimuli have files. If not, videos are treated as images.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``id``, ``kind``, ``category``, ``captions``.
     """
     groups = shown.groupby("stimulus", sort=True)["category"]
     ids = sorted(groups.groups, key=lambda name: (is_video(name), name))
@@ -94,14 +99,14 @@ def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bo
 
 
 def find_captions(given: str | None, root: Path, folders: Sequence[Path]) -> Path | None:
-    """Return the table of stimuli: the one asked for, else ``stimuli.tsv`` in a folder of stimuli or above it."""
+    """Return the table of stimuli: `given`, else ``stimuli.tsv`` in a folder of stimuli or its parent, else None."""
     if given is not None:
         if not (root / given).is_file():
             raise MissingFileError(
                 f"{root / given} is missing",
                 given="no such file",
                 expected="a table of stimuli with captions",
-                todo="fix captions in [options], or leave it out",
+                todo="fix captions in [options], or remove it",
             )
         return root / given
     places = [path for folder in folders for path in (folder / "stimuli.tsv", folder.parent / "stimuli.tsv")]
@@ -114,17 +119,19 @@ def read_captions(path: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        By id: ``category`` (or None) and ``captions`` (list of str), from the columns ``category`` and ``caption``,
-        ``caption1`` and so on.
+        Indexed by id: ``category`` (or None) and ``captions`` (list of str), from the columns ``category`` and
+        ``caption``, ``caption1`` etc.
     """
     try:
         table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read", given=f"{type(error).__name__}: {error}", expected="a TSV") from None
+        raise InputError(
+            f"{path} cannot be read", given=f"{type(error).__name__}: {error}", expected="a table"
+        ) from None
     column = next((name for name in ID_COLUMNS if name in table), None)
     if column is None:
         raise InputError(
-            f"{path} does not name stimuli",
+            f"{path} has no column that identifies the stimuli",
             given=f"columns {', '.join(map(str, table.columns))}",
             expected=f"one of the columns {', '.join(ID_COLUMNS)}",
             todo="rename the column",
@@ -142,12 +149,21 @@ def read_captions(path: Path) -> pd.DataFrame:
 
 
 def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: float) -> list[StimulusFile]:
-    """Return where each stimulus is read from.
+    """Find the file of each stimulus.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Ids of the stimuli.
+    folders : sequence of path
+        Folders that may contain the files.
+    clip_seconds : float
+        Duration of a clip of a video.
 
     Raises
     ------
     MissingFileError
-        Where some are missing.
+        If files are missing.
     """
     files = {name: file_of(name) for name in ids}
     places = [next((folder / files[n] for folder in folders if (folder / files[n]).is_file()), None) for n in ids]
@@ -155,9 +171,9 @@ def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: floa
     if missing:
         raise MissingFileError(
             f"{len(missing)} of {len(ids)} stimuli are missing",
-            given=f"no {missing[0]} in {', '.join(map(str, folders)) or 'any folder stimuli/'}",
-            expected="the files that stim_file names, below stimuli/ of the raw data set",
-            todo='name their folder in [options]: stimuli = "DIR"; or stimuli = "none" to go without images',
+            given=f"no file {missing[0]} in {', '.join(map(str, folders)) or 'any stimuli/'}",
+            expected="the files named by stim_file in the folder stimuli/ of the raw data set",
+            todo='set their folder in [options]: stimuli = "DIR"; or stimuli = "none" to build the store without images',
         )
     found = []
     for name, path in zip(ids, places, strict=True):
@@ -175,15 +191,19 @@ def split_stimuli(shown: pd.DataFrame, rule: Split | Literal["none"]) -> dict[st
     Parameters
     ----------
     shown : DataFrame
-        One row a presentation, over all subjects: ``stimulus``, the labels ``session_label`` and ``run_label``, and
-        the columns of the events.
+        One row per presentation, of all subjects: ``stimulus``, ``session_label``, ``run_label`` and the columns of
+        the events.
     rule : Split or "none"
-        From the options; by ``"none"`` all stimuli are for training, to be cross-validated.
+        The rule in the options. With ``"none"``, all stimuli are training stimuli, for cross-validation.
+
+    Returns
+    -------
+    dict of str to str
 
     Raises
     ------
     InputError
-        Where the rule names what is not there, or a stimulus would be in two splits.
+        If the rule refers to something that does not exist, or a stimulus would be in two splits.
     """
     if rule == "none":
         return dict.fromkeys(shown["stimulus"], TRAIN)
@@ -193,10 +213,10 @@ def split_stimuli(shown: pd.DataFrame, rule: Split | Literal["none"]) -> dict[st
     if len(double):
         raise InputError(
             "stimuli are in more than one split",
-            given=f"{len(double)}, e.g. {', '.join(double.iloc[:3])}, by the rule {_words(rule)}",
-            expected="train and test without a stimulus in common",
-            todo="choose another rule in [options.split]: a score on stimuli seen in training says nothing; "
-            'or split = "none" to cross-validate',
+            given=f"{len(double)} stimuli, e.g. {', '.join(double.iloc[:3])}, with the rule {_words(rule)}",
+            expected="training and test splits without common stimuli",
+            todo="choose another rule in [options.split], because test scores are meaningless for training stimuli; "
+            'or set split = "none" to cross-validate',
         )
     return dict(zip(pairs["stimulus"], pairs["split"], strict=True))
 
@@ -220,10 +240,10 @@ def _values(shown: pd.DataFrame, rule: Split) -> np.ndarray:
     if shown[column].isna().any():
         name = shown["stimulus"][shown[column].isna()].iloc[0]
         raise InputError(
-            f"the column {column!r} of the events does not say the split of every stimulus",
-            given=f"nothing for {name!r}",
-            expected="train or test for each event that shows a stimulus",
-            todo="fill the column, or choose another rule in [options.split]",
+            f"the column {column!r} of the events does not contain the split of every stimulus",
+            given=f"no value for {name!r}",
+            expected="train or test for each event with a stimulus",
+            todo="fill in the column, or choose another rule in [options.split]",
         )
     return shown[column].astype(str).to_numpy()
 

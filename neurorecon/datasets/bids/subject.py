@@ -1,4 +1,4 @@
-"""A BIDS derivative opened (tables and headers, no values), and the recordings of one subject."""
+"""Open BIDS derivatives (tables and headers, without values), and load the data of one subject."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from neurorecon.datasets.bids.samples import Process
 from neurorecon.datasets.bids.stimuli import cut_videos
 from neurorecon.datasets.runs import read_by_part, screen
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.atlases import read_mask, read_rois
+from neurorecon.io.atlases import Atlas, read_rois, rois_of
 from neurorecon.io.grid import Grid
 from neurorecon.io.volumes import read_volume
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What a folder holds, as far as tables and headers say.
+    """The content of BIDS derivatives, according to tables and headers.
 
     Parameters
     ----------
     folder : path
         The derivatives.
     folders : Folders
-        Derivatives and raw data sets.
+        The derivatives and raw data sets.
     plans : dict of str to list of RunPlan
-        By subject.
+        The runs of each subject.
     grids : dict of str to Grid
-        By subject.
+        The grid of each subject.
     column : str
-        Column of the events that names the stimuli.
+        Column of the events that identifies the stimuli.
     left_out : list of str
-        Tasks without events.
+        Tasks that were left out because they have no events.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Opened:
     left_out: list[str]
 
     def shown(self) -> pd.DataFrame:
-        """Return all presentations of all subjects, with the labels of session and run."""
+        """Return the presentations of all subjects, with the labels of their sessions and runs."""
         parts = [
             plan.shown.stimuli.assign(
                 session_label=plan.files.first.entities.get("ses", ""),
@@ -70,13 +70,18 @@ def open_derivatives(root: Path, options: BidsOptions) -> Opened:
     Parameters
     ----------
     root : path
-        The derivatives, or the raw data set that holds them in ``derivatives/``.
+        The derivatives, or the raw data set that contains them in ``derivatives/``.
     options : BidsOptions
+        The options of the reader.
+
+    Returns
+    -------
+    Opened
 
     Raises
     ------
     InputError
-        Where anything is missing or does not fit together; the message names the file.
+        If anything is missing or inconsistent; the message names the file.
     """
     folder = derivatives_folder(root)
     runs = find_runs(folder, options)
@@ -99,9 +104,9 @@ def open_derivatives(root: Path, options: BidsOptions) -> Opened:
         if not any(len(plan.shown.stimuli) for plan in own):
             raise InputError(
                 f"no event of {subject} shows a stimulus",
-                given=f"no value in the column {column!r} of {tables[0].path} and the like, or rest throughout",
-                expected="a stimulus for each event that shows one",
-                todo="choose stimulus_column, or what counts as rest, in [options]",
+                given=f"no values in the column {column!r} of {tables[0].path} etc., or only rest",
+                expected="events that name a stimulus",
+                todo="set stimulus_column, or the trial types that are rest, in [options]",
             )
     if options.samples == "volume":
         _check_repetition_times(plans)
@@ -109,19 +114,25 @@ def open_derivatives(root: Path, options: BidsOptions) -> Opened:
 
 
 def raw_folders(opened: Opened) -> list[Path]:
-    """Return the folders that may hold ``stimuli/``, the derivatives last."""
+    """Return the folders that may contain ``stimuli/``, the derivatives last."""
     return [*(root for root in opened.folders.roots if root != opened.folder), opened.folder]
 
 
 def data_sets(root: Path, folder: Path, given: str | None) -> list[Path]:
-    """Return the data sets that events and sidecars may lie in."""
+    """Return the data sets that may contain events and sidecars.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder in the option ``events`` does not exist.
+    """
     if given is not None:
         if not (root / given).is_dir():
             raise MissingFileError(
-                "the folder of the events is not there",
+                "the folder of the events does not exist",
                 given=str(root / given),
                 expected="the raw BIDS data set, with sub-*/func/*_events.tsv",
-                todo="fix events in [options]; a relative path counts from --root",
+                todo="fix events in [options]; relative paths start from --root",
             )
         return [folder, root / given]
     above = [folder.parent.parent] if folder.parent.name == "derivatives" else []
@@ -130,12 +141,12 @@ def data_sets(root: Path, folder: Path, given: str | None) -> list[Path]:
 
 
 def _with_events(runs: list[RunFiles], folders: Folders, options: BidsOptions) -> tuple[list[RunFiles], list[str]]:
-    """Leave out tasks that nobody asked for and that have no events at all, such as rest."""
+    """Leave out tasks without any events, such as rest, unless the options name tasks."""
     if options.tasks is not None:
         return runs, []
     having = {run.task for run in runs if folders.belonging(run.first, ["events"], "tsv")}
     if not having:
-        events.find_events(folders, runs[0].first)  # its error says where they were looked for
+        events.find_events(folders, runs[0].first)  # raises an error that lists the folders searched
     return [run for run in runs if run.task in having], sorted({run.task for run in runs} - having)
 
 
@@ -159,14 +170,14 @@ def _check_repetition_times(plans: dict[str, list[RunPlan]]) -> None:
             found = Counter(plan.times.repetition_time for plan in own if plan.files.task == task)
             if len(found) > 1:
                 raise InputError(
-                    f"the runs of the task {task!r} have different times between volumes",
+                    f"the runs of the task {task!r} have different repetition times",
                     given=", ".join(f"{seconds:g} s in {count} runs" for seconds, count in found.items()),
-                    expected='one for all runs of a task where samples = "volume"',
-                    todo="choose runs or sessions in [options]",
+                    expected='the same repetition time in all runs of a task, because samples = "volume"',
+                    todo="select runs or sessions in [options]",
                 )
 
 
-#: Name of the ROI that holds every voxel.
+#: Name of the ROI that contains every voxel.
 WHOLE = "brain"
 
 
@@ -178,26 +189,31 @@ def load_subject(
     splits: Mapping[str, str],
     options: BidsOptions,
 ) -> SubjectData:
-    """Read masks and ROIs, screen the voxels of all runs, and say how samples are read.
+    """Read the masks and ROIs of a subject, screen its voxels in all runs, and create its tables.
 
     Parameters
     ----------
     processes : sequence of Process
-        What becomes of the runs of the subject.
+        How to compute the samples of the subject.
     grid : Grid
-        Of all runs.
+        The grid of all runs.
     root : path
-        That paths in the options count from.
+        Folder that paths in the options start from.
     folders : Folders
-        Where brain masks lie.
+        The folders that may contain brain masks.
     splits : mapping of str to str
-        Of each stimulus.
+        Split of each stimulus.
     options : BidsOptions
+        The options of the reader.
+
+    Returns
+    -------
+    SubjectData
 
     Raises
     ------
     InputError
-        Where a mask or an atlas does not fit the runs, or a run cannot be read.
+        If a mask or an atlas does not match the runs, or a run cannot be read.
     """
     plans = [plan for process in processes for plan in process.plans]
     name = plans[0].files.subject
@@ -211,8 +227,8 @@ def load_subject(
     rows = rows if keep else rows[screened.usable]
     if not len(rows):
         raise InputError(
-            f"no voxel of {name} is left",
-            given=f"{len(screened.usable):,} in the mask, all of them constant or not finite in some run",
+            f"no voxel of {name} can be used",
+            given=f"{len(screened.usable):,} voxels in the mask, all constant or not finite in some run",
             expected="voxels that vary in every run",
             todo='choose another mask in [options], or bad_voxels = "keep"',
         )
@@ -227,7 +243,7 @@ def load_subject(
         return process.compute([np.nan_to_num(run, nan=0.0, posinf=0.0, neginf=0.0, copy=False) for run in runs])
 
     samples = _samples(processes, splits)
-    if options.samples != "fir":  # whose samples stand for several events
+    if options.samples != "fir":  # FIR samples combine several events
         further, unused = _further(processes)
         samples = samples.join(further)
         if unused:
@@ -252,15 +268,15 @@ def _mask(
     rois: Mapping[str, np.ndarray],
     options: BidsOptions,
 ) -> np.ndarray:
-    """Return the places that are read, bool (place,)."""
+    """Return the places of the grid to read, bool, shape (place,)."""
     name = plans[0].files.subject
     if options.mask == "rois":
         if not rois:
             raise InputError(
-                'mask = "rois" without ROIs',
+                'mask = "rois" requires ROIs',
                 given="no [options.rois] in the recipe",
                 expected="at least one ROI",
-                todo='name ROIs, or choose mask = "brain"',
+                todo='add ROIs, or set mask = "brain"',
             )
         return np.logical_or.reduce(list(rois.values()))
     if options.mask == "brain" and grid.space.kind == "volume":
@@ -268,12 +284,12 @@ def _mask(
     elif options.mask in ("brain", "all"):
         mask = np.ones(len(grid), dtype=bool)
     else:
-        mask = read_mask(grid, options.mask, root, name)
+        mask = rois_of(grid, "mask", Atlas(path=options.mask, threshold=0.0), root, name)["mask"]
     if not mask.any():
         raise InputError(
             f"the mask of {name} is empty",
             given=f"mask = {options.mask!r}",
-            expected="voxels that lie in the mask of every run",
+            expected="voxels that are in the mask of every run",
             todo="choose another mask in [options]",
         )
     return mask
@@ -290,9 +306,9 @@ def _brain(plan: RunPlan, grid: Grid, folders: Folders) -> np.ndarray:
     ]
     if not found:
         raise MissingFileError(
-            f"there is no brain mask for {plan.name}",
+            f"the brain mask of {plan.name} is missing",
             given=f"no matching *_desc-brain_mask.nii.gz in {first.path.parent}",
-            expected="the file that fMRIPrep writes beside the run",
+            expected="the file that fMRIPrep writes next to the run",
             todo='copy it there, or choose another mask in [options]: mask = "FILE", "rois" or "all"',
         )
     return read_volume(found[-1].path, grid) > 0
@@ -305,19 +321,19 @@ def _runs(processes: Sequence[Process]) -> list[tuple[RunPlan, RunSamples]]:
 
 
 def _further(processes: Sequence[Process]) -> tuple[pd.DataFrame, list[str]]:
-    """Return what the events say beyond stimulus and time, a row a sample; and the columns that cannot be stored."""
+    """Return the further columns of the events, one row per sample, and the columns that cannot be stored."""
     parts = [
         plan.shown.stimuli[plan.shown.further].iloc[samples.table["presentation"].to_numpy(dtype=int)]
         for plan, samples in _runs(processes)
     ]
     table = pd.concat(parts, ignore_index=True)
-    # A column of events that happens to be called "trials" would say that samples are means of so many.
+    # A column of the events called "trials" would be taken for the number of trials averaged.
     found, unused = tidy_columns(table, [name for name in table if name != TRIALS])
     return found, [name for name in unused if name not in SAMPLE_COLUMNS]
 
 
 def _samples(processes: Sequence[Process], splits: Mapping[str, str]) -> pd.DataFrame:
-    """Return the table of samples, run after run."""
+    """Return the table of samples, run by run."""
     runs = _runs(processes)
     parts = [
         samples.table.assign(
@@ -332,9 +348,9 @@ def _samples(processes: Sequence[Process], splits: Mapping[str, str]) -> pd.Data
     if not len(table):
         raise InputError(
             f"no response of {runs[0][0].files.subject} was recorded",
-            given="events, but no volumes after them",
+            given="no volumes after the events",
             expected="volumes from onset + lag on",
-            todo="check lag in [options], and that events and runs belong together",
+            todo="check lag in [options], and that the events belong to the runs",
         )
     presentations = table.groupby(["task", "stimulus"], sort=False)["shown"]
     table["repeat"] = presentations.transform(lambda values: pd.factorize(values)[0] + 1).astype(int)
@@ -344,7 +360,7 @@ def _samples(processes: Sequence[Process], splits: Mapping[str, str]) -> pd.Data
 
 
 def _report(processes: Sequence[Process]) -> dict[str, str]:
-    """Say what was left out."""
+    """Report what was left out."""
     plans = [plan for process in processes for plan in process.plans]
     report = {"runs": f"{len(plans)}, of {', '.join(sorted({plan.files.task for plan in plans}))}"}
     unrecorded = sum(samples.unrecorded for process in processes for samples in process.samples)

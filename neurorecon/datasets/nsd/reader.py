@@ -12,8 +12,8 @@ from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.datasets.nsd.experiment import check_behavior, read_behavior, read_design
 from neurorecon.datasets.nsd.layout import Layout, NsdOptions, find_sessions, find_subjects, source_files
 from neurorecon.datasets.nsd.rois import ROI_GROUPS
-from neurorecon.datasets.nsd.stimuli import Images, read_annotations, read_information, split_trials
-from neurorecon.datasets.nsd.subject import Source, open_source, subject_data
+from neurorecon.datasets.nsd.stimuli import NsdImages, read_annotations, read_information, split_trials
+from neurorecon.datasets.nsd.subject import SubjectFiles, open_subject, subject_data
 from neurorecon.errors import UnknownNameError
 
 CITATION = (
@@ -61,18 +61,18 @@ class NsdReader(Reader):
         design = read_design(layout.design)
         self._subjects = find_subjects(layout, self.options)
         information = read_information(layout.stimulus_table, design)
-        self._sources: dict[str, Source] = {}
+        self._files: dict[str, SubjectFiles] = {}
         for name in self._subjects:
             sessions = find_sessions(layout, name, self.options)
-            self._sources[name] = open_source(layout, design, name, sessions, self.options)
-        trials = {name: source.trials for name, source in self._sources.items()}
+            self._files[name] = open_subject(layout, design, name, sessions, self.options)
+        trials = {name: files.trials for name, files in self._files.items()}
         shown = np.unique(np.concatenate([table["nsdId"].to_numpy() for table in trials.values()]))
         folders = layout.annotations(self.options.annotations)
         self._annotations = read_annotations(information, shown, folders, self.options.annotations)
         self._splits, self._reports = split_trials(trials, self._annotations, self.options, self.root)
         kept = [trials[name]["nsdId"].to_numpy()[self._splits[name] != ""] for name in trials]
         self._ids = np.unique(np.concatenate(kept))
-        self._images = Images(layout.stimuli, self._ids, self.options.image_size)
+        self._images = NsdImages(layout.stimuli, self._ids, self.options.image_size)
         self._behavior = {name: self._checked_behavior(name) for name in self._subjects}
         self._data: dict[str, SubjectData] = {}
 
@@ -80,7 +80,7 @@ class NsdReader(Reader):
         path = self._layout.behavior(name)
         table = read_behavior(path)
         if table is not None:
-            check_behavior(path, table, self._sources[name].trials)
+            check_behavior(path, table, self._files[name].trials)
         return table
 
     @classmethod
@@ -139,7 +139,7 @@ class NsdReader(Reader):
             raise UnknownNameError("subject", name, self._subjects)
         if name not in self._data:
             self._data[name] = subject_data(
-                self._sources[name], self._splits[name], self._reports[name], self._behavior[name], self.options
+                self._files[name], self._splits[name], self._reports[name], self._behavior[name], self.options
             )
         return self._data[name]
 

@@ -205,7 +205,7 @@ def read_objects(paths: list[Path], boxes: pd.DataFrame) -> tuple[pd.DataFrame, 
     Returns
     -------
     objects : DataFrame
-        One row an object: ``cocoId``, ``category``, ``ROI`` (visible share of the image, of the bounding box).
+        One row an object: ``cocoId``, ``category``, ``area`` (visible share of the image, of the bounding box).
     groups : dict of str to str
         The supercategory of each category.
     """
@@ -226,14 +226,14 @@ def read_objects(paths: list[Path], boxes: pd.DataFrame) -> tuple[pd.DataFrame, 
             for row in rows(path, "annotations"):
                 image = int(row["image_id"])
                 if image in sizes:
-                    roi = _visible(row["bbox"], sizes[image], crops[image])
-                    found.append((image, names[int(row["category_id"])], roi))
+                    area = _visible(row["bbox"], sizes[image], crops[image])
+                    found.append((image, names[int(row["category_id"])], area))
         except InputError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(path, error, COCO_DOWNLOAD) from error
-    table = pd.DataFrame(found, columns=["cocoId", "category", "roi"])
-    return table[table["roi"] > 0].reset_index(drop=True), groups
+    table = pd.DataFrame(found, columns=["cocoId", "category", "area"])
+    return table[table["area"] > 0].reset_index(drop=True), groups
 
 
 def _visible(box: list[float], size: tuple[float, float], crop: tuple[float, float, float, float]) -> float:
@@ -251,8 +251,8 @@ def main_category(objects: pd.DataFrame) -> dict[int, str]:
     """Return the category that covers most of each image (sum over its objects)."""
     if objects.empty:
         return {}
-    rois = objects.groupby(["cocoId", "category"], sort=True)["roi"].sum()
-    return {int(image): str(name) for image, name in rois.groupby(level=0).idxmax()}
+    areas = objects.groupby(["cocoId", "category"], sort=True)["area"].sum()
+    return {int(image): str(name) for image, name in areas.groupby(level=0).idxmax()}
 
 
 @dataclass
@@ -275,7 +275,7 @@ class Annotations:
 
     coco: dict[int, int] = field(default_factory=dict)
     texts: dict[int, list[str]] = field(default_factory=dict)
-    objects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["cocoId", "category", "roi"]))
+    objects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["cocoId", "category", "area"]))
     groups: dict[str, str] = field(default_factory=dict)
     has_objects: bool = False
 
@@ -304,8 +304,8 @@ class Annotations:
         """Return the visible share of each COCO category, columns ``category:...``, at most 1."""
         if not self.has_objects:
             return None
-        rois = self.objects.groupby(["cocoId", "category"])["roi"].sum().unstack(fill_value=0.0)
-        shares = rois.reindex([self.coco.get(int(image), -1) for image in images], fill_value=0.0)
+        areas = self.objects.groupby(["cocoId", "category"])["area"].sum().unstack(fill_value=0.0)
+        shares = areas.reindex([self.coco.get(int(image), -1) for image in images], fill_value=0.0)
         shares = shares.reindex(columns=sorted(self.groups), fill_value=0.0).clip(upper=1.0)
         return pd.DataFrame(
             shares.to_numpy(dtype=np.float32), columns=[f"category:{name}" for name in sorted(self.groups)]
@@ -347,7 +347,7 @@ def read_annotations(
     return Annotations(coco, texts, objects, groups, has_objects=True)
 
 
-class Images:
+class NsdImages:
     """The dataset ``imgBrick`` (image, y, x, rgb) uint8: 39.6 GB, never read as a whole.
 
     Parameters

@@ -427,7 +427,7 @@ def _add_up(recording: Recording, groups: np.ndarray, sums: np.ndarray) -> None:
 
 
 @dataclass(frozen=True)
-class Source:
+class SubjectFiles:
     """What the tables and headers of one subject say.
 
     Parameters
@@ -460,9 +460,9 @@ class Source:
     report: dict[str, str]
 
 
-def open_source(
+def open_subject(
     layout: Layout, design: Design, name: str, sessions: dict[int, list[Path]], options: NsdOptions
-) -> Source:
+) -> SubjectFiles:
     """Open all that belongs to a subject; no betas are read yet.
 
     Parameters
@@ -478,7 +478,7 @@ def open_source(
     betas = [_open(paths, grid) for paths in sessions.values()]
     trials = _trials(design, name, list(sessions), betas)
     folder = layout.betas(name, options)
-    return Source(name, folder, betas, trials, rois, voxels, _ncsnr(folder, grid, voxels),
+    return SubjectFiles(name, folder, betas, trials, rois, voxels, _ncsnr(folder, grid, voxels),
                   _missing(name, list(sessions), design, options) | report)  # fmt: skip
 
 
@@ -539,7 +539,7 @@ def _ncsnr(folder: Path, grid: Grid, voxels: np.ndarray) -> np.ndarray | None:
 
 
 def subject_data(
-    source: Source,
+    files: SubjectFiles,
     split: np.ndarray,
     reported: dict[str, str],
     behavior: pd.DataFrame | None,
@@ -549,8 +549,8 @@ def subject_data(
 
     Parameters
     ----------
-    source : Source
-        From :func:`open_source`.
+    files : SubjectFiles
+        From :func:`open_subject`.
     split : array of str, shape (trial,)
         ``""`` for trials that are left out.
     reported : dict of str to str
@@ -559,21 +559,21 @@ def subject_data(
         The button presses, from :func:`neurorecon.datasets.nsd.experiment.read_behavior`.
     options : NsdOptions
     """
-    screened = screen_sessions(source.betas, source.voxels)
+    screened = screen_sessions(files.betas, files.voxels)
     keep = options.bad_voxels == "keep"
-    usable = np.ones(len(source.voxels), dtype=bool) if keep else screened.usable
+    usable = np.ones(len(files.voxels), dtype=bool) if keep else screened.usable
     if not usable.any():
-        raise _nothing_left(source, screened)
-    voxels = source.voxels[usable]
-    table = source.rois.grid.table(voxels)
-    if source.ncsnr is not None:
-        table["ncsnr"] = source.ncsnr[usable]
-    rows = [np.flatnonzero(part != "") for part in _by_session(source, split)]
-    recording = Recording(source.betas, rows, voxels, options.scaling == "session")
-    samples = _samples(source.trials, split)
-    kept = source.trials[split != ""]
+        raise _nothing_left(files, screened)
+    voxels = files.voxels[usable]
+    table = files.rois.grid.table(voxels)
+    if files.ncsnr is not None:
+        table["ncsnr"] = files.ncsnr[usable]
+    rows = [np.flatnonzero(part != "") for part in _by_session(files, split)]
+    recording = Recording(files.betas, rows, voxels, options.scaling == "session")
+    samples = _samples(files.trials, split)
+    kept = files.trials[split != ""]
     pressed = pd.DataFrame(index=samples.index) if behavior is None else behavior_columns(behavior, kept)
-    report = {**source.report, **reported, **screened.report(kept=keep)}
+    report = {**files.report, **reported, **screened.report(kept=keep)}
     if options.samples == "trial":
         samples = samples.join(pressed)
         read = read_trials(recording)
@@ -583,21 +583,21 @@ def subject_data(
         samples = samples[first].reset_index(drop=True).assign(**{TRIALS: np.bincount(groups)})
         samples = samples.join(means_of_behavior(pressed, groups))
         read = read_averages(recording, groups, len(samples))
-        if source.ncsnr is None:
+        if files.ncsnr is None:
             report["noise ceilings"] = "none: of averages they are known by the file ncsnr alone, which is missing"
-    rois = source.rois.members(voxels) or {options.mask: np.ones(len(voxels), dtype=bool)}
+    rois = files.rois.members(voxels) or {options.mask: np.ones(len(voxels), dtype=bool)}
     return SubjectData(
         samples=samples,
         voxels=table,
         rois=rois,
-        space=source.rois.grid.space(),
+        space=files.rois.grid.space(),
         read_responses=read,
         report=report,
     )
 
 
-def _by_session(source: Source, split: np.ndarray) -> list[np.ndarray]:
-    return np.split(split, np.cumsum([item.trials for item in source.betas])[:-1])
+def _by_session(files: SubjectFiles, split: np.ndarray) -> list[np.ndarray]:
+    return np.split(split, np.cumsum([item.trials for item in files.betas])[:-1])
 
 
 def _samples(trials: pd.DataFrame, split: np.ndarray) -> pd.DataFrame:
@@ -616,10 +616,10 @@ def _samples(trials: pd.DataFrame, split: np.ndarray) -> pd.DataFrame:
     return table[list(SAMPLE_COLUMNS)]
 
 
-def _nothing_left(source: Source, screened: Screened) -> InputError:
+def _nothing_left(files: SubjectFiles, screened: Screened) -> InputError:
     return InputError(
-        f"no voxel of {source.name} can be used",
-        given=f"{screened.not_finite:,} not finite and {screened.constant:,} constant, of {len(source.voxels):,}",
+        f"no voxel of {files.name} can be used",
+        given=f"{screened.not_finite:,} not finite and {screened.constant:,} constant, of {len(files.voxels):,}",
         expected="voxels that vary in every session",
-        todo=f"check the betas in {source.folder}, take another mask, or leave sessions out",
+        todo=f"check the betas in {files.folder}, take another mask, or leave sessions out",
     )

@@ -83,17 +83,17 @@ def test_several_subjects(lab, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"responses": [[1.0, 2.0], [3.0]]}, "are no array"),
-        ({"samples": {"stimulus": ["s0"], "run": [1, 2]}}, "is no table"),
+        ({"responses": [[1.0, 2.0], [3.0]]}, "cannot be converted to an array"),
+        ({"samples": {"stimulus": ["s0"], "run": [1, 2]}}, "is not a table"),
         ({"samples": 3}, "a pandas DataFrame"),
-        ({"images": "nowhere"}, "images are not there"),
-        ({"responses": {"sub 1": np.ones((12, 5))}}, "cannot be called so"),
-        ({"rois": {"V1": [True, False]}}, "is no mask of the voxels"),
+        ({"images": "nowhere"}, "folder of the images does not exist"),
+        ({"responses": {"sub 1": np.ones((12, 5))}}, "name of a subject is not allowed"),
+        ({"rois": {"V1": [True, False]}}, "is not a mask of the voxels"),
         ({"mask": np.ones((3, 3, 3))}, "a NIfTI image, or the path"),
         ({"repetition_tme": 2.0}, "repetition_tme: Extra inputs"),
         ({"path": "lab.zarr"}, "NAME.icechunk"),
-        ({"responses": np.array([["a"] * 5] * 12, dtype=object)}, "no real numbers"),
-        ({"stimuli": pd.DataFrame({"id": ["s0", "s0"]})}, "occur twice"),
+        ({"responses": np.array([["a"] * 5] * 12, dtype=object)}, "does not contain real numbers"),
+        ({"stimuli": pd.DataFrame({"id": ["s0", "s0"]})}, "occur more than once"),
     ],
 )
 def test_mistakes(lab, tmp_path, change, message):

@@ -87,10 +87,10 @@ S = [f"s{number}" for number in range(6)]
 
 #: What is spoiled in the folder, the options, and what the message has to say.
 MISTAKES = {
-    "no responses": (lambda f: _drop(f, "responses.npy"), {}, ["holds no responses", "responses.npy"]),
-    "no samples": (lambda f: _drop(f, "samples.csv"), {}, ["holds no table of samples", "samples.csv"]),
-    "responses twice": (lambda f: (f / "responses.h5").touch(), {}, ["holds responses more than once"]),
-    "npy of objects": (lambda f: _replace(f, "responses.npy", _objects(f)), {}, ["Python objects", "any program"]),
+    "no responses": (lambda f: _drop(f, "responses.npy"), {}, ["contains no responses", "responses.npy"]),
+    "no samples": (lambda f: _drop(f, "samples.csv"), {}, ["contains no table of samples", "samples.csv"]),
+    "responses twice": (lambda f: (f / "responses.h5").touch(), {}, ["contains responses more than once"]),
+    "npy of objects": (lambda f: _replace(f, "responses.npy", _objects(f)), {}, ["Python objects", "any code"]),
     "pickle called npy": (
         lambda f: (f / "responses.npy").write_bytes(pickle.dumps(Hostile(f))),
         {},
@@ -99,14 +99,18 @@ MISTAKES = {
     "npz of objects": (
         lambda f: _replace(f, "responses.npz", _objects(f), lambda path, values: np.savez(path, responses=values)),
         {},
-        ["Python objects", "any program"],
+        ["Python objects", "any code"],
     ),
     "npz that promises more": (_grow_in_header, {}, ["responses.npz cannot be read", "longer or shorter"]),
     "zarr that unpickles": (_pickled_zarr, {}, ["codec that unpickles"]),
     "npy cut": (lambda f: _cut(f / "responses.npy", 200), {}, ["responses.npy cannot be read", "200 bytes"]),
     "npy empty": (lambda f: _cut(f / "responses.npy", 0), {}, ["responses.npy cannot be read"]),
-    "text": (lambda f: _replace(f, "responses.npy", np.full((12, 5), "a")), {}, ["no real numbers"]),
-    "complex": (lambda f: _replace(f, "responses.npy", np.ones((12, 5), complex)), {}, ["no real numbers", "complex"]),
+    "text": (lambda f: _replace(f, "responses.npy", np.full((12, 5), "a")), {}, ["does not contain real numbers"]),
+    "complex": (
+        lambda f: _replace(f, "responses.npy", np.ones((12, 5), complex)),
+        {},
+        ["does not contain real numbers", "complex"],
+    ),
     "no voxels": (lambda f: _replace(f, "responses.npy", np.ones((12, 0))), {}, ["responses.npy"]),
     "volumes": (lambda f: _replace(f, "responses.npy", np.ones((12, 2, 2, 2))), {}, ["number of axes", "mask"]),
     "swapped axes": (
@@ -134,7 +138,7 @@ MISTAKES = {
     "semicolons": (
         lambda f: (f / "samples.csv").write_text("stimulus;run\ns1;1\n"),
         {},
-        ["unknown column", "separated by commas"],
+        ["unknown column", "with commas"],
     ),
     "table of nothing": (lambda f: (f / "samples.csv").write_text(""), {}, ["samples.csv cannot be read"]),
     "table of a heading": (lambda f: (f / "samples.csv").write_text("stimulus,run\n"), {}, ["no rows"]),
@@ -143,84 +147,92 @@ MISTAKES = {
         {},
         ["samples.csv cannot be read", "line 3"],
     ),
-    "column twice": (lambda f: (f / "samples.csv").write_text("stimulus,run,run\ns1,1,1\n"), {}, ["'run' twice"]),
+    "column twice": (lambda f: (f / "samples.csv").write_text("stimulus,run,run\ns1,1,1\n"), {}, ["two columns 'run'"]),
     "table in bytes": (lambda f: (f / "samples.csv").write_bytes(b"stimulus\n\xff\xfe"), {}, ["cannot be read"]),
     "unknown stimulus": (
         lambda f: _edit(f, "samples", stimulus=["face", *S[1:], *S]),
         {},
         ["not in the table of stimuli", "face"],
     ),
-    "stimulus twice": (lambda f: _edit(f, "stimuli", id=[*S[:5], "s0"]), {}, ["stimuli occur twice", "s0"]),
+    "stimulus twice": (lambda f: _edit(f, "stimuli", id=[*S[:5], "s0"]), {}, ["stimuli occur more than once", "s0"]),
     "stimulus without a name": (lambda f: _edit(f, "stimuli", id=[*S[:5], ""]), {}, ["column 'id'", "row 6"]),
-    "no stimulus at all": (lambda f: _edit(f, "samples", stimulus=""), {}, ["names no stimulus"]),
+    "no stimulus at all": (lambda f: _edit(f, "samples", stimulus=""), {}, ["contains no stimuli"]),
     "run is text": (lambda f: _edit(f, "samples", run=["one"] * 12), {}, ["column 'run'", "'one'", "line 2"]),
     "run is zero": (lambda f: _edit(f, "samples", run=[1] * 11 + [0]), {}, ["column 'run'", "row 12"]),
-    "run is a fraction": (lambda f: _edit(f, "samples", run=[1.5] * 12), {}, ["column 'run'", "whole numbers"]),
+    "run is a fraction": (lambda f: _edit(f, "samples", run=[1.5] * 12), {}, ["column 'run'", "integers"]),
     "time is negative": (lambda f: _edit(f, "samples", time=[-1.0] * 12), {}, ["column 'time'", "0 or more"]),
     "time is missing": (lambda f: _edit(f, "samples", time=[""] * 12), {}, ["column 'time'", "finite numbers"]),
     "repeats from zero": (lambda f: _edit(f, "samples", repeat=[0] * 6 + [1] * 6), {}, ["column 'repeat'"]),
     "repeats with a gap": (
         lambda f: _edit(f, "samples", repeat=[1] * 6 + [3] * 6),
         {},
-        ["counted wrongly", "repeat = 1, 3", "'s0'"],
+        ["not numbered consecutively", "repeat = 1, 3", "'s0'"],
     ),
-    "repeats twice": (lambda f: _edit(f, "samples", repeat=[1] * 12), {}, ["counted wrongly", "repeat = 1, 1"]),
+    "repeats twice": (
+        lambda f: _edit(f, "samples", repeat=[1] * 12),
+        {},
+        ["not numbered consecutively", "repeat = 1, 1"],
+    ),
     "train and test overlap": (
         lambda f: _edit(f, "samples", split=["train"] * 6 + ["test"] * 6),
         {},
-        ["both trained on and tested on", "s0 (test, train)"],
+        ["in more than one split", "s0 (test, train)"],
     ),
-    "no training": (lambda f: _edit(f, "samples", split="test"), {}, ["nothing to train on"]),
-    "split half empty": (lambda f: _edit(f, "samples", split=["train"] * 11 + [""]), {}, ["in no split", "row 12"]),
-    "two splits": (lambda f: None, {"test_share": 0.5, "test_stimuli": ["s1"]}, ["two ways to split"]),
-    "unknown test stimulus": (lambda f: None, {"test_stimuli": ["s9"]}, ["test_stimuli names", "s9"]),
+    "no training": (lambda f: _edit(f, "samples", split="test"), {}, ["no training samples"]),
+    "split half empty": (lambda f: _edit(f, "samples", split=["train"] * 11 + [""]), {}, ["has no split", "row 12"]),
+    "two splits": (lambda f: None, {"test_share": 0.5, "test_stimuli": ["s1"]}, ["in two ways"]),
+    "unknown test stimulus": (lambda f: None, {"test_stimuli": ["s9"]}, ["test_stimuli contains", "s9"]),
     "half a volume in a run": (
         lambda f: _edit(f, "samples", time=[0, 2, 4, 7, 8, 10, 12, 14, 16, 18, 20, 22], split="train"),
         {"repetition_time": 2.0},
-        ["do not follow each other", "4 s, then 7 s"],
+        ["are not consecutive", "4 s, then 7 s"],
     ),
     "run in two pieces": (
         lambda f: _edit(f, "samples", run=[1] * 4 + [2] * 4 + [1] * 4, split="train"),
         {"repetition_time": 2.0},
-        ["do not follow each other", "behind another one"],
+        ["are not consecutive", "after another run"],
     ),
     "voxels of another table": (
         lambda f: pd.read_csv(f / "voxels.csv").iloc[:4].to_csv(f / "voxels.csv", index=False),
         {},
         ["voxels.csv", "5"],
     ),
-    "voxel twice": (lambda f: _edit(f, "voxels", i=0, j=0), {}, ["positions of voxels occur twice", "0 0 1"]),
-    "voxel outside": (lambda f: _edit(f, "voxels", k=3), {}, ["outside of the volume", "[0, 0, 3]"]),
-    "voxel outside of the mask": (
+    "voxel twice": (lambda f: _edit(f, "voxels", i=0, j=0), {}, ["positions of voxels occur more than once", "0 0 1"]),
+    "voxel outside": (lambda f: _edit(f, "voxels", k=3), {}, ["outside the volume", "[0, 0, 3]"]),
+    "voxel outside the mask": (
         lambda f: _mask(f, np.eye(3, dtype=np.uint8)[:, :, None].repeat(3, 2)),
         {},
-        ["outside of the mask", "mask.nii.gz"],
+        ["outside the mask", "mask.nii.gz"],
     ),
-    "mask of nothing": (lambda f: _mask(f, np.zeros((3, 3, 3), np.uint8)), {}, ["is no mask", "0 voxels"]),
-    "mask with four axes": (lambda f: _mask(f, np.ones((3, 3, 3, 2), np.uint8)), {}, ["is no mask"]),
+    "mask of nothing": (
+        lambda f: _mask(f, np.zeros((3, 3, 3), np.uint8)),
+        {},
+        ["not a usable mask", "0 nonzero voxels"],
+    ),
+    "mask with four axes": (lambda f: _mask(f, np.ones((3, 3, 3, 2), np.uint8)), {}, ["not a usable mask"]),
     "mask cut": (lambda f: _cut(f / "mask.nii.gz", 40), {}, ["mask.nii.gz cannot be read"]),
     "mask of another size": (
         lambda f: _drop(f, "voxels.csv"),
         {},
-        ["mask.nii.gz does not match", "27 voxels", "for 5"],
+        ["mask.nii.gz does not match", "27 nonzero voxels", "for 5"],
     ),
-    "positions without a volume": (lambda f: _drop(f, "mask.nii.gz"), {}, ["nothing says where they lie"]),
+    "positions without a volume": (lambda f: _drop(f, "mask.nii.gz"), {}, ["their volume is unknown"]),
     "volume that is flat": (
         lambda f: _drop(f, "mask.nii.gz"),
         {"affine": [[0.0] * 4] * 4, "shape": [3, 3, 3]},
         ["affine and shape", "invertible"],
     ),
     "half a volume": (lambda f: _drop(f, "mask.nii.gz"), {"shape": [3, 3, 3]}, ["affine and shape", "affine = None"]),
-    "volume and surface": (lambda f: _edit(f, "voxels", vertex=1), {}, ["in a volume and on a surface"]),
+    "volume and surface": (lambda f: _edit(f, "voxels", vertex=1), {}, ["both in a volume and on a surface"]),
     "ncsnr is negative": (lambda f: _edit(f, "voxels", ncsnr=-1), {}, ["column 'ncsnr'"]),
     "unknown ROI column": (lambda f: None, {"rois": ["V2"]}, ["unknown column", "'V2'"]),
-    "ROI that is none": (lambda f: None, {"rois": ["j"]}, ["'j' is no ROI"]),
-    "ROI twice": (lambda f: _edit(f, "voxels", roi="V1"), {}, ["states the ROI 'V1' twice"]),
+    "ROI that is none": (lambda f: None, {"rois": ["j"]}, ["'j' is not an ROI"]),
+    "ROI twice": (lambda f: _edit(f, "voxels", roi="V1"), {}, ["defines the ROI 'V1' twice"]),
     "images of floats": (lambda f: np.save(f / "images.npy", np.ones((6, 8, 8, 3))), {}, ["uint8", "255"]),
     "colors first": (
         lambda f: np.save(f / "images.npy", np.ones((6, 3, 8, 8), np.uint8)),
         {},
-        ["colors come first", "transpose(0, 2, 3, 1)"],
+        ["color axis", "transpose(0, 2, 3, 1)"],
     ),
     "an image too many": (
         lambda f: np.save(f / "images.npy", np.ones((7, 8, 8, 3), np.uint8)),
@@ -231,7 +243,7 @@ MISTAKES = {
     "images of two sizes": (
         lambda f: _folder_of_images(f, [(8, 8)] * 5 + [(9, 8)]),
         {},
-        ["differ in size", "s5.png is 9 x 8", "image_size"],
+        ["differ in size", "s5.png has 9 x 8", "image_size"],
     ),
     "image that is none": (
         lambda f: (_folder_of_images(f, [(8, 8)] * 6), (f / "images" / "s3.png").write_text("no")),
@@ -243,7 +255,7 @@ MISTAKES = {
     "frames without a rate": (
         lambda f: (np.save(f / "frames.npy", np.ones((6, 2, 8, 8, 3), np.uint8)), _drop(f, "images.npy")),
         {},
-        ["how fast", "frames_per_second"],
+        ["frame rate", "frames_per_second"],
     ),
     "frames without colors": (
         lambda f: (np.save(f / "frames.npy", np.ones((6, 2, 8, 8), np.uint8)), _drop(f, "images.npy")),
@@ -289,5 +301,5 @@ def test_subjects_have_to_agree_on_the_split(lab):
         np.save(lab.root / name / "responses.npy", lab.responses[:6])
         table = lab.samples.iloc[:6].assign(split=split)
         table.to_csv(lab.root / name / "samples.csv", index=False)
-    with pytest.raises(InputError, match=r"both trained on and tested on[\s\S]*s0 \(test, train\); s5"):
+    with pytest.raises(InputError, match=r"in more than one split[\s\S]*s0 \(test, train\); s5"):
         lab.open()

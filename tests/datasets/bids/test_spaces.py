@@ -71,7 +71,7 @@ def test_vertices_of_a_mesh_of_ones_own_are_kept_as_cortex():
 @pytest.mark.parametrize(
     ("kind", "given"),
     [
-        ("surface", ["hemi-L_areas.label.gii", "hemi-R_areas.label.gii"]),
+        ("surface", ["hemi-L_rois.label.gii", "hemi-R_rois.label.gii"]),
         ("volume", {"path": "rois_dseg.nii.gz", "labels": {"1": "V1", "2": "V2", "3": "LO"}}),
     ],
 )
@@ -105,21 +105,21 @@ def test_rois_may_overlap_and_serve_as_the_mask(open_tree, rois):
     ("kind", "rois", "said"),
     [
         ("volume", {"a": "atlases/none.nii.gz"}, "none.nii.gz is missing"),
-        ("volume", {"a": "atlases/areas_dseg.nii.gz"}, "have no names"),
-        ("volume", {"a": "atlases/ROIs.dlabel.nii"}, "cannot hold ROIs of these runs"),
-        ("surface", {"a": "atlases/visual_mask.nii.gz"}, "cannot hold ROIs of these runs"),
-        ("grayordinates", {"a": "atlases/lh.ROIs.annot"}, "belongs to another mesh"),
-        ("surface", {"a": "atlases/ROIs.dlabel.nii"}, "belongs to another mesh"),
-        ("volume", {"a": {"path": "atlases/areas_dseg.nii.gz", "labels": "atlases/none.tsv"}}, "none.tsv is missing"),
-        ("volume", {"a": {"path": "atlases/areas_dseg.nii.gz", "labels": {"one": "V1"}}}, "whole numbers"),
-        ("volume", {"a": {"path": "atlases/areas_dseg.nii.gz", "threshold": 9.0}}, "is empty"),
+        ("volume", {"a": "atlases/rois_dseg.nii.gz"}, "have no names"),
+        ("volume", {"a": "atlases/rois.dlabel.nii"}, "cannot be used as a mask or atlas of these runs"),
+        ("surface", {"a": "atlases/visual_mask.nii.gz"}, "cannot be used as a mask or atlas of these runs"),
+        ("grayordinates", {"a": "atlases/lh.rois.annot"}, "belongs to a different mesh"),
+        ("surface", {"a": "atlases/rois.dlabel.nii"}, "belongs to a different mesh"),
+        ("volume", {"a": {"path": "atlases/rois_dseg.nii.gz", "labels": "atlases/none.tsv"}}, "none.tsv is missing"),
+        ("volume", {"a": {"path": "atlases/rois_dseg.nii.gz", "labels": {"one": "V1"}}}, "integers"),
+        ("volume", {"a": {"path": "atlases/rois_dseg.nii.gz", "threshold": 9.0}}, "is empty"),
         (
             "volume",
             {
                 "V1": "atlases/visual_mask.nii.gz",
-                "b": {"path": "atlases/areas_dseg.nii.gz", "labels": "atlases/areas_dseg.tsv"},
+                "b": {"path": "atlases/rois_dseg.nii.gz", "labels": "atlases/rois_dseg.tsv"},
             },
-            "area of the same name",
+            "an ROI of the same name",
         ),
     ],
 )
@@ -136,7 +136,7 @@ def test_an_atlas_on_another_grid_is_refused(own):
     moved[0, 3] += 4
     nibabel.Nifti1Image(np.asarray(image.dataobj), moved).to_filename(path)
     reader = BidsReader(own, BidsReader.Options(rois={"visual": "derivatives/fmriprep/atlases/visual_mask.nii.gz"}))
-    with pytest.raises(InputError, match="another grid than the runs"):
+    with pytest.raises(InputError, match="a different grid than the runs"):
         reader.subject("sub-01")
 
 

@@ -101,18 +101,18 @@ MISTAKES = {
     "betas with swapped axes": (
         lambda root: _volume(root / FIRST, lambda v: v.transpose(2, 1, 0, 3)),
         {},
-        ["another grid", "another order"],
+        ["a different grid", "another order"],
     ),
-    "betas on another grid": (
+    "betas on a different grid": (
         lambda root: _volume(root / FIRST, _wide),
         {},
-        ["betas_session01.nii.gz lies on another grid than nsdgeneral.nii.gz"],
+        ["betas_session01.nii.gz is on a different grid than nsdgeneral.nii.gz"],
     ),
-    "betas elsewhere": (lambda root: _volume(root / FIRST, lambda v: v, SHIFTED), {}, ["another grid", "affine"]),
+    "betas elsewhere": (lambda root: _volume(root / FIRST, lambda v: v, SHIFTED), {}, ["a different grid", "affine"]),
     "ROI elsewhere": (
         lambda root: _volume(root / ROI / "floc-faces.nii.gz", lambda v: v, SHIFTED),
         {},
-        ["floc-faces.nii.gz lies on another grid than nsdgeneral.nii.gz"],
+        ["floc-faces.nii.gz is on a different grid than nsdgeneral.nii.gz"],
     ),
     "betas of integers of 4 bytes": (
         lambda root: _volume(root / FIRST, lambda v: v.astype(np.int32)),
@@ -182,7 +182,7 @@ def test_a_hostile_pickle_is_refused_and_not_run(own, tmp_path):
 
     (own / TABLE).unlink()
     (own / TABLE).with_suffix(".pkl").write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(InputError, match="no part of an array or a table"):
+    with pytest.raises(InputError, match="not part of an array or a table"):
         NsdReader(own, NsdOptions())
     assert not (tmp_path / "ran").exists()
 

@@ -1,7 +1,8 @@
 """Registries: names for readers, extractors, decoders and systems, imported only when they are used.
 
-The tables below list what neurorecon ships. Other packages register theirs through entry points (groups
-``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.systems``, ``neurorecon.metrics``).
+The tables below list what neurorecon ships. Other packages register theirs through entry points: groups
+``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.systems`` and
+``neurorecon.metrics``.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def _stimuli(store: Store) -> list[tuple[Any, str]]:
     if len(videos):
         picked = _spread(videos, VIDEOS)
         frames = store.frames(picked["id"].tolist()).values
-        strips = dict(zip([f"film {number + 1}" for number in range(len(frames))], frames, strict=True))
+        strips = dict(zip([f"video {number + 1}" for number in range(len(frames))], frames, strict=True))
         seconds = [f"{number / (store.frames_per_second or 1):.2f} s" for number in range(frames.shape[1])]
         strip = panel(strips, captions=seconds, title="Films of the test set", simulated=store.simulated)
         found.append((strip, "Frames of some videos: objects and camera move."))

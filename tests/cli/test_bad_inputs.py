@@ -446,7 +446,7 @@ NSD = {
     "no images": (["nsd_stimuli.hdf5"], "", _remove(NSD_IMAGES)),
     "cut images": (["nsd_stimuli.hdf5 cannot be read"], "", _cut(NSD_IMAGES)),
     "images under another name": (
-        ["holds no images"],
+        ["contains no images"],
         "",
         _hdf5(NSD_IMAGES, lambda file: file.move("imgBrick", "images")),
     ),

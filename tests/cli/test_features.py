@@ -18,7 +18,7 @@ from neurorecon.testing.miniature import MiniatureReader
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     DATASETS.register("miniature", MiniatureReader)
-    recipe = Recipe(name="miniature", reader="miniature", options={"subjects": 1, "images": 10, "films": 4})
+    recipe = Recipe(name="miniature", reader="miniature", options={"subjects": 1, "images": 10, "videos": 4})
     return build_store(recipe, tmp_path_factory.mktemp("stores") / "miniature.icechunk", progress=False)
 
 

@@ -323,7 +323,7 @@ ARRAYS = {
         _image("sub01/mask.nii.gz", lambda values, affine: (values.T, affine)),
     ),
     "an empty mask": (
-        ["mask.nii.gz is not a usable mask", "0 voxels"],
+        ["mask.nii.gz is not a usable mask", "0 nonzero voxels"],
         "",
         _image("sub01/mask.nii.gz", lambda values, affine: (values * 0, affine)),
     ),

@@ -292,7 +292,7 @@ ARRAYS = {
     ),
     "runs that are no numbers": (["'run'", "first"], "", _edit("sub01/samples.csv", _assign(run="first"))),
     "repeats not numbered consecutively": (
-        ["presentations are not numbered consecutively"],
+        ["repeats are not numbered consecutively"],
         "",
         _edit("sub01/samples.csv", _assign(repeat=1)),
     ),
@@ -318,12 +318,12 @@ ARRAYS = {
         ),
     ),
     "a mask with swapped axes": (
-        ["outside of the", "axes"],
+        ["outside the", "axes"],
         "",
         _image("sub01/mask.nii.gz", lambda values, affine: (values.T, affine)),
     ),
     "an empty mask": (
-        ["mask.nii.gz is no mask", "0 voxels"],
+        ["mask.nii.gz is not a usable mask", "0 nonzero voxels"],
         "",
         _image("sub01/mask.nii.gz", lambda values, affine: (values * 0, affine)),
     ),
@@ -410,7 +410,7 @@ NSD = {
         "",
         _mat(NSD_DESIGN, stimpattern=lambda values: _set(values, 1, 0)),
     ),
-    "no betas": (["no betas of this version", "betas_fithrf"], '[options]\nbetas = "betas_fithrf"', None),
+    "no betas": (["no betas in this version", "betas_fithrf"], '[options]\nbetas = "betas_fithrf"', None),
     "cut betas": (["betas_session02.nii.gz cannot be read"], "", _cut(NSD_BETAS)),
     "betas that are none": (["betas_session02.nii.gz"], "", _write(NSD_BETAS, b"no NIfTI")),
     "betas with swapped axes": (["betas_session02.nii.gz", "shape"], "", _image(NSD_BETAS, _swap)),
@@ -446,7 +446,7 @@ NSD = {
     "no images": (["nsd_stimuli.hdf5"], "", _remove(NSD_IMAGES)),
     "cut images": (["nsd_stimuli.hdf5 cannot be read"], "", _cut(NSD_IMAGES)),
     "images under another name": (
-        ["holds no images"],
+        ["contains no images"],
         "",
         _hdf5(NSD_IMAGES, lambda file: file.move("imgBrick", "images")),
     ),
@@ -559,7 +559,7 @@ HAXBY = {
     ),
     "no mask": (["mask4_vt.nii.gz is missing"], "", _remove("subj1/mask4_vt.nii.gz")),
     "an empty mask": (
-        ["mask4_vt.nii.gz is empty"],
+        ["mask4_vt.nii.gz is not a usable mask"],
         "",
         _image("subj1/mask4_vt.nii.gz", lambda values, affine: (values * 0, affine)),
     ),
@@ -630,7 +630,10 @@ MIYAWAKI = {
         lambda root: _excerpt(root, R2=_set(np.ones((30, 20)), (3, 4), np.nan)),
     ),
     "gray figures": (["not black and white"], lambda root: _excerpt(root, I2=np.full((100, 20), 7, dtype=np.uint8))),
-    "half a run": (["whole runs"], lambda root: _excerpt(root, I2=np.zeros((100, 15), np.uint8), R2=np.ones((30, 15)))),
+    "half a run": (
+        ["complete runs"],
+        lambda root: _excerpt(root, I2=np.zeros((100, 15), np.uint8), R2=np.ones((30, 15))),
+    ),
 }
 
 
@@ -661,7 +664,7 @@ RECIPES = {
         'name = "a"\nreader = "scenes"\n[options]\n'
         + "\n".join(f"{kind} = 0" for kind in ("train_images", "test_images", "train_films", "test_films")),
     ),
-    "a root for what needs none": (["read from no folder"], 'name = "a"\nreader = "scenes"\nroot = "."'),
+    "a root for what needs none": (["not read from a folder"], 'name = "a"\nreader = "scenes"\nroot = "."'),
     "no root": (["needs a folder"], 'name = "a"\nreader = "arrays"'),
     "a root that is not there": (["does not exist", "nowhere"], 'name = "a"\nreader = "arrays"\nroot = "nowhere"'),
     "a name that is a path": (["name: String should match"], 'name = "../a"\nreader = "scenes"'),

@@ -171,7 +171,7 @@ def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: floa
     if missing:
         raise MissingFileError(
             f"{len(missing)} of {len(ids)} stimuli are missing",
-            given=f"no file {missing[0]} in {', '.join(map(str, folders)) or 'any stimuli/'}",
+            given=f"no {missing[0]} in {', '.join(map(str, folders)) or 'any folder stimuli/'}",
             expected="the files named by stim_file in the folder stimuli/ of the raw data set",
             todo='set their folder in [options]: stimuli = "DIR"; or stimuli = "none" to build without images',
         )

@@ -1,6 +1,6 @@
-"""The experiment: which image each trial of each subject showed, when, and which buttons were pressed.
+"""The design of the experiment (which image each trial showed, and when), and the behavioral responses.
 
-MATLAB counts from 1, the store and the column ``nsdId`` from 0; here everything is turned to count from 0 at once.
+MATLAB counts from 1, the store and the column ``nsdId`` from 0. Everything is converted to count from 0 when read.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from neurorecon.io.files import damaged
 #: Seconds from one trial to the next: 3 s of image, 1 s of gap.
 TRIAL_SECONDS = 4.0
 
-#: What is read of the file, with the axes that it has to have.
+#: Arrays that are read from the design, and their axes.
 DESIGN_ARRAYS = {"masterordering": "(1, trial)", "subjectim": "(8, image)", "sharedix": "(1, shared image)"}
 
 
 @dataclass(frozen=True)
 class Design:
-    """What was shown when.
+    """The design of the experiment.
 
     Parameters
     ----------
     path : path
-        The file, for messages.
+        The file, for error messages.
     order : int array, shape (trial,)
-        Index of the image among those of the subject, from 0; the same for all subjects.
+        Index of the image of each trial among those of the subject, from 0; the same for all subjects.
     images : int array, shape (subject, image)
         ``nsdId`` of the images of each subject.
     shared : int array, shape (shared image,)
-        ``nsdId`` of the images that all subjects see.
+        ``nsdId`` of the images shown to all subjects.
     pattern : bool array, shape (session, run, slot), or None
-        Which of the slots of 4 s of a run held a trial; the others were blank.
+        Which of the 4-s slots of each run contained a trial; the others were blank.
     """
 
     path: Path
@@ -48,31 +48,31 @@ class Design:
     pattern: np.ndarray | None
 
     def trials_of(self, session: int) -> int | None:
-        """Return the number of trials of a session (from 1), or None where the file has no pattern."""
+        """Return the number of trials of a session (from 1), or None if the file has no pattern."""
         return None if self.pattern is None else int(self.pattern[session - 1].sum())
 
     def trials(self, subject: int, sessions: list[int], lengths: list[int]) -> pd.DataFrame:
-        """Return the table of the trials of some sessions.
+        """Return the table of trials of the given sessions.
 
         Parameters
         ----------
         subject : int
-            From 1, as in ``subj01``.
+            Number of the subject, from 1.
         sessions : list of int
-            From 1.
+            Numbers of the sessions, from 1.
         lengths : list of int
-            Trials that the betas of each session hold.
+            Number of trials in the betas of each session.
 
         Returns
         -------
         DataFrame
-            One row a trial: ``trial`` (of the whole experiment, from 0), ``session``, ``run``, ``time`` (s),
+            One row per trial: ``trial`` (within the whole experiment, from 0), ``session``, ``run``, ``time`` (s),
             ``nsdId``, ``shared``.
 
         Raises
         ------
         InputError
-            Where the betas hold another number of trials than the design.
+            If the numbers of trials in the betas and in the design differ.
         """
         parts = []
         for session, length in zip(sessions, lengths, strict=True):
@@ -102,12 +102,12 @@ class Design:
                 f"the betas of session {session} of subject {subject} do not match the design",
                 given=f"{length} trials",
                 expected=f"{expected or 'no such session'} by {self.path} ({len(self.order):,} trials in all)",
-                todo="check that the betas and the design come from the same release; download both again if so",
+                todo="check that the betas and the design are from the same release; if so, download both again",
             )
         return before
 
     def _when(self, session: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-        if self.pattern is None:  # one run, trials without blanks: times are then nominal
+        if self.pattern is None:  # nominal times: a single run without blank trials
             return np.ones(length, dtype=int), np.arange(length) * TRIAL_SECONDS
         run, slot = np.nonzero(self.pattern[session - 1])
         return run + 1, slot * TRIAL_SECONDS
@@ -119,7 +119,7 @@ def read_design(path: Path) -> Design:
     Raises
     ------
     MissingFileError, InputError
-        Where it is missing, damaged, or contradicts itself.
+        If the file is missing, damaged or inconsistent.
     """
     from scipy.io import loadmat
 
@@ -127,12 +127,12 @@ def read_design(path: Path) -> Design:
         raise MissingFileError(
             "the design of the experiment is missing",
             given=f"no file {path}",
-            expected="nsddata/experiments/nsd/nsd_expdesign.mat below the folder of the data set",
+            expected="nsddata/experiments/nsd/nsd_expdesign.mat in the folder of the data set",
             todo=f"check --root, or {DOWNLOAD}",
         )
     try:
         content = loadmat(path, variable_names=[*DESIGN_ARRAYS, "stimpattern"])
-    except Exception as error:  # scipy raises whatever a damaged file leads it to
+    except Exception as error:  # scipy raises many types of exceptions for damaged files
         raise damaged(path, error, DOWNLOAD) from error
     missing = [name for name in DESIGN_ARRAYS if name not in content]
     if missing:
@@ -145,7 +145,7 @@ def read_design(path: Path) -> Design:
     order, images, shared = (content[name] for name in DESIGN_ARRAYS)
     for name, array in zip(DESIGN_ARRAYS, (order, images, shared), strict=True):
         if array.dtype.kind not in "uif" or array.ndim != 2 or array.size == 0 or (array != np.round(array)).any():
-            raise _wrong(path, f"{name} {array.shape} of {array.dtype}", f"{name} {DESIGN_ARRAYS[name]}, whole numbers")
+            raise _wrong(path, f"{name} {array.shape} of {array.dtype}", f"{name} {DESIGN_ARRAYS[name]}, integers")
     pattern = content.get("stimpattern")
     if pattern is not None and pattern.ndim != 3:
         raise _wrong(path, f"stimpattern {pattern.shape}", "stimpattern (session, run, slot)")
@@ -172,35 +172,35 @@ def _check(design: Design) -> None:
     if (np.sort(first, axis=1) != np.sort(design.shared)).any():
         raise _wrong(
             path,
-            "sharedix other than the first columns of subjectim",
-            f"that the first {len(design.shared)} images of every subject are the shared ones",
+            "sharedix that differs from the first columns of subjectim",
+            f"the shared images as the first {len(design.shared)} images of every subject",
         )
     for subject, row in enumerate(design.images, start=1):
         if row.min() < 0 or len(np.unique(row)) != number:
-            raise _wrong(path, f"subjectim of subject {subject} with doubles or ids below 1", "every image once")
+            raise _wrong(path, f"subjectim of subject {subject} with duplicates or ids below 1", "every image once")
 
 
 def _wrong(path: Path, given: str, expected: str) -> InputError:
     return InputError(f"the design {path} cannot be used", given=given, expected=expected, todo=DOWNLOAD)
 
 
-#: Columns that have to be there.
+#: Required columns.
 BEHAVIOR_COLUMNS = ("SESSION", "RUN", "73KID")
 
-#: Columns that say what the store says in columns of its own: subject, session, run, stimulus, time.
+#: Columns whose information the store already has: subject, session, run, stimulus and time.
 KNOWN = ("SUBJECT", "SESSION", "RUN", "73KID", "10KID", "TIME")
 
-#: Columns whose mean over the trials of an image says something: the share of correct answers, and milliseconds.
+#: Columns that can be averaged across the trials of an image: correctness, and reaction time (ms).
 MEANS = ("ISCORRECT", "RT")
 
 
 def read_behavior(path: Path) -> pd.DataFrame | None:
-    """Read ``responses.tsv``: one row a trial, in the order of the experiment; None where it is not there.
+    """Read ``responses.tsv``, with one row per trial in the order of the experiment; return None if it does not exist.
 
     Raises
     ------
     InputError
-        Where it cannot be read or lacks columns.
+        If the file cannot be read or lacks columns.
     """
     if not path.is_file():
         return None
@@ -213,21 +213,26 @@ def read_behavior(path: Path) -> pd.DataFrame | None:
         raise InputError(
             f"{path} lacks columns",
             given=f"columns {', '.join(map(str, table.columns))}",
-            expected=f"among others {', '.join(missing)}",
+            expected=f"the columns {', '.join(missing)} too",
             todo=DOWNLOAD,
         )
     return table
 
 
 def of_trials(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of some trials; NaN where the file has none (sessions that were held out).
+    """Return the behavior in the given trials; NaN if the file does not contain them (held-out sessions).
 
     Parameters
     ----------
     behavior : DataFrame
         From :func:`read_behavior`.
     trials : DataFrame
-        Of the design, with ``session`` and the place of each trial in its session, ``place``.
+        From :meth:`Design.trials`, with the index of each trial within its session, ``place``.
+
+    Returns
+    -------
+    DataFrame
+        One row per trial.
     """
     numbered = behavior.assign(place=behavior.groupby("SESSION").cumcount())
     rows = trials[["session", "place"]].merge(
@@ -237,13 +242,17 @@ def of_trials(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def behavior_columns(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Return what a table of samples takes of the button presses, under the names that NSD gives it.
+    """Return the behavioral columns of the table of samples, under NSD's names.
+
+    Parameters
+    ----------
+    behavior, trials : DataFrame
+        As for :func:`of_trials`.
 
     Returns
     -------
     DataFrame
-        A row a trial; ``ISCORRECT``, ``RT`` (ms), ``MEMORYRECENT`` and whatever else the file has, NaN where it has no
-        value.
+        One row per trial, with ``ISCORRECT``, ``RT`` (ms), ``MEMORYRECENT`` etc.; missing values are NaN.
     """
     columns = [name for name in behavior if name not in KNOWN]
     found, _ = tidy_columns(of_trials(behavior, trials), columns)
@@ -251,28 +260,28 @@ def behavior_columns(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFra
 
 
 def means_of_behavior(behavior: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
-    """Return :data:`MEANS` over the trials of each group that were answered; NaN where none was."""
+    """Average :data:`MEANS` across the trials with a response in each group; NaN if there are none."""
     return behavior[[name for name in MEANS if name in behavior]].groupby(groups).mean()
 
 
 def check_behavior(path: Path, behavior: pd.DataFrame, trials: pd.DataFrame) -> None:
-    """Compare the images that were answered to with those of the design, trial by trial.
+    """Check that the behavioral responses and the design list the same images, trial by trial.
 
     Raises
     ------
     InputError
-        Where they differ: the two files then do not belong together.
+        If they differ.
     """
     rows = of_trials(behavior, trials)
     known = rows["73KID"].notna().to_numpy()
-    shown = rows["73KID"].fillna(0).to_numpy().astype(np.int64) - 1  # counted from 1 in this file
+    shown = rows["73KID"].fillna(0).to_numpy().astype(np.int64) - 1  # this file counts from 1
     wrong = np.flatnonzero(known & (shown != trials["nsdId"].to_numpy()))
     if len(wrong):
         trial = trials.iloc[wrong[0]]
         raise InputError(
-            f"{path} and the design do not agree",
+            f"{path} and the design contradict each other",
             given=f"73KID {shown[wrong[0]] + 1} in session {trial['session']}, trial {trial['place'] + 1} "
             f"({len(wrong):,} trials differ)",
-            expected=f"73KID {trial['nsdId'] + 1}, by nsd_expdesign.mat",
-            todo="check that both files come from NSD and belong to this subject; download them again if so",
+            expected=f"73KID {trial['nsdId'] + 1}, according to nsd_expdesign.mat",
+            todo="check that both files are from NSD and belong to this subject; if so, download them again",
         )

@@ -1,4 +1,4 @@
-"""Options of the NSD reader, and where NSD keeps its files."""
+"""Options of the NSD reader, and the layout of NSD's files."""
 
 from __future__ import annotations
 
@@ -12,58 +12,60 @@ from pydantic import Field, field_validator, model_validator
 from neurorecon.datasets.base import Options
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
-#: The three versions of the betas.
+#: Versions of the betas.
 Betas = Literal["betas_fithrf_GLMdenoise_RR", "betas_fithrf", "betas_assumehrf"]
 
 
 class NsdOptions(Options):
-    """What is read of NSD, and how it is split.
+    """Options of the NSD reader: what to read, and how to split it.
 
     Parameters
     ----------
     subjects : tuple of str
-        E.g. ``("subj01", "subj02")``; all on disk where left out.
+        E.g. ``("subj01", "subj02")``. By default, all subjects on disk.
     sessions : str or tuple of int
-        ``"all"`` on disk, a range (``"1-37"``, ``"1-10,12"``), or numbers. Sessions that are named have to be there.
+        ``"all"`` on disk, ranges (``"1-37"``, ``"1-10,12"``), or a list of numbers. Listed sessions must exist.
     space : {"func1pt8mm", "func1mm", "fsaverage"}
-        Preparation of the betas.
+        Space of the betas.
     betas : {"betas_fithrf_GLMdenoise_RR", "betas_fithrf", "betas_assumehrf"}
         Version of the betas (b3, b2, b1 of the paper).
     mask : str
-        Which voxels: the name of an ROI (several joined by ``+``), ``"brain"``, or a path to a mask on the same grid
-        (``.nii``, ``.nii.gz``; relative to the folder of the data set).
+        Which voxels to store: an ROI (or several joined by ``+``), ``"brain"``, or the path of a mask on the same grid,
+        relative to the folder of the data set (``.nii``, ``.nii.gz``; on fsaverage ``.mgh``, ``.mgz``).
     bad_voxels : {"drop", "keep"}
-        What becomes of voxels that are constant or not finite in any session.
+        What to do with voxels that are constant or not finite in any session. If kept, values that are not finite
+        become 0.
     scaling : {"percent", "session"}
-        Percent signal change, or z-scores of every voxel within each session (over all its trials).
+        Percent signal change, or z-scores within each session (across all its trials).
     samples : {"trial", "average"}
-        A sample for each trial, or one for each image, the mean of its trials.
+        One sample per trial, or one per image, the mean of its trials.
     image_size : int, optional
-        Pixels on each side of the stored images; those of the file (425) where left out.
+        Pixels on each side of the stored images. By default, the size in the file (425).
     hemisphere_rois : bool
-        Add ``lh.`` and ``rh.`` ROIs from the files of that name. (``lh.V1`` can be selected without: by position.)
+        Whether to add ``lh.`` and ``rh.`` ROIs from the files of these names. (``lh.V1`` can be selected without them,
+        by the positions of the voxels.)
     split : {"shared1000", "sessions", "clusters", "category"}
-        What is tested on: the shared images; the images of `test_sessions`; held-out clusters of images; the
-        images that show `test_category`.
+        The test stimuli: the shared images, the images of `test_sessions`, held-out clusters of images, or the images
+        that show `test_category`.
     test_repeats : int
-        A shared image is tested on where the sessions read show it at least this often (``"shared1000"``).
+        Minimum number of times a shared image is shown in the sessions read; others are left out (``"shared1000"``).
     test_sessions : tuple of int
-        Sessions that are tested on (``"sessions"``).
+        Sessions to test on (``"sessions"``).
     clusters : int
-        Number of clusters of images (``"clusters"``), found in the words of their captions.
+        Number of clusters of images, by the words of their captions (``"clusters"``).
     cluster_table : str, optional
-        A CSV with the columns ``nsdId`` and ``cluster``, in place of clusters of captions.
+        A CSV file with the columns ``nsdId`` and ``cluster``, to use instead of clustering captions.
     test_share : float
-        Clusters are held out, in random order, until they make up this share of the images (``"clusters"``).
+        Share of the images to hold out, in whole clusters drawn at random (``"clusters"``).
     test_category : str, optional
         A COCO category or supercategory, e.g. ``"person"`` or ``"animal"`` (``"category"``).
     category_table : str, optional
-        A CSV with the columns ``nsdId`` and ``category`` (an image may have several rows), in place of COCO's
-        instances.
+        A CSV file with the columns ``nsdId`` and ``category`` (an image may have several rows), to use instead of
+        COCO's instances.
     annotations : str, optional
-        Folder of COCO's ``captions_*.json`` and ``instances_*.json``, where it is not one that NSD's tools use.
+        Folder of COCO's ``captions_*.json`` and ``instances_*.json``, if it is not one of the usual folders.
     seed : int
-        Of the clusters and of the order in which they are held out.
+        Random seed of the clustering and of the draw of clusters.
     """
 
     subjects: tuple[str, ...] = ()
@@ -91,9 +93,9 @@ class NsdOptions(Options):
     @classmethod
     def _readable(cls, value: str | tuple[int, ...]) -> str | tuple[int, ...]:
         if isinstance(value, str) and value != "all" and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value):
-            raise ValueError('has to be "all", a range such as "1-37" or "1-10,12", or a list of numbers')
+            raise ValueError('must be "all", a range such as "1-37" or "1-10,12", or a list of numbers')
         if value != "all" and not _numbers(value):
-            raise ValueError("names no session")
+            raise ValueError("does not contain any session")
         return value
 
     @model_validator(mode="after")
@@ -105,7 +107,7 @@ class NsdOptions(Options):
         return self
 
     def session_numbers(self) -> list[int] | None:
-        """Return the sessions that are asked for, or None where all on disk are."""
+        """Return the sessions in the options, or None for all on disk."""
         return None if self.sessions == "all" else _numbers(self.sessions)
 
 
@@ -119,19 +121,19 @@ def _numbers(value: str | tuple[int, ...]) -> list[int]:
     return sorted(found)
 
 
-#: Sessions that each subject took part in.
+#: Number of sessions of each subject.
 SESSIONS = {1: 40, 2: 40, 3: 32, 4: 30, 5: 40, 6: 32, 7: 40, 8: 30}
 
-#: What to do where a file is missing or damaged.
+#: Advice if a file is missing or damaged.
 DOWNLOAD = "download it again from NSD (naturalscenesdataset.org), into the same folder below the root"
 
-#: Names of the hemispheres in files, and in tables.
+#: Hemispheres by their prefixes in file names.
 HEMISPHERES = {"lh": "left", "rh": "right"}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths below the folder that was downloaded.
+    """Paths within the folder of the data set.
 
     Parameters
     ----------
@@ -143,25 +145,25 @@ class Layout:
 
     @property
     def design(self) -> Path:
-        """The design of the experiment."""
+        """The file with the design of the experiment."""
         return self.root / "nsddata" / "experiments" / "nsd" / "nsd_expdesign.mat"
 
     @property
     def stimulus_table(self) -> Path:
-        """The table of images, without its suffix (``.csv`` or ``.pkl``)."""
+        """The table of images, without its extension (``.csv`` or ``.pkl``)."""
         return self.root / "nsddata" / "experiments" / "nsd" / "nsd_stim_info_merged"
 
     @property
     def stimuli(self) -> Path:
-        """The images."""
+        """The file with the images."""
         return self.root / "nsddata_stimuli" / "stimuli" / "nsd" / "nsd_stimuli.hdf5"
 
     def behavior(self, subject: str) -> Path:
-        """The button presses."""
+        """The file with the behavioral responses."""
         return self.root / "nsddata" / "ppdata" / subject / "behav" / "responses.tsv"
 
     def betas(self, subject: str, options: NsdOptions) -> Path:
-        """The folder of the betas of one version in one space."""
+        """The folder of the betas, in the version and space of the options."""
         return self.root / "nsddata_betas" / "ppdata" / subject / options.space / options.betas
 
     def preparation(self, subject: str, space: str) -> Path:
@@ -169,11 +171,11 @@ class Layout:
         return self.root / "nsddata" / "ppdata" / subject / space
 
     def labels(self, subject: str) -> Path:
-        """The folder with the names of labels, and ROIs on surfaces; ``fsaverage`` has one too."""
+        """The folder with the names of labels, and the ROIs on surfaces, of a subject or ``fsaverage``."""
         return self.root / "nsddata" / "freesurfer" / subject / "label"
 
     def annotations(self, given: str | None) -> list[Path]:
-        """Folders in which COCO's annotations may lie, the first one first."""
+        """Folders that may contain COCO's annotations, in order of precedence."""
         if given is not None:
             return [self.root / given]
         beside = self.stimuli.parent / "annotations"  # where nsd_access puts them
@@ -181,7 +183,7 @@ class Layout:
 
 
 def source_files(layout: Layout, options: NsdOptions) -> list[Path]:
-    """Return the files that are read with these options; those that are not there are named too."""
+    """List the files that are read with these options, including some that may not exist."""
     files = [layout.design, layout.stimuli, *(layout.stimulus_table.with_suffix(end) for end in (".csv", ".pkl"))]
     files += [layout.root / given for given in (options.cluster_table, options.category_table) if given]
     mask = layout.root / options.mask
@@ -205,13 +207,13 @@ def find_subjects(layout: Layout, options: NsdOptions) -> list[str]:
     Raises
     ------
     MissingFileError, UnknownNameError
-        Where there are no betas of the version and the space that are asked for, or not of a subject that is.
+        If there are no betas in the version and space of the options, or not of a requested subject.
     """
     folder = layout.root / "nsddata_betas" / "ppdata"
     there = sorted(path.name for path in folder.glob("subj[0-9][0-9]") if layout.betas(path.name, options).is_dir())
     if not there:
         raise MissingFileError(
-            "there are no betas of this version in this space",
+            "there are no betas in this version and space",
             given=f"{layout.root}, space = {options.space!r}, betas = {options.betas!r}",
             expected=f"folders nsddata_betas/ppdata/subjXX/{options.space}/{options.betas}",
             todo=_what_there_is(folder),
@@ -225,21 +227,26 @@ def find_subjects(layout: Layout, options: NsdOptions) -> list[str]:
 def _what_there_is(folder: Path) -> str:
     found = sorted({"/".join(path.parts[-2:]) for path in folder.glob("subj*/*/betas_*") if path.is_dir()})
     if found:
-        return f"set space and betas to what is there: {', '.join(found)}"
+        return f"set space and betas in [options] to one of: {', '.join(found)}"
     return "check --root (the folder that holds nsddata_betas), or download betas; see docs/datasets/nsd.md"
 
 
 def find_sessions(layout: Layout, subject: str, options: NsdOptions) -> dict[int, list[Path]]:
-    """Return the files of each session to read: one, or one a hemisphere.
+    """Return the files of each session to read: one file, or one per hemisphere.
 
-    Where a session is there both as NIfTI and as HDF5, the HDF5 is taken: it is not compressed, so that a mask is
-    read from it in a fraction of the time.
+    If a session exists both as NIfTI and as HDF5, the HDF5 file is used: it is not compressed, so that the voxels of a
+    mask are read much faster.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If a requested session, or one of its hemispheres, is missing.
     """
     folder = layout.betas(subject, options)
     surface = options.space == "fsaverage"
     found: dict[int, dict[str, Path]] = {}
     pattern = r"(lh|rh)\.betas_session(\d+)\.(mgh|mgz)" if surface else r"()betas_session(\d+)\.(hdf5|nii\.gz|nii)"
-    for path in sorted(folder.iterdir(), reverse=True):  # hdf5 sorts before nii: it comes last and stays
+    for path in sorted(folder.iterdir(), reverse=True):  # hdf5 sorts before nii, so it comes last and replaces it
         match = re.fullmatch(pattern, path.name)
         if match:
             found.setdefault(int(match[2]), {})[match[1]] = path
@@ -249,24 +256,24 @@ def find_sessions(layout: Layout, subject: str, options: NsdOptions) -> dict[int
         raise MissingFileError(
             f"sessions of {subject} are missing",
             given=f"{folder} with sessions {span(sorted(found)) or '(none)'}, without {span(missing) or 'any'}",
-            expected="the betas of every session that the option sessions names",
-            todo=f'{DOWNLOAD}, or set sessions = "all" to take those on disk',
+            expected="the betas of every session in the option sessions",
+            todo=f'{DOWNLOAD}, or set sessions = "all" to use those on disk',
         )
     sides = {"lh", "rh"} if surface else {""}
     chosen = {number: files for number, files in sorted(found.items()) if wanted is None or number in wanted}
     for number, files in chosen.items():
         if set(files) != sides:
             raise InputError(
-                f"session {number} of {subject} is there for one hemisphere only",
+                f"session {number} of {subject} has the files of only one hemisphere",
                 given=", ".join(str(path) for path in files.values()),
-                expected="files of both hemispheres, lh. and rh.",
+                expected="the files of both hemispheres, lh. and rh.",
                 todo=DOWNLOAD,
             )
     return {number: [files[side] for side in sorted(sides)] for number, files in chosen.items()}
 
 
 def span(numbers: list[int]) -> str:
-    """Return numbers as a short text, e.g. ``"1-37, 40"``."""
+    """Format numbers as ranges, e.g. ``"1-37, 40"``."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:

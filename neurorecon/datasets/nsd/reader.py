@@ -1,4 +1,4 @@
-"""Reader of the Natural Scenes Dataset: 7 T responses of eight people to 73,000 photographs."""
+"""Reader of the Natural Scenes Dataset (NSD): 7 T responses of eight subjects to 73,000 photographs."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ CITATION = (
 
 
 class NsdReader(Reader):
-    """Reader of NSD.
+    """Reader of the Natural Scenes Dataset.
 
-    Everything that tables and headers can tell is checked when the reader opens; betas and images are read by
-    slices, one session in memory at a time.
+    Tables and headers are checked when the reader is created. Betas and images are read in slices, with one session in
+    memory at a time.
 
     Parameters
     ----------
     root : path
         The folder with ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``, as NSD distributes them.
     options : NsdOptions, optional
-        What is read, and how it is split.
+        What to read, and how to split it.
 
     Raises
     ------
     MissingFileError
-        Where a file is missing; the message names it.
+        If a file is missing; the message names it.
     InputError
-        Where a file cannot be used, or two files contradict each other.
+        If a file cannot be used, or two files contradict each other.
 
     References
     ----------
@@ -85,12 +85,12 @@ class NsdReader(Reader):
 
     @classmethod
     def sources(cls, root: Path, options: NsdOptions) -> list[Path]:
-        """Return design, betas, ROIs, images and annotations of the subjects and sessions that are read."""
+        """List the design, images and annotations, and the betas and ROIs of the subjects and sessions to read."""
         return source_files(Layout(root), options)
 
     @property
     def description(self) -> Description:
-        """Title, citation, terms, units."""
+        """Title, citation, terms of use and units of the data set."""
         options = self.options
         simulated = self.simulated
         return Description(
@@ -100,17 +100,17 @@ class NsdReader(Reader):
             terms="NSD Terms of Use (naturalscenesdataset.org): no redistribution; images under COCO's terms",
             units="percent signal change" if options.scaling == "percent" else "standard deviations of the session",
             notes=f"Betas {options.betas} in {options.space}, mask {options.mask!r}; "
-            f"{'single trials' if options.samples == 'trial' else 'means over the trials of a image'}; "
+            f"{'single trials' if options.samples == 'trial' else 'means over the trials of an image'}; "
             f"split {options.split!r}. Stimulus nsd00000 is nsdId 0 (73KID 1).",
         )
 
     @property
     def subjects(self) -> list[str]:
-        """``subj01`` ... ``subj08``: those asked for, or those on disk."""
+        """Names of the subjects, ``subj01`` to ``subj08``: those in the options, or all on disk."""
         return list(self._subjects)
 
     def stimuli(self) -> pd.DataFrame:
-        """Return the images that any of the subjects saw, by ``nsdId``."""
+        """Return the table of stimuli: the images that any of the subjects saw, sorted by ``nsdId``."""
         ids = self._ids.tolist()
         return pd.DataFrame(
             {
@@ -122,11 +122,11 @@ class NsdReader(Reader):
         )
 
     def labels(self) -> pd.DataFrame | None:
-        """Return the visible share of each COCO category, where COCO's instances are there."""
+        """Return the share of each image that each COCO category covers, or None without COCO's instances."""
         return self._annotations.labels(self._ids)
 
     def image_shape(self) -> tuple[int, int, int]:
-        """Return (y, x, rgb): (425, 425, 3), unless another size is asked for."""
+        """Return the shape of an image, (y, x, rgb): (425, 425, 3), unless the options set another size."""
         return (self._images.size, self._images.size, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
@@ -134,7 +134,13 @@ class NsdReader(Reader):
         return self._images.read(start, stop)
 
     def subject(self, name: str) -> SubjectData:
-        """Return the recordings of one subject."""
+        """Return the data of one subject.
+
+        Raises
+        ------
+        UnknownNameError, InputError
+            If the subject does not exist, or none of its voxels can be used.
+        """
         if name not in self._subjects:
             raise UnknownNameError("subject", name, self._subjects)
         if name not in self._data:
@@ -145,5 +151,5 @@ class NsdReader(Reader):
 
 
 def stimulus_id(number: int) -> str:
-    """Return the id of an image in the store, by its ``nsdId`` (from 0)."""
+    """Return the id of an image in the store, from its ``nsdId`` (from 0)."""
     return f"nsd{number:05d}"

@@ -1,4 +1,4 @@
-"""Where NSD's voxels lie and which ROIs they are in: every label a named ROI, overlapping as they do."""
+"""The grids of NSD's voxels, and their ROIs: every label becomes a named ROI, and ROIs may overlap."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KASTNER = (
     "V1v V1d V2v V2d V3v V3d hV4 VO1 VO2 PHC1 PHC2 TO2 TO1 LO2 LO1 V3B V3A IPS0 IPS1 IPS2 IPS3 IPS4 IPS5 SPL1 FEF"
 )
 
-#: The ROIs of Glasser et al. 2016 (Nature 536:171), in the order of their numbers.
+#: The parcels of Glasser et al. 2016 (Nature 536:171), in the order of their labels.
 _GLASSER = """
 V1 MST V6 V2 V3 V4 V8 4 3b FEF PEF 55b V3A RSC POS2 V7 IPS1 FFC V3B LO1 LO2 PIT MT A1 PSL SFL PCV STV 7Pm 7m POS1 23d
 v23ab d23ab 31pv 5m 5mv 23c 5L 24dd 24dv 7AL SCEF 6ma 7Am 7PL 7PC LIPv VIP MIP 1 2 3a 6d 6mp 6v p24pr 33pr a24pr p32pr
@@ -34,7 +34,7 @@ TPOJ3 DVT PGp IP2 IP1 IP0 PFop PF PFm PGi PGs V6A VMV1 VMV3 PHA2 V4t FST V3CD LO
 Ig FOP5 p10p p47r TGv MBelt LBelt A4 STSva TE1m PI a32pr p24
 """
 
-#: Labels of each file, from 1.
+#: Names of the labels in each file, from label 1.
 LABELS: dict[str, tuple[str, ...]] = {
     "nsdgeneral": ("nsdgeneral",),
     "prf-visualrois": ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
@@ -48,7 +48,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "HCP_MMP1": tuple(_GLASSER.split()),
 }
 
-#: Areas that are the union of others, e.g. V1 of its ventral and dorsal part.
+#: ROIs that are the union of others, e.g. V1 of its ventral and dorsal parts.
 UNIONS: dict[str, tuple[str, ...]] = {
     "V1": ("V1v", "V1d"),
     "V2": ("V2v", "V2d"),
@@ -58,10 +58,10 @@ UNIONS: dict[str, tuple[str, ...]] = {
     "VWFA": ("VWFA-1", "VWFA-2"),
 }
 
-#: Files whose labels get a prefix, because others have labels of the same names.
+#: Prefixes for files whose labels have the same names as those of other files.
 _PREFIXES = {"Kastner2015": "Kastner_", "HCP_MMP1": "HCP_"}
 
-#: Labels of Kastner2015 that no other file has, and that get none.
+#: Labels of Kastner2015 that are unique to it, and get no prefix.
 _OF_KASTNER = frozenset(LABELS["Kastner2015"][7:])
 
 
@@ -71,9 +71,9 @@ def label_names(file: str, folders: list[Path]) -> dict[int, str]:
     Parameters
     ----------
     file : str
-        Name of the ROI file without hemisphere and suffix, e.g. ``"prf-visualrois"``.
+        Name of the ROI file without hemisphere and extension, e.g. ``"prf-visualrois"``.
     folders : list of path
-        Where its color table may lie, the first one first.
+        Folders that may contain its color table, in order of precedence.
     """
     for folder in folders:
         path = folder / f"{file}.mgz.ctab"
@@ -83,7 +83,7 @@ def label_names(file: str, folders: list[Path]) -> dict[int, str]:
 
 
 def unnamed(file: str, number: int) -> str:
-    """Return the name of a label that no table names."""
+    """Return the name of a label that is in no table."""
     return file if (file, number) == ("nsdgeneral", 1) else f"{file}_{number}"
 
 
@@ -101,31 +101,31 @@ def _read_table(path: Path) -> dict[int, str]:
 
 def _roi_name(file: str, name: str) -> str:
     name = re.sub(r"\(.*\)$", "", name)  # "TO1(MT)": MT is a group
-    # Tables of different releases differ in capitals: "V3a", "V3A".
+    # The capitalization differs between releases: "V3a", "V3A".
     name = next((known for known in LABELS.get(file, ()) if known.lower() == name.lower()), name)
     if file == "Kastner2015" and name in _OF_KASTNER:
         return name
-    # Files that are not in the table above (corticalsulc, MTL, ...) may name anything: they carry their own name.
+    # Files not listed above (corticalsulc, MTL, ...) may use any names, so their file name becomes a prefix.
     return f"{_PREFIXES.get(file, '' if file in LABELS else f'{file}_')}{name}"
 
 
-#: Vertices of a hemisphere of FreeSurfer's average brain, by resolution. NSD has the finest; coarser ones are its
+#: fsaverage meshes, by the number of vertices per hemisphere. NSD uses the finest mesh; coarser ones consist of its
 #: first vertices.
 MESHES = {163842: "fsaverage", 40962: "fsaverage6", 10242: "fsaverage5", 2562: "fsaverage4", 642: "fsaverage3"}
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume; voxels are counted with x fastest.
+    """The grid of a volume, whose voxels are numbered with x varying fastest.
 
     Parameters
     ----------
     shape : tuple of int
-        (x, y, z).
+        Shape of the volume, (x, y, z).
     affine : array, shape (4, 4)
-        Indices to millimeters.
+        Maps voxel indices to millimeters.
     like : str
-        The file that says so, for messages.
+        Name of the file that defines the grid, for error messages.
     """
 
     shape: tuple[int, ...]
@@ -138,7 +138,7 @@ class Volume:
         return int(np.prod(self.shape))
 
     def read(self, paths: list[Path]) -> np.ndarray:
-        """Read a file with one value a voxel, shape (voxel,); it has to lie on this grid."""
+        """Read a file with one value per voxel, shape (voxel,), and check that it is on this grid."""
         (path,) = paths
         image = open_image(path, DOWNLOAD)
         shape = image.shape[:3] if image.shape[3:] == (1,) else image.shape
@@ -146,7 +146,7 @@ class Volume:
         return image_values(image, path, todo=DOWNLOAD).ravel(order="F")
 
     def table(self, voxels: np.ndarray) -> pd.DataFrame:
-        """Return the columns that say where voxels lie."""
+        """Return the positions of voxels: the columns ``i``, ``j``, ``k``."""
         i, j, k = np.unravel_index(voxels, self.shape, order="F")
         return pd.DataFrame({"i": i, "j": j, "k": k})
 
@@ -157,12 +157,12 @@ class Volume:
 
 @dataclass(frozen=True)
 class Surface:
-    """Two hemispheres; vertices are counted through, the left ones first.
+    """The grid of two hemispheres, whose vertices are numbered consecutively, left hemisphere first.
 
     Parameters
     ----------
     vertices : tuple of int
-        Of the left and of the right hemisphere.
+        Number of vertices of the left and the right hemisphere.
     """
 
     vertices: tuple[int, int]
@@ -173,17 +173,17 @@ class Surface:
         return sum(self.vertices)
 
     def read(self, paths: list[Path]) -> np.ndarray:
-        """Read a file a hemisphere with one value a vertex, shape (vertex,)."""
+        """Read one file per hemisphere with one value per vertex, shape (vertex,)."""
         found = []
         for path, number in zip(paths, self.vertices, strict=True):
             shape = read_mgh_header(path, DOWNLOAD).shape
             if int(np.prod(shape)) != number:
-                raise wrong_shape(path, shape, f"({number}, 1, 1): a value a vertex, as in the betas", DOWNLOAD)
+                raise wrong_shape(path, shape, f"({number}, 1, 1): one value per vertex, as in the betas", DOWNLOAD)
             found.append(read_values(path, DOWNLOAD))
         return np.concatenate(found)
 
     def table(self, voxels: np.ndarray) -> pd.DataFrame:
-        """Return the columns that say where vertices lie."""
+        """Return the positions of vertices: the columns ``hemisphere`` and ``vertex``."""
         right = voxels >= self.vertices[0]
         return pd.DataFrame(
             {"hemisphere": np.where(right, "right", "left"), "vertex": voxels - right * self.vertices[0]}
@@ -199,18 +199,18 @@ Grid = Volume | Surface
 
 
 def volume_of(path: Path) -> Volume:
-    """Return the grid that a file lies on."""
+    """Return the grid of a file."""
     image: Any = open_image(path, DOWNLOAD)
     return Volume(tuple(image.shape[:3]), np.asarray(image.affine, dtype=float), path.name)
 
 
 def surface_of(paths: list[Path]) -> Surface:
-    """Return the surface that two files lie on, left and right."""
+    """Return the grid of a pair of files, left and right hemisphere."""
     left, right = (read_mgh_header(path, DOWNLOAD).shape[0] for path in paths)
     return Surface((left, right))
 
 
-#: Groups of ROIs, as the papers on NSD speak of them. (``early``, ``ventral``, ... are ROIs of the file ``streams``.)
+#: Groups of ROIs that are common in papers on NSD. (``early``, ``ventral``, ... are ROIs of the file ``streams``.)
 ROI_GROUPS: dict[str, list[str]] = {
     "faces": list(LABELS["floc-faces"]),
     "words": list(LABELS["floc-words"]),
@@ -227,29 +227,29 @@ ROI_GROUPS: dict[str, list[str]] = {
     "IPS": ["IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5"],
 }
 
-#: Labels of Kastner2015 in the low and in the high part of visual cortex of MindDiffuser; SPL1 and FEF are in neither.
+#: Labels of Kastner2015 in MindDiffuser's lower and higher visual cortex; SPL1 and FEF are in neither.
 _LOW, _HIGH = range(1, 8), range(8, 24)
 
-#: Files in the order in which their ROIs are listed. A store keeps the voxels of an ROI together that come first,
-#: so small ROIs precede large ones.
+#: Files in the order in which their ROIs are listed. A store sorts voxels by the ROIs that come first, so small ROIs
+#: precede large ones.
 _ORDER = [name for name in LABELS if name != "nsdgeneral"]
 
-#: The name under which MindDiffuser's two parts are kept beside the files.
+#: Name of the pseudo-file with MindDiffuser's two ROIs.
 _PARTS = "LVC and HVC"
 
 
 @dataclass
 class Rois:
-    """The ROIs of a subject, over a whole grid.
+    """The ROIs of a subject on its whole grid.
 
     Parameters
     ----------
     grid : Grid
-        Where they lie.
+        The grid of the betas.
     labels : dict of str to int array, shape (voxel,)
-        What each file holds.
+        The labels in each file.
     names : dict of str to dict of int to str
-        The name of each label of each file.
+        The names of the labels of each file.
     """
 
     grid: Grid
@@ -257,7 +257,7 @@ class Rois:
     names: dict[str, dict[int, str]] = field(default_factory=dict)
 
     def rois(self) -> dict[str, tuple[str, list[int]]]:
-        """Return the ROIs by name: the file and the labels that each is made of, small ROIs first."""
+        """Return the ROIs by name, as pairs of a file and the labels in it, small ROIs first."""
         found: dict[str, tuple[str, list[int]]] = {}
         for file in sorted(self.labels, key=_rank):
             side = _side(file)
@@ -275,12 +275,12 @@ class Rois:
         return found
 
     def members(self, voxels: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the membership of some voxels in each ROI that holds any.
+        """Return which of the given voxels belong to each ROI, without empty ROIs.
 
         Parameters
         ----------
         voxels : int array, shape (voxel,)
-            Places on the grid.
+            Indices of voxels on the grid.
 
         Returns
         -------
@@ -291,11 +291,11 @@ class Rois:
         return {name: member for name, member in found.items() if member.any()}
 
     def member(self, roi: tuple[str, list[int]]) -> np.ndarray:
-        """Return the membership of the whole grid in one of :meth:`ROIs`."""
+        """Return which voxels of the whole grid belong to an ROI from :meth:`rois`."""
         return np.isin(self.labels[roi[0]], roi[1])
 
     def add_low_and_high(self) -> None:
-        """Add MindDiffuser's LVC and HVC: Kastner2015, overwritten by prf-visualrois where that has a label."""
+        """Add MindDiffuser's LVC and HVC: Kastner2015, replaced by prf-visualrois where the latter has a label."""
         if {"Kastner2015", "prf-visualrois"} <= set(self.labels):
             drawn, atlas = self.labels["prf-visualrois"], self.labels["Kastner2015"]
             merged = np.where(drawn > 0, drawn, atlas)
@@ -308,7 +308,7 @@ def _side(file: str) -> str:
 
 
 def _rank(file: str) -> tuple[bool, bool, int, str]:
-    """Return what files are sorted by: the largest ROI last, those of one hemisphere behind the others."""
+    """Return a sort key for files: the largest ROI last, files of one hemisphere after the others."""
     base = file.removeprefix(_side(file))
     return base == "nsdgeneral", bool(_side(file)), _ORDER.index(base) if base in _ORDER else len(_ORDER), file
 
@@ -319,21 +319,26 @@ def read_rois(layout: Layout, subject: str, grid: Grid, space: str, hemispheres:
     Parameters
     ----------
     layout : Layout
-        Where files lie.
+        The paths of the files.
     subject : str
         E.g. ``"subj01"``.
     grid : Grid
-        Of the betas.
+        The grid of the betas.
     space : str
         E.g. ``"func1pt8mm"``.
     hemispheres : bool
-        Whether the files of one hemisphere become ROIs of their own, ``lh.V1`` and ``rh.V1``.
+        Whether files of one hemisphere become separate ROIs, e.g. ``lh.V1`` and ``rh.V1``.
 
     Returns
     -------
     rois : Rois
     report : dict of str to str
         What was left out.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged or on another grid.
     """
     rois, report = Rois(grid), {}
     if isinstance(grid, Surface):
@@ -348,7 +353,7 @@ def read_rois(layout: Layout, subject: str, grid: Grid, space: str, hemispheres:
         if base == name or hemispheres or base not in files:
             values = np.nan_to_num(grid.read(paths)).round().astype(np.int16)
             target = name if base == name or hemispheres else base
-            if target in rois.labels:  # only the files of the hemispheres are there: both together
+            if target in rois.labels:  # there are only files of single hemispheres: combine them
                 values = np.where(values > 0, values, rois.labels[target])
             rois.labels[target] = values
             rois.names[target] = label_names(base, folders)
@@ -366,7 +371,7 @@ def _volume_files(folder: Path) -> dict[str, Path]:
 
 
 def _surface_files(layout: Layout, subject: str, grid: Surface) -> tuple[dict[str, list[Path]], list[str]]:
-    """Return pairs of files on the average surface, and names of those on the subject's own."""
+    """Return the pairs of files on fsaverage, and the names of those on the subject's own surface."""
     found: dict[str, list[Path]] = {}
     skipped = []
     for folder in (layout.labels("fsaverage"), layout.labels(subject)):
@@ -374,7 +379,7 @@ def _surface_files(layout: Layout, subject: str, grid: Surface) -> tuple[dict[st
             right = left.with_name(f"rh{left.name[2:]}")
             name = left.name[3:-4]
             if not right.is_file() or name in found or (name not in LABELS and not _has_names(left)):
-                continue  # e.g. lh.curv: values, not labels
+                continue  # e.g. lh.curv, which contains values instead of labels
             if (
                 folder.parent.name == subject
                 and int(np.prod(read_mgh_header(left, DOWNLOAD).shape)) != grid.vertices[0]
@@ -390,23 +395,27 @@ def _has_names(path: Path) -> bool:
 
 
 def select_voxels(rois: Rois, mask: str, layout: Layout, subject: str, space: str) -> np.ndarray:
-    """Return the voxels of a mask, ascending.
+    """Return the indices of the voxels in a mask, ascending.
 
     Parameters
     ----------
     rois : Rois
         All ROIs.
     mask : str
-        Of the options.
+        The option ``mask``.
     layout : Layout
-        Where files lie.
+        The paths of the files.
     subject, space : str
-        For the brain mask, and for messages.
+        E.g. ``"subj01"`` and ``"func1pt8mm"``.
+
+    Returns
+    -------
+    int array, shape (voxel,)
 
     Raises
     ------
     MissingFileError, UnknownNameError, InputError
-        Where the mask is not there, is unknown or holds no voxel.
+        If the mask does not exist, or is empty.
     """
     grid = rois.grid
     if mask == "brain":
@@ -418,9 +427,9 @@ def select_voxels(rois: Rois, mask: str, layout: Layout, subject: str, space: st
     if not member.any():
         raise InputError(
             f"the mask {mask!r} of {subject} is empty",
-            given="no voxel that is not zero",
+            given="no nonzero voxels",
             expected="at least one voxel",
-            todo='take another mask (mask = "nsdgeneral", an ROI, "brain" or a file)',
+            todo='choose another mask: "nsdgeneral", another ROI, "brain" or a file',
         )
     return np.flatnonzero(member)
 
@@ -435,10 +444,10 @@ def _mask_file(grid: Grid, path: Path) -> np.ndarray:
     pair = [path.with_name(f"{side}.{path.name.removeprefix('lh.').removeprefix('rh.')}") for side in ("lh", "rh")]
     if path.suffix not in (".mgh", ".mgz"):
         raise InputError(
-            "this mask does not fit the space",
+            "the mask is not a file of this space",
             given=str(path),
             expected="files lh.NAME.mgz and rh.NAME.mgz (mask = \"NAME.mgz\"), because space is 'fsaverage'",
-            todo="take such files, or a space that is a volume",
+            todo="use such files, or a volume as space",
         )
     return _positive(grid.read(pair))
 
@@ -453,14 +462,14 @@ def _named(rois: Rois, mask: str, folder: Path) -> np.ndarray:
         raise MissingFileError(
             "the ROI files are missing",
             given=f"no ROI in {folder}",
-            expected="nsdgeneral.nii.gz and others (or, on fsaverage, lh. and rh. files of the labels)",
+            expected="nsdgeneral.nii.gz etc. (on fsaverage, label files with the prefixes lh. and rh.)",
             todo=f'{DOWNLOAD}, or set mask to "brain" or to a file',
         )
     found = np.zeros(rois.grid.size, dtype=bool)
     for name in _split(mask, {*known, *ROI_GROUPS}):
         members = [member for member in ROI_GROUPS.get(name, [name]) if member in known]
         if not members and (folder / f"{name}.nii.gz").is_file():
-            continue  # its file is there, and empty
+            continue  # its file exists but is empty
         if not members:
             raise UnknownNameError("ROI", name, known)
         for member in members:
@@ -469,7 +478,7 @@ def _named(rois: Rois, mask: str, folder: Path) -> np.ndarray:
 
 
 def _split(text: str, known: Iterable[str]) -> list[str]:
-    """Split a union into names; names come first, because of ``ecc4+``."""
+    """Split a union into names, trying known names first because of ``ecc4+``."""
     text, known = text.strip(), set(known)
     if text in known or "+" not in text:
         return [text]

@@ -1,4 +1,4 @@
-"""NSD's images: where in COCO each comes from, captions and objects, pixels, and the split."""
+"""NSD's images: their origin in COCO, captions and objects, pixels, and the train-test split."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from neurorecon.io.arrays import open_hdf5_file, wrong_shape
 from neurorecon.io.files import damaged
 from neurorecon.io.tables import load_table
 
-#: Columns that are read.
+#: Columns to read.
 COLUMNS = ("cocoId", "cocoSplit", "cropBox", "nsdId", "shared1000")
 
 
 def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
-    """Read ``nsd_stim_info_merged.csv``, or the ``.pkl`` where only that is there.
+    """Read ``nsd_stim_info_merged.csv``, or the ``.pkl`` file if there is no CSV file.
 
     Parameters
     ----------
     stem : path
-        The path without its suffix.
+        The path without extension.
     design : Design
-        It has to agree on which images are shared.
+        The design, which must agree on the shared images.
 
     Returns
     -------
     DataFrame or None
-        :data:`COLUMNS`, indexed by ``nsdId``; ``cropBox`` holds (top, bottom, left, right), the shares of the
-        image in COCO that were cut away. None where neither file is there.
+        :data:`COLUMNS`, indexed by ``nsdId``; ``cropBox`` contains (top, bottom, left, right), the fractions of the
+        COCO image that were cropped. None if neither file exists.
 
     Raises
     ------
     InputError
-        Where it cannot be read, lacks columns, or contradicts the design.
+        If the file cannot be read, lacks columns, or contradicts the design.
     """
     csv, pkl = stem.with_suffix(".csv"), stem.with_suffix(".pkl")
     if not csv.is_file() and not pkl.is_file():
@@ -53,7 +53,7 @@ def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
     table = _read_csv(csv) if path is csv else load_table(pkl, DOWNLOAD)
     missing = [column for column in COLUMNS if column not in table]
     if missing:
-        raise _wrong(path, f"without the columns {', '.join(missing)}", f"columns {', '.join(COLUMNS)}, ...")
+        raise _wrong(path, f"no columns {', '.join(missing)}", f"columns {', '.join(COLUMNS)}, ...")
     table = table[list(COLUMNS)].copy()
     try:
         table[["nsdId", "cocoId"]] = table[["nsdId", "cocoId"]].astype(np.int64)
@@ -68,7 +68,7 @@ def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
     if shared != designed:
         raise _wrong(
             path,
-            f"{len(shared)} images with shared1000, {len(shared & designed)} of them shared by the design",
+            f"{len(shared)} images with shared1000, of which {len(shared & designed)} are shared in the design",
             f"the {len(designed)} images of sharedix in {design.path.name} (which counts from 1, nsdId from 0)",
         )
     absent = sorted(set(design.images.ravel().tolist()) - set(table["nsdId"]))
@@ -80,7 +80,7 @@ def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path)
-    except (ValueError, OSError, UnicodeDecodeError) as error:  # pandas' errors of parsing are ValueErrors
+    except (ValueError, OSError, UnicodeDecodeError) as error:  # pandas raises subclasses of ValueError
         raise damaged(path, error, DOWNLOAD) from error
 
 
@@ -91,7 +91,7 @@ def _truth(value: object) -> bool:
 
 
 def _box(value: Any) -> tuple[float, float, float, float]:
-    """Return the four shares; a CSV has them as text."""
+    """Return the four fractions, which are text in a CSV file."""
     box = ast.literal_eval(value) if isinstance(value, str) else value
     top, bottom, left, right = (float(number) for number in box)
     return top, bottom, left, right
@@ -101,21 +101,21 @@ def _wrong(path: Path, given: str, expected: str) -> InputError:
     return InputError(f"the table of images {path} cannot be used", given=given, expected=expected, todo=DOWNLOAD)
 
 
-#: What to do where a file is damaged.
+#: Advice if a file of COCO is damaged.
 COCO_DOWNLOAD = "download annotations_trainval2017.zip again from cocodataset.org and unpack it"
 
-#: A store keeps this many captions of an image; some in COCO have six or seven.
+#: Number of captions to keep per image; some images in COCO have six or seven.
 CAPTIONS = 5
 
-#: Characters read at a time.
+#: Characters to read at a time.
 PIECE = 2**20
 
-#: What may lie between the objects of a list.
+#: Text between the objects of a JSON list.
 _BETWEEN = re.compile(r"[\s,]*")
 
 
 def find_files(folders: list[Path], kind: str) -> list[Path]:
-    """Return ``captions_train2017.json`` and ``..._val2017.json`` (or ``instances_``) of the first folder with any."""
+    """Find ``captions_train2017.json`` and ``..._val2017.json`` (or ``instances_``) in the first folder with either."""
     for folder in folders:
         found = [folder / f"{kind}_{split}2017.json" for split in ("train", "val")]
         if any(path.is_file() for path in found):
@@ -124,14 +124,14 @@ def find_files(folders: list[Path], kind: str) -> list[Path]:
 
 
 def rows(path: Path, key: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of one list at the top of a JSON file, e.g. ``"annotations"``.
+    """Yield the objects of one top-level list of a JSON file, e.g. ``"annotations"``.
 
-    ``instances_train2017.json`` has 450 MB, and takes several GB where it is loaded as a whole.
+    The file is streamed, because loading ``instances_train2017.json`` (450 MB) as a whole takes several GB of memory.
 
     Raises
     ------
     InputError
-        Where the file is damaged or has no such list.
+        If the file is damaged or has no such list.
     """
     decoder = json.JSONDecoder()
     try:
@@ -150,15 +150,15 @@ def rows(path: Path, key: str) -> Iterator[dict[str, Any]]:
                     text, place = text[place:] + more, 0
                     continue
                 yield value
-    except (ValueError, OSError) as error:  # broken JSON and wrong encodings are ValueErrors
+    except (ValueError, OSError) as error:  # invalid JSON and encodings raise ValueError
         raise damaged(path, error, COCO_DOWNLOAD) from error
 
 
 def _find_list(file: TextIO, key: str) -> str:
-    """Read up to the beginning of the list; return what was read behind it."""
+    """Read up to the beginning of the list; return the text that was read beyond it."""
     mark, text = re.compile(rf'"{key}"\s*:\s*\['), ""
     while more := file.read(PIECE):
-        text = text[-64:] + more  # the mark may lie across two pieces
+        text = text[-64:] + more  # the mark may span two pieces
         found = mark.search(text)
         if found:
             return text[found.end() :]
@@ -166,7 +166,7 @@ def _find_list(file: TextIO, key: str) -> str:
 
 
 def read_captions(paths: list[Path], wanted: set[int]) -> dict[int, list[str]]:
-    """Read the captions of some images, as they are: nothing in them is interpreted or cleaned.
+    """Read the captions of the given images, unmodified.
 
     Parameters
     ----------
@@ -178,7 +178,12 @@ def read_captions(paths: list[Path], wanted: set[int]) -> dict[int, list[str]]:
     Returns
     -------
     dict of int to list of str
-        The first five by the captions' own ids.
+        Up to five captions per ``cocoId``, in the order of the ids of the captions.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged.
     """
     found: dict[int, list[tuple[int, str]]] = {}
     for path in paths:
@@ -193,21 +198,27 @@ def read_captions(paths: list[Path], wanted: set[int]) -> dict[int, list[str]]:
 
 
 def read_objects(paths: list[Path], boxes: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Read which objects are to be seen in some images, after NSD cropped them.
+    """Read the objects that are visible in the given images after cropping.
 
     Parameters
     ----------
     paths : list of path
         From :func:`find_files`.
     boxes : DataFrame
-        Indexed by ``cocoId``: ``cropBox``.
+        ``cropBox``, indexed by ``cocoId``.
 
     Returns
     -------
     objects : DataFrame
-        One row an object: ``cocoId``, ``category``, ``area`` (visible share of the image, of the bounding box).
+        One row per object: ``cocoId``, ``category``, ``area`` (fraction of the cropped image that the bounding box
+        covers).
     groups : dict of str to str
         The supercategory of each category.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged.
     """
     crops = boxes["cropBox"].to_dict()
     names: dict[int, str] = {}
@@ -237,7 +248,7 @@ def read_objects(paths: list[Path], boxes: pd.DataFrame) -> tuple[pd.DataFrame, 
 
 
 def _visible(box: list[float], size: tuple[float, float], crop: tuple[float, float, float, float]) -> float:
-    """Return the share of the cropped image that a bounding box (x, y, width, height) covers."""
+    """Return the fraction of the cropped image that a bounding box (x, y, width, height) covers."""
     width, height = size
     top, bottom, left, right = crop
     low = np.array([left * width, top * height])
@@ -248,7 +259,7 @@ def _visible(box: list[float], size: tuple[float, float], crop: tuple[float, flo
 
 
 def main_category(objects: pd.DataFrame) -> dict[int, str]:
-    """Return the category that covers most of each image (sum over its objects)."""
+    """Return the category with the largest total area in each image, by ``cocoId``."""
     if objects.empty:
         return {}
     areas = objects.groupby(["cocoId", "category"], sort=True)["area"].sum()
@@ -257,7 +268,7 @@ def main_category(objects: pd.DataFrame) -> dict[int, str]:
 
 @dataclass
 class Annotations:
-    """Annotations of the images that the subjects saw.
+    """COCO's annotations of the images that the subjects saw.
 
     Parameters
     ----------
@@ -266,11 +277,11 @@ class Annotations:
     texts : dict of int to list of str
         Captions by ``cocoId``.
     objects : DataFrame
-        See :func:`neurorecon.datasets.nsd.stimuli.read_objects`.
+        From :func:`read_objects`.
     groups : dict of str to str
         The supercategory of each category.
     has_objects : bool
-        Whether COCO's instances were there.
+        Whether COCO's instances were found.
     """
 
     coco: dict[int, int] = field(default_factory=dict)
@@ -283,11 +294,11 @@ class Annotations:
         self._main = main_category(self.objects)
 
     def captions(self, image: int) -> list[str]:
-        """Return the captions of an image, by ``nsdId``."""
+        """Return the captions of an image, given its ``nsdId``."""
         return list(self.texts.get(self.coco.get(image, -1), []))
 
     def category(self, image: int) -> str:
-        """Return the COCO category that covers most of an image; empty where nothing is known."""
+        """Return the COCO category with the largest area in an image; ``""`` if unknown."""
         return self._main.get(self.coco.get(image, -1), "")
 
     def categories(self) -> list[str]:
@@ -301,7 +312,7 @@ class Annotations:
         return {image for image, identity in self.coco.items() if identity in shown}
 
     def labels(self, images: np.ndarray) -> pd.DataFrame | None:
-        """Return the visible share of each COCO category, columns ``category:...``, at most 1."""
+        """Return the area of each COCO category in each image (at most 1), in columns ``category:...``."""
         if not self.has_objects:
             return None
         areas = self.objects.groupby(["cocoId", "category"])["area"].sum().unstack(fill_value=0.0)
@@ -315,26 +326,36 @@ class Annotations:
 def read_annotations(
     information: pd.DataFrame | None, images: np.ndarray, folders: list[Path], demanded: str | None
 ) -> Annotations:
-    """Read what COCO says of some images.
+    """Read COCO's annotations of the given images.
 
     Parameters
     ----------
     information : DataFrame or None
-        From :func:`neurorecon.datasets.nsd.stimuli.read_information`.
-    images : int array
-        ``nsdId``.
+        From :func:`read_information`.
+    images : int array, shape (image,)
+        ``nsdId`` of the images.
     folders : list of path
-        Where COCO's files may lie.
+        Folders that may contain COCO's files.
     demanded : str or None
-        The folder that the options name; it has to hold them.
+        The option ``annotations``; if given, COCO's files must exist.
+
+    Returns
+    -------
+    Annotations
+        Empty if `information` is None.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the required files are missing, or a file is damaged.
     """
     captions, instances = find_files(folders, "captions"), find_files(folders, "instances")
     if demanded is not None and not captions and not instances:
         raise MissingFileError(
-            "COCO's annotations are not where the option annotations says",
+            "the folder in the option annotations does not contain COCO's annotations",
             given=f"no captions_*2017.json or instances_*2017.json in {folders[0]}",
             expected="captions_train2017.json and captions_val2017.json",
-            todo="check the option; it counts from the folder of the data set",
+            todo="check the option; the path is relative to the folder of the data set",
         )
     if information is None:
         return Annotations()
@@ -348,16 +369,21 @@ def read_annotations(
 
 
 class NsdImages:
-    """The dataset ``imgBrick`` (image, y, x, rgb) uint8: 39.6 GB, never read as a whole.
+    """NSD's images, read in slices from the dataset ``imgBrick`` (image, y, x, rgb), 39.6 GB.
 
     Parameters
     ----------
     path : path
         ``nsd_stimuli.hdf5``.
     ids : int array, shape (stimulus,)
-        ``nsdId`` (from 0) of the images that are wanted: their rows in the file.
+        ``nsdId`` (from 0) of the images to read, i.e. their rows in the file.
     size : int or None
-        Pixels on each side; those of the file where None.
+        Pixels on each side. None keeps the size in the file.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the file is missing or damaged, or does not contain the images.
     """
 
     def __init__(self, path: Path, ids: np.ndarray, size: int | None) -> None:
@@ -365,7 +391,7 @@ class NsdImages:
             raise MissingFileError(
                 "the images are missing",
                 given=f"no file {path}",
-                expected="nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5 below the folder of the data set (39.6 GB)",
+                expected="nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5 in the folder of the data set (39.6 GB)",
                 todo=DOWNLOAD,
             )
         self._path, self._ids = path, np.asarray(ids)
@@ -375,11 +401,11 @@ class NsdImages:
             raise wrong_shape(path, data.shape, "(image, 425, 425, 3)", DOWNLOAD)
         if data.dtype != np.uint8:
             raise InputError(
-                f"the images in {path} are of the wrong kind", given=str(data.dtype), expected="uint8", todo=DOWNLOAD
+                f"the images in {path} have the wrong data type", given=str(data.dtype), expected="uint8", todo=DOWNLOAD
             )
         if len(self._ids) and self._ids.max() >= len(data):
             raise InputError(
-                f"{path} holds fewer images than the design names",
+                f"{path} contains fewer images than the design",
                 given=f"{len(data):,} images",
                 expected=f"at least {self._ids.max() + 1:,}",
                 todo=DOWNLOAD,
@@ -392,7 +418,7 @@ class NsdImages:
             self._file = open_hdf5_file(self._path, DOWNLOAD)
         if "imgBrick" not in self._file:
             raise InputError(
-                f"{self._path} holds no images",
+                f"{self._path} contains no images",
                 given=f"datasets {', '.join(self._file) or '(none)'}",
                 expected="the dataset imgBrick (image, y, x, rgb)",
                 todo=DOWNLOAD,
@@ -400,7 +426,7 @@ class NsdImages:
         return self._file["imgBrick"]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}  # an open file does not travel to workers
+        return {**self.__dict__, "_file": None}  # an open file cannot be pickled
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
@@ -418,25 +444,37 @@ class NsdImages:
 
         if self.size == self._stored:
             return image
-        # Bicubic with antialiasing, as the preprocessing of CLIP has it.
+        # Bicubic with antialiasing, as in CLIP's preprocessing.
         return np.asarray(Image.fromarray(image).resize((self.size, self.size), Image.Resampling.BICUBIC))
 
 
 def split_trials(
     trials: dict[str, pd.DataFrame], annotations: Annotations, options: NsdOptions, root: Path
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, str]]]:
-    """Return the split of each trial, ``""`` where it has to be left out, and what to report.
+    """Assign each trial to a split.
 
     Parameters
     ----------
     trials : dict of str to DataFrame
-        For each subject, from the design.
+        The trials of each subject, from :meth:`Design.trials`.
     annotations : Annotations
-        Captions and objects.
+        Captions and objects of the images.
     options : NsdOptions
-        Which split.
+        The options of the reader, which define the split.
     root : path
-        Tables in the options count from here.
+        Folder that paths in the options are relative to.
+
+    Returns
+    -------
+    splits : dict of str to array of str, shape (trial,)
+        The split of each trial; ``""`` if it is left out.
+    reports : dict of str to dict of str to str
+        Notes for :attr:`SubjectData.report` of each subject.
+
+    Raises
+    ------
+    InputError
+        If the split cannot be made, or a subject would have no training or no test trials.
     """
     if options.split == "shared1000":
         found = {name: _shared(table, options.test_repeats) for name, table in trials.items()}
@@ -452,7 +490,7 @@ def split_trials(
 
 
 def _shared(trials: pd.DataFrame, repeats: int) -> np.ndarray:
-    """Test on the shared images; those that were not shown often enough neither train nor test."""
+    """Test on the shared images, and leave out those that were not shown often enough."""
     shown = trials.groupby("nsdId")["nsdId"].transform("size").to_numpy()
     split = hold_out_stimuli(trials["nsdId"].to_numpy(), set(trials["nsdId"][trials["shared"]]))
     split[trials["shared"].to_numpy() & (shown < repeats)] = LEFT_OUT
@@ -474,10 +512,10 @@ def _clusters(images: np.ndarray, annotations: Annotations, options: NsdOptions,
         absent = [int(number) for number in images if number not in table.index]
         if absent:
             raise InputError(
-                f"{root / options.cluster_table} misses images",
+                f"{root / options.cluster_table} lacks some images",
                 given=f"no row for {len(absent):,} of {len(images):,} images, e.g. nsdId {absent[0]}",
                 expected="a row for every image that the subjects saw",
-                todo="complete the table",
+                todo="add the missing rows",
             )
         clusters = table.loc[images].to_numpy()
     else:
@@ -489,7 +527,7 @@ def _clusters(images: np.ndarray, annotations: Annotations, options: NsdOptions,
 
 
 def _category(images: np.ndarray, annotations: Annotations, options: NsdOptions, root: Path) -> set[int]:
-    """Return the images in which anything of the category is to be seen, however small."""
+    """Return the images that show anything of the category, however small."""
     name = str(options.test_category)
     if options.category_table:
         table = _table(root / options.category_table, "category")
@@ -498,10 +536,10 @@ def _category(images: np.ndarray, annotations: Annotations, options: NsdOptions,
     else:
         if not annotations.has_objects:
             raise MissingFileError(
-                'split = "category" needs to know what is in the images',
-                given="no instances_train2017.json or instances_val2017.json of COCO",
+                'split = "category" requires annotations of the images',
+                given="neither instances_train2017.json nor instances_val2017.json of COCO",
                 expected="COCO's annotations in the folder annotations, or the option category_table",
-                todo="download annotations_trainval2017.zip from cocodataset.org, or give a table",
+                todo="download annotations_trainval2017.zip from cocodataset.org, or set category_table",
             )
         found, known = annotations.showing(name), pd.Series(annotations.categories())
     found &= set(images.tolist())
@@ -513,10 +551,10 @@ def _category(images: np.ndarray, annotations: Annotations, options: NsdOptions,
 def _table(path: Path, column: str) -> pd.DataFrame:
     if not path.is_file():
         raise MissingFileError(
-            f"the table of the option {column}_table is missing",
+            f"the file in the option {column}_table is missing",
             given=f"no file {path}",
-            expected=f"a CSV with the columns nsdId and {column}",
-            todo="check the path; it counts from the folder of the data set",
+            expected=f"a CSV file with the columns nsdId and {column}",
+            todo="check the path, which is relative to the folder of the data set",
         )
     try:
         table = pd.read_csv(path)
@@ -538,7 +576,7 @@ def _check(found: dict[str, np.ndarray], options: NsdOptions) -> None:
         if not {"train", "test"} <= set(split):
             counts = ", ".join(f"{int((split == part).sum()):,} {part}" for part in ("train", "test"))
             raise InputError(
-                f"the split {options.split!r} leaves {name} without samples of one kind",
+                f"the split {options.split!r} leaves {name} without training or without test samples",
                 given=f"{counts} of {len(split):,} trials",
                 expected="samples to train on and samples to test on",
                 todo="read more sessions, or change the options of the split",

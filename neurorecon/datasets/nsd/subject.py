@@ -1,14 +1,14 @@
 """One subject of NSD: its sessions, betas, trials, voxels and ROIs.
 
-Voxels are named by their place in a volume counted with x fastest, as NIfTI files and (with their axes reversed) the
-HDF5 files have them, or by vertex, the left hemisphere first.
+Voxels are numbered with x varying fastest, as in NIfTI files and (with reversed axes) in the HDF5 files. Vertices are
+numbered with the left hemisphere first.
 
-What costs time in building a store of NSD is unpacking ``.nii.gz``, so screening must not read the files as a whole
-before they are read for the store. It need not: betas that are int16 are finite, and a voxel that is constant in a
-session is constant in its first trials too. So only the first trials are unpacked (2 % of a session). Voxels that are
-zero in all of them are NSD's way of saying "no data in this session"; for the rare others that do not vary there,
-the session is read on. Betas that are floating-point numbers may hold a NaN anywhere and are read as a whole; NSD's
-own (``.mgh``) are not compressed.
+Most of the time it takes to build a store of NSD goes into decompressing ``.nii.gz`` files, so screening does not read
+them completely. It does not have to: int16 betas are finite, and a voxel that is constant in a session is constant in
+its first trials too. Thus only the first trials are decompressed (2 % of a session). Voxels that are zero in all of
+them have no data in this session; for the few other voxels that do not vary there, the whole session is read.
+Floating-point betas may contain NaN anywhere and are read as a whole; NSD's own files of this kind (``.mgh``) are not
+compressed.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from neurorecon.io.files import damaged
 from neurorecon.io.surfaces import read_mgh_header
 from neurorecon.io.volumes import check_grid, open_image, volumes
 
-#: Betas that are stored as int16 are percent signal change times 300.
+#: int16 betas are percent signal change times 300.
 PERCENT = np.float32(300)
 
-#: Bytes that are read of an HDF5 file at a time.
+#: Bytes to read from an HDF5 file at a time.
 BLOCK = 64 * 2**20
 
 
@@ -47,9 +47,9 @@ class Betas(ABC):
     Attributes
     ----------
     path : path
-        The file, or the first of two.
+        The file, or that of the left hemisphere.
     trials : int
-        Trials that it holds.
+        Number of trials.
     dtype : numpy dtype
         int16 (percent signal change times 300) or floating-point (percent signal change).
     """
@@ -60,19 +60,24 @@ class Betas(ABC):
 
     @abstractmethod
     def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
-        """Read trials as they are on disk.
+        """Read trials, unprocessed.
 
         Parameters
         ----------
         voxels : int array, shape (voxel,)
-            Places in the volume, or vertices; ascending.
+            Indices of voxels or vertices, ascending.
         stop : int, optional
-            Number of trials, from the first; all where left out.
+            Number of trials to read, from the first. By default, all.
 
         Returns
         -------
         array, shape (trial, voxel)
-            Of :attr:`dtype`, in the byte order of this machine.
+            With :attr:`dtype`, in native byte order.
+
+        Raises
+        ------
+        InputError
+            If the file is truncated or damaged.
         """
 
     def _wanted(self, stop: int | None) -> int:
@@ -81,7 +86,7 @@ class Betas(ABC):
     def _check_dtype(self, dtype: np.dtype) -> None:
         if dtype.kind != "f" and dtype.newbyteorder("=") != np.int16:
             raise InputError(
-                f"{self.path} holds betas of an unknown kind",
+                f"{self.path} contains betas of an unsupported data type",
                 given=str(dtype),
                 expected="int16 (percent signal change times 300) or floating-point numbers (percent signal change)",
                 todo=DOWNLOAD,
@@ -90,13 +95,14 @@ class Betas(ABC):
 
 
 class NiftiBetas(Betas):
-    """A file ``betas_sessionNN.nii.gz``, axes (x, y, z, trial).
+    """Betas in a file ``betas_sessionNN.nii.gz``, axes (x, y, z, trial).
 
     Parameters
     ----------
     path : path
+        The file.
     grid : tuple
-        Shape and affine that the volumes have to have, and what has them, for the message.
+        Expected shape and affine of the volumes, and the name of the file that defines them.
     """
 
     def __init__(self, path: Path, grid: tuple[tuple[int, ...], Any, str]) -> None:
@@ -112,7 +118,7 @@ class NiftiBetas(Betas):
             raise InputError(
                 f"the header of {path} rescales its values",
                 given=f"scl_slope {slope}, scl_inter {inter}",
-                expected="1 and 0: NSD's int16 are percent signal change times 300",
+                expected="1 and 0: NSD's int16 betas are percent signal change times 300",
                 todo=DOWNLOAD,
             )
         self.trials, self._offset, self._stored = image.shape[3], int(proxy.offset), proxy.dtype
@@ -121,21 +127,21 @@ class NiftiBetas(Betas):
         self._check_length()
 
     def _check_length(self) -> None:
-        """Refuse a file that was cut short, where that can be told without reading all of it."""
+        """Raise :class:`InputError` if the file is truncated, without reading it completely if possible."""
         expected = self._offset + self._size * self.trials
         with self.path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(-4 if packed else 0, 2)
-            # The last four bytes of a gzip are the length of its content.
+            # The last four bytes of a gzip file are the uncompressed size.
             length = int.from_bytes(file.read(4), "little") if packed else file.tell()
         if length == (expected % 2**32 if packed else expected):
             return
         if packed or length < expected:
             for _ in volumes(self.path, self._offset, self._size, self.trials, todo=DOWNLOAD):
-                pass  # reads to the end: a file of several gzips passes, one that is cut raises
+                pass  # reads to the end: raises if truncated, but not for several gzip members
 
     def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
-        """Stream through the file; see the base class."""
+        """Read trials by streaming through the file; see the base class."""
         number = self._wanted(stop)
         found = np.empty((number, len(voxels)), dtype=self.dtype)
         stream = volumes(self.path, self._offset, self._size, number, whole=number == self.trials, todo=DOWNLOAD)
@@ -145,7 +151,7 @@ class NiftiBetas(Betas):
 
 
 class Hdf5Betas(Betas):
-    """A file ``betas_sessionNN.hdf5``, dataset ``betas`` (trial, z, y, x)."""
+    """Betas in a file ``betas_sessionNN.hdf5``, dataset ``betas`` (trial, z, y, x)."""
 
     def __init__(self, path: Path, grid: tuple[tuple[int, ...], Any, str]) -> None:
         self.path = path
@@ -153,7 +159,7 @@ class Hdf5Betas(Betas):
         with open_hdf5_file(path, DOWNLOAD) as file:
             if "betas" not in file:
                 raise InputError(
-                    f"{path} holds no betas",
+                    f"{path} contains no betas",
                     given=f"datasets {', '.join(file) or '(none)'}",
                     expected="the dataset betas (trial, z, y, x)",
                     todo=DOWNLOAD,
@@ -164,12 +170,12 @@ class Hdf5Betas(Betas):
                 raise wrong_shape(path, data.shape, expected, DOWNLOAD)
             self.trials = data.shape[0]
             self._check_dtype(data.dtype)
-            # NSD's files have a chunk for each voxel, all its trials.
+            # NSD's files have one chunk per voxel with all its trials.
             self._by_voxel = data.chunks is not None and data.chunks[0] == self.trials and max(data.chunks[1:]) == 1
         self._shape = shape
 
     def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
-        """Read rows of voxels, or blocks of trials, as the file is laid out; see the base class."""
+        """Read rows of voxels or blocks of trials, depending on the chunks of the file; see the base class."""
         number = self._wanted(stop)
         found = np.empty((number, len(voxels)), dtype=self.dtype)
         with open_hdf5_file(self.path, DOWNLOAD) as file:
@@ -200,14 +206,14 @@ class Hdf5Betas(Betas):
 
 
 class SurfaceBetas(Betas):
-    """Files ``lh.betas_sessionNN.mgh`` and ``rh.``, axes (vertex, 1, 1, trial).
+    """Betas in files ``lh.betas_sessionNN.mgh`` and ``rh.betas_sessionNN.mgh``, axes (vertex, 1, 1, trial).
 
     Parameters
     ----------
     paths : list of path
-        Left, right.
+        Left and right hemisphere.
     vertices : tuple of int
-        Vertices that each has to have.
+        Expected number of vertices of each hemisphere.
     """
 
     def __init__(self, paths: list[Path], vertices: tuple[int, int]) -> None:
@@ -216,7 +222,7 @@ class SurfaceBetas(Betas):
         for path, header, number in zip(paths, self._headers, vertices, strict=True):
             if len(header.shape) != 4 or header.shape[:3] != (number, 1, 1):
                 raise wrong_shape(
-                    path, header.shape, f"({number}, 1, 1, 'trial'): a value a vertex, and the trials", DOWNLOAD
+                    path, header.shape, f"({number}, 1, 1, 'trial'): one value per vertex and trial", DOWNLOAD
                 )
         self.trials, other = (header.shape[3] for header in self._headers)
         if other != self.trials:
@@ -232,7 +238,7 @@ class SurfaceBetas(Betas):
                 raise damaged(path, error, DOWNLOAD)
 
     def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
-        """Stream through both files; see the base class."""
+        """Read trials by streaming through both files; see the base class."""
         number = self._wanted(stop)
         found = np.empty((number, len(voxels)), dtype=self.dtype)
         border = int(np.searchsorted(voxels, self._vertices[0]))
@@ -240,7 +246,7 @@ class SurfaceBetas(Betas):
         for side, part in enumerate(parts):
             header, places = self._headers[side], voxels[part] - self._vertices[0] * side
             size = self._vertices[side] * header.dtype.itemsize
-            # Behind the values an MGH file may hold further text: nothing to be checked there.
+            # whole=False, because further data may follow the values of an MGH file.
             stream = volumes(self._paths[side], header.offset, size, number, whole=False, todo=DOWNLOAD)
             for trial, values in enumerate(stream):
                 found[trial, part] = np.frombuffer(values, dtype=header.dtype)[places]
@@ -248,19 +254,19 @@ class SurfaceBetas(Betas):
 
 
 def percent(values: np.ndarray) -> np.ndarray:
-    """Return betas in percent signal change, float32.
+    """Convert betas to percent signal change, float32.
 
     Parameters
     ----------
     values : array
-        As on disk: int16 are divided by 300.
+        Unprocessed betas. int16 values are divided by 300.
     """
     if values.dtype.kind == "f":
         return values.astype(np.float32)
     return np.divide(values, PERCENT, dtype=np.float32)
 
 
-#: Trials that are looked at first.
+#: Trials to read first when screening.
 HEAD = 16
 
 
@@ -270,15 +276,19 @@ def screen_sessions(sessions: Iterable[Betas], voxels: np.ndarray) -> Screened:
     Parameters
     ----------
     sessions : iterable of Betas
-        One is read at a time.
+        The sessions, read one at a time.
     voxels : int array, shape (voxel,)
-        As in :meth:`Betas.read`.
+        Indices of voxels, as in :meth:`Betas.read`.
+
+    Returns
+    -------
+    Screened
     """
     return screen(_telling(betas, voxels) for betas in sessions)
 
 
 def _telling(betas: Betas, voxels: np.ndarray) -> np.ndarray:
-    """Return trials that tell as much of every voxel as the whole session does."""
+    """Return trials that are sufficient to screen the voxels of a session; see the module's docstring."""
     if betas.dtype.kind == "f":
         return betas.read(voxels)
     head = betas.read(voxels, stop=HEAD)
@@ -290,24 +300,24 @@ def _telling(betas: Betas, voxels: np.ndarray) -> np.ndarray:
     return head
 
 
-#: Voxels that are standardized, and trials that are converted, at a time.
+#: Voxels to standardize, and trials to convert, at a time.
 BLOCK_COLUMNS, BLOCK_TRIALS = 8192, 32
 
 
 @dataclass(frozen=True)
 class Recording:
-    """The betas that one subject's samples are made of.
+    """The betas that make up the samples of one subject.
 
     Parameters
     ----------
     sessions : sequence of Betas
-        In the order of the samples.
+        The sessions, in the order of the samples.
     rows : sequence of int array
-        For each session the trials that are samples, counted within the session.
+        For each session, the indices of the trials that are samples.
     voxels : int array, shape (voxel,)
-        As in :meth:`Betas.read`.
+        Indices of voxels, as in :meth:`Betas.read`.
     standardize : bool
-        Whether every voxel is z-scored within each session.
+        Whether to z-score every voxel within each session.
     """
 
     sessions: Sequence[Betas]
@@ -316,10 +326,10 @@ class Recording:
     standardize: bool
 
     def load(self, number: int) -> Callable[[int, np.ndarray], None]:
-        """Read one session into memory, as it is on disk, and return what fills in its samples as float32.
+        """Read one session into memory, and return a function that writes its samples into an array.
 
-        Kept are the trials as int16, which is half of what the same in float32 takes. ``fill(start, out)`` writes
-        samples from `start` on into `out`, a few at a time, so that nothing large is copied.
+        Trials stay in memory as int16, which takes half the memory of float32. ``fill(start, out)`` writes the samples
+        from `start` on into `out` (float32, shape (sample, voxel)), a few at a time to avoid large copies.
         """
         raw = self.sessions[number].read(self.voxels)
         mean, scale = _standard(raw) if self.standardize else (None, None)
@@ -329,7 +339,7 @@ class Recording:
             for first in range(0, len(out), BLOCK_TRIALS):
                 part = out[first : first + BLOCK_TRIALS]
                 part[:] = percent(raw[rows[start + first : start + first + len(part)]])
-                if raw.dtype.kind == "f":  # voxels that are kept on request
+                if raw.dtype.kind == "f":  # bad voxels that are kept
                     np.nan_to_num(part, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
                 if mean is not None:
                     part -= mean
@@ -339,28 +349,28 @@ class Recording:
 
 
 def _standard(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation over all trials of a session, in percent signal change."""
+    """Return the mean and standard deviation across all trials of a session, in percent signal change."""
     mean, scale = np.empty(raw.shape[1], np.float32), np.empty(raw.shape[1], np.float32)
     for start in range(0, raw.shape[1], BLOCK_COLUMNS):
         part = slice(start, start + BLOCK_COLUMNS)
         values = np.nan_to_num(percent(raw[:, part]), nan=0.0, posinf=0.0, neginf=0.0)
         mean[part] = values.mean(axis=0, dtype=np.float64)
         scale[part] = values.std(axis=0, dtype=np.float64)
-    scale[scale == 0] = 1.0  # constant voxels that are kept become zero
+    scale[scale == 0] = 1.0  # constant voxels become 0
     return mean, scale
 
 
 def read_trials(recording: Recording) -> Callable[[int, int], np.ndarray]:
-    """Return ``read(start, stop)`` over single trials; the session read last is kept.
+    """Return a function ``read(start, stop)`` that reads single trials, and caches the last session.
 
-    The blocks that a store writes go from the first sample to the last, so that each session is unpacked once.
+    A store reads blocks of samples in order, so that each session is decompressed only once.
     """
     edges = np.cumsum([0, *(len(rows) for rows in recording.rows)])
     last: dict[int, Callable[[int, np.ndarray], None]] = {}
 
     def session(number: int) -> Callable[[int, np.ndarray], None]:
         if number not in last:
-            last.clear()  # before the next one is read: one session in memory, not two
+            last.clear()  # cleared first, so that only one session is in memory
             last[number] = recording.load(number)
         return last[number]
 
@@ -377,19 +387,19 @@ def read_trials(recording: Recording) -> Callable[[int, int], np.ndarray]:
 
 
 def read_averages(recording: Recording, groups: np.ndarray, number: int) -> Callable[[int, int], np.ndarray]:
-    """Return ``read(start, stop)`` over means of trials.
+    """Return a function ``read(start, stop)`` that reads means of trials.
 
-    The trials of an image lie in several sessions, so that all sessions are read before the first mean is known.
-    Sums go to a file in the temporary folder (float32, as large as the result), which vanishes with the reader.
+    The trials of an image are spread across sessions, so all sessions have to be read before the first mean is known.
+    The sums are kept in a temporary file (float32, as large as the result), which is deleted with the reader.
 
     Parameters
     ----------
     recording : Recording
         The trials.
     groups : int array, shape (trial,)
-        Which mean each trial of the recording belongs to.
+        Index of the mean that each trial belongs to.
     number : int
-        Of means.
+        Number of means.
     """
     made: list[np.ndarray] = []
 
@@ -409,7 +419,9 @@ def read_averages(recording: Recording, groups: np.ndarray, number: int) -> Call
 def _zeros_on_disk(shape: tuple[int, int]) -> np.ndarray:
     with tempfile.TemporaryFile() as file:
         row = bytes(shape[1] * 4)
-        for _ in range(shape[0]):  # written, not only reserved: a full disk is an error here and not a crash later
+        for _ in range(
+            shape[0]
+        ):  # written, not only reserved, so that a full disk raises here instead of crashing later
             file.write(row)
         file.flush()
         return np.memmap(file, dtype=np.float32, mode="r+", shape=shape)
@@ -428,24 +440,25 @@ def _add_up(recording: Recording, groups: np.ndarray, sums: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class SubjectFiles:
-    """What the tables and headers of one subject say.
+    """The opened files of one subject, and the content of its tables and headers.
 
     Parameters
     ----------
     name : str
         E.g. ``"subj01"``.
     folder : path
-        Of the betas.
+        The folder of the betas.
     betas : list of Betas
-        One a session, in order.
+        The betas of each session, in order.
     trials : DataFrame
-        One row a trial, in the order of the betas: see :meth:`Design.trials`, and ``place`` in its session.
+        One row per trial in the order of the betas: the columns of :meth:`Design.trials`, and ``place``, the index of
+        the trial within its session.
     rois : Rois
         All ROIs, on the whole grid.
     voxels : int array, shape (voxel,)
-        Of the mask.
+        Indices of the voxels in the mask.
     ncsnr : float array, shape (voxel,), or None
-        As NSD states it.
+        Noise ceiling signal-to-noise ratio that NSD provides.
     report : dict of str to str
         What was missing.
     """
@@ -463,14 +476,29 @@ class SubjectFiles:
 def open_subject(
     layout: Layout, design: Design, name: str, sessions: dict[int, list[Path]], options: NsdOptions
 ) -> SubjectFiles:
-    """Open all that belongs to a subject; no betas are read yet.
+    """Open the files of a subject, without reading betas.
 
     Parameters
     ----------
-    layout, design, name, options
-        Where, what, who and how.
+    layout : Layout
+        The paths of the files.
+    design : Design
+        The design of the experiment.
+    name : str
+        E.g. ``"subj01"``.
     sessions : dict of int to list of path
-        From :func:`neurorecon.datasets.nsd.layout.find_sessions`.
+        From :func:`~neurorecon.datasets.nsd.layout.find_sessions`.
+    options : NsdOptions
+        The options of the reader.
+
+    Returns
+    -------
+    SubjectFiles
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged, on another grid, or contradicts the design.
     """
     grid = _grid(layout, name, sessions, options)
     rois, report = read_rois(layout, name, grid, options.space, options.hemisphere_rois)
@@ -483,7 +511,7 @@ def open_subject(
 
 
 def _grid(layout: Layout, name: str, sessions: dict[int, list[Path]], options: NsdOptions) -> Grid:
-    """Return the grid that masks and betas have to share: that of nsdgeneral, else of any file that has one."""
+    """Return the grid that masks and betas must share: that of nsdgeneral, else of the first file that has one."""
     first = next(iter(sessions.values()))
     if options.space == "fsaverage":
         return surface_of(first)
@@ -494,9 +522,9 @@ def _grid(layout: Layout, name: str, sessions: dict[int, list[Path]], options: N
         there = first
     if not there:
         raise InputError(
-            f"nothing says where the voxels of {name} lie",
+            f"the positions of the voxels of {name} are unknown",
             given=f"betas in HDF5, and neither roi nor brainmask.nii.gz in {folder}",
-            expected="ROI files, e.g. nsdgeneral.nii.gz: they carry the affine",
+            expected="ROI files such as nsdgeneral.nii.gz, which contain the affine",
             todo="download the folder roi of this subject and space",
         )
     return volume_of(there[0])
@@ -513,10 +541,10 @@ def _trials(design: Design, name: str, sessions: list[int], betas: list[Betas]) 
     lengths = [item.trials for item in betas]
     if design.pattern is None and len(set(lengths)) > 1:
         raise InputError(
-            f"the sessions of {name} hold different numbers of trials",
+            f"the sessions of {name} have different numbers of trials",
             given=", ".join(f"{item.path.name}: {item.trials}" for item in betas),
-            expected="as many in each (750); the design here does not say how many",
-            todo="download again those that differ, and nsd_expdesign.mat",
+            expected="the same number in each session (750), because the design does not state it",
+            todo="download the sessions that differ again, and nsd_expdesign.mat",
         )
     trials = design.trials(int(name.removeprefix("subj")), sessions, lengths)
     return trials.assign(place=trials.groupby("session").cumcount())
@@ -545,19 +573,29 @@ def subject_data(
     behavior: pd.DataFrame | None,
     options: NsdOptions,
 ) -> SubjectData:
-    """Screen the voxels of a subject and make its tables; responses are read when they are asked for.
+    """Screen the voxels of a subject, and create its tables. Responses are read on demand.
 
     Parameters
     ----------
     files : SubjectFiles
         From :func:`open_subject`.
     split : array of str, shape (trial,)
-        ``""`` for trials that are left out.
+        The split of each trial; ``""`` if it is left out.
     reported : dict of str to str
-        Of the split.
+        Notes on the split.
     behavior : DataFrame or None
-        The button presses, from :func:`neurorecon.datasets.nsd.experiment.read_behavior`.
+        From :func:`~neurorecon.datasets.nsd.experiment.read_behavior`.
     options : NsdOptions
+        The options of the reader.
+
+    Returns
+    -------
+    SubjectData
+
+    Raises
+    ------
+    InputError
+        If none of the voxels can be used.
     """
     screened = screen_sessions(files.betas, files.voxels)
     keep = options.bad_voxels == "keep"
@@ -621,5 +659,5 @@ def _nothing_left(files: SubjectFiles, screened: Screened) -> InputError:
         f"no voxel of {files.name} can be used",
         given=f"{screened.not_finite:,} not finite and {screened.constant:,} constant, of {len(files.voxels):,}",
         expected="voxels that vary in every session",
-        todo=f"check the betas in {files.folder}, take another mask, or leave sessions out",
+        todo=f"check the betas in {files.folder}, choose another mask, or exclude sessions",
     )

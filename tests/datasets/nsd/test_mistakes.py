@@ -117,7 +117,7 @@ MISTAKES = {
     "betas of integers of 4 bytes": (
         lambda root: _volume(root / FIRST, lambda v: v.astype(np.int32)),
         {},
-        ["unknown kind", "int32", "int16"],
+        ["unsupported data type", "int32", "int16"],
     ),
     "no images": (lambda root: (root / IMAGES).unlink(), {}, ["nsd_stimuli.hdf5", "39.6 GB"]),
     "images cut": (lambda root: _cut(root / IMAGES), {}, ["nsd_stimuli.hdf5", "cannot be read"]),
@@ -126,7 +126,7 @@ MISTAKES = {
     "behavior of another subject": (
         lambda root: _text(root / "nsddata/ppdata/subj02/behav/responses.tsv", "\t1\t1\t1\t", "\t1\t1\t1\t1"),
         {},
-        ["responses.tsv", "do not agree", "session 1, trial 1"],
+        ["responses.tsv", "contradict each other", "session 1, trial 1"],
     ),
     "captions cut": (
         lambda root: _cut(root / "annotations/captions_val2017.json"),
@@ -152,7 +152,7 @@ MISTAKES = {
     "all sessions are tested on": (
         lambda root: None,
         {"split": "sessions", "test_sessions": (1, 2)},
-        ["without samples", "0 train"],
+        ["without training or without test", "0 train"],
     ),
 }
 

@@ -81,12 +81,12 @@ def test_half_precision_and_small_batches(call, path, random_models):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--target", "clip_vision", "--models", "nowhere"], ["folder with models is not there", "nowhere"]),
+        (["--target", "clip_vision", "--models", "nowhere"], ["folder of models does not exist", "nowhere"]),
         (["--target", "gabor", "--groups", "3"], ["none of these targets takes this setting", "groups=3"]),
         (["--target", "clip_image", "--precision", "half"], ["unknown precision 'half'", "bfloat16"]),
         (["--target", "clip_image", "--device", "gpu"], ["cannot run on this device", "'gpu'"]),
         (["--target", "gabor", "--scheduler", "slurm"], ["no such scheduler", "tcp://host:8786"]),
-        (["--target", "vdvae", "--groups", "99"], ["no such number of groups", "1 to 6"]),
+        (["--target", "vdvae", "--groups", "99"], ["invalid number of VDVAE groups", "1 to 6"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -11,7 +11,7 @@ import numpy as np
 from neurorecon.errors import InputError
 from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, images_at_a_time, noise_like
 from neurorecon.features.images import Preprocessing
-from neurorecon.models.load import AutoencoderSettings, Source, autoencoder_settings
+from neurorecon.models.load import AutoencoderSettings, WeightsSource, autoencoder_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +79,7 @@ class VqvaeExtractor(NetworkExtractor):
         return found
 
     @property
-    def source(self) -> Source:
+    def source(self) -> WeightsSource:
         """The weights: location, sha256 and license."""
         return self.settings.source
 

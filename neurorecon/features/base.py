@@ -20,7 +20,7 @@ import pandas as pd
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.features.images import pixels
-from neurorecon.models.load import Source
+from neurorecon.models.load import WeightsSource
 from neurorecon.parallel import choose_device
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class NetworkExtractor(Extractor):
 
     @property
     @abstractmethod
-    def source(self) -> Source:
+    def source(self) -> WeightsSource:
         """The weights: location, sha256 and license."""
 
     @abstractmethod

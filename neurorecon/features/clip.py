@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from torch import Tensor, nn
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.features.base import Extractor, Needs, NetworkExtractor, StimulusBatch, images_at_a_time
 from neurorecon.features.images import Preprocessing
 from neurorecon.models.clip import ClipSettings, TextEncoder, Tokenizer, clip_settings, text_encoder
-from neurorecon.models.load import Source
+from neurorecon.models.load import WeightsSource
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 #: Part of a transformer block: its output, or what its MLP adds to the residual stream.
@@ -128,7 +127,7 @@ class ClipImages(NetworkExtractor):
         return clip_settings(self.models, self.role)
 
     @property
-    def source(self) -> Source:
+    def source(self) -> WeightsSource:
         """The weights: location, sha256 and license."""
         return self.settings.source
 
@@ -379,7 +378,7 @@ class ClipTextExtractor(CaptionExtractor):
         return clip_settings(self.models)
 
     @property
-    def source(self) -> Source:
+    def source(self) -> WeightsSource:
         """The weights: location, sha256 and license."""
         return self.settings.source
 
@@ -476,7 +475,7 @@ class TextConditionExtractor(CaptionExtractor):
         return super().compute(prepared) if kept is None else kept
 
     @property
-    def source(self) -> Source:
+    def source(self) -> WeightsSource:
         """The weights: location, sha256 and license."""
         return self.encoder.source
 

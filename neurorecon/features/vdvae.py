@@ -11,7 +11,7 @@ import numpy as np
 from neurorecon.errors import InputError
 from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, images_at_a_time, seed_of
 from neurorecon.features.images import Preprocessing, to_tensor
-from neurorecon.models.load import Source, load_vdvae_of, source, vdvae_config
+from neurorecon.models.load import WeightsSource, load_vdvae_of, source, vdvae_config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,7 @@ class VdvaeExtractor(NetworkExtractor):
         self._groups, self.seed = groups, seed
 
     @cached_property
-    def source(self) -> Source:
+    def source(self) -> WeightsSource:
         """The weights: location, sha256 and license."""
         return source("vdvae", self.models)
 

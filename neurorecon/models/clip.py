@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from neurorecon import hub
 from neurorecon.errors import InputError
 from neurorecon.io.tensors import load_state
-from neurorecon.models.load import Source, fill, read_json, same_random_numbers, source, weights_in
+from neurorecon.models.load import WeightsSource, fill, read_json, same_random_numbers, source, weights_in
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -132,7 +132,7 @@ class ClipSettings:
 
     Parameters
     ----------
-    source : Source
+    source : WeightsSource
         The weights.
     network : dict
         Arguments of ``open_clip.model.CLIP``.
@@ -142,7 +142,7 @@ class ClipSettings:
         Mean and standard deviation of red, green and blue, for normalization.
     """
 
-    source: Source
+    source: WeightsSource
     network: dict[str, Any]
     size: int
     mean: tuple[float, float, float]
@@ -233,7 +233,7 @@ def clip_settings(models: str | Path = "bundled", role: str = "clip") -> ClipSet
     return clip_settings_of(source(role, models))
 
 
-def clip_settings_of(found: Source) -> ClipSettings:
+def clip_settings_of(found: WeightsSource) -> ClipSettings:
     """Return the configuration of CLIP weights that were already located."""
     config, preprocessing = _clip_config(found)
     size = config["vision_cfg"]["image_size"]
@@ -246,7 +246,7 @@ def clip_settings_of(found: Source) -> ClipSettings:
     )
 
 
-def _clip_config(found: Source) -> tuple[dict[str, Any], Mapping[str, Any]]:
+def _clip_config(found: WeightsSource) -> tuple[dict[str, Any], Mapping[str, Any]]:
     own, theirs = found.folder / "config.json", found.folder / "open_clip_config.json"
     if theirs.is_file():
         config = read_json(theirs)
@@ -281,7 +281,7 @@ class TextEncoder:
 
     Parameters
     ----------
-    source : Source
+    source : WeightsSource
         The weights.
     tokenizer : Tokenizer
     load : callable
@@ -289,7 +289,7 @@ class TextEncoder:
         channel).
     """
 
-    source: Source
+    source: WeightsSource
     tokenizer: Tokenizer
     load: Callable[[str], nn.Module] = field(repr=False)
 
@@ -326,7 +326,7 @@ def text_encoder(models: str | Path = "bundled") -> TextEncoder:
     return TextEncoder(found, clip.tokenizer(), load)
 
 
-def _transformers_encoder(found: Source, folder: Path, settings: Mapping[str, Any]) -> TextEncoder:
+def _transformers_encoder(found: WeightsSource, folder: Path, settings: Mapping[str, Any]) -> TextEncoder:
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
 

@@ -31,7 +31,7 @@ _AUTOENCODERS = ("AutoencoderKL", "VQModel", "AutoencoderTiny")
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsSource:
     """Weights on this machine, with their role and provenance.
 
     Parameters
@@ -62,7 +62,7 @@ class Source:
         return {"weights": self.name, "weights_sha256": self.sha256, "licence": self.license}
 
 
-def source(role: str, models: str | Path = "bundled") -> Source:
+def source(role: str, models: str | Path = "bundled") -> WeightsSource:
     """Find the weights for a role.
 
     Parameters
@@ -74,7 +74,7 @@ def source(role: str, models: str | Path = "bundled") -> Source:
 
     Returns
     -------
-    Source
+    WeightsSource
 
     Raises
     ------
@@ -88,8 +88,8 @@ def source(role: str, models: str | Path = "bundled") -> Source:
     weights, folder = hub.locate_role(role, models)
     sha256 = hub.fingerprint(folder, weights)
     if weights is None:
-        return Source(role, folder, folder.name, sha256, "not stated (own weights)", "own weights")
-    return Source(role, folder, weights.name, sha256, weights.license, weights.citation)
+        return WeightsSource(role, folder, folder.name, sha256, "not stated (own weights)", "own weights")
+    return WeightsSource(role, folder, weights.name, sha256, weights.license, weights.citation)
 
 
 # -- autoencoders -------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class AutoencoderSettings:
 
     Parameters
     ----------
-    source : Source
+    source : WeightsSource
         The weights.
     kind : str
         Name of the class in diffusers.
@@ -109,7 +109,7 @@ class AutoencoderSettings:
         Contents of its ``config.json``.
     """
 
-    source: Source
+    source: WeightsSource
     kind: str
     config: dict[str, Any]
 
@@ -200,7 +200,7 @@ def _autoencoder_class(kind: str) -> Any:
     return found
 
 
-def _expect_all_loaded(report: Mapping[str, Any], found: Source) -> None:
+def _expect_all_loaded(report: Mapping[str, Any], found: WeightsSource) -> None:
     wrong = {key: list(report.get(key, [])) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(wrong.values()):
         given = "; ".join(f"{key.replace('_', ' ')}: {names[:3]}" for key, names in wrong.items() if names)
@@ -210,7 +210,7 @@ def _expect_all_loaded(report: Mapping[str, Any], found: Source) -> None:
 # -- VDVAE --------------------------------------------------------------------------------------------------------
 
 
-def load_vdvae(models: str | Path = "bundled", device: str = "cpu") -> tuple[VDVAE, Source]:
+def load_vdvae(models: str | Path = "bundled", device: str = "cpu") -> tuple[VDVAE, WeightsSource]:
     """Load the VDVAE in float32 and evaluation mode, without gradients.
 
     Parameters
@@ -222,7 +222,7 @@ def load_vdvae(models: str | Path = "bundled", device: str = "cpu") -> tuple[VDV
     Returns
     -------
     network : VDVAE
-    source : Source
+    source : WeightsSource
 
     Raises
     ------
@@ -235,7 +235,7 @@ def load_vdvae(models: str | Path = "bundled", device: str = "cpu") -> tuple[VDV
     return load_vdvae_of(found, device), found
 
 
-def load_vdvae_of(found: Source, device: str = "cpu") -> VDVAE:
+def load_vdvae_of(found: WeightsSource, device: str = "cpu") -> VDVAE:
     """Load the VDVAE from weights that were already located."""
     from neurorecon.models import vdvae
 
@@ -244,7 +244,7 @@ def load_vdvae_of(found: Source, device: str = "cpu") -> VDVAE:
     return network.requires_grad_(False)
 
 
-def vdvae_config(found: Source) -> VDVAEConfig:
+def vdvae_config(found: WeightsSource) -> VDVAEConfig:
     """Return the configuration of a VDVAE: ``config.json`` beside its weights, else that of the published network."""
     from neurorecon.models.vdvae_config import IMAGENET64, VDVAEConfig  # does not import torch
 
@@ -282,7 +282,7 @@ def weights_in(folder: Path) -> Path:
     )
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], found: Source) -> None:
+def fill(network: nn.Module, state: Mapping[str, Tensor], found: WeightsSource) -> None:
     """Load weights into a network; names and shapes must match exactly, except for buffers of old checkpoints."""
     weights = {name: value for name, value in state.items() if name.rpartition(".")[2] not in _NO_WEIGHTS}
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
@@ -295,7 +295,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], found: Source) -> None
     network.load_state_dict(weights, strict=False)
 
 
-def _other_network(found: Source, given: str) -> InputError:
+def _other_network(found: WeightsSource, given: str) -> InputError:
     return InputError(
         f"the weights {found.name!r} do not match their configuration",
         given=f"{found.folder}: {given}",

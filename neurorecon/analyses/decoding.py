@@ -17,8 +17,6 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.design import DecodingSettings
-from neurorecon.decoders.samples import decoding_samples as decoding_samples
-from neurorecon.decoders.samples import peak_delays as peak_delays
 from neurorecon.io.tensors import block_digest
 from neurorecon.parallel import Compute, Results, ResultsFolder, Stored, run
 from neurorecon.parallel.jobs import FOLDER, Arrays
@@ -86,7 +84,7 @@ def fit_decoding(
     targets : sequence of str
         Their names.
     train, test : (array, DataFrame)
-        From :func:`decoding_samples`.
+        From :func:`~neurorecon.decoders.samples.decoding_samples`.
     series : bool
         Whether folds are runs (time series) rather than stimuli.
     settings : DecodingSettings

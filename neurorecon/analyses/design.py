@@ -18,7 +18,6 @@ import pandas as pd
 
 from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.store.selection import volume_numbers
 from neurorecon.store.store import Store
 
 #: What can play each role; where no bands are named, the first that the store holds does. One target a role, because
@@ -32,6 +31,10 @@ ROLES: dict[str, tuple[str, ...]] = {
 
 #: What can be held out as a whole in cross-validation.
 GROUPS = ("run", "session", "stimulus")
+
+#: What cross-validation of reconstructions can hold out, and what their pairs can be exchanged within.
+LABELS = ("category", "stimulus", "session", "run")
+EXCHANGES = ("category", "session", "run")
 
 #: Regularization strengths of decoding maps, times the number of voxels (voxels are standardized).
 ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
@@ -60,7 +63,7 @@ def load_all_samples(store: Store, subject: str, settings: EncodingSettings, tas
         )
     average: Any = "stimulus" if settings.cross_validate == "stimulus" else None
     responses = store.responses(subject, settings.rois, task=task, average=average)
-    return _with_labels(store, subject, task, responses, voxels)
+    return SampleTable.of(store, subject, task, responses, voxels)
 
 
 def load_both(
@@ -98,19 +101,6 @@ def load_both(
         replace(selection.train, responses=values[splits == "train"]),
         replace(selection.test, responses=values[splits == "test"]),
     )
-
-
-def _with_labels(store: Store, subject: str, task: str, responses: Any, voxels: slice) -> SampleTable:
-    """Return the responses of some voxels in memory, with what was shown when."""
-    names = ("stimulus", "task", "session", "run", "repeat", "split", "time")
-    table = pd.DataFrame({name: responses[name].values for name in names})
-    runs = table.groupby(["session", "run"], sort=False).ngroup().to_numpy()
-    shown, stimuli = pd.factorize(table["stimulus"])
-    seconds = store.series(subject).get(task)
-    volumes = None if seconds is None else volume_numbers(table, runs, seconds)
-    chosen = responses[:, voxels]
-    values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
-    return SampleTable(values, table, runs, [str(name) for name in stimuli], shown, volumes)
 
 
 def default_bands(store: Store) -> list[str]:
@@ -411,19 +401,68 @@ class ReconstructSettings(Settings):
     Parameters
     ----------
     system : str
-        Name of a registered system.
+        A registered name, or the folder of a saved system.
     options : mapping
         Parameters of the system.
-    metrics : sequence of str
-        Scores to compute; by default those of the system.
-    cross_validate : str, optional
+    metrics : sequence of str, optional
+        Scores to compute; by default those of the system, else those of the registry.
+    cross_validate : {"category", "stimulus", "session", "run"}, optional
         Hold out one value of this at a time, rather than reconstruct the test split.
+    exchange : {"category", "session", "run"}, optional
+        Pairs of the null are exchanged only between stimuli with the same value of this.
     """
 
     system: str = "linear-pixels"
     options: Mapping[str, Any] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
+    metrics: Sequence[str] | None = None
     cross_validate: str | None = None
+    exchange: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cross_validate is not None and self.cross_validate not in LABELS:
+            raise UnknownNameError("column to cross-validate over", self.cross_validate, LABELS)
+        _check_exchange(self.exchange)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(Settings):
+    """What a user may ask of scores of images from anywhere; `roi`, `task` and `device` have no meaning here.
+
+    Parameters
+    ----------
+    source : str
+        Where the images come from, in words.
+    metrics : sequence of str, optional
+        Scores to compute; by default those of the registry.
+    exchange : {"category", "session", "run"}, optional
+        Pairs of the null are exchanged only between stimuli with the same value of this.
+    subject : str, optional
+        Whose sessions or runs; by default the first.
+    baseline : {"train"}, optional
+        Also score the mean of the training stimuli.
+    """
+
+    source: str = "an array"
+    metrics: Sequence[str] | None = None
+    exchange: str | None = None
+    subject: str | None = None
+    baseline: Literal["train"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_exchange(self.exchange)
+        if self.baseline not in (None, "train"):
+            raise UnknownNameError("baseline", self.baseline, ["train"])
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings by name, JSON types only."""
+        return {name: value for name, value in super().record().items() if name not in ("roi", "task", "device")}
+
+
+def _check_exchange(column: str | None) -> None:
+    if column is not None and column not in EXCHANGES:
+        raise UnknownNameError("column to exchange within", column, EXCHANGES)
 
 
 _P = ParamSpec("_P")

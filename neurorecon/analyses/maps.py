@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses import design
-from neurorecon.analyses.decoding import DecodingFit, decoding_samples, fit_decoding, peak_delays
+from neurorecon.analyses.decoding import DecodingFit, fit_decoding
 from neurorecon.analyses.design import DecodingSettings, EncodingSettings, Selection, renamed_keywords
 from neurorecon.analyses.encoding import (
     EncodingBlock,
@@ -28,6 +28,7 @@ from neurorecon.analyses.encoding import (
     winning_band,
 )
 from neurorecon.analyses.results import Result, Score, with_normalized
+from neurorecon.decoders.samples import choose_task, decoding_samples, peak_delays
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.figures.style import band_label
 from neurorecon.parallel import Compute, Results, ResultsFolder, check_scheduler, connect, default_threads, pinned, run
@@ -478,7 +479,7 @@ def _targets_and_task(store: Store, subject: str, settings: DecodingSettings) ->
     """Return the targets and the task of a subject, where nothing was asked for."""
     store.voxels(subject, settings.rois)  # raises for an unknown ROI
     targets = design.choose_bands(store, settings.targets, subject, settings.task)
-    task = design.choose_task(store, subject, targets, settings.task)
+    task = choose_task(store, subject, targets, settings.task)
     design.require_test(store, subject, task)
     return targets, task
 

@@ -44,10 +44,10 @@ class Score:
         One-sided.
     n_permutations : int
         Of the null.
-    n_undefined : int
-        Stimuli for which the score is not defined; they are left out of its mean.
+    n_undefined : int, optional
+        Stimuli for which the score is undefined; they are left out of its mean. None where that cannot happen.
     baseline : float, optional
-        What is reached without the brain.
+        Score that is reached without the brain; NaN where it is undefined.
     extra : mapping
         Further numbers.
     """
@@ -59,18 +59,14 @@ class Score:
     null_max: float
     p: float
     n_permutations: int
-    n_undefined: int = 0
+    n_undefined: int | None = None
     baseline: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """Return the score for JSON."""
-        found = {name: value for name, value in vars(self).items() if name != "extra"}
-        if not self.n_undefined:
-            del found["n_undefined"]
-        if self.baseline is None:
-            del found["baseline"]
-        return {**found, **self.extra}
+        numbers = {name: value for name, value in vars(self).items() if name != "extra" and value is not None}
+        return {**numbers, **self.extra}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,8 +255,11 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def _write_brain_maps(item: Result, store: Store, stem: Path, record: Mapping[str, Any]) -> list[Path]:
     """Write all maps of a subject as one image of its space, a map each; nothing for arrays without geometry."""
-    maps, space = item.brain_maps(), store.space(item.subject)
-    if space.kind == "none" or not maps:
+    maps = item.brain_maps()
+    if not maps:
+        return []
+    space = store.space(item.subject)
+    if space.kind == "none":
         return []
     image = space.unmask(np.array(list(maps.values())), item.voxels(store))
     if space.kind == "volume":
@@ -351,3 +350,4 @@ def _former(name: str) -> Callable[..., list[Path]]:
 
 
 write_maps, write_classification = _former("write_maps"), _former("write_classification")
+write_reconstruction = _former("write_reconstruction")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
-from neurorecon.analyses.reconstruct import Reconstruction, reconstruct, write_reconstruction
+from neurorecon.analyses.reconstruct import Reconstruction, reconstruct
 from neurorecon.analyses.results import record_of, write
 from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
@@ -60,10 +60,10 @@ def tour(
     files += write(images, store, folder / "images", record)
     say("linear reconstruction ...")
     reconstructed = reconstruct(store, "linear-pixels", subject, seed=seed)
-    files += write_reconstruction(reconstructed, store, folder / "reconstruction", record)
+    files += write(reconstructed, store, folder / "reconstruction", record)
     say("report ...")
     report = write_report(folder / "report.html", store, roi, [*cortex, images], reconstructed, record)
-    scores = [score.row() for found in (roi, *cortex, images) for score in found.scores] + reconstructed.scores
+    scores = [score.row() for found in (roi, *cortex, images, reconstructed) for score in found.scores]
     return [report, *files], scores
 
 
@@ -96,7 +96,7 @@ def write_report(
             "Ridge regression from voxels to pixels: the baseline of all systems. Nothing in these images was made "
             "up by a generative model; what is blurred here is not in the responses in linear form.",
             [
-                *(Figure(figure) for figure in reconstructed.figures(store).values()),
+                *(Figure(draw()) for draw in reconstructed.figures(store).values()),
                 _score_table(Table, reconstructed),
             ],
         ),
@@ -225,13 +225,13 @@ def _roi_table(table: Any, found: VoxelwiseMap) -> Any:
 def _score_table(table: Any, reconstructed: Reconstruction) -> Any:
     rows = [
         [
-            score["name"].replace("_", " "),
-            score["value"],
-            score["null_mean"],
-            score["null_max"],
-            score["p"],
-            score["n"],
-            np.nan if score["baseline"] is None else score["baseline"],
+            score.name.replace("_", " "),
+            score.value,
+            score.null_mean,
+            score.null_max,
+            score.p,
+            score.n,
+            np.nan if score.baseline is None else score.baseline,
         ]
         for score in reconstructed.scores
     ]

@@ -42,6 +42,8 @@ FormatOption = Annotated[
     typer.Option("--format", help="Formats of the figures, separated by commas: png, svg, pdf."),
 ]
 
+NoFiguresOption = Annotated[bool, typer.Option("--no-figures", help="Write no figures.")]
+
 #: Exit code of a command that was interrupted, as shells have it.
 INTERRUPTED = 130
 

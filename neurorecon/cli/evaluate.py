@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
+from neurorecon.cli.common import (
+    FormatOption,
+    JsonOption,
+    NoFiguresOption,
+    Output,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    formats_of,
+    run_command,
+)
 from neurorecon.cli.maps import command_line
 from neurorecon.cli.reconstruct import ExchangeOption, MetricOption
 
@@ -34,6 +44,8 @@ def evaluate(
         bool, typer.Option("--baseline/--no-baseline", help="Score the mean training image too.")
     ] = True,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
+    no_figures: NoFiguresOption = False,
+    formats: FormatOption = "png",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -41,28 +53,22 @@ def evaluate(
     """Score images, e.g. of another toolbox, against the stimuli of a store; each score beside its null and p."""
 
     def work(output: Output) -> None:
-        from neurorecon.analyses.evaluate import evaluate as run
-        from neurorecon.analyses.evaluate import load_images, write_evaluation
-        from neurorecon.analyses.results import record_of
+        from neurorecon.analyses.design import EvaluateSettings
+        from neurorecon.analyses.evaluate import compute_evaluation, load_images
+        from neurorecon.analyses.results import record_of, write
         from neurorecon.cli.common import choose, results_folder
 
+        drawn_as = formats_of(formats)
+        settings = EvaluateSettings(
+            source=str(images), metrics=metric or None, exchange=exchange, subject=subject, n_permutations=permutations,
+            seed=seed, baseline="train" if baseline else None,
+        )  # fmt: skip
         found_images = load_images(images)
         opened = choose(store, output)
         folder = results_folder(out, f"evaluate_{opened.name}")
-        found = run(
-            found_images,
-            opened,
-            metrics=metric,
-            n_permutations=permutations,
-            seed=seed,
-            exchange=exchange,
-            subject=subject,
-            baseline="train" if baseline else None,
-            source=str(images),
-        )
-        record = record_of(opened, command_line(), seed=seed, settings=found.settings)
-        output.add_files(write_evaluation(found, opened, folder, record))
-        output.scores += found.scores
-        output.say(found.text())
+        found = compute_evaluation(found_images, opened, settings)
+        record = record_of(opened, command_line(), seed=seed)
+        output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
+        output.add(found, opened)
 
     run_command("evaluate", as_json, quiet, verbose, work)

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
+from neurorecon.cli.common import (
+    FormatOption,
+    JsonOption,
+    NoFiguresOption,
+    Output,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    formats_of,
+    run_command,
+)
 from neurorecon.cli.maps import command_line
 from neurorecon.errors import InputError
 from neurorecon.registry import METRICS, SYSTEMS
@@ -72,6 +82,8 @@ def reconstruct(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
+    no_figures: NoFiguresOption = False,
+    formats: FormatOption = "png",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -79,37 +91,25 @@ def reconstruct(
     """Reconstruct stimuli from brain responses; each score stands beside its null and p."""
 
     def work(output: Output) -> None:
-        from neurorecon.analyses.reconstruct import reconstruct as run
-        from neurorecon.analyses.reconstruct import write_reconstruction
-        from neurorecon.analyses.results import record_of
+        from neurorecon.analyses.design import ReconstructSettings
+        from neurorecon.analyses.reconstruct import compute_reconstruction
+        from neurorecon.analyses.results import record_of, write
         from neurorecon.cli.common import choose, results_folder, subjects_of
 
-        options = parameters_of(option)
+        drawn_as = formats_of(formats)
+        settings = ReconstructSettings(
+            system=system, options=parameters_of(option), roi=roi[0] if roi is not None and len(roi) == 1 else roi,
+            task=task, metrics=metric or None, cross_validate=cross_validate, exchange=exchange,
+            n_permutations=permutations, seed=seed, device=device,
+        )  # fmt: skip
         opened = choose(store, output)
         folder = results_folder(out, f"reconstruct_{opened.name}")
-        chosen = roi[0] if roi is not None and len(roi) == 1 else roi
         for name in subjects_of(opened, subject):
-            found = run(
-                opened,
-                system,
-                name,
-                chosen,
-                task=task,
-                metrics=metric,
-                options=options,
-                cross_validate=cross_validate,
-                exchange=exchange,
-                n_permutations=permutations,
-                seed=seed,
-                device=device,
-                folder=None if decoders is None else decoders / name,
-            )
-            record = record_of(opened, command_line(), seed=seed, settings=found.settings)
-            output.add_files(write_reconstruction(found, opened, folder, record))
-            output.scores += found.scores
-            label = "SIMULATED responses" if opened.simulated else "measured responses"
-            output.say(f"\n{name} · {opened.name} ({label}) · {found.task}")
-            output.say(found.text())
+            kept = None if decoders is None else decoders / name
+            found = compute_reconstruction(opened, name, settings, folder=kept)
+            record = record_of(opened, command_line(), seed=seed)
+            output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
+            output.add(found, opened)
 
     run_command("reconstruct", as_json, quiet, verbose, work)
 

@@ -56,6 +56,30 @@ class SampleTable:
     shown: np.ndarray
     volumes: np.ndarray | None = None
 
+    @classmethod
+    def of(cls, store: Store, subject: str, task: str, responses: Any, voxels: slice | None = None) -> SampleTable:
+        """Read responses into memory, with what was shown when.
+
+        Parameters
+        ----------
+        store : Store
+        subject, task : str
+            Whose responses, to which task.
+        responses : DataArray, dims (sample, voxel)
+            From :meth:`Store.responses`.
+        voxels : slice, optional
+            Which voxels to read; by default all.
+        """
+        names = ("stimulus", "task", "session", "run", "repeat", "split", "time")
+        table = pd.DataFrame({name: responses[name].values for name in names})
+        runs = table.groupby(["session", "run"], sort=False).ngroup().to_numpy()
+        shown, stimuli = pd.factorize(table["stimulus"])
+        seconds = store.series(subject).get(task)
+        volumes = None if seconds is None else volume_numbers(table, runs, seconds)
+        chosen = responses if voxels is None else responses[:, voxels]
+        values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
+        return cls(values, table, runs, [str(name) for name in stimuli], shown, volumes)
+
     def at_delays(self, delays: Sequence[int]) -> np.ndarray:
         """Return which stimulus was shown so many volumes ago in the same run; -1 for none, as in rest.
 
@@ -156,15 +180,7 @@ def load_samples(
     part = table[(table["split"] == split) & (table["task"] == task)]
     average = "stimulus" if task not in store.series(subject) or same_order(part) else None
     responses = store.responses(subject, roi, split, task=task, average=average)  # type: ignore[arg-type]
-    names = ("stimulus", "task", "session", "run", "repeat", "split", "time")
-    found = pd.DataFrame({name: responses[name].values for name in names})
-    runs = found.groupby(["session", "run"], sort=False).ngroup().to_numpy()
-    shown, stimuli = pd.factorize(found["stimulus"])
-    seconds = store.series(subject).get(task)
-    volumes = None if seconds is None else volume_numbers(found, runs, seconds)
-    chosen = responses if voxels is None else responses[:, voxels]
-    values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
-    return SampleTable(values, found, runs, [str(name) for name in stimuli], shown, volumes)
+    return SampleTable.of(store, subject, task, responses, voxels)
 
 
 def same_order(samples: pd.DataFrame) -> bool:
@@ -344,6 +360,19 @@ class Recordings:
     def stimuli(self) -> np.ndarray:
         """The stimulus of each sample, shape (sample,)."""
         return self.table["stimulus"].to_numpy(str)
+
+    def labeled_responses(self) -> Any:
+        """Return the responses as :meth:`neurorecon.System.decode` checks them.
+
+        Returns
+        -------
+        DataArray, dims (stimulus, voxel)
+            With the ids of the stimuli and the rows of the voxels as coordinates.
+        """
+        import xarray
+
+        coordinates = {"stimulus": ("stimulus", self.stimuli), "voxel": ("voxel", self.voxels)}
+        return xarray.DataArray(self.responses, dims=("stimulus", "voxel"), coords=coordinates)
 
     def take(self, chosen: np.ndarray) -> Recordings:
         """Return some of the samples, by a mask or by numbers; targets that were read are shared."""

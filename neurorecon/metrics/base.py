@@ -213,11 +213,6 @@ def load_metric(name: str) -> Metric:
     return found if isinstance(found, Metric) else Metric(found)
 
 
-def current_name(name: str) -> str:
-    """Return what a metric is called now."""
-    return FORMER_NAMES.get(name, name)
-
-
 @dataclass(frozen=True)
 class Summary:
     """The mean of scores over stimuli.

@@ -30,7 +30,7 @@ from neurorecon.features.base import seed_of as seed_of
 from neurorecon.io import tensors
 from neurorecon.io.files import write_json
 from neurorecon.io.tensors import block_digest
-from neurorecon.parallel import pinned
+from neurorecon.parallel import Compute, pinned
 from neurorecon.registry import SYSTEMS
 from neurorecon.store.store import Store
 from neurorecon.systems.decoded import FORMAT, Decoded, read_json
@@ -183,7 +183,7 @@ class System(BaseEstimator):
         groups: ArrayLike | None = None,
         alone: bool = False,
         folder: str | Path | None = None,
-        compute: Any = None,
+        compute: Compute = Compute(),  # noqa: B008 (frozen)
     ) -> Self:
         """Fit one decoder for each target.
 
@@ -211,8 +211,8 @@ class System(BaseEstimator):
         folder : path, optional
             Each decoder is written here as soon as it is fitted, and an interrupted fit resumes; in the end it holds
             what :meth:`save` writes.
-        compute : Compute, optional
-            Its ``threads`` are used.
+        compute : Compute
+            Who computes; only its ``threads`` are used.
 
         Returns
         -------
@@ -240,7 +240,7 @@ class System(BaseEstimator):
         samples: ArrayLike | Recordings | None = None,
         groups: ArrayLike | None = None,
         alone: bool = False,
-        compute: Any = None,
+        compute: Compute = Compute(),  # noqa: B008 (frozen)
     ) -> Decoded:
         """Fit, and decode responses that are known by now.
 
@@ -367,7 +367,7 @@ class System(BaseEstimator):
         alone: bool,
         folder: Path | None,
         known: Any = None,
-        compute: Any = None,
+        compute: Compute = Compute(),  # noqa: B008 (frozen)
     ) -> dict[str, np.ndarray]:
         """Fit all decoders; return what those that keep no weights predict of responses that are known."""
         responses = recordings.responses.astype(np.float64)
@@ -607,10 +607,9 @@ def standardizer(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return responses.mean(axis=0), np.where(still | (deviation == 0), 1.0, deviation)
 
 
-def _threads(compute: Any) -> AbstractContextManager[None]:
-    """Keep to the threads that are asked for."""
-    threads = getattr(compute, "threads", None)
-    return nullcontext() if threads is None else pinned(threads)
+def _threads(compute: Compute) -> AbstractContextManager[None]:
+    """Keep to the number of threads that was asked for."""
+    return nullcontext() if compute.threads is None else pinned(compute.threads)
 
 
 def _make(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
@@ -673,12 +672,11 @@ def _as_slice(columns: np.ndarray, voxels: int) -> np.ndarray | slice:
     return slice(None) if len(columns) == voxels else columns
 
 
-def _fits_into_jobs(decoder: Any, spec: TargetSpec, recordings: Recordings, compute: Any) -> bool:
+def _fits_into_jobs(decoder: Any, spec: TargetSpec, recordings: Recordings, compute: Compute) -> bool:
     """Return whether a target is computed in blocks that are jobs: asked for, and nothing is chosen by its values."""
-    asked = getattr(compute, "scheduler", None) is not None or getattr(compute, "folder", None) is not None
     plain = type(decoder) is RidgeDecoder and np.ndim(decoder.alpha) == 0 and decoder.missing == "raise"
     return (
-        asked
+        compute.keeps_files
         and plain
         and decoder.renorm is None
         and decoder.select_voxels is None
@@ -688,7 +686,12 @@ def _fits_into_jobs(decoder: Any, spec: TargetSpec, recordings: Recordings, comp
 
 
 def _predict_in_jobs(
-    decoder: RidgeDecoder, spec: TargetSpec, recordings: Recordings, inputs: np.ndarray, new: np.ndarray, compute: Any
+    decoder: RidgeDecoder,
+    spec: TargetSpec,
+    recordings: Recordings,
+    inputs: np.ndarray,
+    new: np.ndarray,
+    compute: Compute,
 ) -> np.ndarray:
     """Return what a ridge regression predicts, computed in blocks of features."""
     assert recordings.store is not None

@@ -77,11 +77,7 @@ class SystemTrial:
     @cached_property
     def responses(self) -> Any:
         """Responses to the test stimuli with their coordinates, (stimulus, voxel)."""
-        import xarray
-
-        found = Recordings.read(self.store, self.subject, task=self.task, split="test").averaged()
-        coordinates = {"stimulus": ("stimulus", found.stimuli), "voxel": ("voxel", found.voxels)}
-        return xarray.DataArray(found.responses, dims=("stimulus", "voxel"), coords=coordinates)
+        return Recordings.read(self.store, self.subject, task=self.task, split="test").averaged().labeled_responses()
 
     @cached_property
     def decoded(self) -> Decoded:

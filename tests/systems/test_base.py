@@ -1,5 +1,4 @@
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import neurorecon as nr
 from neurorecon.decoders import RidgeDecoder
 from neurorecon.decoders.samples import Recordings
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.parallel import Compute
 from neurorecon.stats import stimulus_permutations
 from neurorecon.systems.base import Decoded, MissingTargetError, System, TargetSpec, as_images, load_system
 from neurorecon.systems.linear_pixels import LinearPixels
@@ -200,7 +200,7 @@ class TestSystem:
         expected = TwoTargets().fit(scenes, "subj01").decode(test)
         monkeypatch.setattr("neurorecon.decoders.samples.LOADED_VALUES", 100)
         monkeypatch.setattr("neurorecon.decoders.smoother.BLOCK_VALUES", 60 * 500)
-        compute = SimpleNamespace(scheduler=None, threads=1, folder=tmp_path, progress=False)
+        compute = Compute(threads=1, folder=tmp_path)
         found = TwoTargets().fit_decode(scenes, "subj01", test, compute=compute)
         for name in expected:
             np.testing.assert_allclose(found[name].values, expected[name].values, atol=1e-4)

@@ -1,5 +1,6 @@
 """What is installed, and how quickly it is imported."""
 
+import ast
 import json
 import re
 import subprocess

@@ -488,15 +488,14 @@ def score_of(
     """
     summary = summarize(np.atleast_1d(values))
     sign = 1.0 if metric.higher_is_better else -1.0
-    nan = float("nan")
     return Score(
         name=name,
         value=summary.mean,
         n=summary.n if values.ndim else n,
-        null_mean=nan if null is None else float(null.mean()),
-        null_max=nan if null is None else float(null.max()),
-        p=nan if null is None else float(permutation_p(sign * summary.mean, sign * null)),
+        null_mean=np.nan if null is None else float(null.mean()),
+        null_max=np.nan if null is None else float(null.max()),
+        p=np.nan if null is None else float(permutation_p(sign * summary.mean, sign * null)),
         n_permutations=0 if null is None else len(null),
         n_undefined=summary.n_undefined,
-        baseline=nan if baseline is None else summarize(np.atleast_1d(baseline)).mean,
+        baseline=np.nan if baseline is None else summarize(np.atleast_1d(baseline)).mean,
     )

@@ -127,7 +127,7 @@ def test_a_voxel_that_does_not_vary_has_no_f():
 def test_what_cannot_be_classified(store, miniature):
     with pytest.raises(UnknownNameError, match="unknown category 'faces'"):
         nr.classify(store, categories=["faces", "house"])
-    with pytest.raises(InputError, match="nothing to tell apart"):
+    with pytest.raises(InputError, match="fewer than two categories"):
         nr.classify(store, categories=["face"])
     with pytest.raises(UnknownNameError, match="run, session, stimulus"):
         nr.classify(store, cross_validate="category")

@@ -300,7 +300,7 @@ def test_what_cannot_be_cross_validated(miniature):
         nr.maps(store, task="films", cross_validate="stimulus")
     with pytest.raises(InputError, match="are tested by the order of the held-out stimuli"):
         nr.maps(store, null="refit", cross_validate="run")
-    with pytest.raises(InputError, match="have one null"):
+    with pytest.raises(InputError, match="options of encoding maps"):
         nr.maps(store, kind="haufe", null="refit")
     with pytest.raises(UnknownNameError, match="run, session, stimulus"):
         nr.maps(store, cross_validate="category")

@@ -115,7 +115,7 @@ def test_a_fitted_system_is_used_as_it_is(miniature, tmp_path):
         found = reconstruct(store, given, n_permutations=9)
         np.testing.assert_array_equal(found.reconstructed, expected.reconstructed)
         assert found.record()["roi"] == "V1"
-    with pytest.raises(InputError, match=r"other voxels|do not fit"):
+    with pytest.raises(InputError, match=r"other voxels|do not match the voxels"):
         reconstruct(store, system, roi="V2", n_permutations=9)
     with pytest.raises(InputError, match="a fitted system"):
         reconstruct(store, system, cross_validate="category", n_permutations=9)

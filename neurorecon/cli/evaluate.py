@@ -1,4 +1,4 @@
-"""``neurorecon evaluate``: score images from anywhere against what was seen."""
+"""``neurorecon evaluate``: score images from anywhere against the stimuli that were seen."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def evaluate(
     images: Annotated[
         Path,
         typer.Argument(
-            help="A folder of image files called as their stimuli (image0001.png), or a .npz file with the arrays "
+            help="A folder of image files named by stimulus (image0001.png), or a .npz file with the arrays "
             "'stimulus' and 'reconstructed'."
         ),
     ],
@@ -34,14 +34,14 @@ def evaluate(
     metric: MetricOption = None,
     exchange: ExchangeOption = None,
     subject: Annotated[
-        str | None, typer.Option("--subject", help="Whose sessions or runs --exchange means. Left out: the first.")
+        str | None, typer.Option("--subject", help="Whose sessions or runs --exchange uses. Default: the first.")
     ] = None,
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations.")] = 0,
     baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="Score the mean training image too.")
+        bool, typer.Option("--baseline/--no-baseline", help="Also score the mean training image.")
     ] = True,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
     no_figures: NoFiguresOption = False,
@@ -50,7 +50,7 @@ def evaluate(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Score images, e.g. of another toolbox, against the stimuli of a store; each score beside its null and p."""
+    """Score images, e.g. from another toolbox, against the stimuli of a store, with a null and p-values."""
 
     def work(output: Output) -> None:
         from neurorecon.analyses.design import EvaluateSettings

@@ -1,4 +1,4 @@
-"""``neurorecon reconstruct``: reconstruct what was seen, beside its null."""
+"""``neurorecon reconstruct``: reconstruct what was seen, and score it with a null."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MetricOption = Annotated[
         "--metric",
         "-m",
         help=f"A metric; may be given several times: {', '.join(METRICS.builtin)} (n is a number, as in 50_way), or "
-        "one of another package. Left out: those of the system, else the usual ones.",
+        "a metric of another package. Default: those of the system, else pixcorr and two_way.",
     ),
 ]
 ExchangeOption = Annotated[
     str | None,
-    typer.Option("--exchange", help="Exchange pairs of the null only within a category, session or run."),
+    typer.Option("--exchange", help="Exchange the pairs of the null only within a category, session or run."),
 ]
 
 
@@ -43,7 +43,7 @@ def reconstruct(
         str,
         typer.Option(
             "--system",
-            help=f"A system: {', '.join(SYSTEMS.builtin)}, one of another package, or the folder of a fitted one.",
+            help=f"A system: {', '.join(SYSTEMS.builtin)}, another package's, or the folder of a fitted system.",
         ),
     ] = "linear-pixels",
     option: Annotated[
@@ -52,19 +52,19 @@ def reconstruct(
     ] = None,
     subject: Annotated[
         list[str] | None,
-        typer.Option("--subject", help="A subject; may be given several times. Left out: all."),
+        typer.Option("--subject", help="A subject; may be given several times. Default: all."),
     ] = None,
     roi: Annotated[
         list[str] | None,
         typer.Option("--roi", "-r", help="An ROI, a union, one side, or a group; may be given several times."),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Left out: the task with the most stimuli.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Default: the task with the most stimuli.")] = None,
     metric: MetricOption = None,
     cross_validate: Annotated[
         str | None,
         typer.Option(
             "--cross-validate",
-            help="Leave one category (or stimulus, run, session) out at a time. Left out: train and test split.",
+            help="Hold out one category (or stimulus, run, session) at a time. Default: training and test split.",
         ),
     ] = None,
     exchange: ExchangeOption = None,
@@ -72,13 +72,12 @@ def reconstruct(
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations and of generated images.")] = 0,
-    device: Annotated[
-        str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
-    ] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="cpu, torch (torch on the CPU), cuda or cuda:N.")] = "cpu",
     decoders: Annotated[
         Path | None,
         typer.Option(
-            "--decoders", help="Folder to keep fitted decoders in; an interrupted fit resumes, and --system reads it."
+            "--decoders",
+            help="Folder for fitted decoders: an interrupted fit resumes, and --system reads its subfolders.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
@@ -88,7 +87,7 @@ def reconstruct(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Reconstruct stimuli from brain responses; each score stands beside its null and p."""
+    """Reconstruct stimuli from brain responses, and score them with a null and p-values."""
 
     def work(output: Output) -> None:
         from neurorecon.analyses.design import ReconstructSettings
@@ -115,7 +114,7 @@ def reconstruct(
 
 
 def parameters_of(options: list[str] | None) -> dict[str, Any]:
-    """Return ``KEY=VALUE`` options as parameters; values are JSON where they can be read as such, else text."""
+    """Return ``KEY=VALUE`` options as parameters; values are JSON if they can be parsed, else text."""
     import json
 
     found: dict[str, Any] = {}
@@ -123,10 +122,10 @@ def parameters_of(options: list[str] | None) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not equals or not key.isidentifier():
             raise InputError(
-                "an option of the system cannot be read",
+                "this option of the system is not KEY=VALUE",
                 given=option,
                 expected="KEY=VALUE, e.g. alphas=[1,10,100] or models=published",
-                todo="put one = between the parameter and its value",
+                todo="write the name of a parameter, an equals sign and a value",
             )
         try:
             found[key] = json.loads(value)

@@ -1,4 +1,4 @@
-"""Identification: can the seen stimulus be told from others, given its reconstruction?
+"""Identification: whether the seen stimulus can be told from others, given its reconstruction.
 
 All variants are exact (no candidates are drawn at random). Each has its own name, because their numbers differ on the
 same reconstructions.
@@ -70,8 +70,10 @@ def two_way_among_reconstructions(
 ) -> np.ndarray:
     """Two-way identification the other way: candidates are the *reconstructions*, given the seen stimulus.
 
-    A reconstruction that resembles every stimulus helps less here than in :func:`two_way`, and a stimulus that resembles
-    the mean of all is not penalized, so the numbers differ, sometimes by a lot. Parameters and returns are those of :func:`two_way`.
+    A reconstruction that resembles every stimulus helps less here than in :func:`two_way`, and a stimulus that
+    resembles the mean of all is not penalized, so the numbers differ, sometimes by a lot.
+
+    Parameters and returns are those of :func:`two_way`.
     """
     return _strict(similarity_matrix(seen, reconstructed, similarity).T)
 

@@ -183,8 +183,8 @@ def _factorize(
 def ridge_smoothers(train: np.ndarray, test: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
     """Return the matrices that turn training targets into predictions of ridge regression with an intercept.
 
-    Unlike :class:`~neurorecon.decoders.RidgeSmoother`, this works in float64 on a few hundred samples and for all alphas
-    at once, so permuted targets take only one matrix product.
+    Unlike :class:`~neurorecon.decoders.RidgeSmoother`, this works in float64 on a few hundred samples and for all
+    alphas at once, so permuted targets take only one matrix product.
 
     Parameters
     ----------

@@ -312,7 +312,7 @@ def check_seed(trial: SystemTrial) -> None:
 
 
 def check_inputs_stay(trial: SystemTrial) -> None:
-    """decode and generate do not change their inputs."""
+    """The inputs of decode and generate do not change."""
     given = trial.responses.copy(deep=True)
     trial.fitted.decode(given)
     expect(np.array_equal(given.values, trial.responses.values), "decode may not write into the responses.")

@@ -210,7 +210,7 @@ def test_settings_stay_as_they_were_made():
     ],
 )
 def test_settings_that_test_nothing_are_refused(wrong):
-    with pytest.raises(InputError, match="make no test"):
+    with pytest.raises(InputError, match="do not define a test"):
         wrong()
 
 

@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from neurorecon.analyses.evaluate import evaluate
     from neurorecon.analyses.maps import maps, voxelwise_maps
     from neurorecon.analyses.partition import partition_variance
-    from neurorecon.analyses.reconstruct import reconstruct, write_reconstruction
-    from neurorecon.analyses.results import Result, Score, record_of, write, write_classification, write_maps
+    from neurorecon.analyses.reconstruct import reconstruct
+    from neurorecon.analyses.results import (
+        Result,
+        Score,
+        record_of,
+        write,
+        write_classification,
+        write_maps,
+        write_reconstruction,
+    )
     from neurorecon.decoders.banded import BandedRidge
     from neurorecon.decoders.neural.mlp import MLPDecoder
     from neurorecon.decoders.persistence import load_decoder
@@ -61,7 +69,7 @@ _PUBLIC = {
     "write": "neurorecon.analyses.results",
     "write_classification": "neurorecon.analyses.results",
     "write_maps": "neurorecon.analyses.results",
-    "write_reconstruction": "neurorecon.analyses.reconstruct",
+    "write_reconstruction": "neurorecon.analyses.results",
 }
 
 __all__ = [*sorted(_PUBLIC), "__version__"]

@@ -1,5 +1,6 @@
 """What is installed, and how quickly it is imported."""
 
+import ast
 import json
 import re
 import shutil
@@ -49,10 +50,9 @@ def test_public_names_resolve():
 
 def test_public_names_are_those_told_to_type_checkers():
     source = Path(neurorecon.__file__).read_text(encoding="utf-8")
-    block = source.partition("if TYPE_CHECKING:")[2].partition("_PUBLIC")[0]
-    told = {}
-    for module, names in re.findall(r"from (\S+) import (.+)", block):
-        told |= {name.strip(): module for name in names.split(",")}
+    block = next(node for node in ast.parse(source).body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    told = {alias.name: node.module for node in imports for alias in node.names}
     assert told == neurorecon._PUBLIC
 
 

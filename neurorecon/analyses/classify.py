@@ -1,4 +1,4 @@
-"""Decode which category was seen, one run held out at a time, beside a permutation null; and map it voxel by voxel."""
+"""Decode the category that was seen, with a permutation null, and map where responses differ between categories."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Classification(Result):
     categories : list of str
         The categories, in alphabetical order.
     samples : DataFrame
-        One row a sample: ``stimulus``, ``session``, ``run``, ``repeat``, ``time``, ``category`` and ``decoded``.
+        One row per sample: ``stimulus``, ``session``, ``run``, ``repeat``, ``time``, ``category`` and ``decoded``.
     confusion : DataFrame
         Number of samples of each category (row) that were decoded as each (column).
     table : DataFrame
-        One row a voxel: where it lies, ``f`` (F statistic of category, run means removed), ``p`` (permutation,
+        One row per voxel: where it lies, ``f`` (F statistic of category, run means removed), ``p`` (permutation,
         uncorrected), ``q`` (Benjamini-Hochberg over these voxels), ``significant``, ``p_corrected`` (against the
         largest F over these voxels in each permutation).
     """
@@ -100,7 +100,7 @@ class Classification(Result):
         return self.settings
 
     def text(self, store: Store) -> str:
-        """Return what was found as a text for a terminal."""
+        """Return the scores, and how many voxels differ, as text for a terminal."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
         chosen = self.chosen
         lines = [
@@ -163,7 +163,7 @@ def classify(
     categories : sequence of str, optional
         At least two; by default all that the task shows.
     cross_validate : {"run", "session", "stimulus"}
-        What is left out as a whole, one at a time.
+        Hold out one value of this at a time.
     C : float
         Of the support vector machine: larger values regularize less.
     n_permutations, seed : int
@@ -180,7 +180,7 @@ def classify(
     Raises
     ------
     UnknownNameError, InputError
-        Where a name does not exist, or there is nothing to tell apart or to leave out.
+        If a name does not exist, or there are fewer than two categories or groups.
 
     References
     ----------
@@ -205,7 +205,7 @@ def compute_classification(
     subject : str
         Whose responses.
     settings : ClassifySettings
-        What to tell apart, and how.
+        Which categories, and how.
     progress : bool
         Show a progress bar on stderr.
 
@@ -295,7 +295,7 @@ def _labeled_samples(
     chosen = known if wanted is None else sorted(set(wanted))
     if len(chosen) < 2:
         raise InputError(
-            "there is nothing to tell apart",
+            "there are fewer than two categories to tell apart",
             given=f"categories: {', '.join(chosen) or 'none'}",
             expected="samples of two categories or more",
             todo=f"name more categories: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Decoding maps: what each voxel weighs in a linear decoder of a target, and the pattern that goes with it.
+"""Decoding maps: the weight of each voxel in a linear decoder of a target, and the pattern that goes with it.
 
 The weights of a decoder are not a map of where information is: a voxel can get a large weight for canceling the
 noise of others (Haufe et al. 2014, NeuroImage 87:96). The Haufe pattern, covariance times weights, is; it says
@@ -17,8 +17,6 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.design import DecodingSettings
-from neurorecon.decoders.samples import decoding_samples as decoding_samples
-from neurorecon.decoders.samples import peak_delays as peak_delays
 from neurorecon.io.tensors import block_digest
 from neurorecon.parallel import Compute, Results, ResultsFolder, Stored, run
 from neurorecon.parallel.jobs import FOLDER, Arrays
@@ -42,13 +40,13 @@ class DecodingFit:
         of the summed squared covariances of the standardized voxel with the decoded features, over the root of
         the features' summed variance. For one feature that is their absolute correlation.
     p, null_mean : array, shape (voxel,)
-        From decoders of the same target in permuted orders of the training stimuli.
+        From decoders that are fitted to permuted training stimuli.
     correlation, correlation_p : float
         Mean correlation over features of decoded and true target on the test stimuli.
     correlation_null : array, shape (permutation,)
         The same in permuted orders of the test stimuli.
     alpha : float
-        Regularization that cross-validation chose.
+        Alpha that cross-validation chose.
     stimuli : int
         Number of test stimuli.
     """
@@ -82,11 +80,11 @@ def fit_decoding(
     Parameters
     ----------
     store : Store
-        Where the targets are.
+        With the targets.
     targets : sequence of str
         Their names.
     train, test : (array, DataFrame)
-        From :func:`decoding_samples`.
+        From :func:`~neurorecon.decoders.samples.decoding_samples`.
     series : bool
         Whether folds are runs (time series) rather than stimuli.
     settings : DecodingSettings
@@ -149,7 +147,7 @@ def _standardized_targets(
 ) -> tuple[np.ndarray, np.ndarray]:
     values = store.targets(target, stimuli=[*train, *test]).values.reshape(len(train) + len(test), -1)
     mean, spread = values[: len(train)].mean(axis=0), values[: len(train)].std(axis=0)
-    # A feature that is constant in either part says nothing and has no correlation.
+    # A feature that is constant in either part has no correlation.
     kept = (spread > 1e-6) & (values[len(train) :].std(axis=0) > 1e-6)
     standardized = (values[:, kept] - mean[kept]) / spread[kept]
     return standardized[: len(train)], standardized[len(train) :]
@@ -181,7 +179,7 @@ def _map_and_null(
         "orders": np.asarray(orders, dtype=np.int64),
     }
     kept = _kept(inputs, kind, scheduler, parent, threads)
-    # In this process nobody else reads the decoder, so it needs no file.
+    # In this process no worker reads the decoder, so it needs no file.
     given = Results() if scheduler is None else kept
     starts = range(0, len(orders), BATCH)
     batches = {f"permutations {start}-{min(start + BATCH, len(orders)) - 1}": start for start in starts}
@@ -200,7 +198,7 @@ def _map_and_null(
 
 
 def _kept(inputs: Arrays, kind: str, scheduler: Any, parent: str | Path | None, threads: int | None) -> Results:
-    """Return where the batches are kept: in memory where nobody else computes them or asked for a folder."""
+    """Return where batches are kept: in memory if there is no scheduler and no folder."""
     if scheduler is None and parent is None:
         return Results()
     digests = {name: block_digest(values) for name, values in inputs.items()}

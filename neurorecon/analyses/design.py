@@ -1,8 +1,8 @@
-"""What every analysis starts from: its settings, what they choose for a subject, and the features at their delays.
+"""What every analysis starts from: its settings, the selection of a subject, and the products of features.
 
-Settings say what was asked for, and decide the numbers: a command (or the keywords of a function) makes one object,
-which travels with the computation as it is and goes into the record. A selection says what the defaults became for one
-subject. Who computes is another matter: :class:`neurorecon.parallel.Compute`.
+Settings hold what the user asked for, and they decide the numbers: a command (or a function, from its keywords) makes
+one object, which travels with the computation and goes into the record. A selection holds what the defaults became for
+one subject. :class:`neurorecon.parallel.Compute` says who computes, and decides no number.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import pandas as pd
 
 from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.store.selection import volume_numbers
 from neurorecon.store.store import Store
 
-#: What can play each role; where no bands are named, the first that the store holds does. One target a role, because
-#: two that say the same share its variance, and neither wins.
+#: Targets for each role, in order of preference; by default, the first one in the store is used. One target per role,
+#: because two similar targets share variance, and neither wins.
 ROLES: dict[str, tuple[str, ...]] = {
     "semantic": ("clip_image", "clip_vision", "category"),
     "structure": ("vqvae",),
@@ -32,6 +31,10 @@ ROLES: dict[str, tuple[str, ...]] = {
 
 #: What can be held out as a whole in cross-validation.
 GROUPS = ("run", "session", "stimulus")
+
+#: What cross-validation of reconstructions can hold out, and what their pairs can be exchanged within.
+LABELS = ("category", "stimulus", "session", "run")
+EXCHANGES = ("category", "session", "run")
 
 #: Regularization strengths of decoding maps, times the number of voxels (voxels are standardized).
 ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
@@ -47,9 +50,9 @@ _SPLITS = ("train", "test")
 
 
 def load_all_samples(store: Store, subject: str, settings: EncodingSettings, task: str, voxels: slice) -> SampleTable:
-    """Read the responses of all splits into memory, for cross-validation, of some voxels of the selection.
+    """Read the responses of some voxels in all splits into memory, for cross-validation.
 
-    Repeats are averaged where stimuli are held out; where runs or sessions are, each sample stands for itself.
+    Repeats are averaged if stimuli are held out, but not if runs or sessions are.
     """
     if settings.cross_validate == "stimulus" and task in store.series(subject):
         raise InputError(
@@ -60,15 +63,15 @@ def load_all_samples(store: Store, subject: str, settings: EncodingSettings, tas
         )
     average: Any = "stimulus" if settings.cross_validate == "stimulus" else None
     responses = store.responses(subject, settings.rois, task=task, average=average)
-    return _with_labels(store, subject, task, responses, voxels)
+    return SampleTable.of(store, subject, task, responses, voxels)
 
 
 def load_both(
     store: Store, selection: Selection, settings: EncodingSettings, voxels: slice
 ) -> tuple[SampleTable, SampleTable]:
-    """Read the responses of the training and the test samples into memory, of some voxels of the selection.
+    """Read the responses of some voxels in the training and the test samples into memory.
 
-    Both splits lie in the same chunks of the store: these are read once, where repeats of both are averaged alike.
+    Both splits lie in the same chunks of the store, which are read once if both splits are averaged in the same way.
 
     Parameters
     ----------
@@ -100,21 +103,8 @@ def load_both(
     )
 
 
-def _with_labels(store: Store, subject: str, task: str, responses: Any, voxels: slice) -> SampleTable:
-    """Return the responses of some voxels in memory, with what was shown when."""
-    names = ("stimulus", "task", "session", "run", "repeat", "split", "time")
-    table = pd.DataFrame({name: responses[name].values for name in names})
-    runs = table.groupby(["session", "run"], sort=False).ngroup().to_numpy()
-    shown, stimuli = pd.factorize(table["stimulus"])
-    seconds = store.series(subject).get(task)
-    volumes = None if seconds is None else volume_numbers(table, runs, seconds)
-    chosen = responses[:, voxels]
-    values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
-    return SampleTable(values, table, runs, [str(name) for name in stimuli], shown, volumes)
-
-
 def default_bands(store: Store) -> list[str]:
-    """Return the targets that are used where none are named: one for each of :data:`ROLES`, else all of the store."""
+    """Return the targets that are used by default: one for each of :data:`ROLES`, else all in the store."""
     known = store.targets_available
     players = [[name for name in candidates if name in known] for candidates in ROLES.values()]
     return [names[0] for names in players if names] or known
@@ -128,11 +118,11 @@ def choose_bands(
     Parameters
     ----------
     store : Store
-        Where they are.
+        Open.
     bands : sequence of str or None
         Those that the user asks for; None for the default ones.
     subject, task : str, optional
-        Of the default bands, those that stimuli of this task lack are left out: images have no motion.
+        Default bands that stimuli of this task lack are left out: images have no motion.
 
     Returns
     -------
@@ -141,9 +131,9 @@ def choose_bands(
     Raises
     ------
     InputError
-        Where the store holds no target, or an empty list was asked for.
+        If the store holds no target, or the list is empty.
     UnknownNameError
-        For a name that the store does not hold.
+        If the store does not hold a target of this name.
     """
     names = list(dict.fromkeys(_defaults_of(store, subject, task) if bands is None else bands))
     if not names:
@@ -171,15 +161,15 @@ def _defaults_of(store: Store, subject: str | None, task: str | None) -> list[st
 def grams(
     store: Store, bands: Sequence[str], train: Sequence[str], test: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the products of the bands' features between stimuli.
+    """Return the inner products of stimuli in the features of each band.
 
-    Features are standardized by the training stimuli; those that do not vary there count as 0. Where a target has
-    groups (latents of a VDVAE), each group counts as much as the others, however many features it has.
+    Features are standardized by the training stimuli; features that do not vary there become 0. If a target has groups
+    (latents of a VDVAE), the groups are weighted by :func:`feature_weights`.
 
     Parameters
     ----------
     store : Store
-        Where the targets are.
+        With the targets.
     bands : sequence of str
         Their names.
     train, test : sequence of str
@@ -210,12 +200,12 @@ def grams(
 
 
 def feature_weights(attrs: Mapping[str, Any], features: int) -> np.ndarray:
-    """Return what standardized features are multiplied by, (feature,).
+    """Return the weights of standardized features, (feature,).
 
-    Most latents of a VDVAE belong to its last groups, which hold texture: counted alike, the first groups, which say
-    what is where, would add nearly nothing to the products. So every resolution counts alike, into however many
-    groups a network splits it. Latents at 1 x 1 count nothing beside others: they have no place in the image, and
-    may say what is in it, which is no business of a low-level band.
+    Most latents of a VDVAE belong to its last groups, which hold texture. With equal weights, the first groups, which
+    hold the layout, would add nearly nothing to the products. So every resolution gets the same total weight, into
+    however many groups a network splits it. Latents at 1 x 1 get weight 0 beside others: they have no place in the
+    image and may hold semantics, which do not belong in a low-level band.
 
     Parameters
     ----------
@@ -244,7 +234,7 @@ def feature_weights(attrs: Mapping[str, Any], features: int) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a user may ask of every analysis; None leaves the choice to the analysis.
+    """Settings of every analysis; None leaves the choice to the analysis.
 
     Parameters
     ----------
@@ -272,14 +262,14 @@ class Settings:
         self._require(self.n_permutations >= 1)
 
     def _require(self, sensible: bool) -> None:
-        """Refuse settings with which nothing is tested."""
+        """Refuse settings that do not define a test."""
         if not sensible:
             names = ("n_permutations", "fdr", "C", "n_bootstraps", "confidence")
             raise InputError(
-                "these settings make no test",
+                "these settings do not define a test",
                 given=", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name)),
                 expected="at least 1 permutation, rates between 0 and 1, strengths above 0",
-                todo="1000 permutations and a false discovery rate of .05 are customary",
+                todo="start from 1000 permutations and a false discovery rate of .05",
             )
 
     @property
@@ -295,7 +285,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodingSettings(Settings):
-    """What a user may ask of encoding maps and of variance partitioning.
+    """Settings of encoding maps and of variance partitioning.
 
     Parameters
     ----------
@@ -306,12 +296,12 @@ class EncodingSettings(Settings):
     fdr : float
         False discovery rate of the mask.
     null : {"order", "refit"}
-        ``"order"``: the held-out stimuli trade places, the model stays. ``"refit"``: the training stimuli (stretches of
-        a time series) trade places, and alpha is chosen and the model fitted again each time.
+        ``"order"``: the held-out stimuli trade places, and the model stays. ``"refit"``: the training stimuli
+        (stretches of a time series) trade places, and each time alpha is chosen and the model is fitted again.
     cross_validate : {"run", "session", "stimulus"}, optional
-        Predict all samples, a group of them held out at a time, rather than the test split.
+        Hold out one group of samples at a time and predict all samples, rather than the test split.
     partition : bool
-        Also fit every combination of bands, and share out R2 over them.
+        Also fit every combination of bands, and partition R2 over them.
     n_bootstraps : int
         Resamples of the held-out samples behind the intervals of ROIs.
     confidence : float
@@ -339,7 +329,7 @@ class EncodingSettings(Settings):
             raise UnknownNameError("column to cross-validate over", self.cross_validate, GROUPS)
         if self.cross_validate is not None and (self.null == "refit" or self.partition):
             raise InputError(
-                "cross-validated maps are tested by the order of the held-out stimuli, and are not partitioned",
+                "cross-validated maps are tested by the order of the held-out stimuli, and cannot be partitioned",
                 given=f"cross_validate={self.cross_validate!r}, null={self.null!r}, partition={self.partition}",
                 expected="cross-validation alone, or refits and partitions with a training and a test split",
                 todo="leave one of them out",
@@ -350,7 +340,7 @@ class EncodingSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingSettings(Settings):
-    """What a user may ask of maps of decoders.
+    """Settings of decoding maps.
 
     Parameters
     ----------
@@ -378,7 +368,7 @@ class DecodingSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifySettings(Settings):
-    """What a user may ask of the classification of categories.
+    """Settings of the classification of categories.
 
     Parameters
     ----------
@@ -406,24 +396,73 @@ class ClassifySettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructSettings(Settings):
-    """What a user may ask of a reconstruction.
+    """Settings of a reconstruction.
 
     Parameters
     ----------
     system : str
-        Name of a registered system.
+        A registered name, or the folder of a saved system.
     options : mapping
         Parameters of the system.
-    metrics : sequence of str
-        Scores to compute; by default those of the system.
-    cross_validate : str, optional
+    metrics : sequence of str, optional
+        Scores to compute; by default those of the system, else those of the registry.
+    cross_validate : {"category", "stimulus", "session", "run"}, optional
         Hold out one value of this at a time, rather than reconstruct the test split.
+    exchange : {"category", "session", "run"}, optional
+        Pairs of the null are exchanged only between stimuli with the same value of this.
     """
 
     system: str = "linear-pixels"
     options: Mapping[str, Any] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
+    metrics: Sequence[str] | None = None
     cross_validate: str | None = None
+    exchange: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cross_validate is not None and self.cross_validate not in LABELS:
+            raise UnknownNameError("column to cross-validate over", self.cross_validate, LABELS)
+        _check_exchange(self.exchange)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(Settings):
+    """Settings of scores of images from anywhere; `roi`, `task` and `device` have no meaning here.
+
+    Parameters
+    ----------
+    source : str
+        Where the images come from, in words.
+    metrics : sequence of str, optional
+        Scores to compute; by default those of the registry.
+    exchange : {"category", "session", "run"}, optional
+        Pairs of the null are exchanged only between stimuli with the same value of this.
+    subject : str, optional
+        Whose sessions or runs; by default the first.
+    baseline : {"train"}, optional
+        Also score the mean of the training stimuli.
+    """
+
+    source: str = "an array"
+    metrics: Sequence[str] | None = None
+    exchange: str | None = None
+    subject: str | None = None
+    baseline: Literal["train"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_exchange(self.exchange)
+        if self.baseline not in (None, "train"):
+            raise UnknownNameError("baseline", self.baseline, ["train"])
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings by name, JSON types only."""
+        return {name: value for name, value in super().record().items() if name not in ("roi", "task", "device")}
+
+
+def _check_exchange(column: str | None) -> None:
+    if column is not None and column not in EXCHANGES:
+        raise UnknownNameError("column to exchange within", column, EXCHANGES)
 
 
 _P = ParamSpec("_P")
@@ -458,7 +497,7 @@ def renamed_keywords(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, 
 
 @dataclass(frozen=True)
 class Selection:
-    """What the settings of an encoding model choose for one subject; computed once, and travels with them.
+    """What the settings of an encoding model choose for one subject; computed once, it travels with them.
 
     Parameters
     ----------
@@ -473,7 +512,7 @@ class Selection:
     voxels : int
         Voxels of the selection.
     train, test : SampleTable
-        What was shown when, without responses. In cross-validation, `train` has all samples of the task, `test` none.
+        The samples, without responses. In cross-validation, `train` has all samples of the task, and `test` none.
     held : int array, shape (sample,), optional
         In cross-validation, which samples are held out together.
     """
@@ -509,12 +548,12 @@ def select(store: Store, subject: str, settings: EncodingSettings) -> Selection:
     subject : str
         Its name.
     settings : EncodingSettings
-        What was asked for.
+        What the user asked for.
 
     Raises
     ------
     UnknownNameError, InputError
-        Where a name does not exist, or the store does not hold what is needed.
+        If a name does not exist, or the store lacks stimuli, samples or targets.
     """
     voxels = len(store.voxels(subject, settings.rois))
     bands = choose_bands(store, settings.bands, subject, settings.task)
@@ -543,7 +582,7 @@ def _held_together(samples: SampleTable, column: str) -> np.ndarray:
         held = samples.runs if column == "run" else samples.shown
     if len(np.unique(held)) < 2:
         raise InputError(
-            "there is nothing to hold out",
+            "there are too few groups to hold one out",
             given=f"samples of one {column} only",
             expected=f"two {column}s or more" if column != "stimulus" else "two stimuli or more",
             todo=f"cross-validate over another column: {', '.join(name for name in GROUPS if name != column)}",
@@ -560,7 +599,7 @@ def require_test(store: Store, subject: str, task: str) -> None:
             f"maps need held-out stimuli, and the task {task!r} has none",
             given=f"splits: {', '.join(sorted(splits))}",
             expected="a split 'train' and a split 'test'",
-            todo="hold out a part of the samples at a time: --cross-validate run (or session, stimulus)",
+            todo="cross-validate: --cross-validate run (or session, stimulus)",
         )
 
 

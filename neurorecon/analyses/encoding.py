@@ -52,7 +52,7 @@ class HeldOut:
     measured : array, shape (sample, voxel)
         Responses in the same units, less their mean.
     alpha : array, shape (voxel,)
-        Regularization that cross-validation chose.
+        Alpha that cross-validation chose.
     folds : array, shape (fold, voxel), optional
         R2 on the samples that each fold holds out.
     """
@@ -78,7 +78,7 @@ def fit_encoding(
     Parameters
     ----------
     products : (array, array)
-        What :func:`~neurorecon.analyses.design.grams` returns for the bands and these stimuli.
+        From :func:`~neurorecon.analyses.design.grams`, for the bands and these stimuli.
     train, test : SampleTable
         Responses and what was shown.
     delays : sequence of int
@@ -93,7 +93,7 @@ def fit_encoding(
     Returns
     -------
     held_out : HeldOut
-        What is predicted.
+        Measured and predicted responses.
     test : PermutationTest
         Joint R2 on the test samples, its p and null; ``test.split`` the same for the share of each band.
     """
@@ -329,7 +329,7 @@ def _predicted(contributions: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EncodingBlock:
-    """What was found in a block of voxels; its fields are written as they are.
+    """Scores of a block of voxels; each field is written as one array.
 
     Parameters
     ----------
@@ -338,7 +338,7 @@ class EncodingBlock:
     split : array, shape (band, voxel)
         Share of each band in R2.
     alpha : array, shape (voxel,)
-        Regularization that cross-validation chose.
+        Alpha that cross-validation chose.
     roi_sums : array, shape (roi, 1 + permutation)
         Sum of the joint R2 over the voxels of each ROI: as shown, and in each permutation.
     roi_counts : array, shape (roi,)
@@ -364,18 +364,18 @@ class EncodingBlock:
     def of(
         cls, held_out: HeldOut, test: PermutationTest, rois: np.ndarray, stretch: int, settings: EncodingSettings
     ) -> EncodingBlock:
-        """Sum up what was found over ROIs.
+        """Sum scores over the voxels of each ROI.
 
         Parameters
         ----------
         held_out : HeldOut
-            What is predicted.
+            Measured and predicted responses.
         test : PermutationTest
-            Its scores and their null.
+            Scores and their null.
         rois : bool array, shape (roi, voxel)
             The voxels of each ROI.
         stretch : int
-            SampleTable that are resampled together.
+            Samples that are resampled together.
         settings : EncodingSettings
             How often and with which seed.
         """
@@ -415,16 +415,16 @@ def _resampled_shares(held_out: HeldOut, stretch: int, settings: EncodingSetting
 
 @dataclass(frozen=True)
 class EncodingJob:
-    """The encoding model of one subject, all but its numbers.
+    """The encoding model of one subject, before anything is computed.
 
     Parameters
     ----------
     store : Store
         Where responses and targets are.
     selection : Selection
-        Of the subject.
+        What the settings choose for the subject.
     settings : EncodingSettings
-        What was asked for.
+        What the user asked for.
     """
 
     store: Store
@@ -522,11 +522,11 @@ class RoiScore:
     Parameters
     ----------
     joint : float
-        Of all bands together, with every voxel's share that is defined.
+        Of all bands together, over the voxels whose shares are defined.
     bands, low, high : array, shape (band,)
         Share of each band, and its bootstrap interval over held-out samples.
     observed, p : float
-        Joint R2 as the permutation test has it, and its p-value.
+        Joint R2 in the permutation test, and its p-value.
     null : array, shape (permutation,)
         The same mean in each permutation.
     voxels : int
@@ -548,7 +548,7 @@ class RoiScore:
 
 @dataclass(frozen=True)
 class EncodingScores:
-    """What banded ridge found in all voxels of one subject.
+    """Scores of banded ridge in all voxels of one subject.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Scores of images against what was seen: beside a null of exchanged pairs, wherever the images come from."""
+"""Score images from anywhere against the stimuli that were seen, beside a null of exchanged pairs."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,81 +11,89 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings
+from neurorecon.analyses.results import Result, Score
 from neurorecon.decoders.samples import having_target, stored_target
-from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.files import write_bytes, write_json
-from neurorecon.metrics.base import DEFAULTS, Metric, current_name, load_metric, summarize
+from neurorecon.errors import InputError, MissingFileError
+from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, load_metric, summarize
 from neurorecon.metrics.image import as_unit_float, resized
 from neurorecon.stats import permutation_p, stimulus_permutations
 from neurorecon.store.store import Store
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.figure import Figure
 
-#: Stimuli that a panel shows at most; more are thinned out evenly, best to worst.
+#: A panel shows at most this many stimuli, evenly spaced from the best to the worst.
 SHOWN = 20
 
-#: Files that are read as images.
+#: Suffixes of the files that are read as images.
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Images beside what was seen, and their scores.
+class Evaluation(Result):
+    """Images beside the stimuli that were seen, and their scores.
 
     Parameters
     ----------
+    subject, task : str
+        Empty: the images may come from anywhere.
     stimuli : list of str
         Ids.
     seen, reconstructed : array, shape (stimulus, [frame,] y, x, rgb)
         float32 in [0, 1].
     values : dict of str to array, shape (stimulus,)
         Of each metric that has a value for each stimulus.
-    scores : list of dict
-        Means over stimuli beside their null: ``name``, ``value``, ``n``, ``n_undefined``, ``null_mean``, ``null_max``,
-        ``p``, ``n_permutations`` and ``baseline``.
+    scores : list of Score
+        Mean of each metric over stimuli.
     null : dict of str to array, shape (permutation,)
-        The nulls, by the names of the scores.
-    settings : dict
-        Everything that was chosen.
+        The nulls, by the name of the score without the subject.
     """
 
+    subject: str = ""
+    task: str = ""
+    kind: str = "evaluation"
     stimuli: list[str]
     seen: np.ndarray
     reconstructed: np.ndarray
     values: dict[str, np.ndarray]
-    scores: list[dict[str, Any]]
-    null: dict[str, np.ndarray]
-    settings: dict[str, Any]
 
     @property
     def stem(self) -> str:
-        """What the names of all files begin with."""
+        """How the names of its files begin."""
         return "images"
 
     @property
     def title(self) -> str:
-        """What the panel shows, in words."""
+        """Title of the panel."""
         return "Seen and reconstructed"
 
     @property
     def sentence(self) -> str:
         """How the images were made, in one sentence."""
-        return f"Images from {self.settings['source']}."
+        return f"Images from {self.record()['source']}."
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the table of stimuli, a column for each metric."""
+        """Return the table of stimuli, with one column for each metric."""
         return {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values})}
 
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:
-        """Return the arrays that are written into one file each, by its name."""
+        """Return the stimuli that were seen and the reconstructions."""
         pairs = {"stimulus": np.array(self.stimuli), "seen": self.seen, "reconstructed": self.reconstructed}
         return {"reconstructions": pairs}
 
-    def figures(self, store: Store) -> dict[str, Figure]:
-        """Return the figures by name: the panel, and each score in its null."""
-        from neurorecon.figures import null_histogram, panel
+    def figures(self, store: Store) -> dict[str, Callable[[], Any]]:
+        """Return what draws each figure: the panel, and each score in its null."""
+        figures: dict[str, Callable[[], Any]] = {"panel": lambda: self._panel(store)}
+        for score in self.scores:
+            key = self._key(score)
+            null = self.null.get(key, np.array([]))
+            if len(null) and np.isfinite(null).all() and np.isfinite(score.value):
+                figures[f"null_{key}"] = functools.partial(self._null_figure, score, store)
+        return figures
+
+    def _panel(self, store: Store) -> Any:
+        from neurorecon.figures import panel
 
         metric = next(iter(self.values), None)
         values = np.zeros(len(self.stimuli)) if metric is None else self.values[metric]
@@ -94,36 +102,39 @@ class Evaluation:
         order = np.argsort(keys, kind="stable")
         picked = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]
         shown = f"All {len(order)}" if len(picked) == len(order) else f"{len(picked)} of {len(order)}"
-        found: dict[str, Figure] = {
-            "panel": panel(
-                {"seen": _still(self.seen[picked]), "reconstructed": _still(self.reconstructed[picked])},
-                scores=None if metric is None else {"reconstructed": values[picked].tolist()},
-                score_label=None if metric is None else metric,
-                title=f"{self.title} · {store.name}",
-                note=f"{self.sentence} {shown} stimuli, from the best to the worst.",
-                simulated=store.simulated,
-            )
-        }
-        for score in self.scores:
-            key = score["name"].split(" ", 1)[-1]
-            null = self.null.get(key, np.array([]))
-            if len(null) and np.isfinite(null).all() and np.isfinite(score["value"]):
-                found[f"null_{key}"] = null_histogram(
-                    score["value"], null, score["p"], key.replace("_", " "), simulated=store.simulated
-                )
-        return found
+        rows = {"seen": self.seen[picked], "reconstructed": self.reconstructed[picked]}
+        if self.seen.ndim == 5:  # of a video, the middle frame
+            rows = {name: row[:, row.shape[1] // 2] for name, row in rows.items()}
+        return panel(
+            rows,
+            scores=None if metric is None else {"reconstructed": values[picked].tolist()},
+            score_label=metric,
+            title=f"{self.title} · {store.name}",
+            note=f"{self.sentence} {shown} stimuli, from the best to the worst.",
+            simulated=store.simulated,
+        )
 
-    def text(self) -> str:
-        """Return what the command prints: how the images were made, and a table of the scores."""
+    def _null_figure(self, score: Score, store: Store) -> Any:
+        from neurorecon.figures import null_histogram
+
+        key = self._key(score)
+        return null_histogram(score.value, self.null[key], score.p, key.replace("_", " "), simulated=store.simulated)
+
+    def _key(self, score: Score) -> str:
+        """Return the name of a score without the subject."""
+        return score.name.removeprefix(f"{self.subject} ")
+
+    def text(self, store: Store) -> str:
+        """Return how the images were made, and a table of the scores."""
         lines = [
             self.sentence,
             f"{'score':<40}{'value':>8}{'null mean':>11}{'null max':>10}{'p':>8}{'n':>6}{'mean image':>12}",
         ]
         for score in self.scores:
-            mean_image = "-" if score["baseline"] is None else f"{score['baseline']:.3f}"
+            baseline = "-" if score.baseline is None or np.isnan(score.baseline) else f"{score.baseline:.3f}"
             lines.append(
-                f"{score['name'].split(' ', 1)[-1]:<40}{score['value']:>8.3f}{score['null_mean']:>11.3f}"
-                f"{score['null_max']:>10.3f}{score['p']:>8.3f}{score['n']:>6}{mean_image:>12}"
+                f"{self._key(score):<40}{score.value:>8.3f}{score.null_mean:>11.3f}{score.null_max:>10.3f}"
+                f"{score.p:>8.3f}{score.n:>6}{baseline:>12}"
             )
         return "\n".join(lines)
 
@@ -140,26 +151,25 @@ def evaluate(
     baseline: Literal["train"] | np.ndarray | None = None,
     source: str = "an array",
 ) -> Evaluation:
-    """Score images against the stimuli of a store, e.g. reconstructions of another toolbox.
+    """Score images against the stimuli of a store, e.g. reconstructions from another toolbox.
 
     Parameters
     ----------
     images : DataArray, dims (stimulus, [frame,] y, x, rgb)
         uint8 or float in [0, 1], with the coordinate ``stimulus``: ids of the store.
     store : Store
-        With the images that were seen.
+        With the stimuli that were seen.
     metrics : sequence of str, optional
         Registered names; by default those of :data:`neurorecon.metrics.base.DEFAULTS`.
     n_permutations, seed : int
         Of the null, in which each image is scored against another stimulus.
-    exchange : str, optional
-        Pairs are exchanged only between stimuli with the same value of this column: ``"category"``, or ``"session"`` or
-        ``"run"`` of `subject`.
+    exchange : {"category", "session", "run"}, optional
+        Exchange pairs only between stimuli of the same category, or of the same session or run of `subject`.
     subject : str, optional
         Whose sessions or runs; by default the first.
     baseline : {"train"} or array, shape (y, x, rgb), optional
-        An image that does not depend on the brain, whose scores stand beside: the mean of the training stimuli, or the
-        one that is given.
+        An image that does not depend on the brain and is scored too: the mean of the training stimuli, or an image of
+        your own.
     source : str
         Where the images come from, in words; goes into the record.
 
@@ -169,13 +179,39 @@ def evaluate(
 
     Raises
     ------
+    UnknownNameError
+        If a metric, column or baseline does not exist.
     InputError
-        Where stimuli are unknown or occur twice.
+        If the images have no ids, or ids that are not in the store or occur twice.
     """
-    kind = "video" if images.ndim == 5 else "image"
-    names = choose_metrics(metrics, (), kind)
-    stimuli = [str(name) for name in _stimuli_of(images)]
-    shown = "frames" if kind == "video" else "images"
+    given = baseline if isinstance(baseline, np.ndarray) else None
+    settings = EvaluateSettings(
+        source=source, metrics=metrics, n_permutations=n_permutations, seed=seed, exchange=exchange, subject=subject,
+        baseline=None if isinstance(baseline, np.ndarray) else baseline,
+    )  # fmt: skip
+    return compute_evaluation(images, store, settings, given)
+
+
+def compute_evaluation(
+    images: xarray.DataArray, store: Store, settings: EvaluateSettings, baseline: np.ndarray | None = None
+) -> Evaluation:
+    """Do what :func:`evaluate` does, from its settings.
+
+    Parameters
+    ----------
+    images : DataArray, dims (stimulus, [frame,] y, x, rgb)
+        With the coordinate ``stimulus``.
+    store : Store
+        Open.
+    settings : EvaluateSettings
+        What to score, and how.
+    baseline : array, shape (y, x, rgb), optional
+        An image to score in place of the mean of the training stimuli.
+    """
+    _check_images(images)
+    stimuli = images["stimulus"].values.astype(str).tolist()
+    kind, shown = ("video", "frames") if images.ndim == 5 else ("image", "images")
+    metrics = choose_metrics(settings.metrics, (), kind)
     known = having_target(store, shown)
     unknown = [name for name in stimuli if name not in known]
     if unknown:
@@ -187,32 +223,44 @@ def evaluate(
         )
     seen = stored_target(store, shown, stimuli).values.astype(np.float32)
     reconstructed = as_unit_float(images.values).astype(np.float32)
-    beside = baseline if isinstance(baseline, np.ndarray) else None
-    if isinstance(baseline, str):
-        if baseline != "train":
-            raise UnknownNameError("baseline", baseline, ["train"])
-        rows = [name for name in store.stimuli.loc[store.stimuli["split"] == "train", "id"] if name in known]
-        beside = np.asarray(stored_target(store, shown, rows).mean("stimulus")) if rows else None
-    within = None
-    if exchange is not None:
-        within = stimulus_labels(store, subject or store.subjects[0], stimuli, exchange)
-    orders = stimulus_permutations(len(stimuli), n_permutations, seed, within)
-    context = context_of(store, stimuli)
-    values, scores, null = score_pairs(names, seen, reconstructed, orders, context=context, baseline=beside)
-    settings = {
-        "source": source,
-        "metrics": list(names),
-        "n_permutations": n_permutations,
-        "seed": seed,
-        "exchange": exchange,
+    chosen: dict[str, Any] = {
+        "metrics": list(metrics),
         "null": "exchanged pairs",
         "compared_at": list(seen.shape[-3:-1]),
         "stimuli": len(stimuli),
     }
+    if baseline is not None:
+        chosen["baseline"] = "an image that was given"
+    elif settings.baseline == "train":
+        rows = [name for name in store.stimuli.loc[store.stimuli["split"] == "train", "id"] if name in known]
+        baseline = np.asarray(stored_target(store, shown, rows).mean("stimulus")) if rows else None
+    orders = exchange_orders(store, settings.subject or store.subjects[0], stimuli, settings)
+    values, scores, null = score_pairs(
+        metrics, seen, reconstructed, orders, context=context_of(store, stimuli), baseline=baseline
+    )
     return Evaluation(
-        stimuli=stimuli, seen=seen, reconstructed=reconstructed, values=values, scores=scores, null=null,
-        settings=settings,
+        settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, reconstructed=reconstructed, values=values,
+        scores=scores, null=null,
     )  # fmt: skip
+
+
+def _check_images(images: Any) -> None:
+    """Refuse images without ids, or with the same id twice."""
+    if images.ndim not in (4, 5) or images.dims[0] != "stimulus" or "stimulus" not in images.coords:
+        raise InputError(
+            "these images do not say which stimuli they belong to",
+            given=f"dims {images.dims}, coordinates {', '.join(map(str, images.coords)) or '(none)'}",
+            expected="a DataArray with dims (stimulus, [frame,] y, x, rgb) and the coordinate stimulus",
+            todo="read them with neurorecon.analyses.evaluate.load_images, or add the coordinate",
+        )
+    ids = images["stimulus"].values.tolist()
+    if len(set(ids)) != len(ids):
+        raise InputError(
+            "a stimulus has more than one image",
+            given=f"{len(ids)} images of {len(set(ids))} stimuli",
+            expected="one image for each stimulus",
+            todo="average the images of each stimulus, or score each set in its own call",
+        )
 
 
 def load_images(path: str | Path) -> xarray.DataArray:
@@ -315,7 +363,7 @@ def choose_metrics(named: Sequence[str] | None, of_system: Sequence[str], kind: 
     names = list(named or of_system or DEFAULTS[kind])
     if not names:
         raise InputError(f"no metric is named, and there is none by default for a {kind}", todo="name one: --metric")
-    found = {current_name(name): load_metric(name) for name in names}
+    found = {FORMER_NAMES.get(name, name): load_metric(name) for name in names}
     for name, metric in found.items():
         if metric.of != kind:
             raise InputError(
@@ -327,34 +375,50 @@ def choose_metrics(named: Sequence[str] | None, of_system: Sequence[str], kind: 
     return found
 
 
-def context_of(store: Store | None, stimuli: Sequence[str], **more: Any) -> dict[str, Any]:
-    """Return what metrics may need beside the images, one row a stimulus."""
-    if store is None:
-        return dict(more)
+def context_of(store: Store, stimuli: Sequence[str], **more: Any) -> dict[str, Any]:
+    """Return what metrics may need beside the images, one row for each stimulus."""
     table = store.stimuli.set_index("id").loc[list(stimuli)]
     columns = {"categories": "category", "captions": "captions"}
     found = {name: table[column].to_numpy() for name, column in columns.items() if column in table}
     return {**found, **more}
 
 
-def stimulus_labels(store: Store, subject: str, stimuli: Sequence[str], column: str) -> np.ndarray:
-    """Return the one value that each stimulus has in a column of the stimuli or of a subject's samples."""
+def exchange_orders(
+    store: Store, subject: str, stimuli: Sequence[str], settings: ReconstructSettings | EvaluateSettings
+) -> np.ndarray:
+    """Return the orders of the stimuli under the null, int array of shape (permutation, stimulus).
+
+    Parameters
+    ----------
+    store : Store
+    subject : str
+        Whose sessions or runs.
+    stimuli : sequence of str
+        Ids.
+    settings : ReconstructSettings or EvaluateSettings
+        How many permutations, their seed, and what they stay within.
+
+    Raises
+    ------
+    InputError
+        If stimuli are exchanged within sessions or runs, and one was shown in several.
+    """
+    column, within = settings.exchange, None
     if column == "category":
-        return store.stimuli.set_index("id")["category"].loc[list(stimuli)].to_numpy().astype(str)
-    if column not in ("session", "run"):
-        raise UnknownNameError("column to exchange within", column, ["category", "session", "run"])
-    samples = store.samples(subject)
-    samples = samples[samples["stimulus"].isin(list(stimuli))]
-    several = samples.groupby("stimulus")[column].nunique()
-    if (several > 1).any():
-        raise InputError(
-            f"a stimulus has more than one value in {column}",
-            given=f"{several.index[several > 1][0]} and {int((several > 1).sum()) - 1} others",
-            expected="one value for each stimulus",
-            todo="exchange within a column that depends on the stimulus alone, e.g. category",
-        )
-    first = samples.drop_duplicates("stimulus").set_index("stimulus")[column]
-    return first.loc[list(stimuli)].to_numpy().astype(str)
+        within = store.stimuli.set_index("id")["category"].loc[list(stimuli)].to_numpy(str)
+    elif column is not None:
+        samples = store.samples(subject)
+        values = samples[samples["stimulus"].isin(list(stimuli))].groupby("stimulus")[column]
+        several = values.nunique()[lambda number: number > 1]
+        if len(several):
+            raise InputError(
+                f"a stimulus has more than one value in {column}",
+                given=f"{several.index[0]} and {len(several) - 1} others",
+                expected="one value for each stimulus",
+                todo="exchange within a column that depends on the stimulus alone: category",
+            )
+        within = values.first().loc[list(stimuli)].to_numpy(str)
+    return stimulus_permutations(len(stimuli), settings.n_permutations, settings.seed, within)
 
 
 def score_pairs(
@@ -365,7 +429,7 @@ def score_pairs(
     *,
     context: Mapping[str, Any] | None = None,
     baseline: np.ndarray | None = None,
-) -> tuple[dict[str, np.ndarray], list[dict[str, Any]], dict[str, np.ndarray]]:
+) -> tuple[dict[str, np.ndarray], list[Score], dict[str, np.ndarray]]:
     """Score pairs beside the null of exchanged pairs, at the size of what was seen.
 
     Parameters
@@ -382,7 +446,7 @@ def score_pairs(
     Returns
     -------
     values : dict of str to array, shape (stimulus,)
-    scores : list of dict
+    scores : list of Score
     null : dict of str to array, shape (permutation,)
     """
     compared = resized(reconstructed, seen.shape[-3:-1])
@@ -407,8 +471,8 @@ def score_of(
     null: np.ndarray | None,
     baseline: np.ndarray | None,
     n: int,
-) -> dict[str, Any]:
-    """Return a score beside its null and what an image without the brain gets.
+) -> Score:
+    """Return a score beside its null, and beside what is reached without the brain.
 
     Parameters
     ----------
@@ -424,77 +488,14 @@ def score_of(
     """
     summary = summarize(np.atleast_1d(values))
     sign = 1.0 if metric.higher_is_better else -1.0
-    return {
-        "name": name,
-        "value": summary.mean,
-        "n": summary.n if values.ndim else n,
-        "n_undefined": summary.n_undefined,
-        "null_mean": float("nan") if null is None else float(null.mean()),
-        "null_max": float("nan") if null is None else float(null.max()),
-        "p": float("nan") if null is None else float(permutation_p(sign * summary.mean, sign * null)),
-        "n_permutations": 0 if null is None else len(null),
-        "baseline": None if baseline is None else summarize(np.atleast_1d(baseline)).mean,
-    }
-
-
-def write_evaluation(found: Evaluation, store: Store, out: str | Path, record: Mapping[str, Any]) -> list[Path]:
-    """Write an evaluation into a folder: scores, values of each stimulus, images, figures, and how it was made.
-
-    Parameters
-    ----------
-    found : Evaluation
-        Or a :class:`~neurorecon.analyses.reconstruct.Reconstruction`.
-    store : Store
-        The store that it was made from.
-    out : path
-        The folder; made where it does not exist.
-    record : mapping
-        From :func:`neurorecon.record_of`; goes into every file that can hold it.
-
-    Returns
-    -------
-    list of Path
-        The files.
-    """
-    from neurorecon.figures import save_figure
-
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / found.stem
-    files = [
-        write_bytes(f"{stem}_{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
-        for name, table in found.tables().items()
-    ]
-    files.append(write_json(f"{stem}.json", {**record, "settings": found.settings, "scores": found.scores}))
-    for name, arrays in found.arrays().items():
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        files.append(write_bytes(f"{stem}_{name}.npz", buffer.getvalue()))
-    for name, figure in found.figures(store).items():
-        files += save_figure(figure, f"{stem}_{name}", record)
-    return files
-
-
-def _stimuli_of(images: Any) -> Iterable[Any]:
-    """Return the ids of images, or say what is wrong with them."""
-    if images.ndim not in (4, 5) or images.dims[0] != "stimulus" or "stimulus" not in images.coords:
-        raise InputError(
-            "these are no images with their stimuli",
-            given=f"dims {images.dims}",
-            expected="a DataArray with dims (stimulus, y, x, rgb) and the coordinate stimulus",
-            todo="see neurorecon.analyses.evaluate.load_images",
-        )
-    ids = images["stimulus"].values
-    if len(set(ids.tolist())) != len(ids):
-        raise InputError(
-            "a stimulus has more than one image",
-            given=f"{len(ids)} images of {len(set(ids.tolist()))} stimuli",
-            expected="one image for each stimulus",
-            todo="average the images of a stimulus, or score them in calls of their own",
-        )
-    return ids
-
-
-def _still(images: np.ndarray) -> np.ndarray:
-    """Return what a panel shows: images, or the middle frames of videos."""
-    return images if images.ndim == 4 else images[:, images.shape[1] // 2]
+    return Score(
+        name=name,
+        value=summary.mean,
+        n=summary.n if values.ndim else n,
+        null_mean=np.nan if null is None else float(null.mean()),
+        null_max=np.nan if null is None else float(null.max()),
+        p=np.nan if null is None else float(permutation_p(sign * summary.mean, sign * null)),
+        n_permutations=0 if null is None else len(null),
+        n_undefined=summary.n_undefined,
+        baseline=np.nan if baseline is None else summarize(np.atleast_1d(baseline)).mean,
+    )

@@ -1,4 +1,4 @@
-"""Voxel-wise maps: what each voxel encodes, or what a decoder makes of it, with statistics."""
+"""Voxel-wise maps, with statistics: what each voxel encodes, or how a linear decoder uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses import design
-from neurorecon.analyses.decoding import DecodingFit, decoding_samples, fit_decoding, peak_delays
+from neurorecon.analyses.decoding import DecodingFit, fit_decoding
 from neurorecon.analyses.design import DecodingSettings, EncodingSettings, Selection, renamed_keywords
 from neurorecon.analyses.encoding import (
     EncodingBlock,
@@ -28,6 +28,7 @@ from neurorecon.analyses.encoding import (
     winning_band,
 )
 from neurorecon.analyses.results import Result, Score, with_normalized
+from neurorecon.decoders.samples import choose_task, decoding_samples, peak_delays
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.figures.style import band_label
 from neurorecon.parallel import Compute, Results, ResultsFolder, check_scheduler, connect, default_threads, pinned, run
@@ -53,14 +54,14 @@ class VoxelwiseMap(Result):
     bands : list of str
         Targets that were used, one band each.
     table : DataFrame
-        One row a voxel. For encoding: ``r2`` (joint), ``r2_<band>`` (split, product measure), ``noise_ceiling``,
+        One row per voxel. For encoding: ``r2`` (joint), ``r2_<band>`` (split, product measure), ``noise_ceiling``,
         ``p`` (permutation, uncorrected), ``q`` (Benjamini-Hochberg over the voxels of the map), ``significant``
         (q at most the false discovery rate and R2 above 0), ``winning_band`` (largest split R2 of a significant voxel),
         ``alpha``, and ``normalized_<column>`` (R2 over the noise ceiling).
         For decoding and haufe, per target: ``<kind>_<target>``, ``p_<target>``, ``q_<target>`` and
         ``significant_<target>``.
     rois : DataFrame
-        One row an ROI and band: means over all voxels of the ROI in the map.
+        One row per ROI and band: means over all voxels of the ROI in the map.
     """
 
     kind: str
@@ -101,7 +102,7 @@ class VoxelwiseMap(Result):
         return map_figures.pages_of(self, store, record)
 
     def text(self, store: Store) -> str:
-        """Return the ROIs of the map as a table a person can read, at most :data:`WIDTH` columns."""
+        """Return the table of ROIs as text of at most :data:`WIDTH` columns."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
         samples = f"{self.chosen['train_stimuli']} training and {self.chosen['test_stimuli']} test stimuli"
         if isinstance(self.settings, EncodingSettings) and self.settings.cross_validate is not None:
@@ -121,7 +122,7 @@ class VoxelwiseMap(Result):
 
 
 class MapOptions(TypedDict, total=False):
-    """What :func:`maps` and :func:`voxelwise_maps` may be told; described at :func:`maps`."""
+    """Keywords of :func:`maps` and :func:`voxelwise_maps`; see :func:`maps`."""
 
     bands: Sequence[str] | None
     kind: Kind
@@ -147,7 +148,7 @@ def voxelwise_maps(
     roi: str | Iterable[str] | None = None,
     **options: Unpack[MapOptions],
 ) -> VoxelwiseMap:
-    """Map what each voxel of one subject encodes, or what a linear decoder makes of it.
+    """Map what each voxel of one subject encodes, or how a linear decoder uses it.
 
     Parameters
     ----------
@@ -191,7 +192,7 @@ def maps(
     voxel_block: int | None = None,
     progress: bool = False,
 ) -> list[VoxelwiseMap]:
-    """Map what each voxel of several subjects encodes, or what a linear decoder makes of it.
+    """Map what each voxel of several subjects encodes, or how a linear decoder uses it.
 
     Parameters
     ----------
@@ -203,7 +204,7 @@ def maps(
         As in :meth:`Store.responses`; by default all voxels.
     bands : sequence of str, optional
         Targets of the store, one band each; by default one for each role
-        (:data:`~neurorecon.analyses.design.ROLES`): ``clip_image``, ``vqvae``, ``vdvae`` and ``motion`` where the store
+        (:data:`~neurorecon.analyses.design.ROLES`): ``clip_image``, ``vqvae``, ``vdvae`` and ``motion`` if the store
         holds them.
     kind : {"encoding", "decoding", "haufe"}
         Encoding: banded ridge from all bands to each voxel, R2 on held-out samples, split over bands by the product
@@ -218,13 +219,13 @@ def maps(
     fdr : float
         False discovery rate.
     null : {"order", "refit"}
-        Of encoding maps. Order: the test stimuli trade places, the model stays. Refit: the training stimuli trade
-        places, and the model is fitted again each time, with alpha chosen again; this takes many times as long. The
-        mixture of bands that each voxel was given stays, which with several bands flatters the observed order a little.
+        Of encoding maps. Order: the test stimuli trade places, and the model stays. Refit: the training stimuli trade
+        places, and each time alpha is chosen and the model is fitted again; this takes many times as long. Each voxel
+        keeps its mixture of bands, which with several bands favors the observed order a little.
     cross_validate : {"run", "session", "stimulus"}, optional
-        Of encoding maps: predict all samples of the task, a group of them held out at a time (12 folds of groups where
-        there are more), with a search of its own for each fold. By default the test split is predicted. Features are
-        standardized over all stimuli; noise ceilings are those of test averages and are left out.
+        Of encoding maps: predict all samples of the task, with one group held out at a time (12 folds if there are more
+        groups) and a search in each fold. By default the test split is predicted. Features are standardized over all
+        stimuli. Noise ceilings belong to averages over the test split, so they are left out.
     seed : int
         Of permutations and resampling.
     device : str
@@ -235,8 +236,8 @@ def maps(
     threads : int, optional
         Threads of each block, wherever it is computed; by default the cores of this machine. They decide the last bits.
     results : path, optional
-        Folder in which finished blocks are kept, so that the same call resumes where it was interrupted. By default
-        ``.neurorecon/results`` where there is a scheduler; in this process nothing is kept.
+        Folder for finished blocks, so that the same call resumes after an interruption. By default
+        ``.neurorecon/results`` if there is a scheduler; without one, nothing is kept.
     voxel_block : int, optional
         Voxels of a block (encoding); by default by the number of samples, see docs/scale.md.
     progress : bool
@@ -245,12 +246,12 @@ def maps(
     Returns
     -------
     list of VoxelwiseMap
-        One a subject.
+        One per subject.
 
     Raises
     ------
     UnknownNameError, InputError
-        Where a name does not exist or the store does not hold what is needed.
+        If a name does not exist, or the store lacks stimuli, samples or targets.
     """
     settings = map_settings(
         kind, bands, roi=roi, task=task, n_permutations=n_permutations, fdr=fdr, seed=seed, device=device,
@@ -276,10 +277,10 @@ def map_settings(
     asked = EncodingSettings(**of_encoding)
     if asked.null != "order" or asked.cross_validate is not None or asked.partition:
         raise InputError(
-            f"maps of the kind {kind!r} have one null, and no folds or parts of variance",
+            f"null, cross-validation and partition are options of encoding maps, not of {kind!r}",
             given=f"null={asked.null!r}, cross_validate={asked.cross_validate!r}, partition={asked.partition}",
-            expected="these with encoding maps",
-            todo="leave them out, or map what voxels encode: --kind encoding",
+            expected="the defaults, or maps of the kind 'encoding'",
+            todo="leave them out, or choose --kind encoding",
         )
     return DecodingSettings(**common, targets=bands, pattern="haufe" if kind == "haufe" else "weights")
 
@@ -306,7 +307,7 @@ def compute_maps(
     Returns
     -------
     list of Result
-        A :class:`VoxelwiseMap` a subject, and behind them a partition of each where it was asked for.
+        A :class:`VoxelwiseMap` for each subject, then a partition for each if the settings ask for one.
     """
     check_scheduler(compute.scheduler)
     names = list(subjects or store.subjects)
@@ -478,7 +479,7 @@ def _targets_and_task(store: Store, subject: str, settings: DecodingSettings) ->
     """Return the targets and the task of a subject, where nothing was asked for."""
     store.voxels(subject, settings.rois)  # raises for an unknown ROI
     targets = design.choose_bands(store, settings.targets, subject, settings.task)
-    task = design.choose_task(store, subject, targets, settings.task)
+    task = choose_task(store, subject, targets, settings.task)
     design.require_test(store, subject, task)
     return targets, task
 

@@ -1,4 +1,4 @@
-"""Variance partitioning of a subject's voxels: which part of R2 only one band explains, and which several share.
+"""Variance partitioning: how much of R2 only one band explains in each voxel, and how much several share.
 
 One banded ridge regression for every combination of bands, all on the same folds and kernels (Lescroart, Stansbury &
 Gallant 2015; de Heer et al. 2017).
@@ -35,10 +35,10 @@ class Partition(Result):
     partition : VariancePartition
         Arrays of shape (combination, voxel), and (combination, roi) in ``partition.groups``.
     table : DataFrame
-        One row a voxel: ``r2`` (joint), ``unique_<band>``, ``common_<band>_<band>...``, and where the store has
+        One row per voxel: ``r2`` (joint), ``unique_<band>``, ``common_<band>_<band>...``, and where the store has
         noise ceilings ``noise_ceiling`` and each of these columns over the ceiling, ``normalized_...``.
     rois : DataFrame
-        One row an ROI and combination: ``roi``, ``bands``, ``value`` (mean over all voxels of the ROI), ``low``,
+        One row per ROI and combination: ``roi``, ``bands``, ``value`` (mean over all voxels of the ROI), ``low``,
         ``high`` (bootstrap over test stimuli), ``joint``, ``ceiling``, ``n``, ``normalized`` (value over ceiling).
     """
 
@@ -105,14 +105,14 @@ def partition_variance(
     seed: int = 0,
     device: str = "cpu",
 ) -> Partition:
-    """Fit every combination of bands to each voxel, and share out R2 on the test stimuli over them.
+    """Fit every combination of bands to each voxel, and partition R2 on the test stimuli over them.
 
     Parameters
     ----------
     store : Store
         From :func:`neurorecon.open_store`.
     subject, roi, bands, task, delays
-        As for :func:`neurorecon.voxelwise_maps`. Two bands at least; k bands take 2 ** k - 1 models.
+        As for :func:`neurorecon.voxelwise_maps`. At least two bands; k bands take 2 ** k - 1 models.
     n_bootstraps : int
         Resamples of the test stimuli (of stretches of a time series) behind the intervals.
     confidence : float
@@ -129,7 +129,7 @@ def partition_variance(
     Raises
     ------
     UnknownNameError, InputError
-        Where a name does not exist or the store does not hold what is needed.
+        If a name does not exist, or the store lacks stimuli, samples or targets.
     """
     settings = EncodingSettings(
         roi=roi, bands=bands, task=task, delays=delays, n_bootstraps=n_bootstraps, confidence=confidence, seed=seed,

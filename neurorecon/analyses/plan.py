@@ -1,6 +1,6 @@
-"""What encoding maps will take on a cluster: tasks, bytes moved and memory a worker, before anything is computed.
+"""Estimate what encoding maps take on a cluster, before anything is computed: jobs, bytes moved, memory per worker.
 
-The blocks are those that a run would have, made by the same functions; sizes follow from shapes. Nothing is read.
+The blocks come from the functions that a run uses, and sizes from shapes. No data are read.
 ``neurorecon plan`` prints it for the shapes of a study, ``neurorecon maps --dry-run`` for a store.
 """
 
@@ -16,10 +16,10 @@ from neurorecon.analyses.design import EncodingSettings, covered_rois, select
 from neurorecon.analyses.encoding import block_names, voxels_of_a_block
 from neurorecon.store.store import Store
 
-#: Resamples behind the intervals of ROIs, as maps draw them where nothing else is asked for.
+#: Bootstrap resamples behind the intervals of ROIs, by default.
 BOOTSTRAPS = EncodingSettings.n_bootstraps
 
-#: Of a worker that has loaded all libraries, torch above all: measured by tests/benchmarks/test_scale.py.
+#: Memory of a worker that has loaded all libraries, mostly torch; measured by tests/benchmarks/test_scale.py.
 PROCESS = 900 * 2**20
 
 #: Working arrays that the search of banded ridge may take at once (see neurorecon/decoders).
@@ -42,9 +42,9 @@ class Subject:
     voxels : int
         Of the selection.
     trials : int
-        Samples as they are stored, of all splits.
+        Stored samples of all splits.
     train, test : int
-        Samples that are analyzed: averaged over repeats where that is right.
+        Samples that are analyzed, after averaging over repeats.
     train_stimuli, test_stimuli : int
         Different stimuli.
     delays : int
@@ -66,7 +66,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Task:
-    """One task of the graph, and what it takes.
+    """One job of the graph, and what it takes.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a run would do.
+    """All jobs of a run.
 
     Parameters
     ----------
     products, blocks : list of Task
         Products of features, one for each subject and band; and blocks of voxels.
     settings : dict
-        What was assumed.
+        Assumptions.
     """
 
     products: list[Task]
@@ -119,7 +119,7 @@ class Plan:
 def plan(
     subjects: Iterable[Subject], features: Sequence[int], *, n_permutations: int = 1000, voxel_block: int | None = None
 ) -> Plan:
-    """Return what the encoding maps of subjects would take.
+    """Return what encoding maps of these subjects take.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def plan(
 
 
 def plan_maps(store: Store, subjects: Sequence[str] | None, settings: EncodingSettings) -> Plan:
-    """Return what :func:`neurorecon.maps` would take for a store.
+    """Return what :func:`neurorecon.maps` takes for a store.
 
     Parameters
     ----------

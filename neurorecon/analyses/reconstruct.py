@@ -1,14 +1,14 @@
-"""Reconstruct stimuli from the responses of a store with any system, and score them beside their nulls.
+"""Reconstruct stimuli from the responses of a store with any system, and score them beside a null.
 
-By split, a system is fitted on the training split and the test split is reconstructed. Cross-validated, a stimulus is
-reconstructed by a system that has never met it: one label after the other is left out.
+By split, a system is fitted on the training split and reconstructs the test split. In cross-validation, one label is
+held out at a time, and a system that was fitted on all others reconstructs it.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,26 @@ import pandas as pd
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from neurorecon.analyses.evaluate import Evaluation, choose_metrics, context_of, score_of, score_pairs, stimulus_labels
-from neurorecon.analyses.evaluate import write_evaluation as write_reconstruction
+from neurorecon.analyses.design import ReconstructSettings
+from neurorecon.analyses.evaluate import (
+    Evaluation,
+    choose_metrics,
+    context_of,
+    exchange_orders,
+    score_of,
+    score_pairs,
+)
+from neurorecon.analyses.results import Score
 from neurorecon.decoders.samples import Recordings, choose_shown_task, peak_delays
-from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.errors import InputError
 from neurorecon.metrics.base import FORMER_NAMES, Metric, summarize
 from neurorecon.metrics.image import resized
-from neurorecon.stats import stimulus_permutations
+from neurorecon.parallel import Compute
 from neurorecon.store.store import Store
 from neurorecon.systems.base import System, load_system
 
-__all__ = ["CrossValidated", "Reconstruction", "cross_validate", "reconstruct", "write_reconstruction"]
-
-#: Up to this many samples matrix products are not worth several threads.
+#: With at most this many samples, matrix products are not worth several threads.
 FEW_SAMPLES = 500
-
-#: What can be left out, or exchanged within.
-COLUMNS = ("category", "stimulus", "session", "run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,37 +45,43 @@ class Reconstruction(Evaluation):
 
     Parameters
     ----------
-    subject, system, task : str
-        What was done. Where single samples are reconstructed, `reconstructed` is their mean over the samples of a
+    subject, task : str
+        Whose brain, and which task.
+    system : str
+        Name of the system. If it reconstructs single samples, `reconstructed` is their mean over the samples of each
         stimulus.
     """
 
-    subject: str
+    kind: str = "reconstruction"
     system: str
-    task: str
 
     @property
     def stem(self) -> str:
-        """What the names of all files begin with."""
+        """How the names of its files begin."""
         return f"{self.subject}_{self.system}"
 
     @property
     def title(self) -> str:
-        """What the panel shows, in words."""
+        """Title of the panel."""
         return f"Seen and reconstructed · {self.subject}"
 
     @property
     def sentence(self) -> str:
         """How the reconstructions were made, in one sentence."""
-        column = self.settings["cross_validate"]
+        record = self.record()
+        column = record["cross_validate"]
         how = f"leave one {column} out" if column else "fitted on the training split"
-        targets = ", ".join(self.settings["targets"])
-        return f"{self.system}: {targets} decoded from {self.settings['voxels']:,} voxels, {how}."
+        return f"{self.system}: {', '.join(record['targets'])} decoded from {record['voxels']:,} voxels, {how}."
+
+    def text(self, store: Store) -> str:
+        """Return how the reconstructions were made, and a table of the scores."""
+        label = "SIMULATED responses" if store.simulated else "measured responses"
+        return f"\n{self.subject} · {store.name} ({label}) · {self.task}\n{super().text(store)}"
 
     @property
     def rebuilt(self) -> np.ndarray:
         """The former name of `reconstructed`."""
-        warnings.warn("Reconstruction.rebuilt is called reconstructed now", DeprecationWarning, stacklevel=2)
+        warnings.warn("Reconstruction.rebuilt is deprecated; use .reconstructed", DeprecationWarning, stacklevel=2)
         return self.reconstructed
 
     def __getattr__(self, name: str) -> np.ndarray:
@@ -80,7 +89,7 @@ class Reconstruction(Evaluation):
         if name not in FORMER_NAMES or FORMER_NAMES[name] not in self.values:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         found = FORMER_NAMES[name]
-        warnings.warn(f"Reconstruction.{name} is values[{found!r}] now", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"Reconstruction.{name} is deprecated; use .values[{found!r}]", DeprecationWarning, stacklevel=2)
         return self.values[found]
 
 
@@ -99,7 +108,7 @@ def reconstruct(
     seed: int = 0,
     device: str = "cpu",
     folder: str | Path | None = None,
-    compute: Any = None,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
 ) -> Reconstruction:
     """Reconstruct what a subject saw.
 
@@ -108,7 +117,7 @@ def reconstruct(
     store : Store
         From :func:`neurorecon.open_store`; it has to hold the stimuli and the targets of the system.
     system : str or System
-        A registered name, a folder of a saved system, or a system. One that is fitted is used as it is.
+        A registered name, the folder of a saved system, or a system. A fitted system is not fitted again.
     subject : str, optional
         By default the first.
     roi : str or list of str, optional
@@ -116,16 +125,15 @@ def reconstruct(
     task : str, optional
         By default the one with the most stimuli that have all targets.
     metrics : sequence of str, optional
-        Registered names; by default the system's, else those of the registry.
+        Registered names; by default those of the system, else those of the registry.
     options : mapping, optional
         Parameters of a system that is given by name.
-    cross_validate : str, optional
-        Leave one value of this out at a time: a column of the stimuli (``"category"``) or of the samples
-        (``"session"``, ``"run"``, ``"stimulus"``). By default the system is fitted on the training split, and the test
-        split is reconstructed.
-    exchange : str, optional
-        Pairs of the null are exchanged only between stimuli with the same value of this column: ``"category"``,
-        ``"session"`` or ``"run"``. The null then keeps what can be told from, e.g., the session alone.
+    cross_validate : {"category", "stimulus", "session", "run"}, optional
+        Hold out one value of this at a time. By default the system is fitted on the training split and reconstructs
+        the test split.
+    exchange : {"category", "session", "run"}, optional
+        Exchange the pairs of the null only between stimuli with the same value of this. The null then keeps what can be
+        told from, e.g., the session alone.
     n_permutations : int
         Of the null.
     seed : int
@@ -133,140 +141,223 @@ def reconstruct(
     device : str
         Where a system with a parameter `device` computes.
     folder : path, optional
-        Where the decoders are kept as they are fitted, so that an interrupted fit resumes; not cross-validated.
-    compute : Compute, optional
+        Where fitted decoders are saved, so that an interrupted fit resumes. Not for cross-validation.
+    compute : Compute
         Who computes; see :meth:`neurorecon.System.fit_decode`.
 
     Returns
     -------
     Reconstruction
-        ``settings["null"]`` says which null it is: where a cross-validated system can be refitted exactly for each
-        permutation it is, else reconstructions are scored against other stimuli.
+        ``record()["null"]`` names the null: the system is refitted for each permutation of a cross-validation if it can
+        be refitted exactly, else each reconstruction is scored against another stimulus.
 
     Raises
     ------
-    UnknownNameError, InputError
-        Where a name does not exist, or the store has no test split and `cross_validate` was not given.
+    UnknownNameError
+        If a name does not exist.
+    InputError
+        If the store has no test split and `cross_validate` is not given, or if the arguments contradict each other.
     """
-    name = subject if subject is not None else store.subjects[0]
-    built, device = _load(system, options, device)
-    fitted = hasattr(built, "decoders_")
-    if fitted and roi is None and built.provenance_["roi"] is not None:
-        kept = built.provenance_["roi"]
-        roi = kept if isinstance(kept, str) else tuple(kept)
-    chosen = choose_metrics(metrics, built.metrics, built.kinds[0])
-    targets = dict(built.targets)
-    picked = choose_shown_task(store, name, [spec.source for spec in targets.values()], task)
-    settings: dict[str, Any] = {
-        "subject": name,
-        "system": built.name,
-        "options": _options(built),
-        "targets": list(targets),
-        "roi": roi if roi is None or isinstance(roi, str) else list(roi),
-        "task": picked,
-        "metrics": list(chosen),
-        "cross_validate": cross_validate,
-        "exchange": exchange,
-        "n_permutations": n_permutations,
-        "seed": seed,
-        "device": device,
-        "voxels": len(store.voxels(name, roi)),
-        "delays": list(peak_delays(store, name, picked)),
-    }
-    if cross_validate is None:
-        return _by_split(store, name, roi, built, fitted, chosen, settings, folder, compute)
-    if folder is not None or fitted:
+    given = system if isinstance(system, System) else None
+    if given is not None and options:
         raise InputError(
-            "cross-validation fits a system for each label, so one folder or one fitted system does not go with it",
-            given=f"cross_validate={cross_validate!r}, {'a fitted system' if fitted else f'folder={folder}'}",
-            todo="leave the folder out, and give a system that is not fitted",
+            "options are for a system that is given by name",
+            given=f"a {type(given).__name__} and the options {', '.join(options)}",
+            todo="change the system itself: system.set_params(...)",
         )
-    return _cross_validated(store, name, roi, built, chosen, settings, compute)
+    settings = ReconstructSettings(
+        system=system.name if isinstance(system, System) else system, options=dict(options or {}), roi=roi, task=task,
+        metrics=metrics, cross_validate=cross_validate, exchange=exchange, n_permutations=n_permutations, seed=seed,
+        device=device,
+    )  # fmt: skip
+    name = store.subjects[0] if subject is None else subject
+    return compute_reconstruction(store, name, settings, compute, system=given, folder=folder)
 
 
-def _load(system: str | System, options: Mapping[str, Any] | None, device: str) -> tuple[System, str]:
-    """Return the system, not shared with the caller unless it is fitted, and where it computes."""
-    if isinstance(system, System):
-        if options:
-            raise InputError("options go with the name of a system", given="a system and options", todo="set_params")
-        built = system if hasattr(system, "decoders_") else clone(system)
-        return built, str(built.get_params().get("device", device))
-    built = load_system(system, **(options or {}))
-    takes = "device" in built.get_params()
-    if device != "cpu" and not takes:
+def compute_reconstruction(
+    store: Store,
+    subject: str,
+    settings: ReconstructSettings,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
+    *,
+    system: System | None = None,
+    folder: str | Path | None = None,
+) -> Reconstruction:
+    """Do what :func:`reconstruct` does, from its settings.
+
+    Parameters
+    ----------
+    store : Store
+        Open.
+    subject : str
+        Whose brain.
+    settings : ReconstructSettings
+        What to reconstruct, and how.
+    compute : Compute
+        Who computes.
+    system : System, optional
+        A system in place of the one that the settings name.
+    folder : path, optional
+        Where fitted decoders are saved.
+    """
+    built = _load(settings) if system is None else system
+    fitted, roi = hasattr(built, "decoders_"), settings.rois
+    if fitted and roi is None:
+        roi = built.provenance_["roi"]
+    if settings.cross_validate is not None and (fitted or folder is not None):
         raise InputError(
-            f"the system {built.name!r} has no choice of device",
-            given=f"device {device!r}",
+            "cross-validation fits a new system for each label",
+            given=f"cross_validate={settings.cross_validate!r}, {'a fitted system' if fitted else f'folder={folder}'}",
+            expected="a system that is not fitted, and no folder",
+            todo="leave the folder out, and name the system or pass one that is not fitted",
+        )
+    if not fitted:
+        built = clone(built)  # what the caller passed stays as it is
+    sources = [spec.source for spec in built.targets.values()]
+    job = _Job(
+        store, subject, roi, choose_shown_task(store, subject, sources, settings.task), built,
+        choose_metrics(settings.metrics, built.metrics, built.kinds[0]), settings, compute,
+    )  # fmt: skip
+    if settings.cross_validate is None:
+        return _by_split(job, fitted, None if folder is None else Path(folder))
+    return _cross_validated(job)
+
+
+def _load(settings: ReconstructSettings) -> System:
+    """Return the system that the settings name, on the device that they name."""
+    system: System = load_system(settings.system, **settings.options)
+    takes = "device" in system.get_params()
+    if settings.device != "cpu" and not takes:
+        raise InputError(
+            f"the system {system.name!r} has no choice of device",
+            given=f"device {settings.device!r}",
             expected="no device",
             todo="leave the device out",
         )
-    if takes and "device" not in (options or {}):
-        built.set_params(device=device)
-    return built, str(built.get_params().get("device", device))
+    if takes and "device" not in settings.options:
+        system.set_params(device=settings.device)
+    return system
 
 
-def _options(system: System) -> dict[str, Any]:
-    """Return the parameters of a system as the record holds them; estimators and the like as text."""
-    plain = (str, bool, int, float, tuple, list, dict, Path, type(None))
-    return {
-        name: value if isinstance(value, plain) or hasattr(value, "tolist") else repr(value)
-        for name, value in system.get_params(deep=False).items()
-    }
+@dataclass(frozen=True)
+class _Job:
+    """What a reconstruction starts from, after all defaults were chosen."""
+
+    store: Store
+    subject: str
+    roi: str | list[str] | None
+    task: str
+    system: System
+    metrics: Mapping[str, Metric]
+    settings: ReconstructSettings
+    compute: Compute
+
+    def result(
+        self,
+        stimuli: list[str],
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        scored: tuple[dict[str, np.ndarray], list[Score], Mapping[str, np.ndarray]],
+        alone: bool,
+        chosen: dict[str, Any],
+    ) -> Reconstruction:
+        """Return the result, with everything that was chosen in its record."""
+        values, scores, null = scored
+        parameters, plain = self.system.get_params(deep=False), (str, int, float, tuple, list, dict, Path, type(None))
+        renorm = [name for name, spec in self.system.targets.items() if getattr(spec.decoder, "renorm", None) == "test"]
+        if alone and renorm:
+            chosen |= {"renorm": f"train instead of test in {', '.join(renorm)}: a single stimulus was held out"}
+        return Reconstruction(
+            subject=self.subject,
+            task=self.task,
+            system=self.system.name,
+            settings=self.settings,
+            chosen={
+                "system": self.system.name,
+                "options": {
+                    name: value if isinstance(value, plain) or hasattr(value, "tolist") else repr(value)
+                    for name, value in parameters.items()
+                },
+                "targets": list(self.system.targets),
+                "roi": self.roi,
+                "task": self.task,
+                "metrics": list(self.metrics),
+                "device": str(parameters.get("device", self.settings.device)),
+                "voxels": len(self.store.voxels(self.subject, self.roi)),
+                "delays": list(peak_delays(self.store, self.subject, self.task)),
+                "compared_at": list(seen.shape[-3:-1]),
+                **chosen,
+            },
+            stimuli=stimuli,
+            seen=seen.astype(np.float32),
+            reconstructed=reconstructed,
+            values=values,
+            scores=[replace(score, name=f"{self.subject} {score.name}") for score in scores],
+            null=dict(null),
+        )
 
 
-def _by_split(
-    store: Store,
-    subject: str,
-    roi: Any,
-    system: System,
-    fitted: bool,
-    metrics: Mapping[str, Metric],
-    settings: dict[str, Any],
-    folder: str | Path | None,
-    compute: Any,
-) -> Reconstruction:
-    task, samples = settings["task"], store.samples(subject)
-    splits = set(samples.loc[samples["task"] == task, "split"])
+def _by_split(job: _Job, fitted: bool, folder: Path | None) -> Reconstruction:
+    store, subject, system, settings = job.store, job.subject, job.system, job.settings
+    samples = store.samples(subject)
+    splits = set(samples.loc[samples["task"] == job.task, "split"])
     if not {"train", "test"} <= splits:
         raise InputError(
-            f"the task {task!r} has no held-out stimuli",
+            f"the task {job.task!r} has no held-out stimuli",
             given=f"splits: {', '.join(sorted(splits))}",
             expected="a split 'train' and a split 'test', or a column to cross-validate over",
             todo="add --cross-validate category (or stimulus, run, session)",
         )
-    train, test = (Recordings.read(store, subject, roi, task=task, split=split) for split in ("train", "test"))
-    alone = len(test.table) == 1
-    # The train split is read once, here, because the mean training image is needed too; repeats are averaged.
+    # The training split is read here, once: its mean image is the baseline.
+    train, test = (Recordings.read(store, subject, job.roi, task=job.task, split=split) for split in ("train", "test"))
+    responses, alone = test.labeled_responses(), len(test.table) == 1
     if fitted:
-        decoded = system.decode(_labeled(test))
+        decoded = system.decode(responses)
     elif folder is None:
-        decoded = system.fit_decode(store, subject, _labeled(test), samples=train, alone=alone, compute=compute)
+        decoded = system.fit_decode(store, subject, responses, samples=train, alone=alone, compute=job.compute)
     else:
-        system.fit(store, subject, samples=train, alone=alone, folder=folder, compute=compute)
-        decoded = system.decode(_labeled(test))
-    reconstructed = system.generate(decoded, seed=settings["seed"]).values
-    shown = _shown(system)
-    seen = np.asarray(test.target(shown).data).astype(np.float32)
-    baseline = np.asarray(train.target(shown).data.mean(axis=0, dtype=np.float32))
+        system.fit(store, subject, samples=train, alone=alone, folder=folder, compute=job.compute)
+        decoded = system.decode(responses)
+    reconstructed = system.generate(decoded, seed=settings.seed).values
+    seen = np.asarray(test.target(_shown(job.system)).data).astype(np.float32)
+    baseline = np.asarray(train.target(_shown(job.system)).data.mean(axis=0, dtype=np.float32))
     ids = test.stimuli.tolist()
-    within = None if settings["exchange"] is None else stimulus_labels(store, subject, ids, settings["exchange"])
-    orders = stimulus_permutations(len(ids), settings["n_permutations"], settings["seed"], within)
-    context = context_of(store, ids, decoded=decoded)
-    values, scores, null = score_pairs(metrics, seen, reconstructed, orders, context=context, baseline=baseline)
-    alphas = _alphas(system)
-    settings |= {"null": "exchanged pairs", "compared_at": list(seen.shape[-3:-1])}
-    settings |= {"train_samples": len(train.table), "test_stimuli": len(ids)}
-    settings |= {} if alphas is None else {"alpha": alphas}
-    settings |= _renorm(system, alone)
-    return Reconstruction(
-        subject=subject, system=settings["system"], task=task, stimuli=ids, seen=seen, reconstructed=reconstructed,
-        values=values, scores=[_named(subject, score) for score in scores], null=null, settings=settings,
+    scored = score_pairs(
+        job.metrics, seen, reconstructed, exchange_orders(store, subject, ids, settings),
+        context=context_of(store, ids, decoded=decoded), baseline=baseline,
     )  # fmt: skip
+    chosen: dict[str, Any] = {"null": "exchanged pairs", "train_samples": len(train.table), "test_stimuli": len(ids)}
+    alphas = _alphas(system)
+    if alphas is not None:
+        chosen["alpha"] = alphas
+    return job.result(ids, seen, reconstructed, scored, alone, chosen)
+
+
+def _cross_validated(job: _Job) -> Reconstruction:
+    store, column = job.store, job.settings.cross_validate
+    recordings = Recordings.read(store, job.subject, job.roi, task=job.task)
+    if column == "category":
+        labels = store.stimuli.set_index("id")["category"].loc[recordings.stimuli.tolist()].to_numpy(str)
+    else:
+        labels = recordings.table[column].to_numpy(str)
+    found = cross_validate(job.system, recordings, labels, seed=job.settings.seed, compute=job.compute)
+    ids = found.stimuli.tolist()
+    orders, context = exchange_orders(store, job.subject, ids, job.settings), context_of(store, ids)
+    null = refitted_null(job.system, recordings, labels, found, job.metrics, orders, context)
+    chosen: dict[str, Any] = {"null": "exchanged pairs" if null is None else "refitted for each permutation"}
+    chosen |= {"samples": len(labels), "stimuli": len(ids)} | ({"alphas": found.alphas} if found.alphas else {})
+    if null is None:
+        null = exchanged_null(found, job.metrics, orders, context)
+    values, scores = cross_validated_scores(found, job.metrics, null, context)
+    return job.result(ids, found.seen, found.reconstructed, (values, scores, null), found.alone, chosen)
+
+
+# -- cross-validation -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """Images reconstructed by systems that never met their stimulus.
+    """Images, each reconstructed by a system that was not trained on its stimulus.
 
     Parameters
     ----------
@@ -275,17 +366,17 @@ class CrossValidated:
     seen : array, shape (stimulus, [frame,] y, x, rgb)
         float64 in [0, 1].
     reconstructed : array, shape (stimulus, [frame,] y, x, rgb)
-        Mean over the samples of each stimulus where single samples are reconstructed.
+        If single samples are reconstructed, their mean over the samples of each stimulus.
     baseline : array, shape (stimulus, [frame,] y, x, rgb)
         Mean image of the training set of each stimulus: what a system that ignores the brain would reconstruct.
     shown : int array, shape (sample,)
         Which stimulus each sample shows.
     samples, baseline_samples : array, shape (sample, [frame,] y, x, rgb), or None
-        The same of single samples; None where responses are averaged.
+        The same for single samples; None if responses are averaged.
     alphas : dict of str
-        What was chosen in each fold.
+        Chosen in each fold, by the label that was held out.
     alone : bool
-        Whether a fold had a single sample, so that nothing could be rescaled by the moments of a test set.
+        Whether a fold had a single test sample, so that no decoder could rescale by the moments of its test set.
     """
 
     stimuli: np.ndarray
@@ -300,12 +391,17 @@ class CrossValidated:
 
 
 def cross_validate(
-    system: System, recordings: Recordings, labels: Any, *, seed: int = 0, compute: Any = None
+    system: System,
+    recordings: Recordings,
+    labels: Any,
+    *,
+    seed: int = 0,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
 ) -> CrossValidated:
-    """Leave one label out: reconstruct its samples with a system fitted on all others.
+    """Hold out one label at a time, and reconstruct its samples with a system that is fitted on all others.
 
-    Standardization and alphas come from the training samples of each fold, alphas by inner cross-validation that leaves
-    whole labels out.
+    Standardization and alphas come from the training samples of each fold. Alphas are chosen by inner cross-validation
+    that holds out whole labels.
 
     Parameters
     ----------
@@ -314,16 +410,16 @@ def cross_validate(
     recordings : Recordings
         All samples.
     labels : array, shape (sample,)
-        What is left out as a whole, e.g. the stimulus or the category.
+        Held out as a whole, e.g. the stimulus or the category.
     seed : int
         Of the noise that images are generated from.
-    compute : Compute, optional
-        As for :meth:`System.fit`.
+    compute : Compute
+        Who computes; see :meth:`neurorecon.System.fit_decode`.
 
     Raises
     ------
     InputError
-        Where there are fewer than three labels, or a stimulus has two.
+        If there are fewer than three labels, or a stimulus has two.
     """
     labels = np.asarray(labels).astype(str)
     recordings, labels, stimuli, shown = _design(system, recordings, labels)
@@ -341,7 +437,7 @@ def cross_validate(
             decoded = fitted.fit_decode(
                 recordings.store,
                 recordings.subject,
-                _labeled(recordings.take(held)),
+                recordings.take(held).labeled_responses(),
                 samples=recordings.take(~held),
                 groups=labels[~held],
                 alone=alone,
@@ -376,21 +472,21 @@ def refitted_null(
     orders: np.ndarray,
     context: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray] | None:
-    """Return scores of the whole procedure under exchanged pairs; None where the system cannot be refitted exactly.
+    """Return the scores of the whole procedure under exchanged pairs, or None if the system has no exact null.
 
-    Images change places between stimuli, so that all samples of a stimulus keep a common, wrong image. Folds,
-    standardization and inner folds are those of the truth; alphas are chosen anew for every permutation.
+    Stimuli trade images, so all samples of a stimulus share one wrong image. Folds, standardization and inner folds
+    stay; alphas are chosen again in each permutation.
 
     Parameters
     ----------
     system, recordings, labels
         As for :func:`cross_validate`.
     found : CrossValidated
-        What it returned.
+        Its result.
     metrics : mapping of str to Metric
     orders : int array, shape (permutation, stimulus)
     context : mapping, optional
-        What metrics need beside the images, one row a stimulus.
+        What metrics need beside the images, one row for each stimulus.
 
     Returns
     -------
@@ -408,7 +504,7 @@ def refitted_null(
         folds = system.exact_null(recordings.responses.astype(np.float64), targets, shown, labels)
         if folds is None:
             return None
-        rows = []
+        rows, of_samples = [], _context_of_samples(context, shown)
         for order in orders:
             reconstructed, samples = folds.reconstruct(order)
             reconstructed = resized(reconstructed, found.seen.shape[-3:-1])
@@ -421,8 +517,8 @@ def refitted_null(
             if single:
                 samples = resized(samples, found.seen.shape[-3:-1])
                 for name, metric in _of_samples(metrics).items():
-                    again = _context_of_samples(context, shown)
-                    values = metric.values(found.seen[shown], samples, again, _order_of_samples(order, shown))
+                    # The wrong stimulus of a sample, as a sample that shows it.
+                    values = metric.values(found.seen[shown], samples, of_samples, first[order[shown]])
                     row[f"single_sample_{name}"] = summarize(values).mean
             rows.append(row)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -434,7 +530,7 @@ def exchanged_null(
     orders: np.ndarray,
     context: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return scores of reconstructions that are taken for those of other stimuli; see :func:`refitted_null`."""
+    """Return the scores of reconstructions against other stimuli; parameters are those of :func:`refitted_null`."""
     single, null = found.samples is not None, {}
     seen, size = found.seen.astype(np.float32), found.seen.shape[-3:-1]
     reconstructed = resized(found.reconstructed, size)
@@ -453,11 +549,11 @@ def cross_validated_scores(
     metrics: Mapping[str, Metric],
     null: Mapping[str, np.ndarray],
     context: Mapping[str, Any] | None = None,
-) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+) -> tuple[dict[str, np.ndarray], list[Score]]:
     """Return the values of each stimulus, and each score beside its null.
 
-    Where single samples are reconstructed, ``stimulus_mean_<metric>`` scores the mean of the reconstructions of each
-    stimulus and ``single_sample_<metric>`` those of the samples; identification among stimuli has the name of its
+    If single samples are reconstructed, ``stimulus_mean_<metric>`` scores the mean reconstruction of each stimulus,
+    and ``single_sample_<metric>`` the reconstruction of each sample. Identification among stimuli keeps the name of its
     metric.
     """
     single, size = found.samples is not None, found.seen.shape[-3:-1]
@@ -480,52 +576,15 @@ def cross_validated_scores(
     return values, scores
 
 
-def _cross_validated(
-    store: Store,
-    subject: str,
-    roi: Any,
-    system: System,
-    metrics: Mapping[str, Metric],
-    settings: dict[str, Any],
-    compute: Any,
-) -> Reconstruction:
-    column, seed = settings["cross_validate"], settings["seed"]
-    if column not in COLUMNS:
-        raise UnknownNameError("column to cross-validate over", column, COLUMNS)
-    recordings = Recordings.read(store, subject, roi, task=settings["task"])
-    if column == "category":
-        labels = store.stimuli.set_index("id")["category"].loc[recordings.stimuli.tolist()].to_numpy().astype(str)
-    else:
-        labels = recordings.table[column].to_numpy().astype(str)
-    found = cross_validate(system, recordings, labels, seed=seed, compute=compute)
-    ids = found.stimuli.tolist()
-    within = None if settings["exchange"] is None else stimulus_labels(store, subject, ids, settings["exchange"])
-    orders = stimulus_permutations(len(ids), settings["n_permutations"], seed, within)
-    context = context_of(store, ids)
-    null = refitted_null(system, recordings, labels, found, metrics, orders, context)
-    settings |= {"null": "exchanged pairs" if null is None else "refitted for each permutation"}
-    if null is None:
-        null = exchanged_null(found, metrics, orders, context)
-    values, scores = cross_validated_scores(found, metrics, null, context)
-    settings |= {"compared_at": list(found.seen.shape[-3:-1]), "samples": len(labels), "stimuli": len(ids)}
-    settings |= {"alphas": found.alphas} if found.alphas else {}
-    settings |= _renorm(system, found.alone)
-    return Reconstruction(
-        subject=subject, system=settings["system"], task=settings["task"], stimuli=ids,
-        seen=found.seen.astype(np.float32), reconstructed=found.reconstructed, values=values,
-        scores=[_named(subject, score) for score in scores], null=dict(null), settings=settings,
-    )  # fmt: skip
-
-
 def _design(
     system: System, recordings: Recordings, labels: np.ndarray
 ) -> tuple[Recordings, np.ndarray, np.ndarray, np.ndarray]:
-    """Return samples (averaged where the system averages responses), their labels, the stimuli, and which are shown."""
+    """Return samples (averaged if the system averages responses), their labels, the stimuli, and which are shown."""
     if labels.shape != (len(recordings.table),):
         raise InputError(
             "labels do not match the samples",
             given=f"shape {labels.shape}",
-            expected=f"({len(recordings.table)},), one a sample",
+            expected=f"({len(recordings.table)},), one label for each sample",
             todo="take them from the same selection of samples",
         )
     shown, stimuli = pd.factorize(recordings.stimuli)
@@ -535,35 +594,27 @@ def _design(
             "a stimulus has more than one value in labels",
             given="different values in samples of one stimulus",
             expected="one value for each stimulus",
-            todo="use a column that depends on the stimulus alone",
+            todo="cross-validate over a column that depends on the stimulus alone, e.g. stimulus or category",
         )
     if len(set(labels.tolist())) < 3:
         raise InputError(
-            "leaving one label out needs others to learn from",
+            "there are too few labels for cross-validation",
             given=f"{len(set(labels.tolist()))} labels",
-            expected="three or more: one to test, two to choose alpha by",
-            todo="cross-validate by another column",
+            expected="three or more: one to test, and two to choose alpha with",
+            todo="cross-validate over another column",
         )
     if system.averages == "responses":
         return recordings.averaged(), labels[first], np.asarray(stimuli), np.arange(len(stimuli))
     return recordings, labels, np.asarray(stimuli), shown
 
 
-def _labeled(recordings: Recordings) -> Any:
-    """Return responses with the ids of their stimuli and their voxels, as decode checks them."""
-    import xarray
-
-    coordinates = {"stimulus": ("stimulus", recordings.stimuli), "voxel": ("voxel", recordings.voxels)}
-    return xarray.DataArray(recordings.responses, dims=("stimulus", "voxel"), coords=coordinates)
-
-
 def _shown(system: System) -> str:
-    """Return what a system reconstructs, as targets are called."""
+    """Return what a system reconstructs, as a target: ``"images"`` or ``"frames"``."""
     return "frames" if system.kinds[0] == "video" else "images"
 
 
 def _alphas(system: System) -> Any:
-    """Return the alpha of the only decoder, or of each; None where there are none, or more than can be listed."""
+    """Return the alpha of the only decoder, or of each by name; None if no decoder has a single alpha."""
     found = {
         name: float(decoder.alpha_)
         for name, decoder in system.decoders_.items()
@@ -574,32 +625,18 @@ def _alphas(system: System) -> Any:
     return found or None
 
 
-def _renorm(system: System, alone: bool) -> dict[str, str]:
-    """Return what the record says where decoders could not rescale by the moments of a test set."""
-    wanted = [name for name, spec in system.targets.items() if getattr(spec.decoder, "renorm", None) == "test"]
-    if not alone or not wanted:
-        return {}
-    return {"renorm": f"train instead of test in {', '.join(wanted)}: a single stimulus was held out"}
-
-
 def _score_name(name: str, metric: Metric, single: bool) -> str:
     return f"stimulus_mean_{name}" if single and not metric.compares else name
 
 
 def _of_samples(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Return the metrics that make sense for single samples: those that do not compare stimuli with one another."""
+    """Return the metrics that are defined for single samples: those that do not compare stimuli with one another."""
     return {name: metric for name, metric in metrics.items() if not metric.compares}
 
 
 def _context_of_samples(context: Mapping[str, Any] | None, shown: np.ndarray) -> dict[str, Any]:
-    """Return what metrics need, one row a sample."""
+    """Return what metrics need, one row for each sample."""
     return {name: np.asarray(value)[shown] for name, value in (context or {}).items()}
-
-
-def _order_of_samples(order: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Return, for each sample, a sample that shows the stimulus that its own has been exchanged for."""
-    _, first = np.unique(shown, return_index=True)
-    return first[order[shown]]
 
 
 def _mean_by(samples: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -607,10 +644,6 @@ def _mean_by(samples: np.ndarray, shown: np.ndarray) -> np.ndarray:
     return np.stack([samples[shown == number].mean(axis=0) for number in range(shown.max() + 1)])
 
 
-def _named(subject: str, score: dict[str, Any]) -> dict[str, Any]:
-    return {**score, "name": f"{subject} {score['name']}"}
-
-
 def _few_threads(samples: int) -> threadpool_limits:
-    """Keep small matrices on one thread: more would only wait for each other, on a busy machine for minutes."""
+    """Keep small matrices on one thread: on a busy machine, several threads wait for each other for minutes."""
     return threadpool_limits(1 if samples <= FEW_SAMPLES else None)

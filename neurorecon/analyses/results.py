@@ -1,4 +1,4 @@
-"""What analyses return, and the one writer of it: tables, brain images, figures, pages, and the record of how."""
+"""The results of analyses, and the one function that writes them: tables, brain images, figures, pages, records."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from neurorecon.provenance import collect, to_json
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
 from neurorecon.store.store import Store, open_store
 
-#: Formats of figures that are written where none are asked for.
+#: Formats of figures by default.
 FORMATS = ("png",)
 
-#: Processes that draw at the same time, each of about 300 MB; starting them pays from so many figures on.
+#: At most this many processes draw, each of about 300 MB, and only if there are at least this many figures.
 MOST_PROCESSES, WORTH_PROCESSES = 4, 16
 
 
@@ -33,7 +33,7 @@ class Score:
     Parameters
     ----------
     name : str
-        Whose, and which.
+        Subject, and what is scored.
     value : float
         The score.
     n : int
@@ -44,10 +44,10 @@ class Score:
         One-sided.
     n_permutations : int
         Of the null.
-    n_undefined : int
-        Stimuli for which the score is not defined; they are left out of its mean.
+    n_undefined : int, optional
+        Stimuli for which the score is undefined; they are left out of its mean. None where that cannot happen.
     baseline : float, optional
-        What is reached without the brain.
+        Score that is reached without the brain; NaN where it is undefined.
     extra : mapping
         Further numbers.
     """
@@ -59,32 +59,29 @@ class Score:
     null_max: float
     p: float
     n_permutations: int
-    n_undefined: int = 0
+    n_undefined: int | None = None
     baseline: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """Return the score for JSON."""
-        found = {name: value for name, value in vars(self).items() if name != "extra"}
-        if not self.n_undefined:
-            del found["n_undefined"]
-        if self.baseline is None:
-            del found["baseline"]
-        return {**found, **self.extra}
+        numbers = {name: value for name, value in vars(self).items() if name != "extra" and value is not None}
+        return {**numbers, **self.extra}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What an analysis found for one subject. Kinds of results say what there is to write.
+    """The result of an analysis for one subject. Subclasses say what there is to write.
 
     Parameters
     ----------
     subject, task : str
         What was analyzed.
     settings : Settings
-        What was asked for.
+        What the user asked for.
     chosen : mapping
-        What the defaults became, and numbers of voxels, stimuli and samples.
+        What the defaults became, and numbers of voxels, stimuli and samples. Where both have a name, this one goes into
+        the record.
     scores : sequence of Score
         Scores beside their null.
     null : mapping of str to array, shape (permutation,)
@@ -98,7 +95,7 @@ class Result:
     scores: Sequence[Score] = ()
     null: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    #: What brain images say that they hold.
+    #: Kind of result, for the record and for brain images.
     kind: str = "result"
 
     @property
@@ -107,11 +104,11 @@ class Result:
         return f"{self.subject}_{self.kind}"
 
     def record(self) -> dict[str, Any]:
-        """Return what was asked for and what was chosen, JSON types only."""
+        """Return the settings and what was chosen, JSON types only."""
         return {"subject": self.subject, "kind": self.kind, **self.settings.record(), **self.chosen}
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the tables, by name; an index is written where it has a name."""
+        """Return the tables, by name; an index is written if it has a name."""
         return {}
 
     def voxels(self, store: Store) -> pd.DataFrame:
@@ -135,7 +132,7 @@ class Result:
         return {}
 
     def text(self, store: Store) -> str:
-        """Return what a person reads in a terminal."""
+        """Return the result as text for a terminal."""
         raise NotImplementedError
 
 
@@ -144,19 +141,19 @@ def with_normalized(
 ) -> pd.DataFrame:
     """Return a table with scores over the noise ceiling beside the raw ones.
 
-    A row of a table of ROIs holds means over an ROI: their ratio, rather than a mean of ratios, which a few voxels with
-    low ceilings would decide.
+    In a table of ROIs, this is the ratio of the means over an ROI: a mean of ratios would depend on a few voxels with
+    low ceilings.
 
     Parameters
     ----------
     table : DataFrame
-        One row a voxel, or an ROI and band.
+        One row per voxel, or per ROI and band.
     names : mapping of str to str
         Column of the normalized score, by the column of R2.
     ceiling : str
-        Column of the noise ceiling; where there is none, nothing is added.
+        Column of the noise ceiling; if there is none, nothing is added.
     floor : float
-        Rows with a lower ceiling, or none, have NaN.
+        Rows with a lower ceiling, or without one, get NaN.
     """
     if ceiling not in table:
         return table
@@ -183,23 +180,23 @@ def write(
     Parameters
     ----------
     results : Result or sequence of Result
-        From :func:`neurorecon.maps`, :func:`neurorecon.classify` and so on, e.g. one a subject.
+        From :func:`neurorecon.maps`, :func:`neurorecon.classify` and so on, e.g. one per subject.
     store : Store
         The store that they were made from.
     out : path
-        The folder; made where it does not exist.
+        The folder; created if it does not exist.
     record : mapping
-        From :func:`neurorecon.record_of`; goes into every file that can hold it, with the settings of the result.
+        From :func:`neurorecon.record_of`. Every file that can hold a record gets it, with the settings of the result.
     figures : bool
-        Draw figures and interactive pages too.
+        Also draw figures and interactive pages.
     formats : sequence of {"png", "svg", "pdf"}
         Of the figures.
 
     Returns
     -------
     list of Path
-        The files: CSV of tables, JSON of settings and scores, NIfTI, GIFTI or CIFTI of brain maps as the space is, NPZ
-        of arrays, figures, HTML.
+        The files: tables as CSV, settings and scores as JSON, brain maps as NIfTI, GIFTI or CIFTI (depending on the
+        space), arrays as NPZ, figures, and pages as HTML.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -231,10 +228,10 @@ def _draw_all(drawings: Sequence[_Drawing], store: Store) -> list[Path]:
     processes = min(int(cpu_count()), MOST_PROCESSES)
     if processes < 2 or len(drawings) < WORTH_PROCESSES:
         return [path for drawing in drawings for path in _draw(drawing, store)]
-    # Processes, because matplotlib holds the interpreter; each opens the store for itself.
+    # Processes, because matplotlib holds the interpreter lock; each opens the store itself.
     where = (store.location, store.snapshot)
     with warnings.catch_warnings():
-        # joblib replaces processes that have grown, as those that draw do, and says so. Nothing is lost.
+        # joblib warns that it replaces processes that have grown, as those that draw do. Nothing is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         drawn = Parallel(n_jobs=processes)(delayed(_draw_elsewhere)(drawing, where) for drawing in drawings)
     return [path for paths in drawn for path in paths]
@@ -258,9 +255,12 @@ def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _write_brain_maps(item: Result, store: Store, stem: Path, record: Mapping[str, Any]) -> list[Path]:
-    """Write all maps of a subject as one image of its space, a map each; nothing for arrays without geometry."""
-    maps, space = item.brain_maps(), store.space(item.subject)
-    if space.kind == "none" or not maps:
+    """Write all maps of a subject as one image of its space; nothing for a space without geometry."""
+    maps = item.brain_maps()
+    if not maps:
+        return []
+    space = store.space(item.subject)
+    if space.kind == "none":
         return []
     image = space.unmask(np.array(list(maps.values())), item.voxels(store))
     if space.kind == "volume":
@@ -297,7 +297,7 @@ def _gifti(values: np.ndarray, names: list[str], record: Mapping[str, Any]) -> A
 
 
 def _save(image: Any, path: str) -> Path:
-    # nibabel writes in place; a rename makes the file appear whole or not at all.
+    # nibabel writes in place; with a rename, the file appears whole or not at all.
     target = Path(path)
     partial = target.with_name(f".partial-{target.name}")
     image.to_filename(str(partial))
@@ -308,7 +308,7 @@ def _save(image: Any, path: str) -> Path:
 def record_of(
     store: Store, command: str, *, seed: int | None = None, settings: Settings | Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return how a result is being made from a store; the record goes into every file.
+    """Return the record of how a result is made from a store; it goes into every file.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def record_of(
     command : str
         The command line or script.
     seed : int, optional
-        Seed of everything random.
+        Of all random numbers.
     settings : Settings or mapping, optional
         Further settings, e.g. ``found.record()`` of a result.
 
@@ -346,8 +346,9 @@ def _former(name: str) -> Callable[..., list[Path]]:
         return write(*args, **kwargs)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = "Do what :func:`write` does, under a former name."
+    function.__doc__ = "Call :func:`write`: a former name."
     return function
 
 
 write_maps, write_classification = _former("write_maps"), _former("write_classification")
+write_reconstruction = _former("write_reconstruction")

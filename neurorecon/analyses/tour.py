@@ -1,4 +1,4 @@
-"""The tour: what ``neurorecon demo`` shows of the toolkit on the embedded data set, as files and one report."""
+"""The tour of the toolkit on the embedded data set (``neurorecon demo``): maps, reconstructions, one report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
-from neurorecon.analyses.reconstruct import Reconstruction, reconstruct, write_reconstruction
+from neurorecon.analyses.reconstruct import Reconstruction, reconstruct
 from neurorecon.analyses.results import record_of, write
 from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
@@ -36,7 +36,7 @@ def tour(
     command : str
         Goes into the record of every file.
     say : callable
-        Told what is being done.
+        Called with a message before each step.
     seed : int
         Of permutations and resampling.
 
@@ -45,7 +45,7 @@ def tour(
     files : list of Path
         The report first.
     scores : list of dict
-        All scores beside their nulls.
+        All scores with their nulls.
     """
     folder, subject = Path(out), store.subjects[0]
     record = record_of(store, command, seed=seed)
@@ -60,10 +60,10 @@ def tour(
     files += write(images, store, folder / "images", record)
     say("linear reconstruction ...")
     reconstructed = reconstruct(store, "linear-pixels", subject, seed=seed)
-    files += write_reconstruction(reconstructed, store, folder / "reconstruction", record)
+    files += write(reconstructed, store, folder / "reconstruction", record)
     say("report ...")
     report = write_report(folder / "report.html", store, roi, [*cortex, images], reconstructed, record)
-    scores = [score.row() for found in (roi, *cortex, images) for score in found.scores] + reconstructed.scores
+    scores = [score.row() for found in (roi, *cortex, images, reconstructed) for score in found.scores]
     return [report, *files], scores
 
 
@@ -93,10 +93,10 @@ def write_report(
         ),
         Section(
             "Linear reconstruction",
-            "Ridge regression from voxels to pixels: the baseline of all systems. Nothing in these images was made "
-            "up by a generative model; what is blurred here is not in the responses in linear form.",
+            "Ridge regression from voxels to pixels: the baseline of all systems. No generative model added anything "
+            "to these images; details that are blurred here are not in the responses in linear form.",
             [
-                *(Figure(figure) for figure in reconstructed.figures(store).values()),
+                *(Figure(draw()) for draw in reconstructed.figures(store).values()),
                 _score_table(Table, reconstructed),
             ],
         ),
@@ -112,7 +112,7 @@ def write_report(
 
 
 def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, whole_page: bool) -> Any:
-    """Return the section on one map of the whole cortex; the interactive page is large, so one map has it."""
+    """Return the section on one map of the whole cortex. The interactive page is large, so only one map has it."""
     from neurorecon.figures import Figure, Page, Section, Table
 
     what = _TASKS.get(found.task, found.task)
@@ -135,18 +135,18 @@ def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, w
 #: Tasks of the embedded data set, as the report calls them.
 _TASKS = {"images": "images", "films": "films"}
 
-#: What a reader of the winning bands has to know.
+#: Caveats about the winning bands.
 _WHY = {
-    "films": "Motion energy holds the contrast energy that early ROIs respond to, which latents of networks hold in "
-    "part only: with few videos it wins there as well.",
-    "images": "Images have no motion. There are more of them than of videos, so weak bands show.",
+    "films": "Motion energy contains the contrast energy that early visual areas respond to, which the latents of "
+    "networks contain only in part: with few videos, motion energy also wins there.",
+    "images": "Images have no motion. There are more images than videos, so weaker bands are detected.",
 }
 
-#: What a band holds, for readers of the report.
+#: What each band contains, for the report.
 _BAND_TEXTS = {
-    "clip_image": "what CLIP makes of the image or the middle frame",
-    "category": "how much of each category of objects is to be seen",
-    "vqvae": "the latents of the autoencoder that latent diffusion works on",
+    "clip_image": "the CLIP embedding of the image or the middle frame",
+    "category": "how much of each object category is visible",
+    "vqvae": "the latents of the autoencoder of latent diffusion",
     "vdvae": "the latents of a very deep variational autoencoder, from layout to texture",
     "gabor": "Gabor energy",
     "motion": "motion energy",
@@ -171,7 +171,7 @@ def _stimuli_text(store: Store) -> str:
 
 
 def _stimuli(store: Store) -> list[tuple[Any, str]]:
-    """Return figures of some stimuli: one image per category and strips of films."""
+    """Return figures of some stimuli: one image per category, and strips of videos."""
     from neurorecon.figures import panel
 
     table = store.stimuli
@@ -196,7 +196,7 @@ def _stimuli(store: Store) -> list[tuple[Any, str]]:
 
 
 def _spread(table: pd.DataFrame, number: int) -> pd.DataFrame:
-    """Return rows of all categories in turn."""
+    """Return rows that go through all categories in turn."""
     turn = table.groupby("category", sort=True).cumcount()
     return table.assign(turn=turn).sort_values(["turn", "category"], kind="stable").head(number)
 
@@ -225,13 +225,13 @@ def _roi_table(table: Any, found: VoxelwiseMap) -> Any:
 def _score_table(table: Any, reconstructed: Reconstruction) -> Any:
     rows = [
         [
-            score["name"].replace("_", " "),
-            score["value"],
-            score["null_mean"],
-            score["null_max"],
-            score["p"],
-            score["n"],
-            np.nan if score["baseline"] is None else score["baseline"],
+            score.name.replace("_", " "),
+            score.value,
+            score.null_mean,
+            score.null_max,
+            score.p,
+            score.n,
+            np.nan if score.baseline is None else score.baseline,
         ]
         for score in reconstructed.scores
     ]

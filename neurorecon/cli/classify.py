@@ -1,4 +1,4 @@
-"""``neurorecon classify``: which category was seen, decoded one run held out at a time, beside its permutation null."""
+"""``neurorecon classify``: decode the category that was seen, with a permutation null."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def classify(
     store: StoreOption = None,
     subject: Annotated[
         list[str] | None,
-        typer.Option("--subject", help="A subject; may be given several times. Left out: all."),
+        typer.Option("--subject", help="A subject; may be given several times. Default: all."),
     ] = None,
     roi: Annotated[
         list[str] | None,
@@ -32,11 +32,11 @@ def classify(
     ] = None,
     category: Annotated[
         list[str] | None,
-        typer.Option("--category", help="A category to tell apart; give two or more. Left out: all."),
+        typer.Option("--category", help="A category; give two or more. Default: all."),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Left out: the task with the most samples.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Default: the task with the most samples.")] = None,
     cross_validate: Annotated[
-        str, typer.Option("--cross-validate", help="Leave one run (or session, stimulus) out at a time.")
+        str, typer.Option("--cross-validate", help="Hold out one run (or session, stimulus) at a time.")
     ] = "run",
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
@@ -53,7 +53,7 @@ def classify(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Decode the category of what was seen, and map where responses differ between categories."""
+    """Decode the category that was seen, and map where responses differ between categories."""
 
     def work(output: Output) -> None:
         from neurorecon.analyses.classify import compute_classification

@@ -41,6 +41,8 @@ FormatOption = Annotated[
     typer.Option("--format", metavar="NAMES", help="Formats of the figures, separated by commas: png, svg, pdf."),
 ]
 
+NoFiguresOption = Annotated[bool, typer.Option("--no-figures", help="Write no figures.")]
+
 StoreArgument = Annotated[str | None, typer.Argument(metavar="STORE", help="Same as --store.")]
 
 SnapshotOption = Annotated[

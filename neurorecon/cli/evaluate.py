@@ -1,4 +1,4 @@
-"""``neurorecon evaluate``: score images from anywhere against what was seen."""
+"""``neurorecon evaluate``: score images from anywhere against the stimuli that were seen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
+from neurorecon.cli.common import (
+    FormatOption,
+    JsonOption,
+    NoFiguresOption,
+    Output,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    formats_of,
+    run_command,
+)
 from neurorecon.cli.maps import command_line
 from neurorecon.cli.reconstruct import ExchangeOption, MetricOption
 
@@ -16,7 +26,7 @@ def evaluate(
     images: Annotated[
         Path,
         typer.Argument(
-            help="A folder of image files called as their stimuli (image0001.png), or a .npz file with the arrays "
+            help="A folder of image files named by stimulus (image0001.png), or a .npz file with the arrays "
             "'stimulus' and 'reconstructed'."
         ),
     ],
@@ -24,45 +34,41 @@ def evaluate(
     metric: MetricOption = None,
     exchange: ExchangeOption = None,
     subject: Annotated[
-        str | None, typer.Option("--subject", help="Whose sessions or runs --exchange means. Left out: the first.")
+        str | None, typer.Option("--subject", help="Whose sessions or runs --exchange uses. Default: the first.")
     ] = None,
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations.")] = 0,
     baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="Score the mean training image too.")
+        bool, typer.Option("--baseline/--no-baseline", help="Also score the mean training image.")
     ] = True,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
+    no_figures: NoFiguresOption = False,
+    formats: FormatOption = "png",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Score images, e.g. of another toolbox, against the stimuli of a store; each score beside its null and p."""
+    """Score images, e.g. from another toolbox, against the stimuli of a store, with a null and p-values."""
 
     def work(output: Output) -> None:
-        from neurorecon.analyses.evaluate import evaluate as run
-        from neurorecon.analyses.evaluate import load_images, write_evaluation
-        from neurorecon.analyses.results import record_of
+        from neurorecon.analyses.design import EvaluateSettings
+        from neurorecon.analyses.evaluate import compute_evaluation, load_images
+        from neurorecon.analyses.results import record_of, write
         from neurorecon.cli.common import choose, results_folder
 
+        drawn_as = formats_of(formats)
+        settings = EvaluateSettings(
+            source=str(images), metrics=metric or None, exchange=exchange, subject=subject, n_permutations=permutations,
+            seed=seed, baseline="train" if baseline else None,
+        )  # fmt: skip
         found_images = load_images(images)
         opened = choose(store, output)
         folder = results_folder(out, f"evaluate_{opened.name}")
-        found = run(
-            found_images,
-            opened,
-            metrics=metric,
-            n_permutations=permutations,
-            seed=seed,
-            exchange=exchange,
-            subject=subject,
-            baseline="train" if baseline else None,
-            source=str(images),
-        )
-        record = record_of(opened, command_line(), seed=seed, settings=found.settings)
-        output.add_files(write_evaluation(found, opened, folder, record))
-        output.scores += found.scores
-        output.say(found.text())
+        found = compute_evaluation(found_images, opened, settings)
+        record = record_of(opened, command_line(), seed=seed)
+        output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
+        output.add(found, opened)
 
     run_command("evaluate", as_json, quiet, verbose, work)

@@ -27,7 +27,7 @@ def maps(
     store: StoreOption = None,
     subject: Annotated[
         list[str] | None,
-        typer.Option("--subject", help="A subject; may be given several times. Left out: all."),
+        typer.Option("--subject", help="A subject; may be given several times. Default: all."),
     ] = None,
     roi: Annotated[
         list[str] | None,
@@ -42,8 +42,8 @@ def maps(
         typer.Option(
             "--bands",
             "-b",
-            help="Targets to use as bands (repeat, or separate by commas). Left out: clip_image, vqvae, vdvae, motion; "
-            "of a store without them, what plays their roles, e.g. category and gabor.",
+            help="Targets to use as bands (repeat, or separate by commas). Default: clip_image, vqvae, vdvae, motion; "
+            "in a store without them, targets of the same roles, e.g. category and gabor.",
         ),
     ] = None,
     kind: Annotated[
@@ -51,7 +51,7 @@ def maps(
         typer.Option("--kind", help="encoding (banded ridge, split R2), decoding (weights) or haufe (patterns)."),
     ] = "encoding",
     task: Annotated[
-        str | None, typer.Option("--task", help="Left out: the task with most stimuli that have all bands.")
+        str | None, typer.Option("--task", help="Default: the task with the most stimuli that have all bands.")
     ] = None,
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
@@ -62,54 +62,52 @@ def maps(
         typer.Option(
             "--null",
             help="Of encoding maps: order (the test stimuli trade places) or refit (the training stimuli trade places, "
-            "and the models are fitted again; takes many times as long).",
+            "and the models are fitted again, which takes many times as long).",
         ),
     ] = "order",
     cross_validate: Annotated[
         str | None,
         typer.Option(
             "--cross-validate",
-            help="Of encoding maps: hold out one run (or session, stimulus) at a time, and predict all samples. Left "
-            "out: fit on the training split, predict the test split.",
+            help="Of encoding maps: hold out one run (or session, stimulus) at a time, and predict all samples. "
+            "Default: fit on the training split, predict the test split.",
         ),
     ] = None,
     partition: Annotated[
         bool,
         typer.Option(
             "--partition",
-            help="Also partition the variance: what only one band explains, and what several have in common.",
+            help="Also partition the variance: what only one band explains, and what several bands share.",
         ),
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations and resampling.")] = 0,
-    device: Annotated[
-        str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
-    ] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="cpu, torch (torch on the CPU), cuda or cuda:N.")] = "cpu",
     scheduler: Annotated[
         str | None,
         typer.Option(
             "--scheduler",
-            help="Who computes the blocks of voxels: local (this machine's processes), tcp://HOST:8786, or a "
-            "scheduler's file (a dask cluster, e.g. on SLURM). Left out: this process. The numbers are the same.",
+            help="What computes the blocks of voxels: local (processes on this machine), tcp://HOST:8786, or a "
+            "scheduler file (a dask cluster, e.g. on SLURM). Default: this process. The numbers are the same.",
         ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="Threads of each block. Left out: the cores of this machine."),
+        typer.Option("--threads", min=1, help="Threads per block. Default: the cores of this machine."),
     ] = None,
     voxel_block: Annotated[
         int | None,
-        typer.Option("--voxel-block", min=1, help="Voxels of a block; fewer take less memory, and longer."),
+        typer.Option("--voxel-block", min=1, help="Voxels per block; small blocks take less memory and more time."),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what encoding maps would take (tasks, bytes, memory), and do nothing."),
+        typer.Option("--dry-run", help="Print what encoding maps would take (jobs, bytes, memory), and stop."),
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="Folder for the results. Left out: results/maps_STORE, then the ROIs, bands and task asked for.",
+            help="Folder for the results. Default: results/maps_STORE, followed by the ROIs, bands and task.",
         ),
     ] = None,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Tables and brain images only.")] = False,
@@ -137,7 +135,7 @@ def maps(
             n_permutations=permutations, fdr=fdr, null=null, cross_validate=cross_validate, partition=partition,
             seed=seed, device=device, voxel_block=voxel_block,
         )  # fmt: skip
-        # A cluster that does not answer shows before anything is read; processes of this machine are started late.
+        # An unreachable cluster fails before anything is read; processes on this machine start late.
         elsewhere = None if scheduler == LOCAL else check_scheduler(scheduler)
         with connect(elsewhere) as client:
             opened = choose(store, output)
@@ -148,7 +146,7 @@ def maps(
                 planned = plan_maps(opened, names, settings)
                 output.say(as_text(planned, 1 if client is None else max(1, len(client.nthreads()))))
                 return
-            # Maps of videos, of other bands or by another null do not replace those of images.
+            # Maps of other tasks or bands, or with another null, get their own folder.
             asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None)
             choices = [choice for choice in asked if choice]
             folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"]), *choices]))
@@ -164,7 +162,7 @@ def maps(
 
 
 def command_line() -> str:
-    """Return the command as it was typed; of an absolute path only the last part is kept, as in all records."""
+    """Return the command as it was typed, with absolute paths cut to their last part, as in all records."""
     return shlex.join(["neurorecon", *map(_without_folder, sys.argv[1:])])
 
 

@@ -1,4 +1,4 @@
-"""``neurorecon plan``: what encoding maps of a large study take on a cluster, before there are data."""
+"""``neurorecon plan``: estimate what encoding maps of a study take on a cluster, before there are data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import typer
 
 def plan(
     subjects: Annotated[int, typer.Option("--subjects", min=1, help="Number of subjects.")] = 8,
-    voxels: Annotated[int, typer.Option("--voxels", min=1, help="Voxels of each.")] = 226_000,
-    trials: Annotated[
-        int, typer.Option("--trials", min=2, help="Trials (or volumes) of each, as they are stored.")
-    ] = 30_000,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Repeats of a stimulus, which are averaged.")] = 3,
+    voxels: Annotated[int, typer.Option("--voxels", min=1, help="Voxels per subject.")] = 226_000,
+    trials: Annotated[int, typer.Option("--trials", min=2, help="Stored trials (or volumes) per subject.")] = 30_000,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Repeats per stimulus, which are averaged.")] = 3,
     test_stimuli: Annotated[int, typer.Option("--test-stimuli", min=1, help="Stimuli of the test split.")] = 1000,
     features: Annotated[
         str, typer.Option("--features", help="Features of each band, separated by commas.")
@@ -24,11 +22,11 @@ def plan(
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Workers, one job at a time each.")] = 32,
-    memory: Annotated[float | None, typer.Option("--memory", help="GiB of each worker.")] = None,
-    voxel_block: Annotated[int | None, typer.Option("--voxel-block", min=1, help="Voxels of a block.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Workers, with one job at a time each.")] = 32,
+    memory: Annotated[float | None, typer.Option("--memory", help="Memory per worker in GiB.")] = None,
+    voxel_block: Annotated[int | None, typer.Option("--voxel-block", min=1, help="Voxels per block.")] = None,
 ) -> None:
-    """Say what encoding maps of a large study would take on a cluster; of a store, `maps --dry-run` says it."""
+    """Estimate what encoding maps of a study take on a cluster; for a store, use `maps --dry-run`."""
     from neurorecon.analyses import plan as planning
 
     stimuli = trials // repeats

@@ -1,4 +1,4 @@
-"""``neurorecon reconstruct``: reconstruct what was seen, beside its null."""
+"""``neurorecon reconstruct``: reconstruct what was seen, and score it with a null."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
+from neurorecon.cli.common import (
+    FormatOption,
+    JsonOption,
+    NoFiguresOption,
+    Output,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    formats_of,
+    run_command,
+)
 from neurorecon.cli.maps import command_line
 from neurorecon.errors import InputError
 from neurorecon.registry import METRICS, SYSTEMS
@@ -18,12 +28,12 @@ MetricOption = Annotated[
         "--metric",
         "-m",
         help=f"A metric; may be given several times: {', '.join(METRICS.builtin)} (n is a number, as in 50_way), or "
-        "one of another package. Left out: those of the system, else the usual ones.",
+        "a metric of another package. Default: those of the system, else pixcorr and two_way.",
     ),
 ]
 ExchangeOption = Annotated[
     str | None,
-    typer.Option("--exchange", help="Exchange pairs of the null only within a category, session or run."),
+    typer.Option("--exchange", help="Exchange the pairs of the null only within a category, session or run."),
 ]
 
 
@@ -33,7 +43,7 @@ def reconstruct(
         str,
         typer.Option(
             "--system",
-            help=f"A system: {', '.join(SYSTEMS.builtin)}, one of another package, or the folder of a fitted one.",
+            help=f"A system: {', '.join(SYSTEMS.builtin)}, another package's, or the folder of a fitted system.",
         ),
     ] = "linear-pixels",
     option: Annotated[
@@ -42,19 +52,19 @@ def reconstruct(
     ] = None,
     subject: Annotated[
         list[str] | None,
-        typer.Option("--subject", help="A subject; may be given several times. Left out: all."),
+        typer.Option("--subject", help="A subject; may be given several times. Default: all."),
     ] = None,
     roi: Annotated[
         list[str] | None,
         typer.Option("--roi", "-r", help="An ROI, a union, one side, or a group; may be given several times."),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Left out: the task with the most stimuli.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Default: the task with the most stimuli.")] = None,
     metric: MetricOption = None,
     cross_validate: Annotated[
         str | None,
         typer.Option(
             "--cross-validate",
-            help="Leave one category (or stimulus, run, session) out at a time. Left out: train and test split.",
+            help="Hold out one category (or stimulus, run, session) at a time. Default: training and test split.",
         ),
     ] = None,
     exchange: ExchangeOption = None,
@@ -62,60 +72,49 @@ def reconstruct(
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations and of generated images.")] = 0,
-    device: Annotated[
-        str, typer.Option("--device", help="cpu, torch (torch on the processor), cuda or cuda:N.")
-    ] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="cpu, torch (torch on the CPU), cuda or cuda:N.")] = "cpu",
     decoders: Annotated[
         Path | None,
         typer.Option(
-            "--decoders", help="Folder to keep fitted decoders in; an interrupted fit resumes, and --system reads it."
+            "--decoders",
+            help="Folder for fitted decoders: an interrupted fit resumes, and --system reads its subfolders.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
+    no_figures: NoFiguresOption = False,
+    formats: FormatOption = "png",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Reconstruct stimuli from brain responses; each score stands beside its null and p."""
+    """Reconstruct stimuli from brain responses, and score them with a null and p-values."""
 
     def work(output: Output) -> None:
-        from neurorecon.analyses.reconstruct import reconstruct as run
-        from neurorecon.analyses.reconstruct import write_reconstruction
-        from neurorecon.analyses.results import record_of
+        from neurorecon.analyses.design import ReconstructSettings
+        from neurorecon.analyses.reconstruct import compute_reconstruction
+        from neurorecon.analyses.results import record_of, write
         from neurorecon.cli.common import choose, results_folder, subjects_of
 
-        options = parameters_of(option)
+        drawn_as = formats_of(formats)
+        settings = ReconstructSettings(
+            system=system, options=parameters_of(option), roi=roi[0] if roi is not None and len(roi) == 1 else roi,
+            task=task, metrics=metric or None, cross_validate=cross_validate, exchange=exchange,
+            n_permutations=permutations, seed=seed, device=device,
+        )  # fmt: skip
         opened = choose(store, output)
         folder = results_folder(out, f"reconstruct_{opened.name}")
-        chosen = roi[0] if roi is not None and len(roi) == 1 else roi
         for name in subjects_of(opened, subject):
-            found = run(
-                opened,
-                system,
-                name,
-                chosen,
-                task=task,
-                metrics=metric,
-                options=options,
-                cross_validate=cross_validate,
-                exchange=exchange,
-                n_permutations=permutations,
-                seed=seed,
-                device=device,
-                folder=None if decoders is None else decoders / name,
-            )
-            record = record_of(opened, command_line(), seed=seed, settings=found.settings)
-            output.add_files(write_reconstruction(found, opened, folder, record))
-            output.scores += found.scores
-            label = "SIMULATED responses" if opened.simulated else "measured responses"
-            output.say(f"\n{name} · {opened.name} ({label}) · {found.task}")
-            output.say(found.text())
+            kept = None if decoders is None else decoders / name
+            found = compute_reconstruction(opened, name, settings, folder=kept)
+            record = record_of(opened, command_line(), seed=seed)
+            output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
+            output.add(found, opened)
 
     run_command("reconstruct", as_json, quiet, verbose, work)
 
 
 def parameters_of(options: list[str] | None) -> dict[str, Any]:
-    """Return ``KEY=VALUE`` options as parameters; values are JSON where they can be read as such, else text."""
+    """Return ``KEY=VALUE`` options as parameters; values are JSON if they can be parsed, else text."""
     import json
 
     found: dict[str, Any] = {}
@@ -123,10 +122,10 @@ def parameters_of(options: list[str] | None) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not equals or not key.isidentifier():
             raise InputError(
-                "an option of the system cannot be read",
+                "this option of the system is not KEY=VALUE",
                 given=option,
                 expected="KEY=VALUE, e.g. alphas=[1,10,100] or models=published",
-                todo="put one = between the parameter and its value",
+                todo="write the name of a parameter, an equals sign and a value",
             )
         try:
             found[key] = json.loads(value)

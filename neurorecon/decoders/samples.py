@@ -1,4 +1,4 @@
-"""From a store to X and y: which task, which samples, responses to a stimulus, and the targets of each sample."""
+"""From a store to X and y: choose the task and the samples, and read responses and targets."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from neurorecon.store import selection
 from neurorecon.store.selection import volume_numbers
 from neurorecon.store.store import Store
 
-#: Seconds after the onset of a stimulus within which the hemodynamic response is modeled in time series.
+#: In time series, the hemodynamic response is modeled within these seconds after stimulus onset.
 RESPONSE_WINDOW = (2.0, 8.0)
 
-#: Seconds after stimulus onset whose volumes are averaged where samples are a time series.
+#: In time series, the volumes within these seconds after stimulus onset are averaged for decoding.
 PEAK = (4.0, 6.0)
 
-#: Names of the axes of a target that is given without names.
+#: Names of the dimensions of a target that has none.
 _DIMS = {1: ("feature",), 3: ("y", "x", "rgb"), 4: ("frame", "y", "x", "rgb")}
 
 #: Targets with at most this many values are read into memory once; larger ones are streamed.
@@ -30,7 +30,7 @@ LOADED_VALUES = 2**27
 
 @dataclass(frozen=True)
 class SampleTable:
-    """The samples of one split, averaged over repeats where that is right.
+    """The samples of one split, averaged over repeats if the design allows it.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class SampleTable:
     shown : int array, shape (sample,)
         Which of `stimuli` each sample shows.
     volumes : int array, shape (sample,), optional
-        Number of each sample's volume in its run, where volumes (of rest) were left out; by default they are
+        Number of each sample's volume in its run, if volumes (of rest) were left out; by default volumes are
         consecutive.
     """
 
@@ -56,8 +56,32 @@ class SampleTable:
     shown: np.ndarray
     volumes: np.ndarray | None = None
 
+    @classmethod
+    def of(cls, store: Store, subject: str, task: str, responses: Any, voxels: slice | None = None) -> SampleTable:
+        """Read responses into memory, with what was shown when.
+
+        Parameters
+        ----------
+        store : Store
+        subject, task : str
+            Whose responses, to which task.
+        responses : DataArray, dims (sample, voxel)
+            From :meth:`Store.responses`.
+        voxels : slice, optional
+            Which voxels to read; by default all.
+        """
+        names = ("stimulus", "task", "session", "run", "repeat", "split", "time")
+        table = pd.DataFrame({name: responses[name].values for name in names})
+        runs = table.groupby(["session", "run"], sort=False).ngroup().to_numpy()
+        shown, stimuli = pd.factorize(table["stimulus"])
+        seconds = store.series(subject).get(task)
+        volumes = None if seconds is None else volume_numbers(table, runs, seconds)
+        chosen = responses if voxels is None else responses[:, voxels]
+        values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
+        return cls(values, table, runs, [str(name) for name in stimuli], shown, volumes)
+
     def at_delays(self, delays: Sequence[int]) -> np.ndarray:
-        """Return which stimulus was shown so many volumes ago in the same run; -1 for none, as in rest.
+        """Return which stimulus was shown at each delay before a sample, in the same run; -1 for none, as in rest.
 
         Parameters
         ----------
@@ -74,7 +98,7 @@ class SampleTable:
             raise InputError(
                 "two samples of one run have the same time",
                 given=f"a time series of {len(at)} samples at {at.index.nunique()} times",
-                expected="one sample a volume",
+                expected="one sample for each volume",
                 todo="fix the times of the samples, or build the store again as single trials",
             )
         ago = [pd.MultiIndex.from_arrays([self.runs, volumes - delay]) for delay in delays]
@@ -84,8 +108,8 @@ class SampleTable:
 def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | None) -> str:
     """Return the task to analyze.
 
-    Where none is asked for: among the tasks in which every stimulus has all bands, the one with the most training
-    stimuli. (Images have no motion, so asking for a motion band means the videos.)
+    By default, the one with the most training stimuli among the tasks in which every stimulus has all bands. (Images
+    have no motion, so a motion band selects the videos.)
     """
     samples = store.samples(subject)
     having = [set(store.target_stimuli(band).tolist()) for band in bands]
@@ -101,7 +125,7 @@ def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | No
                 f"the task {task!r} cannot be analyzed with these bands",
                 given=f"task {task!r}, bands {', '.join(bands)}",
                 expected=f"one of: {', '.join(complete) or '(no task has all these bands)'}",
-                todo="choose another task, or bands that are defined for its stimuli",
+                todo="choose another task, or bands that its stimuli have",
             )
         return task
     if not complete:
@@ -109,13 +133,13 @@ def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | No
             "no task shows stimuli that have all these bands",
             given=f"bands {', '.join(bands)}; tasks {', '.join(store.tasks(subject))}",
             expected="bands that are all defined for one task",
-            todo="leave out the bands that are missing, or compute them: neurorecon features",
+            todo="leave out the missing bands, or compute them: neurorecon features",
         )
     return max(complete, key=lambda name: complete[name])
 
 
 def choose_delays(store: Store, subject: str, task: str, delays: Sequence[int] | None) -> tuple[int, ...]:
-    """Return the delays of the features in samples: those asked for, else 2 to 8 s for a time series, 0 for trials."""
+    """Return the delays of the features in samples; by default 2 to 8 s for a time series, and 0 for trials."""
     seconds = store.series(subject).get(task)
     if delays is not None and tuple(delays) != (0,) and seconds is None:
         raise InputError(
@@ -130,7 +154,7 @@ def choose_delays(store: Store, subject: str, task: str, delays: Sequence[int] |
                 "these delays cannot be used",
                 given=f"delays {tuple(delays)}",
                 expected="at least one number of samples, 0 or more: responses follow their stimulus",
-                todo="leave delays out for those of 2 to 8 s",
+                todo="leave delays out, for the default of 2 to 8 s",
             )
         return tuple(delays)
     if seconds is None:
@@ -147,24 +171,16 @@ def load_samples(
     task: str,
     voxels: slice | None = None,
 ) -> SampleTable:
-    """Read the responses of one split into memory, repeats averaged; of some voxels of the selection where told.
+    """Read the responses of one split into memory, with repeats averaged; by default those of all selected voxels.
 
-    Repeats of a time series are averaged only where every repeat shows the stimuli in the same order: the
-    response to a stimulus overlaps with those to its neighbors.
+    Repeats of a time series are averaged only if every repeat shows the stimuli in the same order, because the
+    responses to neighboring stimuli overlap.
     """
     table = store.samples(subject)
     part = table[(table["split"] == split) & (table["task"] == task)]
     average = "stimulus" if task not in store.series(subject) or same_order(part) else None
     responses = store.responses(subject, roi, split, task=task, average=average)  # type: ignore[arg-type]
-    names = ("stimulus", "task", "session", "run", "repeat", "split", "time")
-    found = pd.DataFrame({name: responses[name].values for name in names})
-    runs = found.groupby(["session", "run"], sort=False).ngroup().to_numpy()
-    shown, stimuli = pd.factorize(found["stimulus"])
-    seconds = store.series(subject).get(task)
-    volumes = None if seconds is None else volume_numbers(found, runs, seconds)
-    chosen = responses if voxels is None else responses[:, voxels]
-    values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
-    return SampleTable(values, found, runs, [str(name) for name in stimuli], shown, volumes)
+    return SampleTable.of(store, subject, task, responses, voxels)
 
 
 def same_order(samples: pd.DataFrame) -> bool:
@@ -185,7 +201,7 @@ def peak_delays(store: Store, subject: str, task: str) -> tuple[int, ...]:
 def decoding_samples(
     store: Store, subject: str, roi: str | Iterable[str] | None, split: str, task: str
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return responses to each stimulus, (stimulus, voxel), volumes around the peak averaged, and their table."""
+    """Return responses to each stimulus, (stimulus, voxel), averaged over volumes around the peak, and their table."""
     table = store.samples(subject)
     part = table[(table["split"] == split) & (table["task"] == task)]
     delays = peak_delays(store, subject, task)
@@ -197,7 +213,7 @@ def decoding_samples(
 
 @dataclass(frozen=True)
 class Recordings:
-    """Samples of one subject, in memory: their responses, what they show, and the targets that go with them.
+    """Samples of one subject in memory: their responses, their stimuli, and the targets of these stimuli.
 
     Volumes of a time series are averaged around the peak of the hemodynamic response, so a row is a response to one
     stimulus.
@@ -205,14 +221,14 @@ class Recordings:
     Parameters
     ----------
     store : Store or None
-        Where they come from; None where they were given as arrays.
+        Where they come from; None if they were given as arrays.
     subject, task : str
-        Whose samples, and of which task.
+        Whose samples, of which task.
     roi : str, tuple of str or None
         The voxels that were selected.
     responses : array, shape (sample, voxel), float32
     table : DataFrame
-        One row a sample, with ``stimulus``, ``session`` and ``run`` (of the first repeat, where repeats are averaged).
+        One row per sample: ``stimulus``, ``session`` and ``run`` (of the first repeat, if repeats are averaged).
     voxels : int array, shape (voxel,)
         Rows of the subject's table of voxels.
     """
@@ -248,10 +264,10 @@ class Recordings:
         task : str
             One of ``store.tasks(subject)``.
         split : str, optional
-            Repeats of each stimulus are averaged, where that is right in a time series.
+            Read this split and average the repeats of each stimulus (in a time series, if they have the same order).
         rows : int array, optional
-            Rows of ``store.samples(subject)``, each by itself. Those whose run ends before the peak of the response
-            are left out. All samples of the task where neither is given.
+            Single samples, as rows of ``store.samples(subject)``. Samples whose run ends before the peak of the
+            response are left out. Without `split` and `rows`, all samples of the task.
         """
         names = roi if roi is None or isinstance(roi, str) else tuple(roi)
         voxels = store.voxels(subject, roi).index.to_numpy()
@@ -266,10 +282,10 @@ class Recordings:
         kept = np.arange(len(positions)) if rows is None else np.flatnonzero(np.isin(positions, _rows(samples, rows)))
         if not len(kept):
             raise InputError(
-                "none of these rows is a sample that can be used",
+                "none of these rows is a usable sample",
                 given=f"{0 if rows is None else np.size(rows)} rows, task {task!r}",
                 expected=f"rows of this task, e.g. {positions[:3].tolist()}",
-                todo="take rows of store.samples(subject) where the task is this one",
+                todo="take rows of store.samples(subject) that have this task",
             )
         values = found.values.reshape(len(positions), max(1, len(delays)), -1).mean(axis=1)
         table = samples.iloc[positions[kept]][["stimulus", "session", "run"]].reset_index(drop=True)
@@ -285,22 +301,22 @@ class Recordings:
 
     @classmethod
     def of_arrays(cls, responses: ArrayLike, stimuli: ArrayLike, targets: Mapping[str, ArrayLike]) -> Recordings:
-        """Return samples that lie in memory instead of a store.
+        """Return samples from arrays instead of a store.
 
         Parameters
         ----------
         responses : array, shape (sample, voxel)
-            Finite; kept in their precision.
+            Finite; their dtype is kept.
         stimuli : array, shape (sample,)
             The stimulus of each sample.
         targets : mapping of str to array, shape (sample, ...)
-            Rows of the same stimulus have to be equal. ``"images"`` and ``"frames"`` are uint8 or float in [0, 1]; a
-            DataArray keeps the names of its dimensions and its attributes.
+            Samples of the same stimulus must have equal rows. ``"images"`` and ``"frames"`` are uint8 or float in
+            [0, 1]; a DataArray keeps the names of its dimensions and its attributes.
 
         Raises
         ------
         InputError
-            Where the numbers of samples differ, or a stimulus has more than one target.
+            If the numbers of samples differ, or a stimulus has more than one target.
         """
         import xarray
 
@@ -345,14 +361,27 @@ class Recordings:
         """The stimulus of each sample, shape (sample,)."""
         return self.table["stimulus"].to_numpy(str)
 
+    def labeled_responses(self) -> Any:
+        """Return the responses as :meth:`neurorecon.System.decode` checks them.
+
+        Returns
+        -------
+        DataArray, dims (stimulus, voxel)
+            With the ids of the stimuli and the rows of the voxels as coordinates.
+        """
+        import xarray
+
+        coordinates = {"stimulus": ("stimulus", self.stimuli), "voxel": ("voxel", self.voxels)}
+        return xarray.DataArray(self.responses, dims=("stimulus", "voxel"), coords=coordinates)
+
     def take(self, chosen: np.ndarray) -> Recordings:
-        """Return some of the samples, by a mask or by numbers; targets that were read are shared."""
+        """Return some of the samples, by mask or by index; targets that were read are shared."""
         where = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         table = self.table.iloc[where].reset_index(drop=True)
         return replace(self, responses=self.responses[where], table=table)
 
     def showing(self, stimuli: ArrayLike) -> Recordings:
-        """Return the same samples with other stimuli, as if these had been shown."""
+        """Return the same samples, paired with other stimuli."""
         names = np.asarray(stimuli).astype(str)
         if names.shape != (len(self.table),):
             raise InputError(
@@ -375,7 +404,7 @@ class Recordings:
     def target(self, source: str) -> Any:
         """Return a target of each sample's stimulus, DataArray with dims (sample, ...).
 
-        Small targets are read once, whatever is taken of them later; large ones are dask arrays.
+        Small targets are read once and kept; large ones are dask arrays.
 
         Parameters
         ----------
@@ -434,7 +463,7 @@ def having_target(store: Store, source: str) -> set[str]:
 def choose_shown_task(store: Store, subject: str, sources: Iterable[str], task: str | None) -> str:
     """Return the task whose stimuli are decoded.
 
-    Where none is asked for: among the tasks in which every stimulus has all targets, the one with the most stimuli.
+    By default, the one with the most stimuli among the tasks in which every stimulus has all targets.
     """
     samples = store.samples(subject)
     if task is not None:
@@ -453,13 +482,13 @@ def choose_shown_task(store: Store, subject: str, sources: Iterable[str], task: 
             "no task shows stimuli that have all these targets",
             given=f"targets {', '.join(sources)}; tasks {', '.join(store.tasks(subject))}",
             expected="targets that are all defined for one task",
-            todo="compute the targets that are missing: neurorecon features",
+            todo="compute the missing targets: neurorecon features",
         )
     return max(counts, key=lambda name: counts[name])
 
 
 def _rows(samples: pd.DataFrame, rows: ArrayLike) -> np.ndarray:
-    """Return rows of the sample table as numbers, or say what is wrong with them."""
+    """Return rows of the sample table as indices; refuse those that are none."""
     found = np.asarray(rows)
     if found.dtype == bool and found.shape == (len(samples),):
         return np.flatnonzero(found)
@@ -471,9 +500,9 @@ def _rows(samples: pd.DataFrame, rows: ArrayLike) -> np.ndarray:
         or found.max() >= len(samples)
     ):
         raise InputError(
-            "these are no rows of the table of samples",
+            "these are not rows of the sample table",
             given=f"{found.dtype} of shape {found.shape}",
-            expected=f"whole numbers from 0 to {len(samples) - 1}, or a mask of {len(samples)} samples",
+            expected=f"integers from 0 to {len(samples) - 1}, or a mask of {len(samples)} samples",
             todo="take them from store.samples(subject)",
         )
     return found

@@ -1,4 +1,4 @@
-"""What a metric is: a function of seen and reconstructed stimuli, and how its null of exchanged pairs is made."""
+"""Metrics: functions of seen and reconstructed stimuli, with their null of exchanged pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from neurorecon.errors import InputError
 from neurorecon.registry import METRICS
 
-#: Metrics that are computed where none is named, by what is reconstructed.
+#: Metrics that are computed by default, by what is reconstructed.
 DEFAULTS: dict[str, tuple[str, ...]] = {"image": ("pixcorr", "two_way"), "video": ()}
 
 #: Former names of metrics, which are still accepted.
@@ -26,7 +26,7 @@ FORMER_NAMES = {
     "n_way_identification": "n_way",
 }
 
-#: What a metric may need beside the images, and whether it goes with the seen stimulus or with the reconstruction.
+#: What a metric may need beside the images, and whether it belongs to the seen stimulus or to the reconstruction.
 NEEDS: dict[str, Literal["seen", "reconstructed"]] = {
     "categories": "seen",
     "captions": "seen",
@@ -45,24 +45,24 @@ class Metric:
     ----------
     function : callable
         ``function(seen, reconstructed)`` takes two arrays of shape (stimulus, y, x, rgb) (of videos, with a frame axis
-        after the first) and returns one value a stimulus, shape (stimulus,), NaN where undefined; or one number for
-        the whole set, as a Frechet distance is. What the metric `needs` is passed by keyword.
+        after the first) and returns one value for each stimulus, shape (stimulus,), NaN if undefined; or one number for
+        the whole set, such as a Frechet distance. What the metric `needs` is passed by keyword.
     matrix : callable, optional
         ``matrix(seen, reconstructed)`` returns the value of every pair, shape (reconstruction, seen), which makes the
         null of exchanged pairs cheap.
     reduce : callable, optional
-        ``reduce(matrix, order)`` returns one value a stimulus from the matrix when reconstruction i is taken for one of
-        stimulus ``order[i]``. Given where the value of one stimulus depends on the others, as in identification;
-        otherwise it is ``matrix[i, order[i]]``.
+        ``reduce(matrix, order)`` returns one value for each stimulus from the matrix, if reconstruction i is taken for
+        stimulus ``order[i]``. Needed if the value of one stimulus depends on the others, as in identification; by
+        default ``matrix[i, order[i]]``.
     higher_is_better : bool
         False for errors and distances.
     chance : float, optional
-        Expected value without information, where that is known.
+        Expected value without information, if known.
     of : {"image", "video"}
         What is compared.
     needs : tuple of str
         Keyword arguments beside the images: ``"categories"``, ``"captions"`` (of the stimuli) or ``"decoded"`` (the
-        decoded targets), one entry a stimulus.
+        decoded targets), one entry for each stimulus.
     """
 
     function: Callable[..., Any]
@@ -79,10 +79,10 @@ class Metric:
         unknown = [name for name in self.needs if name not in NEEDS]
         if unknown:
             raise InputError(
-                "a metric needs something that does not exist",
+                "this metric needs something that metrics cannot get",
                 given=", ".join(unknown),
                 expected=f"some of: {', '.join(NEEDS)}",
-                todo="name what the function takes by keyword beside the images",
+                todo="give needs= the names of keyword arguments from this list",
             )
 
     @property
@@ -102,9 +102,9 @@ class Metric:
         Parameters
         ----------
         seen, reconstructed : array, shape (stimulus, [frame,] y, x, rgb)
-            Row by row the same stimulus.
+            The same stimulus in each row.
         context : mapping of str to array, optional
-            What the metric needs, one row a stimulus.
+            What the metric needs, one row for each stimulus.
         order : int array, shape (stimulus,), optional
             Reconstruction i is compared with stimulus ``order[i]``; by default with its own.
         """
@@ -113,7 +113,7 @@ class Metric:
         for name in self.needs:
             if given.get(name) is None:
                 raise InputError(
-                    f"this metric needs {name}, which are not there",
+                    f"this metric needs {name}, which the data set does not have",
                     given=f"{', '.join(sorted(given)) or 'nothing'} beside the images",
                     expected=name,
                     todo="use a data set that has them, or another metric",
@@ -147,7 +147,7 @@ class Metric:
             pairs = self.matrix(seen, reconstructed)
             reduce = self.reduce or (lambda matrix, order: matrix[rows, order])
             return np.array([summarize(reduce(pairs, order)).mean for order in orders])
-        # Every pair that occurs is compared once, however many permutations hold it.
+        # Each pair is compared once, however many permutations contain it.
         keys, where = np.unique(orders + rows * len(seen), return_inverse=True)
         step = max(1, _PAIR_VALUES // max(1, seen[0].size))
         parts = [
@@ -164,7 +164,7 @@ class Metric:
         other: np.ndarray,
         context: Mapping[str, Any] | None,
     ) -> np.ndarray:
-        """Return the values of reconstructions `own` as if they were of stimuli `other`."""
+        """Return the values of the reconstructions `own`, taken for the stimuli `other`."""
         rows = {"seen": other, "reconstructed": own}
         taken = {
             name: value.take(rows[NEEDS[name]]) if name == "decoded" else np.asarray(value)[rows[NEEDS[name]]]
@@ -190,7 +190,7 @@ def load_metric(name: str) -> Metric:
     Raises
     ------
     UnknownNameError
-        Where there is no such metric.
+        If there is no such metric.
     """
     if name in FORMER_NAMES:
         warnings.warn(
@@ -213,11 +213,6 @@ def load_metric(name: str) -> Metric:
     return found if isinstance(found, Metric) else Metric(found)
 
 
-def current_name(name: str) -> str:
-    """Return what a metric is called now."""
-    return FORMER_NAMES.get(name, name)
-
-
 @dataclass(frozen=True)
 class Summary:
     """The mean of scores over stimuli.
@@ -225,12 +220,12 @@ class Summary:
     Parameters
     ----------
     mean : float
-        Over the stimuli whose score is defined; NaN where there is none.
+        Over the stimuli whose score is defined; NaN if there is none.
     n : int
         Number of stimuli whose score is defined.
     n_undefined : int
-        Number of stimuli whose score is NaN (e.g. the correlation of a constant image). They are left out of the mean,
-        so a table has to say how many they are.
+        Number of stimuli whose score is NaN (e.g. the correlation of a constant image). The mean leaves them out, so
+        tables should report how many there are.
     """
 
     mean: float

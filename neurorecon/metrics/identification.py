@@ -1,7 +1,7 @@
 """Identification: whether the seen stimulus can be told from others, given its reconstruction.
 
-All variants are exact (no candidates are drawn at random) and have names of their own, because their numbers
-differ on the same reconstructions.
+All variants are exact (no candidates are drawn at random). Each has its own name, because their numbers differ on the
+same reconstructions.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from neurorecon.metrics.image import center_and_scale, check_pair, pixcorr
 
 Similarity = Literal["correlation", "cosine"]
 
-#: Similarities closer than this are ties. Products of identical rows differ by some 1e-16, by their place
-#: in the matrix, and a strict comparison must not turn that into wins.
+#: Similarities closer than this are ties: products of identical rows differ by about 1e-16, depending on their place in
+#: the matrix, and a strict comparison must not count that as a win.
 TOLERANCE = 1e-12
 
 #: Values of one row that are converted to float64 at a time.
@@ -28,7 +28,7 @@ def two_way(seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity 
     """Share of the other seen stimuli strictly less similar to the reconstruction than the right one.
 
     This is the two-way identification of Brain-Diffuser's code: candidates are the *seen* stimuli, a tie
-    counts as a loss. Chance is .5 where no ties occur.
+    counts as a loss. Chance is .5 if there are no ties.
 
     Parameters
     ----------
@@ -40,13 +40,13 @@ def two_way(seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity 
     Returns
     -------
     array, shape (stimulus,)
-        float64 in [0, 1]. NaN where the similarity of a stimulus with its own reconstruction is undefined;
+        float64 in [0, 1]. NaN if the similarity of a stimulus with its own reconstruction is undefined;
         candidates whose similarity is undefined are left out.
 
     Raises
     ------
     InputError
-        Where the shapes differ or there are fewer than two stimuli.
+        If the shapes differ, or there are fewer than two stimuli.
 
     References
     ----------
@@ -70,9 +70,10 @@ def two_way_among_reconstructions(
 ) -> np.ndarray:
     """Two-way identification the other way: candidates are the *reconstructions*, given the seen stimulus.
 
-    A reconstruction that resembles every stimulus helps here less than in :func:`two_way`,
-    and a stimulus that resembles the mean of all does not suffer from it; so the numbers differ, sometimes
-    much. Parameters and returns are those of :func:`two_way`.
+    A reconstruction that resembles every stimulus helps less here than in :func:`two_way`, and a stimulus that
+    resembles the mean of all is not penalized, so the numbers differ, sometimes by a lot.
+
+    Parameters and returns are those of :func:`two_way`.
     """
     return _strict(similarity_matrix(seen, reconstructed, similarity).T)
 
@@ -103,7 +104,7 @@ def n_way_probability(
     Raises
     ------
     InputError
-        Where `n` is below 2 or there are fewer than `n` stimuli.
+        If `n` is below 2, or there are fewer than `n` stimuli.
     """
     return _n_way(similarity_matrix(seen, reconstructed, similarity), n)
 
@@ -121,24 +122,24 @@ def n_way(n: int) -> Metric:
 def similarity_matrix(
     seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity = "correlation"
 ) -> np.ndarray:
-    """Similarity of every reconstruction with every seen stimulus.
+    """Return the similarity of every reconstruction with every seen stimulus.
 
     Parameters
     ----------
     seen, reconstructed : array, shape (stimulus, ...)
-        Images or features. Values are converted in blocks, so no float64 copy of the whole is made.
+        Images or features. Values are converted in blocks, without a float64 copy of the whole array.
     similarity : {"correlation", "cosine"}
         Of the flattened values.
 
     Returns
     -------
     array, shape (reconstruction, seen)
-        float64 in [-1, 1]; NaN where a row is constant (correlation) or zero (cosine).
+        float64 in [-1, 1]; NaN if a row is constant (correlation) or zero (cosine).
 
     Raises
     ------
     InputError
-        Where the shapes differ or there are fewer than two stimuli.
+        If the shapes differ, or there are fewer than two stimuli.
     """
     seen, reconstructed = check_pair(seen, reconstructed)
     if len(seen) < 2:

@@ -9,7 +9,7 @@ import numpy as np
 from neurorecon.errors import InputError
 from neurorecon.metrics.base import Metric
 
-#: Values that are converted to float64 at a time: all images of a test set would not fit.
+#: Values that are converted to float64 at a time, because a whole test set may not fit into memory.
 VALUES_AT_ONCE = 2**21
 
 
@@ -34,7 +34,7 @@ def pixcorr(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     Raises
     ------
     InputError
-        Where the shapes differ.
+        If the shapes differ.
 
     References
     ----------
@@ -65,7 +65,7 @@ def mse(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     Raises
     ------
     InputError
-        Where the shapes differ, or floats are plainly in 0..255.
+        If the shapes differ, or floats are clearly in 0..255.
     """
     seen, reconstructed = check_pair(seen, reconstructed)
     scores = np.empty(len(seen), dtype=np.float64)
@@ -189,7 +189,7 @@ def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Parameters
     ----------
     images : array, shape (stimulus, [frame,] y, x, rgb)
-        uint8 or float in [0, 1]; returned as they are where they have this size.
+        uint8 or float in [0, 1]; returned unchanged if they have this size.
     size : (int, int)
         (y, x).
 
@@ -223,14 +223,14 @@ def as_unit_float(images: np.ndarray) -> np.ndarray:
     Raises
     ------
     InputError
-        Where floats are plainly not in [0, 1], or the type is another one.
+        If floats are clearly not in [0, 1], or the dtype is another one.
     """
     images = np.asarray(images)
     if images.dtype == np.uint8:
         return images / 255.0
     if images.dtype.kind not in "fb":
         raise InputError(
-            "images of this type cannot be read without guessing their range",
+            "images of this dtype have no known range",
             given=f"an array of {images.dtype}",
             expected="uint8 in 0..255 or float in [0, 1]",
             todo="convert them with .astype('uint8'), or divide by their largest value",
@@ -259,7 +259,7 @@ def center_and_scale(values: np.ndarray) -> np.ndarray:
         float64; NaN in the rows that are constant.
     """
     values = np.asarray(values, dtype=np.float64)
-    constant = (values == values[:, :1]).all(axis=1)  # asked exactly: a norm of rounding errors is not zero
+    constant = (values == values[:, :1]).all(axis=1)  # exact, because rounding errors have a norm above zero
     centered = values - values.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(centered, axis=1, keepdims=True)
     norm[constant | (norm[:, 0] == 0)] = np.nan
@@ -274,7 +274,7 @@ def _parts(images: np.ndarray) -> Iterator[slice]:
 
 
 def check_pair(seen: np.ndarray, reconstructed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both arrays, or say in what they do not match.
+    """Return both arrays; refuse those that do not match.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def check_pair(seen: np.ndarray, reconstructed: np.ndarray) -> tuple[np.ndarray,
     Raises
     ------
     InputError
-        Where the shapes differ, or there is nothing to compare.
+        If the shapes differ, or there is nothing to compare.
     """
     seen, reconstructed = np.asarray(seen), np.asarray(reconstructed)
     if seen.shape != reconstructed.shape or seen.ndim < 2 or seen.size == 0:
@@ -295,13 +295,13 @@ def check_pair(seen: np.ndarray, reconstructed: np.ndarray) -> tuple[np.ndarray,
             "seen and reconstructed images do not match",
             given=f"seen {seen.shape}, reconstructed {reconstructed.shape}",
             expected="the same shape (stimulus, ...), with at least one stimulus and one value",
-            todo="bring both to one size and order; row by row they have to be the same stimulus",
+            todo="bring both to the same size and order, with the same stimulus in each row",
         )
     return seen, reconstructed
 
 
 def _image_pairs(seen: np.ndarray, reconstructed: np.ndarray, least: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pairs of images as float64 in [0, 1], or say that they are too small for the window."""
+    """Yield pairs of images as float64 in [0, 1]; refuse those that are too small for the window."""
     seen, reconstructed = check_pair(seen, reconstructed)
     if seen.ndim != 4 or seen.shape[-1] != 3 or min(seen.shape[1:3]) < least:
         raise InputError(

@@ -1,7 +1,7 @@
-"""What a system is: targets that are decoded from responses, and images or videos that are generated from them.
+"""The base class of systems: decode targets from responses, then generate images or videos from the targets.
 
-The seam between the two is a :class:`Decoded` object. Analyses change it (drop a target, exchange two stimuli, put
-noise in its place) and generate again, so they are written once for all systems.
+The seam between the two steps is a :class:`Decoded` object. Analyses change it (drop a target, exchange stimuli,
+replace a target by noise) and generate again, so they are written once for all systems.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from neurorecon.features.base import seed_of as seed_of
 from neurorecon.io import tensors
 from neurorecon.io.files import write_json
 from neurorecon.io.tensors import block_digest
-from neurorecon.parallel import pinned
+from neurorecon.parallel import Compute, pinned
 from neurorecon.registry import SYSTEMS
 from neurorecon.store.store import Store
 from neurorecon.systems.decoded import FORMAT, Decoded, read_json
@@ -52,15 +52,15 @@ class TargetSpec:
     source : str
         A target of the store, or ``"images"`` or ``"frames"`` (float in [0, 1]).
     decoder : estimator
-        Not fitted; it is cloned for each fit. ``fit(X, y, groups=...)`` and ``predict(X)`` are called.
+        Unfitted; it is cloned for each fit. Needs ``fit(X, y, groups=...)`` and ``predict(X)``.
     roi : str, tuple of str or None
         Voxels of this decoder among those that :meth:`System.fit` is given; None for all of these.
     standardize : bool
-        Give the decoder responses in standard deviations of the training samples (a voxel that never changes keeps its
-        scale). The training mean is subtracted in any case.
+        Divide each voxel by its standard deviation over the training samples (voxels that never change keep their
+        scale). The training mean is always subtracted.
     required : bool
-        Whether nothing can be generated without this target. Without another one, generation is unconditional in that
-        respect.
+        Raise an error if this target is missing when images are generated. Without an optional target, generation is
+        unconditional in that respect.
     """
 
     source: str
@@ -71,9 +71,9 @@ class TargetSpec:
 
 
 class System(BaseEstimator):
-    """A reconstruction system: subclasses say which targets are decoded, and how images are generated from them.
+    """A reconstruction system: subclasses define which targets are decoded, and how images are generated from them.
 
-    Parameters of ``__init__`` are scikit-learn's: stored as given under their names, without work.
+    As in scikit-learn, ``__init__`` stores its parameters as given, under their names, and does nothing else.
 
     Attributes
     ----------
@@ -82,9 +82,9 @@ class System(BaseEstimator):
     kinds : tuple of {"image", "video"}
         What is reconstructed.
     averages : {"responses", "reconstructions"}
-        What the repeats of a stimulus are averaged in, where single samples are decoded.
+        Whether the repeats of a stimulus are averaged before decoding or after generation.
     metrics : tuple of str
-        Scores that are computed where none is named; those of the registry where empty.
+        Scores that are computed by default; if empty, those of the registry.
     decoders_ : dict of str to estimator
         The fitted decoders.
     voxels_ : int array, shape (voxel,)
@@ -96,7 +96,7 @@ class System(BaseEstimator):
     targets_ : dict of str to dict
         Names of the dimensions, shape and attributes of each stored target.
     provenance_ : dict
-        What was fitted to: store, snapshot, digest, subject, task, ROI, numbers of samples and stimuli.
+        What the system was fitted to: store, snapshot, digest, subject, task, ROI, numbers of samples and stimuli.
     """
 
     name: ClassVar[str] = ""
@@ -120,11 +120,11 @@ class System(BaseEstimator):
         if cls.__dict__.get("name"):
             System.classes[cls.name] = cls
 
-    # -- what subclasses say ----------------------------------------------------------------------------------------
+    # -- what subclasses define --------------------------------------------------------------------------------------
 
     @property
     def targets(self) -> Mapping[str, TargetSpec]:
-        """What is decoded; the keys are those of :class:`Decoded`."""
+        """The targets to decode, by their key in :class:`Decoded`."""
         raise NotImplementedError(f"{type(self).__name__} has to define targets")
 
     def generate(self, decoded: Decoded, *, seed: int = 0) -> xarray.DataArray:
@@ -133,11 +133,11 @@ class System(BaseEstimator):
         Parameters
         ----------
         decoded : Decoded
-            ``decoded["name"]`` raises where a required target is missing, ``decoded.get("name")`` returns None where an
-            optional one is: generation is unconditional then.
+            ``decoded["name"]`` raises an error if a target is missing; ``decoded.get("name")`` returns None, for
+            generation without it.
         seed : int
-            Noise of each stimulus comes from ``noise_like(shape, seed, stimulus)`` or ``seed_of(seed, stimulus)``, so
-            that neither the batch nor the order matters.
+            Draw the noise of each stimulus with ``noise_like(shape, seed, stimulus)`` or ``seed_of(seed, stimulus)``,
+            so that it depends neither on the batch nor on the order.
 
         Returns
         -------
@@ -149,7 +149,7 @@ class System(BaseEstimator):
     def exact_null(
         self, responses: np.ndarray, targets: Mapping[str, np.ndarray], shown: np.ndarray, labels: np.ndarray
     ) -> Any:
-        """Return what refits the cross-validated system under exchanged pairs, or None where that takes too long.
+        """Return an object that refits the cross-validated system under exchanged pairs; None if that takes too long.
 
         Parameters
         ----------
@@ -159,17 +159,17 @@ class System(BaseEstimator):
         shown : int array, shape (sample,)
             Which stimulus each sample shows.
         labels : array, shape (sample,)
-            What is left out as a whole in each fold.
+            Held out as a whole in each fold.
 
         Returns
         -------
         object or None
-            ``reconstruct(order)`` returns the reconstructions when the targets of stimulus i are those of
-            ``order[i]``: of the stimuli, and of the samples, two arrays.
+            ``reconstruct(order)`` gives each stimulus i the targets of stimulus ``order[i]`` and returns two arrays:
+            the reconstructions of the stimuli, and those of the samples.
         """
         return None
 
-    # -- what they share --------------------------------------------------------------------------------------------
+    # -- what all systems share ---------------------------------------------------------------------------------------
 
     def fit(
         self,
@@ -183,36 +183,36 @@ class System(BaseEstimator):
         groups: ArrayLike | None = None,
         alone: bool = False,
         folder: str | Path | None = None,
-        compute: Any = None,
+        compute: Compute = Compute(),  # noqa: B008 (frozen)
     ) -> Self:
         """Fit one decoder for each target.
 
         Parameters
         ----------
         store : Store
-            With the targets; None where `samples` are recordings of arrays.
+            With the targets; None if `samples` are recordings of arrays.
         subject : str
         roi : str or list of str, optional
             As for :meth:`Store.responses`; by default all voxels.
         task : str, optional
             By default the one with the most stimuli that have all targets.
         samples : int array or Recordings, optional
-            Rows of ``store.samples(subject)`` to train on; repeats among them are averaged where the system `averages`
-            responses. Or samples that were read before, which are used as they are and decide subject, task and ROI. By
-            default the train split, its repeats averaged.
+            Rows of ``store.samples(subject)`` to train on; repeats among them are averaged if the system `averages`
+            responses. Or samples that were read before, which are used as they are and determine subject, task and ROI.
+            By default the training split, with repeats averaged.
         stimuli : array of str, shape (sample,), optional
-            The stimulus of each of these samples, for fits on re-paired data; by default the one that was shown.
+            The stimulus of each sample, for fits on re-paired data; by default the one that was shown.
         groups : array, shape (sample,), optional
             Samples of one group are never on both sides of a fold of inner cross-validation; by default the samples of
             a stimulus.
         alone : bool
-            Stimuli will be decoded one by one: decoders that rescale by the moments of their own predictions
-            (``renorm="test"``) use those of training.
+            Stimuli will be decoded one by one, so decoders that rescale by the moments of the test set
+            (``renorm="test"``) use those of the training set.
         folder : path, optional
-            Each decoder is written here as soon as it is fitted, and an interrupted fit resumes; in the end it holds
-            what :meth:`save` writes.
-        compute : Compute, optional
-            Its ``threads`` are used.
+            Save each decoder here as soon as it is fitted, so that an interrupted fit resumes. When all are fitted, the
+            folder holds what :meth:`save` writes.
+        compute : Compute
+            Who computes; only its ``threads`` are used.
 
         Returns
         -------
@@ -222,7 +222,7 @@ class System(BaseEstimator):
         Raises
         ------
         InputError
-            Where targets or samples do not fit, or `folder` holds a fit to something else.
+            If targets and samples do not match, or `folder` holds a fit to other data.
         """
         recordings, labels = self._training(store, subject, roi, task, samples, stimuli, groups)
         with _threads(compute):
@@ -240,22 +240,22 @@ class System(BaseEstimator):
         samples: ArrayLike | Recordings | None = None,
         groups: ArrayLike | None = None,
         alone: bool = False,
-        compute: Any = None,
+        compute: Compute = Compute(),  # noqa: B008 (frozen)
     ) -> Decoded:
-        """Fit, and decode responses that are known by now.
+        """Fit, and decode responses that are already known.
 
-        Of large targets, which are streamed, decoders with ``fit_and_predict`` keep no weights: with 8,859 samples and
-        350,000 features these would take 12 GB. :meth:`decode` and :meth:`save` are not there for such targets
-        afterwards. Small targets are decoded to the bits of ``fit(...).decode(responses)``. Where `compute` has a
-        scheduler or a folder, large targets of a ridge regression with one alpha are computed in blocks of features, on
-        a cluster or here, and the same call resumes.
+        Large targets are streamed, and decoders with ``fit_and_predict`` keep no weights for them: with 8,859 samples
+        and 350,000 features, weights would take 12 GB. :meth:`decode` and :meth:`save` do not work for such targets
+        afterwards. Small targets are decoded to the same bits as by ``fit(...).decode(responses)``. If `compute` has a
+        scheduler or a folder, large targets of a ridge regression with one alpha are computed in blocks of features,
+        here or on a cluster, and the same call resumes.
 
         Parameters
         ----------
         responses : array or DataArray, shape (stimulus, voxel)
             As for :meth:`decode`.
         store, subject, roi, task, samples, groups, alone, compute
-            As for :meth:`fit`; of `compute`, scheduler, folder and progress are used too.
+            As for :meth:`fit`; scheduler, folder and progress of `compute` are used too.
         """
         recordings, labels = self._training(store, subject, roi, task, samples, None, groups)
         with _threads(compute):
@@ -273,7 +273,7 @@ class System(BaseEstimator):
         responses : array, shape (sample, voxel)
             Finite.
         targets : mapping of str to array, shape (sample, ...)
-            By source, one row a sample.
+            By source, one row per sample.
         groups : array, shape (sample,), optional
             As for :meth:`fit`; by default each sample is a group.
         """
@@ -289,8 +289,8 @@ class System(BaseEstimator):
         Parameters
         ----------
         responses : array or DataArray, shape (stimulus, voxel)
-            The voxels of fit in their order. A DataArray with the coordinates ``stimulus`` and ``voxel`` names the
-            stimuli, and its voxels are checked; the rows of an array are numbered.
+            The voxels of fit, in the same order. If a DataArray has the coordinates ``stimulus`` and ``voxel``, they
+            name the stimuli and are checked; the rows of an array are numbered.
         standardized : bool
             Responses are in standard deviations of the training responses, as the pattern of an ROI is.
 
@@ -301,7 +301,7 @@ class System(BaseEstimator):
         Raises
         ------
         InputError
-            Where these are not the voxels of fit, or responses are not finite.
+            If these are not the voxels of fit, or responses are not finite.
         """
         check_is_fitted(self, "decoders_")
         values, stimuli = self._responses(responses)
@@ -314,7 +314,7 @@ class System(BaseEstimator):
         return self.generate(self.decode(responses), seed=seed)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the fitted system into a folder that :func:`load_system` reads; never pickle.
+        """Save the fitted system in a folder that :func:`load_system` reads, without pickle.
 
         Returns
         -------
@@ -352,7 +352,7 @@ class System(BaseEstimator):
             raise InputError(
                 "groups do not match the samples",
                 given=f"shape {labels.shape}",
-                expected=f"({len(recordings.table)},), one a sample",
+                expected=f"({len(recordings.table)},), one label for each sample",
                 todo="take them from the same selection of samples",
             )
         if not isinstance(samples, Recordings) and samples is not None and self.averages == "responses":
@@ -367,9 +367,9 @@ class System(BaseEstimator):
         alone: bool,
         folder: Path | None,
         known: Any = None,
-        compute: Any = None,
+        compute: Compute = Compute(),  # noqa: B008 (frozen)
     ) -> dict[str, np.ndarray]:
-        """Fit all decoders; return what those that keep no weights predict of responses that are known."""
+        """Fit all decoders; return the predictions of those that keep no weights, for responses that are known."""
         responses = recordings.responses.astype(np.float64)
         _check_finite(responses)
         specs = dict(self.targets)
@@ -414,7 +414,7 @@ class System(BaseEstimator):
         return predicted
 
     def _predict(self, values: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
-        """Return what decoders predict from responses in their own units."""
+        """Return the predictions of decoders from responses in their original units."""
         specs = self.targets
         return {
             name: np.asarray(decoder.predict(self._inputs(values, specs[name], self._columns_[name])))
@@ -438,24 +438,24 @@ class System(BaseEstimator):
         return Decoded(arrays, stimuli, self.training_)
 
     def _inputs(self, responses: np.ndarray, spec: TargetSpec, columns: np.ndarray | slice) -> np.ndarray:
-        """Return what a decoder is given: centered, and divided by the scale where it wants that."""
+        """Return the inputs of a decoder: centered responses, standardized if its target says so."""
         centered = responses[:, columns] - self.mean_[columns]
         return centered / self.scale_[columns] if spec.standardize else centered
 
     def _responses(self, responses: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return responses as float64 and the ids of their stimuli, or say why they cannot be decoded."""
+        """Return responses as float64 and the ids of their stimuli; refuse those that cannot be decoded."""
         values = np.asarray(responses, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != len(self.mean_):
             raise InputError(
-                "these responses do not fit the decoder",
+                "these responses do not match the voxels that the system was fitted on",
                 given=f"shape {values.shape}",
-                expected=f"(stimulus, {len(self.mean_)}), the voxels it was fitted on",
+                expected=f"(stimulus, {len(self.mean_)})",
                 todo="select the same subject and roi as for fit",
             )
         coordinates = getattr(responses, "coords", {})
         if "voxel" in coordinates and not np.array_equal(coordinates["voxel"].values, self.voxels_):
             raise InputError(
-                "these responses are of other voxels than the decoder was fitted on",
+                "these responses come from other voxels than those that the system was fitted on",
                 given=f"voxels {coordinates['voxel'].values[:5].tolist()} ...",
                 expected=f"voxels {self.voxels_[:5].tolist()} ..., in this order",
                 todo="select the same subject and roi as for fit",
@@ -481,14 +481,14 @@ class System(BaseEstimator):
         }
 
     def _fit_digest(self, recordings: Recordings, groups: np.ndarray, alone: bool) -> str:
-        """Return a digest of all that decides the decoders; targets go in through the store's digest."""
+        """Return a digest of everything that determines the decoders; the store's digest covers the targets."""
         specs = {
             name: [spec.source, spec.roi, spec.standardize, _about_estimator(spec.decoder)]
             for name, spec in self.targets.items()
         }
         everything = {
             **self._provenance(recordings, alone),
-            "store": None,  # wherever a copy of it lies
+            "store": None,  # copies of a store may lie anywhere
             "snapshot": None,
             "targets": specs,
             "responses": block_digest(recordings.responses),
@@ -505,7 +505,7 @@ class System(BaseEstimator):
             raise InputError(
                 f"the decoder of {name!r} cannot be written to disk",
                 given=type(decoder).__name__,
-                expected="a decoder with save(folder), as those of neurorecon have",
+                expected="a decoder with a method save(folder)",
                 todo="derive it from neurorecon.decoders.persistence.Persistent",
             )
         place = folder / "decoders" / name
@@ -549,14 +549,14 @@ class System(BaseEstimator):
 
 
 def load_system(name_or_folder: str | Path, **parameters: Any) -> Any:
-    """Return a system by its registered name, not fitted, or a fitted one from the folder it was saved in.
+    """Return an unfitted system by its registered name, or load a fitted one from its folder.
 
     Parameters
     ----------
     name_or_folder : str or path
         A registered name, e.g. ``"linear-pixels"``, or a folder that :meth:`System.save` wrote.
     **parameters
-        Of the system, e.g. ``models=`` or ``device=``. Those of a saved system that are given replace the saved ones.
+        Of the system, e.g. ``models=`` or ``device=``. They replace the parameters of a saved system.
 
     Returns
     -------
@@ -565,9 +565,9 @@ def load_system(name_or_folder: str | Path, **parameters: Any) -> Any:
     Raises
     ------
     UnknownNameError, InputError
-        Where there is no such system or parameter.
+        If there is no such system or parameter.
     MissingFileError
-        Where the folder holds no complete system.
+        If the folder does not hold a complete system.
     """
     folder = Path(name_or_folder)
     if isinstance(name_or_folder, str) and name_or_folder in SYSTEMS.names():
@@ -577,10 +577,10 @@ def load_system(name_or_folder: str | Path, **parameters: Any) -> Any:
     description = read_json(folder / _DESCRIPTION, "system.save(folder)")
     if not description.get("complete"):
         raise MissingFileError(
-            "the system in this folder is not complete: its fit was interrupted",
+            "the system in this folder is incomplete: its fit was interrupted",
             given=str(folder),
             expected="all decoders",
-            todo="run the same fit with the same folder again: it resumes",
+            todo="run the same fit with the same folder again; it resumes",
         )
     name, arrays = description["system"], tensors.load(folder / _ARRAYS)[0]
     kind = SYSTEMS.load(name) if name in SYSTEMS.names() else System.classes.get(name)
@@ -607,10 +607,9 @@ def standardizer(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return responses.mean(axis=0), np.where(still | (deviation == 0), 1.0, deviation)
 
 
-def _threads(compute: Any) -> AbstractContextManager[None]:
-    """Keep to the threads that are asked for."""
-    threads = getattr(compute, "threads", None)
-    return nullcontext() if threads is None else pinned(threads)
+def _threads(compute: Compute) -> AbstractContextManager[None]:
+    """Keep to the number of threads that was asked for."""
+    return nullcontext() if compute.threads is None else pinned(compute.threads)
 
 
 def _make(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
@@ -639,32 +638,32 @@ def _check_finite(responses: np.ndarray) -> None:
     bad = ~np.isfinite(responses)
     if bad.any():
         raise InputError(
-            "responses are not all finite",
+            "some responses are not finite",
             given=f"{int(bad.sum())} values in {int(bad.any(axis=0).sum())} voxels",
             expected="finite numbers",
-            todo="leave these voxels out, or run neurorecon check on the store",
+            todo="leave these voxels out, or check the store: neurorecon check",
         )
 
 
 def _columns(recordings: Recordings, name: str, spec: TargetSpec) -> np.ndarray | slice:
-    """Return which of the voxels that were read a decoder gets."""
+    """Return the voxels of a decoder among those that were read."""
     if spec.roi is None:
         return slice(None)
     if recordings.store is None:
         raise InputError(
-            f"the decoder of {name!r} wants an ROI, and arrays have none",
+            f"the decoder of {name!r} needs an ROI, but arrays have none",
             given=f"roi={spec.roi!r}",
-            expected="a store, which knows ROIs",
+            expected="a store with ROIs",
             todo="build a store with neurorecon.build_from_arrays, and fit to it",
         )
     wanted = recordings.store.voxels(recordings.subject, spec.roi).index.to_numpy()
     found = np.flatnonzero(np.isin(recordings.voxels, wanted))
     if not len(found):
         raise InputError(
-            f"no voxel is left for the decoder of {name!r}",
+            f"the decoder of {name!r} has no voxels",
             given=f"its ROI {spec.roi!r} among the {len(recordings.voxels)} voxels of {recordings.roi!r}",
-            expected="an overlap",
-            todo="fit with a roi= that contains it, or with all voxels",
+            expected="voxels in both",
+            todo="fit with a roi= that contains its ROI, or with all voxels",
         )
     return _as_slice(found, len(recordings.voxels))
 
@@ -673,12 +672,11 @@ def _as_slice(columns: np.ndarray, voxels: int) -> np.ndarray | slice:
     return slice(None) if len(columns) == voxels else columns
 
 
-def _fits_into_jobs(decoder: Any, spec: TargetSpec, recordings: Recordings, compute: Any) -> bool:
-    """Return whether a target is computed in blocks that are jobs: asked for, and nothing is chosen by its values."""
-    asked = getattr(compute, "scheduler", None) is not None or getattr(compute, "folder", None) is not None
+def _fits_into_jobs(decoder: Any, spec: TargetSpec, recordings: Recordings, compute: Compute) -> bool:
+    """Return whether a target is computed in jobs: its results are kept, and no parameter depends on its values."""
     plain = type(decoder) is RidgeDecoder and np.ndim(decoder.alpha) == 0 and decoder.missing == "raise"
     return (
-        asked
+        compute.keeps_files
         and plain
         and decoder.renorm is None
         and decoder.select_voxels is None
@@ -688,9 +686,14 @@ def _fits_into_jobs(decoder: Any, spec: TargetSpec, recordings: Recordings, comp
 
 
 def _predict_in_jobs(
-    decoder: RidgeDecoder, spec: TargetSpec, recordings: Recordings, inputs: np.ndarray, new: np.ndarray, compute: Any
+    decoder: RidgeDecoder,
+    spec: TargetSpec,
+    recordings: Recordings,
+    inputs: np.ndarray,
+    new: np.ndarray,
+    compute: Compute,
 ) -> np.ndarray:
-    """Return what a ridge regression predicts, computed in blocks of features."""
+    """Return the predictions of a ridge regression, computed in blocks of features."""
     assert recordings.store is not None
     found = predict_target_blocks(
         inputs,
@@ -728,15 +731,15 @@ def _about_estimator(estimator: Any) -> list[Any]:
 
 
 def _begin(folder: Path, digest: str) -> None:
-    """Note what is fitted into a folder, or refuse one that holds something else."""
+    """Write into a folder what is being fitted, or refuse a folder that holds another fit."""
     file = folder / _DESCRIPTION
     if file.is_file():
         found = read_json(file, "system.save(folder)").get("fit")
         if found != digest:
             raise InputError(
-                "cannot resume: this folder holds a system that was fitted to other data or with other settings",
+                "cannot resume: the system in this folder was fitted to other data or with other settings",
                 given=str(folder),
-                expected="an empty folder, or the one of the same fit",
+                expected="an empty folder, or the folder of the same fit",
                 todo="choose another folder, or delete this one",
             )
         return

@@ -1,4 +1,4 @@
-"""The seam of every system: decoded targets, which analyses change before images are generated from them."""
+"""Decoded targets: the seam of every system, which analyses change before images are generated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMAT = 1
 
 
 class MissingTargetError(InputError, KeyError):
-    """A target that generation needs was not decoded, or was dropped."""
+    """Raised if generation needs a target that was not decoded or was dropped."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -32,24 +32,23 @@ class MissingTargetError(InputError, KeyError):
 class Decoded(Mapping[str, "xarray.DataArray"]):
     """Decoded targets, by name; immutable: every change returns a new object.
 
-    A value is an array with the dimensions (stimulus, ...) of the stored target, float32, in its units, with the
-    coordinate ``stimulus`` and the attributes of the stored target. All have the same stimuli in the same order. A
-    target that is missing is a missing key.
+    Each value is a float32 array with dimensions (stimulus, ...), in the shape and units of the stored target, with the
+    coordinate ``stimulus`` and the attributes of the stored target. All values have the same stimuli in the same order.
+    A missing target is a missing key.
 
     Parameters
     ----------
     arrays : mapping of str to DataArray
         The targets, dims (stimulus, ...).
     stimuli : sequence of str, optional
-        Ids; needed where there is no target.
+        Ids; needed if there is no target.
     training : mapping of str to (mean, deviation), optional
-        Of each target over the training samples, arrays in the shape of the target of one stimulus; :meth:`noise` draws
-        with them.
+        Of each target over the training samples, in the shape of one stimulus; :meth:`noise` uses them.
 
     Raises
     ------
     InputError
-        Where targets have different stimuli.
+        If targets have different stimuli.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
 
     @classmethod
     def empty(cls, stimuli: ArrayLike) -> Decoded:
-        """Return what holds no target and still says which stimuli: the unconditional images are generated from it."""
+        """Return stimuli without targets, for unconditional generation."""
         return cls({}, stimuli)
 
     @property
@@ -95,7 +94,7 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
     def __getitem__(self, name: str) -> xarray.DataArray:
         if name not in self._arrays:
             raise MissingTargetError(
-                f"the target {name!r} is missing, and it is needed here",
+                f"the target {name!r} is missing",
                 given=f"decoded targets: {', '.join(self._arrays) or '(none)'}",
                 expected=name,
                 todo="decode it, or set it with decoded.with_(...)",
@@ -113,18 +112,18 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
         return f"Decoded({', '.join(parts) or 'no targets'}; {len(self._stimuli)} stimuli)"
 
     def drop(self, *names: str) -> Decoded:
-        """Return the other targets."""
+        """Return the targets without those named."""
         for name in names:
             self[name]
         return self._with({name: array for name, array in self.items() if name not in names})
 
     def with_(self, **arrays: Any) -> Decoded:
-        """Return these targets in place of those of the same names, or beside the others.
+        """Replace or add targets.
 
         Parameters
         ----------
         **arrays : array or DataArray, shape (stimulus, ...)
-            A DataArray that is new here brings its own dimensions; an array has those of the target that it replaces.
+            An array has the dimensions of the target that it replaces; a new target is a DataArray.
         """
         import xarray
 
@@ -134,7 +133,7 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
                 before = self[name]
                 if np.shape(array) != before.shape:
                     raise InputError(
-                        f"this array cannot stand for the target {name!r}",
+                        f"this array cannot replace the target {name!r}",
                         given=f"shape {np.shape(array)}",
                         expected=f"{before.shape}, (stimulus, ...)",
                         todo="give one row for each stimulus, in the shape of the target",
@@ -144,18 +143,18 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
         return self._with(found)
 
     def permute(self, name: str, order: ArrayLike) -> Decoded:
-        """Return one target exchanged between stimuli: stimulus i has that of stimulus ``order[i]``."""
+        """Exchange one target between stimuli: stimulus i gets the target of stimulus ``order[i]``."""
         return self.with_(**{name: self[name].values[np.asarray(order)]})
 
     def noise(self, name: str, seed: int) -> Decoded:
-        """Return normal noise in place of one target, with the mean and deviation of each feature in training."""
+        """Replace one target by normal noise with the mean and deviation of each feature over the training samples."""
         mean, deviation = self.training[name]
         shape = self[name].shape[1:]
         drawn = np.stack([noise_like(shape, seed, str(stimulus)) for stimulus in self._stimuli])
         return self.with_(**{name: mean + deviation * drawn})
 
     def take(self, stimuli: ArrayLike) -> Decoded:
-        """Return some stimuli, by ids or by numbers."""
+        """Return some stimuli, by id or by index."""
         chosen = np.asarray(stimuli)
         if chosen.dtype.kind not in "iu":
             place = {name: number for number, name in enumerate(self._stimuli.tolist())}
@@ -170,7 +169,7 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
         return Decoded(arrays, self._stimuli, self.training)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the decoded targets into a folder, without pickle; :meth:`load` reads them."""
+        """Save the decoded targets in a folder that :meth:`load` reads, without pickle."""
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         arrays = {f"target.{name}": array.values for name, array in self.items()}
@@ -183,7 +182,7 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
 
     @classmethod
     def load(cls, folder: str | Path) -> Decoded:
-        """Read what :meth:`save` wrote."""
+        """Load decoded targets that :meth:`save` wrote."""
         import xarray
 
         about = read_json(Path(folder) / "decoded.json", "decoded.save(folder)")
@@ -201,7 +200,7 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
 
 
 def as_images(values: Any, stimuli: ArrayLike) -> xarray.DataArray:
-    """Return generated images or videos as :meth:`System.generate` has to: float32, cut to [0, 1], with their stimuli.
+    """Return images or videos as :meth:`System.generate` returns them: float32, clipped to [0, 1], with their stimuli.
 
     Parameters
     ----------
@@ -218,7 +217,7 @@ def as_images(values: Any, stimuli: ArrayLike) -> xarray.DataArray:
 
 
 def read_json(file: Path, written_by: str) -> dict[str, Any]:
-    """Read a file that says what a folder holds, and check its format."""
+    """Read the JSON file that describes a folder, and check its format version."""
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         version = int(found["format"])

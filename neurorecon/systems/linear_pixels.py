@@ -1,8 +1,9 @@
 """Linear reconstruction: ridge regression from voxels to pixels.
 
-The oldest and simplest system, and the baseline of all others: what it cannot do with a data set is not in the
-responses in linear form, what it can do needs no generative model. Pixels are predicted independently, with one alpha
-chosen for all of them by cross-validation in which no image is both trained on and held out.
+The oldest and simplest system, and the baseline of all others: what it reconstructs needs no generative model, and
+what it cannot reconstruct is not in the responses in linear form. Pixels are predicted independently, with one alpha
+for all of them. It is chosen by cross-validation in which no image is in both the training and the validation part of
+a fold.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ class LinearPixels(System):
     Parameters
     ----------
     alphas : sequence of float
-        Strengths of the regularization. With more than one, the one with the smallest squared error over all pixels in
-        inner cross-validation is taken.
+        Candidate alphas. If there are several, inner cross-validation chooses the one with the smallest squared error
+        over all pixels.
     standardize : bool
-        Divide every voxel by its standard deviation in the training samples. The mean is always subtracted.
+        Divide each voxel by its standard deviation over the training samples. The mean is always subtracted.
     cv : int
-        Folds of the inner cross-validation, at most; with fewer groups, each group is a fold.
+        Number of folds of inner cross-validation; with fewer groups, each group is a fold.
     device : str
         Where the regression is solved, e.g. ``"cpu"`` or ``"cuda"``.
     dtype : {"float64", "float32"}
@@ -72,7 +73,7 @@ class LinearPixels(System):
         return {"images": TargetSpec("images", decoder, standardize=self.standardize, required=True)}
 
     def generate(self, decoded: Decoded, *, seed: int = 0) -> xarray.DataArray:
-        """Return the decoded images; what overshoots is cut."""
+        """Return the decoded images, clipped to [0, 1]."""
         return as_images(decoded["images"].values, decoded.stimuli)
 
     def fit_arrays(self, responses: ArrayLike, images: Any, groups: ArrayLike | None = None) -> LinearPixels:
@@ -85,7 +86,7 @@ class LinearPixels(System):
         images : array, shape (sample, y, x, rgb)
             The image of each sample, uint8 or float in [0, 1].
         groups : array, shape (sample,), optional
-            Samples of one group are never on both sides of an inner fold. By default samples of the same image are a
+            Samples of one group are never on both sides of an inner fold. By default, samples of the same image are one
             group.
         """
         seen = as_unit_float(np.asarray(images["images"] if isinstance(images, Mapping) else images))
@@ -97,16 +98,16 @@ class LinearPixels(System):
     def exact_null(
         self, responses: np.ndarray, targets: Mapping[str, np.ndarray], shown: np.ndarray, labels: np.ndarray
     ) -> FactorizedFolds:
-        """Return folds that are factorized once, and refitted in any order of the images, alpha included."""
+        """Return folds that are factorized once and refitted, alpha included, for any order of the images."""
         return FactorizedFolds(self, responses, targets["images"], shown, labels)
 
 
 class FactorizedFolds:
-    """All that cross-validated linear reconstruction needs of the responses, reduced to one column a stimulus.
+    """Cross-validated linear reconstruction, with responses reduced to one column per stimulus.
 
     With Z (sample, stimulus) marking whose samples are whose and F (stimulus, pixel) the images, targets are Z F and
     permuted ones Z F[order]. A prediction is (H Z) F[order], and a sum of squared errors is the sum over
-    (D'D) * (F F')[order, order] with D = H Z - Z: nothing of the size of voxels, or samples by pixels, is left.
+    (D'D) * (F F')[order, order] with D = H Z - Z. No array of the size of the voxels, or of samples by pixels, is left.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ class FactorizedFolds:
     shown : int array, shape (sample,)
         Which stimulus each sample shows.
     labels : array of str, shape (sample,)
-        What is left out as a whole; also the groups of inner cross-validation.
+        Held out as a whole; also the groups of inner cross-validation.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class FactorizedFolds:
         self.shape = images.shape[1:]
         self.shown = shown
         marks = np.eye(len(images))[shown]
-        # Largest first, so that of equals the largest is taken, as RidgeDecoder does.
+        # Largest first, so that ties go to the largest alpha, as in RidgeDecoder.
         alphas = sorted(check_alphas(system.alphas), reverse=True)
         self.folds = [
             _factorize(system, responses, marks, labels, labels == label, alphas)
@@ -138,7 +139,7 @@ class FactorizedFolds:
         ]
 
     def reconstruct(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Reconstruct all samples when stimulus s has the image ``order[s]``.
+        """Reconstruct all samples, with the image ``order[s]`` for stimulus s.
 
         Returns
         -------
@@ -163,7 +164,7 @@ def _factorize(
     held: np.ndarray,
     alphas: Sequence[float],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return held-out samples, H Z of each alpha, and D'D of each alpha (none with a single alpha)."""
+    """Return the held-out samples, H Z for each alpha, and D'D for each alpha (empty with a single alpha)."""
     train = responses[~held]
     mean, scale = standardizer(train)
     scale = scale if system.standardize else np.ones_like(scale)
@@ -180,10 +181,10 @@ def _factorize(
 
 
 def ridge_smoothers(train: np.ndarray, test: np.ndarray, alphas: Sequence[float]) -> np.ndarray:
-    """Matrices that turn training targets into the predictions of ridge regression with intercept.
+    """Return the matrices that turn training targets into predictions of ridge regression with an intercept.
 
-    Unlike :class:`~neurorecon.decoders.RidgeSmoother`, this is plain float64 for matrices of a few hundred samples, for
-    all alphas at once; permuted targets then cost a product.
+    Unlike :class:`~neurorecon.decoders.RidgeSmoother`, this works in float64 on a few hundred samples and for all
+    alphas at once, so permuted targets take only one matrix product.
 
     Parameters
     ----------
@@ -192,7 +193,7 @@ def ridge_smoothers(train: np.ndarray, test: np.ndarray, alphas: Sequence[float]
     test : array, shape (test sample, voxel)
         Responses to predict from.
     alphas : sequence of float
-        The loss is the sum of squared errors + alpha times the squared weights, as in scikit-learn.
+        As in scikit-learn: the loss is the sum of squared errors plus alpha times the squared weights.
 
     Returns
     -------
@@ -210,11 +211,11 @@ def ridge_smoothers(train: np.ndarray, test: np.ndarray, alphas: Sequence[float]
 
 
 def check_alphas(alphas: Any) -> list[float]:
-    """Return alphas as a list, or say what is wrong with them."""
+    """Return alphas as a list; refuse those that are not positive numbers."""
     found = np.atleast_1d(np.asarray(alphas, dtype=float))
     if found.ndim != 1 or not found.size or not (np.isfinite(found) & (found > 0)).all():
         raise InputError(
-            "alphas have to be positive numbers",
+            "alphas must be positive numbers",
             given=str(alphas),
             expected="e.g. alphas=(1, 10, 100)",
             todo="pass one or more positive numbers",

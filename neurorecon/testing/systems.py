@@ -1,7 +1,7 @@
-"""The contract that every reconstruction system has to keep, ours and those of others.
+"""The contract of reconstruction systems, for ours and for those of other packages.
 
-Most of it is kept by :class:`~neurorecon.systems.base.System` itself; a system that overrides more than ``targets`` and
-``generate`` can break any of it.
+:class:`~neurorecon.systems.base.System` itself keeps most of it, but a system that overrides more than ``targets`` and
+``generate`` can break any part.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from neurorecon.testing.contract import Check, ContractError, draw, expect, glob
 #: Largest difference between images in [0, 1], or relative to the largest decoded value, that batches may make.
 TOLERANCE = 1e-4
 
-#: Options of the simulated store, where none is given.
+#: Options of the default store, which is simulated.
 _OPTIONS = {"subjects": 1, "voxels": 300, "train_images": 80, "test_images": 20, "test_films": 0, "train_films": 0}
 _VIDEO_OPTIONS = {"train_images": 8, "test_images": 8, "train_films": 60, "test_films": 20}
 
 
 @dataclass
 class SystemTrial:
-    """A system under test, and what is asked of it again and again.
+    """A system under test, and results that several checks use.
 
     Parameters
     ----------
     system : System
-        Made with the settings to test; it is not fitted itself, copies of it are.
+        With the parameters to test. Only copies of it are fitted.
     store : Store
     subject : str
     tolerance : float
@@ -52,13 +52,13 @@ class SystemTrial:
 
     @property
     def copy(self) -> Any:
-        """The system, not fitted."""
+        """An unfitted copy of the system."""
         from sklearn.base import clone
 
         return clone(self.system)
 
     def fit(self, **options: Any) -> Any:
-        """Return a copy that is fitted to the training split, or as told."""
+        """Return a copy that is fitted to the training split, or with other options."""
         fitted = self.copy
         returned = fitted.fit(self.store, self.subject, **options)
         expect(returned is fitted, "fit has to return the system itself.")
@@ -66,33 +66,29 @@ class SystemTrial:
 
     @cached_property
     def fitted(self) -> Any:
-        """A copy that is fitted to the training split; checks may not change it."""
+        """A copy that is fitted to the training split; checks must not change it."""
         return self.fit()
 
     @cached_property
     def task(self) -> str:
-        """The task that was fitted."""
+        """The task that the copy was fitted to."""
         return str(self.fitted.provenance_["task"])
 
     @cached_property
     def responses(self) -> Any:
         """Responses to the test stimuli with their coordinates, (stimulus, voxel)."""
-        import xarray
-
-        found = Recordings.read(self.store, self.subject, task=self.task, split="test").averaged()
-        coordinates = {"stimulus": ("stimulus", found.stimuli), "voxel": ("voxel", found.voxels)}
-        return xarray.DataArray(found.responses, dims=("stimulus", "voxel"), coords=coordinates)
+        return Recordings.read(self.store, self.subject, task=self.task, split="test").averaged().labeled_responses()
 
     @cached_property
     def decoded(self) -> Decoded:
-        """What is decoded from them."""
+        """The targets that are decoded from these responses."""
         found = self.fitted.decode(self.responses)
         expect(isinstance(found, Decoded), f"decode has to return a Decoded, but returns a {type(found).__name__}.")
         return found
 
     @cached_property
     def images(self) -> Any:
-        """What is generated from that."""
+        """The images that are generated from these targets."""
         return self.fitted.generate(self.decoded, seed=1)
 
     @property
@@ -113,7 +109,7 @@ class SystemTrial:
 
 
 def check_parameters(trial: SystemTrial) -> None:
-    """Parameters are scikit-learn's: named, stored as given, copied, and refused where unknown."""
+    """Parameters follow scikit-learn: named, stored as given, cloned, and refused if unknown."""
     system, names = trial.system, set(trial.system.get_params(deep=False))
     expect(isinstance(system, System), f"A system has to be derived from System, but is a {type(system).__name__}.")
     expect(bool(system.name), "A system has to have a name.")
@@ -152,7 +148,7 @@ def check_unfitted(trial: SystemTrial) -> None:
 
 
 def check_targets(trial: SystemTrial) -> None:
-    """Every target is described, and lies in the store."""
+    """Every target has a specification, and is in the store."""
     expect(trial.specs, "A system has to have targets.")
     for name, spec in trial.specs.items():
         expect(isinstance(spec, TargetSpec), f"The target {name!r} has to be a TargetSpec.")
@@ -164,7 +160,7 @@ def check_targets(trial: SystemTrial) -> None:
 
 
 def check_fit(trial: SystemTrial) -> None:
-    """A fit leaves the store as it was, fits every target, and trains on what it is told."""
+    """A fit does not change the store, and fits every target."""
     before = trial.store.digest
     fitted = trial.fitted
     expect(open_store(trial.store.location).digest == before, "fit may not change the store.")
@@ -177,7 +173,7 @@ def check_fit(trial: SystemTrial) -> None:
 
 
 def check_training_samples(trial: SystemTrial) -> None:
-    """``samples=`` chooses the training samples, and ``stimuli=`` what they show."""
+    """``samples=`` chooses the training samples, and ``stimuli=`` their stimuli."""
     table = trial.store.samples(trial.subject)
     rows = np.flatnonzero((table["task"] == trial.task) & (table["split"] == "train"))
     values = {name: array.values for name, array in trial.decoded.items()}
@@ -221,7 +217,7 @@ def check_decode(trial: SystemTrial) -> None:
 
 
 def check_standardized(trial: SystemTrial) -> None:
-    """Responses in standard deviations of training decode as they do in their own units."""
+    """Standardized responses decode to the same values as responses in their original units."""
     fitted = trial.fitted
     scaled = (trial.responses.values.astype(np.float64) - fitted.mean_) / fitted.scale_
     found = fitted.decode(scaled, standardized=True)
@@ -230,7 +226,7 @@ def check_standardized(trial: SystemTrial) -> None:
 
 
 def check_subset(trial: SystemTrial) -> None:
-    """A stimulus is decoded to the same values whatever stimuli are beside it."""
+    """A stimulus decodes to the same values, whichever other stimuli are decoded with it."""
     if any(getattr(spec.decoder, "renorm", None) == "test" for spec in trial.specs.values()):
         return  # the published rescaling by the moments of the test set
     found = trial.fitted.decode(trial.responses[[3, 1]])
@@ -261,7 +257,7 @@ def check_learns(trial: SystemTrial) -> None:
 
 
 def check_images(trial: SystemTrial) -> None:
-    """Images have the dimensions, range and type that analyses expect."""
+    """Images have the dimensions, range and dtype that analyses expect."""
     images = trial.images
     frames = ("frame",) if trial.system.kinds[0] == "video" else ()
     dims = ("stimulus", *frames, "y", "x", "rgb")
@@ -280,7 +276,7 @@ def check_images(trial: SystemTrial) -> None:
 
 
 def check_missing_targets(trial: SystemTrial) -> None:
-    """Optional targets may be missing, one by one and all together; a required one is refused by its name."""
+    """Optional targets may be missing, one by one or all together; an error names a missing required target."""
     optional = [name for name, spec in trial.specs.items() if not spec.required]
     for dropped in [*([name] for name in optional), optional]:
         try:
@@ -316,7 +312,7 @@ def check_seed(trial: SystemTrial) -> None:
 
 
 def check_inputs_stay(trial: SystemTrial) -> None:
-    """What is decoded from and generated from is not written into."""
+    """The inputs of decode and generate do not change."""
     given = trial.responses.copy(deep=True)
     trial.fitted.decode(given)
     expect(np.array_equal(given.values, trial.responses.values), "decode may not write into the responses.")
@@ -341,7 +337,7 @@ def check_foreign_voxels(trial: SystemTrial) -> None:
 
 
 def check_save(trial: SystemTrial) -> None:
-    """What is saved comes back to the bit, without pickle."""
+    """A saved system loads with the same bits, without pickle."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(trial.fitted.save(Path(folder) / "system"))
         kinds = {file.suffix for file in place.rglob("*") if file.is_file()}
@@ -359,7 +355,7 @@ def check_save(trial: SystemTrial) -> None:
 
 
 def check_resume(trial: SystemTrial) -> None:
-    """An interrupted fit resumes in its folder, and a fit to something else is refused there."""
+    """An interrupted fit resumes in its folder, and a fit to other data is refused there."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "fit"
         trial.fit(folder=folder)
@@ -388,7 +384,7 @@ def check_resume(trial: SystemTrial) -> None:
 
 
 def check_global_state(trial: SystemTrial) -> None:
-    """Random numbers, threads and settings of the process stay as they are."""
+    """Random state, threads and settings of the process do not change."""
     from himalaya.backend import get_backend
 
     assert trial.images is not None  # networks are loaded by now
@@ -437,7 +433,7 @@ class SystemCheck(Check):
         Raises
         ------
         ContractError
-            Where the system does not keep the contract. What the system itself raises is passed through.
+            If the system breaks the contract. Errors that the system raises are passed through.
         """
         self.function(_trial(system, store, subject, tolerance))
 
@@ -455,24 +451,24 @@ def check_system(
     Parameters
     ----------
     system : System
-        Made with the settings to test, quick enough to be fitted several times.
+        With the parameters to test, and fast enough to be fitted several times.
     store : Store, optional
-        With the targets of the system, a split "train" and a split "test". By default a small simulated one is built
-        with the targets that the system names.
+        With the targets of the system, a split "train" and a split "test". By default, a small simulated store with
+        these targets is built.
     subject : str, optional
         By default the first.
     tolerance : float
-        Largest difference, relative to the largest value, that decoding or generating in other batches may make.
+        Largest difference, relative to the largest value, between decoding or generating in different batches.
 
     Returns
     -------
     list of str
-        Names of the checks, all of which were passed.
+        Names of the checks, all of which passed.
 
     Raises
     ------
     ContractError
-        Where checks failed: a line for each, with the name of the check and what was expected.
+        If checks failed: one line for each, with the name of the check and what was expected.
     """
     trial = _trial(system, store, subject, tolerance)
     return run_all(system_checks(), trial, what="system", name=system.name or type(system).__name__)
@@ -487,7 +483,7 @@ def _trial(system: Any, store: Store | None, subject: str | None, tolerance: flo
 
 @lru_cache(maxsize=8)
 def _simulated_store(targets: tuple[str, ...], videos: bool) -> Store:
-    """Build a small store of the embedded data set, once for this process."""
+    """Build a small store of the embedded data set, once per process."""
     import neurorecon
     from neurorecon.datasets.recipe import Recipe
 

@@ -127,13 +127,13 @@ def test_a_voxel_that_does_not_vary_has_no_f():
 def test_what_cannot_be_classified(store, miniature):
     with pytest.raises(UnknownNameError, match="unknown category 'faces'"):
         nr.classify(store, categories=["faces", "house"])
-    with pytest.raises(InputError, match="nothing to tell apart"):
+    with pytest.raises(InputError, match="fewer than two categories"):
         nr.classify(store, categories=["face"])
     with pytest.raises(UnknownNameError, match="run, session, stimulus"):
         nr.classify(store, cross_validate="category")
     with pytest.raises(InputError, match="samples of one group only"):
         nr.classify(store, cross_validate="session")
-    with pytest.raises(InputError, match="make no test"):
+    with pytest.raises(InputError, match="do not define a test"):
         nr.classify(store, n_permutations=0)
     with pytest.raises(InputError, match="recorded as a time series"):
         nr.classify(miniature(), task="films")

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy.stats import kstest
@@ -36,7 +34,7 @@ def cross_validated_null(
 
 
 def reconstruction_scores(found, null):
-    return [SimpleNamespace(**score) for score in analysis.cross_validated_scores(found, METRICS, null)[1]]
+    return analysis.cross_validated_scores(found, METRICS, null)[1]
 
 
 def simulate(seed=0, figures=7, repeats=3, voxels=30, noise=1.0, signal=1.0):

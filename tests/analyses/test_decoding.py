@@ -3,16 +3,10 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
-from neurorecon.analyses.decoding import (
-    _correlations,
-    _map_and_null,
-    _orders,
-    decoding_samples,
-    fit_decoding,
-    peak_delays,
-)
+from neurorecon.analyses.decoding import _correlations, _map_and_null, _orders, fit_decoding
 from neurorecon.analyses.design import DecodingSettings
 from neurorecon.decoders.ridge import RidgeDecoder
+from neurorecon.decoders.samples import decoding_samples, peak_delays
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurorecon.analyses import design
-from neurorecon.analyses.design import (
-    ClassifySettings,
-    DecodingSettings,
-    EncodingSettings,
-    choose_delays,
-    choose_task,
-    same_order,
-)
+from neurorecon.analyses.design import ClassifySettings, DecodingSettings, EncodingSettings
 from neurorecon.decoders import samples
 from neurorecon.decoders.kernels import delayed_kernel
-from neurorecon.decoders.samples import SampleTable
+from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.parallel import Compute
 
@@ -158,7 +151,7 @@ def test_delays_cover_the_response_in_a_time_series(miniature):
 
 def test_samples_are_averaged_over_repeats(miniature):
     store = miniature(subjects=1)
-    videos = design.load_samples(store, "subj01", "V1", "train", "films")
+    videos = load_samples(store, "subj01", "V1", "train", "films")
     assert len(videos.shown) == len(videos.stimuli) == 8
     assert len(set(videos.runs)) == 1
     single = store.responses("subj01", "V1", "train", task="films").values
@@ -217,7 +210,7 @@ def test_settings_stay_as_they_were_made():
     ],
 )
 def test_settings_that_test_nothing_are_refused(wrong):
-    with pytest.raises(InputError, match="make no test"):
+    with pytest.raises(InputError, match="do not define a test"):
         wrong()
 
 
@@ -235,7 +228,7 @@ def test_both_splits_are_read_at_once_and_hold_the_same_bits(miniature, monkeypa
     store = miniature(subjects=1, images=60, videos=30)
     settings = EncodingSettings(task=task, roi=roi, bands=["gabor"])
     chosen = design.select(store, "subj01", settings)
-    apart = [design.load_samples(store, "subj01", roi, split, task, slice(3, 9)) for split in ("train", "test")]
+    apart = [load_samples(store, "subj01", roi, split, task, slice(3, 9)) for split in ("train", "test")]
     calls = []
     read = type(store).responses
     monkeypatch.setattr(type(store), "responses", lambda *args, **kwargs: calls.append(1) or read(*args, **kwargs))

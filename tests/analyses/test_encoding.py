@@ -16,7 +16,7 @@ from neurorecon.analyses.encoding import (
 from neurorecon.analyses.maps import voxelwise_maps
 from neurorecon.decoders.banded import BandedRidge
 from neurorecon.decoders.kernels import delayed_kernel
-from neurorecon.decoders.samples import SampleTable
+from neurorecon.decoders.samples import SampleTable, load_samples
 
 DELAYS = (1, 2, 3)
 SETTINGS = EncodingSettings(n_permutations=20)
@@ -51,7 +51,7 @@ def fitted(miniature):
     from neurorecon.analyses import design
 
     store = miniature(subjects=1, videos=30, images=60)
-    train, test = (design.load_samples(store, "subj01", None, split, "films") for split in ("train", "test"))
+    train, test = (load_samples(store, "subj01", None, split, "films") for split in ("train", "test"))
     masks = store.roi_masks("subj01")
     products = design.grams(store, ["category", "gabor"], train.stimuli, test.stimuli)
     rois = np.array(list(masks.values()))
@@ -129,5 +129,5 @@ def test_maps_need_held_out_stimuli_and_sensible_settings(miniature):
     with pytest.raises(UnknownNameError, match="unknown kind of map"):
         voxelwise_maps(store, kind="weights")
     for wrong in ({"n_permutations": 0}, {"fdr": 0.0}, {"fdr": 1.0}):
-        with pytest.raises(InputError, match="make no test"):
+        with pytest.raises(InputError, match="do not define a test"):
             voxelwise_maps(store, **wrong)

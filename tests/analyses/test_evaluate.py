@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray
 from PIL import Image
 
 import neurorecon as nr
-from neurorecon.analyses.evaluate import load_images, write_evaluation
+from neurorecon.analyses.evaluate import load_images
 from neurorecon.analyses.reconstruct import reconstruct
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
@@ -24,24 +26,26 @@ def noisy(store, noise=0.2):
 
 def test_scores_of_images_from_anywhere(store):
     found = nr.evaluate(noisy(store), store, n_permutations=99, baseline="train")
-    assert [score["name"] for score in found.scores] == ["pixcorr", "two_way"]
-    assert found.scores[0]["value"] > 0.7
-    assert found.scores[0]["p"] == 0.01
-    assert found.scores[0]["baseline"] < 0.5
-    assert found.scores[1]["value"] == 1
+    assert [score.name for score in found.scores] == ["pixcorr", "two_way"]
+    assert found.scores[0].value > 0.7
+    assert found.scores[0].p == 0.01
+    assert found.scores[0].baseline < 0.5
+    assert found.scores[1].value == 1
     assert found.tables()["stimuli"].columns.tolist() == ["stimulus", "pixcorr", "two_way"]
 
 
 def test_our_own_reconstructions_score_as_they_did(store, tmp_path):
     made = reconstruct(store, task="images", n_permutations=19, seed=3)
     record = nr.record_of(store, "a test")
-    files = nr.write_reconstruction(made, store, tmp_path, record)
+    files = nr.write(made, store, tmp_path, record)
     again = nr.evaluate(
         load_images(next(file for file in files if file.suffix == ".npz")), store, n_permutations=19, seed=3
     )
     for one, other in zip(made.scores, again.scores, strict=True):
-        assert {**one, "name": None, "baseline": None} == {**other, "name": None, "baseline": None}
-    written = write_evaluation(again, store, tmp_path / "again", record)
+        assert dataclasses.replace(one, name=f"subj01 {other.name}", baseline=None) == dataclasses.replace(
+            other, name=f"subj01 {other.name}", baseline=None
+        )
+    written = nr.write(again, store, tmp_path / "again", record)
     assert {"images.json", "images_stimuli.csv", "images_reconstructions.npz", "images_panel.png"} <= {
         file.name for file in written
     }
@@ -60,22 +64,22 @@ def test_images_of_another_size_are_compared_at_the_size_of_the_stimuli(store):
         np.repeat(np.repeat(images.values, 4, axis=1), 4, axis=2), dims=images.dims, coords=images.coords
     )
     found = nr.evaluate(large, store, n_permutations=9)
-    assert found.settings["compared_at"] == [8, 8]
+    assert found.record()["compared_at"] == [8, 8]
     assert found.values["pixcorr"].min() > 0.95
     assert found.reconstructed.shape[1:] == (32, 32, 3)
 
 
 def test_exchange_within_a_category(store):
     free, within = (nr.evaluate(noisy(store), store, n_permutations=9, exchange=how) for how in (None, "category"))
-    assert free.scores[0]["null_mean"] != within.scores[0]["null_mean"]
+    assert free.scores[0].null_mean != within.scores[0].null_mean
 
 
 def test_a_metric_of_the_whole_set_has_no_null_of_exchanged_pairs(store, monkeypatch):
     monkeypatch.setitem(nr.METRICS._added, "distance", lambda seen, found: abs(seen.mean() - found.mean()))
     found = nr.evaluate(noisy(store), store, metrics=["distance"], n_permutations=9)
     score = found.scores[0]
-    assert (score["n"], score["n_permutations"]) == (6, 0)
-    assert np.isnan(score["p"])
+    assert (score.n, score.n_permutations) == (6, 0)
+    assert np.isnan(score.p)
     assert found.values == {}
     assert list(found.figures(store)) == ["panel"]
 
@@ -96,7 +100,7 @@ def test_mistakes(store):
         nr.evaluate(images.assign_coords(stimulus=["image9", *images["stimulus"].values[1:]]), store)
     with pytest.raises(InputError, match="more than one image"):
         nr.evaluate(images.assign_coords(stimulus=["image0018"] * 6), store)
-    with pytest.raises(InputError, match="these are no images"):
+    with pytest.raises(InputError, match="do not say which stimuli"):
         nr.evaluate(images.drop_vars("stimulus"), store)
     with pytest.raises(UnknownNameError, match="unknown baseline"):
         nr.evaluate(images, store, baseline="test")

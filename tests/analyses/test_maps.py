@@ -17,6 +17,7 @@ from neurorecon.decoders.banded import ALPHAS
 from neurorecon.decoders.banded_search import candidate_mixtures
 from neurorecon.decoders.kernels import delayed_kernel
 from neurorecon.decoders.nested import nested_cross_validation
+from neurorecon.decoders.samples import load_samples
 from neurorecon.decoders.validation import group_folds
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats import refit_permutation_test_kernels
@@ -127,7 +128,7 @@ def test_refits_are_those_of_the_function_on_the_same_kernels(miniature, task):
     settings = {"bands": bands, "task": task, "n_permutations": 19, "seed": 2, "threads": 1}
     found, by_order = (nr.maps(store, null=null, **settings)[0] for null in ("refit", "order"))
     chosen = design.select(store, "subj01", EncodingSettings(bands=bands, task=task))
-    train, test = (design.load_samples(store, "subj01", None, split, task) for split in ("train", "test"))
+    train, test = (load_samples(store, "subj01", None, split, task) for split in ("train", "test"))
     within, across = design.grams(store, bands, train.stimuli, test.stimuli)
     seen, shown = train.at_delays(chosen.delays), test.at_delays(chosen.delays)
     kernels = np.stack([delayed_kernel(gram, seen, seen) for gram in within])
@@ -159,7 +160,7 @@ def test_refits_of_one_band_are_those_of_scikit_learn(miniature):
     """One band, one permutation by hand: kernel ridge with the alpha that the folds choose."""
     store = miniature(subjects=1, images=60)
     found = nr.voxelwise_maps(store, bands=["category"], task="images", null="refit", n_permutations=9, threads=1)
-    train, test = (design.load_samples(store, "subj01", None, split, "images") for split in ("train", "test"))
+    train, test = (load_samples(store, "subj01", None, split, "images") for split in ("train", "test"))
     within, across = design.grams(store, ["category"], train.stimuli, test.stimuli)
     n = len(train.shown)
     center = np.eye(n) - 1 / n
@@ -299,7 +300,7 @@ def test_what_cannot_be_cross_validated(miniature):
         nr.maps(store, task="films", cross_validate="stimulus")
     with pytest.raises(InputError, match="are tested by the order of the held-out stimuli"):
         nr.maps(store, null="refit", cross_validate="run")
-    with pytest.raises(InputError, match="have one null"):
+    with pytest.raises(InputError, match="options of encoding maps"):
         nr.maps(store, kind="haufe", null="refit")
     with pytest.raises(UnknownNameError, match="run, session, stimulus"):
         nr.maps(store, cross_validate="category")

@@ -7,6 +7,7 @@ from neurorecon.analyses import design
 from neurorecon.analyses.encoding import fold_groups
 from neurorecon.analyses.partition import partition_variance
 from neurorecon.decoders.banded import BandedRidge
+from neurorecon.decoders.samples import load_samples
 from neurorecon.decoders.validation import r2_score
 from neurorecon.errors import InputError
 
@@ -14,7 +15,7 @@ from neurorecon.errors import InputError
 def test_models_are_banded_ridge_on_the_same_folds(miniature):
     store = miniature(subjects=1, images=60)
     found = partition_variance(store, task="images", bands=["category", "gabor"], n_bootstraps=40)
-    train, test = (design.load_samples(store, "subj01", None, split, "images") for split in ("train", "test"))
+    train, test = (load_samples(store, "subj01", None, split, "images") for split in ("train", "test"))
     within, across = design.grams(store, ["category", "gabor"], train.stimuli, test.stimuli)
     for combination, r2 in zip(found.partition.combinations, found.partition.model_r2, strict=True):
         rows = [["category", "gabor"].index(band) for band in combination]

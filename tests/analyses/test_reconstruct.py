@@ -22,11 +22,11 @@ def test_shapes_and_scores(miniature, how):
     assert found.reconstructed.max() <= 1
     assert {name: len(values) for name, values in found.values.items()} == {"pixcorr": number, "two_way": number}
     for score in found.scores:
-        null = found.null[score["name"].removeprefix("subj01 ")]
+        null = found.null[score.name.removeprefix("subj01 ")]
         assert len(null) == 29
-        assert score["null_mean"] == pytest.approx(null.mean())
-        assert score["p"] == pytest.approx((1 + (null >= score["value"] - 1e-12).sum()) / 30)
-    assert json.loads(json.dumps(found.settings))["voxels"] == 40
+        assert score.null_mean == pytest.approx(null.mean())
+        assert score.p == pytest.approx((1 + (null >= score.value - 1e-12).sum()) / 30)
+    assert json.loads(json.dumps(found.record()))["voxels"] == 40
 
 
 def test_responses_that_saw_other_images_reconstruct_nothing(miniature, monkeypatch):
@@ -43,16 +43,16 @@ def test_responses_that_saw_other_images_reconstruct_nothing(miniature, monkeypa
 
     monkeypatch.setattr(type(store), "images", exchanged)
     wrong = reconstruct(store, task="images", n_permutations=199)
-    assert [score["name"] for score in wrong.scores] == [score["name"] for score in right.scores]
-    assert abs(wrong.scores[1]["value"] - 0.5) < 0.15
-    assert all(score["p"] > 0.02 for score in wrong.scores)
+    assert [score.name for score in wrong.scores] == [score.name for score in right.scores]
+    assert abs(wrong.scores[1].value - 0.5) < 0.15
+    assert all(score.p > 0.02 for score in wrong.scores)
 
 
 def test_the_same_seed_gives_the_same_images(miniature):
     store = miniature(subjects=1, images=40)
     first, second = (reconstruct(store, task="images", n_permutations=9, seed=4) for _ in range(2))
     np.testing.assert_array_equal(first.reconstructed, second.reconstructed)
-    assert first.scores == second.scores
+    np.testing.assert_equal([score.row() for score in first.scores], [score.row() for score in second.scores])
 
 
 def test_wrong_names(miniature):
@@ -81,14 +81,12 @@ def test_any_metric_and_options(miniature, how):
         store, task="images", metrics=["mse", "3_way"], options={"alphas": 10.0}, cross_validate=how, n_permutations=9
     )
     assert list(found.values) == ["mse", "3_way"]
-    assert found.settings["metrics"] == ["mse", "3_way"]
-    assert found.settings["options"]["alphas"] == 10.0
-    assert found.settings["null"] == ("exchanged pairs" if how is None else "refitted for each permutation")
-    error = next(score for score in found.scores if score["name"].endswith("mse"))
-    null = found.null[error["name"].removeprefix("subj01 ")]
-    assert error["p"] == pytest.approx(
-        (1 + (null <= error["value"] + 1e-12).sum()) / 10
-    )  # small errors are the evidence
+    assert found.record()["metrics"] == ["mse", "3_way"]
+    assert found.record()["options"]["alphas"] == 10.0
+    assert found.record()["null"] == ("exchanged pairs" if how is None else "refitted for each permutation")
+    error = next(score for score in found.scores if score.name.endswith("mse"))
+    null = found.null[error.name.removeprefix("subj01 ")]
+    assert error.p == pytest.approx((1 + (null <= error.value + 1e-12).sum()) / 10)  # small errors are the evidence
     with pytest.raises(UnknownNameError, match=r"unknown metric[\s\S]*ssim_gray2d"):
         reconstruct(store, metrics=["ssim"])
 
@@ -100,9 +98,9 @@ def test_pairs_are_exchanged_within_a_category(miniature):
         reconstruct(store, task="images", n_permutations=199, exchange=column) for column in (None, "category")
     )
     np.testing.assert_array_equal(free.reconstructed, within.reconstructed)
-    assert free.scores[0]["value"] == within.scores[0]["value"]
-    assert free.scores[0]["null_mean"] != within.scores[0]["null_mean"]
-    assert within.settings["exchange"] == "category"
+    assert free.scores[0].value == within.scores[0].value
+    assert free.scores[0].null_mean != within.scores[0].null_mean
+    assert within.settings.exchange == "category"
     with pytest.raises(InputError, match="more than one value in run"):  # test images are shown in several runs
         reconstruct(store, task="images", n_permutations=9, exchange="run")
     with pytest.raises(UnknownNameError, match="exchange within"):
@@ -116,8 +114,8 @@ def test_a_fitted_system_is_used_as_it_is(miniature, tmp_path):
     for given in (system, str(tmp_path / "fit")):
         found = reconstruct(store, given, n_permutations=9)
         np.testing.assert_array_equal(found.reconstructed, expected.reconstructed)
-        assert found.settings["roi"] == "V1"
-    with pytest.raises(InputError, match=r"other voxels|do not fit"):
+        assert found.record()["roi"] == "V1"
+    with pytest.raises(InputError, match=r"other voxels|do not match the voxels"):
         reconstruct(store, system, roi="V2", n_permutations=9)
     with pytest.raises(InputError, match="a fitted system"):
         reconstruct(store, system, cross_validate="category", n_permutations=9)
@@ -144,19 +142,19 @@ def test_moments_of_the_test_set_are_left_alone_where_one_stimulus_is_held_out(m
     store = miniature(subjects=1, images=24)
     arguments = {"task": "images", "cross_validate": "stimulus", "n_permutations": 9}
     found = reconstruct(store, TestMean(), **arguments)
-    assert found.settings["renorm"].startswith("train instead of test in images")
+    assert found.record()["renorm"].startswith("train instead of test in images")
     np.testing.assert_array_equal(found.reconstructed, reconstruct(store, TestMean("train"), **arguments).reconstructed)
-    assert "renorm" not in reconstruct(store, TestMean(), task="images", n_permutations=9).settings
+    assert "renorm" not in reconstruct(store, TestMean(), task="images", n_permutations=9).record()
     # Responses are averaged, so there are no scores of single samples, and no refitted null.
-    assert [score["name"] for score in found.scores] == ["subj01 pixcorr", "subj01 two_way"]
-    assert found.settings["null"] == "exchanged pairs"
+    assert [score.name for score in found.scores] == ["subj01 pixcorr", "subj01 two_way"]
+    assert found.record()["null"] == "exchanged pairs"
 
 
 def test_the_former_name_of_the_reconstructions(miniature):
     found = reconstruct(miniature(subjects=1, images=24), task="images", n_permutations=9)
-    with pytest.warns(DeprecationWarning, match="reconstructed now"):
+    with pytest.warns(DeprecationWarning, match=r"use \.reconstructed"):
         assert found.rebuilt is found.reconstructed
-    with pytest.warns(DeprecationWarning, match=r"values\['pixcorr'\] now"):
+    with pytest.warns(DeprecationWarning, match=r"use \.values\['pixcorr'\]"):
         assert found.pixel_correlation is found.values["pixcorr"]
     assert not hasattr(found, "mean_squared_error")
 
@@ -165,7 +163,7 @@ def test_devices_and_options_that_a_system_lacks(miniature):
     store = miniature(subjects=1, images=24)
     with pytest.raises(UnknownNameError, match="alphas, standardize"):
         reconstruct(store, options={"alpha": 1.0})
-    assert reconstruct(store, task="images", device="torch", n_permutations=9).settings["options"]["device"] == "torch"
+    assert reconstruct(store, task="images", device="torch", n_permutations=9).record()["options"]["device"] == "torch"
     with pytest.raises(InputError, match="no choice of device"):
         nr.reconstruct(store, "test-mean-registered", device="cuda")
 

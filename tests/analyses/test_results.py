@@ -90,7 +90,8 @@ def test_a_score_leaves_out_what_it_does_not_have():
         "name": "subj01 accuracy", "value": 0.5, "n": 32, "null_mean": 0.1, "null_max": 0.2, "p": 0.05,
         "n_permutations": 19, "voxels": 3,
     }  # fmt: skip
-    assert Score("a", 0.5, 32, 0.1, 0.2, 0.05, 19, 2, 0.125).row()["baseline"] == 0.125
+    found = Score("a", 0.5, 32, 0.1, 0.2, 0.05, 19, n_undefined=0, baseline=0.125).row()
+    assert (found["n_undefined"], found["baseline"]) == (0, 0.125)
 
 
 def test_the_record_takes_settings(miniature):
@@ -120,5 +121,9 @@ def test_former_names_work_with_a_warning(miniature, tmp_path):
         parts = nr.partition_variance(store, bands=BANDS, task="images", n_bootstraps=20, level=0.9)
     with pytest.warns(DeprecationWarning, match="use .rois"):
         assert parts.areas is parts.rois
+    reconstructed = nr.reconstruct(store, task="images", n_permutations=3)
+    with pytest.warns(DeprecationWarning, match=r"use neurorecon\.write"):
+        files = nr.write_reconstruction(reconstructed, store, tmp_path, {}, figures=False)
+    assert tmp_path / "subj01_linear-pixels_reconstructions.npz" in files
     with pytest.raises(TypeError, match="unexpected keyword"):
         nr.maps(store, levels=0.1)

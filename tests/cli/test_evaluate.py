@@ -10,14 +10,21 @@ def test_our_reconstructions_with_other_metrics(call, small, tmp_path):
     assert made.exit_code == 0, made.exception
     file = tmp_path / "made" / "subj01_linear-pixels_reconstructions.npz"
     found = call("evaluate", file, "--store", small.path, "--metric", "pixcorr", "--metric", "ssim_gray_columns",
-                 "--permutations", "9", "--out", tmp_path / "scores", "--json", "--quiet")  # fmt: skip
+                 "--permutations", "9", "--out", tmp_path / "scores", "--format", "svg", "--json",
+                 "--quiet")  # fmt: skip
     assert found.exit_code == 0, found.exception
     scores = json.loads(found.stdout)["scores"]
     assert [score["name"] for score in scores] == ["pixcorr", "ssim_gray_columns"]
     same = json.loads(made.stdout)["scores"][0]
     assert scores[0]["value"] == same["value"]
     assert scores[0]["p"] == same["p"]
-    assert (tmp_path / "scores" / "images_stimuli.csv").is_file()
+    names = {path.name for path in (tmp_path / "scores").iterdir()}
+    assert {"images.json", "images_stimuli.csv", "images_reconstructions.npz", "images_panel.svg"} <= names
+    assert not [name for name in names if name.endswith((".png", ".pdf"))]
+    settings = json.loads((tmp_path / "scores" / "images.json").read_text())["settings"]
+    assert settings["kind"] == "evaluation"
+    assert settings["baseline"] == "train"
+    assert "roi" not in settings
 
 
 def test_mistakes_are_one_message(call, small, tmp_path):

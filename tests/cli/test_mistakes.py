@@ -19,7 +19,7 @@ MISTAKES = [
     (["maps", "--store", STORE, "--kind", "encodin"], ["unknown kind of map", "did you mean 'encoding'?"]),
     (["maps", "--store", STORE, "--task", "music"], ["the task 'music' cannot be analyzed", "one of: films"]),
     (["maps", "--store", STORE, "--bands", "motion", "--task", "images"], ["cannot be analyzed with these bands"]),
-    (["maps", "--store", STORE, "--fdr", "5"], ["make no test", "fdr=5.0"]),
+    (["maps", "--store", STORE, "--fdr", "5"], ["do not define a test", "fdr=5.0"]),
     (["maps", "--store", STORE, "--device", "gpu"], ["cannot run on this device", "'gpu'"]),
     (["maps", "--store", "nothing.icechunk"], ["no store at this location", "neurorecon build"]),
     (["reconstruct", "--store", STORE, "--system", "pixels"], ["unknown system 'pixels'", "linear-pixels"]),

@@ -11,7 +11,7 @@ def test_figures_are_reconstructed_from_v1(call, miyawaki_folder, tmp_path):
     assert built.exit_code == 0, built.stderr
     assert json.loads(built.stdout)["info"]["simulated"] is False
     found = call("reconstruct", "--system", "linear-pixels", "--cross-validate", "category",
-                 "--permutations", "200", "--json")  # fmt: skip
+                 "--permutations", "200", "--format", "pdf", "--json")  # fmt: skip
     assert found.exit_code == 0, found.stderr
     assert "built last in this folder" in found.stderr
     scores = {score["name"].split(" ", 1)[1]: score for score in json.loads(found.stdout)["scores"]}

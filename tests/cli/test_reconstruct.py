@@ -26,7 +26,7 @@ from neurorecon.figures import read_provenance
 )
 def test_images_are_reconstructed(call, small, tmp_path, arguments, numbers):
     found = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images",
-                 "--permutations", "19", *arguments, "--json", "--quiet")  # fmt: skip
+                 "--permutations", "19", "--format", "png,svg,pdf", *arguments, "--json", "--quiet")  # fmt: skip
     assert found.exit_code == 0, found.exception
     assert found.stderr == ""
     assert found.stdout.count("\n") == 1
@@ -51,6 +51,15 @@ def test_images_are_reconstructed(call, small, tmp_path, arguments, numbers):
         assert record["simulated"] is True
     stored = json.loads((folder / "subj01_linear-pixels.json").read_text())
     assert stored["scores"] == answer["scores"]
+    assert "extra" not in stored
+    assert stored["settings"]["metrics"] == ["pixcorr", "two_way"]
+
+
+def test_without_figures(call, small, tmp_path):
+    found = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images", "--permutations", "9",
+                 "--no-figures", "--json", "--quiet")  # fmt: skip
+    assert found.exit_code == 0, found.exception
+    assert {path.suffix for path in (tmp_path / "results" / "reconstruct_small").iterdir()} == {".csv", ".json", ".npz"}
 
 
 def test_decoders_are_kept_and_read_again(call, small, tmp_path):
@@ -74,6 +83,8 @@ def test_mistakes_are_one_message(call, small):
         (["--option", "alpha=1"], "alphas, standardize"),
         (["--metric", "ssim"], "ssim_gray_columns"),
         (["--exchange", "mood"], "category, session, run"),
+        (["--cross-validate", "mood"], "category, stimulus, session, run"),
+        (["--format", "bmp"], "unknown figure format"),
     ):
         found = call("reconstruct", "--store", small.path, "--task", "images", "--permutations", "9", *arguments)
         assert found.exit_code == 2

@@ -121,7 +121,7 @@ def test_what_a_metric_needs_goes_with_the_stimulus():
     assert metric.null(seen, reconstructed, order[None], context)[0] == expected
     with pytest.raises(InputError, match="needs categories"):
         metric.values(seen, reconstructed)
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="metrics cannot get"):
         Metric(same, needs=("smell",))
     with pytest.raises(InputError, match="needs matrix="):
         Metric(same, reduce=lambda matrix, order: order)

@@ -1,5 +1,4 @@
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import neurorecon as nr
 from neurorecon.decoders import RidgeDecoder
 from neurorecon.decoders.samples import Recordings
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.parallel import Compute
 from neurorecon.stats import stimulus_permutations
 from neurorecon.systems.base import Decoded, MissingTargetError, System, TargetSpec, as_images, load_system
 from neurorecon.systems.linear_pixels import LinearPixels
@@ -71,7 +71,7 @@ class TestDecoded:
         assert (decoded.with_(one=np.zeros((3, 4)))["one"].values == 0).all()
         assert set(decoded.drop("one")) == {"two"}
         np.testing.assert_array_equal(decoded["one"].values, before)
-        with pytest.raises(InputError, match="cannot stand for"):
+        with pytest.raises(InputError, match="cannot replace"):
             decoded.with_(one=np.zeros((3, 5)))
         new = xarray.DataArray(np.zeros((3, 1)), dims=("stimulus", "feature"), coords={"stimulus": ["a", "b", "c"]})
         assert set(decoded.with_(three=new)) == {"one", "two", "three"}
@@ -152,7 +152,7 @@ class TestSystem:
             TwoTargets().fit(scenes, "subj01", samples=rows, stimuli=names[:-1])
         with pytest.raises(InputError, match="groups do not match"):
             TwoTargets().fit(scenes, "subj01", samples=rows, groups=names[:-1])
-        with pytest.raises(InputError, match="no rows of the table"):
+        with pytest.raises(InputError, match="not rows of the sample table"):
             TwoTargets().fit(scenes, "subj01", samples=[len(table)])
 
     def test_repeats_are_averaged_where_the_system_says_so(self, scenes):
@@ -200,7 +200,7 @@ class TestSystem:
         expected = TwoTargets().fit(scenes, "subj01").decode(test)
         monkeypatch.setattr("neurorecon.decoders.samples.LOADED_VALUES", 100)
         monkeypatch.setattr("neurorecon.decoders.smoother.BLOCK_VALUES", 60 * 500)
-        compute = SimpleNamespace(scheduler=None, threads=1, folder=tmp_path, progress=False)
+        compute = Compute(threads=1, folder=tmp_path)
         found = TwoTargets().fit_decode(scenes, "subj01", test, compute=compute)
         for name in expected:
             np.testing.assert_allclose(found[name].values, expected[name].values, atol=1e-4)
@@ -223,7 +223,7 @@ class TestSystem:
 
         fitted = OnArrays().fit_arrays(responses, {"images": images})
         assert fitted.reconstruct(responses).shape == images.shape
-        with pytest.raises(InputError, match="wants an ROI"):
+        with pytest.raises(InputError, match="needs an ROI"):
             TwoTargets().fit_arrays(responses, {"images": images, "gabor": images})
         with pytest.raises(UnknownNameError, match="unknown target 'images'"):
             OnArrays().fit_arrays(responses, {"pixels": images})
@@ -240,7 +240,7 @@ class TestSystem:
         monkeypatch.setattr(RidgeDecoder, "fit", dies)
         with pytest.raises(KeyboardInterrupt):
             TwoTargets().fit(scenes, "subj01", folder=tmp_path)
-        with pytest.raises(MissingFileError, match="not complete"):
+        with pytest.raises(MissingFileError, match="incomplete"):
             load_system(tmp_path)
         resumed = TwoTargets().fit(scenes, "subj01", folder=tmp_path)
         assert len(calls) == 3  # the first decoder was not fitted again
@@ -259,7 +259,7 @@ class TestSystem:
         chosen = scenes.responses("subj01", "V1+V2", split="test", average="stimulus")
         np.testing.assert_array_equal(loaded.reconstruct(chosen), fitted.reconstruct(chosen))
         assert loaded.provenance_["roi"] == "V1+V2"
-        with pytest.raises(InputError, match="do not fit"):
+        with pytest.raises(InputError, match="do not match"):
             loaded.decode(test)
         assert not hasattr(clone(loaded), "decoders_")
 

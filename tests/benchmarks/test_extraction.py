@@ -29,14 +29,14 @@ from neurorecon.features.base import StimulusBatch
 from neurorecon.features.clip import ClipVisionExtractor
 from neurorecon.features.vdvae import VdvaeExtractor
 from neurorecon.models.clip import CLIP_MEAN, CLIP_STD, ClipSettings
-from neurorecon.models.load import AutoencoderSettings, Source
+from neurorecon.models.load import AutoencoderSettings, WeightsSource
 from neurorecon.parallel import choose_device
 from neurorecon.registry import DATASETS
 from neurorecon.testing.miniature import MiniatureReader
 
 pytestmark = pytest.mark.benchmark
 
-RANDOM = Source("benchmark", Path(), "random", "0" * 64, "none", "none")
+RANDOM = WeightsSource("benchmark", Path(), "random", "0" * 64, "none", "none")
 
 #: diffusers' AutoencoderKL with the sizes of Stable Diffusion v1-4.
 SD_AUTOENCODER = {

@@ -660,7 +660,7 @@ RECIPES = {
     "text for a number": (["voxels: Input should be"], 'name = "a"\nreader = "scenes"\n[options]\nvoxels = "many"'),
     "too few voxels": (["voxels: Input should be"], 'name = "a"\nreader = "scenes"\n[options]\nvoxels = 3'),
     "no stimuli": (
-        ["without stimuli"],
+        ["has no stimuli"],
         'name = "a"\nreader = "scenes"\n[options]\n'
         + "\n".join(f"{kind} = 0" for kind in ("train_images", "test_images", "train_films", "test_films")),
     ),

@@ -194,7 +194,7 @@ def test_an_interrupted_build_goes_on(tmp_path, call):
     assert "Traceback" not in stderr
     unfinished = call("info", path)
     assert unfinished.exit_code == 2
-    assert "it resumes" in unfinished.stderr
+    assert "to resume it" in unfinished.stderr
     assert call("build", recipe, "--quiet").exit_code == 0
     assert call("check", path, "--quiet").exit_code == 0
 

@@ -10,7 +10,7 @@ import torch
 
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.models.clip import clip_settings, clip_settings_of, text_encoder
-from neurorecon.models.load import Source, autoencoder_settings, load_vdvae, source
+from neurorecon.models.load import WeightsSource, autoencoder_settings, load_vdvae, source
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_what_is_recorded_says_which_weights_they_are(random_models, models):
 
 def test_the_published_networks_are_built_as_open_clip_has_them(tmp_path):
     for name, size, channels in (("clip-vit-l14", 224, 768), ("clip-vit-b32", 224, 512)):
-        settings = clip_settings_of(Source("clip", tmp_path, name, "", "MIT", ""))
+        settings = clip_settings_of(WeightsSource("clip", tmp_path, name, "", "MIT", ""))
         assert (settings.size, settings.network["embed_dim"], settings.context_length) == (size, channels, 77)
         assert settings.network["quick_gelu"]
         assert settings.mean == (0.48145466, 0.4578275, 0.40821073)
@@ -115,7 +115,7 @@ def test_the_text_encoder_of_stable_diffusion(stable_diffusion):
         expected = network(input_ids=tokens).last_hidden_state
     torch.testing.assert_close(encoder.load("cpu")(tokens), expected, rtol=0, atol=1e-6)
     # open_clip's tokens, padded as the published systems pad them, are the same ones.
-    published = clip_settings_of(Source("clip", folder, "clip-vit-l14", "", "MIT", "")).tokenizer()
+    published = clip_settings_of(WeightsSource("clip", folder, "clip-vit-l14", "", "MIT", "")).tokenizer()
     assert torch.equal(published(texts), tokens)
     assert encoder.tokenizer.end == published.end == 49407
 

@@ -159,4 +159,4 @@ def test_the_example_says_why_it_is_skipped(tmp_path, capsys, monkeypatch) -> No
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(ROOT / "analyses" / "plot_02_own_targets.py"))
     assert not stopped.value.code
-    assert "skipped: no folders taef2 and vqvae_cifar10" in capsys.readouterr().out
+    assert "no folders taef2 and vqvae_cifar10" in capsys.readouterr().out

@@ -89,5 +89,5 @@ def test_a_folder_of_somebody_else(command, recipe, refused, tmp_path):
     folder.mkdir(mode=0o555)
     if os.access(folder, os.W_OK):
         pytest.skip("this user may write everywhere")
-    refused(command("build", recipe, "--out", folder / "slow.icechunk", "--quiet"), "cannot be written", "--out")
+    refused(command("build", recipe, "--out", folder / "slow.icechunk", "--quiet"), "cannot write a store here", "--out")
     assert list(folder.iterdir()) == []

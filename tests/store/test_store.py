@@ -140,7 +140,7 @@ def test_values_go_back_into_the_brain(tmp_path, recipe, space):
         for side in ("left", "right"):
             rows = (table["hemisphere"] == side).to_numpy()
             np.testing.assert_array_equal(image.data.parts[side][table["vertex"][rows]], values[rows])
-    with pytest.raises(InputError, match="do not fit the voxels"):
+    with pytest.raises(InputError, match="do not match the voxels"):
         opened.unmask(values[:-1], "subj01", roi="V1")
 
 

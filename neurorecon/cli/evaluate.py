@@ -60,7 +60,8 @@ def evaluate(
 
         drawn_as = formats_of(formats)
         settings = EvaluateSettings(
-            source=images.name if images.is_absolute() else str(images), metrics=metric or None, exchange=exchange, subject=subject, n_permutations=permutations,
+            source=images.name if images.is_absolute() else str(images),
+            metrics=metric or None, exchange=exchange, subject=subject, n_permutations=permutations,
             seed=seed, baseline="train" if baseline else None,
         )  # fmt: skip
         found_images = load_images(images)

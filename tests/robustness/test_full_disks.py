@@ -79,8 +79,8 @@ def test_a_read_only_folder(command, recipe, whole, same, refused, disk, tmp_pat
     for reading in (("info", path), ("check", path), ("build", recipe, "--out", path)):
         found = command(*reading, "--quiet")
         assert found.wait() == 0, found.stderr
-    refused(command("features", "--store", path, "--target", "gabor", "--quiet"), "cannot be written")
-    refused(command("build", recipe, "--out", path, "--overwrite", "--quiet"), "cannot be written")
+    refused(command("features", "--store", path, "--target", "gabor", "--quiet"), "cannot write a store here")
+    refused(command("build", recipe, "--out", path, "--overwrite", "--quiet"), "cannot write a store here")
     same(path)
 
 

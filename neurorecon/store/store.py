@@ -484,7 +484,8 @@ class Store(Tables):
         if weights is None:
             return values
         # A block now holds all samples of up to 1,024 voxels: 120 MB for 30,000 trials.
-        whole = values.rechunk({0: -1})
+        # Named, because to choose a method dask imports distributed, which takes longer than many a command.
+        whole = values.rechunk({0: -1}, method="tasks")
         return whole.map_blocks(
             lambda block: (weights @ block).astype(np.float32),
             dtype=np.float32,

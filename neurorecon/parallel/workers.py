@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from neurorecon.errors import InputError
+from neurorecon.io.files import first_line
 
 #: Seconds to wait for a scheduler to answer.
 CONNECT_SECONDS = 20
@@ -265,7 +266,7 @@ def _connected(scheduler: str | Path) -> Iterator[Any]:
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
             "no dask cluster answers",
-            given=f"{scheduler} ({_first_line(error)})",
+            given=f"{scheduler} ({first_line(error)})",
             expected="a running scheduler that this machine can reach",
             todo="check the address; start one with: dask scheduler --scheduler-file scheduler.json",
         ) from error
@@ -368,7 +369,7 @@ def result_of(future: Any, name: str) -> Any:
     except KilledWorker as error:
         raise JobError(
             f"the workers that computed the job {name} died, one after the other",
-            given=_first_line(error),
+            given=first_line(error),
             expected="workers with enough memory for a job and its inputs",
             todo="give workers more memory (the batch system may have killed them) or make jobs smaller, and run the "
             "same command again; it resumes from the stored results",
@@ -378,14 +379,10 @@ def result_of(future: Any, name: str) -> Any:
             raise  # raised by the job itself
         raise JobError(
             f"the connection to the scheduler was lost while computing the job {name}",
-            given=_first_line(error),
+            given=first_line(error),
             expected="a scheduler that runs as long as the command",
             todo="restart the scheduler and run the same command again; it resumes from the stored results",
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _workers(threads: int) -> int:
@@ -460,7 +457,7 @@ def _reached(process: str) -> Iterator[None]:
     except RuntimeError as error:  # raised by gloo if a connection is closed or times out
         raise JobError(
             f"{process} of this launch ended before its work was done",
-            given=_first_line(error),
+            given=first_line(error),
             expected="processes that run as long as the command",
             todo="see the error of that process, then run the same command again; it resumes from the stored results",
         ) from error

@@ -305,7 +305,7 @@ def permutation_test_r2(
     watch = GroupMeans(groups, n_voxels, n_permutations)
     for start in range(0, n_voxels, width):
         block = slice(start, start + width)
-        target = np.where(_varies(measured[:, block]), measured[:, block] - offset[block], 0)
+        target = np.where(varies(measured[:, block]), measured[:, block] - offset[block], 0)
         scorer = SCORES[statistic](contribution_table(predicted[:, :, shown, block]), places, target)
         blocks.append(_count(scorer, orders, watch.of(block)))
     parts = [gather([counters[part] for counters in blocks]) for part in range(len(blocks[0]))]
@@ -382,9 +382,9 @@ def _places(
     return places
 
 
-def _varies(measured: NDArray) -> NDArray[np.bool_]:
+def varies(measured: NDArray) -> NDArray[np.bool_]:
     """Return which voxels vary by more than the rounding errors of their mean, (voxel,)."""
-    rounding = 10 * np.finfo(measured.dtype).eps * np.abs(measured).max(axis=0)
+    rounding = 10 * np.finfo(measured.dtype).eps * np.abs(measured).max(axis=0, initial=0)
     return np.ptp(measured, axis=0) > rounding
 
 

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats.permutation import PermutationCounter, UnitPermutations
-from neurorecon.stats.prediction import GroupMeans, PermutationTest, gather, stack_bands
+from neurorecon.stats.prediction import GroupMeans, PermutationTest, gather, stack_bands, varies
 
 #: Indices of samples, e.g. of one side of a fold.
 Indices = NDArray[np.int64]
@@ -373,12 +373,6 @@ def _reduce(test: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, NDAr
     return basis, np.stack(np.split(triangle, n_bands, axis=1))
 
 
-def varies(responses: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which voxels vary by more than the rounding errors of their mean, (voxel,)."""
-    rounding = 10 * np.finfo(np.float64).eps * np.abs(responses).max(axis=0, initial=0)
-    return np.ptp(responses, axis=0) > rounding
-
-
 def check_alphas(alphas: Any) -> NDArray[np.float64]:
     """Return candidate alphas as an array, (alpha,)."""
     values = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
@@ -387,6 +381,7 @@ def check_alphas(alphas: Any) -> NDArray[np.float64]:
             "alphas must be positive numbers",
             given=repr(alphas),
             expected="one or more numbers above 0",
+            todo="choose others, e.g. np.logspace(0, 6, 7)",
         )
     return values
 

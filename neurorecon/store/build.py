@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,10 +39,6 @@ from neurorecon.store.schema import (
 )
 from neurorecon.store.store import Store, open_store
 from neurorecon.store.writer import BUILD, StoreWriter
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 #: Attribute of the group :data:`~neurorecon.store.schema.SOURCES`: size, modification time and partial digest of
 #: each source file.

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 
 from neurorecon.decoders.ridge import RidgeDecoder
 from neurorecon.decoders.validation import group_folds
-from neurorecon.errors import InputError
 from neurorecon.metrics.image import as_unit_float
+from neurorecon.stats.refit import check_alphas
 from neurorecon.systems.base import Decoded, System, TargetSpec, as_images, standardizer
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class LinearPixels(System):
     @property
     def targets(self) -> Mapping[str, TargetSpec]:
         """The images."""
-        alphas = check_alphas(self.alphas)
+        alphas = check_alphas(self.alphas).tolist()
         decoder = RidgeDecoder(
             alpha=alphas if len(alphas) > 1 else alphas[0], cv=self.cv, device=self.device, dtype=self.dtype
         )
@@ -132,7 +132,7 @@ class FactorizedFolds:
         self.shown = shown
         marks = np.eye(len(images))[shown]
         # Largest first, so that ties go to the largest alpha, as in RidgeDecoder.
-        alphas = sorted(check_alphas(system.alphas), reverse=True)
+        alphas = sorted(check_alphas(system.alphas).tolist(), reverse=True)
         self.folds = [
             _factorize(system, responses, marks, labels, labels == label, alphas)
             for label in dict.fromkeys(labels.tolist())
@@ -208,16 +208,3 @@ def ridge_smoothers(train: np.ndarray, test: np.ndarray, alphas: Sequence[float]
     right = vectors.T - vectors.T.mean(axis=1, keepdims=True)
     mean = 1.0 / len(train)
     return np.stack([(left / (values + alpha)) @ right + mean for alpha in alphas])
-
-
-def check_alphas(alphas: Any) -> list[float]:
-    """Return alphas as a list; refuse those that are not positive numbers."""
-    found = np.atleast_1d(np.asarray(alphas, dtype=float))
-    if found.ndim != 1 or not found.size or not (np.isfinite(found) & (found > 0)).all():
-        raise InputError(
-            "alphas must be positive numbers",
-            given=str(alphas),
-            expected="e.g. alphas=(1, 10, 100)",
-            todo="pass one or more positive numbers",
-        )
-    return [float(alpha) for alpha in found]

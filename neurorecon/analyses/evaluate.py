@@ -118,7 +118,7 @@ class Evaluation(Result):
         from neurorecon.figures import null_histogram
 
         key = self._key(score)
-        return null_histogram(score.value, self.null[key], score.p, key.replace("_", " "), simulated=store.simulated)
+        return null_histogram(score.value, self.null[key], score.p, key, simulated=store.simulated)
 
     def _key(self, score: Score) -> str:
         """Return the name of a score without the subject."""

@@ -70,7 +70,7 @@ def bars(found: VoxelwiseMap, store: Store) -> Any:
     note = "Mean over all voxels of the ROI."
     if isinstance(found.settings, EncodingSettings):
         held_out = "test stimuli" if found.settings.cross_validate is None else "held-out samples"
-        note += f" Whiskers: {100 * found.settings.confidence:g} % bootstrap over {held_out}."
+        note += f" Whiskers: {100 * found.settings.confidence:g}% bootstrap intervals over {held_out}."
     columns = [name for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n") if name in table]
     return band_bars(
         table[columns],
@@ -185,7 +185,8 @@ def _winner_figure(found: VoxelwiseMap, store: Store, how: str) -> Any:
     codes = {band: number for number, band in enumerate(found.bands)}
     winner = by_hemisphere(found, store, found.table["winning_band"].map(codes).fillna(-1).to_numpy(), -1.0)
     title = title_of(found, store, "Winning band")
-    return getattr(surface, how)(winner, found.bands, title=title, **_common(found, store))
+    note = "Only significant voxels are colored."
+    return getattr(surface, how)(winner, found.bands, title=title, note=note, **_common(found, store))
 
 
 def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: str | None) -> Any:
@@ -267,7 +268,7 @@ def partition_bars(found: Partition, store: Store) -> Any:
         label="R²",
         title=f"Unique and common variance by ROI · {found.subject} · {store.name}, {found.task}",
         note=f"Bars of bands: R² that no other band explains, mean over all voxels of the ROI; whiskers: "
-        f"{100 * found.settings.confidence:g} % bootstrap over test stimuli.",
+        f"{100 * found.settings.confidence:g}% bootstrap intervals over test stimuli.",
         width="double" if found.rois["roi"].nunique() > FEW_ROIS else "single",
         simulated=store.simulated,
     )

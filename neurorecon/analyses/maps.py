@@ -604,7 +604,7 @@ def _winners(rows: pd.DataFrame, width: int) -> str:
 
 def _decoding_lines(found: VoxelwiseMap) -> list[str]:
     what = {"decoding": "RMS weight of a voxel in the decoder", "haufe": "strength of the Haufe pattern"}[found.kind]
-    lines = [f"{found.kind}: {what}; mean over the ROI's voxels (mean of the null in brackets), significant voxels"]
+    lines = [f"{found.kind}: {what}; mean over the ROI's voxels (mean of the null in parentheses), significant voxels"]
     for score in found.scores:
         lines.append(f"  {score.name}: {score.value:.3f} (null mean {score.null_mean:.3f}, p = {score.p:.3f})")
     lines.append(f"{'ROI':<8}{'voxels':>7}" + "".join(f"{band[:18]:>26}" for band in found.bands))

@@ -229,29 +229,29 @@ def as_text(found: Plan, workers: int, memory: int | None = None) -> str:
     found : Plan
         From :func:`plan`.
     workers : int
-        Workers, each with a task at a time.
+        Workers, each with one job at a time.
     memory : int, optional
-        Bytes that each has.
+        Memory of each worker, in bytes.
     """
-    lines = [f"{'':<20}{'tasks':>7}{'of the store':>14}{'of results':>12}{'written':>10}{'a worker':>11}{'rounds':>8}"]
+    lines = [f"{'':<20}{'jobs':>7}{'store read':>14}{'results read':>14}{'written':>10}{'memory':>11}{'rounds':>8}"]
     for label, tasks in (("products of features", found.products), ("blocks of voxels", found.blocks)):
         sums = [sum(getattr(task, name) for task in tasks) for name in ("store_bytes", "input_bytes", "result_bytes")]
         most = max(task.memory for task in tasks)
         lines.append(
-            f"{label:<20}{len(tasks):>7,}{_size(sums[0]):>14}{_size(sums[1]):>12}{_size(sums[2]):>10}"
+            f"{label:<20}{len(tasks):>7,}{_size(sums[0]):>14}{_size(sums[1]):>14}{_size(sums[2]):>10}"
             f"{_size(most):>11}{-(-len(tasks) // workers):>8,}"
         )
     edges = sum(len(task.needs) for task in found.tasks)
     share = sum(task.store_bytes + task.input_bytes for task in found.tasks) / workers
     lines += [
         "",
-        f"{len(found.tasks):,} tasks, {edges:,} dependencies; {_size(share)} read by each of {workers} workers",
-        f"on the shared disk meanwhile: {_size(sum(task.result_bytes for task in found.tasks))}; "
+        f"{len(found.tasks):,} jobs, {edges:,} dependencies; {_size(share)} read by each of {workers} workers",
+        f"on the shared disk during the computation: {_size(sum(task.result_bytes for task in found.tasks))}; "
         f"afterwards: {_size(sum(task.result_bytes for task in found.blocks))}",
     ]
     if memory is not None:
         fits = "fits into" if found.memory <= memory else "does NOT fit into"
-        lines.append(f"{_size(found.memory)} a worker {fits} {_size(memory)}")
+        lines.append(f"{_size(found.memory)} per worker {fits} {_size(memory)}")
         if found.memory > memory:
             lines.append("give workers more memory, or make blocks smaller: --voxel-block")
     return "\n".join(lines)

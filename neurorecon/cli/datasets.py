@@ -38,12 +38,13 @@ def list_datasets(
         known = {row["name"] for row in rows}
         rows += [{"name": name, "title": "from another package", "terms": "?", "download": "?"} for name in readers
                  if name not in known]  # fmt: skip
-        output.say(f"{'name':<16}{'reader':<9}{'miniature':<11}{'download':<17}{'what':<68}terms")
+        width = max(len(row["title"]) for row in rows) + 2
+        output.say(f"{'name':<16}{'reader':<9}{'miniature':<11}{'download':<17}{'what':<{width}}terms")
         for row in rows:
             row |= {"reader": row["name"] in readers, "miniature": row["name"] in miniatures}
             output.say(
                 f"{row['name']:<16}{'yes' if row['reader'] else 'not yet':<9}{'yes' if row['miniature'] else '-':<11}"
-                f"{row['download']:<17}{row['title']:<68}{row['terms']}"
+                f"{row['download']:<17}{row['title']:<{width}}{row['terms']}"
             )
         output.extra["datasets"] = rows
         if not quiet:

@@ -50,7 +50,7 @@ def evaluate(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Score images, e.g. from another toolbox, against the stimuli of a store, with a null and p-values."""
+    """Score images (of this or another toolbox) against the stimuli of a store, with a null and p-values."""
 
     def work(output: Output) -> None:
         from neurorecon.analyses.design import EvaluateSettings

@@ -191,7 +191,7 @@ def _score_text(scores: Mapping[str, Sequence[float]] | None, label: str | None)
     if not scores:
         return ""
     means = ", ".join(f"{name} {_number(float(np.nanmean(values)))}" for name, values in scores.items())
-    return f"Below the images: {label or 'score'} (mean over all columns: {means})."
+    return f"Below the images: {label or 'score'} (mean of those shown: {means})."
 
 
 def _shorten(figure: Figure, text: str, width: float) -> str:

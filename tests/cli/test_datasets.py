@@ -20,6 +20,7 @@ def test_list(call):
     lines = {line.split()[0]: line for line in found.stdout.splitlines() if line.split()}
     assert {item.name for item in items("data set")} <= set(lines)
     assert "Data Access Agreement" in lines["nsd"]
+    assert all(f"{item.title}  " in lines[item.name] for item in items("data set"))  # columns stay apart
     rows = json.loads(call("datasets", "list", "--json").stdout)["datasets"]
     assert {row["name"] for row in rows if row["reader"]} >= set(DATASETS.builtin)
     assert {row["name"] for row in rows if row["miniature"]} == set(layouts())

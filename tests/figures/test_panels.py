@@ -27,7 +27,7 @@ def test_images_are_shown_as_they_are_in_blocks_of_columns(words):
     text = words(figure)
     for score in scores:
         assert f"{score:.2f}".replace("-", "−") in text
-    assert "pixel correlation" in text
+    assert f"(mean of those shown: reconstructed {scores.mean():.2f})" in text
     assert "figure 19" in text
     # Nothing lies on anything else.
     boxes = [axes.get_position() for axes in figure.axes]

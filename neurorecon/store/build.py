@@ -24,11 +24,12 @@ from neurorecon.datasets.base import (
 )
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.errors import InputError, MissingFileError, NeuroreconError, StoreError, StoreWriteError
-from neurorecon.io.files import Changes, Fingerprint, changes, fingerprint
+from neurorecon.io.files import Changes, Fingerprint, changes, fingerprint, is_url
 from neurorecon.space import SPACE_COLUMNS
 from neurorecon.stats.noise_ceiling import RepeatVariance
 from neurorecon.store import schema
-from neurorecon.store.backend import open_for_reading
+from neurorecon.store.backend import is_plain_zarr, open_for_reading
+from neurorecon.store.ownership import refuse_foreign
 from neurorecon.store.schema import (
     RESPONSE_CHUNKS,
     SOURCES,
@@ -38,7 +39,7 @@ from neurorecon.store.schema import (
     median_ceilings,
 )
 from neurorecon.store.store import Store, open_store
-from neurorecon.store.writer import BUILD, StoreWriter
+from neurorecon.store.writer import BUILD, StoreWriter, resolved
 
 #: Attribute of the group :data:`~neurorecon.store.schema.SOURCES`: size, modification time and partial digest of
 #: each source file.
@@ -213,7 +214,8 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
     path : path
         Location of the store, ``NAME.icechunk``.
     overwrite : bool
-        Replace an existing store once the new one is complete. Older snapshots are kept.
+        Replace an existing store once the new one is complete (older snapshots are kept), or the unfinished build of
+        another recipe. Files that neurorecon did not write are never replaced.
     progress : bool
         Whether to show progress bars on stderr.
 
@@ -225,7 +227,8 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
     Raises
     ------
     StoreError
-        If there is a different store at this location, the files of the data set have changed since the build, or
+        If there is a different store, an unfinished build of another recipe or anything that neurorecon did not write
+        at this location, the files of the data set have changed since the build, or
         another process is writing to the store.
     StoreWriteError
         If the disk is full or read-only. The same call resumes from the last commit.
@@ -236,6 +239,8 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
     if finished is not None:  # needs neither the source files nor write access
         refuse_changed(path, finished, recipe, finished=True)
         return Path(path)
+    if not is_url(str(path)) and not is_plain_zarr(str(path)) and not Path(path).is_file():
+        refuse_foreign(resolved(path))  # before hours of reading; checked again once the lock is held
     reader = recipe.open()
     sources = read_sources(recipe)  # before reading, so that the next build detects files that change meanwhile
     # Check all tables before writing anything.
@@ -244,7 +249,7 @@ def build_store(recipe: Recipe, path: str | Path, *, overwrite: bool = False, pr
     for name, subject in subjects.items():
         _check_subject(name, subject, stimuli)
     _check_groups(recipe, reader, subjects)
-    with StoreWriter(path) as writer:
+    with StoreWriter(path, (recipe.name, recipe.digest())) as writer:
         left = _begin(writer, recipe, reader, sources, overwrite)
         try:
             if left:
@@ -290,6 +295,15 @@ def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, sources: Fingerp
             given=f"{writer.path}, built from {published.get('name')!r} with other options or an older version",
             expected="a new location, or a store built from the same recipe",
             todo="choose another location with --out, or replace the store with --overwrite",
+        )
+    begun = writer.unfinished_attributes()
+    if begun and begun.get("recipe_digest") != recipe.digest() and not overwrite:
+        raise StoreError(
+            "there is an unfinished build of another recipe at this location",
+            given=f"{writer.path}, begun from {begun.get('name')!r} with other options or an older version",
+            expected="a new location, or the recipe with which the build began",
+            todo="build that recipe again to resume, choose another location with --out, or drop the unfinished build "
+            "with --overwrite",
         )
     writer.checkout(BUILD)
     if writer.is_ahead and writer.root.attrs.get("recipe_digest") == recipe.digest():

@@ -16,6 +16,7 @@ import logging
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -25,12 +26,33 @@ from typing import IO, Any
 
 import numpy as np
 
-from neurorecon.errors import StoreError, StoreLockedError, StoreWriteError
-from neurorecon.io.files import is_url, write_error
+from neurorecon.errors import MissingFileError, NeuroreconError, StoreError, StoreLockedError, StoreWriteError
+from neurorecon.io.files import is_url, remove_leftovers, write_error
 from neurorecon.io.tensors import array_digest, block_digest, combine, dtype_name
-from neurorecon.store import schema
-from neurorecon.store.backend import EMPTY, icechunk_storage, is_plain_zarr, unreadable
+from neurorecon.store import ownership, schema
+from neurorecon.store.backend import icechunk_storage, is_plain_zarr
+from neurorecon.store.ownership import BUILD as BUILD
+from neurorecon.store.ownership import MAIN
 from neurorecon.store.schema import METADATA_DIGEST, count_bytes, digests_of, metadata_digest
+
+
+def resolved(path: str | Path) -> Path:
+    """Return the location of a store without symbolic links.
+
+    Raises
+    ------
+    StoreError
+        If the location is a link that leads nowhere.
+    """
+    found = Path(os.path.realpath(path))
+    if os.path.islink(path) and not found.exists():
+        raise StoreError(
+            "the location of the store is a symbolic link that leads nowhere",
+            given=f"{path}, a link to {os.readlink(path)}",
+            expected="a folder, a link to a store, or a new name",
+            todo="mount the disk or get the files that it leads to, or remove the link and run the command again",
+        )
+    return found
 
 
 def _lock(file: IO[str]) -> None:
@@ -206,12 +228,6 @@ logger = logging.getLogger("neurorecon")
 #: Seconds between commits, and thus the work lost if the process is killed (in addition to the current block).
 COMMIT_EVERY = 3.0
 
-#: Contents of the folder of a repository.
-_REPOSITORY_PARTS = {"chunks", "config.yaml", "manifests", "refs", "snapshots", "transactions"}
-
-#: The branch that readers see, and the branch of builds.
-MAIN, BUILD = "main", "build"
-
 
 class StoreWriter:
     """Context manager that holds the lock and a writable session of an Icechunk store.
@@ -219,12 +235,17 @@ class StoreWriter:
     Parameters
     ----------
     path : path
-        Location of the store; it is created if it does not exist.
+        Location of the store. Symbolic links are resolved first, so the lock is that of the folder they lead to.
+    create : (str, str), optional
+        Name and digest of the recipe of a build. Required to create a store; the build leaves them in a marker until
+        it is published, see :mod:`~neurorecon.store.ownership`.
 
     Raises
     ------
+    MissingFileError
+        If there is no store, and `create` is not given.
     StoreError
-        If the store is plain Zarr, a URL or a file.
+        If the store is plain Zarr, a URL or a file, or if there is something that neurorecon did not write.
     StoreLockedError
         If another process is writing to the store.
     StoreWriteError
@@ -236,7 +257,7 @@ class StoreWriter:
     not removes what the earlier one left behind; see :meth:`collect`.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, create: tuple[str, str] | None = None) -> None:
         if is_plain_zarr(str(path)):
             raise StoreError(
                 "plain Zarr is read-only",
@@ -251,7 +272,7 @@ class StoreWriter:
                 expected="a folder NAME.icechunk on this machine, where a lock prevents concurrent writes",
                 todo="write to the folder from which it was copied, then copy it again",
             )
-        self.path = Path(path)
+        self.path = resolved(path)
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(
                 "a store is a folder",
@@ -260,6 +281,8 @@ class StoreWriter:
                 todo="choose another name with --out, or move the file away",
             )
         self.branch = MAIN
+        self._create = create
+        ownership.refuse_foreign(self.path)
         self._lock = WriterLock(self.path)
 
     def __enter__(self) -> StoreWriter:
@@ -271,7 +294,8 @@ class StoreWriter:
             self._begin()
         except BaseException as error:
             self._lock.__exit__(None, None, None)
-            if isinstance(error, icechunk.IcechunkError | OSError | ValueError):
+            known = isinstance(error, NeuroreconError)
+            if not known and isinstance(error, icechunk.IcechunkError | OSError | ValueError):
                 raise write_error(self.path, error, "the store cannot be opened for writing") from error
             raise
         return self
@@ -279,13 +303,35 @@ class StoreWriter:
     def _open_or_create(self) -> Any:
         import icechunk
 
-        storage = icechunk_storage(str(self.path))
-        if icechunk.Repository.exists(storage):
-            return icechunk.Repository.open(storage)
-        if self.path.is_dir() and {item.name for item in self.path.iterdir()} <= _REPOSITORY_PARTS:
-            # A process was killed while creating the repository, so there are no commits.
-            shutil.rmtree(self.path)
-        return icechunk.Repository.create(storage)
+        ownership.refuse_foreign(self.path)  # again, as the lock is held only now
+        # Icechunk creates the folder when it is asked about one, so look for it first.
+        if not self.path.is_dir() or not icechunk.Repository.exists(icechunk_storage(str(self.path))):
+            if self._create is None:
+                raise MissingFileError(
+                    "there is no store at this location",
+                    given=str(self.path),
+                    expected="a store to write to",
+                    todo="build it first: neurorecon build RECIPE.toml",
+                )
+            self._create_repository(*self._create)
+        return icechunk.Repository.open(icechunk_storage(str(self.path)))
+
+    def _create_repository(self, name: str, digest: str) -> None:
+        """Create a repository with its marker in a hidden folder, and rename it to its location."""
+        import icechunk
+
+        remove_leftovers(self.path)
+        hidden = Path(tempfile.mkdtemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".part"))
+        try:
+            part = hidden / self.path.name
+            part.mkdir()
+            icechunk.Repository.create(icechunk_storage(str(part)))
+            ownership.write_marker(part, name, digest)
+            if os.name == "nt" and self.path.is_dir():
+                self.path.rmdir()
+            os.rename(part, self.path)  # onto an empty folder at most: otherwise the system refuses
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -361,20 +407,22 @@ class StoreWriter:
 
     def published_attributes(self) -> dict[str, Any]:
         """Return the root attributes that readers currently see."""
-        import icechunk
-        import zarr
+        return ownership.published(self.path, self._repository) or {}
 
-        try:
-            session = self._repository.readonly_session(MAIN)
-            if session.snapshot_id == EMPTY:
-                return {}
-            group = zarr.open_group(session.store, mode="r")
-        except (FileNotFoundError, icechunk.IcechunkError, ValueError, KeyError, TypeError) as error:
-            raise unreadable(str(self.path), error) from error
-        return dict(group.attrs)
+    def unfinished_attributes(self) -> dict[str, Any]:
+        """Return ``name`` and ``recipe_digest`` of the build that was begun here and not published; empty if none."""
+        found = ownership.unfinished(self._repository)
+        marker = None if found or self.published_attributes() else ownership.read_marker(self.path)
+        return found if marker is None else {"name": marker.get("recipe"), "recipe_digest": marker["digest"]}
 
     def restart(self) -> None:
         """Drop the commits of unfinished builds on this branch, and start with an empty root."""
+        marker = ownership.read_marker(self.path)
+        if self._create is not None and marker is not None and marker["digest"] != self._create[1]:
+            try:
+                ownership.write_marker(self.path, *self._create)
+            except OSError as error:
+                raise write_error(self.path, error, "writing to the store failed") from error
         self._repository.reset_branch(self.branch, self._repository.lookup_branch(MAIN))
         self._begin()
         for name in list(self.root):
@@ -392,13 +440,18 @@ class StoreWriter:
         snapshot = self.commit(message)
         self._repository.reset_branch(MAIN, snapshot)
         self._repository.delete_branch(self.branch)
+        ownership.remove_marker(self.path)
         return snapshot
 
     def abandon(self) -> None:
-        """Drop the commits of unfinished builds; delete a store that was never published."""
-        if not self.published_attributes():
-            shutil.rmtree(self.path, ignore_errors=True)
-        elif self.branch != MAIN:
+        """Drop the commits of unfinished builds; delete a store that was never published.
+
+        A folder that holds anything else stays, and so does what an older version began, as it has no marker.
+        """
+        if ownership.delete_unfinished(self.path, self._repository):
+            return
+        known = self.published_attributes() or ownership.read_marker(self.path)
+        if known and self.branch != MAIN:
             self._repository.delete_branch(self.branch)
 
     @property

@@ -162,7 +162,7 @@ def export_store(store: Store, path: str | Path, *, progress: bool = True) -> Pa
             expected="a new folder whose name ends in .zarr",
             todo="choose another name, or delete the existing folder first",
         )
-    with WriterLock(target):
+    with WriterLock(target, remove=True):
         remove_leftovers(target)
         with replacing(target) as part:
             root = zarr.open_group(part, mode="w")
@@ -172,7 +172,6 @@ def export_store(store: Store, path: str | Path, *, progress: bool = True) -> Pa
                     root.require_group(name).attrs.update(dict(group.attrs))
             for name, array in tqdm(store.arrays(), desc="export", unit="array", disable=not progress, leave=False):
                 _copy(root, name, array)
-    target.with_name(target.name + ".lock").unlink(missing_ok=True)
     return target
 
 

@@ -55,7 +55,7 @@ def resolved(path: str | Path) -> Path:
     return found
 
 
-def _lock(file: IO[str]) -> None:
+def _lock(file: IO[bytes]) -> None:
     """Take the lock, or raise an OSError."""
     if os.name == "nt":
         import msvcrt
@@ -67,13 +67,33 @@ def _lock(file: IO[str]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def _unlock(file: IO[bytes]) -> None:
+    """Release the lock, also where a process forked meanwhile has inherited the file."""
+    if os.name == "nt":
+        import msvcrt
+
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+#: How the note of a holder begins; a full disk can cut it anywhere.
+_NOTE = b'{"pid"'
+
+
 class WriterLock:
     """Context manager that holds the lock of a store.
 
     Parameters
     ----------
     path : path
-        Location of the store. The lock is the file ``<path>.lock``.
+        Location of the store. Symbolic links are resolved, and the lock is the file ``<path>.lock`` next to the folder
+        they lead to, so that there is one lock for a store whatever it is called.
+    remove : bool
+        Whether to delete the file on exit.
 
     Attributes
     ----------
@@ -85,59 +105,99 @@ class WriterLock:
     Raises
     ------
     StoreError
-        If the lock file cannot be created.
+        If the lock file cannot be created, or is a link or somebody else's file.
     StoreLockedError
         If another process holds the lock.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(f"{path}.lock")
+    def __init__(self, path: str | Path, *, remove: bool = False) -> None:
+        self.path = Path(f"{os.path.realpath(path)}.lock")
+        self.remove = remove
         self.since = datetime.now(UTC)
         self.was_left = False
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
 
     def __enter__(self) -> WriterLock:
+        while True:
+            file = self._open()
+            try:
+                if self._take(file):
+                    self._file = file
+                    return self
+            except BaseException:
+                file.close()
+                raise
+            file.close()
+
+    def _open(self) -> IO[bytes]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Not in append mode: on a full disk, the content can still be replaced.
-            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+            return os.fdopen(os.open(self.path, flags, 0o666), "r+b")
         except OSError as error:
+            if self.path.is_symlink():
+                raise self._taken("a symbolic link") from error
             raise StoreError(
                 "cannot write a store here",
                 given=f"{self.path.parent} ({error.strerror})",
                 expected="a folder where you can create files",
                 todo="choose another location, e.g. --out DIR/NAME.icechunk",
             ) from error
+
+    def _take(self, file: IO[bytes]) -> bool:
+        """Lock the file; return False if it was deleted in the meantime by the process that held it."""
         try:
             _lock(file)
         except OSError as error:
-            holder = file.read().strip() or "unknown process"
-            file.close()
+            holder = file.read(1000).decode(errors="replace").strip() or "unknown process"
             raise StoreLockedError(
                 "another process is writing to this store",
                 given=f"{self.path.with_suffix('')}, held by {holder}",
                 expected="one writer at a time (reading is always possible)",
                 todo="wait until it has finished or stop it, then run the command again",
             ) from error
-        self._file = file
+        try:
+            if not os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                return False
+        except FileNotFoundError:
+            return False
         self.since = datetime.now(UTC)
-        self.was_left = bool(file.read().strip())
+        found = file.read(1000).strip(b" \r\n\0")
+        if not found.startswith(_NOTE) and not _NOTE.startswith(found):
+            raise self._taken("a file with another content")
+        self.was_left = bool(found)
         holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()})
         # The lock works without it, and on a full disk the writer raises a clear error.
         with contextlib.suppress(OSError):
             os.lseek(file.fileno(), 0, os.SEEK_SET)
             os.ftruncate(file.fileno(), os.write(file.fileno(), holder.encode()))
-        return self
+        return True
+
+    def _taken(self, what: str) -> StoreError:
+        return StoreError(
+            "the name of the lock file is taken by something that neurorecon did not write",
+            given=f"{self.path}, {what}",
+            expected="no such file, or the lock file of an earlier command",
+            todo="move it away, or choose another name for the store with --out",
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            if kind is None:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._file.fileno(), 0)
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            with contextlib.suppress(OSError):
+                if kind is None:
+                    os.ftruncate(file.fileno(), 0)
+                if self.remove:
+                    self.path.unlink(missing_ok=True)
+        finally:
+            with contextlib.suppress(OSError):
+                _unlock(file)
+            file.close()
 
 
 def holds(root: Any, path: str, dims: Sequence[str], values: np.ndarray, attributes: dict[str, Any]) -> bool:
@@ -338,9 +398,11 @@ class StoreWriter:
     ) -> None:
         import icechunk
 
-        if error is None and self._lock.was_left:
-            self._collect_if_possible()
-        self._lock.__exit__(kind, error, trace)
+        try:
+            if error is None and self._lock.was_left:
+                self._collect_if_possible()
+        finally:
+            self._lock.__exit__(kind, error, trace)
         # A conflict means that the folder was removed, or written to without the lock.
         if isinstance(error, icechunk.IcechunkError | icechunk.ConflictError):
             raise write_error(self.path, error, "writing to the store failed") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.design import Settings
-from neurorecon.io.files import write_bytes, write_json
+from neurorecon.io.files import replacing, write_bytes, write_json
 from neurorecon.provenance import collect, to_json
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
 from neurorecon.store.store import Store, open_store
@@ -299,9 +298,8 @@ def _gifti(values: np.ndarray, names: list[str], record: Mapping[str, Any]) -> A
 def _save(image: Any, path: str) -> Path:
     # nibabel writes in place; with a rename, the file appears whole or not at all.
     target = Path(path)
-    partial = target.with_name(f".partial-{target.name}")
-    image.to_filename(str(partial))
-    os.replace(partial, target)
+    with replacing(target) as part:
+        image.to_filename(str(part))
     return target
 
 

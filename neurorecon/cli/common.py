@@ -223,9 +223,11 @@ EMBEDDED = "scenes"
 
 def remember(path: Path) -> None:
     """Make a store the default for commands in this folder; warn if that cannot be saved."""
+    from neurorecon.io.files import write_bytes
+
     try:
         CURRENT.parent.mkdir(exist_ok=True)
-        CURRENT.write_text(json.dumps({"store": str(path)}), encoding="utf-8")
+        write_bytes(CURRENT, json.dumps({"store": str(path)}).encode())  # never through a link
     except OSError as error:  # the store itself is complete, perhaps after hours of building
         logger.warning(
             "cannot save which store was built last in this folder (%s: %s); name it in further commands: --store %s",

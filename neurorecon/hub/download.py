@@ -11,6 +11,7 @@ import errno
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import sys
 import time
@@ -334,8 +335,9 @@ class ResumingDownloader:
         size, tag = self._ask(url)
         key = hashlib.sha256(f"{url} {size} {tag}".encode()).hexdigest()[:12]
         part = self.target.with_name(f".{self.target.name}.{key}.part")
-        for old in self.target.parent.glob(f".{self.target.name}.*.part"):
-            if old != part:
+        own = re.compile(rf"\.{re.escape(self.target.name)}\.[0-9a-f]{{12}}\.part")
+        for old in self.target.parent.glob(".*.part"):
+            if old != part and own.fullmatch(old.name) and not old.is_dir():
                 old.unlink()  # part of another version of the file
         self._gather(url, size, tag, part)
         os.replace(part, output_file)

@@ -5,7 +5,9 @@ Everything that neurorecon writes, except stores, goes through :func:`replacing`
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -30,6 +32,9 @@ ENDS = 2**20
 #: Endings of folders that neurorecon writes; they are not part of a data set.
 _BUILT = (".icechunk", ".partial")
 
+#: Names of the folders of :func:`replacing`: that of the destination, and eight characters by :mod:`tempfile`.
+_HIDDEN = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.part", re.DOTALL)
+
 #: Per file: its size, its modification time (ns), and a digest of its two ends.
 Fingerprint = dict[str, tuple[int, int, str]]
 
@@ -40,9 +45,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The new content is written to a hidden folder next to `path`, under the same file name because some libraries
     infer the format from the extension, and replaces `path` when the ``with`` block ends. If an error occurs, the old
-    file or folder stays and the hidden folder is removed. If the process is killed, the old file stays, and so does
-    the hidden folder until :func:`remove_leftovers` deletes it. Replacing one folder with another is not quite
-    atomic: a process killed between the two renames leaves the old folder inside the hidden one.
+    file stays and the hidden folder is removed. If the process is killed, the old file stays, and so does the hidden
+    folder until :func:`remove_leftovers` deletes it. A folder never replaces one that holds anything. A symbolic link
+    at `path` is replaced itself; what it leads to stays as it is.
 
     Parameters
     ----------
@@ -62,17 +67,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
-    part, old = hidden / path.name, hidden / f"{path.name}.old"
+    part = hidden / path.name
     try:
         yield part
-        if part.is_dir() and path.is_dir():
-            os.replace(path, old)
-        try:
-            os.replace(part, path)
-        except BaseException:
-            if old.exists():
-                os.replace(old, path)
-            raise
+        if part.is_dir() and path.is_dir() and any(path.iterdir()):
+            raise FileExistsError(errno.EEXIST, "this folder already holds something", str(path))
+        os.replace(part, path)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 
@@ -80,24 +80,26 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 def remove_leftovers(path: str | os.PathLike[str], seconds: float = 0.0) -> None:
     """Delete the hidden folders that killed processes left behind in :func:`replacing`.
 
+    Everything else stays: links, files, and folders with another name or with other content.
+
     Parameters
     ----------
     path : path
-        The destination they were writing; the name may be a pattern such as ``*``.
+        The destination they were writing; the last part may be ``*`` for all destinations in a folder.
     seconds : float
         Minimum age of what is deleted, so that other processes can still be writing. 0 if no other process writes.
     """
     path = Path(path)
-    for left in path.parent.glob(f".{path.name}.*.part"):
+    for left in path.parent.glob(".*.part"):
+        named = _HIDDEN.fullmatch(left.name)
+        if named is None or path.name not in ("*", named[1]) or left.is_symlink() or not left.is_dir():
+            continue
         try:
-            if time.time() - left.stat().st_mtime < seconds:
-                continue
+            own = {item.name for item in left.iterdir()} <= {named[1]}
+            if own and time.time() - left.stat().st_mtime >= seconds:
+                shutil.rmtree(left, ignore_errors=True)
         except FileNotFoundError:  # the process that wrote it has just finished
             continue
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:

@@ -1,5 +1,6 @@
 """Files are written whole or not at all; files that changed since they were read are noticed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -36,14 +37,26 @@ def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
     assert os.listdir(path.parent) == ["maps.nii.gz"]
 
 
-def test_a_folder_replaces_another_one_as_a_whole(tmp_path):
-    path = tmp_path / "decoder"
+def test_a_folder_replaces_no_folder_with_content(tmp_path):
+    path = tmp_path / "store.zarr"
+    path.mkdir()  # an empty one holds nothing to lose
     for number in range(2):
-        with replacing(path) as part:
+        with contextlib.ExitStack() as stack:
+            if number:
+                stack.enter_context(pytest.raises(FileExistsError, match="already holds something"))
+            part = stack.enter_context(replacing(path))
             part.mkdir()
             (part / f"file{number}").write_text("")
-        assert os.listdir(path) == [f"file{number}"]
-        assert os.listdir(tmp_path) == ["decoder"]
+        assert os.listdir(path) == ["file0"]
+        assert os.listdir(tmp_path) == ["store.zarr"]
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "mine.json").write_text("mine")
+    (tmp_path / "record.json").symlink_to(tmp_path / "mine.json")
+    write_json(tmp_path / "record.json", {"a": 1})
+    assert not (tmp_path / "record.json").is_symlink()
+    assert (tmp_path / "mine.json").read_text() == "mine"
 
 
 @pytest.mark.parametrize("folder", [True, False])
@@ -61,15 +74,12 @@ def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path, folder, monke
         write(part, object())
     with pytest.raises(FileNotFoundError), replacing(path):
         pass  # nothing was written
-    replace = os.replace
 
     def broken(source, target):
-        if target == path and not str(source).endswith(".old"):
-            raise OSError("No space left on device")
-        replace(source, target)
+        raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "replace", broken)
-    with pytest.raises(OSError, match="No space left"), replacing(path) as part:
+    with pytest.raises(OSError, match=r"No space left|already holds"), replacing(path) as part:
         write(part, "new")
     assert (path / "file" if folder else path).read_text() == "old"
     assert os.listdir(tmp_path) == ["result"]
@@ -90,16 +100,23 @@ def test_a_killed_process_leaves_the_old_file_and_what_can_be_removed(tmp_path):
     assert killed.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
     (left,) = tmp_path.glob(".checkpoint.*.part")
-    (tmp_path / ".checkpoint.1234.part").write_text("a file, as older versions left")
-    (tmp_path / ".other.1.part").write_text("of another file")
+    (tmp_path / ".other.abcdefgh.part").mkdir()
+    kept = [".checkpoint.1234.part", ".checkpoint.abcdefgh.part", ".checkpoint.abcdefg1.part"]
+    (tmp_path / kept[0]).write_text("a file")
+    for name, own in ((kept[1], "checkpoint.old"), (kept[2], "thesis.txt")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / own).write_text("x")
+    os.utime(tmp_path / ".other.abcdefgh.part")
     remove_leftovers(tmp_path / "*", seconds=3600)
     assert left.exists()
     old = time.time() - 7200
     os.utime(left, (old, old))
     remove_leftovers(tmp_path / "*", seconds=3600)
-    assert sorted(os.listdir(tmp_path)) == [".checkpoint.1234.part", ".other.1.part", "checkpoint"]
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, ".other.abcdefgh.part", "checkpoint"])
     remove_leftovers(path)
-    assert sorted(os.listdir(tmp_path)) == [".other.1.part", "checkpoint"]
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, ".other.abcdefgh.part", "checkpoint"])
+    remove_leftovers(tmp_path / "other")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "checkpoint"])
 
 
 def test_what_cannot_be_written_is_refused_and_the_old_file_stays(tmp_path):

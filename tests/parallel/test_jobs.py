@@ -140,9 +140,9 @@ def test_a_rerun_computes_only_what_is_missing(folder, tmp_path):
     assert again.path == folder.path
     run(_counted(str(calls)), JOBS, again, ONE)
     assert len(calls.read_text().split()) == 7
-    left, current = folder.path / ".block.old.part", folder.path / ".block.new.part"
-    left.touch()
-    current.touch()
+    left, current = folder.path / ".block.aaaaaaaa.part", folder.path / ".block.bbbbbbbb.part"
+    left.mkdir()
+    current.mkdir()
     os.utime(left, (0, 0))
     folder.prepare()
     assert not left.exists()

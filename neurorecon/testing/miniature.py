@@ -65,8 +65,12 @@ class MiniatureReader(Reader):
         return (8, 8, 3)
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
-        """Return random images, one generator each."""
-        return np.stack([self._pixels(0, number, (8, 8, 3)) for number in range(start, stop)])
+        """Return random images, one generator each; for a video, its middle frame."""
+        return np.stack([self._image(number) for number in range(start, stop)])
+
+    def _image(self, number: int) -> np.ndarray:
+        video = number - self.options.images
+        return self._pixels(0, number, (8, 8, 3)) if video < 0 else self._pixels(1, video, (4, 8, 8, 3))[1]
 
     def video_shape(self) -> tuple[int, int, int, int] | None:
         """Return (frame, y, x, rgb)."""

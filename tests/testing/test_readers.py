@@ -13,6 +13,7 @@ from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.errors import NeuroreconError
 from neurorecon.space import Space
 from neurorecon.testing import ContractError, check_reader, reader_checks
+from neurorecon.testing.miniature import MiniatureOptions, MiniatureReader
 
 N_IMAGES, N_VIDEOS, N_FRAMES, N_VOXELS = 8, 3, 5, 12
 
@@ -395,3 +396,8 @@ def test_error_is_an_assertion_and_ours():
 
 def test_options_of_the_good_reader_pickle():
     assert pickle.loads(pickle.dumps(GoodOptions(space="none"))) == GoodOptions(space="none")
+
+
+@pytest.mark.parametrize("videos", [0, 12])
+def test_the_miniature_keeps_the_contract(videos):
+    check_reader(MiniatureReader(None, MiniatureOptions(videos=videos)))

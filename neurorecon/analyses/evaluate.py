@@ -182,7 +182,7 @@ def evaluate(
     UnknownNameError
         If a metric, column or baseline does not exist.
     InputError
-        If the images have no ids, or ids that are not in the store or occur twice.
+        If the images have no ids, or ids that are not in the store or occur twice, or hold NaN or infinite values.
     """
     given = baseline if isinstance(baseline, np.ndarray) else None
     settings = EvaluateSettings(
@@ -245,7 +245,7 @@ def compute_evaluation(
 
 
 def _check_images(images: Any) -> None:
-    """Refuse images without ids, or with the same id twice."""
+    """Refuse images without ids, with the same id twice, or with values that are not finite."""
     if images.ndim not in (4, 5) or images.dims[0] != "stimulus" or "stimulus" not in images.coords:
         raise InputError(
             "these images do not say which stimuli they belong to",
@@ -261,6 +261,16 @@ def _check_images(images: Any) -> None:
             expected="one image for each stimulus",
             todo="average the images of each stimulus, or score each set in its own call",
         )
+    if images.dtype.kind == "f":
+        finite = np.isfinite(images.values).reshape(len(ids), -1).all(axis=1)
+        if not finite.all():
+            wrong = [str(name) for name, right in zip(ids, finite, strict=True) if not right]
+            raise InputError(
+                f"{len(wrong)} of {len(ids)} images hold NaN or infinite values",
+                given=", ".join(wrong[:5]),
+                expected="finite values in [0, 1]",
+                todo="generate these images again, or leave them out",
+            )
 
 
 def load_images(path: str | Path) -> xarray.DataArray:

@@ -43,7 +43,9 @@ def evaluate(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="Also score the mean training image.")
     ] = True,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the results. Default: results/evaluate_STORE_IMAGES.")
+    ] = None,
     no_figures: NoFiguresOption = False,
     formats: FormatOption = "png",
     as_json: JsonOption = False,
@@ -66,7 +68,7 @@ def evaluate(
         )  # fmt: skip
         found_images = load_images(images)
         opened = choose(store, output)
-        folder = results_folder(out, f"evaluate_{opened.name}")
+        folder = results_folder(out, f"evaluate_{opened.name}_{images.resolve().stem}")
         found = compute_evaluation(found_images, opened, settings)
         record = record_of(opened, command_line(), seed=seed)
         output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))

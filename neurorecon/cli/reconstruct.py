@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,7 +81,12 @@ def reconstruct(
             help="Folder for fitted decoders: an interrupted fit resumes, and --system reads its subfolders.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the results. Default: results/reconstruct_STORE, then what is chosen."
+        ),
+    ] = None,
     no_figures: NoFiguresOption = False,
     formats: FormatOption = "png",
     as_json: JsonOption = False,
@@ -102,7 +108,10 @@ def reconstruct(
             n_permutations=permutations, seed=seed, device=device,
         )  # fmt: skip
         opened = choose(store, output)
-        folder = results_folder(out, f"reconstruct_{opened.name}")
+        # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
+        asked = [*(roi or []), task, cross_validate, exchange, *(metric or []), *(option or [])]
+        choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
+        folder = results_folder(out, "_".join(["reconstruct", opened.name, *choices]))
         for name in subjects_of(opened, subject):
             kept = None if decoders is None else decoders / name
             found = compute_reconstruction(opened, name, settings, folder=kept)

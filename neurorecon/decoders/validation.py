@@ -307,7 +307,10 @@ def check_weights(weights: ArrayLike | None, n_samples: int) -> NDArray | None:
 
 def check_alphas(alphas: Any) -> NDArray[np.float64]:
     """Return alphas as float64, shape () or (alpha,)."""
-    values = np.asarray(alphas, dtype=np.float64)
+    try:
+        values = np.asarray(alphas, dtype=np.float64)
+    except (TypeError, ValueError):  # text, or sequences of different lengths
+        values = np.empty(0)
     if values.ndim > 1 or not values.size or not np.isfinite(values).all() or (values < 0).any():
         raise InputError(
             "alpha must be a non-negative number, or a sequence of candidates",

@@ -110,7 +110,14 @@ def n_way_probability(
 
 
 def n_way(n: int) -> Metric:
-    """Return the metric of :func:`n_way_probability` with `n` candidates."""
+    """Return the metric of :func:`n_way_probability` with `n` candidates, at least 2."""
+    if n < 2:
+        raise InputError(
+            "identification needs at least two candidates",
+            given=f"{n}_way",
+            expected="2_way, 10_way, 50_way, ...",
+            todo="choose a larger number of candidates",
+        )
     return Metric(
         lambda seen, reconstructed: n_way_probability(seen, reconstructed, n),
         similarity_matrix,

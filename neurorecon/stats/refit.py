@@ -375,7 +375,10 @@ def _reduce(test: NDArray[np.float64]) -> tuple[NDArray[np.float64] | None, NDAr
 
 def check_alphas(alphas: Any) -> NDArray[np.float64]:
     """Return candidate alphas as an array, (alpha,)."""
-    values = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    try:
+        values = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    except (TypeError, ValueError):  # text, or sequences of different lengths
+        values = np.empty(0)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all() or values.min() <= 0:
         raise InputError(
             "alphas must be positive numbers",

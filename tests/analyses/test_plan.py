@@ -103,3 +103,17 @@ def test_options_of_the_commands_in_the_docs_exist(docs):
     for line in re.findall(r"^.*neurorecon maps .*$", docs, flags=re.MULTILINE):
         for option in re.findall(r"--[a-z-]+", line.partition("neurorecon maps ")[2]):
             assert option in known
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--features", "a"], "not numbers"),
+        (["--features", "512,"], "not numbers"),
+        (["--trials", "3", "--test-stimuli", "1000"], "no stimuli are left for training"),
+    ],
+)
+def test_a_study_that_cannot_be_is_one_error(arguments, said):
+    found = CliRunner().invoke(app, ["plan", *arguments])
+    assert found.exit_code == 2, found.exception
+    assert said in found.stderr

@@ -33,7 +33,20 @@ def test_mistakes_are_one_message(call, small, tmp_path):
         (["nothing"], "there are no images here"),
         (["theirs.npz", "--store", small.path], "belong to no stimulus"),
         (["theirs.npz", "--store", small.path, "--metric", "ssim"], "unknown metric"),
+        (["theirs.npz", "--store", small.path, "--metric", "0_way"], "at least two candidates"),
     ):
         found = call("evaluate", *arguments)
-        assert found.exit_code == 2
+        assert found.exit_code == 2, found.exception
         assert said in found.stderr
+
+
+def test_images_that_are_not_finite_are_refused_before_anything_is_written(call, small, tmp_path):
+    ids = ["test0000", "test0001", "test0002"]
+    images = np.full((3, 8, 8, 3), 0.5)
+    images[1, 0, 0, 0] = np.nan
+    np.savez(tmp_path / "theirs.npz", stimulus=ids, reconstructed=images)
+    found = call("evaluate", tmp_path / "theirs.npz", "--store", small.path, "--no-figures")
+    assert found.exit_code == 2, found.exception
+    assert "1 of 3 images hold NaN" in found.stderr
+    assert ids[1] in found.stderr
+    assert not (tmp_path / "results").exists()

@@ -22,7 +22,7 @@ def test_figures_are_reconstructed_from_v1(call, miyawaki_folder, tmp_path):
         assert score["p"] <= 0.01
         assert score["value"] > score["null_max"]
         assert score["value"] > score["baseline"] + 0.1
-    folder = tmp_path / "results" / "reconstruct_miyawaki2008"
+    (folder,) = (tmp_path / "results").glob("reconstruct_miyawaki2008*")
     record = json.loads((folder / "subj01_linear-pixels.json").read_text())
     assert record["simulated"] is False
     assert (folder / "subj01_linear-pixels_panel.pdf").read_bytes().startswith(b"%PDF")

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,8 @@ def test_images_are_reconstructed(call, small, tmp_path, arguments, numbers):
         assert {"name", "value", "null_mean", "null_max", "p", "n"} <= set(score)
     assert {score["name"].removeprefix("subj01 "): score["n"] for score in answer["scores"]} == numbers
     stimuli = next(iter(numbers.values()))
-    folder = tmp_path / "results" / "reconstruct_small"
+    folder = tmp_path / Path(answer["files"][0]).parent
+    assert folder.name in ("reconstruct_small_early_images", "reconstruct_small_V1_images_category")
     assert sorted(str(path.relative_to(tmp_path)) for path in folder.iterdir()) == sorted(answer["files"])
     with np.load(folder / "subj01_linear-pixels_reconstructions.npz", allow_pickle=False) as arrays:
         assert arrays["seen"].shape == arrays["reconstructed"].shape == (stimuli, 64, 64, 3)
@@ -59,7 +61,11 @@ def test_without_figures(call, small, tmp_path):
     found = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images", "--permutations", "9",
                  "--no-figures", "--json", "--quiet")  # fmt: skip
     assert found.exit_code == 0, found.exception
-    assert {path.suffix for path in (tmp_path / "results" / "reconstruct_small").iterdir()} == {".csv", ".json", ".npz"}
+    assert {path.suffix for path in (tmp_path / "results" / "reconstruct_small_images").iterdir()} == {
+        ".csv",
+        ".json",
+        ".npz",
+    }
 
 
 def test_decoders_are_kept_and_read_again(call, small, tmp_path):

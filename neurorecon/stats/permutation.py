@@ -7,6 +7,8 @@ no p-value is 0, and the test is valid for any number of permutations B (Phipson
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
+from math import factorial, prod
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -260,14 +262,19 @@ class PermutationCounter:
 def stimulus_permutations(
     n_stimuli: int, n_permutations: int, seed: int, within: ArrayLike | None = None
 ) -> NDArray[np.int64]:
-    """Draw random permutations of stimuli, excluding the identity.
+    """Draw random permutations of stimuli; if there are few, return all of them.
+
+    Draws may repeat, and may be the observed order: the test is valid because all orders are equally likely, and
+    leaving one out would push p-values below 1 / (number of orders).
 
     Parameters
     ----------
     n_stimuli : int
         Number of stimuli.
     n_permutations : int
-        Number of permutations. The first ``k`` permutations are the same for every ``n_permutations >= k``.
+        Number of permutations. If there are at most that many orders, all but the observed one are returned instead, so
+        that p = (1 + #{null >= observed}) / (number of orders) is exact. Otherwise the first ``k`` permutations are the
+        same for every ``n_permutations >= k``.
     seed : int
         Seed of the random number generator.
     within : array, shape (stimulus,), optional
@@ -298,14 +305,18 @@ def stimulus_permutations(
             expected="at least two stimuli that can be exchanged",
             todo="use more stimuli, or permute within larger blocks",
         )
+    if prod(factorial(len(block)) for block in blocks) <= n_permutations:
+        orders = np.tile(np.arange(n_stimuli), (1, 1))
+        for block in blocks:
+            parts = np.array(list(permutations(block)))
+            orders = np.repeat(orders, len(parts), axis=0)
+            orders[:, block] = np.tile(parts, (len(orders) // len(parts), 1))
+        return orders[1:]  # the first one is the observed order
     generator = np.random.default_rng(seed)
-    identity = np.arange(n_stimuli)
     orders = np.empty((n_permutations, n_stimuli), dtype=np.int64)
     for row in orders:
-        row[:] = identity
-        while np.array_equal(row, identity):
-            for block in blocks:
-                row[block] = generator.permutation(block)
+        for block in blocks:
+            row[block] = generator.permutation(block)
     return orders
 
 

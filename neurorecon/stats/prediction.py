@@ -26,9 +26,9 @@ class GroupTest:
 
     Parameters
     ----------
-    observed, p : array, shape (group,)
-        Mean joint score over the group's voxels, and its one-sided p-value; NaN for groups without voxels.
-    null : array, shape (group, permutation)
+    observed, p : array, shape (group,) or (band, group)
+        Mean score over the group's voxels, and its one-sided p-value; NaN for groups without voxels.
+    null : array, shape (group, permutation) or (band, group, permutation)
         Null distribution of the mean score.
     """
 
@@ -59,6 +59,8 @@ class PermutationTest:
         Test of the mean joint score of groups of voxels.
     alphas : array, shape (voxel,), optional
         Alpha chosen for the observed responses, if models are refitted.
+    statistic : str
+        What is tested.
     """
 
     observed: NDArray[np.float64]
@@ -69,6 +71,7 @@ class PermutationTest:
     split: PermutationTest | None = None
     groups: GroupTest | None = None
     alphas: NDArray[np.float64] | None = None
+    statistic: str = "r2"
 
 
 class GroupMeans:
@@ -138,7 +141,13 @@ def stack_bands(bands: list[PermutationTest]) -> PermutationTest:
     """Stack the tests of all bands along a band axis."""
     names = ("observed", "p", "null_mean", "null_max")
     observed, p, null_mean, null_max = (np.stack([getattr(band, name) for band in bands]) for name in names)
-    return PermutationTest(observed, p, null_mean, null_max, bands[0].n_permutations)
+    tested = [band.groups for band in bands if band.groups is not None]
+    groups = None
+    if tested:
+        groups = GroupTest(*(np.stack([getattr(part, name) for part in tested]) for name in ("observed", "p", "null")))
+    return PermutationTest(
+        observed, p, null_mean, null_max, bands[0].n_permutations, groups=groups, statistic=bands[0].statistic
+    )
 
 
 def contribution_table(predicted: NDArray) -> NDArray:
@@ -302,15 +311,17 @@ def permutation_test_r2(
 
     width = max(1, _BLOCK_VALUES // n_samples)
     blocks = []
-    watch = GroupMeans(groups, n_voxels, n_permutations)
+    watches = [GroupMeans(groups, n_voxels, len(orders)) for _ in range(1 + len(predicted))]
     for start in range(0, n_voxels, width):
         block = slice(start, start + width)
         target = np.where(varies(measured[:, block]), measured[:, block] - offset[block], 0)
         scorer = SCORES[statistic](contribution_table(predicted[:, :, shown, block]), places, target)
-        blocks.append(_count(scorer, orders, watch.of(block)))
-    parts = [gather([counters[part] for counters in blocks]) for part in range(len(blocks[0]))]
-    joint = replace(parts[0], groups=watch.tested())
-    return joint if np.ndim(contributions) == 3 else replace(joint, split=stack_bands(parts[1:]))
+        blocks.append(_count(scorer, orders, [watch.of(block) for watch in watches]))
+    parts = [
+        replace(gather([counters[part] for counters in blocks]), groups=watch.tested(), statistic=statistic)
+        for part, watch in enumerate(watches)
+    ]
+    return parts[0] if np.ndim(contributions) == 3 else replace(parts[0], split=stack_bands(parts[1:]))
 
 
 def _check_arrays(contributions: ArrayLike, responses: ArrayLike, delays: Sequence[int]) -> tuple[NDArray, NDArray]:
@@ -389,15 +400,16 @@ def varies(measured: NDArray) -> NDArray[np.bool_]:
 
 
 def _count(
-    scorer: Scorer, orders: NDArray[np.int64], watch: Callable[[int, NDArray], None]
+    scorer: Scorer, orders: NDArray[np.int64], watches: list[Callable[[int, NDArray], None]]
 ) -> list[PermutationCounter]:
-    """Return counters of the joint score and of the share of each band; pass all joint scores to `watch`."""
+    """Return counters of the joint score and of the share of each band; pass the scores of each to its watch."""
     scores = scorer()
     counters = [PermutationCounter(observed) for observed in scores]
-    watch(0, scores[:1])
+    for watch, observed in zip(watches, scores, strict=True):
+        watch(0, observed[None])
     for start in range(0, len(orders), _BATCH):
         null = np.stack([scorer(order) for order in orders[start : start + _BATCH]], axis=1)
-        for counter, scores in zip(counters, null, strict=True):
-            counter.update(scores)
-        watch(1 + start, null[0])
+        for counter, watch, values in zip(counters, watches, null, strict=True):
+            counter.update(values)
+            watch(1 + start, values)
     return counters

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -78,20 +80,37 @@ def test_counter_refuses_what_does_not_fit():
 
 @settings(max_examples=60, deadline=None)
 @given(n_stimuli=st.integers(2, 12), count=st.integers(0, 20), seed=st.integers(0, 2**31))
-def test_orders_are_permutations_without_the_identity(n_stimuli, count, seed):
+def test_orders_are_permutations(n_stimuli, count, seed):
     orders = stimulus_permutations(n_stimuli, count, seed)
-    assert orders.shape == (count, n_stimuli)
-    np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(n_stimuli), (count, 1)))
-    assert not (orders == np.arange(n_stimuli)).all(axis=1).any()
+    every = math.factorial(n_stimuli)
+    assert orders.shape == (every - 1 if every <= count else count, n_stimuli)
+    np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(n_stimuli), (len(orders), 1)))
     np.testing.assert_array_equal(orders, stimulus_permutations(n_stimuli, count, seed))
-    np.testing.assert_array_equal(orders[: count // 2], stimulus_permutations(n_stimuli, count // 2, seed))
+    if every > count:
+        np.testing.assert_array_equal(orders[: count // 2], stimulus_permutations(n_stimuli, count // 2, seed))
 
 
-def test_orders_are_uniform_over_those_allowed():
-    orders = stimulus_permutations(3, 6000, 1)
+@pytest.mark.parametrize(("within", "number"), [(None, 24), ([0, 0, 1, 1], 4), ([0, 0, 0, 1], 6)])
+def test_few_orders_are_all_returned_once(within, number):
+    orders = stimulus_permutations(4, 100, 0, within)
+    assert len(np.unique(orders, axis=0)) == len(orders) == number - 1
+    assert not (orders == np.arange(4)).all(axis=1).any()  # the observed order is the 1 in (1 + #) / (1 + B)
+
+
+def test_drawn_orders_are_uniform_over_all_the_observed_one_included():
+    orders = stimulus_permutations(7, 5039, 1)[:, :3].argsort(axis=1)
     _, counts = np.unique(orders, axis=0, return_counts=True)
-    assert len(counts) == 5
+    assert len(counts) == 6
     assert stats.chisquare(counts).pvalue > 1e-3
+    few = stimulus_permutations(6, 719, 1)
+    assert (few == np.arange(6)).all(axis=1).any()
+
+
+@pytest.mark.parametrize("n_stimuli", [2, 3, 4, 5])
+def test_p_of_few_stimuli_is_at_least_one_over_the_number_of_orders(n_stimuli):
+    orders = stimulus_permutations(n_stimuli, 1000, 0)
+    statistic = np.arange(n_stimuli) ** 2.0
+    assert permutation_p(statistic @ statistic, statistic[orders] @ statistic) == 1 / math.factorial(n_stimuli)
 
 
 @settings(max_examples=40, deadline=None)
@@ -99,8 +118,7 @@ def test_orders_are_uniform_over_those_allowed():
 def test_orders_within_blocks_stay_within_blocks(labels, seed):
     labels = np.array(labels)
     orders = stimulus_permutations(len(labels), 5, seed, within=labels)
-    np.testing.assert_array_equal(labels[orders], np.tile(labels, (5, 1)))
-    assert (orders != np.arange(len(labels))).any(axis=1).all()
+    np.testing.assert_array_equal(labels[orders], np.tile(labels, (len(orders), 1)))
 
 
 def test_orders_that_do_not_exist_are_refused():

@@ -102,8 +102,8 @@ def test_drawn_orders_are_uniform_over_all_the_observed_one_included():
     _, counts = np.unique(orders, axis=0, return_counts=True)
     assert len(counts) == 6
     assert stats.chisquare(counts).pvalue > 1e-3
-    few = stimulus_permutations(6, 719, 1)
-    assert (few == np.arange(6)).all(axis=1).any()
+    one = {tuple(stimulus_permutations(2, 1, seed)[0].tolist()) for seed in range(20)}
+    assert one == {(0, 1), (1, 0)}
 
 
 @pytest.mark.parametrize("n_stimuli", [2, 3, 4, 5])

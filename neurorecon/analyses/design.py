@@ -18,6 +18,7 @@ import pandas as pd
 
 from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.stats.exchange import UNITS, Exchange, choose_exchange, lag_one_autocorrelation
 from neurorecon.store.store import Store
 
 #: Targets for each role, in order of preference; by default, the first one in the store is used. One target per role,
@@ -42,6 +43,12 @@ ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
 #: An ROI counts as part of a selection where at least this share of its voxels is in it.
 SHARE_OF_ROI = 0.3
 
+#: Sessions show different stimuli where more than this share of the stimuli is shown in one session only.
+SHARE_IN_ONE_SESSION = 0.9
+
+#: Presentations and features of each band that are read to see whether the order of stimuli is random.
+PRESENTATIONS, SOME_FEATURES = 400, 256
+
 #: Features are read and multiplied this many at a time, so that targets of any width fit into memory.
 FEATURE_BLOCK = 4096
 
@@ -61,7 +68,9 @@ def load_all_samples(store: Store, subject: str, settings: EncodingSettings, tas
             expected="runs or sessions to hold out",
             todo="cross-validate over runs: --cross-validate run",
         )
-    average: Any = "stimulus" if settings.cross_validate == "stimulus" else None
+    trials = task not in store.series(subject)
+    by_stimulus = settings.cross_validate == "stimulus" or (isinstance(settings.cross_validate, int) and trials)
+    average: Any = "stimulus" if by_stimulus else None
     responses = store.responses(subject, settings.rois, task=task, average=average)
     return SampleTable.of(store, subject, task, responses, voxels)
 
@@ -296,10 +305,13 @@ class EncodingSettings(Settings):
     fdr : float
         False discovery rate of the mask.
     null : {"order", "refit"}
-        ``"order"``: the held-out stimuli trade places, and the model stays. ``"refit"``: the training stimuli
+        ``"order"``: what is held out trades places, and the model stays. ``"refit"``: the training stimuli
         (stretches of a time series) trade places, and each time alpha is chosen and the model is fitted again.
-    cross_validate : {"run", "session", "stimulus"}, optional
-        Hold out one group of samples at a time and predict all samples, rather than the test split.
+    exchange : {"stimulus", "session", "run", "shift"}, optional
+        What trades places; by default what the design allows, see :func:`neurorecon.stats.exchange.choose_exchange`.
+    cross_validate : {"run", "session", "stimulus"} or int, optional
+        Hold out one group of samples at a time and predict all samples, rather than the test split. A number holds out
+        that many parts of the stimuli of trials, or of the runs of a time series.
     partition : bool
         Also fit every combination of bands, and partition R2 over them.
     n_bootstraps : int
@@ -314,7 +326,8 @@ class EncodingSettings(Settings):
     delays: Sequence[int] | None = None
     fdr: float = 0.05
     null: Literal["order", "refit"] = "order"
-    cross_validate: Literal["run", "session", "stimulus"] | None = None
+    exchange: str | None = None
+    cross_validate: Literal["run", "session", "stimulus"] | int | None = None
     partition: bool = False
     n_bootstraps: int = 2000
     confidence: float = 0.95
@@ -325,8 +338,19 @@ class EncodingSettings(Settings):
         self._require(0 < self.fdr < 1 and 0 < self.confidence < 1 and self.n_bootstraps >= 1)
         if self.null not in ("order", "refit"):
             raise UnknownNameError("null", self.null, ("order", "refit"))
-        if self.cross_validate is not None and self.cross_validate not in GROUPS:
-            raise UnknownNameError("column to cross-validate over", self.cross_validate, GROUPS)
+        if self.exchange is not None and self.exchange not in UNITS:
+            raise UnknownNameError("unit of exchange", self.exchange, UNITS)
+        if self.exchange is not None and self.null == "refit":
+            raise InputError(
+                "a refit trades training stimuli (runs of a time series), so there is nothing to choose",
+                given=f"exchange={self.exchange!r}, null='refit'",
+                expected="one of the two",
+                todo="leave one of them out",
+            )
+        if isinstance(self.cross_validate, int) and self.cross_validate < 2:
+            raise InputError("cross-validation needs two folds or more", given=f"{self.cross_validate} folds")
+        if not isinstance(self.cross_validate, int | None) and self.cross_validate not in GROUPS:
+            raise UnknownNameError("way to cross-validate", self.cross_validate, (*GROUPS, "a number of folds"))
         if self.cross_validate is not None and (self.null == "refit" or self.partition):
             raise InputError(
                 "cross-validated maps are tested by the order of the held-out stimuli, and cannot be partitioned",
@@ -513,6 +537,8 @@ class Selection:
         Voxels of the selection.
     train, test : SampleTable
         The samples, without responses. In cross-validation, `train` has all samples of the task, and `test` none.
+    exchange : Exchange
+        What trades places in the null, and why.
     held : int array, shape (sample,), optional
         In cross-validation, which samples are held out together.
     """
@@ -525,12 +551,18 @@ class Selection:
     voxels: int
     train: SampleTable
     test: SampleTable
+    exchange: Exchange
     held: np.ndarray | None = None
 
     @property
     def series(self) -> bool:
         """Whether the samples are a time series."""
         return self.seconds > 0
+
+    @property
+    def scored(self) -> SampleTable:
+        """The samples that are scored: those of the test split, or all in cross-validation."""
+        return self.test if self.held is None else self.train
 
     @property
     def stretch(self) -> int:
@@ -566,16 +598,71 @@ def select(store: Store, subject: str, settings: EncodingSettings) -> Selection:
     else:
         train = load_all_samples(store, subject, settings, task, slice(0, 0))
         test = replace(train, responses=train.responses[:0], shown=train.shown[:0], runs=train.runs[:0],
-                       stimuli=[], volumes=None)  # fmt: skip
-        held = _held_together(train, settings.cross_validate)
+                       stimuli=[], volumes=None, sessions=None)  # fmt: skip
+        held = _held_together(train, settings.cross_validate, seconds > 0)
     delays = choose_delays(store, subject, task, settings.delays)
+    exchange = _exchange(store, subject, task, bands, settings, test if held is None else train)
     # What travels to workers is small: the tables stay behind.
     train, test = (replace(part, table=pd.DataFrame()) for part in (train, test))
-    return Selection(subject, task, tuple(bands), delays, seconds, voxels, train, test, held)
+    return Selection(subject, task, tuple(bands), delays, seconds, voxels, train, test, exchange, held)
 
 
-def _held_together(samples: SampleTable, column: str) -> np.ndarray:
+def _exchange(
+    store: Store, subject: str, task: str, bands: Sequence[str], settings: EncodingSettings, scored: SampleTable
+) -> Exchange:
+    """Return what trades places in the null of an encoding map, chosen from the design."""
+    samples = store.samples(subject)
+    samples = samples[samples["task"] == task]
+    held_out = samples if settings.cross_validate is not None else samples[samples["split"] == "test"]
+    runs = [set(zip(part["session"], part["run"], strict=True)) for _, part in samples.groupby("split", sort=False)]
+    series = task in store.series(subject)
+    if series and (settings.exchange == "session" or (settings.exchange == "stimulus" and settings.cross_validate)):
+        raise InputError(
+            "the volumes of a time series do not trade places one by one: they overlap",
+            given=f"exchange={settings.exchange!r} for the task {task!r}, recorded as a time series",
+            expected="'shift' or 'run'; 'stimulus' where a test split is predicted",
+            todo="leave it out: by default each run is shifted in a circle",
+        )
+    by_stimulus = settings.cross_validate == "stimulus" or (isinstance(settings.cross_validate, int) and not series)
+    shared = by_stimulus or (settings.cross_validate is None and bool(set.intersection(*runs)))
+    return choose_exchange(
+        settings.exchange,
+        series=series,
+        stimuli=scored.shown,
+        runs=scored.runs,
+        sessions=scored.table["session"].to_numpy(),
+        fixed_order=same_order(held_out),
+        autocorrelation=_autocorrelation(store, bands, samples, held_out),
+        confounded=bool((held_out.groupby("stimulus")["session"].nunique() == 1).mean() > SHARE_IN_ONE_SESSION),
+        shared_runs=shared,
+    )
+
+
+def _autocorrelation(
+    store: Store, bands: Sequence[str], samples: pd.DataFrame, held_out: pd.DataFrame
+) -> tuple[float, float] | None:
+    """Return the autocorrelation of features in the order of presentation; None if the order is not known.
+
+    Presentations of all splits are read, in the runs that have held-out samples, as far as :data:`PRESENTATIONS`.
+    """
+    if not np.isfinite(samples["time"].to_numpy(dtype=float)).all():
+        return None
+    runs = samples[["session", "run"]].apply(tuple, axis=1)
+    presented = samples[runs.isin(set(runs[held_out.index]))].sort_values(["session", "run", "time"], kind="stable")
+    presented = presented.iloc[:PRESENTATIONS]
+    number = presented.groupby(["session", "run"], sort=False).ngroup().to_numpy()
+    codes, stimuli = pd.factorize(presented["stimulus"])
+    features = []
+    for band in bands:
+        values = store.targets(band, stimuli=stimuli.tolist()).data.reshape(len(stimuli), -1)
+        features.append(np.asarray(values[:, :: max(1, values.shape[1] // SOME_FEATURES)], dtype=np.float64))
+    return lag_one_autocorrelation(np.concatenate(features, axis=1), codes, number)
+
+
+def _held_together(samples: SampleTable, column: str | int, series: bool) -> np.ndarray:
     """Return which samples are held out together, (sample,)."""
+    if isinstance(column, int):
+        column = "run" if series else "stimulus"
     if column == "session":
         held = pd.factorize(samples.table["session"])[0]
     else:

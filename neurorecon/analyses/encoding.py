@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -21,7 +22,18 @@ from neurorecon.decoders.kernels import delayed_kernel
 from neurorecon.decoders.samples import SampleTable
 from neurorecon.parallel.jobs import Arrays, Results
 from neurorecon.parallel.workers import choose_card
-from neurorecon.stats import PermutationTest, bootstrap_weights, permutation_p, permutation_test_r2
+from neurorecon.stats import (
+    Exchange,
+    GroupTest,
+    Interval,
+    PermutationTest,
+    jackknife_interval,
+    ordered_test,
+    permutation_p,
+    permutation_test_r2,
+)
+from neurorecon.stats.exchange import center_by
+from neurorecon.stats.prediction import varies
 from neurorecon.store.store import Store
 
 #: Voxels of the smallest block: less is not worth a job.
@@ -50,17 +62,59 @@ class HeldOut:
     predicted : array, shape (band, sample, voxel)
         What each band predicts, in standard deviations of the training responses, around the mean.
     measured : array, shape (sample, voxel)
-        Responses in the same units, less their mean.
+        Responses in the same units, less their mean; 0 in voxels that do not vary.
+    offset : array, shape (voxel,)
+        That mean, less what the model predicts for any stimulus.
     alpha : array, shape (voxel,)
         Alpha that cross-validation chose.
+    centered : array, shape (sample,)
+        Samples with the same label are centered together for correlations: folds or sessions.
     folds : array, shape (fold, voxel), optional
         R2 on the samples that each fold holds out.
     """
 
     predicted: np.ndarray
     measured: np.ndarray
+    offset: np.ndarray
     alpha: np.ndarray
+    centered: np.ndarray
     folds: np.ndarray | None = None
+
+    @cached_property
+    def gain(self) -> np.ndarray:
+        """How much each band lowers the squared error of each sample (product measure), (band, sample, voxel)."""
+        return self.predicted * (2 * self.measured - self.predicted.sum(axis=0))
+
+    @cached_property
+    def energy(self) -> np.ndarray:
+        """Sum of squares of the responses, (voxel,); NaN for voxels that do not vary."""
+        total = (self.measured**2).sum(axis=0, dtype=np.float64)
+        return np.where(total > 0, total, np.nan)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Share of each band in R2 about the mean of the held-out responses, (band, voxel); they sum to R2."""
+        return self.gain.sum(axis=1, dtype=np.float64) / self.energy
+
+    @property
+    def r2_sklearn(self) -> np.ndarray:
+        """R2 as of scikit-learn, (voxel,): the model has to predict the mean of the held-out responses as well."""
+        errors = self.measured + self.offset - self.predicted.sum(axis=0)
+        return 1 - (errors**2).sum(axis=0, dtype=np.float64) / self.energy
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """Pearson correlation of prediction and response, both centered by fold (session), (voxel,)."""
+        f, y = (
+            center_by(part.astype(np.float64), self.centered) for part in (self.predicted.sum(axis=0), self.measured)
+        )
+        norm = np.sqrt((f**2).sum(axis=0) * (y**2).sum(axis=0))
+        r = np.where(norm > 0, (f * y).sum(axis=0) / np.where(norm > 0, norm, 1), 0)
+        return np.where(np.isnan(self.energy), np.nan, r)
+
+    def influence(self) -> np.ndarray:
+        """Return how much each sample moves the shares, (band, sample, voxel); 0 on average."""
+        return (self.gain - self.shares[:, None] * self.measured**2) / self.energy
 
 
 def fit_encoding(
@@ -71,6 +125,7 @@ def fit_encoding(
     *,
     series: bool,
     settings: EncodingSettings,
+    exchange: Exchange = Exchange("stimulus", ""),  # noqa: B008 (frozen)
     rois: np.ndarray | None = None,
 ) -> tuple[HeldOut, PermutationTest]:
     """Fit banded ridge on the training samples and test it on the test samples.
@@ -87,36 +142,54 @@ def fit_encoding(
         Whether samples are a time series: folds then are runs, else groups of stimuli.
     settings : EncodingSettings
         Which null, how many permutations, seed and device.
+    exchange : Exchange
+        What trades places. Where that is stimuli within sessions, the mean of each session is subtracted from responses
+        and features.
     rois : bool array, shape (roi, voxel), optional
-        ROIs whose mean R2 is tested in the same permutations.
+        ROIs whose mean score is tested in the same permutations.
 
     Returns
     -------
     held_out : HeldOut
         Measured and predicted responses.
     test : PermutationTest
-        Joint R2 on the test samples, its p and null; ``test.split`` the same for the share of each band.
+        Score on the test samples, its p and null; ``test.split`` the same for each band.
     """
     from neurorecon.decoders.banded import BandedRidge
 
     within, across = products
-    seen = train.at_delays(delays)
+    seen, shown = train.at_delays(delays), test.at_delays(delays)
     kernels = np.stack([delayed_kernel(gram, seen, seen) for gram in within])
+    tests = np.stack([delayed_kernel(gram, shown, seen) for gram in across])
     standardized, scale = standardize(train.responses)
+    measured = test.responses / scale
+    labels = np.zeros(len(measured), dtype=int)
+    if exchange.unit == "session":
+        labels, sessions = _sessions(test), _sessions(train)
+        standardized, measured = center_by(standardized, sessions), center_by(measured, labels)
+        kernels, tests = (center_by(part.swapaxes(1, 2), sessions).swapaxes(1, 2) for part in (kernels, tests))
+        kernels, tests = center_by(kernels, sessions), center_by(tests, labels)
     model = BandedRidge(random_state=settings.seed, device=settings.device)
     groups = fold_groups(train, series)
     model.fit_kernels(kernels, standardized, groups=groups)
-    measured = test.responses / scale
-    centered, shown = measured - measured.mean(axis=0), test.at_delays(delays)
+    mean = measured.mean(axis=0)
+    centered = np.where(varies(test.responses), measured - mean, 0)
     if settings.null == "order":
-        contributions = _contributions(model, across, seen, len(train.shown))
-        held_out = HeldOut(_predicted(contributions, shown), centered, model.alphas_)
-        order = {"order": test.shown, "runs": test.runs}
-        return held_out, _order_test(contributions, measured, delays, settings, groups=rois, **order)
+        base = model.predict_kernels(np.zeros((len(tests), 1, len(standardized))), split=True)
+        predicted = model.predict_kernels(tests, split=True) - base
+        held_out = HeldOut(predicted, centered, mean - base.sum(axis=0)[0], model.alphas_, labels)
+        order = None
+        if exchange.unit == "stimulus" and series:
+            contributions, order = _contributions(model, across, seen, len(train.shown)), test.shown
+        else:
+            contributions = predicted[:, None]
+        return held_out, order_test(
+            exchange, contributions, predicted, centered, test.runs, settings, delays=delays, order=order, rois=rois,
+            within=labels,
+        )  # fmt: skip
     from neurorecon.decoders.validation import group_folds
     from neurorecon.stats import refit_permutation_test_kernels
 
-    tests = np.stack([delayed_kernel(gram, shown, seen) for gram in across])
     tested = refit_permutation_test_kernels(
         kernels,
         standardized,
@@ -125,13 +198,20 @@ def fit_encoding(
         alphas=model.alphas,
         cv=group_folds(len(standardized), groups, model.cv),  # those that chose the alphas of the model
         units=groups,
+        within=_sessions(train) if exchange.unit == "session" else None,
         mixtures=model.mixtures_,
         n_permutations=settings.n_permutations,
         seed=settings.seed,
         groups=rois,
         device=settings.device,
     )
-    return HeldOut(model.predict_kernels(tests, split=True), centered, model.alphas_), tested
+    return HeldOut(model.predict_kernels(tests, split=True), centered, mean, model.alphas_, labels), tested
+
+
+def _sessions(samples: SampleTable) -> np.ndarray:
+    """Return the session of each sample, (sample,)."""
+    assert samples.sessions is not None, "samples of a store have sessions"
+    return samples.sessions
 
 
 def cross_validate_encoding(
@@ -142,6 +222,7 @@ def cross_validate_encoding(
     *,
     series: bool,
     settings: EncodingSettings,
+    exchange: Exchange = Exchange("stimulus", ""),  # noqa: B008 (frozen)
     rois: np.ndarray | None = None,
 ) -> tuple[HeldOut, PermutationTest]:
     """Fit banded ridge without some of the samples and test it on these, until each was held out once.
@@ -149,6 +230,12 @@ def cross_validate_encoding(
     The search of each fold sees the samples of the others only, whose mean is what R2 is compared with. Where runs or
     sessions are held out, the mean of each is removed first: as on a test split, the baseline is not part of what is
     tested.
+
+    Pooled over folds, predictions and responses are negatively correlated by chance, because the mean of the training
+    samples is low where that of the held-out ones is high. So both are centered by fold for correlations and tests.
+    Each pair of samples in different folds enters the pooled score twice, once with either as the training sample. The
+    score of noise therefore varies up to the root of 2 times as much as over permutations of what is held out, and the
+    deviations of the null from 0 are multiplied by that.
 
     Parameters
     ----------
@@ -160,13 +247,13 @@ def cross_validate_encoding(
         Of the features, in samples.
     held : int array, shape (sample,)
         Which samples are held out together.
-    series, settings, rois
+    series, settings, exchange, rois
         As for :func:`fit_encoding`.
 
     Returns
     -------
     held_out : HeldOut
-        The samples in the order of the folds.
+        The samples in their own order.
     test : PermutationTest
         As of :func:`fit_encoding`; stimuli trade places with those of their own fold.
     """
@@ -176,22 +263,28 @@ def cross_validate_encoding(
     seen = samples.at_delays(delays)
     kernels = np.stack([delayed_kernel(gram, seen, seen) for gram in products])
     folds = outer_folds(held, settings)
-    responses = samples.responses.copy()
-    if settings.cross_validate != "stimulus":
-        for group in np.unique(held):
-            responses[held == group] -= responses[held == group].mean(axis=0)
+    fold_of = np.empty(len(held), dtype=int)
+    for number, (_, test) in enumerate(folds):
+        fold_of[test] = number
+    labels = fold_of
+    responses = samples.responses
+    if settings.cross_validate in ("run", "session") or (series and settings.cross_validate is not None):
+        responses = center_by(responses, held)
+    if exchange.unit == "session":
+        sessions = _sessions(samples)
+        labels = np.unique(np.stack([fold_of, sessions]), axis=1, return_inverse=True)[1].ravel()
+        responses = center_by(responses, sessions)
+        kernels = center_by(center_by(kernels, sessions).swapaxes(1, 2), sessions)
     standardized, _ = standardize(responses)
-    # What the samples of a fold show or showed so many samples ago; contributions of each come from the fold's model.
-    stimuli = [np.unique([*seen[:, test], samples.shown[test]]) for _, test in folds]
-    stimuli = [part[part >= 0] for part in stimuli]
-    parts: list[np.ndarray] = []
+    predicted = np.zeros((len(kernels), *standardized.shape), dtype=standardized.dtype)
+    measured, offset = np.zeros_like(standardized), 0.0
 
     def keep(model: Any, train: np.ndarray, test: np.ndarray) -> None:
-        across = products[:, stimuli[len(parts)]]
-        if series:
-            parts.append(_contributions(model, across, seen[:, train], len(train)))
-        else:  # a trial shows one stimulus: what that contributes is the prediction, around the mean of the fold
-            parts.append(model.predict_kernels(across[:, :, seen[0, train]], split=True)[:, None])
+        nonlocal offset
+        base = model.predict_kernels(np.zeros((len(kernels), 1, len(train))), split=True)
+        predicted[:, test] = model.predict_kernels(kernels[:, test][:, :, train], split=True) - base
+        measured[test] = standardized[test] - standardized[train].mean(axis=0)
+        offset = offset - base.sum(axis=0)[0] * len(test) / len(held)
 
     found = nested_cross_validation(
         BandedRidge(random_state=settings.seed, device=settings.device),
@@ -203,36 +296,81 @@ def cross_validate_encoding(
         return_predictions=False,
         inspect=keep,
     )
-    order = np.concatenate([test for _, test in folds])
-    starts = np.cumsum([0, *(len(part) for part in stimuli)])
-
-    def renumbered(rows: np.ndarray) -> np.ndarray:
-        """Number the stimuli of each fold behind those of the folds before it; -1 stays."""
-        return np.concatenate([
-            np.where(rows[..., test] >= 0, np.searchsorted(part, rows[..., test]) + start, -1)
-            for (_, test), part, start in zip(folds, stimuli, starts[:-1], strict=True)
-        ], axis=-1)  # fmt: skip
-
-    contributions = np.concatenate(parts, axis=2)
-    measured = np.concatenate([standardized[test] - standardized[train].mean(axis=0) for train, test in folds])
-    measured -= measured.mean(axis=0)
+    mean = measured.mean(axis=0)
+    measured = np.where(varies(responses), measured - mean, 0)
     held_out = HeldOut(
-        predicted=_predicted(contributions, renumbered(seen)),
+        predicted=predicted,
         measured=measured,
+        offset=mean + offset,
         alpha=np.exp(np.log(found.alphas).mean(axis=0)),
+        centered=labels,
         folds=found.fold_r2,
     )
-    tested = _order_test(
-        contributions,
-        measured,
-        delays,
-        settings,
-        order=renumbered(samples.shown),
-        runs=samples.runs[order] if series else None,
-        within=np.repeat(np.arange(len(folds)), np.diff(starts)),
-        groups=rois,
-    )
+    f, y = center_by(predicted, labels), center_by(measured, labels)
+    # The same stimulus in the same fold has one prediction, and trades places with all its repeats.
+    shown = np.unique(np.stack([labels, samples.shown]), axis=1, return_inverse=True)[1].ravel()
+    first = np.unique(shown, return_index=True)[1]
+    tested = order_test(
+        exchange, f[:, first][:, None], f, y, samples.runs, settings, order=shown, within=labels[first], rois=rois,
+        inflation=2**0.5,
+    )  # fmt: skip
     return held_out, tested
+
+
+def order_test(
+    exchange: Exchange,
+    contributions: np.ndarray,
+    predicted: np.ndarray,
+    measured: np.ndarray,
+    runs: np.ndarray,
+    settings: EncodingSettings,
+    *,
+    delays: Sequence[int] = (0,),
+    order: np.ndarray | None = None,
+    within: np.ndarray | None = None,
+    rois: np.ndarray | None = None,
+    inflation: float = 1.0,
+) -> PermutationTest:
+    """Test predictions by the order of what was held out.
+
+    Parameters
+    ----------
+    exchange : Exchange
+        What trades places.
+    contributions : array, shape (band, delay, stimulus, voxel)
+        What each stimulus adds to the prediction.
+    predicted : array, shape (band, sample, voxel)
+        The predictions.
+    measured : array, shape (sample, voxel)
+        The responses.
+    runs : array, shape (sample,)
+        Run of each sample.
+    settings : EncodingSettings
+        How many permutations, and their seed.
+    delays, order, within, rois
+        As of :func:`neurorecon.stats.permutation_test_r2`.
+    inflation : float
+        Deviations of the null from 0 are multiplied by this.
+
+    Returns
+    -------
+    PermutationTest
+        p is NaN where no test is valid.
+    """
+    n_permutations, seed = settings.n_permutations, settings.seed
+    if exchange.unit in ("shift", "run"):
+        tested = ordered_test(
+            predicted, measured, runs, unit="run" if exchange.unit == "run" else "shift",
+            n_permutations=n_permutations, seed=seed, groups=rois, inflation=inflation,
+        )  # fmt: skip
+    else:
+        delayed = contributions.shape[1] > 1
+        tested = permutation_test_r2(
+            contributions, measured, delays=delays if delayed else (0,), order=order, runs=runs if delayed else None,
+            within=within, n_permutations=n_permutations, seed=seed, groups=rois, inflation=inflation,
+            statistic="r2" if inflation == 1 else "correlation",
+        )  # fmt: skip
+    return tested if exchange.valid else tested.untested()
 
 
 def _inner_groups(samples: SampleTable, held: np.ndarray, series: bool) -> np.ndarray:
@@ -266,8 +404,9 @@ def outer_folds(held: np.ndarray, settings: EncodingSettings) -> list[tuple[np.n
 
     from neurorecon.decoders.validation import group_folds
 
-    number = min(MOST_FOLDS, len(np.unique(held)))
-    at_random = settings.cross_validate == "stimulus"
+    asked = settings.cross_validate if isinstance(settings.cross_validate, int) else MOST_FOLDS
+    number = min(asked, len(np.unique(held)))
+    at_random = settings.cross_validate not in ("run", "session")
     splitter = GroupKFold(number, shuffle=at_random, random_state=settings.seed if at_random else None)
     return group_folds(len(held), held, splitter)
 
@@ -277,19 +416,6 @@ def standardize(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     spread = responses.std(axis=0)
     scale = np.where(spread > 0, spread, 1).astype(np.float32)
     return (responses - responses.mean(axis=0)) / scale, scale
-
-
-def _order_test(
-    contributions: np.ndarray,
-    measured: np.ndarray,
-    delays: Sequence[int],
-    settings: EncodingSettings,
-    **options: Any,
-) -> PermutationTest:
-    n_permutations, seed = settings.n_permutations, settings.seed
-    return permutation_test_r2(
-        contributions, measured, delays=delays, n_permutations=n_permutations, seed=seed, **options
-    )
 
 
 def fold_groups(samples: SampleTable, series: bool) -> np.ndarray:
@@ -318,12 +444,6 @@ def _contributions(model: Any, across: np.ndarray, seen: np.ndarray, n_train: in
     return np.stack(parts, axis=1)
 
 
-def _predicted(contributions: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Return the prediction of each band, (band, sample, voxel)."""
-    padded = np.pad(contributions, ((0, 0), (0, 0), (0, 1), (0, 0)))
-    return np.sum([padded[:, delay, row] for delay, row in enumerate(seen)], axis=0)
-
-
 # -- blocks of voxels -------------------------------------------------------------------------------------------------
 
 
@@ -333,84 +453,116 @@ class EncodingBlock:
 
     Parameters
     ----------
-    r2, p : array, shape (voxel,)
-        Joint R2 on the held-out samples, and its permutation p-value.
+    r2, r2_sklearn, r : array, shape (voxel,)
+        Joint R2 about the mean of the held-out samples, R2 as of scikit-learn, and Pearson correlation.
+    p : array, shape (1 + band, voxel)
+        Permutation p-values of the joint score and of each band.
     split : array, shape (band, voxel)
         Share of each band in R2.
     alpha : array, shape (voxel,)
         Alpha that cross-validation chose.
-    roi_sums : array, shape (roi, 1 + permutation)
-        Sum of the joint R2 over the voxels of each ROI: as shown, and in each permutation.
+    margin, margin_low : array, shape (voxel,)
+        Share of the best band less that of the second, and the lower end of its interval; NaN with one band.
     roi_counts : array, shape (roi,)
-        How many voxels these are.
-    share_sums, share_counts : array, shape (roi, band, 1 + bootstrap)
-        Sum of the shares of the bands over the voxels of each ROI whose share is defined, and how many they are: of
-        all held-out samples, and of each resample.
-    fold_sums : array, shape (roi, fold)
+        Number of voxels of each ROI that vary.
+    roi_r2 : array, shape (roi, band)
+        Sums of the shares over the voxels of each ROI.
+    roi_r : array, shape (roi, 2)
+        Sums of r and of R2 as of scikit-learn.
+    roi_influence : array, shape (roi, band, sample)
+        Sums of how much each held-out sample moves the shares.
+    roi_null : array, shape (1 + band, roi, 1 + permutation)
+        Sum of the tested scores over the voxels of each ROI: as shown, and in each permutation.
+    roi_folds : array, shape (roi, fold)
         Sum of the joint R2 on each fold's samples; without cross-validation there is no fold.
     """
 
     r2: np.ndarray
+    r2_sklearn: np.ndarray
+    r: np.ndarray
     p: np.ndarray
     split: np.ndarray
     alpha: np.ndarray
-    roi_sums: np.ndarray
+    margin: np.ndarray
+    margin_low: np.ndarray
     roi_counts: np.ndarray
-    share_sums: np.ndarray
-    share_counts: np.ndarray
-    fold_sums: np.ndarray
+    roi_r2: np.ndarray
+    roi_r: np.ndarray
+    roi_influence: np.ndarray
+    roi_null: np.ndarray
+    roi_folds: np.ndarray
 
     @classmethod
     def of(
-        cls, held_out: HeldOut, test: PermutationTest, rois: np.ndarray, stretch: int, settings: EncodingSettings
+        cls,
+        held_out: HeldOut,
+        test: PermutationTest,
+        rois: np.ndarray,
+        settings: EncodingSettings,
+        runs: np.ndarray | None = None,
     ) -> EncodingBlock:
-        """Sum scores over the voxels of each ROI.
+        """Score voxels, and sum over those of each ROI.
 
         Parameters
         ----------
         held_out : HeldOut
             Measured and predicted responses.
         test : PermutationTest
-            Scores and their null.
+            The null.
         rois : bool array, shape (roi, voxel)
             The voxels of each ROI.
-        stretch : int
-            Samples that are resampled together.
         settings : EncodingSettings
-            How often and with which seed.
+            Coverage of intervals.
+        runs : array, shape (sample,), optional
+            Run of each sample of a time series.
         """
-        counts = (rois & ~np.isnan(test.observed)).sum(axis=1)
-        means = np.zeros((0, 1 + test.n_permutations))
-        if test.groups is not None:
-            means = np.concatenate([test.groups.observed[:, None], test.groups.null], axis=1)
-        shares = _resampled_shares(held_out, stretch, settings)
-        folds = np.zeros((0, len(test.observed))) if held_out.folds is None else held_out.folds
+        shares, r, r2_sklearn = held_out.shares, held_out.correlation, held_out.r2_sklearn
+        influence = np.nan_to_num(held_out.influence())
+        members = (rois & ~np.isnan(held_out.energy)).astype(np.float64)
+        counts = members.sum(axis=1)
+
+        def summed(values: np.ndarray) -> np.ndarray:
+            return members @ np.nan_to_num(values).T
+
+        null = np.zeros((1 + len(shares), len(rois), 1 + test.n_permutations))
+        groups = [test.groups, *([None] * len(shares))]
+        if test.split is not None and test.split.groups is not None:
+            groups[1:] = [
+                GroupTest(*(part[band] for part in vars(test.split.groups).values())) for band in range(len(shares))
+            ]
+        for part, group in zip(null, groups, strict=True):
+            if group is not None:
+                part[:] = np.concatenate([group.observed[:, None], group.null], axis=1) * counts[:, None]
+        margin, low = _margins(shares, influence, runs, settings.confidence)
         return cls(
-            r2=test.observed,
-            p=test.p,
-            split=test.observed[None] if test.split is None else test.split.observed,
+            r2=shares.sum(axis=0),
+            r2_sklearn=r2_sklearn,
+            r=r,
+            p=np.concatenate([test.p[None], test.p[None] if test.split is None else test.split.p]),
+            split=shares,
             alpha=held_out.alpha,
-            roi_sums=np.where(counts[:, None] > 0, means * counts[:, None], 0.0),
+            margin=margin,
+            margin_low=low,
             roi_counts=counts,
-            share_sums=np.array([np.nansum(shares[:, :, mask], axis=2, dtype=np.float64) for mask in rois]).reshape(
-                len(rois), *shares.shape[:2]
-            ),
-            share_counts=np.array([(~np.isnan(shares[:, :, mask])).sum(axis=2) for mask in rois], dtype=float).reshape(
-                len(rois), *shares.shape[:2]
-            ),
-            fold_sums=np.array([np.nansum(folds[:, mask], axis=1) for mask in rois]).reshape(len(rois), len(folds)),
+            roi_r2=summed(shares),
+            roi_r=summed(np.stack([r, r2_sklearn])),
+            roi_influence=np.einsum("rv,bsv->rbs", members, influence),
+            roi_null=np.where(counts[:, None] > 0, np.nan_to_num(null), 0.0),
+            roi_folds=np.zeros((len(rois), 0)) if held_out.folds is None else summed(held_out.folds),
         )
 
 
-def _resampled_shares(held_out: HeldOut, stretch: int, settings: EncodingSettings) -> np.ndarray:
-    """Return the share of each band in R2 in each resample of the held-out samples, (band, 1 + bootstrap, voxel)."""
-    measured, predicted = held_out.measured, held_out.predicted
-    weights = bootstrap_weights(len(measured), settings.n_bootstraps, settings.seed, stretch)
-    total = predicted.sum(axis=0)
-    energy = weights @ measured**2
-    gain = [weights @ (part * (2 * measured - total)) for part in predicted]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.stack([np.where(energy > 0, part / energy, np.nan) for part in gain])
+def _margins(
+    shares: np.ndarray, influence: np.ndarray, runs: np.ndarray | None, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of the best band less that of the second, and the lower end of its interval, (voxel,)."""
+    if len(shares) < 2:
+        return np.full(shares.shape[1], np.nan), np.full(shares.shape[1], np.nan)
+    order = np.argsort(-np.nan_to_num(shares, nan=-np.inf), axis=0, kind="stable")[:2]
+    best, second = np.take_along_axis(shares, order, axis=0)
+    moved = np.take_along_axis(influence, order[:, None], axis=0)
+    interval = jackknife_interval((moved[0] - moved[1]).T, best - second, runs, level=confidence)
+    return best - second, interval.low
 
 
 @dataclass(frozen=True)
@@ -501,7 +653,9 @@ def compute_voxels(products: Results, block: VoxelBlock) -> Arrays:
     rois = rois.reshape(len(covered), block.stop - block.start)
     found = [products.get(job.name_of_products(band)) for band in selection.bands]
     within = np.stack([part["within"] for part in found])
-    options: dict[str, Any] = {"series": selection.series, "settings": settings, "rois": rois}
+    options: dict[str, Any] = {
+        "series": selection.series, "settings": settings, "exchange": selection.exchange, "rois": rois,
+    }  # fmt: skip
     if selection.held is None:
         across = np.stack([part["across"] for part in found])
         train, test = design.load_both(store, selection, settings, voxels)
@@ -509,7 +663,8 @@ def compute_voxels(products: Results, block: VoxelBlock) -> Arrays:
     else:
         samples = design.load_all_samples(store, selection.subject, settings, selection.task, voxels)
         held_out, tested = cross_validate_encoding(within, samples, selection.delays, selection.held, **options)
-    return vars(EncodingBlock.of(held_out, tested, rois, selection.stretch, settings))
+    runs = selection.scored.runs if selection.series else None
+    return vars(EncodingBlock.of(held_out, tested, rois, settings, runs))
 
 
 # -- all blocks of a subject ------------------------------------------------------------------------------------------
@@ -517,17 +672,19 @@ def compute_voxels(products: Results, block: VoxelBlock) -> Arrays:
 
 @dataclass(frozen=True)
 class RoiScore:
-    """Mean R2 over the voxels of one ROI.
+    """Means over the voxels of one ROI that vary.
 
     Parameters
     ----------
-    joint : float
-        Of all bands together, over the voxels whose shares are defined.
-    bands, low, high : array, shape (band,)
-        Share of each band, and its bootstrap interval over held-out samples.
-    observed, p : float
-        Joint R2 in the permutation test, and its p-value.
-    null : array, shape (permutation,)
+    joint : Interval
+        R2 of all bands together, with its jackknife interval over held-out samples.
+    bands : Interval
+        Share of each band, arrays of shape (band,).
+    r, r2_sklearn : float
+        Pearson correlation, and R2 as of scikit-learn.
+    observed, p : array, shape (1 + band,)
+        The score that is tested, jointly and of each band, and its p-value.
+    null : array, shape (1 + band, permutation)
         The same mean in each permutation.
     voxels : int
         Number of voxels.
@@ -535,12 +692,12 @@ class RoiScore:
         Joint R2 on the samples of each fold; empty without cross-validation.
     """
 
-    joint: float
-    bands: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    observed: float
-    p: float
+    joint: Interval
+    bands: Interval
+    r: float
+    r2_sklearn: float
+    observed: np.ndarray
+    p: np.ndarray
     null: np.ndarray
     voxels: int
     folds: np.ndarray
@@ -552,22 +709,27 @@ class EncodingScores:
 
     Parameters
     ----------
-    r2, p, alpha : array, shape (voxel,)
-        As of :class:`EncodingBlock`.
-    split : array, shape (band, voxel)
-        Share of each band.
+    voxels : dict of str to array, shape (..., voxel)
+        The fields of :class:`EncodingBlock` that have values for voxels.
     rois : dict of str to RoiScore
         The ROIs that have voxels.
+    n_permutations : int
+        Of the null.
     """
 
-    r2: np.ndarray
-    p: np.ndarray
-    alpha: np.ndarray
-    split: np.ndarray
+    voxels: dict[str, np.ndarray]
     rois: dict[str, RoiScore]
+    n_permutations: int
 
 
-def gather(blocks: Iterable[EncodingBlock], rois: Mapping[str, np.ndarray], confidence: float = 0.95) -> EncodingScores:
+def gather(
+    blocks: Iterable[EncodingBlock],
+    rois: Mapping[str, np.ndarray],
+    *,
+    runs: np.ndarray | None = None,
+    tested: bool = True,
+    confidence: float = 0.95,
+) -> EncodingScores:
     """Put the blocks of a subject together.
 
     Parameters
@@ -576,44 +738,48 @@ def gather(blocks: Iterable[EncodingBlock], rois: Mapping[str, np.ndarray], conf
         In the order of the voxels.
     rois : mapping of str to bool array, shape (voxel,)
         All ROIs, in the order of the blocks.
+    runs : array, shape (sample,), optional
+        Run of each held-out sample of a time series.
+    tested : bool
+        Whether there are p-values; False where no test is valid.
     confidence : float
         Coverage of the intervals.
     """
     parts = list(blocks)
-    roi_sums, counts, share_sums, share_counts, fold_sums = (
+    counts, r2, r, influence, null, folds = (
         np.sum([getattr(part, name) for part in parts], axis=0)
-        for name in ("roi_sums", "roi_counts", "share_sums", "share_counts", "fold_sums")
+        for name in ("roi_counts", "roi_r2", "roi_r", "roi_influence", "roi_null", "roi_folds")
     )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means, shares = roi_sums / counts[:, None], share_sums / share_counts
-        folds = fold_sums / counts[:, None]
-    p = np.full(len(means), np.nan)
-    if (counts > 0).any():
-        p[counts > 0] = permutation_p(means[counts > 0, 0], means[counts > 0, 1:].T)
-    tail = round(50 * (1 - confidence), 9)  # 2.5 for .95, and not a rounding error more
     found = {}
     for number, (name, mask) in enumerate(rois.items()):
-        if mask.any():
-            low, high = np.percentile(shares[number, :, 1:], [tail, 100 - tail], axis=1)
-            bands = shares[number, :, 0]
-            found[name] = RoiScore(
-                float(bands.sum()), bands, low, high, float(means[number, 0]), float(p[number]), means[number, 1:],
-                int(mask.sum()), folds[number],
-            )  # fmt: skip
-    r2, p_voxel, alpha, split = (
-        np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("r2", "p", "alpha", "split")
-    )
-    return EncodingScores(r2, p_voxel, alpha, split, found)
+        if not mask.any():
+            continue
+        with np.errstate(invalid="ignore", divide="ignore"):
+            moved, shares = influence[number] / counts[number], r2[number] / counts[number]
+            means, of_folds, (mean_r, mean_sklearn) = (
+                values / counts[number] for values in (null[:, number], folds[number], r[number])
+            )
+        p = np.full(len(means), np.nan)
+        if counts[number] > 0 and tested:
+            p = np.where(np.ptp(means, axis=1) > 0, permutation_p(means[:, 0], means[:, 1:].T), np.nan)
+        found[name] = RoiScore(
+            jackknife_interval(moved.sum(axis=0), shares.sum(), runs, level=confidence),
+            jackknife_interval(moved, shares, runs, level=confidence),
+            float(mean_r), float(mean_sklearn), means[:, 0], p, means[:, 1:], int(mask.sum()), of_folds,
+        )  # fmt: skip
+    names = ("r2", "r2_sklearn", "r", "p", "split", "alpha", "margin", "margin_low")
+    voxels = {name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names}
+    return EncodingScores(voxels, found, null.shape[-1] - 1)
 
 
-def winning_band(split: np.ndarray, significant: np.ndarray) -> np.ndarray:
-    """Return the band with the largest split R2 in each significant voxel, -1 elsewhere.
+def winning_band(split: np.ndarray, wins: np.ndarray) -> np.ndarray:
+    """Return the band with the largest split R2 in each voxel where one wins, -1 elsewhere.
 
     Parameters
     ----------
     split : array, shape (band, voxel)
         Split R2.
-    significant : bool array, shape (voxel,)
-        Where the joint prediction is better than chance.
+    wins : bool array, shape (voxel,)
+        Where the joint prediction is better than chance, and the best band is better than the second.
     """
-    return np.where(significant, np.argmax(np.nan_to_num(split, nan=-np.inf), axis=0), -1)
+    return np.where(wins, np.argmax(np.nan_to_num(split, nan=-np.inf), axis=0), -1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.analyses.design import EncodingSettings
+from neurorecon.analyses.design import DecodingSettings, EncodingSettings
 from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
 
@@ -62,6 +62,15 @@ def title_of(found: VoxelwiseMap, store: Store, what: str) -> str:
     return f"{what} · {found.subject} · {store.name}, {found.task}"
 
 
+def level_of(found: VoxelwiseMap) -> str:
+    """Return which voxels are called significant, in words: the level and the test."""
+    settings = found.settings
+    assert isinstance(settings, EncodingSettings | DecodingSettings)
+    exchange = found.chosen.get("exchange", {})
+    test = f" ({exchange['permutations']} permutations: {exchange['unit']})" if "permutations" in exchange else ""
+    return f"q (FDR) at most {settings.fdr:g}{test}"
+
+
 def bars(found: VoxelwiseMap, store: Store) -> Any:
     """Draw a bar for each ROI and band."""
     from neurorecon.figures.scores import band_bars
@@ -70,7 +79,7 @@ def bars(found: VoxelwiseMap, store: Store) -> Any:
     note = "Mean over all voxels of the ROI."
     if isinstance(found.settings, EncodingSettings):
         held_out = "test stimuli" if found.settings.cross_validate is None else "held-out samples"
-        note += f" Whiskers: {100 * found.settings.confidence:g}% bootstrap intervals over {held_out}."
+        note += f" Whiskers: {100 * found.settings.confidence:g}% jackknife intervals over {held_out}."
     columns = [name for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n") if name in table]
     return band_bars(
         table[columns],
@@ -123,7 +132,7 @@ def outlines_of(found: VoxelwiseMap, store: Store) -> dict[str, dict[str, np.nda
 
 
 def _significant(found: VoxelwiseMap, band: str | None) -> np.ndarray:
-    column = "significant" if found.kind == "encoding" else f"significant_{band}"
+    column = "significant" if band is None else f"significant_{band}"
     return found.table[column].to_numpy(dtype=bool)
 
 
@@ -185,7 +194,7 @@ def _winner_figure(found: VoxelwiseMap, store: Store, how: str) -> Any:
     codes = {band: number for number, band in enumerate(found.bands)}
     winner = by_hemisphere(found, store, found.table["winning_band"].map(codes).fillna(-1).to_numpy(), -1.0)
     title = title_of(found, store, "Winning band")
-    note = "Only significant voxels are colored."
+    note = f"Colored: {level_of(found)}, and the best band exceeds the second."
     return getattr(surface, how)(winner, found.bands, title=title, note=note, **_common(found, store))
 
 

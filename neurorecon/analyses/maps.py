@@ -21,6 +21,7 @@ from neurorecon.analyses.encoding import (
     EncodingBlock,
     EncodingJob,
     EncodingScores,
+    RoiScore,
     compute_products,
     compute_voxels,
     gather,
@@ -34,10 +35,20 @@ from neurorecon.figures.style import band_label
 from neurorecon.parallel import Compute, Results, ResultsFolder, check_scheduler, connect, default_threads, pinned, run
 from neurorecon.parallel.jobs import FOLDER
 from neurorecon.stats import false_discovery_rate
+from neurorecon.stats.bootstrap import SURE_RUNS, SURE_VOLUMES
+from neurorecon.stats.exchange import STATISTIC
 from neurorecon.store.store import Store
 
 Kind = Literal["encoding", "decoding", "haufe"]
 KINDS: tuple[Kind, ...] = ("encoding", "decoding", "haufe")
+
+#: What trades places, in words.
+UNITS_IN_WORDS = {
+    "stimulus": "stimuli",
+    "session": "stimuli within sessions",
+    "run": "whole runs",
+    "shift": "runs, shifted in a circle",
+}
 
 #: Columns of the text that a command prints.
 WIDTH = 110
@@ -54,10 +65,14 @@ class VoxelwiseMap(Result):
     bands : list of str
         Targets that were used, one band each.
     table : DataFrame
-        One row per voxel. For encoding: ``r2`` (joint), ``r2_<band>`` (split, product measure), ``noise_ceiling``,
-        ``p`` (permutation, uncorrected), ``q`` (Benjamini-Hochberg over the voxels of the map), ``significant``
-        (q at most the false discovery rate and R2 above 0), ``winning_band`` (largest split R2 of a significant voxel),
-        ``alpha``, and ``normalized_<column>`` (R2 over the noise ceiling).
+        One row per voxel. For encoding: ``r2`` (joint, about the mean of the held-out samples), ``r2_<band>`` (split,
+        product measure), ``r2_sklearn`` (R2 as of scikit-learn: the model has to predict the mean as well), ``r``
+        (Pearson), ``noise_ceiling``, ``p`` (permutation, uncorrected), ``q`` (Benjamini-Hochberg over the voxels of the
+        map), ``significant`` (q at most the false discovery rate and R2 above 0); ``p_<band>``, ``q_<band>`` and
+        ``significant_<band>``, the same for the share of a band; ``winning_band`` (largest split R2, where the voxel
+        and the band are significant and the interval of the margin is above 0), ``margin`` (largest less second largest
+        split R2), ``margin_low`` (lower end of its interval), ``alpha``, and ``normalized_<column>`` (R2 over the noise
+        ceiling).
         For decoding and haufe, per target: ``<kind>_<target>``, ``p_<target>``, ``q_<target>`` and
         ``significant_<target>``.
     rois : DataFrame
@@ -78,8 +93,9 @@ class VoxelwiseMap(Result):
     @property
     def maps(self) -> dict[str, np.ndarray]:
         """The maps as arrays of shape (voxel,), by column name."""
-        wanted = ("r2", "decoding_", "haufe_", "noise_ceiling", "p", "q")
-        return {name: self.table[name].to_numpy(dtype=float) for name in self.table if name.startswith(wanted)}
+        single, groups = ("r", "p", "q", "noise_ceiling"), ("r2", "decoding_", "haufe_", "p_", "q_")
+        wanted = [name for name in self.table if name in single or name.startswith(groups)]
+        return {name: self.table[name].to_numpy(dtype=float) for name in wanted}
 
     def brain_maps(self) -> dict[str, np.ndarray]:
         """Return the maps that go into the brain image."""
@@ -108,7 +124,7 @@ class VoxelwiseMap(Result):
         if isinstance(self.settings, EncodingSettings) and self.settings.cross_validate is not None:
             samples = (
                 f"{self.chosen['test_samples']} samples of {self.chosen['test_stimuli']} stimuli, "
-                f"{self.settings.cross_validate}s held out in {self.chosen['folds']} folds"
+                f"{_held_out(self.settings.cross_validate)} held out in {self.chosen['folds']} folds"
             )
         roles = [band if band_label(band) == band else f"{band}: {band_label(band)}" for band in self.bands]
         unused = [name for name in store.targets_available if name not in self.bands]
@@ -118,6 +134,8 @@ class VoxelwiseMap(Result):
             f"{self.subject} · {store.name} ({label}) · {self.task}: {samples}, {self.chosen['voxels']:,} voxels",
             *textwrap.wrap(f"bands {'; '.join(roles)}{also}", WIDTH, subsequent_indent="  "),
             *(_encoding_lines(self) if self.kind == "encoding" else _decoding_lines(self)),
+            *(line for text in self.chosen.get("warnings", ())
+              for line in textwrap.wrap(f"warning: {text}", WIDTH, subsequent_indent="  ")),
         ])  # fmt: skip
 
 
@@ -131,7 +149,8 @@ class MapOptions(TypedDict, total=False):
     n_permutations: int
     fdr: float
     null: Literal["order", "refit"]
-    cross_validate: Literal["run", "session", "stimulus"] | None
+    exchange: Literal["stimulus", "session", "run", "shift"] | None
+    cross_validate: Literal["run", "session", "stimulus"] | int | None
     seed: int
     device: str
     scheduler: Any
@@ -160,8 +179,8 @@ def voxelwise_maps(
         As in :meth:`Store.responses`; by default all voxels.
     **options
         Of :func:`maps`: ``bands``, ``kind``, ``task``, ``delays``, ``n_permutations``, ``fdr``, ``null``,
-        ``cross_validate``, ``seed``, ``device``, ``scheduler``, ``threads``, ``results``, ``voxel_block``,
-        ``progress``.
+        ``exchange``, ``cross_validate``, ``seed``, ``device``, ``scheduler``, ``threads``, ``results``,
+        ``voxel_block``, ``progress``.
 
     Returns
     -------
@@ -183,7 +202,8 @@ def maps(
     n_permutations: int = 1000,
     fdr: float = 0.05,
     null: Literal["order", "refit"] = "order",
-    cross_validate: Literal["run", "session", "stimulus"] | None = None,
+    exchange: Literal["stimulus", "session", "run", "shift"] | None = None,
+    cross_validate: Literal["run", "session", "stimulus"] | int | None = None,
     seed: int = 0,
     device: str = "cpu",
     scheduler: Any = None,
@@ -219,13 +239,19 @@ def maps(
     fdr : float
         False discovery rate.
     null : {"order", "refit"}
-        Of encoding maps. Order: the test stimuli trade places, and the model stays. Refit: the training stimuli trade
+        Of encoding maps. Order: what is held out trades places, and the model stays. Refit: the training stimuli trade
         places, and each time alpha is chosen and the model is fitted again; this takes many times as long. Each voxel
         keeps its mixture of bands, which with several bands favors the observed order a little.
-    cross_validate : {"run", "session", "stimulus"}, optional
+    exchange : {"stimulus", "session", "run", "shift"}, optional
+        What trades places: stimuli; stimuli within their session, whose means are subtracted; whole runs; or each run
+        is shifted in a circle against its prediction, both whitened. By default what the design allows: shifts in time
+        series and where stimuli are not in random order, sessions where they show different stimuli, else stimuli. The
+        record says what was chosen and why.
+    cross_validate : {"run", "session", "stimulus"} or int, optional
         Of encoding maps: predict all samples of the task, with one group held out at a time (12 folds if there are more
-        groups) and a search in each fold. By default the test split is predicted. Features are standardized over all
-        stimuli. Noise ceilings belong to averages over the test split, so they are left out.
+        groups) and a search in each fold; a number holds out that many parts of the stimuli of trials (runs of a time
+        series). By default the test split is predicted. Features are standardized over all stimuli. Noise ceilings
+        belong to averages over the test split, so they are left out.
     seed : int
         Of permutations and resampling.
     device : str
@@ -255,7 +281,7 @@ def maps(
     """
     settings = map_settings(
         kind, bands, roi=roi, task=task, n_permutations=n_permutations, fdr=fdr, seed=seed, device=device,
-        delays=delays, null=null, cross_validate=cross_validate, voxel_block=voxel_block,
+        delays=delays, null=null, exchange=exchange, cross_validate=cross_validate, voxel_block=voxel_block,
     )  # fmt: skip
     compute = Compute(scheduler, threads, results, progress)
     found = compute_maps(store, [subjects] if isinstance(subjects, str) else subjects, settings, compute)
@@ -346,11 +372,11 @@ def _results(
     if compute.scheduler is None and (compute.folder is None or all(len(job.blocks()) == 1 for job in jobs)):
         return Results()
     asked = settings.record()
-    for name in ("fdr", "confidence", "partition"):  # come after the blocks
+    for name in ("fdr", "partition", "n_bootstraps"):  # come after the blocks
         del asked[name]
     inputs = {
         **asked,
-        "analysis": "encoding maps",
+        "analysis": "encoding maps, with bands tested",
         "threads": threads,
         "store": store.digest,
         # Of data without digests nobody can say whether they are the same ones.
@@ -382,50 +408,87 @@ def _encoding_map(store: Store, job: EncodingJob, kept: Results, threads: int) -
     subject, task = selection.subject, selection.task
     table = store.voxels(subject, settings.rois)
     rois = design.covered_rois(store, subject, table)
-    found = gather((EncodingBlock(**kept.get(name)) for name in job.blocks()), rois, settings.confidence)
-    table = table.assign(r2=found.r2, **{f"r2_{band}": part for band, part in zip(bands, found.split, strict=True)})
+    found = gather(
+        (EncodingBlock(**kept.get(name)) for name in job.blocks()),
+        rois,
+        runs=selection.scored.runs if selection.series else None,
+        tested=selection.exchange.valid or settings.null == "refit",
+        confidence=settings.confidence,
+    )
+    voxels = found.voxels
+    split = {f"r2_{band}": part for band, part in zip(bands, voxels["split"], strict=True)}
+    table = table.assign(r2=voxels["r2"], **split, r2_sklearn=voxels["r2_sklearn"], r=voxels["r"])
     ceiling = store.noise_ceiling(subject, settings.rois, task) if settings.cross_validate is None else None
     if ceiling is not None:
         table["noise_ceiling"] = ceiling
-    rejected, q = false_discovery_rate(found.p, settings.fdr)
+    scores = dict(zip(["", *(f"_{band}" for band in bands)], [voxels["r2"], *voxels["split"]], strict=True))
+    tested = {name: false_discovery_rate(p, settings.fdr) for name, p in zip(scores, voxels["p"], strict=True)}
     # Below zero the mean predicts better than the model, even where chance does worse still.
-    rejected &= found.r2 > 0
-    table = table.assign(p=found.p, q=q, significant=rejected, alpha=found.alpha)
-    table["winning_band"] = np.array([*bands, ""])[winning_band(found.split, rejected)]
-    scores = [
-        Score(
-            f"{subject} {roi} mean joint R2", score.observed, len(_held_out_stimuli(selection)),
-            float(score.null.mean()), float(score.null.max()), score.p, settings.n_permutations,
-            extra={
-                "voxels": score.voxels,
-                "bands": dict(zip(bands, map(float, score.bands), strict=True)),
-                **({"folds": score.folds.tolist()} if len(score.folds) else {}),
-            },
-        )
-        for roi, score in found.rois.items()
-    ]  # fmt: skip
+    significant = {name: tested[name][0] & (scores[name] > 0) for name in scores}
+    table = table.assign(**{f"p{name}": p for name, p in zip(scores, voxels["p"], strict=True)})
+    table = table.assign(**{f"q{name}": q for name, (_, q) in tested.items()})
+    table = table.assign(**{f"significant{name}": mask for name, mask in significant.items()})
+    winner = winning_band(voxels["split"], significant[""])
+    clear = np.stack([significant[f"_{band}"] for band in bands])[winner, np.arange(len(winner))]
+    if len(bands) > 1:
+        clear &= voxels["margin_low"] > 0
+    table["winning_band"] = np.array([*bands, ""])[np.where(clear, winner, -1)]
+    table = table.assign(margin=voxels["margin"], margin_low=voxels["margin_low"], alpha=voxels["alpha"])
+    statistic = _statistic(settings, selection)
     columns = {name: f"normalized_{name}" for name in ("r2", *(f"r2_{band}" for band in bands))}
+    chosen = {
+        **_chosen(selection, settings, found),
+        "threads": threads,
+        "significant_voxels": int(significant[""].sum()),
+    }
     return VoxelwiseMap(
         subject=subject,
         task=task,
         kind="encoding",
         bands=bands,
         settings=settings,
-        chosen={**_chosen(selection, settings), "threads": threads, "significant_voxels": int(rejected.sum())},
+        chosen={**chosen, "threads": threads, "significant_voxels": int(significant[""].sum())},
         table=with_normalized(table, columns, "noise_ceiling"),
         rois=_roi_table(bands, rois, found, table),
-        scores=scores,
-        null={f"{roi} mean joint R2": score.null for roi, score in found.rois.items()},
-    )
+        scores=[
+            Score(
+                f"{subject} {roi} mean joint {statistic}", float(score.observed[0]), len(selection.scored.stimuli),
+                float(score.null[0].mean()), float(score.null[0].max()), float(score.p[0]), found.n_permutations,
+                extra=_more_scores(score, bands),
+            )
+            for roi, score in found.rois.items()
+        ],
+        null={f"{roi} mean joint {statistic}": score.null[0] for roi, score in found.rois.items()},
+    )  # fmt: skip
 
 
-def _held_out_stimuli(selection: Selection) -> list[str]:
-    return selection.test.stimuli if selection.held is None else selection.train.stimuli
+def _statistic(settings: EncodingSettings, selection: Selection) -> str:
+    """Return what is tested, in words."""
+    if settings.null == "order" and selection.exchange.unit in ("shift", "run"):
+        return STATISTIC
+    return "R2" if settings.cross_validate is None else "correlation"
 
 
-def _chosen(selection: Selection, settings: EncodingSettings) -> dict[str, Any]:
+def _more_scores(score: RoiScore, bands: Sequence[str]) -> dict[str, Any]:
+    """Return the scores of an ROI that are not tested themselves, and those of its bands."""
+    low, high = score.bands.low.tolist(), score.bands.high.tolist()
+    return {
+        "voxels": score.voxels,
+        "r2": float(score.joint.estimate),
+        "r2_interval": [float(score.joint.low), float(score.joint.high)],
+        "r2_sklearn": score.r2_sklearn,
+        "r": score.r,
+        "bands": dict(zip(bands, score.bands.estimate.tolist(), strict=True)),
+        "intervals_of_bands": dict(zip(bands, map(list, zip(low, high, strict=True)), strict=True)),
+        "p_of_bands": dict(zip(bands, score.p[1:].tolist(), strict=True)),
+        **({"folds": score.folds.tolist()} if len(score.folds) else {}),
+    }
+
+
+def _chosen(selection: Selection, settings: EncodingSettings, scores: EncodingScores) -> dict[str, Any]:
     """Return what was chosen for a subject, for the record."""
-    train, test = selection.train, selection.test if selection.held is None else selection.train
+    train, test, exchange = selection.train, selection.scored, selection.exchange
+    smallest = 1 / (1 + scores.n_permutations)
     found: dict[str, Any] = {
         "task": selection.task,
         "bands": list(selection.bands),
@@ -437,6 +500,24 @@ def _chosen(selection: Selection, settings: EncodingSettings) -> dict[str, Any]:
         "train_samples": len(train.shown),
         "test_samples": len(test.shown),
     }
+    found["exchange"] = {
+        "unit": "training stimuli" if settings.null == "refit" else exchange.unit,
+        "reason": "null='refit'" if settings.null == "refit" else exchange.reason,
+        "statistic": _statistic(settings, selection),
+        "permutations": scores.n_permutations,
+        "smallest_p": smallest,
+    }
+    said = list(exchange.warnings) if settings.null == "order" else []
+    if settings.null == "order" and not exchange.valid:
+        said.append(
+            "no p-values are given, and no voxel is called significant; --exchange asks for a test all the same"
+        )
+    elif smallest > settings.fdr:
+        said.append(f"no voxel can be significant at {settings.fdr:g}: p is at least {smallest:.2g}")
+    if selection.series and len(test.runs) < SURE_VOLUMES and len(np.unique(test.runs)) < SURE_RUNS:
+        said.append(f"intervals from {len(test.runs)} volumes in {len(np.unique(test.runs))} runs can be too short "
+                    f"({SURE_RUNS} runs or {SURE_VOLUMES} volumes are enough)")  # fmt: skip
+    found["warnings"] = said
     if settings.null == "refit":
         found["refit"] = "alpha on the folds of the model; mixtures of bands as the model has them"
     if selection.held is not None:
@@ -449,26 +530,36 @@ def _chosen(selection: Selection, settings: EncodingSettings) -> dict[str, Any]:
 def _roi_table(
     bands: list[str], rois: Mapping[str, np.ndarray], found: EncodingScores, table: pd.DataFrame
 ) -> pd.DataFrame:
+    """Return a row for each ROI and band; q corrects p over the ROIs (and bands) of the table."""
     rows = []
-    for roi, score in found.rois.items():
+    _, q = false_discovery_rate([score.p[0] for score in found.rois.values()])
+    _, q_bands = false_discovery_rate([score.p[1:] for score in found.rois.values()])
+    for number, (roi, score) in enumerate(found.rois.items()):
         mask = rois[roi]
         winners = table["winning_band"].to_numpy()[mask]
-        for number, band in enumerate(bands):
-            rows.append(
-                {
-                    "roi": roi,
-                    "band": band,
-                    "value": score.bands[number],
-                    "low": score.low[number],
-                    "high": score.high[number],
-                    "joint": score.joint,
-                    "p": score.p,
-                    "ceiling": table["noise_ceiling"].to_numpy()[mask].mean() if "noise_ceiling" in table else np.nan,
-                    "n": score.voxels,
-                    "significant": int((winners != "").sum()),
-                    "wins": int((winners == band).sum()),
-                }
-            )
+        rows += [
+            {
+                "roi": roi,
+                "band": band,
+                "value": score.bands.estimate[place],
+                "low": score.bands.low[place],
+                "high": score.bands.high[place],
+                "p_band": score.p[1 + place],
+                "q_band": q_bands[number, place],
+                "joint": float(score.joint.estimate),
+                "joint_low": float(score.joint.low),
+                "joint_high": float(score.joint.high),
+                "r": score.r,
+                "r2_sklearn": score.r2_sklearn,
+                "p": score.p[0],
+                "q": q[number],
+                "ceiling": table["noise_ceiling"].to_numpy()[mask].mean() if "noise_ceiling" in table else np.nan,
+                "n": score.voxels,
+                "significant": int(table["significant"].to_numpy()[mask].sum()),
+                "wins": int((winners == band).sum()),
+            }
+            for place, band in enumerate(bands)
+        ]
     return with_normalized(pd.DataFrame(rows), {"value": "normalized", "joint": "normalized_joint"}, "ceiling")
 
 
@@ -557,38 +648,57 @@ def _encoding_lines(found: VoxelwiseMap) -> list[str]:
     how = "banded ridge" + (
         f", features delayed by {', '.join(f'{value:g}' for value in seconds)} s" if seconds else ""
     )
-    where = "test stimuli" if settings.cross_validate is None else "held-out samples"
-    lines = [f"encoding: {how}; R2 on {where}, mean over all voxels of the ROI"]
+    where = "the test samples" if settings.cross_validate is None else "each fold"
+    what = f"encoding: {how}; R2 about the mean of {where}, and r; means over all voxels of the ROI"
+    lines = textwrap.wrap(what, WIDTH, subsequent_indent="  ")
     if chosen.get("stimuli_met_in_training"):
         lines.append(
             f"{chosen['stimuli_met_in_training']} of {chosen['test_stimuli']} stimuli occur in several folds, and were "
             "met in training"
         )
     lines.append(
-        f"{'ROI':<8}{'voxels':>7}{'ceiling':>8}{'joint R2':>9}{'/ceil.':>7}{'p':>6}"
+        f"{'ROI':<8}{'voxels':>7}{'ceiling':>8}{'R2':>7}{'/ceil.':>7}{'r':>6}{'q':>6}"
         + "".join(f"{band[:10]:>11}" for band in found.bands)
         + f"{'signif.':>8}  wins"
     )
     for roi, rows in found.rois.groupby("roi", sort=False) if len(found.rois) else ():
         first = rows.iloc[0]
         line = (
-            f"{roi:<8}{first['n']:>7}{_or_dash(first['ceiling'], 8)}{first['joint']:>9.3f}"
-            f"{_or_dash(first['normalized_joint'], 7)}{first['p']:>6.3f}"
-            + "".join(f"{value:>11.3f}" for value in rows["value"])
+            f"{roi:<8}{first['n']:>7}{_or_dash(first['ceiling'], 8)}{first['joint']:>7.3f}"
+            f"{_or_dash(first['normalized_joint'], 7)}{_or_dash(first['r'], 6)}{_or_dash(first['q'], 6, 3)}"
+            + "".join(f"{_starred(row.value, row.q_band, settings.fdr):>11}" for row in rows.itertuples())
             + f"{first['significant']:>8}  "
         )
         lines.append(line + _winners(rows, WIDTH - len(line)))
-    test = "permutation test" if settings.null == "order" else "models fitted again to permuted responses"
-    lines.append(
-        f"{chosen['significant_voxels']:,} of {chosen['voxels']:,} voxels significant "
-        f"({test}, {settings.n_permutations} permutations, FDR {settings.fdr:g})"
+    exchange = chosen["exchange"]
+    units = (
+        "models fitted again to permuted responses" if settings.null == "refit" else UNITS_IN_WORDS[exchange["unit"]]
     )
+    lines.append(
+        f"q: corrected over ROIs; *: band significant at {settings.fdr:g} over ROIs and bands; wins: the best band "
+        "exceeds the second"
+    )
+    lines += textwrap.wrap(
+        f"{chosen['significant_voxels']:,} of {chosen['voxels']:,} voxels significant (FDR {settings.fdr:g}, test of "
+        f"{exchange['statistic']}, {exchange['permutations']} permutations of {units}: {exchange['reason']})",
+        WIDTH, subsequent_indent="  ",
+    )  # fmt: skip
     return lines
 
 
-def _or_dash(value: float, width: int) -> str:
-    """Return a number of two digits, a dash for NaN."""
-    return f"{value:>{width}.2f}" if value == value else f"{'-':>{width}}"
+def _starred(value: float, q: float, level: float) -> str:
+    """Return the share of a band, with a star where it is significant."""
+    return f"{value:.3f}{'*' if q <= level and value > 0 else ' '}"
+
+
+def _held_out(cross_validate: str | int | None) -> str:
+    """Return what is held out, in words."""
+    return f"{cross_validate}s" if isinstance(cross_validate, str) else "parts"
+
+
+def _or_dash(value: float, width: int, digits: int = 2) -> str:
+    """Return a number of so many digits, a dash for NaN."""
+    return f"{value:>{width}.{digits}f}" if value == value else f"{'-':>{width}}"
 
 
 def _winners(rows: pd.DataFrame, width: int) -> str:

@@ -65,12 +65,20 @@ def maps(
             "and the models are fitted again, which takes many times as long).",
         ),
     ] = "order",
+    exchange: Annotated[
+        str | None,
+        typer.Option(
+            "--exchange",
+            help="What trades places in the null: stimulus, session (stimuli within sessions), run (whole runs) or "
+            "shift (runs in a circle). Default: what the design allows; the text says which, and why.",
+        ),
+    ] = None,
     cross_validate: Annotated[
         str | None,
         typer.Option(
             "--cross-validate",
-            help="Of encoding maps: hold out one run (or session, stimulus) at a time, and predict all samples. "
-            "Default: fit on the training split, predict the test split.",
+            help="Of encoding maps: hold out one run (session, stimulus) at a time, or a number of parts, and predict "
+            "all samples. Default: fit on the training split, predict the test split.",
         ),
     ] = None,
     partition: Annotated[
@@ -132,8 +140,9 @@ def maps(
         wanted = [part for item in bands or [] for part in item.split(",") if part] or None
         settings = map_settings(
             kind, wanted, roi=roi[0] if roi is not None and len(roi) == 1 else roi, task=task,
-            n_permutations=permutations, fdr=fdr, null=null, cross_validate=cross_validate, partition=partition,
-            seed=seed, device=device, voxel_block=voxel_block,
+            n_permutations=permutations, fdr=fdr, null=null, exchange=exchange,
+            cross_validate=int(cross_validate) if cross_validate and cross_validate.isdecimal() else cross_validate,
+            partition=partition, seed=seed, device=device, voxel_block=voxel_block,
         )  # fmt: skip
         # An unreachable cluster fails before anything is read; processes on this machine start late.
         elsewhere = None if scheduler == LOCAL else check_scheduler(scheduler)
@@ -147,7 +156,7 @@ def maps(
                 output.say(as_text(planned, 1 if client is None else max(1, len(client.nthreads()))))
                 return
             # Maps of other tasks or bands, or with another null, get their own folder.
-            asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None)
+            asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None, exchange)
             choices = [choice for choice in asked if choice]
             folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"]), *choices]))
             compute = Compute(scheduler if client is None else client, threads, FOLDER, output.progress)

@@ -47,6 +47,8 @@ class SampleTable:
     volumes : int array, shape (sample,), optional
         Number of each sample's volume in its run, if volumes (of rest) were left out; by default volumes are
         consecutive.
+    sessions : int array, shape (sample,), optional
+        A number for each session (of the first repeat, where repeats are averaged).
     """
 
     responses: np.ndarray
@@ -55,6 +57,7 @@ class SampleTable:
     stimuli: list[str]
     shown: np.ndarray
     volumes: np.ndarray | None = None
+    sessions: np.ndarray | None = None
 
     @classmethod
     def of(cls, store: Store, subject: str, task: str, responses: Any, voxels: slice | None = None) -> SampleTable:
@@ -78,7 +81,8 @@ class SampleTable:
         volumes = None if seconds is None else volume_numbers(table, runs, seconds)
         chosen = responses if voxels is None else responses[:, voxels]
         values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
-        return cls(values, table, runs, [str(name) for name in stimuli], shown, volumes)
+        sessions = pd.factorize(table["session"])[0]
+        return cls(values, table, runs, [str(name) for name in stimuli], shown, volumes, sessions)
 
     def at_delays(self, delays: Sequence[int]) -> np.ndarray:
         """Return which stimulus was shown at each delay before a sample, in the same run; -1 for none, as in rest.

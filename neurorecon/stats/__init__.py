@@ -1,6 +1,7 @@
 """Permutation tests, multiple comparisons, confidence intervals, noise ceilings and variance partitioning."""
 
-from neurorecon.stats.bootstrap import Interval, bootstrap_interval, bootstrap_weights
+from neurorecon.stats.bootstrap import Interval, bootstrap_interval, bootstrap_weights, jackknife_interval
+from neurorecon.stats.exchange import Exchange, choose_exchange, lag_one_autocorrelation, ordered_test
 from neurorecon.stats.noise_ceiling import (
     CEILING_FLOOR,
     RepeatVariance,
@@ -27,6 +28,7 @@ from neurorecon.stats.variance_partition import (
 
 __all__ = [
     "CEILING_FLOOR",
+    "Exchange",
     "GroupTest",
     "Interval",
     "PermutationCounter",
@@ -36,12 +38,16 @@ __all__ = [
     "band_combinations",
     "bootstrap_interval",
     "bootstrap_weights",
+    "choose_exchange",
     "explainable_variance",
     "false_discovery_rate",
+    "jackknife_interval",
+    "lag_one_autocorrelation",
     "max_statistic_p",
     "noise_ceiling_from_trials",
     "normalize_correlation",
     "normalize_r2",
+    "ordered_test",
     "partition_predictions",
     "permutation_p",
     "permutation_test_r2",

@@ -315,6 +315,7 @@ def ordered_test(
     n_permutations: int = 1000,
     seed: int = 0,
     groups: ArrayLike | None = None,
+    inflation: float = 1.0,
 ) -> PermutationTest:
     """Test predictions of ordered samples against circular shifts within runs, or against exchanges of whole runs.
 
@@ -339,6 +340,8 @@ def ordered_test(
         Number of permutations, and their seed. If there are no more orders than that, all are used.
     groups : bool array, shape (group, voxel), optional
         Sets of voxels, e.g. ROIs, whose mean correlation is tested as well.
+    inflation : float
+        Permuted correlations are multiplied by this; the root of 2 makes tests of cross-validated predictions valid.
 
     Returns
     -------
@@ -390,7 +393,7 @@ def ordered_test(
             watch.of(block)(0, observed[None])
         for first in range(0, len(draws), _BATCH):
             batch = draws[first : first + _BATCH]
-            null = np.sum([part[:, batch[:, run]] for run, part in enumerate(table)], axis=0)
+            null = inflation * np.sum([part[:, batch[:, run]] for run, part in enumerate(table)], axis=0)
             for counter, watch, values in zip(counters, watches, null, strict=True):
                 counter.update(values)
                 watch.of(block)(1 + first, values)

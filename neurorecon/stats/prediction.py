@@ -73,6 +73,12 @@ class PermutationTest:
     alphas: NDArray[np.float64] | None = None
     statistic: str = "r2"
 
+    def untested(self) -> PermutationTest:
+        """Return the same scores without p-values, where no test is valid."""
+        groups = None if self.groups is None else replace(self.groups, p=np.full_like(self.groups.p, np.nan))
+        split = None if self.split is None else self.split.untested()
+        return replace(self, p=np.full_like(self.p, np.nan), groups=groups, split=split)
+
 
 class GroupMeans:
     """Mean scores over groups of voxels, accumulated over blocks of voxels."""
@@ -257,6 +263,7 @@ def permutation_test_r2(
     seed: int = 0,
     statistic: Literal["r2", "correlation"] = "r2",
     groups: ArrayLike | None = None,
+    inflation: float = 1.0,
 ) -> PermutationTest:
     """Test whether predictions of held-out responses are better than with permuted stimuli.
 
@@ -285,7 +292,9 @@ def permutation_test_r2(
         Score. With a band axis, it is also split by the product measure. The shares of the bands sum to the joint
         score (for R2, if `intercept` is the mean of `responses`, as it is by default).
     groups : bool array, shape (group, voxel), optional
-        Sets of voxels, e.g. ROIs, whose mean joint score is tested as well.
+        Sets of voxels, e.g. ROIs, whose mean score is tested as well.
+    inflation : float
+        Permuted scores are multiplied by this; the root of 2 makes tests of cross-validated correlations valid.
 
     Returns
     -------
@@ -316,7 +325,7 @@ def permutation_test_r2(
         block = slice(start, start + width)
         target = np.where(varies(measured[:, block]), measured[:, block] - offset[block], 0)
         scorer = SCORES[statistic](contribution_table(predicted[:, :, shown, block]), places, target)
-        blocks.append(_count(scorer, orders, [watch.of(block) for watch in watches]))
+        blocks.append(_count(scorer, orders, [watch.of(block) for watch in watches], inflation))
     parts = [
         replace(gather([counters[part] for counters in blocks]), groups=watch.tested(), statistic=statistic)
         for part, watch in enumerate(watches)
@@ -400,7 +409,7 @@ def varies(measured: NDArray) -> NDArray[np.bool_]:
 
 
 def _count(
-    scorer: Scorer, orders: NDArray[np.int64], watches: list[Callable[[int, NDArray], None]]
+    scorer: Scorer, orders: NDArray[np.int64], watches: list[Callable[[int, NDArray], None]], inflation: float
 ) -> list[PermutationCounter]:
     """Return counters of the joint score and of the share of each band; pass the scores of each to its watch."""
     scores = scorer()
@@ -408,7 +417,7 @@ def _count(
     for watch, observed in zip(watches, scores, strict=True):
         watch(0, observed[None])
     for start in range(0, len(orders), _BATCH):
-        null = np.stack([scorer(order) for order in orders[start : start + _BATCH]], axis=1)
+        null = inflation * np.stack([scorer(order) for order in orders[start : start + _BATCH]], axis=1)
         for counter, watch, values in zip(counters, watches, null, strict=True):
             counter.update(values)
             watch(1 + start, values)

@@ -231,8 +231,9 @@ def cross_validate_encoding(
     sessions are held out, the mean of each is removed first: as on a test split, the baseline is not part of what is
     tested.
 
-    Pooled over folds, predictions and responses are negatively correlated by chance, because the mean of the training
-    samples is low where that of the held-out ones is high. So both are centered by fold for correlations and tests.
+    Pooled over folds, predictions and responses would be negatively correlated by chance, because the mean of the
+    training samples is low where that of the held-out ones is high. So predictions are those around the training mean,
+    which is subtracted from the responses; where runs or sessions are held out, both are centered by fold.
     Each pair of samples in different folds enters the pooled score twice, once with either as the training sample. The
     score of noise therefore varies up to the root of 2 times as much as over permutations of what is held out, and the
     deviations of the null from 0 are multiplied by that.
@@ -266,22 +267,21 @@ def cross_validate_encoding(
     fold_of = np.empty(len(held), dtype=int)
     for number, (_, test) in enumerate(folds):
         fold_of[test] = number
-    labels = fold_of
-    responses = samples.responses
-    if settings.cross_validate in ("run", "session") or (series and settings.cross_validate is not None):
-        responses = center_by(responses, held)
-    if exchange.unit == "session":
-        sessions = _sessions(samples)
-        labels = np.unique(np.stack([fold_of, sessions]), axis=1, return_inverse=True)[1].ravel()
-        responses = center_by(responses, sessions)
-        kernels = center_by(center_by(kernels, sessions).swapaxes(1, 2), sessions)
+    # Runs and sessions have means of their own, and so have folds of them; folds of stimuli have not.
+    whole = settings.cross_validate in ("run", "session") or series
+    labels, responses = (fold_of, center_by(samples.responses, held)) if whole else (0 * fold_of, samples.responses)
+    if exchange.unit == "session" and not whole:
+        labels = _sessions(samples)
+        responses = center_by(responses, labels)
+        kernels = center_by(center_by(kernels, labels).swapaxes(1, 2), labels)
     standardized, _ = standardize(responses)
     predicted = np.zeros((len(kernels), *standardized.shape), dtype=standardized.dtype)
     measured, offset = np.zeros_like(standardized), 0.0
 
     def keep(model: Any, train: np.ndarray, test: np.ndarray) -> None:
         nonlocal offset
-        base = model.predict_kernels(np.zeros((len(kernels), 1, len(train))), split=True)
+        # What is predicted for rest; a trial always shows something.
+        base = model.predict_kernels(np.zeros((len(kernels), 1, len(train))), split=True) * series
         predicted[:, test] = model.predict_kernels(kernels[:, test][:, :, train], split=True) - base
         measured[test] = standardized[test] - standardized[train].mean(axis=0)
         offset = offset - base.sum(axis=0)[0] * len(test) / len(held)

@@ -70,7 +70,7 @@ class VoxelwiseMap(Result):
         (Pearson), ``noise_ceiling``, ``p`` (permutation, uncorrected), ``q`` (Benjamini-Hochberg over the voxels of the
         map), ``significant`` (q at most the false discovery rate and R2 above 0); ``p_<band>``, ``q_<band>`` and
         ``significant_<band>``, the same for the share of a band; ``winning_band`` (largest split R2, where the voxel
-        and the band are significant and the interval of the margin is above 0), ``margin`` (largest less second largest
+        is significant and the interval of the margin is above 0), ``margin`` (largest less second largest
         split R2), ``margin_low`` (lower end of its interval), ``alpha``, and ``normalized_<column>`` (R2 over the noise
         ceiling).
         For decoding and haufe, per target: ``<kind>_<target>``, ``p_<target>``, ``q_<target>`` and
@@ -428,11 +428,9 @@ def _encoding_map(store: Store, job: EncodingJob, kept: Results, threads: int) -
     table = table.assign(**{f"p{name}": p for name, p in zip(scores, voxels["p"], strict=True)})
     table = table.assign(**{f"q{name}": q for name, (_, q) in tested.items()})
     table = table.assign(**{f"significant{name}": mask for name, mask in significant.items()})
-    winner = winning_band(voxels["split"], significant[""])
-    clear = np.stack([significant[f"_{band}"] for band in bands])[winner, np.arange(len(winner))]
-    if len(bands) > 1:
-        clear &= voxels["margin_low"] > 0
-    table["winning_band"] = np.array([*bands, ""])[np.where(clear, winner, -1)]
+    clear = voxels["margin_low"] > 0 if len(bands) > 1 else True
+    winner = winning_band(voxels["split"], significant[""] & clear)
+    table["winning_band"] = np.array([*bands, ""])[winner]
     table = table.assign(margin=voxels["margin"], margin_low=voxels["margin_low"], alpha=voxels["alpha"])
     statistic = _statistic(settings, selection)
     columns = {name: f"normalized_{name}" for name in ("r2", *(f"r2_{band}" for band in bands))}
@@ -675,8 +673,8 @@ def _encoding_lines(found: VoxelwiseMap) -> list[str]:
         "models fitted again to permuted responses" if settings.null == "refit" else UNITS_IN_WORDS[exchange["unit"]]
     )
     lines.append(
-        f"q: corrected over ROIs; *: band significant at {settings.fdr:g} over ROIs and bands; wins: the best band "
-        "exceeds the second"
+        f"q: corrected over ROIs; *: q of the band at most {settings.fdr:g} (over ROIs, bands); wins: the best band "
+        "exceeds the next"
     )
     lines += textwrap.wrap(
         f"{chosen['significant_voxels']:,} of {chosen['voxels']:,} voxels significant (FDR {settings.fdr:g}, test of "

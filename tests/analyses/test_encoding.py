@@ -7,7 +7,6 @@ from neurorecon.analyses.design import EncodingSettings
 from neurorecon.analyses.encoding import (
     EncodingBlock,
     _contributions,
-    _predicted,
     fit_encoding,
     fold_groups,
     gather,
@@ -43,7 +42,9 @@ def test_contributions_add_up_to_the_prediction_from_the_delayed_kernel():
     nothing = model.predict_kernels(np.zeros((2, len(test.shown), len(train.shown))), split=True)
     contributions = _contributions(model, across, seen, len(train.shown))
     assert contributions.shape == (2, len(DELAYS), 7, 4)
-    np.testing.assert_allclose(_predicted(contributions, held_out), explicit - nothing, atol=1e-10)
+    padded = np.pad(contributions, ((0, 0), (0, 0), (0, 1), (0, 0)))
+    summed = sum(padded[:, delay, shown] for delay, shown in enumerate(held_out))
+    np.testing.assert_allclose(summed, explicit - nothing, atol=1e-10)
 
 
 @pytest.fixture(scope="module")
@@ -59,37 +60,61 @@ def fitted(miniature):
     return held_out, found, masks
 
 
-def test_the_score_is_that_of_scikit_learn(fitted):
+def test_scores_are_those_of_scikit_learn_and_numpy(fitted):
     held_out, found, _ = fitted
-    expected = r2_score(held_out.measured, held_out.predicted.sum(axis=0), multioutput="raw_values")
-    np.testing.assert_allclose(found.observed, expected, atol=1e-4)
-    np.testing.assert_allclose(found.split.observed.sum(axis=0), found.observed, atol=1e-4)
+    joint = held_out.predicted.sum(axis=0)
+    about_mean = r2_score(held_out.measured, joint, multioutput="raw_values")
+    np.testing.assert_allclose(held_out.shares.sum(axis=0), about_mean, atol=1e-4)
+    np.testing.assert_allclose(found.observed, about_mean, atol=1e-4)
+    np.testing.assert_allclose(found.split.observed, held_out.shares, atol=1e-4)
     np.testing.assert_allclose(held_out.measured.mean(axis=0), 0, atol=1e-5)
+    with_mean = r2_score(held_out.measured + held_out.offset, joint, multioutput="raw_values")
+    np.testing.assert_allclose(held_out.r2_sklearn, with_mean, atol=1e-4)
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(joint.T, held_out.measured.T, strict=True)]
+    np.testing.assert_allclose(held_out.correlation, r, atol=1e-5)
+
+
+def test_a_voxel_that_does_not_vary_in_the_test_samples_is_left_out_everywhere():
+    """Its sum of squares is a rounding error: R2 of an ROI was -3.5e14 in one table and -3.13 in another."""
+    random = np.random.default_rng(0)
+    train, test = _samples(random, 1, 40), _samples(random, 1, 20)
+    test.responses[:, 1] = 1000.1
+    features = random.standard_normal((60, 3))
+    products = features[None, :40] @ features[:40].T, features[None, 40:] @ features[:40].T
+    everyone = np.ones((1, 4), dtype=bool)
+    held_out, found = fit_encoding(products, train, test, (0,), series=False, settings=SETTINGS, rois=everyone)
+    block = EncodingBlock.of(held_out, found, everyone, SETTINGS)
+    assert np.isnan(block.r2).tolist() == [False, True, False, False]
+    for values in (block.r, block.r2_sklearn, block.split[0], block.p[0]):
+        assert np.isnan(values).tolist() == [False, True, False, False]
+    score = gather([block], {"all": everyone[0]}).rois["all"]
+    assert score.joint.estimate == pytest.approx(np.nanmean(block.r2))
+    assert score.observed[0] == pytest.approx(np.nanmean(block.r2), abs=1e-5)
 
 
 def _gathered(fitted, masks, confidence=0.95):
     held_out, found, _ = fitted
-    block = EncodingBlock.of(held_out, found, np.array(list(masks.values())), 5, SETTINGS)
-    return gather([block], masks, confidence).rois
+    runs = np.zeros(len(held_out.measured), dtype=int)
+    block = EncodingBlock.of(held_out, found, np.array(list(masks.values())), SETTINGS, runs)
+    return gather([block], masks, runs=runs, confidence=confidence).rois
 
 
 def test_means_of_rois_and_their_intervals(fitted):
-    _, found, masks = fitted
+    held_out, found, masks = fitted
     scores = _gathered(fitted, masks)
     narrow = _gathered(fitted, masks, 0.5)
     for number, (name, score) in enumerate(scores.items()):
         split = found.split.observed[:, masks[name]].mean(axis=1)
-        np.testing.assert_allclose(score.bands, split, atol=1e-4)
-        assert score.joint == pytest.approx(found.observed[masks[name]].mean(), abs=1e-4)
-        assert score.observed == pytest.approx(found.groups.observed[number])
-        assert score.p == found.groups.p[number]
+        np.testing.assert_allclose(score.bands.estimate, split, atol=1e-4)
+        assert score.joint.estimate == pytest.approx(found.observed[masks[name]].mean(), abs=1e-4)
+        assert score.r == pytest.approx(held_out.correlation[masks[name]].mean(), abs=1e-4)
+        np.testing.assert_allclose(score.observed[0], found.groups.observed[number], rtol=1e-6)
+        assert score.p[0] == found.groups.p[number]
+        np.testing.assert_allclose(score.p[1:], found.split.groups.p[:, number])
         assert score.voxels == masks[name].sum()
-        assert (score.low <= score.bands).all()
-        assert (score.bands <= score.high).all()
-        assert (score.low < narrow[name].low).all()
-        assert (narrow[name].high < score.high).all()
-    again = _gathered(fitted, masks)
-    np.testing.assert_array_equal(scores["V1"].low, again["V1"].low)
+        for wide, small in ((score.joint, narrow[name].joint), (score.bands, narrow[name].bands)):
+            assert (wide.low < small.low).all()
+            assert (small.high < wide.high).all()
     nobody = dict.fromkeys(masks, np.zeros(found.observed.shape, dtype=bool))
     assert _gathered(fitted, nobody) == {}
 

@@ -21,26 +21,25 @@ def encoding(videos, shared):
     return shared("encoding", lambda _: voxelwise_maps(videos, bands=bands, fdr=LEVEL))
 
 
-def _winners(encoding, videos, roi):
-    """Return the share of the ROI's significant voxels that each band wins."""
-    table = encoding.table[videos.roi_masks("subj01")[roi]]
-    significant = table[table["significant"]]
-    assert len(significant) > 0.5 * len(table), f"too few significant voxels in {roi}"
-    return significant["winning_band"].value_counts(normalize=True)
-
-
 @pytest.mark.parametrize(
     ("roi", "band", "share"),
     [("MT", "motion", 0.8), ("V1", "gabor", 0.5), ("FFA", "category", 0.5), ("PPA", "category", 0.5)],
 )
 def test_the_planted_band_wins(encoding, videos, roi, band, share):
-    assert _winners(encoding, videos, roi)[band] >= share
+    table = encoding.table[videos.roi_masks("subj01")[roi]]
+    significant = table[table["significant"]]
+    assert len(significant) > 0.4 * len(table), f"too few significant voxels in {roi}"
+    largest = significant[[f"r2_{name}" for name in encoding.bands]].idxmax(axis=1)
+    assert (largest == f"r2_{band}").mean() >= share
+    claimed = significant["winning_band"][significant["winning_band"] != ""]
+    assert len(claimed) > 0.05 * len(significant), "60 videos tell few margins from 0, but some"
+    assert (claimed == band).mean() >= max(share, 0.75)
 
 
 def test_false_discoveries_stay_below_the_nominal_rate(encoding, noise_only):
     significant = encoding.table["significant"].to_numpy()
     assert noise_only.sum() >= 200
-    assert significant.sum() > 1000
+    assert significant.sum() > 800
     assert significant[noise_only].sum() <= LEVEL * significant.sum()
     assert significant[noise_only].mean() <= LEVEL
 
@@ -85,8 +84,12 @@ def test_rois_and_scores_agree_with_the_table(encoding, videos):
         assert row.significant == part["significant"].sum()
     by_roi = {score.name.split()[1]: score for score in encoding.scores}
     assert set(by_roi) == set(masks)
-    assert by_roi["MT"].p == pytest.approx(1 / 1001)
-    assert by_roi["MT"].value == pytest.approx(encoding.table["r2"][masks["MT"]].mean(), abs=1e-4)
+    # One sequence of 60 videos, less the one that whitening takes, has 59 shifts.
+    assert by_roi["MT"].p == pytest.approx(1 / 59)
+    assert by_roi["MT"].row()["r2"] == pytest.approx(encoding.table["r2"][masks["MT"]].mean(), abs=1e-4)
+    assert encoding.chosen["exchange"]["unit"] == "shift"
+    assert encoding.chosen["exchange"]["smallest_p"] == pytest.approx(1 / 59)
+    assert any("only that many shifts" in text for text in encoding.chosen["warnings"])
 
 
 def _shares(found, column, videos, noise_only):

@@ -46,7 +46,7 @@ def check(
         from neurorecon.errors import StoreError
         from neurorecon.store.check import check_store, prune_store, unfinished_build
 
-        opened = choose(named_store(named, store), output, snapshot=snapshot)
+        opened = choose(named_store(named, store), output, snapshot=snapshot, verify=False)
         findings = list(tqdm(check_store(opened), desc="check", unit=" arrays", disable=quiet, leave=False))
         damaged = [finding for finding in findings if finding.problem]
         if damaged:

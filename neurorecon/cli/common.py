@@ -255,16 +255,16 @@ def named_store(argument: str | None, option: str | None) -> str | None:
     return option if argument is None else argument
 
 
-def choose(location: str | None, output: Output, snapshot: str | None = None) -> Store:
+def choose(location: str | None, output: Output, snapshot: str | None = None, verify: bool = True) -> Store:
     """Open the named store, or else the one built last in this folder, or else the embedded one, built on demand."""
     from neurorecon.store.store import open_store
 
     if location is not None:
-        return output.use(open_store(location, snapshot=snapshot))
+        return output.use(open_store(location, snapshot=snapshot, verify=verify))
     current = _remembered()
     if current is not None:
         output.hint = _hint(current)
-        store = output.use(open_store(current, snapshot=snapshot))
+        store = output.use(open_store(current, snapshot=snapshot, verify=verify))
         what = "built last in this folder" + (", SIMULATED responses" if store.simulated else "")
         logger.info("store: %s (%s; use --store to choose another)", current, what)
         return store

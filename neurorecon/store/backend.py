@@ -12,7 +12,7 @@ from neurorecon.errors import MissingFileError, StoreError, UnknownNameError
 from neurorecon.io.files import first_line, is_url
 
 if TYPE_CHECKING:
-    import zarr
+    from neurorecon.store.reading import StoredGroup
 
 
 def hush_other_tasks() -> None:
@@ -43,8 +43,8 @@ def icechunk_storage(location: str) -> Any:
     """
     import icechunk
 
-    # WriterLock prevents concurrent commits, so Icechunk's warning about them does not apply.
-    icechunk.set_logs_filter("error")
+    # Icechunk warns about concurrent commits, which WriterLock prevents, and logs errors that it raises as well.
+    icechunk.set_logs_filter("off")
     hush_other_tasks()
     url = urlparse(location)
     bucket, prefix = url.netloc, url.path.strip("/")
@@ -65,7 +65,7 @@ def is_plain_zarr(location: str) -> bool:
     return not is_url(location) and (Path(location) / "zarr.json").is_file()
 
 
-def open_for_reading(location: str, snapshot: str | None = None) -> tuple[zarr.Group, str | None]:
+def open_for_reading(location: str, snapshot: str | None = None) -> tuple[StoredGroup, str | None]:
     """Open a store read-only.
 
     Parameters
@@ -77,7 +77,7 @@ def open_for_reading(location: str, snapshot: str | None = None) -> tuple[zarr.G
 
     Returns
     -------
-    group : zarr.Group
+    group : StoredGroup
         Root group.
     snapshot : str or None
         Id of the opened snapshot; None for plain Zarr, which has no history.
@@ -111,8 +111,10 @@ def open_for_reading(location: str, snapshot: str | None = None) -> tuple[zarr.G
     return _open_icechunk(location, snapshot)
 
 
-def _open_zarr(location: str, snapshot: str | None) -> zarr.Group:
+def _open_zarr(location: str, snapshot: str | None) -> StoredGroup:
     import zarr
+
+    from neurorecon.store.reading import CompleteStore, StoredGroup
 
     if snapshot is not None:
         raise StoreError(
@@ -121,9 +123,15 @@ def _open_zarr(location: str, snapshot: str | None) -> zarr.Group:
             expected="no snapshot",
             todo="omit snapshot, or open the Icechunk store from which it was exported",
         )
+    hush_other_tasks()
     try:
-        store: Any = zarr.storage.FsspecStore.from_url(location, read_only=True) if is_url(location) else location
-        return zarr.open_group(store, mode="r")
+        if is_url(location):
+            store: Any = zarr.storage.FsspecStore.from_url(location, read_only=True)
+        else:
+            store = zarr.storage.LocalStore(location, read_only=True)
+        return StoredGroup(zarr.open_group(CompleteStore(store, location), mode="r"), location)
+    except StoreError:
+        raise
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             "cannot read this Zarr hierarchy",
@@ -133,9 +141,11 @@ def _open_zarr(location: str, snapshot: str | None) -> zarr.Group:
         ) from error
 
 
-def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str]:
+def _open_icechunk(location: str, snapshot: str | None) -> tuple[StoredGroup, str]:
     import icechunk
     import zarr
+
+    from neurorecon.store.reading import CompleteStore, StoredGroup
 
     try:
         repository = icechunk.Repository.open(icechunk_storage(location))
@@ -151,8 +161,11 @@ def _open_icechunk(location: str, snapshot: str | None) -> tuple[zarr.Group, str
             session = repository.readonly_session("main")
         else:
             session = repository.readonly_session(snapshot_id=snapshot)
-        return zarr.open_group(session.store, mode="r"), session.snapshot_id
-    except FileNotFoundError as error:
+        root = zarr.open_group(CompleteStore(session.store, location), mode="r")
+        return StoredGroup(root, location), session.snapshot_id
+    except StoreError:
+        raise
+    except FileNotFoundError as error:  # also what zarr makes of a snapshot that cannot be read
         if session.snapshot_id != EMPTY:
             raise unreadable(location, error) from error
         raise StoreError(
@@ -175,4 +188,25 @@ def unreadable(location: str, error: BaseException) -> StoreError:
         given=f"{location} ({first_line(error)})",
         expected="an intact store",
         todo="open an older snapshot with snapshot=..., copy the store again, or delete the folder and rebuild it",
+    )
+
+
+def damaged(location: str, path: str, what: str) -> StoreError:
+    """Return the error for a group or an array that cannot be read.
+
+    Parameters
+    ----------
+    location : str
+        Path or URL of the store.
+    path : str
+        Path of the group or array in the store; ``""`` is the root.
+    what : str
+        What is wrong with it.
+    """
+    return StoreError(
+        f"{path or 'the root of the store'} cannot be read as written",
+        given=f"{location}: {what}",
+        expected="the data that were written",
+        todo=f"run: neurorecon check {location}, which lists all that is damaged; then copy or export the store again, "
+        "use an older snapshot, or rebuild the store from its recipe",
     )

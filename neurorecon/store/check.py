@@ -15,14 +15,13 @@ from tqdm import tqdm
 
 from neurorecon.errors import StoreError
 from neurorecon.io.files import remove_leftovers, replacing
-from neurorecon.io.tensors import array_digest, block_digest, dtype_name
-from neurorecon.store.backend import hush_other_tasks, icechunk_storage
-from neurorecon.store.schema import METADATA_DIGEST, metadata_digest
+from neurorecon.io.tensors import block_digest
+from neurorecon.store import schema
+from neurorecon.store.backend import icechunk_storage
+from neurorecon.store.reading import changed_metadata
+from neurorecon.store.schema import METADATA as METADATA
 from neurorecon.store.store import Store
 from neurorecon.store.writer import BUILD, StoreWriter, WriterLock
-
-#: Name of the finding about everything but the values of arrays.
-METADATA = "names and attributes"
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,15 @@ def check_store(store: Store) -> Iterator[Finding]:
     Finding
         One per array, and one for the metadata if names, shapes or attributes have changed.
     """
-    hush_other_tasks()
+    changed = changed_metadata(store._root)
     try:
-        members = sorted(store._root.members(max_depth=None), key=lambda member: member[0])
-        signed = store._root.attrs.get(METADATA_DIGEST)
-        changed = signed is not None and signed != metadata_digest(store._root, members)
-    except Exception as error:  # Zarr raises errors of many types for damaged JSON
-        yield Finding(METADATA, f"they cannot be read ({type(error).__name__})")
-        return
-    for path, item in members:
-        if hasattr(item, "chunks"):
-            yield Finding(path, _problem(item))
-    if changed:
-        yield Finding(METADATA, "an attribute, a shape or a name differs from what was written")
+        arrays = store.arrays()
+    except StoreError:
+        arrays = []
+    for path, array in arrays:
+        yield Finding(path, array.problem())
+    if changed is not None:
+        yield Finding(METADATA, changed)
 
 
 def unfinished_build(store: Store) -> bool:
@@ -107,31 +102,8 @@ def prune_store(store: Store) -> int:
         return writer.collect()
 
 
-def _problem(array: Any) -> str | None:
-    try:
-        stored = array.attrs.get("digest")
-        if stored is None:
-            return "has no digest: writing it was interrupted"
-        rows, blocks = int(array.attrs["block_rows"]), list(array.attrs["block_digests"])
-        starts = range(0, array.shape[0], rows)
-    except Exception as error:  # the file of attributes is damaged
-        return f"its attributes cannot be read ({type(error).__name__})"
-    found = []
-    for number, start in enumerate(starts):
-        stop = min(start + rows, array.shape[0])
-        try:
-            found.append(block_digest(array[start:stop]))
-        except Exception as error:  # a damaged chunk can fail in the codec or in the storage
-            return f"rows {start} to {stop} cannot be read ({type(error).__name__})"
-        if number >= len(blocks) or found[-1] != blocks[number]:
-            return f"rows {start} to {stop} differ from what was written"
-    if array_digest(dtype_name(array.dtype), array.shape, found) != stored:
-        return "its type or shape differs from what was written"
-    return None
-
-
 def export_store(store: Store, path: str | Path, *, progress: bool = True) -> Path:
-    """Copy a store into a plain ``.zarr`` folder, with the same chunks, codecs, attributes and digests.
+    """Copy a store into a plain ``.zarr`` folder, with the same chunks, attributes and digests.
 
     Parameters
     ----------
@@ -168,7 +140,7 @@ def export_store(store: Store, path: str | Path, *, progress: bool = True) -> Pa
             root = zarr.open_group(part, mode="w")
             root.attrs.update({**dict(store._root.attrs), "exported_from_snapshot": store.snapshot})
             for name, group in store._root.members(max_depth=None):
-                if isinstance(group, zarr.Group):
+                if not hasattr(group, "chunks"):
                     root.require_group(name).attrs.update(dict(group.attrs))
             for name, array in tqdm(store.arrays(), desc="export", unit="array", disable=not progress, leave=False):
                 _copy(root, name, array)
@@ -182,7 +154,8 @@ def _copy(root: Any, name: str, array: Any) -> None:
         shape=array.shape,
         dtype=array.dtype if array.dtype.kind in "biufc" else str,
         chunks=array.chunks,
-        compressors=array.compressors,
+        compressors=schema.compressors(array.dtype),
+        config={"write_empty_chunks": True},
         dimension_names=array.metadata.dimension_names,
         attributes=dict(array.attrs),
     )

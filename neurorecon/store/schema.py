@@ -14,7 +14,6 @@ from neurorecon.io.tensors import dtype_name
 
 if TYPE_CHECKING:
     import pandas as pd
-    import zarr
 
 
 #: Version of the layout. Stores of a newer version are refused.
@@ -44,11 +43,21 @@ SUMMARY = "summary"
 TEXT_COLUMNS = ("stimulus", "task", "split")
 
 
-def compressor() -> Any:
-    """Return the codec of numeric arrays: blosc-lz4 (zstd, the default, writes 2-4 times slower)."""
-    from zarr.codecs import BloscCodec
+def compressors(dtype: np.dtype) -> list[Any]:
+    """Return the codecs of an array: blosc-lz4 (zstd, the default, writes 2-4 times slower), and a checksum.
 
-    return BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+    LZ4 decodes most flipped bits to other numbers without an error. The checksum costs 4 bytes a chunk, nothing
+    measurable in reading, and a fifth of the time of Zarr in writing, which is a tenth of that of a build.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Type of the array. Text is compressed by zstd.
+    """
+    from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+
+    number = dtype.kind in "biufc"
+    return [BloscCodec(cname="lz4", clevel=5, shuffle="shuffle") if number else ZstdCodec(), Crc32cCodec()]
 
 
 def chunks_of(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
@@ -69,6 +78,9 @@ def block_rows(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype)
     return max(1, BLOCK_BYTES // (row * chunks[0])) * chunks[0]
 
 
+#: What findings and errors call everything but the values of arrays.
+METADATA = "names and attributes"
+
 #: Attribute of the root that holds :func:`metadata_digest`.
 METADATA_DIGEST = "metadata_digest"
 
@@ -81,14 +93,14 @@ def digests_of(arrays: Iterable[tuple[str, Any]]) -> dict[str, str]:
     return {path: str(array.attrs.get("digest", "")) for path, array in arrays}
 
 
-def metadata_digest(root: zarr.Group, members: Iterable[tuple[str, Any]] | None = None) -> str:
+def metadata_digest(root: Any, members: Iterable[tuple[str, Any]] | None = None) -> str:
     """Return the digest of all metadata of a store: names, types, shapes, dimensions and attributes.
 
     It detects, for instance, a changed affine or unit, which the digests of arrays do not cover.
 
     Parameters
     ----------
-    root : zarr.Group
+    root : zarr.Group or StoredGroup
         Root group.
     members : iterable of (path, group or array), optional
         All members of the root, if they have been listed already.

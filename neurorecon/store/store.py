@@ -16,13 +16,14 @@ from neurorecon.io.files import is_url
 from neurorecon.io.tensors import combine
 from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
-from neurorecon.store.backend import open_for_reading
+from neurorecon.store.backend import damaged, open_for_reading
 from neurorecon.store.schema import count_bytes, count_samples, count_stimuli, count_voxels, digests_of, median_ceilings
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray
-    import zarr
+
+    from neurorecon.store.reading import StoredGroup
 
 
 class Tables:
@@ -32,17 +33,17 @@ class Tables:
     ----------
     location : str
         Path or URL of the store.
-    root : zarr.Group
+    root : StoredGroup
         Root of the store.
     snapshot : str or None
         Id of the open snapshot; None for plain Zarr.
     """
 
-    def __init__(self, location: str, root: zarr.Group, snapshot: str | None) -> None:
+    def __init__(self, location: str, root: StoredGroup, snapshot: str | None) -> None:
         self.location = location
         self.snapshot = snapshot
         self._root = root
-        self._attributes: dict[str, Any] = dict(root.attrs)
+        self._attributes = root.attrs
         self._samples: dict[str, pd.DataFrame] = {}
         self._masks: dict[str, dict[str, np.ndarray]] = {}
         self._voxels: dict[str, pd.DataFrame] = {}
@@ -200,7 +201,7 @@ class Tables:
         """Return the ground truth of simulated responses (arrays whose last axis is voxel); empty for real data."""
         group = self._subject(subject)
         where = self._voxel_positions(subject, roi)
-        names = [name for name in group.array_keys() if name.startswith("truth_")]
+        names = [name for name, _ in group.arrays() if name.startswith("truth_")]
         return {name.removeprefix("truth_"): group[name][:][..., where] for name in sorted(names)}
 
     def noise_ceiling(
@@ -248,11 +249,9 @@ class Tables:
 
     def arrays(self) -> list[tuple[str, Any]]:
         """Return (path, array) of all arrays, sorted by path."""
-        import zarr
-
         if self._arrays is None:
             members = self._root.members(max_depth=None)
-            found = [(path, item) for path, item in members if isinstance(item, zarr.Array)]
+            found = [(path, item) for path, item in members if hasattr(item, "chunks")]
             self._arrays = sorted(found, key=lambda pair: pair[0])
         return list(self._arrays)
 
@@ -335,7 +334,9 @@ def _check_schema(location: str, attributes: Mapping[str, Any]) -> None:
             expected="a store whose build is complete",
             todo="if the build was interrupted, run the same neurorecon build command again to resume it",
         )
-    if int(version) > schema.SCHEMA_VERSION:
+    if not isinstance(version, int):
+        raise damaged(location, "", f"the schema version is {version!r}")
+    if version > schema.SCHEMA_VERSION:
         raise StoreError(
             "this store was written by a newer neurorecon",
             given=f"schema version {version} (written by neurorecon {attributes.get('neurorecon_version')})",
@@ -364,7 +365,7 @@ def values_of(array: Any) -> np.ndarray:
     return values if values.dtype.kind in "biufc" else values.astype(object).astype(str)
 
 
-def open_store(location: str | Path, *, snapshot: str | None = None) -> Store:
+def open_store(location: str | Path, *, snapshot: str | None = None, verify: bool = True) -> Store:
     """Open a store for reading.
 
     Parameters
@@ -374,6 +375,9 @@ def open_store(location: str | Path, *, snapshot: str | None = None) -> Store:
         supported by fsspec).
     snapshot : str, optional
         Id of an older snapshot, as recorded in figures. Icechunk only.
+    verify : bool
+        Compare names, shapes and attributes with their digest: a changed affine or unit changes every result. It takes
+        half a millisecond an array, and is skipped for plain Zarr at a URL.
 
     Returns
     -------
@@ -387,9 +391,20 @@ def open_store(location: str | Path, *, snapshot: str | None = None) -> Store:
         If the store cannot be read, or is not finished.
     UnknownNameError
         If the snapshot does not exist.
+
+    Notes
+    -----
+    What is damaged raises a StoreError that names the array, when it is read: here, or when a lazy array is computed.
+    Chunks have checksums, and a missing chunk is an error. :func:`check_store` lists all that is damaged.
     """
     root, found = open_for_reading(str(location), snapshot)
-    return Store(str(location), root, found)
+    store = Store(str(location), root, found)
+    if verify and (found is not None or not is_url(str(location))):
+        from neurorecon.store.reading import changed_metadata
+
+        if (problem := changed_metadata(root)) is not None:
+            raise damaged(str(location), schema.METADATA, problem)
+    return store
 
 
 class Store(Tables):

@@ -239,7 +239,8 @@ def open_array(
         shape=shape,
         dtype=str if text else dtype,
         chunks=chunks,
-        compressors="auto" if text else schema.compressor(),
+        compressors=schema.compressors(dtype),
+        config={"write_empty_chunks": True},  # readers take a missing chunk for a damage
         dimension_names=list(dims),
         overwrite=True,
     )

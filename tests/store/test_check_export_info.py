@@ -108,7 +108,7 @@ def test_a_store_in_which_nothing_was_counted_is_described_the_same(store, monke
     older = nr.open_store(store.location)
     monkeypatch.delitem(older._attributes, "summary")
     for name in older.subjects:
-        attributes = older._subject(name).attrs.asdict()
+        attributes = dict(older._subject(name).attrs)
         kept = {key: value for key, value in attributes.items() if key not in COUNTED}
         assert len(attributes) == len(kept) + len(COUNTED)
         monkeypatch.setitem(older._nodes, name, _Older(older._node(name), kept))

@@ -1,5 +1,6 @@
 """A byte that changed on the disk is found, wherever it is, and the array that holds it is named."""
 
+import pickle
 import random
 import shutil
 
@@ -8,7 +9,9 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.errors import StoreError
+from neurorecon.io.tensors import block_digest
 from neurorecon.store.check import METADATA
+from neurorecon.store.reading import CompleteStore, StoredGroup
 
 #: Rounds in which a byte is flipped in a chunk of all arrays but some: 210 flips.
 ROUNDS = 6
@@ -142,5 +145,86 @@ def test_a_changed_attribute_is_found(tmp_path, store):
     space = dict(group.attrs["space"])
     space["affine"][0][3] += 1
     group.attrs["space"] = space
-    (problem,) = _problems(nr.open_store(root)).items()
+    with pytest.raises(StoreError, match=r"names and attributes cannot be read as written[\s\S]*differs from"):
+        nr.open_store(root)
+    (problem,) = _problems(nr.open_store(root, verify=False)).items()
     assert problem == (METADATA, "an attribute, a shape or a name differs from what was written")
+
+
+@pytest.fixture
+def older(tmp_path, store):
+    """An exported store of an older version: chunks without a checksum."""
+    import zarr
+
+    root = zarr.open_group(nr.export_store(store, tmp_path / "older.zarr", progress=False), mode="r+")
+    for path, array in store.arrays():
+        if array.dtype.kind not in "biufc":
+            continue
+        parent, _, name = path.rpartition("/")
+        copy = root[parent].create_array(
+            name,
+            shape=array.shape,
+            dtype=array.dtype,
+            chunks=array.chunks,
+            compressors=array.compressors[0],
+            dimension_names=array.metadata.dimension_names,
+            attributes=dict(array.attrs),
+            overwrite=True,
+        )
+        copy[...] = array[...]
+    return tmp_path / "older.zarr"
+
+
+def test_a_chunk_that_an_older_version_left_out_as_it_held_zeros_is_no_damage(tmp_path):
+    import zarr
+
+    values = np.arange(12.0).reshape(6, 2)
+    values[2:4] = 0
+    whole = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    array = whole.create_array("group/a", data=values, chunks=(2, 2))
+    array.attrs.update({"block_rows": 6, "block_digests": [block_digest(values)], "digest": "of all"})
+    chunks = sorted(path.parent.name for path in (tmp_path / "a.zarr").rglob("c/*/0"))
+    assert chunks == ["0", "2"]
+    storage = CompleteStore(zarr.storage.LocalStore(tmp_path / "a.zarr", read_only=True), "a.zarr")
+    root = StoredGroup(zarr.open_group(storage, mode="r"), "a.zarr")
+    np.testing.assert_array_equal(root["group/a"][2:4], 0)
+    np.testing.assert_array_equal(root["group"]["a"][...], values)
+    shutil.rmtree(tmp_path / "a.zarr" / "group" / "a" / "c" / "2")
+    again = StoredGroup(zarr.open_group(CompleteStore(storage.below, "a.zarr"), mode="r"), "a.zarr")
+    with pytest.raises(StoreError, match=r"group/a cannot be read as written[\s\S]*rows 0 to 6 differ"):
+        again["group/a"][4:]
+
+
+def test_new_stores_leave_no_chunk_out(tmp_path, store):
+    root = nr.export_store(store, tmp_path / "a.zarr", progress=False)
+    for path, array in store.arrays():
+        chunks = [item for item in (root / path / "c").rglob("*") if item.is_file()]
+        assert len(chunks) == np.prod([-(-n // size) for n, size in zip(array.shape, array.chunks, strict=True)])
+        if not np.any(np.asarray(array[...]).astype(object)):
+            chunks[0].unlink()  # it held zeros, and zeros are what is read
+            np.testing.assert_array_equal(nr.open_store(root)._root[path][...], array[...])
+
+
+def test_a_flipped_bit_without_a_checksum_is_found_in_an_array_of_one_block(older, store):
+    chunk = older / "subj01" / "responses" / "c" / "0" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[-1] ^= 1
+    chunk.write_bytes(content)
+    lazy = nr.open_store(older).responses("subj01", "V1")
+    with pytest.raises(StoreError, match=r"subj01/responses cannot be read as written[\s\S]*differ from what was"):
+        lazy.compute()
+
+
+def test_a_damaged_array_raises_the_same_in_another_process(tmp_path, store):
+    root = nr.export_store(store, tmp_path / "a.zarr", progress=False)
+    lazy = nr.open_store(root).responses("subj01").data
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(lazy)).compute(), store.responses("subj01"))
+    shutil.rmtree(root / "subj01" / "responses" / "c")
+    with pytest.raises(StoreError, match="subj01/responses cannot be read as written") as raised:
+        pickle.loads(pickle.dumps(lazy)).compute()
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+def test_a_wrong_index_is_no_damage(store):
+    with pytest.raises(IndexError):
+        store._root["subj01/responses"][10**6, 0]

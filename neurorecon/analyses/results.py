@@ -14,6 +14,7 @@ import pandas as pd
 
 from neurorecon.analyses.design import Settings
 from neurorecon.io.files import replacing, write_bytes, write_json
+from neurorecon.parallel import in_processes
 from neurorecon.provenance import collect, to_json
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
 from neurorecon.store.store import Store, open_store
@@ -222,7 +223,7 @@ _Drawing = tuple[Result, str, str, Mapping[str, Any], tuple[str, ...]]
 
 
 def _draw_all(drawings: Sequence[_Drawing], store: Store) -> list[Path]:
-    from joblib import Parallel, cpu_count, delayed
+    from joblib import cpu_count, delayed
 
     processes = min(int(cpu_count()), MOST_PROCESSES)
     if processes < 2 or len(drawings) < WORTH_PROCESSES:
@@ -232,7 +233,7 @@ def _draw_all(drawings: Sequence[_Drawing], store: Store) -> list[Path]:
     with warnings.catch_warnings():
         # joblib warns that it replaces processes that have grown, as those that draw do. Nothing is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        drawn = Parallel(n_jobs=processes)(delayed(_draw_elsewhere)(drawing, where) for drawing in drawings)
+        drawn = in_processes(processes)(delayed(_draw_elsewhere)(drawing, where) for drawing in drawings)
     return [path for paths in drawn for path in paths]
 
 

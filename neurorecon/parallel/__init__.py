@@ -7,6 +7,7 @@ from neurorecon.parallel.workers import (
     choose_device,
     connect,
     default_threads,
+    in_processes,
     is_first_process,
     pinned,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "connect",
     "default_threads",
     "imap",
+    "in_processes",
     "is_first_process",
     "map_threads",
     "pinned",

@@ -38,6 +38,9 @@ LOCAL = "local"
 #: Seconds between checks for finished jobs, and between checks for live workers.
 _POLL_SECONDS, _ASK_SECONDS = 0.02, 5.0
 
+#: Seconds between checks for a live parent.
+_PARENT_SECONDS = 0.5
+
 #: How long a launched process waits for another one: a batch can take long on slow machines.
 _PATIENCE = timedelta(hours=12)
 
@@ -159,6 +162,57 @@ def choose_card() -> None:
         return
     if torch.cuda.device_count() > 1 and isinstance(name, int):  # local workers are numbered
         torch.cuda.set_device(name % torch.cuda.device_count())
+
+
+# -- processes on this machine ----------------------------------------------------------------------------------------
+
+
+def in_processes(number: int, **options: Any) -> Any:
+    """Return joblib's ``Parallel`` with processes that end when this one ends, whatever ends it.
+
+    Parameters
+    ----------
+    number : int
+        Processes; -1 for one per core.
+    **options
+        Further options of :class:`joblib.Parallel`.
+
+    Returns
+    -------
+    joblib.Parallel
+    """
+    from joblib import Parallel
+
+    return Parallel(n_jobs=number, initializer=end_with, initargs=(os.getpid(),), **options)
+
+
+def end_with(parent: int) -> None:
+    """End this process within a second after its parent has ended, even if the parent was killed.
+
+    joblib's processes wait for work for minutes, and finish what they do, when nobody is left to receive it. A thread
+    looks who the parent is. The signal that Linux can send instead (``PR_SET_PDEATHSIG``) belongs to the *thread* that
+    started the process, and comes when only that thread ends.
+
+    Parameters
+    ----------
+    parent : int
+        Process id of the parent. If it is no longer the parent, this process ends at once.
+    """
+
+    def watch() -> None:
+        while _is_parent(parent):
+            time.sleep(_PARENT_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with the parent", daemon=True).start()
+
+
+def _is_parent(process: int) -> bool:
+    if os.name == "nt":  # where a process keeps the id of its parent for ever
+        import psutil
+
+        return bool(psutil.pid_exists(process))
+    return os.getppid() == process
 
 
 # -- dask clusters ----------------------------------------------------------------------------------------------------
@@ -418,6 +472,8 @@ class Ranks:
         import torch.distributed
         from accelerate import PartialState
 
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # the parent is torchrun or accelerate, not a shell that may end
+            end_with(os.getppid())
         state = PartialState(cpu=device == "cpu")
         self.device = device or str(state.device)
         self.rank, self.number = state.process_index, state.num_processes

@@ -12,6 +12,7 @@ from neurorecon.errors import InputError
 from neurorecon.features.gabor import GaborBank
 from neurorecon.features.images import luminance, opponent_colors, pool, resize
 from neurorecon.features.motion import MotionBank
+from neurorecon.parallel import in_processes
 from neurorecon.simulation.cortex import FIELD_OF_VIEW, LAYOUT
 from neurorecon.simulation.drawing.render import render
 from neurorecon.simulation.scene import Scene, label_table, sample_scene
@@ -166,7 +167,7 @@ class Stimuli:
 
     def draw_ahead(self, numbers: range) -> None:
         """Render many stimuli on all cores and keep them for the next calls. It changes no pixel."""
-        from joblib import Parallel, cpu_count, delayed
+        from joblib import cpu_count, delayed
 
         numbers = numbers[:_PIXELS]
         images = sum(FRAMES if self.is_video(number) else 1 for number in numbers)
@@ -174,7 +175,7 @@ class Stimuli:
             return
         jobs = min(cpu_count(), _MOST_PROCESSES)
         shares = [numbers[start::jobs] for start in range(jobs)]
-        drawn = Parallel(n_jobs=jobs)(
+        drawn = in_processes(jobs)(
             delayed(_draw_many)([self.scene(number) for number in share], self.size) for share in shares
         )
         self._drawn = {

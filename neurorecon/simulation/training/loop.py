@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from neurorecon.errors import InputError
 from neurorecon.io.files import replacing
+from neurorecon.parallel import in_processes
 from neurorecon.simulation.captions import captions
 from neurorecon.simulation.drawing.render import render
 from neurorecon.simulation.scene import Scene, sample_scene
@@ -110,12 +111,12 @@ def _keys(split: str) -> list[tuple[str, int, float]]:
 
 
 def _draw_missing(split: str, files: list[Path], blocks: list[list[tuple[str, int, float]]], progress: bool) -> None:
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
     todo = [(file, block) for file, block in zip(files, blocks, strict=True) if not file.exists()]
     if not todo:
         return
-    work = Parallel(n_jobs=-1, return_as="generator_unordered")(
+    work = in_processes(-1, return_as="generator_unordered")(
         delayed(_draw_block)(SEEDS[split], file, block) for file, block in todo
     )
     for _ in tqdm(work, total=len(todo), desc=f"drawing {split} scenes", unit="block", disable=not progress):

@@ -39,8 +39,9 @@ def test_an_old_store_is_read(store, stored):
         responses = store.responses("subj01", "V1", "test", task=task)
         assert responses.shape == (samples, 12)
         assert np.isfinite(responses.values).all()
-    assert float(np.abs(store.responses("subj01").values).sum()) == pytest.approx(stored["responses"])
-    responses, motion = store.pairs("subj01", "motion", "early", "test", task=videos)
+    whole = sum(float(np.abs(store.responses("subj01", task=task).values).sum()) for task in (images, videos))
+    assert whole == pytest.approx(stored["responses"])
+    responses, motion = store.pairs("subj01", "motion", "early", "test", task=videos, delays=())
     assert len(responses) == len(motion) == 6
     assert store.targets("vqvae", "train").dims == ("stimulus", "channel", "y", "x")
     ids = store.stimuli["id"].tolist()

@@ -71,7 +71,7 @@ def load_all_samples(store: Store, subject: str, settings: EncodingSettings, tas
     trials = task not in store.series(subject)
     by_stimulus = settings.cross_validate == "stimulus" or (isinstance(settings.cross_validate, int) and trials)
     average: Any = "stimulus" if by_stimulus else None
-    responses = store.responses(subject, settings.rois, task=task, average=average)
+    responses = store.responses(subject, settings.rois, task=task, average=average, delays=())
     return SampleTable.of(store, subject, task, responses, voxels)
 
 
@@ -104,7 +104,7 @@ def load_both(
     if averages[0] != averages[1]:
         train, test = (load_samples(store, subject, settings.rois, split, task, voxels) for split in _SPLITS)
         return train, test
-    responses = store.responses(subject, settings.rois, task=task, average=averages[0])
+    responses = store.responses(subject, settings.rois, task=task, average=averages[0], delays=())
     values, splits = responses[:, voxels].values, responses["split"].values
     return (
         replace(selection.train, responses=values[splits == "train"]),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings
 from neurorecon.analyses.results import Result, Score
-from neurorecon.decoders.samples import having_target, stored_target
+from neurorecon.decoders.samples import stored_target
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, load_metric, summarize
 from neurorecon.metrics.image import as_unit_float, resized
@@ -212,7 +212,7 @@ def compute_evaluation(
     stimuli = images["stimulus"].values.astype(str).tolist()
     kind, shown = ("video", "frames") if images.ndim == 5 else ("image", "images")
     metrics = choose_metrics(settings.metrics, (), kind)
-    known = having_target(store, shown)
+    known = store.stimuli_with(shown)
     unknown = [name for name in stimuli if name not in known]
     if unknown:
         raise InputError(

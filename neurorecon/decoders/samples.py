@@ -18,9 +18,6 @@ from neurorecon.store.store import Store
 #: In time series, the hemodynamic response is modeled within these seconds after stimulus onset.
 RESPONSE_WINDOW = (2.0, 8.0)
 
-#: In time series, the volumes within these seconds after stimulus onset are averaged for decoding.
-PEAK = (4.0, 6.0)
-
 #: Names of the dimensions of a target that has none.
 _DIMS = {1: ("feature",), 3: ("y", "x", "rgb"), 4: ("frame", "y", "x", "rgb")}
 
@@ -110,21 +107,15 @@ class SampleTable:
 
 
 def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | None) -> str:
-    """Return the task to analyze.
+    """Return the task to analyze: by default :meth:`Store.default_task`, which needs every stimulus to have all bands.
 
-    By default, the one with the most training stimuli among the tasks in which every stimulus has all bands. (Images
-    have no motion, so a motion band selects the videos.)
+    (Images have no motion, so a motion band selects the videos.)
     """
-    samples = store.samples(subject)
-    having = [set(store.target_stimuli(band).tolist()) for band in bands]
-    complete = {}
-    for name, part in samples.groupby("task", sort=False):
-        shown = set(part["stimulus"])
-        if all(shown <= have for have in having):
-            complete[str(name)] = part.loc[part["split"] == "train", "stimulus"].nunique()
+    bands = list(bands)
+    ranked = store.rank_tasks(subject, bands)
+    complete = [name for name, whole in ranked if whole]
     if task is not None:
-        known = store.tasks(subject)
-        if task not in known or task not in complete:
+        if task not in complete:
             raise InputError(
                 f"the task {task!r} cannot be analyzed with these bands",
                 given=f"task {task!r}, bands {', '.join(bands)}",
@@ -139,7 +130,7 @@ def choose_task(store: Store, subject: str, bands: Iterable[str], task: str | No
             expected="bands that are all defined for one task",
             todo="leave out the missing bands, or compute them: neurorecon features",
         )
-    return max(complete, key=lambda name: complete[name])
+    return complete[0]
 
 
 def choose_delays(store: Store, subject: str, task: str, delays: Sequence[int] | None) -> tuple[int, ...]:
@@ -182,8 +173,8 @@ def load_samples(
     """
     table = store.samples(subject)
     part = table[(table["split"] == split) & (table["task"] == task)]
-    average = "stimulus" if task not in store.series(subject) or same_order(part) else None
-    responses = store.responses(subject, roi, split, task=task, average=average)  # type: ignore[arg-type]
+    average: Any = "stimulus" if task not in store.series(subject) or same_order(part) else None
+    responses = store.responses(subject, roi, split, task=task, average=average, delays=())
     return SampleTable.of(store, subject, task, responses, voxels)
 
 
@@ -196,10 +187,7 @@ def same_order(samples: pd.DataFrame) -> bool:
 def peak_delays(store: Store, subject: str, task: str) -> tuple[int, ...]:
     """Return the volumes around the peak of the hemodynamic response; none for trial estimates."""
     seconds = store.series(subject).get(task)
-    if seconds is None:
-        return ()
-    first, last = (round(limit / seconds) for limit in PEAK)
-    return tuple(range(first, max(first, last) + 1))
+    return () if seconds is None else selection.peak_volumes(seconds)
 
 
 def decoding_samples(
@@ -455,40 +443,22 @@ def stored_target(store: Store, source: str, stimuli: Sequence[str]) -> Any:
     return found / 255.0
 
 
-def having_target(store: Store, source: str) -> set[str]:
-    """Return the ids of the stimuli that have a target, or ``"images"`` or ``"frames"``."""
-    if source == "images":
-        return set(store.stimuli["id"])
-    if source == "frames":
-        return set(store.stimuli.loc[store.stimuli["kind"] != "image", "id"])
-    return set(store.target_stimuli(source).tolist())
-
-
 def choose_shown_task(store: Store, subject: str, sources: Iterable[str], task: str | None) -> str:
-    """Return the task whose stimuli are decoded.
-
-    By default, the one with the most stimuli among the tasks in which every stimulus has all targets.
-    """
-    samples = store.samples(subject)
+    """Return the task whose stimuli are decoded: by default :meth:`Store.default_task`, of those with all targets."""
     if task is not None:
         if task not in store.tasks(subject):
             raise UnknownNameError("task", task, store.tasks(subject))
         return task
     sources = list(sources)
-    having = [having_target(store, source) for source in sources]
-    counts = {
-        str(name): part["stimulus"].nunique()
-        for name, part in samples.groupby("task", sort=False)
-        if all(set(part["stimulus"]) <= have for have in having)
-    }
-    if not counts:
+    found, complete = store.rank_tasks(subject, sources)[0]
+    if not complete:
         raise InputError(
             "no task shows stimuli that have all these targets",
             given=f"targets {', '.join(sources)}; tasks {', '.join(store.tasks(subject))}",
             expected="targets that are all defined for one task",
             todo="compute the missing targets: neurorecon features",
         )
-    return max(counts, key=lambda name: counts[name])
+    return found
 
 
 def _rows(samples: pd.DataFrame, rows: ArrayLike) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Select voxels and samples by ROI, split, task, time and delay.
+"""Select voxels and samples by ROI, task, split, time and delay.
 
 These are pure functions on tables and masks; none of them accesses a store.
 """
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 _HEMISPHERES = {"lh": "left", "rh": "right"}
+
+#: In a time series, the response to a stimulus is the mean of the volumes within these seconds after its onset.
+PEAK = (4.0, 6.0)
 
 
 def roi_mask(
@@ -161,20 +164,155 @@ def _side(side: str, hemisphere: np.ndarray | None) -> np.ndarray:
     return hemisphere == _HEMISPHERES[side]
 
 
+def peak_volumes(seconds: float) -> tuple[int, ...]:
+    """Return the delays, in volumes, around the peak of the hemodynamic response (:data:`PEAK`).
+
+    Parameters
+    ----------
+    seconds : float
+        Repetition time.
+    """
+    first, last = (round(limit / seconds) for limit in PEAK)
+    return tuple(range(first, max(first, last) + 1))
+
+
+def rank_tasks(
+    samples: pd.DataFrame, kinds: Mapping[str, str], having: Sequence[set[str]] = ()
+) -> list[tuple[str, bool]]:
+    """Return the tasks, best first, and whether every stimulus of a task has all targets.
+
+    Complete tasks come before others. Of these, tasks that show images only come before those with videos. Then those
+    with more training stimuli that have the targets come first, then those with more stimuli that have them; equal ones
+    keep the stored order.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        Sample table of a subject.
+    kinds : mapping of str to str
+        Kind of each stimulus, ``"image"`` or ``"film"``.
+    having : sequence of set of str
+        Stimuli that have each target.
+    """
+    ranked = []
+    for task, part in samples.groupby("task", sort=False):
+        shown = part.drop_duplicates("stimulus")
+        ids = shown["stimulus"].tolist()
+        usable = [all(name in have for have in having) for name in ids]
+        training = int(((shown["split"] == "train").to_numpy() & np.array(usable)).sum())
+        whole = all(usable)
+        key = (whole, whole and all(kinds[name] == "image" for name in ids), training, sum(usable))
+        ranked.append((key, str(task)))
+    return [(task, key[0]) for key, task in sorted(ranked, key=lambda item: item[0], reverse=True)]
+
+
+def check_joinable(tasks: Sequence[str], series: Mapping[str, float]) -> None:
+    """Refuse to join samples that are not of the same kind.
+
+    Parameters
+    ----------
+    tasks : sequence of str
+        Tasks to join.
+    series : mapping of str to float
+        Repetition time (s) of each task that is a time series.
+
+    Raises
+    ------
+    InputError
+        If some are time series and others are trial estimates, or their repetition times differ.
+    """
+    what = {task: f"volumes every {series[task]:g} s" if task in series else "trial estimates" for task in tasks}
+    if len(set(what.values())) > 1:
+        raise InputError(
+            "these tasks cannot be joined: their samples are of different kinds, in different units",
+            given="; ".join(f"{task}: {kind}" for task, kind in what.items()),
+            expected="tasks whose samples are all trial estimates, or all volumes at the same interval",
+            todo="read them one by one, e.g. task=" + repr(tasks[0]),
+        )
+
+
+def looks_like_volumes(samples: pd.DataFrame) -> bool:
+    """Return whether samples without a repetition time look like the volumes of a time series.
+
+    They do if in most cases a sample shows the same stimulus as the one before it, at even intervals.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        Sample table of one task.
+    """
+    runs = samples.groupby(["session", "run"], sort=False)
+    again = samples["stimulus"].to_numpy() == runs["stimulus"].shift(1).to_numpy()
+    steps = runs["time"].diff().dropna().to_numpy()
+    even = len(steps) > 0 and np.allclose(steps, steps[0], rtol=1e-3)
+    return bool(even and len(samples) >= 8 and again.mean() > 0.5)
+
+
+#: Sessions are confounded if at most this share of the stimuli occurs in more than one of them.
+SHARE_IN_SEVERAL_SESSIONS = 0.05
+
+
+def confounded_sessions(samples: pd.DataFrame) -> str | None:
+    """Return how sessions are confounded with stimuli or splits; None if they are not.
+
+    Responses of different sessions differ for many reasons: the position of the head, the state of the subject, the
+    scaling of a preprocessing step. If sessions show different stimuli, a model of the stimuli can predict these
+    differences; if the test samples come from sessions of their own, they spoil its predictions.
+
+    Parameters
+    ----------
+    samples : DataFrame
+        Sample table of one task.
+
+    Returns
+    -------
+    str or None
+        What is confounded, in words. Stimuli: nearly none (:data:`SHARE_IN_SEVERAL_SESSIONS`) occurs in several
+        sessions. Splits: most test samples would have to change their session for both splits to be spread alike, more
+        than in any of 200 random assignments.
+    """
+    sessions, codes = np.unique(samples["session"].to_numpy(), return_inverse=True)
+    if len(sessions) < 2:
+        return None
+    found = []
+    spread = samples.groupby("stimulus")["session"].nunique()
+    if (spread > 1).mean() <= SHARE_IN_SEVERAL_SESSIONS:
+        found.append(f"{int((spread == 1).sum()):,} of {len(spread):,} stimuli were shown in one session only")
+    test = (samples["split"] == "test").to_numpy()
+    if test.any() and not test.all():
+        counts = np.bincount(codes)
+        own = np.bincount(codes[test], minlength=len(counts))
+        random = np.random.default_rng(0).multivariate_hypergeometric(counts, int(test.sum()), size=200)
+        apart = _distance(own, counts)
+        if apart > 0.5 and (apart > _distance(random, counts)).all():
+            names = ", ".join(map(str, sessions[own > 0][:5].tolist())) + (", ..." if (own > 0).sum() > 5 else "")
+            found.append(f"test samples come from sessions ({names}) in which there are few training samples or none")
+    return "; ".join(found) or None
+
+
+def _distance(test: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the total variation between the sessions of test samples, (..., session), and of the other samples."""
+    rest = counts - test
+    shares = (part / part.sum(axis=-1, keepdims=True) for part in (test, rest))
+    return np.asarray(np.abs(next(shares) - next(shares)).sum(axis=-1) / 2)
+
+
 def select_samples(
     samples: pd.DataFrame,
     split: str | None = None,
-    task: str | None = None,
+    task: str | Sequence[str] | None = None,
     time: slice | tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Return the indices of the samples of a split, a task and a time interval, in stored order.
+    """Return the indices of the samples of a split, of tasks and of a time interval, in stored order.
 
     Parameters
     ----------
     samples : DataFrame
         Sample table.
-    split, task : str, optional
-        Split and task. All samples by default.
+    split : str, optional
+        Split. All splits by default.
+    task : str or sequence of str, optional
+        Task, or several. All tasks by default.
     time : slice or (float, float), optional
         Start (included) and stop (excluded) in seconds from the start of each run.
 
@@ -190,23 +328,26 @@ def select_samples(
         If no sample is selected.
     """
     keep = np.ones(len(samples), dtype=bool)
-    for column, value in (("split", split), ("task", task)):
-        if value is not None:
+    tasks = [task] if isinstance(task, str) else task
+    for column, values in (("split", None if split is None else [split]), ("task", tasks)):
+        if values is not None:
             known = list(samples[column].unique())
-            if value not in known:
-                raise UnknownNameError(column, value, known)
-            keep &= (samples[column] == value).to_numpy()
+            for value in values:
+                if value not in known:
+                    raise UnknownNameError(column, value, known)
+            keep &= samples[column].isin(list(values)).to_numpy()
     if time is not None:
         start, stop = _limits(time)
         onset = samples["time"].to_numpy()
         keep &= (onset >= start) & (onset < stop)
     if not keep.any():
+        splits = [f"{name}: {', '.join(part['split'].unique())}" for name, part in samples.groupby("task", sort=False)]
         raise InputError(
             "this selection contains no samples",
             given=f"split={split!r}, task={task!r}, time={time}",
             expected=f"times between {samples['time'].min():g} and {samples['time'].max():g} s of a run, "
-            "and a split that the task has",
-            todo="widen the selection",
+            f"and a split that the task has ({'; '.join(splits)})",
+            todo="widen the selection, or choose another task",
         )
     return np.flatnonzero(keep)
 

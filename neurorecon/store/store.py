@@ -17,6 +17,7 @@ from neurorecon.io.tensors import combine
 from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
 from neurorecon.store.backend import damaged, open_for_reading
+from neurorecon.store.responses import checked_tasks, read_responses, refuse_volumes
 from neurorecon.store.schema import count_bytes, count_samples, count_stimuli, count_voxels, digests_of, median_ceilings
 
 if TYPE_CHECKING:
@@ -106,6 +107,57 @@ class Tables:
     def series(self, subject: str) -> dict[str, float]:
         """Return the tasks that are time series, with their repetition times (s)."""
         return dict(self._subject(subject).attrs["repetition_time"])
+
+    def default_task(self, subject: str, targets: Iterable[str] = ()) -> str:
+        """Return the task that is read or analyzed where none is named.
+
+        Of the tasks in which every stimulus has the targets, those that show images only come first, then those with
+        the most training stimuli, then those with the most stimuli. If no task has all targets, the same rule applies
+        to the stimuli that have them.
+
+        Parameters
+        ----------
+        subject : str
+            Name of the subject.
+        targets : iterable of str
+            Names of targets; ``"images"`` and ``"frames"`` stand for the stimuli themselves.
+        """
+        tasks, targets = self.tasks(subject), list(targets)
+        return tasks[0] if len(tasks) == 1 and not targets else self.rank_tasks(subject, targets)[0][0]
+
+    def rank_tasks(self, subject: str, targets: Iterable[str] = ()) -> list[tuple[str, bool]]:
+        """Return the tasks in the order of :meth:`default_task`, and whether all stimuli of each have all targets."""
+        kinds = dict(zip(self.stimuli["id"], self.stimuli["kind"], strict=True))
+        having = [self.stimuli_with(name) for name in targets]
+        return selection.rank_tasks(self.samples(subject), kinds, having)
+
+    def confounded_sessions(self, subject: str, task: str) -> str | None:
+        """Return how the sessions of a task are confounded with its stimuli or splits; None if they are not.
+
+        See :func:`neurorecon.store.selection.confounded_sessions`.
+        """
+        samples = self.samples(subject)
+        return selection.confounded_sessions(samples[samples["task"] == task])
+
+    def target_stimuli(self, name: str) -> np.ndarray:
+        """Return the ids of the stimuli that have a target."""
+        if name not in self.targets_available:
+            raise UnknownNameError(
+                "target",
+                name,
+                self.targets_available,
+                todo=f"compute it with: neurorecon features --target {name}",
+            )
+        group: Any = self._root[f"{schema.TARGETS}/{name}"]
+        return text_of(group["stimulus"])
+
+    def stimuli_with(self, target: str) -> set[str]:
+        """Return the ids of the stimuli that have a target, as a set; also of ``"images"`` or ``"frames"``."""
+        if target == "images":
+            return set(self.stimuli["id"])
+        if target == "frames":
+            return set(self.stimuli.loc[self.stimuli["kind"] != "image", "id"])
+        return set(self.target_stimuli(target).tolist())
 
     def voxel_count(self, subject: str) -> int:
         """Return the number of voxels of a subject."""
@@ -433,12 +485,14 @@ class Store(Tables):
         roi: str | Iterable[str] | None = None,
         split: str | None = None,
         *,
-        task: str | None = None,
+        task: str | Sequence[str] | None = None,
         time: slice | tuple[float, float] | None = None,
         average: Literal["stimulus"] | None = None,
-        delays: Sequence[int] = (),
+        delays: Sequence[int] | None = None,
+        center: Literal["session", "run"] | None = None,
+        scale: Literal["session", "run"] | None = None,
     ) -> xarray.DataArray:
-        """Return responses as a lazy array.
+        """Return the responses of one task as a lazy array.
 
         Parameters
         ----------
@@ -447,99 +501,40 @@ class Store(Tables):
         roi : str or list of str, optional
             ROI (``"V1"``), union (``"V1+V2"``), one hemisphere (``"lh.MT"``), group of ROIs (``"early"``), or a list
             of these. All voxels by default.
-        split, task : str, optional
-            Split and task of the samples. All samples by default.
+        split : str, optional
+            Split of the samples. All splits by default.
+        task : str or sequence of str, optional
+            Task of the samples; by default :meth:`default_task`. Samples of several tasks are joined only if these are
+            listed here, and only if all are trial estimates or all are volumes at the same interval.
         time : slice or (float, float), optional
             Start (included) and stop (excluded) of sample onsets, in seconds from the start of each run.
         average : {"stimulus"}, optional
-            Average over the repeats of each stimulus.
-        delays : sequence of int
+            Average over the repeats of each stimulus. In a time series, the response to a stimulus comes seconds after
+            it, so what is averaged is the mean of the volumes 4 to 6 s after each sample, unless `delays` are given.
+        delays : sequence of int, optional
             For time series: concatenate, along the voxel axis, the volumes this many samples later in the same run.
-            Samples too close to the end of their run are dropped.
+            Samples too close to the end of their run are dropped. ``()`` takes each volume as it was recorded.
+        center, scale : {"session", "run"}, optional
+            Subtract the mean, and divide by the standard deviation, of each voxel over all samples of the same session
+            (or run) and task, of whatever split. Which stimulus a sample shows is not used.
 
         Returns
         -------
         DataArray, dims (sample, voxel), float32, dask
-            Responses, with the sample and voxel tables as coordinates.
+            Responses, with the sample and voxel tables as coordinates. The attributes say what was read: ``task``,
+            ``samples`` (trial estimates or volumes), ``delays``, ``window``, ``centered`` and ``scaled``.
 
         Raises
         ------
         UnknownNameError
             If the subject, ROI, split or task does not exist.
         InputError
-            If the selection is empty, or delays are used with single-trial estimates.
+            If the selection is empty, delays are used with single-trial estimates, or tasks of different kinds are
+            joined.
         """
-        samples = self.samples(subject)
-        positions = selection.select_samples(samples, split, task, time)
-        where = self._voxel_positions(subject, roi)
-        steps: Sequence[int] = delays or (0,)
-        if delays:
-            positions, shifted = selection.delayed_positions(samples, positions, delays, self.series(subject))
-        else:
-            shifted = positions[None]
-        table = samples.iloc[positions].reset_index(drop=True)
-        weights = None
-        if average is not None:
-            if average != "stimulus":
-                raise UnknownNameError("way to average", average, ["stimulus"])
-            weights, table = selection.average_by_stimulus(table)
-        blocks = [self._block(subject, rows, where, weights) for rows in shifted]
-        return self._labeled(subject, blocks, steps if delays else None, table, where, task)
-
-    def _block(self, subject: str, rows: np.ndarray, where: np.ndarray, weights: Any) -> Any:
-        path = f"{subject}/responses"
-        array = self._node(path)
-        part, columns = selection.contiguous(rows), selection.contiguous(where)
-        blocks = selection.reading_blocks(array.chunks, part, columns)
-        if weights is not None:
-            blocks = (blocks[0], array.chunks[1])
-        lazy = self._lazy(path, blocks)
-        # Slices limit what is read from disk, while index arrays are applied afterwards, so apply slices first.
-        values = lazy[part][:, columns] if isinstance(part, slice) else lazy[:, columns][part]
-        if weights is None:
-            return values
-        # A block now holds all samples of up to 1,024 voxels: 120 MB for 30,000 trials.
-        # Named, because to choose a method dask imports distributed, which takes longer than many a command.
-        whole = values.rechunk({0: -1}, method="tasks")
-        return whole.map_blocks(
-            lambda block: (weights @ block).astype(np.float32),
-            dtype=np.float32,
-            chunks=((weights.shape[0],), whole.chunks[1]),
-        )
-
-    def _labeled(
-        self,
-        subject: str,
-        blocks: list[Any],
-        steps: Sequence[int] | None,
-        table: pd.DataFrame,
-        where: np.ndarray,
-        task: str | None,
-    ) -> xarray.DataArray:
-        import dask.array
-        import xarray
-
-        voxels = self.voxels(subject).iloc[where]
-        coordinates: dict[str, Any] = {name: ("sample", _plain(table[name])) for name in table}
-        copies = len(blocks)
-        coordinates["voxel"] = ("voxel", np.tile(where, copies))
-        for name in voxels:
-            coordinates[name] = ("voxel", np.tile(_plain(voxels[name]), copies))
-        if steps is not None:
-            coordinates["delay"] = ("voxel", np.repeat(np.asarray(steps), len(where)))
-        repeated = self._repeated_tasks(subject)
-        if len(repeated) == 1 or task in repeated:
-            for name in ("noise_ceiling", "ncsnr"):
-                values = self._ceiling(name, subject, None, task)
-                if values is not None:
-                    coordinates[name] = ("voxel", np.tile(values[where], copies))
-        data = blocks[0] if copies == 1 else dask.array.concatenate(blocks, axis=1)
-        return xarray.DataArray(
-            data,
-            dims=("sample", "voxel"),
-            coords=coordinates,
-            name="responses",
-            attrs={"subject": subject, "units": self.description["units"], "store": self.name},
+        tasks = checked_tasks(self, subject, task)
+        return read_responses(
+            self, subject, roi, split, tasks, time, average, delays, center, scale, window=average is not None
         )
 
     def targets(self, name: str, split: str | None = None, stimuli: Sequence[str] | None = None) -> xarray.DataArray:
@@ -568,15 +563,8 @@ class Store(Tables):
         """
         import xarray
 
-        if name not in self.targets_available:
-            raise UnknownNameError(
-                "target",
-                name,
-                self.targets_available,
-                todo=f"compute it with: neurorecon features --target {name}",
-            )
+        ids = self.target_stimuli(name)
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
-        ids = text_of(group["stimulus"])
         if stimuli is None:
             rows = np.arange(len(ids)) if split is None else self._rows_of_split(ids, split)
         else:
@@ -597,14 +585,18 @@ class Store(Tables):
         roi: str | Iterable[str] | None = None,
         split: str | None = None,
         *,
-        task: str | None = None,
+        task: str | Sequence[str] | None = None,
         time: slice | tuple[float, float] | None = None,
         average: Literal["stimulus"] | None = "stimulus",
-        delays: Sequence[int] = (),
+        delays: Sequence[int] | None = None,
+        center: Literal["session", "run", "auto"] | None = "auto",
+        scale: Literal["session", "run"] | None = None,
     ) -> tuple[xarray.DataArray, xarray.DataArray]:
         """Return responses and the target of the stimulus of each sample, with matching rows.
 
-        Samples whose stimulus does not have the target (e.g. motion of an image) are dropped.
+        In a time series, the response to a stimulus is the mean of the volumes 4 to 6 s after it, unless `delays` are
+        given; volumes as they were recorded show the response to an earlier stimulus. Samples whose stimulus does not
+        have the target (e.g. motion of an image) are dropped.
 
         Parameters
         ----------
@@ -612,8 +604,18 @@ class Store(Tables):
             Name of the subject.
         target : str
             Name of a target in :attr:`targets_available`.
-        roi, split, task, time, average, delays
-            See :meth:`responses`. By default, responses are averaged over the repeats of each stimulus.
+        roi, split, time
+            See :meth:`responses`.
+        task : str or sequence of str, optional
+            See :meth:`responses`; by default the :meth:`default_task` for this target, as in maps.
+        average : {"stimulus"}, optional
+            Average over the repeats of each stimulus, by default; None keeps single samples.
+        delays : sequence of int, optional
+            For time series: these volumes side by side, along the voxel axis, instead of their mean; ``()`` takes
+            volumes as they were recorded.
+        center, scale : {"session", "run"}, optional
+            See :meth:`responses`. By default, responses are centered by session where sessions are confounded with
+            stimuli or splits (:meth:`confounded_sessions`), and otherwise not at all.
 
         Returns
         -------
@@ -627,16 +629,21 @@ class Store(Tables):
         UnknownNameError
             If a name does not exist.
         InputError
-            If no selected sample has the target.
+            If no selected sample has the target, or samples without a repetition time look like volumes.
         """
-        responses = self.responses(subject, roi, split, task=task, time=time, average=average, delays=delays)
         have = set(self.target_stimuli(target).tolist())
+        tasks = [self.default_task(subject, [target])] if task is None else checked_tasks(self, subject, task)
+        if delays is None:
+            refuse_volumes(self, subject, tasks)
+        if center == "auto":
+            center = "session" if any(self.confounded_sessions(subject, name) for name in tasks) else None
+        responses = read_responses(self, subject, roi, split, tasks, time, average, delays, center, scale, window=True)
         ids = responses["stimulus"].values
         kept = np.array([identifier in have for identifier in ids.tolist()])
         if not kept.any():
             raise InputError(
                 f"none of these samples has the target {target!r}",
-                given=f"subject={subject!r}, split={split!r}, task={task!r}",
+                given=f"subject={subject!r}, split={split!r}, task={', '.join(tasks)}",
                 expected="stimuli for which the target has been computed",
                 todo="select a task whose stimuli have it, e.g. videos for motion",
             )
@@ -644,13 +651,6 @@ class Store(Tables):
         values = self.targets(target, stimuli=ids[kept].tolist()).rename(stimulus="sample")
         coordinate = values.coords["sample"].values
         return responses, values.drop_vars("sample").assign_coords(stimulus=("sample", coordinate))
-
-    def target_stimuli(self, name: str) -> np.ndarray:
-        """Return the ids of the stimuli that have a target."""
-        if name not in self.targets_available:
-            self.targets(name)  # raises an error that lists the targets
-        group: Any = self._root[f"{schema.TARGETS}/{name}"]
-        return text_of(group["stimulus"])
 
     def images(self, stimuli: Sequence[str] | None = None, split: str | None = None) -> xarray.DataArray:
         """Return images as a lazy array; a video is represented by its middle frame.
@@ -768,8 +768,3 @@ def _positions(ids: np.ndarray, wanted: Sequence[str], where: str) -> np.ndarray
             todo="see store.stimuli for all stimuli",
         )
     return np.array([place[identifier] for identifier in wanted], dtype=int)
-
-
-def _plain(column: pd.Series) -> np.ndarray:
-    """Return a column as numbers or fixed-width text, which xarray supports as coordinates."""
-    return column.to_numpy() if column.dtype.kind in "biuf" else column.to_numpy().astype(str)

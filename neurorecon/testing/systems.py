@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from neurorecon.decoders.samples import Recordings, having_target, stored_target
+from neurorecon.decoders.samples import Recordings, stored_target
 from neurorecon.errors import InputError
 from neurorecon.store.store import Store, open_store
 from neurorecon.systems.base import Decoded, System, TargetSpec, load_system
@@ -152,7 +152,7 @@ def check_targets(trial: SystemTrial) -> None:
     expect(trial.specs, "A system has to have targets.")
     for name, spec in trial.specs.items():
         expect(isinstance(spec, TargetSpec), f"The target {name!r} has to be a TargetSpec.")
-        expect(having_target(trial.store, spec.source), f"No stimulus of the store has the target {spec.source!r}.")
+        expect(trial.store.stimuli_with(spec.source), f"No stimulus of the store has the target {spec.source!r}.")
         for method in ("fit", "predict"):
             expect(hasattr(spec.decoder, method), f"The decoder of {name!r} has to have {method}.")
         fitted = [key for key in vars(spec.decoder) if key.endswith("_") and not key.startswith("_")]

@@ -80,3 +80,15 @@ class StoreLockedError(StoreError):
 
 class StoreWriteError(StoreError):
     """Writing to a store failed, e.g. because the disk is full or the folder is read-only."""
+
+
+class NeuroreconWarning(UserWarning):
+    """Base class of warnings about results. The command line prints the message of each once."""
+
+
+class BundledWeightsWarning(NeuroreconWarning):
+    """Networks that know only drawn scenes are used on measured data."""
+
+
+class AlphaEdgeWarning(NeuroreconWarning):
+    """Many alphas were chosen at the end of their grid, so better ones may lie beyond it."""

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order
-from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.errors import BundledWeightsWarning, InputError, UnknownNameError
+from neurorecon.provenance import bundled_weights
 from neurorecon.stats.exchange import UNITS, Exchange, choose_exchange, lag_one_autocorrelation
 from neurorecon.store.store import Store
 
@@ -154,7 +155,15 @@ def choose_bands(
         )
     for name in names:
         store.target_stimuli(name)  # raises, with the names that exist
+    warn_of_bundled(store, names)
     return names
+
+
+def warn_of_bundled(store: Store, targets: Iterable[str]) -> None:
+    """Warn where targets of measured data are those of networks that know drawn scenes only."""
+    message = bundled_weights(store, {name: store.about_target(name)[1] for name in targets})
+    if message is not None:
+        warnings.warn(message, BundledWeightsWarning, stacklevel=3)
 
 
 def _defaults_of(store: Store, subject: str | None, task: str | None) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from neurorecon.analyses.design import DecodingSettings, EncodingSettings
 from neurorecon.figures.style import band_label
+from neurorecon.provenance import weights_label
 from neurorecon.store.store import Store
 
 if TYPE_CHECKING:
@@ -71,6 +72,13 @@ def level_of(found: VoxelwiseMap) -> str:
     return f"q (FDR) at most {settings.fdr:g}{test}"
 
 
+def weights_note(found: VoxelwiseMap | Partition, store: Store, band: str | None = None) -> str:
+    """Return what the bands of a figure were made by: of one band, or of all."""
+    made_by = found.made_by(store)
+    shown = [band] if band in made_by else list(made_by)
+    return f"Features: {'; '.join(f'{name}: {weights_label(made_by[name])}' for name in shown)}." if shown else ""
+
+
 def bars(found: VoxelwiseMap, store: Store) -> Any:
     """Draw a bar for each ROI and band."""
     from neurorecon.figures.scores import band_bars
@@ -80,6 +88,7 @@ def bars(found: VoxelwiseMap, store: Store) -> Any:
     if isinstance(found.settings, EncodingSettings):
         held_out = "test stimuli" if found.settings.cross_validate is None else "held-out samples"
         note += f" Whiskers: {100 * found.settings.confidence:g}% jackknife intervals over {held_out}."
+    note = f"{note} {weights_note(found, store)}"
     columns = [name for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n") if name in table]
     return band_bars(
         table[columns],
@@ -184,6 +193,7 @@ def _values_figure(found: VoxelwiseMap, store: Store, how: str, column: str, lab
         vmin=0.0,
         cmap=None if found.kind == "encoding" else _STRENGTH,
         title=title_of(found, store, label),
+        note=weights_note(found, store, band),
         **_common(found, store),
     )
 
@@ -194,7 +204,7 @@ def _winner_figure(found: VoxelwiseMap, store: Store, how: str) -> Any:
     codes = {band: number for number, band in enumerate(found.bands)}
     winner = by_hemisphere(found, store, found.table["winning_band"].map(codes).fillna(-1).to_numpy(), -1.0)
     title = title_of(found, store, "Winning band")
-    note = f"Colored: {level_of(found)}, and the best band exceeds the second."
+    note = f"Colored: {level_of(found)}, and the best band exceeds the second. {weights_note(found, store)}"
     return getattr(surface, how)(winner, found.bands, title=title, note=note, **_common(found, store))
 
 
@@ -211,6 +221,7 @@ def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: st
         vmin=0.0,
         cmap=None if found.kind == "encoding" else _STRENGTH,
         title=title_of(found, store, label),
+        note=weights_note(found, store, band),
         simulated=store.simulated,
     )
 
@@ -224,6 +235,7 @@ def _volume_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -
         image,
         label=label,
         title=title_of(found, store, label),
+        note=weights_note(found, store),
         simulated=store.simulated,
         provenance=record,
     )
@@ -253,6 +265,7 @@ def _surface_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) 
         mesh=store.space(found.subject).mesh or "fsaverage5",
         outlines=outlines_of(found, store),
         title=title_of(found, store, "Voxel-wise maps"),
+        note=weights_note(found, store),
         simulated=store.simulated,
         provenance=record,
     )
@@ -277,7 +290,7 @@ def partition_bars(found: Partition, store: Store) -> Any:
         label="R²",
         title=f"Unique and common variance by ROI · {found.subject} · {store.name}, {found.task}",
         note=f"Bars of bands: R² that no other band explains, mean over all voxels of the ROI; whiskers: "
-        f"{100 * found.settings.confidence:g}% bootstrap intervals over test stimuli.",
+        f"{100 * found.settings.confidence:g}% bootstrap intervals over test stimuli. {weights_note(found, store)}",
         width="double" if found.rois["roi"].nunique() > FEW_ROIS else "single",
         simulated=store.simulated,
     )

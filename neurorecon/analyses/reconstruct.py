@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from neurorecon.analyses.design import ReconstructSettings
+from neurorecon.analyses.design import ReconstructSettings, warn_of_bundled
 from neurorecon.analyses.evaluate import (
     Evaluation,
     choose_metrics,
@@ -214,6 +214,7 @@ def compute_reconstruction(
     if not fitted:
         built = clone(built)  # what the caller passed stays as it is
     sources = [spec.source for spec in built.targets.values()]
+    warn_of_bundled(store, [name for name in sources if name in store.targets_available])
     job = _Job(
         store, subject, roi, choose_shown_task(store, subject, sources, settings.task), built,
         choose_metrics(settings.metrics, built.metrics, built.kinds[0]), settings, compute,

@@ -15,7 +15,7 @@ import pandas as pd
 from neurorecon.analyses.design import Settings
 from neurorecon.io.files import replacing, write_bytes, write_json
 from neurorecon.parallel import in_processes
-from neurorecon.provenance import collect, to_json
+from neurorecon.provenance import bundled_weights, collect, to_json, weights_label, weights_record
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
 from neurorecon.store.store import Store, open_store
 
@@ -107,6 +107,11 @@ class Result:
         """Return the settings and what was chosen, JSON types only."""
         return {"subject": self.subject, "kind": self.kind, **self.settings.record(), **self.chosen}
 
+    def made_by(self, store: Store) -> dict[str, dict[str, Any]]:
+        """Return the attributes of the targets of the store that were used, by name."""
+        names = [*self.chosen.get("bands", ()), *self.chosen.get("targets", ())]
+        return {name: store.about_target(name)[1] for name in dict.fromkeys(names) if name in store.targets_available}
+
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return the tables, by name; an index is written if it has a name."""
         return {}
@@ -165,6 +170,35 @@ def with_normalized(
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
+#: Columns of tables that name a target.
+_NAMING = ("band", "target")
+
+
+def with_weights(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return a table with a column ``weights``, which says what made each target of a row.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of one target each (``band``, ``target``), of several (``bands``: names joined by plus signs), or of all.
+    labels : mapping of str to str
+        From :func:`neurorecon.provenance.weights_label`, by the name of the target; where there are none, the table
+        stays as it is.
+    """
+    if not labels or not len(table):
+        return table
+    one = next((name for name in _NAMING if name in table), None)
+    if one is not None:
+        return table.assign(weights=table[one].map(labels).fillna(""))
+    if "bands" in table:
+        parts = [[name for name in str(bands).split("+") if name in labels] for bands in table["bands"]]
+        return table.assign(weights=[_weights_text({name: labels[name] for name in names}) for names in parts])
+    return table.assign(weights=_weights_text(labels))
+
+
+def _weights_text(labels: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {label}" for name, label in labels.items())
+
 
 def write(
     results: Result | Sequence[Result],
@@ -202,10 +236,18 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     files, drawings, pages = [], [], []
     for item in [results] if isinstance(results, Result) else results:
+        made_by = item.made_by(store)
+        labels = {name: weights_label(made) for name, made in made_by.items()}
         stem, own = folder / item.stem, {**record, "settings": item.record()}
+        if made_by:
+            own["weights"] = {name: weights_record(made) for name, made in made_by.items()}
+        warning = bundled_weights(store, made_by)
+        if warning is not None:
+            own["warnings"] = [*own.get("warnings", ()), warning]
         if not own.get("extra"):
             own.pop("extra", None)
         for name, table in item.tables().items():
+            table = with_weights(table, labels)
             content = table.to_csv(index=table.index.name is not None, float_format="%.6g")
             files.append(write_bytes(f"{stem}_{name}.csv", content.encode()))
         files.append(write_json(f"{stem}.json", {**own, "scores": [score.row() for score in item.scores]}))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurorecon.errors import InputError, NeuroreconError, UnknownNameError
+from neurorecon.errors import InputError, NeuroreconError, NeuroreconWarning, UnknownNameError
 
 if TYPE_CHECKING:
     from neurorecon.analyses.results import Result
@@ -181,7 +183,8 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
     logger.setLevel(level)
     output = Output(command, as_json=as_json, quiet=quiet)
     try:
-        work(output)
+        with _warnings_as_lines():
+            work(output)
         output.emit()
     except NeuroreconError as error:
         _fail(output, str(error) if output.hint is None else f"{error}\n  {output.hint}")
@@ -197,6 +200,24 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print each of our warnings once, as a line that begins with ``warning:``, not as a line of code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NeuroreconWarning)
+        others, said = warnings.showwarning, set()
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, NeuroreconWarning):
+                others(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                logger.warning("warning: %s", message)
+
+        warnings.showwarning = show
+        yield
 
 
 def _of_the_system(error: OSError) -> InputError:

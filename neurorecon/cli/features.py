@@ -26,11 +26,14 @@ def features(
     ] = None,
     store: StoreOption = None,
     models: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--models", metavar="NAME", help="Networks to use: bundled, published, or a folder that holds networks."
+            "--models",
+            metavar="NAME",
+            help="Networks to use: bundled, published, or a folder that holds networks. Measured data need a choice, "
+            "because the bundled networks know drawn scenes only. Default for simulated data: bundled.",
         ),
-    ] = "bundled",
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(

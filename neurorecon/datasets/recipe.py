@@ -29,6 +29,9 @@ class Recipe(BaseModel):
         takes precedence.
     targets : list of str
         Targets to compute when the store is built.
+    models : str, optional
+        Weights of the networks behind them: ``"bundled"``, ``"published"`` or a folder, relative to the folder of the
+        recipe. Measured data need a choice, simulated data take the bundled ones by default.
     roi_groups : dict of str to list of str
         Groups of ROIs, e.g. ``early = ["V1", "V2", "V3"]``, in addition to those of the reader.
     options : dict
@@ -41,6 +44,7 @@ class Recipe(BaseModel):
     reader: str
     root: str | None = None
     targets: list[str] = Field(default_factory=list)
+    models: str | None = None
     roi_groups: dict[str, list[str]] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -114,6 +118,8 @@ def load_recipe(source: str | Path, root: str | Path | None = None) -> Recipe:
         recipe = Recipe(**values)
     except ValidationError as error:
         raise _invalid(error, f"the recipe {path}", sorted(Recipe.model_fields)) from None
+    if recipe.models not in (None, "bundled", "published") and not Path(str(recipe.models)).is_absolute():
+        recipe = recipe.model_copy(update={"models": str(path.parent / str(recipe.models))})
     if root is not None:
         return recipe.model_copy(update={"root": str(root)})
     if recipe.root is not None and not Path(recipe.root).is_absolute():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,11 @@ from tqdm import tqdm
 
 from neurorecon import __version__
 from neurorecon.datasets.recipe import Recipe, load_recipe
-from neurorecon.errors import InputError, StoreError
-from neurorecon.features.base import Extractor, Needs, StimulusBatch, dims_of
+from neurorecon.errors import BundledWeightsWarning, InputError, StoreError
+from neurorecon.features.base import Extractor, Needs, NetworkExtractor, StimulusBatch, dims_of
 from neurorecon.parallel import Compute, connect, imap
 from neurorecon.parallel.workers import launched
-from neurorecon.provenance import to_json_types
+from neurorecon.provenance import bundled_weights, to_json_types
 from neurorecon.registry import FEATURES
 from neurorecon.store import schema
 from neurorecon.store.build import build_store
@@ -155,22 +156,66 @@ def load_extractor(name: str, **options: Any) -> Extractor:
     name : str
         A registered target, e.g. ``"clip_vision"``.
     **options
-        Settings of the extractor, e.g. ``models="published"``, ``device="cuda"``, ``groups=15``.
+        Settings of the extractor, e.g. ``models="published"``, ``device="cuda"``, ``groups=15``. A target of a network
+        needs `models`, because nobody can tell whether stimuli outside of a store are drawn scenes, the only ones that
+        the bundled networks know.
 
     Returns
     -------
     Extractor
-        ``load_extractor("clip_vision").transform(images)`` returns the features of images (uint8, float from 0 to 1,
-        or PIL images).
+        ``load_extractor("clip_vision", models="published").transform(images)`` returns the features of images (uint8,
+        float from 0 to 1, or PIL images).
 
     Raises
     ------
     UnknownNameError
         If the name is not registered.
     InputError
-        If the extractor does not take a setting.
+        If the extractor does not take a setting, or the weights of a network are not named.
     """
-    return make_extractors([name], options)[0]
+    found = make_extractors([name], options)[0]
+    check_models([name], options.get("models"), simulated=False, of="stimuli that may be photographs")
+    return found
+
+
+def check_models(targets: Iterable[str | Extractor], models: str | Path | None, *, simulated: bool, of: str) -> None:
+    """Refuse to choose the bundled networks for measured data; they have to be asked for.
+
+    Parameters
+    ----------
+    targets : iterable of str or Extractor
+        Names of registered targets, or extractors, whose weights were chosen when they were made.
+    models : str, path or None
+        The choice of the user, if any.
+    simulated : bool
+        Whether the data are simulated.
+    of : str
+        What the stimuli belong to, for the message.
+
+    Raises
+    ------
+    InputError
+        If the data are measured, a name stands for a network, and `models` is None.
+    """
+    names = [target for target in targets if isinstance(target, str) and _is_network(FEATURES.load(target))]
+    if names and models is None and not simulated:
+        raise InputError(
+            "these targets need networks, and it is not said whose weights",
+            given=f"{', '.join(names)}, of {of}",
+            expected="the published weights, or a folder with your own; the bundled ones know drawn scenes only",
+            todo="choose: --models published, or --models FOLDER (in Python, models=); drawn scenes: --models bundled",
+        )
+
+
+def _is_network(maker: Any) -> bool:
+    return issubclass(maker if isinstance(maker, type) else type(maker), NetworkExtractor)
+
+
+def _warn_of_bundled(store: Store, extractors: Sequence[Extractor]) -> None:
+    networks = [one for one in extractors if isinstance(one, NetworkExtractor)]
+    found = bundled_weights(store, {one.name: one.source.record() for one in networks})
+    if found is not None:
+        warnings.warn(found, BundledWeightsWarning, stacklevel=3)
 
 
 def make_extractors(
@@ -312,15 +357,19 @@ def build(
             expected="NAME.icechunk",
             todo="end the name in .icechunk; neurorecon export converts a store to .zarr",
         )
+    if not path.exists() and any(_is_network(FEATURES.load(name)) for name in loaded.targets):
+        # Before hours of building, not after them.
+        simulated = loaded.open().description.simulated
+        check_models(loaded.targets, loaded.models, simulated=simulated, of=f"the recipe {loaded.name!r}")
     build_store(loaded, path, overwrite=overwrite, progress=progress)
-    return extract(open_store(path), loaded.targets, overwrite=overwrite, progress=progress)
+    return extract(open_store(path), loaded.targets, models=loaded.models, overwrite=overwrite, progress=progress)
 
 
 #: A batch, as the half-open range (first row, last row + 1) of a target.
 Part = tuple[int, int]
 
 #: Purely descriptive attributes: two targets that differ only in these are the same.
-DESCRIPTIVE = ("weights", "licence", "license", "source")
+DESCRIPTIVE = ("weights", "weights_origin", "licence", "license", "source")
 
 
 @dataclass(frozen=True)
@@ -374,7 +423,8 @@ def extract(
         Names of registered targets, extractors, or ``"all"`` for all built-in targets that can be computed from the
         store.
     models : {"bundled", "published"} or path, optional
-        Which weights to use; ``"bundled"`` by default.
+        Which weights to use. By default ``"bundled"`` for simulated data; for measured data, targets of networks need a
+        choice, because the bundled networks know drawn scenes only.
     device : str, optional
         Device of networks: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``; by default a GPU if there is one.
     precision : {"float32", "bfloat16", "float16", "auto"}, optional
@@ -405,7 +455,8 @@ def extract(
     UnknownNameError
         If a name is not registered.
     InputError
-        If none of the targets takes a setting, or a target cannot be computed.
+        If none of the targets takes a setting, a target cannot be computed, or the weights for measured data are not
+        named.
     MissingFileError
         If weights are not on this machine; the message gives the command that downloads them.
     StoreError
@@ -415,7 +466,11 @@ def extract(
         ranks = launched(device) if client is None else None
         place = device if ranks is None else ranks.device
         settings = {"models": models, "device": place, "precision": precision, **options}
+        targets = chosen_targets(store, targets)
+        of = f"the store {store.name!r}, which is not simulated"
+        check_models(targets, models, simulated=store.simulated, of=of)
         extractors = extractors_for(store, targets, settings)
+        _warn_of_bundled(store, extractors)
         if ranks is not None and ranks.rank > 0:
             # The first process announces each target; the others compute their share of it.
             named = {extractor.name: extractor for extractor in extractors}

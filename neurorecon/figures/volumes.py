@@ -247,6 +247,7 @@ def interactive_volume(
     vmin: float | None = None,
     vmax: float | None = None,
     title: str = "Map",
+    note: str | None = None,
     simulated: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> str:
@@ -256,8 +257,8 @@ def interactive_volume(
     ----------
     image, affine, label, background, quantity, cmap, vmin, vmax, simulated
         As in :func:`volume`.
-    title : str
-        Heading of the page.
+    title, note : str, optional
+        Heading of the page, and a sentence below the map.
     provenance : mapping, optional
         Provenance record, shown on request and read by :func:`neurorecon.figures.read_provenance`.
 
@@ -293,7 +294,7 @@ def interactive_volume(
         "volume.html",
         title=title,
         label=label,
-        note=quantity_note(quantity),
+        note=". ".join(text for text in (quantity_note(quantity), note) if text),
         simulated=simulated,
         # nilearn's page loads an icon from the network; ours must work offline.
         viewer=re.sub(r"<link\b[^>]*>", "", view.get_standalone()),

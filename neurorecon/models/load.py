@@ -48,6 +48,8 @@ class WeightsSource:
         Terms of use.
     paper : str
         Citation.
+    origin : {"bundled", "published", "own"}
+        Whose they are. Bundled ones know drawn scenes only.
     """
 
     role: str
@@ -56,10 +58,16 @@ class WeightsSource:
     sha256: str
     license: str
     paper: str
+    origin: str = "own"
 
     def record(self) -> dict[str, str]:
         """Return the attributes that are stored with everything computed from these weights."""
-        return {"weights": self.name, "weights_sha256": self.sha256, "licence": self.license}
+        return {
+            "weights": self.name,
+            "weights_sha256": self.sha256,
+            "weights_origin": self.origin,
+            "licence": self.license,
+        }
 
 
 def source(role: str, models: str | Path = "bundled") -> WeightsSource:
@@ -88,8 +96,11 @@ def source(role: str, models: str | Path = "bundled") -> WeightsSource:
     weights, folder = hub.locate_role(role, models)
     sha256 = hub.fingerprint(folder, weights)
     if weights is None:
-        return WeightsSource(role, folder, folder.name, sha256, "not stated (own weights)", "own weights")
-    return WeightsSource(role, folder, weights.name, sha256, weights.license, weights.citation)
+        # A folder may hold a copy of the bundled weights, and what they know does not depend on where they lie.
+        known = {file.sha256 for item in hub.items("weights") if item.origin == "bundled" for file in item.files}
+        origin = "bundled" if sha256 in known else "own"
+        return WeightsSource(role, folder, folder.name, sha256, "not stated (own weights)", "own weights", origin)
+    return WeightsSource(role, folder, weights.name, sha256, weights.license, weights.citation, weights.origin)
 
 
 # -- autoencoders -------------------------------------------------------------------------------------------------

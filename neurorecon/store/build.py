@@ -318,7 +318,7 @@ def _begin(writer: StoreWriter, recipe: Recipe, reader: Reader, sources: Fingerp
             "neurorecon_schema": schema.SCHEMA_VERSION,
             "neurorecon_version": __version__,
             "name": recipe.name,
-            "recipe": recipe.model_dump(exclude={"root"}),
+            "recipe": recipe.model_dump(exclude={"root", "models"}),
             "recipe_digest": recipe.digest(),
             "complete": False,
             "subjects": reader.subjects,

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from neurorecon.errors import StoreError
 from neurorecon.io.files import remove_leftovers, replacing
 from neurorecon.io.tensors import block_digest
+from neurorecon.provenance import weights_label, weights_record
 from neurorecon.store import schema
 from neurorecon.store.backend import icechunk_storage
 from neurorecon.store.reading import changed_metadata
@@ -215,7 +216,11 @@ def _subject(store: Store, name: str) -> dict[str, Any]:
 
 def _target(store: Store, name: str) -> dict[str, Any]:
     shape, made_by = store.about_target(name)
-    return {"shape": list(shape), "made_by": {key: made_by[key] for key in sorted(made_by)}}
+    return {
+        "shape": list(shape),
+        "weights": {**weights_record(made_by), "label": weights_label(made_by)},
+        "made_by": {key: made_by[key] for key in sorted(made_by)},
+    }
 
 
 def as_text(facts: dict[str, Any]) -> str:
@@ -231,7 +236,7 @@ def as_text(facts: dict[str, Any]) -> str:
         f"  terms     {facts['description']['terms']}",
         "",
         "  stimuli   " + ", ".join(f"{row['number']:,} {row['kind']}s {row['split']}" for row in facts["stimuli"]),
-        "  targets   " + (", ".join(f"{name} {_shape(row)}" for name, row in facts["targets"].items()) or "none yet"),
+        *_target_lines(facts["targets"]),
         "  groups    "
         + ("; ".join(f"{name} = {' + '.join(rois)}" for name, rois in facts["roi_groups"].items()) or "none"),
     ]
@@ -240,8 +245,15 @@ def as_text(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _shape(row: dict[str, Any]) -> str:
-    return "(" + " x ".join(f"{size:,}" for size in row["shape"]) + ")"
+def _target_lines(targets: dict[str, Any]) -> list[str]:
+    """Return a line for each target: its name, its shape, and what made it."""
+    rows = [
+        (name, "(" + " x ".join(f"{size:,}" for size in row["shape"]) + ")", row["weights"]["label"])
+        for name, row in targets.items()
+    ]
+    names, shapes = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
+    lines = [f"{name:<{names}}  {shape:<{shapes}}  {label}" for name, shape, label in rows] or ["none yet"]
+    return [("  targets   " if number == 0 else 12 * " ") + line for number, line in enumerate(lines)]
 
 
 def _subject_lines(name: str, subject: dict[str, Any]) -> list[str]:

@@ -35,11 +35,11 @@ def test_latents_of_the_first_groups(random_models, groups):
 
 
 def test_the_groups_of_the_papers():
-    extractor = load_extractor("vdvae")
+    extractor = load_extractor("vdvae", models="bundled")
     extractor.config = IMAGENET64
     assert extractor.groups == 31
     assert extractor.layout()["group_boundaries"][-1] == 91_168
-    fewer = load_extractor("vdvae", groups=15)
+    fewer = load_extractor("vdvae", models="bundled", groups=15)
     fewer.config = IMAGENET64
     assert fewer.layout()["group_boundaries"][-1] == 13_344
 

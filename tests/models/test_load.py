@@ -60,7 +60,8 @@ def test_loading_leaves_the_random_numbers_as_they_were(random_models):
 def test_what_is_recorded_says_which_weights_they_are(random_models, models):
     found = source("clip", random_models)
     assert found.record() == source("clip", models).record()
-    assert set(found.record()) == {"weights", "weights_sha256", "licence"}
+    assert set(found.record()) == {"weights", "weights_sha256", "weights_origin", "licence"}
+    assert found.record()["weights_origin"] == "own"
     weights = models / "clip" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     assert source("clip", models).sha256 != found.sha256

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
+from neurorecon.errors import InputError
 
 if TYPE_CHECKING:
     from neurorecon.features.extract import Speed
@@ -80,6 +82,41 @@ def features(
             "scheduler file. Default: this process.",
         ),
     ] = None,
+    own: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Store features of your own instead, as a target NAME: .npy, .npz, .csv, .tsv or .parquet, with one "
+            "row per stimulus.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="With --from: the name of the target.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="NAMES",
+            help="With --from, of a table: its columns, separated by commas. Default: all but the ids.",
+        ),
+    ] = None,
+    stimuli: Annotated[
+        str | None,
+        typer.Option(
+            "--stimuli",
+            metavar="IDS",
+            help="With --from: a text file with the stimulus id of each row, or the column of a table that holds the "
+            "ids. Default: the column stimulus or id; of an array, the order of the store.",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="NAME", help="With --from, of .npz: which of its arrays.")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="With --from: allow stimuli of the store that the file lacks.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace stored targets that were computed with other settings.")
     ] = False,
@@ -87,9 +124,9 @@ def features(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Compute targets (clip_vision, vqvae, motion, ...) for the stimuli of a store.
+    """Compute targets (clip_vision, vqvae, motion, ...) for the stimuli of a store, or store features of your own.
 
-    Without --target, lists the targets in the store and those that can be computed.
+    Without --target or --from, lists the targets in the store and those that can be computed.
     """
 
     def work(output: Output) -> None:
@@ -97,7 +134,32 @@ def features(
         from neurorecon.features.extract import chosen_targets, extract
         from neurorecon.parallel import is_first_process
 
+        with_file = {"--name": name, "--columns": columns, "--stimuli": stimuli, "--key": key, "--partial": partial}
+        if own is None and any(with_file.values()):
+            raise InputError(
+                "these options belong to features of your own",
+                given=", ".join(option for option, value in with_file.items() if value),
+                expected="a file: --from FILE --name NAME",
+                todo="add --from, or leave them out",
+            )
+        if own is not None and (name is None or target or models):
+            raise InputError(
+                "features of your own need a name, and nothing is computed",
+                given=f"--from {own}" + (f" --target {' '.join(target)}" if target else "")
+                + (f" --models {models}" if models else ""),
+                expected="--from FILE --name NAME",
+                todo="add --name, and leave out --target and --models",
+            )  # fmt: skip
         opened = choose(store, output)
+        if own is not None and name is not None:
+            from neurorecon.features.own import add_target
+
+            wanted = None if columns is None else [part.strip() for part in columns.split(",") if part.strip()]
+            opened = add_target(
+                opened, name, own, columns=wanted, stimuli=stimuli, key=key, partial=partial, overwrite=overwrite
+            )
+            _say_what_was_computed(output.use(opened), [name], [], output, f"stored, from {own.name}")
+            return
         if not target:
             _say_what_there_is(opened, output)
             return
@@ -132,17 +194,15 @@ def _say_what_there_is(store: Store, output: Output) -> None:
     output.say(f"can be computed (--target NAME): {', '.join(FEATURES.names())}")
 
 
-def _say_what_was_computed(store: Store, names: list[str], speeds: list[Speed], output: Output) -> None:
+def _say_what_was_computed(
+    store: Store, names: list[str], speeds: list[Speed], output: Output, otherwise: str = "already in the store"
+) -> None:
     quickness = {speed.target: speed for speed in speeds}
     output.extra["targets"] = {}
     for name in names:
         values, speed = store.targets(name), quickness.get(name)
         shape = " x ".join(str(size) for size in values.shape)
-        said = (
-            "already in the store"
-            if speed is None
-            else f"{speed.stimuli:,} stimuli, {speed.per_second:,.1f} per second"
-        )
+        said = otherwise if speed is None else f"{speed.stimuli:,} stimuli, {speed.per_second:,.1f} per second"
         output.say(f"{name}: {shape} ({', '.join(map(str, values.dims))}); {said}")
         output.extra["targets"][name] = {
             "shape": list(values.shape),

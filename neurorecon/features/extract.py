@@ -203,7 +203,7 @@ def check_models(targets: Iterable[str | Extractor], models: str | Path | None, 
             "these targets need networks, and it is not said whose weights",
             given=f"{', '.join(names)}, of {of}",
             expected="the published weights, or a folder with your own; the bundled ones know drawn scenes only",
-            todo="choose: --models published, or --models FOLDER (in Python, models=); drawn scenes: --models bundled",
+            todo="choose: --models published, or --models FOLDER (in Python, models=); of drawn scenes, bundled",
         )
 
 

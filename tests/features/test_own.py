@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import dask.array
 import numpy as np
+import pandas as pd
 import pytest
 import xarray
 
 import neurorecon as nr
 from neurorecon.errors import InputError, StoreError, UnknownNameError
+from neurorecon.provenance import weights_label
 
 MADE_BY = {"model": "a network", "source": "a paper", "layer": 3, "size": (2, 3)}
 
@@ -137,3 +141,109 @@ def test_a_value_that_is_no_number_late_in_the_array(store, values, monkeypatch)
     assert nr.open_store(store.location).snapshot == store.snapshot
     with pytest.raises(UnknownNameError, match="unknown stimulus 'nobody'"):
         nr.add_target(store, "mine", values[:1], made_by=MADE_BY, stimuli=["nobody"])
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ids(store):
+    return store.stimuli["id"].tolist()
+
+
+@pytest.fixture
+def table(ids, values):
+    return pd.DataFrame(values, columns=list("abcde")).assign(stimulus=ids)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_columns_of_a_table_are_one_target_whatever_the_order_of_its_rows(store, table, tmp_path, suffix):
+    path, shuffled = tmp_path / f"alexnet{suffix}", table.sample(frac=1, random_state=1)
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+        shuffled.to_parquet(path)
+    else:
+        shuffled.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
+    found = nr.add_target(store, "alexnet", path, columns=["c", "a"]).targets("alexnet", stimuli=table["stimulus"])
+    np.testing.assert_allclose(found, table[["c", "a"]], rtol=1e-6)
+    assert found["feature"].values.tolist() == ["c", "a"]
+    assert found.attrs["file"] == path.name
+    assert found.attrs["file_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found.attrs["columns"] == ["c", "a"]
+    assert weights_label(found.attrs) == f"{path.name} {found.attrs['file_sha256'][:8]}"
+
+
+def test_arrays_are_in_the_order_of_the_store_or_of_the_ids(store, ids, values, tmp_path):
+    np.save(tmp_path / "a.npy", values)
+    np.save(tmp_path / "one.npy", values[:, 0])
+    np.savez(tmp_path / "a.npz", features=values[::-1], stimuli=np.array(ids[::-1]))
+    np.savez_compressed(tmp_path / "two.npz", conv1=values, conv2=values + 1)
+    (tmp_path / "ids.txt").write_text("\n".join(ids[::-1]) + "\n")
+    given = {
+        "whole": ({"values": tmp_path / "a.npy"}, values),
+        "text": ({"values": tmp_path / "a.npy", "stimuli": tmp_path / "ids.txt"}, values[::-1]),
+        "vector": ({"values": tmp_path / "one.npy"}, values[:, :1]),
+        "archive": ({"values": tmp_path / "a.npz"}, values),
+        "key": ({"values": str(tmp_path / "two.npz"), "key": "conv2"}, values + 1),
+    }
+    for name, (options, expected) in given.items():
+        store = nr.add_target(store, name, **options)
+        np.testing.assert_array_equal(store.targets(name, stimuli=ids), expected)
+
+
+def _wrong(ids, table, values, folder):
+    np.save(folder / "short.npy", values[:-1])
+    np.save(folder / "good.npy", values)
+    np.save(folder / "nan.npy", np.where(np.arange(30)[:, None] == 3, np.nan, values))
+    np.save(folder / "text.npy", values.astype(str))
+    np.savez(folder / "two.npz", one=values, other=values)
+    table.to_csv(folder / "good.csv", index=False)
+    table.drop(columns="stimulus").to_csv(folder / "no_ids.csv", index=False)
+    table.replace({"stimulus": {ids[2]: "stranger"}}).to_csv(folder / "unknown.csv", index=False)
+    table.iloc[2:].to_csv(folder / "missing.csv", index=False)
+    table.assign(a="dog").to_csv(folder / "text.csv", index=False)
+    table.replace({"stimulus": {ids[2]: ids[3]}}).to_csv(folder / "twice.csv", index=False)
+    table.replace({"stimulus": {ids[2]: ""}}).to_csv(folder / "empty.csv", index=False)
+    (folder / "few.txt").write_text("\n".join(ids[:3]))
+    (folder / "gap.txt").write_text("\n".join([ids[0], "", *ids[1:]]))
+    (folder / "a.mat").write_bytes(b"1")
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "said"),
+    [
+        ("short.npy", {}, "29, 5.* for 30 stimuli"),
+        ("nan.npy", {}, "NaN[\\s\\S]*image0003"),
+        ("text.npy", {}, "does not contain real numbers"),
+        ("two.npz", {}, "unknown array"),
+        ("two.npz", {"key": "third"}, "'third'[\\s\\S]*one, other"),
+        ("no_ids.csv", {}, "no column holds the ids[\\s\\S]*--stimuli"),
+        ("unknown.csv", {}, "unknown stimulus 'stranger'[\\s\\S]*1 of 30 ids"),
+        ("missing.csv", {}, "no row for some stimuli of the store[\\s\\S]*2 of 30[\\s\\S]*--partial"),
+        ("text.csv", {}, "'a' cannot be used[\\s\\S]*dog"),
+        ("twice.csv", {}, "more than once"),
+        ("empty.csv", {}, "'stimulus' cannot be used"),
+        ("good.csv", {"columns": ["f"]}, "unknown column"),
+        ("good.csv", {"columns": ["a", "a"]}, "each once"),
+        ("good.csv", {"stimuli": "nowhere"}, "file of stimulus ids does not exist"),
+        ("good.npy", {"stimuli": "few.txt"}, "for 3 stimuli"),
+        ("good.npy", {"stimuli": "gap.txt"}, "line 2 is empty"),
+        ("good.npy", {"columns": ["a"]}, "only tables have columns"),
+        ("a.mat", {}, "this kind of file"),
+        ("none.npy", {}, "does not exist"),
+    ],
+)
+def test_wrong_files_leave_the_store_as_it_was(store, ids, table, values, tmp_path, monkeypatch, file, options, said):
+    monkeypatch.chdir(tmp_path)
+    _wrong(ids, table, values, tmp_path)
+    with pytest.raises(InputError, match=said):
+        nr.add_target(store, "mine", file, **options)
+    assert nr.open_store(store.location).snapshot == store.snapshot
+
+
+def test_some_stimuli_are_allowed_on_request(store, ids, table, tmp_path):
+    table.iloc[2:].rename(columns={"stimulus": "name"}).to_csv(tmp_path / "a.csv", index=False)
+    found = nr.add_target(store, "mine", tmp_path / "a.csv", columns=["b"], stimuli="name", partial=True)
+    assert found.target_stimuli("mine").tolist() == ids[2:]
+    with pytest.raises(StoreError, match="already has a target"):
+        nr.add_target(found, "mine", tmp_path / "a.csv", columns=["b"], stimuli="name", partial=True)

@@ -8,6 +8,7 @@ one subject. :class:`neurorecon.parallel.Compute` says who computes, and decides
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -177,12 +178,14 @@ def _defaults_of(store: Store, subject: str | None, task: str | None) -> list[st
 
 
 def grams(
-    store: Store, bands: Sequence[str], train: Sequence[str], test: Sequence[str]
+    store: Store, bands: Sequence[str], train: Sequence[str], test: Sequence[str], *, standardize: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the inner products of stimuli in the features of each band.
 
     Features are standardized by the training stimuli; features that do not vary there become 0. If a target has groups
-    (latents of a VDVAE), the groups are weighted by :func:`feature_weights`.
+    (latents of a VDVAE), the groups are weighted by :func:`feature_weights`. Features that are not standardized are
+    centered only, and a feature of large variance counts for more. A band as a whole counts alike, as banded ridge
+    scales its kernel.
 
     Parameters
     ----------
@@ -192,6 +195,8 @@ def grams(
         Their names.
     train, test : sequence of str
         Ids of stimuli.
+    standardize : bool
+        Divide each feature by its standard deviation over the training stimuli.
 
     Returns
     -------
@@ -208,9 +213,10 @@ def grams(
             block = np.array(values[:, start : start + FEATURE_BLOCK], dtype=np.float64)
             # In place: a block of a wide target is as large as what is left of the processor's cache, many times over.
             block -= block[: len(train)].mean(axis=0)
-            spread = np.sqrt(np.square(block[: len(train)]).sum(axis=0) / len(train))
-            block /= np.where(spread > 1e-8, spread, 1)
-            block[:, ~(spread > 1e-8)] = 0
+            if standardize:
+                spread = np.sqrt(np.square(block[: len(train)]).sum(axis=0) / len(train))
+                block /= np.where(spread > 1e-8, spread, 1)
+                block[:, ~(spread > 1e-8)] = 0
             block *= weight[start : start + FEATURE_BLOCK]
             within[number] += block[: len(train)] @ block[: len(train)].T
             across[number] += block[len(train) :] @ block[: len(train)].T
@@ -277,17 +283,27 @@ class Settings:
             value = getattr(self, part.name)
             if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
                 object.__setattr__(self, part.name, tuple(value))
-        self._require(self.n_permutations >= 1)
+        self._require_count("n_permutations")
+        if not re.fullmatch(r"cpu|torch|cuda(:\d+)?", self.device):  # before anything is read; who computes may have it
+            raise UnknownNameError("device", self.device, ("cpu", "torch", "cuda", "cuda:N"))
 
-    def _require(self, sensible: bool) -> None:
-        """Refuse settings that do not define a test."""
+    def _require_count(self, name: str) -> None:
+        """Refuse a number of permutations or resamples that does not define a test."""
+        self._require(name, getattr(self, name) >= 1, "a number of 1 or more", "1000")
+
+    def _require_rate(self, name: str) -> None:
+        """Refuse a rate that is none."""
+        self._require(
+            name, 0 < getattr(self, name) < 1, "above 0 and below 1", "0.95" if name == "confidence" else "0.05"
+        )
+
+    def _require(self, name: str, sensible: bool, expected: str, usual: str) -> None:
         if not sensible:
-            names = ("n_permutations", "fdr", "C", "n_bootstraps", "confidence")
             raise InputError(
-                "these settings do not define a test",
-                given=", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name)),
-                expected="at least 1 permutation, rates between 0 and 1, strengths above 0",
-                todo="start from 1000 permutations and a false discovery rate of .05",
+                f"{name} is out of range",
+                given=f"{name}={getattr(self, name)}",
+                expected=expected,
+                todo=f"leave it out, or start from {usual}",
             )
 
     @property
@@ -329,6 +345,8 @@ class EncodingSettings(Settings):
         Coverage of these intervals.
     voxel_block : int, optional
         Voxels of a block; by default by the number of samples.
+    standardize_features : bool
+        Standardize each feature by the training stimuli. Otherwise features keep their relative scale within a band.
     """
 
     bands: Sequence[str] | None = None
@@ -341,10 +359,13 @@ class EncodingSettings(Settings):
     n_bootstraps: int = 2000
     confidence: float = 0.95
     voxel_block: int | None = None
+    standardize_features: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(0 < self.fdr < 1 and 0 < self.confidence < 1 and self.n_bootstraps >= 1)
+        self._require_rate("fdr")
+        self._require_rate("confidence")
+        self._require_count("n_bootstraps")
         if self.null not in ("order", "refit"):
             raise UnknownNameError("null", self.null, ("order", "refit"))
         if self.exchange is not None and self.exchange not in UNITS:
@@ -394,7 +415,7 @@ class DecodingSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(0 < self.fdr < 1)
+        self._require_rate("fdr")
         if self.pattern not in ("weights", "haufe"):
             raise UnknownNameError("pattern", self.pattern, ("weights", "haufe"))
 
@@ -422,7 +443,8 @@ class ClassifySettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(0 < self.fdr < 1 and self.C > 0)
+        self._require_rate("fdr")
+        self._require("C", 0 < self.C < np.inf, "a number above 0", "1")
         if self.cross_validate not in GROUPS:
             raise UnknownNameError("column to cross-validate over", self.cross_validate, GROUPS)
 

@@ -625,7 +625,8 @@ def compute_products(job_and_band: tuple[EncodingJob, str]) -> Arrays:
     """Compute the products of one band's features between stimuli: ``within`` and ``across`` of ``design.grams``."""
     job, band = job_and_band
     train, test = job.selection.train.stimuli, job.selection.test.stimuli
-    within, across = design.grams(job.store, [band], train, test)
+    scaled = job.settings.standardize_features
+    within, across = design.grams(job.store, [band], train, test, standardize=scaled)
     return {"within": within[0], "across": across[0]}
 
 

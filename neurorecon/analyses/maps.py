@@ -30,9 +30,20 @@ from neurorecon.analyses.encoding import (
 )
 from neurorecon.analyses.results import Result, Score, with_normalized
 from neurorecon.decoders.samples import choose_task, decoding_samples, peak_delays
+from neurorecon.decoders.solvers import DEVICES
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.figures.style import band_label
-from neurorecon.parallel import Compute, Results, ResultsFolder, check_scheduler, connect, default_threads, pinned, run
+from neurorecon.parallel import (
+    Compute,
+    Results,
+    ResultsFolder,
+    check_scheduler,
+    choose_device,
+    connect,
+    default_threads,
+    pinned,
+    run,
+)
 from neurorecon.parallel.jobs import FOLDER
 from neurorecon.stats import false_discovery_rate
 from neurorecon.stats.bootstrap import SURE_RUNS, SURE_VOLUMES
@@ -157,6 +168,7 @@ class MapOptions(TypedDict, total=False):
     threads: int | None
     results: str | Path | None
     voxel_block: int | None
+    standardize_features: bool
     progress: bool
 
 
@@ -180,7 +192,7 @@ def voxelwise_maps(
     **options
         Of :func:`maps`: ``bands``, ``kind``, ``task``, ``delays``, ``n_permutations``, ``fdr``, ``null``,
         ``exchange``, ``cross_validate``, ``seed``, ``device``, ``scheduler``, ``threads``, ``results``,
-        ``voxel_block``, ``progress``.
+        ``voxel_block``, ``standardize_features``, ``progress``.
 
     Returns
     -------
@@ -210,6 +222,7 @@ def maps(
     threads: int | None = None,
     results: str | Path | None = None,
     voxel_block: int | None = None,
+    standardize_features: bool = True,
     progress: bool = False,
 ) -> list[VoxelwiseMap]:
     """Map what each voxel of several subjects encodes, or how a linear decoder uses it.
@@ -266,6 +279,9 @@ def maps(
         ``.neurorecon/results`` if there is a scheduler; without one, nothing is kept.
     voxel_block : int, optional
         Voxels of a block (encoding); by default by the number of samples, see docs/scale.md.
+    standardize_features : bool
+        Of encoding maps: standardize each feature by the training stimuli. Otherwise features keep their relative scale
+        within a band, e.g. components in the order of their variance.
     progress : bool
         Show progress bars on stderr.
 
@@ -282,6 +298,7 @@ def maps(
     settings = map_settings(
         kind, bands, roi=roi, task=task, n_permutations=n_permutations, fdr=fdr, seed=seed, device=device,
         delays=delays, null=null, exchange=exchange, cross_validate=cross_validate, voxel_block=voxel_block,
+        standardize_features=standardize_features,
     )  # fmt: skip
     compute = Compute(scheduler, threads, results, progress)
     found = compute_maps(store, [subjects] if isinstance(subjects, str) else subjects, settings, compute)
@@ -301,10 +318,11 @@ def map_settings(
     if kind not in KINDS:
         raise UnknownNameError("kind of map", kind, KINDS)
     asked = EncodingSettings(**of_encoding)
-    if asked.null != "order" or asked.cross_validate is not None or asked.partition:
+    if asked.null != "order" or asked.cross_validate is not None or asked.partition or not asked.standardize_features:
         raise InputError(
-            f"null, cross-validation and partition are options of encoding maps, not of {kind!r}",
-            given=f"null={asked.null!r}, cross_validate={asked.cross_validate!r}, partition={asked.partition}",
+            f"null, cross-validation, partition and raw features are options of encoding maps, not of {kind!r}",
+            given=f"null={asked.null!r}, cross_validate={asked.cross_validate!r}, partition={asked.partition}, "
+            f"standardize_features={asked.standardize_features}",
             expected="the defaults, or maps of the kind 'encoding'",
             todo="leave them out, or choose --kind encoding",
         )
@@ -336,6 +354,8 @@ def compute_maps(
         A :class:`VoxelwiseMap` for each subject, then a partition for each if the settings ask for one.
     """
     check_scheduler(compute.scheduler)
+    if compute.scheduler is None:
+        choose_device(settings.device, DEVICES)  # before anything is read
     names = list(subjects or store.subjects)
     threads = default_threads() if compute.threads is None else compute.threads
     if isinstance(settings, EncodingSettings):

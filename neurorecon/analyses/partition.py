@@ -104,6 +104,7 @@ def partition_variance(
     confidence: float = 0.95,
     seed: int = 0,
     device: str = "cpu",
+    standardize_features: bool = True,
 ) -> Partition:
     """Fit every combination of bands to each voxel, and partition R2 on the test stimuli over them.
 
@@ -121,6 +122,8 @@ def partition_variance(
         Of the resampling and of the search of banded ridge.
     device : str
         Where regressions are solved.
+    standardize_features : bool
+        Standardize each feature by the training stimuli. Otherwise features keep their relative scale within a band.
 
     Returns
     -------
@@ -133,7 +136,7 @@ def partition_variance(
     """
     settings = EncodingSettings(
         roi=roi, bands=bands, task=task, delays=delays, n_bootstraps=n_bootstraps, confidence=confidence, seed=seed,
-        device=device, partition=True,
+        device=device, partition=True, standardize_features=standardize_features,
     )  # fmt: skip
     return compute_partition(store, store.subjects[0] if subject is None else subject, settings)
 
@@ -197,7 +200,8 @@ def _predictions(
     from neurorecon.decoders.banded import BandedRidge
 
     bands = selection.bands
-    within, across = design.grams(store, bands, train.stimuli, test.stimuli)
+    scaled = settings.standardize_features
+    within, across = design.grams(store, bands, train.stimuli, test.stimuli, standardize=scaled)
     seen, shown = train.at_delays(selection.delays), test.at_delays(selection.delays)
     kernels = {band: delayed_kernel(gram, seen, seen) for band, gram in zip(bands, within, strict=True)}
     tests = {band: delayed_kernel(gram, shown, seen) for band, gram in zip(bands, across, strict=True)}

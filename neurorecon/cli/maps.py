@@ -88,6 +88,13 @@ def maps(
             help="Also partition the variance: what only one band explains, and what several bands share.",
         ),
     ] = False,
+    no_zscore: Annotated[
+        bool,
+        typer.Option(
+            "--no-zscore",
+            help="Of encoding maps: do not z-score features; within a band, those of large variance count for more.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations and resampling.")] = 0,
     device: Annotated[str, typer.Option("--device", help="cpu, torch (torch on the CPU), cuda or cuda:N.")] = "cpu",
     scheduler: Annotated[
@@ -142,7 +149,7 @@ def maps(
             kind, wanted, roi=roi[0] if roi is not None and len(roi) == 1 else roi, task=task,
             n_permutations=permutations, fdr=fdr, null=null, exchange=exchange,
             cross_validate=int(cross_validate) if cross_validate and cross_validate.isdecimal() else cross_validate,
-            partition=partition, seed=seed, device=device, voxel_block=voxel_block,
+            partition=partition, seed=seed, device=device, voxel_block=voxel_block, standardize_features=not no_zscore,
         )  # fmt: skip
         # An unreachable cluster fails before anything is read; processes on this machine start late.
         elsewhere = None if scheduler == LOCAL else check_scheduler(scheduler)
@@ -156,7 +163,8 @@ def maps(
                 output.say(as_text(planned, 1 if client is None else max(1, len(client.nthreads()))))
                 return
             # Maps of other tasks or bands, or with another null, get their own folder.
-            asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None, exchange)
+            raw = "no-zscore" if no_zscore else None
+            asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None, exchange, raw)
             choices = [choice for choice in asked if choice]
             folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"]), *choices]))
             compute = Compute(scheduler if client is None else client, threads, FOLDER, output.progress)

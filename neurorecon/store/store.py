@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,7 @@ import numpy as np
 from neurorecon.errors import InputError, StoreError, UnknownNameError
 from neurorecon.io.files import is_url
 from neurorecon.io.tensors import combine
+from neurorecon.registry import FEATURES
 from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
 from neurorecon.store.backend import damaged, open_for_reading
@@ -563,6 +565,9 @@ class Store(Tables):
         """
         import xarray
 
+        if name not in self.targets_available:
+            todo = _advice(name, self.targets_available)
+            raise UnknownNameError("target", name, self.targets_available, todo=todo)
         ids = self.target_stimuli(name)
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
         if stimuli is None:
@@ -750,6 +755,19 @@ class Store(Tables):
         dims = ("stimulus", *group[array].metadata.dimension_names[1:])
         values = self._lazy(f"{schema.STIMULI}/{array}")[selection.contiguous(rows)]
         return xarray.DataArray(values, dims=dims, coords={"stimulus": ("stimulus", ids[rows])}, name=array)
+
+
+def _advice(name: str, available: Sequence[str]) -> str:
+    """Return what to do about a target that the store lacks: only targets that exist can be computed."""
+    known = FEATURES.names()
+    near = [get_close_matches(name, names, n=1) for names in (available, known)]
+    if name in known:
+        return f"compute it with: neurorecon features --target {name}"
+    if near[0]:
+        return f"did you mean {near[0][0]!r}?"
+    if near[1]:
+        return f"did you mean {near[1][0]!r}? Compute it with: neurorecon features --target {near[1][0]}"
+    return "see `neurorecon features` for what can be computed; add your own with --from FILE --name NAME"
 
 
 @functools.lru_cache(maxsize=4)

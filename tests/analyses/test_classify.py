@@ -133,7 +133,7 @@ def test_what_cannot_be_classified(store, miniature):
         nr.classify(store, cross_validate="category")
     with pytest.raises(InputError, match="samples of one group only"):
         nr.classify(store, cross_validate="session")
-    with pytest.raises(InputError, match="do not define a test"):
+    with pytest.raises(InputError, match="is out of range"):
         nr.classify(store, n_permutations=0)
     with pytest.raises(InputError, match="recorded as a time series"):
         nr.classify(miniature(), task="films")

@@ -104,6 +104,19 @@ def test_the_products_are_those_of_standardized_features(miniature, monkeypatch)
         )
 
 
+def test_features_that_are_not_standardized_keep_their_relative_scale(miniature):
+    store = miniature(subjects=1)
+    ids = store.target_stimuli("gabor").tolist()
+    train, test = ids[::2], ids[1::2]
+    within, across = design.grams(store, ["gabor"], train, test, standardize=False)
+    values = store.targets("gabor", stimuli=[*train, *test]).values.astype(np.float64)
+    values -= values[: len(train)].mean(axis=0)
+    np.testing.assert_allclose(within[0], values[: len(train)] @ values[: len(train)].T, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(across[0], values[len(train) :] @ values[: len(train)].T, rtol=1e-9, atol=1e-9)
+    standardized, _ = design.grams(store, ["gabor"], train, test)
+    assert np.corrcoef(within.ravel(), standardized.ravel())[0, 1] < 0.999
+
+
 def test_groups_of_latents_count_alike():
     weights = design.feature_weights({"group_boundaries": [0, 2, 6]}, 6)
     np.testing.assert_allclose([(weights[:2] ** 2).sum(), (weights[2:] ** 2).sum()], 1)
@@ -199,18 +212,19 @@ def test_settings_stay_as_they_were_made():
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        lambda: EncodingSettings(n_permutations=0),
-        lambda: EncodingSettings(fdr=1.0),
-        lambda: EncodingSettings(confidence=0.0),
-        lambda: EncodingSettings(n_bootstraps=0),
-        lambda: DecodingSettings(fdr=-0.1),
-        lambda: ClassifySettings(C=0.0),
+        (lambda: EncodingSettings(n_permutations=0), "n_permutations is out of range[\\s\\S]*1 or more"),
+        (lambda: EncodingSettings(fdr=1.0), "fdr is out of range[\\s\\S]*above 0 and below 1"),
+        (lambda: EncodingSettings(confidence=0.0), "confidence is out of range[\\s\\S]*0.95"),
+        (lambda: EncodingSettings(n_bootstraps=0), "n_bootstraps is out of range"),
+        (lambda: DecodingSettings(fdr=-0.1), "fdr is out of range"),
+        (lambda: ClassifySettings(C=0.0), "C is out of range[\\s\\S]*above 0"),
+        (lambda: EncodingSettings(device="tpu"), "unknown device 'tpu'"),
     ],
 )
-def test_settings_that_test_nothing_are_refused(wrong):
-    with pytest.raises(InputError, match="do not define a test"):
+def test_settings_that_test_nothing_are_refused(wrong, said):
+    with pytest.raises(InputError, match=said):
         wrong()
 
 

@@ -168,8 +168,7 @@ def _whole_here(item: Item, folder: str | Path | None) -> Path | None:
     states = verify(item.name, folder=place)
     corrupt = [state.place for state in states if state.state == "corrupt" and state.place is not None]
     # Only delete corrupt files in caches; files anywhere else may be the user's own.
-    caches = hub_cache(), plain_cache()
-    own = [path for path in corrupt if not any(path.is_relative_to(cache) for cache in caches)]
+    own = [path for path in corrupt if not _is_cache(path)]
     if own:
         raise InputError(
             f"files of the weights {item.name!r} are corrupt",
@@ -180,6 +179,10 @@ def _whole_here(item: Item, folder: str | Path | None) -> Path | None:
     for path in corrupt:
         _remove(path)
     return place if all(state.state in ("good", "unknown") for state in states) else None
+
+
+def _is_cache(path: Path) -> bool:
+    return any(path.is_relative_to(cache) for cache in (hub_cache(), plain_cache()))
 
 
 def _remove(path: Path) -> None:
@@ -258,6 +261,18 @@ def _from_nilearn(item: Item, folder: Path, subjects: Sequence[str] | None, imag
 
 
 def _from_address(item: Item, files: Sequence[File], folder: Path, progress: bool) -> None:
+    """Download the files of an item; those in caches that differ are replaced, those anywhere else are refused."""
+    import pooch
+
+    there = [] if _is_cache(folder) else [file for file in files if file.sha256 and (folder / file.path).exists()]
+    own = [folder / file.path for file in there if pooch.file_hash(str(folder / file.path)) != file.sha256]
+    if own:
+        raise InputError(
+            f"files of {item.name!r} are there already and differ from the published ones; they were not changed",
+            given=", ".join(map(str, own)),
+            expected="no files of these names, or the published ones",
+            todo="move or delete them and run the command again, or download to another folder",
+        )
     for file in files:
         download_file(f"{item.url}/{file.path}", folder / file.path, sha256=file.sha256, progress=progress)
 

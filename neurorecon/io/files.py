@@ -72,9 +72,32 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield part
         if part.is_dir() and path.is_dir() and any(path.iterdir()):
             raise FileExistsError(errno.EEXIST, "this folder already holds something", str(path))
-        os.replace(part, path)
+        move(part, path)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def move(part: Path, path: Path) -> None:
+    """Rename what has been written in a hidden folder to its destination.
+
+    Raises
+    ------
+    InputError
+        If the destination is a mount point, which can be neither renamed nor replaced.
+    OSError
+        If the system refuses for another reason.
+    """
+    try:
+        os.replace(part, path)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+        raise InputError(
+            "this folder is a mount point, so nothing can be moved to its place",
+            given=f"{path} ({error.strerror})",
+            expected="a new name, or a folder on the same disk as the one that holds it",
+            todo=f"choose a name inside it, e.g. --out {path / path.name}",
+        ) from error
 
 
 def remove_leftovers(path: str | os.PathLike[str], seconds: float = 0.0) -> None:
@@ -142,7 +165,7 @@ def damaged(path: Path, error: Exception, todo: str = AGAIN) -> InputError:
     )
 
 
-def write_error(path: Path, error: BaseException, what: str) -> StoreWriteError:
+def write_error(path: Path, error: BaseException, what: str, todo: str | None = None) -> StoreWriteError:
     """Return the error for a file or store that could not be written.
 
     Parameters
@@ -153,6 +176,8 @@ def write_error(path: Path, error: BaseException, what: str) -> StoreWriteError:
         The exception of the operating system or a library, from which the cause is inferred.
     what : str
         What failed; the first line of the message.
+    todo : str, optional
+        What to do if the cause is neither a full disk nor a folder that is not writable.
 
     Returns
     -------
@@ -177,7 +202,7 @@ def write_error(path: Path, error: BaseException, what: str) -> StoreWriteError:
         what,
         given=given,
         expected="a folder in which files can be created",
-        todo="check the path, the disk and the permissions of the folder, and run the same command again",
+        todo=todo or "check the path, the disk and the permissions of the folder, and run the same command again",
     )
 
 

@@ -90,9 +90,9 @@ class CompleteStore(WrapperStore[Any]):
 def _reading(location: str, path: str, *others: type[Exception]) -> Iterator[None]:
     try:
         yield
-    except (NeuroreconError, MemoryError, *others):
-        raise
     except BaseException as error:
+        if isinstance(error, (NeuroreconError, MemoryError, *others)):
+            raise
         # A panic of Icechunk, which is written in Rust, is no Exception.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise damaged(location, path, f"{type(error).__name__}, {first_line(error)}") from error
@@ -244,7 +244,7 @@ class StoredArray(_Node):
         stop, number = min(start + rows, len(self)), start // rows
         try:
             # Chunks may be missing here: if the fill value is what was written, the digest is the same.
-            lenient = zarr.open_array(self.node.store.below, path=self.path, mode="r")
+            lenient: Any = zarr.open_array(self.node.store.below, path=self.path, mode="r")
             found = block_digest(lenient[start:stop])
         except Exception as error:  # a damaged chunk can fail in the codec or in the storage
             return f"rows {start} to {stop} cannot be read ({type(error).__name__})"

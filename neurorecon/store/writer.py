@@ -27,7 +27,7 @@ from typing import IO, Any
 import numpy as np
 
 from neurorecon.errors import MissingFileError, NeuroreconError, StoreError, StoreLockedError, StoreWriteError
-from neurorecon.io.files import is_url, remove_leftovers, write_error
+from neurorecon.io.files import is_url, move, remove_leftovers, write_error
 from neurorecon.io.tensors import array_digest, block_digest, combine, dtype_name
 from neurorecon.store import ownership, schema
 from neurorecon.store.backend import icechunk_storage, is_plain_zarr
@@ -240,7 +240,7 @@ def open_array(
         dtype=str if text else dtype,
         chunks=chunks,
         compressors=schema.compressors(dtype),
-        config={"write_empty_chunks": True},  # readers take a missing chunk for a damage
+        config={"write_empty_chunks": True},  # a missing chunk is then always damage
         dimension_names=list(dims),
         overwrite=True,
     )
@@ -390,7 +390,7 @@ class StoreWriter:
             ownership.write_marker(part, name, digest)
             if os.name == "nt" and self.path.is_dir():
                 self.path.rmdir()
-            os.rename(part, self.path)  # onto an empty folder at most: otherwise the system refuses
+            move(part, self.path)  # onto an empty folder at most: otherwise the system refuses
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
@@ -406,7 +406,10 @@ class StoreWriter:
             self._lock.__exit__(kind, error, trace)
         # A conflict means that the folder was removed, or written to without the lock.
         if isinstance(error, icechunk.IcechunkError | icechunk.ConflictError):
-            raise write_error(self.path, error, "writing to the store failed") from error
+            todo = (
+                f"run: neurorecon check {self.path}; if the store is intact, check the disk and run the command again"
+            )
+            raise write_error(self.path, error, "writing to the store failed", todo) from error
 
     def _collect_if_possible(self) -> None:
         import icechunk

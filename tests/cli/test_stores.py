@@ -127,6 +127,34 @@ def test_check_says_what_it_checked_and_prunes_what_a_killed_build_left(call, ow
     assert "another process is writing" in busy.stderr
 
 
+def test_pruning_deletes_nothing_that_a_snapshot_refers_to_and_no_other_file(call, own):
+    """Garbage collection keeps old snapshots, unfinished builds, and whatever Icechunk did not write."""
+    before = nr.open_store(own.path)
+    assert call("features", "--store", own.path, "--target", "optical_flow", "--quiet").exit_code == 0
+    with StoreWriter(own.path) as writer:
+        writer.checkout(BUILD)
+        writer.put("begun", ["x"], np.random.default_rng(1).random(5000))
+        writer.commit("a part of a build")
+        writer.put("lost", ["x"], np.random.default_rng(0).random(5000))
+    chunks = {path.name for path in (own.path / "chunks").iterdir()}
+    others = [own.path / "thesis.txt", own.path / "chunks" / "thesis.txt", own.path / "mine" / "notes.txt"]
+    (own.path / "mine").mkdir()
+    for path in others:
+        path.write_text("my own")
+    pruned = json.loads(call("check", own.path, "--json", "--prune").stdout)
+    assert pruned["pruned_bytes"] > 10_000
+    assert [path.read_text() for path in others] == ["my own"] * 3
+    lost = chunks - {path.name for path in (own.path / "chunks").iterdir()}
+    assert len(lost) == 1
+    for snapshot in (before.snapshot, None):
+        store = nr.open_store(own.path, snapshot=snapshot)
+        assert [finding for finding in nr.check_store(store) if finding.problem] == []
+    assert nr.open_store(own.path, snapshot=before.snapshot).digests() == before.digests()
+    with StoreWriter(own.path) as writer:
+        writer.checkout(BUILD)
+        np.testing.assert_array_equal(writer.root["begun"][:], np.random.default_rng(1).random(5000))
+
+
 def test_export_and_check_of_damage(call, small, tmp_path):
     import xarray
 

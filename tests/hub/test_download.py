@@ -268,9 +268,46 @@ def test_a_data_set_arrives_whole_and_is_not_fetched_twice(tmp_path, server, add
     asked = len(server.asked)
     hub.fetch("tiny", tmp_path, progress=False)
     assert len(server.asked) == asked
-    (tmp_path / "weights.th").write_bytes(b"damaged")
-    hub.fetch("tiny", tmp_path, progress=False)
-    assert (tmp_path / "weights.th").read_bytes() == CONTENT
+
+
+def test_files_of_the_same_names_in_the_folder_of_a_data_set_stay(tmp_path, server, add):
+    """A damaged file and somebody's own look the same, so nothing is replaced; the others are not fetched either."""
+    files = (hub.File("other.mat", SHA256, len(CONTENT)), hub.File("weights.th", SHA256, len(CONTENT)))
+    add("data set", url=server.url, files=files)
+    (tmp_path / "weights.th").write_bytes(b"my own")
+    (tmp_path / "notes.txt").write_text("my own")
+    with pytest.raises(InputError, match=r"were not changed[\s\S]*weights\.th[\s\S]*move or delete them"):
+        hub.fetch("tiny", tmp_path, progress=False)
+    assert (tmp_path / "weights.th").read_bytes() == b"my own"
+    assert left(tmp_path) == ["notes.txt", "weights.th"]
+    assert server.asked == []
+
+
+def test_only_parts_of_the_same_file_are_deleted(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("neurorecon.hub.download.PAUSE", 0)
+    hexadecimal = "0123456789ab"
+    own = [".weights.th.part", ".weights.th.of-mine.part", f".other.th.{hexadecimal}.part", "weights.th.part"]
+    for name in (*own, f".weights.th.{hexadecimal}.part"):
+        (tmp_path / name).write_text("a part")
+    download_file(f"{server.url}/weights.th", tmp_path / "weights.th", sha256=SHA256, progress=False)
+    assert left(tmp_path) == sorted([*own, "weights.th"])
+
+
+def test_a_damaged_file_of_the_hub_is_removed_with_its_blob_and_nothing_else(tmp_path, add, cache, monkeypatch):
+    add(repository="lab/tiny", files=(hub.File("weights.th", SHA256),))
+    place = cache(tmp_path / "home" / "hub", "lab/tiny", "c" * 40, {"weights.th": CONTENT, "notes.txt": b"others"})
+    (place / "weights.th").resolve().write_bytes(b"damaged")
+    seen = []
+
+    def download(item, root, progress):
+        seen.append(left(place))
+        blobs = [path.read_bytes() for path in (place.parents[1] / "blobs").iterdir()]
+        assert blobs == [b"others"]
+        cache(tmp_path / "home" / "hub", "lab/tiny", "c" * 40, {"weights.th": CONTENT})
+
+    monkeypatch.setattr("neurorecon.hub.download._from_hub", download)
+    assert (hub.fetch("tiny", progress=False) / "weights.th").read_bytes() == CONTENT
+    assert seen == [["notes.txt"]]
 
 
 def test_a_data_set_that_is_not_the_published_one_is_refused(tmp_path, server, add):

@@ -1,6 +1,7 @@
 """Files are written whole or not at all; files that changed since they were read are noticed."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -192,3 +193,18 @@ def test_hidden_files_and_stores_are_no_sources(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert files_below(tmp_path) == [tmp_path / "data"]
+
+
+def test_nothing_is_moved_onto_a_mount_point(tmp_path, monkeypatch):
+    """The system refuses to rename a folder to a mount point, or across disks: one error, and nothing is left."""
+
+    def refuse(source, destination):
+        raise OSError(errno.EBUSY, "Device or resource busy", str(source), None, str(destination))
+
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(os, "replace", refuse)
+    mounted = pytest.raises(InputError, match=r"is a mount point[\s\S]*--out .*results.results")
+    with mounted, replacing(tmp_path / "results") as part:
+        part.mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    assert list((tmp_path / "results").iterdir()) == []

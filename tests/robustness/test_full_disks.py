@@ -84,6 +84,24 @@ def test_a_read_only_folder(command, recipe, whole, same, refused, disk, tmp_pat
     same(path)
 
 
+def test_a_store_on_an_empty_mount_point(command, recipe, same, refused, disk):
+    """A folder can be renamed neither to a mount point nor to another disk: a folder in it is asked for."""
+    disk.mount("size=64m")
+    path = disk.folder / "slow.icechunk"
+    path.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(path)], capture_output=True)
+    assert made.returncode == 0
+    try:
+        refused(command("build", recipe, "--out", path, "--quiet"), "is a mount point", f"--out {path / path.name}")
+        assert list(path.iterdir()) == []
+        assert [item.name for item in disk.folder.iterdir() if item.suffix != ".lock"] == [path.name]
+        inside = command("build", recipe, "--out", path / path.name, "--quiet")
+        assert inside.wait() == 0, inside.stderr
+        same(path / path.name)
+    finally:
+        subprocess.run(["umount", str(path)], check=True, capture_output=True)
+
+
 def test_a_folder_of_somebody_else(command, recipe, refused, tmp_path):
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o555)

@@ -9,6 +9,7 @@ import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.registry import DATASETS
 from neurorecon.store.build import build_store
+from neurorecon.store.writer import StoreWriter
 from neurorecon.testing.miniature import MiniatureReader
 
 QUICK = ("--permutations", "20", "--no-figures", "--out", "out")
@@ -157,3 +158,21 @@ def test_damaged_metadata_of_an_exported_store(call, copied, damage, name):
     _check_all(call, store, named, [name for name in COMMANDS if name != "features"])
     assert call("info", store).exit_code == 2
     assert call("check", store, "--quiet").exit_code == 2
+
+
+def test_a_writer_that_cannot_read_what_it_goes_on_with_asks_for_a_check(copied):
+    """An array that a killed command began is read again when a later one goes on with it."""
+    store = copied("tiny.icechunk")
+    before = {path.name for path in _files(store / "manifests")}
+    with StoreWriter(store) as writer:
+        writer.put("begun", ["x", "y"], np.ones((10, 4), dtype=np.float32))
+        writer.commit("begun")
+    for path in _files(store / "manifests"):
+        if path.name not in before:
+            path.unlink()
+    opened = nr.open_store(store)
+    failing = pytest.raises(nr.errors.StoreWriteError, match=r"writing to the store failed[\s\S]*run: neurorecon check")
+    with failing, StoreWriter(store) as writer:
+        writer.root["begun"][:1] = 2.0
+        writer.commit("more")
+    assert nr.open_store(store).snapshot == opened.snapshot

@@ -18,6 +18,7 @@ import numpy as np
 
 from neurorecon.analyses import design
 from neurorecon.analyses.design import EncodingSettings, Selection
+from neurorecon.decoders.alphas import quiet_edges
 from neurorecon.decoders.kernels import delayed_kernel
 from neurorecon.decoders.samples import SampleTable
 from neurorecon.parallel.jobs import Arrays, Results
@@ -117,6 +118,7 @@ class HeldOut:
         return (self.gain - self.shares[:, None] * self.measured**2) / self.energy
 
 
+@quiet_edges()  # whoever gathers the blocks counts their alphas together
 def fit_encoding(
     products: tuple[np.ndarray, np.ndarray],
     train: SampleTable,
@@ -214,6 +216,7 @@ def _sessions(samples: SampleTable) -> np.ndarray:
     return samples.sessions
 
 
+@quiet_edges()
 def cross_validate_encoding(
     products: np.ndarray,
     samples: SampleTable,

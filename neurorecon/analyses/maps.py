@@ -29,6 +29,8 @@ from neurorecon.analyses.encoding import (
     winning_band,
 )
 from neurorecon.analyses.results import Result, Score, with_normalized
+from neurorecon.decoders.alphas import AlphaEdges, alphas_at_edges
+from neurorecon.decoders.banded import ALPHAS
 from neurorecon.decoders.samples import choose_task, decoding_samples, peak_delays
 from neurorecon.decoders.solvers import DEVICES
 from neurorecon.errors import InputError, UnknownNameError
@@ -453,19 +455,19 @@ def _encoding_map(store: Store, job: EncodingJob, kept: Results, threads: int) -
     table["winning_band"] = np.array([*bands, ""])[winner]
     table = table.assign(margin=voxels["margin"], margin_low=voxels["margin_low"], alpha=voxels["alpha"])
     statistic = _statistic(settings, selection)
+    edges = alphas_at_edges(voxels["alpha"], ALPHAS, small=significant[""], predicts=significant[""])
     columns = {name: f"normalized_{name}" for name in ("r2", *(f"r2_{band}" for band in bands))}
-    chosen = {
-        **_chosen(selection, settings, found),
-        "threads": threads,
-        "significant_voxels": int(significant[""].sum()),
-    }
     return VoxelwiseMap(
         subject=subject,
         task=task,
         kind="encoding",
         bands=bands,
         settings=settings,
-        chosen={**chosen, "threads": threads, "significant_voxels": int(significant[""].sum())},
+        chosen={
+            **_chosen(selection, settings, found, edges),
+            "threads": threads,
+            "significant_voxels": int(significant[""].sum()),
+        },
         table=with_normalized(table, columns, "noise_ceiling"),
         rois=_roi_table(bands, rois, found, table),
         scores=[
@@ -503,7 +505,9 @@ def _more_scores(score: RoiScore, bands: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _chosen(selection: Selection, settings: EncodingSettings, scores: EncodingScores) -> dict[str, Any]:
+def _chosen(
+    selection: Selection, settings: EncodingSettings, scores: EncodingScores, edges: AlphaEdges
+) -> dict[str, Any]:
     """Return what was chosen for a subject, for the record."""
     train, test, exchange = selection.train, selection.scored, selection.exchange
     smallest = 1 / (1 + scores.n_permutations)
@@ -535,7 +539,8 @@ def _chosen(selection: Selection, settings: EncodingSettings, scores: EncodingSc
     if selection.series and len(test.runs) < SURE_VOLUMES and len(np.unique(test.runs)) < SURE_RUNS:
         said.append(f"intervals from {len(test.runs)} volumes in {len(np.unique(test.runs))} runs can be too short "
                     f"({SURE_RUNS} runs or {SURE_VOLUMES} volumes are enough)")  # fmt: skip
-    found["warnings"] = said
+    at_edge = edges.message()
+    found |= {"warnings": [*said, *([at_edge] if at_edge else [])], "alphas_at_edge": edges.record()}
     if settings.null == "refit":
         found["refit"] = "alpha on the folds of the model; mixtures of bands as the model has them"
     if selection.held is not None:
@@ -689,9 +694,7 @@ def _encoding_lines(found: VoxelwiseMap) -> list[str]:
         )
         lines.append(line + _winners(rows, WIDTH - len(line)))
     exchange = chosen["exchange"]
-    units = (
-        "models fitted again to permuted responses" if settings.null == "refit" else UNITS_IN_WORDS[exchange["unit"]]
-    )
+    units = UNITS_IN_WORDS.get(exchange["unit"], "training stimuli, with models fitted again")
     lines.append(
         f"q: corrected over ROIs; *: q of the band at most {settings.fdr:g} (over ROIs, bands); wins: the best band "
         "exceeds the next"

@@ -18,6 +18,7 @@ from neurorecon.analyses import design
 from neurorecon.analyses.design import EncodingSettings, Selection, renamed_keywords
 from neurorecon.analyses.encoding import fold_groups, standardize
 from neurorecon.analyses.results import Result, with_normalized
+from neurorecon.decoders.alphas import quiet_edges
 from neurorecon.decoders.kernels import delayed_kernel
 from neurorecon.decoders.samples import SampleTable
 from neurorecon.stats import VariancePartition, band_combinations, partition_predictions
@@ -210,7 +211,8 @@ def _predictions(
     predicted: dict[str | tuple[str, ...], np.ndarray] = {}
     for combination in band_combinations(bands):
         model = BandedRidge(random_state=settings.seed, device=settings.device)
-        model.fit_kernels({band: kernels[band] for band in combination}, standardized, groups=groups)
+        with quiet_edges():  # encoding maps count the alphas of the model of all bands
+            model.fit_kernels({band: kernels[band] for band in combination}, standardized, groups=groups)
         predicted[combination] = model.predict_kernels({band: tests[band] for band in combination})
     # As in encoding maps, the baseline of the test set is not part of what is tested.
     measured = test.responses / scale

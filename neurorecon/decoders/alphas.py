@@ -24,6 +24,9 @@ Technometrics 21(2), 215-223.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +44,7 @@ from neurorecon.decoders.solvers import (
 )
 from neurorecon.decoders.targets import Blocks, Targets
 from neurorecon.decoders.validation import Fold
-from neurorecon.errors import InputError
+from neurorecon.errors import AlphaEdgeWarning, InputError
 
 
 class Sharing:
@@ -167,6 +170,118 @@ def best_alphas(errors: NDArray, alphas: NDArray) -> NDArray:
     """Return the alpha with the smallest error, () or (group,); of equals, the largest."""
     order = np.argsort(-alphas, kind="stable")
     return alphas[order][np.argmin(errors[order], axis=0)]
+
+
+#: Share of the targets at an end of the grid from which on there is a warning.
+MANY_AT_EDGE = 0.05
+
+#: Share of the largest component that a model keeps at the largest alpha, up to which it predicts only the mean.
+_MEAN_ONLY = 0.05
+
+#: Mean share of all components that a model keeps at the smallest alpha, above which it is not regularized at all.
+_UNREGULARIZED = 0.99
+
+
+@dataclass(frozen=True)
+class AlphaEdges:
+    """How many alphas were chosen at the ends of their grid, where better ones may lie beyond it.
+
+    Parameters
+    ----------
+    smallest, largest : int
+        Targets whose alpha is the smallest or the largest candidate. The largest one counts only where the model still
+        predicts something: in targets without signal it is expected, because there the mean predicts best.
+    targets : int
+        Number of targets.
+    grid : (float, float)
+        The smallest and the largest candidate.
+    """
+
+    smallest: int
+    largest: int
+    targets: int
+    grid: tuple[float, float]
+
+    def record(self) -> dict[str, Any]:
+        """Return the counts and the grid, JSON types only."""
+        return {**vars(self), "grid": list(self.grid)}
+
+    def message(self) -> str | None:
+        """Return a warning if at least :data:`MANY_AT_EDGE` of the targets are at an end, else None."""
+        counts = {"smallest": self.smallest, "largest": self.largest}
+        many = [name for name, count in counts.items() if count and count >= MANY_AT_EDGE * self.targets]
+        if not many:
+            return None
+        at = " and ".join(f"the {name} alpha in {counts[name]:,} of {self.targets:,} targets" for name in many)
+        further = {"smallest": f"below {self.grid[0]:g}", "largest": f"above {self.grid[1]:g}"}
+        return (
+            f"cross-validation chose {at}, at the end of the grid from {self.grid[0]:g} to {self.grid[1]:g}; "
+            f"add alphas {' and '.join(further[name] for name in many)}"
+        )
+
+    def warn(self) -> None:
+        """Issue an :class:`~neurorecon.errors.AlphaEdgeWarning` if there is a message."""
+        message = self.message()
+        if message is not None:
+            warnings.warn(message, AlphaEdgeWarning, stacklevel=4)
+
+
+def alphas_at_edges(
+    chosen: ArrayLike, candidates: ArrayLike, *, small: ArrayLike = True, predicts: ArrayLike = True
+) -> AlphaEdges:
+    """Count the alphas at the ends of their grid.
+
+    Parameters
+    ----------
+    chosen : array, shape (target,) or ()
+        Alphas that cross-validation chose. Targets with NaN do not count.
+    candidates : array, shape (alpha,)
+        The grid; the ends of fewer than two candidates are not counted.
+    small : bool, or bool array, shape (target,)
+        Where a smaller alpha could change the prediction. It could not if the smallest is next to no regularization.
+    predicts : bool, or bool array, shape (target,)
+        Where the model predicts more than the mean, e.g. where R2 is significant. Elsewhere the largest alpha is
+        right, and a larger one would change nothing.
+    """
+    values = np.atleast_1d(np.asarray(chosen, dtype=np.float64))
+    grid = np.unique(np.asarray(candidates, dtype=np.float64))
+    ends = (float(grid[0]), float(grid[-1]))
+    if len(grid) < 2:
+        return AlphaEdges(0, 0, int((~np.isnan(values)).sum()), ends)
+    # Rounding in single precision, or a mean of logarithms over folds, is not a choice within the grid.
+    low, high = np.isclose(values, ends[0], rtol=1e-4), np.isclose(values, ends[1], rtol=1e-4)
+    smallest, largest = (
+        int((edge & np.asarray(where, dtype=bool)).sum()) for edge, where in ((low, small), (high, predicts))
+    )
+    return AlphaEdges(smallest, largest, int((~np.isnan(values)).sum()), ends)
+
+
+@contextmanager
+def quiet_edges() -> Iterator[None]:
+    """Let single fits be quiet about their alphas, where whoever calls counts those of all fits."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AlphaEdgeWarning)
+        yield
+
+
+def edges_of_fit(chosen: ArrayLike, candidates: ArrayLike, eigenvalues: ArrayLike) -> AlphaEdges:
+    """Count the alphas of a fit at the ends of their grid, as far as it matters by the eigenvalues of its kernel.
+
+    Parameters
+    ----------
+    chosen, candidates
+        As for :func:`alphas_at_edges`.
+    eigenvalues : array, shape (component,)
+        Squared singular values of the inputs, or eigenvalues of their kernel.
+    """
+    found = np.asarray(eigenvalues, dtype=np.float64)
+    found = found[found > 1e-12 * found.max(initial=0.0)]
+    grid = np.asarray(candidates, dtype=np.float64)
+    if not len(found):  # inputs that never vary
+        return alphas_at_edges(chosen, grid, small=False, predicts=False)
+    small = (found / (found + grid.min())).mean() < _UNREGULARIZED
+    predicts = found.max() / (found.max() + grid.max()) > _MEAN_ONLY
+    return alphas_at_edges(chosen, grid, small=small, predicts=predicts)
 
 
 def add_fold_errors(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import svdvals
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from neurorecon.decoders.alphas import alphas_at_edges, edges_of_fit
 from neurorecon.decoders.banded_search import (
     SearchSettings,
     Solution,
@@ -549,7 +551,10 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
         found = solve_by_block(targets, partial(solve, scaled, settings=settings), settings.center)
         self.kernel_rows_, self.kernel_means_ = scaling.rows, scaling.means
         self.dual_coef_ = found.weights
-        return self._keep(found, scaling.scales, names, targets, "gradient" if solve is gradient else "random_search")
+        solver = "gradient" if solve is gradient else "random_search"
+        return self._keep(
+            found, scaling.scales, names, targets, solver, lambda: np.linalg.eigvalsh(scaled.mean(axis=0))
+        )
 
     def _fit_features(
         self, x: NDArray, columns: list[NDArray], mean: NDArray, y: Any, groups: ArrayLike | None, names: list[str]
@@ -564,7 +569,7 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
         found = solve_by_block(targets, solve, settings.center)
         self.primal_coef_ = found.weights
         self.primal_coef_ /= roots[:, None].astype(self.dtype)
-        return self._keep(found, scales, names, targets, "group_ridge")
+        return self._keep(found, scales, names, targets, "group_ridge", lambda: svdvals(scaled) ** 2 / len(columns))
 
     def _prepare(
         self, y: Any, n_samples: int, groups: ArrayLike | None, n_bands: int
@@ -601,12 +606,23 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
             raise InputError("a block needs at least one voxel", given=f"voxel_block={self.voxel_block!r}")
         return int(self.voxel_block)
 
-    def _keep(self, found: Solution, scales: NDArray, names: list[str], targets: Targets, solver: str) -> BandedRidge:
+    def _keep(
+        self,
+        found: Solution,
+        scales: NDArray,
+        names: list[str],
+        targets: Targets,
+        solver: str,
+        spectrum: Callable[[], NDArray],
+    ) -> BandedRidge:
+        """Keep a solution; `spectrum` returns the eigenvalues of the mean kernel, which is rarely needed."""
         self.band_names_, self.target_shape_ = names, targets.shape
         self.kernel_scales_, self.solver_ = scales, solver
         self.mixtures_, self.alphas_, self.cv_scores_ = found.mixtures, found.alphas, found.scores
         self.band_weights_ = self.mixtures_ / self.alphas_
         self.intercept_ = found.intercept
+        if solver != "gradient" and alphas_at_edges(self.alphas_, self.alphas).message() is not None:
+            edges_of_fit(self.alphas_, self.alphas, spectrum()).warn()
         return self
 
     def _choose_solver(self, shape: tuple[int, int] | None) -> str:

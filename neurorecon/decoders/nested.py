@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
+from neurorecon.decoders.alphas import alphas_at_edges, quiet_edges
 from neurorecon.decoders.banded import BandedRidge
 from neurorecon.decoders.kernels import check_kernels, kernel_names, linear_kernels, resolve_bands
 from neurorecon.decoders.targets import Targets
@@ -137,7 +138,8 @@ def nested_cross_validation(
         predicted = np.full((len(names), n_samples, values.shape[1]), np.nan, dtype=dtype)
         intercepts = np.zeros((n_samples, values.shape[1]))
         for number, (train, test) in enumerate(folds):
-            fitted = _fit(model, names, parts, values, labels, train)
+            with quiet_edges():
+                fitted = _fit(model, names, parts, values, labels, train)
             across = {name: part[np.ix_(test, train)] for name, part in zip(names, parts, strict=True)}
             predicted[:, test] = fitted.predict_kernels(across, split=True)
             intercepts[test] = fitted.intercept_
@@ -156,6 +158,8 @@ def nested_cross_validation(
         found["split_correlation"][:, block] = correlation_score_split(measured, predicted[:, held_out])
         if kept is not None:
             kept[:, block] = joint
+    if model.solver != "gradient":  # held-out R2 above 0: the mean is not what predicts best
+        alphas_at_edges(found["alphas"].ravel(), model.alphas, predicts=np.tile(found["r2"] > 0, len(folds))).warn()
     return NestedScores(bands=names, folds=folds, predictions=kept, **found)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from neurorecon.decoders.alphas import Sharing
+from neurorecon.decoders.alphas import Sharing, edges_of_fit
 from neurorecon.decoders.persistence import Persistent
 from neurorecon.decoders.ridge_fit import RidgeFit, check_rule
 from neurorecon.decoders.smoother import (
@@ -327,7 +327,7 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         else:
             found = np.lib.format.open_memmap(coordinates, mode="w+", dtype=problem.dtype, shape=shape)
         self.intercept_ = problem.coordinates(factors, found)
-        self._finish(problem)
+        self._finish(problem, factors.singular_values)
         self.x_mean_ = factors.x_mean
         self.singular_values_ = factors.singular_values
         self.sample_vectors_ = problem.backend.to_numpy(factors.u)
@@ -376,7 +376,7 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         if problem.parts is not None:
             return self.fit(X, y, groups, sample_weight).predict(X_test, out=out)
         problem.choose()
-        self._finish(problem)
+        self._finish(problem, None if problem.decomposed is None else problem.decomposed.singular_values)
         for name in ("coordinates_", "voxel_vectors_", "sample_vectors_", "intercept_"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -436,7 +436,7 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         problem.prepare()
         return problem
 
-    def _finish(self, problem: RidgeFit) -> None:
+    def _finish(self, problem: RidgeFit, singular_values: NDArray | None) -> None:
         """Set the attributes common to both ways of fitting, and clear those of an earlier fit."""
         for name in ("cv_scores_", "selected_voxels_", *MOMENTS):
             if hasattr(self, name):
@@ -445,6 +445,8 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
             self.cv_scores_ = problem.scores
         if problem.selected is not None:
             self.selected_voxels_ = problem.selected
+        if problem.alphas.ndim and singular_values is not None:
+            edges_of_fit(problem.alpha, problem.alphas, singular_values**2).warn()
         self.alpha_ = problem.alpha if problem.alpha.ndim else float(problem.alpha)
         self.target_shape_ = problem.targets.shape
 

@@ -315,7 +315,7 @@ def _members(path: Path, key: str | None) -> tuple[str, list[str] | None]:
         ) from error
     others = [name for name in names if name not in ID_NAMES]
     key = others[0] if key is None and len(others) == 1 else key
-    if key not in others:
+    if key is None or key not in others:
         raise UnknownNameError(
             f"array in {path}", key or "(none named)", others, todo="name one: --key (in Python, key=)"
         )

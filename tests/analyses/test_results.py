@@ -61,7 +61,13 @@ def test_files_hold_the_tables_and_what_was_asked_for(miniature, tmp_path):
         rois = pd.read_csv(tmp_path / f"{stem}_rois.csv")
         np.testing.assert_allclose(rois["joint"], item.rois["joint"], rtol=1e-5)
         voxels = pd.read_csv(tmp_path / f"{stem}_voxels.csv", index_col="voxel")
-        assert list(voxels) == list(item.table)
+        assert list(voxels) == [*item.table, "weights"]
+        labels = {band: f"{store.targets(band).attrs['model']}, version 1" for band in BANDS}
+        assert set(voxels["weights"]) == {"; ".join(f"{band}: {labels[band]}" for band in BANDS)}
+        assert rois["weights"].tolist() == [labels[band] for band in rois["band"]]
+        assert list(written["weights"]) == BANDS
+        assert written["weights"][BANDS[0]]["name"] == store.targets(BANDS[0]).attrs["model"]
+        assert "warnings" not in written
     assert not [name for name in names if name.endswith((".png", ".pdf"))]
 
 

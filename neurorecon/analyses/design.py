@@ -406,16 +406,22 @@ class DecodingSettings(Settings):
         False discovery rate of the mask.
     alphas : sequence of float
         Regularization strengths tried, times the number of voxels.
+    exchange : {"stimulus", "session", "run", "shift"}, optional
+        What trades places in the null; by default what the design allows, see
+        :func:`neurorecon.stats.exchange.choose_exchange`.
     """
 
     targets: Sequence[str] | None = None
     pattern: Literal["weights", "haufe"] = "weights"
     fdr: float = 0.05
     alphas: Sequence[float] = ALPHAS
+    exchange: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_rate("fdr")
+        if self.exchange is not None and self.exchange not in UNITS:
+            raise UnknownNameError("unit of exchange", self.exchange, UNITS)
         if self.pattern not in ("weights", "haufe"):
             raise UnknownNameError("pattern", self.pattern, ("weights", "haufe"))
 

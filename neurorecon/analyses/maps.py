@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses import design
-from neurorecon.analyses.decoding import DecodingFit, fit_decoding
+from neurorecon.analyses.decoding import DecodingFit, choose_units, fit_decoding, in_order
 from neurorecon.analyses.design import DecodingSettings, EncodingSettings, Selection, renamed_keywords
 from neurorecon.analyses.encoding import (
     EncodingBlock,
@@ -28,7 +28,7 @@ from neurorecon.analyses.encoding import (
     outer_folds,
     winning_band,
 )
-from neurorecon.analyses.results import Result, Score, with_normalized
+from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record, with_normalized
 from neurorecon.decoders.alphas import AlphaEdges, alphas_at_edges
 from neurorecon.decoders.banded import ALPHAS
 from neurorecon.decoders.samples import choose_task, decoding_samples, peak_delays
@@ -49,7 +49,7 @@ from neurorecon.parallel import (
 from neurorecon.parallel.jobs import FOLDER
 from neurorecon.stats import false_discovery_rate
 from neurorecon.stats.bootstrap import SURE_RUNS, SURE_VOLUMES
-from neurorecon.stats.exchange import STATISTIC
+from neurorecon.stats.exchange import STATISTIC, Exchange
 from neurorecon.store.store import Store
 
 Kind = Literal["encoding", "decoding", "haufe"]
@@ -309,14 +309,14 @@ def maps(
 
 def map_settings(
     kind: str, bands: Sequence[str] | None, *, roi: Any, task: str | None, n_permutations: int, fdr: float, seed: int,
-    device: str, **of_encoding: Any,
+    device: str, exchange: str | None = None, **of_encoding: Any,
 ) -> EncodingSettings | DecodingSettings:  # fmt: skip
     """Return the settings of a kind of map; the parameters are those of :func:`maps`."""
     common: dict[str, Any] = {
         "roi": roi, "task": task, "n_permutations": n_permutations, "fdr": fdr, "seed": seed, "device": device,
     }  # fmt: skip
     if kind == "encoding":
-        return EncodingSettings(**common, bands=bands, **of_encoding)
+        return EncodingSettings(**common, bands=bands, exchange=exchange, **of_encoding)
     if kind not in KINDS:
         raise UnknownNameError("kind of map", kind, KINDS)
     asked = EncodingSettings(**of_encoding)
@@ -328,7 +328,8 @@ def map_settings(
             expected="the defaults, or maps of the kind 'encoding'",
             todo="leave them out, or choose --kind encoding",
         )
-    return DecodingSettings(**common, targets=bands, pattern="haufe" if kind == "haufe" else "weights")
+    pattern: Literal["weights", "haufe"] = "haufe" if kind == "haufe" else "weights"
+    return DecodingSettings(**common, targets=bands, pattern=pattern, exchange=exchange)
 
 
 def compute_maps(
@@ -607,13 +608,21 @@ def _decoding_map(
     computing: Mapping[str, Any],
 ) -> VoxelwiseMap:
     kind = "haufe" if settings.pattern == "haufe" else "decoding"
-    train, test = (decoding_samples(store, subject, settings.rois, split, task) for split in ("train", "test"))
+    # Runs are shifted in the order in which they were recorded.
+    train, test = (
+        in_order(*decoding_samples(store, subject, settings.rois, split, task)) for split in ("train", "test")
+    )
+    units = choose_units(store, subject, task, targets, (train[1], test[1]), settings.exchange)
     table = store.voxels(subject, settings.rois)
     found, rows, scores, nulls = table.copy(), [], [], {}
     rois = design.covered_rois(store, subject, table)
+    n_permutations, whitening = settings.n_permutations, dict[str, float]()
     for target, fit in fit_decoding(
-        store, targets, train, test, series=task in store.series(subject), settings=settings, **computing
-    ):
+        store, targets, train, test, series=task in store.series(subject), settings=settings, exchange=units,
+        **computing,
+    ):  # fmt: skip
+        n_permutations = fit.n_permutations
+        whitening |= {target: fit.whitening} if fit.whitening else {}
         rejected, q = false_discovery_rate(fit.p, settings.fdr)
         found[f"{kind}_{target}"] = fit.value
         found[f"p_{target}"], found[f"q_{target}"], found[f"significant_{target}"] = fit.p, q, rejected
@@ -629,7 +638,7 @@ def _decoding_map(
             for roi, mask in rois.items()
             if mask.any()
         ]
-        scores.append(_decoding_score(subject, fit))
+        scores.append(_decoding_score(subject, fit, units[1]))
         nulls[f"{target} correlation"] = fit.correlation_null
     return VoxelwiseMap(
         subject=subject,
@@ -645,6 +654,9 @@ def _decoding_map(
             "train_stimuli": int(train[1]["stimulus"].nunique()),
             "test_stimuli": int(test[1]["stimulus"].nunique()),
             "threads": computing["threads"],
+            "n_permutations": n_permutations,
+            **exchange_record(units[0], 1 / (1 + n_permutations), settings.n_permutations, fdr=settings.fdr),
+            **({"whitening": whitening} if whitening else {}),
         },
         table=found,
         rois=pd.DataFrame(rows),
@@ -653,11 +665,13 @@ def _decoding_map(
     )
 
 
-def _decoding_score(subject: str, fit: DecodingFit) -> Score:
+def _decoding_score(subject: str, fit: DecodingFit, exchange: Exchange) -> Score:
+    number = len(fit.correlation_null)
+    chosen = {"unit": exchange.unit, "reason": exchange.reason, "smallest_p": 1 / (1 + number)}
     return Score(
         f"{subject} {fit.target} mean correlation of decoded and true features", fit.correlation, fit.stimuli,
-        float(fit.correlation_null.mean()), float(fit.correlation_null.max()), fit.correlation_p,
-        len(fit.correlation_null), extra={"alpha": fit.alpha},
+        float(fit.correlation_null.mean()), float(fit.correlation_null.max()), fit.correlation_p, number,
+        extra={"alpha": fit.alpha, "exchange": chosen, "warnings": list(exchange.warnings)},
     )  # fmt: skip
 
 
@@ -738,8 +752,10 @@ def _decoding_lines(found: VoxelwiseMap) -> list[str]:
     lines = [f"{found.kind}: {what}; mean over the ROI's voxels (mean of the null in parentheses), significant voxels"]
     for score in found.scores:
         lines.append(f"  {score.name}: {score.value:.3f} (null mean {score.null_mean:.3f}, p = {score.p:.3f})")
+    said = list(dict.fromkeys(text for score in found.scores for text in score.extra["warnings"]))
+    lines += [f"warning: of this correlation: {text}" for text in said]
     lines.append(f"{'ROI':<8}{'voxels':>7}" + "".join(f"{band[:18]:>26}" for band in found.bands))
     for roi, rows in found.rois.groupby("roi", sort=False) if len(found.rois) else ():
         cells = "".join(f"{row.value:>12.4f} ({row.null:.4f}) {row.significant:>4}" for row in rows.itertuples())
         lines.append(f"{roi:<8}{rows.iloc[0]['n']:>7}{cells}")
-    return lines
+    return lines + exchange_lines(found.chosen)[:1]

@@ -17,6 +17,7 @@ from neurorecon.io.files import replacing, write_bytes, write_json
 from neurorecon.parallel import in_processes
 from neurorecon.provenance import bundled_weights, collect, to_json, weights_label, weights_record
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
+from neurorecon.stats.exchange import Exchange
 from neurorecon.store.store import Store, open_store
 
 #: Formats of figures by default.
@@ -166,6 +167,49 @@ def with_normalized(
     return table.assign(
         **{new: normalize_r2(table[name].to_numpy(dtype=float), limit, floor) for name, new in names.items()}
     )
+
+
+def exchange_record(
+    exchange: Exchange, smallest_p: float, n_permutations: int, *, fdr: float | None = None
+) -> dict[str, Any]:
+    """Return what trades places in a null, for what was chosen: ``exchange`` and ``warnings``.
+
+    Parameters
+    ----------
+    exchange : Exchange
+        What trades places, and why.
+    smallest_p : float
+        The smallest p-value that can be reached.
+    n_permutations : int
+        The number that was asked for.
+    fdr : float, optional
+        False discovery rate of a map.
+    """
+    said = list(exchange.warnings)
+    if smallest_p > 1.001 / (1 + n_permutations):
+        said.append(f"few orders are possible: p is at least {smallest_p:.2g}")
+    if fdr is not None and smallest_p > fdr:
+        said.append(f"no voxel can be significant: p is at least {smallest_p:.2g}, and the level is {fdr:g}")
+    chosen = {"unit": exchange.unit, "reason": exchange.reason, "smallest_p": float(smallest_p)}
+    return {"exchange": chosen, "warnings": said}
+
+
+#: What trades places, in words.
+_TRADES = {
+    "stimulus": "stimuli trade places",
+    "session": "stimuli trade places within their session, whose means are subtracted",
+    "run": "whole runs trade places, whose means are subtracted",
+    "shift": "the order within runs is shifted in a circle, run means are subtracted, equal runs trade places",
+    "category": "stimuli trade places within their category",
+    "within run": "stimuli trade places within their run",
+}
+
+
+def exchange_lines(chosen: Mapping[str, Any]) -> list[str]:
+    """Return what trades places in a null as a line for the terminal, and a line for each warning."""
+    exchange = chosen["exchange"]
+    line = f"null: {_TRADES[exchange['unit']]} ({exchange['reason']}); p is at least {exchange['smallest_p']:.2g}"
+    return [line, *(f"warning: {text}" for text in chosen["warnings"])]
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

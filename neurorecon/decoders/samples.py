@@ -200,7 +200,7 @@ def decoding_samples(
     average = "stimulus" if not delays or same_order(part) else None
     found = store.responses(subject, roi, split, task=task, average=average, delays=delays)  # type: ignore[arg-type]
     values = found.values.reshape(found.sizes["sample"], max(1, len(delays)), -1).mean(axis=1)
-    return values, pd.DataFrame({name: found[name].values for name in ("stimulus", "session", "run")})
+    return values, pd.DataFrame({name: found[name].values for name in ("stimulus", "session", "run", "time")})
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ bioRxiv 2020.11.29.402719. Marriott & Pope (1954). Bias in the estimation of aut
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
+from math import factorial, prod
 from typing import Literal
 
 import numpy as np
@@ -254,6 +254,63 @@ def circular_shifts(lengths: ArrayLike, n_permutations: int, seed: int) -> NDArr
     if prod(sizes.tolist()) <= n_permutations:
         return np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))[1:]
     return np.random.default_rng(seed).integers(0, sizes, size=(n_permutations, len(sizes)))
+
+
+def run_orders(
+    runs: ArrayLike, n_permutations: int, seed: int, *, unit: Literal["shift", "run"] = "shift"
+) -> NDArray[np.int64]:
+    """Draw orders of samples in which whole runs of the same length trade places and, for shifts, turn in a circle.
+
+    Shifts with trades are for what is fitted again in each order, such as weights and patterns of decoders.
+
+    Parameters
+    ----------
+    runs : array, shape (sample,)
+        Run of each sample. The samples of a run are in the order in which they were recorded.
+    n_permutations, seed : int
+        Number of draws, and their seed. If there are at most that many orders, all but the observed one are returned
+        instead.
+    unit : {"shift", "run"}
+        Whether runs are shifted as well.
+
+    Returns
+    -------
+    orders : int array, shape (permutation, sample)
+        ``orders[b, t]`` is the sample that replaces sample t in permutation b.
+
+    Raises
+    ------
+    InputError
+        If there is no order other than the observed one.
+    """
+    labels = np.asarray(runs)
+    rows = [np.flatnonzero(labels == label) for label in dict.fromkeys(labels.tolist())]
+    lengths = np.array([len(part) for part in rows])
+    alike = np.unique(lengths, return_counts=True)[1]
+    trades = alike.max(initial=0) > 1
+    if unit == "run" or lengths.max(initial=0) < 2:
+        places = stimulus_permutations(len(rows), n_permutations, seed, lengths)  # raises if none can be traded
+        shifts = np.zeros_like(places)
+    elif prod([*lengths.tolist(), *(factorial(number) for number in alike.tolist())]) <= n_permutations:
+        places, shifts = np.arange(len(rows))[None], circular_shifts(lengths, n_permutations, seed)
+        shifts = np.concatenate([np.zeros_like(shifts[:1]), shifts])
+        if trades:
+            places = np.concatenate([places, stimulus_permutations(len(rows), n_permutations, seed, lengths)])
+        places, shifts = np.repeat(places, len(shifts), axis=0)[1:], np.tile(shifts, (len(places), 1))[1:]
+    else:
+        shifts = np.random.default_rng([seed, 0]).integers(0, lengths, size=(n_permutations, len(rows)))
+        places = np.tile(np.arange(len(rows)), (n_permutations, 1))
+        if trades:
+            few = stimulus_permutations(len(rows), n_permutations, seed, lengths)
+            if len(few) < n_permutations:  # all but the observed order
+                few = np.concatenate([places[:1], few])
+                few = few[np.random.default_rng([seed, 1]).integers(0, len(few), n_permutations)]
+            places = few
+    orders = np.empty((len(places), len(labels)), dtype=np.int64)
+    for order, place, shift in zip(orders, places, shifts, strict=True):
+        for part, source, by in zip(rows, place, shift, strict=True):
+            order[part] = np.roll(rows[source], by)
+    return orders
 
 
 def center_by(values: NDArray, labels: ArrayLike) -> NDArray:

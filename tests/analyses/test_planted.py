@@ -110,7 +110,8 @@ def test_patterns_are_strong_where_the_target_was_planted(videos, noise_only, sh
     for band in bands:
         # 250 voxels at the nominal rate, up to three binomial standard deviations.
         assert _shares(found, f"p_{band}", videos, noise_only)[1] <= LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / 250)
-    assert all(score.p < 0.01 for score in found.scores)
+    # The test videos are a single run of 57 samples, so it has 57 shifts; none of them correlates as well.
+    assert all(score.p == pytest.approx(1 / 57) for score in found.scores)
 
 
 def test_weights_are_larger_where_the_target_was_planted(videos, noise_only, shared):
@@ -124,4 +125,5 @@ def test_weights_are_larger_where_the_target_was_planted(videos, noise_only, sha
         for roi in rois:
             assert shares[roi] > noise + 0.03
             assert weights[videos.roi_masks("subj01")[roi]].mean() > 1.05 * weights[noise_only].mean()
-    assert all(score.p < 0.01 for score in found.scores)
+    # The test videos are a single run of 57 samples, so it has 57 shifts; none of them correlates as well.
+    assert all(score.p == pytest.approx(1 / 57) for score in found.scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,9 +11,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from neurorecon.analyses.decoding import in_order
 from neurorecon.analyses.design import ClassifySettings, renamed_keywords
-from neurorecon.analyses.results import Result, Score
+from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.parallel import default_threads
 from neurorecon.stats import (
     PermutationCounter,
     false_discovery_rate,
@@ -20,6 +23,7 @@ from neurorecon.stats import (
     permutation_p,
     stimulus_permutations,
 )
+from neurorecon.stats.exchange import Exchange, center_by
 from neurorecon.store.store import Store
 
 
@@ -125,6 +129,7 @@ class Classification(Result):
             "by category: " + ", ".join(parts),
             f"{int(self.table['significant'].sum()):,} of {len(self.table):,} voxels differ between categories "
             f"(F, permutation, FDR {self._settings.fdr:g})",
+            *exchange_lines(chosen),
         ]
         return "\n".join(lines)
 
@@ -149,6 +154,7 @@ def classify(
     The decoder is scikit-learn's ``make_pipeline(StandardScaler(), SVC(kernel="linear", C=C))``, fitted on all
     groups (runs) but one, tested on that one. The null repeats the whole procedure with categories exchanged between
     the presentations of the same run, which is what a run with the same presentations in another order would give.
+    Where all runs show the categories in the same order, that order was not random: ``chosen["warnings"]`` says so.
 
     Parameters
     ----------
@@ -223,15 +229,21 @@ def compute_classification(
     units = units_of(samples["stimulus"].to_numpy(), runs)
     predicted = folds.predict(codes)
     observed = _accuracies(codes, predicted, len(names))
-    f = category_f(responses, codes, runs)
+    variance = CategoryVariance(responses, runs)
+    f = variance.f(codes)
     counter = PermutationCounter(f)
     null: dict[str, list[float]] = {key: [] for key in observed}
     orders = stimulus_permutations(len(units.first), settings.n_permutations, settings.seed, runs[units.first])
-    for order in tqdm(orders, desc="permutations", disable=not progress, leave=False):
-        other = relabel(codes, units, order)
-        counter.update(category_f(responses, other, runs)[None])
-        for key, value in _accuracies(other, folds.predict(other), len(names)).items():
-            null[key].append(value)
+    relabeled = [relabel(codes, units, order) for order in orders]
+    pool = ThreadPoolExecutor(default_threads())  # the machines are fitted without the interpreter's lock
+    try:
+        decoded = pool.map(folds.predict, relabeled)
+        for other in tqdm(relabeled, desc="permutations", disable=not progress, leave=False):
+            counter.update(variance.f(other)[None])
+            for key, value in _accuracies(other, next(decoded), len(names)).items():
+                null[key].append(value)
+    finally:
+        pool.shutdown(cancel_futures=True)
     rejected, q = false_discovery_rate(counter.p, settings.fdr)
     table = store.voxels(subject, settings.rois).assign(f=f, p=counter.p, q=q, significant=rejected)
     table["p_corrected"] = max_statistic_p(f, counter.null_max)
@@ -253,6 +265,13 @@ def compute_classification(
             "folds": len(folds.parts),
             "stimuli_met_in_training": _met(samples["stimulus"].to_numpy(), held),
             "stimuli": int(samples["stimulus"].nunique()),
+            "n_permutations": len(orders),
+            **exchange_record(
+                _exchange(codes[units.first], runs[units.first]),
+                _smallest_p(codes, relabeled),
+                settings.n_permutations,
+                fdr=settings.fdr,
+            ),
         },
         categories=list(names),
         samples=samples.assign(decoded=np.asarray(names)[predicted]),
@@ -304,13 +323,32 @@ def _labeled_samples(
         )
     keep = samples["category"].isin(chosen).to_numpy()
     responses = found[np.flatnonzero(keep)].values if not keep.all() else found.values
-    return responses.astype(np.float64), samples[keep].reset_index(drop=True)
+    # Neighbors in time may be one presentation.
+    return in_order(responses.astype(np.float64), samples[keep].reset_index(drop=True))
 
 
 def _met(stimuli: np.ndarray, held: np.ndarray) -> int:
     """Count the stimuli that occur in several folds: the decoder is then tested on what it was trained with."""
     pairs = pd.DataFrame({"stimulus": stimuli, "held": held}).drop_duplicates()
     return int((pairs.groupby("stimulus").size() > 1).sum())
+
+
+def _exchange(shown: np.ndarray, runs: np.ndarray) -> Exchange:
+    """Say what trades places, and warn where the order of categories was not random; both (presentation,)."""
+    orders = [tuple(shown[runs == run].tolist()) for run in np.unique(runs)]
+    said = []
+    if len(orders) > 1 and len(set(orders)) == 1:
+        said.append(
+            "all runs show the categories in the same order: what changes slowly within runs (drift, noise that neighbors "
+            "share) then differs between categories, and no exchange within runs tests that; p-values can be too small"
+        )
+    return Exchange("within run", "a run with the same presentations in another order", tuple(said))
+
+
+def _smallest_p(codes: np.ndarray, relabeled: Sequence[np.ndarray]) -> float:
+    """Return the smallest p-value that these orders allow: some only rename the categories, and score the same."""
+    same = sum(np.array_equal(pd.factorize(other)[0], pd.factorize(codes)[0]) for other in relabeled)
+    return (1 + same) / (1 + len(relabeled))
 
 
 def _accuracies(true: np.ndarray, decoded: np.ndarray, number: int) -> dict[str, float]:
@@ -470,8 +508,8 @@ def relabel(codes: np.ndarray, units: Units, order: np.ndarray) -> np.ndarray:
     return codes[units.first][order][units.of_sample]
 
 
-def category_f(responses: np.ndarray, codes: np.ndarray, runs: np.ndarray) -> np.ndarray:
-    """Return how much the response of each voxel differs between categories, as an F statistic.
+class CategoryVariance:
+    """How much responses differ between categories, as an F statistic for any labels.
 
     The mean of each run is removed first, and costs its degrees of freedom: for runs that show every category equally
     often this is the F of category in the additive model category + run.
@@ -479,34 +517,35 @@ def category_f(responses: np.ndarray, codes: np.ndarray, runs: np.ndarray) -> np
     Parameters
     ----------
     responses : array, shape (sample, voxel)
-    codes, runs : int array, shape (sample,)
-
-    Returns
-    -------
-    array, shape (voxel,)
-        0 for voxels that do not vary.
+    runs : int array, shape (sample,)
     """
-    centered = responses - _means(responses, runs)
-    between = _means(centered, codes)
-    explained, total = (between**2).sum(axis=0), (centered**2).sum(axis=0)
-    numerator = len(np.unique(codes)) - 1
-    denominator = len(codes) - numerator - len(np.unique(runs))
-    if denominator < 1:
-        raise InputError(
-            "there are too few samples for a map",
-            given=f"{len(codes)} samples of {numerator + 1} categories in {len(np.unique(runs))} runs",
-            expected="more samples than categories and runs together",
-            todo="take more runs, or fewer categories",
-        )
-    rest = total - explained
-    varies = rest > 1e-12 * np.maximum(total, np.finfo(float).tiny)
-    return np.where(varies, explained / numerator / np.where(varies, rest, 1.0) * denominator, 0.0)
 
+    def __init__(self, responses: np.ndarray, runs: np.ndarray) -> None:
+        self.centered = center_by(responses, runs)
+        self.total = (self.centered**2).sum(axis=0)
+        self.runs = len(np.unique(runs))
 
-def _means(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return for each row the mean of the rows that have its label."""
-    places = np.unique(labels, return_inverse=True)[1]
-    weights = np.zeros((places.max() + 1, len(places)))
-    weights[places, np.arange(len(places))] = 1.0
-    weights /= weights.sum(axis=1, keepdims=True)
-    return (weights @ values)[places]
+    def f(self, codes: np.ndarray) -> np.ndarray:
+        """Return F of each voxel, (voxel,), for categories (sample,); 0 for voxels that do not vary.
+
+        Raises
+        ------
+        InputError
+            If there are too few samples.
+        """
+        places, shown = np.unique(codes, return_inverse=True)[1], np.unique(codes, return_counts=True)[1]
+        numerator = len(shown) - 1
+        denominator = len(codes) - numerator - self.runs
+        if denominator < 1:
+            raise InputError(
+                "there are too few samples for a map",
+                given=f"{len(codes)} samples of {numerator + 1} categories in {self.runs} runs",
+                expected="more samples than categories and runs together",
+                todo="take more runs, or fewer categories",
+            )
+        marks = np.zeros((len(shown), len(codes)))
+        marks[places, np.arange(len(codes))] = 1.0
+        explained = ((marks @ self.centered) ** 2 / shown[:, None]).sum(axis=0)
+        rest = self.total - explained
+        varies = rest > 1e-12 * np.maximum(self.total, np.finfo(float).tiny)
+        return np.where(varies, explained / numerator / np.where(varies, rest, 1.0) * denominator, 0.0)

@@ -2,6 +2,7 @@
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import f_oneway
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
@@ -10,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 import neurorecon as nr
-from neurorecon.analyses.classify import LeaveOneOut, category_f, relabel, units_of
+from neurorecon.analyses.classify import CategoryVariance, LeaveOneOut, relabel, units_of
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats import permutation_p, stimulus_permutations
@@ -91,9 +92,9 @@ def test_p_values_of_noise_are_uniform():
     codes, runs = np.tile(np.arange(4), 8), np.repeat(np.arange(8), 4)
     noise = generator.standard_normal((32, 600)) + runs[:, None]
     units = units_of(np.arange(32), runs)
-    f = category_f(noise, codes, runs)
+    variance = CategoryVariance(noise, runs)
     orders = stimulus_permutations(32, 99, 0, runs)
-    p = permutation_p(f, np.array([category_f(noise, relabel(codes, units, order), runs) for order in orders]))
+    p = permutation_p(variance.f(codes), np.array([variance.f(relabel(codes, units, order)) for order in orders]))
     assert 0.02 < (p <= 0.05).mean() < 0.08
     assert 0.45 < p.mean() < 0.56
 
@@ -106,12 +107,12 @@ def test_volumes_of_one_presentation_are_exchanged_together():
     assert len(units.first) == 24
     # The noise of a presentation is shared by its volumes: single volumes as units would find it significant.
     noise = np.repeat(generator.standard_normal((24, 400)), 5, axis=0) + 0.1 * generator.standard_normal((120, 400))
-    f = category_f(noise, stimuli, runs)
+    variance = CategoryVariance(noise, runs)
 
     def share(of, number, labels):
         orders = stimulus_permutations(number, 59, 0, labels)
-        null = np.array([category_f(noise, relabel(stimuli, of, order), runs) for order in orders])
-        return (permutation_p(f, null) <= 0.05).mean()
+        null = np.array([variance.f(relabel(stimuli, of, order)) for order in orders])
+        return (permutation_p(variance.f(stimuli), null) <= 0.05).mean()
 
     assert share(units, 24, runs[units.first]) < 0.09
     assert share(units_of(np.arange(120), runs), 120, runs) > 0.3
@@ -121,7 +122,7 @@ def test_a_voxel_that_does_not_vary_has_no_f():
     codes, runs = np.tile(np.arange(2), 4), np.repeat(np.arange(4), 2)
     values = np.ones((8, 2))
     values[:, 1] = np.random.default_rng(0).standard_normal(8)
-    assert category_f(values, codes, runs)[0] == 0
+    assert CategoryVariance(values, runs).f(codes)[0] == 0
 
 
 def test_what_cannot_be_classified(store, miniature):
@@ -153,3 +154,46 @@ def test_stimuli_that_repeat_across_folds_are_told(miniature):
     apart = nr.classify(store, task="images", n_permutations=3, cross_validate="stimulus")
     assert apart.chosen["stimuli_met_in_training"] == 0
     assert apart.chosen["folds"] == 24
+
+
+def _blocks(tmp_path, categories, rows=None):
+    """Return a store of blocks: a row of categories for each run."""
+    random = np.random.default_rng(2)
+    runs, blocks = np.shape(categories)
+    table = pd.DataFrame({
+        "stimulus": [f"b{number:02d}" for number in range(runs * blocks)],
+        "run": np.repeat(np.arange(1, runs + 1), blocks),
+        "time": np.tile(20.0 * np.arange(blocks), runs),
+    })  # fmt: skip
+    table["split"] = "train"
+    responses = random.standard_normal((len(table), 15)).astype(np.float32)
+    rows = np.arange(len(table)) if rows is None else rows
+    return nr.build_from_arrays(
+        tmp_path / "blocks.icechunk", responses[rows], table.iloc[rows].reset_index(drop=True),
+        {"id": table["stimulus"], "category": np.ravel(categories)},
+        images=random.integers(0, 256, (len(table), 4, 4, 3), dtype=np.uint8), progress=False,
+    )  # fmt: skip
+
+
+def test_few_presentations_are_exchanged_in_all_orders(tmp_path):
+    store = _blocks(tmp_path, [["face", "house"], ["house", "face"], ["face", "house"]])
+    found = nr.classify(store, n_permutations=1000)
+    # 2 ** 3 orders, one of which only calls faces houses and houses faces.
+    assert found.chosen["n_permutations"] == 7
+    assert all(score.n_permutations == 7 for score in found.scores)
+    assert found.chosen["exchange"]["smallest_p"] == 2 / 8
+    assert found.table["p"].min() >= 2 / 8
+    assert min(score.p for score in found.scores) >= 2 / 8
+    assert any("no voxel can be significant" in text for text in found.chosen["warnings"])
+    text = found.text(store)
+    assert "p is at least 0.25" in text
+    assert "\nwarning: few orders are possible" in text
+    assert not any("same order" in text for text in found.chosen["warnings"])
+
+
+def test_the_same_order_in_all_runs_is_warned_of(tmp_path):
+    rows = np.random.default_rng(0).permutation(20)  # a store may hold samples in any order
+    store = _blocks(tmp_path, [["face", "house", "cat", "face", "cat"]] * 4, rows)
+    found = nr.classify(store, n_permutations=9)
+    assert any("categories in the same order" in text for text in found.chosen["warnings"])
+    assert found.chosen["exchange"]["smallest_p"] == pytest.approx(0.1)

@@ -700,7 +700,7 @@ STORES = {
     "a newer schema to map": ("maps --store STORE", ["newer neurorecon"], _attribute("neurorecon_schema", 99)),
     "no schema": ("info STORE", ["no finished store"], _attribute("neurorecon_schema", None)),
     "no metadata": ("info STORE", ["cannot read this Zarr hierarchy"], _remove("zarr.json")),
-    "cut metadata": ("check STORE", ["cannot read this Zarr hierarchy"], _cut("zarr.json")),
+    "cut metadata": ("check STORE", ["zarr.json cannot be read as written"], _cut("zarr.json")),
     "metadata that are none": ("info STORE", ["cannot read this Zarr hierarchy"], _write("zarr.json", b"[]")),
     "a missing chunk": ("check STORE", ["damaged", "subj01/responses"], _remove("subj01/responses/c/0/0")),
     "a cut chunk": ("check STORE", ["damaged", "subj01/responses", "--overwrite"], _cut("subj01/responses/c/0/0")),

@@ -1,20 +1,18 @@
-"""Permutation tests that refit the model, including its alphas, in every permutation.
+"""Permutation tests that refit the model, its alphas and its mixtures of bands included, in every permutation.
 
 The null hypothesis is that responses do not depend on which stimulus was shown. Training responses can then be
-exchanged between stimuli, and the whole procedure (choice of alpha for each voxel, fit, and scores on the test set) is
-repeated for each permutation.
+exchanged between stimuli, and the whole procedure (choice of alpha and of the mixture of bands for each voxel, fit, and
+scores on the test set) is repeated for each permutation. Whatever is chosen with the training responses has to be
+chosen again: a mixture that was chosen in the observed order flatters it (false positive rate .09 at .05).
 
-With centered features ``X = U S V'``, the ridge predictions for test samples are ``T D U'Y``. Here ``T`` holds the
-coordinates of the test samples along the columns of ``V``, and ``D = S / (S ** 2 + alpha)`` is diagonal. Only ``U'Y``
-depends on the responses, and permuting the rows of Y is equivalent to permuting the rows of U. One factorization of the
-features therefore serves all permutations, each of which costs one product ``U[order]' Y`` and a few smaller ones.
-
-The code uses only operators shared by NumPy and torch, so arrays can be of either.
+In the notation of :mod:`neurorecon.stats.factorization`, permuting the rows of Y is equivalent to permuting the rows of
+U. One factorization of the features therefore serves all permutations, each of which costs one product ``U[order]' Y``
+and a few smaller ones; several candidate mixtures take one factorization each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -22,283 +20,37 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.stats.factorization import (
+    Arrays,
+    FeatureSource,
+    GeneralizedCrossValidation,
+    Indices,
+    KernelSource,
+    KFold,
+    Source,
+)
 from neurorecon.stats.permutation import PermutationCounter, UnitPermutations
 from neurorecon.stats.prediction import GroupMeans, PermutationTest, gather, stack_bands, varies
 
-#: Indices of samples, e.g. of one side of a fold.
-Indices = NDArray[np.int64]
+#: Scores on the test samples.
+Statistic = Literal["r2", "correlation", "covariance"]
+STATISTICS = ("r2", "correlation", "covariance")
 
 
 @dataclass(frozen=True)
-class Factors:
-    """Factorization of the features for ridge regression, in double precision.
+class RefitTest(PermutationTest):
+    """Result of a permutation test that refits the model.
 
     Parameters
     ----------
-    u : array, shape (sample, component)
-        Left singular vectors of the centered training features.
-    singular_values : array, shape (component,)
-        Singular values.
-    test : array, shape (band, test_sample, component)
-        Coordinates of test samples: the contribution of each band.
+    statistic : {"r2", "correlation", "covariance"}
+        Score on the test samples.
+    mixtures : array, shape (band, voxel), optional
+        Mixture of bands chosen for the observed responses, if mixtures were searched.
     """
 
-    u: NDArray[np.float64]
-    singular_values: NDArray[np.float64]
-    test: NDArray[np.float64]
-
-    def shrinkage(self, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return ``s / (s ** 2 + alpha)``, (component, alpha)."""
-        s = self.singular_values[:, None]
-        return s / (s**2 + alphas)
-
-
-class FeatureSource:
-    """Features of training and test samples, split into bands.
-
-    Parameters
-    ----------
-    train, test : array, shape (sample, feature) and (test_sample, feature)
-        Features.
-    columns : list of int array
-        Indices of the features of each band.
-    """
-
-    def __init__(self, train: NDArray, test: NDArray, columns: list[NDArray[np.int64]]) -> None:
-        self.train, self.test, self.columns = train, test, columns
-        self.n_samples, self.n_test, self.n_bands = len(train), len(test), len(columns)
-
-    def scales(self) -> NDArray[np.float64]:
-        """Return the mean squared norm of the centered samples in each band, (band,); infinite if constant."""
-        scales = np.empty(len(self.columns))
-        for number, columns in enumerate(self.columns):
-            part = self.train[:, columns].astype(np.float64)
-            scales[number] = part.var(axis=0).sum()
-            rounding = np.finfo(np.float64).eps * (part**2).sum(axis=1).mean()
-            scales[number] = scales[number] if scales[number] > rounding else np.inf
-        return scales
-
-    def is_repeated(self, labels: NDArray[np.int64]) -> bool:
-        """Return whether all samples of a unit have the same features; `labels`, (sample,), are the units."""
-        first = np.unique(labels, return_index=True)[1]
-        return bool((self.train == self.train[first[labels]]).all())
-
-    def factors(
-        self, weights: NDArray[np.float64], train: Indices | None = None, held_out: Indices | None = None
-    ) -> Factors:
-        """Factorize the weighted features.
-
-        Parameters
-        ----------
-        weights : array, shape (band,)
-            Weight of the kernel of each band.
-        train, held_out : int array, optional
-            Training and held-out samples of a fold. By default, all training samples and the test samples.
-
-        Returns
-        -------
-        Factors
-        """
-        roots = np.zeros(self.train.shape[1])
-        for columns, weight in zip(self.columns, weights, strict=True):
-            roots[columns] = np.sqrt(weight)
-        used = np.flatnonzero(roots)
-        x = (self.train if train is None else self.train[train])[:, used].astype(np.float64)
-        new = (self.test if held_out is None else self.train[held_out])[:, used].astype(np.float64)
-        mean = x.mean(axis=0)
-        # Constant features leave nothing but the rounding errors of their mean.
-        rounding = 10 * np.finfo(np.float64).eps * np.abs(mean)
-        scale = np.where(np.abs(x - mean).max(axis=0, initial=0) > rounding, roots[used], 0)
-        x, new = (x - mean) * scale, (new - mean) * scale
-        parts = [np.flatnonzero(np.isin(used, columns)) for columns in self.columns]
-        if x.shape[0] > x.shape[1]:
-            values, v = _eigen(x.T @ x, max(x.shape))
-            u = (x @ v) / values
-        else:
-            values, u = _eigen(x @ x.T, max(x.shape))
-            v = (x.T @ u) / values
-        return Factors(u, values, np.stack([new[:, part] @ v[part] for part in parts]))
-
-
-class KernelSource:
-    """Kernels of each band between training samples, and between test and training samples.
-
-    Parameters
-    ----------
-    train : array, shape (band, sample, sample)
-        Raw kernels ``X X'`` of the training samples.
-    test : array, shape (band, test_sample, sample)
-        Raw kernels between test and training samples.
-    """
-
-    def __init__(self, train: NDArray, test: NDArray) -> None:
-        self.train, self.test = train, test
-        self.n_bands, self.n_test, self.n_samples = test.shape
-
-    def scales(self) -> NDArray[np.float64]:
-        """Return the mean diagonal of the centered kernels, (band,); infinite for constant features."""
-        scales = np.empty(len(self.train))
-        for number, kernel in enumerate(self.train):
-            diagonal = np.abs(np.diagonal(kernel).astype(np.float64)).mean()
-            scale = np.diagonal(kernel).mean(dtype=np.float64) - kernel.mean(dtype=np.float64)
-            rounding = np.finfo(kernel.dtype).eps * diagonal * len(kernel)
-            scales[number] = scale if scale > rounding else np.inf
-        return scales
-
-    def is_repeated(self, labels: NDArray[np.int64]) -> bool:
-        """Return whether all samples of a unit have the same features; see :meth:`FeatureSource.is_repeated`."""
-        first = np.unique(labels, return_index=True)[1]
-        # Products of equal rows can differ in their order of summation.
-        limits = [100 * np.finfo(kernel.dtype).eps * np.abs(kernel).max() for kernel in self.train]
-        return all(
-            bool((np.abs(kernel - kernel[first[labels]]) <= limit).all())
-            for kernel, limit in zip(self.train, limits, strict=True)
-        )
-
-    def factors(
-        self, weights: NDArray[np.float64], train: Indices | None = None, held_out: Indices | None = None
-    ) -> Factors:
-        """Factorize; see :meth:`FeatureSource.factors`."""
-        total, crossed = 0.0, []
-        for kernel, test, weight in zip(self.train, self.test, weights, strict=True):
-            within = (kernel if train is None else kernel[np.ix_(train, train)]) * np.float64(weight)
-            rows = train if train is not None else np.arange(len(kernel))
-            across = (test if held_out is None else kernel[np.ix_(held_out, rows)]) * np.float64(weight)
-            columns = within.mean(axis=0)
-            total = total + (within - columns - columns[:, None] + columns.mean())
-            crossed.append(across - columns - across.mean(axis=1, keepdims=True) + columns.mean())
-        values, u = _eigen(np.asarray(total), len(np.asarray(total)))
-        return Factors(u, values, np.stack([part @ u / values for part in crossed]))
-
-
-#: Sources of factorizations.
-Source = FeatureSource | KernelSource
-
-
-def _eigen(gram: NDArray, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return singular values in descending order and their vectors, without directions of zero variance."""
-    from scipy.linalg import eigh
-
-    values, vectors = eigh(gram, driver="evd", check_finite=False)
-    # Eigenvalues of a Gram matrix are accurate to about `size` rounding errors of the largest one.
-    rank = int((values > max(values[-1], 0) * size * np.finfo(np.float64).eps).sum()) if values[-1] > 0 else 0
-    kept = slice(len(values) - rank, None)
-    return np.sqrt(values[kept][::-1]), np.ascontiguousarray(vectors[:, kept][:, ::-1])
-
-
-class Arrays:
-    """Create arrays on a device, in a given precision.
-
-    Parameters
-    ----------
-    device : str
-        ``"cpu"`` computes with NumPy, ``"torch"`` with torch on the CPU, and ``"cuda"`` with torch on a GPU.
-    dtype : {"float32", "float64"}
-        Precision.
-    """
-
-    def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
-        if str(dtype) not in ("float32", "float64"):
-            raise UnknownNameError("precision", str(dtype), ("float32", "float64"))
-        if device.split(":")[0] not in ("cpu", "torch", "cuda"):
-            raise UnknownNameError("device", device, ("cpu", "torch", "cuda"))
-        self.device, self.dtype = device, str(dtype)
-
-    def put(self, array: NDArray, dtype: str | None = None) -> Any:
-        """Return an array on the device."""
-        values = np.ascontiguousarray(array, dtype=dtype or self.dtype)
-        if self.device == "cpu":
-            return values
-        import torch
-
-        # torch warns about read-only arrays, so copy those.
-        return torch.from_numpy(values if values.flags.writeable else values.copy()).to(
-            "cpu" if self.device == "torch" else self.device
-        )
-
-    def get(self, array: Any) -> NDArray:
-        """Return a NumPy array."""
-        return array if isinstance(array, np.ndarray) else array.cpu().numpy()
-
-
-class GeneralizedCrossValidation:
-    """Choose the alpha of each voxel by generalized cross-validation, from ``U'Y`` alone.
-
-    The criterion is ``sum((y - Hy) ** 2) / trace(I - H) ** 2``, where the smoother ``H`` includes the intercept.
-    :mod:`neurorecon.decoders.alphas` has a class of the same name, which also takes sample weights and streams blocks
-    of targets. Both choose the same alphas.
-
-    References
-    ----------
-    Golub, Heath & Wahba (1979). Generalized cross-validation as a method for choosing a good ridge parameter.
-    Technometrics 21(2), 215-223.
-    """
-
-    def __init__(self, factors: Factors, alphas: NDArray[np.float64], arrays: Arrays) -> None:
-        n_samples, n_components = factors.u.shape
-        squared = factors.singular_values[:, None] ** 2
-        left = alphas / (squared + alphas)
-        self._outside = n_samples - 1 > n_components
-        trace = n_samples - 1 - n_components + left.sum(axis=0)
-        # Sums of residuals rather than differences, to avoid cancellation where alpha is small.
-        self._left = arrays.put((left**2 / trace**2).T)
-        self._trace = arrays.put(1 / trace[:, None] ** 2)
-
-    def choose(self, rows: Indices | None, y: Any, projected: Any, total: Any) -> Any:
-        """Return the index of the best alpha of each voxel, (voxel,).
-
-        Parameters
-        ----------
-        rows : int array, shape (sample,), optional
-            Permutation of the samples of `y`; None for the observed order.
-        y : array, shape (sample, voxel)
-            Centered responses in the observed order.
-        projected : array, shape (component, voxel)
-            ``U'Y`` of the permuted responses.
-        total : array, shape (voxel,)
-            Sums of squares of the responses.
-        """
-        squared = projected * projected
-        losses = self._left @ squared
-        if self._outside:
-            losses = losses + self._trace * (total - squared.sum(0)).clip(0)
-        return losses.argmin(0)
-
-
-class KFold:
-    """Choose the alpha of each voxel by the mean squared error on held-out samples, averaged over folds."""
-
-    def __init__(
-        self,
-        folds: Sequence[tuple[Indices, Indices]],
-        factors: Sequence[Factors],
-        alphas: NDArray[np.float64],
-        arrays: Arrays,
-    ) -> None:
-        self._folds = [(arrays.put(train, "int64"), arrays.put(held_out, "int64")) for train, held_out in folds]
-        self._u = [arrays.put(part.u) for part in factors]
-        self._test = [arrays.put(part.test.sum(axis=0)) for part in factors]
-        self._shrinkage = [arrays.put(part.shrinkage(alphas)) for part in factors]
-        self._n_alphas, self._arrays = len(alphas), arrays
-
-    def choose(self, rows: Indices | None, y: Any, projected: Any, total: Any) -> Any:
-        """Return the index of the best alpha of each voxel; see :meth:`GeneralizedCrossValidation.choose`."""
-        permuted = y if rows is None else y[self._arrays.put(rows, "int64")]
-        errors: list[Any] = [0.0] * self._n_alphas
-        for (train, held_out), u, test, shrinkage in zip(
-            self._folds, self._u, self._test, self._shrinkage, strict=True
-        ):
-            measured = permuted[train]
-            mean = measured.mean(0)
-            coordinates = u.T @ measured
-            true = permuted[held_out] - mean
-            for number in range(self._n_alphas):
-                residual = true - test @ (shrinkage[:, number : number + 1] * coordinates)
-                errors[number] = errors[number] + (residual * residual).mean(0)
-        stacked = self._arrays.get(errors[0])[None] if self._n_alphas == 1 else None
-        if stacked is None:
-            stacked = np.stack([self._arrays.get(error) for error in errors])
-        return self._arrays.put(stacked.argmin(0), "int64")
+    statistic: str = "r2"
+    mixtures: NDArray[np.float64] | None = None
 
 
 class HeldOutScore:
@@ -312,8 +64,9 @@ class HeldOutScore:
         Test responses.
     intercept : array, shape (voxel,)
         Mean of the training responses.
-    statistic : {"r2", "correlation"}
-        R2 about the mean of the test responses, or Pearson's correlation.
+    statistic : {"r2", "correlation", "covariance"}
+        R2 about the mean of the test responses, Pearson's correlation, or the covariance of predictions and responses
+        over the variance of the responses.
     arrays : Arrays
         Device and precision.
     """
@@ -323,7 +76,7 @@ class HeldOutScore:
         test: NDArray[np.float64],
         measured: NDArray[np.float64],
         intercept: NDArray[np.float64],
-        statistic: Literal["r2", "correlation"],
+        statistic: Statistic,
         arrays: Arrays,
     ) -> None:
         deviations = measured - measured.mean(axis=0)
@@ -335,7 +88,9 @@ class HeldOutScore:
             self._constant = 1 - (true**2).sum(axis=0) / total
         else:
             test = test - test.mean(axis=1, keepdims=True)
-            true = np.where(np.isnan(total), 0, deviations / np.sqrt(total))
+            # A covariance in units of the responses would depend on what they are measured in.
+            norm = np.sqrt(total) if statistic == "correlation" else total
+            true = np.where(np.isnan(total), 0, deviations / norm)
             self._constant = np.zeros(len(total))
         # Predictions of smaller norm are constant up to rounding.
         self._smallest = np.finfo(arrays.dtype).tiny ** 0.5
@@ -352,10 +107,10 @@ class HeldOutScore:
         shares = np.stack([self._arrays.get((part * against).sum(0)) for part in parts]).astype(np.float64)
         if self._statistic == "r2":
             shares = shares / self._total
-        else:
+        elif self._statistic == "correlation":
             norm = np.sqrt(self._arrays.get((joint * joint).sum(0)).astype(np.float64))
             shares = np.where(norm > self._smallest, shares / np.where(norm > self._smallest, norm, 1), 0)
-            shares = np.where(np.isnan(self._total), np.nan, shares)
+        shares = np.where(np.isnan(self._total), np.nan, shares)
         scores = shares.sum(axis=0, keepdims=True) + self._constant
         return (scores if len(parts) == 1 else np.concatenate([scores, shares])).astype(self._arrays.dtype)
 
@@ -398,18 +153,20 @@ class Model:
         weights: NDArray[np.float64],
         alphas: NDArray[np.float64],
         folds: list[tuple[Indices, Indices]] | None,
-        statistic: Literal["r2", "correlation"],
+        statistic: Statistic,
         arrays: Arrays,
         orders: UnitPermutations,
+        compared: bool,
     ) -> None:
         factors = source.factors(weights)
         self._test, self._statistic, self._arrays, self._orders = factors.test, statistic, arrays, orders
         self._shrinkage = arrays.put(factors.shrinkage(alphas))
         self._search: GeneralizedCrossValidation | KFold | None = None
-        if folds is not None and len(alphas) > 1:
-            self._search = KFold(folds, [source.factors(weights, *fold) for fold in folds], alphas, arrays)
-        elif len(alphas) > 1:
-            self._search = GeneralizedCrossValidation(factors, alphas, arrays)
+        if len(alphas) > 1 or compared:
+            if folds is not None:
+                self._search = KFold(folds, [source.factors(weights, *fold) for fold in folds], alphas, arrays)
+            else:
+                self._search = GeneralizedCrossValidation(factors, alphas, arrays)
         # Repeats have the same features, hence the same rows in U, so U'Y only needs sums over repeats.
         self._summed = orders.repeats and not isinstance(self._search, KFold) and source.is_repeated(orders.labels)
         self._u = arrays.put(factors.u[orders.first] if self._summed else factors.u)
@@ -422,8 +179,18 @@ class Model:
         self._total = self._arrays.put((centered**2).sum(axis=0))
         self._y = self._arrays.put(self._orders.sums(centered) if self._summed else centered)
 
-    def scores(self, order: Indices | None) -> NDArray:
-        """Fit with unit u replaced by ``order[u]`` (None: observed order), and return scores, (score, voxel)."""
+    def fit(self, order: Indices | None) -> tuple[NDArray, NDArray, Indices]:
+        """Fit with unit u replaced by ``order[u]`` (None: observed order).
+
+        Returns
+        -------
+        scores : array, shape (score, voxel)
+            Joint score, and with several bands their shares.
+        losses : array, shape (voxel,)
+            Criterion by which alpha was chosen; 0 if nothing was to be chosen.
+        chosen : int array, shape (voxel,)
+            Index of the chosen alpha.
+        """
         rows = None
         u = self._u
         if order is not None:
@@ -433,11 +200,11 @@ class Model:
             u = u[self._arrays.put(back, "int64")]
         projected = u.T @ self._y
         if self._search is None:
-            self.chosen = np.zeros(projected.shape[1], dtype=np.int64)
-            return self._score(self._shrinkage * projected)
-        index = self._search.choose(rows, self._y, projected, self._total)
-        self.chosen = self._arrays.get(index)
-        return self._score(self._shrinkage[:, index] * projected)
+            nothing = np.zeros(projected.shape[1])
+            return self._score(self._shrinkage * projected), nothing, nothing.astype(np.int64)
+        index, losses = self._search.choose(rows, self._y, projected, self._total)
+        shrinkage = self._shrinkage[:, self._arrays.put(index, "int64")]
+        return self._score(shrinkage * projected), losses, index
 
 
 def band_columns(bands: Any, n_features: int) -> list[NDArray[np.int64]]:
@@ -456,20 +223,60 @@ def band_columns(bands: Any, n_features: int) -> list[NDArray[np.int64]]:
     return columns
 
 
+def candidate_mixtures(n_bands: int) -> NDArray[np.float64]:
+    """Return the mixtures that are searched by default: equal weights of all bands, and each band alone.
+
+    They do not depend on data. A search among few mixtures, designed or random, predicts about as well as one among
+    many, because a band that is in the mixture with any weight can contribute (docs/validation.md has numbers).
+
+    Parameters
+    ----------
+    n_bands : int
+        Number of bands.
+
+    Returns
+    -------
+    array, shape (candidate, band)
+        Kernel weights; rows sum to 1. One row for one band.
+    """
+    equal = np.full((1, n_bands), 1 / n_bands)
+    return equal if n_bands == 1 else np.concatenate([equal, np.eye(n_bands)])
+
+
 def mixture_groups(
-    mixtures: ArrayLike | None, source: Source, n_voxels: int
+    mixtures: ArrayLike | Literal["search"] | None, candidates: ArrayLike | None, n_bands: int, n_voxels: int
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Yield each distinct set of kernel weights, (band,), with its voxels."""
-    n_bands = source.n_bands
+    """Yield sets of candidate mixtures, (candidate, band), with the voxels that choose among them."""
+    everything = np.arange(n_voxels)
+    if candidates is not None or isinstance(mixtures, str):
+        if mixtures is not None and not (isinstance(mixtures, str) and mixtures == "search"):
+            raise InputError(
+                "mixtures are either given or searched",
+                given=repr(mixtures)
+                if isinstance(mixtures, str)
+                else f"mixtures of shape {np.shape(mixtures)} and candidates",
+                expected='an array of mixtures, or mixtures="search" with or without candidates',
+            )
+        rows = candidate_mixtures(n_bands) if candidates is None else np.asarray(candidates, dtype=np.float64)
+        fits = rows.ndim == 2 and len(rows) and rows.shape[1] == n_bands and np.isfinite(rows).all()
+        if not fits or (rows < 0).any() or (rows.sum(axis=1) <= 0).any():
+            raise InputError(
+                "the candidate mixtures do not match the bands",
+                given=f"shape {rows.shape}",
+                expected=f"shape (candidate, {n_bands}), finite and non-negative, without rows of zeros",
+            )
+        yield rows, everything
+        return
     if mixtures is None:
         if n_bands > 1:
             raise InputError(
                 "several bands need mixtures",
                 given=f"{n_bands} bands and no mixtures",
-                expected="mixtures of shape (band, voxel)",
-                todo="fit BandedRidge first and pass mixtures=model.mixtures_, or pass ones for equal weights",
+                expected='mixtures="search", or mixtures of shape (band, voxel)',
+                todo='pass mixtures="search" to choose among candidates, in every permutation again; mixtures chosen '
+                "on the same responses (model.mixtures_) make p-values too small",
             )
-        yield np.ones(1), np.arange(n_voxels)
+        yield np.ones((1, 1)), everything
         return
     given = np.asarray(mixtures, dtype=np.float64)
     if given.shape != (n_bands, n_voxels) or not np.isfinite(given).all() or given.min() < 0:
@@ -478,12 +285,11 @@ def mixture_groups(
             given=f"shape {given.shape}",
             expected=f"shape ({n_bands}, {n_voxels}), finite and non-negative",
         )
-    scales = source.scales()
     # Weights that differ only by rounding come from the same candidate.
     unique, member = np.unique(np.round(given.T, 6), axis=0, return_inverse=True)
     for number in range(len(unique)):
         voxels = np.flatnonzero(member.ravel() == number)
-        yield given[:, voxels[0]] / scales, voxels
+        yield given[:, voxels[:1]].T, voxels
 
 
 def unit_folds(cv: Any, labels: NDArray[np.int64], grouped: bool) -> list[tuple[Indices, Indices]]:
@@ -532,11 +338,14 @@ def require_finite(**arrays: NDArray) -> None:
             )
 
 
+#: With fewer test stimuli than this, R2 and correlations scatter so much that covariance is the better statistic.
+FEW_STIMULI = 8
+
 #: Size of a block of responses in bytes, and its maximum number of voxels.
 _BLOCK_BYTES, _BLOCK_VOXELS = 2**26, 2048
 
-#: Permutations scored before they are counted.
-_BATCH = 50
+#: Scores of all permutations that are held at once, in bytes.
+_SCORE_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -547,17 +356,18 @@ class RefitOptions:
     cv: Any
     units: ArrayLike | None
     within: ArrayLike | None
-    mixtures: ArrayLike | None
+    mixtures: ArrayLike | Literal["search"] | None
+    candidates: ArrayLike | None
     n_permutations: int
     seed: int
-    statistic: Literal["r2", "correlation"]
+    statistic: Statistic
     groups: ArrayLike | None
     device: str
     dtype: str
     progress: bool
 
 
-def run(source: Source, responses: Any, test_responses: Any, options: RefitOptions) -> PermutationTest:
+def run(source: Source, responses: Any, test_responses: Any, options: RefitOptions) -> RefitTest:
     """Run the test with features or kernels.
 
     Parameters
@@ -571,12 +381,12 @@ def run(source: Source, responses: Any, test_responses: Any, options: RefitOptio
 
     Returns
     -------
-    PermutationTest
+    RefitTest
     """
     measured, held_out = (part if hasattr(part, "shape") else np.asarray(part) for part in (responses, test_responses))
     check_responses(measured, held_out, source)
-    if options.statistic not in ("r2", "correlation"):
-        raise UnknownNameError("statistic", options.statistic, ("r2", "correlation"))
+    if options.statistic not in STATISTICS:
+        raise UnknownNameError("statistic", options.statistic, STATISTICS)
     n_permutations = options.n_permutations
     if n_permutations < 1:
         raise InputError(
@@ -586,36 +396,58 @@ def run(source: Source, responses: Any, test_responses: Any, options: RefitOptio
     orders = UnitPermutations(source.n_samples, n_permutations, options.seed, options.units, options.within)
     generalized = isinstance(options.cv, str) and options.cv == "gcv"
     folds = None if generalized else unit_folds(options.cv, orders.labels, options.units is not None)
-    n_voxels = measured.shape[1]
-    watch = GroupMeans(options.groups, n_voxels, n_permutations)
-    chosen = np.empty(n_voxels)
+    n_voxels, n_bands, precision = measured.shape[1], source.n_bands, np.dtype(arrays.dtype)
+    groups = list(mixture_groups(options.mixtures, options.candidates, n_bands, n_voxels))
+    scales = source.scales() if options.mixtures is not None or options.candidates is not None else np.ones(1)
+    # There may be fewer orders than were asked for, if there are no more.
+    rows, n_scores = (None, *orders.orders), 1 if n_bands == 1 else 1 + n_bands
+    width = max(64, _SCORE_BYTES // (len(rows) * (1 + n_scores) * precision.itemsize))
+    watches = [GroupMeans(options.groups, n_voxels, len(orders)) for _ in range(n_scores)]
+    alphas, mixtures = np.empty(n_voxels), np.empty((n_bands, n_voxels))
     counted, where = [], []
-    with _bar(options.progress, n_voxels * (1 + n_permutations)) as bar:
-        for weights, voxels in mixture_groups(options.mixtures, source, n_voxels):
-            model = Model(source, weights, strengths, folds, options.statistic, arrays, orders)
-            for block in _blocks(voxels, source.n_samples, arrays.dtype):
-                model.take(_slice(measured, block), _slice(held_out, block))
-                counters = [PermutationCounter(scores) for scores in model.scores(None)]
-                chosen[block] = strengths[model.chosen]
-                watch.of(block)(0, np.stack([counters[0].observed]))
-                bar.update(len(block))
-                for first, batch in _batches(orders.orders):
-                    null = np.stack([model.scores(order) for order in batch], axis=1)
-                    for counter, scores in zip(counters, null, strict=True):
-                        counter.update(scores)
-                    watch.of(block)(1 + first, null[0])
-                    bar.update(len(block) * len(batch))
-                counted.append(counters)
-                where.append(block)
-    parts = [gather([counters[part] for counters in counted], where) for part in range(len(counted[0]))]
-    joint = replace(parts[0], groups=watch.tested(), alphas=chosen)
-    return joint if len(parts) == 1 else replace(joint, split=stack_bands(parts[1:]))
+    with _bar(options.progress, len(rows) * sum(len(candidates) * len(voxels) for candidates, voxels in groups)) as bar:
+        for candidates, voxels in groups:
+            for start in range(0, len(voxels), width):
+                part = voxels[start : start + width]
+                scores = np.empty((n_scores, len(rows), len(part)), dtype=precision)
+                losses = np.full((len(rows), len(part)), np.inf, dtype=precision)
+                for weights in candidates:
+                    model = Model(
+                        source, weights / scales, strengths, folds, options.statistic, arrays, orders,
+                        compared=len(candidates) > 1,
+                    )  # fmt: skip
+                    for first, block in _blocks(part, source.n_samples, arrays.dtype):
+                        model.take(_slice(measured, block), _slice(held_out, block))
+                        inside = slice(first, first + len(block))
+                        for row, order in enumerate(rows):
+                            fitted, loss, chosen = model.fit(order)
+                            better = loss < losses[row, inside]
+                            losses[row, inside][better] = loss[better]
+                            scores[:, row, inside] = np.where(better, fitted, scores[:, row, inside])
+                            if order is None:
+                                alphas[block[better]] = strengths[chosen[better]]
+                                mixtures[:, block[better]] = weights[:, None]
+                        bar.update(len(rows) * len(block))
+                for watch, table in zip(watches, scores, strict=True):
+                    watch.of(part)(0, table)
+                counted.append([PermutationCounter(table[0]).update(table[1:]) for table in scores])
+                where.append(part)
+    parts = [
+        replace(gather([counters[number] for counters in counted], where), groups=watch.tested())
+        for number, watch in enumerate(watches)
+    ]
+    joint = parts[0]
+    return RefitTest(
+        joint.observed, joint.p, joint.null_mean, joint.null_max, joint.n_permutations,
+        split=stack_bands(parts[1:]) if n_bands > 1 else None, groups=joint.groups, alphas=alphas,
+        statistic=options.statistic, mixtures=mixtures if n_bands > 1 else None,
+    )  # fmt: skip
 
 
-def _blocks(voxels: NDArray[np.int64], n_samples: int, dtype: str) -> Iterator[NDArray[np.int64]]:
+def _blocks(voxels: NDArray[np.int64], n_samples: int, dtype: str) -> Iterator[tuple[int, NDArray[np.int64]]]:
     width = int(np.clip(_BLOCK_BYTES // (np.dtype(dtype).itemsize * n_samples), 64, _BLOCK_VOXELS))
     for start in range(0, len(voxels), width):
-        yield voxels[start : start + width]
+        yield start, voxels[start : start + width]
 
 
 def _slice(responses: Any, block: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -625,18 +457,6 @@ def _slice(responses: Any, block: NDArray[np.int64]) -> NDArray[np.float64]:
     values = np.asarray(part, dtype=np.float64)
     require_finite(responses=values)
     return values
-
-
-def _batches(orders: Iterable[Indices]) -> Iterator[tuple[int, list[Indices]]]:
-    batch: list[Indices] = []
-    first = 0
-    for rows in orders:
-        batch.append(rows)
-        if len(batch) == _BATCH:
-            yield first, batch
-            first, batch = first + _BATCH, []
-    if batch:
-        yield first, batch
 
 
 def _bar(show: bool, total: int) -> Any:
@@ -656,15 +476,16 @@ def refit_permutation_test(
     units: ArrayLike | None = None,
     within: ArrayLike | None = None,
     bands: Any = None,
-    mixtures: ArrayLike | None = None,
+    mixtures: ArrayLike | Literal["search"] | None = None,
+    candidates: ArrayLike | None = None,
     n_permutations: int = 1000,
     seed: int = 0,
-    statistic: Literal["r2", "correlation"] = "r2",
+    statistic: Statistic = "r2",
     groups: ArrayLike | None = None,
     device: str = "cpu",
     dtype: Literal["float32", "float64"] = "float32",
     progress: bool = False,
-) -> PermutationTest:
+) -> RefitTest:
     """Test predictions of held-out responses against models refitted to permuted training responses.
 
     Parameters
@@ -689,15 +510,21 @@ def refit_permutation_test(
     within : array, shape (sample,), optional
         Exchangeability block of each sample, e.g. its session. Units are exchanged only within a block.
     bands : dict of str to slice or index array, optional
-        Features of each band. Requires `mixtures`.
-    mixtures : array, shape (band, voxel), optional
-        Kernel weight of each band in each voxel (``BandedRidge.mixtures_``), the same in all permutations. Kernels are
-        first scaled to a mean diagonal of 1, as in :class:`neurorecon.BandedRidge`. The test is exact if the mixtures
-        were chosen without the training responses, and approximate otherwise.
+        Features of each band. Requires `mixtures` or `candidates`.
+    mixtures : "search" or array, shape (band, voxel), optional
+        ``"search"``: each voxel chooses its mixture together with its alpha, by the same criterion, among `candidates`,
+        again in each permutation. It takes as long as a test of one mixture for each candidate. An array is the kernel
+        weight of each band in each voxel, the same in all permutations: use it for mixtures that were chosen without
+        the training responses. With those of a model fitted to the same responses (``BandedRidge.mixtures_``), p-values
+        are too small. Kernels are first scaled to a mean diagonal of 1, as in :class:`neurorecon.BandedRidge`.
+    candidates : array, shape (candidate, band), optional
+        Mixtures to search. By default, equal weights of all bands, and each band alone.
     n_permutations, seed : int
-        Number of permutations, and their seed.
-    statistic : {"r2", "correlation"}
-        Score on the test samples. With bands, it is also split by the product measure.
+        Number of permutations, and their seed. If there are fewer orders, each of them is used once.
+    statistic : {"r2", "correlation", "covariance"}
+        Score on the test samples: R2, Pearson's correlation, or the covariance of predictions and responses over the
+        variance of the responses. With bands, it is also split by the product measure. With few test stimuli (fewer
+        than :data:`FEW_STIMULI`), covariance has by far the most power.
     groups : bool array, shape (group, voxel), optional
         Sets of voxels, e.g. ROIs, whose mean joint score is tested, too.
     device : str
@@ -709,8 +536,8 @@ def refit_permutation_test(
 
     Returns
     -------
-    PermutationTest
-        ``observed``, ``p``, ``null_mean``, ``null_max``, ``alphas``, and ``split`` if there are bands.
+    RefitTest
+        ``observed``, ``p``, ``null_mean``, ``null_max``, ``alphas``, and ``split`` and ``mixtures`` if there are bands.
 
     Raises
     ------
@@ -732,7 +559,19 @@ def refit_permutation_test(
     require_finite(features=x, test_features=new)
     source = FeatureSource(x, new, band_columns(bands, x.shape[1]))
     options = RefitOptions(
-        alphas, cv, units, within, mixtures, n_permutations, seed, statistic, groups, device, dtype, progress
+        alphas,
+        cv,
+        units,
+        within,
+        mixtures,
+        candidates,
+        n_permutations,
+        seed,
+        statistic,
+        groups,
+        device,
+        dtype,
+        progress,
     )
     return run(source, responses, test_responses, options)
 
@@ -747,31 +586,32 @@ def refit_permutation_test_kernels(
     cv: Any = "gcv",
     units: ArrayLike | None = None,
     within: ArrayLike | None = None,
-    mixtures: ArrayLike | None = None,
+    mixtures: ArrayLike | Literal["search"] | None = None,
+    candidates: ArrayLike | None = None,
     n_permutations: int = 1000,
     seed: int = 0,
-    statistic: Literal["r2", "correlation"] = "r2",
+    statistic: Statistic = "r2",
     groups: ArrayLike | None = None,
     device: str = "cpu",
     dtype: Literal["float32", "float64"] = "float32",
     progress: bool = False,
-) -> PermutationTest:
+) -> RefitTest:
     """Run :func:`refit_permutation_test` on linear kernels, for features too wide for memory.
 
     Parameters
     ----------
     kernels : array, shape (band, sample, sample) or (sample, sample)
-        Raw kernels ``X X'`` of the training samples. Several bands require `mixtures`.
+        Raw kernels ``X X'`` of the training samples. Several bands require `mixtures` or `candidates`.
     responses, test_responses : array, shape (sample, voxel) and (test_sample, voxel)
         Training and test responses.
     test_kernels : array, shape (band, test_sample, sample) or (test_sample, sample)
         Raw kernels between test and training samples.
-    alphas, cv, units, within, mixtures, n_permutations, seed, statistic, groups, device, dtype, progress
+    alphas, cv, units, within, mixtures, candidates, n_permutations, seed, statistic, groups, device, dtype, progress
         See :func:`refit_permutation_test`.
 
     Returns
     -------
-    PermutationTest
+    RefitTest
         See :func:`refit_permutation_test`.
 
     Raises
@@ -794,6 +634,18 @@ def refit_permutation_test_kernels(
     require_finite(kernels=within_train, test_kernels=across)
     source = KernelSource(within_train, across)
     options = RefitOptions(
-        alphas, cv, units, within, mixtures, n_permutations, seed, statistic, groups, device, dtype, progress
+        alphas,
+        cv,
+        units,
+        within,
+        mixtures,
+        candidates,
+        n_permutations,
+        seed,
+        statistic,
+        groups,
+        device,
+        dtype,
+        progress,
     )
     return run(source, responses, test_responses, options)

@@ -148,7 +148,7 @@ class Tables:
                 "target",
                 name,
                 self.targets_available,
-                todo=f"compute it with: neurorecon features --target {name}",
+                todo=_advice(name, self.targets_available),
             )
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
         return text_of(group["stimulus"])

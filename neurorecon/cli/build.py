@@ -40,10 +40,13 @@ def build(
     """
 
     def work(output: Output) -> None:
-        from neurorecon.cli.common import remember
+        from neurorecon.cli.common import committed, remember
+        from neurorecon.datasets.recipe import load_recipe
         from neurorecon.features.extract import build as build_with_targets
+        from neurorecon.features.extract import store_path
         from neurorecon.store.check import as_text, describe
 
+        output.keeps.append(committed(out or store_path(load_recipe(recipe, root), recipe)))
         store = build_with_targets(recipe, out, root=root, overwrite=overwrite, progress=output.progress)
         remember(Path(store.location))
         output.use(store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ class Output:
         Lines of text.
     hint : str, optional
         Appended to an error message: which store was used when the user named none.
+    keeps : list of Path
+        Folders in which files of finished work appear, from which the same command resumes after an interruption.
     """
 
     command: str
@@ -92,6 +95,7 @@ class Output:
     extra: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     hint: str | None = None
+    keeps: list[Path] = field(default_factory=list)
 
     def use(self, store: Store) -> Store:
         """Record the store that the command works on, and return it."""
@@ -181,7 +185,7 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING, force=True)
     logger.setLevel(level)
-    output = Output(command, as_json=as_json, quiet=quiet)
+    output, began = Output(command, as_json=as_json, quiet=quiet), time.time()
     try:
         with _warnings_as_lines():
             work(output)
@@ -195,11 +199,15 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
         logger.debug("", exc_info=True)
         _fail(output, str(_of_the_system(error)))
     except KeyboardInterrupt:
-        typer.echo(
-            "neurorecon: interrupted; finished work is saved, run the same command again to resume",
-            err=True,
-        )
+        found = "finished work is saved, run the same command again to resume"
+        typer.echo(f"neurorecon: interrupted; {found if _saved(output, began) else 'nothing was saved'}", err=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _saved(output: Output, began: float) -> bool:
+    """Return whether a file of finished work appeared since the command began."""
+    files = (path for folder in output.keeps for path in folder.rglob("*") if path.is_file())
+    return any(path.name != "inputs.json" and path.stat().st_mtime >= began for path in files)
 
 
 @contextmanager
@@ -274,6 +282,11 @@ def named_store(argument: str | None, option: str | None) -> str | None:
             todo="leave one of them out",
         )
     return option if argument is None else argument
+
+
+def committed(location: str | Path) -> Path:
+    """Return the folder of a store in which files appear when values are committed."""
+    return Path(location) / "manifests"
 
 
 def choose(location: str | None, output: Output, snapshot: str | None = None, verify: bool = True) -> Store:

@@ -130,7 +130,7 @@ def features(
     """
 
     def work(output: Output) -> None:
-        from neurorecon.cli.common import choose
+        from neurorecon.cli.common import choose, committed
         from neurorecon.features.extract import chosen_targets, extract
         from neurorecon.parallel import is_first_process
 
@@ -151,6 +151,7 @@ def features(
                 todo="add --name, and leave out --target and --models",
             )  # fmt: skip
         opened = choose(store, output)
+        output.keeps.append(committed(opened.location))
         if own is not None and name is not None:
             from neurorecon.features.own import add_target
 

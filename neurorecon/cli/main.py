@@ -6,9 +6,11 @@ import atexit
 import os
 import sys
 import threading
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo, OptionInfo
 
 from neurorecon import __version__
 from neurorecon.cli.build import build
@@ -51,8 +53,22 @@ def _main(
     pass
 
 
+def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
+    """Let the help show what the value of each option or argument stands for (``--roi ROI``), not its type (``<list[str]>``)."""
+    hints = get_type_hints(command, include_extras=True)
+    for name, hint in hints.items():
+        kind = str(getattr(hint, "__origin__", hint))
+        for option in getattr(hint, "__metadata__", ()):
+            if isinstance(option, OptionInfo | ArgumentInfo) and option.metavar is None and "bool" not in kind:
+                marks = {"int": "N", "float": "X", "Path": "PATH"} if isinstance(option, OptionInfo) else {}
+                option.metavar = next((mark for part, mark in marks.items() if part in kind), None)
+                option.metavar = option.metavar or {"cross_validate": "COLUMN"}.get(name, name.upper())
+    command.__annotations__ = hints
+    return command
+
+
 for command in (build, info, check, export, features, maps, classify, reconstruct, evaluate, plan, demo):
-    app.command()(command)
+    app.command()(with_metavars(command))
 app.add_typer(datasets, name="datasets")
 app.add_typer(weights, name="weights")
 

@@ -167,6 +167,7 @@ def maps(
             asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None, exchange, raw)
             choices = [choice for choice in asked if choice]
             folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"]), *choices]))
+            output.keeps.append(FOLDER)
             compute = Compute(scheduler if client is None else client, threads, FOLDER, output.progress)
             found = compute_maps(opened, names, settings, compute)
         for item in found:

@@ -112,6 +112,8 @@ def reconstruct(
         asked = [*(roi or []), task, cross_validate, exchange, *(metric or []), *(option or [])]
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
         folder = results_folder(out, "_".join(["reconstruct", opened.name, *choices]))
+        if decoders is not None:
+            output.keeps.append(decoders)
         for name in subjects_of(opened, subject):
             kept = None if decoders is None else decoders / name
             found = compute_reconstruction(opened, name, settings, folder=kept)

@@ -250,10 +250,8 @@ def alphas_at_edges(
         return AlphaEdges(0, 0, int((~np.isnan(values)).sum()), ends)
     # Rounding in single precision, or a mean of logarithms over folds, is not a choice within the grid.
     low, high = np.isclose(values, ends[0], rtol=1e-4), np.isclose(values, ends[1], rtol=1e-4)
-    smallest, largest = (
-        int((edge & np.asarray(where, dtype=bool)).sum()) for edge, where in ((low, small), (high, predicts))
-    )
-    return AlphaEdges(smallest, largest, int((~np.isnan(values)).sum()), ends)
+    counts = [int((edge & np.asarray(where, dtype=bool)).sum()) for edge, where in ((low, small), (high, predicts))]
+    return AlphaEdges(counts[0], counts[1], int((~np.isnan(values)).sum()), ends)
 
 
 @contextmanager

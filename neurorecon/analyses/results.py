@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from neurorecon.provenance import bundled_weights, collect, to_json, weights_lab
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
 from neurorecon.stats.exchange import Exchange
 from neurorecon.store.store import Store, open_store
+
+logger = logging.getLogger("neurorecon")
 
 #: Formats of figures by default.
 FORMATS = ("png",)
@@ -288,6 +291,11 @@ def write(
         warning = bundled_weights(store, made_by)
         if warning is not None:
             own["warnings"] = [*own.get("warnings", ()), warning]
+        cautions = store.cautions(item.subject, item.task) if item.task in store.tasks(item.subject) else []
+        if cautions:
+            own["cautions"] = cautions
+            for caution in cautions:
+                logger.warning("warning: %s, %s: %s", item.subject, item.task, caution)
         if not own.get("extra"):
             own.pop("extra", None)
         for name, table in item.tables().items():

@@ -59,6 +59,11 @@ def check(
             )
         output.extra["arrays"] = len(findings)
         output.say(f"{opened.location}: all {len(findings)} arrays are intact ({opened.digest})")
+        for name in opened.subjects:
+            for task in opened.tasks(name):
+                for caution in opened.cautions(name, task):
+                    output.extra.setdefault("cautions", []).append(f"{name}, {task}: {caution}")
+                    output.say(f"warning: {name}, {task}: {caution}")
         if opened.snapshot is not None:
             output.say(f"checked snapshot {opened.snapshot}; use --snapshot ID to check another one")
         output.extra["unfinished_build"] = unfinished_build(opened)

@@ -24,6 +24,7 @@ from neurorecon.provenance import bundled_weights, to_json_types
 from neurorecon.registry import FEATURES
 from neurorecon.store import schema
 from neurorecon.store.build import build_store
+from neurorecon.store.leaks import record_identical_rows
 from neurorecon.store.store import Store, open_store, text_of
 from neurorecon.store.writer import StoreWriter
 
@@ -570,6 +571,7 @@ def _write_target(
             writer.stream(f"{path}/values", dims, shape, "float32", stream.read)
         finally:
             stream.close()
+    record_identical_rows(writer.root, extractor.name, store.stimuli)
     writer.root[path].attrs["complete"] = True
     writer.commit(f"target {extractor.name}")
     return Speed(extractor.name, len(rows) - stream.started_at, time.perf_counter() - begun)

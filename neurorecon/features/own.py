@@ -17,6 +17,7 @@ from neurorecon.features.base import usual_dims
 from neurorecon.io import arrays, tables
 from neurorecon.provenance import to_json_types
 from neurorecon.store import schema
+from neurorecon.store.leaks import record_identical_rows
 from neurorecon.store.store import Store, open_store
 from neurorecon.store.writer import StoreWriter
 
@@ -155,6 +156,7 @@ def add_target(
         if feature_names is not None:
             writer.put(f"{path}/feature", ["feature"], np.array(list(feature_names), dtype=str))
         writer.stream(f"{path}/values", ["stimulus", *axes], shape, "float32", lambda a, b: _rows(values, a, b, ids))
+        record_identical_rows(writer.root, name, store.stimuli)
         writer.root[path].attrs["complete"] = True
         writer.commit(f"target {name}, added")
     return open_store(store.location)

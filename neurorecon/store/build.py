@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from neurorecon.space import SPACE_COLUMNS
 from neurorecon.stats.noise_ceiling import RepeatVariance
 from neurorecon.store import schema
 from neurorecon.store.backend import is_plain_zarr, open_for_reading
+from neurorecon.store.leaks import LEAKS, Watch, describe
 from neurorecon.store.ownership import refuse_foreign
 from neurorecon.store.schema import (
     RESPONSE_CHUNKS,
@@ -40,6 +42,8 @@ from neurorecon.store.schema import (
 )
 from neurorecon.store.store import Store, open_store
 from neurorecon.store.writer import BUILD, StoreWriter, resolved
+
+logger = logging.getLogger("neurorecon")
 
 #: Attribute of the group :data:`~neurorecon.store.schema.SOURCES`: size, modification time and partial digest of
 #: each source file.
@@ -424,19 +428,28 @@ def _write_stimuli(
         writer.put(f"{base}/label_name", ["label"], labels.columns.to_numpy().astype(str))
         writer.put(f"{base}/labels", ["stimulus", "label"], labels.to_numpy(dtype=np.float32))
     image, video = reader.image_shape(), reader.video_shape()
+    leaks: dict[str, Any] = {}
     if image is not None:
-        shape = (len(stimuli), *image)
+        shape, watch = (len(stimuli), *image), Watch(reader.read_images, len(stimuli))
         with bar("images", len(stimuli)) as shown:
             dims = ["stimulus", "y", "x", "rgb"]
-            writer.stream(f"{base}/images", dims, shape, "uint8", reader.read_images, progress=shown.update)
+            writer.stream(f"{base}/images", dims, shape, "uint8", watch, progress=shown.update)
+        # A video is more than its middle frame; videos are compared below.
+        of_images = np.where((stimuli["kind"] == "image").to_numpy(), splits, "")
+        leaks["images"] = watch.leaks(writer.root[f"{base}/images"], stimuli["id"].tolist(), of_images)
     if video is not None:
-        videos = stimuli["id"][stimuli["kind"] == "film"].to_numpy()
+        moving = (stimuli["kind"] == "film").to_numpy()
+        videos = stimuli["id"][moving].to_numpy()
+        watch = Watch(reader.read_frames, len(videos))
         writer.put(f"{base}/film", ["film"], videos)
         with bar("videos", len(videos)) as shown:
             dims = ["film", "frame", "y", "x", "rgb"]
-            writer.stream(
-                f"{base}/frames", dims, (len(videos), *video), "uint8", reader.read_frames, progress=shown.update
-            )
+            writer.stream(f"{base}/frames", dims, (len(videos), *video), "uint8", watch, progress=shown.update)
+        leaks["frames"] = watch.leaks(writer.root[f"{base}/frames"], videos.tolist(), splits[moving])
+    for what, found in leaks.items():
+        if found:
+            logger.warning("warning: %s", describe(found, what))
+    writer.root[base].attrs[LEAKS] = leaks
     writer.root[base].attrs["counts"] = count_stimuli(stimuli.assign(split=splits))
     writer.commit("stimuli")
 

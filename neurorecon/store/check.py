@@ -209,6 +209,7 @@ def _subject(store: Store, name: str) -> dict[str, Any]:
         "samples": store.sample_counts(name),
         "repetition_time": store.series(name),
         "report": store.report(name),
+        "cautions": {task: found for task in store.tasks(name) if (found := store.cautions(name, task))},
         "rois": store.rois(name),
         "noise_ceiling": {task: ceilings.get(task) for task in store.tasks(name)},
     }
@@ -271,6 +272,7 @@ def _subject_lines(name: str, subject: dict[str, Any]) -> list[str]:
     if ceilings:
         lines.append(f"    noise ceiling of averaged test responses, median R2: {', '.join(ceilings)}")
     lines += [f"    {what}: {found}" for what, found in subject["report"].items()]
+    lines += [f"    warning, {task}: {text}" for task, found in subject["cautions"].items() for text in found]
     rois = [f"{roi} {number:,}" for roi, number in subject["rois"].items()]
     for start in range(0, len(rois), 9):
         lines.append(("    ROIs  " if start == 0 else "          ") + ", ".join(rois[start : start + 9]))

@@ -286,7 +286,7 @@ def confounded_sessions(samples: pd.DataFrame) -> str | None:
         apart = _distance(own, counts)
         if apart > 0.5 and (apart > _distance(random, counts)).all():
             names = ", ".join(map(str, sessions[own > 0][:5].tolist())) + (", ..." if (own > 0).sum() > 5 else "")
-            found.append(f"test samples come from sessions ({names}) in which there are few training samples or none")
+            found.append(f"test and training samples come from different sessions for the most part (test: {names})")
     return "; ".join(found) or None
 
 

@@ -19,6 +19,7 @@ from neurorecon.registry import FEATURES
 from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
 from neurorecon.store.backend import damaged, open_for_reading
+from neurorecon.store.leaks import LEAKS, describe
 from neurorecon.store.responses import checked_tasks, read_responses, refuse_volumes
 from neurorecon.store.schema import count_bytes, count_samples, count_stimuli, count_voxels, digests_of, median_ceilings
 
@@ -140,6 +141,28 @@ class Tables:
         """
         samples = self.samples(subject)
         return selection.confounded_sessions(samples[samples["task"] == task])
+
+    def cautions(self, subject: str, task: str) -> list[str]:
+        """Return what makes scores of a task questionable: stimuli in both splits, and confounded sessions.
+
+        `info`, `check` and every analysis print these sentences, and the records of results hold them. Stores that
+        were built before stimuli were compared say nothing about stimuli.
+        """
+        samples = self.samples(subject)
+        shown = set(samples["stimulus"][samples["task"] == task])
+        stimuli: Any = self._root[schema.STIMULI]
+        compared: dict[str, Any] = {**(stimuli.attrs.get(LEAKS) or {})}
+        if schema.TARGETS in self._root:
+            of_targets = dict(self._root[schema.TARGETS].attrs.get(LEAKS, {}))
+            compared |= {f"target {name}": pairs for name, pairs in of_targets.items()}
+        found = []
+        for what, pairs in compared.items():
+            own = [pair for pair in pairs if pair[0] in shown and pair[1] in shown]
+            found += [describe(own, what)] if own else []
+        confounded = self.confounded_sessions(subject, task)
+        if confounded is not None:
+            found.append(f"sessions are confounded: {confounded}; center responses within sessions (center='session')")
+        return found
 
     def target_stimuli(self, name: str) -> np.ndarray:
         """Return the ids of the stimuli that have a target."""

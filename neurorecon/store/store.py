@@ -153,7 +153,8 @@ class Tables:
         stimuli: Any = self._root[schema.STIMULI]
         compared: dict[str, Any] = {**(stimuli.attrs.get(LEAKS) or {})}
         if schema.TARGETS in self._root:
-            of_targets = dict(self._root[schema.TARGETS].attrs.get(LEAKS, {}))
+            group: Any = self._root[schema.TARGETS]
+            of_targets = dict(group.attrs.get(LEAKS, {}))
             compared |= {f"target {name}": pairs for name, pairs in of_targets.items()}
         found = []
         for what, pairs in compared.items():

@@ -89,6 +89,19 @@ def test_many_images_take_a_second():
     assert time.perf_counter() - begun < 20
 
 
+def test_two_objects_on_one_background_are_two_images():
+    """Smooth backgrounds correlate whatever is in front of them."""
+    y, x = np.mgrid[:64, :64]
+    images = np.repeat((100 + 2 * y)[None, ..., None], 3, axis=0).repeat(3, axis=-1).astype(np.uint8)
+    for number, (middle, width) in enumerate([(27, 5), (27, 5), (28, 4)]):
+        images[number][((y - middle) / 15) ** 2 + ((x - 37) / width) ** 2 < 1] = 175
+    small = small_gray(images, 64)
+    assert small[0] @ small[2] > 0.98
+    watch = Watch(lambda start, stop: images[start:stop], 3)
+    watch(0, 3)
+    assert watch.leaks(images, list("abc"), np.array(["train", "test", "test"])) == [["b", "a", 1.0]]
+
+
 def test_small_versions_correlate_like_images():
     images = _smooth(3, side=50)
     small = small_gray(images)

@@ -18,8 +18,18 @@ def _smooth(number, side=32, seed=0):
     from scipy.ndimage import gaussian_filter
 
     noise = np.random.default_rng(seed).standard_normal((number, side, side, 3))
-    images = gaussian_filter(noise, (0, 2, 2, 0))
+    images = gaussian_filter(noise, (0, side / 16, side / 16, 0))
     return np.clip(128 + 200 * images / images.std() / 3, 0, 255).astype(np.uint8)
+
+
+def _as_jpeg(image):
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=75)
+    return np.asarray(Image.open(buffer))
 
 
 def _build(path, images, **kwargs):
@@ -32,15 +42,17 @@ def _build(path, images, **kwargs):
     )
 
 
-@pytest.mark.parametrize("change", ["none", "noise", "brighter"])
+@pytest.mark.parametrize("change", ["none", "noise", "brighter", "jpeg"])
 def test_images_in_both_splits_are_found_and_recorded(tmp_path, caplog, change):
     """Case 43: 20 of 60 test images are training images under other ids."""
-    images = _smooth(180)
+    images = _smooth(180, side=64)
     copies = images[:20].astype(int)
     if change == "noise":
         copies = copies + np.random.default_rng(2).integers(-2, 3, copies.shape)
     if change == "brighter":
         copies = copies * 0.8 + 20
+    if change == "jpeg":
+        copies = np.stack([_as_jpeg(image) for image in images[:20]])
     images[120:140] = np.clip(copies, 0, 255).astype(np.uint8)
     with caplog.at_level(logging.WARNING, logger="neurorecon"):
         store = _build(tmp_path / "x.icechunk", images)
@@ -95,7 +107,7 @@ def test_two_objects_on_one_background_are_two_images():
     images = np.repeat((100 + 2 * y)[None, ..., None], 3, axis=0).repeat(3, axis=-1).astype(np.uint8)
     for number, (middle, width) in enumerate([(27, 5), (27, 5), (28, 4)]):
         images[number][((y - middle) / 15) ** 2 + ((x - 37) / width) ** 2 < 1] = 175
-    small = small_gray(images, 64)
+    small = small_gray(images)
     assert small[0] @ small[2] > 0.98
     watch = Watch(lambda start, stop: images[start:stop], 3)
     watch(0, 3)

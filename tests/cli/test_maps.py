@@ -135,7 +135,19 @@ def test_the_page_loads_nothing(mapped):
 
 
 def test_quiet_says_nothing_and_the_same_seed_gives_the_same_bytes(user, call, small, tmp_path):
-    arguments = ["maps", "--store", small.path, "--roi", "early", "--seed", "3", "--quiet", "--task", "images", *OPTIONS]
+    arguments = [
+        "maps",
+        "--store",
+        small.path,
+        "--roi",
+        "early",
+        "--seed",
+        "3",
+        "--quiet",
+        "--task",
+        "images",
+        *OPTIONS,
+    ]
     first = user(*arguments, cwd=tmp_path)
     assert first.returncode == 0
     assert first.stderr == ""

@@ -158,6 +158,7 @@ def fit_encoding(
         Score on the test samples, its p and null; ``test.split`` the same for each band.
     """
     from neurorecon.decoders.banded import BandedRidge
+    from neurorecon.stats.refit import candidate_mixtures
 
     within, across = products
     seen, shown = train.at_delays(delays), test.at_delays(delays)
@@ -172,6 +173,8 @@ def fit_encoding(
         kernels, tests = (center_by(part.swapaxes(1, 2), sessions).swapaxes(1, 2) for part in (kernels, tests))
         kernels, tests = center_by(kernels, sessions), center_by(tests, labels)
     model = BandedRidge(random_state=settings.seed, device=settings.device)
+    if settings.null == "refit":  # the mixtures that every permutation searches
+        model.set_params(n_iter=candidate_mixtures(len(kernels)))
     groups = fold_groups(train, series)
     model.fit_kernels(kernels, standardized, groups=groups)
     mean = measured.mean(axis=0)
@@ -199,9 +202,9 @@ def fit_encoding(
         centered,
         alphas=model.alphas,
         cv=group_folds(len(standardized), groups, model.cv),  # those that chose the alphas of the model
-        units=groups,
+        units=refit_units(train, series),
         within=_sessions(train) if exchange.unit == "session" else None,
-        mixtures=model.mixtures_,
+        candidates=model.n_iter,
         n_permutations=settings.n_permutations,
         seed=settings.seed,
         groups=rois,
@@ -432,6 +435,21 @@ def fold_groups(samples: SampleTable, series: bool) -> np.ndarray:
     if len(np.unique(samples.runs)) >= 5:
         return samples.runs
     return np.arange(len(samples.shown)) * 10 // len(samples.shown)
+
+
+def refit_units(samples: SampleTable, series: bool) -> np.ndarray:
+    """Return the unit of each sample that trades places when models are fitted again, (sample,).
+
+    Units are the groups of :func:`fold_groups`. Only units of the same length can trade places, so runs of a time
+    series are cut into stretches as long as the shortest run.
+    """
+    groups = fold_groups(samples, series)
+    if not series or len(np.unique(samples.runs)) < 5:
+        return groups
+    _, run, lengths = np.unique(groups, return_inverse=True, return_counts=True)
+    place = np.empty(len(run), dtype=int)
+    place[np.argsort(run, kind="stable")] = np.concatenate([np.arange(length) for length in lengths])
+    return run * len(run) + place // lengths.min()
 
 
 def _contributions(model: Any, across: np.ndarray, seen: np.ndarray, n_train: int) -> np.ndarray:

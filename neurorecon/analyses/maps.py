@@ -26,6 +26,7 @@ from neurorecon.analyses.encoding import (
     compute_voxels,
     gather,
     outer_folds,
+    refit_units,
     winning_band,
 )
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record, with_normalized
@@ -47,7 +48,7 @@ from neurorecon.parallel import (
     run,
 )
 from neurorecon.parallel.jobs import FOLDER
-from neurorecon.stats import false_discovery_rate
+from neurorecon.stats import false_discovery_rate, refit_warnings
 from neurorecon.stats.bootstrap import SURE_RUNS, SURE_VOLUMES
 from neurorecon.stats.exchange import STATISTIC, Exchange
 from neurorecon.store.store import Store
@@ -530,8 +531,13 @@ def _chosen(
         "permutations": scores.n_permutations,
         "smallest_p": smallest,
     }
-    said = list(exchange.warnings) if settings.null == "order" else []
-    if settings.null == "order" and not exchange.valid:
+    said = list(exchange.warnings)
+    if settings.null == "refit":
+        units = refit_units(train, selection.series)
+        said = list(
+            refit_warnings(units, ordered=selection.series, shown=train.shown, n_permutations=settings.n_permutations)
+        )
+    elif not exchange.valid:
         said.append(
             "no p-values are given, and no voxel is called significant; --exchange asks for a test all the same"
         )
@@ -543,7 +549,7 @@ def _chosen(
     at_edge = edges.message()
     found |= {"warnings": [*said, *([at_edge] if at_edge else [])], "alphas_at_edge": edges.record()}
     if settings.null == "refit":
-        found["refit"] = "alpha on the folds of the model; mixtures of bands as the model has them"
+        found["refit"] = "alpha and mixture of bands (all alike, or one alone) chosen on the folds in each permutation"
     if selection.held is not None:
         folds = outer_folds(selection.held, settings)
         met = [np.intersect1d(train.shown[rows], train.shown[held_out]) for rows, held_out in folds]

@@ -18,7 +18,12 @@ from neurorecon.stats.permutation import (
     stimulus_permutations,
 )
 from neurorecon.stats.prediction import GroupTest, PermutationTest, permutation_test_r2
-from neurorecon.stats.refit import refit_permutation_test, refit_permutation_test_kernels
+from neurorecon.stats.refit import (
+    RefitTest,
+    refit_permutation_test,
+    refit_permutation_test_kernels,
+    refit_warnings,
+)
 from neurorecon.stats.variance_partition import (
     VariancePartition,
     band_combinations,
@@ -33,6 +38,7 @@ __all__ = [
     "Interval",
     "PermutationCounter",
     "PermutationTest",
+    "RefitTest",
     "RepeatVariance",
     "VariancePartition",
     "band_combinations",
@@ -53,6 +59,7 @@ __all__ = [
     "permutation_test_r2",
     "refit_permutation_test",
     "refit_permutation_test_kernels",
+    "refit_warnings",
     "stimulus_permutations",
     "variance_partition",
 ]

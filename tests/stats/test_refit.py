@@ -11,7 +11,13 @@ from sklearn.model_selection import GroupKFold
 from neurorecon.decoders.banded import BandedRidge
 from neurorecon.decoders.validation import correlation_score, r2_score
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.stats import max_statistic_p, permutation_p, refit_permutation_test, refit_permutation_test_kernels
+from neurorecon.stats import (
+    max_statistic_p,
+    permutation_p,
+    refit_permutation_test,
+    refit_permutation_test_kernels,
+    refit_warnings,
+)
 from neurorecon.stats.permutation import UnitPermutations
 
 ALPHAS = np.logspace(-1, 4, 6)
@@ -113,6 +119,144 @@ def test_bands_with_fixed_mixtures_are_those_of_banded_ridge(device):
         kernels[0], y, kernels[1], y_test, alphas=3.0, mixtures=mixtures[member].T, n_permutations=4, dtype="float64"
     )
     np.testing.assert_allclose(dual.split.null_max, test.split.null_max, atol=1e-8)
+
+
+CANDIDATES = np.array([[0.5, 0.5], [1, 0], [0, 1]])
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_mixtures_are_searched_again_in_every_permutation_as_himalaya_does(device):
+    x, y, x_test, y_test = data(features=10, voxels=60, n_test=30)
+    bands = {"a": slice(0, 4), "b": slice(4, 10)}
+    folds = list(GroupKFold(4).split(x, groups=np.arange(40) // 2))
+    keywords = {"alphas": ALPHAS, "cv": folds, "n_permutations": 4, "dtype": "float64", "device": device}
+    test = refit_permutation_test(x, y, x_test, y_test, bands=bands, mixtures="search", **keywords)
+    joint, shares, models = [], [], []
+    total = ((y_test - y_test.mean(axis=0)) ** 2).sum(axis=0)
+    for rows in (np.arange(40), *UnitPermutations(40, 4, 0)):
+        model = BandedRidge(
+            bands, alphas=ALPHAS, n_iter=CANDIDATES, cv=folds, dtype="float64", solver="random_search"
+        ).fit(x, y[rows])
+        parts = model.predict(x_test, split=True)
+        against = 2 * (y_test - y.mean(axis=0)) - parts.sum(axis=0)
+        shares.append((parts * against).sum(axis=1) / total)
+        joint.append(r2_score(y_test, model.predict(x_test)))
+        models.append(model)
+    # The search matters: most voxels choose another mixture somewhere.
+    assert (np.stack([model.mixtures_ for model in models]).std(axis=0).max(axis=0) > 0.1).mean() > 0.5
+    agrees(test, joint, 1e-6)
+    np.testing.assert_allclose(test.mixtures, models[0].mixtures_, atol=1e-10)
+    np.testing.assert_allclose(test.alphas, models[0].alphas_)
+    null = np.stack(shares[1:])
+    np.testing.assert_allclose(test.split.observed, shares[0], atol=1e-6)
+    np.testing.assert_allclose(test.split.p, permutation_p(shares[0], null), atol=1e-12)
+    np.testing.assert_allclose(test.split.null_max, null.max(axis=2).T, atol=1e-6)
+    kernels = [np.stack([rows[:, band] @ x[:, band].T for band in bands.values()]) for rows in (x, x_test)]
+    dual = refit_permutation_test_kernels(kernels[0], y, kernels[1], y_test, candidates=CANDIDATES, **keywords)
+    np.testing.assert_allclose(dual.null_max, test.null_max, atol=1e-8)
+    np.testing.assert_array_equal(dual.mixtures, test.mixtures)
+
+
+@pytest.mark.parametrize("alphas", [ALPHAS, [3.0]], ids=["alphas", "one alpha"])
+def test_mixture_and_alpha_have_the_lowest_generalized_error_of_all(alphas):
+    x, y, x_test, y_test = data(features=10, voxels=60)
+    bands = {"a": slice(0, 4), "b": slice(4, 10)}
+    test = refit_permutation_test(
+        x, y, x_test, y_test, alphas=alphas, bands=bands, mixtures="search", n_permutations=3, dtype="float64"
+    )
+    centered = (x - x.mean(axis=0), x_test - x.mean(axis=0))
+    losses, predictions = [], []
+    for mixture in CANDIDATES:
+        scales = [
+            (mixture[number] / centered[0][:, band].var(axis=0).sum()) for number, band in enumerate(bands.values())
+        ]
+        weighted = [
+            np.concatenate(
+                [part[:, band] * scale**0.5 for band, scale in zip(bands.values(), scales, strict=True)], axis=1
+            )
+            for part in centered
+        ]
+        for alpha in alphas:
+            h = ReferenceRidge(alpha).fit(weighted[0], np.eye(40)).predict(weighted[0])
+            losses.append(((y - h @ y) ** 2).sum(axis=0) / np.trace(np.eye(40) - h) ** 2)
+            predictions.append(ReferenceRidge(alpha).fit(weighted[0], y).predict(weighted[1]))
+    best = np.argmin(losses, axis=0)
+    np.testing.assert_array_equal(test.mixtures, CANDIDATES[best // len(alphas)].T)
+    np.testing.assert_allclose(test.alphas, np.asarray(alphas)[best % len(alphas)])
+    predicted = np.stack(predictions)[best, :, np.arange(60)].T
+    np.testing.assert_allclose(test.observed, r2_score(y_test, predicted), atol=1e-8)
+    assert len(np.unique(best)) > 1
+
+
+def test_a_search_is_the_same_in_parts_and_over_few_scores(monkeypatch):
+    x, y, x_test, y_test = data(features=10, voxels=150)
+    rois = np.arange(150) < [[70], [20]]
+    bands = {"a": slice(0, 4), "b": slice(4, 10)}
+    keywords = {"alphas": ALPHAS, "n_permutations": 20, "groups": rois, "bands": bands, "dtype": "float64"}
+    whole = refit_permutation_test(x, y, x_test, y_test, mixtures="search", **keywords)
+    monkeypatch.setattr("neurorecon.stats.refit._SCORE_BYTES", 0)
+    parts = refit_permutation_test(x, y, x_test, y_test, mixtures="search", **keywords)
+    for name in ("observed", "p", "null_mean", "null_max", "alphas", "mixtures"):
+        np.testing.assert_allclose(getattr(whole, name), getattr(parts, name), atol=1e-12)
+    np.testing.assert_allclose(whole.groups.null, parts.groups.null, atol=1e-12)
+    # One candidate is a fixed mixture, and a band that never varies is not chosen alone.
+    fixed, one = (
+        refit_permutation_test(x, y, x_test, y_test, **keywords, **given)
+        for given in ({"mixtures": np.full((2, 150), 0.5)}, {"candidates": CANDIDATES[:1]})
+    )
+    np.testing.assert_array_equal(fixed.p, one.p)
+    x[:, :4] = x_test[:, :4] = 7
+    constant = refit_permutation_test(x, y, x_test, y_test, mixtures="search", **keywords)
+    alone = refit_permutation_test(x[:, 4:], y, x_test[:, 4:], y_test, alphas=ALPHAS, n_permutations=20)
+    assert np.isfinite(constant.null_max).all()
+    assert (constant.observed > alone.observed - 0.1).mean() > 0.9
+
+
+def test_there_may_be_fewer_orders_than_were_asked_for(monkeypatch):
+    """All five orders of three runs, as if enumerated."""
+    orders = np.array([[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
+    monkeypatch.setattr("neurorecon.stats.permutation.stimulus_permutations", lambda *_: orders)
+    x, y, x_test, y_test = data(n=42)
+    test = refit_permutation_test(
+        x, y, x_test, y_test, alphas=ALPHAS, units=np.arange(42) // 14, n_permutations=999, groups=np.ones((1, 7))
+    )
+    assert test.n_permutations == len(test.null_max) == 5
+    assert test.groups.null.shape == (1, 5)
+    assert np.isfinite(test.groups.p).all()
+    assert test.p.min() >= 1 / 6
+    np.testing.assert_allclose(test.p * 6, np.round(test.p * 6))
+
+
+def test_covariance_is_that_of_predictions_and_responses():
+    x, y, x_test, y_test = data(features=10, n_test=5)
+    bands = {"a": slice(0, 4), "b": slice(4, 10)}
+    keywords = {"alphas": 3.0, "bands": bands, "candidates": CANDIDATES[:1], "n_permutations": 19, "dtype": "float64"}
+    test = refit_permutation_test(x, y, x_test, y_test, statistic="covariance", **keywords)
+    model = BandedRidge(bands, alphas=[3.0], n_iter=CANDIDATES[:1], dtype="float64").fit(x, y)
+    centered = y_test - y_test.mean(axis=0)
+    wanted = (model.predict(x_test, split=True) * centered).mean(axis=1) / y_test.var(axis=0)
+    np.testing.assert_allclose(test.split.observed, wanted, atol=1e-8)
+    np.testing.assert_allclose(test.observed, wanted.sum(axis=0), atol=1e-8)
+    assert test.statistic == "covariance"
+    # p does not depend on what responses are measured in.
+    small = refit_permutation_test(x, y / 1e6, x_test, y_test / 1e6, statistic="covariance", **keywords)
+    np.testing.assert_array_equal(small.p, test.p)
+
+
+def test_units_that_are_too_short_or_too_few_are_warned_of():
+    assert refit_warnings(np.arange(300) // 30, ordered=True, shown=np.arange(300)) == ()
+    assert refit_warnings(np.arange(300), ordered=False) == ()
+    (short,) = refit_warnings(np.arange(300) // 10, ordered=True)
+    assert "stretches of 10 samples" in short
+    (few,) = refit_warnings(np.arange(300) // 100, ordered=True, n_permutations=999)
+    assert "3 of 3 units can trade places, in 6 orders: p is at least 0.17" in few
+    # Two runs of 100 volumes and two of 50: four orders, within sessions one.
+    lengths = np.repeat(np.arange(4), [100, 100, 50, 50])
+    assert "4 of 4 units can trade places, in 4 orders" in refit_warnings(lengths, ordered=True)[0]
+    by_session = refit_warnings(lengths, ordered=True, within=np.repeat([0, 1, 2], [200, 50, 50]))
+    assert "2 of 4 units can trade places, in 2 orders" in by_session[0]
+    (same,) = refit_warnings(np.arange(300) // 30, ordered=True, shown=np.arange(300) % 30)
+    assert "nothing changes" in same
 
 
 @pytest.mark.parametrize("statistic", ["r2", "correlation"])
@@ -248,6 +392,13 @@ def test_what_cannot_be_tested_is_refused():
         refit_permutation_test(x, y, x_test, y_test, alphas=1.0, bands={"a": slice(0, 4)}, mixtures=np.ones((1, 7)))
     with pytest.raises(InputError, match="mixtures do not match"):
         refit_permutation_test(x, y, x_test, y_test, alphas=1.0, mixtures=np.ones((1, 3)))
+    two = {"alphas": 1.0, "bands": {"a": slice(0, 4), "b": slice(4, 12)}}
+    for wrong in (np.ones((2, 3)), np.ones(2), np.zeros((1, 2)), [[1, -1]], [[1, np.nan]], np.ones((0, 2))):
+        with pytest.raises(InputError, match="candidate mixtures do not match"):
+            refit_permutation_test(x, y, x_test, y_test, candidates=wrong, **two)
+    for mixtures in ("best", np.ones((2, 7))):
+        with pytest.raises(InputError, match="either given or searched"):
+            refit_permutation_test(x, y, x_test, y_test, mixtures=mixtures, candidates=[[1, 1]], **two)
     with pytest.raises(InputError, match="NaN"):
         refit_permutation_test(x, y * np.nan, x_test, y_test, alphas=1.0)
     with pytest.raises(InputError, match="kernels do not match"):

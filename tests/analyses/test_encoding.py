@@ -10,6 +10,7 @@ from neurorecon.analyses.encoding import (
     fit_encoding,
     fold_groups,
     gather,
+    refit_units,
     winning_band,
 )
 from neurorecon.analyses.maps import voxelwise_maps
@@ -156,3 +157,40 @@ def test_maps_need_held_out_stimuli_and_sensible_settings(miniature):
     for wrong in ({"n_permutations": 0}, {"fdr": 0.0}, {"fdr": 1.0}):
         with pytest.raises(InputError, match="is out of range"):
             voxelwise_maps(store, **wrong)
+
+
+def _runs_of(lengths):
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(lengths)), lengths)
+    shown = random.integers(0, 12, len(labels))
+    responses = random.standard_normal((len(labels), 3)).astype(np.float32)
+    return SampleTable(responses, pd.DataFrame(), labels, [f"s{number}" for number in range(12)], shown)
+
+
+def test_runs_of_different_length_trade_stretches_as_long_as_the_shortest_one():
+    equal = _runs_of([30] * 5)
+    np.testing.assert_array_equal(pd.factorize(refit_units(equal, True))[0], equal.runs)
+    trials = _samples(np.random.default_rng(0), 2, 7)
+    np.testing.assert_array_equal(refit_units(trials, False), trials.shown)
+    different = _runs_of([30, 31, 65, 32, 33])
+    units = refit_units(different, True)
+    sizes = np.unique(units, return_counts=True)[1].tolist()
+    assert sorted(sizes) == [1, 2, 3, 5, *[30] * 6]
+    # Stretches are within runs and in order: the second stretch of the long run are its volumes 30 to 59.
+    long = np.flatnonzero(different.runs == 2)
+    assert len(np.unique(units[long[30:60]])) == 1
+    assert units[long[29]] != units[long[30]] != units[long[60]]
+
+
+def test_refits_of_runs_of_different_length_can_be_tested():
+    train, test = _runs_of([30, 31, 65, 32, 33]), _runs_of([40])
+    features = [np.random.default_rng(1).standard_normal((12, width)) for width in (3, 5)]
+    grams = np.stack([part @ part.T for part in features])
+    settings = EncodingSettings(n_permutations=9, null="refit")
+    held_out, tested = fit_encoding((grams, grams), train, test, DELAYS, series=True, settings=settings)
+    assert tested.n_permutations == 9
+    # One function per number: the predictions shown are those that were tested.
+    shares = (held_out.predicted * (2 * held_out.measured - held_out.predicted.sum(axis=0))).sum(axis=1)
+    shares = shares / (held_out.measured**2).sum(axis=0)
+    np.testing.assert_allclose(tested.split.observed, shares, atol=1e-4)
+    np.testing.assert_allclose(tested.observed, shares.sum(axis=0), atol=1e-4)

@@ -19,8 +19,10 @@ def test_a_message_says_what_was_given_expected_and_to_do():
 
 
 def test_every_error_is_ours_and_a_value_error():
-    found = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, Exception)]
+    items = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, Exception)]
+    found = [item for item in items if not issubclass(item, Warning)]
     assert len(found) >= 6
+    assert all(issubclass(item, errors.NeuroreconWarning) for item in items if item not in found)
     for item in found:
         assert issubclass(item, NeuroreconError)
         assert item is NeuroreconError or issubclass(item, ValueError)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NoReturn, get_type_hints
 
 import typer
-from typer.models import ArgumentInfo, OptionInfo
+from typer.models import OptionInfo
 
 from neurorecon import __version__
 from neurorecon.cli.build import build
@@ -54,13 +54,13 @@ def _main(
 
 
 def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
-    """Let the help show what the value of each option or argument stands for (``--roi ROI``), not its type (``<list[str]>``)."""
+    """Let the help show what the value of each option stands for (``--roi ROI``), not its type (``<list[str]>``)."""
     hints = get_type_hints(command, include_extras=True)
     for name, hint in hints.items():
         kind = str(getattr(hint, "__origin__", hint))
         for option in getattr(hint, "__metadata__", ()):
-            if isinstance(option, OptionInfo | ArgumentInfo) and option.metavar is None and "bool" not in kind:
-                marks = {"int": "N", "float": "X", "Path": "PATH"} if isinstance(option, OptionInfo) else {}
+            if isinstance(option, OptionInfo) and option.metavar is None and "bool" not in kind:
+                marks = {"int": "N", "float": "X", "Path": "PATH"}
                 option.metavar = next((mark for part, mark in marks.items() if part in kind), None)
                 option.metavar = option.metavar or {"cross_validate": "COLUMN"}.get(name, name.upper())
     command.__annotations__ = hints

@@ -114,6 +114,35 @@ def load_both(
     )
 
 
+#: What a noise ceiling belongs to, in words.
+_SCORED = {
+    "test": "averages over the repeats of each test stimulus",
+    "all": "averages over the repeats of each stimulus",
+    "single": "single samples",
+}
+
+
+def scored_ceiling(
+    store: Store, selection: Selection, settings: EncodingSettings
+) -> tuple[np.ndarray | None, dict[str, str]]:
+    """Return the noise ceiling of the very samples that are scored, (voxel,), and where it comes from, for the record.
+
+    These are averages over repeats, or single samples where runs or sessions are held out, and in time series whose
+    repeats show the stimuli in another order. None if it is not known.
+    """
+    task, held_out = selection.task, settings.cross_validate
+    of: Literal["test", "all", "single"] = "single"
+    if held_out is None:
+        samples = store.samples(selection.subject)
+        part = samples[(samples["split"] == "test") & (samples["task"] == task)]
+        of = "test" if not selection.series or same_order(part) else "single"
+    elif held_out not in ("run", "session") and not selection.series:
+        of = "all"
+    ceiling = store.noise_ceiling(selection.subject, settings.rois, task, of=of)
+    about = store.about_ceilings(selection.subject).get(task, "none: no repeats")
+    return ceiling, {"from": about} if ceiling is None else {"of": _SCORED[of], "from": about}
+
+
 def default_bands(store: Store) -> list[str]:
     """Return the targets that are used by default: one for each of :data:`ROLES`, else all in the store."""
     known = store.targets_available

@@ -48,7 +48,7 @@ from neurorecon.parallel import (
     run,
 )
 from neurorecon.parallel.jobs import FOLDER
-from neurorecon.stats import false_discovery_rate, refit_warnings
+from neurorecon.stats import false_discovery_rate, mean_ceiling, refit_warnings, shown_ceiling
 from neurorecon.stats.bootstrap import SURE_RUNS, SURE_VOLUMES
 from neurorecon.stats.exchange import STATISTIC, Exchange
 from neurorecon.store.store import Store
@@ -267,7 +267,7 @@ def maps(
         Of encoding maps: predict all samples of the task, with one group held out at a time (12 folds if there are more
         groups) and a search in each fold; a number holds out that many parts of the stimuli of trials (runs of a time
         series). By default the test split is predicted. Features are standardized over all stimuli. Noise ceilings
-        belong to averages over the test split, so they are left out.
+        are those of single samples where runs or sessions are held out.
     seed : int
         Of permutations and resampling.
     device : str
@@ -442,9 +442,9 @@ def _encoding_map(store: Store, job: EncodingJob, kept: Results, threads: int) -
     voxels = found.voxels
     split = {f"r2_{band}": part for band, part in zip(bands, voxels["split"], strict=True)}
     table = table.assign(r2=voxels["r2"], **split, r2_sklearn=voxels["r2_sklearn"], r=voxels["r"])
-    ceiling = store.noise_ceiling(subject, settings.rois, task) if settings.cross_validate is None else None
+    ceiling, about_ceiling = design.scored_ceiling(store, selection, settings)
     if ceiling is not None:
-        table["noise_ceiling"] = ceiling
+        table["noise_ceiling"] = shown_ceiling(ceiling)
     scores = dict(zip(["", *(f"_{band}" for band in bands)], [voxels["r2"], *voxels["split"]], strict=True))
     tested = {name: false_discovery_rate(p, settings.fdr) for name, p in zip(scores, voxels["p"], strict=True)}
     # Below zero the mean predicts better than the model, even where chance does worse still.
@@ -469,9 +469,10 @@ def _encoding_map(store: Store, job: EncodingJob, kept: Results, threads: int) -
             **_chosen(selection, settings, found, edges),
             "threads": threads,
             "significant_voxels": int(significant[""].sum()),
+            "noise_ceiling": about_ceiling,
         },
         table=with_normalized(table, columns, "noise_ceiling"),
-        rois=_roi_table(bands, rois, found, table),
+        rois=_roi_table(bands, rois, found, table, ceiling),
         scores=[
             Score(
                 f"{subject} {roi} mean joint {statistic}", float(score.observed[0]), len(selection.scored.stimuli),
@@ -558,7 +559,11 @@ def _chosen(
 
 
 def _roi_table(
-    bands: list[str], rois: Mapping[str, np.ndarray], found: EncodingScores, table: pd.DataFrame
+    bands: list[str],
+    rois: Mapping[str, np.ndarray],
+    found: EncodingScores,
+    table: pd.DataFrame,
+    ceiling: np.ndarray | None,
 ) -> pd.DataFrame:
     """Return a row for each ROI and band; q corrects p over the ROIs (and bands) of the table."""
     rows = []
@@ -583,7 +588,7 @@ def _roi_table(
                 "r2_sklearn": score.r2_sklearn,
                 "p": score.p[0],
                 "q": q[number],
-                "ceiling": table["noise_ceiling"].to_numpy()[mask].mean() if "noise_ceiling" in table else np.nan,
+                "ceiling": np.nan if ceiling is None else mean_ceiling(ceiling, mask),
                 "n": score.voxels,
                 "significant": int(table["significant"].to_numpy()[mask].sum()),
                 "wins": int((winners == band).sum()),

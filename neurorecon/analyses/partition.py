@@ -21,7 +21,7 @@ from neurorecon.analyses.results import Result, with_normalized
 from neurorecon.decoders.alphas import quiet_edges
 from neurorecon.decoders.kernels import delayed_kernel
 from neurorecon.decoders.samples import SampleTable
-from neurorecon.stats import VariancePartition, band_combinations, partition_predictions
+from neurorecon.stats import VariancePartition, band_combinations, mean_ceiling, partition_predictions, shown_ceiling
 from neurorecon.store.store import Store
 
 
@@ -173,7 +173,7 @@ def compute_partition(store: Store, subject: str, settings: EncodingSettings) ->
         block=selection.stretch,
         seed=settings.seed,
     )
-    ceiling = store.noise_ceiling(subject, settings.rois, selection.task)
+    ceiling, about_ceiling = design.scored_ceiling(store, selection, settings)
     return Partition(
         subject=subject,
         task=selection.task,
@@ -186,6 +186,7 @@ def compute_partition(store: Store, subject: str, settings: EncodingSettings) ->
             "train_stimuli": len(train.stimuli),
             "test_stimuli": len(test.stimuli),
             "test_samples": len(test.shown),
+            "noise_ceiling": about_ceiling,
         },
         bands=list(selection.bands),
         partition=partition,
@@ -225,7 +226,7 @@ def _voxel_table(table: pd.DataFrame, partition: VariancePartition, ceiling: np.
         columns[f"{'unique' if len(combination) == 1 else 'common'}_{'_'.join(combination)}"] = values
     found = table.assign(**columns)
     if ceiling is not None:
-        found["noise_ceiling"] = ceiling
+        found["noise_ceiling"] = shown_ceiling(ceiling)
     return with_normalized(found, {name: f"normalized_{name}" for name in columns}, "noise_ceiling")
 
 
@@ -246,7 +247,7 @@ def _roi_table(
                     "low": float(means.interval.low[row, number]),
                     "high": float(means.interval.high[row, number]),
                     "joint": float(means.joint[number]),
-                    "ceiling": float(np.mean(ceiling[mask])) if ceiling is not None else np.nan,
+                    "ceiling": np.nan if ceiling is None else mean_ceiling(ceiling, mask),
                     "n": int(mask.sum()),
                 }
             )

@@ -252,6 +252,7 @@ class Reader(ABC):
 #: Names of other arrays in the group of a subject, or of other coordinates of responses.
 RESERVED = frozenset(SAMPLE_COLUMNS).union(
     ("sample", "voxel", "responses", "roi", "rois", "roi_mask", "repeated_task", "ncsnr", "noise_ceiling"),
+    ("signal_variance", "noise_variance"),
     ("repeats", "delay", "i", "j", "k", "hemisphere", "vertex", "structure"),
 )
 

@@ -5,10 +5,14 @@ from neurorecon.stats.exchange import Exchange, choose_exchange, lag_one_autocor
 from neurorecon.stats.noise_ceiling import (
     CEILING_FLOOR,
     RepeatVariance,
+    VarianceComponents,
     explainable_variance,
+    mean_ceiling,
     noise_ceiling_from_trials,
     normalize_correlation,
     normalize_r2,
+    series_components,
+    shown_ceiling,
 )
 from neurorecon.stats.permutation import (
     PermutationCounter,
@@ -40,6 +44,7 @@ __all__ = [
     "PermutationTest",
     "RefitTest",
     "RepeatVariance",
+    "VarianceComponents",
     "VariancePartition",
     "band_combinations",
     "bootstrap_interval",
@@ -50,6 +55,7 @@ __all__ = [
     "jackknife_interval",
     "lag_one_autocorrelation",
     "max_statistic_p",
+    "mean_ceiling",
     "noise_ceiling_from_trials",
     "normalize_correlation",
     "normalize_r2",
@@ -60,6 +66,8 @@ __all__ = [
     "refit_permutation_test",
     "refit_permutation_test_kernels",
     "refit_warnings",
+    "series_components",
+    "shown_ceiling",
     "stimulus_permutations",
     "variance_partition",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from neurorecon import __version__
 from neurorecon.datasets.arrays.reader import MemoryRecipe, given_in_memory
 from neurorecon.datasets.base import (
     SAMPLE_COLUMNS,
-    TRIALS,
     Reader,
     SubjectData,
     check_columns,
@@ -27,18 +25,16 @@ from neurorecon.datasets.recipe import Recipe
 from neurorecon.errors import InputError, MissingFileError, NeuroreconError, StoreError, StoreWriteError
 from neurorecon.io.files import Changes, Fingerprint, changes, fingerprint, is_url
 from neurorecon.space import SPACE_COLUMNS
-from neurorecon.stats.noise_ceiling import RepeatVariance
 from neurorecon.store import schema
 from neurorecon.store.backend import is_plain_zarr, open_for_reading
+from neurorecon.store.ceilings import noise_ceilings
 from neurorecon.store.leaks import LEAKS, Watch, describe
 from neurorecon.store.ownership import refuse_foreign
 from neurorecon.store.schema import (
-    RESPONSE_CHUNKS,
     SOURCES,
     count_samples,
     count_stimuli,
     count_voxels,
-    median_ceilings,
 )
 from neurorecon.store.store import Store, open_store
 from neurorecon.store.writer import BUILD, StoreWriter, resolved
@@ -116,92 +112,6 @@ def source_changes(root: Any, recipe: Recipe) -> Changes:
 
 def _remembered(root: Any) -> Fingerprint:
     return dict(root[SOURCES].attrs.get(FILES, {})) if SOURCES in root else {}
-
-
-#: Split for which noise ceilings are computed, if a task has it.
-TEST = "test"
-
-
-@dataclass(frozen=True)
-class NoiseCeilings:
-    """Noise ceilings of one subject.
-
-    Parameters
-    ----------
-    tasks : list of str
-        Tasks with a noise ceiling: those with repeated stimuli, or whose samples are means of trials.
-    ncsnr : array, shape (repeated_task, voxel), float32
-        Noise ceiling signal-to-noise ratio of single trials: the standard deviation of the signal divided by that of
-        the noise (Allen et al. 2022).
-    noise_ceiling : array, shape (repeated_task, voxel), float32
-        R2 of a perfect model for averages over the repeats of the test stimuli.
-    test_repeats : list of float
-        Harmonic mean of the numbers of trials of the test stimuli.
-    """
-
-    tasks: list[str]
-    ncsnr: np.ndarray
-    noise_ceiling: np.ndarray
-    test_repeats: list[float]
-
-
-def noise_ceilings(responses: Any, samples: pd.DataFrame, stated_ncsnr: np.ndarray | None = None) -> NoiseCeilings:
-    """Compute the noise ceiling of each voxel for each task with repeats.
-
-    The noise ceiling for means of k trials is ``ncsnr ** 2 / (ncsnr ** 2 + 1 / k)``. If k differs between test stimuli,
-    ``1 / k`` is averaged over them.
-
-    Parameters
-    ----------
-    responses : Zarr array, shape (sample, voxel)
-        Responses, read in blocks of 1,024 voxels: 123 MB for 30,000 samples.
-    samples : DataFrame
-        Sample table. If samples are means of trials, the column ``trials`` holds their number; their noise ceiling is
-        known only if the data set provides the ncsnr.
-    stated_ncsnr : array, shape (voxel,), optional
-        Single-trial ncsnr provided with the data set; used instead of an estimate.
-
-    Returns
-    -------
-    NoiseCeilings
-
-    References
-    ----------
-    Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence.
-    Nature Neuroscience 25, 116-126. For varying numbers of trials, see the NSD data manual.
-    """
-    averaged = stated_ncsnr is not None and TRIALS in samples
-    tasks = [task for task in pd.unique(samples["task"]) if averaged or _repeated(samples, task)]
-    voxels = responses.shape[1]
-    ncsnr = np.empty((len(tasks), voxels), dtype=np.float32)
-    width = RESPONSE_CHUNKS[1]
-    for start in range(0, voxels, width) if stated_ncsnr is None else ():
-        block = np.asarray(responses[:, start : start + width])
-        for number, task in enumerate(tasks):
-            rows = (samples["task"] == task).to_numpy()
-            ids = samples["stimulus"].to_numpy()[rows]
-            ncsnr[number, start : start + width] = RepeatVariance(ids).update(block[rows], ids).ncsnr
-    if stated_ncsnr is not None:
-        ncsnr[:] = stated_ncsnr
-    noise = np.array([_noise_left(samples, task, averaged) for task in tasks])
-    power = ncsnr.astype(float) ** 2
-    ceiling = power / (power + noise[:, None]) if tasks else power
-    return NoiseCeilings(tasks, ncsnr, ceiling.astype(np.float32), (1 / noise).tolist())
-
-
-def _repeated(samples: pd.DataFrame, task: str) -> bool:
-    counts = samples["stimulus"][samples["task"] == task].value_counts(sort=False)
-    return bool((counts > 1).sum() > 1)
-
-
-def _noise_left(samples: pd.DataFrame, task: str, averaged: bool) -> float:
-    """Return the share of the noise variance of a trial that remains in the mean over the samples of a stimulus."""
-    rows = samples[samples["task"] == task]
-    test = rows[rows["split"] == TEST]
-    rows = test if len(test) else rows
-    noise = 1 / rows[TRIALS].astype(float) if averaged else pd.Series(1.0, index=rows.index)
-    stimuli = noise.groupby(rows["stimulus"], sort=False)
-    return float((stimuli.sum() / stimuli.size() ** 2).mean())
 
 
 #: Maximum number of captions per stimulus, as in COCO.
@@ -476,15 +386,10 @@ def _write_subject(writer: StoreWriter, name: str, subject: SubjectData, bar: Ca
         )
     if f"{name}/noise_ceiling" not in writer.root:
         stated = subject.voxels["ncsnr"].to_numpy()[order] if "ncsnr" in subject.voxels else None
-        ceilings = noise_ceilings(writer.root[f"{name}/responses"], subject.samples, stated)
-        writer.put(f"{name}/repeated_task", ["repeated_task"], np.array(ceilings.tasks))
-        what = {
-            "test_repeats": dict(zip(ceilings.tasks, ceilings.test_repeats, strict=True)),
-            "source": "repeats" if stated is None else "ncsnr stated by the data set",
-        }
-        writer.put(f"{name}/ncsnr", ["repeated_task", "voxel"], ceilings.ncsnr)
-        writer.put(f"{name}/noise_ceiling", ["repeated_task", "voxel"], ceilings.noise_ceiling, what)
-        writer.root[name].attrs["median_ceilings"] = median_ceilings(ceilings.tasks, ceilings.noise_ceiling)
+        found = noise_ceilings(
+            writer.root[f"{name}/responses"], subject.samples.reset_index(drop=True), stated, subject.repetition_time
+        )
+        found.write(writer, name, stated is not None)
     writer.commit(f"{name}: responses and noise ceilings")
 
 

@@ -6,6 +6,7 @@ Checks apply to the snapshot that is open. Unfinished builds are on a separate b
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +202,7 @@ def describe(store: Store) -> dict[str, Any]:
 
 
 def _subject(store: Store, name: str) -> dict[str, Any]:
-    space, ceilings = store.space(name), store.median_ceilings(name)
+    space, ceilings = store.space(name), store.mean_ceilings(name)
     return {
         "space": space.kind,
         "mesh": space.mesh,
@@ -212,6 +213,7 @@ def _subject(store: Store, name: str) -> dict[str, Any]:
         "cautions": {task: found for task in store.tasks(name) if (found := store.cautions(name, task))},
         "rois": store.rois(name),
         "noise_ceiling": {task: ceilings.get(task) for task in store.tasks(name)},
+        "about_noise_ceiling": store.about_ceilings(name),
     }
 
 
@@ -270,7 +272,11 @@ def _subject_lines(name: str, subject: dict[str, Any]) -> list[str]:
         )
     ceilings = [f"{task} {value:.2f}" for task, value in subject["noise_ceiling"].items() if value is not None]
     if ceilings:
-        lines.append(f"    noise ceiling of averaged test responses, median R2: {', '.join(ceilings)}")
+        lines.append(f"    noise ceiling of averaged test responses, mean R2: {', '.join(ceilings)}")
+    for task, about in subject["about_noise_ceiling"].items():
+        if about.startswith(("none", "repeats,")):
+            lines += textwrap.wrap(f"noise ceiling of {task}: {about}", 106, initial_indent="    ",
+                                   subsequent_indent="      ")  # fmt: skip
     lines += [f"    {what}: {found}" for what, found in subject["report"].items()]
     lines += [f"    warning, {task}: {text}" for task, found in subject["cautions"].items() for text in found]
     rois = [f"{roi} {number:,}" for roi, number in subject["rois"].items()]

@@ -232,8 +232,10 @@ def _labeled(
     if steps:
         coordinates["delay"] = ("voxel", np.repeat(np.asarray(steps), len(where)))
     if len(tasks) == 1:
-        for name in ("noise_ceiling", "ncsnr"):
-            values = store._ceiling(name, subject, None, tasks[0])
+        for name, values in (
+            ("noise_ceiling", store.noise_ceiling(subject, None, tasks[0])),
+            ("ncsnr", store.ncsnr(subject, None, tasks[0])),
+        ):
             if values is not None:
                 coordinates[name] = ("voxel", np.tile(values[where], copies))
     data = blocks[0] if copies == 1 else dask.array.concatenate(blocks, axis=1)

@@ -143,18 +143,6 @@ def count_voxels(rois: Mapping[str, np.ndarray]) -> list[tuple[str, int]]:
     return [(name, int(np.count_nonzero(mask))) for name, mask in rois.items()]
 
 
-def median_ceilings(tasks: Iterable[str], noise_ceiling: np.ndarray) -> dict[str, float | None]:
-    """Return the median noise ceiling over voxels of each task; None if it is unknown.
-
-    Parameters
-    ----------
-    tasks : iterable of str
-    noise_ceiling : array, shape (repeated_task, voxel)
-    """
-    rows = [row[np.isfinite(row)] for row in noise_ceiling]
-    return {task: round(float(np.median(row)), 4) if row.size else None for task, row in zip(tasks, rows, strict=True)}
-
-
 def count_stimuli(stimuli: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the number of stimuli of each kind and split.
 

@@ -21,7 +21,7 @@ from neurorecon.store import schema, selection
 from neurorecon.store.backend import damaged, open_for_reading
 from neurorecon.store.leaks import LEAKS, describe
 from neurorecon.store.responses import checked_tasks, read_responses, refuse_volumes
-from neurorecon.store.schema import count_bytes, count_samples, count_stimuli, count_voxels, digests_of, median_ceilings
+from neurorecon.store.schema import count_bytes, count_samples, count_stimuli, count_voxels, digests_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,12 +200,20 @@ class Tables:
         counted = self._subject(subject).attrs.get("counts")
         return counted if counted is not None else count_samples(self.samples(subject))
 
-    def median_ceilings(self, subject: str) -> dict[str, float | None]:
-        """Return the median noise ceiling over voxels of each task with repeats; see :meth:`noise_ceiling`."""
-        counted = self._subject(subject).attrs.get("median_ceilings")
+    def mean_ceilings(self, subject: str) -> dict[str, float | None]:
+        """Return the mean noise ceiling over voxels of each task that has one; see :meth:`noise_ceiling`."""
+        counted = self._subject(subject).attrs.get("mean_ceilings")
         if counted is not None:
             return counted
-        return median_ceilings(self._repeated_tasks(subject), self._values(f"{subject}/noise_ceiling"))
+        from neurorecon.store.ceilings import mean_ceilings
+
+        return mean_ceilings(self._repeated_tasks(subject), self._values(f"{subject}/noise_ceiling"))
+
+    def about_ceilings(self, subject: str) -> dict[str, str]:
+        """Return, for each task, what the noise ceilings come from, or why there are none."""
+        from neurorecon.store.ceilings import about_ceilings
+
+        return about_ceilings(self._subject(subject))
 
     def about_target(self, name: str) -> tuple[tuple[int, ...], dict[str, Any]]:
         """Return the shape of a target and a description of how it was computed."""
@@ -283,9 +291,14 @@ class Tables:
         return {name.removeprefix("truth_"): group[name][:][..., where] for name in sorted(names)}
 
     def noise_ceiling(
-        self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None
+        self,
+        subject: str,
+        roi: str | Iterable[str] | None = None,
+        task: str | None = None,
+        *,
+        of: Literal["test", "all", "single"] = "test",
     ) -> np.ndarray | None:
-        """Return the noise ceiling of each voxel for responses averaged over repeats of the test stimuli.
+        """Return the noise ceiling of each voxel.
 
         Parameters
         ----------
@@ -295,17 +308,36 @@ class Tables:
             See :meth:`responses`.
         task : str, optional
             Required if several tasks have repeats.
+        of : {"test", "all", "single"}
+            Which samples it belongs to: averages over the repeats of each test stimulus, the same of all stimuli, or
+            single samples.
 
         Returns
         -------
         array, shape (voxel,), or None
-            R2 of a perfect model; None if the task has no repeats.
+            R2 of a perfect model, not clipped: estimates of single voxels scatter around the true value, also around 0.
+            Their mean over an ROI is its ceiling. NaN in voxels that do not vary. None if the task has no repeats;
+            :meth:`about_ceilings` says why.
         """
-        return self._ceiling("noise_ceiling", subject, roi, task)
+        known = self._repeated_task(subject, task)
+        if known is None:
+            return None
+        from neurorecon.store.ceilings import stored_ceiling
+
+        key = f"{subject}/noise_ceiling of {of} of {known}"
+        if key not in self._small:
+            if of not in ("test", "all", "single"):
+                raise UnknownNameError("kind of samples", of, ["test", "all", "single"])
+            self._small[key] = stored_ceiling(self._subject(subject), known, self.samples(subject), of)
+        return self._small[key][self._voxel_positions(subject, roi)]
 
     def ncsnr(self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None) -> np.ndarray | None:
         """Return the noise ceiling signal-to-noise ratio of single samples (as in NSD); see :meth:`noise_ceiling`."""
-        return self._ceiling("ncsnr", subject, roi, task)
+        known = self._repeated_task(subject, task)
+        if known is None:
+            return None
+        row = self._repeated_tasks(subject).index(known)
+        return self._values(f"{subject}/ncsnr")[row][self._voxel_positions(subject, roi)]
 
     # -- provenance ---------------------------------------------------------------------------------------------
 
@@ -386,7 +418,8 @@ class Tables:
     def _repeated_tasks(self, subject: str) -> list[str]:
         return self._values(f"{subject}/repeated_task").tolist()
 
-    def _ceiling(self, name: str, subject: str, roi: str | Iterable[str] | None, task: str | None) -> np.ndarray | None:
+    def _repeated_task(self, subject: str, task: str | None) -> str | None:
+        """Return the task whose noise ceiling is asked for; None if it has none."""
         tasks = self._repeated_tasks(subject)
         if task is not None and task not in self.tasks(subject):
             raise UnknownNameError("task", task, self.tasks(subject))
@@ -399,8 +432,7 @@ class Tables:
                 expected=f"one of: {', '.join(tasks)}",
                 todo=f"select a task, e.g. task={tasks[0]!r}",
             )
-        row = 0 if task is None else tasks.index(task)
-        return self._values(f"{subject}/{name}")[row][self._voxel_positions(subject, roi)]
+        return tasks[0] if task is None else task
 
 
 def _check_schema(location: str, attributes: Mapping[str, Any]) -> None:

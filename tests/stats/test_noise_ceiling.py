@@ -49,7 +49,7 @@ def test_balanced_repeats_agree_with_explainable_variance():
     signal_variance = mean_variance - noise / n_repeats
     expected = explainable_variance(repeats, zscore=False)
     np.testing.assert_allclose(signal_variance / (signal_variance + noise), expected, rtol=1e-10)
-    np.testing.assert_allclose(variance.noise_ceiling(1), np.maximum(expected, 0), atol=0.01)
+    np.testing.assert_allclose(variance.noise_ceiling(1), expected, atol=0.01)
 
 
 def test_bias_correction_removes_what_noise_adds():
@@ -69,7 +69,7 @@ def test_voxels_that_do_not_vary():
     repeats = np.zeros((2, 10, 1))
     assert np.isnan(explainable_variance(repeats)).all()
     ids = np.arange(20) % 10
-    np.testing.assert_array_equal(noise_ceiling_from_trials(repeats.reshape(20, 1), ids), [0.0])
+    assert np.isnan(noise_ceiling_from_trials(repeats.reshape(20, 1), ids)).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -97,9 +97,8 @@ def test_stimulus_ids_may_be_strings_and_repeats_unequal():
     responses, ids, _ = simulate(1.0, 1.0, [2, 3] * 20)
     variance = RepeatVariance().update(responses, np.char.add("image", ids.astype(str)))
     both = variance.noise_ceiling([1, 3])
-    np.testing.assert_allclose(
-        both, variance.signal_variance / (variance.signal_variance + 2 / 3 * variance.noise_variance)
-    )
+    share = 2 / 3 * variance.noise_variance / (variance.signal_variance + 2 / 3 * variance.noise_variance)
+    np.testing.assert_allclose(1 - both, share, rtol=0.1)  # less what makes it unbiased: 2 / 39 of the share or so
 
 
 def test_what_has_no_repeats_is_refused():

@@ -19,7 +19,13 @@ def _averages(trials, ncsnr, seed=0):
 
 def _table(trials, split="test"):
     return pd.DataFrame(
-        {"stimulus": np.arange(len(trials)).astype(str), "task": "images", "split": split, "trials": trials}
+        {
+            "stimulus": np.arange(len(trials)).astype(str),
+            "task": "images",
+            "session": 1,
+            "split": split,
+            "trials": trials,
+        }
     )
 
 

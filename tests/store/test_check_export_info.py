@@ -13,7 +13,7 @@ from neurorecon.errors import StoreError
 from neurorecon.store.check import as_text, describe
 
 #: Attributes of a subject that stores of older versions lack.
-COUNTED = ("counts", "roi_voxels", "median_ceilings")
+COUNTED = ("counts", "roi_voxels", "mean_ceilings")
 
 
 class _Older:

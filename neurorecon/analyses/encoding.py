@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from neurorecon.stats import (
 )
 from neurorecon.stats.exchange import center_by
 from neurorecon.stats.prediction import varies
+from neurorecon.stats.refit import FEW_STIMULI, candidate_mixtures, equal_stretches
 from neurorecon.store.store import Store
 
 #: Voxels of the smallest block: less is not worth a job.
@@ -158,7 +159,6 @@ def fit_encoding(
         Score on the test samples, its p and null; ``test.split`` the same for each band.
     """
     from neurorecon.decoders.banded import BandedRidge
-    from neurorecon.stats.refit import candidate_mixtures
 
     within, across = products
     seen, shown = train.at_delays(delays), test.at_delays(delays)
@@ -205,6 +205,7 @@ def fit_encoding(
         units=refit_units(train, series),
         within=_sessions(train) if exchange.unit == "session" else None,
         candidates=model.n_iter,
+        statistic=refit_statistic(test, series),
         n_permutations=settings.n_permutations,
         seed=settings.seed,
         groups=rois,
@@ -438,18 +439,14 @@ def fold_groups(samples: SampleTable, series: bool) -> np.ndarray:
 
 
 def refit_units(samples: SampleTable, series: bool) -> np.ndarray:
-    """Return the unit of each sample that trades places when models are fitted again, (sample,).
-
-    Units are the groups of :func:`fold_groups`. Only units of the same length can trade places, so runs of a time
-    series are cut into stretches as long as the shortest run.
-    """
+    """Return the unit of each sample that trades places when models are fitted again, (sample,)."""
     groups = fold_groups(samples, series)
-    if not series or len(np.unique(samples.runs)) < 5:
-        return groups
-    _, run, lengths = np.unique(groups, return_inverse=True, return_counts=True)
-    place = np.empty(len(run), dtype=int)
-    place[np.argsort(run, kind="stable")] = np.concatenate([np.arange(length) for length in lengths])
-    return run * len(run) + place // lengths.min()
+    return equal_stretches(groups) if series and len(np.unique(samples.runs)) >= 5 else groups
+
+
+def refit_statistic(test: SampleTable, series: bool) -> Literal["r2", "covariance"]:
+    """Return what is tested when models are fitted again: the covariance, where there are few test stimuli."""
+    return "covariance" if not series and len(test.stimuli) < FEW_STIMULI else "r2"
 
 
 def _contributions(model: Any, across: np.ndarray, seen: np.ndarray, n_train: int) -> np.ndarray:

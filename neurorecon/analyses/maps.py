@@ -26,6 +26,7 @@ from neurorecon.analyses.encoding import (
     compute_voxels,
     gather,
     outer_folds,
+    refit_statistic,
     refit_units,
     winning_band,
 )
@@ -256,8 +257,8 @@ def maps(
         False discovery rate.
     null : {"order", "refit"}
         Of encoding maps. Order: what is held out trades places, and the model stays. Refit: the training stimuli trade
-        places, and each time alpha is chosen and the model is fitted again; this takes many times as long. Each voxel
-        keeps its mixture of bands, which with several bands favors the observed order a little.
+        places, and each time alpha and the mixture of bands are chosen and the model is fitted again; this takes many
+        times as long. With fewer than 8 test stimuli, the covariance of prediction and response is tested.
     exchange : {"stimulus", "session", "run", "shift"}, optional
         What trades places: stimuli; stimuli within their session, whose means are subtracted; whole runs; or each run
         is shifted in a circle against its prediction, both whitened. By default what the design allows: shifts in time
@@ -489,6 +490,8 @@ def _statistic(settings: EncodingSettings, selection: Selection) -> str:
     """Return what is tested, in words."""
     if settings.null == "order" and selection.exchange.unit in ("shift", "run"):
         return STATISTIC
+    if settings.null == "refit" and refit_statistic(selection.test, selection.series) == "covariance":
+        return "covariance"
     return "R2" if settings.cross_validate is None else "correlation"
 
 
@@ -534,9 +537,15 @@ def _chosen(
     }
     said = list(exchange.warnings)
     if settings.null == "refit":
-        units = refit_units(train, selection.series)
+        ordered = exchange.unit in ("shift", "run")  # trials in a fixed order are like a time series
         said = list(
-            refit_warnings(units, ordered=selection.series, shown=train.shown, n_permutations=settings.n_permutations)
+            refit_warnings(
+                refit_units(train, selection.series),
+                ordered=ordered,
+                within=train.sessions if exchange.unit == "session" else None,
+                shown=train.shown,
+                n_permutations=settings.n_permutations,
+            )
         )
     elif not exchange.valid:
         said.append(

@@ -457,6 +457,25 @@ def _blocks(voxels: NDArray[np.int64], n_samples: int, dtype: str) -> Iterator[t
         yield start, voxels[start : start + width]
 
 
+def equal_stretches(units: ArrayLike) -> NDArray[np.int64]:
+    """Cut units into stretches as long as the shortest one, because only units of the same length can trade places.
+
+    Parameters
+    ----------
+    units : array, shape (sample,)
+        Unit of each sample, e.g. its run.
+
+    Returns
+    -------
+    int array, shape (sample,)
+        Stretch of each sample. What remains at the end of a unit is a shorter stretch.
+    """
+    _, unit, lengths = np.unique(np.asarray(units), return_inverse=True, return_counts=True)
+    place = np.empty(len(unit), dtype=np.int64)
+    place[np.argsort(unit, kind="stable")] = np.concatenate([np.arange(length) for length in lengths])
+    return unit * len(unit) + place // lengths.min()
+
+
 def refit_warnings(
     units: ArrayLike,
     *,

@@ -311,3 +311,15 @@ def test_what_cannot_be_cross_validated(miniature):
         nr.maps(store, cross_validate="category")
     with pytest.raises(UnknownNameError, match="order, refit"):
         nr.maps(store, null="shuffle")
+
+
+def test_refits_with_few_test_stimuli_test_the_covariance_and_show_r2(miniature, monkeypatch):
+    store = miniature(subjects=1, images=60)
+    settings = {"bands": ["category", "gabor"], "task": "images", "null": "refit", "n_permutations": 19, "threads": 1}
+    many = nr.maps(store, **settings)[0]
+    monkeypatch.setattr("neurorecon.analyses.encoding.FEW_STIMULI", 100)
+    few = nr.maps(store, **settings)[0]
+    assert [found.record()["exchange"]["statistic"] for found in (many, few)] == ["R2", "covariance"]
+    # R2 in the table does not depend on what is tested.
+    np.testing.assert_allclose(few.table["r2"], many.table["r2"], atol=1e-6)
+    assert not few.table["p"].equals(many.table["p"])

@@ -291,7 +291,8 @@ def write(
         warning = bundled_weights(store, made_by)
         if warning is not None:
             own["warnings"] = [*own.get("warnings", ()), warning]
-        cautions = store.cautions(item.subject, item.task) if item.task in store.tasks(item.subject) else []
+        known = item.subject in store.subjects and item.task in store.tasks(item.subject)
+        cautions = store.cautions(item.subject, item.task) if known else []
         if cautions:
             own["cautions"] = cautions
             for caution in cautions:

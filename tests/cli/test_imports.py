@@ -38,10 +38,11 @@ def _imported(*arguments, cwd):
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
-def test_what_a_store_holds_is_told_without_tables_and_lazy_arrays(small, tmp_path):
+def test_what_a_store_holds_is_told_without_lazy_arrays(small, tmp_path):
+    """Cautions need the table of samples, everything else is counted at the build."""
     found = _imported("info", small.path, cwd=tmp_path)
     assert found >= STORE
-    assert not found & HEAVY
+    assert not found & (HEAVY - {"pandas"})
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def _surface_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) 
         maps["Winning band"] = by_hemisphere(found, store, winner)
         options["Winning band"] = {"categories": found.bands}
     for column, label in (("noise_ceiling", "Noise ceiling (R²)"), ("q", "q (false discovery rate)")):
-        if column in found.table:
+        if column in found.table and found.table[column].notna().any():
             maps[label] = by_hemisphere(found, store, found.table[column].to_numpy())
     return interactive(
         maps,

@@ -50,8 +50,8 @@ from neurorecon.parallel import (
 )
 from neurorecon.parallel.jobs import FOLDER
 from neurorecon.stats import false_discovery_rate, mean_ceiling, refit_warnings, shown_ceiling
-from neurorecon.stats.bootstrap import SURE_RUNS, SURE_VOLUMES
 from neurorecon.stats.exchange import STATISTIC, Exchange
+from neurorecon.stats.jackknife import SURE_RUNS, SURE_VOLUMES, enough_for_intervals
 from neurorecon.store.store import Store
 
 Kind = Literal["encoding", "decoding", "haufe"]
@@ -553,8 +553,9 @@ def _chosen(
         )
     elif smallest > settings.fdr:
         said.append(f"no voxel can be significant at {settings.fdr:g}: p is at least {smallest:.2g}")
-    if selection.series and len(test.runs) < SURE_VOLUMES and len(np.unique(test.runs)) < SURE_RUNS:
-        said.append(f"intervals from {len(test.runs)} volumes in {len(np.unique(test.runs))} runs can be too short "
+    if selection.series and not enough_for_intervals(test.runs):
+        number = len(np.unique(test.runs))
+        said.append(f"intervals from {len(test.runs)} volumes in {number} run{'s' * (number > 1)} can be too short "
                     f"({SURE_RUNS} runs or {SURE_VOLUMES} volumes are enough)")  # fmt: skip
     at_edge = edges.message()
     found |= {"warnings": [*said, *([at_edge] if at_edge else [])], "alphas_at_edge": edges.record()}

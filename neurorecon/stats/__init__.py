@@ -1,7 +1,8 @@
 """Permutation tests, multiple comparisons, confidence intervals, noise ceilings and variance partitioning."""
 
-from neurorecon.stats.bootstrap import Interval, bootstrap_interval, bootstrap_weights, jackknife_interval
+from neurorecon.stats.bootstrap import Interval, bootstrap_interval, bootstrap_weights
 from neurorecon.stats.exchange import Exchange, choose_exchange, lag_one_autocorrelation, ordered_test
+from neurorecon.stats.jackknife import enough_for_intervals, jackknife_interval, jackknife_r2
 from neurorecon.stats.noise_ceiling import (
     CEILING_FLOOR,
     RepeatVariance,
@@ -50,9 +51,11 @@ __all__ = [
     "bootstrap_interval",
     "bootstrap_weights",
     "choose_exchange",
+    "enough_for_intervals",
     "explainable_variance",
     "false_discovery_rate",
     "jackknife_interval",
+    "jackknife_r2",
     "lag_one_autocorrelation",
     "max_statistic_p",
     "mean_ceiling",

@@ -1,8 +1,7 @@
-"""Confidence intervals over stimuli: the bootstrap, and the jackknife over blocks of a time series."""
+"""Bootstrap confidence intervals over stimuli."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -172,96 +171,3 @@ def interval_of(draws: NDArray[np.float64], estimate: NDArray[np.float64], level
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
     spread = draws.std(axis=0, ddof=1) if len(draws) > 1 else np.full(low.shape, np.nan)
     return Interval(low, high, estimate, spread)
-
-
-#: Blocks of the jackknife: at least and at most so many, each so many correlation times long.
-_FEWEST_BLOCKS, _MOST_BLOCKS, _BLOCK_TIMES = 4, 20, 6
-
-#: Fewer volumes in fewer runs than these give intervals that are too short.
-SURE_VOLUMES, SURE_RUNS = 240, 4
-
-
-def jackknife_interval(
-    influence: ArrayLike, estimate: ArrayLike, runs: ArrayLike | None = None, *, level: float = 0.95
-) -> Interval:
-    """Return a jackknife interval from how much each sample moves an estimate.
-
-    Trials are left out one at a time. For time series whole blocks are: six times as long as the autocorrelation of the
-    influence lasts, never across runs, at least 4 and at most 20. Percentile bootstraps of such short series cover the
-    true value in .48 to .89 of cases where .95 is claimed (docs/validation.md).
-
-    Parameters
-    ----------
-    influence : array, shape (..., sample)
-        Influence of each sample on the estimate; sums to 0. For a ratio R2 = sum(gain) / sum(energy) it is
-        (gain - R2 energy) / sum(energy).
-    estimate : array, shape (...)
-        The estimates.
-    runs : array, shape (sample,), optional
-        Run of each volume of a time series; None for trials.
-    level : float
-        Confidence level.
-
-    Returns
-    -------
-    Interval
-        With the quantiles of Student's t for the number of blocks.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two samples, or `level` is not between 0 and 1.
-
-    References
-    ----------
-    Kunsch (1989). The jackknife and the bootstrap for general stationary observations. Annals of Statistics 17(3).
-    Ibragimov & Muller (2010). t-statistic based correlation and heterogeneity robust inference. Journal of Business
-    & Economic Statistics 28(4).
-    """
-    if not 0 < level < 1:
-        raise InputError(
-            "the confidence level must be between 0 and 1", given=f"level={level}", expected="e.g. level=0.95"
-        )
-    series, center = np.asarray(influence, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
-    if series.shape[-1] < 2:
-        raise InputError("no interval can be computed", given=f"{series.shape[-1]} samples", expected="two or more")
-    if runs is None:
-        blocks = np.full(center.shape, series.shape[-1])
-        squares = (series**2).sum(axis=-1)
-    else:
-        labels = np.unique(np.asarray(runs), return_inverse=True)[1]
-        sums = [_block_sums(row, labels) for row in series.reshape(-1, series.shape[-1])]
-        blocks = np.array([len(part) for part in sums]).reshape(center.shape)
-        squares = np.array([(part**2).sum() for part in sums]).reshape(center.shape)
-    errors = np.sqrt(blocks / (blocks - 1) * squares)
-    half = errors * np.vectorize(_student, otypes=[float])(blocks - 1, level)
-    return Interval(center - half, center + half, center, errors)
-
-
-def _block_sums(influence: NDArray[np.float64], runs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the sums of the influence over blocks of volumes, (block,)."""
-    order = np.argsort(runs, kind="stable")
-    row, labels = influence[order], runs[order]
-    lengths = np.bincount(labels)
-    neighbors = np.flatnonzero(labels[1:] == labels[:-1])
-    total, length = (row**2).sum(), lengths.mean()
-    raw = (row[neighbors] * row[neighbors + 1]).sum() / total if total > 0 else 0.0
-    phi = float(np.clip((length * raw + 1) / max(length - 3, 1), 0, 0.98))
-    wanted = max(1.0, _BLOCK_TIMES * (1 + phi) / (1 - phi))
-    wanted = max(wanted, len(row) / _MOST_BLOCKS)
-    counts = np.maximum(1, np.floor(lengths / wanted).astype(int))
-    while counts.sum() < min(_FEWEST_BLOCKS, len(row)):
-        counts[np.argmax(lengths / counts)] += 1
-    starts = np.cumsum([0, *lengths])[:-1]
-    edges = [
-        start + np.arange(count) * size // count for start, count, size in zip(starts, counts, lengths, strict=True)
-    ]
-    return np.add.reduceat(row, np.concatenate(edges))
-
-
-@functools.cache
-def _student(freedom: int, level: float) -> float:
-    """Return the two-sided quantile of Student's t."""
-    from scipy.special import stdtrit  # here: importing scipy.stats takes half a second
-
-    return float(stdtrit(freedom, 0.5 + level / 2))

@@ -8,7 +8,8 @@ import os
 
 import numpy as np
 import pytest
-from noise_designs import COVERED, DESIGNS, coverage, p_values
+
+from tests.noise_designs import COVERED, DESIGNS, coverage, p_values
 
 pytestmark = pytest.mark.benchmark
 

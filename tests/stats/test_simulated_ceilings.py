@@ -10,46 +10,7 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.stats import mean_ceiling
-
-VOXELS = 400
-
-
-def ar_noise(rng, *shape, phi=0.9):
-    """Return noise of unit variance with autocorrelation phi along the axis before the last."""
-    noise = rng.standard_normal(shape)
-    for volume in range(1, shape[-2]):
-        noise[..., volume, :] = phi * noise[..., volume - 1, :] + (1 - phi**2) ** 0.5 * noise[..., volume, :]
-    return noise
-
-
-def trials(rng, n_stimuli, n_repeats, signal, sessions=1, crossed=False, offset=0.0, split="test", voxels=VOXELS):
-    """Return responses of unit variance, in random order, and their table."""
-    stimulus, repeat = np.repeat(np.arange(n_stimuli), n_repeats), np.tile(np.arange(n_repeats), n_stimuli)
-    session = (repeat if crossed else stimulus) % sessions
-    responses = signal**0.5 * rng.standard_normal((n_stimuli, voxels))[stimulus]
-    responses += (1 - signal) ** 0.5 * rng.standard_normal(responses.shape)
-    responses += offset * rng.standard_normal((sessions, voxels))[session] + 100
-    order = np.lexsort((rng.random(len(stimulus)), session))
-    table = pd.DataFrame({"stimulus": [f"s{number}" for number in stimulus], "session": session + 1, "split": split})
-    return responses[order], table.iloc[order].reset_index(drop=True)
-
-
-def series(rng, orders, signal, voxels=VOXELS, clip=1, phi=0.9, split="test"):
-    """Return a time series of unit variance; `orders` holds the stimuli of each run, each `clip` volumes long."""
-    shown = np.array(orders)
-    of_clip = rng.standard_normal((shown.max() + 1, clip, voxels))
-    parts = [signal**0.5 * of_clip[run].reshape(-1, voxels) for run in shown]
-    responses = np.stack(parts) + (1 - signal) ** 0.5 * ar_noise(
-        rng, len(shown), shown.shape[1] * clip, voxels, phi=phi
-    )
-    table = pd.concat(
-        pd.DataFrame(
-            {"stimulus": [f"s{name}" for name in np.repeat(run, clip)], "run": number + 1, "split": split,
-             "time": 2.0 * np.arange(len(run) * clip), "task": "clips"}
-        )
-        for number, run in enumerate(shown)
-    )  # fmt: skip
-    return responses.reshape(-1, voxels), table.reset_index(drop=True)
+from tests.stats.simulations import mean_of, series, trials, within_runs
 
 
 @pytest.fixture
@@ -71,11 +32,6 @@ def store_of(tmp_path):
 
 def ceiling(store, of="test"):
     return mean_ceiling(store.noise_ceiling("subj01", of=of))
-
-
-def mean_of(share, repeats):
-    """Return the ceiling of means over repeats, from that of single samples."""
-    return share / (share + (1 - share) / repeats)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +78,7 @@ def test_runs_that_repeat_a_sequence(store_of, repeats, signal, clip):
     rng = np.random.default_rng(4)
     orders = np.tile(np.arange(240 // clip).reshape(4, -1), (repeats, 1))
     store = store_of(*series(rng, orders, signal, clip=clip))
-    # Within a run of 60 volumes, means take 22% of the variance of such noise with them.
-    short = ar_noise(rng, 2000, 60, 1).var(axis=1).mean()
-    share = signal / (signal + (1 - signal) * short)
+    share = within_runs(signal, 60)
     assert ceiling(store, "single") == pytest.approx(share, abs=0.03)
     assert ceiling(store) == pytest.approx(mean_of(share, repeats), abs=0.03)
 
@@ -133,9 +87,10 @@ def test_the_ceiling_of_an_roi_is_the_mean_r2_of_a_perfect_model(store_of):
     """Also where its voxels differ: half of them have no signal, and their variances differ."""
     rng = np.random.default_rng(5)
     responses, table = trials(rng, 100, 10, 0.0)
+    voxels = responses.shape[1]
     stimulus = table["stimulus"].str[1:].astype(int).to_numpy()
-    signal = rng.standard_normal((100, VOXELS)) * (np.arange(VOXELS) % 2) * 1.5**0.5
-    scale = np.exp(rng.standard_normal(VOXELS))
+    signal = rng.standard_normal((100, voxels)) * (np.arange(voxels) % 2) * 1.5**0.5
+    scale = np.exp(rng.standard_normal(voxels))
     store = store_of((responses + signal[stimulus]) * scale, table)
     measured = store.responses("subj01", split="test", average="stimulus")
     truth = (signal * scale)[[int(name[1:]) for name in measured["stimulus"].values]]

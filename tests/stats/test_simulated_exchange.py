@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from noise_designs import DESIGNS, false_positives, features, noise, p_values, table
 
 from neurorecon.analyses.design import EncodingSettings
 from neurorecon.analyses.encoding import fit_encoding
 from neurorecon.stats import Exchange
+from tests.noise_designs import DESIGNS, false_positives, features, noise, p_values, table
 
 LEVEL = 0.05
 

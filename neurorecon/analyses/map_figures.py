@@ -281,6 +281,7 @@ def partition_bars(found: Partition, store: Store) -> Any:
     )
     common = common.assign(band=_COMMON, value=common["joint"] - common["value"], low=np.nan, high=np.nan)
     assert isinstance(found.settings, EncodingSettings)
+    how = "jackknife" if found.task in store.series(found.subject) else "bootstrap"
     table = pd.concat([single, common]).dropna(axis=1, how="all")
     columns = [name for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n") if name in table]
     return band_bars(
@@ -290,7 +291,7 @@ def partition_bars(found: Partition, store: Store) -> Any:
         label="R²",
         title=f"Unique and common variance by ROI · {found.subject} · {store.name}, {found.task}",
         note=f"Bars of bands: R² that no other band explains, mean over all voxels of the ROI; whiskers: "
-        f"{100 * found.settings.confidence:g}% bootstrap intervals over test stimuli. {weights_note(found, store)}",
+        f"{100 * found.settings.confidence:g}% {how} intervals over test stimuli. {weights_note(found, store)}",
         width="double" if found.rois["roi"].nunique() > FEW_ROIS else "single",
         simulated=store.simulated,
     )

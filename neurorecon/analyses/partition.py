@@ -40,7 +40,7 @@ class Partition(Result):
         noise ceilings ``noise_ceiling`` and each of these columns over the ceiling, ``normalized_...``.
     rois : DataFrame
         One row per ROI and combination: ``roi``, ``bands``, ``value`` (mean over all voxels of the ROI), ``low``,
-        ``high`` (bootstrap over test stimuli), ``joint``, ``ceiling``, ``n``, ``normalized`` (value over ceiling).
+        ``high`` (interval over test stimuli), ``joint``, ``ceiling``, ``n``, ``normalized`` (value over ceiling).
     """
 
     kind: str = "partition"
@@ -116,7 +116,7 @@ def partition_variance(
     subject, roi, bands, task, delays
         As for :func:`neurorecon.voxelwise_maps`. At least two bands; k bands take 2 ** k - 1 models.
     n_bootstraps : int
-        Resamples of the test stimuli (of stretches of a time series) behind the intervals.
+        Resamples of the test stimuli behind the intervals of trials; those of time series are jackknifes over blocks.
     confidence : float
         Coverage of the intervals.
     seed : int
@@ -170,7 +170,7 @@ def compute_partition(store: Store, subject: str, settings: EncodingSettings) ->
         groups=np.array(list(rois.values()), dtype=bool).reshape(len(rois), len(table)),
         n_bootstraps=settings.n_bootstraps,
         level=settings.confidence,
-        block=selection.stretch,
+        runs=test.runs if selection.series else None,
         seed=settings.seed,
     )
     ceiling, about_ceiling = design.scored_ceiling(store, selection, settings)

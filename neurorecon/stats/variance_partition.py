@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.stats.bootstrap import Interval, bootstrap_weights, interval_of
+from neurorecon.stats.jackknife import jackknife_interval
 
 #: Maximum number of bands in a partition: 1,023 models.
 MOST_BANDS = 10
@@ -152,10 +153,13 @@ def partition_predictions(
     groups: ArrayLike | None = None,
     n_bootstraps: int = 2000,
     level: float = 0.95,
-    block: int = 1,
+    runs: ArrayLike | None = None,
     seed: int = 0,
 ) -> VariancePartition:
-    """Partition variance from the predictions of all models, with bootstrap intervals over test stimuli.
+    """Partition variance from the predictions of all models, with intervals over test stimuli.
+
+    Intervals are bootstraps over stimuli. Those of a time series are jackknifes over blocks of volumes, see
+    :func:`~neurorecon.stats.jackknife_interval`.
 
     Parameters
     ----------
@@ -169,8 +173,8 @@ def partition_predictions(
         Number of bootstrap samples, and their seed.
     level : float
         Confidence level of the intervals.
-    block : int
-        Number of consecutive samples resampled together; use more than 1 for time series.
+    runs : array, shape (test_sample,), optional
+        Run of each volume of a time series; None for stimuli.
 
     Returns
     -------
@@ -197,30 +201,48 @@ def partition_predictions(
         raise InputError(
             "the groups do not match the voxels", given=f"shape {members.shape}", expected=f"(group, {y.shape[1]})"
         )
-    weights = bootstrap_weights(len(y), n_bootstraps, seed, block)
+    once = np.ones((1, len(y)), dtype=np.float32)
+    weights = bootstrap_weights(len(y), n_bootstraps, seed) if runs is None else once
     matrix = commonality_matrix(len(names))
     sums = np.zeros((len(matrix), len(weights), len(members)))
+    moved = np.zeros((len(matrix), len(members), 0 if runs is None else len(y)))
     counts = np.zeros(len(members))
     scores, intervals = [], []
     for start in range(0, y.shape[1], _BLOCK):
         voxels = slice(start, start + _BLOCK)
         r2 = _resampled_r2(y[:, voxels], predicted[:, :, voxels], weights)
         defined = ~np.isnan(r2[0, 0])
-        sums += r2[:, :, defined] @ members[:, voxels][:, defined].T
-        counts += members[:, voxels][:, defined].sum(axis=1)
+        belong = members[:, voxels][:, defined]
+        sums += r2[:, :, defined] @ belong.T
+        counts += belong.sum(axis=1)
         shares = np.tensordot(matrix, r2, axes=1)
         scores.append(r2[:, 0])
-        intervals.append(interval_of(np.moveaxis(shares[:, 1:], 1, 0), shares[:, 0], level))
+        if runs is None:
+            intervals.append(interval_of(np.moveaxis(shares[:, 1:], 1, 0), shares[:, 0], level))
+        else:
+            influence = np.tensordot(matrix, _influence(y[:, voxels], predicted[:, :, voxels], r2[:, 0]), axes=1)
+            moved += np.einsum("gv,cvs->cgs", belong, influence[:, defined])
+            intervals.append(jackknife_interval(influence, shares[:, 0], runs, level=level))
     whole = Interval(*(np.concatenate(parts, axis=-1) for parts in zip(*intervals, strict=True)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums / counts
+        means, moved = sums / counts, moved / counts[:, None]
     combined = band_combinations(names)
     grouped = None
     if len(members):
         shares = np.tensordot(matrix, means, axes=1)
-        ends = interval_of(np.moveaxis(shares[:, 1:], 1, 0), shares[:, 0], level)
+        if runs is None:
+            ends = interval_of(np.moveaxis(shares[:, 1:], 1, 0), shares[:, 0], level)
+        else:
+            ends = jackknife_interval(moved, shares[:, 0], runs, level=level)
         grouped = VariancePartition(names, combined, means[:, 0], shares[:, 0], ends)
     return VariancePartition(names, combined, np.concatenate(scores, axis=-1), whole.estimate, whole, grouped)
+
+
+def _influence(measured: NDArray[np.float64], predicted: NDArray, r2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much each sample moves the R2 of each model, (model, voxel, sample); NaN where R2 is."""
+    energy = (measured - measured.mean(axis=0)) ** 2
+    left = (1 - r2[:, None]) * energy - (measured - predicted) ** 2
+    return np.moveaxis(left / np.where(np.isnan(r2[0]), np.nan, energy.sum(axis=0)), 1, -1)
 
 
 def commonality_matrix(n_bands: int) -> NDArray[np.float64]:
@@ -265,8 +287,7 @@ def _resampled_r2(
 ) -> NDArray[np.float64]:
     """Return R2 about the mean of all samples, (model, resample, voxel).
 
-    All resamples use the mean of the original sample. Their own mean varies when few blocks of a time series are drawn,
-    which would reduce their variance and bias R2 downward.
+    All resamples use the mean of the original sample.
     """
     counts = weights.astype(np.float64)
     centered = measured - measured.mean(axis=0)

@@ -36,6 +36,10 @@ _FEWEST_TEST_STIMULI = 10
 _FEWEST_FREEDOM = 5
 
 
+#: A run that ends early repeats a longer one if it has this share of its volumes.
+_SHARE_OF_RUN = 0.9
+
+
 @dataclass(frozen=True)
 class NoiseCeilings:
     """Noise ceilings of one subject.
@@ -224,15 +228,19 @@ def _aligned_runs(samples: pd.DataFrame, seconds: float) -> list[np.ndarray] | s
 def _same_sequences(samples: pd.DataFrame, seconds: float) -> list[np.ndarray]:
     """Return the positions of the volumes of a time series, one array (repeat, volume) for each sequence.
 
-    A sequence is what one run shows of one split, with the number of each volume.
+    A sequence is what one run shows of one split, with the number of each volume. Runs that end a little early count as
+    repeats of the longer ones as far as they go.
     """
-    found: dict[tuple, list[np.ndarray]] = {}
+    runs = []
     for _, part in samples.groupby(["session", "run", "split"], sort=False):
         volumes = volume_numbers(part, np.zeros(len(part), dtype=int), seconds)
-        found.setdefault((part["split"].iloc[0], *zip(part["stimulus"], volumes, strict=True)), []).append(
-            part.index.to_numpy()
-        )
-    return [np.stack(rows) for rows in found.values()]
+        runs.append(((part["split"].iloc[0], *zip(part["stimulus"], volumes, strict=True)), part.index.to_numpy()))
+    found: dict[tuple, list[np.ndarray]] = {}
+    for shown, rows in sorted(runs, key=lambda run: -len(run[1])):
+        longer = (key for key in found if key[: len(shown)] == shown and len(rows) >= _SHARE_OF_RUN * (len(key) - 1))
+        found.setdefault(next(longer, shown), []).append(rows)
+    # The last run of a group is the shortest.
+    return [np.stack([rows[: len(group[-1])] for rows in group]) for group in found.values()]
 
 
 def _averaged(samples: pd.DataFrame, seconds: float | None) -> dict[str, float]:

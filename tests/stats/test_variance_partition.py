@@ -10,7 +10,13 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.stats import band_combinations, partition_predictions, variance_partition
+from neurorecon.stats import (
+    band_combinations,
+    jackknife_interval,
+    jackknife_r2,
+    partition_predictions,
+    variance_partition,
+)
 
 
 def test_two_bands_are_those_of_borcard():
@@ -87,12 +93,13 @@ def test_planted_variance_is_within_the_intervals():
     assert np.abs(np.mean(scores, axis=(0, 2))).max() < 0.02
 
 
-def test_scores_are_those_of_scikit_learn_and_groups_are_means():
+@pytest.mark.parametrize("runs", [None, np.repeat([1, 2, 3, 4], 25)], ids=["stimuli", "volumes"])
+def test_scores_are_those_of_scikit_learn_and_groups_are_means(runs):
     bands, y, _ = planted(0, n=300)
     predictions = fitted(bands, y, 200)
     y, y[:, 3] = y.copy(), 2.0
     found = partition_predictions(
-        y[200:], predictions, groups=[[True] * 4, [False, True, False, False]], n_bootstraps=50, block=5
+        y[200:], predictions, groups=[[True] * 4, [False, True, False, False]], n_bootstraps=50, runs=runs
     )
     for number, part in enumerate(found.combinations):
         expected = r2_score(y[200:, :3], predictions[part][:, :3], multioutput="raw_values")
@@ -103,6 +110,24 @@ def test_scores_are_those_of_scikit_learn_and_groups_are_means():
     np.testing.assert_allclose(found.groups.values[:, 1], found.values[:, 1])
     np.testing.assert_allclose(found.groups.interval.low[:, 1], found.interval.low[:, 1])
     np.testing.assert_allclose(found.interval.estimate, found.values)
+
+
+def test_intervals_of_a_time_series_are_those_of_the_jackknife():
+    bands, y, _ = planted(0, n=300)
+    predictions, y, runs = fitted(bands, y, 200), y[200:], np.repeat([1, 2, 3, 4], 25)
+    found = partition_predictions(y, predictions, groups=[[True, True, False, False]], runs=runs)
+    centered = (y - y.mean(axis=0)) ** 2
+    joint = [centered - (y - predictions["a", "b", "c"]) ** 2, centered]
+    for name in "abc":
+        rest = tuple(other for other in "abc" if other != name)
+        without = centered - (y - predictions[rest]) ** 2
+        alone = jackknife_r2(joint[0] - without, centered, runs)
+        np.testing.assert_allclose(found.interval.low[found.index(name)], alone.low)
+    both = found.groups.interval
+    energy, gain = centered[:, :2], (joint[0] - without)[:, :2]
+    influence = ((gain - alone.estimate[:2] * energy) / energy.sum(axis=0)).mean(axis=1)
+    mean = jackknife_interval(influence, alone.estimate[:2].mean(), runs)
+    np.testing.assert_allclose(both.high[found.index("c"), 0], mean.high)
 
 
 def test_what_cannot_be_partitioned_is_refused():

@@ -68,3 +68,50 @@ def test_single_trials_with_a_stated_ncsnr_have_the_ceiling_of_their_averages():
     other = noise_ceilings(np.zeros((4, 2)), _table(trials), ncsnr)
     np.testing.assert_allclose(one.noise_ceiling, other.noise_ceiling, rtol=1e-6)
     assert one.test_repeats == pytest.approx(other.test_repeats)
+
+
+def _series(lengths, order=None):
+    return pd.concat(
+        pd.DataFrame({"stimulus": [f"s{number}" for number in (order or {}).get(run, range(length))], "task": "clips",
+                      "session": 1, "run": run, "split": "test", "time": 2.0 * np.arange(length)})
+        for run, length in enumerate(lengths)
+    ).reset_index(drop=True)  # fmt: skip
+
+
+def test_a_run_that_ends_early_is_compared_as_far_as_it_goes():
+    rng = np.random.default_rng(0)
+    table = _series([40, 39, 40])
+    movie = rng.standard_normal((40, 500))[table["stimulus"].str[1:].astype(int)]
+    found = noise_ceilings(movie + rng.standard_normal(movie.shape), table, None, {"clips": 2.0})
+    assert found.noise_ceiling.mean() == pytest.approx(0.75, abs=0.02)
+    assert found.test_repeats == pytest.approx([3.0], rel=0.02)
+    half = noise_ceilings(movie[:60], table.iloc[:60], None, {"clips": 2.0})
+    assert half.tasks == []
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        (_series([12, 12], {1: list(range(12, 24))}), "no stimulus is shown in more than one run"),
+        (_series([12, 12], {1: [*range(1, 12), 0]}), "no run repeats the sequence of another"),
+        (_series([12]).assign(task="images"), "no stimulus is shown more than once"),
+        (_series([4, 4]).assign(task="images"), "only 4 stimuli are shown more than once"),
+    ],
+)
+def test_what_has_no_ceiling_says_why(table, reason):
+    responses = np.random.default_rng(0).standard_normal((len(table), 3))
+    found = noise_ceilings(responses, table, None, {"clips": 2.0})
+    assert found.tasks == []
+    (said,) = found.missing.values()
+    assert reason in said
+
+
+def test_ceilings_of_the_test_split_are_not_those_of_training_stimuli():
+    """Training images of one kind, test images that differ more: each of them shown twice."""
+    rng = np.random.default_rng(0)
+    ids = np.tile(np.arange(200), 2)
+    table = pd.DataFrame({"stimulus": ids.astype(str), "task": "images", "session": 1,
+                          "split": np.where(ids < 100, "train", "test")})  # fmt: skip
+    signal = rng.standard_normal((200, 500)) * np.where(np.arange(200) < 100, 0.1, 1)[:, None]
+    found = noise_ceilings(signal[ids] + rng.standard_normal((400, 500)), table)
+    assert found.noise_ceiling.mean() == pytest.approx(2 / 3, abs=0.02)

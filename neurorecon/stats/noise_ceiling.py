@@ -322,7 +322,7 @@ def series_components(groups: Iterable[ArrayLike]) -> VarianceComponents:
     Sahani & Linden (2003). How linear are auditory cortical responses? NIPS 15. Bayley & Hammersley (1946). The
     effective number of independent observations in an autocorrelated time series. Supplement to the JRSS 8.
     """
-    signal = noise = lagged = np.zeros(())
+    signal = noise = lagged = 0.0
     volumes, weight, left, longest = 0, 0, 0.0, 0
     for runs in groups:
         data = np.asarray(runs, dtype=np.float64)

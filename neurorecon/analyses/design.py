@@ -630,11 +630,6 @@ class Selection:
         """The samples that are scored: those of the test split, or all in cross-validation."""
         return self.test if self.held is None else self.train
 
-    @property
-    def stretch(self) -> int:
-        """Samples that are resampled together: in a time series, neighbors share the response to the same stimuli."""
-        return len(self.delays) + max(self.delays) if self.series else 1
-
 
 def select(store: Store, subject: str, settings: EncodingSettings) -> Selection:
     """Return what the settings choose for a subject.

@@ -88,8 +88,12 @@ def bars(found: VoxelwiseMap, store: Store) -> Any:
     if isinstance(found.settings, EncodingSettings):
         held_out = "test stimuli" if found.settings.cross_validate is None else "held-out samples"
         note += f" Whiskers: {100 * found.settings.confidence:g}% jackknife intervals over {held_out}."
+        if table.get("q_band") is not None:
+            table["star"] = ((table["q_band"] <= found.settings.fdr) & (table["value"] > 0)).astype(float)
+            note += f" *: {level_of(found)}, corrected over ROIs and bands."
     note = f"{note} {weights_note(found, store)}"
-    columns = [name for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n") if name in table]
+    wanted = ("roi", "band", "value", "low", "high", "star", "ceiling", "joint", "joint_low", "joint_high", "n")
+    columns = [name for name in wanted if name in table]
     return band_bars(
         table[columns],
         bands=found.bands,
@@ -148,7 +152,8 @@ def _significant(found: VoxelwiseMap, band: str | None) -> np.ndarray:
 def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:
     """Return the maps to draw: column -> (label, band)."""
     if found.kind == "encoding":
-        return {"r2": ("Joint R²", None)} | {
+        pooled = isinstance(found.settings, EncodingSettings) and found.settings.cross_validate is not None
+        return {"r2": ("Joint R²", None), **({"r": ("Correlation r", None)} if pooled else {})} | {
             f"r2_{band}": (f"Split R², {band_label(band)}", band) for band in found.bands
         }
     return {f"{found.kind}_{band}": (f"{_WHAT[found.kind]}, {band_label(band)}", band) for band in found.bands}
@@ -193,7 +198,7 @@ def _values_figure(found: VoxelwiseMap, store: Store, how: str, column: str, lab
         vmin=0.0,
         cmap=None if found.kind == "encoding" else _STRENGTH,
         title=title_of(found, store, label),
-        note=weights_note(found, store, band),
+        note=f"Colored: {level_of(found)}. {weights_note(found, store, band)}",
         **_common(found, store),
     )
 
@@ -221,7 +226,7 @@ def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: st
         vmin=0.0,
         cmap=None if found.kind == "encoding" else _STRENGTH,
         title=title_of(found, store, label),
-        note=weights_note(found, store, band),
+        note=f"Colored: {level_of(found)}. {weights_note(found, store, band)}",
         simulated=store.simulated,
     )
 
@@ -256,7 +261,8 @@ def _surface_page(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) 
         winner = found.table["winning_band"].map(codes).fillna(np.nan).to_numpy()
         maps["Winning band"] = by_hemisphere(found, store, winner)
         options["Winning band"] = {"categories": found.bands}
-    for column, label in (("noise_ceiling", "Noise ceiling (R²)"), ("q", "q (false discovery rate)")):
+    others = {"r": "Correlation r", "noise_ceiling": "Noise ceiling (R²)", "q": "q (false discovery rate)"}
+    for column, label in others.items():
         if column in found.table and found.table[column].notna().any():
             maps[label] = by_hemisphere(found, store, found.table[column].to_numpy())
     return interactive(

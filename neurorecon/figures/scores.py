@@ -54,8 +54,9 @@ def band_bars(
     ----------
     table : DataFrame or mapping of str to sequence
         One row per ROI and band, with the columns ``roi``, ``band`` and ``value``. Optional columns are ``low`` and
-        ``high`` (confidence interval) and, with the same value on all rows of an ROI, ``ceiling`` (noise ceiling),
-        ``joint`` (R2 of all bands together) and ``n`` (number of voxels).
+        ``high`` (confidence interval), ``star`` (1 where a star marks the bar) and, with the same value on all rows of
+        an ROI, ``ceiling`` (noise ceiling), ``joint`` (R2 of all bands together), ``joint_low`` and ``joint_high`` (its
+        interval) and ``n`` (number of voxels).
     rois, bands : sequence of str, optional
         ROIs and bands to plot, in this order. Default: all, in the order of the table.
     label : str
@@ -116,6 +117,10 @@ def band_bars(
     return figure
 
 
+#: Columns that the table of bars may have.
+_OPTIONAL = ("low", "high", "star", "ceiling", "joint", "joint_low", "joint_high", "n")
+
+
 def _columns(table: Any) -> dict[str, np.ndarray]:
     names = list(table.columns) if hasattr(table, "columns") else list(table)
     missing = {"roi", "band", "value"} - set(names)
@@ -123,12 +128,12 @@ def _columns(table: Any) -> dict[str, np.ndarray]:
         raise InputError(
             "the table lacks a required column",
             given=", ".join(map(str, names)) or "no columns",
-            expected="roi, band and value (optional: low, high, ceiling, joint, n)",
+            expected=f"roi, band and value (optional: {', '.join(_OPTIONAL)})",
             todo=f"add {', '.join(sorted(missing))}",
         )
     columns = {
         name: np.asarray(table[name], dtype=str if name in ("roi", "band") else float)
-        for name in ("roi", "band", "value", "low", "high", "ceiling", "joint", "n")
+        for name in ("roi", "band", "value", *_OPTIONAL)
         if name in names
     }
     if not len(columns["roi"]):
@@ -158,7 +163,7 @@ def _cells(columns: Mapping[str, np.ndarray]) -> dict[tuple[str, str], dict[str,
 
 
 def _limits(columns: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    drawn = ("value", "low", "high", "ceiling", "joint")
+    drawn = ("value", "low", "high", "ceiling", "joint", "joint_low", "joint_high")
     shown = np.concatenate([columns[name] for name in drawn if name in columns])
     shown = shown[np.isfinite(shown)]
     low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
@@ -188,11 +193,18 @@ def _draw(
                 low, high = cell.get("low", np.nan), cell.get("high", np.nan)
                 if np.isfinite(low) and np.isfinite(high):
                     axes.plot([x, x], [low, high], color=INK, linewidth=0.6, solid_capstyle="butt")
+                if cell.get("star", 0) > 0:
+                    axes.annotate("*", (x, np.nanmax([value, high])), ha="center", va="bottom", fontsize=7,
+                                  xytext=(0, -1.5), textcoords="offset points")  # fmt: skip
         if "ceiling" in shared:
             axes.plot([place - 0.42, place + 0.42], [shared["ceiling"]] * 2, color=INK, linewidth=1.1,
                       solid_capstyle="butt")  # fmt: skip
+        between = place + (len(bands) % 2) * bar / 2  # not on the whisker of a bar
+        if "joint_low" in shared and "joint_high" in shared:
+            axes.plot([between] * 2, [shared["joint_low"], shared["joint_high"]], color=GRAY, linewidth=0.6,
+                      solid_capstyle="butt")  # fmt: skip
         if "joint" in shared:
-            axes.plot(place, shared["joint"], marker="D", markersize=2.6, markerfacecolor="white",
+            axes.plot(between, shared["joint"], marker="D", markersize=2.6, markerfacecolor="white",
                       markeredgecolor=INK, markeredgewidth=0.6)  # fmt: skip
         if "n" in shared:
             counts[roi] = shared["n"]

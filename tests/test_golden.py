@@ -52,6 +52,16 @@ def test_an_old_store_is_read(store, stored):
     assert float(pixels.astype(float).sum()) == pytest.approx(stored["images"])
 
 
+def test_noise_ceilings_of_an_old_store_are_as_stored(store):
+    for task in store.tasks("subj01"):
+        averaged, single = (store.noise_ceiling("subj01", task=task, of=of) for of in ("test", "single"))
+        assert not (averaged < single).any()
+        assert np.isfinite(averaged).any()
+        ncsnr = store.ncsnr("subj01", task=task)
+        np.testing.assert_allclose(single, ncsnr**2 / (ncsnr**2 + 1), rtol=1e-5)
+        assert "as stored by an earlier version" in store.about_ceilings("subj01")[task]
+
+
 def test_building_an_old_store_again_changes_nothing(tmp_path, stored):
     shutil.copytree(GOLDEN / "scenes.icechunk", tmp_path / "scenes.icechunk")
     shutil.copy(GOLDEN / "scenes.toml", tmp_path)

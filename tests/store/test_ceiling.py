@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import neurorecon as nr
 from neurorecon.store.build import noise_ceilings
+from neurorecon.store.check import as_text, describe
 
 STIMULI = 20_000
 
@@ -115,3 +117,15 @@ def test_ceilings_of_the_test_split_are_not_those_of_training_stimuli():
     signal = rng.standard_normal((200, 500)) * np.where(np.arange(200) < 100, 0.1, 1)[:, None]
     found = noise_ceilings(signal[ids] + rng.standard_normal((400, 500)), table)
     assert found.noise_ceiling.mean() == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_info_says_why_there_is_no_ceiling(tmp_path):
+    table = _series([20, 20], {1: list(range(20, 40))})
+    table = table.assign(run=table["run"] + 1, split=np.repeat(["train", "test"], 20))
+    responses = np.random.default_rng(0).standard_normal((40, 6))
+    store = nr.build_from_arrays(tmp_path / "a.icechunk", responses, table, progress=False, repetition_time=2.0)
+    facts = describe(store)
+    assert facts["subjects"]["subj01"]["noise_ceiling"] == {"clips": None}
+    assert "noise ceiling of clips: none: no stimulus is shown in more than one run" in as_text(facts)
+    assert store.noise_ceiling("subj01") is None
+    assert store.ncsnr("subj01") is None

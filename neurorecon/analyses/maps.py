@@ -638,11 +638,16 @@ def _decoding_map(
     found, rows, scores, nulls = table.copy(), [], [], {}
     rois = design.covered_rois(store, subject, table)
     n_permutations, whitening = settings.n_permutations, dict[str, float]()
+    edges: dict[str, AlphaEdges] = {}
     for target, fit in fit_decoding(
         store, targets, train, test, series=task in store.series(subject), settings=settings, exchange=units,
         **computing,
     ):  # fmt: skip
         n_permutations = fit.n_permutations
+        decoded = fit.correlation_p <= settings.fdr  # where nothing is, the largest alpha is right
+        edges[target] = alphas_at_edges(
+            fit.alpha, np.asarray(settings.alphas) * len(table), small=decoded, predicts=decoded
+        )
         whitening |= {target: fit.whitening} if fit.whitening else {}
         rejected, q = false_discovery_rate(fit.p, settings.fdr)
         found[f"{kind}_{target}"] = fit.value
@@ -661,6 +666,8 @@ def _decoding_map(
         ]
         scores.append(_decoding_score(subject, fit, units[1]))
         nulls[f"{target} correlation"] = fit.correlation_null
+    exchanged = exchange_record(units[0], 1 / (1 + n_permutations), settings.n_permutations, fdr=settings.fdr)
+    at_edge = {name: part.message() for name, part in edges.items()}
     return VoxelwiseMap(
         subject=subject,
         task=task,
@@ -676,7 +683,9 @@ def _decoding_map(
             "test_stimuli": int(test[1]["stimulus"].nunique()),
             "threads": computing["threads"],
             "n_permutations": n_permutations,
-            **exchange_record(units[0], 1 / (1 + n_permutations), settings.n_permutations, fdr=settings.fdr),
+            **exchanged,
+            "warnings": [*exchanged["warnings"], *(f"{name}: {text}" for name, text in at_edge.items() if text)],
+            "alphas_at_edge": {name: part.record() for name, part in edges.items()},
             **({"whitening": whitening} if whitening else {}),
         },
         table=found,
@@ -770,7 +779,8 @@ def _winners(rows: pd.DataFrame, width: int) -> str:
 
 def _decoding_lines(found: VoxelwiseMap) -> list[str]:
     what = {"decoding": "RMS weight of a voxel in the decoder", "haufe": "strength of the Haufe pattern"}[found.kind]
-    lines = [f"{found.kind}: {what}; mean over the ROI's voxels (mean of the null in parentheses), significant voxels"]
+    what = f"{found.kind}: {what}; mean over the ROI's voxels (mean of the null in parentheses), significant voxels"
+    lines = textwrap.wrap(what, WIDTH, subsequent_indent="  ")
     for score in found.scores:
         lines.append(f"  {score.name}: {score.value:.3f} (null mean {score.null_mean:.3f}, p = {score.p:.3f})")
     said = list(dict.fromkeys(text for score in found.scores for text in score.extra["warnings"]))
@@ -779,4 +789,4 @@ def _decoding_lines(found: VoxelwiseMap) -> list[str]:
     for roi, rows in found.rois.groupby("roi", sort=False) if len(found.rois) else ():
         cells = "".join(f"{row.value:>12.4f} ({row.null:.4f}) {row.significant:>4}" for row in rows.itertuples())
         lines.append(f"{roi:<8}{rows.iloc[0]['n']:>7}{cells}")
-    return lines + exchange_lines(found.chosen)[:1]
+    return lines + textwrap.wrap(exchange_lines(found.chosen)[0], WIDTH, subsequent_indent="  ")

@@ -132,7 +132,7 @@ def choose_units(
             asked,
             series=task in store.series(subject),
             stimuli=table["stimulus"],
-            runs=_runs(table),
+            runs=runs_of(table),
             sessions=table["session"],
             fixed_order=same_order(part),
             autocorrelation=smooth,
@@ -169,7 +169,7 @@ def order_of_features(store: Store, target: str, presented: pd.DataFrame) -> tup
     codes, stimuli = pd.factorize(ordered["stimulus"])
     values = stored_target(store, target, [str(name) for name in stimuli]).data.reshape(len(stimuli), -1)
     features = np.asarray(values[:, :: max(1, values.shape[1] // SOME_FEATURES)], dtype=np.float64)
-    return lag_one_autocorrelation(features, codes, _runs(ordered))
+    return lag_one_autocorrelation(features, codes, runs_of(ordered))
 
 
 def sessions_differ(samples: pd.DataFrame) -> bool:
@@ -192,7 +192,8 @@ def in_order(values: np.ndarray, table: pd.DataFrame) -> tuple[np.ndarray, pd.Da
     return values[order], table.iloc[order].reset_index(drop=True)
 
 
-def _runs(table: pd.DataFrame) -> np.ndarray:
+def runs_of(table: pd.DataFrame) -> np.ndarray:
+    """Return a number for the run of each sample, (sample,)."""
     return table.groupby(["session", "run"], sort=False).ngroup().to_numpy()
 
 
@@ -250,7 +251,7 @@ def fit_decoding(
     inputs, held_out = (center_by(part[0], labels) for part, labels in zip((train, test), blocks, strict=True))
     spread = inputs.std(axis=0)
     inputs, held_out = (part / np.where(spread > 0, spread, 1) for part in (inputs, held_out))
-    runs = _runs(train[1])
+    runs = runs_of(train[1])
     groups = runs if series and len(set(runs)) >= 3 else train[1]["stimulus"].to_numpy()
     kind = "haufe" if settings.pattern == "haufe" else "decoding"
     orders = _orders_of(train[1], of_map.unit, settings.n_permutations, settings.seed)
@@ -296,13 +297,13 @@ def _blocks(table: pd.DataFrame, unit: str) -> np.ndarray:
     """Return a label for each sample; means of a label are subtracted (the same for all if stimuli are exchanged)."""
     if unit == "stimulus":
         return np.zeros(len(table), dtype=np.int64)
-    return table["session"].to_numpy() if unit == "session" else _runs(table)
+    return table["session"].to_numpy() if unit == "session" else runs_of(table)
 
 
 def _orders_of(table: pd.DataFrame, unit: str, n_permutations: int, seed: int) -> np.ndarray:
     """Return for each permutation the row whose target each sample gets, (permutation, sample)."""
     if unit in ("run", "shift"):
-        return run_orders(_runs(table), n_permutations, seed, unit=unit)  # type: ignore[arg-type]
+        return run_orders(runs_of(table), n_permutations, seed, unit=unit)  # type: ignore[arg-type]
     codes, unique = pd.factorize(table["stimulus"])  # samples of one stimulus stay together
     first = np.unique(codes, return_index=True)[1]
     within = table["session"].to_numpy()[first] if unit == "session" else None

@@ -35,9 +35,11 @@ ROLES: dict[str, tuple[str, ...]] = {
 #: What can be held out as a whole in cross-validation.
 GROUPS = ("run", "session", "stimulus")
 
-#: What cross-validation of reconstructions can hold out, and what their pairs can be exchanged within.
+#: What cross-validation of reconstructions can hold out.
 LABELS = ("category", "stimulus", "session", "run")
-EXCHANGES = ("category", "session", "run")
+
+#: How the pairs of reconstructions can be exchanged: freely, within one of three, or shifted within runs.
+EXCHANGES = ("stimulus", "category", "session", "run", "shift")
 
 #: Regularization strengths of decoding maps, times the number of voxels (voxels are standardized).
 ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
@@ -498,8 +500,9 @@ class ReconstructSettings(Settings):
         Scores to compute; by default those of the system, else those of the registry.
     cross_validate : {"category", "stimulus", "session", "run"}, optional
         Hold out one value of this at a time, rather than reconstruct the test split.
-    exchange : {"category", "session", "run"}, optional
-        Pairs of the null are exchanged only between stimuli with the same value of this.
+    exchange : {"stimulus", "category", "session", "run", "shift"}, optional
+        How the pairs of the null are exchanged: freely, only within a category, session or run, or by shifting the
+        order of stimuli within runs. By default what the design allows.
     """
 
     system: str = "linear-pixels"
@@ -525,8 +528,9 @@ class EvaluateSettings(Settings):
         Where the images come from, in words.
     metrics : sequence of str, optional
         Scores to compute; by default those of the registry.
-    exchange : {"category", "session", "run"}, optional
-        Pairs of the null are exchanged only between stimuli with the same value of this.
+    exchange : {"stimulus", "category", "session", "run", "shift"}, optional
+        How the pairs of the null are exchanged: freely, only within a category, session or run, or by shifting the
+        order of stimuli within runs. By default what the design allows.
     subject : str, optional
         Whose sessions or runs; by default the first.
     baseline : {"train"}, optional
@@ -552,7 +556,7 @@ class EvaluateSettings(Settings):
 
 def _check_exchange(column: str | None) -> None:
     if column is not None and column not in EXCHANGES:
-        raise UnknownNameError("column to exchange within", column, EXCHANGES)
+        raise UnknownNameError("way to exchange pairs", column, EXCHANGES)
 
 
 _P = ParamSpec("_P")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from neurorecon.analyses.decoding import order_of_features, runs_of
 from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings
-from neurorecon.analyses.results import Result, Score
-from neurorecon.decoders.samples import stored_target
+from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
+from neurorecon.decoders.samples import same_order, stored_target
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, load_metric, summarize
 from neurorecon.metrics.image import as_unit_float, resized
 from neurorecon.stats import permutation_p, stimulus_permutations
+from neurorecon.stats.exchange import Exchange, choose_exchange, run_orders
 from neurorecon.store.store import Store
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ class Evaluation(Result):
                 f"{self._key(score):<40}{score.value:>8.3f}{score.null_mean:>11.3f}{score.null_max:>10.3f}"
                 f"{score.p:>8.3f}{score.n:>6}{baseline:>12}"
             )
-        return "\n".join(lines)
+        return "\n".join(lines + exchange_lines(self.chosen))
 
 
 def evaluate(
@@ -163,8 +165,8 @@ def evaluate(
         Registered names; by default those of :data:`neurorecon.metrics.base.DEFAULTS`.
     n_permutations, seed : int
         Of the null, in which each image is scored against another stimulus.
-    exchange : {"category", "session", "run"}, optional
-        Exchange pairs only between stimuli of the same category, or of the same session or run of `subject`.
+    exchange : {"stimulus", "category", "session", "run", "shift"}, optional
+        How pairs are exchanged, as for :func:`neurorecon.reconstruct`; sessions and runs are those of `subject`.
     subject : str, optional
         Whose sessions or runs; by default the first.
     baseline : {"train"} or array, shape (y, x, rgb), optional
@@ -234,13 +236,15 @@ def compute_evaluation(
     elif settings.baseline == "train":
         rows = [name for name in store.stimuli.loc[store.stimuli["split"] == "train", "id"] if name in known]
         baseline = np.asarray(stored_target(store, shown, rows).mean("stimulus")) if rows else None
-    orders = exchange_orders(store, settings.subject or store.subjects[0], stimuli, settings)
+    orders, exchange = exchange_orders(store, settings.subject or store.subjects[0], stimuli, settings, shown)
+    chosen |= {"n_permutations": len(orders)}
+    chosen |= exchange_record(exchange, 1 / (1 + len(orders)), settings.n_permutations)
     values, scores, null = score_pairs(
         metrics, seen, reconstructed, orders, context=context_of(store, stimuli), baseline=baseline
     )
     return Evaluation(
         settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, reconstructed=reconstructed, values=values,
-        scores=scores, null=null,
+        scores=tested(scores, exchange), null=null,
     )  # fmt: skip
 
 
@@ -394,9 +398,15 @@ def context_of(store: Store, stimuli: Sequence[str], **more: Any) -> dict[str, A
 
 
 def exchange_orders(
-    store: Store, subject: str, stimuli: Sequence[str], settings: ReconstructSettings | EvaluateSettings
-) -> np.ndarray:
-    """Return the orders of the stimuli under the null, int array of shape (permutation, stimulus).
+    store: Store,
+    subject: str,
+    stimuli: Sequence[str],
+    settings: ReconstructSettings | EvaluateSettings,
+    shown: str = "images",
+    *,
+    shared_runs: bool = False,
+) -> tuple[np.ndarray, Exchange]:
+    """Return the orders of the stimuli under the null, and what trades places in them.
 
     Parameters
     ----------
@@ -406,19 +416,64 @@ def exchange_orders(
     stimuli : sequence of str
         Ids.
     settings : ReconstructSettings or EvaluateSettings
-        How many permutations, their seed, and what they stay within.
+        How many permutations, their seed, and how pairs are exchanged.
+    shown : {"images", "frames"}
+        What is compared: where neighbors are similar, the order of presentation was not random.
+    shared_runs : bool
+        Whether a system was trained on samples of the same runs, and is not trained again in each permutation.
+
+    Returns
+    -------
+    orders : int array, shape (permutation, stimulus)
+        All others than the observed one where there are no more than are asked for.
+    exchange : Exchange
+        ``unit`` is "stimulus", "category", "session", "within run" or "shift".
 
     Raises
     ------
     InputError
         If stimuli are exchanged within sessions or runs, and one was shown in several.
     """
-    column, within = settings.exchange, None
-    if column == "category":
-        within = store.stimuli.set_index("id")["category"].loc[list(stimuli)].to_numpy(str)
-    elif column is not None:
-        samples = store.samples(subject)
-        values = samples[samples["stimulus"].isin(list(stimuli))].groupby("stimulus")[column]
+    asked, ids = settings.exchange, list(stimuli)
+    samples = store.samples(subject)
+    presented = samples[samples["stimulus"].isin(ids)]
+    if asked in (None, "stimulus", "session", "shift") and set(presented["stimulus"]) == set(ids):
+        first = presented.sort_values(["session", "run", "time"], kind="stable").drop_duplicates("stimulus")
+        once = bool((presented.groupby("stimulus")["session"].nunique() == 1).all())
+        exchange = choose_exchange(
+            asked,
+            series=False,  # a reconstruction is of a stimulus
+            stimuli=first["stimulus"],
+            runs=runs_of(first),
+            sessions=first["session"],
+            fixed_order=same_order(presented),
+            autocorrelation=order_of_features(store, shown, presented),
+            confounded=once,
+            shared_runs=shared_runs,
+        )
+    else:
+        exchange = Exchange("within run" if asked == "run" else asked or "stimulus", "asked for" if asked else
+                            f"{subject} did not see all of these stimuli")  # fmt: skip
+    n_permutations, seed, within = settings.n_permutations, settings.seed, None
+    if exchange.unit == "shift":
+        if set(presented["stimulus"]) != set(ids):
+            raise InputError(
+                f"{subject} did not see all of these stimuli, so they have no order",
+                given=f"{presented['stimulus'].nunique()} of {len(ids)} stimuli",
+                expected="stimuli of the runs of one subject",
+                todo="name the subject, or exchange stimuli: --exchange stimulus",
+            )
+        row = {name: number for number, name in enumerate(ids)}
+        places = np.array([row[name] for name in first["stimulus"]])
+        shifted = run_orders(runs_of(first), n_permutations, seed)
+        orders = np.empty_like(shifted)
+        orders[:, places] = places[shifted]
+        return orders, exchange
+    if exchange.unit == "category":
+        within = store.stimuli.set_index("id")["category"].loc[ids].to_numpy(str)
+    elif exchange.unit in ("session", "within run"):
+        column = "session" if exchange.unit == "session" else "run"
+        values = presented.groupby("stimulus")[column]
         several = values.nunique()[lambda number: number > 1]
         if len(several):
             raise InputError(
@@ -427,8 +482,8 @@ def exchange_orders(
                 expected="one value for each stimulus",
                 todo="exchange within a column that depends on the stimulus alone: category",
             )
-        within = values.first().loc[list(stimuli)].to_numpy(str)
-    return stimulus_permutations(len(stimuli), settings.n_permutations, settings.seed, within)
+        within = values.first().loc[ids].to_numpy(str)
+    return stimulus_permutations(len(ids), n_permutations, seed, within), exchange
 
 
 def score_pairs(
@@ -472,6 +527,11 @@ def score_pairs(
             beside = metric.values(seen, np.broadcast_to(baseline.astype(np.float32), seen.shape))
         scores.append(score_of(name, metric, found, exchanged, beside, len(seen)))
     return values, scores, null
+
+
+def tested(scores: Sequence[Score], exchange: Exchange) -> list[Score]:
+    """Return scores without p-values where no test is valid."""
+    return list(scores) if exchange.valid else [replace(score, p=np.nan) for score in scores]
 
 
 def score_of(

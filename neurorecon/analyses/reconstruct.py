@@ -25,13 +25,15 @@ from neurorecon.analyses.evaluate import (
     exchange_orders,
     score_of,
     score_pairs,
+    tested,
 )
-from neurorecon.analyses.results import Score
+from neurorecon.analyses.results import Score, exchange_record
 from neurorecon.decoders.samples import Recordings, choose_shown_task, peak_delays
 from neurorecon.errors import InputError
 from neurorecon.metrics.base import FORMER_NAMES, Metric, summarize
 from neurorecon.metrics.image import resized
 from neurorecon.parallel import Compute
+from neurorecon.stats.exchange import Exchange
 from neurorecon.store.store import Store
 from neurorecon.systems.base import System, load_system
 
@@ -131,9 +133,11 @@ def reconstruct(
     cross_validate : {"category", "stimulus", "session", "run"}, optional
         Hold out one value of this at a time. By default the system is fitted on the training split and reconstructs
         the test split.
-    exchange : {"category", "session", "run"}, optional
-        Exchange the pairs of the null only between stimuli with the same value of this. The null then keeps what can be
-        told from, e.g., the session alone.
+    exchange : {"stimulus", "category", "session", "run", "shift"}, optional
+        Exchange the pairs of the null freely, or only between stimuli of the same category, session or run, or shift
+        the order of stimuli within runs. The null of a session keeps what can be told from the session alone. By
+        default pairs stay within sessions that show different stimuli, and are shifted where similar stimuli follow one
+        another; ``record()["exchange"]`` says what was chosen.
     n_permutations : int
         Of the null.
     seed : int
@@ -261,6 +265,8 @@ class _Job:
         scored: tuple[dict[str, np.ndarray], list[Score], Mapping[str, np.ndarray]],
         alone: bool,
         chosen: dict[str, Any],
+        orders: np.ndarray,
+        exchange: Exchange,
     ) -> Reconstruction:
         """Return the result, with everything that was chosen in its record."""
         values, scores, null = scored
@@ -287,13 +293,15 @@ class _Job:
                 "voxels": len(self.store.voxels(self.subject, self.roi)),
                 "delays": list(peak_delays(self.store, self.subject, self.task)),
                 "compared_at": list(seen.shape[-3:-1]),
+                "n_permutations": len(orders),
+                **exchange_record(exchange, 1 / (1 + len(orders)), self.settings.n_permutations),
                 **chosen,
             },
             stimuli=stimuli,
             seen=seen.astype(np.float32),
             reconstructed=reconstructed,
             values=values,
-            scores=[replace(score, name=f"{self.subject} {score.name}") for score in scores],
+            scores=[replace(score, name=f"{self.subject} {score.name}") for score in tested(scores, exchange)],
             null=dict(null),
         )
 
@@ -323,15 +331,20 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None) -> Reconstruction:
     seen = np.asarray(test.target(_shown(job.system)).data).astype(np.float32)
     baseline = np.asarray(train.target(_shown(job.system)).data.mean(axis=0, dtype=np.float32))
     ids = test.stimuli.tolist()
+    part = samples[samples["task"] == job.task]
+    runs = [set(zip(rows["session"], rows["run"], strict=True)) for _, rows in part.groupby(part["split"] == "test")]
+    orders, exchange = exchange_orders(
+        store, subject, ids, settings, _shown(job.system), shared_runs=bool(set.intersection(*runs))
+    )
     scored = score_pairs(
-        job.metrics, seen, reconstructed, exchange_orders(store, subject, ids, settings),
+        job.metrics, seen, reconstructed, orders,
         context=context_of(store, ids, decoded=decoded), baseline=baseline,
     )  # fmt: skip
     chosen: dict[str, Any] = {"null": "exchanged pairs", "train_samples": len(train.table), "test_stimuli": len(ids)}
     alphas = _alphas(system)
     if alphas is not None:
         chosen["alpha"] = alphas
-    return job.result(ids, seen, reconstructed, scored, alone, chosen)
+    return job.result(ids, seen, reconstructed, scored, alone, chosen, orders, exchange)
 
 
 def _cross_validated(job: _Job) -> Reconstruction:
@@ -343,14 +356,20 @@ def _cross_validated(job: _Job) -> Reconstruction:
         labels = recordings.table[column].to_numpy(str)
     found = cross_validate(job.system, recordings, labels, seed=job.settings.seed, compute=job.compute)
     ids = found.stimuli.tolist()
-    orders, context = exchange_orders(store, job.subject, ids, job.settings), context_of(store, ids)
+    refits = type(job.system).exact_null is not System.exact_null
+    orders, exchange = exchange_orders(
+        store, job.subject, ids, job.settings, _shown(job.system),
+        shared_runs=not refits and column not in ("run", "session"),
+    )  # fmt: skip
+    context = context_of(store, ids)
     null = refitted_null(job.system, recordings, labels, found, job.metrics, orders, context)
     chosen: dict[str, Any] = {"null": "exchanged pairs" if null is None else "refitted for each permutation"}
     chosen |= {"samples": len(labels), "stimuli": len(ids)} | ({"alphas": found.alphas} if found.alphas else {})
     if null is None:
         null = exchanged_null(found, job.metrics, orders, context)
     values, scores = cross_validated_scores(found, job.metrics, null, context)
-    return job.result(ids, found.seen, found.reconstructed, (values, scores, null), found.alone, chosen)
+    scored = values, scores, null
+    return job.result(ids, found.seen, found.reconstructed, scored, found.alone, chosen, orders, exchange)
 
 
 # -- cross-validation -------------------------------------------------------------------------------------------------

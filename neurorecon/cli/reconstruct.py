@@ -34,7 +34,11 @@ MetricOption = Annotated[
 ]
 ExchangeOption = Annotated[
     str | None,
-    typer.Option("--exchange", help="Exchange the pairs of the null only within a category, session or run."),
+    typer.Option(
+        "--exchange",
+        help="How the null exchanges pairs: stimulus (freely), category, session or run (only within one), or shift "
+        "(the order within runs is shifted). Default: what the design allows.",
+    ),
 ]
 
 

@@ -151,8 +151,8 @@ def _check_stimuli(found: Exchange, n_stimuli: int, series: bool, smooth: bool, 
         said.append("sessions show different stimuli: with offsets between sessions p-values are too small; "
                     "--exchange session")  # fmt: skip
     if n_stimuli < FEW_UNITS:
-        said.append(f"only {n_stimuli} stimuli can trade places: hardly anything can become significant; --null refit "
-                    "permutes the training stimuli instead")  # fmt: skip
+        said.append(f"only {n_stimuli} stimuli can trade places: hardly anything can become significant (of "
+                    "encoding maps, --null refit permutes the training stimuli instead)")  # fmt: skip
     return replace(found, warnings=tuple(said))
 
 

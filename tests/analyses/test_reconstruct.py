@@ -95,7 +95,7 @@ def test_pairs_are_exchanged_within_a_category(miniature):
     """The null of a category alone is as good as the reconstructions of this data set, which has nothing else."""
     store = miniature(subjects=1, images=40)
     free, within = (
-        reconstruct(store, task="images", n_permutations=199, exchange=column) for column in (None, "category")
+        reconstruct(store, task="images", n_permutations=199, exchange=column) for column in ("stimulus", "category")
     )
     np.testing.assert_array_equal(free.reconstructed, within.reconstructed)
     assert free.scores[0].value == within.scores[0].value
@@ -103,7 +103,7 @@ def test_pairs_are_exchanged_within_a_category(miniature):
     assert within.settings.exchange == "category"
     with pytest.raises(InputError, match="more than one value in run"):  # test images are shown in several runs
         reconstruct(store, task="images", n_permutations=9, exchange="run")
-    with pytest.raises(UnknownNameError, match="exchange within"):
+    with pytest.raises(UnknownNameError, match="way to exchange pairs"):
         reconstruct(store, task="images", n_permutations=9, exchange="mood")
 
 

@@ -88,7 +88,7 @@ def test_mistakes_are_one_message(call, small):
         (["--option", "alphas"], "KEY=VALUE"),
         (["--option", "alpha=1"], "alphas, standardize"),
         (["--metric", "ssim"], "ssim_gray_columns"),
-        (["--exchange", "mood"], "category, session, run"),
+        (["--exchange", "mood"], "stimulus, category, session, run, shift"),
         (["--cross-validate", "mood"], "category, stimulus, session, run"),
         (["--format", "bmp"], "unknown figure format"),
     ):

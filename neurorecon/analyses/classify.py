@@ -339,9 +339,8 @@ def _exchange(shown: np.ndarray, runs: np.ndarray) -> Exchange:
     said = []
     if len(orders) > 1 and len(set(orders)) == 1:
         said.append(
-            "all runs show the categories in the same order: what changes slowly within runs (drift, noise that "
-            "neighbors share) then differs between categories, and no exchange within runs tests that; p-values can be "
-            "too small"
+            "all runs show the categories in the same order: what changes slowly within runs (drift) then differs "
+            "between categories, and no exchange within runs tests that; p-values can be too small"
         )
     return Exchange("within run", "a run with the same presentations in another order", tuple(said))
 

@@ -1,12 +1,14 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray
 from PIL import Image
 
 import neurorecon as nr
-from neurorecon.analyses.evaluate import load_images
+from neurorecon.analyses.design import EvaluateSettings
+from neurorecon.analyses.evaluate import exchange_orders, load_images
 from neurorecon.analyses.reconstruct import reconstruct
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
@@ -147,3 +149,81 @@ def test_folders_and_files_that_are_none(tmp_path):
     (tmp_path / "c.npz").write_bytes(b"no archive")
     with pytest.raises(InputError, match="cannot be read"):
         load_images(tmp_path / "c.npz")
+
+
+# -- how pairs are exchanged ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Return what builds a store of images in the order of presentation, each shown once, and noisy copies."""
+
+    def build(images, runs, sessions=1):
+        ids = [f"s{number:03d}" for number in range(len(images))]
+        samples = pd.DataFrame({"stimulus": ids, "run": runs, "time": 4.0 * np.arange(len(ids)), "split": "train"})
+        samples["session"] = sessions
+        responses = np.random.default_rng(1).standard_normal((len(ids), 5)).astype(np.float32)
+        made = nr.build_from_arrays(
+            tmp_path_factory.mktemp("shown") / "s.icechunk", responses, samples, {"id": ids}, images=images,
+            progress=False,
+        )  # fmt: skip
+        noise = np.random.default_rng(2).standard_normal(images.shape)
+        values = np.clip(images / 255 + 0.3 * noise, 0, 1)[::-1]  # in another order than that of presentation
+        return made, xarray.DataArray(values, dims=("stimulus", "y", "x", "rgb"), coords={"stimulus": ids[::-1]})
+
+    return build
+
+
+def _random_images(number):
+    return np.random.default_rng(0).integers(0, 256, (number, 4, 4, 3), dtype=np.uint8)
+
+
+def _drifting_images(number):
+    levels = np.random.default_rng(0).standard_normal((number, 4, 4, 3)).cumsum(axis=0)
+    return np.clip(128 + 12 * levels, 0, 255).astype(np.uint8)
+
+
+def test_few_pairs_are_exchanged_in_all_orders(shown):
+    store, images = shown(_random_images(4), [1, 1, 1, 1])
+    found = nr.evaluate(images, store, n_permutations=1000)
+    assert found.record()["n_permutations"] == found.scores[0].n_permutations == 23
+    assert found.scores[0].p == pytest.approx(1 / 24)
+    assert found.record()["exchange"]["smallest_p"] == pytest.approx(1 / 24)
+    assert "\nwarning: few orders are possible: p is at least 0.042" in found.text(store)
+
+
+def test_pairs_stay_in_sessions_that_show_different_images(shown):
+    sessions = np.repeat([1, 2, 3], 4)
+    store, images = shown(_random_images(12), np.repeat([1, 2, 3], 4), sessions)
+    settings = EvaluateSettings(n_permutations=99)
+    ids = images["stimulus"].values.tolist()
+    orders, exchange = exchange_orders(store, "subj01", ids, settings)
+    assert exchange.unit == "session"
+    assert (sessions[::-1][orders] == sessions[::-1]).all()
+    found = nr.evaluate(images, store, n_permutations=99)
+    assert found.record()["exchange"]["unit"] == "session"
+    assert "null: stimuli trade places within their session" in found.text(store)
+    free = nr.evaluate(images, store, n_permutations=99, exchange="stimulus")
+    assert free.record()["exchange"]["unit"] == "stimulus"
+    assert any("sessions show different stimuli" in text for text in free.record()["warnings"])
+
+
+def test_similar_images_in_a_row_are_shifted_within_runs(shown):
+    runs = np.repeat([1, 2], [24, 26])
+    store, images = shown(_drifting_images(50), runs)
+    ids = images["stimulus"].values.tolist()
+    orders, exchange = exchange_orders(store, "subj01", ids, EvaluateSettings(n_permutations=99))
+    assert exchange.unit == "shift"
+    for order in orders[:5]:
+        presented = np.array([int(ids[place][1:]) for place in order])[::-1]  # in the order of presentation
+        assert (np.diff(presented[:24]) % 24 == 1).all()
+        assert (np.diff(presented[24:]) % 26 == 1).all()
+    found = nr.evaluate(images, store, n_permutations=99)
+    assert np.isfinite(found.scores[0].p)
+    few, short = shown(_drifting_images(30), np.repeat([1], 30))
+    untested = nr.evaluate(short, few, n_permutations=99)
+    assert np.isnan(untested.scores[0].p)
+    assert "too few for a test" in untested.text(few)
+    asked = nr.evaluate(short, few, n_permutations=99, exchange="shift")
+    assert asked.scores[0].n_permutations == 29
+    assert asked.scores[0].p >= 1 / 30

@@ -171,3 +171,14 @@ def test_devices_and_options_that_a_system_lacks(miniature):
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     monkeypatch.setitem(SYSTEMS._added, "test-mean-registered", TestMean)
+
+
+@pytest.mark.parametrize("how", [None, "stimulus"])
+def test_few_stimuli_are_exchanged_in_all_orders(miniature, how):
+    store = miniature(subjects=1, images=8)
+    found = reconstruct(store, task="images", n_permutations=19, cross_validate=how, exchange="stimulus")
+    orders = 1 if how is None else 19  # two test images have one other order; eight images have many
+    assert found.record()["n_permutations"] == orders
+    assert {score.n_permutations for score in found.scores} <= {0, orders}
+    assert found.record()["exchange"]["smallest_p"] == pytest.approx(1 / (1 + orders))
+    assert ("warning: few orders are possible" in found.text(store)) == (how is None)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.analyses.design import DecodingSettings
+from neurorecon.analyses.design import DecodingSettings, order_of_features, runs_of, sessions_differ
 from neurorecon.decoders.samples import same_order
 from neurorecon.errors import InputError
 from neurorecon.io.tensors import block_digest
@@ -31,7 +31,6 @@ from neurorecon.stats.exchange import (
     Exchange,
     center_by,
     choose_exchange,
-    lag_one_autocorrelation,
     residual_autocorrelation,
     run_orders,
 )
@@ -42,12 +41,6 @@ BATCH = 50
 
 #: Runs shorter than this many correlation times of the targets are whitened before they are tested.
 WHITENED_TIMES = 7
-
-#: Sessions show different stimuli where more than this share of the stimuli is shown in one session only.
-SHARE_IN_ONE_SESSION = 0.9
-
-#: Presentations and features of each target that are read to see whether the order of stimuli is random.
-PRESENTATIONS, SOME_FEATURES = 400, 256
 
 
 @dataclass(frozen=True)
@@ -122,7 +115,7 @@ def choose_units(
     samples = store.samples(subject)
     samples = samples[samples["task"] == task]
     parts = [samples[samples["split"] == split] for split in ("train", "test")]
-    measured = [order_of_features(store, target, parts[0]) for target in targets]
+    measured = [order_of_features(store, [target], parts[0]) for target in targets]
     smooth = max(
         (found for found in measured if found is not None), key=lambda found: found[0] - found[1], default=None
     )
@@ -144,39 +137,6 @@ def choose_units(
     return first, second
 
 
-def order_of_features(store: Store, target: str, presented: pd.DataFrame) -> tuple[float, float] | None:
-    """Return the lag-1 autocorrelation of a target in the order of presentation, and its limit in random orders.
-
-    Parameters
-    ----------
-    store : Store
-        With the target, or with images or frames (``"images"``, ``"frames"``).
-    target : str
-        Its name.
-    presented : DataFrame
-        Samples; of the first :data:`PRESENTATIONS` some features are read.
-
-    Returns
-    -------
-    observed, limit : float
-        From :func:`neurorecon.stats.exchange.lag_one_autocorrelation`; None if it is not known what was shown when.
-    """
-    from neurorecon.decoders.samples import stored_target
-
-    if not np.isfinite(presented["time"].to_numpy(dtype=float)).all():
-        return None
-    ordered = presented.sort_values(["session", "run", "time"], kind="stable").iloc[:PRESENTATIONS]
-    codes, stimuli = pd.factorize(ordered["stimulus"])
-    values = stored_target(store, target, [str(name) for name in stimuli]).data.reshape(len(stimuli), -1)
-    features = np.asarray(values[:, :: max(1, values.shape[1] // SOME_FEATURES)], dtype=np.float64)
-    return lag_one_autocorrelation(features, codes, runs_of(ordered))
-
-
-def sessions_differ(samples: pd.DataFrame) -> bool:
-    """Return whether sessions show different stimuli: hardly any stimulus is shown in two."""
-    return bool((samples.groupby("stimulus")["session"].nunique() == 1).mean() > SHARE_IN_ONE_SESSION)
-
-
 def in_order(values: np.ndarray, table: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
     """Return samples in the order in which they were recorded: a store may hold them in any order.
 
@@ -190,11 +150,6 @@ def in_order(values: np.ndarray, table: pd.DataFrame) -> tuple[np.ndarray, pd.Da
         return values, table
     order = np.lexsort([table[name] for name in ("time", "run", "session")])
     return values[order], table.iloc[order].reset_index(drop=True)
-
-
-def runs_of(table: pd.DataFrame) -> np.ndarray:
-    """Return a number for the run of each sample, (sample,)."""
-    return table.groupby(["session", "run"], sort=False).ngroup().to_numpy()
 
 
 def fit_decoding(

@@ -17,7 +17,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order
+from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order, stored_target
 from neurorecon.errors import BundledWeightsWarning, InputError, UnknownNameError
 from neurorecon.provenance import bundled_weights
 from neurorecon.stats.exchange import UNITS, Exchange, choose_exchange, lag_one_autocorrelation
@@ -663,7 +663,7 @@ def select(store: Store, subject: str, settings: EncodingSettings) -> Selection:
     else:
         train = load_all_samples(store, subject, settings, task, slice(0, 0))
         test = replace(train, responses=train.responses[:0], shown=train.shown[:0], runs=train.runs[:0],
-                       stimuli=[], volumes=None, sessions=None)  # fmt: skip
+                       stimuli=[], volumes=None, sessions=None, times=None)  # fmt: skip
         held = _held_together(train, settings.cross_validate, seconds > 0)
     delays = choose_delays(store, subject, task, settings.delays)
     exchange = _exchange(store, subject, task, bands, settings, test if held is None else train)
@@ -676,8 +676,7 @@ def _exchange(
     store: Store, subject: str, task: str, bands: Sequence[str], settings: EncodingSettings, scored: SampleTable
 ) -> Exchange:
     """Return what trades places in the null of an encoding map, chosen from the design."""
-    samples = store.samples(subject)
-    samples = samples[samples["task"] == task]
+    samples = in_time(store.samples(subject).query("task == @task"))
     held_out = samples if settings.cross_validate is not None else samples[samples["split"] == "test"]
     runs = [set(zip(part["session"], part["run"], strict=True)) for _, part in samples.groupby("split", sort=False)]
     series = task in store.series(subject)
@@ -690,6 +689,8 @@ def _exchange(
         )
     by_stimulus = settings.cross_validate == "stimulus" or (isinstance(settings.cross_validate, int) and not series)
     shared = by_stimulus or (settings.cross_validate is None and bool(set.intersection(*runs)))
+    # Presentations of all splits, in the runs that have held-out samples: what is held out has neighbors in both.
+    presented = samples[np.isin(runs_of(samples), runs_of(samples)[samples.index.isin(held_out.index)])]
     return choose_exchange(
         settings.exchange,
         series=series,
@@ -697,31 +698,55 @@ def _exchange(
         runs=scored.runs,
         sessions=scored.table["session"].to_numpy(),
         fixed_order=same_order(held_out),
-        autocorrelation=_autocorrelation(store, bands, samples, held_out),
-        confounded=bool((held_out.groupby("stimulus")["session"].nunique() == 1).mean() > SHARE_IN_ONE_SESSION),
+        autocorrelation=order_of_features(store, bands, presented),
+        confounded=sessions_differ(held_out),
         shared_runs=shared,
     )
 
 
-def _autocorrelation(
-    store: Store, bands: Sequence[str], samples: pd.DataFrame, held_out: pd.DataFrame
-) -> tuple[float, float] | None:
-    """Return the autocorrelation of features in the order of presentation; None if the order is not known.
-
-    Presentations of all splits are read, in the runs that have held-out samples, as far as :data:`PRESENTATIONS`.
-    """
+def in_time(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return samples in the order in which they were recorded; as they are where times are not known."""
     if not np.isfinite(samples["time"].to_numpy(dtype=float)).all():
+        return samples
+    return samples.sort_values(["session", "run", "time"], kind="stable")
+
+
+def runs_of(samples: pd.DataFrame) -> np.ndarray:
+    """Return a number for the run of each sample, (sample,)."""
+    return samples.groupby(["session", "run"], sort=False).ngroup().to_numpy()
+
+
+def sessions_differ(samples: pd.DataFrame) -> bool:
+    """Return whether sessions show different stimuli: hardly any stimulus is shown in two."""
+    return bool((samples.groupby("stimulus")["session"].nunique() == 1).mean() > SHARE_IN_ONE_SESSION)
+
+
+def order_of_features(store: Store, targets: Sequence[str], presented: pd.DataFrame) -> tuple[float, float] | None:
+    """Return the lag-1 autocorrelation of targets in the order of presentation, and its limit in random orders.
+
+    Parameters
+    ----------
+    store : Store
+        With the targets, or with images or frames (``"images"``, ``"frames"``).
+    targets : sequence of str
+        Their names.
+    presented : DataFrame
+        Samples; of the first :data:`PRESENTATIONS` some features are read.
+
+    Returns
+    -------
+    observed, limit : float
+        From :func:`neurorecon.stats.exchange.lag_one_autocorrelation`; None if it is not known what was shown when.
+    """
+    if not np.isfinite(presented["time"].to_numpy(dtype=float)).all():
         return None
-    runs = samples[["session", "run"]].apply(tuple, axis=1)
-    presented = samples[runs.isin(set(runs[held_out.index]))].sort_values(["session", "run", "time"], kind="stable")
-    presented = presented.iloc[:PRESENTATIONS]
-    number = presented.groupby(["session", "run"], sort=False).ngroup().to_numpy()
-    codes, stimuli = pd.factorize(presented["stimulus"])
+    ordered = in_time(presented).iloc[:PRESENTATIONS]
+    codes, stimuli = pd.factorize(ordered["stimulus"])
     features = []
-    for band in bands:
-        values = store.targets(band, stimuli=stimuli.tolist()).data.reshape(len(stimuli), -1)
+    for target in targets:
+        values = stored_target(store, target, [str(name) for name in stimuli]).data.reshape(len(stimuli), -1)
         features.append(np.asarray(values[:, :: max(1, values.shape[1] // SOME_FEATURES)], dtype=np.float64))
-    return lag_one_autocorrelation(np.concatenate(features, axis=1), codes, number)
+    return lag_one_autocorrelation(np.concatenate(features, axis=1), codes, runs_of(ordered))
 
 
 def _held_together(samples: SampleTable, column: str | int, series: bool) -> np.ndarray:

@@ -189,7 +189,7 @@ def fit_encoding(
         else:
             contributions = predicted[:, None]
         return held_out, order_test(
-            exchange, contributions, predicted, centered, test.runs, settings, delays=delays, order=order, rois=rois,
+            exchange, contributions, predicted, centered, test, settings, delays=delays, order=order, rois=rois,
             within=labels,
         )  # fmt: skip
     from neurorecon.decoders.validation import group_folds
@@ -318,7 +318,7 @@ def cross_validate_encoding(
     shown = np.unique(np.stack([labels, samples.shown]), axis=1, return_inverse=True)[1].ravel()
     first = np.unique(shown, return_index=True)[1]
     tested = order_test(
-        exchange, f[:, first][:, None], f, y, samples.runs, settings, order=shown, within=labels[first], rois=rois,
+        exchange, f[:, first][:, None], f, y, samples, settings, order=shown, within=labels[first], rois=rois,
         inflation=2**0.5,
     )  # fmt: skip
     return held_out, tested
@@ -329,7 +329,7 @@ def order_test(
     contributions: np.ndarray,
     predicted: np.ndarray,
     measured: np.ndarray,
-    runs: np.ndarray,
+    samples: SampleTable,
     settings: EncodingSettings,
     *,
     delays: Sequence[int] = (0,),
@@ -350,8 +350,8 @@ def order_test(
         The predictions.
     measured : array, shape (sample, voxel)
         The responses.
-    runs : array, shape (sample,)
-        Run of each sample.
+    samples : SampleTable
+        Run and time of each sample.
     settings : EncodingSettings
         How many permutations, and their seed.
     delays, order, within, rois
@@ -366,16 +366,20 @@ def order_test(
     """
     n_permutations, seed = settings.n_permutations, settings.seed
     if exchange.unit in ("shift", "run"):
+        # A store may hold samples in any order; where times are not known, theirs is taken.
+        times = np.zeros(len(measured)) if samples.times is None else np.nan_to_num(samples.times)
+        recorded = np.lexsort([times, samples.runs])
         tested = ordered_test(
-            predicted, measured, runs, unit="run" if exchange.unit == "run" else "shift",
-            n_permutations=n_permutations, seed=seed, groups=rois, inflation=inflation,
+            predicted[:, recorded], measured[recorded], samples.runs[recorded],
+            unit="run" if exchange.unit == "run" else "shift", n_permutations=n_permutations, seed=seed, groups=rois,
+            inflation=inflation,
         )  # fmt: skip
     else:
         delayed = contributions.shape[1] > 1
         tested = permutation_test_r2(
-            contributions, measured, delays=delays if delayed else (0,), order=order, runs=runs if delayed else None,
-            within=within, n_permutations=n_permutations, seed=seed, groups=rois, inflation=inflation,
-            statistic="r2" if inflation == 1 else "correlation",
+            contributions, measured, delays=delays if delayed else (0,), order=order,
+            runs=samples.runs if delayed else None, within=within, n_permutations=n_permutations, seed=seed,
+            groups=rois, inflation=inflation, statistic="r2" if inflation == 1 else "correlation",
         )  # fmt: skip
     return tested if exchange.valid else tested.untested()
 

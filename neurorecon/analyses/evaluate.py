@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from neurorecon.analyses.decoding import order_of_features, runs_of
-from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings
+from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings, order_of_features, runs_of
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.decoders.samples import same_order, stored_target
 from neurorecon.errors import InputError, MissingFileError
@@ -447,7 +446,7 @@ def exchange_orders(
             runs=runs_of(first),
             sessions=first["session"],
             fixed_order=same_order(presented),
-            autocorrelation=order_of_features(store, shown, presented),
+            autocorrelation=order_of_features(store, [shown], presented),
             confounded=once,
             shared_runs=shared_runs,
         )

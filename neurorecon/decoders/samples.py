@@ -46,6 +46,8 @@ class SampleTable:
         consecutive.
     sessions : int array, shape (sample,), optional
         A number for each session (of the first repeat, where repeats are averaged).
+    times : array, shape (sample,), optional
+        Seconds from the onset of the run; NaN where they are not known. Samples may be in any order.
     """
 
     responses: np.ndarray
@@ -55,6 +57,7 @@ class SampleTable:
     shown: np.ndarray
     volumes: np.ndarray | None = None
     sessions: np.ndarray | None = None
+    times: np.ndarray | None = None
 
     @classmethod
     def of(cls, store: Store, subject: str, task: str, responses: Any, voxels: slice | None = None) -> SampleTable:
@@ -79,7 +82,16 @@ class SampleTable:
         chosen = responses if voxels is None else responses[:, voxels]
         values = chosen.values if chosen.shape[1] else np.empty(chosen.shape, dtype=np.float32)
         sessions = pd.factorize(table["session"])[0]
-        return cls(values, table, runs, [str(name) for name in stimuli], shown, volumes, sessions)
+        return cls(
+            values,
+            table,
+            runs,
+            [str(name) for name in stimuli],
+            shown,
+            volumes,
+            sessions,
+            table["time"].to_numpy(float),
+        )
 
     def at_delays(self, delays: Sequence[int]) -> np.ndarray:
         """Return which stimulus was shown at each delay before a sample, in the same run; -1 for none, as in rest.

@@ -17,6 +17,7 @@ from neurorecon.analyses.maps import voxelwise_maps
 from neurorecon.decoders.banded import BandedRidge
 from neurorecon.decoders.kernels import delayed_kernel
 from neurorecon.decoders.samples import SampleTable, load_samples
+from neurorecon.stats import Exchange
 
 DELAYS = (1, 2, 3)
 SETTINGS = EncodingSettings(n_permutations=20)
@@ -128,6 +129,27 @@ def test_samples_of_one_fold_belong_together():
     stretches = fold_groups(few, series=True)
     assert len(set(stretches)) == 10
     assert (np.diff(stretches) >= 0).all()
+
+
+def test_shifts_follow_the_time_of_the_samples_not_their_place_in_the_table():
+    random = np.random.default_rng(3)
+    features = random.standard_normal((120, 3)).cumsum(axis=0)
+    responses = (features[:, :2] + random.standard_normal((120, 2)).cumsum(axis=0)).astype(np.float32)
+    train = SampleTable(
+        responses[:60], pd.DataFrame(), np.zeros(60, dtype=int), [str(n) for n in range(60)], np.arange(60)
+    )
+    found = []
+    for order in (np.arange(60), random.permutation(60)):
+        test = SampleTable(
+            responses[60:][order], pd.DataFrame(), np.zeros(60, dtype=int), [str(n) for n in order], np.arange(60),
+            times=2.0 * order,
+        )  # fmt: skip
+        shown = features[60:][order]
+        products = (features[None, :60] @ features[:60].T, shown[None] @ features[:60].T)
+        exchange = Exchange("shift", "")
+        found.append(fit_encoding(products, train, test, (0,), series=False, settings=SETTINGS, exchange=exchange)[1])
+    np.testing.assert_allclose(found[0].observed, found[1].observed, rtol=1e-4)
+    np.testing.assert_array_equal(found[0].p, found[1].p)
 
 
 def test_the_winning_band():

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import os
 import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ def bare(tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "BUNDLED", tmp_path / "bundled")
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+    # urllib keeps the proxies of its first request for the life of the process.
+    monkeypatch.setattr(urllib.request, "_opener", None)
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ class HeldOut:
         return (self.gain - self.shares[:, None] * self.measured**2) / self.energy
 
 
-@quiet_edges()  # whoever gathers the blocks counts their alphas together
+@quiet_edges()  # the alphas of all blocks are counted together
 def fit_encoding(
     products: tuple[np.ndarray, np.ndarray],
     train: SampleTable,

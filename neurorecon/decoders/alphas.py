@@ -256,7 +256,7 @@ def alphas_at_edges(
 
 @contextmanager
 def quiet_edges() -> Iterator[None]:
-    """Let single fits be quiet about their alphas, where whoever calls counts those of all fits."""
+    """Let single fits be quiet about their alphas, where the caller counts those of all fits."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AlphaEdgeWarning)
         yield

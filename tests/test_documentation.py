@@ -79,8 +79,20 @@ def test_features(folder, scenes, monkeypatch):
     assert 0 <= names["start"] < names["stop"] <= names["latents"].sizes["feature"]
 
 
+def test_statistics(folder, scenes, capsys):
+    """Of docs/statistics.md: a system beside its controls."""
+    (example,) = _blocks(ROOT / "docs" / "statistics.md", "python")
+    names = {"store": scenes, "nr": nr}
+    exec(example, names)
+    assert "linear-pixels - another trial" in capsys.readouterr().out
+    differences = names["found"].differences.set_index(["control", "metric"])
+    assert (differences.loc[["mean response", "another trial"]].loc[:, "pixcorr", :]["p"] < 0.01).all()
+    assert (differences.loc["oracle"]["difference"] < 0).all()
+    assert (folder / "results" / "controls" / "subj01_comparison_scores.tex").is_file()
+
+
 def test_no_other_page_has_examples_that_nobody_runs():
-    run = {ROOT / "README.md", ROOT / "docs" / "features.md"}
+    run = {ROOT / "README.md", ROOT / "docs" / "features.md", ROOT / "docs" / "statistics.md"}
     for page in _pages():
         for block in _blocks(page, "python"):
             where = str(page.relative_to(ROOT))

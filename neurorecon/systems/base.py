@@ -31,7 +31,7 @@ from neurorecon.io.tensors import block_digest
 from neurorecon.models.load import noise_like as noise_like
 from neurorecon.models.load import seed_of as seed_of
 from neurorecon.parallel import Compute, pinned
-from neurorecon.registry import SYSTEMS
+from neurorecon.registry import FEATURES, SYSTEMS
 from neurorecon.store.store import Store
 from neurorecon.systems.decoded import FORMAT, Decoded, read_json
 from neurorecon.systems.decoded import MissingTargetError as MissingTargetError
@@ -404,6 +404,7 @@ class System(BaseEstimator):
             _begin(folder, digest)
         for name, spec in specs.items():
             target = recordings.target(spec.source)
+            self._check_weights(spec.source, target.attrs)
             self.targets_[name] = {
                 "dims": [str(dim) for dim in target.dims[1:]],
                 "shape": [int(size) for size in target.shape[1:]],
@@ -431,6 +432,22 @@ class System(BaseEstimator):
         if folder is not None:
             self._save_description(folder)
         return predicted
+
+    def _check_weights(self, source: str, attrs: Mapping[str, Any]) -> None:
+        """Refuse a target of other networks than those that generate from it."""
+        models, stored = getattr(self, "models", None), attrs.get("weights_sha256")
+        if models is None or stored is None or source not in FEATURES.names():
+            return
+        from neurorecon.features.extract import load_extractor
+
+        own = getattr(load_extractor(source, models=models), "source", None)
+        if own is not None and own.sha256 != stored:
+            raise InputError(
+                f"the target {source!r} comes from other networks than those of the system {self.name!r}",
+                given=f"{attrs.get('weights')} ({str(stored)[:8]}) in the store, models={str(models)!r}",
+                expected=f"{own.name} ({own.sha256[:8]}) in both",
+                todo=f"choose models=, or extract it again: neurorecon features --target {source} --models {models}",
+            )
 
     def _predict(self, values: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
         """Return the predictions of decoders from responses in their original units."""

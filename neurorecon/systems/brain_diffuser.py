@@ -82,8 +82,9 @@ class BrainDiffuser(System):
         Which networks; the targets of the store have to come from the same ones.
     preset : {"corrected", "released"}
         ``"corrected"`` chooses alphas by leave-one-out cross-validation, one for each group of latents and each token,
-        and scales predictions to the moments of the training samples. ``"released"`` is what the authors' code computes:
-        fixed alphas, and the moments of the test set, which depend on the other stimuli and are undefined for one.
+        and scales predictions to the moments of the training samples. ``"released"`` is what the authors' code
+        computes: fixed alphas, and the moments of the test set, which depend on the other stimuli and are undefined
+        for one.
     alphas : mapping of str to float or sequence of float, optional
         Alpha or candidates of each target.
     renorm : {"train", "test", "none"}, optional

@@ -7,6 +7,7 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.decoders.samples import stored_target
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.features.extract import load_extractor
 from neurorecon.metrics import pixcorr
@@ -60,7 +61,7 @@ def test_true_targets_give_the_image_and_decoded_ones_something_like_it(store, f
     decoded = system.decode(test_responses)
     stimuli = decoded.stimuli.tolist()
     seen = np.asarray(store.images(stimuli)) / 255
-    true = decoded.with_(**{target: store.target(target, stimuli).values for target in decoded})
+    true = decoded.with_(**{target: stored_target(store, target, stimuli).values for target in decoded})
     assert pixcorr(seen, system.generate(true).values).mean() > 0.85
     assert pixcorr(seen, system.generate(decoded).values).mean() > 0.15
     (first,) = system.stages(true).values()
@@ -124,7 +125,7 @@ def test_the_released_takagi_is_himalayas_ridge_without_intercept(store, test_re
     assert len(train) == len(table[table["split"] == "train"])
     scaled = (train.values - train.values.mean(0)) / train.values.std(0)
     test = (test_responses.values - train.values.mean(0)) / train.values.std(0)
-    z = store.target("vqvae", train["stimulus"].values.tolist()).values.reshape(len(train), -1)[:, :40]
+    z = stored_target(store, "vqvae", train["stimulus"].values.tolist()).values.reshape(len(train), -1)[:, :40]
     theirs = RidgeCV(alphas=[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0], cv=5, fit_intercept=False, warn=False)
     expected = theirs.fit(scaled.astype(np.float64), z.astype(np.float64)).predict(test.astype(np.float64))
     found = system.decode(test_responses)["vqvae"].values.reshape(len(test), -1)[:, :40]
@@ -141,7 +142,11 @@ def test_the_released_brain_diffuser_has_the_published_alphas_and_the_moments_of
     train = store.responses("subj01", task="images", split="train", average="stimulus")
     mean, scale = train.values.mean(0), train.values.std(0)
     for name, alpha in {"vdvae": 50_000, "clip_vision": 60_000, "clip_text": 100_000}.items():
-        true = store.target(name, train["stimulus"].values.tolist()).values.reshape(len(train), -1).astype(np.float64)
+        true = (
+            stored_target(store, name, train["stimulus"].values.tolist())
+            .values.reshape(len(train), -1)
+            .astype(np.float64)
+        )
         predicted = (
             Ridge(alpha).fit((train.values - mean) / scale, true).predict((test_responses.values - mean) / scale)
         )

@@ -520,7 +520,7 @@ class ReconstructSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(Settings):
-    """Settings of scores of images from anywhere; `roi`, `task` and `device` have no meaning here.
+    """Settings of scores of images from anywhere; `roi` and `task` have no meaning here.
 
     Parameters
     ----------
@@ -535,6 +535,8 @@ class EvaluateSettings(Settings):
         Whose sessions or runs; by default the first.
     baseline : {"train"}, optional
         Also score the mean of the training stimuli.
+    models : {"bundled", "published"} or path, optional
+        Whose weights metrics on networks use; their networks run on `device`.
     """
 
     source: str = "an array"
@@ -542,6 +544,7 @@ class EvaluateSettings(Settings):
     exchange: str | None = None
     subject: str | None = None
     baseline: Literal["train"] | None = None
+    models: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -551,7 +554,7 @@ class EvaluateSettings(Settings):
 
     def record(self) -> dict[str, Any]:
         """Return the settings by name, JSON types only."""
-        return {name: value for name, value in super().record().items() if name not in ("roi", "task", "device")}
+        return {name: value for name, value in super().record().items() if name not in ("roi", "task")}
 
 
 def _check_exchange(column: str | None) -> None:

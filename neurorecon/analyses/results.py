@@ -120,6 +120,10 @@ class Result:
         """Return the tables, by name; an index is written if it has a name."""
         return {}
 
+    def latex(self) -> dict[str, str]:
+        """Return tables in LaTeX, by name."""
+        return {}
+
     def voxels(self, store: Store) -> pd.DataFrame:
         """Return the voxels that brain maps have values for."""
         return store.voxels(self.subject, self.settings.rois)
@@ -217,8 +221,8 @@ def exchange_lines(chosen: Mapping[str, Any]) -> list[str]:
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
-#: Columns of tables that name a target.
-_NAMING = ("band", "target")
+#: Columns of tables that name a target, or a metric, whose network has weights too.
+_NAMING = ("band", "target", "metric")
 
 
 def with_weights(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
@@ -227,7 +231,8 @@ def with_weights(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame
     Parameters
     ----------
     table : DataFrame
-        Rows of one target each (``band``, ``target``), of several (``bands``: names joined by plus signs), or of all.
+        Rows of one target or metric each (``band``, ``target``, ``metric``), of several targets (``bands``: names
+        joined by plus signs), or of all.
     labels : mapping of str to str
         From :func:`neurorecon.provenance.weights_label`, by the name of the target; where there are none, the table
         stays as it is.
@@ -276,8 +281,8 @@ def write(
     Returns
     -------
     list of Path
-        The files: tables as CSV, settings and scores as JSON, brain maps as NIfTI, GIFTI or CIFTI (depending on the
-        space), arrays as NPZ, figures, and pages as HTML.
+        The files: tables as CSV (some in LaTeX too), settings and scores as JSON, brain maps as NIfTI, GIFTI or CIFTI
+        (depending on the space), arrays as NPZ, figures, and pages as HTML.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -303,6 +308,7 @@ def write(
             table = with_weights(table, labels)
             content = table.to_csv(index=table.index.name is not None, float_format="%.6g")
             files.append(write_bytes(f"{stem}_{name}.csv", content.encode()))
+        files += [write_bytes(f"{stem}_{name}.tex", text.encode()) for name, text in item.latex().items()]
         files.append(write_json(f"{stem}.json", {**own, "scores": [score.row() for score in item.scores]}))
         files += _write_brain_maps(item, store, stem, own)
         files += [write_bytes(f"{stem}_{name}.npz", _npz(arrays)) for name, arrays in item.arrays().items()]

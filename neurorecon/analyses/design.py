@@ -12,12 +12,20 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 import numpy as np
 import pandas as pd
 
-from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order, stored_target
+from neurorecon.decoders.samples import (
+    SampleTable,
+    Within,
+    choose_delays,
+    choose_task,
+    load_samples,
+    same_order,
+    stored_target,
+)
 from neurorecon.errors import BundledWeightsWarning, InputError, UnknownNameError
 from neurorecon.provenance import bundled_weights
 from neurorecon.stats.exchange import UNITS, Exchange, choose_exchange, lag_one_autocorrelation
@@ -40,6 +48,9 @@ LABELS = ("category", "stimulus", "session", "run")
 
 #: How the pairs of reconstructions can be exchanged: freely, within one of three, or shifted within runs.
 EXCHANGES = ("stimulus", "category", "session", "run", "shift")
+
+#: What responses of a reconstruction can be centered and scaled within.
+STANDARDIZED = ("auto", "session", "run", "none")
 
 #: Regularization strengths of decoding maps, times the number of voxels (voxels are standardized).
 ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
@@ -503,6 +514,15 @@ class ReconstructSettings(Settings):
     exchange : {"stimulus", "category", "session", "run", "shift"}, optional
         How the pairs of the null are exchanged: freely, only within a category, session or run, or by shifting the
         order of stimuli within runs. By default what the design allows.
+    single_trials : bool
+        Reconstruct each trial of the test split, rather than the mean response to each stimulus.
+    seeds : int
+        Generate with the seeds `seed`, `seed` + 1, ..., and average the scores of each stimulus over them.
+    center, scale : {"auto", "session", "run", "none"}
+        Center and scale responses within each session or run. ``"auto"`` does so by session where sessions are
+        confounded with stimuli or splits.
+    controls : bool
+        Also score what the system reconstructs without the response to the stimulus.
     """
 
     system: str = "linear-pixels"
@@ -510,12 +530,44 @@ class ReconstructSettings(Settings):
     metrics: Sequence[str] | None = None
     cross_validate: str | None = None
     exchange: str | None = None
+    single_trials: bool = False
+    seeds: int = 1
+    center: str = "auto"
+    scale: str = "auto"
+    controls: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cross_validate is not None and self.cross_validate not in LABELS:
             raise UnknownNameError("column to cross-validate over", self.cross_validate, LABELS)
         _check_exchange(self.exchange)
+        self._require("seeds", self.seeds >= 1, "a number of 1 or more", "4")
+        for name in (self.center, self.scale):
+            if name not in STANDARDIZED:
+                raise UnknownNameError("way to center or scale responses", name, STANDARDIZED)
+        if self.cross_validate is not None and self.single_trials:
+            raise InputError(
+                "single trials are those of the test split",
+                given=f"single_trials=True, cross_validate={self.cross_validate!r}",
+                expected="one of the two: in cross-validation, the system says whether single trials are reconstructed",
+                todo="leave one of them out",
+            )
+
+    def standardization(self, store: Store, subject: str, task: str) -> tuple[Within | None, Within | None, str]:
+        """Return what responses are centered and scaled within, and why."""
+        confounded = store.confounded_sessions(subject, task)
+        if confounded is None:
+            automatic, why = None, "sessions are not confounded with stimuli or splits"
+        else:
+            samples = store.samples(subject)
+            alone = int(samples.loc[samples["task"] == task].groupby("session").size().min()) < 2
+            automatic = None if alone else "session"
+            why = f"sessions are confounded: {confounded}" + ("; but a session has a single sample" if alone else "")
+        found = [
+            automatic if name == "auto" else None if name == "none" else name for name in (self.center, self.scale)
+        ]
+        center, scale = cast("list[Within | None]", found)
+        return center, scale, why if "auto" in (self.center, self.scale) else "asked for"
 
 
 @dataclass(frozen=True, kw_only=True)

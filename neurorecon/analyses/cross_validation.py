@@ -107,7 +107,7 @@ def cross_validate(
     target = recordings.target(shown_by(system))
     images = target.data
     _, first = np.unique(shown, return_index=True)
-    alone = min(np.unique(labels, return_counts=True)[1]) == 1
+    alone = bool(min(np.unique(labels, return_counts=True)[1]) == 1)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     baseline = np.empty(target.shape)  # float64, because means of few images can tie
     alphas = {}

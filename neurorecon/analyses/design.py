@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from neurorecon.decoders.samples import (
 from neurorecon.errors import BundledWeightsWarning, InputError, UnknownNameError
 from neurorecon.provenance import bundled_weights
 from neurorecon.stats.exchange import UNITS, Exchange, choose_exchange, lag_one_autocorrelation
+from neurorecon.store.responses import WITHIN
 from neurorecon.store.store import Store
 
 #: Targets for each role, in order of preference; by default, the first one in the store is used. One target per role,
@@ -48,9 +49,6 @@ LABELS = ("category", "stimulus", "session", "run")
 
 #: How the pairs of reconstructions can be exchanged: freely, within one of three, or shifted within runs.
 EXCHANGES = ("stimulus", "category", "session", "run", "shift")
-
-#: What responses of a reconstruction can be centered and scaled within.
-STANDARDIZED = ("auto", "session", "run", "none")
 
 #: Regularization strengths of decoding maps, times the number of voxels (voxels are standardized).
 ALPHAS = tuple(float(value) for value in np.logspace(-2, 4, 13))
@@ -518,9 +516,9 @@ class ReconstructSettings(Settings):
         Reconstruct each trial of the test split, rather than the mean response to each stimulus.
     seeds : int
         Generate with the seeds `seed`, `seed` + 1, ..., and average the scores of each stimulus over them.
-    center, scale : {"auto", "session", "run", "none"}
-        Center and scale responses within each session or run. ``"auto"`` does so by session where sessions are
-        confounded with stimuli or splits.
+    center, scale : {"auto", "session", "run"}, optional
+        Center and scale responses within each session or run; None: not at all. ``"auto"`` does so by session where
+        sessions are confounded with stimuli or splits.
     controls : bool
         Also score what the system reconstructs without the response to the stimulus.
     """
@@ -532,8 +530,8 @@ class ReconstructSettings(Settings):
     exchange: str | None = None
     single_trials: bool = False
     seeds: int = 1
-    center: str = "auto"
-    scale: str = "auto"
+    center: Within | Literal["auto"] | None = "auto"
+    scale: Within | Literal["auto"] | None = "auto"
     controls: bool = True
 
     def __post_init__(self) -> None:
@@ -543,8 +541,8 @@ class ReconstructSettings(Settings):
         _check_exchange(self.exchange)
         self._require("seeds", self.seeds >= 1, "a number of 1 or more", "4")
         for name in (self.center, self.scale):
-            if name not in STANDARDIZED:
-                raise UnknownNameError("way to center or scale responses", name, STANDARDIZED)
+            if name not in (None, "auto", *WITHIN):
+                raise UnknownNameError("column to center or scale within", name, (*WITHIN, "auto", "none"))
         if self.cross_validate is not None and self.single_trials:
             raise InputError(
                 "single trials are those of the test split",
@@ -557,16 +555,14 @@ class ReconstructSettings(Settings):
         """Return what responses are centered and scaled within, and why."""
         confounded = store.confounded_sessions(subject, task)
         if confounded is None:
-            automatic, why = None, "sessions are not confounded with stimuli or splits"
+            automatic: Within | None = None
+            why = "sessions are not confounded with stimuli or splits"
         else:
             samples = store.samples(subject)
             alone = int(samples.loc[samples["task"] == task].groupby("session").size().min()) < 2
             automatic = None if alone else "session"
             why = f"sessions are confounded: {confounded}" + ("; but a session has a single sample" if alone else "")
-        found = [
-            automatic if name == "auto" else None if name == "none" else name for name in (self.center, self.scale)
-        ]
-        center, scale = cast("list[Within | None]", found)
+        center, scale = (automatic if name == "auto" else name for name in (self.center, self.scale))
         return center, scale, why if "auto" in (self.center, self.scale) else "asked for"
 
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -62,8 +62,6 @@ class Evaluation(Result):
     values: dict[str, np.ndarray]
     all_seeds: np.ndarray | None = None
 
-    latex: ClassVar[bool] = True
-
     @property
     def stem(self) -> str:
         """How the names of its files begin."""
@@ -82,6 +80,14 @@ class Evaluation(Result):
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return the table of stimuli, with one column for each metric, and the table of scores."""
         return {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values}), "scores": self.score_table()}
+
+    def latex(self) -> dict[str, str]:
+        """Return both tables in LaTeX, for the package booktabs."""
+        return {
+            name: "% needs \\usepackage{booktabs}\n"
+            + table.to_latex(index=False, escape=True, float_format="%.3f", na_rep="--")
+            for name, table in self.tables().items()
+        }
 
     def score_table(self) -> pd.DataFrame:
         """Return one row for each score: its value, its null, and what is reached without the brain."""
@@ -253,7 +259,7 @@ def compute_evaluation(
     kind, shown = ("video", "frames") if "frame" in images.dims else ("image", "images")
     metrics = choose_metrics(settings.metrics, (), kind)
     if seeds:
-        metrics = {name: SeedMean.of(metric) for name, metric in metrics.items()}
+        metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
     known = store.stimuli_with(shown)
     unknown = [name for name in stimuli if name not in known]
     if unknown:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -162,8 +162,8 @@ def reconstruct(
     n_permutations: int = 1000,
     single_trials: bool = False,
     seeds: int = 1,
-    center: str = "auto",
-    scale: str = "auto",
+    center: Within | Literal["auto"] | None = "auto",
+    scale: Within | Literal["auto"] | None = "auto",
     controls: bool = True,
     seed: int = 0,
     device: str = "cpu",
@@ -203,9 +203,9 @@ def reconstruct(
         repeats.
     seeds : int
         Generate with the seeds `seed`, `seed` + 1, ..., and average the scores of each stimulus over them.
-    center, scale : {"auto", "session", "run", "none"}
-        Center and scale responses within each session or run, as for :meth:`Store.responses`. By default by session
-        where sessions are confounded with stimuli or splits, else not; the record says why.
+    center, scale : {"auto", "session", "run"}, optional
+        Center and scale responses within each session or run, as for :meth:`Store.responses`; None: not at all. By
+        default by session where sessions are confounded with stimuli or splits; the record says why.
     controls : bool
         Also score what is reconstructed without the response to the stimulus.
     seed : int
@@ -292,7 +292,7 @@ def compute_reconstruction(
         built = clone(built)  # what the caller passed stays as it is
     metrics = choose_metrics(settings.metrics, built.metrics, built.kinds[0])
     if settings.seeds > 1:
-        metrics = {name: SeedMean.of(metric) for name, metric in metrics.items()}
+        metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
     job = _job(store, subject, roi, built, metrics, settings, compute)
     if settings.cross_validate is not None:
         return _cross_validated(job)
@@ -367,11 +367,11 @@ def _job(
         names: dict[str, Within | None] = {"session": "session", "run": "run"}
         before = [names.get(system.provenance_.get(name, "no")) for name in ("centered", "scaled")]
         asked = [settings.center, settings.scale]
-        if any(name not in ("auto", kept or "none") for name, kept in zip(asked, before, strict=True)):
+        if any(name not in ("auto", kept) for name, kept in zip(asked, before, strict=True)):
             raise InputError(
                 "a fitted system takes responses that are centered and scaled as they were for its fit",
-                given=f"center {asked[0]}, scale {asked[1]}",
-                expected=f"center {before[0] or 'none'}, scale {before[1] or 'none'}",
+                given=f"center={asked[0]}, scale={asked[1]}",
+                expected=f"center={before[0]}, scale={before[1]}",
                 todo="leave center and scale out, or fit the system again",
             )
         center, scale, why = *before, "as for the fit"
@@ -408,7 +408,7 @@ class _Job:
     compute: Compute
     center: Within | None
     scale: Within | None
-    standardized_why: str
+    reason: str
 
     @property
     def seeds(self) -> list[int]:
@@ -456,9 +456,7 @@ class _Job:
                 "device": str(parameters.get("device", self.settings.device)),
                 "voxels": len(self.store.voxels(self.subject, self.roi)),
                 "delays": list(peak_delays(self.store, self.subject, self.task)),
-                "center": self.center or "none",
-                "scale": self.scale or "none",
-                "centered_because": self.standardized_why,
+                "centering": {"center": self.center, "scale": self.scale, "reason": self.reason},
                 "seeds": self.seeds,
                 "compared_at": list(seen.shape[-3:-1]),
                 "n_permutations": len(orders),

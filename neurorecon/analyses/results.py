@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,9 +108,6 @@ class Result:
     #: Kind of result, for the record and for brain images.
     kind: str = "result"
 
-    #: Whether tables are also written as LaTeX.
-    latex: ClassVar[bool] = False
-
     @property
     def stem(self) -> str:
         """How the names of its files begin."""
@@ -127,6 +124,10 @@ class Result:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return the tables, by name; an index is written if it has a name."""
+        return {}
+
+    def latex(self) -> dict[str, str]:
+        """Return tables in LaTeX, by name."""
         return {}
 
     def voxels(self, store: Store) -> pd.DataFrame:
@@ -323,8 +324,7 @@ def write(
             table = with_weights(table, labels)
             content = table.to_csv(index=table.index.name is not None, float_format="%.6g")
             files.append(write_bytes(f"{stem}_{name}.csv", content.encode()))
-            if item.latex:
-                files.append(write_bytes(f"{stem}_{name}.tex", _latex(table, f"{item.stem}: {name}").encode()))
+        files += [write_bytes(f"{stem}_{name}.tex", text.encode()) for name, text in item.latex().items()]
         files += _write_brain_maps(item, store, stem, own)
         files += [write_bytes(f"{stem}_{name}.npz", _npz(arrays)) for name, arrays in item.arrays().items()]
         files += [_write_folder(Path(f"{stem}_{name}"), fill) for name, fill in item.folders(store).items()]
@@ -403,17 +403,6 @@ def _write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             move(file, target)
     return path
-
-
-def _latex(table: pd.DataFrame, caption: str) -> str:
-    text = table.to_latex(
-        index=table.index.name is not None,
-        escape=True,
-        float_format="%.3f",
-        na_rep="--",
-        caption=caption.replace("_", r"\_"),
-    )
-    return f"% needs \\usepackage{{booktabs}}\n{text}"
 
 
 #: A result, the name of its figure, the path of the files without suffix, the record, the formats.

@@ -116,7 +116,7 @@ def fit(
 
         settings = ReconstructSettings(
             system=system, options=parameters_of(setting, option, models=models, preset=preset), roi=_rois(roi),
-            task=task, center=center, scale=scale, device=device,
+            task=task, device=device, **_standardization(center, scale),
         )  # fmt: skip
         opened = choose(store, output)
         folder = results_folder(out, f"fits_{opened.name}")
@@ -216,7 +216,7 @@ def reconstruct(
         settings = ReconstructSettings(
             system=system, options=options, roi=_rois(roi), task=task, metrics=metric or None,
             cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, seed=seed, seeds=seeds,
-            single_trials=single_trials, center=center, scale=scale, controls=controls, device=device,
+            single_trials=single_trials, controls=controls, device=device, **_standardization(center, scale),
         )  # fmt: skip
         opened = choose(store, output)
         # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
@@ -238,6 +238,10 @@ def reconstruct(
             output.add(found, opened)
 
     run_command("reconstruct", as_json, quiet, verbose, work)
+
+
+def _standardization(center: str, scale: str) -> dict[str, Any]:
+    return {name: None if value == "none" else value for name, value in (("center", center), ("scale", scale))}
 
 
 def _rois(roi: list[str] | None) -> str | list[str] | None:

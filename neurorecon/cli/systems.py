@@ -27,64 +27,90 @@ def systems(
         known = SYSTEMS.names()
         if name is not None and name not in known:
             raise UnknownNameError("system", name, known)
-        output.extra["systems"] = found = [_facts(one, SYSTEMS.load(one)) for one in ([name] if name else known)]
+        output.extra["systems"] = found = [facts_of(one, SYSTEMS.load(one)) for one in ([name] if name else known)]
         for facts in found:
+            targets = [
+                row["name"]
+                + ("" if row["source"] == row["name"] else f" (stored as {row['source']})")
+                + ("" if row["roi"] is None else f" from {row['roi']}")
+                + ("" if row["required"] else ", optional")
+                for row in facts["targets"]
+            ]
+            weights = [
+                f"{row['name']} ({row['origin']}{'' if row['here'] else ', not on this machine'})"
+                for row in facts["weights"]
+            ]
+            parameters = [f"{key}={_short(value)}" for key, value in facts["parameters"].items()]
             output.say(f"{facts['name']}: {facts['summary']}")
-            for key in ("reconstructs", "targets", "weights"):
-                output.say(f"  {key + ':':<14}{'; '.join(_words(item) for item in facts[key]) or 'none'}")
-            for key, default in facts["parameters"].items():
-                output.say(f"  {'--set':<14}{key}={'' if default is None else default}")
+            output.say(f"  reconstructs: {' and '.join(kind + 's' for kind in facts['kinds'])}")
+            for label, words in (("targets", targets), ("weights", weights), ("parameters", parameters)):
+                output.say(f"  {label + ':':<14}{'; '.join(words) or 'none'}")
 
     run_command("systems", as_json, quiet, verbose, work)
 
 
-def _facts(name: str, kind: type[System]) -> dict[str, Any]:
-    """Return what a system is and needs, JSON types."""
+def facts_of(name: str, kind: type[System]) -> dict[str, Any]:
+    """Return what a system is and what it needs, JSON types.
+
+    Parameters
+    ----------
+    name : str
+        In the registry.
+    kind : type
+        Its class. Its targets are those of its default parameters; weights are those of the networks that compute the
+        targets, of ``kind.networks``, and of the published weights whose catalog entry names the system.
+    """
     import inspect
 
-    from neurorecon.hub import items, missing_from, search
+    from neurorecon.errors import InputError
+    from neurorecon.hub import for_role, items, missing_from, search
     from neurorecon.provenance import to_json_types
     from neurorecon.registry import FEATURES
 
-    signature = inspect.signature(kind)
-    specs = kind().targets
-    roles = set(kind.networks) | {
-        entry.role for entry in items("weights") if entry.origin == "published" and name in entry.systems
-    }
-    for spec in specs.values():
-        role = getattr(FEATURES.load(spec.source), "role", None) if spec.source in FEATURES.names() else None
-        roles |= set() if role is None else {role}
+    targets = [
+        {"name": key, "source": spec.source, "roi": to_json_types(spec.roi), "required": spec.required}
+        for key, spec in kind().targets.items()
+    ]
+    computed = [row["source"] for row in targets if row["source"] in FEATURES.names()]
+    roles = [getattr(FEATURES.load(source), "role", None) for source in computed]
+    roles += [*kind.networks, *(entry.role for entry in items("weights") if name in entry.systems)]
+    entries = {}
+    for role in dict.fromkeys(role for role in roles if role is not None):
+        for origin in ("bundled", "published"):
+            try:
+                entry = for_role(role, origin)
+            except InputError:  # some roles have weights of one origin only
+                continue
+            entries[entry.name] = entry
     weights = []
-    for entry in items("weights"):
-        if entry.role in roles:
-            place = search(entry.name)
-            here = place is not None and not missing_from(entry, place)
-            weights.append({"name": entry.name, "origin": entry.origin, "role": entry.role, "here": here})
+    for entry in entries.values():
+        place = search(entry.name)
+        here = place is not None and not missing_from(entry, place)
+        weights.append({"name": entry.name, "origin": entry.origin, "role": entry.role, "here": here})
+    parameters = {key: part.default for key, part in inspect.signature(kind).parameters.items()}
     return {
         "name": name,
-        "summary": (inspect.getdoc(kind) or "").partition("\n")[0],
-        "reconstructs": list(kind.kinds),
+        "summary": (kind.__doc__ or "").partition("\n")[0],
+        "kinds": list(kind.kinds),
+        "averages": kind.averages,
         "parameters": {
-            key: None if part.default is part.empty else _shown(part.default)
-            for key, part in signature.parameters.items()
+            key: None if value is inspect.Parameter.empty else _plain(value) for key, value in parameters.items()
         },
-        "targets": [
-            {"name": key, "source": spec.source, "roi": to_json_types(spec.roi), "required": spec.required}
-            for key, spec in specs.items()
-        ],
+        "targets": targets,
         "weights": weights,
     }
 
 
-def _shown(default: Any) -> Any:
-    return default if isinstance(default, str | int | float | bool | list | type(None)) else repr(default)
+def _plain(value: Any) -> Any:
+    """Return the default of a parameter as a JSON type."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | None) else repr(value)
 
 
-def _words(item: Any) -> str:
-    """Return an entry of a list in words."""
-    if isinstance(item, str):
-        return f"{item}s"
-    if "origin" in item:
-        return f"{item['name']} ({item['origin']}{'' if item['here'] else ', not on this machine'})"
-    roi = "" if item["roi"] is None else f", from {item['roi']}"
-    return f"{item['name']}{'' if item['name'] == item['source'] else ' = ' + item['source']}{roi}"
+def _short(value: Any) -> str:
+    """Return the default of a parameter in a few characters."""
+    if isinstance(value, list):
+        shown = value if len(value) <= 4 else [*value[:2], "...", value[-1]]
+        return f"[{', '.join(_short(item) for item in shown)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

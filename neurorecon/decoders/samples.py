@@ -218,7 +218,7 @@ def decoding_samples(
     table = store.samples(subject)
     part = table[(table["split"] == split) & (table["task"] == task)]
     delays = peak_delays(store, subject, task)
-    average = "stimulus" if not delays or same_order(part) else None
+    average: Any = "stimulus" if not delays or same_order(part) else None
     found = store.responses(
         subject,
         roi,
@@ -227,7 +227,7 @@ def decoding_samples(
         average=average,
         delays=delays,
         center=center,
-        scale=scale,  # type: ignore[arg-type]
+        scale=scale,
     )
     values = found.values.reshape(found.sizes["sample"], max(1, len(delays)), -1).mean(axis=1)
     return values, pd.DataFrame({name: found[name].values for name in ("stimulus", "session", "run", "time")})

@@ -182,7 +182,7 @@ class SeedMean(Metric):
     """
 
     @classmethod
-    def of(cls, metric: Metric) -> SeedMean:
+    def over(cls, metric: Metric) -> SeedMean:
         """Return the mean over seeds of a metric."""
         return cls(**vars(metric))
 

@@ -388,8 +388,8 @@ class System(BaseEstimator):
             _begin(folder, digest)
         if known is not None and compute.folder is not None:
             digest = self.fit_digest(recordings, groups, alone=alone)
-            inputs = {"decoded": digest, "responses": block_digest(self._responses(known)[0])}
-            done = ResultsFolder.of(inputs, compute.folder)
+            what = {"decoded": digest, "responses": block_digest(self._responses(known)[0])}
+            done = ResultsFolder.of(what, compute.folder)
         for name, spec in specs.items():
             target = recordings.target(spec.source)
             self.targets_[name] = {
@@ -403,10 +403,10 @@ class System(BaseEstimator):
                 continue
             decoder = clone(spec.decoder)
             if done is not None and done.has(name):
-                earlier = done.get(name)
-                predicted[name], self.training_[name] = earlier["decoded"], (earlier["mean"], earlier["deviation"])
-                if "alpha" in earlier:
-                    decoder.alpha_ = earlier["alpha"][()]  # what is known of a decoder that keeps no weights
+                found = done.get(name)
+                predicted[name], self.training_[name] = found["decoded"], (found["mean"], found["deviation"])
+                if "alpha" in found:
+                    decoder.alpha_ = found["alpha"][()]  # what is known of a decoder that keeps no weights
                 self.decoders_[name] = decoder
                 continue
             if alone and getattr(decoder, "renorm", None) == "test":

@@ -5,7 +5,7 @@ import numpy as np
 
 def test_our_reconstructions_with_other_metrics(call, small, tmp_path):
     made = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images", "--quiet",
-                "--permutations", "9", "--out", tmp_path / "made", "--option", "alphas=[100,1000]",
+                "--permutations", "9", "--out", tmp_path / "made", "--set", "alphas=[100,1000]",
                 "--json")  # fmt: skip
     assert made.exit_code == 0, made.exception
     file = tmp_path / "made" / "subj01_linear-pixels_reconstructions.npz"

@@ -38,7 +38,7 @@ MISTAKES = [
     (["info", "nothing.icechunk"], ["no store at this location"]),
     (["info", STORE, "--snapshot", "ABC"], ["unknown snapshot 'ABC'"]),
     (["check", "nothing.zarr"], ["no store at this location"]),
-    (["reconstruct", "--store", STORE, "--option", "alphas=x"], ["alphas must be positive numbers", "'x'"]),
+    (["reconstruct", "--store", STORE, "--set", "alphas=x"], ["alphas must be positive numbers", "'x'"]),
     (["export", STORE, "somewhere"], ["cannot be exported", "somewhere"]),
 ]
 

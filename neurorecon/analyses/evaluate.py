@@ -392,6 +392,8 @@ def _read_zarr(place: Path) -> xarray.DataArray:
             expected="a Zarr array 'reconstructed', as neurorecon reconstruct writes it",
             todo="run the same reconstruction again; it resumes",
         ) from error
+    # Numpy's text of any length, as which xarray reads it, is not text of fixed length, as ids are elsewhere.
+    images = images.assign_coords(stimulus=("stimulus", np.array(images["stimulus"].values.tolist(), dtype=str)))
     return images.transpose("stimulus", "seed", ...) if "seed" in images.dims else images
 
 

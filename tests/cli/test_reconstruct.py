@@ -117,7 +117,7 @@ def test_a_fit_is_found_and_reused(call, small, tmp_path, monkeypatch):
     assert isinstance(found.exception, AssertionError)  # other responses need another fit
     twice = call("fit", *common, "--system", about["folder"])
     assert twice.exit_code == 2
-    assert "given twice" in twice.stderr or "fitted already" in twice.stderr
+    assert "fitted already" in twice.stderr
 
 
 def test_what_is_written_and_its_manifest(call, small, tmp_path):
@@ -178,19 +178,18 @@ def test_single_trials(call, small, tmp_path):
         "stimulus_mean_pixcorr": 8, "two_way": 8, "single_sample_pixcorr": 24,
     }  # fmt: skip
     store = nr.open_store(small.path)
-    with xarray.open_zarr(
-        tmp_path / "trials" / "subj01_linear-pixels_reconstructions.zarr", consolidated=False
-    ) as kept:
-        trials, shown = kept["trials"].values, kept["trial_stimulus"].values
-        means = {name: trials[shown == name].mean(axis=0) for name in kept["stimulus"].values}
+    folder = tmp_path / "trials"
+    with xarray.open_zarr(folder / "subj01_linear-pixels_reconstructions.zarr", consolidated=False) as kept:
+        trials, shown = kept["trials"].values, np.array(kept["trial_stimulus"].values.tolist())
+        means = {name: trials[shown == name].mean(axis=0) for name in kept["stimulus"].values.tolist()}
         np.testing.assert_allclose(kept["reconstructed"].values, list(means.values()), atol=1e-6)
     # Independently: one ridge regression, and the responses to each trial as the store returns them.
     system = nr.load_system("linear-pixels", alphas=1000.0).fit(store, "subj01", "early", task="images")
     responses = store.responses("subj01", "early", "test", task="images")
     expected = system.reconstruct(responses.values)
-    np.testing.assert_array_equal(responses["stimulus"].values.astype(str), shown.astype(str))
+    np.testing.assert_array_equal(responses["stimulus"].values.astype(str), shown)
     np.testing.assert_allclose(trials, expected.values, atol=1e-6)
-    names = {path.name for path in (tmp_path / "trials" / "subj01_linear-pixels_trials").iterdir()}
+    names = {path.name for path in (folder / "subj01_linear-pixels_trials").iterdir()}
     assert len(names) == 24
     assert f"{shown[0]}_trial1.png" in names
 
@@ -224,7 +223,7 @@ def test_mistakes_are_one_message(call, small):
         (["--set", "cv=3", "--set", "cv=4"], "given twice"),
         (["--models", "published"], "alphas, standardize"),
         (["--preset", "released"], "alphas, standardize"),
-        (["--center", "mood"], "auto, session, run, none"),
+        (["--center", "mood"], "session, run, auto, none"),
         (["--single-trials", "--cross-validate", "category"], "leave one of them out"),
         (["--metric", "ssim"], "ssim_gray_columns"),
         (["--exchange", "mood"], "stimulus, category, session, run, shift"),

@@ -21,6 +21,7 @@ from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task,
 from neurorecon.errors import BundledWeightsWarning, InputError, UnknownNameError
 from neurorecon.provenance import bundled_weights
 from neurorecon.stats.exchange import UNITS, Exchange, choose_exchange, lag_one_autocorrelation
+from neurorecon.store.responses import WITHIN
 from neurorecon.store.store import Store
 
 #: Targets for each role, in order of preference; by default, the first one in the store is used. One target per role,
@@ -458,8 +459,30 @@ class DecodingSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifySettings(Settings):
-    """Settings of the classification of categories.
+class CenteredSettings(Settings):
+    """Settings of analyses that decode responses which can be centered and scaled.
+
+    Parameters
+    ----------
+    center, scale : {"auto", "session", "run"}, optional
+        Subtract the mean, and divide by the standard deviation, of each voxel within sessions or runs; None: not at
+        all. By default by session where sessions are confounded, see
+        :func:`neurorecon.store.responses.choose_centering`.
+    """
+
+    center: Literal["auto", "session", "run"] | None = "auto"
+    scale: Literal["auto", "session", "run"] | None = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (self.center, self.scale):
+            if name not in (None, "auto", *WITHIN):
+                raise UnknownNameError("column to center or scale within", name, (*WITHIN, "auto", "None"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings(CenteredSettings):
+    """Settings of the classification of categories; `center` and `scale` as for :class:`CenteredSettings`.
 
     Parameters
     ----------
@@ -487,8 +510,8 @@ class ClassifySettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructSettings(Settings):
-    """Settings of a reconstruction.
+class ReconstructSettings(CenteredSettings):
+    """Settings of a reconstruction; `center` and `scale` as for :class:`CenteredSettings`.
 
     Parameters
     ----------

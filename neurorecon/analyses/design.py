@@ -19,7 +19,6 @@ import pandas as pd
 
 from neurorecon.decoders.samples import (
     SampleTable,
-    Within,
     choose_delays,
     choose_task,
     load_samples,
@@ -467,8 +466,30 @@ class DecodingSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifySettings(Settings):
-    """Settings of the classification of categories.
+class CenteredSettings(Settings):
+    """Settings of analyses that decode responses which can be centered and scaled.
+
+    Parameters
+    ----------
+    center, scale : {"auto", "session", "run"}, optional
+        Subtract the mean, and divide by the standard deviation, of each voxel within sessions or runs; None: not at
+        all. By default by session where sessions are confounded, see
+        :func:`neurorecon.store.responses.choose_centering`.
+    """
+
+    center: Literal["auto", "session", "run"] | None = "auto"
+    scale: Literal["auto", "session", "run"] | None = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (self.center, self.scale):
+            if name not in (None, "auto", *WITHIN):
+                raise UnknownNameError("column to center or scale within", name, (*WITHIN, "auto", "None"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings(CenteredSettings):
+    """Settings of the classification of categories; `center` and `scale` as for :class:`CenteredSettings`.
 
     Parameters
     ----------
@@ -496,8 +517,8 @@ class ClassifySettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructSettings(Settings):
-    """Settings of a reconstruction.
+class ReconstructSettings(CenteredSettings):
+    """Settings of a reconstruction; `center` and `scale` as for :class:`CenteredSettings`.
 
     Parameters
     ----------
@@ -516,9 +537,6 @@ class ReconstructSettings(Settings):
         Reconstruct each trial of the test split, rather than the mean response to each stimulus.
     seeds : int
         Generate with the seeds `seed`, `seed` + 1, ..., and average the scores of each stimulus over them.
-    center, scale : {"auto", "session", "run"}, optional
-        Center and scale responses within each session or run; None: not at all. ``"auto"`` does so by session where
-        sessions are confounded with stimuli or splits.
     controls : bool
         Also score what the system reconstructs without the response to the stimulus.
     """
@@ -530,8 +548,6 @@ class ReconstructSettings(Settings):
     exchange: str | None = None
     single_trials: bool = False
     seeds: int = 1
-    center: Within | Literal["auto"] | None = "auto"
-    scale: Within | Literal["auto"] | None = "auto"
     controls: bool = True
 
     def __post_init__(self) -> None:
@@ -540,9 +556,6 @@ class ReconstructSettings(Settings):
             raise UnknownNameError("column to cross-validate over", self.cross_validate, LABELS)
         _check_exchange(self.exchange)
         self._require("seeds", self.seeds >= 1, "a number of 1 or more", "4")
-        for name in (self.center, self.scale):
-            if name not in (None, "auto", *WITHIN):
-                raise UnknownNameError("column to center or scale within", name, (*WITHIN, "auto", "none"))
         if self.cross_validate is not None and self.single_trials:
             raise InputError(
                 "single trials are those of the test split",
@@ -550,20 +563,6 @@ class ReconstructSettings(Settings):
                 expected="one of the two: in cross-validation, the system says whether single trials are reconstructed",
                 todo="leave one of them out",
             )
-
-    def standardization(self, store: Store, subject: str, task: str) -> tuple[Within | None, Within | None, str]:
-        """Return what responses are centered and scaled within, and why."""
-        confounded = store.confounded_sessions(subject, task)
-        if confounded is None:
-            automatic: Within | None = None
-            why = "sessions are not confounded with stimuli or splits"
-        else:
-            samples = store.samples(subject)
-            alone = int(samples.loc[samples["task"] == task].groupby("session").size().min()) < 2
-            automatic = None if alone else "session"
-            why = f"sessions are confounded: {confounded}" + ("; but a session has a single sample" if alone else "")
-        center, scale = (automatic if name == "auto" else name for name in (self.center, self.scale))
-        return center, scale, why if "auto" in (self.center, self.scale) else "asked for"
 
 
 @dataclass(frozen=True, kw_only=True)

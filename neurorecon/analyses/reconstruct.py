@@ -42,6 +42,7 @@ from neurorecon.errors import InputError
 from neurorecon.metrics.base import FORMER_NAMES, Metric, SeedMean
 from neurorecon.parallel import Compute
 from neurorecon.stats.exchange import Exchange
+from neurorecon.store.responses import Centering, choose_centering
 from neurorecon.store.store import Store
 from neurorecon.systems.base import System, load_system, require_train_split
 from neurorecon.systems.decoded import Decoded
@@ -362,9 +363,10 @@ def _job(
     sources = [spec.source for spec in system.targets.values()]
     warn_of_bundled(store, [name for name in sources if name in store.targets_available])
     task = choose_shown_task(store, subject, sources, settings.task)
-    center, scale, why = settings.standardization(store, subject, task)
-    if hasattr(system, "decoders_"):
-        names: dict[str, Within | None] = {"session": "session", "run": "run"}
+    if not hasattr(system, "decoders_"):
+        centering = choose_centering(store, subject, task, settings.center, settings.scale)
+    else:
+        names: dict[str, Within] = {"session": "session", "run": "run"}
         before = [names.get(system.provenance_.get(name, "no")) for name in ("centered", "scaled")]
         asked = [settings.center, settings.scale]
         if any(name not in ("auto", kept) for name, kept in zip(asked, before, strict=True)):
@@ -374,8 +376,8 @@ def _job(
                 expected=f"center={before[0]}, scale={before[1]}",
                 todo="leave center and scale out, or fit the system again",
             )
-        center, scale, why = *before, "as for the fit"
-    return _Job(store, subject, roi, task, system, metrics, settings, compute, center, scale, why)
+        centering = Centering(before[0], before[1], "as for the fit")
+    return _Job(store, subject, roi, task, system, metrics, settings, compute, centering)
 
 
 def _load(settings: ReconstructSettings) -> System:
@@ -406,9 +408,7 @@ class _Job:
     metrics: Mapping[str, Metric]
     settings: ReconstructSettings
     compute: Compute
-    center: Within | None
-    scale: Within | None
-    reason: str
+    centering: Centering
 
     @property
     def seeds(self) -> list[int]:
@@ -418,8 +418,9 @@ class _Job:
     def read(self, **which: Any) -> Recordings:
         """Read samples; parameters are those of :meth:`Recordings.read`."""
         return Recordings.read(
-            self.store, self.subject, self.roi, task=self.task, center=self.center, scale=self.scale, **which
-        )
+            self.store, self.subject, self.roi, task=self.task, center=self.centering.center,
+            scale=self.centering.scale, **which,
+        )  # fmt: skip
 
     def result(
         self,
@@ -436,6 +437,7 @@ class _Job:
         """Return the result, with everything that was chosen in its record."""
         values, scores, null = scored
         parameters = self.system.get_params(deep=False)
+        record = exchange_record(exchange, 1 / (1 + len(orders)), self.settings.n_permutations)
         renorm = [name for name, spec in self.system.targets.items() if getattr(spec.decoder, "renorm", None) == "test"]
         if alone and renorm:
             chosen |= {"renorm": f"train instead of test in {', '.join(renorm)}: a single stimulus was held out"}
@@ -456,12 +458,13 @@ class _Job:
                 "device": str(parameters.get("device", self.settings.device)),
                 "voxels": len(self.store.voxels(self.subject, self.roi)),
                 "delays": list(peak_delays(self.store, self.subject, self.task)),
-                "centering": {"center": self.center, "scale": self.scale, "reason": self.reason},
+                "centering": {name: getattr(self.centering, name) for name in ("center", "scale", "reason")},
                 "seeds": self.seeds,
                 "compared_at": list(seen.shape[-3:-1]),
                 "n_permutations": len(orders),
-                **exchange_record(exchange, 1 / (1 + len(orders)), self.settings.n_permutations),
+                **record,
                 **chosen,
+                "warnings": [*self.centering.warnings, *record["warnings"]],
             },
             stimuli=stimuli,
             seen=seen.astype(np.float32),

@@ -313,7 +313,8 @@ def write(
         if warning is not None:
             own["warnings"] = [*own.get("warnings", ()), warning]
         known = item.subject in store.subjects and item.task in store.tasks(item.subject)
-        cautions = store.cautions(item.subject, item.task) if known else []
+        centered = (item.chosen.get("centering") or {}).get("center") is not None
+        cautions = store.cautions(item.subject, item.task, centered=centered) if known else []
         if cautions:
             own["cautions"] = cautions
             for caution in cautions:

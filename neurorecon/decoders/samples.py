@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.store import selection
+from neurorecon.store.responses import choose_centering
 from neurorecon.store.selection import volume_numbers
 from neurorecon.store.store import Store
 
@@ -211,24 +212,19 @@ def decoding_samples(
     roi: str | Iterable[str] | None,
     split: str,
     task: str,
+    *,
     center: Within | None = None,
     scale: Within | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return responses to each stimulus, (stimulus, voxel), averaged over volumes around the peak, and their table."""
+    """Return responses to each stimulus, (stimulus, voxel), averaged over volumes around the peak, and their table.
+
+    `center` and `scale` are those of :meth:`Store.responses`.
+    """
     table = store.samples(subject)
     part = table[(table["split"] == split) & (table["task"] == task)]
     delays = peak_delays(store, subject, task)
     average: Any = "stimulus" if not delays or same_order(part) else None
-    found = store.responses(
-        subject,
-        roi,
-        split,
-        task=task,
-        average=average,
-        delays=delays,
-        center=center,
-        scale=scale,
-    )
+    found = store.responses(subject, roi, split, task=task, average=average, delays=delays, center=center, scale=scale)
     values = found.values.reshape(found.sizes["sample"], max(1, len(delays)), -1).mean(axis=1)
     return values, pd.DataFrame({name: found[name].values for name in ("stimulus", "session", "run", "time")})
 
@@ -278,8 +274,8 @@ class Recordings:
         task: str,
         split: str | None = None,
         rows: ArrayLike | None = None,
-        center: Within | None = None,
-        scale: Within | None = None,
+        center: Within | Literal["auto"] | None = None,
+        scale: Within | Literal["auto"] | None = None,
     ) -> Recordings:
         """Read the samples of a split with their repeats averaged, or single samples.
 
@@ -296,19 +292,25 @@ class Recordings:
         rows : int array, optional
             Single samples, as rows of ``store.samples(subject)``. Samples whose run ends before the peak of the
             response are left out. Without `split` and `rows`, all samples of the task.
-        center, scale : {"session", "run"}, optional
-            Center and scale responses within each session or run, as for :meth:`Store.responses`.
+        center, scale : {"session", "run", "auto"}, optional
+            As for :meth:`Store.responses`: each voxel within sessions or runs, over all samples of the task, whichever
+            are read here. Training and test samples so read are centered alike, and no stimulus is used.
+            ``"auto"``: by session where sessions are confounded, see
+            :func:`neurorecon.store.responses.choose_centering`, which also says why.
         """
         names = roi if roi is None or isinstance(roi, str) else tuple(roi)
         voxels = store.voxels(subject, roi).index.to_numpy()
+        within = choose_centering(store, subject, task, center, scale)
         if split is not None:
-            responses, table = decoding_samples(store, subject, roi, split, task, center, scale)
-            return cls(store, subject, task, names, responses, table, voxels, center, scale)
+            responses, table = decoding_samples(
+                store, subject, roi, split, task, center=within.center, scale=within.scale
+            )
+            return cls(store, subject, task, names, responses, table, voxels, within.center, within.scale)
         samples, delays = store.samples(subject), peak_delays(store, subject, task)
         positions = selection.select_samples(samples, None, task)
         if delays:
             positions, _ = selection.delayed_positions(samples, positions, delays, store.series(subject))
-        found = store.responses(subject, roi, task=task, delays=delays, center=center, scale=scale)
+        found = store.responses(subject, roi, task=task, delays=delays, center=within.center, scale=within.scale)
         kept = np.arange(len(positions)) if rows is None else np.flatnonzero(np.isin(positions, _rows(samples, rows)))
         if not len(kept):
             raise InputError(
@@ -327,8 +329,8 @@ class Recordings:
             values[kept],
             table.astype({"stimulus": str}),
             voxels,
-            center,
-            scale,
+            within.center,
+            within.scale,
         )
 
     @classmethod

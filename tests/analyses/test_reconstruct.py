@@ -10,6 +10,7 @@ import neurorecon as nr
 from neurorecon.analyses.reconstruct import reconstruct
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.registry import SYSTEMS
+from neurorecon.store import selection
 from neurorecon.systems.base import as_images, noise_like
 
 
@@ -115,10 +116,10 @@ def test_responses_are_centered_where_sessions_are_confounded(miniature, monkeyp
     arguments = {"task": "images", "n_permutations": 9, "options": {"alphas": 100.0}}
     plain = reconstruct(store, **arguments)
     assert plain.record()["centering"] == {
-        "center": None, "scale": None, "reason": "sessions are not confounded with stimuli or splits",
+        "center": None, "scale": None, "reason": "sessions are not confounded",
     }  # fmt: skip
     asked = reconstruct(store, center="run", scale="run", **arguments)
-    assert asked.record()["centering"] == {"center": "run", "scale": "run", "reason": "asked for"}
+    assert asked.record()["centering"] == {"center": "run", "scale": "run", "reason": "asked for; sessions are not confounded"}
     # Independently: scikit-learn on responses that are standardized here.
     samples, values = store.samples("subj01"), None
     whole = store.responses("subj01", task="images")
@@ -138,7 +139,7 @@ def test_responses_are_centered_where_sessions_are_confounded(miniature, monkeyp
     assert test.index.tolist() == asked.stimuli
     np.testing.assert_allclose(asked.reconstructed, expected, atol=1e-4)
     assert np.abs(asked.reconstructed - plain.reconstructed).max() > 1e-3
-    monkeypatch.setattr(type(store), "confounded_sessions", lambda *given: "each session shows other stimuli")
+    monkeypatch.setattr(selection, "confounded_sessions", lambda samples: "each session shows other stimuli")
     automatic = reconstruct(store, **arguments).record()["centering"]
     assert automatic["center"] == automatic["scale"] == "session"
     assert automatic["reason"] == "sessions are confounded: each session shows other stimuli"

@@ -223,7 +223,7 @@ def test_mistakes_are_one_message(call, small):
         (["--set", "cv=3", "--set", "cv=4"], "given twice"),
         (["--models", "published"], "alphas, standardize"),
         (["--preset", "released"], "alphas, standardize"),
-        (["--center", "mood"], "session, run, auto, none"),
+        (["--center", "mood"], "session, run, auto"),
         (["--single-trials", "--cross-validate", "category"], "leave one of them out"),
         (["--metric", "ssim"], "ssim_gray_columns"),
         (["--exchange", "mood"], "stimulus, category, session, run, shift"),

@@ -25,6 +25,8 @@ MISTAKES = [
     (["maps", "--store", STORE, "--kind", "haufe", "--no-zscore"], ["raw features are options of encoding maps"]),
     (["classify", "--store", STORE, "--C", "0"], ["C is out of range", "C=0.0", "above 0"]),
     (["classify", "--store", STORE, "--fdr", "2"], ["fdr is out of range", "fdr=2.0", "above 0 and below 1"]),
+    (["classify", "--store", STORE, "--center", "sesion"], ["unknown column to center", "did you mean 'session'?"]),
+    (["classify", "--store", STORE, "--scale", "stimulus"], ["unknown column to center or scale within 'stimulus'"]),
     (["maps", "--store", "nothing.icechunk"], ["no store at this location", "neurorecon build"]),
     (["reconstruct", "--store", STORE, "--system", "pixels"], ["unknown system 'pixels'", "linear-pixels"]),
     (["reconstruct", "--store", STORE, "--task", "music"], ["unknown task 'music'", "images, films"]),
@@ -38,7 +40,7 @@ MISTAKES = [
     (["info", "nothing.icechunk"], ["no store at this location"]),
     (["info", STORE, "--snapshot", "ABC"], ["unknown snapshot 'ABC'"]),
     (["check", "nothing.zarr"], ["no store at this location"]),
-    (["reconstruct", "--store", STORE, "--option", "alphas=x"], ["alphas must be positive numbers", "'x'"]),
+    (["reconstruct", "--store", STORE, "--set", "alphas=x"], ["alphas must be positive numbers", "'x'"]),
     (["export", STORE, "somewhere"], ["cannot be exported", "somewhere"]),
 ]
 

@@ -44,10 +44,10 @@ def videos(shared):
     def make(folder):
         options = {"subjects": 1, "train_images": 16, "test_images": 8}
         targets = list(DATASETS.load("scenes").default_targets)
-        recipe = Recipe(name="films", reader="scenes", targets=targets, options=options)
+        recipe = Recipe(name="videos", reader="scenes", targets=targets, options=options)
         return nr.build(recipe, folder / "videos.icechunk", progress=False).location
 
-    return nr.open_store(shared("films", make))
+    return nr.open_store(shared("videos", make))
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +55,9 @@ def images(shared):
     """Store of one subject with 500 training images, no videos, and what the networks make of them."""
 
     def make(folder):
-        options = {"subjects": 1, "voxels": 1200, "train_images": 500, "test_images": 60, "train_films": 0}
+        options = {"subjects": 1, "voxels": 1200, "train_images": 500, "test_images": 60, "train_videos": 0}
         targets = ["clip_image", "vqvae", "vdvae"]
-        recipe = Recipe(name="images", reader="scenes", targets=targets, options={**options, "test_films": 0})
+        recipe = Recipe(name="images", reader="scenes", targets=targets, options={**options, "test_videos": 0})
         return nr.build(recipe, folder / "images.icechunk", progress=False).location
 
     return nr.open_store(shared("images", make))

@@ -1,8 +1,8 @@
-"""Registries: names for readers, extractors, decoders and systems, imported only when they are used.
+"""Registries: names for readers, extractors, decoders, generators and systems, imported only when they are used.
 
 The tables below list what neurorecon ships. Other packages register theirs through entry points: groups
-``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.systems`` and
-``neurorecon.metrics``.
+``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.generators``,
+``neurorecon.systems`` and ``neurorecon.metrics``.
 """
 
 from __future__ import annotations
@@ -157,7 +157,11 @@ DECODERS = Registry(
 SYSTEMS = Registry(
     "system",
     "neurorecon.systems",
-    {"linear-pixels": "neurorecon.systems.linear_pixels:LinearPixels"},
+    {
+        "linear-pixels": "neurorecon.systems.linear_pixels:LinearPixels",
+        "brain-diffuser": "neurorecon.systems.brain_diffuser:BrainDiffuser",
+        "takagi": "neurorecon.systems.takagi:Takagi",
+    },
 )
 
 #: Metrics that compare reconstructions with what was seen, by the names that papers use.
@@ -175,5 +179,16 @@ METRICS = Registry(
         "two_way_half_ties": "neurorecon.metrics.identification:TWO_WAY_HALF_TIES",
         "two_way_among_reconstructions": "neurorecon.metrics.identification:TWO_WAY_AMONG_RECONSTRUCTIONS",
         "n_way": "neurorecon.metrics.identification:n_way",
+    },
+)
+
+#: Generators, which turn decoded targets into images.
+GENERATORS = Registry(
+    "generator",
+    "neurorecon.generators",
+    {
+        "vdvae": "neurorecon.generators.vdvae:VdvaeGenerator",
+        "latent-diffusion": "neurorecon.generators.latent_diffusion:LatentDiffusion",
+        "autoencoder": "neurorecon.generators.latent_diffusion:AutoencoderGenerator",
     },
 )

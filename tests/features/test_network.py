@@ -9,8 +9,9 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.errors import InputError, MissingFileError, StoreError, UnknownNameError
-from neurorecon.features.base import images_at_a_time, noise_like
+from neurorecon.features.base import images_at_a_time
 from neurorecon.features.extract import load_extractor
+from neurorecon.models.load import noise_like
 from neurorecon.testing import Examples, extractor_checks
 
 #: Targets and the settings that make another target of them.

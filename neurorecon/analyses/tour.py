@@ -53,17 +53,17 @@ def tour(
     roi = voxelwise_maps(store, subject, ROI, task="videos", seed=seed)
     files = write(roi, store, folder / ROI, record)
     say("maps of the whole cortex ...")
-    cortex = [voxelwise_maps(store, name, seed=seed) for name in store.subjects]
+    cortex = voxelwise_maps(store, subject, seed=seed)
     files += write(cortex, store, folder / "cortex", record)
     say("maps of the whole cortex from videos ...")
-    videos = voxelwise_maps(store, subject, task="videos", seed=seed)
+    videos = [voxelwise_maps(store, name, task="videos", seed=seed) for name in store.subjects]
     files += write(videos, store, folder / "videos", record)
     say("linear reconstruction ...")
     reconstructed = reconstruct(store, "linear-pixels", subject, seed=seed)
     files += write(reconstructed, store, folder / "reconstruction", record)
     say("report ...")
-    report = write_report(folder / "report.html", store, roi, [*cortex, videos], reconstructed, record)
-    scores = [score.row() for found in (roi, *cortex, videos, reconstructed) for score in found.scores]
+    report = write_report(folder / "report.html", store, roi, [cortex, *videos], reconstructed, record)
+    scores = [score.row() for found in (roi, cortex, *videos, reconstructed) for score in found.scores]
     return [report, *files], scores
 
 

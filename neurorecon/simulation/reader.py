@@ -44,7 +44,7 @@ RUNS_PER_SESSION = 9
 
 #: Number of runs over which test clips are spread, as long as each run has enough of them: intervals and nulls of time
 #: series count runs.
-TEST_RUNS, SHORTEST_RUN = 4, 30
+TEST_RUNS, SHORTEST_RUN = 4, 40
 
 REPETITION_TIME = 2.0
 

@@ -38,10 +38,10 @@ def _blocks(page, *languages):
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """The embedded data set, small."""
-    options = {"subjects": 1, "voxels": 1200, "train_images": 200, "test_images": 40, "train_films": 80}
+    options = {"subjects": 1, "voxels": 1200, "train_images": 200, "test_images": 40, "train_videos": 80}
     recipe = Recipe(
         name="scenes", reader="scenes", targets=["gabor", "category", "motion", "vdvae"],
-        options={**options, "test_films": 30},
+        options={**options, "test_videos": 30},
     )  # fmt: skip
     return nr.build(recipe, tmp_path_factory.mktemp("docs") / "scenes.icechunk", progress=False)
 

@@ -50,20 +50,20 @@ def tour(
     folder, subject = Path(out), store.subjects[0]
     record = record_of(store, command, seed=seed)
     say(f"maps of {ROI} ...")
-    roi = voxelwise_maps(store, subject, ROI, seed=seed)
+    roi = voxelwise_maps(store, subject, ROI, task="videos", seed=seed)
     files = write(roi, store, folder / ROI, record)
     say("maps of the whole cortex ...")
-    cortex = [voxelwise_maps(store, name, seed=seed) for name in store.subjects]
+    cortex = voxelwise_maps(store, subject, seed=seed)
     files += write(cortex, store, folder / "cortex", record)
-    say("maps of the whole cortex from images ...")
-    images = voxelwise_maps(store, subject, task="images", seed=seed)
-    files += write(images, store, folder / "images", record)
+    say("maps of the whole cortex from videos ...")
+    videos = [voxelwise_maps(store, name, task="videos", seed=seed) for name in store.subjects]
+    files += write(videos, store, folder / "videos", record)
     say("linear reconstruction ...")
     reconstructed = reconstruct(store, "linear-pixels", subject, seed=seed)
     files += write(reconstructed, store, folder / "reconstruction", record)
     say("report ...")
-    report = write_report(folder / "report.html", store, roi, [*cortex, images], reconstructed, record)
-    scores = [score.row() for found in (roi, *cortex, images, reconstructed) for score in found.scores]
+    report = write_report(folder / "report.html", store, roi, [cortex, *videos], reconstructed, record)
+    scores = [score.row() for found in (roi, cortex, *videos, reconstructed) for score in found.scores]
     return [report, *files], scores
 
 
@@ -88,7 +88,7 @@ def write_report(
         *(_map_section(found, store, record, whole_page=found is shown[0]) for found in shown),
         Section(
             f"A closer look at {ROI}",
-            f"The same model on the voxels of {ROI} alone, as `neurorecon maps --roi {ROI}` makes it.",
+            f"The same model on the voxels of {ROI} alone, as `neurorecon maps --roi {ROI} --task videos` makes it.",
             [_roi_table(Table, roi)],
         ),
         Section(
@@ -115,7 +115,7 @@ def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, w
     """Return the section on one map of the whole cortex. The interactive page is large, so only one map has it."""
     from neurorecon.figures import Figure, Page, Section, Table
 
-    what = _TASKS.get(found.task, found.task)
+    what = found.task
     figures = found.figures(store)
     pages = found.pages(store, {**record, "settings": found.record()}) if whole_page else {}
     return Section(
@@ -132,14 +132,10 @@ def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, w
     )
 
 
-#: Tasks of the embedded data set, as the report calls them.
-_TASKS = {"images": "images", "films": "films"}
-
-#: Caveats about the winning bands.
+#: What to keep in mind about each task.
 _WHY = {
-    "films": "Motion energy contains the contrast energy that early visual areas respond to, which the latents of "
-    "networks contain only in part: with few videos, motion energy also wins there.",
-    "images": "Images have no motion. There are more images than videos, so weaker bands are detected.",
+    "videos": "Whatever moves has contrast, so motion energy and Gabor energy share much of what they explain.",
+    "images": "Images have no motion: areas that follow motion show only what else drives them.",
 }
 
 #: What each band contains, for the report.
@@ -184,13 +180,13 @@ def _stimuli(store: Store) -> list[tuple[Any, str]]:
         simulated=store.simulated,
     )
     found = [(shown, "Some images, with the category of their main object.")]
-    videos = table[(table["kind"] == "film") & (table["split"] == "test")]
+    videos = table[(table["kind"] == "video") & (table["split"] == "test")]
     if len(videos):
         picked = _spread(videos, VIDEOS)
         frames = store.frames(picked["id"].tolist()).values
         strips = dict(zip([f"video {number + 1}" for number in range(len(frames))], frames, strict=True))
         seconds = [f"{number / (store.frames_per_second or 1):.2f} s" for number in range(frames.shape[1])]
-        strip = panel(strips, captions=seconds, title="Films of the test set", simulated=store.simulated)
+        strip = panel(strips, captions=seconds, title="Videos of the test set", simulated=store.simulated)
         found.append((strip, "Frames of some videos: objects and camera move."))
     return found
 

@@ -212,7 +212,7 @@ def _batch(part: list[Any], needs: Needs, start: int, rate: float | None) -> Sti
     table = pd.DataFrame(
         {
             "id": [str(start + number) for number in range(len(part))],
-            "kind": "film" if needs == "frames" else "image",
+            "kind": "video" if needs == "frames" else "image",
             "category": categories,
             "captions": captions,
         }

@@ -24,6 +24,7 @@ from neurorecon.decoders.samples import Recordings, choose_shown_task
 from neurorecon.decoders.smoother import predict_target_blocks
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.features.extract import ensure_targets
 from neurorecon.io import tensors
 from neurorecon.io.files import write_json
 from neurorecon.io.tensors import block_digest
@@ -206,7 +207,8 @@ class System(BaseEstimator):
         Parameters
         ----------
         store : Store
-            With the targets; None if `samples` are recordings of arrays.
+            Targets that it lacks are computed, see :func:`neurorecon.features.extract.ensure_targets`. None if `samples`
+            are recordings of arrays.
         subject : str
         roi : str or list of str, optional
             As for :meth:`Store.responses`; by default all voxels.
@@ -355,6 +357,7 @@ class System(BaseEstimator):
         else:
             if store is None:
                 raise InputError("a system is fitted to a store", given="no store", todo="use fit_arrays for arrays")
+            store = self._with_targets(store)
             chosen = choose_shown_task(store, subject, [spec.source for spec in self.targets.values()], task)
             if samples is None:
                 require_train_split(store, subject, chosen)
@@ -381,6 +384,17 @@ class System(BaseEstimator):
             first = recordings.table.drop_duplicates("stimulus").index.to_numpy()
             recordings, labels = recordings.averaged(), labels[first]
         return recordings, labels
+
+    def _with_targets(self, store: Store) -> Store:
+        """Return the store with all targets; those that it lacks are computed."""
+        # Bundled networks are a default of systems. Of measured data, they compute targets only if asked for by name.
+        models = getattr(self, "models", None)
+        return ensure_targets(
+            store,
+            [spec.source for spec in self.targets.values()],
+            models=None if models == "bundled" else models,
+            device=getattr(self, "device", None),
+        )
 
     def _fit(
         self,

@@ -71,10 +71,10 @@ def test_what_is_stored(store, random_models):
         assert vision.attrs[key]
     assert latents.attrs["group_boundaries"][-1] == latents.shape[1]
     assert frames.dims == ("stimulus", "frame", "channel", "y", "x")
-    assert frames["stimulus"].values.tolist() == after.stimuli["id"][after.stimuli["kind"] == "film"].tolist()
-    middle = after.images(["film0002"]).values
+    assert frames["stimulus"].values.tolist() == after.stimuli["id"][after.stimuli["kind"] == "video"].tolist()
+    middle = after.images(["video0002"]).values
     np.testing.assert_allclose(
-        vision.sel(stimulus="film0002"),
+        vision.sel(stimulus="video0002"),
         load_extractor("clip_vision", models=random_models).transform(middle)[0],
         atol=1e-5,
     )

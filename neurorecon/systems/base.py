@@ -207,8 +207,8 @@ class System(BaseEstimator):
         Parameters
         ----------
         store : Store
-            Targets that it lacks are computed, see :func:`neurorecon.features.extract.ensure_targets`. None if `samples`
-            are recordings of arrays.
+            Targets that it lacks are computed, see :func:`neurorecon.features.extract.ensure_targets`. None if
+            `samples` are recordings of arrays.
         subject : str
         roi : str or list of str, optional
             As for :meth:`Store.responses`; by default all voxels.

@@ -112,7 +112,7 @@ class BrainDiffuser(System):
     """
 
     name: ClassVar[str] = "brain-diffuser"
-    metrics: ClassVar[tuple[str, ...]] = ()
+    networks: ClassVar[tuple[str, ...]] = ("dual-diffusion", "autoencoder", "vdvae", "clip")
 
     def __init__(
         self,

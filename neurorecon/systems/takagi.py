@@ -105,6 +105,7 @@ class Takagi(System):
 
     name: ClassVar[str] = "takagi"
     trains_on: ClassVar[Literal["stimuli", "samples"]] = "samples"
+    networks: ClassVar[tuple[str, ...]] = ("text-diffusion", "autoencoder", "text-encoder")
 
     def __init__(
         self,

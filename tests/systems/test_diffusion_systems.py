@@ -26,7 +26,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """Eighty training and twenty test images of one subject, with the targets of both systems."""
-    options = {"subjects": 1, "voxels": 300, "train_images": 80, "test_images": 20, "train_films": 0, "test_films": 0}
+    options = {"subjects": 1, "voxels": 300, "train_images": 80, "test_images": 20, "train_videos": 0, "test_videos": 0}
     recipe = Recipe(name="systems", reader="scenes", targets=TARGETS, options=options)
     return nr.build(recipe, tmp_path_factory.mktemp("systems") / "s.icechunk", progress=False)
 
@@ -117,7 +117,7 @@ def test_the_best_of_several_agrees_better_with_what_was_decoded(fitted, test_re
 
 
 def test_the_released_takagi_is_himalayas_ridge_without_intercept(store, test_responses):
-    from himalaya.ridge import RidgeCV
+    from himalaya.kernel_ridge import KernelRidgeCV
 
     system = nr.load_system("takagi", preset="released", **QUICK, rois={}).fit(store, "subj01")
     table = store.samples("subj01")
@@ -126,7 +126,7 @@ def test_the_released_takagi_is_himalayas_ridge_without_intercept(store, test_re
     scaled = (train.values - train.values.mean(0)) / train.values.std(0)
     test = (test_responses.values - train.values.mean(0)) / train.values.std(0)
     z = stored_target(store, "vqvae", train["stimulus"].values.tolist()).values.reshape(len(train), -1)[:, :40]
-    theirs = RidgeCV(alphas=[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0], cv=5, fit_intercept=False, warn=False)
+    theirs = KernelRidgeCV(alphas=[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0], cv=5)
     expected = theirs.fit(scaled.astype(np.float64), z.astype(np.float64)).predict(test.astype(np.float64))
     found = system.decode(test_responses)["vqvae"].values.reshape(len(test), -1)[:, :40]
     alphas = system.decoders_["vqvae"].alpha_[:40]

@@ -537,8 +537,11 @@ class ReconstructSettings(CenteredSettings):
         Reconstruct each trial of the test split, rather than the mean response to each stimulus.
     seeds : int
         Generate with the seeds `seed`, `seed` + 1, ..., and average the scores of each stimulus over them.
-    controls : bool
-        Also score what the system reconstructs without the response to the stimulus.
+    controls : bool, optional
+        Also score what the system reconstructs without the response to the stimulus; by default where networks
+        generate.
+    models : {"bundled", "published"} or path, optional
+        Networks of the system and of the metrics; by default those of the system.
     """
 
     system: str = "linear-pixels"
@@ -548,7 +551,8 @@ class ReconstructSettings(CenteredSettings):
     exchange: str | None = None
     single_trials: bool = False
     seeds: int = 1
-    controls: bool = True
+    controls: bool | None = None
+    models: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -556,6 +560,13 @@ class ReconstructSettings(CenteredSettings):
             raise UnknownNameError("column to cross-validate over", self.cross_validate, LABELS)
         _check_exchange(self.exchange)
         self._require("seeds", self.seeds >= 1, "a number of 1 or more", "4")
+        if self.controls and (self.single_trials or self.cross_validate is not None):
+            raise InputError(
+                "controls are compared with reconstructions of averaged test responses",
+                given=f"controls=True, single_trials={self.single_trials}, cross_validate={self.cross_validate!r}",
+                expected="controls, or one of the others",
+                todo="leave one of them out",
+            )
         if self.cross_validate is not None and self.single_trials:
             raise InputError(
                 "single trials are those of the test split",
@@ -567,7 +578,7 @@ class ReconstructSettings(CenteredSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(Settings):
-    """Settings of scores of images from anywhere; `roi`, `task` and `device` have no meaning here.
+    """Settings of scores of images from anywhere; `roi` and `task` have no meaning here.
 
     Parameters
     ----------
@@ -582,6 +593,8 @@ class EvaluateSettings(Settings):
         Whose sessions or runs; by default the first.
     baseline : {"train"}, optional
         Also score the mean of the training stimuli.
+    models : {"bundled", "published"} or path, optional
+        Whose weights metrics on networks use; their networks run on `device`.
     """
 
     source: str = "an array"
@@ -589,6 +602,7 @@ class EvaluateSettings(Settings):
     exchange: str | None = None
     subject: str | None = None
     baseline: Literal["train"] | None = None
+    models: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -598,7 +612,7 @@ class EvaluateSettings(Settings):
 
     def record(self) -> dict[str, Any]:
         """Return the settings by name, JSON types only."""
-        return {name: value for name, value in super().record().items() if name not in ("roi", "task", "device")}
+        return {name: value for name, value in super().record().items() if name not in ("roi", "task")}
 
 
 def _check_exchange(column: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +15,10 @@ import pandas as pd
 from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings, order_of_features, runs_of
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.decoders.samples import same_order, stored_target
-from neurorecon.errors import InputError, MissingFileError
-from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, summarize
+from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError
+from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
+from neurorecon.provenance import bundled_weights, weights_label
 from neurorecon.stats import permutation_p, stimulus_permutations
 from neurorecon.stats.exchange import Exchange, choose_exchange, run_orders
 from neurorecon.store.store import Store
@@ -76,6 +78,10 @@ class Evaluation(Result):
     def sentence(self) -> str:
         """How the images were made, in one sentence."""
         return f"Images from {self.record()['source']}."
+
+    def made_by(self, store: Store) -> dict[str, dict[str, Any]]:
+        """Return the attributes of the targets that were used, and the weights of metrics on networks."""
+        return {**super().made_by(store), **self.chosen.get("metric_weights", {})}
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return the table of stimuli, with one column for each metric, and the table of scores."""
@@ -178,6 +184,7 @@ class Evaluation(Result):
                 f"{self._key(score):<40}{score.value:>8.3f}{score.null_mean:>11.3f}{score.null_max:>10.3f}"
                 f"{score.p:>8.3f}{score.n:>6}{baseline:>12}"
             )
+        lines += [f"{name}: {weights_label(made)}" for name, made in self.chosen.get("metric_weights", {}).items()]
         return "\n".join(lines + exchange_lines(self.chosen))
 
 
@@ -191,6 +198,8 @@ def evaluate(
     exchange: str | None = None,
     subject: str | None = None,
     baseline: Literal["train"] | np.ndarray | None = None,
+    models: str | None = None,
+    device: str = "cpu",
     source: str = "an array",
 ) -> Evaluation:
     """Score images against the stimuli of a store, e.g. reconstructions from another toolbox.
@@ -213,6 +222,10 @@ def evaluate(
     baseline : {"train"} or array, shape (y, x, rgb), optional
         An image that does not depend on the brain and is scored too: the mean of the training stimuli, or an image of
         your own.
+    models : {"bundled", "published"} or path, optional
+        Whose weights metrics on networks use; of simulated data by default the bundled ones.
+    device : str
+        Where these networks run.
     source : str
         Where the images come from, in words; goes into the record.
 
@@ -230,7 +243,7 @@ def evaluate(
     given = baseline if isinstance(baseline, np.ndarray) else None
     settings = EvaluateSettings(
         source=source, metrics=metrics, n_permutations=n_permutations, seed=seed, exchange=exchange, subject=subject,
-        baseline=None if isinstance(baseline, np.ndarray) else baseline,
+        models=models, device=device, baseline=None if isinstance(baseline, np.ndarray) else baseline,
     )  # fmt: skip
     return compute_evaluation(images, store, settings, given)
 
@@ -254,10 +267,10 @@ def compute_evaluation(
     seeds = "seed" in images.dims
     if seeds:
         images = images.transpose("stimulus", "seed", ...)
-    _check_images(images.isel(seed=0) if seeds else images)
+    check_images(images.isel(seed=0) if seeds else images)
     stimuli = images["stimulus"].values.astype(str).tolist()
     kind, shown = ("video", "frames") if "frame" in images.dims else ("image", "images")
-    metrics = choose_metrics(settings.metrics, (), kind)
+    metrics = choose_metrics(settings.metrics, (), kind, store, models=settings.models, device=settings.device)
     if seeds:
         metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
     known = store.stimuli_with(shown)
@@ -273,6 +286,7 @@ def compute_evaluation(
     reconstructed = as_unit_float(images.values).astype(np.float32)
     chosen: dict[str, Any] = {
         "metrics": list(metrics),
+        "metric_weights": weights_of(metrics),
         "null": "exchanged pairs",
         "compared_at": list(seen.shape[-3:-1]),
         "stimuli": len(stimuli),
@@ -296,7 +310,7 @@ def compute_evaluation(
     )  # fmt: skip
 
 
-def _check_images(images: Any) -> None:
+def check_images(images: Any) -> None:
     """Refuse images without ids, with the same id twice, or with values that are not finite."""
     if images.ndim not in (4, 5) or images.dims[0] != "stimulus" or "stimulus" not in images.coords:
         raise InputError(
@@ -442,18 +456,42 @@ def _read_npz(place: Path) -> tuple[np.ndarray, np.ndarray]:
         ) from error  # fmt: skip
 
 
-def choose_metrics(named: Sequence[str] | None, of_system: Sequence[str], kind: str) -> dict[str, Metric]:
+def choose_metrics(
+    named: Sequence[str] | None,
+    of_system: Sequence[str],
+    kind: str,
+    store: Store | None = None,
+    *,
+    models: str | Path | None = None,
+    device: str = "cpu",
+    progress: bool = False,
+) -> dict[str, Metric]:
     """Return metrics by name: those that are named, else the system's, else the registry's defaults.
+
+    Parameters
+    ----------
+    named, of_system : sequence of str
+        Names.
+    kind : {"image", "video"}
+        What is compared.
+    store : Store, optional
+        Whose stimuli are compared. Metrics on networks are refused where their network cannot judge them, or where it
+        is not said whose weights judge measured data; bundled networks on measured data are warned about.
+    models, device, progress
+        Of metrics on networks, see :func:`neurorecon.metrics.load_metric`.
 
     Raises
     ------
     UnknownNameError, InputError
-        Where a metric does not exist, or compares something else.
+        Where a metric does not exist, compares something else, or cannot judge these stimuli.
     """
     names = list(named or of_system or DEFAULTS[kind])
     if not names:
         raise InputError(f"no metric is named, and there is none by default for a {kind}", todo="name one: --metric")
-    found = {FORMER_NAMES.get(name, name): load_metric(name) for name in names}
+    where = "cpu" if device == "torch" else device
+    found = {
+        FORMER_NAMES.get(name, name): load_metric(name, models or "bundled", where, progress=progress) for name in names
+    }
     for name, metric in found.items():
         if metric.of != kind:
             raise InputError(
@@ -462,7 +500,25 @@ def choose_metrics(named: Sequence[str] | None, of_system: Sequence[str], kind: 
                 expected=f"{metric.of}s",
                 todo="choose another metric",
             )
+        if store is not None and metric.network is not None:
+            metric.network.check(store)
+    on_networks = [name for name, metric in found.items() if metric.network is not None]
+    if store is not None and on_networks and models is None and not store.simulated:
+        raise InputError(
+            "these metrics need networks, and it is not said whose weights",
+            given=f"{', '.join(on_networks)}, on the store {store.name!r}, which is not simulated",
+            expected="the published weights, or a folder with your own; the bundled ones know drawn scenes only",
+            todo="choose: --models published, or --models FOLDER (in Python, models=)",
+        )
+    warning = None if store is None else bundled_weights(store, weights_of(found))
+    if warning is not None:
+        warnings.warn(warning, BundledWeightsWarning, stacklevel=3)
     return found
+
+
+def weights_of(metrics: Mapping[str, Metric]) -> dict[str, dict[str, str]]:
+    """Return what identifies the weights of the metrics on networks, for the record of a result."""
+    return {name: metric.network.record() for name, metric in metrics.items() if metric.network is not None}
 
 
 def context_of(store: Store, stimuli: Sequence[str], **more: Any) -> dict[str, Any]:
@@ -614,7 +670,7 @@ def values_of(
     if not isinstance(metric, SeedMean) or reconstructed.ndim == seen.ndim:
         return metric.values(seen, reconstructed, context), {}
     several = metric.by_seed(seen, reconstructed, context)
-    return several.mean(axis=0), {"seed_values": [summarize(np.atleast_1d(one)).mean for one in several]}
+    return mean_of_defined(several), {"seed_values": [summarize(np.atleast_1d(one)).mean for one in several]}
 
 
 def tested(scores: Sequence[Score], exchange: Exchange) -> list[Score]:

@@ -154,6 +154,10 @@ class Result:
         """Return what makes each HTML page, by name."""
         return {}
 
+    def beside(self) -> Sequence[Result]:
+        """Return further results that belong to this one, and are written with it."""
+        return ()
+
     def text(self, store: Store) -> str:
         """Return the result as text for a terminal."""
         raise NotImplementedError
@@ -234,8 +238,8 @@ def exchange_lines(chosen: Mapping[str, Any]) -> list[str]:
 #: Types of parameters that a record holds as they are.
 _JSON = (str, int, float, tuple, list, dict, Path, type(None))
 
-#: Columns of tables that name a target.
-_NAMING = ("band", "target")
+#: Columns of tables that name a target, or a metric, whose network has weights too.
+_NAMING = ("band", "target", "metric")
 
 
 def with_weights(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
@@ -244,7 +248,8 @@ def with_weights(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame
     Parameters
     ----------
     table : DataFrame
-        Rows of one target each (``band``, ``target``), of several (``bands``: names joined by plus signs), or of all.
+        Rows of one target or metric each (``band``, ``target``, ``metric``), of several targets (``bands``: names
+        joined by plus signs), or of all.
     labels : mapping of str to str
         From :func:`neurorecon.provenance.weights_label`, by the name of the target; where there are none, the table
         stays as it is.
@@ -293,16 +298,17 @@ def write(
     Returns
     -------
     list of Path
-        The files: tables as CSV, settings and scores as JSON, brain maps as NIfTI, GIFTI or CIFTI (depending on the
-        space), arrays as NPZ, figures, and pages as HTML; and folders of files. The JSON file is the manifest of a
-        result: it is written last, and holds the sha256 of every file. Files that an earlier manifest of the same
-        result lists and that are not written again are deleted, unless somebody changed them.
+        The files: tables as CSV (some in LaTeX too), settings and scores as JSON, brain maps as NIfTI, GIFTI or CIFTI
+        (depending on the space), arrays as NPZ, figures, and pages as HTML; and folders of files. The JSON file is the
+        manifest of a result: it is written last, and holds the sha256 of every file. Files that an earlier manifest of
+        the same result lists and that are not written again are deleted, unless somebody changed them.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[tuple[Result, dict[str, Any], list[Path]]] = []
     drawings: list[_Drawing] = []
-    for item in [results] if isinstance(results, Result) else results:
+    given = [results] if isinstance(results, Result) else results
+    for item in [one for result in given for one in (result, *result.beside())]:
         files: list[Path] = []
         made_by = item.made_by(store)
         labels = {name: weights_label(made) for name, made in made_by.items()}

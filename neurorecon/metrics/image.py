@@ -88,8 +88,7 @@ def psnr(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     array, shape (stimulus,)
         float64; NaN where the two images are identical.
     """
-    error = mse(seen, reconstructed)
-    return -10.0 * np.log10(np.where(error > 0, error, np.nan))
+    return _decibels(mse(seen, reconstructed))
 
 
 def ssim_gray2d(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
@@ -181,6 +180,10 @@ def squared_errors(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     b = as_unit_float(seen).reshape(len(seen), -1)
     # Differences of rows, not of squared norms: pairs that are equal have to come out as they do in mse.
     return np.stack([np.mean((b - row) ** 2, axis=1) for row in a])
+
+
+def _decibels(errors: np.ndarray) -> np.ndarray:
+    return -10.0 * np.log10(np.where(errors > 0, errors, np.nan))
 
 
 def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -322,7 +325,7 @@ def _gray(image: np.ndarray) -> np.ndarray:
 
 #: Registered in :data:`neurorecon.registry.METRICS`.
 MSE = Metric(mse, squared_errors, higher_is_better=False)
-PSNR = Metric(psnr)
+PSNR = Metric(psnr, lambda seen, reconstructed: _decibels(squared_errors(seen, reconstructed)))
 SSIM_GRAY2D = Metric(ssim_gray2d)
 SSIM_GRAY_COLUMNS = Metric(ssim_gray_columns)
 SSIM_RGB7 = Metric(ssim_rgb7)

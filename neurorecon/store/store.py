@@ -66,6 +66,11 @@ class Tables:
         return str(self._attributes["name"])
 
     @property
+    def reader(self) -> str:
+        """Name of the reader that the store was built with, e.g. ``"nsd"``."""
+        return str(self._attributes["recipe"]["reader"])
+
+    @property
     def description(self) -> dict[str, Any]:
         """Title, citation, terms, units, notes, and whether the responses are simulated."""
         return dict(self._attributes["description"])

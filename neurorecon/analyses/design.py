@@ -543,8 +543,11 @@ class ReconstructSettings(CenteredSettings):
         Reconstruct each trial of the test split, rather than the mean response to each stimulus.
     seeds : int
         Generate with the seeds `seed`, `seed` + 1, ..., and average the scores of each stimulus over them.
-    controls : bool
-        Also score what the system reconstructs without the response to the stimulus.
+    controls : bool, optional
+        Also score what the system reconstructs without the response to the stimulus; by default where networks
+        generate.
+    models : {"bundled", "published"} or path, optional
+        Networks of the system and of the metrics; by default those of the system.
     """
 
     system: str = "linear-pixels"
@@ -554,7 +557,8 @@ class ReconstructSettings(CenteredSettings):
     exchange: str | None = None
     single_trials: bool = False
     seeds: int = 1
-    controls: bool = True
+    controls: bool | None = None
+    models: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -562,6 +566,13 @@ class ReconstructSettings(CenteredSettings):
             raise UnknownNameError("column to cross-validate over", self.cross_validate, LABELS)
         _check_exchange(self.exchange)
         self._require("seeds", self.seeds >= 1, "a number of 1 or more", "4")
+        if self.controls and (self.single_trials or self.cross_validate is not None):
+            raise InputError(
+                "controls are compared with reconstructions of averaged test responses",
+                given=f"controls=True, single_trials={self.single_trials}, cross_validate={self.cross_validate!r}",
+                expected="controls, or one of the others",
+                todo="leave one of them out",
+            )
         if self.cross_validate is not None and self.single_trials:
             raise InputError(
                 "single trials are those of the test split",

@@ -16,7 +16,7 @@ from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings, or
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.decoders.samples import same_order, stored_target
 from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError
-from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, summarize
+from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
 from neurorecon.provenance import bundled_weights, weights_label
 from neurorecon.stats import permutation_p, stimulus_permutations
@@ -670,7 +670,7 @@ def values_of(
     if not isinstance(metric, SeedMean) or reconstructed.ndim == seen.ndim:
         return metric.values(seen, reconstructed, context), {}
     several = metric.by_seed(seen, reconstructed, context)
-    return several.mean(axis=0), {"seed_values": [summarize(np.atleast_1d(one)).mean for one in several]}
+    return mean_of_defined(several), {"seed_values": [summarize(np.atleast_1d(one)).mean for one in several]}
 
 
 def tested(scores: Sequence[Score], exchange: Exchange) -> list[Score]:

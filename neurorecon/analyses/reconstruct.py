@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from neurorecon.analyses.controls import MEAN_RESPONSE, CompareSettings, Comparison, compute_comparison, controls
 from neurorecon.analyses.cross_validation import (
     HeldOut,
     alphas_of,
@@ -35,17 +36,18 @@ from neurorecon.analyses.evaluate import (
     exchange_orders,
     score_pairs,
     tested,
+    weights_of,
 )
-from neurorecon.analyses.results import Score, exchange_record, plain_parameter
+from neurorecon.analyses.results import Result, Score, exchange_record, plain_parameter
 from neurorecon.decoders.samples import Recordings, Within, choose_shown_task, peak_delays
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics.base import FORMER_NAMES, Metric, SeedMean
 from neurorecon.parallel import Compute
 from neurorecon.stats.exchange import Exchange
 from neurorecon.store.responses import Centering, choose_centering
 from neurorecon.store.store import Store
 from neurorecon.systems.base import System, load_system, require_train_split
-from neurorecon.systems.decoded import Decoded
+from neurorecon.systems.decoded import Decoded, as_images
 from neurorecon.systems.generation import generate_parts, networks_of
 
 
@@ -62,11 +64,14 @@ class Reconstruction(Evaluation):
         stimulus.
     trials : (array of str, array), optional
         The stimulus of each trial of the test split, and its reconstruction, shape (trial, [seed,] [frame,] y, x, rgb).
+    comparison : Comparison, optional
+        With the controls.
     """
 
     kind: str = "reconstruction"
     system: str
     trials: tuple[np.ndarray, np.ndarray] | None = None
+    comparison: Comparison | None = None
 
     @property
     def stem(self) -> str:
@@ -89,7 +94,11 @@ class Reconstruction(Evaluation):
     def made_by(self, store: Store) -> dict[str, dict[str, Any]]:
         """Return what the targets of the store were made by, and the networks that images were generated with."""
         names = [name for name in self.chosen["sources"] if name in store.targets_available]
-        return {**{name: store.about_target(name)[1] for name in names}, **self.chosen["networks"]}
+        return {
+            **{name: store.about_target(name)[1] for name in names},
+            **self.chosen["networks"],
+            **self.chosen["metric_weights"],
+        }
 
     def folders(self, store: Store) -> dict[str, Callable[[Path], None]]:
         """Return what writes the reconstructions as Zarr, and as image files."""
@@ -134,6 +143,10 @@ class Reconstruction(Evaluation):
         label = "SIMULATED responses" if store.simulated else "measured responses"
         return f"\n{self.subject} · {store.name} ({label}) · {self.task}\n{super().text(store)}"
 
+    def beside(self) -> list[Result]:
+        """Return the comparison with controls."""
+        return [] if self.comparison is None else [self.comparison]
+
     @property
     def rebuilt(self) -> np.ndarray:
         """The former name of `reconstructed`."""
@@ -158,6 +171,7 @@ def reconstruct(
     task: str | None = None,
     metrics: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
+    models: str | None = None,
     cross_validate: str | None = None,
     exchange: str | None = None,
     n_permutations: int = 1000,
@@ -165,7 +179,7 @@ def reconstruct(
     seeds: int = 1,
     center: Within | Literal["auto"] | None = "auto",
     scale: Within | Literal["auto"] | None = "auto",
-    controls: bool = True,
+    controls: bool | None = None,
     seed: int = 0,
     device: str = "cpu",
     folder: str | Path | None = None,
@@ -188,7 +202,9 @@ def reconstruct(
     metrics : sequence of str, optional
         Registered names; by default those of the system, else those of the registry.
     options : mapping, optional
-        Parameters of a system that is given by name, e.g. ``{"models": "published", "preset": "released"}``.
+        Parameters of a system that is given by name, e.g. ``{"preset": "released", "guidance": 5}``.
+    models : {"bundled", "published"} or path, optional
+        Networks of the system and of the metrics; by default those of the system.
     cross_validate : {"category", "stimulus", "session", "run"}, optional
         Hold out one value of this at a time. By default the system is fitted on the training split and reconstructs
         the test split.
@@ -207,8 +223,9 @@ def reconstruct(
     center, scale : {"auto", "session", "run"}, optional
         Center and scale responses within each session or run, as for :meth:`Store.responses`; None: not at all. By
         default by session where sessions are confounded with stimuli or splits; the record says why.
-    controls : bool
-        Also score what is reconstructed without the response to the stimulus.
+    controls : bool, optional
+        Also generate and score controls, see :mod:`neurorecon.analyses.controls`: ``.comparison`` of the result. By
+        default for systems with networks that generate images, by split, of averaged responses.
     seed : int
         Of the permutations, and the first of the noise that images are generated from.
     device : str
@@ -242,7 +259,8 @@ def reconstruct(
         )
     settings = ReconstructSettings(
         system=system.name if isinstance(system, System) else system, options=dict(options or {}), roi=roi, task=task,
-        metrics=metrics, cross_validate=cross_validate, exchange=exchange, n_permutations=n_permutations, seed=seed,
+        metrics=metrics, models=models, cross_validate=cross_validate, exchange=exchange,
+        n_permutations=n_permutations, seed=seed,
         single_trials=single_trials, seeds=seeds, center=center, scale=scale, controls=controls, device=device,
     )  # fmt: skip
     name = store.subjects[0] if subject is None else subject
@@ -291,7 +309,13 @@ def compute_reconstruction(
         )
     if not fitted:
         built = clone(built)  # what the caller passed stays as it is
-    metrics = choose_metrics(settings.metrics, built.metrics, built.kinds[0])
+    models = settings.models
+    if models is None and "models" in built.get_params():
+        models = str(built.get_params()["models"])
+    metrics = choose_metrics(
+        settings.metrics, built.metrics, built.kinds[0], store, models=models, device=settings.device
+    )
+    _require_use_of_models(settings, built, metrics)
     if settings.seeds > 1:
         metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
     job = _job(store, subject, roi, built, metrics, settings, compute)
@@ -330,6 +354,7 @@ def compute_fit(
         Its folder, which :func:`neurorecon.load_system` reads.
     """
     system = _load(settings)
+    _require_use_of_models(settings, system, {})
     if hasattr(system, "decoders_"):
         raise InputError(
             "this system is fitted already",
@@ -381,8 +406,10 @@ def _job(
 
 
 def _load(settings: ReconstructSettings) -> System:
-    """Return the system that the settings name, on the device that they name."""
+    """Return the system that the settings name, with the networks and on the device that they name."""
     system: System = load_system(settings.system, **settings.options)
+    if settings.models is not None and "models" in system.get_params():
+        system.set_params(models=settings.models)
     takes = "device" in system.get_params()
     if settings.device != "cpu" and not takes:
         raise InputError(
@@ -394,6 +421,13 @@ def _load(settings: ReconstructSettings) -> System:
     if takes and "device" not in settings.options:
         system.set_params(device=settings.device)
     return system
+
+
+def _require_use_of_models(settings: ReconstructSettings, system: System, metrics: Mapping[str, Metric]) -> None:
+    """Refuse a choice of networks where neither the system nor a metric has one."""
+    used = "models" in system.get_params() or any(metric.network is not None for metric in metrics.values())
+    if settings.models is not None and not used:
+        raise UnknownNameError(f"parameter of the system {system.name!r}:", "models", list(system.get_params()))
 
 
 @dataclass(frozen=True)
@@ -455,6 +489,7 @@ class _Job:
                 "roi": self.roi,
                 "task": self.task,
                 "metrics": list(self.metrics),
+                "metric_weights": weights_of(self.metrics),
                 "device": str(parameters.get("device", self.settings.device)),
                 "voxels": len(self.store.voxels(self.subject, self.roi)),
                 "delays": list(peak_delays(self.store, self.subject, self.task)),
@@ -499,7 +534,8 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
     orders, exchange = exchange_orders(
         store, subject, ids, settings, shown_by(system), shared_runs=bool(set.intersection(*runs))
     )
-    decoded = _decoded(job, fitted, train, test, alone, folder, reuse)
+    decode = functools.partial(_decoded, job, fitted, train, alone, folder, reuse)
+    decoded, for_controls = _with_controls(job, train, test, decode)
     generated = generate_parts(system, decoded, job.seeds, job.compute)
     reconstructed = generated[:, 0] if settings.seeds == 1 else generated
     first = np.unique(shown, return_index=True)[1]
@@ -527,20 +563,58 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
     alphas = alphas_of(system)
     if alphas is not None:
         chosen["alpha"] = alphas
-    return job.result(ids, seen, reconstructed, scored, alone, chosen, orders, exchange, trials)
+    result = job.result(ids, seen, reconstructed, scored, alone, chosen, orders, exchange, trials)
+    return result if for_controls is None else replace(result, comparison=_comparison(job, for_controls, generated))
+
+
+def _with_controls(
+    job: _Job, train: Recordings, test: Recordings, decode: Callable[[Any], Decoded]
+) -> tuple[Decoded, Decoded | None]:
+    """Decode the test samples; for controls, also with the mean training response beside them."""
+    system, responses = job.system, test.labeled_responses().astype(np.float64)
+    wanted = job.settings.controls
+    if wanted is None:
+        has_networks = bool(system.networks) or "models" in system.get_params()
+        wanted = has_networks and not job.settings.single_trials and len(responses) > 1
+    if not wanted:
+        return decode(responses), None
+    import xarray
+
+    mean = train.labeled_responses().astype(np.float64).mean("stimulus").expand_dims(stimulus=[MEAN_RESPONSE])
+    both = xarray.concat([responses, mean], "stimulus")
+    if any(getattr(spec.decoder, "renorm", None) == "test" for spec in system.targets.values()):
+        return decode(responses), decode(both)  # what is decoded depends on what is decoded with it
+    whole = decode(both)
+    return whole.take(np.arange(len(responses))), whole
+
+
+def _comparison(job: _Job, decoded: Decoded, generated: np.ndarray) -> Comparison:
+    """Generate the controls with each seed, and compare the reconstructions with them."""
+    ids, settings = [name for name in decoded.stimuli if name != MEAN_RESPONSE], job.settings
+    images = {job.system.name: [as_images(generated[:, number], ids) for number in range(settings.seeds)]}
+    for seed in job.seeds:
+        for name, control in controls(job.system, job.store, decoded, seed, compute=job.compute).items():
+            images.setdefault(name, []).append(control)
+    of = CompareSettings(
+        source=f"{job.system.name} and its controls", metrics=list(job.metrics), n_permutations=settings.n_permutations,
+        seed=settings.seed, exchange=settings.exchange, subject=job.subject, models=settings.models,
+        device=settings.device,
+    )  # fmt: skip
+    found = compute_comparison(images, job.store, of, progress=job.compute.progress)
+    return replace(found, kind=f"{job.system.name}_comparison")
 
 
 def _decoded(
     job: _Job,
     fitted: bool,
     train: Recordings,
-    test: Recordings,
     alone: bool,
     folder: Path | None,
     reuse: Path | None,
+    responses: Any,
 ) -> Decoded:
-    """Return the decoded targets of the test samples; fit what is not fitted yet."""
-    system, store, responses = job.system, job.store, test.labeled_responses()
+    """Return the decoded targets of responses; fit what is not fitted yet."""
+    system, store = job.system, job.store
     if fitted:
         return system.decode(responses)
     place = None

@@ -154,6 +154,10 @@ class Result:
         """Return what makes each HTML page, by name."""
         return {}
 
+    def beside(self) -> Sequence[Result]:
+        """Return further results that belong to this one, and are written with it."""
+        return ()
+
     def text(self, store: Store) -> str:
         """Return the result as text for a terminal."""
         raise NotImplementedError
@@ -294,16 +298,17 @@ def write(
     Returns
     -------
     list of Path
-        The files: tables as CSV, settings and scores as JSON, brain maps as NIfTI, GIFTI or CIFTI (depending on the
-        space), arrays as NPZ, figures, and pages as HTML; and folders of files. The JSON file is the manifest of a
-        result: it is written last, and holds the sha256 of every file. Files that an earlier manifest of the same
-        result lists and that are not written again are deleted, unless somebody changed them.
+        The files: tables as CSV (some in LaTeX too), settings and scores as JSON, brain maps as NIfTI, GIFTI or CIFTI
+        (depending on the space), arrays as NPZ, figures, and pages as HTML; and folders of files. The JSON file is the
+        manifest of a result: it is written last, and holds the sha256 of every file. Files that an earlier manifest of
+        the same result lists and that are not written again are deleted, unless somebody changed them.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[tuple[Result, dict[str, Any], list[Path]]] = []
     drawings: list[_Drawing] = []
-    for item in [results] if isinstance(results, Result) else results:
+    given = [results] if isinstance(results, Result) else results
+    for item in [one for result in given for one in (result, *result.beside())]:
         files: list[Path] = []
         made_by = item.made_by(store)
         labels = {name: weights_label(made) for name, made in made_by.items()}

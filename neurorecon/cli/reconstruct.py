@@ -50,7 +50,9 @@ SystemOption = Annotated[
 ]
 ModelsOption = Annotated[
     str | None,
-    typer.Option("--models", metavar="NAME", help="Networks of the system: bundled, published, or a folder."),
+    typer.Option(
+        "--models", metavar="NAME", help="Networks of the system and of metrics: bundled, published, or a folder."
+    ),
 ]
 PresetOption = Annotated[
     str | None,
@@ -115,7 +117,7 @@ def fit(
         from neurorecon.parallel import Compute
 
         settings = ReconstructSettings(
-            system=system, options=parameters_of(setting, option, models=models, preset=preset), roi=_rois(roi),
+            system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=_rois(roi),
             task=task, device=device, **_standardization(center, scale),
         )  # fmt: skip
         opened = choose(store, output)
@@ -175,9 +177,13 @@ def reconstruct(
         ),
     ] = 1,
     controls: Annotated[
-        bool,
-        typer.Option("--controls/--no-controls", help="Also score reconstructions without the response."),
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--controls/--no-controls",
+            help="Also generate and score controls: mean response, another trial, mean training image, oracle. "
+            "Default: for systems with networks that generate images.",
+        ),
+    ] = None,
     device: DeviceOption = "cpu",
     decoders: Annotated[
         Path | None,
@@ -212,9 +218,9 @@ def reconstruct(
         from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
-        options = parameters_of(setting, option, models=models, preset=preset)
+        options = parameters_of(setting, option, preset=preset)
         settings = ReconstructSettings(
-            system=system, options=options, roi=_rois(roi), task=task, metrics=metric or None,
+            system=system, options=options, models=models, roi=_rois(roi), task=task, metrics=metric or None,
             cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, seed=seed, seeds=seeds,
             single_trials=single_trials, controls=controls, device=device, **_standardization(center, scale),
         )  # fmt: skip
@@ -222,7 +228,7 @@ def reconstruct(
         # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
         asked = [
             *(roi or []), task, cross_validate, "single-trials" if single_trials else None, exchange, *(metric or []),
-            *(f"{key}={value}" for key, value in options.items()), f"seeds={seeds}" if seeds > 1 else None,
+            models, *(f"{key}={value}" for key, value in options.items()), f"seeds={seeds}" if seeds > 1 else None,
             *(f"{key}={value}" for key, value in (("center", center), ("scale", scale)) if value != "auto"),
         ]  # fmt: skip
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]

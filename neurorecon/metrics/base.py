@@ -234,7 +234,7 @@ class SeedMean(Metric):
         """Return the values, shape (stimulus,), or shape () for a metric of the whole set."""
         if reconstructed.ndim == seen.ndim:
             return super().values(seen, reconstructed, context, order)
-        return np.asarray(self.by_seed(seen, reconstructed, context, order).mean(axis=0))
+        return mean_of_defined(self.by_seed(seen, reconstructed, context, order))
 
     def null(
         self,
@@ -295,6 +295,13 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
     if not isinstance(found, Metric):
         return Metric(found)
     return found if found.network is None else replace(found, network=found.network.on(models, device, progress))
+
+
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Return means over the first axis, of what is not NaN; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(defined, values, 0.0).sum(axis=0) / defined.sum(axis=0))
 
 
 @dataclass(frozen=True)

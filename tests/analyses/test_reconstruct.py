@@ -119,13 +119,10 @@ def test_responses_are_centered_where_sessions_are_confounded(miniature, monkeyp
         "center": None, "scale": None, "reason": "sessions are not confounded",
     }  # fmt: skip
     asked = reconstruct(store, center="run", scale="run", **arguments)
-    assert asked.record()["centering"] == {
-        "center": "run",
-        "scale": "run",
-        "reason": "asked for; sessions are not confounded",
-    }
+    why = "asked for; sessions are not confounded"
+    assert asked.record()["centering"] == {"center": "run", "scale": "run", "reason": why}
     # Independently: scikit-learn on responses that are standardized here.
-    samples, values = store.samples("subj01"), None
+    samples = store.samples("subj01")
     whole = store.responses("subj01", task="images")
     values = np.array(whole.values, dtype=np.float64)
     for _, rows in samples[samples["task"] == "images"].reset_index(drop=True).groupby(["session", "run"]):

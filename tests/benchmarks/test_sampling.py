@@ -1,7 +1,7 @@
 """Sampling against the bare loop of diffusers, with the same network, steps and batch; the published size on a GPU.
 
-    pytest -m benchmark -s tests/benchmarks/test_sampling.py
-    pytest -m benchmark -s tests/benchmarks/test_sampling.py -k published --device cuda
+pytest -m benchmark -s tests/benchmarks/test_sampling.py
+pytest -m benchmark -s tests/benchmarks/test_sampling.py -k published --device cuda
 """
 
 from __future__ import annotations

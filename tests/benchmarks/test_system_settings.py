@@ -71,14 +71,15 @@ def test_settings(store, name):
                     images = system.set_params(**setting).generate(decoded, seed=seed).values
                     rows.append([float(np.nanmean(m.values(seen, images, context))) for m in metrics.values()])
             scores[key] = np.mean(rows, axis=0)
-            print(setting, dict(zip(METRICS, scores[key].round(3), strict=True)), round(scores[key].mean(), 4), flush=True)
+            print(setting, scores[key].round(3), round(scores[key].mean(), 4), flush=True)
         return scores[key].mean()
 
     # Two parameters at a time, the others as they are, until nothing changes.
     while True:
         before = dict(best)
         for pair in (("strength", "eta"), ("guidance", *([] if name == "takagi" else ["text_ratio"]))):
-            options = [dict(zip(pair, values, strict=True)) for values in itertools.product(*(grid[one] for one in pair))]
+            values = itertools.product(*(grid[one] for one in pair))
+            options = [dict(zip(pair, found, strict=True)) for found in values]
             best = max(({**best, **option} for option in options), key=score)
         if best == before:
             break

@@ -68,8 +68,8 @@ def evaluate(
         drawn_as = formats_of(formats)
         settings = EvaluateSettings(
             source=images.name if images.is_absolute() else str(images),
-            metrics=metric or None, models=models, device=device, exchange=exchange, subject=subject, n_permutations=permutations,
-            seed=seed, baseline="train" if baseline else None,
+            metrics=metric or None, models=models, device=device, exchange=exchange, subject=subject,
+            n_permutations=permutations, seed=seed, baseline="train" if baseline else None,
         )  # fmt: skip
         found_images = load_images(images)
         opened = choose(store, output)

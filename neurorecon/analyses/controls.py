@@ -553,12 +553,15 @@ def _checked(
     images: Mapping[str, xarray.DataArray | Sequence[xarray.DataArray]],
 ) -> tuple[dict[str, list[xarray.DataArray]], list[str]]:
     """Return the images of each seed with their stimuli in the same order, and the ids of these stimuli."""
-    seeds = {name: [given] if hasattr(given, "dims") else list(given) for name, given in images.items()}
+    import xarray
+
+    seeds = {name: [given] if isinstance(given, xarray.DataArray) else list(given) for name, given in images.items()}
     if not seeds or not all(seeds.values()):
         raise InputError("there is nothing to compare", given="no images", todo="see with_controls")
     every = [one for several in seeds.values() for one in several]
     for one in every:
         check_images(one)
+        as_unit_float(np.array([one.min(), one.max()], dtype=one.dtype))  # refuses other ranges, without a copy
     ids = every[0]["stimulus"].values.astype(str).tolist()
     for name, several in seeds.items():
         for number, one in enumerate(several):
@@ -601,13 +604,14 @@ def _over_seeds(
         Of the mean over stimuli, then seeds: the order in which the null is averaged, which matters where values of
         some seeds are undefined. NaN for a metric of the whole set.
     """
-    values, nulls = [], []
+    values: list[np.ndarray] = []
+    nulls: list[np.ndarray] = []
     for number, one in enumerate(several):
         if number and np.array_equal(one.values, several[0].values):  # as of a system without noise
             values.append(values[0])
             nulls += nulls[:1]
             continue
-        compared = resized(as_unit_float(one.values).astype(np.float32), seen.shape[-3:-1])
+        compared = resized(one.values, seen.shape[-3:-1])
         values.append(metric.values(seen, compared, context))
         if values[-1].ndim:
             nulls.append(metric.null(seen, compared, orders, context))

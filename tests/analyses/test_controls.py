@@ -272,6 +272,15 @@ def test_the_order_of_the_stimuli_does_not_matter(store, linear, test):
     )
 
 
+def test_images_of_bytes_score_as_floats(store, linear, test):
+    images = linear.reconstruct(test)
+    given = {"float": images, "bytes": (images * 255).round().astype(np.uint8)}
+    found = compare(given, store, metrics=["pixcorr", "mse", "two_way_clip"], n_permutations=9)
+    for metric in found.values["float"]:
+        one, other = (found.values[name][metric] for name in given)
+        np.testing.assert_allclose(one, other, atol=2e-3)
+
+
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -354,6 +363,8 @@ def test_mistakes(store, linear, test):
     images = with_controls(linear, store, test, which=["oracle"])
     with pytest.raises(InputError, match="'oracle' belong to other stimuli"):
         compare({**images, "oracle": images["oracle"][0][1:]}, store)
+    with pytest.raises(InputError, match="have to lie in"):
+        compare({"x": images["oracle"][0] * 255}, store)
     with pytest.raises(InputError, match="nothing to compare"):
         compare({}, store)
     with pytest.raises(InputError, match="level is out of range"):

@@ -221,7 +221,7 @@ def test_mistakes_are_one_message(call, small):
         (["--set", "alphas"], "KEY=VALUE"),
         (["--set", "alpha=1"], "alphas, standardize"),
         (["--set", "cv=3", "--set", "cv=4"], "given twice"),
-        (["--models", "published"], "alphas, standardize"),
+        (["--models", "published"], "unknown parameter of the system 'linear-pixels': 'models'"),
         (["--preset", "released"], "alphas, standardize"),
         (["--center", "mood"], "session, run, auto"),
         (["--single-trials", "--cross-validate", "category"], "leave one of them out"),

@@ -37,13 +37,15 @@ from neurorecon.analyses.evaluate import (
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.decoders.samples import stored_target
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.metrics.base import Metric, summarize
+from neurorecon.metrics.base import Metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
+from neurorecon.parallel import Compute
 from neurorecon.provenance import weights_label, weights_record
 from neurorecon.stats import bootstrap_means, bootstrap_p, permutation_p
 from neurorecon.stats.bootstrap import interval_of
 from neurorecon.store.store import Store
 from neurorecon.systems.base import Decoded, System, as_images
+from neurorecon.systems.generation import generate_parts
 
 if TYPE_CHECKING:
     import xarray
@@ -204,7 +206,7 @@ def controls(
     seed: int = 0,
     *,
     which: Sequence[str] = CONTROLS,
-    progress: bool = False,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
 ) -> dict[str, xarray.DataArray]:
     """Generate the controls of a system.
 
@@ -221,8 +223,8 @@ def controls(
         Of the noise of generation, and of the derangement.
     which : sequence of str
         Some of :data:`CONTROLS`.
-    progress : bool
-        Show a progress bar on stderr.
+    compute : Compute
+        Who computes, as for :func:`neurorecon.systems.generation.generate_parts`.
 
     Returns
     -------
@@ -241,9 +243,10 @@ def controls(
             mean = mean_training_image(store, system.provenance_["subject"], system.provenance_["task"], shown)
             found[name] = as_images(np.broadcast_to(mean, (len(ids), *mean.shape)), ids)
         else:
-            parts = _chunks(ids, name, progress)
+            parts = _chunks(ids, name, compute.progress)
             found[name] = _joined(
-                system.generate(decoded_control(name, system, store, decoded, seed, part), seed=seed) for part in parts
+                _generated(system, decoded_control(name, system, store, decoded, seed, part), seed, compute)
+                for part in parts
             )
     return found
 
@@ -255,13 +258,13 @@ def with_controls(
     seeds: Iterable[int] = (0,),
     *,
     which: Sequence[str] = CONTROLS,
-    progress: bool = False,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
 ) -> dict[str, list[xarray.DataArray]]:
     """Reconstruct with a system and generate its controls, with several seeds: what :func:`compare` takes.
 
     Parameters
     ----------
-    system, store, responses, which, progress
+    system, store, responses, which, compute
         As for :func:`controls`.
     seeds : iterable of int
         Of the noise.
@@ -275,11 +278,15 @@ def with_controls(
     ids = [name for name in decoded.stimuli.tolist() if name != MEAN_RESPONSE]
     found: dict[str, list[xarray.DataArray]] = {}
     for seed in seeds:
-        parts = _chunks(ids, system.name, progress)
-        made = {system.name: _joined(system.generate(decoded.take(part), seed=seed) for part in parts)}
-        for name, images in (made | controls(system, store, decoded, seed, which=which, progress=progress)).items():
+        made = {system.name: _generated(system, decoded.take(ids), seed, compute)}
+        for name, images in (made | controls(system, store, decoded, seed, which=which, compute=compute)).items():
             found.setdefault(name, []).append(images)
     return found
+
+
+def _generated(system: System, decoded: Decoded, seed: int, compute: Compute) -> xarray.DataArray:
+    """Generate in parts that are kept in the folder of `compute`."""
+    return as_images(generate_parts(system, decoded, (seed,), replace(compute, progress=False))[:, 0], decoded.stimuli)
 
 
 def _chunks(ids: list[str], name: str, progress: bool) -> Iterator[list[str]]:
@@ -608,20 +615,13 @@ def _over_seeds(
         values.append(metric.values(seen, compared, context))
         if values[-1].ndim:
             nulls.append(metric.null(seen, compared, orders, context))
-    found = _mean_of_defined(np.stack(values))
+    found = mean_of_defined(np.stack(values))
     if not nulls:
         return found, None, np.nan
     sign = 1.0 if metric.higher_is_better else -1.0
     null = np.mean(nulls, axis=0)
     p = permutation_p(sign * np.mean([summarize(of_seed).mean for of_seed in values]), sign * null)
     return found, null, float(p)
-
-
-def _mean_of_defined(values: np.ndarray) -> np.ndarray:
-    """Return means over the first axis, of what is not NaN; NaN where nothing is."""
-    defined = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(defined, values, 0.0).sum(axis=0) / defined.sum(axis=0))
 
 
 def _tables(

@@ -16,7 +16,7 @@ from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings, or
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.decoders.samples import same_order, stored_target
 from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError
-from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, load_metric, summarize
+from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
 from neurorecon.provenance import bundled_weights, weights_label
 from neurorecon.stats import permutation_p, stimulus_permutations
@@ -46,7 +46,9 @@ class Evaluation(Result):
     seen, reconstructed : array, shape (stimulus, [frame,] y, x, rgb)
         float32 in [0, 1].
     values : dict of str to array, shape (stimulus,)
-        Of each metric that has a value for each stimulus.
+        Of each metric that has a value for each stimulus; with several seeds, their mean.
+    all_seeds : array, shape (stimulus, seed, [frame,] y, x, rgb), optional
+        What was reconstructed with each seed, where there are several; `reconstructed` is the first.
     scores : list of Score
         Mean of each metric over stimuli.
     null : dict of str to array, shape (permutation,)
@@ -60,6 +62,7 @@ class Evaluation(Result):
     seen: np.ndarray
     reconstructed: np.ndarray
     values: dict[str, np.ndarray]
+    all_seeds: np.ndarray | None = None
 
     @property
     def stem(self) -> str:
@@ -81,8 +84,27 @@ class Evaluation(Result):
         return {**super().made_by(store), **self.chosen.get("metric_weights", {})}
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the table of stimuli, with one column for each metric."""
-        return {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values})}
+        """Return the table of stimuli, with one column for each metric, and the table of scores."""
+        return {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values}), "scores": self.score_table()}
+
+    def latex(self) -> dict[str, str]:
+        """Return both tables in LaTeX, for the package booktabs."""
+        return {
+            name: "% needs \\usepackage{booktabs}\n"
+            + table.to_latex(index=False, escape=True, float_format="%.3f", na_rep="--")
+            for name, table in self.tables().items()
+        }
+
+    def score_table(self) -> pd.DataFrame:
+        """Return one row for each score: its value, its null, and what is reached without the brain."""
+        rows = []
+        for score in self.scores:
+            row: dict[str, Any] = {"score": self._key(score), "value": score.value}
+            if "seed_values" in score.extra:
+                row["sd over seeds"] = float(np.std(score.extra["seed_values"], ddof=1))
+            row |= {"null mean": score.null_mean, "null max": score.null_max, "p": score.p, "n": score.n}
+            rows.append({**row, "mean image": np.nan if score.baseline is None else score.baseline})
+        return pd.DataFrame(rows)
 
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Return the stimuli that were seen and the reconstructions."""
@@ -98,6 +120,25 @@ class Evaluation(Result):
             if len(null) and np.isfinite(null).all() and np.isfinite(score.value):
                 figures[f"null_{key}"] = functools.partial(self._null_figure, score, store)
         return figures
+
+    def pages(self, store: Store, record: Mapping[str, Any]) -> dict[str, Callable[[], str]]:
+        """Return what makes the report: the panel, the scores, and each score in its null."""
+        return {"report": lambda: self._report(store, record)}
+
+    def _report(self, store: Store, record: Mapping[str, Any]) -> str:
+        from neurorecon.figures import Figure, Section, Table, report_html
+
+        figures = self.figures(store)
+        panel, nulls = figures.pop("panel"), list(figures.values())
+        scores = Table.from_frame(self.score_table(), formats={"n": "d"})
+        stimuli = Table.from_frame(self.tables()["stimuli"])
+        said = [self.sentence, *exchange_lines(self.chosen)]
+        sections = [
+            Section("Seen and reconstructed", self.sentence, [Figure(panel())]),
+            Section("Scores", said[1:], [scores, *(Figure(draw()) for draw in nulls)]),
+            Section("Stimuli", "The score of each stimulus.", [stimuli]),
+        ]
+        return report_html(f"{self.title} · {store.name}", sections, record, lead=self.sentence)
 
     def _panel(self, store: Store) -> Any:
         from neurorecon.figures import panel
@@ -166,7 +207,8 @@ def evaluate(
     Parameters
     ----------
     images : DataArray, dims (stimulus, [frame,] y, x, rgb)
-        uint8 or float in [0, 1], with the coordinate ``stimulus``: ids of the store.
+        uint8 or float in [0, 1], with the coordinate ``stimulus``: ids of the store. With a dimension ``seed``, the
+        scores of each stimulus are averaged over seeds.
     store : Store
         With the stimuli that were seen.
     metrics : sequence of str, optional
@@ -222,10 +264,15 @@ def compute_evaluation(
     baseline : array, shape (y, x, rgb), optional
         An image to score in place of the mean of the training stimuli.
     """
-    check_images(images)
+    seeds = "seed" in images.dims
+    if seeds:
+        images = images.transpose("stimulus", "seed", ...)
+    check_images(images.isel(seed=0) if seeds else images)
     stimuli = images["stimulus"].values.astype(str).tolist()
-    kind, shown = ("video", "frames") if images.ndim == 5 else ("image", "images")
+    kind, shown = ("video", "frames") if "frame" in images.dims else ("image", "images")
     metrics = choose_metrics(settings.metrics, (), kind, store, models=settings.models, device=settings.device)
+    if seeds:
+        metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
     known = store.stimuli_with(shown)
     unknown = [name for name in stimuli if name not in known]
     if unknown:
@@ -243,6 +290,7 @@ def compute_evaluation(
         "null": "exchanged pairs",
         "compared_at": list(seen.shape[-3:-1]),
         "stimuli": len(stimuli),
+        "seeds": images["seed"].values.tolist() if seeds and "seed" in images.coords else None,
     }
     if baseline is not None:
         chosen["baseline"] = "an image that was given"
@@ -256,7 +304,8 @@ def compute_evaluation(
         metrics, seen, reconstructed, orders, context=context_of(store, stimuli), baseline=baseline
     )
     return Evaluation(
-        settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, reconstructed=reconstructed, values=values,
+        settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, values=values,
+        reconstructed=reconstructed[:, 0] if seeds else reconstructed, all_seeds=reconstructed if seeds else None,
         scores=tested(scores, exchange), null=null,
     )  # fmt: skip
 
@@ -297,12 +346,12 @@ def load_images(path: str | Path) -> xarray.DataArray:
     ----------
     path : path
         A folder of image files of one size, each called as its stimulus (``image0001.png``); or a ``.npz`` file with
-        ``stimulus``, ids, and ``reconstructed`` (or ``images``), shape (stimulus, [frame,] y, x, rgb), such as
-        ``neurorecon reconstruct`` writes.
+        ``stimulus``, ids, and ``reconstructed`` (or ``images``), shape (stimulus, [frame,] y, x, rgb); or the folder of
+        results of ``neurorecon reconstruct``, or the ``.zarr`` in it.
 
     Returns
     -------
-    DataArray, dims (stimulus, [frame,] y, x, rgb)
+    DataArray, dims (stimulus, [seed,] [frame,] y, x, rgb)
 
     Raises
     ------
@@ -312,6 +361,16 @@ def load_images(path: str | Path) -> xarray.DataArray:
     import xarray
 
     place = Path(path)
+    arrays = sorted(place.glob("*_reconstructions.zarr"))
+    if len(arrays) > 1:
+        raise InputError(
+            "this folder holds several results",
+            given=f"{place} with {', '.join(file.name for file in arrays)}",
+            expected="one of them",
+            todo=f"name one: {arrays[0]}",
+        )
+    if arrays or place.suffix == ".zarr":
+        return _read_zarr(arrays[0] if arrays else place)
     if place.is_dir():
         values, stimuli = _read_folder(place)
     elif place.is_file():
@@ -332,6 +391,24 @@ def load_images(path: str | Path) -> xarray.DataArray:
             todo="put the colors last, and give one row a stimulus",
         )
     return xarray.DataArray(values, dims=dims, coords={"stimulus": ("stimulus", stimuli)})
+
+
+def _read_zarr(place: Path) -> xarray.DataArray:
+    import xarray
+
+    try:
+        with xarray.open_zarr(place, consolidated=False) as found:
+            images = found["reconstructed"].load()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            "these reconstructions cannot be read",
+            given=f"{place} ({type(error).__name__}: {error})",
+            expected="a Zarr array 'reconstructed', as neurorecon reconstruct writes it",
+            todo="run the same reconstruction again; it resumes",
+        ) from error
+    # Numpy's text of any length, as which xarray reads it, is not text of fixed length, as ids are elsewhere.
+    images = images.assign_coords(stimulus=("stimulus", np.array(images["stimulus"].values.tolist(), dtype=str)))
+    return images.transpose("stimulus", "seed", ...) if "seed" in images.dims else images
 
 
 def _read_folder(place: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -555,7 +632,9 @@ def score_pairs(
     Parameters
     ----------
     metrics : mapping of str to Metric
-    seen, reconstructed : array, shape (stimulus, [frame,] y, x, rgb)
+    seen : array, shape (stimulus, [frame,] y, x, rgb)
+    reconstructed : array, shape (stimulus, [seed,] [frame,] y, x, rgb)
+        With seeds if each metric is a :class:`~neurorecon.metrics.base.SeedMean`.
     orders : int array, shape (permutation, stimulus)
         Of the null: reconstruction i is taken for one of stimulus ``orders[permutation, i]``.
     context : mapping, optional
@@ -572,7 +651,7 @@ def score_pairs(
     compared = resized(reconstructed, seen.shape[-3:-1])
     values, scores, null = {}, [], {}
     for name, metric in metrics.items():
-        found = metric.values(seen, compared, context)
+        found, extra = values_of(metric, seen, compared, context)
         exchanged = None
         if found.ndim:
             values[name] = found
@@ -580,8 +659,18 @@ def score_pairs(
         beside = None
         if baseline is not None and not metric.compares and not metric.needs:
             beside = metric.values(seen, np.broadcast_to(baseline.astype(np.float32), seen.shape))
-        scores.append(score_of(name, metric, found, exchanged, beside, len(seen)))
+        scores.append(score_of(name, metric, found, exchanged, beside, len(seen), extra))
     return values, scores, null
+
+
+def values_of(
+    metric: Metric, seen: np.ndarray, reconstructed: np.ndarray, context: Mapping[str, Any] | None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the values of a metric, (stimulus,), and the score of each seed where there are several."""
+    if not isinstance(metric, SeedMean) or reconstructed.ndim == seen.ndim:
+        return metric.values(seen, reconstructed, context), {}
+    several = metric.by_seed(seen, reconstructed, context)
+    return mean_of_defined(several), {"seed_values": [summarize(np.atleast_1d(one)).mean for one in several]}
 
 
 def tested(scores: Sequence[Score], exchange: Exchange) -> list[Score]:
@@ -596,6 +685,7 @@ def score_of(
     null: np.ndarray | None,
     baseline: np.ndarray | None,
     n: int,
+    extra: Mapping[str, Any] | None = None,
 ) -> Score:
     """Return a score beside its null, and beside what is reached without the brain.
 
@@ -610,6 +700,8 @@ def score_of(
     baseline : array, shape (stimulus,) or (), or None
     n : int
         Number of stimuli, for a metric of the whole set.
+    extra : mapping, optional
+        Further numbers.
     """
     summary = summarize(np.atleast_1d(values))
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -623,4 +715,5 @@ def score_of(
         n_permutations=0 if null is None else len(null),
         n_undefined=summary.n_undefined,
         baseline=np.nan if baseline is None else summarize(np.atleast_1d(baseline)).mean,
+        extra=extra or {},
     )

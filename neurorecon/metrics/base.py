@@ -201,6 +201,55 @@ class Metric:
         return self._values(seen[other], reconstructed[own], taken)
 
 
+@dataclass(frozen=True)
+class SeedMean(Metric):
+    """A metric of reconstructions with several seeds, shape (stimulus, seed, [frame,] y, x, rgb): its mean over seeds.
+
+    Arrays without seeds, such as a mean image, are compared as usual.
+    """
+
+    @classmethod
+    def over(cls, metric: Metric) -> SeedMean:
+        """Return the mean over seeds of a metric."""
+        return cls(**vars(metric))
+
+    def by_seed(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        context: Mapping[str, Any] | None = None,
+        order: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the values of each seed, shape (seed, stimulus), or (seed,) for a metric of the whole set."""
+        several = np.moveaxis(reconstructed, 1, 0)
+        return np.stack([super(SeedMean, self).values(seen, one, context, order) for one in several])
+
+    def values(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        context: Mapping[str, Any] | None = None,
+        order: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the values, shape (stimulus,), or shape () for a metric of the whole set."""
+        if reconstructed.ndim == seen.ndim:
+            return super().values(seen, reconstructed, context, order)
+        return mean_of_defined(self.by_seed(seen, reconstructed, context, order))
+
+    def null(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        orders: np.ndarray,
+        context: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """Return the mean value under exchanged pairs, the same for all seeds, shape (permutation,)."""
+        if reconstructed.ndim == seen.ndim:
+            return super().null(seen, reconstructed, orders, context)
+        several = np.moveaxis(reconstructed, 1, 0)
+        return np.mean([super(SeedMean, self).null(seen, one, orders, context) for one in several], axis=0)
+
+
 def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", *, progress: bool = False) -> Metric:
     """Return a metric by its name.
 
@@ -246,6 +295,13 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
     if not isinstance(found, Metric):
         return Metric(found)
     return found if found.network is None else replace(found, network=found.network.on(models, device, progress))
+
+
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Return means over the first axis, of what is not NaN; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(defined, values, 0.0).sum(axis=0) / defined.sum(axis=0))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ replace a target by noise) and generate again, so they are written once for all 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -25,13 +24,14 @@ from neurorecon.decoders.samples import Recordings, choose_shown_task
 from neurorecon.decoders.smoother import predict_target_blocks
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.features.base import noise_like as noise_like
-from neurorecon.features.base import seed_of as seed_of
+from neurorecon.features.extract import ensure_targets
 from neurorecon.io import tensors
 from neurorecon.io.files import write_json
 from neurorecon.io.tensors import block_digest
-from neurorecon.parallel import Compute, pinned
-from neurorecon.registry import SYSTEMS
+from neurorecon.models.load import noise_like as noise_like
+from neurorecon.models.load import seed_of as seed_of
+from neurorecon.parallel import Compute, ResultsFolder
+from neurorecon.registry import FEATURES, SYSTEMS
 from neurorecon.store.store import Store
 from neurorecon.systems.decoded import FORMAT, Decoded, read_json
 from neurorecon.systems.decoded import MissingTargetError as MissingTargetError
@@ -83,8 +83,13 @@ class System(BaseEstimator):
         What is reconstructed.
     averages : {"responses", "reconstructions"}
         Whether the repeats of a stimulus are averaged before decoding or after generation.
+    trains_on : {"stimuli", "samples"}
+        Whether repeats are averaged for training, too, or each sample is one of its own.
     metrics : tuple of str
         Scores that are computed by default; if empty, those of the registry.
+    networks : tuple of str
+        Roles of the networks that images are generated with, as ``neurorecon weights list`` shows them, e.g.
+        ``("autoencoder",)``. Their weights are those that the parameter `models` names.
     decoders_ : dict of str to estimator
         The fitted decoders.
     voxels_ : int array, shape (voxel,)
@@ -102,7 +107,9 @@ class System(BaseEstimator):
     name: ClassVar[str] = ""
     kinds: ClassVar[tuple[Literal["image", "video"], ...]] = ("image",)
     averages: ClassVar[Literal["responses", "reconstructions"]] = "responses"
+    trains_on: ClassVar[Literal["stimuli", "samples"]] = "stimuli"
     metrics: ClassVar[tuple[str, ...]] = ()
+    networks: ClassVar[tuple[str, ...]] = ()
 
     #: All classes that can be loaded from a folder, by name.
     classes: ClassVar[dict[str, type[System]]] = {}
@@ -145,6 +152,16 @@ class System(BaseEstimator):
             From :func:`as_images`.
         """
         raise NotImplementedError(f"{type(self).__name__} has to define generate")
+
+    def stages(self, decoded: Decoded, *, seed: int = 0) -> dict[str, xarray.DataArray]:
+        """Return what earlier stages of the generation make of decoded targets, by the name of the stage.
+
+        Returns
+        -------
+        dict of str to DataArray, dims (stimulus, [frame,] y, x, rgb)
+            Empty for a system of one stage.
+        """
+        return {}
 
     def exact_null(
         self, responses: np.ndarray, targets: Mapping[str, np.ndarray], shown: np.ndarray, labels: np.ndarray
@@ -190,7 +207,8 @@ class System(BaseEstimator):
         Parameters
         ----------
         store : Store
-            With the targets; None if `samples` are recordings of arrays.
+            Targets that it lacks are computed, see :func:`neurorecon.features.extract.ensure_targets`. None if
+            `samples` are recordings of arrays.
         subject : str
         roi : str or list of str, optional
             As for :meth:`Store.responses`; by default all voxels.
@@ -199,7 +217,7 @@ class System(BaseEstimator):
         samples : int array or Recordings, optional
             Rows of ``store.samples(subject)`` to train on; repeats among them are averaged if the system `averages`
             responses. Or samples that were read before, which are used as they are and determine subject, task and ROI.
-            By default the training split, with repeats averaged.
+            By default the training split, with repeats averaged unless the system `trains_on` samples.
         stimuli : array of str, shape (sample,), optional
             The stimulus of each sample, for fits on re-paired data; by default the one that was shown.
         groups : array, shape (sample,), optional
@@ -225,7 +243,7 @@ class System(BaseEstimator):
             If targets and samples do not match, or `folder` holds a fit to other data.
         """
         recordings, labels = self._training(store, subject, roi, task, samples, stimuli, groups)
-        with _threads(compute):
+        with compute.limited():
             self._fit(recordings, labels, alone, None if folder is None else Path(folder))
         return self
 
@@ -248,7 +266,7 @@ class System(BaseEstimator):
         and 350,000 features, weights would take 12 GB. :meth:`decode` and :meth:`save` do not work for such targets
         afterwards. Small targets are decoded to the same bits as by ``fit(...).decode(responses)``. If `compute` has a
         scheduler or a folder, large targets of a ridge regression with one alpha are computed in blocks of features,
-        here or on a cluster, and the same call resumes.
+        here or on a cluster, and the same call resumes. If it has a folder, each target that was decoded is kept there.
 
         Parameters
         ----------
@@ -258,7 +276,7 @@ class System(BaseEstimator):
             As for :meth:`fit`; scheduler, folder and progress of `compute` are used too.
         """
         recordings, labels = self._training(store, subject, roi, task, samples, None, groups)
-        with _threads(compute):
+        with compute.limited():
             predicted = self._fit(recordings, labels, alone, None, responses, compute)
             values, ids = self._responses(responses)
             return self._decoded({**self._predict(values, set(self.decoders_) - set(predicted)), **predicted}, ids)
@@ -339,10 +357,16 @@ class System(BaseEstimator):
         else:
             if store is None:
                 raise InputError("a system is fitted to a store", given="no store", todo="use fit_arrays for arrays")
+            store = self._with_targets(store)
             chosen = choose_shown_task(store, subject, [spec.source for spec in self.targets.values()], task)
             if samples is None:
-                _require_train_split(store, subject, chosen)
-                recordings = Recordings.read(store, subject, roi, task=chosen, split="train")
+                require_train_split(store, subject, chosen)
+                if self.trains_on == "stimuli":
+                    recordings = Recordings.read(store, subject, roi, task=chosen, split="train")
+                else:
+                    table = store.samples(subject)
+                    rows = np.flatnonzero((table["split"] == "train") & (table["task"] == chosen))
+                    recordings = Recordings.read(store, subject, roi, task=chosen, rows=rows)
             else:
                 recordings = Recordings.read(store, subject, roi, task=chosen, rows=samples)
         if stimuli is not None:
@@ -355,10 +379,22 @@ class System(BaseEstimator):
                 expected=f"({len(recordings.table)},), one label for each sample",
                 todo="take them from the same selection of samples",
             )
-        if not isinstance(samples, Recordings) and samples is not None and self.averages == "responses":
+        averaged = self.averages == "responses" and self.trains_on == "stimuli"
+        if not isinstance(samples, Recordings) and samples is not None and averaged:
             first = recordings.table.drop_duplicates("stimulus").index.to_numpy()
             recordings, labels = recordings.averaged(), labels[first]
         return recordings, labels
+
+    def _with_targets(self, store: Store) -> Store:
+        """Return the store with all targets; those that it lacks are computed."""
+        # Bundled networks are a default of systems. Of measured data, they compute targets only if asked for by name.
+        models = getattr(self, "models", None)
+        return ensure_targets(
+            store,
+            [spec.source for spec in self.targets.values()],
+            models=None if models == "bundled" else models,
+            device=getattr(self, "device", None),
+        )
 
     def _fit(
         self,
@@ -378,13 +414,18 @@ class System(BaseEstimator):
         self.voxels_, self._columns_ = recordings.voxels, columns
         self.decoders_, self.targets_, self.training_ = {}, {}, {}
         self.provenance_ = self._provenance(recordings, alone)
-        digest, predicted = None, {}
+        digest, predicted, done = None, {}, None
         if folder is not None:
-            digest = self._fit_digest(recordings, groups, alone)
+            digest = self.fit_digest(recordings, groups, alone=alone)
             self.provenance_["fit"] = digest
             _begin(folder, digest)
+        if known is not None and compute.folder is not None:
+            digest = self.fit_digest(recordings, groups, alone=alone)
+            what = {"decoded": digest, "responses": block_digest(self._responses(known)[0])}
+            done = ResultsFolder.of(what, compute.folder)
         for name, spec in specs.items():
             target = recordings.target(spec.source)
+            self._check_weights(spec.source, target.attrs)
             self.targets_[name] = {
                 "dims": [str(dim) for dim in target.dims[1:]],
                 "shape": [int(size) for size in target.shape[1:]],
@@ -395,6 +436,13 @@ class System(BaseEstimator):
                 self.decoders_[name], self.training_[name] = kept
                 continue
             decoder = clone(spec.decoder)
+            if done is not None and done.has(name):
+                found = done.get(name)
+                predicted[name], self.training_[name] = found["decoded"], (found["mean"], found["deviation"])
+                if "alpha" in found:
+                    decoder.alpha_ = found["alpha"][()]  # what is known of a decoder that keeps no weights
+                self.decoders_[name] = decoder
+                continue
             if alone and getattr(decoder, "renorm", None) == "test":
                 decoder.set_params(renorm="train")
             inputs = self._inputs(responses, spec, columns[name])
@@ -409,9 +457,34 @@ class System(BaseEstimator):
             self.decoders_[name], self.training_[name] = decoder, _moments(target)
             if folder is not None:
                 self._save_decoder(folder, name, decoder, digest)
+            if done is not None:
+                if name not in predicted:
+                    predicted |= self._predict(self._responses(known)[0], {name})
+                mean, deviation = self.training_[name]
+                found = {"decoded": np.asarray(predicted[name]), "mean": mean, "deviation": deviation}
+                if hasattr(decoder, "alpha_"):
+                    found["alpha"] = np.asarray(decoder.alpha_)
+                done.prepare()
+                done.put(name, found)
         if folder is not None:
             self._save_description(folder)
         return predicted
+
+    def _check_weights(self, source: str, attrs: Mapping[str, Any]) -> None:
+        """Refuse a target of other networks than those that generate from it."""
+        models, stored = getattr(self, "models", None), attrs.get("weights_sha256")
+        if models is None or stored is None or source not in FEATURES.names():
+            return
+        from neurorecon.features.extract import load_extractor
+
+        own = getattr(load_extractor(source, models=models), "source", None)
+        if own is not None and own.sha256 != stored:
+            raise InputError(
+                f"the target {source!r} comes from other networks than those of the system {self.name!r}",
+                given=f"{attrs.get('weights')} ({str(stored)[:8]}) in the store, models={str(models)!r}",
+                expected=f"{own.name} ({own.sha256[:8]}) in both",
+                todo=f"choose models=, or extract it again: neurorecon features --target {source} --models {models}",
+            )
 
     def _predict(self, values: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
         """Return the predictions of decoders from responses in their original units."""
@@ -477,13 +550,24 @@ class System(BaseEstimator):
             "snapshot": None if store is None else store.snapshot,
             "digest": None if store is None else store.digest,
             "alone": alone,
+            "centered": recordings.center or "no",
+            "scaled": recordings.scale or "no",
             "neurorecon": neurorecon.__version__,
         }
 
-    def _fit_digest(self, recordings: Recordings, groups: np.ndarray, alone: bool) -> str:
-        """Return a digest of everything that determines the decoders; the store's digest covers the targets."""
+    def fit_digest(self, recordings: Recordings, groups: ArrayLike | None = None, *, alone: bool = False) -> str:
+        """Return a digest of everything that determines the decoders; the store's digest covers the targets.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The training samples.
+        groups, alone
+            As for :meth:`fit`.
+        """
+        labels = recordings.stimuli if groups is None else np.asarray(groups).astype(str)
         specs = {
-            name: [spec.source, spec.roi, spec.standardize, _about_estimator(spec.decoder)]
+            name: [spec.source, spec.roi, spec.standardize, about_estimator(spec.decoder)]
             for name, spec in self.targets.items()
         }
         everything = {
@@ -493,7 +577,7 @@ class System(BaseEstimator):
             "targets": specs,
             "responses": block_digest(recordings.responses),
             "shown": block_digest(recordings.stimuli),
-            "groups": block_digest(groups),
+            "groups": block_digest(labels),
             "voxels": block_digest(recordings.voxels),
         }
         return block_digest(np.array([json.dumps(everything, sort_keys=True, default=list)], dtype=object))
@@ -607,9 +691,81 @@ def standardizer(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return responses.mean(axis=0), np.where(still | (deviation == 0), 1.0, deviation)
 
 
-def _threads(compute: Compute) -> AbstractContextManager[None]:
-    """Keep to the number of threads that was asked for."""
-    return nullcontext() if compute.threads is None else pinned(compute.threads)
+def choose_settings(
+    system: Any, presets: Mapping[str, Mapping[str, Any]], bundled: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the parameters of a preset, with those of the system that are not None in their place.
+
+    Parameters
+    ----------
+    system : System
+        With the parameters ``preset`` and ``models``.
+    presets : mapping of str to mapping
+        Parameters by preset.
+    bundled : mapping, optional
+        What differs for the bundled networks in the preset ``corrected``.
+    """
+    if system.preset not in presets:
+        raise UnknownNameError("preset", system.preset, presets)
+    found = dict(presets[system.preset])
+    if system.models == "bundled" and system.preset == "corrected":
+        found |= bundled or {}
+    given = system.get_params(deep=False)
+    for name in found:
+        value = given.get(name)
+        if value is not None:
+            merge = isinstance(value, Mapping) and isinstance(found[name], Mapping)
+            found[name] = {**found[name], **value} if merge else value
+    return found
+
+
+def decoder_device(device: str | None) -> str:
+    """Return where decoders compute if networks are on a device: NumPy unless it is a CUDA GPU."""
+    return device if device is not None and device.startswith("cuda") else "cpu"
+
+
+def best_of_several(
+    generate: Callable[[int], np.ndarray],
+    judge: Callable[[np.ndarray], np.ndarray],
+    stimuli: ArrayLike,
+    count: int,
+    seed: int,
+) -> xarray.DataArray:
+    """Generate several images of each stimulus, and keep the one that agrees best with what was decoded.
+
+    Parameters
+    ----------
+    generate : callable
+        ``generate(seed)`` returns images, (stimulus, y, x, rgb).
+    judge : callable
+        ``judge(images)`` returns how well each agrees with what was decoded, (stimulus,). It must not know what was
+        seen.
+    stimuli : sequence of str
+    count : int
+        Number of images of each stimulus; the first has the noise of `seed` itself.
+    seed : int
+
+    Returns
+    -------
+    DataArray, dims (stimulus, y, x, rgb)
+    """
+    if count < 1:
+        raise InputError("best_of is not a number of images", given=f"best_of={count!r}", expected="1 or more")
+    best = generate(seed)
+    score = judge(best)
+    for number in range(1, count):
+        images = generate(seed_of(seed, f"candidate {number}"))
+        again = judge(images)
+        better = again > score
+        best[better], score[better] = images[better], again[better]
+    return as_images(best, stimuli)
+
+
+def correlate_rows(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the correlation over the last axis, (...,); 0 where one of the two is constant."""
+    one, other = (values - values.mean(axis=-1, keepdims=True) for values in (one, other))
+    norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    return (one * other).sum(axis=-1) / np.where(norms > 0, norms, np.inf)
 
 
 def _make(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
@@ -622,7 +778,8 @@ def _make(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
     return kind(**parameters)
 
 
-def _require_train_split(store: Store, subject: str, task: str) -> None:
+def require_train_split(store: Store, subject: str, task: str) -> None:
+    """Refuse a task without training samples."""
     samples = store.samples(subject)
     splits = sorted(set(samples.loc[samples["task"] == task, "split"]))
     if "train" not in splits:
@@ -723,7 +880,7 @@ def _moments(target: Any) -> tuple[np.ndarray, np.ndarray]:
     return mean.reshape(blocks.shape), deviation.reshape(blocks.shape)
 
 
-def _about_estimator(estimator: Any) -> list[Any]:
+def about_estimator(estimator: Any) -> list[Any]:
     """Return class and parameters of an estimator as JSON types."""
     arrays: dict[str, Any] = {}
     parameters = {name: tensors.pack(value, name, arrays) for name, value in estimator.get_params(deep=False).items()}

@@ -38,7 +38,7 @@ def test_the_command_does_everything_with_it(third_party, scenes, tmp_path, how,
 
     found = CliRunner().invoke(
         app,
-        ["reconstruct", "--store", scenes.location, "--system", "latent-ridge", "--option", "alpha=2000",
+        ["reconstruct", "--store", scenes.location, "--system", "latent-ridge", "--set", "alpha=2000",
          "--metric", "pixcorr", "--metric", "ssim_gray2d", "--metric", "two_way", "--permutations", "49",
          "--out", str(tmp_path), "--json", "--quiet", *how],
     )  # fmt: skip

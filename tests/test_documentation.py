@@ -79,8 +79,26 @@ def test_features(folder, scenes, monkeypatch):
     assert 0 <= names["start"] < names["stop"] <= names["latents"].sizes["feature"]
 
 
+def test_reconstruction(folder):
+    (example,) = _blocks(ROOT / "docs" / "reconstruction.md", "python")
+    names = {}
+    exec(example, names)
+    assert names["images"].dims == ("stimulus", "y", "x", "rgb")
+    # The two ways give the same images and the same scores.
+    found, images = names["found"], names["images"]
+    assert images["stimulus"].values.tolist() == found.stimuli
+    np.testing.assert_allclose(images.values, found.reconstructed, atol=1e-5)
+    assert names["scores"].scores[0].value == pytest.approx(found.scores[0].value, abs=1e-4)
+    assert found.scores[0].p < 0.05
+    written = {path.name for path in (folder / "results" / "pixels").iterdir()}
+    page = (ROOT / "docs" / "reconstruction.md").read_text(encoding="utf-8")
+    for name in ("_reconstructions.zarr", "_reconstructions.npz", "_images", "_panel.png", "_report.html", ".json"):
+        assert name in page
+        assert f"subj01_linear-pixels{name}" in written
+
+
 def test_no_other_page_has_examples_that_nobody_runs():
-    run = {ROOT / "README.md", ROOT / "docs" / "features.md"}
+    run = {ROOT / "README.md", ROOT / "docs" / "features.md", ROOT / "docs" / "reconstruction.md"}
     for page in _pages():
         for block in _blocks(page, "python"):
             where = str(page.relative_to(ROOT))

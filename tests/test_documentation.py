@@ -433,6 +433,39 @@ def test_statistics(world, capsys):
     assert Path("results/controls/subj01_comparison_scores.tex").is_file()
 
 
+def test_reconstruction(world, monkeypatch):
+    """Of docs/reconstruction.md."""
+    (example,) = _python("docs/reconstruction.md")
+    monkeypatch.setattr(nr, "build", lambda name: nr.open_store("stores/scenes.icechunk"))
+    names = {}
+    _run(example, names)
+    assert names["images"].dims == ("stimulus", "y", "x", "rgb")
+    # The two ways give the same images and the same scores.
+    found, images = names["found"], names["images"]
+    assert images["stimulus"].values.tolist() == found.stimuli
+    np.testing.assert_allclose(images.values, found.reconstructed, atol=1e-5)
+    assert names["scores"].scores[0].value == pytest.approx(found.scores[0].value, abs=1e-4)
+    assert found.scores[0].p < 0.05
+    written = {path.name for path in (world / "results" / "pixels").iterdir()}
+    page = (ROOT / "docs" / "reconstruction.md").read_text(encoding="utf-8")
+    for name in ("_reconstructions.zarr", "_reconstructions.npz", "_images", "_panel.png", "_report.html", ".json"):
+        assert name in page
+        assert f"subj01_linear-pixels{name}" in written
+
+
+def test_systems(world, monkeypatch):
+    """Of docs/systems/README.md, with fewer steps."""
+    (example,) = _python("docs/systems/README.md")
+    names = {}
+    few = example.text.replace('preset="corrected"', 'preset="corrected", steps=2')
+    _run(Block(example.page, example.line, "python", few), names)
+    assert set(names["decoded"]) == {"vdvae", "clip_vision", "clip_text"}
+    assert names["images"].dims == ("stimulus", "y", "x", "rgb")
+    assert names["images"].shape == names["without_text"].shape == names["first_stage"].shape
+    assert np.abs(names["images"] - names["without_text"]).max() > 0.05
+    assert {score.name for score in names["scores"].scores} == {"pixcorr", "two_way"}
+
+
 def test_clusters(world, cluster, monkeypatch):
     """Of docs/scale.md, with a cluster of this machine in place of SLURM's."""
     import distributed
@@ -490,5 +523,7 @@ def test_every_python_example_is_run():
         "docs/scale.md": 2,
         "docs/extending.md": 6,
         "docs/statistics.md": 1,
+        "docs/reconstruction.md": 1,
+        "docs/systems/README.md": 1,
     }
     assert {page: len(_python(page)) for page in PAGES if _python(page)} == tested

@@ -26,6 +26,8 @@ from neurorecon.store.store import Store
 if TYPE_CHECKING:
     import xarray
 
+    from neurorecon.figures import Section
+
 #: A panel shows at most this many stimuli, evenly spaced from the best to the worst.
 SHOWN = 20
 
@@ -125,6 +127,14 @@ class Evaluation(Result):
         """Return what makes the report: the panel, the scores, and each score in its null."""
         return {"report": lambda: self._report(store, record)}
 
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return the rows of the contact sheet, arrays of shape (stimulus, [frame,] y, x, rgb)."""
+        return {"seen": self.seen, "reconstructed": self.reconstructed}
+
+    def sections(self) -> list[Section]:
+        """Return further sections of the report."""
+        return []
+
     def _report(self, store: Store, record: Mapping[str, Any]) -> str:
         from neurorecon.figures import Figure, Section, Table, report_html
 
@@ -136,6 +146,7 @@ class Evaluation(Result):
         sections = [
             Section("Seen and reconstructed", self.sentence, [Figure(panel())]),
             Section("Scores", said[1:], [scores, *(Figure(draw()) for draw in nulls)]),
+            *self.sections(),
             Section("Stimuli", "The score of each stimulus.", [stimuli]),
         ]
         return report_html(f"{self.title} · {store.name}", sections, record, lead=self.sentence)
@@ -150,7 +161,7 @@ class Evaluation(Result):
         order = np.argsort(keys, kind="stable")
         picked = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]
         shown = f"All {len(order)}" if len(picked) == len(order) else f"{len(picked)} of {len(order)}"
-        rows = {"seen": self.seen[picked], "reconstructed": self.reconstructed[picked]}
+        rows = {name: images[picked] for name, images in self.rows().items()}
         if self.seen.ndim == 5:  # of a video, the middle frame
             rows = {name: row[:, row.shape[1] // 2] for name, row in rows.items()}
         return panel(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,9 @@ from neurorecon.systems.base import System, load_system, require_train_split
 from neurorecon.systems.decoded import Decoded, as_images
 from neurorecon.systems.generation import generate_parts, networks_of
 
+if TYPE_CHECKING:
+    from neurorecon.figures import Section
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction(Evaluation):
@@ -66,12 +69,15 @@ class Reconstruction(Evaluation):
         The stimulus of each trial of the test split, and its reconstruction, shape (trial, [seed,] [frame,] y, x, rgb).
     comparison : Comparison, optional
         With the controls.
+    controls : dict of str to array, shape (stimulus, [frame,] y, x, rgb)
+        What each control gives, with the first seed.
     """
 
     kind: str = "reconstruction"
     system: str
     trials: tuple[np.ndarray, np.ndarray] | None = None
     comparison: Comparison | None = None
+    controls: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -127,6 +133,7 @@ class Reconstruction(Evaluation):
         coordinates: dict[str, Any] = {"stimulus": ("stimulus", np.array(self.stimuli, dtype=object))}
         if seed:
             coordinates["seed"] = ("seed", np.array(self.chosen["seeds"]))
+        arrays |= {name.replace(" ", "_"): (("stimulus", *inner), control) for name, control in self.controls.items()}
         if self.trials is not None:
             ids, of_trials = self.trials
             of_trials = of_trials if self.all_seeds is None else np.moveaxis(of_trials, 1, 0)
@@ -146,6 +153,28 @@ class Reconstruction(Evaluation):
     def beside(self) -> list[Result]:
         """Return the comparison with controls."""
         return [] if self.comparison is None else [self.comparison]
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return the rows of the contact sheet: the stimuli, what could be reconstructed, what is, and the controls."""
+        others = {name: images for name, images in self.controls.items() if name in ("mean response", "another trial")}
+        best = {"oracle": self.controls["oracle"]} if "oracle" in self.controls else {}
+        return {"seen": self.seen, **best, "reconstructed": self.reconstructed, **others}
+
+    def sections(self) -> list[Section]:
+        """Return the sections of the report about the controls."""
+        from neurorecon.figures import Section, Table
+
+        if self.comparison is None:
+            return []
+        said = (
+            "Controls do without the response to the stimulus: the mean training response, what was decoded from "
+            "another stimulus, and the mean training image. The oracle generates from the true targets."
+        )
+        tables = [
+            Table.from_frame(self.comparison.table, "Means over stimuli with their intervals"),
+            Table.from_frame(self.comparison.differences, "Paired differences between the system and each control"),
+        ]
+        return [Section("Controls", said, tables)]
 
     @property
     def rebuilt(self) -> np.ndarray:
@@ -564,7 +593,7 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
     if alphas is not None:
         chosen["alpha"] = alphas
     result = job.result(ids, seen, reconstructed, scored, alone, chosen, orders, exchange, trials)
-    return result if for_controls is None else replace(result, comparison=_comparison(job, for_controls, generated))
+    return result if for_controls is None else _compared(result, job, for_controls, generated)
 
 
 def _with_controls(
@@ -588,8 +617,8 @@ def _with_controls(
     return whole.take(np.arange(len(responses))), whole
 
 
-def _comparison(job: _Job, decoded: Decoded, generated: np.ndarray) -> Comparison:
-    """Generate the controls with each seed, and compare the reconstructions with them."""
+def _compared(result: Reconstruction, job: _Job, decoded: Decoded, generated: np.ndarray) -> Reconstruction:
+    """Generate the controls with each seed, and return the result with a comparison."""
     ids, settings = [name for name in decoded.stimuli if name != MEAN_RESPONSE], job.settings
     images = {job.system.name: [as_images(generated[:, number], ids) for number in range(settings.seeds)]}
     for seed in job.seeds:
@@ -601,7 +630,11 @@ def _comparison(job: _Job, decoded: Decoded, generated: np.ndarray) -> Compariso
         device=settings.device,
     )  # fmt: skip
     found = compute_comparison(images, job.store, of, progress=job.compute.progress)
-    return replace(found, kind=f"{job.system.name}_comparison")
+    return replace(
+        result,
+        comparison=replace(found, kind=f"{job.system.name}_comparison"),
+        controls={name: images[name][0].values for name in images if name != job.system.name},
+    )
 
 
 def _decoded(

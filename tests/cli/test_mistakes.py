@@ -32,6 +32,19 @@ MISTAKES = [
     (["reconstruct", "--store", STORE, "--task", "music"], ["unknown task 'music'", "images, videos"]),
     (["reconstruct", "--store", STORE, "--cross-validate", "mood"], ["unknown column", "category, stimulus"]),
     (["reconstruct", "--store", STORE, "--subject", "nobody"], ["unknown subject 'nobody'"]),
+    (["reconstruct", "--store", STORE, "--models", "published"], ["unknown parameter", "'models'"]),
+    (["reconstruct", "--store", STORE, "--preset", "released"], ["unknown parameter", "'preset'"]),
+    (["reconstruct", "--store", STORE, "--set", "guidance=5"], ["unknown parameter", "'guidance'"]),
+    (["reconstruct", "--store", STORE, "--set", "cv"], ["not KEY=VALUE"]),
+    (["reconstruct", "--store", STORE, "--center", "day"], ["within 'day'", "session, run"]),
+    (["reconstruct", "--store", STORE, "--controls", "--single-trials"], ["averaged test responses"]),
+    (["fit", "--store", STORE, "--system", "pixels"], ["unknown system 'pixels'", "linear-pixels"]),
+    (["fit", "--store", STORE, "--models", "published"], ["unknown parameter", "'models'"]),
+    (["fit", "--store", STORE, "--roi", "MTT"], ["unknown ROI 'MTT'", "did you mean 'MT'?"]),
+    (["fit", "--store", STORE, "--subject", "nobody"], ["unknown subject 'nobody'"]),
+    (["fit", "--store", STORE, "--scale", "day"], ["within 'day'", "session, run"]),
+    (["evaluate", "nowhere", "--store", STORE], ["there are no images here"]),
+    (["systems", "pixels"], ["unknown system 'pixels'", "linear-pixels"]),
     (["reconstruct", "--store", STORE, "--roi", "MTT"], ["unknown ROI 'MTT'", "did you mean 'MT'?"]),
     (["features", "--store", STORE, "--target", "clip"], ["unknown target 'clip'", "gabor, category, motion"]),
     (["build", "nothing.toml"], ["the recipe does not exist", "nothing.toml"]),
@@ -102,11 +115,12 @@ def test_numbers_out_of_range(call, small, command, arguments):
     assert arguments[0] in found.stderr
 
 
-@pytest.mark.parametrize("command", ["maps", "reconstruct"])
+@pytest.mark.parametrize("command", ["maps", "reconstruct", "fit"])
 def test_a_file_in_place_of_the_folder_for_results(call, small, tmp_path, command):
     (tmp_path / "taken").write_text("precious")
     for out in ("taken", "taken/below"):
-        found = call(command, "--store", small.path, "--roi", "MT", "--permutations", "5", "--out", out, "--quiet")
+        few = [] if command == "fit" else ["--permutations", "5"]
+        found = call(command, "--store", small.path, "--roi", "MT", *few, "--out", out, "--quiet")
         assert found.exit_code == 2
         assert "taken" in found.stderr
         assert "Traceback" not in found.stderr

@@ -96,7 +96,9 @@ def test_rois_and_scores_agree_with_the_table(encoding, videos):
 def _shares(found, column, videos, noise_only):
     chosen = found.table[column].to_numpy() if column.startswith("significant") else found.table[column] <= LEVEL
     masks = videos.roi_masks("subj01")
-    return {roi: float(np.mean(chosen[masks[roi]])) for roi in ("MT", "FFA", "PPA", "EBA")}, float(np.mean(chosen[noise_only]))
+    return {roi: float(np.mean(chosen[masks[roi]])) for roi in ("MT", "FFA", "PPA", "EBA")}, float(
+        np.mean(chosen[noise_only])
+    )
 
 
 def test_patterns_are_strong_where_the_target_was_planted(videos, noise_only, shared):

@@ -50,7 +50,9 @@ def test_one_object_on_stdout_and_messages_on_stderr(mapped, small):
     assert "writing tables" in found.stderr
     assert all((folder / name).is_file() for name in answer["files"])
     assert {name.rsplit(".", 1)[1] for name in answer["files"]} == {"csv", "json", "gii", "png", "svg", "pdf", "html"}
-    assert sorted(folder / name for name in answer["files"]) == sorted((folder / "results" / "maps_small_MT_videos").iterdir())
+    assert sorted(folder / name for name in answer["files"]) == sorted(
+        (folder / "results" / "maps_small_MT_videos").iterdir()
+    )
 
 
 def test_every_file_opens_and_says_how_it_was_made(mapped):
@@ -133,7 +135,9 @@ def test_brain_images_hold_the_values_of_the_table(mapped):
 
 def test_the_page_loads_nothing(mapped):
     folder, _ = mapped
-    page = (folder / "results" / "maps_small_MT_videos" / "subj01_encoding_interactive.html").read_text(encoding="utf-8")
+    page = (folder / "results" / "maps_small_MT_videos" / "subj01_encoding_interactive.html").read_text(
+        encoding="utf-8"
+    )
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", page)
     assert "simulated" in page.lower()
 
@@ -166,7 +170,11 @@ def test_quiet_says_nothing_and_the_same_seed_gives_the_same_bytes(user, call, s
 
 @pytest.mark.parametrize(
     ("roi", "rois", "voxels"),
-    [(["V1+V2"], {"V1", "V2", "ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+"}, 43), (["MT", "FFA"], {"MT", "FFA"}, 17), (["faces"], {"OFA", "FFA"}, 17)],
+    [
+        (["V1+V2"], {"V1", "V2", "ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+"}, 43),
+        (["MT", "FFA"], {"MT", "FFA"}, 17),
+        (["faces"], {"OFA", "FFA"}, 17),
+    ],
 )
 def test_selections_of_voxels(call, small, tmp_path, roi, rois, voxels):
     chosen = [part for name in roi for part in ("--roi", name)]

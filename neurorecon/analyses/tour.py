@@ -13,6 +13,7 @@ from neurorecon.analyses.reconstruct import Reconstruction, reconstruct
 from neurorecon.analyses.results import record_of, write
 from neurorecon.figures.style import band_label
 from neurorecon.store.store import Store
+from neurorecon.systems.base import load_system
 
 #: The ROI that the tour looks at closely.
 ROI = "MT"
@@ -59,6 +60,8 @@ def tour(
         All scores with their nulls.
     """
     folder, subject = Path(out), store.subjects[0]
+    for system in systems:  # now, because the record of every file names the state of the store
+        store = load_system(system).with_targets(store, progress=False)
     record = record_of(store, command, seed=seed)
     say(f"maps of {ROI} ...")
     roi = voxelwise_maps(store, subject, ROI, task="videos", seed=seed)

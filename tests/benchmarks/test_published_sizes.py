@@ -157,8 +157,9 @@ def test_generation(weights):
         "init": random.uniform(size=(NEW, 64, 64, 3)).astype(np.float32),
     }
     generator = LatentDiffusion(
-        "both", weights, steps=STEPS, strength=0.734, device=DEVICE, dtype=DTYPE, batch_size=NEW if DEVICE != "cpu" else 1
-    )
+        "both", weights, steps=STEPS, strength=0.734, device=DEVICE, dtype=DTYPE,
+        batch_size=NEW if DEVICE != "cpu" else 1,
+    )  # fmt: skip
     assert generator.image_shape == (512, 512, 3)
     stimuli = [str(number) for number in range(NEW)]
     begin = time.perf_counter()

@@ -20,7 +20,7 @@ print(store)
 
 # %%
 # Responses are lazy, labeled arrays: select by ROI, task and split before anything is read.
-responses = store.responses("subj01", roi="MT", task="films", split="test", average="stimulus")
+responses = store.responses("subj01", roi="MT", task="videos", split="test", average="stimulus")
 print(responses)
 
 # %%

@@ -277,7 +277,7 @@ print(psnr.to_string(float_format="{:.1f} dB".format))
 # registers its targets permanently with the entry-point group ``neurorecon.features``.
 for kind in (Taef2, CodesOfCifar10):
     FEATURES.register(kind.name, kind)
-few = {"subjects": 1, "voxels": 200, "train_images": 4, "test_images": 4, "train_films": 0, "test_films": 0}
+few = {"subjects": 1, "voxels": 200, "train_images": 4, "test_images": 4, "train_videos": 0, "test_videos": 0}
 store = nr.build(Recipe(name="own-targets", reader="scenes", options=few), OUT / "own-targets.icechunk")
 store = nr.extract(store, ["taef2", "vqvae_cifar10"])
 print(store.targets("taef2"))

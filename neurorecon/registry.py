@@ -1,8 +1,8 @@
-"""Registries: names for readers, extractors, decoders and systems, imported only when they are used.
+"""Registries: names for readers, extractors, decoders, generators and systems, imported only when they are used.
 
 The tables below list what neurorecon ships. Other packages register theirs through entry points: groups
-``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.systems`` and
-``neurorecon.metrics``.
+``neurorecon.datasets``, ``neurorecon.features``, ``neurorecon.decoders``, ``neurorecon.generators``,
+``neurorecon.systems`` and ``neurorecon.metrics``.
 """
 
 from __future__ import annotations
@@ -157,7 +157,11 @@ DECODERS = Registry(
 SYSTEMS = Registry(
     "system",
     "neurorecon.systems",
-    {"linear-pixels": "neurorecon.systems.linear_pixels:LinearPixels"},
+    {
+        "linear-pixels": "neurorecon.systems.linear_pixels:LinearPixels",
+        "brain-diffuser": "neurorecon.systems.brain_diffuser:BrainDiffuser",
+        "takagi": "neurorecon.systems.takagi:Takagi",
+    },
 )
 
 #: Metrics that compare reconstructions with what was seen, by the names that papers use.
@@ -178,5 +182,16 @@ METRICS = Registry(
         "two_way_clip": "neurorecon.metrics.networks:TWO_WAY_CLIP",
         "two_way_probe": "neurorecon.metrics.networks:TWO_WAY_PROBE",
         "probe": "neurorecon.metrics.networks:PROBE",
+    },
+)
+
+#: Generators, which turn decoded targets into images.
+GENERATORS = Registry(
+    "generator",
+    "neurorecon.generators",
+    {
+        "vdvae": "neurorecon.generators.vdvae:VdvaeGenerator",
+        "latent-diffusion": "neurorecon.generators.latent_diffusion:LatentDiffusion",
+        "autoencoder": "neurorecon.generators.latent_diffusion:AutoencoderGenerator",
     },
 )

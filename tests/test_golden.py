@@ -52,6 +52,25 @@ def test_an_old_store_is_read(store, stored):
     assert float(pixels.astype(float).sum()) == pytest.approx(stored["images"])
 
 
+def test_an_old_store_is_described_in_the_words_of_today(store, tmp_path):
+    assert store.tasks("subj01") == ["images", "videos"]
+    assert store.series("subj01") == {"videos": 2.0}
+    assert set(store.stimuli["kind"]) == {"image", "video"}
+    assert {row["kind"] for row in store.stimulus_counts()} == {"image", "video"}
+    assert set(store.mean_ceilings("subj01")) == set(store.about_ceilings("subj01")) == {"images", "videos"}
+    assert {"video_snr", "ncsnr"} <= set(store.truth("subj01"))
+    assert store.frames(["film0003"]).dims == ("stimulus", "frame", "y", "x", "rgb")
+    assert store.default_task("subj01", ["motion"]) == "videos"
+    assert store.noise_ceiling("subj01", "V1", "videos", of="single").shape == (12,)
+    shutil.copytree(GOLDEN / "scenes.icechunk", tmp_path / "scenes.icechunk")
+    flow = nr.extract(nr.open_store(tmp_path / "scenes.icechunk"), "optical_flow", progress=False).targets(
+        "optical_flow"
+    )
+    assert flow["stimulus"].values.tolist() == store.stimuli["id"][store.stimuli["kind"] == "video"].tolist()
+    exported = nr.open_store(nr.export_store(store, tmp_path / "old.zarr"))
+    assert exported.tasks("subj01") == ["images", "videos"]
+
+
 def test_noise_ceilings_of_an_old_store_are_as_stored(store):
     for task in store.tasks("subj01"):
         averaged, single = (store.noise_ceiling("subj01", task=task, of=of) for of in ("test", "single"))
@@ -63,9 +82,13 @@ def test_noise_ceilings_of_an_old_store_are_as_stored(store):
         assert "as stored by an earlier version" in store.about_ceilings("subj01")[task]
 
 
-def test_building_an_old_store_again_changes_nothing(tmp_path, stored):
+@pytest.mark.parametrize(
+    ("renamed", "message"), [(False, "former names of options"), (True, "already a different store")]
+)
+def test_building_an_old_store_again_changes_nothing(tmp_path, stored, renamed, message):
     shutil.copytree(GOLDEN / "scenes.icechunk", tmp_path / "scenes.icechunk")
-    shutil.copy(GOLDEN / "scenes.toml", tmp_path)
+    recipe = (GOLDEN / "scenes.toml").read_text()
+    (tmp_path / "scenes.toml").write_text(recipe.replace("film", "video") if renamed else recipe)
     done = subprocess.run(
         [sys.executable, "-m", "neurorecon.cli", "build", "scenes.toml", "--out", "scenes.icechunk", "--json", "-q"],
         cwd=tmp_path,
@@ -73,7 +96,8 @@ def test_building_an_old_store_again_changes_nothing(tmp_path, stored):
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2
+    assert message in done.stderr
     store = nr.open_store(tmp_path / "scenes.icechunk")
     assert store.snapshot == stored["snapshot"]
     assert store.digests() == stored["arrays"]

@@ -32,11 +32,12 @@ from neurorecon.store.responses import WITHIN
 from neurorecon.store.store import Store
 
 #: Targets for each role, in order of preference; by default, the first one in the store is used. One target per role,
-#: because two similar targets share variance, and neither wins.
+#: because two similar targets share variance, and neither wins. Gabor energy comes before latents, which hold contrast
+#: energy with a sign, so that a linear model finds little of it (Kay et al., 2008, Nature).
 ROLES: dict[str, tuple[str, ...]] = {
     "semantic": ("clip_image", "clip_vision", "category"),
     "structure": ("vqvae",),
-    "low-level": ("vdvae", "gabor"),
+    "low-level": ("gabor", "vdvae"),
     "motion": ("motion", "optical_flow"),
 }
 
@@ -172,7 +173,9 @@ def choose_bands(
     bands : sequence of str or None
         Those that the user asks for; None for the default ones.
     subject, task : str, optional
-        Default bands that stimuli of this task lack are left out: images have no motion.
+        Default bands that stimuli of this task lack are left out: images have no motion. Without a task, those of the
+        first task of :meth:`Store.default_task` with any default bands: images come before videos, then the task with
+        the most training stimuli.
 
     Returns
     -------
@@ -208,12 +211,15 @@ def warn_of_bundled(store: Store, targets: Iterable[str]) -> None:
 
 def _defaults_of(store: Store, subject: str | None, task: str | None) -> list[str]:
     names = default_bands(store)
-    if subject is None or task is None:
+    if subject is None:
         return names
     samples = store.samples(subject)
-    shown = set(samples.loc[samples["task"] == task, "stimulus"])
-    defined = [name for name in names if shown <= set(store.target_stimuli(name).tolist())]
-    return defined or names  # where none is left, the choice of the task says what is wrong
+    for one in [task] if task is not None else [name for name, _ in store.rank_tasks(subject)]:
+        shown = set(samples.loc[samples["task"] == one, "stimulus"])
+        defined = [name for name in names if shown <= set(store.target_stimuli(name).tolist())]
+        if defined:
+            return defined
+    return names  # where none is left, the choice of the task says what is wrong
 
 
 def grams(

@@ -241,14 +241,15 @@ def maps(
         As in :meth:`Store.responses`; by default all voxels.
     bands : sequence of str, optional
         Targets of the store, one band each; by default one for each role
-        (:data:`~neurorecon.analyses.design.ROLES`): ``clip_image``, ``vqvae``, ``vdvae`` and ``motion`` if the store
-        holds them.
+        (:data:`~neurorecon.analyses.design.ROLES`): ``clip_image``, ``vqvae``, ``gabor``, and for videos ``motion``, if
+        the store holds them.
     kind : {"encoding", "decoding", "haufe"}
         Encoding: banded ridge from all bands to each voxel, R2 on held-out samples, split over bands by the product
         measure. Decoding: weight of each voxel in a ridge decoder of each target. Haufe: the pattern that goes
         with these weights.
     task : str, optional
-        By default the one with the most training stimuli that have all bands.
+        By default images before videos, then the one with the most training stimuli; if bands are named, among the
+        tasks whose stimuli have all of them.
     delays : sequence of int, optional
         Of the features in samples, for time series; by default those of 2 to 8 s.
     n_permutations : int

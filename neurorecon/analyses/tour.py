@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
@@ -18,14 +17,24 @@ from neurorecon.store.store import Store
 #: The ROI that the tour looks at closely.
 ROI = "MT"
 
+#: The systems that reconstruct, the baseline last, and their scores.
+SYSTEMS = ("brain-diffuser", "takagi", "linear-pixels")
+METRICS = ("pixcorr", "two_way_clip", "probe")
+
 #: Images and video frames shown in the report.
 IMAGES, VIDEOS = 20, 4
 
 
 def tour(
-    store: Store, out: str | Path, *, command: str, say: Callable[[str], None] = print, seed: int = 0
+    store: Store,
+    out: str | Path,
+    *,
+    command: str,
+    systems: Sequence[str] = SYSTEMS,
+    say: Callable[[str], None] = print,
+    seed: int = 0,
 ) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Map one ROI and the whole cortex, reconstruct images linearly, and write a report that opens offline.
+    """Map one ROI and the whole cortex, reconstruct images with three systems, and write a report that opens offline.
 
     Parameters
     ----------
@@ -35,6 +44,8 @@ def tour(
         Folder for the files.
     command : str
         Goes into the record of every file.
+    systems : sequence of str
+        Which systems reconstruct.
     say : callable
         Called with a message before each step.
     seed : int
@@ -50,20 +61,23 @@ def tour(
     folder, subject = Path(out), store.subjects[0]
     record = record_of(store, command, seed=seed)
     say(f"maps of {ROI} ...")
-    roi = voxelwise_maps(store, subject, ROI, seed=seed)
+    roi = voxelwise_maps(store, subject, ROI, task="videos", seed=seed)
     files = write(roi, store, folder / ROI, record)
     say("maps of the whole cortex ...")
-    cortex = [voxelwise_maps(store, name, seed=seed) for name in store.subjects]
+    cortex = voxelwise_maps(store, subject, seed=seed)
     files += write(cortex, store, folder / "cortex", record)
-    say("maps of the whole cortex from images ...")
-    images = voxelwise_maps(store, subject, task="images", seed=seed)
-    files += write(images, store, folder / "images", record)
-    say("linear reconstruction ...")
-    reconstructed = reconstruct(store, "linear-pixels", subject, seed=seed)
-    files += write(reconstructed, store, folder / "reconstruction", record)
+    say("maps of the whole cortex from videos ...")
+    videos = [voxelwise_maps(store, name, task="videos", seed=seed) for name in store.subjects]
+    files += write(videos, store, folder / "videos", record)
+    reconstructions = []
+    for system in systems:
+        say(f"reconstructions by {system} ...")
+        found = reconstruct(store, system, subject, "visual", metrics=METRICS, controls=True, seed=seed)
+        reconstructions.append(found)
+        files += write(found, store, folder / "reconstructions", record)
     say("report ...")
-    report = write_report(folder / "report.html", store, roi, [*cortex, images], reconstructed, record)
-    scores = [score.row() for found in (roi, *cortex, images, reconstructed) for score in found.scores]
+    report = write_report(folder / "report.html", store, roi, [cortex, *videos], reconstructions, record)
+    scores = [score.row() for found in (roi, cortex, *videos, *reconstructions) for score in found.scores]
     return [report, *files], scores
 
 
@@ -72,10 +86,10 @@ def write_report(
     store: Store,
     roi: VoxelwiseMap,
     cortex: list[VoxelwiseMap],
-    reconstructed: Reconstruction,
+    reconstructions: list[Reconstruction],
     record: dict[str, Any],
 ) -> Path:
-    """Write the report of the tour: stimuli, maps, reconstruction; one file that loads nothing.
+    """Write the report of the tour: stimuli, maps, reconstructions; one file that loads nothing.
 
     Of the maps of the whole cortex, the first one of each task is shown.
     """
@@ -88,18 +102,10 @@ def write_report(
         *(_map_section(found, store, record, whole_page=found is shown[0]) for found in shown),
         Section(
             f"A closer look at {ROI}",
-            f"The same model on the voxels of {ROI} alone, as `neurorecon maps --roi {ROI}` makes it.",
+            f"The same model on the voxels of {ROI} alone, as `neurorecon maps --roi {ROI} --task videos` makes it.",
             [_roi_table(Table, roi)],
         ),
-        Section(
-            "Linear reconstruction",
-            "Ridge regression from voxels to pixels: the baseline of all systems. No generative model added anything "
-            "to these images; details that are blurred here are not in the responses in linear form.",
-            [
-                *(Figure(draw()) for draw in reconstructed.figures(store).values()),
-                _score_table(Table, reconstructed),
-            ],
-        ),
+        *(_reconstruction_section(found, store) for found in reconstructions),
     ]
     return report(
         path,
@@ -115,7 +121,7 @@ def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, w
     """Return the section on one map of the whole cortex. The interactive page is large, so only one map has it."""
     from neurorecon.figures import Figure, Page, Section, Table
 
-    what = _TASKS.get(found.task, found.task)
+    what = found.task
     figures = found.figures(store)
     pages = found.pages(store, {**record, "settings": found.record()}) if whole_page else {}
     return Section(
@@ -132,14 +138,10 @@ def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, w
     )
 
 
-#: Tasks of the embedded data set, as the report calls them.
-_TASKS = {"images": "images", "films": "films"}
-
-#: Caveats about the winning bands.
+#: What to keep in mind about each task.
 _WHY = {
-    "films": "Motion energy contains the contrast energy that early visual areas respond to, which the latents of "
-    "networks contain only in part: with few videos, motion energy also wins there.",
-    "images": "Images have no motion. There are more images than videos, so weaker bands are detected.",
+    "videos": "Whatever moves has contrast, so motion energy and Gabor energy share much of what they explain.",
+    "images": "Images have no motion: areas that follow motion show only what else drives them.",
 }
 
 #: What each band contains, for the report.
@@ -184,13 +186,13 @@ def _stimuli(store: Store) -> list[tuple[Any, str]]:
         simulated=store.simulated,
     )
     found = [(shown, "Some images, with the category of their main object.")]
-    videos = table[(table["kind"] == "film") & (table["split"] == "test")]
+    videos = table[(table["kind"] == "video") & (table["split"] == "test")]
     if len(videos):
         picked = _spread(videos, VIDEOS)
         frames = store.frames(picked["id"].tolist()).values
         strips = dict(zip([f"video {number + 1}" for number in range(len(frames))], frames, strict=True))
         seconds = [f"{number / (store.frames_per_second or 1):.2f} s" for number in range(frames.shape[1])]
-        strip = panel(strips, captions=seconds, title="Films of the test set", simulated=store.simulated)
+        strip = panel(strips, captions=seconds, title="Videos of the test set", simulated=store.simulated)
         found.append((strip, "Frames of some videos: objects and camera move."))
     return found
 
@@ -222,19 +224,39 @@ def _roi_table(table: Any, found: VoxelwiseMap) -> Any:
     return table(columns, rows, caption, dict.fromkeys(numbers, ".3f"))
 
 
-def _score_table(table: Any, reconstructed: Reconstruction) -> Any:
-    rows = [
+#: What each system does, for the report.
+_SYSTEM_TEXTS = {
+    "brain-diffuser": "Brain-Diffuser (Ozcelik & VanRullen 2023): a VDVAE turns decoded latents into a first image, "
+    "and a diffusion network goes on from it, guided by decoded vision and text tokens.",
+    "takagi": "Takagi & Nishimoto (2023): latents are decoded from early visual cortex, a text condition from ventral "
+    "cortex, and a diffusion network turns both into an image.",
+    "linear-pixels": "Ridge regression from voxels to pixels: the baseline of all systems. No generative model added "
+    "anything to these images; details that are blurred here are not in the responses in linear form.",
+}
+
+#: What the rows of the tables of scores mean.
+_CONTROLS_TEXT = (
+    "Rows below the system have no response to the stimulus: the mean response of all stimuli, the response to another "
+    "stimulus, the mean of all training images. What they reach comes from the generator, not from the brain. The "
+    "oracle generates from the true targets: more cannot be reached with this generator. The network that judges "
+    "(probe) names the main object; chance is 1 of 8."
+)
+
+
+def _reconstruction_section(found: Reconstruction, store: Store) -> Any:
+    """Return the section on the reconstructions of one system: the panel, and its scores beside its controls."""
+    from neurorecon.figures import Figure, Section, Table
+
+    shown = "contact_sheet" if "contact_sheet" in found.figures(store) else "panel"
+    assert found.comparison is not None, "controls were asked for"
+    scores = found.comparison.table[["reconstruction", "metric", "mean", "low", "high", "null_mean", "p"]]
+    differences = found.comparison.differences[["control", "metric", "difference", "low", "high", "p"]]
+    return Section(
+        f"Reconstructions: {found.system}",
+        [_SYSTEM_TEXTS[found.system], _CONTROLS_TEXT],
         [
-            score.name.replace("_", " "),
-            score.value,
-            score.null_mean,
-            score.null_max,
-            score.p,
-            score.n,
-            np.nan if score.baseline is None else score.baseline,
-        ]
-        for score in reconstructed.scores
-    ]
-    columns = ["score", "value", "null mean", "null max", "p", "stimuli", "mean training image"]
-    numbers = ["value", "null mean", "null max", "p", "mean training image"]
-    return table(columns, rows, "Scores beside their permutation null.", dict.fromkeys(numbers, ".3f"))
+            Figure(found.figures(store)[shown](), "Test images from the best to the worst by the first score."),
+            Table.from_frame(scores, "Mean over test images, interval, and permutation null with its p-value."),
+            Table.from_frame(differences, "The system minus each control, paired over images."),
+        ],
+    )

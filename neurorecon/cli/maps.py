@@ -42,8 +42,8 @@ def maps(
         typer.Option(
             "--bands",
             "-b",
-            help="Targets to use as bands (repeat, or separate by commas). Default: clip_image, vqvae, vdvae, motion; "
-            "in a store without them, targets of the same roles, e.g. category and gabor.",
+            help="Targets to use as bands (repeat, or separate by commas). Default: clip_image, vqvae, gabor, and for "
+            "videos motion; in a store without them, targets of the same roles, e.g. category and vdvae.",
         ),
     ] = None,
     kind: Annotated[
@@ -51,7 +51,12 @@ def maps(
         typer.Option("--kind", help="encoding (banded ridge, split R2), decoding (weights) or haufe (patterns)."),
     ] = "encoding",
     task: Annotated[
-        str | None, typer.Option("--task", help="Default: the task with the most stimuli that have all bands.")
+        str | None,
+        typer.Option(
+            "--task",
+            help="Default: images before videos, then the task with the most training stimuli; with --bands, among the "
+            "tasks whose stimuli have all of them.",
+        ),
     ] = None,
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")

@@ -41,6 +41,9 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    #: Former names of options, and what they are called now; a recipe that uses one is told so.
+    former_names: ClassVar[dict[str, str]] = {}
+
 
 @dataclass(frozen=True)
 class Description:
@@ -208,7 +211,7 @@ class Reader(ABC):
     def stimuli(self) -> pd.DataFrame:
         """Return the table of stimuli, one row per stimulus, with :data:`STIMULUS_COLUMNS`.
 
-        ``id`` is a unique string and ``kind`` is ``"image"`` or ``"film"`` (a video). Images come before videos.
+        ``id`` is a unique string and ``kind`` is ``"image"`` or ``"video"``. Images come before videos.
         """
 
     def labels(self) -> pd.DataFrame | None:
@@ -238,7 +241,7 @@ class Reader(ABC):
         return None
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of videos ``start:stop``, uint8, shape (film, frame, y, x, rgb).
+        """Return the frames of videos ``start:stop``, uint8, shape (video, frame, y, x, rgb).
 
         Videos are counted from 0, without the images that precede them in the table of stimuli.
         """

@@ -51,6 +51,14 @@ class Recipe(BaseModel):
     def checked_options(self) -> BaseModel:
         """Return the options as the reader's own model, defaults filled in."""
         cls = DATASETS.load(self.reader)
+        former = {name: now for name, now in cls.Options.former_names.items() if name in self.options}
+        if former:
+            raise InputError(
+                f"the recipe {self.name!r} uses former names of options",
+                given=", ".join(former),
+                expected=", ".join(former.values()),
+                todo="rename these keys of [options]; stores/README.md documents every key",
+            )
         try:
             return cls.Options(**self.options)
         except ValidationError as error:

@@ -134,6 +134,8 @@ def _labels(alpha_per: Any, targets: Targets) -> NDArray:
     if isinstance(alpha_per, bool) or alpha_per is None:
         raise _unknown(alpha_per, targets)
     if isinstance(alpha_per, str):
+        if alpha_per in targets.parts and targets.parts[alpha_per][-1] == targets.n_targets:
+            return np.repeat(np.arange(len(targets.parts[alpha_per]) - 1), np.diff(targets.parts[alpha_per]))
         if alpha_per not in targets.names:
             raise _unknown(alpha_per, targets)
         alpha_per = targets.names.index(alpha_per)
@@ -157,7 +159,7 @@ def _along(shape: tuple[int, ...], axis: int) -> NDArray[np.int64]:
 
 
 def _unknown(alpha_per: Any, targets: Targets) -> InputError:
-    names = "".join(f", {name!r}" for name in targets.names)
+    names = "".join(f", {name!r}" for name in (*targets.names, *targets.parts))
     return InputError(
         "targets cannot share alpha in this way",
         given=f"alpha_per={alpha_per!r}, targets of shape {targets.shape}",

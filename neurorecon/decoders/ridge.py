@@ -204,8 +204,10 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
     alpha_per : {"all", "target"}, int, str or array
         Which targets share an alpha. ``"all"`` uses one alpha for all targets, ``"target"`` one for each target. An
         axis of a target, given by its number or (for xarray targets) its name, uses one alpha for each position along
-        it: 0 is one alpha for each token of (token, channel). An array with one label for each target uses one alpha
-        for each label.
+        it: 0 is one alpha for each token of (token, channel). The name of parts that a target consists of uses one
+        alpha for each part: ``"group"`` for ``vdvae``, ``"layer"`` for ``clip_layers`` (their attributes
+        ``group_boundaries`` and ``layer_boundaries``). An array with one label for each target uses one alpha for each
+        label.
     fit_intercept : bool
         Whether to fit an intercept. If False, responses and targets must be centered.
     renorm : {"train", "test"}, optional

@@ -36,6 +36,10 @@ class Targets:
         Shape of one target.
     names : tuple of str
         Names of its axes, if `y` is an xarray array.
+    parts : dict of str to list of int
+        Where parts of the flattened target begin, and where the last one ends, from attributes such as
+        ``group_boundaries`` (of ``vdvae``) and ``layer_boundaries`` (of ``clip_layers``), by the name before the
+        underscore.
     n_samples, n_targets : int
         Numbers of samples and of flattened targets.
 
@@ -49,8 +53,11 @@ class Targets:
         if y is None:
             raise InputError("this estimator requires y to be passed, but the target y is None")
         self.names: tuple[str, ...] = ()
+        self.parts: dict[str, list[int]] = {}
         if type(y).__module__.startswith("xarray"):
             self.names = tuple(str(name) for name in y.dims[1:])
+            ends = "_boundaries"
+            self.parts = {key.removesuffix(ends): list(y.attrs[key]) for key in y.attrs if str(key).endswith(ends)}
             y = y.data
         lazy = hasattr(y, "shape") and hasattr(y, "dtype") and hasattr(y, "__getitem__")
         if not lazy or isinstance(y, np.ndarray) or type(y).__module__.startswith("pandas"):

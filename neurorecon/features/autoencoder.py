@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from neurorecon.errors import InputError
-from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, images_at_a_time, noise_like
+from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, images_at_a_time
 from neurorecon.features.images import Preprocessing
-from neurorecon.models.load import AutoencoderSettings, WeightsSource, autoencoder_settings
+from neurorecon.models.load import AutoencoderSettings, WeightsSource, autoencoder_settings, noise_like
 
 if TYPE_CHECKING:
     from torch import Tensor

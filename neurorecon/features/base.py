@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -213,7 +212,7 @@ def _batch(part: list[Any], needs: Needs, start: int, rate: float | None) -> Sti
     table = pd.DataFrame(
         {
             "id": [str(start + number) for number in range(len(part))],
-            "kind": "film" if needs == "frames" else "image",
+            "kind": "video" if needs == "frames" else "image",
             "category": categories,
             "captions": captions,
         }
@@ -358,17 +357,6 @@ def images_at_a_time(size: int, frames: int = 1) -> int:
     """
     images = min(_MOST, max(_FEWEST, _PIXELS // size**2))
     return max(1, 2 ** (images.bit_length() - 1) // frames)
-
-
-def noise_like(shape: tuple[int, ...], seed: int, stimulus: str) -> np.ndarray:
-    """Return standard normal noise, float32, that depends only on the seed and the stimulus, not on the batch."""
-    return np.random.default_rng(seed_of(seed, stimulus)).standard_normal(shape, dtype=np.float32)
-
-
-def seed_of(seed: int, stimulus: str) -> int:
-    """Return a 63-bit seed for one stimulus."""
-    digest = blake2b(f"{seed}:{stimulus}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 @contextmanager

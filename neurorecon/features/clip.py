@@ -3,115 +3,31 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.errors import UnknownNameError
 from neurorecon.features.base import Extractor, Needs, NetworkExtractor, StimulusBatch, images_at_a_time
 from neurorecon.features.images import Preprocessing
-from neurorecon.models.clip import ClipSettings, TextEncoder, Tokenizer, clip_settings, text_encoder
+from neurorecon.models.clip import (
+    ClipSettings,
+    TextEncoder,
+    Tokenizer,
+    block_outputs,
+    clip_settings,
+    text_encoder,
+    text_tokens,
+    vision_tokens,
+)
 from neurorecon.models.load import WeightsSource
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-
-#: Part of a transformer block: its output, or what its MLP adds to the residual stream.
-Part = Literal["block", "mlp"]
-
-
-def vision_tokens(clip: Any, images: Tensor) -> Tensor:
-    """Return all vision tokens, projected into the joint embedding space of images and text.
-
-    Parameters
-    ----------
-    clip : open_clip.model.CLIP
-    images : Tensor, shape (image, rgb, y, x)
-        Normalized images.
-
-    Returns
-    -------
-    Tensor, shape (image, token, channel)
-        The first token is the image embedding.
-
-    Raises
-    ------
-    InputError
-        If the vision tower is not a vision transformer with a projection and a CLS token.
-    """
-    visual = clip.visual
-    if getattr(visual, "proj", None) is None or getattr(visual, "attn_pool", None) is not None:
-        raise _no_vision_transformer("a projection of the tokens, and no attentional pooling")
-    with outputs_of([visual.ln_post]) as found:
-        visual(images)
-    if found[0].ndim != 3:
-        raise _no_vision_transformer("a layer norm over all tokens (final_ln_after_pool is false)")
-    return found[0] @ visual.proj
-
-
-def block_outputs(clip: Any, images: Tensor, blocks: int, part: Part = "block") -> tuple[list[Tensor], Tensor]:
-    """Return the outputs of the first blocks of the vision tower, and the image embedding.
-
-    Parameters
-    ----------
-    clip : open_clip.model.CLIP
-    images : Tensor, shape (image, rgb, y, x)
-        Normalized images.
-    blocks : int
-        Number of blocks; all if the network has fewer.
-    part : {"block", "mlp"}
-        The output of each block, or what its MLP adds to the residual stream.
-
-    Returns
-    -------
-    outputs : list of Tensor, each of shape (image, token, channel)
-    embedding : Tensor, shape (image, channel)
-
-    Raises
-    ------
-    InputError
-        If the vision tower is not a transformer.
-    """
-    transformer = getattr(clip.visual, "transformer", None)
-    if transformer is None:
-        raise _no_vision_transformer("residual blocks")
-    chosen = list(transformer.resblocks)[:blocks]
-    with outputs_of([block if part == "block" else block.mlp for block in chosen]) as found:
-        embedding: Tensor = clip.visual(images)
-    if not transformer.batch_first:
-        found = [output.transpose(0, 1) for output in found]
-    return list(found), embedding
-
-
-@contextmanager
-def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect the outputs of modules during the body of a with statement, in the order in which they run."""
-    found: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        found.append(output)
-
-    hooks = [module.register_forward_hook(keep) for module in modules]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _no_vision_transformer(expected: str) -> InputError:
-    return InputError(
-        "the target is not defined for the vision tower of this CLIP network",
-        given="another vision tower",
-        expected=expected,
-        todo="choose other weights with --models",
-    )
+    from torch import Tensor
 
 
 class ClipImages(NetworkExtractor):
@@ -424,13 +340,9 @@ class ClipTextExtractor(CaptionExtractor):
         return hidden
 
     def _normalized(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        import torch
+        from neurorecon.models.text_tower import end_positions
 
-        from neurorecon.models.text_tower import end_positions, projected
-
-        states = projected(self.network, hidden)
-        ends = states[torch.arange(len(tokens)), end_positions(tokens, self.tokenizer.end)]
-        return states / ends.norm(dim=-1)[:, None, None]
+        return text_tokens(self.network, hidden, end_positions(tokens, self.tokenizer.end))
 
     def description(self) -> dict[str, Any]:
         """Return how the target is computed, except weights and precision."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,15 +19,18 @@ from neurorecon import __version__
 from neurorecon.datasets.recipe import Recipe, load_recipe
 from neurorecon.errors import BundledWeightsWarning, InputError, StoreError
 from neurorecon.features.base import Extractor, Needs, NetworkExtractor, StimulusBatch, dims_of
+from neurorecon.io.files import is_url
 from neurorecon.parallel import Compute, connect, imap
 from neurorecon.parallel.workers import launched
-from neurorecon.provenance import bundled_weights, to_json_types
+from neurorecon.provenance import bundled_weights, to_json_types, weights_label
 from neurorecon.registry import FEATURES
 from neurorecon.store import schema
 from neurorecon.store.build import build_store
 from neurorecon.store.leaks import record_identical_rows
 from neurorecon.store.store import Store, open_store, text_of
 from neurorecon.store.writer import StoreWriter
+
+logger = logging.getLogger("neurorecon")
 
 #: Stands for all built-in targets that can be computed from the store.
 ALL = "all"
@@ -51,7 +55,8 @@ class StimulusReader:
         self.needs = needs
         self._images = _Rows(_array(store, "images")) if needs == "images" else None
         self._frames = _Rows(_array(store, "frames")) if needs == "frames" else None
-        self._video_row = _video_rows(store) if needs == "frames" else {}
+        ids = store._video_ids().tolist() if needs == "frames" else []
+        self._video_row = {name: row for row, name in enumerate(ids)}
 
     def batch(self, rows: np.ndarray) -> StimulusBatch:
         """Return the stimuli in these rows of ``store.stimuli``."""
@@ -111,7 +116,7 @@ def rows_of(store: Store, extractor: Extractor) -> np.ndarray:
             todo="omit this target",
         )
     if extractor.needs == "frames":
-        return np.flatnonzero((store.stimuli["kind"] == "film").to_numpy())
+        return np.flatnonzero((store.stimuli["kind"] == "video").to_numpy())
     if extractor.needs == "captions":
         return np.flatnonzero(store.stimuli["captions"].map(len).to_numpy())
     return np.arange(len(store.stimuli))
@@ -122,7 +127,7 @@ def what_is_missing(store: Store, needs: Needs) -> str | None:
     group: Any = store._root[schema.STIMULI]
     if needs == "images" and "images" not in group:
         return "no images"
-    if needs == "frames" and ("frames" not in group or not (store.stimuli["kind"] == "film").any()):
+    if needs == "frames" and ("frames" not in group or not (store.stimuli["kind"] == "video").any()):
         return "no videos"
     if needs == "captions" and not store.stimuli["captions"].map(len).any():
         return "no captions"
@@ -143,10 +148,6 @@ def _category_labels(store: Store) -> bool:
 def _array(store: Store, name: str) -> Any:
     group: Any = store._root[schema.STIMULI]
     return group[name]
-
-
-def _video_rows(store: Store) -> dict[str, int]:
-    return {name: row for row, name in enumerate(text_of(_array(store, "film")).tolist())}
 
 
 def load_extractor(name: str, **options: Any) -> Extractor:
@@ -493,6 +494,83 @@ def extract(
         if ranks is not None:
             ranks.broadcast(None)
     return open_store(store.location) if todo else store
+
+
+def ensure_targets(
+    store: Store,
+    targets: Iterable[str],
+    *,
+    models: str | Path | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    scheduler: Any = None,
+    progress: bool = True,
+) -> Store:
+    """Compute the targets that a store lacks, and say so in one line.
+
+    Analyses and systems call this with the names of what they need. Targets in the store are taken as they are,
+    whatever made them.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    targets : iterable of str
+        Names of targets; ``"images"`` and ``"frames"`` stand for the stimuli, and are ignored.
+    models, device, precision, scheduler, progress
+        As for :func:`extract`. In particular, targets of measured data that need a network need `models`.
+
+    Returns
+    -------
+    Store
+        The same store if nothing was missing, else the store reopened with the new targets.
+
+    Raises
+    ------
+    UnknownNameError
+        If a target is neither in the store nor registered.
+    InputError
+        If it is not said whose networks compute targets of measured data.
+    StoreError
+        If targets are missing and the store cannot be written (a URL, a ``.zarr`` folder, an older snapshot), or lacks
+        what they are computed from.
+    """
+    known = {"images", "frames", *store.targets_available}
+    missing = [name for name in dict.fromkeys(targets) if name not in known]
+    if not missing:
+        return store
+    for name in missing:
+        if name not in FEATURES.names():
+            store.target_stimuli(name)  # raises, with advice
+    lasting = None
+    if is_url(store.location):
+        lasting = "stores at a URL are read only"
+    elif store.snapshot is None:
+        lasting = "plain Zarr is read only"
+    elif open_store(store.location).snapshot != store.snapshot:
+        lasting = f"the snapshot {store.snapshot} is not the latest one"
+    if lasting is not None:
+        raise StoreError(
+            "this store lacks targets, and they cannot be added to it",
+            given=f"{store.location} without {', '.join(missing)}; {lasting}",
+            expected="a store with these targets, or the latest state of an .icechunk folder on this machine",
+            todo=f"compute them where the store is built: neurorecon features {store.name}.icechunk "
+            + " ".join(f"--target {name}" for name in missing),
+        )
+    extractors = extractors_for(store, missing, {"models": models, "device": device, "precision": precision})
+    numbers = {extractor.name: len(rows_of(store, extractor)) for extractor in extractors}
+    check_models(missing, models, simulated=store.simulated, of=f"the store {store.name!r}, which is not simulated")
+    logger.info(
+        "extracting what %s lacks: %s",
+        store.location,
+        ", ".join(
+            f"{extractor.name} of {numbers[extractor.name]:,} stimuli ({weights_label(made_by(extractor))})"
+            for extractor in extractors
+        ),
+    )
+    return extract(
+        store, extractors, models=models, device=device, precision=precision, scheduler=scheduler, progress=progress
+    )
 
 
 def made_by(extractor: Extractor) -> dict[str, Any]:

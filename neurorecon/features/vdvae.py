@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from neurorecon.errors import InputError
-from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, images_at_a_time, seed_of
+from neurorecon.features.base import Needs, NetworkExtractor, StimulusBatch, images_at_a_time
 from neurorecon.features.images import Preprocessing, to_tensor
-from neurorecon.models.load import WeightsSource, load_vdvae_of, source, vdvae_config
+from neurorecon.models.load import WeightsSource, load_vdvae_of, seed_of, source, vdvae_config
 
 if TYPE_CHECKING:
     from torch import Tensor

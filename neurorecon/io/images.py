@@ -124,7 +124,7 @@ def image_array(array: ArrayFile) -> ImageArray:
 
 
 def video_array(array: ArrayFile) -> ArrayFile:
-    """Return the array if it contains videos: uint8, shape (film, frame, y, x, rgb).
+    """Return the array if it contains videos: uint8, shape (video, frame, y, x, rgb).
 
     Raises
     ------
@@ -136,7 +136,7 @@ def video_array(array: ArrayFile) -> ArrayFile:
         raise InputError(
             f"{array.where} does not have the shape of videos",
             given=f"shape {array.shape}",
-            expected="(film, frame, y, x, 3)",
+            expected="(video, frame, y, x, 3)",
             todo="save videos of the same length and size, with RGB as the last axis",
         )
     return array
@@ -394,7 +394,7 @@ class StimulusFiles:
         return np.stack(read) if read else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
 
     def video_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return videos ``start:stop``, uint8, shape (film, frame, y, x, rgb)."""
+        """Return videos ``start:stop``, uint8, shape (video, frame, y, x, rgb)."""
         read = [self._video(source) for source in self.videos[start:stop]]
         return np.stack(read) if read else np.empty((0, self.frames, self.size, self.size, 3), dtype=np.uint8)
 

@@ -7,14 +7,15 @@ token, the words, an end token with the highest number (where CLIP reads out the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from neurorecon import hub
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.tensors import load_state
 from neurorecon.models.load import WeightsSource, fill, read_json, same_random_numbers, source, weights_in
 
@@ -330,7 +331,15 @@ def _transformers_encoder(found: WeightsSource, folder: Path, settings: Mapping[
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
-    pairs = CLIPTokenizer.from_pretrained(str(hub.part(found.folder, "tokenizer")), local_files_only=True)
+    files = hub.part(found.folder, "tokenizer")
+    if not any((files / name).is_file() for name in ("vocab.json", "tokenizer.json")):
+        raise MissingFileError(  # transformers would go on with an empty vocabulary
+            "the text encoder has no tokenizer",
+            given=str(files),
+            expected="a folder tokenizer with vocab.json and merges.txt",
+            todo="put the tokenizer's files there",
+        )
+    pairs = CLIPTokenizer.from_pretrained(str(files), local_files_only=True)
     length = int(settings.get("max_position_embeddings", 77))
 
     def tokens(texts: Sequence[str]) -> Tensor:
@@ -364,3 +373,119 @@ def _renamed(state: dict[str, Tensor], network: nn.Module, prefix: str) -> dict[
 def _three(values: Sequence[float]) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
+
+
+# -- what is read from a network ------------------------------------------------------------------------------------
+#: Part of a transformer block: its output, or what its MLP adds to the residual stream.
+Part = Literal["block", "mlp"]
+
+
+def vision_tokens(clip: Any, images: Tensor) -> Tensor:
+    """Return all vision tokens, projected into the joint embedding space of images and text.
+
+    Parameters
+    ----------
+    clip : open_clip.model.CLIP
+    images : Tensor, shape (image, rgb, y, x)
+        Normalized images.
+
+    Returns
+    -------
+    Tensor, shape (image, token, channel)
+        The first token is the image embedding.
+
+    Raises
+    ------
+    InputError
+        If the vision tower is not a vision transformer with a projection and a CLS token.
+    """
+    visual = clip.visual
+    if getattr(visual, "proj", None) is None or getattr(visual, "attn_pool", None) is not None:
+        raise _no_vision_transformer("a projection of the tokens, and no attentional pooling")
+    with outputs_of([visual.ln_post]) as found:
+        visual(images)
+    if found[0].ndim != 3:
+        raise _no_vision_transformer("a layer norm over all tokens (final_ln_after_pool is false)")
+    return found[0] @ visual.proj
+
+
+def text_tokens(clip: Any, hidden: Tensor, ends: Tensor) -> Tensor:
+    """Return all text tokens, projected into the joint embedding space and divided by the norm of the end token.
+
+    Parameters
+    ----------
+    clip : open_clip.model.CLIP
+    hidden : Tensor, shape (sentence, token, channel)
+        Hidden states after the final layer norm, from :class:`~neurorecon.models.text_tower.TextTower`.
+    ends : Tensor, shape (sentence,)
+        Position of the end token of each sentence.
+
+    Returns
+    -------
+    Tensor, shape (sentence, token, channel)
+    """
+    import torch
+
+    from neurorecon.models.text_tower import projected
+
+    states = projected(clip, hidden)
+    return states / states[torch.arange(len(states)), ends].norm(dim=-1)[:, None, None]
+
+
+def block_outputs(clip: Any, images: Tensor, blocks: int, part: Part = "block") -> tuple[list[Tensor], Tensor]:
+    """Return the outputs of the first blocks of the vision tower, and the image embedding.
+
+    Parameters
+    ----------
+    clip : open_clip.model.CLIP
+    images : Tensor, shape (image, rgb, y, x)
+        Normalized images.
+    blocks : int
+        Number of blocks; all if the network has fewer.
+    part : {"block", "mlp"}
+        The output of each block, or what its MLP adds to the residual stream.
+
+    Returns
+    -------
+    outputs : list of Tensor, each of shape (image, token, channel)
+    embedding : Tensor, shape (image, channel)
+
+    Raises
+    ------
+    InputError
+        If the vision tower is not a transformer.
+    """
+    transformer = getattr(clip.visual, "transformer", None)
+    if transformer is None:
+        raise _no_vision_transformer("residual blocks")
+    chosen = list(transformer.resblocks)[:blocks]
+    with outputs_of([block if part == "block" else block.mlp for block in chosen]) as found:
+        embedding: Tensor = clip.visual(images)
+    if not transformer.batch_first:
+        found = [output.transpose(0, 1) for output in found]
+    return list(found), embedding
+
+
+@contextmanager
+def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect the outputs of modules during the body of a with statement, in the order in which they run."""
+    found: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        found.append(output)
+
+    hooks = [module.register_forward_hook(keep) for module in modules]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _no_vision_transformer(expected: str) -> InputError:
+    return InputError(
+        "the target is not defined for the vision tower of this CLIP network",
+        given="another vision tower",
+        expected=expected,
+        todo="choose other weights with --models",
+    )

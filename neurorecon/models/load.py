@@ -10,8 +10,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from neurorecon import hub
 from neurorecon.errors import InputError, MissingFileError
@@ -273,6 +276,17 @@ def same_random_numbers() -> Iterator[None]:
 
     with torch.random.fork_rng(devices=[]):
         yield
+
+
+def noise_like(shape: tuple[int, ...], seed: int, stimulus: str) -> np.ndarray:
+    """Return standard normal noise, float32, that depends only on the seed and the stimulus, not on the batch."""
+    return np.random.default_rng(seed_of(seed, stimulus)).standard_normal(shape, dtype=np.float32)
+
+
+def seed_of(seed: int, stimulus: str) -> int:
+    """Return a 63-bit seed for one stimulus."""
+    digest = blake2b(f"{seed}:{stimulus}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def weights_in(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neurorecon.simulation.scene import Scene, SceneObject
+from neurorecon.simulation.scene import DETAILS, Scene, SceneObject
 
 #: Words for a kind, the usual one first; `kind` itself where it is a common noun.
 _NOUNS: dict[str, tuple[str, ...]] = {
@@ -159,7 +159,7 @@ class _Teller:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.main = scene.main
-        key = np.random.SeedSequence([scene.seed, scene.index, len(scene.kind), 1234])
+        key = np.random.SeedSequence([scene.seed, scene.index, DETAILS[scene.kind], 1234])
         self.random = np.random.default_rng(key)
         times = _TIMES_INDOORS if scene.indoor else _TIMES
         shuffled = self.random.permutation
@@ -246,7 +246,7 @@ class _Teller:
 
     def image(self) -> str:
         """Return a phrase for the kind of stimulus."""
-        if self.scene.kind == "film":
+        if self.scene.kind == "video":
             return "a short video"
         return "a picture" if self.random.random() < 0.5 else "a photo"
 
@@ -255,7 +255,7 @@ class _Teller:
         noun = self.noun(self.main)
         hair = f"{self.main.color} hair"
         act = "moving" if self.main.velocity != (0.0, 0.0) else "smiling"
-        close = "a close up video" if self.scene.kind == "film" else "a close up"
+        close = "a close up video" if self.scene.kind == "video" else "a close up"
         return [
             f"a portrait of {article(noun)} with {hair} {self.where(0)}",
             f"the face of {article(noun)} with {hair} {self.when(0)} {self.camera()}",

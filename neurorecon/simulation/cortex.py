@@ -225,6 +225,13 @@ ROIS: tuple[SimulatedROI, ...] = (
 OVERLAPPING = (frozenset({"EBA", "LO"}), frozenset({"FFA", "VWFA"}))
 
 
+#: ROIs by eccentricity, of the areas with a retinotopic map up to hV4: names and upper limits in degrees are those of
+#: NSD's ``prf-eccrois`` (Allen et al., 2022, Nature Neurosci.).
+ECCENTRICITIES = {"ecc0pt5": 0.5, "ecc1": 1.0, "ecc2": 2.0, "ecc4": 4.0, "ecc4+": np.inf}
+
+RETINOTOPIC = ("V1", "V2", "V3", "hV4")
+
+
 @dataclass(frozen=True)
 class EarlyLayout:
     """The map of V1, V2 and V3 in one hemisphere, ``z = exp(w) - foveal`` (Schwartz, 1977, Biol. Cybern.).
@@ -316,7 +323,7 @@ class Cortex:
         vertices), ``roi`` (the visual area whose model the voxel follows; "" outside), ``prf_x``, ``prf_y`` (degrees,
         rightward and downward), ``prf_size`` (degrees), ``x``, ``y``, ``z`` (mm).
     rois : dict of str to bool array, shape (voxel,)
-        Membership. ROIs of functional localizers may overlap.
+        Membership. ROIs of functional localizers may overlap, and those by eccentricity consist of voxels of others.
     """
 
     voxels: pd.DataFrame
@@ -388,6 +395,11 @@ def build_cortex(seed: int, subject: int, voxels: int, outside: float = 0.1) -> 
     table = table.iloc[rows[order]].reset_index(drop=True)
     table.insert(2, "depth", depths[order])
     rois = {roi.name: table.pop(f"in {roi.name}").to_numpy(dtype=bool) for roi in ROIS}
+    eccentricity = np.hypot(table["prf_x"], table["prf_y"]).to_numpy()
+    mapped, inner = table["roi"].isin(RETINOTOPIC).to_numpy(), -1.0
+    for name, outer in ECCENTRICITIES.items():
+        rois[name] = mapped & (inner < eccentricity) & (eccentricity <= outer)
+        inner = outer
     return Cortex(voxels=table, rois=rois)
 
 

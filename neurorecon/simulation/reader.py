@@ -8,15 +8,25 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from threadpoolctl import threadpool_limits
 
 from neurorecon.datasets import base
 from neurorecon.datasets.runs import detrend, zscore
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.simulation.captions import captions
-from neurorecon.simulation.cortex import MESH, TUNING, Cortex, build_cortex, load_hemispheres
+from neurorecon.simulation.cortex import (
+    COMPONENTS,
+    ECCENTRICITIES,
+    MESH,
+    ROIS,
+    TUNING,
+    Cortex,
+    build_cortex,
+    load_hemispheres,
+)
 from neurorecon.simulation.stimuli import FRAMES, FRAMES_PER_SECOND, Stimuli
+from neurorecon.simulation.vocabulary import CATEGORIES
 from neurorecon.simulation.voxels import ForwardModel, clip_response, convolve, run_noise, shared_patterns
 from neurorecon.space import Space
 
@@ -31,6 +41,10 @@ TRIAL_SECONDS = 4.0
 CLIPS_PER_RUN = 80
 
 RUNS_PER_SESSION = 9
+
+#: Number of runs over which test clips are spread, as long as each run has enough of them: intervals and nulls of time
+#: series count runs.
+TEST_RUNS, SHORTEST_RUN = 4, 40
 
 REPETITION_TIME = 2.0
 
@@ -84,12 +98,17 @@ def image_design(seed: int, train: int, test: int, repeats: int) -> pd.DataFrame
 
 
 def video_design(
-    first: int, train: int, test: int, train_repeats: int, test_repeats: int, first_session: int
+    seed: int, first: int, train: int, test: int, train_repeats: int, test_repeats: int, first_session: int
 ) -> pd.DataFrame:
     """Return the design of the runs with videos. Repeated runs show the same clips in the same order.
 
+    All runs of a split are shown before any is repeated. Runs of both splits alternate at random, so that each session
+    has its share of both.
+
     Parameters
     ----------
+    seed : int
+        Seed of the data set.
     first : int
         Number of the first video among the stimuli. Training videos come before test videos.
     train, test : int
@@ -104,32 +123,36 @@ def video_design(
     DataFrame
         One row per volume, with the columns of :func:`image_design`.
     """
-    runs = []
-    for split, videos, repeats in (
-        ("train", np.arange(first, first + train), train_repeats),
-        ("test", np.arange(first + train, first + train + test), test_repeats),
+    random = np.random.default_rng(np.random.SeedSequence([seed, 0xDF]))
+    runs: list[tuple[float, str, int, np.ndarray]] = []
+    for split, videos, repeats, fewest in (
+        ("train", np.arange(first, first + train), train_repeats, 1),
+        ("test", np.arange(first + train, first + train + test), test_repeats, min(TEST_RUNS, test // SHORTEST_RUN)),
     ):
         if not len(videos):
             continue
-        segments = np.array_split(videos, -(-len(videos) // CLIPS_PER_RUN))
-        for repeat in range(1, repeats + 1):
-            runs += [(split, repeat, segment) for segment in segments]
+        segments = np.array_split(videos, max(fewest, -(-len(videos) // CLIPS_PER_RUN)))
+        shown = [(repeat, segment) for repeat in range(1, repeats + 1) for segment in segments]
+        when = (np.arange(len(shown)) + random.random(len(shown))) / len(shown)
+        runs += [(float(time), split, *run) for time, run in zip(when, shown, strict=True)]
+    runs.sort(key=lambda run: run[0])
     parts = []
-    for index, (split, repeat, segment) in enumerate(runs):
-        session, run = divmod(index, RUNS_PER_SESSION)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "number": segment,
-                    "task": "films",
-                    "session": first_session + session,
-                    "run": run + 1,
-                    "repeat": repeat,
-                    "split": split,
-                    "time": np.arange(len(segment)) * REPETITION_TIME,
-                }
+    for session, indices in enumerate(np.array_split(np.arange(len(runs)), max(1, -(-len(runs) // RUNS_PER_SESSION)))):
+        for run, index in enumerate(indices, start=1):
+            _, split, repeat, segment = runs[index]
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "number": segment,
+                        "task": "videos",
+                        "session": first_session + session,
+                        "run": run,
+                        "repeat": repeat,
+                        "split": split,
+                        "time": np.arange(len(segment)) * REPETITION_TIME,
+                    }
+                )
             )
-        )
     return pd.concat(parts, ignore_index=True)[_COLUMNS] if parts else pd.DataFrame(columns=_COLUMNS)
 
 
@@ -178,7 +201,7 @@ class SimulatedSubject:
 
     Attributes
     ----------
-    ncsnr, film_snr : array, shape (voxel,)
+    ncsnr, video_snr : array, shape (voxel,)
         Standard deviation of the signal divided by that of the noise, in one trial with an image and in one volume of
         a video.
     """
@@ -203,8 +226,8 @@ class SimulatedSubject:
         # Receptive fields of which less than half lies in the image have a weaker signal.
         driven = np.sqrt(np.minimum(1.0, 2.0 * forward.coverage))
         ratio = signal * _draw_ratios(random, forward.roi) * driven
-        self.ncsnr = ratio * np.sqrt(forward.static_share())
-        self.film_snr = ratio * VIDEO_SNR
+        self.ncsnr = ratio * np.sqrt(forward.left["images"])
+        self.video_snr = ratio * VIDEO_SNR * np.sqrt(forward.left["videos"])
         self._patterns = shared_patterns(random, table[["x", "y", "z"]].to_numpy())
         self._level = 1.0 + 0.5 * random.standard_normal(len(table))
         self._noise_level = 1.6 * np.exp(0.3 * random.standard_normal(len(table)))
@@ -228,8 +251,8 @@ class SimulatedSubject:
         return {
             **{f"share_{name}": share for name, share in self.forward.shares.items()},
             "ncsnr": self.ncsnr,
-            "film_snr": self.film_snr,
-            "noise_only": ~self.forward.visual,
+            "video_snr": self.video_snr,
+            "noise_only": self.forward.left["videos"] == 0,
             **{name: table[name].to_numpy() for name in ("prf_x", "prf_y", "prf_size")},
         }
 
@@ -254,7 +277,7 @@ class SimulatedSubject:
     def _video_run(self, random: np.random.Generator, signal: np.ndarray) -> np.ndarray:
         noise = run_noise(random, len(signal), self._patterns, **VIDEO_NOISE)
         drift = run_noise(random, len(signal), self._patterns, shared=0.0, drift=1.0, coefficient=0.0)
-        raw = self.film_snr * convolve(signal, self._response) + noise + VIDEO_DRIFT * drift
+        raw = self.video_snr * convolve(signal, self._response) + noise + VIDEO_DRIFT * drift
         return zscore(detrend(raw, min(DETREND_ORDER, len(raw) - 2)))  # lower order for very short runs
 
 
@@ -271,15 +294,34 @@ class ScenesOptions(base.Options):
     seed: int = Field(0, ge=0, description="Seed of everything: scenes, brains, noise.")
     subjects: int = Field(2, ge=1, le=99, description="Number of subjects.")
     voxels: int = Field(2500, ge=100, description="Voxels per subject; about a tenth are outside all visual areas.")
-    train_images: int = Field(1000, ge=0, description="Training images, each shown once.")
+    train_images: int = Field(1800, ge=0, description="Training images, each shown once.")
     test_images: int = Field(100, ge=0, description="Test images; none is a training image.")
     test_image_repeats: int = Field(3, ge=1, description="Number of presentations of each test image.")
-    train_films: int = Field(300, ge=0, description="Training clips of 2 s.")
-    test_films: int = Field(60, ge=0, description="Test clips of 2 s.")
-    train_film_repeats: int = Field(2, ge=1, description="Number of presentations of each run of training clips.")
-    test_film_repeats: int = Field(10, ge=1, description="Number of presentations of each run of test clips.")
+    train_videos: int = Field(1000, ge=0, description="Training clips of 2 s.")
+    test_videos: int = Field(160, ge=0, description="Test clips of 2 s.")
+    train_video_repeats: int = Field(2, ge=1, description="Number of presentations of each run of training clips.")
+    test_video_repeats: int = Field(10, ge=1, description="Number of presentations of each run of test clips.")
     image_size: int = Field(64, ge=16, le=512, description="Pixels per side of images and videos.")
     signal: float = Field(1.0, ge=0.0, description="Factor of the signal-to-noise ratio of every voxel.")
+    without: tuple[str, ...] = Field((), description="Features that the simulated brain lacks, e.g. motion.")
+    categories: tuple[str, ...] = Field(CATEGORIES, min_length=1, description="Categories of the main objects.")
+
+    former_names: ClassVar[dict[str, str]] = {
+        "train_films": "train_videos",
+        "test_films": "test_videos",
+        "train_film_repeats": "train_video_repeats",
+        "test_film_repeats": "test_video_repeats",
+    }
+
+    @field_validator("without", "categories")
+    @classmethod
+    def _known(cls, names: tuple[str, ...], about: ValidationInfo) -> tuple[str, ...]:
+        """Return the names in a fixed order, each once."""
+        known = COMPONENTS if about.field_name == "without" else CATEGORIES
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
+        return tuple(name for name in known if name in names)
 
 
 class ScenesReader(base.Reader):
@@ -299,6 +341,7 @@ class ScenesReader(base.Reader):
     """
 
     name: ClassVar[str] = "scenes"
+    version: ClassVar[int] = 2
     Options: ClassVar[type[base.Options]] = ScenesOptions
     needs_root: ClassVar[bool] = False
     roi_groups: ClassVar[dict[str, list[str]]] = {
@@ -309,6 +352,8 @@ class ScenesReader(base.Reader):
         "dorsal": ["V3A", "V3B", "MT", "MST", "IPS"],
         "faces": ["OFA", "FFA"],
         "places": ["PPA", "OPA", "RSC"],
+        "visual": [roi.name for roi in ROIS],
+        "eccentricity": list(ECCENTRICITIES),
     }
     default_targets: ClassVar[tuple[str, ...]] = ("clip_image", "vqvae", "vdvae", "motion", "category", "gabor")
     options: ScenesOptions
@@ -316,15 +361,15 @@ class ScenesReader(base.Reader):
     def __init__(self, root: object = None, options: base.Options | None = None) -> None:
         super().__init__(None, options)
         chosen = self.options
-        images, videos = chosen.train_images + chosen.test_images, chosen.train_films + chosen.test_films
+        images, videos = chosen.train_images + chosen.test_images, chosen.train_videos + chosen.test_videos
         if images + videos == 0:
             raise InputError(
                 "the data set has no stimuli",
                 given="0 images and 0 videos",
-                expected="train_images, test_images, train_films or test_films above 0",
+                expected="train_images, test_images, train_videos or test_videos above 0",
                 todo="fix [options] of the recipe",
             )
-        self._stimuli = Stimuli(chosen.seed, images, videos, chosen.image_size)
+        self._stimuli = Stimuli(chosen.seed, images, videos, chosen.image_size, chosen.categories)
         self._subject = lru_cache(maxsize=2)(self._simulate)
 
     @property
@@ -335,7 +380,7 @@ class ScenesReader(base.Reader):
             simulated=True,
             citation="neurorecon, embedded data set; sources of the model are in neurorecon.simulation",
             terms="BSD-3-Clause",
-            units="percent signal change (images); standard deviations of the run (films)",
+            units="percent signal change (images); standard deviations of the run (videos)",
             notes=(
                 "Simulated, not measured. Images: one response estimate a trial. Videos: one volume a clip of 2 s; "
                 "each run had a polynomial of order 4 removed and was scaled to unit variance."
@@ -357,7 +402,7 @@ class ScenesReader(base.Reader):
         return pd.DataFrame(
             {
                 "id": self._ids,
-                "kind": ["film" if self._stimuli.is_video(n) else "image" for n in range(len(scenes))],
+                "kind": ["video" if self._stimuli.is_video(n) else "image" for n in range(len(scenes))],
                 "category": [scene.category for scene in scenes],
                 "captions": [captions(scene) for scene in scenes],
             }
@@ -366,7 +411,7 @@ class ScenesReader(base.Reader):
     @cached_property
     def _ids(self) -> np.ndarray:
         images = [f"image{number:05d}" for number in range(1, self._stimuli.images + 1)]
-        videos = [f"film{number:04d}" for number in range(1, self._stimuli.videos + 1)]
+        videos = [f"video{number:04d}" for number in range(1, self._stimuli.videos + 1)]
         return np.array(images + videos)
 
     def labels(self) -> pd.DataFrame:
@@ -415,7 +460,8 @@ class ScenesReader(base.Reader):
             cortex,
             self._stimuli,
             range(chosen.train_images or images),
-            videos[: chosen.train_films or None],
+            videos[: chosen.train_videos or None],
+            chosen.without,
         )
         simulated = SimulatedSubject(chosen.seed, number, cortex, forward, self._design, chosen.signal)
         columns = ["hemisphere", "vertex"]
@@ -431,7 +477,7 @@ class ScenesReader(base.Reader):
                 vertices={side: len(part.sphere) for side, part in load_hemispheres().items()},
             ),
             read_responses=simulated.read,
-            repetition_time={"films": REPETITION_TIME} if self._stimuli.videos else {},
+            repetition_time={"videos": REPETITION_TIME} if self._stimuli.videos else {},
             truth=simulated.truth(),
         )
 
@@ -440,11 +486,12 @@ class ScenesReader(base.Reader):
         chosen = self.options
         images = image_design(chosen.seed, chosen.train_images, chosen.test_images, chosen.test_image_repeats)
         videos = video_design(
+            chosen.seed,
             self._stimuli.images,
-            chosen.train_films,
-            chosen.test_films,
-            chosen.train_film_repeats,
-            chosen.test_film_repeats,
+            chosen.train_videos,
+            chosen.test_videos,
+            chosen.train_video_repeats,
+            chosen.test_video_repeats,
             first_session=int(images["session"].max()) + 1 if len(images) else 1,
         )
         return pd.concat([part for part in (images, videos) if len(part)], ignore_index=True)

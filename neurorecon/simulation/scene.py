@@ -269,7 +269,10 @@ def camera_motion(random: np.random.Generator, still: bool) -> tuple[float, floa
 
 
 #: Kinds of stimuli, and the seed words that separate their random streams.
-_STREAMS = {"image": 0x1A6E, "film": 0xF11A}
+_STREAMS = {"image": 0x1A6E, "video": 0xF11A}
+
+#: Seed words of what is drawn and said of a scene, by its kind.
+DETAILS = {"image": 5, "video": 4}
 
 
 @dataclass(frozen=True)
@@ -280,7 +283,7 @@ class Scene:
     ----------
     seed, index : int
         Seed of the data set, and index of the scene.
-    kind : {"image", "film"}
+    kind : {"image", "video"}
         Whether the scene is an image or a video. A video shows the scene from -1 s to 1 s; its middle frame is at
         time 0.
     objects : tuple of SceneObject
@@ -321,7 +324,7 @@ class Scene:
         return self.objects[0].category
 
 
-def sample_scene(seed: int, index: int, kind: str = "image") -> Scene:
+def sample_scene(seed: int, index: int, kind: str = "image", categories: tuple[str, ...] = CATEGORIES) -> Scene:
     """Sample one scene of a data set.
 
     Parameters
@@ -329,9 +332,11 @@ def sample_scene(seed: int, index: int, kind: str = "image") -> Scene:
     seed : int
         Seed of the data set.
     index : int
-        Index of the scene. Each block of ``len(CATEGORIES)`` consecutive scenes has every category once.
-    kind : {"image", "film"}
+        Index of the scene. Each block of ``len(categories)`` consecutive scenes has every category once.
+    kind : {"image", "video"}
         Image or video. Images and videos of the same seed are different scenes.
+    categories : tuple of str
+        Categories of main objects. Other objects in the scene may have any category.
 
     Returns
     -------
@@ -351,7 +356,7 @@ def sample_scene(seed: int, index: int, kind: str = "image") -> Scene:
             "the seed and the index of a scene must not be negative", given=(seed, index), expected="integers >= 0"
         )
     random = _generator(seed, kind, 1, index)
-    names = kinds_of(_category(seed, index, kind))
+    names = kinds_of(_category(seed, index, kind, categories))
     name = names[random.integers(len(names))]
     traits = TRAITS[name]
     place = choose(random, traits.settings)
@@ -359,10 +364,10 @@ def sample_scene(seed: int, index: int, kind: str = "image") -> Scene:
     horizon = float(random.uniform(*setting.horizon))
     main = main_object(random, name, traits, place, horizon)
     camera = (0.0, 0.0, 0.0)
-    if kind == "film":
+    if kind == "video":
         main = set_in_motion(random, main, centered=True)
     objects = companions(random, main, place, setting, horizon)
-    if kind == "film":
+    if kind == "video":
         objects = (main, *(set_in_motion(random, item) for item in objects[1:]))
         camera = camera_motion(random, still=objects[0].velocity == (0.0, 0.0))
     shares = visible_shares(objects)
@@ -417,11 +422,11 @@ def _generator(seed: int, kind: str, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, _STREAMS[kind], *key]))
 
 
-def _category(seed: int, index: int, kind: str) -> str:
+def _category(seed: int, index: int, kind: str, categories: tuple[str, ...]) -> str:
     """Return the category of a scene; each block of scenes contains all categories in random order."""
-    block, place = divmod(index, len(CATEGORIES))
-    order = _generator(seed, kind, 0, block).permutation(len(CATEGORIES))
-    return CATEGORIES[int(order[place])]
+    block, place = divmod(index, len(categories))
+    order = _generator(seed, kind, 0, block).permutation(len(categories))
+    return categories[int(order[place])]
 
 
 def _lighting(random: np.random.Generator, place: str, setting: Setting) -> str:

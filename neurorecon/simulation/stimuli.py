@@ -83,10 +83,13 @@ GABOR_CYCLES = GABORS.channel_frequency / FIELD_OF_VIEW
 #: Frames of a video that are used for features other than motion.
 _STATIC_FRAMES = slice(0, FRAMES, 2)
 
-#: Number of cached stimuli: pixels (12 to 98 kB each) and features (160 kB each).
-_PIXELS = 2048
+#: Size of the cache of pixels in bytes, which holds all stimuli of the default data set, so that each is drawn once.
+_PIXELS = 256 * 2**20
 
+#: Number of cached features (160 kB each), scenes and labels.
 _FEATURES = 1536
+
+_SCENES = 1 << 13
 
 _LABELS = 1 << 17
 
@@ -130,15 +133,23 @@ class Stimuli:
         Numbers of images and videos.
     size : int
         Pixels per side.
+    categories : tuple of str
+        Categories of main objects.
     """
 
-    def __init__(self, seed: int, images: int, videos: int, size: int) -> None:
+    def __init__(
+        self, seed: int, images: int, videos: int, size: int, categories: tuple[str, ...] = CATEGORIES
+    ) -> None:
         self.seed = seed
         self.images = images
         self.videos = videos
         self.size = size
-        self.scene = lru_cache(maxsize=_PIXELS)(self._scene)
-        self.pixels = lru_cache(maxsize=_PIXELS)(self._pixels)
+        self.categories = categories
+        self.scene = lru_cache(maxsize=_SCENES)(self._scene)
+        whole = 3 * size**2 * (images + FRAMES * videos)
+        #: Number of stimuli whose pixels are cached.
+        self._room = max(64, _PIXELS * (images + videos) // max(whole, 1))
+        self.pixels = lru_cache(maxsize=self._room)(self._pixels)
         self.labels = lru_cache(maxsize=_LABELS)(self._labels)
         self.features = lru_cache(maxsize=_FEATURES)(self._features)
         self._drawn: dict[int, np.ndarray] = {}
@@ -157,8 +168,8 @@ class Stimuli:
 
     def _scene(self, number: int) -> Scene:
         if self.is_video(number):
-            return sample_scene(self.seed, number - self.images, "film")
-        return sample_scene(self.seed, number, "image")
+            return sample_scene(self.seed, number - self.images, "video", self.categories)
+        return sample_scene(self.seed, number, "image", self.categories)
 
     def _pixels(self, number: int) -> np.ndarray:
         """Return the image (y, x, rgb), or the video (frame, y, x, rgb), uint8."""
@@ -169,7 +180,7 @@ class Stimuli:
         """Render many stimuli on all cores and keep them for the next calls. It changes no pixel."""
         from joblib import cpu_count, delayed
 
-        numbers = numbers[:_PIXELS]
+        numbers = numbers[: self._room]
         images = sum(FRAMES if self.is_video(number) else 1 for number in numbers)
         if cpu_count() == 1 or images < _WORTH_PROCESSES or numbers[-1] in self._drawn:
             return
@@ -218,7 +229,7 @@ def _draw_many(scenes: list[Scene], size: int) -> list[np.ndarray]:
 
 
 def _draw(scene: Scene, size: int) -> np.ndarray:
-    if scene.kind == "film":
+    if scene.kind == "video":
         pixels: Any = render_video(scene, frames=FRAMES, frames_per_second=FRAMES_PER_SECOND, size=size)
     else:
         pixels = render(scene, size=size, time=0.0)

@@ -219,13 +219,19 @@ class ForwardModel:
         The voxels.
     stimuli : Stimuli
         The stimuli and their features.
-    train_images, train_films : sequence of int
+    train_images, train_videos : sequence of int
         Numbers of the stimuli over which components are standardized (at most the first 400 are used).
+    without : sequence of str
+        Components that the signal lacks. Everything else is drawn as if it had them, so that data sets with and without
+        a component differ in nothing else. The variance that it would have had is missing, not replaced.
 
     Attributes
     ----------
     shares : dict of str to array, shape (voxel,)
         Planted share of the signal's variance for videos, by component; 0 outside visual areas.
+    left : dict of str to array, shape (voxel,)
+        By task, the share of the variance of a complete signal for videos that the signal has: images have no motion,
+        and nothing has the components that were left out.
     """
 
     def __init__(
@@ -235,20 +241,25 @@ class ForwardModel:
         cortex: Cortex,
         stimuli: Stimuli,
         train_images: Sequence[int],
-        train_films: Sequence[int],
+        train_videos: Sequence[int],
+        without: Sequence[str] = (),
     ) -> None:
         self.stimuli = stimuli
-        self._train = {"images": train_images[:_CALIBRATION], "films": train_films[:_CALIBRATION]}
+        self._train = {"images": train_images[:_CALIBRATION], "videos": train_videos[:_CALIBRATION]}
         random = np.random.default_rng(np.random.SeedSequence([seed, subject, 0xF0]))
         table = cortex.voxels
         self.roi = table["roi"].to_numpy(dtype=str)
-        self.visual = self.roi != ""
-        shares = _draw_shares(random, self.roi)
+        planted = _draw_shares(random, self.roi)
+        kept = planted * np.array([[component not in without] for component in COMPONENTS])
+        total = kept.sum(axis=0)
+        shares = kept / np.where(total > 0, total, 1.0)
         self.shares = dict(zip(COMPONENTS, shares, strict=True))
+        self.left = {"images": total - kept[COMPONENTS.index("motion")], "videos": total}
+        self._without = frozenset(without)
         self._weights = np.sqrt(shares)
         prf = table[["prf_x", "prf_y", "prf_size"]].to_numpy(dtype=float).T
-        #: Voxels for which each component is computed.
-        self._rows = [np.flatnonzero(share > 0) for share in shares]
+        #: Voxels for which each component is drawn.
+        self._rows = [np.flatnonzero(share > 0) for share in planted]
         gabor, color, category, layout, motion = self._rows
         self._static_field = receptive_fields(prf, CELLS)
         self.coverage = self._static_field.sum(axis=0)
@@ -272,7 +283,7 @@ class ForwardModel:
         ----------
         number : int
             Number of the stimulus.
-        task : {"images", "films"}
+        task : {"images", "videos"}
             Selects the training stimuli over which components are standardized.
 
         Returns
@@ -290,7 +301,7 @@ class ForwardModel:
         ----------
         numbers : iterable of int
             Numbers of the stimuli.
-        task : {"images", "films"}
+        task : {"images", "videos"}
             The task that will be passed to :meth:`signal`; its training stimuli are computed first.
         """
         from joblib import cpu_count
@@ -326,20 +337,17 @@ class ForwardModel:
             self._calibration[task] = (mean, scale, np.where(ok, 1.0 / np.where(ok, signal, 1.0), 0.0))
         return self._calibration[task]
 
-    def static_share(self) -> np.ndarray:
-        """Return the share of the signal's variance that remains for still images, shape (voxel,)."""
-        return np.where(self.visual, 1.0 - self.shares["motion"], 0.0)
-
     def _components(self, number: int) -> np.ndarray:
         """Return the components of one stimulus before standardization, float32, (component, voxel)."""
         features = self.stimuli.features(number)
         result = np.zeros((len(COMPONENTS), len(self.roi)), dtype=np.float32)
         gabor, color, category, layout, motion = self._rows
-        result[0, gabor] = _energy_response(features.gabor, self._static_field, self._gabor_tuning, GABOR_KNEE)
+        if "gabor" not in self._without:
+            result[0, gabor] = _energy_response(features.gabor, self._static_field, self._gabor_tuning, GABOR_KNEE)
         result[1, color] = ((features.color @ self._color_field) * self._color_tuning).sum(axis=0)
         result[2, category] = saturate(features.category) @ self._category_tuning
         result[3, layout] = features.layout @ self._layout_tuning
-        if self.stimuli.is_video(number):
+        if self.stimuli.is_video(number) and "motion" not in self._without:
             result[4, motion] = _energy_response(features.motion, self._motion_field, self._motion_tuning, MOTION_KNEE)
         return result
 

@@ -256,6 +256,14 @@ def _checked_stimuli(reader: Reader) -> pd.DataFrame:
             expected="one row per stimulus; repeats are rows of the sample table",
             todo="remove duplicate rows from the table of stimuli",
         )
+    unknown = sorted(set(table["kind"]) - {"image", "video"})
+    if unknown:
+        raise InputError(
+            "stimuli are of an unknown kind",
+            given=f"kinds {', '.join(map(str, unknown))}",
+            expected="'image' or 'video'",
+            todo="fix the reader" + ("; 'film' is 'video' now" if "film" in unknown else ""),
+        )
     return table
 
 
@@ -348,12 +356,12 @@ def _write_stimuli(
         of_images = np.where((stimuli["kind"] == "image").to_numpy(), splits, "")
         leaks["images"] = watch.leaks(writer.root[f"{base}/images"], stimuli["id"].tolist(), of_images)
     if video is not None:
-        moving = (stimuli["kind"] == "film").to_numpy()
+        moving = (stimuli["kind"] == "video").to_numpy()
         videos = stimuli["id"][moving].to_numpy()
         watch = Watch(reader.read_frames, len(videos))
-        writer.put(f"{base}/film", ["film"], videos)
+        writer.put(f"{base}/video", ["video"], videos)
         with bar("videos", len(videos)) as shown:
-            dims = ["film", "frame", "y", "x", "rgb"]
+            dims = ["video", "frame", "y", "x", "rgb"]
             writer.stream(f"{base}/frames", dims, (len(videos), *video), "uint8", watch, progress=shown.update)
         leaks["frames"] = watch.leaks(writer.root[f"{base}/frames"], videos.tolist(), splits[moving])
     for what, found in leaks.items():

@@ -271,7 +271,7 @@ def mean_ceilings(tasks: Iterable[str], noise_ceiling: np.ndarray) -> dict[str, 
     return {task: round(mean, 4) if mean == mean else None for task, mean in zip(tasks, means, strict=True)}
 
 
-def stored_ceiling(group: Any, task: str, samples: pd.DataFrame, of: Samples) -> np.ndarray:
+def stored_ceiling(group: Any, row: int, samples: pd.DataFrame, of: Samples) -> np.ndarray:
     """Return the noise ceiling of each voxel from a store.
 
     Stores of earlier versions have ratios only: that of averages of test stimuli is returned as it is stored, others
@@ -281,10 +281,10 @@ def stored_ceiling(group: Any, task: str, samples: pd.DataFrame, of: Samples) ->
     ----------
     group : zarr.Group
         The group of a subject.
-    task : str
-        A task with a noise ceiling.
+    row : int
+        Which of its tasks with noise ceilings.
     samples : DataFrame
-        The table of samples.
+        The samples of this task.
     of : {"test", "all", "single"}
         Which samples it belongs to.
 
@@ -292,7 +292,7 @@ def stored_ceiling(group: Any, task: str, samples: pd.DataFrame, of: Samples) ->
     -------
     array, shape (voxel,), float32
     """
-    row = group["repeated_task"][:].astype(object).astype(str).tolist().index(task)
+    task = group["repeated_task"][:].astype(object).astype(str).tolist()[row]
     facts = group["noise_ceiling"].attrs
     if of == "test":
         return group["noise_ceiling"][row]
@@ -306,7 +306,7 @@ def stored_ceiling(group: Any, task: str, samples: pd.DataFrame, of: Samples) ->
         )
         return parts.noise_ceiling(facts["repeats"][task][of]).astype(np.float32)
     ncsnr = group["ncsnr"][row].astype(float)
-    repeats = _averaged(samples[samples["task"] == task], group.attrs["repetition_time"].get(task))
+    repeats = _averaged(samples, group.attrs["repetition_time"].get(task))
     return VarianceComponents(ncsnr**2, np.ones(len(ncsnr))).noise_ceiling(repeats[of]).astype(np.float32)
 
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 #: Version of the layout. Stores of a newer version are refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+#: Words of version 1 that have changed since: a kind of stimuli and the array of their ids, a task, a ground truth.
+FORMER_WORDS = {"film": "video", "films": "videos", "film_snr": "video_snr"}
 
 #: Chunks of responses, (sample, voxel). Measured on 30,000 trials: reading one ROI for all trials and one session for
 #: all voxels both take at most twice as long as with the best layout for either.

@@ -190,7 +190,7 @@ def rank_tasks(
     samples : DataFrame
         Sample table of a subject.
     kinds : mapping of str to str
-        Kind of each stimulus, ``"image"`` or ``"film"``.
+        Kind of each stimulus, ``"image"`` or ``"video"``.
     having : sequence of set of str
         Stimuli that have each target.
     """

@@ -57,6 +57,8 @@ class Tables:
         self._nodes: dict[str, Any] = {}
         self._small: dict[str, np.ndarray] = {}
         _check_schema(location, self._attributes)
+        #: Words to replace in what is read: those of the version of the store that have changed since.
+        self._words = schema.FORMER_WORDS if self._attributes["neurorecon_schema"] < 2 else {}
 
     # -- contents -----------------------------------------------------------------------------------------------
 
@@ -114,7 +116,7 @@ class Tables:
 
     def series(self, subject: str) -> dict[str, float]:
         """Return the tasks that are time series, with their repetition times (s)."""
-        return dict(self._subject(subject).attrs["repetition_time"])
+        return self._renamed(self._subject(subject).attrs["repetition_time"])
 
     def default_task(self, subject: str, targets: Iterable[str] = ()) -> str:
         """Return the task that is read or analyzed where none is named.
@@ -205,18 +207,22 @@ class Tables:
     def stimulus_counts(self) -> list[dict[str, Any]]:
         """Return the number of stimuli of each kind and split (dicts of ``kind``, ``split``, ``number``)."""
         counted: Any = self._root[schema.STIMULI].attrs.get("counts")
-        return counted if counted is not None else count_stimuli(self.stimuli)
+        if counted is None:
+            return count_stimuli(self.stimuli)
+        return [{**row, "kind": self._word(row["kind"])} for row in counted]
 
     def sample_counts(self, subject: str) -> list[dict[str, Any]]:
         """Return ``samples``, ``stimuli``, ``repeats`` and ``runs`` of each ``task`` and ``split`` of a subject."""
         counted = self._subject(subject).attrs.get("counts")
-        return counted if counted is not None else count_samples(self.samples(subject))
+        if counted is None:
+            return count_samples(self.samples(subject))
+        return [{**row, "task": self._word(row["task"])} for row in counted]
 
     def mean_ceilings(self, subject: str) -> dict[str, float | None]:
         """Return the mean noise ceiling over voxels of each task that has one; see :meth:`noise_ceiling`."""
         counted = self._subject(subject).attrs.get("mean_ceilings")
         if counted is not None:
-            return counted
+            return self._renamed(counted)
         from neurorecon.store.ceilings import mean_ceilings
 
         return mean_ceilings(self._repeated_tasks(subject), self._values(f"{subject}/noise_ceiling"))
@@ -225,7 +231,7 @@ class Tables:
         """Return, for each task, what the noise ceilings come from, or why there are none."""
         from neurorecon.store.ceilings import about_ceilings
 
-        return about_ceilings(self._subject(subject))
+        return self._renamed(about_ceilings(self._subject(subject)))
 
     def about_target(self, name: str) -> tuple[tuple[int, ...], dict[str, Any]]:
         """Return the shape of a target and a description of how it was computed."""
@@ -245,6 +251,7 @@ class Tables:
 
         group: Any = self._root[schema.STIMULI]
         table = pd.DataFrame({name: text_of(group[name]) for name in ("id", "kind", "category", "split")})
+        table["kind"] = table["kind"].replace(self._words)
         captions = text_of(group["caption"])
         table["captions"] = [[caption for caption in row if caption] for row in captions.tolist()]
         return table
@@ -274,6 +281,7 @@ class Tables:
             names = [*SAMPLE_COLUMNS, *group.attrs.get("sample_columns", [])]
             columns = {name: values_of(group[name]) for name in names}
             self._samples[subject] = pd.DataFrame(columns)
+            self._samples[subject]["task"] = self._samples[subject]["task"].replace(self._words)
         return self._samples[subject].copy()
 
     def voxels(self, subject: str, roi: str | Iterable[str] | None = None) -> pd.DataFrame:
@@ -300,7 +308,7 @@ class Tables:
         group = self._subject(subject)
         where = self._voxel_positions(subject, roi)
         names = [name for name, _ in group.arrays() if name.startswith("truth_")]
-        return {name.removeprefix("truth_"): group[name][:][..., where] for name in sorted(names)}
+        return {self._word(name.removeprefix("truth_")): group[name][:][..., where] for name in sorted(names)}
 
     def noise_ceiling(
         self,
@@ -340,7 +348,8 @@ class Tables:
         if key not in self._small:
             if of not in ("test", "all", "single"):
                 raise UnknownNameError("kind of samples", of, ["test", "all", "single"])
-            self._small[key] = stored_ceiling(self._subject(subject), known, self.samples(subject), of)
+            samples, row = self.samples(subject), self._repeated_tasks(subject).index(known)
+            self._small[key] = stored_ceiling(self._subject(subject), row, samples[samples["task"] == known], of)
         return self._small[key][self._voxel_positions(subject, roi)]
 
     def ncsnr(self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None) -> np.ndarray | None:
@@ -391,6 +400,19 @@ class Tables:
         """Summary by the writer; None if missing, and for plain Zarr, whose arrays may have been modified."""
         return None if self.snapshot is None else self._attributes.get(schema.SUMMARY)
 
+    def _word(self, word: str) -> str:
+        """Return what is called now what the store calls by this word."""
+        return self._words.get(word, word)
+
+    def _renamed(self, by_word: Mapping[str, Any]) -> dict[str, Any]:
+        return {self._word(word): value for word, value in by_word.items()}
+
+    def _video_ids(self) -> np.ndarray:
+        """Return the ids of the stimuli whose frames are stored, in the order of the frames."""
+        group: Any = self._root[schema.STIMULI]
+        name = next((name for name in ("video", "film") if name in group), None)  # "film": stores of version 1
+        return np.array([], dtype=str) if name is None else text_of(group[name])
+
     def _subject(self, subject: str) -> Any:
         if subject not in self.subjects:
             raise UnknownNameError("subject", subject, self.subjects)
@@ -434,7 +456,7 @@ class Tables:
         return np.flatnonzero(selection.roi_mask(roi, self.roi_masks(subject), self.roi_groups, sides))
 
     def _repeated_tasks(self, subject: str) -> list[str]:
-        return self._values(f"{subject}/repeated_task").tolist()
+        return [self._word(task) for task in self._values(f"{subject}/repeated_task").tolist()]
 
     def _repeated_task(self, subject: str, task: str | None) -> str | None:
         """Return the task whose noise ceiling is asked for; None if it has none."""
@@ -772,9 +794,7 @@ class Store(Tables):
         InputError
             If the store has no videos, or a video does not exist.
         """
-        group: Any = self._root[schema.STIMULI]
-        ids = text_of(group["film"]) if "film" in group else np.array([], dtype=str)
-        return self._images("frames", ids, stimuli, split)
+        return self._images("frames", self._video_ids(), stimuli, split)
 
     def unmask(self, values: np.ndarray, subject: str, roi: str | Iterable[str] | None = None) -> Any:
         """Transform values of voxels back to brain space.

@@ -7,7 +7,7 @@ replace a target by noise) and generate again, so they are written once for all 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -24,13 +24,14 @@ from neurorecon.decoders.samples import Recordings, choose_shown_task
 from neurorecon.decoders.smoother import predict_target_blocks
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.features.base import noise_like as noise_like
-from neurorecon.features.base import seed_of as seed_of
+from neurorecon.features.extract import ensure_targets
 from neurorecon.io import tensors
 from neurorecon.io.files import write_json
 from neurorecon.io.tensors import block_digest
+from neurorecon.models.load import noise_like as noise_like
+from neurorecon.models.load import seed_of as seed_of
 from neurorecon.parallel import Compute, ResultsFolder
-from neurorecon.registry import SYSTEMS
+from neurorecon.registry import FEATURES, SYSTEMS
 from neurorecon.store.store import Store
 from neurorecon.systems.decoded import FORMAT, Decoded, read_json
 from neurorecon.systems.decoded import MissingTargetError as MissingTargetError
@@ -82,6 +83,8 @@ class System(BaseEstimator):
         What is reconstructed.
     averages : {"responses", "reconstructions"}
         Whether the repeats of a stimulus are averaged before decoding or after generation.
+    trains_on : {"stimuli", "samples"}
+        Whether repeats are averaged for training, too, or each sample is one of its own.
     metrics : tuple of str
         Scores that are computed by default; if empty, those of the registry.
     networks : tuple of str
@@ -104,6 +107,7 @@ class System(BaseEstimator):
     name: ClassVar[str] = ""
     kinds: ClassVar[tuple[Literal["image", "video"], ...]] = ("image",)
     averages: ClassVar[Literal["responses", "reconstructions"]] = "responses"
+    trains_on: ClassVar[Literal["stimuli", "samples"]] = "stimuli"
     metrics: ClassVar[tuple[str, ...]] = ()
     networks: ClassVar[tuple[str, ...]] = ()
 
@@ -149,6 +153,16 @@ class System(BaseEstimator):
         """
         raise NotImplementedError(f"{type(self).__name__} has to define generate")
 
+    def stages(self, decoded: Decoded, *, seed: int = 0) -> dict[str, xarray.DataArray]:
+        """Return what earlier stages of the generation make of decoded targets, by the name of the stage.
+
+        Returns
+        -------
+        dict of str to DataArray, dims (stimulus, [frame,] y, x, rgb)
+            Empty for a system of one stage.
+        """
+        return {}
+
     def exact_null(
         self, responses: np.ndarray, targets: Mapping[str, np.ndarray], shown: np.ndarray, labels: np.ndarray
     ) -> Any:
@@ -193,7 +207,8 @@ class System(BaseEstimator):
         Parameters
         ----------
         store : Store
-            With the targets; None if `samples` are recordings of arrays.
+            Targets that it lacks are computed, see :func:`neurorecon.features.extract.ensure_targets`. None if
+            `samples` are recordings of arrays.
         subject : str
         roi : str or list of str, optional
             As for :meth:`Store.responses`; by default all voxels.
@@ -202,7 +217,7 @@ class System(BaseEstimator):
         samples : int array or Recordings, optional
             Rows of ``store.samples(subject)`` to train on; repeats among them are averaged if the system `averages`
             responses. Or samples that were read before, which are used as they are and determine subject, task and ROI.
-            By default the training split, with repeats averaged.
+            By default the training split, with repeats averaged unless the system `trains_on` samples.
         stimuli : array of str, shape (sample,), optional
             The stimulus of each sample, for fits on re-paired data; by default the one that was shown.
         groups : array, shape (sample,), optional
@@ -342,10 +357,16 @@ class System(BaseEstimator):
         else:
             if store is None:
                 raise InputError("a system is fitted to a store", given="no store", todo="use fit_arrays for arrays")
+            store = self._with_targets(store)
             chosen = choose_shown_task(store, subject, [spec.source for spec in self.targets.values()], task)
             if samples is None:
                 require_train_split(store, subject, chosen)
-                recordings = Recordings.read(store, subject, roi, task=chosen, split="train")
+                if self.trains_on == "stimuli":
+                    recordings = Recordings.read(store, subject, roi, task=chosen, split="train")
+                else:
+                    table = store.samples(subject)
+                    rows = np.flatnonzero((table["split"] == "train") & (table["task"] == chosen))
+                    recordings = Recordings.read(store, subject, roi, task=chosen, rows=rows)
             else:
                 recordings = Recordings.read(store, subject, roi, task=chosen, rows=samples)
         if stimuli is not None:
@@ -358,10 +379,22 @@ class System(BaseEstimator):
                 expected=f"({len(recordings.table)},), one label for each sample",
                 todo="take them from the same selection of samples",
             )
-        if not isinstance(samples, Recordings) and samples is not None and self.averages == "responses":
+        averaged = self.averages == "responses" and self.trains_on == "stimuli"
+        if not isinstance(samples, Recordings) and samples is not None and averaged:
             first = recordings.table.drop_duplicates("stimulus").index.to_numpy()
             recordings, labels = recordings.averaged(), labels[first]
         return recordings, labels
+
+    def _with_targets(self, store: Store) -> Store:
+        """Return the store with all targets; those that it lacks are computed."""
+        # Bundled networks are a default of systems. Of measured data, they compute targets only if asked for by name.
+        models = getattr(self, "models", None)
+        return ensure_targets(
+            store,
+            [spec.source for spec in self.targets.values()],
+            models=None if models == "bundled" else models,
+            device=getattr(self, "device", None),
+        )
 
     def _fit(
         self,
@@ -392,6 +425,7 @@ class System(BaseEstimator):
             done = ResultsFolder.of(what, compute.folder)
         for name, spec in specs.items():
             target = recordings.target(spec.source)
+            self._check_weights(spec.source, target.attrs)
             self.targets_[name] = {
                 "dims": [str(dim) for dim in target.dims[1:]],
                 "shape": [int(size) for size in target.shape[1:]],
@@ -435,6 +469,22 @@ class System(BaseEstimator):
         if folder is not None:
             self._save_description(folder)
         return predicted
+
+    def _check_weights(self, source: str, attrs: Mapping[str, Any]) -> None:
+        """Refuse a target of other networks than those that generate from it."""
+        models, stored = getattr(self, "models", None), attrs.get("weights_sha256")
+        if models is None or stored is None or source not in FEATURES.names():
+            return
+        from neurorecon.features.extract import load_extractor
+
+        own = getattr(load_extractor(source, models=models), "source", None)
+        if own is not None and own.sha256 != stored:
+            raise InputError(
+                f"the target {source!r} comes from other networks than those of the system {self.name!r}",
+                given=f"{attrs.get('weights')} ({str(stored)[:8]}) in the store, models={str(models)!r}",
+                expected=f"{own.name} ({own.sha256[:8]}) in both",
+                todo=f"choose models=, or extract it again: neurorecon features --target {source} --models {models}",
+            )
 
     def _predict(self, values: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
         """Return the predictions of decoders from responses in their original units."""
@@ -639,6 +689,83 @@ def standardizer(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     deviation = responses.std(axis=0)
     still = (responses == responses[:1]).all(axis=0)
     return responses.mean(axis=0), np.where(still | (deviation == 0), 1.0, deviation)
+
+
+def choose_settings(
+    system: Any, presets: Mapping[str, Mapping[str, Any]], bundled: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the parameters of a preset, with those of the system that are not None in their place.
+
+    Parameters
+    ----------
+    system : System
+        With the parameters ``preset`` and ``models``.
+    presets : mapping of str to mapping
+        Parameters by preset.
+    bundled : mapping, optional
+        What differs for the bundled networks in the preset ``corrected``.
+    """
+    if system.preset not in presets:
+        raise UnknownNameError("preset", system.preset, presets)
+    found = dict(presets[system.preset])
+    if system.models == "bundled" and system.preset == "corrected":
+        found |= bundled or {}
+    given = system.get_params(deep=False)
+    for name in found:
+        value = given.get(name)
+        if value is not None:
+            merge = isinstance(value, Mapping) and isinstance(found[name], Mapping)
+            found[name] = {**found[name], **value} if merge else value
+    return found
+
+
+def decoder_device(device: str | None) -> str:
+    """Return where decoders compute if networks are on a device: NumPy unless it is a CUDA GPU."""
+    return device if device is not None and device.startswith("cuda") else "cpu"
+
+
+def best_of_several(
+    generate: Callable[[int], np.ndarray],
+    judge: Callable[[np.ndarray], np.ndarray],
+    stimuli: ArrayLike,
+    count: int,
+    seed: int,
+) -> xarray.DataArray:
+    """Generate several images of each stimulus, and keep the one that agrees best with what was decoded.
+
+    Parameters
+    ----------
+    generate : callable
+        ``generate(seed)`` returns images, (stimulus, y, x, rgb).
+    judge : callable
+        ``judge(images)`` returns how well each agrees with what was decoded, (stimulus,). It must not know what was
+        seen.
+    stimuli : sequence of str
+    count : int
+        Number of images of each stimulus; the first has the noise of `seed` itself.
+    seed : int
+
+    Returns
+    -------
+    DataArray, dims (stimulus, y, x, rgb)
+    """
+    if count < 1:
+        raise InputError("best_of is not a number of images", given=f"best_of={count!r}", expected="1 or more")
+    best = generate(seed)
+    score = judge(best)
+    for number in range(1, count):
+        images = generate(seed_of(seed, f"candidate {number}"))
+        again = judge(images)
+        better = again > score
+        best[better], score[better] = images[better], again[better]
+    return as_images(best, stimuli)
+
+
+def correlate_rows(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the correlation over the last axis, (...,); 0 where one of the two is constant."""
+    one, other = (values - values.mean(axis=-1, keepdims=True) for values in (one, other))
+    norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+    return (one * other).sum(axis=-1) / np.where(norms > 0, norms, np.inf)
 
 
 def _make(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:

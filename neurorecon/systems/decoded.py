@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.features.base import noise_like
 from neurorecon.io.files import write_json
 from neurorecon.io.tensors import load, save
+from neurorecon.models.load import noise_like
 
 if TYPE_CHECKING:
     import xarray

@@ -54,8 +54,8 @@ class MiniatureReader(Reader):
     def stimuli(self) -> pd.DataFrame:
         """Return the images first, then the videos."""
         ids = [f"image{number:04d}" for number in range(self.options.images)]
-        ids += [f"film{number:04d}" for number in range(self.options.videos)]
-        kinds = ["image"] * self.options.images + ["film"] * self.options.videos
+        ids += [f"video{number:04d}" for number in range(self.options.videos)]
+        kinds = ["image"] * self.options.images + ["video"] * self.options.videos
         categories = [_CATEGORIES[number % len(_CATEGORIES)] for number in range(len(ids))]
         captions = [[f"a {name}", f"one {name} <here>"] for name in categories]
         return pd.DataFrame({"id": ids, "kind": kinds, "category": categories, "captions": captions})
@@ -104,7 +104,7 @@ class MiniatureReader(Reader):
             return (pattern[codes[start:stop]] + self.options.noise * np.array(noise)).astype(np.float32)
 
         table, space = self._voxels()
-        series = {"films": 2.0} if self.options.videos else {}
+        series = {"videos": 2.0} if self.options.videos else {}
         truth = {"pattern": pattern.astype(np.float32)}
         return SubjectData(samples, table, rois, space, read, series, truth)
 
@@ -146,7 +146,7 @@ class MiniatureReader(Reader):
             for repeat in (1, 2) if len(numbers) else ():
                 run += 1
                 for volume, number in enumerate(numbers):
-                    yield f"film{number:04d}", "films", 2, run, repeat, split, 2.0 * volume
+                    yield f"video{number:04d}", "videos", 2, run, repeat, split, 2.0 * volume
 
 
 def _range(voxels: int, start: float, stop: float) -> np.ndarray:

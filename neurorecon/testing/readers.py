@@ -411,10 +411,10 @@ def check_stimuli(reader: Reader, max_samples: int) -> None:
     expect(not twice, f"stimuli()['id'] has to be unique, but {twice[:1]} occurs twice.")
     kinds = table["kind"].tolist()
     expect(
-        set(kinds) <= {"image", "film"},
-        f"stimuli()['kind'] has to be 'image' or 'film', but holds {sorted(set(map(str, kinds)))}.",
+        set(kinds) <= {"image", "video"},
+        f"stimuli()['kind'] has to be 'image' or 'video', but holds {sorted(set(map(str, kinds)))}.",
     )
-    expect(kinds == sorted(kinds, reverse=True), "stimuli() has to list videos after the images.")
+    expect(kinds == sorted(kinds), "stimuli() has to list videos after the images.")
     expect_strings(table["category"], "stimuli()['category']")
     for identifier, captions in zip(table["id"], table["captions"], strict=True):
         expect(
@@ -474,7 +474,7 @@ def _hands_out(read: Callable[[int, int], np.ndarray]) -> bool:
 def check_videos(reader: Reader, max_samples: int) -> None:
     """Videos are uint8, the same for any way of slicing, and their middle frame is their image."""
     kinds = reader.stimuli()["kind"]
-    n_videos, shape = int((kinds == "film").sum()), reader.video_shape()
+    n_videos, shape = int((kinds == "video").sum()), reader.video_shape()
     expect(
         (shape is not None) == (n_videos > 0),
         "video_shape() has to be given where there are videos, and None where there are none, but is "

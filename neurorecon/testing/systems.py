@@ -28,8 +28,8 @@ from neurorecon.testing.contract import Check, ContractError, draw, expect, glob
 TOLERANCE = 1e-4
 
 #: Options of the default store, which is simulated.
-_OPTIONS = {"subjects": 1, "voxels": 300, "train_images": 80, "test_images": 20, "test_films": 0, "train_films": 0}
-_VIDEO_OPTIONS = {"train_images": 8, "test_images": 8, "train_films": 60, "test_films": 20}
+_OPTIONS = {"subjects": 1, "voxels": 300, "train_images": 80, "test_images": 20, "test_videos": 0, "train_videos": 0}
+_VIDEO_OPTIONS = {"train_images": 8, "test_images": 8, "train_videos": 60, "test_videos": 20}
 
 
 @dataclass

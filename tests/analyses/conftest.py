@@ -1,4 +1,4 @@
-"""The videos of the embedded data set at their default size, and a data set of a few kilobytes."""
+"""Videos of the embedded data set, and a data set of a few kilobytes."""
 
 import os
 import pickle
@@ -39,15 +39,15 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def videos(shared):
-    """Store of one subject: videos as many as by default, few images, and the default targets."""
+    """Store of one subject: 300 training videos, one run of 60 test videos, few images, and the default targets."""
 
     def make(folder):
-        options = {"subjects": 1, "train_images": 16, "test_images": 8}
+        options = {"subjects": 1, "train_images": 16, "test_images": 8, "train_videos": 300, "test_videos": 60}
         targets = list(DATASETS.load("scenes").default_targets)
-        recipe = Recipe(name="films", reader="scenes", targets=targets, options=options)
+        recipe = Recipe(name="videos", reader="scenes", targets=targets, options=options)
         return nr.build(recipe, folder / "videos.icechunk", progress=False).location
 
-    return nr.open_store(shared("films", make))
+    return nr.open_store(shared("videos", make))
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +55,9 @@ def images(shared):
     """Store of one subject with 500 training images, no videos, and what the networks make of them."""
 
     def make(folder):
-        options = {"subjects": 1, "voxels": 1200, "train_images": 500, "test_images": 60, "train_films": 0}
+        options = {"subjects": 1, "voxels": 1200, "train_images": 500, "test_images": 60, "train_videos": 0}
         targets = ["clip_image", "vqvae", "vdvae"]
-        recipe = Recipe(name="images", reader="scenes", targets=targets, options={**options, "test_films": 0})
+        recipe = Recipe(name="images", reader="scenes", targets=targets, options={**options, "test_videos": 0})
         return nr.build(recipe, folder / "images.icechunk", progress=False).location
 
     return nr.open_store(shared("images", make))

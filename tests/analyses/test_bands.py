@@ -38,7 +38,8 @@ def test_a_store_of_own_targets_has_them_all(miniature):
 def test_default_bands_are_those_that_the_task_has(miniature):
     store = miniature(subjects=1)
     assert choose_bands(store, None, "subj01", "images") == ["category", "gabor"]
-    assert choose_bands(store, None, "subj01", "films") == ["category", "gabor", "motion"]
+    assert choose_bands(store, None, "subj01", "videos") == ["category", "gabor", "motion"]
+    assert choose_bands(store, None, "subj01") == ["category", "gabor"]  # images come first
     found = voxelwise_maps(store, task="images", n_permutations=19)
     assert (found.task, found.bands) == ("images", ["category", "gabor"])
     with pytest.raises(InputError, match="cannot be analyzed with these bands"):

@@ -137,7 +137,7 @@ def test_what_cannot_be_classified(store, miniature):
     with pytest.raises(InputError, match="is out of range"):
         nr.classify(store, n_permutations=0)
     with pytest.raises(InputError, match="recorded as a time series"):
-        nr.classify(miniature(), task="films")
+        nr.classify(miniature(), task="videos")
 
 
 def test_a_fold_of_a_single_category_is_refused():

@@ -89,10 +89,10 @@ def test_correlations_agree_with_numpy():
 
 def test_volumes_around_the_peak_are_averaged(miniature):
     store = miniature(subjects=1)
-    assert peak_delays(store, "subj01", "films") == (2, 3)
+    assert peak_delays(store, "subj01", "videos") == (2, 3)
     assert peak_delays(store, "subj01", "images") == ()
-    values, table = decoding_samples(store, "subj01", "V1", "train", "films")
-    volumes = store.responses("subj01", "V1", "train", task="films", average="stimulus", delays=()).values
+    values, table = decoding_samples(store, "subj01", "V1", "train", "videos")
+    volumes = store.responses("subj01", "V1", "train", task="videos", average="stimulus", delays=()).values
     assert len(values) == len(table) == 5  # the last three of eight videos have no volume 6 s later
     np.testing.assert_allclose(values, (volumes[2:7] + volumes[3:8]) / 2, atol=1e-6)
 

@@ -142,9 +142,9 @@ def test_latents_without_a_place_count_nothing_beside_others():
 def test_the_task_follows_from_the_bands(miniature):
     store = miniature(subjects=1)
     assert choose_task(store, "subj01", ["gabor", "category"], None) == "images"  # 18 training images, 8 videos
-    assert choose_task(store, "subj01", ["gabor", "motion"], None) == "films"
-    assert choose_task(store, "subj01", ["gabor"], "films") == "films"
-    with pytest.raises(InputError, match=r"cannot be analyzed with these bands[\s\S]*one of: films"):
+    assert choose_task(store, "subj01", ["gabor", "motion"], None) == "videos"
+    assert choose_task(store, "subj01", ["gabor"], "videos") == "videos"
+    with pytest.raises(InputError, match=r"cannot be analyzed with these bands[\s\S]*one of: videos"):
         choose_task(store, "subj01", ["motion"], "images")
     with pytest.raises(InputError, match="'music' cannot be analyzed"):
         choose_task(store, "subj01", ["gabor"], "music")
@@ -152,22 +152,22 @@ def test_the_task_follows_from_the_bands(miniature):
 
 def test_delays_cover_the_response_in_a_time_series(miniature):
     store = miniature(subjects=1)  # videos: one volume every 2 s
-    assert choose_delays(store, "subj01", "films", None) == (1, 2, 3, 4)
-    assert choose_delays(store, "subj01", "films", [2, 3]) == (2, 3)
+    assert choose_delays(store, "subj01", "videos", None) == (1, 2, 3, 4)
+    assert choose_delays(store, "subj01", "videos", [2, 3]) == (2, 3)
     assert choose_delays(store, "subj01", "images", None) == (0,)
     with pytest.raises(InputError, match="delays need a time series"):
         choose_delays(store, "subj01", "images", [1])
     for wrong in ([], [1, -1]):
         with pytest.raises(InputError, match="these delays cannot be used"):
-            choose_delays(store, "subj01", "films", wrong)
+            choose_delays(store, "subj01", "videos", wrong)
 
 
 def test_samples_are_averaged_over_repeats(miniature):
     store = miniature(subjects=1)
-    videos = load_samples(store, "subj01", "V1", "train", "films")
+    videos = load_samples(store, "subj01", "V1", "train", "videos")
     assert len(videos.shown) == len(videos.stimuli) == 8
     assert len(set(videos.runs)) == 1
-    single = store.responses("subj01", "V1", "train", task="films").values
+    single = store.responses("subj01", "V1", "train", task="videos").values
     np.testing.assert_allclose(videos.responses, (single[:8] + single[8:]) / 2, atol=1e-6)
 
 
@@ -237,7 +237,7 @@ def test_names_in_settings_are_known_ones():
         Compute(threads=0)
 
 
-@pytest.mark.parametrize(("task", "roi"), [("images", None), ("films", ["V1", "MT"])])
+@pytest.mark.parametrize(("task", "roi"), [("images", None), ("videos", ["V1", "MT"])])
 def test_both_splits_are_read_at_once_and_hold_the_same_bits(miniature, monkeypatch, task, roi):
     store = miniature(subjects=1, images=60, videos=30)
     settings = EncodingSettings(task=task, roi=roi, bands=["gabor"])
@@ -255,12 +255,12 @@ def test_both_splits_are_read_at_once_and_hold_the_same_bits(miniature, monkeypa
         assert one.stimuli == other.stimuli
     assert chosen.train.responses.size == 0
     assert chosen.voxels == len(store.voxels("subj01", roi))
-    assert chosen.series == (task == "films")
+    assert chosen.series == (task == "videos")
 
 
 def test_splits_that_are_averaged_otherwise_are_read_apart(miniature, monkeypatch):
     store = miniature(subjects=1, images=60, videos=30)
-    settings = EncodingSettings(task="films", bands=["gabor"])
+    settings = EncodingSettings(task="videos", bands=["gabor"])
     for module in (design, samples):
         monkeypatch.setattr(module, "same_order", lambda part: (part["split"] == "train").all())
     chosen = design.select(store, "subj01", settings)

@@ -54,7 +54,7 @@ def fitted(miniature):
     from neurorecon.analyses import design
 
     store = miniature(subjects=1, videos=30, images=60)
-    train, test = (load_samples(store, "subj01", None, split, "films") for split in ("train", "test"))
+    train, test = (load_samples(store, "subj01", None, split, "videos") for split in ("train", "test"))
     masks = store.roi_masks("subj01")
     products = design.grams(store, ["category", "gabor"], train.stimuli, test.stimuli)
     rois = np.array(list(masks.values()))

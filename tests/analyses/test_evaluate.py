@@ -131,7 +131,7 @@ def test_mistakes(store):
     with pytest.raises(UnknownNameError, match="unknown baseline"):
         nr.evaluate(images, store, baseline="test")
     videos = xarray.DataArray(
-        np.zeros((1, 4, 8, 8, 3)), dims=("stimulus", "frame", "y", "x", "rgb"), coords={"stimulus": ["film0000"]}
+        np.zeros((1, 4, 8, 8, 3)), dims=("stimulus", "frame", "y", "x", "rgb"), coords={"stimulus": ["video0000"]}
     )
     with pytest.raises(InputError, match="does not compare videos"):
         nr.evaluate(videos, store, metrics=["pixcorr"])

@@ -121,7 +121,7 @@ def test_blocks_and_threads_are_numbers_of_one_or_more(store):
 # -- the null of models that are fitted again -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["images", "films"])
+@pytest.mark.parametrize("task", ["images", "videos"])
 def test_refits_are_those_of_the_function_on_the_same_kernels(miniature, task):
     store = miniature(subjects=1, images=60, videos=30)
     bands = ["category", "gabor"]
@@ -244,9 +244,9 @@ def test_held_out_samples_are_predicted_as_himalaya_does(miniature, column, aver
 def test_runs_of_a_time_series_are_held_out_in_nested_folds(miniature):
     store = miniature(subjects=1, images=60, videos=30)
     bands = ["category", "motion"]
-    found = nr.voxelwise_maps(store, bands=bands, task="films", cross_validate="run", n_permutations=19, threads=1)
-    settings = EncodingSettings(bands=bands, task="films", cross_validate="run")
-    samples = design.load_all_samples(store, "subj01", settings, "films", slice(None))
+    found = nr.voxelwise_maps(store, bands=bands, task="videos", cross_validate="run", n_permutations=19, threads=1)
+    settings = EncodingSettings(bands=bands, task="videos", cross_validate="run")
+    samples = design.load_all_samples(store, "subj01", settings, "videos", slice(None))
     within, _ = design.grams(store, bands, samples.stimuli, [])
     seen = samples.at_delays(found.chosen["delays"])
     kernels = np.stack([delayed_kernel(gram, seen, seen) for gram in within])
@@ -302,7 +302,7 @@ def test_a_store_without_a_test_split_has_maps_by_cross_validation(tmp_path):
 def test_what_cannot_be_cross_validated(miniature):
     store = miniature(subjects=1)
     with pytest.raises(InputError, match="stimuli of a time series cannot be held out"):
-        nr.maps(store, task="films", cross_validate="stimulus")
+        nr.maps(store, task="videos", cross_validate="stimulus")
     with pytest.raises(InputError, match="are tested by the order of the held-out stimuli"):
         nr.maps(store, null="refit", cross_validate="run")
     with pytest.raises(InputError, match="options of encoding maps"):

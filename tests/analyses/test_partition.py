@@ -28,7 +28,7 @@ def test_models_are_banded_ridge_on_the_same_folds(miniature):
 
 def test_tables_hold_what_the_arrays_do(miniature):
     store = miniature(subjects=1, videos=30, images=60)
-    found = partition_variance(store, task="films", bands=["category", "motion"], n_bootstraps=40)
+    found = partition_variance(store, task="videos", bands=["category", "motion"], n_bootstraps=40)
     table, parts = found.table, ["unique_category", "unique_motion", "common_category_motion"]
     np.testing.assert_allclose(table[parts].sum(axis=1), table["r2"], atol=1e-9)
     np.testing.assert_array_equal(table["unique_motion"], found.partition.of("motion"))
@@ -41,7 +41,7 @@ def test_tables_hold_what_the_arrays_do(miniature):
         assert row.n == masks[row.roi].sum()
     assert found.chosen["delays"] == [1, 2, 3, 4]
     assert ("noise_ceiling" in table) == ("normalized_unique_motion" in table)
-    again = partition_variance(store, task="films", bands=["category", "motion"], n_bootstraps=40)
+    again = partition_variance(store, task="videos", bands=["category", "motion"], n_bootstraps=40)
     np.testing.assert_array_equal(found.partition.interval.low, again.partition.interval.low)
 
 

@@ -1,6 +1,6 @@
 """Whether maps of the simulated brain show what was planted in it, and nothing else.
 
-Videos as many as in the embedded data set, all its voxels; a tenth of them hold nothing but noise.
+A third of the videos of the embedded data set, all its voxels; a tenth of them hold nothing but noise.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Whether banded ridge finds what each band adds, where it is known: weights planted on the features of the films.
+"""Whether banded ridge finds what each band adds, where it is known: weights planted on the features of the videos.
 
 The features are those of the simulated data set, correlated between bands as they are there; what they add to each
 voxel is drawn here, so that shares and unique variance are known without a model of the brain.
@@ -68,7 +68,7 @@ def test_the_planted_band_wins(planted):
 
 
 def test_planted_shares_lie_in_their_intervals(planted):
-    """The product measure of what was planted, over all videos, against that of the predictions of test films."""
+    """The product measure of what was planted, over all videos, against that of the predictions of test videos."""
     features, contributions, responses, training = planted
     model, new = _fit(features, responses, training)
     predicted, measured = model.predict(new, split=True), responses[~training] - model.intercept_
@@ -102,7 +102,7 @@ def test_planted_unique_variance_lies_in_its_intervals(planted):
 def test_rois_of_a_store_are_bands_of_voxels(videos):
     """Decoding from faces' and places' ROIs and V1, volumes at two delays: each category from the ROI that has it."""
     rois, masks = ["V1", "FFA", "PPA"], videos.roi_masks("subj01")
-    options = {"task": "films", "average": None, "delays": (2, 3)}
+    options = {"task": "videos", "average": None, "delays": (2, 3)}
     X, y = videos.pairs("subj01", "category", rois, "train", **options)
     X_new, y_new = videos.pairs("subj01", "category", rois, "test", **options)
     bands = bands_of_rois(masks, rois, voxels=X["voxel"])

@@ -18,7 +18,7 @@ from neurorecon.registry import DATASETS
 
 BANDS = ["category", "gabor"]
 MODELS = {("category",): [0], ("gabor",): [1], ("category", "gabor"): [0, 1]}
-OPTIONS = {"subjects": 1, "voxels": 600, "train_images": 400, "test_images": 100, "train_films": 0, "test_films": 0}
+OPTIONS = {"subjects": 1, "voxels": 600, "train_images": 400, "test_images": 100, "train_videos": 0, "test_videos": 0}
 SIGNAL = 4.0
 
 

@@ -27,7 +27,7 @@ def test_scores_over_the_ceiling_and_none_where_that_is_low():
 
 def test_voxels_and_rois_have_normalized_scores_and_the_text_has_them_too(miniature):
     store = miniature(subjects=1, images=60, videos=30)
-    found = nr.voxelwise_maps(store, task="films", bands=BANDS, n_permutations=19)
+    found = nr.voxelwise_maps(store, task="videos", bands=BANDS, n_permutations=19)
     ceiling = found.table["noise_ceiling"].where(found.table["noise_ceiling"] >= 0.05)
     np.testing.assert_allclose(found.table["normalized_r2_gabor"], found.table["r2_gabor"] / ceiling)
     limit = found.rois["ceiling"].where(found.rois["ceiling"] >= 0.05)

@@ -45,14 +45,14 @@ def test_the_tour_writes_everything_beside_one_report(miniature, tmp_path):
     files, scores = tour(store, tmp_path / "demo", command="neurorecon demo", say=said.append)
     assert files[0] == tmp_path / "demo" / "report.html"
     assert all(path.is_file() for path in files)
-    assert {path.parent.name for path in files[1:]} == {"MT", "cortex", "images", "reconstruction"}
+    assert {path.parent.name for path in files[1:]} == {"MT", "cortex", "videos", "reconstruction"}
     assert len(said) == 5
     assert {"value", "null_mean", "p", "n", "name"} <= set.intersection(*(set(score) for score in scores))
     text, page = _read(files[0])
     _check_offline(text, page)
     for heading in (
         "Stimuli",
-        "What each voxel encodes: films",
+        "What each voxel encodes: videos",
         "What each voxel encodes: images",
         "A closer look at MT",
         "Linear reconstruction",

@@ -25,9 +25,9 @@ subjects = 2
 voxels = 200
 train_images = 24
 test_images = 8
-train_films = 30
-test_films = 12
-test_film_repeats = 3
+train_videos = 30
+test_videos = 12
+test_video_repeats = 3
 """
 
 

@@ -662,7 +662,7 @@ RECIPES = {
     "no stimuli": (
         ["has no stimuli"],
         'name = "a"\nreader = "scenes"\n[options]\n'
-        + "\n".join(f"{kind} = 0" for kind in ("train_images", "test_images", "train_films", "test_films")),
+        + "\n".join(f"{kind} = 0" for kind in ("train_images", "test_images", "train_videos", "test_videos")),
     ),
     "a root for what needs none": (["not read from a folder"], 'name = "a"\nreader = "scenes"\nroot = "."'),
     "no root": (["needs a folder"], 'name = "a"\nreader = "arrays"'),

@@ -26,7 +26,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def path(built, tmp_path):
-    """A store for one test, which may write into it: 10 images, 4 films."""
+    """A store for one test, which may write into it: 10 images, 4 videos."""
     shutil.copytree(built, tmp_path / "own" / "miniature.icechunk")
     return tmp_path / "own" / "miniature.icechunk"
 

@@ -104,7 +104,7 @@ def test_tables_have_the_documented_columns(mapped, small):
     np.testing.assert_allclose(rois["joint"], voxels["r2"].mean(), rtol=1e-4)
     np.testing.assert_allclose(rois["value"], voxels[split].mean(), atol=1e-4)
     # Of an ROI it is the mean of all voxels, also of those whose own ceiling is too uncertain to be shown.
-    ceiling = nr.open_store(small.path).noise_ceiling("subj01", "MT", "films")
+    ceiling = nr.open_store(small.path).noise_ceiling("subj01", "MT", "videos")
     np.testing.assert_allclose(rois["ceiling"], ceiling.mean(), rtol=1e-4)
     known = voxels["noise_ceiling"] >= 0.05
     ratio = (voxels["r2"] / voxels["noise_ceiling"]).where(known)
@@ -188,7 +188,7 @@ def test_one_side(call, small, tmp_path):
 def test_maps_of_decoders(call, small, tmp_path, kind):
     arguments = ["maps", "--store", small.path, "--kind", kind, "--bands", "category", *OPTIONS, "--json"]
     _check_scores(_json(call(*arguments, "--task", "images")))
-    answer = _json(call(*arguments, "--task", "films"))
+    answer = _json(call(*arguments, "--task", "videos"))
     (score,) = answer["scores"]
     assert score["p"] is None  # no shift of so few samples of a time series is a test
     assert any("too few" in text for text in score["warnings"])
@@ -254,7 +254,18 @@ def test_a_dry_run_plans_encoding_maps(call, small):
 
 
 def test_refits_and_held_out_runs_say_so_in_the_record(call, small, tmp_path):
-    arguments = ["maps", "--store", small.path, "--roi", "MT", "--bands", "category,gabor", "--task", "films", *OPTIONS]
+    arguments = [
+        "maps",
+        "--store",
+        small.path,
+        "--roi",
+        "MT",
+        "--bands",
+        "category,gabor",
+        "--task",
+        "videos",
+        *OPTIONS,
+    ]
     assert "training stimuli, with models" in call(*arguments, "--null", "refit").stdout
     record = json.loads((tmp_path / "found" / "subj01_encoding.json").read_text())
     assert record["settings"]["null"] == "refit"

@@ -182,7 +182,7 @@ def test_features(call, small, tmp_path):
     recipe = tmp_path / "bare.toml"
     recipe.write_text(
         'name = "bare"\nreader = "scenes"\n[options]\nsubjects = 1\nvoxels = 100\ntrain_images = 6\n'
-        "test_images = 2\ntrain_films = 0\ntest_films = 0\n"
+        "test_images = 2\ntrain_videos = 0\ntest_videos = 0\n"
     )
     assert call("build", recipe, "--quiet").exit_code == 0
     found = call("features", "--target", "gabor", "--target", "category", "--json")
@@ -201,7 +201,7 @@ def test_an_interrupted_build_goes_on(tmp_path, call):
     recipe = tmp_path / "longer.toml"
     recipe.write_text(
         'name = "longer"\nreader = "scenes"\n[options]\nsubjects = 1\nvoxels = 100\ntrain_images = 300\n'
-        "test_images = 4\ntrain_films = 0\ntest_films = 0\n"
+        "test_images = 4\ntrain_videos = 0\ntest_videos = 0\n"
     )
     path = tmp_path / "longer.icechunk"
     process = subprocess.Popen(

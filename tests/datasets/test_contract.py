@@ -17,10 +17,10 @@ SMALL_SCENES = {
     "voxels": 300,
     "train_images": 12,
     "test_images": 4,
-    "train_films": 0,
-    "test_films": 6,
-    "train_film_repeats": 1,
-    "test_film_repeats": 2,
+    "train_videos": 0,
+    "test_videos": 6,
+    "train_video_repeats": 1,
+    "test_video_repeats": 2,
     "image_size": 32,
 }
 

@@ -25,7 +25,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def store(built, tmp_path):
-    """A store for one test, which may write into it: 24 images, 6 films."""
+    """A store for one test, which may write into it: 24 images, 6 videos."""
     shutil.copytree(built, tmp_path / "miniature.icechunk")
     return nr.open_store(tmp_path / "miniature.icechunk")
 

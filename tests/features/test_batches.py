@@ -48,5 +48,5 @@ def test_readers_give_the_rows_that_were_asked_for(store):
     batch = frames.batch(np.array([25, 29, 24]))
     np.testing.assert_array_equal(batch.frames, videos[[1, 5, 0]])
     assert batch.frames_per_second == 2.0
-    assert batch.table["id"].tolist() == ["film0001", "film0005", "film0000"]
+    assert batch.table["id"].tolist() == ["video0001", "video0005", "video0000"]
     assert batch.images is None

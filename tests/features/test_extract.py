@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import neurorecon as nr
-from neurorecon.errors import InputError, StoreError, UnknownNameError
-from neurorecon.features.extract import all_targets, load_extractor
+from neurorecon.errors import BundledWeightsWarning, InputError, StoreError, UnknownNameError
+from neurorecon.features.extract import all_targets, ensure_targets, load_extractor
 from neurorecon.registry import FEATURES
 
 
@@ -222,3 +222,42 @@ def test_a_killed_extraction_goes_on_and_ends_the_same(store, tmp_path):
     after = nr.open_store(store.location)
     assert after._root["targets/slow/values"].attrs["block_digests"][: len(committed)] == committed
     assert not [finding for finding in nr.check_store(after) if finding.problem]
+
+
+def test_targets_that_a_store_lacks_are_computed_and_named(store, known, mean_color, scaled, caplog):
+    known(mean_color, scaled)
+    caplog.set_level("INFO", "neurorecon")
+    assert ensure_targets(store, ["images", "frames"]) is store
+    first = ensure_targets(store, ["mean_color", "images", "scaled", "mean_color"], progress=False)
+    assert {"mean_color", "scaled"} <= set(first.targets_available)
+    (said,) = caplog.messages
+    assert "mean_color of 30 stimuli (mean, version 1), scaled of 30 stimuli" in said
+    other = nr.extract(first, "scaled", factor=3.0, overwrite=True, progress=False)
+    assert ensure_targets(other, ["scaled"]) is other  # what is there is taken as it is
+    assert len(caplog.messages) == 1
+
+
+def test_targets_are_added_to_the_latest_state_of_a_store_only(store, known, mean_color, tmp_path):
+    known(mean_color)
+    for names, message in ((["mean_colour"], "did you mean 'mean_color'"), (["nothing"], "unknown target 'nothing'")):
+        with pytest.raises(UnknownNameError, match=message):
+            ensure_targets(store, names)
+    after = nr.extract(store, "gabor", progress=False)
+    message = r"without mean_color; the snapshot .* is not the latest[\s\S]*--target mean_color"
+    with pytest.raises(StoreError, match=message):
+        ensure_targets(store, ["mean_color"])
+    plain = nr.open_store(nr.export_store(after, tmp_path / "plain.zarr", progress=False))
+    with pytest.raises(StoreError, match="plain Zarr is read only"):
+        ensure_targets(plain, ["gabor", "mean_color"])
+    assert ensure_targets(plain, ["gabor"]) is plain
+
+
+def test_whose_networks_are_used_for_measured_data_has_to_be_said(store, monkeypatch, random_models):
+    monkeypatch.setattr(type(store), "simulated", False)
+    with pytest.raises(InputError, match=r"not said whose weights[\s\S]*--models published"):
+        ensure_targets(store, ["clip_image"], progress=False)
+    with pytest.warns(BundledWeightsWarning, match="clip_image: made by the bundled networks"):
+        after = ensure_targets(store, ["clip_image"], models="bundled", progress=False)
+    assert after.targets("clip_image").shape == (30, 128)
+    again = ensure_targets(after, ["vqvae"], models=random_models, progress=False)
+    assert again.targets("vqvae").attrs["weights_origin"] == "own"

@@ -9,8 +9,9 @@ import pytest
 
 import neurorecon as nr
 from neurorecon.errors import InputError, MissingFileError, StoreError, UnknownNameError
-from neurorecon.features.base import images_at_a_time, noise_like
+from neurorecon.features.base import images_at_a_time
 from neurorecon.features.extract import load_extractor
+from neurorecon.models.load import noise_like
 from neurorecon.testing import Examples, extractor_checks
 
 #: Targets and the settings that make another target of them.
@@ -70,10 +71,10 @@ def test_what_is_stored(store, random_models):
         assert vision.attrs[key]
     assert latents.attrs["group_boundaries"][-1] == latents.shape[1]
     assert frames.dims == ("stimulus", "frame", "channel", "y", "x")
-    assert frames["stimulus"].values.tolist() == after.stimuli["id"][after.stimuli["kind"] == "film"].tolist()
-    middle = after.images(["film0002"]).values
+    assert frames["stimulus"].values.tolist() == after.stimuli["id"][after.stimuli["kind"] == "video"].tolist()
+    middle = after.images(["video0002"]).values
     np.testing.assert_allclose(
-        vision.sel(stimulus="film0002"),
+        vision.sel(stimulus="video0002"),
         load_extractor("clip_vision", models=random_models).transform(middle)[0],
         atol=1e-5,
     )

@@ -159,7 +159,7 @@ def true_velocity(scene: Scene, frames: int) -> np.ndarray:
 
 
 def test_flow_of_the_scenes_is_the_velocity_of_their_camera_and_objects() -> None:
-    scenes = [sample_scene(5, number, "film") for number in range(16)]
+    scenes = [sample_scene(5, number, "video") for number in range(16)]
     values = EXTRACTOR(batch(*(render_video(scene, frames=4) for scene in scenes)))
     truth = np.stack([pool(true_velocity(scene, frames=4), 4).mean(axis=0) for scene in scenes])
     for axis, name in enumerate(("rightward", "downward")):

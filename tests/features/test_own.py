@@ -53,14 +53,14 @@ def test_any_array_of_numbers(store, values, tmp_path, kind):
 
 
 def test_some_stimuli_in_an_order_of_their_own(store, values):
-    ids = ["film0003", "image0001", "film0000"]
+    ids = ["video0003", "image0001", "video0000"]
     tensor = values[:3].reshape(3, 5, 1, 1)
     after = nr.add_target(store, "mine", tensor, ("channel", "row", "column"), made_by=MADE_BY, stimuli=ids)
     found = after.targets("mine")
     assert found.dims == ("stimulus", "channel", "row", "column")
     np.testing.assert_array_equal(found.sel(stimulus="image0001"), tensor[1])
     # Of the task with more stimuli that have it; volumes without those 4 to 6 s later are dropped.
-    assert set(after.pairs("subj01", "mine")[0]["task"].values) == {"films"}
+    assert set(after.pairs("subj01", "mine")[0]["task"].values) == {"videos"}
     assert after.pairs("subj01", "mine", task="images")[1].sizes["sample"] == 1
 
 
@@ -136,7 +136,7 @@ def test_a_value_that_is_no_number_late_in_the_array(store, values, monkeypatch)
     monkeypatch.setattr(schema, "BLOCK_BYTES", 4 * 5 * 4)
     monkeypatch.setattr(writer, "COMMIT_EVERY", 0.0)
     values[25, 3] = np.nan
-    with pytest.raises(InputError, match="nan in the row of 'film0001'"):
+    with pytest.raises(InputError, match="nan in the row of 'video0001'"):
         nr.add_target(store, "mine", values, made_by=MADE_BY)
     assert nr.open_store(store.location).snapshot == store.snapshot
     with pytest.raises(UnknownNameError, match="unknown stimulus 'nobody'"):

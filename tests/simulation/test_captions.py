@@ -6,7 +6,7 @@ import pytest
 from neurorecon.simulation.captions import article, captions
 from neurorecon.simulation.scene import sample_scene
 
-_SCENES = [sample_scene(21, index, kind) for kind in ("image", "film") for index in range(400)]
+_SCENES = [sample_scene(21, index, kind) for kind in ("image", "video") for index in range(400)]
 
 
 def test_five_different_plain_sentences() -> None:

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from neurorecon.errors import InputError
-from neurorecon.simulation.cortex import EARLY, ROIS, build_cortex, load_hemispheres, unroll
+from neurorecon.simulation.cortex import (
+    EARLY,
+    ECCENTRICITIES,
+    RETINOTOPIC,
+    ROIS,
+    build_cortex,
+    load_hemispheres,
+    unroll,
+)
 
 NAMES = [roi.name for roi in ROIS]
 
@@ -19,7 +27,7 @@ def cortex():
 def test_every_roi_has_voxels_in_every_subject() -> None:
     for subject in (1, 2, 3, 4):
         cortex = build_cortex(seed=subject, subject=subject, voxels=2500)
-        assert list(cortex.rois) == NAMES
+        assert list(cortex.rois) == [*NAMES, *ECCENTRICITIES]
         assert min(mask.sum() for mask in cortex.rois.values()) >= 15
         assert cortex.rois["MT"].sum() >= 40
         assert len(cortex.voxels) == 2500
@@ -35,7 +43,7 @@ def test_voxels_lie_at_different_vertices_on_the_cortex(cortex) -> None:
 
 
 def test_membership_follows_the_model_and_overlaps_only_between_localized_rois(cortex) -> None:
-    inside = np.stack(list(cortex.rois.values()))
+    inside = np.stack([cortex.rois[name] for name in NAMES])
     own = cortex.voxels["roi"].to_numpy()
     for number, name in enumerate(NAMES):
         assert inside[number, own == name].all()
@@ -114,3 +122,12 @@ def test_left_to_right_and_up_when_unrolled() -> None:
 def test_a_brain_needs_more_voxels_than_rois() -> None:
     with pytest.raises(InputError, match="too few voxels"):
         build_cortex(0, 1, 10)
+
+
+def test_rois_by_eccentricity_divide_the_voxels_with_a_map(cortex) -> None:
+    mapped = np.any([cortex.rois[name] for name in RETINOTOPIC], axis=0)
+    rings = np.stack([cortex.rois[name] for name in ECCENTRICITIES])
+    np.testing.assert_array_equal(rings.sum(axis=0), mapped)
+    degrees = np.hypot(cortex.voxels["prf_x"], cortex.voxels["prf_y"]).to_numpy()
+    assert [f"{degrees[ring].max():.1f}" for ring in rings[:4]] == ["0.5", "1.0", "2.0", "4.0"]
+    assert degrees[cortex.rois["ecc4+"]].min() > 4

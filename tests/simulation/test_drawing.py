@@ -64,13 +64,13 @@ def test_every_kind_is_drawn_large(kind: str) -> None:
 _DIGEST = (
     "import hashlib;from neurorecon.simulation.scene import sample_scene;"
     "from neurorecon.simulation.drawing.render import render;"
-    "print(hashlib.sha256(b''.join(render(sample_scene(4,i,'film'),time=.5).tobytes() for i in range(12)))"
+    "print(hashlib.sha256(b''.join(render(sample_scene(4,i,'video'),time=.5).tobytes() for i in range(12)))"
     ".hexdigest())"
 )
 
 
 def test_same_bits_in_another_process() -> None:
-    pixels = b"".join(render(sample_scene(4, index, "film"), time=0.5).tobytes() for index in range(12))
+    pixels = b"".join(render(sample_scene(4, index, "video"), time=0.5).tobytes() for index in range(12))
     there = subprocess.run([sys.executable, "-c", _DIGEST], capture_output=True, text=True, check=True)
     assert there.stdout.strip() == hashlib.sha256(pixels).hexdigest()
 

@@ -56,19 +56,36 @@ def test_a_field_beyond_the_border_sees_less() -> None:
 
 def test_planted_shares_sum_to_one_in_visual_rois_and_to_zero_outside(model: ForwardModel) -> None:
     total = sum(model.shares.values())
-    np.testing.assert_allclose(total, model.visual.astype(float))
+    np.testing.assert_allclose(total, (model.roi != "").astype(float))
     early = np.isin(model.roi, ("V1", "V2", "V3"))
     assert (model.shares["color"][early] <= 0.25 + 1e-12).all()
 
 
-@pytest.mark.parametrize("task", ["images", "films"])
+@pytest.mark.parametrize("task", ["images", "videos"])
 def test_signals_have_mean_zero_and_variance_one_over_training_stimuli(model: ForwardModel, task: str) -> None:
     numbers = range(IMAGES) if task == "images" else range(IMAGES, IMAGES + VIDEOS)
     signals = np.stack([model.signal(number, task) for number in numbers])
-    assert (signals[:, ~model.visual] == 0).all()
+    assert (signals[:, model.roi == ""] == 0).all()
     np.testing.assert_allclose(signals.mean(axis=0), 0, atol=1e-4)
-    alive = model.visual & (model.coverage > 0.01) & (model.static_share() > 0.1)
+    alive = (model.coverage > 0.01) & (model.left["images"] > 0.1)
     np.testing.assert_allclose(signals.std(axis=0)[alive], 1, atol=1e-3)
+
+
+def test_what_is_left_out_is_missing_and_all_else_is_as_before(stimuli: Stimuli, model: ForwardModel) -> None:
+    cortex = build_cortex(seed=3, subject=1, voxels=600)
+    videos = range(IMAGES, IMAGES + VIDEOS)
+    still = ForwardModel(3, 1, cortex, stimuli, range(IMAGES), videos, without=["motion"])
+    assert not still.shares["motion"].any()
+    np.testing.assert_allclose(sum(still.shares.values()), (model.roi != "").astype(float))
+    np.testing.assert_allclose(still.left["videos"], (model.roi != "") - model.shares["motion"], atol=1e-12)
+    np.testing.assert_allclose(still.left["images"], model.left["images"], atol=1e-12)
+    np.testing.assert_allclose(still.signal(0, "images"), model.signal(0, "images"), atol=1e-5)  # images have no motion
+    moving = model.components(IMAGES).copy()
+    moving[COMPONENTS.index("motion")] = 0
+    np.testing.assert_array_equal(still.components(IMAGES), moving)
+    nothing = ForwardModel(3, 1, cortex, stimuli, range(IMAGES), videos, without=COMPONENTS)
+    assert not nothing.signal(IMAGES, "videos").any()
+    assert not any(share.any() for share in (*nothing.shares.values(), *nothing.left.values()))
 
 
 def test_images_do_not_move(model: ForwardModel) -> None:
@@ -107,10 +124,10 @@ def test_stimuli_computed_at_the_same_time_give_the_same_bits(stimuli: Stimuli) 
     cortex = build_cortex(seed=3, subject=1, voxels=300)
     alone, together = (ForwardModel(3, 1, cortex, stimuli, range(IMAGES), videos) for _ in range(2))
     with threadpool_limits(1, "blas"):
-        together.prepare([*videos[:5], *videos[:5]], "films")
+        together.prepare([*videos[:5], *videos[:5]], "videos")
         assert together.components.cache_info().currsize == VIDEOS
         for number in videos[:5]:
-            np.testing.assert_array_equal(together.signal(number, "films"), alone.signal(number, "films"))
+            np.testing.assert_array_equal(together.signal(number, "videos"), alone.signal(number, "videos"))
 
 
 def test_features_do_not_depend_on_the_size_of_the_images() -> None:

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from neurorecon.errors import InputError
+from neurorecon.simulation.cortex import COMPONENTS
 from neurorecon.simulation.reader import ScenesReader, image_design, run_bounds, video_design
+from neurorecon.store.selection import confounded_sessions
 from neurorecon.testing import check_reader
 
 TINY = {
@@ -23,10 +25,10 @@ TINY = {
     "voxels": 150,
     "train_images": 24,
     "test_images": 6,
-    "train_films": 12,
-    "test_films": 8,
-    "train_film_repeats": 2,
-    "test_film_repeats": 3,
+    "train_videos": 12,
+    "test_videos": 8,
+    "train_video_repeats": 2,
+    "test_video_repeats": 3,
 }
 
 
@@ -53,18 +55,41 @@ def test_every_option_is_described_and_unknown_ones_are_refused() -> None:
     assert all(field.description for field in ScenesReader.Options.model_fields.values())
     with pytest.raises(ValidationError):
         make(voxel=3)
+    with pytest.raises(ValidationError, match="unknown: speed; known: gabor, color, category, layout, motion"):
+        make(without=["speed"])
+    with pytest.raises(ValidationError, match="unknown: sky; known: person"):
+        make(categories=["face", "sky"])
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        make(categories=[])
     with pytest.raises(InputError, match="has no stimuli"):
-        make(train_images=0, test_images=0, train_films=0, test_films=0)
+        make(train_images=0, test_images=0, train_videos=0, test_videos=0)
 
 
 def test_tables(reader: ScenesReader) -> None:
     table, labels = reader.stimuli(), reader.labels()
     assert table["id"].tolist()[:2] == ["image00001", "image00002"]
-    assert table["id"].tolist()[-1] == "film0020"
-    assert (table["kind"] == "film").sum() == 20
+    assert table["id"].tolist()[-1] == "video0020"
+    assert (table["kind"] == "video").sum() == 20
     assert all(len(captions) == 5 for captions in table["captions"])
     assert len(labels) == len(table)
     assert {"category:face", "layout:openness"} <= set(labels.columns)
+
+
+def test_main_objects_are_of_the_categories_that_are_asked_for() -> None:
+    reader = make(categories=["tool", "face"])
+    assert set(reader.stimuli()["category"]) == {"face", "tool"}
+    assert ScenesReader.Options(categories=["tool", "face", "face"]) == reader.Options(categories=["face", "tool"])
+    assert reader.options.categories == ("face", "tool")
+
+
+def test_responses_without_motion_are_as_strong_as_what_is_left(reader: ScenesReader) -> None:
+    whole, still = reader.subject("subj01").truth, make(without=["motion"]).subject("subj01").truth
+    assert not still["share_motion"].any()
+    np.testing.assert_allclose(still["ncsnr"], whole["ncsnr"])
+    left = np.sqrt(1 - whole["share_motion"])
+    np.testing.assert_allclose(still["video_snr"], whole["video_snr"] * left, atol=1e-7)
+    np.testing.assert_array_equal(still["noise_only"], whole["noise_only"])
+    assert make(without=list(COMPONENTS)).subject("subj01").truth["noise_only"].all()
 
 
 def test_test_stimuli_are_not_training_stimuli(reader: ScenesReader) -> None:
@@ -132,11 +157,11 @@ def test_image_design_is_that_of_nsd() -> None:
 
 
 def test_video_runs_are_repeated_in_the_same_order() -> None:
-    design = video_design(first=1100, train=300, test=60, train_repeats=2, test_repeats=10, first_session=3)
-    assert len(design) == 300 * 2 + 60 * 10
+    design = video_design(0, first=1900, train=1000, test=160, train_repeats=2, test_repeats=10, first_session=4)
+    assert len(design) == 1000 * 2 + 160 * 10
     bounds = run_bounds(design)
     lengths = np.diff(bounds)
-    assert ((lengths >= 60) & (lengths <= 100)).all()
+    assert ((lengths >= 40) & (lengths <= 80)).all()
     order: dict[tuple[str, int], list[tuple[int, ...]]] = {}
     for start, stop in pairwise(bounds):
         run = design.iloc[start:stop]
@@ -144,7 +169,11 @@ def test_video_runs_are_repeated_in_the_same_order() -> None:
         assert (np.diff(run["time"]) == 2.0).all()
         order.setdefault((run["split"].iloc[0], run["repeat"].iloc[0]), []).append(tuple(run["number"]))
     assert all(runs == order[split, 1] for (split, _), runs in order.items())
-    assert design["session"].min() == 3
+    assert len(order["test", 1]) == 4
+    assert design["session"].min() == 4
+    assert confounded_sessions(design.rename(columns={"number": "stimulus"})) is None
+    sessions = design.groupby("session")["split"].agg(lambda part: (part == "test").mean())
+    assert sessions.between(0.25, 0.65).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -159,7 +188,7 @@ def test_designs_of_any_size_are_complete(train: int, test: int, repeats: int, s
 
 def test_videos_are_detrended_and_scaled_by_run(reader: ScenesReader, whole: np.ndarray) -> None:
     samples = reader.subject("subj01").samples
-    videos = samples[samples["task"] == "films"]
+    videos = samples[samples["task"] == "videos"]
     for _, run in videos.groupby(["session", "run"]):
         values = whole[run.index]
         np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-5)
@@ -169,7 +198,7 @@ def test_videos_are_detrended_and_scaled_by_run(reader: ScenesReader, whole: np.
 
 
 def test_the_planted_signal_to_noise_ratio_is_found_from_repeats() -> None:
-    reader = make(train_images=8, test_images=64, test_image_repeats=12, voxels=300, train_films=0, test_films=0)
+    reader = make(train_images=8, test_images=64, test_image_repeats=12, voxels=300, train_videos=0, test_videos=0)
     subject = reader.subject("subj01")
     responses = subject.read_responses(0, len(subject.samples)).astype(float)
     samples = subject.samples
@@ -188,13 +217,13 @@ def test_the_planted_signal_to_noise_ratio_is_found_from_repeats() -> None:
 
 
 def test_a_run_of_a_few_clips_is_read_too() -> None:
-    reader = make(train_films=1, test_films=3, test_film_repeats=2)
+    reader = make(train_videos=1, test_videos=3, test_video_repeats=2)
     subject = reader.subject("subj01")
     assert np.isfinite(subject.read_responses(0, len(subject.samples))).all()
 
 
 def test_without_signal_repeats_are_unrelated() -> None:
-    reader = make(signal=0.0, train_films=0, test_films=0, train_images=0, test_images=24)
+    reader = make(signal=0.0, train_videos=0, test_videos=0, train_images=0, test_images=24)
     subject = reader.subject("subj01")
     responses = subject.read_responses(0, len(subject.samples))
     test = subject.samples.sort_values(["stimulus", "repeat"])
@@ -204,7 +233,7 @@ def test_without_signal_repeats_are_unrelated() -> None:
 
 
 def test_the_size_of_nsd_opens_lazily() -> None:
-    reader = make(train_images=27_000, test_images=1000, voxels=15_000, train_films=0, test_films=0, subjects=1)
+    reader = make(train_images=27_000, test_images=1000, voxels=15_000, train_videos=0, test_videos=0, subjects=1)
     begin = time.monotonic()
     subject = reader.subject("subj01")
     assert len(subject.samples) == 30_000

@@ -24,7 +24,7 @@ IMAGES, VIDEOS = 128, 56
 def scores() -> dict[tuple[str, str], dict[str, float]]:
     """Mean cross-validated correlation, by task and ROI, then by target."""
     options = ScenesReader.Options(
-        train_images=IMAGES, test_images=0, train_films=VIDEOS, test_films=0, voxels=400, seed=1
+        train_images=IMAGES, test_images=0, train_videos=VIDEOS, test_videos=0, voxels=400, seed=1
     )
     reader = ScenesReader(None, options)
     stimuli = reader._stimuli
@@ -35,10 +35,10 @@ def scores() -> dict[tuple[str, str], dict[str, float]]:
     )
     targets = {"gabor": GaborExtractor()(batch), "category": CategoryExtractor()(batch)}
     result: dict[tuple[str, str], dict[str, float]] = {}
-    for task, numbers in (("images", range(IMAGES)), ("films", videos)):
+    for task, numbers in (("images", range(IMAGES)), ("videos", videos)):
         signals = np.stack([model.signal(number, task) for number in numbers])
         used = {name: values[numbers.start : numbers.stop] for name, values in targets.items()}
-        if task == "films":
+        if task == "videos":
             used["motion"] = MotionExtractor()(batch)
         for roi in ("V1", "MT", "FFA", "PPA"):
             inside = model.roi == roi
@@ -58,7 +58,7 @@ def _score(features: np.ndarray, signals: np.ndarray) -> float:
         ("images", "V1", "gabor"),
         ("images", "FFA", "category"),
         ("images", "PPA", "category"),
-        ("films", "MT", "motion"),
+        ("videos", "MT", "motion"),
     ],
 )
 def test_the_planted_target_predicts_best(

@@ -15,21 +15,21 @@ from neurorecon.simulation.vocabulary import CATEGORIES, COLORS, KINDS, LIGHTING
 
 _DIGEST = (
     "import hashlib;from neurorecon.simulation.scene import sample_scene;"
-    "print(hashlib.sha256(repr([sample_scene(3,i,k) for k in ('image','film') for i in (0,5,70000)])"
+    "print(hashlib.sha256(repr([sample_scene(3,i,k) for k in ('image','video') for i in (0,5,70000)])"
     ".encode()).hexdigest())"
 )
 
 
 def test_another_process_samples_the_same_scenes() -> None:
-    scenes = [sample_scene(3, i, k) for k in ("image", "film") for i in (0, 5, 70000)]
+    scenes = [sample_scene(3, i, k) for k in ("image", "video") for i in (0, 5, 70000)]
     here = hashlib.sha256(repr(scenes).encode()).hexdigest()
     there = subprocess.run([sys.executable, "-c", _DIGEST], capture_output=True, text=True, check=True)
     assert there.stdout.strip() == here
 
 
 def test_random_access_equals_sequence() -> None:
-    sequence = [sample_scene(1, index, "film") for index in range(24)]
-    assert [sample_scene(1, index, "film") for index in reversed(range(24))] == sequence[::-1]
+    sequence = [sample_scene(1, index, "video") for index in range(24)]
+    assert [sample_scene(1, index, "video") for index in reversed(range(24))] == sequence[::-1]
 
 
 def test_seeds_indices_and_kinds_differ() -> None:
@@ -37,13 +37,13 @@ def test_seeds_indices_and_kinds_differ() -> None:
         repr(sample_scene(seed, index, kind).objects)
         for seed in (0, 1)
         for index in range(40)
-        for kind in ("image", "film")
+        for kind in ("image", "video")
     }
     assert len(scenes) == 160
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**40), st.integers(0, 10**7), st.sampled_from(["image", "film"]))
+@given(st.integers(0, 2**40), st.integers(0, 10**7), st.sampled_from(["image", "video"]))
 def test_scenes_keep_to_the_vocabulary(seed: int, index: int, kind: str) -> None:
     scene = sample_scene(seed, index, kind)
     assert scene.setting in SETTINGS
@@ -85,7 +85,7 @@ def test_things_on_the_ground_stand_on_it_in_one_perspective(index: int) -> None
         assert np.allclose(eye, eye[0])
 
 
-@pytest.mark.parametrize("kind", ["image", "film"])
+@pytest.mark.parametrize("kind", ["image", "video"])
 def test_categories_are_balanced_in_every_block(kind: str) -> None:
     for start in (0, 8, 4000):
         block = [sample_scene(2, start + offset, kind).category for offset in range(8)]

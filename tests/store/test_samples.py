@@ -13,7 +13,7 @@ from neurorecon.store.responses import standardize
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
+def videos(tmp_path_factory):
     """A time series: 4 runs of 100 volumes, one video each, whose responses peak 4 to 6 s after the video."""
     generator = np.random.default_rng(0)
     features = generator.standard_normal((400, 3)).astype(np.float32)
@@ -25,7 +25,7 @@ def films(tmp_path_factory):
         for delay, weight in ((2, 1.0), (3, 0.8)):
             rows = np.flatnonzero(runs == run)
             responses[rows[delay:]] += weight * drive[rows[:-delay]]
-    path = tmp_path_factory.mktemp("films") / "films.icechunk"
+    path = tmp_path_factory.mktemp("videos") / "videos.icechunk"
     store = nr.build_from_arrays(
         path,
         responses.astype(np.float32),
@@ -44,27 +44,27 @@ def _decoded(store, **options):
     return np.mean([np.corrcoef(predicted[:, column], seen.values[:, column])[0, 1] for column in range(3)])
 
 
-def test_pairs_of_a_time_series_are_responses_to_the_stimulus(films):
+def test_pairs_of_a_time_series_are_responses_to_the_stimulus(videos):
     """Volumes as they were recorded show the response to earlier stimuli: they decode nothing."""
-    X, _ = films.pairs("subj01", "mine")
-    raw = films.responses("subj01").values
+    X, _ = videos.pairs("subj01", "mine")
+    raw = videos.responses("subj01").values
     assert X.sizes == {"sample": 400 - 4 * 3, "voxel": 20}
     np.testing.assert_allclose(X.values[:97], (raw[2:99] + raw[3:100]) / 2, atol=1e-6)
     assert X.attrs["delays"] == [2, 3]
     assert X.attrs["window"] == "mean of the volumes 4 to 6 s after each sample"
     assert X.attrs["samples"] == "volumes, one every 2 s"
-    assert abs(_decoded(films, delays=())) < 0.1
-    assert _decoded(films) > 0.5
-    assert _decoded(films, average=None) > 0.5
-    assert _decoded(films, delays=(2, 3)) > 0.5
+    assert abs(_decoded(videos, delays=())) < 0.1
+    assert _decoded(videos) > 0.5
+    assert _decoded(videos, average=None) > 0.5
+    assert _decoded(videos, delays=(2, 3)) > 0.5
 
 
-def test_volumes_are_read_as_recorded_and_averages_as_responses(films):
-    assert films.responses("subj01").sizes["sample"] == 400
-    assert films.responses("subj01").attrs["delays"] == []
-    averaged = films.responses("subj01", average="stimulus")
-    np.testing.assert_array_equal(averaged.values, films.pairs("subj01", "mine")[0].values)
-    side_by_side = films.pairs("subj01", "mine", delays=(2, 3))[0]
+def test_volumes_are_read_as_recorded_and_averages_as_responses(videos):
+    assert videos.responses("subj01").sizes["sample"] == 400
+    assert videos.responses("subj01").attrs["delays"] == []
+    averaged = videos.responses("subj01", average="stimulus")
+    np.testing.assert_array_equal(averaged.values, videos.pairs("subj01", "mine")[0].values)
+    side_by_side = videos.pairs("subj01", "mine", delays=(2, 3))[0]
     assert side_by_side.sizes["voxel"] == 40
     assert side_by_side.attrs["delays"] == [2, 3]
     assert "window" not in side_by_side.attrs
@@ -90,7 +90,7 @@ def test_tasks_are_never_joined_unless_asked(store):
     assert images.attrs["samples"] == "trial estimates"
     np.testing.assert_array_equal(images, store.responses("subj01", split="train", task="images"))
     with pytest.raises(InputError, match="different kinds, in different units"):
-        store.responses("subj01", task=["images", "films"])
+        store.responses("subj01", task=["images", "videos"])
     with pytest.raises(UnknownNameError, match="unknown task"):
         store.responses("subj01", task=["images", "music"])
     with pytest.raises(InputError, match="no task is named"):
@@ -102,13 +102,13 @@ def test_the_default_task_is_that_of_maps_and_reconstructions(store, tmp_path):
 
     shutil.copytree(store.location, tmp_path / "own.icechunk")
     own = nr.extract(nr.open_store(tmp_path / "own.icechunk"), ["category", "gabor", "motion"], progress=False)
-    for target, task in (("gabor", "images"), ("category", "images"), ("motion", "films")):
+    for target, task in (("gabor", "images"), ("category", "images"), ("motion", "videos")):
         X, _ = own.pairs("subj01", target)
         assert set(X["task"].values) == {task}
         assert choose_task(own, "subj01", [target], None) == task
         assert choose_shown_task(own, "subj01", [target], None) == task
     assert choose_shown_task(own, "subj01", ["images"], None) == "images"
-    assert choose_shown_task(own, "subj01", ["frames"], None) == "films"
+    assert choose_shown_task(own, "subj01", ["frames"], None) == "videos"
 
 
 def test_equal_kinds_can_be_joined(tmp_path):
@@ -122,16 +122,16 @@ def test_equal_kinds_can_be_joined(tmp_path):
 
 def _ranked(rows, *having):
     table = pd.DataFrame(rows, columns=["task", "stimulus", "split"])
-    kinds = {name: "film" if name.startswith("v") else "image" for name in table["stimulus"]}
+    kinds = {name: "video" if name.startswith("v") else "image" for name in table["stimulus"]}
     return selection.rank_tasks(table, kinds, [set(names) for names in having])
 
 
 def test_tasks_in_order():
     images = [("faces", f"i{number}", "train") for number in range(3)]
-    videos = [("films", f"v{number}", "train") for number in range(9)]
-    assert _ranked(videos + images) == [("faces", True), ("films", True)]  # images come first
-    assert _ranked(videos + images, ["v0", *(row[1] for row in videos)])[0] == ("films", True)
-    assert _ranked(videos + images, ["v0", "v1", "i0"]) == [("films", False), ("faces", False)]
+    videos = [("videos", f"v{number}", "train") for number in range(9)]
+    assert _ranked(videos + images) == [("faces", True), ("videos", True)]  # images come first
+    assert _ranked(videos + images, ["v0", *(row[1] for row in videos)])[0] == ("videos", True)
+    assert _ranked(videos + images, ["v0", "v1", "i0"]) == [("videos", False), ("faces", False)]
     more = [("places", f"p{number}", "train") for number in range(5)]
     assert _ranked(images + more)[0] == ("places", True)
     untrained = [("test", f"t{number}", "test") for number in range(50)]

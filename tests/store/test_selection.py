@@ -94,7 +94,7 @@ def test_hemispheres_have_to_be_known():
 
 
 def _table(runs, stimuli=None):
-    rows = [("films", 1, run, 2.0 * volume) for run, length in enumerate(runs, 1) for volume in range(length)]
+    rows = [("videos", 1, run, 2.0 * volume) for run, length in enumerate(runs, 1) for volume in range(length)]
     table = pd.DataFrame(rows, columns=["task", "session", "run", "time"])
     table["stimulus"] = [f"s{number}" for number in range(len(table))] if stimuli is None else stimuli
     table["split"] = "train"
@@ -105,11 +105,11 @@ def test_time_counts_from_the_onset_of_each_run():
     table = _table([4, 3])
     assert selection.select_samples(table, time=slice(2, 6)).tolist() == [1, 2, 5, 6]
     assert selection.select_samples(table, time=(None, 2)).tolist() == [0, 4]
-    assert selection.select_samples(table, split="train", task="films").tolist() == list(range(7))
+    assert selection.select_samples(table, split="train", task="videos").tolist() == list(range(7))
 
 
 SAMPLE_TABLES = st.lists(
-    st.tuples(st.sampled_from(["train", "test"]), st.sampled_from(["images", "films"]), st.integers(0, 9)),
+    st.tuples(st.sampled_from(["train", "test"]), st.sampled_from(["images", "videos"]), st.integers(0, 9)),
     min_size=1,
     max_size=20,
 ).map(lambda rows: pd.DataFrame(rows, columns=["split", "task", "time"]).astype({"time": float}))
@@ -119,7 +119,7 @@ SAMPLE_TABLES = st.lists(
 @given(
     SAMPLE_TABLES,
     st.sampled_from([None, "train", "test"]),
-    st.sampled_from([None, "images", "films"]),
+    st.sampled_from([None, "images", "videos"]),
     st.one_of(st.none(), st.tuples(st.integers(0, 9), st.integers(0, 9))),
 )
 def test_samples_are_those_of_pandas_or_an_error_says_why(table, split, task, time):
@@ -178,7 +178,7 @@ def test_samples_that_do_not_exist():
 def test_delays_never_leave_the_run(runs, delays):
     table = _table(runs)
     everything = np.arange(len(table))
-    kept, shifted = selection.delayed_positions(table, everything, delays, {"films": 2.0})
+    kept, shifted = selection.delayed_positions(table, everything, delays, {"videos": 2.0})
     assert shifted.shape == (len(delays), len(kept))
     run = table["run"].to_numpy()
     for row, delay in zip(shifted, delays, strict=True):
@@ -190,7 +190,7 @@ def test_delays_never_leave_the_run(runs, delays):
 @pytest.mark.parametrize("delays", [(-1,), (1, 1), (0.5,)])
 def test_delays_are_different_whole_numbers(delays):
     with pytest.raises(InputError, match="these delays cannot be used"):
-        selection.delayed_positions(_table([5]), np.arange(5), delays, {"films": 2.0})
+        selection.delayed_positions(_table([5]), np.arange(5), delays, {"videos": 2.0})
 
 
 def test_delays_need_a_time_series():
@@ -217,6 +217,6 @@ def test_neighbors_are_read_as_a_slice():
 
 def test_delays_do_not_reach_over_volumes_that_were_left_out():
     table = _table([6]).assign(time=[0.0, 2.0, 4.0, 20.0, 22.0, 24.0])
-    kept, shifted = selection.delayed_positions(table, np.arange(6), (1,), {"films": 2.0})
+    kept, shifted = selection.delayed_positions(table, np.arange(6), (1,), {"videos": 2.0})
     np.testing.assert_array_equal(kept, [0, 1, 3, 4])
     np.testing.assert_array_equal(shifted, [[1, 2, 4, 5]])

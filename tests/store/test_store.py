@@ -66,8 +66,8 @@ def test_averages_agree_with_pandas(store):
 
 
 def test_delays_take_later_volumes_of_the_run(store):
-    plain = store.responses("subj01", roi="V1", task="films")
-    delayed = store.responses("subj01", roi="V1", task="films", delays=(1, 2))
+    plain = store.responses("subj01", roi="V1", task="videos")
+    delayed = store.responses("subj01", roi="V1", task="videos", delays=(1, 2))
     voxels = plain.sizes["voxel"]
     assert delayed["delay"].values.tolist() == [1] * voxels + [2] * voxels
     first = plain.values[[1, 2]]
@@ -81,7 +81,7 @@ def test_noise_ceilings_belong_to_a_task(store):
     assert ((ceiling >= 0) & (ceiling <= 1)).all()
     with pytest.raises(InputError, match="several tasks"):
         store.noise_ceiling("subj01")
-    assert "noise_ceiling" in store.responses("subj01", task="films").coords
+    assert "noise_ceiling" in store.responses("subj01", task="videos").coords
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
 
-OPTIONS = {"subjects": 1, "voxels": 300, "train_images": 60, "test_images": 16, "train_films": 0, "test_films": 0}
+OPTIONS = {"subjects": 1, "voxels": 300, "train_images": 60, "test_images": 16, "train_videos": 0, "test_videos": 0}
 
 
 @pytest.fixture(scope="session")

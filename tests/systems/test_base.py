@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -227,6 +228,28 @@ class TestSystem:
             TwoTargets().fit_arrays(responses, {"images": images, "gabor": images})
         with pytest.raises(UnknownNameError, match="unknown target 'images'"):
             OnArrays().fit_arrays(responses, {"pixels": images})
+
+    def test_targets_that_the_store_lacks_are_computed(self, scenes, tmp_path):
+        class OfCategories(TwoTargets):
+            name = "of-categories"
+
+            @property
+            def targets(self):
+                return {"category": TargetSpec("category", RidgeDecoder(self.alpha))}
+
+        shutil.copytree(scenes.location, tmp_path / "copy.icechunk")
+        store = nr.open_store(tmp_path / "copy.icechunk")
+        system = OfCategories().fit(store, "subj01", "V1")
+        assert "category" not in store.targets_available
+        after = nr.open_store(store.location)
+        assert after.snapshot == system.provenance_["snapshot"]
+        test = after.responses("subj01", "V1", "test", average="stimulus")
+        expected = RidgeDecoder(100.0)
+        train = after.pairs("subj01", "category", "V1", "train")
+        mean, scale = train[0].values.mean(axis=0), train[0].values.std(axis=0)
+        expected.fit((train[0].values - mean) / scale, train[1].values)
+        decoded = system.decode(test)["category"]
+        np.testing.assert_allclose(decoded, expected.predict((test.values - mean) / scale), rtol=1e-4, atol=1e-5)
 
     def test_an_interrupted_fit_resumes(self, scenes, tmp_path, monkeypatch):
         calls, fit = [], RidgeDecoder.fit

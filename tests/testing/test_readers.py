@@ -44,7 +44,7 @@ class GoodReader(Reader):
         return pd.DataFrame(
             {
                 "id": [f"stimulus{number}" for number in range(n)],
-                "kind": ["image"] * N_IMAGES + ["film"] * N_VIDEOS,
+                "kind": ["image"] * N_IMAGES + ["video"] * N_VIDEOS,
                 "category": ["face", "house"] * (n // 2) + ["face"] * (n % 2),
                 "captions": [["a face", "somebody"] for _ in range(n)],
             }
@@ -88,7 +88,7 @@ class GoodReader(Reader):
         videos = pd.DataFrame(
             {
                 "stimulus": [f"stimulus{N_IMAGES + number // 2}" for number in range(2 * N_VIDEOS)],
-                "task": "films",
+                "task": "videos",
                 "session": 2,
                 "run": 1,
                 "repeat": 1,
@@ -132,7 +132,7 @@ class GoodReader(Reader):
             rois={"V1": np.arange(N_VOXELS) < 6, "all": np.ones(N_VOXELS, bool)},
             space=space,
             read_responses=lambda start, stop: responses[start:stop].copy(),
-            repetition_time={"films": 2.0},
+            repetition_time={"videos": 2.0},
             truth={"gain": np.ones((2, N_VOXELS))},
         )
 
@@ -285,8 +285,8 @@ BROKEN = {
     "ids are numbers": ("stimuli", "strings", table("stimuli", put("id", range(11)))),
     "an id is empty": ("stimuli", "none empty", table("stimuli", put("id", "", row=3))),
     "an id twice": ("stimuli", "unique", table("stimuli", put("id", "stimulus0", row=3))),
-    "unknown kind": ("stimuli", "'image' or 'film'", table("stimuli", put("kind", "sound", row=3))),
-    "films first": ("stimuli", "after the images", table("stimuli", lambda t: t[::-1])),
+    "unknown kind": ("stimuli", "'image' or 'video'", table("stimuli", put("kind", "sound", row=3))),
+    "videos first": ("stimuli", "after the images", table("stimuli", lambda t: t[::-1])),
     "six captions": ("stimuli", "at most five", table("stimuli", put("captions", ["c"] * 6, row=3))),
     "one string of captions": ("stimuli", "lists", table("stimuli", put("captions", "a face", row=3))),
     "captions of numbers": ("stimuli", "strings", table("stimuli", put("captions", [1], row=3))),
@@ -325,7 +325,7 @@ BROKEN = {
     "repeats with a gap": ("repeats", "without a gap", samples(lambda t: put("repeat", t["repeat"].replace(2, 3))(t))),
     "repeats all 1": ("repeats", "one sample", samples(put("repeat", 1))),
     "time series of no task": ("repetition_time", "name tasks", recording(lambda d: replace(d, repetition_time={"rest": 2.0}))),
-    "time series of no length": ("repetition_time", "positive", recording(lambda d: replace(d, repetition_time={"films": 0.0}))),
+    "time series of no length": ("repetition_time", "positive", recording(lambda d: replace(d, repetition_time={"videos": 0.0}))),
     "time series off the grid": ("repetition_time", "steps of 2 s", samples(put("time", 9.0, row=20))),
     "voxels lack a column": ("voxels", "lacks k", voxels(lambda t: t.drop(columns="k"))),
     "voxels twice": ("voxels", "once", voxels(lambda t: put("j", 0)(t) or put("i", 0)(t))),

@@ -390,7 +390,7 @@ def _without_table(given: Given) -> Table:
     """Infer the table of stimuli from the image files, the number of images or videos, or the samples."""
     from neurorecon.io.images import SUFFIXES
 
-    kind = "film" if given.frames is not None and given.images is None else "image"
+    kind = "video" if given.frames is not None and given.images is None else "image"
     if isinstance(given.images, Path):
         found = sorted(item.stem for item in given.images.iterdir() if item.suffix.lower() in SUFFIXES)
         return stimuli_of_names(found, kind)
@@ -429,7 +429,7 @@ def _number(given: ArrayFile, wanted: int, what: str) -> InputError:
 def _check_videos(frames: ArrayFile | None, stimuli: Stimuli, options: ArraysOptions) -> None:
     if frames is None:
         return
-    videos = int((stimuli.table["kind"] == "film").sum())
+    videos = int((stimuli.table["kind"] == "video").sum())
     if frames.shape[0] != videos:
         raise _number(frames, videos, "videos")
     if options.frames_per_second is None:

@@ -290,7 +290,7 @@ class ArraysReader(Reader):
         return None if self._content.frames is None else self.options.frames_per_second
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of videos ``start:stop``, uint8, shape (film, frame, y, x, rgb)."""
+        """Return the frames of videos ``start:stop``, uint8, shape (video, frame, y, x, rgb)."""
         if self._content.frames is None:
             return super().read_frames(start, stop)
         return np.array(self._content.frames[start:stop])

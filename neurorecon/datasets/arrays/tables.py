@@ -120,7 +120,7 @@ def read_samples(given: Table, tasks: dict[str, str], repetition_time: float | N
         Must have the column ``stimulus``; ``session``, ``run``, ``repeat``, ``split``, ``time`` and ``task`` are
         optional, and other columns are kept as they are. Rows without a stimulus (rest) are left out.
     tasks : dict of str to str
-        Default task of each stimulus, ``"images"`` or ``"films"``.
+        Default task of each stimulus, ``"images"`` or ``"videos"``.
     repetition_time : float, optional
         Repetition time (s), if the rows are the volumes of a time series.
 
@@ -385,8 +385,8 @@ class Stimuli:
 
     @property
     def tasks(self) -> dict[str, str]:
-        """The task of each stimulus: ``"images"`` or ``"films"``."""
-        kinds = self.table["kind"].map({"image": "images", "film": "films"})
+        """The task of each stimulus: ``"images"`` or ``"videos"``."""
+        kinds = self.table["kind"].map({"image": "images", "video": "videos"})
         return dict(zip(self.table["id"], kinds, strict=True))
 
 
@@ -419,7 +419,7 @@ def read_stimuli(given: Table, images: bool, videos: bool) -> Stimuli:
     table["category"] = given.text("category") if "category" in given else ""
     table.loc[table["category"] == "", "category"] = "none"
     table["captions"] = _captions(given)
-    order = np.argsort((table["kind"] == "film").to_numpy(), kind="stable")
+    order = np.argsort((table["kind"] == "video").to_numpy(), kind="stable")
     files = given.text("file") if "file" in given else np.full(len(ids), "", dtype=object)
     return Stimuli(
         table.iloc[order].reset_index(drop=True)[list(STIMULUS_COLUMNS)],
@@ -437,23 +437,24 @@ def stimuli_of_names(names: Iterable[str], kind: str) -> Table:
 def _kinds(given: Table, number: int, images: bool, videos: bool) -> np.ndarray:
     if "kind" in given:
         kinds = given.names("kind")
-        strange = sorted(set(kinds) - {"image", "film"})
-        if strange or ("film" in kinds) != videos:
+        kinds[kinds == "film"] = "video"  # its former name, in tables that users wrote
+        strange = sorted(set(kinds) - {"image", "video"})
+        if strange or ("video" in kinds) != videos:
             raise InputError(
                 f"{given.where}: the column 'kind' cannot be used",
                 given=f"kinds {', '.join(sorted(set(kinds)))}, {'with' if videos else 'without'} an array of frames",
-                expected="'image' or 'film' (a video), and an array of frames if there are videos",
-                todo="fix the column, or save the videos next to the table as frames.npy (film, frame, y, x, rgb)",
+                expected="'image' or 'video', and an array of frames if there are videos",
+                todo="fix the column, or save the videos next to the table as frames.npy (video, frame, y, x, rgb)",
             )
         return kinds
     if images and videos:
         raise InputError(
             f"{given.where} does not say which stimuli are videos",
             given="images and videos, and no column 'kind'",
-            expected="a column 'kind' with 'image' or 'film' (a video)",
+            expected="a column 'kind' with 'image' or 'video'",
             todo="add the column to the table of stimuli",
         )
-    return np.full(number, "film" if videos else "image", dtype=object)
+    return np.full(number, "video" if videos else "image", dtype=object)
 
 
 def _captions(given: Table) -> list[list[str]]:

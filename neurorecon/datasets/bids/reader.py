@@ -210,7 +210,7 @@ class BidsReader(base.Reader):
         return None if self._images is None else self._images.rate
 
     def read_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames of videos ``start:stop``, uint8, shape (film, frame, y, x, rgb)."""
+        """Return the frames of videos ``start:stop``, uint8, shape (video, frame, y, x, rgb)."""
         return self._shown().video_frames(start, stop)
 
     def subject(self, name: str) -> base.SubjectData:

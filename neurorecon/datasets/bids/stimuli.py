@@ -52,7 +52,7 @@ def cut_videos(shown: pd.DataFrame, seconds: float) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per clip, whose ``stimulus`` is e.g. ``"film.mp4#00012"``. Images are unchanged.
+        One row per clip, whose ``stimulus`` is e.g. ``"video.mp4#00012"``. Images are unchanged.
     """
     counts = [
         max(round(d / seconds), 1) if is_video(n) else 1
@@ -94,7 +94,7 @@ def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bo
         key = next((key for key in (name, file_of(name)) if captions is not None and key in captions.index), None)
         if captions is not None and key is not None:
             category, said = captions.loc[key, "category"] or category, captions.loc[key, "captions"]
-        rows.append((name, "film" if files and is_video(name) else "image", str(category or UNNAMED), list(said)))
+        rows.append((name, "video" if files and is_video(name) else "image", str(category or UNNAMED), list(said)))
     return pd.DataFrame(rows, columns=["id", "kind", "category", "captions"])
 
 

@@ -14,7 +14,7 @@ from neurorecon.errors import InputError
 from neurorecon.simulation.drawing import animals, objects, outdoors, people, rooms
 from neurorecon.simulation.drawing.backgrounds import PAINT, Backdrop
 from neurorecon.simulation.drawing.pen import Light, Pen, Pose, light_of, mix, pose_of
-from neurorecon.simulation.scene import Scene, SceneObject, paint_order
+from neurorecon.simulation.scene import DETAILS, Scene, SceneObject, paint_order
 from neurorecon.simulation.vocabulary import TRAITS
 
 #: Drawing functions by kind, in coordinates in which the base of the object is (0, 0) and its top is at y = -1.
@@ -96,7 +96,7 @@ def _paint(scene: Scene, size: int, time: float, seen: Image.Image | None = None
         math.exp(scene.camera[2] * time),
         (scene.camera[0] * time, scene.camera[1] * time),
     )
-    key = np.random.SeedSequence([scene.seed, scene.index, len(scene.kind), 77])
+    key = np.random.SeedSequence([scene.seed, scene.index, DETAILS[scene.kind], 77])
     random = np.random.default_rng(key)
     light = light_of(scene.lighting, scene.indoor, -1 if random.random() < 0.5 else 1)
     canvas = Image.new("RGB", (view.pixels, view.pixels))

@@ -189,7 +189,7 @@ class Described:
 
 def _weights(scene: Scene) -> np.ndarray:
     main = scene.main
-    if scene.kind == "film" or main.category == "room":  # objects move in videos, and rooms fill the image
+    if scene.kind == "video" or main.category == "room":  # objects move in videos, and rooms fill the image
         return np.ones((8, 8), dtype=np.float32)
     inside = np.outer(_covered(main.y, main.size), _covered(main.x, main.width))
     return (1 + _MORE_ON_OBJECTS * inside).astype(np.float32)

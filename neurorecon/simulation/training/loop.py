@@ -107,7 +107,7 @@ def _keys(split: str) -> list[tuple[str, int, float]]:
     """Return kind, index and time of every image of a set."""
     images, videos = COUNTS[split]
     times = np.random.default_rng(SEEDS[split]).uniform(-1.0, 0.75, videos).round(3)
-    return [("image", n, 0.0) for n in range(images)] + [("film", n, float(times[n])) for n in range(videos)]
+    return [("image", n, 0.0) for n in range(images)] + [("video", n, float(times[n])) for n in range(videos)]
 
 
 def _draw_missing(split: str, files: list[Path], blocks: list[list[tuple[str, int, float]]], progress: bool) -> None:

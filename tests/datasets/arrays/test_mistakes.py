@@ -251,7 +251,7 @@ MISTAKES = {
         ["s3.png cannot be read"],
     ),
     "kind is unknown": (lambda f: _edit(f, "stimuli", kind="movie"), {}, ["column 'kind'", "movie"]),
-    "films without frames": (lambda f: _edit(f, "stimuli", kind="film"), {}, ["column 'kind'", "frames.npy"]),
+    "videos without frames": (lambda f: _edit(f, "stimuli", kind="video"), {}, ["column 'kind'", "frames.npy"]),
     "frames without a rate": (
         lambda f: (np.save(f / "frames.npy", np.ones((6, 2, 8, 8, 3), np.uint8)), _drop(f, "images.npy")),
         {},
@@ -260,7 +260,7 @@ MISTAKES = {
     "frames without colors": (
         lambda f: (np.save(f / "frames.npy", np.ones((6, 2, 8, 8), np.uint8)), _drop(f, "images.npy")),
         {"frames_per_second": 2.0},
-        ["(film, frame, y, x, 3)"],
+        ["(video, frame, y, x, 3)"],
     ),
     "labels of others": (
         lambda f: pd.DataFrame({"id": [*S[:5], "s9"], "size": 1}).to_csv(f / "labels.csv", index=False),

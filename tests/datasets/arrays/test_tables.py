@@ -129,7 +129,7 @@ def test_images_of_a_folder(lab):
 
 def test_videos_come_behind_the_images(lab):
     frames = np.random.default_rng(1).integers(0, 256, (2, 5, 8, 10, 3), dtype=np.uint8)
-    lab.stimuli["kind"] = ["film", "image", "image", "film", "image", "image"]
+    lab.stimuli["kind"] = ["video", "image", "image", "video", "image", "image"]
     lab.images = lab.images[[1, 2, 4, 5]]
     np.save(lab.write() / "frames.npy", frames)
     reader = lab.open(frames_per_second=4.0)
@@ -137,7 +137,7 @@ def test_videos_come_behind_the_images(lab):
     np.testing.assert_array_equal(reader.read_images(2, 6), np.concatenate([lab.images[2:], frames[:, 2]]))
     np.testing.assert_array_equal(reader.read_frames(1, 2), frames[1:])
     samples = reader.subject("subj01").samples
-    assert set(samples["task"][samples["stimulus"].isin(["s0", "s3"])]) == {"films"}
+    assert set(samples["task"][samples["stimulus"].isin(["s0", "s3"])]) == {"videos"}
 
 
 def test_labels_and_captions_follow_their_stimulus(lab):

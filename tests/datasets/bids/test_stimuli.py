@@ -25,7 +25,7 @@ def _write_video(path, seconds, frames_per_second=5):
 def _video_events(root, videos, duration):
     for run, name in enumerate(videos, start=1):
         onsets = [10.0, 20.0 + duration]
-        table = pd.DataFrame({"onset": onsets, "duration": duration, "trial_type": "film", "stim_file": name})
+        table = pd.DataFrame({"onset": onsets, "duration": duration, "trial_type": "video", "stim_file": name})
         table.to_csv(root / EVENTS.format(run), sep="\t", index=False)
 
 

@@ -28,7 +28,7 @@ def test_scenes_are_drawn_once_and_read_again(few, tmp_path):
 
 def test_captions_belong_to_the_scenes(few, tmp_path):
     found = scenes.images("held-out", tmp_path, progress=False)
-    assert [scene.kind for scene in found.scenes] == ["image"] * 3 + ["film"]
+    assert [scene.kind for scene in found.scenes] == ["image"] * 3 + ["video"]
     assert len(found) == len(found.captions) == 4
 
 

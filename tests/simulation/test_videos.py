@@ -11,11 +11,11 @@ from neurorecon.simulation.stimuli import frame_times, render_video
 
 
 def _videos(count: int) -> list[Scene]:
-    return [sample_scene(14, index, "film") for index in range(count)]
+    return [sample_scene(14, index, "video") for index in range(count)]
 
 
 def test_the_middle_frame_is_the_image_of_the_scene() -> None:
-    scene = sample_scene(3, 1, "film")
+    scene = sample_scene(3, 1, "video")
     video = render_video(scene)
     assert video.shape == (8, 64, 64, 3)
     assert video.dtype == np.uint8
@@ -89,4 +89,4 @@ def test_legs_move_while_walking_and_rest_in_images() -> None:
 @pytest.mark.parametrize(("frames", "rate"), [(0, 4.0), (8, 0.0)])
 def test_videos_without_frames_are_refused(frames: int, rate: float) -> None:
     with pytest.raises(InputError, match="frame"):
-        render_video(sample_scene(0, 0, "film"), frames, rate)
+        render_video(sample_scene(0, 0, "video"), frames, rate)

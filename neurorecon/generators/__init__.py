@@ -1,0 +1,1 @@
+"""Generators: networks that turn decoded targets into images."""

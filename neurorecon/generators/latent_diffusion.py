@@ -1,0 +1,520 @@
+"""Latent diffusion conditioned on text, on an image, or on both, from noise or from an image that is there already.
+
+One sampling loop serves all networks and all schedulers of diffusers: the text-conditioned UNets of Stable Diffusion
+1.x and 2.x, the dual-guided UNet of Versatile Diffusion, and the bundled small ones. It is not one of diffusers'
+pipelines because none of them takes contexts of two kinds, noise that belongs to each image of a batch, or a strength
+that means the same for every noise schedule.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from neurorecon import hub
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.generators.base import Generator
+from neurorecon.models.clip import clip_settings, text_encoder, text_tokens, vision_tokens
+from neurorecon.models.load import (
+    AutoencoderSettings,
+    WeightsSource,
+    autoencoder_settings,
+    noise_like,
+    read_json,
+    seed_of,
+    source,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Called with noisy latents (image, channel, y, x) and the step; returns what the network predicts, in the same shape.
+Denoise = Callable[["Tensor", "Tensor"], "Tensor"]
+
+#: Gray level of the image that stands for "no image", as in Brain-Diffuser.
+GRAY = 127
+
+#: Largest eta: with 1, DDIM takes the square root of a difference that rounding can make negative.
+_MOST_ETA = 0.999
+
+Condition = Literal["text", "image", "both"]
+
+
+class LatentDiffusion(Generator):
+    """Generate images with a latent diffusion network.
+
+    Conditions of a stimulus, all of them optional:
+
+    - ``text`` (token, channel): hidden states of the text encoder (target ``clip_text_sd``) for a text-conditioned
+      network; projected tokens (target ``clip_text``) for a dual-guided one.
+    - ``image`` (token, channel): vision tokens of CLIP (target ``clip_vision``), for a dual-guided network.
+    - ``init`` (y, x, rgb): an image in [0, 1] to start from, of any size; or ``latents`` (channel, y, x): the same in
+      the autoencoder's latents times its scaling factor (target ``vqvae``).
+
+    Parameters
+    ----------
+    condition : {"text", "image", "both"}
+        ``"text"`` uses a text-conditioned UNet. The others use the dual-guided UNet.
+    models : {"bundled", "published"} or path
+        Which weights. A path may be a diffusers pipeline (Stable Diffusion 1.x or 2.x, Versatile Diffusion).
+    steps : int
+        Number of steps from pure noise; an initial image leaves the last of them.
+    guidance : float
+        Scale of classifier-free guidance; 1 is none.
+    strength : float
+        How much of an initial image is replaced: sampling starts where the share 1 - `strength` of its amplitude is
+        left, ``sqrt(alphas_cumprod)``, or at the nearest step. So it means the same for every noise schedule and
+        number of steps. With Stable Diffusion's schedule it is close to the share of steps that are taken, which
+        diffusers calls strength: 37 of 50 steps are .734, 40 are .792. 0 returns the initial image and 1 ignores it.
+    eta : float
+        Share of the noise that is drawn anew at each step: 0 is DDIM, 1 corresponds to DDPM. Only for schedulers that
+        have it.
+    text_ratio : float
+        Weight of the text where both contexts are given; Brain-Diffuser mixes .4 text and .6 vision.
+    scheduler : str
+        Name of a scheduler class of diffusers, which gets the noise schedule of the network.
+    device, dtype, batch
+        As in :class:`~neurorecon.generators.base.Generator`. The autoencoder always computes in float32.
+
+    References
+    ----------
+    Rombach et al. (2022), arXiv 2112.10752; Xu et al. (2022), arXiv 2211.08332 (Versatile Diffusion); Song et al.
+    (2021), arXiv 2010.02502 (DDIM); Meng et al. (2022), arXiv 2108.01073 (starting from an image).
+    """
+
+    name: ClassVar[str] = "latent-diffusion"
+
+    def __init__(
+        self,
+        condition: Condition = "text",
+        models: str | Path = "bundled",
+        *,
+        steps: int = 50,
+        guidance: float = 7.5,
+        strength: float = 0.75,
+        eta: float = 0.0,
+        text_ratio: float = 0.4,
+        scheduler: str = "DDIMScheduler",
+        device: str | None = None,
+        dtype: str = "float32",
+        batch: int | None = None,
+    ) -> None:
+        self.condition = condition
+        self.models = models
+        self.steps = steps
+        self.guidance = guidance
+        self.strength = strength
+        self.eta = eta
+        self.text_ratio = text_ratio
+        self.scheduler = scheduler
+        self.device = device
+        self.dtype = dtype
+        self.batch = batch
+
+    @property
+    def weights(self) -> tuple[WeightsSource, ...]:
+        """The weights of the diffusion network, the autoencoder and the encoder of empty contexts."""
+        found = self._files
+        encoder = clip_settings(self.models).source if found.dual else text_encoder(self.models).source
+        return found.diffusion, found.autoencoder.source, encoder
+
+    @property
+    def conditions(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Shapes of the conditions of one stimulus."""
+        files = self._files
+        shapes: dict[str, tuple[int | None, ...]] = {"text": (None, files.text_width)}
+        if files.dual:
+            shapes["image"] = (None, files.image_width)
+        return {**shapes, "init": (None, None, 3), "latents": files.latent_shape}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape (y, x, rgb) of the images: those of training."""
+        files = self._files
+        _, height, width = files.latent_shape
+        pixels = _pixels(files.autoencoder)
+        return height * pixels, width * pixels, 3
+
+    @property
+    def _files(self) -> _Files:
+        if self.condition not in ("text", "image", "both"):
+            raise UnknownNameError("condition", self.condition, ("text", "image", "both"))
+        return _Files.of(self.condition != "text", self.models)
+
+    def make(self, stimuli: Sequence[str], conditions: Mapping[str, Tensor], seed: int) -> Tensor:
+        """Generate one batch, shape (stimulus, rgb, y, x)."""
+        import torch
+
+        self._check()
+        files = self._files
+        sha256 = (files.diffusion.sha256, files.autoencoder.source.sha256)
+        networks = _networks(files.dual, str(self.models), self.torch_device, self.dtype, sha256)
+        autoencoder, factor = networks.autoencoder, files.autoencoder.scaling_factor
+        init = conditions.get("latents")
+        if init is None and "init" in conditions:
+            init = encode_images(autoencoder, conditions["init"], self.image_shape[0]) * factor
+        noise = torch.from_numpy(np.stack([noise_like(files.latent_shape, seed, name) for name in stimuli]))
+        generators = [torch.Generator().manual_seed(seed_of(seed, name)) for name in stimuli]
+        latents = sample_latents(
+            networks.denoiser(conditions, len(stimuli), self.text_ratio, self.guidance, self.condition),
+            make_scheduler(self.scheduler, files.schedule),
+            noise.to(self.torch_device),
+            init=init,
+            strength=self.strength,
+            guidance=self.guidance if {"text", "image"} & conditions.keys() else 1.0,
+            steps=self.steps,
+            eta=self.eta,
+            generator=generators,
+        )
+        images: Tensor = autoencoder.decode(latents / factor).sample / 2 + 0.5
+        return images
+
+    def _check(self) -> None:
+        for name, least, most in (("strength", 0, 1), ("text_ratio", 0, 1), ("eta", 0, 1), ("guidance", 0, np.inf)):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise InputError(
+                    f"{name} is out of range",
+                    given=f"{name}={value!r}",
+                    expected=f"from {least} to {most}" if most < np.inf else f"{least} or more",
+                    todo="choose another value",
+                )
+        if int(self.steps) != self.steps or self.steps < 1:
+            raise InputError("steps is not a number of steps", given=f"steps={self.steps!r}", expected="1 or more")
+
+
+# -- sampling ---------------------------------------------------------------------------------------------------------
+
+
+def sample_latents(
+    denoise: Denoise,
+    scheduler: Any,
+    noise: Tensor,
+    *,
+    init: Tensor | None = None,
+    strength: float = 1.0,
+    guidance: float = 1.0,
+    steps: int = 50,
+    eta: float = 0.0,
+    generator: Any = None,
+) -> Tensor:
+    """Sample latents with any scheduler of diffusers and classifier-free guidance (Ho & Salimans, arXiv 2207.12598).
+
+    Parameters
+    ----------
+    denoise : callable
+        ``denoise(latents, step)`` predicts what the scheduler expects. With guidance it gets twice as many latents,
+        of which the first half is to be denoised without the condition.
+    scheduler : diffusers scheduler
+    noise : Tensor, shape (image, channel, y, x)
+        Initial noise.
+    init : Tensor, shape (image, channel, y, x), optional
+        Latents to start from.
+    strength : float
+        How much of `init` is replaced; see :class:`LatentDiffusion`.
+    guidance : float
+        1 is no guidance, and half of the work.
+    steps : int
+        From pure noise.
+    eta : float
+        For schedulers that have it.
+    generator : torch.Generator or list of torch.Generator, optional
+        Of the noise that is drawn during sampling; a list has one for each image, so that images do not depend on
+        their batch.
+
+    Returns
+    -------
+    Tensor, shape (image, channel, y, x)
+    """
+    import torch
+
+    if init is not None and strength <= 0:
+        return init
+    scheduler.set_timesteps(steps, device=noise.device)
+    timesteps = scheduler.timesteps
+    if init is None or strength >= 1:
+        latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
+    else:
+        shares = signal_shares(scheduler)
+        # A first step of nothing but noise, as in schedules of zero terminal SNR, would lose the image.
+        begin = int(np.where(shares > 1e-3, np.abs(shares - (1.0 - strength)), np.inf).argmin())
+        timesteps = timesteps[begin:]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
+        if hasattr(scheduler, "add_noise"):
+            latents = scheduler.add_noise(init, noise, timesteps[:1])
+        else:  # flow matching
+            latents = scheduler.scale_noise(init, timesteps[:1], noise)
+    scale = getattr(scheduler, "scale_model_input", lambda latents, step: latents)  # flow matching has none
+    accepted = inspect.signature(scheduler.step).parameters
+    options = {"eta": min(eta, _MOST_ETA), "generator": generator}
+    options = {name: value for name, value in options.items() if name in accepted}
+    for step in timesteps:
+        given = torch.cat([latents, latents]) if guidance != 1.0 else latents
+        predicted = denoise(scale(given, step), step)
+        if guidance != 1.0:
+            nothing, predicted = predicted.chunk(2)
+            predicted = nothing + guidance * (predicted - nothing)
+        latents = scheduler.step(predicted, step, latents, return_dict=False, **options)[0]
+    return latents
+
+
+def signal_shares(scheduler: Any) -> np.ndarray:
+    """Return the share of the amplitude of a clean image that is left at the start of each step, shape (step,).
+
+    Parameters
+    ----------
+    scheduler : diffusers scheduler
+        Whose steps are set.
+    """
+    flow = scheduler.config.get("use_flow_sigmas") or scheduler.config.get("prediction_type") == "flow_prediction"
+    if flow or not hasattr(scheduler, "alphas_cumprod"):
+        return 1.0 - scheduler.sigmas.cpu().numpy()[: len(scheduler.timesteps)]  # flow matching mixes linearly
+    levels = scheduler.alphas_cumprod.cpu().double().clamp(min=0).sqrt().numpy()
+    return np.interp(scheduler.timesteps.cpu().numpy(), np.arange(len(levels)), levels)
+
+
+def make_scheduler(name: str, schedule: Mapping[str, Any]) -> Any:
+    """Return a scheduler of diffusers with the noise schedule of a network.
+
+    Parameters
+    ----------
+    name : str
+        Name of its class, e.g. ``"DDIMScheduler"`` or ``"DPMSolverMultistepScheduler"``.
+    schedule : mapping
+        Contents of ``scheduler_config.json``.
+
+    Raises
+    ------
+    UnknownNameError
+        If diffusers has no such scheduler.
+    """
+    import diffusers
+
+    known = [found for found in dir(diffusers) if found.endswith("Scheduler") and not found.startswith("Flax")]
+    if name not in known:
+        raise UnknownNameError("scheduler of diffusers", name, known)
+    return getattr(diffusers, name).from_config(dict(schedule))
+
+
+def encode_images(autoencoder: Any, images: Tensor, size: int) -> Tensor:
+    """Encode images of any size, (image, y, x, rgb) in [0, 1], into the posterior mean, (image, channel, y, x)."""
+    from torch.nn import functional
+
+    pixels = images.permute(0, 3, 1, 2)
+    if pixels.shape[-2:] != (size, size):
+        pixels = functional.interpolate(pixels, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    encoded = autoencoder.encode(2 * pixels - 1)
+    posterior = getattr(encoded, "latent_dist", None)
+    latents: Tensor = encoded.latents if posterior is None else posterior.mode()
+    return latents
+
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What is known about the networks without loading them."""
+
+    dual: bool
+    diffusion: WeightsSource
+    autoencoder: AutoencoderSettings
+    schedule: Mapping[str, Any]
+    text_width: int
+    image_width: int
+    latent_shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, dual: bool, models: str | Path) -> _Files:
+        found = source("dual-diffusion" if dual else "text-diffusion", models)
+        published = (found.folder / "image_unet").is_dir()
+        own: dict[str, Any] = {}
+        if not dual:
+            unet = hub.part(found.folder, "unet")
+        elif published:
+            unet = found.folder / "image_unet"
+        else:
+            own = read_json(found.folder / "config.json")
+            unet = (found.folder / own["text_unet"]).resolve()
+        config = read_json(unet / "config.json")
+        width = int(config["cross_attention_dim"])
+        text = read_json(found.folder / "text_unet" / "config.json") if dual and published else config
+        size = config["sample_size"]
+        height, across = (size, size) if isinstance(size, int) else size
+        return cls(
+            dual,
+            found,
+            _autoencoder_of(found, models),
+            _schedule_of(found, unet),
+            int(text["cross_attention_dim"]),
+            int(own.get("image_width", width)),
+            (int(config["in_channels"]), int(height), int(across)),
+        )
+
+
+def _autoencoder_of(found: WeightsSource, models: str | Path) -> AutoencoderSettings:
+    """Return the autoencoder in the folder of the diffusion network if there is one, else that of the models."""
+    config = found.folder / "vae" / "config.json"
+    if not config.is_file():
+        return autoencoder_settings(models)
+    settings = read_json(config)
+    return AutoencoderSettings(found, str(settings.get("_class_name", "AutoencoderKL")), settings)
+
+
+def _schedule_of(found: WeightsSource, unet: Path) -> dict[str, Any]:
+    for place in (found.folder / "scheduler", unet):
+        if (place / "scheduler_config.json").is_file():
+            return read_json(place / "scheduler_config.json")
+    raise InputError(
+        "the diffusion network has no noise schedule",
+        given=str(found.folder),
+        expected="scheduler/scheduler_config.json, as saved by diffusers",
+        todo="put the file beside the weights",
+    )
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """Loaded networks and the contexts of no text and no image, (1, token, channel)."""
+
+    unet: Any
+    autoencoder: Any
+    nothing: Mapping[str, Tensor]
+    dtype: Any
+
+    def denoiser(
+        self, conditions: Mapping[str, Tensor], images: int, text_ratio: float, guidance: float, condition: Condition
+    ) -> Denoise:
+        """Return the network with its contexts, those of no condition first if there is guidance."""
+        import torch
+
+        given = [name for name in self.nothing if name in conditions and (name, condition) != ("text", "image")]
+        contexts = {}
+        for name in given or self.nothing:
+            tokens = conditions[name].shape[1] if given else self.nothing[name].shape[1]
+            nothing = self.nothing[name][:, :tokens].expand(images, -1, -1)
+            own = [conditions[name].to(self.dtype)] if given else []
+            contexts[name] = torch.cat([nothing, *own]) if guidance != 1.0 and given else (own or [nothing])[0]
+        if "image" not in self.nothing:
+            text = contexts["text"]
+            return lambda latents, step: self.unet(
+                latents.to(self.dtype), step, encoder_hidden_states=text, return_dict=False
+            )[0].float()
+        ratio = text_ratio if len(contexts) == 2 else float("text" in contexts)
+        return lambda latents, step: self.unet(latents.to(self.dtype), step, **contexts, text_ratio=ratio).float()
+
+
+@lru_cache(maxsize=1)
+def _networks(dual: bool, models: str, device: str, dtype: str, sha256: tuple[str, ...]) -> _Networks:
+    """Load the networks, and keep the last ones; `sha256` is there to notice that the weights in a folder changed."""
+    import torch
+
+    from neurorecon.models.dual_guided import DualGuidedUNet, read_unet
+
+    files, precision = _Files.of(dual, models), getattr(torch, dtype)
+    folder = files.diffusion.folder
+    unet: Any
+    if not dual:
+        unet = read_unet(hub.part(folder, "unet"))
+    elif (folder / "image_unet").is_dir():
+        unet = DualGuidedUNet.from_published(folder)
+    else:
+        unet = DualGuidedUNet.load(folder)
+    nothing = {name: value.to(device, precision) for name, value in _nothing(dual, models, device).items()}
+    unet = torch.nn.Module.to(unet, device=device, dtype=precision).requires_grad_(False)
+    return _Networks(unet, files.autoencoder.load(device), nothing, precision)
+
+
+def _nothing(dual: bool, models: str, device: str) -> dict[str, Tensor]:
+    """Return the contexts of the empty sentence and, for a dual-guided network, of a gray image."""
+    import torch
+
+    from neurorecon.models.text_tower import TextTower, end_positions
+
+    with torch.inference_mode():
+        if not dual:
+            encoder = text_encoder(models)
+            return {"text": encoder.load(device)(encoder.tokenizer([""]).to(device))}
+        settings = clip_settings(models)
+        clip, tokenizer = settings.load(device), settings.tokenizer()
+        tokens = tokenizer([""]).to(device)
+        text = text_tokens(clip, TextTower(clip)(tokens), end_positions(tokens, tokenizer.end))
+        gray = (torch.full((3,), GRAY / 255) - torch.tensor(settings.mean)) / torch.tensor(settings.std)
+        image = vision_tokens(clip, gray.to(device)[None, :, None, None].expand(-1, -1, settings.size, settings.size))
+        return {"text": text, "image": image / image[:, :1].norm(dim=-1, keepdim=True)}
+
+
+class AutoencoderGenerator(Generator):
+    """Decode latents of the autoencoder into images, without diffusion.
+
+    The condition ``latents`` (channel, y, x) is the target ``vqvae``: latents times the scaling factor, of any size.
+
+    Parameters
+    ----------
+    models : {"bundled", "published"} or path
+        Which weights.
+    size : int, optional
+        Pixels per side of the images that were encoded; by default those of training.
+    device, batch
+        As in :class:`~neurorecon.generators.base.Generator`; the autoencoder always computes in float32.
+    """
+
+    name: ClassVar[str] = "autoencoder"
+    required: ClassVar[tuple[str, ...]] = ("latents",)
+    dtype = "float32"
+
+    def __init__(
+        self,
+        models: str | Path = "bundled",
+        *,
+        size: int | None = None,
+        device: str | None = None,
+        batch: int | None = None,
+    ) -> None:
+        self.models = models
+        self.size = size
+        self.device = device
+        self.batch = batch
+
+    @property
+    def weights(self) -> tuple[WeightsSource, ...]:
+        """The weights of the autoencoder."""
+        return (autoencoder_settings(self.models).source,)
+
+    @property
+    def conditions(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Shape of the latents of one stimulus."""
+        settings = autoencoder_settings(self.models)
+        side = self.image_shape[0] // _pixels(settings)
+        return {"latents": (int(settings.config["latent_channels"]), side, side)}
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape (y, x, rgb) of the images."""
+        size = self.size or autoencoder_settings(self.models).size or 512
+        return size, size, 3
+
+    def make(self, stimuli: Sequence[str], conditions: Mapping[str, Tensor], seed: int) -> Tensor:
+        """Decode one batch, shape (stimulus, rgb, y, x)."""
+        settings = autoencoder_settings(self.models)
+        network = _autoencoder(str(self.models), settings.source.sha256, self.torch_device)
+        images: Tensor = network.decode(conditions["latents"] / settings.scaling_factor).sample / 2 + 0.5
+        return images
+
+
+@lru_cache(maxsize=1)
+def _autoencoder(models: str, sha256: str, device: str) -> Any:
+    """Load an autoencoder, and keep the last one."""
+    return autoencoder_settings(models).load(device)
+
+
+def _pixels(autoencoder: AutoencoderSettings) -> int:
+    """Return the number of pixels per side of one latent."""
+    return 2 ** (len(autoencoder.config["block_out_channels"]) - 1)

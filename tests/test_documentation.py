@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -221,9 +222,32 @@ def test_every_printed_option_exists():
     assert not wrong, wrong
 
 
-def test_what_is_not_run_is_still_printed():
+def test_other_programs_of_examples_are_here():
+    """Targets of make, scripts and tests of the checkout, and the program that trains the bundled networks."""
+    from neurorecon.simulation.training.__main__ import NAMES
+    from neurorecon.simulation.training.__main__ import app as training
+
+    makefile, checked = (ROOT / "Makefile").read_text(), set()
+    for block in BLOCKS:
+        for line in block.text.splitlines() if block.language in ("", "sh") else ():
+            words = line.partition(" #")[0].split()
+            if words[:1] == ["make"]:
+                assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
+            elif words[:3] == ["python", "-m", "neurorecon.simulation.training"]:
+                command = typer.main.get_command(training)
+                command.make_context("training", [word.replace("NAME", NAMES[0]) for word in words[3:]])
+                assert NAMES[0] in line or f": {', '.join(NAMES)}" in block.text
+            elif words[:1] in (["python"], ["pytest"]):
+                assert (ROOT / next(word for word in words if word.endswith(".py"))).is_file(), line
+            else:
+                continue
+            checked.add(words[0])
+    assert checked == {"make", "python", "pytest"}
+
+
+def test_what_is_not_run_or_claimed_is_still_printed():
     printed = {(command.page, command.text) for command in _examples()}
-    assert not NOT_RUN.keys() - printed, "these examples are gone: take them off the table"
+    assert not (NOT_RUN.keys() | CLAIMS.keys()) - printed, "these examples are gone: take them off the tables"
     for page, mark in NOT_RUN_PYTHON:
         assert any(mark in block.text for block in BLOCKS if (block.page, block.language) == (page, "python")), mark
 
@@ -351,8 +375,70 @@ def test_shell_examples(story, world, request, monkeypatch):
         said = f"{command.page}, line {command.line}: {command.text}\nrun as: {shlex.join(words)}\n{done.output}"
         assert done.exit_code == 0, f"{said}\n{done.exception!r}"
         assert done.stdout.strip(), said
-        if "--json" in words:
-            _check(words, json.loads(done.stdout), said)
+        answer = json.loads(done.stdout) if "--json" in words else {}
+        if answer:
+            _check(words, answer, said)
+        for (page, text), claim in CLAIMS.items():
+            if (page, text) == (command.page, command.text):
+                assert claim(answer), f"{said}\nnot so: {command.comment}"
+
+
+def _bands(answer):
+    (record,) = (path for path in answer["files"] if path.endswith("_encoding.json"))
+    return json.loads(Path(record).read_text())["settings"]["bands"]
+
+
+def _columns(answer, ending):
+    return set(pd.read_csv(next(path for path in answer["files"] if path.endswith(ending)), comment="#").columns)
+
+
+def _all_targets(answer):
+    """Check the column "bundled" of the table of targets."""
+    store, compared = nr.open_store(answer["store"]), 0
+    rows = re.findall(r"^\| (`[^|]+) \|[^|]+\|[^|]+\| ([\dx, ]+) \|", PAGES["docs/features.md"], re.MULTILINE)
+    for names, shapes in rows:
+        for name, shape in zip(re.findall(r"`(\w+)`", names), shapes.split(", "), strict=True):
+            assert store.targets(name).shape[1:] == tuple(map(int, shape.split(" x "))), name
+            compared += 1
+    return set(store.targets_available) == set(FEATURES.names()) and compared >= 8
+
+
+#: What comments beside commands, and sentences about them, say; of what ``--json`` prints.
+CLAIMS = {
+    ("README.md", "neurorecon maps --roi MT"): lambda answer: (
+        _bands(answer) == ["clip_image", "vqvae", "vdvae", "motion"] and answer["store"] == "stores/scenes.icechunk"
+    ),
+    ("README.md", "neurorecon maps --bands category,gabor,motion"): lambda answer: (
+        _bands(answer) == ["category", "gabor", "motion"]
+        # docs/statistics.md
+        and {"r2", "r2_sklearn", "r", "margin", "margin_low", "p_gabor", "q_gabor", "significant_gabor"}
+        <= _columns(answer, "_encoding_voxels.csv")
+        and {"joint", "r", "r2_sklearn", "q", "p_band", "q_band", "joint_low", "joint_high"}
+        <= _columns(answer, "_encoding_rois.csv")
+    ),
+    ("docs/features.md", "neurorecon features --target all"): _all_targets,
+    ("docs/features.md", "neurorecon maps --bands alexnet,faces --no-zscore"): lambda answer: (
+        _bands(answer) == ["alexnet", "faces"]
+    ),
+    ("docs/datasets/README.md", "neurorecon datasets show nsd --subject subj01 --sessions 1-37"): lambda answer: (
+        "betas_session37" in str(answer["commands"])
+        and not re.search("betas_session38|subj02", str(answer["commands"]))
+        and answer["bytes_known"] > 1e9
+        and bool(answer["terms"])
+    ),
+    # "results/classify_NAME holds scores and settings (JSON), samples, confusions and voxels (CSV), the map"
+    ("docs/datasets/README.md", "neurorecon classify --roi V1 --permutations 1000"): lambda answer: (
+        {str(Path(path).parent) for path in answer["files"]} == {"results/classify_scenes_V1"}
+        and {"classify.json", "samples.csv", "confusion.csv", "voxels.csv"}
+        <= {path.rpartition("subj01_")[2].removeprefix("classify_") for path in answer["files"]}
+    ),
+    ("docs/weights.md", "neurorecon weights list"): lambda answer: (
+        set(re.findall(r"^\| `([\w-]+)` \|", PAGES["docs/weights.md"], re.MULTILINE))
+        == {row["name"] for row in answer["weights"] if row["origin"] == "published"}
+    ),
+    ("docs/scale.md", "neurorecon maps --store stores/nsd.icechunk --scheduler scheduler.json --threads 8 "
+     "--out results/nsd"): lambda answer: {str(Path(path).parent) for path in answer["files"]} == {"results/nsd"},
+}  # fmt: skip
 
 
 def _check(words, answer, said):
@@ -421,23 +507,6 @@ def test_features(world):
     assert 0 <= names["start"] < names["stop"] <= names["latents"].sizes["feature"]
 
 
-def test_reconstruction(world):
-    """Of docs/reconstruction.md: the two ways give the same images and scores, and what is written is listed."""
-    (example,) = _python("docs/reconstruction.md")
-    names = {}
-    _run(example, names)
-    assert names["images"].dims == ("stimulus", "y", "x", "rgb")
-    found, images = names["found"], names["images"]
-    assert images["stimulus"].values.tolist() == found.stimuli
-    np.testing.assert_allclose(images.values, found.reconstructed, atol=1e-5)
-    assert names["scores"].scores[0].value == pytest.approx(found.scores[0].value, abs=1e-4)
-    written = {path.name for path in Path("results/pixels").iterdir()}
-    page = PAGES["docs/reconstruction.md"]
-    for name in ("_reconstructions.zarr", "_reconstructions.npz", "_images", "_panel.png", "_report.html", ".json"):
-        assert name in page
-        assert f"subj01_linear-pixels{name}" in written
-
-
 def test_statistics(world, capsys):
     """Of docs/statistics.md: a system beside its controls."""
     (example,) = _python("docs/statistics.md")
@@ -448,6 +517,39 @@ def test_statistics(world, capsys):
     assert differences["another trial", "pixcorr"] > 0
     assert (differences["oracle"] < 0).all()
     assert Path("results/controls/subj01_comparison_scores.tex").is_file()
+
+
+def test_reconstruction(world, monkeypatch):
+    """Of docs/reconstruction.md."""
+    (example,) = _python("docs/reconstruction.md")
+    monkeypatch.setattr(nr, "build", lambda name: nr.open_store("stores/scenes.icechunk"))
+    names = {}
+    _run(example, names)
+    assert names["images"].dims == ("stimulus", "y", "x", "rgb")
+    # The two ways give the same images and the same scores.
+    found, images = names["found"], names["images"]
+    assert images["stimulus"].values.tolist() == found.stimuli
+    np.testing.assert_allclose(images.values, found.reconstructed, atol=1e-5)
+    assert names["scores"].scores[0].value == pytest.approx(found.scores[0].value, abs=1e-4)
+    assert found.scores[0].p < 0.05
+    written = {path.name for path in (world / "results" / "pixels").iterdir()}
+    page = (ROOT / "docs" / "reconstruction.md").read_text(encoding="utf-8")
+    for name in ("_reconstructions.zarr", "_reconstructions.npz", "_images", "_panel.png", "_report.html", ".json"):
+        assert name in page
+        assert f"subj01_linear-pixels{name}" in written
+
+
+def test_systems(world, monkeypatch):
+    """Of docs/systems/README.md, with fewer steps."""
+    (example,) = _python("docs/systems/README.md")
+    names = {}
+    few = example.text.replace('preset="corrected"', 'preset="corrected", steps=2')
+    _run(Block(example.page, example.line, "python", few), names)
+    assert set(names["decoded"]) == {"vdvae", "clip_vision", "clip_text"}
+    assert names["images"].dims == ("stimulus", "y", "x", "rgb")
+    assert names["images"].shape == names["without_text"].shape == names["first_stage"].shape
+    assert np.abs(names["images"] - names["without_text"]).max() > 0.05
+    assert {score.name for score in names["scores"].scores} == {"pixcorr", "two_way"}
 
 
 def test_clusters(world, cluster, monkeypatch):
@@ -508,5 +610,99 @@ def test_every_python_example_is_run():
         "docs/extending.md": 6,
         "docs/statistics.md": 1,
         "docs/reconstruction.md": 1,
+        "docs/systems/README.md": 1,
     }
     assert {page: len(_python(page)) for page in PAGES if _python(page)} == tested
+
+
+# -- what else pages show ---------------------------------------------------------------------------------------------
+
+
+def _shown(page, mark):
+    (text,) = (block.text for block in BLOCKS if block.page == page and mark in block.text)
+    return text
+
+
+def test_the_layout_of_a_store(tiny):
+    """Of docs/store-format.md: the arrays of the embedded store are those that are listed, group by group."""
+    layout, group, listed = _shown("docs/store-format.md", "<name>.icechunk"), None, {}
+    for line in layout.splitlines()[1:]:
+        group = re.match(r"  (\w+)", line).group(1) if line[2] != " " and line[:4] != "    " else group
+        names = re.sub(r"\([^)]*\)", "", line[15:].partition("  ")[0])
+        listed.setdefault("targets" if line.startswith("    gabor") else group, set()).update(re.findall(r"\w+", names))
+    for path, _ in nr.open_store(tiny).arrays():
+        where, name = path.partition("/")[0], path.rpartition("/")[2]
+        assert name in listed[where] or (where == "subj01" and name.startswith("truth_")), path
+
+
+def test_folders_of_data_sets(tmp_path):
+    """Of docs/datasets: what is listed is what the miniatures have, and what they have is listed."""
+    write_layout("arrays", tmp_path / "arrays")
+    listed = {line.split()[0] for line in _shown("docs/datasets/arrays.md", "lab/").splitlines()}
+    files = {path.name for path in (tmp_path / "arrays").rglob("*") if path.is_file()}
+    assert files <= listed
+    assert listed - files <= {"lab/", "sub01/", "sub02/", "...", "labels.csv", "frames.npy"}
+    write_layout("bids", tmp_path / "bids")
+    shown = _shown("docs/datasets/bids.md", "derivatives/fmriprep/\n")
+    names = re.findall(r"[\w-]+_task-shapes_run-1_\S+", shown)
+    files = {path.name for path in (tmp_path / "bids").rglob("*")}
+    assert len(names) >= 6
+    assert {name for name in names if "fs" not in name} <= files  # those of surfaces and grayordinates are others
+    assert "dataset_description.json" in shown
+    assert "dataset_description.json" in files
+
+
+def test_defaults_of_recipes():
+    """Of stores/README.md: the tables of options list those of their reader, with their defaults."""
+    compared = 0
+    for section in PAGES["stores/README.md"].split("\n## Options of ")[1:]:
+        fields = DATASETS.load(section.split("`")[1]).Options.model_fields
+        rows = re.findall(r"^\| (`[^|]+`) \| ([^|]+) \|", section, re.MULTILINE)
+        documented = [key for cell, _ in rows for key in re.findall(r"`\[?(?:options\.)?(\w+)\]?`", cell)]
+        assert sorted(documented) == sorted(fields), section[:40]
+        for cell, default in rows:
+            keys = re.findall(r"`\[?(?:options\.)?(\w+)\]?`", cell)
+            if not re.fullmatch(r"none|(true|false|[\d.]+|`[\[\"][^`]*`)(, .*)?", default):
+                continue  # in words
+            values = [default] if len(keys) == 1 else default.split(", ")
+            for key, value in zip(keys, values, strict=True):
+                found = fields[key].get_default(call_default_factory=True)
+                assert not found if value == "none" else found == json.loads(value.strip("`")), f"{section[:20]}: {key}"
+                compared += 1
+    assert compared >= 60
+
+
+def test_the_recipe_with_rois():
+    """Of stores/README.md."""
+    text = _shown("stores/README.md", "[options.rois]")
+    recipe = Recipe(name="b", reader="bids", **tomllib.loads(text))
+    assert list(recipe.checked_options().rois) == ["V1", "kastner", "streams", "ffa", "glasser", "destrieux"]
+
+
+def test_the_error_of_a_damaged_store(world, monkeypatch):
+    """Of docs/reliability.md, with the name of this store."""
+    shown = _shown("docs/reliability.md", "neurorecon: error: subj01/responses")
+    Path("stores/scenes.icechunk").rename("nsd.icechunk")
+    for path in Path("nsd.icechunk/chunks").iterdir():
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        path.write_bytes(content)
+    with _loggers_kept():
+        done = CliRunner().invoke(app, ["maps", "--store", "nsd.icechunk", "--bands", "category"])
+    assert done.exit_code == 2
+    wanted = re.escape(" ".join(shown.split())).replace(re.escape("subj01/responses"), r"\S+").replace(
+        re.escape("ValueError, Stored and computed checksum do not match. ..."), ".+"
+    )  # fmt: skip
+    assert re.search(wanted, " ".join(done.stderr.split())), done.stderr
+
+
+def test_names_in_tables():
+    """Data sets, targets and models that tables list are registered."""
+    readme, features = PAGES["README.md"], PAGES["docs/features.md"]
+    listed = re.search(r"^\| targets \| ([^;]+);", readme, re.MULTILINE).group(1)
+    assert set(re.findall(r"`(\w+)`", listed)) <= set(FEATURES.names())
+    table = features.partition("## What there is")[2].partition("\n\n**")[0]
+    cells = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == set(FEATURES.names())
+    sets = re.search(r"^\| data sets \| ([^;]+);", readme, re.MULTILINE).group(1)
+    assert set(re.findall(r"`(\w+)`", sets)) == set(DATASETS.names())

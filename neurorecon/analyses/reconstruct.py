@@ -71,6 +71,8 @@ class Reconstruction(Evaluation):
         With the controls.
     controls : dict of str to array, shape (stimulus, [frame,] y, x, rgb)
         What each control gives, with the first seed.
+    stages : dict of str to array, shape (stimulus, [frame,] y, x, rgb)
+        What earlier stages of the generation give, with the first seed.
     """
 
     kind: str = "reconstruction"
@@ -78,6 +80,7 @@ class Reconstruction(Evaluation):
     trials: tuple[np.ndarray, np.ndarray] | None = None
     comparison: Comparison | None = None
     controls: dict[str, np.ndarray] = field(default_factory=dict)
+    stages: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -158,7 +161,8 @@ class Reconstruction(Evaluation):
         """Return the rows of the contact sheet: the stimuli, what could be reconstructed, what is, and the controls."""
         others = {name: images for name, images in self.controls.items() if name in ("mean response", "another trial")}
         best = {"oracle": self.controls["oracle"]} if "oracle" in self.controls else {}
-        return {"seen": self.seen, **best, "reconstructed": self.reconstructed, **others}
+        stages = {f"first stage ({name})": images for name, images in self.stages.items()}
+        return {"seen": self.seen, **best, **stages, "reconstructed": self.reconstructed, **others}
 
     def sections(self) -> list[Section]:
         """Return the sections of the report about the controls."""
@@ -338,6 +342,7 @@ def compute_reconstruction(
         )
     if not fitted:
         built = clone(built)  # what the caller passed stays as it is
+    store = built.with_targets(store, compute.progress)
     models = settings.models
     if models is None and "models" in built.get_params():
         models = str(built.get_params()["models"])
@@ -391,9 +396,10 @@ def compute_fit(
             expected="the name of a system",
             todo="reconstruct with it, or name a system",
         )
+    store = system.with_targets(store, compute.progress)
     job = _job(store, subject, settings.rois, system, {}, settings, compute)
     require_train_split(store, subject, job.task)
-    train = job.read(split="train")
+    train = job.training()
     place = Path(folder) / fit_name(system, train)
     system.fit(store, subject, samples=train, folder=place, compute=compute)
     return system, place
@@ -485,6 +491,13 @@ class _Job:
             scale=self.centering.scale, **which,
         )  # fmt: skip
 
+    def training(self) -> Recordings:
+        """Read the training split, with repeats averaged unless the system trains on samples."""
+        if self.system.trains_on == "stimuli":
+            return self.read(split="train")
+        samples = self.store.samples(self.subject)
+        return self.read(rows=np.flatnonzero((samples["task"] == self.task) & (samples["split"] == "train")))
+
     def result(
         self,
         stimuli: list[str],
@@ -554,7 +567,7 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
             todo="add --cross-validate category (or stimulus, run, session)",
         )
     # The training split is read here, once: its mean image is the baseline.
-    train = job.read(split="train")
+    train = job.training()
     rows = part.index[part["split"] == "test"].to_numpy()
     test = job.read(rows=rows) if settings.single_trials else job.read(split="test")
     shown, names = pd.factorize(test.stimuli)
@@ -593,6 +606,9 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
     if alphas is not None:
         chosen["alpha"] = alphas
     result = job.result(ids, seen, reconstructed, scored, alone, chosen, orders, exchange, trials)
+    if not settings.single_trials:
+        stages = system.stages(decoded, seed=settings.seed)
+        result = replace(result, stages={name: images.values for name, images in stages.items()})
     return result if for_controls is None else _compared(result, job, for_controls, generated)
 
 

@@ -79,7 +79,7 @@ class LatentDiffusion(Generator):
         Weight of the text where both contexts are given; Brain-Diffuser mixes .4 text and .6 vision.
     scheduler : str
         Name of a scheduler class of diffusers, which gets the noise schedule of the network.
-    device, dtype, batch
+    device, dtype, batch_size
         As in :class:`~neurorecon.generators.base.Generator`. The autoencoder always computes in float32.
 
     References
@@ -103,7 +103,7 @@ class LatentDiffusion(Generator):
         scheduler: str = "DDIMScheduler",
         device: str | None = None,
         dtype: str = "float32",
-        batch: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.condition = condition
         self.models = models
@@ -115,7 +115,7 @@ class LatentDiffusion(Generator):
         self.scheduler = scheduler
         self.device = device
         self.dtype = dtype
-        self.batch = batch
+        self.batch_size = batch_size
 
     @property
     def weights(self) -> tuple[WeightsSource, ...]:
@@ -462,7 +462,7 @@ class AutoencoderGenerator(Generator):
         Which weights.
     size : int, optional
         Pixels per side of the images that were encoded; by default those of training.
-    device, batch
+    device, batch_size
         As in :class:`~neurorecon.generators.base.Generator`; the autoencoder always computes in float32.
     """
 
@@ -476,12 +476,12 @@ class AutoencoderGenerator(Generator):
         *,
         size: int | None = None,
         device: str | None = None,
-        batch: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.models = models
         self.size = size
         self.device = device
-        self.batch = batch
+        self.batch_size = batch_size
 
     @property
     def weights(self) -> tuple[WeightsSource, ...]:

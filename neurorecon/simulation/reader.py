@@ -42,9 +42,9 @@ CLIPS_PER_RUN = 80
 
 RUNS_PER_SESSION = 9
 
-#: Number of runs over which test clips are spread, as long as each run has enough of them: intervals and nulls of time
-#: series count runs.
-TEST_RUNS, SHORTEST_RUN = 4, 40
+#: Number of runs over which test clips are spread, and the length from which a run can be whitened: intervals and nulls
+#: of time series need several runs of 60 volumes (docs/statistics.md).
+TEST_RUNS, SHORTEST_RUN = 4, 60
 
 REPETITION_TIME = 2.0
 
@@ -298,9 +298,9 @@ class ScenesOptions(base.Options):
     test_images: int = Field(100, ge=0, description="Test images; none is a training image.")
     test_image_repeats: int = Field(3, ge=1, description="Number of presentations of each test image.")
     train_videos: int = Field(1000, ge=0, description="Training clips of 2 s.")
-    test_videos: int = Field(160, ge=0, description="Test clips of 2 s.")
+    test_videos: int = Field(240, ge=0, description="Test clips of 2 s.")
     train_video_repeats: int = Field(2, ge=1, description="Number of presentations of each run of training clips.")
-    test_video_repeats: int = Field(10, ge=1, description="Number of presentations of each run of test clips.")
+    test_video_repeats: int = Field(6, ge=1, description="Number of presentations of each run of test clips.")
     image_size: int = Field(64, ge=16, le=512, description="Pixels per side of images and videos.")
     signal: float = Field(1.0, ge=0.0, description="Factor of the signal-to-noise ratio of every voxel.")
     without: tuple[str, ...] = Field((), description="Features that the simulated brain lacks, e.g. motion.")

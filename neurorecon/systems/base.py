@@ -357,7 +357,7 @@ class System(BaseEstimator):
         else:
             if store is None:
                 raise InputError("a system is fitted to a store", given="no store", todo="use fit_arrays for arrays")
-            store = self._with_targets(store)
+            store = self.with_targets(store)
             chosen = choose_shown_task(store, subject, [spec.source for spec in self.targets.values()], task)
             if samples is None:
                 require_train_split(store, subject, chosen)
@@ -385,8 +385,8 @@ class System(BaseEstimator):
             recordings, labels = recordings.averaged(), labels[first]
         return recordings, labels
 
-    def _with_targets(self, store: Store) -> Store:
-        """Return the store with all targets; those that it lacks are computed."""
+    def with_targets(self, store: Store, progress: bool = True) -> Store:
+        """Return the store with all targets of this system; those that it lacks are computed and stored."""
         # Bundled networks are a default of systems. Of measured data, they compute targets only if asked for by name.
         models = getattr(self, "models", None)
         return ensure_targets(
@@ -394,6 +394,7 @@ class System(BaseEstimator):
             [spec.source for spec in self.targets.values()],
             models=None if models == "bundled" else models,
             device=getattr(self, "device", None),
+            progress=progress,
         )
 
     def _fit(

@@ -107,7 +107,7 @@ class BrainDiffuser(System):
         Of decoders and networks; by default networks use a GPU if there is one.
     dtype : {"float32", "bfloat16", "float16"}
         Precision of the networks.
-    batch : int, optional
+    batch_size : int, optional
         Images generated at a time.
     """
 
@@ -135,7 +135,7 @@ class BrainDiffuser(System):
         best_of: int = 1,
         device: str | None = None,
         dtype: str = "float32",
-        batch: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.models = models
         self.preset = preset
@@ -155,7 +155,7 @@ class BrainDiffuser(System):
         self.best_of = best_of
         self.device = device
         self.dtype = dtype
-        self.batch = batch
+        self.batch_size = batch_size
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class BrainDiffuser(System):
             **{name: chosen[name] for name in ("steps", "guidance", "strength", "eta", "text_ratio", "scheduler")},
             device=self.device,
             dtype=self.dtype,
-            batch=self.batch,
+            batch_size=self.batch_size,
         )
         used = {name: array.values for name, array in decoded.items() if name not in self.without}
         conditions = {
@@ -234,7 +234,7 @@ class BrainDiffuser(System):
             temperature=chosen["temperature"],
             pixels=chosen["pixels"],
             device=self.device,
-            batch=self.batch,
+            batch_size=self.batch_size,
         )
         stimuli = decoded.stimuli.tolist()
         return as_images(generator.generate(stimuli, {"latents": decoded["vdvae"].values}, seed=seed), stimuli)

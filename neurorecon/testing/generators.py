@@ -106,7 +106,7 @@ def check_seed(trial: GeneratorTrial) -> None:
     trial.expect_close(trial.images[[2]], trial.some([2]), "Images may not depend on which others are asked for.")
     from sklearn.base import clone
 
-    small = clone(trial.generator).set_params(batch=3)
+    small = clone(trial.generator).set_params(batch_size=3)
     parts = small.generate(trial.stimuli, trial.conditions, seed=1)
     trial.expect_close(trial.images, parts, "Images may not depend on the batch.")
 

@@ -43,6 +43,7 @@ def videos(shared):
 
     def make(folder):
         options = {"subjects": 1, "train_images": 16, "test_images": 8, "train_videos": 300, "test_videos": 60}
+        options["test_video_repeats"] = 10
         targets = list(DATASETS.load("scenes").default_targets)
         recipe = Recipe(name="videos", reader="scenes", targets=targets, options=options)
         return nr.build(recipe, folder / "videos.icechunk", progress=False).location

@@ -4,8 +4,8 @@
     pytest -m benchmark -s tests/benchmarks/test_published_sizes.py --basetemp=DIR     # where 4 GB are free
 
 Two images, a few steps. What is measured: shapes, time and peak memory of decoding and of generation. The matrix of
-weights of the vision tokens alone would take 12.4 GB; a process that formed it would exceed the limit below. On a GPU set
-``NEURORECON_DEVICE=cuda`` and ``NEURORECON_DTYPE=bfloat16``; ``NEURORECON_STEPS`` is 50 in the paper.
+weights of the vision tokens alone would take 12.4 GB; a process that formed it would exceed the limit below. On a GPU
+set ``NEURORECON_DEVICE=cuda`` and ``NEURORECON_DTYPE=bfloat16``; ``NEURORECON_STEPS`` is 50 in the paper.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def test_generation(weights):
         "init": random.uniform(size=(NEW, 64, 64, 3)).astype(np.float32),
     }
     generator = LatentDiffusion(
-        "both", weights, steps=STEPS, strength=0.734, device=DEVICE, dtype=DTYPE, batch=NEW if DEVICE != "cpu" else 1
+        "both", weights, steps=STEPS, strength=0.734, device=DEVICE, dtype=DTYPE, batch_size=NEW if DEVICE != "cpu" else 1
     )
     assert generator.image_shape == (512, 512, 3)
     stimuli = [str(number) for number in range(NEW)]

@@ -35,7 +35,7 @@ def bare(unet, autoencoder, scheduler, contexts, noise, guidance=3.0):
 def test_overhead():
     from neurorecon.generators.latent_diffusion import _networks
 
-    generator = LatentDiffusion("text", steps=STEPS, guidance=3.0, device="cpu", batch=BATCH)
+    generator = LatentDiffusion("text", steps=STEPS, guidance=3.0, device="cpu", batch_size=BATCH)
     text = np.random.default_rng(0).standard_normal((BATCH, 40, 128)).astype(np.float32)
     stimuli = [str(number) for number in range(BATCH)]
     found = generator.generate(stimuli, {"text": text})

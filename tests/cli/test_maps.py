@@ -36,8 +36,8 @@ def _check_scores(answer, roi=None, *, tested=True):
 @pytest.fixture(scope="module")
 def mapped(user, small, once):
     """The maps of MT with all figures, as a user makes them."""
-    arguments = ["--store", small.path, "--subject", "subj01", "--roi", "MT", "--permutations", "49", "--json",
-                 "--format", "png,svg,pdf"]  # fmt: skip
+    arguments = ["--store", small.path, "--subject", "subj01", "--roi", "MT", "--task", "videos", "--permutations", "49",
+                 "--json", "--format", "png,svg,pdf"]  # fmt: skip
     return once("maps", lambda folder: user("maps", *arguments, cwd=folder))
 
 
@@ -50,7 +50,9 @@ def test_one_object_on_stdout_and_messages_on_stderr(mapped, small):
     assert "writing tables" in found.stderr
     assert all((folder / name).is_file() for name in answer["files"])
     assert {name.rsplit(".", 1)[1] for name in answer["files"]} == {"csv", "json", "gii", "png", "svg", "pdf", "html"}
-    assert sorted(folder / name for name in answer["files"]) == sorted((folder / "results" / "maps_small_MT").iterdir())
+    assert sorted(folder / name for name in answer["files"]) == sorted(
+        (folder / "results" / "maps_small_MT_videos").iterdir()
+    )
 
 
 def test_every_file_opens_and_says_how_it_was_made(mapped):
@@ -85,7 +87,7 @@ def test_every_file_opens_and_says_how_it_was_made(mapped):
 
 def test_tables_have_the_documented_columns(mapped, small):
     folder, _ = mapped
-    stem = folder / "results" / "maps_small_MT" / "subj01_encoding"
+    stem = folder / "results" / "maps_small_MT_videos" / "subj01_encoding"
     voxels = pd.read_csv(f"{stem}_voxels.csv", index_col="voxel")
     split = [f"r2_{band}" for band in BANDS]
     documented = {"hemisphere", "vertex", "rois", "r2", *split, "r2_sklearn", "r", "noise_ceiling", "alpha", "weights"}
@@ -117,7 +119,7 @@ def test_tables_have_the_documented_columns(mapped, small):
 
 def test_brain_images_hold_the_values_of_the_table(mapped):
     folder, _ = mapped
-    stem = folder / "results" / "maps_small_MT" / "subj01_encoding"
+    stem = folder / "results" / "maps_small_MT_videos" / "subj01_encoding"
     voxels = pd.read_csv(f"{stem}_voxels.csv")
     for side, name in (("left", "lh"), ("right", "rh")):
         arrays = nibabel.load(f"{stem}_maps.{name}.func.gii").darrays
@@ -133,7 +135,9 @@ def test_brain_images_hold_the_values_of_the_table(mapped):
 
 def test_the_page_loads_nothing(mapped):
     folder, _ = mapped
-    page = (folder / "results" / "maps_small_MT" / "subj01_encoding_interactive.html").read_text(encoding="utf-8")
+    page = (folder / "results" / "maps_small_MT_videos" / "subj01_encoding_interactive.html").read_text(
+        encoding="utf-8"
+    )
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", page)
     assert "simulated" in page.lower()
 
@@ -166,12 +170,16 @@ def test_quiet_says_nothing_and_the_same_seed_gives_the_same_bytes(user, call, s
 
 @pytest.mark.parametrize(
     ("roi", "rois", "voxels"),
-    [(["V1+V2"], {"V1", "V2"}, 43), (["MT", "FFA"], {"MT", "FFA"}, 17), (["faces"], {"OFA", "FFA"}, 17)],
+    [
+        (["V1+V2"], {"V1", "V2", "ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+"}, 43),
+        (["MT", "FFA"], {"MT", "FFA"}, 17),
+        (["faces"], {"OFA", "FFA"}, 17),
+    ],
 )
 def test_selections_of_voxels(call, small, tmp_path, roi, rois, voxels):
     chosen = [part for name in roi for part in ("--roi", name)]
     found = call("maps", "--store", small.path, *chosen, *OPTIONS, "--json")
-    _check_scores(_json(found), rois, tested=False)
+    _check_scores(_json(found), rois)
     with (tmp_path / "found" / "subj01_encoding_voxels.csv").open() as file:
         assert len(list(csv.DictReader(file))) == voxels
 
@@ -240,7 +248,7 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(call, small, tmp_p
         "maps", "--store", small.path, "--subject", "subj01", "--roi", "early", "--voxel-block", "30", "--dry-run"
     )
     assert found.exit_code == 0
-    assert "products of features      3" in found.stdout
+    assert "products of features      2" in found.stdout  # images have no motion
     blocks = -(-len(nr.open_store(small.path).voxels("subj01", "early")) // 30)
     assert blocks > 1
     assert f"blocks of voxels        {blocks:>3}" in found.stdout

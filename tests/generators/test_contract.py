@@ -57,8 +57,8 @@ class Shades(Generator):
     dtype = "float32"
     device = "cpu"
 
-    def __init__(self, batch=None):
-        self.batch = batch
+    def __init__(self, batch_size=None):
+        self.batch_size = batch_size
 
     def make(self, stimuli, conditions, seed):
         given = conditions.get("gray", torch.zeros(len(stimuli)))

@@ -157,11 +157,11 @@ def test_image_design_is_that_of_nsd() -> None:
 
 
 def test_video_runs_are_repeated_in_the_same_order() -> None:
-    design = video_design(0, first=1900, train=1000, test=160, train_repeats=2, test_repeats=10, first_session=4)
-    assert len(design) == 1000 * 2 + 160 * 10
+    design = video_design(0, first=1900, train=1000, test=240, train_repeats=2, test_repeats=6, first_session=4)
+    assert len(design) == 1000 * 2 + 240 * 6
     bounds = run_bounds(design)
     lengths = np.diff(bounds)
-    assert ((lengths >= 40) & (lengths <= 80)).all()
+    assert ((lengths >= 60) & (lengths <= 80)).all()
     order: dict[tuple[str, int], list[tuple[int, ...]]] = {}
     for start, stop in pairwise(bounds):
         run = design.iloc[start:stop]

@@ -73,6 +73,8 @@ class Reconstruction(Evaluation):
         What each control gives, with the first seed.
     stages : dict of str to array, shape (stimulus, [frame,] y, x, rgb)
         What earlier stages of the generation give, with the first seed.
+    store : Store, optional
+        What was reconstructed from: a later snapshot than the store that was given, if targets had to be computed.
     """
 
     kind: str = "reconstruction"
@@ -81,6 +83,7 @@ class Reconstruction(Evaluation):
     comparison: Comparison | None = None
     controls: dict[str, np.ndarray] = field(default_factory=dict)
     stages: dict[str, np.ndarray] = field(default_factory=dict)
+    store: Store | None = field(default=None, repr=False, compare=False)
 
     @property
     def stem(self) -> str:
@@ -105,7 +108,7 @@ class Reconstruction(Evaluation):
         names = [name for name in self.chosen["sources"] if name in store.targets_available]
         return {
             **{name: store.about_target(name)[1] for name in names},
-            **self.chosen["networks"],
+            **{f"network {role}": made for role, made in self.chosen["networks"].items()},
             **self.chosen["metric_weights"],
         }
 
@@ -152,6 +155,10 @@ class Reconstruction(Evaluation):
         """Return how the reconstructions were made, and a table of the scores."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
         return f"\n{self.subject} · {store.name} ({label}) · {self.task}\n{super().text(store)}"
+
+    def source(self, store: Store) -> Store:
+        """Return the store that the result was made from."""
+        return store if self.store is None else self.store
 
     def beside(self) -> list[Result]:
         """Return the comparison with controls."""
@@ -342,7 +349,6 @@ def compute_reconstruction(
         )
     if not fitted:
         built = clone(built)  # what the caller passed stays as it is
-    store = built.with_targets(store, compute.progress)
     models = settings.models
     if models is None and "models" in built.get_params():
         models = str(built.get_params()["models"])
@@ -350,6 +356,8 @@ def compute_reconstruction(
         settings.metrics, built.metrics, built.kinds[0], store, models=models, device=settings.device
     )
     _require_use_of_models(settings, built, metrics)
+    store.voxels(subject, roi)  # wrong names show before targets are computed
+    store = built.with_targets(store, compute.progress)
     if settings.seeds > 1:
         metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
     job = _job(store, subject, roi, built, metrics, settings, compute)
@@ -396,6 +404,7 @@ def compute_fit(
             expected="the name of a system",
             todo="reconstruct with it, or name a system",
         )
+    store.voxels(subject, settings.rois)  # wrong names show before targets are computed
     store = system.with_targets(store, compute.progress)
     job = _job(store, subject, settings.rois, system, {}, settings, compute)
     require_train_split(store, subject, job.task)
@@ -549,6 +558,7 @@ class _Job:
             values=values,
             scores=[replace(score, name=f"{self.subject} {score.name}") for score in tested(scores, exchange)],
             null=dict(null),
+            store=self.store,
             all_seeds=None if self.settings.seeds == 1 else reconstructed,
             trials=trials,
         )

@@ -154,6 +154,10 @@ class Result:
         """Return what makes each HTML page, by name."""
         return {}
 
+    def source(self, store: Store) -> Store:
+        """Return the store that the result was made from: the one that was given, or a later snapshot of it."""
+        return store
+
     def beside(self) -> Sequence[Result]:
         """Return further results that belong to this one, and are written with it."""
         return ()
@@ -308,7 +312,10 @@ def write(
     written: list[tuple[Result, dict[str, Any], list[Path]]] = []
     drawings: list[_Drawing] = []
     given = [results] if isinstance(results, Result) else results
-    for item in [one for result in given for one in (result, *result.beside())]:
+    parts = [(one, result.source(store)) for result in given for one in (result, *result.beside())]
+    for item, store in parts:
+        if record.get("snapshot") not in (None, store.snapshot):  # targets were computed on the way
+            record = {**record, "snapshot": store.snapshot, "digests": {**record["digests"], "store": store.digest}}
         files: list[Path] = []
         made_by = item.made_by(store)
         labels = {name: weights_label(made) for name, made in made_by.items()}

@@ -115,6 +115,7 @@ def fit(
         from neurorecon.analyses.results import record_of, write_fit_manifest
         from neurorecon.cli.common import choose, results_folder, subjects_of
         from neurorecon.parallel import Compute
+        from neurorecon.store.store import open_store
 
         settings = ReconstructSettings(
             system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=_rois(roi),
@@ -126,6 +127,8 @@ def fit(
         output.extra["fits"] = []
         for name in subjects_of(opened, subject):
             fitted, place = compute_fit(opened, name, settings, folder, Compute(progress=output.progress))
+            # Targets that were missing are in a later snapshot.
+            opened = output.use(open_store(opened.location, snapshot=fitted.provenance_["snapshot"]))
             record = record_of(opened, command_line(), settings=fitted.provenance_)
             write_fit_manifest(place, fitted, record)
             about = fitted.provenance_
@@ -239,6 +242,7 @@ def reconstruct(
             found = compute_reconstruction(
                 opened, name, settings, compute, folder=decoders, reuse=Path("results") / f"fits_{opened.name}"
             )
+            opened = output.use(found.source(opened))
             record = record_of(opened, command_line(), seed=seed)
             output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
             output.add(found, opened)

@@ -194,6 +194,24 @@ def test_single_trials(call, small, tmp_path):
     assert f"{shown[0]}_trial1.png" in names
 
 
+def test_targets_that_had_to_be_computed_are_in_the_record(call, own, tmp_path):
+    before = nr.open_store(own.path).snapshot
+    common = ["--store", own.path, "--subject", "subj01", "--task", "images", "--system", "takagi", "--roi", "early",
+              "--quiet", "--json"]  # fmt: skip
+    wrong = call("reconstruct", *common[:-4], "--roi", "nowhere", "--quiet")
+    assert wrong.exit_code == 2
+    assert nr.open_store(own.path).snapshot == before
+    found = call("fit", *common, "--set", 'rois={"vqvae": null, "clip_text_sd": null}')
+    assert found.exit_code == 0, found.exception
+    store = nr.open_store(own.path)
+    assert {"vqvae", "clip_text_sd"} <= set(store.targets_available)
+    assert json.loads(found.stdout)["snapshot"] == store.snapshot != before
+    (about,) = json.loads(found.stdout)["fits"]
+    manifest = json.loads((tmp_path / about["folder"] / "manifest.json").read_text())
+    assert manifest["snapshot"] == store.snapshot
+    assert manifest["weights"]["vqvae"]["name"] == "bundled-autoencoder"
+
+
 def test_systems_are_listed(call):
     found = call("systems", "--json")
     assert found.exit_code == 0, found.exception

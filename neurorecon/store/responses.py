@@ -132,10 +132,11 @@ def choose_centering(
                     "sessions can pass for what differs between stimuli")  # fmt: skip
     if found[0] is not None and samples["category"].nunique() > 1:
         keys = ["task", "session", "run"][: 3 if found[0] == "run" else 2]
-        shown = samples.groupby(keys)["category"].nunique()
-        if (shown == 1).any():
-            said.append(f"{int((shown == 1).sum())} of {len(shown)} {found[0]}s show one category only: centering "
-                        "within them removes what is specific to that category")  # fmt: skip
+        shown = samples.groupby(keys)["category"].agg(["nunique", "first"])
+        single = int(((shown["nunique"] == 1) & (shown["first"] != "")).sum())
+        if single:
+            said.append(f"{single} of {len(shown)} {found[0]}s show one category only: centering within them removes "
+                        "what is specific to that category")  # fmt: skip
     return Centering(found[0], found[1], f"asked for; {reason}" if asked else reason, tuple(said))
 
 

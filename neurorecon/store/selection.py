@@ -266,7 +266,7 @@ def confounded_sessions(samples: pd.DataFrame) -> str | None:
     Parameters
     ----------
     samples : DataFrame
-        Sample table of one task, with a column ``category`` if categories are to be compared.
+        Sample table of one task, with a column ``category`` (``""`` where unknown) if categories are to be compared.
 
     Returns
     -------
@@ -293,14 +293,16 @@ def confounded_sessions(samples: pd.DataFrame) -> str | None:
         if apart > SHARE_APART and (apart > _distance(random, counts)).all():
             names = ", ".join(map(str, sessions[own > 0][:5].tolist())) + (", ..." if (own > 0).sum() > 5 else "")
             found.append(f"test and training samples come from different sessions for the most part (test: {names})")
-    if "category" in samples:
-        places, categories = np.unique(samples["category"].to_numpy(str), return_inverse=True)
-        specific, shuffle = _specificity(codes, categories), np.random.default_rng(0).permutation
+    if "category" in samples and (known := (samples["category"] != "").to_numpy()).any():
+        places, categories = np.unique(samples["category"].to_numpy(str)[known], return_inverse=True)
+        codes, shuffle = codes[known], np.random.default_rng(0).permutation
+        specific = _specificity(codes, categories)
         # Every shuffle takes as long as the rest of this function: they are for sessions that differ.
         if specific > SHARE_APART and all(specific > _specificity(codes, shuffle(categories)) for _ in range(200)):
-            single = int((samples.groupby("session")["category"].nunique() == 1).sum())
-            found.append(f"sessions show different categories ({len(places)}; {single} of {len(sessions)} sessions "
-                         "show one only)")  # fmt: skip
+            shown = samples[known].groupby("session")["category"].nunique()
+            single = int((shown == 1).sum())
+            said = f"{len(places)}; {single} of {len(shown)} sessions show one only"
+            found.append(f"sessions show different categories ({said})")
     return "; ".join(found) or None
 
 

@@ -272,7 +272,7 @@ def test_sessions_are_not_taken_for_categories(tmp_path):
 def test_centering_a_session_of_one_category_is_warned_of(tmp_path):
     store = _sessions(tmp_path, [1, 0, 0.5, 0.5, 0.5, 0.5], 1.0)
     found = nr.classify(store, n_permutations=3)
-    assert any("2 of 6 sessions show one category only: centering" in text for text in found.chosen["warnings"])
+    assert any("2 of 6 sessions show one category only: centering within" in text for text in found.chosen["warnings"])
     own = found.samples["session"] <= 2
     right = (found.samples["category"] == found.samples["decoded"]).groupby(own).mean()
     assert right[False] > 0.9

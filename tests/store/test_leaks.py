@@ -173,5 +173,7 @@ def test_sessions_that_differ_in_categories():
     mostly = np.where(generator.random(120) < np.where(sessions % 2, 0.1, 0.9), "face", "house")
     assert "0 of 4 sessions show one only" in confounded(mostly)
     assert confounded(np.where(generator.random(120) < np.where(sessions % 2, 0.4, 0.6), "face", "house")) is None
+    # What has no known category says nothing.
+    assert confounded(np.where(sessions == 3, "", generator.permutation(np.tile(["face", "house"], 60)))) is None
     # Each of 60 categories is shown twice: hardly two sessions share one, in any order.
     assert confounded(generator.permutation(np.repeat(np.arange(60), 2))) is None

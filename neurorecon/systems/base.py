@@ -204,7 +204,7 @@ class System(BaseEstimator):
         Parameters
         ----------
         store : Store
-            Targets that it lacks are computed, see :func:`neurorecon.features.extract.ensure_targets`. None if `samples`
+            Targets that it lacks are computed (:func:`neurorecon.features.extract.ensure_targets`). None if `samples`
             are recordings of arrays.
         subject : str
         roi : str or list of str, optional

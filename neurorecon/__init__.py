@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from neurorecon.analyses.classify import classify
+    from neurorecon.analyses.controls import compare, with_controls
     from neurorecon.analyses.evaluate import evaluate
     from neurorecon.analyses.maps import maps, voxelwise_maps
     from neurorecon.analyses.partition import partition_variance
@@ -54,6 +55,7 @@ _PUBLIC = {
     "build_from_arrays": "neurorecon.store.build",
     "check_store": "neurorecon.store.check",
     "classify": "neurorecon.analyses.classify",
+    "compare": "neurorecon.analyses.controls",
     "evaluate": "neurorecon.analyses.evaluate",
     "export_store": "neurorecon.store.check",
     "extract": "neurorecon.features.extract",
@@ -66,6 +68,7 @@ _PUBLIC = {
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.results",
     "voxelwise_maps": "neurorecon.analyses.maps",
+    "with_controls": "neurorecon.analyses.controls",
     "write": "neurorecon.analyses.results",
     "write_classification": "neurorecon.analyses.results",
     "write_maps": "neurorecon.analyses.results",

@@ -179,6 +179,9 @@ METRICS = Registry(
         "two_way_half_ties": "neurorecon.metrics.identification:TWO_WAY_HALF_TIES",
         "two_way_among_reconstructions": "neurorecon.metrics.identification:TWO_WAY_AMONG_RECONSTRUCTIONS",
         "n_way": "neurorecon.metrics.identification:n_way",
+        "two_way_clip": "neurorecon.metrics.networks:TWO_WAY_CLIP",
+        "two_way_probe": "neurorecon.metrics.networks:TWO_WAY_PROBE",
+        "probe": "neurorecon.metrics.networks:PROBE",
     },
 )
 

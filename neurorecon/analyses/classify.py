@@ -24,6 +24,7 @@ from neurorecon.stats import (
     stimulus_permutations,
 )
 from neurorecon.stats.exchange import Exchange, center_by
+from neurorecon.store.responses import Centering, choose_centering
 from neurorecon.store.store import Store
 
 
@@ -106,11 +107,14 @@ class Classification(Result):
     def text(self, store: Store) -> str:
         """Return the scores, and how many voxels differ, as text for a terminal."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
-        chosen = self.chosen
+        chosen, within = self.chosen, self.chosen["centering"]
+        verbs = {"center": "centered", "scale": "scaled"}
+        done = [f"{verb} within {within[name]}s" for name, verb in verbs.items() if within[name]]
         lines = [
             f"\n{self.subject} · {store.name} ({label}) · {self.task}",
             f"Linear support vector machine, {len(self.categories)} categories, {chosen['voxels']:,} voxels, "
             f"{chosen['samples']} samples, leave one {self._settings.cross_validate} out ({chosen['folds']} folds).",
+            f"Responses are {' and '.join(done) or 'neither centered nor scaled'} ({within['reason']}).",
         ]
         if chosen["stimuli_met_in_training"] and chosen["stimuli"] > len(self.categories):
             lines.append(
@@ -143,6 +147,8 @@ def classify(
     task: str | None = None,
     categories: Sequence[str] | None = None,
     cross_validate: Literal["run", "session", "stimulus"] = "run",
+    center: Literal["auto", "session", "run"] | None = "auto",
+    scale: Literal["auto", "session", "run"] | None = "auto",
     C: float = 1.0,
     n_permutations: int = 1000,
     fdr: float = 0.05,
@@ -170,6 +176,12 @@ def classify(
         At least two; by default all that the task shows.
     cross_validate : {"run", "session", "stimulus"}
         Hold out one value of this at a time.
+    center, scale : {"auto", "session", "run"}, optional
+        As in :meth:`Store.responses`, over all samples of the task; None: not at all. By default by session where
+        sessions are confounded with stimuli, splits or the categories to decode: a decoder that was trained on other
+        sessions fails where their responses are offset, and one that was trained on the same session can tell sessions
+        apart rather than categories. Held-out samples count, too, but not their categories. If a session shows one
+        category only, centering removes what is specific to it, which ``chosen["warnings"]`` says.
     C : float
         Of the support vector machine: larger values regularize less.
     n_permutations, seed : int
@@ -193,8 +205,8 @@ def classify(
     Haxby et al. (2001). Science 293:2425. Cox & Savoy (2003). NeuroImage 19:261.
     """
     settings = ClassifySettings(
-        roi=roi, task=task, categories=categories, cross_validate=cross_validate, C=C, n_permutations=n_permutations,
-        fdr=fdr, seed=seed,
+        roi=roi, task=task, categories=categories, cross_validate=cross_validate, center=center, scale=scale, C=C,
+        n_permutations=n_permutations, fdr=fdr, seed=seed,
     )  # fmt: skip
     return compute_classification(store, store.subjects[0] if subject is None else subject, settings, progress=progress)
 
@@ -220,7 +232,7 @@ def compute_classification(
     Classification
     """
     picked = _choose_task(store, subject, settings.task)
-    responses, samples = _labeled_samples(store, subject, settings, picked)
+    responses, samples, within = _labeled_samples(store, subject, settings, picked)
     runs = samples.groupby(["session", "run"], sort=False).ngroup().to_numpy()
     held = runs if settings.cross_validate == "run" else samples[settings.cross_validate].to_numpy()
     folds = LeaveOneOut.of(responses, held, settings.C)
@@ -251,6 +263,12 @@ def compute_classification(
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (codes, predicted), 1)
     share = np.bincount(codes).max() / len(codes)
+    exchange = exchange_record(
+        _exchange(codes[units.first], runs[units.first]),
+        _smallest_p(codes, relabeled),
+        settings.n_permutations,
+        fdr=settings.fdr,
+    )
     return Classification(
         subject=subject,
         task=picked,
@@ -266,12 +284,9 @@ def compute_classification(
             "stimuli_met_in_training": _met(samples["stimulus"].to_numpy(), held),
             "stimuli": int(samples["stimulus"].nunique()),
             "n_permutations": len(orders),
-            **exchange_record(
-                _exchange(codes[units.first], runs[units.first]),
-                _smallest_p(codes, relabeled),
-                settings.n_permutations,
-                fdr=settings.fdr,
-            ),
+            "centering": {"center": within.center, "scale": within.scale, "reason": within.reason},
+            "exchange": exchange["exchange"],
+            "warnings": [*within.warnings, *exchange["warnings"]],
         },
         categories=list(names),
         samples=samples.assign(decoded=np.asarray(names)[predicted]),
@@ -300,13 +315,13 @@ def _choose_task(store: Store, subject: str, task: str | None) -> str:
 
 def _labeled_samples(
     store: Store, subject: str, settings: ClassifySettings, task: str
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return the responses and the table of the samples whose category is wanted."""
-    found, wanted = store.responses(subject, settings.rois, task=task), settings.categories
-    columns = ("stimulus", "session", "run", "repeat", "split", "time")
-    samples = pd.DataFrame({column: found[column].values for column in columns})
-    category = store.stimuli.set_index("id")["category"].astype(str)
-    samples["category"] = category.loc[samples["stimulus"].tolist()].to_numpy()
+) -> tuple[np.ndarray, pd.DataFrame, Centering]:
+    """Return the responses and the table of the samples whose category is wanted, and how responses were centered."""
+    wanted, category = settings.categories, store.stimuli.set_index("id")["category"].astype(str)
+    samples = store.samples(subject).query("task == @task").reset_index(drop=True)
+    samples = samples[["stimulus", "session", "run", "repeat", "split", "time"]].assign(
+        category=category.loc[samples["stimulus"].tolist()].to_numpy()
+    )
     known = sorted(set(samples["category"]) - {""})
     for name in wanted or []:
         if name not in known:
@@ -321,10 +336,12 @@ def _labeled_samples(
             if len(known) > 1
             else "the stimuli of this task carry no categories: state them in the data set's table of stimuli",
         )
+    within = choose_centering(store, subject, task, settings.center, settings.scale, categories=chosen)
+    found = store.responses(subject, settings.rois, task=task, center=within.center, scale=within.scale)
     keep = samples["category"].isin(chosen).to_numpy()
     responses = found[np.flatnonzero(keep)].values if not keep.all() else found.values
     # Neighbors in time may be one presentation.
-    return in_order(responses.astype(np.float64), samples[keep].reset_index(drop=True))
+    return *in_order(responses.astype(np.float64), samples[keep].reset_index(drop=True)), within
 
 
 def _met(stimuli: np.ndarray, held: np.ndarray) -> int:

@@ -17,10 +17,18 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from neurorecon.decoders.samples import SampleTable, choose_delays, choose_task, load_samples, same_order, stored_target
+from neurorecon.decoders.samples import (
+    SampleTable,
+    choose_delays,
+    choose_task,
+    load_samples,
+    same_order,
+    stored_target,
+)
 from neurorecon.errors import BundledWeightsWarning, InputError, UnknownNameError
 from neurorecon.provenance import bundled_weights
 from neurorecon.stats.exchange import UNITS, Exchange, choose_exchange, lag_one_autocorrelation
+from neurorecon.store.responses import WITHIN
 from neurorecon.store.store import Store
 
 #: Targets for each role, in order of preference; by default, the first one in the store is used. One target per role,
@@ -464,8 +472,30 @@ class DecodingSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifySettings(Settings):
-    """Settings of the classification of categories.
+class CenteredSettings(Settings):
+    """Settings of analyses that decode responses which can be centered and scaled.
+
+    Parameters
+    ----------
+    center, scale : {"auto", "session", "run"}, optional
+        Subtract the mean, and divide by the standard deviation, of each voxel within sessions or runs; None: not at
+        all. By default by session where sessions are confounded, see
+        :func:`neurorecon.store.responses.choose_centering`.
+    """
+
+    center: Literal["auto", "session", "run"] | None = "auto"
+    scale: Literal["auto", "session", "run"] | None = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (self.center, self.scale):
+            if name not in (None, "auto", *WITHIN):
+                raise UnknownNameError("column to center or scale within", name, (*WITHIN, "auto", "None"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifySettings(CenteredSettings):
+    """Settings of the classification of categories; `center` and `scale` as for :class:`CenteredSettings`.
 
     Parameters
     ----------
@@ -493,8 +523,8 @@ class ClassifySettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructSettings(Settings):
-    """Settings of a reconstruction.
+class ReconstructSettings(CenteredSettings):
+    """Settings of a reconstruction; `center` and `scale` as for :class:`CenteredSettings`.
 
     Parameters
     ----------
@@ -509,6 +539,15 @@ class ReconstructSettings(Settings):
     exchange : {"stimulus", "category", "session", "run", "shift"}, optional
         How the pairs of the null are exchanged: freely, only within a category, session or run, or by shifting the
         order of stimuli within runs. By default what the design allows.
+    single_trials : bool
+        Reconstruct each trial of the test split, rather than the mean response to each stimulus.
+    seeds : int
+        Generate with the seeds `seed`, `seed` + 1, ..., and average the scores of each stimulus over them.
+    controls : bool, optional
+        Also score what the system reconstructs without the response to the stimulus; by default where networks
+        generate.
+    models : {"bundled", "published"} or path, optional
+        Networks of the system and of the metrics; by default those of the system.
     """
 
     system: str = "linear-pixels"
@@ -516,17 +555,36 @@ class ReconstructSettings(Settings):
     metrics: Sequence[str] | None = None
     cross_validate: str | None = None
     exchange: str | None = None
+    single_trials: bool = False
+    seeds: int = 1
+    controls: bool | None = None
+    models: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cross_validate is not None and self.cross_validate not in LABELS:
             raise UnknownNameError("column to cross-validate over", self.cross_validate, LABELS)
         _check_exchange(self.exchange)
+        self._require("seeds", self.seeds >= 1, "a number of 1 or more", "4")
+        if self.controls and (self.single_trials or self.cross_validate is not None):
+            raise InputError(
+                "controls are compared with reconstructions of averaged test responses",
+                given=f"controls=True, single_trials={self.single_trials}, cross_validate={self.cross_validate!r}",
+                expected="controls, or one of the others",
+                todo="leave one of them out",
+            )
+        if self.cross_validate is not None and self.single_trials:
+            raise InputError(
+                "single trials are those of the test split",
+                given=f"single_trials=True, cross_validate={self.cross_validate!r}",
+                expected="one of the two: in cross-validation, the system says whether single trials are reconstructed",
+                todo="leave one of them out",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(Settings):
-    """Settings of scores of images from anywhere; `roi`, `task` and `device` have no meaning here.
+    """Settings of scores of images from anywhere; `roi` and `task` have no meaning here.
 
     Parameters
     ----------
@@ -541,6 +599,8 @@ class EvaluateSettings(Settings):
         Whose sessions or runs; by default the first.
     baseline : {"train"}, optional
         Also score the mean of the training stimuli.
+    models : {"bundled", "published"} or path, optional
+        Whose weights metrics on networks use; their networks run on `device`.
     """
 
     source: str = "an array"
@@ -548,6 +608,7 @@ class EvaluateSettings(Settings):
     exchange: str | None = None
     subject: str | None = None
     baseline: Literal["train"] | None = None
+    models: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -557,7 +618,7 @@ class EvaluateSettings(Settings):
 
     def record(self) -> dict[str, Any]:
         """Return the settings by name, JSON types only."""
-        return {name: value for name, value in super().record().items() if name not in ("roi", "task", "device")}
+        return {name: value for name, value in super().record().items() if name not in ("roi", "task")}
 
 
 def _check_exchange(column: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +15,18 @@ import pandas as pd
 from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings, order_of_features, runs_of
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.decoders.samples import same_order, stored_target
-from neurorecon.errors import InputError, MissingFileError
-from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, load_metric, summarize
+from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError
+from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
+from neurorecon.provenance import bundled_weights, weights_label
 from neurorecon.stats import permutation_p, stimulus_permutations
 from neurorecon.stats.exchange import Exchange, choose_exchange, run_orders
 from neurorecon.store.store import Store
 
 if TYPE_CHECKING:
     import xarray
+
+    from neurorecon.figures import Section
 
 #: A panel shows at most this many stimuli, evenly spaced from the best to the worst.
 SHOWN = 20
@@ -44,7 +48,9 @@ class Evaluation(Result):
     seen, reconstructed : array, shape (stimulus, [frame,] y, x, rgb)
         float32 in [0, 1].
     values : dict of str to array, shape (stimulus,)
-        Of each metric that has a value for each stimulus.
+        Of each metric that has a value for each stimulus; with several seeds, their mean.
+    all_seeds : array, shape (stimulus, seed, [frame,] y, x, rgb), optional
+        What was reconstructed with each seed, where there are several; `reconstructed` is the first.
     scores : list of Score
         Mean of each metric over stimuli.
     null : dict of str to array, shape (permutation,)
@@ -58,6 +64,7 @@ class Evaluation(Result):
     seen: np.ndarray
     reconstructed: np.ndarray
     values: dict[str, np.ndarray]
+    all_seeds: np.ndarray | None = None
 
     @property
     def stem(self) -> str:
@@ -74,9 +81,32 @@ class Evaluation(Result):
         """How the images were made, in one sentence."""
         return f"Images from {self.record()['source']}."
 
+    def made_by(self, store: Store) -> dict[str, dict[str, Any]]:
+        """Return the attributes of the targets that were used, and the weights of metrics on networks."""
+        return {**super().made_by(store), **self.chosen.get("metric_weights", {})}
+
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the table of stimuli, with one column for each metric."""
-        return {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values})}
+        """Return the table of stimuli, with one column for each metric, and the table of scores."""
+        return {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values}), "scores": self.score_table()}
+
+    def latex(self) -> dict[str, str]:
+        """Return both tables in LaTeX, for the package booktabs."""
+        return {
+            name: "% needs \\usepackage{booktabs}\n"
+            + table.to_latex(index=False, escape=True, float_format="%.3f", na_rep="--")
+            for name, table in self.tables().items()
+        }
+
+    def score_table(self) -> pd.DataFrame:
+        """Return one row for each score: its value, its null, and what is reached without the brain."""
+        rows = []
+        for score in self.scores:
+            row: dict[str, Any] = {"score": self._key(score), "value": score.value}
+            if "seed_values" in score.extra:
+                row["sd over seeds"] = float(np.std(score.extra["seed_values"], ddof=1))
+            row |= {"null mean": score.null_mean, "null max": score.null_max, "p": score.p, "n": score.n}
+            rows.append({**row, "mean image": np.nan if score.baseline is None else score.baseline})
+        return pd.DataFrame(rows)
 
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Return the stimuli that were seen and the reconstructions."""
@@ -93,6 +123,34 @@ class Evaluation(Result):
                 figures[f"null_{key}"] = functools.partial(self._null_figure, score, store)
         return figures
 
+    def pages(self, store: Store, record: Mapping[str, Any]) -> dict[str, Callable[[], str]]:
+        """Return what makes the report: the panel, the scores, and each score in its null."""
+        return {"report": lambda: self._report(store, record)}
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return the rows of the contact sheet, arrays of shape (stimulus, [frame,] y, x, rgb)."""
+        return {"seen": self.seen, "reconstructed": self.reconstructed}
+
+    def sections(self) -> list[Section]:
+        """Return further sections of the report."""
+        return []
+
+    def _report(self, store: Store, record: Mapping[str, Any]) -> str:
+        from neurorecon.figures import Figure, Section, Table, report_html
+
+        figures = self.figures(store)
+        panel, nulls = figures.pop("panel"), list(figures.values())
+        scores = Table.from_frame(self.score_table(), formats={"n": "d"})
+        stimuli = Table.from_frame(self.tables()["stimuli"])
+        said = [self.sentence, *exchange_lines(self.chosen)]
+        sections = [
+            Section("Seen and reconstructed", self.sentence, [Figure(panel())]),
+            Section("Scores", said[1:], [scores, *(Figure(draw()) for draw in nulls)]),
+            *self.sections(),
+            Section("Stimuli", "The score of each stimulus.", [stimuli]),
+        ]
+        return report_html(f"{self.title} · {store.name}", sections, record, lead=self.sentence)
+
     def _panel(self, store: Store) -> Any:
         from neurorecon.figures import panel
 
@@ -103,7 +161,7 @@ class Evaluation(Result):
         order = np.argsort(keys, kind="stable")
         picked = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]
         shown = f"All {len(order)}" if len(picked) == len(order) else f"{len(picked)} of {len(order)}"
-        rows = {"seen": self.seen[picked], "reconstructed": self.reconstructed[picked]}
+        rows = {name: images[picked] for name, images in self.rows().items()}
         if self.seen.ndim == 5:  # of a video, the middle frame
             rows = {name: row[:, row.shape[1] // 2] for name, row in rows.items()}
         return panel(
@@ -137,6 +195,7 @@ class Evaluation(Result):
                 f"{self._key(score):<40}{score.value:>8.3f}{score.null_mean:>11.3f}{score.null_max:>10.3f}"
                 f"{score.p:>8.3f}{score.n:>6}{baseline:>12}"
             )
+        lines += [f"{name}: {weights_label(made)}" for name, made in self.chosen.get("metric_weights", {}).items()]
         return "\n".join(lines + exchange_lines(self.chosen))
 
 
@@ -150,6 +209,8 @@ def evaluate(
     exchange: str | None = None,
     subject: str | None = None,
     baseline: Literal["train"] | np.ndarray | None = None,
+    models: str | None = None,
+    device: str = "cpu",
     source: str = "an array",
 ) -> Evaluation:
     """Score images against the stimuli of a store, e.g. reconstructions from another toolbox.
@@ -157,7 +218,8 @@ def evaluate(
     Parameters
     ----------
     images : DataArray, dims (stimulus, [frame,] y, x, rgb)
-        uint8 or float in [0, 1], with the coordinate ``stimulus``: ids of the store.
+        uint8 or float in [0, 1], with the coordinate ``stimulus``: ids of the store. With a dimension ``seed``, the
+        scores of each stimulus are averaged over seeds.
     store : Store
         With the stimuli that were seen.
     metrics : sequence of str, optional
@@ -171,6 +233,10 @@ def evaluate(
     baseline : {"train"} or array, shape (y, x, rgb), optional
         An image that does not depend on the brain and is scored too: the mean of the training stimuli, or an image of
         your own.
+    models : {"bundled", "published"} or path, optional
+        Whose weights metrics on networks use; of simulated data by default the bundled ones.
+    device : str
+        Where these networks run.
     source : str
         Where the images come from, in words; goes into the record.
 
@@ -188,7 +254,7 @@ def evaluate(
     given = baseline if isinstance(baseline, np.ndarray) else None
     settings = EvaluateSettings(
         source=source, metrics=metrics, n_permutations=n_permutations, seed=seed, exchange=exchange, subject=subject,
-        baseline=None if isinstance(baseline, np.ndarray) else baseline,
+        models=models, device=device, baseline=None if isinstance(baseline, np.ndarray) else baseline,
     )  # fmt: skip
     return compute_evaluation(images, store, settings, given)
 
@@ -209,10 +275,15 @@ def compute_evaluation(
     baseline : array, shape (y, x, rgb), optional
         An image to score in place of the mean of the training stimuli.
     """
-    _check_images(images)
+    seeds = "seed" in images.dims
+    if seeds:
+        images = images.transpose("stimulus", "seed", ...)
+    check_images(images.isel(seed=0) if seeds else images)
     stimuli = images["stimulus"].values.astype(str).tolist()
-    kind, shown = ("video", "frames") if images.ndim == 5 else ("image", "images")
-    metrics = choose_metrics(settings.metrics, (), kind)
+    kind, shown = ("video", "frames") if "frame" in images.dims else ("image", "images")
+    metrics = choose_metrics(settings.metrics, (), kind, store, models=settings.models, device=settings.device)
+    if seeds:
+        metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
     known = store.stimuli_with(shown)
     unknown = [name for name in stimuli if name not in known]
     if unknown:
@@ -226,9 +297,11 @@ def compute_evaluation(
     reconstructed = as_unit_float(images.values).astype(np.float32)
     chosen: dict[str, Any] = {
         "metrics": list(metrics),
+        "metric_weights": weights_of(metrics),
         "null": "exchanged pairs",
         "compared_at": list(seen.shape[-3:-1]),
         "stimuli": len(stimuli),
+        "seeds": images["seed"].values.tolist() if seeds and "seed" in images.coords else None,
     }
     if baseline is not None:
         chosen["baseline"] = "an image that was given"
@@ -242,12 +315,13 @@ def compute_evaluation(
         metrics, seen, reconstructed, orders, context=context_of(store, stimuli), baseline=baseline
     )
     return Evaluation(
-        settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, reconstructed=reconstructed, values=values,
+        settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, values=values,
+        reconstructed=reconstructed[:, 0] if seeds else reconstructed, all_seeds=reconstructed if seeds else None,
         scores=tested(scores, exchange), null=null,
     )  # fmt: skip
 
 
-def _check_images(images: Any) -> None:
+def check_images(images: Any) -> None:
     """Refuse images without ids, with the same id twice, or with values that are not finite."""
     if images.ndim not in (4, 5) or images.dims[0] != "stimulus" or "stimulus" not in images.coords:
         raise InputError(
@@ -283,12 +357,12 @@ def load_images(path: str | Path) -> xarray.DataArray:
     ----------
     path : path
         A folder of image files of one size, each called as its stimulus (``image0001.png``); or a ``.npz`` file with
-        ``stimulus``, ids, and ``reconstructed`` (or ``images``), shape (stimulus, [frame,] y, x, rgb), such as
-        ``neurorecon reconstruct`` writes.
+        ``stimulus``, ids, and ``reconstructed`` (or ``images``), shape (stimulus, [frame,] y, x, rgb); or the folder of
+        results of ``neurorecon reconstruct``, or the ``.zarr`` in it.
 
     Returns
     -------
-    DataArray, dims (stimulus, [frame,] y, x, rgb)
+    DataArray, dims (stimulus, [seed,] [frame,] y, x, rgb)
 
     Raises
     ------
@@ -298,6 +372,16 @@ def load_images(path: str | Path) -> xarray.DataArray:
     import xarray
 
     place = Path(path)
+    arrays = sorted(place.glob("*_reconstructions.zarr"))
+    if len(arrays) > 1:
+        raise InputError(
+            "this folder holds several results",
+            given=f"{place} with {', '.join(file.name for file in arrays)}",
+            expected="one of them",
+            todo=f"name one: {arrays[0]}",
+        )
+    if arrays or place.suffix == ".zarr":
+        return _read_zarr(arrays[0] if arrays else place)
     if place.is_dir():
         values, stimuli = _read_folder(place)
     elif place.is_file():
@@ -318,6 +402,24 @@ def load_images(path: str | Path) -> xarray.DataArray:
             todo="put the colors last, and give one row a stimulus",
         )
     return xarray.DataArray(values, dims=dims, coords={"stimulus": ("stimulus", stimuli)})
+
+
+def _read_zarr(place: Path) -> xarray.DataArray:
+    import xarray
+
+    try:
+        with xarray.open_zarr(place, consolidated=False) as found:
+            images = found["reconstructed"].load()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            "these reconstructions cannot be read",
+            given=f"{place} ({type(error).__name__}: {error})",
+            expected="a Zarr array 'reconstructed', as neurorecon reconstruct writes it",
+            todo="run the same reconstruction again; it resumes",
+        ) from error
+    # Numpy's text of any length, as which xarray reads it, is not text of fixed length, as ids are elsewhere.
+    images = images.assign_coords(stimulus=("stimulus", np.array(images["stimulus"].values.tolist(), dtype=str)))
+    return images.transpose("stimulus", "seed", ...) if "seed" in images.dims else images
 
 
 def _read_folder(place: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -365,18 +467,42 @@ def _read_npz(place: Path) -> tuple[np.ndarray, np.ndarray]:
         ) from error  # fmt: skip
 
 
-def choose_metrics(named: Sequence[str] | None, of_system: Sequence[str], kind: str) -> dict[str, Metric]:
+def choose_metrics(
+    named: Sequence[str] | None,
+    of_system: Sequence[str],
+    kind: str,
+    store: Store | None = None,
+    *,
+    models: str | Path | None = None,
+    device: str = "cpu",
+    progress: bool = False,
+) -> dict[str, Metric]:
     """Return metrics by name: those that are named, else the system's, else the registry's defaults.
+
+    Parameters
+    ----------
+    named, of_system : sequence of str
+        Names.
+    kind : {"image", "video"}
+        What is compared.
+    store : Store, optional
+        Whose stimuli are compared. Metrics on networks are refused where their network cannot judge them, or where it
+        is not said whose weights judge measured data; bundled networks on measured data are warned about.
+    models, device, progress
+        Of metrics on networks, see :func:`neurorecon.metrics.load_metric`.
 
     Raises
     ------
     UnknownNameError, InputError
-        Where a metric does not exist, or compares something else.
+        Where a metric does not exist, compares something else, or cannot judge these stimuli.
     """
     names = list(named or of_system or DEFAULTS[kind])
     if not names:
         raise InputError(f"no metric is named, and there is none by default for a {kind}", todo="name one: --metric")
-    found = {FORMER_NAMES.get(name, name): load_metric(name) for name in names}
+    where = "cpu" if device == "torch" else device
+    found = {
+        FORMER_NAMES.get(name, name): load_metric(name, models or "bundled", where, progress=progress) for name in names
+    }
     for name, metric in found.items():
         if metric.of != kind:
             raise InputError(
@@ -385,7 +511,25 @@ def choose_metrics(named: Sequence[str] | None, of_system: Sequence[str], kind: 
                 expected=f"{metric.of}s",
                 todo="choose another metric",
             )
+        if store is not None and metric.network is not None:
+            metric.network.check(store)
+    on_networks = [name for name, metric in found.items() if metric.network is not None]
+    if store is not None and on_networks and models is None and not store.simulated:
+        raise InputError(
+            "these metrics need networks, and it is not said whose weights",
+            given=f"{', '.join(on_networks)}, on the store {store.name!r}, which is not simulated",
+            expected="the published weights, or a folder with your own; the bundled ones know drawn scenes only",
+            todo="choose: --models published, or --models FOLDER (in Python, models=)",
+        )
+    warning = None if store is None else bundled_weights(store, weights_of(found))
+    if warning is not None:
+        warnings.warn(warning, BundledWeightsWarning, stacklevel=3)
     return found
+
+
+def weights_of(metrics: Mapping[str, Metric]) -> dict[str, dict[str, str]]:
+    """Return what identifies the weights of the metrics on networks, for the record of a result."""
+    return {name: metric.network.record() for name, metric in metrics.items() if metric.network is not None}
 
 
 def context_of(store: Store, stimuli: Sequence[str], **more: Any) -> dict[str, Any]:
@@ -499,7 +643,9 @@ def score_pairs(
     Parameters
     ----------
     metrics : mapping of str to Metric
-    seen, reconstructed : array, shape (stimulus, [frame,] y, x, rgb)
+    seen : array, shape (stimulus, [frame,] y, x, rgb)
+    reconstructed : array, shape (stimulus, [seed,] [frame,] y, x, rgb)
+        With seeds if each metric is a :class:`~neurorecon.metrics.base.SeedMean`.
     orders : int array, shape (permutation, stimulus)
         Of the null: reconstruction i is taken for one of stimulus ``orders[permutation, i]``.
     context : mapping, optional
@@ -516,7 +662,7 @@ def score_pairs(
     compared = resized(reconstructed, seen.shape[-3:-1])
     values, scores, null = {}, [], {}
     for name, metric in metrics.items():
-        found = metric.values(seen, compared, context)
+        found, extra = values_of(metric, seen, compared, context)
         exchanged = None
         if found.ndim:
             values[name] = found
@@ -524,8 +670,18 @@ def score_pairs(
         beside = None
         if baseline is not None and not metric.compares and not metric.needs:
             beside = metric.values(seen, np.broadcast_to(baseline.astype(np.float32), seen.shape))
-        scores.append(score_of(name, metric, found, exchanged, beside, len(seen)))
+        scores.append(score_of(name, metric, found, exchanged, beside, len(seen), extra))
     return values, scores, null
+
+
+def values_of(
+    metric: Metric, seen: np.ndarray, reconstructed: np.ndarray, context: Mapping[str, Any] | None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the values of a metric, (stimulus,), and the score of each seed where there are several."""
+    if not isinstance(metric, SeedMean) or reconstructed.ndim == seen.ndim:
+        return metric.values(seen, reconstructed, context), {}
+    several = metric.by_seed(seen, reconstructed, context)
+    return mean_of_defined(several), {"seed_values": [summarize(np.atleast_1d(one)).mean for one in several]}
 
 
 def tested(scores: Sequence[Score], exchange: Exchange) -> list[Score]:
@@ -540,6 +696,7 @@ def score_of(
     null: np.ndarray | None,
     baseline: np.ndarray | None,
     n: int,
+    extra: Mapping[str, Any] | None = None,
 ) -> Score:
     """Return a score beside its null, and beside what is reached without the brain.
 
@@ -554,6 +711,8 @@ def score_of(
     baseline : array, shape (stimulus,) or (), or None
     n : int
         Number of stimuli, for a metric of the whole set.
+    extra : mapping, optional
+        Further numbers.
     """
     summary = summarize(np.atleast_1d(values))
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -567,4 +726,5 @@ def score_of(
         n_permutations=0 if null is None else len(null),
         n_undefined=summary.n_undefined,
         baseline=np.nan if baseline is None else summarize(np.atleast_1d(baseline)).mean,
+        extra=extra or {},
     )

@@ -6,39 +6,52 @@ held out at a time, and a system that was fitted on all others reconstructs it.
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from threadpoolctl import threadpool_limits
 
+from neurorecon.analyses.controls import MEAN_RESPONSE, CompareSettings, Comparison, compute_comparison, controls
+from neurorecon.analyses.cross_validation import (
+    HeldOut,
+    alphas_of,
+    cross_validate,
+    exchanged_null,
+    held_out_scores,
+    mean_by,
+    refitted_null,
+    shown_by,
+)
 from neurorecon.analyses.design import ReconstructSettings, warn_of_bundled
 from neurorecon.analyses.evaluate import (
     Evaluation,
     choose_metrics,
     context_of,
     exchange_orders,
-    score_of,
     score_pairs,
     tested,
+    weights_of,
 )
-from neurorecon.analyses.results import Score, exchange_record
-from neurorecon.decoders.samples import Recordings, choose_shown_task, peak_delays
-from neurorecon.errors import InputError
-from neurorecon.metrics.base import FORMER_NAMES, Metric, summarize
-from neurorecon.metrics.image import resized
+from neurorecon.analyses.results import Result, Score, exchange_record, plain_parameter
+from neurorecon.decoders.samples import Recordings, Within, choose_shown_task, peak_delays
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.metrics.base import FORMER_NAMES, Metric, SeedMean
 from neurorecon.parallel import Compute
 from neurorecon.stats.exchange import Exchange
+from neurorecon.store.responses import Centering, choose_centering
 from neurorecon.store.store import Store
-from neurorecon.systems.base import System, load_system
+from neurorecon.systems.base import System, load_system, require_train_split
+from neurorecon.systems.decoded import Decoded, as_images
+from neurorecon.systems.generation import generate_parts, networks_of
 
-#: With at most this many samples, matrix products are not worth several threads.
-FEW_SAMPLES = 500
+if TYPE_CHECKING:
+    from neurorecon.figures import Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +65,22 @@ class Reconstruction(Evaluation):
     system : str
         Name of the system. If it reconstructs single samples, `reconstructed` is their mean over the samples of each
         stimulus.
+    trials : (array of str, array), optional
+        The stimulus of each trial of the test split, and its reconstruction, shape (trial, [seed,] [frame,] y, x, rgb).
+    comparison : Comparison, optional
+        With the controls.
+    controls : dict of str to array, shape (stimulus, [frame,] y, x, rgb)
+        What each control gives, with the first seed.
+    stages : dict of str to array, shape (stimulus, [frame,] y, x, rgb)
+        What earlier stages of the generation give, with the first seed.
     """
 
     kind: str = "reconstruction"
     system: str
+    trials: tuple[np.ndarray, np.ndarray] | None = None
+    comparison: Comparison | None = None
+    controls: dict[str, np.ndarray] = field(default_factory=dict)
+    stages: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -75,10 +100,85 @@ class Reconstruction(Evaluation):
         how = f"leave one {column} out" if column else "fitted on the training split"
         return f"{self.system}: {', '.join(record['targets'])} decoded from {record['voxels']:,} voxels, {how}."
 
+    def made_by(self, store: Store) -> dict[str, dict[str, Any]]:
+        """Return what the targets of the store were made by, and the networks that images were generated with."""
+        names = [name for name in self.chosen["sources"] if name in store.targets_available]
+        return {
+            **{name: store.about_target(name)[1] for name in names},
+            **self.chosen["networks"],
+            **self.chosen["metric_weights"],
+        }
+
+    def folders(self, store: Store) -> dict[str, Callable[[Path], None]]:
+        """Return what writes the reconstructions as Zarr, and as image files."""
+        found: dict[str, Callable[[Path], None]] = {"reconstructions.zarr": self._write_zarr}
+        seconds = 1 / (store.frames_per_second or 8)
+        found["images"] = functools.partial(_write_images, self.stimuli, self.reconstructed, seconds)
+        if self.all_seeds is not None:
+            for number, seed in enumerate(self.chosen["seeds"][1:], 1):
+                images = self.all_seeds[:, number]
+                found[f"images_seed{seed}"] = functools.partial(_write_images, self.stimuli, images, seconds)
+        if self.trials is not None:
+            ids, images = self.trials
+            names = [f"{name}_trial{number}" for name, number in zip(ids, _counted(ids), strict=True)]
+            images = images if self.all_seeds is None else images[:, 0]
+            found["trials"] = functools.partial(_write_images, names, images, seconds)
+        return found
+
+    def _write_zarr(self, path: Path) -> None:
+        import xarray
+
+        inner = ("y", "x", "rgb") if self.seen.ndim == 4 else ("frame", "y", "x", "rgb")
+        seed = () if self.all_seeds is None else ("seed",)
+        images = self.reconstructed if self.all_seeds is None else np.moveaxis(self.all_seeds, 1, 0)
+        arrays = {"reconstructed": ((*seed, "stimulus", *inner), images)}
+        # As objects, because Zarr has no stable format for text of fixed width.
+        coordinates: dict[str, Any] = {"stimulus": ("stimulus", np.array(self.stimuli, dtype=object))}
+        if seed:
+            coordinates["seed"] = ("seed", np.array(self.chosen["seeds"]))
+        arrays |= {name.replace(" ", "_"): (("stimulus", *inner), control) for name, control in self.controls.items()}
+        if self.trials is not None:
+            ids, of_trials = self.trials
+            of_trials = of_trials if self.all_seeds is None else np.moveaxis(of_trials, 1, 0)
+            arrays["trials"] = ((*seed, "trial", *inner), of_trials)
+            coordinates["trial_stimulus"] = ("trial", ids.astype(object))
+        chunks = {name: {"chunks": tuple(1 if dim in ("seed", "stimulus", "trial") else size for dim, size in
+                                         zip(dims, values.shape, strict=True))}
+                  for name, (dims, values) in arrays.items()}  # fmt: skip
+        dataset = xarray.Dataset(arrays, coordinates, {"system": self.system, "subject": self.subject})
+        dataset.to_zarr(path, encoding=chunks, zarr_format=3, consolidated=False)
+
     def text(self, store: Store) -> str:
         """Return how the reconstructions were made, and a table of the scores."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
         return f"\n{self.subject} · {store.name} ({label}) · {self.task}\n{super().text(store)}"
+
+    def beside(self) -> list[Result]:
+        """Return the comparison with controls."""
+        return [] if self.comparison is None else [self.comparison]
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Return the rows of the contact sheet: the stimuli, what could be reconstructed, what is, and the controls."""
+        others = {name: images for name, images in self.controls.items() if name in ("mean response", "another trial")}
+        best = {"oracle": self.controls["oracle"]} if "oracle" in self.controls else {}
+        stages = {f"first stage ({name})": images for name, images in self.stages.items()}
+        return {"seen": self.seen, **best, **stages, "reconstructed": self.reconstructed, **others}
+
+    def sections(self) -> list[Section]:
+        """Return the sections of the report about the controls."""
+        from neurorecon.figures import Section, Table
+
+        if self.comparison is None:
+            return []
+        said = (
+            "Controls do without the response to the stimulus: the mean training response, what was decoded from "
+            "another stimulus, and the mean training image. The oracle generates from the true targets."
+        )
+        tables = [
+            Table.from_frame(self.comparison.table, "Means over stimuli with their intervals"),
+            Table.from_frame(self.comparison.differences, "Paired differences between the system and each control"),
+        ]
+        return [Section("Controls", said, tables)]
 
     @property
     def rebuilt(self) -> np.ndarray:
@@ -104,9 +204,15 @@ def reconstruct(
     task: str | None = None,
     metrics: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
+    models: str | None = None,
     cross_validate: str | None = None,
     exchange: str | None = None,
     n_permutations: int = 1000,
+    single_trials: bool = False,
+    seeds: int = 1,
+    center: Within | Literal["auto"] | None = "auto",
+    scale: Within | Literal["auto"] | None = "auto",
+    controls: bool | None = None,
     seed: int = 0,
     device: str = "cpu",
     folder: str | Path | None = None,
@@ -129,7 +235,9 @@ def reconstruct(
     metrics : sequence of str, optional
         Registered names; by default those of the system, else those of the registry.
     options : mapping, optional
-        Parameters of a system that is given by name.
+        Parameters of a system that is given by name, e.g. ``{"preset": "released", "guidance": 5}``.
+    models : {"bundled", "published"} or path, optional
+        Networks of the system and of the metrics; by default those of the system.
     cross_validate : {"category", "stimulus", "session", "run"}, optional
         Hold out one value of this at a time. By default the system is fitted on the training split and reconstructs
         the test split.
@@ -140,14 +248,27 @@ def reconstruct(
         another; ``record()["exchange"]`` says what was chosen.
     n_permutations : int
         Of the null.
+    single_trials : bool
+        Reconstruct each trial of the test split. By default the responses to a test stimulus are averaged over its
+        repeats.
+    seeds : int
+        Generate with the seeds `seed`, `seed` + 1, ..., and average the scores of each stimulus over them.
+    center, scale : {"auto", "session", "run"}, optional
+        Center and scale responses within each session or run, as for :meth:`Store.responses`; None: not at all. By
+        default by session where sessions are confounded with stimuli or splits; the record says why.
+    controls : bool, optional
+        Also generate and score controls, see :mod:`neurorecon.analyses.controls`: ``.comparison`` of the result. By
+        default for systems with networks that generate images, by split, of averaged responses.
     seed : int
-        Of the permutations, and of the noise that images are generated from.
+        Of the permutations, and the first of the noise that images are generated from.
     device : str
         Where a system with a parameter `device` computes.
     folder : path, optional
-        Where fitted decoders are saved, so that an interrupted fit resumes. Not for cross-validation.
+        Folder of fits. A fit of the same system to the same samples is loaded from it, and an interrupted one resumes;
+        else the decoders are saved there. By default decoders are not saved. Not for cross-validation.
     compute : Compute
-        Who computes; see :meth:`neurorecon.System.fit_decode`.
+        Who computes. In its folder, decoded targets and images are kept as soon as they are there, and the same call
+        resumes; see :meth:`neurorecon.System.fit_decode`.
 
     Returns
     -------
@@ -171,8 +292,9 @@ def reconstruct(
         )
     settings = ReconstructSettings(
         system=system.name if isinstance(system, System) else system, options=dict(options or {}), roi=roi, task=task,
-        metrics=metrics, cross_validate=cross_validate, exchange=exchange, n_permutations=n_permutations, seed=seed,
-        device=device,
+        metrics=metrics, models=models, cross_validate=cross_validate, exchange=exchange,
+        n_permutations=n_permutations, seed=seed,
+        single_trials=single_trials, seeds=seeds, center=center, scale=scale, controls=controls, device=device,
     )  # fmt: skip
     name = store.subjects[0] if subject is None else subject
     return compute_reconstruction(store, name, settings, compute, system=given, folder=folder)
@@ -186,6 +308,7 @@ def compute_reconstruction(
     *,
     system: System | None = None,
     folder: str | Path | None = None,
+    reuse: str | Path | None = None,
 ) -> Reconstruction:
     """Do what :func:`reconstruct` does, from its settings.
 
@@ -202,7 +325,9 @@ def compute_reconstruction(
     system : System, optional
         A system in place of the one that the settings name.
     folder : path, optional
-        Where fitted decoders are saved.
+        Folder of fits, from which they are loaded and to which they are saved.
+    reuse : path, optional
+        Folder of fits, to which no new ones are saved.
     """
     built = _load(settings) if system is None else system
     fitted, roi = hasattr(built, "decoders_"), settings.rois
@@ -217,20 +342,109 @@ def compute_reconstruction(
         )
     if not fitted:
         built = clone(built)  # what the caller passed stays as it is
-    sources = [spec.source for spec in built.targets.values()]
+    store = built.with_targets(store, compute.progress)
+    models = settings.models
+    if models is None and "models" in built.get_params():
+        models = str(built.get_params()["models"])
+    metrics = choose_metrics(
+        settings.metrics, built.metrics, built.kinds[0], store, models=models, device=settings.device
+    )
+    _require_use_of_models(settings, built, metrics)
+    if settings.seeds > 1:
+        metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
+    job = _job(store, subject, roi, built, metrics, settings, compute)
+    if settings.cross_validate is not None:
+        return _cross_validated(job)
+    return _by_split(job, fitted, *(None if place is None else Path(place) for place in (folder, reuse)))
+
+
+def compute_fit(
+    store: Store,
+    subject: str,
+    settings: ReconstructSettings,
+    folder: str | Path,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
+) -> tuple[System, Path]:
+    """Fit a system to the training split, or load the same fit; an interrupted one resumes.
+
+    Parameters
+    ----------
+    store : Store
+        Open.
+    subject : str
+        Whose brain.
+    settings : ReconstructSettings
+        Those of the system and of the responses count.
+    folder : path
+        Folder of fits, where :func:`reconstruct` finds it.
+    compute : Compute
+        Who computes.
+
+    Returns
+    -------
+    System
+        Fitted.
+    Path
+        Its folder, which :func:`neurorecon.load_system` reads.
+    """
+    system = _load(settings)
+    _require_use_of_models(settings, system, {})
+    if hasattr(system, "decoders_"):
+        raise InputError(
+            "this system is fitted already",
+            given=settings.system,
+            expected="the name of a system",
+            todo="reconstruct with it, or name a system",
+        )
+    store = system.with_targets(store, compute.progress)
+    job = _job(store, subject, settings.rois, system, {}, settings, compute)
+    require_train_split(store, subject, job.task)
+    train = job.training()
+    place = Path(folder) / fit_name(system, train)
+    system.fit(store, subject, samples=train, folder=place, compute=compute)
+    return system, place
+
+
+def fit_name(system: System, train: Recordings, *, alone: bool = False) -> str:
+    """Return the name of the folder of a fit: subject, system and a digest of what determines the decoders."""
+    return f"{train.subject}_{system.name}_{system.fit_digest(train, alone=alone)[:12]}"
+
+
+def _job(
+    store: Store,
+    subject: str,
+    roi: str | list[str] | None,
+    system: System,
+    metrics: Mapping[str, Metric],
+    settings: ReconstructSettings,
+    compute: Compute,
+) -> _Job:
+    """Choose the task, and what responses are centered and scaled within."""
+    sources = [spec.source for spec in system.targets.values()]
     warn_of_bundled(store, [name for name in sources if name in store.targets_available])
-    job = _Job(
-        store, subject, roi, choose_shown_task(store, subject, sources, settings.task), built,
-        choose_metrics(settings.metrics, built.metrics, built.kinds[0]), settings, compute,
-    )  # fmt: skip
-    if settings.cross_validate is None:
-        return _by_split(job, fitted, None if folder is None else Path(folder))
-    return _cross_validated(job)
+    task = choose_shown_task(store, subject, sources, settings.task)
+    if not hasattr(system, "decoders_"):
+        centering = choose_centering(store, subject, task, settings.center, settings.scale)
+    else:
+        names: dict[str, Within] = {"session": "session", "run": "run"}
+        before = [names.get(system.provenance_.get(name, "no")) for name in ("centered", "scaled")]
+        asked = [settings.center, settings.scale]
+        if any(name not in ("auto", kept) for name, kept in zip(asked, before, strict=True)):
+            raise InputError(
+                "a fitted system takes responses that are centered and scaled as they were for its fit",
+                given=f"center={asked[0]}, scale={asked[1]}",
+                expected=f"center={before[0]}, scale={before[1]}",
+                todo="leave center and scale out, or fit the system again",
+            )
+        centering = Centering(before[0], before[1], "as for the fit")
+    return _Job(store, subject, roi, task, system, metrics, settings, compute, centering)
 
 
 def _load(settings: ReconstructSettings) -> System:
-    """Return the system that the settings name, on the device that they name."""
+    """Return the system that the settings name, with the networks and on the device that they name."""
     system: System = load_system(settings.system, **settings.options)
+    if settings.models is not None and "models" in system.get_params():
+        system.set_params(models=settings.models)
     takes = "device" in system.get_params()
     if settings.device != "cpu" and not takes:
         raise InputError(
@@ -242,6 +456,13 @@ def _load(settings: ReconstructSettings) -> System:
     if takes and "device" not in settings.options:
         system.set_params(device=settings.device)
     return system
+
+
+def _require_use_of_models(settings: ReconstructSettings, system: System, metrics: Mapping[str, Metric]) -> None:
+    """Refuse a choice of networks where neither the system nor a metric has one."""
+    used = "models" in system.get_params() or any(metric.network is not None for metric in metrics.values())
+    if settings.models is not None and not used:
+        raise UnknownNameError(f"parameter of the system {system.name!r}:", "models", list(system.get_params()))
 
 
 @dataclass(frozen=True)
@@ -256,6 +477,26 @@ class _Job:
     metrics: Mapping[str, Metric]
     settings: ReconstructSettings
     compute: Compute
+    centering: Centering
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the noise that images are generated from."""
+        return [self.settings.seed + number for number in range(self.settings.seeds)]
+
+    def read(self, **which: Any) -> Recordings:
+        """Read samples; parameters are those of :meth:`Recordings.read`."""
+        return Recordings.read(
+            self.store, self.subject, self.roi, task=self.task, center=self.centering.center,
+            scale=self.centering.scale, **which,
+        )  # fmt: skip
+
+    def training(self) -> Recordings:
+        """Read the training split, with repeats averaged unless the system trains on samples."""
+        if self.system.trains_on == "stimuli":
+            return self.read(split="train")
+        samples = self.store.samples(self.subject)
+        return self.read(rows=np.flatnonzero((samples["task"] == self.task) & (samples["split"] == "train")))
 
     def result(
         self,
@@ -267,10 +508,12 @@ class _Job:
         chosen: dict[str, Any],
         orders: np.ndarray,
         exchange: Exchange,
+        trials: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> Reconstruction:
         """Return the result, with everything that was chosen in its record."""
         values, scores, null = scored
-        parameters, plain = self.system.get_params(deep=False), (str, int, float, tuple, list, dict, Path, type(None))
+        parameters = self.system.get_params(deep=False)
+        record = exchange_record(exchange, 1 / (1 + len(orders)), self.settings.n_permutations)
         renorm = [name for name, spec in self.system.targets.items() if getattr(spec.decoder, "renorm", None) == "test"]
         if alone and renorm:
             chosen |= {"renorm": f"train instead of test in {', '.join(renorm)}: a single stimulus was held out"}
@@ -281,35 +524,41 @@ class _Job:
             settings=self.settings,
             chosen={
                 "system": self.system.name,
-                "options": {
-                    name: value if isinstance(value, plain) or hasattr(value, "tolist") else repr(value)
-                    for name, value in parameters.items()
-                },
+                "options": {name: plain_parameter(value) for name, value in parameters.items()},
                 "targets": list(self.system.targets),
+                "sources": [spec.source for spec in self.system.targets.values()],
+                "networks": networks_of(self.system),
                 "roi": self.roi,
                 "task": self.task,
                 "metrics": list(self.metrics),
+                "metric_weights": weights_of(self.metrics),
                 "device": str(parameters.get("device", self.settings.device)),
                 "voxels": len(self.store.voxels(self.subject, self.roi)),
                 "delays": list(peak_delays(self.store, self.subject, self.task)),
+                "centering": {name: getattr(self.centering, name) for name in ("center", "scale", "reason")},
+                "seeds": self.seeds,
                 "compared_at": list(seen.shape[-3:-1]),
                 "n_permutations": len(orders),
-                **exchange_record(exchange, 1 / (1 + len(orders)), self.settings.n_permutations),
+                **record,
                 **chosen,
+                "warnings": [*self.centering.warnings, *record["warnings"]],
             },
             stimuli=stimuli,
             seen=seen.astype(np.float32),
-            reconstructed=reconstructed,
+            reconstructed=reconstructed if self.settings.seeds == 1 else reconstructed[:, 0],
             values=values,
             scores=[replace(score, name=f"{self.subject} {score.name}") for score in tested(scores, exchange)],
             null=dict(null),
+            all_seeds=None if self.settings.seeds == 1 else reconstructed,
+            trials=trials,
         )
 
 
-def _by_split(job: _Job, fitted: bool, folder: Path | None) -> Reconstruction:
+def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) -> Reconstruction:
     store, subject, system, settings = job.store, job.subject, job.system, job.settings
     samples = store.samples(subject)
-    splits = set(samples.loc[samples["task"] == job.task, "split"])
+    part = samples[samples["task"] == job.task]
+    splits = set(part["split"])
     if not {"train", "test"} <= splits:
         raise InputError(
             f"the task {job.task!r} has no held-out stimuli",
@@ -318,47 +567,128 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None) -> Reconstruction:
             todo="add --cross-validate category (or stimulus, run, session)",
         )
     # The training split is read here, once: its mean image is the baseline.
-    train, test = (Recordings.read(store, subject, job.roi, task=job.task, split=split) for split in ("train", "test"))
-    responses, alone = test.labeled_responses(), len(test.table) == 1
-    if fitted:
-        decoded = system.decode(responses)
-    elif folder is None:
-        decoded = system.fit_decode(store, subject, responses, samples=train, alone=alone, compute=job.compute)
-    else:
-        system.fit(store, subject, samples=train, alone=alone, folder=folder, compute=job.compute)
-        decoded = system.decode(responses)
-    reconstructed = system.generate(decoded, seed=settings.seed).values
-    seen = np.asarray(test.target(_shown(job.system)).data).astype(np.float32)
-    baseline = np.asarray(train.target(_shown(job.system)).data.mean(axis=0, dtype=np.float32))
-    ids = test.stimuli.tolist()
-    part = samples[samples["task"] == job.task]
+    train = job.training()
+    rows = part.index[part["split"] == "test"].to_numpy()
+    test = job.read(rows=rows) if settings.single_trials else job.read(split="test")
+    shown, names = pd.factorize(test.stimuli)
+    ids, alone = [str(name) for name in names], len(test.table) == 1
     runs = [set(zip(rows["session"], rows["run"], strict=True)) for _, rows in part.groupby(part["split"] == "test")]
     orders, exchange = exchange_orders(
-        store, subject, ids, settings, _shown(job.system), shared_runs=bool(set.intersection(*runs))
+        store, subject, ids, settings, shown_by(system), shared_runs=bool(set.intersection(*runs))
     )
-    scored = score_pairs(
-        job.metrics, seen, reconstructed, orders,
-        context=context_of(store, ids, decoded=decoded), baseline=baseline,
-    )  # fmt: skip
+    decode = functools.partial(_decoded, job, fitted, train, alone, folder, reuse)
+    decoded, for_controls = _with_controls(job, train, test, decode)
+    generated = generate_parts(system, decoded, job.seeds, job.compute)
+    reconstructed = generated[:, 0] if settings.seeds == 1 else generated
+    first = np.unique(shown, return_index=True)[1]
+    seen = np.asarray(test.take(first).target(shown_by(system)).data).astype(np.float32)
+    baseline = np.asarray(train.target(shown_by(system)).data.mean(axis=0, dtype=np.float32))
     chosen: dict[str, Any] = {"null": "exchanged pairs", "train_samples": len(train.table), "test_stimuli": len(ids)}
-    alphas = _alphas(system)
+    trials = None
+    if settings.single_trials:
+        of_trials = np.broadcast_to(baseline, (len(shown), *baseline.shape))
+        found = HeldOut(
+            stimuli=np.asarray(ids), seen=seen, reconstructed=mean_by(reconstructed, shown),
+            baseline=np.broadcast_to(baseline, seen.shape), shown=shown, samples=reconstructed,
+            baseline_samples=of_trials, alphas={}, alone=alone,
+        )  # fmt: skip
+        context = context_of(store, ids)
+        null = exchanged_null(found, job.metrics, orders, context)
+        scored = (*held_out_scores(found, job.metrics, null, context), null)
+        trials, reconstructed = (np.asarray(ids)[shown], reconstructed), found.reconstructed
+        chosen |= {"test_trials": len(shown)}
+    else:
+        scored = score_pairs(
+            job.metrics, seen, reconstructed, orders,
+            context=context_of(store, ids, decoded=decoded), baseline=baseline,
+        )  # fmt: skip
+    alphas = alphas_of(system)
     if alphas is not None:
         chosen["alpha"] = alphas
-    return job.result(ids, seen, reconstructed, scored, alone, chosen, orders, exchange)
+    result = job.result(ids, seen, reconstructed, scored, alone, chosen, orders, exchange, trials)
+    if not settings.single_trials:
+        stages = system.stages(decoded, seed=settings.seed)
+        result = replace(result, stages={name: images.values for name, images in stages.items()})
+    return result if for_controls is None else _compared(result, job, for_controls, generated)
+
+
+def _with_controls(
+    job: _Job, train: Recordings, test: Recordings, decode: Callable[[Any], Decoded]
+) -> tuple[Decoded, Decoded | None]:
+    """Decode the test samples; for controls, also with the mean training response beside them."""
+    system, responses = job.system, test.labeled_responses().astype(np.float64)
+    wanted = job.settings.controls
+    if wanted is None:
+        has_networks = bool(system.networks) or "models" in system.get_params()
+        wanted = has_networks and not job.settings.single_trials and len(responses) > 1
+    if not wanted:
+        return decode(responses), None
+    import xarray
+
+    mean = train.labeled_responses().astype(np.float64).mean("stimulus").expand_dims(stimulus=[MEAN_RESPONSE])
+    both = xarray.concat([responses, mean], "stimulus")
+    if any(getattr(spec.decoder, "renorm", None) == "test" for spec in system.targets.values()):
+        return decode(responses), decode(both)  # what is decoded depends on what is decoded with it
+    whole = decode(both)
+    return whole.take(np.arange(len(responses))), whole
+
+
+def _compared(result: Reconstruction, job: _Job, decoded: Decoded, generated: np.ndarray) -> Reconstruction:
+    """Generate the controls with each seed, and return the result with a comparison."""
+    ids, settings = [name for name in decoded.stimuli if name != MEAN_RESPONSE], job.settings
+    images = {job.system.name: [as_images(generated[:, number], ids) for number in range(settings.seeds)]}
+    for seed in job.seeds:
+        for name, control in controls(job.system, job.store, decoded, seed, compute=job.compute).items():
+            images.setdefault(name, []).append(control)
+    of = CompareSettings(
+        source=f"{job.system.name} and its controls", metrics=list(job.metrics), n_permutations=settings.n_permutations,
+        seed=settings.seed, exchange=settings.exchange, subject=job.subject, models=settings.models,
+        device=settings.device,
+    )  # fmt: skip
+    found = compute_comparison(images, job.store, of, progress=job.compute.progress)
+    return replace(
+        result,
+        comparison=replace(found, kind=f"{job.system.name}_comparison"),
+        controls={name: images[name][0].values for name in images if name != job.system.name},
+    )
+
+
+def _decoded(
+    job: _Job,
+    fitted: bool,
+    train: Recordings,
+    alone: bool,
+    folder: Path | None,
+    reuse: Path | None,
+    responses: Any,
+) -> Decoded:
+    """Return the decoded targets of responses; fit what is not fitted yet."""
+    system, store = job.system, job.store
+    if fitted:
+        return system.decode(responses)
+    place = None
+    for parent in (folder, reuse):
+        if parent is not None and place is None:
+            named = parent / fit_name(system, train, alone=alone)
+            place = named if parent is folder or named.is_dir() else None
+    if place is None:
+        return system.fit_decode(store, job.subject, responses, samples=train, alone=alone, compute=job.compute)
+    system.fit(store, job.subject, samples=train, alone=alone, folder=place, compute=job.compute)
+    return system.decode(responses)
 
 
 def _cross_validated(job: _Job) -> Reconstruction:
     store, column = job.store, job.settings.cross_validate
-    recordings = Recordings.read(store, job.subject, job.roi, task=job.task)
+    recordings = job.read()
     if column == "category":
         labels = store.stimuli.set_index("id")["category"].loc[recordings.stimuli.tolist()].to_numpy(str)
     else:
         labels = recordings.table[column].to_numpy(str)
-    found = cross_validate(job.system, recordings, labels, seed=job.settings.seed, compute=job.compute)
+    found = cross_validate(job.system, recordings, labels, seeds=job.seeds, compute=job.compute)
     ids = found.stimuli.tolist()
     refits = type(job.system).exact_null is not System.exact_null
     orders, exchange = exchange_orders(
-        store, job.subject, ids, job.settings, _shown(job.system),
+        store, job.subject, ids, job.settings, shown_by(job.system),
         shared_runs=not refits and column not in ("run", "session"),
     )  # fmt: skip
     context = context_of(store, ids)
@@ -367,303 +697,27 @@ def _cross_validated(job: _Job) -> Reconstruction:
     chosen |= {"samples": len(labels), "stimuli": len(ids)} | ({"alphas": found.alphas} if found.alphas else {})
     if null is None:
         null = exchanged_null(found, job.metrics, orders, context)
-    values, scores = cross_validated_scores(found, job.metrics, null, context)
+    values, scores = held_out_scores(found, job.metrics, null, context)
     scored = values, scores, null
     return job.result(ids, found.seen, found.reconstructed, scored, found.alone, chosen, orders, exchange)
 
 
-# -- cross-validation -------------------------------------------------------------------------------------------------
+def _write_images(names: Sequence[str], images: np.ndarray, seconds: float, folder: Path) -> None:
+    """Write images as PNG, or videos as GIF with `seconds` for each frame, called as their stimuli."""
+    from PIL import Image
 
-
-@dataclass(frozen=True)
-class CrossValidated:
-    """Images, each reconstructed by a system that was not trained on its stimulus.
-
-    Parameters
-    ----------
-    stimuli : array of str, shape (stimulus,)
-        In order of first appearance.
-    seen : array, shape (stimulus, [frame,] y, x, rgb)
-        float64 in [0, 1].
-    reconstructed : array, shape (stimulus, [frame,] y, x, rgb)
-        If single samples are reconstructed, their mean over the samples of each stimulus.
-    baseline : array, shape (stimulus, [frame,] y, x, rgb)
-        Mean image of the training set of each stimulus: what a system that ignores the brain would reconstruct.
-    shown : int array, shape (sample,)
-        Which stimulus each sample shows.
-    samples, baseline_samples : array, shape (sample, [frame,] y, x, rgb), or None
-        The same for single samples; None if responses are averaged.
-    alphas : dict of str
-        Chosen in each fold, by the label that was held out.
-    alone : bool
-        Whether a fold had a single test sample, so that no decoder could rescale by the moments of its test set.
-    """
-
-    stimuli: np.ndarray
-    seen: np.ndarray
-    reconstructed: np.ndarray
-    baseline: np.ndarray
-    shown: np.ndarray
-    samples: np.ndarray | None
-    baseline_samples: np.ndarray | None
-    alphas: dict[str, Any]
-    alone: bool
-
-
-def cross_validate(
-    system: System,
-    recordings: Recordings,
-    labels: Any,
-    *,
-    seed: int = 0,
-    compute: Compute = Compute(),  # noqa: B008 (frozen)
-) -> CrossValidated:
-    """Hold out one label at a time, and reconstruct its samples with a system that is fitted on all others.
-
-    Standardization and alphas come from the training samples of each fold. Alphas are chosen by inner cross-validation
-    that holds out whole labels.
-
-    Parameters
-    ----------
-    system : System
-        Fitted as a clone in each fold.
-    recordings : Recordings
-        All samples.
-    labels : array, shape (sample,)
-        Held out as a whole, e.g. the stimulus or the category.
-    seed : int
-        Of the noise that images are generated from.
-    compute : Compute
-        Who computes; see :meth:`neurorecon.System.fit_decode`.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than three labels, or a stimulus has two.
-    """
-    labels = np.asarray(labels).astype(str)
-    recordings, labels, stimuli, shown = _design(system, recordings, labels)
-    target = recordings.target(_shown(system))
-    images = target.data
-    _, first = np.unique(shown, return_index=True)
-    alone = min(np.unique(labels, return_counts=True)[1]) == 1
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
-    baseline = np.empty(target.shape)  # float64, because means of few images can tie
-    alphas = {}
-    for label in dict.fromkeys(labels.tolist()):
-        held = labels == label
-        with _few_threads(len(labels)):
-            fitted = clone(system)
-            decoded = fitted.fit_decode(
-                recordings.store,
-                recordings.subject,
-                recordings.take(held).labeled_responses(),
-                samples=recordings.take(~held),
-                groups=labels[~held],
-                alone=alone,
-                compute=compute,
+    folder.mkdir()
+    for name, values in zip(names, np.round(images * 255).astype(np.uint8), strict=True):
+        file = name.replace("/", "_")
+        if values.ndim == 3:
+            Image.fromarray(values).save(folder / f"{file}.png")
+        else:
+            first, *others = [Image.fromarray(frame) for frame in values]
+            first.save(
+                folder / f"{file}.gif", save_all=True, append_images=others, duration=round(1000 * seconds), loop=0
             )
-            parts.append((held, fitted.generate(decoded, seed=seed).values))
-        baseline[held] = np.asarray(images[~held].mean(axis=0))
-        alphas[label] = _alphas(fitted)
-    samples = np.empty((len(labels), *parts[0][1].shape[1:]), dtype=np.float32)
-    for held, found in parts:
-        samples[held] = found
-    single = system.averages == "reconstructions"
-    return CrossValidated(
-        stimuli=stimuli,
-        seen=np.asarray(images[first], dtype=np.float64),
-        reconstructed=_mean_by(samples, shown) if single else samples,
-        baseline=_mean_by(baseline, shown) if single else baseline,
-        shown=shown,
-        samples=samples if single else None,
-        baseline_samples=baseline if single else None,
-        alphas=alphas if any(value is not None for value in alphas.values()) else {},
-        alone=alone,
-    )
 
 
-def refitted_null(
-    system: System,
-    recordings: Recordings,
-    labels: Any,
-    found: CrossValidated,
-    metrics: Mapping[str, Metric],
-    orders: np.ndarray,
-    context: Mapping[str, Any] | None = None,
-) -> dict[str, np.ndarray] | None:
-    """Return the scores of the whole procedure under exchanged pairs, or None if the system has no exact null.
-
-    Stimuli trade images, so all samples of a stimulus share one wrong image. Folds, standardization and inner folds
-    stay; alphas are chosen again in each permutation.
-
-    Parameters
-    ----------
-    system, recordings, labels
-        As for :func:`cross_validate`.
-    found : CrossValidated
-        Its result.
-    metrics : mapping of str to Metric
-    orders : int array, shape (permutation, stimulus)
-    context : mapping, optional
-        What metrics need beside the images, one row for each stimulus.
-
-    Returns
-    -------
-    dict of str to array, shape (permutation,)
-        By the names of the scores.
-    """
-    if type(system).exact_null is System.exact_null:
-        return None
-    recordings, labels, _, shown = _design(system, recordings, np.asarray(labels).astype(str))
-    _, first = np.unique(shown, return_index=True)
-    sources = {spec.source for spec in system.targets.values()}
-    targets = {source: np.asarray(recordings.target(source).data)[first] for source in sources}
-    single = found.samples is not None
-    with _few_threads(len(labels)):
-        folds = system.exact_null(recordings.responses.astype(np.float64), targets, shown, labels)
-        if folds is None:
-            return None
-        rows, of_samples = [], _context_of_samples(context, shown)
-        for order in orders:
-            reconstructed, samples = folds.reconstruct(order)
-            reconstructed = resized(reconstructed, found.seen.shape[-3:-1])
-            row = {
-                _score_name(name, metric, single): summarize(
-                    metric.values(found.seen, reconstructed, context, order)
-                ).mean
-                for name, metric in metrics.items()
-            }
-            if single:
-                samples = resized(samples, found.seen.shape[-3:-1])
-                for name, metric in _of_samples(metrics).items():
-                    # The wrong stimulus of a sample, as a sample that shows it.
-                    values = metric.values(found.seen[shown], samples, of_samples, first[order[shown]])
-                    row[f"single_sample_{name}"] = summarize(values).mean
-            rows.append(row)
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def exchanged_null(
-    found: CrossValidated,
-    metrics: Mapping[str, Metric],
-    orders: np.ndarray,
-    context: Mapping[str, Any] | None = None,
-) -> dict[str, np.ndarray]:
-    """Return the scores of reconstructions against other stimuli; parameters are those of :func:`refitted_null`."""
-    single, null = found.samples is not None, {}
-    seen, size = found.seen.astype(np.float32), found.seen.shape[-3:-1]
-    reconstructed = resized(found.reconstructed, size)
-    for name, metric in metrics.items():
-        if metric.values(seen, reconstructed, context).ndim:
-            null[_score_name(name, metric, single)] = metric.null(seen, reconstructed, orders, context)
-    if found.samples is not None:
-        samples = resized(found.samples, size)
-        for name, metric in _of_samples(metrics).items():
-            null[f"single_sample_{name}"] = metric.null(seen, samples, orders[:, found.shown], context)
-    return null
-
-
-def cross_validated_scores(
-    found: CrossValidated,
-    metrics: Mapping[str, Metric],
-    null: Mapping[str, np.ndarray],
-    context: Mapping[str, Any] | None = None,
-) -> tuple[dict[str, np.ndarray], list[Score]]:
-    """Return the values of each stimulus, and each score beside its null.
-
-    If single samples are reconstructed, ``stimulus_mean_<metric>`` scores the mean reconstruction of each stimulus,
-    and ``single_sample_<metric>`` the reconstruction of each sample. Identification among stimuli keeps the name of its
-    metric.
-    """
-    single, size = found.samples is not None, found.seen.shape[-3:-1]
-    seen, reconstructed = found.seen.astype(np.float32), resized(found.reconstructed, size)
-    values, scores = {}, []
-    for name, metric in metrics.items():
-        of = metric.values(seen, reconstructed, context)
-        if of.ndim:
-            values[name] = of
-        key = _score_name(name, metric, single)
-        beside = None if metric.needs else metric.values(seen, found.baseline)
-        scores.append(score_of(key, metric, of, null.get(key), beside, len(seen)))
-    if found.samples is not None:
-        samples, again = resized(found.samples, size), _context_of_samples(context, found.shown)
-        for name, metric in _of_samples(metrics).items():
-            key = f"single_sample_{name}"
-            of = metric.values(seen[found.shown], samples, again)
-            beside = None if metric.needs else metric.values(seen[found.shown], found.baseline_samples)  # type: ignore[arg-type]
-            scores.append(score_of(key, metric, of, null.get(key), beside, len(samples)))
-    return values, scores
-
-
-def _design(
-    system: System, recordings: Recordings, labels: np.ndarray
-) -> tuple[Recordings, np.ndarray, np.ndarray, np.ndarray]:
-    """Return samples (averaged if the system averages responses), their labels, the stimuli, and which are shown."""
-    if labels.shape != (len(recordings.table),):
-        raise InputError(
-            "labels do not match the samples",
-            given=f"shape {labels.shape}",
-            expected=f"({len(recordings.table)},), one label for each sample",
-            todo="take them from the same selection of samples",
-        )
-    shown, stimuli = pd.factorize(recordings.stimuli)
-    first = np.array([np.argmax(shown == number) for number in range(len(stimuli))])
-    if (labels[first][shown] != labels).any():
-        raise InputError(
-            "a stimulus has more than one value in labels",
-            given="different values in samples of one stimulus",
-            expected="one value for each stimulus",
-            todo="cross-validate over a column that depends on the stimulus alone, e.g. stimulus or category",
-        )
-    if len(set(labels.tolist())) < 3:
-        raise InputError(
-            "there are too few labels for cross-validation",
-            given=f"{len(set(labels.tolist()))} labels",
-            expected="three or more: one to test, and two to choose alpha with",
-            todo="cross-validate over another column",
-        )
-    if system.averages == "responses":
-        return recordings.averaged(), labels[first], np.asarray(stimuli), np.arange(len(stimuli))
-    return recordings, labels, np.asarray(stimuli), shown
-
-
-def _shown(system: System) -> str:
-    """Return what a system reconstructs, as a target: ``"images"`` or ``"frames"``."""
-    return "frames" if system.kinds[0] == "video" else "images"
-
-
-def _alphas(system: System) -> Any:
-    """Return the alpha of the only decoder, or of each by name; None if no decoder has a single alpha."""
-    found = {
-        name: float(decoder.alpha_)
-        for name, decoder in system.decoders_.items()
-        if np.ndim(getattr(decoder, "alpha_", ())) == 0 and hasattr(decoder, "alpha_")
-    }
-    if len(system.decoders_) == 1:
-        return next(iter(found.values()), None)
-    return found or None
-
-
-def _score_name(name: str, metric: Metric, single: bool) -> str:
-    return f"stimulus_mean_{name}" if single and not metric.compares else name
-
-
-def _of_samples(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    """Return the metrics that are defined for single samples: those that do not compare stimuli with one another."""
-    return {name: metric for name, metric in metrics.items() if not metric.compares}
-
-
-def _context_of_samples(context: Mapping[str, Any] | None, shown: np.ndarray) -> dict[str, Any]:
-    """Return what metrics need, one row for each sample."""
-    return {name: np.asarray(value)[shown] for name, value in (context or {}).items()}
-
-
-def _mean_by(samples: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Average samples of the same stimulus."""
-    return np.stack([samples[shown == number].mean(axis=0) for number in range(shown.max() + 1)])
-
-
-def _few_threads(samples: int) -> threadpool_limits:
-    """Keep small matrices on one thread: on a busy machine, several threads wait for each other for minutes."""
-    return threadpool_limits(1 if samples <= FEW_SAMPLES else None)
+def _counted(labels: np.ndarray) -> list[int]:
+    """Return how often each label occurred so far, from 1."""
+    return [int(number) + 1 for number in pd.Series(labels).groupby(labels).cumcount()]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.design import Settings
-from neurorecon.io.files import replacing, write_bytes, write_json
+from neurorecon.io.files import move, remove_leftovers, replacing, write_bytes, write_json
 from neurorecon.parallel import in_processes
 from neurorecon.provenance import bundled_weights, collect, to_json, weights_label, weights_record
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
@@ -25,6 +28,9 @@ logger = logging.getLogger("neurorecon")
 
 #: Formats of figures by default.
 FORMATS = ("png",)
+
+#: Age after which folders that killed processes were writing are deleted: no write takes an hour.
+LEFT_SECONDS = 3600.0
 
 #: At most this many processes draw, each of about 300 MB, and only if there are at least this many figures.
 MOST_PROCESSES, WORTH_PROCESSES = 4, 16
@@ -120,6 +126,10 @@ class Result:
         """Return the tables, by name; an index is written if it has a name."""
         return {}
 
+    def latex(self) -> dict[str, str]:
+        """Return tables in LaTeX, by name."""
+        return {}
+
     def voxels(self, store: Store) -> pd.DataFrame:
         """Return the voxels that brain maps have values for."""
         return store.voxels(self.subject, self.settings.rois)
@@ -132,6 +142,10 @@ class Result:
         """Return sets of arrays, by the name of their file."""
         return {}
 
+    def folders(self, store: Store) -> dict[str, Callable[[Path], None]]:
+        """Return what fills each folder of files, by the name of the folder; it creates the folder."""
+        return {}
+
     def figures(self, store: Store) -> dict[str, Callable[[], Any]]:
         """Return what draws each figure, by name."""
         return {}
@@ -139,6 +153,10 @@ class Result:
     def pages(self, store: Store, record: Mapping[str, Any]) -> dict[str, Callable[[], str]]:
         """Return what makes each HTML page, by name."""
         return {}
+
+    def beside(self) -> Sequence[Result]:
+        """Return further results that belong to this one, and are written with it."""
+        return ()
 
     def text(self, store: Store) -> str:
         """Return the result as text for a terminal."""
@@ -217,8 +235,11 @@ def exchange_lines(chosen: Mapping[str, Any]) -> list[str]:
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
-#: Columns of tables that name a target.
-_NAMING = ("band", "target")
+#: Types of parameters that a record holds as they are.
+_JSON = (str, int, float, tuple, list, dict, Path, type(None))
+
+#: Columns of tables that name a target, or a metric, whose network has weights too.
+_NAMING = ("band", "target", "metric")
 
 
 def with_weights(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
@@ -227,7 +248,8 @@ def with_weights(table: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame
     Parameters
     ----------
     table : DataFrame
-        Rows of one target each (``band``, ``target``), of several (``bands``: names joined by plus signs), or of all.
+        Rows of one target or metric each (``band``, ``target``, ``metric``), of several targets (``bands``: names
+        joined by plus signs), or of all.
     labels : mapping of str to str
         From :func:`neurorecon.provenance.weights_label`, by the name of the target; where there are none, the table
         stays as it is.
@@ -276,13 +298,18 @@ def write(
     Returns
     -------
     list of Path
-        The files: tables as CSV, settings and scores as JSON, brain maps as NIfTI, GIFTI or CIFTI (depending on the
-        space), arrays as NPZ, figures, and pages as HTML.
+        The files: tables as CSV (some in LaTeX too), settings and scores as JSON, brain maps as NIfTI, GIFTI or CIFTI
+        (depending on the space), arrays as NPZ, figures, and pages as HTML; and folders of files. The JSON file is the
+        manifest of a result: it is written last, and holds the sha256 of every file. Files that an earlier manifest of
+        the same result lists and that are not written again are deleted, unless somebody changed them.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    files, drawings, pages = [], [], []
-    for item in [results] if isinstance(results, Result) else results:
+    written: list[tuple[Result, dict[str, Any], list[Path]]] = []
+    drawings: list[_Drawing] = []
+    given = [results] if isinstance(results, Result) else results
+    for item in [one for result in given for one in (result, *result.beside())]:
+        files: list[Path] = []
         made_by = item.made_by(store)
         labels = {name: weights_label(made) for name, made in made_by.items()}
         stem, own = folder / item.stem, {**record, "settings": item.record()}
@@ -292,7 +319,8 @@ def write(
         if warning is not None:
             own["warnings"] = [*own.get("warnings", ()), warning]
         known = item.subject in store.subjects and item.task in store.tasks(item.subject)
-        cautions = store.cautions(item.subject, item.task) if known else []
+        centered = (item.chosen.get("centering") or {}).get("center") is not None
+        cautions = store.cautions(item.subject, item.task, centered=centered) if known else []
         if cautions:
             own["cautions"] = cautions
             for caution in cautions:
@@ -303,33 +331,104 @@ def write(
             table = with_weights(table, labels)
             content = table.to_csv(index=table.index.name is not None, float_format="%.6g")
             files.append(write_bytes(f"{stem}_{name}.csv", content.encode()))
-        files.append(write_json(f"{stem}.json", {**own, "scores": [score.row() for score in item.scores]}))
+        files += [write_bytes(f"{stem}_{name}.tex", text.encode()) for name, text in item.latex().items()]
         files += _write_brain_maps(item, store, stem, own)
         files += [write_bytes(f"{stem}_{name}.npz", _npz(arrays)) for name, arrays in item.arrays().items()]
+        files += [_write_folder(Path(f"{stem}_{name}"), fill) for name, fill in item.folders(store).items()]
         if figures:
             drawings += [(item, name, f"{stem}_{name}", own, tuple(formats)) for name in item.figures(store)]
-            pages += [(f"{stem}_{name}.html", page) for name, page in item.pages(store, own).items()]
-    files += _draw_all(drawings, store)
-    return files + [write_bytes(path, page().encode()) for path, page in pages]
+            pages = item.pages(store, own).items()
+            files += [write_bytes(f"{stem}_{name}.html", page().encode()) for name, page in pages]
+        written.append((item, own, files))
+    drawn = _draw_all(drawings, store)
+    found: list[Path] = []
+    for item, own, files in written:
+        files += [path for drawing, paths in zip(drawings, drawn, strict=True) if drawing[0] is item for path in paths]
+        found += [*files, _write_manifest(folder / f"{item.stem}.json", item, own, files)]
+    return found
+
+
+def _write_manifest(path: Path, item: Result, own: Mapping[str, Any], files: Sequence[Path]) -> Path:
+    """Write the record of a result with the sha256 of its files; delete those of an earlier run that are obsolete."""
+    digests = sha256_of_files(path.parent, files)
+    try:
+        earlier = dict(json.loads(path.read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):  # there is none
+        earlier = {}
+    for name in set(earlier) - set(digests):
+        left = path.parent / name
+        inside = left.resolve().is_relative_to(path.parent.resolve())
+        if inside and left.is_file() and _sha256(left) == earlier[name]:
+            left.unlink()
+    return write_json(path, {**own, "scores": [score.row() for score in item.scores], "files": digests})
+
+
+def write_fit_manifest(folder: Path, system: Any, record: Mapping[str, Any]) -> Path:
+    """Write ``manifest.json`` beside a fitted system: how it was made, and the sha256 of its files.
+
+    Parameters
+    ----------
+    folder : path
+        Where the system was saved.
+    system : System
+        Fitted.
+    record : mapping
+        From :func:`record_of`.
+    """
+    files = [path for path in sorted(folder.rglob("*")) if path.name != "manifest.json"]
+    weights = {name: weights_record(about["attrs"]) for name, about in system.targets_.items()}
+    parameters = {name: plain_parameter(value) for name, value in system.get_params(deep=False).items()}
+    about = {"system": system.name, "parameters": parameters, "weights": weights}
+    return write_json(folder / "manifest.json", {**record, **about, "files": sha256_of_files(folder, files)})
+
+
+def plain_parameter(value: Any) -> Any:
+    """Return a parameter as it is where JSON can hold it, else as text."""
+    return value if isinstance(value, _JSON) or hasattr(value, "tolist") else repr(value)
+
+
+def sha256_of_files(folder: Path, files: Sequence[Path]) -> dict[str, str]:
+    """Return the sha256 of files, and of all files in folders among them, by their path in `folder`."""
+    several = [file for path in files for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return {file.relative_to(folder).as_posix(): _sha256(file) for file in several if file.is_file()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
+    """Write files into a folder, each of which appears whole or not at all; others that are there stay."""
+    path.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path, LEFT_SECONDS)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".part") as hidden:
+        part = Path(hidden) / path.name
+        fill(part)
+        for file in sorted(item for item in part.rglob("*") if item.is_file()):
+            target = path / file.relative_to(part)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            move(file, target)
+    return path
 
 
 #: A result, the name of its figure, the path of the files without suffix, the record, the formats.
 _Drawing = tuple[Result, str, str, Mapping[str, Any], tuple[str, ...]]
 
 
-def _draw_all(drawings: Sequence[_Drawing], store: Store) -> list[Path]:
+def _draw_all(drawings: Sequence[_Drawing], store: Store) -> list[list[Path]]:
+    """Return the files of each drawing."""
     from joblib import cpu_count, delayed
 
     processes = min(int(cpu_count()), MOST_PROCESSES)
     if processes < 2 or len(drawings) < WORTH_PROCESSES:
-        return [path for drawing in drawings for path in _draw(drawing, store)]
+        return [_draw(drawing, store) for drawing in drawings]
     # Processes, because matplotlib holds the interpreter lock; each opens the store itself.
     where = (store.location, store.snapshot)
     with warnings.catch_warnings():
         # joblib warns that it replaces processes that have grown, as those that draw do. Nothing is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        drawn = in_processes(processes)(delayed(_draw_elsewhere)(drawing, where) for drawing in drawings)
-    return [path for paths in drawn for path in paths]
+        return list(in_processes(processes)(delayed(_draw_elsewhere)(drawing, where) for drawing in drawings))
 
 
 def _draw_elsewhere(drawing: _Drawing, where: tuple[str, str | None]) -> list[Path]:

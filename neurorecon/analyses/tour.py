@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
@@ -18,14 +17,24 @@ from neurorecon.store.store import Store
 #: The ROI that the tour looks at closely.
 ROI = "MT"
 
+#: The systems that reconstruct, the baseline last, and their scores.
+SYSTEMS = ("brain-diffuser", "takagi", "linear-pixels")
+METRICS = ("pixcorr", "two_way_clip", "probe")
+
 #: Images and video frames shown in the report.
 IMAGES, VIDEOS = 20, 4
 
 
 def tour(
-    store: Store, out: str | Path, *, command: str, say: Callable[[str], None] = print, seed: int = 0
+    store: Store,
+    out: str | Path,
+    *,
+    command: str,
+    systems: Sequence[str] = SYSTEMS,
+    say: Callable[[str], None] = print,
+    seed: int = 0,
 ) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Map one ROI and the whole cortex, reconstruct images linearly, and write a report that opens offline.
+    """Map one ROI and the whole cortex, reconstruct images with three systems, and write a report that opens offline.
 
     Parameters
     ----------
@@ -35,6 +44,8 @@ def tour(
         Folder for the files.
     command : str
         Goes into the record of every file.
+    systems : sequence of str
+        Which systems reconstruct.
     say : callable
         Called with a message before each step.
     seed : int
@@ -58,12 +69,15 @@ def tour(
     say("maps of the whole cortex from videos ...")
     videos = [voxelwise_maps(store, name, task="videos", seed=seed) for name in store.subjects]
     files += write(videos, store, folder / "videos", record)
-    say("linear reconstruction ...")
-    reconstructed = reconstruct(store, "linear-pixels", subject, seed=seed)
-    files += write(reconstructed, store, folder / "reconstruction", record)
+    reconstructions = []
+    for system in systems:
+        say(f"reconstructions by {system} ...")
+        found = reconstruct(store, system, subject, "visual", metrics=METRICS, controls=True, seed=seed)
+        reconstructions.append(found)
+        files += write(found, store, folder / "reconstructions", record)
     say("report ...")
-    report = write_report(folder / "report.html", store, roi, [cortex, *videos], reconstructed, record)
-    scores = [score.row() for found in (roi, cortex, *videos, reconstructed) for score in found.scores]
+    report = write_report(folder / "report.html", store, roi, [cortex, *videos], reconstructions, record)
+    scores = [score.row() for found in (roi, cortex, *videos, *reconstructions) for score in found.scores]
     return [report, *files], scores
 
 
@@ -72,10 +86,10 @@ def write_report(
     store: Store,
     roi: VoxelwiseMap,
     cortex: list[VoxelwiseMap],
-    reconstructed: Reconstruction,
+    reconstructions: list[Reconstruction],
     record: dict[str, Any],
 ) -> Path:
-    """Write the report of the tour: stimuli, maps, reconstruction; one file that loads nothing.
+    """Write the report of the tour: stimuli, maps, reconstructions; one file that loads nothing.
 
     Of the maps of the whole cortex, the first one of each task is shown.
     """
@@ -91,15 +105,7 @@ def write_report(
             f"The same model on the voxels of {ROI} alone, as `neurorecon maps --roi {ROI} --task videos` makes it.",
             [_roi_table(Table, roi)],
         ),
-        Section(
-            "Linear reconstruction",
-            "Ridge regression from voxels to pixels: the baseline of all systems. No generative model added anything "
-            "to these images; details that are blurred here are not in the responses in linear form.",
-            [
-                *(Figure(draw()) for draw in reconstructed.figures(store).values()),
-                _score_table(Table, reconstructed),
-            ],
-        ),
+        *(_reconstruction_section(found, store) for found in reconstructions),
     ]
     return report(
         path,
@@ -218,19 +224,39 @@ def _roi_table(table: Any, found: VoxelwiseMap) -> Any:
     return table(columns, rows, caption, dict.fromkeys(numbers, ".3f"))
 
 
-def _score_table(table: Any, reconstructed: Reconstruction) -> Any:
-    rows = [
+#: What each system does, for the report.
+_SYSTEM_TEXTS = {
+    "brain-diffuser": "Brain-Diffuser (Ozcelik & VanRullen 2023): a VDVAE turns decoded latents into a first image, "
+    "and a diffusion network goes on from it, guided by decoded vision and text tokens.",
+    "takagi": "Takagi & Nishimoto (2023): latents are decoded from early visual cortex, a text condition from ventral "
+    "cortex, and a diffusion network turns both into an image.",
+    "linear-pixels": "Ridge regression from voxels to pixels: the baseline of all systems. No generative model added "
+    "anything to these images; details that are blurred here are not in the responses in linear form.",
+}
+
+#: What the rows of the tables of scores mean.
+_CONTROLS_TEXT = (
+    "Rows below the system have no response to the stimulus: the mean response of all stimuli, the response to another "
+    "stimulus, the mean of all training images. What they reach comes from the generator, not from the brain. The "
+    "oracle generates from the true targets: more cannot be reached with this generator. The network that judges "
+    "(probe) names the main object; chance is 1 of 8."
+)
+
+
+def _reconstruction_section(found: Reconstruction, store: Store) -> Any:
+    """Return the section on the reconstructions of one system: the panel, and its scores beside its controls."""
+    from neurorecon.figures import Figure, Section, Table
+
+    shown = "contact_sheet" if "contact_sheet" in found.figures(store) else "panel"
+    assert found.comparison is not None, "controls were asked for"
+    scores = found.comparison.table[["reconstruction", "metric", "mean", "low", "high", "null_mean", "p"]]
+    differences = found.comparison.differences[["control", "metric", "difference", "low", "high", "p"]]
+    return Section(
+        f"Reconstructions: {found.system}",
+        [_SYSTEM_TEXTS[found.system], _CONTROLS_TEXT],
         [
-            score.name.replace("_", " "),
-            score.value,
-            score.null_mean,
-            score.null_max,
-            score.p,
-            score.n,
-            np.nan if score.baseline is None else score.baseline,
-        ]
-        for score in reconstructed.scores
-    ]
-    columns = ["score", "value", "null mean", "null max", "p", "stimuli", "mean training image"]
-    numbers = ["value", "null mean", "null max", "p", "mean training image"]
-    return table(columns, rows, "Scores beside their permutation null.", dict.fromkeys(numbers, ".3f"))
+            Figure(found.figures(store)[shown](), "Test images from the best to the worst by the first score."),
+            Table.from_frame(scores, "Mean over test images, interval, and permutation null with its p-value."),
+            Table.from_frame(differences, "The system minus each control, paired over images."),
+        ],
+    )

@@ -38,6 +38,23 @@ def classify(
     cross_validate: Annotated[
         str, typer.Option("--cross-validate", help="Hold out one run (or session, stimulus) at a time.")
     ] = "run",
+    center: Annotated[
+        str,
+        typer.Option(
+            "--center",
+            metavar="COLUMN",
+            help="Subtract the mean of each session (or run), or none. "
+            "Default: session, where sessions are confounded with stimuli, splits or categories.",
+        ),
+    ] = "auto",
+    scale: Annotated[
+        str,
+        typer.Option(
+            "--scale",
+            metavar="COLUMN",
+            help="Divide by the standard deviation within each session (or run), or none. Default: as for --center.",
+        ),
+    ] = "auto",
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
@@ -65,6 +82,8 @@ def classify(
         settings = ClassifySettings(
             roi=roi[0] if roi is not None and len(roi) == 1 else roi, task=task, categories=category or None,
             cross_validate=cross_validate,  # type: ignore[arg-type]
+            center=None if center == "none" else center,  # type: ignore[arg-type]
+            scale=None if scale == "none" else scale,  # type: ignore[arg-type]
             C=svm_c, n_permutations=permutations, fdr=fdr, seed=seed,
         )  # fmt: skip
         opened = choose(store, output)

@@ -110,6 +110,8 @@ class Output:
         """Add the scores of a result, and the text that says what was found."""
         self.scores += [score.row() for score in found.scores]
         self.say(found.text(store))
+        for further in found.beside():
+            self.say(f"\n{further.text(store)}")
 
     def add_files(self, paths: list[Path]) -> None:
         """Record files that were written."""

@@ -19,19 +19,24 @@ from neurorecon.cli.common import (
     run_command,
 )
 from neurorecon.cli.maps import command_line
-from neurorecon.cli.reconstruct import ExchangeOption, MetricOption
+from neurorecon.cli.reconstruct import DeviceOption, ExchangeOption, MetricOption
 
 
 def evaluate(
     images: Annotated[
         Path,
         typer.Argument(
-            help="A folder of image files named by stimulus (image0001.png), or a .npz file with the arrays "
-            "'stimulus' and 'reconstructed'."
+            help="A folder of results of `neurorecon reconstruct`, a folder of image files named by stimulus "
+            "(image0001.png), or a .npz file with the arrays 'stimulus' and 'reconstructed'."
         ),
     ],
     store: StoreOption = None,
     metric: MetricOption = None,
+    models: Annotated[
+        str | None,
+        typer.Option("--models", metavar="NAME", help="Networks of the metrics: bundled, published, or a folder."),
+    ] = None,
+    device: DeviceOption = "cpu",
     exchange: ExchangeOption = None,
     subject: Annotated[
         str | None, typer.Option("--subject", help="Whose sessions or runs --exchange uses. Default: the first.")
@@ -63,8 +68,8 @@ def evaluate(
         drawn_as = formats_of(formats)
         settings = EvaluateSettings(
             source=images.name if images.is_absolute() else str(images),
-            metrics=metric or None, exchange=exchange, subject=subject, n_permutations=permutations,
-            seed=seed, baseline="train" if baseline else None,
+            metrics=metric or None, models=models, device=device, exchange=exchange, subject=subject,
+            n_permutations=permutations, seed=seed, baseline="train" if baseline else None,
         )  # fmt: skip
         found_images = load_images(images)
         opened = choose(store, output)

@@ -25,7 +25,8 @@ from neurorecon.cli.features import features
 from neurorecon.cli.info import info
 from neurorecon.cli.maps import maps
 from neurorecon.cli.plan import plan
-from neurorecon.cli.reconstruct import reconstruct
+from neurorecon.cli.reconstruct import fit, reconstruct
+from neurorecon.cli.systems import systems
 from neurorecon.cli.weights import weights
 
 app = typer.Typer(
@@ -67,7 +68,7 @@ def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-for command in (build, info, check, export, features, maps, classify, reconstruct, evaluate, plan, demo):
+for command in (build, info, check, export, features, maps, classify, systems, fit, reconstruct, evaluate, plan, demo):
     app.command()(with_metavars(command))
 app.add_typer(datasets, name="datasets")
 app.add_typer(weights, name="weights")

@@ -1,4 +1,4 @@
-"""``neurorecon reconstruct``: reconstruct what was seen, and score it with a null."""
+"""``neurorecon fit`` and ``neurorecon reconstruct``: fit a system, reconstruct what was seen, score it with a null."""
 
 from __future__ import annotations
 
@@ -40,31 +40,122 @@ ExchangeOption = Annotated[
         "(the order within runs is shifted). Default: what the design allows.",
     ),
 ]
+SystemOption = Annotated[
+    str,
+    typer.Option(
+        "--system",
+        help=f"A system: {', '.join(SYSTEMS.builtin)}, another package's, or the folder of a fitted system; see "
+        "`neurorecon systems`.",
+    ),
+]
+ModelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--models", metavar="NAME", help="Networks of the system and of metrics: bundled, published, or a folder."
+    ),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option("--preset", help="Preset of the system, e.g. corrected, or released (what the authors' code does)."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Another parameter of the system; may be given several times."),
+]
+FormerOption = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", hidden=True)]
+SubjectsOption = Annotated[
+    list[str] | None,
+    typer.Option("--subject", help="A subject; may be given several times. Default: all."),
+]
+RoisOption = Annotated[
+    list[str] | None,
+    typer.Option("--roi", "-r", help="An ROI, a union, one side, or a group; may be given several times."),
+]
+TaskOption = Annotated[str | None, typer.Option("--task", help="Default: the task with the most stimuli.")]
+CenterOption = Annotated[
+    str,
+    typer.Option(
+        "--center",
+        metavar="COLUMN",
+        help="Center responses within each session or run, or none. Default: by session where sessions are "
+        "confounded with stimuli or splits.",
+    ),
+]
+ScaleOption = Annotated[
+    str, typer.Option("--scale", metavar="COLUMN", help="Scale responses likewise: session, run or none.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, torch (torch on the CPU), cuda or cuda:N.")]
+
+
+def fit(
+    store: StoreOption = None,
+    system: SystemOption = "linear-pixels",
+    models: ModelsOption = None,
+    preset: PresetOption = None,
+    setting: SetOption = None,
+    option: FormerOption = None,
+    subject: SubjectsOption = None,
+    roi: RoisOption = None,
+    task: TaskOption = None,
+    center: CenterOption = "auto",
+    scale: ScaleOption = "auto",
+    device: DeviceOption = "cpu",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of fits. Default: results/fits_STORE.")
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Fit the decoders of a reconstruction system to the training split; an interrupted fit resumes."""
+
+    def work(output: Output) -> None:
+        from neurorecon.analyses.design import ReconstructSettings
+        from neurorecon.analyses.reconstruct import compute_fit
+        from neurorecon.analyses.results import record_of, write_fit_manifest
+        from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.parallel import Compute
+
+        settings = ReconstructSettings(
+            system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=_rois(roi),
+            task=task, device=device, **_standardization(center, scale),
+        )  # fmt: skip
+        opened = choose(store, output)
+        folder = results_folder(out, f"fits_{opened.name}")
+        output.keeps.append(folder)
+        output.extra["fits"] = []
+        for name in subjects_of(opened, subject):
+            fitted, place = compute_fit(opened, name, settings, folder, Compute(progress=output.progress))
+            record = record_of(opened, command_line(), settings=fitted.provenance_)
+            write_fit_manifest(place, fitted, record)
+            about = fitted.provenance_
+            output.extra["fits"].append({"subject": name, "folder": str(place), **about})
+            output.add_files([place])
+            output.say(
+                f"{name} · {opened.name} · {about['task']}: {fitted.name}, {', '.join(fitted.decoders_)} decoded from "
+                f"{len(fitted.voxels_):,} voxels, {about['samples']:,} samples"
+            )
+
+    run_command("fit", as_json, quiet, verbose, work)
 
 
 def reconstruct(
     store: StoreOption = None,
-    system: Annotated[
-        str,
-        typer.Option(
-            "--system",
-            help=f"A system: {', '.join(SYSTEMS.builtin)}, another package's, or the folder of a fitted system.",
-        ),
-    ] = "linear-pixels",
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="A parameter of the system, KEY=VALUE; may be given several times."),
-    ] = None,
-    subject: Annotated[
-        list[str] | None,
-        typer.Option("--subject", help="A subject; may be given several times. Default: all."),
-    ] = None,
-    roi: Annotated[
-        list[str] | None,
-        typer.Option("--roi", "-r", help="An ROI, a union, one side, or a group; may be given several times."),
-    ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Default: the task with the most stimuli.")] = None,
+    system: SystemOption = "linear-pixels",
+    models: ModelsOption = None,
+    preset: PresetOption = None,
+    setting: SetOption = None,
+    option: FormerOption = None,
+    subject: SubjectsOption = None,
+    roi: RoisOption = None,
+    task: TaskOption = None,
     metric: MetricOption = None,
+    single_trials: Annotated[
+        bool,
+        typer.Option(
+            "--single-trials", help="Reconstruct each trial of the test split. Default: averages over repeats."
+        ),
+    ] = False,
     cross_validate: Annotated[
         str | None,
         typer.Option(
@@ -72,17 +163,34 @@ def reconstruct(
             help="Hold out one category (or stimulus, run, session) at a time. Default: training and test split.",
         ),
     ] = None,
+    center: CenterOption = "auto",
+    scale: ScaleOption = "auto",
     exchange: ExchangeOption = None,
     permutations: Annotated[
         int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations and of generated images.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, torch (torch on the CPU), cuda or cuda:N.")] = "cpu",
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds", min=1, help="Generate with this many seeds, from --seed on; scores are averaged over them."
+        ),
+    ] = 1,
+    controls: Annotated[
+        bool | None,
+        typer.Option(
+            "--controls/--no-controls",
+            help="Also generate and score controls: mean response, another trial, mean training image, oracle. "
+            "Default: for systems with networks that generate images.",
+        ),
+    ] = None,
+    device: DeviceOption = "cpu",
     decoders: Annotated[
         Path | None,
         typer.Option(
             "--decoders",
-            help="Folder for fitted decoders: an interrupted fit resumes, and --system reads its subfolders.",
+            help="Folder of fits: fits that are there are used, others are saved there. Default: use those that "
+            "`neurorecon fit` wrote into results/fits_STORE, save none.",
         ),
     ] = None,
     out: Annotated[
@@ -97,30 +205,40 @@ def reconstruct(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Reconstruct stimuli from brain responses, and score them with a null and p-values."""
+    """Reconstruct stimuli from brain responses, and score them with a null and p-values.
+
+    What is not fitted yet is fitted. An interrupted command resumes where it was: run it again.
+    """
 
     def work(output: Output) -> None:
         from neurorecon.analyses.design import ReconstructSettings
         from neurorecon.analyses.reconstruct import compute_reconstruction
         from neurorecon.analyses.results import record_of, write
         from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
+        options = parameters_of(setting, option, preset=preset)
         settings = ReconstructSettings(
-            system=system, options=parameters_of(option), roi=roi[0] if roi is not None and len(roi) == 1 else roi,
-            task=task, metrics=metric or None, cross_validate=cross_validate, exchange=exchange,
-            n_permutations=permutations, seed=seed, device=device,
+            system=system, options=options, models=models, roi=_rois(roi), task=task, metrics=metric or None,
+            cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, seed=seed, seeds=seeds,
+            single_trials=single_trials, controls=controls, device=device, **_standardization(center, scale),
         )  # fmt: skip
         opened = choose(store, output)
         # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
-        asked = [*(roi or []), task, cross_validate, exchange, *(metric or []), *(option or [])]
+        asked = [
+            *(roi or []), task, cross_validate, "single-trials" if single_trials else None, exchange, *(metric or []),
+            models, *(f"{key}={value}" for key, value in options.items()), f"seeds={seeds}" if seeds > 1 else None,
+            *(f"{key}={value}" for key, value in (("center", center), ("scale", scale)) if value != "auto"),
+        ]  # fmt: skip
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
         folder = results_folder(out, "_".join(["reconstruct", opened.name, *choices]))
-        if decoders is not None:
-            output.keeps.append(decoders)
+        output.keeps += [folder, *([] if decoders is None else [decoders])]
+        compute = Compute(folder=folder / "parts", progress=output.progress)
         for name in subjects_of(opened, subject):
-            kept = None if decoders is None else decoders / name
-            found = compute_reconstruction(opened, name, settings, folder=kept)
+            found = compute_reconstruction(
+                opened, name, settings, compute, folder=decoders, reuse=Path("results") / f"fits_{opened.name}"
+            )
             record = record_of(opened, command_line(), seed=seed)
             output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
             output.add(found, opened)
@@ -128,19 +246,47 @@ def reconstruct(
     run_command("reconstruct", as_json, quiet, verbose, work)
 
 
-def parameters_of(options: list[str] | None) -> dict[str, Any]:
-    """Return ``KEY=VALUE`` options as parameters; values are JSON if they can be parsed, else text."""
-    import json
+def _standardization(center: str, scale: str) -> dict[str, Any]:
+    return {name: None if value == "none" else value for name, value in (("center", center), ("scale", scale))}
 
-    found: dict[str, Any] = {}
-    for option in options or []:
+
+def _rois(roi: list[str] | None) -> str | list[str] | None:
+    return roi[0] if roi is not None and len(roi) == 1 else roi
+
+
+def parameters_of(settings: list[str] | None, former: list[str] | None = None, **named: Any) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` options as parameters of a system.
+
+    Parameters
+    ----------
+    settings : list of str or None
+        Values are JSON if they can be parsed, else text.
+    former : list of str or None
+        The same, from the former option ``--option``.
+    **named : str or None
+        Parameters that have an option of their own.
+    """
+    import json
+    import logging
+
+    if former:
+        logging.getLogger("neurorecon").warning("warning: --option is called --set now")
+    found: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    for option in [*(settings or []), *(former or [])]:
         key, equals, value = option.partition("=")
         if not equals or not key.isidentifier():
             raise InputError(
-                "this option of the system is not KEY=VALUE",
+                "this parameter of the system is not KEY=VALUE",
                 given=option,
-                expected="KEY=VALUE, e.g. alphas=[1,10,100] or models=published",
+                expected="KEY=VALUE, e.g. alphas=[1,10,100] or guidance=5",
                 todo="write the name of a parameter, an equals sign and a value",
+            )
+        if key in found:
+            raise InputError(
+                f"the parameter {key!r} of the system is given twice",
+                given=f"{key}={found[key]} and {option}",
+                expected="one value",
+                todo="leave one of them out",
             )
         try:
             found[key] = json.loads(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,12 @@ from numpy.typing import ArrayLike
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.store import selection
+from neurorecon.store.responses import choose_centering
 from neurorecon.store.selection import volume_numbers
 from neurorecon.store.store import Store
+
+#: What responses can be centered and scaled within.
+Within = Literal["session", "run"]
 
 #: In time series, the hemodynamic response is modeled within these seconds after stimulus onset.
 RESPONSE_WINDOW = (2.0, 8.0)
@@ -203,14 +207,24 @@ def peak_delays(store: Store, subject: str, task: str) -> tuple[int, ...]:
 
 
 def decoding_samples(
-    store: Store, subject: str, roi: str | Iterable[str] | None, split: str, task: str
+    store: Store,
+    subject: str,
+    roi: str | Iterable[str] | None,
+    split: str,
+    task: str,
+    *,
+    center: Within | None = None,
+    scale: Within | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return responses to each stimulus, (stimulus, voxel), averaged over volumes around the peak, and their table."""
+    """Return responses to each stimulus, (stimulus, voxel), averaged over volumes around the peak, and their table.
+
+    `center` and `scale` are those of :meth:`Store.responses`.
+    """
     table = store.samples(subject)
     part = table[(table["split"] == split) & (table["task"] == task)]
     delays = peak_delays(store, subject, task)
-    average = "stimulus" if not delays or same_order(part) else None
-    found = store.responses(subject, roi, split, task=task, average=average, delays=delays)  # type: ignore[arg-type]
+    average: Any = "stimulus" if not delays or same_order(part) else None
+    found = store.responses(subject, roi, split, task=task, average=average, delays=delays, center=center, scale=scale)
     values = found.values.reshape(found.sizes["sample"], max(1, len(delays)), -1).mean(axis=1)
     return values, pd.DataFrame({name: found[name].values for name in ("stimulus", "session", "run", "time")})
 
@@ -235,6 +249,8 @@ class Recordings:
         One row per sample: ``stimulus``, ``session`` and ``run`` (of the first repeat, if repeats are averaged).
     voxels : int array, shape (voxel,)
         Rows of the subject's table of voxels.
+    center, scale : {"session", "run"}, optional
+        What responses were centered and scaled within when they were read.
     """
 
     store: Store | None
@@ -244,6 +260,8 @@ class Recordings:
     responses: np.ndarray
     table: pd.DataFrame
     voxels: np.ndarray
+    center: Within | None = None
+    scale: Within | None = None
     _targets: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -256,6 +274,8 @@ class Recordings:
         task: str,
         split: str | None = None,
         rows: ArrayLike | None = None,
+        center: Within | Literal["auto"] | None = None,
+        scale: Within | Literal["auto"] | None = None,
     ) -> Recordings:
         """Read the samples of a split with their repeats averaged, or single samples.
 
@@ -272,17 +292,25 @@ class Recordings:
         rows : int array, optional
             Single samples, as rows of ``store.samples(subject)``. Samples whose run ends before the peak of the
             response are left out. Without `split` and `rows`, all samples of the task.
+        center, scale : {"session", "run", "auto"}, optional
+            As for :meth:`Store.responses`: each voxel within sessions or runs, over all samples of the task, whichever
+            are read here. Training and test samples so read are centered alike, and no stimulus is used.
+            ``"auto"``: by session where sessions are confounded, see
+            :func:`neurorecon.store.responses.choose_centering`, which also says why.
         """
         names = roi if roi is None or isinstance(roi, str) else tuple(roi)
         voxels = store.voxels(subject, roi).index.to_numpy()
+        within = choose_centering(store, subject, task, center, scale)
         if split is not None:
-            responses, table = decoding_samples(store, subject, roi, split, task)
-            return cls(store, subject, task, names, responses, table, voxels)
+            responses, table = decoding_samples(
+                store, subject, roi, split, task, center=within.center, scale=within.scale
+            )
+            return cls(store, subject, task, names, responses, table, voxels, within.center, within.scale)
         samples, delays = store.samples(subject), peak_delays(store, subject, task)
         positions = selection.select_samples(samples, None, task)
         if delays:
             positions, _ = selection.delayed_positions(samples, positions, delays, store.series(subject))
-        found = store.responses(subject, roi, task=task, delays=delays)
+        found = store.responses(subject, roi, task=task, delays=delays, center=within.center, scale=within.scale)
         kept = np.arange(len(positions)) if rows is None else np.flatnonzero(np.isin(positions, _rows(samples, rows)))
         if not len(kept):
             raise InputError(
@@ -301,6 +329,8 @@ class Recordings:
             values[kept],
             table.astype({"stimulus": str}),
             voxels,
+            within.center,
+            within.scale,
         )
 
     @classmethod
@@ -358,7 +388,7 @@ class Recordings:
                 given[first], dims=("stimulus", *inner), coords={"stimulus": unique}, attrs=getattr(target, "attrs", {})
             )
         table = pd.DataFrame({"stimulus": names, "session": 1, "run": 1})
-        return cls(None, "", "", None, values, table, np.arange(values.shape[1]), kept)
+        return cls(None, "", "", None, values, table, np.arange(values.shape[1]), _targets=kept)
 
     @property
     def stimuli(self) -> np.ndarray:

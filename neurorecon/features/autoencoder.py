@@ -49,6 +49,7 @@ class VqvaeExtractor(NetworkExtractor):
     """
 
     name: ClassVar[str] = "vqvae"
+    role: ClassVar[str] = "autoencoder"
     needs: ClassVar[Needs] = "images"
     dims: ClassVar[tuple[str, ...] | None] = ("channel", "y", "x")
 

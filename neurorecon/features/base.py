@@ -77,6 +77,8 @@ class Extractor(ABC):
     needs: ClassVar[Needs]
     #: Increment it whenever the numbers change. It is stored with the target, so that old and new values never mix.
     version: ClassVar[int] = 1
+    #: Role of the network that computes it, as ``neurorecon weights list`` shows it; None without one.
+    role: ClassVar[str | None] = None
     #: Names of the axes after the stimulus, e.g. ``("token", "channel")``; None for the defaults of `usual_dims`.
     dims: ClassVar[tuple[str, ...] | None] = None
 

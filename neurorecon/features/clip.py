@@ -34,7 +34,7 @@ class ClipImages(NetworkExtractor):
     """Base class of targets from the vision tower of CLIP, for images and the middle frame of videos."""
 
     needs: ClassVar[Needs] = "images"
-    #: Role of the network: ``"clip"`` is the published ViT-L/14, ``"clip-b32"`` ViT-B/32.
+    #: ``"clip"`` is the published ViT-L/14, ``"clip-b32"`` ViT-B/32.
     role: ClassVar[str] = "clip"
 
     @cached_property
@@ -284,6 +284,7 @@ class ClipTextExtractor(CaptionExtractor):
     """
 
     name: ClassVar[str] = "clip_text"
+    role: ClassVar[str] = "clip"
 
     #: A target that is computed after this one from the same hidden states, which are passed on to it.
     _condition: TextConditionExtractor | None = None
@@ -362,6 +363,7 @@ class TextConditionExtractor(CaptionExtractor):
     """
 
     name: ClassVar[str] = "clip_text_sd"
+    role: ClassVar[str] = "text-encoder"
     #: Number of first tokens to keep; None for all.
     tokens: ClassVar[int | None] = None
 

@@ -403,7 +403,8 @@ def _check_name(store: Store, name: str, overwrite: bool) -> None:
             f"the store already has a target {name!r}",
             given=", ".join(f"{key} = {value!r}" for key, value in sorted(store.targets(name).attrs.items()))[:300],
             expected="a new name",
-            todo="choose another name, or replace it with overwrite=True; earlier snapshots keep the old values",
+            todo="choose another name, or replace it with --overwrite (overwrite=True); earlier snapshots keep the old "
+            "values",
         )
 
 

@@ -46,6 +46,7 @@ class VdvaeExtractor(NetworkExtractor):
     """
 
     name: ClassVar[str] = "vdvae"
+    role: ClassVar[str] = "vdvae"
     needs: ClassVar[Needs] = "images"
     dims: ClassVar[tuple[str, ...] | None] = ("feature",)
 

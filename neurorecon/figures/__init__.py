@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurorecon.figures.panels import panel
-    from neurorecon.figures.reporting import Figure, Page, Section, Table, report
+    from neurorecon.figures.reporting import Figure, Page, Section, Table, report, report_html
     from neurorecon.figures.scores import band_bars, null_histogram
     from neurorecon.figures.style import (
         BAND_COLORS,
@@ -41,6 +41,7 @@ _HOMES = {
     "Figure": "reporting",
     "Section": "reporting",
     "report": "reporting",
+    "report_html": "reporting",
     "read_provenance": "style",
     "save_figure": "style",
     "WIDTHS": "style",
@@ -73,6 +74,7 @@ __all__ = [
     "panel",
     "read_provenance",
     "report",
+    "report_html",
     "save_figure",
     "volume",
 ]

@@ -273,6 +273,11 @@ def report(
     MissingFileError
         If the file of a figure does not exist.
     """
+    return write_bytes(path, report_html(title, sections, provenance, lead=lead).encode("utf-8"))
+
+
+def report_html(title: str, sections: Sequence[Section], provenance: Mapping[str, Any], *, lead: str = "") -> str:
+    """Return an HTML report as text; parameters are those of :func:`report`."""
     parts: list[dict[str, Any]] = [
         {
             "title": section.title,
@@ -282,7 +287,7 @@ def report(
         }
         for number, section in enumerate(sections, start=1)
     ]
-    html = render(
+    return render(
         "report.html",
         title=title,
         lead=lead,
@@ -294,7 +299,6 @@ def report(
         provenance=to_json(provenance, indent=2),
         record=script_json(to_json(provenance)),
     )
-    return write_bytes(path, html.encode("utf-8"))
 
 
 def _item(item: Any) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Generator(BaseEstimator):
         E.g. ``"cpu"`` or ``"cuda"``; by default a GPU if there is one.
     dtype : {"float32", "bfloat16", "float16"}
         Precision of the networks that generate.
-    batch : int, optional
+    batch_size : int, optional
         Number of images generated at a time; by default what fits into memory for their size.
     """
 
@@ -48,7 +48,7 @@ class Generator(BaseEstimator):
 
     device: str | None
     dtype: str
-    batch: int | None
+    batch_size: int | None
 
     # -- what subclasses define --------------------------------------------------------------------------------------
 
@@ -124,7 +124,7 @@ class Generator(BaseEstimator):
         ids = [str(stimulus) for stimulus in stimuli]
         arrays = self._checked(ids, conditions or {})
         images = np.empty((len(ids), *self.image_shape), dtype=np.float32)
-        step = self.batch or self._default_batch()
+        step = self.batch_size or self._default_batch()
         with tqdm(total=len(ids), desc=self.name, unit="image", disable=not progress, leave=False) as bar:
             for start in range(0, len(ids), step):
                 rows = slice(start, min(start + step, len(ids)))
@@ -140,7 +140,7 @@ class Generator(BaseEstimator):
                         "out of memory while generating images",
                         given=f"{self.torch_device}, {len(ids[rows])} images at a time",
                         expected="a batch that fits into the memory of the device",
-                        todo="use a smaller batch, e.g. batch=1, or dtype='bfloat16'",
+                        todo="use a smaller batch, e.g. batch_size=1, or dtype='bfloat16'",
                     ) from error
                 images[rows] = made.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
                 bar.update(len(ids[rows]))

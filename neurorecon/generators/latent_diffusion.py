@@ -79,7 +79,7 @@ class LatentDiffusion(Generator):
         Weight of the text where both contexts are given; Brain-Diffuser mixes .4 text and .6 vision.
     scheduler : str
         Name of a scheduler class of diffusers, which gets the noise schedule of the network.
-    device, dtype, batch
+    device, dtype, batch_size
         As in :class:`~neurorecon.generators.base.Generator`. The autoencoder always computes in float32.
 
     References
@@ -103,7 +103,7 @@ class LatentDiffusion(Generator):
         scheduler: str = "DDIMScheduler",
         device: str | None = None,
         dtype: str = "float32",
-        batch: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.condition = condition
         self.models = models
@@ -115,7 +115,7 @@ class LatentDiffusion(Generator):
         self.scheduler = scheduler
         self.device = device
         self.dtype = dtype
-        self.batch = batch
+        self.batch_size = batch_size
 
     @property
     def weights(self) -> tuple[WeightsSource, ...]:
@@ -239,19 +239,25 @@ def sample_latents(
     scheduler.set_timesteps(steps, device=noise.device)
     timesteps = scheduler.timesteps
     if init is None or strength >= 1:
-        latents = noise * scheduler.init_noise_sigma
+        latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     else:
-        begin = int(np.abs(signal_shares(scheduler) - (1.0 - strength)).argmin())
+        shares = signal_shares(scheduler)
+        # A first step of nothing but noise, as in schedules of zero terminal SNR, would lose the image.
+        begin = int(np.where(shares > 1e-3, np.abs(shares - (1.0 - strength)), np.inf).argmin())
         timesteps = timesteps[begin:]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
-        latents = scheduler.add_noise(init, noise, timesteps[:1])
+        if hasattr(scheduler, "add_noise"):
+            latents = scheduler.add_noise(init, noise, timesteps[:1])
+        else:  # flow matching
+            latents = scheduler.scale_noise(init, timesteps[:1], noise)
+    scale = getattr(scheduler, "scale_model_input", lambda latents, step: latents)  # flow matching has none
     accepted = inspect.signature(scheduler.step).parameters
     options = {"eta": min(eta, _MOST_ETA), "generator": generator}
     options = {name: value for name, value in options.items() if name in accepted}
     for step in timesteps:
         given = torch.cat([latents, latents]) if guidance != 1.0 else latents
-        predicted = denoise(scheduler.scale_model_input(given, step), step)
+        predicted = denoise(scale(given, step), step)
         if guidance != 1.0:
             nothing, predicted = predicted.chunk(2)
             predicted = nothing + guidance * (predicted - nothing)
@@ -456,7 +462,7 @@ class AutoencoderGenerator(Generator):
         Which weights.
     size : int, optional
         Pixels per side of the images that were encoded; by default those of training.
-    device, batch
+    device, batch_size
         As in :class:`~neurorecon.generators.base.Generator`; the autoencoder always computes in float32.
     """
 
@@ -470,12 +476,12 @@ class AutoencoderGenerator(Generator):
         *,
         size: int | None = None,
         device: str | None = None,
-        batch: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.models = models
         self.size = size
         self.device = device
-        self.batch = batch
+        self.batch_size = batch_size
 
     @property
     def weights(self) -> tuple[WeightsSource, ...]:

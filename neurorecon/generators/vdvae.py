@@ -29,7 +29,7 @@ class VdvaeGenerator(Generator):
         does not depend on the seed. Brain-Diffuser's released code draws them (1).
     pixels : {"mean", "mode", "sample"}
         Mean of the distribution of each pixel, its most probable component, or a sample (released code).
-    device, dtype, batch
+    device, dtype, batch_size
         As in :class:`~neurorecon.generators.base.Generator`.
 
     References
@@ -48,14 +48,14 @@ class VdvaeGenerator(Generator):
         pixels: Literal["mean", "mode", "sample"] = "mean",
         device: str | None = None,
         dtype: str = "float32",
-        batch: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.models = models
         self.temperature = temperature
         self.pixels = pixels
         self.device = device
         self.dtype = dtype
-        self.batch = batch
+        self.batch_size = batch_size
 
     @cached_property
     def weights(self) -> tuple[WeightsSource, ...]:

@@ -17,6 +17,14 @@ from neurorecon.errors import InputError, MissingFileError
 from neurorecon.hub import catalog
 from neurorecon.hub.catalog import BUNDLED_TABLE, PLAYED_BY, File, Item, find, for_role, items, recorded
 
+#: The part of one of diffusers' pipelines that plays a role; the folder of a pipeline can be given as models.
+PIPELINE_PARTS = {
+    "text-diffusion": "unet",
+    "dual-diffusion": "image_unet",
+    "autoencoder": "vae",
+    "text-encoder": "text_encoder",
+}
+
 #: Environment variable with the path of a folder of weights.
 VARIABLE = "NEURORECON_WEIGHTS"
 
@@ -229,9 +237,16 @@ def _in_own_folder(role: str, root: Path) -> tuple[Item | None, Path]:
             todo="check the path given to --models",
         )
     played = [role, PLAYED_BY.get(role, role)]
-    for name in dict.fromkeys(spelled for one in played for spelled in (one, one.replace("-", "_"))):
-        if any((root / name).glob("*")):
-            return None, root / name
+    inside = PIPELINE_PARTS.get(role)
+    # A pipeline keeps the tokenizer beside the text encoder, not inside it.
+    if role == "text-encoder" and (root / "tokenizer").is_dir() and (root / "text_encoder" / "config.json").is_file():
+        return None, root
+    for one in played:
+        for name in dict.fromkeys((one, one.replace("-", "_"))):
+            if any((root / name).glob("*")):
+                return None, root / name
+        if inside is not None and (root / inside / "config.json").is_file():
+            return None, root / "vae" if role == "autoencoder" else root
     known = [weights for weights in items("weights") if weights.role in played]
     for weights in known:
         for place in _local_places(weights, root):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.registry import METRICS
+
+if TYPE_CHECKING:
+    from neurorecon.metrics.networks import ImageNetwork
 
 #: Metrics that are computed by default, by what is reconstructed.
 DEFAULTS: dict[str, tuple[str, ...]] = {"image": ("pixcorr", "two_way"), "video": ()}
@@ -63,6 +67,11 @@ class Metric:
     needs : tuple of str
         Keyword arguments beside the images: ``"categories"``, ``"captions"`` (of the stimuli) or ``"decoded"`` (the
         decoded targets), one entry for each stimulus.
+    network : ImageNetwork, optional
+        The network whose features are compared. `function` and `matrix` then take features, shape (stimulus, ...), in
+        place of images.
+    layer : str
+        Which of its layers.
     """
 
     function: Callable[..., Any]
@@ -72,6 +81,8 @@ class Metric:
     chance: float | None = None
     of: Literal["image", "video"] = "image"
     needs: tuple[str, ...] = ()
+    network: ImageNetwork | None = None
+    layer: str = ""
 
     def __post_init__(self) -> None:
         if self.reduce is not None and self.matrix is None:
@@ -84,6 +95,8 @@ class Metric:
                 expected=f"some of: {', '.join(NEEDS)}",
                 todo="give needs= the names of keyword arguments from this list",
             )
+        if self.network is not None and self.layer not in self.network.layers:
+            raise UnknownNameError("layer", self.layer, self.network.layers)
 
     @property
     def compares(self) -> bool:
@@ -108,6 +121,19 @@ class Metric:
         order : int array, shape (stimulus,), optional
             Reconstruction i is compared with stimulus ``order[i]``; by default with its own.
         """
+        return self._values(self.features(seen), self.features(reconstructed), context, order)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Return what is compared: features of the network, (stimulus, ...), or the images where there is none."""
+        return images if self.network is None else self.network.features(images, self.layer)
+
+    def _values(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        context: Mapping[str, Any] | None,
+        order: np.ndarray | None = None,
+    ) -> np.ndarray:
         given = context or {}
         extra = {}
         for name in self.needs:
@@ -142,6 +168,7 @@ class Metric:
         context : mapping of str to array, optional
             As for :meth:`values`.
         """
+        seen, reconstructed = self.features(seen), self.features(reconstructed)
         rows = np.arange(len(reconstructed))
         if self.matrix is not None and len(seen) == len(reconstructed):
             pairs = self.matrix(seen, reconstructed)
@@ -171,10 +198,59 @@ class Metric:
             for name, value in (context or {}).items()
             if name in self.needs
         }
-        return self.values(seen[other], reconstructed[own], taken)
+        return self._values(seen[other], reconstructed[own], taken)
 
 
-def load_metric(name: str) -> Metric:
+@dataclass(frozen=True)
+class SeedMean(Metric):
+    """A metric of reconstructions with several seeds, shape (stimulus, seed, [frame,] y, x, rgb): its mean over seeds.
+
+    Arrays without seeds, such as a mean image, are compared as usual.
+    """
+
+    @classmethod
+    def over(cls, metric: Metric) -> SeedMean:
+        """Return the mean over seeds of a metric."""
+        return cls(**vars(metric))
+
+    def by_seed(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        context: Mapping[str, Any] | None = None,
+        order: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the values of each seed, shape (seed, stimulus), or (seed,) for a metric of the whole set."""
+        several = np.moveaxis(reconstructed, 1, 0)
+        return np.stack([super(SeedMean, self).values(seen, one, context, order) for one in several])
+
+    def values(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        context: Mapping[str, Any] | None = None,
+        order: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the values, shape (stimulus,), or shape () for a metric of the whole set."""
+        if reconstructed.ndim == seen.ndim:
+            return super().values(seen, reconstructed, context, order)
+        return mean_of_defined(self.by_seed(seen, reconstructed, context, order))
+
+    def null(
+        self,
+        seen: np.ndarray,
+        reconstructed: np.ndarray,
+        orders: np.ndarray,
+        context: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """Return the mean value under exchanged pairs, the same for all seeds, shape (permutation,)."""
+        if reconstructed.ndim == seen.ndim:
+            return super().null(seen, reconstructed, orders, context)
+        several = np.moveaxis(reconstructed, 1, 0)
+        return np.mean([super(SeedMean, self).null(seen, one, orders, context) for one in several], axis=0)
+
+
+def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", *, progress: bool = False) -> Metric:
     """Return a metric by its name.
 
     Parameters
@@ -182,6 +258,12 @@ def load_metric(name: str) -> Metric:
     name : str
         A registered name, or a number of candidates with ``_way``, e.g. ``"50_way"``. Former names are accepted with a
         warning.
+    models : {"bundled", "published"} or path
+        Whose weights a metric on a network uses.
+    device : str
+        Where its network runs.
+    progress : bool
+        Show a progress bar while its network runs.
 
     Returns
     -------
@@ -210,7 +292,16 @@ def load_metric(name: str) -> Metric:
             expected="a number in place of n, e.g. 10_way",
             todo="write 10_way, or two_way for pairs",
         )
-    return found if isinstance(found, Metric) else Metric(found)
+    if not isinstance(found, Metric):
+        return Metric(found)
+    return found if found.network is None else replace(found, network=found.network.on(models, device, progress))
+
+
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Return means over the first axis, of what is not NaN; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(defined, values, 0.0).sum(axis=0) / defined.sum(axis=0))
 
 
 @dataclass(frozen=True)

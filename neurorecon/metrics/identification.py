@@ -52,7 +52,7 @@ def two_way(seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity 
     ----------
     Ozcelik and VanRullen 2023, Sci Rep 13:15666 (Brain-Diffuser).
     """
-    return _strict(similarity_matrix(seen, reconstructed, similarity))
+    return strict_share(similarity_matrix(seen, reconstructed, similarity))
 
 
 def two_way_half_ties(
@@ -75,7 +75,7 @@ def two_way_among_reconstructions(
 
     Parameters and returns are those of :func:`two_way`.
     """
-    return _strict(similarity_matrix(seen, reconstructed, similarity).T)
+    return strict_share(similarity_matrix(seen, reconstructed, similarity).T)
 
 
 def n_way_probability(
@@ -200,7 +200,7 @@ def _share(wins: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.divide(wins, others, out=np.full(len(wins), np.nan), where=others > 0)
 
 
-def _strict(matrix: np.ndarray) -> np.ndarray:
+def strict_share(matrix: np.ndarray) -> np.ndarray:
     """Return the share of candidates in each row that are strictly below the diagonal."""
     lower, _, others = _ranks(matrix)
     return _share(lower, others)
@@ -231,10 +231,10 @@ def _n_way(matrix: np.ndarray, n: int) -> np.ndarray:
 
 #: Registered in :data:`neurorecon.registry.METRICS`.
 PIXCORR = Metric(pixcorr, similarity_matrix)
-TWO_WAY = Metric(two_way, similarity_matrix, lambda matrix, order: _strict(matrix[:, order]), chance=0.5)
+TWO_WAY = Metric(two_way, similarity_matrix, lambda matrix, order: strict_share(matrix[:, order]), chance=0.5)
 TWO_WAY_HALF_TIES = Metric(
     two_way_half_ties, similarity_matrix, lambda matrix, order: _half_ties(matrix[:, order]), chance=0.5
 )
 TWO_WAY_AMONG_RECONSTRUCTIONS = Metric(
-    two_way_among_reconstructions, similarity_matrix, lambda matrix, order: _strict(matrix[:, order].T), chance=0.5
+    two_way_among_reconstructions, similarity_matrix, lambda matrix, order: strict_share(matrix[:, order].T), chance=0.5
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -88,8 +89,7 @@ def psnr(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     array, shape (stimulus,)
         float64; NaN where the two images are identical.
     """
-    error = mse(seen, reconstructed)
-    return -10.0 * np.log10(np.where(error > 0, error, np.nan))
+    return _decibels(mse(seen, reconstructed))
 
 
 def ssim_gray2d(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
@@ -132,21 +132,60 @@ def ssim_gray_columns(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray
     ----------
     Ozcelik and VanRullen 2023, Sci Rep 13:15666 (Brain-Diffuser).
     """
+    pairs = _image_pairs(seen, reconstructed, least=11)
+    return np.array([_pairs_of_gray(_gray(one)[None], _gray(other)[None], (1,))[0, 0] for one, other in pairs])
+
+
+def gray_similarities(seen: np.ndarray, reconstructed: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Return the structural similarity of every pair of gray images, for nulls.
+
+    The moments of an image are computed once, and only the product of two images for each pair: 10,000 pairs of 64
+    pixels take 3 s instead of 17.
+
+    Parameters
+    ----------
+    seen, reconstructed : array, shape (stimulus, y, x, rgb)
+        As for :func:`ssim_gray2d`.
+    axes : tuple of int
+        Of the Gaussian window: ``(1, 2)`` for :func:`ssim_gray2d`, ``(1,)`` for :func:`ssim_gray_columns`.
+
+    Returns
+    -------
+    array, shape (reconstruction, seen)
+        float64.
+    """
+    seen, reconstructed = _check_images(seen, reconstructed, least=11)
+    step = max(1, VALUES_AT_ONCE // seen[0, :, :, 0].size)
+    found = np.empty((len(reconstructed), len(seen)))
+    for row in range(0, len(reconstructed), step):
+        one = np.stack([_gray(as_unit_float(image)) for image in reconstructed[row : row + step]])
+        for column in range(0, len(seen), step):
+            other = np.stack([_gray(as_unit_float(image)) for image in seen[column : column + step]])
+            found[row : row + step, column : column + step] = _pairs_of_gray(one, other, axes)
+    return found
+
+
+def _pairs_of_gray(one: np.ndarray, other: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Return the structural similarity of every pair of gray images (image, y, x), shape (one, other)."""
     from scipy.ndimage import gaussian_filter1d
 
     def smooth(values: np.ndarray) -> np.ndarray:
-        return np.asarray(gaussian_filter1d(values, 1.5, axis=0, truncate=3.5))
+        for axis in axes:
+            values = gaussian_filter1d(values, 1.5, axis=axis, truncate=3.5)
+        return values
 
-    scores = []
-    for one, other in _image_pairs(seen, reconstructed, least=11):
-        x, y = _gray(one), _gray(other)
-        mean_x, mean_y = smooth(x), smooth(y)
-        products = smooth(x * y) - mean_x * mean_y
-        squares = smooth(x * x) - mean_x**2 + smooth(y * y) - mean_y**2
-        luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
-        similarity = luminance * (2 * products + 0.03**2) / (squares + 0.03**2)
-        scores.append(similarity[5:-5].mean())  # without the half window at both ends, as scikit-image does
-    return np.array(scores)
+    mean_x, mean_y = smooth(one), smooth(other)
+    variance_x, variance_y = smooth(one**2) - mean_x**2, smooth(other**2) - mean_y**2
+    # Without the half window at both ends, as scikit-image does.
+    inner = tuple(slice(5, -5) if axis in axes else slice(None) for axis in range(3) if axis)
+    found = np.empty((len(one), len(other)))
+    for number, (x, mean, variance) in enumerate(zip(one, mean_x, variance_x, strict=True)):
+        products = mean * mean_y
+        covariance = smooth(x * other) - products
+        luminance = (2 * products + 0.01**2) / (mean**2 + mean_y**2 + 0.01**2)
+        similarity = luminance * (2 * covariance + 0.03**2) / (variance + variance_y + 0.03**2)
+        found[number] = similarity[(slice(None), *inner)].mean(axis=(1, 2))
+    return found
 
 
 def ssim_rgb7(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
@@ -181,6 +220,10 @@ def squared_errors(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     b = as_unit_float(seen).reshape(len(seen), -1)
     # Differences of rows, not of squared norms: pairs that are equal have to come out as they do in mse.
     return np.stack([np.mean((b - row) ** 2, axis=1) for row in a])
+
+
+def _decibels(errors: np.ndarray) -> np.ndarray:
+    return -10.0 * np.log10(np.where(errors > 0, errors, np.nan))
 
 
 def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -302,6 +345,12 @@ def check_pair(seen: np.ndarray, reconstructed: np.ndarray) -> tuple[np.ndarray,
 
 def _image_pairs(seen: np.ndarray, reconstructed: np.ndarray, least: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield pairs of images as float64 in [0, 1]; refuse those that are too small for the window."""
+    for one, other in zip(*_check_images(seen, reconstructed, least), strict=True):
+        yield as_unit_float(one), as_unit_float(other)
+
+
+def _check_images(seen: np.ndarray, reconstructed: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return both arrays; refuse those that are no images, or too small for the window."""
     seen, reconstructed = check_pair(seen, reconstructed)
     if seen.ndim != 4 or seen.shape[-1] != 3 or min(seen.shape[1:3]) < least:
         raise InputError(
@@ -310,8 +359,7 @@ def _image_pairs(seen: np.ndarray, reconstructed: np.ndarray, least: int) -> Ite
             expected=f"(stimulus, y, x, rgb) with {least} pixels or more on each side",
             todo="scale the images up, or leave this metric out",
         )
-    for one, other in zip(seen, reconstructed, strict=True):
-        yield as_unit_float(one), as_unit_float(other)
+    return seen, reconstructed
 
 
 def _gray(image: np.ndarray) -> np.ndarray:
@@ -322,7 +370,7 @@ def _gray(image: np.ndarray) -> np.ndarray:
 
 #: Registered in :data:`neurorecon.registry.METRICS`.
 MSE = Metric(mse, squared_errors, higher_is_better=False)
-PSNR = Metric(psnr)
-SSIM_GRAY2D = Metric(ssim_gray2d)
-SSIM_GRAY_COLUMNS = Metric(ssim_gray_columns)
+PSNR = Metric(psnr, lambda seen, reconstructed: _decibels(squared_errors(seen, reconstructed)))
+SSIM_GRAY2D = Metric(ssim_gray2d, partial(gray_similarities, axes=(1, 2)))
+SSIM_GRAY_COLUMNS = Metric(ssim_gray_columns, partial(gray_similarities, axes=(1,)))
 SSIM_RGB7 = Metric(ssim_rgb7)

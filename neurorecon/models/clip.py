@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from neurorecon import hub
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.tensors import load_state
 from neurorecon.models.load import WeightsSource, fill, read_json, same_random_numbers, source, weights_in
 
@@ -331,7 +331,15 @@ def _transformers_encoder(found: WeightsSource, folder: Path, settings: Mapping[
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
-    pairs = CLIPTokenizer.from_pretrained(str(hub.part(found.folder, "tokenizer")), local_files_only=True)
+    files = hub.part(found.folder, "tokenizer")
+    if not any((files / name).is_file() for name in ("vocab.json", "tokenizer.json")):
+        raise MissingFileError(  # transformers would go on with an empty vocabulary
+            "the text encoder has no tokenizer",
+            given=str(files),
+            expected="a folder tokenizer with vocab.json and merges.txt",
+            todo="put the tokenizer's files there",
+        )
+    pairs = CLIPTokenizer.from_pretrained(str(files), local_files_only=True)
     length = int(settings.get("max_position_embeddings", 77))
 
     def tokens(texts: Sequence[str]) -> Tensor:

@@ -124,6 +124,10 @@ class Compute:
         """Whether results are kept in files, because a folder was given or other processes compute them."""
         return self.scheduler is not None or self.folder is not None
 
+    def limited(self) -> AbstractContextManager[None]:
+        """Keep the libraries to `threads` threads in this process; None leaves their settings as they are."""
+        return nullcontext() if self.threads is None else pinned(self.threads)
+
 
 # -- results ----------------------------------------------------------------------------------------------------------
 

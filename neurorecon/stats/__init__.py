@@ -1,6 +1,6 @@
 """Permutation tests, multiple comparisons, confidence intervals, noise ceilings and variance partitioning."""
 
-from neurorecon.stats.bootstrap import Interval, bootstrap_interval, bootstrap_weights
+from neurorecon.stats.bootstrap import Interval, bootstrap_interval, bootstrap_means, bootstrap_p, bootstrap_weights
 from neurorecon.stats.exchange import Exchange, choose_exchange, lag_one_autocorrelation, ordered_test
 from neurorecon.stats.jackknife import enough_for_intervals, jackknife_interval, jackknife_r2
 from neurorecon.stats.noise_ceiling import (
@@ -49,6 +49,8 @@ __all__ = [
     "VariancePartition",
     "band_combinations",
     "bootstrap_interval",
+    "bootstrap_means",
+    "bootstrap_p",
     "bootstrap_weights",
     "choose_exchange",
     "enough_for_intervals",

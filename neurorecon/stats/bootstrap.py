@@ -147,6 +147,53 @@ def bootstrap_weights(n_stimuli: int, n_bootstraps: int, seed: int, block: int =
     return weights
 
 
+def bootstrap_means(values: ArrayLike, *, n_bootstraps: int = 10_000, seed: int = 0) -> NDArray[np.float64]:
+    """Return the means of several columns of values over the same resampled stimuli.
+
+    Because all columns see the same draws, the difference of two of them is a paired bootstrap.
+
+    Parameters
+    ----------
+    values : array, shape (stimulus, column)
+        NaN where a value is undefined; a mean is over the stimuli where it is defined.
+    n_bootstraps, seed : int
+        See :func:`bootstrap_draws`.
+
+    Returns
+    -------
+    array, shape (1 + bootstrap, column)
+        The first row is the original sample. NaN where no drawn stimulus has a value.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    defined = ~np.isnan(array)
+    weights = bootstrap_weights(len(array), n_bootstraps, seed).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return (weights @ np.where(defined, array, 0.0)) / (weights @ defined)
+
+
+def bootstrap_p(means: ArrayLike) -> NDArray[np.float64]:
+    """Return one-sided p-values of means (or of paired differences) that are above 0.
+
+    Parameters
+    ----------
+    means : array, shape (1 + bootstrap, ...)
+        From :func:`bootstrap_means`.
+
+    Returns
+    -------
+    array, shape (...)
+        ``(1 + #{bootstrapped mean <= 0}) / (1 + B)``: the smallest level at which the one-sided percentile interval
+        excludes 0. NaN where a mean is.
+
+    References
+    ----------
+    Efron & Tibshirani (1993). An introduction to the bootstrap, section 15.4.
+    """
+    draws = np.asarray(means, dtype=np.float64)[1:]
+    p = (1.0 + (draws <= 0).sum(axis=0)) / (1.0 + len(draws))
+    return np.where(np.isnan(draws).any(axis=0), np.nan, p)
+
+
 def interval_of(draws: NDArray[np.float64], estimate: NDArray[np.float64], level: float = 0.95) -> Interval:
     """Return the percentile interval of bootstrapped statistics.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -60,6 +61,82 @@ def refuse_volumes(store: Store, subject: str, tasks: Sequence[str]) -> None:
                 todo="build the store again with repetition_time (s) in [options]; if the samples are trial "
                 "estimates, say so with delays=()",
             )
+
+
+@dataclass(frozen=True)
+class Centering:
+    """Within what responses are centered and scaled, and why.
+
+    Parameters
+    ----------
+    center, scale : {"session", "run"} or None
+        As :meth:`Store.responses` takes them.
+    reason : str
+        Why, in words.
+    warnings : tuple of str
+        What centering removes that is asked for, or leaves in.
+    """
+
+    center: Literal["session", "run"] | None
+    scale: Literal["session", "run"] | None
+    reason: str
+    warnings: tuple[str, ...] = ()
+
+
+def choose_centering(
+    store: Store,
+    subject: str,
+    task: str | Sequence[str],
+    center: str | None = "auto",
+    scale: str | None = "auto",
+    *,
+    categories: Iterable[str] | None = None,
+) -> Centering:
+    """Choose whether responses are centered and scaled by session: by default where sessions are confounded.
+
+    Means and deviations are those of all samples of a session, the held-out ones included. Their labels are not used.
+    In a session of one category, though, the mean holds the category, and centering removes it.
+
+    Parameters
+    ----------
+    store : Store
+    subject : str
+    task : str or sequence of str
+        Whose samples are read together.
+    center, scale : {"auto", "session", "run"}, optional
+        What the user asks for. ``"auto"``: by session, where sessions are confounded with stimuli, splits or categories
+        (:func:`neurorecon.store.selection.confounded_sessions`). None: not at all.
+    categories : iterable of str, optional
+        Judge by the samples of these categories alone.
+
+    Returns
+    -------
+    Centering
+        With the names that :meth:`Store.responses` takes, the reason, and warnings.
+    """
+    samples = store._categorized(subject)
+    samples = samples[samples["task"].isin([task] if isinstance(task, str) else list(task))]
+    judged = samples if categories is None else samples[samples["category"].isin(list(categories))]
+    parts = (selection.confounded_sessions(part) for _, part in judged.groupby("task", sort=False))
+    confounded = "; ".join(dict.fromkeys(part for part in parts if part is not None))
+    alone = int((samples.groupby(["task", "session"]).size() < 2).sum())
+    chosen = "session" if confounded and not alone else None
+    found: list[Any] = [chosen if name == "auto" else name for name in (center, scale)]
+    said, asked = [], "auto" not in (center, scale)
+    reason = f"sessions are confounded: {confounded}" if confounded else "sessions are not confounded"
+    if confounded and alone and not asked:
+        said.append(f"sessions are confounded ({confounded}), but {alone} of them hold one sample, so that responses "
+                    "cannot be centered within sessions")  # fmt: skip
+    elif confounded and found[0] is None:
+        said.append(f"sessions are confounded ({confounded}), and responses are not centered: what differs between "
+                    "sessions can pass for what differs between stimuli")  # fmt: skip
+    if found[0] is not None and samples["category"].nunique() > 1:
+        keys = ["task", "session", "run"][: 3 if found[0] == "run" else 2]
+        shown = samples.groupby(keys)["category"].nunique()
+        if (shown == 1).any():
+            said.append(f"{int((shown == 1).sum())} of {len(shown)} {found[0]}s show one category only: centering "
+                        "within them removes what is specific to that category")  # fmt: skip
+    return Centering(found[0], found[1], f"asked for; {reason}" if asked else reason, tuple(said))
 
 
 def read_responses(

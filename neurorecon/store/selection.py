@@ -251,25 +251,31 @@ def looks_like_volumes(samples: pd.DataFrame) -> bool:
 #: Sessions are confounded if at most this share of the stimuli occurs in more than one of them.
 SHARE_IN_SEVERAL_SESSIONS = 0.05
 
+#: Sessions are confounded with splits or categories if they differ by more than this share of what is possible.
+SHARE_APART = 0.5
+
 
 def confounded_sessions(samples: pd.DataFrame) -> str | None:
     """Return how sessions are confounded with stimuli or splits; None if they are not.
 
     Responses of different sessions differ for many reasons: the position of the head, the state of the subject, the
     scaling of a preprocessing step. If sessions show different stimuli, a model of the stimuli can predict these
-    differences; if the test samples come from sessions of their own, they spoil its predictions.
+    differences; if the test samples come from sessions of their own, they spoil its predictions; if sessions show
+    different categories, whoever tells sessions apart tells categories apart.
 
     Parameters
     ----------
     samples : DataFrame
-        Sample table of one task.
+        Sample table of one task, with a column ``category`` if categories are to be compared.
 
     Returns
     -------
     str or None
         What is confounded, in words. Stimuli: nearly none (:data:`SHARE_IN_SEVERAL_SESSIONS`) occurs in several
-        sessions. Splits: most test samples would have to change their session for both splits to be spread alike, more
-        than in any of 200 random assignments.
+        sessions. Splits: most test samples would have to change their session for both splits to be spread alike.
+        Categories: more than half as many samples would have to change their category for all sessions to show the same
+        ones as if each session showed one only. Splits and categories also differ more than in any of 200 random
+        assignments.
     """
     sessions, codes = np.unique(samples["session"].to_numpy(), return_inverse=True)
     if len(sessions) < 2:
@@ -284,10 +290,31 @@ def confounded_sessions(samples: pd.DataFrame) -> str | None:
         own = np.bincount(codes[test], minlength=len(counts))
         random = np.random.default_rng(0).multivariate_hypergeometric(counts, int(test.sum()), size=200)
         apart = _distance(own, counts)
-        if apart > 0.5 and (apart > _distance(random, counts)).all():
+        if apart > SHARE_APART and (apart > _distance(random, counts)).all():
             names = ", ".join(map(str, sessions[own > 0][:5].tolist())) + (", ..." if (own > 0).sum() > 5 else "")
             found.append(f"test and training samples come from different sessions for the most part (test: {names})")
+    if "category" in samples:
+        places, categories = np.unique(samples["category"].to_numpy(str), return_inverse=True)
+        specific, shuffle = _specificity(codes, categories), np.random.default_rng(0).permutation
+        # Every shuffle takes as long as the rest of this function: they are for sessions that differ.
+        if specific > SHARE_APART and all(specific > _specificity(codes, shuffle(categories)) for _ in range(200)):
+            single = int((samples.groupby("session")["category"].nunique() == 1).sum())
+            found.append(f"sessions show different categories ({len(places)}; {single} of {len(sessions)} sessions "
+                         "show one only)")  # fmt: skip
     return "; ".join(found) or None
+
+
+def _specificity(sessions: np.ndarray, categories: np.ndarray) -> float:
+    """Return how far sessions differ in the categories of their samples, from 0 to 1; both int of shape (sample,).
+
+    The share of samples that would have to change their category for all sessions to be alike, over what that share is
+    if each session shows one category only.
+    """
+    shape = (sessions.max() + 1, categories.max() + 1)
+    counts = np.bincount(sessions * shape[1] + categories, minlength=shape[0] * shape[1]).reshape(shape)
+    overall = counts.sum(axis=0) / len(sessions)
+    apart = np.abs(counts - counts.sum(axis=1, keepdims=True) * overall).sum() / 2 / len(sessions)
+    return float(apart / max(1 - np.square(overall).sum(), np.finfo(float).tiny))
 
 
 def _distance(test: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from neurorecon.space import Space, hemispheres
 from neurorecon.store import schema, selection
 from neurorecon.store.backend import damaged, open_for_reading
 from neurorecon.store.leaks import LEAKS, describe
-from neurorecon.store.responses import checked_tasks, read_responses, refuse_volumes
+from neurorecon.store.responses import checked_tasks, choose_centering, read_responses, refuse_volumes
 from neurorecon.store.schema import count_bytes, count_samples, count_stimuli, count_voxels, digests_of
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class Tables:
     def name(self) -> str:
         """Name of the recipe."""
         return str(self._attributes["name"])
+
+    @property
+    def reader(self) -> str:
+        """Name of the reader that the store was built with, e.g. ``"nsd"``."""
+        return str(self._attributes["recipe"]["reader"])
 
     @property
     def description(self) -> dict[str, Any]:
@@ -137,18 +142,25 @@ class Tables:
         return selection.rank_tasks(self.samples(subject), kinds, having)
 
     def confounded_sessions(self, subject: str, task: str) -> str | None:
-        """Return how the sessions of a task are confounded with its stimuli or splits; None if they are not.
+        """Return how sessions of a task are confounded with its stimuli, splits or categories; None if they are not.
 
         See :func:`neurorecon.store.selection.confounded_sessions`.
         """
-        samples = self.samples(subject)
+        samples = self._categorized(subject)
         return selection.confounded_sessions(samples[samples["task"] == task])
 
-    def cautions(self, subject: str, task: str) -> list[str]:
+    def cautions(self, subject: str, task: str, *, centered: bool = False) -> list[str]:
         """Return what makes scores of a task questionable: stimuli in both splits, and confounded sessions.
 
         `info`, `check` and every analysis print these sentences, and the records of results hold them. Stores that
         were built before stimuli were compared say nothing about stimuli.
+
+        Parameters
+        ----------
+        subject, task : str
+            Whose samples.
+        centered : bool
+            Responses are centered within sessions, so there is nothing to say about these.
         """
         samples = self.samples(subject)
         shown = set(samples["stimulus"][samples["task"] == task])
@@ -162,7 +174,7 @@ class Tables:
         for what, pairs in compared.items():
             own = [pair for pair in pairs if pair[0] in shown and pair[1] in shown]
             found += [describe(own, what)] if own else []
-        confounded = self.confounded_sessions(subject, task)
+        confounded = None if centered else self.confounded_sessions(subject, task)
         if confounded is not None:
             found.append(f"sessions are confounded: {confounded}; center responses within sessions (center='session')")
         return found
@@ -411,6 +423,12 @@ class Tables:
         if path not in self._nodes:
             self._nodes[path] = self._root[path]
         return self._nodes[path]
+
+    def _categorized(self, subject: str) -> pd.DataFrame:
+        """Return the sample table of a subject with the category of each stimulus, ``""`` where none is known."""
+        ids, categories = (self._values(f"{schema.STIMULI}/{name}").tolist() for name in ("id", "category"))
+        samples = self.samples(subject)
+        return samples.assign(category=samples["stimulus"].map(dict(zip(ids, categories, strict=True))).fillna(""))
 
     def _values(self, path: str) -> np.ndarray:
         """Return a small array as a whole, cached and read-only."""
@@ -673,7 +691,7 @@ class Store(Tables):
         average: Literal["stimulus"] | None = "stimulus",
         delays: Sequence[int] | None = None,
         center: Literal["session", "run", "auto"] | None = "auto",
-        scale: Literal["session", "run"] | None = None,
+        scale: Literal["session", "run", "auto"] | None = None,
     ) -> tuple[xarray.DataArray, xarray.DataArray]:
         """Return responses and the target of the stimulus of each sample, with matching rows.
 
@@ -697,8 +715,8 @@ class Store(Tables):
             For time series: these volumes side by side, along the voxel axis, instead of their mean; ``()`` takes
             volumes as they were recorded.
         center, scale : {"session", "run"}, optional
-            See :meth:`responses`. By default, responses are centered by session where sessions are confounded with
-            stimuli or splits (:meth:`confounded_sessions`), and otherwise not at all.
+            See :meth:`responses`. ``"auto"``: by session where sessions are confounded with stimuli, splits or
+            categories (:meth:`confounded_sessions`), and otherwise not at all.
 
         Returns
         -------
@@ -718,9 +736,10 @@ class Store(Tables):
         tasks = [self.default_task(subject, [target])] if task is None else checked_tasks(self, subject, task)
         if delays is None:
             refuse_volumes(self, subject, tasks)
-        if center == "auto":
-            center = "session" if any(self.confounded_sessions(subject, name) for name in tasks) else None
-        responses = read_responses(self, subject, roi, split, tasks, time, average, delays, center, scale, window=True)
+        within = choose_centering(self, subject, tasks, center, scale)
+        responses = read_responses(
+            self, subject, roi, split, tasks, time, average, delays, within.center, within.scale, window=True
+        )
         ids = responses["stimulus"].values
         kept = np.array([identifier in have for identifier in ids.tolist()])
         if not kept.any():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -31,8 +30,8 @@ from neurorecon.io.files import write_json
 from neurorecon.io.tensors import block_digest
 from neurorecon.models.load import noise_like as noise_like
 from neurorecon.models.load import seed_of as seed_of
-from neurorecon.parallel import Compute, pinned
-from neurorecon.registry import SYSTEMS
+from neurorecon.parallel import Compute, ResultsFolder
+from neurorecon.registry import FEATURES, SYSTEMS
 from neurorecon.store.store import Store
 from neurorecon.systems.decoded import FORMAT, Decoded, read_json
 from neurorecon.systems.decoded import MissingTargetError as MissingTargetError
@@ -88,6 +87,9 @@ class System(BaseEstimator):
         Whether repeats are averaged for training, too, or each sample is one of its own.
     metrics : tuple of str
         Scores that are computed by default; if empty, those of the registry.
+    networks : tuple of str
+        Roles of the networks that images are generated with, as ``neurorecon weights list`` shows them, e.g.
+        ``("autoencoder",)``. Their weights are those that the parameter `models` names.
     decoders_ : dict of str to estimator
         The fitted decoders.
     voxels_ : int array, shape (voxel,)
@@ -107,6 +109,7 @@ class System(BaseEstimator):
     averages: ClassVar[Literal["responses", "reconstructions"]] = "responses"
     trains_on: ClassVar[Literal["stimuli", "samples"]] = "stimuli"
     metrics: ClassVar[tuple[str, ...]] = ()
+    networks: ClassVar[tuple[str, ...]] = ()
 
     #: All classes that can be loaded from a folder, by name.
     classes: ClassVar[dict[str, type[System]]] = {}
@@ -204,8 +207,8 @@ class System(BaseEstimator):
         Parameters
         ----------
         store : Store
-            Targets that it lacks are computed (:func:`neurorecon.features.extract.ensure_targets`). None if `samples`
-            are recordings of arrays.
+            Targets that it lacks are computed, see :func:`neurorecon.features.extract.ensure_targets`. None if
+            `samples` are recordings of arrays.
         subject : str
         roi : str or list of str, optional
             As for :meth:`Store.responses`; by default all voxels.
@@ -240,7 +243,7 @@ class System(BaseEstimator):
             If targets and samples do not match, or `folder` holds a fit to other data.
         """
         recordings, labels = self._training(store, subject, roi, task, samples, stimuli, groups)
-        with _threads(compute):
+        with compute.limited():
             self._fit(recordings, labels, alone, None if folder is None else Path(folder))
         return self
 
@@ -263,7 +266,7 @@ class System(BaseEstimator):
         and 350,000 features, weights would take 12 GB. :meth:`decode` and :meth:`save` do not work for such targets
         afterwards. Small targets are decoded to the same bits as by ``fit(...).decode(responses)``. If `compute` has a
         scheduler or a folder, large targets of a ridge regression with one alpha are computed in blocks of features,
-        here or on a cluster, and the same call resumes.
+        here or on a cluster, and the same call resumes. If it has a folder, each target that was decoded is kept there.
 
         Parameters
         ----------
@@ -273,7 +276,7 @@ class System(BaseEstimator):
             As for :meth:`fit`; scheduler, folder and progress of `compute` are used too.
         """
         recordings, labels = self._training(store, subject, roi, task, samples, None, groups)
-        with _threads(compute):
+        with compute.limited():
             predicted = self._fit(recordings, labels, alone, None, responses, compute)
             values, ids = self._responses(responses)
             return self._decoded({**self._predict(values, set(self.decoders_) - set(predicted)), **predicted}, ids)
@@ -354,10 +357,10 @@ class System(BaseEstimator):
         else:
             if store is None:
                 raise InputError("a system is fitted to a store", given="no store", todo="use fit_arrays for arrays")
-            store = self._with_targets(store)
+            store = self.with_targets(store)
             chosen = choose_shown_task(store, subject, [spec.source for spec in self.targets.values()], task)
             if samples is None:
-                _require_train_split(store, subject, chosen)
+                require_train_split(store, subject, chosen)
                 if self.trains_on == "stimuli":
                     recordings = Recordings.read(store, subject, roi, task=chosen, split="train")
                 else:
@@ -382,8 +385,8 @@ class System(BaseEstimator):
             recordings, labels = recordings.averaged(), labels[first]
         return recordings, labels
 
-    def _with_targets(self, store: Store) -> Store:
-        """Return the store with all targets; those that it lacks are computed."""
+    def with_targets(self, store: Store, progress: bool = True) -> Store:
+        """Return the store with all targets of this system; those that it lacks are computed and stored."""
         # Bundled networks are a default of systems. Of measured data, they compute targets only if asked for by name.
         models = getattr(self, "models", None)
         return ensure_targets(
@@ -391,6 +394,7 @@ class System(BaseEstimator):
             [spec.source for spec in self.targets.values()],
             models=None if models == "bundled" else models,
             device=getattr(self, "device", None),
+            progress=progress,
         )
 
     def _fit(
@@ -411,13 +415,18 @@ class System(BaseEstimator):
         self.voxels_, self._columns_ = recordings.voxels, columns
         self.decoders_, self.targets_, self.training_ = {}, {}, {}
         self.provenance_ = self._provenance(recordings, alone)
-        digest, predicted = None, {}
+        digest, predicted, done = None, {}, None
         if folder is not None:
-            digest = self._fit_digest(recordings, groups, alone)
+            digest = self.fit_digest(recordings, groups, alone=alone)
             self.provenance_["fit"] = digest
             _begin(folder, digest)
+        if known is not None and compute.folder is not None:
+            digest = self.fit_digest(recordings, groups, alone=alone)
+            what = {"decoded": digest, "responses": block_digest(self._responses(known)[0])}
+            done = ResultsFolder.of(what, compute.folder)
         for name, spec in specs.items():
             target = recordings.target(spec.source)
+            self._check_weights(spec.source, target.attrs)
             self.targets_[name] = {
                 "dims": [str(dim) for dim in target.dims[1:]],
                 "shape": [int(size) for size in target.shape[1:]],
@@ -428,6 +437,13 @@ class System(BaseEstimator):
                 self.decoders_[name], self.training_[name] = kept
                 continue
             decoder = clone(spec.decoder)
+            if done is not None and done.has(name):
+                found = done.get(name)
+                predicted[name], self.training_[name] = found["decoded"], (found["mean"], found["deviation"])
+                if "alpha" in found:
+                    decoder.alpha_ = found["alpha"][()]  # what is known of a decoder that keeps no weights
+                self.decoders_[name] = decoder
+                continue
             if alone and getattr(decoder, "renorm", None) == "test":
                 decoder.set_params(renorm="train")
             inputs = self._inputs(responses, spec, columns[name])
@@ -442,9 +458,34 @@ class System(BaseEstimator):
             self.decoders_[name], self.training_[name] = decoder, _moments(target)
             if folder is not None:
                 self._save_decoder(folder, name, decoder, digest)
+            if done is not None:
+                if name not in predicted:
+                    predicted |= self._predict(self._responses(known)[0], {name})
+                mean, deviation = self.training_[name]
+                found = {"decoded": np.asarray(predicted[name]), "mean": mean, "deviation": deviation}
+                if hasattr(decoder, "alpha_"):
+                    found["alpha"] = np.asarray(decoder.alpha_)
+                done.prepare()
+                done.put(name, found)
         if folder is not None:
             self._save_description(folder)
         return predicted
+
+    def _check_weights(self, source: str, attrs: Mapping[str, Any]) -> None:
+        """Refuse a target of other networks than those that generate from it."""
+        models, stored = getattr(self, "models", None), attrs.get("weights_sha256")
+        if models is None or stored is None or source not in FEATURES.names():
+            return
+        from neurorecon.features.extract import load_extractor
+
+        own = getattr(load_extractor(source, models=models), "source", None)
+        if own is not None and own.sha256 != stored:
+            raise InputError(
+                f"the target {source!r} comes from other networks than those of the system {self.name!r}",
+                given=f"{attrs.get('weights')} ({str(stored)[:8]}) in the store, models={str(models)!r}",
+                expected=f"{own.name} ({own.sha256[:8]}) in both",
+                todo=f"choose models=, or extract it again: neurorecon features --target {source} --models {models}",
+            )
 
     def _predict(self, values: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
         """Return the predictions of decoders from responses in their original units."""
@@ -510,13 +551,24 @@ class System(BaseEstimator):
             "snapshot": None if store is None else store.snapshot,
             "digest": None if store is None else store.digest,
             "alone": alone,
+            "centered": recordings.center or "no",
+            "scaled": recordings.scale or "no",
             "neurorecon": neurorecon.__version__,
         }
 
-    def _fit_digest(self, recordings: Recordings, groups: np.ndarray, alone: bool) -> str:
-        """Return a digest of everything that determines the decoders; the store's digest covers the targets."""
+    def fit_digest(self, recordings: Recordings, groups: ArrayLike | None = None, *, alone: bool = False) -> str:
+        """Return a digest of everything that determines the decoders; the store's digest covers the targets.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The training samples.
+        groups, alone
+            As for :meth:`fit`.
+        """
+        labels = recordings.stimuli if groups is None else np.asarray(groups).astype(str)
         specs = {
-            name: [spec.source, spec.roi, spec.standardize, _about_estimator(spec.decoder)]
+            name: [spec.source, spec.roi, spec.standardize, about_estimator(spec.decoder)]
             for name, spec in self.targets.items()
         }
         everything = {
@@ -526,7 +578,7 @@ class System(BaseEstimator):
             "targets": specs,
             "responses": block_digest(recordings.responses),
             "shown": block_digest(recordings.stimuli),
-            "groups": block_digest(groups),
+            "groups": block_digest(labels),
             "voxels": block_digest(recordings.voxels),
         }
         return block_digest(np.array([json.dumps(everything, sort_keys=True, default=list)], dtype=object))
@@ -717,11 +769,6 @@ def correlate_rows(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (one * other).sum(axis=-1) / np.where(norms > 0, norms, np.inf)
 
 
-def _threads(compute: Compute) -> AbstractContextManager[None]:
-    """Keep to the number of threads that was asked for."""
-    return nullcontext() if compute.threads is None else pinned(compute.threads)
-
-
 def _make(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
     import inspect
 
@@ -732,7 +779,8 @@ def _make(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
     return kind(**parameters)
 
 
-def _require_train_split(store: Store, subject: str, task: str) -> None:
+def require_train_split(store: Store, subject: str, task: str) -> None:
+    """Refuse a task without training samples."""
     samples = store.samples(subject)
     splits = sorted(set(samples.loc[samples["task"] == task, "split"]))
     if "train" not in splits:
@@ -833,7 +881,7 @@ def _moments(target: Any) -> tuple[np.ndarray, np.ndarray]:
     return mean.reshape(blocks.shape), deviation.reshape(blocks.shape)
 
 
-def _about_estimator(estimator: Any) -> list[Any]:
+def about_estimator(estimator: Any) -> list[Any]:
     """Return class and parameters of an estimator as JSON types."""
     arrays: dict[str, Any] = {}
     parameters = {name: tensors.pack(value, name, arrays) for name, value in estimator.get_params(deep=False).items()}

@@ -82,8 +82,9 @@ class BrainDiffuser(System):
         Which networks; the targets of the store have to come from the same ones.
     preset : {"corrected", "released"}
         ``"corrected"`` chooses alphas by leave-one-out cross-validation, one for each group of latents and each token,
-        and scales predictions to the moments of the training samples. ``"released"`` is what the authors' code computes:
-        fixed alphas, and the moments of the test set, which depend on the other stimuli and are undefined for one.
+        and scales predictions to the moments of the training samples. ``"released"`` is what the authors' code
+        computes: fixed alphas, and the moments of the test set, which depend on the other stimuli and are undefined
+        for one.
     alphas : mapping of str to float or sequence of float, optional
         Alpha or candidates of each target.
     renorm : {"train", "test", "none"}, optional
@@ -106,12 +107,12 @@ class BrainDiffuser(System):
         Of decoders and networks; by default networks use a GPU if there is one.
     dtype : {"float32", "bfloat16", "float16"}
         Precision of the networks.
-    batch : int, optional
+    batch_size : int, optional
         Images generated at a time.
     """
 
     name: ClassVar[str] = "brain-diffuser"
-    metrics: ClassVar[tuple[str, ...]] = ()
+    networks: ClassVar[tuple[str, ...]] = ("dual-diffusion", "autoencoder", "vdvae", "clip")
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class BrainDiffuser(System):
         best_of: int = 1,
         device: str | None = None,
         dtype: str = "float32",
-        batch: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.models = models
         self.preset = preset
@@ -154,7 +155,7 @@ class BrainDiffuser(System):
         self.best_of = best_of
         self.device = device
         self.dtype = dtype
-        self.batch = batch
+        self.batch_size = batch_size
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -203,7 +204,7 @@ class BrainDiffuser(System):
             **{name: chosen[name] for name in ("steps", "guidance", "strength", "eta", "text_ratio", "scheduler")},
             device=self.device,
             dtype=self.dtype,
-            batch=self.batch,
+            batch_size=self.batch_size,
         )
         used = {name: array.values for name, array in decoded.items() if name not in self.without}
         conditions = {
@@ -233,7 +234,7 @@ class BrainDiffuser(System):
             temperature=chosen["temperature"],
             pixels=chosen["pixels"],
             device=self.device,
-            batch=self.batch,
+            batch_size=self.batch_size,
         )
         stimuli = decoded.stimuli.tolist()
         return as_images(generator.generate(stimuli, {"latents": decoded["vdvae"].values}, seed=seed), stimuli)

@@ -99,12 +99,13 @@ class Takagi(System):
         steps of the published schedule, called .8 in the paper, are .792.
     best_of : int
         Generate this many images of each stimulus, and keep the one whose latents are most like the decoded z.
-    device, dtype, batch
+    device, dtype, batch_size
         As in :class:`~neurorecon.systems.brain_diffuser.BrainDiffuser`.
     """
 
     name: ClassVar[str] = "takagi"
     trains_on: ClassVar[Literal["stimuli", "samples"]] = "samples"
+    networks: ClassVar[tuple[str, ...]] = ("text-diffusion", "autoencoder", "text-encoder")
 
     def __init__(
         self,
@@ -125,7 +126,7 @@ class Takagi(System):
         best_of: int = 1,
         device: str | None = None,
         dtype: str = "float32",
-        batch: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self.models = models
         self.preset = preset
@@ -143,7 +144,7 @@ class Takagi(System):
         self.best_of = best_of
         self.device = device
         self.dtype = dtype
-        self.batch = batch
+        self.batch_size = batch_size
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -194,7 +195,7 @@ class Takagi(System):
             **{name: chosen[name] for name in ("steps", "guidance", "strength", "eta", "scheduler")},
             device=self.device,
             dtype=self.dtype,
-            batch=self.batch,
+            batch_size=self.batch_size,
         )
         used = {name: array.values for name, array in decoded.items() if name not in self.without}
         conditions = {"text": used[_C]} if _C in used else {}
@@ -219,7 +220,7 @@ class Takagi(System):
         from neurorecon.generators.latent_diffusion import AutoencoderGenerator
 
         latents, stimuli = decoded[_Z].values, decoded.stimuli.tolist()
-        generator = AutoencoderGenerator(self.models, device=self.device, batch=self.batch)
+        generator = AutoencoderGenerator(self.models, device=self.device, batch_size=self.batch_size)
         own = generator.conditions["latents"][1]
         if latents.shape[2] != own:  # images of another size were encoded
             generator.set_params(size=generator.image_shape[0] * latents.shape[2] // int(own or 1))

@@ -12,7 +12,8 @@ In a test module::
         check(MyReader("testdata"))
 
 or all at once, ``check_reader(MyReader("testdata"))``. Likewise, use ``extractor_checks`` and ``check_extractor`` for
-extractors, ``decoder_checks`` and ``check_decoder`` for decoders, ``system_checks`` and ``check_system`` for systems.
+extractors, ``decoder_checks`` and ``check_decoder`` for decoders, ``generator_checks`` and ``check_generator`` for
+generators, ``system_checks`` and ``check_system`` for systems.
 
 All names are imported lazily, so that commands that only list miniatures are fast.
 """
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from neurorecon.testing.contract import ContractError
     from neurorecon.testing.decoders import DecoderCheck, Problem, check_decoder, decoder_checks
     from neurorecon.testing.extractors import Examples, ExtractorCheck, check_extractor, extractor_checks
+    from neurorecon.testing.generators import GeneratorCheck, check_generator, generator_checks
     from neurorecon.testing.readers import ReaderCheck, check_reader, reader_checks
     from neurorecon.testing.systems import SystemCheck, check_system, system_checks
 
@@ -38,6 +40,9 @@ _PUBLIC = {
     "ExtractorCheck": "neurorecon.testing.extractors",
     "check_extractor": "neurorecon.testing.extractors",
     "extractor_checks": "neurorecon.testing.extractors",
+    "GeneratorCheck": "neurorecon.testing.generators",
+    "check_generator": "neurorecon.testing.generators",
+    "generator_checks": "neurorecon.testing.generators",
     "Problem": "neurorecon.testing.decoders",
     "ReaderCheck": "neurorecon.testing.readers",
     "check_reader": "neurorecon.testing.readers",
@@ -52,15 +57,18 @@ __all__ = [
     "DecoderCheck",
     "Examples",
     "ExtractorCheck",
+    "GeneratorCheck",
     "Problem",
     "ReaderCheck",
     "SystemCheck",
     "check_decoder",
     "check_extractor",
+    "check_generator",
     "check_reader",
     "check_system",
     "decoder_checks",
     "extractor_checks",
+    "generator_checks",
     "reader_checks",
     "system_checks",
 ]

@@ -197,3 +197,99 @@ def test_the_same_order_in_all_runs_is_warned_of(tmp_path):
     found = nr.classify(store, n_permutations=9)
     assert any("categories in the same order" in text for text in found.chosen["warnings"])
     assert found.chosen["exchange"]["smallest_p"] == pytest.approx(0.1)
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------------
+
+SESSIONS, VOXELS = 6, 30
+
+
+def _sessions(tmp_path, shares, signal):
+    """Return a store of sessions with large offsets and gains: two runs of 12 blocks, and a share of faces for each."""
+    random = np.random.default_rng(3)
+    session, run = np.repeat(np.arange(SESSIONS), 24), np.repeat(np.arange(2 * SESSIONS), 12)
+    category = np.concatenate([
+        random.permutation(np.where(np.arange(12) < round(12 * shares[number // 2]), "face", "house"))
+        for number in range(2 * SESSIONS)
+    ])  # fmt: skip
+    pattern = random.standard_normal(VOXELS)
+    responses = random.standard_normal((len(run), VOXELS)) + signal * np.outer(category == "face", pattern)
+    responses *= np.linspace(0.3, 3, SESSIONS)[session, None]
+    responses += 40 * random.standard_normal((SESSIONS, VOXELS))[session]
+    names = [f"b{number:03d}" for number in range(len(run))]
+    samples = {"stimulus": names, "session": session + 1, "run": run % 2 + 1, "split": ["train"] * len(run)}
+    return nr.build_from_arrays(
+        tmp_path / "sessions.icechunk", responses.astype(np.float32), samples, {"id": names, "category": category},
+        images=random.integers(0, 256, (len(run), 4, 4, 3), dtype=np.uint8), progress=False,
+    )  # fmt: skip
+
+
+def _accuracy(found):
+    return {score.name.split()[1]: score for score in found.scores}["mean_accuracy_of_categories"]
+
+
+def test_offsets_of_sessions_are_removed_where_sessions_show_different_stimuli(tmp_path):
+    store = _sessions(tmp_path, [0.5] * SESSIONS, 1.0)
+    options = {"cross_validate": "session", "n_permutations": 39}
+    raw = nr.classify(store, center=None, scale=None, **options)
+    found = nr.classify(store, **options)
+    assert _accuracy(raw).value < 0.6
+    assert _accuracy(found).value > 0.9
+    assert _accuracy(found).p == 1 / 40
+    assert found.chosen["centering"]["center"] == found.chosen["centering"]["scale"] == "session"
+    assert "144 of 144 stimuli were shown in one session only" in found.chosen["centering"]["reason"]
+    assert found.chosen["warnings"] == []
+    assert "Responses are centered within sessions and scaled within sessions (sessions are" in found.text(store)
+    assert any("responses are not centered" in text for text in raw.chosen["warnings"])
+    assert raw.settings.record()["center"] is None
+    # What held-out samples are centered by has nothing to do with their categories: the same as by hand.
+    responses, table = store.responses("subj01").values.astype(float), store.samples("subj01")
+    for session in table["session"].unique():
+        rows = (table["session"] == session).to_numpy()
+        responses[rows] = (responses[rows] - responses[rows].mean(axis=0)) / responses[rows].std(axis=0)
+    machine = make_pipeline(StandardScaler(), SVC(kernel="linear", C=1.0))
+    seen = store.stimuli.set_index("id")["category"].loc[table["stimulus"]].to_numpy()
+    wanted = cross_val_predict(machine, responses, seen, groups=table["session"], cv=LeaveOneGroupOut())
+    assert (found.samples["decoded"] == wanted).mean() > 0.98  # in single precision
+
+
+def test_sessions_are_not_taken_for_categories(tmp_path):
+    """Nothing but offsets: sessions differ in how often they show faces, and tell what is to be guessed."""
+    store = _sessions(tmp_path, [0.83, 0.17] * 3, 0.0)
+    raw = nr.classify(store, center=None, scale=None, n_permutations=39)
+    found = nr.classify(store, n_permutations=39)
+    assert _accuracy(raw).value > 0.75  # of which a null within runs makes nothing: it keeps the offsets
+    assert _accuracy(raw).p > 0.05
+    # Centering makes held-out samples unlike the training samples of their session: the null is below one in two.
+    assert _accuracy(found).value < 0.55
+    assert 0.3 < _accuracy(found).null_mean < 0.5
+    assert _accuracy(found).p > 0.05
+    assert "sessions show different categories (2; 0 of 6 sessions show one only)" in store.confounded_sessions(
+        "subj01", store.tasks("subj01")[0]
+    )
+
+
+def test_centering_a_session_of_one_category_is_warned_of(tmp_path):
+    store = _sessions(tmp_path, [1, 0, 0.5, 0.5, 0.5, 0.5], 1.0)
+    found = nr.classify(store, n_permutations=3)
+    assert any("2 of 6 sessions show one category only: centering" in text for text in found.chosen["warnings"])
+    own = found.samples["session"] <= 2
+    right = (found.samples["category"] == found.samples["decoded"]).groupby(own).mean()
+    assert right[False] > 0.9
+    assert right[True] < 0.7
+    nothing = nr.classify(store, n_permutations=3, center=None)
+    assert not any("one category only" in text for text in nothing.chosen["warnings"])
+
+
+def test_sessions_that_are_not_confounded_are_left_alone(store):
+    found = nr.classify(store, n_permutations=3)
+    assert found.chosen["centering"] == {"center": None, "scale": None, "reason": "sessions are not confounded"}
+    assert "neither centered nor scaled (sessions are not confounded)" in found.text(store)
+    asked = nr.classify(store, n_permutations=3, center="run", scale="run")
+    assert asked.chosen["centering"] == {
+        "center": "run",
+        "scale": "run",
+        "reason": "asked for; sessions are not confounded",
+    }
+    with pytest.raises(UnknownNameError, match="unknown column to center or scale within 'stimulus'"):
+        nr.classify(store, center="stimulus")

@@ -5,7 +5,7 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneGroupOut
 
-from neurorecon.analyses import reconstruct as analysis
+from neurorecon.analyses import cross_validation as analysis
 from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
 from neurorecon.decoders.samples import Recordings
 from neurorecon.errors import InputError
@@ -34,7 +34,7 @@ def cross_validated_null(
 
 
 def reconstruction_scores(found, null):
-    return analysis.cross_validated_scores(found, METRICS, null)[1]
+    return analysis.held_out_scores(found, METRICS, null)[1]
 
 
 def simulate(seed=0, figures=7, repeats=3, voxels=30, noise=1.0, signal=1.0):

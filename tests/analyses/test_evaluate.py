@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import neurorecon as nr
 from neurorecon.analyses.design import EvaluateSettings
 from neurorecon.analyses.evaluate import exchange_orders, load_images
 from neurorecon.analyses.reconstruct import reconstruct
-from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError, UnknownNameError
 
 
 @pytest.fixture
@@ -94,6 +95,29 @@ def test_a_metric_may_need_captions(store, monkeypatch):
     found = nr.evaluate(noisy(store), store, metrics=["length"], n_permutations=9)
     captions = store.stimuli.set_index("id")["captions"].loc[found.stimuli]
     assert found.values["length"].tolist() == [len(words[0]) for words in captions]
+
+
+def test_metrics_on_networks_name_their_weights(store, tmp_path):
+    found = nr.evaluate(noisy(store), store, metrics=["two_way_clip", "probe"], n_permutations=19)
+    assert found.record()["metric_weights"]["two_way_clip"]["weights"] == "bundled-clip"
+    assert "two_way_clip: bundled/clip" in found.text(store)
+    files = {file.name: file for file in nr.write(found, store, tmp_path, nr.record_of(store, "a test"), figures=False)}
+    weights = json.loads(files["images.json"].read_text())["weights"]
+    assert weights["probe"]["sha256"] == nr.METRICS.load("probe").network.record()["weights_sha256"]
+    assert files["images_stimuli.csv"].read_text().count("probe: bundled/probe") == 6
+
+
+def test_networks_that_know_drawn_scenes_do_not_judge_measured_data_unasked(store, monkeypatch):
+    monkeypatch.setattr(type(store), "simulated", False)
+    images = noisy(store)
+    with pytest.raises(InputError, match=r"not said whose weights[\s\S]*two_way_clip[\s\S]*--models published"):
+        nr.evaluate(images, store, metrics=["pixcorr", "two_way_clip"])
+    with pytest.warns(BundledWeightsWarning, match="two_way_clip: made by the bundled networks"):
+        nr.evaluate(images, store, metrics=["two_way_clip"], models="bundled", n_permutations=9)
+    for name in ("probe", "two_way_probe"):
+        with pytest.raises(InputError, match="judges drawn scenes only"):
+            nr.evaluate(images, store, metrics=[name], models="bundled")
+    assert nr.evaluate(images, store, n_permutations=9).record()["metric_weights"] == {}
 
 
 def test_mistakes(store):

@@ -1,13 +1,17 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 import neurorecon as nr
 from neurorecon.analyses.reconstruct import reconstruct
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.registry import SYSTEMS
-from neurorecon.systems.base import as_images
+from neurorecon.store import selection
+from neurorecon.systems.base import as_images, noise_like
 
 
 @pytest.mark.parametrize("how", [None, "category", "stimulus"])
@@ -105,6 +109,93 @@ def test_pairs_are_exchanged_within_a_category(miniature):
         reconstruct(store, task="images", n_permutations=9, exchange="run")
     with pytest.raises(UnknownNameError, match="way to exchange pairs"):
         reconstruct(store, task="images", n_permutations=9, exchange="mood")
+
+
+def test_responses_are_centered_where_sessions_are_confounded(miniature, monkeypatch):
+    store = miniature(subjects=1, images=40)
+    arguments = {"task": "images", "n_permutations": 9, "options": {"alphas": 100.0}}
+    plain = reconstruct(store, **arguments)
+    assert plain.record()["centering"] == {
+        "center": None, "scale": None, "reason": "sessions are not confounded",
+    }  # fmt: skip
+    asked = reconstruct(store, center="run", scale="run", **arguments)
+    why = "asked for; sessions are not confounded"
+    assert asked.record()["centering"] == {"center": "run", "scale": "run", "reason": why}
+    # Independently: scikit-learn on responses that are standardized here.
+    samples = store.samples("subj01")
+    whole = store.responses("subj01", task="images")
+    values = np.array(whole.values, dtype=np.float64)
+    for _, rows in samples[samples["task"] == "images"].reset_index(drop=True).groupby(["session", "run"]):
+        part = values[rows.index]
+        values[rows.index] = (part - part.mean(axis=0)) / part.std(axis=0)
+    frame = pd.DataFrame(values).assign(stimulus=whole["stimulus"].values.astype(str), split=whole["split"].values)
+    train, test = (
+        frame[frame["split"] == split].drop(columns="split").groupby("stimulus", sort=False).mean()
+        for split in ("train", "test")
+    )
+    scaler = StandardScaler().fit(train)
+    images = {split: store.images(table.index.tolist()).values / 255 for split, table in (("train", train),)}["train"]
+    ridge = Ridge(alpha=100.0).fit(scaler.transform(train), images.reshape(len(train), -1))
+    expected = np.clip(ridge.predict(scaler.transform(test)), 0, 1).reshape(asked.reconstructed.shape)
+    assert test.index.tolist() == asked.stimuli
+    np.testing.assert_allclose(asked.reconstructed, expected, atol=1e-4)
+    assert np.abs(asked.reconstructed - plain.reconstructed).max() > 1e-3
+    monkeypatch.setattr(selection, "confounded_sessions", lambda samples: "each session shows other stimuli")
+    automatic = reconstruct(store, **arguments).record()["centering"]
+    assert automatic["center"] == automatic["scale"] == "session"
+    assert automatic["reason"] == "sessions are confounded: each session shows other stimuli"
+    assert reconstruct(store, center=None, scale=None, **arguments).record()["centering"]["center"] is None
+    with pytest.raises(UnknownNameError, match="session, run, auto"):
+        reconstruct(store, center="mood", **arguments)
+
+
+class Noisy(nr.System):
+    """Reconstructs pixels, with noise that depends on the seed and the stimulus."""
+
+    name = "noisy"
+
+    @property
+    def targets(self):
+        return {"images": nr.TargetSpec("images", nr.RidgeDecoder(100.0), required=True)}
+
+    def generate(self, decoded, *, seed=0):
+        images = decoded["images"].values.copy()
+        for image, stimulus in zip(images, decoded.stimuli, strict=True):
+            image += 0.1 * noise_like(image.shape, seed, str(stimulus))
+        return as_images(images, decoded.stimuli)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"single_trials": True}, {"cross_validate": "category"}])
+def test_scores_are_averaged_over_seeds(miniature, arguments):
+    store = miniature(subjects=1, images=40)
+    arguments = {"task": "images", "n_permutations": 29, "controls": False, **arguments}
+    each = [reconstruct(store, Noisy(), seed=seed, **arguments) for seed in (3, 4)]
+    both = reconstruct(store, Noisy(), seed=3, seeds=2, **arguments)
+    assert both.record()["seeds"] == [3, 4]
+    np.testing.assert_array_equal(both.reconstructed, each[0].reconstructed)
+    np.testing.assert_array_equal(both.all_seeds[:, 1], each[1].reconstructed)
+    for name, values in both.values.items():
+        np.testing.assert_allclose(values, np.mean([one.values[name] for one in each], axis=0))
+    for score, *of_seeds in zip(both.scores, *(one.scores for one in each), strict=True):
+        assert score.name == of_seeds[0].name
+        assert score.extra["seed_values"] == pytest.approx([one.value for one in of_seeds])
+        assert score.value == pytest.approx(np.mean([one.value for one in of_seeds]))
+        key = score.name.removeprefix("subj01 ")
+        assert score.p == pytest.approx((1 + (both.null[key] >= score.value - 1e-12).sum()) / 30)
+    key = both.scores[0].name.removeprefix("subj01 ")
+    np.testing.assert_allclose(both.null[key], np.mean([_null(store, arguments, seed, key) for seed in (3, 4)], axis=0))
+
+
+def _null(store, arguments, seed, key):
+    """Return the null of one seed under the permutations of seed 3."""
+    from neurorecon.analyses import evaluate
+
+    original, evaluate.stimulus_permutations = evaluate.stimulus_permutations, None
+    try:
+        evaluate.stimulus_permutations = lambda n, number, _, within: original(n, number, 3, within)
+        return reconstruct(store, Noisy(), seed=seed, **arguments).null[key]
+    finally:
+        evaluate.stimulus_permutations = original
 
 
 def test_a_fitted_system_is_used_as_it_is(miniature, tmp_path):

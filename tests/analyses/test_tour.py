@@ -4,10 +4,11 @@ import json
 import re
 from html.parser import HTMLParser
 
-from neurorecon.analyses.maps import voxelwise_maps
-from neurorecon.analyses.reconstruct import reconstruct
-from neurorecon.analyses.results import record_of
-from neurorecon.analyses.tour import tour, write_report
+import pytest
+
+import neurorecon as nr
+from neurorecon.analyses.tour import tour
+from neurorecon.datasets.recipe import Recipe
 from neurorecon.figures import read_provenance
 
 
@@ -39,14 +40,32 @@ def _check_offline(text, page):
     assert not re.findall(r"""(?:url\(|@import\s+|fetch\(|import\()\s*["']?(?:https?:)?//""", text)
 
 
-def test_the_tour_writes_everything_beside_one_report(miniature, tmp_path):
-    store = miniature(subjects=1, space="none", videos=30)
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """The embedded data set, small."""
+    options = {
+        "subjects": 1,
+        "voxels": 300,
+        "train_images": 80,
+        "test_images": 12,
+        "train_videos": 30,
+        "test_videos": 12,
+    }
+    targets = ["clip_image", "vqvae", "motion", "gabor"]
+    recipe = Recipe(name="scenes", reader="scenes", targets=targets, options=options)
+    return nr.build(recipe, tmp_path_factory.mktemp("tour") / "scenes.icechunk", progress=False)
+
+
+def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path):
     said = []
-    files, scores = tour(store, tmp_path / "demo", command="neurorecon demo", say=said.append)
+    files, scores = tour(
+        scenes, tmp_path / "demo", command="neurorecon demo", systems=("takagi", "linear-pixels"), say=said.append
+    )
     assert files[0] == tmp_path / "demo" / "report.html"
-    assert all(path.is_file() for path in files)
-    assert {path.parent.name for path in files[1:]} == {"MT", "cortex", "videos", "reconstruction"}
-    assert len(said) == 5
+    assert all(path.exists() for path in files)
+    parents = {path.relative_to(tmp_path / "demo").parts[0] for path in files[1:]}
+    assert parents == {"MT", "cortex", "videos", "reconstructions"}
+    assert len(said) == 6
     assert {"value", "null_mean", "p", "n", "name"} <= set.intersection(*(set(score) for score in scores))
     text, page = _read(files[0])
     _check_offline(text, page)
@@ -55,25 +74,17 @@ def test_the_tour_writes_everything_beside_one_report(miniature, tmp_path):
         "What each voxel encodes: videos",
         "What each voxel encodes: images",
         "A closer look at MT",
-        "Linear reconstruction",
+        "Reconstructions: takagi",
+        "Reconstructions: linear-pixels",
+        "another trial",
+        "oracle",
     ):
         assert heading in text
-    assert text.count("<table") >= 3
-
-
-def test_the_report_of_a_brain_with_a_surface(miniature, tmp_path):
-    store = miniature(subjects=1, space="surface", videos=30)
-    whole = voxelwise_maps(store, n_permutations=49)
-    roi = voxelwise_maps(store, roi="MT", n_permutations=49)
-    record = record_of(store, "neurorecon demo", seed=0)
-    reconstructed = reconstruct(store, task="images", n_permutations=19)
-    path = write_report(tmp_path / "report.html", store, roi, [whole], reconstructed, record)
-    text, page = _read(path)
-    _check_offline(text, page)
+    assert text.count("<table") >= 7
     assert "All responses in this report are simulated" in text
     assert page.tags.count("img") + page.tags.count("svg") >= 6
     assert "iframe" in page.tags
-    found = read_provenance(path)
+    found = read_provenance(files[0])
     assert found["simulated"] is True
-    assert found["snapshot"] == store.snapshot
+    assert found["snapshot"] == nr.open_store(scenes.location).snapshot
     assert json.dumps(str(tmp_path)) not in text

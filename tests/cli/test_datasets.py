@@ -84,6 +84,14 @@ def test_a_miniature_becomes_a_store_that_can_be_classified(call, tmp_path, name
     scores = json.loads(found.stdout)["scores"]
     assert scores[0]["value"] > 2 * scores[0]["baseline"]
     assert scores[0]["p"] == pytest.approx(1 / 40)
+    for options, centering in (
+        (["--center", "session", "--scale", "session"], {"center": "session", "scale": "session"}),
+        (["--center", "none"], {"center": None, "scale": None}),  # one session, so --scale changes nothing
+    ):
+        asked = call("classify", *options, "--permutations", "3", "--no-figures", "--json", "--out", "asked")
+        assert asked.exit_code == 0, asked.stderr
+        made = json.loads(next(Path("asked").glob("*_classify.json")).read_text())["settings"]["centering"]
+        assert {name: made[name] for name in centering} == centering
 
 
 def test_the_same_seed_writes_the_same_files(call):

@@ -5,7 +5,7 @@ import numpy as np
 
 def test_our_reconstructions_with_other_metrics(call, small, tmp_path):
     made = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images", "--quiet",
-                "--permutations", "9", "--out", tmp_path / "made", "--option", "alphas=[100,1000]",
+                "--permutations", "9", "--out", tmp_path / "made", "--set", "alphas=[100,1000]",
                 "--json")  # fmt: skip
     assert made.exit_code == 0, made.exception
     file = tmp_path / "made" / "subj01_linear-pixels_reconstructions.npz"
@@ -25,6 +25,31 @@ def test_our_reconstructions_with_other_metrics(call, small, tmp_path):
     assert settings["kind"] == "evaluation"
     assert settings["baseline"] == "train"
     assert "roi" not in settings
+
+
+def test_a_folder_of_results_with_several_seeds(call, small, tmp_path):
+    arguments = ["--store", small.path, "--subject", "subj01", "--permutations", "9", "--no-figures", "--json",
+                 "--quiet"]  # fmt: skip
+    made = call("reconstruct", *arguments, "--task", "images", "--roi", "V1", "--set", "cv=3", "--seeds", "2",
+                "--out", tmp_path / "made")  # fmt: skip
+    assert made.exit_code == 0, made.exception
+    expected = json.loads(made.stdout)["scores"]
+    assert [len(score["seed_values"]) for score in expected] == [2, 2]
+    for where in ("made", "made/subj01_linear-pixels_reconstructions.zarr"):
+        found = call("evaluate", tmp_path / where, *arguments, "--out", tmp_path / "scores")
+        assert found.exit_code == 0, found.exception
+        scores = json.loads(found.stdout)["scores"]
+        assert [(score["value"], score["p"], score["seed_values"]) for score in scores] == [
+            (score["value"], score["p"], score["seed_values"]) for score in expected
+        ]
+    tables = {path.name for path in (tmp_path / "scores").iterdir()}
+    assert {f"images_{name}.{kind}" for name in ("scores", "stimuli") for kind in ("csv", "tex")} <= tables
+    assert "sd over seeds" in (tmp_path / "scores" / "images_scores.csv").read_text()
+    call("reconstruct", *arguments[:2], *arguments[4:], "--subject", "subj02", "--task", "images", "--roi", "V1",
+         "--set", "cv=3", "--out", tmp_path / "made")  # fmt: skip
+    found = call("evaluate", tmp_path / "made", *arguments)
+    assert found.exit_code == 2
+    assert "this folder holds several results" in found.stderr
 
 
 def test_mistakes_are_one_message(call, small, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 import neurorecon
 
-COMMANDS = ["build", "info", "check", "export", "features", "maps", "classify", "reconstruct", "demo"]
+COMMANDS = ["build", "info", "check", "export", "features", "maps", "classify", "systems", "fit", "reconstruct", "demo"]
 
 #: Commands that have commands of their own.
 GROUPS = {

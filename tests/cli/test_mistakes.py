@@ -25,11 +25,26 @@ MISTAKES = [
     (["maps", "--store", STORE, "--kind", "haufe", "--no-zscore"], ["raw features are options of encoding maps"]),
     (["classify", "--store", STORE, "--C", "0"], ["C is out of range", "C=0.0", "above 0"]),
     (["classify", "--store", STORE, "--fdr", "2"], ["fdr is out of range", "fdr=2.0", "above 0 and below 1"]),
+    (["classify", "--store", STORE, "--center", "sesion"], ["unknown column to center", "did you mean 'session'?"]),
+    (["classify", "--store", STORE, "--scale", "stimulus"], ["unknown column to center or scale within 'stimulus'"]),
     (["maps", "--store", "nothing.icechunk"], ["no store at this location", "neurorecon build"]),
     (["reconstruct", "--store", STORE, "--system", "pixels"], ["unknown system 'pixels'", "linear-pixels"]),
     (["reconstruct", "--store", STORE, "--task", "music"], ["unknown task 'music'", "images, videos"]),
     (["reconstruct", "--store", STORE, "--cross-validate", "mood"], ["unknown column", "category, stimulus"]),
     (["reconstruct", "--store", STORE, "--subject", "nobody"], ["unknown subject 'nobody'"]),
+    (["reconstruct", "--store", STORE, "--models", "published"], ["unknown parameter", "'models'"]),
+    (["reconstruct", "--store", STORE, "--preset", "released"], ["unknown parameter", "'preset'"]),
+    (["reconstruct", "--store", STORE, "--set", "guidance=5"], ["unknown parameter", "'guidance'"]),
+    (["reconstruct", "--store", STORE, "--set", "cv"], ["not KEY=VALUE"]),
+    (["reconstruct", "--store", STORE, "--center", "day"], ["within 'day'", "session, run"]),
+    (["reconstruct", "--store", STORE, "--controls", "--single-trials"], ["averaged test responses"]),
+    (["fit", "--store", STORE, "--system", "pixels"], ["unknown system 'pixels'", "linear-pixels"]),
+    (["fit", "--store", STORE, "--models", "published"], ["unknown parameter", "'models'"]),
+    (["fit", "--store", STORE, "--roi", "MTT"], ["unknown ROI 'MTT'", "did you mean 'MT'?"]),
+    (["fit", "--store", STORE, "--subject", "nobody"], ["unknown subject 'nobody'"]),
+    (["fit", "--store", STORE, "--scale", "day"], ["within 'day'", "session, run"]),
+    (["evaluate", "nowhere", "--store", STORE], ["there are no images here"]),
+    (["systems", "pixels"], ["unknown system 'pixels'", "linear-pixels"]),
     (["reconstruct", "--store", STORE, "--roi", "MTT"], ["unknown ROI 'MTT'", "did you mean 'MT'?"]),
     (["features", "--store", STORE, "--target", "clip"], ["unknown target 'clip'", "gabor, category, motion"]),
     (["build", "nothing.toml"], ["the recipe does not exist", "nothing.toml"]),
@@ -38,7 +53,7 @@ MISTAKES = [
     (["info", "nothing.icechunk"], ["no store at this location"]),
     (["info", STORE, "--snapshot", "ABC"], ["unknown snapshot 'ABC'"]),
     (["check", "nothing.zarr"], ["no store at this location"]),
-    (["reconstruct", "--store", STORE, "--option", "alphas=x"], ["alphas must be positive numbers", "'x'"]),
+    (["reconstruct", "--store", STORE, "--set", "alphas=x"], ["alphas must be positive numbers", "'x'"]),
     (["export", STORE, "somewhere"], ["cannot be exported", "somewhere"]),
 ]
 
@@ -100,11 +115,12 @@ def test_numbers_out_of_range(call, small, command, arguments):
     assert arguments[0] in found.stderr
 
 
-@pytest.mark.parametrize("command", ["maps", "reconstruct"])
+@pytest.mark.parametrize("command", ["maps", "reconstruct", "fit"])
 def test_a_file_in_place_of_the_folder_for_results(call, small, tmp_path, command):
     (tmp_path / "taken").write_text("precious")
     for out in ("taken", "taken/below"):
-        found = call(command, "--store", small.path, "--roi", "MT", "--permutations", "5", "--out", out, "--quiet")
+        few = [] if command == "fit" else ["--permutations", "5"]
+        found = call(command, "--store", small.path, "--roi", "MT", *few, "--out", out, "--quiet")
         assert found.exit_code == 2
         assert "taken" in found.stderr
         assert "Traceback" not in found.stderr

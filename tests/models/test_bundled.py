@@ -10,6 +10,7 @@ from neurorecon import hub
 from neurorecon.hub import BUNDLED
 from neurorecon.models.clip import clip_settings
 from neurorecon.models.load import autoencoder_settings, load_vdvae
+from neurorecon.models.probe import Probe
 from neurorecon.simulation.captions import captions
 from neurorecon.simulation.drawing.render import render
 from neurorecon.simulation.scene import sample_scene
@@ -17,7 +18,6 @@ from neurorecon.simulation.training import diffusion
 from neurorecon.simulation.training import judge as bars
 from neurorecon.simulation.training.diffusion import to_pixels
 from neurorecon.simulation.training.loop import SEEDS
-from neurorecon.simulation.training.probe import Probe
 from neurorecon.simulation.training.vdvae import reconstruct
 
 FOLDERS = sorted(folder.parent for folder in BUNDLED.glob("*/config.json"))

@@ -179,3 +179,10 @@ def test_a_network_of_other_letters_is_no_network(models):
         clip_settings(models).load()
     with pytest.raises(MissingFileError, match="text-diffusion"):
         source("text-diffusion", models)
+
+
+def test_a_text_encoder_without_its_tokenizer_is_refused(stable_diffusion, tmp_path):
+    folder, _ = stable_diffusion
+    shutil.copytree(folder / "text_encoder" / "text_encoder", tmp_path / "text_encoder")
+    with pytest.raises(MissingFileError, match="no tokenizer"):
+        text_encoder(tmp_path)

@@ -3,7 +3,8 @@ import pytest
 from scipy import stats
 
 from neurorecon.errors import InputError
-from neurorecon.stats import bootstrap_interval, bootstrap_weights
+from neurorecon.stats import bootstrap_interval, bootstrap_means, bootstrap_p, bootstrap_weights
+from neurorecon.stats.bootstrap import interval_of
 
 
 def test_interval_of_the_mean_is_scipys():
@@ -90,3 +91,44 @@ def test_counts_and_indices_are_the_same_draws():
     means = bootstrap_weights(30, 400, seed=7, block=4)[1:] @ values / 30
     interval = bootstrap_interval(lambda drawn: values[drawn].mean(), 30, n_bootstraps=400, seed=7, block=4)
     np.testing.assert_allclose(interval.standard_error, means.std(ddof=1), rtol=1e-5)
+
+
+def test_paired_differences_are_scipys():
+    rng = np.random.default_rng(0)
+    one, other = rng.gamma(2.0, size=(2, 80))
+    one += 0.3
+    means = bootstrap_means(np.stack([one, other, one - other], axis=1), n_bootstraps=10_000)
+    np.testing.assert_allclose(means[:, 0] - means[:, 1], means[:, 2], atol=1e-12)  # the same draws
+    ours = interval_of(means[1:, 2], means[0, 2])
+    reference = stats.bootstrap(
+        (one, other), lambda x, y, axis: np.mean(x - y, axis=axis), paired=True, n_resamples=10_000,
+        method="percentile", rng=np.random.default_rng(2),
+    )  # fmt: skip
+    low, high = reference.confidence_interval
+    np.testing.assert_allclose([ours.low, ours.high], [low, high], atol=0.03 * (high - low))
+    z = (one - other).mean() / (one - other).std() * np.sqrt(80)
+    assert 1 < z < 3
+    assert bootstrap_p(means[:, 2]) == pytest.approx(stats.norm.sf(z), abs=0.01)
+    assert bootstrap_p(-means[:, 2]) == pytest.approx(1 - bootstrap_p(means[:, 2]), abs=2e-4)
+
+
+def test_undefined_values_are_left_out_of_their_own_column():
+    values = np.random.default_rng(0).standard_normal((12, 3))
+    values[:4, 1] = np.nan
+    values[:, 2] = np.nan
+    means = bootstrap_means(values, n_bootstraps=500)
+    np.testing.assert_allclose(means[0, :2], [values[:, 0].mean(), values[4:, 1].mean()])
+    assert np.isfinite(means[:, :2]).all()
+    weights = bootstrap_weights(12, 500, 0)
+    np.testing.assert_allclose(means[:, 1], weights[:, 4:] @ values[4:, 1] / weights[:, 4:].sum(axis=1), atol=1e-6)
+    assert np.isnan(bootstrap_p(means)).tolist() == [False, False, True]
+
+
+def test_p_is_never_zero_and_holds_its_level():
+    assert bootstrap_p(bootstrap_means(np.ones((5, 1)), n_bootstraps=99)) == 0.01
+    assert bootstrap_p(bootstrap_means(np.zeros((5, 1)), n_bootstraps=99)) == 1.0
+    draws = np.random.default_rng(1).standard_normal((60, 2000))
+    p = bootstrap_p(bootstrap_means(draws, n_bootstraps=999))
+    # Percentile intervals are a little too short: of 60 normal values, by 1 / sqrt(1 - 1 / 60) and Student's t.
+    assert np.mean(p <= 0.05) == pytest.approx(stats.t.sf(stats.norm.isf(0.05) * np.sqrt(59 / 60), 59), abs=0.015)
+    assert np.mean(p <= 0.5) == pytest.approx(0.5, abs=0.035)

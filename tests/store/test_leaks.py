@@ -155,3 +155,23 @@ def test_confounded_sessions():
     assert "shown in one session only" in _sessions(two, stimuli + 40 * (two == 2), split)
     apart = _sessions(two, np.tile(np.arange(20), 4), np.where(two == 1, "train", "test"))
     assert apart == "test and training samples come from different sessions for the most part (test: 2)"
+
+
+def test_sessions_that_differ_in_categories():
+    """Judged beside random assignments: sessions of a few samples differ by chance."""
+    generator, sessions = np.random.default_rng(0), np.repeat(np.arange(4), 30)
+    shown = {"session": sessions, "stimulus": np.tile(np.arange(30), 4), "split": "train"}
+
+    def confounded(category):
+        return confounded_sessions(pd.DataFrame({**shown, "category": category}))
+
+    assert confounded(generator.permutation(np.tile(["face", "house"], 60))) is None
+    assert confounded(np.repeat(["face"], 120)) is None
+    assert confounded(np.repeat(["face", "house", "cat", "face"], 30)) == (
+        "sessions show different categories (3; 4 of 4 sessions show one only)"
+    )
+    mostly = np.where(generator.random(120) < np.where(sessions % 2, 0.1, 0.9), "face", "house")
+    assert "0 of 4 sessions show one only" in confounded(mostly)
+    assert confounded(np.where(generator.random(120) < np.where(sessions % 2, 0.4, 0.6), "face", "house")) is None
+    # Each of 60 categories is shown twice: hardly two sessions share one, in any order.
+    assert confounded(generator.permutation(np.repeat(np.arange(60), 2))) is None

@@ -4,7 +4,9 @@ import inspect
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray
 from typer.testing import CliRunner
 
 import neurorecon as nr
@@ -38,7 +40,7 @@ def test_the_command_does_everything_with_it(third_party, scenes, tmp_path, how,
 
     found = CliRunner().invoke(
         app,
-        ["reconstruct", "--store", scenes.location, "--system", "latent-ridge", "--option", "alpha=2000",
+        ["reconstruct", "--store", scenes.location, "--system", "latent-ridge", "--set", "alpha=2000",
          "--metric", "pixcorr", "--metric", "ssim_gray2d", "--metric", "two_way", "--permutations", "49",
          "--out", str(tmp_path), "--json", "--quiet", *how],
     )  # fmt: skip
@@ -59,6 +61,18 @@ def test_the_command_does_everything_with_it(third_party, scenes, tmp_path, how,
     assert figures | tables <= files
     with np.load(tmp_path / "subj01_latent-ridge_reconstructions.npz") as arrays:
         assert arrays["reconstructed"].shape == (stimuli, 64, 64, 3)
+    with xarray.open_zarr(tmp_path / "subj01_latent-ridge_reconstructions.zarr", consolidated=False) as kept:
+        controls = {"mean_response", "another_trial", "mean_training_image", "oracle"}
+        assert set(kept) - {"reconstructed"} == (set() if how else controls)
+    if not how:  # compared with its controls, by a path of their own
+        table = pd.read_csv(tmp_path / "subj01_latent-ridge_comparison_scores.csv")
+        means = table.set_index(["reconstruction", "metric"])["mean"]
+        for name in names:
+            assert means["latent-ridge", name] == pytest.approx(scores[name]["value"], rel=1e-5)
+        assert means["oracle", "pixcorr"] > means["latent-ridge", "pixcorr"] > means["another trial", "pixcorr"]
+        assert "Controls" in (tmp_path / "subj01_latent-ridge_report.html").read_text()
+        weights = json.loads((tmp_path / "subj01_latent-ridge.json").read_text())["weights"]
+        assert weights["vqvae"]["name"] == "bundled-autoencoder"
     settings = json.loads((tmp_path / "subj01_latent-ridge.json").read_text())["settings"]
     assert settings["null"] == "exchanged pairs"
     assert settings["options"] == {"alpha": 2000, "models": "bundled"}

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neurorecon.models.probe import Probe
 from neurorecon.simulation.training.loop import COUNTS, SEEDS, SIZE, Images
 from neurorecon.simulation.training.perception import normalized
-from neurorecon.simulation.training.probe import Probe
 
 #: Classes that the probe predicts for the main object.
 _ANSWERS = ("category", "kind", "color")

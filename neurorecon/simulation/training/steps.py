@@ -20,12 +20,12 @@ from neurorecon.io.files import replacing
 from neurorecon.models.clip import WordTokenizer, clip_settings, vocabulary
 from neurorecon.models.dual_guided import DualGuidedUNet
 from neurorecon.models.load import autoencoder_settings, load_vdvae
+from neurorecon.models.probe import Probe
 from neurorecon.models.vdvae import VDVAE
 from neurorecon.simulation.training import diffusion, gist, perception, probe, vdvae
 from neurorecon.simulation.training import judge as bars
 from neurorecon.simulation.training.diffusion import draw, to_pixels
 from neurorecon.simulation.training.loop import Images, Loss, Plan, Run, averaged, images, train
-from neurorecon.simulation.training.probe import Probe
 from neurorecon.simulation.training.vdvae import from_prior, reconstruct
 
 #: Folders of the bundled networks, below ``neurorecon/models/bundled``.

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from neurorecon.errors import UnknownNameError
 from neurorecon.hub import BUNDLED
 from neurorecon.models.load import load_vdvae
+from neurorecon.models.probe import Probe, ProbeConfig
 from neurorecon.simulation.training import loop as scenes
 from neurorecon.simulation.training import probe, steps
 from neurorecon.simulation.training.__main__ import app
 from neurorecon.simulation.training.loop import Run
-from neurorecon.simulation.training.probe import Probe, ProbeConfig
 from neurorecon.simulation.training.vdvae import groups_up_to
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neurorecon.errors import InputError
-from neurorecon.simulation.training.probe import Probe, ProbeConfig
+from neurorecon.models.probe import Probe, ProbeConfig
 
 CONFIG = ProbeConfig(
     kinds=("cat", "dog", "car"),

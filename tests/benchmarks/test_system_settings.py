@@ -1,0 +1,86 @@
+"""How the settings of the bundled networks were chosen: on training images that the decoders had not seen.
+
+    pytest -m benchmark -s tests/benchmarks/test_system_settings.py -k takagi
+
+Of each subject's training images one in 24 is held out, the decoders are fitted to the others, and each setting
+generates the held-out images. The setting with the largest mean of pixcorr, two-way identification on
+CLIP and the probe's verdicts is that of the preset. Held-out responses are single trials; test responses are means over
+three, so test scores are higher. ``SCENES`` names a store that is there; by default it is built.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import numpy as np
+import pytest
+
+import neurorecon as nr
+from neurorecon.decoders.samples import Recordings
+from neurorecon.features.extract import ensure_targets
+from neurorecon.metrics.base import load_metric
+from neurorecon.systems.brain_diffuser import BUNDLED as BRAIN_DIFFUSER
+from neurorecon.systems.takagi import BUNDLED as TAKAGI
+
+METRICS = ("pixcorr", "two_way_clip", "probe")
+GRIDS = {
+    "brain-diffuser": {
+        "strength": (0.42, 0.5, 0.58, 0.66),
+        "text_ratio": (0.6, 0.8, 0.9, 1.0),
+        "guidance": (2.0, 3.0, 5.0),
+        "eta": (0.0, 1.0),
+    },
+    "takagi": {"strength": (0.34, 0.42, 0.5, 0.58, 0.66), "guidance": (2.0, 3.0, 5.0), "eta": (0.0, 1.0)},
+}
+CHOSEN = {"brain-diffuser": BRAIN_DIFFUSER, "takagi": TAKAGI}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    place = os.environ.get("SCENES")
+    found = nr.open_store(place) if place else nr.build("scenes", tmp_path_factory.mktemp("scenes") / "s.icechunk")
+    return ensure_targets(found, ["vdvae", "clip_vision", "clip_text", "clip_text_sd", "vqvae"])
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", GRIDS)
+def test_settings(store, name):
+    held_out = {}
+    for subject in ("subj01", "subj02"):
+        train = Recordings.read(store, subject, "visual", task="images", split="train")
+        rows = np.arange(len(train.table)) % 24 == 0
+        system = nr.load_system(name, device="cpu").fit(store, subject, samples=train.take(~rows))
+        seen = train.take(rows)
+        held_out[subject] = system, system.decode(seen.labeled_responses()), seen.stimuli.tolist()
+    metrics = {metric: load_metric(metric) for metric in METRICS}
+    categories = store.stimuli.set_index("id")["category"]
+    grid = GRIDS[name]
+    best = dict(CHOSEN[name])
+    scores = {}
+
+    def score(setting):
+        """Return the mean over metrics, subjects and stimuli."""
+        key = tuple(sorted(setting.items()))
+        if key not in scores:
+            rows = []
+            for system, decoded, stimuli in held_out.values():
+                seen = np.asarray(store.images(stimuli))
+                context = {"categories": categories.loc[stimuli].to_numpy(str)}
+                images = system.set_params(**setting).generate(decoded, seed=0).values
+                rows.append([float(np.nanmean(m.values(seen, images, context))) for m in metrics.values()])
+            scores[key] = np.mean(rows, axis=0)
+            print(setting, scores[key].round(3), round(scores[key].mean(), 4), flush=True)
+        return scores[key].mean()
+
+    # Two parameters at a time, the others as they are, until nothing changes.
+    while True:
+        before = dict(best)
+        for pair in (("strength", "eta"), ("guidance", *([] if name == "takagi" else ["text_ratio"]))):
+            values = itertools.product(*(grid[one] for one in pair))
+            options = [dict(zip(pair, found, strict=True)) for found in values]
+            best = max(({**best, **option} for option in options), key=score)
+        if best == before:
+            break
+    print("chosen:", best, "preset:", CHOSEN[name])
+    assert best == CHOSEN[name]

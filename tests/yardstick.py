@@ -56,9 +56,9 @@ PATHS = [
     (r"^names/classify/parameters/alpha$", "names/classify/parameters/C"),
 ]
 
-#: Old word to new, in names of values and in text; regular expressions. Ids such as film0001 stay.
+#: Old word to new, in names of values and in text; regular expressions.
 WORDS = [
-    (r"(?<![A-Za-z])video(s?)(?![A-Za-z0-9])", r"video\1"),
+    (r"(?<![A-Za-z])film(s?)(?![A-Za-z])", r"video\1"),
     (r"(?<![A-Za-z])image(s?)(?![A-Za-z])", r"image\1"),
     (r"(?<![A-Za-z])ROIs(?![A-Za-z])", "rois"),
     (r"pixel_correlation", "pixcorr"),

@@ -96,9 +96,8 @@ def test_rois_and_scores_agree_with_the_table(encoding, videos):
 def _shares(found, column, videos, noise_only):
     chosen = found.table[column].to_numpy() if column.startswith("significant") else found.table[column] <= LEVEL
     masks = videos.roi_masks("subj01")
-    return {roi: float(np.mean(chosen[masks[roi]])) for roi in ("MT", "FFA", "PPA", "EBA")}, float(
-        np.mean(chosen[noise_only])
-    )
+    shares = {roi: float(np.mean(chosen[masks[roi]])) for roi in ("MT", "FFA", "PPA", "EBA")}
+    return shares, float(np.mean(chosen[noise_only]))
 
 
 def test_patterns_are_strong_where_the_target_was_planted(videos, noise_only, shared):
@@ -118,7 +117,7 @@ def test_patterns_are_strong_where_the_target_was_planted(videos, noise_only, sh
 
 
 def test_weights_are_larger_where_the_target_was_planted(videos, noise_only, shared):
-    """Weights are spread over voxels that share noise (Haufe et al., 2014), so fewer of them stand out, and few in PPA."""
+    """Weights are spread over voxels that share noise (Haufe et al., 2014), so fewer stand out, and few in PPA."""
     bands = ["category", "motion"]
     found = shared("decoding", lambda _: voxelwise_maps(videos, kind="decoding", bands=bands, n_permutations=150))
     for band, rois in (("category", ("FFA", "EBA")), ("motion", ("MT",))):

@@ -36,8 +36,8 @@ def _check_scores(answer, roi=None, *, tested=True):
 @pytest.fixture(scope="module")
 def mapped(user, small, once):
     """The maps of MT with all figures, as a user makes them."""
-    arguments = ["--store", small.path, "--subject", "subj01", "--roi", "MT", "--task", "videos", "--permutations", "49",
-                 "--json", "--format", "png,svg,pdf"]  # fmt: skip
+    arguments = ["--store", small.path, "--subject", "subj01", "--roi", "MT", "--task", "videos",
+                 "--permutations", "49", "--json", "--format", "png,svg,pdf"]  # fmt: skip
     return once("maps", lambda folder: user("maps", *arguments, cwd=folder))
 
 
@@ -50,9 +50,8 @@ def test_one_object_on_stdout_and_messages_on_stderr(mapped, small):
     assert "writing tables" in found.stderr
     assert all((folder / name).is_file() for name in answer["files"])
     assert {name.rsplit(".", 1)[1] for name in answer["files"]} == {"csv", "json", "gii", "png", "svg", "pdf", "html"}
-    assert sorted(folder / name for name in answer["files"]) == sorted(
-        (folder / "results" / "maps_small_MT_videos").iterdir()
-    )
+    written = (folder / "results" / "maps_small_MT_videos").iterdir()
+    assert sorted(folder / name for name in answer["files"]) == sorted(written)
 
 
 def test_every_file_opens_and_says_how_it_was_made(mapped):
@@ -135,9 +134,8 @@ def test_brain_images_hold_the_values_of_the_table(mapped):
 
 def test_the_page_loads_nothing(mapped):
     folder, _ = mapped
-    page = (folder / "results" / "maps_small_MT_videos" / "subj01_encoding_interactive.html").read_text(
-        encoding="utf-8"
-    )
+    path = folder / "results" / "maps_small_MT_videos" / "subj01_encoding_interactive.html"
+    page = path.read_text(encoding="utf-8")
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", page)
     assert "simulated" in page.lower()
 

@@ -48,3 +48,31 @@ def test_a_mistake_gives_one_message_and_no_store(call, tmp_path):
     assert f"{betas.relative_to(tmp_path)} cannot be read" in found.stderr
     assert found.stderr.count("neurorecon: error:") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_from_the_folder_to_reconstructions(call, tmp_path):
+    """The targets that the system needs are computed on the way; the fit is found again."""
+    shutil.copy(STORES / "nsd.toml", tmp_path)
+    assert call("datasets", "miniature", "nsd", "--out", "nsd-miniature", "--quiet").exit_code == 0
+    assert call("build", "nsd.toml", "--root", "nsd-miniature", "--quiet").exit_code == 0
+    system = ("--system", "brain-diffuser", "--models", "bundled", "--subject", "subj01", "--set", "steps=2")
+    fitted = call("fit", *system, "--json", "--quiet")
+    assert fitted.exit_code == 0, fitted.stderr
+    (place,) = (tmp_path / "results" / "fits_nsd").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in (place / "decoders").rglob("*")}
+    made = call("reconstruct", *system, "--out", "made", "--permutations", "99", "--no-figures", "--json", "--quiet")
+    assert made.exit_code == 0, made.stderr
+    assert {path: path.stat().st_mtime_ns for path in (place / "decoders").rglob("*")} == before
+    scores = {score["name"]: score for score in json.loads(made.stdout)["scores"]}
+    assert scores["subj01 pixcorr"]["value"] > 0.6
+    assert scores["subj01 pixcorr"]["p"] == 0.01
+    differences = pd.read_csv(tmp_path / "made" / "subj01_brain-diffuser_comparison_differences.csv")
+    found = differences.set_index(["control", "metric"])["difference"]
+    for control in ("mean response", "another trial", "mean training image"):
+        assert found[control, "two_way"] > 0.2
+    assert found["oracle", "pixcorr"] < 0
+    assert len(list((tmp_path / "made" / "subj01_brain-diffuser_images").glob("*.png"))) == 24
+    again = call("evaluate", "made", "--metric", "pixcorr", "--permutations", "99", "--json", "--quiet", "--no-figures")
+    assert again.exit_code == 0, again.stderr
+    (score,) = json.loads(again.stdout)["scores"]
+    assert abs(score["value"] - scores["subj01 pixcorr"]["value"]) < 1e-6

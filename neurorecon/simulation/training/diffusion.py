@@ -221,9 +221,12 @@ IMAGE_BRANCH_PLAN = Plan(
 _CORRUPTED, _IMAGE_ALONE = 0.75, 0.5
 
 #: Limits of the noise variance of corrupted contexts, as a share of their total variance, drawn log-uniformly, and of
-#: their standard deviation relative to exact ones, drawn uniformly. A ridge from the simulated brain of seed 7 (1,000
-#: training images) has .04 for image tokens; decoded contexts are renormalized, so their relative SD is 1.
+#: their standard deviation relative to exact ones, drawn uniformly.
 _NOISE, _SPREAD = (0.003, 0.3), (0.6, 1.1)
+
+#: Noise of image tokens that a ridge predicts from the simulated brain of seed 7, with 1,000 training images. Decoded
+#: contexts are renormalized, so their relative standard deviation is 1.
+DECODED_NOISE = 0.04
 
 #: Scenes and components of the principal component analysis of the contexts: 97 % of the variance of image tokens.
 _PCA_SCENES, _PCA_COMPONENTS = 3_000, 1_000
@@ -330,8 +333,8 @@ class Corruption:
         mean = some.mean(dim=0)
         centered = (some - mean).flatten(1)
         values, vectors = torch.linalg.eigh(centered @ centered.T)
-        # The smallest of n eigenvalues belongs to the mean, which was subtracted.
-        kept = torch.arange(len(values) - 1, max(0, len(values) - 1 - _PCA_COMPONENTS), -1)
+        # Eigenvalues below the precision of float32 are those of directions in which contexts do not differ.
+        kept = values[-_PCA_COMPONENTS:].gt(1e-6 * values[-1]).nonzero()[:, 0] + max(0, len(values) - _PCA_COMPONENTS)
         axes = vectors[:, kept].T @ centered / values[kept].sqrt()[:, None]
         return cls(mean, axes, values[kept] / len(some))
 
@@ -526,7 +529,7 @@ def image_branch_loss(frozen: Frozen, device: str) -> Loss:
         nothing = (chance[:, 5] < _NOTHING).to(device)[:, None, None]
         text, image = torch.where(nothing, frozen.no_text, text), torch.where(nothing, frozen.no_image, image)
         error, _ = _denoised(network, kept, clean, text, image, ratio, generator)
-        exact = error.detach()[~corrupted & (ratio == 0.0)].mean()
+        exact = error.detach()[~corrupted].mean()
         return {"loss": error.mean(), "corrupted": error.detach()[corrupted].mean(), "exact": exact}
 
     return compute

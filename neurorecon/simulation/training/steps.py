@@ -390,23 +390,28 @@ def _judge_diffusion(home: Path, run: Run, folders: tuple[str, ...]) -> dict[str
     held_out = _scenes("held-out", run.folder)
     seeing, tokens = _clip(home), _tokens("held-out", run.folder)
     dual = _read_dual(home).float()
-    contexts = _contexts(seeing, tokens[: run.images, 0], _tokenizer(run.folder)(""), held_out.pixels[: run.images])
+    # More contexts than are used: the components in which they are corrupted are estimated from them.
+    contexts = _contexts(seeing, tokens[:1200, 0], _tokenizer(run.folder)(""), held_out.pixels[:1200])
     judging, decoder = Probe.load(home / "probe"), autoencoder_settings(home).load()
     judged: dict[str, Judged] = {}
     for folder, name, ratio, used in _GENERATIONS:
         if folder not in folders:
             continue
-        given = {key.partition(" ")[0]: contexts[key] for key in used}
+        given = {key.partition(" ")[0]: (contexts[key][0], contexts[key][1][: run.images]) for key in used}
         adapter = dual.text_adapter
         if folder == "text_diffusion":
             dual.text_adapter = None  # use the text-conditioned UNet alone
         made = draw(dual, decoder, diffusion.SCHEDULE, given, text_ratio=ratio, progress=run.progress)
         dual.text_adapter = adapter
         found, shown = judged.setdefault(folder, ([], {"held-out scenes": held_out.pixels[:SHOWN]}))
-        found += bars.generation_bars(judging, seeing, tokens, held_out, made, f"{name}, {len(made)} images")
+        measured = bars.generation_bars(judging, seeing, tokens, held_out, made, f"{name}, {len(made)} images")
+        found += [bars.Bar(bar.what, bar.value) for bar in measured] if name == _DECODED else measured
         shown[f"from {name}"] = made[:SHOWN]
     return judged
 
+
+#: Name of the condition with corrupted contexts, for which nothing is required.
+_DECODED = "images .6 and captions .4 as if decoded"
 
 #: Folder, name of the condition, text ratio, contexts.
 _GENERATIONS = (
@@ -414,6 +419,7 @@ _GENERATIONS = (
     ("dual_diffusion", "images", 0.0, ("image",)),
     ("dual_diffusion", "captions", 1.0, ("text projected",)),
     ("dual_diffusion", "images .6 and captions .4", 0.4, ("image", "text projected")),
+    ("dual_diffusion", _DECODED, 0.4, ("image decoded", "text decoded")),
 )
 
 
@@ -421,11 +427,17 @@ def _contexts(clip_network: Any, tokens: Tensor, empty: Tensor, pixels: np.ndarr
     """Return, by name, the unconditional context and those of several scenes."""
     gray = np.full((1, 64, 64, 3), diffusion.GRAY, dtype=np.uint8)
     hidden, mapped, seen = diffusion.text_context, diffusion.projected_text_context, diffusion.image_context
-    return {
+    contexts = {
         "text hidden": (hidden(clip_network, empty), hidden(clip_network, tokens)),
         "text projected": (mapped(clip_network, empty), mapped(clip_network, tokens)),
         "image": (seen(clip_network, perception.normalized(gray)), seen(clip_network, perception.normalized(pixels))),
     }
+    generator = torch.Generator().manual_seed(0)
+    for decoded, exact in (("image decoded", "image"), ("text decoded", "text projected")):
+        nothing, given = contexts[exact]
+        noise, spread = torch.full((len(given),), diffusion.DECODED_NOISE), torch.ones(len(given))
+        contexts[decoded] = nothing, diffusion.Corruption.of(given)(given, noise, spread, generator)
+    return contexts
 
 
 def _step(name: str) -> Step:
@@ -495,7 +507,7 @@ _STEPS = {
     "image_branch": Step(
         diffusion.IMAGE_BRANCH_PLAN,
         lambda run: diffusion.make_image_branch(_read_dual(BUNDLED)),
-        lambda run: diffusion.image_branch_loss(_frozen(run, diffusion.IMAGE_BRANCH_PLAN.every), run.device),
+        lambda run: diffusion.image_branch_loss(_frozen(run, _step("image_branch").plan.every), run.device),
         _publish_image_branch,
         _read_dual,
         lambda home, run: _judge_diffusion(home, run, FOLDERS["image_branch"]),

@@ -9,7 +9,7 @@ import typer
 
 from neurorecon.errors import NeuroreconError
 
-NAMES = ("probe", "clip", "autoencoder", "vdvae", "gist", "details", "diffusion")
+NAMES = ("probe", "clip", "autoencoder", "vdvae", "gist", "details", "diffusion", "image_branch")
 
 app = typer.Typer(add_completion=False)
 
@@ -43,7 +43,7 @@ def main(
     """Train a bundled network on procedural scenes, publish its weights, and test it on held-out scenes.
 
     Train autoencoder and clip before diffusion, which uses them, and the probe first, because it judges all others.
-    gist and details retrain groups of the VDVAE.
+    gist and details retrain groups of the VDVAE, image_branch the image branch of the diffusion, from bundled weights.
     """
     from neurorecon.hub import BUNDLED
     from neurorecon.simulation.training.loop import Run

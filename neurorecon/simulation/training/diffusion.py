@@ -6,6 +6,10 @@ branch, the network is an ordinary text-conditioned ``UNet2DConditionModel``.
 
 To accelerate training, features from the middle of the UNet are aligned with CLIP's patch tokens of the clean image
 (representation alignment: Yu et al., 2025, ICLR); this head is discarded after training.
+
+A second training continues with the image branch alone, on contexts that are corrupted as if they had been decoded from
+brain activity (:class:`Corruption`; conditioning augmentation: Ho et al., 2022, JMLR). Trained on exact tokens, the
+branch copies them and draws a decoded average as an average: a ghost.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from neurorecon.models.dual_guided import READS_THE_CONTEXT, DualGuidedUNet
+from neurorecon.models.dual_guided import READS_THE_CONTEXT, TEXT_RATIO, DualGuidedUNet
 from neurorecon.models.text_tower import TextTower, end_positions, projected
 from neurorecon.simulation.training.loop import Loss, Plan
 from neurorecon.simulation.training.perception import normalized, scaled
@@ -206,6 +211,30 @@ _IMAGE_SCALE = 12.0
 #: Weight of the alignment with CLIP's patches.
 _ALIGNMENT = 0.5
 
+#: The training of the image branch on corrupted contexts. It starts from the bundled network.
+IMAGE_BRANCH_PLAN = Plan(
+    "image_branch", steps=900, batch=24, learning_rate=3e-4, warmup=50, average=0.995, hold=0.5, every=6
+)
+
+#: Share of a batch of that training with corrupted contexts; the others are exact, because the branch has to keep its
+#: accuracy on exact ones. Half of the batch is conditioned on images only, half on the mixture of Brain-Diffuser.
+_CORRUPTED, _IMAGE_ALONE = 0.75, 0.5
+
+#: Limits of the noise variance of corrupted contexts, as a share of their total variance, drawn log-uniformly, and of
+#: their standard deviation relative to exact ones, drawn uniformly.
+_NOISE, _SPREAD = (0.003, 0.3), (0.6, 1.1)
+
+#: Noise of image tokens that a ridge predicts from the simulated brain of seed 7, with 1,000 training images. Decoded
+#: contexts are renormalized, so their relative standard deviation is 1.
+DECODED_NOISE = 0.04
+
+#: Scenes and components of the principal component analysis of the contexts: 97 % of the variance of image tokens.
+_PCA_SCENES, _PCA_COMPONENTS = 3_000, 1_000
+
+#: Variance that predictions of a ridge have in components which it does not predict at all, relative to the component:
+#: predictions are weighted sums of training targets, so their noise has the targets' covariance.
+_NOISE_FLOOR = 0.1
+
 
 @dataclass(frozen=True)
 class Frozen:
@@ -274,6 +303,74 @@ class Frozen:
         )
 
 
+@dataclass(frozen=True)
+class Corruption:
+    """What decoding does to contexts: noise, more of it in components of lower variance.
+
+    A linear decoder predicts the principal components of a target with a squared correlation of v / (v + n), where v
+    is the variance of the component and n that of the noise, nearly the same for all. (Ridge from the simulated brain
+    of seed 7: n is .03 to .05 of the total variance in each octave of the first 64 components of CLIP's image tokens,
+    whose correlations fall from .89 to .23.) Afterwards each feature is rescaled to its standard deviation in training,
+    as in Brain-Diffuser.
+
+    Parameters
+    ----------
+    mean : Tensor, shape (token, channel)
+        Mean context over scenes.
+    axes : Tensor, shape (component, token * channel)
+        Principal axes, orthonormal.
+    variances : Tensor, shape (component,)
+    """
+
+    mean: Tensor
+    axes: Tensor
+    variances: Tensor
+
+    @classmethod
+    def of(cls, contexts: Tensor) -> Corruption:
+        """Estimate mean and components from contexts of scenes, (scene, token, channel)."""
+        some = contexts[:: max(1, len(contexts) // _PCA_SCENES)].float()
+        mean = some.mean(dim=0)
+        centered = (some - mean).flatten(1)
+        values, vectors = torch.linalg.eigh(centered @ centered.T)
+        # Eigenvalues below the precision of float32 are those of directions in which contexts do not differ.
+        kept = values[-_PCA_COMPONENTS:].gt(1e-6 * values[-1]).nonzero()[:, 0] + max(0, len(values) - _PCA_COMPONENTS)
+        axes = vectors[:, kept].T @ centered / values[kept].sqrt()[:, None]
+        return cls(mean, axes, values[kept] / len(some))
+
+    def __call__(self, contexts: Tensor, noise: Tensor, spread: Tensor, generator: torch.Generator) -> Tensor:
+        """Corrupt contexts.
+
+        Parameters
+        ----------
+        contexts : Tensor, shape (scene, token, channel)
+        noise : Tensor, shape (scene,)
+            Noise variance as a share of the total variance.
+        spread : Tensor, shape (scene,)
+            Standard deviation of corrupted contexts over scenes, relative to that of exact ones, the same for all
+            features.
+        generator : torch.Generator
+
+        Returns
+        -------
+        Tensor, shape (scene, token, channel)
+        """
+        exact = (contexts - self.mean).flatten(1) @ self.axes.T
+        random = self.variances.sqrt() * torch.randn(exact.shape, generator=generator)
+        signal = self.variances / (self.variances + self.variances.sum() * noise[:, None])
+        gain = signal + _NOISE_FLOOR
+        corrupted = gain.sqrt() * (signal.sqrt() * exact + (1.0 - signal).sqrt() * random)
+        wanted = (self.variances @ self._squares).sqrt()
+        # Padding is constant over sentences; its noise would be divided by zero.
+        found = ((gain * self.variances) @ self._squares).sqrt().clamp(min=1e-6 * float(wanted.max()))
+        features = spread[:, None] * wanted / found * (corrupted @ self.axes)
+        return self.mean + features.unflatten(1, self.mean.shape)
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        return self.axes.square()
+
+
 class Denoiser(nn.Module):
     """The dual-guided UNet with a head for training that predicts CLIP's patch tokens from its middle features."""
 
@@ -315,6 +412,15 @@ def _rescaled(dual: DualGuidedUNet, factor: float) -> dict[str, Tensor]:
     """Return the weights of the image branch for contexts that are smaller by a factor."""
     state = dual.image_branch_state_dict()
     return {key: value * factor if key.endswith(READS_THE_CONTEXT) else value for key, value in state.items()}
+
+
+def make_image_branch(published: DualGuidedUNet) -> Denoiser:
+    """Return a network of which only the image branch is trained, with the weights of a published one."""
+    denoiser = Denoiser(dict(published.unet.config))
+    denoiser.go_on_from(published)
+    denoiser.align.requires_grad_(False)
+    denoiser.dual.train_image_branch_only()
+    return denoiser
 
 
 @torch.no_grad()
@@ -381,9 +487,7 @@ def image_context(clip: Any, images: Tensor) -> Tensor:
 
 def loss(frozen: Frozen, device: str) -> Loss:
     """Return the loss: squared error of the velocity plus alignment with CLIP's patch tokens."""
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-    kept = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
+    kept = _kept(device)
 
     def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         rows = _more_of(frozen.slow, rows, generator)
@@ -395,11 +499,7 @@ def loss(frozen: Frozen, device: str) -> Loss:
         ratio = torch.where(chance[:, 0] < _TEXT, 1.0, torch.where(chance[:, 0] < _TEXT + _IMAGE, 0.0, 0.4))
         nothing = (chance[:, 1] < _NOTHING).to(device)[:, None, None]
         text, image = torch.where(nothing, frozen.no_text, text), torch.where(nothing, frozen.no_image, image)
-        step = _steps(len(rows), len(kept), generator).to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        signal, rest = kept[step].sqrt()[:, None, None, None], (1 - kept[step]).sqrt()[:, None, None, None]
-        velocity, predicted = network(signal * clean + rest * noise, step, text, image, ratio)
-        error = (velocity - (signal * noise - rest * clean)).square().mean(dim=(1, 2, 3))
+        error, predicted = _denoised(network, kept, clean, text, image, ratio, generator)
         similarity = functional.cosine_similarity(predicted.flatten(2).mT, patches, dim=-1).mean()
         total = error.mean() + _ALIGNMENT * (1.0 - similarity)
         by_text = error.detach()[ratio == 1.0].mean()
@@ -407,6 +507,51 @@ def loss(frozen: Frozen, device: str) -> Loss:
         return {"loss": total, "text": by_text, "image": by_image, "alignment": similarity.detach()}
 
     return compute
+
+
+def image_branch_loss(frozen: Frozen, device: str) -> Loss:
+    """Return the loss of the image branch: squared error of the velocity, with most contexts corrupted."""
+    kept = _kept(device)
+    corrupt_image, corrupt_text = Corruption.of(frozen.images), Corruption.of(frozen.texts.mean(dim=1))
+
+    def compute(network: Any, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        rows = _more_of(frozen.slow, rows, generator)
+        clean = frozen.latents[rows].to(device).float()
+        image, text = frozen.images[rows].float(), _texts(frozen.texts[rows], generator)
+        chance = torch.rand(len(rows), 6, generator=generator)
+        corrupted = chance[:, 0] < _CORRUPTED
+        noise = _NOISE[0] * (_NOISE[1] / _NOISE[0]) ** chance[:, 1:3]
+        spread = _SPREAD[0] + (_SPREAD[1] - _SPREAD[0]) * chance[:, 3]
+        among = corrupted[:, None, None]
+        image = torch.where(among, corrupt_image(image, noise[:, 0], spread, generator), image).to(device)
+        text = torch.where(among, corrupt_text(text, noise[:, 1], spread, generator), text).to(device)
+        ratio = torch.where(chance[:, 4] < _IMAGE_ALONE, 0.0, TEXT_RATIO)
+        nothing = (chance[:, 5] < _NOTHING).to(device)[:, None, None]
+        text, image = torch.where(nothing, frozen.no_text, text), torch.where(nothing, frozen.no_image, image)
+        error, _ = _denoised(network, kept, clean, text, image, ratio, generator)
+        exact = error.detach()[~corrupted].mean()
+        return {"loss": error.mean(), "corrupted": error.detach()[corrupted].mean(), "exact": exact}
+
+    return compute
+
+
+def _kept(device: str) -> Tensor:
+    """Return the share of the variance that is signal, for each step of the schedule."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    kept: Tensor = DDIMScheduler(**SCHEDULE).alphas_cumprod.to(device)
+    return kept
+
+
+def _denoised(
+    network: Any, kept: Tensor, clean: Tensor, text: Tensor, image: Tensor, ratio: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Add noise to latents and denoise them: squared errors of the velocity, (scene,), and predicted patches."""
+    step = _steps(len(clean), len(kept), generator).to(clean.device)
+    noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+    signal, rest = kept[step].sqrt()[:, None, None, None], (1 - kept[step]).sqrt()[:, None, None, None]
+    velocity, predicted = network(signal * clean + rest * noise, step, text, image, ratio)
+    return (velocity - (signal * noise - rest * clean)).square().mean(dim=(1, 2, 3)), predicted
 
 
 def _more_of(slow: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:

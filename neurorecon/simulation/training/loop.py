@@ -152,6 +152,8 @@ class Plan:
         Maximum norm of the gradient.
     seed : int
         Seed of batches, augmentation and noise.
+    every : int
+        Train on every n-th scene only.
     """
 
     name: str
@@ -164,6 +166,7 @@ class Plan:
     clip: float = 1.0
     seed: int = 0
     hold: float = 0.0
+    every: int = 1
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, relative to its maximum."""

@@ -37,6 +37,7 @@ FOLDERS = {
     "gist": ("vdvae",),
     "details": ("vdvae",),
     "diffusion": ("text_diffusion", "dual_diffusion"),
+    "image_branch": ("dual_diffusion",),
 }
 
 
@@ -87,6 +88,11 @@ def publish_diffusion(dual: DualGuidedUNet, text_adapter: Tensor, home: Path) ->
     _write_json(folder / "scheduler_config.json", {"_class_name": "DDIMScheduler", **diffusion.SCHEDULE})
     _write_weights(folder / "diffusion_pytorch_model.safetensors", unet)
     record_bundled(folder)
+    publish_image_branch(dual, text_adapter, home)
+
+
+def publish_image_branch(dual: DualGuidedUNet, text_adapter: Tensor, home: Path) -> None:
+    """Write the image branch of the dual-guided network and the text adapter."""
     dual.adapt_text(text_adapter)
     dual.save(home / "dual_diffusion", text_unet="../text_diffusion", dtype=torch.float16)
     record_bundled(home / "dual_diffusion")
@@ -178,7 +184,7 @@ def train_network(name: str, run: Run, shipped: Path | None = None) -> None:
             network.load_state_dict({key: value.float() for key, value in weights.state_dict().items()})
     if begins and step.begin is not None:
         step.begin(network, run)
-    train(step.plan, network, step.loss(run), len(scenes), run)
+    train(step.plan, network, step.loss(run), len(range(0, len(scenes), step.plan.every)), run)
 
 
 def _remember_runs(name: str, shipped: Path, run: Run) -> None:
@@ -195,15 +201,14 @@ def publish(name: str, run: Run, out: Path | None = None) -> None:
     home = out or BUNDLED
     step.publish(network, run, home)
     before = run.folder / f"{name}.before.json"
-    runs = json.loads(before.read_text(encoding="utf-8"))["runs"] if before.exists() else []
+    record = json.loads(before.read_text(encoding="utf-8")) if before.exists() else {"name": name, "runs": []}
     facts = {**asdict(step.plan), "steps": done, "steps_planned": step.plan.steps, "hours": round(seconds / 3600, 2)}
     facts["device"] = run.device
     del facts["name"]
     if name in _PARTS:
         facts["part"] = _PARTS[name]
     for folder in FOLDERS[name]:
-        whole = folder if name in _PARTS else name
-        content = json.dumps({"name": whole, "runs": [*runs, facts]}, indent=2) + "\n"
+        content = json.dumps({"name": record["name"], "runs": [*record["runs"], facts]}, indent=2) + "\n"
         (home / folder / "training.json").write_text(content, encoding="utf-8")
 
 
@@ -314,10 +319,11 @@ _PRIOR_SAMPLES: dict[str, Callable[[int], float]] = {
     "samples from the prior, all groups drawn at a temperature of .9": lambda side: 0.9,
 }
 
-#: Retraining of parts of the bundled VDVAE: the trainable parts, as described in model cards.
+#: Retraining of parts of bundled networks: the trainable parts, as described in model cards.
 _PARTS = {
     "gist": "the groups up to 8 x 8 and what they read alone, with labels of the scenes (`gist`)",
     "details": "the groups finer than 8 x 8 alone (`details`)",
+    "image_branch": "the image branch alone, with most contexts corrupted as if decoded (`image_branch`)",
 }
 
 
@@ -345,7 +351,7 @@ def _read_vdvae(home: Path) -> nn.Module:
 
 
 # -- diffusion ----------------------------------------------------------------------------------------------------
-def _diffusion_loss(run: Run) -> Loss:
+def _frozen(run: Run, every: int = 1) -> diffusion.Frozen:
     latents_file = run.folder / "latents.pt"
     scenes = _scenes("train", run.folder)
     settings = autoencoder_settings()
@@ -354,37 +360,58 @@ def _diffusion_loss(run: Run) -> Loss:
         latents = diffusion.encode(settings.load(run.device), scenes.pixels, run.device)
         found = {"weights": settings.source.sha256, "latents": latents}
         torch.save(found, latents_file)
-    network = clip_settings().load(run.device)
-    empty = _tokenizer(run.folder)("")
-    tokens = _tokens("train", run.folder)
-    categories = [scene.category for scene in scenes.scenes]
-    frozen = diffusion.Frozen.make(network, found["latents"], tokens, empty, scenes.pixels, categories, run.device)
-    return diffusion.loss(frozen, run.device)
+    some = slice(None, None, every)
+    return diffusion.Frozen.make(
+        clip_settings().load(run.device),
+        found["latents"][some],
+        _tokens("train", run.folder)[some],
+        _tokenizer(run.folder)(""),
+        scenes.pixels[some],
+        [scene.category for scene in scenes.scenes[some]],
+        run.device,
+    )
 
 
 def _text_adapter(run: Run) -> Tensor:
     return diffusion.text_adapter(clip_settings().load(), _tokens("train", run.folder)[:500].flatten(0, 1))
 
 
-def _judge_diffusion(home: Path, run: Run) -> dict[str, Judged]:
+def _read_dual(home: Path) -> DualGuidedUNet:
+    return DualGuidedUNet.load(home / "dual_diffusion")
+
+
+def _publish_image_branch(network: Any, run: Run, home: Path) -> None:
+    adapter = _read_dual(BUNDLED).text_adapter
+    assert adapter is not None  # the bundled network has one
+    publish_image_branch(network.published(), adapter.weight, home)
+
+
+def _judge_diffusion(home: Path, run: Run, folders: tuple[str, ...]) -> dict[str, Judged]:
     held_out = _scenes("held-out", run.folder)
     seeing, tokens = _clip(home), _tokens("held-out", run.folder)
-    dual = DualGuidedUNet.load(home / "dual_diffusion").float()
-    contexts = _contexts(seeing, tokens[: run.images, 0], _tokenizer(run.folder)(""), held_out.pixels[: run.images])
+    dual = _read_dual(home).float()
+    # More contexts than are used: the components in which they are corrupted are estimated from them.
+    contexts = _contexts(seeing, tokens[:1200, 0], _tokenizer(run.folder)(""), held_out.pixels[:1200])
     judging, decoder = Probe.load(home / "probe"), autoencoder_settings(home).load()
     judged: dict[str, Judged] = {}
     for folder, name, ratio, used in _GENERATIONS:
-        given = {key.partition(" ")[0]: contexts[key] for key in used}
+        if folder not in folders:
+            continue
+        given = {key.partition(" ")[0]: (contexts[key][0], contexts[key][1][: run.images]) for key in used}
         adapter = dual.text_adapter
         if folder == "text_diffusion":
             dual.text_adapter = None  # use the text-conditioned UNet alone
         made = draw(dual, decoder, diffusion.SCHEDULE, given, text_ratio=ratio, progress=run.progress)
         dual.text_adapter = adapter
         found, shown = judged.setdefault(folder, ([], {"held-out scenes": held_out.pixels[:SHOWN]}))
-        found += bars.generation_bars(judging, seeing, tokens, held_out, made, f"{name}, {len(made)} images")
+        measured = bars.generation_bars(judging, seeing, tokens, held_out, made, f"{name}, {len(made)} images")
+        found += [bars.Bar(bar.what, bar.value) for bar in measured] if name == _DECODED else measured
         shown[f"from {name}"] = made[:SHOWN]
     return judged
 
+
+#: Name of the condition with corrupted contexts, for which nothing is required.
+_DECODED = "images .6 and captions .4 as if decoded"
 
 #: Folder, name of the condition, text ratio, contexts.
 _GENERATIONS = (
@@ -392,6 +419,7 @@ _GENERATIONS = (
     ("dual_diffusion", "images", 0.0, ("image",)),
     ("dual_diffusion", "captions", 1.0, ("text projected",)),
     ("dual_diffusion", "images .6 and captions .4", 0.4, ("image", "text projected")),
+    ("dual_diffusion", _DECODED, 0.4, ("image decoded", "text decoded")),
 )
 
 
@@ -399,11 +427,17 @@ def _contexts(clip_network: Any, tokens: Tensor, empty: Tensor, pixels: np.ndarr
     """Return, by name, the unconditional context and those of several scenes."""
     gray = np.full((1, 64, 64, 3), diffusion.GRAY, dtype=np.uint8)
     hidden, mapped, seen = diffusion.text_context, diffusion.projected_text_context, diffusion.image_context
-    return {
+    contexts = {
         "text hidden": (hidden(clip_network, empty), hidden(clip_network, tokens)),
         "text projected": (mapped(clip_network, empty), mapped(clip_network, tokens)),
         "image": (seen(clip_network, perception.normalized(gray)), seen(clip_network, perception.normalized(pixels))),
     }
+    generator = torch.Generator().manual_seed(0)
+    for decoded, exact in (("image decoded", "image"), ("text decoded", "text projected")):
+        nothing, given = contexts[exact]
+        noise, spread = torch.full((len(given),), diffusion.DECODED_NOISE), torch.ones(len(given))
+        contexts[decoded] = nothing, diffusion.Corruption.of(given)(given, noise, spread, generator)
+    return contexts
 
 
 def _step(name: str) -> Step:
@@ -465,9 +499,17 @@ _STEPS = {
     "diffusion": Step(
         diffusion.PLAN,
         lambda run: diffusion.Denoiser(diffusion.CONFIG),
-        _diffusion_loss,
+        lambda run: diffusion.loss(_frozen(run), run.device),
         lambda network, run, home: publish_diffusion(network.published(), _text_adapter(run), home),
-        lambda home: DualGuidedUNet.load(home / "dual_diffusion"),
-        _judge_diffusion,
+        _read_dual,
+        lambda home, run: _judge_diffusion(home, run, FOLDERS["diffusion"]),
+    ),
+    "image_branch": Step(
+        diffusion.IMAGE_BRANCH_PLAN,
+        lambda run: diffusion.make_image_branch(_read_dual(BUNDLED)),
+        lambda run: diffusion.image_branch_loss(_frozen(run, _step("image_branch").plan.every), run.device),
+        _publish_image_branch,
+        _read_dual,
+        lambda home, run: _judge_diffusion(home, run, FOLDERS["image_branch"]),
     ),
 }

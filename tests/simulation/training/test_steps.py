@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from neurorecon.errors import UnknownNameError
 from neurorecon.hub import BUNDLED
+from neurorecon.io.tensors import load_state
 from neurorecon.models.load import load_vdvae
 from neurorecon.models.probe import Probe, ProbeConfig
 from neurorecon.simulation.training import loop as scenes
@@ -72,6 +73,32 @@ def test_groups_of_the_shipped_vdvae_are_trained_further(name, monkeypatch, tmp_
     stays = range(coarse) if name == "details" else range(coarse, len(before.group_shapes))
     blocks = {int(key.split(".")[2]) for key in set(before.state_dict()) - same if "dec_blocks" in key}
     assert blocks == set(range(len(before.group_shapes))) - set(stays)
+
+
+def test_the_image_branch_is_trained_further_and_nothing_else(monkeypatch, tmp_path):
+    monkeypatch.setattr(scenes, "COUNTS", {"train": (20, 4), "held-out": (6, 1)})
+    step = steps._STEPS["image_branch"]
+    plan = dataclasses.replace(step.plan, steps=1, batch=4, every=2)
+    monkeypatch.setitem(steps._STEPS, "image_branch", dataclasses.replace(step, plan=plan))
+    steps._scenes.cache_clear()
+    try:
+        run, out = Run(tmp_path / "work", progress=False), tmp_path / "shipped"
+        steps.train_network("image_branch", run)
+        steps.publish("image_branch", run, out)
+    finally:
+        steps._scenes.cache_clear()
+    assert [folder.name for folder in out.iterdir() if folder.is_dir()] == ["dual_diffusion"]
+    before, after = (load_state(home / "dual_diffusion" / "model.safetensors") for home in (BUNDLED, out))
+    assert before.keys() == after.keys()
+    assert {tensor.dtype for tensor in after.values()} == {torch.float16}
+    torch.testing.assert_close(after["text_adapter.weight"], before["text_adapter.weight"], rtol=0, atol=0)
+    different = [key for key in before if not torch.equal(before[key], after[key])]
+    assert len(different) > len(before) / 2
+    facts = json.loads((out / "dual_diffusion" / "training.json").read_text())
+    shipped = json.loads((BUNDLED / "dual_diffusion" / "training.json").read_text())
+    assert facts["name"] == shipped["name"] == "diffusion"
+    assert facts["runs"][:-1] == shipped["runs"]
+    assert facts["runs"][-1]["every"] == 2
 
 
 def test_an_unknown_network_is_one_clear_error(tmp_path):

@@ -15,7 +15,6 @@ branch copies them and draws a decoded average as an average: a ghost.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,65 +25,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from neurorecon.generators.latent_diffusion import make_scheduler, sample_latents
 from neurorecon.models.dual_guided import READS_THE_CONTEXT, TEXT_RATIO, DualGuidedUNet
 from neurorecon.models.text_tower import TextTower, end_positions, projected
 from neurorecon.simulation.training.loop import Loss, Plan
 from neurorecon.simulation.training.perception import normalized, scaled
-
-#: Called with noisy latents, the step, and 0 (unconditional) or 1 (conditional); returns the velocity.
-Denoise = Callable[[Tensor, Tensor, int], Tensor]
-
-#: Maximum eta: with 1, diffusers' DDIM takes the square root of a difference that rounding can make negative.
-_MOST_ETA = 0.999
-
-
-@torch.no_grad()
-def sample_latents(
-    denoise: Denoise,
-    schedule: dict[str, Any],
-    noise: Tensor,
-    *,
-    guidance: float,
-    steps: int,
-    eta: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Sample latents with DDIM (Song et al., 2021, ICLR) and classifier-free guidance.
-
-    Parameters
-    ----------
-    denoise : callable
-        ``denoise(latents, step, 0)`` without the condition, ``denoise(latents, step, 1)`` with it.
-    schedule : dict
-        Parameters of diffusers' ``DDIMScheduler``.
-    noise : Tensor, shape (image, channel, y, x)
-        Initial noise.
-    guidance : float
-        Guidance scale; 1 means no guidance.
-    steps : int
-        Number of steps; with guidance, each evaluates the network twice.
-    eta : float
-        Share of the noise that is replaced at each step: 0 is DDIM, 1 corresponds to DDPM.
-    generator : torch.Generator, optional
-        Random generator of that noise.
-
-    Returns
-    -------
-    Tensor, shape (image, channel, y, x)
-    """
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-    eta = min(eta, _MOST_ETA)
-    scheduler = DDIMScheduler(**schedule)
-    scheduler.set_timesteps(steps, device=noise.device)
-    latents = noise * scheduler.init_noise_sigma
-    for step in scheduler.timesteps:
-        predicted = denoise(latents, step, 1)
-        if guidance != 1.0:
-            nothing = denoise(latents, step, 0)
-            predicted = nothing + guidance * (predicted - nothing)
-        latents = scheduler.step(predicted, step, latents, eta=eta, generator=generator).prev_sample
-    return latents
 
 
 @torch.no_grad()
@@ -141,17 +86,25 @@ def draw(
     for start in tqdm(range(0, count, batch), desc="images", unit="batch", disable=not progress, leave=False):
         rows = slice(start, start + batch)
 
-        def denoise(latents: Tensor, step: Tensor, given: int, rows: slice = rows) -> Tensor:
-            shown = {
-                name: pair[1][rows] if given else pair[0].expand(len(latents), -1, -1)
-                for name, pair in contexts.items()
-            }
+        shown = {
+            name: torch.cat([nothing.expand(len(noise[rows]), -1, -1), given[rows]]) if guidance != 1.0 else given[rows]
+            for name, (nothing, given) in contexts.items()
+        }
+
+        def denoise(latents: Tensor, step: Tensor, shown: dict[str, Tensor] = shown) -> Tensor:
             velocity: Tensor = dual(latents, step, **shown, text_ratio=text_ratio)
             return velocity
 
-        part = sample_latents(
-            denoise, schedule, noise[rows], guidance=guidance, steps=steps, eta=eta, generator=generator
-        )
+        with torch.no_grad():
+            part = sample_latents(
+                denoise,
+                make_scheduler("DDIMScheduler", schedule),
+                noise[rows],
+                guidance=guidance,
+                steps=steps,
+                eta=eta,
+                generator=generator,
+            )
         parts.append(part)
     return to_pixels(autoencoder, torch.cat(parts))
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-from neurorecon.simulation.training.diffusion import SCHEDULE, sample_latents
+from neurorecon.generators.latent_diffusion import make_scheduler, sample_latents
+from neurorecon.simulation.training.diffusion import SCHEDULE
 
 MEAN, DEVIATION = 1.5, 0.5
 
 
-def velocity_of_a_gaussian(latents, step, given):
+def velocity_of_a_gaussian(latents, step):
     kept = DDIMScheduler(**SCHEDULE).alphas_cumprod[step]
     signal, noise = kept.sqrt(), (1 - kept).sqrt()
     clean = (MEAN * noise**2 + signal * DEVIATION**2 * latents) / (signal**2 * DEVIATION**2 + noise**2)
@@ -19,9 +20,8 @@ def velocity_of_a_gaussian(latents, step, given):
 def sampled(eta, seed):
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(2000, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    return sample_latents(
-        velocity_of_a_gaussian, SCHEDULE, noise, guidance=1.0, steps=100, eta=eta, generator=generator
-    )
+    scheduler = make_scheduler("DDIMScheduler", SCHEDULE)
+    return sample_latents(velocity_of_a_gaussian, scheduler, noise, steps=100, eta=eta, generator=generator)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from neurorecon.decoders.ridge import RidgeDecoder
     from neurorecon.features.extract import build, extract, load_extractor
     from neurorecon.features.own import add_target
-    from neurorecon.registry import METRICS
+    from neurorecon.generators.base import Generator, load_generator
+    from neurorecon.registry import GENERATORS, METRICS
     from neurorecon.store.build import build_from_arrays
     from neurorecon.store.check import check_store, export_store
     from neurorecon.store.store import Store, open_store
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
     from neurorecon.systems.decoded import Decoded
 
 _PUBLIC = {
+    "GENERATORS": "neurorecon.registry",
     "METRICS": "neurorecon.registry",
     "BandedRidge": "neurorecon.decoders.banded",
     "Decoded": "neurorecon.systems.decoded",
+    "Generator": "neurorecon.generators.base",
     "MLPDecoder": "neurorecon.decoders.neural.mlp",
     "Result": "neurorecon.analyses.results",
     "RidgeDecoder": "neurorecon.decoders.ridge",
@@ -61,6 +64,7 @@ _PUBLIC = {
     "extract": "neurorecon.features.extract",
     "load_decoder": "neurorecon.decoders.persistence",
     "load_extractor": "neurorecon.features.extract",
+    "load_generator": "neurorecon.generators.base",
     "load_system": "neurorecon.systems.base",
     "maps": "neurorecon.analyses.maps",
     "open_store": "neurorecon.store.store",

@@ -576,10 +576,10 @@ def test_clusters(world, cluster, monkeypatch):
 
 
 def test_extending(world, monkeypatch):
-    """Of docs/extending.md: reader, targets and decoder; systems and metrics are run in tests/systems."""
+    """Of docs/extending.md: reader, targets, decoder and generator; systems and metrics are run in tests/systems."""
     for registry in (DATASETS, FEATURES):
         monkeypatch.setattr(registry, "_added", dict(registry._added))
-    reader, numbers, spectrum, suite, decoder, decoders_suite = _python("docs/extending.md")
+    reader, numbers, spectrum, suite, decoder, decoders_suite, generator = _python("docs/extending.md")
     with pytest.raises(TypeError, match="abstract methods description, stimuli, subject, subjects"):  # a sketch
         _run(reader, {})
     store = nr.open_store("stores/scenes.icechunk")
@@ -600,6 +600,8 @@ def test_extending(world, monkeypatch):
     assert names["decoder"].predict(X.values).shape == Y.shape
     assert list(Path("runs/gated").iterdir())
     _run(decoders_suite, names)
+    _run(generator, names)
+    assert names["images"][:, 0, 0].tolist() == [[1, 0, 0], [0, 0, 1]]
 
 
 def test_every_python_example_is_run():
@@ -607,7 +609,7 @@ def test_every_python_example_is_run():
         "README.md": 1,
         "docs/features.md": 2,
         "docs/scale.md": 2,
-        "docs/extending.md": 6,
+        "docs/extending.md": 7,
         "docs/statistics.md": 1,
         "docs/reconstruction.md": 1,
         "docs/systems/README.md": 1,

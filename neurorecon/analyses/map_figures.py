@@ -121,7 +121,8 @@ def outlines_of(found: VoxelwiseMap, store: Store) -> dict[str, dict[str, np.nda
     """Return the ROIs of the map as bool masks over vertices.
 
     Vertices without a voxel belong to the ROIs of the nearest one, as far as its color reaches: borders then run
-    around ROIs, not around every vertex that was left out.
+    around ROIs, not around every vertex that was left out. ROIs that divide those before them anew, such as rings of
+    eccentricity across V1 to hV4, are left out: their borders would cut through the others.
     """
     from neurorecon.figures.mesh import nearest_source
 
@@ -129,8 +130,14 @@ def outlines_of(found: VoxelwiseMap, store: Store) -> dict[str, dict[str, np.nda
     selected = np.zeros(len(voxels), dtype=bool)
     selected[found.table.index.to_numpy()] = True
     rois = dict.fromkeys(found.rois["roi"]) if len(found.rois) else {}
-    masks = {roi: store.roi_masks(found.subject)[roi] & selected for roi in rois}
-    outlines: dict[str, dict[str, np.ndarray]] = {roi: {} for roi in rois}
+    masks: dict[str, np.ndarray] = {}
+    for roi in rois:
+        mask = store.roi_masks(found.subject)[roi] & selected
+        parts = [mask & other for other in masks.values()]
+        divided = bool(parts) and np.array_equal(np.any(parts, axis=0), mask)
+        if not divided or any(np.array_equal(part, mask) for part in parts):
+            masks[roi] = mask
+    outlines: dict[str, dict[str, np.ndarray]] = {roi: {} for roi in masks}
     for side in ("left", "right"):
         rows = (voxels["hemisphere"] == side).to_numpy()
         vertices = voxels["vertex"].to_numpy()[rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ import neurorecon as nr
 from neurorecon.analyses import design, encoding, maps
 from neurorecon.analyses.design import EncodingSettings
 from neurorecon.analyses.encoding import MOST_VALUES, voxels_of_a_block
+from neurorecon.analyses.map_figures import outlines_of
 from neurorecon.decoders.banded import ALPHAS
 from neurorecon.decoders.banded_search import candidate_mixtures
 from neurorecon.decoders.kernels import delayed_kernel
@@ -323,3 +326,15 @@ def test_refits_with_few_test_stimuli_test_the_covariance_and_show_r2(miniature,
     # R2 in the table does not depend on what is tested.
     np.testing.assert_allclose(few.table["r2"], many.table["r2"], atol=1e-6)
     assert not few.table["p"].equals(many.table["p"])
+
+
+def test_rois_that_divide_others_anew_are_not_outlined(miniature, monkeypatch):
+    """Rings of eccentricity would cut through V1; an ROI inside another one, such as V1v in V1, has its border."""
+    brain = miniature(subjects=1, space="surface")
+    found = nr.voxelwise_maps(brain, task="images", n_permutations=19)
+    known = dict(brain.roi_masks("subj01"))
+    odd = np.arange(len(found.table)) % 2 == 1
+    more = {"ring": (known["V1"] | known["MT"]) & odd, "half": known["V1"] & odd, "outside": ~known["V1"] & odd}
+    monkeypatch.setattr(type(brain), "roi_masks", lambda self, subject: {**known, **more})
+    found = replace(found, rois=pd.DataFrame({"roi": [*known, *more]}))
+    assert list(outlines_of(found, brain)) == [*known, "half", "outside"]

@@ -6,7 +6,14 @@ import pytest
 
 from neurorecon.store.writer import WriterLock
 
-STORE = object()
+class _Store:
+    """Stands for the path of the small store."""
+
+    def __repr__(self):
+        return "STORE"
+
+
+STORE = _Store()
 
 #: Command, and what its message has to say.
 MISTAKES = [

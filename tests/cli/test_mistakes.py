@@ -6,6 +6,7 @@ import pytest
 
 from neurorecon.store.writer import WriterLock
 
+
 class _Store:
     """Stands for the path of the small store."""
 

@@ -560,6 +560,11 @@ class ReconstructSettings(CenteredSettings):
     controls: bool | None = None
     models: str | None = None
 
+    @property
+    def asked_models(self) -> str | None:
+        """The networks that were asked for by name, if any."""
+        return self.models if self.models is not None else self.options.get("models")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cross_validate is not None and self.cross_validate not in LABELS:

@@ -357,7 +357,7 @@ def compute_reconstruction(
     )
     _require_use_of_models(settings, built, metrics)
     store.voxels(subject, roi)  # wrong names show before targets are computed
-    store = built.with_targets(store, compute.progress)
+    store = built.with_targets(store, settings.asked_models, compute.progress)
     if settings.seeds > 1:
         metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
     job = _job(store, subject, roi, built, metrics, settings, compute)
@@ -405,7 +405,7 @@ def compute_fit(
             todo="reconstruct with it, or name a system",
         )
     store.voxels(subject, settings.rois)  # wrong names show before targets are computed
-    store = system.with_targets(store, compute.progress)
+    store = system.with_targets(store, settings.asked_models, compute.progress)
     job = _job(store, subject, settings.rois, system, {}, settings, compute)
     require_train_split(store, subject, job.task)
     train = job.training()

@@ -385,14 +385,23 @@ class System(BaseEstimator):
             recordings, labels = recordings.averaged(), labels[first]
         return recordings, labels
 
-    def with_targets(self, store: Store, progress: bool = True) -> Store:
-        """Return the store with all targets of this system; those that it lacks are computed and stored."""
-        # Bundled networks are a default of systems. Of measured data, they compute targets only if asked for by name.
-        models = getattr(self, "models", None)
+    def with_targets(self, store: Store, models: str | Path | None = None, progress: bool = True) -> Store:
+        """Return the store with all targets of this system; those that it lacks are computed and stored.
+
+        Parameters
+        ----------
+        store : Store
+        models : {"bundled", "published"} or path, optional
+            By default those of the system, unless these are the bundled ones: as a default of systems they compute
+            targets of simulated data only; of measured data they have to be asked for.
+        progress : bool
+            Show progress bars.
+        """
+        own = getattr(self, "models", None)
         return ensure_targets(
             store,
             [spec.source for spec in self.targets.values()],
-            models=None if models == "bundled" else models,
+            models=models if models is not None or own == "bundled" else own,
             device=getattr(self, "device", None),
             progress=progress,
         )

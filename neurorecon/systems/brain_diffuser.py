@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _ALPHA_PER = {"vdvae": "group", "clip_vision": "token", "clip_text": "token"}
 
 #: Candidate alphas of the corrected preset, which are compared by leave-one-out cross-validation.
-ALPHAS = tuple(float(alpha) for alpha in np.logspace(2, 7, 11))
+ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 7, 15))
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The same method without the defects of its code: alphas chosen, moments of training, prior means.

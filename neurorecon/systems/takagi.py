@@ -36,7 +36,7 @@ _Z, _C = "vqvae", "clip_text_sd"
 ROIS = {_Z: "early", _C: "ventral"}
 
 #: Candidate alphas of the corrected preset.
-ALPHAS = tuple(float(alpha) for alpha in np.logspace(2, 7, 11))
+ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 7, 15))
 
 PRESETS: dict[str, dict[str, Any]] = {
     "corrected": {

@@ -26,9 +26,9 @@ from neurorecon.systems.takagi import BUNDLED as TAKAGI
 METRICS = ("pixcorr", "two_way_clip", "probe")
 GRIDS = {
     "brain-diffuser": {
-        "strength": (0.34, 0.42, 0.5, 0.62),
-        "text_ratio": (0.4, 0.6, 0.8, 0.9),
-        "guidance": (2.0, 3.0, 5.0),
+        "strength": (0.42, 0.5, 0.62),
+        "text_ratio": (0.4, 0.6, 0.8),
+        "guidance": (2.0, 3.0),
         "eta": (0.0, 1.0),
     },
     "takagi": {"strength": (0.34, 0.42, 0.5, 0.62), "guidance": (2.0, 3.0, 5.0), "eta": (0.0, 1.0)},

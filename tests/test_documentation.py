@@ -31,6 +31,7 @@ from neurorecon.cli.main import app
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.registry import DATASETS, FEATURES
 from neurorecon.simulation.reader import ScenesOptions, ScenesReader
+from neurorecon.systems import brain_diffuser, takagi
 from neurorecon.testing.layouts import layouts, write_layout
 
 #: The stores are made once.
@@ -49,6 +50,10 @@ NOT_RUN = {
         "starts a process for each core, seconds each; run in tests/parallel",
     ("docs/scale.md", "neurorecon maps --store STORE --scheduler local --threads 1"):
         "starts a process for each core, seconds each; run in tests/parallel",
+    ("README.md", "neurorecon weights pull versatile-diffusion vdvae-imagenet64 clip-vit-l14"):
+        "downloads 10 GB; run against a local server in tests/hub",
+    ("docs/validation.md", "neurorecon maps --store OLD.icechunk --subject subj01 --task images --bands "
+     "clip_image,vqvae,vdvae"): "a store of an earlier version",
     ("docs/weights.md", "neurorecon weights pull NAME..."): "downloads; run against a local server in tests/hub",
     ("docs/weights.md", "neurorecon weights pull clip-vit-l14 vdvae-imagenet64 --folder weights"):
         "downloads 2 GB; run against a local server in tests/hub",
@@ -279,6 +284,8 @@ def world(tiny, tmp_path, monkeypatch):
     recipe = tmp_path / "stores" / "scenes.toml"
     recipe.write_text(recipe.read_text().partition("[options]")[0])
     monkeypatch.setattr(ScenesReader, "Options", SmallOptions)
+    for bundled in (brain_diffuser.BUNDLED, takagi.BUNDLED):
+        monkeypatch.setitem(bundled, "steps", 2)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -331,14 +338,14 @@ def _prepared(command, request, folder):
     if "stores/nsd.icechunk" in text and not Path("stores/nsd.icechunk").exists():
         shutil.copytree("stores/scenes.icechunk", "stores/nsd.icechunk")
     # What is published is not here, nor is a graphics card.
-    text = text.replace("--models published", "--models bundled").replace("--device cuda", "--device cpu")
+    text = text.replace("--models published", "--models bundled").replace("_published", "_bundled")
+    text = text.replace("--device cuda", "--device cpu")
     text = text.replace("--precision bfloat16", "--precision float32")
     text = re.sub(r"\[?NAME(\.\.\.)?\]?", "bundled-probe", text) if words[0] == "weights" else text
     text = re.sub(r"--permutations \d+", "", text.replace("STORE", "stores/scenes.icechunk"))
     options = {name for option in _parsed(command).params for name in option.opts}
     quick = {"--permutations": "--permutations 9", "--no-figures": "--no-figures", "--json": "--json"}
-    few_steps = ["--set steps=2"] if "brain-diffuser" in text or "takagi" in text else []
-    return shlex.split(" ".join([text, *(quick[name] for name in quick if name in options), *few_steps]))
+    return shlex.split(" ".join([text, *(quick[name] for name in quick if name in options)]))
 
 
 def _write_own_features(folder):
@@ -405,8 +412,8 @@ def _all_targets(answer):
 
 #: What comments beside commands, and sentences about them, say; of what ``--json`` prints.
 CLAIMS = {
-    ("README.md", "neurorecon maps --roi MT"): lambda answer: (
-        _bands(answer) == ["clip_image", "vqvae", "vdvae", "motion"] and answer["store"] == "stores/scenes.icechunk"
+    ("README.md", "neurorecon maps --roi MT --task videos"): lambda answer: (
+        _bands(answer) == ["clip_image", "vqvae", "gabor", "motion"] and answer["store"] == "stores/scenes.icechunk"
     ),
     ("README.md", "neurorecon maps --bands category,gabor,motion"): lambda answer: (
         _bands(answer) == ["category", "gabor", "motion"]
@@ -519,10 +526,12 @@ def test_statistics(world, capsys):
     assert Path("results/controls/subj01_comparison_scores.tex").is_file()
 
 
-def test_reconstruction(world, monkeypatch):
+def test_reconstruction(scenes, tmp_path, monkeypatch):
     """Of docs/reconstruction.md."""
+    monkeypatch.chdir(tmp_path)
+    Path("stores").mkdir()
+    Path("stores/scenes.icechunk").symlink_to(scenes.location, target_is_directory=True)
     (example,) = _python("docs/reconstruction.md")
-    monkeypatch.setattr(nr, "build", lambda name: nr.open_store("stores/scenes.icechunk"))
     names = {}
     _run(example, names)
     assert names["images"].dims == ("stimulus", "y", "x", "rgb")
@@ -532,7 +541,7 @@ def test_reconstruction(world, monkeypatch):
     np.testing.assert_allclose(images.values, found.reconstructed, atol=1e-5)
     assert names["scores"].scores[0].value == pytest.approx(found.scores[0].value, abs=1e-4)
     assert found.scores[0].p < 0.05
-    written = {path.name for path in (world / "results" / "pixels").iterdir()}
+    written = {path.name for path in (tmp_path / "results" / "pixels").iterdir()}
     page = (ROOT / "docs" / "reconstruction.md").read_text(encoding="utf-8")
     for name in ("_reconstructions.zarr", "_reconstructions.npz", "_images", "_panel.png", "_report.html", ".json"):
         assert name in page
@@ -540,11 +549,10 @@ def test_reconstruction(world, monkeypatch):
 
 
 def test_systems(world, monkeypatch):
-    """Of docs/systems/README.md, with fewer steps."""
+    """Of docs/systems/README.md."""
     (example,) = _python("docs/systems/README.md")
     names = {}
-    few = example.text.replace('preset="corrected"', 'preset="corrected", steps=2')
-    _run(Block(example.page, example.line, "python", few), names)
+    _run(example, names)
     assert set(names["decoded"]) == {"vdvae", "clip_vision", "clip_text"}
     assert names["images"].dims == ("stimulus", "y", "x", "rgb")
     assert names["images"].shape == names["without_text"].shape == names["first_stage"].shape
@@ -669,6 +677,7 @@ def test_defaults_of_recipes():
             values = [default] if len(keys) == 1 else default.split(", ")
             for key, value in zip(keys, values, strict=True):
                 found = fields[key].get_default(call_default_factory=True)
+                found = list(found) if isinstance(found, tuple) else found
                 assert not found if value == "none" else found == json.loads(value.strip("`")), f"{section[:20]}: {key}"
                 compared += 1
     assert compared >= 60

@@ -50,15 +50,15 @@ def test_a_mistake_gives_one_message_and_no_store(call, tmp_path):
 
 
 def test_from_the_folder_to_reconstructions(call, tmp_path):
-    """There are no captions and no ROIs of the system, so it decodes z alone, from all voxels."""
+    """There are no ROIs of the system, so it decodes from all voxels."""
     shutil.copy(STORES / "bids.toml", tmp_path)
     assert call("datasets", "miniature", "bids", "--out", "bids-miniature", "--quiet").exit_code == 0
     assert call("build", "bids.toml", "--root", "bids-miniature", "--quiet").exit_code == 0
     whole = ("--system", "takagi", "--models", "bundled", "--subject", "sub-01", "--set", "steps=2", "--quiet")
     refused = call("reconstruct", *whole)
     assert refused.exit_code == 2
-    assert "captions" in refused.stderr
-    alone = (*whole, "--set", "rois={}", "--set", 'without=["clip_text_sd"]')
+    assert "unknown ROI 'early'" in refused.stderr
+    alone = (*whole, "--set", "rois={}")
     assert call("fit", *alone).exit_code == 0
     made = call("reconstruct", *alone, "--out", "made", "--permutations", "99", "--no-figures", "--json")
     assert made.exit_code == 0, made.stderr

@@ -205,7 +205,7 @@ class TestSystem:
         found = TwoTargets().fit_decode(scenes, "subj01", test, compute=compute)
         for name in expected:
             np.testing.assert_allclose(found[name].values, expected[name].values, atol=1e-4)
-        files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("gabor*")}
+        files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("gabor_*")}
         assert len(files) == 3  # 1,440 features in blocks of 500
         again = TwoTargets().fit_decode(scenes, "subj01", test, compute=compute)
         np.testing.assert_array_equal(again["gabor"].values, found["gabor"].values)

@@ -70,7 +70,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 #: What differs for the bundled networks in the corrected preset: chosen on training images (docs/validation.md).
-BUNDLED: dict[str, Any] = {"strength": 0.42, "guidance": 3.0, "steps": 20, "eta": 1.0, "text_ratio": 0.8}
+BUNDLED: dict[str, Any] = {"strength": 0.42, "guidance": 2.0, "steps": 20, "eta": 1.0, "text_ratio": 0.6}
 
 
 class BrainDiffuser(System):

@@ -35,7 +35,7 @@ def tour(
     say: Callable[[str], None] = print,
     seed: int = 0,
 ) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Map one ROI and the whole cortex, reconstruct images with three systems, and write a report that opens offline.
+    """Map one ROI and the whole cortex of the first subject, reconstruct images, and write a report that opens offline.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def tour(
     cortex = voxelwise_maps(store, subject, seed=seed)
     files += write(cortex, store, folder / "cortex", record)
     say("maps of the whole cortex from videos ...")
-    videos = [voxelwise_maps(store, name, task="videos", seed=seed) for name in store.subjects]
+    videos = voxelwise_maps(store, subject, task="videos", seed=seed)
     files += write(videos, store, folder / "videos", record)
     reconstructions = []
     for system in systems:
@@ -79,8 +79,8 @@ def tour(
         reconstructions.append(found)
         files += write(found, store, folder / "reconstructions", record)
     say("report ...")
-    report = write_report(folder / "report.html", store, roi, [cortex, *videos], reconstructions, record)
-    scores = [score.row() for found in (roi, cortex, *videos, *reconstructions) for score in found.scores]
+    report = write_report(folder / "report.html", store, roi, [cortex, videos], reconstructions, record)
+    scores = [score.row() for found in (roi, cortex, videos, *reconstructions) for score in found.scores]
     return [report, *files], scores
 
 
@@ -92,17 +92,12 @@ def write_report(
     reconstructions: list[Reconstruction],
     record: dict[str, Any],
 ) -> Path:
-    """Write the report of the tour: stimuli, maps, reconstructions; one file that loads nothing.
-
-    Of the maps of the whole cortex, the first one of each task is shown.
-    """
+    """Write the report of the tour: stimuli, maps, reconstructions; one file that loads nothing."""
     from neurorecon.figures import Figure, Section, Table, report
 
-    tasks = {found.task: found for found in reversed(cortex)}
-    shown = [found for found in cortex if tasks[found.task] is found]
     sections = [
         Section("Stimuli", _stimuli_text(store), [Figure(figure, caption) for figure, caption in _stimuli(store)]),
-        *(_map_section(found, store, record, whole_page=found is shown[0]) for found in shown),
+        *(_map_section(found, store, record, whole_page=found is cortex[0]) for found in cortex),
         Section(
             f"A closer look at {ROI}",
             f"The same model on the voxels of {ROI} alone, as `neurorecon maps --roi {ROI} --task videos` makes it.",

@@ -3,8 +3,8 @@
     pytest -m benchmark -s tests/benchmarks/test_system_fit.py
 
 ``SCENES`` names a store that is there; by default it is built. The floor: one Gram matrix and its eigenvectors in
-float64 (9 n³ operations), and the product of all eigenvectors with all features in float32, at the speed that matrix products
-reach in the same run. Choosing alphas, the held-out predictions of the renormalization, and reading are extra.
+float64 (9 n³ operations), and the product of all eigenvectors with all features in float32, at the speed that matrix
+products reach in the same run. Choosing alphas, the held-out predictions of the renormalization, and reading are extra.
 """
 
 from __future__ import annotations

@@ -361,10 +361,12 @@ def _write_own_features(folder):
 
 @contextlib.contextmanager
 def _loggers_kept():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, own = logging.getLogger(), logging.getLogger("neurorecon")
+    handlers, levels = root.handlers[:], (root.level, own.level)
     yield
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    own.setLevel(levels[1])
 
 
 @pytest.mark.parametrize("story", _stories(), ids=lambda story: f"{story[0].page}:{story[0].line}")

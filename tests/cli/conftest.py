@@ -103,8 +103,8 @@ def call(tmp_path, monkeypatch):
     from neurorecon.cli.main import app
 
     monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, own = logging.getLogger(), logging.getLogger("neurorecon")
+    handlers, levels = root.handlers[:], (root.level, own.level)
 
     def run(*arguments):
         # The record of a result holds the command as it was typed.
@@ -112,7 +112,9 @@ def call(tmp_path, monkeypatch):
         return CliRunner().invoke(app, list(map(str, arguments)))
 
     yield run
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    own.setLevel(levels[1])
 
 
 @pytest.fixture(scope="session")

@@ -70,6 +70,7 @@ def test_parts_of_other_settings_are_not_taken(decoded, tmp_path, other):
 
 
 def test_a_damaged_part_is_generated_again(decoded, tmp_path, caplog):
+    caplog.set_level("WARNING", logger="neurorecon")
     compute = Compute(folder=tmp_path)
     found = generate_parts(Counting(), decoded, (0,), compute)
     part = next(tmp_path.rglob("seed0_000000.safetensors"))

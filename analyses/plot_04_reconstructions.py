@@ -60,7 +60,7 @@ save_figure(figure, OUT / "targets", record)
 # Controls: the mean response, the response to another stimulus, the mean training image, and the oracle, which
 # generates from the true targets. Scores are means over test images with bootstrap intervals; differences are paired.
 for name, system in systems.items():
-    images = with_controls(system, store, test, seeds=(0,), progress=True)
+    images = with_controls(system, store, test)
     found = compare(images, store, metrics=("pixcorr", "two_way_clip", "probe"), subject=SUBJECT)
     print(found.text(store))
     order = np.argsort(-found.values[name]["pixcorr"])

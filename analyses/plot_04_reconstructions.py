@@ -83,5 +83,5 @@ for name, system in systems.items():
         simulated=True,
     )
     save_figure(figure, OUT / name, record)
-    nr.write(found, store, OUT, record)
+    nr.write(found, store, OUT / name, record)  # a folder for each system
 print(f"figures and tables: {OUT}")

@@ -16,6 +16,9 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL the
 #: Seconds within which all processes have to be gone.
 SECONDS = 5.0
 
+# The processes of a script share one pipe. They write each line in one piece: `print` writes the end of the line by
+# itself where output is unbuffered, so that lines of two processes can end up in one.
+
 #: Starts two processes of joblib, as figures and stimuli are drawn in; each says who it is, and works for minutes.
 JOBLIB = """
     import os, time
@@ -23,11 +26,11 @@ JOBLIB = """
     from neurorecon.parallel import in_processes
 
     def work(seconds):
-        print(os.getpid(), flush=True)
+        os.write(1, b"%d\\n" % os.getpid())
         time.sleep(seconds)
 
     in_processes(2)(delayed(work)({seconds}) for _ in range(2))
-    print("idle", flush=True)
+    os.write(1, b"idle\\n")
     time.sleep(600)
 """
 
@@ -37,14 +40,14 @@ DASK = """
     from neurorecon.parallel import connect
 
     def work(number):
-        print(os.getpid(), flush=True)
+        os.write(1, b"%d\\n" % os.getpid())
         time.sleep(600)
 
     if __name__ == "__main__":
         from joblib import cpu_count
         with connect("local", threads=max(1, cpu_count() // 2)) as client:
             number = len(client.nthreads())
-            print("workers", number, flush=True)
+            os.write(1, b"workers %d\\n" % number)
             futures = client.map(work, range(number), pure=False)
             client.gather(futures)
 """
@@ -53,11 +56,10 @@ DASK = """
 RANK = """
     import os, time
     from neurorecon.parallel.workers import Ranks
-    import torch.distributed
 
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     ranks = Ranks("cpu")
-    print("joined", flush=True)
+    os.write(1, b"joined\\n")
     time.sleep(600)
 """
 

@@ -41,7 +41,7 @@ record = nr.record_of(store, "analyses/plot_04_reconstructions.py", seed=0)
 test = store.responses(SUBJECT, roi="visual", task="images", split="test", average="stimulus")
 decoded = systems["brain-diffuser"].decode(test[:8])
 variants = {
-    "first stage": systems["brain-diffuser"].stages(decoded)["VDVAE"],
+    "first stage": systems["brain-diffuser"].stages(decoded)["vdvae"],
     "both": systems["brain-diffuser"].generate(decoded),
     "vision alone": systems["brain-diffuser"].generate(decoded.drop("clip_text")),
     "text alone": systems["brain-diffuser"].generate(decoded.drop("clip_vision")),

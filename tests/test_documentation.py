@@ -31,7 +31,8 @@ from neurorecon.cli.main import app
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.registry import DATASETS, FEATURES
 from neurorecon.simulation.reader import ScenesOptions, ScenesReader
-from neurorecon.systems import brain_diffuser, takagi
+from neurorecon.systems.brain_diffuser import BrainDiffuser
+from neurorecon.systems.takagi import Takagi
 from neurorecon.testing.layouts import layouts, write_layout
 
 #: The stores are made once.
@@ -284,8 +285,8 @@ def world(tiny, tmp_path, monkeypatch):
     recipe = tmp_path / "stores" / "scenes.toml"
     recipe.write_text(recipe.read_text().partition("[options]")[0])
     monkeypatch.setattr(ScenesReader, "Options", SmallOptions)
-    for bundled in (brain_diffuser.BUNDLED, takagi.BUNDLED):
-        monkeypatch.setitem(bundled, "steps", 2)
+    for system in (BrainDiffuser, Takagi):
+        monkeypatch.setattr(system, "bundled", {**system.bundled, "steps": 2})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

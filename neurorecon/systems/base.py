@@ -7,7 +7,7 @@ replace a target by noise) and generate again, so they are written once for all 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -699,76 +699,6 @@ def standardizer(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     deviation = responses.std(axis=0)
     still = (responses == responses[:1]).all(axis=0)
     return responses.mean(axis=0), np.where(still | (deviation == 0), 1.0, deviation)
-
-
-def choose_settings(
-    system: Any, presets: Mapping[str, Mapping[str, Any]], bundled: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the parameters of a preset, with those of the system that are not None in their place.
-
-    Parameters
-    ----------
-    system : System
-        With the parameters ``preset`` and ``models``.
-    presets : mapping of str to mapping
-        Parameters by preset.
-    bundled : mapping, optional
-        What differs for the bundled networks in the preset ``corrected``.
-    """
-    if system.preset not in presets:
-        raise UnknownNameError("preset", system.preset, presets)
-    found = dict(presets[system.preset])
-    if system.models == "bundled" and system.preset == "corrected":
-        found |= bundled or {}
-    given = system.get_params(deep=False)
-    for name in found:
-        value = given.get(name)
-        if value is not None:
-            merge = isinstance(value, Mapping) and isinstance(found[name], Mapping)
-            found[name] = {**found[name], **value} if merge else value
-    return found
-
-
-def decoder_device(device: str | None) -> str:
-    """Return where decoders compute if networks are on a device: NumPy unless it is a CUDA GPU."""
-    return device if device is not None and device.startswith("cuda") else "cpu"
-
-
-def best_of_several(
-    generate: Callable[[int], np.ndarray],
-    judge: Callable[[np.ndarray], np.ndarray],
-    stimuli: ArrayLike,
-    count: int,
-    seed: int,
-) -> xarray.DataArray:
-    """Generate several images of each stimulus, and keep the one that agrees best with what was decoded.
-
-    Parameters
-    ----------
-    generate : callable
-        ``generate(seed)`` returns images, (stimulus, y, x, rgb).
-    judge : callable
-        ``judge(images)`` returns how well each agrees with what was decoded, (stimulus,). It must not know what was
-        seen.
-    stimuli : sequence of str
-    count : int
-        Number of images of each stimulus; the first has the noise of `seed` itself.
-    seed : int
-
-    Returns
-    -------
-    DataArray, dims (stimulus, y, x, rgb)
-    """
-    if count < 1:
-        raise InputError("best_of is not a number of images", given=f"best_of={count!r}", expected="1 or more")
-    best = generate(seed)
-    score = judge(best)
-    for number in range(1, count):
-        images = generate(seed_of(seed, f"candidate {number}"))
-        again = judge(images)
-        better = again > score
-        best[better], score[better] = images[better], again[better]
-    return as_images(best, stimuli)
 
 
 def correlate_rows(one: np.ndarray, other: np.ndarray) -> np.ndarray:

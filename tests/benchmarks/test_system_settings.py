@@ -20,8 +20,6 @@ import neurorecon as nr
 from neurorecon.decoders.samples import Recordings
 from neurorecon.features.extract import ensure_targets
 from neurorecon.metrics.base import load_metric
-from neurorecon.systems.brain_diffuser import BUNDLED as BRAIN_DIFFUSER
-from neurorecon.systems.takagi import BUNDLED as TAKAGI
 
 METRICS = ("pixcorr", "two_way_clip", "probe")
 GRIDS = {
@@ -37,7 +35,6 @@ START = {
     "brain-diffuser": {"strength": 0.5, "guidance": 3.0, "steps": 20, "eta": 1.0, "text_ratio": 0.6},
     "takagi": {"strength": 0.42, "guidance": 3.0, "steps": 20, "eta": 0.0},
 }
-CHOSEN = {"brain-diffuser": BRAIN_DIFFUSER, "takagi": TAKAGI}
 
 
 @pytest.fixture(scope="module")
@@ -82,5 +79,6 @@ def test_settings(store, name):
         values = itertools.product(*(grid[one] for one in pair))
         options = [dict(zip(pair, found, strict=True)) for found in values]
         best = max(({**best, **option} for option in options), key=score)
-    print("chosen:", best, "preset:", CHOSEN[name])
-    assert best == CHOSEN[name]
+    preset = nr.load_system(name).bundled
+    print("chosen:", best, "preset:", preset)
+    assert best == preset

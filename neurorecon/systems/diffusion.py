@@ -1,0 +1,202 @@
+"""What the systems share that decode by ridge regression and generate with latent diffusion.
+
+A system of this kind is a table: which targets are decoded and how, which image generation starts from, which targets
+condition it, and the parameters of its presets. A file of such a system reads like the method section of its paper.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from neurorecon.decoders.ridge import RidgeDecoder
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.models.load import seed_of
+from neurorecon.systems.base import System, TargetSpec
+from neurorecon.systems.decoded import Decoded, as_images
+
+if TYPE_CHECKING:
+    import xarray
+
+    from neurorecon.generators.latent_diffusion import Condition, LatentDiffusion
+
+#: Candidate alphas of the corrected presets.
+ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 7, 15))
+
+
+@dataclass(eq=False, repr=False)
+class DiffusionSystem(System):
+    """Base class of systems with ridge decoders and latent diffusion; parameters that are None are those of the preset.
+
+    Parameters
+    ----------
+    models : {"bundled", "published"} or path
+        Which networks; the targets of the store have to come from the same ones.
+    preset : {"corrected", "released"}
+        ``"corrected"`` is the method of the paper without the defects of its code, ``"released"`` what the authors'
+        code computes. The page of each system lists what differs.
+    alphas : float, sequence of float, or mapping of str to these, optional
+        Alpha or candidates, of all targets or by target.
+    renorm : {"train", "test", "none"}, optional
+        Moments to which predictions are scaled; see :class:`~neurorecon.decoders.RidgeDecoder`. Those of the test set
+        depend on the other stimuli, and are undefined for one.
+    rois : mapping of str to str, optional
+        Voxels of the decoder of each target, among those of :meth:`fit`, in place of :attr:`default_rois`. Targets
+        that it does not name are decoded from all voxels.
+    without : tuple of str
+        Ablations: targets that are neither decoded nor used. Without the target of the first stage, generation starts
+        from noise.
+    first_stage_only : bool
+        Return the images of the first stage, without diffusion.
+    strength, guidance, steps, eta, scheduler : optional
+        As in :class:`~neurorecon.generators.latent_diffusion.LatentDiffusion`. Mind the scale of strength: 37 of 50
+        steps of the published schedule, called .75 in papers, are .734; 40 steps, called .8, are .792.
+    best_of : int
+        Generate this many images of each stimulus, and keep the one that agrees best with what was decoded; see
+        :meth:`agreement`. The stimulus that was seen takes no part in the choice.
+    device : str, optional
+        Of decoders and networks; by default networks use a GPU if there is one.
+    dtype : {"float32", "bfloat16", "float16"}
+        Precision of the networks.
+    batch_size : int, optional
+        Images generated at a time.
+
+    Attributes
+    ----------
+    presets : dict of str to dict
+        Parameters by preset. ``alphas`` and ``alpha_per`` (what decides them together: "target", "token", ...) are by
+        target.
+    bundled : dict
+        What differs for the bundled networks in the preset ``corrected``; chosen on training images.
+    first_stage : str
+        The target that the first stage turns into an image.
+    default_rois : dict of str to str
+        As `rois`.
+    folds : int or "gcv"
+        Cross-validation by which alphas are chosen.
+    condition : {"text", "both"}
+        Which diffusion network.
+    """
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    bundled: ClassVar[Mapping[str, Any]] = {}
+    first_stage: ClassVar[str]
+    default_rois: ClassVar[Mapping[str, str]] = {}
+    folds: ClassVar[int | Literal["gcv"]] = "gcv"
+    condition: ClassVar[Condition]
+
+    models: str | Path = "bundled"
+    preset: str = "corrected"
+    _: KW_ONLY
+    alphas: Any = None
+    renorm: Literal["train", "test", "none"] | None = None
+    rois: Mapping[str, str] | None = None
+    without: tuple[str, ...] = ()
+    first_stage_only: bool = False
+    strength: float | None = None
+    guidance: float | None = None
+    steps: int | None = None
+    eta: float | None = None
+    scheduler: str | None = None
+    best_of: int = 1
+    device: str | None = None
+    dtype: str = "float32"
+    batch_size: int | None = None
+
+    # -- what subclasses define --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def generate_first_stage(self, decoded: Decoded, seed: int) -> xarray.DataArray:
+        """Return the images of the first stage, dims (stimulus, y, x, rgb)."""
+
+    @abstractmethod
+    def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
+        """Return the conditions of the diffusion network, from the targets that are used."""
+
+    @abstractmethod
+    def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+        """Return how well images, (stimulus, y, x, rgb), agree with what was decoded, (stimulus,); for `best_of`."""
+
+    # -- what they share ----------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters of the preset, with those that were given in their place."""
+        if self.preset not in self.presets:
+            raise UnknownNameError("preset", self.preset, self.presets)
+        found = dict(self.presets[self.preset])
+        if self.models == "bundled" and self.preset == "corrected":
+            found |= self.bundled
+        for name, value in self.get_params(deep=False).items():
+            if name in found and value is not None:
+                found[name] = {**found[name], **value} if isinstance(value, Mapping) else value
+        return found
+
+    @property
+    def targets(self) -> Mapping[str, TargetSpec]:
+        """The targets of the preset, but for those that are not used, each with its decoder."""
+        names = [name for name in self.settings["alpha_per"] if name not in self.without]
+        rois = self.default_rois if self.rois is None else self.rois
+        return {
+            name: TargetSpec(name, self.decoder(name), roi=rois.get(name), required=self.first_stage_only)
+            for name in ([self.first_stage] if self.first_stage_only else names)
+        }
+
+    def decoder(self, name: str) -> Any:
+        """Return the unfitted decoder of a target: a ridge regression."""
+        chosen = self.settings
+        alphas = chosen["alphas"][name] if isinstance(chosen["alphas"], Mapping) else chosen["alphas"]
+        return RidgeDecoder(
+            alphas,
+            cv=self.folds,
+            alpha_per=chosen["alpha_per"][name] if np.ndim(alphas) else "all",
+            fit_intercept=chosen["intercept"],
+            renorm=None if chosen["renorm"] == "none" else chosen["renorm"],
+            # NumPy solves on the CPU, whatever device networks use by default.
+            device=self.device if self.device is not None and self.device.startswith("cuda") else "cpu",
+        )
+
+    def generator(self) -> LatentDiffusion:
+        """Return the generator with the settings of this system."""
+        import inspect
+
+        from neurorecon.generators.latent_diffusion import LatentDiffusion
+
+        known = inspect.signature(LatentDiffusion).parameters
+        chosen = {name: value for name, value in self.settings.items() if name in known}
+        return LatentDiffusion(
+            self.condition, self.models, **chosen, device=self.device, dtype=self.dtype, batch_size=self.batch_size
+        )
+
+    def stages(self, decoded: Decoded, *, seed: int = 0) -> dict[str, xarray.DataArray]:
+        """Return the images of the first stage, if its target was decoded."""
+        return {self.first_stage: self.generate_first_stage(decoded, seed)} if self.first_stage in decoded else {}
+
+    def generate(self, decoded: Decoded, *, seed: int = 0) -> xarray.DataArray:
+        """Generate images: what the first stage makes is the start of a diffusion that is guided by what was decoded.
+
+        Without the target of the first stage, generation starts from noise; without a condition, it is not guided by
+        it. Parameters and result are those of :meth:`System.generate`.
+        """
+        if self.first_stage_only:
+            return self.generate_first_stage(decoded, seed)
+        if self.best_of < 1:
+            raise InputError(
+                "best_of is not a number of images", given=f"best_of={self.best_of!r}", expected="1 or more"
+            )
+        used = decoded.drop(*(name for name in self.without if name in decoded))
+        generator, conditions, stimuli = self.generator(), self.conditions(used, seed), decoded.stimuli.tolist()
+        best = generator.generate(stimuli, conditions, seed=seed)
+        if self.best_of > 1:
+            score = self.agreement(best, decoded)
+            for number in range(1, self.best_of):
+                images = generator.generate(stimuli, conditions, seed=seed_of(seed, f"candidate {number}"))
+                again = self.agreement(images, decoded)
+                better = again > score
+                best[better], score[better] = images[better], again[better]
+        return as_images(best, stimuli)

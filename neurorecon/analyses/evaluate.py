@@ -139,15 +139,19 @@ class Evaluation(Result):
         from neurorecon.figures import Figure, Section, Table, report_html
 
         figures = self.figures(store)
-        panel, nulls = figures.pop("panel"), list(figures.values())
-        scores = Table.from_frame(self.score_table(), formats={"n": "d"})
-        stimuli = Table.from_frame(self.tables()["stimuli"])
-        said = [self.sentence, *exchange_lines(self.chosen)]
+        panel = Figure(figures.pop("panel")(), "Stimuli and their reconstructions, from the best to the worst.")
+        scores = Table.from_frame(self.score_table(), "Means over stimuli, beside their null.", formats={"n": "d"})
+        nulls = [
+            Figure(draw(), f"{name.removeprefix('null_')}: the score (line) in its null distribution.")
+            for name, draw in figures.items()
+            if name.startswith("null_")
+        ]
+        stimuli = Table.from_frame(self.tables()["stimuli"], "The scores of each stimulus.")
         sections = [
-            Section("Seen and reconstructed", self.sentence, [Figure(panel())]),
-            Section("Scores", said[1:], [scores, *(Figure(draw()) for draw in nulls)]),
+            Section("Seen and reconstructed", (), [panel]),
+            Section("Scores", exchange_lines(self.chosen), [scores, *nulls]),
             *self.sections(),
-            Section("Stimuli", "The score of each stimulus.", [stimuli]),
+            Section("Stimuli", (), [stimuli]),
         ]
         return report_html(f"{self.title} · {store.name}", sections, record, lead=self.sentence)
 

@@ -106,7 +106,7 @@ def write_report(
         *(_map_section(found, store, record, whole_page=found is cortex[0]) for found in cortex),
         Section(
             f"A closer look at {ROI}",
-            f"The same model on the voxels of {ROI} alone, as the command neurorecon maps --roi {ROI} --task videos makes it.",
+            f"The same model on the voxels of {ROI} alone: neurorecon maps --roi {ROI} --task videos.",
             [_roi_table(Table, roi)],
         ),
         *(_reconstruction_section(found, store) for found in reconstructions),

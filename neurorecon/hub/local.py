@@ -29,7 +29,7 @@ PIPELINE_PARTS = {
 VARIABLE = "NEURORECON_WEIGHTS"
 
 #: Suffixes of weight files.
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt", ".tar")
 
 _CACHE: dict[tuple[str, int, int], str] = {}
 

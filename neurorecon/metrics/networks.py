@@ -238,10 +238,7 @@ class CategoryProbe(ImageNetwork):
         return Probe.load(self.source.folder).to(device)
 
     def read(self, prepared: np.ndarray) -> dict[str, Any]:
-        """Return the maps of the first and the second last stage, (image, channel, y, x), and the last: pooled and named.
-
-        ``pooled`` is (image, feature), and ``category`` the name of the category, (image,).
-        """
+        """Return maps of two stages, (image, channel, y, x), the pooled features, (image, feature), and the category."""
         early, middle, pooled = self.network.depths(prepared)
         return {"early": early, "middle": middle, "pooled": pooled, "category": self.network.categories(pooled)}
 

@@ -227,7 +227,7 @@ JUDGES = {
     ),
     "effnet_distance": ("efficientnet", "efficientnet_b1", {}, "avgpool", None),
     "swav_distance": ("swav", "resnet50", {}, "avgpool", None),
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -238,7 +238,7 @@ class CategoryProbe(ImageNetwork):
         return Probe.load(self.source.folder).to(device)
 
     def read(self, prepared: np.ndarray) -> dict[str, Any]:
-        """Return maps of two stages, (image, channel, y, x), the pooled features, (image, feature), and the category."""
+        """Return maps of two stages, (image, channel, y, x), pooled features, (image, feature), and the category."""
         early, middle, pooled = self.network.depths(prepared)
         return {"early": early, "middle": middle, "pooled": pooled, "category": self.network.categories(pooled)}
 

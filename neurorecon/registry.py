@@ -181,6 +181,11 @@ METRICS = Registry(
         "n_way": "neurorecon.metrics.identification:n_way",
         "two_way_clip": "neurorecon.metrics.networks:TWO_WAY_CLIP",
         "two_way_probe": "neurorecon.metrics.networks:TWO_WAY_PROBE",
+        "two_way_alexnet2": "neurorecon.metrics.networks:TWO_WAY_ALEXNET2",
+        "two_way_alexnet5": "neurorecon.metrics.networks:TWO_WAY_ALEXNET5",
+        "two_way_inception": "neurorecon.metrics.networks:TWO_WAY_INCEPTION",
+        "effnet_distance": "neurorecon.metrics.networks:EFFNET_DISTANCE",
+        "swav_distance": "neurorecon.metrics.networks:SWAV_DISTANCE",
         "probe": "neurorecon.metrics.networks:PROBE",
     },
 )

@@ -27,8 +27,12 @@ BUNDLED = Path(neurorecon.__file__).parent / "models" / "bundled"
 #: File with the digests of the bundled weights; written by :func:`neurorecon.hub.record_bundled`.
 BUNDLED_TABLE = "sha256.json"
 
-#: Roles that share a bundled network: one small CLIP stands in for all published CLIP networks.
-PLAYED_BY = {"clip-b32": "clip", "text-encoder": "clip"}
+#: Roles that share a bundled network: one small CLIP stands in for all published CLIP networks, the probe for the
+#: classifiers of photographs that judge reconstructions.
+PLAYED_BY = {
+    "clip-b32": "clip", "text-encoder": "clip",
+    "alexnet": "probe", "inception": "probe", "efficientnet": "probe", "swav": "probe",
+}  # fmt: skip
 
 #: What a user can choose for a data set: the command-line option, and the word for it in errors.
 CHOICES = {

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from neurorecon.errors import InputError, NeuroreconError, UnknownNameError
 from neurorecon.hub.catalog import File, Item, find, items
-from neurorecon.hub.local import VARIABLE, hub_cache, locate, plain_cache, search, verify
+from neurorecon.hub.local import VARIABLE, hub_cache, locate, pin, plain_cache, search, verify
 
 #: Data sets that nilearn downloads as a whole, into a folder of the same name; the others come file by file.
 FETCHED = ("miyawaki2008", "haxby2001")
@@ -275,6 +275,8 @@ def _from_address(item: Item, files: Sequence[File], folder: Path, progress: boo
         )
     for file in files:
         download_file(f"{item.url}/{file.path}", folder / file.path, sha256=file.sha256, progress=progress)
+        if file.sha256 is None and item.kind == "weights":
+            pin(folder / file.path)
 
 
 def download_file(url: str, target: Path, *, sha256: str | None = None, progress: bool = True) -> Path:

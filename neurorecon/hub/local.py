@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.hub import catalog
 from neurorecon.hub.catalog import BUNDLED_TABLE, PLAYED_BY, File, Item, find, for_role, items, recorded
+from neurorecon.io.files import write_json
 
 #: The part of one of diffusers' pipelines that plays a role; the folder of a pipeline can be given as models.
 PIPELINE_PARTS = {
@@ -28,8 +29,11 @@ PIPELINE_PARTS = {
 #: Environment variable with the path of a folder of weights.
 VARIABLE = "NEURORECON_WEIGHTS"
 
+#: Table beside downloaded files whose sha256 nobody published: what they were when they were downloaded first.
+PINS = "downloaded.json"
+
 #: Suffixes of weight files.
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt")
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt", ".tar")
 
 _CACHE: dict[tuple[str, int, int], str] = {}
 
@@ -372,7 +376,26 @@ def check(file: File, place: Path | None) -> FileState:
     damage = _damage(path, size)
     if damage is not None:
         return FileState(file.path, "corrupt", damage, path)
+    pinned = pins(place).get(file.path) if place is not None else None
+    if pinned is not None:
+        return _compared(file, path, digest(path), pinned, "sha256")
     return FileState(file.path, "unknown", f"sha256 not known; present, {size} bytes", path)
+
+
+def pin(file: Path) -> None:
+    """Record the sha256 of a downloaded file that the catalog does not know, beside the file, unless one is there."""
+    known = pins(file.parent)
+    if file.name not in known:
+        write_json(file.parent / PINS, {**known, file.name: digest(file)})
+
+
+def pins(folder: Path) -> dict[str, str]:
+    """Return the sha256 of files at their first download, by name."""
+    try:
+        found = json.loads((folder / PINS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _compared(file: File, path: Path, found: str, expected: str, kind: str) -> FileState:

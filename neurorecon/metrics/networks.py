@@ -1,4 +1,8 @@
-"""Metrics on features of networks: two-way identification, and what the category probe sees.
+"""Metrics on features of networks: identification, distances, and what the category probe sees.
+
+The networks of the papers' tables (AlexNet, Inception v3, EfficientNet B1, SwAV, CLIP) read images as Brain-Diffuser's
+evaluation does: 224 pixels, bilinear. With bundled weights, the probe and the small CLIP stand in for them; the record
+of a score names the weights.
 
 A metric names a network and one of its layers; the network turns images of any size into features, each image once,
 however many metrics, permutations and reconstructions it occurs in. Similarity, ties and undefined values are those of
@@ -9,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -19,11 +23,13 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from neurorecon.errors import InputError
+from neurorecon.hub.local import SUFFIXES
+from neurorecon.io.tensors import load_state
 from neurorecon.metrics.base import Metric
 from neurorecon.metrics.identification import similarity_matrix, strict_share, two_way
-from neurorecon.metrics.image import as_unit_float
+from neurorecon.metrics.image import as_unit_float, pixcorr
 from neurorecon.models.clip import ClipSettings, clip_settings
-from neurorecon.models.load import WeightsSource, source
+from neurorecon.models.load import WeightsSource, same_random_numbers, source
 from neurorecon.models.preprocessing import Preprocessing
 from neurorecon.parallel import choose_device
 
@@ -205,12 +211,12 @@ class ClipEmbedding(ImageNetwork):
 
 
 class CategoryProbe(ImageNetwork):
-    """The bundled probe: its pooled features, and the category of the main object that it sees.
+    """The bundled probe: features of three depths, and the category of the main object that it sees.
 
     There are no published weights of it, so `models` has no effect.
     """
 
-    layers: ClassVar[tuple[str, ...]] = ("pooled", "category")
+    layers: ClassVar[tuple[str, ...]] = ("early", "middle", "pooled", "category")
 
     def __init__(self, models: str | Path = "bundled", device: str = "cpu", progress: bool = False) -> None:
         super().__init__("bundled", device, progress)
@@ -232,9 +238,9 @@ class CategoryProbe(ImageNetwork):
         return Probe.load(self.source.folder).to(device)
 
     def read(self, prepared: np.ndarray) -> dict[str, Any]:
-        """Return the pooled features, (image, feature), and the name of the category, (image,)."""
-        pooled = self.network.pooled(prepared)
-        return {"pooled": pooled, "category": self.network.categories(pooled)}
+        """Return maps of two stages, (image, channel, y, x), pooled features, (image, feature), and the category."""
+        early, middle, pooled = self.network.depths(prepared)
+        return {"early": early, "middle": middle, "pooled": pooled, "category": self.network.categories(pooled)}
 
     def check(self, store: Store) -> None:
         """Refuse stimuli that are no drawn scenes of the probe's categories."""
@@ -249,6 +255,108 @@ class CategoryProbe(ImageNetwork):
             expected=f"drawn scenes, of the categories {', '.join(known)}",
             todo="leave out probe and two_way_probe; two_way_clip judges photographs, with --models published",
         )
+
+
+class Judge(ImageNetwork):
+    """A network of torchvision that was trained on photographs, as papers use it to judge reconstructions.
+
+    Subclasses name the role of the weights, the architecture, and which module each layer is the output of. With
+    bundled weights, the probe takes its place, whose layers have the same names.
+    """
+
+    role: ClassVar[str]
+    architecture: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+    nodes: ClassVar[Mapping[str, str]]
+
+    @cached_property
+    def source(self) -> WeightsSource:
+        """The weights."""
+        return source(self.role, self.models)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Both sides to 224 pixels, bilinear, as in Brain-Diffuser's evaluation; ImageNet's mean and deviation."""
+        return Preprocessing(224, "bilinear", "squeeze", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+    def on(self, models: str | Path = "bundled", device: str = "cpu", progress: bool = False) -> ImageNetwork:
+        """Return this kind of network with other weights, or the probe if these are the bundled ones."""
+        if source(self.role, models).origin == "bundled":
+            return CategoryProbe().on("bundled", device, progress)
+        return super().on(models, device, progress)
+
+    def load(self, device: str) -> Any:
+        """Load the network, cut off behind the last layer that is read."""
+        import torchvision
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        files = [file for file in sorted(self.source.folder.iterdir()) if file.suffix in SUFFIXES]
+        if len(files) != 1:
+            raise InputError(
+                f"it is not clear which file holds the weights of {self.architecture}",
+                given=", ".join(file.name for file in files) or f"nothing in {self.source.folder}",
+                expected="one PyTorch or safetensors file",
+                todo="leave one file there",
+            )
+        with same_random_numbers():
+            network = getattr(torchvision.models, self.architecture)(weights=None, **self.options)
+        state = {name.removeprefix("module."): value for name, value in load_state(files[0]).items()}
+        wanted = network.state_dict()
+        wrong = [name for name, value in wanted.items() if name in state and state[name].shape != value.shape]
+        wrong += [name for name in wanted if name not in state and not name.startswith(("fc.", "num_batches"))]
+        if wrong:
+            raise InputError(
+                f"these weights are not those of {self.architecture}",
+                given=f"{files[0]}: {len(wrong)} tensors are missing or have another shape, e.g. {wrong[0]}",
+                expected=f"the weights of torchvision's {self.architecture}",
+                todo="download them again: neurorecon weights download",
+            )
+        network.load_state_dict({name: value for name, value in state.items() if name in wanted}, strict=False)
+        network.eval().requires_grad_(False)
+        nodes = {node: layer for layer, node in self.nodes.items()}
+        return create_feature_extractor(network, nodes, suppress_diff_warning=True).eval().to(device)
+
+    def read(self, prepared: np.ndarray) -> dict[str, Tensor]:
+        """Return each layer, (image, channel, y, x) or (image, feature)."""
+        found: dict[str, Tensor] = self.network(self.preprocessing.normalize(prepared, choose_device(self.device)))
+        return {name: values.flatten(1) if values.shape[-2:] == (1, 1) else values for name, values in found.items()}
+
+
+class AlexNet(Judge):
+    """AlexNet after its second and its fifth convolution (and ReLU)."""
+
+    layers: ClassVar[tuple[str, ...]] = ("early", "middle")
+    role: ClassVar[str] = "alexnet"
+    architecture: ClassVar[str] = "alexnet"
+    nodes: ClassVar[Mapping[str, str]] = {"early": "features.4", "middle": "features.11"}
+
+
+class InceptionV3(Judge):
+    """Inception v3 after its average pooling."""
+
+    layers: ClassVar[tuple[str, ...]] = ("pooled",)
+    role: ClassVar[str] = "inception"
+    architecture: ClassVar[str] = "inception_v3"
+    options: ClassVar[Mapping[str, Any]] = {"transform_input": True, "aux_logits": True, "init_weights": False}
+    nodes: ClassVar[Mapping[str, str]] = {"pooled": "avgpool"}
+
+
+class EfficientNetB1(Judge):
+    """EfficientNet B1 after its average pooling."""
+
+    layers: ClassVar[tuple[str, ...]] = ("pooled",)
+    role: ClassVar[str] = "efficientnet"
+    architecture: ClassVar[str] = "efficientnet_b1"
+    nodes: ClassVar[Mapping[str, str]] = {"pooled": "avgpool"}
+
+
+class SwavResNet50(Judge):
+    """ResNet-50 trained by SwAV, after its average pooling."""
+
+    layers: ClassVar[tuple[str, ...]] = ("pooled",)
+    role: ClassVar[str] = "swav"
+    architecture: ClassVar[str] = "resnet50"
+    nodes: ClassVar[Mapping[str, str]] = {"pooled": "avgpool"}
 
 
 def verdicts(seen: np.ndarray, reconstructed: np.ndarray, categories: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -278,9 +386,30 @@ def _two_way_on(network: ImageNetwork, layer: str) -> Metric:
     )  # fmt: skip
 
 
-_CLIP, _PROBE = ClipEmbedding(), CategoryProbe()
+def feature_distance(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Return 1 minus the correlation of the features of each stimulus and its reconstruction, (stimulus,).
+
+    Lower is better; NaN where features are constant.
+    """
+    return 1.0 - pixcorr(seen, reconstructed)
+
+
+def _distance_on(network: ImageNetwork) -> Metric:
+    """Return the distance of pooled features."""
+    return Metric(
+        feature_distance, lambda seen, reconstructed: 1.0 - similarity_matrix(seen, reconstructed),
+        higher_is_better=False, network=network, layer="pooled",
+    )  # fmt: skip
+
+
+_CLIP, _PROBE, _ALEXNET = ClipEmbedding(), CategoryProbe(), AlexNet()
 
 #: Registered in :data:`neurorecon.registry.METRICS`.
 TWO_WAY_CLIP = _two_way_on(_CLIP, "embedding")
 TWO_WAY_PROBE = _two_way_on(_PROBE, "pooled")
 PROBE = Metric(verdicts, chance=0.125, needs=("categories",), network=_PROBE, layer="category")
+TWO_WAY_ALEXNET2 = _two_way_on(_ALEXNET, "early")
+TWO_WAY_ALEXNET5 = _two_way_on(_ALEXNET, "middle")
+TWO_WAY_INCEPTION = _two_way_on(InceptionV3(), "pooled")
+EFFNET_DISTANCE = _distance_on(EfficientNetB1())
+SWAV_DISTANCE = _distance_on(SwavResNet50())

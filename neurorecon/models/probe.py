@@ -111,7 +111,19 @@ class Probe(nn.Module):
 
     def pooled(self, images: np.ndarray) -> Tensor:
         """Return the pooled features of a batch of uint8 images (image, y, x, rgb)."""
-        return self.maps(self._images(images)).mean(dim=(-2, -1))
+        return self.depths(images)[-1]
+
+    def depths(self, images: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Return maps of the first and of the second last stage, (image, channel, y, x), and the pooled features.
+
+        Parameters
+        ----------
+        images : array, uint8, shape (image, y, x, rgb)
+        """
+        maps = [self.stem(self._images(images))]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1], maps[-2], functional.silu(self.norm(maps[-1])).mean(dim=(-2, -1))
 
     def categories(self, pooled: Tensor) -> np.ndarray:
         """Return the category of the main object from :meth:`pooled`, array of str, shape (image,)."""

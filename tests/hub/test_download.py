@@ -139,6 +139,15 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path, server, add):
     assert (hub.fetch("tiny", progress=False) / "weights.th").read_bytes() == CONTENT
 
 
+def test_a_file_of_unknown_sha256_is_pinned_when_it_is_downloaded(tmp_path, server, add):
+    add(url=server.url, files=(hub.File("weights.th"),))
+    (state,) = hub.verify("tiny", folder=hub.fetch("tiny", tmp_path, progress=False))
+    assert (state.state, SHA256 in state.detail) == ("good", True)
+    (tmp_path / "tiny" / "weights.th").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="corrupt"):
+        hub.fetch("tiny", tmp_path, progress=False)
+
+
 def test_a_missing_file_and_a_silent_server_are_clear_errors(tmp_path, server, monkeypatch):
     monkeypatch.setattr("neurorecon.hub.download.PAUSE", 0)
     with pytest.raises(DownloadError, match=r"other\.th: the server answers 404"):

@@ -211,3 +211,98 @@ def test_weights_that_are_not_here(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="neurorecon weights"):
         metric.values(pixels(2), pixels(2))
     assert load_metric("probe", "published").network.record()["weights"] == "bundled-probe"
+
+
+# -- the judges of the papers' tables ---------------------------------------------------------------------------------
+
+JUDGES = {
+    "two_way_alexnet2": ("alexnet", "alexnet", {}, "features", 4),
+    "two_way_alexnet5": ("alexnet", "alexnet", {}, "features", 11),
+    "two_way_inception": (
+        "inception",
+        "inception_v3",
+        {"init_weights": False, "transform_input": True},
+        "avgpool",
+        None,
+    ),
+    "effnet_distance": ("efficientnet", "efficientnet_b1", {}, "avgpool", None),
+    "swav_distance": ("swav", "resnet50", {}, "avgpool", None),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def random_judges(tmp_path_factory):
+    """Random weights of each architecture as their authors publish them, and the networks themselves."""
+    import torchvision
+
+    root, networks_ = tmp_path_factory.mktemp("judges"), {}
+    for role, architecture, options, *_ in JUDGES.values():
+        if role in networks_:
+            continue
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            network = getattr(torchvision.models, architecture)(weights=None, **options).eval()
+        (root / role).mkdir()
+        state = network.state_dict()
+        if role == "swav":  # a checkpoint of distributed training, without the classifier
+            state = {"state_dict": {f"module.{name}": value for name, value in state.items() if "fc." not in name}}
+        torch.save(state, root / role / ("weights.pth.tar" if role == "swav" else "weights.pth"))
+        networks_[role] = network
+    return root, networks_
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_judges_are_those_of_brain_diffusers_evaluation(name, random_judges, drawn):
+    """By a hook in torchvision's network and scipy, one image at a time, as the authors' scripts describe it."""
+    from PIL import Image
+    from scipy.spatial.distance import correlation
+    from torchvision.transforms import functional as transforms
+
+    role, _, _, module, number = JUDGES[name]
+    root, networks_ = random_judges
+    network, read = networks_[role], []
+    place = getattr(network, module) if number is None else getattr(network, module)[number]
+    handle = place.register_forward_hook(lambda _module, _inputs, output: read.append(output.numpy().ravel().copy()))
+
+    def features(images):
+        for image in images:
+            tensor = transforms.to_tensor(transforms.resize(Image.fromarray(image), [224, 224]))
+            tensor = transforms.normalize(tensor, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+            with torch.inference_mode():
+                network(tensor[None])
+        found = np.array(read, dtype=np.float64)
+        read.clear()
+        return found
+
+    seen, reconstructed = drawn[:6], np.roll(drawn[:6], 3, axis=1)
+    one, other = features(seen), features(reconstructed)
+    handle.remove()
+    metric = load_metric(name, root)
+    if name.startswith("two_way"):
+        r = np.corrcoef(other, one)[:6, 6:]
+        expected = [np.mean([r[i, j] < r[i, i] for j in range(6) if j != i]) for i in range(6)]
+    else:
+        expected = [correlation(*pair) for pair in zip(one, other, strict=True)]
+        assert not metric.higher_is_better
+    np.testing.assert_allclose(metric.values(seen, reconstructed), expected, atol=1e-5)
+    assert metric.network.record()["weights_origin"] == "own"
+    # Images that come in another order or batch have the same features.
+    again = np.concatenate([metric.features(seen[:1]), metric.features(seen[1:])])
+    np.testing.assert_allclose(again.reshape(6, -1), one, atol=1e-4 * np.abs(one).max())
+
+
+def test_the_bundled_probe_stands_in_for_judges_of_photographs(drawn):
+    for name in JUDGES:
+        metric = load_metric(name)
+        assert metric.network.record()["weights"] == "bundled-probe"
+        noisy = np.clip(drawn[:20] / 255 + np.random.default_rng(0).normal(0, 0.02, drawn[:20].shape), 0, 1)
+        good, bad = metric.values(drawn[:20], noisy).mean(), metric.values(drawn[:20], noisy[::-1]).mean()
+        assert (good > 0.95 > bad) if metric.higher_is_better else (good < 0.2 < bad)
+
+
+def test_weights_of_another_network_are_refused(random_judges, tmp_path):
+    root, _ = random_judges
+    (tmp_path / "alexnet").mkdir()
+    (tmp_path / "alexnet" / "weights.pth").symlink_to(root / "efficientnet" / "weights.pth")
+    with pytest.raises(InputError, match="not those of alexnet"):
+        load_metric("two_way_alexnet2", tmp_path).values(pixels(2), pixels(2))

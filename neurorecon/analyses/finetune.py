@@ -426,7 +426,8 @@ class _Samples:
         from neurorecon.io.tensors import block_digest, combine
 
         widths = {"text": files.text_width, "image": files.image_width}
-        contexts, digests = {}, {}
+        contexts: dict[str, Any] = {}
+        digests: dict[str, str] = {}
         for condition, name in CONDITIONS[settings.network].items():
             found = store.targets(name, stimuli=stimuli)
             if found.ndim != 3 or found.shape[2] != widths[condition]:

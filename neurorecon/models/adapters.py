@@ -152,7 +152,7 @@ def read_adapter(folder: str | Path) -> Adapter:
             todo="update neurorecon",
         )
     found = WeightsSource(
-        "adapter", files[0].parent, f"adapter of {name}", hub.digest(files[0]), terms,
+        "adapter", files[0].parent, f"adapter of {name}", hub.fingerprint(files[0]), terms,
         "Hu et al. 2022, LoRA: low-rank adaptation of large language models",
     )  # fmt: skip
     return Adapter(found, network, name, sha256, rank, alpha)

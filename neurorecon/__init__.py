@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from neurorecon.analyses.classify import classify
     from neurorecon.analyses.controls import compare, with_controls
     from neurorecon.analyses.evaluate import evaluate
+    from neurorecon.analyses.finetune import finetune
     from neurorecon.analyses.maps import maps, voxelwise_maps
     from neurorecon.analyses.partition import partition_variance
     from neurorecon.analyses.reconstruct import reconstruct
@@ -62,6 +63,7 @@ _PUBLIC = {
     "evaluate": "neurorecon.analyses.evaluate",
     "export_store": "neurorecon.store.check",
     "extract": "neurorecon.features.extract",
+    "finetune": "neurorecon.analyses.finetune",
     "load_decoder": "neurorecon.decoders.persistence",
     "load_extractor": "neurorecon.features.extract",
     "load_generator": "neurorecon.generators.base",

@@ -82,8 +82,9 @@ class Evaluation(Result):
         return f"Images from {self.record()['source']}."
 
     def made_by(self, store: Store) -> dict[str, dict[str, Any]]:
-        """Return the attributes of the targets that were used, and the weights of metrics on networks."""
-        return {**super().made_by(store), **self.chosen.get("metric_weights", {})}
+        """Return what made the targets that were used, and the weights of the networks that generate and that judge."""
+        generated = {f"network {role}": made for role, made in self.chosen.get("networks", {}).items()}
+        return {**super().made_by(store), **generated, **self.chosen.get("metric_weights", {})}
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Return the table of stimuli, with one column for each metric, and the table of scores."""
@@ -302,6 +303,7 @@ def compute_evaluation(
     chosen: dict[str, Any] = {
         "metrics": list(metrics),
         "metric_weights": weights_of(metrics),
+        "networks": dict(images.attrs.get("networks", {})),
         "null": "exchanged pairs",
         "compared_at": list(seen.shape[-3:-1]),
         "stimuli": len(stimuli),
@@ -413,7 +415,7 @@ def _read_zarr(place: Path) -> xarray.DataArray:
 
     try:
         with xarray.open_zarr(place, consolidated=False) as found:
-            images = found["reconstructed"].load()
+            images = found["reconstructed"].load().assign_attrs(networks=dict(found.attrs.get("networks", {})))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             "these reconstructions cannot be read",

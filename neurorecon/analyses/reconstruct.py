@@ -148,7 +148,9 @@ class Reconstruction(Evaluation):
         chunks = {name: {"chunks": tuple(1 if dim in ("seed", "stimulus", "trial") else size for dim, size in
                                          zip(dims, values.shape, strict=True))}
                   for name, (dims, values) in arrays.items()}  # fmt: skip
-        dataset = xarray.Dataset(arrays, coordinates, {"system": self.system, "subject": self.subject})
+        # `neurorecon evaluate` names the networks, too.
+        about = {"system": self.system, "subject": self.subject, "networks": self.chosen["networks"]}
+        dataset = xarray.Dataset(arrays, coordinates, about)
         dataset.to_zarr(path, encoding=chunks, zarr_format=3, consolidated=False)
 
     def text(self, store: Store) -> str:
@@ -352,6 +354,7 @@ def compute_reconstruction(
     models = settings.models
     if models is None and "models" in built.get_params():
         models = str(built.get_params()["models"])
+    networks_of(built)  # missing weights, and an adapter of other weights, show before anything is computed
     metrics = choose_metrics(
         settings.metrics, built.metrics, built.kinds[0], store, models=models, device=settings.device
     )

@@ -22,6 +22,7 @@ from neurorecon.cli.demo import demo
 from neurorecon.cli.evaluate import evaluate
 from neurorecon.cli.export import export
 from neurorecon.cli.features import features
+from neurorecon.cli.finetune import finetune
 from neurorecon.cli.info import info
 from neurorecon.cli.maps import maps
 from neurorecon.cli.plan import plan
@@ -68,7 +69,9 @@ def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-for command in (build, info, check, export, features, maps, classify, systems, fit, reconstruct, evaluate, plan, demo):
+for command in (
+    build, info, check, export, features, maps, classify, systems, fit, finetune, reconstruct, evaluate, plan, demo,
+):  # fmt: skip
     app.command()(with_metavars(command))
 app.add_typer(datasets, name="datasets")
 app.add_typer(weights, name="weights")

@@ -573,6 +573,33 @@ def ensure_targets(
     )
 
 
+def require_networks(name: str, attrs: Mapping[str, Any], models: str | Path, of: str) -> None:
+    """Refuse a stored target of other networks than those that generate from it.
+
+    Parameters
+    ----------
+    name : str
+        Of the target; of targets that are not registered nothing is known.
+    attrs : mapping
+        Its attributes in the store.
+    models : {"bundled", "published"} or path
+        The networks that generate.
+    of : str
+        Whose they are, for the message.
+    """
+    stored = attrs.get("weights_sha256")
+    if stored is None or name not in FEATURES.names():
+        return
+    own = getattr(load_extractor(name, models=models), "source", None)
+    if own is not None and own.sha256 != stored:
+        raise InputError(
+            f"the target {name!r} comes from other networks than those of {of}",
+            given=f"{attrs.get('weights')} ({str(stored)[:8]}) in the store, models={str(models)!r}",
+            expected=f"{own.name} ({own.sha256[:8]}) in both",
+            todo=f"choose models=, or extract it again: neurorecon features --target {name} --models {models}",
+        )
+
+
 def made_by(extractor: Extractor) -> dict[str, Any]:
     """Return the attributes that identify a target, as they are stored (JSON types)."""
     found: dict[str, Any] = to_json_types(extractor.made_by())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neurorecon.figures.panels import panel
     from neurorecon.figures.reporting import Figure, Page, Section, Table, report, report_html
-    from neurorecon.figures.scores import band_bars, null_histogram
+    from neurorecon.figures.scores import band_bars, null_histogram, training_curves
     from neurorecon.figures.style import (
         BAND_COLORS,
         QUANTITIES,
@@ -36,6 +36,7 @@ _HOMES = {
     "flat_bands": "surface",
     "interactive": "viewer",
     "null_histogram": "scores",
+    "training_curves": "scores",
     "panel": "panels",
     "Page": "reporting",
     "Figure": "reporting",
@@ -76,6 +77,7 @@ __all__ = [
     "report",
     "report_html",
     "save_figure",
+    "training_curves",
     "volume",
 ]
 

@@ -1,4 +1,4 @@
-"""Bar charts of scores with noise ceilings, and histograms of null distributions."""
+"""Bar charts of scores with noise ceilings, histograms of null distributions, and losses of a training."""
 
 from __future__ import annotations
 
@@ -359,6 +359,35 @@ def null_histogram(
         text_mm(figure, 1.5, top + 32, words, fontsize=6, color=GRAY, linespacing=1.25)
         if title:
             text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
+        if simulated:
+            tag_simulated(figure)
+    return figure
+
+
+def training_curves(losses: Mapping[str, np.ndarray], best: int, label: str, *, simulated: bool = False) -> Figure:
+    """Plot losses over the epochs of a training.
+
+    Parameters
+    ----------
+    losses : mapping of str to array, shape (epoch,)
+        By name, at most two; the first value is that before training, NaN if it is not known.
+    best : int
+        The epoch that is kept, marked by a dotted line.
+    label : str
+        Label of the y axis.
+    simulated : bool
+        Whether to write "simulated data" in the corner.
+    """
+    with journal_style():
+        figure = new_figure(70.0, 46.0)
+        axes: Any = axes_mm(figure, 14.0, 6.5, 54.0, 29.0)
+        for (name, values), color in zip(losses.items(), (GRAY, OBSERVED), strict=False):
+            axes.plot(np.arange(len(values)), values, color=color, linewidth=1.2, marker="o", markersize=2, label=name)
+        axes.axvline(best, color=INK, linewidth=0.7, linestyle=(0, (2, 2)))
+        axes.set_xlabel(f"Epoch (dotted: the one that is kept, {best})")
+        axes.set_ylabel(label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(frameon=False)
         if simulated:
             tag_simulated(figure)
     return figure

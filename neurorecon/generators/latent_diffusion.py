@@ -20,6 +20,7 @@ import numpy as np
 from neurorecon import hub
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.generators.base import Generator
+from neurorecon.models.adapters import Adapter, read_adapter
 from neurorecon.models.clip import clip_settings, text_encoder, text_tokens, vision_tokens
 from neurorecon.models.load import (
     AutoencoderSettings,
@@ -32,6 +33,7 @@ from neurorecon.models.load import (
 )
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 #: Called with noisy latents (image, channel, y, x) and the step; returns what the network predicts, in the same shape.
@@ -79,6 +81,8 @@ class LatentDiffusion(Generator):
         Weight of the text where both contexts are given; Brain-Diffuser mixes .4 text and .6 vision.
     scheduler : str
         Name of a scheduler class of diffusers, which gets the noise schedule of the network.
+    adapter : str or path, optional
+        Folder of a low-rank adapter that was trained on the same weights; see :func:`neurorecon.finetune`.
     device, dtype, batch_size
         As in :class:`~neurorecon.generators.base.Generator`. The autoencoder always computes in float32.
 
@@ -101,6 +105,7 @@ class LatentDiffusion(Generator):
         eta: float = 0.0,
         text_ratio: float = 0.4,
         scheduler: str = "DDIMScheduler",
+        adapter: str | Path | None = None,
         device: str | None = None,
         dtype: str = "float32",
         batch_size: int | None = None,
@@ -113,16 +118,17 @@ class LatentDiffusion(Generator):
         self.eta = eta
         self.text_ratio = text_ratio
         self.scheduler = scheduler
+        self.adapter = adapter
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
 
     @property
     def weights(self) -> tuple[WeightsSource, ...]:
-        """The weights of the diffusion network, the autoencoder and the encoder of empty contexts."""
-        found = self._files
+        """The weights of the diffusion network, the autoencoder, the encoder of empty contexts and the adapter."""
+        found, adapter = self._files, self._adapter
         encoder = clip_settings(self.models).source if found.dual else text_encoder(self.models).source
-        return found.diffusion, found.autoencoder.source, encoder
+        return found.diffusion, found.autoencoder.source, encoder, *(() if adapter is None else (adapter.source,))
 
     @property
     def conditions(self) -> Mapping[str, tuple[int | None, ...]]:
@@ -136,16 +142,22 @@ class LatentDiffusion(Generator):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape (y, x, rgb) of the images: those of training."""
-        files = self._files
-        _, height, width = files.latent_shape
-        pixels = _pixels(files.autoencoder)
-        return height * pixels, width * pixels, 3
+        return self._files.image_shape
 
     @property
-    def _files(self) -> _Files:
+    def _files(self) -> NetworkFiles:
         if self.condition not in ("text", "image", "both"):
             raise UnknownNameError("condition", self.condition, ("text", "image", "both"))
-        return _Files.of(self.condition != "text", self.models)
+        return NetworkFiles.of(self.condition != "text", self.models)
+
+    @property
+    def _adapter(self) -> Adapter | None:
+        """The adapter, if there is one, after its base weights were compared with these."""
+        if self.adapter is None:
+            return None
+        found, files = read_adapter(self.adapter), self._files
+        found.require_base(files.diffusion, files.base_sha256)
+        return found
 
     def make(self, stimuli: Sequence[str], conditions: Mapping[str, Tensor], seed: int) -> Tensor:
         """Generate one batch, shape (stimulus, rgb, y, x)."""
@@ -153,8 +165,8 @@ class LatentDiffusion(Generator):
 
         self._check()
         files = self._files
-        sha256 = (files.diffusion.sha256, files.autoencoder.source.sha256)
-        networks = _networks(files.dual, str(self.models), self.torch_device, self.dtype, sha256)
+        sha256 = (*files.base_sha256, files.autoencoder.source.sha256)
+        networks = _networks(files.dual, str(self.models), self.torch_device, self.dtype, sha256, self._adapter)
         autoencoder, factor = networks.autoencoder, files.autoencoder.scaling_factor
         init = conditions.get("latents")
         if init is None and "init" in conditions:
@@ -280,6 +292,37 @@ def signal_shares(scheduler: Any) -> np.ndarray:
     return np.interp(scheduler.timesteps.cpu().numpy(), np.arange(len(levels)), levels)
 
 
+def noised(clean: Tensor, noise: Tensor, share: Tensor, prediction: str) -> tuple[Tensor, Tensor]:
+    """Add noise to latents, and return what a network is trained to predict from them.
+
+    Parameters
+    ----------
+    clean, noise : Tensor, shape (image, channel, y, x)
+    share : Tensor, shape (image,)
+        Share of the variance that is signal: ``alphas_cumprod`` of the step of each image.
+    prediction : {"epsilon", "v_prediction", "sample"}
+        ``prediction_type`` of the schedule: the noise, the velocity (Salimans & Ho, 2022, arXiv 2202.00512), or the
+        clean latents.
+
+    Returns
+    -------
+    noisy, wanted : Tensor, shape (image, channel, y, x)
+    """
+    signal, rest = share.sqrt()[:, None, None, None], (1 - share).sqrt()[:, None, None, None]
+    noisy = signal * clean + rest * noise
+    if prediction == "v_prediction":
+        return noisy, signal * noise - rest * clean
+    return noisy, noise if prediction == "epsilon" else clean
+
+
+def stratified(images: int, generator: torch.Generator) -> Tensor:
+    """Draw one number in [0, 1) for each image, (image,), evenly spread over a batch, which reduces the variance."""
+    import torch
+
+    part = (torch.arange(images) + torch.rand(1, generator=generator)) / images
+    return part[torch.randperm(images, generator=generator)]
+
+
 def make_scheduler(name: str, schedule: Mapping[str, Any]) -> Any:
     """Return a scheduler of diffusers with the noise schedule of a network.
 
@@ -320,19 +363,45 @@ def encode_images(autoencoder: Any, images: Tensor, size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Files:
-    """What is known about the networks without loading them."""
+class NetworkFiles:
+    """What is known about the networks without loading them.
+
+    Parameters
+    ----------
+    dual : bool
+        Whether the diffusion network is dual-guided.
+    diffusion : WeightsSource
+        Its weights.
+    base_sha256 : tuple of str
+        Their sha256. The bundled dual-guided network is stored in two folders: the one of its image branch, and the
+        one of the text-conditioned network.
+    autoencoder : AutoencoderSettings
+    schedule : mapping
+        Noise schedule, as in ``scheduler_config.json``.
+    text_width, image_width : int
+        Channels of the contexts.
+    latent_shape : tuple of int
+        (channel, y, x).
+    """
 
     dual: bool
     diffusion: WeightsSource
+    base_sha256: tuple[str, ...]
     autoencoder: AutoencoderSettings
     schedule: Mapping[str, Any]
     text_width: int
     image_width: int
     latent_shape: tuple[int, int, int]
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape (y, x, rgb) of the images of training."""
+        pixels = _pixels(self.autoencoder)
+        return self.latent_shape[1] * pixels, self.latent_shape[2] * pixels, 3
+
     @classmethod
-    def of(cls, dual: bool, models: str | Path) -> _Files:
+    def of(cls, dual: bool, models: str | Path) -> NetworkFiles:
+        """Find the networks: ``"bundled"``, ``"published"`` or in a folder."""
         found = source("dual-diffusion" if dual else "text-diffusion", models)
         published = (found.folder / "image_unet").is_dir()
         own: dict[str, Any] = {}
@@ -348,9 +417,11 @@ class _Files:
         text = read_json(found.folder / "text_unet" / "config.json") if dual and published else config
         size = config["sample_size"]
         height, across = (size, size) if isinstance(size, int) else size
+        base = (found.sha256, *((hub.fingerprint(unet),) if own else ()))
         return cls(
             dual,
             found,
+            base,
             _autoencoder_of(found, models),
             _schedule_of(found, unet),
             int(text["cross_attention_dim"]),
@@ -381,13 +452,28 @@ def _schedule_of(found: WeightsSource, unet: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Networks:
-    """Loaded networks and the contexts of no text and no image, (1, token, channel)."""
+class Networks:
+    """Loaded networks.
+
+    Parameters
+    ----------
+    unet : UNet2DConditionModel or DualGuidedUNet
+    autoencoder : Module
+    nothing : mapping of str to Tensor, shape (1, token, channel)
+        The contexts of the empty sentence (``text``) and, for a dual-guided network, of a gray image (``image``).
+    dtype : torch.dtype
+        Of the UNet.
+    """
 
     unet: Any
     autoencoder: Any
     nothing: Mapping[str, Tensor]
     dtype: Any
+
+    @property
+    def layers(self) -> Any:
+        """The UNet of diffusers that holds all layers: of a dual-guided network, the one inside."""
+        return self.unet.unet if "image" in self.nothing else self.unet
 
     def denoiser(
         self, conditions: Mapping[str, Tensor], images: int, text_ratio: float, guidance: float, condition: Condition
@@ -411,14 +497,27 @@ class _Networks:
         return lambda latents, step: self.unet(latents.to(self.dtype), step, **contexts, text_ratio=ratio).float()
 
 
-@lru_cache(maxsize=1)
-def _networks(dual: bool, models: str, device: str, dtype: str, sha256: tuple[str, ...]) -> _Networks:
-    """Load the networks, and keep the last ones; `sha256` is there to notice that the weights in a folder changed."""
+def load_networks(
+    dual: bool, models: str | Path, device: str, dtype: str = "float32", adapter: Adapter | None = None
+) -> Networks:
+    """Load the networks, which nobody else holds.
+
+    Parameters
+    ----------
+    dual : bool
+        The dual-guided network, or the text-conditioned one.
+    models : {"bundled", "published"} or path
+    device : str
+    dtype : str
+        Of the UNet; the autoencoder always computes in float32.
+    adapter : Adapter, optional
+        Is merged into the UNet, in float32.
+    """
     import torch
 
     from neurorecon.models.dual_guided import DualGuidedUNet, read_unet
 
-    files, precision = _Files.of(dual, models), getattr(torch, dtype)
+    files, precision = NetworkFiles.of(dual, models), getattr(torch, dtype)
     folder = files.diffusion.folder
     unet: Any
     if not dual:
@@ -427,12 +526,22 @@ def _networks(dual: bool, models: str, device: str, dtype: str, sha256: tuple[st
         unet = DualGuidedUNet.from_published(folder)
     else:
         unet = DualGuidedUNet.load(folder)
+    if adapter is not None:
+        adapter.merge(unet.unet if dual else unet)
     nothing = {name: value.to(device, precision) for name, value in _nothing(dual, models, device).items()}
     unet = torch.nn.Module.to(unet, device=device, dtype=precision).requires_grad_(False)
-    return _Networks(unet, files.autoencoder.load(device), nothing, precision)
+    return Networks(unet, files.autoencoder.load(device), nothing, precision)
 
 
-def _nothing(dual: bool, models: str, device: str) -> dict[str, Tensor]:
+@lru_cache(maxsize=1)
+def _networks(
+    dual: bool, models: str, device: str, dtype: str, sha256: tuple[str, ...], adapter: Adapter | None = None
+) -> Networks:
+    """Load the networks, and keep the last ones; `sha256` is there to notice that the weights in a folder changed."""
+    return load_networks(dual, models, device, dtype, adapter)
+
+
+def _nothing(dual: bool, models: str | Path, device: str) -> dict[str, Tensor]:
     """Return the contexts of the empty sentence and, for a dual-guided network, of a gray image."""
     import torch
 

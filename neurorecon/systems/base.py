@@ -24,14 +24,14 @@ from neurorecon.decoders.samples import Recordings, choose_shown_task
 from neurorecon.decoders.smoother import predict_target_blocks
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.features.extract import ensure_targets
+from neurorecon.features.extract import ensure_targets, require_networks
 from neurorecon.io import tensors
 from neurorecon.io.files import write_json
 from neurorecon.io.tensors import block_digest
 from neurorecon.models.load import noise_like as noise_like
 from neurorecon.models.load import seed_of as seed_of
 from neurorecon.parallel import Compute, ResultsFolder
-from neurorecon.registry import FEATURES, SYSTEMS
+from neurorecon.registry import SYSTEMS
 from neurorecon.store.store import Store
 from neurorecon.systems.decoded import FORMAT, Decoded, read_json
 from neurorecon.systems.decoded import MissingTargetError as MissingTargetError
@@ -424,7 +424,7 @@ class System(BaseEstimator):
         self.voxels_, self._columns_ = recordings.voxels, columns
         self.decoders_, self.targets_, self.training_ = {}, {}, {}
         self.provenance_ = self._provenance(recordings, alone)
-        digest, predicted, done = None, {}, None
+        digest, predicted, done, models = None, {}, None, getattr(self, "models", None)
         if folder is not None:
             digest = self.fit_digest(recordings, groups, alone=alone)
             self.provenance_["fit"] = digest
@@ -435,7 +435,8 @@ class System(BaseEstimator):
             done = ResultsFolder.of(what, compute.folder)
         for name, spec in specs.items():
             target = recordings.target(spec.source)
-            self._check_weights(spec.source, target.attrs)
+            if models is not None:
+                require_networks(spec.source, target.attrs, models, f"the system {self.name!r}")
             self.targets_[name] = {
                 "dims": [str(dim) for dim in target.dims[1:]],
                 "shape": [int(size) for size in target.shape[1:]],
@@ -479,22 +480,6 @@ class System(BaseEstimator):
         if folder is not None:
             self._save_description(folder)
         return predicted
-
-    def _check_weights(self, source: str, attrs: Mapping[str, Any]) -> None:
-        """Refuse a target of other networks than those that generate from it."""
-        models, stored = getattr(self, "models", None), attrs.get("weights_sha256")
-        if models is None or stored is None or source not in FEATURES.names():
-            return
-        from neurorecon.features.extract import load_extractor
-
-        own = getattr(load_extractor(source, models=models), "source", None)
-        if own is not None and own.sha256 != stored:
-            raise InputError(
-                f"the target {source!r} comes from other networks than those of the system {self.name!r}",
-                given=f"{attrs.get('weights')} ({str(stored)[:8]}) in the store, models={str(models)!r}",
-                expected=f"{own.name} ({own.sha256[:8]}) in both",
-                todo=f"choose models=, or extract it again: neurorecon features --target {source} --models {models}",
-            )
 
     def _predict(self, values: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
         """Return the predictions of decoders from responses in their original units."""

@@ -41,9 +41,9 @@ class BrainDiffuser(DiffusionSystem):
     Parameters
     ----------
     models, preset, alphas, renorm, rois, without, first_stage_only, strength, guidance, steps, eta, scheduler, best_of
-        As in :class:`~neurorecon.systems.diffusion.DiffusionSystem`, like ``device``, ``dtype`` and ``batch_size``. The
-        targets are ``vdvae``, ``clip_vision`` and ``clip_text``. `best_of` compares vision tokens with the decoded
-        ones.
+        As in :class:`~neurorecon.systems.diffusion.DiffusionSystem`, like ``adapter``, ``device``, ``dtype`` and
+        ``batch_size``. The targets are ``vdvae``, ``clip_vision`` and ``clip_text``. `best_of` compares vision tokens
+        with the decoded ones.
     text_ratio : float, optional
         As in :class:`~neurorecon.generators.latent_diffusion.LatentDiffusion`.
     temperature, pixels : optional

@@ -59,6 +59,8 @@ class DiffusionSystem(System):
     best_of : int
         Generate this many images of each stimulus, and keep the one that agrees best with what was decoded; see
         :meth:`agreement`. The stimulus that was seen takes no part in the choice.
+    adapter : str, optional
+        Folder of an adapter that the diffusion network was fine-tuned with; see :func:`neurorecon.finetune`.
     device : str, optional
         Of decoders and networks; by default networks use a GPU if there is one.
     dtype : {"float32", "bfloat16", "float16"}
@@ -104,6 +106,7 @@ class DiffusionSystem(System):
     eta: float | None = None
     scheduler: str | None = None
     best_of: int = 1
+    adapter: str | None = None
     device: str | None = None
     dtype: str = "float32"
     batch_size: int | None = None
@@ -170,8 +173,9 @@ class DiffusionSystem(System):
         known = inspect.signature(LatentDiffusion).parameters
         chosen = {name: value for name, value in self.settings.items() if name in known}
         return LatentDiffusion(
-            self.condition, self.models, **chosen, device=self.device, dtype=self.dtype, batch_size=self.batch_size
-        )
+            self.condition, self.models, **chosen, adapter=self.adapter, device=self.device, dtype=self.dtype,
+            batch_size=self.batch_size,
+        )  # fmt: skip
 
     def stages(self, decoded: Decoded, *, seed: int = 0) -> dict[str, xarray.DataArray]:
         """Return the images of the first stage, if its target was decoded."""

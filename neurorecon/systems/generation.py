@@ -18,6 +18,7 @@ from neurorecon.parallel import Compute, Results, ResultsFolder
 from neurorecon.provenance import to_json_types
 
 if TYPE_CHECKING:
+    from neurorecon.models.load import WeightsSource
     from neurorecon.systems.base import System
     from neurorecon.systems.decoded import Decoded
 
@@ -81,11 +82,18 @@ def generate_parts(
 
 
 def networks_of(system: System) -> dict[str, dict[str, str]]:
-    """Return what identifies the weights of the networks that a system generates with, by their role."""
+    """Return what identifies the weights of the networks that a system generates with, by their role.
+
+    An adapter is one of them (``"adapter"``); one that was trained on other weights is refused.
+    """
     from neurorecon.models.load import source
 
     models = getattr(system, "models", "bundled")
-    return {role: source(role, models).record() for role in system.networks}
+    found = {role: source(role, models).record() for role in system.networks}
+    if getattr(system, "adapter", None) is not None:
+        weights: Sequence[WeightsSource] = system.generator().weights
+        found |= {one.role: one.record() for one in weights if one.role == "adapter"}
+    return found
 
 
 def _inputs(system: System, decoded: Decoded, step: int) -> dict[str, Any]:

@@ -37,9 +37,9 @@ class Takagi(DiffusionSystem):
     Parameters
     ----------
     models, preset, alphas, renorm, rois, without, first_stage_only, strength, guidance, steps, eta, scheduler, best_of
-        As in :class:`~neurorecon.systems.diffusion.DiffusionSystem`, like ``device``, ``dtype`` and ``batch_size``. The
-        targets are ``vqvae`` (z) and ``clip_text_sd`` (c); their ROIs ``early`` and ``ventral``. `best_of` compares
-        latents with the decoded z.
+        As in :class:`~neurorecon.systems.diffusion.DiffusionSystem`, like ``adapter``, ``device``, ``dtype`` and
+        ``batch_size``. The targets are ``vqvae`` (z) and ``clip_text_sd`` (c); their ROIs ``early`` and ``ventral``.
+        `best_of` compares latents with the decoded z.
     detour : bool, optional
         Decode z into an image of 8 bits, and encode that again.
     """

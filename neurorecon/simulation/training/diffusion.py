@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from neurorecon.generators.latent_diffusion import make_scheduler, sample_latents
+from neurorecon.generators.latent_diffusion import make_scheduler, noised, sample_latents, stratified
 from neurorecon.models.dual_guided import READS_THE_CONTEXT, TEXT_RATIO, DualGuidedUNet
 from neurorecon.models.text_tower import TextTower, end_positions, projected
 from neurorecon.simulation.training.loop import Loss, Plan
@@ -502,9 +502,9 @@ def _denoised(
     """Add noise to latents and denoise them: squared errors of the velocity, (scene,), and predicted patches."""
     step = _steps(len(clean), len(kept), generator).to(clean.device)
     noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-    signal, rest = kept[step].sqrt()[:, None, None, None], (1 - kept[step]).sqrt()[:, None, None, None]
-    velocity, predicted = network(signal * clean + rest * noise, step, text, image, ratio)
-    return (velocity - (signal * noise - rest * clean)).square().mean(dim=(1, 2, 3)), predicted
+    noisy, wanted = noised(clean, noise, kept[step], SCHEDULE["prediction_type"])
+    velocity, predicted = network(noisy, step, text, image, ratio)
+    return (velocity - wanted).square().mean(dim=(1, 2, 3)), predicted
 
 
 def _more_of(slow: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -515,9 +515,8 @@ def _more_of(slow: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _steps(scenes: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Return a step of the schedule for each scene, (scene,), by stratified sampling, which reduces the variance."""
-    part = (torch.arange(scenes) + torch.rand(1, generator=generator)) / scenes
-    place = part[torch.randperm(scenes, generator=generator)]
+    """Return a step of the schedule for each scene, (scene,), by stratified sampling."""
+    place = stratified(scenes, generator)
     noisy = torch.sigmoid(_STEP_CENTER + _STEP_SPREAD * torch.special.ndtri(place))
     even = torch.rand(scenes, generator=generator) < _EVEN
     return (torch.where(even, place, noisy) * steps).long().clamp(max=steps - 1)

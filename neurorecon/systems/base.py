@@ -767,16 +767,13 @@ def first_features(attrs: Mapping[str, Any], groups: int | str) -> int:
     """
     boundaries = list(attrs.get("group_boundaries", [0]))
     resolutions = [f"{shape[-2]}x{shape[-1]}" for shape in attrs.get("group_shapes", [])]
-    if isinstance(groups, str):
-        count = resolutions.index(groups) + 1 if groups in resolutions else 0
-    else:
-        count = groups
-    if not 1 <= count < len(boundaries):
+    count = resolutions.index(groups) + 1 if groups in resolutions else groups
+    if not isinstance(count, int) or not 1 <= count < len(boundaries):
         there = ", ".join(dict.fromkeys(resolutions))
         raise InputError(
             "the target does not have these groups",
             given=f"groups={groups!r}",
-            expected=f"1 to {len(boundaries) - 1}, or a resolution: {there}" if there else "a target with groups: vdvae",
+            expected=f"1 to {len(boundaries) - 1}, or one of {there}" if there else "a target of groups, as vdvae is",
             todo="choose another number of groups or resolution",
         )
     return int(boundaries[count])

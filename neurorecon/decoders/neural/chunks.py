@@ -1,8 +1,8 @@
 """Networks that read the voxels in chunks, each of which is a token: GRU, convolutions, transformer.
 
 Voxels have an order (a store sorts them by ROI), but no grid. arXiv 2412.13237 therefore passes the vector of responses
-through a bidirectional GRU; what it leaves open (size of the chunks, widths, depth, loss, training) are parameters here,
-and their defaults are ours. The same tokens can be read by convolutions or a transformer, which the paper asks for.
+through a bidirectional GRU. What it leaves open (size of the chunks, widths, depth, loss, training) are parameters
+here, and their defaults are ours. Convolutions or a transformer can read the same tokens, as the paper asks.
 """
 
 from __future__ import annotations
@@ -107,9 +107,7 @@ class CNNDecoder(ChunkDecoder):
 
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise InputError("a convolution has a token in its middle", given=f"kernel={self.kernel}", expected="odd")
-        return nn.Sequential(
-            *(Residual(Convolution(self.width, self.kernel, self.dropout)) for _ in range(self.depth))
-        )
+        return nn.Sequential(*(Residual(Convolution(self.width, self.kernel, self.dropout)) for _ in range(self.depth)))
 
 
 class TransformerDecoder(ChunkDecoder):
@@ -142,5 +140,5 @@ class TransformerDecoder(ChunkDecoder):
         layer = nn.TransformerEncoderLayer(
             self.width, self.heads, 2 * self.width, self.dropout, "gelu", batch_first=True, norm_first=True
         )
-        layers = nn.TransformerEncoder(layer, self.depth, enable_nested_tensor=False)
+        layers = nn.TransformerEncoder(layer, self.depth, nn.LayerNorm(self.width), enable_nested_tensor=False)
         return nn.Sequential(Positions(tokens, self.width), layers)

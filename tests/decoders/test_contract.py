@@ -39,7 +39,7 @@ DECODERS = {
     "convolutions": CNNDecoder(4, **CHUNKS),
     "transformer": TransformerDecoder(4, **CHUNKS),
     "perceptron that is rescaled": MLPDecoder(
-        (), max_epochs=40, batch_size=8, learning_rate=0.03, renorm="train", validation_fraction=0.3
+        (), max_epochs=60, batch_size=8, learning_rate=0.03, renorm="train", validation_fraction=0.5
     ),
     "perceptron": MLPDecoder((16,), max_epochs=25, batch_size=8, learning_rate=0.02),
     "the example in the docs": GatedDecoder(32, max_epochs=25, batch_size=8, learning_rate=0.02),

@@ -27,6 +27,7 @@ from neurorecon.decoders.smoother import predict_target_blocks
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.features.extract import ensure_targets
+from neurorecon.features.vdvae import first_features
 from neurorecon.io import tensors
 from neurorecon.io.files import write_json
 from neurorecon.io.tensors import block_digest
@@ -748,35 +749,6 @@ def standardizer(responses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     deviation = responses.std(axis=0)
     still = (responses == responses[:1]).all(axis=0)
     return responses.mean(axis=0), np.where(still | (deviation == 0), 1.0, deviation)
-
-
-def first_features(attrs: Mapping[str, Any], groups: int | str) -> int:
-    """Return the number of features of the first groups of a target.
-
-    Parameters
-    ----------
-    attrs : mapping
-        Of the target: ``group_boundaries``, and ``group_shapes`` (channel, y, x).
-    groups : int or str
-        As in :class:`TargetSpec`.
-
-    Raises
-    ------
-    InputError
-        If the target has no such groups.
-    """
-    boundaries = list(attrs.get("group_boundaries", [0]))
-    resolutions = [f"{shape[-2]}x{shape[-1]}" for shape in attrs.get("group_shapes", [])]
-    count = resolutions.index(groups) + 1 if groups in resolutions else groups
-    if not isinstance(count, int) or not 1 <= count < len(boundaries):
-        there = ", ".join(dict.fromkeys(resolutions))
-        raise InputError(
-            "the target does not have these groups",
-            given=f"groups={groups!r}",
-            expected=f"1 to {len(boundaries) - 1}, or one of {there}" if there else "a target of groups, as vdvae is",
-            todo="choose another number of groups or resolution",
-        )
-    return int(boundaries[count])
 
 
 def correlate_rows(one: np.ndarray, other: np.ndarray) -> np.ndarray:

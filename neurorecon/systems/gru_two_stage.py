@@ -20,8 +20,9 @@ from sklearn.utils.validation import check_is_fitted
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import UnknownNameError
 from neurorecon.features.extract import ensure_targets
+from neurorecon.features.vdvae import first_features
 from neurorecon.registry import DECODERS
-from neurorecon.systems.base import TargetSpec, first_features
+from neurorecon.systems.base import TargetSpec
 from neurorecon.systems.brain_diffuser import BrainDiffuser
 from neurorecon.systems.decoded import Decoded
 from neurorecon.systems.diffusion import ALPHAS

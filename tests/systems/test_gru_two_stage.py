@@ -9,9 +9,10 @@ import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.decoders.samples import stored_target
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.features.vdvae import first_features
 from neurorecon.generators.base import load_generator
 from neurorecon.metrics import pixcorr
-from neurorecon.systems.base import TargetSpec, first_features
+from neurorecon.systems.base import TargetSpec
 from neurorecon.testing import system_checks
 
 TARGETS = ["vdvae", "clip_vision", "clip_text", "category"]
@@ -99,7 +100,13 @@ def test_the_published_ladder_has_15_groups_and_13344_values_up_to_16x16():
 
 @pytest.mark.parametrize("kind", ["gru", "cnn", "transformer", "mlp"])
 def test_networks_decode_the_first_stage(store, fitted, test_responses, kind):
-    learning = {"max_epochs": 30, "learning_rate": 0.003, "dropout": 0.2, "input_dropout": 0.2, "validation_fraction": 0.25}
+    learning = {
+        "max_epochs": 30,
+        "learning_rate": 0.003,
+        "dropout": 0.2,
+        "input_dropout": 0.2,
+        "validation_fraction": 0.25,
+    }
     system = fitted(first_stage_decoder=kind, network={**QUICK["network"], **learning}, first_stage_only=True)
     assert list(system.decoders_) == ["vdvae"]
     latents = system.decode(test_responses)["vdvae"].values

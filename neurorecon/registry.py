@@ -149,6 +149,9 @@ DECODERS = Registry(
         "RidgeDecoder": "neurorecon.decoders.ridge:RidgeDecoder",
         "BandedRidge": "neurorecon.decoders.banded:BandedRidge",
         "MLPDecoder": "neurorecon.decoders.neural.mlp:MLPDecoder",
+        "GRUDecoder": "neurorecon.decoders.neural.chunks:GRUDecoder",
+        "CNNDecoder": "neurorecon.decoders.neural.chunks:CNNDecoder",
+        "TransformerDecoder": "neurorecon.decoders.neural.chunks:TransformerDecoder",
         "MultiSubjectRidge": "neurorecon.decoders.multi_subject:MultiSubjectRidge",
     },
 )
@@ -161,6 +164,7 @@ SYSTEMS = Registry(
         "linear-pixels": "neurorecon.systems.linear_pixels:LinearPixels",
         "brain-diffuser": "neurorecon.systems.brain_diffuser:BrainDiffuser",
         "takagi": "neurorecon.systems.takagi:Takagi",
+        "gru-two-stage": "neurorecon.systems.gru_two_stage:GRUTwoStage",
     },
 )
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from neurorecon.decoders.multi_subject import MultiSubjectRidge
     from neurorecon.decoders.nested import NestedScores, fit_by_voxel_block, nested_cross_validation
     from neurorecon.decoders.neural.base import NeuralDecoder
+    from neurorecon.decoders.neural.chunks import CNNDecoder, GRUDecoder, TransformerDecoder
     from neurorecon.decoders.neural.mlp import MLPDecoder
     from neurorecon.decoders.persistence import load_decoder
     from neurorecon.decoders.ridge import RidgeDecoder
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 #: Module of each name; it is imported when the name is first used.
 _HOMES = {
     "BandedRidge": "banded",
+    "CNNDecoder": "neural.chunks",
     "Delayer": "kernels",
+    "GRUDecoder": "neural.chunks",
     "MLPDecoder": "neural.mlp",
     "MultiSubjectRidge": "multi_subject",
     "NestedScores": "nested",
     "NeuralDecoder": "neural.base",
     "RidgeDecoder": "ridge",
     "RidgeSmoother": "smoother",
+    "TransformerDecoder": "neural.chunks",
     "bands_of_rois": "banded",
     "candidate_mixtures": "banded_search",
     "correlation_score": "validation",
@@ -51,13 +55,16 @@ _HOMES = {
 
 __all__ = [
     "BandedRidge",
+    "CNNDecoder",
     "Delayer",
+    "GRUDecoder",
     "MLPDecoder",
     "MultiSubjectRidge",
     "NestedScores",
     "NeuralDecoder",
     "RidgeDecoder",
     "RidgeSmoother",
+    "TransformerDecoder",
     "bands_of_rois",
     "candidate_mixtures",
     "correlation_score",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -147,3 +148,32 @@ class VdvaeExtractor(NetworkExtractor):
         shapes = [[self.config.z_dim, layer.resolution, layer.resolution] for layer in layers]
         boundaries = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)]).tolist()
         return {"group_shapes": shapes, "group_boundaries": boundaries}
+
+
+def first_features(attrs: Mapping[str, Any], groups: int | str) -> int:
+    """Return the number of features of the first groups of a target.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Of the target: ``group_boundaries``, and ``group_shapes`` (channel, y, x).
+    groups : int or str
+        This many groups, or those up to and including the first one at a resolution, e.g. ``"16x16"``.
+
+    Raises
+    ------
+    InputError
+        If the target has no such groups.
+    """
+    boundaries = list(attrs.get("group_boundaries", [0]))
+    resolutions = [f"{shape[-2]}x{shape[-1]}" for shape in attrs.get("group_shapes", [])]
+    count = resolutions.index(groups) + 1 if groups in resolutions else groups
+    if not isinstance(count, int) or not 1 <= count < len(boundaries):
+        there = ", ".join(dict.fromkeys(resolutions))
+        raise InputError(
+            "the target does not have these groups",
+            given=f"groups={groups!r}",
+            expected=f"1 to {len(boundaries) - 1}, or one of {there}" if there else "a target of groups, as vdvae is",
+            todo="choose another number of groups or resolution",
+        )
+    return int(boundaries[count])

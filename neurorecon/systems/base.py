@@ -6,7 +6,9 @@ replace a target by noise) and generate again, so they are written once for all 
 
 from __future__ import annotations
 
+import inspect
 import json
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from neurorecon.decoders.smoother import predict_target_blocks
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.features.extract import ensure_targets, require_networks
+from neurorecon.features.vdvae import first_features
 from neurorecon.io import tensors
 from neurorecon.io.files import write_json
 from neurorecon.io.tensors import block_digest
@@ -52,7 +55,8 @@ class TargetSpec:
     source : str
         A target of the store, or ``"images"`` or ``"frames"`` (float in [0, 1]).
     decoder : estimator
-        Unfitted; it is cloned for each fit. Needs ``fit(X, y, groups=...)`` and ``predict(X)``.
+        Unfitted; it is cloned for each fit. Needs ``fit(X, y, groups=...)`` and ``predict(X)``. If its ``fit`` takes
+        ``checkpoint=``, a folder, an interrupted fit resumes within its training.
     roi : str, tuple of str or None
         Voxels of this decoder among those that :meth:`System.fit` is given; None for all of these.
     standardize : bool
@@ -61,6 +65,10 @@ class TargetSpec:
     required : bool
         Raise an error if this target is missing when images are generated. Without an optional target, generation is
         unconditional in that respect.
+    groups : int or str, optional
+        Decode only the first groups of a target that consists of groups (``vdvae``): this many of them, or those up to
+        and including the first one at a resolution, e.g. ``"16x16"``. By default all that are stored. What is decoded
+        has the shape of the stored target in any case: features of the other groups are the means of training.
     """
 
     source: str
@@ -68,6 +76,15 @@ class TargetSpec:
     roi: str | tuple[str, ...] | None = None
     standardize: bool = True
     required: bool = False
+    groups: int | str | None = None
+
+    def part(self, target: xarray.DataArray) -> xarray.DataArray:
+        """Return what is decoded of a target, dims (stimulus, feature), or all of it."""
+        if self.groups is None:
+            return target
+        features = first_features(target.attrs, self.groups)
+        kept = [start for start in target.attrs["group_boundaries"] if start <= features]
+        return target[:, :features].assign_attrs(group_boundaries=kept)
 
 
 class System(BaseEstimator):
@@ -100,6 +117,8 @@ class System(BaseEstimator):
         Of each target over the training samples, in the shape of the target.
     targets_ : dict of str to dict
         Names of the dimensions, shape and attributes of each stored target.
+    learned_ : dict of str to array
+        What :meth:`learn` returned.
     provenance_ : dict
         What the system was fitted to: store, snapshot, digest, subject, task, ROI, numbers of samples and stimuli.
     """
@@ -120,6 +139,7 @@ class System(BaseEstimator):
     scale_: np.ndarray
     training_: dict[str, tuple[np.ndarray, np.ndarray]]
     targets_: dict[str, dict[str, Any]]
+    learned_: dict[str, np.ndarray]
     provenance_: dict[str, Any]
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -160,6 +180,21 @@ class System(BaseEstimator):
         -------
         dict of str to DataArray, dims (stimulus, [frame,] y, x, rgb)
             Empty for a system of one stage.
+        """
+        return {}
+
+    def learn(self, recordings: Recordings) -> dict[str, np.ndarray]:
+        """Return what generation needs of the training samples besides decoded targets; it is saved with the system.
+
+        Parameters
+        ----------
+        recordings : Recordings
+            The training samples; ``recordings.target(source)`` are targets, dims (stimulus, ...).
+
+        Returns
+        -------
+        dict of str to array
+            Empty by default.
         """
         return {}
 
@@ -456,15 +491,19 @@ class System(BaseEstimator):
                 continue
             if alone and getattr(decoder, "renorm", None) == "test":
                 decoder.set_params(renorm="train")
-            inputs = self._inputs(responses, spec, columns[name])
+            inputs, part = self._inputs(responses, spec, columns[name]), spec.part(target)
+            checkpoint = None
             if known is not None and hasattr(decoder, "fit_and_predict") and not isinstance(target.data, np.ndarray):
                 new = self._inputs(self._responses(known)[0], spec, columns[name])
                 if _fits_into_jobs(decoder, spec, recordings, compute):
                     predicted[name] = _predict_in_jobs(decoder, spec, recordings, inputs, new, compute)
                 else:
-                    predicted[name] = decoder.fit_and_predict(inputs, target, new, groups=groups)
+                    predicted[name] = decoder.fit_and_predict(inputs, part, new, groups=groups)
             else:
-                decoder.fit(inputs, target, groups=groups)
+                place = folder if folder is not None else None if done is None else done.path
+                if place is not None and "checkpoint" in inspect.signature(decoder.fit).parameters:
+                    checkpoint = place / "training" / name
+                decoder.fit(inputs, part, groups=groups, **({} if checkpoint is None else {"checkpoint": checkpoint}))
             self.decoders_[name], self.training_[name] = decoder, _moments(target)
             if folder is not None:
                 self._save_decoder(folder, name, decoder, digest)
@@ -477,7 +516,11 @@ class System(BaseEstimator):
                     found["alpha"] = np.asarray(decoder.alpha_)
                 done.prepare()
                 done.put(name, found)
+            if checkpoint is not None:  # the decoder is complete on disk
+                shutil.rmtree(checkpoint, ignore_errors=True)
+        self.learned_ = self.learn(recordings)
         if folder is not None:
+            shutil.rmtree(folder / "training", ignore_errors=True)
             self._save_description(folder)
         return predicted
 
@@ -496,8 +539,12 @@ class System(BaseEstimator):
 
         arrays = {}
         for name, about in self.targets_.items():
+            values, mean = predicted[name].reshape(len(stimuli), -1), self.training_[name][0].ravel()
+            if values.shape[1] < len(mean):  # only first groups are decoded
+                rest = np.broadcast_to(mean[values.shape[1] :], (len(values), len(mean) - values.shape[1]))
+                values = np.concatenate([values, rest], axis=1)
             arrays[name] = xarray.DataArray(
-                predicted[name].astype(np.float32, copy=False).reshape(len(stimuli), *about["shape"]),
+                values.astype(np.float32, copy=False).reshape(len(stimuli), *about["shape"]),
                 dims=("stimulus", *about["dims"]),
                 coords={"stimulus": ("stimulus", stimuli)},
                 attrs=about["attrs"],
@@ -562,7 +609,7 @@ class System(BaseEstimator):
         """
         labels = recordings.stimuli if groups is None else np.asarray(groups).astype(str)
         specs = {
-            name: [spec.source, spec.roi, spec.standardize, about_estimator(spec.decoder)]
+            name: [spec.source, spec.roi, spec.standardize, about_estimator(spec.decoder), spec.groups]
             for name, spec in self.targets.items()
         }
         everything = {
@@ -597,6 +644,7 @@ class System(BaseEstimator):
         arrays: dict[str, Any] = {"voxels": self.voxels_, "mean": self.mean_, "scale": self.scale_}
         for name, columns in self._columns_.items():
             arrays[f"columns.{name}"] = np.arange(len(self.voxels_))[columns]
+        arrays |= {f"learned.{name}": values for name, values in self.learned_.items()}
         parameters = {
             name: tensors.pack(value, f"parameters.{name}", arrays)
             for name, value in self.get_params(deep=False).items()
@@ -618,6 +666,8 @@ class System(BaseEstimator):
         self.voxels_, self.mean_, self.scale_ = arrays["voxels"], arrays["mean"], arrays["scale"]
         self.targets_, self.provenance_ = description["targets"], description["provenance"]
         self._columns_ = {name: _as_slice(arrays[f"columns.{name}"], len(self.voxels_)) for name in self.targets_}
+        learned = [name for name in arrays if name.startswith("learned.")]
+        self.learned_ = {name.removeprefix("learned."): arrays[name] for name in learned}
         self.decoders_, self.training_ = {}, {}
         for name in self.targets_:
             place = folder / "decoders" / name
@@ -694,8 +744,6 @@ def correlate_rows(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _make(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
-    import inspect
-
     known = list(inspect.signature(kind).parameters)
     for parameter in parameters:
         if parameter not in known:
@@ -762,6 +810,7 @@ def _fits_into_jobs(decoder: Any, spec: TargetSpec, recordings: Recordings, comp
         and plain
         and decoder.renorm is None
         and decoder.select_voxels is None
+        and spec.groups is None
         and recordings.store is not None
         and spec.source not in ("images", "frames")
     )

@@ -20,11 +20,13 @@ from neurorecon.decoders.neural.data import (
     Rows,
     SampleReader,
     Standard,
+    Survey,
     rows_of_targets,
     split_samples,
     survey,
 )
 from neurorecon.decoders.persistence import Persistent
+from neurorecon.decoders.smoother import Moments, check_renorm
 from neurorecon.decoders.validation import check_inputs
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.parallel import choose_device
@@ -169,6 +171,7 @@ class Hooks:
 
     device: str
     precision: str
+    renorm: Literal["train", "test"] | None
     optimizer: str
     learning_rate: float
     weight_decay: float
@@ -296,6 +299,10 @@ class FittedNetwork(Hooks):
     input_shape_: tuple[int, ...]
     target_shape_: Any
     weights_: dict[str, NDArray]
+    target_mean_: Any
+    target_deviation_: Any
+    predicted_mean_: Any
+    predicted_deviation_: Any
     x_mean_: NDArray
     x_scale_: NDArray
     y_mean_: Any
@@ -322,7 +329,16 @@ class FittedNetwork(Hooks):
                 if name not in found:
                     found[name] = np.empty((len(x), *values.shape[1:]), dtype=values.dtype)
                 found[name][rows] = values
+        if self.renorm == "test":
+            found = {name: self._renormalize(name, values) for name, values in found.items()}
         return plain(found)
+
+    def _renormalize(self, name: str, predicted: NDArray) -> NDArray:
+        """Rescale predictions of a target, (sample, ...), to its moments over the training samples."""
+        names = ("target_mean_", "target_deviation_", "predicted_mean_", "predicted_deviation_")
+        moments = [np.ravel(named_values(getattr(self, key))[name]) for key in names if hasattr(self, key)]
+        flat = predicted.reshape(len(predicted), -1)
+        return Moments(*moments).apply(flat, slice(None)).reshape(predicted.shape)
 
     def _predict_batches(self, x: NDArray) -> Iterator[tuple[slice, dict[str, NDArray]]]:
         """Yield samples and their predictions, batch by batch, in the units of the targets."""
@@ -352,6 +368,8 @@ class FittedNetwork(Hooks):
                 named = named_values(self.to_predictions(in_full(outputs, torch_dtype(precision))))
                 # Auxiliary outputs have no units.
                 found = {name: scaler.back(name, named[name]).cpu().numpy() for name in shapes if name in named}
+                if hasattr(self, "predicted_mean_"):
+                    found = {name: self._renormalize(name, values) for name, values in found.items()}
             yield rows, found
 
     def score(self, X: ArrayLike, y: Any) -> float:
@@ -402,7 +420,8 @@ class FittedNetwork(Hooks):
                 )
         variation = {name: survey(rows).squares for name, rows in targets.items()}
         errors: dict[str, NDArray] = {}
-        for batch, predicted in self._predict_batches(x):
+        whole = [(slice(0, len(x)), named_values(self.predict(X)))] if self.renorm == "test" else None
+        for batch, predicted in whole or self._predict_batches(x):
             for name in [name for name in predicted if name in targets]:
                 values = predicted[name]
                 squares = (targets[name].read(batch.start, batch.stop) - values) ** 2
@@ -488,6 +507,10 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
         Minimum improvement that counts as a better score.
     standardize_inputs, standardize_targets : bool
         Whether to standardize inputs and targets.
+    renorm : {"train", "test"}, optional
+        Rescale predictions, which shrink toward the mean, to the mean and standard deviation of each target in the
+        training samples, as :class:`~neurorecon.decoders.RidgeDecoder` does. ``"train"`` standardizes predictions by
+        the moments of those of the validation samples, ``"test"`` by their own.
     shuffle_window : int, optional
         Number of samples shuffled together. By default all, or, for targets on disk (dask, xarray, Zarr), as many as
         fit in 128 MB; windows are then visited in random order.
@@ -519,6 +542,8 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
         Mean and scale of the inputs, in the shape of an input.
     y_mean_, y_scale_ : array or dict of str to array
         Mean and scale of the targets, in the shape of a target.
+    target_mean_, target_deviation_, predicted_mean_, predicted_deviation_ : array or dict of str to array
+        Moments of `renorm`, in the shape of a target.
     input_shape_ : tuple of int
         Shape of an input.
     target_shape_ : tuple of int, or dict of str to tuple
@@ -544,6 +569,7 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
         tolerance: float = 0.0,
         standardize_inputs: bool = True,
         standardize_targets: bool = True,
+        renorm: Literal["train", "test"] | None = None,
         shuffle_window: int | None = None,
         random_state: int = 0,
         device: str = "cpu",
@@ -566,6 +592,7 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
         self.tolerance = tolerance
         self.standardize_inputs = standardize_inputs
         self.standardize_targets = standardize_targets
+        self.renorm = renorm
         self.shuffle_window = shuffle_window
         self.random_state = random_state
         self.device = device
@@ -617,11 +644,19 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
             belongs to other data or parameters.
         """
         check_settings(self)
+        check_renorm(self.renorm)
         _, precision = device_and_precision(self.device, self.precision)
         dtype = "float64" if precision == "float64" else "float32"
         x = self.prepare_inputs(X, reset=True)
         targets = rows_of_targets(y, dtype, len(x))
         train, held_out = split_samples(len(x), groups, validation, self.validation_fraction, self.random_state)
+        if self.renorm == "train" and len(held_out) < 2:
+            raise InputError(
+                "predictions cannot be renormalized, because no samples are held out",
+                given=f"validation_fraction={self.validation_fraction!r}, {len(held_out)} validation samples",
+                expected="two validation samples or more",
+                todo="raise validation_fraction, or set renorm=None",
+            )
         chosen = np.zeros(len(x), dtype=bool)
         chosen[train] = True
         inputs = Rows(x, dtype, "inputs")
@@ -648,7 +683,31 @@ class NeuralDecoder(FittedNetwork, Persistent, MultiOutputMixin, RegressorMixin,
         self.history_ = {name: np.array(values) for name, values in run.history.items() if values}
         self.best_epoch_ = run.best_epoch or run.epochs
         self._network = self._load_network()
+        self._measure_moments(x[held_out], surveys)
         return self
+
+    def _measure_moments(self, held_out: NDArray, surveys: Mapping[str, Survey]) -> None:
+        """Measure the moments that predictions are rescaled by, and forget those of an earlier fit."""
+        for name in ("target_mean_", "target_deviation_", "predicted_mean_", "predicted_deviation_"):
+            if hasattr(self, name):
+                delattr(self, name)
+        if self.renorm is None:
+            return
+        self.target_mean_ = plain({name: found.mean for name, found in surveys.items()})
+        deviations = {name: np.sqrt(found.squares / max(1, found.count)) for name, found in surveys.items()}
+        self.target_deviation_ = plain(deviations)
+        if self.renorm == "test":
+            return
+        parts: dict[str, list[NDArray]] = {}
+        for _, predicted in self._predict_batches(held_out):
+            for name, values in predicted.items():
+                parts.setdefault(name, []).append(values)
+        whole = {name: np.concatenate(found) for name, found in parts.items()}
+        spread = {name: values.std(axis=0, dtype=np.float64) for name, values in whole.items()}
+        # Constant predictions differ by rounding errors.
+        spread = {name: np.where(found > 1e-6 * deviations[name], found, 0.0) for name, found in spread.items()}
+        self.predicted_mean_ = plain({name: values.mean(axis=0, dtype=np.float64) for name, values in whole.items()})
+        self.predicted_deviation_ = plain(spread)
 
     def _train(
         self,

@@ -53,6 +53,76 @@ class Heads(nn.Module):
         return found[0] if self._names is None else dict(zip(self._names, found, strict=True))
 
 
+class Tokens(nn.Module):
+    """Cut voxels into chunks, and embed each chunk as a token.
+
+    Parameters
+    ----------
+    voxels : int
+        Number of voxels.
+    chunk : int
+        Voxels of a token; zeros fill up the last one.
+    width : int
+        Channels of a token.
+    shared : bool
+        Whether all chunks have the same weights.
+    """
+
+    def __init__(self, voxels: int, chunk: int, width: int, *, shared: bool) -> None:
+        super().__init__()
+        self.tokens, self._chunk = -(-voxels // chunk), chunk
+        self._missing = self.tokens * chunk - voxels
+        # As in nn.Linear: uniform, with the variance 1 / (3 inputs).
+        shape = (1 if shared else self.tokens, chunk, width)
+        self.weight = nn.Parameter((2 * torch.rand(shape) - 1) / chunk**0.5)
+        self.bias = nn.Parameter((2 * torch.rand(width) - 1) / chunk**0.5)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return tokens, shape (sample, token, channel), of voxels, shape (sample, voxel)."""
+        chunks = functional.pad(values, (0, self._missing)).unflatten(1, (self.tokens, self._chunk))
+        return torch.einsum("stv,tvc->stc", chunks, self.weight.expand(self.tokens, -1, -1)) + self.bias
+
+
+class BidirectionalGRU(nn.Module):
+    """GRU over tokens in both directions, half of the channels for each (Cho et al., 2014. arXiv:1406.1078)."""
+
+    def __init__(self, width: int, depth: int, dropout: float) -> None:
+        super().__init__()
+        between = dropout if depth > 1 else 0.0
+        self.gru = nn.GRU(width, width // 2, depth, batch_first=True, dropout=between, bidirectional=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the states, shape (sample, token, channel)."""
+        states: Tensor = self.gru(tokens)[0]
+        return states
+
+
+class Convolution(nn.Module):
+    """Normalization, activation and convolution over neighboring tokens."""
+
+    def __init__(self, width: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(dropout)
+        self.convolution = nn.Conv1d(width, width, kernel, padding=kernel // 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return tensor, shape (sample, token, channel)."""
+        active = functional.gelu(self.norm(tokens)).transpose(1, 2)
+        return self.dropout(self.convolution(active).transpose(1, 2))
+
+
+class Positions(nn.Module):
+    """Add a learned vector to each token."""
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(0.02 * torch.randn(tokens, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return tensor, shape (sample, token, channel)."""
+        return tokens + self.positions
+
+
 def perceptron(
     width: int,
     hidden: Sequence[int],

@@ -83,11 +83,10 @@ class MLPDecoder(NeuralDecoder):
         """Build the perceptron; inputs with several axes are flattened."""
         from torch import nn
 
-        from neurorecon.decoders.neural.layers import Heads, perceptron, weights_of_losses
+        from neurorecon.decoders.neural.layers import Heads, weights_of_losses
 
         weights_of_losses(self.loss)
-        widths = [int(width) for width in self.hidden]
-        if any(width < 1 for width in widths):
+        if any(width < 1 for width in self.hidden):
             raise InputError(
                 "widths of hidden layers must be positive", given=f"hidden={self.hidden!r}", expected="1 or more"
             )
@@ -96,7 +95,14 @@ class MLPDecoder(NeuralDecoder):
                 raise InputError(
                     f"{name} must be a probability", given=getattr(self, name), expected="0 or more, and below 1"
                 )
-        n_inputs = int(np.prod(input_shape))
+        hidden, width = self.build_hidden(int(np.prod(input_shape)))
+        return nn.Sequential(nn.Flatten(), nn.Dropout(self.input_dropout), hidden, Heads(width, target_shape))
+
+    def build_hidden(self, n_inputs: int) -> tuple[nn.Module, int]:
+        """Build the hidden layers, from (sample, input) to (sample, channel), and return their number of channels."""
+        from neurorecon.decoders.neural.layers import perceptron
+
+        widths = [int(width) for width in self.hidden]
         layers = perceptron(
             n_inputs,
             widths,
@@ -105,8 +111,7 @@ class MLPDecoder(NeuralDecoder):
             dropout=self.dropout,
             residual=self.residual,
         )
-        last = widths[-1] if widths else n_inputs
-        return nn.Sequential(nn.Flatten(), nn.Dropout(self.input_dropout), layers, Heads(last, target_shape))
+        return layers, widths[-1] if widths else n_inputs
 
     def compute_loss(self, outputs: Any, targets: Any) -> Tensor:
         """Return the weighted sum of the losses, summed over targets."""

@@ -161,6 +161,7 @@ SYSTEMS = Registry(
         "linear-pixels": "neurorecon.systems.linear_pixels:LinearPixels",
         "brain-diffuser": "neurorecon.systems.brain_diffuser:BrainDiffuser",
         "takagi": "neurorecon.systems.takagi:Takagi",
+        "mind-diffuser": "neurorecon.systems.mind_diffuser:MindDiffuser",
     },
 )
 
@@ -192,6 +193,7 @@ GENERATORS = Registry(
     {
         "vdvae": "neurorecon.generators.vdvae:VdvaeGenerator",
         "latent-diffusion": "neurorecon.generators.latent_diffusion:LatentDiffusion",
+        "refined-diffusion": "neurorecon.generators.refined_diffusion:RefinedDiffusion",
         "autoencoder": "neurorecon.generators.latent_diffusion:AutoencoderGenerator",
     },
 )

@@ -165,6 +165,7 @@ SYSTEMS = Registry(
         "brain-diffuser": "neurorecon.systems.brain_diffuser:BrainDiffuser",
         "takagi": "neurorecon.systems.takagi:Takagi",
         "gru-two-stage": "neurorecon.systems.gru_two_stage:GRUTwoStage",
+        "mind-diffuser": "neurorecon.systems.mind_diffuser:MindDiffuser",
     },
 )
 
@@ -201,6 +202,7 @@ GENERATORS = Registry(
     {
         "vdvae": "neurorecon.generators.vdvae:VdvaeGenerator",
         "latent-diffusion": "neurorecon.generators.latent_diffusion:LatentDiffusion",
+        "refined-diffusion": "neurorecon.generators.refined_diffusion:RefinedDiffusion",
         "autoencoder": "neurorecon.generators.latent_diffusion:AutoencoderGenerator",
     },
 )

@@ -114,7 +114,7 @@ def true_targets(system: System, store: Store, stimuli: Iterable[str]) -> Decode
     """
     ids = [str(name) for name in stimuli]
     found = {name: stored_target(store, spec.source, ids).compute() for name, spec in system.targets.items()}
-    return Decoded(found, ids, getattr(system, "training_", None))
+    return Decoded(found, ids, getattr(system, "training_", None), getattr(system, "reliability_", None))
 
 
 def derangement(n: int, seed: int) -> np.ndarray:
@@ -181,7 +181,7 @@ def decoded_control(
     else:
         raise UnknownNameError("control", control, CONTROLS)
     renamed = {name: array.assign_coords(stimulus=("stimulus", wanted)) for name, array in taken.items()}
-    return Decoded(renamed, wanted, decoded.training)
+    return Decoded(renamed, wanted, decoded.training, decoded.reliability)
 
 
 def mean_training_image(store: Store, subject: str, task: str, shown: str = "images") -> np.ndarray:

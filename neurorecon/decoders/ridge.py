@@ -52,6 +52,7 @@ class FittedRidge(TargetScores):
     singular_values_: NDArray[np.float64]
     target_deviation_: NDArray[np.float64]
     target_mean_: NDArray[np.float64]
+    left_out_correlation_: NDArray[np.float64]
     voxel_vectors_: NDArray
     x_mean_: NDArray[np.float64]
     _sample_roots_: NDArray[np.float64] | None
@@ -215,6 +216,9 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         standardizing them. ``"train"`` standardizes by the mean and standard deviation of predictions of up to 1,000
         training samples, each from a fit without its group. ``"test"`` standardizes by those of the predictions
         themselves, as in the released code of Brain-Diffuser; each prediction then depends on the others.
+    score_left_out : bool
+        Also measure how well each target is predicted in up to 1,000 training samples, each from a fit without its
+        group: :attr:`left_out_correlation_`.
     select_voxels : int, float or str, optional
         Keep the voxels with the highest mean absolute correlation with the targets: a number (500), a fraction (0.25)
         or those above a threshold (``">0.1"``). In cross-validation, voxels are selected from the training samples of
@@ -244,6 +248,9 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         positions or sorted labels. Only if alpha was chosen.
     selected_voxels_ : int array
         Indices of the selected voxels, ascending. Only with `select_voxels`.
+    left_out_correlation_ : array, shape (target,)
+        Correlation of predictions of left-out training samples with the targets, 0 where one of them is constant. Only
+        with `score_left_out`.
     x_mean_ : array, shape (selected voxel,)
         Mean responses.
     intercept_, singular_values_, sample_vectors_, voxel_vectors_, coordinates_ : array
@@ -268,6 +275,7 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         alpha_per: Any = "all",
         fit_intercept: bool = True,
         renorm: Literal["train", "test"] | None = None,
+        score_left_out: bool = False,
         select_voxels: int | float | str | None = None,
         missing: Literal["raise", "omit"] = "raise",
         solver: Literal["auto", "dual", "primal"] = "auto",
@@ -280,6 +288,7 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         self.alpha_per = alpha_per
         self.fit_intercept = fit_intercept
         self.renorm = renorm
+        self.score_left_out = score_left_out
         self.select_voxels = select_voxels
         self.missing = missing
         self.solver = solver
@@ -336,8 +345,8 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         self.voxel_vectors_ = problem.backend.to_numpy(factors.v)
         self.coordinates_ = found
         self._sample_roots_ = None if problem.weights is None else np.sqrt(problem.weights)
-        if self.renorm is not None:
-            self._keep_moments(measure_factors(problem, factors, groups, train=self.renorm == "train"))
+        if self.renorm is not None or self.score_left_out:
+            self._keep_moments(self._scored(measure_factors(problem, factors, groups, left_out=self._leaves_out)))
         return self
 
     def fit_and_predict(
@@ -396,11 +405,18 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         )
         out, written = output_columns(out, len(test), problem.targets.shape, problem.dtype)
         moments = None
-        if self.renorm is not None:
-            moments = measure_smoother(problem, smoother, groups, train=self.renorm == "train")
+        if self.renorm is not None or self.score_left_out:
+            moments = self._scored(measure_smoother(problem, smoother, groups, left_out=self._leaves_out))
         for columns, predicted in smoother.predict_blocks(problem.targets, problem.alpha):
-            written[columns] = predicted if moments is None else moments.apply(predicted, columns)
+            written[columns] = (
+                predicted if moments is None or self.renorm is None else moments.apply(predicted, columns)
+            )
         return out
+
+    @property
+    def _leaves_out(self) -> bool:
+        """Whether training samples are left out to measure their predictions."""
+        return self.renorm == "train" or self.score_left_out
 
     def _start(self, X: ArrayLike, y: Any, groups: ArrayLike | None, sample_weight: ArrayLike | None) -> RidgeFit:
         """Check all inputs of a fit."""
@@ -440,7 +456,7 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
 
     def _finish(self, problem: RidgeFit, singular_values: NDArray | None) -> None:
         """Set the attributes common to both ways of fitting, and clear those of an earlier fit."""
-        for name in ("cv_scores_", "selected_voxels_", *MOMENTS):
+        for name in ("cv_scores_", "selected_voxels_", "left_out_correlation_", *MOMENTS):
             if hasattr(self, name):
                 delattr(self, name)
         if problem.scores is not None:
@@ -452,7 +468,15 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         self.alpha_ = problem.alpha if problem.alpha.ndim else float(problem.alpha)
         self.target_shape_ = problem.targets.shape
 
+    def _scored(self, moments: Moments) -> Moments:
+        """Keep the correlation of left-out predictions, and return the moments that `renorm` uses."""
+        if self.score_left_out and moments.correlation is not None:
+            self.left_out_correlation_ = moments.correlation
+        return moments if self.renorm == "train" else Moments(moments.mean, moments.deviation)
+
     def _keep_moments(self, moments: Moments) -> None:
+        if self.renorm is None:
+            return
         values = (moments.mean, moments.deviation, moments.predicted_mean, moments.predicted_deviation)
         for name, value in zip(MOMENTS, values, strict=True):
             if value is not None:

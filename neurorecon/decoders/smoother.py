@@ -68,12 +68,15 @@ class Moments:
         Moments of the targets in the training samples (weighted).
     predicted_mean, predicted_deviation : array, shape (target,), optional
         Moments of predictions of left-out training samples; None with ``renorm="test"``.
+    correlation : array, shape (target,), optional
+        Of predictions of left-out training samples with the targets; 0 where one of them is constant.
     """
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
     predicted_mean: NDArray[np.float64] | None = None
     predicted_deviation: NDArray[np.float64] | None = None
+    correlation: NDArray[np.float64] | None = None
 
     def apply(self, predicted: NDArray, columns: slice | NDArray) -> NDArray:
         """Rescale predictions of some targets, (sample, target), to the moments of the targets."""
@@ -120,8 +123,8 @@ def left_out_samples(n_samples: int, groups: ArrayLike | None, weights: NDArray 
     return [sets[number] for number in np.unique(np.linspace(0, len(sets) - 1, count).round().astype(int))]
 
 
-def measure_factors(problem: RidgeFit, factors: Factorization, groups: ArrayLike | None, *, train: bool) -> Moments:
-    """Return moments of the targets and (with `train`) of left-out predictions, from a factorization."""
+def measure_factors(problem: RidgeFit, factors: Factorization, groups: ArrayLike | None, *, left_out: bool) -> Moments:
+    """Return moments of the targets and (with `left_out`) of left-out predictions, from a factorization."""
     roots = None if problem.weights is None else np.sqrt(problem.weights)
 
     def rows_of(samples: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
@@ -133,12 +136,14 @@ def measure_factors(problem: RidgeFit, factors: Factorization, groups: ArrayLike
             rows += unit[samples, None] * unit
         return rows
 
-    return _measure(problem, rows_of, groups, train=train)
+    return _measure(problem, rows_of, groups, left_out=left_out)
 
 
-def measure_smoother(problem: RidgeFit, smoother: RidgeSmoother, groups: ArrayLike | None, *, train: bool) -> Moments:
-    """Return moments of the targets and (with `train`) of left-out predictions, from a smoother."""
-    return _measure(problem, smoother.rows_of, groups, train=train)
+def measure_smoother(
+    problem: RidgeFit, smoother: RidgeSmoother, groups: ArrayLike | None, *, left_out: bool
+) -> Moments:
+    """Return moments of the targets and (with `left_out`) of left-out predictions, from a smoother."""
+    return _measure(problem, smoother.rows_of, groups, left_out=left_out)
 
 
 def _measure(
@@ -146,21 +151,21 @@ def _measure(
     rows_of: Callable[[NDArray[np.int64], float], NDArray[np.float64]],
     groups: ArrayLike | None,
     *,
-    train: bool,
+    left_out: bool,
 ) -> Moments:
     weights, dtype = problem.weights, problem.dtype
     roots = None if weights is None else np.sqrt(weights)
     alphas, codes = np.unique(problem.alpha, return_inverse=True)
     matrices, shares = [], None
-    if train:
+    if left_out:
         sets = left_out_samples(len(problem.x), groups, weights)
         samples = np.concatenate(sets)
         matrices = [left_out_matrix(rows_of(samples, float(alpha)), sets, roots).astype(dtype) for alpha in alphas]
         shares = None if weights is None else weights[samples]
-    moments = np.empty((4, problem.targets.n_targets))
+    moments = np.empty((5, problem.targets.n_targets))
     for columns, y in problem.targets.blocks():
         moments[:2, columns] = _mean_and_deviation(y, weights)
-        if not train:
+        if not left_out:
             continue
         # With an intercept, rows sum to 1, so targets can be shifted to keep precision.
         shift = moments[0, columns].astype(dtype) if problem.center else np.zeros(y.shape[1], dtype)
@@ -171,8 +176,12 @@ def _measure(
         mean, deviation = _mean_and_deviation(predicted, shares)
         # Constant predictions differ by rounding errors.
         deviation[deviation < 1e-6 * moments[1, columns]] = 0.0
-        moments[2:, columns] = mean + shift, deviation
-    return Moments(*moments) if train else Moments(moments[0], moments[1])
+        true = (y - shift)[samples]
+        of_true, spread = _mean_and_deviation(true, shares)
+        together = means((predicted - mean) * (true - of_true), shares, center=True)
+        scale = deviation * np.where(moments[1, columns] > 0, spread, 0.0)
+        moments[2:, columns] = mean + shift, deviation, together / np.where(scale > 0, scale, np.inf)
+    return Moments(*moments) if left_out else Moments(moments[0], moments[1])
 
 
 def _mean_and_deviation(values: NDArray, weights: NDArray | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -18,8 +18,9 @@ from neurorecon.models.clip import (
     ClipSettings,
     TextEncoder,
     Tokenizer,
-    block_outputs,
     clip_settings,
+    layer_features,
+    layer_sizes,
     text_encoder,
     text_tokens,
     vision_tokens,
@@ -150,10 +151,6 @@ class ClipImageMeanExtractor(ClipImageExtractor):
         return {**super().description(), "frames": "mean over all frames"}
 
 
-#: Number of blocks that MindDiffuser uses.
-BLOCKS = 6
-
-
 class ClipLayersExtractor(ClipImages):
     """Outputs of the first six vision blocks and the image embedding, concatenated: 6 x 50 x 768 + 512 for ViT-B/32.
 
@@ -189,33 +186,25 @@ class ClipLayersExtractor(ClipImages):
 
     def forward(self, prepared: np.ndarray, device: str) -> Tensor:
         """Return the concatenated layers, shape (stimulus, feature)."""
-        import torch
-
         images = self.preprocessing.normalize(prepared, device)
-        outputs, embedding = block_outputs(self.network, images, BLOCKS, self.part)  # type: ignore[arg-type]
-        return torch.cat([*(output.float().flatten(1) for output in outputs), embedding.float()], dim=1)
+        return layer_features(self.network, images, self.part)  # type: ignore[arg-type]
 
     def description(self) -> dict[str, Any]:
         """Return how the target is computed, except weights and precision."""
         return {
             "model": "CLIP, vision tower",
-            "layer": f"{self.part} 1 to {self._blocks}, token by token; image embedding, not normalized",
+            "layer": f"{self.part} 1 to {len(layer_sizes(self.settings)) - 1}, token by token; "
+            "image embedding, not normalized",
             "preprocessing": self.preprocessing.describe(),
             "source": "Lu et al. (2023), arXiv 2308.04249; Radford et al. (2021), arXiv 2103.00020",
         }
 
     def layout(self) -> dict[str, Any]:
         """Return the name, the shape and the start of each layer."""
-        vision = self.settings.network["vision_cfg"]
-        tokens, width = (self.settings.size // vision["patch_size"]) ** 2 + 1, int(vision["width"])
-        shapes = [[tokens, width]] * self._blocks + [[int(self.settings.network["embed_dim"])]]
+        shapes = [list(shape) for shape in layer_sizes(self.settings)]
         boundaries = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)]).tolist()
-        names = [*(f"{self.part} {number + 1}" for number in range(self._blocks)), "embedding"]
+        names = [*(f"{self.part} {number + 1}" for number in range(len(shapes) - 1)), "embedding"]
         return {"layers": names, "layer_shapes": shapes, "layer_boundaries": boundaries}
-
-    @property
-    def _blocks(self) -> int:
-        return min(BLOCKS, int(self.settings.network["vision_cfg"]["layers"]))
 
 
 #: Memory limit for results shared between targets; beyond it, the other target computes its own.

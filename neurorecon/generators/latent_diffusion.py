@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 #: Called with noisy latents (image, channel, y, x) and the step; returns what the network predicts, in the same shape.
 Denoise = Callable[["Tensor", "Tensor"], "Tensor"]
 
+#: Called with the clean latents that a step predicts, (image, channel, y, x); returns those to go on with.
+Correct = Callable[["Tensor"], "Tensor"]
+
 #: Gray level of the image that stands for "no image", as in Brain-Diffuser.
 GRAY = 127
 
@@ -161,20 +164,42 @@ class LatentDiffusion(Generator):
 
     def make(self, stimuli: Sequence[str], conditions: Mapping[str, Tensor], seed: int) -> Tensor:
         """Generate one batch, shape (stimulus, rgb, y, x)."""
-        import torch
-
         self._check()
-        files = self._files
-        sha256 = (*files.base_sha256, files.autoencoder.source.sha256)
-        networks = _networks(files.dual, str(self.models), self.torch_device, self.dtype, sha256, self._adapter)
-        autoencoder, factor = networks.autoencoder, files.autoencoder.scaling_factor
+        return self.decode_latents(self.sample(stimuli, conditions, seed))
+
+    def sample(
+        self,
+        stimuli: Sequence[str],
+        conditions: Mapping[str, Tensor],
+        seed: int,
+        *,
+        correct: Correct | None = None,
+        checkpoint: bool = False,
+    ) -> Tensor:
+        """Sample the latents of one batch, (stimulus, channel, y, x); differentiable outside of inference mode.
+
+        Parameters
+        ----------
+        stimuli, conditions, seed
+            As for :meth:`make`.
+        correct : callable, optional
+            As in :func:`sample_latents`.
+        checkpoint : bool
+            Compute each pass of the network again when gradients are computed, rather than keep what it computed.
+        """
+        import torch
+        from torch.utils.checkpoint import checkpoint as recomputed
+
+        files, networks = self._files, self.loaded
         init = conditions.get("latents")
         if init is None and "init" in conditions:
-            init = encode_images(autoencoder, conditions["init"], self.image_shape[0]) * factor
+            init = encode_images(networks.autoencoder, conditions["init"], self.image_shape[0])
+            init = init * files.autoencoder.scaling_factor
         noise = torch.from_numpy(np.stack([noise_like(files.latent_shape, seed, name) for name in stimuli]))
         generators = [torch.Generator().manual_seed(seed_of(seed, name)) for name in stimuli]
-        latents = sample_latents(
-            networks.denoiser(conditions, len(stimuli), self.text_ratio, self.guidance, self.condition),
+        denoise = networks.denoiser(conditions, len(stimuli), self.text_ratio, self.guidance, self.condition)
+        return sample_latents(
+            (lambda latents, step: recomputed(denoise, latents, step, use_reentrant=False)) if checkpoint else denoise,
             make_scheduler(self.scheduler, files.schedule),
             noise.to(self.torch_device),
             init=init,
@@ -183,9 +208,20 @@ class LatentDiffusion(Generator):
             steps=self.steps,
             eta=self.eta,
             generator=generators,
+            correct=correct,
         )
-        images: Tensor = autoencoder.decode(latents / factor).sample / 2 + 0.5
-        return images
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Return the images of latents, (stimulus, rgb, y, x); differentiable outside of inference mode."""
+        images: Tensor = self.loaded.autoencoder.decode(latents / self._files.autoencoder.scaling_factor).sample
+        return images / 2 + 0.5
+
+    @property
+    def loaded(self) -> Networks:
+        """The networks, which are shared between generators with the same weights, device and precision."""
+        files = self._files
+        sha256 = (*files.base_sha256, files.autoencoder.source.sha256)
+        return _networks(files.dual, str(self.models), self.torch_device, self.dtype, sha256, self._adapter)
 
     def _check(self) -> None:
         for name, least, most in (("strength", 0, 1), ("text_ratio", 0, 1), ("eta", 0, 1), ("guidance", 0, np.inf)):
@@ -215,6 +251,7 @@ def sample_latents(
     steps: int = 50,
     eta: float = 0.0,
     generator: Any = None,
+    correct: Correct | None = None,
 ) -> Tensor:
     """Sample latents with any scheduler of diffusers and classifier-free guidance (Ho & Salimans, arXiv 2207.12598).
 
@@ -239,6 +276,9 @@ def sample_latents(
     generator : torch.Generator or list of torch.Generator, optional
         Of the noise that is drawn during sampling; a list has one for each image, so that images do not depend on
         their batch.
+    correct : callable, optional
+        ``correct(clean)`` gets the clean latents that each step predicts, (image, channel, y, x), and returns those
+        to go on with, e.g. ones that fit something better.
 
     Returns
     -------
@@ -249,7 +289,7 @@ def sample_latents(
     if init is not None and strength <= 0:
         return init
     scheduler.set_timesteps(steps, device=noise.device)
-    timesteps = scheduler.timesteps
+    timesteps, begin = scheduler.timesteps, 0
     if init is None or strength >= 1:
         latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     else:
@@ -267,12 +307,17 @@ def sample_latents(
     accepted = inspect.signature(scheduler.step).parameters
     options = {"eta": min(eta, _MOST_ETA), "generator": generator}
     options = {name: value for name, value in options.items() if name in accepted}
-    for step in timesteps:
-        given = torch.cat([latents, latents]) if guidance != 1.0 else latents
-        predicted = denoise(scale(given, step), step)
+    parts = _parts_of_clean(scheduler)[begin:] if correct is not None else []
+    for number, step in enumerate(timesteps):
+        given = scale(latents, step)
+        predicted = denoise(torch.cat([given, given]) if guidance != 1.0 else given, step)
         if guidance != 1.0:
             nothing, predicted = predicted.chunk(2)
             predicted = nothing + guidance * (predicted - nothing)
+        if correct is not None:
+            of_given, of_predicted = parts[number]
+            clean = of_given * given + of_predicted * predicted
+            predicted = predicted + (correct(clean) - clean) / of_predicted
         latents = scheduler.step(predicted, step, latents, return_dict=False, **options)[0]
     return latents
 
@@ -285,8 +330,7 @@ def signal_shares(scheduler: Any) -> np.ndarray:
     scheduler : diffusers scheduler
         Whose steps are set.
     """
-    flow = scheduler.config.get("use_flow_sigmas") or scheduler.config.get("prediction_type") == "flow_prediction"
-    if flow or not hasattr(scheduler, "alphas_cumprod"):
+    if _mixes_linearly(scheduler):
         return 1.0 - scheduler.sigmas.cpu().numpy()[: len(scheduler.timesteps)]  # flow matching mixes linearly
     levels = scheduler.alphas_cumprod.cpu().double().clamp(min=0).sqrt().numpy()
     return np.interp(scheduler.timesteps.cpu().numpy(), np.arange(len(levels)), levels)
@@ -321,6 +365,26 @@ def stratified(images: int, generator: torch.Generator) -> Tensor:
 
     part = (torch.arange(images) + torch.rand(1, generator=generator)) / images
     return part[torch.randperm(images, generator=generator)]
+
+
+def _mixes_linearly(scheduler: Any) -> bool:
+    """Return whether a scheduler is one of flow matching."""
+    flow = scheduler.config.get("use_flow_sigmas") or scheduler.config.get("prediction_type") == "flow_prediction"
+    return bool(flow) or not hasattr(scheduler, "alphas_cumprod")
+
+
+def _parts_of_clean(scheduler: Any) -> list[tuple[float, float]]:
+    """Return, for each step, of what the clean latents consist: x times the scaled input, y times the prediction."""
+    levels = signal_shares(scheduler)
+    if _mixes_linearly(scheduler):
+        return [(1.0, level - 1.0) for level in levels.tolist()]
+    kind = scheduler.config.get("prediction_type", "epsilon")
+    noise = np.sqrt(1.0 - levels**2)
+    if kind == "v_prediction":
+        return list(zip(levels.tolist(), (-noise).tolist(), strict=True))
+    if kind == "sample":
+        return [(0.0, 1.0)] * len(levels)
+    return [(1.0 / level, -share / level) for level, share in zip(levels.tolist(), noise.tolist(), strict=True)]
 
 
 def make_scheduler(name: str, schedule: Mapping[str, Any]) -> Any:
@@ -500,7 +564,7 @@ class Networks:
 def load_networks(
     dual: bool, models: str | Path, device: str, dtype: str = "float32", adapter: Adapter | None = None
 ) -> Networks:
-    """Load the networks, which nobody else holds.
+    """Load the networks, which nobody else holds, as ordinary tensors also in inference mode: others need gradients.
 
     Parameters
     ----------
@@ -520,17 +584,18 @@ def load_networks(
     files, precision = NetworkFiles.of(dual, models), getattr(torch, dtype)
     folder = files.diffusion.folder
     unet: Any
-    if not dual:
-        unet = read_unet(hub.part(folder, "unet"))
-    elif (folder / "image_unet").is_dir():
-        unet = DualGuidedUNet.from_published(folder)
-    else:
-        unet = DualGuidedUNet.load(folder)
-    if adapter is not None:
-        adapter.merge(unet.unet if dual else unet)
-    nothing = {name: value.to(device, precision) for name, value in _nothing(dual, models, device).items()}
-    unet = torch.nn.Module.to(unet, device=device, dtype=precision).requires_grad_(False)
-    return Networks(unet, files.autoencoder.load(device), nothing, precision)
+    with torch.inference_mode(False), torch.no_grad():
+        if not dual:
+            unet = read_unet(hub.part(folder, "unet"))
+        elif (folder / "image_unet").is_dir():
+            unet = DualGuidedUNet.from_published(folder)
+        else:
+            unet = DualGuidedUNet.load(folder)
+        if adapter is not None:
+            adapter.merge(unet.unet if dual else unet)
+        nothing = {name: value.to(device, precision) for name, value in _nothing(dual, models, device).items()}
+        unet = torch.nn.Module.to(unet, device=device, dtype=precision).requires_grad_(False)
+        return Networks(unet, files.autoencoder.load(device), nothing, precision)
 
 
 @lru_cache(maxsize=1)
@@ -547,17 +612,16 @@ def _nothing(dual: bool, models: str | Path, device: str) -> dict[str, Tensor]:
 
     from neurorecon.models.text_tower import TextTower, end_positions
 
-    with torch.inference_mode():
-        if not dual:
-            encoder = text_encoder(models)
-            return {"text": encoder.load(device)(encoder.tokenizer([""]).to(device))}
-        settings = clip_settings(models)
-        clip, tokenizer = settings.load(device), settings.tokenizer()
-        tokens = tokenizer([""]).to(device)
-        text = text_tokens(clip, TextTower(clip)(tokens), end_positions(tokens, tokenizer.end))
-        gray = (torch.full((3,), GRAY / 255) - torch.tensor(settings.mean)) / torch.tensor(settings.std)
-        image = vision_tokens(clip, gray.to(device)[None, :, None, None].expand(-1, -1, settings.size, settings.size))
-        return {"text": text, "image": image / image[:, :1].norm(dim=-1, keepdim=True)}
+    if not dual:
+        encoder = text_encoder(models)
+        return {"text": encoder.load(device)(encoder.tokenizer([""]).to(device))}
+    settings = clip_settings(models)
+    clip, tokenizer = settings.load(device), settings.tokenizer()
+    tokens = tokenizer([""]).to(device)
+    text = text_tokens(clip, TextTower(clip)(tokens), end_positions(tokens, tokenizer.end))
+    gray = (torch.full((3,), GRAY / 255) - torch.tensor(settings.mean)) / torch.tensor(settings.std)
+    image = vision_tokens(clip, gray.to(device)[None, :, None, None].expand(-1, -1, settings.size, settings.size))
+    return {"text": text, "image": image / image[:, :1].norm(dim=-1, keepdim=True)}
 
 
 class AutoencoderGenerator(Generator):

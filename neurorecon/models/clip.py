@@ -380,6 +380,10 @@ def _three(values: Sequence[float]) -> tuple[float, float, float]:
 Part = Literal["block", "mlp"]
 
 
+#: Number of blocks that MindDiffuser reads (Lu et al., 2023, arXiv 2308.04249).
+BLOCKS = 6
+
+
 def vision_tokens(clip: Any, images: Tensor) -> Tensor:
     """Return all vision tokens, projected into the joint embedding space of images and text.
 
@@ -464,6 +468,33 @@ def block_outputs(clip: Any, images: Tensor, blocks: int, part: Part = "block") 
     if not transformer.batch_first:
         found = [output.transpose(0, 1) for output in found]
     return list(found), embedding
+
+
+def layer_features(clip: Any, images: Tensor, part: Part = "block") -> Tensor:
+    """Return the outputs of the first :data:`BLOCKS` blocks, token by token, and the image embedding, concatenated.
+
+    Parameters
+    ----------
+    clip, images, part
+        As for :func:`block_outputs`.
+
+    Returns
+    -------
+    Tensor, shape (image, feature)
+        Float32. :func:`layer_sizes` says how many features each layer has.
+    """
+    import torch
+
+    outputs, embedding = block_outputs(clip, images, BLOCKS, part)
+    return torch.cat([*(output.float().flatten(1) for output in outputs), embedding.float()], dim=1)
+
+
+def layer_sizes(settings: ClipSettings) -> list[tuple[int, ...]]:
+    """Return the shapes of the layers of :func:`layer_features`: (token, channel) of each block, and (channel,)."""
+    vision = settings.network["vision_cfg"]
+    tokens = (settings.size // vision["patch_size"]) ** 2 + 1
+    blocks = min(BLOCKS, int(vision["layers"]))
+    return [(tokens, int(vision["width"]))] * blocks + [(int(settings.network["embed_dim"]),)]
 
 
 @contextmanager

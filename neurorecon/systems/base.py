@@ -357,9 +357,7 @@ class System(BaseEstimator):
             If these are not the voxels of fit, or responses are not finite.
         """
         check_is_fitted(self, "decoders_")
-        values, stimuli = self._responses(responses)
-        if standardized:
-            values = values * self.scale_ + self.mean_
+        values, stimuli = self._responses(responses, standardized)
         return self._decoded(self._predict(values, self.decoders_), stimuli)
 
     def reconstruct(self, responses: Any, *, seed: int = 0) -> xarray.DataArray:
@@ -487,6 +485,8 @@ class System(BaseEstimator):
                 predicted[name], self.training_[name] = found["decoded"], (found["mean"], found["deviation"])
                 if "alpha" in found:
                     decoder.alpha_ = found["alpha"][()]  # what is known of a decoder that keeps no weights
+                if "reliability" in found:
+                    decoder.left_out_correlation_ = found["reliability"]
                 self.decoders_[name] = decoder
                 continue
             if alone and getattr(decoder, "renorm", None) == "test":
@@ -514,6 +514,8 @@ class System(BaseEstimator):
                 found = {"decoded": np.asarray(predicted[name]), "mean": mean, "deviation": deviation}
                 if hasattr(decoder, "alpha_"):
                     found["alpha"] = np.asarray(decoder.alpha_)
+                if hasattr(decoder, "left_out_correlation_"):
+                    found["reliability"] = decoder.left_out_correlation_
                 done.prepare()
                 done.put(name, found)
             if checkpoint is not None:  # the decoder is complete on disk
@@ -550,15 +552,30 @@ class System(BaseEstimator):
                 attrs=about["attrs"],
                 name=name,
             )
-        return Decoded(arrays, stimuli, self.training_)
+        return Decoded(arrays, stimuli, self.training_, self.reliability_)
+
+    @property
+    def reliability_(self) -> dict[str, np.ndarray]:
+        """How well each feature was decoded from left-out training samples, of the targets where this was measured.
+
+        See :class:`Decoded`; measured by ``RidgeDecoder(score_left_out=True)``.
+        """
+        return {
+            name: decoder.left_out_correlation_.astype(np.float32).reshape(self.targets_[name]["shape"])
+            for name, decoder in self.decoders_.items()
+            if hasattr(decoder, "left_out_correlation_")
+        }
 
     def _inputs(self, responses: np.ndarray, spec: TargetSpec, columns: np.ndarray | slice) -> np.ndarray:
         """Return the inputs of a decoder: centered responses, standardized if its target says so."""
         centered = responses[:, columns] - self.mean_[columns]
         return centered / self.scale_[columns] if spec.standardize else centered
 
-    def _responses(self, responses: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return responses as float64 and the ids of their stimuli; refuse those that cannot be decoded."""
+    def _responses(self, responses: Any, standardized: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Return responses as float64 and the ids of their stimuli; refuse those that cannot be decoded.
+
+        Those that are `standardized` are returned in their original units.
+        """
         values = np.asarray(responses, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != len(self.mean_):
             raise InputError(
@@ -577,6 +594,8 @@ class System(BaseEstimator):
             )
         _check_finite(values)
         stimuli = coordinates["stimulus"].values if "stimulus" in coordinates else np.arange(len(values))
+        if standardized:
+            values = values * self.scale_ + self.mean_
         return values, np.asarray(stimuli).astype(str)
 
     def _provenance(self, recordings: Recordings, alone: bool) -> dict[str, Any]:
@@ -809,6 +828,7 @@ def _fits_into_jobs(decoder: Any, spec: TargetSpec, recordings: Recordings, comp
         compute.keeps_files
         and plain
         and decoder.renorm is None
+        and not decoder.score_left_out
         and decoder.select_voxels is None
         and spec.groups is None
         and recordings.store is not None

@@ -44,6 +44,9 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
         Ids; needed if there is no target.
     training : mapping of str to (mean, deviation), optional
         Of each target over the training samples, in the shape of one stimulus; :meth:`noise` uses them.
+    reliability : mapping of str to array, optional
+        How well each feature of a target is decoded: the correlation of what was decoded from left-out training
+        samples with the target, in the shape of one stimulus. Systems that select features use it.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
         arrays: Mapping[str, xarray.DataArray],
         stimuli: ArrayLike | None = None,
         training: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+        reliability: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         names = None if stimuli is None else np.asarray(stimuli).astype(str)
         for name, array in arrays.items():
@@ -80,6 +84,7 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
         self._arrays = {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
         self._stimuli = names
         self.training = dict(training or {})
+        self.reliability = dict(reliability or {})
 
     @classmethod
     def empty(cls, stimuli: ArrayLike) -> Decoded:
@@ -163,10 +168,10 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
                 raise UnknownNameError("stimulus", missing[0], self._stimuli[:10].tolist())
             chosen = np.array([place[name] for name in chosen.astype(str).tolist()], dtype=int)
         arrays = {name: array.isel(stimulus=chosen) for name, array in self.items()}
-        return Decoded(arrays, self._stimuli[chosen], self.training)
+        return Decoded(arrays, self._stimuli[chosen], self.training, self.reliability)
 
     def _with(self, arrays: Mapping[str, xarray.DataArray]) -> Decoded:
-        return Decoded(arrays, self._stimuli, self.training)
+        return Decoded(arrays, self._stimuli, self.training, self.reliability)
 
     def save(self, folder: str | Path) -> Path:
         """Save the decoded targets in a folder that :meth:`load` reads, without pickle."""
@@ -175,6 +180,7 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
         arrays = {f"target.{name}": array.values for name, array in self.items()}
         for name, moments in self.training.items():
             arrays |= {f"mean.{name}": moments[0], f"deviation.{name}": moments[1]}
+        arrays |= {f"reliability.{name}": values for name, values in self.reliability.items()}
         save(place / "decoded.safetensors", arrays)
         about = {name: {"dims": list(array.dims), "attrs": array.attrs} for name, array in self.items()}
         write_json(place / "decoded.json", {"format": FORMAT, "stimuli": self._stimuli.tolist(), "targets": about})
@@ -196,7 +202,9 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
         }
         names = [name.removeprefix("mean.") for name in arrays if name.startswith("mean.")]
         training = {name: (arrays[f"mean.{name}"], arrays[f"deviation.{name}"]) for name in names}
-        return cls(found, about["stimuli"], training)
+        start = "reliability."
+        reliability = {name.removeprefix(start): arrays[name] for name in arrays if name.startswith(start)}
+        return cls(found, about["stimuli"], training, reliability)
 
 
 def as_images(values: Any, stimuli: ArrayLike) -> xarray.DataArray:

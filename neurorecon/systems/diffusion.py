@@ -144,7 +144,7 @@ class DiffusionSystem(System):
     def targets(self) -> Mapping[str, TargetSpec]:
         """The targets of the preset, but for those that are not used, each with its decoder."""
         names = [name for name in self.settings["alpha_per"] if name not in self.without]
-        rois = self.default_rois if self.rois is None else self.rois
+        rois = self.settings.get("rois", self.default_rois) if self.rois is None else self.rois
         return {
             name: TargetSpec(name, self.decoder(name), roi=rois.get(name), required=self.first_stage_only)
             for name in ([self.first_stage] if self.first_stage_only else names)
@@ -204,3 +204,15 @@ class DiffusionSystem(System):
                 better = again > score
                 best[better], score[better] = images[better], again[better]
         return as_images(best, stimuli)
+
+
+def decode_latents(system: DiffusionSystem, latents: xarray.DataArray) -> xarray.DataArray:
+    """Return the images that the autoencoder of a system decodes from latents of any size, (stimulus, channel, y, x)."""
+    from neurorecon.generators.latent_diffusion import AutoencoderGenerator
+
+    stimuli = latents["stimulus"].values.tolist()
+    generator = AutoencoderGenerator(system.models, device=system.device, batch_size=system.batch_size)
+    own = generator.conditions["latents"][1]
+    if latents.shape[2] != own:  # images of another size were encoded
+        generator.set_params(size=generator.image_shape[0] * latents.shape[2] // int(own or 1))
+    return as_images(generator.generate(stimuli, {"latents": latents.values}), stimuli)

@@ -114,4 +114,5 @@ def _inputs(system: System, decoded: Decoded, step: int) -> dict[str, Any]:
             name: [block_digest(array.values), to_json_types(dict(array.attrs))] for name, array in decoded.items()
         },
         "training": {name: [block_digest(part) for part in moments] for name, moments in decoded.training.items()},
+        "reliability": {name: block_digest(values) for name, values in decoded.reliability.items()},
     }

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.targets import Targets
 from neurorecon.errors import UnknownNameError
-from neurorecon.features.extract import ensure_targets
+from neurorecon.features.extract import ensure_targets, require_networks
 from neurorecon.features.vdvae import first_features
 from neurorecon.registry import DECODERS
 from neurorecon.systems.base import TargetSpec
@@ -145,7 +145,7 @@ class GRUTwoStage(BrainDiffuser):
         found = {"categories": shares.sum(axis=0)}
         for name in _CONTEXTS:
             target = recordings.target(name)
-            self._check_weights(name, target.attrs)
+            require_networks(name, target.attrs, self.models, f"the system {self.name!r}")
             tokens = Targets(target, "float32")
             means = np.empty((shares.shape[1], tokens.n_targets), dtype=np.float32)
             for columns, values in tokens.blocks():

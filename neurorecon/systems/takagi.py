@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from neurorecon.systems.base import correlate_rows
-from neurorecon.systems.decoded import Decoded, as_images
-from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem
+from neurorecon.systems.decoded import Decoded
+from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem, decode_latents
 
 if TYPE_CHECKING:
     import xarray
@@ -98,14 +98,7 @@ class Takagi(DiffusionSystem):
 
     def generate_first_stage(self, decoded: Decoded, seed: int) -> xarray.DataArray:
         """Return the images that the autoencoder decodes from z."""
-        from neurorecon.generators.latent_diffusion import AutoencoderGenerator
-
-        latents, stimuli = decoded[_Z].values, decoded.stimuli.tolist()
-        generator = AutoencoderGenerator(self.models, device=self.device, batch_size=self.batch_size)
-        own = generator.conditions["latents"][1]
-        if latents.shape[2] != own:  # images of another size were encoded
-            generator.set_params(size=generator.image_shape[0] * latents.shape[2] // int(own or 1))
-        return as_images(generator.generate(stimuli, {"latents": latents}), stimuli)
+        return decode_latents(self, decoded[_Z])
 
     def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of the latents of images and the decoded z, (stimulus,)."""

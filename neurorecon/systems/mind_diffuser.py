@@ -1,0 +1,273 @@
+"""MindDiffuser: text-conditioned diffusion from decoded latents, pulled toward decoded features of CLIP's vision tower.
+
+Lu, Du, Wang & He (2023), MindDiffuser: controlled image reconstruction from human brain activity with semantic and
+structural diffusion, ACM Multimedia (arXiv 2308.04249). Three linear regressions decode
+
+- c, the text condition of Stable Diffusion (15 tokens of the captions of the image),
+- z, the latents of its autoencoder,
+- Z_CLIP, the outputs of the first six blocks of CLIP's vision tower and its image embedding.
+
+Stage 1 adds noise to z, and removes it conditioned on c. Stage 2 changes the image until the features that CLIP finds
+in it are closer to Z_CLIP; of these, it uses the ones that can be decoded. ``docs/systems/mind-diffuser.md`` lists every
+deviation of the presets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from neurorecon.errors import InputError
+from neurorecon.systems.base import correlate_rows
+from neurorecon.systems.decoded import Decoded, as_images
+from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem, decode_latents
+
+if TYPE_CHECKING:
+    import xarray
+
+    from neurorecon.generators.refined_diffusion import Refinement
+
+#: Targets by the names of the paper: c, z and Z_CLIP.
+_C, _Z, _LAYERS = "clip_text_15", "vqvae", "clip_layers"
+
+#: The diffusion of the paper: 37 of 50 steps.
+_DIFFUSION = {"strength": 0.734, "guidance": 5.0, "steps": 50, "eta": 0.0, "scheduler": "DDIMScheduler"}
+
+#: The published loop of stage 2.
+_LOOP = {"refine": "loop", "iterations": 300, "learning_rate": 0.01, "decay": 0.999}
+
+#: Weights of the blocks in the loss of the released code.
+_BLOCK_WEIGHTS = (1.5, 1.2, 1.0, 1.0, 1.0, 1.0)
+
+
+@dataclass(eq=False, repr=False)
+class MindDiffuser(DiffusionSystem):
+    """MindDiffuser.
+
+    The preset ``"corrected"`` chooses alphas by generalized cross-validation, scales predictions to the moments of the
+    training samples, counts features in units of their deviation, and pulls images during sampling instead of in 300
+    iterations. ``"released"`` is what the authors' code computes. ``"replication"`` is the pipeline of a course report
+    that repeats the paper: three ridge regressions with one alpha each, from the voxels that :meth:`fit` is given.
+
+    Parameters
+    ----------
+    models, preset, alphas, renorm, rois, without, first_stage_only, strength, guidance, steps, eta, scheduler, best_of
+        As in :class:`~neurorecon.systems.diffusion.DiffusionSystem`, like ``device``, ``dtype`` and ``batch_size``. The
+        targets are ``clip_text_15`` (c), ``vqvae`` (z) and ``clip_layers`` (Z_CLIP). `first_stage_only` decodes z alone;
+        the first stage of the paper is ``refine="none"``. `best_of` compares the selected features with the decoded
+        ones.
+    refine, pull, moves, optimize, iterations, learning_rate, decay : optional
+        As in :class:`~neurorecon.generators.refined_diffusion.RefinedDiffusion`.
+    k : float, optional
+        Share of the features of each block that are used: those that are decoded best from left-out training samples.
+    embedding : float, optional
+        From 0 to 1, weight of the image embedding against that of the blocks: w in the paper.
+    voxels : mapping of str to int, float or str, optional
+        Which voxels each target is decoded from, by their correlation with it; as `select_voxels` of
+        :class:`~neurorecon.decoders.RidgeDecoder`.
+    scale_responses : {"train", "test"}, optional
+        Moments by which responses are standardized before they are decoded. Those of the test set depend on the other
+        stimuli, and are not used for one.
+    """
+
+    name: ClassVar[str] = "mind-diffuser"
+    networks: ClassVar[tuple[str, ...]] = ("text-diffusion", "autoencoder", "text-encoder", "clip-b32")
+    first_stage: ClassVar[str] = _Z
+    condition: ClassVar[Literal["text"]] = "text"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "corrected": {
+            "alphas": ALPHAS,
+            "alpha_per": {_C: "token", _Z: "channel", _LAYERS: "layer"},
+            "intercept": True,
+            "renorm": "train",
+            "scale_responses": "train",
+            "rois": {_Z: "LVC"},
+            "voxels": {},
+            "k": 0.25,
+            "embedding": 0.5,
+            "loss": "deviations",
+            "refine": "guidance",
+            "pull": 0.1,
+            "moves": 1,
+            "optimize": ("c", "z"),
+            "iterations": 300,
+            "learning_rate": 0.01,
+            "decay": 0.999,
+            **_DIFFUSION,
+        },
+        "released": {
+            "alphas": {_C: 0.15, _Z: 0.15, _LAYERS: 0.15},
+            "alpha_per": {_C: "all", _Z: "all", _LAYERS: "all"},
+            "intercept": True,
+            "renorm": "none",
+            "scale_responses": "test",
+            "rois": {},
+            "voxels": {_C: 125, _Z: 4000, _LAYERS: 850},
+            "k": 0.25,
+            "embedding": 0.0,
+            "loss": "norms",
+            **_LOOP,
+            "pull": 0.0,
+            "moves": 0,
+            "optimize": ("z",),
+            **_DIFFUSION,
+        },
+        "replication": {
+            "alphas": ALPHAS,
+            "alpha_per": {_C: "all", _Z: "all", _LAYERS: "all"},
+            "intercept": True,
+            "renorm": "train",
+            "scale_responses": "train",
+            "rois": {},
+            "voxels": {},
+            "k": 0.25,
+            "embedding": 0.5,
+            "loss": "deviations",
+            "refine": "guidance",
+            "pull": 0.1,
+            "moves": 1,
+            "optimize": ("c", "z"),
+            "iterations": 300,
+            "learning_rate": 0.01,
+            "decay": 0.999,
+            **_DIFFUSION,
+        },
+    }
+    bundled: ClassVar[Mapping[str, Any]] = {"strength": 0.6, "guidance": 3.0, "steps": 20, "eta": 0.0}
+
+    _: KW_ONLY
+    refine: Refinement | None = None
+    pull: float | None = None
+    moves: int | None = None
+    optimize: tuple[str, ...] | None = None
+    iterations: int | None = None
+    learning_rate: float | None = None
+    decay: float | None = None
+    k: float | None = None
+    embedding: float | None = None
+    voxels: Mapping[str, Any] | None = None
+    scale_responses: Literal["train", "test"] | None = None
+
+    def decoder(self, name: str) -> Any:
+        """Return the unfitted decoder of a target: a ridge regression, from the voxels that are selected for it."""
+        chosen = self.settings
+        if not 0 < chosen["k"] <= 1 or not 0 <= chosen["embedding"] <= 1:
+            raise InputError(
+                "a share is out of range",
+                given=f"k={chosen['k']!r}, embedding={chosen['embedding']!r}",
+                expected="k above 0 and at most 1, embedding from 0 to 1",
+                todo="choose another value",
+            )
+        return (
+            super().decoder(name).set_params(select_voxels=chosen["voxels"].get(name), score_left_out=name == _LAYERS)
+        )
+
+    def _responses(self, responses: Any, standardized: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        values, stimuli = super()._responses(responses, standardized)
+        if self.settings["scale_responses"] == "test" and not standardized and len(values) > 1:
+            scale = values.std(axis=0)
+            values = (values - values.mean(axis=0)) / np.where(scale > 0, scale, 1.0) * self.scale_ + self.mean_
+        return values, stimuli
+
+    def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
+        """Return z as latents, or as an image of another size; c as text; Z_CLIP and the weights of its features."""
+        found = {"text": decoded[_C].values} if _C in decoded else {}
+        if _Z in decoded:
+            z = decoded[_Z].values
+            if z.shape[1:] == self.generator().conditions["latents"]:
+                found["latents"] = z
+            else:
+                found["init"] = self.generate_first_stage(decoded, seed).values
+        if _LAYERS in decoded:
+            found |= {"layers": decoded[_LAYERS].values, "weights": self.feature_weights(decoded)}
+        return found
+
+    def feature_weights(self, decoded: Decoded) -> np.ndarray:
+        """Return the weights of the squared differences of features, (stimulus, feature); 0 where one is not used.
+
+        The share `k` of the features of each block is used, those with the highest ``decoded.reliability``; without
+        that, all are. With the loss ``"deviations"``, a block counts as the mean over its features of squared
+        differences in units of their deviation over training samples, and so does the embedding. With ``"norms"``, the
+        loss of the released code, it counts as their mean over all features, divided by the norm of what was decoded.
+
+        Parameters
+        ----------
+        decoded : Decoded
+            With ``clip_layers``.
+        """
+        chosen, layers = self.settings, decoded[_LAYERS]
+        bounds = list(layers.attrs["layer_boundaries"])
+        weights = np.zeros(layers.shape, dtype=np.float32)
+        used = self._selected(decoded)
+        deviation = decoded.training[_LAYERS][1] if _LAYERS in decoded.training else np.ones(layers.shape[1])
+        scale = np.where(deviation > 0, 1.0 / np.where(deviation > 0, deviation, 1.0), 0.0) ** 2
+        blocks = list(zip(bounds[:-2], bounds[1:-1], strict=True))
+        shares = np.array(_BLOCK_WEIGHTS[: len(blocks)]) / sum(_BLOCK_WEIGHTS[: len(blocks)])
+        if chosen["loss"] == "norms":
+            norms = np.stack([np.linalg.norm(layers.values[:, a:b] * used[a:b], axis=1) for a, b in blocks], axis=1)
+            inverse = 1.0 / np.maximum(norms, 1e-12)
+            inverse /= inverse.sum(axis=1, keepdims=True)
+            for place, (begin, end) in enumerate(blocks):
+                each = inverse[:, place, None] * _BLOCK_WEIGHTS[place] / (end - begin)
+                weights[:, begin:end] = (1 - chosen["embedding"]) * each * used[begin:end]
+            return weights
+        for share, (begin, end) in zip(shares, blocks, strict=True):
+            own = used[begin:end] * scale[begin:end]
+            weights[:, begin:end] = (1 - chosen["embedding"]) * share * own / max(1, int(used[begin:end].sum()))
+        weights[:, bounds[-2] :] = chosen["embedding"] * scale[bounds[-2] :] / (bounds[-1] - bounds[-2])
+        return weights
+
+    def _selected(self, decoded: Decoded) -> np.ndarray:
+        """Return whether each feature of Z_CLIP is used, (feature,)."""
+        bounds = list(decoded[_LAYERS].attrs["layer_boundaries"])
+        used = np.ones(bounds[-1], dtype=bool)
+        if _LAYERS not in decoded.reliability:
+            return used
+        reliability = decoded.reliability[_LAYERS]
+        for begin, end in zip(bounds[:-2], bounds[1:-1], strict=True):  # the embedding is used as a whole
+            kept = max(1, round(self.settings["k"] * (end - begin)))
+            used[begin:end] = False
+            used[begin + np.argsort(-reliability[begin:end], kind="stable")[:kept]] = True
+        return used
+
+    def generate_first_stage(self, decoded: Decoded, seed: int) -> xarray.DataArray:
+        """Return the images that the autoencoder decodes from z."""
+        return decode_latents(self, decoded[_Z])
+
+    def generator(self) -> Any:
+        """Return the generator with the settings of this system."""
+        import inspect
+
+        from neurorecon.generators.refined_diffusion import RefinedDiffusion
+
+        known = inspect.signature(RefinedDiffusion).parameters
+        chosen = {name: value for name, value in self.settings.items() if name in known}
+        cosine = 0.1 * self.settings["embedding"] if self.settings["loss"] == "norms" else 0.0
+        return RefinedDiffusion(
+            self.condition, self.models, **chosen, cosine=cosine, device=self.device, dtype=self.dtype,
+            batch_size=self.batch_size,
+        )  # fmt: skip
+
+    def stages(self, decoded: Decoded, *, seed: int = 0) -> dict[str, xarray.DataArray]:
+        """Return the images that the autoencoder decodes from z, and those of the paper's first stage."""
+        found = super().stages(decoded, seed=seed)
+        if self.first_stage_only or self.settings["refine"] == "none" or _LAYERS not in decoded:
+            return found
+        rest = decoded.drop(_LAYERS, *(name for name in self.without if name in decoded and name != _LAYERS))
+        stimuli = decoded.stimuli.tolist()
+        images = self.generator().generate(stimuli, self.conditions(rest, seed), seed=seed)
+        return {**found, "stage 1": as_images(images, stimuli)}
+
+    def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+        """Return the correlation of the selected features of images and the decoded ones, (stimulus,)."""
+        from neurorecon.features.extract import load_extractor
+
+        part = str(decoded[_LAYERS].attrs["layers"][0]).split()[0]
+        found = load_extractor(_LAYERS, models=self.models, device=self.device, part=part).transform(images)
+        mean, deviation = decoded.training.get(_LAYERS, (np.zeros(found.shape[1]), np.ones(found.shape[1])))
+        used = self._selected(decoded) & (deviation > 0)
+        one, other = ((values - mean)[:, used] / deviation[used] for values in (found, decoded[_LAYERS].values))
+        return correlate_rows(one, other)

@@ -9,14 +9,14 @@ compared, stimulus by stimulus, with four controls:
 - ``mean training image``: no system at all.
 
 :func:`with_controls` generates them, :func:`compare` scores them: mean over stimuli with its interval, p-value against
-exchanged pairs, and the paired difference to each control.
+exchanged pairs, and the paired difference to each control, or to a system that is named as a reference.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ import pandas as pd
 
 from neurorecon.analyses.design import EvaluateSettings
 from neurorecon.analyses.evaluate import (
+    SHOWN,
     check_images,
     choose_metrics,
     context_of,
@@ -37,7 +38,7 @@ from neurorecon.analyses.evaluate import (
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.decoders.samples import stored_target
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.metrics.base import Metric, mean_of_defined, summarize
+from neurorecon.metrics.base import Metric, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
 from neurorecon.parallel import Compute
 from neurorecon.provenance import weights_label, weights_record
@@ -319,10 +320,13 @@ class CompareSettings(EvaluateSettings):
         Of the intervals, and of the tests of paired differences.
     level : float
         Confidence level of the intervals.
+    references : tuple of str
+        Systems with which all others are compared, as with controls.
     """
 
     n_bootstraps: int = 10_000
     level: float = 0.95
+    references: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -345,8 +349,11 @@ class Comparison(Result):
         ``metric``, ``mean``, ``low`` and ``high`` (over stimuli), ``n``, ``n_undefined``, ``seeds``, ``null_mean``,
         ``p`` (one-sided, against exchanged pairs) and ``source``.
     differences : DataFrame
-        One row per system, control and metric: ``difference`` of the means (system minus control), ``low``, ``high``,
-        ``p`` (one-sided: the system is better) and ``n``.
+        One row per system, control or reference, and metric: ``difference`` of the means (system minus control),
+        ``low``, ``high``, ``p`` (one-sided: the system is better) and ``n``.
+    shown : dict of str to array, shape (stimulus, y, x, rgb)
+        What was seen and the images of each system, of stimuli from the best to the worst by the first score of the
+        first system; empty for videos.
     """
 
     subject: str = ""
@@ -356,6 +363,7 @@ class Comparison(Result):
     values: dict[str, dict[str, np.ndarray]]
     table: pd.DataFrame
     differences: pd.DataFrame
+    shown: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -376,6 +384,23 @@ class Comparison(Result):
             "differences": self.differences,
             "stimuli": pd.DataFrame({"stimulus": self.stimuli, **columns}),
         }
+
+    def figures(self, store: Store) -> dict[str, Callable[[], Any]]:
+        """Return what draws the contact sheet: what was seen above the images of all systems, side by side."""
+        return {"contact_sheet": lambda: self._contact_sheet(store)} if self.shown else {}
+
+    def _contact_sheet(self, store: Store) -> Any:
+        from neurorecon.figures import panel
+
+        first = next(name for name in self.shown if name != "seen")
+        metric = next(iter(self.values[first]))
+        count = len(self.shown["seen"])
+        return panel(
+            self.shown,
+            title=f"Seen and reconstructed · {store.name}" + (f" · {self.subject}" if self.subject else ""),
+            note=f"{count} of {len(self.stimuli)} stimuli, from the best to the worst by {metric} of {first}.",
+            simulated=store.simulated,
+        )
 
     def latex(self) -> dict[str, str]:
         """Return the scores and the differences as LaTeX (booktabs), one column for each metric."""
@@ -432,6 +457,7 @@ def compare(
     subject: str | None = None,
     models: str | None = None,
     device: str = "cpu",
+    references: Sequence[str] = (),
     progress: bool = False,
 ) -> Comparison:
     """Score reconstructions of the same stimuli, and compare systems with controls stimulus by stimulus.
@@ -461,6 +487,8 @@ def compare(
         Whose weights metrics on networks use; of simulated data by default the bundled ones.
     device : str
         Where these networks run.
+    references : sequence of str
+        Systems with which all others are compared, as with controls.
     progress : bool
         Show progress bars on stderr.
 
@@ -476,6 +504,7 @@ def compare(
     settings = CompareSettings(
         source="reconstructions and their controls", metrics=metrics, n_permutations=n_permutations, seed=seed,
         exchange=exchange, subject=subject, models=models, device=device, n_bootstraps=n_bootstraps, level=level,
+        references=tuple(references),
     )  # fmt: skip
     return compute_comparison(images, store, settings, progress=progress)
 
@@ -491,6 +520,9 @@ def compute_comparison(
     from tqdm import tqdm
 
     seeds, ids = _checked(images)
+    for name in settings.references:
+        if name not in seeds:
+            raise UnknownNameError("reference", name, seeds)
     first = next(iter(seeds.values()))[0]
     kind, shown = ("video", "frames") if first.ndim == 5 else ("image", "images")
     chosen_metrics = choose_metrics(
@@ -546,7 +578,24 @@ def compute_comparison(
         null=null,
         table=pd.concat([table, published], ignore_index=True) if len(published) else table,
         differences=differences,
+        shown=_shown(seen, seeds, values) if kind == "image" else {},
     )
+
+
+def _shown(
+    seen: np.ndarray, seeds: Mapping[str, Sequence[xarray.DataArray]], values: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return the rows of the contact sheet: stimuli and the first images of each system, from the best to the worst."""
+    systems = [name for name in seeds if name not in CONTROLS and values[name]]
+    if not systems:
+        return {}
+    metric, score = next(iter(values[systems[0]].items()))
+    better = score if load_metric(metric).higher_is_better else -score
+    order = np.argsort(-np.nan_to_num(better, nan=-np.inf), kind="stable")
+    picked = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]
+    size = seen.shape[-3:-1]
+    rows = {"seen": as_unit_float(seen[picked])}
+    return rows | {name: as_unit_float(resized(seeds[name][0].values[picked], size)) for name in systems}
 
 
 def _checked(
@@ -633,12 +682,12 @@ def _tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the table of scores with their intervals, and that of the differences."""
     keys = [(name, metric) for name, of_metrics in values.items() for metric in of_metrics]
-    systems = [name for name in seeds if name not in CONTROLS]
     pairs = [
         (system, control, metric)
-        for system in systems
+        for system in seeds
+        if system not in CONTROLS
         for control in seeds
-        if control in CONTROLS
+        if control in CONTROLS or (control in settings.references and control != system)
         for metric in values[system]
     ]
     columns = [values[name][metric] for name, metric in keys]

@@ -17,6 +17,7 @@ from neurorecon.cli.build import build
 from neurorecon.cli.check import check
 from neurorecon.cli.classify import classify
 from neurorecon.cli.common import INTERRUPTED
+from neurorecon.cli.compare import compare
 from neurorecon.cli.datasets import datasets
 from neurorecon.cli.demo import demo
 from neurorecon.cli.evaluate import evaluate
@@ -70,7 +71,8 @@ def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
 
 
 for command in (
-    build, info, check, export, features, maps, classify, systems, fit, finetune, reconstruct, evaluate, plan, demo,
+    build, info, check, export, features, maps, classify, systems, fit, finetune, reconstruct, evaluate, compare, plan,
+    demo,
 ):  # fmt: skip
     app.command()(with_metavars(command))
 app.add_typer(datasets, name="datasets")

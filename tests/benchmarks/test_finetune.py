@@ -28,10 +28,10 @@ ROOT = Path(nr.__file__).parents[1]
 
 METRICS = ("pixcorr", "two_way_clip", "probe")
 
-#: Chosen on held-out training images.
-SETTINGS = {"learning_rate": 1e-3, "epochs": 12, "text_ratio": 0.6}
+#: The text ratio is that of the system. The learning rate and the number of epochs were chosen once, not searched.
+SETTINGS = {"learning_rate": 1e-3, "epochs": 3, "text_ratio": 0.6}
 
-SEEDS = (0, 1)
+SEEDS = (0,)
 
 
 @pytest.fixture(scope="module")

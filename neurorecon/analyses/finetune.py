@@ -60,6 +60,9 @@ _TEXT, _IMAGE = 0.15, 0.15
 #: Stimuli that are encoded at a time.
 _ENCODED = 16
 
+#: Stimuli from which the components of contexts are estimated.
+_PCA_STIMULI = 1000
+
 #: Targets of all training stimuli together are kept in memory up to this size, in bytes.
 _MEMORY = 2 * 2**30
 
@@ -92,6 +95,10 @@ class FinetuneSettings(Settings):
         Share of the training stimuli that are held out for the validation loss.
     unconditional : float
         Share of a batch without condition, because classifier-free guidance needs both predictions.
+    corrupted : float
+        Share of a batch whose contexts are corrupted as if they had been decoded from responses; see
+        :mod:`neurorecon.generators.corruption`. With exact contexts alone the oracle gains more, and reconstructions
+        may lose.
     text_ratio : float
         Weight of the text where a dual-guided network gets both conditions; that of the system.
     precision : {"float32", "bf16", "fp16"}
@@ -111,6 +118,7 @@ class FinetuneSettings(Settings):
     patience: int = 3
     held_out: float = 0.1
     unconditional: float = 0.1
+    corrupted: float = 0.5
     text_ratio: float = 0.4
     precision: str = "float32"
     checkpointing: bool = False
@@ -128,7 +136,7 @@ class FinetuneSettings(Settings):
         self._require("learning_rate", 0 < self.learning_rate < math.inf, "above 0", "1e-4")
         self._require("alpha", self.alpha is None or self.alpha > 0, "above 0", "16")
         self._require("held_out", 0 < self.held_out < 1, "above 0 and below 1", "0.1")
-        for name in ("unconditional", "text_ratio"):
+        for name in ("unconditional", "corrupted", "text_ratio"):
             self._require(name, 0 <= getattr(self, name) <= 1, "from 0 to 1", "0.1")
 
     @property
@@ -455,6 +463,11 @@ class _Samples:
         digest = combine({"latents": block_digest(latents), "stimuli": block_digest(np.asarray(stimuli)), **digests})
         return cls(stimuli, rows, SampleReader(inputs, targets), digest)
 
+    def contexts(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the contexts of some stimuli, each (stimulus, token, channel)."""
+        found = [self.reader.__getitems__([row])[1] for row in rows.tolist()]
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
     def batches(self, part: int, size: int, seed: int | None) -> Batches:
         """Return the order in which the training (0) or the held-out stimuli (1) are visited."""
         from neurorecon.decoders.neural.data import Batches
@@ -473,9 +486,11 @@ class _Training:
         samples: _Samples,
         accelerator: Any,
     ) -> None:
+        import torch
         from peft import LoraConfig, inject_adapter_in_model
 
         from neurorecon.decoders.neural.training import named_optimizer, named_schedule, seed_torch
+        from neurorecon.generators.corruption import Corruption
         from neurorecon.generators.latent_diffusion import make_scheduler
 
         self._settings, self._samples, self._accelerator = settings, samples, accelerator
@@ -484,6 +499,12 @@ class _Training:
         self._prediction = str(files.schedule.get("prediction_type", "epsilon"))
         self._kept = make_scheduler("DDIMScheduler", files.schedule).alphas_cumprod.to(self._device)
         self._latent_shape = files.latent_shape
+        some = samples.rows[0][:: max(1, len(samples.rows[0]) // _PCA_STIMULI)]
+        self._corruptions = (
+            {name: Corruption.of(torch.from_numpy(values)) for name, values in samples.contexts(some).items()}
+            if settings.corrupted
+            else {}
+        )
         options: dict[str, Any] = {
             "r": settings.rank,
             "lora_alpha": settings.rank if settings.alpha is None else settings.alpha,
@@ -586,13 +607,18 @@ class _Training:
         """Return the loss of a batch with random noise, steps, and conditions that are left out."""
         import torch
 
+        from neurorecon.generators.corruption import drawn_noise, drawn_spread
         from neurorecon.generators.latent_diffusion import stratified
 
         settings = self._settings
         latents, contexts = self._read(rows)
+        chance = torch.rand(len(rows), 4 + len(contexts), generator=generator)
+        among, spread = (chance[:, 2] < settings.corrupted)[:, None, None], drawn_spread(chance[:, 3])
+        for place, (name, corrupt) in enumerate(self._corruptions.items(), 4):
+            decoded = corrupt(contexts[name].cpu(), drawn_noise(chance[:, place]), spread, generator)
+            contexts[name] = torch.where(among, decoded, contexts[name].cpu()).to(self._device)
         noise = torch.randn(latents.shape, generator=generator)
         step = (stratified(len(rows), generator) * len(self._kept)).long()
-        chance = torch.rand(len(rows), 2, generator=generator)
         dropped = (chance[:, 0] < settings.unconditional).to(self._device)[:, None, None]
         contexts = {
             name: torch.where(dropped, self._nothing[name][:, : values.shape[1]], values)

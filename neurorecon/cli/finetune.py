@@ -53,6 +53,10 @@ def finetune(
     held_out: Annotated[
         float, typer.Option("--held-out", help="Share of the training stimuli that are held out for validation.")
     ] = 0.1,
+    corrupted: Annotated[
+        float,
+        typer.Option("--corrupted", help="Share of a batch with contexts that are corrupted as decoding does."),
+    ] = 0.5,
     text_ratio: Annotated[
         float, typer.Option("--text-ratio", help="Of dual-diffusion: weight of the text, as in the system.")
     ] = 0.4,
@@ -87,7 +91,8 @@ def finetune(
         settings = FinetuneSettings(
             network=network, models=models, rank=rank, alpha=alpha, layers=layers,  # type: ignore[arg-type]
             learning_rate=learning_rate, batch_size=batch, epochs=epochs, patience=patience, held_out=held_out,
-            text_ratio=text_ratio, precision=precision, checkpointing=checkpointing, seed=seed, device=device,
+            corrupted=corrupted, text_ratio=text_ratio, precision=precision, checkpointing=checkpointing,
+            seed=seed, device=device,
         )  # fmt: skip
         opened = choose(store, output)
         folder = results_folder(out, f"finetune_{opened.name}_{network}")

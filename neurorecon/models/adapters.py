@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from neurorecon import hub
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io import tensors
-from neurorecon.io.files import write_json
+from neurorecon.io.files import damaged, write_json
 from neurorecon.models.load import WeightsSource
 
 if TYPE_CHECKING:
@@ -86,7 +86,10 @@ class Adapter:
         """
         import torch
 
-        state, _ = tensors.load(self.source.folder / _WEIGHTS, framework="torch", todo=_AGAIN)
+        file = self.source.folder / _WEIGHTS
+        state, about = tensors.load(file, framework="torch", todo=_AGAIN)
+        if about["digest"] != _digest(state):
+            raise damaged(file, ValueError("its digest does not match"), _AGAIN)
         layers = dict(unet.named_modules())
         for key in [name for name in state if name.endswith(".lora_A.weight")]:
             name = key.removesuffix(".lora_A.weight")
@@ -136,7 +139,7 @@ def read_adapter(folder: str | Path) -> Adapter:
     try:
         version, network, base = int(about["format"]), str(about["network"]), about["base"]
         name, sha256, terms = str(base["name"]), tuple(map(str, base["sha256"])), str(base["license"])
-        rank, alpha = int(about["rank"]), float(about["alpha"])
+        rank, alpha, _ = int(about["rank"]), float(about["alpha"]), str(about["digest"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             "this adapter does not say which weights it belongs to",
@@ -183,16 +186,24 @@ def write_adapter(
         What it was trained on and how, JSON types; goes into the header of the file.
     """
     place = Path(folder)
+    arrays = {f"{_PREFIX}{name}": value.detach().cpu() for name, value in state.items()}
     about = {
         "format": FORMAT,
+        "digest": _digest(arrays),
         "network": base.role,
         "base": {"name": base.name, "sha256": list(sha256), "license": base.license},
         "rank": config["r"],
         "alpha": config["lora_alpha"],
         "trained_on": dict(trained_on),
     }
-    tensors.save(place / _WEIGHTS, {f"{_PREFIX}{name}": value for name, value in state.items()}, about)
+    # The digest lies in the description, because safetensors writes several entries of a header in random order, and
+    # the same adapter has to have the same sha256.
+    tensors.save(place / _WEIGHTS, arrays, about, digest=False)
     write_json(place / _CONFIG, config)
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    return tensors.combine({name: tensors.block_digest(value.numpy()) for name, value in state.items()})
 
 
 def _short(sha256: Sequence[str]) -> str:

@@ -207,11 +207,12 @@ def test_early_stop_and_an_adapter_that_changes_nothing(trained, folders, tmp_pa
     assert all(torch.equal(base[name], same[name]) for name in base)
 
 
-def test_gradient_checkpointing_all_layers_and_half_precision(trained, folders, tmp_path):
+def test_corruption_gradient_checkpointing_and_half_precision(trained, folders, tmp_path):
     store, _, _ = trained("dual-diffusion")
     options = {"network": "dual-diffusion", "models": str(folders["dual-diffusion"]), **QUICK, "epochs": 1}
     found = {}
     for name, more in (
+        ("exact", {"layers": "all", "corrupted": 0.0}),
         ("plain", {"layers": "all"}),
         ("checkpointing", {"layers": "all", "checkpointing": True}),
         ("half", {"layers": "all", "precision": "bf16"}),
@@ -219,6 +220,7 @@ def test_gradient_checkpointing_all_layers_and_half_precision(trained, folders, 
         settings = FinetuneSettings(**options, **more)
         found[name] = compute_finetuning(store, settings, tmp_path / name).history["loss"][1]
     assert found["checkpointing"] == pytest.approx(found["plain"], rel=1e-5)
+    assert found["exact"] != found["plain"]
     assert found["half"] != found["plain"]
     assert found["half"] == pytest.approx(found["plain"], rel=0.02)
 

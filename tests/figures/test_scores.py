@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.figures import band_bars, band_colors
+from neurorecon.figures import band_bars, band_colors, training_curves
 
 EARLY = ["V1", "V2", "V3", "hV4", "V3A", "V3B", "LO", "MT", "MST"]
 ROIS = [*EARLY, "OFA", "FFA", "VWFA", "PPA", "OPA", "RSC", "EBA", "IPS"]
@@ -83,3 +83,14 @@ def test_bad_tables_are_refused():
         band_bars(pd.concat([table(), table()]))
     with pytest.raises(UnknownNameError, match="MST"):
         band_bars(table(), rois=["MTS"])
+
+
+def test_losses_are_drawn_over_epochs_and_the_best_one_is_marked():
+    losses = {"training": np.array([np.nan, 0.5, 0.4]), "held out": np.array([0.6, 0.45, 0.46])}
+    figure = training_curves(losses, 1, "loss", simulated=True)
+    first, second, best = figure.axes[0].lines
+    np.testing.assert_array_equal(first.get_ydata(), losses["training"])
+    np.testing.assert_array_equal(second.get_ydata(), losses["held out"])
+    assert set(best.get_xdata()) == {1}
+    assert figure.axes[0].get_ylabel() == "loss"
+    assert "simulated data" in [text.get_text() for text in figure.texts]

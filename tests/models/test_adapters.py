@@ -87,8 +87,8 @@ def test_weights_that_are_shared_do_not_change(pipeline_folder, tmp_path):
     before = unet.state_dict()["down_blocks.0.resnets.0.conv1.weight"].clone()
     name = tmp_path / "adapter_model.safetensors"
     state, about = tensors.load(name, framework="torch")
-    kept = {key: value for key, value in state.items() if ".resnets." in key}
-    tensors.save(name, kept, about)
+    kept = {key.removeprefix("base_model.model."): value for key, value in state.items() if ".resnets." in key}
+    write_adapter(tmp_path, kept, {"r": about["rank"], "lora_alpha": about["alpha"]}, BASE, [BASE.sha256], {})
     read_adapter(tmp_path).merge(shared.unet)
     assert torch.equal(unet.state_dict()["down_blocks.0.resnets.0.conv1.weight"], before)
     assert not torch.equal(shared.unet.state_dict()["down_blocks.0.resnets.0.conv1.weight"], before)
@@ -109,6 +109,15 @@ def test_its_sha256_is_that_of_one_file_which_says_all(folder):
     about = tensors.read_description(folder / "adapter_model.safetensors")
     assert about["trained_on"] == {"stimuli": 4}
     assert json.loads((folder / "adapter_config.json").read_text())["r"] == 3
+
+
+def test_the_same_adapter_has_the_same_sha256(folder, tmp_path):
+    state, about = tensors.load(folder / "adapter_model.safetensors", framework="torch")
+    state = {name.removeprefix("base_model.model."): value for name, value in state.items()}
+    for number in range(8):
+        config = {"r": about["rank"], "lora_alpha": about["alpha"]}
+        write_adapter(tmp_path / str(number), state, config, BASE, [BASE.sha256], about["trained_on"])
+        assert read_adapter(tmp_path / str(number)).source.sha256 == read_adapter(folder).source.sha256
 
 
 def test_other_base_weights_are_refused(folder):

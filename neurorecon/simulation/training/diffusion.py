@@ -8,15 +8,13 @@ To accelerate training, features from the middle of the UNet are aligned with CL
 (representation alignment: Yu et al., 2025, ICLR); this head is discarded after training.
 
 A second training continues with the image branch alone, on contexts that are corrupted as if they had been decoded from
-brain activity (:class:`Corruption`; conditioning augmentation: Ho et al., 2022, JMLR). Trained on exact tokens, the
-branch copies them and draws a decoded average as an average: a ghost.
+brain activity (:mod:`neurorecon.generators.corruption`).
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from neurorecon.generators.corruption import Corruption, drawn_noise, drawn_spread
 from neurorecon.generators.latent_diffusion import make_scheduler, noised, sample_latents, stratified
 from neurorecon.models.dual_guided import READS_THE_CONTEXT, TEXT_RATIO, DualGuidedUNet
 from neurorecon.models.text_tower import TextTower, end_positions, projected
@@ -173,20 +172,9 @@ IMAGE_BRANCH_PLAN = Plan(
 #: accuracy on exact ones. Half of the batch is conditioned on images only, half on the mixture of Brain-Diffuser.
 _CORRUPTED, _IMAGE_ALONE = 0.75, 0.5
 
-#: Limits of the noise variance of corrupted contexts, as a share of their total variance, drawn log-uniformly, and of
-#: their standard deviation relative to exact ones, drawn uniformly.
-_NOISE, _SPREAD = (0.003, 0.3), (0.6, 1.1)
-
 #: Noise of image tokens that a ridge predicts from the simulated brain of seed 7, with 1,000 training images. Decoded
 #: contexts are renormalized, so their relative standard deviation is 1.
 DECODED_NOISE = 0.04
-
-#: Scenes and components of the principal component analysis of the contexts: 97 % of the variance of image tokens.
-_PCA_SCENES, _PCA_COMPONENTS = 3_000, 1_000
-
-#: Variance that predictions of a ridge have in components which it does not predict at all, relative to the component:
-#: predictions are weighted sums of training targets, so their noise has the targets' covariance.
-_NOISE_FLOOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -254,74 +242,6 @@ class Frozen:
             image_context(clip, normalized(gray, device)),
             torch.tensor([row for row, category in enumerate(categories) if category in SLOW_CATEGORIES]),
         )
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """What decoding does to contexts: noise, more of it in components of lower variance.
-
-    A linear decoder predicts the principal components of a target with a squared correlation of v / (v + n), where v
-    is the variance of the component and n that of the noise, nearly the same for all. (Ridge from the simulated brain
-    of seed 7: n is .03 to .05 of the total variance in each octave of the first 64 components of CLIP's image tokens,
-    whose correlations fall from .89 to .23.) Afterwards each feature is rescaled to its standard deviation in training,
-    as in Brain-Diffuser.
-
-    Parameters
-    ----------
-    mean : Tensor, shape (token, channel)
-        Mean context over scenes.
-    axes : Tensor, shape (component, token * channel)
-        Principal axes, orthonormal.
-    variances : Tensor, shape (component,)
-    """
-
-    mean: Tensor
-    axes: Tensor
-    variances: Tensor
-
-    @classmethod
-    def of(cls, contexts: Tensor) -> Corruption:
-        """Estimate mean and components from contexts of scenes, (scene, token, channel)."""
-        some = contexts[:: max(1, len(contexts) // _PCA_SCENES)].float()
-        mean = some.mean(dim=0)
-        centered = (some - mean).flatten(1)
-        values, vectors = torch.linalg.eigh(centered @ centered.T)
-        # Eigenvalues below the precision of float32 are those of directions in which contexts do not differ.
-        kept = values[-_PCA_COMPONENTS:].gt(1e-6 * values[-1]).nonzero()[:, 0] + max(0, len(values) - _PCA_COMPONENTS)
-        axes = vectors[:, kept].T @ centered / values[kept].sqrt()[:, None]
-        return cls(mean, axes, values[kept] / len(some))
-
-    def __call__(self, contexts: Tensor, noise: Tensor, spread: Tensor, generator: torch.Generator) -> Tensor:
-        """Corrupt contexts.
-
-        Parameters
-        ----------
-        contexts : Tensor, shape (scene, token, channel)
-        noise : Tensor, shape (scene,)
-            Noise variance as a share of the total variance.
-        spread : Tensor, shape (scene,)
-            Standard deviation of corrupted contexts over scenes, relative to that of exact ones, the same for all
-            features.
-        generator : torch.Generator
-
-        Returns
-        -------
-        Tensor, shape (scene, token, channel)
-        """
-        exact = (contexts - self.mean).flatten(1) @ self.axes.T
-        random = self.variances.sqrt() * torch.randn(exact.shape, generator=generator)
-        signal = self.variances / (self.variances + self.variances.sum() * noise[:, None])
-        gain = signal + _NOISE_FLOOR
-        corrupted = gain.sqrt() * (signal.sqrt() * exact + (1.0 - signal).sqrt() * random)
-        wanted = (self.variances @ self._squares).sqrt()
-        # Padding is constant over sentences; its noise would be divided by zero.
-        found = ((gain * self.variances) @ self._squares).sqrt().clamp(min=1e-6 * float(wanted.max()))
-        features = spread[:, None] * wanted / found * (corrupted @ self.axes)
-        return self.mean + features.unflatten(1, self.mean.shape)
-
-    @cached_property
-    def _squares(self) -> Tensor:
-        return self.axes.square()
 
 
 class Denoiser(nn.Module):
@@ -473,8 +393,7 @@ def image_branch_loss(frozen: Frozen, device: str) -> Loss:
         image, text = frozen.images[rows].float(), _texts(frozen.texts[rows], generator)
         chance = torch.rand(len(rows), 6, generator=generator)
         corrupted = chance[:, 0] < _CORRUPTED
-        noise = _NOISE[0] * (_NOISE[1] / _NOISE[0]) ** chance[:, 1:3]
-        spread = _SPREAD[0] + (_SPREAD[1] - _SPREAD[0]) * chance[:, 3]
+        noise, spread = drawn_noise(chance[:, 1:3]), drawn_spread(chance[:, 3])
         among = corrupted[:, None, None]
         image = torch.where(among, corrupt_image(image, noise[:, 0], spread, generator), image).to(device)
         text = torch.where(among, corrupt_text(text, noise[:, 1], spread, generator), text).to(device)

@@ -78,7 +78,7 @@ for subject in store.subjects:
                 subject,
                 stage,
                 len(samples),
-                {side: round(float(curves[stage, share, side][0]), 3) for side in np.unique(sides)},
+                *(f"{side}x{side}: {curves[stage, share, side][0]:.3f}" for side in np.unique(sides)),
             )
     for stage in STAGES[1:]:
         for side in np.unique(sides):

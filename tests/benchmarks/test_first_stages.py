@@ -23,7 +23,13 @@ from neurorecon.systems.gru_two_stage import NETWORKS
 
 GRID = {
     "ridge": [{}],
-    "gru": [{"input_dropout": 0.5}, {"input_dropout": 0.7}, {"input_dropout": 0.8}, {"shared": True}],
+    "gru": [
+        {"input_dropout": 0.5},
+        {"input_dropout": 0.7},
+        {"input_dropout": 0.8},
+        {"loss_per": None},
+        {"shared": True},
+    ],
     "cnn": [{"input_dropout": 0.5}, {"input_dropout": 0.7}],
     "transformer": [{"input_dropout": 0.5}, {"input_dropout": 0.7}],
     "mlp": [{"input_dropout": 0.5}, {"input_dropout": 0.7}],
@@ -70,7 +76,7 @@ def test_published_size():
     generator = np.random.default_rng(0)
     X = generator.standard_normal((704, 15_724), dtype=np.float32)
     y = generator.standard_normal((704, 13_344), dtype=np.float32)
-    decoder = GRUDecoder(**{**NETWORKS["gru"][1], "max_epochs": 1}, validation_fraction=64 / 704)
+    decoder = GRUDecoder(**{**NETWORKS["gru"][1], "loss_per": None, "max_epochs": 1}, validation_fraction=64 / 704)
     begin = time.perf_counter()
     decoder.fit(X, y)
     seconds = time.perf_counter() - begin

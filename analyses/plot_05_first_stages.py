@@ -78,7 +78,7 @@ for subject in store.subjects:
                 subject,
                 stage,
                 len(samples),
-                {side: round(float(curves[stage, share, side][0]), 3) for side in np.unique(sides)},
+                *(f"{side}x{side}: {curves[stage, share, side][0]:.3f}" for side in np.unique(sides)),
             )
     for stage in STAGES[1:]:
         for side in np.unique(sides):
@@ -117,7 +117,7 @@ with journal_style():
     for axis in axes[-1]:
         axis.set_xlabel("training images")
     axes[0, 0].legend(frameon=False)
-    figure.suptitle("Decoded latents of the VDVAE (simulated data)")
+    figure.suptitle("Decoded latents of the VDVAE")
 record = nr.record_of(store, "analyses/plot_05_first_stages.py", seed=0)
 save_figure(figure, OUT / "curves", record)
 print(f"figures and tables: {OUT}")

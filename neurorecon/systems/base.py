@@ -262,8 +262,8 @@ class System(BaseEstimator):
             Stimuli will be decoded one by one, so decoders that rescale by the moments of the test set
             (``renorm="test"``) use those of the training set.
         folder : path, optional
-            Save each decoder here as soon as it is fitted, so that an interrupted fit resumes. When all are fitted, the
-            folder holds what :meth:`save` writes.
+            Save each decoder here as soon as it is fitted, and the state of a network after each epoch, so that an
+            interrupted fit resumes. When all are fitted, the folder holds what :meth:`save` writes.
         compute : Compute
             Who computes; only its ``threads`` are used.
 

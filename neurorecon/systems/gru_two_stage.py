@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from neurorecon.store.store import Store
 
 #: Decoders of the first stage and their parameters, which the paper does not give: ours, chosen on training images.
-_SMALL_DATA = {"hidden": [512], "dropout": 0.5, "input_dropout": 0.7}
+_OURS = {"hidden": [512], "dropout": 0.5, "input_dropout": 0.7, "loss_per": "group"}
 NETWORKS: dict[str, tuple[str, Mapping[str, Any]]] = {
-    "gru": ("GRUDecoder", _SMALL_DATA),
-    "cnn": ("CNNDecoder", _SMALL_DATA),
-    "transformer": ("TransformerDecoder", _SMALL_DATA),
-    "mlp": ("MLPDecoder", _SMALL_DATA),
+    "gru": ("GRUDecoder", _OURS),
+    "cnn": ("CNNDecoder", _OURS),
+    "transformer": ("TransformerDecoder", _OURS),
+    "mlp": ("MLPDecoder", _OURS),
 }
 
 #: The target that guides in place of CLIP, and the contexts that it stands for.

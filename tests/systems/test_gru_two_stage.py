@@ -209,6 +209,18 @@ def test_the_second_stage_is_brain_diffusers(preset):
     }
 
 
+def test_the_released_preset_scales_the_first_stage_by_the_moments_of_the_test_set(store, test_responses):
+    system = nr.load_system("gru-two-stage", **QUICK, preset="released", first_stage_only=True).fit(store, "subj01")
+    latents = system.decode(test_responses)["vdvae"].values[:, :FIRST]
+    network = system.decoders_["vdvae"]
+    spread = network.target_deviation_
+    np.testing.assert_allclose(((latents.mean(0) - network.target_mean_) / spread), 0, atol=1e-3)
+    np.testing.assert_allclose(latents.std(0) / spread, 1, atol=1e-3)
+    alone = nr.load_system("gru-two-stage", **QUICK, preset="released", first_stage_only=True)
+    alone.fit(store, "subj01", alone=True)
+    assert np.isfinite(alone.decode(test_responses[:1])["vdvae"].values).all()
+
+
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [

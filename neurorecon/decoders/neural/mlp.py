@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from neurorecon.decoders.neural.base import NeuralDecoder, sum_over_targets
 from neurorecon.errors import InputError
@@ -34,6 +36,10 @@ class MLPDecoder(NeuralDecoder):
     loss : str or dict of str to float
         ``"mse"``, ``"mae"``, ``"cosine"``, ``"info_nce"``, ``"soft_clip"``, or a weight for each of several losses; see
         :mod:`neurorecon.decoders.neural.layers`. It is summed over several targets.
+    loss_per : str, optional
+        Parts of the target that count alike in the loss, however many values they have: ``"group"`` for ``vdvae``,
+        ``"layer"`` for ``clip_layers``, as for `alpha_per` of :class:`~neurorecon.decoders.RidgeDecoder`. By default,
+        all values count alike.
     temperature : float
         Temperature of the contrastive losses.
     **training
@@ -56,6 +62,8 @@ class MLPDecoder(NeuralDecoder):
     (50, 3)
     """
 
+    _weights: np.ndarray | None = None
+
     def __init__(
         self,
         hidden: Sequence[int] = (1024,),
@@ -66,6 +74,7 @@ class MLPDecoder(NeuralDecoder):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         loss: str | Mapping[str, float] = "mse",
+        loss_per: str | None = None,
         temperature: float = 0.07,
         **training: Any,
     ) -> None:
@@ -77,7 +86,21 @@ class MLPDecoder(NeuralDecoder):
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.loss = loss
+        self.loss_per = loss_per
         self.temperature = temperature
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: Any = None,
+        groups: ArrayLike | None = None,
+        *,
+        validation: ArrayLike | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> NeuralDecoder:
+        """Train the network; parameters are those of :meth:`NeuralDecoder.fit`."""
+        self._weights = None if self.loss_per is None else weights_of_parts(y, self.loss_per)
+        return super().fit(X, y, groups, validation=validation, checkpoint=checkpoint)
 
     def build_network(self, input_shape: tuple[int, ...], target_shape: Any) -> nn.Module:
         """Build the perceptron; inputs with several axes are flattened."""
@@ -118,7 +141,37 @@ class MLPDecoder(NeuralDecoder):
         from neurorecon.decoders.neural.layers import weighted_loss
 
         def loss(values: Tensor, measured: Tensor) -> Tensor:
+            if self._weights is not None:
+                roots = values.new_tensor(np.sqrt(self._weights))
+                values, measured = values.flatten(1) * roots, measured.flatten(1) * roots
             return weighted_loss(values, measured, self.loss, self.temperature)
 
         found: Tensor = sum_over_targets(loss, outputs, targets)
         return found
+
+
+def weights_of_parts(y: Any, part: str) -> np.ndarray:
+    """Return weights of the values of a target with which its parts count alike, (value,), of mean 1.
+
+    Parameters
+    ----------
+    y : DataArray, dims (sample, ...)
+        With an attribute such as ``group_boundaries``.
+    part : str
+        Name of the parts, e.g. ``"group"``.
+
+    Raises
+    ------
+    InputError
+        If the target has no such parts.
+    """
+    boundaries = getattr(y, "attrs", {}).get(f"{part}_boundaries")
+    if boundaries is None or boundaries[-1] != np.prod(y.shape[1:]):
+        raise InputError(
+            "the target does not consist of parts that could count alike",
+            given=f"loss_per={part!r}, and a target without {part}_boundaries",
+            expected="an xarray target such as vdvae, from store.targets",
+            todo="set loss_per=None",
+        )
+    sizes = np.diff(boundaries)
+    return np.repeat(sizes.sum() / len(sizes) / sizes, sizes)

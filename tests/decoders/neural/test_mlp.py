@@ -144,3 +144,24 @@ def test_passes_scikit_learns_checks():
         (8,), max_epochs=15, batch_size=50, learning_rate=0.05, validation_fraction=0, precision="float64"
     )
     check_estimator(decoder, on_skip=None)
+
+
+def test_parts_of_a_target_count_alike_in_the_loss():
+    import torch
+    import xarray
+
+    X, Y, _, _ = problem(n_targets=10)
+    attrs = {"group_boundaries": [0, 1, 4, 10]}
+    y = xarray.DataArray(Y, dims=("sample", "feature"), attrs=attrs)
+    decoder = MLPDecoder((4,), loss_per="group", max_epochs=1).fit(X, y)
+    generator = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(2, 5, 10, generator=generator, dtype=torch.float64)
+    squares = ((outputs - targets) ** 2).numpy()
+    parts = [squares[:, first:last].mean() for first, last in ((0, 1), (1, 4), (4, 10))]
+    assert float(decoder.compute_loss(outputs, targets)) == pytest.approx(np.mean(parts))
+    assert float(MLPDecoder().compute_loss(outputs, targets)) == pytest.approx(squares.mean())
+    for wrong in (Y, y.assign_attrs(group_boundaries=[0, 4]), {"a": y}):
+        with pytest.raises(InputError, match="count alike"):
+            MLPDecoder((4,), loss_per="group").fit(X, wrong)
+    with pytest.raises(InputError, match="loss_per='layer'"):
+        MLPDecoder((4,), loss_per="layer").fit(X, y)

@@ -181,6 +181,7 @@ METRICS = Registry(
         "two_way_among_reconstructions": "neurorecon.metrics.identification:TWO_WAY_AMONG_RECONSTRUCTIONS",
         "n_way": "neurorecon.metrics.identification:n_way",
         "two_way_clip": "neurorecon.metrics.networks:TWO_WAY_CLIP",
+        "clip_similarity": "neurorecon.metrics.networks:CLIP_SIMILARITY",
         "two_way_probe": "neurorecon.metrics.networks:TWO_WAY_PROBE",
         "probe": "neurorecon.metrics.networks:PROBE",
     },

@@ -408,7 +408,9 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
         if self.renorm is not None or self.score_left_out:
             moments = self._scored(measure_smoother(problem, smoother, groups, left_out=self._leaves_out))
         for columns, predicted in smoother.predict_blocks(problem.targets, problem.alpha):
-            written[columns] = predicted if moments is None or self.renorm is None else moments.apply(predicted, columns)
+            written[columns] = (
+                predicted if moments is None or self.renorm is None else moments.apply(predicted, columns)
+            )
         return out
 
     @property

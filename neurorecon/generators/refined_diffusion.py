@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -48,7 +48,9 @@ class RefinedDiffusion(LatentDiffusion):
     cosine : float
         Weight of 1 minus the cosine of the image embedding and the wanted one, in addition to the squared differences.
     pull : float
-        With guidance: how far each move goes, in root mean square over the latents of an image.
+        With guidance: how far each move goes, as the root mean square over the latents of an image, times the
+        amplitude of the noise that is left. So moves end with it: what is changed at the end, the network cannot
+        make look like an image any more.
     moves : int
         With guidance: number of moves at each step.
     optimize : tuple of {"c", "z"}
@@ -128,7 +130,7 @@ class RefinedDiffusion(LatentDiffusion):
             if self.refine == "loop":
                 return self._optimized(loss, stimuli, conditions, seed)
             with torch.no_grad():
-                latents = self.sample(stimuli, conditions, seed, correct=lambda clean: self._moved(loss, clean))
+                latents = self.sample(stimuli, conditions, seed, correct=partial(self._moved, loss))
                 return self.decode_latents(latents)
 
     def loss(self, conditions: Mapping[str, Tensor]) -> LayerLoss:
@@ -146,7 +148,7 @@ class RefinedDiffusion(LatentDiffusion):
         network = _clip_network(str(self.models), settings.source.sha256, self.torch_device)
         return LayerLoss(network, settings, wanted, weights, self.cosine, self.part)
 
-    def _moved(self, loss: LayerLoss, clean: Tensor) -> Tensor:
+    def _moved(self, loss: LayerLoss, clean: Tensor, noise: float) -> Tensor:
         """Return predicted clean latents after moves down the gradient, each of the same length for each image."""
         import torch
 
@@ -155,7 +157,7 @@ class RefinedDiffusion(LatentDiffusion):
                 given = clean.detach().requires_grad_()
                 (gradient,) = torch.autograd.grad(loss(self.decode_latents(given)).sum(), given)
             size = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-            clean = clean - self.pull * gradient / size.clamp(min=1e-20)
+            clean = clean - self.pull * noise * gradient / size.clamp(min=1e-20)
         return clean
 
     def _optimized(

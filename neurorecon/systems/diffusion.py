@@ -161,17 +161,22 @@ class DiffusionSystem(System):
             device=self.device if self.device is not None and self.device.startswith("cuda") else "cpu",
         )
 
-    def generator(self) -> LatentDiffusion:
-        """Return the generator with the settings of this system."""
-        import inspect
-
+    def generator(self, decoded: Decoded) -> LatentDiffusion:
+        """Return the generator of what was decoded, with the settings of this system."""
         from neurorecon.generators.latent_diffusion import LatentDiffusion
 
-        known = inspect.signature(LatentDiffusion).parameters
+        return self.with_settings(LatentDiffusion)
+
+    def with_settings(self, kind: type[LatentDiffusion], **more: Any) -> LatentDiffusion:
+        """Return a generator with those of the settings that it has, and with `more`."""
+        import inspect
+
+        known = inspect.signature(kind).parameters
         chosen = {name: value for name, value in self.settings.items() if name in known}
-        return LatentDiffusion(
-            self.condition, self.models, **chosen, device=self.device, dtype=self.dtype, batch_size=self.batch_size
-        )
+        return kind(
+            self.condition, self.models, **chosen, **more, device=self.device, dtype=self.dtype,
+            batch_size=self.batch_size,
+        )  # fmt: skip
 
     def stages(self, decoded: Decoded, *, seed: int = 0) -> dict[str, xarray.DataArray]:
         """Return the images of the first stage, if its target was decoded."""
@@ -190,7 +195,7 @@ class DiffusionSystem(System):
                 "best_of is not a number of images", given=f"best_of={self.best_of!r}", expected="1 or more"
             )
         used = decoded.drop(*(name for name in self.without if name in decoded))
-        generator, conditions, stimuli = self.generator(), self.conditions(used, seed), decoded.stimuli.tolist()
+        generator, conditions, stimuli = self.generator(used), self.conditions(used, seed), decoded.stimuli.tolist()
         best = generator.generate(stimuli, conditions, seed=seed)
         if self.best_of > 1:
             score = self.agreement(best, decoded)
@@ -203,7 +208,7 @@ class DiffusionSystem(System):
 
 
 def decode_latents(system: DiffusionSystem, latents: xarray.DataArray) -> xarray.DataArray:
-    """Return the images that the autoencoder of a system decodes from latents of any size, (stimulus, channel, y, x)."""
+    """Return the images that the autoencoder of a system decodes from latents (stimulus, channel, y, x) of any size."""
     from neurorecon.generators.latent_diffusion import AutoencoderGenerator
 
     stimuli = latents["stimulus"].values.tolist()

@@ -90,7 +90,10 @@ def test_how_well_left_out_samples_are_predicted(shape, renorm, tmp_path):
     for group in np.unique(groups):
         held = groups == group
         predicted[held] = Ridge(5.0).fit(X[~held], Y[~held]).predict(X[held])
-    expected = [0.0 if column == 1 else np.corrcoef(*pair)[0, 1] for column, pair in enumerate(zip(Y.T, predicted.T, strict=True))]
+    expected = [
+        0.0 if column == 1 else np.corrcoef(*pair)[0, 1]
+        for column, pair in enumerate(zip(Y.T, predicted.T, strict=True))
+    ]
     options = {"renorm": renorm, "dtype": "float64"}
     decoder = RidgeDecoder(5.0, score_left_out=True, **options).fit(X, Y, groups)
     np.testing.assert_allclose(decoder.left_out_correlation_, expected, atol=1e-8)

@@ -173,8 +173,9 @@ def test_a_step_goes_on_from_the_corrected_image(kind, scheduler):
             "epsilon": own, "v_prediction": level * own - share * clean, "sample": clean, "flow": own - clean
         }[kind]  # fmt: skip
 
-    def correct(found):
+    def correct(found, noise):
         seen.append(found)
+        assert 0 < noise < 1
         return found + 1
 
     schedule.set_timesteps(4)
@@ -186,7 +187,12 @@ def test_a_step_goes_on_from_the_corrected_image(kind, scheduler):
 
 @pytest.mark.parametrize(
     ("wrong", "match"),
-    [({"pull": -1.0}, "pull"), ({"moves": 1.5}, "moves"), ({"iterations": -1}, "iterations"), ({"cosine": np.nan}, "cos")],
+    [
+        ({"pull": -1.0}, "pull"),
+        ({"moves": 1.5}, "moves"),
+        ({"iterations": -1}, "iterations"),
+        ({"cosine": np.nan}, "cos"),
+    ],
 )
 def test_numbers_out_of_range(conditions, wrong, match):
     with pytest.raises(InputError, match=match):
@@ -205,7 +211,9 @@ def test_a_folder_of_stable_diffusion_with_a_clip_beside_it(pipeline_folder, ran
     """Of the published layout, with random weights: 16 pixels are resized to what CLIP takes."""
     shutil.copytree(pipeline_folder("1.x"), tmp_path, dirs_exist_ok=True)
     shutil.copytree(random_models / "clip", tmp_path / "clip")
-    generator = RefinedDiffusion("text", tmp_path, steps=2, refine=refine, iterations=2, learning_rate=0.5, device="cpu")
+    generator = RefinedDiffusion(
+        "text", tmp_path, steps=2, refine=refine, iterations=2, learning_rate=0.5, device="cpu"
+    )
     random = np.random.default_rng(0)
     shapes = generator.conditions
     given = {
@@ -217,4 +225,9 @@ def test_a_folder_of_stable_diffusion_with_a_clip_beside_it(pipeline_folder, ran
     refined = generator.generate(["a", "b"], given)
     assert refined.shape == plain.shape == (2, 16, 16, 3)
     assert (loss_of(generator, given, refined) < loss_of(generator, given, plain)).all()
-    assert [found.role for found in generator.weights] == ["text-diffusion", "autoencoder", "text-encoder", "clip-b32"]
+    assert [found.role for found in generator.weights] == [
+        "text-diffusion",
+        "text-diffusion",
+        "text-encoder",
+        "clip-b32",
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,7 @@ def decoded(fitted, responses):
 
 def bounds(decoded):
     found = decoded[LAYERS].attrs["layer_boundaries"]
-    return list(zip(found[:-1], found[1:], strict=True))
+    return list(pairwise(found))
 
 
 @pytest.mark.parametrize("check", system_checks(), ids=str)

@@ -72,7 +72,7 @@ class DiffusionSystem(System):
         Parameters by preset. ``alphas`` and ``alpha_per`` (what decides them together: "target", "token", ...) are by
         target.
     bundled : dict
-        What differs for the bundled networks in the preset ``corrected``; chosen on training images.
+        What differs for the bundled networks in all presets but ``released``; chosen on training images.
     first_stage : str
         The target that the first stage turns into an image.
     default_rois : dict of str to str
@@ -130,7 +130,7 @@ class DiffusionSystem(System):
         if self.preset not in self.presets:
             raise UnknownNameError("preset", self.preset, self.presets)
         found = dict(self.presets[self.preset])
-        if self.models == "bundled" and self.preset == "corrected":
+        if self.models == "bundled" and self.preset != "released":
             found |= self.bundled
         for name, value in self.get_params(deep=False).items():
             if name in found and value is not None:

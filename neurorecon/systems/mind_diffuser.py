@@ -1,7 +1,7 @@
-"""MindDiffuser: text-conditioned diffusion from decoded latents, pulled toward decoded features of CLIP's vision tower.
+"""MindDiffuser: text-conditioned diffusion from decoded latents, pulled toward decoded features of CLIP.
 
-Lu, Du, Zhou, Wang & He (2023), MindDiffuser: controlled image reconstruction from human brain activity with semantic and
-structural diffusion, ACM Multimedia (arXiv 2308.04249). Three linear regressions decode
+Lu, Du, Zhou, Wang & He (2023), MindDiffuser: controlled image reconstruction from human brain activity with semantic
+and structural diffusion, ACM Multimedia (arXiv 2308.04249). Three linear regressions decode
 
 - c, the text condition of Stable Diffusion (15 tokens of the captions of the image),
 - z, the latents of its autoencoder,
@@ -123,7 +123,13 @@ class MindDiffuser(DiffusionSystem):
         },
         "replication": {**_CORRECTED, "alpha_per": dict.fromkeys((_C, _Z, _LAYERS), "all"), "rois": {}},
     }
-    bundled: ClassVar[Mapping[str, Any]] = {"strength": 0.5, "guidance": 3.0, "steps": 12}
+    bundled: ClassVar[Mapping[str, Any]] = {
+        "strength": 0.6,
+        "guidance": 3.0,
+        "steps": 12,
+        "pull": 0.2,
+        "embedding": 0.5,
+    }
 
     _: KW_ONLY
     refine: Refinement | None = None
@@ -207,9 +213,10 @@ class MindDiffuser(DiffusionSystem):
     def _used(self, decoded: Decoded) -> np.ndarray:
         """Return whether each feature of Z_CLIP is used, (feature,); the embedding is, as a whole."""
         used = np.ones(decoded[_LAYERS].shape[1], dtype=bool)
-        reliability = decoded.reliability.get(_LAYERS)
-        for block in _parts(decoded)[0] if reliability is not None else []:
-            best = np.argsort(-reliability[block], kind="stable")
+        if _LAYERS not in decoded.reliability:
+            return used
+        for block in _parts(decoded)[0]:
+            best = np.argsort(-decoded.reliability[_LAYERS][block], kind="stable")
             used[block] = np.isin(np.arange(best.size), best[: max(1, round(self.settings["k"] * best.size))])
         return used
 

@@ -185,6 +185,7 @@ METRICS = Registry(
         "two_way_among_reconstructions": "neurorecon.metrics.identification:TWO_WAY_AMONG_RECONSTRUCTIONS",
         "n_way": "neurorecon.metrics.identification:n_way",
         "two_way_clip": "neurorecon.metrics.networks:TWO_WAY_CLIP",
+        "clip_similarity": "neurorecon.metrics.networks:CLIP_SIMILARITY",
         "two_way_probe": "neurorecon.metrics.networks:TWO_WAY_PROBE",
         "two_way_alexnet2": "neurorecon.metrics.networks:TWO_WAY_ALEXNET2",
         "two_way_alexnet5": "neurorecon.metrics.networks:TWO_WAY_ALEXNET5",

@@ -32,6 +32,7 @@ from neurorecon.datasets.recipe import Recipe
 from neurorecon.registry import DATASETS, FEATURES
 from neurorecon.simulation.reader import ScenesOptions, ScenesReader
 from neurorecon.systems.brain_diffuser import BrainDiffuser
+from neurorecon.systems.mind_diffuser import MindDiffuser
 from neurorecon.systems.takagi import Takagi
 from neurorecon.testing.layouts import layouts, write_layout
 
@@ -45,6 +46,8 @@ SHARED = ROOT.parent / "shared" / "data"
 
 #: Commands that are parsed, and not run: the page and the command as printed, and why.
 NOT_RUN = {
+    ("docs/systems/mind-diffuser.md", "neurorecon reconstruct --system mind-diffuser --preset released"):
+        "300 iterations; the preset is run in tests/systems",
     ("docs/features.md", "accelerate launch --num_processes 4 -m neurorecon.cli features --store STORE --target "
      "clip_vision --models published"): "four graphics cards; two processes run in tests/features/test_processes.py",
     ("docs/features.md", "neurorecon features --store STORE --target clip_vision --scheduler local"):
@@ -285,7 +288,7 @@ def world(tiny, tmp_path, monkeypatch):
     recipe = tmp_path / "stores" / "scenes.toml"
     recipe.write_text(recipe.read_text().partition("[options]")[0])
     monkeypatch.setattr(ScenesReader, "Options", SmallOptions)
-    for system in (BrainDiffuser, Takagi):
+    for system in (BrainDiffuser, Takagi, MindDiffuser):
         monkeypatch.setattr(system, "bundled", {**system.bundled, "steps": 2})
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -563,6 +566,17 @@ def test_systems(world, monkeypatch):
     assert {score.name for score in names["scores"].scores} == {"pixcorr", "two_way"}
 
 
+def test_mind_diffuser(world, capsys):
+    """Of docs/systems/mind-diffuser.md: the tables of the replication."""
+    (example,) = _python("docs/systems/mind-diffuser.md")
+    names = {}
+    _run(example, names)
+    assert set(names["table"]) == set(names["ROWS"])
+    assert all(np.isfinite(values).all() and len(values) == 3 for values in names["table"].values())
+    assert len({tuple(values) for values in names["table"].values()}) == 6  # each row is another system
+    assert "(0.765)" in capsys.readouterr().out
+
+
 def test_clusters(world, cluster, monkeypatch):
     """Of docs/scale.md, with a cluster of this machine in place of SLURM's."""
     import distributed
@@ -624,6 +638,7 @@ def test_every_python_example_is_run():
         "docs/statistics.md": 1,
         "docs/reconstruction.md": 1,
         "docs/systems/README.md": 1,
+        "docs/systems/mind-diffuser.md": 1,
     }
     assert {page: len(_python(page)) for page in PAGES if _python(page)} == tested
 

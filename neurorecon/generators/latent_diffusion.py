@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 #: Called with noisy latents (image, channel, y, x) and the step; returns what the network predicts, in the same shape.
 Denoise = Callable[["Tensor", "Tensor"], "Tensor"]
 
-#: Called with the clean latents that a step predicts, (image, channel, y, x); returns those to go on with.
-Correct = Callable[["Tensor"], "Tensor"]
+#: Called with the clean latents that a step predicts, (image, channel, y, x), and the share of noise in what they are
+#: predicted from; returns the latents to go on with.
+Correct = Callable[["Tensor", float], "Tensor"]
 
 #: Gray level of the image that stands for "no image", as in Brain-Diffuser.
 GRAY = 127
@@ -277,8 +278,9 @@ def sample_latents(
         Of the noise that is drawn during sampling; a list has one for each image, so that images do not depend on
         their batch.
     correct : callable, optional
-        ``correct(clean)`` gets the clean latents that each step predicts, (image, channel, y, x), and returns those
-        to go on with, e.g. ones that fit something better.
+        ``correct(clean, noise)`` gets the clean latents that each step predicts, (image, channel, y, x), and the
+        amplitude of the noise that they are predicted from, from 1 to 0. It returns the latents to go on with, e.g.
+        ones that fit something better.
 
     Returns
     -------
@@ -315,9 +317,9 @@ def sample_latents(
             nothing, predicted = predicted.chunk(2)
             predicted = nothing + guidance * (predicted - nothing)
         if correct is not None:
-            of_given, of_predicted = parts[number]
+            of_given, of_predicted, noise_left = parts[number]
             clean = of_given * given + of_predicted * predicted
-            predicted = predicted + (correct(clean) - clean) / of_predicted
+            predicted = predicted + (correct(clean, noise_left) - clean) / of_predicted
         latents = scheduler.step(predicted, step, latents, return_dict=False, **options)[0]
     return latents
 
@@ -373,18 +375,18 @@ def _mixes_linearly(scheduler: Any) -> bool:
     return bool(flow) or not hasattr(scheduler, "alphas_cumprod")
 
 
-def _parts_of_clean(scheduler: Any) -> list[tuple[float, float]]:
-    """Return, for each step, of what the clean latents consist: x times the scaled input, y times the prediction."""
+def _parts_of_clean(scheduler: Any) -> list[tuple[float, float, float]]:
+    """Return x, y and the amplitude of noise of each step: clean latents are x scaled inputs and y predictions."""
     levels = signal_shares(scheduler)
     if _mixes_linearly(scheduler):
-        return [(1.0, level - 1.0) for level in levels.tolist()]
+        return [(1.0, level - 1.0, 1.0 - level) for level in levels.tolist()]
     kind = scheduler.config.get("prediction_type", "epsilon")
-    noise = np.sqrt(1.0 - levels**2)
+    amplitudes = list(zip(levels.tolist(), np.sqrt(1.0 - levels**2).tolist(), strict=True))
     if kind == "v_prediction":
-        return list(zip(levels.tolist(), (-noise).tolist(), strict=True))
+        return [(level, -noise, noise) for level, noise in amplitudes]
     if kind == "sample":
-        return [(0.0, 1.0)] * len(levels)
-    return [(1.0 / level, -share / level) for level, share in zip(levels.tolist(), noise.tolist(), strict=True)]
+        return [(0.0, 1.0, noise) for _, noise in amplitudes]
+    return [(1.0 / level, -noise / level, noise) for level, noise in amplitudes]
 
 
 def make_scheduler(name: str, schedule: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -41,14 +41,16 @@ class RefinedDiffusion(LatentDiffusion):
 
     Parameters
     ----------
-    condition, models, steps, guidance, strength, eta, text_ratio, scheduler, device, dtype, batch_size
+    condition, models, steps, guidance, strength, eta, text_ratio, scheduler, adapter, device, dtype, batch_size
         As in :class:`~neurorecon.generators.latent_diffusion.LatentDiffusion`.
     refine : {"guidance", "loop", "none"}
         How images are pulled; see the module.
     cosine : float
         Weight of 1 minus the cosine of the image embedding and the wanted one, in addition to the squared differences.
     pull : float
-        With guidance: how far each move goes, in root mean square over the latents of an image.
+        With guidance: how far each move goes, as the root mean square over the latents of an image, times the
+        amplitude of the noise that is left. So moves end with it: what is changed at the end, the network cannot
+        make look like an image any more.
     moves : int
         With guidance: number of moves at each step.
     optimize : tuple of {"c", "z"}
@@ -83,13 +85,14 @@ class RefinedDiffusion(LatentDiffusion):
         eta: float = 0.0,
         text_ratio: float = 0.4,
         scheduler: str = "DDIMScheduler",
+        adapter: str | Path | None = None,
         device: str | None = None,
         dtype: str = "float32",
         batch_size: int | None = None,
     ) -> None:
         super().__init__(
             condition, models, steps=steps, guidance=guidance, strength=strength, eta=eta, text_ratio=text_ratio,
-            scheduler=scheduler, device=device, dtype=dtype, batch_size=batch_size,
+            scheduler=scheduler, adapter=adapter, device=device, dtype=dtype, batch_size=batch_size,
         )  # fmt: skip
         self.refine = refine
         self.cosine = cosine
@@ -128,7 +131,7 @@ class RefinedDiffusion(LatentDiffusion):
             if self.refine == "loop":
                 return self._optimized(loss, stimuli, conditions, seed)
             with torch.no_grad():
-                latents = self.sample(stimuli, conditions, seed, correct=lambda clean: self._moved(loss, clean))
+                latents = self.sample(stimuli, conditions, seed, correct=partial(self._moved, loss))
                 return self.decode_latents(latents)
 
     def loss(self, conditions: Mapping[str, Tensor]) -> LayerLoss:
@@ -146,7 +149,7 @@ class RefinedDiffusion(LatentDiffusion):
         network = _clip_network(str(self.models), settings.source.sha256, self.torch_device)
         return LayerLoss(network, settings, wanted, weights, self.cosine, self.part)
 
-    def _moved(self, loss: LayerLoss, clean: Tensor) -> Tensor:
+    def _moved(self, loss: LayerLoss, clean: Tensor, noise: float) -> Tensor:
         """Return predicted clean latents after moves down the gradient, each of the same length for each image."""
         import torch
 
@@ -155,7 +158,7 @@ class RefinedDiffusion(LatentDiffusion):
                 given = clean.detach().requires_grad_()
                 (gradient,) = torch.autograd.grad(loss(self.decode_latents(given)).sum(), given)
             size = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-            clean = clean - self.pull * gradient / size.clamp(min=1e-20)
+            clean = clean - self.pull * noise * gradient / size.clamp(min=1e-20)
         return clean
 
     def _optimized(

@@ -374,6 +374,23 @@ def verdicts(seen: np.ndarray, reconstructed: np.ndarray, categories: Sequence[s
     return (np.asarray(reconstructed) == np.asarray(categories).astype(str)).astype(np.float64)
 
 
+def cosine(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
+    """Return the cosine of the features of each stimulus and of its reconstruction; NaN where one of them is 0.
+
+    Parameters
+    ----------
+    seen, reconstructed : array, shape (stimulus, ...)
+        Features, the same stimulus in each row.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+    """
+    one, other = (np.asarray(found, dtype=np.float64).reshape(len(found), -1) for found in (seen, reconstructed))
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(axis=1) / np.where(norms > 0, norms, np.nan)
+
+
 def _size(layers: dict[str, np.ndarray]) -> int:
     return sum(values.nbytes for values in layers.values())
 
@@ -406,6 +423,12 @@ _CLIP, _PROBE, _ALEXNET = ClipEmbedding(), CategoryProbe(), AlexNet()
 
 #: Registered in :data:`neurorecon.registry.METRICS`.
 TWO_WAY_CLIP = _two_way_on(_CLIP, "embedding")
+CLIP_SIMILARITY = Metric(
+    cosine,
+    lambda seen, reconstructed: similarity_matrix(seen, reconstructed, "cosine"),
+    network=_CLIP,
+    layer="embedding",
+)
 TWO_WAY_PROBE = _two_way_on(_PROBE, "pooled")
 PROBE = Metric(verdicts, chance=0.125, needs=("categories",), network=_PROBE, layer="category")
 TWO_WAY_ALEXNET2 = _two_way_on(_ALEXNET, "early")

@@ -74,7 +74,7 @@ class DiffusionSystem(System):
         Parameters by preset. ``alphas`` and ``alpha_per`` (what decides them together: "target", "token", ...) are by
         target.
     bundled : dict
-        What differs for the bundled networks in the preset ``corrected``; chosen on training images.
+        What differs for the bundled networks in all presets but ``released``; chosen on training images.
     first_stage : str
         The target that the first stage turns into an image.
     default_rois : dict of str to str
@@ -133,7 +133,7 @@ class DiffusionSystem(System):
         if self.preset not in self.presets:
             raise UnknownNameError("preset", self.preset, self.presets)
         found = dict(self.presets[self.preset])
-        if self.models == "bundled" and self.preset == "corrected":
+        if self.models == "bundled" and self.preset != "released":
             found |= self.bundled
         for name, value in self.get_params(deep=False).items():
             if name in found and value is not None:
@@ -164,16 +164,20 @@ class DiffusionSystem(System):
             device=self.device if self.device is not None and self.device.startswith("cuda") else "cpu",
         )
 
-    def generator(self) -> LatentDiffusion:
-        """Return the generator with the settings of this system."""
-        import inspect
-
+    def generator(self, decoded: Decoded) -> LatentDiffusion:
+        """Return the generator of what was decoded, with the settings of this system."""
         from neurorecon.generators.latent_diffusion import LatentDiffusion
 
-        known = inspect.signature(LatentDiffusion).parameters
+        return self.with_settings(LatentDiffusion)
+
+    def with_settings(self, kind: type[LatentDiffusion], **more: Any) -> LatentDiffusion:
+        """Return a generator with those of the settings that it has, and with `more`."""
+        import inspect
+
+        known = inspect.signature(kind).parameters
         chosen = {name: value for name, value in self.settings.items() if name in known}
-        return LatentDiffusion(
-            self.condition, self.models, **chosen, adapter=self.adapter, device=self.device, dtype=self.dtype,
+        return kind(
+            self.condition, self.models, **chosen, **more, adapter=self.adapter, device=self.device, dtype=self.dtype,
             batch_size=self.batch_size,
         )  # fmt: skip
 
@@ -194,7 +198,7 @@ class DiffusionSystem(System):
                 "best_of is not a number of images", given=f"best_of={self.best_of!r}", expected="1 or more"
             )
         used = decoded.drop(*(name for name in self.without if name in decoded))
-        generator, conditions, stimuli = self.generator(), self.conditions(used, seed), decoded.stimuli.tolist()
+        generator, conditions, stimuli = self.generator(used), self.conditions(used, seed), decoded.stimuli.tolist()
         best = generator.generate(stimuli, conditions, seed=seed)
         if self.best_of > 1:
             score = self.agreement(best, decoded)
@@ -207,7 +211,7 @@ class DiffusionSystem(System):
 
 
 def decode_latents(system: DiffusionSystem, latents: xarray.DataArray) -> xarray.DataArray:
-    """Return the images that the autoencoder of a system decodes from latents of any size, (stimulus, channel, y, x)."""
+    """Return the images that the autoencoder of a system decodes from latents (stimulus, channel, y, x) of any size."""
     from neurorecon.generators.latent_diffusion import AutoencoderGenerator
 
     stimuli = latents["stimulus"].values.tolist()

@@ -1,21 +1,22 @@
-"""MindDiffuser: text-conditioned diffusion from decoded latents, pulled toward decoded features of CLIP's vision tower.
+"""MindDiffuser: text-conditioned diffusion from decoded latents, pulled toward decoded features of CLIP.
 
-Lu, Du, Wang & He (2023), MindDiffuser: controlled image reconstruction from human brain activity with semantic and
-structural diffusion, ACM Multimedia (arXiv 2308.04249). Three linear regressions decode
+Lu, Du, Zhou, Wang & He (2023), MindDiffuser: controlled image reconstruction from human brain activity with semantic
+and structural diffusion, ACM Multimedia (arXiv 2308.04249). Three linear regressions decode
 
 - c, the text condition of Stable Diffusion (15 tokens of the captions of the image),
 - z, the latents of its autoencoder,
 - Z_CLIP, the outputs of the first six blocks of CLIP's vision tower and its image embedding.
 
 Stage 1 adds noise to z, and removes it conditioned on c. Stage 2 changes the image until the features that CLIP finds
-in it are closer to Z_CLIP; of these, it uses the ones that can be decoded. ``docs/systems/mind-diffuser.md`` lists every
-deviation of the presets.
+in it are closer to Z_CLIP; of these, it uses the ones that can be decoded. ``docs/systems/mind-diffuser.md`` lists all
+deviations of the presets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -28,16 +29,42 @@ from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem, decode_latents
 if TYPE_CHECKING:
     import xarray
 
-    from neurorecon.generators.refined_diffusion import Refinement
+    from neurorecon.generators.refined_diffusion import RefinedDiffusion, Refinement
+    from neurorecon.models.clip import Part
 
 #: Targets by the names of the paper: c, z and Z_CLIP.
 _C, _Z, _LAYERS = "clip_text_15", "vqvae", "clip_layers"
 
-#: The diffusion of the paper: 37 of 50 steps.
-_DIFFUSION = {"strength": 0.734, "guidance": 5.0, "steps": 50, "eta": 0.0, "scheduler": "DDIMScheduler"}
+#: What all presets share: the selection of features, the loop of stage 2, and the diffusion (37 of 50 steps).
+_PAPER: Mapping[str, Any] = {
+    "intercept": True,
+    "k": 0.25,
+    "iterations": 300,
+    "learning_rate": 0.01,
+    "decay": 0.999,
+    "strength": 0.734,
+    "guidance": 5.0,
+    "steps": 50,
+    "eta": 0.0,
+    "scheduler": "DDIMScheduler",
+}
 
-#: The published loop of stage 2.
-_LOOP = {"refine": "loop", "iterations": 300, "learning_rate": 0.01, "decay": 0.999}
+#: What is not in the paper, or other than there.
+_CORRECTED: Mapping[str, Any] = {
+    **_PAPER,
+    "alphas": ALPHAS,
+    "alpha_per": {_C: "token", _Z: "channel", _LAYERS: "layer"},
+    "renorm": "train",
+    "scale_responses": "train",
+    "rois": {_Z: "LVC"},
+    "voxels": {},
+    "embedding": 0.5,
+    "loss": "deviations",
+    "refine": "guidance",
+    "pull": 0.1,
+    "moves": 1,
+    "optimize": ("c", "z"),
+}
 
 #: Weights of the blocks in the loss of the released code.
 _BLOCK_WEIGHTS = (1.5, 1.2, 1.0, 1.0, 1.0, 1.0)
@@ -56,9 +83,9 @@ class MindDiffuser(DiffusionSystem):
     ----------
     models, preset, alphas, renorm, rois, without, first_stage_only, strength, guidance, steps, eta, scheduler, best_of
         As in :class:`~neurorecon.systems.diffusion.DiffusionSystem`, like ``device``, ``dtype`` and ``batch_size``. The
-        targets are ``clip_text_15`` (c), ``vqvae`` (z) and ``clip_layers`` (Z_CLIP). `first_stage_only` decodes z alone;
-        the first stage of the paper is ``refine="none"``. `best_of` compares the selected features with the decoded
-        ones.
+        targets are ``clip_text_15`` (c), ``vqvae`` (z) and ``clip_layers`` (Z_CLIP). `first_stage_only` returns what
+        the autoencoder makes of z; stage 1 of the paper is ``refine="none"``. `best_of` compares the selected features
+        with the decoded ones.
     refine, pull, moves, optimize, iterations, learning_rate, decay : optional
         As in :class:`~neurorecon.generators.refined_diffusion.RefinedDiffusion`.
     k : float, optional
@@ -78,65 +105,31 @@ class MindDiffuser(DiffusionSystem):
     first_stage: ClassVar[str] = _Z
     condition: ClassVar[Literal["text"]] = "text"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "corrected": {
-            "alphas": ALPHAS,
-            "alpha_per": {_C: "token", _Z: "channel", _LAYERS: "layer"},
-            "intercept": True,
-            "renorm": "train",
-            "scale_responses": "train",
-            "rois": {_Z: "LVC"},
-            "voxels": {},
-            "k": 0.25,
-            "embedding": 0.5,
-            "loss": "deviations",
-            "refine": "guidance",
-            "pull": 0.1,
-            "moves": 1,
-            "optimize": ("c", "z"),
-            "iterations": 300,
-            "learning_rate": 0.01,
-            "decay": 0.999,
-            **_DIFFUSION,
-        },
+        "corrected": _CORRECTED,
         "released": {
-            "alphas": {_C: 0.15, _Z: 0.15, _LAYERS: 0.15},
-            "alpha_per": {_C: "all", _Z: "all", _LAYERS: "all"},
-            "intercept": True,
+            **_PAPER,
+            "alphas": 0.15,
+            "alpha_per": dict.fromkeys((_C, _Z, _LAYERS), "all"),
             "renorm": "none",
             "scale_responses": "test",
             "rois": {},
             "voxels": {_C: 125, _Z: 4000, _LAYERS: 850},
-            "k": 0.25,
             "embedding": 0.0,
             "loss": "norms",
-            **_LOOP,
+            "refine": "loop",
             "pull": 0.0,
             "moves": 0,
             "optimize": ("z",),
-            **_DIFFUSION,
         },
-        "replication": {
-            "alphas": ALPHAS,
-            "alpha_per": {_C: "all", _Z: "all", _LAYERS: "all"},
-            "intercept": True,
-            "renorm": "train",
-            "scale_responses": "train",
-            "rois": {},
-            "voxels": {},
-            "k": 0.25,
-            "embedding": 0.5,
-            "loss": "deviations",
-            "refine": "guidance",
-            "pull": 0.1,
-            "moves": 1,
-            "optimize": ("c", "z"),
-            "iterations": 300,
-            "learning_rate": 0.01,
-            "decay": 0.999,
-            **_DIFFUSION,
-        },
+        "replication": {**_CORRECTED, "alpha_per": dict.fromkeys((_C, _Z, _LAYERS), "all"), "rois": {}},
     }
-    bundled: ClassVar[Mapping[str, Any]] = {"strength": 0.6, "guidance": 3.0, "steps": 20, "eta": 0.0}
+    bundled: ClassVar[Mapping[str, Any]] = {
+        "strength": 0.6,
+        "guidance": 3.0,
+        "steps": 12,
+        "pull": 0.2,
+        "embedding": 0.5,
+    }
 
     _: KW_ONLY
     refine: Refinement | None = None
@@ -177,7 +170,7 @@ class MindDiffuser(DiffusionSystem):
         found = {"text": decoded[_C].values} if _C in decoded else {}
         if _Z in decoded:
             z = decoded[_Z].values
-            if z.shape[1:] == self.generator().conditions["latents"]:
+            if z.shape[1:] == self.generator(decoded).conditions["latents"]:
                 found["latents"] = z
             else:
                 found["init"] = self.generate_first_stage(decoded, seed).values
@@ -198,58 +191,47 @@ class MindDiffuser(DiffusionSystem):
         decoded : Decoded
             With ``clip_layers``.
         """
-        chosen, layers = self.settings, decoded[_LAYERS]
-        bounds = list(layers.attrs["layer_boundaries"])
+        chosen, layers, used = self.settings, decoded[_LAYERS].values, self._used(decoded)
         weights = np.zeros(layers.shape, dtype=np.float32)
-        used = self._selected(decoded)
-        deviation = decoded.training[_LAYERS][1] if _LAYERS in decoded.training else np.ones(layers.shape[1])
-        scale = np.where(deviation > 0, 1.0 / np.where(deviation > 0, deviation, 1.0), 0.0) ** 2
-        blocks = list(zip(bounds[:-2], bounds[1:-1], strict=True))
-        shares = np.array(_BLOCK_WEIGHTS[: len(blocks)]) / sum(_BLOCK_WEIGHTS[: len(blocks)])
+        blocks, embedding = _parts(decoded)
+        shares = np.array(_BLOCK_WEIGHTS[: len(blocks)])
         if chosen["loss"] == "norms":
-            norms = np.stack([np.linalg.norm(layers.values[:, a:b] * used[a:b], axis=1) for a, b in blocks], axis=1)
+            norms = np.stack([np.linalg.norm(layers[:, block] * used[block], axis=1) for block in blocks], axis=1)
             inverse = 1.0 / np.maximum(norms, 1e-12)
-            inverse /= inverse.sum(axis=1, keepdims=True)
-            for place, (begin, end) in enumerate(blocks):
-                each = inverse[:, place, None] * _BLOCK_WEIGHTS[place] / (end - begin)
-                weights[:, begin:end] = (1 - chosen["embedding"]) * each * used[begin:end]
+            shares = shares * inverse / inverse.sum(axis=1, keepdims=True)
+            for number, block in enumerate(blocks):
+                each = (1 - chosen["embedding"]) * shares[:, number, None] / used[block].size
+                weights[:, block] = each * used[block]
             return weights
-        for share, (begin, end) in zip(shares, blocks, strict=True):
-            own = used[begin:end] * scale[begin:end]
-            weights[:, begin:end] = (1 - chosen["embedding"]) * share * own / max(1, int(used[begin:end].sum()))
-        weights[:, bounds[-2] :] = chosen["embedding"] * scale[bounds[-2] :] / (bounds[-1] - bounds[-2])
+        deviation = decoded.training[_LAYERS][1] if _LAYERS in decoded.training else np.ones(layers.shape[1])
+        scale = 1.0 / np.where(deviation > 0, deviation, np.inf) ** 2
+        for share, block in zip(shares / shares.sum(), blocks, strict=True):
+            weights[:, block] = (1 - chosen["embedding"]) * share * used[block] * scale[block] / used[block].sum()
+        weights[:, embedding] = chosen["embedding"] * scale[embedding] / used[embedding].size
         return weights
 
-    def _selected(self, decoded: Decoded) -> np.ndarray:
-        """Return whether each feature of Z_CLIP is used, (feature,)."""
-        bounds = list(decoded[_LAYERS].attrs["layer_boundaries"])
-        used = np.ones(bounds[-1], dtype=bool)
+    def _used(self, decoded: Decoded) -> np.ndarray:
+        """Return whether each feature of Z_CLIP is used, (feature,); the embedding is, as a whole."""
+        used = np.ones(decoded[_LAYERS].shape[1], dtype=bool)
         if _LAYERS not in decoded.reliability:
             return used
-        reliability = decoded.reliability[_LAYERS]
-        for begin, end in zip(bounds[:-2], bounds[1:-1], strict=True):  # the embedding is used as a whole
-            kept = max(1, round(self.settings["k"] * (end - begin)))
-            used[begin:end] = False
-            used[begin + np.argsort(-reliability[begin:end], kind="stable")[:kept]] = True
+        for block in _parts(decoded)[0]:
+            best = np.argsort(-decoded.reliability[_LAYERS][block], kind="stable")
+            used[block] = np.isin(np.arange(best.size), best[: max(1, round(self.settings["k"] * best.size))])
         return used
 
     def generate_first_stage(self, decoded: Decoded, seed: int) -> xarray.DataArray:
         """Return the images that the autoencoder decodes from z."""
         return decode_latents(self, decoded[_Z])
 
-    def generator(self) -> Any:
-        """Return the generator with the settings of this system."""
-        import inspect
-
+    def generator(self, decoded: Decoded) -> RefinedDiffusion:
+        """Return the generator of what was decoded, with the settings of this system."""
         from neurorecon.generators.refined_diffusion import RefinedDiffusion
 
-        known = inspect.signature(RefinedDiffusion).parameters
-        chosen = {name: value for name, value in self.settings.items() if name in known}
         cosine = 0.1 * self.settings["embedding"] if self.settings["loss"] == "norms" else 0.0
-        return RefinedDiffusion(
-            self.condition, self.models, **chosen, cosine=cosine, device=self.device, dtype=self.dtype,
-            batch_size=self.batch_size,
-        )  # fmt: skip
+        found = self.with_settings(RefinedDiffusion, cosine=cosine, part=_part(decoded))
+        assert isinstance(found, RefinedDiffusion)
+        return found
 
     def stages(self, decoded: Decoded, *, seed: int = 0) -> dict[str, xarray.DataArray]:
         """Return the images that the autoencoder decodes from z, and those of the paper's first stage."""
@@ -258,16 +240,27 @@ class MindDiffuser(DiffusionSystem):
             return found
         rest = decoded.drop(_LAYERS, *(name for name in self.without if name in decoded and name != _LAYERS))
         stimuli = decoded.stimuli.tolist()
-        images = self.generator().generate(stimuli, self.conditions(rest, seed), seed=seed)
+        images = self.generator(rest).generate(stimuli, self.conditions(rest, seed), seed=seed)
         return {**found, "stage 1": as_images(images, stimuli)}
 
     def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of the selected features of images and the decoded ones, (stimulus,)."""
         from neurorecon.features.extract import load_extractor
 
-        part = str(decoded[_LAYERS].attrs["layers"][0]).split()[0]
-        found = load_extractor(_LAYERS, models=self.models, device=self.device, part=part).transform(images)
+        extractor = load_extractor(_LAYERS, models=self.models, device=self.device, part=_part(decoded))
+        found = extractor.transform(images)
         mean, deviation = decoded.training.get(_LAYERS, (np.zeros(found.shape[1]), np.ones(found.shape[1])))
-        used = self._selected(decoded) & (deviation > 0)
+        used = self._used(decoded) & (deviation > 0)
         one, other = ((values - mean)[:, used] / deviation[used] for values in (found, decoded[_LAYERS].values))
         return correlate_rows(one, other)
+
+
+def _parts(decoded: Decoded) -> tuple[list[slice], slice]:
+    """Return where the blocks of Z_CLIP and its embedding are."""
+    *blocks, embedding = (slice(*ends) for ends in pairwise(decoded[_LAYERS].attrs["layer_boundaries"]))
+    return blocks, embedding
+
+
+def _part(decoded: Decoded) -> Part:
+    """Return whether Z_CLIP holds outputs of blocks or of their MLPs; the names of its layers begin with it."""
+    return "mlp" if _LAYERS in decoded and str(decoded[_LAYERS].attrs["layers"][0]).startswith("mlp") else "block"

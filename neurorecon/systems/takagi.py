@@ -91,7 +91,7 @@ class Takagi(DiffusionSystem):
         z = decoded[_Z].values
         detour = self.settings["detour"]
         # The paper decodes latents of 320 pixels and generates 512: other sizes go through an image, too.
-        if not detour and z.shape[1:] == self.generator().conditions["latents"]:
+        if not detour and z.shape[1:] == self.generator(decoded).conditions["latents"]:
             return {**found, "latents": z}
         images = self.generate_first_stage(decoded, seed).values
         return {**found, "init": np.round(images * 255) / 255 if detour else images}

@@ -4,7 +4,8 @@
 
 Of each subject's training images one in 24 is held out, the decoders are fitted to the others, and each setting
 generates the held-out images. The setting with the largest mean of pixcorr, two-way identification on
-CLIP and the probe's verdicts is that of the preset. Held-out responses are single trials; test responses are means over
+CLIP and the probe's verdicts is that of the preset. MindDiffuser changes images until CLIP finds what was decoded, so
+identification is on the probe's features there. Held-out responses are single trials; test responses are means over
 three, so test scores are higher. ``SCENES`` names a store that is there; by default it is built.
 """
 
@@ -21,7 +22,11 @@ from neurorecon.decoders.samples import Recordings
 from neurorecon.features.extract import ensure_targets
 from neurorecon.metrics.base import load_metric
 
-METRICS = ("pixcorr", "two_way_clip", "probe")
+METRICS = {
+    "brain-diffuser": ("pixcorr", "two_way_clip", "probe"),
+    "takagi": ("pixcorr", "two_way_clip", "probe"),
+    "mind-diffuser": ("pixcorr", "two_way_probe", "probe"),
+}
 GRIDS = {
     "brain-diffuser": {
         "strength": (0.42, 0.5, 0.62),
@@ -29,11 +34,24 @@ GRIDS = {
         "guidance": (2.0, 3.0),
         "eta": (0.0, 1.0),
     },
+    "mind-diffuser": {
+        "strength": (0.42, 0.5, 0.6),
+        "guidance": (2.0, 3.0),
+        "pull": (0.05, 0.1, 0.2),
+        "embedding": (0.1, 0.5),
+    },
     "takagi": {"strength": (0.34, 0.42, 0.5, 0.62), "guidance": (2.0, 3.0, 5.0), "eta": (0.0, 1.0)},
 }
 START = {
     "brain-diffuser": {"strength": 0.5, "guidance": 3.0, "steps": 20, "eta": 1.0, "text_ratio": 0.6},
     "takagi": {"strength": 0.42, "guidance": 3.0, "steps": 20, "eta": 0.0},
+    "mind-diffuser": {"strength": 0.6, "guidance": 3.0, "steps": 12, "pull": 0.2, "embedding": 0.5},
+}
+#: Parameters that are varied together, the others as they are.
+TOGETHER = {
+    "brain-diffuser": (("strength", "eta"), ("guidance", "text_ratio")),
+    "takagi": (("strength", "eta"), ("guidance",)),
+    "mind-diffuser": (("strength", "guidance"), ("pull", "embedding")),
 }
 
 
@@ -41,7 +59,8 @@ START = {
 def store(tmp_path_factory):
     place = os.environ.get("SCENES")
     found = nr.open_store(place) if place else nr.build("scenes", tmp_path_factory.mktemp("scenes") / "s.icechunk")
-    return ensure_targets(found, ["vdvae", "clip_vision", "clip_text", "clip_text_sd", "vqvae"])
+    names = ["vdvae", "clip_vision", "clip_text", "clip_text_sd", "vqvae", "clip_text_15", "clip_layers"]
+    return ensure_targets(found, names)
 
 
 @pytest.mark.benchmark
@@ -54,7 +73,7 @@ def test_settings(store, name):
         system = nr.load_system(name, device="cpu").fit(store, subject, samples=train.take(~rows))
         seen = train.take(rows)
         held_out[subject] = system, system.decode(seen.labeled_responses()), seen.stimuli.tolist()
-    metrics = {metric: load_metric(metric) for metric in METRICS}
+    metrics = {metric: load_metric(metric) for metric in METRICS[name]}
     categories = store.stimuli.set_index("id")["category"]
     grid = GRIDS[name]
     best = dict(START[name])
@@ -74,8 +93,7 @@ def test_settings(store, name):
             print(setting, scores[key].round(3), round(scores[key].mean(), 4), flush=True)
         return scores[key].mean()
 
-    # Two parameters at a time, the others as they are.
-    for pair in (("strength", "eta"), ("guidance", *([] if name == "takagi" else ["text_ratio"]))):
+    for pair in TOGETHER[name]:
         values = itertools.product(*(grid[one] for one in pair))
         options = [dict(zip(pair, found, strict=True)) for found in values]
         best = max(({**best, **option} for option in options), key=score)

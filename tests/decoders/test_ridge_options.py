@@ -80,6 +80,36 @@ def test_targets_that_cannot_be_predicted_get_their_mean():
         np.testing.assert_allclose(RidgeDecoder(renorm=renorm).fit(X, Y).predict(X_new)[:, 1], 7.0, rtol=1e-5)
 
 
+@SHAPES
+@pytest.mark.parametrize("renorm", [None, "train", "test"])
+def test_how_well_left_out_samples_are_predicted(shape, renorm, tmp_path):
+    X, Y, X_new = problem(*shape)
+    Y[:, 1] = 7.0
+    groups = np.arange(len(X)) // 2
+    predicted = np.empty_like(Y)
+    for group in np.unique(groups):
+        held = groups == group
+        predicted[held] = Ridge(5.0).fit(X[~held], Y[~held]).predict(X[held])
+    expected = [
+        0.0 if column == 1 else np.corrcoef(*pair)[0, 1]
+        for column, pair in enumerate(zip(Y.T, predicted.T, strict=True))
+    ]
+    options = {"renorm": renorm, "dtype": "float64"}
+    decoder = RidgeDecoder(5.0, score_left_out=True, **options).fit(X, Y, groups)
+    np.testing.assert_allclose(decoder.left_out_correlation_, expected, atol=1e-8)
+    plain = RidgeDecoder(5.0, **options).fit(X, Y, groups)
+    np.testing.assert_array_equal(decoder.predict(X_new), plain.predict(X_new))
+    assert not hasattr(plain, "left_out_correlation_")
+    np.testing.assert_array_equal(
+        load_decoder(decoder.save(tmp_path)).left_out_correlation_, decoder.left_out_correlation_
+    )
+    streamed = RidgeDecoder(5.0, score_left_out=True, **options)
+    np.testing.assert_allclose(
+        streamed.fit_and_predict(X, Y, X_new, groups), plain.fit_and_predict(X, Y, X_new, groups), atol=1e-10
+    )
+    np.testing.assert_allclose(streamed.left_out_correlation_, expected, atol=1e-8)
+
+
 def correlations(X, Y):
     with np.errstate(invalid="ignore"):
         both = np.corrcoef(X.T, Y.T)[: X.shape[1], X.shape[1] :]

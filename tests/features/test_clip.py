@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from neurorecon.features.clip import BLOCKS
 from neurorecon.features.extract import load_extractor
-from neurorecon.models.clip import block_outputs, clip_settings, vision_tokens
+from neurorecon.models.clip import BLOCKS, block_outputs, clip_settings, vision_tokens
 from neurorecon.models.text_tower import TextTower
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 40, 56, 3), dtype=np.uint8)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.spatial
 import torch
 
 from neurorecon.errors import InputError, UnknownNameError
@@ -99,6 +100,18 @@ def test_identical_features_lose_and_constant_ones_are_undefined():
     values = corner_metric().values(seen, reconstructed)
     assert values[0] == pytest.approx(0.8)
     assert np.isnan(values[2])
+
+
+def test_similarity_is_the_cosine_of_embeddings(drawn):
+    metric, seen = load_metric("clip_similarity"), drawn[:9]
+    reconstructed = np.clip(seen[::-1] / 255 + 0.1, 0, 1)
+    one, other = metric.features(seen), metric.features(reconstructed)
+    expected = [1 - scipy.spatial.distance.cosine(*pair) for pair in zip(one, other, strict=True)]
+    np.testing.assert_allclose(metric.values(seen, reconstructed), expected, atol=1e-6)
+    np.testing.assert_allclose(metric.values(seen, seen), 1)
+    order = np.random.default_rng(0).permutation(9)
+    null = metric.null(seen, reconstructed, order[None])
+    assert null[0] == pytest.approx(metric.values(seen, reconstructed, order=order).mean())
 
 
 def test_each_image_is_read_once(monkeypatch):

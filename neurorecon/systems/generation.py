@@ -91,7 +91,9 @@ def networks_of(system: System) -> dict[str, dict[str, str]]:
     models = getattr(system, "models", "bundled")
     found = {role: source(role, models).record() for role in system.networks}
     if getattr(system, "adapter", None) is not None:
-        weights: Sequence[WeightsSource] = system.generator().weights
+        from neurorecon.generators.latent_diffusion import LatentDiffusion
+
+        weights: Sequence[WeightsSource] = system.with_settings(LatentDiffusion).weights
         found |= {one.role: one.record() for one in weights if one.role == "adapter"}
     return found
 

@@ -21,7 +21,7 @@ NAME, C, Z, LAYERS = "mind-diffuser", "clip_text_15", "vqvae", "clip_layers"
 pytestmark = pytest.mark.xdist_group("mind-diffuser")
 
 #: One pass of the network.
-QUICK = {"steps": 3, "strength": 0.3, "device": "cpu"}
+QUICK = {"steps": 2, "strength": 0.3, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")

@@ -76,3 +76,15 @@ def test_from_the_folder_to_reconstructions(call, tmp_path):
     assert again.exit_code == 0, again.stderr
     (score,) = json.loads(again.stdout)["scores"]
     assert abs(score["value"] - scores["subj01 pixcorr"]["value"]) < 1e-6
+    network = '{"max_epochs": 4, "width": 16}'
+    for name, options in {
+        "takagi": (),
+        "mind-diffuser": ("--set", "rois={}"),
+        "gru-two-stage": ("--set", f"network={network}", "--set", "renorm=none"),
+    }.items():
+        made = call(
+            "reconstruct", "--system", name, "--models", "bundled", "--subject", "subj01", "--set", "steps=2", *options,
+            "--metric", "pixcorr", "--permutations", "99", "--no-controls", "--no-figures", "--json", "--quiet",
+        )  # fmt: skip
+        assert made.exit_code == 0, (name, made.stderr)
+        assert json.loads(made.stdout)["scores"][0]["p"] == 0.01, name

@@ -165,7 +165,7 @@ _ALIGNMENT = 0.5
 
 #: The training of the image branch on corrupted contexts. It starts from the bundled network.
 IMAGE_BRANCH_PLAN = Plan(
-    "image_branch", steps=1300, batch=24, learning_rate=3e-4, warmup=50, average=0.995, hold=0.5, every=6
+    "image_branch", steps=900, batch=24, learning_rate=3e-4, warmup=50, average=0.995, hold=0.5, every=6
 )
 
 #: Share of a batch of that training with corrupted contexts; the others are exact, because the branch has to keep its

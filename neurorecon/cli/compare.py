@@ -18,7 +18,7 @@ from neurorecon.cli.common import (
     formats_of,
     run_command,
 )
-from neurorecon.cli.maps import command_line
+from neurorecon.cli.maps import command_line, without_folder
 from neurorecon.cli.reconstruct import DeviceOption, ExchangeOption, MetricOption
 
 
@@ -83,8 +83,8 @@ def compare(
                     todo="name them: neurorecon compare ridge=FOLDER gru=FOLDER",
                 )
         settings = CompareSettings(
-            source=" ".join(images), metrics=metric or None, models=models, device=device, exchange=exchange,
-            subject=subject, n_permutations=permutations, n_bootstraps=bootstraps, seed=seed,
+            source=" ".join(map(without_folder, images)), metrics=metric or None, models=models, device=device,
+            exchange=exchange, subject=subject, n_permutations=permutations, n_bootstraps=bootstraps, seed=seed,
             references=tuple(reference or ()),
         )  # fmt: skip
         found_images = {}

@@ -186,9 +186,12 @@ def maps(
 
 def command_line() -> str:
     """Return the command as it was typed, with absolute paths cut to their last part, as in all records."""
-    return shlex.join(["neurorecon", *map(_without_folder, sys.argv[1:])])
+    return shlex.join(["neurorecon", *map(without_folder, sys.argv[1:])])
 
 
-def _without_folder(argument: str) -> str:
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    return f"{option}{equals}{Path(value).name if Path(value).is_absolute() else value}"
+def without_folder(argument: str) -> str:
+    """Return an argument of a command without the folders of an absolute path in it: PATH, --option=PATH, NAME=PATH."""
+    if Path(argument).is_absolute():
+        return Path(argument).name
+    name, equals, value = argument.partition("=")
+    return f"{name}={without_folder(value)}" if equals else argument

@@ -39,6 +39,8 @@ def test_two_systems(call, small, images, tmp_path):
     assert differences.loc[0, "difference"] == pytest.approx(expected)
     assert differences.loc[0, "low"] <= expected <= differences.loc[0, "high"]
     assert (differences["p"] < 0.01).all()
+    record = json.loads((tmp_path / "found" / "comparison.json").read_text())
+    assert str(folder) not in json.dumps(record)  # no path of this machine, also not behind NAME=
     names = {path.name for path in (tmp_path / "found").iterdir()}
     assert {"comparison_contact_sheet.png", "comparison_scores.csv", "comparison_scores.tex"} <= names
     assert len(pd.read_csv(tmp_path / "found" / "comparison_stimuli.csv")) == len(ids)

@@ -32,6 +32,7 @@ from neurorecon.datasets.recipe import Recipe
 from neurorecon.registry import DATASETS, FEATURES
 from neurorecon.simulation.reader import ScenesOptions, ScenesReader
 from neurorecon.systems.brain_diffuser import BrainDiffuser
+from neurorecon.systems.gru_two_stage import GRUTwoStage
 from neurorecon.systems.mind_diffuser import MindDiffuser
 from neurorecon.systems.takagi import Takagi
 from neurorecon.testing.layouts import layouts, write_layout
@@ -288,8 +289,10 @@ def world(tiny, tmp_path, monkeypatch):
     recipe = tmp_path / "stores" / "scenes.toml"
     recipe.write_text(recipe.read_text().partition("[options]")[0])
     monkeypatch.setattr(ScenesReader, "Options", SmallOptions)
-    for system in (BrainDiffuser, Takagi, MindDiffuser):
+    for system in (BrainDiffuser, Takagi, MindDiffuser, GRUTwoStage):
         monkeypatch.setattr(system, "bundled", {**system.bundled, "steps": 2})
+        presets = {name: {**preset, "steps": 2} for name, preset in system.presets.items()}
+        monkeypatch.setattr(system, "presets", presets)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -18,6 +18,7 @@ from neurorecon.cli.common import (
     formats_of,
     run_command,
 )
+from neurorecon.cli.evaluate import ExchangedSubjectOption, JudgesOption, PermutationsOption
 from neurorecon.cli.maps import command_line, without_folder
 from neurorecon.cli.reconstruct import DeviceOption, ExchangeOption, MetricOption
 
@@ -37,18 +38,11 @@ def compare(
     ] = None,
     store: StoreOption = None,
     metric: MetricOption = None,
-    models: Annotated[
-        str | None,
-        typer.Option("--models", metavar="NAME", help="Networks of the metrics: bundled, published, or a folder."),
-    ] = None,
+    models: JudgesOption = None,
     device: DeviceOption = "cpu",
     exchange: ExchangeOption = None,
-    subject: Annotated[
-        str | None, typer.Option("--subject", help="Whose sessions or runs --exchange uses. Default: the first.")
-    ] = None,
-    permutations: Annotated[
-        int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
-    ] = 1000,
+    subject: ExchangedSubjectOption = None,
+    permutations: PermutationsOption = 1000,
     bootstraps: Annotated[
         int, typer.Option("--bootstraps", min=1, help="Bootstraps behind intervals and paired differences.")
     ] = 10_000,

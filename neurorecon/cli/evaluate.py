@@ -21,6 +21,16 @@ from neurorecon.cli.common import (
 from neurorecon.cli.maps import command_line
 from neurorecon.cli.reconstruct import DeviceOption, ExchangeOption, MetricOption
 
+#: Options that scoring of images has in common.
+JudgesOption = Annotated[
+    str | None,
+    typer.Option("--models", metavar="NAME", help="Networks of the metrics: bundled, published, or a folder."),
+]
+ExchangedSubjectOption = Annotated[
+    str | None, typer.Option("--subject", help="Whose sessions or runs --exchange uses. Default: the first.")
+]
+PermutationsOption = Annotated[int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")]
+
 
 def evaluate(
     images: Annotated[
@@ -32,18 +42,11 @@ def evaluate(
     ],
     store: StoreOption = None,
     metric: MetricOption = None,
-    models: Annotated[
-        str | None,
-        typer.Option("--models", metavar="NAME", help="Networks of the metrics: bundled, published, or a folder."),
-    ] = None,
+    models: JudgesOption = None,
     device: DeviceOption = "cpu",
     exchange: ExchangeOption = None,
-    subject: Annotated[
-        str | None, typer.Option("--subject", help="Whose sessions or runs --exchange uses. Default: the first.")
-    ] = None,
-    permutations: Annotated[
-        int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")
-    ] = 1000,
+    subject: ExchangedSubjectOption = None,
+    permutations: PermutationsOption = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of permutations.")] = 0,
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="Also score the mean training image.")

@@ -181,8 +181,7 @@ def decoded_control(
         taken = decoded.take([MEAN_RESPONSE] * len(wanted))
     else:
         raise UnknownNameError("control", control, CONTROLS)
-    renamed = {name: array.assign_coords(stimulus=("stimulus", wanted)) for name, array in taken.items()}
-    return Decoded(renamed, wanted, decoded.training, decoded.reliability)
+    return taken.relabeled(wanted)
 
 
 def mean_training_image(store: Store, subject: str, task: str, shown: str = "images") -> np.ndarray:

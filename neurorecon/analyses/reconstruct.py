@@ -338,16 +338,40 @@ def compute_reconstruction(
     reuse : path, optional
         Folder of fits, to which no new ones are saved.
     """
+    if settings.cross_validate is not None and folder is not None:
+        raise InputError(
+            "cross-validation fits a new system for each label",
+            given=f"cross_validate={settings.cross_validate!r}, folder={folder}",
+            expected="no folder",
+            todo="leave the folder out",
+        )
+    job = prepare(store, subject, settings, compute, system)
+    if settings.cross_validate is not None:
+        return _cross_validated(job)
+    return _by_split(job, *(None if place is None else Path(place) for place in (folder, reuse)))
+
+
+def prepare(
+    store: Store,
+    subject: str,
+    settings: ReconstructSettings,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
+    system: System | None = None,
+) -> Job:
+    """Choose everything that a reconstruction starts from, and compute targets that the store lacks.
+
+    Parameters are those of :func:`compute_reconstruction`. Bad input is refused before anything is computed.
+    """
     built = _load(settings) if system is None else system
     fitted, roi = hasattr(built, "decoders_"), settings.rois
     if fitted and roi is None:
         roi = built.provenance_["roi"]
-    if settings.cross_validate is not None and (fitted or folder is not None):
+    if settings.cross_validate is not None and fitted:
         raise InputError(
             "cross-validation fits a new system for each label",
-            given=f"cross_validate={settings.cross_validate!r}, {'a fitted system' if fitted else f'folder={folder}'}",
-            expected="a system that is not fitted, and no folder",
-            todo="leave the folder out, and name the system or pass one that is not fitted",
+            given=f"cross_validate={settings.cross_validate!r}, a fitted system",
+            expected="a system that is not fitted",
+            todo="name the system or pass one that is not fitted",
         )
     if not fitted:
         built = clone(built)  # what the caller passed stays as it is
@@ -363,10 +387,7 @@ def compute_reconstruction(
     store = built.with_targets(store, settings.asked_models, compute.progress)
     if settings.seeds > 1:
         metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
-    job = _job(store, subject, roi, built, metrics, settings, compute)
-    if settings.cross_validate is not None:
-        return _cross_validated(job)
-    return _by_split(job, fitted, *(None if place is None else Path(place) for place in (folder, reuse)))
+    return _job(store, subject, roi, built, metrics, settings, compute)
 
 
 def compute_fit(
@@ -430,7 +451,7 @@ def _job(
     metrics: Mapping[str, Metric],
     settings: ReconstructSettings,
     compute: Compute,
-) -> _Job:
+) -> Job:
     """Choose the task, and what responses are centered and scaled within."""
     sources = [spec.source for spec in system.targets.values()]
     warn_of_bundled(store, [name for name in sources if name in store.targets_available])
@@ -449,7 +470,8 @@ def _job(
                 todo="leave center and scale out, or fit the system again",
             )
         centering = Centering(before[0], before[1], "as for the fit")
-    return _Job(store, subject, roi, task, system, metrics, settings, compute, centering)
+    fitted = hasattr(system, "decoders_")
+    return Job(store, subject, roi, task, system, metrics, settings, compute, centering, fitted)
 
 
 def _load(settings: ReconstructSettings) -> System:
@@ -478,8 +500,8 @@ def _require_use_of_models(settings: ReconstructSettings, system: System, metric
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What a reconstruction starts from, after all defaults were chosen."""
+class Job:
+    """What a reconstruction starts from, after all defaults were chosen; from :func:`prepare`."""
 
     store: Store
     subject: str
@@ -490,6 +512,7 @@ class _Job:
     settings: ReconstructSettings
     compute: Compute
     centering: Centering
+    fitted: bool
 
     @property
     def seeds(self) -> list[int]:
@@ -509,6 +532,40 @@ class _Job:
             return self.read(split="train")
         samples = self.store.samples(self.subject)
         return self.read(rows=np.flatnonzero((samples["task"] == self.task) & (samples["split"] == "train")))
+
+    def decode(
+        self,
+        responses: Any,
+        train: Recordings,
+        *,
+        alone: bool = False,
+        folder: Path | None = None,
+        reuse: Path | None = None,
+    ) -> Decoded:
+        """Return the decoded targets of responses; fit what is not fitted yet.
+
+        Parameters
+        ----------
+        responses : DataArray, dims (stimulus, voxel)
+        train : Recordings
+            The training samples.
+        alone : bool
+            As for :meth:`neurorecon.System.fit`.
+        folder, reuse : path, optional
+            Folders of fits, as for :func:`compute_reconstruction`.
+        """
+        if self.fitted:
+            return self.system.decode(responses)
+        place = None
+        for parent in (folder, reuse):
+            if parent is not None and place is None:
+                named = parent / fit_name(self.system, train, alone=alone)
+                place = named if parent is folder or named.is_dir() else None
+        how: dict[str, Any] = {"samples": train, "alone": alone, "compute": self.compute}
+        if place is None:
+            return self.system.fit_decode(self.store, self.subject, responses, **how)
+        self.system.fit(self.store, self.subject, folder=place, **how)
+        return self.system.decode(responses)
 
     def result(
         self,
@@ -567,7 +624,7 @@ class _Job:
         )
 
 
-def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) -> Reconstruction:
+def _by_split(job: Job, folder: Path | None, reuse: Path | None) -> Reconstruction:
     store, subject, system, settings = job.store, job.subject, job.system, job.settings
     samples = store.samples(subject)
     part = samples[samples["task"] == job.task]
@@ -589,7 +646,7 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
     orders, exchange = exchange_orders(
         store, subject, ids, settings, shown_by(system), shared_runs=bool(set.intersection(*runs))
     )
-    decode = functools.partial(_decoded, job, fitted, train, alone, folder, reuse)
+    decode = functools.partial(job.decode, train=train, alone=alone, folder=folder, reuse=reuse)
     decoded, for_controls = _with_controls(job, train, test, decode)
     generated = generate_parts(system, decoded, job.seeds, job.compute)
     reconstructed = generated[:, 0] if settings.seeds == 1 else generated
@@ -626,7 +683,7 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
 
 
 def _with_controls(
-    job: _Job, train: Recordings, test: Recordings, decode: Callable[[Any], Decoded]
+    job: Job, train: Recordings, test: Recordings, decode: Callable[[Any], Decoded]
 ) -> tuple[Decoded, Decoded | None]:
     """Decode the test samples; for controls, also with the mean training response beside them."""
     system, responses = job.system, test.labeled_responses().astype(np.float64)
@@ -646,7 +703,7 @@ def _with_controls(
     return whole.take(np.arange(len(responses))), whole
 
 
-def _compared(result: Reconstruction, job: _Job, decoded: Decoded, generated: np.ndarray) -> Reconstruction:
+def _compared(result: Reconstruction, job: Job, decoded: Decoded, generated: np.ndarray) -> Reconstruction:
     """Generate the controls with each seed, and return the result with a comparison."""
     ids, settings = [name for name in decoded.stimuli if name != MEAN_RESPONSE], job.settings
     images = {job.system.name: [as_images(generated[:, number], ids) for number in range(settings.seeds)]}
@@ -666,31 +723,7 @@ def _compared(result: Reconstruction, job: _Job, decoded: Decoded, generated: np
     )
 
 
-def _decoded(
-    job: _Job,
-    fitted: bool,
-    train: Recordings,
-    alone: bool,
-    folder: Path | None,
-    reuse: Path | None,
-    responses: Any,
-) -> Decoded:
-    """Return the decoded targets of responses; fit what is not fitted yet."""
-    system, store = job.system, job.store
-    if fitted:
-        return system.decode(responses)
-    place = None
-    for parent in (folder, reuse):
-        if parent is not None and place is None:
-            named = parent / fit_name(system, train, alone=alone)
-            place = named if parent is folder or named.is_dir() else None
-    if place is None:
-        return system.fit_decode(store, job.subject, responses, samples=train, alone=alone, compute=job.compute)
-    system.fit(store, job.subject, samples=train, alone=alone, folder=place, compute=job.compute)
-    return system.decode(responses)
-
-
-def _cross_validated(job: _Job) -> Reconstruction:
+def _cross_validated(job: Job) -> Reconstruction:
     store, column = job.store, job.settings.cross_validate
     recordings = job.read()
     if column == "category":

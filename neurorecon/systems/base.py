@@ -119,6 +119,8 @@ class System(BaseEstimator):
         Names of the dimensions, shape and attributes of each stored target.
     learned_ : dict of str to array
         What :meth:`learn` returned.
+    training_stimuli_ : list of str
+        Ids of the stimuli of the training samples; None for systems that were saved by version 0.1.
     provenance_ : dict
         What the system was fitted to: store, snapshot, digest, subject, task, ROI, numbers of samples and stimuli.
     """
@@ -140,6 +142,7 @@ class System(BaseEstimator):
     training_: dict[str, tuple[np.ndarray, np.ndarray]]
     targets_: dict[str, dict[str, Any]]
     learned_: dict[str, np.ndarray]
+    training_stimuli_: list[str] | None
     provenance_: dict[str, Any]
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -456,6 +459,7 @@ class System(BaseEstimator):
         self.mean_, self.scale_ = standardizer(responses)
         self.voxels_, self._columns_ = recordings.voxels, columns
         self.decoders_, self.targets_, self.training_ = {}, {}, {}
+        self.training_stimuli_ = recordings.table["stimulus"].astype(str).drop_duplicates().tolist()
         self.provenance_ = self._provenance(recordings, alone)
         digest, predicted, done, models = None, {}, None, getattr(self, "models", None)
         if folder is not None:
@@ -675,6 +679,7 @@ class System(BaseEstimator):
             "system": self.name,
             "parameters": parameters,
             "targets": self.targets_,
+            "stimuli": self.training_stimuli_,
             "provenance": self.provenance_,
             "fit": self.provenance_.get("fit"),
             "complete": True,
@@ -684,6 +689,7 @@ class System(BaseEstimator):
     def _load(self, folder: Path, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Self:
         self.voxels_, self.mean_, self.scale_ = arrays["voxels"], arrays["mean"], arrays["scale"]
         self.targets_, self.provenance_ = description["targets"], description["provenance"]
+        self.training_stimuli_ = description.get("stimuli")
         self._columns_ = {name: _as_slice(arrays[f"columns.{name}"], len(self.voxels_)) for name in self.targets_}
         learned = [name for name in arrays if name.startswith("learned.")]
         self.learned_ = {name.removeprefix("learned."): arrays[name] for name in learned}

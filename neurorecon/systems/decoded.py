@@ -170,6 +170,12 @@ class Decoded(Mapping[str, "xarray.DataArray"]):
         arrays = {name: array.isel(stimulus=chosen) for name, array in self.items()}
         return Decoded(arrays, self._stimuli[chosen], self.training, self.reliability)
 
+    def relabeled(self, stimuli: ArrayLike) -> Decoded:
+        """Return the targets as those of other stimuli: noise of generation is keyed by these ids."""
+        names = np.asarray(stimuli).astype(str)
+        arrays = {name: array.assign_coords(stimulus=("stimulus", names)) for name, array in self.items()}
+        return Decoded(arrays, names, self.training, self.reliability)
+
     def _with(self, arrays: Mapping[str, xarray.DataArray]) -> Decoded:
         return Decoded(arrays, self._stimuli, self.training, self.reliability)
 

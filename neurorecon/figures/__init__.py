@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neurorecon.figures.panels import panel
     from neurorecon.figures.reporting import Figure, Page, Section, Table, report, report_html
-    from neurorecon.figures.scores import band_bars, null_histogram, training_curves
+    from neurorecon.figures.scores import band_bars, null_histogram, score_rows, score_scatter, training_curves
     from neurorecon.figures.style import (
         BAND_COLORS,
         QUANTITIES,
@@ -36,6 +36,8 @@ _HOMES = {
     "flat_bands": "surface",
     "interactive": "viewer",
     "null_histogram": "scores",
+    "score_rows": "scores",
+    "score_scatter": "scores",
     "training_curves": "scores",
     "panel": "panels",
     "Page": "reporting",
@@ -77,6 +79,8 @@ __all__ = [
     "report",
     "report_html",
     "save_figure",
+    "score_rows",
+    "score_scatter",
     "training_curves",
     "volume",
 ]

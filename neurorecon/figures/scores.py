@@ -9,6 +9,7 @@ import numpy as np
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.figures.style import (
+    FURTHER_COLORS,
     GRAY,
     INK,
     LIGHT,
@@ -357,6 +358,157 @@ def null_histogram(
         axes.set_ylabel("Permutations")
         axes.locator_params(nbins=4)
         text_mm(figure, 1.5, top + 32, words, fontsize=6, color=GRAY, linespacing=1.25)
+        if title:
+            text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
+        if simulated:
+            tag_simulated(figure)
+    return figure
+
+
+def score_rows(
+    table: Any,
+    *,
+    observed: str,
+    nulls: Mapping[str, np.ndarray] | None = None,
+    title: str | None = None,
+    note: str | None = None,
+    per_line: int = 4,
+    simulated: bool = False,
+) -> Figure:
+    """Plot scores beside those of baselines: one row for each, one column of axes for each metric.
+
+    Parameters
+    ----------
+    table : DataFrame or mapping of str to sequence
+        One row per row of the figure and metric: ``row``, ``metric``, ``mean``, ``low`` and ``high`` (confidence
+        interval, NaN for none).
+    observed : str
+        The row that is compared with the others; a line goes through its mean.
+    nulls : mapping of str to array, shape (permutation,), optional
+        Null distribution by metric: a gray band from its 2.5th to its 97.5th percentile.
+    title, note : str, optional
+        Text above and below.
+    per_line : int
+        Metrics side by side; further metrics go below.
+    simulated : bool
+        Whether to write "simulated data" in the corner.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = {name: np.asarray(table[name]) for name in ("row", "metric", "mean", "low", "high")}
+    rows, metrics = (list(dict.fromkeys(columns[name].tolist())) for name in ("row", "metric"))
+    with journal_style():
+        full = width_mm("double")
+        probe = new_figure(full, 30)
+        left = max(text_size_mm(probe, name, 7)[0] for name in rows) + 4.0
+        per_line = min(per_line, len(metrics))
+        wide = min((full - left - 2.0) / per_line, 48.0)
+        tall = 3.6 * len(rows) + 2.0
+        lines = -(-len(metrics) // per_line)
+        text = wrap_mm(probe, note, full - 3, 6) if note else ""
+        top = 10.5 if title or simulated else 8.5
+        figure = new_figure(full, top + lines * (tall + 13.0) + (2.75 * (text.count("\n") + 1) if text else 0))
+        for number, metric in enumerate(metrics):
+            line, place = divmod(number, per_line)
+            axes: Any = axes_mm(figure, left + place * wide + 1.5, top + line * (tall + 13.0), wide - 4.0, tall)
+            if nulls is not None and metric in nulls and np.isfinite(nulls[metric]).all():
+                axes.axvspan(*np.percentile(nulls[metric], [2.5, 97.5]), color=LIGHT, linewidth=0)
+            for height, name in enumerate(rows):
+                own = (columns["row"] == name) & (columns["metric"] == metric)
+                if not own.any():
+                    continue
+                mean, low, high = (float(columns[key][own][0]) for key in ("mean", "low", "high"))
+                color = OBSERVED if name == observed else INK
+                if np.isfinite([low, high]).all():
+                    axes.plot([low, high], [height, height], color=color, linewidth=1.0)
+                axes.plot([mean], [height], marker="o", markersize=3.2, color=color, linestyle="none")
+                if name == observed and np.isfinite(mean):
+                    axes.axvline(mean, color=OBSERVED, linewidth=0.5, linestyle=(0, (2, 2)), zorder=0)
+            axes.set_ylim(len(rows) - 0.4, -0.6)
+            axes.set_yticks(range(len(rows)), rows if not place else [""] * len(rows))
+            axes.tick_params(axis="y", length=0)
+            axes.set_title(metric, fontsize=7, pad=2)
+            axes.locator_params(axis="x", nbins=4)
+        if text:
+            text_mm(figure, 1.5, top + lines * (tall + 13.0) - 3.5, text, fontsize=6, color=GRAY, linespacing=1.25)
+        if title:
+            text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
+        if simulated:
+            tag_simulated(figure)
+    return figure
+
+
+def score_scatter(
+    x: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    groups: Sequence[str],
+    *,
+    label: str,
+    title: str | None = None,
+    note: str | None = None,
+    simulated: bool = False,
+) -> Figure:
+    """Plot the score of each stimulus against a number of each stimulus, with the mean in bins of equal size.
+
+    Parameters
+    ----------
+    x : array, shape (stimulus,)
+        The number.
+    values : mapping of str to array, shape (stimulus,)
+        Scores by metric; NaN is left out.
+    groups : sequence of str, shape (stimulus,)
+        What distinguishes stimuli by color, e.g. the split that they were tested in.
+    label : str
+        Label of the x axis.
+    title, note : str, optional
+        Text above and below.
+    simulated : bool
+        Whether to write "simulated data" in the corner.
+    """
+    named = list(dict.fromkeys(groups))
+    colors = {name: FURTHER_COLORS[number % len(FURTHER_COLORS)] for number, name in enumerate(named)}
+    with journal_style():
+        full = width_mm("double")
+        per_line = min(4, len(values))
+        wide = min((full - 3.0) / per_line, 60.0)
+        text = wrap_mm(new_figure(full, 30), note, full - 3, 6) if note else ""
+        lines, top, tall = -(-len(values) // per_line), 14.0, 30.0
+        figure = new_figure(full, top + lines * (tall + 14.0) + 2.75 * (text.count("\n") + 1))
+        for number, (metric, scores) in enumerate(values.items()):
+            line, place = divmod(number, per_line)
+            axes: Any = axes_mm(figure, place * wide + 11.0, top + line * (tall + 14.0), wide - 14.0, tall)
+            for name in named:
+                own = (np.asarray(groups) == name) & np.isfinite(x) & np.isfinite(scores)
+                if not own.any():
+                    continue
+                axes.plot(
+                    x[own],
+                    scores[own],
+                    ".",
+                    markersize=2.2,
+                    alpha=0.35,
+                    markeredgewidth=0,
+                    color=colors[name],
+                    label=name,
+                )
+                order = np.argsort(x[own], kind="stable")
+                bins = np.array_split(order, max(1, min(6, len(order) // 12)))
+                axes.plot(
+                    [x[own][part].mean() for part in bins], [scores[own][part].mean() for part in bins],
+                    marker="o", markersize=3, linewidth=1.1, color=colors[name],
+                )  # fmt: skip
+            axes.set_title(metric, fontsize=7, pad=2)
+            axes.set_xlabel(label)
+            axes.locator_params(nbins=4)
+        keys = [axes.plot([], [], marker="o", markersize=3, linewidth=1.1, color=colors[name])[0] for name in named]
+        figure.legend(
+            keys, named, loc="upper left", ncols=min(len(named), 8), frameon=False, borderaxespad=0.2,
+            bbox_to_anchor=(0.0, 1 - 5.0 / (figure.get_size_inches()[1] * 25.4)),
+        )  # fmt: skip
+        if text:
+            text_mm(figure, 1.5, top + lines * (tall + 14.0) - 3.0, text, fontsize=6, color=GRAY, linespacing=1.25)
         if title:
             text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
         if simulated:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         write_maps,
         write_reconstruction,
     )
+    from neurorecon.analyses.splits import split
     from neurorecon.decoders.banded import BandedRidge
     from neurorecon.decoders.neural.mlp import MLPDecoder
     from neurorecon.decoders.persistence import load_decoder
@@ -73,6 +74,7 @@ _PUBLIC = {
     "partition_variance": "neurorecon.analyses.partition",
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.results",
+    "split": "neurorecon.analyses.splits",
     "voxelwise_maps": "neurorecon.analyses.maps",
     "with_controls": "neurorecon.analyses.controls",
     "write": "neurorecon.analyses.results",

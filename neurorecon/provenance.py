@@ -31,6 +31,7 @@ def collect(
     store: str | os.PathLike[str] | None = None,
     snapshot: str | None = None,
     digests: Mapping[str, str] | None = None,
+    split_column: str | None = None,
     seed: int | None = None,
     simulated: bool | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -47,6 +48,8 @@ def collect(
         Snapshot id of the store, with which the exact data can be opened again.
     digests : mapping of str to str, optional
         Digests (sha256) of the arrays or weights that were used.
+    split_column : str, optional
+        Split column of the store; None for the split that it was built with.
     seed : int, optional
         Random seed.
     simulated : bool, optional
@@ -58,8 +61,8 @@ def collect(
     -------
     dict
         JSON types only: ``command``, ``time`` (UTC, ISO 8601; ``SOURCE_DATE_EPOCH`` is honored),
-        ``versions``, ``python``, ``platform``, ``seed``, ``store``, ``snapshot``, ``digests``, ``simulated``
-        and ``extra``.
+        ``versions``, ``python``, ``platform``, ``seed``, ``store``, ``snapshot``, ``digests``,
+        ``split_column``, ``simulated`` and ``extra``.
 
     Raises
     ------
@@ -76,6 +79,7 @@ def collect(
         "store": None if store is None else _store_name(store),
         "snapshot": None if snapshot is None else str(snapshot),
         "digests": {str(name): str(digest) for name, digest in (digests or {}).items()},
+        "split_column": split_column,
         "simulated": None if simulated is None else bool(simulated),
         "extra": to_json_types(dict(extra or {})),
     }

@@ -318,7 +318,7 @@ def _labeled_samples(
 ) -> tuple[np.ndarray, pd.DataFrame, Centering]:
     """Return the responses and the table of the samples whose category is wanted, and how responses were centered."""
     wanted, category = settings.categories, store.stimuli.set_index("id")["category"].astype(str)
-    samples = store.samples(subject).query("task == @task").reset_index(drop=True)
+    samples = store.samples(subject).query("task == @task and split != ''").reset_index(drop=True)
     samples = samples[["stimulus", "session", "run", "repeat", "split", "time"]].assign(
         category=category.loc[samples["stimulus"].tolist()].to_numpy()
     )

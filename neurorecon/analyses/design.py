@@ -748,7 +748,7 @@ def _exchange(
     store: Store, subject: str, task: str, bands: Sequence[str], settings: EncodingSettings, scored: SampleTable
 ) -> Exchange:
     """Return what trades places in the null of an encoding map, chosen from the design."""
-    samples = in_time(store.samples(subject).query("task == @task"))
+    samples = in_time(store.samples(subject).query("task == @task and split != ''"))
     held_out = samples if settings.cross_validate is not None else samples[samples["split"] == "test"]
     runs = [set(zip(part["session"], part["run"], strict=True)) for _, part in samples.groupby("split", sort=False)]
     series = task in store.series(subject)

@@ -22,7 +22,7 @@ from neurorecon.parallel import in_processes
 from neurorecon.provenance import bundled_weights, collect, to_json, weights_label, weights_record
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
 from neurorecon.stats.exchange import Exchange
-from neurorecon.store.store import Store, open_store
+from neurorecon.store.store import Store
 
 logger = logging.getLogger("neurorecon")
 
@@ -431,15 +431,10 @@ def _draw_all(drawings: Sequence[_Drawing], store: Store) -> list[list[Path]]:
     if processes < 2 or len(drawings) < WORTH_PROCESSES:
         return [_draw(drawing, store) for drawing in drawings]
     # Processes, because matplotlib holds the interpreter lock; each opens the store itself.
-    where = (store.location, store.snapshot)
     with warnings.catch_warnings():
         # joblib warns that it replaces processes that have grown, as those that draw do. Nothing is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        return list(in_processes(processes)(delayed(_draw_elsewhere)(drawing, where) for drawing in drawings))
-
-
-def _draw_elsewhere(drawing: _Drawing, where: tuple[str, str | None]) -> list[Path]:
-    return _draw(drawing, open_store(where[0], snapshot=where[1]))
+        return list(in_processes(processes)(delayed(_draw)(drawing, store) for drawing in drawings))
 
 
 def _draw(drawing: _Drawing, store: Store) -> list[Path]:
@@ -531,6 +526,7 @@ def record_of(
         store=store.location,
         snapshot=store.snapshot,
         digests={"store": store.digest},
+        split_column=store.split_column,
         seed=seed,
         simulated=store.simulated,
         extra=settings.record() if isinstance(settings, Settings) else settings,

@@ -115,7 +115,6 @@ def fit(
         from neurorecon.analyses.results import record_of, write_fit_manifest
         from neurorecon.cli.common import choose, results_folder, subjects_of
         from neurorecon.parallel import Compute
-        from neurorecon.store.store import open_store
 
         settings = ReconstructSettings(
             system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=_rois(roi),
@@ -128,7 +127,7 @@ def fit(
         for name in subjects_of(opened, subject):
             fitted, place = compute_fit(opened, name, settings, folder, Compute(progress=output.progress))
             # Targets that were missing are in a later snapshot.
-            opened = output.use(open_store(opened.location, snapshot=fitted.provenance_["snapshot"]))
+            opened = output.use(opened.reopened(fitted.provenance_["snapshot"]))
             record = record_of(opened, command_line(), settings=fitted.provenance_)
             write_fit_manifest(place, fitted, record)
             about = fitted.provenance_

@@ -479,7 +479,7 @@ def extract(
             while (name := ranks.broadcast()) is not None:
                 for _ in _compute(store, named[name], (), Compute()):
                     pass
-            return open_store(store.location)
+            return store.reopened()
         missing = [extractor for extractor in extractors if not _is_there(store, extractor, overwrite)]
         todo = [(extractor, rows_of(store, extractor)) for extractor in missing]
         if todo:
@@ -493,7 +493,7 @@ def extract(
                         report(speed)
         if ranks is not None:
             ranks.broadcast(None)
-    return open_store(store.location) if todo else store
+    return store.reopened() if todo else store
 
 
 def ensure_targets(
@@ -547,7 +547,7 @@ def ensure_targets(
         lasting = "stores at a URL are read only"
     elif store.snapshot is None:
         lasting = "plain Zarr is read only"
-    elif open_store(store.location).snapshot != store.snapshot:
+    elif store.reopened().snapshot != store.snapshot:
         lasting = f"the snapshot {store.snapshot} is not the latest one"
     if lasting is not None:
         raise StoreError(
@@ -676,7 +676,7 @@ def _write_target(
             writer.stream(f"{path}/values", dims, shape, "float32", stream.read)
         finally:
             stream.close()
-    record_identical_rows(writer.root, extractor.name, store.stimuli)
+    record_identical_rows(writer.root, extractor.name)
     writer.root[path].attrs["complete"] = True
     writer.commit(f"target {extractor.name}")
     return Speed(extractor.name, len(rows) - stream.started_at, time.perf_counter() - begun)

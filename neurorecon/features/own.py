@@ -18,7 +18,7 @@ from neurorecon.io import arrays, tables
 from neurorecon.provenance import to_json_types
 from neurorecon.store import schema
 from neurorecon.store.leaks import record_identical_rows
-from neurorecon.store.store import Store, open_store
+from neurorecon.store.store import Store
 from neurorecon.store.writer import StoreWriter
 
 #: Required provenance of a target that neurorecon did not compute.
@@ -156,10 +156,10 @@ def add_target(
         if feature_names is not None:
             writer.put(f"{path}/feature", ["feature"], np.array(list(feature_names), dtype=str))
         writer.stream(f"{path}/values", ["stimulus", *axes], shape, "float32", lambda a, b: _rows(values, a, b, ids))
-        record_identical_rows(writer.root, name, store.stimuli)
+        record_identical_rows(writer.root, name)
         writer.root[path].attrs["complete"] = True
         writer.commit(f"target {name}, added")
-    return open_store(store.location)
+    return store.reopened()
 
 
 @dataclass(frozen=True)

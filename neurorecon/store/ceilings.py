@@ -271,7 +271,7 @@ def mean_ceilings(tasks: Iterable[str], noise_ceiling: np.ndarray) -> dict[str, 
     return {task: round(mean, 4) if mean == mean else None for task, mean in zip(tasks, means, strict=True)}
 
 
-def stored_ceiling(group: Any, row: int, samples: pd.DataFrame, of: Samples) -> np.ndarray:
+def stored_ceiling(group: Any, row: int, samples: pd.DataFrame, of: Samples, *, built: bool = True) -> np.ndarray:
     """Return the noise ceiling of each voxel from a store.
 
     Stores of earlier versions have ratios only: that of averages of test stimuli is returned as it is stored, others
@@ -287,6 +287,9 @@ def stored_ceiling(group: Any, row: int, samples: pd.DataFrame, of: Samples) -> 
         The samples of this task.
     of : {"test", "all", "single"}
         Which samples it belongs to.
+    built : bool
+        The samples have the splits that the store was built with. With others, only the numbers of repeats that are
+        averaged are those of these splits: the variances are what the build compared.
 
     Returns
     -------
@@ -294,7 +297,7 @@ def stored_ceiling(group: Any, row: int, samples: pd.DataFrame, of: Samples) -> 
     """
     task = group["repeated_task"][:].astype(object).astype(str).tolist()[row]
     facts = group["noise_ceiling"].attrs
-    if of == "test":
+    if of == "test" and built:
         return group["noise_ceiling"][row]
     if "components" in facts:
         freedom = [np.inf if value is None else value for value in facts["components"][task]["freedom"]]
@@ -304,23 +307,31 @@ def stored_ceiling(group: Any, row: int, samples: pd.DataFrame, of: Samples) -> 
             facts["components"][task]["repeats"],
             (freedom[0], freedom[1]),
         )
-        return parts.noise_ceiling(facts["repeats"][task][of]).astype(np.float32)
+        repeats = facts["repeats"][task] if built else _averaged(samples, group.attrs["repetition_time"].get(task))
+        return parts.noise_ceiling(repeats[of]).astype(np.float32)
     ncsnr = group["ncsnr"][row].astype(float)
     repeats = _averaged(samples, group.attrs["repetition_time"].get(task))
     return VarianceComponents(ncsnr**2, np.ones(len(ncsnr))).noise_ceiling(repeats[of]).astype(np.float32)
 
 
-def about_ceilings(group: Any) -> dict[str, str]:
+def about_ceilings(group: Any, split_column: str | None = None) -> dict[str, str]:
     """Return, for each task of a subject, what its noise ceilings come from, or why it has none.
 
     Parameters
     ----------
     group : zarr.Group
         The group of a subject.
+    split_column : str, optional
+        The split column whose test stimuli they are stated for.
     """
     facts = group["noise_ceiling"].attrs
     source = str(facts.get("source", "repeats"))
     if "components" not in facts and source == "repeats":
         source = "repeats, as stored by an earlier version; build the store again for ceilings without bias"
+    if split_column is not None:
+        source += (
+            f", variances as estimated for the built-in split, repeats as in {split_column}: too high where the test "
+            "stimuli of that column differ less from each other"
+        )
     known = dict.fromkeys(group["repeated_task"][:].astype(object).astype(str).tolist(), source)
     return known | {task: f"none: {reason}" for task, reason in facts.get("missing", {}).items()}

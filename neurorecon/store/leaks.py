@@ -12,19 +12,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from neurorecon.store.schema import TARGETS
-
-if TYPE_CHECKING:
-    import pandas as pd
+from neurorecon.store.schema import SPLITS, STIMULI, TARGETS
 
 logger = logging.getLogger("neurorecon")
 
 #: Attribute of the group of stimuli, and of that of targets, with what was found.
 LEAKS = "in_both_splits"
+
+#: Attribute of the group of stimuli: pairs of stimuli that are the same, whatever their split.
+SAME_STIMULI = "same"
+
+#: Attribute of the group of targets: what was found for each split column.
+LEAKS_OF_COLUMNS = "in_both_splits_of"
 
 #: Stimuli whose small gray versions correlate more than this are the same stimulus.
 SAME = 0.99
@@ -142,12 +145,71 @@ def _matches(small: np.ndarray, stored: Any, ids: Sequence[str], splits: np.ndar
     return found
 
 
-def identical_rows(values: Any, ids: Sequence[str], splits: Mapping[str, str], rows: int) -> list[list[str]]:
-    """Return test stimuli whose row of a target is exactly that of a training stimulus, as [test id, training id].
+def same_stimuli(read: Callable[[int, int], np.ndarray], ids: Sequence[str], rows: int = 64) -> list[list[str]]:
+    """Return pairs that join all stimuli which are the same under several ids, whatever their split.
 
-    Targets with few values, such as categories, have equal rows by nature: nothing is returned unless equal rows are at
-    least twice as frequent across the splits as they are among training stimuli. Rows of one value (no motion) do not
-    count.
+    Parameters
+    ----------
+    read : callable
+        ``read(start, stop)`` returns the images or videos of stimuli ``start:stop``.
+    ids : sequence of str
+        Of the stimuli.
+    rows : int
+        Stimuli that are read at a time.
+
+    Returns
+    -------
+    list of [id, id]
+        A set of n stimuli that are the same has n - 1 pairs.
+    """
+    blocks = [np.asarray(read(start, min(start + rows, len(ids)))) for start in range(0, len(ids), rows)]
+    small = np.concatenate([small_gray(block) for block in blocks])
+    edges: dict[int, np.ndarray] = {}
+
+    def edges_of(row: int) -> np.ndarray:
+        if row not in edges:
+            edges[row] = small_gray(np.asarray(read(row, row + 1)), _EDGES, edges=True)[0]
+        return edges[row]
+
+    found, first = [], np.arange(len(ids))  # the first stimulus of the set of each
+    step = max(1, _BLOCK // len(small))
+    for start in range(0, len(small), step):
+        correlation = small[start : start + step] @ small.T
+        for row, other in np.argwhere(correlation > SAME) + (start, 0):
+            if row > other and first[row] != first[other] and float(edges_of(row) @ edges_of(other)) > SAME_EDGES:
+                first[first == first[row]] = first[other]
+                found.append([str(ids[other]), str(ids[row])])
+    return found
+
+
+def straddling(pairs: Sequence[Sequence[str]], splits: Mapping[str, str]) -> list[list[str]]:
+    """Return the test stimuli that are training stimuli under another id, as [test id, training id].
+
+    Parameters
+    ----------
+    pairs : sequence of [id, id]
+        From :func:`same_stimuli`.
+    splits : mapping of str to str
+        Split of each stimulus.
+    """
+    found = []
+    for members in same_sets(pairs):
+        train = next((name for name in members if splits.get(name) == "train"), None)
+        found += [[name, train] for name in members if train is not None and splits.get(name) == "test"]
+    return found
+
+
+def same_sets(pairs: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the sets that pairs join, each sorted, in the order of their first members."""
+    of: dict[str, set[str]] = {}
+    for one, other in pairs:
+        joined = of.get(one, {one}) | of.get(other, {other})
+        of |= dict.fromkeys(joined, joined)
+    return sorted(sorted(members) for members in {id(members): members for members in of.values()}.values())
+
+
+def row_digests(values: Any, ids: Sequence[str], rows: int) -> dict[str, bytes]:
+    """Return the digest of each row of a target, by stimulus; rows of one value (no motion) are left out.
 
     Parameters
     ----------
@@ -155,34 +217,42 @@ def identical_rows(values: Any, ids: Sequence[str], splits: Mapping[str, str], r
         Read in blocks.
     ids : sequence of str
         Stimuli of the rows.
-    splits : mapping of str to str
-        Split of each stimulus.
     rows : int
         Rows of a block.
     """
-    first: dict[bytes, str] = {}
-    test: list[tuple[bytes, str]] = []
-    training, repeated = 0, set()
+    found = {}
     for start in range(0, len(ids), rows):
         block = np.asarray(values[start : start + rows]).reshape(len(ids[start : start + rows]), -1)
         for name, row in zip(ids[start : start + rows], block, strict=True):
-            split = splits.get(str(name), "")
-            if split not in ("train", "test") or (row == row[0]).all():
-                continue
-            key = blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).digest()
-            if split == "test":
-                test.append((key, str(name)))
-                continue
-            training += 1
-            if key in first:
-                repeated.add(key)
-            first.setdefault(key, str(name))
-    found = [[name, first[key]] for key, name in test if key in first]
-    within = (training - len(first) + len(repeated)) / max(training, 1)
+            if (row != row[0]).any():
+                found[str(name)] = blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).digest()
+    return found
+
+
+def identical_rows(digests: Mapping[str, bytes], splits: Mapping[str, str]) -> list[list[str]]:
+    """Return test stimuli whose row of a target is exactly that of a training stimulus, as [test id, training id].
+
+    Targets with few values, such as categories, have equal rows by nature: nothing is returned unless equal rows are at
+    least twice as frequent across the splits as they are among training stimuli.
+
+    Parameters
+    ----------
+    digests : mapping of str to bytes
+        From :func:`row_digests`.
+    splits : mapping of str to str
+        Split of each stimulus.
+    """
+    train = [name for name in digests if splits.get(name) == "train"]
+    test = [name for name in digests if splits.get(name) == "test"]
+    of: dict[bytes, list[str]] = {}
+    for name in train:
+        of.setdefault(digests[name], []).append(name)
+    found = [[name, of[digests[name]][0]] for name in test if digests[name] in of]
+    within = sum(len(names) for names in of.values() if len(names) > 1) / max(len(train), 1)
     return found if found and len(found) / len(test) > 2 * within else []
 
 
-def record_identical_rows(root: Any, name: str, stimuli: pd.DataFrame) -> None:
+def record_identical_rows(root: Any, name: str) -> None:
     """Find rows of a target that both splits share, write them beside the targets, and warn.
 
     Parameters
@@ -191,19 +261,27 @@ def record_identical_rows(root: Any, name: str, stimuli: pd.DataFrame) -> None:
         Root of a store that is being written to.
     name : str
         Target, whose values are complete.
-    stimuli : DataFrame
-        ``store.stimuli``.
     """
     group = root[f"{TARGETS}/{name}"]
     ids = np.asarray(group["stimulus"][:]).astype(object).astype(str).tolist()
-    values = group["values"]
-    splits = dict(zip(stimuli["id"], stimuli["split"], strict=True))
-    found = identical_rows(values, ids, splits, int(values.attrs["block_rows"]))
+    digests = row_digests(group["values"], ids, int(group["values"].attrs["block_rows"]))
+    names = np.asarray(root[f"{STIMULI}/id"][:]).astype(object).astype(str).tolist()
+
+    def splits(path: str) -> dict[str, str]:
+        return dict(zip(names, np.asarray(root[path][:]).astype(object).astype(str).tolist(), strict=True))
+
+    found = identical_rows(digests, splits(f"{STIMULI}/split"))
     if found:
         logger.warning("warning: %s", describe(found, f"target {name}"))
     known = dict(root[TARGETS].attrs.get(LEAKS, {}))
     if found or name in known:
         root[TARGETS].attrs[LEAKS] = {**known, name: found}
+    for column in [path for path, _ in root[SPLITS].arrays()] if SPLITS in root else []:
+        found = identical_rows(digests, splits(f"{SPLITS}/{column}"))
+        of_columns = dict(root[TARGETS].attrs.get(LEAKS_OF_COLUMNS, {}))
+        known = of_columns.get(column, {})
+        if found or name in known:
+            root[TARGETS].attrs[LEAKS_OF_COLUMNS] = {**of_columns, column: {**known, name: found}}
 
 
 def describe(found: Sequence[Sequence[Any]], what: str) -> str:

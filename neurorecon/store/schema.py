@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurorecon.io.tensors import dtype_name
+from neurorecon.io.tensors import combine, dtype_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,9 @@ STIMULI = "stimuli"
 TARGETS = "targets"
 
 SOURCES = "sources"
+
+#: Group of the split columns, see :mod:`neurorecon.store.splits`.
+SPLITS = f"{STIMULI}/splits"
 
 RESERVED_GROUPS = (STIMULI, TARGETS, SOURCES)
 
@@ -97,6 +100,11 @@ def digests_of(arrays: Iterable[tuple[str, Any]]) -> dict[str, str]:
     return {path: str(array.attrs.get("digest", "")) for path, array in arrays}
 
 
+def content_digest(arrays: Iterable[tuple[str, Any]]) -> str:
+    """Return the digest of all arrays but split columns, which are ways to use the content."""
+    return combine(digests_of((path, array) for path, array in arrays if not path.startswith(f"{SPLITS}/")))
+
+
 def metadata_digest(root: Any, members: Iterable[tuple[str, Any]] | None = None) -> str:
     """Return the digest of all metadata of a store: names, types, shapes, dimensions and attributes.
 
@@ -146,17 +154,19 @@ def count_voxels(rois: Mapping[str, np.ndarray]) -> list[tuple[str, int]]:
     return [(name, int(np.count_nonzero(mask))) for name, mask in rois.items()]
 
 
-def count_stimuli(stimuli: pd.DataFrame) -> list[dict[str, Any]]:
+def count_stimuli(stimuli: pd.DataFrame, neither: str = "not shown") -> list[dict[str, Any]]:
     """Return the number of stimuli of each kind and split.
 
     Parameters
     ----------
     stimuli : DataFrame
         With columns ``kind`` and ``split``. Stimuli that no subject saw have an empty split.
+    neither : str
+        What an empty split is called.
     """
     found = stimuli.groupby(["kind", "split"], sort=False).size()
     return [
-        {"kind": str(kind), "split": str(split) or "not shown", "number": int(number)}
+        {"kind": str(kind), "split": str(split) or neither, "number": int(number)}
         for (kind, split), number in found.items()
     ]
 
@@ -172,7 +182,7 @@ def count_samples(samples: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "task": str(task),
-            "split": str(split),
+            "split": str(split) or "left out",
             "samples": len(part),
             "stimuli": int(part["stimulus"].nunique()),
             "repeats": int(part["repeat"].max()),

@@ -277,6 +277,7 @@ def confounded_sessions(samples: pd.DataFrame) -> str | None:
         ones as if each session showed one only. Splits and categories also differ more than in any of 200 random
         assignments.
     """
+    samples = samples[samples["split"] != ""]  # neither trained on nor tested
     sessions, codes = np.unique(samples["session"].to_numpy(), return_inverse=True)
     if len(sessions) < 2:
         return None
@@ -339,7 +340,7 @@ def select_samples(
     samples : DataFrame
         Sample table.
     split : str, optional
-        Split. All splits by default.
+        Split. All splits by default; samples that a split column leaves out are in none.
     task : str or sequence of str, optional
         Task, or several. All tasks by default.
     time : slice or (float, float), optional
@@ -356,7 +357,7 @@ def select_samples(
     InputError
         If no sample is selected.
     """
-    keep = np.ones(len(samples), dtype=bool)
+    keep = np.ones(len(samples), dtype=bool) if split is not None else (samples["split"] != "").to_numpy(bool)
     tasks = [task] if isinstance(task, str) else task
     for column, values in (("split", None if split is None else [split]), ("task", tasks)):
         if values is not None:

@@ -22,6 +22,7 @@ from neurorecon.store.backend import damaged, open_for_reading
 from neurorecon.store.leaks import LEAKS, describe
 from neurorecon.store.responses import checked_tasks, choose_centering, read_responses, refuse_volumes
 from neurorecon.store.schema import count_bytes, count_samples, count_stimuli, count_voxels, digests_of
+from neurorecon.store.splits import about_column, leaks_of_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,11 +42,14 @@ class Tables:
         Root of the store.
     snapshot : str or None
         Id of the open snapshot; None for plain Zarr.
+    split_column : str, optional
+        Split column to follow instead of the split that the store was built with.
     """
 
-    def __init__(self, location: str, root: StoredGroup, snapshot: str | None) -> None:
+    def __init__(self, location: str, root: StoredGroup, snapshot: str | None, split_column: str | None = None) -> None:
         self.location = location
         self.snapshot = snapshot
+        self.split_column = split_column
         self._root = root
         self._attributes = root.attrs
         self._samples: dict[str, pd.DataFrame] = {}
@@ -59,6 +63,9 @@ class Tables:
         _check_schema(location, self._attributes)
         #: Words to replace in what is read: those of the version of the store that have changed since.
         self._words = schema.FORMER_WORDS if self._attributes["neurorecon_schema"] < 2 else {}
+        if split_column is not None and split_column not in self.split_columns:
+            todo = "make it: neurorecon split --kind random (or cluster_k5, tau, leave-category), or --table FILE.csv"
+            raise UnknownNameError("split column", split_column, self.split_columns, todo=todo)
 
     # -- contents -----------------------------------------------------------------------------------------------
 
@@ -94,6 +101,23 @@ class Tables:
             return []
         group: Any = self._root[schema.TARGETS]
         return sorted(name for name, item in group.groups() if item.attrs.get("complete"))
+
+    @property
+    def split_columns(self) -> list[str]:
+        """Names of the split columns; the split that the store was built with has none."""
+        if schema.SPLITS not in self._root:
+            return []
+        group: Any = self._root[schema.SPLITS]
+        return sorted(name for name, _ in group.arrays())
+
+    def about_split(self, column: str) -> dict[str, Any]:
+        """Return how a split column was made: ``kind``, ``seed``, ``target`` and its digest, ``sizes``, distances."""
+        return about_column(self._node(f"{schema.SPLITS}/{column}"))
+
+    @property
+    def label(self) -> str:
+        """The name of the store, and the split column that it follows."""
+        return self.name if self.split_column is None else f"{self.name} (split {self.split_column})"
 
     @property
     def roi_groups(self) -> dict[str, list[str]]:
@@ -164,12 +188,16 @@ class Tables:
         """
         samples = self.samples(subject)
         shown = set(samples["stimulus"][samples["task"] == task])
-        stimuli: Any = self._root[schema.STIMULI]
-        compared: dict[str, Any] = {**(stimuli.attrs.get(LEAKS) or {})}
-        if schema.TARGETS in self._root:
-            group: Any = self._root[schema.TARGETS]
-            of_targets = dict(group.attrs.get(LEAKS, {}))
-            compared |= {f"target {name}": pairs for name, pairs in of_targets.items()}
+        if self.split_column is not None:
+            splits = dict(zip(self.stimuli["id"], self.stimuli["split"], strict=True))
+            compared = leaks_of_column(self._root, self.split_column, splits)
+        else:
+            stimuli: Any = self._root[schema.STIMULI]
+            compared = {**(stimuli.attrs.get(LEAKS) or {})}
+            if schema.TARGETS in self._root:
+                group: Any = self._root[schema.TARGETS]
+                of_targets = dict(group.attrs.get(LEAKS, {}))
+                compared |= {f"target {name}": pairs for name, pairs in of_targets.items()}
         found = []
         for what, pairs in compared.items():
             own = [pair for pair in pairs if pair[0] in shown and pair[1] in shown]
@@ -206,6 +234,8 @@ class Tables:
 
     def stimulus_counts(self) -> list[dict[str, Any]]:
         """Return the number of stimuli of each kind and split (dicts of ``kind``, ``split``, ``number``)."""
+        if self.split_column is not None:
+            return count_stimuli(self.stimuli, "left out")
         counted: Any = self._root[schema.STIMULI].attrs.get("counts")
         if counted is None:
             return count_stimuli(self.stimuli)
@@ -214,24 +244,25 @@ class Tables:
     def sample_counts(self, subject: str) -> list[dict[str, Any]]:
         """Return ``samples``, ``stimuli``, ``repeats`` and ``runs`` of each ``task`` and ``split`` of a subject."""
         counted = self._subject(subject).attrs.get("counts")
-        if counted is None:
+        if counted is None or self.split_column is not None:
             return count_samples(self.samples(subject))
         return [{**row, "task": self._word(row["task"])} for row in counted]
 
     def mean_ceilings(self, subject: str) -> dict[str, float | None]:
         """Return the mean noise ceiling over voxels of each task that has one; see :meth:`noise_ceiling`."""
         counted = self._subject(subject).attrs.get("mean_ceilings")
-        if counted is not None:
+        if counted is not None and self.split_column is None:
             return self._renamed(counted)
         from neurorecon.store.ceilings import mean_ceilings
 
-        return mean_ceilings(self._repeated_tasks(subject), self._values(f"{subject}/noise_ceiling"))
+        tasks = self._repeated_tasks(subject)
+        return mean_ceilings(tasks, np.array([self.noise_ceiling(subject, task=task) for task in tasks]))
 
     def about_ceilings(self, subject: str) -> dict[str, str]:
         """Return, for each task, what the noise ceilings come from, or why there are none."""
         from neurorecon.store.ceilings import about_ceilings
 
-        return self._renamed(about_ceilings(self._subject(subject)))
+        return self._renamed(about_ceilings(self._subject(subject), self.split_column))
 
     def about_target(self, name: str) -> tuple[tuple[int, ...], dict[str, Any]]:
         """Return the shape of a target and a description of how it was computed."""
@@ -252,6 +283,8 @@ class Tables:
         group: Any = self._root[schema.STIMULI]
         table = pd.DataFrame({name: text_of(group[name]) for name in ("id", "kind", "category", "split")})
         table["kind"] = table["kind"].replace(self._words)
+        if self.split_column is not None:
+            table["split"] = self._values(f"{schema.SPLITS}/{self.split_column}")
         captions = text_of(group["caption"])
         table["captions"] = [[caption for caption in row if caption] for row in captions.tolist()]
         return table
@@ -282,6 +315,9 @@ class Tables:
             columns = {name: values_of(group[name]) for name in names}
             self._samples[subject] = pd.DataFrame(columns)
             self._samples[subject]["task"] = self._samples[subject]["task"].replace(self._words)
+            if self.split_column is not None:
+                splits = dict(zip(self.stimuli["id"], self.stimuli["split"], strict=True))
+                self._samples[subject]["split"] = self._samples[subject]["stimulus"].map(splits)
         return self._samples[subject].copy()
 
     def voxels(self, subject: str, roi: str | Iterable[str] | None = None) -> pd.DataFrame:
@@ -349,7 +385,8 @@ class Tables:
             if of not in ("test", "all", "single"):
                 raise UnknownNameError("kind of samples", of, ["test", "all", "single"])
             samples, row = self.samples(subject), self._repeated_tasks(subject).index(known)
-            self._small[key] = stored_ceiling(self._subject(subject), row, samples[samples["task"] == known], of)
+            own = samples[samples["task"] == known]
+            self._small[key] = stored_ceiling(self._subject(subject), row, own, of, built=self.split_column is None)
         return self._small[key][self._voxel_positions(subject, roi)]
 
     def ncsnr(self, subject: str, roi: str | Iterable[str] | None = None, task: str | None = None) -> np.ndarray | None:
@@ -368,9 +405,16 @@ class Tables:
 
     @property
     def digest(self) -> str:
-        """Digest of the content of the store; it does not depend on where or when the store was built."""
+        """Digest of the content of the store; it does not depend on where or when the store was built.
+
+        It covers the split column that the store follows, and no other.
+        """
         summary = self._summary
-        return combine(self.digests()) if summary is None else str(summary["digest"])
+        own = schema.content_digest(self.arrays()) if summary is None else str(summary["digest"])
+        if self.split_column is None:
+            return own
+        path = f"{schema.SPLITS}/{self.split_column}"
+        return combine({"content": own, path: str(self._node(path).attrs["digest"])})
 
     @property
     def bytes(self) -> int:
@@ -390,7 +434,9 @@ class Tables:
         kind = "simulated" if self.simulated else "measured"
         return (
             f"<neurorecon store {self.name!r} ({kind}): {', '.join(self.subjects)}; {len(self.stimuli)} stimuli; "
-            f"targets {', '.join(self.targets_available) or 'none'}; snapshot {self.snapshot}>"
+            f"targets {', '.join(self.targets_available) or 'none'}; "
+            + (f"split {self.split_column}; " if self.split_column is not None else "")
+            + f"snapshot {self.snapshot}>"
         )
 
     # -- internal -----------------------------------------------------------------------------------------------
@@ -515,7 +561,9 @@ def values_of(array: Any) -> np.ndarray:
     return values if values.dtype.kind in "biufc" else values.astype(object).astype(str)
 
 
-def open_store(location: str | Path, *, snapshot: str | None = None, verify: bool = True) -> Store:
+def open_store(
+    location: str | Path, *, snapshot: str | None = None, verify: bool = True, split_column: str | None = None
+) -> Store:
     """Open a store for reading.
 
     Parameters
@@ -528,6 +576,8 @@ def open_store(location: str | Path, *, snapshot: str | None = None, verify: boo
     verify : bool
         Compare names, shapes and attributes with their digest: a changed affine or unit changes every result. It takes
         half a millisecond an array, and is skipped for plain Zarr at a URL.
+    split_column : str, optional
+        Split column to follow, see :meth:`Store.with_split`.
 
     Returns
     -------
@@ -540,7 +590,7 @@ def open_store(location: str | Path, *, snapshot: str | None = None, verify: boo
     StoreError
         If the store cannot be read, or is not finished.
     UnknownNameError
-        If the snapshot does not exist.
+        If the snapshot or the split column does not exist.
 
     Notes
     -----
@@ -548,7 +598,7 @@ def open_store(location: str | Path, *, snapshot: str | None = None, verify: boo
     Chunks have checksums, and a missing chunk is an error. :func:`check_store` lists all that is damaged.
     """
     root, found = open_for_reading(str(location), snapshot)
-    store = Store(str(location), root, found)
+    store = Store(str(location), root, found, split_column)
     if verify and (found is not None or not is_url(str(location))):
         from neurorecon.store.reading import changed_metadata
 
@@ -566,16 +616,40 @@ class Store(Tables):
         Path or URL of the store.
     snapshot : str or None
         Id of the open snapshot; None for plain Zarr.
+    split_column : str or None
+        Split column that the store follows; None for the split that it was built with.
 
     Notes
     -----
-    Pickling a store saves its location and snapshot, not its data. The process that unpickles it opens the same
-    snapshot once, and must have access to the location.
+    Pickling a store saves its location, snapshot and split column, not its data. The process that unpickles it opens
+    the same snapshot once, and must have access to the location.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
         place = self.location if is_url(self.location) else os.path.abspath(self.location)
-        return _opened, (place, self.snapshot)
+        return _opened, (place, self.snapshot, self.split_column)
+
+    def with_split(self, column: str | None) -> Store:
+        """Return this snapshot with the training and test stimuli of a split column.
+
+        Tables of stimuli and samples, counts, noise ceilings, cautions and the digest follow the column, and so does
+        every analysis. Stimuli that are in neither split of the column are neither trained on nor tested.
+
+        Parameters
+        ----------
+        column : str or None
+            One of :attr:`split_columns`; None for the split that the store was built with.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such column.
+        """
+        return type(self)(self.location, self._root, self.snapshot, column)
+
+    def reopened(self, snapshot: str | None = None) -> Store:
+        """Return the latest or another snapshot of this store, with the same split column."""
+        return open_store(self.location, snapshot=snapshot, split_column=self.split_column)
 
     def responses(
         self,
@@ -866,8 +940,8 @@ def _advice(name: str, available: Sequence[str]) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(location: str, snapshot: str | None) -> Store:
-    return open_store(location, snapshot=snapshot)
+def _opened(location: str, snapshot: str | None, split_column: str | None) -> Store:
+    return open_store(location, snapshot=snapshot, split_column=split_column)
 
 
 def _positions(ids: np.ndarray, wanted: Sequence[str], where: str) -> np.ndarray:

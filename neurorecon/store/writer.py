@@ -28,12 +28,12 @@ import numpy as np
 
 from neurorecon.errors import MissingFileError, NeuroreconError, StoreError, StoreLockedError, StoreWriteError
 from neurorecon.io.files import is_url, move, remove_leftovers, write_error
-from neurorecon.io.tensors import array_digest, block_digest, combine, dtype_name
+from neurorecon.io.tensors import array_digest, block_digest, dtype_name
 from neurorecon.store import ownership, schema
 from neurorecon.store.backend import icechunk_storage, is_plain_zarr
 from neurorecon.store.ownership import BUILD as BUILD
 from neurorecon.store.ownership import MAIN
-from neurorecon.store.schema import METADATA_DIGEST, count_bytes, digests_of, metadata_digest
+from neurorecon.store.schema import METADATA_DIGEST, content_digest, count_bytes, metadata_digest
 
 
 def resolved(path: str | Path) -> Path:
@@ -468,7 +468,7 @@ class StoreWriter:
         # Reopen the group, so that the digests cover what was written rather than what is cached.
         members = list(zarr.open_group(self._session.store, mode="r").members(max_depth=None))
         arrays = [(path, item) for path, item in members if isinstance(item, zarr.Array)]
-        self.root.attrs[schema.SUMMARY] = {"digest": combine(digests_of(arrays)), "bytes": count_bytes(arrays)}
+        self.root.attrs[schema.SUMMARY] = {"digest": content_digest(arrays), "bytes": count_bytes(arrays)}
         self.root.attrs[METADATA_DIGEST] = metadata_digest(zarr.open_group(self._session.store, mode="r"), members)
 
     def published_attributes(self) -> dict[str, Any]:

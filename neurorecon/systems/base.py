@@ -614,6 +614,7 @@ class System(BaseEstimator):
             "store": None if store is None else store.location,
             "snapshot": None if store is None else store.snapshot,
             "digest": None if store is None else store.digest,
+            "split_column": None if store is None else store.split_column,
             "alone": alone,
             "centered": recordings.center or "no",
             "scaled": recordings.scale or "no",
@@ -635,8 +636,10 @@ class System(BaseEstimator):
             name: [spec.source, spec.roi, spec.standardize, about_estimator(spec.decoder), spec.groups]
             for name, spec in self.targets.items()
         }
+        about = self._provenance(recordings, alone)
+        del about["split_column"]  # the digest of the store covers it
         everything = {
-            **self._provenance(recordings, alone),
+            **about,
             "store": None,  # copies of a store may lie anywhere
             "snapshot": None,
             "targets": specs,

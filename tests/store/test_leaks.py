@@ -10,7 +10,7 @@ import pytest
 import neurorecon as nr
 from neurorecon.features.own import add_target
 from neurorecon.store.check import as_text, describe
-from neurorecon.store.leaks import Watch, identical_rows, small_gray
+from neurorecon.store.leaks import Watch, identical_rows, row_digests, small_gray
 from neurorecon.store.selection import confounded_sessions
 
 
@@ -124,12 +124,12 @@ def test_small_versions_correlate_like_images():
 def test_identical_rows_of_targets(tmp_path, caplog):
     splits = {f"s{number}": "train" if number < 20 else "test" for number in range(30)}
     rows = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
-    assert identical_rows(rows, list(splits), splits, 7) == []
+    assert identical_rows(row_digests(rows, list(splits), 7), splits) == []
     rows[[21, 25]] = rows[[3, 4]]
     rows[[1, 28]] = 0  # without motion
-    assert identical_rows(rows, list(splits), splits, 7) == [["s21", "s3"], ["s25", "s4"]]
+    assert identical_rows(row_digests(rows, list(splits), 7), splits) == [["s21", "s3"], ["s25", "s4"]]
     categories = np.eye(3, dtype=np.float32)[np.arange(30) % 3]
-    assert identical_rows(categories, list(splits), splits, 7) == []
+    assert identical_rows(row_digests(categories, list(splits), 7), splits) == []
     store = _build(tmp_path / "x.icechunk", _smooth(180))
     values = np.random.default_rng(0).standard_normal((180, 4)).astype(np.float32)
     values[150] = values[5]

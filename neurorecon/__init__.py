@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from neurorecon.analyses.audit import audit
     from neurorecon.analyses.classify import classify
     from neurorecon.analyses.controls import compare, with_controls
     from neurorecon.analyses.evaluate import evaluate
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         write_maps,
         write_reconstruction,
     )
+    from neurorecon.analyses.shuffle import shuffle
     from neurorecon.analyses.splits import split
     from neurorecon.decoders.banded import BandedRidge
     from neurorecon.decoders.neural.mlp import MLPDecoder
@@ -56,6 +58,7 @@ _PUBLIC = {
     "System": "neurorecon.systems.base",
     "TargetSpec": "neurorecon.systems.base",
     "add_target": "neurorecon.features.own",
+    "audit": "neurorecon.analyses.audit",
     "build": "neurorecon.features.extract",
     "build_from_arrays": "neurorecon.store.build",
     "check_store": "neurorecon.store.check",
@@ -74,6 +77,7 @@ _PUBLIC = {
     "partition_variance": "neurorecon.analyses.partition",
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.results",
+    "shuffle": "neurorecon.analyses.shuffle",
     "split": "neurorecon.analyses.splits",
     "voxelwise_maps": "neurorecon.analyses.maps",
     "with_controls": "neurorecon.analyses.controls",

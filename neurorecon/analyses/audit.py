@@ -57,9 +57,6 @@ METRICS_OF_PHOTOGRAPHS = ("two_way_alexnet2", "two_way_alexnet5", "two_way_incep
 #: Training stimuli that are compared at a time.
 _BLOCK = 256
 
-#: Share of the sessions that are held out in the split by session.
-_SESSIONS = 0.2
-
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSettings(ReconstructSettings):
@@ -68,8 +65,8 @@ class AuditSettings(ReconstructSettings):
     Parameters
     ----------
     splits : tuple of str, optional
-        Split columns of the store, or their names without number (``"cluster_k5"`` for all five folds), or
-        ``"session"``, beside the split that the store is open with. By default all that the store has.
+        Split columns of the store, or their names without number (``"cluster_k5"`` for all five folds), beside the
+        split that the store is open with. By default all that the store has.
     n_stimuli : int, optional
         Audit at most this many test stimuli of each split, spread evenly over categories.
     n_bootstraps : int
@@ -222,7 +219,7 @@ def _directions(values: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
 
 
-def _some(store: Store, ids: np.ndarray, most: int | None) -> np.ndarray:
+def some_stimuli(store: Store, ids: np.ndarray, most: int | None) -> np.ndarray:
     """Return which stimuli are audited, in their order: at most so many, spread evenly over categories."""
     if most is None or len(ids) <= most:
         return np.arange(len(ids))
@@ -261,7 +258,7 @@ def _part_of_system(job: Job, split: str, *, everything: bool) -> Part:
     store, subject, system = job.store, job.subject, job.system
     shown = shown_by(system)
     train, test = job.training(), job.read(split="test")
-    test = test.take(_some(store, test.stimuli, settings.n_stimuli))
+    test = test.take(some_stimuli(store, test.stimuli, settings.n_stimuli))
     ids = test.stimuli.tolist()
     if len(ids) < 2:
         raise InputError(
@@ -432,7 +429,7 @@ def _linear(store: Store, subject: str, train: Recordings, test: Recordings, com
     return np.asarray(linear.generate(found).values)[:, None]
 
 
-def _splits(store: Store, subject: str, task: str, wanted: Sequence[str] | None) -> dict[str, dict[str, Store]]:
+def _splits(store: Store, wanted: Sequence[str] | None) -> dict[str, dict[str, Store]]:
     """Return the stores of each split beside the own one: its folds by column."""
     groups: dict[str, list[str]] = {}
     for column in store.split_columns:
@@ -444,41 +441,11 @@ def _splits(store: Store, subject: str, task: str, wanted: Sequence[str] | None)
         chosen = groups
     else:
         known = {**groups, **{column: [column] for columns in groups.values() for column in columns}}
-        unknown = [name for name in wanted if name not in known and name != "session"]
-        if unknown:
-            raise UnknownNameError(
-                "split", unknown[0], [*known, "session"], todo="write it first: neurorecon split --kind cluster_k5"
-            )
-        chosen = {name: known[name] for name in wanted if name != "session"}
-    found = {name: {column: store.with_split(column) for column in columns} for name, columns in chosen.items()}
-    if wanted is None or "session" in wanted:
-        by_session = _by_session(store, subject, task)
-        if by_session is not None:
-            found["session"] = {"session": by_session}
-        elif wanted is not None:
-            raise InputError(
-                "this task cannot be split by session",
-                given=f"{subject}, task {task!r}",
-                expected="two sessions or more, each with stimuli that are shown in no other one",
-                todo="leave session out of the splits",
-            )
-    return found
-
-
-def _by_session(store: Store, subject: str, task: str) -> Store | None:
-    """Return the store with the last fifth of the sessions held out; None if that is no split.
-
-    Test stimuli are those that are shown in these sessions alone, training stimuli those that never are.
-    """
-    samples = store.samples(subject)
-    samples = samples[(samples["task"] == task) & samples["split"].isin(["train", "test"])]
-    sessions = np.unique(samples["session"])
-    held = sessions[-max(1, round(_SESSIONS * len(sessions))) :]
-    inside = samples["session"].isin(held).groupby(samples["stimulus"]).mean()
-    split = pd.Series(np.where(inside == 1, "test", np.where(inside == 0, "train", "")), index=inside.index)
-    if len(sessions) < 2 or (split == "test").sum() < 2 or not (split == "train").any():
-        return None
-    return store.with_split({str(name): str(value) for name, value in split.items()}, name="session")
+        for name in wanted:
+            if name not in known:
+                raise UnknownNameError("split", name, known, todo="write it first: neurorecon split --kind cluster_k5")
+        chosen = {name: known[name] for name in wanted}
+    return {name: {column: store.with_split(column) for column in columns} for name, columns in chosen.items()}
 
 
 def audit(
@@ -519,7 +486,7 @@ def audit(
         Registered names; by default pixel metrics, and metrics on networks where these can judge the stimuli.
     splits : sequence of str, optional
         Splits beside that of the store: columns from :func:`neurorecon.split`, several at once by their name without
-        number (``"cluster_k5"``), or ``"session"``. By default all that there are; ``()`` for none. Not for images.
+        number (``"cluster_k5"``). By default all that there are; ``()`` for none. Not for images.
     n_stimuli : int, optional
         Audit at most this many test stimuli of each split, spread evenly over categories; by default all.
     n_permutations, n_bootstraps : int
@@ -594,7 +561,7 @@ def compute_audit(
             expected="a system that is not fitted, which is fitted for each split",
             todo="leave the splits out, or name the system instead of its folder",
         )
-    others = {} if job.fitted else _splits(job.store, subject, job.task, settings.splits)
+    others = {} if job.fitted else _splits(job.store, settings.splits)
     own = job.store.split_column or "split of the store"
     system_name = job.system.name
     parts = {own: [_part_of_system(job, own, everything=True)]}
@@ -674,7 +641,7 @@ def compute_audit_of_images(
             todo="leave them out, or open the store with the split that was used: --split-column",
         )
     _refuse_leaks(store, None, ids.tolist(), task, subject)
-    images = images.isel(stimulus=_some(store, ids, settings.n_stimuli))
+    images = images.isel(stimulus=some_stimuli(store, ids, settings.n_stimuli))
     ids = images["stimulus"].values.astype(str)
     names = settings.metrics or default_metrics(store, settings.models)
     metrics = choose_metrics(

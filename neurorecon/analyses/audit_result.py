@@ -43,6 +43,9 @@ LIMITS = {
 #: Below this share of the difference between two reconstructions, images hardly depend on what was decoded.
 IGNORES = 0.05
 
+#: The best verdict.
+BEYOND = "from the brain, beyond all baselines"
+
 #: How verdicts are reached, in words.
 _HOW = (
     "A score comes from the brain if it is above its permutation null, above what is blind to the response (mean "
@@ -80,7 +83,7 @@ def tables_of(
     name: str, split: str, parts: Sequence[Part], metrics: Mapping[str, Metric], settings: AuditSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, np.ndarray]]:
     """Return the rows and the verdicts of a split, and its nulls by metric."""
-    order = [name, *BASELINES, *LIMITS]
+    order = list(dict.fromkeys([name, *BASELINES, *LIMITS]))  # linear-pixels may be the audited system
     rows: list[dict[str, Any]] = []
     verdicts: list[dict[str, Any]] = []
     nulls: dict[str, np.ndarray] = {}
@@ -106,7 +109,7 @@ def tables_of(
         value, of_metric = float(means[0, 0]), {}
         for null_name, matched in zip(NULLS, (False, True), strict=True):
             null = _pooled_null(parts, metric_name, matched=matched)
-            if null is None:
+            if null is None or (matched and "categories" in metric.needs):  # exchanges within it change nothing
                 continue
             nulls[f"{split} {metric_name} {null_name}"] = null
             valid = matched or all(part.exchange.valid for part in parts)
@@ -130,7 +133,9 @@ def tables_of(
                     # What is below chance explains nothing; shares of a score at chance say nothing.
                     "explained": (means[0, place] - chance) / above if sign * above > 1e-9 else np.nan,
                 }  # fmt: skip
-        ordered = [name, *NULLS, *BASELINES, *LIMITS]
+        if "categories" in metric.needs:  # naming the category is all that this score asks for
+            of_metric.pop("same category", None)
+        ordered = dict.fromkeys([name, *NULLS, *BASELINES, *LIMITS])
         rows += [
             {"split": split, "metric": metric_name, "row": row, "kind": _kind(row, name), **of_metric[row]}
             for row in ordered
@@ -154,7 +159,7 @@ def _verdict(
     """
     own = rows[name]
     null, matched = (rows.get(null_name, {}) for null_name in NULLS)
-    baselines = [row for row in BASELINES if row in rows and np.isfinite(rows[row]["mean"])]
+    baselines = [row for row in BASELINES if row in rows and row != name and np.isfinite(rows[row]["mean"])]
     strongest = max(baselines, key=lambda row: sign * rows[row]["mean"]) if baselines else None
     left = rows[strongest] if strongest is not None else {}
 
@@ -178,7 +183,7 @@ def _verdict(
     elif (row := reached("linear-pixels")) is not None:
         verdict = "from the brain, but linear-pixels reaches as much"
     else:
-        verdict = "from the brain, beyond all baselines" if baselines else "above its null; there are no baselines"
+        verdict = BEYOND if baselines else "above its null; there are no baselines"
     return {
         "split": split, "metric": metric, "n": own["n"], "value": own["mean"], "low": own["low"], "high": own["high"],
         "null": null.get("mean", np.nan), "p": null.get("left_p", np.nan),
@@ -238,11 +243,10 @@ class Audit(Result):
     def summary(self) -> list[str]:
         """What the audit found, in sentences."""
         own = self.verdicts[self.verdicts["split"] == self.verdicts["split"].iloc[0]]
-        from_brain = own["verdict"].str.startswith("from the brain")
-        beyond = own["verdict"] == "from the brain, beyond all baselines"
+        from_brain, beyond = own["verdict"].str.startswith("from the brain").sum(), (own["verdict"] == BEYOND).sum()
         found = [
-            f"{int(from_brain.sum())} of {len(own)} scores come from the response to the stimulus, beyond its category "
-            f"and retrieval; {int(beyond.sum())} also beyond linear-pixels."
+            f"{from_brain} of {len(own)} scores come from the response to the stimulus, beyond its category and "
+            f"retrieval; {beyond} of them are beyond all baselines."
         ]
         if self.ignores_decoded:
             found.insert(0, "The generator ignores what was decoded: images stay the same if it is exchanged.")

@@ -16,6 +16,7 @@ from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings, or
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.decoders.samples import same_order, stored_target
 from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError
+from neurorecon.io.tables import as_text, read_table
 from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
 from neurorecon.provenance import bundled_weights, weights_label
@@ -356,7 +357,7 @@ def check_images(images: Any) -> None:
             )
 
 
-def load_images(path: str | Path) -> xarray.DataArray:
+def load_images(path: str | Path, table: str | Path | None = None) -> xarray.DataArray:
     """Read images from another toolbox, named by stimulus.
 
     Parameters
@@ -365,6 +366,9 @@ def load_images(path: str | Path) -> xarray.DataArray:
         A folder of image files of one size, each called as its stimulus (``image0001.png``); or a ``.npz`` file with
         ``stimulus``, ids, and ``reconstructed`` (or ``images``), shape (stimulus, [frame,] y, x, rgb); or the folder of
         results of ``neurorecon reconstruct``, or the ``.zarr`` in it.
+    table : path, optional
+        With a folder of image files: a CSV, TSV or Parquet file with the columns ``file`` (path within the folder) and
+        ``stimulus`` (id). A stimulus may have several images, all stimuli equally many.
 
     Returns
     -------
@@ -378,6 +382,8 @@ def load_images(path: str | Path) -> xarray.DataArray:
     import xarray
 
     place = Path(path)
+    if table is not None:
+        return _read_listed(place, Path(table))
     arrays = sorted(place.glob("*_reconstructions.zarr"))
     if len(arrays) > 1:
         raise InputError(
@@ -429,9 +435,14 @@ def _read_zarr(place: Path) -> xarray.DataArray:
 
 
 def _read_folder(place: Path) -> tuple[np.ndarray, np.ndarray]:
+    files = sorted(file for file in place.iterdir() if file.suffix.lower() in _SUFFIXES)
+    return _read_files(files, place), np.array([file.stem for file in files])
+
+
+def _read_files(files: Sequence[Path], place: Path) -> np.ndarray:
+    """Return image files of one size as an array, uint8 (file, y, x, rgb)."""
     from PIL import Image, UnidentifiedImageError
 
-    files = sorted(file for file in place.iterdir() if file.suffix.lower() in _SUFFIXES)
     images = []
     for file in files:
         try:
@@ -449,7 +460,54 @@ def _read_folder(place: Path) -> tuple[np.ndarray, np.ndarray]:
             expected=f"files of one size, called as their stimuli: image0001.png ({', '.join(_SUFFIXES)})",
             todo="scale them to one size, or give the folder that holds them",
         )
-    return np.stack(images), np.array([file.stem for file in files])
+    return np.stack(images)
+
+
+def _read_listed(place: Path, table: Path) -> xarray.DataArray:
+    """Read the image files of a folder that a table lists, with the stimulus of each."""
+    import xarray
+
+    if not place.is_dir():
+        raise MissingFileError(
+            "a table lists the files of a folder", given=str(place), expected="a folder of image files",
+            todo="check the path",
+        )  # fmt: skip
+    frame = read_table(table).frame
+    lacking = [name for name in ("file", "stimulus") if name not in frame]
+    if lacking:
+        raise InputError(
+            "this table does not say which image belongs to which stimulus",
+            given=f"{table} with the columns {', '.join(map(str, frame.columns))}",
+            expected="the columns file and stimulus",
+            todo="name them so",
+        )
+    listed = pd.DataFrame({name: as_text(frame[name]) for name in ("file", "stimulus")})
+    outside = [name for name in listed["file"] if not (place / name).resolve().is_relative_to(place.resolve())]
+    missing = [name for name in listed["file"] if not (place / name).is_file()]
+    if outside or missing:
+        raise MissingFileError(
+            f"{len(outside or missing)} of {len(listed)} files that the table lists are not in the folder",
+            given=", ".join((outside or missing)[:5]),
+            expected=f"files in {place}",
+            todo="correct the column file: paths within the folder",
+        )
+    counts = listed["stimulus"].value_counts()
+    if counts.nunique() > 1 or listed["file"].duplicated().any():
+        raise InputError(
+            "stimuli have different numbers of images, or a file is listed twice",
+            given=f"{counts.index[0]}: {counts.iloc[0]}, {counts.index[-1]}: {counts.iloc[-1]}, "
+            f"{int(listed['file'].duplicated().sum())} files listed twice",
+            expected="equally many images of each stimulus, each listed once",
+            todo="leave rows out of the table",
+        )
+    listed = listed.sort_values("stimulus", kind="stable")
+    ids = listed["stimulus"].drop_duplicates().to_numpy(str)
+    images = _read_files([place / name for name in listed["file"]], place)
+    images = images.reshape(len(ids), -1, *images.shape[1:])
+    found = xarray.DataArray(
+        images, dims=("stimulus", "seed", "y", "x", "rgb"), coords={"stimulus": ("stimulus", ids)}
+    )  # fmt: skip
+    return found.isel(seed=0) if images.shape[1] == 1 else found
 
 
 def _read_npz(place: Path) -> tuple[np.ndarray, np.ndarray]:

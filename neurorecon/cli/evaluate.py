@@ -29,6 +29,15 @@ JudgesOption = Annotated[
 ExchangedSubjectOption = Annotated[
     str | None, typer.Option("--subject", help="Whose sessions or runs --exchange uses. Default: the first.")
 ]
+TableOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--table",
+        metavar="FILE",
+        help="CSV with the columns file (in the folder of images) and stimulus, where files are not named by stimulus "
+        "or a stimulus has several images.",
+    ),
+]
 PermutationsOption = Annotated[int, typer.Option("--permutations", min=1, help="Permutations behind each p-value.")]
 
 
@@ -40,6 +49,7 @@ def evaluate(
             "(image0001.png), or a .npz file with the arrays 'stimulus' and 'reconstructed'."
         ),
     ],
+    table: TableOption = None,
     store: StoreOption = None,
     metric: MetricOption = None,
     models: JudgesOption = None,
@@ -74,7 +84,7 @@ def evaluate(
             metrics=metric or None, models=models, device=device, exchange=exchange, subject=subject,
             n_permutations=permutations, seed=seed, baseline="train" if baseline else None,
         )  # fmt: skip
-        found_images = load_images(images)
+        found_images = load_images(images, table)
         opened = choose(store, output)
         folder = results_folder(out, f"evaluate_{opened.name}_{images.resolve().stem}")
         found = compute_evaluation(found_images, opened, settings)

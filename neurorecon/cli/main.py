@@ -13,6 +13,7 @@ import typer
 from typer.models import OptionInfo
 
 from neurorecon import __version__
+from neurorecon.cli.audit import audit, shuffle
 from neurorecon.cli.build import build
 from neurorecon.cli.check import check
 from neurorecon.cli.classify import classify
@@ -71,7 +72,8 @@ def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
 
 
 for command in (
-    build, info, check, export, features, maps, classify, systems, fit, finetune, reconstruct, evaluate, compare, plan,
+    build, info, check, export, features, maps, classify, systems, fit, finetune, reconstruct, evaluate, compare, audit,
+    shuffle, plan,
     demo,
 ):  # fmt: skip
     app.command()(with_metavars(command))

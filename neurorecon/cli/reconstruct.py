@@ -117,8 +117,8 @@ def fit(
         from neurorecon.parallel import Compute
 
         settings = ReconstructSettings(
-            system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=_rois(roi),
-            task=task, device=device, **_standardization(center, scale),
+            system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=rois_of(roi),
+            task=task, device=device, **standardization_of(center, scale),
         )  # fmt: skip
         opened = choose(store, output)
         folder = results_folder(out, f"fits_{opened.name}")
@@ -222,9 +222,9 @@ def reconstruct(
         drawn_as = formats_of(formats)
         options = parameters_of(setting, option, preset=preset)
         settings = ReconstructSettings(
-            system=system, options=options, models=models, roi=_rois(roi), task=task, metrics=metric or None,
+            system=system, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
             cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, seed=seed, seeds=seeds,
-            single_trials=single_trials, controls=controls, device=device, **_standardization(center, scale),
+            single_trials=single_trials, controls=controls, device=device, **standardization_of(center, scale),
         )  # fmt: skip
         opened = choose(store, output)
         # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
@@ -249,11 +249,13 @@ def reconstruct(
     run_command("reconstruct", as_json, quiet, verbose, work)
 
 
-def _standardization(center: str, scale: str) -> dict[str, Any]:
+def standardization_of(center: str, scale: str) -> dict[str, Any]:
+    """Return what responses are centered and scaled within, as settings."""
     return {name: None if value == "none" else value for name, value in (("center", center), ("scale", scale))}
 
 
-def _rois(roi: list[str] | None) -> str | list[str] | None:
+def rois_of(roi: list[str] | None) -> str | list[str] | None:
+    """Return the ROIs that were named, as settings."""
     return roi[0] if roi is not None and len(roi) == 1 else roi
 
 

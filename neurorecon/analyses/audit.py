@@ -25,17 +25,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from tqdm import tqdm
 
-from neurorecon.analyses.audit_result import BASELINES, Audit, pooled, tables_of
+from neurorecon.analyses.audit_result import BASELINES, NULLS, Audit, pooled, tables_of
 from neurorecon.analyses.controls import MEAN_RESPONSE, decoded_control, derangement, true_targets
 from neurorecon.analyses.cross_validation import shown_by
 from neurorecon.analyses.design import ReconstructSettings
-from neurorecon.analyses.evaluate import SHOWN, check_images, choose_metrics, context_of, exchange_orders, weights_of
+from neurorecon.analyses.evaluate import check_images, choose_metrics, context_of, exchange_orders, weights_of
 from neurorecon.analyses.reconstruct import Job, prepare
 from neurorecon.analyses.results import Score, exchange_record, plain_parameter
 from neurorecon.decoders.samples import Recordings, choose_shown_task, stored_target
 from neurorecon.errors import InputError, NeuroreconWarning, UnknownNameError
-from neurorecon.metrics.base import Metric, mean_of_defined
+from neurorecon.metrics.base import Metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, center_and_scale, resized
 from neurorecon.parallel import Compute
 from neurorecon.stats import stimulus_permutations
@@ -54,6 +55,9 @@ METRICS = ("pixcorr", "ssim_gray2d", "two_way")
 METRICS_OF_SCENES = ("two_way_clip", "two_way_probe", "probe")
 METRICS_OF_PHOTOGRAPHS = ("two_way_alexnet2", "two_way_alexnet5", "two_way_inception", "two_way_clip")
 
+#: Stimuli that the figure of images shows, in a row for each baseline.
+_SHOWN = 10
+
 #: Training stimuli that are compared at a time.
 _BLOCK = 256
 
@@ -69,6 +73,8 @@ class AuditSettings(ReconstructSettings):
         split that the store is open with. By default all that the store has.
     n_stimuli : int, optional
         Audit at most this many test stimuli of each split, spread evenly over categories.
+    n_refits : int
+        Also refit the system so many times on re-paired training data, and as often within categories; 0: not at all.
     n_bootstraps : int
         Of intervals and paired differences.
     level : float
@@ -79,6 +85,7 @@ class AuditSettings(ReconstructSettings):
 
     splits: tuple[str, ...] | None = None
     n_stimuli: int | None = None
+    n_refits: int = 0
     n_bootstraps: int = 10_000
     level: float = 0.95
     source: str = ""
@@ -87,6 +94,7 @@ class AuditSettings(ReconstructSettings):
         super().__post_init__()
         self._require_count("n_bootstraps")
         self._require_rate("level")
+        self._require("n_refits", self.n_refits >= 0, "a number of 0 or more", "99")
         if self.n_stimuli is not None:
             self._require("n_stimuli", self.n_stimuli >= 2, "a number of 2 or more", "100")
 
@@ -110,8 +118,7 @@ class Part:
     distance_of: str
     missing: dict[str, str] = field(default_factory=dict)
     values: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    null: dict[str, np.ndarray] = field(default_factory=dict)
-    null_matched: dict[str, np.ndarray] = field(default_factory=dict)
+    nulls: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     shown: dict[str, np.ndarray] = field(default_factory=dict)
     picked: np.ndarray | None = None
     changes: float = np.nan
@@ -129,9 +136,10 @@ class Part:
             self.values[row][name] = mean_of_defined(np.stack(found))
             if not audited or not found[0].ndim:
                 continue
-            for orders, kept in ((self.orders, self.null), (self.matched, self.null_matched)):
+            for null, orders in zip(NULLS[:2], (self.orders, self.matched), strict=True):
                 if orders is not None:
-                    kept[name] = np.mean([metric.null(self.seen, one, orders, self.context) for one in seeds], axis=0)
+                    drawn = [metric.null(self.seen, one, orders, self.context) for one in seeds]
+                    self.nulls.setdefault(null, {})[name] = np.mean(drawn, axis=0)
         if audited:
             self.picked = self._pick(next(iter(self.metrics)), self.values[row])
             self.shown["seen"] = self.seen[self.picked]
@@ -143,7 +151,7 @@ class Part:
         found = values[metric] if values[metric].ndim else np.zeros(len(self.stimuli))
         better = found if self.metrics[metric].higher_is_better else -found
         order = np.argsort(-np.nan_to_num(better, nan=-np.inf), kind="stable")
-        return np.asarray(order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))])
+        return np.asarray(order[np.unique(np.linspace(0, len(order) - 1, min(_SHOWN, len(order))).round().astype(int))])
 
     def add_halves(self, one: np.ndarray, other: np.ndarray, rows: np.ndarray) -> None:
         """Score reconstructions from two halves of the repeats against each other, in both directions."""
@@ -308,12 +316,46 @@ def _part_of_system(job: Job, split: str, *, everything: bool) -> Part:
         else:
             part.missing["linear-pixels"] = "it reconstructs images, not videos"
     if everything:
+        _add_refits(part, job, train, test)
         part.add("oracle", generate("oracle", decoded_control("oracle", system, store, both, seed)))
     if halves:
         rows = np.array([ids.index(name) for name in halves["first half"].stimuli])
         one, other = (generate(name, decoded[name].relabeled(np.array(ids)[rows]))[:, 0] for name in halves)
         part.add_halves(one, other, rows)
     return part
+
+
+def _add_refits(part: Part, job: Job, train: Recordings, test: Recordings) -> None:
+    """Add the nulls of systems that are fitted on re-paired training data, freely and within categories.
+
+    Exchanging test pairs asks whether images depend on the response. Those of a decoder that was fitted on wrong pairs
+    do: it is a fixed function of real responses, and by chance a good or a bad one. Whether the pairing was learned,
+    only refits can say.
+    """
+    settings: Any = job.settings
+    stimuli = train.table["stimulus"].astype(str)
+    unique = stimuli.drop_duplicates().to_numpy()
+    categories = _categories(job.store, unique.tolist())
+    for null, within in ((NULLS[2], None), (NULLS[3], categories)):
+        if not settings.n_refits:
+            part.missing[null] = "it takes fits on re-paired training data, and images of each: --refits 99"
+        elif null == NULLS[3] and within is None:
+            part.missing[null] = "the store has no categories"
+        else:
+            drawn: dict[str, list[float]] = {}
+            orders = stimulus_permutations(len(unique), settings.n_refits, settings.seed, within)
+            for order in tqdm(orders, desc=null, unit="fit", disable=not job.compute.progress, leave=False):
+                paired = train.showing(stimuli.map(dict(zip(unique, unique[order], strict=True))).to_numpy(str))
+                system, quiet = clone(job.system), replace(job.compute, progress=False)
+                responses = test.labeled_responses().astype(np.float64)
+                decoded = system.fit_decode(job.store, job.subject, responses, samples=paired, compute=quiet)
+                made = generate_parts(system, decoded, (settings.seed,), quiet)[:, 0]
+                compared = resized(made, part.seen.shape[-3:-1])
+                for name, metric in part.metrics.items():
+                    found = metric.values(part.seen, compared, part.context)
+                    if found.ndim:
+                        drawn.setdefault(name, []).append(summarize(found).mean)
+            part.nulls[null] = {name: np.array(values) for name, values in drawn.items()}
 
 
 def _halves(job: Job, samples: pd.DataFrame, ids: Sequence[str]) -> dict[str, Recordings]:
@@ -461,6 +503,7 @@ def audit(
     splits: Sequence[str] | None = None,
     n_stimuli: int | None = None,
     n_permutations: int = 1000,
+    n_refits: int = 0,
     n_bootstraps: int = 10_000,
     level: float = 0.95,
     seeds: int = 1,
@@ -489,6 +532,10 @@ def audit(
         number (``"cluster_k5"``). By default all that there are; ``()`` for none. Not for images.
     n_stimuli : int, optional
         Audit at most this many test stimuli of each split, spread evenly over categories; by default all.
+    n_refits : int
+        Also refit the system on re-paired training data so many times, and as often with pairs that are exchanged
+        within categories, generate images with each, and score them. Only this null says whether the pairing of
+        responses and stimuli was learned; it takes so many fits and images. By default none.
     n_permutations, n_bootstraps : int
         Of the nulls; of intervals and of tests of paired differences, over stimuli.
     level : float
@@ -519,6 +566,7 @@ def audit(
         system=given.name if given is not None else str(system) if images is None else "", options=dict(options or {}),
         roi=roi, task=task, metrics=metrics, models=models, n_permutations=n_permutations, seed=seed, seeds=seeds,
         device=device, splits=None if splits is None else tuple(splits), n_stimuli=n_stimuli,
+        n_refits=n_refits,
         n_bootstraps=n_bootstraps, level=level, source="" if images is None else source,
     )  # fmt: skip
     name = store.subjects[0] if subject is None else subject
@@ -596,6 +644,8 @@ _NOT_OF_IMAGES = {
     "its reconstruction": "it takes the system that made these images",
     "oracle": "it takes the system that made these images",
     "half against half": "it takes reconstructions from different repeats",
+    NULLS[2]: "it takes the system that made these images",
+    NULLS[3]: "it takes the system that made these images",
 }
 
 

@@ -54,8 +54,9 @@ _HOW = (
     "differences that are not significant count as reached."
 )
 
-#: Rows that are nulls: reconstructions are taken for those of other stimuli.
-NULLS = ("permutation null", "category-matched null")
+#: Rows that are nulls: reconstructions are taken for those of other stimuli; or the system is fitted on re-paired
+#: training data.
+NULLS = ("permutation null", "category-matched null", "re-paired null", "category re-paired null")
 
 
 def pooled(parts: Sequence[Part], row: str, metric: str) -> pd.Series:
@@ -69,14 +70,15 @@ def pooled(parts: Sequence[Part], row: str, metric: str) -> pd.Series:
     return together.groupby(level=0, sort=False).mean()
 
 
-def _pooled_null(parts: Sequence[Part], metric: str, *, matched: bool) -> np.ndarray | None:
-    """Return the null of the mean over all folds; None if a fold has none."""
-    nulls = [(part.null_matched if matched else part.null).get(metric) for part in parts]
-    if any(null is None for null in nulls):
+def _pooled_null(parts: Sequence[Part], null: str, metric: str) -> np.ndarray | None:
+    """Return a null of the mean over all folds; None if a fold has none."""
+    nulls = [part.nulls.get(null, {}).get(metric) for part in parts]
+    kept = [drawn for drawn in nulls if drawn is not None]
+    if len(kept) < len(nulls):
         return None
-    draws = min(len(null) for null in nulls if null is not None)
-    kept = np.stack([null[:draws] for null in nulls if null is not None])
-    return np.average(kept, axis=0, weights=[len(part.stimuli) for part in parts])
+    draws = min(map(len, kept))
+    weights = [len(part.stimuli) for part in parts]
+    return np.asarray(np.average(np.stack([drawn[:draws] for drawn in kept]), axis=0, weights=weights))
 
 
 def tables_of(
@@ -107,12 +109,14 @@ def tables_of(
         means = bootstrap_means(np.stack(both, axis=1), n_bootstraps=settings.n_bootstraps, seed=settings.seed)
         interval = interval_of(means[1:], means[0], settings.level)
         value, of_metric = float(means[0, 0]), {}
-        for null_name, matched in zip(NULLS, (False, True), strict=True):
-            null = _pooled_null(parts, metric_name, matched=matched)
-            if null is None or (matched and "categories" in metric.needs):  # exchanges within it change nothing
+        for null_name in NULLS:
+            null = _pooled_null(parts, null_name, metric_name)
+            if null is None or (
+                "category" in null_name and "categories" in metric.needs
+            ):  # it has nothing else to tell
                 continue
             nulls[f"{split} {metric_name} {null_name}"] = null
-            valid = matched or all(part.exchange.valid for part in parts)
+            valid = null_name != NULLS[0] or all(part.exchange.valid for part in parts)
             low, high = np.percentile(null, [2.5, 97.5])
             of_metric[null_name] = {
                 "mean": null.mean(), "low": low, "high": high, "left": value - null.mean(),
@@ -141,7 +145,7 @@ def tables_of(
             for row in ordered
             if row in of_metric
         ]
-        verdicts.append(_verdict(name, split, metric_name, of_metric, sign, 1 - settings.level))
+        verdicts.append(_verdict(name, split, metric_name, of_metric, sign, round(1 - settings.level, 12)))
     return pd.DataFrame(rows), pd.DataFrame(verdicts), nulls
 
 
@@ -158,7 +162,7 @@ def _verdict(
     regression to pixels.
     """
     own = rows[name]
-    null, matched = (rows.get(null_name, {}) for null_name in NULLS)
+    null, matched, refitted, refitted_matched = (rows.get(null_name, {}) for null_name in NULLS)
     baselines = [row for row in BASELINES if row in rows and row != name and np.isfinite(rows[row]["mean"])]
     strongest = max(baselines, key=lambda row: sign * rows[row]["mean"]) if baselines else None
     left = rows[strongest] if strongest is not None else {}
@@ -172,10 +176,14 @@ def _verdict(
 
     if fails(null.get("left_p", np.nan)):
         verdict = "not above its null"
+    elif fails(refitted.get("left_p", np.nan)):
+        verdict = "not above systems that were fitted on wrong pairs"
     elif (row := reached(*BLIND)) is not None:
         verdict = f"not from this response: {row} reaches as much"
     elif fails(matched.get("left_p", np.nan)):
         verdict = "not beyond the category: exchanges within the category reach as much"
+    elif fails(refitted_matched.get("left_p", np.nan)):
+        verdict = "not beyond the category: systems fitted on wrong pairs of the same category reach as much"
     elif (row := reached("same category")) is not None:
         verdict = "not beyond the category: a random image of it reaches as much"
     elif (row := reached("nearest training image", "its reconstruction")) is not None:
@@ -188,6 +196,7 @@ def _verdict(
         "split": split, "metric": metric, "n": own["n"], "value": own["mean"], "low": own["low"], "high": own["high"],
         "null": null.get("mean", np.nan), "p": null.get("left_p", np.nan),
         "category null": matched.get("mean", np.nan), "category p": matched.get("left_p", np.nan),
+        "re-paired p": refitted.get("left_p", np.nan), "category re-paired p": refitted_matched.get("left_p", np.nan),
         "strongest baseline": strongest or "", "its mean": left.get("mean", np.nan),
         "left": left.get("left", np.nan), "left low": left.get("left_low", np.nan),
         "left high": left.get("left_high", np.nan), "left p": left.get("left_p", np.nan),
@@ -359,8 +368,9 @@ class Audit(Result):
 
         drawn = {name: draw() for name, draw in self.figures(store).items()}
         short = self.verdicts[[
-            "split", "metric", "value", "low", "high", "null", "p", "category null", "category p", "verdict",
-        ]]  # fmt: skip
+            "split", "metric", "value", "low", "high", "null", "p", "category null", "category p", "re-paired p",
+            "category re-paired p", "verdict",
+        ]].dropna(axis=1, how="all")  # fmt: skip
         left = self.verdicts[[
             "split", "metric", "value", "strongest baseline", "its mean", "left", "left low", "left high", "left p",
             "oracle", "half against half",

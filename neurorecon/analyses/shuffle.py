@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from neurorecon.analyses.audit import some_stimuli
+from neurorecon.analyses.audit import default_metrics, some_stimuli
 from neurorecon.analyses.controls import derangement
 from neurorecon.analyses.cross_validation import shown_by
 from neurorecon.analyses.design import ReconstructSettings
@@ -140,6 +140,8 @@ def compute_shuffle(
     system: System | None = None,
 ) -> Shuffle:
     """Do what :func:`shuffle` does, from its settings."""
+    if settings.metrics is None:
+        settings = replace(settings, metrics=tuple(default_metrics(store, settings.asked_models)))
     job = prepare(store, subject, settings, compute, system)
     names = list(job.system.targets)
     wanted = settings.targets or (*names, *([ALL] if len(names) > 1 else []))
@@ -161,7 +163,7 @@ def compute_shuffle(
     own = _values(job, decoded, seen, context, "own targets")
     metrics = {name: metric for name, metric in job.metrics.items() if own[name].ndim}
     orders = stimulus_permutations(len(ids), settings.n_permutations, settings.seed)
-    apart = [derangement(len(ids), settings.seed + number) for number in range(settings.n_derangements)]
+    apart = [derangement(len(ids), settings.seed + 1 + number) for number in range(settings.n_derangements)]
     exchanged: dict[str, dict[str, np.ndarray]] = {}
     deranged: dict[str, dict[str, np.ndarray]] = {}
     for name in wanted:

@@ -77,13 +77,23 @@ def audit(
         typer.Option(
             "--split",
             help="A split beside that of the store, from `neurorecon split`: a column, or several by their name "
-            "without number (cluster_k5). May be given several times; none for no other split. Default: all of the store.",
+            "without number (cluster_k5). May be given several times; none for no other split. Default: all that "
+            "the store has.",
         ),
     ] = None,
     stimuli: StimuliOption = None,
     center: CenterOption = "auto",
     scale: ScaleOption = "auto",
     permutations: PermutationsOption = 1000,
+    refits: Annotated[
+        int,
+        typer.Option(
+            "--refits",
+            min=0,
+            help="Also refit the system on re-paired training data so many times, and generate images with each: the "
+            "only null that says whether the pairing was learned.",
+        ),
+    ] = 0,
     bootstraps: Annotated[
         int, typer.Option("--bootstraps", min=1, help="Bootstraps behind intervals and paired differences.")
     ] = 10_000,
@@ -135,8 +145,9 @@ def audit(
         settings = AuditSettings(
             system=name, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
             splits=None if split is None else tuple(one for one in split if one != "none"), n_stimuli=stimuli,
-            n_permutations=permutations, n_bootstraps=bootstraps, seed=seed, seeds=seeds, device=device,
-            source="" if images is None else without_folder(str(images)), **standardization_of(center, scale),
+            n_permutations=permutations, n_refits=refits, n_bootstraps=bootstraps, seed=seed, seeds=seeds,
+            device=device, source="" if images is None else without_folder(str(images)),
+            **standardization_of(center, scale),
         )  # fmt: skip
         given = None if images is None else load_images(images, table)
         opened = choose(store, output)

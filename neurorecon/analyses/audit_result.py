@@ -111,10 +111,8 @@ def tables_of(
         value, of_metric = float(means[0, 0]), {}
         for null_name in NULLS:
             null = _pooled_null(parts, null_name, metric_name)
-            if null is None or (
-                "category" in null_name and "categories" in metric.needs
-            ):  # it has nothing else to tell
-                continue
+            if null is None or ("category" in null_name and "categories" in metric.needs):
+                continue  # within categories, there is nothing else that this metric could tell
             nulls[f"{split} {metric_name} {null_name}"] = null
             valid = null_name != NULLS[0] or all(part.exchange.valid for part in parts)
             low, high = np.percentile(null, [2.5, 97.5])

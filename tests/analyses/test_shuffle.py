@@ -1,0 +1,145 @@
+"""The shuffle test, on a system whose targets carry known scores."""
+
+import numpy as np
+import pytest
+
+import neurorecon as nr
+from neurorecon.analyses.shuffle import ALL, shuffle
+from neurorecon.decoders.ridge import RidgeDecoder
+from neurorecon.errors import UnknownNameError
+from neurorecon.metrics import METRICS, Metric
+from neurorecon.parallel import Compute
+from neurorecon.systems.base import System, TargetSpec, as_images, noise_like
+
+
+class TwoTargets(System):
+    """The left half of the image comes from one target, the right half from the other; a third one is ignored."""
+
+    name = "two-targets"
+
+    def __init__(self, noise=0.02):
+        self.noise = noise
+
+    @property
+    def targets(self):
+        return {name: TargetSpec(name, RidgeDecoder(5.0)) for name in ("left", "right", "ignored")}
+
+    def generate(self, decoded, *, seed=0):
+        halves = [decoded[name].values.reshape(-1, 12, 6, 3) for name in ("left", "right")]
+        noise = np.stack([noise_like((12, 12, 3), seed, str(name)) for name in decoded.stimuli])
+        return as_images(np.concatenate(halves, axis=2) + self.noise * noise, decoded.stimuli)
+
+
+def half(columns):
+    """The correlation of one half of the image."""
+
+    def correlation(seen, made):
+        pairs = zip(seen[:, :, columns].reshape(len(seen), -1), made[:, :, columns].reshape(len(made), -1), strict=True)
+        return np.array([np.corrcoef(one, other)[0, 1] for one, other in pairs])
+
+    return Metric(correlation)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((70, 8))
+    images = np.clip(128 + 25 * np.tensordot(weights, rng.standard_normal((8, 12, 12, 3)), 1), 0, 255).astype(np.uint8)
+    responses = weights @ rng.standard_normal((8, 30)) + rng.standard_normal((70, 30))
+    ids = [f"image{number:02d}" for number in range(70)]
+    store = nr.build_from_arrays(
+        tmp_path_factory.mktemp("shuffle") / "halves.icechunk", responses.astype(np.float32),
+        {"stimulus": ids, "split": np.where(np.arange(70) < 50, "train", "test")},
+        {"id": ids, "category": ["animal", "tool"] * 35}, images=images, progress=False, simulated=True,
+    )  # fmt: skip
+    pixels = images / np.float32(255)
+    made_by = {"model": "half of the image", "source": "tests"}
+    for name, values in (("left", pixels[:, :, :6]), ("right", pixels[:, :, 6:]), ("ignored", pixels[:, :2, :2])):
+        store = nr.add_target(store, name, values.reshape(70, -1), made_by=made_by)
+    return store
+
+
+@pytest.fixture(scope="module", autouse=True)
+def metrics():
+    METRICS.register("left_half", half(slice(0, 6)))
+    METRICS.register("right_half", half(slice(6, 12)))
+    yield
+    for name in ("left_half", "right_half"):
+        del METRICS._added[name]
+
+
+@pytest.fixture(scope="module")
+def found(store):
+    return shuffle(store, TwoTargets(), metrics=["left_half", "right_half"], n_permutations=39, n_bootstraps=500)
+
+
+def cell(found, target, metric):
+    table = found.table.set_index(["target", "metric"])
+    return table.loc[(target, metric)]
+
+
+def test_each_target_carries_its_half(found):
+    for target, metric, other in (("left", "left_half", "right_half"), ("right", "right_half", "left_half")):
+        own = cell(found, target, metric)
+        assert own["p"] == 1 / 40
+        assert own["drop"] > 0.4
+        assert own["low"] > 0.2
+        assert own["value"] - own["exchanged"] == pytest.approx(own["drop"])
+        still = cell(found, target, other)
+        assert still["drop"] == pytest.approx(0, abs=1e-12)
+        assert still["p"] == 1.0
+        assert cell(found, ALL, metric)["drop"] == pytest.approx(own["drop"], abs=0.05)
+
+
+def test_a_target_that_the_generator_ignores_carries_nothing(found):
+    for metric in ("left_half", "right_half"):
+        row = cell(found, "ignored", metric)
+        np.testing.assert_allclose(row[["drop", "low", "high"]].astype(float), 0, atol=1e-12)
+        assert row["p"] == 1
+
+
+def test_the_values_are_those_of_reconstruct(store, found):
+    again = nr.reconstruct(store, TwoTargets(), metrics=["left_half"], n_permutations=9, controls=True)
+    assert cell(found, "left", "left_half")["value"] == pytest.approx(again.scores[0].value)
+    other = again.comparison.table.set_index(["reconstruction", "metric"]).loc[("another trial", "left_half"), "mean"]
+    assert cell(found, ALL, "left_half")["exchanged"] == pytest.approx(other, abs=0.1)
+
+
+def test_only_what_is_asked_for(store):
+    found = shuffle(
+        store, TwoTargets(), targets=["left"], metrics=["left_half"], n_permutations=3, n_stimuli=10, n_derangements=0
+    )
+    assert found.table["target"].tolist() == ["left"]
+    assert len(found.stimuli) == 10
+    assert found.table["deranged"].isna().all()
+    with pytest.raises(UnknownNameError, match="middle"):
+        shuffle(store, TwoTargets(), targets=["middle"], metrics=["left_half"])
+
+
+def test_it_resumes(store, tmp_path):
+    made = []
+
+    class Counted(TwoTargets):
+        name = ""
+
+        def generate(self, decoded, *, seed=0):
+            made.append(1)
+            if len(made) == 7:
+                raise KeyboardInterrupt
+            return super().generate(decoded, seed=seed)
+
+    settings = {"metrics": ["left_half"], "targets": ["left"], "n_permutations": 4, "n_derangements": 0}
+    compute = Compute(folder=tmp_path, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        shuffle(store, Counted(), **settings, compute=compute)
+    found = shuffle(store, Counted(), **settings, compute=compute)
+    whole = shuffle(store, TwoTargets(), **settings)
+    assert len(made) == 5 * 3 + 1  # own and four permutations in three parts each, and the one that was cut off
+    np.testing.assert_array_equal(found.table["exchanged"], whole.table["exchanged"])
+
+
+def test_files(found, store, tmp_path):
+    files = nr.write(found, store, tmp_path, nr.record_of(store, "test"))
+    names = {path.name.removeprefix("subj01_two-targets_shuffle") for path in files}
+    assert {"_targets.csv", "_targets.tex", "_stimuli.csv", "_drops.png", ".json"} <= names
+    assert "p is at least 0.025" in found.text(store)

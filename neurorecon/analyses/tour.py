@@ -8,10 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from neurorecon.analyses.audit import audit
+from neurorecon.analyses.audit_result import Audit
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
 from neurorecon.analyses.reconstruct import Reconstruction, reconstruct
 from neurorecon.analyses.results import record_of, write
 from neurorecon.figures.style import band_label
+from neurorecon.parallel import Compute
 from neurorecon.store.store import Store
 from neurorecon.systems.base import load_system
 
@@ -24,6 +27,9 @@ METRICS = ("pixcorr", "two_way_clip", "probe")
 
 #: Steps of the diffusion, fewer than by default: the tour is to take eight minutes on two cores.
 STEPS = 12
+
+#: Test images of the audit of the first system: with its baselines, seven times as many are generated.
+AUDITED = 24
 
 #: Images and video frames shown in the report.
 IMAGES, VIDEOS = 20, 4
@@ -75,7 +81,8 @@ def tour(
     say("maps of the whole cortex from videos ...")
     videos = voxelwise_maps(store, subject, task="videos", seed=seed)
     files += write(videos, store, folder / "videos", record)
-    reconstructions = []
+    reconstructions: list[Reconstruction] = []
+    audits: list[Audit] = []
     for system in systems:
         say(f"reconstructions by {system} ...")
         built = load_system(system)
@@ -84,9 +91,18 @@ def tour(
         found = reconstruct(store, built, subject, "visual", metrics=METRICS, controls=True, seed=seed)
         reconstructions.append(found)
         files += write(found, store, folder / "reconstructions", record)
+        if not audits:
+            say(f"audit of {system} ...")
+            audited = audit(
+                store, built, subject, "visual", metrics=METRICS, n_stimuli=AUDITED, splits=(), seed=seed,
+                compute=Compute(progress=False),
+            )  # fmt: skip
+            audits.append(audited)
+            files += write(audited, store, folder / "audit", record)
     say("report ...")
-    report = write_report(folder / "report.html", store, roi, [cortex, videos], reconstructions, record)
-    scores = [score.row() for found in (roi, cortex, videos, *reconstructions) for score in found.scores]
+    report = write_report(folder / "report.html", store, roi, [cortex, videos], reconstructions, audits, record)
+    results = [roi, cortex, videos, *reconstructions, *audits]
+    scores = [score.row() for found in results for score in found.scores]
     return [report, *files], scores
 
 
@@ -96,9 +112,10 @@ def write_report(
     roi: VoxelwiseMap,
     cortex: list[VoxelwiseMap],
     reconstructions: list[Reconstruction],
+    audits: list[Audit],
     record: dict[str, Any],
 ) -> Path:
-    """Write the report of the tour: stimuli, maps, reconstructions; one file that loads nothing."""
+    """Write the report of the tour: stimuli, maps, reconstructions, audits; one file that loads nothing."""
     from neurorecon.figures import Figure, Section, Table, report
 
     sections = [
@@ -110,6 +127,7 @@ def write_report(
             [_roi_table(Table, roi)],
         ),
         *(_reconstruction_section(found, store) for found in reconstructions),
+        *(_audit_section(found, store) for found in audits),
     ]
     return report(
         path,
@@ -262,5 +280,22 @@ def _reconstruction_section(found: Reconstruction, store: Store) -> Any:
             Figure(found.figures(store)[shown](), "Test images from the best to the worst by the first score."),
             Table.from_frame(scores, "Mean over test images, interval, and permutation null with its p-value."),
             Table.from_frame(differences, "The system minus each control, paired over images."),
+        ],
+    )
+
+
+def _audit_section(found: Audit, store: Store) -> Any:
+    """Return the section on an audit: its verdicts, and scores beside baselines; its own page has the rest."""
+    from neurorecon.figures import Figure, Section
+
+    verdict, *_ = found.sections(store)
+    figures = found.figures(store)
+    return Section(
+        f"Is it the brain or the generator? {found.name}",
+        [*verdict.text, f"The same as a page of its own: neurorecon audit --system {found.name}."],
+        [
+            *verdict.items,
+            Figure(figures["scores"](), f"Scores of {AUDITED} test images, and what is reached with less."),
+            Figure(figures["images"](), "Stimuli, reconstructions and baselines."),
         ],
     )

@@ -193,6 +193,10 @@ METRICS = Registry(
         "effnet_distance": "neurorecon.metrics.networks:EFFNET_DISTANCE",
         "swav_distance": "neurorecon.metrics.networks:SWAV_DISTANCE",
         "probe": "neurorecon.metrics.networks:PROBE",
+        "probe_kind": "neurorecon.metrics.semantics:PROBE_KIND",
+        "zero_shot": "neurorecon.metrics.semantics:ZERO_SHOT",
+        "caption_similarity": "neurorecon.metrics.semantics:CAPTION_SIMILARITY",
+        "caption_recall": "neurorecon.metrics.semantics:CAPTION_RECALL",
     },
 )
 

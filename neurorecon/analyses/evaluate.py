@@ -518,7 +518,7 @@ def choose_metrics(
                 todo="choose another metric",
             )
         if store is not None and metric.network is not None:
-            metric.network.check(store)
+            found[name] = replace(metric, network=metric.network.for_store(store))
     on_networks = [name for name, metric in found.items() if metric.network is not None]
     if store is not None and on_networks and models is None and not store.simulated:
         raise InputError(

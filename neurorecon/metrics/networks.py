@@ -46,7 +46,7 @@ KEPT_BYTES = 2**27
 _PIXELS, _MOST = 2**22, 128
 
 #: Networks in use, so that metrics on the same weights and device share one.
-_OPEN: WeakValueDictionary[tuple[type, str, str], ImageNetwork] = WeakValueDictionary()
+_OPEN: WeakValueDictionary[tuple[Any, ...], ImageNetwork] = WeakValueDictionary()
 
 
 class ImageNetwork(ABC):
@@ -101,17 +101,27 @@ class ImageNetwork(ABC):
         """Refuse a store whose stimuli the network cannot judge; by default none is refused."""
         return
 
+    def for_store(self, store: Store) -> ImageNetwork:
+        """Return the network that judges the stimuli of a store: itself, unless it needs to know what there is."""
+        self.check(store)
+        return self
+
     @cached_property
     def network(self) -> Any:
         """The loaded network."""
         return self.load(choose_device(self.device))
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Further arguments of the class, hashable."""
+        return {}
+
     def on(self, models: str | Path = "bundled", device: str = "cpu", progress: bool = False) -> ImageNetwork:
         """Return this kind of network with other weights or on another device; metrics share what is in use."""
-        key = type(self), str(models), device
+        key = type(self), str(models), device, *self.options.values()
         found = _OPEN.get(key)
         if found is None:
-            found = _OPEN[key] = type(self)(models, device)
+            found = _OPEN[key] = type(self)(models, device, **self.options)
         found.progress = progress
         return found
 
@@ -209,14 +219,41 @@ class ClipEmbedding(ImageNetwork):
             "embedding": self.network.encode_image(self.preprocessing.normalize(prepared, choose_device(self.device)))
         }
 
+    def texts(self, sentences: Sequence[str]) -> np.ndarray:
+        """Return the embeddings of sentences in the space of the images, each of norm 1; each sentence is read once.
+
+        Parameters
+        ----------
+        sentences : sequence of str
+            Longer ones than the network reads are cut off.
+
+        Returns
+        -------
+        array, float64, shape (sentence, feature)
+        """
+        import torch
+
+        network, device = self.network, choose_device(self.device)
+        new = sorted(set(sentences) - set(self._sentences))
+        for start in range(0, len(new), _MOST):
+            part = new[start : start + _MOST]
+            with torch.inference_mode():
+                values = network.encode_text(self.settings.tokenizer()(part).to(device)).double().cpu().numpy()
+            self._sentences |= dict(zip(part, values / np.linalg.norm(values, axis=1, keepdims=True), strict=True))
+        return np.stack([self._sentences[sentence] for sentence in sentences])
+
+    @cached_property
+    def _sentences(self) -> dict[str, np.ndarray]:
+        return {}
+
 
 class CategoryProbe(ImageNetwork):
-    """The bundled probe: features of three depths, and the category of the main object that it sees.
+    """The bundled probe: features of three depths, and the category and the kind of the main object that it sees.
 
     There are no published weights of it, so `models` has no effect.
     """
 
-    layers: ClassVar[tuple[str, ...]] = ("early", "middle", "pooled", "category")
+    layers: ClassVar[tuple[str, ...]] = ("early", "middle", "pooled", "category", "kind")
 
     def __init__(self, models: str | Path = "bundled", device: str = "cpu", progress: bool = False) -> None:
         super().__init__("bundled", device, progress)
@@ -238,9 +275,10 @@ class CategoryProbe(ImageNetwork):
         return Probe.load(self.source.folder).to(device)
 
     def read(self, prepared: np.ndarray) -> dict[str, Any]:
-        """Return maps of two stages, (image, channel, y, x), pooled features, (image, feature), and the category."""
+        """Return maps of two stages, (image, channel, y, x), pooled features, (image, feature), category and kind."""
         early, middle, pooled = self.network.depths(prepared)
-        return {"early": early, "middle": middle, "pooled": pooled, "category": self.network.categories(pooled)}
+        named = {"category": self.network.categories(pooled), "kind": self.network.kinds(pooled)}
+        return {"early": early, "middle": middle, "pooled": pooled, **named}
 
     def check(self, store: Store) -> None:
         """Refuse stimuli that are no drawn scenes of the probe's categories."""
@@ -266,7 +304,7 @@ class Judge(ImageNetwork):
 
     role: ClassVar[str]
     architecture: ClassVar[str]
-    options: ClassVar[Mapping[str, Any]] = {}
+    arguments: ClassVar[Mapping[str, Any]] = {}
     nodes: ClassVar[Mapping[str, str]]
 
     @cached_property
@@ -299,7 +337,7 @@ class Judge(ImageNetwork):
                 todo="leave one file there",
             )
         with same_random_numbers():
-            network = getattr(torchvision.models, self.architecture)(weights=None, **self.options)
+            network = getattr(torchvision.models, self.architecture)(weights=None, **self.arguments)
         state = {name.removeprefix("module."): value for name, value in load_state(files[0]).items()}
         wanted = network.state_dict()
         wrong = [name for name, value in wanted.items() if name in state and state[name].shape != value.shape]
@@ -337,7 +375,7 @@ class InceptionV3(Judge):
     layers: ClassVar[tuple[str, ...]] = ("pooled",)
     role: ClassVar[str] = "inception"
     architecture: ClassVar[str] = "inception_v3"
-    options: ClassVar[Mapping[str, Any]] = {"transform_input": True, "aux_logits": True, "init_weights": False}
+    arguments: ClassVar[Mapping[str, Any]] = {"transform_input": True, "aux_logits": True, "init_weights": False}
     nodes: ClassVar[Mapping[str, str]] = {"pooled": "avgpool"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -276,8 +275,8 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
     Parameters
     ----------
     name : str
-        A registered name, or a number of candidates with ``_way``, e.g. ``"50_way"``. Former names are accepted with a
-        warning.
+        A registered name, or any name of identification, e.g. ``"50_way"`` or ``"top5_of_100_clip"``; see
+        :func:`neurorecon.metrics.networks.named_identification`. Former names are accepted with a warning.
     models : {"bundled", "published"} or path
         Whose weights a metric on a network uses.
     device : str
@@ -301,17 +300,18 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
             stacklevel=2,
         )
         name = FORMER_NAMES[name]
-    several = re.fullmatch(r"(\d+)_way", name)
-    found = METRICS.load("n_way" if several else name)
-    if several:
-        found = found(int(several[1]))
-    elif name == "n_way":
+    if name in ("n_way", "topk_of_n"):
         raise InputError(
-            "the metric 'n_way' needs the number of candidates",
-            given="n_way",
-            expected="a number in place of n, e.g. 10_way",
-            todo="write 10_way, or two_way for pairs",
+            f"the metric {name!r} needs numbers",
+            given=name,
+            expected="numbers in place of letters, e.g. 10_way, top5_of_100",
+            todo="write 10_way or top5_of_100, or two_way for pairs",
         )
+    from neurorecon.metrics.networks import named_identification  # here, because it imports this module
+
+    found = None if name in METRICS.names() else named_identification(name)
+    if found is None:
+        found = METRICS.load(name)
     if not isinstance(found, Metric):
         return Metric(found)
     return found if found.network is None else replace(found, network=found.network.on(models, device, progress))

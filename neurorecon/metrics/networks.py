@@ -11,10 +11,12 @@ however many metrics, permutations and reconstructions it occurs in. Similarity,
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +28,7 @@ from neurorecon.errors import InputError
 from neurorecon.hub.local import SUFFIXES
 from neurorecon.io.tensors import load_state
 from neurorecon.metrics.base import Metric
-from neurorecon.metrics.identification import similarity_matrix, strict_share, two_way
+from neurorecon.metrics.identification import TWO_WAY, identification, similarity_matrix
 from neurorecon.metrics.image import as_unit_float, pixcorr
 from neurorecon.models.clip import ClipSettings, clip_settings
 from neurorecon.models.load import WeightsSource, same_random_numbers, source
@@ -433,14 +435,6 @@ def _size(layers: dict[str, np.ndarray]) -> int:
     return sum(values.nbytes for values in layers.values())
 
 
-def _two_way_on(network: ImageNetwork, layer: str) -> Metric:
-    """Return two-way identification on a layer."""
-    return Metric(
-        two_way, similarity_matrix, lambda matrix, order: strict_share(matrix[:, order]), chance=0.5,
-        network=network, layer=layer,
-    )  # fmt: skip
-
-
 def feature_distance(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Return 1 minus the correlation of the features of each stimulus and its reconstruction, (stimulus,).
 
@@ -449,28 +443,72 @@ def feature_distance(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     return 1.0 - pixcorr(seen, reconstructed)
 
 
-def _distance_on(network: ImageNetwork) -> Metric:
-    """Return the distance of pooled features."""
-    return Metric(
-        feature_distance, lambda seen, reconstructed: 1.0 - similarity_matrix(seen, reconstructed),
-        higher_is_better=False, network=network, layer="pooled",
-    )  # fmt: skip
+#: Networks that identification runs on, and their layers, by the name that they have in names of metrics.
+JUDGES: dict[str, tuple[ImageNetwork, str]] = {
+    "clip": (ClipEmbedding(), "embedding"),
+    "probe": (CategoryProbe(), "pooled"),
+    "alexnet2": (AlexNet(), "early"),
+    "alexnet5": (AlexNet(), "middle"),
+    "inception": (InceptionV3(), "pooled"),
+    "effnet": (EfficientNetB1(), "pooled"),
+    "swav": (SwavResNet50(), "pooled"),
+}
+
+_NAMED = re.compile(
+    r"(?:two_way(?P<ties>_half_ties)?|(?P<way>\d+)_way|top(?P<k>\d+)_of_(?P<n>\d+))"
+    rf"(?:_(?P<judge>{'|'.join(JUDGES)}))?(?P<among>_among_reconstructions)?"
+)
 
 
-_CLIP, _PROBE, _ALEXNET = ClipEmbedding(), CategoryProbe(), AlexNet()
+def named_identification(name: str) -> Metric | None:
+    """Return the identification that a name says, or None if it is no such name.
+
+    A name has up to three parts: what is asked (``two_way``, ``two_way_half_ties``, ``50_way``, ``top5_of_100``); the
+    network whose features are compared (``_clip`` and so on, a key of :data:`JUDGES`; without it, pixels are); and
+    ``_among_reconstructions``, if the candidates are the reconstructions, given what was seen, and not the other way
+    round. So ``top10_of_1200_clip`` and ``50_way_alexnet5_among_reconstructions`` are metrics.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    Metric or None
+
+    Raises
+    ------
+    InputError
+        If the numbers make no sense.
+    """
+    said = _NAMED.fullmatch(name)
+    if said is None:
+        return None
+    n = said["way"] or said["n"]
+    metric = identification(
+        int(said["k"] or 1),
+        None if n is None else int(n),
+        half_ties=said["ties"] is not None,
+        among="reconstructions" if said["among"] else "seen",
+    )
+    return _on(said["judge"], metric) if said["judge"] else metric
+
+
+def _on(judge: str, metric: Metric) -> Metric:
+    network, layer = JUDGES[judge]
+    return replace(metric, network=network, layer=layer)
+
+
+_DISTANCE = Metric(
+    feature_distance,
+    lambda seen, reconstructed: 1.0 - similarity_matrix(seen, reconstructed),
+    higher_is_better=False,
+)
 
 #: Registered in :data:`neurorecon.registry.METRICS`.
-TWO_WAY_CLIP = _two_way_on(_CLIP, "embedding")
-CLIP_SIMILARITY = Metric(
-    cosine,
-    lambda seen, reconstructed: similarity_matrix(seen, reconstructed, "cosine"),
-    network=_CLIP,
-    layer="embedding",
-)
-TWO_WAY_PROBE = _two_way_on(_PROBE, "pooled")
-PROBE = Metric(verdicts, chance=0.125, needs=("categories",), network=_PROBE, layer="category")
-TWO_WAY_ALEXNET2 = _two_way_on(_ALEXNET, "early")
-TWO_WAY_ALEXNET5 = _two_way_on(_ALEXNET, "middle")
-TWO_WAY_INCEPTION = _two_way_on(InceptionV3(), "pooled")
-EFFNET_DISTANCE = _distance_on(EfficientNetB1())
-SWAV_DISTANCE = _distance_on(SwavResNet50())
+TWO_WAY_CLIP, TWO_WAY_PROBE = _on("clip", TWO_WAY), _on("probe", TWO_WAY)
+TWO_WAY_ALEXNET2, TWO_WAY_ALEXNET5 = _on("alexnet2", TWO_WAY), _on("alexnet5", TWO_WAY)
+TWO_WAY_INCEPTION = _on("inception", TWO_WAY)
+CLIP_SIMILARITY = _on("clip", Metric(cosine, partial(similarity_matrix, similarity="cosine")))
+EFFNET_DISTANCE, SWAV_DISTANCE = _on("effnet", _DISTANCE), _on("swav", _DISTANCE)
+PROBE = Metric(verdicts, chance=0.125, needs=("categories",), network=CategoryProbe(), layer="category")

@@ -11,8 +11,13 @@ from neurorecon.metrics.image import resized
 
 #: Without those that need categories or captions, or judge drawn scenes by their kind: see test_networks.py and
 #: test_semantics.py.
-OTHERS = ("n_way", "probe", "probe_kind", "zero_shot", "caption_similarity", "caption_recall")
-NAMES = [*(name for name in METRICS.names() if name not in OTHERS), "3_way"]
+OTHERS = ("n_way", "topk_of_n", "probe", "probe_kind", "zero_shot", "caption_similarity", "caption_recall")
+NAMES = [
+    *(name for name in METRICS.names() if name not in OTHERS),
+    "3_way",
+    "top2_of_4",
+    "top2_of_5_clip_among_reconstructions",
+]
 
 
 def images(n=6, side=12, noise=0.2):

@@ -193,6 +193,8 @@ METRICS = Registry(
         "two_way_inception": "neurorecon.metrics.networks:TWO_WAY_INCEPTION",
         "effnet_distance": "neurorecon.metrics.networks:EFFNET_DISTANCE",
         "swav_distance": "neurorecon.metrics.networks:SWAV_DISTANCE",
+        "lpips": "neurorecon.metrics.perceptual:LPIPS",
+        "fid_torchvision": "neurorecon.metrics.perceptual:FID_TORCHVISION",
         "probe": "neurorecon.metrics.networks:PROBE",
         "probe_kind": "neurorecon.metrics.semantics:PROBE_KIND",
         "zero_shot": "neurorecon.metrics.semantics:ZERO_SHOT",

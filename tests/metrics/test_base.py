@@ -11,7 +11,16 @@ from neurorecon.metrics.image import resized
 
 #: Without those that need categories or captions, or judge drawn scenes by their kind: see test_networks.py and
 #: test_semantics.py.
-OTHERS = ("n_way", "topk_of_n", "probe", "probe_kind", "zero_shot", "caption_similarity", "caption_recall")
+OTHERS = (
+    "n_way",
+    "topk_of_n",
+    "fid_torchvision",
+    "probe",
+    "probe_kind",
+    "zero_shot",
+    "caption_similarity",
+    "caption_recall",
+)
 NAMES = [
     *(name for name in METRICS.names() if name not in OTHERS),
     "3_way",

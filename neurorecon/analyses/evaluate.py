@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,8 @@ from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileErro
 from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
 from neurorecon.provenance import bundled_weights, weights_label
-from neurorecon.stats import permutation_p, stimulus_permutations
+from neurorecon.stats import bootstrap_means, permutation_p, stimulus_permutations
+from neurorecon.stats.bootstrap import interval_of
 from neurorecon.stats.exchange import Exchange, choose_exchange, run_orders
 from neurorecon.store.store import Store
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 #: A panel shows at most this many stimuli, evenly spaced from the best to the worst.
 SHOWN = 20
+
+#: Bootstraps over stimuli behind each interval.
+BOOTSTRAPS = 10_000
 
 #: Suffixes of the files that are read as images.
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -51,6 +55,8 @@ class Evaluation(Result):
         Of each metric that has a value for each stimulus; with several seeds, their mean.
     all_seeds : array, shape (stimulus, seed, [frame,] y, x, rgb), optional
         What was reconstructed with each seed, where there are several; `reconstructed` is the first.
+    categories : list of str
+        Of the stimuli; empty strings where the store has none.
     scores : list of Score
         Mean of each metric over stimuli.
     null : dict of str to array, shape (permutation,)
@@ -65,6 +71,7 @@ class Evaluation(Result):
     reconstructed: np.ndarray
     values: dict[str, np.ndarray]
     all_seeds: np.ndarray | None = None
+    categories: list[str] = field(default_factory=list)
 
     @property
     def stem(self) -> str:
@@ -86,12 +93,54 @@ class Evaluation(Result):
         generated = {f"network {role}": made for role, made in self.chosen.get("networks", {}).items()}
         return {**super().made_by(store), **generated, **self.chosen.get("metric_weights", {})}
 
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """One row for each metric.
+
+        ``mean`` over stimuli with a 95% percentile interval of :data:`BOOTSTRAPS` bootstraps over stimuli (``low``,
+        ``high``; of single samples and of metrics of the whole set there is none), ``n`` stimuli and how many of them
+        are undefined, the mean of the null and ``p``, ``chance`` where it is known, ``higher is better``, and whose
+        ``weights`` judged. ``of`` says what was scored: the reconstruction of each stimulus, or single samples. Tables
+        of several subjects are joined by ``pd.concat``.
+        """
+        interval = self._interval()
+        rows = []
+        for score in self.scores:
+            key = self._key(score)
+            sample = key.startswith("single_sample_")
+            name = key.removeprefix("single_sample_").removeprefix("stimulus_mean_")
+            metric = load_metric(name)
+            low, high = (np.nan, np.nan) if sample else interval.get(name, (np.nan, np.nan))
+            made = self.chosen.get("metric_weights", {}).get(name)
+            rows.append({
+                **({"subject": self.subject} if self.subject else {}),
+                "metric": name, "of": "single samples" if sample else "stimuli", "mean": score.value, "low": low,
+                "high": high, "n": score.n, "n_undefined": score.n_undefined, "null mean": score.null_mean,
+                "p": score.p, "chance": np.nan if metric.chance is None else metric.chance,
+                "higher is better": metric.higher_is_better, "weights": "" if made is None else weights_label(made),
+            })  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def _interval(self) -> dict[str, tuple[float, float]]:
+        """Return the interval of the mean of each metric."""
+        if len(self.stimuli) < 2 or not self.values:
+            return {}
+        columns = np.stack(list(self.values.values()), axis=1)
+        means = bootstrap_means(columns, n_bootstraps=BOOTSTRAPS, seed=self.settings.seed)
+        found = interval_of(means[1:], means[0])
+        return dict(zip(self.values, zip(found.low.tolist(), found.high.tolist(), strict=True), strict=True))
+
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the table of stimuli, with one column for each metric, and the table of scores."""
-        return {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values}), "scores": self.score_table()}
+        """Return the tables of stimuli (one column for each metric), scores, metrics, and means by category."""
+        found = {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values}), "scores": self.score_table()}
+        found["metrics"] = self.table
+        if self.values and 1 < len(set(self.categories)) < len(self.stimuli):
+            groups = pd.DataFrame({"category": self.categories, **self.values}).groupby("category")
+            found["categories"] = groups.mean().assign(n=groups.size()).reset_index()
+        return found
 
     def latex(self) -> dict[str, str]:
-        """Return both tables in LaTeX, for the package booktabs."""
+        """Return all tables in LaTeX, for the package booktabs."""
         return {
             name: "% needs \\usepackage{booktabs}\n"
             + table.to_latex(index=False, escape=True, float_format="%.3f", na_rep="--")
@@ -323,8 +372,14 @@ def compute_evaluation(
     return Evaluation(
         settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, values=values,
         reconstructed=reconstructed[:, 0] if seeds else reconstructed, all_seeds=reconstructed if seeds else None,
-        scores=tested(scores, exchange), null=null,
+        scores=tested(scores, exchange), null=null, categories=categories_of(store, stimuli),
     )  # fmt: skip
+
+
+def categories_of(store: Store, stimuli: Sequence[str]) -> list[str]:
+    """Return the category of each stimulus."""
+    found: list[str] = store.stimuli.set_index("id")["category"].loc[list(stimuli)].astype(str).tolist()
+    return found
 
 
 def check_images(images: Any) -> None:

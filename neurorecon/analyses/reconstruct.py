@@ -31,6 +31,7 @@ from neurorecon.analyses.cross_validation import (
 from neurorecon.analyses.design import ReconstructSettings, warn_of_bundled
 from neurorecon.analyses.evaluate import (
     Evaluation,
+    categories_of,
     choose_metrics,
     context_of,
     exchange_orders,
@@ -564,6 +565,7 @@ class _Job:
             store=self.store,
             all_seeds=None if self.settings.seeds == 1 else reconstructed,
             trials=trials,
+            categories=categories_of(self.store, stimuli),
         )
 
 

@@ -178,7 +178,7 @@ def identification(
 def _check_pool(k: int, n: int) -> None:
     if not 1 <= k < n:
         raise InputError(
-            "identification needs a pool of two or more, and fewer that count",
+            "identification needs at least two candidates, and fewer that count",
             given=f"the {k} best of {n}",
             expected="2_way, 10_way, 50_way, top1_of_50, top10_of_1200, ...",
             todo="choose a larger pool, or fewer that count",

@@ -2,8 +2,9 @@
 
 *Profile correlation*: of each feature, over stimuli. *Pattern correlation*: of each stimulus, over features. Features
 differ in their means, and a decoder that returns the training mean for every stimulus has a pattern correlation far
-above 0 (CLIP's embedding: about .8). The pattern correlation of ``pattern`` is therefore that of the differences from
-the training mean; ``pattern_raw``, without it, is what papers print. Profile correlations do not depend on the mean.
+above 0 (on the drawn scenes .50 for `clip_vision`, .48 for `gabor`). The pattern correlation of ``pattern`` is
+therefore that of the differences from the training mean; ``pattern_raw``, without it, is what most papers print.
+Profile correlations do not depend on the mean.
 """
 
 from __future__ import annotations

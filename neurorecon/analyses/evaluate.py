@@ -18,6 +18,7 @@ from neurorecon.decoders.samples import same_order, stored_target
 from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError
 from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
+from neurorecon.metrics.semantics import survival
 from neurorecon.provenance import bundled_weights, weights_label
 from neurorecon.stats import bootstrap_means, permutation_p, stimulus_permutations
 from neurorecon.stats.bootstrap import interval_of
@@ -57,6 +58,8 @@ class Evaluation(Result):
         What was reconstructed with each seed, where there are several; `reconstructed` is the first.
     categories : list of str
         Of the stimuli; empty strings where the store has none.
+    named : dict of str to array of str, shape (stimulus,)
+        What a judge sees in each of `reconstructed`, by the metric that asks it for the category.
     scores : list of Score
         Mean of each metric over stimuli.
     null : dict of str to array, shape (permutation,)
@@ -72,6 +75,7 @@ class Evaluation(Result):
     values: dict[str, np.ndarray]
     all_seeds: np.ndarray | None = None
     categories: list[str] = field(default_factory=list)
+    named: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -131,12 +135,15 @@ class Evaluation(Result):
         return dict(zip(self.values, zip(found.low.tolist(), found.high.tolist(), strict=True), strict=True))
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the tables of stimuli (one column for each metric), scores, metrics, and means by category."""
+        """Return the tables of stimuli, scores, metrics, means by category, and of the categories that survive."""
         found = {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values}), "scores": self.score_table()}
         found["metrics"] = self.table
         if self.values and 1 < len(set(self.categories)) < len(self.stimuli):
             groups = pd.DataFrame({"category": self.categories, **self.values}).groupby("category")
             found["categories"] = groups.mean().assign(n=groups.size()).reset_index()
+        if self.named:
+            tables = {name: survival(self.categories, judged) for name, judged in self.named.items()}
+            found["names"] = pd.concat(tables, names=["metric"]).reset_index("metric").reset_index(drop=True)
         return found
 
     def latex(self) -> dict[str, str]:
@@ -347,6 +354,7 @@ def compute_evaluation(
             expected=f"ids such as {', '.join(sorted(known)[:3])}",
             todo="name the images by the ids in store.stimuli",
         )
+    require_stimuli(metrics, len(stimuli))
     seen = stored_target(store, shown, stimuli).values.astype(np.float32)
     reconstructed = as_unit_float(images.values).astype(np.float32)
     chosen: dict[str, Any] = {
@@ -369,10 +377,11 @@ def compute_evaluation(
     values, scores, null = score_pairs(
         metrics, seen, reconstructed, orders, context=context_of(store, stimuli), baseline=baseline
     )
+    first = reconstructed[:, 0] if seeds else reconstructed
     return Evaluation(
-        settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, values=values,
-        reconstructed=reconstructed[:, 0] if seeds else reconstructed, all_seeds=reconstructed if seeds else None,
-        scores=tested(scores, exchange), null=null, categories=categories_of(store, stimuli),
+        settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, values=values, reconstructed=first,
+        all_seeds=reconstructed if seeds else None, scores=tested(scores, exchange), null=null,
+        categories=categories_of(store, stimuli), named=names_of(metrics, first, seen.shape[-3:-1]),
     )  # fmt: skip
 
 
@@ -586,6 +595,32 @@ def choose_metrics(
     if warning is not None:
         warnings.warn(warning, BundledWeightsWarning, stacklevel=3)
     return found
+
+
+def require_stimuli(metrics: Mapping[str, Metric], n: int) -> None:
+    """Refuse metrics that need more stimuli than there are, before anything is generated or scored."""
+    for name, metric in metrics.items():
+        if n < metric.fewest:
+            raise InputError(
+                f"there are too few stimuli for the metric {name!r}",
+                given=f"{n} stimuli",
+                expected=f"{metric.fewest} or more",
+                todo="choose a smaller pool or another metric, or evaluate on more stimuli",
+            )
+
+
+def names_of(metrics: Mapping[str, Metric], reconstructed: np.ndarray, size: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return what judges see in reconstructions, array of str, (stimulus,), by the metric that asks for the category.
+
+    Parameters
+    ----------
+    metrics : mapping of str to Metric
+    reconstructed : array, shape (stimulus, y, x, rgb)
+    size : (int, int)
+        (y, x) at which images are compared.
+    """
+    judges = {name: metric for name, metric in metrics.items() if metric.layer == "category"}
+    return {name: metric.features(resized(reconstructed, (size[0], size[1]))) for name, metric in judges.items()}
 
 
 def weights_of(metrics: Mapping[str, Metric]) -> dict[str, dict[str, str]]:

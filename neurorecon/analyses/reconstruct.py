@@ -35,6 +35,8 @@ from neurorecon.analyses.evaluate import (
     choose_metrics,
     context_of,
     exchange_orders,
+    names_of,
+    require_stimuli,
     score_pairs,
     tested,
     weights_of,
@@ -592,6 +594,9 @@ class _Job:
             all_seeds=None if self.settings.seeds == 1 else reconstructed,
             trials=trials,
             categories=categories_of(self.store, stimuli),
+            named=names_of(
+                self.metrics, reconstructed if self.settings.seeds == 1 else reconstructed[:, 0], seen.shape[-3:-1]
+            ),
         )
 
 
@@ -613,6 +618,7 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
     test = job.read(rows=rows) if settings.single_trials else job.read(split="test")
     shown, names = pd.factorize(test.stimuli)
     ids, alone = [str(name) for name in names], len(test.table) == 1
+    require_stimuli(job.metrics, len(ids))
     runs = [set(zip(rows["session"], rows["run"], strict=True)) for _, rows in part.groupby(part["split"] == "test")]
     orders, exchange = exchange_orders(
         store, subject, ids, settings, shown_by(system), shared_runs=bool(set.intersection(*runs))
@@ -749,6 +755,7 @@ def _cross_validated(job: _Job) -> Reconstruction:
         labels = store.stimuli.set_index("id")["category"].loc[recordings.stimuli.tolist()].to_numpy(str)
     else:
         labels = recordings.table[column].to_numpy(str)
+    require_stimuli(job.metrics, len(set(recordings.stimuli.tolist())))
     found = cross_validate(job.system, recordings, labels, seeds=job.seeds, compute=job.compute)
     ids = found.stimuli.tolist()
     refits = type(job.system).exact_null is not System.exact_null

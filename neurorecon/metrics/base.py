@@ -71,6 +71,8 @@ class Metric:
     needs : tuple of str
         Keyword arguments beside the images: ``"categories"``, ``"captions"`` (of the stimuli) or ``"decoded"`` (the
         decoded targets), one entry for each stimulus; or ``"network"``, the network itself, e.g. to read captions with.
+    fewest : int
+        How many stimuli it needs.
     network : ImageNetwork, optional
         The network whose features are compared. `function` and `matrix` then take features, shape (stimulus, ...), in
         place of images.
@@ -86,6 +88,7 @@ class Metric:
     of: Literal["image", "video"] = "image"
     returns: Literal["stimulus", "set"] = "stimulus"
     needs: tuple[str, ...] = ()
+    fewest: int = 1
     network: ImageNetwork | None = None
     layer: str = ""
 

@@ -172,6 +172,7 @@ def identification(
         similarity_matrix,
         lambda matrix, order: share(matrix[:, order]),
         chance=0.5 if n is None else k / n,
+        fewest=2 if n is None else n,
     )
 
 

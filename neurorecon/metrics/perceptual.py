@@ -190,5 +190,5 @@ def frechet_distance(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
 #: Registered in :data:`neurorecon.registry.METRICS`.
 LPIPS = Metric(squared_distance, squared_distances, higher_is_better=False, network=Lpips(), layer="perceptual")
 FID_TORCHVISION = Metric(
-    frechet_distance, returns="set", higher_is_better=False, network=InceptionV3At299(), layer="pooled"
+    frechet_distance, returns="set", higher_is_better=False, fewest=2, network=InceptionV3At299(), layer="pooled"
 )

@@ -110,6 +110,7 @@ class ZeroShot(ClipEmbedding):
                 expected="two categories or more",
                 todo="leave this metric out, or judge with ZeroShot(names=[...])",
             )
+        self._check(names)  # now, and not after everything was generated
         return type(self)(names=names, templates=self.templates).on(self.models, self.device, self.progress)
 
     def record(self) -> dict[str, str]:
@@ -119,18 +120,22 @@ class ZeroShot(ClipEmbedding):
     @cached_property
     def named(self) -> np.ndarray:
         """The embedding of each name, of norm 1, shape (name, feature)."""
-        unknown = self._unknown(self.names)
-        if len(self.names) < 2 or unknown:
+        self._check(self.names)
+        sentences = [template.format(name) for name in self.names for template in self.templates]
+        means = self.clip.texts(sentences).reshape(len(self.names), len(self.templates), -1).mean(axis=1)
+        return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
+
+    def _check(self, names: Sequence[str]) -> None:
+        """Refuse names that CLIP cannot choose among."""
+        unknown = self._unknown(names)
+        if len(names) < 2 or unknown:
             raise InputError(
                 "CLIP cannot choose among these names",
-                given=f"{', '.join(self.names[:8]) or 'no names'}"
+                given=f"{', '.join(names[:8]) or 'no names'}"
                 + (f"; its vocabulary lacks {', '.join(unknown[:5])}" if unknown else ""),
                 expected="two names or more, of words that its tokenizer knows",
                 todo="choose other names, the probe for drawn scenes, or --models published",
             )
-        sentences = [template.format(name) for name in self.names for template in self.templates]
-        means = self.clip.texts(sentences).reshape(len(self.names), len(self.templates), -1).mean(axis=1)
-        return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
 
     def _unknown(self, names: Sequence[str]) -> list[str]:
         """Return names with words that a closed vocabulary lacks; OpenAI's byte pairs can spell any word."""

@@ -119,6 +119,42 @@ def test_means_by_category_are_those_of_their_stimuli(store):
         assert table.loc[name, "pixcorr"] == pytest.approx(found.values["pixcorr"][categories == name].mean())
 
 
+def test_names_that_survive_are_those_that_the_judge_sees(store, monkeypatch):
+    seen = []
+    network = nr.METRICS.load("probe").network
+
+    class Judge(type(network)):
+        def read(self, prepared):
+            seen.append(len(prepared))
+            dark = prepared.mean(axis=(1, 2, 3)) < 128
+            return {**super().read(prepared), "category": np.where(dark, "person", "animal")}
+
+    metric = dataclasses.replace(nr.METRICS.load("probe"), network=Judge())
+    monkeypatch.setitem(nr.METRICS._builtin, "probe", "")
+    monkeypatch.setitem(nr.METRICS._added, "probe", metric)
+    images = noisy(store)
+    found = nr.evaluate(images, store, metrics=["probe"], n_permutations=9)
+    assert sum(seen) == 2 * len(found.stimuli)  # each image once
+    judged = np.where((images.values * 255).round().mean(axis=(1, 2, 3)) < 128, "person", "animal")
+    assert (found.named["probe"] == judged).mean() > 0.8  # they are resampled for the probe
+    table = found.tables()["names"]
+    assert table.columns.tolist() == ["metric", "name", "n", "recall", "precision", "f1", "mistaken for"]
+    assert (table["recall"] * table["n"]).sum() == pytest.approx(found.values["probe"].sum())
+    assert nr.evaluate(images, store, n_permutations=9).named == {}
+
+
+def test_too_few_stimuli_are_refused_before_anything_is_generated(store, monkeypatch):
+    with pytest.raises(
+        InputError, match=r"too few stimuli for the metric 'top3_of_50'[\s\S]*6 stimuli[\s\S]*50 or more"
+    ):
+        nr.evaluate(noisy(store), store, metrics=["top3_of_50"])
+    system = nr.load_system("linear-pixels")
+    monkeypatch.setattr(type(system), "fit", lambda *args, **kwargs: pytest.fail("fitted"))
+    for how in (None, "stimulus"):
+        with pytest.raises(InputError, match="too few stimuli for the metric '50_way'"):
+            reconstruct(store, system, task="images", metrics=["50_way"], cross_validate=how)
+
+
 def test_tables_of_subjects_are_joined(miniature):
     store = miniature(subjects=2, images=24)
     both = pd.concat(

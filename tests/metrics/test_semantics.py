@@ -85,6 +85,9 @@ def test_zero_shot_takes_the_names_of_a_store():
     assert ZeroShot(names=("bus", "car")).for_store(store).names == ("bus", "car")
     with pytest.raises(InputError, match="no names to choose from"):
         ZeroShot().for_store(SimpleNamespace(name="one", stimuli=pd.DataFrame({"category": ["dog"]})))
+    strange = SimpleNamespace(name="far", stimuli=pd.DataFrame({"category": ["dog", "zebra"]}))
+    with pytest.raises(InputError, match=r"vocabulary lacks zebra"):
+        ZeroShot().for_store(strange)
     with pytest.raises(InputError, match=r"vocabulary lacks zebra"):
         ZeroShot(names=("dog", "zebra")).features(np.zeros((1, 8, 8, 3)), "category")
     with pytest.raises(InputError, match="cannot be told apart"):

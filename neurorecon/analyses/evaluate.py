@@ -198,6 +198,14 @@ class Evaluation(Result):
         figures = self.figures(store)
         panel = Figure(figures.pop("panel")(), "Stimuli and their reconstructions, from the best to the worst.")
         scores = Table.from_frame(self.score_table(), "Means over stimuli, beside their null.", formats={"n": "d"})
+        intervals = Table.from_frame(
+            self.table, "Means with 95% intervals over stimuli, and who judged.", formats={"n": "d", "n_undefined": "d"}
+        )
+        names = []
+        if self.named:
+            said = "Which categories the judge of each metric still sees, and what it takes the others for."
+            survived = Table.from_frame(self.tables()["names"], "Categories of the stimuli", formats={"n": "d"})
+            names.append(Section("Names that survive", said, [survived]))
         nulls = [
             Figure(draw(), f"{name.removeprefix('null_')}: the score (line) in its null distribution.")
             for name, draw in figures.items()
@@ -206,7 +214,8 @@ class Evaluation(Result):
         stimuli = Table.from_frame(self.tables()["stimuli"], "The scores of each stimulus.")
         sections = [
             Section("Seen and reconstructed", (), [panel]),
-            Section("Scores", exchange_lines(self.chosen), [scores, *nulls]),
+            Section("Scores", exchange_lines(self.chosen), [scores, intervals, *nulls]),
+            *names,
             *self.sections(),
             Section("Stimuli", (), [stimuli]),
         ]

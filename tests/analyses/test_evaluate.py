@@ -140,6 +140,8 @@ def test_names_that_survive_are_those_that_the_judge_sees(store, monkeypatch):
     table = found.tables()["names"]
     assert table.columns.tolist() == ["metric", "name", "n", "recall", "precision", "f1", "mistaken for"]
     assert (table["recall"] * table["n"]).sum() == pytest.approx(found.values["probe"].sum())
+    report = found.pages(store, nr.record_of(store, "a test"))["report"]()
+    assert "Names that survive" in report
     assert nr.evaluate(images, store, n_permutations=9).named == {}
 
 

@@ -90,5 +90,9 @@ class BundledWeightsWarning(NeuroreconWarning):
     """Networks that know only drawn scenes are used on measured data."""
 
 
+class FewStimuliWarning(NeuroreconWarning):
+    """A score of a set of stimuli is biased, because there are too few of them."""
+
+
 class AlphaEdgeWarning(NeuroreconWarning):
     """Many alphas were chosen at the end of their grid, so better ones may lie beyond it."""

@@ -183,7 +183,8 @@ METRICS = Registry(
         "two_way": "neurorecon.metrics.identification:TWO_WAY",
         "two_way_half_ties": "neurorecon.metrics.identification:TWO_WAY_HALF_TIES",
         "two_way_among_reconstructions": "neurorecon.metrics.identification:TWO_WAY_AMONG_RECONSTRUCTIONS",
-        "n_way": "neurorecon.metrics.identification:n_way",
+        "n_way": "neurorecon.metrics.identification:identification",
+        "topk_of_n": "neurorecon.metrics.identification:identification",
         "two_way_clip": "neurorecon.metrics.networks:TWO_WAY_CLIP",
         "clip_similarity": "neurorecon.metrics.networks:CLIP_SIMILARITY",
         "two_way_probe": "neurorecon.metrics.networks:TWO_WAY_PROBE",
@@ -192,7 +193,13 @@ METRICS = Registry(
         "two_way_inception": "neurorecon.metrics.networks:TWO_WAY_INCEPTION",
         "effnet_distance": "neurorecon.metrics.networks:EFFNET_DISTANCE",
         "swav_distance": "neurorecon.metrics.networks:SWAV_DISTANCE",
+        "lpips": "neurorecon.metrics.perceptual:LPIPS",
+        "fid_torchvision": "neurorecon.metrics.perceptual:FID_TORCHVISION",
         "probe": "neurorecon.metrics.networks:PROBE",
+        "probe_kind": "neurorecon.metrics.semantics:PROBE_KIND",
+        "zero_shot": "neurorecon.metrics.semantics:ZERO_SHOT",
+        "caption_similarity": "neurorecon.metrics.semantics:CAPTION_SIMILARITY",
+        "caption_recall": "neurorecon.metrics.semantics:CAPTION_RECALL",
     },
 )
 

@@ -29,7 +29,7 @@ import neurorecon
 import neurorecon as nr
 from neurorecon.cli.main import app
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.registry import DATASETS, FEATURES
+from neurorecon.registry import DATASETS, FEATURES, METRICS
 from neurorecon.simulation.reader import ScenesOptions, ScenesReader
 from neurorecon.systems.brain_diffuser import BrainDiffuser
 from neurorecon.systems.gru_two_stage import GRUTwoStage
@@ -736,5 +736,8 @@ def test_names_in_tables():
     table = features.partition("## What there is")[2].partition("\n\n**")[0]
     cells = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
     assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == set(FEATURES.builtin)
+    table = PAGES["docs/statistics.md"].partition("**Metrics.**")[2].partition("\n\n*Names")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == set(METRICS.builtin)
     sets = re.search(r"^\| data sets \| ([^;]+);", readme, re.MULTILINE).group(1)
     assert set(re.findall(r"`(\w+)`", sets)) == set(DATASETS.builtin)

@@ -31,6 +31,7 @@ from neurorecon.analyses.evaluate import (
     choose_metrics,
     context_of,
     exchange_orders,
+    require_stimuli,
     score_of,
     tested,
     weights_of,
@@ -527,6 +528,7 @@ def compute_comparison(
     chosen_metrics = choose_metrics(
         settings.metrics, (), kind, store, models=settings.models, device=settings.device, progress=progress
     )
+    require_stimuli(chosen_metrics, len(ids))
     strange = sorted(set(ids) - store.stimuli_with(shown))
     if strange:
         raise UnknownNameError("stimulus", strange[0], sorted(store.stimuli_with(shown))[:10])

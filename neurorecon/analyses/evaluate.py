@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,8 +19,10 @@ from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileErro
 from neurorecon.io.tables import as_text, read_table
 from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
+from neurorecon.metrics.semantics import survival
 from neurorecon.provenance import bundled_weights, weights_label
-from neurorecon.stats import permutation_p, stimulus_permutations
+from neurorecon.stats import bootstrap_means, permutation_p, stimulus_permutations
+from neurorecon.stats.bootstrap import interval_of
 from neurorecon.stats.exchange import Exchange, choose_exchange, run_orders
 from neurorecon.store.store import Store
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 #: A panel shows at most this many stimuli, evenly spaced from the best to the worst.
 SHOWN = 20
+
+#: Bootstraps over stimuli behind each interval.
+BOOTSTRAPS = 10_000
 
 #: Suffixes of the files that are read as images.
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -52,6 +57,10 @@ class Evaluation(Result):
         Of each metric that has a value for each stimulus; with several seeds, their mean.
     all_seeds : array, shape (stimulus, seed, [frame,] y, x, rgb), optional
         What was reconstructed with each seed, where there are several; `reconstructed` is the first.
+    categories : list of str
+        Of the stimuli; empty strings where the store has none.
+    named : dict of str to array of str, shape (stimulus,)
+        What a judge sees in each of `reconstructed`, by the metric that asks it for the category.
     scores : list of Score
         Mean of each metric over stimuli.
     null : dict of str to array, shape (permutation,)
@@ -66,6 +75,8 @@ class Evaluation(Result):
     reconstructed: np.ndarray
     values: dict[str, np.ndarray]
     all_seeds: np.ndarray | None = None
+    categories: list[str] = field(default_factory=list)
+    named: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -87,12 +98,57 @@ class Evaluation(Result):
         generated = {f"network {role}": made for role, made in self.chosen.get("networks", {}).items()}
         return {**super().made_by(store), **generated, **self.chosen.get("metric_weights", {})}
 
+    @functools.cached_property
+    def table(self) -> pd.DataFrame:
+        """One row for each metric.
+
+        ``mean`` over stimuli with a 95% percentile interval of :data:`BOOTSTRAPS` bootstraps over stimuli (``low``,
+        ``high``; of single samples and of metrics of the whole set there is none), ``n`` stimuli and how many of them
+        are undefined, the mean of the null and ``p``, ``chance`` where it is known, ``higher is better``, and whose
+        ``weights`` judged. ``of`` says what was scored: the reconstruction of each stimulus, or single samples. Tables
+        of several subjects are joined by ``pd.concat``.
+        """
+        interval = self._interval()
+        rows = []
+        for score in self.scores:
+            key = self._key(score)
+            sample = key.startswith("single_sample_")
+            name = key.removeprefix("single_sample_").removeprefix("stimulus_mean_")
+            metric = load_metric(name)
+            low, high = (np.nan, np.nan) if sample else interval.get(name, (np.nan, np.nan))
+            made = self.chosen.get("metric_weights", {}).get(name)
+            rows.append({
+                **({"subject": self.subject} if self.subject else {}),
+                "metric": name, "of": "single samples" if sample else "stimuli", "mean": score.value, "low": low,
+                "high": high, "n": score.n, "n_undefined": score.n_undefined, "null mean": score.null_mean,
+                "p": score.p, "chance": np.nan if metric.chance is None else metric.chance,
+                "higher is better": metric.higher_is_better, "weights": "" if made is None else weights_label(made),
+            })  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def _interval(self) -> dict[str, tuple[float, float]]:
+        """Return the interval of the mean of each metric."""
+        if len(self.stimuli) < 2 or not self.values:
+            return {}
+        columns = np.stack(list(self.values.values()), axis=1)
+        means = bootstrap_means(columns, n_bootstraps=BOOTSTRAPS, seed=self.settings.seed)
+        found = interval_of(means[1:], means[0])
+        return dict(zip(self.values, zip(found.low.tolist(), found.high.tolist(), strict=True), strict=True))
+
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the table of stimuli, with one column for each metric, and the table of scores."""
-        return {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values}), "scores": self.score_table()}
+        """Return the tables of stimuli, scores, metrics, means by category, and of the categories that survive."""
+        found = {"stimuli": pd.DataFrame({"stimulus": self.stimuli, **self.values}), "scores": self.score_table()}
+        found["metrics"] = self.table
+        if self.values and 1 < len(set(self.categories)) < len(self.stimuli):
+            groups = pd.DataFrame({"category": self.categories, **self.values}).groupby("category")
+            found["categories"] = groups.mean().assign(n=groups.size()).reset_index()
+        if self.named:
+            tables = {name: survival(self.categories, judged) for name, judged in self.named.items()}
+            found["names"] = pd.concat(tables, names=["metric"]).reset_index("metric").reset_index(drop=True)
+        return found
 
     def latex(self) -> dict[str, str]:
-        """Return both tables in LaTeX, for the package booktabs."""
+        """Return all tables in LaTeX, for the package booktabs."""
         return {
             name: "% needs \\usepackage{booktabs}\n"
             + table.to_latex(index=False, escape=True, float_format="%.3f", na_rep="--")
@@ -143,6 +199,14 @@ class Evaluation(Result):
         figures = self.figures(store)
         panel = Figure(figures.pop("panel")(), "Stimuli and their reconstructions, from the best to the worst.")
         scores = Table.from_frame(self.score_table(), "Means over stimuli, beside their null.", formats={"n": "d"})
+        intervals = Table.from_frame(
+            self.table, "Means with 95% intervals over stimuli, and who judged.", formats={"n": "d", "n_undefined": "d"}
+        )
+        names = []
+        if self.named:
+            said = "Which categories the judge of each metric still sees, and what it takes the others for."
+            survived = Table.from_frame(self.tables()["names"], "Categories of the stimuli", formats={"n": "d"})
+            names.append(Section("Names that survive", said, [survived]))
         nulls = [
             Figure(draw(), f"{name.removeprefix('null_')}: the score (line) in its null distribution.")
             for name, draw in figures.items()
@@ -151,7 +215,8 @@ class Evaluation(Result):
         stimuli = Table.from_frame(self.tables()["stimuli"], "The scores of each stimulus.")
         sections = [
             Section("Seen and reconstructed", (), [panel]),
-            Section("Scores", exchange_lines(self.chosen), [scores, *nulls]),
+            Section("Scores", exchange_lines(self.chosen), [scores, intervals, *nulls]),
+            *names,
             *self.sections(),
             Section("Stimuli", (), [stimuli]),
         ]
@@ -299,6 +364,7 @@ def compute_evaluation(
             expected=f"ids such as {', '.join(sorted(known)[:3])}",
             todo="name the images by the ids in store.stimuli",
         )
+    require_stimuli(metrics, len(stimuli))
     seen = stored_target(store, shown, stimuli).values.astype(np.float32)
     reconstructed = as_unit_float(images.values).astype(np.float32)
     chosen: dict[str, Any] = {
@@ -321,11 +387,18 @@ def compute_evaluation(
     values, scores, null = score_pairs(
         metrics, seen, reconstructed, orders, context=context_of(store, stimuli), baseline=baseline
     )
+    first = reconstructed[:, 0] if seeds else reconstructed
     return Evaluation(
-        settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, values=values,
-        reconstructed=reconstructed[:, 0] if seeds else reconstructed, all_seeds=reconstructed if seeds else None,
-        scores=tested(scores, exchange), null=null,
+        settings=settings, chosen=chosen, stimuli=stimuli, seen=seen, values=values, reconstructed=first,
+        all_seeds=reconstructed if seeds else None, scores=tested(scores, exchange), null=null,
+        categories=categories_of(store, stimuli), named=names_of(metrics, first, seen.shape[-3:-1]),
     )  # fmt: skip
+
+
+def categories_of(store: Store, stimuli: Sequence[str]) -> list[str]:
+    """Return the category of each stimulus."""
+    found: list[str] = store.stimuli.set_index("id")["category"].loc[list(stimuli)].astype(str).tolist()
+    return found
 
 
 def check_images(images: Any) -> None:
@@ -576,7 +649,7 @@ def choose_metrics(
                 todo="choose another metric",
             )
         if store is not None and metric.network is not None:
-            metric.network.check(store)
+            found[name] = replace(metric, network=metric.network.for_store(store))
     on_networks = [name for name, metric in found.items() if metric.network is not None]
     if store is not None and on_networks and models is None and not store.simulated:
         raise InputError(
@@ -589,6 +662,32 @@ def choose_metrics(
     if warning is not None:
         warnings.warn(warning, BundledWeightsWarning, stacklevel=3)
     return found
+
+
+def require_stimuli(metrics: Mapping[str, Metric], n: int) -> None:
+    """Refuse metrics that need more stimuli than there are, before anything is generated or scored."""
+    for name, metric in metrics.items():
+        if n < metric.fewest:
+            raise InputError(
+                f"there are too few stimuli for the metric {name!r}",
+                given=f"{n} stimuli",
+                expected=f"{metric.fewest} or more",
+                todo="choose a smaller pool or another metric, or evaluate on more stimuli",
+            )
+
+
+def names_of(metrics: Mapping[str, Metric], reconstructed: np.ndarray, size: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return what judges see in reconstructions, array of str, (stimulus,), by the metric that asks for the category.
+
+    Parameters
+    ----------
+    metrics : mapping of str to Metric
+    reconstructed : array, shape (stimulus, y, x, rgb)
+    size : (int, int)
+        (y, x) at which images are compared.
+    """
+    judges = {name: metric for name, metric in metrics.items() if metric.layer == "category"}
+    return {name: metric.features(resized(reconstructed, (size[0], size[1]))) for name, metric in judges.items()}
 
 
 def weights_of(metrics: Mapping[str, Metric]) -> dict[str, dict[str, str]]:

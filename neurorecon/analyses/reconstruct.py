@@ -31,17 +31,21 @@ from neurorecon.analyses.cross_validation import (
 from neurorecon.analyses.design import ReconstructSettings, warn_of_bundled
 from neurorecon.analyses.evaluate import (
     Evaluation,
+    categories_of,
     choose_metrics,
     context_of,
     exchange_orders,
+    names_of,
+    require_stimuli,
     score_pairs,
     tested,
     weights_of,
 )
 from neurorecon.analyses.results import Result, Score, exchange_record, plain_parameter
-from neurorecon.decoders.samples import Recordings, Within, choose_shown_task, peak_delays
+from neurorecon.decoders.samples import Recordings, Within, choose_shown_task, peak_delays, stored_target
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics.base import FORMER_NAMES, Metric, SeedMean
+from neurorecon.metrics.decoding import feature_table, parts_of
 from neurorecon.parallel import Compute
 from neurorecon.stats.exchange import Exchange
 from neurorecon.store.responses import Centering, choose_centering
@@ -73,6 +77,9 @@ class Reconstruction(Evaluation):
         What each control gives, with the first seed.
     stages : dict of str to array, shape (stimulus, [frame,] y, x, rgb)
         What earlier stages of the generation give, with the first seed.
+    features : DataFrame, optional
+        How well each target and its parts (layers, groups, tokens) were decoded, see
+        :func:`neurorecon.metrics.decoding.feature_table`; of averaged responses, by split.
     store : Store, optional
         What was reconstructed from: a later snapshot than the store that was given, if targets had to be computed.
     """
@@ -83,6 +90,7 @@ class Reconstruction(Evaluation):
     comparison: Comparison | None = None
     controls: dict[str, np.ndarray] = field(default_factory=dict)
     stages: dict[str, np.ndarray] = field(default_factory=dict)
+    features: pd.DataFrame | None = field(default=None, repr=False, compare=False)
     store: Store | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -111,6 +119,10 @@ class Reconstruction(Evaluation):
             **{f"network {role}": made for role, made in self.chosen["networks"].items()},
             **self.chosen["metric_weights"],
         }
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables of images and scores, and that of decoded targets."""
+        return super().tables() | ({} if self.features is None else {"features": self.features})
 
     def folders(self, store: Store) -> dict[str, Callable[[Path], None]]:
         """Return what writes the reconstructions as Zarr, and as image files."""
@@ -156,7 +168,14 @@ class Reconstruction(Evaluation):
     def text(self, store: Store) -> str:
         """Return how the reconstructions were made, and a table of the scores."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
-        return f"\n{self.subject} · {store.name} ({label}) · {self.task}\n{super().text(store)}"
+        lines = [f"\n{self.subject} · {store.name} ({label}) · {self.task}", super().text(store)]
+        whole = [] if self.features is None else self.features[self.features["part"] == "all"].to_dict("records")
+        lines += [
+            f"decoded {row['target']}: profile correlation {row['profile']:.3f} (p {row['profile p']:.3f}), "
+            f"pattern correlation {row['pattern']:.3f} (p {row['pattern p']:.3f})"
+            for row in whole
+        ]
+        return "\n".join(lines)
 
     def source(self, store: Store) -> Store:
         """Return the store that the result was made from."""
@@ -174,11 +193,21 @@ class Reconstruction(Evaluation):
         return {"seen": self.seen, **best, **stages, "reconstructed": self.reconstructed, **others}
 
     def sections(self) -> list[Section]:
-        """Return the sections of the report about the controls."""
+        """Return the sections of the report about decoded targets and controls."""
         from neurorecon.figures import Section, Table
 
+        found = []
+        if self.features is not None:
+            said = (
+                "Profile correlation: of each feature over stimuli, averaged. Pattern correlation: of each stimulus "
+                "over features, after the training mean was subtracted from both (pattern_raw: it was not)."
+            )
+            whole = self.features[self.features["part"] == "all"].drop(columns="part")
+            formats = {"features": "d", "n_undefined": "d"}
+            table = Table.from_frame(whole, "Decoded against true targets of the test stimuli", formats=formats)
+            found.append(Section("Decoded targets", said, [table]))
         if self.comparison is None:
-            return []
+            return found
         said = (
             "Controls do without the response to the stimulus: the mean training response, what was decoded from "
             "another stimulus, and the mean training image. The oracle generates from the true targets."
@@ -187,7 +216,7 @@ class Reconstruction(Evaluation):
             Table.from_frame(self.comparison.table, "Means over stimuli with their intervals"),
             Table.from_frame(self.comparison.differences, "Paired differences between the system and each control"),
         ]
-        return [Section("Controls", said, tables)]
+        return [*found, Section("Controls", said, tables)]
 
     @property
     def rebuilt(self) -> np.ndarray:
@@ -621,6 +650,10 @@ class Job:
             store=self.store,
             all_seeds=None if self.settings.seeds == 1 else reconstructed,
             trials=trials,
+            categories=categories_of(self.store, stimuli),
+            named=names_of(
+                self.metrics, reconstructed if self.settings.seeds == 1 else reconstructed[:, 0], seen.shape[-3:-1]
+            ),
         )
 
 
@@ -642,6 +675,7 @@ def _by_split(job: Job, folder: Path | None, reuse: Path | None) -> Reconstructi
     test = job.read(rows=rows) if settings.single_trials else job.read(split="test")
     shown, names = pd.factorize(test.stimuli)
     ids, alone = [str(name) for name in names], len(test.table) == 1
+    require_stimuli(job.metrics, len(ids))
     runs = [set(zip(rows["session"], rows["run"], strict=True)) for _, rows in part.groupby(part["split"] == "test")]
     orders, exchange = exchange_orders(
         store, subject, ids, settings, shown_by(system), shared_runs=bool(set.intersection(*runs))
@@ -678,8 +712,32 @@ def _by_split(job: Job, folder: Path | None, reuse: Path | None) -> Reconstructi
     result = job.result(ids, seen, reconstructed, scored, alone, chosen, orders, exchange, trials)
     if not settings.single_trials:
         stages = system.stages(decoded, seed=settings.seed)
-        result = replace(result, stages={name: images.values for name, images in stages.items()})
+        result = replace(
+            result,
+            stages={name: images.values for name, images in stages.items()},
+            features=_features(job, decoded, orders, exchange),
+        )
     return result if for_controls is None else _compared(result, job, for_controls, generated)
+
+
+def _features(job: _Job, decoded: Decoded, orders: np.ndarray, exchange: Exchange) -> pd.DataFrame | None:
+    """Return how well each target was decoded, with the null of the scores of images."""
+    if len(decoded.stimuli) < 2 or not len(decoded):
+        return None
+    found = []
+    for name, spec in job.system.targets.items():
+        if name not in decoded:
+            continue
+        array = decoded[name]
+        true = stored_target(job.store, spec.source, decoded.stimuli.tolist())
+        parts = parts_of(true.dims[1:], true.shape[1:], true.attrs)
+        mean = decoded.training[name][0] if name in decoded.training else None
+        table = feature_table(np.asarray(true.data), array.values, orders, mean, parts, seed=job.settings.seed)
+        table.insert(0, "target", name)
+        found.append(table)
+    table = pd.concat(found, ignore_index=True)
+    tests = ["profile p", "pattern p"]
+    return table if exchange.valid else table.assign(**dict.fromkeys(tests, np.nan))
 
 
 def _with_controls(
@@ -730,6 +788,7 @@ def _cross_validated(job: Job) -> Reconstruction:
         labels = store.stimuli.set_index("id")["category"].loc[recordings.stimuli.tolist()].to_numpy(str)
     else:
         labels = recordings.table[column].to_numpy(str)
+    require_stimuli(job.metrics, len(set(recordings.stimuli.tolist())))
     found = cross_validate(job.system, recordings, labels, seeds=job.seeds, compute=job.compute)
     ids = found.stimuli.tolist()
     refits = type(job.system).exact_null is not System.exact_null

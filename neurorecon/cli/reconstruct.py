@@ -28,8 +28,9 @@ MetricOption = Annotated[
     typer.Option(
         "--metric",
         "-m",
-        help=f"A metric; may be given several times: {', '.join(METRICS.builtin)} (n is a number, as in 50_way), or "
-        "a metric of another package. Default: those of the system, else pixcorr and two_way.",
+        help=f"A metric; may be given several times: {', '.join(METRICS.builtin)} (k and n are numbers, as in 50_way "
+        "and top5_of_100; 50_way_clip compares features of CLIP), or a metric of another package. Default: those of "
+        "the system, else pixcorr and two_way.",
     ),
 ]
 ExchangeOption = Annotated[

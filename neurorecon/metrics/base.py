@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -30,11 +29,13 @@ FORMER_NAMES = {
     "n_way_identification": "n_way",
 }
 
-#: What a metric may need beside the images, and whether it belongs to the seen stimulus or to the reconstruction.
-NEEDS: dict[str, Literal["seen", "reconstructed"]] = {
+#: What a metric may need beside the images, and whether it belongs to the seen stimulus, to the reconstruction or to
+#: the metric itself.
+NEEDS: dict[str, Literal["seen", "reconstructed", "metric"]] = {
     "categories": "seen",
     "captions": "seen",
     "decoded": "reconstructed",
+    "network": "metric",
 }
 
 #: Values in the pairs of images that are compared at a time.
@@ -53,7 +54,7 @@ class Metric:
         the whole set, such as a Frechet distance. What the metric `needs` is passed by keyword.
     matrix : callable, optional
         ``matrix(seen, reconstructed)`` returns the value of every pair, shape (reconstruction, seen), which makes the
-        null of exchanged pairs cheap.
+        null of exchanged pairs cheap. What the metric `needs` is passed by keyword.
     reduce : callable, optional
         ``reduce(matrix, order)`` returns one value for each stimulus from the matrix, if reconstruction i is taken for
         stimulus ``order[i]``. Needed if the value of one stimulus depends on the others, as in identification; by
@@ -64,9 +65,14 @@ class Metric:
         Expected value without information, if known.
     of : {"image", "video"}
         What is compared.
+    returns : {"stimulus", "set"}
+        One value for each stimulus, or one for the whole set, which has no null of exchanged pairs. A function that
+        returns one number is taken for a metric of the whole set, whatever this says.
     needs : tuple of str
         Keyword arguments beside the images: ``"categories"``, ``"captions"`` (of the stimuli) or ``"decoded"`` (the
-        decoded targets), one entry for each stimulus.
+        decoded targets), one entry for each stimulus; or ``"network"``, the network itself, e.g. to read captions with.
+    fewest : int
+        How many stimuli it needs.
     network : ImageNetwork, optional
         The network whose features are compared. `function` and `matrix` then take features, shape (stimulus, ...), in
         place of images.
@@ -75,12 +81,14 @@ class Metric:
     """
 
     function: Callable[..., Any]
-    matrix: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    matrix: Callable[..., np.ndarray] | None = None
     reduce: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     higher_is_better: bool = True
     chance: float | None = None
     of: Literal["image", "video"] = "image"
+    returns: Literal["stimulus", "set"] = "stimulus"
     needs: tuple[str, ...] = ()
+    fewest: int = 1
     network: ImageNetwork | None = None
     layer: str = ""
 
@@ -134,20 +142,34 @@ class Metric:
         context: Mapping[str, Any] | None,
         order: np.ndarray | None = None,
     ) -> np.ndarray:
-        given = context or {}
-        extra = {}
+        extra = self._needed(context)
+        if order is not None:
+            seen = seen[order]
+            extra |= {name: np.asarray(extra[name])[order] for name in extra if NEEDS[name] == "seen"}
+        found = np.asarray(self.function(seen, reconstructed, **extra), dtype=np.float64)
+        if found.shape != () and (found.shape != (len(seen),) or self.returns == "set"):
+            raise InputError(
+                "this metric does not return what it says",
+                given=f"an array of shape {found.shape}",
+                expected="one number"
+                if self.returns == "set"
+                else f"shape ({len(seen)},): one value for each stimulus",
+                todo="correct the function, or returns= of the metric",
+            )
+        return found
+
+    def _needed(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return what the metric needs beside the images."""
+        given = {**(context or {}), "network": self.network}
         for name in self.needs:
             if given.get(name) is None:
                 raise InputError(
                     f"this metric needs {name}, which the data set does not have",
-                    given=f"{', '.join(sorted(given)) or 'nothing'} beside the images",
+                    given=f"{', '.join(sorted(context or ())) or 'nothing'} beside the images",
                     expected=name,
                     todo="use a data set that has them, or another metric",
                 )
-            follows = order is not None and NEEDS[name] == "seen"
-            extra[name] = np.asarray(given[name])[order] if follows else given[name]
-        found = self.function(seen if order is None else seen[order], reconstructed, **extra)
-        return np.asarray(found, dtype=np.float64)
+        return {name: given[name] for name in self.needs}
 
     def null(
         self,
@@ -171,7 +193,7 @@ class Metric:
         seen, reconstructed = self.features(seen), self.features(reconstructed)
         rows = np.arange(len(reconstructed))
         if self.matrix is not None and len(seen) == len(reconstructed):
-            pairs = self.matrix(seen, reconstructed)
+            pairs = self.matrix(seen, reconstructed, **self._needed(context))
             reduce = self.reduce or (lambda matrix, order: matrix[rows, order])
             return np.array([summarize(reduce(pairs, order)).mean for order in orders])
         # Each pair is compared once, however many permutations contain it.
@@ -195,8 +217,8 @@ class Metric:
         rows = {"seen": other, "reconstructed": own}
         taken = {
             name: value.take(rows[NEEDS[name]]) if name == "decoded" else np.asarray(value)[rows[NEEDS[name]]]
-            for name, value in (context or {}).items()
-            if name in self.needs
+            for name, value in self._needed(context).items()
+            if NEEDS[name] in rows
         }
         return self._values(seen[other], reconstructed[own], taken)
 
@@ -256,8 +278,8 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
     Parameters
     ----------
     name : str
-        A registered name, or a number of candidates with ``_way``, e.g. ``"50_way"``. Former names are accepted with a
-        warning.
+        A registered name, or any name of identification, e.g. ``"50_way"`` or ``"top5_of_100_clip"``; see
+        :func:`neurorecon.metrics.networks.named_identification`. Former names are accepted with a warning.
     models : {"bundled", "published"} or path
         Whose weights a metric on a network uses.
     device : str
@@ -281,17 +303,18 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
             stacklevel=2,
         )
         name = FORMER_NAMES[name]
-    several = re.fullmatch(r"(\d+)_way", name)
-    found = METRICS.load("n_way" if several else name)
-    if several:
-        found = found(int(several[1]))
-    elif name == "n_way":
+    if name in ("n_way", "topk_of_n"):
         raise InputError(
-            "the metric 'n_way' needs the number of candidates",
-            given="n_way",
-            expected="a number in place of n, e.g. 10_way",
-            todo="write 10_way, or two_way for pairs",
+            f"the metric {name!r} needs numbers",
+            given=name,
+            expected="numbers in place of letters, e.g. 10_way, top5_of_100",
+            todo="write 10_way or top5_of_100, or two_way for pairs",
         )
+    from neurorecon.metrics.networks import named_identification  # here, because it imports this module
+
+    found = None if name in METRICS.names() else named_identification(name)
+    if found is None:
+        found = METRICS.load(name)
     if not isinstance(found, Metric):
         return Metric(found)
     return found if found.network is None else replace(found, network=found.network.on(models, device, progress))

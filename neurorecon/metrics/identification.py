@@ -1,11 +1,12 @@
 """Identification: whether the seen stimulus can be told from others, given its reconstruction.
 
 All variants are exact (no candidates are drawn at random). Each has its own name, because their numbers differ on the
-same reconstructions.
+same reconstructions; :func:`~neurorecon.metrics.networks.named_identification` has the rule of the names.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -106,24 +107,83 @@ def n_way_probability(
     InputError
         If `n` is below 2, or there are fewer than `n` stimuli.
     """
-    return _n_way(similarity_matrix(seen, reconstructed, similarity), n)
+    return _top_k(similarity_matrix(seen, reconstructed, similarity), 1, n)
 
 
-def n_way(n: int) -> Metric:
-    """Return the metric of :func:`n_way_probability` with `n` candidates, at least 2."""
-    if n < 2:
-        raise InputError(
-            "identification needs at least two candidates",
-            given=f"{n}_way",
-            expected="2_way, 10_way, 50_way, ...",
-            todo="choose a larger number of candidates",
-        )
+def top_k_probability(
+    seen: np.ndarray, reconstructed: np.ndarray, k: int, n: int, similarity: Similarity = "correlation"
+) -> np.ndarray:
+    """Probability that the right stimulus is among the `k` best of a pool of `n`, drawn at random, exactly.
+
+    With H of the M other candidates as similar as the right one or more, their number X in a pool is hypergeometric,
+    and this is P(X < k): the mean over all pools, not a sample of them. A tie counts as a loss. Chance is k / n; k = 1
+    is :func:`n_way_probability`, and with n as large as the number of stimuli the pool is the whole set, as in the
+    retrieval of published systems.
+
+    Parameters
+    ----------
+    seen, reconstructed : array, shape (stimulus, ...)
+        Images, or features of images.
+    k : int
+        How many of the best count.
+    n : int
+        Size of the pool, the right one included.
+    similarity : {"correlation", "cosine"}
+        As in :func:`two_way`.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+        float64 in [0, 1], NaN as in :func:`two_way`.
+
+    Raises
+    ------
+    InputError
+        If not 1 <= k < n, or there are fewer than `n` stimuli.
+    """
+    _check_pool(k, n)
+    return _top_k(similarity_matrix(seen, reconstructed, similarity), k, n)
+
+
+def identification(
+    k: int = 1, n: int | None = None, *, half_ties: bool = False, among: Literal["seen", "reconstructions"] = "seen"
+) -> Metric:
+    """Return the metric of identification.
+
+    Parameters
+    ----------
+    k, n : int
+        How many of the best count, and the size of the pool, see :func:`top_k_probability`. Without `n`, two-way
+        identification, see :func:`two_way`.
+    half_ties : bool
+        Two-way only: a tie counts half.
+    among : {"seen", "reconstructions"}
+        Whether candidates are the stimuli, given a reconstruction, or the reconstructions, given a stimulus.
+    """
+    if n is not None:
+        _check_pool(k, n)
+
+    def share(matrix: np.ndarray) -> np.ndarray:
+        rows = matrix if among == "seen" else matrix.T
+        return _top_k(rows, k, n) if n is not None else (_half_ties if half_ties else strict_share)(rows)
+
     return Metric(
-        lambda seen, reconstructed: n_way_probability(seen, reconstructed, n),
+        lambda seen, reconstructed: share(similarity_matrix(seen, reconstructed)),
         similarity_matrix,
-        lambda matrix, order: _n_way(matrix[:, order], n),
-        chance=1 / n,
+        lambda matrix, order: share(matrix[:, order]),
+        chance=0.5 if n is None else k / n,
+        fewest=2 if n is None else n,
     )
+
+
+def _check_pool(k: int, n: int) -> None:
+    if not 1 <= k < n:
+        raise InputError(
+            "identification needs at least two candidates, and fewer that count",
+            given=f"the {k} best of {n}",
+            expected="2_way, 10_way, 50_way, top1_of_50, top10_of_1200, ...",
+            todo="choose a larger pool, or fewer that count",
+        )
 
 
 def similarity_matrix(
@@ -212,29 +272,39 @@ def _half_ties(matrix: np.ndarray) -> np.ndarray:
     return _share(lower + 0.5 * ties, others)
 
 
-def _n_way(matrix: np.ndarray, n: int) -> np.ndarray:
-    """Return the probability that the diagonal wins against n - 1 other candidates of its row."""
+def _top_k(matrix: np.ndarray, k: int, n: int) -> np.ndarray:
+    """Return the probability that the diagonal is among the k best of itself and n - 1 other candidates of its row."""
     lower, _, others = _ranks(matrix)
-    most = int(others[~np.isnan(lower)].min(initial=len(lower) - 1)) + 1
+    defined = ~np.isnan(lower)
+    most = int(others[defined].min(initial=len(lower) - 1)) + 1
     if not 2 <= n <= most:
         raise InputError(
             "this many candidates cannot be drawn",
-            given=f"n={n} with {len(lower)} stimuli",
-            expected=f"n from 2 to {most} (stimuli that are constant are no candidates)",
-            todo="choose a smaller n, or evaluate on more stimuli",
+            given=f"a pool of {n} with {len(lower)} stimuli",
+            expected=f"n from 2 to {most} (stimuli whose similarity is undefined are no candidates)",
+            todo="choose a smaller pool, or evaluate on more stimuli",
         )
-    probability = np.ones(len(lower))
-    for drawn in range(n - 1):  # a factor is zero, and so the product, where fewer than n - 1 are lower
-        probability *= np.maximum(lower - drawn, 0.0) / (others - drawn)
-    return probability
+    found = np.full(len(lower), np.nan)
+    for number in np.unique(others[defined]):
+        rows = defined & (others == number)
+        found[rows] = _by_rivals(int(number), k, n)[(number - lower[rows]).astype(int)]
+    return found
+
+
+@lru_cache(maxsize=64)
+def _by_rivals(others: int, k: int, n: int) -> np.ndarray:
+    """Return the probability to be among the k best of n, by the number of rivals among the others, (others + 1,)."""
+    from scipy.stats import hypergeom  # here, because it takes half a second
+
+    rivals = np.arange(others + 1)
+    found = np.clip(hypergeom.cdf(k - 1, others, rivals, n - 1), 0.0, 1.0)
+    found[rivals < k] = 1.0  # certain, without rounding; and impossible, if too few are lower
+    found[others - rivals < n - k] = 0.0
+    return np.asarray(found)
 
 
 #: Registered in :data:`neurorecon.registry.METRICS`.
 PIXCORR = Metric(pixcorr, similarity_matrix)
-TWO_WAY = Metric(two_way, similarity_matrix, lambda matrix, order: strict_share(matrix[:, order]), chance=0.5)
-TWO_WAY_HALF_TIES = Metric(
-    two_way_half_ties, similarity_matrix, lambda matrix, order: _half_ties(matrix[:, order]), chance=0.5
-)
-TWO_WAY_AMONG_RECONSTRUCTIONS = Metric(
-    two_way_among_reconstructions, similarity_matrix, lambda matrix, order: strict_share(matrix[:, order].T), chance=0.5
-)
+TWO_WAY = identification()
+TWO_WAY_HALF_TIES = identification(half_ties=True)
+TWO_WAY_AMONG_RECONSTRUCTIONS = identification(among="reconstructions")

@@ -11,10 +11,12 @@ however many metrics, permutations and reconstructions it occurs in. Similarity,
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +28,7 @@ from neurorecon.errors import InputError
 from neurorecon.hub.local import SUFFIXES
 from neurorecon.io.tensors import load_state
 from neurorecon.metrics.base import Metric
-from neurorecon.metrics.identification import similarity_matrix, strict_share, two_way
+from neurorecon.metrics.identification import TWO_WAY, identification, similarity_matrix
 from neurorecon.metrics.image import as_unit_float, pixcorr
 from neurorecon.models.clip import ClipSettings, clip_settings
 from neurorecon.models.load import WeightsSource, same_random_numbers, source
@@ -46,7 +48,7 @@ KEPT_BYTES = 2**27
 _PIXELS, _MOST = 2**22, 128
 
 #: Networks in use, so that metrics on the same weights and device share one.
-_OPEN: WeakValueDictionary[tuple[type, str, str], ImageNetwork] = WeakValueDictionary()
+_OPEN: WeakValueDictionary[tuple[Any, ...], ImageNetwork] = WeakValueDictionary()
 
 
 class ImageNetwork(ABC):
@@ -101,17 +103,27 @@ class ImageNetwork(ABC):
         """Refuse a store whose stimuli the network cannot judge; by default none is refused."""
         return
 
+    def for_store(self, store: Store) -> ImageNetwork:
+        """Return the network that judges the stimuli of a store: itself, unless it needs to know what there is."""
+        self.check(store)
+        return self
+
     @cached_property
     def network(self) -> Any:
         """The loaded network."""
         return self.load(choose_device(self.device))
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Further arguments of the class, hashable."""
+        return {}
+
     def on(self, models: str | Path = "bundled", device: str = "cpu", progress: bool = False) -> ImageNetwork:
         """Return this kind of network with other weights or on another device; metrics share what is in use."""
-        key = type(self), str(models), device
+        key = type(self), str(models), device, *self.options.values()
         found = _OPEN.get(key)
         if found is None:
-            found = _OPEN[key] = type(self)(models, device)
+            found = _OPEN[key] = type(self)(models, device, **self.options)
         found.progress = progress
         return found
 
@@ -209,14 +221,41 @@ class ClipEmbedding(ImageNetwork):
             "embedding": self.network.encode_image(self.preprocessing.normalize(prepared, choose_device(self.device)))
         }
 
+    def texts(self, sentences: Sequence[str]) -> np.ndarray:
+        """Return the embeddings of sentences in the space of the images, each of norm 1; each sentence is read once.
+
+        Parameters
+        ----------
+        sentences : sequence of str
+            Longer ones than the network reads are cut off.
+
+        Returns
+        -------
+        array, float64, shape (sentence, feature)
+        """
+        import torch
+
+        network, device = self.network, choose_device(self.device)
+        new = sorted(set(sentences) - set(self._sentences))
+        for start in range(0, len(new), _MOST):
+            part = new[start : start + _MOST]
+            with torch.inference_mode():
+                values = network.encode_text(self.settings.tokenizer()(part).to(device)).double().cpu().numpy()
+            self._sentences |= dict(zip(part, values / np.linalg.norm(values, axis=1, keepdims=True), strict=True))
+        return np.stack([self._sentences[sentence] for sentence in sentences])
+
+    @cached_property
+    def _sentences(self) -> dict[str, np.ndarray]:
+        return {}
+
 
 class CategoryProbe(ImageNetwork):
-    """The bundled probe: features of three depths, and the category of the main object that it sees.
+    """The bundled probe: features of three depths, and the category and the kind of the main object that it sees.
 
     There are no published weights of it, so `models` has no effect.
     """
 
-    layers: ClassVar[tuple[str, ...]] = ("early", "middle", "pooled", "category")
+    layers: ClassVar[tuple[str, ...]] = ("early", "middle", "pooled", "category", "kind")
 
     def __init__(self, models: str | Path = "bundled", device: str = "cpu", progress: bool = False) -> None:
         super().__init__("bundled", device, progress)
@@ -238,9 +277,10 @@ class CategoryProbe(ImageNetwork):
         return Probe.load(self.source.folder).to(device)
 
     def read(self, prepared: np.ndarray) -> dict[str, Any]:
-        """Return maps of two stages, (image, channel, y, x), pooled features, (image, feature), and the category."""
+        """Return maps of two stages, (image, channel, y, x), pooled features, (image, feature), category and kind."""
         early, middle, pooled = self.network.depths(prepared)
-        return {"early": early, "middle": middle, "pooled": pooled, "category": self.network.categories(pooled)}
+        named = {"category": self.network.categories(pooled), "kind": self.network.kinds(pooled)}
+        return {"early": early, "middle": middle, "pooled": pooled, **named}
 
     def check(self, store: Store) -> None:
         """Refuse stimuli that are no drawn scenes of the probe's categories."""
@@ -266,7 +306,7 @@ class Judge(ImageNetwork):
 
     role: ClassVar[str]
     architecture: ClassVar[str]
-    options: ClassVar[Mapping[str, Any]] = {}
+    arguments: ClassVar[Mapping[str, Any]] = {}
     nodes: ClassVar[Mapping[str, str]]
 
     @cached_property
@@ -299,7 +339,7 @@ class Judge(ImageNetwork):
                 todo="leave one file there",
             )
         with same_random_numbers():
-            network = getattr(torchvision.models, self.architecture)(weights=None, **self.options)
+            network = getattr(torchvision.models, self.architecture)(weights=None, **self.arguments)
         state = {name.removeprefix("module."): value for name, value in load_state(files[0]).items()}
         wanted = network.state_dict()
         wrong = [name for name, value in wanted.items() if name in state and state[name].shape != value.shape]
@@ -337,7 +377,7 @@ class InceptionV3(Judge):
     layers: ClassVar[tuple[str, ...]] = ("pooled",)
     role: ClassVar[str] = "inception"
     architecture: ClassVar[str] = "inception_v3"
-    options: ClassVar[Mapping[str, Any]] = {"transform_input": True, "aux_logits": True, "init_weights": False}
+    arguments: ClassVar[Mapping[str, Any]] = {"transform_input": True, "aux_logits": True, "init_weights": False}
     nodes: ClassVar[Mapping[str, str]] = {"pooled": "avgpool"}
 
 
@@ -395,14 +435,6 @@ def _size(layers: dict[str, np.ndarray]) -> int:
     return sum(values.nbytes for values in layers.values())
 
 
-def _two_way_on(network: ImageNetwork, layer: str) -> Metric:
-    """Return two-way identification on a layer."""
-    return Metric(
-        two_way, similarity_matrix, lambda matrix, order: strict_share(matrix[:, order]), chance=0.5,
-        network=network, layer=layer,
-    )  # fmt: skip
-
-
 def feature_distance(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Return 1 minus the correlation of the features of each stimulus and its reconstruction, (stimulus,).
 
@@ -411,28 +443,72 @@ def feature_distance(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     return 1.0 - pixcorr(seen, reconstructed)
 
 
-def _distance_on(network: ImageNetwork) -> Metric:
-    """Return the distance of pooled features."""
-    return Metric(
-        feature_distance, lambda seen, reconstructed: 1.0 - similarity_matrix(seen, reconstructed),
-        higher_is_better=False, network=network, layer="pooled",
-    )  # fmt: skip
+#: Networks that identification runs on, and their layers, by the name that they have in names of metrics.
+JUDGES: dict[str, tuple[ImageNetwork, str]] = {
+    "clip": (ClipEmbedding(), "embedding"),
+    "probe": (CategoryProbe(), "pooled"),
+    "alexnet2": (AlexNet(), "early"),
+    "alexnet5": (AlexNet(), "middle"),
+    "inception": (InceptionV3(), "pooled"),
+    "effnet": (EfficientNetB1(), "pooled"),
+    "swav": (SwavResNet50(), "pooled"),
+}
+
+_NAMED = re.compile(
+    r"(?:two_way(?P<ties>_half_ties)?|(?P<way>\d+)_way|top(?P<k>\d+)_of_(?P<n>\d+))"
+    rf"(?:_(?P<judge>{'|'.join(JUDGES)}))?(?P<among>_among_reconstructions)?"
+)
 
 
-_CLIP, _PROBE, _ALEXNET = ClipEmbedding(), CategoryProbe(), AlexNet()
+def named_identification(name: str) -> Metric | None:
+    """Return the identification that a name says, or None if it is no such name.
+
+    A name has up to three parts: what is asked (``two_way``, ``two_way_half_ties``, ``50_way``, ``top5_of_100``); the
+    network whose features are compared (``_clip`` and so on, a key of :data:`JUDGES`; without it, pixels are); and
+    ``_among_reconstructions``, if the candidates are the reconstructions, given what was seen, and not the other way
+    round. So ``top10_of_1200_clip`` and ``50_way_alexnet5_among_reconstructions`` are metrics.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    Metric or None
+
+    Raises
+    ------
+    InputError
+        If the numbers make no sense.
+    """
+    said = _NAMED.fullmatch(name)
+    if said is None:
+        return None
+    n = said["way"] or said["n"]
+    metric = identification(
+        int(said["k"] or 1),
+        None if n is None else int(n),
+        half_ties=said["ties"] is not None,
+        among="reconstructions" if said["among"] else "seen",
+    )
+    return _on(said["judge"], metric) if said["judge"] else metric
+
+
+def _on(judge: str, metric: Metric) -> Metric:
+    network, layer = JUDGES[judge]
+    return replace(metric, network=network, layer=layer)
+
+
+_DISTANCE = Metric(
+    feature_distance,
+    lambda seen, reconstructed: 1.0 - similarity_matrix(seen, reconstructed),
+    higher_is_better=False,
+)
 
 #: Registered in :data:`neurorecon.registry.METRICS`.
-TWO_WAY_CLIP = _two_way_on(_CLIP, "embedding")
-CLIP_SIMILARITY = Metric(
-    cosine,
-    lambda seen, reconstructed: similarity_matrix(seen, reconstructed, "cosine"),
-    network=_CLIP,
-    layer="embedding",
-)
-TWO_WAY_PROBE = _two_way_on(_PROBE, "pooled")
-PROBE = Metric(verdicts, chance=0.125, needs=("categories",), network=_PROBE, layer="category")
-TWO_WAY_ALEXNET2 = _two_way_on(_ALEXNET, "early")
-TWO_WAY_ALEXNET5 = _two_way_on(_ALEXNET, "middle")
-TWO_WAY_INCEPTION = _two_way_on(InceptionV3(), "pooled")
-EFFNET_DISTANCE = _distance_on(EfficientNetB1())
-SWAV_DISTANCE = _distance_on(SwavResNet50())
+TWO_WAY_CLIP, TWO_WAY_PROBE = _on("clip", TWO_WAY), _on("probe", TWO_WAY)
+TWO_WAY_ALEXNET2, TWO_WAY_ALEXNET5 = _on("alexnet2", TWO_WAY), _on("alexnet5", TWO_WAY)
+TWO_WAY_INCEPTION = _on("inception", TWO_WAY)
+CLIP_SIMILARITY = _on("clip", Metric(cosine, partial(similarity_matrix, similarity="cosine")))
+EFFNET_DISTANCE, SWAV_DISTANCE = _on("effnet", _DISTANCE), _on("swav", _DISTANCE)
+PROBE = Metric(verdicts, chance=0.125, needs=("categories",), network=CategoryProbe(), layer="category")

@@ -129,6 +129,10 @@ class Probe(nn.Module):
         """Return the category of the main object from :meth:`pooled`, array of str, shape (image,)."""
         return np.array(self.config.categories)[self.kind(pooled).argmax(dim=1).cpu().numpy()]
 
+    def kinds(self, pooled: Tensor) -> np.ndarray:
+        """Return the kind of the main object (``"dog"``) from :meth:`pooled`, array of str, shape (image,)."""
+        return np.array(self.config.kinds)[self.kind(pooled).argmax(dim=1).cpu().numpy()]
+
     @torch.no_grad()
     def answers(self, images: np.ndarray, batch: int = 128) -> Answers:
         """Classify uint8 images (image, y, x, rgb).

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import xarray
 from PIL import Image
 
@@ -75,6 +76,103 @@ def test_images_of_another_size_are_compared_at_the_size_of_the_stimuli(store):
 def test_exchange_within_a_category(store):
     free, within = (nr.evaluate(noisy(store), store, n_permutations=9, exchange=how) for how in (None, "category"))
     assert free.scores[0].null_mean != within.scores[0].null_mean
+
+
+def test_the_table_has_one_row_for_each_metric(store, monkeypatch, tmp_path):
+    """Interval against scipy's bootstrap, and the rest against what each metric says of itself."""
+    monkeypatch.setitem(nr.METRICS._added, "distance", lambda seen, found: abs(seen.mean() - found.mean()))
+    names = ["pixcorr", "mse", "two_way_clip", "top2_of_4_among_reconstructions", "distance"]
+    found = nr.evaluate(noisy(store, 0.5), store, metrics=names, n_permutations=99)
+    table = found.table.set_index("metric")
+    assert table.index.tolist() == names
+    assert table["higher is better"].tolist() == [True, False, True, True, True]
+    assert table["weights"].tolist()[:2] == ["", ""]
+    assert table.loc["two_way_clip", "weights"].startswith("bundled/clip ")
+    np.testing.assert_array_equal(table["chance"], [np.nan, np.nan, 0.5, 0.5, np.nan])
+    assert table.loc["distance", ["low", "high", "p", "null mean"]].isna().all()
+    for name in ("pixcorr", "mse"):
+        values = found.values[name]
+        expected = scipy.stats.bootstrap((values,), np.mean, n_resamples=9999, method="percentile", rng=1)
+        spread = values.std() / np.sqrt(len(values))
+        np.testing.assert_allclose(table.loc[name, "mean"], values.mean())
+        limits = table.loc[name, ["low", "high"]].astype(float)
+        np.testing.assert_allclose(limits, expected.confidence_interval, atol=0.1 * spread)
+    # Undefined values are left out, of the mean and of the interval.
+    holes = noisy(store, 0.5)
+    holes[2] = 0.5
+    one = nr.evaluate(holes, store, metrics=["pixcorr"], n_permutations=9).table.iloc[0]
+    assert (one["n"], one["n_undefined"]) == (5, 1)
+    assert one["low"] < one["mean"] < one["high"]
+    files = {file.name: file for file in nr.write(found, store, tmp_path, nr.record_of(store, "a test"), figures=False)}
+    written = pd.read_csv(files["images_metrics.csv"]).set_index("metric")
+    np.testing.assert_allclose(written["mean"], table["mean"], rtol=1e-5)
+    assert written.loc["two_way_clip", "weights"] == table.loc["two_way_clip", "weights"]
+    assert r"n\_undefined" in files["images_metrics.tex"].read_text()
+
+
+def test_means_by_category_are_those_of_their_stimuli(store):
+    found = nr.evaluate(noisy(store), store, n_permutations=9)
+    categories = store.stimuli.set_index("id")["category"].loc[found.stimuli].to_numpy()
+    table = found.tables()["categories"].set_index("category")
+    assert table["n"].sum() == len(found.stimuli)
+    for name in set(categories):
+        assert table.loc[name, "pixcorr"] == pytest.approx(found.values["pixcorr"][categories == name].mean())
+
+
+def test_names_that_survive_are_those_that_the_judge_sees(store, monkeypatch):
+    seen = []
+    network = nr.METRICS.load("probe").network
+
+    class Judge(type(network)):
+        def read(self, prepared):
+            seen.append(len(prepared))
+            dark = prepared.mean(axis=(1, 2, 3)) < 128
+            return {**super().read(prepared), "category": np.where(dark, "person", "animal")}
+
+    metric = dataclasses.replace(nr.METRICS.load("probe"), network=Judge())
+    monkeypatch.setitem(nr.METRICS._builtin, "probe", "")
+    monkeypatch.setitem(nr.METRICS._added, "probe", metric)
+    images = noisy(store)
+    found = nr.evaluate(images, store, metrics=["probe"], n_permutations=9)
+    assert sum(seen) == 2 * len(found.stimuli)  # each image once
+    judged = np.where((images.values * 255).round().mean(axis=(1, 2, 3)) < 128, "person", "animal")
+    assert (found.named["probe"] == judged).mean() > 0.8  # they are resampled for the probe
+    table = found.tables()["names"]
+    assert table.columns.tolist() == ["metric", "name", "n", "recall", "precision", "f1", "mistaken for"]
+    assert (table["recall"] * table["n"]).sum() == pytest.approx(found.values["probe"].sum())
+    report = found.pages(store, nr.record_of(store, "a test"))["report"]()
+    assert "Names that survive" in report
+    assert nr.evaluate(images, store, n_permutations=9).named == {}
+
+
+def test_too_few_stimuli_are_refused_before_anything_is_generated(store, monkeypatch):
+    with pytest.raises(
+        InputError, match=r"too few stimuli for the metric 'top3_of_50'[\s\S]*6 stimuli[\s\S]*50 or more"
+    ):
+        nr.evaluate(noisy(store), store, metrics=["top3_of_50"])
+    system = nr.load_system("linear-pixels")
+    monkeypatch.setattr(type(system), "fit", lambda *args, **kwargs: pytest.fail("fitted"))
+    for how in (None, "stimulus"):
+        with pytest.raises(InputError, match="too few stimuli for the metric '50_way'"):
+            reconstruct(store, system, task="images", metrics=["50_way"], cross_validate=how)
+
+
+def test_tables_of_subjects_are_joined(miniature):
+    store = miniature(subjects=2, images=24)
+    both = pd.concat(
+        [reconstruct(store, subject=name, task="images", n_permutations=9).table for name in store.subjects]
+    )
+    assert both[["subject", "metric"]].to_numpy().tolist() == [
+        [name, metric] for name in store.subjects for metric in ("pixcorr", "two_way")
+    ]
+
+
+def test_single_samples_stand_in_the_table(store):
+    table = reconstruct(store, task="images", n_permutations=9, single_trials=True).table
+    assert table[["metric", "of"]].to_numpy().tolist() == [
+        ["pixcorr", "stimuli"], ["two_way", "stimuli"], ["pixcorr", "single samples"]
+    ]  # fmt: skip
+    assert table["low"].notna().tolist() == [True, True, False]
 
 
 def test_a_metric_of_the_whole_set_has_no_null_of_exchanged_pairs(store, monkeypatch):

@@ -52,6 +52,33 @@ def test_responses_that_saw_other_images_reconstruct_nothing(miniature, monkeypa
     assert all(score.p > 0.02 for score in wrong.scores)
 
 
+def test_decoded_targets_have_a_table(miniature, tmp_path):
+    """Of the images themselves: profiles and patterns by numpy, from what was decoded again."""
+    store = miniature(subjects=1, images=40)
+    system = nr.load_system("linear-pixels").fit(store, "subj01", task="images")
+    found = reconstruct(store, system, task="images", n_permutations=29)
+    decoded = system.decode(store.responses("subj01", task="images", split="test", average="stimulus"))
+    order = [decoded.stimuli.tolist().index(name) for name in found.stimuli]
+    one = store.images(found.stimuli).values.reshape(10, -1) / 255
+    other = decoded["images"].values[order].reshape(10, -1).astype(float)
+    assert len(found.features) == 1
+    row = found.features.iloc[0]
+    assert (row["target"], row["part"], row["features"]) == ("images", "all", one.shape[1])
+    profiles = [np.corrcoef(a, b)[0, 1] for a, b in zip(one.T, other.T, strict=True)]
+    assert row["profile"] == pytest.approx(np.nanmean(profiles), abs=1e-5)
+    mean = decoded.training["images"][0].reshape(-1)
+    patterns = [np.corrcoef(a - mean, b - mean)[0, 1] for a, b in zip(one, other, strict=True)]
+    assert row["pattern"] == pytest.approx(np.mean(patterns), abs=1e-5)
+    assert "decoded images: profile correlation" in found.text(store)
+    files = {file.name: file for file in nr.write(found, store, tmp_path, nr.record_of(store, "a test"), figures=False)}
+    written = pd.read_csv(files["subj01_linear-pixels_features.csv"])
+    assert written.loc[0, "profile"] == pytest.approx(row["profile"], rel=1e-4)
+    assert "pattern\\_raw" in files["subj01_linear-pixels_features.tex"].read_text()
+    # Neither single samples nor cross-validation have one.
+    assert reconstruct(store, task="images", n_permutations=9, single_trials=True).features is None
+    assert reconstruct(store, task="images", n_permutations=9, cross_validate="category").features is None
+
+
 def test_the_same_seed_gives_the_same_images(miniature):
     store = miniature(subjects=1, images=40)
     first, second = (reconstruct(store, task="images", n_permutations=9, seed=4) for _ in range(2))

@@ -9,8 +9,24 @@ from neurorecon.metrics import METRICS, Metric, load_metric, pixcorr, psnr, ssim
 from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES
 from neurorecon.metrics.image import resized
 
-#: Without "probe", which needs categories: see test_networks.py.
-NAMES = [*(name for name in METRICS.names() if name not in ("n_way", "probe")), "3_way"]
+#: Without those that need categories or captions, or judge drawn scenes by their kind: see test_networks.py and
+#: test_semantics.py.
+OTHERS = (
+    "n_way",
+    "topk_of_n",
+    "fid_torchvision",
+    "probe",
+    "probe_kind",
+    "zero_shot",
+    "caption_similarity",
+    "caption_recall",
+)
+NAMES = [
+    *(name for name in METRICS.names() if name not in OTHERS),
+    "3_way",
+    "top2_of_4",
+    "top2_of_5_clip_among_reconstructions",
+]
 
 
 def images(n=6, side=12, noise=0.2):
@@ -130,8 +146,12 @@ def test_what_a_metric_needs_goes_with_the_stimulus():
 
 def test_a_metric_of_the_whole_set():
     seen, reconstructed = images()
-    found = Metric(lambda one, other: abs(one.mean() - other.mean())).values(seen, reconstructed)
+    found = Metric(lambda one, other: abs(one.mean() - other.mean()), returns="set").values(seen, reconstructed)
     assert found.shape == ()
+    with pytest.raises(InputError, match=r"shape \(6, 12\)[\s\S]*one value for each stimulus"):
+        Metric(lambda one, other: other[:, :, 0, 0]).values(seen, reconstructed)
+    with pytest.raises(InputError, match=r"shape \(6,\)[\s\S]*one number"):
+        Metric(pixcorr, returns="set").values(seen, reconstructed)
 
 
 def test_resized_images_look_the_same():

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from neurorecon.errors import InputError
 from neurorecon.metrics import (
     identification,
+    load_metric,
     n_way_probability,
     similarity_matrix,
+    top_k_probability,
     two_way,
     two_way_among_reconstructions,
     two_way_half_ties,
@@ -50,6 +52,42 @@ def test_n_way_is_the_mean_over_all_draws(seed, n):
         others = np.delete(row, own)
         expected.append(np.mean([row[own] > max(draw) for draw in combinations(others, n - 1)]))
     np.testing.assert_allclose(n_way_probability(seen, reconstructed, n), expected, atol=1e-12)
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 7), data=st.data())
+@settings(max_examples=30)
+def test_top_k_is_the_share_of_all_pools(seed, n, data):
+    """Every pool of every stimulus, in both directions, with ties and an undefined candidate."""
+    k = data.draw(st.integers(1, n - 1))
+    seen, reconstructed = images(seed, n=8)
+    seen[5] = seen[4]
+    seen[6] = 0.3  # has no correlation
+    for name in (f"top{k}_of_{n}", f"top{k}_of_{n}_among_reconstructions"):
+        similarity = similarity_matrix(seen, reconstructed)
+        if name.endswith("reconstructions"):
+            similarity = similarity.T
+        expected = []
+        for own, row in enumerate(similarity):
+            others = np.delete(row, own)
+            others = others[~np.isnan(others)]
+            pools = [sum(other >= row[own] - 1e-12 for other in pool) for pool in combinations(others, n - 1)]
+            expected.append(np.nan if np.isnan(row[own]) else np.mean(np.array(pools) < k))
+        found = load_metric(name).values(seen, reconstructed)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        if not name.endswith("reconstructions"):
+            np.testing.assert_array_equal(top_k_probability(seen, reconstructed, k, n), found)
+
+
+def test_retrieval_from_the_whole_set_is_the_rank():
+    seen, reconstructed = images(3, n=120, noise=1.5)
+    similarity = similarity_matrix(seen, reconstructed)
+    rank = (similarity > np.diagonal(similarity)[:, None]).sum(axis=1)
+    np.testing.assert_array_equal(load_metric("top10_of_120").values(seen, reconstructed), rank < 10)
+    np.testing.assert_allclose(load_metric("top1_of_50").values(seen, reconstructed),
+                               load_metric("50_way").values(seen, reconstructed))  # fmt: skip
+    assert load_metric("top10_of_120").chance == pytest.approx(1 / 12)
+    orders = np.stack([np.random.default_rng(n).permutation(120) for n in range(200)])
+    assert load_metric("top10_of_120").null(seen, reconstructed, orders).mean() == pytest.approx(1 / 12, abs=0.005)
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -110,5 +148,10 @@ def test_bad_input_is_refused():
         two_way(seen[:1], reconstructed[:1])
     with pytest.raises(InputError, match="n from 2 to 6"):
         n_way_probability(seen, reconstructed, 7)
+    with pytest.raises(InputError, match="n from 2 to 6"):
+        load_metric("top3_of_50").values(seen, reconstructed)
+    for name in ("1_way", "top3_of_3", "top0_of_5_clip"):
+        with pytest.raises(InputError, match="fewer that count"):
+            load_metric(name)
     with pytest.raises(InputError, match="correlation, cosine"):
         two_way(seen, reconstructed, similarity="corelation")

@@ -313,6 +313,34 @@ def test_the_bundled_probe_stands_in_for_judges_of_photographs(drawn):
         assert (good > 0.95 > bad) if metric.higher_is_better else (good < 0.2 < bad)
 
 
+@pytest.mark.parametrize("judge", networks.JUDGES)
+def test_identification_on_every_network_in_both_directions(judge, drawn):
+    """The names' rule, against the definition on the features themselves."""
+    seen, reconstructed = drawn[:7], np.roll(drawn[:7], 5, axis=2)
+    layer = load_metric(f"two_way_{judge}")
+    r = np.corrcoef(*(layer.features(images).reshape(7, -1) for images in (reconstructed, seen)))[:7, 7:]
+    lower = np.array([(np.delete(row, own) < row[own]).sum() for own, row in enumerate(r)])
+    turned = np.array([(np.delete(row, own) < row[own]).sum() for own, row in enumerate(r.T)])
+    expected = {
+        f"two_way_{judge}": lower / 6,
+        f"two_way_half_ties_{judge}": lower / 6,
+        f"two_way_{judge}_among_reconstructions": turned / 6,
+        f"7_way_{judge}": lower == 6,
+        f"3_way_{judge}_among_reconstructions": turned * (turned - 1) / 30,
+        f"top3_of_7_{judge}": lower >= 4,
+    }
+    for name, values in expected.items():
+        metric = load_metric(name)
+        assert metric.network is layer.network
+        np.testing.assert_allclose(metric.values(seen, reconstructed), values, atol=1e-12, err_msg=name)
+
+
+def test_names_of_identification_that_are_none():
+    for name in ("two_way_vgg", "50_way_half_ties_clip", "top5_clip", "two_way_among_reconstructions_clip"):
+        with pytest.raises(UnknownNameError, match="unknown metric"):
+            load_metric(name)
+
+
 def test_weights_of_another_network_are_refused(random_judges, tmp_path):
     root, _ = random_judges
     (tmp_path / "alexnet").mkdir()

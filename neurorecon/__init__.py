@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from neurorecon.analyses.ablate import ablate
     from neurorecon.analyses.audit import audit
     from neurorecon.analyses.classify import classify
     from neurorecon.analyses.controls import compare, with_controls
@@ -57,6 +58,7 @@ _PUBLIC = {
     "Store": "neurorecon.store.store",
     "System": "neurorecon.systems.base",
     "TargetSpec": "neurorecon.systems.base",
+    "ablate": "neurorecon.analyses.ablate",
     "add_target": "neurorecon.features.own",
     "audit": "neurorecon.analyses.audit",
     "build": "neurorecon.features.extract",

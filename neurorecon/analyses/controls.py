@@ -746,12 +746,7 @@ def published_scores(store: Any, metrics: Iterable[str], weights: Mapping[str, M
     DataFrame
         Rows of :attr:`Comparison.table`.
     """
-    if store.reader != "nsd" or store.simulated:
-        return pd.DataFrame()
-    comparable = [
-        name for name in metrics if name not in weights or weights_record(weights[name])["origin"] == "published"
-    ]
-    content = tomllib.loads(Path(str(files("neurorecon.analyses") / "published.toml")).read_text(encoding="utf-8"))
+    comparable, content = _comparable(store, metrics, weights)
     rows = [
         {
             "reconstruction": method,
@@ -760,12 +755,48 @@ def published_scores(store: Any, metrics: Iterable[str], weights: Mapping[str, M
             "mean": values[metric],
             "source": f"{table['source']}; {table['subjects']}",
         }
-        for table in content["tables"].values()
+        for table in content.get("tables", {}).values()
         for method, values in table["scores"].items()
         for metric in comparable
         if metric in values
     ]
     return pd.DataFrame(rows)
+
+
+def published_ablations(
+    store: Any, system: str, metrics: Iterable[str], weights: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[str, dict[str, float]], str]:
+    """Return published scores of ablations of a system, and where they come from; else nothing.
+
+    Parameters are those of :func:`published_scores`, and the name of the system.
+
+    Returns
+    -------
+    scores : dict of str to (dict of str to float)
+        By cell of :func:`neurorecon.ablate`, then by metric.
+    source : str
+        Empty if there are none.
+    """
+    comparable, content = _comparable(store, metrics, weights)
+    table = content.get("ablations", {}).get(system, {"scores": {}})
+    scores = {
+        cell: {metric: float(values[metric]) for metric in comparable if metric in values}
+        for cell, values in table["scores"].items()
+    }
+    return scores, f"{table['source']}; {table['subjects']}" if any(scores.values()) else ""
+
+
+def _comparable(
+    store: Any, metrics: Iterable[str], weights: Mapping[str, Mapping[str, str]]
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the metrics whose published values compare with those of a store, and what was published."""
+    if store.reader != "nsd" or store.simulated:
+        return [], {}
+    comparable = [
+        name for name in metrics if name not in weights or weights_record(weights[name])["origin"] == "published"
+    ]
+    path = Path(str(files("neurorecon.analyses") / "published.toml"))
+    return comparable, tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _row_name(name: str, source: str) -> str:

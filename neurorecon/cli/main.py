@@ -13,6 +13,7 @@ import typer
 from typer.models import OptionInfo
 
 from neurorecon import __version__
+from neurorecon.cli.ablate import ablate
 from neurorecon.cli.audit import audit, shuffle
 from neurorecon.cli.build import build
 from neurorecon.cli.check import check
@@ -73,7 +74,7 @@ def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
 
 for command in (
     build, info, check, export, features, maps, classify, systems, fit, finetune, reconstruct, evaluate, compare, audit,
-    shuffle, plan,
+    shuffle, ablate, plan,
     demo,
 ):  # fmt: skip
     app.command()(with_metavars(command))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from neurorecon.analyses.design import ReconstructSettings, require_test
 from neurorecon.analyses.evaluate import context_of, exchange_orders, weights_of
 from neurorecon.analyses.reconstruct import Job, prepare
 from neurorecon.analyses.results import exchange_record, plain_parameter
-from neurorecon.decoders.samples import Recordings, stored_target
+from neurorecon.decoders.samples import Recordings, Within, stored_target
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics.base import mean_of_defined
 from neurorecon.metrics.image import as_unit_float, resized
@@ -564,6 +564,8 @@ def ablate(
     exchange: str | None = None,
     n_bootstraps: int = 10_000,
     level: float = 0.95,
+    center: Within | Literal["auto"] | None = "auto",
+    scale: Within | Literal["auto"] | None = "auto",
     seeds: int = 1,
     seed: int = 0,
     device: str = "cpu",
@@ -576,7 +578,7 @@ def ablate(
     store : Store
     system : str or System
         As for :func:`neurorecon.reconstruct`. A fitted system can be varied in what does not take another fit.
-    subject, roi, task, metrics, options, models, exchange, device
+    subject, roi, task, metrics, options, models, exchange, center, scale, device
         As for :func:`neurorecon.reconstruct`; metrics are by default those of :func:`neurorecon.audit`.
     vary : str or sequence of str
         What is varied, each with its usual values or with those named, ``"NAME=VALUE,VALUE"``:
@@ -614,8 +616,8 @@ def ablate(
     settings = AblateSettings(
         system=str(system) if given is None else given.name, options=dict(options or {}), roi=roi, task=task,
         metrics=metrics, models=models, vary=(vary,) if isinstance(vary, str) else tuple(vary), n_stimuli=n_stimuli,
-        n_permutations=n_permutations, exchange=exchange, n_bootstraps=n_bootstraps, level=level, seeds=seeds,
-        seed=seed, device=device,
+        n_permutations=n_permutations, exchange=exchange, n_bootstraps=n_bootstraps, level=level,
+        center=center, scale=scale, seeds=seeds, seed=seed, device=device,
     )  # fmt: skip
     return compute_ablation(store, store.subjects[0] if subject is None else subject, settings, compute, system=given)
 

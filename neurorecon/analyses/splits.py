@@ -48,7 +48,7 @@ _SHARE_EQUAL = 0.05
 _FEATURES, _RANDOM_SETS = 512, 200
 
 #: Quantiles of the distance to the nearest stimulus that are tried as tau, from the farthest on.
-_QUANTILES = tuple(np.arange(0.95, 0.0, -0.05).round(2).tolist()) + (0.0,)
+_QUANTILES = tuple(step / 20 for step in range(19, -1, -1))
 
 _KIND = re.compile(r"cluster(?:_k(\d+))?|tau|random|leave-category")
 
@@ -178,8 +178,8 @@ class Splits:
                 f"{numbers[0]:>10}{numbers[1]:>7}{numbers[2]:>8}"
             )
         lines += [
-            "distance: median cosine distance of a test stimulus to the nearest training stimulus; MMD: between test and "
-            "all stimuli",
+            "distance: median cosine distance of a test stimulus to the nearest training stimulus",
+            "MMD: maximum mean discrepancy between test and all stimuli",
             *(f"warning: {text}" for text in self.warnings),
         ]
         return "\n".join(lines)

@@ -357,11 +357,13 @@ def select_samples(
     InputError
         If no sample is selected.
     """
-    keep = np.ones(len(samples), dtype=bool) if split is not None else (samples["split"] != "").to_numpy(bool)
+    keep = (
+        np.ones(len(samples), dtype=bool) if split is not None else (samples["split"] != "").to_numpy(bool, copy=True)
+    )
     tasks = [task] if isinstance(task, str) else task
     for column, values in (("split", None if split is None else [split]), ("task", tasks)):
         if values is not None:
-            known = list(samples[column].unique())
+            known = [name for name in samples[column].unique() if name]
             for value in values:
                 if value not in known:
                     raise UnknownNameError(column, value, known)

@@ -148,15 +148,16 @@ class Reconstruction(Evaluation):
         chunks = {name: {"chunks": tuple(1 if dim in ("seed", "stimulus", "trial") else size for dim, size in
                                          zip(dims, values.shape, strict=True))}
                   for name, (dims, values) in arrays.items()}  # fmt: skip
-        # `neurorecon evaluate` names the networks, too.
+        # `neurorecon evaluate` names the networks, too, and refuses another split.
         about = {"system": self.system, "subject": self.subject, "networks": self.chosen["networks"]}
+        about["split_column"] = "" if self.store is None else self.store.split_column or ""
         dataset = xarray.Dataset(arrays, coordinates, about)
         dataset.to_zarr(path, encoding=chunks, zarr_format=3, consolidated=False)
 
     def text(self, store: Store) -> str:
         """Return how the reconstructions were made, and a table of the scores."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
-        return f"\n{self.subject} · {store.name} ({label}) · {self.task}\n{super().text(store)}"
+        return f"\n{self.subject} · {store.label} ({label}) · {self.task}\n{super().text(store)}"
 
     def source(self, store: Store) -> Store:
         """Return the store that the result was made from."""
@@ -342,6 +343,8 @@ def compute_reconstruction(
     fitted, roi = hasattr(built, "decoders_"), settings.rois
     if fitted and roi is None:
         roi = built.provenance_["roi"]
+    if fitted and settings.cross_validate is None:
+        _require_same_split(built, store)
     if settings.cross_validate is not None and (fitted or folder is not None):
         raise InputError(
             "cross-validation fits a new system for each label",
@@ -367,6 +370,22 @@ def compute_reconstruction(
     if settings.cross_validate is not None:
         return _cross_validated(job)
     return _by_split(job, fitted, *(None if place is None else Path(place) for place in (folder, reuse)))
+
+
+def _require_same_split(system: System, store: Store) -> None:
+    """Refuse a system that was fitted to the training stimuli of another split: it may have seen what is tested."""
+    about = system.provenance_
+    if about["store"] is not None and about.get("split_column") != store.split_column:
+        own, asked = (f"the split column {name!r}" if name else "the split that its store was built with"
+                      for name in (about.get("split_column"), store.split_column))  # fmt: skip
+        raise InputError(
+            "this system was fitted to the training stimuli of another split",
+            given=f"a system fitted to {own}, to test with {asked}",
+            expected="the same split, as what is tested here may have been trained on there",
+            todo=f"use --split-column {about['split_column']}"
+            if about.get("split_column")
+            else "leave --split-column out, or fit the system again with it",
+        )
 
 
 def compute_fit(

@@ -16,12 +16,13 @@ the values of the stimuli and on the seed, not on their order.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,9 @@ from neurorecon.store import schema
 from neurorecon.store.leaks import SAME_STIMULI, identical_rows, row_digests, same_sets, same_stimuli, straddling
 from neurorecon.store.splits import check_column, write_columns
 from neurorecon.store.store import Store
+
+if TYPE_CHECKING:
+    import xarray
 
 #: Columns of the kind ``random``, which test on another part each.
 FOLDS = 5
@@ -351,8 +355,12 @@ def _same(store: Store) -> dict[str, list[list[str]]]:
     for what, ids in (("images", store.stimuli["id"][~moving]), ("frames", store.stimuli["id"][moving])):
         if what in group and len(ids):
             seen = getattr(store, what)(stimuli=ids.tolist())
-            found[what] = same_stimuli(lambda start, stop, seen=seen: seen[start:stop].to_numpy(), ids.tolist())
+            found[what] = same_stimuli(functools.partial(_values, seen), ids.tolist())
     return found
+
+
+def _values(seen: xarray.DataArray, start: int, stop: int) -> np.ndarray:
+    return np.asarray(seen[start:stop])
 
 
 def _equal_rows(digests: Mapping[str, bytes], target: str | None) -> dict[str, list[list[str]]]:
@@ -660,7 +668,8 @@ def _leave_category(
             expected="stimuli of two categories or more",
             todo="state categories in the data set's table of stimuli, or use another kind of split",
         )
-    columns, facts = {}, {}
+    columns: dict[str, np.ndarray] = {}
+    facts: dict[str, dict[str, Any]] = {}
     for category in wanted:
         own = (stimuli["category"] == category).to_numpy()
         alike = stimuli["set"].isin(set(stimuli["set"][own])).to_numpy() & ~own

@@ -519,10 +519,18 @@ def far_and_matched(
     float
         The tau that was used.
     """
-    size = max(2, round(share * len(values)))
+    size = round(share * len(values))
+    if size < 2:
+        raise InputError(
+            "there are too few stimuli for this share",
+            given=f"{len(values)} stimuli, share={share:g}",
+            expected="two test stimuli or more",
+            todo="choose a larger --share, or another kind of split",
+        )
     mapped = kernel_features(values, seed)
     limit = random_mmd(mapped, size, seed)
     tree = spanning_tree(values)
+    # The tree holds the edge from each stimulus to the nearest one.
     nearest = np.minimum.reduceat(*_by_end(tree, len(values)))
     tried = [tau] if tau is not None else sorted({float(np.quantile(nearest, at)) for at in _QUANTILES}, reverse=True)
     for distance in tried:
@@ -648,7 +656,7 @@ def _herd(mapped: np.ndarray, groups: np.ndarray, size: int) -> np.ndarray | Non
         free[best], chosen[best] = False, True
         total, taken = total + sums[best], int(count[best])
         along += sums @ sums[best]
-    return chosen[groups] if taken >= min(size, 2) else None
+    return chosen[groups] if taken >= 0.9 * size else None
 
 
 def _leave_category(

@@ -126,9 +126,9 @@ def write_columns(
             if path in writer.root and _holds(writer.root[path], column, about[name]):
                 continue
             writer.put(path, ["stimulus"], column, dict(about[name]))
-        writer.root[STIMULI].attrs[SAME_STIMULI] = {
-            what: [list(pair) for pair in pairs] for what, pairs in same.items()
-        }
+        pairs = {what: [list(pair) for pair in found] for what, found in same.items()}
+        if writer.root[STIMULI].attrs.get(SAME_STIMULI) != pairs:
+            writer.root[STIMULI].attrs[SAME_STIMULI] = pairs
         stored: Any = writer.root[TARGETS].attrs.get(LEAKS_OF_COLUMNS) if TARGETS in writer.root else None
         known = dict(stored or {})
         found = {**known, **{name: {what: list(pairs) for what, pairs in leaks[name].items()} for name in values}}

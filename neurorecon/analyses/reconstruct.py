@@ -42,6 +42,7 @@ from neurorecon.analyses.results import Result, Score, exchange_record, plain_pa
 from neurorecon.decoders.samples import Recordings, Within, choose_shown_task, peak_delays
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics.base import FORMER_NAMES, Metric, SeedMean
+from neurorecon.models.adapters import read_adapter
 from neurorecon.parallel import Compute
 from neurorecon.stats.exchange import Exchange
 from neurorecon.store.responses import Centering, choose_centering
@@ -343,7 +344,7 @@ def compute_reconstruction(
     fitted, roi = hasattr(built, "decoders_"), settings.rois
     if fitted and roi is None:
         roi = built.provenance_["roi"]
-    if fitted and settings.cross_validate is None:
+    if settings.cross_validate is None:
         _require_same_split(built, store)
     if settings.cross_validate is not None and (fitted or folder is not None):
         raise InputError(
@@ -373,19 +374,24 @@ def compute_reconstruction(
 
 
 def _require_same_split(system: System, store: Store) -> None:
-    """Refuse a system that was fitted to the training stimuli of another split: it may have seen what is tested."""
-    about = system.provenance_
-    if about["store"] is not None and about.get("split_column") != store.split_column:
-        own, asked = (f"the split column {name!r}" if name else "the split that its store was built with"
-                      for name in (about.get("split_column"), store.split_column))  # fmt: skip
-        raise InputError(
-            "this system was fitted to the training stimuli of another split",
-            given=f"a system fitted to {own}, to test with {asked}",
-            expected="the same split, as what is tested here may have been trained on there",
-            todo=f"use --split-column {about['split_column']}"
-            if about.get("split_column")
-            else "leave --split-column out, or fit the system again with it",
-        )
+    """Refuse decoders or an adapter that were trained with another split: they may have seen what is tested."""
+    trained: dict[str, Any] = {}
+    if hasattr(system, "decoders_") and system.provenance_["store"] is not None:
+        trained["decoders"] = system.provenance_.get("split_column")
+    if getattr(system, "adapter", None) is not None:
+        about = read_adapter(system.get_params()["adapter"]).trained_on
+        if about.get("store") == store.name:
+            trained["adapter"] = about.get("split_column")
+    for what, column in trained.items():
+        if column != store.split_column:
+            own, asked = (f"the split column {name}" if name else "the split that the store was built with"
+                          for name in (column, store.split_column))  # fmt: skip
+            raise InputError(
+                "this system was fitted to the training stimuli of another split",
+                given=f"its {what}: {own}; to test with {asked}",
+                expected="the same split, as what is tested here may have been trained on there",
+                todo=f"use --split-column {column}" if column else "leave --split-column out, or train again with it",
+            )
 
 
 def compute_fit(

@@ -579,8 +579,9 @@ def mmd(mapped: np.ndarray, chosen: np.ndarray) -> float:
 def random_mmd(mapped: np.ndarray, size: int, seed: int) -> float:
     """Return the 95th percentile of the MMD of random sets of a size."""
     generator = np.random.default_rng(seed)
+    centered = mapped - mapped.mean(axis=0)
     sets = (generator.choice(len(mapped), size, replace=False) for _ in range(_RANDOM_SETS))
-    return float(np.quantile([mmd(mapped, chosen) for chosen in sets], 0.95))
+    return float(np.quantile([np.linalg.norm(centered[chosen].mean(axis=0)) for chosen in sets], 0.95))
 
 
 def spanning_tree(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -600,17 +601,20 @@ def spanning_tree(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     distance : array, shape (stimulus - 1,)
     """
     number = len(values)
-    distance, parent = np.full(number, np.inf), np.zeros(number, dtype=int)
-    outside = np.ones(number, dtype=bool)
+    left, rows = np.arange(number), values  # those outside of the tree, and for a while those that have joined it
+    distance, parent, outside = np.full(number, np.inf), np.zeros(number, dtype=int), np.ones(number, dtype=bool)
     ends, lengths = np.zeros((2, number - 1), dtype=int), np.zeros(number - 1)
-    current = 0
+    place = 0
     for edge in range(number - 1):
-        outside[current] = False
-        new = np.maximum(1 - values @ values[current], 0)
+        outside[place], current = False, left[place]
+        if 2 * (number - 1 - edge) < len(left):
+            left, rows, distance, parent = left[outside], rows[outside], distance[outside], parent[outside]
+            outside = np.ones(len(left), dtype=bool)
+        new = np.maximum(1 - rows @ values[current], 0)
         closer = outside & (new < distance)
         distance[closer], parent[closer] = new[closer], current
-        current = int(np.where(outside, distance, np.inf).argmin())
-        ends[:, edge], lengths[edge] = (parent[current], current), distance[current]
+        place = int(np.where(outside, distance, np.inf).argmin())
+        ends[:, edge], lengths[edge] = (parent[place], left[place]), distance[place]
     return ends[0], ends[1], lengths
 
 

@@ -32,7 +32,15 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.tables import read_table
 from neurorecon.io.tensors import block_digest
 from neurorecon.store import schema
-from neurorecon.store.leaks import SAME_STIMULI, identical_rows, row_digests, same_sets, same_stimuli, straddling
+from neurorecon.store.leaks import (
+    SAME_STIMULI,
+    describe,
+    identical_rows,
+    row_digests,
+    same_sets,
+    same_stimuli,
+    straddling,
+)
 from neurorecon.store.splits import check_column, write_columns
 from neurorecon.store.store import Store
 
@@ -816,8 +824,6 @@ def _warnings(
     of_targets: Mapping[str, Sequence[Any]],
     splits: Mapping[str, str],
 ) -> list[str]:
-    from neurorecon.store.leaks import describe
-
     found = [
         f"{name}: only {sizes['test']} test {kind}s, so that scores are uncertain"
         for kind, sizes in about["sizes"].items()

@@ -208,7 +208,6 @@ def test_distances_in_the_record_are_those_of_scipy(store):
     assert store.about_split("tau")["measured"]["image"]["distance_min"] >= round(
         store.about_split("tau")["measured"]["image"]["tau"], 4
     )
-    assert "few" not in store.about_split("tau")
 
 
 def test_columns_do_not_depend_on_the_order_of_stimuli(tmp_path, store):

@@ -535,6 +535,16 @@ def test_statistics(world, capsys):
     assert Path("results/controls/subj01_comparison_scores.tex").is_file()
 
 
+def test_splits(world):
+    """Of docs/splits.md: a store that follows a held-out cluster."""
+    (example,) = _python("docs/splits.md")
+    names = {}
+    _run(example, names)
+    tested = set(names["hard"].stimuli.query("kind == 'image' and split == 'test'")["id"])
+    assert set(names["found"].stimuli) == tested
+    assert tested < set(names["store"].stimuli["id"])
+
+
 def test_reconstruction(scenes, tmp_path, monkeypatch):
     """Of docs/reconstruction.md."""
     monkeypatch.chdir(tmp_path)
@@ -638,6 +648,7 @@ def test_every_python_example_is_run():
         "docs/features.md": 2,
         "docs/scale.md": 2,
         "docs/extending.md": 7,
+        "docs/splits.md": 1,
         "docs/statistics.md": 1,
         "docs/reconstruction.md": 1,
         "docs/systems/README.md": 1,

@@ -295,7 +295,7 @@ class Audit(Result):
         return found
 
     def _title(self, store: Store) -> str:
-        return f"{self.name} · {self.subject} · {store.name}"
+        return f"{self.name} · {self.subject} · {store.label}"
 
     def _images(self, store: Store) -> Any:
         from neurorecon.figures import panel

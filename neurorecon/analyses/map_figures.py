@@ -60,7 +60,7 @@ def pages_of(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -> di
 
 def title_of(found: VoxelwiseMap, store: Store, what: str) -> str:
     """Return the title of a figure: what, of whom, from which data."""
-    return f"{what} · {found.subject} · {store.name}, {found.task}"
+    return f"{what} · {found.subject} · {store.label}, {found.task}"
 
 
 def level_of(found: VoxelwiseMap) -> str:
@@ -302,7 +302,7 @@ def partition_bars(found: Partition, store: Store) -> Any:
         rois=list(dict.fromkeys(found.rois["roi"])),
         bands=[*found.bands, _COMMON],
         label="R²",
-        title=f"Unique and common variance by ROI · {found.subject} · {store.name}, {found.task}",
+        title=f"Unique and common variance by ROI · {found.subject} · {store.label}, {found.task}",
         note=f"Bars of bands: R² that no other band explains, mean over all voxels of the ROI; whiskers: "
         f"{100 * found.settings.confidence:g}% {how} intervals over test stimuli. {weights_note(found, store)}",
         width="double" if found.rois["roi"].nunique() > FEW_ROIS else "single",

@@ -146,7 +146,7 @@ class VoxelwiseMap(Result):
         also = f" (--bands chooses; also in the store: {', '.join(unused)})" if unused else ""
         return "\n".join([
             "",
-            f"{self.subject} · {store.name} ({label}) · {self.task}: {samples}, {self.chosen['voxels']:,} voxels",
+            f"{self.subject} · {store.label} ({label}) · {self.task}: {samples}, {self.chosen['voxels']:,} voxels",
             *textwrap.wrap(f"bands {'; '.join(roles)}{also}", WIDTH, subsequent_indent="  "),
             *(_encoding_lines(self) if self.kind == "encoding" else _decoding_lines(self)),
             *(line for text in self.chosen.get("warnings", ())

@@ -46,6 +46,7 @@ from neurorecon.decoders.samples import Recordings, Within, choose_shown_task, p
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics.base import FORMER_NAMES, Metric, SeedMean
 from neurorecon.metrics.decoding import feature_table, parts_of
+from neurorecon.models.adapters import read_adapter
 from neurorecon.parallel import Compute
 from neurorecon.stats.exchange import Exchange
 from neurorecon.store.responses import Centering, choose_centering
@@ -160,15 +161,16 @@ class Reconstruction(Evaluation):
         chunks = {name: {"chunks": tuple(1 if dim in ("seed", "stimulus", "trial") else size for dim, size in
                                          zip(dims, values.shape, strict=True))}
                   for name, (dims, values) in arrays.items()}  # fmt: skip
-        # `neurorecon evaluate` names the networks, too.
+        # `neurorecon evaluate` names the networks, too, and refuses another split.
         about = {"system": self.system, "subject": self.subject, "networks": self.chosen["networks"]}
+        about["split_column"] = "" if self.store is None else self.store.split_column or ""
         dataset = xarray.Dataset(arrays, coordinates, about)
         dataset.to_zarr(path, encoding=chunks, zarr_format=3, consolidated=False)
 
     def text(self, store: Store) -> str:
         """Return how the reconstructions were made, and a table of the scores."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
-        lines = [f"\n{self.subject} · {store.name} ({label}) · {self.task}", super().text(store)]
+        lines = [f"\n{self.subject} · {store.label} ({label}) · {self.task}", super().text(store)]
         whole = [] if self.features is None else self.features[self.features["part"] == "all"].to_dict("records")
         lines += [
             f"decoded {row['target']}: profile correlation {row['profile']:.3f} (p {row['profile p']:.3f}), "
@@ -395,6 +397,8 @@ def prepare(
     fitted, roi = hasattr(built, "decoders_"), settings.rois
     if fitted and roi is None:
         roi = built.provenance_["roi"]
+    if settings.cross_validate is None:
+        _require_same_split(built, store)
     if settings.cross_validate is not None and fitted:
         raise InputError(
             "cross-validation fits a new system for each label",
@@ -417,6 +421,27 @@ def prepare(
     if settings.seeds > 1:
         metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
     return _job(store, subject, roi, built, metrics, settings, compute)
+
+
+def _require_same_split(system: System, store: Store) -> None:
+    """Refuse decoders or an adapter that were trained with another split: they may have seen what is tested."""
+    trained: dict[str, Any] = {}
+    if hasattr(system, "decoders_") and system.provenance_["store"] is not None:
+        trained["decoders"] = system.provenance_.get("split_column")
+    if getattr(system, "adapter", None) is not None:
+        about = read_adapter(system.get_params()["adapter"]).trained_on
+        if about.get("store") == store.name:
+            trained["adapter"] = about.get("split_column")
+    for what, column in trained.items():
+        if column != store.split_column:
+            own, asked = (f"the split column {name}" if name else "the split that the store was built with"
+                          for name in (column, store.split_column))  # fmt: skip
+            raise InputError(
+                "this system was fitted to the training stimuli of another split",
+                given=f"its {what}: {own}; to test with {asked}",
+                expected="the same split, as what is tested here may have been trained on there",
+                todo=f"use --split-column {column}" if column else "leave --split-column out, or train again with it",
+            )
 
 
 def compute_fit(
@@ -720,7 +745,7 @@ def _by_split(job: Job, folder: Path | None, reuse: Path | None) -> Reconstructi
     return result if for_controls is None else _compared(result, job, for_controls, generated)
 
 
-def _features(job: _Job, decoded: Decoded, orders: np.ndarray, exchange: Exchange) -> pd.DataFrame | None:
+def _features(job: Job, decoded: Decoded, orders: np.ndarray, exchange: Exchange) -> pd.DataFrame | None:
     """Return how well each target was decoded, with the null of the scores of images."""
     if len(decoded.stimuli) < 2 or not len(decoded):
         return None

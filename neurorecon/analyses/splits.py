@@ -16,12 +16,13 @@ the values of the stimuli and on the seed, not on their order.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,20 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.tables import read_table
 from neurorecon.io.tensors import block_digest
 from neurorecon.store import schema
-from neurorecon.store.leaks import SAME_STIMULI, identical_rows, row_digests, same_sets, same_stimuli, straddling
+from neurorecon.store.leaks import (
+    SAME_STIMULI,
+    describe,
+    identical_rows,
+    row_digests,
+    same_sets,
+    same_stimuli,
+    straddling,
+)
 from neurorecon.store.splits import check_column, write_columns
 from neurorecon.store.store import Store
+
+if TYPE_CHECKING:
+    import xarray
 
 #: Columns of the kind ``random``, which test on another part each.
 FOLDS = 5
@@ -351,8 +363,12 @@ def _same(store: Store) -> dict[str, list[list[str]]]:
     for what, ids in (("images", store.stimuli["id"][~moving]), ("frames", store.stimuli["id"][moving])):
         if what in group and len(ids):
             seen = getattr(store, what)(stimuli=ids.tolist())
-            found[what] = same_stimuli(lambda start, stop, seen=seen: seen[start:stop].to_numpy(), ids.tolist())
+            found[what] = same_stimuli(functools.partial(_values, seen), ids.tolist())
     return found
+
+
+def _values(seen: xarray.DataArray, start: int, stop: int) -> np.ndarray:
+    return np.asarray(seen[start:stop])
 
 
 def _equal_rows(digests: Mapping[str, bytes], target: str | None) -> dict[str, list[list[str]]]:
@@ -511,10 +527,18 @@ def far_and_matched(
     float
         The tau that was used.
     """
-    size = max(2, round(share * len(values)))
+    size = round(share * len(values))
+    if size < 2:
+        raise InputError(
+            "there are too few stimuli for this share",
+            given=f"{len(values)} stimuli, share={share:g}",
+            expected="two test stimuli or more",
+            todo="choose a larger --share, or another kind of split",
+        )
     mapped = kernel_features(values, seed)
     limit = random_mmd(mapped, size, seed)
     tree = spanning_tree(values)
+    # The tree holds the edge from each stimulus to the nearest one.
     nearest = np.minimum.reduceat(*_by_end(tree, len(values)))
     tried = [tau] if tau is not None else sorted({float(np.quantile(nearest, at)) for at in _QUANTILES}, reverse=True)
     for distance in tried:
@@ -563,8 +587,9 @@ def mmd(mapped: np.ndarray, chosen: np.ndarray) -> float:
 def random_mmd(mapped: np.ndarray, size: int, seed: int) -> float:
     """Return the 95th percentile of the MMD of random sets of a size."""
     generator = np.random.default_rng(seed)
+    centered = mapped - mapped.mean(axis=0)
     sets = (generator.choice(len(mapped), size, replace=False) for _ in range(_RANDOM_SETS))
-    return float(np.quantile([mmd(mapped, chosen) for chosen in sets], 0.95))
+    return float(np.quantile([np.linalg.norm(centered[chosen].mean(axis=0)) for chosen in sets], 0.95))
 
 
 def spanning_tree(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -584,17 +609,20 @@ def spanning_tree(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     distance : array, shape (stimulus - 1,)
     """
     number = len(values)
-    distance, parent = np.full(number, np.inf), np.zeros(number, dtype=int)
-    outside = np.ones(number, dtype=bool)
+    left, rows = np.arange(number), values  # those outside of the tree, and for a while those that have joined it
+    distance, parent, outside = np.full(number, np.inf), np.zeros(number, dtype=int), np.ones(number, dtype=bool)
     ends, lengths = np.zeros((2, number - 1), dtype=int), np.zeros(number - 1)
-    current = 0
+    place = 0
     for edge in range(number - 1):
-        outside[current] = False
-        new = np.maximum(1 - values @ values[current], 0)
+        outside[place], current = False, left[place]
+        if 2 * (number - 1 - edge) < len(left):
+            left, rows, distance, parent = left[outside], rows[outside], distance[outside], parent[outside]
+            outside = np.ones(len(left), dtype=bool)
+        new = np.maximum(1 - rows @ values[current], 0)
         closer = outside & (new < distance)
         distance[closer], parent[closer] = new[closer], current
-        current = int(np.where(outside, distance, np.inf).argmin())
-        ends[:, edge], lengths[edge] = (parent[current], current), distance[current]
+        place = int(np.where(outside, distance, np.inf).argmin())
+        ends[:, edge], lengths[edge] = (parent[place], left[place]), distance[place]
     return ends[0], ends[1], lengths
 
 
@@ -640,7 +668,7 @@ def _herd(mapped: np.ndarray, groups: np.ndarray, size: int) -> np.ndarray | Non
         free[best], chosen[best] = False, True
         total, taken = total + sums[best], int(count[best])
         along += sums @ sums[best]
-    return chosen[groups] if taken >= min(size, 2) else None
+    return chosen[groups] if taken >= 0.9 * size else None
 
 
 def _leave_category(
@@ -660,7 +688,8 @@ def _leave_category(
             expected="stimuli of two categories or more",
             todo="state categories in the data set's table of stimuli, or use another kind of split",
         )
-    columns, facts = {}, {}
+    columns: dict[str, np.ndarray] = {}
+    facts: dict[str, dict[str, Any]] = {}
     for category in wanted:
         own = (stimuli["category"] == category).to_numpy()
         alike = stimuli["set"].isin(set(stimuli["set"][own])).to_numpy() & ~own
@@ -795,8 +824,6 @@ def _warnings(
     of_targets: Mapping[str, Sequence[Any]],
     splits: Mapping[str, str],
 ) -> list[str]:
-    from neurorecon.store.leaks import describe
-
     found = [
         f"{name}: only {sizes['test']} test {kind}s, so that scores are uncertain"
         for kind, sizes in about["sizes"].items()

@@ -29,6 +29,7 @@ from neurorecon.cli.info import info
 from neurorecon.cli.maps import maps
 from neurorecon.cli.plan import plan
 from neurorecon.cli.reconstruct import fit, reconstruct
+from neurorecon.cli.split import split
 from neurorecon.cli.systems import systems
 from neurorecon.cli.weights import weights
 
@@ -72,9 +73,8 @@ def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
 
 
 for command in (
-    build, info, check, export, features, maps, classify, systems, fit, finetune, reconstruct, evaluate, compare, audit,
-    shuffle, plan,
-    demo,
+    build, info, check, export, features, split, maps, classify, systems, fit, finetune, reconstruct, evaluate, compare,
+    audit, shuffle, plan, demo,
 ):  # fmt: skip
     app.command()(with_metavars(command))
 app.add_typer(datasets, name="datasets")

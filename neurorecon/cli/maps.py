@@ -14,6 +14,7 @@ from neurorecon.cli.common import (
     JsonOption,
     Output,
     QuietOption,
+    SplitColumnOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -25,6 +26,7 @@ from neurorecon.errors import InputError
 
 def maps(
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     subject: Annotated[
         list[str] | None,
         typer.Option("--subject", help="A subject; may be given several times. Default: all."),
@@ -143,7 +145,7 @@ def maps(
         from neurorecon.analyses.maps import compute_maps, map_settings
         from neurorecon.analyses.plan import as_text, plan_maps
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
         from neurorecon.parallel import Compute
         from neurorecon.parallel.jobs import FOLDER
         from neurorecon.parallel.workers import LOCAL, check_scheduler, connect
@@ -159,7 +161,7 @@ def maps(
         # An unreachable cluster fails before anything is read; processes on this machine start late.
         elsewhere = None if scheduler == LOCAL else check_scheduler(scheduler)
         with connect(elsewhere) as client:
-            opened = choose(store, output)
+            opened = choose(store, output, split_column=split_column)
             names = subjects_of(opened, subject)
             if dry_run:
                 if not isinstance(settings, EncodingSettings):
@@ -171,7 +173,7 @@ def maps(
             raw = "no-zscore" if no_zscore else None
             asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None, exchange, raw)
             choices = [choice for choice in asked if choice]
-            folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"]), *choices]))
+            folder = results_folder(out, "_".join(["maps", in_folders(opened), *(roi or ["all"]), *choices]))
             output.keeps.append(FOLDER)
             compute = Compute(scheduler if client is None else client, threads, FOLDER, output.progress)
             found = compute_maps(opened, names, settings, compute)

@@ -62,9 +62,12 @@ _FEATURES, _RANDOM_SETS = 512, 200
 #: Quantiles of the distance to the nearest stimulus that are tried as tau, from the farthest on.
 _QUANTILES = tuple(step / 20 for step in range(19, -1, -1))
 
-_KIND = re.compile(r"cluster(?:_k(\d+))?|tau|random|leave-category")
+#: Share of the sessions, of each task and subject, that the kind ``session`` holds out: the last ones.
+_SESSIONS = 0.2
 
-KINDS = ("cluster_k5", "tau", "random", "leave-category")
+_KIND = re.compile(r"cluster(?:_k(\d+))?|tau|random|session|leave-category")
+
+KINDS = ("cluster_k5", "tau", "random", "session", "leave-category")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,9 +220,9 @@ def split(
     ----------
     store : Store
         Any store on this machine; plain Zarr and URLs are read-only.
-    kind : {"random", "cluster_k5", "tau", "leave-category"}
+    kind : {"random", "cluster_k5", "tau", "session", "leave-category"}
         ``cluster_kN`` makes N clusters. Columns are ``random_0`` to ``random_4``, ``cluster_k5_0`` to
-        ``cluster_k5_4``, ``tau``, and ``leave_CATEGORY``.
+        ``cluster_k5_4``, ``tau``, ``session``, and ``leave_CATEGORY``.
     target : str, optional
         Target whose space stimuli are compared in; by default ``clip_image``, or else the first target of CLIP.
     seed : int
@@ -302,6 +305,8 @@ def compute_splits(store: Store, settings: SplitSettings) -> Splits:
         columns, facts = _of_table(settings, stimuli)
     elif settings.kind == "leave-category":
         columns, facts = _leave_category(settings, stimuli)
+    elif settings.kind == "session":
+        columns, facts = {"session": _later_sessions(store, stimuli)}, {}
     else:
         columns, facts = _of_kinds(settings, stimuli, rows)
     order = pd.Index(stimuli["id"]).get_indexer(store.stimuli["id"].astype(str))
@@ -706,6 +711,32 @@ def _leave_category(
     return columns, facts
 
 
+def _later_sessions(store: Store, stimuli: pd.DataFrame) -> np.ndarray:
+    """Test on stimuli that were shown in the last fifth of the sessions alone; train on those never shown there.
+
+    Stimuli that were shown in both, or of which the same one was, are left out.
+    """
+    parts = []
+    for subject in store.subjects:
+        samples = store.samples(subject)
+        for _, part in samples.groupby("task", sort=False):
+            sessions = np.unique(part["session"])
+            if len(sessions) > 1:
+                held = sessions[-max(1, round(_SESSIONS * len(sessions))) :]
+                parts.append(pd.DataFrame({"id": part["stimulus"].astype(str), "late": part["session"].isin(held)}))
+    if not parts:
+        raise InputError(
+            "no task has two sessions, so none can be held out",
+            given=f"{', '.join(store.subjects)}: one session in each task",
+            expected="a task with two sessions or more",
+            todo="use another kind of split",
+        )
+    late = pd.concat(parts).groupby("id")["late"].agg(["min", "max"])
+    of_set = stimuli.assign(low=stimuli["id"].map(late["min"]), high=stimuli["id"].map(late["max"])).groupby("set")
+    low, high = of_set["low"].transform("min"), of_set["high"].transform("max")
+    return np.where(low == 1, "test", np.where(high == 0, "train", "")).astype(object)
+
+
 def _of_table(
     settings: SplitSettings, stimuli: pd.DataFrame
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
@@ -776,10 +807,12 @@ def _about(
         if all(split_rows):
             measured[str(kind)] = measure(np.stack(split_rows[0]), np.stack(split_rows[1]), settings.seed)
             measured[str(kind)] |= facts.get(kind, {})
-    key = {"cluster": ("clusters",), "tau": ("share",), "leave-category": (), "random": (), "table": ()}[settings.kind]
+    key = {"cluster": ("clusters",), "tau": ("share",), "leave-category": (), "random": (), "session": (), "table": ()}[
+        settings.kind
+    ]
     return {
         "kind": settings.kind,
-        **({} if settings.kind in ("leave-category", "table") else {"seed": settings.seed}),
+        **({} if settings.kind in ("leave-category", "session", "table") else {"seed": settings.seed}),
         **{part: getattr(settings, part) for part in key},
         **{part: facts[part] for part in ("category", "table") if part in facts},
         "target": target,

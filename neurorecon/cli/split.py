@@ -27,7 +27,8 @@ def split(
         typer.Option(
             "--kind",
             help="random (fifths), cluster_k5 (held-out clusters of CLIP, or another number), tau (test stimuli far "
-            "from training stimuli), or leave-category (one column for each category).",
+            "from training stimuli), session (of the last fifth of the sessions), or leave-category (one column "
+            "for each category).",
         ),
     ] = None,
     target: Annotated[

@@ -502,3 +502,27 @@ def test_fits_of_another_split_are_not_used(store, tmp_path):
     for column in ("tau", "random_0", None):
         nr.reconstruct(store.with_split(column), "linear-pixels", "subj01", folder=tmp_path, **options)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_later_sessions(tmp_path):
+    """Stimuli of the last fifth of the sessions; those that were shown before, too, are left out."""
+    generator = np.random.default_rng(0)
+    ids = [f"s{row:02d}" for row in range(40)]
+    shown = [*ids, "s00", "s01"]
+    session = [*np.repeat(np.arange(1, 11), 4), 9, 10]
+    samples = {"stimulus": shown, "session": session, "split": ["train"] * 42}
+    samples["split"][8:16] = ["test"] * 8
+    store = nr.build_from_arrays(
+        tmp_path / "sessions.icechunk", generator.standard_normal((42, 5)).astype(np.float32), samples, {"id": ids},
+        images=generator.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8), image_size=16, progress=False,
+    )  # fmt: skip
+    found = nr.split(store, "session").with_split("session").stimuli.set_index("id")["split"]
+    assert found[found == "test"].index.tolist() == ids[32:]
+    assert found[found == ""].index.tolist() == ["s00", "s01"]
+    alone = nr.build_from_arrays(
+        tmp_path / "one.icechunk", generator.standard_normal((40, 5)).astype(np.float32),
+        {"stimulus": ids, "split": ["train"] * 30 + ["test"] * 10}, {"id": ids},
+        images=generator.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8), image_size=16, progress=False,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="no task has two sessions"):
+        nr.split(alone, "session")

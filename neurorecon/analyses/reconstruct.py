@@ -338,7 +338,7 @@ def compute_reconstruction(
     reuse : path, optional
         Folder of fits, to which no new ones are saved.
     """
-    built = _load(settings) if system is None else system
+    built = system_of(settings) if system is None else system
     fitted, roi = hasattr(built, "decoders_"), settings.rois
     if fitted and roi is None:
         roi = built.provenance_["roi"]
@@ -398,7 +398,7 @@ def compute_fit(
     Path
         Its folder, which :func:`neurorecon.load_system` reads.
     """
-    system = _load(settings)
+    system = system_of(settings)
     _require_use_of_models(settings, system, {})
     if hasattr(system, "decoders_"):
         raise InputError(
@@ -452,7 +452,7 @@ def _job(
     return _Job(store, subject, roi, task, system, metrics, settings, compute, centering)
 
 
-def _load(settings: ReconstructSettings) -> System:
+def system_of(settings: ReconstructSettings) -> System:
     """Return the system that the settings name, with the networks and on the device that they name."""
     system: System = load_system(settings.system, **settings.options)
     if settings.models is not None and "models" in system.get_params():

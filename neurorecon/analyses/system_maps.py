@@ -24,10 +24,9 @@ from __future__ import annotations
 
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -41,8 +40,8 @@ from neurorecon.analyses.maps import UNITS_IN_WORDS, WIDTH, VoxelwiseMap
 from neurorecon.analyses.reconstruct import system_of
 from neurorecon.analyses.results import Score, exchange_record, plain_parameter
 from neurorecon.decoders.ridge import FittedRidge
+from neurorecon.decoders.ridge_maps import DualRidge, Sample, correlations, parts_of, ridge_map, varies, voxel_drops
 from neurorecon.decoders.samples import Recordings, choose_shown_task
-from neurorecon.decoders.solvers import Backend
 from neurorecon.decoders.targets import TargetPart, Targets
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.parallel import Compute
@@ -55,23 +54,11 @@ from neurorecon.systems.base import System
 Kind = Literal["weights", "haufe", "importance"]
 KINDS: tuple[Kind, ...] = ("weights", "haufe", "importance")
 
-#: Values in a block of weights, (voxel, feature): 128 MB in single precision.
-BLOCK_VALUES = 2**25
-
-#: Every part of a target has at least so many features in the sample that is tested.
-FEWEST = 4
-
-#: Targets of one dimension are mapped feature by feature if they have no more features than this.
-FEW_FEATURES = 16
-
 #: Groups of training stimuli that are left out in turn.
 GROUPS = 20
 
 #: Bootstrap samples of test stimuli.
 BOOTSTRAPS = 1000
-
-#: First dimensions of a target that are parts of it; rows of an image are none.
-_DIMS = ("token", "channel", "frame")
 
 _WHAT = {
     "weights": "mean absolute weight of a voxel over the features, SD of the feature per SD of the voxel",
@@ -81,35 +68,50 @@ _WHAT = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SystemMapSettings(CenteredSettings):
-    """Settings of maps of a system; `center` and `scale` as for :class:`CenteredSettings`.
+class SystemSettings(CenteredSettings):
+    """Settings of analyses of one fitted system; `center` and `scale` as for :class:`CenteredSettings`.
 
     Parameters
     ----------
     system : str
         A registered name, or the folder of a saved system.
-    kind : {"weights", "haufe", "importance"}
-        What is mapped.
     options : mapping
         Parameters of the system.
     models : {"bundled", "published"} or path, optional
         Networks of the system; by default its own.
+    fdr, confidence : float
+        False discovery rate, and level of the intervals.
+    """
+
+    system: str = "linear-pixels"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    models: str | None = None
+    fdr: float = 0.05
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_rate("fdr")
+        self._require_rate("confidence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemMapSettings(SystemSettings):
+    """Settings of maps of a system; the others as for :class:`SystemSettings`.
+
+    Parameters
+    ----------
+    kind : {"weights", "haufe", "importance"}
+        What is mapped.
     features : int
         Size of the sample of features of each target from which null, intervals and importance are computed; at least
         four of each part are in it.
-    fdr, confidence : float
-        False discovery rate of the masks, and level of the intervals.
     exchange : {"stimulus", "session", "run", "shift"}, optional
         What trades places in the null; by default what the design allows.
     """
 
-    system: str = "linear-pixels"
     kind: Kind = "weights"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    models: str | None = None
     features: int = 64
-    fdr: float = 0.05
-    confidence: float = 0.95
     exchange: str | None = None
 
     def __post_init__(self) -> None:
@@ -117,8 +119,6 @@ class SystemMapSettings(CenteredSettings):
         if self.kind not in KINDS:
             raise UnknownNameError("kind of map of a system:", self.kind, KINDS)
         self._require_count("features")
-        self._require_rate("fdr")
-        self._require_rate("confidence")
         if self.exchange is not None and self.exchange not in UNITS:
             raise UnknownNameError("unit of exchange", self.exchange, UNITS)
 
@@ -286,10 +286,56 @@ def compute_system_map(
     system : System, optional
         In place of the one that the settings name.
     """
+    with tempfile.TemporaryDirectory(prefix="neurorecon-") as scratch, compute.limited():
+        fitted = fit_system(store, subject, settings, compute, system, scratch)
+        return _Mapper(**vars(fitted)).result()
+
+
+@dataclass(frozen=True)
+class FittedSystem:
+    """A fitted system, and the samples that it was fitted to and is scored on.
+
+    Parameters
+    ----------
+    store : Store
+        With the targets of the system.
+    subject, task : str
+    system : System
+    settings : SystemSettings
+        With the ROI and the task of a system that was fitted before.
+    train, test : Recordings
+    warnings : list of str
+        Of the design.
+    """
+
+    store: Store
+    subject: str
+    task: str
+    system: System
+    settings: Any
+    train: Recordings
+    test: Recordings
+    warnings: list[str]
+
+
+def fit_system(
+    store: Store, subject: str, settings: SystemSettings, compute: Compute, system: System | None, scratch: str
+) -> FittedSystem:
+    """Fit a system to the training split of a subject, or check the one that was fitted before.
+
+    Parameters
+    ----------
+    store, subject, settings, compute, system
+        As for :func:`compute_system_map`.
+    scratch : path
+        Folder for the coordinates of ridge decoders; the system needs it as long as it decodes.
+    """
     if system is None:
         system = system_of(ReconstructSettings(
             system=settings.system, options=settings.options, models=settings.models, device=settings.device
         ))  # fmt: skip
+        if settings.models is not None and "models" not in system.get_params():
+            raise UnknownNameError(f"parameter of the system {system.name!r}:", "models", list(system.get_params()))
     fitted = hasattr(system, "decoders_")
     if fitted:
         about = system.provenance_
@@ -310,280 +356,18 @@ def compute_system_map(
     rows = np.flatnonzero((samples["task"] == task) & (samples["split"] == "train"))
     train = read(split="train") if system.trains_on == "stimuli" else read(rows=rows)
     test = read(split="test")
-    with tempfile.TemporaryDirectory(prefix="neurorecon-") as scratch, compute.limited():
-        if not fitted:
-            system.fit(store, subject, samples=train, coordinates=scratch)
-        elif len(system.mean_) != train.responses.shape[1] or not np.allclose(
-            system.mean_, train.responses.mean(axis=0, dtype=np.float64), rtol=1e-3, atol=1e-6
-        ):
-            raise InputError(
-                "this system was fitted to other samples",
-                given=f"a fit to {about['samples']} samples of {about['subject']}, ROI {about['roi']}",
-                expected=f"the training split of {subject}, task {task!r}",
-                todo="name the system, and it is fitted here; or ask for the subject, ROI and task of the fit",
-            )
-        return _Mapper(store, subject, task, system, settings, train, test).result(list(centering.warnings))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The features of a target that are tested.
-
-    Parameters
-    ----------
-    columns : int array, shape (feature,)
-        Ascending, among the flattened features that are decoded.
-    means : array, shape (feature, 1 + part)
-        Its columns take the mean over the whole target and over each part: in the sample, parts count by the number of
-        their features in the target.
-    """
-
-    columns: np.ndarray
-    means: np.ndarray
-
-    @classmethod
-    def draw(cls, varying: np.ndarray, parts: Mapping[str, slice], size: int, seed: int) -> Sample:
-        """Draw features that vary, equally many of each part; all where there are no more than asked for.
-
-        Parameters
-        ----------
-        varying : bool array, shape (feature,)
-        parts : mapping of str to slice
-            From :func:`parts_of`.
-        size, seed : int
-        """
-        random = np.random.default_rng(seed)
-        pieces = list(parts.values()) or [slice(0, len(varying))]
-        each = max(FEWEST, size // len(pieces))
-        columns, owners, counts = [], [], np.zeros(len(pieces))
-        for number, piece in enumerate(pieces):
-            known = piece.start + np.flatnonzero(varying[piece])
-            drawn = known if len(known) <= each else np.sort(random.choice(known, each, replace=False))
-            columns.append(drawn)
-            owners.append(np.full(len(drawn), number))
-            counts[number] = len(known)
-        owner = np.concatenate(owners)
-        own = (owner[:, None] == np.arange(len(pieces))) / np.maximum(1, np.bincount(owner, minlength=len(pieces)))
-        whole = (own @ counts / counts.sum())[:, None]
-        return cls(np.concatenate(columns), np.concatenate([whole, own], axis=1) if parts else whole)
-
-
-def parts_of(about: Mapping[str, Any], features: int) -> dict[str, slice]:
-    """Return the parts of a target: layers, groups, tokens, channels, or its features if they are few.
-
-    Parameters
-    ----------
-    about : mapping
-        ``dims``, ``shape`` and ``attrs`` of the stored target, as in :attr:`System.targets_`.
-    features : int
-        Number of flattened features that are decoded: the first ones.
-    """
-    attrs, shape = about["attrs"], about["shape"]
-    for word in ("layer", "group"):
-        if f"{word}_boundaries" in attrs:
-            ends = [end for end in attrs[f"{word}_boundaries"] if end <= features]
-            names = [str(name) for name in attrs.get(f"{word}s", [])] if word == "layer" else []
-            names = names if len(names) >= len(ends) - 1 else [f"{word} {number}" for number in range(len(ends) - 1)]
-            return {name: slice(*both) for name, both in zip(names, pairwise(ends), strict=False)}
-    if len(shape) > 1 and about["dims"][0] in _DIMS:
-        width = int(np.prod(shape[1:]))
-        return {f"{about['dims'][0]} {n}": slice(n * width, (n + 1) * width) for n in range(shape[0])}
-    few = len(shape) == 1 and features <= FEW_FEATURES
-    return {f"feature {number}": slice(number, number + 1) for number in range(features)} if few else {}
-
-
-def ridge_map(
-    decoder: FittedRidge, kind: str, deviation: np.ndarray, parts: Mapping[str, slice], device: str = "cpu"
-) -> np.ndarray:
-    """Return the map of a ridge decoder over all its features, without the matrix of weights.
-
-    Memory: the right singular vectors, and four blocks of 128 MB, whatever the number of features.
-
-    Parameters
-    ----------
-    decoder : FittedRidge
-        Its coordinates may be a memory map.
-    kind : {"weights", "haufe"}
-    deviation : array, shape (feature,)
-        Of the target over training samples; features that do not vary are left out.
-    parts : mapping of str to slice
-    device : str
-        Where blocks are multiplied.
-
-    Returns
-    -------
-    array, shape (1 + part, selected voxel)
-        Means of absolute values over all features, and over those of each part.
-    """
-    backend = Backend(device)
-    s, v = decoder.singular_values_, decoder.voxel_vectors_
-    samples = len(decoder.sample_vectors_)
-    left = backend.asarray(v if kind == "weights" else v * (s**2 / samples), "float32")
-    pieces = list(parts.values()) or [slice(0, len(deviation))]
-    varying, step = varies(deviation), max(1, BLOCK_VALUES // max(v.shape))
-    sums, counts = np.zeros((len(pieces), len(v))), np.zeros((len(pieces), 1))
-    for number, piece in enumerate(pieces):
-        for start in range(piece.start, piece.stop, step):
-            block = slice(start, min(start + step, piece.stop))
-            used = varying[block]
-            coordinates = np.asarray(decoder.coordinates_[:, block])[:, used]
-            if kind == "weights":
-                scale = deviation[block][used]
-            else:
-                scale = np.sqrt(np.square(coordinates * s[:, None], dtype=np.float64).sum(axis=0) / samples)
-            coordinates = coordinates / np.where(scale > 0, scale, np.inf)
-            found = backend.to_numpy(left @ backend.asarray(coordinates, "float32"))
-            sums[number] += np.abs(found, out=found).sum(axis=1, dtype=np.float64)
-            counts[number] += used.sum()
-    own = sums / np.maximum(counts, 1)
-    whole = sums.sum(axis=0, keepdims=True) / counts.sum()
-    return np.concatenate([whole, own]) if parts else whole
-
-
-def varies(deviation: np.ndarray) -> np.ndarray:
-    """Return which features vary over the training samples, by more than rounding."""
-    found: np.ndarray = deviation > 1e-6 * max(float(np.max(deviation)), 1e-30)
-    return found
-
-
-@dataclass(frozen=True)
-class DualRidge:
-    """A ridge decoder of some features, refitted from the factorization of the responses.
-
-    Parameters
-    ----------
-    u, v : array, shapes (sample, component) and (voxel, component)
-        Singular vectors of the centered responses, float32.
-    s : array, shape (component,)
-        Singular values.
-    alphas : array, shape (feature,)
-    outputs : array, shape (sample, feature)
-        Targets in standard deviations, centered if there is an intercept.
-    center : bool
-        Whether there is an intercept.
-    """
-
-    u: np.ndarray
-    v: np.ndarray
-    s: np.ndarray
-    alphas: np.ndarray
-    outputs: np.ndarray
-    center: bool
-
-    @classmethod
-    def of(cls, decoder: FittedRidge, columns: np.ndarray, outputs: np.ndarray, deviation: np.ndarray) -> DualRidge:
-        """Return some columns of a fitted decoder; `outputs` are its training targets, in their units."""
-        alphas = np.broadcast_to(decoder.alpha_, len(deviation))[columns]  # type: ignore[attr-defined]
-        center = bool(decoder.fit_intercept)  # type: ignore[attr-defined]
-        scaled = (outputs - outputs.mean(axis=0) * center) / deviation[columns]
-        u, v = (values.astype(np.float32, copy=False) for values in (decoder.sample_vectors_, decoder.voxel_vectors_))
-        return cls(u, v, decoder.singular_values_, alphas, scaled.astype(np.float32), center)
-
-    def coordinates(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the coordinates of decoders fitted to other outputs of the same samples, (component, feature)."""
-        shrink = self.s[:, None] / (self.s[:, None] ** 2 + self.alphas)
-        return (shrink * (self.u.T @ outputs)).astype(np.float32)
-
-    def strength(self, kind: str, coordinates: np.ndarray) -> np.ndarray:
-        """Return absolute weights or patterns, (voxel, feature)."""
-        if kind == "weights":
-            return np.abs(self.v @ coordinates)
-        decoded = self.s[:, None].astype(np.float32) * coordinates
-        spread = np.sqrt(np.square(decoded, dtype=np.float64).sum(axis=0) / len(self.u))
-        scale = self.s[:, None] / len(self.u) / np.where(spread > 0, spread, np.inf)
-        return np.abs(self.v @ (decoded * scale).astype(np.float32))
-
-    def without(self, kind: str, groups: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield absolute weights or patterns of decoders that are fitted without one group of samples at a time.
-
-        With M = inverse(K + alpha), the dual weights without a group g are c - M[:, g] inverse(M[g, g]) c[g], where
-        c = M Y (block inversion). The intercept is a kernel of infinite variance, orthogonal to U.
-
-        Parameters
-        ----------
-        kind : {"weights", "haufe"}
-        groups : int array, shape (sample,)
-
-        Yields
-        ------
-        array, shape (voxel, feature)
-        """
-        found = self.coordinates(self.outputs).astype(np.float64)
-        u, samples = self.u.astype(np.float64), len(self.u)
-        projected = u.T @ self.outputs
-        for group in np.unique(groups):
-            rows = np.flatnonzero(groups == group)
-            own, coordinates = u[rows], np.empty_like(found)
-            rest = np.eye(len(rows)) - own @ own.T - (1 / samples if self.center else 0.0)
-            for alpha in np.unique(self.alphas):
-                these = np.flatnonzero(self.alphas == alpha)
-                inner = (own / (self.s**2 + alpha)) @ own.T + rest / alpha
-                left = self.outputs[rows][:, these] - own @ projected[:, these]
-                dual = (own / (self.s**2 + alpha)) @ projected[:, these] + left / alpha
-                change = own.T @ np.linalg.solve(inner, dual)
-                coordinates[:, these] = found[:, these] - (self.s / (self.s**2 + alpha))[:, None] * change
-            if kind == "weights":
-                yield np.abs(self.v @ coordinates.astype(np.float32))
-                continue
-            kept = np.delete(self.u, rows, axis=0)
-            kept = kept - kept.mean(axis=0)
-            decoded = kept @ (self.s[:, None] * coordinates).astype(np.float32)
-            spread = decoded.std(axis=0)
-            inputs = (self.s[:, None] * (kept.T @ decoded) / len(kept)).astype(np.float32)
-            yield np.abs(self.v @ (inputs / np.where(spread > 0, spread, np.inf)))
-
-
-def correlations(decoded: np.ndarray, true: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Return the correlation of each feature over stimuli, 0 where one of the two is constant.
-
-    Parameters
-    ----------
-    decoded, true : array, shape (stimulus, feature)
-    weights : array, shape (draw, stimulus), optional
-        How often each stimulus counts.
-
-    Returns
-    -------
-    array, shape (feature,), or (draw, feature) with weights
-    """
-    one, other = (values - values.mean(axis=0, dtype=np.float64) for values in (decoded, true))
-    # Rounding is no variance.
-    floors = [1e-10 * np.square(values, dtype=np.float64).mean(axis=0) for values in (decoded, true)]
-    share = np.full((1, len(one)), 1 / len(one)) if weights is None else weights / weights.sum(axis=1, keepdims=True)
-    means = [share @ values for values in (one, other)]
-    variances = [share @ values**2 - mean**2 for values, mean in zip((one, other), means, strict=True)]
-    product = np.prod([np.where(found > floor, found, 0.0) for found, floor in zip(variances, floors, strict=True)], 0)
-    found = (share @ (one * other) - means[0] * means[1]) / np.where(product > 0, np.sqrt(product), np.inf)
-    return np.asarray(found[0] if weights is None else found)
-
-
-def voxel_drops(
-    inputs: np.ndarray, weights: np.ndarray, decoded: np.ndarray, true: np.ndarray, means: np.ndarray
-) -> np.ndarray:
-    """Return what the score loses if one voxel at a time is replaced by its mean, for a linear decoder.
-
-    Parameters
-    ----------
-    inputs : array, shape (stimulus, voxel)
-        Test responses, centered on the training mean.
-    weights : array, shape (voxel, feature)
-    decoded, true : array, shape (stimulus, feature)
-    means : array, shape (feature, 1 + part)
-        As in :class:`Sample`.
-
-    Returns
-    -------
-    array, shape (1 + part, voxel)
-    """
-    x, y, t = (values - values.mean(axis=0) for values in (inputs, decoded, true))
-    norm = np.linalg.norm(t, axis=0)
-    t = t / np.where(norm > 0, norm, np.inf)
-    squares = (y**2).sum(axis=0)
-    together = (y * t).sum(axis=0)
-    left = squares - 2 * weights * (x.T @ y) + weights**2 * (x**2).sum(axis=0)[:, None]
-    without = (together - weights * (x.T @ t)) / np.sqrt(np.where(left > 1e-10 * squares, left, np.inf))
-    full = together / np.sqrt(np.where(squares > 0, squares, np.inf))
-    return np.asarray(((full - without) @ means).T)
+    if not fitted:
+        system.fit(store, subject, samples=train, coordinates=scratch)
+    elif len(system.mean_) != train.responses.shape[1] or not np.allclose(
+        system.mean_, train.responses.mean(axis=0, dtype=np.float64), rtol=1e-3, atol=1e-6
+    ):
+        raise InputError(
+            "this system was fitted to other samples",
+            given=f"a fit to {about['samples']} samples of {about['subject']}, ROI {about['roi']}",
+            expected=f"the training split of {subject}, task {task!r}",
+            todo="name the system, and it is fitted here; or ask for the subject, ROI and task of the fit",
+        )
+    return FittedSystem(store, subject, task, system, settings, train, test, list(centering.warnings))
 
 
 @dataclass(frozen=True)
@@ -600,19 +384,12 @@ class _Mapped:
 
 
 @dataclass(frozen=True)
-class _Mapper:
-    """A fitted system, and the samples that it was fitted to and is scored on."""
+class _Mapper(FittedSystem):
+    """Maps the decoders of a fitted system."""
 
-    store: Store
-    subject: str
-    task: str
-    system: System
-    settings: SystemMapSettings
-    train: Recordings
-    test: Recordings
-
-    def result(self, said: list[str]) -> SystemMap:
+    def result(self) -> SystemMap:
         """Map all targets."""
+        said = self.warnings
         store, system, settings = self.store, self.system, self.settings
         kind, specs = settings.kind, dict(system.targets)
         networks = [name for name, decoder in system.decoders_.items() if not isinstance(decoder, FittedRidge)]

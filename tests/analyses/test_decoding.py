@@ -7,11 +7,11 @@ import neurorecon as nr
 from neurorecon.analyses.decoding import (
     _correlations,
     _map_and_null,
-    orders_of,
     _whitened,
     choose_units,
     fit_decoding,
     in_order,
+    orders_of,
 )
 from neurorecon.analyses.design import DecodingSettings
 from neurorecon.analyses.maps import compute_maps, map_settings

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from neurorecon.analyses.evaluate import evaluate
     from neurorecon.analyses.finetune import finetune
     from neurorecon.analyses.maps import maps, voxelwise_maps
+    from neurorecon.analyses.output_effects import output_effects
     from neurorecon.analyses.partition import partition_variance
     from neurorecon.analyses.reconstruct import reconstruct
     from neurorecon.analyses.results import (
@@ -71,6 +72,7 @@ _PUBLIC = {
     "load_system": "neurorecon.systems.base",
     "maps": "neurorecon.analyses.maps",
     "open_store": "neurorecon.store.store",
+    "output_effects": "neurorecon.analyses.output_effects",
     "partition_variance": "neurorecon.analyses.partition",
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.results",

@@ -53,8 +53,9 @@ def maps(
         typer.Option(
             "--kind",
             help="encoding (banded ridge, split R2), weights (of decoders, also called decoding) or haufe (patterns). "
-            "Of a system: weights, haufe, or importance (what the score loses without a voxel or an ROI). Default: "
-            "encoding, or weights of a system.",
+            "Of a system: weights, haufe, importance (what the score loses without a voxel or an ROI) or output (what "
+            "changes in generated images when the responses of an ROI are raised). Default: encoding, or weights of a "
+            "system.",
         ),
     ] = None,
     system: Annotated[
@@ -235,19 +236,31 @@ def _system_maps(
     drawn_as: list[str], no_figures: bool, threads: int | None, **asked: Any,
 ) -> None:  # fmt: skip
     """Map the decoders of a system, and write what was found."""
-    from neurorecon.analyses.results import record_of, write
+    from neurorecon.analyses.output_effects import OutputSettings, compute_output_effects
+    from neurorecon.analyses.results import Result, record_of, write
     from neurorecon.analyses.system_maps import SystemMapSettings, compute_system_map
     from neurorecon.cli.common import choose, results_folder, subjects_of
     from neurorecon.parallel import Compute
 
-    settings = SystemMapSettings(roi=roi[0] if roi is not None and len(roi) == 1 else roi, **asked)
+    kind, exchange = asked.pop("kind"), asked.pop("exchange")
+    asked["roi"] = roi[0] if roi is not None and len(roi) == 1 else roi
+    if kind == "output":
+        _refuse({"--exchange": exchange}, "effects on the output", "leave it out: signs are flipped by stimulus")
+        settings: SystemMapSettings | OutputSettings = OutputSettings(**asked)
+    else:
+        settings = SystemMapSettings(kind=kind, exchange=exchange, **asked)
     opened = choose(store, output)
     choices = [f"{key}={value}" for key, value in settings.options.items()]
-    named = [Path(settings.system).name, settings.kind, *(roi or ["all"]), settings.task, settings.models, *choices]
+    named = [Path(settings.system).name, kind, *(roi or ["all"]), settings.task, settings.models, *choices]
     name = "_".join(re.sub(r"[^\w.+-]+", "-", choice) for choice in ["maps", opened.name, *named] if choice)
     folder = results_folder(out, name)
     for whose in subjects_of(opened, subject):
-        found = compute_system_map(opened, whose, settings, Compute(threads=threads, progress=output.progress))
+        compute = Compute(threads=threads, progress=output.progress)
+        found: Result
+        if isinstance(settings, OutputSettings):
+            found = compute_output_effects(opened, whose, settings, compute)
+        else:
+            found = compute_system_map(opened, whose, settings, compute)
         opened = output.use(found.source(opened))
         output.add(found, opened)
         record = record_of(opened, command_line(), seed=settings.seed)

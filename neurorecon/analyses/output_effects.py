@@ -113,8 +113,8 @@ class OutputEffects(Result):
         return {"images": {"stimulus": np.array(self.stimuli), **self.images}}
 
     def figures(self, store: Store) -> dict[str, Callable[[], Any]]:
-        """Return what draws each figure: the images of each ROI, and the bars of all effects."""
-        return {"panel": partial(self._panel, store), "rois": partial(self._bars, store)}
+        """Return what draws each figure: the images of each ROI, and all effects in a grid."""
+        return {"panel": partial(self._panel, store), "rois": partial(self._grid, store)}
 
     def _panel(self, store: Store) -> Any:
         from neurorecon.figures import panel
@@ -129,22 +129,52 @@ class OutputEffects(Result):
             simulated=store.simulated,
         )  # fmt: skip
 
-    def _bars(self, store: Store) -> Any:
-        from neurorecon.figures.scores import band_bars
+    def _grid(self, store: Store) -> Any:
+        from neurorecon.figures.style import (
+            DIVERGING,
+            axes_mm,
+            journal_style,
+            new_figure,
+            tag_simulated,
+            text_mm,
+            width_mm,
+            wrap_mm,
+        )
 
         assert isinstance(self.settings, SystemSettings)
-        table = self.table.rename(columns={"feature": "band", "value": "change", "difference": "value"})
-        table = table.assign(star=(table["q"] <= self.settings.fdr).astype(float))
-        return band_bars(
-            table[["roi", "band", "value", "low", "high", "star", "n"]],
-            label="change of output (SD)",
-            quantity=None,
-            title=f"{self.system}: what an ROI drives · {self.subject} · {store.name}, {self.task}",
-            note="Change of a feature of the output when the responses of the ROI are raised, less that of as many "
-            f"voxels at random. Whiskers: {100 * self.settings.confidence:g}% bootstrap intervals over stimuli. "
-            f"*: q (FDR over all bars) at most {self.settings.fdr:g}.",
-            simulated=store.simulated,
+        values, q = (
+            self.table.pivot(index="roi", columns="feature", values=name).loc[
+                self.table["roi"].unique(), self.table["feature"].unique()
+            ]
+            for name in ("difference", "q")
         )
+        limit = float(np.abs(values.to_numpy()).max())
+        with journal_style():
+            full, height = width_mm("one-and-a-half"), 5.0 * len(values)
+            note = wrap_mm(
+                new_figure(full, 30),
+                "Change of a feature of the output, in standard deviations over the stimuli seen, when responses of the "
+                f"ROI are raised by {self.chosen['step']:g} standard deviations, less that of as many voxels at "
+                f"random. *: q (FDR over all cells) at most {self.settings.fdr:g}.",
+                full - 3,
+                6,
+            )
+            figure = new_figure(full, 26 + height + 2.75 * (note.count("\n") + 1))
+            text_mm(
+                figure, 1.5, 1.2, f"{self.system}: what an ROI drives · {self.subject} · {store.name}", fontsize=8,
+                weight="bold",
+            )  # fmt: skip
+            axes = axes_mm(figure, 15, 7, full - 32, height)
+            image = axes.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
+            axes.set_xticks(range(len(values.columns)), values.columns, rotation=45, ha="right", rotation_mode="anchor")
+            axes.set_yticks(range(len(values)), values.index)
+            for row, column in np.argwhere(q.to_numpy() <= self.settings.fdr):
+                axes.text(column, row, "*", ha="center", va="center")
+            figure.colorbar(image, cax=axes_mm(figure, full - 14, 7, 2.5, height))
+            text_mm(figure, 1.5, 24 + height, note, fontsize=6, linespacing=1.25)
+            if store.simulated:
+                tag_simulated(figure)
+        return figure
 
     def text(self, store: Store) -> str:
         """Return the effects as a table of ROIs and features, with a star where they are significant."""

@@ -44,7 +44,7 @@ for subject in store.subjects:
             store, "mind-diffuser", subject, kind=kind, n_permutations=PERMUTATIONS, options={"without": ["vqvae"]}
         )
         print(found.text(store))
-        nr.write(found, store, OUT, record, figures=subject == store.subjects[0])
+        nr.write(found, store, OUT, record, figures=(subject, kind) == (store.subjects[0], "haufe"))
         for target in TARGETS:
             value = found.table[f"{kind}_{target}"].to_numpy()
             significant = found.table[f"significant_{target}"].to_numpy(dtype=bool)

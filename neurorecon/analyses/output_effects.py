@@ -24,7 +24,7 @@ import pandas as pd
 from neurorecon.analyses import design
 from neurorecon.analyses.cross_validation import shown_by
 from neurorecon.analyses.maps import WIDTH
-from neurorecon.analyses.results import Result
+from neurorecon.analyses.results import Result, Score
 from neurorecon.analyses.system_maps import SystemSettings, fit_system
 from neurorecon.errors import InputError
 from neurorecon.metrics.networks import CategoryProbe
@@ -153,7 +153,7 @@ class OutputEffects(Result):
             full, height = width_mm("one-and-a-half"), 5.0 * len(values)
             note = wrap_mm(
                 new_figure(full, 30),
-                "Change of a feature of the output, in standard deviations over the stimuli seen, when responses of the "
+                "Change of a feature of the output, in standard deviations over the stimuli seen, when responses of an "
                 f"ROI are raised by {self.chosen['step']:g} standard deviations, less that of as many voxels at "
                 f"random. *: q (FDR over all cells) at most {self.settings.fdr:g}.",
                 full - 3,
@@ -275,7 +275,7 @@ def compute_output_effects(
         probe, said = None, [f"no category is measured: {str(error).splitlines()[0]}"]
     # In units of what differs between the stimuli that were seen: what is generated may hardly differ.
     seen = measure(fitted.test.take(np.sort(first)).target(shown_by(system)).values, probe)
-    features, rows = measure(images, probe), []
+    features, rows, scores = measure(images, probe), [], []
     for name, values in features.items():
         base, *others = np.split(values, 1 + len(sets))
         spread = seen[name].std()
@@ -284,11 +284,16 @@ def compute_output_effects(
         changes = dict(zip(sets, ((other - base) / spread for other in others), strict=True))
         for roi, mask in rois.items():
             difference = changes[roi] - changes[f"random {roi}"]
+            p, null = flip_signs(difference, settings.n_permutations, settings.seed)
+            scores.append(Score(
+                f"{subject} {roi} {name} change of the output", float(difference.mean()), len(difference),
+                float(null.mean()), float(null.max()), p, len(null),
+            ))  # fmt: skip
             interval = bootstrap_interval(difference, level=settings.confidence, seed=settings.seed)
             rows.append({
                 "roi": roi, "feature": name, "value": changes[roi].mean(), "random": changes[f"random {roi}"].mean(),
                 "difference": difference.mean(), "low": float(interval.low), "high": float(interval.high),
-                "p": flip_signs(difference, settings.n_permutations, settings.seed), "n": int(mask.sum()),
+                "p": p, "n": int(mask.sum()),
             })  # fmt: skip
     found = pd.DataFrame(rows)
     smallest = max(2.0 ** (1 - len(stimuli)), 1 / (1 + settings.n_permutations))
@@ -312,6 +317,7 @@ def compute_output_effects(
             "stimuli": len(stimuli),
             "warnings": [*fitted.warnings, *said],
         },
+        scores=scores,
         table=found,
         stimuli=stimuli.tolist(),
         images=kept,
@@ -368,13 +374,20 @@ def _categories(frames: np.ndarray, probe: CategoryProbe) -> dict[str, np.ndarra
     return {name: chances[:, names == name].sum(axis=1) for name in dict.fromkeys(names.tolist())}
 
 
-def flip_signs(differences: np.ndarray, n_permutations: int, seed: int) -> float:
-    """Return the two-sided p-value of a mean difference, from flipped signs of the stimuli.
+def flip_signs(differences: np.ndarray, n_permutations: int, seed: int) -> tuple[float, np.ndarray]:
+    """Return the two-sided p-value of a mean difference, from flipped signs of the stimuli, and the null.
 
     Parameters
     ----------
     differences : array, shape (stimulus,)
     n_permutations, seed : int
+
+    Returns
+    -------
+    p : float
+    null : array, shape (permutation,)
+        Means with flipped signs.
     """
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (n_permutations, len(differences)))
-    return float(permutation_p(abs(differences.mean()), np.abs(signs @ differences) / len(differences)))
+    null = signs @ differences / len(differences)
+    return float(permutation_p(abs(differences.mean()), np.abs(null))), null

@@ -414,20 +414,9 @@ class _Mapper(FittedSystem):
         orders = [
             self._orders(part.table, unit.unit) for part, unit in zip((self.train, self.test), units, strict=True)
         ]
-        decoded = system.decode(self.test.labeled_responses())
-        replaced = {}
-        if kind == "importance":
-            for roi, mask in rois.items():
-                responses = self.test.labeled_responses().astype(np.float64)
-                responses[:, mask] = system.mean_[mask]
-                replaced[roi] = system.decode(responses)
-        found, scores = table.copy(), []
-        lines: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []  # of whole targets, and of their parts
-        nulls: dict[str, np.ndarray] = {}
-        part_maps: dict[str, np.ndarray] = {}
+        targets: dict[str, tuple[dict[str, slice], np.ndarray, Sample]] = {}
         for name, spec in specs.items():
-            target = spec.part(self.train.target(spec.source))
-            features = int(np.prod(target.shape[1:]))
+            features = int(np.prod(spec.part(self.train.target(spec.source)).shape[1:]))
             deviation = system.training_[name][1].ravel()[:features]
             parts = {
                 part: columns
@@ -435,22 +424,34 @@ class _Mapper(FittedSystem):
                 if varies(deviation)[columns].any()
             }
             sample = Sample.draw(varies(deviation), parts, settings.features, settings.seed)
+            targets[name] = parts, deviation, sample
+        # Of whatever is decoded, the sample is kept.
+        decoded = self._decode(self.test.labeled_responses(), targets)
+        replaced = {}
+        if kind == "importance":
+            for roi, mask in rois.items():
+                responses = self.test.labeled_responses().astype(np.float64)
+                responses[:, mask] = system.mean_[mask]
+                replaced[roi] = self._decode(responses, targets)
+        found, scores = table.copy(), []
+        lines: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []  # of whole targets, and of their parts
+        nulls: dict[str, np.ndarray] = {}
+        part_maps: dict[str, np.ndarray] = {}
+        for name, spec in specs.items():
+            parts, deviation, sample = targets[name]
             used = np.ones(len(table), dtype=bool)
             if spec.roi is not None:
                 used = np.isin(table.index.to_numpy(), store.voxels(self.subject, spec.roi).index.to_numpy())
             masks = {roi: mask & used for roi, mask in rois.items() if (mask & used).any()}
-            pairs = [
-                _columns(decoded[name], sample),
-                _read(spec.part(self.test.target(spec.source)), sample.columns),
-            ]
+            pairs = [decoded[name], _read(spec.part(self.test.target(spec.source)), sample.columns)]
             scores.append(self._score(name, pairs, sample, orders[1], units[1].valid, nulls))
             if kind == "importance":
-                without = [_columns(replaced[roi][name], sample) for roi in masks]
+                without = [replaced[roi][name] for roi in masks]
                 mapped = self._importance(name, spec.standardize, used, pairs, without, sample, orders[1])
             elif name in networks:
                 mapped = self._network(name, masks, parts, deviation)
             else:
-                outputs = _read(target, sample.columns)
+                outputs = _read(spec.part(self.train.target(spec.source)), sample.columns)
                 mapped = self._ridge(name, spec.standardize, used, masks, parts, deviation, sample, outputs, orders[0])
             significant = np.zeros((1 + len(parts), len(table)), dtype=bool)
             if mapped.value is not None:
@@ -507,6 +508,12 @@ class _Mapper(FittedSystem):
             null=nulls,
             store=store,
         )
+
+    def _decode(self, responses: Any, targets: Mapping[str, tuple[Any, Any, Sample]]) -> dict[str, np.ndarray]:
+        """Return the sample of features of what is decoded, (stimulus, feature) by target."""
+        decoded = self.system.decode(responses)
+        flat = {name: decoded[name].values.reshape(len(responses), -1) for name in targets}
+        return {name: flat[name][:, sample.columns].astype(np.float64) for name, (_, _, sample) in targets.items()}
 
     def _orders(self, table: pd.DataFrame, unit: str) -> np.ndarray:
         """Return for each permutation the row whose target each sample gets; runs are shifted in the order of time."""
@@ -633,10 +640,6 @@ def _read(target: Any, columns: np.ndarray) -> np.ndarray:
     for these, values in TargetPart(targets, np.arange(targets.n_samples), columns).blocks():
         found[:, np.searchsorted(columns, these)] = values
     return found
-
-
-def _columns(decoded: Any, sample: Sample) -> np.ndarray:
-    return np.asarray(decoded.values.reshape(len(decoded), -1)[:, sample.columns], dtype=np.float64)
 
 
 def _read_voxels(decoder: FittedRidge, used: np.ndarray) -> np.ndarray:

@@ -60,6 +60,7 @@ def test_a_raised_roi_changes_the_output_by_its_weights(store):
         expected = 1.5 * 0.05 * weights[voxels].sum() / spread
         assert table["value"][roi, "luminance"] == pytest.approx(expected, rel=1e-3)
     assert set(found.table["feature"]) == {"luminance"}  # gray images have neither color nor edges
+    assert {score.name.split()[1] for score in found.scores} == {"V1", "V2"}
     assert "no category is measured" in found.text(store)
     assert table["p"]["V1", "luminance"] <= 0.01
     assert (found.table["low"] <= found.table["difference"] + 1e-9).all()
@@ -102,7 +103,9 @@ def test_signs_are_flipped_as_in_all_flips():
     differences = np.random.default_rng(2).standard_normal(8) + 0.5
     flips = np.array(list(itertools.product([-1, 1], repeat=8)))
     exact = (np.abs(flips @ differences) >= abs(differences.sum()) - 1e-9).mean()
-    assert flip_signs(differences, 20_000, 0) == pytest.approx(exact, abs=0.01)
+    p, null = flip_signs(differences, 20_000, 0)
+    assert p == pytest.approx(exact, abs=0.01)
+    assert null.mean() == pytest.approx(0.0, abs=0.02)
 
 
 @pytest.mark.parametrize("wrong", [{"stimuli": 1}, {"step": 0.0}, {"step": np.nan}, {"confidence": 1.0}])

@@ -159,11 +159,21 @@ def outlines_of(found: VoxelwiseMap, store: Store) -> dict[str, dict[str, np.nda
 
 
 def _significant(found: VoxelwiseMap, band: str | None) -> tuple[np.ndarray, str]:
-    """Return which voxels are colored, and why, in words: all that have a value where none was tested."""
+    """Return which voxels are colored, and why, in words.
+
+    Of the maps of a system, all voxels are colored where none was tested or none is significant: weights hardly ever
+    are, and an empty cortex would not show how a decoder reads it.
+    """
     column = "significant" if band is None else f"significant_{band}"
+    values = found.table.get(f"{found.kind}_{band}")
+    known = None if values is None else values.notna().to_numpy()
     if column not in found.table:
-        return found.table[f"{found.kind}_{band}"].notna().to_numpy(), "all voxels; they are not tested"
-    return found.table[column].to_numpy(dtype=bool), level_of(found)
+        assert known is not None, "joint maps are tested"
+        return known, "all voxels; they are not tested"
+    significant = found.table[column].to_numpy(dtype=bool)
+    if found.kind in ("weights", "importance") and known is not None and not significant.any():
+        return known, f"all voxels; none is significant, {level_of(found)}"
+    return significant, level_of(found)
 
 
 def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:

@@ -83,12 +83,12 @@ with journal_style():
             chosen = table[(table["subject"] == store.subjects[0]) & (table["target"] == target)]
             area = chosen.set_index("kind")["area"][kind]
             axis.set_title(f"{KINDS[kind]}, area {area:.2f}")
-            axis.set_ylim(min(0.0, value.min()), 1.05 * value.max())
+            axis.set_ylim(1.05 * min(0.0, value.min()), 1.05 * value.max())
     for axis, label in zip(axes[:, 0], TARGETS.values(), strict=True):
         axis.set_ylabel(label)
     for axis in axes[-1]:
         axis.set_xlabel("planted signal-to-noise ratio")
-    axes[0, 0].legend(frameon=False, loc="upper left", markerscale=3)
+    axes[0, 1].legend(frameon=False, loc="upper left", markerscale=3)
     figure.suptitle(f"Three maps of the decoders of mind-diffuser, against the planted truth ({store.subjects[0]})")
 save_figure(figure, OUT / "truth", record)
 print(f"figures and tables: {OUT}")

@@ -47,6 +47,9 @@ class OutputSettings(SystemSettings):
 
     Parameters
     ----------
+    roi : str or sequence of str, optional
+        What is raised, one ROI or union at a time; by default all ROIs that the system reads. The system is fitted to
+        all voxels, unless it was fitted before.
     stimuli : int
         Number of test stimuli, the first ones.
     step : float
@@ -213,8 +216,10 @@ def output_effects(
 
     Parameters
     ----------
-    store, system, subject, roi, compute
+    store, system, subject, compute
         As for :func:`neurorecon.system_maps`.
+    roi : str or list of str, optional
+        What is raised; see :class:`OutputSettings`.
     **options
         Of :class:`OutputSettings`.
 
@@ -238,19 +243,24 @@ def compute_output_effects(
     import xarray
 
     with tempfile.TemporaryDirectory(prefix="neurorecon-") as scratch, compute.limited():
-        fitted = fit_system(store, subject, settings, compute, system, scratch)
+        store.voxels(subject, settings.rois)  # wrong names show before anything is fitted
+        fitted = fit_system(store, subject, replace(settings, roi=None), compute, system, scratch)
         system, store = fitted.system, fitted.store
         first = np.unique(fitted.test.stimuli, return_index=True)[1]
         test = fitted.test.take(np.sort(first)[: settings.stimuli])
         stimuli = test.stimuli
         table = store.voxels(subject, fitted.settings.rois)
         rois = {name: mask for name, mask in design.covered_rois(store, subject, table).items() if mask.any()}
+        if settings.rois is not None:
+            names = [settings.rois] if isinstance(settings.rois, str) else settings.rois
+            masks = {name: np.isin(table.index, store.voxels(subject, name).index) for name in names}
+            rois = {name: mask for name, mask in masks.items() if mask.any()}
         if not rois:
             raise InputError(
                 "there is no ROI to raise",
-                given=f"{len(table)} voxels of {subject}",
-                expected="a store with ROIs",
-                todo="build the store with ROIs",
+                given=f"{settings.rois or 'no ROI'} among the {len(table)} voxels of the system",
+                expected="ROIs that the system reads",
+                todo="name other ROIs, or build the store with ROIs",
             )
         random = np.random.default_rng(settings.seed)
         sets: dict[str, np.ndarray] = {}
@@ -308,7 +318,7 @@ def compute_output_effects(
         subject=subject,
         task=fitted.task,
         system=system.name,
-        settings=replace(fitted.settings, n_permutations=settings.n_permutations),
+        settings=settings,
         chosen={
             "targets": list(dict.fromkeys(spec.source for spec in system.targets.values())),
             "networks": networks_of(system),

@@ -66,6 +66,17 @@ def test_a_raised_roi_changes_the_output_by_its_weights(store):
     assert (found.table["low"] <= found.table["difference"] + 1e-9).all()
 
 
+def test_named_rois_are_raised_in_a_system_of_all_voxels(store):
+    both = output_effects(store, Gray(), stimuli=6).table.set_index("roi")["value"]
+    one = output_effects(store, Gray(), roi=["V2", "V1+V2"], stimuli=6).table.set_index("roi")["value"]
+    assert list(one.index) == ["V2", "V1+V2"]
+    assert one["V2"] == pytest.approx(both["V2"])
+    assert one["V1+V2"] == pytest.approx(both.sum())
+    fitted = Gray().fit(store, store.subjects[0], "V1")
+    with pytest.raises(InputError, match="no ROI to raise"):
+        output_effects(store, fitted, roi="V2", stimuli=6)
+
+
 def test_few_stimuli_are_said_to_be_too_few(store):
     found = output_effects(store, Gray(), stimuli=3, n_permutations=50)
     assert "a single effect among 2 cannot be significant" in found.text(store)

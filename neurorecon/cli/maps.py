@@ -36,8 +36,8 @@ def maps(
         typer.Option(
             "--roi",
             "-r",
-            help="An ROI, a union V1+V2, one side lh.MT, or a group; may be given several times. With --kind output: what "
-            "is raised.",
+            help="An ROI, a union V1+V2, one side lh.MT, or a group; may be given several times. Of --kind "
+            "output: what is raised.",
         ),
     ] = None,
     bands: Annotated[

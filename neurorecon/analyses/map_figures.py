@@ -36,9 +36,9 @@ _COMMON = "several bands"
 _WHAT = {
     "encoding": "Split R²",
     "decoding": "RMS decoder weight",
-    "weights": "Mean absolute decoder weight",
+    "weights": "Mean |weight|",
     "haufe": "Haufe pattern",
-    "importance": "Drop of the score without the voxel",
+    "importance": "Importance",
 }
 
 

@@ -356,4 +356,6 @@ def test_coordinates_on_disk_decode_the_same(tmp_path):
     other = load_system("linear-pixels", alphas=[3.0]).fit(None, "", samples=recordings, coordinates=tmp_path)
     assert isinstance(other.decoders_["images"].coordinates_, np.memmap)
     assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
-    np.testing.assert_array_equal(one.decode(recordings.responses)["images"], other.decode(recordings.responses)["images"])
+    np.testing.assert_array_equal(
+        one.decode(recordings.responses)["images"], other.decode(recordings.responses)["images"]
+    )

@@ -590,6 +590,16 @@ def test_mind_diffuser(world, capsys):
     assert "(0.765)" in capsys.readouterr().out
 
 
+def test_weight_maps(world, capsys):
+    """Of docs/weight-maps.md."""
+    (example,) = _python("docs/weight-maps.md")
+    names = {}
+    _run(example, names)
+    assert set(names["found"].rois["band"]) == set(names["found"].bands)
+    assert names["found"].parts["part"].str.startswith(("token", "channel")).all()
+    assert "significant" in capsys.readouterr().out
+
+
 def test_clusters(world, cluster, monkeypatch):
     """Of docs/scale.md, with a cluster of this machine in place of SLURM's."""
     import distributed

@@ -393,7 +393,7 @@ def prepare(
 
     Parameters are those of :func:`compute_reconstruction`. Bad input is refused before anything is computed.
     """
-    built = _load(settings) if system is None else system
+    built = system_of(settings) if system is None else system
     fitted, roi = hasattr(built, "decoders_"), settings.rois
     if fitted and roi is None:
         roi = built.provenance_["roi"]
@@ -473,7 +473,7 @@ def compute_fit(
     Path
         Its folder, which :func:`neurorecon.load_system` reads.
     """
-    system = _load(settings)
+    system = system_of(settings)
     _require_use_of_models(settings, system, {})
     if hasattr(system, "decoders_"):
         raise InputError(
@@ -528,7 +528,7 @@ def _job(
     return Job(store, subject, roi, task, system, metrics, settings, compute, centering, fitted)
 
 
-def _load(settings: ReconstructSettings) -> System:
+def system_of(settings: ReconstructSettings) -> System:
     """Return the system that the settings name, with the networks and on the device that they name."""
     system: System = load_system(settings.system, **settings.options)
     if settings.models is not None and "models" in system.get_params():

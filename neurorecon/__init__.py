@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         write_maps,
         write_reconstruction,
     )
+    from neurorecon.analyses.roi_optimal import roi_optimal
     from neurorecon.decoders.banded import BandedRidge
     from neurorecon.decoders.neural.mlp import MLPDecoder
     from neurorecon.decoders.persistence import load_decoder
@@ -73,6 +74,7 @@ _PUBLIC = {
     "partition_variance": "neurorecon.analyses.partition",
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.results",
+    "roi_optimal": "neurorecon.analyses.roi_optimal",
     "voxelwise_maps": "neurorecon.analyses.maps",
     "with_controls": "neurorecon.analyses.controls",
     "write": "neurorecon.analyses.results",

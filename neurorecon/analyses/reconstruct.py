@@ -338,7 +338,7 @@ def compute_reconstruction(
     reuse : path, optional
         Folder of fits, to which no new ones are saved.
     """
-    built = _load(settings) if system is None else system
+    built = load_chosen(settings) if system is None else system
     fitted, roi = hasattr(built, "decoders_"), settings.rois
     if fitted and roi is None:
         roi = built.provenance_["roi"]
@@ -363,7 +363,7 @@ def compute_reconstruction(
     store = built.with_targets(store, settings.asked_models, compute.progress)
     if settings.seeds > 1:
         metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
-    job = _job(store, subject, roi, built, metrics, settings, compute)
+    job = job_of(store, subject, roi, built, metrics, settings, compute)
     if settings.cross_validate is not None:
         return _cross_validated(job)
     return _by_split(job, fitted, *(None if place is None else Path(place) for place in (folder, reuse)))
@@ -398,7 +398,7 @@ def compute_fit(
     Path
         Its folder, which :func:`neurorecon.load_system` reads.
     """
-    system = _load(settings)
+    system = load_chosen(settings)
     _require_use_of_models(settings, system, {})
     if hasattr(system, "decoders_"):
         raise InputError(
@@ -409,7 +409,7 @@ def compute_fit(
         )
     store.voxels(subject, settings.rois)  # wrong names show before targets are computed
     store = system.with_targets(store, settings.asked_models, compute.progress)
-    job = _job(store, subject, settings.rois, system, {}, settings, compute)
+    job = job_of(store, subject, settings.rois, system, {}, settings, compute)
     require_train_split(store, subject, job.task)
     train = job.training()
     place = Path(folder) / fit_name(system, train)
@@ -422,7 +422,7 @@ def fit_name(system: System, train: Recordings, *, alone: bool = False) -> str:
     return f"{train.subject}_{system.name}_{system.fit_digest(train, alone=alone)[:12]}"
 
 
-def _job(
+def job_of(
     store: Store,
     subject: str,
     roi: str | list[str] | None,
@@ -430,8 +430,24 @@ def _job(
     metrics: Mapping[str, Metric],
     settings: ReconstructSettings,
     compute: Compute,
-) -> _Job:
-    """Choose the task, and what responses are centered and scaled within."""
+) -> Job:
+    """Choose the task, and what responses are centered and scaled within.
+
+    Parameters
+    ----------
+    store : Store
+        With the targets of the system.
+    subject, roi
+        Whose voxels.
+    system : System
+        Fitted or not.
+    metrics : mapping of str to Metric
+        By which images will be scored.
+    settings : ReconstructSettings
+        What the user asked for.
+    compute : Compute
+        Who computes.
+    """
     sources = [spec.source for spec in system.targets.values()]
     warn_of_bundled(store, [name for name in sources if name in store.targets_available])
     task = choose_shown_task(store, subject, sources, settings.task)
@@ -449,10 +465,10 @@ def _job(
                 todo="leave center and scale out, or fit the system again",
             )
         centering = Centering(before[0], before[1], "as for the fit")
-    return _Job(store, subject, roi, task, system, metrics, settings, compute, centering)
+    return Job(store, subject, roi, task, system, metrics, settings, compute, centering)
 
 
-def _load(settings: ReconstructSettings) -> System:
+def load_chosen(settings: ReconstructSettings) -> System:
     """Return the system that the settings name, with the networks and on the device that they name."""
     system: System = load_system(settings.system, **settings.options)
     if settings.models is not None and "models" in system.get_params():
@@ -478,8 +494,8 @@ def _require_use_of_models(settings: ReconstructSettings, system: System, metric
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What a reconstruction starts from, after all defaults were chosen."""
+class Job:
+    """What a reconstruction, or another use of a system, starts from, after all defaults were chosen."""
 
     store: Store
     subject: str
@@ -567,7 +583,7 @@ class _Job:
         )
 
 
-def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) -> Reconstruction:
+def _by_split(job: Job, fitted: bool, folder: Path | None, reuse: Path | None) -> Reconstruction:
     store, subject, system, settings = job.store, job.subject, job.system, job.settings
     samples = store.samples(subject)
     part = samples[samples["task"] == job.task]
@@ -589,7 +605,7 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
     orders, exchange = exchange_orders(
         store, subject, ids, settings, shown_by(system), shared_runs=bool(set.intersection(*runs))
     )
-    decode = functools.partial(_decoded, job, fitted, train, alone, folder, reuse)
+    decode = functools.partial(decode_known, job, fitted, train, alone, folder, reuse)
     decoded, for_controls = _with_controls(job, train, test, decode)
     generated = generate_parts(system, decoded, job.seeds, job.compute)
     reconstructed = generated[:, 0] if settings.seeds == 1 else generated
@@ -626,7 +642,7 @@ def _by_split(job: _Job, fitted: bool, folder: Path | None, reuse: Path | None) 
 
 
 def _with_controls(
-    job: _Job, train: Recordings, test: Recordings, decode: Callable[[Any], Decoded]
+    job: Job, train: Recordings, test: Recordings, decode: Callable[[Any], Decoded]
 ) -> tuple[Decoded, Decoded | None]:
     """Decode the test samples; for controls, also with the mean training response beside them."""
     system, responses = job.system, test.labeled_responses().astype(np.float64)
@@ -646,7 +662,7 @@ def _with_controls(
     return whole.take(np.arange(len(responses))), whole
 
 
-def _compared(result: Reconstruction, job: _Job, decoded: Decoded, generated: np.ndarray) -> Reconstruction:
+def _compared(result: Reconstruction, job: Job, decoded: Decoded, generated: np.ndarray) -> Reconstruction:
     """Generate the controls with each seed, and return the result with a comparison."""
     ids, settings = [name for name in decoded.stimuli if name != MEAN_RESPONSE], job.settings
     images = {job.system.name: [as_images(generated[:, number], ids) for number in range(settings.seeds)]}
@@ -666,31 +682,51 @@ def _compared(result: Reconstruction, job: _Job, decoded: Decoded, generated: np
     )
 
 
-def _decoded(
-    job: _Job,
+def decode_known(
+    job: Job,
     fitted: bool,
     train: Recordings,
     alone: bool,
     folder: Path | None,
     reuse: Path | None,
     responses: Any,
+    *,
+    standardized: bool = False,
 ) -> Decoded:
-    """Return the decoded targets of responses; fit what is not fitted yet."""
+    """Return the decoded targets of responses; fit what is not fitted yet.
+
+    Parameters
+    ----------
+    job : Job
+        The system and where its samples are.
+    fitted : bool
+        Whether the system is fitted.
+    train : Recordings
+        What it is fitted to.
+    alone : bool
+        As for :meth:`System.fit`.
+    folder, reuse : path or None
+        Folders of fits: saved to and loaded from, and only loaded from.
+    responses, standardized
+        As for :meth:`System.decode`.
+    """
     system, store = job.system, job.store
     if fitted:
-        return system.decode(responses)
+        return system.decode(responses, standardized=standardized)
     place = None
     for parent in (folder, reuse):
         if parent is not None and place is None:
             named = parent / fit_name(system, train, alone=alone)
             place = named if parent is folder or named.is_dir() else None
     if place is None:
-        return system.fit_decode(store, job.subject, responses, samples=train, alone=alone, compute=job.compute)
+        return system.fit_decode(
+            store, job.subject, responses, samples=train, alone=alone, standardized=standardized, compute=job.compute
+        )
     system.fit(store, job.subject, samples=train, alone=alone, folder=place, compute=job.compute)
-    return system.decode(responses)
+    return system.decode(responses, standardized=standardized)
 
 
-def _cross_validated(job: _Job) -> Reconstruction:
+def _cross_validated(job: Job) -> Reconstruction:
     store, column = job.store, job.settings.cross_validate
     recordings = job.read()
     if column == "category":

@@ -119,7 +119,7 @@ def fit(
 
         settings = ReconstructSettings(
             system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=_rois(roi),
-            task=task, device=device, **_standardization(center, scale),
+            task=task, device=device, **standardization(center, scale),
         )  # fmt: skip
         opened = choose(store, output)
         folder = results_folder(out, f"fits_{opened.name}")
@@ -225,7 +225,7 @@ def reconstruct(
         settings = ReconstructSettings(
             system=system, options=options, models=models, roi=_rois(roi), task=task, metrics=metric or None,
             cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, seed=seed, seeds=seeds,
-            single_trials=single_trials, controls=controls, device=device, **_standardization(center, scale),
+            single_trials=single_trials, controls=controls, device=device, **standardization(center, scale),
         )  # fmt: skip
         opened = choose(store, output)
         # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
@@ -250,7 +250,8 @@ def reconstruct(
     run_command("reconstruct", as_json, quiet, verbose, work)
 
 
-def _standardization(center: str, scale: str) -> dict[str, Any]:
+def standardization(center: str, scale: str) -> dict[str, Any]:
+    """Return the options ``--center`` and ``--scale`` as settings."""
     return {name: None if value == "none" else value for name, value in (("center", center), ("scale", scale))}
 
 

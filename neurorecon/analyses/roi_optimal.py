@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -28,33 +28,32 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from neurorecon.analyses.design import CenteredSettings, ReconstructSettings
-from neurorecon.analyses.reconstruct import Job, decode_known, job_of, load_chosen
-from neurorecon.analyses.response_model import BANDS, ResponseModel, Standardized, standardized_by
+from neurorecon.analyses.reconstruct import job_of, load_chosen
+from neurorecon.analyses.response_model import BANDS, ResponseModel, standardized_by
 from neurorecon.analyses.results import Result, Score, plain_parameter
-from neurorecon.decoders.samples import Recordings, Within
+from neurorecon.analyses.roi_targets import (
+    FACTOR,
+    STEPS,
+    RoiOptimalSettings,
+    ascend,
+    choose_targets,
+    named_targets,
+    optimal_targets,
+)
+from neurorecon.decoders.samples import Within
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.features.extract import ensure_targets
 from neurorecon.metrics.base import load_metric
 from neurorecon.parallel import Compute
 from neurorecon.stats import permutation_p
 from neurorecon.store.store import Store
-from neurorecon.systems.base import System, require_train_split, seed_of
+from neurorecon.systems.base import System, require_train_split
 from neurorecon.systems.decoded import Decoded
 from neurorecon.systems.diffusion import DiffusionSystem
 from neurorecon.systems.generation import generate_parts, networks_of
 
 if TYPE_CHECKING:
     from neurorecon.metrics.networks import ImageNetwork
-
-METHODS = ("pattern", "stimuli", "gradient")
-
-#: Length of the scaled difference from the mean target, in lengths of a typical training target.
-FACTOR = 1.5
-
-#: Constants of the released code of Brain-Diffuser: lengths of what is added to the intercept, by target. That of the
-#: VDVAE is then standardized across ROIs, given the moments of training, and scaled to the second length.
-PUBLISHED: Mapping[str, tuple[float, ...]] = {"vdvae": (50.0, 80.0), "clip_text": (9.0,), "clip_vision": (15.0,)}
 
 #: What localizers of ROIs contrast (Kanwisher et al. 1997; Epstein & Kanwisher 1998; Downing et al. 2001), as
 #: categories that judges know.
@@ -64,98 +63,12 @@ EXPECTED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("PPA", "OPA", "RSC"), ("room", "building")),
 }
 
-#: Images with which targets are chosen, and steps of the ascent.
-_CHOICE_SEEDS, STEPS = 3, 20
-
-#: The id of the pattern without an active voxel.
-_REST = "rest"
-
 
 class Encoder(Protocol):
     """A model of responses to images, from anywhere."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return responses, shape (image,) or (image, output), to images (image, y, x, rgb), float32 in [0, 1]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoiOptimalSettings(CenteredSettings):
-    """Settings of ROI-optimal images; `roi` says which ROIs, each by an expression, by default all of the subject.
-
-    Parameters
-    ----------
-    within : str or sequence of str, optional
-        Voxels that the system is fitted to; by default all.
-    system, options, models
-        As for :class:`~neurorecon.analyses.design.ReconstructSettings`.
-    method : {"pattern", "stimuli", "gradient"}
-        What is decoded or optimized.
-    targets : sequence of str, optional
-        Targets of the system to generate from; the others are left to the generator. By default, for each ROI, all
-        targets or one of them alone: those whose images the encoding model predicts the largest response to. Three
-        images of each decide, which are not shown.
-    factor : float
-        Length of the difference from the mean target, in lengths of a typical training target.
-    share : float
-        Of the training stimuli, for the method ``stimuli``.
-    relative : bool
-        Rank training stimuli by the response of the ROI minus that of all other voxels, not by the response itself.
-    mean_of : {"true", "decoded"}
-        Whether the method ``stimuli`` averages the targets of the stimuli, or decodes their mean response.
-    steps : int
-        Of the ascent.
-    bands : sequence of str
-        Targets of the encoding model.
-    judge : str, optional
-        A registered metric whose network names categories; by default ``"probe"`` for drawn scenes, else none.
-    random_sets : int
-        Random sets of as many voxels outside of each ROI: the null of its verdicts.
-    seeds : int
-        Images of each ROI.
-    """
-
-    within: str | Sequence[str] | None = None
-    system: str = "brain-diffuser"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    models: str | None = None
-    method: Literal["pattern", "stimuli", "gradient"] = "pattern"
-    targets: Sequence[str] | None = None
-    factor: float = FACTOR
-    share: float = 0.05
-    relative: bool = False
-    mean_of: Literal["true", "decoded"] = "true"
-    steps: int = STEPS
-    bands: Sequence[str] = BANDS
-    judge: str | None = None
-    random_sets: int = 0
-    seeds: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.method not in METHODS:
-            raise UnknownNameError("method", self.method, METHODS)
-        if self.mean_of not in ("true", "decoded"):
-            raise UnknownNameError("mean_of", self.mean_of, ("true", "decoded"))
-        self._require("factor", 0 < self.factor < np.inf, "a number above 0", str(FACTOR))
-        self._require("share", 0 < self.share < 1, "above 0 and below 1", "0.05")
-        self._require("seeds", self.seeds >= 1, "a number of 1 or more", "8")
-        self._require("steps", self.steps >= 1, "a number of 1 or more", str(STEPS))
-        self._require("random_sets", self.random_sets >= 0, "0 or more", "19")
-        if self.random_sets and (self.targets is None or self.method == "gradient"):
-            raise InputError(
-                "random sets of voxels are compared with the ROI under the same targets, and not by ascent",
-                given=f"random_sets={self.random_sets}, targets={self.targets}, method={self.method!r}",
-                expected="named targets, and the method pattern or stimuli",
-                todo="name the targets, e.g. --target clip_text",
-            )
-
-    @property
-    def fit(self) -> ReconstructSettings:
-        """How the system is loaded and fitted."""
-        return ReconstructSettings(
-            system=self.system, options=self.options, models=self.models, roi=self.within, task=self.task,
-            center=self.center, scale=self.scale, seed=self.seed, seeds=self.seeds, device=self.device,
-        )  # fmt: skip
 
 
 # -- the result -------------------------------------------------------------------------------------------------------
@@ -457,8 +370,9 @@ def compute_roi_optimal(
     judge, about_judge = _judge(store, settings, judge, models)
     store = built.with_targets(store, settings.fit.asked_models, compute.progress)
     asked = settings.fit.asked_models
+    needed = [*settings.bands, *(["clip_image"] if settings.method == "gradient" else [])]
     store = ensure_targets(
-        store, settings.bands, models=asked if asked is not None or models == "bundled" else models,
+        store, needed, models=asked if asked is not None or models == "bundled" else models,
         device=settings.device if settings.device.startswith("cuda") else None, progress=compute.progress,
     )  # fmt: skip
     job = job_of(store, subject, within, built, {}, settings.fit, compute)
@@ -476,13 +390,17 @@ def compute_roi_optimal(
     random = {f"random {number + 1} of {roi}": _random_set(mask, rng)
               for roi, mask in masks.items() for number in range(settings.random_sets)}  # fmt: skip
     everyone = {**masks, **random}
-    decoded = _optimal(job, fitted, train, standardized, everyone, settings, published, folder, reuse)
+    decoded = optimal_targets(job, fitted, train, standardized, everyone, settings, published, folder, reuse)
     of_roi = {
-        name: _named(one, settings.targets)
+        name: named_targets(one, settings.targets)
         if published or name in random
-        else _choose_targets(built, model, settings, compute, name, one)
+        else choose_targets(built, model, settings, compute, name, one)
         for name, one in decoded.items()
     }
+    if settings.method == "gradient":
+        assert isinstance(built, DiffusionSystem), "others were refused"
+        embedding = ResponseModel.fit(store, standardized, masks, ("clip_image",), models, settings.device)
+        of_roi = {name: ascend(built, embedding, one, settings, compute) for name, one in of_roi.items()}
     found = _generated(built, of_roi, job.seeds, compute)
     table = _image_table(found, of_roi, list(masks), job.seeds, model, judge, encoder, store)
     scores = _against_random(subject, found, list(masks), judge, store, settings) if random else []
@@ -626,141 +544,6 @@ def _judge(
     if "category" not in judge.layers:
         raise UnknownNameError(f"layer of {name}:", "category", judge.layers)
     return judge, (name, {f"judge {name}": judge.record()})
-
-
-# -- what is generated from -------------------------------------------------------------------------------------------
-
-
-def _optimal(
-    job: Job,
-    fitted: bool,
-    train: Recordings,
-    standardized: Standardized,
-    masks: Mapping[str, np.ndarray],
-    settings: RoiOptimalSettings,
-    published: bool,
-    folder: str | Path | None,
-    reuse: str | Path | None,
-) -> dict[str, Decoded]:
-    """Return the optimal targets of each ROI, one stimulus each."""
-    import xarray
-
-    top: dict[str, np.ndarray] = {}
-    if settings.method == "stimuli":
-        count = max(1, round(settings.share * len(standardized.values)))
-        for name, mask in masks.items():
-            drive = standardized.values[:, mask].mean(axis=1)
-            drive = drive - standardized.values[:, ~mask].mean(axis=1) if settings.relative else drive
-            top[name] = np.sort(np.argsort(-drive, kind="stable")[:count])
-    true = settings.method == "stimuli" and settings.mean_of == "true"
-    rows = {_REST: np.zeros(len(train.voxels))}
-    if settings.method == "stimuli" and not true:
-        # For linear decoders, what is decoded from a mean response is the mean of what is decoded.
-        rows |= {name: standardized.values[chosen].mean(axis=0) for name, chosen in top.items()}
-    elif not true:
-        rows |= {name: mask.astype(np.float64) for name, mask in masks.items()}
-    patterns = xarray.DataArray(
-        np.stack(list(rows.values())), dims=("stimulus", "voxel"),
-        coords={"stimulus": ("stimulus", list(rows)), "voxel": ("voxel", train.voxels)},
-    )  # fmt: skip
-    system = job.system
-    alone = any(getattr(spec.decoder, "renorm", None) == "test" for spec in system.targets.values())
-    save, load = (None if place is None else Path(place) for place in (folder, reuse))
-    decoded = decode_known(job, fitted, train, alone, save, load, patterns, standardized=True)
-    specs = system.targets
-    found: dict[str, dict[str, Any]] = {name: {} for name in masks}
-    for target in decoded:
-        mean, deviation = system.training_[target]
-        rest = decoded[target].values[0]
-        if true:
-            values = standardized.train.target(specs[target].source)
-            differences = np.stack([np.asarray(values[chosen].mean(values.dims[0])) - mean for chosen in top.values()])
-        else:
-            differences = decoded[target].values[1:] - rest
-        typical = float(np.linalg.norm(deviation))
-        lengths = np.sqrt((differences.reshape(len(masks), -1) ** 2).sum(axis=1))
-        informed = lengths > 1e-6 * typical
-        lengths = np.where(informed, lengths, 1).reshape(-1, *[1] * (differences.ndim - 1))
-        if published:
-            optimal = released(differences / lengths, rest, mean, deviation, PUBLISHED[target])
-        else:
-            optimal = mean + settings.factor * typical * differences / lengths
-        for name, value, told in zip(masks, optimal, informed, strict=True):
-            if told:
-                found[name][target] = (
-                    decoded[target][:1].copy(data=value[None].astype(np.float32)).assign_coords(stimulus=[name])
-                )
-    for name, arrays in found.items():
-        missing = [target for target, spec in specs.items() if spec.required and target not in arrays]
-        if missing or not arrays:
-            raise InputError(
-                f"no decoder reads the voxels of the ROI {name!r}" if not arrays else
-                f"the decoder of {missing[0]!r}, which the system needs, reads no voxel of the ROI {name!r}",
-                given=f"decoders of {', '.join(f'{target} (ROI {spec.roi})' for target, spec in specs.items())}",
-                expected="voxels in both",
-                todo="choose another ROI, or decoders of all voxels (--set 'rois={}')",
-            )  # fmt: skip
-    return {name: Decoded(arrays, [name], decoded.training, decoded.reliability) for name, arrays in found.items()}
-
-
-def released(
-    directions: np.ndarray, rest: np.ndarray, mean: np.ndarray, deviation: np.ndarray, lengths: tuple[float, ...]
-) -> np.ndarray:
-    """Return the targets of ROIs as the released code of Brain-Diffuser computes them.
-
-    Parameters
-    ----------
-    directions : array, shape (roi, ...)
-        W m of each ROI, of length 1.
-    rest : array, shape (...)
-        The intercept.
-    mean, deviation : array, shape (...)
-        Of the target over training samples.
-    lengths : tuple of float
-        The constants; with two of them, targets are standardized across ROIs.
-
-    Returns
-    -------
-    array, shape (roi, ...)
-    """
-    found = lengths[0] * directions + rest
-    if len(lengths) == 1:
-        return np.asarray(found)
-    spread = found.std(axis=0)
-    found = (found - found.mean(axis=0)) / np.where(spread > 0, spread, 1) * deviation + mean
-    norms = np.sqrt((found.reshape(len(found), -1) ** 2).sum(axis=1))
-    return np.asarray(lengths[1] * found / norms.reshape(-1, *[1] * (found.ndim - 1)))
-
-
-def _named(decoded: Decoded, targets: Sequence[str] | None) -> Decoded:
-    """Return some of the targets."""
-    if targets is None:
-        return decoded
-    missing = [name for name in targets if name not in decoded]
-    if missing:
-        raise InputError(
-            f"the decoder of {missing[0]!r} reads no voxel of the ROI {decoded.stimuli[0]!r}",
-            given=f"targets {', '.join(targets)}",
-            expected=f"some of: {', '.join(decoded)}",
-            todo="name other targets",
-        )
-    return decoded.drop(*(name for name in decoded if name not in targets))
-
-
-def _choose_targets(
-    system: System, model: ResponseModel, settings: RoiOptimalSettings, compute: Compute, roi: str, decoded: Decoded
-) -> Decoded:
-    """Return the targets that are named, or those whose images drive the ROI most by the encoding model."""
-    if settings.targets is not None or len(decoded) == 1:
-        return _named(decoded, settings.targets)
-    required = [name for name, spec in system.targets.items() if spec.required]
-    candidates = [tuple(decoded), *dict.fromkeys(tuple(dict.fromkeys([*required, name])) for name in decoded)]
-    seeds = [seed_of(settings.seed, f"choice {number}") for number in range(_CHOICE_SEEDS)]
-    column, means = model.rois.index(roi), []
-    for names in candidates:
-        images = generate_parts(system, _named(decoded, names), seeds, replace(compute, progress=False))
-        means.append(model.predict(images[0])[:, column].mean())
-    return _named(decoded, candidates[int(np.argmax(means))])
 
 
 def _generated(

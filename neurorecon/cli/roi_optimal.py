@@ -125,8 +125,10 @@ def roi_optimal(
     """
 
     def work(output: Output) -> None:
+        from neurorecon.analyses.response_model import BANDS
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.analyses.roi_optimal import BANDS, RoiOptimalSettings, compute_roi_optimal
+        from neurorecon.analyses.roi_optimal import compute_roi_optimal
+        from neurorecon.analyses.roi_targets import RoiOptimalSettings
         from neurorecon.cli.common import choose, results_folder, subjects_of
         from neurorecon.parallel import Compute
 

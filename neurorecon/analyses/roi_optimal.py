@@ -36,7 +36,6 @@ from neurorecon.analyses.roi_targets import (
     STEPS,
     RoiOptimalSettings,
     ascend,
-    choose_targets,
     named_targets,
     optimal_targets,
 )
@@ -47,7 +46,7 @@ from neurorecon.metrics.base import load_metric
 from neurorecon.parallel import Compute
 from neurorecon.stats import permutation_p
 from neurorecon.store.store import Store
-from neurorecon.systems.base import System, require_train_split
+from neurorecon.systems.base import System, require_train_split, seed_of
 from neurorecon.systems.decoded import Decoded
 from neurorecon.systems.diffusion import DiffusionSystem
 from neurorecon.systems.generation import generate_parts, networks_of
@@ -174,7 +173,6 @@ class RoiOptimal(Result):
             {roi: self.images[number] for number, roi in enumerate(self.rois)},
             below=below,
             captions=[f"seed {seed}" for seed in self.chosen["seeds"]],
-            per_line=len(self.chosen["seeds"]),
             title=f"Images that ROIs prefer · {self.system} · {store.name} · {self.subject}",
             note=f"{judge} response of the ROI that its encoding model predicts (standard deviations). "
             f"Method: {self.chosen['method']}.",
@@ -273,7 +271,7 @@ def roi_optimal(
     method : {"pattern", "stimuli", "gradient"}
         See :mod:`neurorecon.analyses.roi_optimal`. ``gradient`` needs a system with latent diffusion.
     targets : sequence of str, optional
-        Targets of the system to generate from; by default chosen for each ROI by the encoding model.
+        Targets of the system to generate from; by default all.
     factor, share, relative, mean_of, steps
         As for :class:`RoiOptimalSettings`.
     bands : sequence of str
@@ -386,17 +384,14 @@ def compute_roi_optimal(
     splits = store.samples(subject).query("task == @job.task")["split"]
     test = job.read(split="test") if (splits == "test").any() else None
     encoding = model.evaluated(test, standardized, settings.n_permutations, settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    random = {f"random {number + 1} of {roi}": _random_set(mask, rng)
-              for roi, mask in masks.items() for number in range(settings.random_sets)}  # fmt: skip
+    random = {
+        f"random {number + 1} of {roi}": _random_set(mask, seed_of(settings.seed, f"random {number + 1} of {roi}"))
+        for roi, mask in masks.items()
+        for number in range(settings.random_sets)
+    }
     everyone = {**masks, **random}
     decoded = optimal_targets(job, fitted, train, standardized, everyone, settings, published, folder, reuse)
-    of_roi = {
-        name: named_targets(one, settings.targets)
-        if published or name in random
-        else choose_targets(built, model, settings, compute, name, one)
-        for name, one in decoded.items()
-    }
+    of_roi = {name: named_targets(one, settings.targets) for name, one in decoded.items()}
     if settings.method == "gradient":
         assert isinstance(built, DiffusionSystem), "others were refused"
         embedding = ResponseModel.fit(store, standardized, masks, ("clip_image",), models, settings.device)
@@ -504,7 +499,7 @@ def _model_masks(
     return {**masks, **{name: mask for name, mask in known.items() if mask.any() and name not in masks}}
 
 
-def _random_set(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _random_set(mask: np.ndarray, seed: int) -> np.ndarray:
     """Draw as many voxels outside of an ROI as it has."""
     outside = np.flatnonzero(~mask)
     if len(outside) < mask.sum():
@@ -514,7 +509,7 @@ def _random_set(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             expected="at most half of the voxels",
             todo="leave random sets out for this ROI",
         )
-    return np.isin(np.arange(len(mask)), rng.choice(outside, int(mask.sum()), replace=False))
+    return np.isin(np.arange(len(mask)), np.random.default_rng(seed).choice(outside, int(mask.sum()), replace=False))
 
 
 def _judge(

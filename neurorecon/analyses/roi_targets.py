@@ -6,7 +6,7 @@ See :mod:`neurorecon.analyses.roi_optimal`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +19,10 @@ from neurorecon.decoders.samples import Recordings
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.tensors import block_digest
 from neurorecon.parallel import Compute, Results, ResultsFolder
-from neurorecon.systems.base import System, about_estimator, seed_of
+from neurorecon.systems.base import about_estimator, seed_of
 from neurorecon.systems.decoded import Decoded
 from neurorecon.systems.diffusion import DiffusionSystem
-from neurorecon.systems.generation import generate_parts, networks_of
+from neurorecon.systems.generation import networks_of
 
 METHODS = ("pattern", "stimuli", "gradient")
 
@@ -33,8 +33,8 @@ FACTOR = 1.5
 #: VDVAE is then standardized across ROIs, given the moments of training, and scaled to the second length.
 PUBLISHED: Mapping[str, tuple[float, ...]] = {"vdvae": (50.0, 80.0), "clip_text": (9.0,), "clip_vision": (15.0,)}
 
-#: Images with which targets are chosen, and steps of the ascent.
-_CHOICE_SEEDS, STEPS = 3, 20
+#: Steps of the ascent.
+STEPS = 20
 
 #: Length of a step, in lengths of the difference from the mean target.
 STEP = 0.15
@@ -56,9 +56,7 @@ class RoiOptimalSettings(CenteredSettings):
     method : {"pattern", "stimuli", "gradient"}
         What is decoded or optimized.
     targets : sequence of str, optional
-        Targets of the system to generate from; the others are left to the generator. By default, for each ROI, all
-        targets or one of them alone: those whose images the encoding model predicts the largest response to. Three
-        images of each decide, which are not shown.
+        Targets of the system to generate from; the others are left to the generator. By default all.
     factor : float
         Length of the difference from the mean target, in lengths of a typical training target.
     share : float
@@ -106,12 +104,12 @@ class RoiOptimalSettings(CenteredSettings):
         self._require("seeds", self.seeds >= 1, "a number of 1 or more", "8")
         self._require("steps", self.steps >= 1, "a number of 1 or more", str(STEPS))
         self._require("random_sets", self.random_sets >= 0, "0 or more", "19")
-        if self.random_sets and (self.targets is None or self.method == "gradient"):
+        if self.random_sets and self.method == "gradient":
             raise InputError(
-                "random sets of voxels are compared with the ROI under the same targets, and not by ascent",
-                given=f"random_sets={self.random_sets}, targets={self.targets}, method={self.method!r}",
-                expected="named targets, and the method pattern or stimuli",
-                todo="name the targets, e.g. --target clip_text",
+                "an ascent takes too long for random sets of voxels",
+                given=f"random_sets={self.random_sets}, method={self.method!r}",
+                expected="the method pattern or stimuli",
+                todo="leave random sets out, or choose another method",
             )
 
     @property
@@ -231,28 +229,12 @@ def named_targets(decoded: Decoded, targets: Sequence[str] | None) -> Decoded:
     missing = [name for name in targets if name not in decoded]
     if missing:
         raise InputError(
-            f"the decoder of {missing[0]!r} reads no voxel of the ROI {decoded.stimuli[0]!r}",
+            f"the decoder of {missing[0]!r} reads no voxel of the ROI {str(decoded.stimuli[0])!r}",
             given=f"targets {', '.join(targets)}",
             expected=f"some of: {', '.join(decoded)}",
             todo="name other targets",
         )
     return decoded.drop(*(name for name in decoded if name not in targets))
-
-
-def choose_targets(
-    system: System, model: ResponseModel, settings: RoiOptimalSettings, compute: Compute, roi: str, decoded: Decoded
-) -> Decoded:
-    """Return the targets that are named, or those whose images drive the ROI most by the encoding model."""
-    if settings.targets is not None or len(decoded) == 1:
-        return named_targets(decoded, settings.targets)
-    required = [name for name, spec in system.targets.items() if spec.required]
-    candidates = [tuple(decoded), *dict.fromkeys(tuple(dict.fromkeys([*required, name])) for name in decoded)]
-    seeds = [seed_of(settings.seed, f"choice {number}") for number in range(_CHOICE_SEEDS)]
-    column, means = model.rois.index(roi), []
-    for names in candidates:
-        images = generate_parts(system, named_targets(decoded, names), seeds, replace(compute, progress=False))
-        means.append(model.predict(images[0])[:, column].mean())
-    return named_targets(decoded, candidates[int(np.argmax(means))])
 
 
 def ascend(

@@ -64,8 +64,7 @@ def roi_optimal(
         list[str] | None,
         typer.Option(
             "--target",
-            help="A target of the system to generate from; may be given several times. Default: all or one of them, "
-            "as the encoding model predicts.",
+            help="A target of the system to generate from; may be given several times. Default: all.",
         ),
     ] = None,
     factor: Annotated[

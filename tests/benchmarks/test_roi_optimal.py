@@ -2,7 +2,7 @@
 
     pytest -m benchmark -s tests/benchmarks/test_roi_optimal.py
 
-``SCENES`` names a store that is there; by default it is built. Settings are those of the sketch (1.5 typical deviations,
+``SCENES`` names a store that is there; by default it is built. Settings are 1.5 typical deviations,
 5 % of the stimuli, text tokens alone); the judge, the category probe, took no part in any of them.
 """
 

@@ -357,11 +357,11 @@ def compute_roi_optimal(
     published = _check_system(built, fitted, settings)
     networks = networks_of(built)  # missing weights show before anything is computed
     masks = _masks(store, subject, settings.rois, within)
-    if published and len(masks) < 2:
+    if published and (len(masks) < 2 or settings.random_sets):
         raise InputError(
             "the released code standardizes across ROIs",
-            given=f"one ROI: {next(iter(masks))}",
-            expected="two ROIs or more",
+            given=f"{', '.join(masks)}, random_sets={settings.random_sets}",
+            expected="two ROIs or more, and no random sets",
             todo="add ROIs, or choose the preset corrected, where the image of an ROI depends on no other",
         )
     models = settings.models if settings.models is not None else built.get_params().get("models", "bundled")

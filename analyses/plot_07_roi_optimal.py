@@ -50,6 +50,7 @@ with journal_style():
     axes.set_xticks(range(len(names)), names, rotation=60)
     axes.set_yticks(range(len(values)), values.index)
     axes.set_ylabel("images of")
+    axes.set_title(f"Predicted responses to images that ROIs prefer · {SUBJECT}", loc="left")
     axes.set_xlabel("predicted response of")
     figure.colorbar(image, label="standard deviations")
 save_figure(figure, OUT / "selectivity", record)

@@ -395,7 +395,7 @@ def compute_roi_optimal(
     if settings.method == "gradient":
         assert isinstance(built, DiffusionSystem), "others were refused"
         embedding = ResponseModel.fit(store, standardized, masks, ("clip_image",), models, settings.device)
-        of_roi = {name: ascend(built, embedding, one, settings, compute) for name, one in of_roi.items()}
+        of_roi = {name: ascend(built, embedding, one, train, settings, compute) for name, one in of_roi.items()}
     found = _generated(built, of_roi, job.seeds, compute)
     table = _image_table(found, of_roi, list(masks), job.seeds, model, judge, encoder, store)
     scores = _against_random(subject, found, list(masks), judge, store, settings) if random else []

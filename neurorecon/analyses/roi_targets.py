@@ -39,6 +39,9 @@ STEPS = 20
 #: Length of a step, in lengths of the difference from the mean target.
 STEP = 0.15
 
+#: Training samples that give the covariance of a target: 240 MB of CLIP's text tokens.
+MOST_SAMPLES = 1000
+
 #: The id of the pattern without an active voxel.
 _REST = "rest"
 
@@ -238,13 +241,20 @@ def named_targets(decoded: Decoded, targets: Sequence[str] | None) -> Decoded:
 
 
 def ascend(
-    system: DiffusionSystem, model: ResponseModel, decoded: Decoded, settings: RoiOptimalSettings, compute: Compute
+    system: DiffusionSystem,
+    model: ResponseModel,
+    decoded: Decoded,
+    train: Recordings,
+    settings: RoiOptimalSettings,
+    compute: Compute,
 ) -> Decoded:
     """Return targets of an ROI after steps up the gradient of the response that an encoding model predicts.
 
     Steps are of the same length; after each, the difference from the mean target is brought back to its length. Each
     step has noise of its own, so that what is found does not belong to the noise of one image. Targets that enter the
     generator as they are take part (tokens and latents, not those that another network turns into an image first).
+    Gradients are multiplied by the covariance of training targets: a step goes where targets of images go, and not to
+    what only fools the encoding model.
 
     Parameters
     ----------
@@ -254,6 +264,8 @@ def ascend(
         On CLIP's image embedding alone.
     decoded : Decoded
         Where the ascent starts; one stimulus, called as the ROI.
+    train : Recordings
+        The training samples, of which some give the covariance of targets.
     settings : RoiOptimalSettings
         With the number of steps.
     compute : Compute
@@ -291,6 +303,8 @@ def ascend(
         with compute.limited(), torch.inference_mode(False), torch.enable_grad():
             given = {name: torch.from_numpy(np.array(array)).to(device) for name, array in used.items()}
             means = {name: torch.from_numpy(system.training_[free[name]][0]).to(device) for name in free}
+            seen = {name: torch.from_numpy(_some(train, system.targets[free[name]].source)).to(device) for name in free}
+            seen = {name: (values - means[name]).flatten(1) for name, values in seen.items()}
             lengths = {name: torch.linalg.vector_norm(given[name] - means[name]) for name in free}
             for step in bar:
                 leaves = {name: given[name].detach().requires_grad_() for name in free}
@@ -298,9 +312,16 @@ def ascend(
                 latents = generator.sample([roi], {**given, **leaves}, noise, checkpoint=True)
                 response = model.of_tensors(generator.decode_latents(latents), roi).sum()
                 for name, gradient in zip(free, torch.autograd.grad(response, list(leaves.values())), strict=True):
-                    size = torch.linalg.vector_norm(gradient).clamp(min=1e-20)
-                    moved = given[name] - means[name] + STEP * lengths[name] * gradient / size
+                    uphill = ((seen[name] @ gradient.flatten()) @ seen[name]).reshape(gradient.shape)
+                    size = torch.linalg.vector_norm(uphill).clamp(min=1e-20)
+                    moved = given[name] - means[name] + STEP * lengths[name] * uphill / size
                     given[name] = means[name] + moved * lengths[name] / torch.linalg.vector_norm(moved)
         results.prepare()
         results.put("ascended", {free[name]: given[name].cpu().numpy() for name in free})
     return decoded.with_(**results.get("ascended"))
+
+
+def _some(train: Recordings, source: str) -> np.ndarray:
+    """Return a target of evenly spaced training samples, (sample, ...), float32."""
+    rows = np.unique(np.linspace(0, len(train.table) - 1, MOST_SAMPLES).round().astype(int))
+    return np.asarray(train.take(rows).target(source).values, dtype=np.float32)

@@ -288,12 +288,14 @@ def test_ascent_through_the_generator(scenes_with_tokens):
         {name: array.assign_coords(stimulus=["own"]) for name, array in start.items()}, ["own"], start.training
     )
     settings = RoiOptimalSettings(steps=2)
-    found = ascend(system, model, start, settings, Compute())
+    found = ascend(system, model, start, train, settings, Compute())
     mean = system.training_["clip_text"][0]
     before, after = (one["clip_text"].values[0] - mean for one in (start, found))
     assert np.linalg.norm(after) == pytest.approx(np.linalg.norm(before), rel=1e-4)
     assert 0.7 < (before * after).sum() / np.linalg.norm(before) ** 2 < 0.9999
-    np.testing.assert_array_equal(found["clip_text"], ascend(system, model, start, settings, Compute())["clip_text"])
+    np.testing.assert_array_equal(
+        found["clip_text"], ascend(system, model, start, train, settings, Compute())["clip_text"]
+    )
     images = np.concatenate([system.generate(one).values for one in (start, found)])
     values = model.of_tensors(torch.from_numpy(images).permute(0, 3, 1, 2), "own").detach().numpy()
     rest = model.decoder.predict(np.zeros((1, 128)))[0]

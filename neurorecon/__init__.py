@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         write_maps,
         write_reconstruction,
     )
+    from neurorecon.analyses.roi_optimal import roi_optimal
     from neurorecon.analyses.shuffle import shuffle
     from neurorecon.analyses.splits import split
     from neurorecon.analyses.system_maps import system_maps
@@ -80,6 +81,7 @@ _PUBLIC = {
     "partition_variance": "neurorecon.analyses.partition",
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.results",
+    "roi_optimal": "neurorecon.analyses.roi_optimal",
     "shuffle": "neurorecon.analyses.shuffle",
     "split": "neurorecon.analyses.splits",
     "system_maps": "neurorecon.analyses.system_maps",

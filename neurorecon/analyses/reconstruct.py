@@ -420,7 +420,7 @@ def prepare(
     store = built.with_targets(store, settings.asked_models, compute.progress)
     if settings.seeds > 1:
         metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
-    return _job(store, subject, roi, built, metrics, settings, compute)
+    return job_of(store, subject, roi, built, metrics, settings, compute)
 
 
 def _require_same_split(system: System, store: Store) -> None:
@@ -484,7 +484,7 @@ def compute_fit(
         )
     store.voxels(subject, settings.rois)  # wrong names show before targets are computed
     store = system.with_targets(store, settings.asked_models, compute.progress)
-    job = _job(store, subject, settings.rois, system, {}, settings, compute)
+    job = job_of(store, subject, settings.rois, system, {}, settings, compute)
     require_train_split(store, subject, job.task)
     train = job.training()
     place = Path(folder) / fit_name(system, train)
@@ -497,7 +497,7 @@ def fit_name(system: System, train: Recordings, *, alone: bool = False) -> str:
     return f"{train.subject}_{system.name}_{system.fit_digest(train, alone=alone)[:12]}"
 
 
-def _job(
+def job_of(
     store: Store,
     subject: str,
     roi: str | list[str] | None,
@@ -506,7 +506,23 @@ def _job(
     settings: ReconstructSettings,
     compute: Compute,
 ) -> Job:
-    """Choose the task, and what responses are centered and scaled within."""
+    """Choose the task, and what responses are centered and scaled within.
+
+    Parameters
+    ----------
+    store : Store
+        With the targets of the system.
+    subject, roi
+        Whose voxels.
+    system : System
+        Fitted or not.
+    metrics : mapping of str to Metric
+        By which images will be scored.
+    settings : ReconstructSettings
+        What the user asked for.
+    compute : Compute
+        Who computes.
+    """
     sources = [spec.source for spec in system.targets.values()]
     warn_of_bundled(store, [name for name in sources if name in store.targets_available])
     task = choose_shown_task(store, subject, sources, settings.task)
@@ -595,6 +611,7 @@ class Job:
         alone: bool = False,
         folder: Path | None = None,
         reuse: Path | None = None,
+        standardized: bool = False,
     ) -> Decoded:
         """Return the decoded targets of responses; fit what is not fitted yet.
 
@@ -607,9 +624,11 @@ class Job:
             As for :meth:`neurorecon.System.fit`.
         folder, reuse : path, optional
             Folders of fits, as for :func:`compute_reconstruction`.
+        standardized : bool
+            As for :meth:`neurorecon.System.decode`.
         """
         if self.fitted:
-            return self.system.decode(responses)
+            return self.system.decode(responses, standardized=standardized)
         place = None
         for parent in (folder, reuse):
             if parent is not None and place is None:
@@ -617,9 +636,9 @@ class Job:
                 place = named if parent is folder or named.is_dir() else None
         how: dict[str, Any] = {"samples": train, "alone": alone, "compute": self.compute}
         if place is None:
-            return self.system.fit_decode(self.store, self.subject, responses, **how)
+            return self.system.fit_decode(self.store, self.subject, responses, standardized=standardized, **how)
         self.system.fit(self.store, self.subject, folder=place, **how)
-        return self.system.decode(responses)
+        return self.system.decode(responses, standardized=standardized)
 
     def result(
         self,

@@ -235,8 +235,8 @@ def _refuse(options: Mapping[str, Any], what: str, todo: str) -> None:
 
 
 def _system_maps(
-    output: Output, store: str | None, split_column: str | None, subject: list[str] | None, roi: list[str] | None, out: Path | None,
-    drawn_as: list[str], no_figures: bool, threads: int | None, **asked: Any,
+    output: Output, store: str | None, split_column: str | None, subject: list[str] | None, roi: list[str] | None,
+    out: Path | None, drawn_as: list[str], no_figures: bool, threads: int | None, **asked: Any,
 ) -> None:  # fmt: skip
     """Map the decoders of a system, and write what was found."""
     from neurorecon.analyses.output_effects import OutputSettings, compute_output_effects

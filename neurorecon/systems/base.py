@@ -306,6 +306,7 @@ class System(BaseEstimator):
         samples: ArrayLike | Recordings | None = None,
         groups: ArrayLike | None = None,
         alone: bool = False,
+        standardized: bool = False,
         compute: Compute = Compute(),  # noqa: B008 (frozen)
     ) -> Decoded:
         """Fit, and decode responses that are already known.
@@ -319,14 +320,14 @@ class System(BaseEstimator):
         Parameters
         ----------
         responses : array or DataArray, shape (stimulus, voxel)
-            As for :meth:`decode`.
+            As for :meth:`decode`, like `standardized`.
         store, subject, roi, task, samples, groups, alone, compute
             As for :meth:`fit`; scheduler, folder and progress of `compute` are used too.
         """
         recordings, labels = self._training(store, subject, roi, task, samples, None, groups)
         with compute.limited():
-            predicted = self._fit(recordings, labels, alone, None, responses, compute)
-            values, ids = self._responses(responses)
+            predicted = self._fit(recordings, labels, alone, None, responses, compute, standardized=standardized)
+            values, ids = self._responses(responses, standardized)
             return self._decoded({**self._predict(values, set(self.decoders_) - set(predicted)), **predicted}, ids)
 
     def fit_arrays(
@@ -461,6 +462,7 @@ class System(BaseEstimator):
         known: Any = None,
         compute: Compute = Compute(),  # noqa: B008 (frozen)
         coordinates: Path | None = None,
+        standardized: bool = False,
     ) -> dict[str, np.ndarray]:
         """Fit all decoders; return the predictions of those that keep no weights, for responses that are known."""
         responses = recordings.responses.astype(np.float64)
@@ -479,7 +481,7 @@ class System(BaseEstimator):
             _begin(folder, digest)
         if known is not None and compute.folder is not None:
             digest = self.fit_digest(recordings, groups, alone=alone)
-            what = {"decoded": digest, "responses": block_digest(self._responses(known)[0])}
+            what = {"decoded": digest, "responses": block_digest(self._responses(known, standardized)[0])}
             done = ResultsFolder.of(what, compute.folder)
         for name, spec in specs.items():
             target = recordings.target(spec.source)
@@ -509,7 +511,7 @@ class System(BaseEstimator):
             inputs, part = self._inputs(responses, spec, columns[name]), spec.part(target)
             checkpoint = None
             if known is not None and hasattr(decoder, "fit_and_predict") and not isinstance(target.data, np.ndarray):
-                new = self._inputs(self._responses(known)[0], spec, columns[name])
+                new = self._inputs(self._responses(known, standardized)[0], spec, columns[name])
                 if _fits_into_jobs(decoder, spec, recordings, compute):
                     predicted[name] = _predict_in_jobs(decoder, spec, recordings, inputs, new, compute)
                 else:
@@ -527,7 +529,7 @@ class System(BaseEstimator):
                 self._save_decoder(folder, name, decoder, digest)
             if done is not None:
                 if name not in predicted:
-                    predicted |= self._predict(self._responses(known)[0], {name})
+                    predicted |= self._predict(self._responses(known, standardized)[0], {name})
                 mean, deviation = self.training_[name]
                 found = {"decoded": np.asarray(predicted[name]), "mean": mean, "deviation": deviation}
                 if hasattr(decoder, "alpha_"):

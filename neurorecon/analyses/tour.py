@@ -308,15 +308,13 @@ def _audit_section(found: Audit, store: Store) -> Any:
     """Return the section on an audit: its verdicts, and scores beside baselines; its own page has the rest."""
     from neurorecon.figures import Figure, Section
 
-    verdict, *_ = found.sections(store)
-    figures = found.figures(store)
+    verdict, figures = found.verdict_section(), found.figures(store)
     return Section(
         f"Is it the brain or the generator? {found.name}",
         [*verdict.text, f"The same as a page of its own: neurorecon audit --system {found.name}."],
         [
             *verdict.items,
-            Figure(figures["scores"](), f"Scores of {AUDITED} test images, and what is reached with less."),
-            Figure(figures["images"](), "Stimuli, reconstructions and baselines."),
+            Figure(figures["scores"](), f"Scores of {len(found.stimuli)} test images, and what is reached with less."),
         ],
     )
 

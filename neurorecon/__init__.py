@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from neurorecon.analyses.evaluate import evaluate
     from neurorecon.analyses.finetune import finetune
     from neurorecon.analyses.maps import maps, voxelwise_maps
+    from neurorecon.analyses.output_effects import output_effects
     from neurorecon.analyses.partition import partition_variance
     from neurorecon.analyses.reconstruct import reconstruct
     from neurorecon.analyses.results import (
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
         write_maps,
         write_reconstruction,
     )
+    from neurorecon.analyses.roi_optimal import roi_optimal
     from neurorecon.analyses.shuffle import shuffle
     from neurorecon.analyses.splits import split
+    from neurorecon.analyses.system_maps import system_maps
     from neurorecon.decoders.banded import BandedRidge
     from neurorecon.decoders.neural.mlp import MLPDecoder
     from neurorecon.decoders.persistence import load_decoder
@@ -76,11 +79,14 @@ _PUBLIC = {
     "load_system": "neurorecon.systems.base",
     "maps": "neurorecon.analyses.maps",
     "open_store": "neurorecon.store.store",
+    "output_effects": "neurorecon.analyses.output_effects",
     "partition_variance": "neurorecon.analyses.partition",
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.results",
+    "roi_optimal": "neurorecon.analyses.roi_optimal",
     "shuffle": "neurorecon.analyses.shuffle",
     "split": "neurorecon.analyses.splits",
+    "system_maps": "neurorecon.analyses.system_maps",
     "voxelwise_maps": "neurorecon.analyses.maps",
     "with_controls": "neurorecon.analyses.controls",
     "write": "neurorecon.analyses.results",

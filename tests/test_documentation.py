@@ -535,6 +535,16 @@ def test_statistics(world, capsys):
     assert Path("results/controls/subj01_comparison_scores.tex").is_file()
 
 
+def test_splits(world):
+    """Of docs/splits.md: a store that follows a held-out cluster."""
+    (example,) = _python("docs/splits.md")
+    names = {}
+    _run(example, names)
+    tested = set(names["hard"].stimuli.query("kind == 'image' and split == 'test'")["id"])
+    assert set(names["found"].stimuli) == tested
+    assert tested < set(names["store"].stimuli["id"])
+
+
 def test_reconstruction(scenes, tmp_path, monkeypatch):
     """Of docs/reconstruction.md."""
     monkeypatch.chdir(tmp_path)
@@ -578,6 +588,16 @@ def test_mind_diffuser(world, capsys):
     assert all(np.isfinite(values).all() and len(values) == 3 for values in names["table"].values())
     assert len({tuple(values) for values in names["table"].values()}) == 6  # each row is another system
     assert "(0.765)" in capsys.readouterr().out
+
+
+def test_weight_maps(world, capsys):
+    """Of docs/weight-maps.md."""
+    (example,) = _python("docs/weight-maps.md")
+    names = {}
+    _run(example, names)
+    assert set(names["found"].rois["band"]) == set(names["found"].bands)
+    assert names["found"].parts["part"].str.startswith(("token", "channel")).all()
+    assert "significant" in capsys.readouterr().out
 
 
 def test_clusters(world, cluster, monkeypatch):
@@ -638,6 +658,7 @@ def test_every_python_example_is_run():
         "docs/features.md": 2,
         "docs/scale.md": 2,
         "docs/extending.md": 7,
+        "docs/splits.md": 1,
         "docs/statistics.md": 1,
         "docs/reconstruction.md": 1,
         "docs/systems/README.md": 1,

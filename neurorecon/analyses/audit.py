@@ -31,7 +31,14 @@ from neurorecon.analyses.audit_result import BASELINES, NULLS, Audit, pooled, ta
 from neurorecon.analyses.controls import MEAN_RESPONSE, decoded_control, derangement, true_targets
 from neurorecon.analyses.cross_validation import shown_by
 from neurorecon.analyses.design import ReconstructSettings
-from neurorecon.analyses.evaluate import check_images, choose_metrics, context_of, exchange_orders, weights_of
+from neurorecon.analyses.evaluate import (
+    check_images,
+    choose_metrics,
+    context_of,
+    exchange_orders,
+    require_same_split,
+    weights_of,
+)
 from neurorecon.analyses.reconstruct import Job, prepare
 from neurorecon.analyses.results import Score, exchange_record, plain_parameter
 from neurorecon.decoders.samples import Recordings, choose_shown_task, stored_target
@@ -670,6 +677,7 @@ def compute_audit_of_images(
     else:
         check_images(images)
         images = images.expand_dims("seed", 1)
+    require_same_split(images, store)
     shown = "frames" if "frame" in images.dims else "images"
     known, ids = store.stimuli_with(shown), images["stimulus"].values.astype(str)
     strange = [name for name in ids.tolist() if name not in known]

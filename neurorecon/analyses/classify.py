@@ -94,7 +94,7 @@ class Classification(Result):
             cmap="inferno",
             vmin=0.0,
             mask=significant.get_fdata() > 0,
-            title=f"F of category · {self.subject} · {store.name}, {self.task}",
+            title=f"F of category · {self.subject} · {store.label}, {self.task}",
             note=f"{', '.join(self.categories)}. Significant: q (FDR) at most {self._settings.fdr:g}.",
             simulated=store.simulated,
         )
@@ -111,7 +111,7 @@ class Classification(Result):
         verbs = {"center": "centered", "scale": "scaled"}
         done = [f"{verb} within {within[name]}s" for name, verb in verbs.items() if within[name]]
         lines = [
-            f"\n{self.subject} · {store.name} ({label}) · {self.task}",
+            f"\n{self.subject} · {store.label} ({label}) · {self.task}",
             f"Linear support vector machine, {len(self.categories)} categories, {chosen['voxels']:,} voxels, "
             f"{chosen['samples']} samples, leave one {self._settings.cross_validate} out ({chosen['folds']} folds).",
             f"Responses are {' and '.join(done) or 'neither centered nor scaled'} ({within['reason']}).",

@@ -31,6 +31,7 @@ from neurorecon.analyses.evaluate import (
     choose_metrics,
     context_of,
     exchange_orders,
+    require_same_split,
     require_stimuli,
     score_of,
     tested,
@@ -397,7 +398,7 @@ class Comparison(Result):
         count = len(self.shown["seen"])
         return panel(
             self.shown,
-            title=f"Seen and reconstructed · {store.name}" + (f" · {self.subject}" if self.subject else ""),
+            title=f"Seen and reconstructed · {store.label}" + (f" · {self.subject}" if self.subject else ""),
             note=f"{count} of {len(self.stimuli)} stimuli, from the best to the worst by {metric} of {first}.",
             simulated=store.simulated,
         )
@@ -410,7 +411,7 @@ class Comparison(Result):
         """Return both tables for a terminal, and the tests behind them."""
         chosen = self.chosen
         label = "SIMULATED responses" if store.simulated else "measured responses"
-        lines = [f"{self.subject or 'images'} · {store.name} ({label}) · {len(self.stimuli)} stimuli", ""]
+        lines = [f"{self.subject or 'images'} · {store.label} ({label}) · {len(self.stimuli)} stimuli", ""]
         for table in self._cells().values():
             for start in range(0, table.shape[1], _COLUMNS):
                 lines += [table.iloc[:, start : start + _COLUMNS].to_string(), ""]
@@ -523,6 +524,8 @@ def compute_comparison(
     for name in settings.references:
         if name not in seeds:
             raise UnknownNameError("reference", name, seeds)
+    for several in seeds.values():
+        require_same_split(several[0], store)
     first = next(iter(seeds.values()))[0]
     kind, shown = ("video", "frames") if first.ndim == 5 else ("image", "images")
     chosen_metrics = choose_metrics(

@@ -209,8 +209,8 @@ def fit_decoding(
     runs = runs_of(train[1])
     groups = runs if series and len(set(runs)) >= 3 else train[1]["stimulus"].to_numpy()
     kind = "haufe" if settings.pattern == "haufe" else "decoding"
-    orders = _orders_of(train[1], of_map.unit, settings.n_permutations, settings.seed)
-    test_orders = _orders_of(test[1], of_correlation.unit, settings.n_permutations, settings.seed)
+    orders = orders_of(train[1], of_map.unit, settings.n_permutations, settings.seed)
+    test_orders = orders_of(test[1], of_correlation.unit, settings.n_permutations, settings.seed)
     alphas = [alpha * inputs.shape[1] for alpha in settings.alphas]
 
     def fitted(responses: np.ndarray, outputs: np.ndarray, labels: np.ndarray) -> Any:
@@ -255,7 +255,7 @@ def _blocks(table: pd.DataFrame, unit: str) -> np.ndarray:
     return table["session"].to_numpy() if unit == "session" else runs_of(table)
 
 
-def _orders_of(table: pd.DataFrame, unit: str, n_permutations: int, seed: int) -> np.ndarray:
+def orders_of(table: pd.DataFrame, unit: str, n_permutations: int, seed: int) -> np.ndarray:
     """Return for each permutation the row whose target each sample gets, (permutation, sample)."""
     if unit in ("run", "shift"):
         return run_orders(runs_of(table), n_permutations, seed, unit=unit)  # type: ignore[arg-type]

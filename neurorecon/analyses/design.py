@@ -731,6 +731,13 @@ def select(store: Store, subject: str, settings: EncodingSettings) -> Selection:
     held = None
     if settings.cross_validate is None:
         require_test(store, subject, task)
+        if seconds and store.split_column is not None and (mixed := store.mixed_runs(subject, task)):
+            raise InputError(
+                "encoding maps of a time series need runs that are trained on or tested as a whole",
+                given=f"{mixed} runs of the task {task!r} with stimuli of several splits ({store.split_column})",
+                expected="whole runs in one split: the model of a volume needs the stimuli before it",
+                todo="leave --split-column out, choose a task of trials, or cross-validate: --cross-validate run",
+            )
         train, test = (load_samples(store, subject, settings.rois, split, task, slice(0, 0)) for split in _SPLITS)
     else:
         train = load_all_samples(store, subject, settings, task, slice(0, 0))

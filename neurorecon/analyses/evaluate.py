@@ -220,7 +220,7 @@ class Evaluation(Result):
             *self.sections(),
             Section("Stimuli", (), [stimuli]),
         ]
-        return report_html(f"{self.title} · {store.name}", sections, record, lead=self.sentence)
+        return report_html(f"{self.title} · {store.label}", sections, record, lead=self.sentence)
 
     def _panel(self, store: Store) -> Any:
         from neurorecon.figures import panel
@@ -239,7 +239,7 @@ class Evaluation(Result):
             rows,
             scores=None if metric is None else {"reconstructed": values[picked].tolist()},
             score_label=metric,
-            title=f"{self.title} · {store.name}",
+            title=f"{self.title} · {store.label}",
             note=f"{self.sentence} {shown} stimuli, from the best to the worst.",
             simulated=store.simulated,
         )
@@ -350,6 +350,7 @@ def compute_evaluation(
     if seeds:
         images = images.transpose("stimulus", "seed", ...)
     check_images(images.isel(seed=0) if seeds else images)
+    require_same_split(images, store)
     stimuli = images["stimulus"].values.astype(str).tolist()
     kind, shown = ("video", "frames") if "frame" in images.dims else ("image", "images")
     metrics = choose_metrics(settings.metrics, (), kind, store, models=settings.models, device=settings.device)
@@ -430,6 +431,19 @@ def check_images(images: Any) -> None:
             )
 
 
+def require_same_split(images: Any, store: Store) -> None:
+    """Refuse reconstructions that say that they were made with another split, whose training stimuli differ."""
+    made = images.attrs.get("split_column")
+    if made is not None and made != (store.split_column or ""):
+        raise InputError(
+            "these reconstructions were made with another split",
+            given=f"reconstructions: {made or 'the split that the store was built with'}; "
+            f"scored with: {store.split_column or 'the split that the store was built with'}",
+            expected="the same split: baselines come from its training stimuli",
+            todo=f"use --split-column {made}" if made else "leave --split-column out",
+        )
+
+
 def load_images(path: str | Path, table: str | Path | None = None) -> xarray.DataArray:
     """Read images from another toolbox, named by stimulus.
 
@@ -495,6 +509,7 @@ def _read_zarr(place: Path) -> xarray.DataArray:
     try:
         with xarray.open_zarr(place, consolidated=False) as found:
             images = found["reconstructed"].load().assign_attrs(networks=dict(found.attrs.get("networks", {})))
+            images.attrs |= {name: found.attrs[name] for name in ("split_column",) if name in found.attrs}
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             "these reconstructions cannot be read",

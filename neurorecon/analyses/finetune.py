@@ -200,7 +200,12 @@ class Finetuning(Result):
     def folders(self, store: Store) -> dict[str, Callable[[Path], None]]:
         """Return what writes the adapter."""
         about = {name: self.chosen[name] for name in ("stimuli", "held_out_stimuli", "best_epoch", "stimuli_digest")}
-        trained_on = {"store": store.name, **about, "settings": self.settings.record()}
+        trained_on = {
+            "store": store.name,
+            "split_column": store.split_column,
+            **about,
+            "settings": self.settings.record(),
+        }
         return {
             "adapter": functools.partial(
                 write_adapter, state=self.state, config=self.config, base=self.base,
@@ -225,7 +230,7 @@ class Finetuning(Result):
         lines = [
             f"{settings.network} ({self.base.name}, {self.base.sha256[:8]}): rank {settings.rank}, "
             f"{chosen['parameters']:,} weights in {chosen['layers']} layers, trained on {chosen['stimuli']:,} stimuli "
-            f"of {store.name}",
+            f"of {store.label}",
             f"epoch {chosen['best_epoch']} of {chosen['epochs']}: validation loss {chosen['validation_before']:.4f} -> "
             f"{chosen['validation_after']:.4f} (change {change:.4f}, 95 % CI {low:.4f} to {high:.4f}, "
             f"{chosen['held_out_stimuli']:,} held-out training stimuli)",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.analyses.design import DecodingSettings, EncodingSettings
+from neurorecon.analyses.design import EncodingSettings
 from neurorecon.figures.style import band_label
 from neurorecon.provenance import weights_label
 from neurorecon.store.store import Store
@@ -33,7 +33,13 @@ _STRENGTH = "inferno"
 #: The bar of a partition that belongs to no single band.
 _COMMON = "several bands"
 
-_WHAT = {"encoding": "Split R²", "decoding": "RMS decoder weight", "haufe": "Haufe pattern"}
+_WHAT = {
+    "encoding": "Split R²",
+    "decoding": "RMS decoder weight",
+    "weights": "Mean |weight|",
+    "haufe": "Haufe pattern",
+    "importance": "Importance",
+}
 
 
 def figures_of(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
@@ -55,18 +61,19 @@ def pages_of(found: VoxelwiseMap, store: Store, record: Mapping[str, Any]) -> di
     pages: dict[str, Callable[[VoxelwiseMap, Store, Mapping[str, Any]], str]]
     pages = {"surface": _surface_page, "volume": _volume_page}
     kind = store.space(found.subject).kind
+    if not _quantities(found):  # networks have no map of single voxels
+        return {}
     return {"interactive": partial(pages[kind], found, store, record)} if kind in pages else {}
 
 
 def title_of(found: VoxelwiseMap, store: Store, what: str) -> str:
     """Return the title of a figure: what, of whom, from which data."""
-    return f"{what} · {found.subject} · {store.name}, {found.task}"
+    return f"{what} · {found.subject} · {store.label}, {found.task}"
 
 
 def level_of(found: VoxelwiseMap) -> str:
     """Return which voxels are called significant, in words: the level and the test."""
-    settings = found.settings
-    assert isinstance(settings, EncodingSettings | DecodingSettings)
+    settings: Any = found.settings  # all maps have a false discovery rate
     exchange = found.chosen.get("exchange", {})
     test = f" ({exchange['permutations']} permutations: {exchange['unit']})" if "permutations" in exchange else ""
     return f"q (FDR) at most {settings.fdr:g}{test}"
@@ -151,9 +158,22 @@ def outlines_of(found: VoxelwiseMap, store: Store) -> dict[str, dict[str, np.nda
     return outlines
 
 
-def _significant(found: VoxelwiseMap, band: str | None) -> np.ndarray:
+def _significant(found: VoxelwiseMap, band: str | None) -> tuple[np.ndarray, str]:
+    """Return which voxels are colored, and why, in words.
+
+    Of the maps of a system, all voxels are colored where none was tested or none is significant: weights hardly ever
+    are, and an empty cortex would not show how a decoder reads it.
+    """
     column = "significant" if band is None else f"significant_{band}"
-    return found.table[column].to_numpy(dtype=bool)
+    values = found.table.get(f"{found.kind}_{band}")
+    known = None if values is None else values.notna().to_numpy()
+    if column not in found.table:
+        assert known is not None, "joint maps are tested"
+        return known, "all voxels; they are not tested"
+    significant = found.table[column].to_numpy(dtype=bool)
+    if found.kind in ("weights", "importance") and known is not None and not significant.any():
+        return known, f"all voxels; none is significant, {level_of(found)}"
+    return significant, level_of(found)
 
 
 def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:
@@ -163,7 +183,8 @@ def _quantities(found: VoxelwiseMap) -> dict[str, tuple[str, str | None]]:
         return {"r2": ("Joint R²", None), **({"r": ("Correlation r", None)} if pooled else {})} | {
             f"r2_{band}": (f"Split R², {band_label(band)}", band) for band in found.bands
         }
-    return {f"{found.kind}_{band}": (f"{_WHAT[found.kind]}, {band_label(band)}", band) for band in found.bands}
+    columns = {f"{found.kind}_{band}": (f"{_WHAT[found.kind]}, {band_label(band)}", band) for band in found.bands}
+    return {column: about for column, about in columns.items() if column in found.table}
 
 
 def _surface_figures(found: VoxelwiseMap, store: Store) -> dict[str, Callable[[], Any]]:
@@ -196,7 +217,8 @@ def _values_figure(found: VoxelwiseMap, store: Store, how: str, column: str, lab
     import neurorecon.figures.surface as surface
 
     values = by_hemisphere(found, store, found.table[column].to_numpy())
-    shown = by_hemisphere(found, store, _significant(found, band), 0.0)
+    significant, why = _significant(found, band)
+    shown = by_hemisphere(found, store, significant, 0.0)
     return getattr(surface, how)(
         values,
         label=label,
@@ -205,7 +227,7 @@ def _values_figure(found: VoxelwiseMap, store: Store, how: str, column: str, lab
         vmin=0.0,
         cmap=None if found.kind == "encoding" else _STRENGTH,
         title=title_of(found, store, label),
-        note=f"Colored: {level_of(found)}. {weights_note(found, store, band)}",
+        note=f"Colored: {why}. {weights_note(found, store, band)}",
         **_common(found, store),
     )
 
@@ -224,7 +246,8 @@ def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: st
     from neurorecon.figures.volumes import volume
 
     space, voxels = store.space(found.subject), found.voxels(store)
-    mask = space.unmask(_significant(found, band).astype(float), voxels, fill=0.0).get_fdata() > 0
+    significant, why = _significant(found, band)
+    mask = space.unmask(significant.astype(float), voxels, fill=0.0).get_fdata() > 0
     return volume(
         space.unmask(found.table[column].to_numpy(), voxels),
         label=label,
@@ -233,7 +256,7 @@ def _slices(found: VoxelwiseMap, store: Store, column: str, label: str, band: st
         vmin=0.0,
         cmap=None if found.kind == "encoding" else _STRENGTH,
         title=title_of(found, store, label),
-        note=f"Colored: {level_of(found)}. {weights_note(found, store, band)}",
+        note=f"Colored: {why}. {weights_note(found, store, band)}",
         simulated=store.simulated,
     )
 
@@ -302,7 +325,7 @@ def partition_bars(found: Partition, store: Store) -> Any:
         rois=list(dict.fromkeys(found.rois["roi"])),
         bands=[*found.bands, _COMMON],
         label="R²",
-        title=f"Unique and common variance by ROI · {found.subject} · {store.name}, {found.task}",
+        title=f"Unique and common variance by ROI · {found.subject} · {store.label}, {found.task}",
         note=f"Bars of bands: R² that no other band explains, mean over all voxels of the ROI; whiskers: "
         f"{100 * found.settings.confidence:g}% {how} intervals over test stimuli. {weights_note(found, store)}",
         width="double" if found.rois["roi"].nunique() > FEW_ROIS else "single",

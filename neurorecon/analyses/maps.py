@@ -54,8 +54,10 @@ from neurorecon.stats.exchange import STATISTIC, Exchange
 from neurorecon.stats.jackknife import SURE_RUNS, SURE_VOLUMES, enough_for_intervals
 from neurorecon.store.store import Store
 
-Kind = Literal["encoding", "decoding", "haufe"]
-KINDS: tuple[Kind, ...] = ("encoding", "decoding", "haufe")
+Kind = Literal["encoding", "weights", "decoding", "haufe"]
+
+#: "decoding" and "weights" are the same.
+KINDS: tuple[Kind, ...] = ("encoding", "weights", "decoding", "haufe")
 
 #: What trades places, in words.
 UNITS_IN_WORDS = {
@@ -146,7 +148,7 @@ class VoxelwiseMap(Result):
         also = f" (--bands chooses; also in the store: {', '.join(unused)})" if unused else ""
         return "\n".join([
             "",
-            f"{self.subject} · {store.name} ({label}) · {self.task}: {samples}, {self.chosen['voxels']:,} voxels",
+            f"{self.subject} · {store.label} ({label}) · {self.task}: {samples}, {self.chosen['voxels']:,} voxels",
             *textwrap.wrap(f"bands {'; '.join(roles)}{also}", WIDTH, subsequent_indent="  "),
             *(_encoding_lines(self) if self.kind == "encoding" else _decoding_lines(self)),
             *(line for text in self.chosen.get("warnings", ())
@@ -243,10 +245,11 @@ def maps(
         Targets of the store, one band each; by default one for each role
         (:data:`~neurorecon.analyses.design.ROLES`): ``clip_image``, ``vqvae``, ``gabor``, and for videos ``motion``, if
         the store holds them.
-    kind : {"encoding", "decoding", "haufe"}
+    kind : {"encoding", "weights", "haufe"}
         Encoding: banded ridge from all bands to each voxel, R2 on held-out samples, split over bands by the product
-        measure. Decoding: weight of each voxel in a ridge decoder of each target. Haufe: the pattern that goes
-        with these weights.
+        measure. Weights: weight of each voxel in a ridge decoder of each target; ``"decoding"`` is another name of it.
+        Haufe: the pattern that goes with these weights. The decoders of a system have maps of their own:
+        :func:`neurorecon.system_maps`.
     task : str, optional
         By default images before videos, then the one with the most training stimuli; if bands are named, among the
         tasks whose stimuli have all of them.

@@ -74,7 +74,7 @@ class Partition(Result):
         """Return the ROIs as a table a person can read."""
         lines = [
             "",
-            f"{self.subject} · {store.name} · {self.task}: R2 that only one band explains, and that bands have in "
+            f"{self.subject} · {store.label} · {self.task}: R2 that only one band explains, and that bands have in "
             f"common; {100 * self._settings.confidence:g}% intervals over test stimuli",
         ]
         for roi, rows in self.rois.groupby("roi", sort=False) if len(self.rois) else ():

@@ -46,6 +46,7 @@ from neurorecon.decoders.samples import Recordings, Within, choose_shown_task, p
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics.base import FORMER_NAMES, Metric, SeedMean
 from neurorecon.metrics.decoding import feature_table, parts_of
+from neurorecon.models.adapters import read_adapter
 from neurorecon.parallel import Compute
 from neurorecon.stats.exchange import Exchange
 from neurorecon.store.responses import Centering, choose_centering
@@ -160,15 +161,16 @@ class Reconstruction(Evaluation):
         chunks = {name: {"chunks": tuple(1 if dim in ("seed", "stimulus", "trial") else size for dim, size in
                                          zip(dims, values.shape, strict=True))}
                   for name, (dims, values) in arrays.items()}  # fmt: skip
-        # `neurorecon evaluate` names the networks, too.
+        # `neurorecon evaluate` names the networks, too, and refuses another split.
         about = {"system": self.system, "subject": self.subject, "networks": self.chosen["networks"]}
+        about["split_column"] = "" if self.store is None else self.store.split_column or ""
         dataset = xarray.Dataset(arrays, coordinates, about)
         dataset.to_zarr(path, encoding=chunks, zarr_format=3, consolidated=False)
 
     def text(self, store: Store) -> str:
         """Return how the reconstructions were made, and a table of the scores."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
-        lines = [f"\n{self.subject} · {store.name} ({label}) · {self.task}", super().text(store)]
+        lines = [f"\n{self.subject} · {store.label} ({label}) · {self.task}", super().text(store)]
         whole = [] if self.features is None else self.features[self.features["part"] == "all"].to_dict("records")
         lines += [
             f"decoded {row['target']}: profile correlation {row['profile']:.3f} (p {row['profile p']:.3f}), "
@@ -391,10 +393,12 @@ def prepare(
 
     Parameters are those of :func:`compute_reconstruction`. Bad input is refused before anything is computed.
     """
-    built = _load(settings) if system is None else system
+    built = system_of(settings) if system is None else system
     fitted, roi = hasattr(built, "decoders_"), settings.rois
     if fitted and roi is None:
         roi = built.provenance_["roi"]
+    if settings.cross_validate is None:
+        _require_same_split(built, store)
     if settings.cross_validate is not None and fitted:
         raise InputError(
             "cross-validation fits a new system for each label",
@@ -416,7 +420,28 @@ def prepare(
     store = built.with_targets(store, settings.asked_models, compute.progress)
     if settings.seeds > 1:
         metrics = {name: SeedMean.over(metric) for name, metric in metrics.items()}
-    return _job(store, subject, roi, built, metrics, settings, compute)
+    return job_of(store, subject, roi, built, metrics, settings, compute)
+
+
+def _require_same_split(system: System, store: Store) -> None:
+    """Refuse decoders or an adapter that were trained with another split: they may have seen what is tested."""
+    trained: dict[str, Any] = {}
+    if hasattr(system, "decoders_") and system.provenance_["store"] is not None:
+        trained["decoders"] = system.provenance_.get("split_column")
+    if getattr(system, "adapter", None) is not None:
+        about = read_adapter(system.get_params()["adapter"]).trained_on
+        if about.get("store") == store.name:
+            trained["adapter"] = about.get("split_column")
+    for what, column in trained.items():
+        if column != store.split_column:
+            own, asked = (f"the split column {name}" if name else "the split that the store was built with"
+                          for name in (column, store.split_column))  # fmt: skip
+            raise InputError(
+                "this system was fitted to the training stimuli of another split",
+                given=f"its {what}: {own}; to test with {asked}",
+                expected="the same split, as what is tested here may have been trained on there",
+                todo=f"use --split-column {column}" if column else "leave --split-column out, or train again with it",
+            )
 
 
 def compute_fit(
@@ -448,7 +473,7 @@ def compute_fit(
     Path
         Its folder, which :func:`neurorecon.load_system` reads.
     """
-    system = _load(settings)
+    system = system_of(settings)
     _require_use_of_models(settings, system, {})
     if hasattr(system, "decoders_"):
         raise InputError(
@@ -459,7 +484,7 @@ def compute_fit(
         )
     store.voxels(subject, settings.rois)  # wrong names show before targets are computed
     store = system.with_targets(store, settings.asked_models, compute.progress)
-    job = _job(store, subject, settings.rois, system, {}, settings, compute)
+    job = job_of(store, subject, settings.rois, system, {}, settings, compute)
     require_train_split(store, subject, job.task)
     train = job.training()
     place = Path(folder) / fit_name(system, train)
@@ -472,7 +497,7 @@ def fit_name(system: System, train: Recordings, *, alone: bool = False) -> str:
     return f"{train.subject}_{system.name}_{system.fit_digest(train, alone=alone)[:12]}"
 
 
-def _job(
+def job_of(
     store: Store,
     subject: str,
     roi: str | list[str] | None,
@@ -481,7 +506,23 @@ def _job(
     settings: ReconstructSettings,
     compute: Compute,
 ) -> Job:
-    """Choose the task, and what responses are centered and scaled within."""
+    """Choose the task, and what responses are centered and scaled within.
+
+    Parameters
+    ----------
+    store : Store
+        With the targets of the system.
+    subject, roi
+        Whose voxels.
+    system : System
+        Fitted or not.
+    metrics : mapping of str to Metric
+        By which images will be scored.
+    settings : ReconstructSettings
+        What the user asked for.
+    compute : Compute
+        Who computes.
+    """
     sources = [spec.source for spec in system.targets.values()]
     warn_of_bundled(store, [name for name in sources if name in store.targets_available])
     task = choose_shown_task(store, subject, sources, settings.task)
@@ -503,7 +544,7 @@ def _job(
     return Job(store, subject, roi, task, system, metrics, settings, compute, centering, fitted)
 
 
-def _load(settings: ReconstructSettings) -> System:
+def system_of(settings: ReconstructSettings) -> System:
     """Return the system that the settings name, with the networks and on the device that they name."""
     system: System = load_system(settings.system, **settings.options)
     if settings.models is not None and "models" in system.get_params():
@@ -570,6 +611,7 @@ class Job:
         alone: bool = False,
         folder: Path | None = None,
         reuse: Path | None = None,
+        standardized: bool = False,
     ) -> Decoded:
         """Return the decoded targets of responses; fit what is not fitted yet.
 
@@ -582,9 +624,11 @@ class Job:
             As for :meth:`neurorecon.System.fit`.
         folder, reuse : path, optional
             Folders of fits, as for :func:`compute_reconstruction`.
+        standardized : bool
+            As for :meth:`neurorecon.System.decode`.
         """
         if self.fitted:
-            return self.system.decode(responses)
+            return self.system.decode(responses, standardized=standardized)
         place = None
         for parent in (folder, reuse):
             if parent is not None and place is None:
@@ -592,9 +636,9 @@ class Job:
                 place = named if parent is folder or named.is_dir() else None
         how: dict[str, Any] = {"samples": train, "alone": alone, "compute": self.compute}
         if place is None:
-            return self.system.fit_decode(self.store, self.subject, responses, **how)
+            return self.system.fit_decode(self.store, self.subject, responses, standardized=standardized, **how)
         self.system.fit(self.store, self.subject, folder=place, **how)
-        return self.system.decode(responses)
+        return self.system.decode(responses, standardized=standardized)
 
     def result(
         self,
@@ -720,7 +764,7 @@ def _by_split(job: Job, folder: Path | None, reuse: Path | None) -> Reconstructi
     return result if for_controls is None else _compared(result, job, for_controls, generated)
 
 
-def _features(job: _Job, decoded: Decoded, orders: np.ndarray, exchange: Exchange) -> pd.DataFrame | None:
+def _features(job: Job, decoded: Decoded, orders: np.ndarray, exchange: Exchange) -> pd.DataFrame | None:
     """Return how well each target was decoded, with the null of the scores of images."""
     if len(decoded.stimuli) < 2 or not len(decoded):
         return None

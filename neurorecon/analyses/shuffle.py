@@ -317,7 +317,7 @@ class Shuffle(Result):
         return score_rows(
             self.table.rename(columns={"drop": "mean", "target": "row"}),
             observed=ALL,
-            title=f"What is lost if one target is exchanged · {self.system} · {self.subject} · {store.name}",
+            title=f"What is lost if one target is exchanged · {self.system} · {self.subject} · {store.label}",
             note=f"Score with the own targets minus the mean over {self.chosen['n_permutations']} random exchanges of "
             f"one target between {self.chosen['stimuli']} stimuli, with {self.settings.level:.0%} intervals over "
             "stimuli.",
@@ -328,7 +328,7 @@ class Shuffle(Result):
         """Return the table for a terminal."""
         label = "SIMULATED responses" if store.simulated else "measured responses"
         lines = [
-            f"\nshuffle test of {self.system} · {self.subject} · {store.name} ({label}) · {self.task}",
+            f"\nshuffle test of {self.system} · {self.subject} · {store.label} ({label}) · {self.task}",
             f"{self.chosen['stimuli']} stimuli; each target is exchanged by {self.chosen['n_permutations']} random "
             f"permutations, p is at least {1 / (1 + self.chosen['n_permutations']):.2g}",
             f"  {'exchanged':<18}{'metric':<20}{'value':>8}{'exchanged':>11}{'drop':>8}  {'interval':<18}{'p':>6}"

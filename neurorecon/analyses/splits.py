@@ -16,12 +16,13 @@ the values of the stimuli and on the seed, not on their order.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,20 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.tables import read_table
 from neurorecon.io.tensors import block_digest
 from neurorecon.store import schema
-from neurorecon.store.leaks import SAME_STIMULI, identical_rows, row_digests, same_sets, same_stimuli, straddling
+from neurorecon.store.leaks import (
+    SAME_STIMULI,
+    describe,
+    identical_rows,
+    row_digests,
+    same_sets,
+    same_stimuli,
+    straddling,
+)
 from neurorecon.store.splits import check_column, write_columns
 from neurorecon.store.store import Store
+
+if TYPE_CHECKING:
+    import xarray
 
 #: Columns of the kind ``random``, which test on another part each.
 FOLDS = 5
@@ -50,9 +62,12 @@ _FEATURES, _RANDOM_SETS = 512, 200
 #: Quantiles of the distance to the nearest stimulus that are tried as tau, from the farthest on.
 _QUANTILES = tuple(step / 20 for step in range(19, -1, -1))
 
-_KIND = re.compile(r"cluster(?:_k(\d+))?|tau|random|leave-category")
+#: Share of the sessions, of each task and subject, that the kind ``session`` holds out: the last ones.
+_SESSIONS = 0.2
 
-KINDS = ("cluster_k5", "tau", "random", "leave-category")
+_KIND = re.compile(r"cluster(?:_k(\d+))?|tau|random|session|leave-category")
+
+KINDS = ("cluster_k5", "tau", "random", "session", "leave-category")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,9 +220,9 @@ def split(
     ----------
     store : Store
         Any store on this machine; plain Zarr and URLs are read-only.
-    kind : {"random", "cluster_k5", "tau", "leave-category"}
+    kind : {"random", "cluster_k5", "tau", "session", "leave-category"}
         ``cluster_kN`` makes N clusters. Columns are ``random_0`` to ``random_4``, ``cluster_k5_0`` to
-        ``cluster_k5_4``, ``tau``, and ``leave_CATEGORY``.
+        ``cluster_k5_4``, ``tau``, ``session``, and ``leave_CATEGORY``.
     target : str, optional
         Target whose space stimuli are compared in; by default ``clip_image``, or else the first target of CLIP.
     seed : int
@@ -290,6 +305,8 @@ def compute_splits(store: Store, settings: SplitSettings) -> Splits:
         columns, facts = _of_table(settings, stimuli)
     elif settings.kind == "leave-category":
         columns, facts = _leave_category(settings, stimuli)
+    elif settings.kind == "session":
+        columns, facts = {"session": _later_sessions(store, stimuli)}, {}
     else:
         columns, facts = _of_kinds(settings, stimuli, rows)
     order = pd.Index(stimuli["id"]).get_indexer(store.stimuli["id"].astype(str))
@@ -351,8 +368,12 @@ def _same(store: Store) -> dict[str, list[list[str]]]:
     for what, ids in (("images", store.stimuli["id"][~moving]), ("frames", store.stimuli["id"][moving])):
         if what in group and len(ids):
             seen = getattr(store, what)(stimuli=ids.tolist())
-            found[what] = same_stimuli(lambda start, stop, seen=seen: seen[start:stop].to_numpy(), ids.tolist())
+            found[what] = same_stimuli(functools.partial(_values, seen), ids.tolist())
     return found
+
+
+def _values(seen: xarray.DataArray, start: int, stop: int) -> np.ndarray:
+    return np.asarray(seen[start:stop])
 
 
 def _equal_rows(digests: Mapping[str, bytes], target: str | None) -> dict[str, list[list[str]]]:
@@ -511,10 +532,18 @@ def far_and_matched(
     float
         The tau that was used.
     """
-    size = max(2, round(share * len(values)))
+    size = round(share * len(values))
+    if size < 2:
+        raise InputError(
+            "there are too few stimuli for this share",
+            given=f"{len(values)} stimuli, share={share:g}",
+            expected="two test stimuli or more",
+            todo="choose a larger --share, or another kind of split",
+        )
     mapped = kernel_features(values, seed)
     limit = random_mmd(mapped, size, seed)
     tree = spanning_tree(values)
+    # The tree holds the edge from each stimulus to the nearest one.
     nearest = np.minimum.reduceat(*_by_end(tree, len(values)))
     tried = [tau] if tau is not None else sorted({float(np.quantile(nearest, at)) for at in _QUANTILES}, reverse=True)
     for distance in tried:
@@ -563,8 +592,9 @@ def mmd(mapped: np.ndarray, chosen: np.ndarray) -> float:
 def random_mmd(mapped: np.ndarray, size: int, seed: int) -> float:
     """Return the 95th percentile of the MMD of random sets of a size."""
     generator = np.random.default_rng(seed)
+    centered = mapped - mapped.mean(axis=0)
     sets = (generator.choice(len(mapped), size, replace=False) for _ in range(_RANDOM_SETS))
-    return float(np.quantile([mmd(mapped, chosen) for chosen in sets], 0.95))
+    return float(np.quantile([np.linalg.norm(centered[chosen].mean(axis=0)) for chosen in sets], 0.95))
 
 
 def spanning_tree(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -584,17 +614,20 @@ def spanning_tree(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     distance : array, shape (stimulus - 1,)
     """
     number = len(values)
-    distance, parent = np.full(number, np.inf), np.zeros(number, dtype=int)
-    outside = np.ones(number, dtype=bool)
+    left, rows = np.arange(number), values  # those outside of the tree, and for a while those that have joined it
+    distance, parent, outside = np.full(number, np.inf), np.zeros(number, dtype=int), np.ones(number, dtype=bool)
     ends, lengths = np.zeros((2, number - 1), dtype=int), np.zeros(number - 1)
-    current = 0
+    place = 0
     for edge in range(number - 1):
-        outside[current] = False
-        new = np.maximum(1 - values @ values[current], 0)
+        outside[place], current = False, left[place]
+        if 2 * (number - 1 - edge) < len(left):
+            left, rows, distance, parent = left[outside], rows[outside], distance[outside], parent[outside]
+            outside = np.ones(len(left), dtype=bool)
+        new = np.maximum(1 - rows @ values[current], 0)
         closer = outside & (new < distance)
         distance[closer], parent[closer] = new[closer], current
-        current = int(np.where(outside, distance, np.inf).argmin())
-        ends[:, edge], lengths[edge] = (parent[current], current), distance[current]
+        place = int(np.where(outside, distance, np.inf).argmin())
+        ends[:, edge], lengths[edge] = (parent[place], left[place]), distance[place]
     return ends[0], ends[1], lengths
 
 
@@ -640,7 +673,7 @@ def _herd(mapped: np.ndarray, groups: np.ndarray, size: int) -> np.ndarray | Non
         free[best], chosen[best] = False, True
         total, taken = total + sums[best], int(count[best])
         along += sums @ sums[best]
-    return chosen[groups] if taken >= min(size, 2) else None
+    return chosen[groups] if taken >= 0.9 * size else None
 
 
 def _leave_category(
@@ -660,7 +693,8 @@ def _leave_category(
             expected="stimuli of two categories or more",
             todo="state categories in the data set's table of stimuli, or use another kind of split",
         )
-    columns, facts = {}, {}
+    columns: dict[str, np.ndarray] = {}
+    facts: dict[str, dict[str, Any]] = {}
     for category in wanted:
         own = (stimuli["category"] == category).to_numpy()
         alike = stimuli["set"].isin(set(stimuli["set"][own])).to_numpy() & ~own
@@ -675,6 +709,32 @@ def _leave_category(
         columns[name] = np.where(own, "test", np.where(alike, "", "train")).astype(object)
         facts[name] = {"category": category}
     return columns, facts
+
+
+def _later_sessions(store: Store, stimuli: pd.DataFrame) -> np.ndarray:
+    """Test on stimuli that were shown in the last fifth of the sessions alone; train on those never shown there.
+
+    Stimuli that were shown in both, or of which the same one was, are left out.
+    """
+    parts = []
+    for subject in store.subjects:
+        samples = store.samples(subject)
+        for _, part in samples.groupby("task", sort=False):
+            sessions = np.unique(part["session"])
+            if len(sessions) > 1:
+                held = sessions[-max(1, round(_SESSIONS * len(sessions))) :]
+                parts.append(pd.DataFrame({"id": part["stimulus"].astype(str), "late": part["session"].isin(held)}))
+    if not parts:
+        raise InputError(
+            "no task has two sessions, so none can be held out",
+            given=f"{', '.join(store.subjects)}: one session in each task",
+            expected="a task with two sessions or more",
+            todo="use another kind of split",
+        )
+    late = pd.concat(parts).groupby("id")["late"].agg(["min", "max"])
+    of_set = stimuli.assign(low=stimuli["id"].map(late["min"]), high=stimuli["id"].map(late["max"])).groupby("set")
+    low, high = of_set["low"].transform("min"), of_set["high"].transform("max")
+    return np.where(low == 1, "test", np.where(high == 0, "train", "")).astype(object)
 
 
 def _of_table(
@@ -747,10 +807,12 @@ def _about(
         if all(split_rows):
             measured[str(kind)] = measure(np.stack(split_rows[0]), np.stack(split_rows[1]), settings.seed)
             measured[str(kind)] |= facts.get(kind, {})
-    key = {"cluster": ("clusters",), "tau": ("share",), "leave-category": (), "random": (), "table": ()}[settings.kind]
+    key = {"cluster": ("clusters",), "tau": ("share",), "leave-category": (), "random": (), "session": (), "table": ()}[
+        settings.kind
+    ]
     return {
         "kind": settings.kind,
-        **({} if settings.kind in ("leave-category", "table") else {"seed": settings.seed}),
+        **({} if settings.kind in ("leave-category", "session", "table") else {"seed": settings.seed}),
         **{part: getattr(settings, part) for part in key},
         **{part: facts[part] for part in ("category", "table") if part in facts},
         "target": target,
@@ -795,8 +857,6 @@ def _warnings(
     of_targets: Mapping[str, Sequence[Any]],
     splits: Mapping[str, str],
 ) -> list[str]:
-    from neurorecon.store.leaks import describe
-
     found = [
         f"{name}: only {sizes['test']} test {kind}s, so that scores are uncertain"
         for kind, sizes in about["sizes"].items()

@@ -14,6 +14,7 @@ from neurorecon.cli.common import (
     NoFiguresOption,
     Output,
     QuietOption,
+    SplitColumnOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -65,6 +66,7 @@ def audit(
     table: TableOption = None,
     system: AuditedSystemOption = None,
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     models: ModelsOption = None,
     preset: PresetOption = None,
     setting: SetOption = None,
@@ -120,7 +122,7 @@ def audit(
         from neurorecon.analyses.audit import AuditSettings, compute_audit, compute_audit_of_images
         from neurorecon.analyses.evaluate import load_images
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
         from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
@@ -150,13 +152,13 @@ def audit(
             **standardization_of(center, scale),
         )  # fmt: skip
         given = None if images is None else load_images(images, table)
-        opened = choose(store, output)
+        opened = choose(store, output, split_column=split_column)
         asked = [
             (images.resolve().stem if images is not None else Path(name).name), *(roi or []), task, models,
             *(f"{key}={value}" for key, value in options.items()),
         ]  # fmt: skip
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
-        folder = results_folder(out, "_".join(["audit", opened.name, *choices]))
+        folder = results_folder(out, "_".join(["audit", in_folders(opened), *choices]))
         output.keeps.append(folder)
         compute = Compute(folder=folder / "parts", progress=output.progress)
         found: Any
@@ -183,6 +185,7 @@ def shuffle(
         ),
     ] = None,
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     models: ModelsOption = None,
     preset: PresetOption = None,
     setting: SetOption = None,
@@ -219,7 +222,7 @@ def shuffle(
     def work(output: Output) -> None:
         from neurorecon.analyses.results import record_of, write
         from neurorecon.analyses.shuffle import ShuffleSettings, compute_shuffle
-        from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
         from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
@@ -229,10 +232,10 @@ def shuffle(
             targets=tuple(target) if target else None, n_stimuli=stimuli, n_permutations=permutations,
             n_derangements=derangements, seed=seed, device=device, **standardization_of(center, scale),
         )  # fmt: skip
-        opened = choose(store, output)
+        opened = choose(store, output, split_column=split_column)
         asked = [Path(name).name, *(roi or []), task, models, *(f"{key}={value}" for key, value in options.items())]
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
-        folder = results_folder(out, "_".join(["shuffle", opened.name, *choices]))
+        folder = results_folder(out, "_".join(["shuffle", in_folders(opened), *choices]))
         output.keeps.append(folder)
         compute = Compute(folder=folder / "parts", progress=output.progress)
         for person in subjects_of(opened, subject):

@@ -64,6 +64,13 @@ def check(
                 for caution in opened.cautions(name, task):
                     output.extra.setdefault("cautions", []).append(f"{name}, {task}: {caution}")
                     output.say(f"warning: {name}, {task}: {caution}")
+        for column in opened.split_columns:
+            divided = opened.with_split(column)
+            for name in divided.subjects:
+                for task in divided.tasks(name):
+                    for caution in divided.cautions(name, task, centered=True):  # sessions are judged above
+                        output.extra.setdefault("cautions", []).append(f"split {column}, {name}, {task}: {caution}")
+                        output.say(f"warning: split {column}, {name}, {task}: {caution}")
         if opened.snapshot is not None:
             output.say(f"checked snapshot {opened.snapshot}; use --snapshot ID to check another one")
         output.extra["unfinished_build"] = unfinished_build(opened)

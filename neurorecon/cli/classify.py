@@ -12,6 +12,7 @@ from neurorecon.cli.common import (
     JsonOption,
     Output,
     QuietOption,
+    SplitColumnOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -22,6 +23,7 @@ from neurorecon.cli.maps import command_line
 
 def classify(
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     subject: Annotated[
         list[str] | None,
         typer.Option("--subject", help="A subject; may be given several times. Default: all."),
@@ -76,7 +78,7 @@ def classify(
         from neurorecon.analyses.classify import compute_classification
         from neurorecon.analyses.design import ClassifySettings
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
 
         drawn_as = formats_of(formats)
         settings = ClassifySettings(
@@ -86,8 +88,8 @@ def classify(
             scale=None if scale == "none" else scale,  # type: ignore[arg-type]
             C=svm_c, n_permutations=permutations, fdr=fdr, seed=seed,
         )  # fmt: skip
-        opened = choose(store, output)
-        folder = results_folder(out, "_".join(["classify", opened.name, *(roi or [])]))
+        opened = choose(store, output, split_column=split_column)
+        folder = results_folder(out, "_".join(["classify", in_folders(opened), *(roi or [])]))
         for name in subjects_of(opened, subject):
             found = compute_classification(opened, name, settings, progress=output.progress)
             record = record_of(opened, command_line(), seed=seed)

@@ -53,6 +53,16 @@ SnapshotOption = Annotated[
     typer.Option("--snapshot", metavar="ID", help="Snapshot of the store to use. Default: the latest."),
 ]
 
+SplitColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split-column",
+        metavar="NAME",
+        help="Split column of the store to train and test by, e.g. tau; see `neurorecon split`. Default: the split "
+        "that the store was built with.",
+    ),
+]
+
 #: Exit code of an interrupted command, by the convention of shells (128 + SIGINT).
 INTERRUPTED = 130
 
@@ -69,8 +79,8 @@ class Output:
         Name of the command.
     as_json, quiet : bool
         How to print.
-    store, snapshot : str, optional
-        Location and snapshot id of the store.
+    store, snapshot, split_column : str, optional
+        Location and snapshot id of the store, and the split column that it follows.
     scores : list of dict
         Scores with their nulls, for JSON.
     files : list of str
@@ -90,6 +100,7 @@ class Output:
     quiet: bool = False
     store: str | None = None
     snapshot: str | None = None
+    split_column: str | None = None
     scores: list[dict[str, Any]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +110,7 @@ class Output:
 
     def use(self, store: Store) -> Store:
         """Record the store that the command works on, and return it."""
-        self.store, self.snapshot = store.location, store.snapshot
+        self.store, self.snapshot, self.split_column = store.location, store.snapshot, store.split_column
         return store
 
     def say(self, text: str = "") -> None:
@@ -131,6 +142,7 @@ class Output:
                 "snapshot": self.snapshot,
                 "scores": self.scores,
                 "files": self.files,
+                **({} if self.split_column is None else {"split_column": self.split_column}),
                 **self.extra,
             }
             typer.echo(json.dumps(_finite(found), ensure_ascii=False, allow_nan=False))
@@ -291,16 +303,31 @@ def committed(location: str | Path) -> Path:
     return Path(location) / "manifests"
 
 
-def choose(location: str | None, output: Output, snapshot: str | None = None, verify: bool = True) -> Store:
+def choose(
+    location: str | None,
+    output: Output,
+    snapshot: str | None = None,
+    verify: bool = True,
+    split_column: str | None = None,
+) -> Store:
     """Open the named store, or else the one built last in this folder, or else the embedded one, built on demand."""
+    store = _choose(location, output, snapshot, verify)
+    if split_column is not None:
+        store = store.with_split(split_column)
+        numbers = ", ".join(f"{row['number']:,} {row['kind']}s {row['split']}" for row in store.stimulus_counts())
+        logger.info("split column: %s (%s)", split_column, numbers)
+    return output.use(store)
+
+
+def _choose(location: str | None, output: Output, snapshot: str | None, verify: bool) -> Store:
     from neurorecon.store.store import open_store
 
     if location is not None:
-        return output.use(open_store(location, snapshot=snapshot, verify=verify))
+        return open_store(location, snapshot=snapshot, verify=verify)
     current = _remembered()
     if current is not None:
         output.hint = _hint(current)
-        store = output.use(open_store(current, snapshot=snapshot, verify=verify))
+        store = open_store(current, snapshot=snapshot, verify=verify)
         what = "built last in this folder" + (", SIMULATED responses" if store.simulated else "")
         logger.info("store: %s (%s; use --store to choose another)", current, what)
         return store
@@ -309,7 +336,7 @@ def choose(location: str | None, output: Output, snapshot: str | None = None, ve
     store = build(EMBEDDED, progress=output.progress)
     remember(Path(store.location))
     logger.info("store: %s (embedded data set, SIMULATED responses; use --store to choose another)", store.location)
-    return output.use(store if snapshot is None else open_store(store.location, snapshot=snapshot))
+    return store if snapshot is None else open_store(store.location, snapshot=snapshot)
 
 
 def subjects_of(store: Store, wanted: list[str] | None) -> list[str]:
@@ -324,6 +351,11 @@ def subjects_of(store: Store, wanted: list[str] | None) -> list[str]:
         if name not in store.subjects:
             raise UnknownNameError("subject", name, store.subjects)
     return list(dict.fromkeys(wanted or store.subjects))
+
+
+def in_folders(store: Store) -> str:
+    """Return what a store is called in the names of folders of results: results of other splits get their own."""
+    return store.name if store.split_column is None else f"{store.name}_{store.split_column}"
 
 
 def results_folder(out: Path | None, default: str) -> Path:

@@ -13,6 +13,7 @@ from neurorecon.cli.common import (
     NoFiguresOption,
     Output,
     QuietOption,
+    SplitColumnOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -37,6 +38,7 @@ def compare(
         typer.Option("--reference", metavar="NAME", help="Compare all others with these; may be given several times."),
     ] = None,
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     metric: MetricOption = None,
     models: JudgesOption = None,
     device: DeviceOption = "cpu",
@@ -62,7 +64,7 @@ def compare(
         from neurorecon.analyses.controls import CONTROLS, CompareSettings, compute_comparison
         from neurorecon.analyses.evaluate import load_images
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, results_folder
+        from neurorecon.cli.common import choose, in_folders, results_folder
         from neurorecon.errors import InputError
 
         drawn_as = formats_of(formats)
@@ -86,8 +88,8 @@ def compare(
             found = load_images(path)
             several = "seed" in found.dims
             found_images[row] = [found.isel(seed=n) for n in range(found.sizes["seed"])] if several else [found]
-        opened = choose(store, output)
-        folder = results_folder(out, f"compare_{opened.name}")
+        opened = choose(store, output, split_column=split_column)
+        folder = results_folder(out, f"compare_{in_folders(opened)}")
         result = compute_comparison(found_images, opened, settings, progress=output.progress)
         record = record_of(opened, command_line(), seed=seed)
         output.add_files(write(result, opened, folder, record, figures=not no_figures, formats=drawn_as))

@@ -13,6 +13,7 @@ from neurorecon.cli.common import (
     NoFiguresOption,
     Output,
     QuietOption,
+    SplitColumnOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -51,6 +52,7 @@ def evaluate(
     ],
     table: TableOption = None,
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     metric: MetricOption = None,
     models: JudgesOption = None,
     device: DeviceOption = "cpu",
@@ -76,7 +78,7 @@ def evaluate(
         from neurorecon.analyses.design import EvaluateSettings
         from neurorecon.analyses.evaluate import compute_evaluation, load_images
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, results_folder
+        from neurorecon.cli.common import choose, in_folders, results_folder
 
         drawn_as = formats_of(formats)
         settings = EvaluateSettings(
@@ -85,8 +87,8 @@ def evaluate(
             n_permutations=permutations, seed=seed, baseline="train" if baseline else None,
         )  # fmt: skip
         found_images = load_images(images, table)
-        opened = choose(store, output)
-        folder = results_folder(out, f"evaluate_{opened.name}_{images.resolve().stem}")
+        opened = choose(store, output, split_column=split_column)
+        folder = results_folder(out, f"evaluate_{in_folders(opened)}_{images.resolve().stem}")
         found = compute_evaluation(found_images, opened, settings)
         record = record_of(opened, command_line(), seed=seed)
         output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))

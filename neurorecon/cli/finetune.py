@@ -13,6 +13,7 @@ from neurorecon.cli.common import (
     NoFiguresOption,
     Output,
     QuietOption,
+    SplitColumnOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -28,6 +29,7 @@ def finetune(
         typer.Option("--network", help="text-diffusion (of takagi) or dual-diffusion (of brain-diffuser)."),
     ] = "text-diffusion",
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     models: Annotated[
         str | None,
         typer.Option(
@@ -85,7 +87,7 @@ def finetune(
     def work(output: Output) -> None:
         from neurorecon.analyses.finetune import FinetuneSettings, compute_finetuning
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, results_folder
+        from neurorecon.cli.common import choose, in_folders, results_folder
 
         drawn_as = formats_of(formats)
         settings = FinetuneSettings(
@@ -94,8 +96,8 @@ def finetune(
             corrupted=corrupted, text_ratio=text_ratio, precision=precision, checkpointing=checkpointing,
             seed=seed, device=device,
         )  # fmt: skip
-        opened = choose(store, output)
-        folder = results_folder(out, f"finetune_{opened.name}_{network}")
+        opened = choose(store, output, split_column=split_column)
+        folder = results_folder(out, f"finetune_{in_folders(opened)}_{network}")
         output.keeps.append(folder)
         found = compute_finetuning(opened, settings, folder, progress=output.progress)
         opened = output.use(found.source(opened))

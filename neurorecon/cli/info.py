@@ -7,6 +7,7 @@ from neurorecon.cli.common import (
     Output,
     QuietOption,
     SnapshotOption,
+    SplitColumnOption,
     StoreArgument,
     StoreOption,
     VerboseOption,
@@ -18,6 +19,7 @@ def info(
     named: StoreArgument = None,
     store: StoreOption = None,
     snapshot: SnapshotOption = None,
+    split_column: SplitColumnOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -28,7 +30,7 @@ def info(
         from neurorecon.cli.common import choose, named_store
         from neurorecon.store.check import as_text, describe
 
-        facts = describe(choose(named_store(named, store), output, snapshot=snapshot))
+        facts = describe(choose(named_store(named, store), output, snapshot=snapshot, split_column=split_column))
         output.extra["info"] = facts
         output.say(as_text(facts))
 

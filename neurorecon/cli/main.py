@@ -30,6 +30,8 @@ from neurorecon.cli.info import info
 from neurorecon.cli.maps import maps
 from neurorecon.cli.plan import plan
 from neurorecon.cli.reconstruct import fit, reconstruct
+from neurorecon.cli.roi_optimal import roi_optimal
+from neurorecon.cli.split import split
 from neurorecon.cli.systems import systems
 from neurorecon.cli.weights import weights
 
@@ -73,11 +75,10 @@ def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
 
 
 for command in (
-    build, info, check, export, features, maps, classify, systems, fit, finetune, reconstruct, evaluate, compare, audit,
-    shuffle, ablate, plan,
-    demo,
+    build, info, check, export, features, split, maps, classify, systems, fit, finetune, reconstruct, evaluate, compare,
+    audit, shuffle, roi_optimal, ablate, plan, demo,
 ):  # fmt: skip
-    app.command()(with_metavars(command))
+    app.command(command.__name__.replace("_", "-"))(with_metavars(command))
 app.add_typer(datasets, name="datasets")
 app.add_typer(weights, name="weights")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +16,7 @@ from neurorecon.cli.common import (
     JsonOption,
     Output,
     QuietOption,
+    SplitColumnOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -25,6 +28,7 @@ from neurorecon.errors import InputError
 
 def maps(
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     subject: Annotated[
         list[str] | None,
         typer.Option("--subject", help="A subject; may be given several times. Default: all."),
@@ -34,7 +38,8 @@ def maps(
         typer.Option(
             "--roi",
             "-r",
-            help="An ROI, a union V1+V2, one side lh.MT, or a group; may be given several times.",
+            help="An ROI, a union V1+V2, one side lh.MT, or a group; may be given several times. Of --kind "
+            "output: what is raised.",
         ),
     ] = None,
     bands: Annotated[
@@ -47,9 +52,31 @@ def maps(
         ),
     ] = None,
     kind: Annotated[
-        str,
-        typer.Option("--kind", help="encoding (banded ridge, split R2), decoding (weights) or haufe (patterns)."),
-    ] = "encoding",
+        str | None,
+        typer.Option(
+            "--kind",
+            help="encoding (banded ridge, split R2), weights (of decoders, also called decoding) or haufe (patterns). "
+            "Of a system: weights, haufe, importance (what the score loses without a voxel or an ROI) or output (what "
+            "changes in generated images when the responses of an ROI are raised). Default: encoding, or weights of a "
+            "system.",
+        ),
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system",
+            help="Map the decoders of this system, or of the fitted system in this folder; see `neurorecon systems`.",
+        ),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option("--models", metavar="NAME", help="Networks of the system: bundled, published, or a folder."),
+    ] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="Preset of the system.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another parameter of the system; may be given several times."),
+    ] = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -143,15 +170,31 @@ def maps(
         from neurorecon.analyses.maps import compute_maps, map_settings
         from neurorecon.analyses.plan import as_text, plan_maps
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
+        from neurorecon.cli.reconstruct import parameters_of
         from neurorecon.parallel import Compute
         from neurorecon.parallel.jobs import FOLDER
         from neurorecon.parallel.workers import LOCAL, check_scheduler, connect
 
         drawn_as = formats_of(formats)
         wanted = [part for item in bands or [] for part in item.split(",") if part] or None
+        if system is not None:
+            of_encoding = {
+                "--bands": wanted, "--null": null != "order", "--cross-validate": cross_validate,
+                "--partition": partition, "--no-zscore": no_zscore, "--scheduler": scheduler,
+                "--voxel-block": voxel_block, "--dry-run": dry_run,
+            }  # fmt: skip
+            _refuse(of_encoding, "maps of a system", "leave them out, or leave --system out")
+            _system_maps(
+                output, store, split_column, subject, roi, out, drawn_as, no_figures, threads,
+                system=system, kind={None: "weights", "decoding": "weights"}.get(kind, kind), models=models,
+                options=parameters_of(setting, preset=preset), task=task, n_permutations=permutations, fdr=fdr,
+                exchange=exchange, seed=seed, device=device,
+            )  # fmt: skip
+            return
+        _refuse({"--models": models, "--preset": preset, "--set": setting}, "maps without a system", "add --system")
         settings = map_settings(
-            kind, wanted, roi=roi[0] if roi is not None and len(roi) == 1 else roi, task=task,
+            kind or "encoding", wanted, roi=roi[0] if roi is not None and len(roi) == 1 else roi, task=task,
             n_permutations=permutations, fdr=fdr, null=null, exchange=exchange,
             cross_validate=int(cross_validate) if cross_validate and cross_validate.isdecimal() else cross_validate,
             partition=partition, seed=seed, device=device, voxel_block=voxel_block, standardize_features=not no_zscore,
@@ -159,7 +202,7 @@ def maps(
         # An unreachable cluster fails before anything is read; processes on this machine start late.
         elsewhere = None if scheduler == LOCAL else check_scheduler(scheduler)
         with connect(elsewhere) as client:
-            opened = choose(store, output)
+            opened = choose(store, output, split_column=split_column)
             names = subjects_of(opened, subject)
             if dry_run:
                 if not isinstance(settings, EncodingSettings):
@@ -171,7 +214,7 @@ def maps(
             raw = "no-zscore" if no_zscore else None
             asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None, exchange, raw)
             choices = [choice for choice in asked if choice]
-            folder = results_folder(out, "_".join(["maps", opened.name, *(roi or ["all"]), *choices]))
+            folder = results_folder(out, "_".join(["maps", in_folders(opened), *(roi or ["all"]), *choices]))
             output.keeps.append(FOLDER)
             compute = Compute(scheduler if client is None else client, threads, FOLDER, output.progress)
             found = compute_maps(opened, names, settings, compute)
@@ -182,6 +225,49 @@ def maps(
         output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
 
     run_command("maps", as_json, quiet, verbose, work)
+
+
+def _refuse(options: Mapping[str, Any], what: str, todo: str) -> None:
+    """Refuse options that have no meaning for what was asked for."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InputError(f"these options are not for {what}", given=", ".join(given), expected="none", todo=todo)
+
+
+def _system_maps(
+    output: Output, store: str | None, split_column: str | None, subject: list[str] | None, roi: list[str] | None,
+    out: Path | None, drawn_as: list[str], no_figures: bool, threads: int | None, **asked: Any,
+) -> None:  # fmt: skip
+    """Map the decoders of a system, and write what was found."""
+    from neurorecon.analyses.output_effects import OutputSettings, compute_output_effects
+    from neurorecon.analyses.results import Result, record_of, write
+    from neurorecon.analyses.system_maps import SystemMapSettings, compute_system_map
+    from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
+    from neurorecon.parallel import Compute
+
+    kind, exchange = asked.pop("kind"), asked.pop("exchange")
+    asked["roi"] = roi[0] if roi is not None and len(roi) == 1 else roi
+    if kind == "output":
+        _refuse({"--exchange": exchange}, "effects on the output", "leave it out: signs are flipped by stimulus")
+        settings: SystemMapSettings | OutputSettings = OutputSettings(**asked)
+    else:
+        settings = SystemMapSettings(kind=kind, exchange=exchange, **asked)
+    opened = choose(store, output, split_column=split_column)
+    choices = [f"{key}={value}" for key, value in settings.options.items()]
+    named = [Path(settings.system).name, kind, *(roi or ["all"]), settings.task, settings.models, *choices]
+    name = "_".join(re.sub(r"[^\w.+-]+", "-", choice) for choice in ["maps", in_folders(opened), *named] if choice)
+    folder = results_folder(out, name)
+    for whose in subjects_of(opened, subject):
+        compute = Compute(threads=threads, progress=output.progress)
+        found: Result
+        if isinstance(settings, OutputSettings):
+            found = compute_output_effects(opened, whose, settings, compute)
+        else:
+            found = compute_system_map(opened, whose, settings, compute)
+        opened = output.use(found.source(opened))
+        output.add(found, opened)
+        record = record_of(opened, command_line(), seed=settings.seed)
+        output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
 
 
 def command_line() -> str:

@@ -14,6 +14,7 @@ from neurorecon.cli.common import (
     NoFiguresOption,
     Output,
     QuietOption,
+    SplitColumnOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -90,6 +91,7 @@ DeviceOption = Annotated[str, typer.Option("--device", help="cpu, torch (torch o
 
 def fit(
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     system: SystemOption = "linear-pixels",
     models: ModelsOption = None,
     preset: PresetOption = None,
@@ -114,15 +116,15 @@ def fit(
         from neurorecon.analyses.design import ReconstructSettings
         from neurorecon.analyses.reconstruct import compute_fit
         from neurorecon.analyses.results import record_of, write_fit_manifest
-        from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
         from neurorecon.parallel import Compute
 
         settings = ReconstructSettings(
             system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=rois_of(roi),
             task=task, device=device, **standardization_of(center, scale),
         )  # fmt: skip
-        opened = choose(store, output)
-        folder = results_folder(out, f"fits_{opened.name}")
+        opened = choose(store, output, split_column=split_column)
+        folder = results_folder(out, f"fits_{in_folders(opened)}")
         output.keeps.append(folder)
         output.extra["fits"] = []
         for name in subjects_of(opened, subject):
@@ -135,7 +137,7 @@ def fit(
             output.extra["fits"].append({"subject": name, "folder": str(place), **about})
             output.add_files([place])
             output.say(
-                f"{name} · {opened.name} · {about['task']}: {fitted.name}, {', '.join(fitted.decoders_)} decoded from "
+                f"{name} · {opened.label} · {about['task']}: {fitted.name}, {', '.join(fitted.decoders_)} decoded from "
                 f"{len(fitted.voxels_):,} voxels, {about['samples']:,} samples"
             )
 
@@ -144,6 +146,7 @@ def fit(
 
 def reconstruct(
     store: StoreOption = None,
+    split_column: SplitColumnOption = None,
     system: SystemOption = "linear-pixels",
     models: ModelsOption = None,
     preset: PresetOption = None,
@@ -217,7 +220,7 @@ def reconstruct(
         from neurorecon.analyses.design import ReconstructSettings
         from neurorecon.analyses.reconstruct import compute_reconstruction
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, results_folder, subjects_of
+        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
         from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
@@ -227,7 +230,7 @@ def reconstruct(
             cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, seed=seed, seeds=seeds,
             single_trials=single_trials, controls=controls, device=device, **standardization_of(center, scale),
         )  # fmt: skip
-        opened = choose(store, output)
+        opened = choose(store, output, split_column=split_column)
         # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
         asked = [
             *(roi or []), task, cross_validate, "single-trials" if single_trials else None, exchange, *(metric or []),
@@ -235,12 +238,12 @@ def reconstruct(
             *(f"{key}={value}" for key, value in (("center", center), ("scale", scale)) if value != "auto"),
         ]  # fmt: skip
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
-        folder = results_folder(out, "_".join(["reconstruct", opened.name, *choices]))
+        folder = results_folder(out, "_".join(["reconstruct", in_folders(opened), *choices]))
         output.keeps += [folder, *([] if decoders is None else [decoders])]
         compute = Compute(folder=folder / "parts", progress=output.progress)
         for name in subjects_of(opened, subject):
             found = compute_reconstruction(
-                opened, name, settings, compute, folder=decoders, reuse=Path("results") / f"fits_{opened.name}"
+                opened, name, settings, compute, folder=decoders, reuse=Path("results") / f"fits_{in_folders(opened)}"
             )
             opened = output.use(found.source(opened))
             record = record_of(opened, command_line(), seed=seed)

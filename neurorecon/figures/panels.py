@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ def panel(
     captions: Sequence[str] | None = None,
     scores: Mapping[str, Sequence[float]] | None = None,
     score_label: str | None = None,
+    below: Mapping[str, Sequence[str]] | None = None,
     per_line: int = 10,
     title: str | None = None,
     note: str | None = None,
@@ -51,6 +52,8 @@ def panel(
         Scores by row: one per image, written below it.
     score_label : str, optional
         Name of the score, for the note below the panel.
+    below : mapping of str to sequence of str, optional
+        Text by row, in place of scores: one per image, written below it.
     per_line : int
         Number of columns per block; further columns go into blocks below.
     title, note : str, optional
@@ -70,7 +73,8 @@ def panel(
         If a row does not hold images, or the rows, captions and scores differ in length.
     """
     images = {name: _images(name, given) for name, given in rows.items()}
-    count = _check_counts(images, captions, scores)
+    count = _check_counts(images, captions, below or scores)
+    texts = below or {name: [_number(value) for value in values] for name, values in (scores or {}).items()}
     with journal_style():
         full = width_mm(width)
         probe = new_figure(full, 30)
@@ -80,7 +84,7 @@ def panel(
         # Keep a few images from becoming huge.
         size = min(size, 26.0)
         heights = {
-            name: size * row.shape[1] / row.shape[2] + (_SCORE if scores and name in scores else 0.0) + _GAP
+            name: size * row.shape[1] / row.shape[2] + (_SCORE if name in texts else 0.0) + _GAP
             for name, row in images.items()
         }
         block = sum(heights.values()) + (_CAPTION if captions is not None else 0.0) + _BLOCK
@@ -91,7 +95,7 @@ def panel(
         figure = new_figure(full, top + blocks * block + (2.75 * (text.count("\n") + 1) + 1 if text else 0))
         for number in range(blocks):
             chosen = range(number * per_line, min((number + 1) * per_line, count))
-            _draw_block(figure, images, chosen, captions, scores, heights, (left, top + number * block, size))
+            _draw_block(figure, images, chosen, captions, texts, heights, (left, top + number * block, size))
         if title:
             text_mm(figure, 1.5, 1.2, title, fontsize=8, weight="bold")
         if text:
@@ -106,7 +110,7 @@ def _draw_block(
     images: Mapping[str, np.ndarray],
     chosen: range,
     captions: Sequence[str] | None,
-    scores: Mapping[str, Sequence[float]] | None,
+    texts: Mapping[str, Sequence[str]],
     heights: Mapping[str, float],
     place: tuple[float, float, float],
 ) -> None:
@@ -127,15 +131,9 @@ def _draw_block(
             smooth = "nearest" if max(row.shape[1:3]) <= 32 else "bicubic"
             axes.imshow(row[index], cmap="gray", vmin=0, vmax=1, interpolation=smooth, aspect="auto")
             axes.axis("off")
-            if scores and name in scores:
-                text_mm(
-                    figure,
-                    x + size / 2,
-                    y + tall + 0.3,
-                    _number(scores[name][index]),
-                    ha="center",
-                    fontsize=6,
-                )
+            if name in texts:
+                text = _shorten(figure, texts[name][index], size)
+                text_mm(figure, x + size / 2, y + tall + 0.3, text, ha="center", fontsize=6)
         y += heights[name]
 
 
@@ -167,7 +165,7 @@ def _images(name: str, images: np.ndarray) -> np.ndarray:
 def _check_counts(
     images: Mapping[str, np.ndarray],
     captions: Sequence[str] | None,
-    scores: Mapping[str, Sequence[float]] | None,
+    scores: Mapping[str, Sequence[Any]] | None,
 ) -> int:
     if not images:
         raise InputError("a panel needs at least one row of images", given="none")

@@ -10,7 +10,7 @@ network is loaded. One file holds everything that changes images, so its sha256 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,8 @@ class Adapter:
         Their sha256; of a network that is stored in two folders, both.
     rank : int
     alpha : float
+    trained_on : mapping
+        Store, split column and settings of the training, as :func:`write_adapter` takes them.
     """
 
     source: WeightsSource
@@ -56,6 +58,7 @@ class Adapter:
     base_sha256: tuple[str, ...]
     rank: int
     alpha: float
+    trained_on: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def require_base(self, found: WeightsSource, sha256: Sequence[str]) -> None:
         """Refuse other weights than those that the adapter was trained on.
@@ -158,7 +161,7 @@ def read_adapter(folder: str | Path) -> Adapter:
         "adapter", files[0].parent, f"adapter of {name}", hub.fingerprint(files[0]), terms,
         "Hu et al. 2022, LoRA: low-rank adaptation of large language models",
     )  # fmt: skip
-    return Adapter(found, network, name, sha256, rank, alpha)
+    return Adapter(found, network, name, sha256, rank, alpha, dict(about.get("trained_on", {})))
 
 
 def write_adapter(

@@ -184,7 +184,7 @@ def describe(store: Store) -> dict[str, Any]:
     dict
         ``name``, ``simulated``, ``description``, ``location``, ``snapshot``, ``digest``, ``stimuli``, ``subjects`` (by
         subject: space, voxels, samples by task and split, report of the reader, ROIs, noise ceilings), ``targets``,
-        ``roi_groups``, ``bytes``.
+        ``split_column``, ``split_columns`` (by name: how each was made), ``roi_groups``, ``bytes``.
     """
     return {
         "name": store.name,
@@ -193,6 +193,8 @@ def describe(store: Store) -> dict[str, Any]:
         "location": store.location,
         "snapshot": store.snapshot,
         "digest": store.digest,
+        "split_column": store.split_column,
+        "split_columns": {name: store.about_split(name) for name in store.split_columns},
         "stimuli": store.stimulus_counts(),
         "subjects": {name: _subject(store, name) for name in store.subjects},
         "targets": {name: _target(store, name) for name in store.targets_available},
@@ -239,6 +241,7 @@ def as_text(facts: dict[str, Any]) -> str:
         f"  terms     {facts['description']['terms']}",
         "",
         "  stimuli   " + ", ".join(f"{row['number']:,} {row['kind']}s {row['split']}" for row in facts["stimuli"]),
+        *_split_lines(facts["split_columns"], facts["split_column"]),
         *_target_lines(facts["targets"]),
         "  groups    "
         + ("; ".join(f"{name} = {' + '.join(rois)}" for name, rois in facts["roi_groups"].items()) or "none"),
@@ -246,6 +249,22 @@ def as_text(facts: dict[str, Any]) -> str:
     for name, subject in facts["subjects"].items():
         lines += ["", *_subject_lines(name, subject)]
     return "\n".join(lines)
+
+
+def _split_lines(columns: dict[str, Any], used: str | None) -> list[str]:
+    """Return a line for each split column: its sizes, and how far its test stimuli are from the training stimuli."""
+    lines, width = [], max((len(name) for name in columns), default=0)
+    for name, about in columns.items():
+        parts = []
+        for kind, sizes in about["sizes"].items():
+            left = f" ({sizes['left_out']:,} left out)" if sizes["left_out"] else ""
+            far = about["measured"].get(kind, {}).get("distance")
+            parts.append(f"{kind}s {sizes['train']:,} train, {sizes['test']:,} test{left}"
+                         + ("" if far is None else f", distance {far:.2f}"))  # fmt: skip
+        lines.append(f"{name:<{width}}{'*' if name == used else ' '} {'; '.join(parts)}")
+    if used is not None:
+        lines.append("* counts, noise ceilings and warnings here are those of this column")
+    return [("  splits    " if number == 0 else 12 * " ") + line for number, line in enumerate(lines)]
 
 
 def _target_lines(targets: dict[str, Any]) -> list[str]:

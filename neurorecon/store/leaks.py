@@ -162,8 +162,8 @@ def same_stimuli(read: Callable[[int, int], np.ndarray], ids: Sequence[str], row
     list of [id, id]
         A set of n stimuli that are the same has n - 1 pairs.
     """
-    blocks = [np.asarray(read(start, min(start + rows, len(ids)))) for start in range(0, len(ids), rows)]
-    small = np.concatenate([small_gray(block) for block in blocks])
+    starts = range(0, len(ids), rows)
+    small = np.concatenate([small_gray(np.asarray(read(start, min(start + rows, len(ids))))) for start in starts])
     edges: dict[int, np.ndarray] = {}
 
     def edges_of(row: int) -> np.ndarray:
@@ -174,9 +174,10 @@ def same_stimuli(read: Callable[[int, int], np.ndarray], ids: Sequence[str], row
     found, first = [], np.arange(len(ids))  # the first stimulus of the set of each
     step = max(1, _BLOCK // len(small))
     for start in range(0, len(small), step):
-        correlation = small[start : start + step] @ small.T
-        for row, other in np.argwhere(correlation > SAME) + (start, 0):
-            if row > other and first[row] != first[other] and float(edges_of(row) @ edges_of(other)) > SAME_EDGES:
+        correlation = np.tril(small[start : start + step] @ small.T, start - 1)
+        for place, other in np.argwhere(correlation > SAME).tolist():
+            row = start + place
+            if first[row] != first[other] and float(edges_of(row) @ edges_of(other)) > SAME_EDGES:
                 first[first == first[row]] = first[other]
                 found.append([str(ids[other]), str(ids[row])])
     return found

@@ -103,7 +103,8 @@ def write_columns(
     stimuli = store.stimuli
     values = {name: check_column(name, stimuli, column) for name, column in columns.items()}
     with StoreWriter(store.location) as writer:
-        ids = np.asarray(writer.root[f"{STIMULI}/id"][:]).astype(object).astype(str)
+        identifiers: Any = writer.root[f"{STIMULI}/id"]
+        ids = np.asarray(identifiers[:]).astype(object).astype(str)
         if not np.array_equal(ids, stimuli["id"].to_numpy(str)):
             raise StoreError(
                 "the stimuli of the store have changed since it was opened",
@@ -125,10 +126,11 @@ def write_columns(
             if path in writer.root and _holds(writer.root[path], column, about[name]):
                 continue
             writer.put(path, ["stimulus"], column, dict(about[name]))
-        writer.root[STIMULI].attrs[SAME_STIMULI] = {
-            what: [list(pair) for pair in pairs] for what, pairs in same.items()
-        }
-        known = dict(writer.root[TARGETS].attrs.get(LEAKS_OF_COLUMNS, {})) if TARGETS in writer.root else {}
+        pairs = {what: [list(pair) for pair in found] for what, found in same.items()}
+        if writer.root[STIMULI].attrs.get(SAME_STIMULI) != pairs:
+            writer.root[STIMULI].attrs[SAME_STIMULI] = pairs
+        stored: Any = writer.root[TARGETS].attrs.get(LEAKS_OF_COLUMNS) if TARGETS in writer.root else None
+        known = dict(stored or {})
         found = {**known, **{name: {what: list(pairs) for what, pairs in leaks[name].items()} for name in values}}
         if TARGETS in writer.root and found != known:
             writer.root[TARGETS].attrs[LEAKS_OF_COLUMNS] = found

@@ -173,6 +173,12 @@ class Tables:
         samples = self._categorized(subject)
         return selection.confounded_sessions(samples[samples["task"] == task])
 
+    def mixed_runs(self, subject: str, task: str) -> int:
+        """Return the number of runs of a task whose samples are not all in the same split."""
+        samples = self.samples(subject)
+        runs = samples[samples["task"] == task].groupby(["session", "run"])["split"]
+        return int((runs.nunique() > 1).sum())
+
     def cautions(self, subject: str, task: str, *, centered: bool = False) -> list[str]:
         """Return what makes scores of a task questionable: stimuli in both splits, and confounded sessions.
 
@@ -202,6 +208,11 @@ class Tables:
         for what, pairs in compared.items():
             own = [pair for pair in pairs if pair[0] in shown and pair[1] in shown]
             found += [describe(own, what)] if own else []
+        if self.split_column is not None and task in self.series(subject) and self.mixed_runs(subject, task):
+            found.append(
+                f"runs hold stimuli of several splits ({self.split_column}), and in a time series the responses to "
+                "neighboring stimuli overlap: scores can be too high"
+            )
         confounded = None if centered else self.confounded_sessions(subject, task)
         if confounded is not None:
             found.append(f"sessions are confounded: {confounded}; center responses within sessions (center='session')")

@@ -238,6 +238,7 @@ class System(BaseEstimator):
         groups: ArrayLike | None = None,
         alone: bool = False,
         folder: str | Path | None = None,
+        coordinates: str | Path | None = None,
         compute: Compute = Compute(),  # noqa: B008 (frozen)
     ) -> Self:
         """Fit one decoder for each target.
@@ -267,6 +268,9 @@ class System(BaseEstimator):
         folder : path, optional
             Save each decoder here as soon as it is fitted, and the state of a network after each epoch, so that an
             interrupted fit resumes. When all are fitted, the folder holds what :meth:`save` writes.
+        coordinates : path, optional
+            Existing folder in which ridge decoders keep their coordinates, (component, feature), instead of memory: 12
+            GB for 8,859 samples and 350,000 features. The system needs it as long as it decodes.
         compute : Compute
             Who computes; only its ``threads`` are used.
 
@@ -282,7 +286,13 @@ class System(BaseEstimator):
         """
         recordings, labels = self._training(store, subject, roi, task, samples, stimuli, groups)
         with compute.limited():
-            self._fit(recordings, labels, alone, None if folder is None else Path(folder))
+            self._fit(
+                recordings,
+                labels,
+                alone,
+                None if folder is None else Path(folder),
+                coordinates=None if coordinates is None else Path(coordinates),
+            )
         return self
 
     def fit_decode(
@@ -296,6 +306,7 @@ class System(BaseEstimator):
         samples: ArrayLike | Recordings | None = None,
         groups: ArrayLike | None = None,
         alone: bool = False,
+        standardized: bool = False,
         compute: Compute = Compute(),  # noqa: B008 (frozen)
     ) -> Decoded:
         """Fit, and decode responses that are already known.
@@ -309,14 +320,14 @@ class System(BaseEstimator):
         Parameters
         ----------
         responses : array or DataArray, shape (stimulus, voxel)
-            As for :meth:`decode`.
+            As for :meth:`decode`, like `standardized`.
         store, subject, roi, task, samples, groups, alone, compute
             As for :meth:`fit`; scheduler, folder and progress of `compute` are used too.
         """
         recordings, labels = self._training(store, subject, roi, task, samples, None, groups)
         with compute.limited():
-            predicted = self._fit(recordings, labels, alone, None, responses, compute)
-            values, ids = self._responses(responses)
+            predicted = self._fit(recordings, labels, alone, None, responses, compute, standardized=standardized)
+            values, ids = self._responses(responses, standardized)
             return self._decoded({**self._predict(values, set(self.decoders_) - set(predicted)), **predicted}, ids)
 
     def fit_arrays(
@@ -450,6 +461,8 @@ class System(BaseEstimator):
         folder: Path | None,
         known: Any = None,
         compute: Compute = Compute(),  # noqa: B008 (frozen)
+        coordinates: Path | None = None,
+        standardized: bool = False,
     ) -> dict[str, np.ndarray]:
         """Fit all decoders; return the predictions of those that keep no weights, for responses that are known."""
         responses = recordings.responses.astype(np.float64)
@@ -468,7 +481,7 @@ class System(BaseEstimator):
             _begin(folder, digest)
         if known is not None and compute.folder is not None:
             digest = self.fit_digest(recordings, groups, alone=alone)
-            what = {"decoded": digest, "responses": block_digest(self._responses(known)[0])}
+            what = {"decoded": digest, "responses": block_digest(self._responses(known, standardized)[0])}
             done = ResultsFolder.of(what, compute.folder)
         for name, spec in specs.items():
             target = recordings.target(spec.source)
@@ -498,22 +511,25 @@ class System(BaseEstimator):
             inputs, part = self._inputs(responses, spec, columns[name]), spec.part(target)
             checkpoint = None
             if known is not None and hasattr(decoder, "fit_and_predict") and not isinstance(target.data, np.ndarray):
-                new = self._inputs(self._responses(known)[0], spec, columns[name])
+                new = self._inputs(self._responses(known, standardized)[0], spec, columns[name])
                 if _fits_into_jobs(decoder, spec, recordings, compute):
                     predicted[name] = _predict_in_jobs(decoder, spec, recordings, inputs, new, compute)
                 else:
                     predicted[name] = decoder.fit_and_predict(inputs, part, new, groups=groups)
             else:
                 place = folder if folder is not None else None if done is None else done.path
-                if place is not None and "checkpoint" in inspect.signature(decoder.fit).parameters:
-                    checkpoint = place / "training" / name
-                decoder.fit(inputs, part, groups=groups, **({} if checkpoint is None else {"checkpoint": checkpoint}))
+                takes, further = inspect.signature(decoder.fit).parameters, dict[str, Path]()
+                if place is not None and "checkpoint" in takes:
+                    checkpoint = further["checkpoint"] = place / "training" / name
+                if coordinates is not None and "coordinates" in takes:
+                    further["coordinates"] = coordinates / f"{name}.npy"
+                decoder.fit(inputs, part, groups=groups, **further)
             self.decoders_[name], self.training_[name] = decoder, _moments(target)
             if folder is not None:
                 self._save_decoder(folder, name, decoder, digest)
             if done is not None:
                 if name not in predicted:
-                    predicted |= self._predict(self._responses(known)[0], {name})
+                    predicted |= self._predict(self._responses(known, standardized)[0], {name})
                 mean, deviation = self.training_[name]
                 found = {"decoded": np.asarray(predicted[name]), "mean": mean, "deviation": deviation}
                 if hasattr(decoder, "alpha_"):

@@ -7,11 +7,11 @@ import neurorecon as nr
 from neurorecon.analyses.decoding import (
     _correlations,
     _map_and_null,
-    _orders_of,
     _whitened,
     choose_units,
     fit_decoding,
     in_order,
+    orders_of,
 )
 from neurorecon.analyses.design import DecodingSettings
 from neurorecon.analyses.maps import compute_maps, map_settings
@@ -68,13 +68,13 @@ def test_the_null_refits_on_permuted_targets(linear, kind):
 
 def test_permutations_keep_samples_of_a_stimulus_together():
     stimuli = pd.Series(list("abcabcd"))
-    for order in _orders_of(pd.DataFrame({"stimulus": stimuli}), "stimulus", 20, 0):
+    for order in orders_of(pd.DataFrame({"stimulus": stimuli}), "stimulus", 20, 0):
         given = stimuli.to_numpy()[order]
         assert given[:3].tolist() == given[3:6].tolist()
         assert sorted(given[[0, 1, 2, 6]]) == list("abcd")
     unique = pd.DataFrame({"stimulus": list("abcdef"), "session": [1, 1, 1, 2, 2, 2]})
-    np.testing.assert_array_equal(_orders_of(unique, "stimulus", 5, 3), stimulus_permutations(6, 5, 3))
-    within = _orders_of(unique, "session", 99, 3)
+    np.testing.assert_array_equal(orders_of(unique, "stimulus", 5, 3), stimulus_permutations(6, 5, 3))
+    within = orders_of(unique, "session", 99, 3)
     assert len(within) == 35  # all but the observed of 3! orders of each of two sessions
     assert (within[:, :3] < 3).all()
 

@@ -31,6 +31,13 @@ def test_the_adapter_is_part_of_every_record(call, location, tmp_path):
     assert manifest["files"]["text-diffusion_adapter/adapter_model.safetensors"] == adapter.source.sha256
 
     options = ["--system", "takagi", "--set", f"adapter={answer['folder']}", "--set", "steps=2", "--no-controls"]
+    # Its training stimuli are test stimuli of another split.
+    assert call("split", "--store", location, "--kind", "random").exit_code == 0
+    refused = call("reconstruct", "--store", location, "--split-column", "random_0", *options)
+    assert refused.exit_code == 2
+    assert "its adapter: the split that the store was built with; to test with the split column random_0" in (
+        refused.stderr
+    )
     found = call("reconstruct", "--store", location, *options, "--permutations", 9, "--out", "tuned", "--json")
     assert found.exit_code == 0, found.output
     record = json.loads((tmp_path / "tuned" / "subj01_takagi.json").read_text())

@@ -318,3 +318,40 @@ def test_figures_come_as_png_unless_others_are_asked_for(call, small, tmp_path):
     found = call(*arguments, "--format", "png,bmp")
     assert found.exit_code == 2
     assert "unknown figure format 'bmp'" in found.stderr
+
+
+@pytest.mark.parametrize("kind", ["decoding", "haufe", "importance"])
+def test_maps_of_a_system(call, small, tmp_path, kind):
+    """Tables, a brain image and figures; decoding is another name of weights."""
+    found = call("maps", "--store", small.path, "--subject", "subj01", "--task", "images", "--system", "linear-pixels",
+                 "--kind", kind, "--roi", "early", "--permutations", "9", "--json", "--quiet")  # fmt: skip
+    assert found.exit_code == 0, found.stderr
+    answer, kind = _json(found), {"decoding": "weights"}.get(kind, kind)
+    folder = tmp_path / "results" / f"maps_small_linear-pixels_{kind}_early_images"
+    stem = f"subj01_linear-pixels_{kind}"
+    assert sorted(tmp_path / name for name in answer["files"]) == sorted(folder.iterdir())
+    assert {f"{stem}_{end}" for end in ("voxels.csv", "rois.csv", "rois.png", "interactive.html")} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert any(path.name.startswith(f"{stem}_flat") for path in folder.iterdir())
+    record = json.loads((folder / f"{stem}.json").read_text())
+    assert record["settings"]["system"] == "linear-pixels"
+    assert record["settings"]["exchange"]["permutations"] == 9
+    table = pd.read_csv(folder / f"{stem}_rois.csv")
+    assert set(table["roi"]) >= {"V1", "V2", "V3"}
+    assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
+    assert table["p"].between(0.1, 1).all()
+    _check_scores({"scores": [{**score, "p": 1.0} for score in answer["scores"]]})
+
+
+def test_what_an_roi_drives_in_the_output(call, small, tmp_path):
+    found = call("maps", "--store", small.path, "--subject", "subj01", "--task", "images", "--system", "linear-pixels",
+                 "--kind", "output", "--roi", "V1", "--permutations", "9", "--quiet", "--out", "found")  # fmt: skip
+    assert found.exit_code == 0, found.stderr
+    table = pd.read_csv(tmp_path / "found" / "subj01_linear-pixels_output_rois.csv")
+    assert {"luminance", "edges", "face"} <= set(table["feature"])
+    assert "cannot be significant" in found.stdout
+    with np.load(tmp_path / "found" / "subj01_linear-pixels_output_images.npz") as arrays:
+        assert arrays["V1"].shape == arrays["as measured"].shape
+        assert np.abs(arrays["V1"] - arrays["as measured"]).max() > 0
+    assert (tmp_path / "found" / "subj01_linear-pixels_output_panel.png").is_file()

@@ -42,6 +42,16 @@ def test_colors_and_bytes():
     np.testing.assert_allclose(shown_in(figure)[3], images[0] / 510, atol=1e-6)
 
 
+def test_text_below_images(words):
+    images = np.zeros((2, 8, 8))
+    text = words(panel({"FFA": images, "V1": images}, below={"FFA": ["face 1", "face 2"]}, width="single"))
+    assert "face 1" in text
+    assert "face 2" in text
+    assert "mean of those shown" not in text
+    with pytest.raises(InputError, match="differ in length"):
+        panel({"FFA": images}, below={"FFA": ["face 1"]})
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [

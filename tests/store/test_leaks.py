@@ -10,7 +10,15 @@ import pytest
 import neurorecon as nr
 from neurorecon.features.own import add_target
 from neurorecon.store.check import as_text, describe
-from neurorecon.store.leaks import Watch, identical_rows, row_digests, small_gray
+from neurorecon.store.leaks import (
+    Watch,
+    identical_rows,
+    row_digests,
+    same_sets,
+    same_stimuli,
+    small_gray,
+    straddling,
+)
 from neurorecon.store.selection import confounded_sessions
 
 
@@ -112,6 +120,27 @@ def test_two_objects_on_one_background_are_two_images():
     watch = Watch(lambda start, stop: images[start:stop], 3)
     watch(0, 3)
     assert watch.leaks(images, list("abc"), np.array(["train", "test", "test"])) == [["b", "a", 1.0]]
+
+
+def test_the_same_stimuli_are_found_whatever_their_split():
+    images = _smooth(150, side=64)
+    images[[70, 140]] = images[3]
+    images[20] = np.clip(images[90] * 0.8 + 20, 0, 255)
+    images[65] = _as_jpeg(images[64])
+    images[[10, 11]] = 7  # blank images say nothing
+    ids = [f"s{number:03d}" for number in range(150)]
+    pairs = same_stimuli(lambda start, stop: images[start:stop], ids)
+    sets = [["s003", "s070", "s140"], ["s020", "s090"], ["s064", "s065"]]
+    assert same_sets(pairs) == sets
+    assert len(pairs) == 4
+    splits = dict.fromkeys(ids, "train") | dict.fromkeys(["s070", "s140", "s020"], "test") | {"s064": ""}
+    found = [["s070", "s003"], ["s140", "s003"], ["s020", "s090"]]
+    assert straddling(pairs, splits) == found
+    assert straddling(pairs, dict.fromkeys(ids, "test")) == []
+
+
+def test_sets_join_pairs_in_any_order():
+    assert same_sets([["a", "b"], ["d", "c"], ["e", "f"], ["b", "c"]]) == [["a", "b", "c", "d"], ["e", "f"]]
 
 
 def test_small_versions_correlate_like_images():

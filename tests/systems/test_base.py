@@ -344,3 +344,18 @@ class TestRecordings:
         images[1] = 1
         with pytest.raises(InputError, match="more than one row in images"):
             Recordings.of_arrays(responses, list("aabb"), {"images": images})
+
+
+def test_coordinates_on_disk_decode_the_same(tmp_path):
+    """Ridge decoders keep their coordinates in a file of the folder, instead of memory."""
+    random = np.random.default_rng(0)
+    recordings = Recordings.of_arrays(
+        random.standard_normal((20, 6)), np.arange(20).astype(str), {"images": random.random((20, 2, 2, 3))}
+    )
+    one = load_system("linear-pixels", alphas=[3.0]).fit(None, "", samples=recordings)
+    other = load_system("linear-pixels", alphas=[3.0]).fit(None, "", samples=recordings, coordinates=tmp_path)
+    assert isinstance(other.decoders_["images"].coordinates_, np.memmap)
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
+    np.testing.assert_array_equal(
+        one.decode(recordings.responses)["images"], other.decode(recordings.responses)["images"]
+    )

@@ -175,7 +175,7 @@ def test_maps_need_held_out_stimuli_and_sensible_settings(miniature):
 
     store = miniature(subjects=1)
     with pytest.raises(UnknownNameError, match="unknown kind of map"):
-        voxelwise_maps(store, kind="weights")
+        voxelwise_maps(store, kind="betas")
     for wrong in ({"n_permutations": 0}, {"fdr": 0.0}, {"fdr": 1.0}):
         with pytest.raises(InputError, match="is out of range"):
             voxelwise_maps(store, **wrong)

@@ -523,7 +523,8 @@ def ensure_targets(
     Returns
     -------
     Store
-        The same store if nothing was missing, else the store reopened with the new targets.
+        The same store if nothing was missing, else the store reopened with the new targets, and with all that was
+        added since its snapshot.
 
     Raises
     ------
@@ -532,8 +533,8 @@ def ensure_targets(
     InputError
         If it is not said whose networks compute targets of measured data.
     StoreError
-        If targets are missing and the store cannot be written (a URL, a ``.zarr`` folder, an older snapshot), or lacks
-        what they are computed from.
+        If targets are missing and the store cannot be written (a URL, a ``.zarr`` folder, a snapshot whose arrays have
+        changed since), or lacks what they are computed from.
     """
     known = {"images", "frames", *store.targets_available}
     missing = [name for name in dict.fromkeys(targets) if name not in known]
@@ -547,8 +548,14 @@ def ensure_targets(
         lasting = "stores at a URL are read only"
     elif store.snapshot is None:
         lasting = "plain Zarr is read only"
-    elif store.reopened().snapshot != store.snapshot:
-        lasting = f"the snapshot {store.snapshot} is not the latest one"
+    elif (latest := store.reopened()).snapshot != store.snapshot:
+        if not store.digests().items() <= latest.digests().items():
+            lasting = f"arrays have changed since the snapshot {store.snapshot}"
+        else:  # another analysis of the same script has added something
+            store = latest
+            missing = [name for name in missing if name not in store.targets_available]
+            if not missing:
+                return store
     if lasting is not None:
         raise StoreError(
             "this store lacks targets, and they cannot be added to it",

@@ -237,15 +237,20 @@ def test_targets_that_a_store_lacks_are_computed_and_named(store, known, mean_co
     assert len(caplog.messages) == 1
 
 
-def test_targets_are_added_to_the_latest_state_of_a_store_only(store, known, mean_color, tmp_path):
-    known(mean_color)
+def test_targets_are_added_to_an_older_snapshot_unless_its_arrays_have_changed(
+    store, known, mean_color, scaled, tmp_path
+):
+    known(mean_color, scaled)
     for names, message in ((["mean_colour"], "did you mean 'mean_color'"), (["nothing"], "unknown target 'nothing'")):
         with pytest.raises(UnknownNameError, match=message):
             ensure_targets(store, names)
-    after = nr.extract(store, "gabor", progress=False)
-    message = r"without mean_color; the snapshot .* is not the latest[\s\S]*--target mean_color"
+    after = nr.extract(store, ["scaled", "gabor"], progress=False)
+    assert ensure_targets(store, ["gabor"]).snapshot == after.snapshot  # two analyses of one script, one store
+    nr.extract(store, "scaled", factor=3.0, overwrite=True, progress=False)
+    message = r"without mean_color; arrays have changed since the snapshot [\s\S]*--target mean_color"
     with pytest.raises(StoreError, match=message):
-        ensure_targets(store, ["mean_color"])
+        ensure_targets(after, ["mean_color"])
+    assert "mean_color" in ensure_targets(store, ["mean_color"], progress=False).targets_available
     plain = nr.open_store(nr.export_store(after, tmp_path / "plain.zarr", progress=False))
     with pytest.raises(StoreError, match="plain Zarr is read only"):
         ensure_targets(plain, ["gabor", "mean_color"])

@@ -115,6 +115,7 @@ DATASETS = Registry(
         "yamada2015": "neurorecon.datasets.yamada2015:Yamada2015Reader",
         "arrays": "neurorecon.datasets.arrays.reader:ArraysReader",
         "bids": "neurorecon.datasets.bids.reader:BidsReader",
+        "cc2017": "neurorecon.datasets.cc2017:Cc2017Reader",
     },
 )
 

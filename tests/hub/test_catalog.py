@@ -10,6 +10,7 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.hub import commands, find, for_role, items, needs, readable
 from neurorecon.hub.catalog import CHOICES
 from neurorecon.registry import DATASETS
+from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.nsd import write_nsd
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
@@ -44,6 +45,7 @@ def _pattern(path):
     [
         ("nsd", lambda folder: write_nsd(folder, subjects=("subj01",)), {"subjects": ["subj01"]}),
         ("yamada2015", write_yamada2015, {}),
+        ("cc2017", write_cc2017, {"subjects": ["1"]}),
         ("haxby2001", lambda folder: write_haxby2001(folder / "haxby2001"), {"subjects": ["subj2"]}),
     ],
 )

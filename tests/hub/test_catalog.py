@@ -176,7 +176,8 @@ def test_weights_say_what_a_user_needs():
         assert weights.systems
         assert weights.origin in ("bundled", "published")
         if weights.origin == "published":
-            assert (weights.repository is None) != (weights.url is None)
+            assert [weights.repository, weights.url, weights.home or None].count(None) == 2
+            assert bool(weights.home) == bool(weights.steps) == (weights.download == "by hand")
             assert weights.about > 1e7
         for file in weights.files:
             assert file.sha256 is None or (len(file.sha256) == 64 and int(file.sha256, 16) > 0)

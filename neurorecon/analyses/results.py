@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.design import Settings
-from neurorecon.io.files import move, remove_leftovers, replacing, write_bytes, write_json
+from neurorecon.io.files import move, refuse_inside_store, remove_leftovers, replacing, write_bytes, write_json
 from neurorecon.parallel import in_processes
 from neurorecon.provenance import bundled_weights, collect, to_json, weights_label, weights_record
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
@@ -273,6 +273,26 @@ def _weights_text(labels: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {label}" for name, label in labels.items())
 
 
+#: How text begins that spreadsheets run as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def as_plain_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts no spreadsheet takes for formulas: an apostrophe precedes them.
+
+    Names of ROIs, categories and captions come from the files of others.
+    """
+
+    def plain(value: Any) -> Any:
+        if not isinstance(value, str) or not value.startswith(_FORMULA) or value in ("-", "--"):
+            return value
+        return f"'{value}"
+
+    texts = {name: column.map(plain) for name, column in table.items() if column.dtype.kind not in "biufcmM"}
+    table = table.assign(**texts).rename(columns=plain)
+    return table.set_index(table.index.map(plain).rename(table.index.name)) if table.index.name is not None else table
+
+
 def write(
     results: Result | Sequence[Result],
     store: Store,
@@ -308,6 +328,7 @@ def write(
         the same result lists and that are not written again are deleted, unless somebody changed them.
     """
     folder = Path(out)
+    refuse_inside_store(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[tuple[Result, dict[str, Any], list[Path]]] = []
     drawings: list[_Drawing] = []
@@ -335,7 +356,7 @@ def write(
         if not own.get("extra"):
             own.pop("extra", None)
         for name, table in item.tables().items():
-            table = with_weights(table, labels)
+            table = as_plain_cells(with_weights(table, labels))
             content = table.to_csv(index=table.index.name is not None, float_format="%.6g")
             files.append(write_bytes(f"{stem}_{name}.csv", content.encode()))
         files += [write_bytes(f"{stem}_{name}.tex", text.encode()) for name, text in item.latex().items()]

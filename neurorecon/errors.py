@@ -42,7 +42,7 @@ class InputError(NeuroreconError, ValueError):
 SHOWN = 40
 
 
-def listed(names: Iterable[object], shown: int = SHOWN) -> str:
+def listed(names: Iterable[object], shown: int = SHOWN, separator: str = ", ") -> str:
     """Return names as a list for a message: the first ones, and how many more there are.
 
     Parameters
@@ -51,10 +51,12 @@ def listed(names: Iterable[object], shown: int = SHOWN) -> str:
         Names, e.g. of ROIs.
     shown : int
         Number of names to show.
+    separator : str
+        Between names.
     """
     found = [str(name) for name in names]
-    more = f", ... ({len(found) - shown:,} more)" if len(found) > shown else ""
-    return ", ".join(found[:shown]) + more
+    more = [f"... ({len(found) - shown:,} more)"] if len(found) > shown else []
+    return separator.join([*found[:shown], *more])
 
 
 class UnknownNameError(InputError):

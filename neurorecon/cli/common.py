@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a single JSON object to stdout, for scripts.")]
 
-QuietOption = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Print errors only: no progress, no warnings, no summary (--json prints its object)."),
-]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (with --json, the object too).")]
 
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show detailed messages.")]
 
@@ -69,6 +66,9 @@ SplitColumnOption = Annotated[
 
 #: Exit code of an interrupted command, by the convention of shells (128 + SIGINT).
 INTERRUPTED = 130
+
+#: Files that are listed after a command.
+MOST_FILES = 40
 
 logger = logging.getLogger("neurorecon")
 
@@ -157,8 +157,10 @@ class Output:
             typer.echo(line)
         if self.files:
             typer.echo("\nfiles written:")
-            for path in self.files:
+            for path in self.files[:MOST_FILES]:
                 typer.echo(f"  {path}")
+            if len(self.files) > MOST_FILES:
+                typer.echo(f"  ... ({len(self.files) - MOST_FILES:,} more; --json lists all)")
 
 
 def _finite(value: Any) -> Any:

@@ -131,8 +131,8 @@ def features(
 
     def work(output: Output) -> None:
         from neurorecon.cli.common import choose, committed
-        from neurorecon.features.extract import chosen_targets, extract
         from neurorecon.features.base import PRECISIONS
+        from neurorecon.features.extract import chosen_targets, extract
         from neurorecon.parallel import is_first_process
         from neurorecon.parallel.workers import choose_device
         from neurorecon.registry import FEATURES

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -101,6 +101,9 @@ class SubjectData:
     report : mapping of str to str
         What users of the store should know about this subject, e.g. ``{"voxels dropped": "3 constant, ...",
         "sessions missing": "39, 40"}``; ``build`` and ``info`` print it.
+    voxel_columns : sequence of str
+        Further columns of `voxels` to store, e.g. the hemisphere of each voxel of a volume, or statistics of a
+        localizer. Columns that are not listed are not stored.
     """
 
     samples: pd.DataFrame
@@ -111,6 +114,7 @@ class SubjectData:
     repetition_time: Mapping[str, float] = field(default_factory=dict)
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
     report: Mapping[str, str] = field(default_factory=dict)
+    voxel_columns: Sequence[str] = ()
 
 
 class Reader(ABC):

@@ -312,13 +312,12 @@ def _check_numbers(name: str, samples: pd.DataFrame) -> None:
             error = np.abs(values.astype(kind).astype(float) - values)
         wrong = np.flatnonzero(~(error <= (TIME_ERROR if column == "time" else 0)))
         if len(wrong):
-            limit = np.iinfo(np.int32).max
+            whole = f"whole numbers up to {np.iinfo(np.int32).max:,}, e.g. 1, 2, 3"
             raise InputError(
                 f"the column {column!r} of the samples of {name} cannot be stored",
                 given=f"{samples[column].iloc[wrong[0]]} in sample {wrong[0]} ({len(wrong):,} such values)",
-                expected="seconds from the onset of the run" if column == "time" else f"whole numbers up to {limit:,}",
-                todo=f"fix the column; {'sessions and runs may be' if column != 'time' else 'runs start at 0, and are'} "
-                f"{'numbered from 1' if column != 'time' else 'told apart by the column run'}",
+                expected="seconds from the onset of each run" if column == "time" else whole,
+                todo="fix the column",
             )
 
 
@@ -342,7 +341,9 @@ def _check_groups(recipe: Recipe, reader: Reader, subjects: Mapping[str, Subject
         if group != group.strip() or not group or not group.isprintable():
             wrong = "printable characters as its name, with spaces only between them"
         elif "+" in group or group.partition(".")[0] in ("lh", "rh"):
-            wrong = "a name without '+', which joins ROIs, and without the prefix lh. or rh., which selects a hemisphere"
+            wrong = (
+                "a name without '+', which joins ROIs, and without the prefix lh. or rh., which selects a hemisphere"
+            )
         elif group in known:
             wrong = "a name that no ROI has"
         elif not members:
@@ -446,7 +447,7 @@ def _write_subject(writer: StoreWriter, name: str, subject: SubjectData, bar: Ca
 
     with bar(f"{name} responses", shape[0]) as shown:
         # xarray decodes the names in "coordinates" as coordinates, also in exported stores.
-        names = " ".join([*SAMPLE_COLUMNS, *further_columns(subject.samples), *SPACE_COLUMNS[subject.space.kind]])
+        names = " ".join([*SAMPLE_COLUMNS, *further_columns(subject.samples), *_voxel_columns(subject)])
         writer.stream(
             f"{name}/responses",
             ["sample", "voxel"],
@@ -472,7 +473,7 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
         writer.put(f"{name}/{column}", ["sample"], values.astype(kind))
     for column in further_columns(subject.samples):
         writer.put(f"{name}/{column}", ["sample"], column_values(subject.samples[column]))
-    for column in SPACE_COLUMNS[subject.space.kind]:
+    for column in _voxel_columns(subject):
         writer.put(f"{name}/{column}", ["voxel"], subject.voxels[column].to_numpy()[order])
     writer.put(f"{name}/roi", ["roi"], np.array(list(subject.rois), dtype=str))
     masks = np.array([np.asarray(mask, dtype=bool)[order] for mask in subject.rois.values()])
@@ -485,13 +486,17 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
     attributes: dict[str, Any] = {
         "space": subject.space.to_dict(),
         "sample_columns": further_columns(subject.samples),
-        "voxel_columns": list(SPACE_COLUMNS[subject.space.kind]),
+        "voxel_columns": _voxel_columns(subject),
         "repetition_time": dict(subject.repetition_time),
         "report": dict(subject.report),
         "counts": count_samples(subject.samples),
         "roi_voxels": count_voxels(subject.rois),
     }
     writer.root[name].attrs.update(attributes)
+
+
+def _voxel_columns(subject: SubjectData) -> list[str]:
+    return [*SPACE_COLUMNS[subject.space.kind], *subject.voxel_columns]
 
 
 def roi_order(rois: Mapping[str, np.ndarray], voxels: int) -> np.ndarray:

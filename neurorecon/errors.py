@@ -38,6 +38,27 @@ class InputError(NeuroreconError, ValueError):
         super().__init__("\n".join(lines))
 
 
+#: Names of a list that a message shows.
+SHOWN = 40
+
+
+def listed(names: Iterable[object], shown: int = SHOWN, separator: str = ", ") -> str:
+    """Return names as a list for a message: the first ones, and how many more there are.
+
+    Parameters
+    ----------
+    names : iterable of object
+        Names, e.g. of ROIs.
+    shown : int
+        Number of names to show.
+    separator : str
+        Between names.
+    """
+    found = [str(name) for name in names]
+    more = [f"... ({len(found) - shown:,} more)"] if len(found) > shown else []
+    return separator.join([*found[:shown], *more])
+
+
 class UnknownNameError(InputError):
     """A name does not exist; the message lists the names that do.
 
@@ -61,7 +82,7 @@ class UnknownNameError(InputError):
         super().__init__(
             f"unknown {kind} {str(name)!r}",
             given=repr(str(name)),
-            expected=f"one of: {', '.join(names) if names else '(none exist)'}",
+            expected=f"one of: {listed(names) if names else '(none exist)'}",
             todo=todo,
         )
 

@@ -125,14 +125,47 @@ def _to_surface(space: Space, values: np.ndarray, voxels: pd.DataFrame, fill: fl
     from nilearn.datasets import load_fsaverage
     from nilearn.surface import SurfaceImage
 
+    if space.mesh == "nativesurface":
+        raise InputError(
+            "the mesh of the subject's own surface is not in the store",
+            given=f"mesh {space.mesh!r}",
+            expected="an average surface, fsaverage to fsaverage7",
+            todo="use neurorecon.space.surface_values(space, values, voxels), which needs no mesh",
+        )
+    data = surface_values(space, values, voxels, fill)
+    data = {side: part[:, 0] if values.ndim == 1 else part for side, part in data.items()}
+    return SurfaceImage(mesh=load_fsaverage(space.mesh)["pial"], data=data)
+
+
+def surface_values(
+    space: Space, values: np.ndarray, voxels: pd.DataFrame, fill: float = np.nan
+) -> dict[str, np.ndarray]:
+    """Return maps on all vertices of both hemispheres. This takes no mesh, which may have to be downloaded.
+
+    Parameters
+    ----------
+    space : Space
+        A surface.
+    values : array, shape (voxel,) or (map, voxel)
+        One or several maps, in the order of `voxels`.
+    voxels : DataFrame
+        The voxel table.
+    fill : float
+        Value of the other vertices.
+
+    Returns
+    -------
+    dict of str to array, shape (vertex, map), float32
+        Keys ``"left"`` and ``"right"``.
+    """
     maps = np.atleast_2d(values)
     data = {}
     for hemisphere in ("left", "right"):
         part = np.full((space.vertices[hemisphere], len(maps)), fill, dtype=np.float32)
         rows = (voxels["hemisphere"] == hemisphere).to_numpy()
         part[voxels["vertex"].to_numpy()[rows]] = maps.T[rows]
-        data[hemisphere] = part[:, 0] if values.ndim == 1 else part
-    return SurfaceImage(mesh=load_fsaverage(space.mesh)["pial"], data=data)
+        data[hemisphere] = part
+    return data
 
 
 def _to_cifti(space: Space, values: np.ndarray, voxels: pd.DataFrame) -> Any:
@@ -155,6 +188,38 @@ def _to_cifti(space: Space, values: np.ndarray, voxels: pd.DataFrame) -> Any:
     return nibabel.Cifti2Image(maps[:, order], (names, axis))
 
 
+def volume_order(space: Space, voxels: pd.DataFrame) -> np.ndarray:
+    """Return the order of voxels in ``array[mask]``, for arrays with the axes of the space.
+
+    Parameters
+    ----------
+    space : Space
+        A volume, or a surface, whose hemispheres are joined, left first.
+    voxels : DataFrame
+        The voxel table.
+
+    Returns
+    -------
+    int array, shape (voxel,)
+        Indices that sort the voxels.
+
+    Raises
+    ------
+    InputError
+        If the space is neither.
+    """
+    if space.kind == "volume":
+        return np.lexsort([voxels[axis].to_numpy() for axis in ("k", "j", "i")])
+    if space.kind == "surface":
+        return np.lexsort([voxels["vertex"].to_numpy(), (voxels["hemisphere"] == "right").to_numpy()])
+    raise InputError(
+        "the voxels of this subject have no order of their own",
+        given=f"a store whose space is {space.kind!r}",
+        expected="a volume or a surface",
+        todo="leave order out",
+    )
+
+
 def hemispheres(space: Space, voxels: pd.DataFrame) -> np.ndarray | None:
     """Return the hemisphere of each voxel, or None if the space has no left and right.
 
@@ -168,7 +233,7 @@ def hemispheres(space: Space, voxels: pd.DataFrame) -> np.ndarray | None:
     Returns
     -------
     array of str, shape (voxel,), or None
-        ``"left"``, ``"right"`` or ``""``. In a volume, voxels with x < 0 mm are in the left hemisphere.
+        ``"left"``, ``"right"`` or ``""``. In a volume whose data set does not tell, voxels with x < 0 mm are left.
     """
     if "hemisphere" in voxels:
         return voxels["hemisphere"].to_numpy().astype(str)

@@ -66,6 +66,9 @@ PRESENTATIONS, SOME_FEATURES = 400, 256
 FEATURE_BLOCK = 4096
 
 
+#: Most permutations or resamples: p-values of 1e-7, for which a null of one voxel takes 80 MB.
+MOST_PERMUTATIONS = 10_000_000
+
 _SPLITS = ("train", "test")
 
 
@@ -329,12 +332,14 @@ class Settings:
             if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
                 object.__setattr__(self, part.name, tuple(value))
         self._require_count("n_permutations")
+        self._require("seed", 0 <= self.seed < 2**32, "a whole number from 0 to 4294967295, as NumPy takes", "0")
         if not re.fullmatch(r"cpu|torch|cuda(:\d+)?", self.device):  # before anything is read; who computes may have it
             raise UnknownNameError("device", self.device, ("cpu", "torch", "cuda", "cuda:N"))
 
     def _require_count(self, name: str) -> None:
         """Refuse a number of permutations or resamples that does not define a test."""
-        self._require(name, getattr(self, name) >= 1, "a number of 1 or more", "1000")
+        sensible = 1 <= getattr(self, name) <= MOST_PERMUTATIONS
+        self._require(name, sensible, f"a number from 1 to {MOST_PERMUTATIONS:,}", "1000")
 
     def _require_rate(self, name: str) -> None:
         """Refuse a rate that is none."""

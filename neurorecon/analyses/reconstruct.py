@@ -44,6 +44,7 @@ from neurorecon.analyses.evaluate import (
 from neurorecon.analyses.results import Result, Score, exchange_record, plain_parameter
 from neurorecon.decoders.samples import Recordings, Within, choose_shown_task, peak_delays, stored_target
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.io.files import file_name
 from neurorecon.metrics.base import FORMER_NAMES, Metric, SeedMean
 from neurorecon.metrics.decoding import feature_table, parts_of
 from neurorecon.models.adapters import read_adapter
@@ -857,7 +858,7 @@ def _write_images(names: Sequence[str], images: np.ndarray, seconds: float, fold
 
     folder.mkdir()
     for name, values in zip(names, np.round(images * 255).astype(np.uint8), strict=True):
-        file = name.replace("/", "_")
+        file = file_name(name)
         if values.ndim == 3:
             Image.fromarray(values).save(folder / f"{file}.png")
         else:

@@ -17,9 +17,11 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.analyses.design import Settings
-from neurorecon.io.files import move, remove_leftovers, replacing, write_bytes, write_json
+from neurorecon.errors import MissingFileError
+from neurorecon.io.files import move, refuse_inside_store, remove_leftovers, replacing, write_bytes, write_json
 from neurorecon.parallel import in_processes
 from neurorecon.provenance import bundled_weights, collect, to_json, weights_label, weights_record
+from neurorecon.space import surface_values
 from neurorecon.stats import CEILING_FLOOR, normalize_r2
 from neurorecon.stats.exchange import Exchange
 from neurorecon.store.store import Store
@@ -273,6 +275,26 @@ def _weights_text(labels: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {label}" for name, label in labels.items())
 
 
+#: How text begins that spreadsheets run as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def as_plain_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts no spreadsheet takes for formulas: an apostrophe precedes them.
+
+    Names of ROIs, categories and captions come from the files of others.
+    """
+
+    def plain(value: Any) -> Any:
+        if not isinstance(value, str) or not value.startswith(_FORMULA) or value in ("-", "--"):
+            return value
+        return f"'{value}"
+
+    texts = {name: column.map(plain) for name, column in table.items() if column.dtype.kind not in "biufcmM"}
+    table = table.assign(**texts).rename(columns=plain)
+    return table.set_index(table.index.map(plain).rename(table.index.name)) if table.index.name is not None else table
+
+
 def write(
     results: Result | Sequence[Result],
     store: Store,
@@ -308,9 +330,11 @@ def write(
         the same result lists and that are not written again are deleted, unless somebody changed them.
     """
     folder = Path(out)
+    refuse_inside_store(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[tuple[Result, dict[str, Any], list[Path]]] = []
     drawings: list[_Drawing] = []
+    pages: list[tuple[list[Path], str, Callable[[], str]]] = []
     given = [results] if isinstance(results, Result) else results
     parts = [(one, result.source(store)) for result in given for one in (result, *result.beside())]
     for item, store in parts:
@@ -335,7 +359,7 @@ def write(
         if not own.get("extra"):
             own.pop("extra", None)
         for name, table in item.tables().items():
-            table = with_weights(table, labels)
+            table = as_plain_cells(with_weights(table, labels))
             content = table.to_csv(index=table.index.name is not None, float_format="%.6g")
             files.append(write_bytes(f"{stem}_{name}.csv", content.encode()))
         files += [write_bytes(f"{stem}_{name}.tex", text.encode()) for name, text in item.latex().items()]
@@ -344,14 +368,28 @@ def write(
         files += [_write_folder(Path(f"{stem}_{name}"), fill) for name, fill in item.folders(store).items()]
         if figures:
             drawings += [(item, name, f"{stem}_{name}", own, tuple(formats)) for name in item.figures(store)]
-            pages = item.pages(store, own).items()
-            files += [write_bytes(f"{stem}_{name}.html", page().encode()) for name, page in pages]
+            pages += [(files, f"{stem}_{name}.html", page) for name, page in item.pages(store, own).items()]
         written.append((item, own, files))
-    drawn = _draw_all(drawings, store)
+    lacking: MissingFileError | None = None
+    drawn: list[list[Path]] = [[] for _ in drawings]
+    try:
+        for files, path, page in pages:
+            files.append(write_bytes(path, page().encode()))
+        drawn = _draw_all(drawings, store)
+    except MissingFileError as error:  # a mesh, for instance; the results are complete without figures
+        lacking = error
     found: list[Path] = []
     for item, own, files in written:
         files += [path for drawing, paths in zip(drawings, drawn, strict=True) if drawing[0] is item for path in paths]
         found += [*files, _write_manifest(folder / f"{item.stem}.json", item, own, files)]
+    if lacking is not None:
+        raise MissingFileError(
+            f"the tables and brain images are in {folder}, but the figures cannot be drawn",
+            given=str(lacking).replace("\n", "\n  "),
+            expected="the meshes that figures of this space are drawn on",
+            todo="get the mesh as above and run the same command again, or leave the figures out with --no-figures "
+            "(figures=False)",
+        ) from lacking
     return found
 
 
@@ -458,23 +496,25 @@ def _write_brain_maps(item: Result, store: Store, stem: Path, record: Mapping[st
     space = store.space(item.subject)
     if space.kind == "none":
         return []
-    image = space.unmask(np.array(list(maps.values())), item.voxels(store))
+    values = np.array(list(maps.values()))
+    if space.kind == "surface":  # the vertices alone: nilearn would need the mesh, which it may have to download
+        parts = surface_values(space, values, item.voxels(store))
+        return [
+            _save(_gifti(parts[side], list(maps), record), f"{stem}_maps.{name}.func.gii")
+            for side, name in (("left", "lh"), ("right", "rh"))
+        ]
+    image = space.unmask(values, item.voxels(store))
     if space.kind == "volume":
         from nibabel.nifti1 import Nifti1Extension
 
         image.header["descrip"] = f"neurorecon {item.kind}: {', '.join(maps)}"[:79].encode("ascii", "replace")
         image.header.extensions.append(Nifti1Extension("comment", to_json(record).encode()))
         return [_save(image, f"{stem}_maps.nii.gz")]
-    if space.kind == "grayordinates":
-        from nibabel import cifti2
+    from nibabel import cifti2
 
-        names = cifti2.ScalarAxis(list(maps))
-        named = type(image)(image.get_fdata(dtype=np.float32), (names, image.header.get_axis(1)))
-        return [_save(named, f"{stem}_maps.dscalar.nii")]
-    return [
-        _save(_gifti(image.data.parts[side], list(maps), record), f"{stem}_maps.{name}.func.gii")
-        for side, name in (("left", "lh"), ("right", "rh"))
-    ]
+    names = cifti2.ScalarAxis(list(maps))
+    named = type(image)(image.get_fdata(dtype=np.float32), (names, image.header.get_axis(1)))
+    return [_save(named, f"{stem}_maps.dscalar.nii")]
 
 
 def _gifti(values: np.ndarray, names: list[str], record: Mapping[str, Any]) -> Any:

@@ -114,7 +114,7 @@ def ablate(
         )  # fmt: skip
         # An unreachable cluster fails before anything is read; processes on this machine start late.
         with connect(None if scheduler == LOCAL else check_scheduler(scheduler)) as client:
-            opened = choose(store, output)
+            opened = choose(store, output, device=device if scheduler is None else None)
             asked = [Path(name).name, *(roi or []), task, models, *(f"{key}={value}" for key, value in options.items())]
             choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
             folder = results_folder(out, "_".join(["ablate", opened.name, *choices]))

@@ -152,7 +152,7 @@ def audit(
             **standardization_of(center, scale),
         )  # fmt: skip
         given = None if images is None else load_images(images, table)
-        opened = choose(store, output, split_column=split_column)
+        opened = choose(store, output, split_column=split_column, device=device)
         asked = [
             (images.resolve().stem if images is not None else Path(name).name), *(roi or []), task, models,
             *(f"{key}={value}" for key, value in options.items()),
@@ -232,7 +232,7 @@ def shuffle(
             targets=tuple(target) if target else None, n_stimuli=stimuli, n_permutations=permutations,
             n_derangements=derangements, seed=seed, device=device, **standardization_of(center, scale),
         )  # fmt: skip
-        opened = choose(store, output, split_column=split_column)
+        opened = choose(store, output, split_column=split_column, device=device)
         asked = [Path(name).name, *(roi or []), task, models, *(f"{key}={value}" for key, value in options.items())]
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
         folder = results_folder(out, "_".join(["shuffle", in_folders(opened), *choices]))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neurorecon.errors import InputError, NeuroreconError, NeuroreconWarning, UnknownNameError
+from neurorecon.io.files import file_name, refuse_inside_store
 
 if TYPE_CHECKING:
     from neurorecon.analyses.results import Result
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a single JSON object to stdout, for scripts.")]
 
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress bars and all messages but errors.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (with --json, the object too).")]
 
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show detailed messages.")]
 
@@ -65,6 +66,9 @@ SplitColumnOption = Annotated[
 
 #: Exit code of an interrupted command, by the convention of shells (128 + SIGINT).
 INTERRUPTED = 130
+
+#: Files that are listed after a command.
+MOST_FILES = 40
 
 logger = logging.getLogger("neurorecon")
 
@@ -147,12 +151,16 @@ class Output:
             }
             typer.echo(json.dumps(_finite(found), ensure_ascii=False, allow_nan=False))
             return
+        if self.quiet:
+            return
         for line in self.lines:
             typer.echo(line)
-        if self.files and not self.quiet:
+        if self.files:
             typer.echo("\nfiles written:")
-            for path in self.files:
+            for path in self.files[:MOST_FILES]:
                 typer.echo(f"  {path}")
+            if len(self.files) > MOST_FILES:
+                typer.echo(f"  ... ({len(self.files) - MOST_FILES:,} more; --json lists all)")
 
 
 def _finite(value: Any) -> Any:
@@ -198,6 +206,8 @@ def run_command(command: str, as_json: bool, quiet: bool, verbose: bool, work: C
     """
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING, force=True)
+    for handler in logging.root.handlers:  # what libraries log is for developers
+        handler.addFilter(lambda record: verbose or record.name.partition(".")[0] == logger.name)
     logger.setLevel(level)
     output, began = Output(command, as_json=as_json, quiet=quiet), time.time()
     try:
@@ -226,14 +236,17 @@ def _saved(output: Output, began: float) -> bool:
 
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Print each of our warnings once, as a line that begins with ``warning:``, not as a line of code."""
+    """Print each of our warnings once, as a line that begins with ``warning:``, not as a line of code.
+
+    Warnings of libraries are lines of the detailed messages.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("always", NeuroreconWarning)
-        others, said = warnings.showwarning, set()
+        said = set()
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if not issubclass(category, NeuroreconWarning):
-                others(message, category, *where, **more)
+                logger.debug("%s: %s (%s:%s)", category.__name__, message, *where[:2])
             elif str(message) not in said:
                 said.add(str(message))
                 logger.warning("warning: %s", message)
@@ -309,8 +322,16 @@ def choose(
     snapshot: str | None = None,
     verify: bool = True,
     split_column: str | None = None,
+    device: str | None = None,
 ) -> Store:
-    """Open the named store, or else the one built last in this folder, or else the embedded one, built on demand."""
+    """Open the named store, or else the one built last in this folder, or else the embedded one, built on demand.
+
+    A device to compute on is checked first: nothing is opened, built or locked if this machine does not have it.
+    """
+    if device is not None:
+        from neurorecon.parallel.workers import choose_device
+
+        choose_device(device, ("cpu", "torch", "cuda"))
     store = _choose(location, output, snapshot, verify)
     if split_column is not None:
         store = store.with_split(split_column)
@@ -355,18 +376,19 @@ def subjects_of(store: Store, wanted: list[str] | None) -> list[str]:
 
 def in_folders(store: Store) -> str:
     """Return what a store is called in the names of folders of results: results of other splits get their own."""
-    return store.name if store.split_column is None else f"{store.name}_{store.split_column}"
+    return file_name(store.name if store.split_column is None else f"{store.name}_{store.split_column}")
 
 
 def results_folder(out: Path | None, default: str) -> Path:
-    """Return the folder for results, by default ``results/<default>``.
+    """Return the folder for results, by default ``results/<default>``, with what cannot be in a file name replaced.
 
     Raises
     ------
     InputError
-        If there is a file of that name.
+        If there is a file of that name, or it is inside a store.
     """
-    folder = out if out is not None else Path("results") / default
+    folder = out if out is not None else Path("results") / file_name(default)
+    refuse_inside_store(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(
             "the results cannot be written here",

@@ -88,7 +88,7 @@ def compare(
             found = load_images(path)
             several = "seed" in found.dims
             found_images[row] = [found.isel(seed=n) for n in range(found.sizes["seed"])] if several else [found]
-        opened = choose(store, output, split_column=split_column)
+        opened = choose(store, output, split_column=split_column, device=device)
         folder = results_folder(out, f"compare_{in_folders(opened)}")
         result = compute_comparison(found_images, opened, settings, progress=output.progress)
         record = record_of(opened, command_line(), seed=seed)

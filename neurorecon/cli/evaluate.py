@@ -87,7 +87,7 @@ def evaluate(
             n_permutations=permutations, seed=seed, baseline="train" if baseline else None,
         )  # fmt: skip
         found_images = load_images(images, table)
-        opened = choose(store, output, split_column=split_column)
+        opened = choose(store, output, split_column=split_column, device=device)
         folder = results_folder(out, f"evaluate_{in_folders(opened)}_{images.resolve().stem}")
         found = compute_evaluation(found_images, opened, settings)
         record = record_of(opened, command_line(), seed=seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neurorecon.cli.common import JsonOption, Output, QuietOption, StoreOption, VerboseOption, run_command
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from neurorecon.features.extract import Speed
@@ -131,8 +131,11 @@ def features(
 
     def work(output: Output) -> None:
         from neurorecon.cli.common import choose, committed
+        from neurorecon.features.base import PRECISIONS
         from neurorecon.features.extract import chosen_targets, extract
         from neurorecon.parallel import is_first_process
+        from neurorecon.parallel.workers import choose_device
+        from neurorecon.registry import FEATURES
 
         with_file = {"--name": name, "--columns": columns, "--stimuli": stimuli, "--key": key, "--partial": partial}
         if own is None and any(with_file.values()):
@@ -150,6 +153,13 @@ def features(
                 expected="--from FILE --name NAME",
                 todo="add --name, and leave out --target and --models",
             )  # fmt: skip
+        for wanted_target in target or []:
+            if wanted_target != "all":
+                FEATURES.load(wanted_target)
+        if precision is not None and precision not in PRECISIONS:
+            raise UnknownNameError("precision", precision, PRECISIONS)
+        if device is not None:
+            choose_device(device)
         opened = choose(store, output)
         output.keeps.append(committed(opened.location))
         if own is not None and name is not None:

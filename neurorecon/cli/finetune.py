@@ -96,7 +96,7 @@ def finetune(
             corrupted=corrupted, text_ratio=text_ratio, precision=precision, checkpointing=checkpointing,
             seed=seed, device=device,
         )  # fmt: skip
-        opened = choose(store, output, split_column=split_column)
+        opened = choose(store, output, split_column=split_column, device=device)
         folder = results_folder(out, f"finetune_{in_folders(opened)}_{network}")
         output.keeps.append(folder)
         found = compute_finetuning(opened, settings, folder, progress=output.progress)

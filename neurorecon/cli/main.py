@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -34,6 +35,7 @@ from neurorecon.cli.roi_optimal import roi_optimal
 from neurorecon.cli.split import split
 from neurorecon.cli.systems import systems
 from neurorecon.cli.weights import weights
+from neurorecon.errors import InputError
 
 app = typer.Typer(
     name="neurorecon",
@@ -60,6 +62,12 @@ def _main(
     pass
 
 
+#: Largest whole number of an option: what libraries in C take. Analyses have narrower limits of their own.
+LARGEST = 2**31 - 1
+
+_CHECKED_LATER = ("permutations", "seed")
+
+
 def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
     """Let the help show what the value of each option stands for (``--roi ROI``), not its type (``<list[str]>``)."""
     hints = get_type_hints(command, include_extras=True)
@@ -70,6 +78,8 @@ def with_metavars(command: Callable[..., None]) -> Callable[..., None]:
                 marks = {"int": "N", "float": "X", "Path": "PATH"}
                 option.metavar = next((mark for part, mark in marks.items() if part in kind), None)
                 option.metavar = option.metavar or {"cross_validate": "COLUMN"}.get(name, name.upper())
+            if isinstance(option, OptionInfo) and "int" in kind and option.max is None and name not in _CHECKED_LATER:
+                option.max = LARGEST
     command.__annotations__ = hints
     return command
 
@@ -85,6 +95,8 @@ app.add_typer(weights, name="weights")
 
 def run() -> None:
     """Run the command line."""
+    _occupy_closed_streams()
+    _hush_libraries()
     try:
         app()
     except SystemExit as end:
@@ -97,10 +109,50 @@ def run() -> None:
         _leave(end.code if isinstance(end.code, int) else 0 if end.code is None else 1)
 
 
+def _occupy_closed_streams() -> None:
+    """Give closed standard streams a place, and stop if the results would have nowhere to go.
+
+    Where a shell closes a stream (``>&-``), the next file that is opened takes its number, and what a library prints
+    would go into that file: a store, for instance.
+    """
+    closed = [number for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)) if stream is None]
+    for number in closed:
+        with contextlib.suppress(OSError):  # raised if the number is taken already
+            while os.open(os.devnull, os.O_RDWR) < number:
+                pass
+    if 2 in closed:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if 1 in closed:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        error = InputError(
+            "the standard output is closed",
+            given=">&-, or a parent process that closed it",
+            expected="a terminal, a file or a pipe, which the results are printed to",
+            todo="leave >&- out; to drop the results, write them to /dev/null",
+        )
+        sys.stderr.write(f"neurorecon: error: {error}\n")
+        _leave(2)
+
+
+def _hush_libraries() -> None:
+    """Let libraries print errors only; this also holds for the processes that a command starts.
+
+    What a user should know is said by neurorecon's own warnings.
+    """
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY", "HF_HUB_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+
+
 def _leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # the reader of the pipe has closed it
+        except BrokenPipeError:  # the reader of the pipe has closed it, as in `| head`
             code = code or 120
+        except (OSError, ValueError) as error:
+            code = code or 2
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"neurorecon: error: the results cannot be printed ({error})\n")
+                sys.stderr.flush()
     os._exit(code)

@@ -202,7 +202,8 @@ def maps(
         # An unreachable cluster fails before anything is read; processes on this machine start late.
         elsewhere = None if scheduler == LOCAL else check_scheduler(scheduler)
         with connect(elsewhere) as client:
-            opened = choose(store, output, split_column=split_column)
+            here = None if scheduler is not None else device  # workers may have a GPU that this machine lacks
+            opened = choose(store, output, split_column=split_column, device=here)
             names = subjects_of(opened, subject)
             if dry_run:
                 if not isinstance(settings, EncodingSettings):
@@ -252,7 +253,7 @@ def _system_maps(
         settings: SystemMapSettings | OutputSettings = OutputSettings(**asked)
     else:
         settings = SystemMapSettings(kind=kind, exchange=exchange, **asked)
-    opened = choose(store, output, split_column=split_column)
+    opened = choose(store, output, split_column=split_column, device=settings.device)
     choices = [f"{key}={value}" for key, value in settings.options.items()]
     named = [Path(settings.system).name, kind, *(roi or ["all"]), settings.task, settings.models, *choices]
     name = "_".join(re.sub(r"[^\w.+-]+", "-", choice) for choice in ["maps", in_folders(opened), *named] if choice)

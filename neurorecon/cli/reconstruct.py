@@ -123,7 +123,7 @@ def fit(
             system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=rois_of(roi),
             task=task, device=device, **standardization_of(center, scale),
         )  # fmt: skip
-        opened = choose(store, output, split_column=split_column)
+        opened = choose(store, output, split_column=split_column, device=device)
         folder = results_folder(out, f"fits_{in_folders(opened)}")
         output.keeps.append(folder)
         output.extra["fits"] = []
@@ -230,7 +230,7 @@ def reconstruct(
             cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, seed=seed, seeds=seeds,
             single_trials=single_trials, controls=controls, device=device, **standardization_of(center, scale),
         )  # fmt: skip
-        opened = choose(store, output, split_column=split_column)
+        opened = choose(store, output, split_column=split_column, device=device)
         # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
         asked = [
             *(roi or []), task, cross_validate, "single-trials" if single_trials else None, exchange, *(metric or []),

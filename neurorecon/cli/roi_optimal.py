@@ -141,7 +141,7 @@ def roi_optimal(
             steps=steps, bands=band or BANDS, judge=judge, random_sets=random_sets, seeds=seeds, seed=seed,
             n_permutations=permutations, task=task, device=device, **standardization_of(center, scale),
         )  # fmt: skip
-        opened = choose(store, output, split_column=split_column)
+        opened = choose(store, output, split_column=split_column, device=device)
         # Images of other ROIs, voxels or settings do not replace the ones that are there.
         asked = [
             *(roi or []), None if method == "pattern" else method, *(within or []), task, *(target or []), models,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -101,6 +101,9 @@ class SubjectData:
     report : mapping of str to str
         What users of the store should know about this subject, e.g. ``{"voxels dropped": "3 constant, ...",
         "sessions missing": "39, 40"}``; ``build`` and ``info`` print it.
+    voxel_columns : sequence of str
+        Further columns of `voxels` to store, e.g. the hemisphere of each voxel of a volume, or statistics of a
+        localizer. Columns that are not listed are not stored.
     """
 
     samples: pd.DataFrame
@@ -111,6 +114,7 @@ class SubjectData:
     repetition_time: Mapping[str, float] = field(default_factory=dict)
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
     report: Mapping[str, str] = field(default_factory=dict)
+    voxel_columns: Sequence[str] = ()
 
 
 class Reader(ABC):
@@ -311,7 +315,9 @@ def _numbers_or_text(column: pd.Series) -> pd.Series:
     text = column.astype(str)
     text = text[~(column.isna() | text.isin(MISSING))]
     numbers = pd.to_numeric(text, errors="coerce")
-    if numbers.isna().any() or text.str.match(r"[+-]?0\d").any():  # "007" is a label, not a number
+    label = text.str.match(r"[+-]?0\d")  # "007" is a label, not a number
+    label |= text.str.fullmatch(r"[+-]?\d{16,}")  # an id of 16 digits or more would lose its last ones as a float
+    if numbers.isna().any() or label.any():
         return text.reindex(column.index)
     return numbers.astype(float).reindex(column.index)
 
@@ -350,6 +356,14 @@ def check_columns(where: str, samples: pd.DataFrame) -> None:
         If the name of a column is not allowed, or the column :data:`TRIALS` contains anything but positive integers.
     """
     names = further_columns(samples)
+    large = [name for name in names if samples[name].dtype.kind == "u" and samples[name].max() > np.iinfo(np.int64).max]
+    if large:
+        raise InputError(
+            f"some columns of {where} hold numbers that are too large to be stored",
+            given=f"{large[0]} up to {samples[large[0]].max()}",
+            expected=f"whole numbers up to {np.iinfo(np.int64).max}, or text",
+            todo="store such numbers as text, e.g. samples[column].astype(str)",
+        )
     lower = [name.lower() for name in names]
     wrong = [name for name in names if not can_be_stored(name) or lower.count(name.lower()) > 1]
     if wrong:

@@ -137,7 +137,9 @@ def load_recipe(source: str | Path, root: str | Path | None = None) -> Recipe:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        _check_depth(values)
+        return values
     except FileNotFoundError:
         raise MissingFileError(
             "the recipe does not exist",
@@ -145,13 +147,28 @@ def _read_toml(path: Path) -> dict[str, Any]:
             expected=f"a TOML file, or one of: {', '.join(DATASETS.names())}",
             todo="check the path; stores/README.md explains how to write a recipe",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise InputError(
             "the recipe cannot be read",
-            given=f"{path}: {error}",
-            expected="a valid TOML file",
+            given=f"{path}: {'nested too deep' if isinstance(error, RecursionError) else error}",
+            expected=f"a valid TOML file, nested at most {DEEPEST} deep",
             todo="fix the file; stores/README.md explains how to write a recipe",
         ) from None
+
+
+#: How deep the values of a recipe may be nested. Options of readers take four levels.
+DEEPEST = 16
+
+
+def _check_depth(values: Any) -> None:
+    """Raise a RecursionError where Python itself would, later and with a traceback; dotted keys nest without limit."""
+    level = [values]
+    for _ in range(DEEPEST):
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)
+                 if isinstance(inner, dict | list)]  # fmt: skip
+        if not level:
+            return
+    raise RecursionError
 
 
 def _invalid(error: ValidationError, where: str, known: list[str]) -> InputError:

@@ -107,7 +107,7 @@ def rows_of(store: Store, extractor: Extractor) -> np.ndarray:
     StoreError
         If there are none.
     """
-    missing = what_is_missing(store, extractor.needs)
+    missing = store.lacks(extractor.needs)
     if missing is not None:
         raise StoreError(
             f"the target {extractor.name!r} is computed from {extractor.needs}, but this store has none",
@@ -122,27 +122,9 @@ def rows_of(store: Store, extractor: Extractor) -> np.ndarray:
     return np.arange(len(store.stimuli))
 
 
-def what_is_missing(store: Store, needs: Needs) -> str | None:
-    """Return what a store lacks for targets with these needs, or None."""
-    group: Any = store._root[schema.STIMULI]
-    if needs == "images" and "images" not in group:
-        return "no images"
-    if needs == "frames" and ("frames" not in group or not (store.stimuli["kind"] == "video").any()):
-        return "no videos"
-    if needs == "captions" and not store.stimuli["captions"].map(len).any():
-        return "no captions"
-    if needs == "categories" and not categories_of(store) and not _category_labels(store):
-        return "no categories"
-    return None
-
-
 def categories_of(store: Store) -> list[str]:
     """Return all categories of a store, sorted."""
     return sorted({str(name) for name in store.stimuli["category"]} - {""})
-
-
-def _category_labels(store: Store) -> bool:
-    return store.labels is not None and any(str(name).startswith("category:") for name in store.labels.columns)
 
 
 def _array(store: Store, name: str) -> Any:
@@ -262,7 +244,7 @@ def make_extractors(
 
 def all_targets(store: Store) -> list[str]:
     """Return the names of the built-in targets that can be computed from the store."""
-    return [name for name in FEATURES.builtin if what_is_missing(store, FEATURES.load(name).needs) is None]
+    return [name for name in FEATURES.builtin if store.lacks(FEATURES.load(name).needs) is None]
 
 
 def chosen_targets(store: Store, targets: str | Extractor | Iterable[str | Extractor]) -> list[str | Extractor]:

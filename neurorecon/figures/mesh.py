@@ -73,6 +73,14 @@ def load_mesh(name: str, surface: str, hemisphere: str) -> Mesh:
     """
     from nilearn.datasets import load_fsaverage, load_fsaverage_data
 
+    if name == "nativesurface":
+        raise MissingFileError(
+            "the voxels are on the subject's own surface, whose mesh is not in the store",
+            given=f"mesh {name!r}",
+            expected=f"one of {', '.join(MESHES)}",
+            todo="leave the figures out (--no-figures), and open the .func.gii files on the subject's surface, e.g. "
+            "nsddata/freesurfer/subjXX/surf/lh.inflated",
+        )
     if name not in MESHES:
         raise UnknownNameError("mesh", name, MESHES)
     try:

@@ -127,8 +127,11 @@ def check_numbers(array: ArrayFile) -> None:
 
 def _open_npy(path: Path) -> np.ndarray:
     try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError, EOFError) as error:
+        found = np.lib.format.open_memmap(path, mode="r")
+        if any(size < 0 for size in found.shape):  # numpy maps the file with some other number of values
+            raise ValueError(f"a header of shape {found.shape}")
+        return found
+    except (ValueError, OSError, EOFError, OverflowError, TypeError) as error:
         if "object" in str(error).lower():
             raise holds_objects(path) from error
         raise damaged(path, error) from error

@@ -39,6 +39,47 @@ _HIDDEN = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.part", re.DOTALL)
 Fingerprint = dict[str, tuple[int, int, str]]
 
 
+#: Characters and bytes of the longest name that is made from what a user or a data set calls things.
+LONGEST_NAME = 120
+
+
+def file_name(text: str) -> str:
+    """Return a text as the name of a file or folder: letters, digits, ``_``, ``.``, ``+`` and ``-``.
+
+    What had to be replaced or cut off is told apart by a digest, so that different texts have different names.
+
+    Parameters
+    ----------
+    text : str
+        E.g. the names of ROIs, which may contain anything.
+    """
+    name = re.sub(r"[^\w.+-]+", "-", text)
+    name = name.encode()[:LONGEST_NAME].decode(errors="ignore")
+    if name == text and name.strip("."):
+        return name
+    return f"{name.lstrip('.')}_{blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+def refuse_inside_store(path: str | os.PathLike[str]) -> None:
+    """Raise an error if a place for files is a store, or inside one: its files belong to Icechunk or Zarr alone.
+
+    Raises
+    ------
+    InputError
+        Nothing has been created.
+    """
+    place = Path(os.path.realpath(path))
+    for folder in (place, *place.parents):
+        repository = (folder / "snapshots").is_dir() and (folder / "manifests").is_dir()
+        if repository or (folder / "zarr.json").is_file():
+            raise InputError(
+                "files cannot be written inside a store",
+                given=f"{path}, in the store {folder}",
+                expected="a folder outside of any store",
+                todo="choose another folder, e.g. --out results",
+            )
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file or a folder atomically.

@@ -22,7 +22,7 @@ from neurorecon.datasets.base import (
     further_columns,
 )
 from neurorecon.datasets.recipe import Recipe
-from neurorecon.errors import InputError, MissingFileError, NeuroreconError, StoreError, StoreWriteError
+from neurorecon.errors import InputError, MissingFileError, NeuroreconError, StoreError, StoreWriteError, listed
 from neurorecon.io.files import Changes, Fingerprint, changes, fingerprint, is_url
 from neurorecon.space import SPACE_COLUMNS
 from neurorecon.store import schema
@@ -279,6 +279,8 @@ def _check_subject(name: str, subject: SubjectData, stimuli: pd.DataFrame) -> No
             todo="fix the reader",
         )
     check_columns(f"the samples of {name}", subject.samples)
+    _check_numbers(name, subject.samples)
+    _check_roi_names(name, subject.rois)
     unknown = set(subject.samples["stimulus"]) - set(stimuli["id"])
     if unknown:
         raise InputError(
@@ -297,18 +299,81 @@ def _check_subject(name: str, subject: SubjectData, stimuli: pd.DataFrame) -> No
         )
 
 
+#: Largest error of a stored time in seconds; float32 keeps times of up to three days to this.
+TIME_ERROR = 0.01
+
+
+def _check_numbers(name: str, samples: pd.DataFrame) -> None:
+    """Refuse numbers that would change when they are stored."""
+    for column in ("session", "run", "repeat", "time"):
+        kind = np.float32 if column == "time" else np.int32
+        values = pd.to_numeric(samples[column], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = np.abs(values.astype(kind).astype(float) - values)
+        wrong = np.flatnonzero(~(error <= (TIME_ERROR if column == "time" else 0)))
+        if len(wrong):
+            whole = f"whole numbers up to {np.iinfo(np.int32).max:,}, e.g. 1, 2, 3"
+            raise InputError(
+                f"the column {column!r} of the samples of {name} cannot be stored",
+                given=f"{samples[column].iloc[wrong[0]]} in sample {wrong[0]} ({len(wrong):,} such values)",
+                expected="seconds from the onset of each run" if column == "time" else whole,
+                todo="fix the column",
+            )
+
+
+def _check_roi_names(name: str, rois: Mapping[str, np.ndarray]) -> None:
+    for roi in rois:
+        if not isinstance(roi, str) or not roi.strip() or roi != roi.strip() or not roi.isprintable():
+            raise InputError(
+                f"an ROI of {name} has a name that cannot be used",
+                given=repr(roi),
+                expected="printable characters, with spaces only between them",
+                todo="rename the ROI",
+            )
+
+
 def _check_groups(recipe: Recipe, reader: Reader, subjects: Mapping[str, SubjectData]) -> None:
     known = {roi for subject in subjects.values() for roi in subject.rois}
     groups = {**reader.roi_groups, **recipe.roi_groups}
     for group, members in recipe.roi_groups.items():
         unknown = [member for member in members if member not in known and member not in groups]
-        if unknown or group in known:
+        wrong = None
+        if group != group.strip() or not group or not group.isprintable():
+            wrong = "printable characters as its name, with spaces only between them"
+        elif "+" in group or group.partition(".")[0] in ("lh", "rh"):
+            wrong = (
+                "a name without '+', which joins ROIs, and without the prefix lh. or rh., which selects a hemisphere"
+            )
+        elif group in known:
+            wrong = "a name that no ROI has"
+        elif not members:
+            wrong = "at least one member"
+        elif unknown:
+            wrong = f"members among: {listed(sorted(known))}"
+        elif cycle := _cycle(group, groups, known):
+            wrong = f"members that do not contain the group itself ({' -> '.join(cycle)})"
+        if wrong is not None:
             raise InputError(
                 f"the group of ROIs {group!r} in the recipe is invalid",
-                given=f"members {', '.join(members)}",
-                expected=f"a name that is not an ROI, and members among: {', '.join(sorted(known))}",
+                given=f"{group!r} = {members}",
+                expected=wrong,
                 todo="fix [roi_groups] in the recipe",
             )
+
+
+def _cycle(group: str, groups: Mapping[str, Sequence[str]], rois: set[str]) -> list[str]:
+    """Return a path from a group through its members back to itself; empty if there is none."""
+    paths = [[group]]
+    seen = set()
+    while paths:
+        path = paths.pop()
+        for member in groups.get(path[-1], ()):
+            if member == group:
+                return [*path, member]
+            if member not in seen and member not in rois:
+                seen.add(member)
+                paths.append([*path, member])
+    return []
 
 
 def _splits(stimuli: pd.DataFrame, subjects: Mapping[str, SubjectData]) -> np.ndarray:
@@ -382,7 +447,7 @@ def _write_subject(writer: StoreWriter, name: str, subject: SubjectData, bar: Ca
 
     with bar(f"{name} responses", shape[0]) as shown:
         # xarray decodes the names in "coordinates" as coordinates, also in exported stores.
-        names = " ".join([*SAMPLE_COLUMNS, *further_columns(subject.samples), *SPACE_COLUMNS[subject.space.kind]])
+        names = " ".join([*SAMPLE_COLUMNS, *further_columns(subject.samples), *_voxel_columns(subject)])
         writer.stream(
             f"{name}/responses",
             ["sample", "voxel"],
@@ -408,7 +473,7 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
         writer.put(f"{name}/{column}", ["sample"], values.astype(kind))
     for column in further_columns(subject.samples):
         writer.put(f"{name}/{column}", ["sample"], column_values(subject.samples[column]))
-    for column in SPACE_COLUMNS[subject.space.kind]:
+    for column in _voxel_columns(subject):
         writer.put(f"{name}/{column}", ["voxel"], subject.voxels[column].to_numpy()[order])
     writer.put(f"{name}/roi", ["roi"], np.array(list(subject.rois), dtype=str))
     masks = np.array([np.asarray(mask, dtype=bool)[order] for mask in subject.rois.values()])
@@ -421,13 +486,17 @@ def _write_tables(writer: StoreWriter, name: str, subject: SubjectData, order: n
     attributes: dict[str, Any] = {
         "space": subject.space.to_dict(),
         "sample_columns": further_columns(subject.samples),
-        "voxel_columns": list(SPACE_COLUMNS[subject.space.kind]),
+        "voxel_columns": _voxel_columns(subject),
         "repetition_time": dict(subject.repetition_time),
         "report": dict(subject.report),
         "counts": count_samples(subject.samples),
         "roi_voxels": count_voxels(subject.rois),
     }
     writer.root[name].attrs.update(attributes)
+
+
+def _voxel_columns(subject: SubjectData) -> list[str]:
+    return [*SPACE_COLUMNS[subject.space.kind], *subject.voxel_columns]
 
 
 def roi_order(rois: Mapping[str, np.ndarray], voxels: int) -> np.ndarray:

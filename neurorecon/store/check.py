@@ -7,6 +7,7 @@ Checks apply to the snapshot that is open. Unfinished builds are on a separate b
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from neurorecon.errors import StoreError
+from neurorecon.errors import StoreError, listed
 from neurorecon.io.files import remove_leftovers, replacing
 from neurorecon.io.tensors import block_digest
 from neurorecon.provenance import weights_label, weights_record
@@ -146,6 +147,10 @@ def export_store(store: Store, path: str | Path, *, progress: bool = True) -> Pa
                     root.require_group(name).attrs.update(dict(group.attrs))
             for name, array in tqdm(store.arrays(), desc="export", unit="array", disable=not progress, leave=False):
                 _copy(root, name, array)
+            with warnings.catch_warnings():  # that version 3 of Zarr does not specify it yet; xarray and Zarr read it
+                warnings.filterwarnings("ignore", "Consolidated metadata")
+                for group in ("", *(name for name, _ in root.groups())):  # xarray opens one of them
+                    zarr.consolidate_metadata(part, path=group)
     return target
 
 
@@ -244,7 +249,7 @@ def as_text(facts: dict[str, Any]) -> str:
         *_split_lines(facts["split_columns"], facts["split_column"]),
         *_target_lines(facts["targets"]),
         "  groups    "
-        + ("; ".join(f"{name} = {' + '.join(rois)}" for name, rois in facts["roi_groups"].items()) or "none"),
+        + (listed((f"{name} = {' + '.join(rois)}" for name, rois in facts["roi_groups"].items()), 12, "; ") or "none"),
     ]
     for name, subject in facts["subjects"].items():
         lines += ["", *_subject_lines(name, subject)]
@@ -278,6 +283,10 @@ def _target_lines(targets: dict[str, Any]) -> list[str]:
     return [("  targets   " if number == 0 else 12 * " ") + line for number, line in enumerate(lines)]
 
 
+#: ROIs of a subject that the text lists; an atlas may have hundreds.
+MOST_ROIS = 60
+
+
 def _subject_lines(name: str, subject: dict[str, Any]) -> list[str]:
     where = subject["mesh"] or subject["space"]
     lines = [f"  {name}: {subject['voxels']:,} voxels ({where})"]
@@ -298,7 +307,7 @@ def _subject_lines(name: str, subject: dict[str, Any]) -> list[str]:
                                    subsequent_indent="      ")  # fmt: skip
     lines += [f"    {what}: {found}" for what, found in subject["report"].items()]
     lines += [f"    warning, {task}: {text}" for task, found in subject["cautions"].items() for text in found]
-    rois = [f"{roi} {number:,}" for roi, number in subject["rois"].items()]
-    for start in range(0, len(rois), 9):
-        lines.append(("    ROIs  " if start == 0 else "          ") + ", ".join(rois[start : start + 9]))
+    rois = listed((f"{roi} {number:,}" for roi, number in subject["rois"].items()), MOST_ROIS)
+    lines += textwrap.wrap(f"ROIs  {rois}", 106, initial_indent="    ", subsequent_indent="          ",
+                           break_long_words=False, break_on_hyphens=False)  # fmt: skip
     return lines

@@ -28,7 +28,7 @@ from zarr.codecs import Crc32cCodec
 from zarr.storage import WrapperStore
 
 from neurorecon.errors import NeuroreconError
-from neurorecon.io.files import first_line
+from neurorecon.io.files import first_line, is_url
 from neurorecon.io.tensors import array_digest, block_digest, dtype_name
 from neurorecon.store.backend import damaged
 from neurorecon.store.schema import METADATA_DIGEST, metadata_digest
@@ -76,9 +76,14 @@ class CompleteStore(WrapperStore[Any]):
         found = await self._store.get(key, prototype, byte_range)
         if found is not None and key.endswith("zarr.json"):
             try:
-                json.loads(found.to_bytes())
-            except ValueError as error:  # Zarr's message would not say which file
+                content = json.loads(found.to_bytes())
+            except (ValueError, RecursionError) as error:  # Zarr's message would not say which file
                 raise damaged(self._location, key, f"no valid JSON, {first_line(error)}") from error
+            if isinstance(content, dict) and "consolidated_metadata" in content and not is_url(self._location):
+                # On a disk, each file is read, so that damage to it is found. Over a network, the copy in the file of
+                # the group saves many requests.
+                del content["consolidated_metadata"]
+                found = prototype.buffer.from_bytes(json.dumps(content).encode())
         if found is None and (chunk := _CHUNK.fullmatch(key)):
             row = int(chunk["row"])
             if (chunk["array"], row) not in self.empty:

@@ -153,6 +153,7 @@ def read_responses(
     scale: str | None,
     *,
     window: bool,
+    order: Literal["store", "volume"] = "store",
 ) -> xarray.DataArray:
     """Do what :meth:`Store.responses` does.
 
@@ -166,7 +167,7 @@ def read_responses(
     for name in (center, scale):
         if name is not None and name not in WITHIN:
             raise UnknownNameError("column to center or scale within", name, WITHIN)
-    samples, where = store.samples(subject), store._voxel_positions(subject, roi)
+    samples, where = store.samples(subject), store._voxel_positions(subject, roi, order)
     positions = selection.select_samples(samples, split, tasks, time)
     seconds = store.series(subject).get(tasks[0])
     window = window and delays is None and seconds is not None

@@ -16,7 +16,7 @@ from neurorecon.errors import InputError, StoreError, UnknownNameError
 from neurorecon.io.files import is_url
 from neurorecon.io.tensors import combine
 from neurorecon.registry import FEATURES
-from neurorecon.space import Space, hemispheres
+from neurorecon.space import Space, hemispheres, volume_order
 from neurorecon.store import schema, selection
 from neurorecon.store.backend import damaged, open_for_reading
 from neurorecon.store.leaks import LEAKS, describe
@@ -218,6 +218,41 @@ class Tables:
             found.append(f"sessions are confounded: {confounded}; center responses within sessions (center='session')")
         return found
 
+    def lacks(self, needs: str) -> str | None:
+        """Return what this store lacks for targets that are computed from something, or None.
+
+        Parameters
+        ----------
+        needs : {"images", "frames", "captions", "categories", "table"}
+            What they are computed from, as :class:`neurorecon.features.base.Extractor` says.
+        """
+        group: Any = self._root[schema.STIMULI]
+        if needs == "images" and "images" not in group:
+            return "no images"
+        if needs == "frames" and ("frames" not in group or not (self.stimuli["kind"] == "video").any()):
+            return "no videos"
+        if needs == "captions" and not self.stimuli["captions"].map(len).any():
+            return "no captions"
+        if needs == "categories" and not (self.stimuli["category"] != "").any():
+            names = () if self.labels is None else self.labels.columns
+            return None if any(str(name).startswith("category:") for name in names) else "no categories"
+        return None
+
+    def _advice(self, name: str) -> str:
+        """Return what to do about a target that the store lacks: only targets that exist can be computed."""
+        known = FEATURES.names()
+        near = [get_close_matches(name, names, n=1) for names in (self.targets_available, known)]
+        if name in known:
+            lacking = self.lacks(FEATURES.load(name).needs)
+            if lacking is not None:
+                return f"leave it out: it cannot be computed, because this store has {lacking}"
+            return f"compute it with: neurorecon features --target {name}"
+        if near[0]:
+            return f"did you mean {near[0][0]!r}?"
+        if near[1]:
+            return f"did you mean {near[1][0]!r}? Compute it with: neurorecon features --target {near[1][0]}"
+        return "see `neurorecon features` for what can be computed; add your own with --from FILE --name NAME"
+
     def target_stimuli(self, name: str) -> np.ndarray:
         """Return the ids of the stimuli that have a target."""
         if name not in self.targets_available:
@@ -225,7 +260,7 @@ class Tables:
                 "target",
                 name,
                 self.targets_available,
-                todo=_advice(name, self.targets_available),
+                todo=self._advice(name),
             )
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
         return text_of(group["stimulus"])
@@ -331,13 +366,22 @@ class Tables:
                 self._samples[subject]["split"] = self._samples[subject]["stimulus"].map(splits)
         return self._samples[subject].copy()
 
-    def voxels(self, subject: str, roi: str | Iterable[str] | None = None) -> pd.DataFrame:
-        """Return the voxel table of a subject: positions, and ``rois`` (names of ROIs joined by ``+``)."""
+    def voxels(
+        self,
+        subject: str,
+        roi: str | Iterable[str] | None = None,
+        *,
+        order: Literal["store", "volume"] = "store",
+    ) -> pd.DataFrame:
+        """Return the voxel table of a subject: positions, and ``rois`` (names of ROIs joined by ``+``).
+
+        `roi` and `order` are those of :meth:`responses`.
+        """
         if subject not in self._voxels:
             table = self._voxel_table(subject).copy()
             table["rois"] = _joined(self.roi_masks(subject), len(table))
             self._voxels[subject] = table
-        return self._voxels[subject].iloc[self._voxel_positions(subject, roi)].copy()
+        return self._voxels[subject].iloc[self._voxel_positions(subject, roi, order)].copy()
 
     def roi_masks(self, subject: str) -> dict[str, np.ndarray]:
         """Return the membership of each ROI, bool arrays of shape (voxel,)."""
@@ -506,11 +550,19 @@ class Tables:
             self._positions[subject] = pd.DataFrame(columns, index=index)
         return self._positions[subject]
 
-    def _voxel_positions(self, subject: str, roi: str | Iterable[str] | None) -> np.ndarray:
+    def _voxel_positions(
+        self, subject: str, roi: str | Iterable[str] | None, order: Literal["store", "volume"] = "store"
+    ) -> np.ndarray:
         if roi is None:
-            return np.arange(self.voxel_count(subject))
-        sides = hemispheres(self.space(subject), self._voxel_table(subject))
-        return np.flatnonzero(selection.roi_mask(roi, self.roi_masks(subject), self.roi_groups, sides))
+            found = np.arange(self.voxel_count(subject))
+        else:
+            sides = hemispheres(self.space(subject), self._voxel_table(subject))
+            found = np.flatnonzero(selection.roi_mask(roi, self.roi_masks(subject), self.roi_groups, sides))
+        if order == "store":
+            return found
+        if order != "volume":
+            raise UnknownNameError("order of voxels", order, ("store", "volume"))
+        return found[volume_order(self.space(subject), self._voxel_table(subject).iloc[found])]
 
     def _repeated_tasks(self, subject: str) -> list[str]:
         return [self._word(task) for task in self._values(f"{subject}/repeated_task").tolist()]
@@ -674,6 +726,7 @@ class Store(Tables):
         delays: Sequence[int] | None = None,
         center: Literal["session", "run"] | None = None,
         scale: Literal["session", "run"] | None = None,
+        order: Literal["store", "volume"] = "store",
     ) -> xarray.DataArray:
         """Return the responses of one task as a lazy array.
 
@@ -700,6 +753,10 @@ class Store(Tables):
         center, scale : {"session", "run"}, optional
             Subtract the mean, and divide by the standard deviation, of each voxel over all samples of the same session
             (or run) and task, of whatever split. Which stimulus a sample shows is not used.
+        order : {"store", "volume"}
+            Order of the voxels: as they are stored (sorted by ROI, which is read fastest), or that of
+            ``array[mask > 0]`` for an array and a mask with axes (x, y, z) as nibabel reads them, which weights trained
+            elsewhere usually expect. On a surface, that of the vertices, left hemisphere first.
 
         Returns
         -------
@@ -717,8 +774,9 @@ class Store(Tables):
         """
         tasks = checked_tasks(self, subject, task)
         return read_responses(
-            self, subject, roi, split, tasks, time, average, delays, center, scale, window=average is not None
-        )
+            self, subject, roi, split, tasks, time, average, delays, center, scale, window=average is not None,
+            order=order,
+        )  # fmt: skip
 
     def targets(self, name: str, split: str | None = None, stimuli: Sequence[str] | None = None) -> xarray.DataArray:
         """Return a target as a lazy array with one row per stimulus.
@@ -747,7 +805,7 @@ class Store(Tables):
         import xarray
 
         if name not in self.targets_available:
-            todo = _advice(name, self.targets_available)
+            todo = self._advice(name)
             raise UnknownNameError("target", name, self.targets_available, todo=todo)
         ids = self.target_stimuli(name)
         group: Any = self._root[f"{schema.TARGETS}/{name}"]
@@ -935,19 +993,6 @@ class Store(Tables):
         dims = ("stimulus", *group[array].metadata.dimension_names[1:])
         values = self._lazy(f"{schema.STIMULI}/{array}")[selection.contiguous(rows)]
         return xarray.DataArray(values, dims=dims, coords={"stimulus": ("stimulus", ids[rows])}, name=array)
-
-
-def _advice(name: str, available: Sequence[str]) -> str:
-    """Return what to do about a target that the store lacks: only targets that exist can be computed."""
-    known = FEATURES.names()
-    near = [get_close_matches(name, names, n=1) for names in (available, known)]
-    if name in known:
-        return f"compute it with: neurorecon features --target {name}"
-    if near[0]:
-        return f"did you mean {near[0][0]!r}?"
-    if near[1]:
-        return f"did you mean {near[1][0]!r}? Compute it with: neurorecon features --target {near[1][0]}"
-    return "see `neurorecon features` for what can be computed; add your own with --from FILE --name NAME"
 
 
 @functools.lru_cache(maxsize=4)

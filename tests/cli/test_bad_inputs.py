@@ -442,7 +442,7 @@ NSD = {
     "a split that is told nothing": (["test_sessions"], '[options]\nsplit = "sessions"', None),
     "test sessions that are not there": (["40"], '[options]\nsplit = "sessions"\ntest_sessions = [40]', None),
     "a category nobody knows": (["sphinx"], '[options]\nsplit = "category"\ntest_category = "sphinx"', None),
-    "an unknown space": (["space"], '[options]\nspace = "MNI"', None),
+    "an unknown space": (["space"], '[options]\nspace = "talairach"', None),
     "no images": (["nsd_stimuli.hdf5"], "", _remove(NSD_IMAGES)),
     "cut images": (["nsd_stimuli.hdf5 cannot be read"], "", _cut(NSD_IMAGES)),
     "images under another name": (

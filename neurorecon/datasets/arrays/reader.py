@@ -120,11 +120,12 @@ def _open_subject(folder: Path, root: Path, options: ArraysOptions) -> GivenSubj
 
 def _volume(folder: Path, root: Path, options: ArraysOptions) -> Volume | None:
     """Return the mask next to the responses, else the mask in the root, else the grid in the options."""
+    stated = grid_of(options.affine, options.shape)  # checked even where a mask makes it superfluous
     found = next((path for path in (folder / "mask.nii.gz", folder / "mask.nii") if path.is_file()), None)
     found = found or next((path for path in (root / "mask.nii.gz", root / "mask.nii") if path.is_file()), None)
     if found is not None:
         return _mask_file(found)
-    return grid_of(options.affine, options.shape)
+    return stated
 
 
 def grid_of(affine: Sequence[Sequence[float]] | None, shape: Sequence[int] | None) -> Volume | None:
@@ -137,7 +138,10 @@ def grid_of(affine: Sequence[Sequence[float]] | None, shape: Sequence[int] | Non
     """
     if affine is None and shape is None:
         return None
-    matrix = np.asarray(affine if affine is not None else [], dtype=float)
+    try:
+        matrix = np.asarray(affine if affine is not None else [], dtype=float)
+    except (ValueError, TypeError):  # rows of different lengths
+        matrix = np.empty(0)
     usable = matrix.shape == (4, 4) and np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 1e-12
     if not usable or shape is None or min(shape) < 1:
         raise InputError(

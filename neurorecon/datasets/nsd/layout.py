@@ -24,21 +24,35 @@ class NsdOptions(Options):
     subjects : tuple of str
         E.g. ``("subj01", "subj02")``. By default, all subjects on disk.
     sessions : str or tuple of int
-        ``"all"`` on disk, ranges (``"1-37"``, ``"1-10,12"``), or a list of numbers. Listed sessions must exist.
-    space : {"func1pt8mm", "func1mm", "fsaverage"}
-        Space of the betas.
+        ``"all"`` on disk, ranges (``"1-37"``, ``"1-10,12"``), or a list of numbers. Sessions that a subject does not
+        have (subj08 has 30) are left out; the others must be on disk.
+    space : {"func1pt8mm", "func1mm", "MNI", "fsaverage", "nativesurface"}
+        Space of the betas. NSD has no ROIs in MNI space: set `mask` to ``"brain"`` or to a file on the same grid.
     betas : {"betas_fithrf_GLMdenoise_RR", "betas_fithrf", "betas_assumehrf"}
         Version of the betas (b3, b2, b1 of the paper).
     mask : str
         Which voxels to store: an ROI (or several joined by ``+``), ``"brain"``, or the path of a mask on the same grid,
-        relative to the folder of the data set (``.nii``, ``.nii.gz``; on fsaverage ``.mgh``, ``.mgz``).
+        relative to the folder of the data set (``.nii``, ``.nii.gz``; on surfaces ``.mgh``, ``.mgz``).
+    min_ncsnr : float, optional
+        Keep the voxels of the mask whose ``ncsnr`` (signal-to-noise ratio of single trials, as NSD provides it) is at
+        least this.
     bad_voxels : {"drop", "keep"}
-        What to do with voxels that are constant or not finite in any session. If kept, values that are not finite
-        become 0.
-    scaling : {"percent", "session"}
-        Percent signal change, or z-scores within each session (across all its trials).
+        What to do with voxels that are constant (e.g. zero) or not finite in any session. If kept, values that are not
+        finite become 0, and the voxels are exactly those of the mask.
+    voxel_maps : tuple of str
+        Further maps to store for each voxel, by the names of their files, e.g. ``("prf_angle", "floc_*tval")``.
+    scaling : {"percent", "session", "session-all"}
+        Percent signal change, or z-scores within each session. ``"session"`` takes mean and standard deviation from the
+        training trials of the session (from all of its trials if it has fewer than two), ``"session-all"`` always from
+        all trials, test trials included, as several published systems do.
     samples : {"trial", "average"}
         One sample per trial, or one per image, the mean of its trials.
+    images : str, optional
+        Where the images are: by default ``nsd_stimuli.hdf5``; ``"none"`` to build a store without images; a folder of
+        image files; or an HDF5 or ``.npy`` file with some of the images. Relative to the folder of the data set.
+    image_table : str, optional
+        A table (CSV, TSV) that says which image is which: columns ``nsdId`` and ``file`` for a folder, ``nsdId`` in the
+        order of the images for a file. Not needed for NSD's own names, ``sharedAAAA_nsdBBBBB.png``.
     image_size : int, optional
         Pixels on each side of the stored images. By default, the size in the file (425).
     hemisphere_rois : bool
@@ -70,12 +84,16 @@ class NsdOptions(Options):
 
     subjects: tuple[str, ...] = ()
     sessions: str | tuple[int, ...] = "all"
-    space: Literal["func1pt8mm", "func1mm", "fsaverage"] = "func1pt8mm"
+    space: Literal["func1pt8mm", "func1mm", "MNI", "fsaverage", "nativesurface"] = "func1pt8mm"
     betas: Betas = "betas_fithrf_GLMdenoise_RR"
     mask: str = "nsdgeneral"
+    min_ncsnr: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     bad_voxels: Literal["drop", "keep"] = "drop"
-    scaling: Literal["percent", "session"] = "percent"
+    voxel_maps: tuple[str, ...] = ()
+    scaling: Literal["percent", "session", "session-all"] = "percent"
     samples: Literal["trial", "average"] = "trial"
+    images: str | None = None
+    image_table: str | None = None
     image_size: int | None = Field(default=None, ge=8, le=1024)
     hemisphere_rois: bool = False
     split: Literal["shared1000", "sessions", "clusters", "category"] = "shared1000"
@@ -110,6 +128,11 @@ class NsdOptions(Options):
         """Return the sessions in the options, or None for all on disk."""
         return None if self.sessions == "all" else _numbers(self.sessions)
 
+    @property
+    def on_surface(self) -> bool:
+        """Whether the betas are on the vertices of a surface."""
+        return self.space in SURFACES
+
 
 def _numbers(value: str | tuple[int, ...]) -> list[int]:
     if not isinstance(value, str):
@@ -129,6 +152,36 @@ DOWNLOAD = "download it again from NSD (naturalscenesdataset.org), into the same
 
 #: Hemispheres by their prefixes in file names.
 HEMISPHERES = {"lh": "left", "rh": "right"}
+
+#: Spaces whose betas are on vertices: the average surface, and that of each subject.
+SURFACES = ("fsaverage", "nativesurface")
+
+
+def check_root(root: Path) -> None:
+    """Raise an error that names the right folder if the root is a level too high or too low.
+
+    Raises
+    ------
+    MissingFileError
+        Nothing is raised if no such folder is found; whatever is missing says so itself.
+    """
+    parts = ("nsddata", "nsddata_betas")
+    if any((root / part).is_dir() for part in parts):
+        return
+    place = root.resolve()
+    above = [folder for folder in place.parents if any((folder / part).is_dir() for part in parts)
+             and place.relative_to(folder).parts[0].startswith("nsddata")]  # fmt: skip
+    below = sorted(
+        {folder.parent for part in parts for depth in ("*", "*/*") for folder in place.glob(f"{depth}/{part}")}
+    )
+    if above or below:
+        right = above[0] if above else below[0]
+        raise MissingFileError(
+            f"the folder of the data set is a level too {'low' if above else 'high'}",
+            given=str(root),
+            expected="the folder that holds nsddata, nsddata_betas and nsddata_stimuli",
+            todo=f"use --root {right}" + (f" (or one of {', '.join(map(str, below[1:5]))})" if len(below) > 1 else ""),
+        )
 
 
 @dataclass(frozen=True)
@@ -174,6 +227,11 @@ class Layout:
         """The folder with the names of labels, and the ROIs on surfaces, of a subject or ``fsaverage``."""
         return self.root / "nsddata" / "freesurfer" / subject / "label"
 
+    @property
+    def templates(self) -> Path:
+        """The folder with the names of labels of volumes, e.g. ``MTL.ctab``."""
+        return self.root / "nsddata" / "templates"
+
     def annotations(self, given: str | None) -> list[Path]:
         """Folders that may contain COCO's annotations, in order of precedence."""
         if given is not None:
@@ -184,7 +242,11 @@ class Layout:
 
 def source_files(layout: Layout, options: NsdOptions) -> list[Path]:
     """List the files that are read with these options, including some that may not exist."""
-    files = [layout.design, layout.stimuli, *(layout.stimulus_table.with_suffix(end) for end in (".csv", ".pkl"))]
+    files = [
+        layout.design,
+        *_image_sources(layout, options),
+        *(layout.stimulus_table.with_suffix(end) for end in (".csv", ".pkl")),
+    ]
     files += [layout.root / given for given in (options.cluster_table, options.category_table) if given]
     mask = layout.root / options.mask
     files += [mask, *(mask.with_name(f"{side}.{mask.name}") for side in HEMISPHERES)]
@@ -196,9 +258,19 @@ def source_files(layout: Layout, options: NsdOptions) -> list[Path]:
         files += layout.betas(name, options).glob("*ncsnr.*")
         prepared = layout.preparation(name, options.space)
         files += [layout.behavior(name), prepared / "brainmask.nii.gz", *prepared.glob("roi/*.nii*")]
+        for pattern in options.voxel_maps:
+            files += prepared.glob(f"{pattern}.nii*")
         for labels in {layout.labels(name), layout.labels("fsaverage")}:
-            files += labels.glob("*.mg[hz]*" if options.space == "fsaverage" else "*.ctab")
-    return files
+            files += labels.glob("*.mg[hz]*" if options.on_surface else "*.ctab")
+    return [*files, *layout.templates.glob("*.ctab")]
+
+
+def _image_sources(layout: Layout, options: NsdOptions) -> list[Path]:
+    if options.images is None:
+        return [layout.stimuli]
+    place = layout.root / options.images
+    table = [layout.root / options.image_table] if options.image_table else []
+    return [*table, *(sorted(place.iterdir()) if place.is_dir() else [place])]
 
 
 def find_subjects(layout: Layout, options: NsdOptions) -> list[str]:
@@ -243,15 +315,23 @@ def find_sessions(layout: Layout, subject: str, options: NsdOptions) -> dict[int
         If a requested session, or one of its hemispheres, is missing.
     """
     folder = layout.betas(subject, options)
-    surface = options.space == "fsaverage"
+    surface = options.on_surface
     found: dict[int, dict[str, Path]] = {}
-    pattern = r"(lh|rh)\.betas_session(\d+)\.(mgh|mgz)" if surface else r"()betas_session(\d+)\.(hdf5|nii\.gz|nii)"
+    pattern = r"(lh|rh)\.betas_session(\d+)\.(hdf5|mgh|mgz)" if surface else r"()betas_session(\d+)\.(hdf5|nii\.gz|nii)"
     for path in sorted(folder.iterdir(), reverse=True):  # hdf5 sorts before nii, so it comes last and replaces it
         match = re.fullmatch(pattern, path.name)
         if match:
             found.setdefault(int(match[2]), {})[match[1]] = path
     wanted = options.session_numbers()
-    missing = [number for number in wanted or [] if number not in found]
+    last = sessions_of(subject)
+    if wanted is not None and not any(number <= last for number in wanted):
+        raise InputError(
+            f"{subject} has none of these sessions",
+            given=f"sessions = {options.sessions!r}",
+            expected=f"sessions from 1 to {last}",
+            todo="choose other sessions, or leave this subject out with the option subjects",
+        )
+    missing = [number for number in wanted or [] if number not in found and number <= last]
     if missing or not found:
         raise MissingFileError(
             f"sessions of {subject} are missing",
@@ -270,6 +350,11 @@ def find_sessions(layout: Layout, subject: str, options: NsdOptions) -> dict[int
                 todo=DOWNLOAD,
             )
     return {number: [files[side] for side in sorted(sides)] for number, files in chosen.items()}
+
+
+def sessions_of(subject: str) -> int:
+    """Return how many sessions of the experiment a subject took part in."""
+    return SESSIONS.get(int(subject.removeprefix("subj")), 40)
 
 
 def span(numbers: list[int]) -> str:

@@ -10,9 +10,16 @@ import pandas as pd
 
 from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.datasets.nsd.experiment import check_behavior, read_behavior, read_design
-from neurorecon.datasets.nsd.layout import Layout, NsdOptions, find_sessions, find_subjects, source_files
+from neurorecon.datasets.nsd.layout import (
+    Layout,
+    NsdOptions,
+    check_root,
+    find_sessions,
+    find_subjects,
+    source_files,
+)
 from neurorecon.datasets.nsd.rois import ROI_GROUPS
-from neurorecon.datasets.nsd.stimuli import NsdImages, read_annotations, read_information, split_trials
+from neurorecon.datasets.nsd.stimuli import open_images, read_annotations, read_information, split_trials
 from neurorecon.datasets.nsd.subject import SubjectFiles, open_subject, subject_data
 from neurorecon.errors import UnknownNameError
 
@@ -50,6 +57,7 @@ class NsdReader(Reader):
     """
 
     name: ClassVar[str] = "nsd"
+    version: ClassVar[int] = 2
     Options: ClassVar[type[Options]] = NsdOptions
     roi_groups: ClassVar[dict[str, list[str]]] = ROI_GROUPS
     options: NsdOptions
@@ -58,6 +66,7 @@ class NsdReader(Reader):
         super().__init__(root, options)
         assert self.root is not None  # the base class refuses None
         layout = self._layout = Layout(self.root)
+        check_root(self.root)
         design = read_design(layout.design)
         self._subjects = find_subjects(layout, self.options)
         information = read_information(layout.stimulus_table, design)
@@ -72,7 +81,7 @@ class NsdReader(Reader):
         self._splits, self._reports = split_trials(trials, self._annotations, self.options, self.root)
         kept = [trials[name]["nsdId"].to_numpy()[self._splits[name] != ""] for name in trials]
         self._ids = np.unique(np.concatenate(kept))
-        self._images = NsdImages(layout.stimuli, self._ids, self.options.image_size)
+        self._images = open_images(layout, self._ids, self.options)
         self._behavior = {name: self._checked_behavior(name) for name in self._subjects}
         self._data: dict[str, SubjectData] = {}
 
@@ -98,7 +107,11 @@ class NsdReader(Reader):
             simulated=simulated,
             citation=CITATION,
             terms="NSD Terms of Use (naturalscenesdataset.org): no redistribution; images under COCO's terms",
-            units="percent signal change" if options.scaling == "percent" else "standard deviations of the session",
+            units={
+                "percent": "percent signal change",
+                "session": "standard deviations of the training trials of the session",
+                "session-all": "standard deviations of the session",
+            }[options.scaling],
             notes=f"Betas {options.betas} in {options.space}, mask {options.mask!r}; "
             f"{'single trials' if options.samples == 'trial' else 'means over the trials of an image'}; "
             f"split {options.split!r}. Stimulus nsd00000 is nsdId 0 (73KID 1).",
@@ -125,13 +138,13 @@ class NsdReader(Reader):
         """Return the share of each image that each COCO category covers, or None without COCO's instances."""
         return self._annotations.labels(self._ids)
 
-    def image_shape(self) -> tuple[int, int, int]:
-        """Return the shape of an image, (y, x, rgb): (425, 425, 3), unless the options set another size."""
-        return (self._images.size, self._images.size, 3)
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Return the shape of an image, (y, x, rgb): (425, 425, 3) unless the options say otherwise; None without."""
+        return None if self._images is None else self._images.shape
 
     def read_images(self, start: int, stop: int) -> np.ndarray:
         """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb)."""
-        return self._images.read(start, stop)
+        return super().read_images(start, stop) if self._images is None else self._images.read(start, stop)
 
     def subject(self, name: str) -> SubjectData:
         """Return the data of one subject.
@@ -145,7 +158,11 @@ class NsdReader(Reader):
             raise UnknownNameError("subject", name, self._subjects)
         if name not in self._data:
             self._data[name] = subject_data(
-                self._files[name], self._splits[name], self._reports[name], self._behavior[name], self.options
+                self._files[name],
+                self._splits[name],
+                {**self._reports[name], **self._annotations.report(self._ids)},
+                self._behavior[name],
+                self.options,
             )
         return self._data[name]
 

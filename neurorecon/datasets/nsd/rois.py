@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from neurorecon.datasets.base import can_be_stored
 from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.arrays import wrong_shape
@@ -75,8 +76,7 @@ def label_names(file: str, folders: list[Path]) -> dict[int, str]:
     folders : list of path
         Folders that may contain its color table, in order of precedence.
     """
-    for folder in folders:
-        path = folder / f"{file}.mgz.ctab"
+    for path in (folder / f"{file}{end}" for folder in folders for end in (".mgz.ctab", ".ctab")):
         if path.is_file():
             return {number: _roi_name(file, name) for number, name in _read_table(path).items()}
     return {number: _roi_name(file, name) for number, name in enumerate(LABELS.get(file, ()), start=1)}
@@ -90,13 +90,17 @@ def unnamed(file: str, number: int) -> str:
 def _read_table(path: Path) -> dict[int, str]:
     found = {}
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.strip():
-                number, name = line.split(maxsplit=2)[:2]  # colors may follow
-                found[int(number)] = name
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
+            if line.strip() and not line.lstrip().startswith("#"):
+                number, name = line.split(maxsplit=1)
+                found[int(number)] = _COLORS.sub("", name).strip()
     except (ValueError, UnicodeDecodeError) as error:
         raise damaged(path, error, DOWNLOAD) from error
-    return {number: name for number, name in found.items() if number > 0}
+    return {number: name for number, name in found.items() if number > 0 and name}
+
+
+#: Red, green, blue and transparency, which may follow the name of a label.
+_COLORS = re.compile(r"(\s+\d+){3,4}\s*$")
 
 
 def _roi_name(file: str, name: str) -> str:
@@ -112,6 +116,10 @@ def _roi_name(file: str, name: str) -> str:
 #: fsaverage meshes, by the number of vertices per hemisphere. NSD uses the finest mesh; coarser ones consist of its
 #: first vertices.
 MESHES = {163842: "fsaverage", 40962: "fsaverage6", 10242: "fsaverage5", 2562: "fsaverage4", 642: "fsaverage3"}
+
+
+#: What the mesh of a subject's own surface is called; figures cannot be drawn on it.
+NATIVE = "nativesurface"
 
 
 @dataclass(frozen=True)
@@ -163,9 +171,12 @@ class Surface:
     ----------
     vertices : tuple of int
         Number of vertices of the left and the right hemisphere.
+    native : bool
+        Whether it is the subject's own surface rather than the average one.
     """
 
     vertices: tuple[int, int]
+    native: bool = False
 
     @property
     def size(self) -> int:
@@ -192,7 +203,8 @@ class Surface:
     def space(self) -> Space:
         """Return the space of the vertices."""
         left, right = self.vertices
-        return Space("surface", mesh=MESHES.get(left, "fsaverage"), vertices={"left": left, "right": right})
+        mesh = NATIVE if self.native else MESHES.get(left, "fsaverage")
+        return Space("surface", mesh=mesh, vertices={"left": left, "right": right})
 
 
 Grid = Volume | Surface
@@ -204,10 +216,10 @@ def volume_of(path: Path) -> Volume:
     return Volume(tuple(image.shape[:3]), np.asarray(image.affine, dtype=float), path.name)
 
 
-def surface_of(paths: list[Path]) -> Surface:
-    """Return the grid of a pair of files, left and right hemisphere."""
-    left, right = (read_mgh_header(path, DOWNLOAD).shape[0] for path in paths)
-    return Surface((left, right))
+def surface_of(vertices: Iterable[int], space: str) -> Surface:
+    """Return the grid of betas on a surface, from the number of vertices of the left and the right hemisphere."""
+    left, right = vertices
+    return Surface((left, right), space == NATIVE)
 
 
 #: Groups of ROIs that are common in papers on NSD. (``early``, ``ventral``, ... are ROIs of the file ``streams``.)
@@ -250,26 +262,50 @@ class Rois:
         The labels in each file.
     names : dict of str to dict of int to str
         The names of the labels of each file.
+    sides : int8 array, shape (voxel,), or None
+        In a volume, the hemisphere of each voxel that an ROI file of one hemisphere labels: -1 left, 1 right, 0 where
+        no file labels it, or as many of the left as of the right hemisphere. None if there are no such files.
     """
 
     grid: Grid
     labels: dict[str, np.ndarray] = field(default_factory=dict)
     names: dict[str, dict[int, str]] = field(default_factory=dict)
+    sides: np.ndarray | None = None
+
+    def hemispheres(self, voxels: np.ndarray) -> np.ndarray | None:
+        """Return the hemisphere of voxels, ``"left"`` or ``"right"``; None if no file tells, or the grid itself does.
+
+        NSD's volumes are not centered on the midline, so the ROI files of single hemispheres decide. Voxels that none
+        of them labels (white matter, say) belong to the side whose labeled voxels are closer from left to right.
+
+        Parameters
+        ----------
+        voxels : int array, shape (voxel,)
+            Indices of voxels on the grid.
+        """
+        if self.sides is None or isinstance(self.grid, Surface) or not {-1, 1} <= set(self.sides.tolist()):
+            return None
+        x = self.grid.table(np.arange(self.grid.size)).to_numpy() @ self.grid.affine[0, :3]
+        left, right = (np.abs(x[voxels] - np.median(x[self.sides == side])) for side in (-1, 1))
+        known = self.sides[voxels]
+        return np.where(known != 0, np.where(known < 0, "left", "right"), np.where(left < right, "left", "right"))
 
     def rois(self) -> dict[str, tuple[str, list[int]]]:
         """Return the ROIs by name, as pairs of a file and the labels in it, small ROIs first."""
         found: dict[str, tuple[str, list[int]]] = {}
         for file in sorted(self.labels, key=_rank):
             side = _side(file)
-            numbers = np.flatnonzero(np.bincount(np.maximum(self.labels[file], 0)))
-            named = {
-                f"{side}{self.names[file].get(number) or unnamed(file.removeprefix(side), number)}": number
-                for number in numbers[numbers > 0].tolist()
-            }
-            found.update({name: (file, [number]) for name, number in named.items()})
+            numbers = np.unique(np.maximum(self.labels[file], 0))
+            named: dict[str, list[int]] = {}
+            for number in numbers[numbers > 0].tolist():
+                name = f"{side}{self.names[file].get(number) or unnamed(file.removeprefix(side), number)}"
+                if name in found:  # another file has an ROI of this name
+                    name = f"{side}{file.removeprefix(side)}_{name.removeprefix(side)}"
+                named.setdefault(name, []).append(number)  # labels of the same name are one ROI
+            found.update({name: (file, labels) for name, labels in named.items()})
             for prefix in (side, f"{side}Kastner_"):
                 for union, parts in UNIONS.items():
-                    present = [named[prefix + part] for part in parts if prefix + part in named]
+                    present = [number for part in parts for number in named.get(prefix + part, ())]
                     if present:
                         found[prefix + union] = (file, present)
         return found
@@ -347,11 +383,15 @@ def read_rois(layout: Layout, subject: str, grid: Grid, space: str, hemispheres:
             report["ROIs not on fsaverage"] = ", ".join(skipped)
     else:
         files = {name: [path] for name, path in _volume_files(layout.preparation(subject, space) / "roi").items()}
-    folders = [layout.labels(subject), layout.labels("fsaverage")]
+    folders = [layout.labels(subject), layout.labels("fsaverage"), layout.templates]
+    balance = np.zeros(grid.size, dtype=np.int8)
     for name, paths in files.items():
         base = name.removeprefix("lh.").removeprefix("rh.")
+        values = _whole_numbers(grid.read(paths), paths)
+        if base != name:
+            balance += np.where(values > 0, -1 if name.startswith("lh.") else 1, 0).astype(np.int8)
+            rois.sides = np.sign(balance)
         if base == name or hemispheres or base not in files:
-            values = np.nan_to_num(grid.read(paths)).round().astype(np.int16)
             target = name if base == name or hemispheres else base
             if target in rois.labels:  # there are only files of single hemispheres: combine them
                 values = np.where(values > 0, values, rois.labels[target])
@@ -359,6 +399,21 @@ def read_rois(layout: Layout, subject: str, grid: Grid, space: str, hemispheres:
             rois.names[target] = label_names(base, folders)
     rois.add_low_and_high()
     return rois, report
+
+
+def _whole_numbers(values: np.ndarray, paths: list[Path]) -> np.ndarray:
+    """Return labels as int32; refuse values that are none, e.g. of a map or a smoothed mask."""
+    found = np.nan_to_num(values)
+    whole = np.round(found)
+    if not np.allclose(found, whole, atol=1e-4, rtol=0):
+        worst = found[np.abs(found - whole).argmax()]
+        raise InputError(
+            f"{paths[0]} does not hold the labels of ROIs",
+            given=f"values such as {worst:g}",
+            expected="whole numbers: 0 outside of ROIs, 1, 2, ... in them",
+            todo="move the file out of the folder of ROIs; maps are read by the option voxel_maps",
+        )
+    return whole.astype(np.int32)
 
 
 def _volume_files(folder: Path) -> dict[str, Path]:
@@ -374,7 +429,7 @@ def _surface_files(layout: Layout, subject: str, grid: Surface) -> tuple[dict[st
     """Return the pairs of files on fsaverage, and the names of those on the subject's own surface."""
     found: dict[str, list[Path]] = {}
     skipped = []
-    for folder in (layout.labels("fsaverage"), layout.labels(subject)):
+    for folder in (layout.labels(subject),) if grid.native else (layout.labels("fsaverage"), layout.labels(subject)):
         for left in sorted([*folder.glob("lh.*.mgz"), *folder.glob("lh.*.mgh")]):
             right = left.with_name(f"rh{left.name[2:]}")
             name = left.name[3:-4]
@@ -382,6 +437,7 @@ def _surface_files(layout: Layout, subject: str, grid: Surface) -> tuple[dict[st
                 continue  # e.g. lh.curv, which contains values instead of labels
             if (
                 folder.parent.name == subject
+                and not grid.native
                 and int(np.prod(read_mgh_header(left, DOWNLOAD).shape)) != grid.vertices[0]
             ):
                 skipped.append(name)
@@ -394,7 +450,62 @@ def _has_names(path: Path) -> bool:
     return path.with_name(f"{path.name[3:-4]}.mgz.ctab").is_file()
 
 
-def select_voxels(rois: Rois, mask: str, layout: Layout, subject: str, space: str) -> np.ndarray:
+def read_maps(patterns: Iterable[str], layout: Layout, subject: str, grid: Grid, space: str) -> dict[str, np.ndarray]:
+    """Read maps with one value per voxel, such as those of the pRF and localizer experiments.
+
+    Parameters
+    ----------
+    patterns : iterable of str
+        The option ``voxel_maps``: names of files without hemisphere and extension, which may contain ``*``.
+    layout : Layout
+        The paths of the files.
+    subject, space : str
+        E.g. ``"subj01"`` and ``"func1pt8mm"``.
+    grid : Grid
+        The grid of the betas.
+
+    Returns
+    -------
+    dict of str to float32 array, shape (voxel,)
+        By the name of the file; NaN where NSD has no value.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If there is no file, or it is on another grid, or its name cannot be that of a column.
+    """
+    found: dict[str, list[Path]] = {}
+    for pattern in patterns:
+        if isinstance(grid, Surface):
+            folder = layout.labels(subject if grid.native else "fsaverage")
+            left = [path for end in (".mgz", ".mgh") for path in sorted(folder.glob(f"lh.{pattern}{end}"))]
+            there = {path.name[3:-4]: [path, path.with_name(f"rh{path.name[2:]}")] for path in left}
+        else:
+            folder = layout.preparation(subject, space)
+            there = {path.name.partition(".nii")[0]: [path] for path in sorted(folder.glob(f"{pattern}.nii*"))}
+        if not there:
+            side, end = ("lh.", "mgz") if isinstance(grid, Surface) else ("", "nii.gz")
+            raise MissingFileError(
+                f"there is no map {pattern!r} of {subject}",
+                given=f"no file {side}{pattern}.{end} in {folder}",
+                expected="one of the maps of NSD, e.g. prf_angle or floc_facestval (on surfaces prfangle)",
+                todo=f"{DOWNLOAD}, or correct the option voxel_maps",
+            )
+        found |= there
+    wrong = [name for name in found if not can_be_stored(name)]
+    if wrong:
+        raise InputError(
+            "the name of a map cannot be that of a column",
+            given=wrong[0],
+            expected="letters, digits, '_', '.' and '-', and no name that a store uses itself",
+            todo="leave this map out of the option voxel_maps, or rename the file",
+        )
+    return {name: grid.read(paths).astype(np.float32) for name, paths in found.items()}
+
+
+def select_voxels(
+    rois: Rois, mask: str, layout: Layout, subject: str, space: str, data: Callable[[], np.ndarray]
+) -> np.ndarray:
     """Return the indices of the voxels in a mask, ascending.
 
     Parameters
@@ -407,6 +518,8 @@ def select_voxels(rois: Rois, mask: str, layout: Layout, subject: str, space: st
         The paths of the files.
     subject, space : str
         E.g. ``"subj01"`` and ``"func1pt8mm"``.
+    data : callable
+        Returns which voxels of the grid have data, bool of shape (voxel,): the brain, in spaces without a mask of it.
 
     Returns
     -------
@@ -419,7 +532,11 @@ def select_voxels(rois: Rois, mask: str, layout: Layout, subject: str, space: st
     """
     grid = rois.grid
     if mask == "brain":
-        member = _brain(grid, layout.preparation(subject, space) / "brainmask.nii.gz")
+        path = layout.preparation(subject, space) / "brainmask.nii.gz"
+        if isinstance(grid, Surface):
+            member = np.ones(grid.size, dtype=bool)
+        else:
+            member = data() if space == "MNI" and not path.is_file() else _positive(grid.read([path]))
     elif re.search(r"\.nii(\.gz)?$|\.mg[hz]$", mask):
         member = _mask_file(grid, layout.root / mask)
     else:
@@ -434,10 +551,6 @@ def select_voxels(rois: Rois, mask: str, layout: Layout, subject: str, space: st
     return np.flatnonzero(member)
 
 
-def _brain(grid: Grid, path: Path) -> np.ndarray:
-    return np.ones(grid.size, dtype=bool) if isinstance(grid, Surface) else _positive(grid.read([path]))
-
-
 def _mask_file(grid: Grid, path: Path) -> np.ndarray:
     if isinstance(grid, Volume):
         return _positive(grid.read([path]))
@@ -446,7 +559,7 @@ def _mask_file(grid: Grid, path: Path) -> np.ndarray:
         raise InputError(
             "the mask is not a file of this space",
             given=str(path),
-            expected="files lh.NAME.mgz and rh.NAME.mgz (mask = \"NAME.mgz\"), because space is 'fsaverage'",
+            expected='files lh.NAME.mgz and rh.NAME.mgz (mask = "NAME.mgz"), because space is a surface',
             todo="use such files, or a volume as space",
         )
     return _positive(grid.read(pair))

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from neurorecon.datasets.nsd.experiment import Design
-from neurorecon.datasets.nsd.layout import DOWNLOAD, NsdOptions
+from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout, NsdOptions
 from neurorecon.datasets.splits import LEFT_OUT, cluster_texts, hold_out_groups, hold_out_sessions, hold_out_stimuli
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.arrays import open_hdf5_file, wrong_shape
+from neurorecon.io.arrays import open_array, open_hdf5_file, wrong_shape
 from neurorecon.io.files import damaged
-from neurorecon.io.tables import load_table
+from neurorecon.io.images import ImageFiles, image_files
+from neurorecon.io.tables import load_table, read_table
 
 #: Columns to read.
 COLUMNS = ("cocoId", "cocoSplit", "cropBox", "nsdId", "shared1000")
@@ -150,7 +151,7 @@ def rows(path: Path, key: str) -> Iterator[dict[str, Any]]:
                     text, place = text[place:] + more, 0
                     continue
                 yield value
-    except (ValueError, OSError) as error:  # invalid JSON and encodings raise ValueError
+    except (ValueError, OSError, RecursionError) as error:  # invalid JSON and encodings raise ValueError
         raise damaged(path, error, COCO_DOWNLOAD) from error
 
 
@@ -282,6 +283,8 @@ class Annotations:
         The supercategory of each category.
     has_objects : bool
         Whether COCO's instances were found.
+    missing : dict of str to str
+        Why there are no ``captions``, or no ``categories``, or not of all images.
     """
 
     coco: dict[int, int] = field(default_factory=dict)
@@ -289,9 +292,21 @@ class Annotations:
     objects: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["cocoId", "category", "area"]))
     groups: dict[str, str] = field(default_factory=dict)
     has_objects: bool = False
+    missing: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._main = main_category(self.objects)
+
+    def report(self, images: np.ndarray) -> dict[str, str]:
+        """Return what users should know: which annotations the images (``nsdId``) lack, and why."""
+        found = {}
+        without = sum(not self.captions(int(image)) for image in images)
+        if without:
+            some = "none" if without == len(images) else f"none of {without:,} of {len(images):,} images"
+            found["captions"] = f"{some}: {self.missing.get('captions', 'COCO has none of them')}"
+        if "categories" in self.missing:
+            found["categories"] = f"none: {self.missing['categories']}"
+        return found
 
     def captions(self, image: int) -> list[str]:
         """Return the captions of an image, given its ``nsdId``."""
@@ -358,14 +373,93 @@ def read_annotations(
             todo="check the option; the path is relative to the folder of the data set",
         )
     if information is None:
-        return Annotations()
+        why = "nsd_stim_info_merged.csv (or .pkl) is missing, which says where in COCO the images are from"
+        return Annotations(missing={"captions": why, "categories": why})
+    where = f"in {' or '.join(map(str, folders))}"
+    missing = {}
+    absent = [name for name in ("captions_train2017.json", "captions_val2017.json")
+              if name not in [path.name for path in captions]]  # fmt: skip
+    if absent:
+        missing["captions"] = f"no {' and no '.join(absent)} {where}"
     table = information.loc[images]
     coco = dict(zip(table["nsdId"].tolist(), table["cocoId"].tolist(), strict=True))
     texts = read_captions(captions, set(coco.values()))
     if not instances:
-        return Annotations(coco, texts)
+        missing["categories"] = f"no instances_train2017.json and no instances_val2017.json {where}"
+        return Annotations(coco, texts, missing=missing)
     objects, groups = read_objects(instances, table.drop_duplicates("cocoId").set_index("cocoId"))
-    return Annotations(coco, texts, objects, groups, has_objects=True)
+    return Annotations(coco, texts, objects, groups, has_objects=True, missing=missing)
+
+
+def open_images(layout: Layout, ids: np.ndarray, options: NsdOptions) -> NsdImages | ImageFiles | None:
+    """Open the images where the options say they are.
+
+    Parameters
+    ----------
+    layout : Layout
+        The paths of the files.
+    ids : int array, shape (stimulus,)
+        ``nsdId`` (from 0) of the images to read.
+    options : NsdOptions
+        Their ``images``, ``image_table`` and ``image_size``.
+
+    Returns
+    -------
+    NsdImages, ImageFiles or None
+        Has ``shape`` and ``read(start, stop)``. None if the store is to be built without images.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the images are missing or damaged, or one of `ids` is not among them.
+    """
+    if options.images == "none":
+        return None
+    if options.images is None:
+        return NsdImages(layout.stimuli, ids, ids, options.image_size)
+    place = layout.root / options.images
+    table = None if options.image_table is None else read_table(layout.root / options.image_table)
+    if table is not None:
+        table.require(["nsdId", *(["file"] if place.is_dir() else [])])
+        numbers = table.integers("nsdId", 0)
+        table.refuse_duplicates(numbers, "images", "each nsdId once")
+    elif not place.is_dir():
+        raise InputError(
+            "which images these are is unknown",
+            given=f"images = {options.images!r} without image_table",
+            expected="a table with the column nsdId (from 0), one row per image of the file, in its order",
+            todo="save such a table as CSV, and name it in the option image_table",
+        )
+    if place.is_dir():
+        if table is None:
+            matches = [(path.name, _SHARED_NAME.fullmatch(path.name)) for path in sorted(place.iterdir())]
+            files = {int(match[1]) - 1: name for name, match in matches if match}  # these names count from 1
+        else:
+            files = dict(zip(numbers.tolist(), table.names("file").tolist(), strict=True))
+        rows = _rows_of_images(ids, np.array(list(files), dtype=int), place, options)
+        chosen = [files[int(list(files)[row])] for row in rows]
+        return image_files(place, [f"nsd{number:05d}" for number in ids], chosen, options.image_size)
+    return NsdImages(place, ids, _rows_of_images(ids, numbers, place, options), options.image_size, len(numbers))
+
+
+#: Names of the files in NSD's folder ``shared1000``: the number among the shared images, and the 73k id, both from 1.
+_SHARED_NAME = re.compile(r"shared\d{4}_nsd(\d{5})\.(?:png|jpe?g)")
+
+
+def _rows_of_images(ids: np.ndarray, there: np.ndarray, place: Path, options: NsdOptions) -> np.ndarray:
+    """Return where each image is among those that are there, int of shape (stimulus,)."""
+    row = {int(number): place for place, number in enumerate(there)}
+    absent = [int(number) for number in ids if int(number) not in row]
+    if absent:
+        raise MissingFileError(
+            "some of the images are missing",
+            given=f"{len(there):,} images in {place}{f', by {options.image_table}' if options.image_table else ''}; "
+            f"without {len(absent):,} of the {len(ids):,} that were shown, e.g. nsdId {absent[0]}",
+            expected="every image that the subjects saw in the sessions read",
+            todo="add the images (the option image_table names a table that says which file is which nsdId), or build "
+            'the store without any: images = "none"',
+        )
+    return np.array([row[int(number)] for number in ids], dtype=int)
 
 
 class NsdImages:
@@ -376,9 +470,13 @@ class NsdImages:
     path : path
         ``nsd_stimuli.hdf5``.
     ids : int array, shape (stimulus,)
-        ``nsdId`` (from 0) of the images to read, i.e. their rows in the file.
+        ``nsdId`` (from 0) of the images to read.
+    rows : int array, shape (stimulus,)
+        Their rows in the file. In the whole file, these are their ids.
     size : int or None
         Pixels on each side. None keeps the size in the file.
+    number : int, optional
+        Number of images that the file must have, for files with a part of the images.
 
     Raises
     ------
@@ -386,34 +484,52 @@ class NsdImages:
         If the file is missing or damaged, or does not contain the images.
     """
 
-    def __init__(self, path: Path, ids: np.ndarray, size: int | None) -> None:
+    def __init__(
+        self, path: Path, ids: np.ndarray, rows: np.ndarray, size: int | None, number: int | None = None
+    ) -> None:
         if not path.is_file():
             raise MissingFileError(
                 "the images are missing",
                 given=f"no file {path}",
-                expected="nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5 in the folder of the data set (39.6 GB)",
-                todo=DOWNLOAD,
+                expected="nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5 in the folder of the data set (39.6 GB)"
+                if number is None
+                else "the file in the option images",
+                todo=f'{DOWNLOAD}; or set images = "none" in [options] to build the store without images',
             )
-        self._path, self._ids = path, np.asarray(ids)
+        self._path, self._ids = path, np.asarray(rows)
         self._file: Any = None
         data = self._data()
-        if data.ndim != 4 or data.shape[3] != 3 or data.shape[1] != data.shape[2]:
+        if len(data.shape) != 4 or data.shape[3] != 3 or data.shape[1] != data.shape[2]:
             raise wrong_shape(path, data.shape, "(image, 425, 425, 3)", DOWNLOAD)
         if data.dtype != np.uint8:
             raise InputError(
                 f"the images in {path} have the wrong data type", given=str(data.dtype), expected="uint8", todo=DOWNLOAD
             )
-        if len(self._ids) and self._ids.max() >= len(data):
+        if number is not None and number != data.shape[0]:
+            raise InputError(
+                "the table of images does not match the file of images",
+                given=f"{number:,} rows for the {data.shape[0]:,} images in {path}",
+                expected="one row per image, in the order of the file",
+                todo="fix the table in the option image_table",
+            )
+        if len(self._ids) and self._ids.max() >= data.shape[0]:
             raise InputError(
                 f"{path} contains fewer images than the design",
-                given=f"{len(data):,} images",
+                given=f"{data.shape[0]:,} images",
                 expected=f"at least {self._ids.max() + 1:,}",
                 todo=DOWNLOAD,
             )
         self._stored = int(data.shape[1])
         self.size = size or self._stored
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of an image, (y, x, rgb)."""
+        return (self.size, self.size, 3)
+
     def _data(self) -> Any:
+        if self._path.suffix == ".npy":
+            return open_array(self._path, None, "imgBrick")
         if self._file is None:
             self._file = open_hdf5_file(self._path, DOWNLOAD)
         if "imgBrick" not in self._file:
@@ -537,7 +653,7 @@ def _category(images: np.ndarray, annotations: Annotations, options: NsdOptions,
         if not annotations.has_objects:
             raise MissingFileError(
                 'split = "category" requires annotations of the images',
-                given="neither instances_train2017.json nor instances_val2017.json of COCO",
+                given=annotations.missing.get("categories", "no instances of COCO"),
                 expected="COCO's annotations in the folder annotations, or the option category_table",
                 todo="download annotations_trainval2017.zip from cocodataset.org, or set category_table",
             )

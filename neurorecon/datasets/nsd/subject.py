@@ -14,8 +14,9 @@ compressed.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,20 @@ import pandas as pd
 
 from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, SubjectData
 from neurorecon.datasets.nsd.experiment import Design, behavior_columns, means_of_behavior
-from neurorecon.datasets.nsd.layout import DOWNLOAD, SESSIONS, Layout, NsdOptions, span
-from neurorecon.datasets.nsd.rois import Grid, Rois, Surface, Volume, read_rois, select_voxels, surface_of, volume_of
+from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout, NsdOptions, sessions_of, span
+from neurorecon.datasets.nsd.rois import (
+    Grid,
+    Rois,
+    Surface,
+    Volume,
+    read_maps,
+    read_rois,
+    select_voxels,
+    surface_of,
+    volume_of,
+)
 from neurorecon.datasets.runs import Screened, screen
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, MissingFileError, NeuroreconWarning
 from neurorecon.io.arrays import open_hdf5_file, wrong_shape
 from neurorecon.io.files import damaged
 from neurorecon.io.surfaces import read_mgh_header
@@ -156,14 +167,8 @@ class Hdf5Betas(Betas):
     def __init__(self, path: Path, grid: tuple[tuple[int, ...], Any, str]) -> None:
         self.path = path
         shape, _, like = grid
+        hdf5_betas_shape(path)
         with open_hdf5_file(path, DOWNLOAD) as file:
-            if "betas" not in file:
-                raise InputError(
-                    f"{path} contains no betas",
-                    given=f"datasets {', '.join(file) or '(none)'}",
-                    expected="the dataset betas (trial, z, y, x)",
-                    todo=DOWNLOAD,
-                )
             data = file["betas"]
             if data.ndim != 4 or data.shape[1:] != shape[::-1]:
                 expected = f"('trial', {', '.join(map(str, shape[::-1]))}): the axes of {like}, reversed"
@@ -253,6 +258,56 @@ class SurfaceBetas(Betas):
         return found
 
 
+class SurfaceHdf5Betas(Betas):
+    """Betas in files ``lh.betas_sessionNN.hdf5`` and ``rh.betas_sessionNN.hdf5``, dataset ``betas`` (trial, vertex).
+
+    NSD has them on the subjects' own surfaces. The parameters are those of :class:`SurfaceBetas`.
+    """
+
+    def __init__(self, paths: list[Path], vertices: tuple[int, int]) -> None:
+        self.path, self._paths, self._vertices = paths[0], paths, vertices
+        shapes = [hdf5_betas_shape(path) for path in paths]
+        for path, shape, number in zip(paths, shapes, vertices, strict=True):
+            if len(shape) != 2 or shape[1] != number:
+                raise wrong_shape(path, shape, f"('trial', {number}): one value per trial and vertex", DOWNLOAD)
+        self.trials = shapes[0][0]
+        if shapes[1][0] != self.trials:
+            raise wrong_shape(paths[1], shapes[1], f"{self.trials} trials, as in {paths[0].name}", DOWNLOAD)
+        for path in paths:
+            with open_hdf5_file(path, DOWNLOAD) as file:
+                self._check_dtype(file["betas"].dtype)
+
+    def read(self, voxels: np.ndarray, stop: int | None = None) -> np.ndarray:
+        """Read blocks of trials of both hemispheres; see the base class."""
+        number = self._wanted(stop)
+        found = np.empty((number, len(voxels)), dtype=self.dtype)
+        border = int(np.searchsorted(voxels, self._vertices[0]))
+        for side, part in enumerate((slice(0, border), slice(border, len(voxels)))):
+            places = voxels[part] - self._vertices[0] * side
+            step = max(1, BLOCK // (self._vertices[side] * self.dtype.itemsize))
+            with open_hdf5_file(self._paths[side], DOWNLOAD) as file:
+                try:
+                    for start in range(0, number, step):
+                        stop = min(start + step, number)
+                        found[start:stop, part] = file["betas"][start:stop][:, places]
+                except OSError as error:
+                    raise damaged(self._paths[side], error, DOWNLOAD) from error
+        return found
+
+
+def hdf5_betas_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of the dataset ``betas``."""
+    with open_hdf5_file(path, DOWNLOAD) as file:
+        if "betas" not in file:
+            raise InputError(
+                f"{path} contains no betas",
+                given=f"datasets {', '.join(file) or '(none)'}",
+                expected="the dataset betas",
+                todo=DOWNLOAD,
+            )
+        return tuple(int(size) for size in file["betas"].shape)
+
+
 def percent(values: np.ndarray) -> np.ndarray:
     """Convert betas to percent signal change, float32.
 
@@ -270,21 +325,57 @@ def percent(values: np.ndarray) -> np.ndarray:
 HEAD = 16
 
 
-def screen_sessions(sessions: Iterable[Betas], voxels: np.ndarray) -> Screened:
-    """Find the voxels that are not finite, or constant, in any session.
+#: Smallest and largest plausible standard deviation of a voxel over trials, in percent signal change. In NSD it is 1 to
+#: 3, and z-scored betas have 1; values that are still multiplied by 300, or were divided twice, are far outside.
+PLAUSIBLE = (0.03, 30.0)
+
+
+def screen_sessions(sessions: Sequence[Betas], voxels: np.ndarray) -> tuple[Screened, np.ndarray]:
+    """Find the voxels that are not finite, or constant, in any session, and how much the others vary.
 
     Parameters
     ----------
-    sessions : iterable of Betas
+    sessions : sequence of Betas
         The sessions, read one at a time.
     voxels : int array, shape (voxel,)
         Indices of voxels, as in :meth:`Betas.read`.
 
     Returns
     -------
-    Screened
+    screened : Screened
+    spread : float array, shape (session,)
+        Median over voxels of the standard deviation over the first trials of each session, in percent signal change;
+        NaN where no voxel varies.
     """
-    return screen(_telling(betas, voxels) for betas in sessions)
+    spread = []
+
+    def telling() -> Iterator[np.ndarray]:
+        for betas in sessions:
+            head = _telling(betas, voxels)
+            with np.errstate(invalid="ignore", over="ignore"):
+                deviation = percent(head[:HEAD]).std(axis=0, dtype=np.float64)
+            varied = deviation[np.isfinite(deviation) & (deviation > 0)]
+            spread.append(float(np.median(varied)) if len(varied) else np.nan)
+            yield head
+
+    return screen(telling()), np.array(spread)
+
+
+def _scale_report(files: SubjectFiles, spread: np.ndarray) -> dict[str, str]:
+    """Warn of betas whose magnitude cannot be percent signal change; return it for the report."""
+    with np.errstate(invalid="ignore"):
+        odd = np.flatnonzero((spread < PLAUSIBLE[0]) | (spread > PLAUSIBLE[1]))
+    if not len(odd):
+        return {}
+    first = files.betas[odd[0]]
+    stored = "floating-point numbers, read as percent" if first.dtype.kind == "f" else "integers, read as percent x 300"
+    what = (
+        f"{len(odd)} of {len(spread)} sessions vary by {spread[odd[0]]:.3g} percent signal change ({first.path.name}, "
+        f"{stored}), where 1 to 3 is usual: divide floating-point betas by 300 if they were never divided, and store "
+        "percent signal change either as floating-point numbers or times 300 as int16"
+    )
+    warnings.warn(f"{files.name}: the betas have an implausible scale: {what}", NeuroreconWarning, stacklevel=2)
+    return {"scale of the betas": what}
 
 
 def _telling(betas: Betas, voxels: np.ndarray) -> np.ndarray:
@@ -316,14 +407,15 @@ class Recording:
         For each session, the indices of the trials that are samples.
     voxels : int array, shape (voxel,)
         Indices of voxels, as in :meth:`Betas.read`.
-    standardize : bool
-        Whether to z-score every voxel within each session.
+    standard : sequence of int array, optional
+        To z-score every voxel within each session: for each session, the trials that mean and standard deviation are
+        taken from.
     """
 
     sessions: Sequence[Betas]
     rows: Sequence[np.ndarray]
     voxels: np.ndarray
-    standardize: bool
+    standard: Sequence[np.ndarray] | None = None
 
     def load(self, number: int) -> Callable[[int, np.ndarray], None]:
         """Read one session into memory, and return a function that writes its samples into an array.
@@ -332,7 +424,7 @@ class Recording:
         from `start` on into `out` (float32, shape (sample, voxel)), a few at a time to avoid large copies.
         """
         raw = self.sessions[number].read(self.voxels)
-        mean, scale = _standard(raw) if self.standardize else (None, None)
+        mean, scale = (None, None) if self.standard is None else _standard(raw, self.standard[number])
         rows = self.rows[number]
 
         def fill(start: int, out: np.ndarray) -> None:
@@ -348,12 +440,12 @@ class Recording:
         return fill
 
 
-def _standard(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and standard deviation across all trials of a session, in percent signal change."""
+def _standard(raw: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and standard deviation across some trials of a session, in percent signal change."""
     mean, scale = np.empty(raw.shape[1], np.float32), np.empty(raw.shape[1], np.float32)
     for start in range(0, raw.shape[1], BLOCK_COLUMNS):
         part = slice(start, start + BLOCK_COLUMNS)
-        values = np.nan_to_num(percent(raw[:, part]), nan=0.0, posinf=0.0, neginf=0.0)
+        values = np.nan_to_num(percent(raw[trials, part]), nan=0.0, posinf=0.0, neginf=0.0)
         mean[part] = values.mean(axis=0, dtype=np.float64)
         scale[part] = values.std(axis=0, dtype=np.float64)
     scale[scale == 0] = 1.0  # constant voxels become 0
@@ -459,6 +551,8 @@ class SubjectFiles:
         Indices of the voxels in the mask.
     ncsnr : float array, shape (voxel,), or None
         Noise ceiling signal-to-noise ratio that NSD provides.
+    maps : dict of str to float32 array, shape (voxel,)
+        Further maps, by name.
     report : dict of str to str
         What was missing.
     """
@@ -470,6 +564,7 @@ class SubjectFiles:
     rois: Rois
     voxels: np.ndarray
     ncsnr: np.ndarray | None
+    maps: dict[str, np.ndarray]
     report: dict[str, str]
 
 
@@ -502,19 +597,54 @@ def open_subject(
     """
     grid = _grid(layout, name, sessions, options)
     rois, report = read_rois(layout, name, grid, options.space, options.hemisphere_rois)
-    voxels = select_voxels(rois, options.mask, layout, name, options.space)
     betas = [_open(paths, grid) for paths in sessions.values()]
+    voxels = select_voxels(rois, options.mask, layout, name, options.space, lambda: _with_data(betas[0], grid.size))
     trials = _trials(design, name, list(sessions), betas)
     folder = layout.betas(name, options)
-    return SubjectFiles(name, folder, betas, trials, rois, voxels, _ncsnr(folder, grid, voxels),
-                  _missing(name, list(sessions), design, options) | report)  # fmt: skip
+    ncsnr = _ncsnr(folder, grid, voxels)
+    if options.min_ncsnr is not None:
+        voxels, ncsnr = _above(options.min_ncsnr, voxels, ncsnr, name, folder)
+        report["mask"] = f"{len(voxels):,} voxels with ncsnr of at least {options.min_ncsnr:g} in {options.mask}"
+    maps = read_maps(options.voxel_maps, layout, name, grid, options.space)
+    return SubjectFiles(
+        name, folder, betas, trials, rois, voxels, ncsnr, {key: values[voxels] for key, values in maps.items()},
+        _missing(name, list(sessions), design, options) | report,
+    )  # fmt: skip
+
+
+def _with_data(betas: Betas, size: int) -> np.ndarray:
+    """Return which voxels are not zero in the first trial; NSD's betas are zero outside of the brain."""
+    return np.nan_to_num(betas.read(np.arange(size), stop=1)[0]) != 0
+
+
+def _above(
+    limit: float, voxels: np.ndarray, ncsnr: np.ndarray | None, name: str, folder: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    if ncsnr is None:
+        raise MissingFileError(
+            f"the signal-to-noise ratios of {name} are missing, which min_ncsnr compares",
+            given=f"no ncsnr file in {folder}",
+            expected="ncsnr.nii.gz (on surfaces lh.ncsnr.mgh and rh.ncsnr.mgh)",
+            todo=f"{DOWNLOAD}, or leave min_ncsnr out",
+        )
+    member = ncsnr >= limit
+    if not member.any():
+        raise InputError(
+            f"no voxel of {name} reaches min_ncsnr",
+            given=f"min_ncsnr = {limit:g}; the largest ncsnr in the mask is {ncsnr.max():.3g}",
+            expected="a threshold that some voxels reach",
+            todo="choose a smaller one",
+        )
+    return voxels[member], ncsnr[member]
 
 
 def _grid(layout: Layout, name: str, sessions: dict[int, list[Path]], options: NsdOptions) -> Grid:
     """Return the grid that masks and betas must share: that of nsdgeneral, else of the first file that has one."""
     first = next(iter(sessions.values()))
-    if options.space == "fsaverage":
-        return surface_of(first)
+    if options.on_surface:
+        sizes = [hdf5_betas_shape(path)[-1] if path.suffix == ".hdf5" else read_mgh_header(path, DOWNLOAD).shape[0]
+                 for path in first]  # fmt: skip
+        return surface_of(sizes, options.space)
     folder = layout.preparation(name, options.space)
     candidates = [folder / "roi" / "nsdgeneral.nii.gz", folder / "brainmask.nii.gz", *sorted(folder.glob("roi/*.nii*"))]
     there = [path for path in candidates if path.is_file()]
@@ -532,7 +662,8 @@ def _grid(layout: Layout, name: str, sessions: dict[int, list[Path]], options: N
 
 def _open(paths: list[Path], grid: Grid) -> Betas:
     if isinstance(grid, Surface):
-        return SurfaceBetas(paths, grid.vertices)
+        kind = SurfaceHdf5Betas if paths[0].suffix == ".hdf5" else SurfaceBetas
+        return kind(paths, grid.vertices)
     of = (grid.shape, grid.affine, grid.like)
     return Hdf5Betas(paths[0], of) if paths[0].suffix == ".hdf5" else NiftiBetas(paths[0], of)
 
@@ -551,11 +682,13 @@ def _trials(design: Design, name: str, sessions: list[int], betas: list[Betas]) 
 
 
 def _missing(name: str, sessions: list[int], design: Design, options: NsdOptions) -> dict[str, str]:
-    number = SESSIONS.get(int(name.removeprefix("subj")), 40)
-    number = number if design.pattern is None else min(number, len(design.pattern))
+    last = sessions_of(name)
+    number = last if design.pattern is None else min(last, len(design.pattern))
     wanted = options.session_numbers() or range(1, number + 1)
-    absent = [session for session in wanted if session not in sessions]
-    return {"sessions missing": f"{span(absent)} of 1-{number}"} if absent else {}
+    absent = [session for session in wanted if session not in sessions and session <= last]
+    beyond = [session for session in wanted if session > last]
+    found = {"sessions missing": f"{span(absent)} of 1-{number}"} if absent else {}
+    return found | ({"sessions": f"{span(sessions)}; {name} has {last}, so not {span(beyond)}"} if beyond else {})
 
 
 def _ncsnr(folder: Path, grid: Grid, voxels: np.ndarray) -> np.ndarray | None:
@@ -597,7 +730,7 @@ def subject_data(
     InputError
         If none of the voxels can be used.
     """
-    screened = screen_sessions(files.betas, files.voxels)
+    screened, spread = screen_sessions(files.betas, files.voxels)
     keep = options.bad_voxels == "keep"
     usable = np.ones(len(files.voxels), dtype=bool) if keep else screened.usable
     if not usable.any():
@@ -606,12 +739,18 @@ def subject_data(
     table = files.rois.grid.table(voxels)
     if files.ncsnr is not None:
         table["ncsnr"] = files.ncsnr[usable]
-    rows = [np.flatnonzero(part != "") for part in _by_session(files, split)]
-    recording = Recording(files.betas, rows, voxels, options.scaling == "session")
+    sides = files.rois.hemispheres(voxels)
+    further = {} if sides is None else {"hemisphere": sides}
+    further |= {name: values[usable] for name, values in files.maps.items()}
+    table = table.assign(**further)
+    by_session = _by_session(files, split)
+    rows = [np.flatnonzero(part != "") for part in by_session]
+    standard, standardized = _standard_trials(by_session, list(files.trials["session"].unique()), options.scaling)
+    recording = Recording(files.betas, rows, voxels, standard)
     samples = _samples(files.trials, split)
     kept = files.trials[split != ""]
     pressed = pd.DataFrame(index=samples.index) if behavior is None else behavior_columns(behavior, kept)
-    report = {**files.report, **reported, **screened.report(kept=keep)}
+    report = {**files.report, **reported, **standardized, **screened.report(kept=keep), **_scale_report(files, spread)}
     if options.samples == "trial":
         samples = samples.join(pressed)
         read = read_trials(recording)
@@ -631,7 +770,26 @@ def subject_data(
         space=files.rois.grid.space(),
         read_responses=read,
         report=report,
+        voxel_columns=tuple(further),
     )
+
+
+def _standard_trials(
+    splits: list[np.ndarray], sessions: list[int], scaling: str
+) -> tuple[list[np.ndarray] | None, dict[str, str]]:
+    """Return the trials of each session that z-scores are computed from, and a report."""
+    if scaling == "percent":
+        return None, {}
+    everything = [np.arange(len(part)) for part in splits]
+    if scaling == "session-all":
+        return everything, {"z-scores": "mean and standard deviation of all trials of a session, test trials included"}
+    training = [np.flatnonzero(part == "train") for part in splits]
+    without = [session for session, rows in zip(sessions, training, strict=True) if len(rows) < 2]
+    note = "mean and standard deviation of the training trials of a session"
+    if without:
+        note += f"; of all trials in sessions {span(without)}, which have no training trials"
+    found = [rows if len(rows) > 1 else every for rows, every in zip(training, everything, strict=True)]
+    return found, {"z-scores": note}
 
 
 def _by_session(files: SubjectFiles, split: np.ndarray) -> list[np.ndarray]:

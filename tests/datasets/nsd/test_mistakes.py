@@ -192,7 +192,7 @@ def test_a_hostile_pickle_is_refused_and_not_run(own, tmp_path):
     [
         {"sessions": "one"},
         {"sessions": ()},
-        {"space": "MNI"},
+        {"space": "talairach"},
         {"split": "sessions"},
         {"split": "category"},
         {"test_repeats": 4},

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, NeuroreconWarning
 from neurorecon.io.tables import read_table
 
 
@@ -145,7 +145,9 @@ def test_labels_and_captions_follow_their_stimulus(lab):
     lab.stimuli["caption2"] = ["uno", "due", "", "", "", ""]
     labels = pd.DataFrame({"stimulus": [f"s{number}" for number in range(5, -1, -1)], "size": [5, 4, 3, 2, 1, 0]})
     labels.to_csv(lab.write() / "labels.csv", index=False)
-    reader = lab.open()
+    with pytest.warns(NeuroreconWarning, match="2 of 6 stimuli have no caption: s3, s4"):
+        reader = lab.open()
+    assert "2 of 6 stimuli have no caption" in reader.description.notes
     assert reader.stimuli()["captions"].tolist() == [["one", "uno"], ["due"], ["three"], [], [], ["<b>six</b>"]]
     assert reader.labels()["size"].tolist() == [0, 1, 2, 3, 4, 5]
 

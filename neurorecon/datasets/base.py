@@ -262,14 +262,14 @@ RESERVED = frozenset(SAMPLE_COLUMNS).union(
 
 
 def without_captions(stimuli: pd.DataFrame, promised: bool) -> str:
-    """Warn of stimuli without a caption, if a table has captions.
+    """Warn of stimuli without a caption, if others have one.
 
     Parameters
     ----------
     stimuli : DataFrame
         The table of stimuli.
     promised : bool
-        Whether the data set has a table with columns of captions.
+        Whether to warn even if none has a caption: the table of captions was asked for.
 
     Returns
     -------
@@ -277,7 +277,7 @@ def without_captions(stimuli: pd.DataFrame, promised: bool) -> str:
         A sentence for the notes of the description, which ``neurorecon info`` shows; empty if all have captions.
     """
     lacking = [str(name) for name, said in zip(stimuli["id"], stimuli["captions"], strict=True) if not len(said)]
-    if not promised or not lacking:
+    if not lacking or (len(lacking) == len(stimuli) and not promised):
         return ""
     some = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
     found = f" {len(lacking)} of {len(stimuli)} stimuli have no caption: {some}."

@@ -329,10 +329,18 @@ def to_rgb(image: Any, where: str = "an image", *, warn: bool = True) -> Any:
             expected="a single image",
             todo="save the page that was shown as PNG, or an animation as a video",
         )
-    orientation, depth = _orientation(image), image.mode
     if warn:
-        _warn([where] if orientation != 1 else [], [where] if depth == "CMYK" else [])
-    if depth == "F" or depth.startswith("I"):
+        _warn([where] if _orientation(image) != 1 else [], [where] if image.mode == "CMYK" else [])
+    if image.format == "TIFF" and _orientation(image) >= 5:
+        raise InputError(
+            f"{where} is a TIFF file that is stored on its side",
+            given=f"orientation {_orientation(image)}; Pillow confuses the rows and columns of such files",
+            expected="an image that is stored upright",
+            todo="save it as PNG with another program",
+        )
+    image.load()  # Pillow turns TIFF files itself, and then says so
+    orientation = _orientation(image)
+    if image.mode == "F" or image.mode.startswith("I"):
         image = _to_bytes(image, where)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         over = image.convert("RGBA")
@@ -422,7 +430,8 @@ def _in_range(values: np.ndarray) -> bool:
 
 def _orientation(image: Any) -> int:
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        found = int(image.getexif().get(ORIENTATION, 1))
+        return found if 1 <= found <= 8 else 1
     except Exception:  # Pillow raises many types of exceptions for damaged EXIF blocks, which say nothing then
         return 1
 

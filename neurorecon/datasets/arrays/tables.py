@@ -438,7 +438,7 @@ def read_stimuli(given: Table, images: bool, videos: bool) -> Stimuli:
         files[order].tolist(),
         given.text("split")[order] if "split" in given else None,
         [str(name) for name in given.frame.columns if name not in KNOWN_STIMULUS_COLUMNS],
-        without_captions(table, any(name in given for name in ("captions", *CAPTIONS))),
+        without_captions(table, promised=False),
     )
 
 

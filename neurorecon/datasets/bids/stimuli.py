@@ -142,7 +142,6 @@ def read_captions(path: Path) -> pd.DataFrame:
         },
         index=pd.Index([tidy(name) for name in table.text(column)]),
     )
-    found.attrs["promised"] = bool(texts)
     return found[~found.index.duplicated()]
 
 

@@ -314,14 +314,18 @@ def is_missing(value: Any) -> bool:
     """Return whether a value is missing: None, NaN, NaT, NA, masked, or text that is empty, ``n/a`` or ``N/A``."""
     if isinstance(value, str):
         return value.strip() in MISSING
-    return value is None or value is np.ma.masked or bool(np.isscalar(value) and pd.isna(value)) or value is pd.NaT
+    known = value is None or value is pd.NA or value is pd.NaT or value is np.ma.masked
+    return known or bool(np.isscalar(value) and pd.isna(value))
 
 
 def as_text(column: pd.Series) -> np.ndarray:
     """Return values as strings (object array): integers without a decimal point, missing values as ``""``."""
     if isinstance(column.dtype, np.dtype) and not column.dtype.isnative:  # big-endian, e.g. from MATLAB or FITS files
         column = column.astype(column.dtype.newbyteorder("="))
-    codes, values = pd.factorize(column, use_na_sentinel=False)  # most columns have few distinct values
+    try:
+        codes, values = pd.factorize(column, use_na_sentinel=False)  # most columns have few distinct values
+    except TypeError:  # values without a hash, such as lists
+        return np.array([_one(value) for value in column], dtype=object)
     return np.array([_one(value) for value in values], dtype=object)[codes]
 
 

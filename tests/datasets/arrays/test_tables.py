@@ -171,3 +171,28 @@ def test_numbers_name_stimuli_without_a_point(lab):
 
     table = as_table({"stimulus": [1.0, np.nan, 12.0]}, "a table")
     assert table.text("stimulus").tolist() == ["1", "", "12"]
+
+
+def test_a_plus_at_the_end_of_a_name_belongs_to_it(lab):
+    names = ["ecc4", "ecc4+", "ecc4+ + V1", "ecc4+V1", "NA"]
+    lab.voxels = lab.voxels.drop(columns="V1").assign(roi=names)
+    lab.write()
+    subject = lab.open().subject("subj01")
+    assert {name: np.flatnonzero(member).tolist() for name, member in subject.rois.items()} == {
+        "ecc4": [0, 3],
+        "ecc4+": [1, 2],
+        "V1": [2, 3],
+        "NA": [4],
+    }
+
+
+def test_stimuli_that_are_missing_are_rest(lab):
+    lab.samples["stimulus"] = lab.samples["stimulus"].where(lab.samples.index != 3, "n/a")
+    lab.write()
+    subject = lab.open().subject("subj01")
+    assert len(subject.samples) == 11
+    assert subject.report["samples without a stimulus, left out"] == "1"
+    lab.stimuli["id"] = ["n/a", "s1", "s2", "s3", "s4", "s5"]
+    lab.write()
+    with pytest.raises(InputError, match="the column 'id' cannot be used"):
+        lab.open()

@@ -16,6 +16,7 @@ from neurorecon.analyses.design import EvaluateSettings, ReconstructSettings, or
 from neurorecon.analyses.results import Result, Score, exchange_lines, exchange_record
 from neurorecon.decoders.samples import same_order, stored_target
 from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError
+from neurorecon.io.images import read_image
 from neurorecon.io.tables import as_text, read_table
 from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, resized
@@ -529,17 +530,7 @@ def _read_folder(place: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_files(files: Sequence[Path], place: Path) -> np.ndarray:
     """Return image files of one size as an array, uint8 (file, y, x, rgb)."""
-    from PIL import Image, UnidentifiedImageError
-
-    images = []
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                images.append(np.asarray(image.convert("RGB")))
-        except (OSError, UnidentifiedImageError) as error:
-            raise InputError(
-                "this image cannot be read", given=f"{file} ({error})", expected="an image file", todo="write it again"
-            ) from error
+    images = [np.asarray(read_image(file)) for file in files]
     sizes = {image.shape[:2] for image in images}
     if len(sizes) != 1:
         raise InputError(

@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from neurorecon.errors import InputError, MissingFileError
+from neurorecon.errors import InputError, MissingFileError, NeuroreconWarning
 from neurorecon.io.files import files_below
+from neurorecon.io.tables import as_text
 from neurorecon.space import Space
 
 #: Columns of the table of samples, in the order in which they are stored.
@@ -263,8 +264,29 @@ RESERVED = frozenset(SAMPLE_COLUMNS).union(
     ("repeats", "delay", "i", "j", "k", "hemisphere", "vertex", "structure"),
 )
 
-#: Text that counts as a missing value.
-MISSING = ("", "n/a", "N/A", "NaN", "nan")
+
+def without_captions(stimuli: pd.DataFrame, promised: bool) -> str:
+    """Warn of stimuli without a caption, if others have one.
+
+    Parameters
+    ----------
+    stimuli : DataFrame
+        The table of stimuli.
+    promised : bool
+        Whether to warn even if none has a caption: the table of captions was asked for.
+
+    Returns
+    -------
+    str
+        A sentence for the notes of the description, which ``neurorecon info`` shows; empty if all have captions.
+    """
+    lacking = [str(name) for name, said in zip(stimuli["id"], stimuli["captions"], strict=True) if not len(said)]
+    if not lacking or (len(lacking) == len(stimuli) and not promised):
+        return ""
+    some = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
+    found = f" {len(lacking)} of {len(stimuli)} stimuli have no caption: {some}."
+    warnings.warn(f"{found.strip()} Targets of captions leave them out.", NeuroreconWarning, stacklevel=2)
+    return found
 
 
 def further_columns(samples: pd.DataFrame) -> list[str]:
@@ -312,12 +334,12 @@ def tidy_columns(table: pd.DataFrame, names: Iterable[str]) -> tuple[pd.DataFram
 def _numbers_or_text(column: pd.Series) -> pd.Series:
     if column.dtype == bool or pd.api.types.is_numeric_dtype(column.dtype):
         return column
-    text = column.astype(str)
-    text = text[~(column.isna() | text.isin(MISSING))]
+    text = pd.Series(as_text(column), index=column.index)
+    text = text[text != ""]
     numbers = pd.to_numeric(text, errors="coerce")
     label = text.str.match(r"[+-]?0\d")  # "007" is a label, not a number
     label |= text.str.fullmatch(r"[+-]?\d{16,}")  # an id of 16 digits or more would lose its last ones as a float
-    if numbers.isna().any() or label.any():
+    if (numbers.isna() & ~text.isin(("NaN", "nan"))).any() or label.any():
         return text.reindex(column.index)
     return numbers.astype(float).reindex(column.index)
 
@@ -335,6 +357,7 @@ def column_values(column: pd.Series) -> np.ndarray:
         return column.to_numpy()
     if pd.api.types.is_numeric_dtype(column.dtype):
         whole = pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any()
+        whole = whole and (not len(column) or int(column.max()) <= np.iinfo(np.int64).max)  # uint64 may be larger
         # + 0.0 turns -0.0 into 0.0: chunks of zeros are not written, and read back as positive zeros.
         return column.to_numpy(dtype=np.int64) if whole else column.to_numpy(dtype=float, na_value=np.nan) + 0.0
     return np.where(column.isna(), "", column.astype(str)).astype(object)

@@ -22,7 +22,8 @@ from pydantic import Field
 from neurorecon.datasets.base import Description, Options, Reader, SubjectData
 from neurorecon.datasets.runs import REST, block_means, find_blocks, prepare_run, read_by_part, sample_table, screen
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.files import damaged
+from neurorecon.io.files import require_file
+from neurorecon.io.images import read_image
 from neurorecon.io.volumes import check_grid, check_mask, image_values, open_image, read_mask
 from neurorecon.space import Space
 
@@ -259,8 +260,7 @@ def _read_table(path: Path, header: tuple[str, str] | None) -> list[tuple[str, i
     header : (str, str), optional
         Expected words of the first line, if there is a header.
     """
-    if not path.is_file():
-        raise MissingFileError(f"{path} is missing", given="no such file", expected="labels and runs", todo=AGAIN)
+    require_file(path, "labels and runs", AGAIN)
     try:
         lines = [tuple(line.split()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -355,14 +355,10 @@ class HaxbyImages:
 def _load(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            colored = image.convert("RGB")
-            if size is not None and colored.size != size[::-1]:
-                colored = colored.resize(size[::-1], Image.Resampling.LANCZOS)
-            return np.asarray(colored)
-    except OSError as error:
-        raise damaged(path, error, IMAGES_AGAIN) from error
+    colored = read_image(path, IMAGES_AGAIN)
+    if size is not None and colored.size != size[::-1]:
+        colored = colored.resize(size[::-1], Image.Resampling.LANCZOS)
+    return np.asarray(colored)
 
 
 #: The categories in the order in which they are stored, and their captions.

@@ -28,7 +28,7 @@ from neurorecon.datasets.runs import (
     screen,
 )
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.files import damaged
+from neurorecon.io.files import damaged, require_file
 from neurorecon.space import Space
 
 #: Advice if a file is missing or damaged.
@@ -157,13 +157,11 @@ def load_kept(path: Path, voxels: int) -> np.ndarray:
     """
     from scipy.io import loadmat
 
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path} is missing",
-            given="no such file",
-            expected="the voxels that the authors kept (afterOutlierVoxInd)",
-            todo=f"{AGAIN}; or keep all voxels: outliers = 'keep' in [options] of the recipe",
-        )
+    require_file(
+        path,
+        "the voxels that the authors kept (afterOutlierVoxInd)",
+        f"{AGAIN}; or keep all voxels: outliers = 'keep' in [options] of the recipe",
+    )
     try:
         content = loadmat(path, variable_names=["afterOutlierVoxInd"])
     except Exception as error:  # scipy raises a dozen types of exceptions for damaged files

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from neurorecon.errors import InputError
+from neurorecon.io.images import pixels as pixels
 from neurorecon.models.preprocessing import Preprocessing as Preprocessing
-from neurorecon.models.preprocessing import pixels as pixels
 from neurorecon.models.preprocessing import to_tensor as to_tensor
 
 #: Rec. 709 weights of red, green and blue in luminance.

@@ -7,6 +7,7 @@ are refused in every format.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 
-from neurorecon.errors import InputError, MissingFileError, NeuroreconError, UnknownNameError
-from neurorecon.io.files import AGAIN, damaged
+from neurorecon.errors import InputError, NeuroreconError, UnknownNameError
+from neurorecon.io.files import AGAIN, broken_link, damaged, require_file
 
 #: File extensions of the supported formats.
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".zarr")
@@ -34,11 +35,15 @@ class ArrayFile:
         Has ``shape`` and ``dtype`` and can be sliced: a memory map, an HDF5 dataset, a Zarr, NumPy or dask array.
     path : path, optional
         The file.
+    dims : tuple of str
+        Names of the axes that the file or the array declares (netCDF, Zarr, xarray); ``("MATLAB",)`` if MATLAB wrote
+        the file, whose order of axes is the reverse of NumPy's; empty if nothing is declared.
     """
 
     where: str
     values: Any
     path: Path | None = None
+    dims: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,7 +56,7 @@ class ArrayFile:
         return np.dtype(self.values.dtype)
 
     def __getitem__(self, part: Any) -> np.ndarray:
-        """Read a part of the array.
+        """Read a part of the array, with NaN where values are masked.
 
         Raises
         ------
@@ -59,7 +64,7 @@ class ArrayFile:
             If that part of the file is damaged.
         """
         try:
-            return np.asarray(self.values[part])
+            return as_array(self.values[part])
         except NeuroreconError:
             raise
         except Exception as error:  # zlib, blosc, HDF5 and Zarr raise different exceptions for a damaged chunk
@@ -89,11 +94,11 @@ def open_array(path: Path, key: str | None, default: str) -> ArrayFile:
     MissingFileError, InputError
         If the file is missing or damaged, or does not contain the array, or the array is empty or not numeric.
     """
-    if not path.exists():
-        raise MissingFileError(
-            f"{path} is missing", given="no such file", expected="a file that contains an array", todo="check the path"
-        )
     suffix = path.suffix.lower()
+    if suffix == ".zarr" and path.is_dir():
+        broken_link(path, "a Zarr folder")
+    else:
+        require_file(path, "a file that contains an array")
     if suffix == ".npy":
         values = _open_npy(path)
     elif suffix == ".npz":
@@ -102,9 +107,60 @@ def open_array(path: Path, key: str | None, default: str) -> ArrayFile:
         values = open_hdf5(path, key, default)
     else:
         values = open_zarr(path, key, default)
-    found = ArrayFile(str(path), values, path)
+    found = ArrayFile(str(path), values, path, declared_dims(values))
     check_numbers(found)
     return found
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Return values that are in memory as a NumPy array; whatever is masked or missing becomes NaN.
+
+    Parameters
+    ----------
+    values : object
+        A NumPy array, masked array, torch tensor (on any device, also bfloat16), pandas table or column of any type,
+        or a nested list.
+
+    Returns
+    -------
+    array
+        Floats if a value is masked or missing.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the values have no rectangular shape, or no meaning as an array.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        if not np.ma.is_masked(values):
+            return np.asarray(values.data)
+        wide = np.ma.asarray(values, dtype=values.dtype if values.dtype.kind in "fc" else float)
+        return np.asarray(np.ma.filled(wide, np.nan))
+    if type(values).__module__.partition(".")[0] == "torch":
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+        return np.asarray(values.numpy(force=True))
+    if hasattr(values, "to_numpy") and hasattr(values, "isna"):  # pandas: NA of its own types is not a number
+        missing = bool(np.asarray(values.isna()).any())
+        found = np.asarray(values.to_numpy(dtype=float, na_value=np.nan) if missing else values.to_numpy())
+        return np.asarray(values.to_numpy(dtype=float)) if found.dtype == object else found
+    return np.asarray(values)
+
+
+def declared_dims(values: Any) -> tuple[str, ...]:
+    """Return the names of the axes that an array declares; see :class:`ArrayFile`."""
+    attributes = dict(getattr(values, "attrs", {}))
+    if "MATLAB_class" in attributes:
+        return ("MATLAB",)
+    named = getattr(values, "dims", ()) or attributes.get("_ARRAY_DIMENSIONS", ())
+    names = named or getattr(getattr(values, "metadata", None), "dimension_names", None) or ()
+    return tuple(map(_dim, names))
+
+
+def _dim(axis: Any) -> str:
+    """Return the name of an axis: text, or the label or the scale of an axis in HDF5."""
+    if isinstance(axis, str) or not hasattr(axis, "label"):
+        return str(axis)
+    return str(axis.label or (axis[0].name.rpartition("/")[2] if len(axis) else ""))
 
 
 def check_numbers(array: ArrayFile) -> None:
@@ -183,7 +239,33 @@ def open_hdf5(path: Path, key: str | None, default: str) -> Any:
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     except Exception as error:  # OSError for most damage, RuntimeError and KeyError for some
         raise damaged(path, error) from error
-    return file[choose(path, names, None if key is None else key.strip("/"), default)]
+    found = file[choose(path, names, None if key is None else key.strip("/"), default)]
+    _refuse_elsewhere(path, found)
+    blocks = [name for name in found.parent if name.endswith("_values")]
+    if len(blocks) > 1 and "pandas_type" in found.parent.attrs:
+        raise InputError(
+            f"{path} holds a table of pandas with columns of several types",
+            given=f"{', '.join(blocks)}: the columns are sorted by type, not as in the table",
+            expected="an array, or a table of one type",
+            todo="save it as numbers: numpy.save(path, table.to_numpy(dtype='float32'))",
+        )
+    return found
+
+
+def _refuse_elsewhere(path: Path, dataset: Any) -> None:
+    """Refuse a dataset whose values lie in other files that are missing (HDF5 would read zeros) or anywhere on disk."""
+    parts = dataset.virtual_sources() if dataset.is_virtual else []
+    names = [part[0] for part in dataset.external or []] + [part.file_name for part in parts if part.file_name != "."]
+    for name in dict.fromkeys(map(os.fsdecode, names)):
+        place = Path(os.path.normpath(path.parent / name))
+        if dataset.external or not place.is_relative_to(os.path.normpath(path.parent)) or not place.is_file():
+            raise InputError(
+                f"{path} takes its values from another file",
+                given=f"{dataset.name}: {'virtual' if parts else 'external'}, from {name}"
+                + ("" if place.is_file() else ", which is missing"),
+                expected="values in the file itself, or virtual ones from files that exist in the same folder",
+                todo="copy the missing file there, or save the array itself: numpy.save(path, dataset[:])",
+            )
 
 
 def open_zarr(path: Path, key: str | None, default: str) -> Any:

@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from neurorecon.errors import InputError, MissingFileError
+from neurorecon.errors import InputError
+from neurorecon.io.files import require_file
 from neurorecon.io.grid import Grid, check_vertices
 from neurorecon.io.surfaces import hemisphere, read_cifti_labels, read_surface_labels
-from neurorecon.io.volumes import read_volume
+from neurorecon.io.tables import read_text_table
+from neurorecon.io.volumes import as_mask, read_volume, whole_numbers
 
 #: Label names that do not stand for an ROI.
 NOTHING = ("", "???", "unknown")
@@ -155,15 +156,27 @@ def both_hemispheres(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return joined
 
 
+def read_mask(grid: Grid, path: Path) -> np.ndarray:
+    """Read a mask in the space of the runs; all labels of an atlas are in the mask.
+
+    Returns
+    -------
+    bool array, shape (place,)
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the file is missing, damaged or on another grid, or contains fractions or negative numbers.
+    """
+    values, _ = _read(grid, path)
+    return np.any(as_mask(values, path), axis=0)
+
+
 def _read(grid: Grid, path: Path) -> tuple[np.ndarray, dict[int, str] | None]:
     """Return the values of a file, (map, place), and the names of its labels."""
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path} is missing",
-            given="no such file",
-            expected="the mask or atlas named in [options] of the recipe",
-            todo="fix the path; relative paths start from --root",
-        )
+    require_file(
+        path, "the mask or atlas named in [options] of the recipe", "fix the path; relative paths start from --root"
+    )
     kinds = "".join(path.suffixes[-2:])
     if kinds in (".dlabel.nii", ".dscalar.nii"):
         if grid.space.kind == "volume":
@@ -203,21 +216,21 @@ def _members(
 ) -> dict[str, np.ndarray]:
     if threshold is not None:
         return {key: np.any(values > threshold, axis=0)}
-    whole = np.equal(np.round(values), values).all()
-    levels = np.setdiff1d(np.unique(values), [0.0])
-    if whole and names is not None:
+    whole = whole_numbers(values)
+    levels = np.setdiff1d(np.unique(values if whole is None else whole), [0])
+    if whole is not None and names is not None:
         wanted = {name for name in names.values() if name.lower() not in NOTHING}
         keys = {name: [number for number, other in names.items() if other == name] for name in sorted(wanted)}
-        return {name: np.any(np.isin(values, numbers), axis=0) for name, numbers in keys.items()}
-    if not whole or len(levels) > 1:
-        what = f"labels {levels[:5].astype(int).tolist()} ..." if whole else "values that are not integers"
+        return {name: np.any(np.isin(whole, numbers), axis=0) for name, numbers in keys.items()}
+    if whole is None or len(levels) > 1:
+        what = f"labels {levels[:5].tolist()} ..." if whole is not None else "values that are not whole numbers"
         raise InputError(
             f"the ROIs in {path} have no names",
             given=what,
             expected="a binary mask, names for the labels, or a threshold for probabilities",
             todo=f'[options.rois] {key} = {{ path = "...", labels = "names.tsv" }} (or threshold = 0.5)',
         )
-    return {key: np.any(values != 0, axis=0)}
+    return {key: np.any(whole != 0, axis=0)}
 
 
 def _labels(given: str | Mapping[str, str] | None, root: Path, subject: str) -> dict[int, str] | None:
@@ -226,17 +239,15 @@ def _labels(given: str | Mapping[str, str] | None, root: Path, subject: str) -> 
         return None
     if isinstance(given, str):
         path = root / given.replace("{subject}", subject)
-        if not path.is_file():
-            raise MissingFileError(f"{path} is missing", given="no such file", expected="a table of labels")
-        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", dtype=str)
-        if not {"index", "name"} <= set(table):
+        table = read_text_table(path)
+        if "index" not in table or "name" not in table:
             raise InputError(
                 f"{path} is not a table of labels",
-                given=f"columns {', '.join(map(str, table))}",
+                given=f"columns {', '.join(map(str, table.frame.columns))}",
                 expected="the columns index and name, as in BIDS (*_dseg.tsv)",
                 todo="rename the columns",
             )
-        given = dict(zip(table["index"], table["name"], strict=True))
+        given = dict(zip(table.text("index"), table.text("name"), strict=True))
     _check_numbers(list(given))
     return {int(key): str(name) for key, name in given.items()}
 

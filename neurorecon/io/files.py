@@ -1,4 +1,4 @@
-"""Atomic writes, fingerprints that detect changed files, and error messages that name the file.
+"""Atomic writes, fingerprints that detect changed files, and errors that name a file and what is wrong with it.
 
 Everything that neurorecon writes, except stores, goes through :func:`replacing`.
 """
@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from neurorecon.errors import InputError, StoreWriteError
+from neurorecon.errors import InputError, MissingFileError, StoreWriteError
 from neurorecon.provenance import to_json
 
 #: Default advice if a file is missing or damaged.
@@ -194,6 +195,155 @@ def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> Path:
 def is_url(location: str) -> bool:
     """Return whether a location is a URL rather than a path (a Windows drive letter is not a scheme)."""
     return len(urlparse(location).scheme) > 1
+
+
+#: What stands at a path instead of a file, by the test of its mode.
+_NO_FILES = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a named pipe, from which reading would wait forever",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
+
+#: How the files begin or what they contain that stand for content that has not been fetched.
+_POINTERS = {
+    b"/annex/objects/": ("a pointer of git-annex", "datalad get {0} (or: git annex get {0})"),
+    b"version https://git-lfs": ("a pointer of Git LFS", "git lfs pull --include {0}"),
+}
+
+
+def require_file(path: Path, expected: str, todo: str = "check the path") -> None:
+    """Raise an error unless there is a regular file with content, and say what is there instead.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    expected : str
+        What it should be, e.g. ``"a table of samples"``.
+    todo : str
+        What the message advises if nothing is there, or the file is empty.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing, a link that leads nowhere or in a circle, or a file whose content git-annex, DataLad or
+        Git LFS has not fetched.
+    InputError
+        If there is a folder, a named pipe, a socket, a device or an empty file, or access is denied.
+    """
+    broken_link(path, expected)
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            found = next((words for test, words in _NO_FILES.items() if test(facts.st_mode)), "no regular file")
+            raise InputError(
+                f"{path} is not a file", given=found, expected=expected, todo="remove it, or put the file in its place"
+            )
+        if not facts.st_size:
+            raise InputError(f"{path} cannot be read", given="an empty file (0 bytes)", expected=expected, todo=todo)
+        with path.open("rb") as file:
+            start = file.read(256)
+    except PermissionError as error:
+        raise InputError(
+            f"{path} cannot be read",
+            given=str(error.strerror),
+            expected=f"{expected} that you may read",
+            todo="change the permissions of the file or of its folder",
+        ) from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError(f"{path} is missing", given="no such file", expected=expected, todo=todo) from None
+    for sign, (what, command) in _POINTERS.items():
+        if (start.startswith(sign) if sign.startswith(b"version") else sign in start) and facts.st_size < 32768:
+            raise _not_fetched(path, what, expected, command)
+
+
+def broken_link(path: Path, expected: str) -> None:
+    """Raise an error if a path, or a folder on the way to it, is a link that leads nowhere or in a circle.
+
+    Such a path does not exist for :meth:`pathlib.Path.exists`, so that it would be taken for a file that was never
+    there.
+
+    Parameters
+    ----------
+    path : path
+        A file or folder, which may be missing.
+    expected : str
+        What it should be.
+
+    Raises
+    ------
+    MissingFileError
+        The message says where the link leads, and how to fetch what git-annex or DataLad keeps elsewhere.
+    """
+    link = next((place for place in (path, *path.parents) if place.is_symlink() and not _leads(place)), None)
+    if link is None:
+        return
+    target = os.readlink(link)
+    if ".git/annex/objects" in Path(target).as_posix():
+        raise _not_fetched(link, "a link into .git/annex/objects", expected, "datalad get {0} (or: git annex get {0})")
+    try:
+        link.stat()
+    except OSError as error:
+        circle = error.errno == errno.ELOOP
+    raise MissingFileError(
+        f"{link} is a link that leads {'in a circle' if circle else 'nowhere'}",
+        given=f"a link to {target}" + ("" if circle else ", which does not exist"),
+        expected=expected,
+        todo="remove the link, or make it lead to the file",
+    )
+
+
+def _leads(link: Path) -> bool:
+    try:
+        link.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        return error.errno != errno.ELOOP
+    return True
+
+
+def _not_fetched(path: Path, what: str, expected: str, command: str) -> MissingFileError:
+    return MissingFileError(
+        f"the content of {path} is not there",
+        given=f"{what}, whose content was not fetched",
+        expected=expected,
+        todo=f"fetch it: {command.format(path)}",
+    )
+
+
+def inside(folder: Path, name: str, what: str) -> Path:
+    """Return the path of a file that a table names, which has to lie below a folder.
+
+    Parameters
+    ----------
+    folder : path
+        The folder.
+    name : str
+        The path in the table, relative to `folder`.
+    what : str
+        What the file is, for the message.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If the path is absolute, or leads out of the folder by ``..``. Links in the folder may lead anywhere.
+    """
+    path = Path(os.path.normpath(folder / name))
+    if not path.is_relative_to(os.path.normpath(folder)):
+        raise InputError(
+            f"{what} lies outside of its folder",
+            given=f"{name!r}, in {folder}",
+            expected="a path relative to that folder, without '..' that leads out of it",
+            todo="move the file there, or put a link to it there, and fix the table",
+        )
+    return path
 
 
 def damaged(path: Path, error: Exception, todo: str = AGAIN) -> InputError:

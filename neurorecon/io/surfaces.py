@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.files import AGAIN, damaged
+from neurorecon.errors import InputError
+from neurorecon.io.files import AGAIN, damaged, require_file
 from neurorecon.io.grid import STRUCTURES, Cortex, Grid, Header, check_vertices, surface_grid
 from neurorecon.io.volumes import image_values, open_image, volumes
 from neurorecon.space import Space
@@ -127,8 +127,7 @@ def hemisphere(path: Path) -> str:
 def _annot(path: Path) -> tuple[np.ndarray, dict[int, str]]:
     from nibabel.freesurfer import read_annot
 
-    if not path.is_file():
-        raise MissingFileError(f"{path} is missing", given="no such file", expected="an annot file")
+    require_file(path, "an annot file")
     try:
         labels, _, names = read_annot(path)
     except Exception as error:  # nibabel raises many types of exceptions for damaged files
@@ -149,8 +148,7 @@ def _arrays(image: Any, dtype: type = np.float32) -> np.ndarray | None:
 
 def _count(path: Path) -> tuple[int, int]:
     """Count the volumes and vertices of a GIFTI file from its XML tags."""
-    if not path.is_file():
-        raise MissingFileError(f"{path} is missing", given="no such file", expected="a GIFTI file")
+    require_file(path, "a GIFTI file")
     arrays, shape, complete = 0, [0, 1], False
     with path.open("rb") as file:
         for line in file:
@@ -316,8 +314,7 @@ def read_mgh_header(path: Path, todo: str = AGAIN) -> MghHeader:
     from nibabel.freesurfer.mghformat import MGHHeader
     from nibabel.openers import ImageOpener
 
-    if not path.is_file():
-        raise MissingFileError(f"{path} is missing", given="no such file", expected="an MGH file", todo=todo)
+    require_file(path, "an MGH file", todo)
     try:
         with ImageOpener(str(path)) as file:  # nibabel.load leaves the file open
             header = MGHHeader.from_fileobj(file)

@@ -1,5 +1,13 @@
 """Tables in CSV, TSV or Parquet files, and pickled tables and arrays, which are read without running code.
 
+Text files have one rule, that of BIDS: UTF-8, one row per line, all rows as long as the first, which names the columns.
+``.csv`` is separated by commas, ``.tsv`` by tabs. Cells may be quoted within a line; in ``.tsv`` files a quotation mark
+that is not closed on its line is text. The separator and the encoding are never guessed: a file with others is refused
+with their names, because a guess that is wrong once in a thousand files moves a decimal point.
+
+A value is missing (:func:`is_missing`) if it is None, NaN, NaT, pandas' NA, masked, or text that is empty, ``n/a`` or
+``N/A``. Every other text, such as ``NA`` or ``nan``, is text.
+
 Loading a pickle can run arbitrary code, yet some data sets are distributed as pickles. They are loaded with an
 unpickler that accepts only the classes and functions that NumPy arrays and pandas tables consist of (as written by
 versions since 2018) and refuses everything else.
@@ -7,6 +15,7 @@ versions since 2018) and refuses everything else.
 
 from __future__ import annotations
 
+import csv
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +25,19 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.files import damaged
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.io.files import damaged, require_file
 
 #: File extensions of the supported formats.
 SUFFIXES = (".csv", ".tsv", ".parquet")
+
+#: Text that counts as a missing value, in every table.
+MISSING = ("", "n/a", "N/A")
+
+#: The largest integer of the tables of a store.
+LARGEST = 2**31 - 1
+
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
 @dataclass(frozen=True)
@@ -34,13 +51,13 @@ class Table:
     frame : DataFrame
         Rows are numbered from 0; column names are strings without surrounding spaces. Values read from CSV and TSV
         files are strings.
-    first_line : int
-        Line of the file with the first row, for error messages.
+    lines : int array, shape (row,), optional
+        Line of each row in the file, for error messages.
     """
 
     where: str
     frame: pd.DataFrame
-    first_line: int = 2
+    lines: np.ndarray | None = None
 
     def __contains__(self, column: str) -> bool:
         return column in self.frame
@@ -52,15 +69,11 @@ class Table:
         """Raise :class:`UnknownNameError` if a column is missing."""
         missing = [column for column in columns if column not in self.frame]
         if missing:
-            names = [str(name) for name in self.frame.columns]
-            one = len(names) == 1 and any(mark in names[0] for mark in ";\t,")
             raise UnknownNameError(
                 f"column in {self.where}",
                 missing[0],
-                names,
-                todo="separate the columns with commas in .csv files, with tabs in .tsv files"
-                if one
-                else f"add the missing columns, or rename existing ones; required are: {', '.join(columns)}",
+                [str(name) for name in self.frame.columns],
+                todo=f"add the missing columns, or rename existing ones; required are: {', '.join(columns)}",
             )
 
     def text(self, column: str) -> np.ndarray:
@@ -78,6 +91,7 @@ class Table:
         raw = self.frame[column]
         if raw.dtype == bool:
             raw = raw.astype(float)
+        raw = raw if pd.api.types.is_numeric_dtype(raw.dtype) else pd.Series(as_text(raw))
         values = pd.to_numeric(raw, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
         wanted = "finite numbers" + ("" if low == -np.inf else f", {low:g} or more")
         with np.errstate(invalid="ignore"):
@@ -85,21 +99,28 @@ class Table:
         return values
 
     def integers(self, column: str, low: int) -> np.ndarray:
-        """Return a column as integers; raise :class:`InputError` unless all are integers of at least `low`."""
+        """Return a column as integers; raise unless all are integers from `low` to :data:`LARGEST`."""
         values = self.numbers(column, low)
-        self._refuse(values != np.round(values), column, values, f"integers, {low} or more")
+        wrong = (values != np.round(values)) | (values > LARGEST)
+        self._refuse(wrong, column, values, f"integers from {low} to {LARGEST:,}, the largest that a store keeps")
         return values.astype(np.int64)
 
     def _refuse(self, bad: np.ndarray, column: str, values: np.ndarray, wanted: str) -> None:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
+            comma = isinstance(values[row], str) and "," in values[row]
             raise InputError(
                 f"{self.where}: the column {column!r} cannot be used",
-                given=f"{values[row]!r} in row {row + 1} (line {row + self.first_line}); "
-                f"{int(bad.sum())} of {len(bad)} rows are affected",
+                given=f"{values[row]!r} in {self.row(row)}; {int(bad.sum())} of {len(bad)} rows are affected",
                 expected=wanted,
-                todo="fix the table, or omit the column if it is optional",
+                todo="write decimals with a point, as in 0.5"
+                if comma
+                else "fix the table, or omit the column if it is optional",
             )
+
+    def row(self, row: int) -> str:
+        """Return the words for a row in messages: its number from 1, and its line if the table is a text file."""
+        return f"row {row + 1}" + ("" if self.lines is None else f" (line {self.lines[row]})")
 
     def refuse_duplicates(self, values: np.ndarray, what: str, wanted: str) -> None:
         """Raise :class:`InputError` if a value occurs more than once."""
@@ -132,8 +153,11 @@ def read_table(path: Path) -> Table:
         If the file cannot be read, has no rows, or has two columns of the same name; or if no package that reads
         Parquet is installed.
     """
+    require_file(path, "a table")
+    if path.suffix.lower() != ".parquet":
+        return read_text_table(path)
     try:
-        frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_text(path)
+        frame = pd.read_parquet(path)
     except ImportError as error:
         raise InputError(
             f"{path} needs a package that reads Parquet",
@@ -141,22 +165,104 @@ def read_table(path: Path) -> Table:
             expected="one of them to be installed",
             todo="pip install pyarrow, or save the table as .csv",
         ) from error
-    except InputError:
-        raise
-    except Exception as error:  # the parsers of CSV and Parquet raise different exceptions
+    except Exception as error:  # the parsers of Parquet raise different exceptions
         raise damaged(path, error) from error
     return as_table(frame, str(path))
 
 
-def _read_text(path: Path) -> pd.DataFrame:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    rows = pd.read_csv(
-        path, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=True
+def read_text_table(path: Path, *, empty: bool = False) -> Table:
+    """Read a CSV or TSV file by the rule of this module, all cells as text without surrounding spaces.
+
+    Parameters
+    ----------
+    path : path
+        The file; all extensions but ``.csv`` mean tabs.
+    empty : bool
+        Whether a table without rows is accepted.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the file is missing, in another encoding or with another separator, has rows of another length than the
+        first, no rows, or two columns of the same name.
+    """
+    require_file(path, "a table")
+    separator = "," if path.suffix.lower() == ".csv" else "\t"
+    numbered = [(number, line) for number, line in enumerate(_decoded(path).split("\n"), start=1) if line.strip()]
+    if not numbered:
+        raise InputError(f"{path} cannot be read", given="only blank lines", expected="a table", todo="fix the file")
+    cells = [_cells(path, number, line, separator) for number, line in numbered]
+    header = cells[0]
+    other = next((mark for mark in _NAMES if len(header) == 1 and mark != separator and mark in header[0]), None)
+    if other is not None:
+        raise InputError(
+            f"{path} has another separator than its name says",
+            given=f"columns separated by {_NAMES[other]}: {header[0][:60]!r}",
+            expected=f"columns separated by {_NAMES[separator]}, and decimals with a point",
+            todo="save it as a CSV file with commas (in spreadsheets: 'Text CSV', field delimiter ',', English numbers)"
+            if separator == ","
+            else "save it with tabs, or rename it to .csv if its columns are separated by commas",
+        )
+    for (number, _), row in zip(numbered, cells, strict=True):
+        while len(row) > len(header) and not row[-1]:
+            row.pop()
+        if len(row) != len(header):
+            raise InputError(
+                f"{path} cannot be read as a table",
+                given=f"{len(row)} cells in line {number}, for {len(header)} columns; UTF-8, separated by "
+                f"{_NAMES[separator]}",
+                expected="as many cells in every line as in the first",
+                todo=f"quote cells that contain {_NAMES[separator]}, and write decimals with a point"
+                if separator == ","
+                else "fix the line; cells must not contain tabs or line breaks",
+            )
+    frame = pd.DataFrame(cells[1:], columns=pd.Index(header, dtype=object), dtype=object)
+    table = as_table(frame, str(path), empty=empty)
+    return Table(table.where, table.frame, np.array([number for number, _ in numbered[1:]], dtype=int))
+
+
+def _decoded(path: Path) -> str:
+    """Return the text of a file with one kind of line end; refuse all encodings but UTF-8."""
+    raw = path.read_bytes()
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw[:1024]:
+        given = "UTF-16, or no text"
+    else:
+        try:
+            return raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError as error:
+            line = raw[: error.start].count(b"\n") + 1
+            start = raw.rfind(b"\n", 0, error.start) + 1
+            near = raw[max(start, error.start - 12) : error.start + 12].splitlines()[0].decode("cp1252", "replace")
+            given = f"byte 0x{raw[error.start]:02x} in line {line} is not UTF-8 (as Windows-1252 it reads {near!r})"
+    raise InputError(
+        f"{path} cannot be read as text in UTF-8",
+        given=given,
+        expected="a text file in UTF-8",
+        todo="save it in UTF-8 (in Excel: 'CSV UTF-8'; or: iconv -f CP1252 -t UTF-8)",
     )
-    return pd.DataFrame(rows.to_numpy()[1:], columns=rows.to_numpy()[0])
 
 
-def as_table(values: Any, where: str) -> Table:
+def _cells(path: Path, number: int, line: str, separator: str) -> list[str]:
+    """Return the cells of a line."""
+    if '"' in line:
+        try:
+            return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, strict=True))]
+        except csv.Error as error:
+            if separator == ",":
+                raise InputError(
+                    f"{path} cannot be read as a table",
+                    given=f"line {number}: {error}; UTF-8, separated by commas",
+                    expected="quotation marks that are closed on the same line, and doubled within a quoted cell",
+                    todo="fix the line; a cell must not contain a line break",
+                ) from error
+    return [cell.strip() for cell in line.split(separator)]
+
+
+def as_table(values: Any, where: str, *, empty: bool = False) -> Table:
     """Create a table from a DataFrame or a mapping of columns.
 
     Parameters
@@ -165,6 +271,8 @@ def as_table(values: Any, where: str) -> Table:
         The columns.
     where : str
         What error messages call the table.
+    empty : bool
+        Whether a table without rows is accepted.
 
     Returns
     -------
@@ -192,7 +300,7 @@ def as_table(values: Any, where: str) -> Table:
     frame = values.reset_index(drop=True)
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
     double = frame.columns[frame.columns.duplicated()].tolist()
-    if double or not len(frame):
+    if double or not (len(frame) or empty):
         raise InputError(
             f"{where} cannot be used",
             given=f"two columns {double[0]!r}" if double else "no rows",
@@ -202,17 +310,31 @@ def as_table(values: Any, where: str) -> Table:
     return Table(where, frame)
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value is missing: None, NaN, NaT, NA, masked, or text that is empty, ``n/a`` or ``N/A``."""
+    if isinstance(value, str):
+        return value.strip() in MISSING
+    known = value is None or value is pd.NA or value is pd.NaT or value is np.ma.masked
+    return known or bool(np.isscalar(value) and pd.isna(value))
+
+
 def as_text(column: pd.Series) -> np.ndarray:
     """Return values as strings (object array): integers without a decimal point, missing values as ``""``."""
-    codes, values = pd.factorize(column, use_na_sentinel=False)  # most columns have few distinct values
+    if isinstance(column.dtype, np.dtype) and not column.dtype.isnative:  # big-endian, e.g. from MATLAB or FITS files
+        column = column.astype(column.dtype.newbyteorder("="))
+    try:
+        codes, values = pd.factorize(column, use_na_sentinel=False)  # most columns have few distinct values
+    except TypeError:  # values without a hash, such as lists
+        return np.array([_one(value) for value in column], dtype=object)
     return np.array([_one(value) for value in values], dtype=object)[codes]
 
 
 def _one(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    if value is None or (np.isscalar(value) and pd.isna(value)):
+    if is_missing(value):
         return ""
+    if isinstance(value, bytes):  # text of HDF5 and MATLAB files
+        value = value.decode("utf-8", "replace")
+        return "" if value.strip() in MISSING else value.strip()
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()
@@ -334,8 +456,7 @@ def load_table(path: Path, todo: str) -> Any:
 
 
 def _load(path: Path, known: dict[str, str], todo: str) -> Any:
-    if not path.is_file():
-        raise MissingFileError(f"{path} is missing", given="no such file", expected="a pickle", todo=todo)
+    require_file(path, "a pickle", todo)
 
     def attempt(encoding: str) -> Any:
         with path.open("rb") as file:

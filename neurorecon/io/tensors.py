@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.files import AGAIN, damaged, first_line, replacing, write_error
+from neurorecon.io.files import AGAIN, damaged, first_line, replacing, require_file, write_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,8 +185,7 @@ def read_description(path: str | os.PathLike[str], todo: str = AGAIN) -> dict[st
 def _read_header(path: Path, todo: str) -> tuple[dict[str, str], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise MissingFileError(f"{path} is missing", given="no such file", expected="a safetensors file", todo=todo)
+    require_file(path, "a safetensors file", todo)
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.files import AGAIN, damaged
+from neurorecon.errors import InputError
+from neurorecon.io.files import AGAIN, damaged, require_file
 from neurorecon.io.grid import Grid, Header
 from neurorecon.space import Space
 
@@ -37,8 +37,7 @@ def open_image(path: Path, todo: str = AGAIN) -> Any:
     """
     import nibabel
 
-    if not path.is_file():
-        raise MissingFileError(f"{path} is missing", given="no such file", expected="a neuroimaging file", todo=todo)
+    require_file(path, "a neuroimaging file", todo)
     try:
         return nibabel.load(path)
     except Exception as error:  # nibabel, gzip and zlib raise many types of exceptions for damaged headers
@@ -224,27 +223,65 @@ def read_mask(path: Path, todo: str = AGAIN) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     path : path
-        A volume (x, y, z); a fourth axis of length 1 is dropped.
+        A volume (x, y, z) of whole numbers; a fourth axis of length 1 is dropped.
     todo : str
         What the error message advises if the file is missing or damaged.
 
     Returns
     -------
     mask : bool array, shape (x, y, z)
-        True where the volume is neither zero nor NaN.
+        True where the volume is neither zero nor NaN; see :func:`as_mask`.
     affine : array, shape (4, 4)
         Maps voxel indices to millimeters.
 
     Raises
     ------
     MissingFileError, InputError
-        If the file is missing or cannot be read.
+        If the file is missing or cannot be read, or contains fractions or negative numbers.
     """
     image = open_image(path, todo)
     values = image_values(image, path, todo=todo)
     if values.ndim == 4 and values.shape[3] == 1:
         values = values[..., 0]
-    return np.nan_to_num(values) != 0, np.asarray(image.affine, dtype=float)
+    return as_mask(values, path), np.asarray(image.affine, dtype=float)
+
+
+#: Values this close to a whole number are taken for it: labels that were scaled in a header, or resampled.
+WHOLE = 1e-6
+
+
+def whole_numbers(values: np.ndarray) -> np.ndarray | None:
+    """Return values as integers, NaN as 0; None if they contain fractions, e.g. probabilities.
+
+    Parameters
+    ----------
+    values : array
+        Masks or labels.
+    """
+    values = np.nan_to_num(np.asarray(values, dtype=float), posinf=0.0, neginf=0.0)
+    rounded = np.rint(values)
+    return rounded.astype(np.int64) if np.abs(values - rounded).max(initial=0.0) <= WHOLE else None
+
+
+def as_mask(values: np.ndarray, where: str | Path) -> np.ndarray:
+    """Return where a mask is not zero, bool.
+
+    Raises
+    ------
+    InputError
+        If it contains fractions, so that a threshold would have to be chosen, or negative numbers.
+    """
+    whole = whole_numbers(values)
+    if whole is None or (whole < 0).any():
+        finite = np.nan_to_num(np.asarray(values, dtype=float))
+        raise InputError(
+            f"{where} is not a mask",
+            given=f"{'fractions' if whole is None else 'negative numbers'}, from {finite.min():g} to {finite.max():g}; "
+            f"{int((finite != 0).sum())} values are not 0, {int((finite > 0.5).sum())} are above 0.5",
+            expected="whole numbers: 0 outside, 1 (or labels) inside",
+            todo="choose a threshold, and save the mask: nilearn.image.binarize_img(mask, threshold=0.5)",
+        )
+    return whole != 0
 
 
 def check_mask(mask: np.ndarray, where: str | Path, todo: str) -> None:

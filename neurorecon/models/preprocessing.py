@@ -1,7 +1,8 @@
 """Images as networks take them: conversion to uint8, resampling, normalization.
 
-Images may be uint8 (0 to 255), float (0 to 1) or PIL images. All are converted to uint8 first, resampled by PIL, and
-scaled exactly once, here: a network that gets images scaled twice sees black, without any error.
+Images may be uint8 (0 to 255), float (0 to 1) or PIL images. All are converted to uint8 first, by the rule of
+:mod:`neurorecon.io.images`, resampled by PIL, and scaled exactly once, here: a network that gets images scaled twice
+sees black, without any error.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from neurorecon.errors import InputError
+from neurorecon.io.images import pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,9 +25,6 @@ Resampling = Literal["bilinear", "bicubic", "lanczos"]
 
 #: Number of images resampled at a time; PIL releases the GIL.
 _THREADS = 8
-
-#: Float images may exceed 0..1 by this much, e.g. after resampling in float.
-_OUTSIDE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -111,51 +109,6 @@ class Preprocessing:
         short, long = min(size), max(size)
         grown = int(self.size * long / short)  # truncated, as in torchvision
         return (self.size, grown) if size[0] <= size[1] else (grown, self.size)
-
-
-def pixels(images: Any) -> np.ndarray:
-    """Convert images to uint8.
-
-    Parameters
-    ----------
-    images : array of shape (..., y, x, rgb), or PIL image
-        uint8, float from 0 to 1, or PIL in any mode (alpha is dropped, gray becomes three equal colors).
-
-    Returns
-    -------
-    array, uint8, shape (..., y, x, rgb)
-
-    Raises
-    ------
-    InputError
-        If the dtype, the range or the color axis is not one of these. Float images on the scale 0 to 255 raise an
-        error too.
-    """
-    if hasattr(images, "convert"):
-        return np.asarray(images.convert("RGB"))
-    values = np.asarray(images)
-    if values.ndim < 3 or values.shape[-1] != 3:
-        raise InputError(
-            "the last axis of images must be color",
-            given=f"an array of shape {values.shape}",
-            expected="shape (..., y, x, 3): red, green, blue",
-            todo="move the color axis to the end, repeat a gray image three times, or drop the alpha channel",
-        )
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype.kind != "f" or not _in_range(values):
-        found = f" from {values.min():g} to {values.max():g}" if values.size and values.dtype.kind in "iuf" else ""
-        raise InputError(
-            "the range of these pixel values is ambiguous",
-            given=f"{values.dtype}{found}",
-            expected="uint8 from 0 to 255, or float from 0 to 1",
-            todo="convert the images, e.g. with images.astype('uint8') if they range from 0 to 255",
-        )
-    return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def _in_range(values: np.ndarray) -> bool:
-    return not values.size or bool(values.min() >= -_OUTSIDE and values.max() <= 1.0 + _OUTSIDE)
 
 
 def to_tensor(array: np.ndarray, device: Any) -> Tensor:

@@ -77,7 +77,7 @@ def test_a_squeezed_image_keeps_its_edges_and_a_cropped_one_its_middle():
 def test_gray_and_transparent_images():
     gray = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
     np.testing.assert_array_equal(pixels(gray), np.repeat(np.asarray(gray)[..., None], 3, axis=2))
-    assert pixels(Image.new("RGBA", (4, 5), (1, 2, 3, 0))).tolist() == [[[1, 2, 3]] * 4] * 5
+    assert pixels(Image.new("RGBA", (4, 5), (1, 2, 3, 0))).tolist() == [[[128, 128, 128]] * 4] * 5
 
 
 @settings(max_examples=50, deadline=None)

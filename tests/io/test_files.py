@@ -5,22 +5,26 @@ import errno
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.files import (
     changes,
     damaged,
     files_below,
     fingerprint,
+    inside,
     is_url,
     remove_leftovers,
     replacing,
+    require_file,
     write_bytes,
     write_error,
     write_json,
@@ -208,3 +212,76 @@ def test_nothing_is_moved_onto_a_mount_point(tmp_path, monkeypatch):
         part.mkdir()
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
     assert list((tmp_path / "results").iterdir()) == []
+
+
+#: How a file that is not there is made, and what the message has to say.
+NOT_THERE = {
+    "nothing": (lambda path: None, MissingFileError, ["is missing", "no such file"]),
+    "link to nothing": (
+        lambda path: path.symlink_to("gone.npy"),
+        MissingFileError,
+        ["is a link that leads nowhere", "a link to gone.npy"],
+    ),
+    "annexed": (
+        lambda path: path.symlink_to("../.git/annex/objects/aa/bb/MD5E-s1--0.npy/MD5E-s1--0.npy"),
+        MissingFileError,
+        ["the content of", "is not there", "datalad get", "git annex get"],
+    ),
+    "annexed, unlocked": (
+        lambda path: path.write_text("/annex/objects/MD5E-s1--0.npy\n"),
+        MissingFileError,
+        ["the content of", "is not there", "datalad get"],
+    ),
+    "Git LFS": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+        MissingFileError,
+        ["the content of", "is not there", "git lfs pull"],
+    ),
+    "loop": (lambda path: path.symlink_to(path.name), MissingFileError, ["is a link that leads in a circle"]),
+    "pipe": (lambda path: os.mkfifo(path), InputError, ["is not a file", "a named pipe"]),
+    "folder": (lambda path: path.mkdir(), InputError, ["is not a file", "a folder"]),
+    "empty": (lambda path: path.touch(), InputError, ["cannot be read", "an empty file"]),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_THERE)
+def test_what_is_no_file_is_named_as_what_it_is(tmp_path, kind):
+    make, error, said = NOT_THERE[kind]
+    path = tmp_path / "responses.npy"
+    make(path)
+    with pytest.raises(error) as caught:
+        require_file(path, "an array of responses")
+    for words in (*said, str(path), "expected: an array of responses", "to do:"):
+        assert words in str(caught.value)
+
+
+def test_a_socket_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("data.csv")
+        with pytest.raises(InputError, match="a socket"):
+            require_file(Path("data.csv"), "a table")
+
+
+def test_a_folder_on_the_way_that_is_a_broken_link(tmp_path):
+    (tmp_path / "sub-01").symlink_to("nowhere")
+    with pytest.raises(MissingFileError, match=r"sub-01 is a link that leads nowhere"):
+        require_file(tmp_path / "sub-01" / "func" / "events.tsv", "events")
+
+
+def test_files_and_links_to_files_are_accepted(tmp_path):
+    (tmp_path / "a.csv").write_text("id\n1\n")
+    (tmp_path / "b.csv").symlink_to("a.csv")
+    require_file(tmp_path / "a.csv", "a table")
+    require_file(tmp_path / "b.csv", "a table")
+
+
+@pytest.mark.parametrize("name", ["../x.png", "/etc/hostname", "a/../../x.png", "..", "a/../.."])
+def test_paths_in_tables_stay_inside(tmp_path, name):
+    with pytest.raises(InputError, match="lies outside of its folder"):
+        inside(tmp_path / "images", name, "the image of 'a'")
+
+
+@pytest.mark.parametrize("name", ["x.png", "a/x.png", "a/../x.png", "./x.png", "..x.png", "a/..png"])
+def test_paths_in_tables_that_are_inside(tmp_path, name):
+    assert inside(tmp_path, name, "an image") == Path(os.path.normpath(tmp_path / name))

@@ -5,6 +5,7 @@ The checks are the same for folders and for arrays in memory.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,9 +34,16 @@ from neurorecon.datasets.base import SubjectData
 from neurorecon.datasets.runs import Screened
 from neurorecon.errors import InputError
 from neurorecon.io.arrays import ArrayFile, check_numbers
+from neurorecon.io.files import require_file
 from neurorecon.io.images import ImageArray, ImageFiles, image_array, image_files, video_array
 from neurorecon.io.tables import Table
 from neurorecon.space import SPACE_COLUMNS
+
+#: What axes are called in files that name them.
+AXES = {
+    "sample": ("sample", "samples", "trial", "trials", "time", "volume", "volumes", "presentation", "stimulus"),
+    "voxel": ("voxel", "voxels", "vertex", "vertices", "grayordinate", "grayordinates", "feature", "features"),
+}
 
 #: Bytes to read at a time when going through a whole array.
 BLOCK_BYTES = 16 * 2**20
@@ -122,6 +130,21 @@ def check_shape(array: ArrayFile, transposed: bool, samples: int, where: str, vo
             expected=wanted,
             todo="select voxels with a mask first (volumes[mask]), and save mask.nii.gz next to the responses",
         )
+    declared = _declared_order(array.dims)
+    if declared not in (None, transposed):
+        raise InputError(
+            f"the axes of {array.where} are swapped",
+            given=f"shape {shape}, whose axes are declared as ({', '.join(array.dims)}), read as {wanted}",
+            expected="the order that is declared",
+            todo=f"set transpose = {'false' if transposed else 'true'} in [options] of the recipe",
+        )
+    if array.dims == ("MATLAB",) and shape[0] == shape[1] and not transposed:
+        raise InputError(
+            f"the axes of {array.where} are ambiguous",
+            given=f"shape {shape}, written by MATLAB, whose (sample, voxel) is (voxel, sample) for other programs",
+            expected="arrays whose order can be told",
+            todo="set transpose = true in [options] if MATLAB shows (sample, voxel); else save it as .npy",
+        )
     fits = shape[axis] == samples and voxels in (None, shape[1 - axis])
     swapped = shape[1 - axis] == samples and voxels in (None, shape[axis])
     if fits:
@@ -143,7 +166,13 @@ def check_shape(array: ArrayFile, transposed: bool, samples: int, where: str, vo
     )
 
 
-def screen_responses(responses: Responses, groups: np.ndarray) -> Screened:
+def _declared_order(dims: Sequence[str]) -> bool | None:
+    """Return whether the names of two axes say (voxel, sample); None if they say nothing."""
+    kinds = [next((kind for kind, words in AXES.items() if name.lower() in words), "") for name in dims]
+    return None if sorted(kinds) != ["sample", "voxel"] else kinds[0] == "voxel"
+
+
+def screen_responses(responses: Responses, groups: np.ndarray) -> tuple[Screened, list[int]]:
     """Find voxels with values that are not finite, or constant throughout a session (or a run of a time series).
 
     Parameters
@@ -155,7 +184,9 @@ def screen_responses(responses: Responses, groups: np.ndarray) -> Screened:
 
     Returns
     -------
-    Screened
+    screened : Screened
+    lost : list of int
+        Samples without any finite value; they make every voxel unusable.
 
     Notes
     -----
@@ -165,8 +196,13 @@ def screen_responses(responses: Responses, groups: np.ndarray) -> Screened:
     first: dict[int, np.ndarray] = {}
     still: dict[int, np.ndarray] = {}
     count: dict[int, int] = {}
+    lost: list[int] = []
+    done = 0
     for group, block in responses.blocks(groups):
-        bad |= ~np.isfinite(block).all(axis=0)
+        finite = np.isfinite(block)
+        lost += (done + np.flatnonzero(~finite.any(axis=1))).tolist()
+        done += len(block)
+        bad |= ~finite.all(axis=0)
         known = first.setdefault(group, block[0].copy())
         same = (block == known).all(axis=0)
         still[group] = same & still[group] if group in still else same
@@ -176,7 +212,7 @@ def screen_responses(responses: Responses, groups: np.ndarray) -> Screened:
         if count[group] > 1:
             constant |= unchanged
     constant &= ~bad
-    return Screened(~(bad | constant), int(bad.sum()), int(constant.sum()))
+    return Screened(~(bad | constant), int(bad.sum()), int(constant.sum())), lost
 
 
 class About(BaseModel):
@@ -213,8 +249,9 @@ def read_about(path: Path) -> About:
     InputError
         If the file cannot be read, or contains unknown keys.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return About()
+    require_file(path, "a TOML file", "fix the file, or delete it; it is optional")
     try:
         return About(**tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
@@ -463,7 +500,16 @@ def _screen(name: str, subject: CheckedSubject, options: ArraysOptions) -> Subje
     """Find bad voxels, and drop them or keep them."""
     keys = ["session"] if options.repetition_time is None else ["task", "session", "run"]
     groups = subject.samples.groupby(keys, sort=False).ngroup().to_numpy()
-    screened = screen_responses(subject.responses, groups)
+    screened, lost_rows = screen_responses(subject.responses, groups)
+    if 0 < len(lost_rows) < len(groups) and options.bad_voxels == "drop":
+        rows = subject.responses.rows[lost_rows] + 1
+        some = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+        raise InputError(
+            f"{len(rows)} samples of {name} have no responses",
+            given=f"{subject.responses.array.where}: no finite value in row {some}",
+            expected="a response of at least one voxel to every stimulus; a voxel that lacks one is dropped",
+            todo="empty the column 'stimulus' of these rows in the table of samples, which leaves them out",
+        )
     if not screened.usable.any():
         raise InputError(
             f"no voxel of {name} can be used",

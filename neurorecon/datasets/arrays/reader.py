@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -18,10 +19,11 @@ from neurorecon.datasets.recipe import Recipe
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io import arrays as files
 from neurorecon.io import tables
-from neurorecon.io.arrays import ArrayFile, check_numbers
-from neurorecon.io.files import files_below
+from neurorecon.io.arrays import ArrayFile, as_array, check_numbers, declared_dims
+from neurorecon.io.files import broken_link, files_below
+from neurorecon.io.images import pixels
 from neurorecon.io.tables import Table, as_table
-from neurorecon.io.volumes import check_mask, read_mask
+from neurorecon.io.volumes import as_mask, check_mask, read_mask
 
 #: Names of the files that are read, without extensions.
 NAMES = ("responses", "samples", "voxels", "stimuli", "labels", "images", "frames", "mask", "about", SIMULATED)
@@ -79,7 +81,9 @@ def source_files(root: Path) -> list[Path]:
 
 
 def _subject_folders(root: Path) -> dict[str, Path]:
-    """Return the folder of each subject."""
+    """Return the folder of each subject. Links that lead nowhere may be subjects, or what all subjects share."""
+    for item in sorted(root.iterdir()):
+        broken_link(item, "a folder or file of the data set")
     inside = {
         item.name: item
         for item in sorted(root.iterdir())
@@ -121,8 +125,7 @@ def _open_subject(folder: Path, root: Path, options: ArraysOptions) -> GivenSubj
 def _volume(folder: Path, root: Path, options: ArraysOptions) -> Volume | None:
     """Return the mask next to the responses, else the mask in the root, else the grid in the options."""
     stated = grid_of(options.affine, options.shape)  # checked even where a mask makes it superfluous
-    found = next((path for path in (folder / "mask.nii.gz", folder / "mask.nii") if path.is_file()), None)
-    found = found or next((path for path in (root / "mask.nii.gz", root / "mask.nii") if path.is_file()), None)
+    found = _find(folder, "mask", (".nii.gz", ".nii")) or _find(root, "mask", (".nii.gz", ".nii"))
     if found is not None:
         return _mask_file(found)
     return stated
@@ -169,8 +172,8 @@ def _table(folder: Path, name: str) -> tables.Table | None:
 
 
 def _find(folder: Path, name: str, suffixes: Sequence[str]) -> Path | None:
-    """Return the file with the given name and one of the extensions, or None if there is none."""
-    found = [folder / (name + suffix) for suffix in suffixes if (folder / (name + suffix)).exists()]
+    """Return the file with the given name and one of the extensions, or None; a link to nothing counts as a file."""
+    found = [folder / (name + suffix) for suffix in suffixes if os.path.lexists(folder / (name + suffix))]
     if len(found) > 1:
         raise _ambiguous(folder, name, found)
     return found[0] if found else None
@@ -230,7 +233,8 @@ class ArraysReader(Reader):
             terms=about.terms,
             units=about.units,
             notes="Responses are taken as they were given; nothing was filtered or scaled."
-            + (f" Columns of the table of stimuli that were not used: {', '.join(unused)}." if unused else ""),
+            + (f" Columns of the table of stimuli that were not used: {', '.join(unused)}." if unused else "")
+            + self._content.stimuli.uncaptioned,
         )
 
     @property
@@ -276,7 +280,7 @@ class ArraysReader(Reader):
         video, frames = self.video_shape(), self._content.frames
         assert video is not None
         assert frames is not None
-        found = [frames[number : number + 1][0, video[0] // 2] for number in range(start, stop)]
+        found = [pixels(frames[number : number + 1][:, video[0] // 2])[0] for number in range(start, stop)]
         if video[1:] == shape:
             return np.stack(found)
         from PIL import Image
@@ -297,7 +301,7 @@ class ArraysReader(Reader):
         """Return the frames of videos ``start:stop``, uint8, shape (video, frame, y, x, rgb)."""
         if self._content.frames is None:
             return super().read_frames(start, stop)
-        return np.array(self._content.frames[start:stop])
+        return np.array(pixels(self._content.frames[start:stop], self._content.frames.where))
 
     def subject(self, name: str) -> SubjectData:
         """Return the data of one subject. The first call reads all responses once to screen the voxels.
@@ -422,21 +426,31 @@ def _by_subject(values: Any, subjects: list[str], what: str) -> dict[str, Any]:
 
 
 def _array(values: Any, where: str) -> ArrayFile:
-    if not hasattr(values, "shape") or not hasattr(values, "dtype"):
+    dims = declared_dims(values)
+    if not _is_lazy(values):
         try:
-            values = np.asarray(values)
-        except ValueError as error:  # lists of different lengths
+            values = as_array(values)
+        except (ValueError, TypeError) as error:  # lists of different lengths, text in a column of numbers
             raise InputError(
                 f"{where} cannot be converted to an array", given=str(error), expected="a rectangular array of numbers"
             ) from error
-    found = ArrayFile(where, values)
+    found = ArrayFile(where, values, dims=dims)
     check_numbers(found)
     return found
 
 
+def _is_lazy(values: Any) -> bool:
+    """Return whether an array is to be read by slices: of HDF5, Zarr, dask or xarray."""
+    return (
+        isinstance(getattr(values, "dtype", None), np.dtype)
+        and not hasattr(values, "isna")
+        and not isinstance(values, np.ndarray)
+    )
+
+
 def _samples(values: Any, where: str) -> Table:
     if isinstance(values, pd.Series | np.ndarray | list | tuple):
-        values = {"stimulus": np.asarray(values)}
+        values = {"stimulus": list(values)}  # NumPy would turn NaN among text into the text "nan"
     return _as_table(values, where)
 
 
@@ -467,7 +481,7 @@ def _mask(values: Any, where: str) -> Volume:
             expected="a NIfTI image, or the path of a NIfTI file",
             todo="pass nibabel.Nifti1Image(mask, affine)",
         )
-    mask = np.nan_to_num(np.asarray(values.dataobj)) != 0
+    mask = as_mask(np.asarray(values.dataobj), where)
     check_mask(mask, where, _OTHER_MASK)
     return Volume(where, mask.shape, np.asarray(values.affine, dtype=float).tolist(), mask)
 

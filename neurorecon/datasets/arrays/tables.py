@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,10 +11,17 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from neurorecon.datasets.base import SAMPLE_COLUMNS, STIMULUS_COLUMNS, Options, check_columns, tidy_columns
+from neurorecon.datasets.base import (
+    SAMPLE_COLUMNS,
+    STIMULUS_COLUMNS,
+    Options,
+    check_columns,
+    tidy_columns,
+    without_captions,
+)
 from neurorecon.datasets.splits import hold_out_groups, hold_out_stimuli
 from neurorecon.errors import InputError, UnknownNameError
-from neurorecon.io.tables import Table, as_table
+from neurorecon.io.tables import Table, as_table, is_missing
 from neurorecon.space import Space
 
 #: Share of the stimuli to hold out if neither a table nor the recipe defines the split.
@@ -376,12 +384,16 @@ class Stimuli:
         Split of each stimulus, if given.
     unused : list of str
         Columns that were ignored.
+    uncaptioned : str
+        A sentence about stimuli without a caption, if the table has captions; see
+        :func:`~neurorecon.datasets.base.without_captions`.
     """
 
     table: pd.DataFrame
     files: list[str]
     split: np.ndarray | None
     unused: list[str]
+    uncaptioned: str = ""
 
     @property
     def tasks(self) -> dict[str, str]:
@@ -426,6 +438,7 @@ def read_stimuli(given: Table, images: bool, videos: bool) -> Stimuli:
         files[order].tolist(),
         given.text("split")[order] if "split" in given else None,
         [str(name) for name in given.frame.columns if name not in KNOWN_STIMULUS_COLUMNS],
+        without_captions(table, promised=False),
     )
 
 
@@ -460,7 +473,8 @@ def _kinds(given: Table, number: int, images: bool, videos: bool) -> np.ndarray:
 def _captions(given: Table) -> list[list[str]]:
     columns: list[Sequence[str]] = [given.text(name).tolist() for name in CAPTIONS if name in given]
     if "captions" in given:  # a DataFrame may contain lists of captions
-        return [[text for text in map(str, row) if text] for row in given.frame["captions"]]
+        rows = [[row] if isinstance(row, str) or is_missing(row) else row for row in given.frame["captions"]]
+        return [[str(text).strip() for text in row if not is_missing(text)] for row in rows]
     return [[text for text in row if text][:5] for row in zip(*columns, strict=True)] or [[] for _ in range(len(given))]
 
 
@@ -513,6 +527,9 @@ KNOWN_VOXEL_COLUMNS = (*POSITIONS, "ncsnr", "roi", "voxel")
 MESHES = {"fsaverage3": 642, "fsaverage4": 2562, "fsaverage5": 10242, "fsaverage6": 40962, "fsaverage7": 163842}
 
 MESHES["fsaverage"] = MESHES["fsaverage7"]
+
+#: A ``+`` between two names joins them; one at the end of a name belongs to it, as in ``ecc4+``, an ROI of NSD.
+_JOINED = re.compile(r"(?<=[^\s])\s*\+(?=\s*[^+\s])")
 
 _TRUTH = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False, "": False}
 
@@ -625,7 +642,7 @@ def _rois(given: Table | None, wanted: Sequence[str] | None) -> tuple[dict[str, 
         given.require(wanted)
     rois: dict[str, np.ndarray] = {}
     if "roi" in given:
-        names = [[part.strip() for part in text.split("+") if part.strip()] for text in given.text("roi")]
+        names = [[part.strip() for part in _JOINED.split(text) if part] for text in given.text("roi")]
         for name in dict.fromkeys(part for row in names for part in row):
             rois[name] = np.array([name in row for row in names], dtype=bool)
     unused = []

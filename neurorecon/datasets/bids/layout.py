@@ -15,6 +15,7 @@ from pydantic import Field
 from neurorecon.datasets.base import Options
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.atlases import Atlas, Part
+from neurorecon.io.files import broken_link, require_file
 
 #: Default lag (s) between a stimulus and its response.
 LAG = 5.0
@@ -236,7 +237,8 @@ class Folders:
     def _files(self, folder: Path) -> list[BidsFile]:
         if folder not in self._listed:
             paths = sorted(folder.iterdir()) if folder.is_dir() else []
-            self._listed[folder] = [file for file in map(parse, paths) if file is not None and file.path.is_file()]
+            # Links that lead nowhere are listed, so that whoever reads them says so.
+            self._listed[folder] = [file for file in map(parse, paths) if file is not None and not file.path.is_dir()]
         return self._listed[folder]
 
 
@@ -248,6 +250,7 @@ def read_json(path: Path) -> dict[str, Any]:
     InputError
         If the file is not a JSON object.
     """
+    require_file(path, "a JSON file", "fix the file, or copy it again")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -370,6 +373,7 @@ def find_runs(folder: Path, options: BidsOptions) -> list[RunFiles]:
             files = _select(files, key, [name.removeprefix(f"{key}-") for name in wanted], words[key])
     files = _with_entities(files, options.entities)
     files = _one_space(files, options, folder)
+    _one_version(files, options.entities)
     groups: dict[tuple, list[BidsFile]] = defaultdict(list)
     for file in files:
         groups[tuple(sorted(file.without(*OF_SPACE).items()))].append(file)
@@ -388,6 +392,9 @@ def kind_of(file: BidsFile) -> str | None:
 
 
 def _bold(folder: Path) -> list[BidsFile]:
+    for pattern in ("sub-*", "sub-*/ses-*", "sub-*/func", "sub-*/ses-*/func"):
+        for place in folder.glob(pattern):
+            broken_link(place, "a folder of the data set")
     paths = [*folder.glob("sub-*/func/*_bold.*"), *folder.glob("sub-*/ses-*/func/*_bold.*")]
     files = [file for file in map(parse, sorted(paths)) if file is not None]
     return [file for file in files if kind_of(file) is not None]
@@ -402,7 +409,7 @@ def _select(files: Sequence[BidsFile], key: str, wanted: Sequence[str], word: st
 
 
 def _with_entities(files: Sequence[BidsFile], wanted: Mapping[str, str]) -> list[BidsFile]:
-    found = [file for file in files if file.entities.items() >= wanted.items()]
+    found = [file for file in files if all(_has(file, key, value) for key, value in wanted.items())]
     if not found:
         raise InputError(
             "no run matches the option entities",
@@ -411,6 +418,34 @@ def _with_entities(files: Sequence[BidsFile], wanted: Mapping[str, str]) -> list
             todo="fix entities in [options]",
         )
     return found
+
+
+def _has(file: BidsFile, key: str, value: str) -> bool:
+    """Return whether a file has an entity; ``*`` stands for any value or none, an empty value for none."""
+    return value == "*" or file.entities.get(key, "") == value
+
+
+#: Entities that tell runs apart; others name versions of a run (echoes, magnitude and phase, reconstructions).
+OF_RUN = ("sub", "ses", "task", "run")
+
+
+def _one_version(files: Sequence[BidsFile], wanted: Mapping[str, str]) -> None:
+    """Refuse runs of which there are several versions, unless the options say which one, or that all are runs."""
+    versions: dict[tuple, list[BidsFile]] = defaultdict(list)
+    for file in files:
+        versions[tuple(file.entities.get(key, "") for key in (*OF_RUN, "hemi"))].append(file)
+    for group in versions.values():
+        for key in sorted(set().union(*(file.entities for file in group)) - {*OF_RUN, *OF_SPACE} - wanted.keys()):
+            found = sorted({file.entities.get(key, "") for file in group}, key=natural)
+            if len(found) > 1:
+                raise InputError(
+                    f"there are several files of one run, which differ in {key!r}",
+                    given=", ".join(f"{key}-{value}" if value else f"without {key}" for value in found)
+                    + f", e.g. {group[0].path.name}",
+                    expected=f"one value of {key!r}: each file would count as a run of its own",
+                    todo=f'choose it in [options]: entities = {{ {key} = {found[-1]!r} }}, "" for files without it, '
+                    f'or "*" if they are different runs',
+                )
 
 
 def _one_space(files: Sequence[BidsFile], options: BidsOptions, folder: Path) -> list[BidsFile]:

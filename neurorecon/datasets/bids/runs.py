@@ -22,6 +22,7 @@ from neurorecon.io.surfaces import (
     read_grayordinates,
     read_surfaces,
 )
+from neurorecon.io.tables import MISSING, read_text_table
 from neurorecon.io.volumes import check_volumes, open_volumes, read_volumes
 
 #: Column of the events that names the file of an image or video.
@@ -40,11 +41,21 @@ class Events:
     path : path
         The file, for error messages.
     table : DataFrame
-        ``onset`` and ``duration`` (s) as floats, all other columns as strings. Missing values are None.
+        ``onset`` and ``duration`` (s) as floats, NaN where they are not numbers; all other columns as strings, None
+        where they are missing.
+    given : DataFrame
+        ``onset`` and ``duration`` as they are written.
+    lines : int array, shape (event,)
+        Line of each event in the file.
+    seconds : float
+        Duration of the run.
     """
 
     path: Path
     table: pd.DataFrame
+    given: pd.DataFrame
+    lines: np.ndarray
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,17 @@ class Shown:
         Columns of the file with other information, e.g. ``response_time``.
     others : DataFrame
         Events that are neither stimuli nor rest, e.g. button presses: ``trial_type``, ``onset``, ``duration``.
+    outside : int
+        Number of presentations that were left out because they begin before the first or after the last volume.
+    left_out : int
+        Number of other events that were left out, because they lack an onset or a duration or begin outside the run.
     """
 
     stimuli: pd.DataFrame
     further: list[str]
     others: pd.DataFrame
+    outside: int = 0
+    left_out: int = 0
 
 
 def find_events(folders: Folders, run: BidsFile) -> Path:
@@ -87,7 +104,7 @@ def find_events(folders: Folders, run: BidsFile) -> Path:
 
 
 def read_events(path: Path, seconds: float) -> Events:
-    """Read and check an events file.
+    """Read an events file.
 
     Parameters
     ----------
@@ -103,47 +120,24 @@ def read_events(path: Path, seconds: float) -> Events:
     Raises
     ------
     InputError
-        If the file cannot be read, lacks onsets or durations, or has events outside the run.
+        If the file cannot be read, or lacks the columns onset and duration. :func:`shown` checks their values, because
+        only those of stimuli matter.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read",
-            given=f"{type(error).__name__}: {error}",
-            expected="a tab-separated table",
-            todo="fix the file, or copy it again",
-        ) from None
-    table = table.astype(object).mask(table.isin(["n/a", "N/A", ""]), None)
-    missing = [name for name in ("onset", "duration") if name not in table]
+    found = read_text_table(path, empty=True)
+    missing = [name for name in ("onset", "duration") if name not in found]
     if missing:
         raise InputError(
             f"{path} lacks {' and '.join(missing)}",
-            given=f"columns {', '.join(map(str, table.columns))}",
+            given=f"columns {', '.join(map(str, found.frame.columns))}",
             expected="the columns onset, duration, and trial_type or stim_file, separated by tabs",
             todo="name the columns as in BIDS",
         )
-    for name in ("onset", "duration"):
-        numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
-        bad = numbers.isna() | (name == "duration") & (numbers < 0)
-        if bad.any():
-            row = int(bad.to_numpy().argmax())
-            raise InputError(
-                f"{path} has an invalid {name}",
-                given=f"{table[name].iloc[row]!r} in row {row + 1}",
-                expected="a number of seconds" + (", 0 or more" if name == "duration" else ""),
-                todo="fix the table",
-            )
-        table[name] = numbers
-    outside = (table["onset"] < 0) | (table["onset"] >= seconds)
-    if outside.any():
-        raise InputError(
-            f"{path} has events outside the run",
-            given=f"{int(outside.sum())} of {len(table)} events, e.g. at {table['onset'][outside].iloc[0]:g} s",
-            expected=f"onsets from 0 to {seconds:g} s, the duration of the run",
-            todo="check that the file belongs to this run, and that onsets are in seconds",
-        )
-    return Events(path, table.sort_values("onset", kind="stable").reset_index(drop=True))
+    table = found.frame.mask(found.frame.isin(MISSING), None)
+    given = table[["onset", "duration"]].copy()
+    for name in given:
+        table[name] = pd.to_numeric(given[name], errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+    assert found.lines is not None
+    return Events(path, table, given, found.lines, seconds)
 
 
 def stimulus_column(tables: Sequence[Events], wanted: str | None) -> str:
@@ -185,6 +179,12 @@ def shown(events: Events, column: str, category: str, rest: Sequence[str]) -> Sh
     Returns
     -------
     Shown
+
+    Raises
+    ------
+    InputError
+        If a stimulus has no onset or duration, or most of the stimuli begin outside the run. Other events may have any
+        onset and duration.
     """
     table = events.table
     used = ("onset", "duration", "stimulus", "category", column, category)
@@ -193,16 +193,45 @@ def shown(events: Events, column: str, category: str, rest: Sequence[str]) -> Sh
         [any(fnmatch(str(name).lower(), pattern.lower()) for pattern in rest) for name in kind], index=table.index
     )
     named = table[column].notna() & ~resting
-    stimuli = table[named].assign(stimulus=table[column][named].map(tidy))
-    groups = table[category][named] if category in table else None
-    stimuli["category"] = None if groups is None else groups
-    others = table[~named & ~resting]
+    _check_stimuli(events, named)
+    inside = (table["onset"] >= 0) & (table["onset"] < events.seconds)
+    stimuli = table[named & inside].sort_values("onset", kind="stable")
+    stimuli = stimuli.assign(stimulus=stimuli[column].map(tidy))
+    stimuli["category"] = stimuli[category] if category in table else None
+    usable = inside & (table["duration"] >= 0)
+    others = table[~named & ~resting & usable].sort_values("onset", kind="stable")
     names = kind[others.index].where(kind[others.index].notna(), NAMELESS)
     return Shown(
         stimuli.reset_index(drop=True),
         [str(name) for name in table if name not in used],
         others[["onset", "duration"]].assign(trial_type=names).reset_index(drop=True),
+        int((named & ~inside).sum()),
+        int((~named & ~resting & ~usable).sum()),
     )
+
+
+def _check_stimuli(events: Events, named: pd.Series) -> None:
+    """Raise unless all stimuli have an onset and a duration, and most of them begin during the run."""
+    table = events.table
+    for name in ("onset", "duration"):
+        bad = (named & (table[name].isna() | ((name == "duration") & (table[name] < 0)))).to_numpy()
+        if bad.any():
+            row = int(bad.argmax())
+            raise InputError(
+                f"{events.path} has an invalid {name}",
+                given=f"{events.given[name].iloc[row]!r} in row {row + 1} (line {events.lines[row]}), which shows a "
+                "stimulus",
+                expected="a number of seconds" + (", 0 or more" if name == "duration" else ""),
+                todo="fix the table; only events that are no stimuli may lack it",
+            )
+    outside = (named & ~table["onset"].between(0, events.seconds, inclusive="left")).to_numpy()
+    if outside.sum() > named.sum() / 2:
+        raise InputError(
+            f"{events.path} has events outside the run",
+            given=f"{int(outside.sum())} of {int(named.sum())} stimuli, e.g. at {table['onset'][outside].iloc[0]:g} s",
+            expected=f"onsets from 0 to {events.seconds:g} s, the duration of the run",
+            todo="check that the file belongs to this run, and that onsets are in seconds",
+        )
 
 
 @dataclass(frozen=True)
@@ -262,12 +291,7 @@ def load(run: RunFiles, folders: Folders, wanted: Sequence[str] | Strategy, leng
             todo="copy it there, or remove confounds from [options]",
         )
     path = found[-1].path
-    try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a"], encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read", given=f"{type(error).__name__}: {error}", expected="a tab-separated table"
-        ) from None
+    table = read_text_table(path, empty=True).frame
     if len(table) != length:
         raise InputError(
             f"{path} does not match the run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,13 +14,12 @@ import pandas as pd
 from neurorecon.datasets.bids.layout import Split, tidy
 from neurorecon.datasets.splits import TRAIN, hold_out_stimuli
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.io.files import broken_link, inside
 from neurorecon.io.images import VIDEOS, StimulusFile
+from neurorecon.io.tables import read_text_table
 
 #: Names of the column of ids in tables of stimuli.
 ID_COLUMNS = ("stim_file", "stimulus_id", "stimulus", "id", "trial_type")
-
-#: Missing values in tables.
-MISSING = ("", "n/a", "N/A")
 
 #: Separates the name of a video from the number of a clip.
 CLIP = "#"
@@ -101,6 +101,7 @@ def stimulus_table(shown: pd.DataFrame, captions: pd.DataFrame | None, files: bo
 def find_captions(given: str | None, root: Path, folders: Sequence[Path]) -> Path | None:
     """Return the table of stimuli: `given`, else ``stimuli.tsv`` in a folder of stimuli or its parent, else None."""
     if given is not None:
+        broken_link(root / given, "a table of stimuli with captions")
         if not (root / given).is_file():
             raise MissingFileError(
                 f"{root / given} is missing",
@@ -110,7 +111,7 @@ def find_captions(given: str | None, root: Path, folders: Sequence[Path]) -> Pat
             )
         return root / given
     places = [path for folder in folders for path in (folder / "stimuli.tsv", folder.parent / "stimuli.tsv")]
-    return next((path for path in places if path.is_file()), None)
+    return next((path for path in places if os.path.lexists(path)), None)
 
 
 def read_captions(path: Path) -> pd.DataFrame:
@@ -122,28 +123,24 @@ def read_captions(path: Path) -> pd.DataFrame:
         Indexed by id: ``category`` (or None) and ``captions`` (list of str), from the columns ``category`` and
         ``caption``, ``caption1`` etc.
     """
-    try:
-        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read", given=f"{type(error).__name__}: {error}", expected="a table"
-        ) from None
+    table = read_text_table(path)
     column = next((name for name in ID_COLUMNS if name in table), None)
     if column is None:
         raise InputError(
             f"{path} has no column that identifies the stimuli",
-            given=f"columns {', '.join(map(str, table.columns))}",
+            given=f"columns {', '.join(map(str, table.frame.columns))}",
             expected=f"one of the columns {', '.join(ID_COLUMNS)}",
             todo="rename the column",
         )
-    texts = [name for name in table if str(name).startswith("caption")]
-    groups = table["category"] if "category" in table else [""] * len(table)
+    texts = [str(name) for name in table.frame if str(name).startswith("caption")]
+    groups = table.text("category") if "category" in table else [""] * len(table)
+    captions = zip(*(table.text(name) for name in texts), strict=True) if texts else [()] * len(table)
     found = pd.DataFrame(
         {
-            "category": [None if value in MISSING else value for value in groups],
-            "captions": [[text for text in row if text not in MISSING][:5] for row in table[texts].to_numpy()],
+            "category": [value or None for value in groups],
+            "captions": [[text for text in row if text][:5] for row in captions],
         },
-        index=table[column].map(tidy),
+        index=pd.Index([tidy(name) for name in table.text(column)]),
     )
     return found[~found.index.duplicated()]
 
@@ -162,11 +159,14 @@ def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: floa
 
     Raises
     ------
-    MissingFileError
-        If files are missing.
+    MissingFileError, InputError
+        If files are missing, or a name leads out of the folders.
     """
     files = {name: file_of(name) for name in ids}
-    places = [next((folder / files[n] for folder in folders if (folder / files[n]).is_file()), None) for n in ids]
+    places = []
+    for name in ids:
+        tried = [inside(folder, files[name], f"the file of the stimulus {name!r}") for folder in folders]
+        places.append(next((path for path in tried if os.path.lexists(path)), None))
     missing = [name for name, path in zip(ids, places, strict=True) if path is None]
     if missing:
         raise MissingFileError(

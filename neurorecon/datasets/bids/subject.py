@@ -19,9 +19,9 @@ from neurorecon.datasets.bids.samples import Process
 from neurorecon.datasets.bids.stimuli import cut_videos
 from neurorecon.datasets.runs import read_by_part, screen
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.atlases import Atlas, read_rois, rois_of
+from neurorecon.io.atlases import read_mask, read_rois
 from neurorecon.io.grid import Grid
-from neurorecon.io.volumes import read_volume
+from neurorecon.io.volumes import as_mask, read_volume
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def _mask(
     elif options.mask in ("brain", "all"):
         mask = np.ones(len(grid), dtype=bool)
     else:
-        mask = rois_of(grid, "mask", Atlas(path=options.mask, threshold=0.0), root, name)["mask"]
+        mask = read_mask(grid, root / options.mask.replace("{subject}", name))
     if not mask.any():
         raise InputError(
             f"the mask of {name} is empty",
@@ -311,7 +311,7 @@ def _brain(plan: RunPlan, grid: Grid, folders: Folders) -> np.ndarray:
             expected="the file that fMRIPrep writes next to the run",
             todo='copy it there, or choose another mask in [options]: mask = "FILE", "rois" or "all"',
         )
-    return read_volume(found[-1].path, grid) > 0
+    return as_mask(read_volume(found[-1].path, grid), found[-1].path)
 
 
 def _runs(processes: Sequence[Process]) -> list[tuple[RunPlan, RunSamples]]:
@@ -366,6 +366,12 @@ def _report(processes: Sequence[Process]) -> dict[str, str]:
     unrecorded = sum(samples.unrecorded for process in processes for samples in process.samples)
     if unrecorded:
         report["presentations left out"] = f"{unrecorded}, whose response was not recorded or was scrubbed"
+    outside = sum(plan.shown.outside for plan in plans)
+    if outside:
+        report["presentations outside the runs, left out"] = f"{outside}, before the first or after the last volume"
+    left_out = sum(plan.shown.left_out for plan in plans)
+    if left_out:
+        report["events that are no stimuli, left out"] = f"{left_out}, without onset or duration or outside the runs"
     others = pd.concat([plan.shown.others for plan in plans], ignore_index=True)
     if len(others):
         kinds = others["trial_type"].value_counts()

@@ -138,7 +138,7 @@ MISTAKES = {
     "semicolons": (
         lambda f: (f / "samples.csv").write_text("stimulus;run\ns1;1\n"),
         {},
-        ["unknown column", "with commas"],
+        ["separated by semicolons", "commas", "decimals with a point"],
     ),
     "table of nothing": (lambda f: (f / "samples.csv").write_text(""), {}, ["samples.csv cannot be read"]),
     "table of a heading": (lambda f: (f / "samples.csv").write_text("stimulus,run\n"), {}, ["no rows"]),
@@ -228,7 +228,7 @@ MISTAKES = {
     "unknown ROI column": (lambda f: None, {"rois": ["V2"]}, ["unknown column", "'V2'"]),
     "ROI that is none": (lambda f: None, {"rois": ["j"]}, ["'j' is not an ROI"]),
     "ROI twice": (lambda f: _edit(f, "voxels", roi="V1"), {}, ["defines the ROI 'V1' twice"]),
-    "images of floats": (lambda f: np.save(f / "images.npy", np.ones((6, 8, 8, 3))), {}, ["uint8", "255"]),
+    "images of 16 bits": (lambda f: np.save(f / "images.npy", np.ones((6, 8, 8, 3), np.uint16)), {}, ["uint16", "257"]),
     "colors first": (
         lambda f: np.save(f / "images.npy", np.ones((6, 3, 8, 8), np.uint8)),
         {},

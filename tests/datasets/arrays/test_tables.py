@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, NeuroreconWarning
 from neurorecon.io.tables import read_table
 
 
@@ -145,7 +145,9 @@ def test_labels_and_captions_follow_their_stimulus(lab):
     lab.stimuli["caption2"] = ["uno", "due", "", "", "", ""]
     labels = pd.DataFrame({"stimulus": [f"s{number}" for number in range(5, -1, -1)], "size": [5, 4, 3, 2, 1, 0]})
     labels.to_csv(lab.write() / "labels.csv", index=False)
-    reader = lab.open()
+    with pytest.warns(NeuroreconWarning, match="2 of 6 stimuli have no caption: s3, s4"):
+        reader = lab.open()
+    assert "2 of 6 stimuli have no caption" in reader.description.notes
     assert reader.stimuli()["captions"].tolist() == [["one", "uno"], ["due"], ["three"], [], [], ["<b>six</b>"]]
     assert reader.labels()["size"].tolist() == [0, 1, 2, 3, 4, 5]
 
@@ -169,3 +171,28 @@ def test_numbers_name_stimuli_without_a_point(lab):
 
     table = as_table({"stimulus": [1.0, np.nan, 12.0]}, "a table")
     assert table.text("stimulus").tolist() == ["1", "", "12"]
+
+
+def test_a_plus_at_the_end_of_a_name_belongs_to_it(lab):
+    names = ["ecc4", "ecc4+", "ecc4+ + V1", "ecc4+V1", "NA"]
+    lab.voxels = lab.voxels.drop(columns="V1").assign(roi=names)
+    lab.write()
+    subject = lab.open().subject("subj01")
+    assert {name: np.flatnonzero(member).tolist() for name, member in subject.rois.items()} == {
+        "ecc4": [0, 3],
+        "ecc4+": [1, 2],
+        "V1": [2, 3],
+        "NA": [4],
+    }
+
+
+def test_stimuli_that_are_missing_are_rest(lab):
+    lab.samples["stimulus"] = lab.samples["stimulus"].where(lab.samples.index != 3, "n/a")
+    lab.write()
+    subject = lab.open().subject("subj01")
+    assert len(subject.samples) == 11
+    assert subject.report["samples without a stimulus, left out"] == "1"
+    lab.stimuli["id"] = ["n/a", "s1", "s2", "s3", "s4", "s5"]
+    lab.write()
+    with pytest.raises(InputError, match="the column 'id' cannot be used"):
+        lab.open()

@@ -9,10 +9,11 @@ PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
 	2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench lock clean help
+.PHONY: demo figures test lint bench lock clean help
 
 help:
 	@echo "make demo   install, build the embedded store, write maps and a report into demo/"
+	@echo "make figures install, draw all paper figures (analyses/plot_*.py) into results/; takes hours on two cores"
 	@echo "make test   install, check style, types and layers, run the tests"
 	@echo "make lint   fix style and formatting"
 	@echo "make bench  install, run the benchmarks of time and memory"
@@ -21,6 +22,9 @@ help:
 
 demo: $(VENV)/.installed
 	$(BIN)/neurorecon demo --out demo
+
+figures: $(VENV)/.installed
+	for script in analyses/plot_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check neurorecon tests analyses

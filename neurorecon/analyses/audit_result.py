@@ -360,11 +360,10 @@ class Audit(Result):
         """Return what makes the report."""
         return {"report": lambda: self._report(store, record)}
 
-    def sections(self, store: Store) -> list[Any]:
-        """Return the sections of the report, which other reports show too."""
-        from neurorecon.figures import Figure, Section, Table
+    def verdict_section(self, title: str = "Verdict") -> Any:
+        """Return the section with the verdicts, which other reports show too."""
+        from neurorecon.figures import Section, Table
 
-        drawn = {name: draw() for name, draw in self.figures(store).items()}
         short = self.verdicts[[
             "split", "metric", "value", "low", "high", "null", "p", "category null", "category p", "re-paired p",
             "category re-paired p", "verdict",
@@ -373,34 +372,35 @@ class Audit(Result):
             "split", "metric", "value", "strongest baseline", "its mean", "left", "left low", "left high", "left p",
             "oracle", "half against half",
         ]]  # fmt: skip
+        tables = [
+            Table.from_frame(short, "Scores beside their nulls; intervals over stimuli, one-sided p."),
+            Table.from_frame(left, "What the strongest baseline leaves of each score, paired over stimuli."),
+        ]
+        return Section(title, [*self.summary, _HOW], tables)
+
+    def _report(self, store: Store, record: Mapping[str, Any]) -> str:
+        from neurorecon.figures import Figure, Section, Table, report_html
+
+        drawn = {name: draw() for name, draw in self.figures(store).items()}
         meaning = [
             f"{row}: {text}." for row, text in {**BASELINES, **LIMITS}.items() if (self.table["row"] == row).any()
         ]
         lacking = [f"{row}: not computed, because {reason}." for row, reason in self.chosen["missing"].items()]
-        found = [
-            Section("Verdict", [*self.summary, _HOW], [
-                Table.from_frame(short, "Scores beside both nulls; intervals over stimuli, one-sided p."),
-                Table.from_frame(left, "What the strongest baseline leaves of each score, paired over stimuli."),
-            ]),
+        of_scores = Figure(drawn["scores"], "The score of the reconstructions, and what is reached with less.")
+        sections = [
+            self.verdict_section(),
             Section("Images", (), [Figure(drawn["images"], "Stimuli, and what each row has for them.")]),
-            Section("Scores and baselines", [*meaning, *lacking], [
-                Figure(drawn["scores"], "The score of the reconstructions, and what is reached with less."),
-            ]),
-        ]  # fmt: skip
+            Section("Scores and baselines", [*meaning, *lacking], [of_scores]),
+        ]
         if "splits" in drawn:
             text = "The system was fitted again for each split; folds are pooled."
-            found.append(Section("Harder splits", text, [Figure(drawn["splits"], "Scores on each split.")]))
+            sections.append(Section("Harder splits", text, [Figure(drawn["splits"], "Scores on each split.")]))
         if "distance" in drawn:
             text = "If scores fall with the distance to the training set, part of them is the likeness of both sets."
             caption = "Score of each stimulus against the distance to its nearest training stimulus."
-            found.append(Section("Distance to the training set", text, [Figure(drawn["distance"], caption)]))
-        return found
-
-    def _report(self, store: Store, record: Mapping[str, Any]) -> str:
-        from neurorecon.figures import Section, Table, report_html
-
+            sections.append(Section("Distance to the training set", text, [Figure(drawn["distance"], caption)]))
         rows = Table.from_frame(self.table.drop(columns="kind"), "All rows of all splits.")
-        sections = [*self.sections(store), Section("All rows", exchange_lines(self.chosen), [rows])]
+        sections.append(Section("All rows", exchange_lines(self.chosen), [rows]))
         lead = f"Is it the brain or the generator? {' '.join(self.summary)}"
         return report_html(f"Audit of {self._title(store)}", sections, record, lead=lead)
 

@@ -12,7 +12,9 @@ from neurorecon.analyses.audit import audit
 from neurorecon.analyses.audit_result import Audit
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
 from neurorecon.analyses.reconstruct import Reconstruction, reconstruct
-from neurorecon.analyses.results import record_of, write
+from neurorecon.analyses.results import Result, record_of, write
+from neurorecon.analyses.roi_optimal import RoiOptimal, roi_optimal
+from neurorecon.analyses.system_maps import SystemMap, system_maps
 from neurorecon.figures.style import band_label
 from neurorecon.parallel import Compute
 from neurorecon.store.store import Store
@@ -30,6 +32,9 @@ STEPS = 12
 
 #: Test images of the audit of the first system: with its baselines, seven times as many are generated.
 AUDITED = 24
+
+#: Whose preferred images are shown, what they are generated from, and how many of each.
+PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4
 
 #: Images and video frames shown in the report.
 IMAGES, VIDEOS = 20, 4
@@ -99,9 +104,26 @@ def tour(
             )  # fmt: skip
             audits.append(audited)
             files += write(audited, store, folder / "audit", record)
+    read: list[SystemMap] = []
+    preferred: list[RoiOptimal] = []
+    for system in systems:
+        built = load_system(system)
+        if set(FROM) <= set(built.targets):
+            say(f"images that {', '.join(PREFERRING)} prefer ...")
+            built.set_params(steps=STEPS, device="cpu")
+            found_images = roi_optimal(
+                store, PREFERRING, built, subject, targets=FROM, seeds=PREFERRED, seed=seed,
+                compute=Compute(progress=False),
+            )  # fmt: skip
+            preferred.append(found_images)
+            files += write(found_images, store, folder / "roi-optimal", record)
+        if system == "takagi":
+            say(f"what the decoders of {system} read ...")
+            read.append(system_maps(store, system, subject, kind="haufe", seed=seed, compute=Compute(progress=False)))
+            files += write(read, store, folder / "maps-of-a-system", record)
     say("report ...")
-    report = write_report(folder / "report.html", store, roi, [cortex, videos], reconstructions, audits, record)
-    results = [roi, cortex, videos, *reconstructions, *audits]
+    results = [roi, cortex, videos, *reconstructions, *audits, *preferred, *read]
+    report = write_report(folder / "report.html", store, roi, [cortex, videos], results[3:], record)
     scores = [score.row() for found in results for score in found.scores]
     return [report, *files], scores
 
@@ -111,11 +133,10 @@ def write_report(
     store: Store,
     roi: VoxelwiseMap,
     cortex: list[VoxelwiseMap],
-    reconstructions: list[Reconstruction],
-    audits: list[Audit],
+    others: Sequence[Result],
     record: dict[str, Any],
 ) -> Path:
-    """Write the report of the tour: stimuli, maps, reconstructions, audits; one file that loads nothing."""
+    """Write the report of the tour: stimuli, maps, and what the systems gave; one file that loads nothing."""
     from neurorecon.figures import Figure, Section, Table, report
 
     sections = [
@@ -126,8 +147,7 @@ def write_report(
             f"The same model on the voxels of {ROI} alone: neurorecon maps --roi {ROI} --task videos.",
             [_roi_table(Table, roi)],
         ),
-        *(_reconstruction_section(found, store) for found in reconstructions),
-        *(_audit_section(found, store) for found in audits),
+        *(_SECTIONS[type(found)](found, store) for found in others),
     ]
     return report(
         path,
@@ -288,14 +308,51 @@ def _audit_section(found: Audit, store: Store) -> Any:
     """Return the section on an audit: its verdicts, and scores beside baselines; its own page has the rest."""
     from neurorecon.figures import Figure, Section
 
-    verdict, *_ = found.sections(store)
-    figures = found.figures(store)
+    verdict, figures = found.verdict_section(), found.figures(store)
     return Section(
         f"Is it the brain or the generator? {found.name}",
         [*verdict.text, f"The same as a page of its own: neurorecon audit --system {found.name}."],
         [
             *verdict.items,
-            Figure(figures["scores"](), f"Scores of {AUDITED} test images, and what is reached with less."),
-            Figure(figures["images"](), "Stimuli, reconstructions and baselines."),
+            Figure(figures["scores"](), f"Scores of {len(found.stimuli)} test images, and what is reached with less."),
         ],
     )
+
+
+def _preferred_section(found: RoiOptimal, store: Store) -> Any:
+    """Return the section on the images that ROIs prefer."""
+    from neurorecon.figures import Figure, Section, Table
+
+    return Section(
+        "What do ROIs prefer?",
+        f"The decoders of {found.system} read a pattern that is one in an ROI and zero elsewhere, and images are "
+        f"generated from what they decode ({', '.join(FROM)}): neurorecon roi-optimal --roi FFA --target clip_text.",
+        [
+            Figure(found.figures(store)["grid"](), "One row for each ROI, one column for each seed."),
+            Table.from_frame(found.summary(), "Verdicts of the probe, and predicted responses."),
+        ],
+    )
+
+
+def _read_section(found: SystemMap, store: Store) -> Any:
+    """Return the section on what the decoders of a system read."""
+    from neurorecon.figures import Figure, Section
+
+    figures = found.figures(store)
+    return Section(
+        f"Which voxels hold what {found.system} decodes?",
+        "Haufe patterns: the covariance of each voxel with what is decoded. Weights would say how the decoder reads, "
+        f"not where the information is: neurorecon maps --system {found.system} --kind haufe.",
+        [
+            *(Figure(figures[f"flat_haufe_{band}"](), f"Pattern of {band}.") for band in found.bands),
+            Figure(figures["rois"](), "Mean pattern by ROI."),
+        ],
+    )
+
+
+_SECTIONS: dict[type, Callable[[Any, Store], Any]] = {
+    Reconstruction: _reconstruction_section,
+    Audit: _audit_section,
+    RoiOptimal: _preferred_section,
+    SystemMap: _read_section,
+}

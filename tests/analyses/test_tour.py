@@ -64,8 +64,8 @@ def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path):
     assert files[0] == tmp_path / "demo" / "report.html"
     assert all(path.exists() for path in files)
     parents = {path.relative_to(tmp_path / "demo").parts[0] for path in files[1:]}
-    assert parents == {"MT", "cortex", "videos", "reconstructions"}
-    assert len(said) == 6
+    assert parents == {"MT", "cortex", "videos", "reconstructions", "audit", "maps-of-a-system"}
+    assert len(said) == 8
     assert {"value", "null_mean", "p", "n", "name"} <= set.intersection(*(set(score) for score in scores))
     text, page = _read(files[0])
     _check_offline(text, page)
@@ -76,6 +76,8 @@ def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path):
         "A closer look at MT",
         "Reconstructions: takagi",
         "Reconstructions: linear-pixels",
+        "Is it the brain or the generator? takagi",
+        "Which voxels hold what takagi decodes?",
         "another trial",
         "oracle",
     ):

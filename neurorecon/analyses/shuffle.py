@@ -184,7 +184,7 @@ def compute_shuffle(
         chosen={
             "system": job.system.name,
             "options": {name: plain_parameter(value) for name, value in job.system.get_params(deep=False).items()},
-            "sources": [spec.source for spec in job.system.targets.values()],
+            "sources": job.system.sources,
             "networks": networks_of(job.system),
             "metrics": list(metrics),
             "metric_weights": {name: m.network.record() for name, m in metrics.items() if m.network is not None},

@@ -164,6 +164,13 @@ class DiffusionSystem(System):
             device=self.device if self.device is not None and self.device.startswith("cuda") else "cpu",
         )
 
+    def _responses(self, responses: Any, standardized: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        values, stimuli = super()._responses(responses, standardized)
+        if self.settings.get("scale_responses") == "test" and not standardized and len(values) > 1:
+            scale = values.std(axis=0)
+            values = (values - values.mean(axis=0)) / np.where(scale > 0, scale, 1.0) * self.scale_ + self.mean_
+        return values, stimuli
+
     def generator(self, decoded: Decoded) -> LatentDiffusion:
         """Return the generator of what was decoded, with the settings of this system."""
         from neurorecon.generators.latent_diffusion import LatentDiffusion

@@ -171,6 +171,8 @@ SYSTEMS = Registry(
         "gru-two-stage": "neurorecon.systems.gru_two_stage:GRUTwoStage",
         "mind-diffuser": "neurorecon.systems.mind_diffuser:MindDiffuser",
         "mind-animator": "neurorecon.systems.mind_animator:MindAnimator",
+        "linear-frames": "neurorecon.systems.frame_by_frame:LinearFrames",
+        "frame-by-frame": "neurorecon.systems.frame_by_frame:FrameByFrame",
     },
 )
 

@@ -27,7 +27,7 @@ from neurorecon.models.load import source
 from neurorecon.registry import DECODERS
 from neurorecon.systems.base import TargetSpec, correlate_rows
 from neurorecon.systems.decoded import Decoded, as_images
-from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem, decode_latents
+from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem, decode_frames
 
 if TYPE_CHECKING:
     import xarray
@@ -146,7 +146,9 @@ class MindAnimator(DiffusionSystem):
             for name in getattr(self, what) or ():
                 if name not in _NETWORKS:
                     raise UnknownNameError(f"target in {what}=:", name, _NETWORKS)
-        used = [name for name in names if name not in self.without and not (self.first_stage_only and name == SEMANTICS)]
+        used = [
+            name for name in names if name not in self.without and not (self.first_stage_only and name == SEMANTICS)
+        ]
         return {
             name: TargetSpec(
                 name,
@@ -191,7 +193,7 @@ class MindAnimator(DiffusionSystem):
         latents = self.latents(decoded, seed)
         if latents.shape[1:] == self.generator(decoded).conditions["latents"]:
             return {**found, "latents": latents}
-        return {**found, "init": self.frames_of(latents)}
+        return {**found, "init": decode_frames(self, latents)}
 
     def latents(self, decoded: Decoded, seed: int) -> np.ndarray:
         """Return the latents of all frames: the first frame, which moves as decoded.
@@ -231,16 +233,7 @@ class MindAnimator(DiffusionSystem):
 
     def generate_first_stage(self, decoded: Decoded, seed: int) -> xarray.DataArray:
         """Return the videos that the autoencoder decodes from the latents of all frames."""
-        return as_images(self.frames_of(self.latents(decoded, seed)), decoded.stimuli)
-
-    def frames_of(self, latents: np.ndarray) -> np.ndarray:
-        """Return the frames of latents, (stimulus, frame, y, x, rgb)."""
-        import xarray
-
-        flat = latents.reshape(-1, *latents.shape[2:])
-        dims, coordinates = ("stimulus", "channel", "y", "x"), {"stimulus": np.arange(len(flat)).astype(str)}
-        images = decode_latents(self, xarray.DataArray(flat, dims=dims, coords=coordinates)).values
-        return images.reshape(*latents.shape[:2], *images.shape[1:])
+        return as_images(decode_frames(self, self.latents(decoded, seed)), decoded.stimuli)
 
     def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of the latents of first frames and the decoded structure, (stimulus,)."""

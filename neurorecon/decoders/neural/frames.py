@@ -47,6 +47,23 @@ class Attention(nn.Module):
         return attended
 
 
+class Gated(nn.Module):
+    """A perceptron whose hidden layer is a product (Shazeer, 2020, arXiv 2002.05202: GEGLU).
+
+    What changes in a frame is the product of its content and of how it moves.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(width, 2 * hidden), nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return tensor, shape (sample, token, channel)."""
+        values, gate = self.hidden(tokens).chunk(2, dim=-1)
+        found: Tensor = self.out(values * functional.gelu(gate))
+        return found
+
+
 class Block(nn.Module):
     """Attention to tokens of frames, attention to what drives the motion, and a perceptron, each with a residual."""
 
@@ -54,7 +71,7 @@ class Block(nn.Module):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.frames, self.memory = Attention(width, heads), Attention(width, heads)
-        self.perceptron = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
+        self.perceptron = Gated(width, feedforward)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, memory: Tensor, mask: Tensor) -> Tensor:

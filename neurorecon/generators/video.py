@@ -39,7 +39,7 @@ class VideoDiffusion(LatentDiffusion):
 
     Conditions of a stimulus, all of them optional:
 
-    - ``text`` (token, channel) and ``image`` (token, channel), as in :class:`LatentDiffusion`; all frames have the same.
+    - ``text`` (token, channel) and ``image`` (token, channel), as in :class:`LatentDiffusion`; for all frames.
     - ``latents`` (frame, channel, y, x): the autoencoder's latents of all frames to start from, times its scaling
       factor (target ``vqvae_frames``); or ``init`` (frame, y, x, rgb), the frames themselves in [0, 1].
 

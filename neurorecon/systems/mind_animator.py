@@ -80,9 +80,9 @@ class MindAnimator(DiffusionSystem):
     """Mind-Animator: videos from decoded semantics, structure and motion.
 
     The preset ``"corrected"`` is the method of the paper: a frame sees the first and the previous one, and several
-    tokens of the responses. ``"released"`` has the dense motion decoder of the authors' code. With the bundled networks,
-    ``"corrected"`` decodes motion energy, and a network that learned from rendered clips how images move turns it into
-    frames; see `motion`.
+    tokens of the responses. ``"released"`` has the dense motion decoder of the authors' code. With the bundled
+    networks, ``"corrected"`` decodes motion energy, and a network that learned from rendered clips how images move
+    turns it into frames; see `motion`.
 
     Parameters
     ----------
@@ -146,9 +146,7 @@ class MindAnimator(DiffusionSystem):
             for name in getattr(self, what) or ():
                 if name not in _NETWORKS:
                     raise UnknownNameError(f"target in {what}=:", name, _NETWORKS)
-        used = [
-            name for name in names if name not in self.without and not (self.first_stage_only and name == SEMANTICS)
-        ]
+        left_out = (*self.without, *([SEMANTICS] if self.first_stage_only else []))
         return {
             name: TargetSpec(
                 name,
@@ -156,7 +154,8 @@ class MindAnimator(DiffusionSystem):
                 roi=rois.get(name),
                 beside=_ALIGNED if name == SEMANTICS and SEMANTICS not in chosen["linear"] else (),
             )
-            for name in used
+            for name in names
+            if name not in left_out
         }
 
     @property

@@ -118,7 +118,7 @@ class FrameTransformer(nn.Module):
         first: bool,
     ) -> None:
         super().__init__()
-        frames, channels, rows, columns = shape
+        frames, _, rows, columns = shape
         self.shape, self._cells = shape, (1, 1) if patch is None else (rows // patch, columns // patch)
         tokens, values = int(np.prod(self._cells)), int(np.prod(self.shape[1:])) // int(np.prod(self._cells))
         self.drive = Tokens(inputs, -(-inputs // memory), width, shared=False)
@@ -151,7 +151,7 @@ class FrameTransformer(nn.Module):
         tensor, shape (sample, frame, channel, y, x)
         """
         tokens = self.embed(self._to_patches(frames)) + self.place + self.time[times]
-        samples, count, places, _ = tokens.shape
+        count, places = tokens.shape[1:3]
         mask = sees.repeat_interleave(places, 0).repeat_interleave(places, 1)
         tokens, memory = tokens.flatten(1, 2), self.drive(inputs) + self.of_drive
         for block in self.blocks:
@@ -166,7 +166,7 @@ class FrameTransformer(nn.Module):
         return found
 
     def continued(self, inputs: Tensor, first: Tensor) -> Tensor:
-        """Return a video from its first frame, (sample, channel, y, x), frame by frame: (sample, frame, channel, y, x)."""
+        """Continue a first frame, (sample, channel, y, x), frame by frame: (sample, frame, channel, y, x)."""
         found, device = [first], inputs.device
         sees = torch.tensor([[True, False], [True, True]], device=device)
         for number in range(len(self.time)):

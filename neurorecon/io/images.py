@@ -317,6 +317,66 @@ def _video_frames(path: Path, wanted: np.ndarray) -> list[Any]:
     return images + [before.to_image()] * (len(wanted) - len(images))
 
 
+def video_length(path: Path) -> tuple[float, int]:
+    """Return the frame rate (Hz) of a video and its number of frames, from its header.
+
+    Raises
+    ------
+    InputError
+        If the file is not a readable video, or its header states no frame rate.
+    """
+    with _open(path) as container:
+        stream = container.streams.video[0] if container.streams.video else None
+        if stream is None or not stream.average_rate:
+            raise _no_video(path, ValueError("no stream of frames at a constant rate"))
+        rate = float(stream.average_rate)
+        return rate, int(stream.frames) or round(video_seconds(path) * rate)
+
+
+def read_frames(path: Path, numbers: Sequence[int]) -> list[Any]:
+    """Read frames of a video by their numbers.
+
+    A frame is known by its presentation time, so the number is right whatever the decoder returns first after a seek
+    and in whatever order frames were encoded. Neighboring numbers are decoded in one pass.
+
+    Parameters
+    ----------
+    path : path
+        A video file of constant frame rate.
+    numbers : sequence of int
+        Numbers of the frames, from 0, ascending; numbers may occur more than once.
+
+    Returns
+    -------
+    list of PIL.Image.Image
+
+    Raises
+    ------
+    InputError
+        If the file is not a readable video, or has no frame of a number.
+    """
+    found: dict[int, Any] = {}
+    rate, _ = video_length(path)
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        step, first = 1 / (rate * float(stream.time_base)), stream.start_time or 0
+        container.seek(int(first + max(numbers[0] - 0.5, 0) * step), stream=stream)  # to the preceding key frame
+        wanted = set(map(int, numbers))
+        try:
+            for frame in container.decode(stream):
+                number = None if frame.pts is None else round((frame.pts - first) / step)
+                if number in wanted:
+                    found[number] = frame.to_image()
+                if len(found) == len(wanted):
+                    break
+        except Exception as error:  # PyAV has one exception class per FFmpeg error code
+            raise _no_video(path, error) from None
+    missing = sorted(wanted - set(found))
+    if missing:
+        raise _no_video(path, ValueError(f"no frame {missing[0]} ({missing[0] / rate:.2f} s) at {rate:g} frames/s"))
+    return [found[int(number)] for number in numbers]
+
+
 def _open(path: Path) -> Any:
     import av
 

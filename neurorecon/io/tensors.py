@@ -388,8 +388,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise _unreadable(path, first_line(error)) from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
+    for name in ("state_dict", "model"):  # where checkpoints of a training keep their weights
+        if isinstance(found, dict) and isinstance(found.get(name), dict):
+            found = found[name]
     if not isinstance(found, dict) or not found:
         raise _unreadable(path, f"it contains a {type(found).__name__}, not a dict of tensors")
     for name, value in found.items():

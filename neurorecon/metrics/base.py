@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from neurorecon.metrics.networks import ImageNetwork
 
 #: Metrics that are computed by default, by what is reconstructed.
-DEFAULTS: dict[str, tuple[str, ...]] = {"image": ("pixcorr", "two_way"), "video": ()}
+DEFAULTS: dict[str, tuple[str, ...]] = {"image": ("pixcorr", "two_way"), "video": ("ssim_frames", "epe")}
 
 #: Former names of metrics, which are still accepted.
 FORMER_NAMES = {
@@ -278,8 +278,9 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
     Parameters
     ----------
     name : str
-        A registered name, or any name of identification, e.g. ``"50_way"`` or ``"top5_of_100_clip"``; see
-        :func:`neurorecon.metrics.networks.named_identification`. Former names are accepted with a warning.
+        A registered name, or any name of identification or classification, e.g. ``"50_way"``, ``"top5_of_100_clip"`` or
+        ``"50_way_v_top1"``; see :func:`neurorecon.metrics.networks.named_identification` and
+        :func:`neurorecon.metrics.video.named_video_metric`. Former names are accepted with a warning.
     models : {"bundled", "published"} or path
         Whose weights a metric on a network uses.
     device : str
@@ -310,11 +311,14 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
             expected="numbers in place of letters, e.g. 10_way, top5_of_100",
             todo="write 10_way or top5_of_100, or two_way for pairs",
         )
-    from neurorecon.metrics.networks import named_identification  # here, because it imports this module
-
-    found = None if name in METRICS.names() else named_identification(name)
-    if found is None:
+    found: Any = None
+    if name in METRICS.names():
         found = METRICS.load(name)
+    else:
+        from neurorecon.metrics.networks import named_identification  # here, because they import this module
+        from neurorecon.metrics.video import named_video_metric
+
+        found = named_identification(name) or named_video_metric(name) or METRICS.load(name)
     if not isinstance(found, Metric):
         return Metric(found)
     return found if found.network is None else replace(found, network=found.network.on(models, device, progress))

@@ -17,7 +17,7 @@ import pandas as pd
 
 from neurorecon.errors import InputError
 from neurorecon.metrics.base import mean_of_defined, summarize
-from neurorecon.metrics.identification import similarity_matrix
+from neurorecon.metrics.identification import TOLERANCE, Similarity, similarity_matrix
 from neurorecon.metrics.image import check_pair, pixcorr
 from neurorecon.stats import bootstrap_means, jackknife_interval, permutation_p
 from neurorecon.stats.bootstrap import interval_of
@@ -65,6 +65,61 @@ def pattern_correlation(true: np.ndarray, decoded: np.ndarray, mean: np.ndarray 
     """
     true, decoded = check_pair(true, decoded)
     return pixcorr(true, decoded) if mean is None else pixcorr(true - mean, decoded - mean)
+
+
+def retrieval(
+    true: np.ndarray,
+    decoded: np.ndarray,
+    k: int,
+    others: np.ndarray | None = None,
+    similarity: Similarity = "cosine",
+) -> np.ndarray:
+    """Return whether the stimulus is found: whether its features are among the `k` most like the decoded ones.
+
+    The pool are the features of all stimuli, and `others` where there are some: Mind-Animator searches the 1,200 test
+    clips of CC2017 (small pool), and the same with 3,040 clips of HCP (large pool).
+
+    Parameters
+    ----------
+    true, decoded : array, shape (stimulus, ...)
+        The same stimulus in each row.
+    k : int
+        How many of the best count.
+    others : array, shape (candidate, ...), optional
+        Features of other stimuli, to enlarge the pool.
+    similarity : {"cosine", "correlation"}
+        Of the flattened features.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+        1 or 0; a tie counts as a loss, NaN where the own similarity is undefined. Chance is k over the size of the
+        pool.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not match, or `k` is no number of candidates.
+
+    References
+    ----------
+    Lu et al. (2024), arXiv 2405.03280 (Mind-Animator).
+    """
+    pool = true if others is None else np.concatenate([true, others])
+    if not 1 <= k < len(pool):
+        raise InputError(
+            "this many candidates cannot be retrieved",
+            given=f"the {k} best of {len(pool)}",
+            expected=f"k from 1 to {len(pool) - 1}",
+            todo="choose another k, or add stimuli to the pool",
+        )
+    own, parts = np.diagonal(similarity_matrix(true, decoded, similarity)), []
+    for start in range(0, len(pool), len(true)):  # blocks as long as there are queries; the last one overlaps
+        block = slice(min(start, len(pool) - len(true)), None)
+        parts.append(similarity_matrix(pool[block][: len(true)], decoded, similarity)[:, start - block.start :])
+    found = np.concatenate(parts, axis=1)
+    rivals = (found >= own[:, None] - TOLERANCE).sum(axis=1) - 1  # without itself
+    return np.where(np.isnan(own), np.nan, (rivals < k).astype(np.float64))
 
 
 def feature_table(

@@ -287,12 +287,12 @@ def _top_k(matrix: np.ndarray, k: int, n: int) -> np.ndarray:
     found = np.full(len(lower), np.nan)
     for number in np.unique(others[defined]):
         rows = defined & (others == number)
-        found[rows] = _by_rivals(int(number), k, n)[(number - lower[rows]).astype(int)]
+        found[rows] = by_rivals(int(number), k, n)[(number - lower[rows]).astype(int)]
     return found
 
 
 @lru_cache(maxsize=64)
-def _by_rivals(others: int, k: int, n: int) -> np.ndarray:
+def by_rivals(others: int, k: int, n: int) -> np.ndarray:
     """Return the probability to be among the k best of n, by the number of rivals among the others, (others + 1,)."""
     from scipy.stats import hypergeom  # here, because it takes half a second
 

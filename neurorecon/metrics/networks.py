@@ -454,13 +454,8 @@ JUDGES: dict[str, tuple[ImageNetwork, str]] = {
     "swav": (SwavResNet50(), "pooled"),
 }
 
-_NAMED = re.compile(
-    r"(?:two_way(?P<ties>_half_ties)?|(?P<way>\d+)_way|top(?P<k>\d+)_of_(?P<n>\d+))"
-    rf"(?:_(?P<judge>{'|'.join(JUDGES)}))?(?P<among>_among_reconstructions)?"
-)
 
-
-def named_identification(name: str) -> Metric | None:
+def named_identification(name: str, judges: Mapping[str, tuple[ImageNetwork, str]] | None = None) -> Metric | None:
     """Return the identification that a name says, or None if it is no such name.
 
     A name has up to three parts: what is asked (``two_way``, ``two_way_half_ties``, ``50_way``, ``top5_of_100``); the
@@ -471,6 +466,8 @@ def named_identification(name: str) -> Metric | None:
     Parameters
     ----------
     name : str
+    judges : mapping of str to (ImageNetwork, str), optional
+        Networks and their layers, by default :data:`JUDGES`.
 
     Returns
     -------
@@ -481,7 +478,12 @@ def named_identification(name: str) -> Metric | None:
     InputError
         If the numbers make no sense.
     """
-    said = _NAMED.fullmatch(name)
+    judges = JUDGES if judges is None else judges
+    said = re.fullmatch(
+        r"(?:two_way(?P<ties>_half_ties)?|(?P<way>\d+)_way|top(?P<k>\d+)_of_(?P<n>\d+))"
+        rf"(?:_(?P<judge>{'|'.join(judges)}))?(?P<among>_among_reconstructions)?",
+        name,
+    )
     if said is None:
         return None
     n = said["way"] or said["n"]
@@ -491,7 +493,10 @@ def named_identification(name: str) -> Metric | None:
         half_ties=said["ties"] is not None,
         among="reconstructions" if said["among"] else "seen",
     )
-    return _on(said["judge"], metric) if said["judge"] else metric
+    if not said["judge"]:
+        return metric
+    network, layer = judges[said["judge"]]
+    return replace(metric, network=network, layer=layer)
 
 
 def _on(judge: str, metric: Metric) -> Metric:

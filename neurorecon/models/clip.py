@@ -119,7 +119,11 @@ def vocabulary(texts: Iterable[str]) -> list[str]:
 
 
 #: Names of open_clip's configurations of the published CLIP networks, by their name in the catalog.
-OPEN_CLIP = {"clip-vit-l14": "ViT-L-14-quickgelu", "clip-vit-b32": "ViT-B-32-quickgelu"}
+OPEN_CLIP = {
+    "clip-vit-l14": "ViT-L-14-quickgelu",
+    "clip-vit-b32": "ViT-B-32-quickgelu",
+    "vifi-clip-b16": "ViT-B-16-quickgelu",
+}
 
 #: Default mean and standard deviation of the pixels: those of OpenAI's CLIP (Radford et al., 2021).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

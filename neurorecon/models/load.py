@@ -221,6 +221,47 @@ def _expect_all_loaded(report: Mapping[str, Any], found: WeightsSource) -> None:
         raise _other_network(found, given)
 
 
+# -- networks of transformers -------------------------------------------------------------------------------------
+
+
+def load_transformers(found: WeightsSource, kind: str, device: str = "cpu", **settings: Any) -> Any:
+    """Load a network of transformers in float32 and evaluation mode, without gradients.
+
+    Parameters
+    ----------
+    found : WeightsSource
+        A folder as saved by transformers. Old names of tensors are translated by transformers itself.
+    kind : str
+        Name of the class, e.g. ``"VideoMAEForVideoClassification"``.
+    device : str
+    **settings
+        Replace those of its ``config.json``.
+
+    Raises
+    ------
+    InputError
+        If the weights do not match the configuration.
+    """
+    import torch
+    import transformers
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with same_random_numbers():
+            network, report = getattr(transformers, kind).from_pretrained(
+                str(found.folder), local_files_only=True, output_loading_info=True, dtype=torch.float32, **settings
+            )
+    except (ValueError, RuntimeError, OSError) as error:  # what transformers raises if weights do not match
+        raise _other_network(found, str(error).strip().splitlines()[0]) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    _expect_all_loaded(report, found)
+    return network.eval().requires_grad_(False).to(device)
+
+
 # -- VDVAE --------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from neurorecon.analyses.design import EvaluateSettings
 from neurorecon.analyses.evaluate import exchange_orders, load_images
 from neurorecon.analyses.reconstruct import reconstruct
 from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError, UnknownNameError
+from neurorecon.metrics import load_metric
 
 
 @pytest.fixture
@@ -233,8 +234,30 @@ def test_mistakes(store):
     )
     with pytest.raises(InputError, match="does not compare videos"):
         nr.evaluate(videos, store, metrics=["pixcorr"])
-    with pytest.raises(InputError, match="no metric is named"):
-        nr.evaluate(videos, store)
+
+
+def test_videos_from_anywhere(store, tmp_path):
+    ids = [name for name in store.stimuli["id"][store.stimuli["split"] == "test"] if name.startswith("video")]
+    seen = store.frames(ids).values / 255
+    values = np.clip(seen + 0.1 * np.random.default_rng(0).standard_normal(seen.shape), 0, 1)
+    videos = xarray.DataArray(values, dims=("stimulus", "frame", "y", "x", "rgb"), coords={"stimulus": ids})
+    names = ["ssim_frames", "epe", "two_way_v_top1", "clip_pcc_gated"]
+    found = nr.evaluate(videos, store, metrics=names, n_permutations=19, baseline="train")
+    assert [score.name for score in found.scores] == names
+    assert found.table["weights"].str.contains("bundled").tolist() == [False, False, True, True]
+    assert found.scores[0].value > found.scores[0].null_max
+    assert found.scores[0].value > found.scores[0].baseline
+    assert found.scores[1].value < found.scores[1].baseline
+    for name in names:
+        np.testing.assert_allclose(found.values[name], load_metric(name).values(seen, values), atol=1e-3)
+    assert [score.name for score in nr.evaluate(videos, store, n_permutations=9).scores] == ["ssim_frames", "epe"]
+    np.savez(tmp_path / "videos.npz", stimulus=ids, reconstructed=values)
+    again = nr.evaluate(load_images(tmp_path / "videos.npz"), store, metrics=names, n_permutations=19)
+    np.testing.assert_array_equal(again.values["epe"], found.values["epe"])
+    files = {file.name for file in nr.write(found, store, tmp_path, nr.record_of(store, "a test"))}
+    assert {"images.json", "images_stimuli.csv", "images_panel.png"} <= files
+    with pytest.raises(InputError, match="do not match"):
+        nr.evaluate(videos[:, :2], store, metrics=["epe"])
 
 
 def test_folders_and_files_of_images(store, tmp_path):

@@ -7,6 +7,7 @@ from neurorecon.registry import DATASETS
 from neurorecon.testing import reader_checks
 from neurorecon.testing.layouts.arrays import write_arrays
 from neurorecon.testing.layouts.bids import write_bids
+from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.nsd import write_nsd
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
@@ -50,6 +51,14 @@ def readers(excerpt, layout, tmp_path_factory):
 
         return make
 
+    def cc2017(**options):
+        def make():
+            cls = DATASETS.load("cc2017")
+            folder = write_cc2017(tmp_path_factory.mktemp("cc2017"), files=("cifti", "mni"), segments=2, tests=1)
+            return cls(folder, cls.Options(image_size=32, **options))
+
+        return make
+
     def nsd(space, subjects=("subj02",), file="nii.gz", **options):
         def make():
             folder = tmp_path_factory.mktemp("nsd")
@@ -74,6 +83,8 @@ def readers(excerpt, layout, tmp_path_factory):
         "bids (volume, betas)": bids("volume", samples="glm", sessions=["01"]),
         "bids (surface)": bids("surface", high_pass=0.01),
         "bids (grayordinates)": bids("grayordinates"),
+        "cc2017": cc2017(),
+        "cc2017 (volumes, averages)": cc2017(files="mni", samples="average"),
         "miyawaki2008 (excerpt)": lambda: Miyawaki2008Reader(excerpt),
         "miyawaki2008 (NIfTI, blocks)": lambda: Miyawaki2008Reader(layout),
         "miyawaki2008 (NIfTI, volumes)": lambda: Miyawaki2008Reader(
@@ -118,6 +129,8 @@ def readers(excerpt, layout, tmp_path_factory):
         "bids (volume, betas)",
         "bids (surface)",
         "bids (grayordinates)",
+        "cc2017",
+        "cc2017 (volumes, averages)",
     ],
 )
 def test_contract(readers, name, check):
@@ -131,4 +144,6 @@ def test_contract_on_real_data(miyawaki_folder, check):
 
 def test_every_registered_reader_is_checked_here():
     """A reader that is added to the registry has to be added to the tests above."""
-    assert {"scenes", "miyawaki2008", "nsd", "haxby2001", "yamada2015", "arrays", "bids"} == set(DATASETS._builtin)
+    assert {"scenes", "miyawaki2008", "nsd", "haxby2001", "yamada2015", "arrays", "bids", "cc2017"} == set(
+        DATASETS._builtin
+    )

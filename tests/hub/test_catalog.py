@@ -10,6 +10,7 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.hub import commands, find, for_role, items, needs, readable
 from neurorecon.hub.catalog import CHOICES
 from neurorecon.registry import DATASETS
+from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.nsd import write_nsd
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
@@ -44,6 +45,7 @@ def _pattern(path):
     [
         ("nsd", lambda folder: write_nsd(folder, subjects=("subj01",)), {"subjects": ["subj01"]}),
         ("yamada2015", write_yamada2015, {}),
+        ("cc2017", write_cc2017, {"subjects": ["1"]}),
         ("haxby2001", lambda folder: write_haxby2001(folder / "haxby2001"), {"subjects": ["subj2"]}),
     ],
 )
@@ -174,7 +176,8 @@ def test_weights_say_what_a_user_needs():
         assert weights.systems
         assert weights.origin in ("bundled", "published")
         if weights.origin == "published":
-            assert (weights.repository is None) != (weights.url is None)
+            assert [weights.repository, weights.url, weights.home or None].count(None) == 2
+            assert bool(weights.home) == bool(weights.steps) == (weights.download == "by hand")
             assert weights.about > 1e7
         for file in weights.files:
             assert file.sha256 is None or (len(file.sha256) == 64 and int(file.sha256, 16) > 0)

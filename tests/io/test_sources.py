@@ -8,6 +8,7 @@ import pytest
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.testing.layouts.arrays import write_arrays
 from neurorecon.testing.layouts.bids import write_bids
+from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.nsd import write_nsd
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
@@ -17,6 +18,11 @@ LAYOUTS = {
     "arrays": (write_arrays, {}, ["notes.txt"]),
     "haxby2001": (write_haxby2001, {}, []),
     "yamada2015": (write_yamada2015, {}, []),
+    "cc2017": (
+        lambda folder: write_cc2017(folder, subjects=(1, 2), segments=1, tests=1),
+        {"subjects": ["subject1"], "image_size": 32},
+        ["Subject02/video_fmri_dataset/subject2/fmri/seg1/cifti/seg1_1_Atlas.dtseries.nii"],
+    ),
     "bids": (
         lambda folder: write_bids(folder, subjects=["01", "02"], sessions=["01"], runs=["1", "2"], kinds=["volume"]),
         {"subjects": ["01"], "confounds": ["trans_?"]},

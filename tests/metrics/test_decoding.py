@@ -5,7 +5,7 @@ import pytest
 
 from neurorecon.errors import InputError
 from neurorecon.metrics import decoding
-from neurorecon.metrics.decoding import feature_table, parts_of, pattern_correlation, profile_correlation
+from neurorecon.metrics.decoding import feature_table, parts_of, pattern_correlation, profile_correlation, retrieval
 
 
 def target(n=30, shape=(4, 6), noise=1.0, seed=0):
@@ -120,3 +120,22 @@ def test_two_stimuli_have_no_interval_of_profiles():
     row = feature_table(true, decoded, np.array([[1, 0]]), mean).iloc[0]
     assert np.isnan(row["profile low"])
     assert row["profile"] == pytest.approx(np.sign((true[0] - true[1]) * (decoded[0] - decoded[1])).mean())
+
+
+def test_retrieval_is_a_rank_in_the_pool():
+    rng = np.random.default_rng(0)
+    true, others = rng.standard_normal((20, 6)), rng.standard_normal((33, 6))
+    decoded = true + 2 * rng.standard_normal(true.shape)
+    for pool, more in ((true, None), (np.concatenate([true, others]), others)):
+        unit = pool / np.linalg.norm(pool, axis=1, keepdims=True)
+        ranks = [int((unit @ row > unit[number] @ row + 1e-9).sum()) for number, row in enumerate(decoded)]
+        for k in (1, 5, 19):
+            np.testing.assert_array_equal(retrieval(true, decoded, k, more), np.array(ranks) < k)
+    few = retrieval(true, decoded, 5, others[:3])  # fewer than there are queries
+    assert (few >= retrieval(true, decoded, 5, others)).all()
+    twins = np.concatenate([true[:1], true])  # the same features in the pool: a tie is a loss
+    assert retrieval(twins, twins, 1)[:2].tolist() == [0, 0]
+    decoded[3] = 0
+    assert np.isnan(retrieval(true, decoded, 2)[3])
+    with pytest.raises(InputError, match="the 20 best of 20"):
+        retrieval(true, decoded, 20)

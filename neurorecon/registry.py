@@ -133,11 +133,13 @@ FEATURES = Registry(
         "clip_text_sd": "neurorecon.features.clip:TextConditionExtractor",
         "clip_text_15": "neurorecon.features.clip:TextConditionFirst15Extractor",
         "clip_text_20": "neurorecon.features.clip:TextConditionFirst20Extractor",
+        "clip_text_embedding": "neurorecon.features.clip:ClipTextEmbeddingExtractor",
         "clip_image": "neurorecon.features.clip:ClipImageExtractor",
         "clip_image_mean": "neurorecon.features.clip:ClipImageMeanExtractor",
         "clip_layers": "neurorecon.features.clip:ClipLayersExtractor",
         "vqvae": "neurorecon.features.autoencoder:VqvaeExtractor",
         "vqvae_frames": "neurorecon.features.autoencoder:VqvaeFramesExtractor",
+        "vqvae_first": "neurorecon.features.autoencoder:VqvaeFirstExtractor",
         "vdvae": "neurorecon.features.vdvae:VdvaeExtractor",
     },
 )
@@ -153,6 +155,8 @@ DECODERS = Registry(
         "GRUDecoder": "neurorecon.decoders.neural.chunks:GRUDecoder",
         "CNNDecoder": "neurorecon.decoders.neural.chunks:CNNDecoder",
         "TransformerDecoder": "neurorecon.decoders.neural.chunks:TransformerDecoder",
+        "SemanticDecoder": "neurorecon.decoders.neural.animator:SemanticDecoder",
+        "MotionDecoder": "neurorecon.decoders.neural.animator:MotionDecoder",
         "MultiSubjectRidge": "neurorecon.decoders.multi_subject:MultiSubjectRidge",
     },
 )
@@ -167,6 +171,9 @@ SYSTEMS = Registry(
         "takagi": "neurorecon.systems.takagi:Takagi",
         "gru-two-stage": "neurorecon.systems.gru_two_stage:GRUTwoStage",
         "mind-diffuser": "neurorecon.systems.mind_diffuser:MindDiffuser",
+        "mind-animator": "neurorecon.systems.mind_animator:MindAnimator",
+        "linear-frames": "neurorecon.systems.frame_by_frame:LinearFrames",
+        "frame-by-frame": "neurorecon.systems.frame_by_frame:FrameByFrame",
     },
 )
 
@@ -228,6 +235,7 @@ GENERATORS = Registry(
         "vdvae": "neurorecon.generators.vdvae:VdvaeGenerator",
         "latent-diffusion": "neurorecon.generators.latent_diffusion:LatentDiffusion",
         "refined-diffusion": "neurorecon.generators.refined_diffusion:RefinedDiffusion",
+        "video-diffusion": "neurorecon.generators.video:VideoDiffusion",
         "autoencoder": "neurorecon.generators.latent_diffusion:AutoencoderGenerator",
     },
 )

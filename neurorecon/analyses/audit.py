@@ -632,7 +632,7 @@ _part_of_system(replace(job, store=view, settings=each, system=clone(job.system)
         "system": system_name,
         "options": {name: plain_parameter(value) for name, value in parameters.items()},
         "targets": list(job.system.targets),
-        "sources": [spec.source for spec in job.system.targets.values()],
+        "sources": job.system.sources,
         "networks": networks_of(job.system),
         "roi": job.roi,
         "voxels": len(job.store.voxels(subject, job.roi)),

@@ -320,7 +320,7 @@ def compute_output_effects(
         system=system.name,
         settings=settings,
         chosen={
-            "targets": list(dict.fromkeys(spec.source for spec in system.targets.values())),
+            "targets": system.sources,
             "networks": networks_of(system),
             "step": settings.step,
             "voxels": len(table),

@@ -524,7 +524,7 @@ def job_of(
     compute : Compute
         Who computes.
     """
-    sources = [spec.source for spec in system.targets.values()]
+    sources = system.sources
     warn_of_bundled(store, [name for name in sources if name in store.targets_available])
     task = choose_shown_task(store, subject, sources, settings.task)
     if not hasattr(system, "decoders_"):
@@ -669,7 +669,7 @@ class Job:
                 "system": self.system.name,
                 "options": {name: plain_parameter(value) for name, value in parameters.items()},
                 "targets": list(self.system.targets),
-                "sources": [spec.source for spec in self.system.targets.values()],
+                "sources": self.system.sources,
                 "networks": networks_of(self.system),
                 "roi": self.roi,
                 "task": self.task,

@@ -410,7 +410,7 @@ def compute_roi_optimal(
         chosen={
             "system": built.name,
             "options": {name: plain_parameter(value) for name, value in parameters.items()},
-            "sources": [spec.source for spec in built.targets.values()],
+            "sources": built.sources,
             "networks": networks,
             "roi": list(masks),
             "within": within,

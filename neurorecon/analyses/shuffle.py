@@ -3,6 +3,11 @@
 One target at a time is exchanged between stimuli, while all others stay, and images are generated again. What a score
 loses is what that target carried; a score that loses nothing comes from the other targets, or from the generator. The
 noise of generation belongs to the stimulus and stays, so images differ in nothing but the exchanged target.
+
+Of videos, the order of frames is tested, too: the frames of each reconstructed clip are shuffled, each clip by itself,
+and compared with what was seen again. What a score loses is what the order of frames carried. If it loses as much
+without the target that motion is decoded as, the motion came from the generator (Lu et al., 2024, arXiv 2405.03280,
+section 4.3, whose test has one order for all clips).
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from neurorecon.analyses.controls import derangement
 from neurorecon.analyses.cross_validation import shown_by
 from neurorecon.analyses.design import ReconstructSettings
 from neurorecon.analyses.evaluate import context_of
-from neurorecon.analyses.reconstruct import Job, prepare
+from neurorecon.analyses.reconstruct import Job, prepare, system_of
 from neurorecon.analyses.results import Result, Score, plain_parameter
 from neurorecon.decoders.samples import stored_target
 from neurorecon.errors import InputError, UnknownNameError
@@ -35,8 +40,8 @@ from neurorecon.systems.base import System
 from neurorecon.systems.decoded import Decoded
 from neurorecon.systems.generation import generate_parts, networks_of
 
-#: All targets of a stimulus exchanged together.
-ALL = "all targets"
+#: All targets of a stimulus exchanged together; the order of frames.
+ALL, FRAMES = "all targets", "frames"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,10 @@ class ShuffleSettings(ReconstructSettings):
     Parameters
     ----------
     targets : tuple of str, optional
-        Which targets are exchanged, each by itself; by default each of the system, and all together.
+        Which targets are exchanged, each by itself; by default each of the system, all together, and of videos also
+        ``"frames"``: the order of frames.
+    without : tuple of str
+        The order of frames is tested again for videos that are generated without each of these targets.
     n_permutations : int
         Random permutations of each target, and as many images of each stimulus.
     n_derangements : int
@@ -58,6 +66,7 @@ class ShuffleSettings(ReconstructSettings):
     """
 
     targets: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
     n_permutations: int = 20
     n_derangements: int = 1
     n_stimuli: int | None = None
@@ -80,6 +89,7 @@ def shuffle(
     roi: str | Iterable[str] | None = None,
     *,
     targets: Sequence[str] | None = None,
+    without: Sequence[str] = (),
     task: str | None = None,
     metrics: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -103,7 +113,10 @@ def shuffle(
     subject, roi, task, metrics, options, models, device
         As for :func:`neurorecon.reconstruct`.
     targets : sequence of str, optional
-        Which targets; by default each of the system, and all of them together (``"all targets"``).
+        Which targets; by default each of the system, and all of them together (``"all targets"``). ``"frames"``, also
+        by default, shuffles the frames of each reconstructed video.
+    without : sequence of str
+        Shuffle frames also of videos that are generated without each of these targets, e.g. ``["motion"]``.
     n_permutations : int
         Random permutations of each target; the identity is allowed as a draw. p is at least 1 / (1 + n_permutations).
     n_derangements : int
@@ -125,8 +138,8 @@ def shuffle(
     settings = ShuffleSettings(
         system=str(system) if given is None else given.name, options=dict(options or {}), roi=roi, task=task,
         metrics=metrics, models=models, n_permutations=n_permutations, n_derangements=n_derangements, seed=seed,
-        targets=None if targets is None else tuple(targets), n_stimuli=n_stimuli, n_bootstraps=n_bootstraps,
-        level=level, device=device,
+        targets=None if targets is None else tuple(targets), without=tuple(without), n_stimuli=n_stimuli,
+        n_bootstraps=n_bootstraps, level=level, device=device,
     )  # fmt: skip
     return compute_shuffle(store, store.subjects[0] if subject is None else subject, settings, compute, system=given)
 
@@ -140,14 +153,25 @@ def compute_shuffle(
     system: System | None = None,
 ) -> Shuffle:
     """Do what :func:`shuffle` does, from its settings."""
-    if settings.metrics is None:
+    system = system_of(settings) if system is None else system
+    if settings.metrics is None and system.kinds[0] == "image":
         settings = replace(settings, metrics=tuple(default_metrics(store, settings.asked_models)))
     job = prepare(store, subject, settings, compute, system)
     names = list(job.system.targets)
-    wanted = settings.targets or (*names, *([ALL] if len(names) > 1 else []))
-    for name in wanted:
-        if name not in names and name != ALL:
-            raise UnknownNameError(f"target of the system {job.system.name!r}", name, [*names, ALL])
+    of_videos = job.system.kinds[0] == "video"
+    others = [*([ALL] if len(names) > 1 else []), *([FRAMES] if of_videos else [])]
+    wanted = settings.targets or (*names, *others)
+    for asked, known in ((wanted, [*names, ALL, *others]), (settings.without if of_videos else (), names)):
+        for name in asked:
+            if name not in known:
+                raise UnknownNameError(f"target of the system {job.system.name!r}", name, known)
+    if settings.without and not of_videos:
+        raise InputError(
+            "only videos have frames whose order can be tested without a target",
+            given=f"without {', '.join(settings.without)}, the system {job.system.name!r}",
+            expected="a system of videos",
+            todo="leave it out; to reconstruct images without a target, set the parameter of the system",
+        )
     shown, train = shown_by(job.system), job.training()
     test = job.read(split="test")
     test = test.take(some_stimuli(job.store, test.stimuli, settings.n_stimuli))
@@ -160,22 +184,40 @@ def compute_shuffle(
     decoded = job.decode(test.labeled_responses().astype(np.float64), train)
     seen = np.asarray(stored_target(job.store, shown, ids).values, dtype=np.float32)
     context = context_of(job.store, ids)
-    own = _values(job, decoded, seen, context, "own targets")
+    videos = {FRAMES: _generated(job, decoded, seen, "own targets")}
+    own = _scored(job, seen, videos[FRAMES], context)
     metrics = {name: metric for name, metric in job.metrics.items() if own[name].ndim}
     orders = stimulus_permutations(len(ids), settings.n_permutations, settings.seed)
     apart = [derangement(len(ids), settings.seed + 1 + number) for number in range(settings.n_derangements)]
     exchanged: dict[str, dict[str, np.ndarray]] = {}
     deranged: dict[str, dict[str, np.ndarray]] = {}
-    for name in wanted:
+    owns = dict.fromkeys(wanted, own)
+    for name in settings.without:
+        label = f"{FRAMES} without {name}"
+        videos[label] = _generated(job, decoded.drop(name), seen, f"without {name}")
+        owns[label] = _scored(job, seen, videos[label], context)
+    for label in [name for name in owns if name in videos]:
+        shuffled = [
+            _scored(job, seen, frames_shuffled(videos[label], settings.seed + number), context)
+            for number in range(1, settings.n_permutations + 1)
+        ]
+        exchanged[label] = {metric: np.stack([values[metric] for values in shuffled]) for metric in metrics}
+    for name in [name for name in wanted if name != FRAMES]:
         several = [name] if name != ALL else names
         for kept, draws, what in ((exchanged, orders, "permutation"), (deranged, apart, "derangement")):
             found = [
-                _values(job, _exchanged(decoded, several, order), seen, context, f"{name}: {what} {number}")
+                _scored(
+                    job,
+                    seen,
+                    _generated(job, _exchanged(decoded, several, order), seen, f"{name}: {what} {number}"),
+                    context,
+                )
                 for number, order in enumerate(draws, 1)
             ]
             if found:
                 kept[name] = {metric: np.stack([values[metric] for values in found]) for metric in metrics}
-    table, null, scores = _table(own, exchanged, deranged, metrics, settings)
+    exchanged = {name: exchanged[name] for name in owns}
+    table, null, scores = _table(owns, exchanged, deranged, metrics, settings)
     return Shuffle(
         subject=subject,
         task=job.task,
@@ -184,7 +226,7 @@ def compute_shuffle(
         chosen={
             "system": job.system.name,
             "options": {name: plain_parameter(value) for name, value in job.system.get_params(deep=False).items()},
-            "sources": [spec.source for spec in job.system.targets.values()],
+            "sources": job.system.sources,
             "networks": networks_of(job.system),
             "metrics": list(metrics),
             "metric_weights": {name: m.network.record() for name, m in metrics.items() if m.network is not None},
@@ -214,25 +256,41 @@ def _exchanged(decoded: Decoded, names: Sequence[str], order: np.ndarray) -> Dec
     return decoded
 
 
-def _values(
-    job: Job, decoded: Decoded, seen: np.ndarray, context: Mapping[str, Any], label: str
-) -> dict[str, np.ndarray]:
-    """Generate, and return the values of each metric, (stimulus,); the images are not kept in memory."""
-    images = generate_parts(job.system, decoded, (job.settings.seed,), job.compute, label=label)[:, 0]
-    compared = resized(images, seen.shape[-3:-1])
-    return {name: metric.values(seen, compared, context) for name, metric in job.metrics.items()}
+def frames_shuffled(videos: np.ndarray, seed: int) -> np.ndarray:
+    """Return videos with their frames in random order, drawn for each video; the true order may be drawn, too.
+
+    Parameters
+    ----------
+    videos : array, shape (stimulus, frame, ...)
+    seed : int
+    """
+    random = np.random.default_rng([seed, 0xF2A3])
+    orders = random.permuted(np.tile(np.arange(videos.shape[1]), (len(videos), 1)), axis=1)
+    return videos[np.arange(len(videos))[:, None], orders]
+
+
+def _generated(job: Job, decoded: Decoded, seen: np.ndarray, label: str) -> np.ndarray:
+    """Generate images or videos, (stimulus, [frame,] y, x, rgb), in the size of those that were seen."""
+    made = generate_parts(job.system, decoded, (job.settings.seed,), job.compute, label=label)[:, 0]
+    return resized(made, seen.shape[-3:-1])
+
+
+def _scored(job: Job, seen: np.ndarray, made: np.ndarray, context: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the values of each metric, (stimulus,)."""
+    return {name: metric.values(seen, made, context) for name, metric in job.metrics.items()}
 
 
 def _table(
-    own: Mapping[str, np.ndarray],
+    owns: Mapping[str, Mapping[str, np.ndarray]],
     exchanged: Mapping[str, Mapping[str, np.ndarray]],
     deranged: Mapping[str, Mapping[str, np.ndarray]],
     metrics: Mapping[str, Metric],
     settings: ShuffleSettings,
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray], list[Score]]:
-    """Return one row for each target and metric, the nulls, and the scores beside them."""
+    """Return one row for each target and metric, the nulls, and the scores beside them; `owns` are values by row."""
     rows, null, scores = [], {}, []
     for name, values in exchanged.items():
+        own = owns[name]
         for metric_name, metric in metrics.items():
             sign = 1.0 if metric.higher_is_better else -1.0
             drawn = np.array([summarize(one).mean for one in values[metric_name]])

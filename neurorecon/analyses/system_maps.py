@@ -345,7 +345,7 @@ def fit_system(
         system, asked = clone(system), [settings.center, settings.scale]
     store.voxels(subject, settings.rois)  # wrong names show before targets are computed
     store = system.with_targets(store, settings.models, compute.progress)
-    sources = [spec.source for spec in system.targets.values()]
+    sources = system.sources
     task = choose_shown_task(store, subject, sources, settings.task)
     design.require_test(store, subject, task)
     centering = choose_centering(store, subject, task, *asked)

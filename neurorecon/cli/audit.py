@@ -181,8 +181,13 @@ def shuffle(
         list[str] | None,
         typer.Option(
             "--target",
-            help="A target of the system; may be given several times. Default: each, and all of them together.",
+            help="A target of the system, or 'frames'; may be given several times. Default: each, all of them, and the "
+            "order of frames of videos.",
         ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="Also shuffle frames of videos that are generated without this target."),
     ] = None,
     store: StoreOption = None,
     split_column: SplitColumnOption = None,
@@ -229,7 +234,8 @@ def shuffle(
         name, options = system or "brain-diffuser", parameters_of(setting, preset=preset)
         settings = ShuffleSettings(
             system=name, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
-            targets=tuple(target) if target else None, n_stimuli=stimuli, n_permutations=permutations,
+            targets=tuple(target) if target else None, without=tuple(without or ()), n_stimuli=stimuli,
+            n_permutations=permutations,
             n_derangements=derangements, seed=seed, device=device, **standardization_of(center, scale),
         )  # fmt: skip
         opened = choose(store, output, split_column=split_column, device=device)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from neurorecon.decoders.kernels import Delayer, delayed_kernel, kernels_by_block, rows_at_delays
     from neurorecon.decoders.multi_subject import MultiSubjectRidge
     from neurorecon.decoders.nested import NestedScores, fit_by_voxel_block, nested_cross_validation
+    from neurorecon.decoders.neural.animator import MotionDecoder, SemanticDecoder
     from neurorecon.decoders.neural.base import NeuralDecoder
     from neurorecon.decoders.neural.chunks import CNNDecoder, GRUDecoder, TransformerDecoder
     from neurorecon.decoders.neural.mlp import MLPDecoder
@@ -32,11 +33,13 @@ _HOMES = {
     "Delayer": "kernels",
     "GRUDecoder": "neural.chunks",
     "MLPDecoder": "neural.mlp",
+    "MotionDecoder": "neural.animator",
     "MultiSubjectRidge": "multi_subject",
     "NestedScores": "nested",
     "NeuralDecoder": "neural.base",
     "RidgeDecoder": "ridge",
     "RidgeSmoother": "smoother",
+    "SemanticDecoder": "neural.animator",
     "TransformerDecoder": "neural.chunks",
     "bands_of_rois": "banded",
     "candidate_mixtures": "banded_search",
@@ -59,11 +62,13 @@ __all__ = [
     "Delayer",
     "GRUDecoder",
     "MLPDecoder",
+    "MotionDecoder",
     "MultiSubjectRidge",
     "NestedScores",
     "NeuralDecoder",
     "RidgeDecoder",
     "RidgeSmoother",
+    "SemanticDecoder",
     "TransformerDecoder",
     "bands_of_rois",
     "candidate_mixtures",

@@ -182,3 +182,23 @@ class VqvaeFramesExtractor(VqvaeExtractor):
     def description(self) -> dict[str, Any]:
         """Return how the target is computed, except weights and precision."""
         return {**super().description(), "frames": "all"}
+
+
+class VqvaeFirstExtractor(VqvaeFramesExtractor):
+    """Latents of the first frame of a video, from which Mind-Animator's motion decoder continues."""
+
+    name: ClassVar[str] = "vqvae_first"
+    dims: ClassVar[tuple[str, ...] | None] = ("channel", "y", "x")
+
+    def prepare(self, batch: StimulusBatch) -> Prepared:
+        """Return the resized first frames, one of each video."""
+        assert batch.frames is not None
+        return Prepared(self.preprocessing.prepare(batch.frames[:, 0])[:, None], batch.table["id"].tolist())
+
+    def forward(self, prepared: Prepared, device: str) -> Tensor:
+        """Return the latents, shape (video, channel, y, x)."""
+        return self._latents(prepared, device)[:, 0]
+
+    def description(self) -> dict[str, Any]:
+        """Return how the target is computed, except weights and precision."""
+        return {**super().description(), "frames": "first"}

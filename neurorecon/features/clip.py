@@ -344,6 +344,50 @@ class ClipTextExtractor(CaptionExtractor):
         }
 
 
+class ClipTextEmbeddingExtractor(CaptionExtractor):
+    """The text embedding, not normalized, mean over captions: 512 values for ViT-B/32, in the space of ``clip_image``.
+
+    Mind-Animator (Lu et al., 2024, arXiv 2405.03280) aligns responses with it.
+    """
+
+    name: ClassVar[str] = "clip_text_embedding"
+    role: ClassVar[str] = "clip-b32"
+    dims: ClassVar[tuple[str, ...] | None] = ("feature",)
+
+    @cached_property
+    def settings(self) -> ClipSettings:
+        """Configuration of the network."""
+        return clip_settings(self.models, self.role)
+
+    @property
+    def source(self) -> WeightsSource:
+        """The weights: location, sha256 and license."""
+        return self.settings.source
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the network."""
+        return self.settings.tokenizer()
+
+    def load(self, device: str) -> Any:
+        """Load the network on a device."""
+        return self.settings.load(device)
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """Return the embedding of each caption, shape (caption, feature)."""
+        embedding: Tensor = self.network.encode_text(tokens)
+        return embedding
+
+    def description(self) -> dict[str, Any]:
+        """Return how the target is computed, except weights and precision."""
+        return {
+            "model": "CLIP, text tower",
+            "layer": "text embedding, not normalized; mean over captions",
+            "preprocessing": self.tokenizer.description,
+            "source": "Radford et al. (2021), arXiv 2103.00020; Lu et al. (2024), arXiv 2405.03280",
+        }
+
+
 class TextConditionExtractor(CaptionExtractor):
     """The text condition of latent diffusion: hidden states of its text encoder, averaged over captions (77 x 768).
 

@@ -50,6 +50,7 @@ BAND_LABELS: dict[str, str] = {
     "category": "semantic (categories)",
     "vqvae": "structure (VQ-VAE)",
     "vqvae_frames": "structure (VQ-VAE, all frames)",
+    "vqvae_first": "structure (VQ-VAE, first frame)",
     "vdvae": "low-level (VDVAE)",
     "gabor": "low-level (Gabor)",
     "motion": "motion (energy)",

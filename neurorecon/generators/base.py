@@ -1,4 +1,4 @@
-"""What all generators share: conditions of each stimulus go in, one image of each stimulus comes out.
+"""What all generators share: conditions of each stimulus go in, one image or video of each stimulus comes out.
 
 A generator knows nothing about brains. A system hands it what was decoded, or what an analysis put in its place.
 """
@@ -59,8 +59,8 @@ class Generator(BaseEstimator):
 
     @property
     @abstractmethod
-    def image_shape(self) -> tuple[int, int, int]:
-        """Shape (y, x, rgb) of the images."""
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape (y, x, rgb) of the images, or (frame, y, x, rgb) of videos."""
 
     @property
     @abstractmethod
@@ -81,7 +81,7 @@ class Generator(BaseEstimator):
 
         Returns
         -------
-        Tensor, shape (stimulus, rgb, y, x)
+        Tensor, shape (stimulus, [frame,] rgb, y, x)
             0 is black, 1 white; values outside are clipped.
         """
 
@@ -109,7 +109,7 @@ class Generator(BaseEstimator):
 
         Returns
         -------
-        array, shape (stimulus, y, x, rgb), float32 in [0, 1]
+        array, shape (stimulus, [frame,] y, x, rgb), float32 in [0, 1]
 
         Raises
         ------
@@ -142,7 +142,7 @@ class Generator(BaseEstimator):
                         expected="a batch that fits into the memory of the device",
                         todo="use a smaller batch, e.g. batch_size=1, or dtype='bfloat16'",
                     ) from error
-                images[rows] = made.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+                images[rows] = made.float().clamp(0, 1).movedim(-3, -1).cpu().numpy()
                 bar.update(len(ids[rows]))
         return images
 
@@ -157,7 +157,7 @@ class Generator(BaseEstimator):
 
     def _default_batch(self) -> int:
         """Return 32 images of 64 pixels, and fewer that are larger; the same on every device."""
-        return max(1, min(32, 2**20 // int(np.prod(self.image_shape[:2])) // 8))
+        return max(1, min(32, 2**20 // int(np.prod(self.image_shape[:-1])) // 8))
 
     def _checked(self, stimuli: Sequence[str], conditions: Mapping[str, Any]) -> dict[str, np.ndarray]:
         shapes, found = self.conditions, {}

@@ -144,7 +144,7 @@ class LatentDiffusion(Generator):
         return {**shapes, "init": (None, None, 3), "latents": files.latent_shape}
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, ...]:
         """Shape (y, x, rgb) of the images: those of training."""
         return self._files.image_shape
 
@@ -194,15 +194,14 @@ class LatentDiffusion(Generator):
         files, networks = self._files, self.loaded
         init = conditions.get("latents")
         if init is None and "init" in conditions:
-            init = encode_images(networks.autoencoder, conditions["init"], self.image_shape[0])
+            init = encode_images(networks.autoencoder, conditions["init"], files.image_shape[0])
             init = init * files.autoencoder.scaling_factor
-        noise = torch.from_numpy(np.stack([noise_like(files.latent_shape, seed, name) for name in stimuli]))
         generators = [torch.Generator().manual_seed(seed_of(seed, name)) for name in stimuli]
         denoise = networks.denoiser(conditions, len(stimuli), self.text_ratio, self.guidance, self.condition)
         return sample_latents(
             (lambda latents, step: recomputed(denoise, latents, step, use_reentrant=False)) if checkpoint else denoise,
             make_scheduler(self.scheduler, files.schedule),
-            noise.to(self.torch_device),
+            self.initial_noise(stimuli, init, seed),
             init=init,
             strength=self.strength,
             guidance=self.guidance if {"text", "image"} & conditions.keys() else 1.0,
@@ -212,6 +211,21 @@ class LatentDiffusion(Generator):
             correct=correct,
         )
 
+    def initial_noise(self, stimuli: Sequence[str], init: Tensor | None, seed: int) -> Tensor:
+        """Return the noise that is added to the initial latents, or that stands for them, (stimulus, channel, y, x).
+
+        Parameters
+        ----------
+        stimuli : sequence of str
+        init : Tensor, shape (stimulus, channel, y, x), or None
+            The initial latents.
+        seed : int
+        """
+        import torch
+
+        shape = self._files.latent_shape
+        return torch.from_numpy(np.stack([noise_like(shape, seed, name) for name in stimuli])).to(self.torch_device)
+
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Return the images of latents, (stimulus, rgb, y, x); differentiable outside of inference mode."""
         images: Tensor = self.loaded.autoencoder.decode(latents / self._files.autoencoder.scaling_factor).sample
@@ -220,9 +234,14 @@ class LatentDiffusion(Generator):
     @property
     def loaded(self) -> Networks:
         """The networks, which are shared between generators with the same weights, device and precision."""
+        return shared_networks(*self._chosen_networks)
+
+    @property
+    def _chosen_networks(self) -> tuple[bool, str, str, str, tuple[str, ...], Adapter | None]:
+        """Arguments of :func:`shared_networks`."""
         files = self._files
         sha256 = (*files.base_sha256, files.autoencoder.source.sha256)
-        return _networks(files.dual, str(self.models), self.torch_device, self.dtype, sha256, self._adapter)
+        return files.dual, str(self.models), self.torch_device, self.dtype, sha256, self._adapter
 
     def _check(self) -> None:
         for name, least, most in (("strength", 0, 1), ("text_ratio", 0, 1), ("eta", 0, 1), ("guidance", 0, np.inf)):
@@ -295,9 +314,7 @@ def sample_latents(
     if init is None or strength >= 1:
         latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     else:
-        shares = signal_shares(scheduler)
-        # A first step of nothing but noise, as in schedules of zero terminal SNR, would lose the image.
-        begin = int(np.where(shares > 1e-3, np.abs(shares - (1.0 - strength)), np.inf).argmin())
+        begin = first_step(scheduler, strength)
         timesteps = timesteps[begin:]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
@@ -322,6 +339,21 @@ def sample_latents(
             predicted = predicted + (correct(clean, noise_left) - clean) / of_predicted
         latents = scheduler.step(predicted, step, latents, return_dict=False, **options)[0]
     return latents
+
+
+def first_step(scheduler: Any, strength: float) -> int:
+    """Return the number of the first step that is taken from an initial image.
+
+    Parameters
+    ----------
+    scheduler : diffusers scheduler
+        Whose steps are set.
+    strength : float
+        As in :class:`LatentDiffusion`.
+    """
+    shares = signal_shares(scheduler)
+    # A first step of nothing but noise, as in schedules of zero terminal SNR, would lose the image.
+    return int(np.where(shares > 1e-3, np.abs(shares - (1.0 - strength)), np.inf).argmin())
 
 
 def signal_shares(scheduler: Any) -> np.ndarray:
@@ -601,7 +633,7 @@ def load_networks(
 
 
 @lru_cache(maxsize=1)
-def _networks(
+def shared_networks(
     dual: bool, models: str, device: str, dtype: str, sha256: tuple[str, ...], adapter: Adapter | None = None
 ) -> Networks:
     """Load the networks, and keep the last ones; `sha256` is there to notice that the weights in a folder changed."""

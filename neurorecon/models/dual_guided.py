@@ -31,7 +31,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
@@ -42,6 +42,8 @@ from torch import Tensor, nn
 
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.tensors import load_state
+
+Network = TypeVar("Network", bound=nn.Module)
 
 #: Default text ratio with both contexts: Brain-Diffuser's .4 text, .6 vision (arXiv 2303.05334).
 TEXT_RATIO = 0.4
@@ -345,7 +347,7 @@ class DualGuidedUNet(nn.Module):
         DualGuidedUNet
         """
         _check_plain(unet)
-        own = _shared_copy(unet) if share else copy.deepcopy(unet)
+        own = shared_copy(unet) if share else copy.deepcopy(unet)
         image = {
             place: _image_transformer(transformer, image_width, zero_output)
             for place, transformer in _transformers(own).items()
@@ -477,7 +479,7 @@ class DualGuidedUNet(nn.Module):
 
     def plain_unet(self, branch: Branch) -> UNet2DConditionModel:
         """Return one branch as a plain diffusers UNet that shares its weights with this network."""
-        unet = _shared_copy(self.unet)
+        unet = shared_copy(self.unet)
         for place, dual in _duals(unet).items():
             _replace(unet, place, getattr(dual, branch))
         width = self.text_width if branch == "text" else self.image_width
@@ -567,10 +569,10 @@ def _flat_state(branch: Mapping[str, Transformer2DModel]) -> dict[str, Tensor]:
     return {f"{place}.{key}": tensor for place, module in branch.items() for key, tensor in module.state_dict().items()}
 
 
-def _shared_copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+def shared_copy(network: Network) -> Network:
     """Copy the modules but share their weights."""
-    tensors = [*unet.parameters(), *unet.buffers()]
-    return copy.deepcopy(unet, {id(tensor): tensor for tensor in tensors})
+    tensors = [*network.parameters(), *network.buffers()]
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
 
 
 def _with_width(transformer: Transformer2DModel, width: int) -> Transformer2DModel:

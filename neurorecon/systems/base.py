@@ -69,6 +69,9 @@ class TargetSpec:
         Decode only the first groups of a target that consists of groups (``vdvae``): this many of them, or those up to
         and including the first one at a resolution, e.g. ``"16x16"``. By default all that are stored. What is decoded
         has the shape of the stored target in any case: features of the other groups are the means of training.
+    beside : tuple of str
+        Further targets of the store, on which the decoder is trained beside `source`: its ``fit`` gets a dict of all,
+        in this order, and ``predict`` returns a dict of which `source` is used.
     """
 
     source: str
@@ -77,6 +80,12 @@ class TargetSpec:
     standardize: bool = True
     required: bool = False
     groups: int | str | None = None
+    beside: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All targets of the store that the decoder is trained on."""
+        return self.source, *self.beside
 
     def part(self, target: xarray.DataArray) -> xarray.DataArray:
         """Return what is decoded of a target, dims (stimulus, feature), or all of it."""
@@ -225,6 +234,16 @@ class System(BaseEstimator):
         return None
 
     # -- what all systems share ---------------------------------------------------------------------------------------
+
+    @property
+    def network_roles(self) -> tuple[str, ...]:
+        """The roles of the networks that these parameters generate with: those of :attr:`networks`."""
+        return self.networks
+
+    @property
+    def sources(self) -> list[str]:
+        """All targets of the store that decoders are trained on."""
+        return list(dict.fromkeys(source for spec in self.targets.values() for source in spec.sources))
 
     def fit(
         self,
@@ -405,7 +424,7 @@ class System(BaseEstimator):
             if store is None:
                 raise InputError("a system is fitted to a store", given="no store", todo="use fit_arrays for arrays")
             store = self.with_targets(store)
-            chosen = choose_shown_task(store, subject, [spec.source for spec in self.targets.values()], task)
+            chosen = choose_shown_task(store, subject, self.sources, task)
             if samples is None:
                 require_train_split(store, subject, chosen)
                 if self.trains_on == "stimuli":
@@ -447,7 +466,7 @@ class System(BaseEstimator):
         own = getattr(self, "models", None)
         return ensure_targets(
             store,
-            [spec.source for spec in self.targets.values()],
+            self.sources,
             models=models if models is not None or own == "bundled" else own,
             device=getattr(self, "device", None),
             progress=progress,
@@ -485,8 +504,10 @@ class System(BaseEstimator):
             done = ResultsFolder.of(what, compute.folder)
         for name, spec in specs.items():
             target = recordings.target(spec.source)
+            beside = {source: recordings.target(source) for source in spec.beside}
             if models is not None:
-                require_networks(spec.source, target.attrs, models, f"the system {self.name!r}")
+                for source, stored in {spec.source: target, **beside}.items():
+                    require_networks(source, stored.attrs, models, f"the system {self.name!r}")
             self.targets_[name] = {
                 "dims": [str(dim) for dim in target.dims[1:]],
                 "shape": [int(size) for size in target.shape[1:]],
@@ -523,7 +544,7 @@ class System(BaseEstimator):
                     checkpoint = further["checkpoint"] = place / "training" / name
                 if coordinates is not None and "coordinates" in takes:
                     further["coordinates"] = coordinates / f"{name}.npy"
-                decoder.fit(inputs, part, groups=groups, **further)
+                decoder.fit(inputs, {spec.source: part, **beside} if beside else part, groups=groups, **further)
             self.decoders_[name], self.training_[name] = decoder, _moments(target)
             if folder is not None:
                 self._save_decoder(folder, name, decoder, digest)
@@ -548,12 +569,12 @@ class System(BaseEstimator):
 
     def _predict(self, values: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
         """Return the predictions of decoders from responses in their original units."""
-        specs = self.targets
-        return {
-            name: np.asarray(decoder.predict(self._inputs(values, specs[name], self._columns_[name])))
-            for name, decoder in self.decoders_.items()
-            if name in names
-        }
+        specs, found = self.targets, {}
+        for name in [name for name in self.decoders_ if name in names]:
+            spec = specs[name]
+            predicted = self.decoders_[name].predict(self._inputs(values, spec, self._columns_[name]))
+            found[name] = np.asarray(predicted[spec.source] if spec.beside else predicted)
+        return found
 
     def _decoded(self, predicted: Mapping[str, np.ndarray], stimuli: np.ndarray) -> Decoded:
         """Return predictions as arrays in the shape of the stored targets."""
@@ -649,7 +670,7 @@ class System(BaseEstimator):
         """
         labels = recordings.stimuli if groups is None else np.asarray(groups).astype(str)
         specs = {
-            name: [spec.source, spec.roi, spec.standardize, about_estimator(spec.decoder), spec.groups]
+            name: [spec.source, spec.roi, spec.standardize, about_estimator(spec.decoder), spec.groups, *spec.beside]
             for name, spec in self.targets.items()
         }
         about = self._provenance(recordings, alone)

@@ -164,6 +164,13 @@ class DiffusionSystem(System):
             device=self.device if self.device is not None and self.device.startswith("cuda") else "cpu",
         )
 
+    def _responses(self, responses: Any, standardized: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        values, stimuli = super()._responses(responses, standardized)
+        if self.settings.get("scale_responses") == "test" and not standardized and len(values) > 1:
+            scale = values.std(axis=0)
+            values = (values - values.mean(axis=0)) / np.where(scale > 0, scale, 1.0) * self.scale_ + self.mean_
+        return values, stimuli
+
     def generator(self, decoded: Decoded) -> LatentDiffusion:
         """Return the generator of what was decoded, with the settings of this system."""
         from neurorecon.generators.latent_diffusion import LatentDiffusion
@@ -210,7 +217,7 @@ class DiffusionSystem(System):
         return as_images(best, stimuli)
 
 
-def decode_latents(system: DiffusionSystem, latents: xarray.DataArray) -> xarray.DataArray:
+def decode_latents(system: Any, latents: xarray.DataArray) -> xarray.DataArray:
     """Return the images that the autoencoder of a system decodes from latents (stimulus, channel, y, x) of any size."""
     from neurorecon.generators.latent_diffusion import AutoencoderGenerator
 
@@ -220,3 +227,26 @@ def decode_latents(system: DiffusionSystem, latents: xarray.DataArray) -> xarray
     if latents.shape[2] != own:  # images of another size were encoded
         generator.set_params(size=generator.image_shape[0] * latents.shape[2] // int(own or 1))
     return as_images(generator.generate(stimuli, {"latents": latents.values}), stimuli)
+
+
+def decode_frames(system: Any, latents: np.ndarray) -> np.ndarray:
+    """Return the frames that the autoencoder of a system decodes from latents of any size.
+
+    Parameters
+    ----------
+    system : System
+        With ``models``, ``device`` and ``batch_size``.
+    latents : array, shape (stimulus, frame, channel, y, x)
+
+    Returns
+    -------
+    array, shape (stimulus, frame, y, x, rgb)
+        From 0 to 1.
+    """
+    import xarray
+
+    flat = latents.reshape(-1, *latents.shape[2:])
+    dims, coordinates = ("stimulus", "channel", "y", "x"), {"stimulus": np.arange(len(flat)).astype(str)}
+    images = decode_latents(system, xarray.DataArray(flat, dims=dims, coords=coordinates)).values
+    found: np.ndarray = images.reshape(*latents.shape[:2], *images.shape[1:])
+    return found

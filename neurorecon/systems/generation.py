@@ -89,7 +89,7 @@ def networks_of(system: System) -> dict[str, dict[str, str]]:
     from neurorecon.models.load import source
 
     models = getattr(system, "models", "bundled")
-    found = {role: source(role, models).record() for role in system.networks}
+    found = {role: source(role, models).record() for role in system.network_roles}
     if getattr(system, "adapter", None) is not None:
         from neurorecon.generators.latent_diffusion import LatentDiffusion
 

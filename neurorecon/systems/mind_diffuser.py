@@ -158,13 +158,6 @@ class MindDiffuser(DiffusionSystem):
             super().decoder(name).set_params(select_voxels=chosen["voxels"].get(name), score_left_out=name == _LAYERS)
         )
 
-    def _responses(self, responses: Any, standardized: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        values, stimuli = super()._responses(responses, standardized)
-        if self.settings["scale_responses"] == "test" and not standardized and len(values) > 1:
-            scale = values.std(axis=0)
-            values = (values - values.mean(axis=0)) / np.where(scale > 0, scale, 1.0) * self.scale_ + self.mean_
-        return values, stimuli
-
     def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
         """Return z as latents, or as an image of another size; c as text; Z_CLIP and the weights of its features."""
         found = {"text": decoded[_C].values} if _C in decoded else {}

@@ -476,7 +476,7 @@ def check_system(
 
 def _trial(system: Any, store: Store | None, subject: str | None, tolerance: float) -> SystemTrial:
     if store is None:
-        sources = {spec.source for spec in system.targets.values()} - {"images", "frames"}
+        sources = set(system.sources) - {"images", "frames"}
         store = _simulated_store(tuple(sorted(sources)), "video" in system.kinds)
     return SystemTrial(system, store, subject or store.subjects[0], tolerance)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import neurorecon as nr
-from neurorecon.analyses.shuffle import ALL, shuffle
+from neurorecon.analyses.shuffle import ALL, FRAMES, frames_shuffled, shuffle
 from neurorecon.decoders.ridge import RidgeDecoder
-from neurorecon.errors import UnknownNameError
+from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics import METRICS, Metric
 from neurorecon.parallel import Compute
 from neurorecon.systems.base import System, TargetSpec, as_images, noise_like
@@ -143,3 +143,99 @@ def test_files(found, store, tmp_path):
     names = {path.name.removeprefix("subj01_two-targets_shuffle") for path in files}
     assert {"_targets.csv", "_targets.tex", "_stimuli.csv", "_drops.png", ".json"} <= names
     assert "p is at least 0.025" in found.text(store)
+
+
+# -- videos -------------------------------------------------------------------------------------------------------
+
+
+class Bar(System):
+    """A bar at a decoded place, which moves at a decoded velocity; without velocity it stands still."""
+
+    name = "moving-bar"
+    kinds = ("video",)
+
+    @property
+    def targets(self):
+        return {name: TargetSpec(name, RidgeDecoder(1.0)) for name in ("place", "velocity")}
+
+    def generate(self, decoded, *, seed=0):
+        velocity = decoded.get("velocity", np.zeros((len(decoded.stimuli), 1)))
+        return as_images(bars(np.asarray(decoded["place"]), np.asarray(velocity)), decoded.stimuli)
+
+
+def bars(place, velocity):
+    """Return videos of five frames, (stimulus, frame, y, x, rgb)."""
+    center = place[:, :, None] + velocity[:, :, None] * (np.arange(5) - 2)[:, None]
+    bar = np.exp(-(((np.arange(16) - center) / 2) ** 2))
+    return np.broadcast_to(bar[:, :, None, :, None], (len(place), 5, 16, 16, 3))
+
+
+def centers(videos):
+    weights = videos.mean(axis=(2, 4))
+    return (weights * np.arange(16)).sum(-1) / weights.sum(-1)
+
+
+def direction(seen, made):
+    """The correlation of the courses of the bars."""
+    one, other = (centers(videos) - centers(videos).mean(1, keepdims=True) for videos in (seen, made))
+    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return np.where(norms > 1e-6, (one * other).sum(1) / np.maximum(norms, 1e-6), 0.0)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    place, velocity = rng.uniform(6, 10, (70, 1)), rng.uniform(-1, 1, (70, 1))
+    responses = np.concatenate([place - 8, velocity], axis=1) @ rng.standard_normal((2, 30))
+    ids = [f"clip{number:02d}" for number in range(70)]
+    store = nr.build_from_arrays(
+        tmp_path_factory.mktemp("clips") / "bars.icechunk",
+        (responses + 0.3 * rng.standard_normal(responses.shape)).astype(np.float32),
+        {"stimulus": ids, "split": np.where(np.arange(70) < 50, "train", "test")},
+        {"id": ids, "kind": ["video"] * 70, "category": ["bar"] * 70},
+        frames=np.round(255 * bars(place, velocity)).astype(np.uint8), frames_per_second=4.0, progress=False,
+        simulated=True,
+    )  # fmt: skip
+    for name, values in (("place", place), ("velocity", velocity)):
+        store = nr.add_target(store, name, values, made_by={"model": name, "source": "tests"})
+    return store
+
+
+@pytest.fixture
+def of_courses():
+    METRICS.register("course", Metric(direction, of="video"))
+    yield
+    del METRICS._added["course"]
+
+
+def test_the_order_of_frames_is_tested_with_and_without_the_motion_decoder(clips, of_courses):
+    found = shuffle(clips, Bar(), metrics=["course"], without=["velocity"], n_permutations=39, n_bootstraps=500)
+    assert found.table["target"].tolist() == ["place", "velocity", ALL, FRAMES, f"{FRAMES} without velocity"]
+    frames, still = (cell(found, name, "course") for name in (FRAMES, f"{FRAMES} without velocity"))
+    assert frames["p"] == 1 / 40
+    assert frames["value"] > 0.8
+    assert frames["low"] > 0.3
+    assert abs(frames["exchanged"]) < 0.2  # frames at random have no course
+    assert still["value"] == still["drop"] == 0
+    assert still["p"] == 1  # the test does not reject where motion was not decoded
+    assert cell(found, "velocity", "course")["p"] == 1 / 40
+    assert cell(found, "place", "course")["drop"] < 0.1 * cell(found, "velocity", "course")["drop"]
+
+
+def test_frames_are_shuffled_for_each_clip():
+    videos = np.arange(200)[:, None] * 10.0 + np.arange(3)
+    shuffled = frames_shuffled(videos, 1)
+    np.testing.assert_array_equal(np.sort(shuffled, axis=1), videos)
+    orders = {tuple(row % 10) for row in shuffled}
+    assert len(orders) == 6  # the identity is a draw, too
+    np.testing.assert_array_equal(frames_shuffled(videos, 1), shuffled)
+    assert (frames_shuffled(videos, 2) != shuffled).any()
+
+
+def test_only_videos_have_frames(store, clips, of_courses):
+    with pytest.raises(UnknownNameError, match="frames"):
+        shuffle(store, TwoTargets(), targets=["frames"], metrics=["left_half"])
+    with pytest.raises(InputError, match="only videos have frames"):
+        shuffle(store, TwoTargets(), without=["left"], metrics=["left_half"])
+    with pytest.raises(UnknownNameError, match="color"):
+        shuffle(clips, Bar(), without=["color"], metrics=["course"])

@@ -33,14 +33,16 @@ def bare(unet, autoencoder, scheduler, contexts, noise, guidance=3.0):
 
 @pytest.mark.benchmark
 def test_overhead():
-    from neurorecon.generators.latent_diffusion import _networks
+    from neurorecon.generators.latent_diffusion import shared_networks
 
     generator = LatentDiffusion("text", steps=STEPS, guidance=3.0, device="cpu", batch_size=BATCH)
     text = np.random.default_rng(0).standard_normal((BATCH, 40, 128)).astype(np.float32)
     stimuli = [str(number) for number in range(BATCH)]
     found = generator.generate(stimuli, {"text": text})
     files = generator._files
-    networks = _networks(False, "bundled", "cpu", "float32", (files.diffusion.sha256, files.autoencoder.source.sha256))
+    networks = shared_networks(
+        False, "bundled", "cpu", "float32", (files.diffusion.sha256, files.autoencoder.source.sha256)
+    )
     contexts = torch.cat([networks.nothing["text"].expand(BATCH, -1, -1), torch.from_numpy(text)])
     noise = torch.from_numpy(np.stack([noise_like(files.latent_shape, 0, name) for name in stimuli]))
     scheduler = make_scheduler("DDIMScheduler", files.schedule)

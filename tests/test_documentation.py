@@ -59,6 +59,8 @@ NOT_RUN = {
         "downloads 10 GB; run against a local server in tests/hub",
     ("docs/validation.md", "neurorecon maps --store OLD.icechunk --subject subj01 --task images --bands "
      "clip_image,vqvae,vdvae"): "a store of an earlier version",
+    ("docs/splits.md", "neurorecon split --kind session"):
+        "the small store has one session; run in tests/analyses/test_splits.py",
     ("docs/weights.md", "neurorecon weights pull NAME..."): "downloads; run against a local server in tests/hub",
     ("docs/weights.md", "neurorecon weights pull clip-vit-l14 vdvae-imagenet64 --folder weights"):
         "downloads 2 GB; run against a local server in tests/hub",

@@ -386,7 +386,9 @@ ARRAYS = {
     "a header of two negative sizes": (
         ["sub01/responses.npy cannot be read"],
         "",
-        lambda root: (root / ONE).write_bytes((root / ONE).read_bytes().replace(b"(100, 50),  ", b"(-100, -50),", 1)),
+        lambda root: (root / ONE).write_bytes(
+            (root / ONE).read_bytes().replace(b"(100, 50), }  ", b"(-100, -50), }", 1)
+        ),
     ),
     "a header of a huge shape": (
         ["sub01/responses.npy cannot be read"],
@@ -857,7 +859,8 @@ def test_names_of_rois_stay_inside_results_and_are_no_formulas(call, named, tmp_
     }
     folders = sorted((tmp_path / "results").iterdir())
     assert len(folders) == len(NAMES), "every ROI has a folder of its own"
-    cells = [cell for path in (tmp_path / "results").rglob("*.csv") for cell in pd.read_csv(path, dtype=str).stack()]
+    tables = [pd.read_csv(path, dtype=str) for path in (tmp_path / "results").rglob("*.csv")]
+    cells = [str(cell) for table in tables for cell in table.to_numpy().ravel()]
     assert not [cell for cell in cells if cell.startswith(("=", "@", "+"))]
     assert {"'" + NAMES[1], "'" + NAMES[2], NAMES[0]} <= set(cells)
 
@@ -872,10 +875,11 @@ def test_a_store_without_categories_says_so(call, named):
     )
 
 
-def test_a_lock_that_is_no_text(call, named):
+def test_a_lock_that_is_no_text(call, named, tmp_path):
     lock = named.with_suffix(".icechunk.lock")
     lock.write_bytes(b"\xff\xfe\x00{")
-    _assert_clear(call("features", "--store", named, "--target", "gabor", "--overwrite", "--json"), [".lock"])
+    np.save(tmp_path / "own.npy", np.ones((20, 2), np.float32))
+    _assert_clear(call("features", "--store", named, "--from", "own.npy", "--name", "own", "--json"), [".lock"])
     assert lock.read_bytes() == b"\xff\xfe\x00{"
 
 

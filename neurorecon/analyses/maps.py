@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import textwrap
 import uuid
 import warnings
@@ -732,7 +733,7 @@ def _encoding_lines(found: VoxelwiseMap) -> list[str]:
         + "".join(f"{band[:10]:>11}" for band in found.bands)
         + f"{'signif.':>8}  wins"
     )
-    for roi, rows in found.rois.groupby("roi", sort=False) if len(found.rois) else ():
+    for roi, rows in _listed_rois(found):
         first = rows.iloc[0]
         line = (
             f"{roi:<8}{first['n']:>7}{_or_dash(first['ceiling'], 8)}{first['joint']:>7.3f}"
@@ -741,6 +742,7 @@ def _encoding_lines(found: VoxelwiseMap) -> list[str]:
             + f"{first['significant']:>8}  "
         )
         lines.append(line + _winners(rows, WIDTH - len(line)))
+    lines += _more_rois(found)
     exchange = chosen["exchange"]
     units = UNITS_IN_WORDS.get(exchange["unit"], "training stimuli, with models fitted again")
     lines.append(
@@ -781,6 +783,21 @@ def _winners(rows: pd.DataFrame, width: int) -> str:
     return ", ".join(texts[:kept]) + " …"
 
 
+#: ROIs that the text lists; an atlas may have hundreds.
+MOST_ROIS = 60
+
+
+def _listed_rois(found: VoxelwiseMap) -> list[tuple[str, pd.DataFrame]]:
+    """Return the rows of the first ROIs in the table."""
+    groups = found.rois.groupby("roi", sort=False) if len(found.rois) else ()
+    return [(str(roi), rows) for roi, rows in itertools.islice(groups, MOST_ROIS)]
+
+
+def _more_rois(found: VoxelwiseMap) -> list[str]:
+    number = found.rois["roi"].nunique() - MOST_ROIS if len(found.rois) else 0
+    return [f"... ({number:,} more ROIs in the table of ROIs)"] if number > 0 else []
+
+
 def _decoding_lines(found: VoxelwiseMap) -> list[str]:
     what = {"decoding": "RMS weight of a voxel in the decoder", "haufe": "strength of the Haufe pattern"}[found.kind]
     what = f"{found.kind}: {what}; mean over the ROI's voxels (mean of the null in parentheses), significant voxels"
@@ -790,7 +807,7 @@ def _decoding_lines(found: VoxelwiseMap) -> list[str]:
     said = list(dict.fromkeys(text for score in found.scores for text in score.extra["warnings"]))
     lines += [f"warning: of this correlation: {text}" for text in said]
     lines.append(f"{'ROI':<8}{'voxels':>7}" + "".join(f"{band[:18]:>26}" for band in found.bands))
-    for roi, rows in found.rois.groupby("roi", sort=False) if len(found.rois) else ():
+    for roi, rows in _listed_rois(found):
         cells = "".join(f"{row.value:>12.4f} ({row.null:.4f}) {row.significant:>4}" for row in rows.itertuples())
         lines.append(f"{roi:<8}{rows.iloc[0]['n']:>7}{cells}")
-    return lines + textwrap.wrap(exchange_lines(found.chosen)[0], WIDTH, subsequent_indent="  ")
+    return lines + _more_rois(found) + textwrap.wrap(exchange_lines(found.chosen)[0], WIDTH, subsequent_indent="  ")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neurorecon.cli.common import JsonOption, Output, QuietOption, VerboseOption, logger, run_command
+from neurorecon.io.files import refuse_inside_store
 
 if TYPE_CHECKING:
     from neurorecon.hub import Item, Need
@@ -166,6 +167,7 @@ def download(
     def work(output: Output) -> None:
         from neurorecon.hub import fetch, find
 
+        refuse_inside_store(out)
         if former:
             logger.warning("--pictures is deprecated; use --images instead")
         entry = find(name, "data set")
@@ -186,6 +188,22 @@ def miniature(
     seed: Annotated[
         int, typer.Option("--seed", min=0, metavar="N", help="Random seed; the same seed gives the same files.")
     ] = 0,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option("--subject", metavar="NAME", help="nsd: subj01 to subj08; repeat for several. Default: two."),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--space",
+            metavar="NAME",
+            help="nsd: func1pt8mm (default), func1mm, MNI, fsaverage or nativesurface; repeat for several.",
+        ),
+    ] = None,
+    file_format: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="NAME", help="nsd: nii.gz (default) or hdf5; repeat for both."),
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -195,7 +213,9 @@ def miniature(
     def work(output: Output) -> None:
         from neurorecon.testing.layouts import write_layout
 
-        files = write_layout(name, out, seed=seed)
+        refuse_inside_store(out)
+        given = {"subjects": subject, "spaces": space, "formats": file_format}
+        files = write_layout(name, out, seed=seed, choices={key: values for key, values in given.items() if values})
         size = sum(path.stat().st_size for path in files)
         output.extra |= {"name": name, "folder": str(out), "seed": seed, "number_of_files": len(files), "bytes": size}
         output.say(f"{out}: {len(files)} files, {size / 1e6:.1f} MB, SIMULATED, in the file layout of {name}")

@@ -71,7 +71,7 @@ def refuse_inside_store(path: str | os.PathLike[str]) -> None:
     """
     place = Path(os.path.realpath(path))
     for folder in (place, *place.parents):
-        repository = (folder / "snapshots").is_dir() and (folder / "manifests").is_dir()
+        repository = all((folder / name).is_dir() for name in ("snapshots", "manifests", "transactions"))
         if repository or (folder / "zarr.json").is_file():
             raise InputError(
                 "files cannot be written inside a store",
@@ -96,6 +96,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path : path
         Destination; missing parent folders are created.
 
+    Raises
+    ------
+    InputError
+        If the destination is inside a store.
+
     Yields
     ------
     Path
@@ -107,6 +112,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ...     image.to_filename(part)
     """
     path = Path(path)
+    refuse_inside_store(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     part = hidden / path.name

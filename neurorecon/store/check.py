@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from neurorecon.errors import StoreError, listed
-from neurorecon.io.files import remove_leftovers, replacing
+from neurorecon.io.files import refuse_inside_store, remove_leftovers, replacing
 from neurorecon.io.tensors import block_digest
 from neurorecon.provenance import weights_label, weights_record
 from neurorecon.store import schema
@@ -130,6 +130,7 @@ def export_store(store: Store, path: str | Path, *, progress: bool = True) -> Pa
     import zarr
 
     target = Path(path)
+    refuse_inside_store(target.parent)
     if target.suffix != ".zarr" or target.exists():
         raise StoreError(
             "the store cannot be exported to this location",
@@ -307,7 +308,8 @@ def _subject_lines(name: str, subject: dict[str, Any]) -> list[str]:
                                    subsequent_indent="      ")  # fmt: skip
     lines += [f"    {what}: {found}" for what, found in subject["report"].items()]
     lines += [f"    warning, {task}: {text}" for task, found in subject["cautions"].items() for text in found]
-    rois = listed((f"{roi} {number:,}" for roi, number in subject["rois"].items()), MOST_ROIS)
-    lines += textwrap.wrap(f"ROIs  {rois}", 106, initial_indent="    ", subsequent_indent="          ",
-                           break_long_words=False, break_on_hyphens=False)  # fmt: skip
+    rois = listed((f"{roi} {number:,}".replace(" ", "\0") for roi, number in subject["rois"].items()), MOST_ROIS)
+    wrapped = textwrap.wrap(f"ROIs  {rois}", 106, initial_indent="    ", subsequent_indent="          ",
+                            break_long_words=False, break_on_hyphens=False)  # fmt: skip
+    lines += [line.replace("\0", " ") for line in wrapped]  # a line never ends between an ROI and its number
     return lines

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from neurorecon.errors import StoreError
+from neurorecon.io.files import refuse_inside_store
 from neurorecon.store.backend import EMPTY, icechunk_storage, unreadable
 
 #: File in the folder of a repository while its first build is not finished.
@@ -121,6 +122,7 @@ def refuse_foreign(path: Path) -> None:
     """
     import icechunk
 
+    refuse_inside_store(path.parent)
     if not os.path.lexists(path):
         return
     try:

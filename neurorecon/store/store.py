@@ -233,7 +233,7 @@ class Tables:
             return "no videos"
         if needs == "captions" and not self.stimuli["captions"].map(len).any():
             return "no captions"
-        if needs == "categories" and not (self.stimuli["category"] != "").any():
+        if needs == "categories" and self.stimuli["category"].isin(["", "none"]).all():
             names = () if self.labels is None else self.labels.columns
             return None if any(str(name).startswith("category:") for name in names) else "no categories"
         return None

@@ -361,6 +361,57 @@ ARRAYS = {
             lambda table: table.drop(columns=["i", "j", "k"]).assign(hemisphere="middle", vertex=np.arange(len(table))),
         ),
     ),
+    "a session that does not fit": (
+        ["'session'", "2147483648 in sample 0", "up to 2,147,483,647"],
+        "",
+        _edit("sub01/samples.csv", _assign(session=2147483648)),
+    ),
+    "a run that does not fit": (
+        ["'run'", "-3000000000"],
+        "",
+        _edit("sub01/samples.csv", lambda table: table.assign(run=np.where(table.index == 7, -3_000_000_000, 1))),
+    ),
+    "times of the clock": (
+        ["'time'", "from the onset of each run"],
+        "",
+        _edit("sub01/samples.csv", lambda table: table.assign(time=1.7e9 + table.index * 4.1)),
+    ),
+    "an affine of rows of different lengths": (["4 x 4"], "[options]\naffine = [[1, 0], [0, 1, 2]]", None),
+    "an affine of text": (["affine"], '[options]\naffine = [["a"]]', None),
+    "a header of a negative shape": (
+        ["sub01/responses.npy cannot be read"],
+        "",
+        lambda root: (root / ONE).write_bytes((root / ONE).read_bytes().replace(b"(100, 50), ", b"(-100, 50),", 1)),
+    ),
+    "a header of two negative sizes": (
+        ["sub01/responses.npy cannot be read"],
+        "",
+        lambda root: (root / ONE).write_bytes(
+            (root / ONE).read_bytes().replace(b"(100, 50), }  ", b"(-100, -50), }", 1)
+        ),
+    ),
+    "a header of a huge shape": (
+        ["sub01/responses.npy cannot be read"],
+        "",
+        lambda root: (root / ONE).write_bytes(
+            (root / ONE).read_bytes().replace(b"(100, 50), }" + b" " * 30, b"(1" + b"0" * 30 + b", 50), }", 1)
+        ),
+    ),
+    "a circular group": (
+        ["the group of ROIs 'a'", "a -> b -> c -> a"],
+        '[roi_groups]\na = ["b", "V1"]\nb = ["V1", "c"]\nc = ["a"]',
+        None,
+    ),
+    "a group of itself": (["the group of ROIs 'a'", "a -> a"], '[roi_groups]\na = ["a"]', None),
+    "a group that leads into a circle": (["the group of ROIs 'b'"], '[roi_groups]\na = ["b"]\nb = ["b"]', None),
+    "an empty group": (["the group of ROIs 'a'", "at least one member"], "[roi_groups]\na = []", None),
+    "a group without a name": (["the group of ROIs ''", "printable"], '[roi_groups]\n"" = ["V1"]', None),
+    "a group named by a space": (["the group of ROIs ' '"], '[roi_groups]\n" " = ["V1"]', None),
+    "a group named by a line": (["printable characters"], '[roi_groups]\n"a\\nb" = ["V1"]', None),
+    "a group named as a union": (["'V1+V2'", "joins ROIs"], '[roi_groups]\n"V1+V2" = ["V1"]', None),
+    "a group named as a hemisphere": (["'lh.V'", "hemisphere"], '[roi_groups]\n"lh.V" = ["V1"]', None),
+    "a group named as an ROI": (["'V1'", "a name that no ROI has"], '[roi_groups]\nV1 = ["V2"]', None),
+    "a group of a nameless member": (["members among"], '[roi_groups]\na = [""]', None),
     "a reserved name": (
         ["name of a subject is not allowed", "targets"],
         "",
@@ -669,6 +720,22 @@ RECIPES = {
     "a root that is not there": (["does not exist", "nowhere"], 'name = "a"\nreader = "arrays"\nroot = "nowhere"'),
     "a name that is a path": (["name: String should match"], 'name = "../a"\nreader = "scenes"'),
     "a target that is none": (["unknown target 'clop'"], 'name = "a"\nreader = "scenes"\ntargets = ["clop"]'),
+    "nested tables": (
+        ["the recipe cannot be read", "nested"],
+        'name = "a"\nreader = "scenes"\noptions = ' + "{a = " * 3000 + "1" + "}" * 3000,
+    ),
+    "nested lists": (
+        ["the recipe cannot be read", "nested"],
+        'name = "a"\nreader = "scenes"\n[options]\nvoxels = ' + "[" * 3000 + "]" * 3000,
+    ),
+    "dotted keys": (
+        ["the recipe cannot be read", "nested"],
+        'name = "a"\nreader = "scenes"\noptions' + ".a" * 3000 + " = 1",
+    ),
+    "lists of twenty levels": (
+        ["the recipe cannot be read", "nested"],
+        'name = "a"\nreader = "scenes"\n[options]\nvoxels = ' + "[" * 20 + "]" * 20,
+    ),
     "a group that is no list": (["roi_groups"], 'name = "a"\nreader = "scenes"\n[roi_groups]\nearly = "V1"'),
 }
 
@@ -707,6 +774,32 @@ STORES = {
     "cut metadata of an array": ("check STORE", ["damaged"], _cut("subj01/responses/zarr.json")),
     "a plain store to write to": ("features --store STORE --target category", ["plain Zarr is read-only"], None),
     "an export onto itself": ("export STORE STORE", ["cannot be exported", "(exists)"], None),
+    "more permutations than there are atoms": (
+        f"maps --store STORE --permutations {10**30}",
+        ["n_permutations is out of range", "1 to 10,000,000"],
+        None,
+    ),
+    "a huge seed": (f"maps --store STORE --seed {10**30}", ["seed is out of range"], None),
+    "a GPU that is not there": ("maps --store STORE --device cuda:99", ["device", "cuda:99"], None),
+    "a GPU that is not there, for targets": (
+        "features --store STORE --target gabor --device cuda:99",
+        ["device", "cuda:99"],
+        None,
+    ),
+    "a precision that is none": (
+        "features --store STORE --target gabor --precision float8",
+        ["unknown precision 'float8'"],
+        None,
+    ),
+    "a target that is none": ("features --store STORE --target clop", ["unknown target 'clop'"], None),
+    "results in a store": (
+        "maps --store STORE --out STORE/results --no-figures",
+        ["files cannot be written inside a store", "outside of any store"],
+        None,
+    ),
+    "results as a store": ("classify --store STORE --out STORE", ["inside a store"], None),
+    "a miniature in a store": ("datasets miniature arrays --out STORE/mini", ["inside a store"], None),
+    "an export into a store": ("export STORE STORE/copy.zarr", ["inside a store"], None),
     "an older state of a plain store": ("info STORE --snapshot ABC", ["no snapshots"], None),
 }
 
@@ -725,9 +818,74 @@ def test_stores(call, exported, tmp_path, case):
     if broken is not None:
         broken(copy)
     before = _hash(copy)
-    found = call(*(copy if part == "STORE" else part for part in command.split()), "--json")
+    found = call(*(part.replace("STORE", str(copy)) for part in command.split()), "--json")
     _assert_clear(found, words)
     assert _hash(copy) == before
+
+
+@pytest.fixture
+def named(tmp_path):
+    """A store whose ROIs have names that file systems and spreadsheets take for something else."""
+    generator = np.random.default_rng(0)
+    rois = {name: np.arange(12) % 4 == number for number, name in enumerate(NAMES)}
+    samples = {"stimulus": [f"s{number % 20:02d}" for number in range(60)], "run": np.arange(60) // 20 + 1,
+               "split": ["train" if number % 20 < 14 else "test" for number in range(60)]}  # fmt: skip
+    labels = pd.DataFrame({"stimulus": [f"s{number:02d}" for number in range(20)], "size": generator.random(20)})
+    images = generator.integers(0, 255, (20, 16, 16, 3), dtype=np.uint8)
+    path = tmp_path / "named.icechunk"
+    nr.build_from_arrays(
+        path, generator.random((60, 12)), samples, {"id": sorted(set(samples["stimulus"]))}, images=images,
+        labels=labels, rois=rois, progress=False,
+    )  # fmt: skip
+    nr.extract(nr.open_store(path), "gabor", progress=False)
+    return path
+
+
+NAMES = ("x/../../../escaped", '=HYPERLINK("http://a.b")', "@SUM(1)", "..")
+
+
+def test_names_of_rois_stay_inside_results_and_are_no_formulas(call, named, tmp_path):
+    before = {path for path in tmp_path.parent.rglob("*") if tmp_path not in path.parents}
+    options = ("--permutations", "9", "--no-figures", "--quiet", "--store", named)
+    for roi in NAMES:
+        found = call("maps", "--roi", roi, *options)
+        assert found.exit_code == 0, found.stderr
+    assert {path for path in tmp_path.parent.rglob("*") if tmp_path not in path.parents} == before
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "named.icechunk",
+        "named.icechunk.lock",
+        "results",
+        ".neurorecon",
+    }
+    folders = sorted((tmp_path / "results").iterdir())
+    assert len(folders) == len(NAMES), "every ROI has a folder of its own"
+    tables = [pd.read_csv(path, dtype=str) for path in (tmp_path / "results").rglob("*.csv")]
+    cells = [str(cell) for table in tables for cell in table.to_numpy().ravel()]
+    assert not [cell for cell in cells if cell.startswith(("=", "@", "+"))]
+    assert {"'" + NAMES[1], "'" + NAMES[2], NAMES[0]} <= set(cells)
+
+
+def test_a_store_without_categories_says_so(call, named):
+    _assert_clear(
+        call("maps", "--store", named, "--bands", "category", "--json"),
+        ["unknown target 'category'", "it cannot be computed, because this store has no categories"],
+    )
+    _assert_clear(
+        call("maps", "--store", named, "--bands", "clip_text", "--json"), ["because this store has no captions"]
+    )
+
+
+def test_a_lock_that_is_no_text(call, named, tmp_path):
+    lock = named.with_suffix(".icechunk.lock")
+    lock.write_bytes(b"\xff\xfe\x00{")
+    np.save(tmp_path / "own.npy", np.ones((20, 2), np.float32))
+    _assert_clear(call("features", "--store", named, "--from", "own.npy", "--name", "own", "--json"), [".lock"])
+    assert lock.read_bytes() == b"\xff\xfe\x00{"
+
+
+def test_a_device_is_checked_before_the_embedded_store_is_built(call, tmp_path):
+    _assert_clear(call("reconstruct", "--device", "cuda:99", "--json"), ["cuda:99"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_is_taken(call, miniatures, tmp_path):

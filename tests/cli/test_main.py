@@ -1,12 +1,18 @@
+import json
+import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 import neurorecon
+from neurorecon.cli.common import run_command
+from neurorecon.errors import NeuroreconWarning
 
 COMMANDS = ["build", "info", "check", "export", "features", "maps", "classify", "systems", "fit", "reconstruct", "demo"]
 
@@ -85,3 +91,66 @@ def test_a_reader_that_has_read_enough_is_no_error():
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 1
+
+
+def _shell(command, tmp_path):
+    text = f"{shlex.quote(sys.executable)} -m neurorecon.cli {command}"
+    return subprocess.run(["bash", "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("arguments", ["datasets list", "datasets list --json", "info nowhere.icechunk", "--help"])
+def test_a_closed_output_is_one_error(tmp_path, arguments):
+    found = _shell(f"{arguments} >&-", tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.count("neurorecon: error: the standard output is closed") == 1
+    assert "Traceback" not in found.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_closed_streams_do_not_matter(tmp_path):
+    found = _shell("datasets list 2>&- <&-", tmp_path)
+    assert found.returncode == 0
+    assert "miyawaki2008" in found.stdout
+    assert _shell("info nowhere.icechunk 2>&-", tmp_path).returncode == 2
+
+
+def test_a_full_output_is_one_error(tmp_path):
+    found = _shell("datasets list > /dev/full", tmp_path)
+    assert found.returncode == 2
+    assert found.stderr.count("neurorecon: error:") == 1
+    assert "Traceback" not in found.stderr
+
+
+def test_quiet_prints_errors_only(call, tmp_path):
+    found = call("datasets", "list", "--quiet")
+    assert (found.exit_code, found.stdout, found.stderr) == (0, "", "")
+    assert json.loads(call("datasets", "list", "--quiet", "--json").stdout)["datasets"]
+    wrong = call("info", "nowhere.icechunk", "--quiet")
+    assert wrong.exit_code == 2
+    assert "neurorecon: error:" in wrong.stderr
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_libraries_say_is_for_developers(capsys):
+    """Warnings and log messages of libraries appear with --verbose only; ours appear as lines."""
+
+    def work(output):
+        warnings.warn("invalid value encountered", RuntimeWarning, stacklevel=1)
+        logging.getLogger("distributed.worker").error("lost a worker")
+        logging.getLogger("diffusers").warning("is deprecated")
+        warnings.warn("too few stimuli", NeuroreconWarning, stacklevel=1)
+        logging.getLogger("neurorecon.io").warning("ours")
+
+    handlers, level = logging.root.handlers[:], logging.root.level
+    try:
+        run_command("test", False, False, False, work)
+        assert capsys.readouterr().err == "warning: too few stimuli\nours\n"
+        run_command("test", False, True, False, work)
+        assert capsys.readouterr().err == ""
+        run_command("test", False, False, True, work)
+        said = capsys.readouterr().err
+        assert "RuntimeWarning: invalid value encountered" in said
+        assert "lost a worker" in said
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)

@@ -346,7 +346,7 @@ def test_maps_of_a_system(call, small, tmp_path, kind):
 
 def test_what_an_roi_drives_in_the_output(call, small, tmp_path):
     found = call("maps", "--store", small.path, "--subject", "subj01", "--task", "images", "--system", "linear-pixels",
-                 "--kind", "output", "--roi", "V1", "--permutations", "9", "--quiet", "--out", "found")  # fmt: skip
+                 "--kind", "output", "--roi", "V1", "--permutations", "9", "--out", "found")  # fmt: skip
     assert found.exit_code == 0, found.stderr
     table = pd.read_csv(tmp_path / "found" / "subj01_linear-pixels_output_rois.csv")
     assert {"luminance", "edges", "face"} <= set(table["feature"])
@@ -355,3 +355,40 @@ def test_what_an_roi_drives_in_the_output(call, small, tmp_path):
         assert arrays["V1"].shape == arrays["as measured"].shape
         assert np.abs(arrays["V1"] - arrays["as measured"]).max() > 0
     assert (tmp_path / "found" / "subj01_linear-pixels_output_panel.png").is_file()
+
+
+def test_maps_are_written_where_meshes_cannot_be_downloaded(call, small, tmp_path, monkeypatch):
+    """Maps on a surface need no mesh; only the figures are refused, and the message says why."""
+    import nilearn.datasets
+
+    from neurorecon.figures import mesh
+
+    def offline(*arguments, **options):
+        raise OSError("Network is unreachable")
+
+    options = ("--store", small.path, "--subject", "subj01", "--task", "images", "--roi", "V1",
+               "--permutations", "9")  # fmt: skip
+    call("maps", *options, "--no-figures", "--out", "before", "--quiet")
+    monkeypatch.setattr(nilearn.datasets, "load_fsaverage", offline)
+    mesh.load_mesh.cache_clear()
+    try:
+        without = call("maps", *options, "--no-figures", "--out", "without", "--quiet")
+        assert without.exit_code == 0, without.stderr
+        refused = call("maps", *options, "--out", "refused", "--json")
+    finally:
+        mesh.load_mesh.cache_clear()
+    assert refused.exit_code == 2
+    assert refused.stderr.count("neurorecon: error:") == 1
+    assert "the figures cannot be drawn" in refused.stderr
+    assert "the mesh fsaverage5 is not on this machine and could not be downloaded" in refused.stderr
+    assert "--no-figures" in refused.stderr
+    for name in ("before", "without", "refused"):
+        files = {
+            path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.suffix in (".csv", ".gii")
+        }
+        assert {"subj01_encoding_voxels.csv", "subj01_encoding_maps.lh.func.gii"} <= set(files)
+        if name == "before":
+            tables = {key: value for key, value in files.items() if key.endswith(".csv")}
+        assert {key: value for key, value in files.items() if key.endswith(".csv")} == tables
+        record = json.loads((tmp_path / name / "subj01_encoding.json").read_text())
+        assert set(record["files"]) >= set(files)

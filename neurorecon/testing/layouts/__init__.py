@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -22,7 +23,9 @@ def layouts() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
-def write_layout(name: str, folder: str | Path, *, seed: int = 0) -> list[Path]:
+def write_layout(
+    name: str, folder: str | Path, *, seed: int = 0, choices: Mapping[str, Sequence[str]] | None = None
+) -> list[Path]:
     """Write a miniature of a data set: the real file layout with simulated content.
 
     Parameters
@@ -33,6 +36,8 @@ def write_layout(name: str, folder: str | Path, *, seed: int = 0) -> list[Path]:
         Folder to write; created if it does not exist, otherwise it must be empty.
     seed : int
         Random seed; the same seed gives the same files.
+    choices : mapping of str to sequence of str, optional
+        What to write of a data set that has several: ``subjects``, ``spaces`` and ``formats`` of nsd.
 
     Returns
     -------
@@ -42,12 +47,25 @@ def write_layout(name: str, folder: str | Path, *, seed: int = 0) -> list[Path]:
     Raises
     ------
     UnknownNameError
-        If there is no such layout.
+        If there is no such layout, or no such choice.
     InputError
-        If the folder is not empty, or is a file.
+        If the folder is not empty, or is a file, or the layout has no choices.
     """
     if name not in layouts():
         raise UnknownNameError("layout", name, layouts())
+    module = import_module(f"neurorecon.testing.layouts.{name}")
+    known: Mapping[str, Sequence[str]] = getattr(module, "CHOICES", {})
+    for key, values in (choices or {}).items():
+        if key not in known:
+            raise InputError(
+                f"the miniature of {name} comes in one form",
+                given=f"{key}: {', '.join(values)}",
+                expected=f"no {key}",
+                todo="leave this option out",
+            )
+        for value in values:
+            if value not in known[key]:
+                raise UnknownNameError(f"choice of {key}", value, known[key])
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
@@ -56,7 +74,6 @@ def write_layout(name: str, folder: str | Path, *, seed: int = 0) -> list[Path]:
             expected="a folder that is empty or does not exist yet",
             todo="choose another folder (--out)",
         )
-    write = getattr(import_module(f"neurorecon.testing.layouts.{name}"), f"write_{name}")
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder, seed=seed)
+    getattr(module, f"write_{name}")(folder, seed=seed, **(choices or {}))
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -8,7 +8,7 @@ its category), plus noise.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,11 +120,14 @@ def draw(scenes: Scenes, image: int) -> np.ndarray:
     return np.clip(np.where(inside[..., None], color, ground), 0, 255).astype(np.uint8)
 
 
-#: Shape of the volumes (81 x 104 x 83 and 145 x 186 x 148 in NSD), and voxel size in millimeters.
-VOLUMES = {"func1pt8mm": ((12, 14, 10), 1.8), "func1mm": ((16, 18, 13), 1.0)}
+#: Shape of the volumes (81 x 104 x 83, 145 x 186 x 148 and 182 x 218 x 182 in NSD), and voxel size in millimeters.
+VOLUMES = {"func1pt8mm": ((12, 14, 10), 1.8), "func1mm": ((16, 18, 13), 1.0), "MNI": ((13, 15, 12), 1.0)}
 
-#: Vertices per hemisphere, those of fsaverage5 (163,842 in NSD).
-VERTICES = 10242
+#: Vertices of the left and the right hemisphere: those of fsaverage5 (163,842 in NSD), and of a subject's own surface.
+VERTICES = {"fsaverage": (10242, 10242), "nativesurface": (2401, 2377)}
+
+#: ROIs that were drawn for each subject; NSD has them in volumes and on the subject's own surface, not on fsaverage.
+_OF_SUBJECTS = ("prf-", "floc-")
 
 #: ROIs by file and label, and their extent from back to front and from bottom to top, as fractions of visual cortex.
 _ROIS: dict[str, dict[int, tuple[tuple[float, float], tuple[float, float]]]] = {
@@ -219,11 +222,13 @@ def volume_cortex(space: str) -> tuple[Cortex, np.ndarray]:
     return cortex, affine
 
 
-def surface_cortex() -> Cortex:
+def surface_cortex(space: str) -> Cortex:
     """Return the vertices of both hemispheres, left before right."""
-    index = np.tile(np.arange(VERTICES), 2)
-    back, up = index % 101 / 101, index // 101 / 101
-    left = np.arange(2 * VERTICES) < VERTICES
+    numbers = VERTICES[space]
+    row = int(np.sqrt(max(numbers)))
+    index = np.concatenate([np.arange(number) for number in numbers])
+    back, up = index % row / row, index // row / row
+    left = np.arange(sum(numbers)) < numbers[0]
     visual = (index % 7 == 0) & (up < 1)
     return _rois(back, up, index % 13 / 13, left, np.ones_like(left), visual)
 
@@ -263,6 +268,14 @@ TRIALS = IMAGES * REPEATS // SESSIONS
 NOISE = 1.0
 
 
+#: What can be chosen with ``neurorecon datasets miniature nsd``.
+CHOICES = {
+    "subjects": tuple(f"subj{number:02d}" for number in range(1, SUBJECTS + 1)),
+    "spaces": (*VOLUMES, *VERTICES),
+    "formats": ("nii.gz", "hdf5"),
+}
+
+
 @dataclass(frozen=True)
 class _Design:
     order: np.ndarray  # (trial,) image of the subject, from 1
@@ -292,10 +305,11 @@ def write_nsd(
         Subjects to write, from ``subj01`` to ``subj08``.
     sessions : int
         Number of sessions whose betas are written, at most three; the others are "held out".
-    spaces : sequence of {"func1pt8mm", "func1mm", "fsaverage"}
-        Spaces to write; ``"fsaverage"`` has the vertices of fsaverage5.
+    spaces : sequence of {"func1pt8mm", "func1mm", "MNI", "fsaverage", "nativesurface"}
+        Spaces to write; ``"fsaverage"`` has the vertices of fsaverage5. As in NSD, there are no ROIs in MNI space, and
+        only those of atlases on fsaverage.
     formats : sequence of {"nii.gz", "hdf5"}
-        File formats of betas in volumes.
+        File formats of betas in the subjects' volumes.
     betas : sequence of str
         Versions of the betas to write. All hold the same numbers.
     seed : int
@@ -319,7 +333,7 @@ def write_nsd(
     for number, name in zip(chosen, subjects, strict=True):
         _write_behavior(root, name, number, design, np.random.default_rng([seed, number]))
         for place, space in enumerate(spaces):
-            write = _write_surface if space == "fsaverage" else _write_volume
+            write = _write_surface if space in VERTICES else _write_volume
             where = [root / "nsddata_betas" / "ppdata" / name / space / version for version in betas]
             own = np.random.default_rng([seed, number, place])
             cortex, save = write(root, name, space, formats)
@@ -477,8 +491,14 @@ def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> 
                 data = values.T.reshape(-1, *shape[::-1])
                 file.create_dataset("betas", data=data, chunks=(len(data), 1, 1, 1))
 
+    if space == "MNI":
+        formats = ("nii.gz",)
+        return cortex, save
     roi = root / "nsddata" / "ppdata" / name / space / "roi"
     nifti(roi.parent / "brainmask.nii.gz", cortex.brain.astype(np.uint8))
+    for file, values in _maps(cortex).items():
+        nifti(roi.parent / f"{file}.nii.gz", values)
+    _write_names(root, name, LABELS)
     for file, labels in cortex.labels.items():
         nifti(roi / f"{file}.nii.gz", labels)
         for side, member in (("lh", cortex.left), ("rh", ~cortex.left)):
@@ -486,26 +506,55 @@ def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> 
     return cortex, save
 
 
+def _maps(cortex: Cortex) -> dict[str, np.ndarray]:
+    """Return maps like those of the pRF and localizer experiments, float32 of shape (voxel,), NaN outside the brain."""
+    eccentricity = cortex.labels["prf-eccrois"] * 1.1
+    faces = np.where(cortex.labels["floc-faces"] > 0, 6.0, -0.5)
+    angle = np.arange(len(eccentricity)) * 7.0 % 360
+    found = {"prf_angle": angle, "prf_eccentricity": eccentricity, "floc_facestval": faces}
+    return {name: np.where(cortex.brain, values, np.nan).astype(np.float32) for name, values in found.items()}
+
+
+def _write_names(root: Path, name: str, files: Iterable[str]) -> None:
+    """Write the names of labels, with colors, as NSD has them beside the surfaces of a subject or of fsaverage."""
+    folder = root / "nsddata" / "freesurfer" / name / "label"
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        if file in LABELS and file != "nsdgeneral":
+            rows = [f"{number} {label} {40 * number % 256} {90 * number % 256} {number % 256} 0"
+                    for number, label in enumerate(["Unknown", *LABELS[file]])]  # fmt: skip
+            (folder / f"{file}.mgz.ctab").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
 def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) -> tuple[Cortex, Any]:
-    """Write the ROI files of the average surface; return its vertices, and a function that saves arrays of them."""
+    """Write the ROI files of a surface; return its vertices, and a function that saves arrays of them."""
+    import h5py
     import nibabel
 
-    cortex = surface_cortex()
+    cortex = surface_cortex(space)
+    native, border = space == "nativesurface", VERTICES[space][0]
 
     def save(folder: Path, stem: str, values: np.ndarray, suffix: str = "mgh") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        for side, part in (("lh", values[:VERTICES]), ("rh", values[VERTICES:])):
+        for side, part in (("lh", values[:border]), ("rh", values[border:])):
+            if native and "session" in stem:  # int16, (trial, vertex)
+                with h5py.File(folder / f"{side}.{stem}.hdf5", "w") as file:
+                    file.create_dataset("betas", data=part.T)
+                continue
             stored = part if part.dtype == np.int32 else part / 300 if "session" in stem else part
-            data = stored.reshape(VERTICES, 1, 1, *part.shape[1:])
+            data = stored.reshape(len(part), 1, 1, *part.shape[1:])
             kind = np.int32 if part.dtype == np.int32 else np.float32
             nibabel.MGHImage(data.astype(kind), np.eye(4)).to_filename(folder / f"{side}.{stem}.{suffix}")
 
-    folder = root / "nsddata" / "freesurfer" / "fsaverage" / "label"
-    for file, labels in cortex.labels.items():
+    whose = name if native else "fsaverage"
+    folder = root / "nsddata" / "freesurfer" / whose / "label"
+    files = {file: labels for file, labels in cortex.labels.items() if native or not file.startswith(_OF_SUBJECTS)}
+    for file, labels in files.items():
         save(folder, file, labels.astype(np.int32), "mgz")
-    for file in ("Kastner2015", "streams", "prf-visualrois"):
-        names = "\n".join(f"{number} {label}" for number, label in enumerate(["Unknown", *LABELS[file]]))
-        (folder / f"{file}.mgz.ctab").write_text(names + "\n", encoding="utf-8")
+    _write_names(root, whose, files)
+    if native:
+        for file, values in _maps(cortex).items():
+            save(folder, file.replace("_", ""), values, "mgz")
     return cortex, save
 
 

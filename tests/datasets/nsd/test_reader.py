@@ -121,7 +121,7 @@ def test_averages_are_means_over_the_trials_of_a_image(nsd, reader):
 
 
 def test_standardized_within_sessions(nsd, reader):
-    trials, scores = reader.subject("subj02"), _open(nsd, scaling="session").subject("subj02")
+    trials, scores = reader.subject("subj02"), _open(nsd, scaling="session-all").subject("subj02")
     for session in (slice(0, 120), slice(120, 240)):
         values = trials.read_responses(session.start, session.stop).astype(float)
         expected = (values - values.mean(axis=0)) / values.std(axis=0)

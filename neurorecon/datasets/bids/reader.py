@@ -129,8 +129,8 @@ class BidsReader(base.Reader):
         captions = find_captions(self.options.captions, self.root, folders)
         said = None if captions is None else read_captions(captions)
         self._table = stimulus_table(shown, said, files=self._has_images)
-        self._uncaptioned = base.without_captions(self._table, self.options.captions is not None)
         self._images = self._find_images(folders)
+        self._uncaptioned = base.without_captions(self._table, self.options.captions is not None)
         self._processes = {name: make_processes(plans, self.options) for name, plans in self._opened.plans.items()}
         self._subject = lru_cache(maxsize=4)(self._load)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -163,7 +164,7 @@ class BidsReader(base.Reader):
         """Title, citation, terms of use and units of the data set."""
         stated: dict = {}
         for folder in reversed(raw_folders(self._opened)):
-            if (folder / "dataset_description.json").is_file():
+            if os.path.lexists(folder / "dataset_description.json"):
                 stated |= read_json(folder / "dataset_description.json")
         own = stated.get("DatasetDOI") or stated.get("HowToAcknowledge") or "the data set itself"
         options = self.options

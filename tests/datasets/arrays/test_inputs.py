@@ -174,3 +174,17 @@ def test_float_images_are_read_as_bytes(data):
     given = given_in_memory(data[0], data[1], stimuli, images=eight.astype(float))
     with pytest.raises(InputError, match="the images is ambiguous"):
         MemoryReader(given).read_images(0, 6)
+
+
+def test_hidden_files_of_editors_and_of_macos_are_no_data(lab):
+    from PIL import Image
+
+    root = lab.write()
+    (root / ".#samples.csv").symlink_to("user@host.1234")  # Emacs
+    (root / "images.npy").unlink()
+    (root / "stimuli.csv").unlink()
+    (root / "images").mkdir()
+    for number in range(6):
+        Image.new("RGB", (8, 8)).save(root / "images" / f"s{number}.png")
+        (root / "images" / f"._s{number}.png").write_bytes(b"\0\5\x16\7Mac OS X")
+    assert lab.open().stimuli()["id"].tolist() == [f"s{number}" for number in range(6)]

@@ -199,3 +199,15 @@ def test_every_event_is_shown_left_out_and_counted_or_refused(tmp_path, rows):
     other = ~stimulus & ~rest
     assert len(found.others) == (other & inside & valid).sum()
     assert len(found.others) + found.left_out + found.outside + len(found.stimuli) + rest.sum() == len(rows)
+
+
+def test_volumes_without_values_are_named(own):
+    import nibabel
+
+    path = own / f"{BOLD}.nii.gz"
+    image = nibabel.load(path)
+    values = image.get_fdata()
+    values[..., [7, 8]] = np.nan
+    nibabel.Nifti1Image(values.astype(np.float32), image.affine, image.header).to_filename(path)
+    with pytest.raises(InputError, match=r"2 volumes of sub-01(.|\n)*no finite value in volume 8, 9 of 76"):
+        BidsReader(own, BidsReader.Options(subjects=["01"])).subject("sub-01")

@@ -183,11 +183,15 @@ def test_every_event_is_shown_left_out_and_counted_or_refused(tmp_path, rows):
     named = [(onset, duration, kind, kind if kind in ("cat", "dog") else "n/a") for onset, duration, kind in rows]
     table = pd.DataFrame(named, columns=["onset", "duration", "trial_type", "stim_file"])
     table.to_csv(path, sep="\t", index=False)
-    events = read_events(path, 150.0)
     onset, duration = (pd.to_numeric(table[name], errors="coerce").to_numpy(float) for name in ("onset", "duration"))
     stimulus, rest = table["stim_file"].ne("n/a").to_numpy(), table["trial_type"].eq("rest").to_numpy()
     valid = np.isfinite(onset) & np.isfinite(duration) & (duration >= 0)
     inside = np.isfinite(onset) & (onset >= 0) & (onset < 150)
+    if table[["onset", "duration"]].isin(["soon"]).to_numpy().any():
+        with pytest.raises(InputError, match=r"invalid (onset|duration)(.|\n)*'soon'"):
+            read_events(path, 150.0)
+        return
+    events = read_events(path, 150.0)
     if (stimulus & ~valid).any() or (stimulus & ~inside).sum() > stimulus.sum() / 2:
         with pytest.raises(InputError, match=r"invalid onset|invalid duration|outside the run"):
             shown(events, "stim_file", "trial_type", REST)

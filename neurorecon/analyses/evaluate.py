@@ -524,7 +524,7 @@ def _read_zarr(place: Path) -> xarray.DataArray:
 
 
 def _read_folder(place: Path) -> tuple[np.ndarray, np.ndarray]:
-    files = sorted(file for file in place.iterdir() if file.suffix.lower() in _SUFFIXES)
+    files = sorted(file for file in place.glob("[!.]*") if file.suffix.lower() in _SUFFIXES)
     return _read_files(files, place), np.array([file.stem for file in files])
 
 

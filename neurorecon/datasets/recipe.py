@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from hashlib import blake2b
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from neurorecon.datasets.base import Reader
 from neurorecon.errors import InputError, MissingFileError
+from neurorecon.io.files import require_file
 from neurorecon.registry import DATASETS
 
 
@@ -136,6 +138,8 @@ def load_recipe(source: str | Path, root: str | Path | None = None) -> Recipe:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    if os.path.lexists(path):
+        require_file(path, "a recipe", "write a recipe, as stores/README.md explains")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
         _check_depth(values)

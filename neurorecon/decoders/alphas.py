@@ -43,7 +43,7 @@ from neurorecon.decoders.solvers import (
     unit_vector,
 )
 from neurorecon.decoders.targets import Blocks, Targets
-from neurorecon.decoders.validation import Fold
+from neurorecon.decoders.validation import Fold, as_labels
 from neurorecon.errors import AlphaEdgeWarning, InputError
 
 
@@ -544,7 +544,7 @@ def refuse_repeats(groups: ArrayLike | None) -> None:
     """Raise an InputError if groups repeat, as leaving out one sample would leave its repeats in."""
     if groups is None:
         return
-    labels = np.asarray(groups)
+    labels = as_labels(groups, len(np.asarray(groups)))
     if len(np.unique(labels)) < len(labels):
         raise InputError(
             "generalized cross-validation leaves out single samples, but these have repeats",

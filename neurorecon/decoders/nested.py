@@ -16,6 +16,7 @@ from neurorecon.decoders.kernels import check_kernels, kernel_names, linear_kern
 from neurorecon.decoders.targets import Targets
 from neurorecon.decoders.validation import (
     Fold,
+    as_labels,
     check_dtype,
     correlation_score,
     correlation_score_split,
@@ -120,7 +121,7 @@ def nested_cross_validation(
             "features and responses have different numbers of samples (inconsistent lengths)",
             given=f"X {n_samples}, y {targets.n_samples}",
         )
-    labels = None if groups is None else np.asarray(groups)
+    labels = None if groups is None else as_labels(groups, n_samples)
     folds = _outer_folds(n_samples, labels, outer, model.cv)
     shapes = {
         "r2": (),

@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from neurorecon.decoders.ridge import RidgeDecoder
 from neurorecon.decoders.solvers import Backend, decompose, subtract
 from neurorecon.decoders.targets import Targets
-from neurorecon.decoders.validation import group_folds
+from neurorecon.decoders.validation import as_labels, group_folds
 from neurorecon.errors import InputError, UnknownNameError
 
 #: Candidate weights of the identity in the shared decoder, relative to the mean variance.
@@ -451,14 +451,7 @@ def check_labels(name: str, groups: Any, n_samples: int) -> NDArray | None:
     """Return the stimulus of each sample of a subject, (sample,), or None."""
     if groups is None:
         return None
-    labels = np.asarray(groups)
-    if labels.shape != (n_samples,):
-        raise InputError(
-            f"`groups` of {name} needs one label for each sample",
-            given=f"shape {labels.shape}",
-            expected=f"({n_samples},)",
-        )
-    return labels
+    return as_labels(groups, n_samples, f"`groups` of {name}")
 
 
 def shared_stimuli(labels: Mapping[str, NDArray]) -> NDArray:

@@ -184,6 +184,54 @@ LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
+def as_labels(groups: Any, n_samples: int, what: str = "`groups`") -> NDArray:
+    """Return the label of each sample, e.g. its stimulus or its run.
+
+    Parameters
+    ----------
+    groups : array, shape (sample,)
+        Labels of any type; text and numbers may be mixed.
+    n_samples : int
+        Number of samples.
+    what : str
+        What the message calls them.
+
+    Returns
+    -------
+    array, shape (sample,)
+
+    Raises
+    ------
+    InputError
+        If there is not one label for each sample, or a label is missing: samples without one would count as a group,
+        and repeats of a stimulus could straddle folds.
+    """
+    from neurorecon.io.tables import is_missing
+
+    labels = np.asarray(groups)
+    if labels.shape != (n_samples,):
+        raise InputError(
+            f"{what} needs one label for each sample",
+            given=f"shape {labels.shape}",
+            expected=f"({n_samples},)",
+        )
+    # NumPy turns NaN in a list of text into the text "nan".
+    given = labels if hasattr(groups, "dtype") else np.array([*groups, None], dtype=object)[:-1]
+    without = np.isnan(given) if given.dtype.kind == "f" else np.zeros(n_samples, dtype=bool)
+    if given.dtype.kind in "OUS":
+        without = np.array([is_missing(label) for label in given], dtype=bool)
+    if without.any():
+        raise InputError(
+            f"{what} has samples without a label",
+            given=f"{given[without.argmax()]!r} for sample {int(without.argmax()) + 1}; {int(without.sum())} of "
+            f"{n_samples} samples",
+            expected="one label for each sample",
+            todo="give each a label of its own, or leave these samples out",
+        )
+    mixed = given.dtype.kind == "O" and len({isinstance(label, str) for label in given}) > 1
+    return labels.astype(str) if mixed else labels
+
+
 def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) -> list[Fold]:
     """Return folds that never split a group.
 
@@ -210,13 +258,7 @@ def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) ->
     """
     from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, check_cv
 
-    labels = None if groups is None else np.asarray(groups)
-    if labels is not None and labels.shape != (n_samples,):
-        raise InputError(
-            "`groups` needs one label for each sample",
-            given=f"shape {labels.shape}",
-            expected=f"({n_samples},)",
-        )
+    labels = None if groups is None else as_labels(groups, n_samples)
     if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
         n_groups = n_samples if labels is None else len(np.unique(labels))
         if cv < 2 or n_groups < 2:

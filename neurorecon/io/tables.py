@@ -108,10 +108,11 @@ class Table:
     def _refuse(self, bad: np.ndarray, column: str, values: np.ndarray, wanted: str) -> None:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            comma = isinstance(values[row], str) and "," in values[row]
+            found = values[row].item() if isinstance(values[row], np.generic) else values[row]
+            comma = isinstance(found, str) and "," in found
             raise InputError(
                 f"{self.where}: the column {column!r} cannot be used",
-                given=f"{values[row]!r} in {self.row(row)}; {int(bad.sum())} of {len(bad)} rows are affected",
+                given=f"{found!r} in {self.row(row)}; {int(bad.sum())} of {len(bad)} rows are affected",
                 expected=wanted,
                 todo="write decimals with a point, as in 0.5"
                 if comma

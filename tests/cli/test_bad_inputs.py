@@ -7,6 +7,7 @@ say beside what was given, what was expected and what to do stands in the row.
 import gzip
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from importlib import import_module
@@ -97,6 +98,25 @@ def _assert_clear(found, words):
 
 def _remove(name):
     return lambda root: [path.unlink() for path in _at(root, name)]
+
+
+def _instead(name, make):
+    """Put something else in the place of a file: ``make(path)``."""
+
+    def edit(root):
+        for path in _at(root, name):
+            path.unlink()
+            make(path)
+
+    return edit
+
+
+def _parts(root):
+    """Turn every run into its magnitude and its phase."""
+    for path in _at(root, "derivatives/fmriprep/sub-*/ses-*/func/*_desc-preproc_bold.nii.gz"):
+        for part in ("mag", "phase"):
+            shutil.copy(path, path.with_name(path.name.replace("_space-", f"_part-{part}_space-")))
+        path.unlink()
 
 
 def _cut(name, share=0.5):
@@ -240,6 +260,42 @@ ONE, ALL = "sub01/responses.npy", "sub0?/responses.npy"
 ARRAYS = {
     "no responses": (["contains no responses", "responses.npy"], "", _remove(ALL)),
     "no samples": (["contains no table of samples", "sub01"], "", _remove("sub01/samples.csv")),
+    "content that DataLad has not fetched": (
+        ["the content of", "sub02/responses.npy", "datalad get"],
+        "",
+        _instead("sub02/responses.npy", lambda path: path.symlink_to("../.git/annex/objects/a/b/MD5E-s1.npy")),
+    ),
+    "a subject that is a link to nothing": (
+        ["sub03 is a link that leads nowhere"],
+        "",
+        lambda root: (root / "sub03").symlink_to("../elsewhere/sub03"),
+    ),
+    "a pipe": (["sub01/samples.csv is not a file", "named pipe"], "", _instead("sub01/samples.csv", os.mkfifo)),
+    "a table of Windows": (
+        ["stimuli.csv", "0xe4 in line 2", "Windows-1252"],
+        "",
+        _write("stimuli.csv", "id,category\ns1,B\u00e4r\n".encode("cp1252")),
+    ),
+    "a table of Excel": (
+        ["samples.csv", "semicolons", "decimals with a point"],
+        "",
+        _write("sub01/samples.csv", b"stimulus;time\ns1;0,5\n"),
+    ),
+    "a trial of NaN": (
+        ["1 samples of sub01 have no responses", "no finite value in row 8", "stimulus"],
+        "",
+        _array(ONE, lambda values: np.where(np.arange(len(values))[:, None] == 7, np.nan, values)),
+    ),
+    "a mask of probabilities": (
+        ["sub01/mask.nii.gz is not a mask", "fractions", "binarize_img"],
+        "",
+        _image("sub01/mask.nii.gz", lambda values, affine: (values * 0.3, affine)),
+    ),
+    "sessions that do not fit": (
+        ["2147483648", "2,147,483,647"],
+        "",
+        _edit("sub01/samples.csv", lambda table: table.assign(session=2**31)),
+    ),
     "cut array": (["sub01/responses.npy cannot be read", "copy or download"], "", _cut(ONE)),
     "no array at all": (["sub01/responses.npy cannot be read"], "", _write(ONE, b"")),
     "hostile npy": (["Python objects instead of numbers"], "", _hostile_npy(ONE)),
@@ -518,6 +574,27 @@ NSD = {
 BIDS_ONE = "derivatives/fmriprep/sub-01/ses-01/func/*_run-1_*"
 
 BIDS = {
+    "magnitude and phase": (
+        ["several files of one run, which differ in 'part'", "part-mag, part-phase", "entities"],
+        "",
+        _parts,
+    ),
+    "events that DataLad has not fetched": (
+        ["the content of", "run-1_events.tsv", "datalad get"],
+        "",
+        _instead(
+            "sub-01/ses-01/func/*_run-1_events.tsv",
+            lambda path: path.symlink_to("../../../.git/annex/objects/a/b/MD5E-s1.tsv"),
+        ),
+    ),
+    "images elsewhere": (
+        ["lies outside of its folder", "../../secret.png"],
+        "",
+        _edit(
+            "sub-01/ses-01/func/*_run-1_events.tsv",
+            lambda table: table.assign(stim_file=table["stim_file"].where(table.index != 5, "../../secret.png")),
+        ),
+    ),
     "no derivatives": (["no preprocessed runs"], "", lambda root: shutil.rmtree(root / "derivatives")),
     "no events": (["events", "run-1"], "", _remove("sub-01/ses-01/func/*_run-1_events.tsv")),
     "events without onsets": (

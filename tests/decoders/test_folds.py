@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,3 +41,26 @@ def test_a_splitter_may_be_given_but_not_one_that_splits_groups():
         group_folds(20, np.arange(20) // 10, splitter)
     with pytest.raises(InputError, match="no training or no test samples"):
         group_folds(4, None, [(np.arange(0), np.arange(4))])
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        np.array(["a", "a", np.nan, "b"], dtype=object),
+        ["a", "a", np.nan, "b"],
+        [1.0, 1.0, np.nan, 2.0],
+        ["a", "a", None, "b"],
+        pd.Series(["a", "a", pd.NA, "b"], dtype="string"),
+        ["a", "a", "n/a", "b"],
+    ],
+    ids=lambda groups: type(groups).__name__,
+)
+def test_a_sample_without_a_group_is_refused(groups):
+    with pytest.raises(InputError, match=r"samples without a label(.|\n)*for sample 3; 1 of 4"):
+        group_folds(4, groups, 2)
+
+
+def test_groups_of_text_and_numbers_may_be_mixed():
+    groups = np.array(["a", 1, "a", 1, 2.5, "b"], dtype=object)
+    for train, test in group_folds(6, groups, 2):
+        assert not set(map(str, groups[train])) & set(map(str, groups[test]))

@@ -429,7 +429,8 @@ def _without_table(given: Given) -> Table:
 
     kind = "video" if given.frames is not None and given.images is None else "image"
     if isinstance(given.images, Path):
-        found = sorted(item.stem for item in given.images.iterdir() if item.suffix.lower() in SUFFIXES)
+        names = [item for item in given.images.iterdir() if not item.name.startswith(".")]  # macOS adds ._ files
+        found = sorted(item.stem for item in names if item.suffix.lower() in SUFFIXES)
         return stimuli_of_names(found, kind)
     array = given.images if given.images is not None else given.frames
     if array is not None:

@@ -82,7 +82,7 @@ def source_files(root: Path) -> list[Path]:
 
 def _subject_folders(root: Path) -> dict[str, Path]:
     """Return the folder of each subject. Links that lead nowhere may be subjects, or what all subjects share."""
-    for item in sorted(root.iterdir()):
+    for item in sorted(root.glob("[!.]*")):  # editors leave hidden links that lead nowhere
         broken_link(item, "a folder or file of the data set")
     inside = {
         item.name: item

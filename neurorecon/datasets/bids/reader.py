@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -129,8 +130,8 @@ class BidsReader(base.Reader):
         captions = find_captions(self.options.captions, self.root, folders)
         said = None if captions is None else read_captions(captions)
         self._table = stimulus_table(shown, said, files=self._has_images)
-        self._uncaptioned = base.without_captions(self._table, self.options.captions is not None)
         self._images = self._find_images(folders)
+        self._uncaptioned = base.without_captions(self._table, self.options.captions is not None)
         self._processes = {name: make_processes(plans, self.options) for name, plans in self._opened.plans.items()}
         self._subject = lru_cache(maxsize=4)(self._load)
 
@@ -163,7 +164,7 @@ class BidsReader(base.Reader):
         """Title, citation, terms of use and units of the data set."""
         stated: dict = {}
         for folder in reversed(raw_folders(self._opened)):
-            if (folder / "dataset_description.json").is_file():
+            if os.path.lexists(folder / "dataset_description.json"):
                 stated |= read_json(folder / "dataset_description.json")
         own = stated.get("DatasetDOI") or stated.get("HowToAcknowledge") or "the data set itself"
         options = self.options

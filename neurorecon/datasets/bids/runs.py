@@ -120,8 +120,8 @@ def read_events(path: Path, seconds: float) -> Events:
     Raises
     ------
     InputError
-        If the file cannot be read, or lacks the columns onset and duration. :func:`shown` checks their values, because
-        only those of stimuli matter.
+        If the file cannot be read, lacks the columns onset and duration, or has text in them. :func:`shown` checks
+        their values, because only those of stimuli matter.
     """
     found = read_text_table(path, empty=True)
     missing = [name for name in ("onset", "duration") if name not in found]
@@ -136,6 +136,15 @@ def read_events(path: Path, seconds: float) -> Events:
     given = table[["onset", "duration"]].copy()
     for name in given:
         table[name] = pd.to_numeric(given[name], errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+        words = given[name].notna() & table[name].isna() & ~given[name].astype(str).str.match(r"(?i)[+-]?(nan|inf)")
+        if words.any():
+            row = int(words.to_numpy().argmax())
+            raise InputError(
+                f"{path} has an invalid {name}",
+                given=f"{given[name].iloc[row]!r} in {found.row(row)}",
+                expected="a number of seconds with a decimal point, or n/a for events that are no stimuli",
+                todo="fix the table",
+            )
     assert found.lines is not None
     return Events(path, table, given, found.lines, seconds)
 

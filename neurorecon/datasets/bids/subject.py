@@ -226,6 +226,7 @@ def load_subject(
     report |= screened.report(kept=keep)
     rows = rows if keep else rows[screened.usable]
     if not len(rows):
+        _refuse_empty_volumes(plans, np.flatnonzero(member))
         raise InputError(
             f"no voxel of {name} can be used",
             given=f"{len(screened.usable):,} voxels in the mask, all constant or not finite in some run",
@@ -258,6 +259,21 @@ def load_subject(
         repetition_time={task: seconds for task, seconds in tasks.items() if (samples["task"] == task).any()},
         report=report,
     )
+
+
+def _refuse_empty_volumes(plans: Sequence[RunPlan], rows: np.ndarray) -> None:
+    """Raise an error that names the volumes without any finite value, if there are some: they spoil every voxel."""
+    for plan in plans:
+        empty = np.flatnonzero(~np.isfinite(read_run(plan.files, rows)).any(axis=1))
+        if 0 < len(empty) < plan.times.length:
+            raise InputError(
+                f"{len(empty)} volumes of {plan.name} have no values",
+                given=f"no finite value in volume {', '.join(str(volume + 1) for volume in empty[:5])}"
+                + (" ..." if len(empty) > 5 else "")
+                + f" of {plan.times.length}",
+                expected="voxels with values in every volume; others are dropped",
+                todo="fix the run, leave it out with runs in [options], or interpolate these volumes",
+            )
 
 
 def _mask(

@@ -306,13 +306,9 @@ def split_samples(
     """
     from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
-    from neurorecon.decoders.validation import group_folds
+    from neurorecon.decoders.validation import as_labels, group_folds
 
-    labels = None if groups is None else np.asarray(groups)
-    if labels is not None and labels.shape != (n_samples,):
-        raise InputError(
-            "`groups` needs one label for each sample", given=f"shape {labels.shape}", expected=f"({n_samples},)"
-        )
+    labels = None if groups is None else as_labels(groups, n_samples)
     everything = np.arange(n_samples)
     if validation is not None:
         chosen = _chosen(n_samples, validation)

@@ -5,6 +5,7 @@ import pytest
 from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
 from neurorecon.registry import DATASETS
 from neurorecon.testing import reader_checks
+from neurorecon.testing.layouts.algonauts2021 import write_algonauts2021
 from neurorecon.testing.layouts.arrays import write_arrays
 from neurorecon.testing.layouts.bids import write_bids
 from neurorecon.testing.layouts.cc2017 import write_cc2017
@@ -60,6 +61,14 @@ def readers(excerpt, layout, tmp_path_factory):
 
         return make
 
+    def algonauts2021(**options):
+        def make():
+            cls = DATASETS.load("algonauts2021")
+            folder = write_algonauts2021(tmp_path_factory.mktemp("algonauts2021"), videos=8)
+            return cls(folder, cls.Options(image_size=32, **options))
+
+        return make
+
     def hcp7t(**options):
         def make():
             cls = DATASETS.load("hcp7t")
@@ -94,6 +103,8 @@ def readers(excerpt, layout, tmp_path_factory):
         "bids (grayordinates)": bids("grayordinates"),
         "cc2017": cc2017(),
         "cc2017 (volumes, averages)": cc2017(files="mni", samples="average"),
+        "algonauts2021": algonauts2021(),
+        "algonauts2021 (whole brain, averages)": algonauts2021(track="full", samples="average", frame_step=3),
         "hcp7t": hcp7t(),
         "hcp7t (averages, all grayordinates)": hcp7t(samples="average", voxels="all"),
         "miyawaki2008 (excerpt)": lambda: Miyawaki2008Reader(excerpt),
@@ -142,6 +153,8 @@ def readers(excerpt, layout, tmp_path_factory):
         "bids (grayordinates)",
         "cc2017",
         "cc2017 (volumes, averages)",
+        "algonauts2021",
+        "algonauts2021 (whole brain, averages)",
         "hcp7t",
         "hcp7t (averages, all grayordinates)",
     ],

@@ -10,6 +10,7 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.hub import commands, find, for_role, items, needs, readable
 from neurorecon.hub.catalog import CHOICES
 from neurorecon.registry import DATASETS
+from neurorecon.testing.layouts.algonauts2021 import write_algonauts2021
 from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.hcp7t import write_hcp7t
@@ -47,6 +48,7 @@ def _pattern(path):
         ("nsd", lambda folder: write_nsd(folder, subjects=("subj01",)), {"subjects": ["subj01"]}),
         ("yamada2015", write_yamada2015, {}),
         ("cc2017", write_cc2017, {"subjects": ["1"]}),
+        ("algonauts2021", lambda folder: write_algonauts2021(folder, videos=2), {"subjects": ["sub01"]}),
         ("hcp7t", lambda folder: write_hcp7t(folder, subjects=["100610"]), {"subjects": ["100610"]}),
         ("haxby2001", lambda folder: write_haxby2001(folder / "haxby2001"), {"subjects": ["subj2"]}),
     ],

@@ -116,6 +116,8 @@ DATASETS = Registry(
         "arrays": "neurorecon.datasets.arrays.reader:ArraysReader",
         "bids": "neurorecon.datasets.bids.reader:BidsReader",
         "cc2017": "neurorecon.datasets.cc2017:Cc2017Reader",
+        "hcp7t": "neurorecon.datasets.hcp7t:Hcp7tReader",
+        "algonauts2021": "neurorecon.datasets.algonauts2021:Algonauts2021Reader",
     },
 )
 

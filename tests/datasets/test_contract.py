@@ -5,10 +5,12 @@ import pytest
 from neurorecon.datasets.miyawaki2008 import Miyawaki2008Reader
 from neurorecon.registry import DATASETS
 from neurorecon.testing import reader_checks
+from neurorecon.testing.layouts.algonauts2021 import write_algonauts2021
 from neurorecon.testing.layouts.arrays import write_arrays
 from neurorecon.testing.layouts.bids import write_bids
 from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
+from neurorecon.testing.layouts.hcp7t import write_hcp7t
 from neurorecon.testing.layouts.nsd import write_nsd
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
@@ -59,6 +61,22 @@ def readers(excerpt, layout, tmp_path_factory):
 
         return make
 
+    def algonauts2021(**options):
+        def make():
+            cls = DATASETS.load("algonauts2021")
+            folder = write_algonauts2021(tmp_path_factory.mktemp("algonauts2021"), videos=8)
+            return cls(folder, cls.Options(image_size=32, **options))
+
+        return make
+
+    def hcp7t(**options):
+        def make():
+            cls = DATASETS.load("hcp7t")
+            folder = write_hcp7t(tmp_path_factory.mktemp("hcp7t"), subjects=["100610"])
+            return cls(folder, cls.Options(image_size=32, **options))
+
+        return make
+
     def nsd(space, subjects=("subj02",), file="nii.gz", **options):
         def make():
             folder = tmp_path_factory.mktemp("nsd")
@@ -85,6 +103,10 @@ def readers(excerpt, layout, tmp_path_factory):
         "bids (grayordinates)": bids("grayordinates"),
         "cc2017": cc2017(),
         "cc2017 (volumes, averages)": cc2017(files="mni", samples="average"),
+        "algonauts2021": algonauts2021(),
+        "algonauts2021 (whole brain, averages)": algonauts2021(track="full", samples="average", frame_step=3),
+        "hcp7t": hcp7t(),
+        "hcp7t (averages, all grayordinates)": hcp7t(samples="average", voxels="all"),
         "miyawaki2008 (excerpt)": lambda: Miyawaki2008Reader(excerpt),
         "miyawaki2008 (NIfTI, blocks)": lambda: Miyawaki2008Reader(layout),
         "miyawaki2008 (NIfTI, volumes)": lambda: Miyawaki2008Reader(
@@ -131,6 +153,10 @@ def readers(excerpt, layout, tmp_path_factory):
         "bids (grayordinates)",
         "cc2017",
         "cc2017 (volumes, averages)",
+        "algonauts2021",
+        "algonauts2021 (whole brain, averages)",
+        "hcp7t",
+        "hcp7t (averages, all grayordinates)",
     ],
 )
 def test_contract(readers, name, check):
@@ -144,6 +170,6 @@ def test_contract_on_real_data(miyawaki_folder, check):
 
 def test_every_registered_reader_is_checked_here():
     """A reader that is added to the registry has to be added to the tests above."""
-    assert {"scenes", "miyawaki2008", "nsd", "haxby2001", "yamada2015", "arrays", "bids", "cc2017"} == set(
+    assert {"scenes", "miyawaki2008", "nsd", "haxby2001", "yamada2015", "arrays", "bids", "cc2017", "hcp7t"} == set(
         DATASETS._builtin
     )

@@ -10,8 +10,10 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.hub import commands, find, for_role, items, needs, readable
 from neurorecon.hub.catalog import CHOICES
 from neurorecon.registry import DATASETS
+from neurorecon.testing.layouts.algonauts2021 import write_algonauts2021
 from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
+from neurorecon.testing.layouts.hcp7t import write_hcp7t
 from neurorecon.testing.layouts.nsd import write_nsd
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
@@ -46,6 +48,8 @@ def _pattern(path):
         ("nsd", lambda folder: write_nsd(folder, subjects=("subj01",)), {"subjects": ["subj01"]}),
         ("yamada2015", write_yamada2015, {}),
         ("cc2017", write_cc2017, {"subjects": ["1"]}),
+        ("algonauts2021", lambda folder: write_algonauts2021(folder, videos=2), {"subjects": ["sub01"]}),
+        ("hcp7t", lambda folder: write_hcp7t(folder, subjects=["100610"]), {"subjects": ["100610"]}),
         ("haxby2001", lambda folder: write_haxby2001(folder / "haxby2001"), {"subjects": ["subj2"]}),
     ],
 )
@@ -115,7 +119,7 @@ def test_subjects_stand_in_paths_and_commands_as_their_data_set_writes_them():
     assert how[0] == "neurorecon datasets download haxby2001 --out my data --subject subj1 --subject subj6"
     assert commands(find("hcp7t"), "{path}", subjects=["100610"])[0].endswith(
         " {path}/100610/MNINonLinear/Results/tfMRI_MOVIE1_7T_AP/"
-        "tfMRI_MOVIE1_7T_AP_Atlas_1.6mm_MSMAll_hp2000_clean.dtseries.nii"
+        "tfMRI_MOVIE1_7T_AP_Atlas_MSMAll_hp2000_clean.dtseries.nii"
     )
 
 

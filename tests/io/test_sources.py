@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.testing.layouts.algonauts2021 import write_algonauts2021
 from neurorecon.testing.layouts.arrays import write_arrays
 from neurorecon.testing.layouts.bids import write_bids
 from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
+from neurorecon.testing.layouts.hcp7t import write_hcp7t
 from neurorecon.testing.layouts.nsd import write_nsd
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
@@ -22,6 +24,16 @@ LAYOUTS = {
         lambda folder: write_cc2017(folder, subjects=(1, 2), segments=1, tests=1),
         {"subjects": ["subject1"], "image_size": 32},
         ["Subject02/video_fmri_dataset/subject2/fmri/seg1/cifti/seg1_1_Atlas.dtseries.nii"],
+    ),
+    "algonauts2021": (
+        lambda folder: write_algonauts2021(folder, videos=4),
+        {"subjects": ["sub01"], "image_size": 32},
+        ["participants_data_v2021/mini_track/sub02/V1.pkl"],
+    ),
+    "hcp7t": (
+        lambda folder: write_hcp7t(folder, movies=(1, 2)),
+        {"subjects": ["100610"], "image_size": 32},
+        ["102311/MNINonLinear/Results/tfMRI_MOVIE1_7T_AP/tfMRI_MOVIE1_7T_AP_Atlas_MSMAll_hp2000_clean.dtseries.nii"],
     ),
     "bids": (
         lambda folder: write_bids(folder, subjects=["01", "02"], sessions=["01"], runs=["1", "2"], kinds=["volume"]),

@@ -63,6 +63,8 @@ GROUPS = 20
 #: Bootstrap samples of test stimuli.
 BOOTSTRAPS = 1000
 
+_LABELS = {"weights": "|weight|", "gradient": "|gradient|", "haufe": "|pattern|", "importance": "drop of score"}
+
 _WHAT = {
     "weights": "mean absolute weight of a voxel over the features, SD of the feature per SD of the voxel",
     "gradient": "mean absolute gradient of the features by a voxel, SD of the feature per SD of the voxel",
@@ -199,12 +201,7 @@ class SystemMap(VoxelwiseMap):
         columns = ["roi", "band", "value", "low", "high", "star", "n"]
         return band_bars(
             table[columns].dropna(subset=["value"]).dropna(axis=1, how="all"),
-            label={
-                "weights": "|weight|",
-                "gradient": "|gradient|",
-                "haufe": "|pattern|",
-                "importance": "drop of score",
-            }[self.kind],
+            label=_LABELS[self.kind],
             bands=[band for band in self.bands if band in set(table["band"])],
             quantity=self.kind,
             title=f"{self.system}: {self.kind} by ROI · {self.subject} · {store.name}, {self.task}",
@@ -407,7 +404,7 @@ class _Mapper(FittedSystem):
                 "these decoders have no weights to map: one weight for each voxel and feature",
                 given=", ".join(f"{name}: {type(system.decoders_[name]).__name__}" for name in networks),
                 expected="ridge decoders",
-                todo="map their gradients, patterns, or what they lose without an ROI: --kind gradient, haufe, importance",
+                todo="map their gradients, patterns, or losses without an ROI: --kind gradient, haufe or importance",
             )
         if networks:
             left = {"haufe": "patterns have", "gradient": "gradients have"}.get(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.systems.base import Decoded
 from neurorecon.systems.mind_animator import ENERGY, FRAMES, SEMANTICS, STRUCTURE
 from neurorecon.testing import system_checks
 

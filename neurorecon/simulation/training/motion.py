@@ -172,8 +172,8 @@ How drawn scenes move: a `MotionDecoder` (neurorecon.decoders) that gets motion 
 of the first frame, and continues the frames. Mind-Animator with the bundled networks uses it. It never saw a brain.
 
 Trained by `python -m neurorecon.simulation.training motion` on {clips} clips, forward and backward; {epochs} epochs,
-of which number {best_epoch} is the best. Of what changes after the first frame of held-out clips, it explains {explained:.0%} of the
-squared latents; frames that stay as they are explain 0 %.
+of which number {best_epoch} is the best. Of what changes after the first frame of held-out clips, it explains
+{explained:.0%} of the squared latents; frames that stay as they are explain 0 %.
 
 License: BSD-3-Clause.
 """

@@ -1,10 +1,13 @@
 """Maps of the decoders of a system: weights, Haufe patterns, and what the score loses without a voxel or an ROI.
 
-Three questions that are often taken for one:
+Questions that are often taken for one:
 
 - **weights**: how does the decoder read a voxel? The mean absolute weight over features, in standard deviations of a
   feature per standard deviation of the voxel. A voxel without information gets weights, too, where it serves to cancel
   the noise of others.
+- **gradient**: the same for networks: the mean absolute derivative of features by the response of the voxel, over
+  features and test stimuli, in the same units. Of a ridge decoder, it is the weight. Intervals of networks are
+  bootstrapped over test stimuli; networks are not fitted again, so they have no p.
 - **haufe**: how does a voxel vary with what is decoded? The mean absolute pattern, cov(x, y') / sd(y') for each decoded
   feature y' by itself (Haufe et al. 2014, eq. 8, where the decoded variable is a single one): of a standardized voxel,
   its correlation with y'. With more features than samples, cov(Y') has no inverse. It needs only responses and
@@ -51,8 +54,8 @@ from neurorecon.store.responses import choose_centering
 from neurorecon.store.store import Store
 from neurorecon.systems.base import System
 
-Kind = Literal["weights", "haufe", "importance"]
-KINDS: tuple[Kind, ...] = ("weights", "haufe", "importance")
+Kind = Literal["weights", "gradient", "haufe", "importance"]
+KINDS: tuple[Kind, ...] = ("weights", "gradient", "haufe", "importance")
 
 #: Groups of training stimuli that are left out in turn.
 GROUPS = 20
@@ -60,8 +63,11 @@ GROUPS = 20
 #: Bootstrap samples of test stimuli.
 BOOTSTRAPS = 1000
 
+_LABELS = {"weights": "|weight|", "gradient": "|gradient|", "haufe": "|pattern|", "importance": "drop of score"}
+
 _WHAT = {
     "weights": "mean absolute weight of a voxel over the features, SD of the feature per SD of the voxel",
+    "gradient": "mean absolute gradient of the features by a voxel, SD of the feature per SD of the voxel",
     "haufe": "mean absolute Haufe pattern over the features, cov(x, y') / sd(y') of each",
     "importance": "drop of the score (mean correlation of decoded and true features) without the voxels",
 }
@@ -101,7 +107,7 @@ class SystemMapSettings(SystemSettings):
 
     Parameters
     ----------
-    kind : {"weights", "haufe", "importance"}
+    kind : {"weights", "gradient", "haufe", "importance"}
         What is mapped.
     features : int
         Size of the sample of features of each target from which null, intervals and importance are computed; at least
@@ -129,7 +135,7 @@ class SystemMap(VoxelwiseMap):
 
     Parameters
     ----------
-    kind : {"weights", "haufe", "importance"}
+    kind : {"weights", "gradient", "haufe", "importance"}
         What is mapped.
     bands : list of str
         The targets that are decoded.
@@ -195,7 +201,7 @@ class SystemMap(VoxelwiseMap):
         columns = ["roi", "band", "value", "low", "high", "star", "n"]
         return band_bars(
             table[columns].dropna(subset=["value"]).dropna(axis=1, how="all"),
-            label={"weights": "|weight|", "haufe": "|pattern|", "importance": "drop of score"}[self.kind],
+            label=_LABELS[self.kind],
             bands=[band for band in self.bands if band in set(table["band"])],
             quantity=self.kind,
             title=f"{self.system}: {self.kind} by ROI · {self.subject} · {store.name}, {self.task}",
@@ -253,7 +259,7 @@ def system_maps(
         By default the first.
     roi : str or list of str, optional
         As in :meth:`Store.responses`; by default all voxels, or those of a fitted system.
-    kind : {"weights", "haufe", "importance"}
+    kind : {"weights", "gradient", "haufe", "importance"}
         What is mapped; see :mod:`neurorecon.analyses.system_maps`.
     compute : Compute
         Who computes; only its threads and progress are used.
@@ -398,10 +404,12 @@ class _Mapper(FittedSystem):
                 "these decoders have no weights to map: one weight for each voxel and feature",
                 given=", ".join(f"{name}: {type(system.decoders_[name]).__name__}" for name in networks),
                 expected="ridge decoders",
-                todo="map their patterns or what they lose without an ROI: --kind haufe, --kind importance",
+                todo="map their gradients, patterns, or losses without an ROI: --kind gradient, haufe or importance",
             )
         if networks:
-            left = "patterns have" if kind == "haufe" else "there are no maps of single voxels, which have"
+            left = {"haufe": "patterns have", "gradient": "gradients have"}.get(
+                kind, "there are no maps of single voxels, which have"
+            )
             said = [*said, f"{', '.join(networks)}: networks are not fitted again, so {left} no p"]
         table = store.voxels(self.subject, settings.rois)
         rois = {name: mask for name, mask in design.covered_rois(store, self.subject, table).items() if mask.any()}
@@ -448,6 +456,8 @@ class _Mapper(FittedSystem):
             if kind == "importance":
                 without = [replaced[roi][name] for roi in masks]
                 mapped = self._importance(name, spec.standardize, used, pairs, without, sample, orders[1])
+            elif name in networks and kind == "gradient":
+                mapped = self._gradient(name, used, masks, sample, deviation)
             elif name in networks:
                 mapped = self._network(name, masks, parts, deviation)
             else:
@@ -544,7 +554,7 @@ class _Mapper(FittedSystem):
         parts: Mapping[str, slice], deviation: np.ndarray, sample: Sample, outputs: np.ndarray, orders: np.ndarray,
     ) -> _Mapped:  # fmt: skip
         """Map weights or patterns of a ridge decoder."""
-        decoder, kind = self.system.decoders_[name], self.settings.kind
+        decoder, kind = self.system.decoders_[name], "haufe" if self.settings.kind == "haufe" else "weights"
         columns = _read_voxels(decoder, used)
         scale = np.ones(len(columns)) if standardized else self.system.scale_[columns]
         unit = scale if kind == "weights" else 1 / scale
@@ -578,6 +588,32 @@ class _Mapper(FittedSystem):
         nulls = np.stack(null_rois)
         p_rois = np.where(np.isfinite(rois), permutation_p(of_rois, nulls), np.nan)
         return _Mapped(value, p, rois, rois - half, rois + half, nulls.mean(axis=0), p_rois)
+
+    def _gradient(
+        self, name: str, used: np.ndarray, masks: Mapping[str, np.ndarray], sample: Sample, deviation: np.ndarray
+    ) -> _Mapped:
+        """Map the gradients of a network by the responses, from the sample of features."""
+        spec, decoder = self.system.targets[name], self.system.decoders_[name]
+        inputs = self.system.inputs_of(name, self.test.responses)
+        unit = np.ones(used.sum()) if spec.standardize else self.system.scale_[used]
+        members = np.stack([mask[used] / max(1, mask[used].sum()) for mask in masks.values()])
+        strength, of_rois = np.zeros((sample.means.shape[1], used.sum())), 0.0
+        named = {"target": spec.source} if spec.beside else {}
+        for column, means, gradient in zip(
+            sample.columns, sample.means, decoder.gradients(inputs, sample.columns, **named), strict=True
+        ):
+            steep = np.abs(gradient) * unit / deviation[column]
+            strength += np.outer(means, steep.mean(axis=0))
+            of_rois = of_rois + (steep @ members.T)[:, :, None] * means
+        value = np.full((len(strength), len(used)), np.nan)
+        value[:, used] = strength
+        drawn = bootstrap_weights(len(inputs), BOOTSTRAPS, self.settings.seed).astype(np.float64)
+        shape = np.shape(of_rois)[1:]
+        draws = (drawn[1:] @ np.reshape(of_rois, (len(inputs), -1)) / len(inputs)).reshape(-1, *shape)
+        tail = (1 - self.settings.confidence) / 2
+        low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+        unknown = np.full(shape, np.nan)
+        return _Mapped(value, None, np.mean(of_rois, axis=0), low, high, unknown, unknown)
 
     def _network(
         self, name: str, masks: Mapping[str, np.ndarray], parts: Mapping[str, slice], deviation: np.ndarray

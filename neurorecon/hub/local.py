@@ -435,13 +435,17 @@ def _damage(path: Path, size: int) -> str | None:
     return None
 
 
+#: Files that say what the weights beside them are: of a network, and of a decoder.
+_CONFIGS = ("config.json", "decoder.json")
+
+
 def record_bundled(folder: Path) -> Path:
     """Record the size and sha256 of bundled weights in the table of digests.
 
     Parameters
     ----------
     folder : path
-        E.g. ``neurorecon/models/bundled/clip``; its safetensors files and ``config.json`` are recorded.
+        E.g. ``neurorecon/models/bundled/clip``; its safetensors files and configuration are recorded.
 
     Returns
     -------
@@ -454,7 +458,7 @@ def record_bundled(folder: Path) -> Path:
         If the folder has no safetensors file, or the table cannot be read.
     """
     folder = Path(folder)
-    files = sorted(path for path in folder.glob("*") if path.suffix == ".safetensors" or path.name == "config.json")
+    files = sorted(path for path in folder.glob("*") if path.suffix == ".safetensors" or path.name in _CONFIGS)
     if not any(path.suffix == ".safetensors" for path in files):
         raise InputError(
             "no weights to record",

@@ -607,6 +607,18 @@ class System(BaseEstimator):
             if hasattr(decoder, "left_out_correlation_")
         }
 
+    def inputs_of(self, name: str, responses: np.ndarray) -> np.ndarray:
+        """Return the inputs of the decoder of a target, (sample, voxel): responses of its voxels, centered and scaled.
+
+        Parameters
+        ----------
+        name : str
+        responses : array, shape (sample, voxel)
+            Of the voxels of fit.
+        """
+        check_is_fitted(self, "decoders_")
+        return self._inputs(np.asarray(responses, dtype=np.float64), self.targets[name], self._columns_[name])
+
     def _inputs(self, responses: np.ndarray, spec: TargetSpec, columns: np.ndarray | slice) -> np.ndarray:
         """Return the inputs of a decoder: centered responses, standardized if its target says so."""
         centered = responses[:, columns] - self.mean_[columns]

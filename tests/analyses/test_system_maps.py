@@ -209,3 +209,46 @@ def test_wrong_settings_are_refused():
         SystemMapSettings(features=0)
     with pytest.raises(UnknownNameError, match="unit of exchange"):
         SystemMapSettings(exchange="category")
+
+
+def test_the_gradient_of_a_ridge_decoder_is_its_weight(store):
+    one, other = (system_maps(store, Tokens(), kind=kind, n_permutations=9) for kind in ("weights", "gradient"))
+    np.testing.assert_array_equal(other.table["gradient_words"], one.table["weights_words"])
+    np.testing.assert_array_equal(other.rois["p"], one.rois["p"])
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_the_gradient_of_a_network(store, standardize):
+    """Of a linear network, from what changes in predictions if a voxel does."""
+    decoder = MLPDecoder((), max_epochs=40, batch_size=20, learning_rate=0.03, renorm="train")
+    fitted = Tokens(decoder, standardize=standardize).fit(store, "subj01")
+    found = system_maps(store, fitted, kind="gradient", n_permutations=9)
+    change = fitted.scale_ * np.eye(VOXELS)
+    base = np.tile(fitted.mean_, (VOXELS, 1))
+    changed, before = (
+        fitted.decode(responses)["words"].values.reshape(VOXELS, -1) for responses in (base + change, base)
+    )
+    deviation = fitted.training_["words"][1].ravel()
+    varying = deviation > 0
+    expected = np.abs((changed - before)[:, varying] / deviation[varying]).mean(axis=1)
+    np.testing.assert_allclose(found.table["gradient_words"], expected, rtol=2e-3)
+    rows = found.rois.set_index("roi")
+    assert rows.loc["V1", "value"] > 1.5 * rows.loc["FFA", "value"]
+    assert rows["p"].isna().all()
+    assert ((rows["low"] <= rows["value"] + 1e-6) & (rows["value"] <= rows["high"] + 1e-6)).all()
+    assert found.part_maps["words"].shape == (3, VOXELS)
+    assert "networks are not fitted again" in found.text(store)
+
+
+def test_the_gradient_depends_on_the_response(store):
+    """Of a network that is not linear, at the test stimuli: against small differences, mean over them."""
+    decoder = MLPDecoder((12,), max_epochs=15, batch_size=20, learning_rate=0.02, precision="float64")
+    fitted = Tokens(decoder).fit(store, "subj01")
+    inputs = np.random.default_rng(3).standard_normal((5, VOXELS))
+    network, step = fitted.decoders_["words"], 1e-5
+    for column, gradient in zip([0, 5], network.gradients(inputs, [0, 5]), strict=True):
+        for voxel in (0, 20):
+            moved = inputs.copy()
+            moved[:, voxel] += step
+            slope = (network.predict(moved) - network.predict(inputs)).reshape(5, -1)[:, column] / step
+            np.testing.assert_allclose(gradient[:, voxel], slope, rtol=1e-3, atol=1e-6)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.systems.base import Decoded
 from neurorecon.systems.mind_animator import ENERGY, FRAMES, SEMANTICS, STRUCTURE
 from neurorecon.testing import system_checks
 
@@ -36,3 +39,89 @@ def store(tmp_path_factory):
 @pytest.mark.parametrize("check", system_checks(), ids=str)
 def test_contract(store, check):
     check(nr.load_system(NAME, **QUICK), store)
+
+
+# -- with ridge regression and the motion prior, as with the bundled networks ---------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted(store):
+    return nr.load_system(NAME, steps=1, device="cpu").fit(store, "subj01", task="videos")
+
+
+@pytest.fixture(scope="module")
+def decoded(fitted, store):
+    return fitted.decode(store.responses("subj01", task="videos", split="test", average="stimulus", delays=())[:2])
+
+
+def test_the_bundled_default_decodes_motion_energy(fitted, decoded):
+    assert list(decoded) == [SEMANTICS, STRUCTURE, ENERGY]
+    assert fitted.network_roles[-1] == "motion-prior"
+    assert {type(decoder).__name__ for decoder in fitted.decoders_.values()} == {"RidgeDecoder"}
+    videos = fitted.generate(decoded, seed=1)
+    assert videos.shape == (2, 8, 64, 64, 3)
+
+
+def test_each_target_changes_what_it_stands_for(fitted, decoded):
+    """Motion leaves the first frame; a clip without motion stands still; energy of another clip moves it otherwise."""
+    latents = fitted.latents(decoded, 0)
+    np.testing.assert_array_equal(latents[:, 0], decoded[STRUCTURE].values)
+    assert np.abs(latents[:, 1:] - latents[:, :1]).max() > 0.01
+    still = fitted.latents(decoded.drop(ENERGY), 0)
+    assert (still == still[:, :1]).all()
+    other = fitted.latents(decoded.permute(ENERGY, [1, 0]), 0)
+    np.testing.assert_array_equal(other[:, 0], latents[:, 0])
+    assert np.abs(other - latents).max() > 1e-3
+    imagined = fitted.latents(decoded.drop(STRUCTURE), 0)
+    assert np.abs(imagined[:, 0] - latents[:, 0]).max() > 0.1
+
+
+def test_the_prior_moves_frames_as_true_motion_does(store, fitted):
+    """On clips of the store, which the prior has not seen: closer to the true latents than frames that stand still."""
+    ids = store.stimuli_with(FRAMES)[:12]
+    true = {name: store.targets(name, stimuli=ids) for name in (STRUCTURE, ENERGY, FRAMES)}
+    moved = fitted.latents(Decoded({name: true[name] for name in (STRUCTURE, ENERGY)}), 0)
+    frames = true[FRAMES].values
+    error, still = (((made - frames) ** 2).sum() for made in (moved, np.repeat(frames[:, :1], 8, axis=1)))
+    assert error < 0.9 * still
+
+
+def test_frames_go_on_from_the_decoded_structure():
+    """With decoded frames, what changes after the first one is added to the structure."""
+    import xarray
+
+    random, stimuli = np.random.default_rng(0), ["a", "b"]
+    made = {
+        STRUCTURE: xarray.DataArray(
+            random.standard_normal((2, 6, 16, 16)), dims=("stimulus", "channel", "y", "x"), coords={"stimulus": stimuli}
+        ),
+        FRAMES: xarray.DataArray(
+            random.standard_normal((2, 3, 6, 16, 16)),
+            dims=("stimulus", "frame", "channel", "y", "x"),
+            coords={"stimulus": stimuli},
+        ),
+    }
+    decoded, system = Decoded(made), nr.load_system(NAME, motion="frames", device="cpu")
+    found = system.latents(decoded, 0)
+    np.testing.assert_array_equal(found[:, 0], decoded[STRUCTURE].values)
+    changes = decoded[FRAMES].values[:, 1:] - decoded[FRAMES].values[:, :1]
+    np.testing.assert_allclose(found[:, 1:] - found[:, :1], changes, atol=1e-5)
+    assert system.generator(decoded).frames == 3
+    smaller = made[STRUCTURE][:, :, :8, :8]
+    with pytest.raises(InputError, match="different sizes"):
+        system.latents(Decoded({**made, STRUCTURE: smaller}), 0)
+
+
+def test_presets_and_parameters():
+    released = nr.load_system(NAME, preset="released")
+    assert released.targets[FRAMES].decoder.patch is None
+    assert released.targets[FRAMES].decoder.width == 16_384
+    assert released.settings["scale_responses"] == "test"
+    corrected = nr.load_system(NAME, models="published")
+    assert corrected.targets[FRAMES].decoder.patch == 2
+    assert corrected.targets[SEMANTICS].beside == ("clip_text_embedding", "clip_image")
+    assert corrected.sources == [SEMANTICS, "clip_text_embedding", "clip_image", STRUCTURE, FRAMES]
+    assert list(nr.load_system(NAME, without=(ENERGY,)).targets) == [SEMANTICS, STRUCTURE]
+    for wrong in ({"motion": "speed"}, {"without": ("speed",)}, {"network": {STRUCTURE: {"widths": 3}}, "linear": ()}):
+        with pytest.raises(UnknownNameError):
+            nr.load_system(NAME, **wrong).targets  # noqa: B018

@@ -372,6 +372,48 @@ class FittedNetwork(Hooks):
                     found = {name: self._renormalize(name, values) for name, values in found.items()}
             yield rows, found
 
+    def gradients(self, X: ArrayLike, columns: ArrayLike, target: str = ONLY) -> Iterator[NDArray]:
+        """Yield the derivative of predicted values by the inputs, one predicted value after the other.
+
+        Parameters
+        ----------
+        X : array, shape (sample, ...)
+            Responses at which the derivative is taken.
+        columns : int array, shape (value,)
+            Which values of the flattened target.
+        target : str
+            Name of the target if there are several.
+
+        Yields
+        ------
+        array, shape (sample, ...)
+            In units of the target per unit of the inputs. `renorm` by the moments of the predictions themselves
+            (``"test"``) is not part of it.
+        """
+        import torch
+
+        from neurorecon.decoders.neural.training import in_full
+
+        check_is_fitted(self)
+        x = self.prepare_inputs(X, reset=False)
+        device, precision = self._place()
+        network, scaler = self.network_.to(device=device, dtype=torch_dtype(precision)), self._scaler(device, precision)
+        scale = np.broadcast_to(np.asarray(self.x_scale_), x.shape[1:])
+        gain = np.ones(int(np.prod(named_values(self.target_shape_)[target])))
+        if hasattr(self, "predicted_deviation_"):
+            wanted, found = (
+                np.ravel(named_values(getattr(self, name))[target])
+                for name in ("target_deviation_", "predicted_deviation_")
+            )
+            gain = np.where(found > 0, wanted / np.where(found > 0, found, 1.0), 0.0)
+        with torch.enable_grad():
+            inputs = scaler.inputs(x).requires_grad_(True)
+            outputs = in_full(self.forward(network, inputs, None), torch_dtype(precision))
+            values = scaler.back(target, named_values(self.to_predictions(outputs))[target]).flatten(1)
+            for column in np.asarray(columns):
+                (found,) = torch.autograd.grad(values[:, int(column)].sum(), inputs, retain_graph=True)
+                yield found.cpu().numpy() / scale * gain[column]
+
     def score(self, X: ArrayLike, y: Any) -> float:
         """Return the mean R2 over targets, as scikit-learn's regressors do.
 

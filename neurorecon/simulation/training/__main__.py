@@ -9,7 +9,7 @@ import typer
 
 from neurorecon.errors import NeuroreconError
 
-NAMES = ("probe", "clip", "autoencoder", "vdvae", "gist", "details", "diffusion", "image_branch")
+NAMES = ("probe", "clip", "autoencoder", "vdvae", "gist", "details", "diffusion", "image_branch", "motion")
 
 app = typer.Typer(add_completion=False)
 
@@ -43,6 +43,7 @@ def main(
     """Train a bundled network on procedural scenes, publish its weights, and test it on held-out scenes.
 
     Train autoencoder and clip before diffusion, which uses them, and the probe first, because it judges all others.
+    motion, the prior of how scenes move, needs the autoencoder; its last checkpoint is published.
     gist and details retrain groups of the VDVAE, image_branch the image branch of the diffusion, from bundled weights.
     """
     from neurorecon.hub import BUNDLED
@@ -55,6 +56,14 @@ def main(
         torch.set_num_threads(threads)
     run = Run(folder, device=device, precision=precision, minutes=minutes, progress=not quiet, images=images)
     try:
+        if name == "motion":
+            from neurorecon.simulation.training.motion import publish_motion, train_motion
+
+            if only in (None, "train"):
+                train_motion(run)
+            if only in (None, "publish"):
+                typer.echo(f"explained of what moves in held-out clips: {publish_motion(run, out or BUNDLED):.3f}")
+            return
         if only in (None, "train"):
             train_network(name, run, (out or BUNDLED) if shipped else None)
         if only in (None, "publish"):

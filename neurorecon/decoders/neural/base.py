@@ -411,8 +411,8 @@ class FittedNetwork(Hooks):
             outputs = in_full(self.forward(network, inputs, None), torch_dtype(precision))
             values = scaler.back(target, named_values(self.to_predictions(outputs))[target]).flatten(1)
             for column in np.asarray(columns):
-                (found,) = torch.autograd.grad(values[:, int(column)].sum(), inputs, retain_graph=True)
-                yield found.cpu().numpy() / scale * gain[column]
+                (slopes,) = torch.autograd.grad(values[:, int(column)].sum(), inputs, retain_graph=True)
+                yield slopes.cpu().numpy() / scale * gain[column]
 
     def score(self, X: ArrayLike, y: Any) -> float:
         """Return the mean R2 over targets, as scikit-learn's regressors do.

@@ -15,15 +15,19 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from neurorecon.datasets.base import TRIALS, Description, Options, Reader, SubjectData
+from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, Description, Options, Reader, SubjectData
 from neurorecon.datasets.runs import read_by_part, screen
 from neurorecon.datasets.videos import Clip, Clips, VideoOptions, listed
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.tables import load_arrays
+from neurorecon.io.volumes import open_image
 from neurorecon.space import Space
 
 #: ROIs of the mini track, each in a file of its own; the whole brain of the full track.
 ROIS, WHOLE = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA"), "WB"
+
+#: An image of the challenge's development kit with the grid of the whole brain; without it, voxels have no positions.
+GRID = "example.nii"
 
 #: Frames of a clip as Mind-Animator takes them: the first eight, of 30 a second.
 FRAMES, RATE = 8, 30.0
@@ -122,6 +126,8 @@ class Algonauts2021Reader(Reader):
     def sources(cls, root: Path, options: Algonauts2021Options) -> list[Path]:
         """List the responses of the subjects to read, all videos, and the table of captions."""
         files = [path for found in find_files(root, options).values() for path in found.values()]
+        if options.track == "full" and (root / GRID).is_file():
+            files.append(root / GRID)
         named = [] if options.captions is None else [root / options.captions]
         return [*files, *find_videos(root).values(), *named]
 
@@ -213,8 +219,9 @@ class Algonauts2021Reader(Reader):
                 [base.assign(session=1 + one, run=1, repeat=1 + one) for one in shown], ignore_index=True
             )
             parts = [responses[:, one] for one in shown]
+        columns = [*SAMPLE_COLUMNS, *([TRIALS] if TRIALS in samples else [])]
         return SubjectData(
-            samples=samples,
+            samples=samples[columns],
             voxels=voxels.iloc[rows].reset_index(drop=True),
             rois={key: member[rows] for key, member in rois.items() if member[rows].any()},
             space=space,
@@ -239,7 +246,8 @@ class Algonauts2021Reader(Reader):
             owner = np.concatenate([np.full(values.shape[2], roi) for roi, values in arrays.items()])
             voxels, space = pd.DataFrame(index=range(len(owner))), Space("none")
             if self.options.track == "full":
-                voxels, space = _places(self._files[name][WHOLE], loaded[WHOLE], len(owner))
+                assert self.root is not None
+                voxels, space = _places(self.root, self._files[name][WHOLE], loaded[WHOLE], len(owner))
             rois = {roi: owner == roi for roi in arrays}
             self._read[name] = np.concatenate(list(arrays.values()), axis=2), voxels, rois, space
         return self._read[name]
@@ -259,8 +267,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     return {str(name): np.asarray(value) for name, value in found.items()}
 
 
-def _places(path: Path, loaded: dict[str, np.ndarray], number: int) -> tuple[pd.DataFrame, Space]:
-    """Return the places of the voxels of the whole brain, from their mask."""
+def _places(root: Path, path: Path, loaded: dict[str, np.ndarray], number: int) -> tuple[pd.DataFrame, Space]:
+    """Return the places of the voxels of the whole brain: their mask has the grid of the image :data:`GRID`."""
     mask = loaded.get("voxel_mask")
     if mask is None or mask.ndim != 3 or int((mask != 0).sum()) != number:
         raise InputError(
@@ -269,8 +277,19 @@ def _places(path: Path, loaded: dict[str, np.ndarray], number: int) -> tuple[pd.
             expected=f"voxel_mask, (x, y, z), with {number} voxels",
             todo=_AGAIN,
         )
-    places = np.argwhere(mask != 0)  # the order in which numpy fills responses[mask]
-    return pd.DataFrame(places, columns=["i", "j", "k"]), Space("volume", shape=[int(size) for size in mask.shape])
+    if not (root / GRID).is_file():
+        return pd.DataFrame(index=range(number)), Space("none")
+    image = open_image(root / GRID)
+    if tuple(image.shape[:3]) != mask.shape:
+        raise InputError(
+            f"{root / GRID} has another grid than the responses",
+            given=f"{tuple(image.shape)}",
+            expected=f"{mask.shape}, the shape of the voxel_mask of {path}",
+            todo="take the file of the challenge's development kit, or remove it to store voxels without positions",
+        )
+    affine = np.asarray(image.affine, dtype=float).tolist()
+    places = pd.DataFrame(np.argwhere(mask != 0), columns=["i", "j", "k"])  # the order of responses[mask]
+    return places, Space("volume", affine=affine, shape=[int(size) for size in mask.shape])
 
 
 def find_files(root: Path, options: Algonauts2021Options) -> dict[str, dict[str, Path]]:

@@ -3,6 +3,7 @@
 import pickle
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -60,6 +61,14 @@ def test_the_whole_brain_has_places(folder):
     volume = np.zeros(SHAPE)
     volume[content["voxel_mask"]] = content["train"][4, 1]
     np.testing.assert_allclose(data.read_responses(14, 15)[0], volume[i, j, k], rtol=1e-6)
+
+
+def test_without_its_grid_the_whole_brain_has_no_places(own):
+    (own / "example.nii").unlink()
+    assert _open(own, track="full").subject("sub01").space.kind == "none"
+    nibabel.Nifti1Image(np.zeros((3, 3, 3), dtype=np.float32), np.eye(4)).to_filename(own / "example.nii")
+    with pytest.raises(InputError, match=r"another grid[\s\S]*\(3, 3, 3\)"):
+        _open(own, track="full")
 
 
 def test_frames(folder):

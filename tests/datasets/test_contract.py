@@ -170,6 +170,5 @@ def test_contract_on_real_data(miyawaki_folder, check):
 
 def test_every_registered_reader_is_checked_here():
     """A reader that is added to the registry has to be added to the tests above."""
-    assert {"scenes", "miyawaki2008", "nsd", "haxby2001", "yamada2015", "arrays", "bids", "cc2017", "hcp7t"} == set(
-        DATASETS._builtin
-    )
+    images = {"scenes", "miyawaki2008", "nsd", "haxby2001", "yamada2015", "arrays", "bids"}
+    assert images | {"cc2017", "hcp7t", "algonauts2021"} == set(DATASETS._builtin)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neurorecon.datasets.algonauts2021 import ROIS, WHOLE
+from neurorecon.datasets.algonauts2021 import GRID, ROIS, WHOLE
 from neurorecon.testing.layouts import mark_simulated
-from neurorecon.testing.layouts.cc2017 import write_video
+from neurorecon.testing.layouts.cc2017 import AFFINE, write_video
 
 #: Frame rate of the videos, voxels of an ROI, and shape of the whole brain.
 RATE, VOXELS, SHAPE = 30, 4, (6, 7, 5)
@@ -39,6 +39,8 @@ def write_algonauts2021(
     Path
         The folder.
     """
+    import nibabel
+
     folder = Path(folder)
     mark_simulated(folder)
     generator = np.random.default_rng(seed)
@@ -46,6 +48,7 @@ def write_algonauts2021(
     for number, scene in enumerate(scenes, start=1):
         path = folder / "AlgonautsVideos268_All_30fpsmax" / f"{number:04d}_scene.mp4"
         write_video(path, scene[None], RATE, RATE)
+    nibabel.Nifti1Image(np.zeros(SHAPE, dtype=np.float32), AFFINE).to_filename(folder / GRID)
     signal = scenes[:videos].reshape(videos, -1) / 128.0 - 1
     mask = np.zeros(SHAPE, dtype=bool)
     mask.flat[::5] = True

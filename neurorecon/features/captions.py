@@ -122,14 +122,15 @@ def caption_videos(
     InputError
         If there are more or fewer videos than ids.
     """
+    import torch
+
     settings = clip_settings(clip, "clip-b32")
     preparation = Preprocessing(settings.size, "bicubic", "crop", settings.mean, settings.std)
     device = choose_device(captioner.device)
-    network, tokenizer = settings.load(device), settings.tokenizer()
+    network: Any = settings.load(device)
+    tokenizer = settings.tokenizer()
     captions = []
     for video in videos:
-        import torch
-
         first, last = captioner(video[[0, -1]])
         with torch.inference_mode():
             middle = preparation.normalize(preparation.prepare(video[[len(video) // 2]]), device)

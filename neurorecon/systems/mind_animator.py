@@ -220,7 +220,7 @@ class MindAnimator(DiffusionSystem):
                     expected="(channel, y, x), and (frame, channel, y, x) with the same",
                     todo="compute both targets with the same size",
                 )
-            return first[:, None] + frames - frames[:, :1]
+            return first[:, None] + (frames - frames[:, :1])
         if ENERGY not in decoded:
             return np.repeat(first[:, None], self.settings["frames"], axis=1)
         # What a ridge regression decodes may be negative, which no energy is.

@@ -78,7 +78,7 @@ def test_each_target_changes_what_it_stands_for(fitted, decoded):
 
 def test_the_prior_moves_frames_as_true_motion_does(store, fitted):
     """On clips of the store, which the prior has not seen: closer to the true latents than frames that stand still."""
-    ids = store.stimuli_with(FRAMES)[:12]
+    ids = sorted(store.stimuli_with(FRAMES))[:12]
     true = {name: store.targets(name, stimuli=ids) for name in (STRUCTURE, ENERGY, FRAMES)}
     moved = fitted.latents(Decoded({name: true[name] for name in (STRUCTURE, ENERGY)}), 0)
     frames = true[FRAMES].values

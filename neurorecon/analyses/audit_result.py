@@ -253,7 +253,7 @@ class Audit(Result):
         from_brain, beyond = own["verdict"].str.startswith("from the brain").sum(), (own["verdict"] == BEYOND).sum()
         found = [
             f"{from_brain} of {len(own)} scores come from the response to the stimulus, beyond its category and "
-            f"retrieval; {beyond} of them are beyond all baselines."
+            f"retrieval; {beyond} beyond all baselines."
         ]
         if self.ignores_decoded:
             found.insert(0, "The generator ignores what was decoded: images stay the same if it is exchanged.")
@@ -322,7 +322,7 @@ class Audit(Result):
             nulls=null,
             title=f"Scores beside what is reached with less · {self._title(store)}",
             note=f"Means over {int(self.verdicts['n'].iloc[0])} stimuli with {self.settings.level:.0%} intervals "
-            "(of nulls 95 % of the permutations). Gray: permutation null. Lower is better for distances and errors.",
+            "(of nulls, 95% of the permutations). Gray: permutation null. Lower is better for distances and errors.",
             simulated=store.simulated,
         )
 

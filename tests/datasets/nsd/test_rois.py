@@ -71,7 +71,7 @@ def test_files_of_the_hemispheres(small, own):
 
 def test_names_come_from_the_color_table_where_there_is_one(own):
     folder = own / "nsddata/freesurfer/subj02/label"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "floc-faces.mgz.ctab").write_text("0 Unknown\n1 OFA-1 255 0 0 0\n2 FFA-1\n")
     (folder / "Kastner2015.mgz.ctab").write_text("0 Unknown\n1 V1v\n13 TO1(MT)\n17 V3a\n")
     rois = _open(own).subject("subj02").rois
@@ -84,7 +84,7 @@ def test_other_files_carry_their_name(own):
     source = nibabel.load(own / ROI / "streams.nii.gz")
     source.to_filename(own / ROI / "corticalsulc.nii.gz")
     folder = own / "nsddata/freesurfer/fsaverage/label"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "corticalsulc.mgz.ctab").write_text("0 Unknown\n1 CalcS\n2 IPS\n")
     rois = _open(own).subject("subj02").rois
     np.testing.assert_array_equal(rois["corticalsulc_CalcS"], rois["early"])

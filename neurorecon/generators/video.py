@@ -206,6 +206,13 @@ def inverted_noise(
         variance = float(scheduler.alphas_cumprod[int(step)])
         more_signal, less_noise, signal, noise = signal, noise, variance**0.5, (1 - variance) ** 0.5
         turn, found = more_signal * noise - signal * less_noise, latents
+        if not signal and not less_noise:
+            raise InputError(
+                "a single step from pure noise to clean latents cannot be inverted",
+                given=f"steps={steps}, strength={strength}",
+                expected="two steps or more",
+                todo="set steps=2 or more, or invert=False",
+            )
         for _ in range(1 + refinements):
             predicted = denoise(found, step)
             if kind == "epsilon":

@@ -214,7 +214,7 @@ def test_settings_stay_as_they_were_made():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda: EncodingSettings(n_permutations=0), "n_permutations is out of range[\\s\\S]*1 or more"),
+        (lambda: EncodingSettings(n_permutations=0), "n_permutations is out of range[\\s\\S]*from 1 to"),
         (lambda: EncodingSettings(fdr=1.0), "fdr is out of range[\\s\\S]*above 0 and below 1"),
         (lambda: EncodingSettings(confidence=0.0), "confidence is out of range[\\s\\S]*0.95"),
         (lambda: EncodingSettings(n_bootstraps=0), "n_bootstraps is out of range"),

@@ -109,6 +109,8 @@ class Table:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             found = values[row].item() if isinstance(values[row], np.generic) else values[row]
+            if isinstance(found, float) and found.is_integer():
+                found = int(found)  # as it is written in the table
             comma = isinstance(found, str) and "," in found
             raise InputError(
                 f"{self.where}: the column {column!r} cannot be used",

@@ -418,7 +418,7 @@ ARRAYS = {
         ),
     ),
     "a session that does not fit": (
-        ["'session'", "2147483648 in sample 0", "up to 2,147,483,647"],
+        ["'session'", "2147483648", "to 2,147,483,647"],
         "",
         _edit("sub01/samples.csv", _assign(session=2147483648)),
     ),

@@ -107,6 +107,10 @@ class NeuroreconWarning(UserWarning):
     """Base class of warnings about results. The command line prints the message of each once."""
 
 
+class FormerNameWarning(NeuroreconWarning, FutureWarning):
+    """A name is used that a later version will not know."""
+
+
 class BundledWeightsWarning(NeuroreconWarning):
     """Networks that know only drawn scenes are used on measured data."""
 

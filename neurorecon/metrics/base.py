@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.errors import FormerNameWarning, InputError, UnknownNameError
 from neurorecon.registry import METRICS
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
     if name in FORMER_NAMES:
         warnings.warn(
             f"the metric {name!r} is called {FORMER_NAMES[name]!r} now; the old name will be removed in version 0.3",
-            FutureWarning,
+            FormerNameWarning,
             stacklevel=2,
         )
         name = FORMER_NAMES[name]

@@ -254,7 +254,7 @@ def test_mistakes_are_one_message(call, small):
 
 
 def test_former_names_of_metrics_are_accepted(call, small):
-    with pytest.warns(FutureWarning, match="'pixcorr' now"):
-        found = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images",
-                     "--permutations", "9", "--metric", "pixel_correlation", "--json", "--quiet")  # fmt: skip
+    found = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images",
+                 "--permutations", "9", "--metric", "pixel_correlation", "--json")  # fmt: skip
+    assert "warning: the metric 'pixel_correlation' is called 'pixcorr' now" in found.stderr
     assert [score["name"] for score in json.loads(found.stdout)["scores"]] == ["subj01 pixcorr"]

@@ -17,7 +17,7 @@ NAME = "mind-animator"
 pytestmark = pytest.mark.xdist_group("mind-animator")
 
 _SHORT = {"max_epochs": 4, "batch_size": 8, "learning_rate": 3e-3}
-#: One pass of the network after its inversion (the strength skips the first step), and decoders that are fitted in a moment.
+#: Two steps, of which the strength skips the first, and decoders that are fitted in a moment.
 TINY = {
     SEMANTICS: {"hidden": [32], "head": [32], **_SHORT},
     STRUCTURE: {"hidden": [64], **_SHORT},

@@ -98,7 +98,7 @@ def test_default_map_gets_steadily_lighter_and_is_never_black():
 
 def test_unknown_names_are_refused():
     with pytest.raises(UnknownNameError, match="encoding"):
-        quantity_note("weights")
+        quantity_note("betas")
     with pytest.raises(UnknownNameError, match="inferno"):
         color_map("infernal")
 

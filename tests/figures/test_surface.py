@@ -160,7 +160,7 @@ def test_bad_input_is_refused(brain):
     with pytest.raises(InputError, match="view"):
         cortex(brain.values, label="x", views=[])
     with pytest.raises(UnknownNameError, match="haufe"):
-        cortex(brain.values, label="x", quantity="weights")
+        cortex(brain.values, label="x", quantity="betas")
     with pytest.raises(InputError, match="out of range"):
         cortex_bands(brain.winner, ["gabor"])
     with pytest.raises(UnknownNameError, match="hemisphere"):

@@ -38,8 +38,8 @@ def probe():
     return Probe.load(BUNDLED / "probe")
 
 
-def test_all_weights_together_take_at_most_40_megabytes():
-    assert 0 < sum(file.stat().st_size for file in BUNDLED.rglob("*.safetensors")) <= 40e6
+def test_all_weights_together_take_at_most_60_megabytes():
+    assert 0 < sum(file.stat().st_size for file in BUNDLED.rglob("*.safetensors")) <= 60e6
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

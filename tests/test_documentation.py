@@ -547,6 +547,25 @@ def test_splits(world):
     assert tested < set(names["store"].stimuli["id"])
 
 
+def test_roi_optimal(scenes):
+    """Of docs/roi-optimal.md: an external judge."""
+    (example,) = _python("docs/roi-optimal.md")
+    names = {"store": scenes}
+    _run(example, names)
+    table = names["found"].table
+    assert set(table["roi"]) == {"FFA", "PPA"}
+    assert table["external"].between(0, 1).all()
+
+
+def test_weight_maps(world):
+    """Of docs/weight-maps.md."""
+    (example,) = _python("docs/weight-maps.md")
+    names = {}
+    _run(example, names)
+    assert len(names["found"].table) == names["store"].voxel_count("subj01")
+    assert {"roi", "target"} <= set(names["found"].rois)
+
+
 def test_reconstruction(scenes, tmp_path, monkeypatch):
     """Of docs/reconstruction.md."""
     monkeypatch.chdir(tmp_path)
@@ -660,11 +679,13 @@ def test_every_python_example_is_run():
         "docs/features.md": 2,
         "docs/scale.md": 2,
         "docs/extending.md": 7,
+        "docs/roi-optimal.md": 1,
         "docs/splits.md": 1,
         "docs/statistics.md": 1,
         "docs/reconstruction.md": 1,
         "docs/systems/README.md": 1,
         "docs/systems/mind-diffuser.md": 1,
+        "docs/weight-maps.md": 1,
     }
     assert {page: len(_python(page)) for page in PAGES if _python(page)} == tested
 

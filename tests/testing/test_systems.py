@@ -301,7 +301,7 @@ def test_unconditional_generation(store):
 
 
 class LinearFrames(System):
-    name = "linear-frames"
+    name = "linear-middle-frames"
     kinds = ("video",)
 
     def __init__(self, alpha=1000.0):

@@ -557,15 +557,6 @@ def test_roi_optimal(scenes):
     assert table["external"].between(0, 1).all()
 
 
-def test_weight_maps(world):
-    """Of docs/weight-maps.md."""
-    (example,) = _python("docs/weight-maps.md")
-    names = {}
-    _run(example, names)
-    assert len(names["found"].table) == names["store"].voxel_count("subj01")
-    assert {"roi", "target"} <= set(names["found"].rois)
-
-
 def test_reconstruction(scenes, tmp_path, monkeypatch):
     """Of docs/reconstruction.md."""
     monkeypatch.chdir(tmp_path)

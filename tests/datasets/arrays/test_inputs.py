@@ -162,7 +162,7 @@ def test_a_mask_of_probabilities_is_refused(lab, data, in_memory):
 
 
 def test_sessions_that_do_not_fit_are_refused(data):
-    with pytest.raises(InputError, match=r"2147483648\.0 in row 1(.|\n)*2,147,483,647"):
+    with pytest.raises(InputError, match=r"2147483648 in row 1(.|\n)*2,147,483,647"):
         _read(data[0], pd.DataFrame({"stimulus": data[1], "session": 2**31}))
 
 

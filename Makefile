@@ -26,14 +26,14 @@ demo: $(VENV)/.installed
 figures: $(VENV)/.installed
 	for script in analyses/plot_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
-# By file, because what takes long is made once a file. Groups (loadgroup) do nothing: pytest-xdist 3.8 names them in an
+# By file, because what takes long is made once a file; long files first (tests/conftest.py). Groups (loadgroup) do nothing: pytest-xdist 3.8 names them in an
 # attribute that pytest 9.2 no longer has.
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check neurorecon tests analyses
 	$(BIN)/ruff format --check neurorecon tests analyses
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix neurorecon tests analyses

@@ -10,6 +10,17 @@ import pytest
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
+#: Files that take a minute or more. They go first, so that no process is left alone with one of them at the end.
+LONG = ("test_documentation", "test_tour", "test_planted", "test_nsd", "test_maps", "test_mind_animator", "test_steps",
+        "test_diffusion_systems", "test_planted_networks", "test_real_weights", "test_target_blocks")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Put long files first, in the order of the table."""
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interrupts_arrive():
     """Take Ctrl-C as usual even where tests run in the background of a shell, which tells processes to ignore it."""

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 import neurorecon as nr
+from neurorecon.analyses import tour as tour_module
 from neurorecon.analyses.tour import tour
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.figures import read_provenance
@@ -56,7 +57,9 @@ def scenes(tmp_path_factory):
     return nr.build(recipe, tmp_path_factory.mktemp("tour") / "scenes.icechunk", progress=False)
 
 
-def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path):
+def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(tour_module, "STEPS", 3)
+    monkeypatch.setattr(tour_module, "AUDITED", 8)
     said = []
     files, scores = tour(
         scenes, tmp_path / "demo", command="neurorecon demo", systems=("takagi", "linear-pixels"), say=said.append

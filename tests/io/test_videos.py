@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from neurorecon.errors import InputError
-from neurorecon.io.images import read_video, video_seconds
+from neurorecon.io.videos import read_video, video_seconds
 
 RATE, FRAMES = 10, 40
 

@@ -249,7 +249,8 @@ class MotionDecoder(NeuralDecoder):
             raise InputError(
                 "a parameter of the motion decoder is out of range",
                 given=", ".join(wrong),
-                expected="first 'decode' or 'given', the latter without standardization; heads that divide the width within attention; "
+                expected="first 'decode' or 'given', the latter without standardization; heads that divide the width "
+                "(within attention); "
                 f"at most {inputs} tokens of inputs; shares from 0 to 1",
             )
         return FrameTransformer(

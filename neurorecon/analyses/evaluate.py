@@ -19,7 +19,15 @@ from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileErro
 from neurorecon.io.images import read_image
 from neurorecon.io.tables import as_text, read_table
 from neurorecon.io.videos import VIDEOS, is_video, read_all_frames, shortest_frame
-from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
+from neurorecon.metrics.base import (
+    DEFAULTS,
+    Metric,
+    SeedMean,
+    load_metric,
+    mean_of_defined,
+    registered_name,
+    summarize,
+)
 from neurorecon.metrics.image import as_unit_float, resized
 from neurorecon.metrics.semantics import survival
 from neurorecon.provenance import bundled_weights, weights_label
@@ -680,9 +688,7 @@ def choose_metrics(
     if not names:
         raise InputError(f"no metric is named, and there is none by default for a {kind}", todo="name one: --metric")
     where = "cpu" if device == "torch" else device
-    found = {
-        FORMER_NAMES.get(name, name): load_metric(name, models or "bundled", where, progress=progress) for name in names
-    }
+    found = {registered_name(name): load_metric(name, models or "bundled", where, progress=progress) for name in names}
     for name, metric in found.items():
         if metric.of != kind:
             raise InputError(

@@ -138,7 +138,8 @@ class Reconstruction(Evaluation):
         kind, rate = ("images" if self.seen.ndim == 4 else "videos"), store.frames_per_second or FRAME_RATE
         found[kind] = functools.partial(_write_images, self.stimuli, self.reconstructed, rate)
         if self.seen.ndim == 5:
-            found["pairs"] = functools.partial(self._write_pairs, rate, store.simulated)
+            pairs = {"seen": self.seen, "reconstructed": self.reconstructed}
+            found["pairs"] = functools.partial(write_side_by_side, self.stimuli, pairs, rate, store.simulated)
         if self.all_seeds is not None:
             for number, seed in enumerate(self.chosen["seeds"][1:], 1):
                 images = self.all_seeds[:, number]
@@ -149,17 +150,6 @@ class Reconstruction(Evaluation):
             images = images if self.all_seeds is None else images[:, 0]
             found["trials"] = functools.partial(_write_images, names, images, rate)
         return found
-
-    def _write_pairs(self, rate: float, simulated: bool, folder: Path) -> None:
-        """Write each video beside its reconstruction, as MP4 and GIF, called as its stimulus."""
-        from neurorecon.figures import side_by_side
-
-        folder.mkdir()
-        made = resized(self.reconstructed, self.seen.shape[-3:-1])
-        for name, seen, video in zip(self.stimuli, self.seen, made, strict=True):
-            frames = side_by_side({"seen": seen, "reconstructed": video}, simulated=simulated)
-            for suffix, encode in ((".mp4", mp4_bytes), (".gif", gif_bytes)):
-                (folder / f"{file_name(name)}{suffix}").write_bytes(encode(frames, rate))
 
     def _write_zarr(self, path: Path) -> None:
         import xarray
@@ -882,6 +872,35 @@ def _write_images(names: Sequence[str], images: np.ndarray, rate: float, folder:
             Image.fromarray(values).save(folder / f"{file}.png")
         else:
             (folder / f"{file}.mp4").write_bytes(mp4_bytes(values, rate))
+
+
+def write_side_by_side(
+    names: Sequence[str], videos: Mapping[str, np.ndarray], rate: float, simulated: bool, folder: Path
+) -> None:
+    """Write videos side by side, as MP4 and GIF, called as their stimuli.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Ids of the stimuli.
+    videos : mapping of str to array, shape (stimulus, frame, y, x, rgb)
+        By label; all are shown in the size of the first.
+    rate : float
+        Frames per second.
+    simulated : bool
+        Whether to say that data are simulated.
+    folder : path
+        Created.
+    """
+    from neurorecon.figures import side_by_side
+
+    folder.mkdir()
+    size = next(iter(videos.values())).shape[-3:-1]
+    for number, name in enumerate(names):
+        each = {label: resized(values[number], size) for label, values in videos.items()}
+        frames = side_by_side(each, simulated=simulated)
+        for suffix, encode in ((".mp4", mp4_bytes), (".gif", gif_bytes)):
+            (folder / f"{file_name(name)}{suffix}").write_bytes(encode(frames, rate))
 
 
 def _counted(labels: np.ndarray) -> list[int]:

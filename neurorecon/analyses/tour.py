@@ -38,8 +38,8 @@ AUDITED = 24
 #: Whose preferred images are shown, what they are generated from, and how many of each.
 PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4
 
-#: The system of videos, its target of motion, test clips of its shuffle test, and permutations of their frames. Clips are
-#: generated twice, with and without the decoded motion.
+#: The system of videos, its target of motion, test clips of its shuffle test, and permutations of their frames. Clips
+#: are generated twice, with and without the decoded motion.
 ANIMATOR, MOTION, CLIPS, SHUFFLES = "mind-animator", "motion", 12, 39
 
 #: Images and video frames shown in the report, and clips that move.
@@ -52,7 +52,6 @@ def tour(
     *,
     command: str,
     systems: Sequence[str] = SYSTEMS,
-    animator: str | None = ANIMATOR,
     say: Callable[[str], None] = print,
     seed: int = 0,
 ) -> tuple[list[Path], list[dict[str, Any]]]:
@@ -68,8 +67,6 @@ def tour(
         Goes into the record of every file.
     systems : sequence of str
         Which systems reconstruct.
-    animator : str, optional
-        The system that reconstructs videos, for the shuffle test of motion; None leaves them out.
     say : callable
         Called with a message before each step.
     seed : int
@@ -83,10 +80,7 @@ def tour(
         All scores with their nulls.
     """
     folder, subject = Path(out), store.subjects[0]
-    for system in [
-        *systems,
-        *([animator] if animator else []),
-    ]:  # now, because the record of every file names the state of the store
+    for system in (*systems, ANIMATOR):  # now, because the record of every file names the state of the store
         store = load_system(system).with_targets(store, progress=False)
     record = record_of(store, command, seed=seed)
     say(f"maps of {ROI} ...")
@@ -133,20 +127,15 @@ def tour(
             say(f"what the decoders of {system} read ...")
             read.append(system_maps(store, system, subject, kind="haufe", seed=seed, compute=Compute(progress=False)))
             files += write(read, store, folder / "maps-of-a-system", record)
-    shuffled: list[Shuffle] = []
-    if animator is not None:
-        say(f"videos by {animator}, and the shuffle test of their motion ...")
-        built = load_system(animator)
-        built.set_params(steps=STEPS, device="cpu")
-        shuffled.append(
-            shuffle(
-                store, built, subject, targets=(FRAMES,), without=(MOTION,), task="videos", metrics=MOTION_METRICS,
-                n_permutations=SHUFFLES, n_stimuli=CLIPS, seed=seed, compute=Compute(progress=False),
-            )
-        )  # fmt: skip
-        files += write(shuffled, store, folder / "shuffle-test", record)
+    say(f"videos by {ANIMATOR}, and the shuffle test of their motion ...")
+    animator = load_system(ANIMATOR, steps=STEPS, device="cpu")
+    shuffled = shuffle(
+        store, animator, subject, targets=(FRAMES,), without=(MOTION,), task="videos", metrics=MOTION_METRICS,
+        n_permutations=SHUFFLES, n_stimuli=CLIPS, seed=seed, compute=Compute(progress=False),
+    )  # fmt: skip
+    files += write(shuffled, store, folder / "shuffle-test", record)
     say("report ...")
-    results = [roi, cortex, videos, *reconstructions, *audits, *preferred, *read, *shuffled]
+    results = [roi, cortex, videos, *reconstructions, *audits, *preferred, *read, shuffled]
     report = write_report(folder / "report.html", store, roi, [cortex, videos], results[3:], record)
     scores = [score.row() for found in results for score in found.scores]
     return [report, *files], scores
@@ -378,8 +367,11 @@ def _shuffle_section(found: Shuffle, store: Store) -> Any:
     """Return the section on videos: clips beside their reconstructions, and whether their motion was decoded."""
     from neurorecon.figures import Animation, Figure, Section, Table, side_by_side
 
-    rate = store.frames_per_second or FRAME_RATE
-    names = found.stimuli["stimulus"].tolist()[:MOVING]
+    rate, clips = store.frames_per_second or FRAME_RATE, len(found.stimuli)
+    moving = []
+    for number, name in enumerate(found.stimuli["stimulus"].tolist()[:MOVING]):
+        videos = side_by_side({label: each[number] for label, each in found.videos.items()}, simulated=store.simulated)
+        moving.append(Animation(videos, rate, f"{name}, {rate:g} frames per second."))
     columns = ["target", "metric", "value", "exchanged", "drop", "low", "high", "p"]
     return Section(
         f"Videos, and whether their motion comes from the brain: {found.system}",
@@ -393,22 +385,9 @@ def _shuffle_section(found: Shuffle, store: Store) -> Any:
             f"--system {found.system} --task videos --target frames --without {MOTION}.",
         ],
         [
-            *(
-                Animation(
-                    side_by_side(
-                        {label: values[number] for label, values in found.videos.items()}, simulated=store.simulated
-                    ),
-                    rate,
-                    f"{name}, {rate:g} frames per second.",
-                )
-                for number, name in enumerate(names)
-            ),
-            Figure(
-                found.figures(store)["drops"](), f"What is lost if frames of {len(found.stimuli)} clips are shuffled."
-            ),
-            Table.from_frame(
-                found.table[columns], "Mean over clips, mean over shuffles, and the drop with its interval."
-            ),
+            *moving,
+            Figure(found.figures(store)["drops"](), f"What is lost if frames of {clips} clips are shuffled."),
+            Table.from_frame(found.table[columns], "Mean over clips and over shuffles, the drop with its interval."),
         ],
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -152,3 +153,23 @@ def test_hostile_videos_are_one_error_and_nothing_is_written(call, small, seen, 
 
     Image.fromarray(made[0, 0]).save(both / "notes.png")
     fails(both, "this folder holds images and videos")
+
+
+def test_cc2017_from_the_folder_to_maps_and_to_a_video(call, tmp_path):
+    """The commands of docs/datasets/cc2017.md on the miniature; without captions, there is no text condition."""
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "datasets" / "cc2017.md").read_text(encoding="utf-8")
+    block = text[text.index("    neurorecon datasets miniature cc2017") :].partition("\n\n")[0]
+    commands = [line.split()[1:] for line in block.splitlines()]
+    assert [arguments[0] for arguments in commands] == ["datasets", "build", "features", "maps"]
+    shutil.copytree(root / "stores", tmp_path / "stores", ignore=shutil.ignore_patterns("*.icechunk*"))
+    for arguments in commands:
+        found = call(*arguments, "--quiet")
+        assert found.exit_code == 0, found.stderr or found.exception
+    found = call("reconstruct", "--system", "mind-animator", "--task", "videos", "--roi", "reliable", "--set",
+                 'without=["clip_text_20"]', "--set", "steps=2", "--metric", "ssim_frames", "--no-controls", "--out",
+                 tmp_path / "made", *QUIET)  # fmt: skip
+    assert found.exit_code == 0, found.stderr or found.exception
+    pairs = sorted((tmp_path / "made" / "subject1_mind-animator_pairs").glob("*.mp4"))
+    assert [file.stem for file in pairs] == [f"test{video:02d}_{clip:03d}" for video in (1, 2) for clip in range(1, 11)]
+    assert video_length(pairs[0]) == (3.75, 8)

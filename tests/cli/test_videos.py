@@ -50,12 +50,14 @@ def _blurred(frames):
 def test_videos_are_written_beside_their_stimuli(made, seen):
     store, ids, frames = seen
     folder = made / "made"
-    assert sorted(file.stem for file in (folder / "subj01_linear-frames_videos").iterdir()) == sorted(ids)
-    pairs = sorted(file.name for file in (folder / "subj01_linear-frames_pairs").iterdir())
-    assert pairs == sorted(f"{name}{suffix}" for name in ids for suffix in (".gif", ".mp4"))
     arrays = np.load(folder / "subj01_linear-frames_reconstructions.npz")
+    reconstructed = arrays["stimulus"].tolist()  # the delayed responses to the last clips of a run are not there
+    assert set(reconstructed) <= set(ids)
+    assert sorted(file.stem for file in (folder / "subj01_linear-frames_videos").iterdir()) == sorted(reconstructed)
+    pairs = sorted(file.name for file in (folder / "subj01_linear-frames_pairs").iterdir())
+    assert pairs == sorted(f"{name}{suffix}" for name in reconstructed for suffix in (".gif", ".mp4"))
     place = 3
-    name = str(arrays["stimulus"][place])
+    name = reconstructed[place]
     video = folder / "subj01_linear-frames_videos" / f"{name}.mp4"
     assert video_length(video) == (store.frames_per_second, frames.shape[1])
     exact = np.round(255 * arrays["reconstructed"][place]).astype(int)

@@ -224,6 +224,8 @@ METRICS = Registry(
         "two_way_v_top3_any": "neurorecon.metrics.video:TWO_WAY_V_TOP3_ANY",
         "two_way_vifi": "neurorecon.metrics.video:TWO_WAY_VIFI",
         "vifi_clip": "neurorecon.metrics.video:VIFI_CLIP",
+        "retrieval_top10": "neurorecon.metrics.video:RETRIEVAL_TOP10",
+        "retrieval_top100": "neurorecon.metrics.video:RETRIEVAL_TOP100",
         "clip_pcc": "neurorecon.metrics.video:CLIP_PCC",
         "clip_pcc_gated": "neurorecon.metrics.video:CLIP_PCC_GATED",
     },

@@ -36,10 +36,11 @@ from neurorecon.analyses.evaluate import (
     choose_metrics,
     context_of,
     exchange_orders,
+    require_frames,
     require_same_split,
     weights_of,
 )
-from neurorecon.analyses.reconstruct import Job, prepare
+from neurorecon.analyses.reconstruct import Job, prepare, system_of
 from neurorecon.analyses.results import Score, exchange_record, plain_parameter
 from neurorecon.decoders.samples import Recordings, choose_shown_task, stored_target
 from neurorecon.errors import InputError, NeuroreconWarning, UnknownNameError
@@ -598,7 +599,8 @@ def compute_audit(
     system: System | None = None,
 ) -> Audit:
     """Do what :func:`audit` does for a system, from its settings."""
-    if settings.metrics is None:
+    system = system_of(settings) if system is None else system
+    if settings.metrics is None and system.kinds[0] == "image":
         settings = replace(settings, metrics=tuple(default_metrics(store, settings.asked_models)))
     job = prepare(store, subject, replace(settings, seeds=1), compute, system)
     job = replace(job, settings=settings)
@@ -701,12 +703,12 @@ def compute_audit_of_images(
     _refuse_leaks(store, None, ids.tolist(), task, subject)
     images = images.isel(stimulus=some_stimuli(store, ids, settings.n_stimuli))
     ids = images["stimulus"].values.astype(str)
-    names = settings.metrics or default_metrics(store, settings.models)
-    metrics = choose_metrics(
-        names, (), "video" if shown == "frames" else "image", store, models=settings.models, device=settings.device
-    )
+    kind = "video" if shown == "frames" else "image"
+    names = settings.metrics or (default_metrics(store, settings.models) if kind == "image" else ())
+    metrics = choose_metrics(names, (), kind, store, models=settings.models, device=settings.device)
     part = _begin("split of the store", store, subject, task, ids.tolist(), shown, metrics, settings, shared_runs=False)
     part.missing |= _NOT_OF_IMAGES
+    require_frames(images, part.seen, store)
     values = as_unit_float(images.values).astype(np.float32)
     _refuse_copies(part, values)
     part.add("images", values, audited=True)
@@ -727,10 +729,11 @@ def compute_audit_of_images(
 
 def _refuse_copies(part: Part, images: np.ndarray) -> None:
     """Refuse images that are what was seen: nothing decodes that well."""
-    if part.seen.ndim != 4:
-        return
-    made = resized(images[:, 0], part.seen.shape[1:3])
-    whole = [np.round(255 * np.clip(given, 0, 1)).astype(np.uint8) for given in (part.seen, made)]
+    seen, made = part.seen, images[:, 0]
+    if seen.ndim == 5:  # the middle frames
+        seen, made = seen[:, seen.shape[1] // 2], made[:, made.shape[1] // 2]
+    made = resized(made, seen.shape[1:3])
+    whole = [np.round(255 * np.clip(given, 0, 1)).astype(np.uint8) for given in (seen, made)]
     copies = np.ones(len(images), dtype=bool)
     for edges in (False, True):
         one, other = (small_gray(given, 32, edges=edges) for given in whole)

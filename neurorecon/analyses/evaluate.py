@@ -18,7 +18,16 @@ from neurorecon.decoders.samples import same_order, stored_target
 from neurorecon.errors import BundledWeightsWarning, InputError, MissingFileError
 from neurorecon.io.images import read_image
 from neurorecon.io.tables import as_text, read_table
-from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, Metric, SeedMean, load_metric, mean_of_defined, summarize
+from neurorecon.io.videos import VIDEOS, is_video, read_all_frames, shortest_frame
+from neurorecon.metrics.base import (
+    DEFAULTS,
+    Metric,
+    SeedMean,
+    load_metric,
+    mean_of_defined,
+    registered_name,
+    summarize,
+)
 from neurorecon.metrics.image import as_unit_float, resized
 from neurorecon.metrics.semantics import survival
 from neurorecon.provenance import bundled_weights, weights_label
@@ -368,6 +377,7 @@ def compute_evaluation(
         )
     require_stimuli(metrics, len(stimuli))
     seen = stored_target(store, shown, stimuli).values.astype(np.float32)
+    require_frames(images, seen, store)
     reconstructed = as_unit_float(images.values).astype(np.float32)
     chosen: dict[str, Any] = {
         "metrics": list(metrics),
@@ -432,6 +442,18 @@ def check_images(images: Any) -> None:
             )
 
 
+def require_frames(images: Any, seen: np.ndarray, store: Store) -> None:
+    """Refuse videos with another number of frames than the stimuli that were seen, (stimulus, [frame,] y, x, rgb)."""
+    if "frame" in images.dims and images.sizes["frame"] != seen.shape[1]:
+        rate = store.frames_per_second
+        raise InputError(
+            "these videos do not have the frames of the stimuli",
+            given=f"{images.sizes['frame']} frame{'s' if images.sizes['frame'] > 1 else ''} each",
+            expected=f"{seen.shape[1]} frames each{f', {rate:g} a second' if rate else ''}, one for each of the store",
+            todo="write these frames; equal frames of a GIF are joined, so write stills as MP4",
+        )
+
+
 def require_same_split(images: Any, store: Store) -> None:
     """Refuse reconstructions that say that they were made with another split, whose training stimuli differ."""
     made = images.attrs.get("split_column")
@@ -451,11 +473,13 @@ def load_images(path: str | Path, table: str | Path | None = None) -> xarray.Dat
     Parameters
     ----------
     path : path
-        A folder of image files of one size, each called as its stimulus (``image0001.png``); or a ``.npz`` file with
-        ``stimulus``, ids, and ``reconstructed`` (or ``images``), shape (stimulus, [frame,] y, x, rgb); or the folder of
-        results of ``neurorecon reconstruct``, or the ``.zarr`` in it.
+        A folder of image files of one size, or of videos of one size and length (MP4, GIF), each called as its stimulus
+        (``image0001.png``, ``video0001.mp4``); or a ``.npz`` file with ``stimulus``, ids, and ``reconstructed`` (or
+        ``images``), shape (stimulus, [frame,] y, x, rgb); or the folder of results of ``neurorecon reconstruct``, or
+        the ``.zarr`` in it. Of videos all frames are read, see :func:`neurorecon.io.videos.read_all_frames`; they have
+        to be as many as the store has of each stimulus.
     table : path, optional
-        With a folder of image files: a CSV, TSV or Parquet file with the columns ``file`` (path within the folder) and
+        With a folder of files: a CSV, TSV or Parquet file with the columns ``file`` (path within the folder) and
         ``stimulus`` (id). A stimulus may have several images, all stimuli equally many.
 
     Returns
@@ -524,22 +548,42 @@ def _read_zarr(place: Path) -> xarray.DataArray:
 
 
 def _read_folder(place: Path) -> tuple[np.ndarray, np.ndarray]:
-    files = sorted(file for file in place.glob("[!.]*") if file.suffix.lower() in _SUFFIXES)
+    files = sorted(file for file in place.glob("[!.]*") if file.suffix.lower() in _SUFFIXES + VIDEOS)
     return _read_files(files, place), np.array([file.stem for file in files])
 
 
 def _read_files(files: Sequence[Path], place: Path) -> np.ndarray:
-    """Return image files of one size as an array, uint8 (file, y, x, rgb)."""
-    images = [np.asarray(read_image(file)) for file in files]
-    sizes = {image.shape[:2] for image in images}
-    if len(sizes) != 1:
+    """Return images or videos of one size as an array, uint8 (file, [frame,] y, x, rgb)."""
+    videos = [file for file in files if is_video(file)]
+    if videos and len(videos) < len(files):
+        other = next(file for file in files if not is_video(file))
         raise InputError(
-            "these files are not images of one size" if sizes else "this folder holds no images",
-            given=f"{len(files)} files{f' of sizes (y, x) {sorted(sizes)}' if sizes else ''} in {place}",
-            expected=f"files of one size, called as their stimuli: image0001.png ({', '.join(_SUFFIXES)})",
-            todo="scale them to one size, or give the folder that holds them",
+            "this folder holds images and videos",
+            given=f"{videos[0].name}, {other.name} in {place}",
+            expected="one kind, called as the stimuli",
+            todo="put them into two folders",
         )
-    return np.stack(images)
+    gifs = [file for file in videos if file.suffix.lower() == ".gif"]
+    step = min(map(shortest_frame, gifs), default=None)
+    values = [read_all_frames(file, step) if videos else np.asarray(read_image(file)) for file in files]
+    what, suffixes = ("videos", VIDEOS) if videos else ("images", _SUFFIXES)
+    shapes: dict[tuple[int, ...], Path] = {}
+    for file, value in zip(files, values, strict=True):
+        shapes.setdefault(value.shape[:-1], file)
+    if len(shapes) != 1:
+        axes = "(frame, y, x)" if videos else "(y, x)"
+        differ = "; ".join(f"{file.name} {shape}" for shape, file in sorted(shapes.items())[:5])
+        raise InputError(
+            f"these files are not {what} of one size{' and length' if videos else ''}"
+            if shapes
+            else "this folder holds no images",
+            given=f"{len(files)} files{f' of sizes {axes}: {differ}' if shapes else ''} in {place}",
+            expected=f"files of one size, called as their stimuli: image0001{suffixes[0]} ({', '.join(suffixes)})",
+            todo="give all videos the size and the number of frames of the stimuli"
+            if videos
+            else "scale them to one size, or give the folder that holds them",
+        )
+    return np.stack(values)
 
 
 def _read_listed(place: Path, table: Path) -> xarray.DataArray:
@@ -583,8 +627,9 @@ def _read_listed(place: Path, table: Path) -> xarray.DataArray:
     ids = listed["stimulus"].drop_duplicates().to_numpy(str)
     images = _read_files([place / name for name in listed["file"]], place)
     images = images.reshape(len(ids), -1, *images.shape[1:])
+    frame = ("frame",) if images.ndim == 6 else ()
     found = xarray.DataArray(
-        images, dims=("stimulus", "seed", "y", "x", "rgb"), coords={"stimulus": ("stimulus", ids)}
+        images, dims=("stimulus", "seed", *frame, "y", "x", "rgb"), coords={"stimulus": ("stimulus", ids)}
     )  # fmt: skip
     return found.isel(seed=0) if images.shape[1] == 1 else found
 
@@ -643,9 +688,7 @@ def choose_metrics(
     if not names:
         raise InputError(f"no metric is named, and there is none by default for a {kind}", todo="name one: --metric")
     where = "cpu" if device == "torch" else device
-    found = {
-        FORMER_NAMES.get(name, name): load_metric(name, models or "bundled", where, progress=progress) for name in names
-    }
+    found = {registered_name(name): load_metric(name, models or "bundled", where, progress=progress) for name in names}
     for name, metric in found.items():
         if metric.of != kind:
             raise InputError(

@@ -45,8 +45,10 @@ from neurorecon.analyses.results import Result, Score, exchange_record, plain_pa
 from neurorecon.decoders.samples import Recordings, Within, choose_shown_task, peak_delays, stored_target
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.files import file_name
+from neurorecon.io.videos import gif_bytes, mp4_bytes
 from neurorecon.metrics.base import FORMER_NAMES, Metric, SeedMean
 from neurorecon.metrics.decoding import feature_table, parts_of
+from neurorecon.metrics.image import resized
 from neurorecon.models.adapters import read_adapter
 from neurorecon.parallel import Compute
 from neurorecon.stats.exchange import Exchange
@@ -58,6 +60,10 @@ from neurorecon.systems.generation import generate_parts, networks_of
 
 if TYPE_CHECKING:
     from neurorecon.figures import Section
+
+
+#: Frames per second of videos from a store that does not say how many there were, as in Mind-Animator.
+FRAME_RATE = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +135,20 @@ class Reconstruction(Evaluation):
     def folders(self, store: Store) -> dict[str, Callable[[Path], None]]:
         """Return what writes the reconstructions as Zarr, and as image files."""
         found: dict[str, Callable[[Path], None]] = {"reconstructions.zarr": self._write_zarr}
-        seconds = 1 / (store.frames_per_second or 8)
-        found["images"] = functools.partial(_write_images, self.stimuli, self.reconstructed, seconds)
+        kind, rate = ("images" if self.seen.ndim == 4 else "videos"), store.frames_per_second or FRAME_RATE
+        found[kind] = functools.partial(_write_images, self.stimuli, self.reconstructed, rate)
+        if self.seen.ndim == 5:
+            pairs = {"seen": self.seen, "reconstructed": self.reconstructed}
+            found["pairs"] = functools.partial(write_side_by_side, self.stimuli, pairs, rate, store.simulated)
         if self.all_seeds is not None:
             for number, seed in enumerate(self.chosen["seeds"][1:], 1):
                 images = self.all_seeds[:, number]
-                found[f"images_seed{seed}"] = functools.partial(_write_images, self.stimuli, images, seconds)
+                found[f"{kind}_seed{seed}"] = functools.partial(_write_images, self.stimuli, images, rate)
         if self.trials is not None:
             ids, images = self.trials
             names = [f"{name}_trial{number}" for name, number in zip(ids, _counted(ids), strict=True)]
             images = images if self.all_seeds is None else images[:, 0]
-            found["trials"] = functools.partial(_write_images, names, images, seconds)
+            found["trials"] = functools.partial(_write_images, names, images, rate)
         return found
 
     def _write_zarr(self, path: Path) -> None:
@@ -852,20 +861,46 @@ def _cross_validated(job: Job) -> Reconstruction:
     return job.result(ids, found.seen, found.reconstructed, scored, found.alone, chosen, orders, exchange)
 
 
-def _write_images(names: Sequence[str], images: np.ndarray, seconds: float, folder: Path) -> None:
-    """Write images as PNG, or videos as GIF with `seconds` for each frame, called as their stimuli."""
+def _write_images(names: Sequence[str], images: np.ndarray, rate: float, folder: Path) -> None:
+    """Write images as PNG, or videos as MP4 with `rate` frames per second, called as their stimuli."""
     from PIL import Image
 
     folder.mkdir()
-    for name, values in zip(names, np.round(images * 255).astype(np.uint8), strict=True):
-        file = file_name(name)
+    for name, values in zip(names, images, strict=True):
+        file, values = file_name(name), np.round(values * 255).astype(np.uint8)
         if values.ndim == 3:
             Image.fromarray(values).save(folder / f"{file}.png")
         else:
-            first, *others = [Image.fromarray(frame) for frame in values]
-            first.save(
-                folder / f"{file}.gif", save_all=True, append_images=others, duration=round(1000 * seconds), loop=0
-            )
+            (folder / f"{file}.mp4").write_bytes(mp4_bytes(values, rate))
+
+
+def write_side_by_side(
+    names: Sequence[str], videos: Mapping[str, np.ndarray], rate: float, simulated: bool, folder: Path
+) -> None:
+    """Write videos side by side, as MP4 and GIF, called as their stimuli.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Ids of the stimuli.
+    videos : mapping of str to array, shape (stimulus, frame, y, x, rgb)
+        By label; all are shown in the size of the first.
+    rate : float
+        Frames per second.
+    simulated : bool
+        Whether to say that data are simulated.
+    folder : path
+        Created.
+    """
+    from neurorecon.figures import side_by_side
+
+    folder.mkdir()
+    size = next(iter(videos.values())).shape[-3:-1]
+    for number, name in enumerate(names):
+        each = {label: resized(values[number], size) for label, values in videos.items()}
+        frames = side_by_side(each, simulated=simulated)
+        for suffix, encode in ((".mp4", mp4_bytes), (".gif", gif_bytes)):
+            (folder / f"{file_name(name)}{suffix}").write_bytes(encode(frames, rate))
 
 
 def _counted(labels: np.ndarray) -> list[int]:

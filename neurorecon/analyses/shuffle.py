@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from neurorecon.analyses.controls import derangement
 from neurorecon.analyses.cross_validation import shown_by
 from neurorecon.analyses.design import ReconstructSettings
 from neurorecon.analyses.evaluate import context_of
-from neurorecon.analyses.reconstruct import Job, prepare, system_of
+from neurorecon.analyses.reconstruct import FRAME_RATE, Job, prepare, system_of, write_side_by_side
 from neurorecon.analyses.results import Result, Score, plain_parameter
 from neurorecon.decoders.samples import stored_target
 from neurorecon.errors import InputError, UnknownNameError
@@ -42,6 +43,9 @@ from neurorecon.systems.generation import generate_parts, networks_of
 
 #: All targets of a stimulus exchanged together; the order of frames.
 ALL, FRAMES = "all targets", "frames"
+
+#: Videos that are kept, to be looked at.
+KEPT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +190,7 @@ def compute_shuffle(
     context = context_of(job.store, ids)
     videos = {FRAMES: _generated(job, decoded, seen, "own targets")}
     own = _scored(job, seen, videos[FRAMES], context)
+    kept_videos = {"seen": seen[:KEPT], "reconstructed": videos[FRAMES][:KEPT]} if of_videos else {}
     metrics = {name: metric for name, metric in job.metrics.items() if own[name].ndim}
     orders = stimulus_permutations(len(ids), settings.n_permutations, settings.seed)
     apart = [derangement(len(ids), settings.seed + 1 + number) for number in range(settings.n_derangements)]
@@ -196,6 +201,7 @@ def compute_shuffle(
         label = f"{FRAMES} without {name}"
         videos[label] = _generated(job, decoded.drop(name), seen, f"without {name}")
         owns[label] = _scored(job, seen, videos[label], context)
+        kept_videos[f"without {name}"] = videos[label][:KEPT]
     for label in [name for name in owns if name in videos]:
         shuffled = [
             _scored(job, seen, frames_shuffled(videos[label], settings.seed + number), context)
@@ -247,6 +253,7 @@ def compute_shuffle(
                 for metric in metrics
             }
         ),
+        videos=kept_videos,
     )
 
 
@@ -331,6 +338,8 @@ class Shuffle(Result):
         stimulus keeps its target.
     stimuli : DataFrame
         The values of each stimulus: own, and means over permutations.
+    videos : dict of str to array, shape (stimulus, frame, y, x, rgb)
+        Of a system of videos, the first :data:`KEPT` clips: as seen, reconstructed, and without each target.
     """
 
     kind: str = "shuffle"
@@ -338,6 +347,7 @@ class Shuffle(Result):
     system: str
     table: pd.DataFrame
     stimuli: pd.DataFrame
+    videos: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def stem(self) -> str:
@@ -364,6 +374,14 @@ class Shuffle(Result):
         )
         wide = cells.pivot(index="target", columns="metric", values="cell")
         return {"targets": wide.loc[list(dict.fromkeys(self.table["target"]))].to_latex(escape=True)}
+
+    def folders(self, store: Store) -> dict[str, Callable[[Path], None]]:
+        """Return what writes the videos that were kept, side by side."""
+        if not self.videos:
+            return {}
+        names = self.stimuli["stimulus"].tolist()[:KEPT]
+        rate = store.frames_per_second or FRAME_RATE
+        return {"videos": functools.partial(write_side_by_side, names, self.videos, rate, store.simulated)}
 
     def figures(self, store: Store) -> dict[str, Callable[[], Any]]:
         """Return what draws the figure: what each metric loses without each target."""

@@ -11,9 +11,10 @@ import pandas as pd
 from neurorecon.analyses.audit import audit
 from neurorecon.analyses.audit_result import Audit
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
-from neurorecon.analyses.reconstruct import Reconstruction, reconstruct
+from neurorecon.analyses.reconstruct import FRAME_RATE, Reconstruction, reconstruct
 from neurorecon.analyses.results import Result, record_of, write
 from neurorecon.analyses.roi_optimal import RoiOptimal, roi_optimal
+from neurorecon.analyses.shuffle import FRAMES, Shuffle, shuffle
 from neurorecon.analyses.system_maps import SystemMap, system_maps
 from neurorecon.figures.style import band_label
 from neurorecon.parallel import Compute
@@ -26,8 +27,9 @@ ROI = "MT"
 #: The systems that reconstruct, the baseline last, and their scores.
 SYSTEMS = ("brain-diffuser", "takagi", "linear-pixels")
 METRICS = ("pixcorr", "two_way_clip", "probe")
+MOTION_METRICS = ("epe", "direction_agreement")
 
-#: Steps of the diffusion, fewer than by default: the tour is to take eight minutes on two cores.
+#: Steps of the diffusion, fewer than by default: the tour is to take twelve minutes at most on two cores.
 STEPS = 12
 
 #: Test images of the audit of the first system: with its baselines, seven times as many are generated.
@@ -36,8 +38,12 @@ AUDITED = 24
 #: Whose preferred images are shown, what they are generated from, and how many of each.
 PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4
 
-#: Images and video frames shown in the report.
-IMAGES, VIDEOS = 20, 4
+#: The system of videos, its target of motion, test clips of its shuffle test, and permutations of their frames. Clips
+#: are generated twice, with and without the decoded motion.
+ANIMATOR, MOTION, CLIPS, SHUFFLES = "mind-animator", "motion", 12, 39
+
+#: Images and video frames shown in the report, and clips that move.
+IMAGES, VIDEOS, MOVING = 20, 4, 3
 
 
 def tour(
@@ -74,7 +80,7 @@ def tour(
         All scores with their nulls.
     """
     folder, subject = Path(out), store.subjects[0]
-    for system in systems:  # now, because the record of every file names the state of the store
+    for system in (*systems, ANIMATOR):  # now, because the record of every file names the state of the store
         store = load_system(system).with_targets(store, progress=False)
     record = record_of(store, command, seed=seed)
     say(f"maps of {ROI} ...")
@@ -121,8 +127,15 @@ def tour(
             say(f"what the decoders of {system} read ...")
             read.append(system_maps(store, system, subject, kind="haufe", seed=seed, compute=Compute(progress=False)))
             files += write(read, store, folder / "maps-of-a-system", record)
+    say(f"videos by {ANIMATOR}, and the shuffle test of their motion ...")
+    animator = load_system(ANIMATOR, steps=STEPS, device="cpu")
+    shuffled = shuffle(
+        store, animator, subject, targets=(FRAMES,), without=(MOTION,), task="videos", metrics=MOTION_METRICS,
+        n_permutations=SHUFFLES, n_stimuli=CLIPS, seed=seed, compute=Compute(progress=False),
+    )  # fmt: skip
+    files += write(shuffled, store, folder / "shuffle-test", record)
     say("report ...")
-    results = [roi, cortex, videos, *reconstructions, *audits, *preferred, *read]
+    results = [roi, cortex, videos, *reconstructions, *audits, *preferred, *read, shuffled]
     report = write_report(folder / "report.html", store, roi, [cortex, videos], results[3:], record)
     scores = [score.row() for found in results for score in found.scores]
     return [report, *files], scores
@@ -350,9 +363,39 @@ def _read_section(found: SystemMap, store: Store) -> Any:
     )
 
 
+def _shuffle_section(found: Shuffle, store: Store) -> Any:
+    """Return the section on videos: clips beside their reconstructions, and whether their motion was decoded."""
+    from neurorecon.figures import Animation, Figure, Section, Table, side_by_side
+
+    rate, clips = store.frames_per_second or FRAME_RATE, len(found.stimuli)
+    moving = []
+    for number, name in enumerate(found.stimuli["stimulus"].tolist()[:MOVING]):
+        videos = side_by_side({label: each[number] for label, each in found.videos.items()}, simulated=store.simulated)
+        moving.append(Animation(videos, rate, f"{name}, {rate:g} frames per second."))
+    columns = ["target", "metric", "value", "exchanged", "drop", "low", "high", "p"]
+    return Section(
+        f"Videos, and whether their motion comes from the brain: {found.system}",
+        [
+            "Mind-Animator (Lu et al. 2024): semantics, the first frame and motion are decoded apart, and a diffusion "
+            "network of images makes the frames, which attend to each other. Without motion, all frames start from the "
+            "first one.",
+            "The shuffle test puts the frames of each reconstructed clip in random order. If the end-point error of "
+            "optical flow (epe, lower is better) does not get worse by that, the motion was not decoded; if it gets "
+            "worse as much without the decoded motion, it came from the generator: neurorecon shuffle "
+            f"--system {found.system} --task videos --target frames --without {MOTION}.",
+        ],
+        [
+            *moving,
+            Figure(found.figures(store)["drops"](), f"What is lost if frames of {clips} clips are shuffled."),
+            Table.from_frame(found.table[columns], "Mean over clips and over shuffles, the drop with its interval."),
+        ],
+    )
+
+
 _SECTIONS: dict[type, Callable[[Any, Store], Any]] = {
     Reconstruction: _reconstruction_section,
     Audit: _audit_section,
     RoiOptimal: _preferred_section,
     SystemMap: _read_section,
+    Shuffle: _shuffle_section,
 }

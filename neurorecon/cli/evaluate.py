@@ -35,7 +35,7 @@ TableOption = Annotated[
     typer.Option(
         "--table",
         metavar="FILE",
-        help="CSV with the columns file (in the folder of images) and stimulus, where files are not named by stimulus "
+        help="CSV with the columns file (in the folder) and stimulus, where files are not named by stimulus "
         "or a stimulus has several images.",
     ),
 ]
@@ -46,8 +46,8 @@ def evaluate(
     images: Annotated[
         Path,
         typer.Argument(
-            help="A folder of results of `neurorecon reconstruct`, a folder of image files named by stimulus "
-            "(image0001.png), or a .npz file with the arrays 'stimulus' and 'reconstructed'."
+            help="A folder of results of `neurorecon reconstruct`, a folder of images or videos named by "
+            "stimulus (image0001.png, video0001.mp4), or a .npz file with the arrays 'stimulus' and 'reconstructed'."
         ),
     ],
     table: TableOption = None,

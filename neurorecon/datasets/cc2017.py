@@ -29,7 +29,7 @@ from neurorecon.datasets.videos import (
     read_movies,
 )
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.images import video_length
+from neurorecon.io.videos import video_length
 
 #: Repetition time, which is the length of a clip (s).
 REPETITION_TIME = 2.0

@@ -23,8 +23,9 @@ from neurorecon.datasets.runs import Screened, detrend, read_by_part, screen, zs
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.io.atlases import Atlas, both_hemispheres, hcp_parcels, read_rois, rois_of
 from neurorecon.io.grid import Grid
-from neurorecon.io.images import fit_square, read_frames, video_length
+from neurorecon.io.images import fit_square
 from neurorecon.io.surfaces import check_grayordinates, open_grayordinates, read_grayordinates
+from neurorecon.io.videos import read_frames, video_length
 from neurorecon.io.volumes import check_volumes, image_values, open_image, open_volumes, read_volumes
 
 #: Parcels of HCP-MMP by the parts of visual cortex in Glasser et al. 2016 (supplementary neuroanatomical results).

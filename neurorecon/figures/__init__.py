@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurorecon.figures.panels import panel
-    from neurorecon.figures.reporting import Figure, Page, Section, Table, report, report_html
+    from neurorecon.figures.panels import panel, side_by_side
+    from neurorecon.figures.reporting import Animation, Figure, Page, Section, Table, report, report_html
     from neurorecon.figures.scores import band_bars, null_histogram, score_rows, score_scatter, training_curves
     from neurorecon.figures.style import (
         BAND_COLORS,
@@ -40,6 +40,8 @@ _HOMES = {
     "score_scatter": "scores",
     "training_curves": "scores",
     "panel": "panels",
+    "side_by_side": "panels",
+    "Animation": "reporting",
     "Page": "reporting",
     "Figure": "reporting",
     "Section": "reporting",
@@ -60,6 +62,7 @@ __all__ = [
     "BAND_COLORS",
     "QUANTITIES",
     "WIDTHS",
+    "Animation",
     "Figure",
     "Page",
     "Section",
@@ -81,6 +84,7 @@ __all__ = [
     "save_figure",
     "score_rows",
     "score_scatter",
+    "side_by_side",
     "training_curves",
     "volume",
 ]

@@ -1,4 +1,4 @@
-"""Panels of images: the stimuli next to their reconstructions."""
+"""Panels of images, and videos side by side: the stimuli next to their reconstructions."""
 
 from __future__ import annotations
 
@@ -103,6 +103,61 @@ def panel(
         if simulated:
             tag_simulated(figure)
     return figure
+
+
+#: Sizes of videos that are shown side by side: each is at least and at most so wide (pixels).
+_WIDE = 160, 256
+
+
+def side_by_side(videos: Mapping[str, np.ndarray], *, simulated: bool = False) -> np.ndarray:
+    """Return videos as one, side by side, each below its label; frame i shows frame i of each.
+
+    Parameters
+    ----------
+    videos : mapping of str to array, shape (frame, y, x, rgb)
+        By label, all of one shape: uint8, or floats from 0 (black) to 1 (white), clipped to this range. Small ones are
+        enlarged pixel by pixel, large ones reduced to 256 pixels.
+    simulated : bool
+        Whether to write "simulated data" below them.
+
+    Returns
+    -------
+    array, uint8, shape (frame, y, x, rgb)
+        Sides have an even number of pixels, as most encoders of videos need.
+
+    Raises
+    ------
+    InputError
+        If these are not videos of one shape.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    given = {name: (_images(name, frames) * 255).round().astype(np.uint8) for name, frames in videos.items()}
+    shapes = {frames.shape for frames in given.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 4:
+        raise InputError(
+            "videos side by side have one shape",
+            given=", ".join(f"{name} {frames.shape}" for name, frames in given.items()) or "none",
+            expected="(frame, y, x, 3), the same for all",
+        )
+    number, tall, wide, _ = shapes.pop()
+    factor = max(1, -(-_WIDE[0] // wide)) if wide <= _WIDE[1] else _WIDE[1] / wide
+    size = round(wide * factor), round(tall * factor)
+    gap, line, font = 6, 20, ImageFont.load_default(13)
+    full = len(given) * (size[0] + gap) + gap, line + size[1] + (line if simulated else gap)
+    page = Image.new("RGB", tuple(side + side % 2 for side in full), "white")
+    draw = ImageDraw.Draw(page)
+    lefts = {name: gap + place * (size[0] + gap) for place, name in enumerate(given)}
+    for name, left in lefts.items():
+        draw.text((left + size[0] / 2, line / 2), name, fill="black", font=font, anchor="mm")
+    if simulated:
+        draw.text((page.width / 2, line * 1.5 + size[1]), "simulated data", fill="gray", font=font, anchor="mm")
+    found = np.repeat(np.asarray(page)[None], number, axis=0)
+    how = Image.Resampling.NEAREST if factor >= 1 else Image.Resampling.LANCZOS
+    for name, left in lefts.items():
+        for frame, image in zip(found, given[name], strict=True):
+            frame[line : line + size[1], left : left + size[0]] = np.asarray(Image.fromarray(image).resize(size, how))
+    return found
 
 
 def _draw_block(

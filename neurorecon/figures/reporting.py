@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.figures.style import figure_bytes
 from neurorecon.figures.viewer import render, script_json
 from neurorecon.io.files import write_bytes
+from neurorecon.io.videos import gif_bytes
 from neurorecon.provenance import to_json
 
 if TYPE_CHECKING:
@@ -199,6 +202,30 @@ class Figure:
         return kind, path.read_bytes()
 
 
+@dataclass(frozen=True, eq=False)
+class Animation:
+    """A video of a report, embedded as a GIF that repeats.
+
+    Parameters
+    ----------
+    frames : uint8 array, shape (frame, y, x, rgb)
+        The video, e.g. from :func:`neurorecon.figures.side_by_side`.
+    rate : float
+        Frames per second.
+    caption : str
+        Caption below the video, and the text for readers who cannot see it.
+    """
+
+    frames: np.ndarray
+    rate: float
+    caption: str = ""
+
+    @property
+    def address(self) -> str:
+        """The video as a data URL."""
+        return f"data:image/gif;base64,{base64.b64encode(gif_bytes(self.frames, self.rate)).decode('ascii')}"
+
+
 @dataclass(frozen=True)
 class Page:
     """An HTML page embedded in a report, e.g. from :func:`neurorecon.figures.interactive`.
@@ -228,7 +255,7 @@ class Section:
         Heading.
     text : str or sequence of str
         Paragraphs of plain text; markup is escaped.
-    items : sequence of Figure, Table, Page or matplotlib Figure
+    items : sequence of Figure, Animation, Table, Page or matplotlib Figure
         Contents below the text, in this order.
     """
 
@@ -309,6 +336,11 @@ def _item(item: Any) -> dict[str, Any]:
             "kind": "image", "address": item.address, "caption": item.caption, "width": item.width,
             "alt": item.alt or item.caption or "figure",
         }  # fmt: skip
+    if isinstance(item, Animation):
+        return {
+            "kind": "image", "address": item.address, "caption": item.caption, "width": f"{item.frames.shape[2]}px",
+            "alt": item.caption or "video",
+        }  # fmt: skip
     if isinstance(item, Table):
         return {
             "kind": "table", "columns": list(zip(map(str, item.columns), item.numeric, strict=True)),
@@ -320,7 +352,7 @@ def _item(item: Any) -> dict[str, Any]:
     raise InputError(
         "the item cannot be embedded in a report",
         given=type(item).__name__,
-        expected="a Figure, Table, Page or matplotlib figure",
+        expected="a Figure, Animation, Table, Page or matplotlib figure",
     )
 
 

@@ -1,4 +1,4 @@
-"""Images and video frames, read from arrays on disk, folders of image files, GIFs and other video files.
+"""Images, read from arrays on disk and folders of image files; :mod:`neurorecon.io.videos` reads videos.
 
 One rule turns whatever an image comes as into red, green and blue from 0 to 255, for every reader and every extractor
 (:func:`to_rgb` for images of Pillow, :func:`pixels` for arrays as well):
@@ -33,9 +33,8 @@ from neurorecon.io.files import AGAIN, first_line, inside, require_file
 #: Extensions tried when a table of stimuli does not name the image files.
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
-#: Extensions of image files and video files.
+#: Extensions of image files.
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif")
 
 #: Formats of images that are read, whatever the extension says. Pillow knows more, and would run Ghostscript for some.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
@@ -48,11 +47,6 @@ OUTSIDE = 1e-4
 
 #: EXIF tag of the orientation; 1 is upright, from 5 on width and height are swapped.
 ORIENTATION = 0x0112
-
-
-def is_video(path: Path) -> bool:
-    """Return whether a file has the extension of a video."""
-    return path.name.lower().endswith(VIDEOS)
 
 
 @dataclass(frozen=True)
@@ -467,242 +461,6 @@ def _opened(path: Path, todo: str | None = None) -> Iterator[Any]:
             ) from error
 
 
-def video_seconds(path: Path) -> float:
-    """Return the duration of a video in seconds."""
-    if path.suffix.lower() == ".gif":
-        return float(_gif_onsets(path)[-1])
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        if stream.duration is not None:
-            return float(stream.duration * stream.time_base)
-        return float(container.duration) / 1e6
-
-
-def read_video(path: Path, frames: int, start: float = 0.0, seconds: float | None = None) -> list[Any]:
-    """Read evenly spaced frames of a video, or of a clip of it.
-
-    The video is divided into as many equal parts as there are frames; the frame at the middle of each part is read.
-
-    Parameters
-    ----------
-    path : path
-        The video file.
-    frames : int
-        Number of frames.
-    start : float
-        Onset of the clip in seconds.
-    seconds : float, optional
-        Duration of the clip. By default, the clip lasts until the end of the video.
-
-    Returns
-    -------
-    list of PIL.Image.Image
-
-    Raises
-    ------
-    InputError
-        If the file is not a readable video, or PyAV is not installed.
-    """
-    whole = video_seconds(path)
-    wanted = start + (np.arange(frames) + 0.5) * (whole - start if seconds is None else seconds) / frames
-    wanted = np.minimum(wanted, whole - 1e-3)  # the last volume may end slightly after the video
-    return _gif_frames(path, wanted) if path.suffix.lower() == ".gif" else _video_frames(path, wanted)
-
-
-def _gif_onsets(path: Path) -> np.ndarray:
-    """Return the onset of each frame in seconds, and the end of the last."""
-    from PIL import Image
-
-    require_file(path, "a GIF file", AGAIN)
-    try:
-        with Image.open(path) as image:
-            durations = []
-            for number in range(getattr(image, "n_frames", 1)):
-                image.seek(number)
-                durations.append(max(image.info.get("duration", 100), 10) / 1000)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _no_video(path, error) from None
-    return np.cumsum([0.0, *durations])
-
-
-def _gif_frames(path: Path, wanted: np.ndarray) -> list[Any]:
-    from PIL import Image
-
-    numbers = np.searchsorted(_gif_onsets(path), wanted, side="right") - 1
-    found = []
-    with Image.open(path) as image:
-        for number in numbers:
-            image.seek(int(number))
-            found.append(to_rgb(image, warn=False))
-    return found
-
-
-def _video_frames(path: Path, wanted: np.ndarray) -> list[Any]:
-    """Return the frames shown at the given times (s)."""
-    images: list[Any] = []
-    before = None
-    with _open(path) as container:
-        container.seek(int(max(wanted[0] - 1.0, 0.0) * 1e6))  # seeks to the preceding key frame
-        for frame in container.decode(video=0):
-            while len(images) < len(wanted) and float(frame.time or 0.0) > wanted[len(images)]:
-                images.append((before or frame).to_image())
-            before = frame
-            if len(images) == len(wanted):
-                return images
-    if before is None:
-        raise _no_video(path, ValueError(f"no frame at {wanted[0]:.2f} s"))
-    return images + [before.to_image()] * (len(wanted) - len(images))
-
-
-def video_length(path: Path) -> tuple[float, int]:
-    """Return the frame rate (Hz) of a video and its number of frames, from its header.
-
-    Raises
-    ------
-    InputError
-        If the file is not a readable video, or its header states no frame rate.
-    """
-    with _open(path) as container:
-        stream = container.streams.video[0] if container.streams.video else None
-        if stream is None or not stream.average_rate:
-            raise _no_video(path, ValueError("no stream of frames at a constant rate"))
-        rate = float(stream.average_rate)
-        return rate, int(stream.frames) or round(video_seconds(path) * rate)
-
-
-def read_frames(path: Path, numbers: Sequence[int]) -> list[Any]:
-    """Read frames of a video by their numbers.
-
-    A frame is known by its presentation time, so the number is right whatever the decoder returns first after a seek
-    and in whatever order frames were encoded. Neighboring numbers are decoded in one pass.
-
-    Parameters
-    ----------
-    path : path
-        A video file of constant frame rate.
-    numbers : sequence of int
-        Numbers of the frames, from 0, ascending; numbers may occur more than once.
-
-    Returns
-    -------
-    list of PIL.Image.Image
-
-    Raises
-    ------
-    InputError
-        If the file is not a readable video, or has no frame of a number.
-    """
-    found: dict[int, Any] = {}
-    rate, _ = video_length(path)
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        step, first = 1 / (rate * float(stream.time_base)), stream.start_time or 0
-        container.seek(int(first + max(numbers[0] - 0.5, 0) * step), stream=stream)  # to the preceding key frame
-        wanted = set(map(int, numbers))
-        try:
-            for frame in container.decode(stream):
-                number = None if frame.pts is None else round((frame.pts - first) / step)
-                if number in wanted:
-                    found[number] = frame.to_image()
-                if len(found) == len(wanted):
-                    break
-        except Exception as error:  # PyAV has one exception class per FFmpeg error code
-            raise _no_video(path, error) from None
-    missing = sorted(wanted - set(found))
-    if missing:
-        raise _no_video(path, ValueError(f"no frame {missing[0]} ({missing[0] / rate:.2f} s) at {rate:g} frames/s"))
-    return [found[int(number)] for number in numbers]
-
-
-def _open(path: Path) -> Any:
-    import av
-
-    require_file(path, "a video file", AGAIN)
-    try:
-        return av.open(str(path))
-    except Exception as error:  # PyAV has one exception class per FFmpeg error code
-        raise _no_video(path, error) from None
-
-
-def _no_video(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"{path} cannot be read as a video",
-        given=f"{type(error).__name__}: {error}",
-        expected="a complete video file",
-        todo="copy the file again, or convert it to another format",
-    )
-
-
-@dataclass(frozen=True)
-class StimulusFile:
-    """The file of a stimulus: an image, a video, or a clip of a video.
-
-    Parameters
-    ----------
-    path : path
-        The image or video file.
-    start : float
-        Onset of the clip within the video, in seconds.
-    seconds : float, optional
-        Duration of the clip; None for images and whole videos.
-    """
-
-    path: Path
-    start: float = 0.0
-    seconds: float | None = None
-
-
-class StimulusFiles:
-    """Images and videos in files, read on demand and brought to the same size.
-
-    Parameters
-    ----------
-    sources : sequence of StimulusFile
-        One per stimulus, images first.
-    size : int, optional
-        Pixels on each side. By default the size of the images if all are square, equal in size and at most 512
-        pixels wide, else 256.
-    fit : {"pad", "crop", "stretch"}
-        How to make images square.
-    frames : int
-        Number of evenly spaced frames to read from each video.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read, or the videos differ in duration.
-    """
-
-    def __init__(self, sources: Sequence[StimulusFile], size: int | None, fit: str, frames: int) -> None:
-        self.sources = list(sources)
-        self.fit = fit
-        self.frames = frames
-        self.videos = [source for source in sources if is_video(source.path)]
-        sizes = set(image_sizes([source.path for source in sources if not is_video(source.path)]))
-        same = len(sizes) == 1 and len(set(next(iter(sizes)))) == 1 and max(next(iter(sizes))) <= 512
-        self.size = size or (next(iter(sizes))[0] if same else 256)
-        self.rate = _rate(self.videos, frames) if self.videos else None
-
-    def images(self, start: int, stop: int) -> np.ndarray:
-        """Return images ``start:stop``, uint8, shape (stimulus, y, x, rgb); for a video, its middle frame."""
-        read = [
-            self._video(source)[self.frames // 2]
-            if is_video(source.path)
-            else fit_square(read_image(source.path), self.size, self.fit)
-            for source in self.sources[start:stop]
-        ]
-        return np.stack(read) if read else np.empty((0, self.size, self.size, 3), dtype=np.uint8)
-
-    def video_frames(self, start: int, stop: int) -> np.ndarray:
-        """Return videos ``start:stop``, uint8, shape (video, frame, y, x, rgb)."""
-        read = [self._video(source) for source in self.videos[start:stop]]
-        return np.stack(read) if read else np.empty((0, self.frames, self.size, self.size, 3), dtype=np.uint8)
-
-    def _video(self, source: StimulusFile) -> np.ndarray:
-        frames = read_video(source.path, self.frames, source.start, source.seconds)
-        return np.stack([fit_square(frame, self.size, self.fit) for frame in frames])
-
-
 def fit_square(image: Any, size: int, fit: str) -> np.ndarray:
     """Return an image as a square, uint8, shape (y, x, rgb). Padding and transparency become gray.
 
@@ -726,28 +484,3 @@ def fit_square(image: Any, size: int, fit: str) -> np.ndarray:
         }
         image = methods[fit]()
     return np.asarray(image, dtype=np.uint8)
-
-
-def _rate(videos: Sequence[StimulusFile], frames: int) -> float:
-    """Return the rate (Hz) of the frames that are read; raise if the videos or clips differ in duration."""
-    whole = {path: video_seconds(path) for path in {source.path for source in videos}}
-    seconds: dict[str, float] = {}
-    for source in videos:
-        long = whole[source.path]
-        if source.seconds is not None and source.start >= long:
-            raise InputError(
-                f"{source.path} is shorter than its events",
-                given=f"a video of {long:.2f} s, shown during a volume at {source.start:.2f} s",
-                expected="a video at least as long as the duration of its events",
-                todo="check the column duration of the events, and that the video is complete",
-            )
-        seconds[source.path.name] = long if source.seconds is None else source.seconds
-    shortest, longest = min(seconds, key=seconds.__getitem__), max(seconds, key=seconds.__getitem__)
-    if seconds[longest] > 1.1 * seconds[shortest]:
-        raise InputError(
-            "the videos differ in duration",
-            given=f"{shortest}: {seconds[shortest]:.2f} s; {longest}: {seconds[longest]:.2f} s",
-            expected="videos of the same duration: a store has one number of frames and one frame rate for all",
-            todo='set samples = "volume" in [options], which cuts the videos into clips of one volume',
-        )
-    return frames / float(np.mean(list(seconds.values())))

@@ -29,6 +29,16 @@ FORMER_NAMES = {
     "n_way_identification": "n_way",
 }
 
+#: Names in papers, in lower case with underscores, of metrics that are called otherwise here, because variants differ.
+#: Those of Mind-Animator count any of the three best classes, and call an uncentered cosine a correlation.
+PUBLISHED_NAMES = {
+    "2_way_i": "two_way_i_top3_any",
+    "2_way_v": "two_way_v_top3_any",
+    "hue_pcc": "hue_cosine",
+    "top_10": "retrieval_top10",
+    "top_100": "retrieval_top100",
+}
+
 #: What a metric may need beside the images, and whether it belongs to the seen stimulus, to the reconstruction or to
 #: the metric itself.
 NEEDS: dict[str, Literal["seen", "reconstructed", "metric"]] = {
@@ -272,6 +282,18 @@ class SeedMean(Metric):
         return np.mean([super(SeedMean, self).null(seen, one, orders, context) for one in several], axis=0)
 
 
+def registered_name(name: str) -> str:
+    """Return the name of a metric that is given by a former name or as papers write it, e.g. ``"2-way-I"``, ``"EPE"``.
+
+    Names that nothing is known of are returned as they are.
+    """
+    if name in FORMER_NAMES:
+        return FORMER_NAMES[name]
+    plain = name.lower().replace("-", "_")
+    known = name in METRICS.names() or plain not in {*METRICS.builtin, *PUBLISHED_NAMES}
+    return name if known else PUBLISHED_NAMES.get(plain, plain)
+
+
 def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", *, progress: bool = False) -> Metric:
     """Return a metric by its name.
 
@@ -280,7 +302,8 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
     name : str
         A registered name, or any name of identification or classification, e.g. ``"50_way"``, ``"top5_of_100_clip"`` or
         ``"50_way_v_top1"``; see :func:`neurorecon.metrics.networks.named_identification` and
-        :func:`neurorecon.metrics.video.named_video_metric`. Former names are accepted with a warning.
+        :func:`neurorecon.metrics.video.named_video_metric`. Names of papers are accepted, see
+        :data:`PUBLISHED_NAMES`, and former names with a warning.
     models : {"bundled", "published"} or path
         Whose weights a metric on a network uses.
     device : str
@@ -303,7 +326,7 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
             FormerNameWarning,
             stacklevel=2,
         )
-        name = FORMER_NAMES[name]
+    name = registered_name(name)
     if name in ("n_way", "topk_of_n"):
         raise InputError(
             f"the metric {name!r} needs numbers",

@@ -146,33 +146,40 @@ def top_k_probability(
 
 
 def identification(
-    k: int = 1, n: int | None = None, *, half_ties: bool = False, among: Literal["seen", "reconstructions"] = "seen"
+    k: int = 1,
+    n: int | Literal["all"] | None = None,
+    *,
+    half_ties: bool = False,
+    among: Literal["seen", "reconstructions"] = "seen",
 ) -> Metric:
     """Return the metric of identification.
 
     Parameters
     ----------
     k, n : int
-        How many of the best count, and the size of the pool, see :func:`top_k_probability`. Without `n`, two-way
-        identification, see :func:`two_way`.
+        How many of the best count, and the size of the pool, see :func:`top_k_probability`; ``"all"``: all stimuli.
+        Without `n`, two-way identification, see :func:`two_way`.
     half_ties : bool
         Two-way only: a tie counts half.
     among : {"seen", "reconstructions"}
         Whether candidates are the stimuli, given a reconstruction, or the reconstructions, given a stimulus.
     """
+    fewest = k + 1 if n == "all" else 2 if n is None else n
     if n is not None:
-        _check_pool(k, n)
+        _check_pool(k, fewest)
 
     def share(matrix: np.ndarray) -> np.ndarray:
         rows = matrix if among == "seen" else matrix.T
-        return _top_k(rows, k, n) if n is not None else (_half_ties if half_ties else strict_share)(rows)
+        if n is None:
+            return (_half_ties if half_ties else strict_share)(rows)
+        return _top_k(rows, k, n)
 
     return Metric(
         lambda seen, reconstructed: share(similarity_matrix(seen, reconstructed)),
         similarity_matrix,
         lambda matrix, order: share(matrix[:, order]),
-        chance=0.5 if n is None else k / n,
-        fewest=2 if n is None else n,
+        chance=0.5 if n is None else None if n == "all" else k / n,
+        fewest=fewest,
     )
 
 
@@ -272,11 +279,12 @@ def _half_ties(matrix: np.ndarray) -> np.ndarray:
     return _share(lower + 0.5 * ties, others)
 
 
-def _top_k(matrix: np.ndarray, k: int, n: int) -> np.ndarray:
+def _top_k(matrix: np.ndarray, k: int, n: int | Literal["all"]) -> np.ndarray:
     """Return the probability that the diagonal is among the k best of itself and n - 1 other candidates of its row."""
     lower, _, others = _ranks(matrix)
     defined = ~np.isnan(lower)
     most = int(others[defined].min(initial=len(lower) - 1)) + 1
+    n = most if n == "all" else n
     if not 2 <= n <= most:
         raise InputError(
             "this many candidates cannot be drawn",

@@ -458,10 +458,11 @@ JUDGES: dict[str, tuple[ImageNetwork, str]] = {
 def named_identification(name: str, judges: Mapping[str, tuple[ImageNetwork, str]] | None = None) -> Metric | None:
     """Return the identification that a name says, or None if it is no such name.
 
-    A name has up to three parts: what is asked (``two_way``, ``two_way_half_ties``, ``50_way``, ``top5_of_100``); the
-    network whose features are compared (``_clip`` and so on, a key of :data:`JUDGES`; without it, pixels are); and
-    ``_among_reconstructions``, if the candidates are the reconstructions, given what was seen, and not the other way
-    round. So ``top10_of_1200_clip`` and ``50_way_alexnet5_among_reconstructions`` are metrics.
+    A name has up to three parts: what is asked (``two_way``, ``two_way_half_ties``, ``50_way``, ``top5_of_100``, and
+    ``top10_of_all``, whose pool are all stimuli); the network whose features are compared (``_clip`` etc., a key of
+    :data:`JUDGES`; without it, pixels are); and ``_among_reconstructions``, if the candidates are the reconstructions,
+    given what was seen, and not the other way round. So ``top10_of_1200_clip`` and
+    ``50_way_alexnet5_among_reconstructions`` are metrics.
 
     Parameters
     ----------
@@ -480,7 +481,7 @@ def named_identification(name: str, judges: Mapping[str, tuple[ImageNetwork, str
     """
     judges = JUDGES if judges is None else judges
     said = re.fullmatch(
-        r"(?:two_way(?P<ties>_half_ties)?|(?P<way>\d+)_way|top(?P<k>\d+)_of_(?P<n>\d+))"
+        r"(?:two_way(?P<ties>_half_ties)?|(?P<way>\d+)_way|top(?P<k>\d+)_of_(?P<n>\d+|all))"
         rf"(?:_(?P<judge>{'|'.join(judges)}))?(?P<among>_among_reconstructions)?",
         name,
     )
@@ -489,7 +490,7 @@ def named_identification(name: str, judges: Mapping[str, tuple[ImageNetwork, str
     n = said["way"] or said["n"]
     metric = identification(
         int(said["k"] or 1),
-        None if n is None else int(n),
+        int(n) if n and n != "all" else n,
         half_ties=said["ties"] is not None,
         among="reconstructions" if said["among"] else "seen",
     )

@@ -25,7 +25,7 @@ import numpy as np
 from neurorecon.errors import InputError
 from neurorecon.io.tensors import load_state
 from neurorecon.metrics.base import Metric, mean_of_defined
-from neurorecon.metrics.identification import TWO_WAY, by_rivals, similarity_matrix
+from neurorecon.metrics.identification import TWO_WAY, by_rivals, identification, similarity_matrix
 from neurorecon.metrics.image import as_unit_float, check_pair, resized, ssim_rgb7
 from neurorecon.metrics.networks import CategoryProbe, ClipEmbedding, ImageNetwork, cosine, named_identification
 from neurorecon.models.clip import ClipSettings, clip_settings_of
@@ -769,6 +769,10 @@ CLIP_PCC_GATED = Metric(
 )
 VIFI_CLIP = Metric(
     cosine, partial(similarity_matrix, similarity="cosine"), of="video", network=ViFiClip(), layer="video"
+)
+#: The pool are all stimuli that are evaluated: the small pool of Mind-Animator, which searches by decoded features.
+RETRIEVAL_TOP10, RETRIEVAL_TOP100 = (
+    replace(identification(k, "all"), of="video", network=ViFiClip(), layer="video") for k in (10, 100)
 )
 TWO_WAY_VIFI = replace(TWO_WAY, of="video", network=ViFiClip(), layer="video")
 TWO_WAY_I_TOP1, TWO_WAY_I_TOP3_ANY = classification("i"), classification("i", top=3)

@@ -72,7 +72,7 @@ _PAPER: Mapping[str, Any] = {
 }
 
 #: The released motion decoder: a frame is one token, as wide as its latents, without noise in training.
-_DENSE = {"patch": None, "width": 16_384, "depth": 2, "heads": 4, "feedforward": 768}
+_DENSE = {"patch": None, "width": 16_384, "inner": 1024, "depth": 2, "heads": 4, "feedforward": 768}
 
 
 @dataclass(eq=False, repr=False)

@@ -1,14 +1,17 @@
 """The report of the tour: it holds everything, says that it is simulated, and loads nothing."""
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 
 import neurorecon as nr
 from neurorecon.analyses import tour as tour_module
-from neurorecon.analyses.tour import tour
+from neurorecon.analyses.tour import MOVING, tour
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.figures import read_provenance
 
@@ -60,6 +63,7 @@ def scenes(tmp_path_factory):
 def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(tour_module, "STEPS", 3)
     monkeypatch.setattr(tour_module, "AUDITED", 8)
+    monkeypatch.setattr(tour_module, "CLIPS", 4)
     said = []
     files, scores = tour(
         scenes, tmp_path / "demo", command="neurorecon demo", systems=("takagi", "linear-pixels"), say=said.append
@@ -67,8 +71,8 @@ def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path, monkeypa
     assert files[0] == tmp_path / "demo" / "report.html"
     assert all(path.exists() for path in files)
     parents = {path.relative_to(tmp_path / "demo").parts[0] for path in files[1:]}
-    assert parents == {"MT", "cortex", "videos", "reconstructions", "audit", "maps-of-a-system"}
-    assert len(said) == 8
+    assert parents == {"MT", "cortex", "videos", "reconstructions", "audit", "maps-of-a-system", "shuffle-test"}
+    assert len(said) == 9
     assert {"value", "null_mean", "p", "n", "name"} <= set.intersection(*(set(score) for score in scores))
     text, page = _read(files[0])
     _check_offline(text, page)
@@ -81,6 +85,7 @@ def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path, monkeypa
         "Reconstructions: linear-pixels",
         "Is it the brain or the generator? takagi",
         "Which voxels hold what takagi decodes?",
+        "Videos, and whether their motion comes from the brain: mind-animator",
         "another trial",
         "oracle",
     ):
@@ -89,6 +94,11 @@ def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path, monkeypa
     assert "All responses in this report are simulated" in text
     assert page.tags.count("img") + page.tags.count("svg") >= 6
     assert "iframe" in page.tags
+    moving = [value for tag, name, value in page.addresses if value.startswith("data:image/gif")]
+    assert len(moving) == MOVING
+    with Image.open(io.BytesIO(base64.b64decode(moving[0].partition(",")[2]))) as video:
+        assert video.n_frames > 1
+        assert video.width > 3 * video.height * 0.8  # seen, reconstructed, without motion
     found = read_provenance(files[0])
     assert found["simulated"] is True
     assert found["snapshot"] == nr.open_store(scenes.location).snapshot

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from neurorecon.errors import InputError
-from neurorecon.figures import null_histogram, panel
+from neurorecon.figures import null_histogram, panel, side_by_side
 from neurorecon.figures.scores import format_p
 
 
@@ -97,3 +97,21 @@ def test_p_values():
     assert format_p(1 / 10000, 9999) == "p = 0.0001"
     with pytest.raises(InputError, match="p-value"):
         format_p(1.5)
+
+
+@pytest.mark.parametrize(("side", "shown"), [(20, 160), (64, 192), (512, 256)])
+def test_videos_side_by_side(side, shown):
+    """Frame i of each, in its place, on pages with even sides; labels leave the videos alone."""
+    levels = np.arange(5, dtype=np.uint8) * 40
+    seen = np.broadcast_to(levels[:, None, None, None], (5, side, side, 3))
+    found = side_by_side({"seen": seen, "made": seen[::-1] / 255.0}, simulated=True)
+    assert found.shape[0] == 5
+    assert found.dtype == np.uint8
+    assert not any(size % 2 for size in found.shape[1:3])
+    for number, frame in enumerate(found):
+        assert (frame[20 : 20 + shown, 6 : 6 + shown] == levels[number]).all()
+        assert (frame[20 : 20 + shown, 12 + shown : 12 + 2 * shown] == levels[4 - number]).all()
+        assert (frame[:20] < 128).any()  # the labels
+    assert len(side_by_side({"seen": seen})) == 5
+    with pytest.raises(InputError, match="videos side by side have one shape"):
+        side_by_side({"seen": seen, "made": seen[:4]})

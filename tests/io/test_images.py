@@ -15,7 +15,8 @@ from PIL import Image, ImageOps
 
 from neurorecon.errors import InputError, MissingFileError, NeuroreconWarning
 from neurorecon.io.arrays import ArrayFile
-from neurorecon.io.images import StimulusFile, StimulusFiles, image_array, image_files, image_sizes, pixels, read_image
+from neurorecon.io.images import image_array, image_files, image_sizes, pixels, read_image
+from neurorecon.io.videos import StimulusFile, StimulusFiles
 from neurorecon.registry import FEATURES
 
 RAMP = np.linspace(0, 65535, 24 * 24).round().astype(np.uint16).reshape(24, 24)

@@ -6,7 +6,7 @@ from skimage.metrics import structural_similarity
 from neurorecon import metrics
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics import METRICS, Metric, load_metric, pixcorr, psnr, ssim_gray2d, ssim_gray_columns, ssim_rgb7
-from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES
+from neurorecon.metrics.base import DEFAULTS, FORMER_NAMES, PUBLISHED_NAMES, registered_name
 from neurorecon.metrics.image import resized
 
 #: Without those that need categories or captions, or judge drawn scenes by their kind: see test_networks.py and
@@ -109,6 +109,28 @@ def test_former_names_are_accepted_with_a_warning():
         with pytest.warns(DeprecationWarning, match="now"):
             assert callable(getattr(metrics, old))
     assert not hasattr(metrics, "no_such_metric")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("2-way-I", "two_way_i_top3_any"),
+        ("2-way-V", "two_way_v_top3_any"),
+        ("VIFI-CLIP", "vifi_clip"),
+        ("Hue-PCC", "hue_cosine"),
+        ("hue_pcc", "hue_cosine"),
+        ("CLIP-PCC", "clip_pcc"),
+        ("clip_pcc_gated", "clip_pcc_gated"),
+        ("EPE", "epe"),
+        ("PSNR", "psnr"),
+        ("top-10", "retrieval_top10"),
+        ("top-100", "retrieval_top100"),
+    ],
+)
+def test_names_of_papers_are_accepted(written, name):
+    assert registered_name(written) == name
+    assert load_metric(written).function is METRICS.load(name).function
+    assert set(PUBLISHED_NAMES.values()) <= set(METRICS.builtin)
 
 
 def test_names_that_are_none():

@@ -83,6 +83,9 @@ def test_retrieval_from_the_whole_set_is_the_rank():
     similarity = similarity_matrix(seen, reconstructed)
     rank = (similarity > np.diagonal(similarity)[:, None]).sum(axis=1)
     np.testing.assert_array_equal(load_metric("top10_of_120").values(seen, reconstructed), rank < 10)
+    np.testing.assert_array_equal(load_metric("top10_of_all").values(seen, reconstructed), rank < 10)
+    assert load_metric("top10_of_all").fewest == 11
+    assert load_metric("top10_of_all").chance is None  # it depends on the number of stimuli
     np.testing.assert_allclose(load_metric("top1_of_50").values(seen, reconstructed),
                                load_metric("50_way").values(seen, reconstructed))  # fmt: skip
     assert load_metric("top10_of_120").chance == pytest.approx(1 / 12)

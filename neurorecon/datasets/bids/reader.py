@@ -34,7 +34,7 @@ from neurorecon.datasets.bids.subject import data_sets, load_subject, open_deriv
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.io.atlases import Atlas
 from neurorecon.io.files import files_below
-from neurorecon.io.images import StimulusFiles
+from neurorecon.io.videos import StimulusFiles
 
 #: Suffixes of files that belong to a run and are read.
 SUFFIXES = ("events", "timeseries", "regressors", "mask")

@@ -15,8 +15,8 @@ from neurorecon.datasets.bids.layout import Split, tidy
 from neurorecon.datasets.splits import TRAIN, hold_out_stimuli
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.files import broken_link, inside
-from neurorecon.io.images import VIDEOS, StimulusFile
 from neurorecon.io.tables import read_text_table
+from neurorecon.io.videos import VIDEOS, StimulusFile
 
 #: Names of the column of ids in tables of stimuli.
 ID_COLUMNS = ("stim_file", "stimulus_id", "stimulus", "id", "trial_type")

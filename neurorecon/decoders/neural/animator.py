@@ -157,6 +157,9 @@ class MotionDecoder(NeuralDecoder):
         Side of the square of latents that is a token. None: a frame is one token, as in the released code.
     width, depth, heads, feedforward : int
         Channels of a token, number of blocks, attention heads, and width of the perceptrons of blocks.
+    inner : int or None
+        Channels within attention, shared by the heads; None for `width`. 1,024 in the released code, whose tokens are
+        16 times as wide.
     memory : int
         Number of tokens that the inputs are cut into.
     share : float
@@ -193,6 +196,7 @@ class MotionDecoder(NeuralDecoder):
         share: float = 0.5,
         jitter: float = 0.0,
         dropout: float = 0.1,
+        inner: int | None = None,
         standardize_inputs: bool = True,
         standardize_targets: bool = False,
         **training: Any,
@@ -208,6 +212,7 @@ class MotionDecoder(NeuralDecoder):
         self.share = share
         self.jitter = jitter
         self.dropout = dropout
+        self.inner = inner
 
     def build_network(self, input_shape: tuple[int, ...], target_shape: Any) -> nn.Module:
         """Build the transformer."""
@@ -222,15 +227,15 @@ class MotionDecoder(NeuralDecoder):
                 todo="decode vqvae_frames, or choose another patch",
             )
         inputs = int(np.prod(input_shape)) - (int(np.prod(shape[1:])) if given else 0)
-        for name in ("patch", "width", "depth", "heads", "feedforward", "memory"):
+        for name in ("patch", "width", "depth", "heads", "feedforward", "memory", "inner"):
             value = getattr(self, name)
-            if not (name == "patch" and value is None) and (int(value) != value or value < 1):
+            if not (name in ("patch", "inner") and value is None) and (int(value) != value or value < 1):
                 raise InputError(f"{name} must be a positive integer", given=repr(value), expected="1 or more")
         wrong = [
             f"{name}={getattr(self, name)!r}"
             for name, fits in (
                 ("first", self.first in ("decode", "given")),
-                ("heads", self.width % self.heads == 0),
+                ("heads", (self.inner or self.width) % self.heads == 0),
                 ("memory", self.memory <= inputs),
                 ("share", 0 <= self.share <= 1),
                 ("jitter", self.jitter >= 0),
@@ -244,12 +249,14 @@ class MotionDecoder(NeuralDecoder):
             raise InputError(
                 "a parameter of the motion decoder is out of range",
                 given=", ".join(wrong),
-                expected="first 'decode' or 'given', the latter without standardization; heads that divide the width; "
+                expected="first 'decode' or 'given', the latter without standardization; heads that divide the width "
+                "(within attention); "
                 f"at most {inputs} tokens of inputs; shares from 0 to 1",
             )
         return FrameTransformer(
             inputs, shape, patch=self.patch, width=self.width, depth=self.depth, heads=self.heads,
             feedforward=self.feedforward, memory=self.memory, dropout=self.dropout, first=not given,
+            inner=self.inner,
         )  # fmt: skip
 
     def forward(self, network: Any, inputs: Tensor, targets: Any) -> Tensor:

@@ -22,11 +22,11 @@ class Attention(nn.Module):
     Not ``nn.MultiheadAttention``, which wants its mask added to the scores and returns weights that nobody needs.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, inner: int) -> None:
         super().__init__()
         self._heads = heads
-        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.query, self.key_value = nn.Linear(width, inner), nn.Linear(width, 2 * inner)
+        self.out = nn.Linear(inner, width)
 
     def forward(self, tokens: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return tensor, shape (sample, token, channel).
@@ -67,10 +67,10 @@ class Gated(nn.Module):
 class Block(nn.Module):
     """Attention to tokens of frames, attention to what drives the motion, and a perceptron, each with a residual."""
 
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float, inner: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.frames, self.memory = Attention(width, heads), Attention(width, heads)
+        self.frames, self.memory = Attention(width, heads, inner), Attention(width, heads, inner)
         self.perceptron = Gated(width, feedforward)
         self.dropout = nn.Dropout(dropout)
 
@@ -96,6 +96,8 @@ class FrameTransformer(nn.Module):
         Side of the square of latents that is a token; None for one token for each frame, as in the released code.
     width, depth, heads, feedforward : int
         Channels of a token, number of blocks, attention heads, and width of their perceptrons.
+    inner : int or None
+        Channels within attention, shared by the heads; None for `width`.
     memory : int
         Number of tokens of what drives the motion. With one, attention to it would not depend on the frame.
     dropout : float
@@ -116,6 +118,7 @@ class FrameTransformer(nn.Module):
         memory: int,
         dropout: float,
         first: bool,
+        inner: int | None = None,
     ) -> None:
         super().__init__()
         frames, _, rows, columns = shape
@@ -123,10 +126,11 @@ class FrameTransformer(nn.Module):
         tokens, values = int(np.prod(self._cells)), int(np.prod(self.shape[1:])) // int(np.prod(self._cells))
         self.drive = Tokens(inputs, -(-inputs // memory), width, shared=False)
         self.of_drive = nn.Parameter(0.02 * torch.randn(self.drive.tokens, width))
-        self.embed = nn.Linear(values, width)
+        # A frame that is one token as wide as its latents is not embedded, as in the released code.
+        self.embed = nn.Identity() if patch is None and values == width else nn.Linear(values, width)
         self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
         self.time = nn.Parameter(0.02 * torch.randn(frames - 1, 1, width))
-        self.blocks = nn.ModuleList(Block(width, heads, feedforward, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, feedforward, dropout, inner or width) for _ in range(depth))
         self.last = nn.LayerNorm(width)
         self.change = nn.Linear(width, values)
         # Without training, frames stay as they are: the network learns what changes.

@@ -490,7 +490,7 @@ def named_identification(name: str, judges: Mapping[str, tuple[ImageNetwork, str
     n = said["way"] or said["n"]
     metric = identification(
         int(said["k"] or 1),
-        int(n) if n and n != "all" else n,
+        "all" if n == "all" else int(n) if n else None,
         half_ties=said["ties"] is not None,
         among="reconstructions" if said["among"] else "seen",
     )

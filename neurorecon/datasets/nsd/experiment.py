@@ -14,7 +14,8 @@ import pandas as pd
 from neurorecon.datasets.base import tidy_columns
 from neurorecon.datasets.nsd.layout import DOWNLOAD
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.files import damaged
+from neurorecon.io.files import broken_link, damaged
+from neurorecon.io.tables import read_text_table
 
 #: Seconds from one trial to the next: 3 s of image, 1 s of gap.
 TRIAL_SECONDS = 4.0
@@ -123,6 +124,7 @@ def read_design(path: Path) -> Design:
     """
     from scipy.io import loadmat
 
+    broken_link(path, "the design of the experiment")
     if not path.is_file():
         raise MissingFileError(
             "the design of the experiment is missing",
@@ -202,21 +204,13 @@ def read_behavior(path: Path) -> pd.DataFrame | None:
     InputError
         If the file cannot be read or lacks columns.
     """
+    broken_link(path, "the behavioral responses")
     if not path.is_file():
         return None
-    try:
-        table = pd.read_csv(path, sep="\t")
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise damaged(path, error, DOWNLOAD) from error
-    missing = [column for column in BEHAVIOR_COLUMNS if column not in table]
-    if missing:
-        raise InputError(
-            f"{path} lacks columns",
-            given=f"columns {', '.join(map(str, table.columns))}",
-            expected=f"the columns {', '.join(missing)} too",
-            todo=DOWNLOAD,
-        )
-    return table
+    table = read_text_table(path)
+    table.require(BEHAVIOR_COLUMNS)
+    whole = {name: table.integers(name, 1) for name in BEHAVIOR_COLUMNS}
+    return table.frame.assign(**whole)
 
 
 def of_trials(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
@@ -261,7 +255,8 @@ def behavior_columns(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFra
 
 def means_of_behavior(behavior: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
     """Average :data:`MEANS` across the trials with a response in each group; NaN if there are none."""
-    return behavior[[name for name in MEANS if name in behavior]].groupby(groups).mean()
+    columns = [name for name in MEANS if name in behavior]
+    return behavior[columns].apply(pd.to_numeric, errors="coerce").groupby(groups).mean()
 
 
 def check_behavior(path: Path, behavior: pd.DataFrame, trials: pd.DataFrame) -> None:

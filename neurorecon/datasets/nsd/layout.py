@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from neurorecon.datasets.base import Options
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.io.files import broken_link, refuse_empty
 
 #: Versions of the betas.
 Betas = Literal["betas_fithrf_GLMdenoise_RR", "betas_fithrf", "betas_assumehrf"]
@@ -282,6 +283,11 @@ def find_subjects(layout: Layout, options: NsdOptions) -> list[str]:
         If there are no betas in the version and space of the options, or not of a requested subject.
     """
     folder = layout.root / "nsddata_betas" / "ppdata"
+    broken_link(folder, "the betas: folders subjXX/SPACE/BETAS")
+    for place in sorted(folder.glob("subj[0-9][0-9]")):
+        if not options.subjects or place.name in options.subjects:
+            broken_link(place / options.space, "the betas of a subject (or name the subjects to read in [options])")
+            refuse_empty(layout.betas(place.name, options), "the betas of each session")
     there = sorted(path.name for path in folder.glob("subj[0-9][0-9]") if layout.betas(path.name, options).is_dir())
     if not there:
         raise MissingFileError(

@@ -1,5 +1,10 @@
 """A miniature of NSD: the same files, names and headers, with a few voxels and trials and simulated responses.
 
+Headers are those of the tools that NSD was written with (``nsd_savenifti.m`` and ``nsd_savemgz.m`` of cvnlab/nsdcode):
+volumes have an sform (code 1) without rotation whose origin is the center of the volume, no qform, no units, and the
+seconds per volume as the fourth zoom; surfaces are float32 with FreeSurfer's default geometry; the betas of an HDF5
+file are in chunks of one voxel. docs/datasets/nsd.md says what is not known.
+
 As in NSD, some images are shared by all subjects, the others belong to one subject, and each is shown three times.
 Responses depend on the content of the image (early ROIs encode the background and the position of the shape, the others
 its category), plus noise.
@@ -7,6 +12,7 @@ its category), plus noise.
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -169,6 +175,12 @@ _ROIS: dict[str, dict[int, tuple[tuple[float, float], tuple[float, float]]]] = {
     "HCP_MMP1": {1: ((0.0, 0.2), (0.0, 1.0)), 4: ((0.2, 0.3), (0.0, 1.0)), 18: ((0.5, 1.0), (0.0, 0.5))},
 }
 
+#: ROIs below the cortex, in volumes only; their labels are in ``nsddata/templates``.
+_TEMPLATES = {
+    "MTL": ("ErC", "area35", "area36", "PhC", "Sub", "CA1", "CA2", "CA3", "DG", "HT"),
+    "thalamus": ("LGN", "SC", "Vpu", "DLpu", "DMpu"),
+}
+
 #: Features that drive the voxels of the ROIs in each file; all visual voxels respond weakly to every category.
 _TUNING = {
     "prf-visualrois": ("meadow", "sky", "street", "x", "y", "size"),
@@ -209,6 +221,13 @@ class Cortex:
         return weights
 
 
+#: Seconds per volume in the headers of a space; ``nsd_mapdata`` writes none into volumes in MNI space.
+_SECONDS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}
+
+#: Voxel of the anterior commissure in MNI space (from 0; 182 x 218 x 182), the origin of volumes there.
+_MNI_ORIGIN = (91, 126, 72)
+
+
 def volume_cortex(space: str) -> tuple[Cortex, np.ndarray]:
     """Return the voxels of a volume, with x varying fastest, and its affine."""
     shape, size = VOLUMES[space]
@@ -218,7 +237,10 @@ def volume_cortex(space: str) -> tuple[Cortex, np.ndarray]:
     back, up = (y - 1) / (shape[1] - 3), (z - 2) / (shape[2] - 4)
     cortex = _rois(back, up, np.abs(x / (shape[0] - 1) - 0.5) * 2, x < shape[0] / 2, edge >= 1, z >= 2)
     affine = np.diag([size, size, size, 1.0])
-    affine[:3, 3] = -size * (np.array(shape) - 1) / 2
+    origin = (np.array(shape) - 1) / 2
+    if space == "MNI":  # where the anterior commissure is in the smaller volume
+        origin = np.round(np.array(_MNI_ORIGIN) * shape / (182, 218, 182))
+    affine[:3, 3] = -size * origin
     return cortex, affine
 
 
@@ -311,7 +333,7 @@ def write_nsd(
     formats : sequence of {"nii.gz", "hdf5"}
         File formats of betas in the subjects' volumes.
     betas : sequence of str
-        Versions of the betas to write. All hold the same numbers.
+        Versions of the betas to write. All hold the same numbers. In MNI space there is ``betas_fithrf`` alone.
     seed : int
         Random seed; the same seed gives the same files.
 
@@ -334,7 +356,8 @@ def write_nsd(
         _write_behavior(root, name, number, design, np.random.default_rng([seed, number]))
         for place, space in enumerate(spaces):
             write = _write_surface if space in VERTICES else _write_volume
-            where = [root / "nsddata_betas" / "ppdata" / name / space / version for version in betas]
+            versions = ("betas_fithrf",) if space == "MNI" else betas
+            where = [root / "nsddata_betas" / "ppdata" / name / space / version for version in versions]
             own = np.random.default_rng([seed, number, place])
             cortex, save = write(root, name, space, formats)
             _write_betas(where, cortex, scenes, design, number, sessions, own, save)
@@ -476,10 +499,17 @@ def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> 
     shape, size = VOLUMES[space]
 
     def nifti(path: Path, values: np.ndarray) -> None:
+        # Not by Nifti1Image, which stores NaN as the slope, and a qform too.
+        header = nibabel.Nifti1Header()
+        header.set_data_dtype(values.dtype)
+        header.set_data_shape((*shape, *values.shape[1:]))
+        header.set_sform(affine, 1)
+        header["pixdim"][:5] = 0, size, size, size, _SECONDS.get(space, 1.0)
+        header["scl_slope"] = header["scl_inter"] = 0
+        header["vox_offset"], header["aux_file"], header["regular"] = 352, b"none", b"r"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = nibabel.Nifti1Image(values.reshape(*shape, *values.shape[1:], order="F"), affine)
-        image.header.set_zooms([size] * 3 + [4 / 3] * (values.ndim - 1))
-        image.to_filename(path)
+        with path.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+            packed.write(header.binaryblock + bytes(4) + values.tobytes(order="F"))
 
     def save(folder: Path, stem: str, values: np.ndarray) -> None:
         """Save values (voxel,) or (voxel, trial)."""
@@ -494,12 +524,19 @@ def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> 
     if space == "MNI":
         formats = ("nii.gz",)
         return cortex, save
+    for file, names in _TEMPLATES.items():
+        _write_colors(root / "nsddata" / "templates" / f"{file}.ctab", names)
     roi = root / "nsddata" / "ppdata" / name / space / "roi"
     nifti(roi.parent / "brainmask.nii.gz", cortex.brain.astype(np.uint8))
     for file, values in _maps(cortex).items():
         nifti(roi.parent / f"{file}.nii.gz", values)
     _write_names(root, name, LABELS)
-    for file, labels in cortex.labels.items():
+    depth = (cortex.labels["nsdgeneral"] < 0).cumsum() - 1  # voxels of the brain outside of visual cortex, numbered
+    below = {
+        file: np.where((cortex.labels["nsdgeneral"] < 0) & (depth // 20 % 2 == place), depth % (len(names) + 1), 0)
+        for place, (file, names) in enumerate(_TEMPLATES.items())
+    }
+    for file, labels in {**cortex.labels, **{name: part.astype(np.int16) for name, part in below.items()}}.items():
         nifti(roi / f"{file}.nii.gz", labels)
         for side, member in (("lh", cortex.left), ("rh", ~cortex.left)):
             nifti(roi / f"{side}.{file}.nii.gz", np.where(member, labels, np.minimum(labels, 0)))
@@ -517,13 +554,17 @@ def _maps(cortex: Cortex) -> dict[str, np.ndarray]:
 
 def _write_names(root: Path, name: str, files: Iterable[str]) -> None:
     """Write the names of labels, with colors, as NSD has them beside the surfaces of a subject or of fsaverage."""
-    folder = root / "nsddata" / "freesurfer" / name / "label"
-    folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         if file in LABELS and file != "nsdgeneral":
-            rows = [f"{number} {label} {40 * number % 256} {90 * number % 256} {number % 256} 0"
-                    for number, label in enumerate(["Unknown", *LABELS[file]])]  # fmt: skip
-            (folder / f"{file}.mgz.ctab").write_text("\n".join(rows) + "\n", encoding="utf-8")
+            _write_colors(root / "nsddata" / "freesurfer" / name / "label" / f"{file}.mgz.ctab", LABELS[file])
+
+
+def _write_colors(path: Path, names: Sequence[str]) -> None:
+    """Write a color table of FreeSurfer, as it is read with one space as the delimiter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{number} {label} {40 * number % 256} {90 * number % 256} {number % 256} 0"
+            for number, label in enumerate(["Unknown", *names])]  # fmt: skip
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) -> tuple[Cortex, Any]:
@@ -538,19 +579,18 @@ def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) ->
         folder.mkdir(parents=True, exist_ok=True)
         for side, part in (("lh", values[:border]), ("rh", values[border:])):
             if native and "session" in stem:  # int16, (trial, vertex)
-                with h5py.File(folder / f"{side}.{stem}.hdf5", "w") as file:
-                    file.create_dataset("betas", data=part.T)
+                with h5py.File(folder / f"{side}.{stem}.hdf5", "w") as file:  # one chunk per vertex
+                    file.create_dataset("betas", data=part.T, chunks=(part.shape[1], 1))
                 continue
-            stored = part if part.dtype == np.int32 else part / 300 if "session" in stem else part
-            data = stored.reshape(len(part), 1, 1, *part.shape[1:])
-            kind = np.int32 if part.dtype == np.int32 else np.float32
-            nibabel.MGHImage(data.astype(kind), np.eye(4)).to_filename(folder / f"{side}.{stem}.{suffix}")
+            stored = part / 300 if "session" in stem else part
+            data = stored.reshape(len(part), 1, 1, *part.shape[1:]).astype(np.float32)  # labels too, as FreeSurfer does
+            nibabel.MGHImage(data, None).to_filename(folder / f"{side}.{stem}.{suffix}")
 
     whose = name if native else "fsaverage"
     folder = root / "nsddata" / "freesurfer" / whose / "label"
     files = {file: labels for file, labels in cortex.labels.items() if native or not file.startswith(_OF_SUBJECTS)}
     for file, labels in files.items():
-        save(folder, file, labels.astype(np.int32), "mgz")
+        save(folder, file, np.maximum(labels, 0), "mgz")
     _write_names(root, whose, files)
     if native:
         for file, values in _maps(cortex).items():
@@ -578,7 +618,11 @@ def _write_betas(
         stored = (np.clip(values * cortex.brain, -100, 100) * 300).round().astype(np.int16)
         for folder in folders:
             save(folder, f"betas_session{session + 1:02d}", stored.T)
-    ncsnr = np.where(cortex.brain, signal.std(axis=0) / NOISE, 0).astype(np.float32)
+            if folder.parent.name == "MNI":
+                save(folder, f"valid_session{session + 1:02d}", cortex.brain.astype(np.int16))
+    ncsnr = np.where(cortex.brain, signal.std(axis=0) / NOISE, np.nan).astype(np.float32)
     for folder in folders:
+        if folder.parent.name == "MNI":
+            continue
         save(folder, "ncsnr", ncsnr)
-        save(folder, "meanbeta", np.where(cortex.brain, 1.0, 0.0).astype(np.float32))
+        save(folder, "meanbeta", np.where(cortex.brain, 300.0, 0.0).astype(np.float32))  # times 300, as the betas

@@ -105,6 +105,9 @@ class SubjectData:
     voxel_columns : sequence of str
         Further columns of `voxels` to store, e.g. the hemisphere of each voxel of a volume, or statistics of a
         localizer. Columns that are not listed are not stored.
+    ncsnr_tasks : sequence of str, optional
+        The tasks that the column ``ncsnr`` of `voxels` is about; ceilings of the others are computed from repeats. By
+        default, all.
     """
 
     samples: pd.DataFrame
@@ -116,6 +119,7 @@ class SubjectData:
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
     report: Mapping[str, str] = field(default_factory=dict)
     voxel_columns: Sequence[str] = ()
+    ncsnr_tasks: Sequence[str] | None = None
 
 
 class Reader(ABC):
@@ -217,7 +221,8 @@ class Reader(ABC):
     def stimuli(self) -> pd.DataFrame:
         """Return the table of stimuli, one row per stimulus, with :data:`STIMULUS_COLUMNS`.
 
-        ``id`` is a unique string and ``kind`` is ``"image"`` or ``"video"``. Images come before videos.
+        ``id`` is a unique string and ``kind`` is ``"image"``, ``"video"``, or ``"other"`` for stimuli that are neither
+        (a word that somebody imagines): they are legal, and have no images. Images come first, then videos, then these.
         """
 
     def labels(self) -> pd.DataFrame | None:

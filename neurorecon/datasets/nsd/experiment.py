@@ -209,8 +209,16 @@ def read_behavior(path: Path) -> pd.DataFrame | None:
         return None
     table = read_text_table(path)
     table.require(BEHAVIOR_COLUMNS)
-    whole = {name: table.integers(name, 1) for name in BEHAVIOR_COLUMNS}
-    return table.frame.assign(**whole)
+    found = {name: _numbers(table.text(name)) for name in table.frame}
+    return pd.DataFrame(found | {name: table.integers(name, 1) for name in BEHAVIOR_COLUMNS})
+
+
+def _numbers(text: np.ndarray) -> pd.Series:
+    """Return a column as numbers, NaN where nothing was pressed; as text if it holds other text."""
+    column = pd.Series(text, dtype=object)
+    missing = column.isin(("", "NaN"))
+    numbers = pd.to_numeric(column.where(~missing), errors="coerce")
+    return column if (numbers.isna() & ~missing).any() else numbers
 
 
 def of_trials(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
@@ -255,8 +263,7 @@ def behavior_columns(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFra
 
 def means_of_behavior(behavior: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
     """Average :data:`MEANS` across the trials with a response in each group; NaN if there are none."""
-    columns = [name for name in MEANS if name in behavior]
-    return behavior[columns].apply(pd.to_numeric, errors="coerce").groupby(groups).mean()
+    return behavior[[name for name in MEANS if name in behavior]].groupby(groups).mean()
 
 
 def check_behavior(path: Path, behavior: pd.DataFrame, trials: pd.DataFrame) -> None:

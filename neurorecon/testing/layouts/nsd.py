@@ -290,8 +290,21 @@ TRIALS = IMAGES * REPEATS // SESSIONS
 NOISE = 1.0
 
 
+#: Images of NSD-synthetic that all subjects saw, those in a subject's own colors, and its runs (220, 64 and 8 in NSD).
+SYNTHETIC_SHARED, SYNTHETIC_OWN, SYNTHETIC_RUNS = 220, 4, 8
+
+#: Height and width of the images of NSD-synthetic (714 x 1360 in NSD).
+SYNTHETIC_SIZE = (51, 97)
+
+#: Runs of NSD-imagery, its cues by set, and presentations of each in a run (8 in NSD).
+_IMAGERY_RUNS = ("visA", "attA", "imgA_1", "visB", "attB", "imgB_1", "visC", "attC", "imgC_1", "imgA_2", "imgB_2",
+                 "imgC_2")  # fmt: skip
+_CUES = {"A": "HRVLPE", "B": "WKBCDT", "C": "SZMYNF"}
+IMAGERY_REPEATS = 2
+
 #: What can be chosen with ``neurorecon datasets miniature nsd``.
 CHOICES = {
+    "tasks": ("core", "synthetic", "imagery"),
     "subjects": tuple(f"subj{number:02d}" for number in range(1, SUBJECTS + 1)),
     "spaces": (*VOLUMES, *VERTICES),
     "formats": ("nii.gz", "hdf5"),
@@ -314,6 +327,7 @@ def write_nsd(
     spaces: Sequence[str] = ("func1pt8mm",),
     formats: Sequence[str] = ("nii.gz",),
     betas: Sequence[str] = ("betas_fithrf_GLMdenoise_RR",),
+    tasks: Sequence[str] = ("core",),
     seed: int = 0,
 ) -> Path:
     """Write a miniature of NSD.
@@ -334,6 +348,8 @@ def write_nsd(
         File formats of betas in the subjects' volumes.
     betas : sequence of str
         Versions of the betas to write. All hold the same numbers. In MNI space there is ``betas_fithrf`` alone.
+    tasks : sequence of {"core", "synthetic", "imagery"}
+        Which of NSD, NSD-synthetic and NSD-imagery to write.
     seed : int
         Random seed; the same seed gives the same files.
 
@@ -352,6 +368,8 @@ def write_nsd(
     _write_annotations(root, information, scenes)
     chosen = [int(name.removeprefix("subj")) for name in subjects]
     _write_images(root, scenes, np.unique(design.images[[number - 1 for number in chosen]]) - 1)
+    further = {task: _TASKS[task](root, scenes, design, subjects, np.random.default_rng([seed, 100 + place]))
+               for place, task in enumerate(_TASKS) if task in tasks}  # fmt: skip
     for number, name in zip(chosen, subjects, strict=True):
         _write_behavior(root, name, number, design, np.random.default_rng([seed, number]))
         for place, space in enumerate(spaces):
@@ -360,7 +378,17 @@ def write_nsd(
             where = [root / "nsddata_betas" / "ppdata" / name / space / version for version in versions]
             own = np.random.default_rng([seed, number, place])
             cortex, save = write(root, name, space, formats)
-            _write_betas(where, cortex, scenes, design, number, sessions, own, save)
+            weights = cortex.weights(own)
+            if "core" in tasks:
+                _write_betas(where, cortex, scenes.features() @ weights, design, number, sessions, own, save)
+            for task, features in further.items():
+                values = 1.0 + features[name] @ weights
+                values += NOISE * np.random.default_rng([seed, number, place, len(values)]).standard_normal(
+                    values.shape
+                )
+                stored = (np.clip(values * cortex.brain, -100, 100) * 300).round().astype(np.int16)
+                for folder in where:
+                    save(folder.with_name(f"nsd{task}{folder.name}"), f"betas_nsd{task}", stored.T)
     return root
 
 
@@ -388,7 +416,12 @@ def _write_design(root: Path, design: _Design) -> None:
         "subjectim": design.images.astype(np.uint32),
     }
     savemat(folder / "nsd_expdesign.mat", content)
-    with (folder / "nsd_expdesign.mat").open("r+b") as file:  # the header holds the time, which would change the file
+    _without_time(folder / "nsd_expdesign.mat")
+
+
+def _without_time(path: Path) -> None:
+    """Overwrite the header of a MATLAB file, which holds the time, so that the same seed gives the same file."""
+    with path.open("r+b") as file:
         file.write(b"MATLAB 5.0 MAT-file, miniature of NSD".ljust(116))
 
 
@@ -578,11 +611,11 @@ def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) ->
     def save(folder: Path, stem: str, values: np.ndarray, suffix: str = "mgh") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for side, part in (("lh", values[:border]), ("rh", values[border:])):
-            if native and "session" in stem:  # int16, (trial, vertex)
+            if native and stem.startswith("betas_"):  # int16, (trial, vertex)
                 with h5py.File(folder / f"{side}.{stem}.hdf5", "w") as file:  # one chunk per vertex
                     file.create_dataset("betas", data=part.T, chunks=(part.shape[1], 1))
                 continue
-            stored = part / 300 if "session" in stem else part
+            stored = part / 300 if stem.startswith("betas_") else part
             data = stored.reshape(len(part), 1, 1, *part.shape[1:]).astype(np.float32)  # labels too, as FreeSurfer does
             nibabel.MGHImage(data, None).to_filename(folder / f"{side}.{stem}.{suffix}")
 
@@ -598,10 +631,99 @@ def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) ->
     return cortex, save
 
 
+def _write_synthetic(
+    root: Path, scenes: Scenes, design: _Design, subjects: Sequence[str], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Write the design and the images of NSD-synthetic; return the features of each trial by subject."""
+    import h5py
+    from scipy.io import savemat
+
+    number = SYNTHETIC_SHARED + SYNTHETIC_OWN
+    folder = root / "nsddata" / "experiments" / "nsdsynthetic"
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.concatenate([rng.permutation(number) for _ in range(2)])
+    run = -(-len(order) // SYNTHETIC_RUNS)
+    order = np.concatenate([order, rng.permutation(number)[: run * SYNTHETIC_RUNS - len(order)]])
+    pattern = np.zeros((1, SYNTHETIC_RUNS, run + 6), dtype=np.uint8)
+    pattern[0, :, 3 : run + 3] = 1
+    savemat(folder / "nsdsynthetic_expdesign.mat", {"masterordering": order[None] + 1, "stimpattern": pattern})
+    _without_time(folder / "nsdsynthetic_expdesign.mat")
+    kinds = [("Noise", "Natural scenes", "Single words", "Spiral gratings")[image % 4] for image in range(number)]
+    kinds[SYNTHETIC_SHARED:] = ["Chromatic noise"] * SYNTHETIC_OWN
+    columns = {"Image": [f"image_{image + 1}" for image in range(number)], "Image class": kinds}
+    table = pd.DataFrame({"Image number": np.arange(number) + 1, **columns})
+    table.to_csv(folder / "nsdsyntheticimageinformation.csv", index=False)
+    images = root / "nsddata_stimuli" / "stimuli" / "nsdsynthetic"
+    images.mkdir(parents=True, exist_ok=True)
+    height, width = SYNTHETIC_SIZE
+    content = invent(number, rng)
+    small = [draw(content, image)[:height, :height] for image in range(number)]
+    for subject in (None, *subjects):
+        first, stop = (0, SYNTHETIC_SHARED) if subject is None else (SYNTHETIC_SHARED, number)
+        name = "nsdsynthetic_stimuli" if subject is None else f"nsdsynthetic_colorstimuli_{subject}"
+        bricks = np.full((stop - first, height, width, 3), 127, dtype=np.uint8)  # on gray
+        side = (width - height) // 2
+        for row, image in enumerate(range(first, stop)):
+            tint = 0 if subject is None else 3 * int(subject[-2:])  # colors are those of a subject
+            linear = (small[image] / 255.0) ** 2 * 255  # linear in luminance
+            bricks[row, :, side : side + height] = np.clip(linear + tint, 0, 255)
+        with h5py.File(images / f"{name}.hdf5", "w") as file:
+            file.create_dataset("imgBrick", data=bricks)
+    return dict.fromkeys(subjects, content.features()[order])
+
+
+def _write_imagery(
+    root: Path, scenes: Scenes, design: _Design, subjects: Sequence[str], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Write the trials and the images of NSD-imagery; return the features of each of its betas by subject."""
+    from PIL import Image
+    from scipy.io import savemat
+
+    cues = [(part, cue) for part, letters in _CUES.items() for cue in letters]
+    content = invent(len(cues), rng)
+    features = dict(zip(cues, content.features(), strict=True))
+    folder = root / "nsddata" / "experiments" / "nsdimagery"
+    files = {("A", cue): f"bar_{45 * place:03d}.0deg_450L_43W.png" for place, cue in enumerate(_CUES["A"])}
+    for place, cue in enumerate(_CUES["B"]):
+        shared = int(design.shared[place])
+        files["B", cue] = f"shared{place + 1:04d}_nsd{shared:05d}.png"
+        features["B", cue] = scenes.features()[shared - 1]  # an image of NSD itself
+    for part, letters in _CUES.items():
+        rows = [[place, files.get((part, cue), f"concept {cue}"), cue] for place, cue in enumerate(letters, start=1)]
+        folder.mkdir(parents=True, exist_ok=True)
+        savemat(folder / f"{part}_pair_list.mat", {"pair_list": np.array(rows, dtype=object)})
+        _without_time(folder / f"{part}_pair_list.mat")
+    for (part, cue), file in files.items():
+        path = folder / "rawtargetimages" / f"set{part}" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = draw(content, cues.index((part, cue))) if part == "A" else draw(scenes, int(file[-9:-4]) - 1)
+        Image.fromarray(picture).save(path)
+    bdata = root / "nsddata" / "bdata" / "nsdimagery"
+    bdata.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[np.ndarray]] = {subject: [] for subject in subjects}
+    for number, run in enumerate(_IMAGERY_RUNS, start=1):
+        part = run[3]
+        shown = rng.permutation(list(_CUES[part]) * IMAGERY_REPEATS)
+        strength = {"vis": 1.0, "att": 0.5, "img": 0.4}[run[:3]]  # what is imagined is weaker
+        own = strength * np.array([features[part, cue] for cue in shown])
+        for subject in subjects:
+            table = pd.DataFrame({"SUBJECT": int(subject[-2:]), "SESSION": 1, "RUN": number,
+                                  "TRIAL": np.arange(len(shown)) + 1, "CONDITION": shown, "CUE": shown})  # fmt: skip
+            table["TRIALONSET"] = 12.0 + 4.0 * np.arange(len(shown)) + 0.001 * number
+            table["BUTTON"] = rng.integers(1, 3, len(shown))
+            table.to_csv(bdata / f"nsdimagery_{subject}_{run}.tsv", sep="\t", index=False)
+            found[subject].append(np.repeat(own, 2, axis=0) if run.startswith("att") else own)
+    return {subject: np.concatenate(parts) for subject, parts in found.items()}
+
+
+#: What writes the further tasks.
+_TASKS = {"synthetic": _write_synthetic, "imagery": _write_imagery}
+
+
 def _write_betas(
     folders: list[Path],
     cortex: Cortex,
-    scenes: Scenes,
+    signal: np.ndarray,
     design: _Design,
     subject: int,
     sessions: int,
@@ -609,8 +731,7 @@ def _write_betas(
     save: Any,
 ) -> None:
     """Write the betas of all trials, session by session, and the maps that NSD derives from them."""
-    weights = cortex.weights(rng)
-    signal = scenes.features() @ weights  # (image, voxel)
+    # signal: (image, voxel)
     for session in range(sessions):
         order = design.order[session * TRIALS : (session + 1) * TRIALS]
         shown = design.images[subject - 1, order - 1] - 1

@@ -226,7 +226,10 @@ class Reader(ABC):
         """
 
     def labels(self) -> pd.DataFrame | None:
-        """Return numeric labels, one row per stimulus and one column per label, or None if there are none."""
+        """Return numeric labels, one row per stimulus and one column per label, or None if there are none.
+
+        The row of a stimulus that nobody labeled is NaN.
+        """
         return None
 
     def image_shape(self) -> tuple[int, int, int] | None:

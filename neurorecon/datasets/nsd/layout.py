@@ -119,7 +119,8 @@ class NsdOptions(Options):
         if isinstance(names, list | tuple):
             if not names:
                 raise ValueError('must name at least one of "core", "synthetic", "imagery"')
-            return tuple(sorted(dict.fromkeys(names), key=str))
+            order = ["core", "synthetic", "imagery"]
+            return tuple(sorted(dict.fromkeys(names), key=lambda name: order.index(name) if name in order else 3))
         return names
 
     @model_serializer(mode="wrap")

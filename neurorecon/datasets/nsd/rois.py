@@ -419,7 +419,9 @@ def _whole_numbers(values: np.ndarray, paths: list[Path]) -> np.ndarray:
 def _volume_files(folder: Path) -> dict[str, Path]:
     found = {}
     if folder.is_dir():
-        refuse_empty(folder, "the ROI files: nsdgeneral.nii.gz etc.")
+        refuse_empty(
+            folder, 'the ROI files: nsdgeneral.nii.gz etc. (without the folder, set mask to "brain" or a file)'
+        )
     for path in sorted(folder.glob("*.nii*")) if folder.is_dir() else ():
         match = re.fullmatch(r"(.+)\.nii(\.gz)?", path.name)
         if match:

@@ -484,7 +484,7 @@ class NsdImages:
     def __init__(
         self, path: Path, ids: np.ndarray, rows: np.ndarray, size: int | None, number: int | None = None
     ) -> None:
-        broken_link(path, "the images")
+        broken_link(path, 'nsd_stimuli.hdf5 (39.6 GB), or images = "none" in [options]')
         if not path.is_file():
             raise MissingFileError(
                 "the images are missing",

@@ -284,7 +284,7 @@ class TaskImages:
             if isinstance(source, tuple):
                 last[source[0]] = max(last.get(source[0], 0), source[1])
         for path, row in last.items():
-            broken_link(path, "images of NSD-synthetic")
+            broken_link(path, 'images of NSD-synthetic, or images = "none" in [options]')
             if not path.is_file():
                 raise MissingFileError(
                     "the images of NSD-synthetic are missing",

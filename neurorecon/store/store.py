@@ -118,7 +118,7 @@ class Tables:
         """Tasks without training samples that a model of another task can be tested on, and that task.
 
         Each of them can be followed like a split column: its samples are the test samples of the task with the most
-        training samples, whose own test samples are left out.
+        training samples, whose own test samples are left out, and so are stimuli that have no image.
         """
         counted: dict[str, dict[str, int]] = {}
         for subject in self.subjects:
@@ -154,6 +154,8 @@ class Tables:
             shown.update(stimuli[[self._word(name) == task for name in tasks.tolist()]].tolist())
         ids, built = (self._values(f"{schema.STIMULI}/{name}").astype(str) for name in ("id", "split"))
         tested = np.array([name in shown for name in ids.tolist()], dtype=bool)
+        # Analyses need the same targets of all test stimuli, and what has no image has no target of images.
+        tested &= self._values(f"{schema.STIMULI}/kind").astype(str) != schema.OTHER
         return np.where(tested, "test", np.where(built == "train", "train", "")).astype(object)
 
     @property
@@ -416,7 +418,8 @@ class Tables:
             if self._tested_task is not None:
                 table = self._samples[subject]
                 tested = table["task"] == self._tested_task
-                table["split"] = np.where(tested, "test", table["split"].where(table["split"] == "train", ""))
+                splits = dict(zip(self.stimuli["id"], self.stimuli["split"], strict=True))
+                table["split"] = np.where(tested | (table["split"] == "train"), table["stimulus"].map(splits), "")
                 table["task"] = table["task"].where(~tested, self._test_tasks[self._tested_task])
             elif self.split_column is not None:
                 splits = dict(zip(self.stimuli["id"], self.stimuli["split"], strict=True))

@@ -191,16 +191,19 @@ def test_each_task_can_be_tested_on(store):
         found = followed.samples("subj02")
         own = found[found["task"] == "images"]
         assert own.index[own["split"] == "train"].equals(train)
-        assert own.index[own["split"] == "test"].equals(table.index[table["task"] == task])
-        assert set(table["task"][own.index[own["split"] == ""]]) == {"images"}  # the test images of NSD
+        concepts = table["stimulus"].str.startswith("imageryC")
+        assert own.index[own["split"] == "test"].equals(table.index[(table["task"] == task) & ~concepts])
+        left = own.index[own["split"] == ""]
+        assert set(table["split"][left[~concepts[left]]]) == {"test"}  # the test images of NSD
         assert followed.digest != store.digest
         np.testing.assert_array_equal(
             followed.noise_ceiling("subj02", task="images", of="single"),
             store.noise_ceiling("subj02", task=task, of="single"),
         )
         sizes = store.about_split(task)["sizes"]
-        assert sizes["other"]["test"] == (6 if task != "synthetic" else 0)
-    assert len(store.with_split("imagery").responses("subj02", split="test", average="stimulus")) == 18
+        assert sizes["other"]["left_out"] == 6
+    assert len(store.with_split("imagery").responses("subj02", split="test", average="stimulus")) == 12
+    assert len(store.responses("subj02", task="imagery", average="stimulus")) == 18
 
 
 def test_ncsnr_is_about_nsd_alone(store, tree):

@@ -210,6 +210,15 @@ def read_behavior(path: Path) -> pd.DataFrame | None:
     table = read_text_table(path)
     table.require(BEHAVIOR_COLUMNS)
     found = {name: _numbers(table.text(name)) for name in table.frame}
+    for name in MEANS:
+        if name in found and not pd.api.types.is_numeric_dtype(found[name].dtype):
+            text = next(value for value in found[name] if pd.isna(pd.to_numeric(value, errors="coerce")))
+            raise InputError(
+                f"{path}: the column {name!r} cannot be used",
+                given=repr(text),
+                expected="numbers, or NaN where nothing was pressed",
+                todo=DOWNLOAD,
+            )
     return pd.DataFrame(found | {name: table.integers(name, 1) for name in BEHAVIOR_COLUMNS})
 
 

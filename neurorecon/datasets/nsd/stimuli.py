@@ -17,10 +17,10 @@ from neurorecon.datasets.nsd.experiment import Design
 from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout, NsdOptions
 from neurorecon.datasets.splits import LEFT_OUT, cluster_texts, hold_out_groups, hold_out_sessions, hold_out_stimuli
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.arrays import open_array, open_hdf5_file, wrong_shape
+from neurorecon.io.arrays import dataset_of, open_array, open_hdf5_file, wrong_shape
 from neurorecon.io.files import broken_link, damaged, require_file
 from neurorecon.io.images import ImageFiles, image_files
-from neurorecon.io.tables import load_table, read_table, read_text_table
+from neurorecon.io.tables import as_table, load_table, read_table, read_text_table
 
 #: Columns to read.
 COLUMNS = ("cocoId", "cocoSplit", "cropBox", "nsdId", "shared1000")
@@ -53,17 +53,21 @@ def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
     if not csv.is_file() and not pkl.is_file():
         return None
     path = csv if csv.is_file() else pkl
-    table = read_text_table(csv).frame if path is csv else load_table(pkl, DOWNLOAD)
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise _wrong(path, f"no columns {', '.join(missing)}", f"columns {', '.join(COLUMNS)}, ...")
-    table = table[list(COLUMNS)].copy()
-    try:
-        table[["nsdId", "cocoId"]] = table[["nsdId", "cocoId"]].astype(np.int64)
-        table["shared1000"] = table["shared1000"].map(_truth).astype(bool)
-        table["cropBox"] = table["cropBox"].map(_box)
-    except (ValueError, TypeError, SyntaxError) as error:
-        raise damaged(path, error, DOWNLOAD) from error
+    read = read_text_table(csv) if path is csv else as_table(load_table(pkl, DOWNLOAD), str(pkl))
+    read.require(COLUMNS)
+    numbers = {name: read.integers(name, 0) for name in ("nsdId", "cocoId")}
+    table = read.frame[list(COLUMNS)].assign(**numbers)
+    for column, convert, expected in (
+        ("shared1000", _truth, "True or False"),
+        ("cropBox", _box, "four fractions, (top, bottom, left, right)"),
+    ):
+        found = []
+        for row, value in enumerate(table[column]):
+            try:
+                found.append(convert(value))
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                raise _wrong(path, f"{column} {str(value)[:60]!r} in {read.row(row)}", expected) from None
+        table[column] = pd.Series(found, index=table.index, dtype=bool if column == "shared1000" else object)
     if table["nsdId"].duplicated().any():
         raise _wrong(path, f"nsdId {table['nsdId'][table['nsdId'].duplicated()].iloc[0]} twice", "each nsdId once")
     table = table.set_index("nsdId", drop=False)
@@ -530,14 +534,7 @@ class NsdImages:
             return open_array(self._path, None, "imgBrick")
         if self._file is None:
             self._file = open_hdf5_file(self._path, DOWNLOAD)
-        if "imgBrick" not in self._file:
-            raise InputError(
-                f"{self._path} contains no images",
-                given=f"datasets {', '.join(self._file) or '(none)'}",
-                expected="the dataset imgBrick (image, y, x, rgb)",
-                todo=DOWNLOAD,
-            )
-        return self._file["imgBrick"]
+        return dataset_of(self._file, "imgBrick", self._path, "images", DOWNLOAD)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}  # an open file cannot be pickled

@@ -41,7 +41,7 @@ from neurorecon.datasets.nsd.rois import (
 from neurorecon.datasets.nsd.tasks import imagery_trials, synthetic_trials
 from neurorecon.datasets.runs import Screened, screen
 from neurorecon.errors import InputError, MissingFileError, NeuroreconWarning
-from neurorecon.io.arrays import open_hdf5_file, wrong_shape
+from neurorecon.io.arrays import dataset_of, open_hdf5_file, wrong_shape
 from neurorecon.io.files import damaged
 from neurorecon.io.surfaces import read_mgh_header
 from neurorecon.io.volumes import check_grid, open_image, volumes
@@ -299,14 +299,7 @@ class SurfaceHdf5Betas(Betas):
 def hdf5_betas_shape(path: Path) -> tuple[int, ...]:
     """Return the shape of the dataset ``betas``."""
     with open_hdf5_file(path, DOWNLOAD) as file:
-        if "betas" not in file:
-            raise InputError(
-                f"{path} contains no betas",
-                given=f"datasets {', '.join(file) or '(none)'}",
-                expected="the dataset betas",
-                todo=DOWNLOAD,
-            )
-        return tuple(int(size) for size in file["betas"].shape)
+        return tuple(int(size) for size in dataset_of(file, "betas", path, "betas", DOWNLOAD).shape)
 
 
 def percent(values: np.ndarray) -> np.ndarray:

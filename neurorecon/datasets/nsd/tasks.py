@@ -25,10 +25,10 @@ import pandas as pd
 from neurorecon.datasets.nsd.experiment import TRIAL_SECONDS
 from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout, NsdOptions
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.arrays import open_hdf5_file, wrong_shape
+from neurorecon.io.arrays import dataset_of, open_hdf5_file, wrong_shape
 from neurorecon.io.files import broken_link, damaged, require_file
 from neurorecon.io.images import read_image
-from neurorecon.io.tables import read_text_table
+from neurorecon.io.tables import Table, read_text_table
 
 #: Numbers of the sessions in a store; those of NSD itself are 1 to 40.
 SESSION = {"synthetic": 41, "imagery": 42}
@@ -89,7 +89,7 @@ def synthetic_trials(layout: Layout, subject: str, length: int) -> pd.DataFrame:
     if not whole or order.min() < 1:
         raise InputError(
             f"the design {path} cannot be used",
-            given=f"masterordering {order.shape} of {order.dtype}",
+            given=f"masterordering {order.shape} of {order.dtype}" + (f", from {order.min():g}" if whole else ""),
             expected="masterordering (1, 744), integers from 1",
             todo=DOWNLOAD,
         )
@@ -154,11 +154,18 @@ def synthetic_stimuli(layout: Layout, trials: dict[str, pd.DataFrame], options: 
     rows: dict[str, tuple[str, Any]] = {}
     for subject, part in trials.items():
         for identity in part["stimulus"].unique():
-            number = int(identity[len("synthetic") : len("synthetic") + 3])
+            number = int(identity.removeprefix("synthetic").partition("_")[0])
             own = number >= SHARED_SYNTHETIC
             file = layout.synthetic_images(subject if own else None)
             source = None if options.images == "none" else (file, number - SHARED_SYNTHETIC * own)
-            rows[identity] = (str(classes[number]) if number < len(classes) else "", source)
+            if path.is_file() and number >= len(classes):
+                raise InputError(
+                    f"{path} lacks images that were shown",
+                    given=f"{len(classes)} rows; image {number + 1} was shown",
+                    expected="a row for each of the 284 images",
+                    todo=f"{DOWNLOAD}, or remove the table, which is optional",
+                )
+            rows[identity] = (str(classes[number]) if len(classes) else "", source)
     return _shown(rows)
 
 
@@ -187,13 +194,20 @@ def imagery_trials(layout: Layout, subject: str, length: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _onsets(table: Any, length: int) -> np.ndarray:
-    """Return seconds from the beginning of a run; nominal ones for attention, and where a table has none."""
-    if "TRIALONSET" in table and length == len(table):
-        found = pd.to_numeric(pd.Series(table.text("TRIALONSET")), errors="coerce").to_numpy(dtype=float)
-        if np.isfinite(found).all() and (found >= 0).all() and (np.diff(found) > 0).all() and found[-1] < 3600:
-            return found
-    return np.arange(length) * _IMAGERY_SECONDS
+def _onsets(table: Table, length: int) -> np.ndarray:
+    """Return seconds from the beginning of a run; nominal ones for attention, and where a table has no onsets."""
+    if "TRIALONSET" not in table or length != len(table):
+        return np.arange(length) * _IMAGERY_SECONDS
+    found = table.numbers("TRIALONSET", 0)
+    if (np.diff(found) <= 0).any():
+        row = int(np.flatnonzero(np.diff(found) <= 0)[0]) + 1
+        raise InputError(
+            f"{table.where}: the trials are not in the order in which they were shown",
+            given=f"TRIALONSET {found[row]:g} in {table.row(row)}, after {found[row - 1]:g}",
+            expected="later onsets from row to row, as the betas are in this order",
+            todo=DOWNLOAD,
+        )
+    return found
 
 
 def imagery_id(part: str, cue: str) -> str:
@@ -235,12 +249,23 @@ def _pairs(path: Path) -> dict[str, str]:
 
     require_file(path, "the images of a set of NSD-imagery and the letters that cue them", DOWNLOAD)
     try:
-        listed = np.asarray(loadmat(path)["pair_list"], dtype=object)
+        content = loadmat(path)
+    except Exception as error:  # scipy raises many types of exceptions for damaged files
+        raise damaged(path, error, DOWNLOAD) from error
+    expected = "the variable pair_list: a number, the name of an image file and one letter in each row"
+    try:
+        listed = np.asarray(content["pair_list"], dtype=object)
         texts = [[str(np.asarray(cell).squeeze()) for cell in row] for row in listed]
         files = [next(text for text in row if re.search(r"\.(png|jpe?g|bmp|tiff?)$", text, re.I)) for row in texts]
         cues = [next(text for text in row if re.fullmatch(r"[A-Za-z]", text)) for row in texts]
-    except Exception as error:  # scipy raises many types of exceptions for damaged files
-        raise damaged(path, error, DOWNLOAD) from error
+    except (KeyError, StopIteration, TypeError):
+        names = ", ".join(name for name in content if name[0] != "_") or "nothing"
+        raise InputError(
+            f"{path} does not list images and their cues", given=f"variables {names}", expected=expected, todo=DOWNLOAD
+        ) from None
+    if len(set(cues)) < len(cues):
+        twice = next(cue for cue in cues if cues.count(cue) > 1)
+        raise InputError(f"{path} lists a cue twice", given=twice, expected="a row for each cue", todo=DOWNLOAD)
     return {cue: Path(file).name for cue, file in zip(cues, files, strict=True)}
 
 
@@ -293,10 +318,16 @@ class TaskImages:
                     todo=f'{DOWNLOAD}; or set images = "none" in [options] to build the store without images',
                 )
             with open_hdf5_file(path, DOWNLOAD) as file:
-                shape = tuple(file["imgBrick"].shape) if "imgBrick" in file else ()
-                if len(shape) != 4 or shape[3] != 3 or shape[0] <= row or file["imgBrick"].dtype != np.uint8:
-                    expected = f"imgBrick ({row + 1} or more, 714, 1360, 3), uint8"
-                    raise wrong_shape(path, shape, expected, DOWNLOAD)
+                data = dataset_of(file, "imgBrick", path, "images", DOWNLOAD)
+                if data.dtype != np.uint8:
+                    raise InputError(
+                        f"the images in {path} have the wrong data type",
+                        given=str(data.dtype),
+                        expected="uint8",
+                        todo=DOWNLOAD,
+                    )
+                if len(data.shape) != 4 or data.shape[3] != 3 or data.shape[0] <= row:
+                    raise wrong_shape(path, data.shape, f"({row + 1} images or more, 714, 1360, 3)", DOWNLOAD)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -44,6 +44,10 @@ def _text(path, old, new):
     path.write_text(path.read_text().replace(old, new, 1))
 
 
+def _column(path, name, value):
+    pd.read_csv(path, sep="\t").assign(**{name: value}).to_csv(path, sep="\t", index=False)
+
+
 def _emptied(folder):
     shutil.rmtree(folder)
     folder.mkdir()
@@ -169,6 +173,16 @@ MISTAKES = {
         lambda root: (root / "own.csv").write_text("nsdId,category\nzero,odd\n"),
         {"split": "category", "test_category": "odd", "category_table": "own.csv"},
         ["'nsdId'", "'zero' in row 1 (line 2)"],
+    ),
+    "an image with a crop that is code": (
+        lambda root: _text(root / TABLE, '"(0.0, 0.0,', '"(print(1), 0.0,'),
+        {},
+        ["merged.csv", "cropBox", "(line "],
+    ),
+    "reaction times of text": (
+        lambda root: _column(root / "nsddata/ppdata/subj02/behav/responses.tsv", "RT", "slow"),
+        {},
+        ["responses.tsv", "'RT'", "'slow'"],
     ),
     "images in another encoding": (
         lambda root: (root / TABLE).write_text((root / TABLE).read_text(), encoding="utf-16"),

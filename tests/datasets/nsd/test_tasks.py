@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from scipy.io import loadmat
+from scipy.io import loadmat, savemat
 
 import neurorecon as nr
 from neurorecon.datasets.nsd.layout import NsdOptions
@@ -151,15 +151,105 @@ def test_what_is_missing_is_named(tree, name, options, words):
         assert word in str(caught.value)
 
 
-def test_a_design_with_other_trials_is_refused(tree):
-    path = tree / "nsddata/bdata/nsdimagery/nsdimagery_subj02_visA.tsv"
-    content = path.read_text()
-    path.write_text("\n".join(content.splitlines()[:-1]) + "\n")
+SYNTHETIC = "nsddata/experiments/nsdsynthetic/nsdsynthetic_expdesign.mat"
+CLASSES = "nsddata/experiments/nsdsynthetic/nsdsyntheticimageinformation.csv"
+BRICKS = "nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5"
+PAIRS = "nsddata/experiments/nsdimagery/A_pair_list.mat"
+SEEN = "nsddata/bdata/nsdimagery/nsdimagery_subj02_visA.tsv"
+
+
+def _mat(**change):
+    def do(path):
+        content = {key: value for key, value in loadmat(path).items() if key[0] != "_"}
+        savemat(path, content | {key: value(content[key]) for key, value in change.items()})
+
+    return do
+
+
+def _brick(change):
+    def do(path):
+        with h5py.File(path, "r+") as file:
+            change(file)
+
+    return do
+
+
+def _replaced(change):
+    def do(file):
+        values = change(file["imgBrick"][:])
+        del file["imgBrick"]
+        file["imgBrick"] = values
+
+    return _brick(do)
+
+
+def _lines(change):
+    return lambda path: path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+
+
+def _column(name, change):
+    def do(path):
+        table = pd.read_csv(path, sep="\t")
+        table.assign(**{name: change(table[name])}).to_csv(path, sep="\t", index=False)
+
+    return do
+
+
+#: A file, what is done to it, the task, and words of the message.
+HOSTILE = {
+    "images from 0": (SYNTHETIC, _mat(masterordering=lambda v: v - 1), "synthetic", ["from 0", "integers from 1"]),
+    "halves": (SYNTHETIC, _mat(masterordering=lambda v: v + 0.5), "synthetic", ["masterordering", "float64"]),
+    "images that do not exist": (
+        SYNTHETIC,
+        _mat(masterordering=lambda v: v.astype(int) + 900),
+        "synthetic",
+        ["colorstimuli_subj02.hdf5", "wrong shape"],
+    ),
+    "no slots": (SYNTHETIC, _mat(stimpattern=lambda v: v * 0), "synthetic", ["contradicts itself", "0 in stimpattern"]),
+    "classes of some": (CLASSES, _lines(lambda rows: rows[:50]), "synthetic", ["lacks images", "49 rows"]),
+    "classes with semicolons": (
+        CLASSES,
+        lambda path: path.write_text(path.read_text().replace(",", ";")),
+        "synthetic",
+        ["another separator", "semicolons"],
+    ),
+    "images of floats": (BRICKS, _replaced(lambda v: v / 255.0), "synthetic", ["wrong data type", "float64"]),
+    "channels first": (BRICKS, _replaced(lambda v: v.transpose(0, 3, 1, 2)), "synthetic", ["(220, 3, 51, 97)"]),
+    "a group of images": (
+        BRICKS,
+        _brick(lambda file: (file.move("imgBrick", "old"), file.create_group("imgBrick"))),
+        "synthetic",
+        ["contains no images", "imgBrick is a group"],
+    ),
+    "images under another name": (
+        BRICKS,
+        _brick(lambda file: file.move("imgBrick", "images")),
+        "synthetic",
+        ["contains no images", "datasets images"],
+    ),
+    "a list of numbers": (PAIRS, _mat(pair_list=lambda v: np.arange(6).reshape(2, 3)), "imagery", ["image file"]),
+    "a list that lacks a cue": (PAIRS, _mat(pair_list=lambda v: v[:-1]), "imagery", ["'E'", "stands for no image"]),
+    "a cue twice": (PAIRS, _mat(pair_list=lambda v: np.concatenate([v, v[:1]])), "imagery", ["lists a cue twice"]),
+    "a trial less": (SEEN, _lines(lambda rows: rows[:-1]), "imagery", ["do not match the design", "180", "179"]),
+    "an unknown cue": (SEEN, _column("CONDITION", lambda c: c.where(c != c[0], "Q")), "imagery", ["'Q'"]),
+    "no cue": (SEEN, _column("CONDITION", lambda c: c.where(c != c[0])), "imagery", ["CONDITION", "row 1 (line 2)"]),
+    "onsets backwards": (SEEN, _column("TRIALONSET", lambda c: c[::-1].to_numpy()), "imagery", ["not in the order"]),
+    "onsets of text": (SEEN, _column("TRIALONSET", lambda c: "soon"), "imagery", ["TRIALONSET", "'soon'"]),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_one_clear_error(tree, name):
+    file, change, task, words = HOSTILE[name]
+    content = (tree / file).read_bytes()
     try:
-        with pytest.raises(InputError, match="do not match the design"):
-            NsdReader(tree, NsdOptions(task="imagery"))
+        change(tree / file)
+        with pytest.raises(InputError) as caught:
+            NsdReader(tree, NsdOptions(task=task))
     finally:
-        path.write_text(content)
+        (tree / file).write_bytes(content)
+    for part in ("given:", "expected:", "to do:", *words):
+        assert part in str(caught.value), str(caught.value)
 
 
 def test_only_both_together_need_the_betas_of_both(tree):

@@ -203,7 +203,7 @@ HOSTILE = {
         SYNTHETIC,
         _mat(masterordering=lambda v: v.astype(int) + 900),
         "synthetic",
-        ["colorstimuli_subj02.hdf5", "wrong shape"],
+        ["nsdsyntheticimageinformation.csv lacks images", "224 rows"],
     ),
     "no slots": (SYNTHETIC, _mat(stimpattern=lambda v: v * 0), "synthetic", ["contradicts itself", "0 in stimpattern"]),
     "classes of some": (CLASSES, _lines(lambda rows: rows[:50]), "synthetic", ["lacks images", "49 rows"]),

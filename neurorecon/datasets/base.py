@@ -320,7 +320,8 @@ def without_captions(
     if strange:
         some = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
         found += f" {len(strange)} of {len(listed)} ids in {where} are no stimulus: {some}."
-    warnings.warn(f"{found.strip()} Targets of captions leave them out.", NeuroreconWarning, stacklevel=2)
+    if promised or len(strange) < len(listed) or not listed:  # a table that nobody asked for may be about others
+        warnings.warn(f"{found.strip()} Targets of captions leave them out.", NeuroreconWarning, stacklevel=2)
     return found
 
 

@@ -613,8 +613,7 @@ def _sessions(trials: dict[str, pd.DataFrame], options: NsdOptions) -> dict[str,
     absent = [number for number in options.test_sessions if number not in read]
     if absent:
         raise UnknownNameError("session to test on", absent[0], read)
-    tables = {name: table.rename(columns={"nsdId": "stimulus"}) for name, table in trials.items()}
-    return hold_out_sessions(tables, options.test_sessions)
+    return hold_out_sessions(trials, options.test_sessions)
 
 
 def _clusters(images: np.ndarray, annotations: Annotations, options: NsdOptions, root: Path) -> set[int]:

@@ -31,6 +31,12 @@ CITATION = (
     "Lin TY et al. (2014). Microsoft COCO: common objects in context. arXiv:1405.0312"
 )
 
+#: Papers of the further tasks.
+FURTHER_CITATIONS = {
+    "synthetic": "NSD-synthetic: Gifford AT et al. (2025), github.com/gifale95/NSD-synthetic.",
+    "imagery": "NSD-imagery: Kneeland R et al. (2025), arXiv:2506.06898.",
+}
+
 
 class NsdReader(Reader):
     """Reader of the Natural Scenes Dataset.
@@ -136,7 +142,7 @@ class NsdReader(Reader):
         return Description(
             title=f"NSD{' in miniature' if simulated else ''}: natural photographs, 7 T",
             simulated=simulated,
-            citation=CITATION,
+            citation=" ".join([CITATION, *(text for task, text in FURTHER_CITATIONS.items() if task in options.task)]),
             terms="NSD Terms of Use (naturalscenesdataset.org): no redistribution; images under COCO's terms",
             units={
                 "percent": "percent signal change",

@@ -19,7 +19,7 @@ from neurorecon.datasets.nsd.layout import (
     source_files,
 )
 from neurorecon.datasets.nsd.rois import ROI_GROUPS
-from neurorecon.datasets.nsd.stimuli import open_images, read_annotations, read_information, split_trials
+from neurorecon.datasets.nsd.stimuli import Annotations, open_images, read_annotations, read_information, split_trials
 from neurorecon.datasets.nsd.subject import SubjectFiles, open_subject, subject_data
 from neurorecon.datasets.nsd.tasks import TaskImages, imagery_stimuli, synthetic_stimuli
 from neurorecon.errors import UnknownNameError
@@ -89,7 +89,9 @@ class NsdReader(Reader):
             trials = {name: table.astype({"nsdId": int, "shared": bool}) for name, table in trials.items()}
             shown = np.unique(np.concatenate([table["nsdId"].to_numpy() for table in trials.values()]))
         folders = layout.annotations(self.options.annotations)
-        self._annotations = read_annotations(information, shown, folders, self.options.annotations)
+        self._annotations = (
+            read_annotations(information, shown, folders, self.options.annotations) if core else Annotations()
+        )
         self._splits, self._reports = {}, {name: {} for name in trials}
         self._ids = shown
         if core:

@@ -218,7 +218,7 @@ def _defaults_of(store: Store, subject: str | None, task: str | None) -> list[st
         return names
     samples = store.samples(subject)
     for one in [task] if task is not None else [name for name, _ in store.rank_tasks(subject)]:
-        shown = set(samples.loc[samples["task"] == one, "stimulus"])
+        shown = set(samples.loc[(samples["task"] == one) & (samples["split"] != ""), "stimulus"])
         defined = [name for name in names if shown <= set(store.target_stimuli(name).tolist())]
         if defined:
             return defined

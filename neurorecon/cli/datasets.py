@@ -61,6 +61,10 @@ def show(
         list[str] | None,
         typer.Option("--subject", metavar="NAME", help="Subject; repeat for several. Default for nsd: subj01."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="NAME", help="nsd: core (default), synthetic or imagery."),
+    ] = None,
     space: Annotated[
         str | None,
         typer.Option("--space", metavar="NAME", help="nsd: func1pt8mm (default), func1mm or fsaverage."),
@@ -100,6 +104,7 @@ def show(
         choices = {
             "subjects": subject or None,
             "sessions": None if sessions is None else _numbers(sessions),
+            "task": task,
             "space": space,
             "betas": betas,
             "file_format": file_format,
@@ -192,6 +197,10 @@ def miniature(
         list[str] | None,
         typer.Option("--subject", metavar="NAME", help="nsd: subj01 to subj08; repeat for several. Default: two."),
     ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", metavar="NAME", help="nsd: core (default), synthetic or imagery; repeat for several."),
+    ] = None,
     space: Annotated[
         list[str] | None,
         typer.Option(
@@ -214,7 +223,7 @@ def miniature(
         from neurorecon.testing.layouts import write_layout
 
         refuse_inside_store(out)
-        given = {"subjects": subject, "spaces": space, "formats": file_format}
+        given = {"subjects": subject, "tasks": task, "spaces": space, "formats": file_format}
         files = write_layout(name, out, seed=seed, choices={key: values for key, values in given.items() if values})
         size = sum(path.stat().st_size for path in files)
         output.extra |= {"name": name, "folder": str(out), "seed": seed, "number_of_files": len(files), "bytes": size}

@@ -142,7 +142,8 @@ class Algonauts2021Reader(Reader):
             terms="rules of the Algonauts Project 2021 Challenge",
             units="as distributed",
             notes=f"{self.options.track} track; {averaged}; test: the last {self.options.test:g} of the videos with "
-            "responses. When a video was shown was not published: session is the presentation, time counts the videos.",
+            "responses. When a video was shown was not published: session is the presentation, time counts the videos."
+            f"{self._clips.uncaptioned}",
         )
 
     @property

@@ -20,7 +20,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from neurorecon.errors import InputError, MissingFileError, NeuroreconWarning
-from neurorecon.io.files import files_below
+from neurorecon.io.files import files_below, refuse_empty
 from neurorecon.io.tables import as_text
 from neurorecon.space import Space
 
@@ -105,6 +105,9 @@ class SubjectData:
     voxel_columns : sequence of str
         Further columns of `voxels` to store, e.g. the hemisphere of each voxel of a volume, or statistics of a
         localizer. Columns that are not listed are not stored.
+    ncsnr_tasks : sequence of str, optional
+        The tasks that the column ``ncsnr`` of `voxels` is about; ceilings of the others are computed from repeats. By
+        default, all.
     """
 
     samples: pd.DataFrame
@@ -116,6 +119,7 @@ class SubjectData:
     truth: Mapping[str, np.ndarray] = field(default_factory=dict)
     report: Mapping[str, str] = field(default_factory=dict)
     voxel_columns: Sequence[str] = ()
+    ncsnr_tasks: Sequence[str] | None = None
 
 
 class Reader(ABC):
@@ -174,6 +178,7 @@ class Reader(ABC):
                     expected="an existing folder",
                     todo="check --root (or root in the recipe)",
                 )
+            refuse_empty(Path(root), f"the files of the data set {self.name!r}")
         self.root = None if root is None else Path(root)
 
     @property
@@ -216,11 +221,15 @@ class Reader(ABC):
     def stimuli(self) -> pd.DataFrame:
         """Return the table of stimuli, one row per stimulus, with :data:`STIMULUS_COLUMNS`.
 
-        ``id`` is a unique string and ``kind`` is ``"image"`` or ``"video"``. Images come before videos.
+        ``id`` is a unique string and ``kind`` is ``"image"``, ``"video"``, or ``"other"`` for stimuli that are neither
+        (a word that somebody imagines): they are legal, and have no images. Images come first, then videos, then these.
         """
 
     def labels(self) -> pd.DataFrame | None:
-        """Return numeric labels, one row per stimulus and one column per label, or None if there are none."""
+        """Return numeric labels, one row per stimulus and one column per label, or None if there are none.
+
+        The row of a stimulus that nobody labeled is NaN.
+        """
         return None
 
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -265,27 +274,54 @@ RESERVED = frozenset(SAMPLE_COLUMNS).union(
 )
 
 
-def without_captions(stimuli: pd.DataFrame, promised: bool) -> str:
-    """Warn of stimuli without a caption, if others have one.
+def without_captions(
+    stimuli: pd.DataFrame, promised: bool, listed: Sequence[str] = (), known: Iterable[str] = (), where: str = ""
+) -> str:
+    """Warn of stimuli without a caption, if others have one, and of captions of no stimulus.
 
     Parameters
     ----------
     stimuli : DataFrame
         The table of stimuli.
     promised : bool
-        Whether to warn even if none has a caption: the table of captions was asked for.
+        Whether the table of captions was asked for: to warn even if none has a caption, and to refuse a table none of
+        whose ids is a stimulus.
+    listed : sequence of str
+        Ids in the table of captions.
+    known : iterable of str
+        What such ids may be: the ids of the stimuli, or the videos that they are clips of.
+    where : str
+        The table of captions, for messages.
 
     Returns
     -------
     str
         A sentence for the notes of the description, which ``neurorecon info`` shows; empty if all have captions.
+
+    Raises
+    ------
+    InputError
+        If none of the ids is a stimulus.
     """
+    may_be = set(known)
+    strange = [str(name) for name in listed if name not in may_be]
+    if promised and len(strange) and len(strange) == len(listed):
+        raise InputError(
+            f"{where} has captions of none of the stimuli",
+            given=f"ids such as {', '.join(strange[:3])}",
+            expected=f"ids such as {', '.join(map(str, stimuli['id'].iloc[:3]))}",
+            todo="use the ids of the stimuli in the first column, or remove the table from the options",
+        )
     lacking = [str(name) for name, said in zip(stimuli["id"], stimuli["captions"], strict=True) if not len(said)]
-    if not lacking or (len(lacking) == len(stimuli) and not promised):
+    if not lacking or (len(lacking) == len(stimuli) and not promised and not strange):
         return ""
     some = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
     found = f" {len(lacking)} of {len(stimuli)} stimuli have no caption: {some}."
-    warnings.warn(f"{found.strip()} Targets of captions leave them out.", NeuroreconWarning, stacklevel=2)
+    if strange:
+        some = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+        found += f" {len(strange)} of {len(listed)} ids in {where} are no stimulus: {some}."
+    if promised or len(strange) < len(listed) or not listed:  # a table that nobody asked for may be about others
+        warnings.warn(f"{found.strip()} Targets of captions leave them out.", NeuroreconWarning, stacklevel=2)
     return found
 
 

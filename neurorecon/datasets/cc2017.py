@@ -152,7 +152,8 @@ class Cc2017Reader(Reader):
             notes=f"Clips of 2 s, each with the volume {4 + options.hrf_delay:g} s after its onset (4 s of them by the "
             f"release); polynomial drift of order {options.detrend} removed in every run; "
             f"{'single presentations' if options.samples == 'repeat' else 'means over presentations'}; "
-            f"voxels: {options.voxels}.",
+            f"voxels: {options.voxels}."
+            f"{self._clips.uncaptioned}",
         )
 
     @property

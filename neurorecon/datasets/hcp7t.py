@@ -153,7 +153,8 @@ class Hcp7tReader(Reader):
             notes=f"Clips of 1 s, each with the volume {options.hrf_delay:g} s after its onset; polynomial drift of "
             f"order {options.detrend} removed in every run; "
             f"{'single presentations' if options.samples == 'repeat' else 'means over presentations'}; test: the film "
-            f"that all runs end with; voxels: {options.voxels}.",
+            f"that all runs end with; voxels: {options.voxels}."
+            f"{self._clips.uncaptioned}",
         )
 
     @property

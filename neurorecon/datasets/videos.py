@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, Options, SubjectData
+from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, Options, SubjectData, without_captions
 from neurorecon.datasets.bids.stimuli import UNNAMED, read_captions
 from neurorecon.datasets.runs import Screened, detrend, read_by_part, screen, zscore
 from neurorecon.errors import InputError, MissingFileError
@@ -134,6 +134,7 @@ class Clips:
 
     def __init__(self, clips: Sequence[Clip], options: VideoOptions) -> None:
         self.clips = list(clips)
+        self.uncaptioned = ""  # what :meth:`table` finds out about captions, for the notes of the description
         self._options = options
         self._rates = {path: video_length(path)[0] for path in dict.fromkeys(clip.path for clip in clips)}
 
@@ -182,14 +183,9 @@ class Clips:
                     todo="fix captions in [options]; relative paths start from --root",
                 )
             said = read_captions(path)["captions"].to_dict()
-            if not set(said) & set(names):
-                raise InputError(
-                    f"{path} has captions of none of the clips",
-                    given=f"ids such as {', '.join(map(str, list(said)[:3]))}",
-                    expected=f"ids such as {', '.join(names[:3])}",
-                    todo="use the ids of the clips in the column stimulus",
-                )
             captions = [said.get(name, []) for name in names]
+            found = pd.DataFrame({"id": names, "captions": captions})
+            self.uncaptioned = without_captions(found, True, list(said), names, str(path))
         return pd.DataFrame({"id": names, "kind": "video", "category": UNNAMED, "captions": captions})
 
 

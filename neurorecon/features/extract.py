@@ -119,6 +119,10 @@ def rows_of(store: Store, extractor: Extractor) -> np.ndarray:
         return np.flatnonzero((store.stimuli["kind"] == "video").to_numpy())
     if extractor.needs == "captions":
         return np.flatnonzero(store.stimuli["captions"].map(len).to_numpy())
+    if extractor.needs == "images":
+        return np.flatnonzero((store.stimuli["kind"] != schema.OTHER).to_numpy())
+    if extractor.needs == "categories" and store.labels is not None:
+        return np.flatnonzero(store.labels.notna().all(axis=1).to_numpy())  # NaN where nobody labeled the stimulus
     return np.arange(len(store.stimuli))
 
 

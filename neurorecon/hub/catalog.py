@@ -39,6 +39,7 @@ PLAYED_BY = {
 CHOICES = {
     "subjects": ("--subject", "subject"),
     "sessions": ("--sessions", "session"),
+    "task": ("--task", "task"),
     "space": ("--space", "space"),
     "betas": ("--betas", "version of the betas"),
     "file_format": ("--format", "file format"),

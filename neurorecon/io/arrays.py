@@ -495,6 +495,32 @@ def open_hdf5_file(path: Path, todo: str = AGAIN) -> Any:
         raise damaged(path, error, todo) from error
 
 
+def dataset_of(file: Any, name: str, path: Path, what: str, todo: str = AGAIN) -> Any:
+    """Return a dataset of an open HDF5 file; raise :class:`InputError` if there is none of this name.
+
+    Parameters
+    ----------
+    file : h5py.File
+    name : str
+        Of the dataset.
+    path : path
+        The file, for messages.
+    what : str
+        What the dataset holds, for messages.
+    todo : str
+        What the message advises.
+    """
+    found = file.get(name)
+    if found is None or not hasattr(found, "shape"):
+        raise InputError(
+            f"{path} contains no {what}",
+            given=f"{name} is a group" if found is not None else f"datasets {', '.join(file) or '(none)'}",
+            expected=f"the dataset {name}",
+            todo=todo,
+        )
+    return found
+
+
 def wrong_shape(path: Path, given: tuple[int, ...], expected: str, todo: str = AGAIN) -> InputError:
     """Return the error for an array with an unexpected shape."""
     return InputError(f"{path} has the wrong shape", given=str(tuple(given)), expected=expected, todo=todo)

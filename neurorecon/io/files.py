@@ -266,10 +266,10 @@ def require_file(path: Path, expected: str, todo: str = "check the path") -> Non
 
 
 def broken_link(path: Path, expected: str) -> None:
-    """Raise an error if a path, or a folder on the way to it, is a link that leads nowhere or in a circle.
+    """Raise an error if a path, or a folder on the way to it, is a link that leads nowhere or in a circle, or empty.
 
     Such a path does not exist for :meth:`pathlib.Path.exists`, so that it would be taken for a file that was never
-    there.
+    there. An empty folder is what DataLad leaves of a subdataset that was not installed.
 
     Parameters
     ----------
@@ -285,6 +285,9 @@ def broken_link(path: Path, expected: str) -> None:
     """
     link = next((place for place in (path, *path.parents) if place.is_symlink() and not _leads(place)), None)
     if link is None:
+        there = next((place for place in (path, *path.parents) if place.exists()), None)
+        if there is not None:
+            refuse_empty(there, expected)
         return
     target = os.readlink(link)
     if ".git/annex/objects" in Path(target).as_posix():
@@ -298,6 +301,20 @@ def broken_link(path: Path, expected: str) -> None:
         given=f"a link to {target}" + ("" if circle else ", which does not exist"),
         expected=expected,
         todo="remove the link, or make it lead to the file",
+    )
+
+
+def refuse_empty(folder: Path, expected: str) -> None:
+    """Raise :class:`MissingFileError` if this is an empty folder, which it would not do to take for a missing file."""
+    if not folder.is_dir() or next(folder.iterdir(), None) is not None:
+        return
+    what = "a DataLad subdataset that was not installed"
+    in_datalad = any((place / name).exists() for place in folder.parents for name in (".gitmodules", ".datalad"))
+    raise MissingFileError(
+        f"there is nothing in {folder}",
+        given=f"an empty folder{f'; {what}' if in_datalad else f' (in a DataLad data set: {what})'}",
+        expected=expected,
+        todo=f"install it: datalad get -n {folder}, then fetch its files: datalad get {folder}; or copy the files",
     )
 
 

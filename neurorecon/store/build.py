@@ -256,13 +256,21 @@ def _checked_stimuli(reader: Reader) -> pd.DataFrame:
             expected="one row per stimulus; repeats are rows of the sample table",
             todo="remove duplicate rows from the table of stimuli",
         )
-    unknown = sorted(set(table["kind"]) - {"image", "video"})
+    unknown = sorted(set(table["kind"]) - {"image", "video", schema.OTHER})
     if unknown:
         raise InputError(
             "stimuli are of an unknown kind",
             given=f"kinds {', '.join(map(str, unknown))}",
-            expected="'image' or 'video'",
+            expected="'image' or 'video', or 'other' for stimuli that are neither",
             todo="fix the reader" + ("; 'film' is 'video' now" if "film" in unknown else ""),
+        )
+    other = (table["kind"] == schema.OTHER).to_numpy()
+    if other.any() and not other[int(other.argmax()) :].all():
+        raise InputError(
+            "stimuli that are neither images nor videos do not come last",
+            given=f"{table['id'][int(other.argmax())]}, with other stimuli behind it",
+            expected="images, then videos, then the others",
+            todo="fix the reader",
         )
     return table
 
@@ -413,7 +421,7 @@ def _write_stimuli(
     image, video = reader.image_shape(), reader.video_shape()
     leaks: dict[str, Any] = {}
     if image is not None:
-        shape, watch = (len(stimuli), *image), Watch(reader.read_images, len(stimuli))
+        shape, watch = (len(stimuli), *image), Watch(_images_or_zeros(reader, stimuli, image), len(stimuli))
         with bar("images", len(stimuli)) as shown:
             dims = ["stimulus", "y", "x", "rgb"]
             writer.stream(f"{base}/images", dims, shape, "uint8", watch, progress=shown.update)
@@ -435,6 +443,21 @@ def _write_stimuli(
     writer.root[base].attrs[LEAKS] = leaks
     writer.root[base].attrs["counts"] = count_stimuli(stimuli.assign(split=splits))
     writer.commit("stimuli")
+
+
+def _images_or_zeros(reader: Reader, stimuli: pd.DataFrame, image: tuple[int, ...]) -> Callable[[int, int], np.ndarray]:
+    """Return a function that reads images, and returns zeros for the stimuli at the end that have none."""
+    number = int((stimuli["kind"] != schema.OTHER).sum())
+
+    def read(start: int, stop: int) -> np.ndarray:
+        if stop <= number:
+            return reader.read_images(start, stop)
+        found = np.zeros((stop - start, *image), dtype=np.uint8)
+        if start < number:
+            found[: number - start] = reader.read_images(start, number)
+        return found
+
+    return read
 
 
 def _write_subject(writer: StoreWriter, name: str, subject: SubjectData, bar: Callable[[str, int], tqdm]) -> None:
@@ -460,7 +483,11 @@ def _write_subject(writer: StoreWriter, name: str, subject: SubjectData, bar: Ca
     if f"{name}/noise_ceiling" not in writer.root:
         stated = subject.voxels["ncsnr"].to_numpy()[order] if "ncsnr" in subject.voxels else None
         found = noise_ceilings(
-            writer.root[f"{name}/responses"], subject.samples.reset_index(drop=True), stated, subject.repetition_time
+            writer.root[f"{name}/responses"],
+            subject.samples.reset_index(drop=True),
+            stated,
+            subject.repetition_time,
+            subject.ncsnr_tasks,
         )
         found.write(writer, name, stated is not None)
     writer.commit(f"{name}: responses and noise ceilings")

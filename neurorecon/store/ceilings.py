@@ -117,6 +117,7 @@ def noise_ceilings(
     samples: pd.DataFrame,
     stated_ncsnr: np.ndarray | None = None,
     repetition_time: Mapping[str, float] | None = None,
+    stated_of: Sequence[str] | None = None,
 ) -> NoiseCeilings:
     """Compute the noise ceiling of each voxel for each task with repeats.
 
@@ -135,6 +136,8 @@ def noise_ceilings(
         Single-trial ncsnr provided with the data set; used instead of an estimate.
     repetition_time : mapping of str to float, optional
         Repetition time (s) of each task that is a time series.
+    stated_of : sequence of str, optional
+        The tasks that `stated_ncsnr` is about. By default, all.
 
     Returns
     -------
@@ -151,10 +154,11 @@ def noise_ceilings(
     missing: dict[str, str] = {}
     for task in map(str, pd.unique(samples["task"])):
         rows = samples[samples["task"] == task]
+        is_stated = stated is not None and (stated_of is None or task in stated_of)
         found: Any
         if task in series:
             found = _aligned_runs(rows, series[task])
-        elif stated is None:
+        elif not is_stated:
             found = _repeated_trials(rows)
         else:
             known = TRIALS in samples or rows["stimulus"].duplicated().any()
@@ -162,7 +166,7 @@ def noise_ceilings(
         if isinstance(found, str):
             missing[task] = found
         else:
-            compared[task] = found if stated is None else None
+            compared[task] = None if is_stated else found
     parts: dict[str, list[VarianceComponents]] = {task: [] for task in compared}
     width = RESPONSE_CHUNKS[1]
     for start in range(0, responses.shape[1], width) if any(rows is not None for rows in compared.values()) else ():
@@ -177,8 +181,10 @@ def noise_ceilings(
                 parts[task].append(variance.components())
     repeats = [_averaged(samples[samples["task"] == task], series.get(task)) for task in compared]
     components = [
-        VarianceComponents(stated**2, np.ones(len(stated))) if stated is not None else _joined(found)
-        for found in parts.values()
+        VarianceComponents(stated**2, np.ones(len(stated)))
+        if stated is not None and compared[task] is None
+        else _joined(found)
+        for task, found in parts.items()
     ]
     return NoiseCeilings(list(compared), components, repeats, missing, responses.shape[1])
 

@@ -48,6 +48,10 @@ SUMMARY = "summary"
 #: Text columns of the sample table; the others are numeric.
 TEXT_COLUMNS = ("stimulus", "task", "split")
 
+#: Kind of the stimuli that are neither an image nor a video, e.g. a word that somebody imagines. They come last in the
+#: table of stimuli, and their rows of the images are zeros that nothing reads.
+OTHER = "other"
+
 
 def compressors(dtype: np.dtype) -> list[Any]:
     """Return the codecs of an array: blosc-lz4 (zstd, the default, writes 2-4 times slower), and a checksum.

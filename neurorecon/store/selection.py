@@ -196,12 +196,13 @@ def rank_tasks(
     """
     ranked = []
     for task, part in samples.groupby("task", sort=False):
-        shown = part.drop_duplicates("stimulus")
+        used = part[part["split"] != ""]
+        shown = (used if len(used) else part).drop_duplicates("stimulus")
         ids = shown["stimulus"].tolist()
         usable = [all(name in have for have in having) for name in ids]
         training = int(((shown["split"] == "train").to_numpy() & np.array(usable)).sum())
         whole = all(usable)
-        key = (whole, whole and all(kinds[name] == "image" for name in ids), training, sum(usable))
+        key = (whole and len(used) > 0, whole and all(kinds[name] == "image" for name in ids), training, sum(usable))
         ranked.append((key, str(task)))
     return [(task, key[0]) for key, task in sorted(ranked, key=lambda item: item[0], reverse=True)]
 

@@ -105,14 +105,64 @@ class Tables:
     @property
     def split_columns(self) -> list[str]:
         """Names of the split columns; the split that the store was built with has none."""
+        return sorted({*self._stored_columns(), *self._test_tasks})
+
+    def _stored_columns(self) -> list[str]:
         if schema.SPLITS not in self._root:
             return []
         group: Any = self._root[schema.SPLITS]
-        return sorted(name for name, _ in group.arrays())
+        return [name for name, _ in group.arrays()]
+
+    @cached_property
+    def _test_tasks(self) -> dict[str, str]:
+        """Tasks without training samples that a model of another task can be tested on, and that task.
+
+        Each of them can be followed like a split column: its samples are the test samples of the task with the most
+        training samples, whose own test samples are left out, and so are stimuli that have no image.
+        """
+        counted: dict[str, dict[str, int]] = {}
+        for subject in self.subjects:
+            for row in self._subject(subject).attrs.get("counts") or ():
+                of_task = counted.setdefault(self._word(row["task"]), {})
+                of_task[row["split"]] = of_task.get(row["split"], 0) + int(row["samples"])
+        training = {task: splits["train"] for task, splits in counted.items() if splits.get("train")}
+        if not training:
+            return {}
+        trained = max(training, key=lambda task: training[task])
+        series = {task for subject in self.subjects for task in self.series(subject)}
+        return {task: trained for task in counted
+                if task not in training and (task in series) == (trained in series)}  # fmt: skip
 
     def about_split(self, column: str) -> dict[str, Any]:
         """Return how a split column was made: ``kind``, ``seed``, ``target`` and its digest, ``sizes``, distances."""
+        if column not in self._stored_columns() and column in self._test_tasks:
+            splits, kinds = self._test_splits(column), self._values(f"{schema.STIMULI}/kind").astype(str)
+            sizes = {}
+            for kind in np.unique(kinds).tolist():
+                own = splits[kinds == kind]
+                counts = {"train": own == "train", "test": own == "test", "left_out": own == ""}
+                sizes[self._word(kind)] = {name: int(rows.sum()) for name, rows in counts.items()}
+            trained = self._test_tasks[column]
+            return {"kind": "task", "task": column, "trained on": trained, "sizes": sizes, "measured": {}}
         return about_column(self._node(f"{schema.SPLITS}/{column}"))
+
+    def _test_splits(self, task: str) -> np.ndarray:
+        """Return the split of each stimulus where the model of another task is tested on this one."""
+        shown: set[str] = set()
+        for subject in self.subjects:
+            stimuli, tasks = (self._values(f"{subject}/{name}").astype(str) for name in ("stimulus", "task"))
+            shown.update(stimuli[[self._word(name) == task for name in tasks.tolist()]].tolist())
+        ids, built = (self._values(f"{schema.STIMULI}/{name}").astype(str) for name in ("id", "split"))
+        tested = np.array([name in shown for name in ids.tolist()], dtype=bool)
+        # Analyses need the same targets of all test stimuli, and what has no image has no target of images.
+        tested &= self._values(f"{schema.STIMULI}/kind").astype(str) != schema.OTHER
+        return np.where(tested, "test", np.where(built == "train", "train", "")).astype(object)
+
+    @property
+    def _tested_task(self) -> str | None:
+        """The task that is tested on instead of the test split, where the split column is one."""
+        own = self.split_column in self._test_tasks and self.split_column not in self._stored_columns()
+        return self.split_column if own else None
 
     @property
     def label(self) -> str:
@@ -197,6 +247,8 @@ class Tables:
         if self.split_column is not None:
             splits = dict(zip(self.stimuli["id"], self.stimuli["split"], strict=True))
             compared = leaks_of_column(self._root, self.split_column, splits)
+            if self._tested_task is not None:
+                compared |= {**(self._node(schema.STIMULI).attrs.get(LEAKS) or {})}
         else:
             stimuli: Any = self._root[schema.STIMULI]
             compared = {**(stimuli.attrs.get(LEAKS) or {})}
@@ -268,9 +320,9 @@ class Tables:
     def stimuli_with(self, target: str) -> set[str]:
         """Return the ids of the stimuli that have a target, as a set; also of ``"images"`` or ``"frames"``."""
         if target == "images":
-            return set(self.stimuli["id"])
+            return set(self.stimuli.loc[self.stimuli["kind"] != schema.OTHER, "id"])
         if target == "frames":
-            return set(self.stimuli.loc[self.stimuli["kind"] != "image", "id"])
+            return set(self.stimuli.loc[self.stimuli["kind"] == "video", "id"])
         return set(self.target_stimuli(target).tolist())
 
     def voxel_count(self, subject: str) -> int:
@@ -329,7 +381,9 @@ class Tables:
         group: Any = self._root[schema.STIMULI]
         table = pd.DataFrame({name: text_of(group[name]) for name in ("id", "kind", "category", "split")})
         table["kind"] = table["kind"].replace(self._words)
-        if self.split_column is not None:
+        if self._tested_task is not None:
+            table["split"] = self._test_splits(self._tested_task)
+        elif self.split_column is not None:
             table["split"] = self._values(f"{schema.SPLITS}/{self.split_column}")
         captions = text_of(group["caption"])
         table["captions"] = [[caption for caption in row if caption] for row in captions.tolist()]
@@ -361,7 +415,13 @@ class Tables:
             columns = {name: values_of(group[name]) for name in names}
             self._samples[subject] = pd.DataFrame(columns)
             self._samples[subject]["task"] = self._samples[subject]["task"].replace(self._words)
-            if self.split_column is not None:
+            if self._tested_task is not None:
+                table = self._samples[subject]
+                tested = table["task"] == self._tested_task
+                splits = dict(zip(self.stimuli["id"], self.stimuli["split"], strict=True))
+                table["split"] = np.where(tested | (table["split"] == "train"), table["stimulus"].map(splits), "")
+                table["task"] = table["task"].where(~tested, self._test_tasks[self._tested_task])
+            elif self.split_column is not None:
                 splits = dict(zip(self.stimuli["id"], self.stimuli["split"], strict=True))
                 self._samples[subject]["split"] = self._samples[subject]["stimulus"].map(splits)
         return self._samples[subject].copy()
@@ -439,7 +499,7 @@ class Tables:
         if key not in self._small:
             if of not in ("test", "all", "single"):
                 raise UnknownNameError("kind of samples", of, ["test", "all", "single"])
-            samples, row = self.samples(subject), self._repeated_tasks(subject).index(known)
+            samples, row = self.samples(subject), self._ceiling_row(subject, known)
             own = samples[samples["task"] == known]
             self._small[key] = stored_ceiling(self._subject(subject), row, own, of, built=self.split_column is None)
         return self._small[key][self._voxel_positions(subject, roi)]
@@ -449,8 +509,13 @@ class Tables:
         known = self._repeated_task(subject, task)
         if known is None:
             return None
-        row = self._repeated_tasks(subject).index(known)
+        row = self._ceiling_row(subject, known)
         return self._values(f"{subject}/ncsnr")[row][self._voxel_positions(subject, roi)]
+
+    def _ceiling_row(self, subject: str, task: str) -> int:
+        """Return the row of a task among those with repeats; that of the task tested on, where there is one."""
+        repeated = self._repeated_tasks(subject)
+        return repeated.index(self._tested_task if self._tested_task in repeated else task)
 
     # -- provenance ---------------------------------------------------------------------------------------------
 
@@ -468,6 +533,8 @@ class Tables:
         own = schema.content_digest(self.arrays()) if summary is None else str(summary["digest"])
         if self.split_column is None:
             return own
+        if self._tested_task is not None:
+            return combine({"content": own, "tested on the task": self._tested_task})
         path = f"{schema.SPLITS}/{self.split_column}"
         return combine({"content": own, path: str(self._node(path).attrs["digest"])})
 
@@ -986,10 +1053,20 @@ class Store(Tables):
                 expected="a data set that includes its stimuli",
                 todo="use store.stimuli, the table of stimuli, instead",
             )
+        without = self.stimuli["kind"].to_numpy() == schema.OTHER if array == "images" else np.zeros(len(ids), bool)
         if stimuli is not None:
             rows = _positions(ids, stimuli, array)
+            if without[rows].any():
+                lacking = list(dict.fromkeys(ids[rows[without[rows]]].tolist()))
+                raise InputError(
+                    "stimuli without an image are asked for theirs",
+                    given=", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""),
+                    expected="stimuli that have an image",
+                    todo="leave them out; store.stimuli['kind'] is 'other' where there is none",
+                )
         else:
             rows = np.arange(len(ids)) if split is None else self._rows_of_split(ids, split)
+            rows = rows[~without[rows]]
         dims = ("stimulus", *group[array].metadata.dimension_names[1:])
         values = self._lazy(f"{schema.STIMULI}/{array}")[selection.contiguous(rows)]
         return xarray.DataArray(values, dims=dims, coords={"stimulus": ("stimulus", ids[rows])}, name=array)

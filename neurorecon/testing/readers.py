@@ -411,10 +411,13 @@ def check_stimuli(reader: Reader, max_samples: int) -> None:
     expect(not twice, f"stimuli()['id'] has to be unique, but {twice[:1]} occurs twice.")
     kinds = table["kind"].tolist()
     expect(
-        set(kinds) <= {"image", "video"},
-        f"stimuli()['kind'] has to be 'image' or 'video', but holds {sorted(set(map(str, kinds)))}.",
+        set(kinds) <= {"image", "video", "other"},
+        f"stimuli()['kind'] has to be 'image', 'video' or 'other', but holds {sorted(set(map(str, kinds)))}.",
     )
-    expect(kinds == sorted(kinds), "stimuli() has to list videos after the images.")
+    expect(
+        kinds == sorted(kinds, key=["image", "video", "other"].index),
+        "stimuli() has to list videos after the images, and the others last.",
+    )
     expect_strings(table["category"], "stimuli()['category']")
     for identifier, captions in zip(table["id"], table["captions"], strict=True):
         expect(
@@ -443,10 +446,12 @@ def check_labels(reader: Reader, max_samples: int) -> None:
     )
     expect_strings(labels.columns, "the columns of labels()")
     expect(labels.columns.is_unique, "labels() has to have unique column names.")
+    unlabeled = labels.isna().all(axis=1).to_numpy()  # nobody labeled these stimuli
     for column in labels:
         numeric = pd.api.types.is_numeric_dtype(labels[column].dtype)
         expect(numeric, f"labels()[{column!r}] has to be numeric, but is of {labels[column].dtype}.")
-        expect(np.isfinite(labels[column].to_numpy(dtype=float)).all(), f"labels()[{column!r}] has to be finite.")
+        values = labels[column].to_numpy(dtype=float)[~unlabeled]
+        expect(np.isfinite(values).all(), f"labels()[{column!r}] has to be finite, or all labels of a stimulus NaN.")
 
 
 def check_images(reader: Reader, max_samples: int) -> None:
@@ -460,7 +465,8 @@ def check_images(reader: Reader, max_samples: int) -> None:
         isinstance(shape, tuple) and len(shape) == 3 and shape[2] == 3 and min(shape) > 0,
         f"image_shape() has to be (y, x, 3), but is {shape!r}.",
     )
-    expect_slices(reader.read_images, len(reader.stimuli()), np.uint8, shape, "read_images", max_samples)
+    number = int((reader.stimuli()["kind"] != "other").sum())
+    expect_slices(reader.read_images, number, np.uint8, shape, "read_images", max_samples)
 
 
 def _hands_out(read: Callable[[int, int], np.ndarray]) -> bool:
@@ -494,7 +500,7 @@ def check_videos(reader: Reader, max_samples: int) -> None:
     )
     frames = expect_slices(reader.read_frames, n_videos, np.uint8, shape, "read_frames", max(1, max_samples // 4))
     if reader.image_shape() == shape[1:]:
-        first = len(kinds) - n_videos
+        first = int((kinds == "image").sum())
         images = reader.read_images(first, first + len(frames))
         middles = [frames[:, middle] for middle in {(shape[0] - 1) // 2, shape[0] // 2}]
         expect(

@@ -543,6 +543,19 @@ NSD = {
     "a mask nobody knows": (["V9"], '[options]\nmask = "V9"', None),
     "a mask file that is not there": (["mine.nii.gz"], '[options]\nmask = "mine.nii.gz"', None),
     "a subject that is not there": (["unknown subject 'subj03'"], '[options]\nsubjects = ["subj03"]', None),
+    "a subject that DataLad did not install": (
+        ["there is nothing in", "subj03", "datalad get -n"],
+        "",
+        lambda root: (root / "nsddata_betas/ppdata/subj03").mkdir(),
+    ),
+    "a session of imagery that is not there": (
+        ["nsdimagerybetas_fithrf_GLMdenoise_RR", "task"],
+        '[options]\ntask = ["core", "imagery"]',
+        None,
+    ),
+    "an unknown task": (["task", "resting"], '[options]\ntask = "resting"', None),
+    "no task": (["at least one of", "synthetic"], "[options]\ntask = []", None),
+    "a task that is a number": (["task"], "[options]\ntask = 3", None),
     "sessions that are not there": (["sessions of subj01 are missing", "4-9"], '[options]\nsessions = "1-9"', None),
     "sessions that are no range": (["sessions"], '[options]\nsessions = "first"', None),
     "an unknown split": (["split"], '[options]\nsplit = "random"', None),
@@ -578,6 +591,16 @@ BIDS = {
         ["several files of one run, which differ in 'part'", "part-mag, part-phase", "entities"],
         "",
         _parts,
+    ),
+    "a subject that DataLad did not install": (
+        ["there is nothing in", "sub-09", "datalad get -n"],
+        "",
+        lambda root: (root / "derivatives/fmriprep/sub-09").mkdir(),
+    ),
+    "captions of other stimuli": (
+        ["said.tsv has captions of none of the stimuli", "apple"],
+        '[options]\ncaptions = "said.tsv"',
+        lambda root: (root / "said.tsv").write_text("stimulus\tcaption\napple\tan apple\n"),
     ),
     "events that DataLad has not fetched": (
         ["the content of", "run-1_events.tsv", "datalad get"],

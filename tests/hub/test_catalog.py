@@ -46,6 +46,16 @@ def _pattern(path):
     ("name", "write", "wanted"),
     [
         ("nsd", lambda folder: write_nsd(folder, subjects=("subj01",)), {"subjects": ["subj01"]}),
+        (
+            "nsd",
+            lambda folder: write_nsd(folder, subjects=("subj01",), tasks=("synthetic", "imagery")),
+            {"subjects": ["subj01"], "task": "synthetic"},
+        ),
+        (
+            "nsd",
+            lambda folder: write_nsd(folder, subjects=("subj01",), tasks=("synthetic", "imagery")),
+            {"subjects": ["subj01"], "task": "imagery"},
+        ),
         ("yamada2015", write_yamada2015, {}),
         ("cc2017", write_cc2017, {"subjects": ["1"]}),
         ("algonauts2021", lambda folder: write_algonauts2021(folder, videos=2), {"subjects": ["sub01"]}),
@@ -101,6 +111,15 @@ def test_nsd_needs_these_files_by_default():
     assert what[f"{betas}/betas_session*.nii.gz"] == "betas of sessions 1, 2, 3, 9 (before compression)"
 
 
+def test_further_tasks_of_nsd_need_their_own_files_and_the_rois():
+    found = {need.path: need for need in needs(find("nsd"), task="imagery", file_format="hdf5")}
+    betas = "nsddata_betas/ppdata/subj01/func1pt8mm/nsdimagerybetas_fithrf_GLMdenoise_RR/betas_nsdimagery.hdf5"
+    assert found[betas].size == 81 * 104 * 83 * 720 * 2
+    assert "nsddata/ppdata/subj01/func1pt8mm/roi/*.nii.gz" in found
+    assert not any("nsd_expdesign" in path or "session" in path for path in found)
+    assert found["nsddata/bdata/nsdimagery/nsdimagery_subj01_*.tsv"].number == 12
+
+
 def test_files_on_the_average_surface_are_needed_once_for_all_subjects():
     wanted = {"space": "fsaverage", "subjects": ["subj02", "subj05"], "sessions": [7]}
     paths = [need.path for need in needs(find("nsd"), **wanted)]
@@ -144,6 +163,7 @@ def test_nsd_sizes_follow_from_shapes():
         ("nsd", {"subjects": ["subj09"]}, "unknown subject 'subj09'"),
         ("nsd", {"subjects": ["subj04"], "sessions": [31]}, "subj04 has no such sessions"),
         ("nsd", {"space": "mni"}, "unknown space 'mni'"),
+        ("nsd", {"task": "resting"}, "unknown task 'resting'"),
         ("nsd", {"betas": "b3"}, "unknown version of the betas 'b3'"),
         ("nsd", {"space": "fsaverage", "file_format": "hdf5"}, "nsd does not take --format with --space fsaverage"),
         ("haxby2001", {"space": "func1mm"}, "haxby2001 does not take --space"),

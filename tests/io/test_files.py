@@ -244,6 +244,19 @@ NOT_THERE = {
 }
 
 
+@pytest.mark.parametrize("datalad", [False, True])
+def test_the_empty_folder_of_a_subdataset_is_named(tmp_path, datalad):
+    (tmp_path / "sub-01").mkdir()
+    if datalad:
+        (tmp_path / ".gitmodules").write_text('[submodule "sub-01"]\n\tpath = sub-01\n')
+    with pytest.raises(MissingFileError) as caught:
+        require_file(tmp_path / "sub-01" / "func" / "bold.nii.gz", "a run")
+    message = str(caught.value)
+    assert f"there is nothing in {tmp_path / 'sub-01'}" in message
+    assert f"datalad get -n {tmp_path / 'sub-01'}" in message
+    assert ("empty folder; a DataLad subdataset that was not installed" in message) == datalad
+
+
 @pytest.mark.parametrize("kind", NOT_THERE)
 def test_what_is_no_file_is_named_as_what_it_is(tmp_path, kind):
     make, error, said = NOT_THERE[kind]

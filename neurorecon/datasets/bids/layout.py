@@ -15,7 +15,7 @@ from pydantic import Field
 from neurorecon.datasets.base import Options
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.atlases import Atlas, Part
-from neurorecon.io.files import broken_link, require_file
+from neurorecon.io.files import broken_link, refuse_empty, require_file
 
 #: Default lag (s) between a stimulus and its response.
 LAG = 5.0
@@ -337,6 +337,8 @@ def derivatives_folder(root: Path) -> Path:
             todo=f"pass one of them, e.g. --root {found[0]}",
         )
     if not found:
+        for folder in (*root.glob("derivatives"), *root.glob("derivatives/*"), *root.glob("sub-*")):
+            refuse_empty(folder, "preprocessed runs, as fMRIPrep writes them")
         raise MissingFileError(
             f"there are no preprocessed runs below {root}",
             given="no such files in sub-*/func or sub-*/ses-*/func, here or in derivatives/*",
@@ -365,6 +367,10 @@ def find_runs(folder: Path, options: BidsOptions) -> list[RunFiles]:
     InputError
         If nothing matches an option, or the options match runs in several spaces.
     """
+    names = None if options.subjects is None else {f"sub-{name.removeprefix('sub-')}" for name in options.subjects}
+    for place in sorted([*folder.glob("sub-*"), *folder.glob("sub-*/ses-*"), *folder.glob("sub-*/**/func")]):
+        if names is None or place.relative_to(folder).parts[0] in names:
+            refuse_empty(place, "the preprocessed runs of a subject (or name the subjects to read in [options])")
     files = _bold(folder)
     label = {"sub": options.subjects, "ses": options.sessions, "task": options.tasks, "run": options.runs}
     words = {"sub": "subject", "ses": "session", "task": "task", "run": "run"}

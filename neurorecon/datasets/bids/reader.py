@@ -24,6 +24,7 @@ from neurorecon.datasets.bids.layout import (
 from neurorecon.datasets.bids.runs import STIM_FILE
 from neurorecon.datasets.bids.samples import make_processes
 from neurorecon.datasets.bids.stimuli import (
+    file_of,
     find_captions,
     find_sources,
     read_captions,
@@ -131,7 +132,13 @@ class BidsReader(base.Reader):
         said = None if captions is None else read_captions(captions)
         self._table = stimulus_table(shown, said, files=self._has_images)
         self._images = self._find_images(folders)
-        self._uncaptioned = base.without_captions(self._table, self.options.captions is not None)
+        self._uncaptioned = base.without_captions(
+            self._table,
+            self.options.captions is not None,
+            [] if said is None else said.index.tolist(),
+            {*self._table["id"], *map(file_of, self._table["id"])},
+            str(captions),
+        )
         self._processes = {name: make_processes(plans, self.options) for name, plans in self._opened.plans.items()}
         self._subject = lru_cache(maxsize=4)(self._load)
 

@@ -135,14 +135,18 @@ def read_captions(path: Path) -> pd.DataFrame:
     texts = [str(name) for name in table.frame if str(name).startswith("caption")]
     groups = table.text("category") if "category" in table else [""] * len(table)
     captions = zip(*(table.text(name) for name in texts), strict=True) if texts else [()] * len(table)
-    found = pd.DataFrame(
+    rows: dict[str, tuple[list[str], list[str]]] = {}
+    for name, group, texts_of in zip(table.text(column), groups, captions, strict=True):
+        groups_of, said = rows.setdefault(tidy(name), ([], []))  # a stimulus may have a row for each of its captions
+        groups_of.append(group)
+        said += [text for text in texts_of if text]
+    return pd.DataFrame(
         {
-            "category": [value or None for value in groups],
-            "captions": [[text for text in row if text][:5] for row in captions],
+            "category": [next((group for group in groups_of if group), None) for groups_of, _ in rows.values()],
+            "captions": [said[:5] for _, said in rows.values()],
         },
-        index=pd.Index([tidy(name) for name in table.text(column)]),
+        index=pd.Index(list(rows), dtype=object),
     )
-    return found[~found.index.duplicated()]
 
 
 def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: float) -> list[StimulusFile]:

@@ -14,7 +14,8 @@ import pandas as pd
 from neurorecon.datasets.base import tidy_columns
 from neurorecon.datasets.nsd.layout import DOWNLOAD
 from neurorecon.errors import InputError, MissingFileError
-from neurorecon.io.files import damaged
+from neurorecon.io.files import broken_link, damaged
+from neurorecon.io.tables import read_text_table
 
 #: Seconds from one trial to the next: 3 s of image, 1 s of gap.
 TRIAL_SECONDS = 4.0
@@ -123,6 +124,7 @@ def read_design(path: Path) -> Design:
     """
     from scipy.io import loadmat
 
+    broken_link(path, "the design of the experiment")
     if not path.is_file():
         raise MissingFileError(
             "the design of the experiment is missing",
@@ -202,21 +204,30 @@ def read_behavior(path: Path) -> pd.DataFrame | None:
     InputError
         If the file cannot be read or lacks columns.
     """
+    broken_link(path, "the behavioral responses")
     if not path.is_file():
         return None
-    try:
-        table = pd.read_csv(path, sep="\t")
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise damaged(path, error, DOWNLOAD) from error
-    missing = [column for column in BEHAVIOR_COLUMNS if column not in table]
-    if missing:
-        raise InputError(
-            f"{path} lacks columns",
-            given=f"columns {', '.join(map(str, table.columns))}",
-            expected=f"the columns {', '.join(missing)} too",
-            todo=DOWNLOAD,
-        )
-    return table
+    table = read_text_table(path)
+    table.require(BEHAVIOR_COLUMNS)
+    found = {name: _numbers(table.text(name)) for name in table.frame}
+    for name in MEANS:
+        if name in found and not pd.api.types.is_numeric_dtype(found[name].dtype):
+            text = next(value for value in found[name] if pd.isna(pd.to_numeric(value, errors="coerce")))
+            raise InputError(
+                f"{path}: the column {name!r} cannot be used",
+                given=repr(text),
+                expected="numbers, or NaN where nothing was pressed",
+                todo=DOWNLOAD,
+            )
+    return pd.DataFrame(found | {name: table.integers(name, 1) for name in BEHAVIOR_COLUMNS})
+
+
+def _numbers(text: np.ndarray) -> pd.Series:
+    """Return a column as numbers, NaN where nothing was pressed; as text if it holds other text."""
+    column = pd.Series(text, dtype=object)
+    missing = column.isin(("", "NaN"))
+    numbers = pd.to_numeric(column.where(~missing), errors="coerce")
+    return column if (numbers.isna() & ~missing).any() else numbers
 
 
 def of_trials(behavior: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from neurorecon.datasets.base import Options
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
+from neurorecon.io.files import broken_link, refuse_empty
 
 #: Versions of the betas.
 Betas = Literal["betas_fithrf_GLMdenoise_RR", "betas_fithrf", "betas_assumehrf"]
@@ -21,6 +22,9 @@ class NsdOptions(Options):
 
     Parameters
     ----------
+    task : tuple of {"core", "synthetic", "imagery"}
+        What to read: NSD itself, NSD-synthetic, NSD-imagery, or several of them (also as one word). Each is a task of
+        the store, or two (seen and imagined stimuli); nothing is trained on the further ones.
     subjects : tuple of str
         E.g. ``("subj01", "subj02")``. By default, all subjects on disk.
     sessions : str or tuple of int
@@ -82,6 +86,7 @@ class NsdOptions(Options):
         Random seed of the clustering and of the draw of clusters.
     """
 
+    task: tuple[Literal["core", "synthetic", "imagery"], ...] = ("core",)
     subjects: tuple[str, ...] = ()
     sessions: str | tuple[int, ...] = "all"
     space: Literal["func1pt8mm", "func1mm", "MNI", "fsaverage", "nativesurface"] = "func1pt8mm"
@@ -106,6 +111,25 @@ class NsdOptions(Options):
     category_table: str | None = None
     annotations: str | None = None
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        names = [value] if isinstance(value, str) else value
+        if isinstance(names, list | tuple):
+            if not names:
+                raise ValueError('must name at least one of "core", "synthetic", "imagery"')
+            order = ["core", "synthetic", "imagery"]
+            return tuple(sorted(dict.fromkeys(names), key=lambda name: order.index(name) if name in order else 3))
+        return names
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the task out where it is NSD itself, so that stores built before there were others are the same."""
+        found: dict[str, Any] = serialize(self)
+        if self.task == ("core",):
+            found.pop("task", None)
+        return found
 
     @field_validator("sessions")
     @classmethod
@@ -215,9 +239,29 @@ class Layout:
         """The file with the behavioral responses."""
         return self.root / "nsddata" / "ppdata" / subject / "behav" / "responses.tsv"
 
-    def betas(self, subject: str, options: NsdOptions) -> Path:
-        """The folder of the betas, in the version and space of the options."""
-        return self.root / "nsddata_betas" / "ppdata" / subject / options.space / options.betas
+    def betas(self, subject: str, options: NsdOptions, task: str = "core") -> Path:
+        """The folder of the betas of a task, in the version and space of the options."""
+        version = options.betas if task == "core" else f"nsd{task}{options.betas}"
+        return self.root / "nsddata_betas" / "ppdata" / subject / options.space / version
+
+    @property
+    def synthetic(self) -> Path:
+        """The folder with the design of NSD-synthetic."""
+        return self.root / "nsddata" / "experiments" / "nsdsynthetic"
+
+    def synthetic_images(self, subject: str | None) -> Path:
+        """The images of NSD-synthetic that all subjects saw, or those of one subject."""
+        name = "nsdsynthetic_stimuli" if subject is None else f"nsdsynthetic_colorstimuli_{subject}"
+        return self.root / "nsddata_stimuli" / "stimuli" / "nsdsynthetic" / f"{name}.hdf5"
+
+    @property
+    def imagery(self) -> Path:
+        """The folder with the design and the images of NSD-imagery."""
+        return self.root / "nsddata" / "experiments" / "nsdimagery"
+
+    def imagery_run(self, subject: str, run: str) -> Path:
+        """The trials of a run of NSD-imagery."""
+        return self.root / "nsddata" / "bdata" / "nsdimagery" / f"nsdimagery_{subject}_{run}.tsv"
 
     def preparation(self, subject: str, space: str) -> Path:
         """The folder with ``brainmask.nii.gz`` and ``roi``."""
@@ -242,11 +286,15 @@ class Layout:
 
 def source_files(layout: Layout, options: NsdOptions) -> list[Path]:
     """List the files that are read with these options, including some that may not exist."""
-    files = [
-        layout.design,
-        *_image_sources(layout, options),
-        *(layout.stimulus_table.with_suffix(end) for end in (".csv", ".pkl")),
-    ]
+    files = []
+    if "core" in options.task:
+        files += [layout.design, *_image_sources(layout, options)]
+        files += [layout.stimulus_table.with_suffix(end) for end in (".csv", ".pkl")]
+    if "synthetic" in options.task:
+        files += layout.synthetic.glob("nsdsynthetic*")
+        files += layout.synthetic_images(None).parent.glob("*.hdf5")
+    if "imagery" in options.task:
+        files += [*layout.imagery.glob("*_pair_list.mat"), *layout.imagery.glob("rawtargetimages/set*/*")]
     files += [layout.root / given for given in (options.cluster_table, options.category_table) if given]
     mask = layout.root / options.mask
     files += [mask, *(mask.with_name(f"{side}.{mask.name}") for side in HEMISPHERES)]
@@ -255,6 +303,8 @@ def source_files(layout: Layout, options: NsdOptions) -> list[Path]:
     for name in find_subjects(layout, options):
         for betas in find_sessions(layout, name, options).values():
             files += betas
+        if "imagery" in options.task:
+            files += layout.imagery_run(name, "*").parent.glob(layout.imagery_run(name, "*").name)
         files += layout.betas(name, options).glob("*ncsnr.*")
         prepared = layout.preparation(name, options.space)
         files += [layout.behavior(name), prepared / "brainmask.nii.gz", *prepared.glob("roi/*.nii*")]
@@ -282,12 +332,26 @@ def find_subjects(layout: Layout, options: NsdOptions) -> list[str]:
         If there are no betas in the version and space of the options, or not of a requested subject.
     """
     folder = layout.root / "nsddata_betas" / "ppdata"
-    there = sorted(path.name for path in folder.glob("subj[0-9][0-9]") if layout.betas(path.name, options).is_dir())
+    broken_link(folder, "the betas: folders subjXX/SPACE/BETAS")
+    for place in sorted(folder.glob("subj[0-9][0-9]")):
+        if not options.subjects or place.name in options.subjects:
+            broken_link(place / options.space, "the betas of a subject (or name the subjects to read in [options])")
+            for task in options.task:
+                refuse_empty(layout.betas(place.name, options, task), "the betas of each session")
+    there = sorted(
+        path.name for path in folder.glob("subj[0-9][0-9]")
+        if all(layout.betas(path.name, options, task).is_dir() for task in options.task)
+    )  # fmt: skip
     if not there:
         raise MissingFileError(
-            "there are no betas in this version and space",
-            given=f"{layout.root}, space = {options.space!r}, betas = {options.betas!r}",
-            expected=f"folders nsddata_betas/ppdata/subjXX/{options.space}/{options.betas}",
+            "there are no betas in this version and space" + ("" if options.task == ("core",) else " of these tasks"),
+            given=f"{layout.root}, space = {options.space!r}, betas = {options.betas!r}, "
+            f"task = {', '.join(options.task)}",
+            expected="folders "
+            + " and ".join(
+                f"nsddata_betas/ppdata/subjXX/{options.space}/{layout.betas('', options, task).name}"
+                for task in options.task
+            ),
             todo=_what_there_is(folder),
         )
     for name in options.subjects:
@@ -297,9 +361,9 @@ def find_subjects(layout: Layout, options: NsdOptions) -> list[str]:
 
 
 def _what_there_is(folder: Path) -> str:
-    found = sorted({"/".join(path.parts[-2:]) for path in folder.glob("subj*/*/betas_*") if path.is_dir()})
+    found = sorted({"/".join(path.parts[-2:]) for path in folder.glob("subj*/*/*betas_*") if path.is_dir()})
     if found:
-        return f"set space and betas in [options] to one of: {', '.join(found)}"
+        return f"set space, betas and task in [options] to what is there: {', '.join(found)}"
     return "check --root (the folder that holds nsddata_betas), or download betas; see docs/datasets/nsd.md"
 
 
@@ -314,6 +378,8 @@ def find_sessions(layout: Layout, subject: str, options: NsdOptions) -> dict[int
     MissingFileError, InputError
         If a requested session, or one of its hemispheres, is missing.
     """
+    if "core" not in options.task:
+        return {}
     folder = layout.betas(subject, options)
     surface = options.on_surface
     found: dict[int, dict[str, Path]] = {}
@@ -350,6 +416,29 @@ def find_sessions(layout: Layout, subject: str, options: NsdOptions) -> dict[int
                 todo=DOWNLOAD,
             )
     return {number: [files[side] for side in sorted(sides)] for number, files in chosen.items()}
+
+
+def find_task(layout: Layout, subject: str, options: NsdOptions, task: str) -> list[Path]:
+    """Return the files of NSD-synthetic or NSD-imagery: one, or one per hemisphere; HDF5 where both are there.
+
+    Raises
+    ------
+    MissingFileError
+        If there are none.
+    """
+    folder = layout.betas(subject, options, task)
+    for end in ("hdf5", "mgh", "mgz") if options.on_surface else ("hdf5", "nii.gz", "nii"):
+        files = [folder / f"{side}betas_nsd{task}.{end}" for side in (("lh.", "rh.") if options.on_surface else ("",))]
+        for path in files:
+            broken_link(path, "betas")
+        if all(path.is_file() for path in files):
+            return files
+    raise MissingFileError(
+        f"the betas of NSD-{task} of {subject} are missing",
+        given=f"no file {files[0].name.removesuffix(end)}* in {folder}",
+        expected=f"betas_nsd{task}.hdf5 or .nii.gz (on surfaces, of both hemispheres)",
+        todo=f"{DOWNLOAD}, or leave {task!r} out of the option task",
+    )
 
 
 def sessions_of(subject: str) -> int:

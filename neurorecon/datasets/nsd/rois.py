@@ -15,7 +15,7 @@ from neurorecon.datasets.base import can_be_stored
 from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.arrays import wrong_shape
-from neurorecon.io.files import damaged
+from neurorecon.io.files import broken_link, damaged, refuse_empty
 from neurorecon.io.surfaces import read_mgh_header, read_values
 from neurorecon.io.volumes import check_grid, image_values, open_image
 from neurorecon.space import Space
@@ -418,6 +418,10 @@ def _whole_numbers(values: np.ndarray, paths: list[Path]) -> np.ndarray:
 
 def _volume_files(folder: Path) -> dict[str, Path]:
     found = {}
+    if folder.is_dir():
+        refuse_empty(
+            folder, 'the ROI files: nsdgeneral.nii.gz etc. (without the folder, set mask to "brain" or a file)'
+        )
     for path in sorted(folder.glob("*.nii*")) if folder.is_dir() else ():
         match = re.fullmatch(r"(.+)\.nii(\.gz)?", path.name)
         if match:
@@ -572,6 +576,7 @@ def _positive(values: np.ndarray) -> np.ndarray:
 def _named(rois: Rois, mask: str, folder: Path) -> np.ndarray:
     known = rois.rois()
     if not known:
+        broken_link(folder / "nsdgeneral.nii.gz", "the ROI files")
         raise MissingFileError(
             "the ROI files are missing",
             given=f"no ROI in {folder}",

@@ -17,10 +17,10 @@ from neurorecon.datasets.nsd.experiment import Design
 from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout, NsdOptions
 from neurorecon.datasets.splits import LEFT_OUT, cluster_texts, hold_out_groups, hold_out_sessions, hold_out_stimuli
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
-from neurorecon.io.arrays import open_array, open_hdf5_file, wrong_shape
-from neurorecon.io.files import damaged
+from neurorecon.io.arrays import dataset_of, open_array, open_hdf5_file, wrong_shape
+from neurorecon.io.files import broken_link, damaged, require_file
 from neurorecon.io.images import ImageFiles, image_files
-from neurorecon.io.tables import load_table, read_table
+from neurorecon.io.tables import as_table, load_table, read_table, read_text_table
 
 #: Columns to read.
 COLUMNS = ("cocoId", "cocoSplit", "cropBox", "nsdId", "shared1000")
@@ -48,20 +48,26 @@ def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
         If the file cannot be read, lacks columns, or contradicts the design.
     """
     csv, pkl = stem.with_suffix(".csv"), stem.with_suffix(".pkl")
+    for path in (csv, pkl):
+        broken_link(path, "the table of images")
     if not csv.is_file() and not pkl.is_file():
         return None
     path = csv if csv.is_file() else pkl
-    table = _read_csv(csv) if path is csv else load_table(pkl, DOWNLOAD)
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise _wrong(path, f"no columns {', '.join(missing)}", f"columns {', '.join(COLUMNS)}, ...")
-    table = table[list(COLUMNS)].copy()
-    try:
-        table[["nsdId", "cocoId"]] = table[["nsdId", "cocoId"]].astype(np.int64)
-        table["shared1000"] = table["shared1000"].map(_truth).astype(bool)
-        table["cropBox"] = table["cropBox"].map(_box)
-    except (ValueError, TypeError, SyntaxError) as error:
-        raise damaged(path, error, DOWNLOAD) from error
+    read = read_text_table(csv) if path is csv else as_table(load_table(pkl, DOWNLOAD), str(pkl))
+    read.require(COLUMNS)
+    numbers = {name: read.integers(name, 0) for name in ("nsdId", "cocoId")}
+    table = read.frame[list(COLUMNS)].assign(**numbers)
+    for column, convert, expected in (
+        ("shared1000", _truth, "True or False"),
+        ("cropBox", _box, "four fractions, (top, bottom, left, right)"),
+    ):
+        found = []
+        for row, value in enumerate(table[column]):
+            try:
+                found.append(convert(value))
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                raise _wrong(path, f"{column} {str(value)[:60]!r} in {read.row(row)}", expected) from None
+        table[column] = pd.Series(found, index=table.index, dtype=bool if column == "shared1000" else object)
     if table["nsdId"].duplicated().any():
         raise _wrong(path, f"nsdId {table['nsdId'][table['nsdId'].duplicated()].iloc[0]} twice", "each nsdId once")
     table = table.set_index("nsdId", drop=False)
@@ -76,13 +82,6 @@ def read_information(stem: Path, design: Design) -> pd.DataFrame | None:
     if absent:
         raise _wrong(path, f"no row for {len(absent)} images, e.g. nsdId {absent[0]}", "a row for every image")
     return table
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (ValueError, OSError, UnicodeDecodeError) as error:  # pandas raises subclasses of ValueError
-        raise damaged(path, error, DOWNLOAD) from error
 
 
 def _truth(value: object) -> bool:
@@ -119,6 +118,8 @@ def find_files(folders: list[Path], kind: str) -> list[Path]:
     """Find ``captions_train2017.json`` and ``..._val2017.json`` (or ``instances_``) in the first folder with either."""
     for folder in folders:
         found = [folder / f"{kind}_{split}2017.json" for split in ("train", "val")]
+        for path in found:
+            broken_link(path, f"COCO's annotations, {path.name}")
         if any(path.is_file() for path in found):
             return [path for path in found if path.is_file()]
     return []
@@ -487,6 +488,7 @@ class NsdImages:
     def __init__(
         self, path: Path, ids: np.ndarray, rows: np.ndarray, size: int | None, number: int | None = None
     ) -> None:
+        broken_link(path, 'nsd_stimuli.hdf5 (39.6 GB), or images = "none" in [options]')
         if not path.is_file():
             raise MissingFileError(
                 "the images are missing",
@@ -532,14 +534,7 @@ class NsdImages:
             return open_array(self._path, None, "imgBrick")
         if self._file is None:
             self._file = open_hdf5_file(self._path, DOWNLOAD)
-        if "imgBrick" not in self._file:
-            raise InputError(
-                f"{self._path} contains no images",
-                given=f"datasets {', '.join(self._file) or '(none)'}",
-                expected="the dataset imgBrick (image, y, x, rgb)",
-                todo=DOWNLOAD,
-            )
-        return self._file["imgBrick"]
+        return dataset_of(self._file, "imgBrick", self._path, "images", DOWNLOAD)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}  # an open file cannot be pickled
@@ -618,8 +613,7 @@ def _sessions(trials: dict[str, pd.DataFrame], options: NsdOptions) -> dict[str,
     absent = [number for number in options.test_sessions if number not in read]
     if absent:
         raise UnknownNameError("session to test on", absent[0], read)
-    tables = {name: table.rename(columns={"nsdId": "stimulus"}) for name, table in trials.items()}
-    return hold_out_sessions(tables, options.test_sessions)
+    return hold_out_sessions(trials, options.test_sessions)
 
 
 def _clusters(images: np.ndarray, annotations: Annotations, options: NsdOptions, root: Path) -> set[int]:
@@ -647,7 +641,7 @@ def _category(images: np.ndarray, annotations: Annotations, options: NsdOptions,
     name = str(options.test_category)
     if options.category_table:
         table = _table(root / options.category_table, "category")
-        known = table["category"].astype(str)
+        known = table["category"]
         found = set(table["nsdId"][known == name])
     else:
         if not annotations.has_objects:
@@ -665,26 +659,14 @@ def _category(images: np.ndarray, annotations: Annotations, options: NsdOptions,
 
 
 def _table(path: Path, column: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise MissingFileError(
-            f"the file in the option {column}_table is missing",
-            given=f"no file {path}",
-            expected=f"a CSV file with the columns nsdId and {column}",
-            todo="check the path, which is relative to the folder of the data set",
-        )
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, OSError) as error:
-        raise damaged(path, error, "fix the table") from error
-    missing = [name for name in ("nsdId", column) if name not in table]
-    if missing:
-        raise InputError(
-            f"{path} lacks columns",
-            given=f"columns {', '.join(map(str, table.columns))}",
-            expected=f"nsdId and {column}",
-            todo="fix the table",
-        )
-    return table
+    require_file(
+        path,
+        f"a CSV file with the columns nsdId and {column}, named in the option {column}_table",
+        "check the path, which is relative to the folder of the data set",
+    )
+    table = read_table(path)
+    table.require(["nsdId", column])
+    return pd.DataFrame({"nsdId": table.integers("nsdId", 0), column: table.names(column)})
 
 
 def _check(found: dict[str, np.ndarray], options: NsdOptions) -> None:

@@ -26,7 +26,7 @@ import pandas as pd
 
 from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, SubjectData
 from neurorecon.datasets.nsd.experiment import Design, behavior_columns, means_of_behavior
-from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout, NsdOptions, sessions_of, span
+from neurorecon.datasets.nsd.layout import DOWNLOAD, Layout, NsdOptions, find_task, sessions_of, span
 from neurorecon.datasets.nsd.rois import (
     Grid,
     Rois,
@@ -38,9 +38,10 @@ from neurorecon.datasets.nsd.rois import (
     surface_of,
     volume_of,
 )
+from neurorecon.datasets.nsd.tasks import imagery_trials, synthetic_trials
 from neurorecon.datasets.runs import Screened, screen
 from neurorecon.errors import InputError, MissingFileError, NeuroreconWarning
-from neurorecon.io.arrays import open_hdf5_file, wrong_shape
+from neurorecon.io.arrays import dataset_of, open_hdf5_file, wrong_shape
 from neurorecon.io.files import damaged
 from neurorecon.io.surfaces import read_mgh_header
 from neurorecon.io.volumes import check_grid, open_image, volumes
@@ -298,14 +299,7 @@ class SurfaceHdf5Betas(Betas):
 def hdf5_betas_shape(path: Path) -> tuple[int, ...]:
     """Return the shape of the dataset ``betas``."""
     with open_hdf5_file(path, DOWNLOAD) as file:
-        if "betas" not in file:
-            raise InputError(
-                f"{path} contains no betas",
-                given=f"datasets {', '.join(file) or '(none)'}",
-                expected="the dataset betas",
-                todo=DOWNLOAD,
-            )
-        return tuple(int(size) for size in file["betas"].shape)
+        return tuple(int(size) for size in dataset_of(file, "betas", path, "betas", DOWNLOAD).shape)
 
 
 def percent(values: np.ndarray) -> np.ndarray:
@@ -543,8 +537,9 @@ class SubjectFiles:
     betas : list of Betas
         The betas of each session, in order.
     trials : DataFrame
-        One row per trial in the order of the betas: the columns of :meth:`Design.trials`, and ``place``, the index of
-        the trial within its session.
+        One row per trial in the order of the betas: the columns of :meth:`Design.trials`; ``place``, the index of
+        the trial within its session; ``stimulus``, its id (empty for trials that are left out); ``task``; and
+        ``condition`` where there are several tasks.
     rois : Rois
         All ROIs, on the whole grid.
     voxels : int array, shape (voxel,)
@@ -569,7 +564,7 @@ class SubjectFiles:
 
 
 def open_subject(
-    layout: Layout, design: Design, name: str, sessions: dict[int, list[Path]], options: NsdOptions
+    layout: Layout, design: Design | None, name: str, sessions: dict[int, list[Path]], options: NsdOptions
 ) -> SubjectFiles:
     """Open the files of a subject, without reading betas.
 
@@ -577,8 +572,8 @@ def open_subject(
     ----------
     layout : Layout
         The paths of the files.
-    design : Design
-        The design of the experiment.
+    design : Design or None
+        The design of the experiment; None if NSD itself is not read.
     name : str
         E.g. ``"subj01"``.
     sessions : dict of int to list of path
@@ -595,21 +590,34 @@ def open_subject(
     InputError
         If a file is missing, damaged, on another grid, or contradicts the design.
     """
-    grid = _grid(layout, name, sessions, options)
+    further = {task: find_task(layout, name, options, task) for task in options.task if task != "core"}
+    files = [*sessions.values(), *further.values()]
+    grid = _grid(layout, name, files, options)
     rois, report = read_rois(layout, name, grid, options.space, options.hemisphere_rois)
-    betas = [_open(paths, grid) for paths in sessions.values()]
+    betas = [_open(paths, grid) for paths in files]
     voxels = select_voxels(rois, options.mask, layout, name, options.space, lambda: _with_data(betas[0], grid.size))
-    trials = _trials(design, name, list(sessions), betas)
-    folder = layout.betas(name, options)
+    parts = [] if design is None else [_trials(design, name, list(sessions), betas[: len(sessions)])]
+    of_task = {"synthetic": synthetic_trials, "imagery": imagery_trials}
+    parts += [of_task[task](layout, name, item.trials)
+              for task, item in zip(further, betas[len(sessions) :], strict=True)]  # fmt: skip
+    trials = pd.concat(parts, ignore_index=True)
+    report |= _left_out(trials)
+    folder = layout.betas(name, options)  # NSD-synthetic and NSD-imagery have no ncsnr of their own
     ncsnr = _ncsnr(folder, grid, voxels)
     if options.min_ncsnr is not None:
         voxels, ncsnr = _above(options.min_ncsnr, voxels, ncsnr, name, folder)
         report["mask"] = f"{len(voxels):,} voxels with ncsnr of at least {options.min_ncsnr:g} in {options.mask}"
     maps = read_maps(options.voxel_maps, layout, name, grid, options.space)
     return SubjectFiles(
-        name, folder, betas, trials, rois, voxels, ncsnr, {key: values[voxels] for key, values in maps.items()},
-        _missing(name, list(sessions), design, options) | report,
+        name, folder, betas, trials, rois, voxels, ncsnr if sessions else None,
+        {key: values[voxels] for key, values in maps.items()},
+        ({} if design is None else _missing(name, list(sessions), design, options)) | report,
     )  # fmt: skip
+
+
+def _left_out(trials: pd.DataFrame) -> dict[str, str]:
+    number = int((trials["stimulus"] == "").sum())
+    return {"betas left out": f"{number} of attention (NSD-imagery)"} if number else {}
 
 
 def _with_data(betas: Betas, size: int) -> np.ndarray:
@@ -638,9 +646,9 @@ def _above(
     return voxels[member], ncsnr[member]
 
 
-def _grid(layout: Layout, name: str, sessions: dict[int, list[Path]], options: NsdOptions) -> Grid:
+def _grid(layout: Layout, name: str, files: list[list[Path]], options: NsdOptions) -> Grid:
     """Return the grid that masks and betas must share: that of nsdgeneral, else of the first file that has one."""
-    first = next(iter(sessions.values()))
+    first = files[0]
     if options.on_surface:
         sizes = [hdf5_betas_shape(path)[-1] if path.suffix == ".hdf5" else read_mgh_header(path, DOWNLOAD).shape[0]
                  for path in first]  # fmt: skip
@@ -678,7 +686,12 @@ def _trials(design: Design, name: str, sessions: list[int], betas: list[Betas]) 
             todo="download the sessions that differ again, and nsd_expdesign.mat",
         )
     trials = design.trials(int(name.removeprefix("subj")), sessions, lengths)
-    return trials.assign(place=trials.groupby("session").cumcount())
+    return trials.assign(
+        place=trials.groupby("session").cumcount(),
+        stimulus=[f"nsd{number:05d}" for number in trials["nsdId"]],
+        task="images",
+        condition="recognition",
+    )
 
 
 def _missing(name: str, sessions: list[int], design: Design, options: NsdOptions) -> dict[str, str]:
@@ -750,13 +763,16 @@ def subject_data(
     samples = _samples(files.trials, split)
     kept = files.trials[split != ""]
     pressed = pd.DataFrame(index=samples.index) if behavior is None else behavior_columns(behavior, kept)
+    if options.task != ("core",):
+        pressed = pressed.assign(condition=kept["condition"].to_numpy())
     report = {**files.report, **reported, **standardized, **screened.report(kept=keep), **_scale_report(files, spread)}
     if options.samples == "trial":
         samples = samples.join(pressed)
         read = read_trials(recording)
     else:
         first = samples["repeat"].to_numpy() == 1
-        groups = np.asarray(pd.Categorical(samples["stimulus"], categories=samples["stimulus"][first]).codes)
+        shown = pd.MultiIndex.from_frame(samples[["task", "stimulus"]])
+        groups = shown[first].get_indexer(shown)
         samples = samples[first].reset_index(drop=True).assign(**{TRIALS: np.bincount(groups)})
         samples = samples.join(means_of_behavior(pressed, groups))
         read = read_averages(recording, groups, len(samples))
@@ -771,6 +787,7 @@ def subject_data(
         read_responses=read,
         report=report,
         voxel_columns=tuple(further),
+        ncsnr_tasks=None if options.task == ("core",) else ("images",),
     )
 
 
@@ -800,11 +817,11 @@ def _samples(trials: pd.DataFrame, split: np.ndarray) -> pd.DataFrame:
     kept = trials[split != ""]
     table = pd.DataFrame(
         {
-            "stimulus": [f"nsd{number:05d}" for number in kept["nsdId"]],
-            "task": "images",
+            "stimulus": kept["stimulus"].to_numpy(),
+            "task": kept["task"].to_numpy(),
             "session": kept["session"].to_numpy(),
             "run": kept["run"].to_numpy(),
-            "repeat": kept.groupby("nsdId").cumcount().to_numpy() + 1,
+            "repeat": kept.groupby(["task", "stimulus"]).cumcount().to_numpy() + 1,
             "split": split[split != ""].astype(str),
             "time": kept["time"].to_numpy(dtype=float),
         }

@@ -37,7 +37,7 @@ def write_layout(
     seed : int
         Random seed; the same seed gives the same files.
     choices : mapping of str to sequence of str, optional
-        What to write of a data set that has several: ``subjects``, ``spaces`` and ``formats`` of nsd.
+        What to write of a data set that has several: ``subjects``, ``tasks``, ``spaces`` and ``formats`` of nsd.
 
     Returns
     -------

@@ -1,5 +1,10 @@
 """A miniature of NSD: the same files, names and headers, with a few voxels and trials and simulated responses.
 
+Headers are those of the tools that NSD was written with (``nsd_savenifti.m`` and ``nsd_savemgz.m`` of cvnlab/nsdcode):
+volumes have an sform (code 1) without rotation whose origin is the center of the volume, no qform, no units, and the
+seconds per volume as the fourth zoom; surfaces are float32 with FreeSurfer's default geometry; the betas of an HDF5
+file are in chunks of one voxel. docs/datasets/nsd.md says what is not known.
+
 As in NSD, some images are shared by all subjects, the others belong to one subject, and each is shown three times.
 Responses depend on the content of the image (early ROIs encode the background and the position of the shape, the others
 its category), plus noise.
@@ -7,6 +12,7 @@ its category), plus noise.
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -169,6 +175,12 @@ _ROIS: dict[str, dict[int, tuple[tuple[float, float], tuple[float, float]]]] = {
     "HCP_MMP1": {1: ((0.0, 0.2), (0.0, 1.0)), 4: ((0.2, 0.3), (0.0, 1.0)), 18: ((0.5, 1.0), (0.0, 0.5))},
 }
 
+#: ROIs below the cortex, in volumes only; their labels are in ``nsddata/templates``.
+_TEMPLATES = {
+    "MTL": ("ErC", "area35", "area36", "PhC", "Sub", "CA1", "CA2", "CA3", "DG", "HT"),
+    "thalamus": ("LGN", "SC", "Vpu", "DLpu", "DMpu"),
+}
+
 #: Features that drive the voxels of the ROIs in each file; all visual voxels respond weakly to every category.
 _TUNING = {
     "prf-visualrois": ("meadow", "sky", "street", "x", "y", "size"),
@@ -209,6 +221,13 @@ class Cortex:
         return weights
 
 
+#: Seconds per volume in the headers of a space; ``nsd_mapdata`` writes none into volumes in MNI space.
+_SECONDS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}
+
+#: Voxel of the anterior commissure in MNI space (from 0; 182 x 218 x 182), the origin of volumes there.
+_MNI_ORIGIN = (91, 126, 72)
+
+
 def volume_cortex(space: str) -> tuple[Cortex, np.ndarray]:
     """Return the voxels of a volume, with x varying fastest, and its affine."""
     shape, size = VOLUMES[space]
@@ -218,7 +237,10 @@ def volume_cortex(space: str) -> tuple[Cortex, np.ndarray]:
     back, up = (y - 1) / (shape[1] - 3), (z - 2) / (shape[2] - 4)
     cortex = _rois(back, up, np.abs(x / (shape[0] - 1) - 0.5) * 2, x < shape[0] / 2, edge >= 1, z >= 2)
     affine = np.diag([size, size, size, 1.0])
-    affine[:3, 3] = -size * (np.array(shape) - 1) / 2
+    origin = (np.array(shape) - 1) / 2
+    if space == "MNI":  # where the anterior commissure is in the smaller volume
+        origin = np.round(np.array(_MNI_ORIGIN) * shape / (182, 218, 182))
+    affine[:3, 3] = -size * origin
     return cortex, affine
 
 
@@ -268,8 +290,21 @@ TRIALS = IMAGES * REPEATS // SESSIONS
 NOISE = 1.0
 
 
+#: Images of NSD-synthetic that all subjects saw, those in a subject's own colors, and its runs (220, 64 and 8 in NSD).
+SYNTHETIC_SHARED, SYNTHETIC_OWN, SYNTHETIC_RUNS = 220, 4, 8
+
+#: Height and width of the images of NSD-synthetic (714 x 1360 in NSD).
+SYNTHETIC_SIZE = (51, 97)
+
+#: Runs of NSD-imagery, its cues by set, and presentations of each in a run (8 in NSD).
+_IMAGERY_RUNS = ("visA", "attA", "imgA_1", "visB", "attB", "imgB_1", "visC", "attC", "imgC_1", "imgA_2", "imgB_2",
+                 "imgC_2")  # fmt: skip
+_CUES = {"A": "HRVLPE", "B": "WKBCDT", "C": "SZMYNF"}
+IMAGERY_REPEATS = 2
+
 #: What can be chosen with ``neurorecon datasets miniature nsd``.
 CHOICES = {
+    "tasks": ("core", "synthetic", "imagery"),
     "subjects": tuple(f"subj{number:02d}" for number in range(1, SUBJECTS + 1)),
     "spaces": (*VOLUMES, *VERTICES),
     "formats": ("nii.gz", "hdf5"),
@@ -292,6 +327,7 @@ def write_nsd(
     spaces: Sequence[str] = ("func1pt8mm",),
     formats: Sequence[str] = ("nii.gz",),
     betas: Sequence[str] = ("betas_fithrf_GLMdenoise_RR",),
+    tasks: Sequence[str] = ("core",),
     seed: int = 0,
 ) -> Path:
     """Write a miniature of NSD.
@@ -311,7 +347,9 @@ def write_nsd(
     formats : sequence of {"nii.gz", "hdf5"}
         File formats of betas in the subjects' volumes.
     betas : sequence of str
-        Versions of the betas to write. All hold the same numbers.
+        Versions of the betas to write. All hold the same numbers. In MNI space there is ``betas_fithrf`` alone.
+    tasks : sequence of {"core", "synthetic", "imagery"}
+        Which of NSD, NSD-synthetic and NSD-imagery to write.
     seed : int
         Random seed; the same seed gives the same files.
 
@@ -330,14 +368,27 @@ def write_nsd(
     _write_annotations(root, information, scenes)
     chosen = [int(name.removeprefix("subj")) for name in subjects]
     _write_images(root, scenes, np.unique(design.images[[number - 1 for number in chosen]]) - 1)
+    further = {task: _TASKS[task](root, scenes, design, subjects, np.random.default_rng([seed, 100 + place]))
+               for place, task in enumerate(_TASKS) if task in tasks}  # fmt: skip
     for number, name in zip(chosen, subjects, strict=True):
         _write_behavior(root, name, number, design, np.random.default_rng([seed, number]))
         for place, space in enumerate(spaces):
             write = _write_surface if space in VERTICES else _write_volume
-            where = [root / "nsddata_betas" / "ppdata" / name / space / version for version in betas]
+            versions = ("betas_fithrf",) if space == "MNI" else betas
+            where = [root / "nsddata_betas" / "ppdata" / name / space / version for version in versions]
             own = np.random.default_rng([seed, number, place])
             cortex, save = write(root, name, space, formats)
-            _write_betas(where, cortex, scenes, design, number, sessions, own, save)
+            weights = cortex.weights(own)
+            if "core" in tasks:
+                _write_betas(where, cortex, scenes.features() @ weights, design, number, sessions, own, save)
+            for task, features in further.items():
+                values = 1.0 + features[name] @ weights
+                values += NOISE * np.random.default_rng([seed, number, place, len(values)]).standard_normal(
+                    values.shape
+                )
+                stored = (np.clip(values * cortex.brain, -100, 100) * 300).round().astype(np.int16)
+                for folder in where:
+                    save(folder.with_name(f"nsd{task}{folder.name}"), f"betas_nsd{task}", stored.T)
     return root
 
 
@@ -365,7 +416,12 @@ def _write_design(root: Path, design: _Design) -> None:
         "subjectim": design.images.astype(np.uint32),
     }
     savemat(folder / "nsd_expdesign.mat", content)
-    with (folder / "nsd_expdesign.mat").open("r+b") as file:  # the header holds the time, which would change the file
+    _without_time(folder / "nsd_expdesign.mat")
+
+
+def _without_time(path: Path) -> None:
+    """Overwrite the header of a MATLAB file, which holds the time, so that the same seed gives the same file."""
+    with path.open("r+b") as file:
         file.write(b"MATLAB 5.0 MAT-file, miniature of NSD".ljust(116))
 
 
@@ -476,10 +532,17 @@ def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> 
     shape, size = VOLUMES[space]
 
     def nifti(path: Path, values: np.ndarray) -> None:
+        # Not by Nifti1Image, which stores NaN as the slope, and a qform too.
+        header = nibabel.Nifti1Header()
+        header.set_data_dtype(values.dtype)
+        header.set_data_shape((*shape, *values.shape[1:]))
+        header.set_sform(affine, 1)
+        header["pixdim"][:5] = 0, size, size, size, _SECONDS.get(space, 1.0)
+        header["scl_slope"] = header["scl_inter"] = 0
+        header["vox_offset"], header["aux_file"], header["regular"] = 352, b"none", b"r"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = nibabel.Nifti1Image(values.reshape(*shape, *values.shape[1:], order="F"), affine)
-        image.header.set_zooms([size] * 3 + [4 / 3] * (values.ndim - 1))
-        image.to_filename(path)
+        with path.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+            packed.write(header.binaryblock + bytes(4) + values.tobytes(order="F"))
 
     def save(folder: Path, stem: str, values: np.ndarray) -> None:
         """Save values (voxel,) or (voxel, trial)."""
@@ -494,12 +557,19 @@ def _write_volume(root: Path, name: str, space: str, formats: Sequence[str]) -> 
     if space == "MNI":
         formats = ("nii.gz",)
         return cortex, save
+    for file, names in _TEMPLATES.items():
+        _write_colors(root / "nsddata" / "templates" / f"{file}.ctab", names)
     roi = root / "nsddata" / "ppdata" / name / space / "roi"
     nifti(roi.parent / "brainmask.nii.gz", cortex.brain.astype(np.uint8))
     for file, values in _maps(cortex).items():
         nifti(roi.parent / f"{file}.nii.gz", values)
     _write_names(root, name, LABELS)
-    for file, labels in cortex.labels.items():
+    depth = (cortex.labels["nsdgeneral"] < 0).cumsum() - 1  # voxels of the brain outside of visual cortex, numbered
+    below = {
+        file: np.where((cortex.labels["nsdgeneral"] < 0) & (depth // 20 % 2 == place), depth % (len(names) + 1), 0)
+        for place, (file, names) in enumerate(_TEMPLATES.items())
+    }
+    for file, labels in {**cortex.labels, **{name: part.astype(np.int16) for name, part in below.items()}}.items():
         nifti(roi / f"{file}.nii.gz", labels)
         for side, member in (("lh", cortex.left), ("rh", ~cortex.left)):
             nifti(roi / f"{side}.{file}.nii.gz", np.where(member, labels, np.minimum(labels, 0)))
@@ -517,13 +587,17 @@ def _maps(cortex: Cortex) -> dict[str, np.ndarray]:
 
 def _write_names(root: Path, name: str, files: Iterable[str]) -> None:
     """Write the names of labels, with colors, as NSD has them beside the surfaces of a subject or of fsaverage."""
-    folder = root / "nsddata" / "freesurfer" / name / "label"
-    folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         if file in LABELS and file != "nsdgeneral":
-            rows = [f"{number} {label} {40 * number % 256} {90 * number % 256} {number % 256} 0"
-                    for number, label in enumerate(["Unknown", *LABELS[file]])]  # fmt: skip
-            (folder / f"{file}.mgz.ctab").write_text("\n".join(rows) + "\n", encoding="utf-8")
+            _write_colors(root / "nsddata" / "freesurfer" / name / "label" / f"{file}.mgz.ctab", LABELS[file])
+
+
+def _write_colors(path: Path, names: Sequence[str]) -> None:
+    """Write a color table of FreeSurfer, as it is read with one space as the delimiter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{number} {label} {40 * number % 256} {90 * number % 256} {number % 256} 0"
+            for number, label in enumerate(["Unknown", *names])]  # fmt: skip
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) -> tuple[Cortex, Any]:
@@ -537,20 +611,19 @@ def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) ->
     def save(folder: Path, stem: str, values: np.ndarray, suffix: str = "mgh") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for side, part in (("lh", values[:border]), ("rh", values[border:])):
-            if native and "session" in stem:  # int16, (trial, vertex)
-                with h5py.File(folder / f"{side}.{stem}.hdf5", "w") as file:
-                    file.create_dataset("betas", data=part.T)
+            if native and stem.startswith("betas_"):  # int16, (trial, vertex)
+                with h5py.File(folder / f"{side}.{stem}.hdf5", "w") as file:  # one chunk per vertex
+                    file.create_dataset("betas", data=part.T, chunks=(part.shape[1], 1))
                 continue
-            stored = part if part.dtype == np.int32 else part / 300 if "session" in stem else part
-            data = stored.reshape(len(part), 1, 1, *part.shape[1:])
-            kind = np.int32 if part.dtype == np.int32 else np.float32
-            nibabel.MGHImage(data.astype(kind), np.eye(4)).to_filename(folder / f"{side}.{stem}.{suffix}")
+            stored = part / 300 if stem.startswith("betas_") else part
+            data = stored.reshape(len(part), 1, 1, *part.shape[1:]).astype(np.float32)  # labels too, as FreeSurfer does
+            nibabel.MGHImage(data, None).to_filename(folder / f"{side}.{stem}.{suffix}")
 
     whose = name if native else "fsaverage"
     folder = root / "nsddata" / "freesurfer" / whose / "label"
     files = {file: labels for file, labels in cortex.labels.items() if native or not file.startswith(_OF_SUBJECTS)}
     for file, labels in files.items():
-        save(folder, file, labels.astype(np.int32), "mgz")
+        save(folder, file, np.maximum(labels, 0), "mgz")
     _write_names(root, whose, files)
     if native:
         for file, values in _maps(cortex).items():
@@ -558,10 +631,99 @@ def _write_surface(root: Path, name: str, space: str, formats: Sequence[str]) ->
     return cortex, save
 
 
+def _write_synthetic(
+    root: Path, scenes: Scenes, design: _Design, subjects: Sequence[str], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Write the design and the images of NSD-synthetic; return the features of each trial by subject."""
+    import h5py
+    from scipy.io import savemat
+
+    number = SYNTHETIC_SHARED + SYNTHETIC_OWN
+    folder = root / "nsddata" / "experiments" / "nsdsynthetic"
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.concatenate([rng.permutation(number) for _ in range(2)])
+    run = -(-len(order) // SYNTHETIC_RUNS)
+    order = np.concatenate([order, rng.permutation(number)[: run * SYNTHETIC_RUNS - len(order)]])
+    pattern = np.zeros((1, SYNTHETIC_RUNS, run + 6), dtype=np.uint8)
+    pattern[0, :, 3 : run + 3] = 1
+    savemat(folder / "nsdsynthetic_expdesign.mat", {"masterordering": order[None] + 1, "stimpattern": pattern})
+    _without_time(folder / "nsdsynthetic_expdesign.mat")
+    kinds = [("Noise", "Natural scenes", "Single words", "Spiral gratings")[image % 4] for image in range(number)]
+    kinds[SYNTHETIC_SHARED:] = ["Chromatic noise"] * SYNTHETIC_OWN
+    columns = {"Image": [f"image_{image + 1}" for image in range(number)], "Image class": kinds}
+    table = pd.DataFrame({"Image number": np.arange(number) + 1, **columns})
+    table.to_csv(folder / "nsdsyntheticimageinformation.csv", index=False)
+    images = root / "nsddata_stimuli" / "stimuli" / "nsdsynthetic"
+    images.mkdir(parents=True, exist_ok=True)
+    height, width = SYNTHETIC_SIZE
+    content = invent(number, rng)
+    small = [draw(content, image)[:height, :height] for image in range(number)]
+    for subject in (None, *subjects):
+        first, stop = (0, SYNTHETIC_SHARED) if subject is None else (SYNTHETIC_SHARED, number)
+        name = "nsdsynthetic_stimuli" if subject is None else f"nsdsynthetic_colorstimuli_{subject}"
+        bricks = np.full((stop - first, height, width, 3), 127, dtype=np.uint8)  # on gray
+        side = (width - height) // 2
+        for row, image in enumerate(range(first, stop)):
+            tint = 0 if subject is None else 3 * int(subject[-2:])  # colors are those of a subject
+            linear = (small[image] / 255.0) ** 2 * 255  # linear in luminance
+            bricks[row, :, side : side + height] = np.clip(linear + tint, 0, 255)
+        with h5py.File(images / f"{name}.hdf5", "w") as file:
+            file.create_dataset("imgBrick", data=bricks)
+    return dict.fromkeys(subjects, content.features()[order])
+
+
+def _write_imagery(
+    root: Path, scenes: Scenes, design: _Design, subjects: Sequence[str], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Write the trials and the images of NSD-imagery; return the features of each of its betas by subject."""
+    from PIL import Image
+    from scipy.io import savemat
+
+    cues = [(part, cue) for part, letters in _CUES.items() for cue in letters]
+    content = invent(len(cues), rng)
+    features = dict(zip(cues, content.features(), strict=True))
+    folder = root / "nsddata" / "experiments" / "nsdimagery"
+    files = {("A", cue): f"bar_{45 * place:03d}.0deg_450L_43W.png" for place, cue in enumerate(_CUES["A"])}
+    for place, cue in enumerate(_CUES["B"]):
+        shared = int(design.shared[place])
+        files["B", cue] = f"shared{place + 1:04d}_nsd{shared:05d}.png"
+        features["B", cue] = scenes.features()[shared - 1]  # an image of NSD itself
+    for part, letters in _CUES.items():
+        rows = [[place, files.get((part, cue), f"concept {cue}"), cue] for place, cue in enumerate(letters, start=1)]
+        folder.mkdir(parents=True, exist_ok=True)
+        savemat(folder / f"{part}_pair_list.mat", {"pair_list": np.array(rows, dtype=object)})
+        _without_time(folder / f"{part}_pair_list.mat")
+    for (part, cue), file in files.items():
+        path = folder / "rawtargetimages" / f"set{part}" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = draw(content, cues.index((part, cue))) if part == "A" else draw(scenes, int(file[-9:-4]) - 1)
+        Image.fromarray(picture).save(path)
+    bdata = root / "nsddata" / "bdata" / "nsdimagery"
+    bdata.mkdir(parents=True, exist_ok=True)
+    found: dict[str, list[np.ndarray]] = {subject: [] for subject in subjects}
+    for number, run in enumerate(_IMAGERY_RUNS, start=1):
+        part = run[3]
+        shown = rng.permutation(list(_CUES[part]) * IMAGERY_REPEATS)
+        strength = {"vis": 1.0, "att": 0.5, "img": 0.4}[run[:3]]  # what is imagined is weaker
+        own = strength * np.array([features[part, cue] for cue in shown])
+        for subject in subjects:
+            table = pd.DataFrame({"SUBJECT": int(subject[-2:]), "SESSION": 1, "RUN": number,
+                                  "TRIAL": np.arange(len(shown)) + 1, "CONDITION": shown, "CUE": shown})  # fmt: skip
+            table["TRIALONSET"] = 12.0 + 4.0 * np.arange(len(shown)) + 0.001 * number
+            table["BUTTON"] = rng.integers(1, 3, len(shown))
+            table.to_csv(bdata / f"nsdimagery_{subject}_{run}.tsv", sep="\t", index=False)
+            found[subject].append(np.repeat(own, 2, axis=0) if run.startswith("att") else own)
+    return {subject: np.concatenate(parts) for subject, parts in found.items()}
+
+
+#: What writes the further tasks.
+_TASKS = {"synthetic": _write_synthetic, "imagery": _write_imagery}
+
+
 def _write_betas(
     folders: list[Path],
     cortex: Cortex,
-    scenes: Scenes,
+    signal: np.ndarray,
     design: _Design,
     subject: int,
     sessions: int,
@@ -569,8 +731,7 @@ def _write_betas(
     save: Any,
 ) -> None:
     """Write the betas of all trials, session by session, and the maps that NSD derives from them."""
-    weights = cortex.weights(rng)
-    signal = scenes.features() @ weights  # (image, voxel)
+    # signal: (image, voxel)
     for session in range(sessions):
         order = design.order[session * TRIALS : (session + 1) * TRIALS]
         shown = design.images[subject - 1, order - 1] - 1
@@ -578,7 +739,11 @@ def _write_betas(
         stored = (np.clip(values * cortex.brain, -100, 100) * 300).round().astype(np.int16)
         for folder in folders:
             save(folder, f"betas_session{session + 1:02d}", stored.T)
-    ncsnr = np.where(cortex.brain, signal.std(axis=0) / NOISE, 0).astype(np.float32)
+            if folder.parent.name == "MNI":
+                save(folder, f"valid_session{session + 1:02d}", cortex.brain.astype(np.int16))
+    ncsnr = np.where(cortex.brain, signal.std(axis=0) / NOISE, np.nan).astype(np.float32)
     for folder in folders:
+        if folder.parent.name == "MNI":
+            continue
         save(folder, "ncsnr", ncsnr)
-        save(folder, "meanbeta", np.where(cortex.brain, 1.0, 0.0).astype(np.float32))
+        save(folder, "meanbeta", np.where(cortex.brain, 300.0, 0.0).astype(np.float32))  # times 300, as the betas

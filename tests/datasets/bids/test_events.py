@@ -155,6 +155,21 @@ def test_a_subject_that_is_a_link_to_nothing_is_not_left_out(own):
         BidsReader(own)
 
 
+@pytest.mark.parametrize("name", ["sub-02", "sub-02/ses-01/func", ""])
+def test_subjects_that_were_not_installed_are_not_left_out(own, name):
+    folder = own / "derivatives/fmriprep" / name
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (own / ".gitmodules").touch()
+    with pytest.raises(
+        MissingFileError, match="an empty folder; a DataLad subdataset that was not installed"
+    ) as caught:
+        BidsReader(own)
+    assert f"datalad get -n {folder}" in str(caught.value)
+    if name:
+        assert BidsReader(own, BidsReader.Options(subjects=["01"])).subjects == ["sub-01"]
+
+
 @pytest.mark.parametrize("name", ["../../secret.png", "a/../../../secret.png"])
 def test_events_cannot_name_files_elsewhere(own, name):
     _edit(own, lambda table: table.assign(stim_file=[*table["stim_file"][:-1], name]))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from neurorecon.datasets.bids.reader import BidsReader
 from neurorecon.datasets.bids.stimuli import cut_videos, file_of
-from neurorecon.errors import InputError
+from neurorecon.errors import InputError, NeuroreconWarning
 from neurorecon.io.images import fit_square
 from neurorecon.testing import check_reader
 
@@ -51,6 +51,26 @@ def test_images_are_those_of_the_files(small):
     assert reader.image_shape() == (64, 64, 3)
     with Image.open(small / "stimuli" / table["id"][5]) as image:
         np.testing.assert_array_equal(reader.read_images(5, 6)[0], np.asarray(image.convert("RGB")))
+
+
+def _captions(own, rows):
+    (own / "said.tsv").write_text("\n".join(["stimulus\tcaption", *rows]) + "\n")
+    return BidsReader.Options(captions=str(own / "said.tsv"))
+
+
+def test_captions_of_other_stimuli_are_refused(own):
+    options = _captions(own, ["circle1.png\ta circle", "circle2.png\tanother"])
+    with pytest.raises(InputError, match=r"said\.tsv has captions of none of the stimuli[\s\S]*circle1\.png"):
+        BidsReader(own, options)
+
+
+def test_captions_of_some_stimuli_are_reported_with_the_ids_that_match_none(own):
+    options = _captions(own, ["circle/circle001.png\ta circle", "circle/circle001.png\tround", "circl\ttypo"])
+    with pytest.warns(NeuroreconWarning, match=r"1 of 2 ids in .*said\.tsv are no stimulus: circl\."):
+        reader = BidsReader(own, options)
+    table = reader.stimuli().set_index("id")
+    assert table.loc["circle/circle001.png", "captions"] == ["a circle", "round"]  # a row for each caption
+    assert "have no caption" in reader.description.notes
 
 
 @pytest.mark.parametrize(("fit", "gray"), [("pad", True), ("crop", False), ("stretch", False)])

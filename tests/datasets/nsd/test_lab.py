@@ -100,7 +100,6 @@ def test_names_of_volumes_come_from_the_templates(own):
         own / ROI / "MTL.nii.gz"
     )
     folder = own / "nsddata" / "templates"
-    folder.mkdir()
     (folder / "MTL.ctab").write_text("# labels\n0 Unknown 0 0 0 0\n1 ERC 10 20 30 0\n2 area 35 1 2 3 0\n3 PHC\n")
     rois = _subject(own).rois
     found = {name: int(member.sum()) for name, member in rois.items() if name.startswith("MTL")}
@@ -395,8 +394,8 @@ def spaces(tmp_path_factory):
 
 
 def test_betas_in_mni_space(spaces):
-    data = _subject(spaces, "subj03", space="MNI", mask="brain")
-    folder = spaces / "nsddata_betas/ppdata/subj03/MNI/betas_fithrf_GLMdenoise_RR"
+    data = _subject(spaces, "subj03", space="MNI", mask="brain", betas="betas_fithrf")  # NSD has no others there
+    folder = spaces / "nsddata_betas/ppdata/subj03/MNI/betas_fithrf"
     image = nibabel.load(folder / "betas_session01.nii.gz")
     values = np.asarray(image.dataobj)
     i, j, k = data.voxels[["i", "j", "k"]].to_numpy().T
@@ -404,7 +403,9 @@ def test_betas_in_mni_space(spaces):
     assert set(zip(i, j, k, strict=True)) == set(zip(*np.nonzero(values[..., 0]), strict=True))
     np.testing.assert_allclose(data.space.affine, image.affine)
     with pytest.raises(MissingFileError, match='set mask to "brain"'):
-        _subject(spaces, "subj03", space="MNI")
+        _subject(spaces, "subj03", space="MNI", betas="betas_fithrf")
+    with pytest.raises(MissingFileError, match="MNI/betas_fithrf"):
+        _subject(spaces, "subj03", space="MNI", mask="brain")
 
 
 def test_betas_on_the_subjects_own_surface(spaces):

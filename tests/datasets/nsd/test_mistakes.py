@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+import shutil
 
 import nibabel
 import numpy as np
@@ -43,6 +44,20 @@ def _text(path, old, new):
     path.write_text(path.read_text().replace(old, new, 1))
 
 
+def _column(path, name, value):
+    pd.read_csv(path, sep="\t").assign(**{name: value}).to_csv(path, sep="\t", index=False)
+
+
+def _emptied(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def _link(path, target):
+    path.unlink()
+    path.symlink_to(target)
+
+
 def _flip(path):
     content = bytearray(gzip.decompress(path.read_bytes()))
     packed = bytearray(gzip.compress(bytes(content)))
@@ -82,7 +97,7 @@ MISTAKES = {
     "no ROI files": (
         lambda root: [path.unlink() for path in (root / ROI).iterdir()],
         {},
-        ["ROI files are missing", "brain"],
+        ["there is nothing in", "the ROI files", "brain"],
     ),
     "no such mask file": (lambda root: None, {"mask": "mine.nii.gz"}, ["mine.nii.gz is missing"]),
     "empty mask": (
@@ -149,12 +164,82 @@ MISTAKES = {
         {"split": "clusters", "cluster_table": "clusters.csv"},
         ["cluster_table", "clusters.csv"],
     ),
+    "table of clusters with semicolons": (
+        lambda root: (root / "clusters.csv").write_text("nsdId;cluster\n0;1\n"),
+        {"split": "clusters", "cluster_table": "clusters.csv"},
+        ["another separator", "semicolons"],
+    ),
+    "table of categories with text as ids": (
+        lambda root: (root / "own.csv").write_text("nsdId,category\nzero,odd\n"),
+        {"split": "category", "test_category": "odd", "category_table": "own.csv"},
+        ["'nsdId'", "'zero' in row 1 (line 2)"],
+    ),
+    "an image with a crop that is code": (
+        lambda root: _text(root / TABLE, '"(0.0, 0.0,', '"(print(1), 0.0,'),
+        {},
+        ["merged.csv", "cropBox", "(line "],
+    ),
+    "reaction times of text": (
+        lambda root: _column(root / "nsddata/ppdata/subj02/behav/responses.tsv", "RT", "slow"),
+        {},
+        ["responses.tsv", "'RT'", "'slow'"],
+    ),
+    "images in another encoding": (
+        lambda root: (root / TABLE).write_text((root / TABLE).read_text(), encoding="utf-16"),
+        {},
+        ["merged.csv", "UTF-16"],
+    ),
+    "a row of the table of images is cut": (
+        lambda root: _text(root / TABLE, ",train2017,", "\n,train2017,"),
+        {},
+        ["merged.csv", "cells in line"],
+    ),
+    "behavior with a line cut": (
+        lambda root: _cut(root / "nsddata/ppdata/subj02/behav/responses.tsv"),
+        {},
+        ["responses.tsv", "cells in line", "separated by tabs"],
+    ),
+    "behavior with commas": (
+        lambda root: _text(root / "nsddata/ppdata/subj02/behav/responses.tsv", "\t", ","),
+        {},
+        ["responses.tsv", "cells"],
+    ),
+    "betas of a subject not installed": (
+        lambda root: (root / "nsddata_betas/ppdata/subj03").mkdir(),
+        {},
+        ["there is nothing in", "subj03", "datalad get -n", "name the subjects"],
+    ),
+    "images not installed": (
+        lambda root: _emptied(root / "nsddata_stimuli"),
+        {},
+        ["there is nothing in", "nsddata_stimuli", "datalad get -n"],
+    ),
+    "design not installed": (
+        lambda root: _emptied(root / "nsddata"),
+        {},
+        ["there is nothing in", "nsddata", "datalad get -n"],
+    ),
+    "design not fetched": (
+        lambda root: _link(root / DESIGN, "../.git/annex/objects/a/b"),
+        {},
+        ["the content of", "nsd_expdesign.mat", "datalad get"],
+    ),
+    "captions not fetched": (
+        lambda root: _link(root / "annotations/captions_val2017.json", "../.git/annex/objects/a/b"),
+        {},
+        ["the content of", "captions_val2017.json", "datalad get"],
+    ),
     "all sessions are tested on": (
         lambda root: None,
         {"split": "sessions", "test_sessions": (1, 2)},
         ["without training or without test", "0 train"],
     ),
 }
+
+
+def test_a_subject_that_was_not_installed_may_be_left_out(own):
+    (own / "nsddata_betas/ppdata/subj03").mkdir()
+    assert NsdReader(own, NsdOptions(subjects=("subj02",))).subjects == ["subj02"]
 
 
 @pytest.mark.parametrize("name", MISTAKES)

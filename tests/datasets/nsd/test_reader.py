@@ -1,5 +1,6 @@
 """What the reader says, beside what nibabel, h5py, SciPy and pandas read from the same files."""
 
+import gzip
 import json
 import shutil
 
@@ -240,3 +241,23 @@ def test_description_says_what_was_done(nsd):
     assert "standard deviations" in description.units
     assert "means over the trials" in description.notes
     assert "betas_fithrf_GLMdenoise_RR" in description.notes
+
+
+def test_headers_are_those_of_the_tools_that_wrote_nsd(nsd):
+    """Those of nsd_savenifti.m, make_nii.m and save_nii_hdr.m (cvnlab/nsdcode), not of nibabel."""
+    folder = nsd / "nsddata_betas/ppdata/subj02/func1pt8mm/betas_fithrf_GLMdenoise_RR"
+    raw = gzip.decompress((folder / "betas_session01.nii.gz").read_bytes())
+    shape, pixdim = np.frombuffer(raw, "<i2", 8, 40), np.frombuffer(raw, "<f4", 8, 76)
+    assert shape.tolist() == [4, 12, 14, 10, 120, 1, 1, 1]
+    np.testing.assert_allclose(pixdim[:5], [0, 1.8, 1.8, 1.8, 4 / 3], rtol=1e-6)
+    assert np.frombuffer(raw, "<i2", 2, 70).tolist() == [4, 16]  # int16
+    assert np.frombuffer(raw, "<f4", 2, 112).tolist() == [0, 0]  # no scaling: the factor of 300 is in no header
+    assert np.frombuffer(raw, "<i2", 2, 252).tolist() == [0, 1]  # qform and sform
+    assert raw[123] == 0  # no units
+    np.testing.assert_allclose(np.frombuffer(raw, "<f4", 4, 280), [1.8, 0, 0, -1.8 * 5.5])
+    assert len(raw) == 352 + 12 * 14 * 10 * 120 * 2
+    image = nibabel.load(folder / "ncsnr.nii.gz")
+    assert np.isnan(np.asarray(image.dataobj)[0, 0, 0])  # outside of the brain
+    assert float(np.nanmax(nibabel.load(folder / "meanbeta.nii.gz").dataobj)) == 300  # times 300, though float
+    with h5py.File(folder / "betas_session01.hdf5") as file:
+        assert file["betas"].chunks == (120, 1, 1, 1)

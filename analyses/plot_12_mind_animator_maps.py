@@ -67,7 +67,7 @@ with journal_style():
     figure, axes = plt.subplots(
         len(tables), len(TARGETS), figsize=(WIDTHS["double"] / 25.4, 3.6), sharex=True, layout="constrained"
     )
-    for row, (name, table) in enumerate(tables.items()):
+    for row, table in enumerate(tables.values()):
         for column, (target, label) in enumerate(TARGETS.items()):
             axis, part = axes[row, column], table[table["band"] == target]
             for shift, subject in zip((-0.15, 0.15), store.subjects, strict=True):

@@ -24,11 +24,12 @@ from neurorecon.analyses.controls import true_targets
 from neurorecon.decoders.samples import Recordings
 from neurorecon.figures import panel, save_figure
 from neurorecon.metrics import load_metric
+from neurorecon.metrics.decoding import retrieval
 from neurorecon.stats import permutation_p, stimulus_permutations
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "results/plot_10_videos")
 CLIPS = int(sys.argv[3]) if len(sys.argv) > 3 else 4
-SUBJECT, SHOWN = "subj01", [0, 2, 5, 7]
+SUBJECT, SHOWN, PERMUTATIONS = "subj01", [0, 2, 5, 7], 99
 METRICS = ("ssim_frames", "psnr_frames", "vifi_clip", "epe", "clip_pcc")
 
 store = nr.open_store(sys.argv[2]) if len(sys.argv) > 2 else nr.build("scenes")
@@ -82,34 +83,34 @@ save_figure(figure, OUT / "videos", record)
 
 # %%
 # Retrieval by the decoded semantics, as in the paper: which clip was seen, of those of the test set (small pool), and
-# of these and the training clips (large pool)? Chance is the size of the list over that of the pool.
+# of these and the training clips (large pool)?
 table = []
 for subject in store.subjects:
-    system = animator if subject == SUBJECT else nr.load_system("mind-animator", device="cpu")
-    system = system if subject == SUBJECT else system.fit(store, subject, task="videos")
+    system = nr.load_system("mind-animator", device="cpu", without=("vqvae_first", "motion"))
+    system = system.fit(store, subject, task="videos")
     samples = Recordings.read(store, subject, task="videos", split="test")
-    own = samples.stimuli.tolist()
-    others = sorted(set(Recordings.read(store, subject, task="videos", split="train").stimuli.tolist()))
     found = system.decode(samples.labeled_responses())["clip_text_20"]
-    mean, deviation = (moment.ravel() for moment in system.training_["clip_text_20"])
-    varies = deviation > 0
-    pool = store.targets("clip_text_20", stimuli=[*own, *others]).values.reshape(len(own) + len(others), -1)
-    one, other = (
-        (values.reshape(len(values), -1)[:, varies] - mean[varies]) / deviation[varies]
-        for values in (found.values, pool)
+    others = sorted(set(Recordings.read(store, subject, task="videos", split="train").stimuli.tolist()))
+    mean, deviation = system.training_["clip_text_20"]
+    true, training, decoded = (
+        (values - mean) / np.where(deviation > 0, deviation, np.inf)
+        for values in (
+            store.targets("clip_text_20", stimuli=samples.stimuli.tolist()).values,
+            store.targets("clip_text_20", stimuli=others).values,
+            found.values,
+        )
     )
-    one, other = (values / np.linalg.norm(values, axis=1, keepdims=True) for values in (one, other))
-    similarity = one @ other.T
-    orders = stimulus_permutations(len(own), 999, 0)
-    for name, candidates in (("small", len(own)), ("large", len(own) + len(others))):
-        part = similarity[:, :candidates]
-        ranks = (part[:, None] > part[:, : len(own), None]).sum(axis=2)  # of each test clip for each decoded one
+    orders = stimulus_permutations(len(true), PERMUTATIONS, 0)
+    for name, pool in (("small", None), ("large", training)):
+        size = len(true) + (0 if pool is None else len(pool))
         for best in (10, 100):
-            hit = ranks < best
-            value = float(np.diagonal(hit).mean())
-            null = np.array([hit[np.arange(len(own)), order].mean() for order in orders])
-            table.append((subject, name, candidates, best, value, best / candidates, float(permutation_p(value, null))))
-retrieval = pd.DataFrame(table, columns=["subject", "pool", "clips", "top", "found", "chance", "p"])
-retrieval.to_csv(OUT / "retrieval.csv", index=False)
-print(retrieval.round(4).to_string(index=False))
+            value = retrieval(true, decoded, best, pool).mean()
+            null = np.array([retrieval(true[order], decoded, best, pool).mean() for order in orders])
+            p = float(permutation_p(value, null))
+            table.append((subject, name, size, best, value, best / size, null.mean(), null.max(), p))
+scores = pd.DataFrame(
+    table, columns=["subject", "pool", "clips", "top", "found", "chance", "null_mean", "null_max", "p"]
+)
+scores.to_csv(OUT / "retrieval.csv", index=False)
+print(scores.round(4).to_string(index=False))
 print(f"figures and tables: {OUT}")

@@ -639,8 +639,9 @@ class _Mapper(FittedSystem):
         """Map the product of the weights of a decoder's layers, averaged over features."""
         decoder, columns, value = self.system.decoders_[name], np.flatnonzero(used), np.full((1, len(used)), np.nan)
         if isinstance(decoder, FittedRidge):
-            columns, share = _read_voxels(decoder, used), np.where(varies(deviation), deviation, np.inf)
-            signed = decoder.voxel_vectors_ @ (np.asarray(decoder.coordinates_) / share).mean(axis=1)
+            columns, known = _read_voxels(decoder, used), varies(deviation)
+            units = np.asarray(decoder.coordinates_)[:, known] / deviation[known]
+            signed = decoder.voxel_vectors_ @ units.mean(axis=1)
         else:
             signed = decoder.weight_product()
         value[:, columns] = np.abs(signed)

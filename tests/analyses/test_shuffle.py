@@ -176,6 +176,16 @@ def test_the_order_of_frames_is_tested_with_and_without_the_motion_decoder(clips
     assert cell(found, "place", "course")["drop"] < 0.1 * cell(found, "velocity", "course")["drop"]
 
 
+@pytest.fixture(scope="module")
+def brains(tmp_path_factory):
+    """Stores of a few subjects with few clips of their own, without and with the velocity in the responses."""
+    folder = tmp_path_factory.mktemp("brains")
+    return {
+        velocity: bar_store(folder / f"{velocity}.icechunk", subjects=10, clips=34, train=20, velocity=velocity, seed=3)
+        for velocity in (False, True)
+    }
+
+
 @pytest.mark.parametrize(
     ("velocity", "system", "uniform", "rejects"),
     [
@@ -189,10 +199,9 @@ def test_the_order_of_frames_is_tested_with_and_without_the_motion_decoder(clips
     ],
     ids=["no motion in the brain", "frames in no order", "motion in the brain"],
 )
-def test_p_is_uniform_where_there_is_nothing_to_find(velocity, system, uniform, rejects, of_courses, tmp_path_factory):
+def test_p_is_uniform_where_there_is_nothing_to_find(velocity, system, uniform, rejects, of_courses, brains):
     """Of independent subjects; `tests/benchmarks/test_motion_null.py` has many of them."""
-    path = tmp_path_factory.mktemp("subjects") / "bars.icechunk"
-    found = shuffle_p(bar_store(path, subjects=24, clips=34, train=20, velocity=velocity, seed=3), system)
+    found = shuffle_p(brains[velocity], system)
     for row in uniform:
         for metric in ("course", "jerk"):
             assert kstest(found[row, metric], "uniform").pvalue > 0.01, (row, metric)

@@ -1,8 +1,7 @@
 """Whether p of the shuffle test of videos is uniform where no motion comes from the brain.
 
-The table of docs/validation.md. ``pytest -m benchmark -s tests/benchmarks/test_motion_null.py``; the environment
-variable ``NEURORECON_EXPERIMENTS`` (200) sets how many subjects see moving bars. Five minutes on one core, and a quarter
-of an hour for the embedded data set.
+``pytest -m benchmark -s tests/benchmarks/test_motion_null.py``; ``NEURORECON_EXPERIMENTS`` (200) sets how many subjects
+see moving bars. A quarter of an hour on one core for these, and half an hour for the embedded data set.
 """
 
 import os

@@ -11,7 +11,7 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics import METRICS, Metric
 from neurorecon.parallel import Compute
 from neurorecon.systems.base import System, TargetSpec, as_images, noise_like
-from tests.moving_bars import Bar, Unordered, bar_store, register, shuffle_p, unregister
+from tests.moving_bars import Bar, Unordered, bars, course, shuffle_p, simulated
 
 
 class TwoTargets(System):
@@ -152,14 +152,26 @@ def test_files(found, store, tmp_path):
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    return bar_store(tmp_path_factory.mktemp("clips") / "bars.icechunk")
+    place, velocity, responses = simulated(np.random.default_rng(0), 70)
+    ids = [f"clip{number:02d}" for number in range(70)]
+    store = nr.build_from_arrays(
+        tmp_path_factory.mktemp("clips") / "bars.icechunk",
+        responses.astype(np.float32),
+        {"stimulus": ids, "split": np.where(np.arange(70) < 50, "train", "test")},
+        {"id": ids, "kind": ["video"] * 70, "category": ["bar"] * 70},
+        frames=np.round(255 * bars(place, velocity)).astype(np.uint8), frames_per_second=4.0, progress=False,
+        simulated=True,
+    )  # fmt: skip
+    for name, values in (("place", place), ("velocity", velocity)):
+        store = nr.add_target(store, name, values, made_by={"model": name, "source": "tests"})
+    return store
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def of_courses():
-    register()
+    METRICS.register("course", Metric(course, of="video"))
     yield
-    unregister()
+    del METRICS._added["course"]
 
 
 def test_the_order_of_frames_is_tested_with_and_without_the_motion_decoder(clips, of_courses):
@@ -176,16 +188,6 @@ def test_the_order_of_frames_is_tested_with_and_without_the_motion_decoder(clips
     assert cell(found, "place", "course")["drop"] < 0.1 * cell(found, "velocity", "course")["drop"]
 
 
-@pytest.fixture(scope="module")
-def brains(tmp_path_factory):
-    """Stores of a few subjects with few clips of their own, without and with the velocity in the responses."""
-    folder = tmp_path_factory.mktemp("brains")
-    return {
-        velocity: bar_store(folder / f"{velocity}.icechunk", subjects=10, clips=34, train=20, velocity=velocity, seed=3)
-        for velocity in (False, True)
-    }
-
-
 @pytest.mark.parametrize(
     ("velocity", "system", "uniform", "rejects"),
     [
@@ -199,9 +201,9 @@ def brains(tmp_path_factory):
     ],
     ids=["no motion in the brain", "frames in no order", "motion in the brain"],
 )
-def test_p_is_uniform_where_there_is_nothing_to_find(velocity, system, uniform, rejects, of_courses, brains):
+def test_p_is_uniform_where_there_is_nothing_to_find(velocity, system, uniform, rejects):
     """Of independent subjects; `tests/benchmarks/test_motion_null.py` has many of them."""
-    found = shuffle_p(brains[velocity], system)
+    found = shuffle_p(system, velocity=velocity, subjects=60)
     for row in uniform:
         for metric in ("course", "jerk"):
             assert kstest(found[row, metric], "uniform").pvalue > 0.01, (row, metric)

@@ -1,7 +1,7 @@
 """Whether p of the shuffle test of videos is uniform where no motion comes from the brain.
 
-``pytest -m benchmark -s tests/benchmarks/test_motion_null.py``; ``NEURORECON_EXPERIMENTS`` (200) sets how many subjects
-see moving bars. A quarter of an hour on one core for these, and half an hour for the embedded data set.
+``pytest -m benchmark -s tests/benchmarks/test_motion_null.py``; ``NEURORECON_EXPERIMENTS`` (1000) sets how many
+subjects see moving bars. A minute on one core for these, and half an hour for the embedded data set.
 """
 
 import os
@@ -15,35 +15,24 @@ from neurorecon.datasets.recipe import Recipe
 from neurorecon.decoders.samples import Recordings
 from neurorecon.metrics import load_metric
 from neurorecon.stats import permutation_p, stimulus_permutations
-from tests.moving_bars import FRAMES, Bar, Unordered, bar_store, register, shuffle_p, unregister
+from tests.moving_bars import FRAMES, Bar, Unordered, shuffle_p
 
 pytestmark = pytest.mark.benchmark
 
-EXPERIMENTS = int(os.environ.get("NEURORECON_EXPERIMENTS", "200"))
+EXPERIMENTS = int(os.environ.get("NEURORECON_EXPERIMENTS", "1000"))
 
 #: Test clips of one experiment on the embedded data set, among which motion is exchanged.
 CLIPS = 12
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _metrics():
-    register()
-    yield
-    unregister()
-
-
-def test_moving_bars(tmp_path):
-    stores = {
-        velocity: bar_store(tmp_path / f"{velocity}.icechunk", subjects=EXPERIMENTS, velocity=velocity, seed=5)
-        for velocity in (False, True)
-    }
+def test_moving_bars():
     print("\n| brain, frames | exchanged | metric | p <= .05 | uniform (KS) |\n|---|---|---|---|---|")
     for label, velocity, system, valid, found_in in (
         ("no motion in the brain", False, Bar(), ["velocity"], [FRAMES]),
         ("motion in the brain, frames in no order", True, Unordered(), [FRAMES], []),
         ("motion in the brain", True, Bar(), [], ["velocity", FRAMES]),
     ):
-        for (row, metric), p in shuffle_p(stores[velocity], system).items():
+        for (row, metric), p in shuffle_p(system, velocity=velocity, subjects=EXPERIMENTS, seed=5).items():
             uniform, rate = kstest(p, "uniform").pvalue, (p <= 0.05).mean()
             print(f"| {label} | {row} | {metric} | {rate:.3f} | {uniform:.2g} |", flush=True)
             if row in valid:

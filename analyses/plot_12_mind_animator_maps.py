@@ -70,7 +70,7 @@ with journal_style():
     for row, table in enumerate(tables.values()):
         for column, (target, label) in enumerate(TARGETS.items()):
             axis, part = axes[row, column], table[table["band"] == target]
-            for shift, subject in zip((-0.15, 0.15), store.subjects, strict=True):
+            for shift, subject in zip((-0.15, 0.15), store.subjects, strict=False):
                 own = part[part["subject"] == subject].set_index("roi").loc[list(ROIS)]
                 spread = [own["value"] - own["low"], own["high"] - own["value"]]
                 axis.errorbar(

@@ -26,12 +26,12 @@ class Bar(System):
 
 
 class Unordered(Bar):
-    """The same with the frames of each clip in random order: there is no order to find."""
+    """The same with the frames of each clip in an order that belongs to the seed: there is no order to find."""
 
     name = "unordered-bar"
 
     def generate(self, decoded, *, seed=0):
-        return as_images(frames_shuffled(super().generate(decoded, seed=seed).values, 1_000_000), decoded.stimuli)
+        return as_images(frames_shuffled(super().generate(decoded).values, 1_000_000 + seed), decoded.stimuli)
 
 
 def bars(place, velocity):
@@ -90,11 +90,11 @@ def shuffle_p(system, *, velocity, subjects, clips=34, train=20, seed=0):
         place, speed, responses = simulated(rng, clips, velocity)
         fitted = system.fit_arrays(responses[:train], {"place": place[:train], "velocity": speed[:train]})
         decoded, seen = fitted.decode(responses[train:]), bars(place[train:], speed[train:])
-        own = fitted.generate(decoded).values
         first = number * (1 + PERMUTATIONS)
+        own = fitted.generate(decoded, seed=first).values
         draws = {
             "velocity": [
-                fitted.generate(decoded.permute("velocity", order)).values
+                fitted.generate(decoded.permute("velocity", order), seed=first).values
                 for order in stimulus_permutations(clips - train, PERMUTATIONS, first)
             ],
             FRAMES: [frames_shuffled(own, first + draw) for draw in range(PERMUTATIONS)],

@@ -203,7 +203,7 @@ def test_the_order_of_frames_is_tested_with_and_without_the_motion_decoder(clips
 )
 def test_p_is_uniform_where_there_is_nothing_to_find(velocity, system, uniform, rejects):
     """Of independent subjects; `tests/benchmarks/test_motion_null.py` has many of them."""
-    found = shuffle_p(system, velocity=velocity, subjects=60)
+    found = shuffle_p(system, velocity=velocity, subjects=30)
     for row in uniform:
         for metric in ("course", "jerk"):
             assert kstest(found[row, metric], "uniform").pvalue > 0.01, (row, metric)

@@ -5,7 +5,7 @@ Videos: what was seen, what Mind-Animator reconstructs, and what it takes withou
 Frames of test clips of the embedded data set next to those that Mind-Animator (arXiv 2405.03280) reconstructs, to what
 the autoencoder makes of the same latents without diffusion, and to two baselines: ridge regression to the latents of
 all frames, and a system of images that makes each frame by itself. Clips are chosen by their place in the test set and
-not by their scores. The responses are simulated. The script takes ten minutes on one core::
+not by their scores. The responses are simulated::
 
     .venv/bin/python analyses/plot_10_videos.py
 

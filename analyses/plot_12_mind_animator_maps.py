@@ -6,7 +6,7 @@ The gradient maps of Mind-Animator's three decoders (arXiv 2405.03280) by ROI, n
 the same targets: split R2, the part of a voxel's responses that each target explains when all three compete. The
 released code draws another map, the product of the weights of a network's layers; it is drawn for the preset
 ``released``, with layers that are narrower than the published ones. At last, how well each target is decoded from the
-volume at a delay after the onset of a clip. The responses are simulated. The script takes ten minutes on one core::
+volume at a delay after the onset of a clip. The responses are simulated::
 
     .venv/bin/python analyses/plot_12_mind_animator_maps.py
 

@@ -1,7 +1,7 @@
 """Whether p of the shuffle test of videos is uniform where no motion comes from the brain.
 
 ``pytest -m benchmark -s tests/benchmarks/test_motion_null.py``; ``NEURORECON_EXPERIMENTS`` (1000) sets how many
-subjects see moving bars. A minute on one core for these, and half an hour for the embedded data set.
+subjects see moving bars. The embedded data set takes much longer than these.
 """
 
 import os

@@ -5,7 +5,8 @@ Does the motion of reconstructed videos come from the brain? The shuffle test
 Mind-Animator (arXiv 2405.03280) shuffles the frames of reconstructed clips: if they moved as the brain saw it, shuffled
 frames move less like what was seen. But shuffled frames also jump, whatever they show. So the motion of a clip is
 exchanged for that of another clip, too, which leaves the rest as it is, and left out. Compared are clips as the
-autoencoder decodes them, without diffusion, at 64 pixels. Clips count once, with the mean over both subjects. The responses are simulated::
+autoencoder decodes them, without diffusion, at 64 pixels. Clips count once, with the mean over both subjects. The
+responses are simulated::
 
     .venv/bin/python analyses/plot_11_motion_shuffle_test.py
 

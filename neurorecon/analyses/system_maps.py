@@ -419,7 +419,7 @@ class _Mapper(FittedSystem):
         whole = [name for name in networks if not hasattr(system.decoders_[name], "weight_product")]
         if whole and kind == "product":
             raise InputError(
-                "these networks are no sequence of linear layers, so their weights have no product",
+                "networks of this kind have no product of weights",
                 given=", ".join(f"{name}: {type(system.decoders_[name]).__name__}" for name in whole),
                 expected="perceptrons, and the decoders of mind-animator",
                 todo="map their gradients: --kind gradient",

@@ -146,7 +146,7 @@ with journal_style():
         axis.set_ylim(2.5, -0.5)
         axis.set_xlabel(("gain of decoded motion: " if column == 0 else "") + LABELS[name].split(" (")[0])
     axes[0, 0].set_ylabel(f"orders of frames (of {SHUFFLES})")
-    axes[0, 1].legend(frameon=False, fontsize=5.5)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     figure.suptitle(
         f"Motion of reconstructed clips: {len(clips)} clips, {len(store.subjects)} subjects (simulated responses)"
     )
@@ -168,5 +168,6 @@ with journal_style():
         axis.set_xlabel("training clips")
         axis.set_ylabel(label)
     axes[0].legend(frameon=False, fontsize=5.5)
+    figure.suptitle("What is decoded, over the number of training clips")
 save_figure(figure, OUT / "curves", record)
 print(f"figures and tables: {OUT}")

@@ -40,6 +40,7 @@ _WHAT = {
     "haufe": "Haufe pattern",
     "importance": "Importance",
     "gradient": "Mean |gradient|",
+    "product": "|Mean product of weights|",
 }
 
 
@@ -172,7 +173,7 @@ def _significant(found: VoxelwiseMap, band: str | None) -> tuple[np.ndarray, str
         assert known is not None, "joint maps are tested"
         return known, "all voxels; they are not tested"
     significant = found.table[column].to_numpy(dtype=bool)
-    if found.kind in ("weights", "gradient", "importance") and known is not None and not significant.any():
+    if found.kind in ("weights", "gradient", "product", "importance") and known is not None and not significant.any():
         return known, f"all voxels; none is significant, {level_of(found)}"
     return significant, level_of(found)
 

@@ -8,6 +8,9 @@ Questions that are often taken for one:
 - **gradient**: the same for networks: the mean absolute derivative of features by the response of the voxel, over
   features and test stimuli, in the same units. Of a ridge decoder, it is the weight. Intervals of networks are
   bootstrapped over test stimuli; networks are not fitted again, so they have no p.
+- **product**: what Mind-Animator's code draws (Lu et al., 2024, arXiv 2405.03280): the absolute value of the mean over
+  features of the product of the weights of a network's linear layers, without what lies between them; weights of
+  different signs cancel. Of a ridge decoder, it is the absolute mean weight. It has neither p nor intervals.
 - **haufe**: how does a voxel vary with what is decoded? The mean absolute pattern, cov(x, y') / sd(y') for each decoded
   feature y' by itself (Haufe et al. 2014, eq. 8, where the decoded variable is a single one): of a standardized voxel,
   its correlation with y'. With more features than samples, cov(Y') has no inverse. It needs only responses and
@@ -54,8 +57,8 @@ from neurorecon.store.responses import choose_centering
 from neurorecon.store.store import Store
 from neurorecon.systems.base import System
 
-Kind = Literal["weights", "gradient", "haufe", "importance"]
-KINDS: tuple[Kind, ...] = ("weights", "gradient", "haufe", "importance")
+Kind = Literal["weights", "gradient", "product", "haufe", "importance"]
+KINDS: tuple[Kind, ...] = ("weights", "gradient", "product", "haufe", "importance")
 
 #: Groups of training stimuli that are left out in turn.
 GROUPS = 20
@@ -63,11 +66,18 @@ GROUPS = 20
 #: Bootstrap samples of test stimuli.
 BOOTSTRAPS = 1000
 
-_LABELS = {"weights": "|weight|", "gradient": "|gradient|", "haufe": "|pattern|", "importance": "drop of score"}
+_LABELS = {
+    "weights": "|weight|",
+    "gradient": "|gradient|",
+    "product": "|mean weight|",
+    "haufe": "|pattern|",
+    "importance": "drop of score",
+}
 
 _WHAT = {
     "weights": "mean absolute weight of a voxel over the features, SD of the feature per SD of the voxel",
     "gradient": "mean absolute gradient of the features by a voxel, SD of the feature per SD of the voxel",
+    "product": "absolute mean over the features of the product of a network's weights, without units",
     "haufe": "mean absolute Haufe pattern over the features, cov(x, y') / sd(y') of each",
     "importance": "drop of the score (mean correlation of decoded and true features) without the voxels",
 }
@@ -107,7 +117,7 @@ class SystemMapSettings(SystemSettings):
 
     Parameters
     ----------
-    kind : {"weights", "gradient", "haufe", "importance"}
+    kind : {"weights", "gradient", "product", "haufe", "importance"}
         What is mapped.
     features : int
         Size of the sample of features of each target from which null, intervals and importance are computed; at least
@@ -135,7 +145,7 @@ class SystemMap(VoxelwiseMap):
 
     Parameters
     ----------
-    kind : {"weights", "gradient", "haufe", "importance"}
+    kind : {"weights", "gradient", "product", "haufe", "importance"}
         What is mapped.
     bands : list of str
         The targets that are decoded.
@@ -259,7 +269,7 @@ def system_maps(
         By default the first.
     roi : str or list of str, optional
         As in :meth:`Store.responses`; by default all voxels, or those of a fitted system.
-    kind : {"weights", "gradient", "haufe", "importance"}
+    kind : {"weights", "gradient", "product", "haufe", "importance"}
         What is mapped; see :mod:`neurorecon.analyses.system_maps`.
     compute : Compute
         Who computes; only its threads and progress are used.
@@ -406,7 +416,15 @@ class _Mapper(FittedSystem):
                 expected="ridge decoders",
                 todo="map their gradients, patterns, or losses without an ROI: --kind gradient, haufe or importance",
             )
-        if networks:
+        whole = [name for name in networks if not hasattr(system.decoders_[name], "weight_product")]
+        if whole and kind == "product":
+            raise InputError(
+                "networks of this kind have no product of weights",
+                given=", ".join(f"{name}: {type(system.decoders_[name]).__name__}" for name in whole),
+                expected="perceptrons, and the decoders of mind-animator",
+                todo="map their gradients: --kind gradient",
+            )
+        if networks and kind != "product":
             left = {"haufe": "patterns have", "gradient": "gradients have"}.get(
                 kind, "there are no maps of single voxels, which have"
             )
@@ -429,7 +447,7 @@ class _Mapper(FittedSystem):
             parts = {
                 part: columns
                 for part, columns in parts_of(system.targets_[name], features).items()
-                if varies(deviation)[columns].any()
+                if kind != "product" and varies(deviation)[columns].any()
             }
             sample = Sample.draw(varies(deviation), parts, settings.features, settings.seed)
             targets[name] = parts, deviation, sample
@@ -456,6 +474,8 @@ class _Mapper(FittedSystem):
             if kind == "importance":
                 without = [replaced[roi][name] for roi in masks]
                 mapped = self._importance(name, spec.standardize, used, pairs, without, sample, orders[1])
+            elif kind == "product":
+                mapped = self._product(name, used, masks, deviation)
             elif name in networks and kind == "gradient":
                 mapped = self._gradient(name, used, masks, sample, deviation)
             elif name in networks:
@@ -614,6 +634,20 @@ class _Mapper(FittedSystem):
         low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
         unknown = np.full(shape, np.nan)
         return _Mapped(value, None, np.mean(of_rois, axis=0), low, high, unknown, unknown)
+
+    def _product(self, name: str, used: np.ndarray, masks: Mapping[str, np.ndarray], deviation: np.ndarray) -> _Mapped:
+        """Map the product of the weights of a decoder's layers, averaged over features."""
+        decoder, columns, value = self.system.decoders_[name], np.flatnonzero(used), np.full((1, len(used)), np.nan)
+        if isinstance(decoder, FittedRidge):
+            columns, known = _read_voxels(decoder, used), varies(deviation)
+            units = np.asarray(decoder.coordinates_)[:, known] / deviation[known]
+            signed = decoder.voxel_vectors_ @ units.mean(axis=1)
+        else:
+            signed = decoder.weight_product()
+        value[:, columns] = np.abs(signed)
+        rois = np.stack([_mean(value, mask) for mask in masks.values()])
+        unknown = np.full_like(rois, np.nan)
+        return _Mapped(value, None, rois, unknown, unknown, unknown, unknown)
 
     def _network(
         self, name: str, masks: Mapping[str, np.ndarray], parts: Mapping[str, slice], deviation: np.ndarray

@@ -56,8 +56,9 @@ def maps(
         typer.Option(
             "--kind",
             help="encoding (banded ridge, split R2), weights (of decoders, also called decoding) or haufe (patterns). "
-            "Of a system: weights, gradient (of networks, too), haufe, importance (what the score loses without a "
-            "voxel or an ROI) or output (what changes in generated images when the responses of an ROI are raised). "
+            "Of a system: weights, gradient (of networks, too), product (of a network's weights, as Mind-Animator's "
+            "code draws), haufe, importance (what the score loses without a voxel or an ROI) or output (what changes "
+            "in generated images when the responses of an ROI are raised). "
             "Default: encoding, or weights of a system.",
         ),
     ] = None,

@@ -69,6 +69,7 @@ QUANTITIES: dict[str, str] = {
     "decoding": "Decoder weights: how the decoder reads each voxel (not where the information is)",
     "weights": "Decoder weights: how the decoder reads each voxel (not where the information is)",
     "gradient": "Gradient of the decoder: how what is decoded changes with each voxel (not where the information is)",
+    "product": "Product of the weights of the layers, averaged over features (not where the information is)",
     "importance": "Importance: what the decoding score loses on held-out stimuli without the voxels",
     "haufe": "Haufe pattern of the decoder: covariance of voxel and decoded target (Haufe et al. 2014)",
 }

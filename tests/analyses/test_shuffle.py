@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 import neurorecon as nr
 from neurorecon.analyses.shuffle import ALL, FRAMES, frames_shuffled, shuffle
@@ -10,6 +11,7 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics import METRICS, Metric
 from neurorecon.parallel import Compute
 from neurorecon.systems.base import System, TargetSpec, as_images, noise_like
+from tests.moving_bars import Bar, Unordered, bars, course, shuffle_p, simulated
 
 
 class TwoTargets(System):
@@ -148,49 +150,13 @@ def test_files(found, store, tmp_path):
 # -- videos -------------------------------------------------------------------------------------------------------
 
 
-class Bar(System):
-    """A bar at a decoded place, which moves at a decoded velocity; without velocity it stands still."""
-
-    name = "moving-bar"
-    kinds = ("video",)
-
-    @property
-    def targets(self):
-        return {name: TargetSpec(name, RidgeDecoder(1.0)) for name in ("place", "velocity")}
-
-    def generate(self, decoded, *, seed=0):
-        velocity = decoded.get("velocity", np.zeros((len(decoded.stimuli), 1)))
-        return as_images(bars(np.asarray(decoded["place"]), np.asarray(velocity)), decoded.stimuli)
-
-
-def bars(place, velocity):
-    """Return videos of five frames, (stimulus, frame, y, x, rgb)."""
-    center = place[:, :, None] + velocity[:, :, None] * (np.arange(5) - 2)[:, None]
-    bar = np.exp(-(((np.arange(16) - center) / 2) ** 2))
-    return np.broadcast_to(bar[:, :, None, :, None], (len(place), 5, 16, 16, 3))
-
-
-def centers(videos):
-    weights = videos.mean(axis=(2, 4))
-    return (weights * np.arange(16)).sum(-1) / weights.sum(-1)
-
-
-def direction(seen, made):
-    """The correlation of the courses of the bars."""
-    one, other = (centers(videos) - centers(videos).mean(1, keepdims=True) for videos in (seen, made))
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return np.where(norms > 1e-6, (one * other).sum(1) / np.maximum(norms, 1e-6), 0.0)
-
-
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    place, velocity = rng.uniform(6, 10, (70, 1)), rng.uniform(-1, 1, (70, 1))
-    responses = np.concatenate([place - 8, velocity], axis=1) @ rng.standard_normal((2, 30))
+    place, velocity, responses = simulated(np.random.default_rng(0), 70)
     ids = [f"clip{number:02d}" for number in range(70)]
     store = nr.build_from_arrays(
         tmp_path_factory.mktemp("clips") / "bars.icechunk",
-        (responses + 0.3 * rng.standard_normal(responses.shape)).astype(np.float32),
+        responses.astype(np.float32),
         {"stimulus": ids, "split": np.where(np.arange(70) < 50, "train", "test")},
         {"id": ids, "kind": ["video"] * 70, "category": ["bar"] * 70},
         frames=np.round(255 * bars(place, velocity)).astype(np.uint8), frames_per_second=4.0, progress=False,
@@ -203,7 +169,7 @@ def clips(tmp_path_factory):
 
 @pytest.fixture
 def of_courses():
-    METRICS.register("course", Metric(direction, of="video"))
+    METRICS.register("course", Metric(course, of="video"))
     yield
     del METRICS._added["course"]
 
@@ -220,6 +186,30 @@ def test_the_order_of_frames_is_tested_with_and_without_the_motion_decoder(clips
     assert still["p"] == 1  # the test does not reject where motion was not decoded
     assert cell(found, "velocity", "course")["p"] == 1 / 40
     assert cell(found, "place", "course")["drop"] < 0.1 * cell(found, "velocity", "course")["drop"]
+
+
+@pytest.mark.parametrize(
+    ("velocity", "system", "uniform", "rejects"),
+    [
+        # No velocity in the brain: exchanging what is decoded of it is a valid test. Shuffling frames is none, because
+        # bars that move at a wrong velocity move steadily all the same, as what was seen does.
+        (False, Bar(), ["velocity"], [FRAMES]),
+        # Frames in no order: shuffling them is valid.
+        (True, Unordered(), [FRAMES], []),
+        # Velocity in the brain: both find it.
+        (True, Bar(), [], ["velocity", FRAMES]),
+    ],
+    ids=["no motion in the brain", "frames in no order", "motion in the brain"],
+)
+def test_p_is_uniform_where_there_is_nothing_to_find(velocity, system, uniform, rejects):
+    """Of independent subjects; `tests/benchmarks/test_motion_null.py` has many of them."""
+    found = shuffle_p(system, velocity=velocity, subjects=30)
+    for row in uniform:
+        for metric in ("course", "jerk"):
+            assert kstest(found[row, metric], "uniform").pvalue > 0.01, (row, metric)
+    for row in rejects:
+        assert kstest(found[row, "jerk"], "uniform").pvalue < 1e-4, row
+        assert (found[row, "jerk"] <= 0.05).mean() > 0.5, row
 
 
 def test_frames_are_shuffled_for_each_clip():

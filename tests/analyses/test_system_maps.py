@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 
 import neurorecon as nr
 from neurorecon.analyses.system_maps import SystemMapSettings, system_maps
-from neurorecon.decoders import RidgeDecoder
+from neurorecon.decoders import GRUDecoder, RidgeDecoder
 from neurorecon.decoders.neural.mlp import MLPDecoder
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.store.build import build_from_arrays
@@ -238,6 +238,28 @@ def test_the_gradient_of_a_network(store, standardize):
     assert ((rows["low"] <= rows["value"] + 1e-6) & (rows["value"] <= rows["high"] + 1e-6)).all()
     assert found.part_maps["words"].shape == (3, VOXELS)
     assert "networks are not fitted again" in found.text(store)
+
+
+def test_the_product_of_weights(store):
+    """Of a perceptron, the product of its matrices; of a ridge decoder, its mean weight. Neither has p."""
+    fitted = Tokens(MLPDecoder((12, 12), max_epochs=5, batch_size=20, learning_rate=0.02)).fit(store, "subj01")
+    found = system_maps(store, fitted, kind="product", n_permutations=9)
+    matrices = [value for name, value in fitted.decoders_["words"].weights_.items() if value.ndim == 2]
+    assert [matrix.shape for matrix in matrices] == [(12, VOXELS), (12, 12), (12, 12)]
+    product = matrices[2] @ matrices[1] @ matrices[0]
+    np.testing.assert_allclose(found.table["product_words"], np.abs(product.mean(axis=0)), rtol=1e-4, atol=1e-7)
+    assert found.rois["p"].isna().all()
+    assert not len(found.parts)
+    mask = store.roi_masks("subj01")["V2"]
+    assert found.rois.set_index("roi").loc["V2", "value"] == pytest.approx(found.table["product_words"][mask].mean())
+    linear, weights = (system_maps(store, Tokens(), kind=kind, n_permutations=9) for kind in ("product", "weights"))
+    x, y = _samples(store, "train")
+    y = y[:, :11]
+    model = Ridge(alpha=20.0).fit(x, y / y.std(axis=0))
+    np.testing.assert_allclose(linear.table["product_words"], np.abs(model.coef_.mean(axis=0)), rtol=1e-4, atol=1e-6)
+    assert (linear.table["product_words"] <= weights.table["weights_words"] + 1e-9).all()
+    with pytest.raises(InputError, match="no sequence of linear layers"):
+        system_maps(store, Tokens(GRUDecoder(max_epochs=1, chunk=8, width=4)), kind="product")
 
 
 def test_the_gradient_depends_on_the_response(store):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.neural.base import NeuralDecoder
 from neurorecon.decoders.neural.mlp import MLPDecoder
@@ -258,6 +259,16 @@ class MotionDecoder(NeuralDecoder):
             feedforward=self.feedforward, memory=self.memory, dropout=self.dropout, first=not given,
             inner=self.inner,
         )  # fmt: skip
+
+    def weight_product(self) -> np.ndarray:
+        """Return the mean over channels of the weights by which inputs enter their token, shape (input,).
+
+        Mind-Animator's code maps the encoder of responses, and not the transformer that attends to it.
+        """
+        check_is_fitted(self)
+        weights = self.network_.drive.weight.detach().mean(dim=-1).flatten()
+        product: np.ndarray = weights[: self.network_.drive.voxels].cpu().numpy()
+        return product
 
     def forward(self, network: Any, inputs: Tensor, targets: Any) -> Tensor:
         """Return the frames: each from the true one before it in training, else from the predicted one."""

@@ -14,6 +14,7 @@ from neurorecon.decoders.neural.mlp import MLPDecoder
 from neurorecon.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
 
@@ -43,6 +44,21 @@ class ChunkDecoder(MLPDecoder):
         self.width = width
         self.depth = depth
         self.shared = shared
+
+    def weight_product(self) -> np.ndarray:
+        """Refuse: between the linear layers of tokens and of the perceptron are others.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(
+            "this network is no sequence of linear layers, so its weights have no product",
+            given=type(self).__name__,
+            expected="MLPDecoder, SemanticDecoder or MotionDecoder",
+            todo="map its gradients: --kind gradient",
+        )
 
     @abstractmethod
     def build_layers(self, tokens: int) -> nn.Module:

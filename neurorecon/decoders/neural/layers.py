@@ -70,7 +70,7 @@ class Tokens(nn.Module):
 
     def __init__(self, voxels: int, chunk: int, width: int, *, shared: bool) -> None:
         super().__init__()
-        self.tokens, self._chunk = -(-voxels // chunk), chunk
+        self.voxels, self.tokens, self._chunk = voxels, -(-voxels // chunk), chunk
         self._missing = self.tokens * chunk - voxels
         # As in nn.Linear: uniform, with the variance 1 / (3 inputs).
         shape = (1 if shared else self.tokens, chunk, width)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from neurorecon.decoders.neural.base import NeuralDecoder, sum_over_targets
 from neurorecon.errors import InputError
@@ -135,6 +136,28 @@ class MLPDecoder(NeuralDecoder):
             residual=self.residual,
         )
         return layers, widths[-1] if widths else n_inputs
+
+    def weight_product(self) -> np.ndarray:
+        """Return the mean over predicted values of the product of the weights of all linear layers, (input,).
+
+        Normalization, activation and residual connections are left out, so this is not how predictions change with the
+        inputs, which :meth:`gradients` returns. Mind-Animator's code maps it (Lu et al., 2024, arXiv 2405.03280).
+        """
+        import torch
+        from torch import nn
+
+        from neurorecon.decoders.neural.layers import Heads
+
+        check_is_fitted(self)
+        (heads,) = (layer for layer in self.network_.modules() if isinstance(layer, Heads))
+        last = list(heads.layers)
+        with torch.no_grad():
+            found = torch.cat([layer.weight for layer in last]).mean(dim=0)
+            for layer in reversed(list(self.network_.modules())):
+                if isinstance(layer, nn.Linear) and layer not in last:
+                    found = found @ layer.weight
+        product: np.ndarray = found.cpu().numpy()
+        return product
 
     def compute_loss(self, outputs: Any, targets: Any) -> Tensor:
         """Return the weighted sum of the losses, summed over targets."""

@@ -212,3 +212,20 @@ def test_bad_weights():
     X, y = meanings()
     with pytest.raises(InputError, match=r"align=1\.2"):
         SemanticDecoder(align=1.2, **SEMANTIC).fit(X, y)
+
+
+def test_the_product_of_weights_as_in_the_released_code():
+    """Of the semantic decoder, its layers one after the other; of the motion decoder, the encoder of the inputs."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((20, 11))
+    y = {"c": random.standard_normal((20, 2, 3)), "text": x[:, :5], "video": x[:, 5:10]}
+    semantic = SemanticDecoder(**{**SEMANTIC, "max_epochs": 1}).fit(x, y)
+    matrices = [value for value in semantic.weights_.values() if value.ndim == 2]
+    assert [matrix.shape for matrix in matrices] == [(16, 11), (5, 16), (12, 5), (6, 12)]
+    product = matrices[3] @ matrices[2] @ matrices[1] @ matrices[0]
+    np.testing.assert_allclose(semantic.weight_product(), product.mean(axis=0), rtol=1e-5, atol=1e-8)
+    motion = MotionDecoder(**MOTION, max_epochs=1).fit(x, random.standard_normal((20, *SHAPE)))
+    tokens = motion.weights_["drive.weight"]  # three tokens of four inputs, the last one of three
+    found = motion.weight_product()
+    assert found.shape == (11,)
+    assert found[5] == pytest.approx(tokens[1, 1].mean(), rel=1e-5)

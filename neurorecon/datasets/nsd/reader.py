@@ -92,7 +92,8 @@ class NsdReader(Reader):
         self._annotations = (
             read_annotations(information, shown, folders, self.options.annotations) if core else Annotations()
         )
-        self._splits, self._reports = {}, {name: {} for name in trials}
+        self._splits: dict[str, np.ndarray] = {}
+        self._reports: dict[str, dict[str, str]] = {name: {} for name in trials}
         self._ids = shown
         if core:
             self._splits, self._reports = split_trials(trials, self._annotations, self.options, self.root)

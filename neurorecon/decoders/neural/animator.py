@@ -266,8 +266,8 @@ class MotionDecoder(NeuralDecoder):
         Mind-Animator's code maps the encoder of responses, and not the transformer that attends to it.
         """
         check_is_fitted(self)
-        weights = self.network_.drive.weight.detach().mean(dim=-1).flatten()
-        product: np.ndarray = weights[: self.network_.drive.voxels].cpu().numpy()
+        drive: Any = self.network_.drive
+        product: np.ndarray = drive.weight.detach().mean(dim=-1).flatten()[: drive.voxels].cpu().numpy()
         return product
 
     def forward(self, network: Any, inputs: Tensor, targets: Any) -> Tensor:

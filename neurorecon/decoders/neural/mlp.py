@@ -150,7 +150,7 @@ class MLPDecoder(NeuralDecoder):
 
         check_is_fitted(self)
         (heads,) = (layer for layer in self.network_.modules() if isinstance(layer, Heads))
-        last = list(heads.layers)
+        last = [layer for layer in heads.layers if isinstance(layer, nn.Linear)]
         with torch.no_grad():
             found = torch.cat([layer.weight for layer in last]).mean(dim=0)
             for layer in reversed(list(self.network_.modules())):

@@ -118,6 +118,7 @@ DATASETS = Registry(
         "cc2017": "neurorecon.datasets.cc2017:Cc2017Reader",
         "hcp7t": "neurorecon.datasets.hcp7t:Hcp7tReader",
         "algonauts2021": "neurorecon.datasets.algonauts2021:Algonauts2021Reader",
+        "things": "neurorecon.datasets.things:ThingsReader",
     },
 )
 

@@ -18,9 +18,9 @@ import pandas as pd
 from pydantic import Field
 
 from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, Options, SubjectData
-from neurorecon.datasets.bids.stimuli import UNNAMED, read_captions
+from neurorecon.datasets.bids.stimuli import UNNAMED, captions_of
 from neurorecon.datasets.runs import Screened, detrend, read_by_part, screen, zscore
-from neurorecon.errors import InputError, MissingFileError
+from neurorecon.errors import InputError
 from neurorecon.io.atlases import Atlas, both_hemispheres, hcp_parcels, read_rois, rois_of
 from neurorecon.io.grid import Grid
 from neurorecon.io.images import fit_square, read_frames, video_length
@@ -170,25 +170,7 @@ class Clips:
             If the table is missing, cannot be read, or has captions of none of the clips.
         """
         names = [clip.name for clip in self.clips]
-        captions: list[list[str]] = [[] for _ in names]
-        if self._options.captions is not None:
-            path = root / self._options.captions
-            if not path.is_file():
-                raise MissingFileError(
-                    f"{path} is missing",
-                    given="no such file",
-                    expected="the table of captions that [options] names",
-                    todo="fix captions in [options]; relative paths start from --root",
-                )
-            said = read_captions(path)["captions"].to_dict()
-            if not set(said) & set(names):
-                raise InputError(
-                    f"{path} has captions of none of the clips",
-                    given=f"ids such as {', '.join(map(str, list(said)[:3]))}",
-                    expected=f"ids such as {', '.join(names[:3])}",
-                    todo="use the ids of the clips in the column stimulus",
-                )
-            captions = [said.get(name, []) for name in names]
+        captions = captions_of(names, root, self._options.captions)
         return pd.DataFrame({"id": names, "kind": "video", "category": UNNAMED, "captions": captions})
 
 

@@ -723,7 +723,94 @@ YAMADA = {
     ),
 }
 
-READERS = {"nsd": NSD, "bids": BIDS, "haxby2001": HAXBY, "yamada2015": YAMADA}
+THINGS_TABLE, THINGS_VOXELS = "betas_csv/sub-01_ResponseData.h5", "betas_csv/sub-01_VoxelMetadata.csv"
+THINGS_TRIALS, THINGS_MASK = "betas_csv/sub-01_StimulusMetadata.csv", "brainmasks/sub-01_*"
+THINGS_RUN = "betas_vol/sub-01/ses-things02/*_run-01_"
+
+
+def _block(change):
+    """Change the block of responses of a table that pandas wrote: ``change(values)`` returns the new one."""
+
+    def edit(file):
+        group = file["ResponseData"]
+        group.create_dataset("block0_values", data=change(group.pop("block0_values")[()]))
+
+    return _hdf5(THINGS_TABLE, edit)
+
+
+THINGS = {
+    "an empty folder": (["responses of THINGS-fMRI", "betas_csv/"], "", lambda root: shutil.rmtree(root / "betas_csv")),
+    "no table of responses": (["sub-01_ResponseData.h5 is missing"], "", _remove(THINGS_TABLE)),
+    "cut responses": (["sub-01_ResponseData.h5 cannot be read"], "", _cut(THINGS_TABLE)),
+    "trials and voxels swapped": (["does not match the tables", "block0_values (96, 960)"], "", _block(np.transpose)),
+    "a trial too few": (["does not match the tables", "(960, 95)"], "", _block(lambda values: values[:, 1:])),
+    "no block of responses": (
+        ["does not match the tables", "block1_values"],
+        "",
+        _hdf5(THINGS_TABLE, lambda file: file.pop("ResponseData/block0_values")),
+    ),
+    "NaN everywhere": (["no voxel of sub-01", "not finite"], "", _block(lambda values: np.full_like(values, np.nan))),
+    "voxels in another order": (
+        ["another order", "voxel_id"],
+        "",
+        _edit(THINGS_VOXELS, lambda table: table.assign(voxel_id=table["voxel_id"][::-1].to_numpy())),
+    ),
+    "a voxel twice": (
+        ["lists a voxel twice"],
+        "",
+        _edit(THINGS_VOXELS, lambda table: table.assign(voxel_z=table["voxel_z"].where(table.index > 1, 3))),
+    ),
+    "voxels outside of the brain": (
+        ["does not match sub-01_space-T1w_brainmask.nii.gz", "outside of the mask"],
+        "",
+        _edit(THINGS_VOXELS, lambda table: table.assign(voxel_x=table["voxel_x"] + 9)),
+    ),
+    "no ROI": (
+        ["no ROIs to choose", 'voxels = "brain"'],
+        "",
+        _edit(THINGS_VOXELS, lambda table: table.iloc[:, :13]),
+    ),
+    "cut table of voxels": (["sub-01_VoxelMetadata.csv"], "", _write(THINGS_VOXELS, b'voxel_id,"voxel_x')),
+    "a cut mask": (["brainmask.nii.gz cannot be read"], "", _cut(THINGS_MASK)),
+    "catch trials": (
+        ["trials of another kind", "'catch'"],
+        "",
+        _edit(THINGS_TRIALS, lambda table: table.assign(trial_type=table["trial_type"].replace("test", "catch"))),
+    ),
+    "no concepts": (["concept"], "", _edit(THINGS_TRIALS, lambda table: table.drop(columns="concept"))),
+    "an image of two concepts": (
+        ["images occur more than once"],
+        "",
+        _edit(THINGS_TRIALS, lambda table: table.assign(concept=["dog"] * 40 + ["cat"] * 56)),
+    ),
+    "an image elsewhere": (
+        ["lies outside of its folder"],
+        "",
+        _edit(THINGS_TRIALS, lambda table: table.assign(concept="../../..")),
+    ),
+    "an image is missing": (["1 of 80 images are missing"], "", _remove("images_THINGS/object_images/*/*_20s.jpg")),
+    "a cut image": (["_20s.jpg"], "", _cut("images_THINGS/object_images/*/*_20s.jpg", 0.02)),
+    "an unknown subject": (["sub-07", "sub-01, sub-02"], '[options]\nsubjects = ["sub-07"]', None),
+    "means of volumes": (["from the table only"], '[options]\nresponses = "volume"\nsamples = "average"', None),
+    "volumes without a mask": (
+        ["brainmask.nii.gz is missing"], '[options]\nresponses = "volume"', _remove(THINGS_MASK),
+    ),
+    "a volume too few": (
+        ["wrong shape", "conditions.tsv"],
+        '[options]\nresponses = "volume"',
+        _image(THINGS_RUN + "betas.nii.gz", lambda values, affine: (values[..., 1:], affine)),
+    ),
+    "volumes elsewhere": (
+        ["on a different grid than the brain mask"],
+        '[options]\nresponses = "volume"',
+        _image(THINGS_RUN + "betas.nii.gz", _shift),
+    ),
+    "a run without conditions": (
+        ["conditions.tsv is missing"], '[options]\nresponses = "volume"', _remove(THINGS_RUN + "conditions.tsv"),
+    ),
+}  # fmt: skip
+
+READERS = {"things": THINGS, "nsd": NSD, "bids": BIDS, "haxby2001": HAXBY, "yamada2015": YAMADA}
 
 
 @pytest.mark.parametrize(("reader", "case"), [(reader, case) for reader, table in READERS.items() for case in table])

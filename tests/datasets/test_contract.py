@@ -12,6 +12,7 @@ from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.hcp7t import write_hcp7t
 from neurorecon.testing.layouts.nsd import write_nsd
+from neurorecon.testing.layouts.things import write_things
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 #: Small options by which a reader without files is checked.
@@ -77,6 +78,13 @@ def readers(excerpt, layout, tmp_path_factory):
 
         return make
 
+    def things(**options):
+        def make():
+            cls = DATASETS.load("things")
+            return cls(write_things(tmp_path_factory.mktemp("things")), cls.Options(image_size=32, **options))
+
+        return make
+
     def nsd(space, subjects=("subj02",), file="nii.gz", **options):
         def make():
             folder = tmp_path_factory.mktemp("nsd")
@@ -116,6 +124,9 @@ def readers(excerpt, layout, tmp_path_factory):
         "nsd (func1mm, HDF5, averages)": nsd("func1mm", file="hdf5", samples="average", image_size=32),
         "nsd (fsaverage, standardized)": nsd("fsaverage", scaling="session"),
         "scenes": scenes,
+        "things": things(),
+        "things (averages, ROIs)": things(samples="average", voxels="rois", test_concepts="leave_out"),
+        "things (volumes, brain)": things(responses="volume", voxels="brain"),
         "haxby2001": haxby2001(),
         "haxby2001 (excerpt)": haxby2001("excerpt"),
         "haxby2001 (brain, volumes, no images)": haxby2001(images=False, voxels="brain", samples="volume"),
@@ -157,6 +168,9 @@ def readers(excerpt, layout, tmp_path_factory):
         "algonauts2021 (whole brain, averages)",
         "hcp7t",
         "hcp7t (averages, all grayordinates)",
+        "things",
+        "things (averages, ROIs)",
+        "things (volumes, brain)",
     ],
 )
 def test_contract(readers, name, check):
@@ -171,4 +185,5 @@ def test_contract_on_real_data(miyawaki_folder, check):
 def test_every_registered_reader_is_checked_here():
     """A reader that is added to the registry has to be added to the tests above."""
     images = {"scenes", "miyawaki2008", "nsd", "haxby2001", "yamada2015", "arrays", "bids"}
+    images |= {"things"}
     assert images | {"cc2017", "hcp7t", "algonauts2021"} == set(DATASETS._builtin)

@@ -15,6 +15,7 @@ from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.hcp7t import write_hcp7t
 from neurorecon.testing.layouts.nsd import write_nsd
+from neurorecon.testing.layouts.things import write_things
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 
@@ -49,6 +50,7 @@ def _pattern(path):
         ("yamada2015", write_yamada2015, {}),
         ("cc2017", write_cc2017, {"subjects": ["1"]}),
         ("algonauts2021", lambda folder: write_algonauts2021(folder, videos=2), {"subjects": ["sub01"]}),
+        ("things", lambda folder: write_things(folder, subjects=(1,)), {"subjects": ["sub-01"]}),
         ("hcp7t", lambda folder: write_hcp7t(folder, subjects=["100610"]), {"subjects": ["100610"]}),
         ("haxby2001", lambda folder: write_haxby2001(folder / "haxby2001"), {"subjects": ["subj2"]}),
     ],

@@ -13,6 +13,7 @@ from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.hcp7t import write_hcp7t
 from neurorecon.testing.layouts.nsd import write_nsd
+from neurorecon.testing.layouts.things import write_things
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 #: Each data set: what writes it, options, and files that lie in it and are not read with these options.
@@ -34,6 +35,11 @@ LAYOUTS = {
         lambda folder: write_hcp7t(folder, movies=(1, 2)),
         {"subjects": ["100610"], "image_size": 32},
         ["102311/MNINonLinear/Results/tfMRI_MOVIE1_7T_AP/tfMRI_MOVIE1_7T_AP_Atlas_MSMAll_hp2000_clean.dtseries.nii"],
+    ),
+    "things": (
+        write_things,
+        {"subjects": ["sub-01"], "image_size": 32},
+        ["betas_csv/sub-02_ResponseData.h5", "betas_vol/sub-01/ses-things01/sub-01_ses-things01_run-01_betas.nii.gz"],
     ),
     "bids": (
         lambda folder: write_bids(folder, subjects=["01", "02"], sessions=["01"], runs=["1", "2"], kinds=["volume"]),

@@ -145,6 +145,49 @@ def read_captions(path: Path) -> pd.DataFrame:
     return found[~found.index.duplicated()]
 
 
+def captions_of(ids: Sequence[str], root: Path, given: str | None) -> list[list[str]]:
+    """Return the captions of stimuli from the table that a recipe names.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Ids of the stimuli.
+    root : path
+        Folder that the path starts from.
+    given : str, optional
+        The table; see :func:`read_captions`.
+
+    Returns
+    -------
+    list of list of str
+        Empty for stimuli that the table does not name, and for all without a table.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the table is missing, cannot be read, or has captions of none of the stimuli.
+    """
+    if given is None:
+        return [[] for _ in ids]
+    path = root / given
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path} is missing",
+            given="no such file",
+            expected="the table of captions that [options] names",
+            todo="fix captions in [options]; relative paths start from --root",
+        )
+    said = read_captions(path)["captions"].to_dict()
+    if not set(said) & set(ids):
+        raise InputError(
+            f"{path} has captions of none of the stimuli",
+            given=f"ids such as {', '.join(map(str, list(said)[:3]))}",
+            expected=f"ids such as {', '.join(ids[:3])}",
+            todo="use the ids of the stimuli in the column stimulus",
+        )
+    return [said.get(name, []) for name in ids]
+
+
 def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: float) -> list[StimulusFile]:
     """Find the file of each stimulus.
 

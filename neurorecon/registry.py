@@ -119,6 +119,8 @@ DATASETS = Registry(
         "hcp7t": "neurorecon.datasets.hcp7t:Hcp7tReader",
         "algonauts2021": "neurorecon.datasets.algonauts2021:Algonauts2021Reader",
         "things": "neurorecon.datasets.things:ThingsReader",
+        "laion_fmri": "neurorecon.datasets.laion_fmri:LaionFmriReader",
+        "bold_moments": "neurorecon.datasets.bold_moments:BoldMomentsReader",
     },
 )
 

@@ -15,7 +15,11 @@ import neurorecon as nr
 from neurorecon.errors import StoreError
 
 #: Options that keep the builds small.
-OPTIONS = {"things": {"image_size": 16, "subjects": ["sub-01"], "voxels": "rois"}}
+OPTIONS = {
+    "things": {"image_size": 16, "subjects": ["sub-01"], "voxels": "rois"},
+    "laion_fmri": {"image_size": 16, "subjects": ["sub-01"]},
+    "bold_moments": {"image_size": 16, "subjects": ["sub-01"]},
+}
 
 _BUILD = """
     import json, sys, time

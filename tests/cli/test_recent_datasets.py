@@ -10,7 +10,11 @@ import pytest
 STORES = Path(__file__).parents[2] / "stores"
 
 #: By data set: subject, task, and ROIs whose maps are compared, where the first responds to what a target says.
-SETS = {"things": ("sub-01", "images", "gabor", "V1", "rFFA")}
+SETS = {
+    "things": ("sub-01", "images", "gabor", "V1", "rFFA"),
+    "laion_fmri": ("sub-01", "images", "gabor", "V1", "FFA1"),
+    "bold_moments": ("sub-01", "videos", "gabor", "V1v", "BA2"),
+}
 
 
 @pytest.fixture

@@ -43,6 +43,12 @@ def test_from_the_folder_to_maps(call, tmp_path, built):
     table = pd.read_csv(next(folder.glob(f"{subject}_encoding_rois.csv"))).set_index("roi")["value"]
     assert table[early] > 0.2, table
     assert table[early] > table[late], table
+    exported = call("export", "--bids", folder, "bids", "--json", "--quiet")
+    assert exported.exit_code == 0, exported.stderr
+    files = [Path(name) for name in json.loads(exported.stdout)["files"]]
+    image = next(name for name in files if name.name.endswith("desc-encoding_statmap.nii.gz"))
+    assert image.name.startswith(f"sub-{subject[-2:]}_task-{task}_stat-")
+    assert json.loads(image.with_name(image.name.replace(".nii.gz", ".json")).read_text())["SimulatedData"] is True
 
 
 @pytest.mark.parametrize("built", SETS, indirect=True)

@@ -198,7 +198,7 @@ def _write(folder: Path, record: Mapping[str, Any], source: Path, found: Map) ->
     """Write a map and its sidecar."""
     settings = record["settings"]
     subject = label(str(settings["subject"]).removeprefix("sub-"))
-    task = label(str(settings.get("task") or ""))
+    task = label(settings["task"]) if settings.get("task") else ""
     kind = label(str(settings.get("kind", "result")))
     parts = {"sub": subject, "task": task, **found.entities, "stat": label(found.name), "desc": kind}
     stem = "_".join(f"{key}-{value}" for key, value in parts.items() if value) + "_statmap"

@@ -17,8 +17,6 @@ MAPS = {"r2": np.linspace(0, 1, 6), "clip_image unique": np.linspace(1, 2, 6)}
 
 
 class _Result(Result):
-    kind = "encoding"
-
     def brain_maps(self):
         return MAPS
 
@@ -29,7 +27,7 @@ class _Result(Result):
 class _Store:
     """As much of a store as writing maps takes."""
 
-    subjects, targets_available = (), ()
+    subjects, targets_available, snapshot, simulated = (), (), None, True
 
     def __init__(self, space, table):
         self._space, self.table = space, table
@@ -60,7 +58,9 @@ def results(tmp_path):
     """Return what writes the maps of one subject in a space."""
 
     def make(store):
-        result = _Result(subject="sub-01", task="images", settings=EncodingSettings(), chosen={})
+        result = _Result(
+            subject="sub-01", task="images", settings=EncodingSettings(), chosen={"task": "images"}, kind="encoding"
+        )
         record = {"command": "neurorecon maps", "simulated": True, "versions": {"neurorecon": "0.1"}}
         write(result, store, tmp_path / "results", record, figures=False)
         return tmp_path / "results"

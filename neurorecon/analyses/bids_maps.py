@@ -1,8 +1,9 @@
 """Brain maps of a folder of results as a BIDS derivative, one file a map, with a JSON sidecar.
 
-Names follow BEP041 (statistical maps) as far as it stands: ``sub-<label>[_task-<label>][_hemi-L|R][_space-<label>]_stat-
-<label>_desc-<label>_statmap`` with ``.nii.gz``, ``.dscalar.nii`` or ``.shape.gii``. The label of ``stat`` is the name of
-the map, that of ``desc`` the kind of result; labels hold letters and digits only, so the sidecar has the names in full.
+Names follow BEP041 (statistical maps) as far as it stands, such as
+``sub-01_task-images_hemi-L_space-fsaverage_stat-r2_desc-encoding_statmap.shape.gii``; volumes end in ``.nii.gz``, and
+grayordinates in ``.dscalar.nii``. The label of ``stat`` is the name of the map, that of ``desc`` the kind of result.
+Labels hold letters and digits only, so the sidecar has the name in full.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ def export(
         Path | None,
         typer.Option(
             metavar="RESULTS",
-            help="Instead of a store, export the brain maps in this folder of results, as a BIDS derivative: a file for "
-            "each map, with a JSON sidecar.",
+            help="Instead of a store, export the brain maps in this folder of results as a BIDS derivative: a file and "
+            "a JSON sidecar for each map.",
         ),
     ] = None,
     snapshot: SnapshotOption = None,
@@ -40,7 +40,7 @@ def export(
 ) -> None:
     """Export a store to a plain .zarr folder that xarray opens without neurorecon.
 
-    Usage: neurorecon export STORE OUT, or neurorecon export --store STORE OUT, or neurorecon export --bids RESULTS OUT.
+    Usage: neurorecon export STORE OUT, neurorecon export --store STORE OUT, or neurorecon export --bids RESULTS OUT.
     """
 
     def work(output: Output) -> None:
@@ -48,11 +48,12 @@ def export(
             from neurorecon.analyses.bids_maps import export_maps
 
             if first is None or second is not None or store is not None or snapshot is not None:
+                others = ", ".join(filter(None, (first, second, store, snapshot)))
                 raise InputError(
                     "brain maps are exported from a folder of results, not from a store",
-                    given=f"--bids {bids} with {', '.join(filter(None, (first, second, store, snapshot))) or 'nothing else'}",
+                    given=f"--bids {bids} with {others or 'nothing else'}",
                     expected="--bids RESULTS OUT",
-                    todo="name the folder of results and a new folder, e.g. neurorecon export --bids results/maps_NAME OUT",
+                    todo="name a new folder, e.g. neurorecon export --bids results/maps_NAME OUT",
                 )
             output.add_files(export_maps(bids, Path(first)))
             return

@@ -157,7 +157,9 @@ class BoldMomentsReader(Reader):
             found += [path for paths in _roi_files(root, name, options.space).values() for path in paths]
             for given in options.rois.values():
                 paths = given.path if isinstance(given, Atlas) else given
-                found += [root / path.replace("{subject}", name) for path in ([paths] if isinstance(paths, str) else paths)]
+                found += [
+                    root / path.replace("{subject}", name) for path in ([paths] if isinstance(paths, str) else paths)
+                ]
         found += sorted((root / options.videos).glob("*.mp4"))
         found += [_annotations(root)] if options.captions is None else [root / options.captions]
         return [path for path in dict.fromkeys(found) if path.is_file()]
@@ -223,7 +225,7 @@ class BoldMomentsReader(Reader):
                 raise InputError(
                     f"the responses of {name} are to other videos",
                     given=f"{len(order)} {task} videos, {', '.join(order[:3])} ...",
-                    expected=f"those of {self._subjects[0]}: {len(self._order[task])}, {', '.join(self._order[task][:3])}",
+                    expected=f"the {len(self._order[task])} of {self._subjects[0]}: {', '.join(self._order[task][:2])} ...",
                     todo=_AGAIN,
                 )
             shapes[task] = values.shape
@@ -347,7 +349,7 @@ def find_subjects(root: Path, options: BoldMomentsOptions) -> list[str]:
             "the folder does not contain the responses of BOLD Moments",
             given=f"no such files in {root}",
             expected=" and ".join(map(str, _prepared(Path(), "sub-01", options.space, "train"))),
-            todo="pass the folder with derivatives (neurorecon datasets show bold_moments), or change space in [options]",
+            todo="pass the folder with derivatives (neurorecon datasets show bold_moments), or change space",
         )
     for name in options.subjects:
         if name not in found:
@@ -426,9 +428,7 @@ def _roi_files(root: Path, name: str, space: str) -> dict[str, list[Path]]:
     return found | ({GENERAL: [general]} if general.is_file() else {})
 
 
-def _rois(
-    root: Path, name: str, options: BoldMomentsOptions, grid: Grid, rows: np.ndarray
-) -> dict[str, np.ndarray]:
+def _rois(root: Path, name: str, options: BoldMomentsOptions, grid: Grid, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Return the ROIs of a subject, bool, shape (voxel,)."""
     found: dict[str, np.ndarray] = {}
     for roi, paths in _roi_files(root, name, options.space).items():

@@ -155,7 +155,9 @@ class LaionFmriReader(Reader):
         found += [stimuli / "task-images_stimuli.h5"] if options.images else []
         sessions = find_sessions(root, options)
         for name, numbers in sessions.items():
-            found += [path for number in numbers for path in (_betas(root, name, number), _trial_file(root, name, number))]
+            found += [
+                path for number in numbers for path in (_betas(root, name, number), _trial_file(root, name, number))
+            ]
             found += [_r2_file(root, name), *(_ceiling_file(root, name, key) for key in CEILINGS)]
             found += _roi_files(root, name).values()
         if (root / options.splits).is_dir():
@@ -166,6 +168,7 @@ class LaionFmriReader(Reader):
     def description(self) -> Description:
         """Title, citation, terms of use and units of the data set."""
         options = self.options
+        pool = "shared images" if options.pool == "shared" else "images of a subject"
         return Description(
             title=f"LAION-fMRI{' in miniature' if self.simulated else ''}",
             simulated=self.simulated,
@@ -174,7 +177,7 @@ class LaionFmriReader(Reader):
             units="standard deviations of the training trials of a session"
             if options.scaling == "session"
             else "GLMsingle betas (FITHRF_GLMDENOISE_RR), as distributed",
-            notes=f"Split {options.split} of the {'shared images' if options.pool == 'shared' else 'images of a subject'}"
+            notes=f"Split {options.split} of the {pool}"
             f"{'' if options.split == OOD else '; images out of the distribution are the split ood'}; "
             f"{'single presentations' if options.samples == 'repeat' else 'means over presentations'}; onsets are not "
             f"in these files: time counts the trials of a run.{self._said}",
@@ -482,7 +485,9 @@ class Images:
 
     def __init__(self, root: Path, rows: np.ndarray, size: int) -> None:
         self.path, self._rows, self._size = root / "stimuli" / "task-images_stimuli.h5", rows, size
-        require_file(self.path, "the images", "accept their terms and download them, or set images = false in [options]")
+        require_file(
+            self.path, "the images", "accept their terms and download them, or set images = false in [options]"
+        )
         with open_hdf5_file(self.path, _AGAIN) as file:
             found = file["images"].shape if "images" in file else None
         if found is None or len(found) != 1 or found[0] <= rows.max():

@@ -402,7 +402,9 @@ def _samples(trials: pd.DataFrame, options: ThingsOptions) -> tuple[pd.DataFrame
     groups = [np.array([trial]) for trial in range(len(trials))]
     if options.samples == "average":
         shown = samples.groupby("stimulus", sort=False)
-        places = {stimulus: rows.to_numpy() for stimulus, rows in samples.index.to_series().groupby(samples["stimulus"])}
+        places = {
+            stimulus: rows.to_numpy() for stimulus, rows in samples.index.to_series().groupby(samples["stimulus"])
+        }
         # Training images first, in the order of presentation: they were shown once, so that they are read in pieces.
         samples = shown.first().reset_index().sort_values("split", ascending=False, kind="stable", ignore_index=True)
         groups = [places[stimulus] for stimulus in samples["stimulus"]]

@@ -793,7 +793,9 @@ THINGS = {
     "an unknown subject": (["sub-07", "sub-01, sub-02"], '[options]\nsubjects = ["sub-07"]', None),
     "means of volumes": (["from the table only"], '[options]\nresponses = "volume"\nsamples = "average"', None),
     "volumes without a mask": (
-        ["brainmask.nii.gz is missing"], '[options]\nresponses = "volume"', _remove(THINGS_MASK),
+        ["brainmask.nii.gz is missing"],
+        '[options]\nresponses = "volume"',
+        _remove(THINGS_MASK),
     ),
     "a volume too few": (
         ["wrong shape", "conditions.tsv"],
@@ -806,9 +808,11 @@ THINGS = {
         _image(THINGS_RUN + "betas.nii.gz", _shift),
     ),
     "a run without conditions": (
-        ["conditions.tsv is missing"], '[options]\nresponses = "volume"', _remove(THINGS_RUN + "conditions.tsv"),
+        ["conditions.tsv is missing"],
+        '[options]\nresponses = "volume"',
+        _remove(THINGS_RUN + "conditions.tsv"),
     ),
-}  # fmt: skip
+}
 
 LAION = "derivatives/glmsingle-tedana/sub-01/"
 LAION_BETAS = LAION + "ses-02/func/*SingletrialBetas_statmap.nii.gz"
@@ -829,24 +833,36 @@ def _json(name, change):
 
 
 LAION_FMRI = {
-    "an empty folder": (["responses of LAION-fMRI", "SingletrialBetas"], "", lambda root: shutil.rmtree(root / "derivatives")),
+    "an empty folder": (
+        ["responses of LAION-fMRI", "SingletrialBetas"],
+        "",
+        lambda root: shutil.rmtree(root / "derivatives"),
+    ),
     "cut betas": (["statmap.nii.gz cannot be read"], "", _cut(LAION_BETAS)),
     "a trial too few": (
-        ["wrong shape", "a volume for each row"], "", _image(LAION_BETAS, lambda values, affine: (values[..., 1:], affine)),
+        ["wrong shape", "a volume for each row"],
+        "",
+        _image(LAION_BETAS, lambda values, affine: (values[..., 1:], affine)),
     ),
     "betas elsewhere": (["on a different grid than the map of R2"], "", _image(LAION_BETAS, _shift)),
     "no trials": (["_trials.tsv is missing"], "", _remove(LAION_TRIALS)),
     "a beta twice": (
-        ["each beta_index from 0 once"], "", _edit(LAION_TRIALS, lambda table: table.assign(beta_index=1)),
+        ["each beta_index from 0 once"],
+        "",
+        _edit(LAION_TRIALS, lambda table: table.assign(beta_index=1)),
     ),
-    "runs without numbers": (["a number in each run"], "", _edit(LAION_TRIALS, lambda table: table.assign(run="first"))),
+    "runs without numbers": (
+        ["a number in each run"],
+        "",
+        _edit(LAION_TRIALS, lambda table: table.assign(run="first")),
+    ),
     "an image nobody knows": (
         ["lacks images that were shown", "unknown.jpg"],
         "",
         _edit(LAION_TRIALS, lambda table: table.assign(label=table["label"].where(table.index > 0, "unknown.jpg"))),
     ),
     "no R2": (["R2mean_statmap.nii.gz is missing"], "", _remove(LAION + "*R2mean*")),
-    "R2 too low": (["no masks of ROIs"], '[options]\nmin_r2 = 99.0', None),
+    "R2 too low": (["no masks of ROIs"], "[options]\nmin_r2 = 99.0", None),
     "a ceiling elsewhere": (["Noiseceiling12rep", "different grid"], "", _image(LAION + "*12rep*", _shift)),
     "an ROI of fractions": (
         ["not a mask", "fractions"],
@@ -859,9 +875,17 @@ LAION_FMRI = {
         "",
         lambda root: shutil.copytree(root / "derivatives/rois/sub-01/face", root / "derivatives/rois/sub-01/body2"),
     ),
-    "no splits": (["splits of LAION-fMRI are missing", "laion_fmri/splits/data"], "", lambda root: shutil.rmtree(root / "splits")),
+    "no splits": (
+        ["splits of LAION-fMRI are missing", "laion_fmri/splits/data"],
+        "",
+        lambda root: shutil.rmtree(root / "splits"),
+    ),
     "a split is missing": (["random_0.json is missing"], "", _remove(LAION_SPLIT)),
-    "a split without images": (["is not a split", "test_ids"], "", _json(LAION_SPLIT, lambda split: split["variants"][0].pop("test_ids"))),
+    "a split without images": (
+        ["is not a split", "test_ids"],
+        "",
+        _json(LAION_SPLIT, lambda split: split["variants"][0].pop("test_ids")),
+    ),
     "a cut split": (["is not a split"], "", _cut(LAION_SPLIT)),
     "train and test overlap": (
         ["images in both parts"],
@@ -874,7 +898,9 @@ LAION_FMRI = {
     "no images": (["images = false"], "", _remove("stimuli/*.h5")),
     "cut images": (["stimuli.h5 cannot be read"], "", _cut("stimuli/*.h5")),
     "images too few": (
-        ["does not match task-images_metadata.csv"], "", _hdf5("stimuli/*.h5", lambda file: file.__setitem__("images", file.pop("images")[:9])),
+        ["does not match task-images_metadata.csv"],
+        "",
+        _hdf5("stimuli/*.h5", lambda file: file.__setitem__("images", file.pop("images")[:9])),
     ),
     "an image that is none": (
         ["cannot be decoded", "image 3 of"],
@@ -882,9 +908,11 @@ LAION_FMRI = {
         _hdf5("stimuli/*.h5", lambda file: file["images"].__setitem__(3, np.arange(9, dtype=np.uint8))),
     ),
     "captions without a column": (
-        ["caption_idx"], "", _edit("stimuli/*captions.csv", lambda table: table.drop(columns="caption_idx")),
+        ["caption_idx"],
+        "",
+        _edit("stimuli/*captions.csv", lambda table: table.drop(columns="caption_idx")),
     ),
-}  # fmt: skip
+}
 
 BOLD = "derivatives/versionB/MNI152/GLM/"
 BOLD_TRAIN = BOLD + "sub-01/prepared_betas/*task-train*"
@@ -902,41 +930,98 @@ def _pickled(name, change):
 
 
 BOLD_MOMENTS = {
-    "an empty folder": (["responses of BOLD Moments", "prepared_betas"], "", lambda root: shutil.rmtree(root / "derivatives/versionB")),
+    "an empty folder": (
+        ["responses of BOLD Moments", "prepared_betas"],
+        "",
+        lambda root: shutil.rmtree(root / "derivatives/versionB"),
+    ),
     "another space": (["responses of BOLD Moments", "fsLR32k"], '[options]\nspace = "fsLR32k"', None),
     "cut responses": (["task-train_normalized.pkl cannot be read"], "", _cut(BOLD_TRAIN)),
-    "a pickle with code": (["task-train_normalized.pkl cannot be read", "could run code"], "", _write(BOLD_TRAIN, pickle.dumps((_Hostile(), [])))),
-    "no test responses": (["task-test_normalized.pkl is missing"], "", _remove(BOLD + "sub-01/prepared_betas/*task-test*")),
-    "no list of videos": (["does not hold responses"], "", _pickled(BOLD_TRAIN, lambda values, order: (values, order[1:]))),
-    "means over repeats": (["does not hold responses"], "", _pickled(BOLD_TRAIN, lambda values, order: (values[:, 0], order))),
-    "a video twice": (["lists a video twice"], "", _pickled(BOLD_TRAIN, lambda values, order: (values, [order[1], *order[1:]]))),
+    "a pickle with code": (
+        ["task-train_normalized.pkl cannot be read", "could run code"],
+        "",
+        _write(BOLD_TRAIN, pickle.dumps((_Hostile(), []))),
+    ),
+    "no test responses": (
+        ["task-test_normalized.pkl is missing"],
+        "",
+        _remove(BOLD + "sub-01/prepared_betas/*task-test*"),
+    ),
+    "no list of videos": (
+        ["does not hold responses"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (values, order[1:])),
+    ),
+    "means over repeats": (
+        ["does not hold responses"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (values[:, 0], order)),
+    ),
+    "a video twice": (
+        ["lists a video twice"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (values, [order[1], *order[1:]])),
+    ),
     "other videos": (
-        ["responses of sub-02 are to other videos"], "",
+        ["responses of sub-02 are to other videos"],
+        "",
         _pickled(BOLD_TRAIN.replace("sub-01", "sub-02"), lambda values, order: (values[1:], order[1:])),
     ),
-    "other voxels in the test": (["do not match", "167"], "", _pickled(BOLD_TRAIN, lambda values, order: (values[..., 1:], order))),
-    "NaN everywhere": (["no voxel of sub-01"], "", _pickled(BOLD_TRAIN, lambda values, order: (np.full_like(values, np.nan), order))),
+    "other voxels in the test": (
+        ["do not match", "167"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (values[..., 1:], order)),
+    ),
+    "NaN everywhere": (
+        ["no voxel of sub-01"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (np.full_like(values, np.nan), order)),
+    ),
     "no mask": (["groupMask_space-MNI152.nii is missing"], "", _remove(BOLD + "mask/*")),
     "another mask": (
-        ["another number of voxels than groupMask"], "", _image(BOLD + "mask/*.nii", lambda values, affine: (np.ones_like(values), affine)),
+        ["another number of voxels than groupMask"],
+        "",
+        _image(BOLD + "mask/*.nii", lambda values, affine: (np.ones_like(values), affine)),
     ),
     "an ROI outside": (
-        ["does not hold the voxels of an ROI"], "",
+        ["does not hold the voxels of an ROI"],
+        "",
         _write(BOLD + "sub-01/ROIs/ROI-lFFA_indices.pkl", pickle.dumps((np.full((4, 3), 99), np.arange(4)))),
     ),
     "no ROIs": (
-        ["no ROIs to choose"], '[options]\nvoxels = "rois"',
+        ["no ROIs to choose"],
+        '[options]\nvoxels = "rois"',
         lambda root: [shutil.rmtree(root / BOLD / name) for name in ("sub-01/ROIs", "parcels")],
     ),
-    "no general ROI": (["no ROIs to choose voxels = 'BMDgeneral'"], '[options]\nvoxels = "BMDgeneral"', _remove(BOLD + "*/*/*BMDgeneral*")),
-    "videos are missing": (["1 of 32 videos are missing", "0003.mp4"], "", _remove("derivatives/stimuli_metadata/mp4_h264/0003.mp4")),
+    "no general ROI": (
+        ["no ROIs to choose voxels = 'BMDgeneral'"],
+        '[options]\nvoxels = "BMDgeneral"',
+        _remove(BOLD + "*/*/*BMDgeneral*"),
+    ),
+    "videos are missing": (
+        ["1 of 32 videos are missing", "0003.mp4"],
+        "",
+        _remove("derivatives/stimuli_metadata/mp4_h264/0003.mp4"),
+    ),
     "a cut video": (["0003.mp4"], "", _cut("derivatives/stimuli_metadata/mp4_h264/0003.mp4")),
     "descriptions of another kind": (
-        ["annotations.json cannot be used"], "", _json("derivatives/stimuli_metadata/annotations.json", lambda content: content["0001"].pop("text_descriptions")),
+        ["annotations.json cannot be used"],
+        "",
+        _json(
+            "derivatives/stimuli_metadata/annotations.json", lambda content: content["0001"].pop("text_descriptions")
+        ),
     ),
-}  # fmt: skip
+}
 
-READERS = {"things": THINGS, "laion_fmri": LAION_FMRI, "bold_moments": BOLD_MOMENTS, "nsd": NSD, "bids": BIDS, "haxby2001": HAXBY, "yamada2015": YAMADA}
+READERS = {
+    "things": THINGS,
+    "laion_fmri": LAION_FMRI,
+    "bold_moments": BOLD_MOMENTS,
+    "nsd": NSD,
+    "bids": BIDS,
+    "haxby2001": HAXBY,
+    "yamada2015": YAMADA,
+}
 
 
 @pytest.mark.parametrize(("reader", "case"), [(reader, case) for reader, table in READERS.items() for case in table])

@@ -81,7 +81,9 @@ def write_things(folder: str | Path, *, seed: int = 0, subjects: Sequence[int] =
         responses = scenes.features()[shown] @ weights + NOISE * own.standard_normal((len(shown), weights.shape[1]))
         _write_mask(folder, f"sub-{subject:02d}", cortex, affine)
         _write_tables(folder / "betas_csv", subject, cortex, files, shown, responses)
-        _write_runs(folder / "betas_vol", f"sub-{subject:02d}", cortex, affine, [files[one] for one in shown], responses)
+        _write_runs(
+            folder / "betas_vol", f"sub-{subject:02d}", cortex, affine, [files[one] for one in shown], responses
+        )
     return folder
 
 

@@ -218,28 +218,31 @@ class BoldMomentsReader(Reader):
         if name not in self._subjects:
             raise UnknownNameError("subject", name, self.subjects)
         assert self.root is not None
-        shapes, useful, bad, still = {}, None, 0, 0
+        shapes: dict[str, tuple[int, ...]] = {}
+        useful: np.ndarray | None = None
+        bad = still = 0
         for task in ("train", "test"):
             values, order = self._load(name, task)
             if order != self._order[task]:
+                known = self._order[task]
                 raise InputError(
                     f"the responses of {name} are to other videos",
                     given=f"{len(order)} {task} videos, {', '.join(order[:3])} ...",
-                    expected=f"the {len(self._order[task])} of {self._subjects[0]}: {', '.join(self._order[task][:2])} ...",
+                    expected=f"those of {self._subjects[0]}: {len(known)} videos, {', '.join(known[:3])} ...",
                     todo=_AGAIN,
                 )
             shapes[task] = values.shape
+            if task == "test" and shapes["train"][2] != values.shape[2]:
+                raise InputError(
+                    f"training and test responses of {name} do not match",
+                    given=f"{shapes['train'][2]} and {values.shape[2]} voxels",
+                    expected="the same voxels",
+                    todo=_AGAIN,
+                )
             screened = screen(values[:, repeat] for repeat in range(values.shape[1]))
             useful = screened.usable if useful is None else useful & screened.usable
             bad, still = max(bad, screened.not_finite), max(still, screened.constant)
         assert useful is not None
-        if shapes["train"][2] != shapes["test"][2]:
-            raise InputError(
-                f"training and test responses of {name} do not match",
-                given=f"{shapes['train'][2]} and {shapes['test'][2]} voxels",
-                expected="the same voxels",
-                todo=_AGAIN,
-            )
         grid, rows = _grid(self.root, self.options.space, shapes["train"][2])
         rois = _rois(self.root, name, self.options, grid, rows)
         keep = self.options.bad_voxels == "keep"

@@ -167,7 +167,7 @@ class ThingsReader(Reader):
             found += _files(root, name, options.responses)
             files += read(root, name)["file"].tolist()
         if options.images != "none":
-            found += _image_files(root, options, sorted(set(files)))
+            found += [root / options.images / file for file in sorted(set(files))]
         return [*found, *([] if options.captions is None else [root / options.captions])]
 
     @property

@@ -240,7 +240,8 @@ class LaionFmriReader(Reader):
                 todo="lower min_r2 in [options], or download the files again",
             )
         samples, groups = _samples(trials, self._split[name], options.samples)
-        volumes = [trials.loc[trials["session"] == number, "volume"].to_numpy() for number in self._sessions[name]]
+        known = trials[_parts(trials, self._split[name]) != LEFT_OUT]
+        volumes = [known.loc[known["session"] == number, "volume"].to_numpy() for number in self._sessions[name]]
         standard = None
         if options.scaling == "session":
             learned = trials["stimulus"].map(self._split[name]).eq(TRAIN)
@@ -594,15 +595,20 @@ def _ceilings(root: Path, name: str, space: Space, places: np.ndarray) -> tuple[
     return found, {"noise ceilings": "fractions in the files, stored as percent"} if fractions else {}
 
 
+def _parts(trials: pd.DataFrame, split: Mapping[str, str]) -> np.ndarray:
+    """Return the split of each trial: that of its image, or the one of images out of the distribution, or none."""
+    other = [OOD if _OOD.fullmatch(name) else LEFT_OUT for name in trials["stimulus"]]  # the split ood names them
+    return np.array([split.get(name, given) for name, given in zip(trials["stimulus"], other, strict=True)])
+
+
 def _samples(trials: pd.DataFrame, split: Mapping[str, str], kind: str) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """Return the table of samples, and for means the sample that each trial belongs to."""
+    """Return the table of samples, and for means the sample that each trial belongs to; some trials are left out."""
     samples = trials[["stimulus", "session", "run"]].copy()
-    # The split ood itself names these images; all others do not.
-    other = [OOD if _OOD.fullmatch(name) else LEFT_OUT for name in samples["stimulus"]]
-    samples["split"] = [split.get(name, given) for name, given in zip(samples["stimulus"], other, strict=True)]
+    samples["split"] = _parts(trials, split)
     samples["task"] = "images"
     samples["repeat"] = samples.groupby("stimulus").cumcount() + 1
     samples["time"] = samples.groupby(["session", "run"]).cumcount().astype(float)
+    samples = samples[samples["split"] != LEFT_OUT].reset_index(drop=True)
     if kind == "repeat":
         return samples[list(SAMPLE_COLUMNS)], None
     groups, names = pd.factorize(samples["stimulus"])

@@ -22,7 +22,7 @@ from pydantic import Field
 from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, Description, Options, Reader, SubjectData, can_be_stored
 from neurorecon.datasets.bids.stimuli import captions_of
 from neurorecon.datasets.runs import read_by_part, screen
-from neurorecon.datasets.splits import LEFT_OUT, TEST, TRAIN
+from neurorecon.datasets.splits import TEST, TRAIN
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.arrays import open_hdf5_file, wrong_shape
 from neurorecon.io.files import damaged, inside, require_file
@@ -216,6 +216,7 @@ class ThingsReader(Reader):
             raise UnknownNameError("subject", name, self.subjects)
         assert self.root is not None
         trials = self._trials[name]
+        samples, groups = _samples(trials, self.options)
         table = self.options.responses == "table"
         voxels = _read_voxels(self.root, name, required=table)
         wanted = _wanted(voxels, self.options.voxels)
@@ -225,6 +226,7 @@ class ThingsReader(Reader):
             parts = [rows.to_numpy() for _, rows in trials.index.to_series().groupby(trials["session"], sort=True)]
             screened = screen(responses.read(part, wanted) for part in parts)
         else:
+            trials = trials.iloc[np.concatenate(groups)]
             paths = list(dict.fromkeys(trials["path"]))
             lengths = [int((trials["path"] == path).sum()) for path in paths]
             places = np.ravel_multi_index(voxels.frame[list(PLACES)].to_numpy()[wanted].T, voxels.space.shape or ())
@@ -239,7 +241,6 @@ class ThingsReader(Reader):
                 todo=_AGAIN,
             )
         rows = wanted[usable]
-        samples, groups = _samples(trials, self.options)
         if table:
             read = responses.reader(rows, groups)
         else:
@@ -393,13 +394,13 @@ def _trials_of_volumes(root: Path, name: str) -> pd.DataFrame:
 def _samples(trials: pd.DataFrame, options: ThingsOptions) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Return the table of samples, and the trials that each is the mean of."""
     samples = trials[["stimulus", "session", "run", "split"]].copy()
-    if options.test_concepts == "leave_out":
-        tested = trials["concept"].isin(trials.loc[trials["split"] == TEST, "concept"])
-        samples.loc[tested & (trials["split"] == TRAIN), "split"] = LEFT_OUT
     samples["task"] = "images"
     samples["repeat"] = samples.groupby("stimulus").cumcount() + 1
     samples["time"] = samples.groupby(["session", "run"]).cumcount().astype(float)
-    groups = [np.array([trial]) for trial in range(len(trials))]
+    if options.test_concepts == "leave_out":
+        tested = trials["concept"].isin(trials.loc[trials["split"] == TEST, "concept"])
+        samples = samples[~tested | (trials["split"] == TEST)]
+    groups = [np.array([trial]) for trial in samples.index]
     if options.samples == "average":
         shown = samples.groupby("stimulus", sort=False)
         places = {

@@ -24,7 +24,7 @@ def test_from_the_folder_to_maps_and_reconstructions(call, tmp_path, name):
         return found
 
     subject, task, target, better, worse = SETS[name]
-    chosen = ("--subject", subject, "--task", task, "--permutations", "99", "--no-figures", "--json")
+    chosen = ("--subject", subject, "--task", task, "--permutations", "19", "--no-figures", "--json")
     recipe = (STORES / f"{name}.toml").read_text().replace("image_size = 256", "image_size = 64")
     (tmp_path / f"{name}.toml").write_text(recipe)
     run("datasets", "miniature", name, "--out", "miniature")

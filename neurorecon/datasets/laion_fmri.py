@@ -77,8 +77,8 @@ class LaionFmriOptions(Options):
     scaling : {"none", "session"}
         Betas as distributed, or z-scored within sessions by the mean and standard deviation of training trials.
     voxels : {"rois", "brain"}
-        Voxels in any ROI, or all whose mean R2 is above `min_r2`.
-    min_r2 : float
+        Voxels in any ROI, or all whose mean R2 is above `min_rsquare`.
+    min_rsquare : float
         Voxels of lower mean R2 over sessions are not stored; in the units of the map.
     images : bool
         Whether to store the images, which need an agreement of their own.
@@ -97,7 +97,7 @@ class LaionFmriOptions(Options):
     samples: Literal["repeat", "average"] = "repeat"
     scaling: Literal["none", "session"] = "none"
     voxels: Literal["rois", "brain"] = "rois"
-    min_r2: float = Field(default=0.0, ge=0)
+    min_rsquare: float = Field(default=0.0, ge=0)
     images: bool = True
     image_size: int = Field(default=256, ge=16, le=1000)
     bad_voxels: Literal["drop", "keep"] = "drop"
@@ -212,7 +212,7 @@ class LaionFmriReader(Reader):
             raise UnknownNameError("subject", name, self.subjects)
         assert self.root is not None
         options, trials = self.options, self._trials[name]
-        brain, space = _brain(self.root, name, options.min_r2)
+        brain, space = _brain(self.root, name, options.min_rsquare)
         rois, report = _rois(self.root, name, space, brain)
         if options.voxels == "rois":
             if not rois:
@@ -235,9 +235,9 @@ class LaionFmriReader(Reader):
         if not len(places):
             raise InputError(
                 f"no voxel of {name} can be used",
-                given="; ".join(screened.report().values()) or f"none with a mean R2 above {options.min_r2:g}",
+                given="; ".join(screened.report().values()) or f"none with a mean R2 above {options.min_rsquare:g}",
                 expected="voxels that vary in every session",
-                todo="lower min_r2 in [options], or download the files again",
+                todo="lower min_rsquare in [options], or download the files again",
             )
         samples, groups = _samples(trials, self._split[name], options.samples)
         known = trials[_parts(trials, self._split[name]) != LEFT_OUT]

@@ -862,7 +862,7 @@ LAION_FMRI = {
         _edit(LAION_TRIALS, lambda table: table.assign(label=table["label"].where(table.index > 0, "unknown.jpg"))),
     ),
     "no R2": (["R2mean_statmap.nii.gz is missing"], "", _remove(LAION + "*R2mean*")),
-    "R2 too low": (["no masks of ROIs"], "[options]\nmin_r2 = 99.0", None),
+    "R2 too low": (["no masks of ROIs"], "[options]\nmin_rsquare = 99.0", None),
     "a ceiling elsewhere": (["Noiseceiling12rep", "different grid"], "", _image(LAION + "*12rep*", _shift)),
     "an ROI of fractions": (
         ["not a mask", "fractions"],

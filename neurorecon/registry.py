@@ -118,6 +118,9 @@ DATASETS = Registry(
         "cc2017": "neurorecon.datasets.cc2017:Cc2017Reader",
         "hcp7t": "neurorecon.datasets.hcp7t:Hcp7tReader",
         "algonauts2021": "neurorecon.datasets.algonauts2021:Algonauts2021Reader",
+        "things": "neurorecon.datasets.things:ThingsReader",
+        "laion_fmri": "neurorecon.datasets.laion_fmri:LaionFmriReader",
+        "bold_moments": "neurorecon.datasets.bold_moments:BoldMomentsReader",
     },
 )
 

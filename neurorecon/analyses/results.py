@@ -508,13 +508,14 @@ def _write_brain_maps(item: Result, store: Store, stem: Path, record: Mapping[st
         from nibabel.nifti1 import Nifti1Extension
 
         image.header["descrip"] = f"neurorecon {item.kind}: {', '.join(maps)}"[:79].encode("ascii", "replace")
-        image.header.extensions.append(Nifti1Extension("comment", to_json(record).encode()))
+        named = {**record, "maps": list(maps)}  # CIFTI and GIFTI have a place for names of their own
+        image.header.extensions.append(Nifti1Extension("comment", to_json(named).encode()))
         return [_save(image, f"{stem}_maps.nii.gz")]
     from nibabel import cifti2
 
     names = cifti2.ScalarAxis(list(maps))
-    named = type(image)(image.get_fdata(dtype=np.float32), (names, image.header.get_axis(1)))
-    return [_save(named, f"{stem}_maps.dscalar.nii")]
+    scalars = type(image)(image.get_fdata(dtype=np.float32), (names, image.header.get_axis(1)))
+    return [_save(scalars, f"{stem}_maps.dscalar.nii")]
 
 
 def _gifti(values: np.ndarray, names: list[str], record: Mapping[str, Any]) -> Any:

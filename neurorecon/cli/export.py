@@ -1,4 +1,4 @@
-"""``neurorecon export``: write a store as a plain Zarr hierarchy."""
+"""``neurorecon export``: write a store as a plain Zarr hierarchy, or brain maps as a BIDS derivative."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def export(
         str | None, typer.Argument(metavar="OUT", help="Required. Folder to write (NAME.zarr); it must not exist yet.")
     ] = None,
     store: StoreOption = None,
+    bids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RESULTS",
+            help="Instead of a store, export the brain maps in this folder of results as a BIDS derivative: a file and "
+            "a JSON sidecar for each map.",
+        ),
+    ] = None,
     snapshot: SnapshotOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -32,10 +40,23 @@ def export(
 ) -> None:
     """Export a store to a plain .zarr folder that xarray opens without neurorecon.
 
-    Usage: neurorecon export STORE OUT, or neurorecon export --store STORE OUT.
+    Usage: neurorecon export STORE OUT, neurorecon export --store STORE OUT, or neurorecon export --bids RESULTS OUT.
     """
 
     def work(output: Output) -> None:
+        if bids is not None:
+            from neurorecon.analyses.bids_maps import export_maps
+
+            if first is None or second is not None or store is not None or snapshot is not None:
+                others = ", ".join(filter(None, (first, second, store, snapshot)))
+                raise InputError(
+                    "brain maps are exported from a folder of results, not from a store",
+                    given=f"--bids {bids} with {others or 'nothing else'}",
+                    expected="--bids RESULTS OUT",
+                    todo="name a new folder, e.g. neurorecon export --bids results/maps_NAME OUT",
+                )
+            output.add_files(export_maps(bids, Path(first)))
+            return
         from neurorecon.cli.common import choose, named_store
         from neurorecon.store.check import export_store
 

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, Options, SubjectData, without_captions
-from neurorecon.datasets.bids.stimuli import UNNAMED, read_captions
+from neurorecon.datasets.base import SAMPLE_COLUMNS, TRIALS, Options, SubjectData
+from neurorecon.datasets.bids.stimuli import UNNAMED, captions_of
 from neurorecon.datasets.runs import Screened, detrend, read_by_part, screen, zscore
-from neurorecon.errors import InputError, MissingFileError
+from neurorecon.errors import InputError
 from neurorecon.io.atlases import Atlas, both_hemispheres, hcp_parcels, read_rois, rois_of
 from neurorecon.io.grid import Grid
 from neurorecon.io.images import fit_square
@@ -172,20 +172,7 @@ class Clips:
             If the table is missing, cannot be read, or has captions of none of the clips.
         """
         names = [clip.name for clip in self.clips]
-        captions: list[list[str]] = [[] for _ in names]
-        if self._options.captions is not None:
-            path = root / self._options.captions
-            if not path.is_file():
-                raise MissingFileError(
-                    f"{path} is missing",
-                    given="no such file",
-                    expected="the table of captions that [options] names",
-                    todo="fix captions in [options]; relative paths start from --root",
-                )
-            said = read_captions(path)["captions"].to_dict()
-            captions = [said.get(name, []) for name in names]
-            found = pd.DataFrame({"id": names, "captions": captions})
-            self.uncaptioned = without_captions(found, True, list(said), names, str(path))
+        captions, self.uncaptioned = captions_of(names, root, self._options.captions)
         return pd.DataFrame({"id": names, "kind": "video", "category": UNNAMED, "captions": captions})
 
 

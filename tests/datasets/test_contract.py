@@ -8,10 +8,13 @@ from neurorecon.testing import reader_checks
 from neurorecon.testing.layouts.algonauts2021 import write_algonauts2021
 from neurorecon.testing.layouts.arrays import write_arrays
 from neurorecon.testing.layouts.bids import write_bids
+from neurorecon.testing.layouts.bold_moments import write_bold_moments
 from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.hcp7t import write_hcp7t
+from neurorecon.testing.layouts.laion_fmri import write_laion_fmri
 from neurorecon.testing.layouts.nsd import write_nsd
+from neurorecon.testing.layouts.things import write_things
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 #: Small options by which a reader without files is checked.
@@ -77,6 +80,29 @@ def readers(excerpt, layout, tmp_path_factory):
 
         return make
 
+    def things(**options):
+        def make():
+            cls = DATASETS.load("things")
+            return cls(write_things(tmp_path_factory.mktemp("things")), cls.Options(image_size=32, **options))
+
+        return make
+
+    def laion_fmri(**options):
+        def make():
+            cls = DATASETS.load("laion_fmri")
+            return cls(write_laion_fmri(tmp_path_factory.mktemp("laion_fmri")), cls.Options(image_size=32, **options))
+
+        return make
+
+    def bold_moments(space="MNI152", **options):
+        def make():
+            cls = DATASETS.load("bold_moments")
+            folder = tmp_path_factory.mktemp("bold_moments")
+            write_bold_moments(folder, subjects=(1,), spaces=[space], videos=(5, 3), repeats=(3, 4))
+            return cls(folder, cls.Options(image_size=32, space=space, **options))
+
+        return make
+
     def nsd(space, subjects=("subj02",), file="nii.gz", **options):
         def make():
             folder = tmp_path_factory.mktemp("nsd")
@@ -116,6 +142,15 @@ def readers(excerpt, layout, tmp_path_factory):
         "nsd (func1mm, HDF5, averages)": nsd("func1mm", file="hdf5", samples="average", image_size=32),
         "nsd (fsaverage, standardized)": nsd("fsaverage", scaling="session"),
         "scenes": scenes,
+        "laion_fmri": laion_fmri(),
+        "laion_fmri (averages, brain)": laion_fmri(samples="average", voxels="brain", split="tau", pool="shared"),
+        "laion_fmri (standardized, no images)": laion_fmri(scaling="session", split="ood", images=False),
+        "bold_moments": bold_moments(),
+        "bold_moments (averages, ROIs)": bold_moments(samples="average", voxels="rois"),
+        "bold_moments (fsaverage)": bold_moments("fsaverage"),
+        "things": things(),
+        "things (averages, ROIs)": things(samples="average", voxels="rois", test_concepts="leave_out"),
+        "things (volumes, brain)": things(responses="volume", voxels="brain"),
         "haxby2001": haxby2001(),
         "haxby2001 (excerpt)": haxby2001("excerpt"),
         "haxby2001 (brain, volumes, no images)": haxby2001(images=False, voxels="brain", samples="volume"),
@@ -157,6 +192,15 @@ def readers(excerpt, layout, tmp_path_factory):
         "algonauts2021 (whole brain, averages)",
         "hcp7t",
         "hcp7t (averages, all grayordinates)",
+        "things",
+        "things (averages, ROIs)",
+        "things (volumes, brain)",
+        "laion_fmri",
+        "laion_fmri (averages, brain)",
+        "laion_fmri (standardized, no images)",
+        "bold_moments",
+        "bold_moments (averages, ROIs)",
+        "bold_moments (fsaverage)",
     ],
 )
 def test_contract(readers, name, check):
@@ -171,4 +215,5 @@ def test_contract_on_real_data(miyawaki_folder, check):
 def test_every_registered_reader_is_checked_here():
     """A reader that is added to the registry has to be added to the tests above."""
     images = {"scenes", "miyawaki2008", "nsd", "haxby2001", "yamada2015", "arrays", "bids"}
+    images |= {"things", "laion_fmri", "bold_moments"}
     assert images | {"cc2017", "hcp7t", "algonauts2021"} == set(DATASETS._builtin)

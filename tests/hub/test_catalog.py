@@ -11,10 +11,13 @@ from neurorecon.hub import commands, find, for_role, items, needs, readable
 from neurorecon.hub.catalog import CHOICES
 from neurorecon.registry import DATASETS
 from neurorecon.testing.layouts.algonauts2021 import write_algonauts2021
+from neurorecon.testing.layouts.bold_moments import write_bold_moments
 from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.hcp7t import write_hcp7t
+from neurorecon.testing.layouts.laion_fmri import write_laion_fmri
 from neurorecon.testing.layouts.nsd import write_nsd
+from neurorecon.testing.layouts.things import write_things
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 
@@ -59,6 +62,18 @@ def _pattern(path):
         ("yamada2015", write_yamada2015, {}),
         ("cc2017", write_cc2017, {"subjects": ["1"]}),
         ("algonauts2021", lambda folder: write_algonauts2021(folder, videos=2), {"subjects": ["sub01"]}),
+        ("laion_fmri", lambda folder: write_laion_fmri(folder, subjects=(1,)), {"subjects": ["sub-01"]}),
+        (
+            "bold_moments",
+            lambda folder: write_bold_moments(folder, subjects=(1,), videos=(2, 1)),
+            {"subjects": ["sub-01"], "space": "MNI152"},
+        ),
+        (
+            "bold_moments",
+            lambda folder: write_bold_moments(folder, subjects=(1,), videos=(2, 1), spaces=["fsaverage"]),
+            {"subjects": ["sub-01"], "space": "fsaverage"},
+        ),
+        ("things", lambda folder: write_things(folder, subjects=(1,)), {"subjects": ["sub-01"]}),
         ("hcp7t", lambda folder: write_hcp7t(folder, subjects=["100610"]), {"subjects": ["100610"]}),
         ("haxby2001", lambda folder: write_haxby2001(folder / "haxby2001"), {"subjects": ["subj2"]}),
     ],

@@ -160,3 +160,22 @@ def test_other_encodings_are_refused(tmp_path):
     path.write_bytes(b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.")
     with pytest.raises(InputError, match="rot13"):
         load_arrays(path, "again")
+
+
+def test_objects_of_a_package_are_passed_over(tmp_path, capsys):
+    """They are neither imported nor run; objects of other packages are refused as before."""
+    import nibabel
+
+    image = nibabel.Nifti1Image(np.zeros((2, 2, 2), dtype=np.float32), np.eye(4))
+    image.to_filename(tmp_path / "mask.nii.gz")
+    path = tmp_path / "both.pkl"
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        for beside in (image, nibabel.load(tmp_path / "mask.nii.gz")):
+            path.write_bytes(pickle.dumps((np.arange(3.0), ["a"], beside), protocol=protocol))
+            values, names, rest = load_arrays(path, "again", without=["nibabel"])
+            np.testing.assert_array_equal(values, [0, 1, 2])
+            assert names == ["a"]
+            assert not isinstance(rest, nibabel.Nifti1Image)
+            assert not vars(rest)
+            with pytest.raises(InputError, match=r"nibabel\.nifti1"):
+                load_arrays(path, "again")

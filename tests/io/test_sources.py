@@ -9,10 +9,13 @@ from neurorecon.datasets.recipe import Recipe
 from neurorecon.testing.layouts.algonauts2021 import write_algonauts2021
 from neurorecon.testing.layouts.arrays import write_arrays
 from neurorecon.testing.layouts.bids import write_bids
+from neurorecon.testing.layouts.bold_moments import write_bold_moments
 from neurorecon.testing.layouts.cc2017 import write_cc2017
 from neurorecon.testing.layouts.haxby2001 import write_haxby2001
 from neurorecon.testing.layouts.hcp7t import write_hcp7t
+from neurorecon.testing.layouts.laion_fmri import write_laion_fmri
 from neurorecon.testing.layouts.nsd import write_nsd
+from neurorecon.testing.layouts.things import write_things
 from neurorecon.testing.layouts.yamada2015 import write_yamada2015
 
 #: Each data set: what writes it, options, and files that lie in it and are not read with these options.
@@ -34,6 +37,25 @@ LAYOUTS = {
         lambda folder: write_hcp7t(folder, movies=(1, 2)),
         {"subjects": ["100610"], "image_size": 32},
         ["102311/MNINonLinear/Results/tfMRI_MOVIE1_7T_AP/tfMRI_MOVIE1_7T_AP_Atlas_MSMAll_hp2000_clean.dtseries.nii"],
+    ),
+    "laion_fmri": (
+        write_laion_fmri,
+        {"subjects": ["sub-01"], "sessions": [1, 2], "image_size": 32},
+        [
+            "splits/sub-03/random_0.json",
+            "splits/sub-01/tau.json",
+            "derivatives/glmsingle-tedana/sub-01/ses-03/func/sub-01_ses-03_task-images_desc-SingletrialBetas_trials.tsv",
+        ],
+    ),
+    "bold_moments": (
+        lambda folder: write_bold_moments(folder, videos=(4, 2)),
+        {"subjects": ["sub-02"], "image_size": 32},
+        ["derivatives/versionB/MNI152/GLM/sub-01/ROIs/ROI-lEBA_indices.pkl"],
+    ),
+    "things": (
+        write_things,
+        {"subjects": ["sub-01"], "image_size": 32},
+        ["betas_csv/sub-02_ResponseData.h5", "betas_vol/sub-01/ses-things01/sub-01_ses-things01_run-01_betas.nii.gz"],
     ),
     "bids": (
         lambda folder: write_bids(folder, subjects=["01", "02"], sessions=["01"], runs=["1", "2"], kinds=["volume"]),

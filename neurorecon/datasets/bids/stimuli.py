@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from neurorecon.datasets.base import without_captions
 from neurorecon.datasets.bids.layout import Split, tidy
 from neurorecon.datasets.splits import TRAIN, hold_out_stimuli
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
@@ -147,6 +148,46 @@ def read_captions(path: Path) -> pd.DataFrame:
         },
         index=pd.Index(list(rows), dtype=object),
     )
+
+
+def captions_of(ids: Sequence[str], root: Path, given: str | None) -> tuple[list[list[str]], str]:
+    """Return the captions of stimuli from the table that a recipe names.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Ids of the stimuli.
+    root : path
+        Folder that the path starts from.
+    given : str, optional
+        The table; see :func:`read_captions`.
+
+    Returns
+    -------
+    captions : list of list of str
+        Empty for stimuli that the table does not name, and for all without a table.
+    report : str
+        Which stimuli have none, and which rows are about no stimulus: see ``datasets.base.without_captions``.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If the table is missing, cannot be read, or has captions of none of the stimuli.
+    """
+    if given is None:
+        return [[] for _ in ids], ""
+    path = root / given
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path} is missing",
+            given="no such file",
+            expected="the table of captions that [options] names",
+            todo="fix captions in [options]; relative paths start from --root",
+        )
+    said = read_captions(path)["captions"].to_dict()
+    captions = [said.get(name, []) for name in ids]
+    found = pd.DataFrame({"id": list(ids), "captions": captions})
+    return captions, without_captions(found, True, list(said), ids, str(path))
 
 
 def find_sources(ids: Sequence[str], folders: Sequence[Path], clip_seconds: float) -> list[StimulusFile]:

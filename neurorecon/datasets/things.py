@@ -26,8 +26,8 @@ from neurorecon.datasets.splits import TEST, TRAIN
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.io.arrays import open_hdf5_file, wrong_shape
 from neurorecon.io.files import damaged, inside, require_file
-from neurorecon.io.images import StimulusFile, StimulusFiles
 from neurorecon.io.tables import Table, as_table, read_text_table
+from neurorecon.io.videos import StimulusFile, StimulusFiles
 from neurorecon.io.volumes import check_grid, check_mask, open_image, read_mask, read_volumes
 from neurorecon.space import Space
 
@@ -259,7 +259,7 @@ class ThingsReader(Reader):
             rois={**members, WHOLE[self.options.voxels]: np.ones(len(rows), dtype=bool)},
             space=voxels.space,
             read_responses=read,
-            report=screened.report(kept=keep) | voxels.report,
+            report={**screened.report(kept=keep), **voxels.report},
             voxel_columns=kept,
         )
 

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -157,8 +158,8 @@ def _write_splits(folder: Path, names: list[str], shared: int) -> None:
             fold = int(split[-1]) if split[-1].isdigit() else 0
             shift = 0 if split.startswith("random") else place
             test = [name for number, name in enumerate(images) if (number + shift) % 5 == fold]
-            content = {"name": split, "pool": pool, "splitter": "miniature", "params": {}}
-            parts = {
+            content: dict[str, Any] = {"name": split, "pool": pool, "splitter": "miniature", "params": {}}
+            parts: dict[str, Any] = {
                 "variant_id": 0,
                 "train_ids": images if split == "ood" else [name for name in images if name not in test],
                 "test_ids": outside if split == "ood" else test,

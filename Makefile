@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
 	2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo figures test lint bench lock clean help
+.PHONY: demo figures test lint bench docs docs-quick lock clean help
 
 help:
 	@echo "make demo   install, build the embedded store, write maps and a report into demo/"
@@ -17,6 +17,8 @@ help:
 	@echo "make test   install, check style, types and layers, run the tests"
 	@echo "make lint   fix style and formatting"
 	@echo "make bench  install, run the benchmarks of time and memory"
+	@echo "make docs   install, build the site into docs/_build/html; draws the gallery and runs the tutorial (an hour the first time)"
+	@echo "make docs-quick install, build the site without running anything"
 	@echo "make lock   update the versions in constraints.txt (needs uv)"
 	@echo "make clean  delete the environment, build outputs, caches, and leftovers of old versions"
 
@@ -42,6 +44,15 @@ lint: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(BIN)/pytest tests/benchmarks -m benchmark -s
 
+# Warnings are errors. The gallery keeps what it has drawn, and draws again only scripts that changed.
+SPHINX = $(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+
+docs: $(VENV)/.installed-docs
+	NEURORECON_GALLERY=run $(SPHINX)
+
+docs-quick: $(VENV)/.installed-docs
+	NEURORECON_GALLERY=skip $(SPHINX)
+
 $(BIN)/python:
 	@test -n "$(UV)$(PYTHON)" || { echo "neurorecon needs Python 3.11, 3.12 or 3.13 (or uv); none was found" >&2; exit 2; }
 ifdef UV
@@ -65,6 +76,10 @@ $(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) --editable ".[test]"
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-docs: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable ".[docs]"
+	@touch $@
+
 # The file does not contain URLs of package indexes, so that it works with any index.
 lock:
 	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --no-emit-index-url \
@@ -72,6 +87,6 @@ lock:
 
 # Folders that hold nothing but __pycache__ are packages of old versions that are modules now.
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo build dist docs/_build docs/gallery docs/api .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find neurorecon -type d -name __pycache__ -prune -exec rm -rf {} +
 	find neurorecon -mindepth 1 -type d -empty -delete

@@ -459,8 +459,40 @@ CLAIMS = {
 }  # fmt: skip
 
 
+#: Types of JSON values, as docs/json.md calls them.
+JSON_TYPES = {
+    "string": str, "number": int | float, "boolean": bool, "null": type(None), "object": dict, "any": object,
+    "array of strings": list, "array of numbers": list, "array of objects": list,
+}  # fmt: skip
+
+
+def _json_keys(heading, commands=False):
+    """Return the types of the keys that a table of docs/json.md lists, by command where it has a column of these."""
+    table, found = PAGES["docs/json.md"].partition(f"{heading}\n\n| ")[2].partition("\n\n")[0], {}
+    for row in table.splitlines()[2:]:
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        types = tuple(JSON_TYPES[name] for name in cells[1 + commands].split(" or "))
+        keys = dict.fromkeys(re.findall(r"`([^`]+)`", cells[commands]), types)
+        for command in re.findall(r"`([^`]+)`", cells[0]) if commands else [""]:
+            found.setdefault(command, {}).update(keys)
+    return found
+
+
+def _check_json(answer, said):
+    """Check that an object has the keys of docs/json.md, and no others."""
+    always, further = _json_keys("## Keys of every command")[""], _json_keys("## Further keys", commands=True)
+    known = always | further.get(answer["command"], {})
+    assert set(always) - {"split_column"} <= set(answer) <= set(known), said
+    assert not [key for key in answer if not isinstance(answer[key], known[key])], said
+    scores = _json_keys("A score:")[""]
+    for score in answer["scores"]:
+        assert set(scores) - {"n_undefined", "baseline"} <= set(score), said
+        assert not [key for key in scores if key in score and not isinstance(score[key], scores[key])], said
+
+
 def _check(words, answer, said):
     """Check what the pages say that commands leave behind."""
+    _check_json(answer, said)
     files = [Path(name) for name in answer["files"]]
     assert all(path.exists() for path in files), said
     if words[0] == "build":

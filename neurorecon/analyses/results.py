@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,16 @@ class Result:
     def text(self, store: Store) -> str:
         """Return the result as text for a terminal."""
         raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the scores beside their nulls, and the names of the tables."""
+        scores = pd.DataFrame([score.row() for score in self.scores])
+        shown = scores.to_html(index=False, border=0, float_format="{:.3f}".format) if len(scores) else ""
+        tables = ", ".join(f"{name} ({len(table):,} rows)" for name, table in self.tables().items())
+        return (
+            f"<p><strong>{escape(self.kind)}</strong>, {escape(self.subject)}, {escape(self.task)}</p>{shown}"
+            f"<p><small>tables: {escape(tables or 'none')}</small></p>"
+        )
 
 
 def with_normalized(

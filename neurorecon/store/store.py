@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -492,6 +493,25 @@ class Tables:
             f"targets {', '.join(self.targets_available) or 'none'}; "
             + (f"split {self.split_column}; " if self.split_column is not None else "")
             + f"snapshot {self.snapshot}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: samples of each subject, targets, and which snapshot it is."""
+        import pandas as pd
+
+        counts = [{"subject": name, **row} for name in self.subjects for row in self.sample_counts(name)]
+        samples = pd.DataFrame(counts)
+        samples["voxels"] = samples["subject"].map({name: self.voxel_count(name) for name in self.subjects})
+        shapes = {name: self.about_target(name)[0] for name in self.targets_available}
+        targets = pd.DataFrame(
+            [{"target": name, "shape": " x ".join(map(str, shape))} for name, shape in shapes.items()],
+            columns=["target", "shape"],
+        )
+        kind = "simulated" if self.simulated else "measured"
+        return (
+            f"<p><strong>Store {escape(self.label)}</strong> ({kind} responses), {len(self.stimuli):,} stimuli</p>"
+            f"{samples.to_html(index=False, border=0)}{targets.to_html(index=False, border=0)}"
+            f"<p><small>{escape(self.location)}, snapshot {escape(str(self.snapshot))}</small></p>"
         )
 
     # -- internal -----------------------------------------------------------------------------------------------

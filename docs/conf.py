@@ -1,0 +1,138 @@
+"""Settings of the documentation site: ``make docs`` and ``make docs-quick``.
+
+Pages are Markdown (MyST). Three folders are written by the build and are not under version control: ``gallery``
+(sphinx-gallery), ``api/generated`` (autosummary) and ``_build``. The environment variable ``NEURORECON_GALLERY`` says
+what is executed: ``run`` (the scripts and the tutorial) or ``skip`` (nothing; the default, for quick builds).
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE)]
+
+import neurorecon  # noqa: E402
+
+EXECUTE = os.environ.get("NEURORECON_GALLERY", "skip") == "run"
+
+project = "neurorecon"
+author = "The neurorecon developers"
+copyright = author
+version = release = neurorecon.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "myst_nb",
+    "sphinx_gallery.gen_gallery",
+    "sphinx_design",
+    "sphinx_copybutton",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.json", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+nitpicky = True
+smartquotes = False
+
+# -- Markdown ---------------------------------------------------------------------------------------------------------
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 4
+myst_links_external_new_tab = False
+suppress_warnings = ["config.cache"]  # functions in sphinx_gallery_conf
+
+nb_execution_mode = "cache" if EXECUTE else "off"
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+
+# -- API reference ----------------------------------------------------------------------------------------------------
+
+autosummary_generate = True
+autosummary_imported_members = False
+autodoc_typehints = "none"  # docstrings say what types are
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+numpydoc_use_plots = False
+# Classes of other packages, and our own base classes that are no part of the reference.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!neurorecon\.).*"),
+]
+
+# -- gallery ----------------------------------------------------------------------------------------------------------
+
+sphinx_gallery_conf = {
+    "examples_dirs": str(ROOT / "analyses"),
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"plot_" if EXECUTE else r"^nothing$",
+    "download_all_examples": False,
+    "show_memory": False,
+    "remove_config_comments": True,
+    "plot_gallery": EXECUTE,
+    "within_subsection_order": "FileNameSortKey",
+    "notebook_extensions": set(),
+}
+
+# -- HTML -------------------------------------------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = "neurorecon"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "show_prev_next": False,
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 6,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "navbar_align": "left",
+    "secondary_sidebar_items": ["page-toc"],
+}
+
+# -- links to files outside this folder -------------------------------------------------------------------------------
+
+#: Files of the repository that are pages of the site, by their path from the root.
+PAGES = {
+    "stores/README.md": "docs/recipes.md",
+    "README.md": "docs/index.md",
+    "analyses/README.md": "docs/gallery/index.rst",
+}
+
+
+def rewrite_links(app, docname, content):
+    """Point links that work in the repository to pages of the site; name files that are no pages."""
+    if docname.startswith(("gallery/", "api/generated/")):
+        return
+    folder = ROOT / "stores" if docname == "recipes" else (HERE / docname).parent
+
+    def page(match):
+        text, path, anchor = match.groups()
+        name = os.path.relpath(folder / path, ROOT)
+        if re.fullmatch(r"analyses/plot_\w+\.py", name):
+            name = f"docs/gallery/{Path(name).stem}.rst"
+        name = PAGES.get(name, name)
+        if not name.startswith("docs/"):
+            return f"{text} (`{name}`)"
+        return f"[{text}]({os.path.relpath(ROOT / name, (HERE / docname).parent)}{anchor or ''})"
+
+    content[0] = re.sub(r"(?<!!)\[([^\]\n]+)\]\(((?:\.\./)+[\w./-]+)(#[\w-]+)?\)", page, content[0])
+
+
+def read_recipes(app, docname, content):
+    """Show ``stores/README.md`` as a page."""
+    if docname == "recipes":
+        content[0] = (ROOT / "stores" / "README.md").read_text(encoding="utf-8")
+
+
+def setup(app):
+    """Connect the functions of this file."""
+    app.connect("source-read", read_recipes)
+    app.connect("source-read", rewrite_links)

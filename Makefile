@@ -34,6 +34,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check neurorecon tests analyses
 	$(BIN)/ruff format --check neurorecon tests analyses
 	$(BIN)/mypy
+	cd tests && $(abspath $(BIN))/mypy --config-file= --strict --cache-dir ../.mypy_cache/user typed_user_script.py
 	$(BIN)/lint-imports --no-cache
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 

@@ -7,7 +7,9 @@ what is executed: ``run`` (the scripts and the tutorial) or ``skip`` (nothing; t
 
 import os
 import re
+import shutil
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -34,7 +36,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.json", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "gallery/*.json", "**/sg_execution_times.rst", "sg_execution_times.rst"]
 nitpicky = True
 smartquotes = False
 
@@ -48,6 +50,7 @@ suppress_warnings = ["config.cache"]  # functions in sphinx_gallery_conf
 nb_execution_mode = "cache" if EXECUTE else "off"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+nb_output_stderr = "remove"  # progress bars
 
 # -- API reference ----------------------------------------------------------------------------------------------------
 
@@ -66,16 +69,60 @@ nitpick_ignore_regex = [
 
 # -- gallery ----------------------------------------------------------------------------------------------------------
 
+#: Where the scripts write, and the store that they share.
+RESULTS = HERE / "_build" / "gallery"
+STORE = ROOT / "stores" / "scenes.icechunk"
+
+#: Third argument of scripts that would take longer than a page of documentation should: numbers of test images.
+FEWER = {"plot_06_audit": "40", "plot_08_ablation": "40"}
+
+#: Figures of a block beyond these are left out; the folder of results has all of them.
+MOST_FIGURES = 6
+
+
+def script_arguments(gallery_conf, script):
+    """Return the arguments of a script: its folder of results, the shared store, and how many images."""
+    stem = Path(script["src_file"]).stem
+    script["began"], script["shown"] = time.time(), set()
+    return [str(RESULTS / stem), str(STORE), *([FEWER[stem]] if stem in FEWER else [])]
+
+
+def written_figures(block, script, gallery_conf):
+    """Show the figures that a block wrote, which are those of the paper, and not what matplotlib left open."""
+    import matplotlib.pyplot as plt
+    from sphinx_gallery.scrapers import figure_rst
+
+    plt.close("all")
+    folder, found = RESULTS / Path(script["src_file"]).stem, []
+    for path in sorted(folder.rglob("*.png"), key=lambda path: (path.stat().st_mtime, path)):
+        single = path.parent.name.endswith(("_images", "_trials")) or "parts" in path.parts
+        if single or path in script["shown"] or path.stat().st_mtime < script["began"]:
+            continue
+        script["shown"].add(path)
+        if len(found) < MOST_FIGURES:
+            found.append(next(script["image_path_iterator"]))
+            shutil.copy(path, found[-1])
+    return figure_rst(found, gallery_conf["src_dir"])
+
+
+def build_store(app):
+    """Build the store of the gallery, if it is not there."""
+    if EXECUTE:
+        neurorecon.build(ROOT / "stores" / "scenes.toml", progress=False)
+
+
 sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "analyses"),
     "gallery_dirs": "gallery",
-    "filename_pattern": r"plot_" if EXECUTE else r"^nothing$",
-    "download_all_examples": False,
-    "show_memory": False,
-    "remove_config_comments": True,
+    # The second script needs weights that are no part of the package.
+    "filename_pattern": r"plot_(?!02)" if EXECUTE else r"^nothing$",
     "plot_gallery": EXECUTE,
-    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "reset_argv": script_arguments,
+    "image_scrapers": (written_figures,),
+    "download_all_examples": False,
     "notebook_extensions": set(),
+    "within_subsection_order": "FileNameSortKey",
 }
 
 # -- HTML -------------------------------------------------------------------------------------------------------------
@@ -134,5 +181,6 @@ def read_recipes(app, docname, content):
 
 def setup(app):
     """Connect the functions of this file."""
+    app.connect("builder-inited", build_store, priority=100)
     app.connect("source-read", read_recipes)
     app.connect("source-read", rewrite_links)

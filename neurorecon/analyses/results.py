@@ -63,6 +63,13 @@ class Score:
         Score that is reached without the brain; NaN where it is undefined.
     extra : mapping
         Further numbers.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> score = nr.Score("subj01 pixcorr", 0.4, n=100, null_mean=0.0, null_max=0.1, p=0.001, n_permutations=999)
+    >>> score.row()["p"]
+    0.001
     """
 
     name: str

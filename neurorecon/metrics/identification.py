@@ -52,6 +52,14 @@ def two_way(seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity 
     References
     ----------
     Ozcelik and VanRullen 2023, Sci Rep 13:15666 (Brain-Diffuser).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.metrics import two_way
+    >>> features = np.eye(4)
+    >>> two_way(features, features).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     return strict_share(similarity_matrix(seen, reconstructed, similarity))
 
@@ -106,6 +114,14 @@ def n_way_probability(
     ------
     InputError
         If `n` is below 2, or there are fewer than `n` stimuli.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.metrics import n_way_probability
+    >>> features = np.eye(4)
+    >>> n_way_probability(features, features, 3).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     return _top_k(similarity_matrix(seen, reconstructed, similarity), 1, n)
 
@@ -140,6 +156,14 @@ def top_k_probability(
     ------
     InputError
         If not 1 <= k < n, or there are fewer than `n` stimuli.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.metrics import top_k_probability
+    >>> features = np.eye(4)
+    >>> top_k_probability(features, features, 1, 3).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     _check_pool(k, n)
     return _top_k(similarity_matrix(seen, reconstructed, similarity), k, n)
@@ -207,6 +231,13 @@ def similarity_matrix(
     ------
     InputError
         If the shapes differ, or there are fewer than two stimuli.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.metrics import similarity_matrix
+    >>> similarity_matrix(np.eye(3), np.eye(3)).round(3).tolist()
+    [[1.0, -0.5, -0.5], [-0.5, 1.0, -0.5], [-0.5, -0.5, 1.0]]
     """
     seen, reconstructed = check_pair(seen, reconstructed)
     if len(seen) < 2:

@@ -73,6 +73,12 @@ class TargetSpec:
     beside : tuple of str
         Further targets of the store, on which the decoder is trained beside `source`: its ``fit`` gets a dict of all,
         in this order, and ``predict`` returns a dict of which `source` is used.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> nr.TargetSpec("vqvae", nr.RidgeDecoder(alpha=100.0), roi="early", required=True).sources
+    ('vqvae',)
     """
 
     source: str
@@ -803,6 +809,13 @@ def load_system(name_or_folder: str | Path, **parameters: Any) -> Any:
         If there is no such system or parameter.
     MissingFileError
         If the folder does not hold a complete system.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> system = nr.load_system("linear-pixels", cv=5)
+    >>> system.cv, list(system.targets)
+    (5, ['images'])
     """
     folder = Path(name_or_folder)
     if isinstance(name_or_folder, str) and name_or_folder in SYSTEMS.names():

@@ -1,0 +1,203 @@
+"""The documentation site: links, the API reference, docstrings and their examples.
+
+``make docs-quick`` builds the site, and warnings are errors there. What is checked here needs no Sphinx, or numpydoc
+alone.
+"""
+
+import doctest
+import importlib
+import inspect
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neurorecon
+import neurorecon as nr
+from neurorecon import registry
+from neurorecon.datasets.recipe import Recipe
+
+ROOT = Path(neurorecon.__file__).parents[1]
+
+if not (ROOT / "docs" / "conf.py").is_file():
+    pytest.skip("installed without its documentation", allow_module_level=True)
+
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts),
+    ROOT / "stores" / "README.md",
+    ROOT / "analyses" / "README.md",
+]
+
+#: Packages whose names are public.
+PACKAGES = ["neurorecon", *(f"neurorecon.{name}" for name in ("decoders", "figures", "metrics", "stats", "testing"))]
+
+
+# -- links ------------------------------------------------------------------------------------------------------------
+
+
+def _text(path):
+    """Return a page without its blocks of code."""
+    return re.sub(r"^```(?!{).*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def _anchors(path):
+    """Return the anchors of a page, as GitHub and MyST make them from its headings."""
+    headings = re.findall(r"^#+ (.+)$", _text(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_links_lead_somewhere():
+    """Relative links of all pages, in the repository: files exist, and so do the headings that anchors name."""
+    wrong, checked = [], 0
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", _text(page)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            path = (page.parent / name).resolve() if name else page
+            if not path.exists() or (anchor and anchor not in _anchors(path)):
+                wrong.append(f"{page.relative_to(ROOT)}: {target}")
+            checked += 1
+    assert not wrong, "\n".join(wrong)
+    assert checked > 150
+
+
+def test_pages_of_the_site_are_reached():
+    """Each page is in a table of contents, so that it can be found without the search."""
+    docs = ROOT / "docs"
+    pages, listed = [page.relative_to(docs) for page in PAGES if page.is_relative_to(docs)], {"index"}
+    for page in pages:
+        text = (docs / page).read_text(encoding="utf-8")
+        for block in re.findall(r"^```{toctree}\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            for line in block.splitlines():
+                if line == "*":
+                    listed |= {str(page.parent / path.stem) for path in (docs / page).parent.glob("*.md")}
+                elif line and not line.startswith(":"):
+                    listed.add(os.path.normpath(page.parent / line))
+    missing = {str(page.with_suffix("")) for page in pages} - listed
+    assert not missing, missing
+
+
+# -- API reference ----------------------------------------------------------------------------------------------------
+
+
+def _listed():
+    """Return the names in the API reference."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    return re.findall(r"^   ~(neurorecon\.[\w.]+)$", text, re.MULTILINE)
+
+
+def _load(path):
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_the_reference_lists_every_public_name():
+    listed = [_load(path) for path in _listed()]
+    missing = []
+    for package in PACKAGES:
+        for name in importlib.import_module(package).__all__:
+            thing = _load(f"{package}.{name}")
+            if (inspect.isclass(thing) or inspect.isfunction(thing)) and not any(thing is one for one in listed):
+                missing.append(f"{package}.{name}")
+    for names in (registry.DATASETS, registry.FEATURES, registry.DECODERS, registry.SYSTEMS, registry.GENERATORS):
+        missing += [name for name in names.builtin if not any(names.load(name) is one for one in listed)]
+    assert not missing, missing
+    assert len(listed) == len({id(thing) for thing in listed}), "listed twice"
+
+
+def _documented():
+    """Yield the path and the object of each listed name, and of the methods and properties of listed classes."""
+    for path in _listed():
+        thing = _load(path)
+        yield path, thing
+        for name, member in vars(thing).items() if inspect.isclass(thing) else ():
+            wrapped = isinstance(member, property | classmethod | staticmethod)
+            if not name.startswith("_") and (wrapped or inspect.isfunction(member)):
+                yield f"{path}.{name}", member
+
+
+#: Findings of numpydoc that are errors here: no docstring; parameters that are not documented, unknown, out of order,
+#: without a type or a description; a summary of several lines; sections out of order; nothing said of what is returned.
+FINDINGS = {"GL07", "GL08", "PR02", "PR03", "PR06", "PR08", "PR09", "PR10", "SS01", "SS03", "SS04"}
+
+
+def test_docstrings_are_numpydoc():
+    validate = pytest.importorskip("numpydoc.validate").validate
+    wrong, checked = [], 0
+    for path, _ in _documented():
+        wrong += [f"{path}: {code} {text}" for code, text in validate(path)["errors"] if code in FINDINGS]
+        checked += 1
+    assert not wrong, "\n".join(wrong)
+    assert checked > 300
+
+
+def test_functions_say_what_they_take_return_and_raise():
+    """Functions of the reference: every parameter, the shapes of arrays, what is returned, errors that they raise."""
+    wrong = []
+    for path, thing in _documented():
+        if not inspect.isfunction(thing) or (path.count(".") > 3 and path.split(".")[-2][0].isupper()):
+            continue
+        text, signature = inspect.getdoc(thing) or "", inspect.signature(thing)
+        body = text.partition("\nParameters\n")[2]
+        for name, parameter in signature.parameters.items():
+            shown = re.search(rf"^(.*[\s,*]|\*{{0,2}}){name}(,.*)?( : (?P<type>.*))?$", body, re.MULTILINE)
+            if shown is None:
+                wrong.append(f"{path}: no parameter {name}")
+            elif parameter.annotation in ("np.ndarray", "ArrayLike") and "shape" not in body[shown.start() :]:
+                wrong.append(f"{path}: no shape of {name}")
+        if signature.return_annotation not in ("None", None, inspect.Signature.empty) and "\nReturns\n" not in text:
+            wrong += [] if "\nYields\n" in text or text.startswith("Return ") else [f"{path}: returns?"]
+        if re.search(r"raise \w*(Input|UnknownName|MissingFile|Store)\w*Error\(", inspect.getsource(thing)):
+            wrong += [] if "\nRaises\n" in text else [f"{path}: raises?"]
+    assert not wrong, "\n".join(wrong)
+
+
+# -- examples of docstrings -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A small store of the embedded data set, where the examples expect it."""
+    options = {"subjects": 1, "voxels": 200, "train_images": 24, "test_images": 8, "train_videos": 16, "test_videos": 8}
+    recipe = Recipe(name="scenes", reader="scenes", targets=["gabor", "category", "motion"], options=options)
+    folder = tmp_path_factory.mktemp("examples")
+    nr.build(recipe, folder / "stores" / "scenes.icechunk", progress=False)
+    return folder
+
+
+def test_examples_of_docstrings(scenes, monkeypatch):
+    """They run, and print what is printed, with the small store in place of ``stores/scenes.icechunk``."""
+    monkeypatch.chdir(scenes)
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    with_examples, said = [], []
+    for path, thing in _documented():
+        for test in finder.find(thing, path, globs={"np": np, "nr": nr}):
+            if test.examples:
+                runner.run(test, out=said.append, clear_globs=False)
+                with_examples.append(path)
+    assert runner.failures == 0, "".join(said)
+    assert len(with_examples) >= 30
+
+
+def test_the_tutorial(tmp_path, monkeypatch):
+    """``make docs`` executes the notebook; here its cells run one after the other, with fewer stimuli."""
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code[0].startswith("%matplotlib inline\n")
+    assert not any(cell.get("outputs") for cell in cells), "outputs are made by the build"
+    text = "\n".join(code).removeprefix("%matplotlib inline\n")
+    quick = {"300": "60", '"test_images": 60': '"test_images": 12', "n_permutations=200": "n_permutations=19"}
+    for old, new in quick.items():
+        assert old in text
+        text = text.replace(old, new)
+    names = {}
+    exec(compile(text, "tutorial.ipynb", "exec"), names)
+    assert set(names["found"].rois["band"]) == {"gabor", "category"}
+    assert len(names["images"].reconstructed) == 12
+    assert any(path.suffix == ".json" for path in names["files"])

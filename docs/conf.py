@@ -84,7 +84,9 @@ def script_arguments(gallery_conf, script):
     """Return the arguments of a script: its folder of results, the shared store, and how many images."""
     stem = Path(script["src_file"]).stem
     script["began"], script["shown"] = time.time(), set()
-    return [str(RESULTS / stem), str(STORE), *([FEWER[stem]] if stem in FEWER else [])]
+    # Relative to the folder that scripts run in: what they print is published.
+    paths = [os.path.relpath(path, ROOT / "analyses") for path in (RESULTS / stem, STORE)]
+    return [*paths, *([FEWER[stem]] if stem in FEWER else [])]
 
 
 def written_figures(block, script, gallery_conf):

@@ -57,6 +57,23 @@ NOT_RUN = {
         "starts a process for each core, seconds each; run in tests/parallel",
     ("README.md", "neurorecon weights pull versatile-diffusion vdvae-imagenet64 clip-vit-l14"):
         "downloads 10 GB; run against a local server in tests/hub",
+    ("docs/systems/brain-diffuser.md", "neurorecon weights pull versatile-diffusion vdvae-imagenet64 clip-vit-l14"):
+        "downloads 10 GB; run against a local server in tests/hub",
+    ("docs/systems/brain-diffuser.md", "neurorecon reconstruct --system brain-diffuser --models published --subject "
+     "subj01 --device cuda"): "run on the README's page",
+    ("docs/systems/gru-two-stage.md", "neurorecon weights pull versatile-diffusion vdvae-imagenet64 clip-vit-l14"):
+        "downloads 10 GB; run against a local server in tests/hub",
+    ("docs/systems/gru-two-stage.md", "neurorecon reconstruct --system gru-two-stage --models published --subject "
+     "subj01 --device cuda"): "a miniature has too few images to train a network",
+    ("docs/systems/takagi.md", "neurorecon weights pull sd-v1-4-text-encoder sd-v1-4-autoencoder sd-v1-4-unet"):
+        "downloads 4 GB; run against a local server in tests/hub",
+    ("docs/systems/takagi.md", "neurorecon reconstruct --system takagi --models published --subject subj01 --device "
+     "cuda"):
+        "the same as for brain-diffuser, on the README's page",
+    ("docs/systems/mind-diffuser.md", "neurorecon weights pull clip-vit-b32 sd-v1-4-text-encoder sd-v1-4-autoencoder "
+     "sd-v1-4-unet"): "downloads 5 GB; run against a local server in tests/hub",
+    ("docs/systems/mind-diffuser.md", "neurorecon reconstruct --system mind-diffuser --models published --subject "
+     "subj01 --device cuda"): "the same as for brain-diffuser, on the README's page",
     ("docs/validation.md", "neurorecon maps --store OLD.icechunk --subject subj01 --task images --bands "
      "clip_image,vqvae,vdvae"): "a store of an earlier version",
     ("docs/splits.md", "neurorecon split --kind session"):

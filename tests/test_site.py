@@ -82,6 +82,16 @@ def test_pages_of_the_site_are_reached():
     assert not missing, missing
 
 
+def test_errors_of_the_troubleshooting_page_exist():
+    """Texts in quotes are those of the package, with NAME and NUMBER in place of what differs."""
+    files = (ROOT / "neurorecon").rglob("*.py")
+    source = "\n".join(re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8")) for path in files)
+    quoted = re.findall(r'\*\*"([^"]+)"', (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"))
+    parts = {part.strip() for text in quoted for part in re.split(r"\b(?:NAME|NUMBER)\b", text) if part.strip()}
+    assert not {part for part in parts if part not in source}
+    assert len(quoted) >= 30
+
+
 # -- API reference ----------------------------------------------------------------------------------------------------
 
 

@@ -564,9 +564,9 @@ def test_the_readme(scenes, tmp_path, monkeypatch):
 
 def test_features(world):
     """Of docs/features.md."""
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     first, groups = _python("docs/features.md")
-    names = {"pictures": pictures}
+    names = {"images": images}
     _run(Block(first.page, first.line, "python", first.text.replace('"published"', '"bundled"')), names)
     assert names["store"].targets("clip_vision").dims == ("stimulus", "token", "channel")
     assert len(names["store"].targets("vdvae").attrs["group_shapes"]) == 15

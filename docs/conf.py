@@ -5,6 +5,8 @@ Pages are Markdown (MyST). Three folders are written by the build and are not un
 what is executed: ``run`` (the scripts and the tutorial) or ``skip`` (nothing; the default, for quick builds).
 """
 
+import functools
+import importlib
 import os
 import re
 import shutil
@@ -58,7 +60,12 @@ autosummary_generate = True
 autosummary_imported_members = False
 autodoc_typehints = "none"  # docstrings say what types are
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    # Methods of our own base classes are shown with each class, those of other packages are not.
+    "inherited-members": "BaseEstimator,MultiOutputMixin,RegressorMixin,TransformerMixin,BaseModel,tuple,Exception",
+}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 numpydoc_use_plots = False
@@ -181,8 +188,52 @@ def read_recipes(app, docname, content):
         content[0] = (ROOT / "stores" / "README.md").read_text(encoding="utf-8")
 
 
+def skip_member(app, what, name, thing, skip, options):
+    """Leave out what scikit-learn generates for every estimator."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
+def find(target):
+    """Return the object that a dotted name of the package leads to, and that of its class; None if there is none."""
+    parts = target.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = parent = importlib.import_module(".".join(parts[:length]))
+        except ImportError:
+            continue
+        for name in parts[length:]:
+            if not hasattr(found, name) and name not in getattr(found, "__annotations__", {}):
+                return None
+            parent, found = found, getattr(found, name, None)
+        return found, parent
+    return None
+
+
+@functools.cache
+def pages_of_objects():
+    """Return the name under which the reference lists each object, by the object's id."""
+    listed = re.findall(r"^   ~([\w.]+)$", (HERE / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return {id(find(name)[0]): name for name in listed}
+
+
+def resolve_reference(app, env, node, contnode):
+    """Resolve names of objects that the reference lists under another name; others that exist are not linked."""
+    if node.get("refdomain") != "py" or not node["reftarget"].startswith("neurorecon."):
+        return None
+    found = find(node["reftarget"])
+    if found is None:
+        return None  # a warning
+    for thing in found:
+        name = pages_of_objects().get(id(thing))
+        if name is not None:
+            return env.get_domain("py").resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, contnode)
+    return contnode
+
+
 def setup(app):
     """Connect the functions of this file."""
+    app.connect("autodoc-skip-member", skip_member)
+    app.connect("missing-reference", resolve_reference)
     app.connect("builder-inited", build_store, priority=100)
     app.connect("source-read", read_recipes)
     app.connect("source-read", rewrite_links)

@@ -125,7 +125,12 @@ def _documented():
     for path in _listed():
         thing = _load(path)
         yield path, thing
-        for name, member in vars(thing).items() if inspect.isclass(thing) else ():
+        own = (
+            [kind for kind in inspect.getmro(thing) if "neurorecon" in kind.__module__]
+            if inspect.isclass(thing)
+            else []
+        )
+        for name, member in {name: member for kind in reversed(own) for name, member in vars(kind).items()}.items():
             wrapped = isinstance(member, property | classmethod | staticmethod)
             if not name.startswith("_") and (wrapped or inspect.isfunction(member)):
                 yield f"{path}.{name}", member

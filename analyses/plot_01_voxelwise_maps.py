@@ -48,3 +48,5 @@ planted = np.array(["gabor", "category", "motion"])[shares.argmax(axis=0)]
 planted[truth["noise_only"]] = "nothing"
 winner = found.table["winning_band"].replace("", "none")
 print(pd.crosstab(pd.Series(planted, found.table.index, name="planted"), winner))
+
+# sphinx_gallery_thumbnail_path = "images/winning-bands.png"

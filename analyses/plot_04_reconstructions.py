@@ -86,3 +86,5 @@ for name, system in systems.items():
     save_figure(figure, OUT / name, record)
     nr.write(found, store, OUT / name, record)  # a folder for each system
 print(f"figures and tables: {OUT}")
+
+# sphinx_gallery_thumbnail_path = "images/reconstructions.png"

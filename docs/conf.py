@@ -127,6 +127,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_(?!02)" if EXECUTE else r"^nothing$",
     "plot_gallery": EXECUTE,
     "abort_on_example_error": True,
+    "remove_config_comments": True,
     "reset_argv": script_arguments,
     "image_scrapers": (written_figures,),
     "download_all_examples": False,

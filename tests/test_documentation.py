@@ -29,6 +29,7 @@ import neurorecon
 import neurorecon as nr
 from neurorecon.cli.main import app
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.figures import panel, save_figure
 from neurorecon.registry import DATASETS, FEATURES, METRICS
 from neurorecon.simulation.reader import ScenesOptions, ScenesReader
 from neurorecon.systems.brain_diffuser import BrainDiffuser
@@ -661,6 +662,20 @@ def test_weight_maps(world, capsys):
     assert "significant" in capsys.readouterr().out
 
 
+def test_guide(world):
+    """Of docs/guide.md: the data behind a figure, after the store has changed."""
+    store = nr.open_store("stores/scenes.icechunk")
+    figure = panel({"seen": store.images(store.stimuli["id"].tolist()[:3]).values})
+    save_figure(figure, "figure", nr.record_of(store, "a command", seed=3))
+    nr.add_target(store, "later", np.ones((len(store.stimuli), 1)), made_by={"model": "ones", "source": "none"})
+    (example,) = _python("docs/guide.md")
+    names = {}
+    _run(example, names)
+    assert names["record"]["seed"] == 3
+    assert "later" in nr.open_store("stores/scenes.icechunk").targets_available
+    assert "later" not in names["store"].targets_available
+
+
 def test_clusters(world, cluster, monkeypatch):
     """Of docs/scale.md, with a cluster of this machine in place of SLURM's."""
     import distributed
@@ -717,6 +732,7 @@ def test_every_python_example_is_run():
     tested = {
         "README.md": 1,
         "docs/features.md": 2,
+        "docs/guide.md": 1,
         "docs/scale.md": 2,
         "docs/extending.md": 7,
         "docs/roi-optimal.md": 1,

@@ -190,8 +190,9 @@ def read_recipes(app, docname, content):
 
 
 def skip_member(app, what, name, thing, skip, options):
-    """Leave out what scikit-learn generates for every estimator."""
-    return True if re.fullmatch(r"set_\w+_request", name) else None
+    """Leave out what scikit-learn gives to every estimator."""
+    of_sklearn = str(getattr(thing, "__module__", "")).startswith("sklearn")
+    return True if of_sklearn or re.fullmatch(r"set_\w+_request", name) else None
 
 
 def find(target):

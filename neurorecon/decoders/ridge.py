@@ -128,7 +128,7 @@ class FittedRidge(TargetScores):
 
     @property
     def coef_(self) -> NDArray:
-        """Weights, shape (*target_shape, voxel) as in scikit-learn, computed on each access.
+        """Weights, shape ``(*target_shape, voxel)`` as in scikit-learn, computed on each access.
 
         They apply to centered responses and yield predictions before `renorm`. Voxels that were not selected have a
         weight of zero. Weights do not show where information is; see :meth:`haufe_patterns`.

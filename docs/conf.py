@@ -60,6 +60,7 @@ autosummary_generate = True
 autosummary_imported_members = False
 autodoc_typehints = "none"  # docstrings say what types are
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"
 autodoc_default_options = {
     "members": True,
     "show-inheritance": True,
@@ -143,6 +144,9 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
+# Pages without further pages below them need no navigation on the left.
+SINGLE = ["index", "start", "contributing", "troubleshooting", "glossary", "citing", "changes"]
+html_sidebars = dict.fromkeys(SINGLE, [])
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,

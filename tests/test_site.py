@@ -136,16 +136,21 @@ def _documented():
                 yield f"{path}.{name}", member
 
 
-#: Findings of numpydoc that are errors here: no docstring; parameters that are not documented, unknown, out of order,
-#: without a type or a description; a summary of several lines; sections out of order; nothing said of what is returned.
-FINDINGS = {"GL07", "GL08", "PR02", "PR03", "PR06", "PR08", "PR09", "PR10", "SS01", "SS03", "SS04"}
+#: Findings of numpydoc that are errors here: sections out of order, no docstring, parameters that do not exist, names
+#: of types, descriptions that do not end in a period or are missing, no summary of one line.
+FINDINGS = {"GL07", "GL08", "PR02", "PR06", "PR09", "PR10", "SS01", "SS03", "SS04"}
+
+#: Former names of :func:`neurorecon.write`, which only warn and pass everything on.
+FORMER = {"neurorecon.write_maps", "neurorecon.write_classification", "neurorecon.write_reconstruction"}
 
 
 def test_docstrings_are_numpydoc():
     validate = pytest.importorskip("numpydoc.validate").validate
     wrong, checked = [], 0
     for path, _ in _documented():
-        wrong += [f"{path}: {code} {text}" for code, text in validate(path)["errors"] if code in FINDINGS]
+        found = [(code, text) for code, text in validate(path)["errors"] if code in FINDINGS]
+        # Settings of training are documented once, for all networks, as **training.
+        wrong += [f"{path}: {code} {text}" for code, text in found if "{'**training'}" not in text]
         checked += 1
     assert not wrong, "\n".join(wrong)
     assert checked > 300
@@ -154,21 +159,24 @@ def test_docstrings_are_numpydoc():
 def test_functions_say_what_they_take_return_and_raise():
     """Functions of the reference: every parameter, the shapes of arrays, what is returned, errors that they raise."""
     wrong = []
-    for path, thing in _documented():
-        if not inspect.isfunction(thing) or (path.count(".") > 3 and path.split(".")[-2][0].isupper()):
+    for path in _listed():
+        thing = _load(path)
+        if not inspect.isfunction(thing) or path in FORMER:
             continue
-        text, signature = inspect.getdoc(thing) or "", inspect.signature(thing)
-        body = text.partition("\nParameters\n")[2]
+        text, signature = inspect.getdoc(thing), inspect.signature(thing)
+        body = text.partition("\nParameters\n")[2].partition("\nReturns\n")[0]
         for name, parameter in signature.parameters.items():
-            shown = re.search(rf"^(.*[\s,*]|\*{{0,2}}){name}(,.*)?( : (?P<type>.*))?$", body, re.MULTILINE)
+            shown = re.search(rf"^(?:\w+, )*(?:\*\*)?{name}(?:, \w+)*(?: :.*)?\n(?: .*\n|\n(?= ))*", body, re.MULTILINE)
             if shown is None:
                 wrong.append(f"{path}: no parameter {name}")
-            elif parameter.annotation in ("np.ndarray", "ArrayLike") and "shape" not in body[shown.start() :]:
+            elif parameter.annotation in ("np.ndarray", "ArrayLike") and "shape" not in shown[0]:
                 wrong.append(f"{path}: no shape of {name}")
-        if signature.return_annotation not in ("None", None, inspect.Signature.empty) and "\nReturns\n" not in text:
-            wrong += [] if "\nYields\n" in text or text.startswith("Return ") else [f"{path}: returns?"]
-        if re.search(r"raise \w*(Input|UnknownName|MissingFile|Store)\w*Error\(", inspect.getsource(thing)):
-            wrong += [] if "\nRaises\n" in text else [f"{path}: raises?"]
+        returns = signature.return_annotation not in ("None", inspect.Signature.empty)
+        if returns and not re.search(r"\n(Returns|Yields)\n", text) and not text.startswith("Return "):
+            wrong.append(f"{path}: what is returned?")
+        raises = re.search(r"raise \w*(Input|UnknownName|MissingFile|Store)\w*Error\(", inspect.getsource(thing))
+        if raises and "\nRaises\n" not in text:
+            wrong.append(f"{path}: what is raised?")
     assert not wrong, "\n".join(wrong)
 
 

@@ -346,6 +346,13 @@ def write(
         (depending on the space), arrays as NPZ, figures, and pages as HTML; and folders of files. The JSON file is the
         manifest of a result: it is written last, and holds the sha256 of every file. Files that an earlier manifest of
         the same result lists and that are not written again are deleted, unless somebody changed them.
+
+    Raises
+    ------
+    MissingFileError
+        If a figure needs a mesh that is not on this machine; everything else has been written then.
+    InputError
+        If the folder is inside a store.
     """
     folder = Path(out)
     refuse_inside_store(folder)

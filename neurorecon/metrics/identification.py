@@ -69,7 +69,17 @@ def two_way_half_ties(
 ) -> np.ndarray:
     """Two-way identification in which a tie counts half: chance is .5 even if stimuli are identical.
 
-    Parameters and returns are those of :func:`two_way`.
+    Parameters
+    ----------
+    seen, reconstructed : array, shape (stimulus, ...)
+        As for :func:`two_way`.
+    similarity : {"correlation", "cosine"}
+        As for :func:`two_way`.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+        float64 in [0, 1], NaN as in :func:`two_way`.
     """
     return _half_ties(similarity_matrix(seen, reconstructed, similarity))
 
@@ -82,7 +92,17 @@ def two_way_among_reconstructions(
     A reconstruction that resembles every stimulus helps less here than in :func:`two_way`, and a stimulus that
     resembles the mean of all is not penalized, so the numbers differ, sometimes by a lot.
 
-    Parameters and returns are those of :func:`two_way`.
+    Parameters
+    ----------
+    seen, reconstructed : array, shape (stimulus, ...)
+        As for :func:`two_way`.
+    similarity : {"correlation", "cosine"}
+        As for :func:`two_way`.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+        float64 in [0, 1], NaN as in :func:`two_way`.
     """
     return strict_share(similarity_matrix(seen, reconstructed, similarity).T)
 

@@ -156,7 +156,15 @@ def ssim_gray_columns(seen: np.ndarray, reconstructed: np.ndarray) -> np.ndarray
     channels, so each column is compared by itself. It equals ``structural_similarity(..., channel_axis=-1)`` of
     today's scikit-image, which loops over columns; all columns at once take a thirtieth of the time (64 pixels).
 
-    Parameters and returns are those of :func:`ssim_gray2d`.
+    Parameters
+    ----------
+    seen, reconstructed : array, shape (stimulus, y, x, rgb)
+        As for :func:`ssim_gray2d`.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+        float64.
 
     References
     ----------

@@ -9,13 +9,14 @@ PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
 	2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo figures test lint bench docs docs-quick lock clean help
+.PHONY: demo figures test lint typing bench docs docs-quick lock clean help
 
 help:
 	@echo "make demo   install, build the embedded store, write maps and a report into demo/"
 	@echo "make figures install, draw all paper figures (analyses/plot_*.py) into results/; takes hours on two cores"
 	@echo "make test   install, check style, types and layers, run the tests"
 	@echo "make lint   fix style and formatting"
+	@echo "make typing check a user's script with mypy --strict: public names are typed"
 	@echo "make bench  install, run the benchmarks of time and memory"
 	@echo "make docs   install, build the site into docs/_build/html; draws the gallery and runs the tutorial (an hour the first time)"
 	@echo "make docs-quick install, build the site without running anything"
@@ -34,13 +35,16 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check neurorecon tests analyses
 	$(BIN)/ruff format --check neurorecon tests analyses
 	$(BIN)/mypy
-	cd tests && $(abspath $(BIN))/mypy --config-file= --strict --cache-dir ../.mypy_cache/user typed_user_script.py
 	$(BIN)/lint-imports --no-cache
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix neurorecon tests analyses
 	$(BIN)/ruff format neurorecon tests analyses
+
+# In tests/, so that the package is found as users have it: installed, and not as files that are checked themselves.
+typing: $(VENV)/.installed-test
+	cd tests && $(abspath $(BIN))/mypy --config-file= --strict --cache-dir ../.mypy_cache/user typed_user_script.py
 
 bench: $(VENV)/.installed-test
 	$(BIN)/pytest tests/benchmarks -m benchmark -s

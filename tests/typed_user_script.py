@@ -1,4 +1,4 @@
-"""A script as users write it, checked by ``mypy --strict`` in ``make test``: public names are exported and typed."""
+"""A script as users write it, checked with ``mypy --strict`` by ``make typing``: public names are typed."""
 
 from pathlib import Path
 from typing import assert_type

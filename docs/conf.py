@@ -146,7 +146,7 @@ html_show_sourcelink = False
 html_copy_source = False
 # Pages without further pages below them need no navigation on the left.
 SINGLE = ["index", "start", "contributing", "troubleshooting", "glossary", "citing", "changes"]
-html_sidebars = dict.fromkeys(SINGLE, [])
+html_sidebars = {page: [] for page in SINGLE}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,

@@ -9,14 +9,17 @@ PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
 	2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo figures test lint bench lock clean help
+.PHONY: demo figures test lint typing bench docs docs-quick lock clean help
 
 help:
 	@echo "make demo   install, build the embedded store, write maps and a report into demo/"
 	@echo "make figures install, draw all paper figures (analyses/plot_*.py) into results/; takes hours on two cores"
 	@echo "make test   install, check style, types and layers, run the tests"
 	@echo "make lint   fix style and formatting"
+	@echo "make typing check a user's script with mypy --strict: public names are typed"
 	@echo "make bench  install, run the benchmarks of time and memory"
+	@echo "make docs   install, build the site into docs/_build/html; draws the gallery and runs the tutorial (an hour the first time)"
+	@echo "make docs-quick install, build the site without running anything"
 	@echo "make lock   update the versions in constraints.txt (needs uv)"
 	@echo "make clean  delete the environment, build outputs, caches, and leftovers of old versions"
 
@@ -39,8 +42,21 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix neurorecon tests analyses
 	$(BIN)/ruff format neurorecon tests analyses
 
+# In tests/, so that the package is found as users have it: installed, and not as files that are checked themselves.
+typing: $(VENV)/.installed-test
+	cd tests && $(abspath $(BIN))/mypy --config-file= --strict --cache-dir ../.mypy_cache/user typed_user_script.py
+
 bench: $(VENV)/.installed-test
 	$(BIN)/pytest tests/benchmarks -m benchmark -s
+
+# Warnings are errors. The gallery keeps what it has drawn, and draws again only scripts that changed.
+SPHINX = $(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+
+docs: $(VENV)/.installed-docs
+	NEURORECON_GALLERY=run $(SPHINX)
+
+docs-quick: $(VENV)/.installed-docs
+	NEURORECON_GALLERY=skip $(SPHINX)
 
 $(BIN)/python:
 	@test -n "$(UV)$(PYTHON)" || { echo "neurorecon needs Python 3.11, 3.12 or 3.13 (or uv); none was found" >&2; exit 2; }
@@ -65,6 +81,10 @@ $(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) --editable ".[test]"
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-docs: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable ".[docs]"
+	@touch $@
+
 # The file does not contain URLs of package indexes, so that it works with any index.
 lock:
 	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --no-emit-index-url \
@@ -72,6 +92,6 @@ lock:
 
 # Folders that hold nothing but __pycache__ are packages of old versions that are modules now.
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo build dist docs/_build docs/gallery docs/api .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find neurorecon -type d -name __pycache__ -prune -exec rm -rf {} +
 	find neurorecon -mindepth 1 -type d -empty -delete

@@ -9,13 +9,17 @@ References: Nunez-Elizalde, Huth & Gallant (2019) NeuroImage 197:482; Dupre la T
 """
 
 # %%
-# The store is built on the first run; later runs only open it.
+# The store is built on the first run; later runs only open it. The arguments are a folder for the results and a store
+# that is there already.
+import sys
+
 import numpy as np
 import pandas as pd
 
 import neurorecon as nr
 
-store = nr.build("scenes")
+OUT = sys.argv[1] if len(sys.argv) > 1 else "results/plot_01_voxelwise_maps"
+store = nr.open_store(sys.argv[2]) if len(sys.argv) > 2 else nr.build("scenes")
 print(store)
 
 # %%
@@ -32,7 +36,7 @@ print(found.rois[columns].to_string(index=False, float_format="{:.3f}".format))
 # %%
 # Write tables, brain images and figures, with the provenance record inside each file.
 record = nr.record_of(store, "analyses/plot_01_voxelwise_maps.py", seed=0, settings=found.record())
-for path in nr.write(found, store, "results/plot_01_voxelwise_maps", record):
+for path in nr.write(found, store, OUT, record):
     print(path)
 
 # %%
@@ -44,3 +48,5 @@ planted = np.array(["gabor", "category", "motion"])[shares.argmax(axis=0)]
 planted[truth["noise_only"]] = "nothing"
 winner = found.table["winning_band"].replace("", "none")
 print(pd.crosstab(pd.Series(planted, found.table.index, name="planted"), winner))
+
+# sphinx_gallery_thumbnail_path = "images/winning-bands.png"

@@ -113,3 +113,5 @@ record = nr.record_of(store, "analyses/plot_03_own_data.py", seed=0, settings=fo
 for name, figure in (("rois", bars), ("picked", panel_of_images)):
     for path in save_figure(figure, OUT / name, record):
         print(path)
+
+# sphinx_gallery_thumbnail_path = "images/linear-reconstruction.png"

@@ -9,7 +9,8 @@ ten minutes on two cores::
 
     .venv/bin/python analyses/plot_04_reconstructions.py
 
-With NSD and the published weights, only the names of the store and of the models change, see the README.
+The second argument is a store that is there already. With NSD and the published weights, only the names of the store
+and of the models change, see the README.
 """
 
 # %%
@@ -27,7 +28,7 @@ SUBJECT = "subj01"
 
 # %%
 # Targets that the store lacks are extracted when a system is fitted.
-store = nr.build("scenes")
+store = nr.open_store(sys.argv[2]) if len(sys.argv) > 2 else nr.build("scenes")
 systems = {
     name: nr.load_system(name, models="bundled", preset="corrected").fit(store, SUBJECT, roi="visual")
     for name in ("brain-diffuser", "takagi")
@@ -85,3 +86,5 @@ for name, system in systems.items():
     save_figure(figure, OUT / name, record)
     nr.write(found, store, OUT / name, record)  # a folder for each system
 print(f"figures and tables: {OUT}")
+
+# sphinx_gallery_thumbnail_path = "images/reconstructions.png"

@@ -121,3 +121,5 @@ with journal_style():
 record = nr.record_of(store, "analyses/plot_05_first_stages.py", seed=0)
 save_figure(figure, OUT / "curves", record)
 print(f"figures and tables: {OUT}")
+
+# sphinx_gallery_thumbnail_path = "images/first-stages.png"

@@ -48,3 +48,5 @@ shuffled = nr.shuffle(store, "brain-diffuser", subject, "visual", n_stimuli=min(
 print(shuffled.text(store))
 files += nr.write(shuffled, store, OUT, record)
 print("\n".join(str(path) for path in files))
+
+# sphinx_gallery_thumbnail_path = "images/audit-scores.png"

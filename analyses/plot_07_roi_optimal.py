@@ -61,3 +61,5 @@ places = nr.roi_optimal(store, ["ecc0pt5+ecc1", "ecc4+"], system, SUBJECT, targe
 print(places.table.groupby("roi", sort=False)["eccentricity"].agg(["mean", "std"]))
 nr.write(places, store, OUT / "eccentricity", record)
 print(f"figures and tables: {OUT}")
+
+# sphinx_gallery_thumbnail_path = "images/roi-optimal.png"

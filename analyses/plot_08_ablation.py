@@ -41,3 +41,5 @@ print(found.wide.round(3))
 # Tables (CSV, LaTeX), the figure of scores, and what each variation makes of a few images.
 files = nr.write(found, store, OUT, nr.record_of(store, "analyses/plot_08_ablation.py", seed=0))
 print("\n".join(str(path) for path in files))
+
+# sphinx_gallery_thumbnail_path = "images/ablation-scores.png"

@@ -92,3 +92,5 @@ with journal_style():
     figure.suptitle(f"Three maps of the decoders of mind-diffuser, against the planted truth ({store.subjects[0]})")
 save_figure(figure, OUT / "truth", record)
 print(f"figures and tables: {OUT}")
+
+# sphinx_gallery_thumbnail_path = "images/weight-maps.png"

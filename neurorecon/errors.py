@@ -25,6 +25,15 @@ class InputError(NeuroreconError, ValueError):
         What was given or found, and what was expected instead.
     todo : str, optional
         What the user should do next, in the imperative.
+
+    Examples
+    --------
+    >>> from neurorecon.errors import InputError
+    >>> print(InputError("the ROI is empty", given="V9", expected="a voxel or more", todo="see store.rois(subject)"))
+    the ROI is empty
+      given:    V9
+      expected: a voxel or more
+      to do:    see store.rois(subject)
     """
 
     def __init__(self, what: str, *, given: Any = None, expected: Any = None, todo: str | None = None) -> None:
@@ -72,6 +81,15 @@ class UnknownNameError(InputError):
         The names that exist.
     todo : str, optional
         What to do. By default, the message suggests the closest known name.
+
+    Examples
+    --------
+    >>> from neurorecon.errors import UnknownNameError
+    >>> print(UnknownNameError("ROI", "FA", ["FFA", "PPA"]))
+    unknown ROI 'FA'
+      given:    'FA'
+      expected: one of: FFA, PPA
+      to do:    did you mean 'FFA'?
     """
 
     def __init__(self, kind: str, name: object, known: Iterable[str], todo: str | None = None) -> None:

@@ -25,6 +25,12 @@ class Registry:
         Entry-point group in which other packages register theirs.
     builtin : dict of str to str
         Maps each name to ``"module:attribute"``.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> nr.METRICS.names()[:3]
+    ['pixcorr', 'ssim_gray2d', 'ssim_gray_columns']
     """
 
     def __init__(self, kind: str, group: str, builtin: dict[str, str]) -> None:

@@ -29,6 +29,7 @@ import neurorecon
 import neurorecon as nr
 from neurorecon.cli.main import app
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.figures import panel, save_figure
 from neurorecon.registry import DATASETS, FEATURES, METRICS
 from neurorecon.simulation.reader import ScenesOptions, ScenesReader
 from neurorecon.systems.brain_diffuser import BrainDiffuser
@@ -57,6 +58,23 @@ NOT_RUN = {
         "starts a process for each core, seconds each; run in tests/parallel",
     ("README.md", "neurorecon weights pull versatile-diffusion vdvae-imagenet64 clip-vit-l14"):
         "downloads 10 GB; run against a local server in tests/hub",
+    ("docs/systems/brain-diffuser.md", "neurorecon weights pull versatile-diffusion vdvae-imagenet64 clip-vit-l14"):
+        "downloads 10 GB; run against a local server in tests/hub",
+    ("docs/systems/brain-diffuser.md", "neurorecon reconstruct --system brain-diffuser --models published --subject "
+     "subj01 --device cuda"): "run on the README's page",
+    ("docs/systems/gru-two-stage.md", "neurorecon weights pull versatile-diffusion vdvae-imagenet64 clip-vit-l14"):
+        "downloads 10 GB; run against a local server in tests/hub",
+    ("docs/systems/gru-two-stage.md", "neurorecon reconstruct --system gru-two-stage --models published --subject "
+     "subj01 --device cuda"): "a miniature has too few images to train a network",
+    ("docs/systems/takagi.md", "neurorecon weights pull sd-v1-4-text-encoder sd-v1-4-autoencoder sd-v1-4-unet"):
+        "downloads 4 GB; run against a local server in tests/hub",
+    ("docs/systems/takagi.md", "neurorecon reconstruct --system takagi --models published --subject subj01 --device "
+     "cuda"):
+        "the same as for brain-diffuser, on the README's page",
+    ("docs/systems/mind-diffuser.md", "neurorecon weights pull clip-vit-b32 sd-v1-4-text-encoder sd-v1-4-autoencoder "
+     "sd-v1-4-unet"): "downloads 5 GB; run against a local server in tests/hub",
+    ("docs/systems/mind-diffuser.md", "neurorecon reconstruct --system mind-diffuser --models published --subject "
+     "subj01 --device cuda"): "the same as for brain-diffuser, on the README's page",
     ("docs/validation.md", "neurorecon maps --store OLD.icechunk --subject subj01 --task images --bands "
      "clip_image,vqvae,vdvae"): "a store of an earlier version",
     ("docs/splits.md", "neurorecon split --kind session"):
@@ -459,8 +477,40 @@ CLAIMS = {
 }  # fmt: skip
 
 
+#: Types of JSON values, as docs/json.md calls them.
+JSON_TYPES = {
+    "string": str, "number": int | float, "boolean": bool, "null": type(None), "object": dict, "any": object,
+    "array of strings": list, "array of numbers": list, "array of objects": list,
+}  # fmt: skip
+
+
+def _json_keys(heading, commands=False):
+    """Return the types of the keys that a table of docs/json.md lists, by command where it has a column of these."""
+    table, found = PAGES["docs/json.md"].partition(f"{heading}\n\n| ")[2].partition("\n\n")[0], {}
+    for row in table.splitlines()[2:]:
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        types = tuple(JSON_TYPES[name] for name in cells[1 + commands].split(" or "))
+        keys = dict.fromkeys(re.findall(r"`([^`]+)`", cells[commands]), types)
+        for command in re.findall(r"`([^`]+)`", cells[0]) if commands else [""]:
+            found.setdefault(command, {}).update(keys)
+    return found
+
+
+def _check_json(answer, said):
+    """Check that an object has the keys of docs/json.md, and no others."""
+    always, further = _json_keys("## Keys of every command")[""], _json_keys("## Further keys", commands=True)
+    known = always | further.get(answer["command"], {})
+    assert set(always) - {"split_column"} <= set(answer) <= set(known), said
+    assert not [key for key in answer if not isinstance(answer[key], known[key])], said
+    scores = _json_keys("A score:")[""]
+    for score in answer["scores"]:
+        assert set(scores) - {"n_undefined", "baseline"} <= set(score), said
+        assert not [key for key in scores if key in score and not isinstance(score[key], scores[key])], said
+
+
 def _check(words, answer, said):
     """Check what the pages say that commands leave behind."""
+    _check_json(answer, said)
     files = [Path(name) for name in answer["files"]]
     assert all(path.exists() for path in files), said
     if words[0] == "build":
@@ -515,9 +565,9 @@ def test_the_readme(scenes, tmp_path, monkeypatch):
 
 def test_features(world):
     """Of docs/features.md."""
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     first, groups = _python("docs/features.md")
-    names = {"pictures": pictures}
+    names = {"images": images}
     _run(Block(first.page, first.line, "python", first.text.replace('"published"', '"bundled"')), names)
     assert names["store"].targets("clip_vision").dims == ("stimulus", "token", "channel")
     assert len(names["store"].targets("vdvae").attrs["group_shapes"]) == 15
@@ -612,6 +662,20 @@ def test_weight_maps(world, capsys):
     assert "significant" in capsys.readouterr().out
 
 
+def test_guide(world):
+    """Of docs/guide.md: the data behind a figure, after the store has changed."""
+    store = nr.open_store("stores/scenes.icechunk")
+    figure = panel({"seen": store.images(store.stimuli["id"].tolist()[:3]).values})
+    save_figure(figure, "figure", nr.record_of(store, "a command", seed=3))
+    nr.add_target(store, "later", np.ones((len(store.stimuli), 1)), made_by={"model": "ones", "source": "none"})
+    (example,) = _python("docs/guide.md")
+    names = {}
+    _run(example, names)
+    assert names["record"]["seed"] == 3
+    assert "later" in nr.open_store("stores/scenes.icechunk").targets_available
+    assert "later" not in names["store"].targets_available
+
+
 def test_clusters(world, cluster, monkeypatch):
     """Of docs/scale.md, with a cluster of this machine in place of SLURM's."""
     import distributed
@@ -668,6 +732,7 @@ def test_every_python_example_is_run():
     tested = {
         "README.md": 1,
         "docs/features.md": 2,
+        "docs/guide.md": 1,
         "docs/scale.md": 2,
         "docs/extending.md": 7,
         "docs/roi-optimal.md": 1,

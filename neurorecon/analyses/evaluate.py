@@ -331,6 +331,16 @@ def evaluate(
         If a metric, column or baseline does not exist.
     InputError
         If the images have no ids, or ids that are not in the store or occur twice, or hold NaN or infinite values.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> store = nr.open_store("stores/scenes.icechunk")
+    >>> test = store.stimuli.query("kind == 'image' and split == 'test'")["id"].tolist()
+    >>> images = store.images(test)  # in place of reconstructions
+    >>> found = nr.evaluate(images, store, metrics=["mse"], n_permutations=19)
+    >>> found.scores[0].value
+    0.0
     """
     given = baseline if isinstance(baseline, np.ndarray) else None
     settings = EvaluateSettings(

@@ -204,6 +204,14 @@ def voxelwise_maps(
     Returns
     -------
     VoxelwiseMap
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> store = nr.open_store("stores/scenes.icechunk")
+    >>> found = nr.voxelwise_maps(store, "subj01", roi="V1", bands=["gabor"], task="images", n_permutations=19)
+    >>> set(found.rois["band"])
+    {'gabor'}
     """
     return maps(store, store.subjects[0] if subject is None else subject, roi, **options)[0]
 

@@ -332,6 +332,14 @@ def reconstruct(
         If a name does not exist.
     InputError
         If the store has no test split and `cross_validate` is not given, or if the arguments contradict each other.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> store = nr.open_store("stores/scenes.icechunk")
+    >>> found = nr.reconstruct(store, "linear-pixels", "subj01", "early", task="images", n_permutations=19)
+    >>> found.values["pixcorr"].shape == (len(found.stimuli),)
+    True
     """
     given = system if isinstance(system, System) else None
     if given is not None and options:

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,13 @@ class Score:
         Score that is reached without the brain; NaN where it is undefined.
     extra : mapping
         Further numbers.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> score = nr.Score("subj01 pixcorr", 0.4, n=100, null_mean=0.0, null_max=0.1, p=0.001, n_permutations=999)
+    >>> score.row()["p"]
+    0.001
     """
 
     name: str
@@ -167,6 +175,16 @@ class Result:
     def text(self, store: Store) -> str:
         """Return the result as text for a terminal."""
         raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the scores beside their nulls, and the names of the tables."""
+        scores = pd.DataFrame([score.row() for score in self.scores])
+        shown = scores.to_html(index=False, border=0, float_format="{:.3f}".format) if len(scores) else ""
+        tables = ", ".join(f"{name} ({len(table):,} rows)" for name, table in self.tables().items())
+        return (
+            f"<p><strong>{escape(self.kind)}</strong>, {escape(self.subject)}, {escape(self.task)}</p>{shown}"
+            f"<p><small>tables: {escape(tables or 'none')}</small></p>"
+        )
 
 
 def with_normalized(
@@ -328,6 +346,13 @@ def write(
         (depending on the space), arrays as NPZ, figures, and pages as HTML; and folders of files. The JSON file is the
         manifest of a result: it is written last, and holds the sha256 of every file. Files that an earlier manifest of
         the same result lists and that are not written again are deleted, unless somebody changed them.
+
+    Raises
+    ------
+    MissingFileError
+        If a figure needs a mesh that is not on this machine; everything else has been written then.
+    InputError
+        If the folder is inside a store.
     """
     folder = Path(out)
     refuse_inside_store(folder)

@@ -438,6 +438,17 @@ class BandedRidge(FittedBands, Persistent, MultiOutputMixin, RegressorMixin, Bas
     priors. NeuroImage 197, 482-492.
     Dupre la Tour, Eickenberg, Nunez-Elizalde & Gallant (2022). Feature-space selection with banded ridge
     regression. NeuroImage 264, 119728.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import neurorecon as nr
+    >>> generator = np.random.default_rng(0)
+    >>> X = generator.standard_normal((60, 20))  # features, (sample, feature)
+    >>> Y = X[:, :10] @ generator.standard_normal((10, 3)) + generator.standard_normal((60, 3))  # (sample, voxel)
+    >>> model = nr.BandedRidge(bands={"gabor": slice(0, 10), "motion": slice(10, 20)}).fit(X, Y)
+    >>> model.band_names_, model.band_weights_.shape, model.predict(X).shape
+    (['gabor', 'motion'], (2, 3), (60, 3))
     """
 
     def __init__(

@@ -42,6 +42,12 @@ class Delayer(TransformerMixin, BaseEstimator):
     -----
     Equivalent to the `Delayer` in the voxelwise modeling tutorials of the Gallant lab, except that it separates runs.
     For features too wide to copy, compute their kernel and use :func:`delayed_kernel`.
+
+    Examples
+    --------
+    >>> from neurorecon.decoders import Delayer
+    >>> Delayer(delays=(0, 1)).fit_transform([[1.0], [2.0], [3.0]]).tolist()
+    [[1.0, 0.0], [2.0, 1.0], [3.0, 2.0]]
     """
 
     def __init__(self, delays: Any = (1, 2, 3, 4), *, repetition_time: float | None = None) -> None:

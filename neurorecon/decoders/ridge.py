@@ -128,7 +128,7 @@ class FittedRidge(TargetScores):
 
     @property
     def coef_(self) -> NDArray:
-        """Weights, shape (*target_shape, voxel) as in scikit-learn, computed on each access.
+        """Weights, shape ``(*target_shape, voxel)`` as in scikit-learn, computed on each access.
 
         They apply to centered responses and yield predictions before `renorm`. Voxels that were not selected have a
         weight of zero. Weights do not show where information is; see :meth:`haufe_patterns`.
@@ -265,6 +265,17 @@ class RidgeDecoder(FittedRidge, Persistent, MultiOutputMixin, RegressorMixin, Ba
     Saunders, Gammerman & Vovk (1998). Ridge regression learning algorithm in dual variables. ICML.
     Golub, Heath & Wahba (1979). Generalized cross-validation as a method for choosing a good ridge parameter.
     Technometrics 21(2), 215-223.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import neurorecon as nr
+    >>> generator = np.random.default_rng(0)
+    >>> X = generator.standard_normal((100, 20))  # responses, (sample, voxel)
+    >>> Y = X @ generator.standard_normal((20, 5))  # a target, (sample, feature)
+    >>> decoder = nr.RidgeDecoder(alpha=1.0).fit(X[:80], Y[:80])
+    >>> decoder.predict(X[80:]).shape, bool(decoder.score(X[80:], Y[80:]) > 0.9)
+    ((20, 5), True)
     """
 
     def __init__(

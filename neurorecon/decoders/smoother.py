@@ -268,6 +268,7 @@ class RidgeSmoother:
     >>> import numpy as np
     >>> generator = np.random.default_rng(0)
     >>> X, X_test = generator.standard_normal((20, 50)), generator.standard_normal((3, 50))
+    >>> from neurorecon.decoders import RidgeSmoother
     >>> smoother = RidgeSmoother(X, X_test)
     >>> smoother.predict(X[:, :4], alpha=10.0).shape
     (3, 4)

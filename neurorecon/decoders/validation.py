@@ -42,6 +42,12 @@ def r2_score(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
     -------
     r2 : array, shape (target,)
         ``1 - sum((y - p) ** 2) / sum((y - mean(y)) ** 2)``; NaN for targets that do not vary.
+
+    Examples
+    --------
+    >>> from neurorecon.decoders import r2_score
+    >>> r2_score([[1.0], [2.0], [3.0]], [[2.0], [2.0], [2.0]]).tolist()  # predicts the mean
+    [0.0]
     """
     true, predicted = _check(y_true, y_pred, (2,))
     _, total = _deviations(true)
@@ -60,6 +66,12 @@ def correlation_score(y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float6
     -------
     r : array, shape (target,)
         0 for constant predictions, NaN for targets that do not vary.
+
+    Examples
+    --------
+    >>> from neurorecon.decoders import correlation_score
+    >>> correlation_score([[1.0], [2.0], [3.0]], [[0.1], [0.2], [0.3]]).round(3).tolist()
+    [1.0]
     """
     true, predicted = _check(y_true, y_pred, (2,))
     centered, total = _deviations(true)
@@ -255,6 +267,13 @@ def group_folds(n_samples: int, groups: ArrayLike | None = None, cv: Any = 5) ->
     ------
     InputError
         If there are fewer than two groups, a fold is empty, or a given fold splits a group.
+
+    Examples
+    --------
+    >>> from neurorecon.decoders import group_folds
+    >>> folds = group_folds(4, groups=["a", "a", "b", "b"], cv=2)
+    >>> sorted(test.tolist() for _, test in folds)
+    [[0, 1], [2, 3]]
     """
     from sklearn.model_selection import GroupKFold, KFold, LeaveOneGroupOut, check_cv
 

@@ -160,6 +160,14 @@ def load_extractor(name: str, **options: Any) -> Extractor:
         If the name is not registered.
     InputError
         If the extractor does not take a setting, or the weights of a network are not named.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import neurorecon as nr
+    >>> images = np.zeros((2, 64, 64, 3), dtype=np.uint8)
+    >>> len(nr.load_extractor("gabor").transform(images))
+    2
     """
     found = make_extractors([name], options)[0]
     check_models([name], options.get("models"), simulated=False, of="stimuli that may be photographs")

@@ -111,6 +111,17 @@ def add_target(
         If a stimulus id is not in the store, or a column not in the table.
     StoreError
         If the store already has a target of this name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import neurorecon as nr
+    >>> store = nr.open_store("stores/scenes.icechunk")
+    >>> values = np.arange(2.0 * len(store.stimuli)).reshape(-1, 2)  # (stimulus, feature)
+    >>> made_by = {"model": "five raters", "source": "our lab"}
+    >>> store = nr.add_target(store, "ratings", values, made_by=made_by, overwrite=True)
+    >>> store.targets("ratings").shape == values.shape
+    True
     """
     whole = False
     if isinstance(values, str | os.PathLike):

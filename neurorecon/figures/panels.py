@@ -71,6 +71,15 @@ def panel(
     ------
     InputError
         If a row does not hold images, or the rows, captions and scores differ in length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.figures import panel
+    >>> images = np.random.default_rng(0).random((3, 16, 16, 3))
+    >>> figure = panel({"seen": images, "reconstructed": images}, title="Perfect")
+    >>> len(figure.axes) > 0
+    True
     """
     images = {name: _images(name, given) for name, given in rows.items()}
     count = _check_counts(images, captions, below or scores)

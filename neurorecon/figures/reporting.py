@@ -304,7 +304,24 @@ def report(
 
 
 def report_html(title: str, sections: Sequence[Section], provenance: Mapping[str, Any], *, lead: str = "") -> str:
-    """Return an HTML report as text; parameters are those of :func:`report`."""
+    """Return an HTML report as text.
+
+    Parameters
+    ----------
+    title : str
+        Title of the page.
+    sections : sequence of Section
+        As for :func:`report`.
+    provenance : mapping
+        The record, which is shown and kept in the page.
+    lead : str
+        Paragraph below the title.
+
+    Returns
+    -------
+    str
+        One page without references to other files.
+    """
     parts: list[dict[str, Any]] = [
         {
             "title": section.title,

@@ -466,6 +466,10 @@ def score_scatter(
         Text above and below.
     simulated : bool
         Whether to write "simulated data" in the corner.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     named = list(dict.fromkeys(groups))
     colors = {name: FURTHER_COLORS[number % len(FURTHER_COLORS)] for number, name in enumerate(named)}
@@ -529,6 +533,10 @@ def training_curves(losses: Mapping[str, np.ndarray], best: int, label: str, *, 
         Label of the y axis.
     simulated : bool
         Whether to write "simulated data" in the corner.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     with journal_style():
         figure = new_figure(70.0, 46.0)

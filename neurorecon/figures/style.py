@@ -447,7 +447,12 @@ def style_settings() -> dict[str, Any]:
 
 @contextmanager
 def journal_style() -> Iterator[None]:
-    """Apply the style within a context, and restore matplotlib's settings afterwards."""
+    """Apply the style within a context, and restore matplotlib's settings afterwards.
+
+    Yields
+    ------
+    None
+    """
     import matplotlib
 
     with matplotlib.rc_context():

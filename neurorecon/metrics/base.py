@@ -319,6 +319,12 @@ def load_metric(name: str, models: str | Path = "bundled", device: str = "cpu", 
     ------
     UnknownNameError
         If there is no such metric.
+
+    Examples
+    --------
+    >>> from neurorecon.metrics import load_metric
+    >>> load_metric("mse").higher_is_better, load_metric("10_way").chance
+    (False, 0.1)
     """
     if name in FORMER_NAMES:
         warnings.warn(

@@ -52,6 +52,14 @@ def two_way(seen: np.ndarray, reconstructed: np.ndarray, similarity: Similarity 
     References
     ----------
     Ozcelik and VanRullen 2023, Sci Rep 13:15666 (Brain-Diffuser).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.metrics import two_way
+    >>> features = np.eye(4)
+    >>> two_way(features, features).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     return strict_share(similarity_matrix(seen, reconstructed, similarity))
 
@@ -61,7 +69,17 @@ def two_way_half_ties(
 ) -> np.ndarray:
     """Two-way identification in which a tie counts half: chance is .5 even if stimuli are identical.
 
-    Parameters and returns are those of :func:`two_way`.
+    Parameters
+    ----------
+    seen, reconstructed : array, shape (stimulus, ...)
+        As for :func:`two_way`.
+    similarity : {"correlation", "cosine"}
+        As for :func:`two_way`.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+        float64 in [0, 1], NaN as in :func:`two_way`.
     """
     return _half_ties(similarity_matrix(seen, reconstructed, similarity))
 
@@ -74,7 +92,17 @@ def two_way_among_reconstructions(
     A reconstruction that resembles every stimulus helps less here than in :func:`two_way`, and a stimulus that
     resembles the mean of all is not penalized, so the numbers differ, sometimes by a lot.
 
-    Parameters and returns are those of :func:`two_way`.
+    Parameters
+    ----------
+    seen, reconstructed : array, shape (stimulus, ...)
+        As for :func:`two_way`.
+    similarity : {"correlation", "cosine"}
+        As for :func:`two_way`.
+
+    Returns
+    -------
+    array, shape (stimulus,)
+        float64 in [0, 1], NaN as in :func:`two_way`.
     """
     return strict_share(similarity_matrix(seen, reconstructed, similarity).T)
 
@@ -106,6 +134,14 @@ def n_way_probability(
     ------
     InputError
         If `n` is below 2, or there are fewer than `n` stimuli.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.metrics import n_way_probability
+    >>> features = np.eye(4)
+    >>> n_way_probability(features, features, 3).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     return _top_k(similarity_matrix(seen, reconstructed, similarity), 1, n)
 
@@ -140,6 +176,14 @@ def top_k_probability(
     ------
     InputError
         If not 1 <= k < n, or there are fewer than `n` stimuli.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.metrics import top_k_probability
+    >>> features = np.eye(4)
+    >>> top_k_probability(features, features, 1, 3).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     _check_pool(k, n)
     return _top_k(similarity_matrix(seen, reconstructed, similarity), k, n)
@@ -214,6 +258,13 @@ def similarity_matrix(
     ------
     InputError
         If the shapes differ, or there are fewer than two stimuli.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.metrics import similarity_matrix
+    >>> similarity_matrix(np.eye(3), np.eye(3)).round(3).tolist()
+    [[1.0, -0.5, -0.5], [-0.5, 1.0, -0.5], [-0.5, -0.5, 1.0]]
     """
     seen, reconstructed = check_pair(seen, reconstructed)
     if len(seen) < 2:

@@ -74,6 +74,14 @@ def bootstrap_interval(
     ----------
     Efron & Tibshirani (1993). An introduction to the bootstrap, chapter 13. Politis & Romano (1992). A circular
     block-resampling procedure for stationary data (series).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurorecon.stats import bootstrap_interval
+    >>> found = bootstrap_interval(np.arange(10.0), seed=0)
+    >>> float(found.estimate), bool(found.low < 4.5 < found.high)
+    (4.5, True)
     """
     if callable(values):
         statistic = values
@@ -188,6 +196,12 @@ def bootstrap_p(means: ArrayLike) -> NDArray[np.float64]:
     References
     ----------
     Efron & Tibshirani (1993). An introduction to the bootstrap, section 15.4.
+
+    Examples
+    --------
+    >>> from neurorecon.stats import bootstrap_p
+    >>> float(bootstrap_p([0.25, 0.1, 0.2, 0.4, 0.3]))  # none of four bootstrapped means is below 0
+    0.2
     """
     draws = np.asarray(means, dtype=np.float64)[1:]
     p = (1.0 + (draws <= 0).sum(axis=0)) / (1.0 + len(draws))

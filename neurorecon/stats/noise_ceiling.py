@@ -473,6 +473,12 @@ def normalize_r2(r2: ArrayLike, ceiling: ArrayLike, floor: float = CEILING_FLOOR
     References
     ----------
     Schoppe et al. (2016). Measuring the performance of neural models. Frontiers in Computational Neuroscience 10, 10.
+
+    Examples
+    --------
+    >>> from neurorecon.stats import normalize_r2
+    >>> normalize_r2([0.2, 0.1], [0.4, 0.01]).tolist()  # the second ceiling is too low to divide by
+    [0.5, nan]
     """
     scores, usable = _usable(r2, ceiling, floor)
     return scores / usable
@@ -504,6 +510,12 @@ def normalize_correlation(r: ArrayLike, ceiling: ArrayLike, floor: float = CEILI
     ----------
     Hsu, Borst & Theunissen (2004). Quantifying variability in neural responses and its application for the validation
     of model predictions. Network 15(2), 91-109. Schoppe et al. (2016).
+
+    Examples
+    --------
+    >>> from neurorecon.stats import normalize_correlation
+    >>> normalize_correlation([0.4], [0.64]).round(3).tolist()
+    [0.5]
     """
     scores, usable = _usable(r, ceiling, floor)
     return scores / np.sqrt(usable)

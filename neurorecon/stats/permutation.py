@@ -162,6 +162,12 @@ def permutation_p(observed: ArrayLike, null: ArrayLike, axis: int = 0) -> NDArra
     ----------
     Phipson & Smyth (2010). Permutation p-values should never be zero. Statistical Applications in Genetics
     and Molecular Biology 9(1), 39.
+
+    Examples
+    --------
+    >>> from neurorecon.stats import permutation_p
+    >>> float(permutation_p(0.5, [0.1, 0.2, 0.6]))
+    0.5
     """
     observed, null = np.asarray(observed), np.moveaxis(np.asarray(null), axis, 0)
     counter = PermutationCounter(observed)
@@ -289,6 +295,12 @@ def stimulus_permutations(
     ------
     InputError
         If `within` has the wrong shape, or there is no permutation other than the identity.
+
+    Examples
+    --------
+    >>> from neurorecon.stats import stimulus_permutations
+    >>> stimulus_permutations(3, 10, seed=0).tolist()  # all orders but the observed one
+    [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
     """
     labels = np.zeros(n_stimuli, dtype=int) if within is None else np.asarray(within)
     if labels.shape != (n_stimuli,):
@@ -350,6 +362,13 @@ def false_discovery_rate(p: ArrayLike, q: float = 0.05) -> tuple[NDArray[np.bool
     ----------
     Benjamini & Hochberg (1995). Controlling the false discovery rate. Journal of the Royal Statistical
     Society B 57(1), 289-300.
+
+    Examples
+    --------
+    >>> from neurorecon.stats import false_discovery_rate
+    >>> significant, q_values = false_discovery_rate([0.001, 0.02, 0.6])
+    >>> significant.tolist(), q_values.round(3).tolist()
+    ([True, True, False], [0.003, 0.03, 0.6])
     """
     p = np.asarray(p, dtype=np.float64)
     tested = ~np.isnan(p)
@@ -392,6 +411,12 @@ def max_statistic_p(observed: ArrayLike, null_max: ArrayLike) -> NDArray[np.floa
     ----------
     Nichols & Holmes (2002). Nonparametric permutation tests for functional neuroimaging. Human Brain Mapping
     15(1), 1-25.
+
+    Examples
+    --------
+    >>> from neurorecon.stats import max_statistic_p
+    >>> max_statistic_p([0.9, 0.3], [0.2, 0.4, 0.5, 0.1]).tolist()
+    [0.2, 0.6]
     """
     observed, null_max = np.asarray(observed, dtype=np.float64), np.asarray(null_max, dtype=np.float64)
     if null_max.ndim != 1 or not null_max.size or np.isnan(null_max).any():

@@ -579,7 +579,7 @@ def refit_permutation_test(
         Features of the test samples.
     test_responses : array, shape (test_sample, voxel)
         Test responses.
-    alphas : float or sequence of float
+    alphas : float or array, shape (alpha,)
         Candidate alphas. The alpha of each voxel is chosen again in each permutation.
     cv : {"gcv"}, int or iterable of (train, held_out)
         How alpha is chosen: by generalized cross-validation (``"gcv"``), which is fast, or by the mean squared error
@@ -688,7 +688,7 @@ def refit_permutation_test_kernels(
     test_kernels : array, shape (band, test_sample, sample) or (test_sample, sample)
         Raw kernels between test and training samples.
     alphas, cv, units, within, mixtures, candidates, n_permutations, seed, statistic, groups, device, dtype, progress
-        See :func:`refit_permutation_test`.
+        See :func:`refit_permutation_test`, also for the shapes of arrays.
 
     Returns
     -------

@@ -102,6 +102,12 @@ def band_combinations(bands: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     ------
     InputError
         If there are fewer than 2 or more than 10 bands, or names are not unique.
+
+    Examples
+    --------
+    >>> from neurorecon.stats import band_combinations
+    >>> band_combinations(["gabor", "motion"])
+    (('gabor',), ('motion',), ('gabor', 'motion'))
     """
     names = tuple(bands)
     if not 2 <= len(names) <= MOST_BANDS or len(set(names)) != len(names):

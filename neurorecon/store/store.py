@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -205,6 +206,13 @@ class Tables:
             Name of the subject.
         targets : iterable of str
             Names of targets; ``"images"`` and ``"frames"`` stand for the stimuli themselves.
+
+        Examples
+        --------
+        >>> import neurorecon as nr
+        >>> store = nr.open_store("stores/scenes.icechunk")
+        >>> store.default_task("subj01"), store.default_task("subj01", ["motion"])
+        ('images', 'videos')
         """
         tasks, targets = self.tasks(subject), list(targets)
         return tasks[0] if len(tasks) == 1 and not targets else self.rank_tasks(subject, targets)[0][0]
@@ -561,6 +569,25 @@ class Tables:
             + f"snapshot {self.snapshot}>"
         )
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: samples of each subject, targets, and which snapshot it is."""
+        import pandas as pd
+
+        counts = [{"subject": name, **row} for name in self.subjects for row in self.sample_counts(name)]
+        samples = pd.DataFrame(counts)
+        samples["voxels"] = samples["subject"].map({name: self.voxel_count(name) for name in self.subjects})
+        shapes = {name: self.about_target(name)[0] for name in self.targets_available}
+        targets = pd.DataFrame(
+            [{"target": name, "shape": " x ".join(map(str, shape))} for name, shape in shapes.items()],
+            columns=["target", "shape"],
+        )
+        kind = "simulated" if self.simulated else "measured"
+        return (
+            f"<p><strong>Store {escape(self.label)}</strong> ({kind} responses), {len(self.stimuli):,} stimuli</p>"
+            f"{samples.to_html(index=False, border=0)}{targets.to_html(index=False, border=0)}"
+            f"<p><small>{escape(self.location)}, snapshot {escape(str(self.snapshot))}</small></p>"
+        )
+
     # -- internal -----------------------------------------------------------------------------------------------
 
     @property
@@ -726,6 +753,13 @@ def open_store(
     -----
     What is damaged raises a StoreError that names the array, when it is read: here, or when a lazy array is computed.
     Chunks have checksums, and a missing chunk is an error. :func:`check_store` lists all that is damaged.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> store = nr.open_store("stores/scenes.icechunk")
+    >>> store.subjects[0], store.simulated
+    ('subj01', True)
     """
     root, found = open_for_reading(str(location), snapshot)
     store = Store(str(location), root, found, split_column)
@@ -838,6 +872,14 @@ class Store(Tables):
         InputError
             If the selection is empty, delays are used with single-trial estimates, or tasks of different kinds are
             joined.
+
+        Examples
+        --------
+        >>> import neurorecon as nr
+        >>> store = nr.open_store("stores/scenes.icechunk")
+        >>> train = store.responses("subj01", roi="V1", split="train", average="stimulus")
+        >>> train.dims, set(train["split"].values.tolist())
+        (('sample', 'voxel'), {'train'})
         """
         tasks = checked_tasks(self, subject, task)
         return read_responses(
@@ -868,6 +910,13 @@ class Store(Tables):
             If the target or split does not exist.
         InputError
             If a stimulus does not have this target.
+
+        Examples
+        --------
+        >>> import neurorecon as nr
+        >>> store = nr.open_store("stores/scenes.icechunk")
+        >>> store.targets("category").dims
+        ('stimulus', 'feature')
         """
         import xarray
 
@@ -941,6 +990,14 @@ class Store(Tables):
             If a name does not exist.
         InputError
             If no selected sample has the target, or samples without a repetition time look like volumes.
+
+        Examples
+        --------
+        >>> import neurorecon as nr
+        >>> store = nr.open_store("stores/scenes.icechunk")
+        >>> X, Y = store.pairs("subj01", target="gabor", roi="V1", split="train")
+        >>> X["stimulus"].values.tolist() == Y["stimulus"].values.tolist()
+        True
         """
         have = set(self.target_stimuli(target).tolist())
         tasks = [self.default_task(subject, [target])] if task is None else checked_tasks(self, subject, task)
@@ -982,6 +1039,13 @@ class Store(Tables):
         ------
         InputError
             If the store has no images, or a stimulus does not exist.
+
+        Examples
+        --------
+        >>> import neurorecon as nr
+        >>> store = nr.open_store("stores/scenes.icechunk")
+        >>> store.images(store.stimuli["id"].tolist()[:2]).dims
+        ('stimulus', 'y', 'x', 'rgb')
         """
         return self._images("images", self.stimuli["id"].to_numpy(str), stimuli, split)
 

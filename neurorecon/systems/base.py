@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -72,6 +73,12 @@ class TargetSpec:
     beside : tuple of str
         Further targets of the store, on which the decoder is trained beside `source`: its ``fit`` gets a dict of all,
         in this order, and ``predict`` returns a dict of which `source` is used.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> nr.TargetSpec("vqvae", nr.RidgeDecoder(alpha=100.0), roi="early", required=True).sources
+    ('vqvae',)
     """
 
     source: str
@@ -234,6 +241,34 @@ class System(BaseEstimator):
         return None
 
     # -- what all systems share ---------------------------------------------------------------------------------------
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the targets, their decoders, and what the system was fitted to."""
+        import pandas as pd
+
+        rows = [
+            {
+                "target": name,
+                "stored as": spec.source,
+                "decoder": type(spec.decoder).__name__,
+                "ROI": "all voxels" if spec.roi is None else "+".join(np.atleast_1d(spec.roi)),
+                "required": "yes" if spec.required else "no",
+            }
+            for name, spec in self.targets.items()
+        ]
+        about: Mapping[str, Any] = getattr(self, "provenance_", {})
+        fitted = ", ".join(f"{key} {about[key]}" for key in ("subject", "task", "roi", "samples") if key in about)
+        changed = {key: value for key, value in self.get_params(deep=False).items() if value is not None}
+        parameters = ", ".join(f"{key}={value!r}" for key, value in changed.items())
+        return (
+            f"<p><strong>{escape(self.name or type(self).__name__)}</strong>, "
+            f"{'fitted to ' + escape(fitted) if fitted else 'not fitted'}</p>"
+            f"{pd.DataFrame(rows).to_html(index=False, border=0)}<p><small>{escape(parameters)}</small></p>"
+        )
+
+    def _repr_mimebundle_(self, **keywords: Any) -> dict[str, str]:
+        """Return text and HTML; notebooks ask for this first, and that of scikit-learn draws a diagram."""
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     @property
     def network_roles(self) -> tuple[str, ...]:
@@ -774,6 +809,13 @@ def load_system(name_or_folder: str | Path, **parameters: Any) -> Any:
         If there is no such system or parameter.
     MissingFileError
         If the folder does not hold a complete system.
+
+    Examples
+    --------
+    >>> import neurorecon as nr
+    >>> system = nr.load_system("linear-pixels", cv=5)
+    >>> system.cv, list(system.targets)
+    (5, ['images'])
     """
     folder = Path(name_or_folder)
     if isinstance(name_or_folder, str) and name_or_folder in SYSTEMS.names():

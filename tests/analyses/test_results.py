@@ -41,6 +41,9 @@ def test_voxels_and_rois_have_normalized_scores_and_the_text_has_them_too(miniat
         wanted = rows["normalized_joint"].iloc[0]
         assert line[column].strip() == ("-" if np.isnan(wanted) else f"{wanted:.2f}")
     assert max(map(len, lines)) <= WIDTH
+    shown = found._repr_html_()  # in a notebook
+    assert all(f"<td>{score.name}</td>" in shown for score in found.scores)
+    assert f"voxels ({len(found.table):,} rows)" in shown
 
 
 def test_files_hold_the_tables_and_what_was_asked_for(miniature, tmp_path):

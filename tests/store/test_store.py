@@ -197,3 +197,13 @@ def test_a_store_travels_by_its_place_and_its_snapshot(store, tmp_path, monkeypa
     assert "category" not in arrived.targets_available
     np.testing.assert_array_equal(arrived.responses("subj01", "V1"), store.responses("subj01", "V1"))
     assert pickle.loads(packed) is arrived  # opened once in each process
+
+
+def test_a_notebook_shows_samples_and_targets(store):
+    shown = store._repr_html_()
+    kind = "simulated" if store.simulated else "measured"
+    for part in (store.name, f"{kind} responses", store.snapshot, store.location):
+        assert str(part) in shown
+    for subject in store.subjects:
+        assert f"<td>{subject}</td>" in shown
+        assert f"<td>{store.voxel_count(subject)}</td>" in shown

@@ -138,6 +138,14 @@ class TestSystem:
         assert decoded["pixels"].dims == ("stimulus", "y", "x", "rgb")
         np.testing.assert_allclose(decoded.training["gabor"][0], by_hand["gabor"][1].mean(0), atol=1e-4)
 
+    def test_a_notebook_shows_targets_and_what_it_was_fitted_to(self, scenes):
+        system = TwoTargets(alpha=7.0)
+        assert "not fitted" in system._repr_html_()
+        shown = system.fit(scenes, "subj01", roi="V1")._repr_mimebundle_()
+        assert shown["text/plain"] == repr(system)
+        for part in ("two-targets", "subject subj01", "<td>pixels</td>", "<td>RidgeDecoder</td>", "alpha=7.0"):
+            assert part in shown["text/html"]
+
     def test_rows_of_the_sample_table_and_other_stimuli(self, scenes):
         table = scenes.samples("subj01")
         rows = np.flatnonzero((table["split"] == "train").to_numpy())

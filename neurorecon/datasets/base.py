@@ -178,7 +178,7 @@ class Reader(ABC):
                     expected="an existing folder",
                     todo="check --root (or root in the recipe)",
                 )
-            refuse_empty(Path(root), f"the files of the data set {self.name!r}")
+            refuse_empty(Path(root), f"the files of the data set {self.name!r}", outside_datalad=False)
         self.root = None if root is None else Path(root)
 
     @property

@@ -259,7 +259,11 @@ def require_file(path: Path, expected: str, todo: str = "check the path") -> Non
             todo="change the permissions of the file or of its folder",
         ) from error
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingFileError(f"{path} is missing", given="no such file", expected=expected, todo=todo) from None
+        there, given = _folder_of(path), "no such file"
+        if os.access(there, os.R_OK) and next(there.iterdir(), None) is None:
+            given += f": there is nothing in {there}"
+            todo += f"; in a DataLad data set, install the subdataset: datalad get -n {there}"
+        raise MissingFileError(f"{path} is missing", given=given, expected=expected, todo=todo) from None
     for sign, (what, command) in _POINTERS.items():
         if (start.startswith(sign) if sign.startswith(b"version") else sign in start) and facts.st_size < 32768:
             raise _not_fetched(path, what, expected, command)
@@ -269,7 +273,8 @@ def broken_link(path: Path, expected: str) -> None:
     """Raise an error if a path, or a folder on the way to it, is a link that leads nowhere or in a circle, or empty.
 
     Such a path does not exist for :meth:`pathlib.Path.exists`, so that it would be taken for a file that was never
-    there. An empty folder is what DataLad leaves of a subdataset that was not installed.
+    there. An empty folder is what DataLad leaves of a subdataset that was not installed; outside of DataLad's data sets
+    it is nothing but empty.
 
     Parameters
     ----------
@@ -285,9 +290,9 @@ def broken_link(path: Path, expected: str) -> None:
     """
     link = next((place for place in (path, *path.parents) if place.is_symlink() and not _leads(place)), None)
     if link is None:
-        there = next((place for place in (path, *path.parents) if place.exists()), None)
-        if there is not None:
-            refuse_empty(there, expected)
+        there = _folder_of(path)
+        if not path.exists():
+            refuse_empty(there, expected, outside_datalad=False)
         return
     target = os.readlink(link)
     if ".git/annex/objects" in Path(target).as_posix():
@@ -304,18 +309,28 @@ def broken_link(path: Path, expected: str) -> None:
     )
 
 
-def refuse_empty(folder: Path, expected: str) -> None:
+def refuse_empty(folder: Path, expected: str, *, outside_datalad: bool = True) -> None:
     """Raise :class:`MissingFileError` if this is an empty folder, which it would not do to take for a missing file."""
+    if not (outside_datalad or _in_datalad(folder)):
+        return
     if not folder.is_dir() or next(folder.iterdir(), None) is not None:
         return
     what = "a DataLad subdataset that was not installed"
-    in_datalad = any((place / name).exists() for place in folder.parents for name in (".gitmodules", ".datalad"))
     raise MissingFileError(
         f"there is nothing in {folder}",
-        given=f"an empty folder{f'; {what}' if in_datalad else f' (in a DataLad data set: {what})'}",
+        given=f"an empty folder{f'; {what}' if _in_datalad(folder) else f' (in a DataLad data set: {what})'}",
         expected=expected,
         todo=f"install it: datalad get -n {folder}, then fetch its files: datalad get {folder}; or copy the files",
     )
+
+
+def _folder_of(path: Path) -> Path:
+    """Return the folder nearest to a path, on the way to it, that exists."""
+    return next((place for place in path.parents if place.is_dir()), path)
+
+
+def _in_datalad(folder: Path) -> bool:
+    return any((place / name).exists() for place in folder.parents for name in (".gitmodules", ".datalad"))
 
 
 def _leads(link: Path) -> bool:

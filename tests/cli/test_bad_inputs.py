@@ -809,7 +809,7 @@ THINGS = {
     "an image elsewhere": (
         ["lies outside of its folder"],
         "",
-        _edit(THINGS_TRIALS, lambda table: table.assign(concept="../../..")),
+        _edit(THINGS_TRIALS, lambda table: table.assign(stimulus="../../../" + table["stimulus"] + "_.jpg")),
     ),
     "an image is missing": (["1 of 80 images are missing"], "", _remove("images_THINGS/object_images/*/*_20s.jpg")),
     "a cut image": (["_20s.jpg"], "", _cut("images_THINGS/object_images/*/*_20s.jpg", 0.02)),

@@ -254,6 +254,7 @@ def test_the_empty_folder_of_a_subdataset_is_named(tmp_path, datalad):
     message = str(caught.value)
     assert f"there is nothing in {tmp_path / 'sub-01'}" in message
     assert f"datalad get -n {tmp_path / 'sub-01'}" in message
+    assert ("is missing" in message) != datalad
     assert ("empty folder; a DataLad subdataset that was not installed" in message) == datalad
 
 

@@ -335,6 +335,7 @@ def find_subjects(layout: Layout, options: NsdOptions) -> list[str]:
     broken_link(folder, "the betas: folders subjXX/SPACE/BETAS")
     for place in sorted(folder.glob("subj[0-9][0-9]")):
         if not options.subjects or place.name in options.subjects:
+            refuse_empty(place, "the betas of a subject (or name the subjects to read in [options])")
             broken_link(place / options.space, "the betas of a subject (or name the subjects to read in [options])")
             for task in options.task:
                 refuse_empty(layout.betas(place.name, options, task), "the betas of each session")

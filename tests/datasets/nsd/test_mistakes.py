@@ -49,8 +49,10 @@ def _column(path, name, value):
 
 
 def _emptied(folder):
+    """Leave what DataLad leaves of a subdataset that was not installed."""
     shutil.rmtree(folder)
     folder.mkdir()
+    (folder.parent / ".gitmodules").touch()
 
 
 def _link(path, target):

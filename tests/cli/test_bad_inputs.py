@@ -925,11 +925,6 @@ LAION_FMRI = {
         "",
         _hdf5("stimuli/*.h5", lambda file: file.__setitem__("images", file.pop("images")[:9])),
     ),
-    "an image that is none": (
-        ["cannot be decoded", "image 3 of"],
-        "",
-        _hdf5("stimuli/*.h5", lambda file: file["images"].__setitem__(3, np.arange(9, dtype=np.uint8))),
-    ),
     "captions without a column": (
         ["caption_idx"],
         "",

@@ -3,13 +3,14 @@
 import json
 import shutil
 
+import h5py
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 
 from neurorecon.datasets.laion_fmri import LaionFmriReader
-from neurorecon.errors import UnknownNameError
+from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.testing.layouts.laion_fmri import OWN, SESSIONS, SHARED, write_laion_fmri
 from neurorecon.testing.layouts.nsd import draw, invent
 
@@ -54,6 +55,17 @@ def test_splits_are_the_published_ones(folder, split, pool):
         assert found["test"] == set(variant["test_ids"])
         outside = {stimulus for stimulus in samples["stimulus"] if "OOD" in stimulus}
         assert found.get("ood", outside) == outside == (found["test"] if split == "ood" else found["ood"])
+
+
+def test_an_image_that_cannot_be_decoded_is_named(folder, tmp_path):
+    """When it is read: opening reads none of the 25,000."""
+    own = shutil.copytree(folder, tmp_path / "own")
+    (place,) = (own / "stimuli").glob("*.h5")
+    with h5py.File(place, "a") as file:
+        file["images"][3] = np.arange(9, dtype=np.uint8)
+    reader = _open(own)
+    with pytest.raises(InputError, match=r"image 3 of .* cannot be decoded"):
+        reader.read_images(0, len(reader.stimuli()))
 
 
 def test_tau_of_one_subject(folder):

@@ -48,6 +48,13 @@ SHARED = ROOT.parent / "shared" / "data"
 
 #: Commands that are parsed, and not run: the page and the command as printed, and why.
 NOT_RUN = {
+    ("docs/datasets/cc2017.md", "neurorecon reconstruct --system mind-animator --task videos --roi reliable "
+     "--models published --device cuda"): "trains networks; run in tests/cli/test_videos.py",
+    ("docs/datasets/cc2017.md", "neurorecon shuffle --system mind-animator --task videos --roi reliable "
+     "--models published --device cuda --target frames --without vqvae_frames"):
+        "trains networks; run on drawn clips, docs/systems/mind-animator.md",
+    ("docs/datasets/cc2017.md", "neurorecon maps --system mind-animator --task videos --models published "
+     "--device cuda --kind gradient"): "trains networks; run on drawn clips, docs/systems/mind-animator.md",
     ("docs/systems/mind-diffuser.md", "neurorecon reconstruct --system mind-diffuser --preset released"):
         "300 iterations; the preset is run in tests/systems",
     ("docs/features.md", "accelerate launch --num_processes 4 -m neurorecon.cli features --store STORE --target "

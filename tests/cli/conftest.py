@@ -130,9 +130,9 @@ def state():
 
 
 @pytest.fixture
-def readme_commands():
-    """Return the four commands of the README that lead from a data set's folder to maps, as lists of arguments."""
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def printed_commands():
+    """Return the four commands of the first page that lead from a data set's folder to maps, as lists of arguments."""
+    text = (Path(__file__).parents[2] / "docs" / "start.md").read_text(encoding="utf-8")
 
     def commands(name: str) -> list[list[str]]:
         block = text[text.index(f"neurorecon datasets miniature {name} ") :].partition("```")[0]

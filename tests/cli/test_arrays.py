@@ -17,9 +17,9 @@ reader = "arrays"
 
 
 @pytest.mark.timeout(1200)
-def test_four_commands_from_arrays_to_maps(call, tmp_path, readme_commands):
+def test_four_commands_from_arrays_to_maps(call, tmp_path, printed_commands):
     shutil.copy(Path(__file__).parents[2] / "stores" / "arrays.toml", tmp_path)
-    *first, maps = readme_commands("arrays")
+    *first, maps = printed_commands("arrays")
     for command in first:
         found = call(*command, "--quiet")
         assert found.exit_code == 0, found.stderr

@@ -11,9 +11,9 @@ import pandas as pd
 STORES = Path(__file__).parents[2] / "stores"
 
 
-def test_from_the_folder_to_maps(call, tmp_path, readme_commands):
+def test_from_the_folder_to_maps(call, tmp_path, printed_commands):
     shutil.copy(STORES / "bids.toml", tmp_path)
-    miniature, build, features, maps = readme_commands("bids")
+    miniature, build, features, maps = printed_commands("bids")
     assert call(*miniature).exit_code == 0
     built = call(*build, "--json", "--quiet")
     assert built.exit_code == 0, built.stderr

@@ -15,7 +15,7 @@ from neurorecon.testing import check_system
 
 
 class Constant(nr.System):
-    """A system of one's own."""
+    """A system that is defined in a user's script."""
 
     name = "constant"
 

@@ -696,8 +696,8 @@ def _write_imagery(
     for (part, cue), file in files.items():
         path = folder / "rawtargetimages" / f"set{part}" / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = draw(content, cues.index((part, cue))) if part == "A" else draw(scenes, int(file[-9:-4]) - 1)
-        Image.fromarray(picture).save(path)
+        image = draw(content, cues.index((part, cue))) if part == "A" else draw(scenes, int(file[-9:-4]) - 1)
+        Image.fromarray(image).save(path)
     bdata = root / "nsddata" / "bdata" / "nsdimagery"
     bdata.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[np.ndarray]] = {subject: [] for subject in subjects}

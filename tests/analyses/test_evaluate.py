@@ -256,7 +256,7 @@ def test_videos_from_anywhere(store, tmp_path):
     np.testing.assert_array_equal(again.values["epe"], found.values["epe"])
     files = {file.name for file in nr.write(found, store, tmp_path, nr.record_of(store, "a test"))}
     assert {"images.json", "images_stimuli.csv", "images_panel.png"} <= files
-    with pytest.raises(InputError, match="do not match"):
+    with pytest.raises(InputError, match="do not have the frames"):
         nr.evaluate(videos[:, :2], store, metrics=["epe"])
 
 

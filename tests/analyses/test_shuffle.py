@@ -17,7 +17,7 @@ from tests.moving_bars import Bar, Unordered, bars, course, shuffle_p, simulated
 class TwoTargets(System):
     """The left half of the image comes from one target, the right half from the other; a third one is ignored."""
 
-    name = "two-targets"
+    name = "two-halves"
 
     def __init__(self, noise=0.02):
         self.noise = noise
@@ -142,7 +142,7 @@ def test_it_resumes(store, tmp_path):
 
 def test_files(found, store, tmp_path):
     files = nr.write(found, store, tmp_path, nr.record_of(store, "test"))
-    names = {path.name.removeprefix("subj01_two-targets_shuffle") for path in files}
+    names = {path.name.removeprefix("subj01_two-halves_shuffle") for path in files}
     assert {"_targets.csv", "_targets.tex", "_stimuli.csv", "_drops.png", ".json"} <= names
     assert "p is at least 0.025" in found.text(store)
 

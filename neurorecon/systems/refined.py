@@ -16,7 +16,7 @@ with targets. Without it, nothing is refined: the images are those of the system
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.models.load import seed_of
+from neurorecon.registry import SYSTEMS
 from neurorecon.systems.base import System, TargetSpec, load_system
 from neurorecon.systems.decoded import RESPONSES, Decoded, as_images
 from neurorecon.systems.generation import PART
@@ -39,52 +40,70 @@ if TYPE_CHECKING:
 class Refined(System):
     """Any system of images, refined by the likelihood of the measured response.
 
+    Parameters that are None are those of :attr:`defaults`.
+
     Parameters
     ----------
-    system : str
+    system : str, optional
         A system of images, by its registered name.
     options : mapping, optional
         Its parameters.
-    models : {"bundled", "published"} or path, optional
-        Its networks; by default its own default.
-    best_of : int
+    models : {"bundled", "published"} or path
+        Its networks.
+    best_of : int, optional
         How many images of each stimulus are compared in each round.
-    strengths : tuple of float, optional
-        Strengths at which these are generated, in turn; by default that of the system. For systems with diffusion, like
-        all that follows.
-    average : int
+    strengths : sequence of float, optional
+        Strengths at which these are generated, in turn; those of the system if there are none. Only for systems with
+        diffusion, like all that follows.
+    average : int, optional
         Average the latents of this many likeliest images, and render the mean again; 0: return the likeliest.
-    again : tuple of float
+    again : sequence of float, optional
         Strengths at which the mean is rendered. Each but the last makes `best_of` new images, whose likeliest are
         averaged again.
-    step : float
+    step : float, optional
         Before images are encoded for the average, a closed-form step toward the response; see
         :meth:`~neurorecon.systems.likelihood.EncodingModel.step`.
-    gradient : float
+    gradient : float, optional
         How far the likelihood pulls the image that a step of the sampler predicts, as the root mean square over its
         latents, times the noise that is left: so the pull ends with the noise.
-    rank : {"likelihood", "random"}
+    rank : {"likelihood", "random"}, optional
         ``"random"`` takes images at random: a control for what the choice is worth.
     device : str, optional
         Where the system computes.
+
+    Attributes
+    ----------
+    defaults : dict
+        What parameters that are None stand for.
     """
 
     name: ClassVar[str] = "refined"
     carries_responses: ClassVar[bool] = True
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "system": "brain-diffuser",
+        "options": {},
+        "best_of": 8,
+        "strengths": (),
+        "average": 0,
+        "again": (0.5,),
+        "step": 0.0,
+        "gradient": 0.0,
+        "rank": "likelihood",
+    }
 
     def __init__(
         self,
-        system: str = "brain-diffuser",
+        system: str | None = None,
         *,
         options: Mapping[str, Any] | None = None,
-        models: str | Path | None = None,
-        best_of: int = 8,
-        strengths: tuple[float, ...] | None = None,
-        average: int = 0,
-        again: tuple[float, ...] = (0.5,),
-        step: float = 0.0,
-        gradient: float = 0.0,
-        rank: Literal["likelihood", "random"] = "likelihood",
+        models: str | Path = "bundled",
+        best_of: int | None = None,
+        strengths: Sequence[float] | None = None,
+        average: int | None = None,
+        again: Sequence[float] | None = None,
+        step: float | None = None,
+        gradient: float | None = None,
+        rank: Literal["likelihood", "random"] | None = None,
         device: str | None = None,
     ) -> None:
         self.system = system
@@ -99,19 +118,29 @@ class Refined(System):
         self.rank = rank
         self.device = device
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters, with the defaults for those that are None; options of the system are added to its own."""
+        found = {name: usual if getattr(self, name) is None else getattr(self, name)
+                 for name, usual in self.defaults.items()}  # fmt: skip
+        if found["system"] == self.defaults["system"]:
+            found["options"] = {**self.defaults["options"], **found["options"]}
+        return found
+
     # -- the system that is refined -----------------------------------------------------------------------------------
 
     @property
     def base(self) -> Any:
         """The system that is refined, with what was fitted, as far as it was."""
-        given = {"models": self.models, "device": self.device}
-        known = inspect.signature(type(load_system(self.system))).parameters
-        given = {name: value for name, value in given.items() if value is not None and name in known}
-        found = load_system(self.system, **{**given, **(self.options or {})})
+        chosen = self.settings
+        known = inspect.signature(SYSTEMS.load(chosen["system"])).parameters
+        own = {"models": self.models, "device": self.device}
+        own = {name: value for name, value in own.items() if value is not None and name in known}
+        found = load_system(chosen["system"], **{**chosen["options"], **own})
         if "image" not in found.kinds or found.carries_responses:
             raise InputError(
                 "this system cannot be refined",
-                given=f"system={self.system!r}",
+                given=f"system={chosen['system']!r}",
                 expected="a system of images that is not refined itself",
                 todo="use e.g. brain-diffuser, mind-diffuser or takagi",
             )
@@ -179,7 +208,7 @@ class Refined(System):
 
         Parameters and result are those of :meth:`System.generate`.
         """
-        self._check()
+        chosen = self._checked()
         base, rest = self.base, decoded.drop(*({RESPONSES} & set(decoded)))
         if RESPONSES not in decoded:
             unrefined: xarray.DataArray = base.generate(rest, seed=seed)
@@ -187,43 +216,60 @@ class Refined(System):
         model = EncodingModel.of_arrays(self.learned_)
         evidence = model.evidence(decoded[RESPONSES].values)
         rows = [np.arange(start, min(start + PART, len(evidence))) for start in range(0, len(evidence), PART)]
-        found = [self._refined(base, model, rest.take(part), evidence[part], seed) for part in rows]
+        found = [_refined(base, model, rest.take(part), evidence[part], seed, **chosen) for part in rows]
         return as_images(np.concatenate(found), decoded.stimuli)
 
-    def _refined(self, base: Any, model: EncodingModel, decoded: Decoded, evidence: np.ndarray, seed: int) -> Any:
-        """Return the refined images of some stimuli, (stimulus, y, x, rgb)."""
-        stimuli, options, start = decoded.stimuli.tolist(), dict[str, Any](), None
-        if self.gradient:
-            options["toward"] = model.losses(dict(zip(stimuli, evidence, strict=True))), self.gradient
-        for number, strengths in enumerate([self.strengths, *((strength,) for strength in self.again[:-1])]):
-            seeds = [
-                seed_of(seed, f"candidate {number} {one}") if number + one else seed for one in range(self.best_of)
-            ]
-            pool = np.stack(list(base.samples(decoded, seeds, strengths=strengths, start=start, **options)))
-            if self.rank == "random":
-                scores = [np.random.default_rng([seed_of(seed, name), number]).random(len(pool)) for name in stimuli]
-                order = np.argsort(-np.stack(scores, axis=1), axis=0)
-            else:
-                order = np.argsort([-model.log_likelihood(images, evidence) for images in pool], axis=0, kind="stable")
-            likeliest = np.take_along_axis(pool, order[: max(1, self.average), :, None, None, None], axis=0)
-            if not self.average:
-                return likeliest[0]
-            stepped = [model.step(images, evidence, self.step) for images in likeliest]
-            start = np.mean([base.encode(images) for images in stepped], axis=0)
-        return next(base.samples(decoded, [seed], strengths=self.again[-1:], start=start, **options))
-
-    def _check(self) -> None:
-        if self.rank not in ("likelihood", "random"):
-            raise UnknownNameError("ranking", self.rank, ("likelihood", "random"))
-        whole = self.best_of >= 1 and 0 <= self.average <= self.best_of
-        if not whole or self.step < 0 or self.gradient < 0 or (self.average and not self.again):
+    def _checked(self) -> dict[str, Any]:
+        """Return the settings of the refinement, or refuse them."""
+        found = {name: value for name, value in self.settings.items() if name not in ("system", "options")}
+        if found["rank"] not in ("likelihood", "random"):
+            raise UnknownNameError("ranking", found["rank"], ("likelihood", "random"))
+        numbers = found["best_of"] >= 1 and 0 <= found["average"] <= found["best_of"]
+        if not numbers or min(found["step"], found["gradient"]) < 0 or (found["average"] and not found["again"]):
             raise InputError(
-                "these images cannot be refined",
-                given=f"best_of={self.best_of!r}, average={self.average!r}, again={self.again!r}, "
-                f"step={self.step!r}, gradient={self.gradient!r}",
+                "images cannot be refined with these settings",
+                given=", ".join(f"{name}={value!r}" for name, value in found.items()),
                 expected="best_of of 1 or more, average from 0 to best_of, a strength in again, no negative numbers",
                 todo="choose other values",
             )
+        return found
+
+
+def _refined(
+    base: Any,
+    model: EncodingModel,
+    decoded: Decoded,
+    evidence: np.ndarray,
+    seed: int,
+    *,
+    best_of: int,
+    strengths: Sequence[float],
+    average: int,
+    again: Sequence[float],
+    step: float,
+    gradient: float,
+    rank: str,
+) -> np.ndarray:
+    """Return the refined images of some stimuli, (stimulus, y, x, rgb); parameters are those of :class:`Refined`."""
+    stimuli, options, start = decoded.stimuli.tolist(), dict[str, Any](), None
+    if gradient:
+        options["toward"] = model.losses(dict(zip(stimuli, evidence, strict=True))), gradient
+    for number, chosen in enumerate([strengths or None, *((strength,) for strength in again[:-1])]):
+        seeds = [seed_of(seed, f"image {one} of round {number}") for one in range(best_of)]
+        if number == 0:
+            seeds[0] = seed  # the image that is not refined is one of them
+        pool = np.stack(list(base.samples(decoded, seeds, strengths=chosen, start=start, **options)))
+        if rank == "random":
+            scores = [np.random.default_rng([seed_of(seed, name), number]).random(best_of) for name in stimuli]
+            order = np.argsort(np.stack(scores, axis=1), axis=0)
+        else:
+            order = np.argsort([-model.log_likelihood(images, evidence) for images in pool], axis=0, kind="stable")
+        likeliest = np.take_along_axis(pool, order[: max(1, average), :, None, None, None], axis=0)
+        if not average:
+            return np.asarray(likeliest[0])
+        start = np.mean([base.encode(model.step(images, evidence, step)) for images in likeliest], axis=0)
+    last: np.ndarray = next(base.samples(decoded, [seed], strengths=again[-1:], start=start, **options))
+    return last
 
 
 def refine(system: str | System, **settings: Any) -> Refined:
@@ -269,4 +315,27 @@ def refine(system: str | System, **settings: Any) -> Refined:
         )
     usual = type(system)().get_params(deep=False)
     options = {name: value for name, value in system.get_params(deep=False).items() if value is not usual[name]}
-    return Refined(system.name, options=options, **settings)
+    own = {name: options.pop(name) for name in ("models", "device") if name in options}
+    return Refined(system.name, options=options, **{**own, **settings})
+
+
+class Neurorecon(Refined):
+    """neurorecon's own system: brain-diffuser, refined with settings that were chosen on training images.
+
+    The likeliest of several images are averaged and rendered again, twice. ``docs/systems/neurorecon.md`` tells how the
+    settings were found. They belong to the bundled networks; for others, they are a start.
+
+    Parameters
+    ----------
+    system, options, models, best_of, strengths, average, again, step, gradient, rank, device : optional
+        As in :class:`Refined`, with other defaults.
+    """
+
+    name: ClassVar[str] = "neurorecon"
+    defaults: ClassVar[Mapping[str, Any]] = {
+        **Refined.defaults,
+        "options": {"text_ratio": 0.8},
+        "strengths": (0.42, 0.55),
+        "average": 4,
+        "again": (0.5, 0.3),
+    }

@@ -195,7 +195,7 @@ def test_any_system_of_images_can_be_refined_before_it_is_fitted(store):
     )
     with pytest.raises(InputError, match="does not generate by diffusion"):
         pixels.set_params(average=1).reconstruct(test)
-    with pytest.raises(InputError, match="before|not fitted"):
+    with pytest.raises(InputError, match="fitted system cannot be refined"):
         nr.refine(nr.load_system("linear-pixels").fit(store, "subj01"))
     with pytest.raises(UnknownNameError, match="bestof"):
         nr.refine("takagi", bestof=3)

@@ -26,6 +26,7 @@ from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.models.load import seed_of
 from neurorecon.registry import SYSTEMS
 from neurorecon.systems.base import System, TargetSpec, load_system
+from neurorecon.systems.brain_diffuser import BrainDiffuser
 from neurorecon.systems.decoded import RESPONSES, Decoded, as_images
 from neurorecon.systems.generation import PART
 from neurorecon.systems.likelihood import EncodingModel
@@ -78,6 +79,7 @@ class Refined(System):
     """
 
     name: ClassVar[str] = "refined"
+    networks: ClassVar[tuple[str, ...]] = BrainDiffuser.networks  # of the default system; all have network_roles
     carries_responses: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {
         "system": "brain-diffuser",

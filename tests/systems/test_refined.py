@@ -52,11 +52,6 @@ def seen(store, decoded):
     return np.asarray(store.images(decoded.stimuli.tolist())) / 255
 
 
-@pytest.mark.parametrize("check", system_checks(), ids=str)
-def test_contract(store, check):
-    check(nr.load_system("refined", system="takagi", **SMALL), store)
-
-
 # -- the encoding model -----------------------------------------------------------------------------------------------
 
 
@@ -205,3 +200,8 @@ def test_any_system_of_images_can_be_refined_before_it_is_fitted(store):
         pixels.set_params(best_of=0, average=0).reconstruct(test)
     with pytest.raises(UnknownNameError, match="ranking"):
         pixels.set_params(best_of=1, rank="clip").reconstruct(test)
+
+
+@pytest.mark.parametrize("check", system_checks(), ids=str)
+def test_contract(store, check):
+    check(nr.load_system("refined", system="takagi", **SMALL), store)

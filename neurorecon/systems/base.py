@@ -199,7 +199,7 @@ class System(BaseEstimator):
         """
         return {}
 
-    def samples(
+    def variants(
         self,
         decoded: Decoded,
         seeds: Sequence[int],

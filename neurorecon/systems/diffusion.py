@@ -205,17 +205,17 @@ class DiffusionSystem(System):
                 "best_of is not a number of images", given=f"best_of={self.best_of!r}", expected="1 or more"
             )
         seeds = [seed, *(seed_of(seed, f"candidate {number}") for number in range(1, self.best_of))]
-        samples = self.samples(decoded, seeds)
-        best = next(samples)
+        images_of = self.variants(decoded, seeds)
+        best = next(images_of)
         if self.best_of > 1:
             score = self.agreement(best, decoded)
-            for images in samples:
+            for images in images_of:
                 again = self.agreement(images, decoded)
                 better = again > score
                 best[better], score[better] = images[better], again[better]
         return as_images(best, decoded.stimuli)
 
-    def samples(
+    def variants(
         self,
         decoded: Decoded,
         seeds: Sequence[int],
@@ -226,7 +226,7 @@ class DiffusionSystem(System):
     ) -> Iterator[np.ndarray]:
         """Generate with several seeds, from the first stage or from other latents.
 
-        Parameters and result are those of :meth:`System.samples`. What the first stage gives is computed once, with the
+        Parameters and result are those of :meth:`System.variants`. What the first stage gives is computed once, with the
         first seed.
         """
         used = decoded.drop(*(name for name in self.without if name in decoded))

@@ -260,7 +260,7 @@ def _refined(
         seeds = [seed_of(seed, f"image {one} of round {number}") for one in range(best_of)]
         if number == 0:
             seeds[0] = seed  # the image that is not refined is one of them
-        pool = np.stack(list(base.samples(decoded, seeds, strengths=chosen, start=start, **options)))
+        pool = np.stack(list(base.variants(decoded, seeds, strengths=chosen, start=start, **options)))
         if rank == "random":
             scores = [np.random.default_rng([seed_of(seed, name), number]).random(best_of) for name in stimuli]
             order = np.argsort(np.stack(scores, axis=1), axis=0)
@@ -270,7 +270,7 @@ def _refined(
         if not average:
             return np.asarray(likeliest[0])
         start = np.mean([base.encode(model.step(images, evidence, step)) for images in likeliest], axis=0)
-    last: np.ndarray = next(base.samples(decoded, [seed], strengths=again[-1:], start=start, **options))
+    last: np.ndarray = next(base.variants(decoded, [seed], strengths=again[-1:], start=start, **options))
     return last
 
 

@@ -103,10 +103,10 @@ def test_gains(store, folder):
         own = fitted(store, subject, "neurorecon", train, folder, device="cpu")
         decoded = own.decode(test)
         made = {}
+        plain = {**nr.load_system("refined").defaults, "options": own.settings["options"]}
         for row, settings in REFINED.items():
-            plain = {**nr.load_system("refined").defaults, "options": own.settings["options"]}
-            given = {**plain, **settings} if settings else {}
-            made[row] = generated(folder, row, own.set_params(**dict.fromkeys(plain)).set_params(**given), decoded)
+            given = {**plain, **settings} if settings else dict.fromkeys(plain)
+            made[row] = generated(folder, row, own.set_params(**given), decoded)
         for name in PUBLISHED:
             system = fitted(store, subject, name, train, folder, **OPTIONS)
             made[name] = generated(folder, name, system, system.decode(test))

@@ -1,4 +1,4 @@
-"""``--refine``: the system that is named becomes its refinement; wrong settings are one error, and nothing is written."""
+"""``--refine``: the system that is named becomes its refinement; a wrong setting is one error, nothing is written."""
 
 from __future__ import annotations
 

@@ -229,6 +229,9 @@ class DiffusionSystem(System):
         Parameters and result are those of :meth:`System.variants`. What the first stage gives is computed once, with the
         first seed.
         """
+        if self.first_stage_only:
+            yield from super().variants(decoded, seeds, strengths=strengths, start=start, toward=toward)
+            return
         used = decoded.drop(*(name for name in self.without if name in decoded))
         if start is not None and self.first_stage in used:
             used = used.drop(self.first_stage)

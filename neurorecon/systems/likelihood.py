@@ -41,8 +41,8 @@ _MOST_VOXELS = 4000
 #: Folds whose left-out residuals give the covariance.
 _FOLDS = 5
 
-#: Images whose features are computed at a time.
-_BLOCK = 256
+#: Images whose features are computed at a time: 280 MB with 425 pixels per side.
+_BLOCK = 64
 
 
 @dataclass(frozen=True)

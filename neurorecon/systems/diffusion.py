@@ -226,8 +226,8 @@ class DiffusionSystem(System):
     ) -> Iterator[np.ndarray]:
         """Generate with several seeds, from the first stage or from other latents.
 
-        Parameters and result are those of :meth:`System.variants`. What the first stage gives is computed once, with the
-        first seed.
+        Parameters and result are those of :meth:`System.variants`. The first stage is computed once, with the first
+        seed.
         """
         if self.first_stage_only:
             yield from super().variants(decoded, seeds, strengths=strengths, start=start, toward=toward)

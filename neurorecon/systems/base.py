@@ -227,14 +227,27 @@ class System(BaseEstimator):
             The images of each seed.
         """
         if strengths is not None or start is not None or toward is not None:
-            raise InputError(
-                f"the system {self.name!r} does not generate by diffusion",
-                given="a strength, latents to start from, or a gradient",
-                expected="seeds alone",
-                todo="leave strengths, average and gradient out",
-            )
+            raise self._without_diffusion()
         for seed in seeds:
             yield self.generate(decoded, seed=seed).values
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Return the latents that diffusion starts from, (stimulus, channel, y, x), for systems that generate by it.
+
+        Parameters
+        ----------
+        images : array, shape (stimulus, y, x, rgb)
+            In [0, 1].
+        """
+        raise self._without_diffusion()
+
+    def _without_diffusion(self) -> InputError:
+        return InputError(
+            f"the system {self.name!r} does not generate by diffusion",
+            given="a strength, latents to start from, or a gradient",
+            expected="seeds alone",
+            todo="leave strengths, average and gradient out",
+        )
 
     def learn(self, recordings: Recordings) -> dict[str, np.ndarray]:
         """Return what generation needs of the training samples besides decoded targets; it is saved with the system.

@@ -166,12 +166,13 @@ class EncodingModel:
             smoother = RidgeSmoother(inputs[train], inputs[test])
             for columns, predicted in smoother.predict_blocks(responses[train], decoder.alpha_):
                 residuals[test, columns] = responses[test, columns] - predicted
-        explained = 1 - residuals.var(axis=0) / np.maximum(responses.var(axis=0), 1e-12)
+        variance = responses.var(axis=0)
+        explained = np.where(variance > 0, 1 - residuals.var(axis=0) / np.where(variance > 0, variance, 1), -np.inf)
         used = np.sort(np.argsort(-explained, kind="stable")[:_MOST_VOXELS])
         if not (explained > 0).any():
             raise InputError(
                 "the encoding model predicts no voxel, so it cannot rank images",
-                given=f"{len(explained)} voxels, of which the best has a cross-validated R2 of {explained.max():.3f}",
+                given=f"{len(explained)} voxels; cross-validated R2 of the best: {explained.max():.3f}",
                 expected="voxels whose responses depend on what is seen",
                 todo="choose visual areas with roi=, or do without refinement",
             )

@@ -115,7 +115,8 @@ class EncodingModel:
     spread : array, shape (pixel, pixel)
         Covariance of the scaled pixels of training images, the prior of :meth:`step`.
     quality : float
-        Mean correlation over used voxels of predicted and measured responses in left-out training samples.
+        Square root of the variance explained in left-out training samples, mean over used voxels; near 0, the
+        likelihood says next to nothing, and the first image stays the best.
     """
 
     bands: Bands
@@ -138,7 +139,7 @@ class EncodingModel:
         Raises
         ------
         InputError
-            If there are too few samples, or no voxel is predicted better than by its mean.
+            If there are too few samples.
         """
         from scipy.linalg import cho_factor, cho_solve
         from sklearn.covariance import ledoit_wolf
@@ -169,21 +170,14 @@ class EncodingModel:
         variance = responses.var(axis=0)
         explained = np.where(variance > 0, 1 - residuals.var(axis=0) / np.where(variance > 0, variance, 1), -np.inf)
         used = np.sort(np.argsort(-explained, kind="stable")[:_MOST_VOXELS])
-        if not (explained > 0).any():
-            raise InputError(
-                "the encoding model predicts no voxel, so it cannot rank images",
-                given=f"{len(explained)} voxels; cross-validated R2 of the best: {explained.max():.3f}",
-                expected="voxels whose responses depend on what is seen",
-                todo="choose visual areas with roi=, or do without refinement",
-            )
         covariance = ledoit_wolf(residuals[:, used], assume_centered=True)[0]
         weights = decoder.coef_.reshape(responses.shape[1], -1)[used].astype(np.float64)
         solved = cho_solve(cho_factor(covariance, lower=True), weights)
         projection = np.zeros((responses.shape[1], weights.shape[1]))
         projection[used] = solved
         pixels = inputs[:, : 3 * CELLS**2]
-        good = explained[explained > 0]
-        return cls(bands, projection, weights.T @ solved, pixels.T @ pixels / len(pixels), float(np.sqrt(good).mean()))
+        quality = float(np.sqrt(np.clip(explained[used], 0, 1)).mean())
+        return cls(bands, projection, weights.T @ solved, pixels.T @ pixels / len(pixels), quality)
 
     # -- in the arrays that a system saves ----------------------------------------------------------------------------
 

@@ -182,7 +182,7 @@ def check_training_samples(trial: SystemTrial) -> None:
     """``samples=`` chooses the training samples, and ``stimuli=`` their stimuli."""
     table = trial.store.samples(trial.subject)
     rows = np.flatnonzero((table["task"] == trial.task) & (table["split"] == "train"))
-    values = {name: array.values for name, array in trial.decoded.items()}
+    values = {name: array.values for name, array in trial.decoded_targets.items()}
     fewer = trial.fit(task=trial.task, samples=rows[: len(rows) * 2 // 3]).decode(trial.responses)
     same = [name for name in values if np.array_equal(fewer[name].values, values[name])]
     expect(not same, f"fit has to train on samples= alone, but {', '.join(same)} does not depend on it.")

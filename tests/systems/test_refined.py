@@ -133,13 +133,14 @@ def test_the_gradient_is_that_of_the_likelihood(model, decoded, seen):
         assert (loss(images - 1e-3 * gradient / gradient.abs().amax(dim=(1, 2, 3), keepdim=True)) < found).all()
 
 
-def test_a_model_that_predicts_nothing_is_refused():
+def test_voxels_that_never_change_say_nothing():
     rng = np.random.default_rng(0)
-    images, noise = rng.random((40, 16, 16, 3)), np.zeros((40, 3))
-    with pytest.raises(InputError, match=r"predicts no voxel(.|\n)*visual areas"):
-        EncodingModel.fit(noise, Recordings.of_arrays(noise, np.arange(40).astype(str), {"images": images}))
+    images, still = rng.random((40, 16, 16, 3)), np.zeros((40, 3))
+    model = EncodingModel.fit(still, Recordings.of_arrays(still, np.arange(40).astype(str), {"images": images}))
+    assert model.quality == 0
+    assert (model.log_likelihood(images[:5], model.evidence(still[:5])) == 0).all()
     with pytest.raises(InputError, match="more training stimuli"):
-        EncodingModel.fit(noise[:6], Recordings.of_arrays(noise[:6], np.arange(6).astype(str), {"images": images[:6]}))
+        EncodingModel.fit(still[:6], Recordings.of_arrays(still[:6], np.arange(6).astype(str), {"images": images[:6]}))
 
 
 # -- refinement -------------------------------------------------------------------------------------------------------
@@ -153,8 +154,9 @@ def test_the_best_of_n_is_the_likeliest_of_the_images_of_the_system(refined, dec
     first = best.set_params(best_of=1, strengths=None).generate(decoded, seed=3).values
     np.testing.assert_array_equal(first, refined.base.generate(decoded.drop(RESPONSES), seed=3).values)
     chance = best.set_params(best_of=2, strengths=(0.3, 0.6), rank="random").generate(decoded, seed=3).values
-    assert (model.log_likelihood(images, evidence) >= model.log_likelihood(chance, evidence)).all()
-    assert (model.log_likelihood(images, evidence) > model.log_likelihood(chance, evidence)).any()
+    gain = model.log_likelihood(images, evidence) - model.log_likelihood(chance, evidence)
+    assert (gain > -1e-6).all()
+    assert (gain > 1e-3).any()
 
 
 def test_interventions_on_the_response_reach_the_images(refined, decoded, store):

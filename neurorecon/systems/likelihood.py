@@ -109,7 +109,7 @@ class EncodingModel:
     bands : Bands
         Scales features.
     projection : array, shape (voxel, feature)
-        P W; 0 in voxels that are not used.
+        P W; 0 in voxels that are not used, among them all that never change.
     information : array, shape (feature, feature)
         W' P W: the Fisher information about features.
     spread : array, shape (pixel, pixel)
@@ -167,16 +167,17 @@ class EncodingModel:
             smoother = RidgeSmoother(inputs[train], inputs[test])
             for columns, predicted in smoother.predict_blocks(responses[train], decoder.alpha_):
                 residuals[test, columns] = responses[test, columns] - predicted
-        variance = responses.var(axis=0)
-        explained = np.where(variance > 0, 1 - residuals.var(axis=0) / np.where(variance > 0, variance, 1), -np.inf)
-        used = np.sort(np.argsort(-explained, kind="stable")[:_MOST_VOXELS])
+        varying = np.flatnonzero(responses.std(axis=0) > 0)
+        explained = 1 - residuals[:, varying].var(axis=0) / responses[:, varying].var(axis=0)
+        best = np.sort(np.argsort(-explained, kind="stable")[:_MOST_VOXELS])
+        used = varying[best]
         covariance = ledoit_wolf(residuals[:, used], assume_centered=True)[0]
         weights = decoder.coef_.reshape(responses.shape[1], -1)[used].astype(np.float64)
         solved = cho_solve(cho_factor(covariance, lower=True), weights)
         projection = np.zeros((responses.shape[1], weights.shape[1]))
         projection[used] = solved
         pixels = inputs[:, : 3 * CELLS**2]
-        quality = float(np.sqrt(np.clip(explained[used], 0, 1)).mean())
+        quality = float(np.sqrt(np.clip(explained[best], 0, 1)).mean())
         return cls(bands, projection, weights.T @ solved, pixels.T @ pixels / len(pixels), quality)
 
     # -- in the arrays that a system saves ----------------------------------------------------------------------------

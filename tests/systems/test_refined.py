@@ -135,12 +135,15 @@ def test_the_gradient_is_that_of_the_likelihood(model, decoded, seen):
 
 def test_voxels_that_never_change_say_nothing():
     rng = np.random.default_rng(0)
-    images, still = rng.random((40, 16, 16, 3)), np.zeros((40, 3))
-    model = EncodingModel.fit(still, Recordings.of_arrays(still, np.arange(40).astype(str), {"images": images}))
-    assert model.quality == 0
-    assert (model.log_likelihood(images[:5], model.evidence(still[:5])) == 0).all()
+    images = rng.random((40, 16, 16, 3))
+    responses = np.concatenate([rng.standard_normal((40, 1)), np.zeros((40, 2))], axis=1)
+    recordings = Recordings.of_arrays(responses, np.arange(40).astype(str), {"images": images})
+    model = EncodingModel.fit(responses, recordings)
+    assert (model.projection[1:] == 0).all()
+    assert np.isfinite(model.log_likelihood(images[:5], model.evidence(responses[:5]))).all()
+    assert model.quality < 0.5
     with pytest.raises(InputError, match="more training stimuli"):
-        EncodingModel.fit(still[:6], Recordings.of_arrays(still[:6], np.arange(6).astype(str), {"images": images[:6]}))
+        EncodingModel.fit(responses[:6], recordings)
 
 
 # -- refinement -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from neurorecon.systems.decoded import RESPONSES
 from neurorecon.systems.likelihood import ALPHAS, EncodingModel, low_level_features
 from neurorecon.testing import system_checks
 
-QUICK = {"steps": 2, "device": "cpu", "guidance": 1.0}
+QUICK = {"steps": 2, "device": "cpu", "guidance": 1.0, "alphas": 1000.0}
 SMALL = {"options": QUICK, "best_of": 2, "strengths": (0.3, 0.6), "average": 2, "again": (0.4, 0.2), "step": 0.2}
 
 

@@ -155,7 +155,8 @@ def test_the_best_of_n_is_the_likeliest_of_the_images_of_the_system(refined, dec
     images = best.generate(decoded, seed=3).values
     evidence = model.evidence(decoded[RESPONSES].values)
     first = best.set_params(best_of=1, strengths=None).generate(decoded, seed=3).values
-    np.testing.assert_array_equal(first, refined.base.generate(decoded.drop(RESPONSES), seed=3).values)
+    alone = refined.base.generate(decoded.drop(RESPONSES), seed=3).values  # in another batch
+    np.testing.assert_allclose(first, alone, atol=1e-4)
     chance = best.set_params(best_of=2, strengths=(0.3, 0.6), rank="random").generate(decoded, seed=3).values
     gain = model.log_likelihood(images, evidence) - model.log_likelihood(chance, evidence)
     assert (gain > -1e-6).all()

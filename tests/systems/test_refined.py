@@ -208,4 +208,9 @@ def test_any_system_of_images_can_be_refined_before_it_is_fitted(store):
 
 @pytest.mark.parametrize("check", system_checks(), ids=str)
 def test_contract(store, check):
+    check(nr.load_system("refined", system="linear-pixels", best_of=2), store)
+
+
+@pytest.mark.parametrize("check", [one for one in system_checks() if str(one) in ("seed", "save")], ids=str)
+def test_contract_with_diffusion(store, check):
     check(nr.load_system("refined", system="takagi", **SMALL), store)

@@ -322,10 +322,10 @@ def refine(system: str | System, **settings: Any) -> Refined:
 
 
 class Neurorecon(Refined):
-    """neurorecon's own system: brain-diffuser, refined with settings that were chosen on training images.
+    """neurorecon's own system: brain-diffuser with more weight on text, refined by the likelihood of the response.
 
     The likeliest of several images are averaged and rendered again, twice. ``docs/systems/neurorecon.md`` tells how the
-    settings were found. They belong to the bundled networks; for others, they are a start.
+    settings were found, and that this was not blind. They belong to the bundled networks; for others, they are a start.
 
     Parameters
     ----------

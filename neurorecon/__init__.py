@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from neurorecon.store.store import Store, open_store
     from neurorecon.systems.base import System, TargetSpec, load_system
     from neurorecon.systems.decoded import Decoded
+    from neurorecon.systems.refined import refine
 
 _PUBLIC = {
     "GENERATORS": "neurorecon.registry",
@@ -83,6 +84,7 @@ _PUBLIC = {
     "partition_variance": "neurorecon.analyses.partition",
     "reconstruct": "neurorecon.analyses.reconstruct",
     "record_of": "neurorecon.analyses.results",
+    "refine": "neurorecon.systems.refined",
     "roi_optimal": "neurorecon.analyses.roi_optimal",
     "shuffle": "neurorecon.analyses.shuffle",
     "split": "neurorecon.analyses.splits",

@@ -185,6 +185,8 @@ SYSTEMS = Registry(
         "mind-animator": "neurorecon.systems.mind_animator:MindAnimator",
         "linear-frames": "neurorecon.systems.frame_by_frame:LinearFrames",
         "frame-by-frame": "neurorecon.systems.frame_by_frame:FrameByFrame",
+        "neurorecon": "neurorecon.systems.refined:Neurorecon",
+        "refined": "neurorecon.systems.refined:Refined",
     },
 )
 

@@ -7,6 +7,8 @@ less, and says what is left:
 - two permutation nulls: reconstructions trade places freely, or only with those of the same category;
 - baselines, from the mean response to the training image whose targets are most like what was decoded, compared
   stimulus by stimulus (:data:`~neurorecon.analyses.audit_result.BASELINES`);
+- stages, of a system that is refined by the response: without it, by chance, by the response to another stimulus
+  (:data:`~neurorecon.analyses.audit_result.STAGES`);
 - limits: the true targets in place of the decoded ones, and the agreement of reconstructions from different repeats;
 - the same on harder splits: other sessions, held-out clusters, stimuli far from training, a category left out.
 
@@ -15,6 +17,7 @@ Reconstructions of stimuli that were in the training data are refused.
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +55,7 @@ from neurorecon.stats.exchange import Exchange
 from neurorecon.store.leaks import SAME, small_gray
 from neurorecon.store.store import Store
 from neurorecon.systems.base import System, load_system
-from neurorecon.systems.decoded import Decoded
+from neurorecon.systems.decoded import RESPONSES, Decoded
 from neurorecon.systems.generation import generate_parts, networks_of
 
 if TYPE_CHECKING:
@@ -306,6 +309,13 @@ def _part_of_system(job: Job, split: str, *, everything: bool) -> Part:
     def generate(row: str, control: Decoded) -> np.ndarray:
         return generate_parts(system, control, (seed,), job.compute, label=f"{split}: {row}")
 
+    if system.carries_responses:
+        part.add("unrefined", generate("unrefined", own.drop(RESPONSES)))
+        if "rank" in system.get_params():
+            chance = copy.copy(system).set_params(rank="random")
+            part.add("random choice", generate_parts(chance, own, (seed,), job.compute, label=f"{split}: random"))
+        another = own.permute(RESPONSES, derangement(len(ids), seed))
+        part.add("response of another", generate("response of another", another))
     mean = np.asarray(train.target(shown).data.mean(axis=0, dtype=np.float32), dtype=np.float32)
     part.add("mean training image", np.broadcast_to(mean, part.seen.shape)[:, None])
     both = decoded["with mean"]

@@ -40,6 +40,13 @@ LIMITS = {
     "half against half": "reconstructions from one half of the repeats, scored against those from the other half",
 }
 
+#: What a system reaches whose images are refined by the response, without this stage or with less.
+STAGES = {
+    "unrefined": "the images of the system, which no likelihood has refined",
+    "random choice": "the same steps, but images are chosen at random instead of by likelihood",
+    "response of another": "decoded from the own response, but refined by the response to another stimulus",
+}
+
 #: Below this share of the difference between two reconstructions, images hardly depend on what was decoded.
 IGNORES = 0.05
 
@@ -85,7 +92,7 @@ def tables_of(
     name: str, split: str, parts: Sequence[Part], metrics: Mapping[str, Metric], settings: AuditSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, np.ndarray]]:
     """Return the rows and the verdicts of a split, and its nulls by metric."""
-    order = list(dict.fromkeys([name, *BASELINES, *LIMITS]))  # linear-pixels may be the audited system
+    order = list(dict.fromkeys([name, *STAGES, *BASELINES, *LIMITS]))  # linear-pixels may be the audited system
     rows: list[dict[str, Any]] = []
     verdicts: list[dict[str, Any]] = []
     nulls: dict[str, np.ndarray] = {}
@@ -137,7 +144,7 @@ def tables_of(
                 }  # fmt: skip
         if "categories" in metric.needs:  # naming the category is all that this score asks for
             of_metric.pop("same category", None)
-        ordered = dict.fromkeys([name, *NULLS, *BASELINES, *LIMITS])
+        ordered = dict.fromkeys([name, *STAGES, *NULLS, *BASELINES, *LIMITS])
         rows += [
             {"split": split, "metric": metric_name, "row": row, "kind": _kind(row, name), **of_metric[row]}
             for row in ordered
@@ -148,7 +155,8 @@ def tables_of(
 
 
 def _kind(row: str, name: str) -> str:
-    return "audited" if row == name else "null" if row in NULLS else "limit" if row in LIMITS else "baseline"
+    kinds = {"audited": (name,), "stage": STAGES, "null": NULLS, "limit": LIMITS}
+    return next((kind for kind, rows in kinds.items() if row in rows), "baseline")
 
 
 def _verdict(
@@ -383,7 +391,9 @@ class Audit(Result):
 
         drawn = {name: draw() for name, draw in self.figures(store).items()}
         meaning = [
-            f"{row}: {text}." for row, text in {**BASELINES, **LIMITS}.items() if (self.table["row"] == row).any()
+            f"{row}: {text}."
+            for row, text in {**STAGES, **BASELINES, **LIMITS}.items()
+            if (self.table["row"] == row).any()
         ]
         lacking = [f"{row}: not computed, because {reason}." for row, reason in self.chosen["missing"].items()]
         of_scores = Figure(drawn["scores"], "The score of the reconstructions, and what is reached with less.")

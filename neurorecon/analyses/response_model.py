@@ -16,15 +16,13 @@ from neurorecon.features.extract import extractors_for, require_networks
 from neurorecon.stats import permutation_p
 from neurorecon.store.store import Store
 from neurorecon.systems.base import System, correlate_rows, standardizer
+from neurorecon.systems.likelihood import ALPHAS, Bands
 
 if TYPE_CHECKING:
     import torch
 
 #: Targets of the encoding model: what high-level and what early areas respond to.
 BANDS = ("clip_image", "gabor")
-
-#: Candidate alphas; each band has a total variance of 1.
-_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-3, 4, 15))
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class ResponseModel:
         The ROIs.
     extractors : tuple of Extractor
         Of the bands.
-    moments : tuple of (array, array), shape (feature,)
-        Mean and scale of the features of each band.
+    scaled : Bands
+        Scales the features of the bands.
     decoder : RidgeDecoder
         Fitted; from features to responses of ROIs.
     scales : array, shape (roi,)
@@ -72,7 +70,7 @@ class ResponseModel:
 
     masks: dict[str, np.ndarray]
     extractors: tuple[Any, ...]
-    moments: tuple[tuple[np.ndarray, np.ndarray], ...]
+    scaled: Bands
     decoder: RidgeDecoder
     scales: np.ndarray
 
@@ -108,21 +106,19 @@ class ResponseModel:
         device : str
             Where features of images are computed.
         """
-        moments, features = [], []
+        features, weights = [], []
         for band in bands:
             target = standardized.train.target(band)
             require_networks(band, target.attrs, models, "the encoding model")
-            values = np.asarray(target.values, dtype=np.float64).reshape(len(target), -1)
-            deviation, weights = values.std(axis=0), feature_weights(target.attrs, values.shape[1])
-            weights = np.where(deviation > 1e-8, weights, 0)
-            moments.append((values.mean(axis=0), weights / np.linalg.norm(weights) / np.where(weights, deviation, 1)))
-            features.append((values - moments[-1][0]) * moments[-1][1])
+            features.append(np.asarray(target.values, dtype=np.float64).reshape(len(target), -1))
+            weights.append(feature_weights(target.attrs, features[-1].shape[1]))
+        scaled = Bands.fit(features, weights)
         responses = np.stack([standardized.values[:, mask].mean(axis=1) for mask in masks.values()], axis=1)
         scales = responses.std(axis=0)
-        decoder = RidgeDecoder(_ALPHAS, cv="gcv", alpha_per="target", dtype="float64")
-        decoder.fit(np.concatenate(features, axis=1), responses / scales)
+        decoder = RidgeDecoder(ALPHAS, cv="gcv", alpha_per="target", dtype="float64")
+        decoder.fit(scaled(features), responses / scales)
         options = {"models": models, "device": device if device.startswith("cuda") else "cpu"}
-        return cls(masks, tuple(extractors_for(store, bands, options)), tuple(moments), decoder, scales)
+        return cls(masks, tuple(extractors_for(store, bands, options)), scaled, decoder, scales)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return predicted responses of the ROIs, (image, roi), to images (image, y, x, rgb) in [0, 1]."""
@@ -130,11 +126,7 @@ class ResponseModel:
 
     def predict_features(self, features: Sequence[np.ndarray]) -> np.ndarray:
         """Return predicted responses, (stimulus, roi), from the features (stimulus, ...) of each band."""
-        scaled = [
-            (np.asarray(values, dtype=np.float64).reshape(len(values), -1) - mean) * scale
-            for values, (mean, scale) in zip(features, self.moments, strict=True)
-        ]
-        return np.asarray(self.decoder.predict(np.concatenate(scaled, axis=1)))
+        return np.asarray(self.decoder.predict(self.scaled(features)))
 
     def selectivity(self, predicted: np.ndarray, roi: str) -> np.ndarray:
         """Return the response of an ROI minus the mean of the ROIs without common voxels, (image,)."""
@@ -165,7 +157,7 @@ class ResponseModel:
         import torch
         from torch.nn import functional
 
-        (extractor,), ((mean, scale),) = self.extractors, self.moments
+        (extractor,), mean, scale = self.extractors, self.scaled.mean, self.scaled.scale
         settings = extractor.settings
         shown = images.clamp(0, 1)
         if shown.shape[-2:] != (settings.size, settings.size):

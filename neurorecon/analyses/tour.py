@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from neurorecon.analyses.audit import audit
 from neurorecon.analyses.audit_result import Audit
 from neurorecon.analyses.maps import VoxelwiseMap, voxelwise_maps
 from neurorecon.analyses.reconstruct import FRAME_RATE, Reconstruction, reconstruct
-from neurorecon.analyses.results import Result, record_of, write
+from neurorecon.analyses.results import record_of, write
 from neurorecon.analyses.roi_optimal import RoiOptimal, roi_optimal
 from neurorecon.analyses.shuffle import FRAMES, Shuffle, shuffle
 from neurorecon.analyses.system_maps import SystemMap, system_maps
@@ -30,10 +30,10 @@ METRICS = ("pixcorr", "two_way_clip", "probe")
 MOTION_METRICS = ("epe", "direction_agreement")
 
 #: Steps of the diffusion, fewer than by default: the tour is to take twelve minutes at most on two cores.
-STEPS = 12
+STEPS = 8
 
 #: Test images of the audit of the first system: with its baselines, seven times as many are generated.
-AUDITED = 24
+AUDITED = 16
 
 #: Whose preferred images are shown, what they are generated from, and how many of each.
 PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4
@@ -82,85 +82,76 @@ def tour(
     folder, subject = Path(out), store.subjects[0]
     for system in (*systems, ANIMATOR):  # now, because the record of every file names the state of the store
         store = load_system(system).with_targets(store, progress=False)
-    record = record_of(store, command, seed=seed)
+    record, files, shown = record_of(store, command, seed=seed), list[Path](), list[_Shown]()
+
+    def keep(found: Any, place: str) -> None:
+        written = write(found, store, folder / place, record)
+        files.extend(written)
+        shown.append((found, {file.stem: file for file in written if file.suffix == ".png"}))
+
     say(f"maps of {ROI} ...")
-    roi = voxelwise_maps(store, subject, ROI, task="videos", seed=seed)
-    files = write(roi, store, folder / ROI, record)
+    keep(voxelwise_maps(store, subject, ROI, task="videos", seed=seed), ROI)
     say("maps of the whole cortex ...")
-    cortex = voxelwise_maps(store, subject, seed=seed)
-    files += write(cortex, store, folder / "cortex", record)
+    keep(voxelwise_maps(store, subject, seed=seed), "cortex")
     say("maps of the whole cortex from videos ...")
-    videos = voxelwise_maps(store, subject, task="videos", seed=seed)
-    files += write(videos, store, folder / "videos", record)
-    reconstructions: list[Reconstruction] = []
-    audits: list[Audit] = []
-    for system in systems:
+    keep(voxelwise_maps(store, subject, task="videos", seed=seed), "videos")
+    quiet = Compute(progress=False)
+    for number, system in enumerate(systems):
         say(f"reconstructions by {system} ...")
         built = load_system(system)
         if "steps" in built.get_params():
             built.set_params(steps=STEPS, device="cpu")
-        found = reconstruct(store, built, subject, "visual", metrics=METRICS, controls=True, seed=seed)
-        reconstructions.append(found)
-        files += write(found, store, folder / "reconstructions", record)
-        if not audits:
+        keep(reconstruct(store, built, subject, "visual", metrics=METRICS, controls=True, seed=seed), "reconstructions")
+        if number == 0:
             say(f"audit of {system} ...")
             audited = audit(
                 store, built, subject, "visual", metrics=METRICS, n_stimuli=AUDITED, splits=(), seed=seed,
-                compute=Compute(progress=False),
+                compute=quiet,
             )  # fmt: skip
-            audits.append(audited)
-            files += write(audited, store, folder / "audit", record)
-    read: list[SystemMap] = []
-    preferred: list[RoiOptimal] = []
+            keep(audited, "audit")
     for system in systems:
         built = load_system(system)
         if set(FROM) <= set(built.targets):
             say(f"images that {', '.join(PREFERRING)} prefer ...")
             built.set_params(steps=STEPS, device="cpu")
-            found_images = roi_optimal(
-                store, PREFERRING, built, subject, targets=FROM, seeds=PREFERRED, seed=seed,
-                compute=Compute(progress=False),
-            )  # fmt: skip
-            preferred.append(found_images)
-            files += write(found_images, store, folder / "roi-optimal", record)
+            preferred = roi_optimal(
+                store, PREFERRING, built, subject, targets=FROM, seeds=PREFERRED, seed=seed, compute=quiet
+            )
+            keep(preferred, "roi-optimal")
         if system == "takagi":
             say(f"what the decoders of {system} read ...")
-            read.append(system_maps(store, system, subject, kind="haufe", seed=seed, compute=Compute(progress=False)))
-            files += write(read, store, folder / "maps-of-a-system", record)
+            keep(system_maps(store, system, subject, kind="haufe", seed=seed, compute=quiet), "maps-of-a-system")
     say(f"videos by {ANIMATOR}, and the shuffle test of their motion ...")
     animator = load_system(ANIMATOR, steps=STEPS, device="cpu")
     shuffled = shuffle(
         store, animator, subject, targets=(FRAMES,), without=(MOTION,), task="videos", metrics=MOTION_METRICS,
-        n_permutations=SHUFFLES, n_stimuli=CLIPS, seed=seed, compute=Compute(progress=False),
+        n_permutations=SHUFFLES, n_stimuli=CLIPS, seed=seed, compute=quiet,
     )  # fmt: skip
-    files += write(shuffled, store, folder / "shuffle-test", record)
+    keep(shuffled, "shuffle-test")
     say("report ...")
-    results = [roi, cortex, videos, *reconstructions, *audits, *preferred, *read, shuffled]
-    report = write_report(folder / "report.html", store, roi, [cortex, videos], results[3:], record)
-    scores = [score.row() for found in results for score in found.scores]
+    report = write_report(folder / "report.html", store, shown, record)
+    scores = [score.row() for found, _ in shown for score in found.scores]
     return [report, *files], scores
 
 
-def write_report(
-    path: Path,
-    store: Store,
-    roi: VoxelwiseMap,
-    cortex: list[VoxelwiseMap],
-    others: Sequence[Result],
-    record: dict[str, Any],
-) -> Path:
+#: A result, and the files of its figures by their names without suffix.
+_Shown = tuple[Any, Mapping[str, Path]]
+
+
+def write_report(path: Path, store: Store, shown: Sequence[_Shown], record: dict[str, Any]) -> Path:
     """Write the report of the tour: stimuli, maps, and what the systems gave; one file that loads nothing."""
     from neurorecon.figures import Figure, Section, Table, report
 
+    (roi, _), cortex, others = shown[0], shown[1:3], shown[3:]
     sections = [
         Section("Stimuli", _stimuli_text(store), [Figure(figure, caption) for figure, caption in _stimuli(store)]),
-        *(_map_section(found, store, record, whole_page=found is cortex[0]) for found in cortex),
+        *(_map_section(*one, store, record, whole_page=one is cortex[0]) for one in cortex),
         Section(
             f"A closer look at {ROI}",
             f"The same model on the voxels of {ROI} alone: neurorecon maps --roi {ROI} --task videos.",
             [_roi_table(Table, roi)],
         ),
-        *(_SECTIONS[type(found)](found, store) for found in others),
+        *(_SECTIONS[type(found)](found, drawn, store) for found, drawn in others),
     ]
     return report(
         path,
@@ -172,12 +163,13 @@ def write_report(
     )
 
 
-def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, whole_page: bool) -> Any:
+def _map_section(
+    found: VoxelwiseMap, drawn: Mapping[str, Path], store: Store, record: dict[str, Any], *, whole_page: bool
+) -> Any:
     """Return the section on one map of the whole cortex. The interactive page is large, so only one map has it."""
     from neurorecon.figures import Figure, Page, Section, Table
 
     what = found.task
-    figures = found.figures(store)
     pages = found.pages(store, {**record, "settings": found.record()}) if whole_page else {}
     return Section(
         f"What each voxel encodes: {what}",
@@ -186,7 +178,11 @@ def _map_section(found: VoxelwiseMap, store: Store, record: dict[str, Any], *, w
         f"p-values come from permutations of the held-out {what}; maps show voxels below a false discovery "
         f"rate of 5 %. {_WHY.get(found.task, '')}",
         [
-            *(Figure(figures[name](), caption) for name, caption in _MAP_FIGURES.items() if name in figures),
+            *(
+                Figure(drawn[f"{found.stem}_{name}"], caption)
+                for name, caption in _MAP_FIGURES.items()
+                if f"{found.stem}_{name}" in drawn
+            ),
             *(Page(page(), "Choose a map; point at the cortex to read its values.", 700) for page in pages.values()),
             _roi_table(Table, found),
         ],
@@ -298,11 +294,11 @@ _CONTROLS_TEXT = (
 )
 
 
-def _reconstruction_section(found: Reconstruction, store: Store) -> Any:
+def _reconstruction_section(found: Reconstruction, drawn: Mapping[str, Path], store: Store) -> Any:
     """Return the section on the reconstructions of one system: the panel, and its scores beside its controls."""
     from neurorecon.figures import Figure, Section, Table
 
-    shown = "contact_sheet" if "contact_sheet" in found.figures(store) else "panel"
+    shown = "contact_sheet" if f"{found.stem}_contact_sheet" in drawn else "panel"
     assert found.comparison is not None, "controls were asked for"
     scores = found.comparison.table[["reconstruction", "metric", "mean", "low", "high", "null_mean", "p"]]
     differences = found.comparison.differences[["control", "metric", "difference", "low", "high", "p"]]
@@ -310,29 +306,32 @@ def _reconstruction_section(found: Reconstruction, store: Store) -> Any:
         f"Reconstructions: {found.system}",
         [_SYSTEM_TEXTS[found.system], _CONTROLS_TEXT],
         [
-            Figure(found.figures(store)[shown](), "Test images from the best to the worst by the first score."),
+            Figure(drawn[f"{found.stem}_{shown}"], "Test images from the best to the worst by the first score."),
             Table.from_frame(scores, "Mean over test images, interval, and permutation null with its p-value."),
             Table.from_frame(differences, "The system minus each control, paired over images."),
         ],
     )
 
 
-def _audit_section(found: Audit, store: Store) -> Any:
+def _audit_section(found: Audit, drawn: Mapping[str, Path], store: Store) -> Any:
     """Return the section on an audit: its verdicts, and scores beside baselines; its own page has the rest."""
     from neurorecon.figures import Figure, Section
 
-    verdict, figures = found.verdict_section(), found.figures(store)
+    verdict = found.verdict_section()
     return Section(
         f"Is it the brain or the generator? {found.name}",
         [*verdict.text, f"The same as a page of its own: neurorecon audit --system {found.name}."],
         [
             *verdict.items,
-            Figure(figures["scores"](), f"Scores of {len(found.stimuli)} test images, and what is reached with less."),
+            Figure(
+                drawn[f"{found.stem}_scores"],
+                f"Scores of {len(found.stimuli)} test images, and what is reached with less.",
+            ),
         ],
     )
 
 
-def _preferred_section(found: RoiOptimal, store: Store) -> Any:
+def _preferred_section(found: RoiOptimal, drawn: Mapping[str, Path], store: Store) -> Any:
     """Return the section on the images that ROIs prefer."""
     from neurorecon.figures import Figure, Section, Table
 
@@ -341,29 +340,28 @@ def _preferred_section(found: RoiOptimal, store: Store) -> Any:
         f"The decoders of {found.system} read a pattern that is one in an ROI and zero elsewhere, and images are "
         f"generated from what they decode ({', '.join(FROM)}): neurorecon roi-optimal --roi FFA --target clip_text.",
         [
-            Figure(found.figures(store)["grid"](), "One row for each ROI, one column for each seed."),
+            Figure(drawn[f"{found.stem}_grid"], "One row for each ROI, one column for each seed."),
             Table.from_frame(found.summary(), "Verdicts of the probe, and predicted responses."),
         ],
     )
 
 
-def _read_section(found: SystemMap, store: Store) -> Any:
+def _read_section(found: SystemMap, drawn: Mapping[str, Path], store: Store) -> Any:
     """Return the section on what the decoders of a system read."""
     from neurorecon.figures import Figure, Section
 
-    figures = found.figures(store)
     return Section(
         f"Which voxels hold what {found.system} decodes?",
         "Haufe patterns: the covariance of each voxel with what is decoded. Weights would say how the decoder reads, "
         f"not where the information is: neurorecon maps --system {found.system} --kind haufe.",
         [
-            *(Figure(figures[f"flat_haufe_{band}"](), f"Pattern of {band}.") for band in found.bands),
-            Figure(figures["rois"](), "Mean pattern by ROI."),
+            *(Figure(drawn[f"{found.stem}_flat_haufe_{band}"], f"Pattern of {band}.") for band in found.bands),
+            Figure(drawn[f"{found.stem}_rois"], "Mean pattern by ROI."),
         ],
     )
 
 
-def _shuffle_section(found: Shuffle, store: Store) -> Any:
+def _shuffle_section(found: Shuffle, drawn: Mapping[str, Path], store: Store) -> Any:
     """Return the section on videos: clips beside their reconstructions, and whether their motion was decoded."""
     from neurorecon.figures import Animation, Figure, Section, Table, side_by_side
 
@@ -386,13 +384,13 @@ def _shuffle_section(found: Shuffle, store: Store) -> Any:
         ],
         [
             *moving,
-            Figure(found.figures(store)["drops"](), f"What is lost if frames of {clips} clips are shuffled."),
+            Figure(drawn[f"{found.stem}_drops"], f"What is lost if frames of {clips} clips are shuffled."),
             Table.from_frame(found.table[columns], "Mean over clips and over shuffles, the drop with its interval."),
         ],
     )
 
 
-_SECTIONS: dict[type, Callable[[Any, Store], Any]] = {
+_SECTIONS: dict[type, Callable[[Any, Mapping[str, Path], Store], Any]] = {
     Reconstruction: _reconstruction_section,
     Audit: _audit_section,
     RoiOptimal: _preferred_section,

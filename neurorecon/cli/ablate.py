@@ -29,12 +29,14 @@ from neurorecon.cli.reconstruct import (
     MetricOption,
     ModelsOption,
     PresetOption,
+    RefineOption,
     RoisOption,
     ScaleOption,
     SetOption,
     SubjectsOption,
     TaskOption,
     parameters_of,
+    refined,
     rois_of,
     standardization_of,
 )
@@ -56,6 +58,7 @@ def ablate(
     models: ModelsOption = None,
     preset: PresetOption = None,
     setting: SetOption = None,
+    refine: RefineOption = None,
     subject: SubjectsOption = None,
     roi: RoisOption = None,
     task: TaskOption = None,
@@ -106,7 +109,7 @@ def ablate(
         from neurorecon.parallel.workers import LOCAL, check_scheduler, connect
 
         drawn_as = formats_of(formats)
-        name, options = system or "brain-diffuser", parameters_of(setting, preset=preset)
+        name, options = refined(system or "brain-diffuser", parameters_of(setting, preset=preset), refine)
         settings = AblateSettings(
             system=name, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
             vary=tuple(vary) if vary else DEFAULT, n_stimuli=stimuli, n_permutations=permutations, exchange=exchange,

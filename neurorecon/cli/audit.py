@@ -28,12 +28,14 @@ from neurorecon.cli.reconstruct import (
     MetricOption,
     ModelsOption,
     PresetOption,
+    RefineOption,
     RoisOption,
     ScaleOption,
     SetOption,
     SubjectsOption,
     TaskOption,
     parameters_of,
+    refined,
     rois_of,
     standardization_of,
 )
@@ -70,6 +72,7 @@ def audit(
     models: ModelsOption = None,
     preset: PresetOption = None,
     setting: SetOption = None,
+    refine: RefineOption = None,
     subject: SubjectsOption = None,
     roi: RoisOption = None,
     task: TaskOption = None,
@@ -126,7 +129,7 @@ def audit(
         from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
-        options = parameters_of(setting, preset=preset)
+        name, options = refined(system or "brain-diffuser", parameters_of(setting, preset=preset), refine)
         if images is not None and (system is not None or options):
             raise InputError(
                 "images or a system are audited, not both",
@@ -143,7 +146,7 @@ def audit(
                 expected="a folder of images",
                 todo="name the folder: neurorecon audit FOLDER --table FILE",
             )
-        name = "" if images is not None else system or "brain-diffuser"
+        name = "" if images is not None else name
         settings = AuditSettings(
             system=name, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
             splits=None if split is None else tuple(one for one in split if one != "none"), n_stimuli=stimuli,
@@ -194,6 +197,7 @@ def shuffle(
     models: ModelsOption = None,
     preset: PresetOption = None,
     setting: SetOption = None,
+    refine: RefineOption = None,
     subject: SubjectsOption = None,
     roi: RoisOption = None,
     task: TaskOption = None,
@@ -231,7 +235,7 @@ def shuffle(
         from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
-        name, options = system or "brain-diffuser", parameters_of(setting, preset=preset)
+        name, options = refined(system or "brain-diffuser", parameters_of(setting, preset=preset), refine)
         settings = ShuffleSettings(
             system=name, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
             targets=tuple(target) if target else None, without=tuple(without or ()), n_stimuli=stimuli,

@@ -64,6 +64,15 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Another parameter of the system; may be given several times."),
 ]
+RefineOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--refine",
+        metavar="KEY=VALUE",
+        help="Refine images by the likelihood of the measured response, e.g. best_of=8 or average=4 (docs/refinement); "
+        "may be given several times.",
+    ),
+]
 FormerOption = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", hidden=True)]
 SubjectsOption = Annotated[
     list[str] | None,
@@ -96,6 +105,7 @@ def fit(
     models: ModelsOption = None,
     preset: PresetOption = None,
     setting: SetOption = None,
+    refine: RefineOption = None,
     option: FormerOption = None,
     subject: SubjectsOption = None,
     roi: RoisOption = None,
@@ -119,26 +129,27 @@ def fit(
         from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
         from neurorecon.parallel import Compute
 
+        name, options = refined(system, parameters_of(setting, option, preset=preset), refine)
         settings = ReconstructSettings(
-            system=system, options=parameters_of(setting, option, preset=preset), models=models, roi=rois_of(roi),
-            task=task, device=device, **standardization_of(center, scale),
+            system=name, options=options, models=models, roi=rois_of(roi), task=task, device=device,
+            **standardization_of(center, scale),
         )  # fmt: skip
         opened = choose(store, output, split_column=split_column, device=device)
         folder = results_folder(out, f"fits_{in_folders(opened)}")
         output.keeps.append(folder)
         output.extra["fits"] = []
-        for name in subjects_of(opened, subject):
-            fitted, place = compute_fit(opened, name, settings, folder, Compute(progress=output.progress))
+        for person in subjects_of(opened, subject):
+            fitted, place = compute_fit(opened, person, settings, folder, Compute(progress=output.progress))
             # Targets that were missing are in a later snapshot.
             opened = output.use(opened.reopened(fitted.provenance_["snapshot"]))
             record = record_of(opened, command_line(), settings=fitted.provenance_)
             write_fit_manifest(place, fitted, record)
             about = fitted.provenance_
-            output.extra["fits"].append({"subject": name, "folder": str(place), **about})
+            output.extra["fits"].append({"subject": person, "folder": str(place), **about})
             output.add_files([place])
             output.say(
-                f"{name} · {opened.label} · {about['task']}: {fitted.name}, {', '.join(fitted.decoders_)} decoded from "
-                f"{len(fitted.voxels_):,} voxels, {about['samples']:,} samples"
+                f"{person} · {opened.label} · {about['task']}: {fitted.name}, {', '.join(fitted.decoders_)} decoded "
+                f"from {len(fitted.voxels_):,} voxels, {about['samples']:,} samples"
             )
 
     run_command("fit", as_json, quiet, verbose, work)
@@ -151,6 +162,7 @@ def reconstruct(
     models: ModelsOption = None,
     preset: PresetOption = None,
     setting: SetOption = None,
+    refine: RefineOption = None,
     option: FormerOption = None,
     subject: SubjectsOption = None,
     roi: RoisOption = None,
@@ -224,9 +236,9 @@ def reconstruct(
         from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
-        options = parameters_of(setting, option, preset=preset)
+        name, options = refined(system, parameters_of(setting, option, preset=preset), refine)
         settings = ReconstructSettings(
-            system=system, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
+            system=name, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
             cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, seed=seed, seeds=seeds,
             single_trials=single_trials, controls=controls, device=device, **standardization_of(center, scale),
         )  # fmt: skip
@@ -241,9 +253,9 @@ def reconstruct(
         folder = results_folder(out, "_".join(["reconstruct", in_folders(opened), *choices]))
         output.keeps += [folder, *([] if decoders is None else [decoders])]
         compute = Compute(folder=folder / "parts", progress=output.progress)
-        for name in subjects_of(opened, subject):
+        for person in subjects_of(opened, subject):
             found = compute_reconstruction(
-                opened, name, settings, compute, folder=decoders, reuse=Path("results") / f"fits_{in_folders(opened)}"
+                opened, person, settings, compute, folder=decoders, reuse=Path("results") / f"fits_{in_folders(opened)}"
             )
             opened = output.use(found.source(opened))
             record = record_of(opened, command_line(), seed=seed)
@@ -261,6 +273,13 @@ def standardization_of(center: str, scale: str) -> dict[str, Any]:
 def rois_of(roi: list[str] | None) -> str | list[str] | None:
     """Return the ROIs that were named, as settings."""
     return roi[0] if roi is not None and len(roi) == 1 else roi
+
+
+def refined(system: str, options: dict[str, Any], refine: list[str] | None) -> tuple[str, dict[str, Any]]:
+    """Return the system to use and its parameters: the one that was named, or its refinement."""
+    if not refine:
+        return system, options
+    return "refined", {"system": system, "options": options or None, **parameters_of(refine)}
 
 
 def parameters_of(settings: list[str] | None, former: list[str] | None = None, **named: Any) -> dict[str, Any]:

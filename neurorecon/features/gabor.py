@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.fft
 
 from neurorecon.errors import InputError
 from neurorecon.features.base import Extractor, Needs, StimulusBatch
-from neurorecon.features.images import luminance, pool, resize
+from neurorecon.features.images import luminance, pool, resize, resize_tensors
 from neurorecon.parallel import map_threads
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Standard deviation of the Gaussian of a 1-octave band, relative to its frequency f: the amplitude is half of the
 #: maximum at the limits of the band, f * 2 / 3 and f * 4 / 3.
@@ -153,9 +156,13 @@ class GaborBank:
         width = self._padding
         centered = images - images.mean(axis=(1, 2), keepdims=True)
         mirrored = np.pad(centered, ((0, 0), (width, width), (width, width)), mode="symmetric")
-        ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(width) + 0.5) / width)
-        fade = np.concatenate([ramp, np.ones(self.size), ramp[::-1]]).astype(np.float32)
-        return mirrored * fade[:, None] * fade[None, :]
+        return mirrored * self.fade[:, None] * self.fade[None, :]
+
+    @property
+    def fade(self) -> np.ndarray:
+        """Weights of the rows, or columns, of a padded image, float32, shape (padded,)."""
+        ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(self._padding) + 0.5) / self._padding)
+        return np.concatenate([ramp, np.ones(self.size), ramp[::-1]]).astype(np.float32)
 
 
 def squared_modulus(values: np.ndarray) -> np.ndarray:
@@ -248,3 +255,29 @@ def _features(image: np.ndarray) -> np.ndarray:
     scales = energy.reshape(len(_SCALES), _ORIENTATIONS, *energy.shape[1:])
     pooled = [pool(maps, cells).ravel() for maps, (_, cells) in zip(scales, _SCALES, strict=True)]
     return np.asarray(np.log1p(np.concatenate(pooled) / np.float32(_KNEE)))
+
+
+def gabor_of_tensors(luminance: Tensor) -> Tensor:
+    """Return the target of images as tensors, (image, feature), which is differentiable.
+
+    Parameters
+    ----------
+    luminance : Tensor, shape (image, y, x)
+        From 0 to 1, of any size.
+    """
+    import torch
+
+    bank = gabor_bank(_SIZE, tuple(frequency for frequency, _ in _SCALES), _ORIENTATIONS)
+    images = resize_tensors(luminance, _SIZE)
+    centered = images - images.mean(dim=(1, 2), keepdim=True)
+    width = bank._padding
+    mirror = np.pad(np.arange(_SIZE), width, mode="symmetric")
+    fade = torch.from_numpy(bank.fade).to(images)
+    spectrum = torch.fft.fft2(centered[:, mirror][:, :, mirror] * fade[:, None] * fade)
+    rows, columns, gain = bank.transfer()
+    window = spectrum[:, rows[:, :, None], columns[:, None, :]] * torch.from_numpy(gain).to(images)
+    inside = slice(width // 2, width // 2 + _SIZE // 2)
+    waves = torch.fft.ifft2(window)[..., inside, inside] * (window.shape[-1] / bank._padded) ** 2
+    energy = (waves.real.square() + waves.imag.square()).unflatten(1, (len(_SCALES), _ORIENTATIONS))
+    pooled = [resize_tensors(energy[:, number], cells).flatten(1) for number, (_, cells) in enumerate(_SCALES)]
+    return torch.log1p(torch.cat(pooled, dim=1) / _KNEE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from neurorecon.errors import InputError
 from neurorecon.io.images import pixels as pixels
 from neurorecon.models.preprocessing import Preprocessing as Preprocessing
 from neurorecon.models.preprocessing import to_tensor as to_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Rec. 709 weights of red, green and blue in luminance.
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
@@ -82,6 +86,23 @@ def resize(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     array, float32, shape (..., size, size) or (..., rows, columns)
     """
     return _resample(images, size, _area_weights)
+
+
+def resize_tensors(images: Tensor, size: int) -> Tensor:
+    """Do what :func:`resize` does, with tensors (..., y, x); differentiable."""
+    import torch
+
+    if images.shape[-2:] == (size, size):
+        return images
+    vertical, horizontal = (torch.from_numpy(_area_weights(int(old), size)).to(images) for old in images.shape[-2:])
+    return vertical @ images @ horizontal.T
+
+
+def luminance_of_tensors(images: Tensor) -> Tensor:
+    """Do what :func:`luminance` does, with tensors (image, rgb, y, x); differentiable."""
+    import torch
+
+    return torch.einsum("ncyx,c->nyx", images, torch.from_numpy(_LUMINANCE).to(images))
 
 
 def interpolate(images: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.figures.style import figure_bytes
@@ -174,10 +175,14 @@ class Figure:
 
     @property
     def width(self) -> str:
-        """CSS width on the page, the same as in print; empty for a file."""
+        """CSS width on the page, the same as in print; empty for a file that does not say it."""
         if hasattr(self.source, "get_size_inches"):
             return f"{self.source.get_size_inches()[0] * 25.4:.1f}mm"
-        return ""
+        if Path(self.source).suffix.lower() != ".png":
+            return ""
+        with Image.open(self.source) as image:
+            dpi = image.info.get("dpi")
+        return f"{image.width / dpi[0] * 25.4:.1f}mm" if dpi else ""
 
     def _content(self) -> tuple[str, bytes]:
         if hasattr(self.source, "savefig"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -42,6 +42,9 @@ Denoise = Callable[["Tensor", "Tensor"], "Tensor"]
 #: Called with the clean latents that a step predicts, (image, channel, y, x), and the share of noise in what they are
 #: predicted from; returns the latents to go on with.
 Correct = Callable[["Tensor", float], "Tensor"]
+
+#: How unlikely images are, (image,): called with tensors (image, rgb, y, x), differentiable.
+Loss = Callable[["Tensor"], "Tensor"]
 
 #: Gray level of the image that stands for "no image", as in Brain-Diffuser.
 GRAY = 127
@@ -97,6 +100,9 @@ class LatentDiffusion(Generator):
     """
 
     name: ClassVar[str] = "latent-diffusion"
+
+    #: What pulls images during sampling: a function from stimuli to their loss, and how far, see :meth:`moved`.
+    toward: tuple[Callable[[Sequence[str]], Loss], float] | None = None
 
     def __init__(
         self,
@@ -165,8 +171,37 @@ class LatentDiffusion(Generator):
 
     def make(self, stimuli: Sequence[str], conditions: Mapping[str, Tensor], seed: int) -> Tensor:
         """Generate one batch, shape (stimulus, rgb, y, x)."""
+        import torch
+
         self._check()
-        return self.decode_latents(self.sample(stimuli, conditions, seed))
+        if self.toward is None:
+            return self.decode_latents(self.sample(stimuli, conditions, seed))
+        loss_of, size = self.toward
+        with torch.inference_mode(False), torch.no_grad():
+            move = partial(self.moved, loss_of(stimuli), size)
+            return self.decode_latents(self.sample(stimuli, conditions, seed, correct=move))
+
+    def moved(self, loss: Loss, size: float, clean: Tensor, noise: float) -> Tensor:
+        """Return predicted clean latents after a move down a gradient, of the same length for each image.
+
+        Parameters
+        ----------
+        loss : callable
+            Of images.
+        size : float
+            Root mean square of the move over the latents of an image, in relation to `noise`. So moves end with it:
+            what is changed at the end, the network cannot make look like an image any more.
+        clean : Tensor, shape (image, channel, y, x)
+        noise : float
+            Amplitude of the noise that is left, from 1 to 0.
+        """
+        import torch
+
+        with torch.enable_grad():
+            given = clean.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(self.decode_latents(given)).sum(), given)
+        length = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        return clean - size * noise * gradient / length.clamp(min=1e-20)
 
     def sample(
         self,
@@ -230,6 +265,22 @@ class LatentDiffusion(Generator):
         """Return the images of latents, (stimulus, rgb, y, x); differentiable outside of inference mode."""
         images: Tensor = self.loaded.autoencoder.decode(latents / self._files.autoencoder.scaling_factor).sample
         return images / 2 + 0.5
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Return the condition ``latents``, (image, channel, y, x), of images (image, y, x, rgb) in [0, 1]."""
+        import torch
+
+        scaling, size, step = self._files.autoencoder.scaling_factor, self.image_shape[0], self._default_batch()
+        with torch.inference_mode():
+            parts = [
+                encode_images(
+                    self.loaded.autoencoder,
+                    torch.from_numpy(np.array(images[start : start + step], dtype=np.float32)).to(self.torch_device),
+                    size,
+                )
+                for start in range(0, len(images), step)
+            ]
+            return np.asarray((torch.cat(parts) * scaling).cpu().numpy())
 
     @property
     def loaded(self) -> Networks:
@@ -629,6 +680,7 @@ def load_networks(
             adapter.merge(unet.unet if dual else unet)
         nothing = {name: value.to(device, precision) for name, value in _nothing(dual, models, device).items()}
         unet = torch.nn.Module.to(unet, device=device, dtype=precision).requires_grad_(False)
+        unet = torch.nn.Module.to(unet, memory_format=torch.channels_last)  # convolutions take 25 % less time
         return Networks(unet, files.autoencoder.load(device), nothing, precision)
 
 

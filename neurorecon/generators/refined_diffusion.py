@@ -124,6 +124,13 @@ class RefinedDiffusion(LatentDiffusion):
         import torch
 
         self._check()
+        if self.toward is not None and self.refine != "none" and "layers" in conditions:
+            raise InputError(
+                "images cannot be pulled toward features of CLIP and by a likelihood at once",
+                given=f"refine={self.refine!r} and a gradient of the likelihood",
+                expected="one of the two",
+                todo="use refine='none', or no gradient",
+            )
         if self.refine == "none" or "layers" not in conditions:
             return super().make(stimuli, conditions, seed)
         with torch.inference_mode(False), torch.enable_grad():
@@ -151,14 +158,8 @@ class RefinedDiffusion(LatentDiffusion):
 
     def _moved(self, loss: LayerLoss, clean: Tensor, noise: float) -> Tensor:
         """Return predicted clean latents after moves down the gradient, each of the same length for each image."""
-        import torch
-
         for _ in range(self.moves):
-            with torch.enable_grad():
-                given = clean.detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(loss(self.decode_latents(given)).sum(), given)
-            size = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-            clean = clean - self.pull * noise * gradient / size.clamp(min=1e-20)
+            clean = self.moved(loss, self.pull, clean, noise)
         return clean
 
     def _optimized(

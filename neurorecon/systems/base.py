@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -37,7 +37,7 @@ from neurorecon.models.load import seed_of as seed_of
 from neurorecon.parallel import Compute, ResultsFolder
 from neurorecon.registry import SYSTEMS
 from neurorecon.store.store import Store
-from neurorecon.systems.decoded import FORMAT, Decoded, read_json
+from neurorecon.systems.decoded import FORMAT, RESPONSES, Decoded, read_json
 from neurorecon.systems.decoded import MissingTargetError as MissingTargetError
 from neurorecon.systems.decoded import as_images as as_images
 
@@ -123,6 +123,9 @@ class System(BaseEstimator):
     networks : tuple of str
         Roles of the networks that images are generated with, as ``neurorecon weights list`` shows them, e.g.
         ``("autoencoder",)``. Their weights are those that the parameter `models` names.
+    carries_responses : bool
+        Whether generation uses the measured responses, too: then ``decoded["responses"]`` holds them, (stimulus,
+        voxel), in standard deviations of training.
     decoders_ : dict of str to estimator
         The fitted decoders.
     voxels_ : int array, shape (voxel,)
@@ -147,6 +150,7 @@ class System(BaseEstimator):
     trains_on: ClassVar[Literal["stimuli", "samples"]] = "stimuli"
     metrics: ClassVar[tuple[str, ...]] = ()
     networks: ClassVar[tuple[str, ...]] = ()
+    carries_responses: ClassVar[bool] = False
 
     #: All classes that can be loaded from a folder, by name.
     classes: ClassVar[dict[str, type[System]]] = {}
@@ -201,6 +205,56 @@ class System(BaseEstimator):
             Empty for a system of one stage.
         """
         return {}
+
+    def variants(
+        self,
+        decoded: Decoded,
+        seeds: Sequence[int],
+        *,
+        strengths: Sequence[float] | None = None,
+        start: np.ndarray | None = None,
+        toward: Any = None,
+    ) -> Iterator[np.ndarray]:
+        """Generate with several seeds; for systems that generate by diffusion, also from other starts.
+
+        Parameters
+        ----------
+        decoded : Decoded
+        seeds : sequence of int
+        strengths : sequence of float, optional
+            Strengths of the diffusion, in turn.
+        start : array, shape (stimulus, channel, y, x), optional
+            Latents that the diffusion starts from, in place of the first stage.
+        toward : (callable, float), optional
+            What pulls images during sampling, as in :class:`~neurorecon.generators.latent_diffusion.LatentDiffusion`.
+
+        Yields
+        ------
+        array, shape (stimulus, y, x, rgb)
+            The images of each seed.
+        """
+        if strengths is not None or start is not None or toward is not None:
+            raise self._without_diffusion()
+        for seed in seeds:
+            yield self.generate(decoded, seed=seed).values
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Return the latents that diffusion starts from, (stimulus, channel, y, x), for systems that generate by it.
+
+        Parameters
+        ----------
+        images : array, shape (stimulus, y, x, rgb)
+            In [0, 1].
+        """
+        raise self._without_diffusion()
+
+    def _without_diffusion(self) -> InputError:
+        return InputError(
+            f"the system {self.name!r} does not generate by diffusion",
+            given="a strength, latents to start from, or a gradient",
+            expected="seeds alone",
+            todo="leave strengths, average and gradient out",
+        )
 
     def learn(self, recordings: Recordings) -> dict[str, np.ndarray]:
         """Return what generation needs of the training samples besides decoded targets; it is saved with the system.
@@ -382,7 +436,8 @@ class System(BaseEstimator):
         with compute.limited():
             predicted = self._fit(recordings, labels, alone, None, responses, compute, standardized=standardized)
             values, ids = self._responses(responses, standardized)
-            return self._decoded({**self._predict(values, set(self.decoders_) - set(predicted)), **predicted}, ids)
+            predicted = {**self._predict(values, set(self.decoders_) - set(predicted)), **predicted}
+            return self._decoded(predicted, ids, values)
 
     def fit_arrays(
         self, responses: ArrayLike, targets: Mapping[str, ArrayLike], groups: ArrayLike | None = None
@@ -426,7 +481,7 @@ class System(BaseEstimator):
         """
         check_is_fitted(self, "decoders_")
         values, stimuli = self._responses(responses, standardized)
-        return self._decoded(self._predict(values, self.decoders_), stimuli)
+        return self._decoded(self._predict(values, self.decoders_), stimuli, values)
 
     def reconstruct(self, responses: Any, *, seed: int = 0) -> xarray.DataArray:
         """Decode and generate; parameters are those of :meth:`decode` and :meth:`generate`."""
@@ -611,11 +666,11 @@ class System(BaseEstimator):
             found[name] = np.asarray(predicted[spec.source] if spec.beside else predicted)
         return found
 
-    def _decoded(self, predicted: Mapping[str, np.ndarray], stimuli: np.ndarray) -> Decoded:
-        """Return predictions as arrays in the shape of the stored targets."""
+    def _decoded(self, predicted: Mapping[str, np.ndarray], stimuli: np.ndarray, responses: np.ndarray) -> Decoded:
+        """Return predictions as arrays in the shape of the stored targets, and responses where they are used, too."""
         import xarray
 
-        arrays = {}
+        arrays, moments = {}, dict(self.training_)
         for name, about in self.targets_.items():
             values, mean = predicted[name].reshape(len(stimuli), -1), self.training_[name][0].ravel()
             if values.shape[1] < len(mean):  # only first groups are decoded
@@ -628,7 +683,15 @@ class System(BaseEstimator):
                 attrs=about["attrs"],
                 name=name,
             )
-        return Decoded(arrays, stimuli, self.training_, self.reliability_)
+        if self.carries_responses:
+            arrays[RESPONSES] = xarray.DataArray(
+                ((responses - self.mean_) / self.scale_).astype(np.float32),
+                dims=("stimulus", "voxel"),
+                coords={"stimulus": ("stimulus", stimuli)},
+                name=RESPONSES,
+            )
+            moments[RESPONSES] = np.zeros_like(self.mean_), np.ones_like(self.scale_)
+        return Decoded(arrays, stimuli, moments, self.reliability_)
 
     @property
     def reliability_(self) -> dict[str, np.ndarray]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: Version of the layout of saved systems and decoded targets.
 FORMAT = 1
 
+#: Name of the entry that holds the measured responses, (stimulus, voxel), of systems that generate from them too.
+RESPONSES = "responses"
+
 
 class MissingTargetError(InputError, KeyError):
     """Raised if generation needs a target that was not decoded or was dropped."""

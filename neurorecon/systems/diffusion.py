@@ -7,7 +7,7 @@ condition it, and the parameters of its presets. A file of such a system reads l
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -204,17 +204,51 @@ class DiffusionSystem(System):
             raise InputError(
                 "best_of is not a number of images", given=f"best_of={self.best_of!r}", expected="1 or more"
             )
-        used = decoded.drop(*(name for name in self.without if name in decoded))
-        generator, conditions, stimuli = self.generator(used), self.conditions(used, seed), decoded.stimuli.tolist()
-        best = generator.generate(stimuli, conditions, seed=seed)
+        seeds = [seed, *(seed_of(seed, f"candidate {number}") for number in range(1, self.best_of))]
+        images_of = self.variants(decoded, seeds)
+        best = next(images_of)
         if self.best_of > 1:
             score = self.agreement(best, decoded)
-            for number in range(1, self.best_of):
-                images = generator.generate(stimuli, conditions, seed=seed_of(seed, f"candidate {number}"))
+            for images in images_of:
                 again = self.agreement(images, decoded)
                 better = again > score
                 best[better], score[better] = images[better], again[better]
-        return as_images(best, stimuli)
+        return as_images(best, decoded.stimuli)
+
+    def variants(
+        self,
+        decoded: Decoded,
+        seeds: Sequence[int],
+        *,
+        strengths: Sequence[float] | None = None,
+        start: np.ndarray | None = None,
+        toward: Any = None,
+    ) -> Iterator[np.ndarray]:
+        """Generate with several seeds, from the first stage or from other latents.
+
+        Parameters and result are those of :meth:`System.variants`. The first stage is computed once, with the first
+        seed.
+        """
+        if self.first_stage_only:
+            yield from super().variants(decoded, seeds, strengths=strengths, start=start, toward=toward)
+            return
+        used = decoded.drop(*(name for name in self.without if name in decoded))
+        if start is not None and self.first_stage in used:
+            used = used.drop(self.first_stage)
+        generator, conditions = self.generator(used), self.conditions(used, seeds[0])
+        if start is not None:
+            conditions["latents"] = start
+        generator.toward = toward
+        for number, seed in enumerate(seeds):
+            if strengths is not None:
+                generator.set_params(strength=strengths[number % len(strengths)])
+            yield generator.generate(decoded.stimuli.tolist(), conditions, seed=seed)
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Return the latents that diffusion starts from, (stimulus, channel, y, x), of images in [0, 1]."""
+        from neurorecon.generators.latent_diffusion import LatentDiffusion
+
+        return self.with_settings(LatentDiffusion).encode(images)
 
 
 def decode_latents(system: Any, latents: xarray.DataArray) -> xarray.DataArray:

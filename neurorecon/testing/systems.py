@@ -22,6 +22,7 @@ from neurorecon.decoders.samples import Recordings, stored_target
 from neurorecon.errors import InputError
 from neurorecon.store.store import Store, open_store
 from neurorecon.systems.base import Decoded, System, TargetSpec, load_system
+from neurorecon.systems.decoded import RESPONSES
 from neurorecon.testing.contract import Check, ContractError, draw, expect, global_state, run_all
 
 #: Largest difference between images in [0, 1], or relative to the largest decoded value, that batches may make.
@@ -85,6 +86,11 @@ class SystemTrial:
         found = self.fitted.decode(self.responses)
         expect(isinstance(found, Decoded), f"decode has to return a Decoded, but returns a {type(found).__name__}.")
         return found
+
+    @property
+    def decoded_targets(self) -> dict[str, Any]:
+        """The targets among what is decoded: all but responses that are carried along."""
+        return {name: array for name, array in self.decoded.items() if name in self.specs}
 
     @cached_property
     def images(self) -> Any:
@@ -176,7 +182,7 @@ def check_training_samples(trial: SystemTrial) -> None:
     """``samples=`` chooses the training samples, and ``stimuli=`` their stimuli."""
     table = trial.store.samples(trial.subject)
     rows = np.flatnonzero((table["task"] == trial.task) & (table["split"] == "train"))
-    values = {name: array.values for name, array in trial.decoded.items()}
+    values = {name: array.values for name, array in trial.decoded_targets.items()}
     fewer = trial.fit(task=trial.task, samples=rows[: len(rows) * 2 // 3]).decode(trial.responses)
     same = [name for name in values if np.array_equal(fewer[name].values, values[name])]
     expect(not same, f"fit has to train on samples= alone, but {', '.join(same)} does not depend on it.")
@@ -193,9 +199,13 @@ def check_training_samples(trial: SystemTrial) -> None:
 def check_decode(trial: SystemTrial) -> None:
     """Decoded targets have the dimensions, coordinates, type and units of the stored ones."""
     decoded, stimuli = trial.decoded, trial.responses["stimulus"].values
-    expect(set(decoded) == set(trial.specs), f"decode has to return {set(trial.specs)}, but returns {set(decoded)}.")
+    names = set(trial.specs) | ({RESPONSES} if trial.fitted.carries_responses else set())
+    expect(set(decoded) == names, f"decode has to return {names}, but returns {set(decoded)}.")
     expect(np.array_equal(decoded.stimuli, stimuli), "decode has to keep the stimuli in their order.")
-    for name, array in decoded.items():
+    if trial.fitted.carries_responses:
+        own = (trial.responses.values - trial.fitted.mean_) / trial.fitted.scale_
+        trial.expect_close(own, decoded[RESPONSES].values, "Carried responses have to be those that were decoded.")
+    for name, array in trial.decoded_targets.items():
         stored = stored_target(trial.store, trial.specs[name].source, stimuli.tolist()[:1])
         expect(array.dims == stored.dims, f"{name!r} has to have the dims {stored.dims}, but has {array.dims}.")
         expect(
@@ -238,7 +248,7 @@ def check_learns(trial: SystemTrial) -> None:
     """Decoded targets are more like those of their stimuli than like those of others."""
     stimuli = trial.decoded.stimuli.tolist()
     gains = []
-    for name, array in trial.decoded.items():
+    for name, array in trial.decoded_targets.items():
         mean, deviation = (moment.ravel() for moment in trial.decoded.training[name])
         vary = deviation > 0
         true = stored_target(trial.store, trial.specs[name].source, stimuli).values.reshape(len(stimuli), -1)
@@ -278,7 +288,8 @@ def check_images(trial: SystemTrial) -> None:
 def check_missing_targets(trial: SystemTrial) -> None:
     """Optional targets may be missing, one by one or all together; an error names a missing required target."""
     optional = [name for name, spec in trial.specs.items() if not spec.required]
-    for dropped in [*([name] for name in optional), optional]:
+    carried = [RESPONSES] if trial.fitted.carries_responses else []
+    for dropped in [*([name] for name in optional), optional, carried, [*optional, *carried]]:
         try:
             found = trial.fitted.generate(trial.decoded.drop(*dropped), seed=1)
         except Exception as error:

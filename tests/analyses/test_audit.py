@@ -10,12 +10,13 @@ from scipy import stats
 
 import neurorecon as nr
 from neurorecon.analyses.audit import audit, nearest_training
-from neurorecon.analyses.audit_result import BASELINES, BEYOND
+from neurorecon.analyses.audit_result import BASELINES, BEYOND, STAGES
 from neurorecon.decoders.ridge import RidgeDecoder
 from neurorecon.decoders.samples import Recordings
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.metrics import METRICS, Metric
 from neurorecon.parallel import Compute
+from neurorecon.registry import SYSTEMS
 from neurorecon.systems.base import System, TargetSpec, as_images, noise_like
 from neurorecon.systems.linear_pixels import LinearPixels
 
@@ -465,3 +466,29 @@ def test_images_that_are_no_reconstructions_are_refused(store, images):
         audit(store, images.assign_coords(stimulus=[f"x{number}" for number in range(20)]), **QUICK)
     with pytest.raises(InputError, match="cannot be audited on other splits"):
         audit(store, images, **QUICK, splits=["tau"])
+
+
+class Vague(Pixels):
+    """Pixels by ridge regression, with much noise: images differ, and some fit the response better than others."""
+
+    name = "vague"
+
+    def generate(self, decoded, *, seed=0):
+        noise = [noise_like(decoded["images"].shape[1:], seed, str(name)) for name in decoded.stimuli]
+        return as_images(decoded["images"].values + 0.15 * np.stack(noise), decoded.stimuli)
+
+
+def test_refinement_is_a_stage_with_controls_of_its_own(store, monkeypatch):
+    """The choice by likelihood beats a random one and one by another response; both are in the table, as stages."""
+    monkeypatch.setitem(SYSTEMS._added, "vague", Vague)
+    found = audit(store, nr.refine("vague", best_of=8), **QUICK)
+    assert list(dict.fromkeys(found.table["row"]))[:4] == ["refined", *STAGES]
+    assert set(found.table.loc[found.table["row"].isin(list(STAGES)), "kind"]) == {"stage"}
+    for name in STAGES:
+        assert row(found, name)["left"] > 0, name
+        assert row(found, name)["left_p"] < 0.05, name
+    assert "unrefined" not in BASELINES
+    assert verdict(found)["strongest baseline"] not in STAGES
+    again = audit(store, nr.refine("vague", best_of=1), **QUICK)
+    assert row(again, "unrefined")["left"] == 0
+    assert row(again, "random choice")["left"] == 0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from neurorecon.analyses.controls import compare, with_controls
     from neurorecon.analyses.evaluate import evaluate
     from neurorecon.analyses.finetune import finetune
+    from neurorecon.analyses.generalization import generalization
     from neurorecon.analyses.maps import maps, voxelwise_maps
     from neurorecon.analyses.output_effects import output_effects
     from neurorecon.analyses.partition import partition_variance
@@ -87,6 +88,7 @@ _PUBLIC = {
     "refine": "neurorecon.systems.refined",
     "roi_optimal": "neurorecon.analyses.roi_optimal",
     "shuffle": "neurorecon.analyses.shuffle",
+    "generalization": "neurorecon.analyses.generalization",
     "split": "neurorecon.analyses.splits",
     "system_maps": "neurorecon.analyses.system_maps",
     "voxelwise_maps": "neurorecon.analyses.maps",
@@ -124,6 +126,7 @@ __all__ = [
     "export_store",
     "extract",
     "finetune",
+    "generalization",
     "load_decoder",
     "load_extractor",
     "load_generator",

@@ -15,6 +15,7 @@ from neurorecon.cli.common import (
     Output,
     QuietOption,
     SplitColumnOption,
+    SplitColumnsOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -68,7 +69,7 @@ def audit(
     table: TableOption = None,
     system: AuditedSystemOption = None,
     store: StoreOption = None,
-    split_column: SplitColumnOption = None,
+    split_column: SplitColumnsOption = None,
     models: ModelsOption = None,
     preset: PresetOption = None,
     setting: SetOption = None,
@@ -125,7 +126,15 @@ def audit(
         from neurorecon.analyses.audit import AuditSettings, compute_audit, compute_audit_of_images
         from neurorecon.analyses.evaluate import load_images
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
+        from neurorecon.cli.common import (
+            by_split,
+            choose,
+            folder_of_split,
+            in_folders,
+            results_folder,
+            subjects_of,
+            write_splits,
+        )  # fmt: skip
         from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
@@ -161,19 +170,26 @@ def audit(
             *(f"{key}={value}" for key, value in options.items()),
         ]  # fmt: skip
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
-        folder = results_folder(out, "_".join(["audit", in_folders(opened), *choices]))
+        folder = results_folder(out, "_".join(["audit", in_folders(opened, split_column), *choices]))
         output.keeps.append(folder)
-        compute = Compute(folder=folder / "parts", progress=output.progress)
-        found: Any
-        for person in subjects_of(opened, subject if given is None or subject else opened.subjects[:1]):
-            if given is None:
-                found = compute_audit(opened, person, settings, compute)
-            else:
-                found = compute_audit_of_images(opened, person, given, settings, compute)
-            opened = output.use(found.source(opened))
-            record = record_of(opened, command_line(), seed=seed)
-            output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
-            output.add(found, opened)
+        results: dict[str, list[Any]] = {}
+        for column, chosen in by_split(split_column, opened, output):
+            place, opened = folder_of_split(folder, split_column, column), chosen
+            compute = Compute(folder=place / "parts", progress=output.progress)
+            for person in subjects_of(opened, subject if given is None or subject else opened.subjects[:1]):
+                found: Any
+                if given is None:
+                    found = compute_audit(opened, person, settings, compute)
+                else:
+                    found = compute_audit_of_images(opened, person, given, settings, compute)
+                opened = output.use(found.source(opened))
+                record = record_of(opened, command_line(), seed=seed)
+                output.add_files(write(found, opened, place, record, figures=not no_figures, formats=drawn_as))
+                output.add(found, opened)
+                results.setdefault(column, []).append(found)
+        write_splits(
+            results, opened, output, folder, record_of(opened, command_line(), seed=seed), drawn_as, not no_figures
+        )
 
     run_command("audit", as_json, quiet, verbose, work)
 

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,17 @@ SplitColumnOption = Annotated[
         metavar="NAME",
         help="Split column of the store to train and test by, e.g. tau; see `neurorecon split`. Default: the split "
         "that the store was built with.",
+    ),
+]
+
+SplitColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split-column",
+        metavar="NAME",
+        help="Split column of the store to train and test by, e.g. tau; see `neurorecon split`. Default: the split "
+        "that the store was built with, which is called built-in here. May be given several times: then one table "
+        "shows all of them.",
     ),
 ]
 
@@ -321,22 +332,24 @@ def choose(
     output: Output,
     snapshot: str | None = None,
     verify: bool = True,
-    split_column: str | None = None,
+    split_column: str | Sequence[str] | None = None,
     device: str | None = None,
 ) -> Store:
     """Open the named store, or else the one built last in this folder, or else the embedded one, built on demand.
 
-    A device to compute on is checked first: nothing is opened, built or locked if this machine does not have it.
+    A device to compute on is checked first: nothing is opened, built or locked if this machine does not have it. Of
+    several split columns, the store follows the first; see :func:`by_split`.
     """
     if device is not None:
         from neurorecon.parallel.workers import choose_device
 
         choose_device(device, ("cpu", "torch", "cuda"))
     store = _choose(location, output, snapshot, verify)
-    if split_column is not None:
-        store = store.with_split(split_column)
+    if split_column:
+        column = split_column if isinstance(split_column, str) else split_column[0]
+        store = store.with_split(column)
         numbers = ", ".join(f"{row['number']:,} {row['kind']}s {row['split']}" for row in store.stimulus_counts())
-        logger.info("split column: %s (%s)", split_column, numbers)
+        logger.info("split column: %s (%s)", column, numbers)
     return output.use(store)
 
 
@@ -360,6 +373,44 @@ def _choose(location: str | None, output: Output, snapshot: str | None, verify: 
     return store if snapshot is None else open_store(store.location, snapshot=snapshot)
 
 
+def by_split(columns: list[str] | None, store: Store, output: Output) -> Iterator[tuple[str, Store]]:
+    """Yield each split that was named, and the latest snapshot of the store with it; the chosen one if none was.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such column; nothing has been computed by then.
+    """
+    from neurorecon.store.schema import BUILT_IN
+
+    names = list(dict.fromkeys(columns or [store.split_column or BUILT_IN]))
+    for name in names:
+        store.with_split(name)
+    yield names[0], store
+    for name in names[1:]:
+        yield name, output.use(store.reopened().with_split(name))
+
+
+def folder_of_split(folder: Path, columns: list[str] | None, split: str) -> Path:
+    """Return the folder for the results of one split: a folder of its own where there are several."""
+    return folder / file_name(split) if len(set(columns or [])) > 1 else folder
+
+
+def write_splits(
+    found: Mapping[str, Sequence[Result]], store: Store, output: Output, folder: Path, record: Mapping[str, Any],
+    formats: Sequence[str] = (), figures: bool = True,
+) -> None:  # fmt: skip
+    """Write the table of several splits beside the folders of each; of one split there is none."""
+    from neurorecon.analyses.generalization import generalization
+    from neurorecon.analyses.results import write
+
+    if len(found) > 1:
+        table = generalization(found, store)
+        output.add_files(write(table, store.with_split(None), folder, record, figures=figures, formats=formats))
+        output.extra["splits"] = json.loads(table.table.to_json(orient="records"))
+        output.add(table, store)
+
+
 def subjects_of(store: Store, wanted: list[str] | None) -> list[str]:
     """Return the subjects to analyze, each once.
 
@@ -374,8 +425,10 @@ def subjects_of(store: Store, wanted: list[str] | None) -> list[str]:
     return list(dict.fromkeys(wanted or store.subjects))
 
 
-def in_folders(store: Store) -> str:
+def in_folders(store: Store, columns: Sequence[str] | None = None) -> str:
     """Return what a store is called in the names of folders of results: results of other splits get their own."""
+    if len(set(columns or ())) > 1:
+        return file_name("_".join([store.name, *dict.fromkeys(columns or ())]))
     return file_name(store.name if store.split_column is None else f"{store.name}_{store.split_column}")
 
 

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ from neurorecon.cli.common import (
     JsonOption,
     Output,
     QuietOption,
-    SplitColumnOption,
+    SplitColumnsOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -25,10 +25,14 @@ from neurorecon.cli.common import (
 )
 from neurorecon.errors import InputError
 
+if TYPE_CHECKING:
+    from neurorecon.analyses.results import Result
+    from neurorecon.store.store import Store
+
 
 def maps(
     store: StoreOption = None,
-    split_column: SplitColumnOption = None,
+    split_column: SplitColumnsOption = None,
     subject: Annotated[
         list[str] | None,
         typer.Option("--subject", help="A subject; may be given several times. Default: all."),
@@ -171,13 +175,28 @@ def maps(
         from neurorecon.analyses.maps import compute_maps, map_settings
         from neurorecon.analyses.plan import as_text, plan_maps
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
+        from neurorecon.cli.common import (
+            by_split,
+            choose,
+            folder_of_split,
+            in_folders,
+            results_folder,
+            subjects_of,
+            write_splits,
+        )  # fmt: skip
         from neurorecon.cli.reconstruct import parameters_of
         from neurorecon.parallel import Compute
         from neurorecon.parallel.jobs import FOLDER
         from neurorecon.parallel.workers import LOCAL, check_scheduler, connect
 
         drawn_as = formats_of(formats)
+        if len(set(split_column or [])) > 1 and (system is not None or kind not in (None, "encoding")):
+            raise InputError(
+                "only maps of what voxels encode are made for several splits at once",
+                given=", ".join(split_column or []),
+                expected="one split column",
+                todo="run the command for each of them",
+            )
         wanted = [part for item in bands or [] for part in item.split(",") if part] or None
         if system is not None:
             of_encoding = {
@@ -216,15 +235,23 @@ def maps(
             raw = "no-zscore" if no_zscore else None
             asked = ("+".join(wanted or []), task, cross_validate, null if null != "order" else None, exchange, raw)
             choices = [choice for choice in asked if choice]
-            folder = results_folder(out, "_".join(["maps", in_folders(opened), *(roi or ["all"]), *choices]))
+            named = ["maps", in_folders(opened, split_column), *(roi or ["all"]), *choices]
+            folder = results_folder(out, "_".join(named))
             output.keeps.append(FOLDER)
             compute = Compute(scheduler if client is None else client, threads, FOLDER, output.progress)
-            found = compute_maps(opened, names, settings, compute)
-        for item in found:
-            output.add(item, opened)
+            found: dict[str, tuple[Store, list[Result]]] = {}
+            for split, chosen in by_split(split_column, opened, output):
+                found[split] = chosen, compute_maps(chosen, names, settings, compute)
+        for _, items in found.values():
+            for item in items:
+                output.add(item, opened)
         logger.info("writing tables, brain images and figures ...")
-        record = record_of(opened, command_line(), seed=seed)
-        output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
+        own = {}
+        for split, (chosen, items) in found.items():
+            place, record = folder_of_split(folder, split_column, split), record_of(chosen, command_line(), seed=seed)
+            output.add_files(write(items, chosen, place, record, figures=not no_figures, formats=drawn_as))
+            own[split] = [item for item in items if item.kind == "encoding"]
+        write_splits(own, chosen, output, folder, record, drawn_as, not no_figures)
 
     run_command("maps", as_json, quiet, verbose, work)
 
@@ -237,12 +264,12 @@ def _refuse(options: Mapping[str, Any], what: str, todo: str) -> None:
 
 
 def _system_maps(
-    output: Output, store: str | None, split_column: str | None, subject: list[str] | None, roi: list[str] | None,
+    output: Output, store: str | None, split_column: list[str] | None, subject: list[str] | None, roi: list[str] | None,
     out: Path | None, drawn_as: list[str], no_figures: bool, threads: int | None, **asked: Any,
 ) -> None:  # fmt: skip
     """Map the decoders of a system, and write what was found."""
     from neurorecon.analyses.output_effects import OutputSettings, compute_output_effects
-    from neurorecon.analyses.results import Result, record_of, write
+    from neurorecon.analyses.results import record_of, write
     from neurorecon.analyses.system_maps import SystemMapSettings, compute_system_map
     from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
     from neurorecon.parallel import Compute

@@ -15,6 +15,7 @@ from neurorecon.cli.common import (
     Output,
     QuietOption,
     SplitColumnOption,
+    SplitColumnsOption,
     StoreOption,
     VerboseOption,
     formats_of,
@@ -157,7 +158,7 @@ def fit(
 
 def reconstruct(
     store: StoreOption = None,
-    split_column: SplitColumnOption = None,
+    split_column: SplitColumnsOption = None,
     system: SystemOption = "linear-pixels",
     models: ModelsOption = None,
     preset: PresetOption = None,
@@ -232,7 +233,15 @@ def reconstruct(
         from neurorecon.analyses.design import ReconstructSettings
         from neurorecon.analyses.reconstruct import compute_reconstruction
         from neurorecon.analyses.results import record_of, write
-        from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
+        from neurorecon.cli.common import (
+            by_split,
+            choose,
+            folder_of_split,
+            in_folders,
+            results_folder,
+            subjects_of,
+            write_splits,
+        )  # fmt: skip
         from neurorecon.parallel import Compute
 
         drawn_as = formats_of(formats)
@@ -250,17 +259,27 @@ def reconstruct(
             *(f"{key}={value}" for key, value in (("center", center), ("scale", scale)) if value != "auto"),
         ]  # fmt: skip
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]
-        folder = results_folder(out, "_".join(["reconstruct", in_folders(opened), *choices]))
-        output.keeps += [folder, *([] if decoders is None else [decoders])]
-        compute = Compute(folder=folder / "parts", progress=output.progress)
-        for person in subjects_of(opened, subject):
-            found = compute_reconstruction(
-                opened, person, settings, compute, folder=decoders, reuse=Path("results") / f"fits_{in_folders(opened)}"
-            )
-            opened = output.use(found.source(opened))
-            record = record_of(opened, command_line(), seed=seed)
-            output.add_files(write(found, opened, folder, record, figures=not no_figures, formats=drawn_as))
-            output.add(found, opened)
+        several = len(set(split_column or [])) > 1
+        folder = results_folder(out, "_".join(["reconstruct", in_folders(opened, split_column), *choices]))
+        fits = folder / "fits" if several and decoders is None else decoders  # splits with equal training share a fit
+        output.keeps += [folder, *([] if fits is None else [fits])]
+        found: dict[str, list[Any]] = {}
+        for split, chosen in by_split(split_column, opened, output):
+            place, opened = folder_of_split(folder, split_column, split), chosen
+            compute = Compute(folder=place / "parts", progress=output.progress)
+            for person in subjects_of(opened, subject):
+                one = compute_reconstruction(
+                    opened, person, settings, compute, folder=fits,
+                    reuse=Path("results") / f"fits_{in_folders(opened)}",
+                )  # fmt: skip
+                opened = output.use(one.source(opened))
+                record = record_of(opened, command_line(), seed=seed)
+                output.add_files(write(one, opened, place, record, figures=not no_figures, formats=drawn_as))
+                output.add(one, opened)
+                found.setdefault(split, []).append(one)
+        write_splits(
+            found, opened, output, folder, record_of(opened, command_line(), seed=seed), drawn_as, not no_figures
+        )
 
     run_command("reconstruct", as_json, quiet, verbose, work)
 

@@ -40,6 +40,9 @@ SOURCES = "sources"
 #: Group of the split columns, see :mod:`neurorecon.store.splits`.
 SPLITS = f"{STIMULI}/splits"
 
+#: What the split that a store was built with is called where a split column can be named.
+BUILT_IN = "built-in"
+
 RESERVED_GROUPS = (STIMULI, TARGETS, SOURCES)
 
 #: Attribute of the root that summarizes all arrays: ``digest`` and ``bytes``.

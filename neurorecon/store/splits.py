@@ -16,7 +16,7 @@ import numpy as np
 
 from neurorecon.errors import InputError, StoreError
 from neurorecon.store.leaks import LEAKS_OF_COLUMNS, SAME_STIMULI, straddling
-from neurorecon.store.schema import SPLITS, STIMULI, TARGETS
+from neurorecon.store.schema import BUILT_IN, SPLITS, STIMULI, TARGETS
 from neurorecon.store.writer import StoreWriter
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ def check_column(name: str, stimuli: pd.DataFrame, values: np.ndarray) -> np.nda
         If the name or a value is invalid, or nothing is trained on or tested.
     """
     values = np.asarray(values).astype(object).astype(str)
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name == BUILT_IN:
         raise InputError(
             "this name of a split column cannot be used",
             given=repr(name),
-            expected="letters, digits, _, - and ., e.g. tau or leave_face",
+            expected=f"letters, digits, _, - and ., e.g. tau or leave_face, but not {BUILT_IN}",
             todo="choose another name with --column",
         )
     unknown = sorted(set(values.tolist()) - set(VALUES))

@@ -537,14 +537,19 @@ class Tables:
 
         It covers the split column that the store follows, and no other.
         """
-        summary = self._summary
-        own = schema.content_digest(self.arrays()) if summary is None else str(summary["digest"])
+        own = self.content_digest
         if self.split_column is None:
             return own
         if self._tested_task is not None:
             return combine({"content": own, "tested on the task": self._tested_task})
         path = f"{schema.SPLITS}/{self.split_column}"
         return combine({"content": own, path: str(self._node(path).attrs["digest"])})
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of the content of the store, whichever split column it follows."""
+        summary = self._summary
+        return schema.content_digest(self.arrays()) if summary is None else str(summary["digest"])
 
     @property
     def bytes(self) -> int:
@@ -802,14 +807,14 @@ class Store(Tables):
         Parameters
         ----------
         column : str or None
-            One of :attr:`split_columns`; None for the split that the store was built with.
+            One of :attr:`split_columns`; None or "built-in" for the split that the store was built with.
 
         Raises
         ------
         UnknownNameError
             If there is no such column.
         """
-        return type(self)(self.location, self._root, self.snapshot, column)
+        return type(self)(self.location, self._root, self.snapshot, None if column == schema.BUILT_IN else column)
 
     def reopened(self, snapshot: str | None = None) -> Store:
         """Return the latest or another snapshot of this store, with the same split column."""

@@ -784,9 +784,10 @@ class System(BaseEstimator):
             for name, spec in self.targets.items()
         }
         about = self._provenance(recordings, alone)
-        del about["split_column"]  # the digest of the store covers it
+        del about["split_column"]  # of a split, only its training samples matter, so several share a fit
         everything = {
             **about,
+            "digest": None if recordings.store is None else recordings.store.content_digest,
             "store": None,  # copies of a store may lie anywhere
             "snapshot": None,
             "targets": specs,

@@ -65,6 +65,42 @@ def test_columns_are_made_listed_and_used(call, location, tmp_path):
     assert all("results/maps_small_random_0_all" in path for path in json.loads(mapped.stdout)["files"])
 
 
+def test_several_columns_give_one_table(call, location, tmp_path):
+    stimuli = nr.open_store(location).stimuli
+    number = stimuli.groupby(["kind", "split"]).cumcount()
+    half = stimuli["split"].where((stimuli["split"] != "test") | (number % 2 == 0), "")
+    pd.DataFrame({"id": stimuli["id"], "half": half}).to_csv(tmp_path / "half.csv", index=False)
+    assert call("split", location, "--table", tmp_path / "half.csv", "--column", "half").exit_code == 0
+    arguments = ["--store", location, "--split-column", "built-in", "--split-column", "half", "--task", "images"]
+    arguments += ["--subject", "subj01", "--permutations", "9", "--json"]
+    found = call("reconstruct", *arguments, "--metric", "pixcorr")
+    assert found.exit_code == 0, found.stderr
+    answer = json.loads(found.stdout)
+    assert [(row["split"], row["score"], row["same model"]) for row in answer["splits"]] == [
+        ("built-in", "pixcorr", True), ("half", "pixcorr", True)
+    ]  # fmt: skip
+    folder = tmp_path / "results" / "reconstruct_small_built-in_half_images_pixcorr"
+    assert len(list((folder / "fits").iterdir())) == 1  # one model, tested twice
+    assert (folder / "built-in" / "subj01_linear-pixels_scores.csv").is_file()
+    assert (folder / "half" / "subj01_linear-pixels_scores.csv").is_file()
+    assert len(pd.read_csv(folder / "generalization_splits.csv")) == 2
+    assert (folder / "generalization_splits.png").is_file()
+    mapped = call("maps", *arguments, "--bands", "category", "--no-figures")
+    assert mapped.exit_code == 0, mapped.stderr
+    assert {row["split"] for row in json.loads(mapped.stdout)["splits"]} == {"built-in", "half"}
+    tested = {row["split"]: row["n"] for row in answer["splits"]}
+    audited = call("audit", "--system", "linear-pixels", *arguments, "--metric", "pixcorr", "--no-figures")
+    assert audited.exit_code == 0, audited.stderr
+    assert {row["n"] for row in json.loads(audited.stdout)["splits"]} == {tested["built-in"], tested["half"]}
+    for command, more in (("maps", ["--system", "linear-pixels"]), ("maps", ["--kind", "decoding"])):
+        refused = call(command, *arguments, *more)
+        assert refused.exit_code == 2
+        assert "only maps of what voxels encode" in refused.stderr
+    unknown = call("reconstruct", *arguments, "--split-column", "tau")
+    assert unknown.exit_code == 2
+    assert "unknown split column 'tau'" in unknown.stderr
+
+
 def test_a_table_of_ones_own(call, location, tmp_path):
     ids = nr.open_store(location).stimuli["id"]
     pd.DataFrame({"id": ids, "mine": np.where(np.arange(len(ids)) % 3, "train", "test")}).to_csv(

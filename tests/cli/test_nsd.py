@@ -51,18 +51,24 @@ def test_a_model_of_photographs_is_tested_on_synthetic_and_imagined_images(call,
     assert (counted["image", "imagery"], counted["other", "imagery"]) == (12, 6)
     made = call("features", "--target", "gabor", "--quiet")
     assert made.exit_code == 0, made.stderr
-    found = {}
-    for column in (None, "synthetic", "vision", "imagery"):
-        split = () if column is None else ("--split-column", column)
-        arguments = ("--roi", "V1", "--bands", "gabor", "--permutations", "99", "--no-figures", "--quiet")
-        mapped = call("maps", *split, *arguments, "--out", f"maps-{column}")
-        assert mapped.exit_code == 0, mapped.stderr
-        (table,) = (tmp_path / f"maps-{column}").glob("*_encoding_rois.csv")
-        found[column] = pd.read_csv(table).set_index("roi")["value"]["V1"]
+    columns = [word for name in ("built-in", "synthetic", "vision", "imagery") for word in ("--split-column", name)]
+    chosen = ("--permutations", "99", "--no-figures", "--quiet", "--json")
+    mapped = call("maps", *columns, "--roi", "V1", "--bands", "gabor", *chosen)
+    assert mapped.exit_code == 0, mapped.stderr
+    table = pd.DataFrame(json.loads(mapped.stdout)["splits"])
+    found = table[table["score"] == "V1 joint R2"].set_index("split")["value"]
     # Filters that were fitted to photographs extrapolate badly to images far from them; the model is the same.
-    assert np.isfinite(list(found.values())).all()
-    assert found["synthetic"] < found[None]
-    assert len(set(found.values())) == 4
+    assert np.isfinite(found).all()
+    assert found["synthetic"] < found["built-in"]
+    assert len(set(found)) == 4
+    assert table["same model"].all()
+    made = call("reconstruct", *columns[:6], "--metric", "pixcorr", *chosen)
+    assert made.exit_code == 0, made.stderr
+    scores = pd.DataFrame(json.loads(made.stdout)["splits"]).set_index("split")
+    assert scores["same model"].all()
+    assert scores.loc["built-in", "value"] > 0.2
+    assert scores.loc["synthetic", "n"] == counted["image", "synthetic"]
+    assert len(list((tmp_path / "results").glob("reconstruct_*/fits/*"))) == 1
 
 
 def test_a_mistake_gives_one_message_and_no_store(call, tmp_path):

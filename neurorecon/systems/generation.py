@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Stimuli of a part, where a system does not generate more at a time. Generation takes seconds per image, and a killed
 #: run loses at most one part.
-PART = 16
+PART = 8
 
 
 def generate_parts(

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import xarray
 from huggingface_hub import DatasetCard, ModelCard
+from sklearn.base import BaseEstimator
 
 import neurorecon as nr
 from neurorecon import hub
 from neurorecon.analyses import cards
 from neurorecon.analyses.cards import OPEN_LICENSES, Terms, export_dataset, export_model
 from neurorecon.analyses.results import MANIFEST, data_of, record_of, write_fit_manifest
-from neurorecon.decoders.banded import BandedRidge
+from neurorecon.decoders.persistence import Persistent
 from neurorecon.errors import InputError, MissingFileError, NeuroreconWarning
 from neurorecon.systems.base import System, TargetSpec
 from neurorecon.systems.linear_pixels import LinearPixels
@@ -72,7 +73,7 @@ def _names(folder):
 
 
 def test_a_store_as_a_data_set(miniature, tmp_path):
-    store = miniature()
+    store = miniature(("category",))
     card_path, license_path, copy = export_dataset(store, tmp_path / "hub", progress=False)
     assert _names(tmp_path / "hub") == {"README.md", "LICENSE.md", ".gitattributes", "miniature.zarr"}
     assert (card_path.name, license_path.name, copy.name) == ("README.md", "LICENSE.md", "miniature.zarr")
@@ -181,28 +182,28 @@ def test_nothing_of_the_user_is_overwritten(miniature, tmp_path, there):
         target.symlink_to(tmp_path / "elsewhere")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match="cannot be written here"):
-        export_dataset(miniature(), target, progress=False)
+        export_dataset(miniature(("category",)), target, progress=False)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_interrupted_export_leaves_nothing(miniature, tmp_path, monkeypatch):
+def test_an_interrupted_export_leaves_nothing(lab, tmp_path, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
     (tmp_path / "hub").mkdir()  # an empty folder may be there
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cards, "_write_card", interrupt)
-        export_dataset(miniature(), tmp_path / "hub", progress=False)
+        export_dataset(lab("CC0"), tmp_path / "hub", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["hub"]
     assert not any((tmp_path / "hub").iterdir())
     left = tmp_path / ".hub.abcd1234.part" / "hub"  # of a killed process
     left.mkdir(parents=True)
-    export_dataset(miniature(), tmp_path / "hub", progress=False)
+    export_dataset(lab("CC0"), tmp_path / "hub", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["hub"]
 
 
 def test_a_fit_as_a_model(miniature, fit, tmp_path):
-    store = miniature()
+    store = miniature(("category",))
     fitted, folder = fit(store)
     found = nr.reconstruct(store, fitted, "subj01", n_permutations=9)
     nr.write(found, store, tmp_path / "results", record_of(store, "neurorecon reconstruct"), figures=False)
@@ -260,33 +261,48 @@ def test_a_fit_to_restricted_data_is_without_training_samples(lab, fit, tmp_path
     assert "my own data" in (tmp_path / "permitted" / "LICENSE.md").read_text()
 
 
-class OnBands(System):
-    """A system whose decoder keeps its training responses as they are."""
+class NearestSample(Persistent, BaseEstimator):
+    """A decoder as another package may have it: it keeps the training responses as they are."""
 
-    name = "test-cards-bands"
+    def fit(self, X, y, groups=None):
+        self.X_, self.y_ = X, np.asarray(y).reshape(len(X), -1)
+        return self
+
+    def predict(self, X):
+        return self.y_[np.square(X[:, None] - self.X_).sum(axis=-1).argmin(axis=1)]
+
+
+class Nearest(System):
+    """A system with such a decoder, and networks of the user's own."""
+
+    name = "test-cards-nearest"
+    networks = ("autoencoder",)
 
     def __init__(self, models="bundled"):
         self.models = models
 
     @property
     def targets(self):
-        return {"images": TargetSpec("images", BandedRidge(n_iter=1))}
+        return {"images": TargetSpec("images", NearestSample())}
 
     def generate(self, decoded, *, seed=0):
         return xarray.zeros_like(decoded["images"])
 
 
 def test_decoders_that_keep_restricted_responses_are_refused(lab, fit, tmp_path):
-    _, folder = fit(lab(RESTRICTED), OnBands(models=str(tmp_path / "networks")))
+    _, folder = fit(lab(RESTRICTED), Nearest(models=str(tmp_path / "networks")))
     with pytest.raises(InputError, match="may hold training responses"):
         export_model(folder, tmp_path / "hub")
     assert not (tmp_path / "hub").exists()
     export_model(folder, tmp_path / "hub", permission="my own data")
     assert nr.load_system(tmp_path / "hub").models == "networks"
+    text = (tmp_path / "hub" / "README.md").read_text()
+    assert "| autoencoder | own weights (networks) | not stated | not in this folder |" in text
+    assert "Everything else in a reconstruction comes from the networks below" in text
 
 
 def test_results_of_another_fit_are_refused(miniature, fit, tmp_path):
-    store = miniature()
+    store = miniature(("category",))
     _, folder = fit(store)
     other = nr.reconstruct(store, "linear-pixels", "subj01", roi="V1", n_permutations=9, options={"cv": 3})
     nr.write(other, store, tmp_path / "results", record_of(store, "other"), figures=False)
@@ -298,7 +314,7 @@ def test_results_of_another_fit_are_refused(miniature, fit, tmp_path):
 
 
 def test_fits_that_do_not_say_their_data_need_the_store(miniature, fit, lab, tmp_path):
-    store = miniature()
+    store = miniature(("category",))
     _, folder = fit(store)
     (folder / MANIFEST).unlink()
     with pytest.raises(InputError, match="under what terms"):
@@ -312,7 +328,7 @@ def test_fits_that_do_not_say_their_data_need_the_store(miniature, fit, lab, tmp
 def test_what_is_no_complete_fit_is_refused(fit, miniature, tmp_path):
     with pytest.raises(MissingFileError, match="no fitted system here"):
         export_model(tmp_path / "nothing", tmp_path / "hub")
-    _, folder = fit(miniature())
+    _, folder = fit(miniature(("category",)))
     description = json.loads((folder / "system.json").read_text())
     (folder / "system.json").write_text(json.dumps({**description, "complete": False}))
     with pytest.raises(MissingFileError, match="incomplete"):

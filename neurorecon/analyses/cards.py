@@ -211,7 +211,7 @@ def export_model(
     manifest = _manifest(source)
     data = _training_data(source, system, manifest, store)
     terms = Terms.of(data)
-    scored = [] if results is None else _scored(Path(results), system)
+    scored, compared = ([], []) if results is None else _scored(Path(results), system)
     forgotten = [] if terms.redistribution == "allowed" or permission else _forget(system, terms)
     system.provenance_, system.targets_ = _without_paths(system.provenance_), _without_paths(system.targets_)
     system.set_params(**{key: _without_paths(value) for key, value in system.get_params(deep=False).items()
@@ -229,8 +229,8 @@ def export_model(
                      *(("simulated",) if data["simulated"] else ())],
             **_evaluation(system, data, scored),
         }  # fmt: skip
-        _write_card(part, "model", metadata, _model_text(system, data, terms, permission, forgotten, scored), terms,
-                    permission)  # fmt: skip
+        _write_card(part, "model", metadata, _model_text(system, data, terms, permission, forgotten, scored, compared),
+                    terms, permission)  # fmt: skip
     return sorted(path for path in Path(out).rglob("*") if path.is_file())
 
 
@@ -366,8 +366,8 @@ def _training_data(folder: Path, system: System, manifest: Mapping[str, Any], st
     return data
 
 
-def _scored(folder: Path, system: System) -> list[dict[str, Any]]:
-    """Return the scores of a system in a folder of results, those against controls too."""
+def _scored(folder: Path, system: System) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the scores of a system in a folder of results, and those of it and its controls, with intervals."""
     about = system.provenance_
     parameters = system.get_params(deep=False)
     wanted = {
@@ -375,21 +375,26 @@ def _scored(folder: Path, system: System) -> list[dict[str, Any]]:
         "digest": about["digest"], "cross_validate": None, "train_samples": about["samples"],
         "options": {key: to_json_types(plain_parameter(value)) for key, value in parameters.items() if key != "device"},
     }  # fmt: skip
-    others: list[str] = []
+    records, others = {}, []
     for path in sorted(folder.glob("*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            settings, scores, digests = record["settings"], record["scores"], record["digests"]
-            if settings["kind"] != "reconstruction" or settings["subject"] != about["subject"]:
-                continue
+            if record["settings"]["subject"] == about["subject"] and record["digests"] and record["scores"]:
+                records[path.name, record["settings"]["kind"]] = record
         except (OSError, ValueError, KeyError, TypeError):
             continue  # another JSON file
+    for (name, kind), record in records.items():
+        if kind != "reconstruction":
+            continue
+        settings = record["settings"]
         options = {key: value for key, value in settings["options"].items() if key != "device"}
-        given = {**settings, "digest": digests.get("store"), "options": options}
+        given = {**settings, "digest": record["digests"].get("store"), "options": options}
         differ = [key for key, value in wanted.items() if given.get(key) != value]
-        if not differ:
-            return list(scores)
-        others.append(f"{path.name}: other {', '.join(differ)}")
+        if not differ:  # of a comparison, the settings do not say the fit: it is of the same run
+            beside = [other["scores"] for (_, kind), other in records.items() if kind == f"{system.name}_comparison"
+                      and all(other[key] == record[key] for key in ("command", "time", "digests"))]  # fmt: skip
+            return record["scores"], beside[0] if beside else []
+        others.append(f"{name}: other {', '.join(differ)}")
     found = "; ".join(others) or f"no reconstructions of {about['subject']}"
     raise InputError(
         "the folder holds no scores of this fit",
@@ -516,7 +521,7 @@ def _dataset_text(
 
 def _model_text(
     system: System, data: Mapping[str, Any], terms: Terms, permission: str | None, forgotten: Sequence[str],
-    scores: Sequence[Mapping[str, Any]],
+    scores: Sequence[Mapping[str, Any]], compared: Sequence[Mapping[str, Any]],
 ) -> str:  # fmt: skip
     about, subject = system.provenance_, system.provenance_["subject"]
     roi = "all voxels" if about["roi"] is None else "+".join(np.atleast_1d(about["roi"]))
@@ -527,7 +532,7 @@ def _model_text(
         left_out = f"{np.nanmean(quality[name]):.3f}" if name in quality else "-"
         pixels = spec.source in ("images", "frames")
         targets.append([name, _times(stored["shape"]), type(system.decoders_[name]).__name__, where,
-                        "yes" if spec.required else "no", left_out,
+                        "yes" if spec.required else "no", *([left_out] if quality else []),
                         "the stimuli" if pixels else weights_label(stored["attrs"]),
                         "-" if pixels else weights_record(stored["attrs"]).get("sha256") or "-",
                         stored["attrs"].get("licence", "-")])  # fmt: skip
@@ -585,15 +590,21 @@ def _model_text(
         "Parameters: " + ", ".join(f"`{key}={plain_parameter(value)!r}`"
                                    for key, value in system.get_params(deep=False).items()) + ".",
         "## What is decoded, and what is made up",
-        "These targets are decoded from the responses. Quality is the mean correlation with left-out training samples.",
-        _table(["target", "shape", "decoder", "voxels", "required", "quality", "made by", "sha256",
-                "license of the weights"], targets),
+        "These targets are decoded from the responses."
+        + (" Quality is the mean correlation with left-out training samples." if quality else ""),
+        _table(["target", "shape", "decoder", "voxels", "required", *(["quality"] if quality else []), "made by",
+                "sha256", "license of the weights"], targets),
         made_up,
         *([_table(["network", "weights", "license", "from"], networks)] if networks else []),
         "## Scores",
         *(["On the test split, beside a null of exchanged pairs; `mean image` is reached without the brain.",
            _table(["score", "value", "null mean", "null max", "p", "stimuli", "mean image"], rows)]
           if rows else ["None were given when this card was written."]),
+        *(["The system beside its controls, with intervals over stimuli. The oracle generates from the true targets; "
+           "the other controls do without the response to the stimulus.",
+           _table(["score", "value", "from", "to", "p"],
+                  [[row["name"], *(_figure(row.get(key)) for key in ("value", "low", "high", "p"))]
+                   for row in compared])] if compared else []),
         "## Citation", str(data["citation"]), _cite(),
     ]  # fmt: skip
     return "\n\n".join(filter(None, parts)) + "\n"

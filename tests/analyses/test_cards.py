@@ -191,9 +191,11 @@ def test_an_interrupted_export_leaves_nothing(lab, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     (tmp_path / "hub").mkdir()  # an empty folder may be there
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    store = lab("CC0")
+    with monkeypatch.context() as patch:
         patch.setattr(cards, "_write_card", interrupt)
-        export_dataset(lab("CC0"), tmp_path / "hub", progress=False)
+        with pytest.raises(KeyboardInterrupt):
+            export_dataset(store, tmp_path / "hub", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["hub"]
     assert not any((tmp_path / "hub").iterdir())
     left = tmp_path / ".hub.abcd1234.part" / "hub"  # of a killed process
@@ -205,7 +207,7 @@ def test_an_interrupted_export_leaves_nothing(lab, tmp_path, monkeypatch):
 def test_a_fit_as_a_model(miniature, fit, tmp_path):
     store = miniature(("category",))
     fitted, folder = fit(store)
-    found = nr.reconstruct(store, fitted, "subj01", n_permutations=9)
+    found = nr.reconstruct(store, fitted, "subj01", n_permutations=9, controls=True)
     nr.write(found, store, tmp_path / "results", record_of(store, "neurorecon reconstruct"), figures=False)
     files = export_model(folder, tmp_path / "hub", results=tmp_path / "results")
     assert {path.name for path in files} >= {"README.md", "system.json", "system.safetensors", MANIFEST}
@@ -220,6 +222,8 @@ def test_a_fit_as_a_model(miniature, fit, tmp_path):
     text = (tmp_path / "hub" / "README.md").read_text()
     for fact in (store.digest, "SIMULATED", "public domain", "| images | 8 x 8 x 3 | RidgeDecoder |", "No network"):
         assert fact in text
+    for score in found.comparison.scores:
+        assert f"| {score.name} | {score.value:.3g} | {score.extra['low']:.3g} |" in text
     record = json.loads((tmp_path / "hub" / MANIFEST).read_text())
     assert record["data"]["reader"] == "miniature"
     assert record["command"] == "neurorecon fit"

@@ -56,7 +56,13 @@ def test_nsd_may_not_be_redistributed(call, built, tmp_path):
     built("nsd", subjects=["subj01"])
     found = call("export", "--hub", "hub", "--store", "store.icechunk", "--json")
     assert found.exit_code == 2
-    for part in ("redistribute it\n", "nsd, whose terms are: NSD Terms", "  expected: ", "  to do:    ", "--permission"):
+    for part in (
+        "redistribute it\n",
+        "nsd, whose terms are: NSD Terms",
+        "  expected: ",
+        "  to do:    ",
+        "--permission",
+    ):
         assert part in found.stderr
     assert json.loads(found.stdout)["error"] in found.stderr
     assert not (tmp_path / "hub").exists()

@@ -32,6 +32,9 @@ logger = logging.getLogger("neurorecon")
 #: Formats of figures by default.
 FORMATS = ("png",)
 
+#: Name of the record beside a fitted system.
+MANIFEST = "manifest.json"
+
 #: Age after which folders that killed processes were writing are deleted: no write takes an hour.
 LEFT_SECONDS = 3600.0
 
@@ -433,7 +436,19 @@ def _write_manifest(path: Path, item: Result, own: Mapping[str, Any], files: Seq
     return write_json(path, {**own, "scores": [score.row() for score in item.scores], "files": digests})
 
 
-def write_fit_manifest(folder: Path, system: Any, record: Mapping[str, Any]) -> Path:
+def data_of(store: Store) -> dict[str, Any]:
+    """Return what data a store holds, for records that are read without the store.
+
+    Returns
+    -------
+    dict
+        ``name`` (of the store), ``reader``, and the description: ``title``, ``simulated``, ``citation``, ``terms``,
+        ``units`` and ``notes``.
+    """
+    return {"name": store.name, "reader": store.reader, **store.description}
+
+
+def write_fit_manifest(folder: Path, system: Any, record: Mapping[str, Any], data: Mapping[str, Any]) -> Path:
     """Write ``manifest.json`` beside a fitted system: how it was made, and the sha256 of its files.
 
     Parameters
@@ -444,12 +459,14 @@ def write_fit_manifest(folder: Path, system: Any, record: Mapping[str, Any]) -> 
         Fitted.
     record : mapping
         From :func:`record_of`.
+    data : mapping
+        What it was fitted to, from :func:`data_of`.
     """
-    files = [path for path in sorted(folder.rglob("*")) if path.name != "manifest.json"]
+    files = [path for path in sorted(folder.rglob("*")) if path.name != MANIFEST]
     weights = {name: weights_record(about["attrs"]) for name, about in system.targets_.items()}
     parameters = {name: plain_parameter(value) for name, value in system.get_params(deep=False).items()}
-    about = {"system": system.name, "parameters": parameters, "weights": weights}
-    return write_json(folder / "manifest.json", {**record, **about, "files": sha256_of_files(folder, files)})
+    about = {"system": system.name, "parameters": parameters, "weights": weights, "data": dict(data)}
+    return write_json(folder / MANIFEST, {**record, **about, "files": sha256_of_files(folder, files)})
 
 
 def plain_parameter(value: Any) -> Any:

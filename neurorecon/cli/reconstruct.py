@@ -126,7 +126,7 @@ def fit(
     def work(output: Output) -> None:
         from neurorecon.analyses.design import ReconstructSettings
         from neurorecon.analyses.reconstruct import compute_fit
-        from neurorecon.analyses.results import record_of, write_fit_manifest
+        from neurorecon.analyses.results import data_of, record_of, write_fit_manifest
         from neurorecon.cli.common import choose, in_folders, results_folder, subjects_of
         from neurorecon.parallel import Compute
 
@@ -144,7 +144,7 @@ def fit(
             # Targets that were missing are in a later snapshot.
             opened = output.use(opened.reopened(fitted.provenance_["snapshot"]))
             record = record_of(opened, command_line(), settings=fitted.provenance_)
-            write_fit_manifest(place, fitted, record)
+            write_fit_manifest(place, fitted, record, data_of(opened))
             about = fitted.provenance_
             output.extra["fits"].append({"subject": person, "folder": str(place), **about})
             output.add_files([place])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -140,10 +140,43 @@ class FittedRidge(TargetScores):
     def dual_coef_(self) -> NDArray:
         """Dual weights of the samples, (sample, target): ``coef_.T = (X - x_mean_).T @ dual_coef_``."""
         check_is_fitted(self, "coordinates_")
-        scaled = self.sample_vectors_ / self.singular_values_.astype(self.dtype)
+        scaled = self.samples_along_components() / self.singular_values_.astype(self.dtype)
         if self._sample_roots_ is not None:
             scaled = scaled * self._sample_roots_[:, None].astype(self.dtype)
         return scaled @ self.coordinates_
+
+    def forget_samples(self) -> Self:
+        """Forget the left singular vectors, from which the training responses can be computed (X = U S V').
+
+        Predictions, weights and Haufe patterns stay the same to the bit. `dual_coef_`, and maps under permuted samples,
+        are not available afterwards.
+
+        Returns
+        -------
+        FittedRidge
+            Itself; ``sample_vectors_`` has the shape (sample, 0).
+        """
+        check_is_fitted(self, "coordinates_")
+        self.sample_vectors_ = self.sample_vectors_[:, :0].copy()
+        self._sample_roots_ = None
+        return self
+
+    def samples_along_components(self) -> NDArray:
+        """Return the left singular vectors of the training responses, (sample, component).
+
+        Raises
+        ------
+        InputError
+            If the decoder has forgotten them.
+        """
+        if self.sample_vectors_.shape[1] < len(self.singular_values_):
+            raise InputError(
+                "this decoder does not hold its training samples",
+                given="a decoder without sample vectors, as systems are shared that were fitted to restricted data",
+                expected="a decoder that was fitted here",
+                todo="fit the system to your own copy of the data",
+            )
+        return self.sample_vectors_
 
     def haufe_patterns(self, targets: slice | NDArray[np.int64] | None = None) -> NDArray:
         """Return the activation pattern of each target: the covariance of the responses times the weights.

@@ -180,7 +180,8 @@ class DualRidge:
         alphas = np.broadcast_to(decoder.alpha_, len(deviation))[columns]  # type: ignore[attr-defined]
         center = bool(decoder.fit_intercept)  # type: ignore[attr-defined]
         scaled = (outputs - outputs.mean(axis=0) * center) / deviation[columns]
-        u, v = (values.astype(np.float32, copy=False) for values in (decoder.sample_vectors_, decoder.voxel_vectors_))
+        vectors = decoder.samples_along_components(), decoder.voxel_vectors_
+        u, v = (values.astype(np.float32, copy=False) for values in vectors)
         return cls(u, v, decoder.singular_values_, alphas, scaled.astype(np.float32), center)
 
     def coordinates(self, outputs: np.ndarray) -> np.ndarray:

@@ -162,6 +162,12 @@ class Item:
         URL of the distributor.
     page : str
         Page in the documentation.
+    license_id : str
+        License of the responses of a data set, as the Hugging Face hub abbreviates it, e.g. ``"cc0-1.0"``; empty if it
+        has no such abbreviation.
+    redistribution : {"", "allowed", "responses", "restricted"}
+        What of a data set its terms let everybody hand on: everything, everything but images and videos, or nothing
+        without further conditions. Empty for the user's own data, whose terms the user states.
     """
 
     name: str
@@ -184,6 +190,8 @@ class Item:
     download: str = ""
     home: str = ""
     page: str = ""
+    license_id: str = ""
+    redistribution: Literal["", "allowed", "responses", "restricted"] = ""
 
     @property
     def origin(self) -> str:

@@ -11,7 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from neurorecon.decoders import RidgeDecoder
+from neurorecon.decoders import RidgeDecoder, load_decoder
+from neurorecon.decoders.ridge_maps import DualRidge
 from neurorecon.errors import InputError
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
@@ -312,6 +313,26 @@ def test_means_far_above_the_variation_cost_no_precision():
     shifted, shifted_new = X + np.float32(1024), X_new + np.float32(1024)
     expected = Ridge(1.0).fit(shifted.astype(float), Y).predict(shifted_new.astype(float))
     np.testing.assert_allclose(RidgeDecoder(1.0).fit(shifted, Y).predict(shifted_new), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_voxels", [30, 6], ids=["dual", "primal"])
+def test_forgotten_samples_change_nothing_that_is_predicted(n_voxels, tmp_path):
+    random = np.random.default_rng(1)
+    X, y = random.standard_normal((12, n_voxels)), random.standard_normal((12, 3))
+    weight = random.uniform(0.5, 2, 12)
+    whole = RidgeDecoder(2.0, dtype="float64").fit(X, y, sample_weight=weight)
+    whole.save(tmp_path / "whole")
+    ours = load_decoder(tmp_path / "whole").forget_samples()
+    ours.save(tmp_path / "ours")
+    ours = load_decoder(tmp_path / "ours")
+    for found in ("coef_", "x_mean_", "intercept_"):
+        np.testing.assert_array_equal(getattr(ours, found), getattr(whole, found))
+    np.testing.assert_array_equal(ours.predict(X), whole.predict(X))
+    np.testing.assert_array_equal(ours.haufe_patterns(), whole.haufe_patterns())
+    assert not any(len(part) == len(X) and part.size for part in vars(ours).values() if isinstance(part, np.ndarray))
+    for use in (lambda: ours.dual_coef_, lambda: DualRidge.of(ours, np.arange(3), y, y.std(axis=0))):
+        with pytest.raises(InputError, match="does not hold its training samples"):
+            use()
 
 
 def test_refitting_forgets():

@@ -685,6 +685,25 @@ def test_guide(world):
     assert "later" not in names["store"].targets_available
 
 
+def test_arrays(tmp_path, monkeypatch):
+    """Of docs/datasets/arrays.md: a store from arrays in memory, and its map."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nr, "voxelwise_maps", functools.partial(nr.voxelwise_maps, n_permutations=19))
+    random = np.random.default_rng(0)
+    ids = [f"scene{number:02d}" for number in range(40)]
+    images = random.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    names = {
+        "ids": ids, "images": images, "shown": np.repeat(ids, 2), "in_v1": np.arange(12) < 5,
+        "responses": random.standard_normal((80, 12)).astype(np.float32),
+    }  # fmt: skip
+    (example,) = _python("docs/datasets/arrays.md")
+    _run(example, names)
+    assert names["store"].rois("subj01")["V1"] == 5
+    np.testing.assert_array_equal(names["store"].images(ids[3:4]).values[0], images[3])
+    assert names["found"].bands == ["gabor"]
+    assert (tmp_path / "results" / "lab" / "subj01_encoding_voxels.csv").is_file()
+
+
 def test_clusters(world, cluster, monkeypatch):
     """Of docs/scale.md, with a cluster of this machine in place of SLURM's."""
     import distributed
@@ -740,6 +759,7 @@ def test_extending(world, monkeypatch):
 def test_every_python_example_is_run():
     tested = {
         "README.md": 1,
+        "docs/datasets/arrays.md": 1,
         "docs/features.md": 2,
         "docs/guide.md": 1,
         "docs/scale.md": 2,

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import assert_type
 
-import pandas as pd
-
 import neurorecon as nr
 from neurorecon.decoders import MultiSubjectRidge
 from neurorecon.errors import InputError
@@ -20,7 +18,7 @@ class Constant(nr.System):
     name = "constant"
 
 
-def analyze(location: Path) -> pd.DataFrame:
+def analyze(location: Path) -> list[Path]:
     """Go through the names that analyses use."""
     store = nr.open_store(location)
     assert_type(store, nr.Store)
@@ -42,4 +40,5 @@ def analyze(location: Path) -> pd.DataFrame:
     check_system(Constant())
     decoders = [nr.RidgeDecoder(alpha=1.0), nr.BandedRidge(), nr.MLPDecoder(), MultiSubjectRidge()]
     print(len(decoders), Metric, Interval, bootstrap_interval, InputError)
-    return result.tables()["scores"]
+    print(result.tables()["scores"])  # a DataFrame; pandas has no types of its own
+    return files

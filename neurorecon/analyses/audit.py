@@ -49,6 +49,7 @@ from neurorecon.decoders.samples import Recordings, choose_shown_task, stored_ta
 from neurorecon.errors import InputError, NeuroreconWarning, UnknownNameError
 from neurorecon.metrics.base import Metric, mean_of_defined, summarize
 from neurorecon.metrics.image import as_unit_float, center_and_scale, resized
+from neurorecon.metrics.networks import CategoryProbe
 from neurorecon.parallel import Compute
 from neurorecon.stats import stimulus_permutations
 from neurorecon.stats.exchange import Exchange
@@ -595,7 +596,7 @@ def audit(
 
 def default_metrics(store: Store, models: str | None) -> list[str]:
     """Return the metrics of an audit of images: on networks too, where their weights can judge these stimuli."""
-    if store.simulated:
+    if CategoryProbe().judges(store):
         return [*METRICS, *METRICS_OF_SCENES]
     return [*METRICS, *(METRICS_OF_PHOTOGRAPHS if models is not None else ())]
 

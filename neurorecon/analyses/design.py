@@ -197,7 +197,8 @@ def choose_bands(
             "there is nothing to predict from",
             given=f"the store {store.name!r}, targets: {', '.join(store.targets_available) or 'none'}",
             expected="at least one target",
-            todo="compute one first: neurorecon features --target clip_image",
+            todo="compute one first: neurorecon features --target gabor (neurorecon features lists all), or add "
+            "your own (nr.add_target)",
         )
     for name in names:
         store.target_stimuli(name)  # raises, with the names that exist

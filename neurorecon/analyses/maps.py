@@ -570,7 +570,7 @@ def _chosen(
         number = len(np.unique(test.runs))
         said.append(f"intervals from {len(test.runs)} volumes in {number} run{'s' * (number > 1)} can be too short "
                     f"({SURE_RUNS} runs or {SURE_VOLUMES} volumes are enough)")  # fmt: skip
-    at_edge = edges.message()
+    at_edge = edges.message("voxels")
     found |= {"warnings": [*said, *([at_edge] if at_edge else [])], "alphas_at_edge": edges.record()}
     if settings.null == "refit":
         found["refit"] = "alpha and mixture of bands (all alike, or one alone) chosen on the folds in each permutation"
@@ -680,7 +680,7 @@ def _decoding_map(
         scores.append(_decoding_score(subject, fit, units[1]))
         nulls[f"{target} correlation"] = fit.correlation_null
     exchanged = exchange_record(units[0], 1 / (1 + n_permutations), settings.n_permutations, fdr=settings.fdr)
-    at_edge = {name: part.message() for name, part in edges.items()}
+    at_edge = {name: part.message("features") for name, part in edges.items()}
     return VoxelwiseMap(
         subject=subject,
         task=task,

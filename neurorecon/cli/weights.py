@@ -169,7 +169,7 @@ def pull(
 
 
 def _row(name: str, role: str, origin: str, size: str, terms: str, systems: str, place: str) -> str:
-    return f"{name:<24}{role:<16}{origin:<11}{size:>9}  {terms:<23}{systems:<29}{place}"
+    return f"{name:<24}{role:<16}{origin:<11}{size:>9}  {terms:<21}  {systems:<29}  {place}"
 
 
 def _facts(entry: Item) -> dict[str, Any]:

@@ -208,17 +208,23 @@ class AlphaEdges:
         """Return the counts and the grid, JSON types only."""
         return {**vars(self), "grid": list(self.grid)}
 
-    def message(self) -> str | None:
-        """Return a warning if at least :data:`MANY_AT_EDGE` of the targets are at an end, else None."""
+    def message(self, of: str = "targets") -> str | None:
+        """Return a warning if at least :data:`MANY_AT_EDGE` of the targets are at an end, else None.
+
+        Parameters
+        ----------
+        of : str
+            What the targets of this fit are: ``"voxels"`` of an encoding model, ``"features"`` of a decoder.
+        """
         counts = {"smallest": self.smallest, "largest": self.largest}
         many = [name for name, count in counts.items() if count and count >= MANY_AT_EDGE * self.targets]
         if not many:
             return None
-        at = " and ".join(f"the {name} alpha in {counts[name]:,} of {self.targets:,} targets" for name in many)
+        at = " and ".join(f"the {name} alpha in {counts[name]:,} of {self.targets:,} {of}" for name in many)
         further = {"smallest": f"below {self.grid[0]:g}", "largest": f"above {self.grid[1]:g}"}
         return (
             f"cross-validation chose {at}, at the end of the grid from {self.grid[0]:g} to {self.grid[1]:g}; "
-            f"add alphas {' and '.join(further[name] for name in many)}"
+            f"better alphas may lie {' and '.join(further[name] for name in many)}"
         )
 
     def warn(self) -> None:

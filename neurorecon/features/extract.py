@@ -113,7 +113,7 @@ def rows_of(store: Store, extractor: Extractor) -> np.ndarray:
             f"the target {extractor.name!r} is computed from {extractor.needs}, but this store has none",
             given=f"{len(store.stimuli)} stimuli, {missing}",
             expected=extractor.needs if extractor.needs != "frames" else "videos",
-            todo="omit this target",
+            todo="omit this target, or add one of your own (nr.add_target)",
         )
     if extractor.needs == "frames":
         return np.flatnonzero((store.stimuli["kind"] == "video").to_numpy())

@@ -282,12 +282,19 @@ class CategoryProbe(ImageNetwork):
         named = {"category": self.network.categories(pooled), "kind": self.network.kinds(pooled)}
         return {"early": early, "middle": middle, "pooled": pooled, **named}
 
+    def judges(self, store: Store) -> bool:
+        """Return whether the stimuli of a store are drawn scenes of the probe's categories."""
+        return store.simulated and not self._unknown(store)
+
+    def _unknown(self, store: Store) -> list[str]:
+        """Return the categories of a store that the probe was not trained on."""
+        return sorted(set(store.stimuli["category"].astype(str)) - set(self.network.config.categories))
+
     def check(self, store: Store) -> None:
         """Refuse stimuli that are no drawn scenes of the probe's categories."""
-        known = sorted(set(self.network.config.categories))
-        strange = sorted(set(store.stimuli["category"].astype(str)) - set(known))
-        if store.simulated and not strange:
+        if self.judges(store):
             return
+        known, strange = sorted(set(self.network.config.categories)), self._unknown(store)
         given = f"categories {', '.join(map(repr, strange[:5]))}" if strange else "measured data"
         raise InputError(
             "the category probe judges drawn scenes only, and these stimuli are others",

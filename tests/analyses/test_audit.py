@@ -9,7 +9,7 @@ import xarray
 from scipy import stats
 
 import neurorecon as nr
-from neurorecon.analyses.audit import audit, nearest_training
+from neurorecon.analyses.audit import audit, default_metrics, nearest_training
 from neurorecon.analyses.audit_result import BASELINES, BEYOND, STAGES
 from neurorecon.decoders.ridge import RidgeDecoder
 from neurorecon.decoders.samples import Recordings
@@ -19,6 +19,7 @@ from neurorecon.parallel import Compute
 from neurorecon.registry import SYSTEMS
 from neurorecon.systems.base import System, TargetSpec, as_images, noise_like
 from neurorecon.systems.linear_pixels import LinearPixels
+from neurorecon.testing.layouts.arrays import write_arrays
 
 KINDS = ["animal", "building", "person", "tool"]
 METRIC_NAMES = ["pixcorr", "two_way", "mse"]
@@ -116,6 +117,18 @@ def test_all_rows_are_there(found):
     ]  # fmt: skip
     assert set(found.chosen["missing"]) == {"re-paired null", "category re-paired null"}
     assert found.table["mean"].notna().all()
+
+
+def test_default_metrics_are_those_whose_networks_know_the_stimuli(store, tmp_path):
+    """The probe judges stimuli of its own categories: not those of a miniature, although it is simulated as well."""
+    assert default_metrics(store, None)[-2:] == ["two_way_probe", "probe"]
+    lab = nr.build("arrays", tmp_path / "lab.icechunk", root=write_arrays(tmp_path / "lab"), progress=False)
+    assert lab.simulated
+    assert "house" in set(lab.stimuli["category"])
+    assert default_metrics(lab, None) == ["pixcorr", "ssim_gray2d", "two_way"]
+    assert "two_way_alexnet2" in default_metrics(lab, "published")
+    with pytest.raises(InputError, match="judges drawn scenes only"):
+        audit(lab, "linear-pixels", "sub01", metrics=["probe"])
 
 
 def test_scores_are_those_of_reconstruct(store, found):

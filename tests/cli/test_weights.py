@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -123,6 +124,7 @@ def test_the_list_names_all_weights_and_what_is_here(machine, tmp_path):
     assert {item.name for item in items("weights")} <= set(lines)
     assert lines["clip-vit-l14"].endswith(str(place))
     assert "brain-diffuser" in lines["vdvae-imagenet64"]
+    assert all(re.search(r"\w  +(absent|incomplete, .*|/.*)$", lines[item.name]) for item in items("weights"))
     assert lines["vdvae-imagenet64"].endswith("absent")
     assert "~12.3 GB" in lines["versatile-diffusion"]
     assert "CreativeML OpenRAIL-M" in lines["sd-v1-4-unet"]

@@ -26,6 +26,7 @@ def test_counts_and_what_they_are_compared_with():
     found = alphas_at_edges(chosen, [0.1, 1, 10, 100])
     assert (found.smallest, found.largest, found.targets, found.grid) == (2, 2, 5, (0.1, 100.0))
     assert "smallest alpha in 2 of 5 targets" in found.message()
+    assert "smallest alpha in 2 of 5 voxels" in found.message("voxels")
     assert "below 0.1 and above 100" in found.message()
     where = np.array([True, True, True, True, False, False])
     assert alphas_at_edges(chosen, [0.1, 1, 10, 100], predicts=where).largest == 1

@@ -251,6 +251,9 @@ GENERATORS = Registry(
         "latent-diffusion": "neurorecon.generators.latent_diffusion:LatentDiffusion",
         "refined-diffusion": "neurorecon.generators.refined_diffusion:RefinedDiffusion",
         "video-diffusion": "neurorecon.generators.video:VideoDiffusion",
+        "sdxl-ip-adapter": "neurorecon.generators.image_prompt:SdxlIPAdapter",
+        "sd15-ip-adapter": "neurorecon.generators.image_prompt:IPAdapter",
+        "kandinsky-2.2": "neurorecon.generators.image_prompt:Kandinsky",
         "autoencoder": "neurorecon.generators.latent_diffusion:AutoencoderGenerator",
     },
 )

@@ -312,7 +312,9 @@ def for_role(role: str, models: str) -> Item:
         f"there are no {models} weights for this role",
         given=role,
         expected=", ".join(sorted(filter(None, of_origin))),
-        todo="use the bundled weights: --models bundled",
+        todo="name others: --models published, or --models FOLDER"
+        if models == "bundled"
+        else "use the bundled weights: --models bundled",
     )
 
 

@@ -258,6 +258,7 @@ GENERATORS = Registry(
         "sdxl-ip-adapter": "neurorecon.generators.image_prompt:SdxlIPAdapter",
         "sd15-ip-adapter": "neurorecon.generators.image_prompt:IPAdapter",
         "kandinsky-2.2": "neurorecon.generators.image_prompt:Kandinsky",
+        "sdxl-unclip": "neurorecon.generators.image_prompt:SdxlUnclip",
         "autoencoder": "neurorecon.generators.latent_diffusion:AutoencoderGenerator",
     },
 )

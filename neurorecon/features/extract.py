@@ -265,8 +265,7 @@ def all_targets(store: Store) -> list[str]:
     return [
         name
         for name, maker in makers.items()
-        if store.lacks(maker.needs) is None
-        and (maker.role is None or PLAYED_BY.get(maker.role, maker.role) in bundled)
+        if store.lacks(maker.needs) is None and (maker.role is None or PLAYED_BY.get(maker.role, maker.role) in bundled)
     ]
 
 

@@ -3,11 +3,12 @@
 - IP-Adapter (Ye et al., 2023, arXiv 2308.06721) adds cross-attention to an image embedding to Stable Diffusion 1.5 and
   to SDXL (Podell et al., 2023, arXiv 2307.01952), whose text conditions remain.
 - Kandinsky 2.2 (Razzhigaev et al., 2023, arXiv 2310.03502) decodes an image embedding and nothing else.
+- SDXL unCLIP of MindEye2 (Scotti et al., 2024, arXiv 2403.11207) decodes all patch tokens of an image.
 
 Networks are classes of diffusers, as published; the sampling loop is that of
-:mod:`~neurorecon.generators.latent_diffusion`, because the pipelines of diffusers draw one noise for a whole batch and
-count strength in steps, and those with an IP-Adapter repeat its embeddings for each image of a batch, so that they are
-right for one image only. The tests compare images with those of the pipelines, one at a time.
+:mod:`~neurorecon.generators.latent_diffusion`, because the pipelines of diffusers count strength in steps, and those
+with an IP-Adapter repeat its embeddings for each image of a batch, so that they are right for one image only. The
+tests compare images with those of the pipelines, one at a time.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from neurorecon.models.load import (
     AutoencoderSettings,
     WeightsSource,
     load_transformers,
+    noise_like,
     read_json,
     same_random_numbers,
     source,
+    weights_in,
 )
 
 if TYPE_CHECKING:
@@ -105,7 +108,11 @@ class ImagePromptDiffusion(LatentDiffusion):
     @property
     def _files(self) -> NetworkFiles:
         found = source(self.role, self.models)
-        unet, autoencoder = (read_json(found.folder / part / "config.json") for part in ("unet", self.part))
+        return self._described(found, read_json(found.folder / "unet" / "config.json"), found)
+
+    def _described(self, found: WeightsSource, unet: Mapping[str, Any], pipeline: WeightsSource) -> NetworkFiles:
+        """Return what is known about a UNet, and about autoencoder and noise schedule in the folder of a pipeline."""
+        autoencoder = read_json(pipeline.folder / self.part / "config.json")
         size = unet["sample_size"]
         height, across = (size, size) if isinstance(size, int) else size
         return NetworkFiles(
@@ -113,12 +120,12 @@ class ImagePromptDiffusion(LatentDiffusion):
             diffusion=found,
             base_sha256=(found.sha256,),
             autoencoder=AutoencoderSettings(
-                replace(found, folder=found.folder / self.part), str(autoencoder["_class_name"]), autoencoder
+                replace(pipeline, folder=pipeline.folder / self.part), str(autoencoder["_class_name"]), autoencoder
             ),
-            schedule=read_json(found.folder / "scheduler" / "scheduler_config.json"),
+            schedule=read_json(pipeline.folder / "scheduler" / "scheduler_config.json"),
             text_width=int(unet["cross_attention_dim"]),
             image_width=self._image_width(unet),
-            latent_shape=(int(unet["in_channels"]), int(height), int(across)),
+            latent_shape=(int(unet.get("in_channels", 4)), int(height), int(across)),
         )
 
     @abstractmethod
@@ -504,3 +511,188 @@ class Kandinsky(ImagePromptDiffusion):
         """Return the images of latents, (stimulus, rgb, y, x); differentiable outside of inference mode."""
         images: Tensor = self.loaded.autoencoder.decode(latents, force_not_quantize=True).sample
         return images / 2 + 0.5
+
+
+# -- SDXL unCLIP ------------------------------------------------------------------------------------------------------
+
+#: Configuration of the UNet of SDXL unCLIP: that of SDXL with wider contexts, and without the embedding of a text.
+UNCLIP: dict[str, Any] = {
+    "sample_size": 96,
+    "block_out_channels": (320, 640, 1280),
+    "layers_per_block": 2,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": (5, 10, 20),
+    "transformer_layers_per_block": (1, 2, 10),
+    "cross_attention_dim": 1664,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 1024,
+}
+
+
+class SdxlUnclip(ImagePromptDiffusion):
+    """Generate images with SDXL unCLIP, the generator of MindEye2, from patch tokens.
+
+    Conditions of a stimulus, all of them optional:
+
+    - ``image`` (token, channel): the patch tokens of OpenCLIP ViT-bigG/14 (target ``clip_bigg``).
+    - ``init`` (y, x, rgb) or ``latents`` (channel, y, x): an image to start from, as in
+      :class:`~neurorecon.generators.latent_diffusion.LatentDiffusion`. MindEye2 starts from noise.
+
+    The network never learned to go without tokens. As in the authors' code, guidance leads away from tokens that are
+    normal noise; here they are the same for all images, so that images do not depend on their batch. Left out is what
+    the authors' code does besides: noise with an offset of .04, and decoded images whose contrast is changed.
+
+    Parameters
+    ----------
+    models : "published" or path
+        Which weights: the authors' checkpoint, and SDXL, whose autoencoder and noise schedule it has. A path holds
+        the folders of the catalog, or folders named after the roles. With a ``config.json`` beside the checkpoint,
+        the UNet is the one of diffusers that it describes.
+    steps, guidance, strength, eta, scheduler
+        As in :class:`~neurorecon.generators.latent_diffusion.LatentDiffusion`; the authors take 38 steps.
+    device, dtype, batch_size
+        As in :class:`~neurorecon.generators.base.Generator`. The autoencoder always computes in float32.
+
+    References
+    ----------
+    Scotti et al. (2024), arXiv 2403.11207 (MindEye2); Podell et al. (2023), arXiv 2307.01952 (SDXL).
+    """
+
+    name: ClassVar[str] = "sdxl-unclip"
+    role: ClassVar[str] = "sdxl-unclip"
+    prompt_role: ClassVar[str] = "sdxl"
+
+    def __init__(
+        self,
+        models: str | Path = "published",
+        *,
+        steps: int = 38,
+        guidance: float = 5.0,
+        strength: float = 0.75,
+        eta: float = 0.0,
+        scheduler: str = "DDIMScheduler",
+        device: str | None = None,
+        dtype: str = "float32",
+        batch_size: int | None = None,
+    ) -> None:
+        self.models = models
+        self.steps = steps
+        self.guidance = guidance
+        self.strength = strength
+        self.eta = eta
+        self.scheduler = scheduler
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+
+    @property
+    def _files(self) -> NetworkFiles:
+        found, sdxl = self.weights
+        config = found.folder / "config.json"
+        return self._described(found, read_json(config) if config.is_file() else UNCLIP, sdxl)
+
+    @property
+    def conditions(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Shapes of the conditions of one stimulus."""
+        return {**super().conditions, "image": (_PATCHES, self._files.image_width)}
+
+    def _image_width(self, unet: Mapping[str, Any]) -> int:
+        return int(unet["cross_attention_dim"])
+
+    def load(self) -> PromptedNetworks:
+        """Load the UNet from the checkpoint, and the autoencoder of SDXL."""
+        import torch
+        from diffusers import UNet2DConditionModel
+
+        from neurorecon.io.tensors import load_state
+        from neurorecon.models.dual_guided import check_fit
+
+        files, found = self._files, self.weights[0]
+        config = found.folder / "config.json"
+        with torch.device("meta"):  # do not initialize weights that are replaced at once
+            unet = UNet2DConditionModel.from_config(read_json(config) if config.is_file() else UNCLIP)
+        state = {name: tensor.float() for name, tensor in unclip_state(load_state(weights_in(found.folder))).items()}
+        check_fit(unet.state_dict(), state, f"the UNet of {found.folder}")
+        unet.load_state_dict(state, assign=True)
+        tokens = noise_like((1, _PATCHES, files.image_width), 0, "no tokens")
+        nothing = {"image": torch.from_numpy(tokens).to(self.torch_device)}
+        return PromptedNetworks(
+            self._ready(unet), files.autoencoder.load(self.torch_device), nothing, nothing, getattr(torch, self.dtype)
+        )
+
+    def predict(self, networks: PromptedNetworks, latents: Tensor, step: Tensor, given: Mapping[str, Tensor]) -> Tensor:
+        """Return the noise that the UNet predicts, (image, channel, y, x), for images that were not cropped."""
+        pixels = 2 ** (len(networks.autoencoder.config.block_out_channels) - 1)
+        sizes = latents.new_tensor([*(pixels * side for side in latents.shape[-2:]), 0, 0]).expand(len(latents), -1)
+        added = {"text_embeds": latents.new_zeros(len(latents), 0), "time_ids": sizes}
+        predicted: Tensor = networks.unet(
+            latents, step, encoder_hidden_states=given["image"], added_cond_kwargs=added, return_dict=False
+        )[0]
+        return predicted
+
+
+#: Number of patches that OpenCLIP ViT-bigG/14 sees.
+_PATCHES = 256
+
+
+def unclip_state(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a UNet of SDXL's kind by the names of diffusers.
+
+    Parameters
+    ----------
+    checkpoint : mapping of str to Tensor
+        By the names of the authors' code (``sgm``); those that do not begin with ``model.diffusion_model.`` are left
+        out. Three resolutions with two blocks each, transformers at the two lower ones.
+
+    Returns
+    -------
+    dict of str to Tensor
+    """
+    found = {}
+    for name, tensor in checkpoint.items():
+        if not name.startswith("model.diffusion_model."):
+            continue
+        own = name.removeprefix("model.diffusion_model.")
+        head, _, rest = own.partition("blocks.")
+        if head in ("input_", "output_"):
+            number, part, rest = rest.split(".", 2)
+            level, block = divmod(int(number) - (head == "input_"), 3)
+            place = f"{'down' if head == 'input_' else 'up'}_blocks.{level}"
+            if number == "0" and head == "input_":
+                own = f"conv_in.{rest}"
+            elif rest.startswith("op."):
+                own = f"{place}.downsamplers.0.conv.{rest.removeprefix('op.')}"
+            elif rest.startswith("conv."):
+                own = f"{place}.upsamplers.0.{rest}"
+            else:
+                own = f"{place}.{_KINDS[part]}.{block}.{rest}"
+        elif own.startswith("middle_block."):
+            _, part, rest = own.split(".", 2)
+            own = f"mid_block.{_KINDS[str(int(part) % 2)]}.{int(part) // 2}.{rest}"
+        elif own.startswith("out."):
+            own = own.replace("out.0", "conv_norm_out").replace("out.2", "conv_out")
+        for theirs, ours in _NAMES.items():
+            own = own.replace(theirs, ours)
+        found[own] = tensor
+    return found
+
+
+#: Parts of a block in the authors' code.
+_KINDS = {"0": "resnets", "1": "attentions"}
+
+#: Names of layers in the authors' code and in diffusers.
+_NAMES = {
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}

@@ -11,12 +11,13 @@ import torch
 
 from neurorecon.errors import InputError, MissingFileError
 from neurorecon.generators.base import load_generator
+from neurorecon.generators.image_prompt import UNCLIP
 from neurorecon.generators.latent_diffusion import make_scheduler, signal_shares
 from neurorecon.models.load import noise_like
 from neurorecon.testing import generator_checks
 
 WIDTH, CHANNELS = 32, 24  # of the image embedding, and of the contexts
-NAMES = ["sd15-ip-adapter", "sdxl-ip-adapter", "kandinsky-2.2"]
+NAMES = ["sd15-ip-adapter", "sdxl-ip-adapter", "kandinsky-2.2", "sdxl-unclip"]
 STIMULI = ["a", "b"]
 SCHEDULE = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
@@ -139,6 +140,54 @@ def write_kandinsky(root):
     CLIPVisionModelWithProjection(encoder).save_pretrained(root / "kandinsky-2-2-encoder")
 
 
+def write_unclip(root):
+    """Write a UNet of SDXL's kind by the names of the authors' code."""
+    from diffusers import UNet2DConditionModel
+
+    small = {
+        "sample_size": 8, "block_out_channels": (16, 32, 32), "attention_head_dim": (2, 4, 4),
+        "transformer_layers_per_block": (1, 1, 2), "cross_attention_dim": WIDTH, "addition_time_embed_dim": 4,
+        "projection_class_embeddings_input_dim": 4 * 4, "norm_num_groups": 8,
+    }  # fmt: skip
+    unet = UNet2DConditionModel(**{**UNCLIP, **small})
+    unet.save_config(root / "mindeye2-unclip")
+    state = {f"model.diffusion_model.{in_sgm(name)}": tensor for name, tensor in unet.state_dict().items()}
+    state["first_stage_model.decoder.conv_in.weight"] = torch.zeros(1)  # the autoencoder is in the file, too
+    torch.save(state, root / "mindeye2-unclip" / "unclip6.pth")
+
+
+def in_sgm(name):
+    """Return the name of a tensor of SDXL's UNet in the authors' code, numbered as in its listing."""
+    whole = {
+        "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
+        "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
+        "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
+        "mid_block.resnets.1": "middle_block.2",
+        "down_blocks.0.downsamplers.0.conv": "input_blocks.3.0.op",
+        "down_blocks.1.downsamplers.0.conv": "input_blocks.6.0.op",
+        "up_blocks.0.upsamplers.0": "output_blocks.2.2", "up_blocks.1.upsamplers.0": "output_blocks.5.2",
+    }  # fmt: skip
+    for level, blocks in enumerate([(1, 2), (4, 5), (7, 8)]):
+        for number, block in enumerate(blocks):
+            whole[f"down_blocks.{level}.resnets.{number}"] = f"input_blocks.{block}.0"
+            whole[f"down_blocks.{level}.attentions.{number}"] = f"input_blocks.{block}.1"
+    for level, blocks in enumerate([(0, 1, 2), (3, 4, 5), (6, 7, 8)]):
+        for number, block in enumerate(blocks):
+            whole[f"up_blocks.{level}.resnets.{number}"] = f"output_blocks.{block}.0"
+            whole[f"up_blocks.{level}.attentions.{number}"] = f"output_blocks.{block}.1"
+    ours = max((place for place in whole if name.startswith(f"{place}.")), key=len)
+    layer = name.removeprefix(f"{ours}.")
+    if ".resnets." in ours:
+        part, end = layer.rsplit(".", 1)
+        parts = {
+            "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
+            "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+        }  # fmt: skip
+        layer = f"{parts[part]}.{end}"
+    return f"{whole[ours]}.{layer}"
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory, write_tokenizer):
     """A folder with small networks of all three kinds, with random weights, as they are published."""
@@ -148,14 +197,16 @@ def models(tmp_path_factory, write_tokenizer):
         write_stable_diffusion(root, False, write_tokenizer)
         write_stable_diffusion(root, True, write_tokenizer)
         write_kandinsky(root)
+        write_unclip(root)
     return root
 
 
 @cache
 def conditions_of(name, stimuli=2):
     random = np.random.default_rng(0)
-    found = {"image": random.standard_normal((stimuli, WIDTH)).astype(np.float32)}
-    if name != "kandinsky-2.2":
+    tokens = (256,) if name == "sdxl-unclip" else ()
+    found = {"image": random.standard_normal((stimuli, *tokens, WIDTH)).astype(np.float32)}
+    if "ip-adapter" in name:
         found["text"] = random.standard_normal((stimuli, 77, CHANNELS)).astype(np.float32)
     if name == "sdxl-ip-adapter":
         found["pooled"] = random.standard_normal((stimuli, 16)).astype(np.float32)
@@ -293,6 +344,28 @@ def test_images_from_an_image_are_those_of_diffusers(models, name, kind, monkeyp
         ]
     found = generator.generate(STIMULI, {**given, "init": start}, seed=3)
     np.testing.assert_allclose(found, np.concatenate(expected), atol=5e-4)
+
+
+def test_unclip_takes_tokens_and_the_size_of_images(models):
+    """Against the loop of diffusers' scheduler, with the UNet that was saved, by hand."""
+    from diffusers import AutoencoderKL
+
+    generator = load_generator("sdxl-unclip", models=models, steps=3, guidance=3.0, device="cpu")
+    given = {"image": conditions_of("sdxl-unclip")["image"]}
+    unet, nothing = generator.loaded.unet, generator.loaded.nothing["image"]
+    vae = AutoencoderKL.from_pretrained(models / "sdxl-base" / "vae")
+    schedule = make_scheduler("DDIMScheduler", SCHEDULE | {"set_alpha_to_one": False})
+    schedule.set_timesteps(3)
+    added = {"text_embeds": torch.zeros(1, 0), "time_ids": torch.tensor([[16.0, 16.0, 0.0, 0.0]])}
+    for row, image in enumerate(generator.generate(STIMULI, given, seed=3)):
+        latents = torch.from_numpy(noise_like((4, 8, 8), 3, STIMULI[row]))[None]
+        with torch.no_grad():
+            for step in schedule.timesteps:
+                tokens = nothing, torch.from_numpy(given["image"][[row]])
+                without, own = (unet(latents, step, one, added_cond_kwargs=added).sample for one in tokens)
+                latents = schedule.step(without + 3 * (own - without), step, latents).prev_sample
+            expected = vae.decode(latents / vae.config.scaling_factor).sample[0] / 2 + 0.5
+        np.testing.assert_allclose(image, expected.clamp(0, 1).permute(1, 2, 0).numpy(), atol=5e-4)
 
 
 def test_noise_of_every_step_belongs_to_the_stimulus(models):

@@ -591,8 +591,12 @@ class SdxlUnclip(ImagePromptDiffusion):
     @property
     def _files(self) -> NetworkFiles:
         found, sdxl = self.weights
-        config = found.folder / "config.json"
-        return self._described(found, read_json(config) if config.is_file() else UNCLIP, sdxl)
+        return self._described(found, self._config, sdxl)
+
+    @property
+    def _config(self) -> Mapping[str, Any]:
+        path = self.weights[0].folder / "config.json"
+        return read_json(path) if path.is_file() else UNCLIP
 
     @property
     def conditions(self) -> Mapping[str, tuple[int | None, ...]]:
@@ -611,9 +615,8 @@ class SdxlUnclip(ImagePromptDiffusion):
         from neurorecon.models.dual_guided import check_fit
 
         files, found = self._files, self.weights[0]
-        config = found.folder / "config.json"
         with torch.device("meta"):  # do not initialize weights that are replaced at once
-            unet = UNet2DConditionModel.from_config(read_json(config) if config.is_file() else UNCLIP)
+            unet = UNet2DConditionModel.from_config(dict(self._config))
         state = {name: tensor.float() for name, tensor in unclip_state(load_state(weights_in(found.folder))).items()}
         check_fit(unet.state_dict(), state, f"the UNet of {found.folder}")
         unet.load_state_dict(state, assign=True)

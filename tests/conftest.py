@@ -169,6 +169,12 @@ def pipeline_folder(tmp_path_factory):
     return write
 
 
+@pytest.fixture(scope="session")
+def write_tokenizer():
+    """Return a function that writes OpenAI's byte pairs into a folder as transformers keeps them."""
+    return _write_tokenizer
+
+
 def _write_tokenizer(folder):
     """Write OpenAI's byte pairs as transformers keeps them."""
     from open_clip.tokenizer import SimpleTokenizer

@@ -445,7 +445,9 @@ def _all_targets(answer):
         for name, shape in zip(re.findall(r"`(\w+)`", names), shapes.split(", "), strict=True):
             assert store.targets(name).shape[1:] == tuple(map(int, shape.split(" x "))), name
             compared += 1
-    return set(FEATURES.builtin) <= set(store.targets_available) and compared >= 8
+    from neurorecon.features.extract import all_targets
+
+    return set(all_targets(store)) <= set(store.targets_available) and compared >= 8
 
 
 #: What comments beside commands, and sentences about them, say; of what ``--json`` prints.

@@ -15,6 +15,8 @@ from neurorecon.errors import UnknownNameError
 from neurorecon.features.base import Extractor, Needs, NetworkExtractor, StimulusBatch, images_at_a_time
 from neurorecon.features.images import Preprocessing
 from neurorecon.models.clip import (
+    CLIP_MEAN,
+    CLIP_STD,
     ClipSettings,
     TextEncoder,
     Tokenizer,
@@ -25,7 +27,7 @@ from neurorecon.models.clip import (
     text_tokens,
     vision_tokens,
 )
-from neurorecon.models.load import WeightsSource
+from neurorecon.models.load import WeightsSource, load_transformers, read_json, source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -205,6 +207,97 @@ class ClipLayersExtractor(ClipImages):
         boundaries = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)]).tolist()
         names = [*(f"{self.part} {number + 1}" for number in range(len(shapes) - 1)), "embedding"]
         return {"layers": names, "layer_shapes": shapes, "layer_boundaries": boundaries}
+
+
+class ImagePromptExtractor(NetworkExtractor):
+    """The image embedding that the IP-Adapter of SDXL takes: 1,280 values of OpenCLIP ViT-bigG/14, not normalized.
+
+    Videos are represented by their middle frame. The networks of image prompts (Ye et al., 2023, arXiv 2308.06721;
+    Razzhigaev et al., 2023, arXiv 2310.03502) are kept by transformers, and none of them is bundled.
+    """
+
+    name: ClassVar[str] = "ip_adapter"
+    needs: ClassVar[Needs] = "images"
+    role: ClassVar[str] = "clip-bigg"
+    dims: ClassVar[tuple[str, ...] | None] = ("feature",)
+
+    @cached_property
+    def source(self) -> WeightsSource:
+        """The weights: location, sha256 and license."""
+        return source(self.role, self.models)
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """OpenAI's preprocessing, which all these networks share: bicubic, center crop."""
+        size = int(read_json(self.source.folder / "config.json")["image_size"])
+        return Preprocessing(size, "bicubic", "crop", CLIP_MEAN, CLIP_STD)
+
+    @property
+    def batch(self) -> int:
+        """Number of stimuli in a batch."""
+        return images_at_a_time(self.preprocessing.size)
+
+    def load(self, device: str) -> Any:
+        """Load the network on a device."""
+        return load_transformers(self.source, "CLIPVisionModelWithProjection", device)
+
+    def prepare(self, batch: StimulusBatch) -> np.ndarray:
+        """Return the resized images, uint8."""
+        assert batch.images is not None
+        return self.preprocessing.prepare(batch.images)
+
+    def forward(self, prepared: np.ndarray, device: str) -> Tensor:
+        """Return the embeddings, shape (stimulus, feature)."""
+        embedding: Tensor = self.network(self.preprocessing.normalize(prepared, device)).image_embeds
+        return embedding
+
+    def description(self) -> dict[str, Any]:
+        """Return how the target is computed, except weights and precision."""
+        return {
+            "model": "CLIP, vision tower",
+            "layer": "image embedding, not normalized",
+            "frames": "middle",
+            "preprocessing": self.preprocessing.describe(),
+            "source": "Ye et al. (2023), arXiv 2308.06721; Razzhigaev et al. (2023), arXiv 2310.03502",
+        }
+
+
+class ImagePromptSd15Extractor(ImagePromptExtractor):
+    """The image embedding that the IP-Adapter of Stable Diffusion 1.5 takes: 1,024 values of OpenCLIP ViT-H/14."""
+
+    name: ClassVar[str] = "ip_adapter_sd15"
+    role: ClassVar[str] = "clip-vit-h"
+
+
+class KandinskyImageExtractor(ImagePromptExtractor):
+    """The image embedding that the decoder of Kandinsky 2.2 takes: 1,280 values of its own CLIP ViT-bigG/14."""
+
+    name: ClassVar[str] = "kandinsky_image"
+    role: ClassVar[str] = "kandinsky-encoder"
+
+
+class ClipBigGExtractor(ImagePromptExtractor):
+    """The patch tokens of OpenCLIP ViT-bigG/14 behind its last layer norm, without the CLS token: 256 x 1,664.
+
+    This is the target of MindEye2 (Scotti et al., 2024, arXiv 2403.11207).
+    """
+
+    name: ClassVar[str] = "clip_bigg"
+    dims: ClassVar[tuple[str, ...] | None] = ("token", "channel")
+
+    def forward(self, prepared: np.ndarray, device: str) -> Tensor:
+        """Return the tokens, shape (stimulus, token, channel)."""
+        output = self.network(self.preprocessing.normalize(prepared, device))
+        tokens: Tensor = self.network.vision_model.post_layernorm(output.last_hidden_state[:, 1:])
+        return tokens
+
+    def description(self) -> dict[str, Any]:
+        """Return how the target is computed, except weights and precision."""
+        return {
+            **super().description(),
+            "layer": "last hidden states of all patches -> post_layernorm, not projected",
+            "source": "Scotti et al. (2024), arXiv 2403.11207",
+        }
 
 
 #: Memory limit for results shared between targets; beyond it, the other target computes its own.

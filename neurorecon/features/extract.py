@@ -19,6 +19,7 @@ from neurorecon import __version__
 from neurorecon.datasets.recipe import Recipe, load_recipe
 from neurorecon.errors import BundledWeightsWarning, InputError, StoreError
 from neurorecon.features.base import Extractor, Needs, NetworkExtractor, StimulusBatch, dims_of
+from neurorecon.hub.catalog import PLAYED_BY, items
 from neurorecon.io.files import is_url
 from neurorecon.parallel import Compute, connect, imap
 from neurorecon.parallel.workers import launched
@@ -255,8 +256,17 @@ def make_extractors(
 
 
 def all_targets(store: Store) -> list[str]:
-    """Return the names of the built-in targets that can be computed from the store."""
-    return [name for name in FEATURES.builtin if store.lacks(FEATURES.load(name).needs) is None]
+    """Return the names of the built-in targets that can be computed from the store.
+
+    Targets whose networks are not bundled, of several gigabytes each, have to be asked for by name.
+    """
+    bundled = {item.role for item in items("weights") if item.origin == "bundled"}
+    makers = {name: FEATURES.load(name) for name in FEATURES.builtin}
+    return [
+        name
+        for name, maker in makers.items()
+        if store.lacks(maker.needs) is None and (maker.role is None or PLAYED_BY.get(maker.role, maker.role) in bundled)
+    ]
 
 
 def chosen_targets(store: Store, targets: str | Extractor | Iterable[str | Extractor]) -> list[str | Extractor]:

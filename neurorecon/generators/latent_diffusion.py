@@ -101,6 +101,14 @@ class LatentDiffusion(Generator):
 
     name: ClassVar[str] = "latent-diffusion"
 
+    #: Conditions that guidance amplifies.
+    prompts: ClassVar[tuple[str, ...]] = ("text", "image")
+
+    #: Least and greatest value of each parameter that is a number.
+    ranges: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "strength": (0, 1), "text_ratio": (0, 1), "eta": (0, 1), "guidance": (0, np.inf),
+    }  # fmt: skip
+
     #: What pulls images during sampling: a function from stimuli to their loss, and how far, see :meth:`moved`.
     toward: tuple[Callable[[Sequence[str]], Loss], float] | None = None
 
@@ -232,19 +240,23 @@ class LatentDiffusion(Generator):
             init = encode_images(networks.autoencoder, conditions["init"], files.image_shape[0])
             init = init * files.autoencoder.scaling_factor
         generators = [torch.Generator().manual_seed(seed_of(seed, name)) for name in stimuli]
-        denoise = networks.denoiser(conditions, len(stimuli), self.text_ratio, self.guidance, self.condition)
+        denoise = self.denoiser(conditions, len(stimuli))
         return sample_latents(
             (lambda latents, step: recomputed(denoise, latents, step, use_reentrant=False)) if checkpoint else denoise,
             make_scheduler(self.scheduler, files.schedule),
             self.initial_noise(stimuli, init, seed),
             init=init,
             strength=self.strength,
-            guidance=self.guidance if {"text", "image"} & conditions.keys() else 1.0,
+            guidance=self.guidance if conditions.keys() & self.prompts else 1.0,
             steps=self.steps,
             eta=self.eta,
             generator=generators,
             correct=correct,
         )
+
+    def denoiser(self, conditions: Mapping[str, Tensor], images: int) -> Denoise:
+        """Return the network with the conditions of a number of images; with guidance, it takes each image twice."""
+        return self.loaded.denoiser(conditions, images, self.text_ratio, self.guidance, self.condition)
 
     def initial_noise(self, stimuli: Sequence[str], init: Tensor | None, seed: int) -> Tensor:
         """Return the noise that is added to the initial latents, or that stands for them, (stimulus, channel, y, x).
@@ -295,7 +307,7 @@ class LatentDiffusion(Generator):
         return files.dual, str(self.models), self.torch_device, self.dtype, sha256, self._adapter
 
     def _check(self) -> None:
-        for name, least, most in (("strength", 0, 1), ("text_ratio", 0, 1), ("eta", 0, 1), ("guidance", 0, np.inf)):
+        for name, (least, most) in self.ranges.items():
             value = getattr(self, name)
             if not least <= value <= most:
                 raise InputError(

@@ -146,7 +146,9 @@ class Item:
     systems : tuple of str
         The published systems that need these weights.
     parameters : int or None
-        Number of parameters, of four bytes each.
+        Number of parameters.
+    half : bool
+        Whether a parameter has two bytes rather than four.
     note : str
         Anything else a user has to know.
     choices : mapping of str to Choice
@@ -182,6 +184,7 @@ class Item:
     role: str | None = None
     systems: tuple[str, ...] = ()
     parameters: int | None = None
+    half: bool = False
     note: str = ""
     choices: Mapping[str, Choice] = field(default_factory=dict)
     excerpt: tuple[File, ...] = ()
@@ -207,7 +210,7 @@ class Item:
     @property
     def about(self) -> int | None:
         """Approximate disk space of the weights in bytes; None if unknown."""
-        return self.size or (None if self.parameters is None else 4 * self.parameters)
+        return self.size or (None if self.parameters is None else (2 if self.half else 4) * self.parameters)
 
     @property
     def folder(self) -> str:
@@ -317,7 +320,9 @@ def for_role(role: str, models: str) -> Item:
         f"there are no {models} weights for this role",
         given=role,
         expected=", ".join(sorted(filter(None, of_origin))),
-        todo="use the bundled weights: --models bundled",
+        todo="name others: --models published, or --models FOLDER"
+        if models == "bundled"
+        else "use the bundled weights: --models bundled",
     )
 
 

@@ -161,15 +161,14 @@ class ImagePromptDiffusion(LatentDiffusion):
 
 
 @lru_cache(maxsize=1)
-def _shared_networks(
-    kind: type[ImagePromptDiffusion], models: str, device: str, dtype: str, sha256: tuple[str, ...]
-) -> PromptedNetworks:
-    """Load the networks, and keep the last ones; `sha256` is there to notice that the weights in a folder changed."""
+def _shared_networks(kind: Any, models: str, device: str, dtype: str, sha256: tuple[str, ...]) -> PromptedNetworks:
+    """Load the networks of a class of generators, and keep the last ones; `sha256` tells changed weights apart."""
     import torch
 
     # Ordinary tensors also in inference mode: others need gradients.
     with torch.inference_mode(False), torch.no_grad(), same_random_numbers():
-        return kind(models, device=device, dtype=dtype).load()  # type: ignore[call-arg, arg-type]
+        networks: PromptedNetworks = kind(models, device=device, dtype=dtype).load()
+        return networks
 
 
 # -- IP-Adapter -------------------------------------------------------------------------------------------------------

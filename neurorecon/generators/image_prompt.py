@@ -136,7 +136,8 @@ class ImagePromptDiffusion(LatentDiffusion):
     def loaded(self) -> Any:
         """The networks, which are shared between generators with the same weights, device and precision."""
         sha256 = tuple(found.sha256 for found in self.weights)
-        return _shared_networks(type(self), str(self.models), self.torch_device, self.dtype, sha256)
+        kind: Any = type(self)
+        return _shared_networks(kind, str(self.models), self.torch_device, self.dtype, sha256)
 
     def denoiser(self, conditions: Mapping[str, Tensor], images: int) -> Denoise:
         """Return the network with the conditions of a number of images; with guidance, it takes each image twice."""

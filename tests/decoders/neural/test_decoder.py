@@ -223,6 +223,7 @@ def test_the_callers_state_stays():
     from accelerate.state import AcceleratorState, PartialState
 
     X, y = problem()
+    AcceleratorState._reset_state(reset_partial_state=True)  # of libraries that other tests of this process used
     mine = Accelerator(cpu=True, mixed_precision="bf16")
     try:
         numbers = torch.get_rng_state()

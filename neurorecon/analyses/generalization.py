@@ -40,8 +40,9 @@ class Generalization(Result):
     table : DataFrame
         One row per split, score and subject: ``value`` with its interval over stimuli (``low``, ``high``), ``n``
         stimuli, ``null mean`` and ``p`` of exchanged pairs, training stimuli (``trained on``), and whether the model
-        is that of the first split (``same model``). Below them, with ``subject`` "mean", one row per split and score:
-        the mean of all subjects, with its interval over subjects, where there are enough.
+        is that of the first split (``same model``: the same training stimuli, centered and scaled alike). Below them,
+        with ``subject`` "mean", one row per split and score: the mean of all subjects, with its interval over subjects,
+        where there are enough.
     """
 
     kind: str = "generalization"
@@ -148,20 +149,24 @@ def generalization(results: Mapping[str, Sequence[Result]], store: Store) -> Gen
             expected="results of two or more splits",
             todo=f'name them, e.g. {{"{BUILT_IN}": [...], "tau": [...]}}',
         )
-    parts, models, warnings = [], dict[str, frozenset[str]](), list[str]()
+    parts, models, warnings = [], dict[str, tuple[frozenset[str], dict[str, Any]]](), list[str]()
     for split, one in given:
-        trained = _trained_on(one.source(store).with_split(split), one.subject)
-        first = models.setdefault(one.subject, trained)
-        rows = _rows(one)
+        trained, centered = _trained_on(one.source(store).with_split(split), one.subject), _centered(one)
+        first, centered_first = models.setdefault(one.subject, (trained, centered))
+        same = (trained, centered) == (first, centered_first)
         parts.append(
-            rows.assign(split=split, subject=one.subject).assign(
-                **{"trained on": len(trained), "same model": trained == first}
-            )
+            _rows(one).assign(split=split, subject=one.subject, **{"trained on": len(trained), "same model": same})
         )
         if trained != first:
             warnings.append(
                 f"{one.subject}, {split}: another model, trained on {len(trained):,} stimuli, of which "
                 f"{len(trained & first):,} are among the {len(first):,} of the first split"
+            )
+        elif not same:
+            said = ", ".join(f"{name} within {within}" for name, within in centered.items() if within) or "not centered"
+            warnings.append(
+                f"{one.subject}, {split}: another model, because its responses are {said}; --center and --scale "
+                "make them alike"
             )
     table = pd.concat(parts, ignore_index=True)
     subjects = list(dict.fromkeys(table["subject"]))
@@ -183,6 +188,12 @@ def _trained_on(store: Store, subject: str) -> frozenset[str]:
     """Return the stimuli of all training samples of a subject."""
     samples = store.samples(subject)
     return frozenset(samples.loc[samples["split"] == "train", "stimulus"])
+
+
+def _centered(found: Result) -> dict[str, Any]:
+    """Return what responses are centered and scaled within, None where they are not."""
+    about = found.chosen.get("centering") or {}
+    return {"centered": about.get("center"), "scaled": about.get("scale")}
 
 
 def _rows(found: Result) -> pd.DataFrame:

@@ -62,7 +62,8 @@ def test_a_model_of_photographs_is_tested_on_synthetic_and_imagined_images(call,
     assert found["synthetic"] < found["built-in"]
     assert len(set(found)) == 4
     assert table["same model"].all()
-    made = call("reconstruct", *columns[:6], "--metric", "pixcorr", *chosen)
+    alike = ("--center", "session", "--scale", "session")
+    made = call("reconstruct", *columns[:6], "--metric", "pixcorr", *alike, *chosen)
     assert made.exit_code == 0, made.stderr
     scores = pd.DataFrame(json.loads(made.stdout)["splits"]).set_index("split")
     assert scores["same model"].all()

@@ -157,8 +157,7 @@ class ImagePromptDiffusion(LatentDiffusion):
         import torch
 
         unet = torch.nn.Module.to(unet, device=self.torch_device, dtype=getattr(torch, self.dtype))
-        unet = unet.requires_grad_(False).eval()
-        return torch.nn.Module.to(unet, memory_format=torch.channels_last)  # as for latent diffusion
+        return unet.requires_grad_(False).eval()
 
 
 @lru_cache(maxsize=1)

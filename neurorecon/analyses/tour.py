@@ -29,7 +29,7 @@ SYSTEMS = ("brain-diffuser", "takagi", "linear-pixels")
 METRICS = ("pixcorr", "two_way_clip", "probe")
 MOTION_METRICS = ("epe", "direction_agreement")
 
-#: Steps of the diffusion, fewer than by default: the tour is to take twelve minutes at most on two cores.
+#: Steps of the diffusion, fewer than by default, because the tour makes hundreds of images.
 STEPS = 8
 
 #: Test images of the audit of the first system: with its baselines, seven times as many are generated.

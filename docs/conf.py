@@ -18,9 +18,14 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE)]
 
-import neurorecon  # noqa: E402
-
 EXECUTE = os.environ.get("NEURORECON_GALLERY", "skip") == "run"
+
+#: Scripts of the gallery that run at a time; they share the cores.
+SCRIPTS = min(2, os.cpu_count() or 1)
+if EXECUTE:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // SCRIPTS)))
+
+import neurorecon  # noqa: E402  (after the number of threads is known)
 
 project = "neurorecon"
 author = "The neurorecon developers"
@@ -128,6 +133,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_(?!02)" if EXECUTE else r"^nothing$",
     "plot_gallery": EXECUTE,
     "abort_on_example_error": True,
+    "parallel": SCRIPTS if EXECUTE and SCRIPTS > 1 else False,
     "remove_config_comments": True,
     "reset_argv": script_arguments,
     "image_scrapers": (written_figures,),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,20 @@ from neurorecon.analyses.roi_optimal import RoiOptimal, roi_optimal
 from neurorecon.analyses.shuffle import FRAMES, Shuffle, shuffle
 from neurorecon.analyses.system_maps import SystemMap, system_maps
 from neurorecon.figures.style import band_label
-from neurorecon.parallel import Compute
+from neurorecon.parallel import Compute, default_threads, in_processes
 from neurorecon.store.store import Store
-from neurorecon.systems.base import load_system
+from neurorecon.systems.base import System, load_system
 
 #: The ROI that the tour looks at closely.
 ROI = "MT"
 
 #: The systems that reconstruct, the baseline last, and their scores.
-SYSTEMS = ("brain-diffuser", "takagi", "linear-pixels")
+SYSTEMS = ("brain-diffuser", "linear-pixels")
 METRICS = ("pixcorr", "two_way_clip", "probe")
 MOTION_METRICS = ("epe", "direction_agreement")
+
+#: The system whose decoders are mapped: it has the fewest features, so that its maps take half a minute.
+READING = "takagi"
 
 #: Steps of the diffusion, fewer than by default, because the tour makes hundreds of images.
 STEPS = 8
@@ -68,7 +73,7 @@ def tour(
     systems : sequence of str
         Which systems reconstruct.
     say : callable
-        Called with a message before each step.
+        Called with a message after each part.
     seed : int
         Of permutations and resampling.
 
@@ -80,58 +85,89 @@ def tour(
         All scores with their nulls.
     """
     folder, subject = Path(out), store.subjects[0]
-    for system in (*systems, ANIMATOR):  # now, because the record of every file names the state of the store
+    for system in (*systems, READING, ANIMATOR):  # now, because the record of every file names the state of the store
         store = load_system(system).with_targets(store, progress=False)
-    record, files, shown = record_of(store, command, seed=seed), list[Path](), list[_Shown]()
-
-    def keep(found: Any, place: str) -> None:
-        written = write(found, store, folder / place, record)
-        files.extend(written)
-        shown.append((found, {file.stem: file for file in written if file.suffix == ".png"}))
-
-    say(f"maps of {ROI} ...")
-    keep(voxelwise_maps(store, subject, ROI, task="videos", seed=seed), ROI)
-    say("maps of the whole cortex ...")
-    keep(voxelwise_maps(store, subject, seed=seed), "cortex")
-    say("maps of the whole cortex from videos ...")
-    keep(voxelwise_maps(store, subject, task="videos", seed=seed), "videos")
-    quiet = Compute(progress=False)
-    for number, system in enumerate(systems):
-        say(f"reconstructions by {system} ...")
-        built = load_system(system)
-        if "steps" in built.get_params():
-            built.set_params(steps=STEPS, device="cpu")
-        keep(reconstruct(store, built, subject, "visual", metrics=METRICS, controls=True, seed=seed), "reconstructions")
+    record = record_of(store, command, seed=seed)
+    built = {system: _quick(system) for system in systems}
+    what: Callable[[], Any]
+    parts = [
+        _Part(f"maps of {ROI}", ROI, partial(voxelwise_maps, store, subject, ROI, task="videos", seed=seed)),
+        _Part("maps of the whole cortex", "cortex", partial(voxelwise_maps, store, subject, seed=seed)),
+        _Part("the same from videos", "videos", partial(voxelwise_maps, store, subject, task="videos", seed=seed)),
+    ]
+    for number, (name, system) in enumerate(built.items()):
+        on = (store, system, subject, "visual")
+        what = partial(reconstruct, *on, metrics=METRICS, controls=True, seed=seed)
+        parts.append(_Part(f"reconstructions by {name}", "reconstructions", what))
         if number == 0:
-            say(f"audit of {system} ...")
-            audited = audit(
-                store, built, subject, "visual", metrics=METRICS, n_stimuli=AUDITED, splits=(), seed=seed,
-                compute=quiet,
-            )  # fmt: skip
-            keep(audited, "audit")
-    for system in systems:
-        built = load_system(system)
-        if set(FROM) <= set(built.targets):
-            say(f"images that {', '.join(PREFERRING)} prefer ...")
-            built.set_params(steps=STEPS, device="cpu")
-            preferred = roi_optimal(
-                store, PREFERRING, built, subject, targets=FROM, seeds=PREFERRED, seed=seed, compute=quiet
-            )
-            keep(preferred, "roi-optimal")
-        if system == "takagi":
-            say(f"what the decoders of {system} read ...")
-            keep(system_maps(store, system, subject, kind="haufe", seed=seed, compute=quiet), "maps-of-a-system")
-    say(f"videos by {ANIMATOR}, and the shuffle test of their motion ...")
-    animator = load_system(ANIMATOR, steps=STEPS, device="cpu")
-    shuffled = shuffle(
-        store, animator, subject, targets=(FRAMES,), without=(MOTION,), task="videos", metrics=MOTION_METRICS,
-        n_permutations=SHUFFLES, n_stimuli=CLIPS, seed=seed, compute=quiet,
+            what = partial(audit, *on, metrics=METRICS, n_stimuli=AUDITED, splits=(), seed=seed)
+            parts.append(_Part(f"audit of {name}", "audit", what))
+    for system in built.values():
+        if set(FROM) <= set(system.targets):
+            what = partial(roi_optimal, store, PREFERRING, system, subject, targets=FROM, seeds=PREFERRED, seed=seed)
+            parts.append(_Part(f"images that {', '.join(PREFERRING)} prefer", "roi-optimal", what))
+    what = partial(system_maps, store, READING, subject, kind="haufe", seed=seed)
+    parts.append(_Part(f"what the decoders of {READING} read", "maps-of-a-system", what))
+    what = partial(
+        shuffle, store, _quick(ANIMATOR), subject, targets=(FRAMES,), without=(MOTION,), task="videos",
+        metrics=MOTION_METRICS, n_permutations=SHUFFLES, n_stimuli=CLIPS, seed=seed,
     )  # fmt: skip
-    keep(shuffled, "shuffle-test")
+    parts.append(_Part(f"videos by {ANIMATOR}, and the shuffle test of their motion", "shuffle-test", what))
+    say(f"{len(parts)} parts: {'; '.join(part.what for part in parts)} ...")
+    shown = _computed(parts, store, folder, record, say)
+    files = [file for _, written in shown for file in written]
     say("report ...")
-    report = write_report(folder / "report.html", store, shown, record)
+    drawn = [(found, {file.stem: file for file in written if file.suffix == ".png"}) for found, written in shown]
+    report = write_report(folder / "report.html", store, drawn, record)
     scores = [score.row() for found, _ in shown for score in found.scores]
     return [report, *files], scores
+
+
+def _quick(name: str) -> System:
+    """Return a system that generates with few steps."""
+    built = load_system(name)
+    return built.set_params(steps=STEPS, device="cpu") if "steps" in built.get_params() else built
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the tour: what it is, the folder of its files, and what computes it."""
+
+    what: str
+    place: str
+    compute: Callable[[], Any]
+
+
+def _computed(
+    parts: Sequence[_Part], store: Store, folder: Path, record: Mapping[str, Any], say: Callable[[str], None]
+) -> list[tuple[Any, list[Path]]]:
+    """Return the result of each part, and its files.
+
+    Two parts are computed at a time, because much of each, such as imports and figures, uses one core alone. The last
+    ones come first: they take longer than the maps of one ROI.
+    """
+    from joblib import cpu_count, delayed
+
+    order, processes = list(range(len(parts)))[::-1], min(2, int(cpu_count()))
+    if processes < 2:
+        done: Iterable[Any] = (_write_part(number, parts[number], store, folder, record) for number in order)
+    else:
+        threads = max(1, default_threads() // processes)
+        work = in_processes(processes, return_as="generator_unordered", pre_dispatch="all")
+        done = work(delayed(_write_part)(number, parts[number], store, folder, record, threads) for number in order)
+    found: dict[int, tuple[Any, list[Path]]] = {}
+    for number, result, files in done:
+        found[number] = result, files
+        say(f"{len(found)} of {len(parts)} done: {parts[number].what}")
+    return [found[number] for number in range(len(parts))]
+
+
+def _write_part(
+    number: int, part: _Part, store: Store, folder: Path, record: Mapping[str, Any], threads: int | None = None
+) -> tuple[int, Any, list[Path]]:
+    with Compute(threads=threads).limited():
+        found = part.compute()
+        return number, found, write(found, store, folder / part.place, record)
 
 
 #: A result, and the files of its figures by their names without suffix.

@@ -173,7 +173,8 @@ def in_processes(number: int, **options: Any) -> Any:
     Parameters
     ----------
     number : int
-        Processes; -1 for one per core.
+        Processes; -1 for one per core. In a process that joblib started, nothing is started: joblib would take threads,
+        and figures, for instance, cannot be drawn by several threads.
     **options
         Further options of :class:`joblib.Parallel`.
 
@@ -182,7 +183,10 @@ def in_processes(number: int, **options: Any) -> Any:
     joblib.Parallel
     """
     from joblib import Parallel
+    from joblib.parallel import get_active_backend
 
+    if get_active_backend()[0].nesting_level:
+        number = 1
     return Parallel(n_jobs=number, initializer=end_with, initargs=(os.getpid(),), **options)
 
 

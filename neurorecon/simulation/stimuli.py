@@ -86,8 +86,9 @@ _STATIC_FRAMES = slice(0, FRAMES, 2)
 #: Size of the cache of pixels in bytes, which holds all stimuli of the default data set, so that each is drawn once.
 _PIXELS = 256 * 2**20
 
-#: Number of cached features (160 kB each), scenes and labels.
-_FEATURES = 1536
+#: Number of cached features (160 kB each; those of the default data set are computed once for all its subjects), scenes
+#: and labels.
+_FEATURES = 4096
 
 _SCENES = 1 << 13
 

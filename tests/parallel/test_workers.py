@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from joblib import delayed
 
 from neurorecon.errors import InputError
-from neurorecon.parallel import choose_device, default_threads, is_first_process, pinned
+from neurorecon.parallel import choose_device, default_threads, in_processes, is_first_process, pinned
 from neurorecon.parallel.workers import launched
 
 
@@ -75,3 +76,14 @@ def test_a_process_on_its_own_is_the_first_one(monkeypatch):
     assert launched() is None
     monkeypatch.setenv("RANK", "1")
     assert not is_first_process()
+
+
+def _inside() -> list[int]:
+    return list(in_processes(2)(delayed(os.getpid)() for _ in range(4)))
+
+
+def test_processes_start_no_further_ones_and_no_threads():
+    """joblib would take threads in a process that it started; figures cannot be drawn by several threads."""
+    (found,) = in_processes(2)(delayed(_inside)() for _ in range(1))
+    assert len(set(found)) == 1
+    assert os.getpid() not in found

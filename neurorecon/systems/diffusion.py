@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from neurorecon.generators.latent_diffusion import Condition, LatentDiffusion
 
+_Renorm = Literal["train", "test", "none"]
+
 #: Candidate alphas of the corrected presets.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 7, 15))
 
@@ -42,8 +44,8 @@ class DiffusionSystem(System):
         code computes. The page of each system lists what differs.
     alphas : float, sequence of float, or mapping of str to these, optional
         Alpha or candidates, of all targets or by target.
-    renorm : {"train", "test", "none"}, optional
-        Moments to which predictions are scaled; see :class:`~neurorecon.decoders.RidgeDecoder`. Those of the test set
+    renorm : {"train", "test", "none"}, or mapping of str to these, optional
+        Moments to which predictions of all targets, or by target, are scaled; see :class:`~neurorecon.decoders.RidgeDecoder`. Those of the test set
         depend on the other stimuli, and are undefined for one.
     rois : mapping of str to str, optional
         Voxels of the decoder of each target, among those of :meth:`fit`, in place of :attr:`default_rois`. Targets
@@ -96,7 +98,7 @@ class DiffusionSystem(System):
     preset: str = "corrected"
     _: KW_ONLY
     alphas: Any = None
-    renorm: Literal["train", "test", "none"] | None = None
+    renorm: _Renorm | Mapping[str, _Renorm] | None = None
     rois: Mapping[str, str] | None = None
     without: tuple[str, ...] = ()
     first_stage_only: bool = False
@@ -137,6 +139,8 @@ class DiffusionSystem(System):
             found |= self.bundled
         for name, value in self.get_params(deep=False).items():
             if name in found and value is not None:
+                if name == "renorm" and isinstance(value, Mapping) and isinstance(found[name], str):
+                    found[name] = dict.fromkeys(found["alpha_per"], found[name])  # those that are not named
                 found[name] = {**found[name], **value} if isinstance(value, Mapping) else value
         return found
 
@@ -159,10 +163,21 @@ class DiffusionSystem(System):
             cv=self.folds,
             alpha_per=chosen["alpha_per"][name] if np.ndim(alphas) else "all",
             fit_intercept=chosen["intercept"],
-            renorm=None if chosen["renorm"] == "none" else chosen["renorm"],
+            renorm=self._renorm(name),
             # NumPy solves on the CPU, whatever device networks use by default.
             device=self.device if self.device is not None and self.device.startswith("cuda") else "cpu",
         )
+
+    def _renorm(self, name: str) -> Literal["train", "test"] | None:
+        """Return the moments to which predictions of a target are scaled."""
+        given = self.settings["renorm"]
+        if isinstance(given, Mapping):
+            for target in given:
+                if target not in self.settings["alpha_per"]:
+                    raise UnknownNameError("target in renorm=:", target, self.settings["alpha_per"])
+            given = given[name]
+        found: Literal["train", "test"] | None = None if given == "none" else given
+        return found
 
     def _responses(self, responses: Any, standardized: bool = False) -> tuple[np.ndarray, np.ndarray]:
         values, stimuli = super()._responses(responses, standardized)

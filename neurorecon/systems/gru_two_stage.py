@@ -118,7 +118,7 @@ class GRUTwoStage(BrainDiffuser):
             if parameter not in known:
                 raise UnknownNameError(f"parameter of the network {kind!r}:", parameter, known)
         general = {
-            "renorm": None if chosen["renorm"] == "none" else chosen["renorm"],
+            "renorm": self._renorm(name),
             "device": self.device or "auto",
         }
         return network(**{**general, **ours, **(self.network or {})})

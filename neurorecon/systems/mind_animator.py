@@ -121,7 +121,9 @@ class MindAnimator(DiffusionSystem):
     bundled: ClassVar[Mapping[str, Any]] = {
         "motion": "energy",
         "linear": (SEMANTICS, STRUCTURE, ENERGY),
-        "strength": 0.3,
+        "renorm": {SEMANTICS: "train", STRUCTURE: "none", ENERGY: "none", FRAMES: "none"},
+        "invert": False,
+        "strength": 0.75,
         "guidance": 3.0,
         "steps": 12,
     }

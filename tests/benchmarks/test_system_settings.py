@@ -6,7 +6,8 @@ Of each subject's training images one in 24 is held out, the decoders are fitted
 generates the held-out images. The setting with the largest mean of pixcorr, two-way identification on
 CLIP and the probe's verdicts is that of the preset. MindDiffuser changes images until CLIP finds what was decoded, so
 identification is on the probe's features there. Held-out responses are single trials; test responses are means over
-three, so test scores are higher. ``SCENES`` names a store that is there; by default it is built.
+three, so test scores are higher. For videos, one in 48 clips of each subject is held out, and the middle frames are
+scored. ``SCENES`` names a store that is there; by default it is built.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def store(tmp_path_factory):
     place = os.environ.get("SCENES")
     found = nr.open_store(place) if place else nr.build("scenes", tmp_path_factory.mktemp("scenes") / "s.icechunk")
     names = ["vdvae", "clip_vision", "clip_text", "clip_text_sd", "vqvae", "clip_text_15", "clip_layers"]
-    return ensure_targets(found, names)
+    return ensure_targets(found, [*names, "clip_text_20", "vqvae_first", "motion"])
 
 
 @pytest.mark.benchmark
@@ -100,3 +101,58 @@ def test_settings(store, name):
     preset = nr.load_system(name).bundled
     print("chosen:", best, "preset:", preset)
     assert best == preset
+
+
+#: Moments to which decoded targets are scaled.
+RENORM = {
+    "none": "none",
+    "semantics": {"clip_text_20": "train"},
+    "all": "train",
+}
+
+
+@pytest.mark.benchmark
+def test_settings_of_videos(store):
+    metrics = {metric: load_metric(metric) for metric in ("pixcorr", "two_way_clip", "probe")}
+    categories = store.stimuli.set_index("id")["category"]
+    held_out = {}
+    for subject in ("subj01", "subj02"):
+        train = Recordings.read(store, subject, None, task="videos", split="train")
+        rows = np.arange(len(train.table)) % 48 == 0
+        for name, renorm in RENORM.items():
+            system = nr.load_system("mind-animator", device="cpu", renorm=renorm)
+            system.fit(store, subject, samples=train.take(~rows))
+            held_out[subject, name] = system, system.decode(train.take(rows).labeled_responses())
+    scores = {}
+
+    def score(setting):
+        """Return the mean over metrics, subjects and clips."""
+        key = tuple(sorted(setting.items()))
+        if key not in scores:
+            rows = []
+            for (_, name), (system, decoded) in held_out.items():
+                if name != setting["renorm"]:
+                    continue
+                chosen = {name: value for name, value in setting.items() if name != "renorm"}
+                frames = system.set_params(**chosen).generate(decoded, seed=0).values
+                middle, stimuli = frames.shape[1] // 2, decoded.stimuli.tolist()
+                seen, context = np.asarray(store.images(stimuli)), {"categories": categories.loc[stimuli].to_numpy(str)}
+                rows.append([float(np.nanmean(m.values(seen, frames[:, middle], context))) for m in metrics.values()])
+            scores[key] = np.mean(rows, axis=0)
+            print(setting, scores[key].round(3), round(scores[key].mean(), 4), flush=True)
+        return scores[key].mean()
+
+    best = {"renorm": "semantics", "strength": 0.75, "invert": False, "guidance": 3.0}
+    grid = {
+        "renorm": tuple(RENORM),
+        "strength": (0.3, 0.5, 0.75, 0.9),
+        "invert": (False, True),
+        "guidance": (2.0, 3.0, 5.0),
+    }
+    for together in (("renorm",), ("strength", "invert"), ("guidance",)):
+        values = itertools.product(*(grid[one] for one in together))
+        best = max(({**best, **dict(zip(together, found, strict=True))} for found in values), key=score)
+    preset = nr.load_system("mind-animator").bundled
+    print("chosen:", best, "preset:", preset)
+    assert {**best, "renorm": None} == {name: preset.get(name) if name != "renorm" else None for name in best}
+    assert preset["renorm"]["clip_text_20"] == ("none" if best["renorm"] == "none" else "train")

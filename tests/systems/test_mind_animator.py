@@ -54,6 +54,24 @@ def decoded(fitted, store):
     return fitted.decode(store.responses("subj01", task="videos", split="test", average="stimulus", delays=())[:2])
 
 
+def test_each_target_has_its_own_renormalization(fitted):
+    """The text condition needs the deviation of true targets, else every clip gets nearly the same one."""
+
+    def found(system):
+        return {name: spec.decoder.renorm for name, spec in system.targets.items()}
+
+    assert found(fitted) == {SEMANTICS: "train", STRUCTURE: None, ENERGY: None}
+    assert found(nr.load_system(NAME, renorm="train")) == dict.fromkeys((SEMANTICS, STRUCTURE, ENERGY), "train")
+    assert found(nr.load_system(NAME, renorm={STRUCTURE: "train"})) == {
+        SEMANTICS: "train", STRUCTURE: "train", ENERGY: None
+    }  # fmt: skip
+    assert found(nr.load_system("brain-diffuser", renorm={"vdvae": "none"})) == {
+        "vdvae": None, "clip_vision": "train", "clip_text": "train"
+    }  # fmt: skip
+    with pytest.raises(UnknownNameError, match=r"vqvae_frist"):
+        found(nr.load_system(NAME, renorm={"vqvae_frist": "train"}))
+
+
 def test_the_bundled_default_decodes_motion_energy(fitted, decoded):
     assert list(decoded) == [SEMANTICS, STRUCTURE, ENERGY]
     assert fitted.network_roles[-1] == "motion-prior"

@@ -31,14 +31,11 @@ SYSTEMS = ("brain-diffuser", "linear-pixels")
 METRICS = ("pixcorr", "two_way_clip", "probe")
 MOTION_METRICS = ("epe", "direction_agreement")
 
-#: The system whose decoders are mapped: it has the fewest features, so that its maps take half a minute.
-READING = "takagi"
-
 #: Steps of the diffusion, fewer than by default, because the tour makes hundreds of images.
-STEPS = 8
+STEPS = 6
 
 #: Test images of the audit of the first system: with its baselines, seven times as many are generated.
-AUDITED = 12
+AUDITED = 10
 
 #: Whose preferred images are shown, what they are generated from, and how many of each.
 PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4
@@ -85,34 +82,34 @@ def tour(
         All scores with their nulls.
     """
     folder, subject = Path(out), store.subjects[0]
-    for system in (*systems, READING, ANIMATOR):  # now, because the record of every file names the state of the store
+    for system in (*systems, ANIMATOR):  # now, because the record of every file names the state of the store
         store = load_system(system).with_targets(store, progress=False)
     record = record_of(store, command, seed=seed)
     built = {system: _quick(system) for system in systems}
     what: Callable[[], Any]
     parts = [
-        _Part(f"maps of {ROI}", ROI, partial(voxelwise_maps, store, subject, ROI, task="videos", seed=seed)),
-        _Part("maps of the whole cortex", "cortex", partial(voxelwise_maps, store, subject, seed=seed)),
-        _Part("the same from videos", "videos", partial(voxelwise_maps, store, subject, task="videos", seed=seed)),
+        _Part(f"maps of {ROI}", ROI, partial(voxelwise_maps, store, subject, ROI, task="videos", seed=seed), 47),
+        _Part("maps of the whole cortex", "cortex", partial(voxelwise_maps, store, subject, seed=seed), 170),
+        _Part("the same from videos", "videos", partial(voxelwise_maps, store, subject, task="videos", seed=seed), 85),
     ]
     for number, (name, system) in enumerate(built.items()):
         on = (store, system, subject, "visual")
         what = partial(reconstruct, *on, metrics=METRICS, controls=True, seed=seed)
-        parts.append(_Part(f"reconstructions by {name}", "reconstructions", what))
+        parts.append(_Part(f"reconstructions by {name}", "reconstructions", what, 30 if number else 175))
         if number == 0:
             what = partial(audit, *on, metrics=METRICS, n_stimuli=AUDITED, splits=(), seed=seed)
-            parts.append(_Part(f"audit of {name}", "audit", what))
+            parts.append(_Part(f"audit of {name}", "audit", what, 100))
     for system in built.values():
         if set(FROM) <= set(system.targets):
             what = partial(roi_optimal, store, PREFERRING, system, subject, targets=FROM, seeds=PREFERRED, seed=seed)
-            parts.append(_Part(f"images that {', '.join(PREFERRING)} prefer", "roi-optimal", what))
-    what = partial(system_maps, store, READING, subject, kind="haufe", seed=seed)
-    parts.append(_Part(f"what the decoders of {READING} read", "maps-of-a-system", what))
+            parts.append(_Part(f"images that {', '.join(PREFERRING)} prefer", "roi-optimal", what, 50))
+    what = partial(system_maps, store, ANIMATOR, subject, kind="haufe", task="videos", seed=seed)
+    parts.append(_Part(f"what the decoders of {ANIMATOR} read", "maps-of-a-system", what, 50))
     what = partial(
         shuffle, store, _quick(ANIMATOR), subject, targets=(FRAMES,), without=(MOTION,), task="videos",
         metrics=MOTION_METRICS, n_permutations=SHUFFLES, n_stimuli=CLIPS, seed=seed,
     )  # fmt: skip
-    parts.append(_Part(f"videos by {ANIMATOR}, and the shuffle test of their motion", "shuffle-test", what))
+    parts.append(_Part(f"videos by {ANIMATOR}, and the shuffle test of their motion", "shuffle-test", what, 110))
     say(f"{len(parts)} parts: {'; '.join(part.what for part in parts)} ...")
     shown = _computed(parts, store, folder, record, say)
     files = [file for _, written in shown for file in written]
@@ -131,11 +128,12 @@ def _quick(name: str) -> System:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the tour: what it is, the folder of its files, and what computes it."""
+    """A part of the tour: what it is, the folder of its files, what computes it, and for how long with one core."""
 
     what: str
     place: str
     compute: Callable[[], Any]
+    seconds: int
 
 
 def _computed(
@@ -143,12 +141,13 @@ def _computed(
 ) -> list[tuple[Any, list[Path]]]:
     """Return the result of each part, and its files.
 
-    Two parts are computed at a time, because much of each, such as imports and figures, uses one core alone. The last
-    ones come first: they take longer than the maps of one ROI.
+    Two parts are computed at a time, because much of each, such as imports and figures, uses one core alone. Those that
+    take long come first, so that no core waits for the last one.
     """
     from joblib import cpu_count, delayed
 
-    order, processes = list(range(len(parts)))[::-1], min(2, int(cpu_count()))
+    order = sorted(range(len(parts)), key=lambda number: -parts[number].seconds)
+    processes = min(2, int(cpu_count()))
     if processes < 2:
         done: Iterable[Any] = (_write_part(number, parts[number], store, folder, record) for number in order)
     else:
@@ -389,7 +388,7 @@ def _read_section(found: SystemMap, drawn: Mapping[str, Path], store: Store) -> 
     return Section(
         f"Which voxels hold what {found.system} decodes?",
         "Haufe patterns: the covariance of each voxel with what is decoded. Weights would say how the decoder reads, "
-        f"not where the information is: neurorecon maps --system {found.system} --kind haufe.",
+        f"not where the information is: neurorecon maps --system {found.system} --kind haufe --task {found.task}.",
         [
             *(Figure(drawn[f"{found.stem}_flat_haufe_{band}"], f"Pattern of {band}.") for band in found.bands),
             Figure(drawn[f"{found.stem}_rois"], "Mean pattern by ROI."),

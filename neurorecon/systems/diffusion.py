@@ -45,8 +45,9 @@ class DiffusionSystem(System):
     alphas : float, sequence of float, or mapping of str to these, optional
         Alpha or candidates, of all targets or by target.
     renorm : {"train", "test", "none"}, or mapping of str to these, optional
-        Moments to which predictions of all targets, or by target, are scaled; see :class:`~neurorecon.decoders.RidgeDecoder`. Those of the test set
-        depend on the other stimuli, and are undefined for one.
+        Moments to which predictions are scaled, those of all targets or by target; see
+        :class:`~neurorecon.decoders.RidgeDecoder`. Those of the test set depend on the other stimuli, and are undefined
+        for one.
     rois : mapping of str to str, optional
         Voxels of the decoder of each target, among those of :meth:`fit`, in place of :attr:`default_rois`. Targets
         that it does not name are decoded from all voxels.

@@ -85,7 +85,7 @@ def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path, monkeypa
         "Reconstructions: takagi",
         "Reconstructions: linear-pixels",
         "Is it the brain or the generator? takagi",
-        "Which voxels hold what takagi decodes?",
+        "Which voxels hold what mind-animator decodes?",
         "Videos, and whether their motion comes from the brain: mind-animator",
         "another trial",
         "oracle",

@@ -23,9 +23,6 @@ from neurorecon.parallel import Compute, default_threads, in_processes
 from neurorecon.store.store import Store
 from neurorecon.systems.base import System, load_system
 
-#: The ROI that the tour looks at closely.
-ROI = "MT"
-
 #: The systems that reconstruct, the baseline last, and their scores.
 SYSTEMS = ("brain-diffuser", "linear-pixels")
 METRICS = ("pixcorr", "two_way_clip", "probe")
@@ -35,7 +32,7 @@ MOTION_METRICS = ("epe", "direction_agreement")
 STEPS = 6
 
 #: Test images of the audit of the first system: with its baselines, seven times as many are generated.
-AUDITED = 10
+AUDITED = 8
 
 #: Whose preferred images are shown, what they are generated from, and how many of each.
 PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4
@@ -57,7 +54,7 @@ def tour(
     say: Callable[[str], None] = print,
     seed: int = 0,
 ) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Map one ROI and the whole cortex of the first subject, reconstruct images, and write a report that opens offline.
+    """Map the whole cortex of the first subject from images and from videos, reconstruct images, and write a report that opens offline.
 
     Parameters
     ----------
@@ -88,7 +85,6 @@ def tour(
     built = {system: _quick(system) for system in systems}
     what: Callable[[], Any]
     parts = [
-        _Part(f"maps of {ROI}", ROI, partial(voxelwise_maps, store, subject, ROI, task="videos", seed=seed), 47),
         _Part("maps of the whole cortex", "cortex", partial(voxelwise_maps, store, subject, seed=seed), 170),
         _Part("the same from videos", "videos", partial(voxelwise_maps, store, subject, task="videos", seed=seed), 85),
     ]
@@ -177,15 +173,10 @@ def write_report(path: Path, store: Store, shown: Sequence[_Shown], record: dict
     """Write the report of the tour: stimuli, maps, and what the systems gave; one file that loads nothing."""
     from neurorecon.figures import Figure, Section, Table, report
 
-    (roi, _), cortex, others = shown[0], shown[1:3], shown[3:]
+    cortex, others = shown[:2], shown[2:]
     sections = [
         Section("Stimuli", _stimuli_text(store), [Figure(figure, caption) for figure, caption in _stimuli(store)]),
         *(_map_section(*one, store, record, whole_page=one is cortex[0]) for one in cortex),
-        Section(
-            f"A closer look at {ROI}",
-            f"The same model on the voxels of {ROI} alone: neurorecon maps --roi {ROI} --task videos.",
-            [_roi_table(Table, roi)],
-        ),
         *(_SECTIONS[type(found)](found, drawn, store) for found, drawn in others),
     ]
     return report(
@@ -226,7 +217,8 @@ def _map_section(
 
 #: What to keep in mind about each task.
 _WHY = {
-    "videos": "Whatever moves has contrast, so motion energy and Gabor energy share much of what they explain.",
+    "videos": "Whatever moves has contrast, so motion energy and Gabor energy share much of what they explain. "
+    "For the voxels of one ROI alone: neurorecon maps --roi MT --task videos.",
     "images": "Images have no motion: areas that follow motion show only what else drives them.",
 }
 

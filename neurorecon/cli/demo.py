@@ -18,7 +18,7 @@ def demo(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Take a tour: build the embedded store, map MT and all voxels, reconstruct images, write a report."""
+    """Take a tour: build the embedded store, map all voxels, reconstruct images and videos, write a report."""
 
     def work(output: Output) -> None:
         from neurorecon.analyses.tour import tour

@@ -71,9 +71,9 @@ def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path, monkeypa
     assert files[0] == tmp_path / "demo" / "report.html"
     assert all(path.exists() for path in files)
     parents = {path.relative_to(tmp_path / "demo").parts[0] for path in files[1:]}
-    assert parents == {"MT", "cortex", "videos", "reconstructions", "audit", "maps-of-a-system", "shuffle-test"}
-    assert len(said) == 10  # what will be done, each of eight parts, the report
-    assert [line[:9] for line in said[1:-1]] == [f"{number} of 8 d" for number in range(1, 9)]
+    assert parents == {"cortex", "videos", "reconstructions", "audit", "maps-of-a-system", "shuffle-test"}
+    assert len(said) == 9  # what will be done, each of seven parts, the report
+    assert [line[:9] for line in said[1:-1]] == [f"{number} of 7 d" for number in range(1, 8)]
     assert {"value", "null_mean", "p", "n", "name"} <= set.intersection(*(set(score) for score in scores))
     text, page = _read(files[0])
     _check_offline(text, page)
@@ -81,7 +81,6 @@ def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path, monkeypa
         "Stimuli",
         "What each voxel encodes: videos",
         "What each voxel encodes: images",
-        "A closer look at MT",
         "Reconstructions: takagi",
         "Reconstructions: linear-pixels",
         "Is it the brain or the generator? takagi",

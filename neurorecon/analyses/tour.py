@@ -54,7 +54,7 @@ def tour(
     say: Callable[[str], None] = print,
     seed: int = 0,
 ) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Map the whole cortex of the first subject from images and from videos, reconstruct images, and write a report that opens offline.
+    """Map the cortex of the first subject, reconstruct images and videos, and write a report that opens offline.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ _Shown = tuple[Any, Mapping[str, Path]]
 
 def write_report(path: Path, store: Store, shown: Sequence[_Shown], record: dict[str, Any]) -> Path:
     """Write the report of the tour: stimuli, maps, and what the systems gave; one file that loads nothing."""
-    from neurorecon.figures import Figure, Section, Table, report
+    from neurorecon.figures import Figure, Section, report
 
     cortex, others = shown[:2], shown[2:]
     sections = [

@@ -32,7 +32,7 @@ MOTION_METRICS = ("epe", "direction_agreement")
 STEPS = 6
 
 #: Test images of the audit of the first system: with its baselines, seven times as many are generated.
-AUDITED = 8
+AUDITED = 12
 
 #: Whose preferred images are shown, what they are generated from, and how many of each.
 PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4

@@ -119,7 +119,7 @@ for subject in store.subjects:
         system = nr.load_system("mind-animator", device="cpu")
         ids = {split: part["stimulus"].values.tolist() for split, part in parts.items()}
         truth = {split: true_targets(system, store, names) for split, names in ids.items()}
-        system.fit_arrays(parts["train"].values, {name: truth["train"][name].values for name in truth["train"]})
+        system.fit_arrays(parts["train"].values, dict(truth["train"].items()))
         found = system.decode(parts["test"].values)
         for target in TARGETS:
             mean, deviation = (moment.ravel() for moment in found.training[target])

@@ -73,7 +73,7 @@ def test_the_tour_writes_everything_beside_one_report(scenes, tmp_path, monkeypa
     parents = {path.relative_to(tmp_path / "demo").parts[0] for path in files[1:]}
     assert parents == {"cortex", "videos", "reconstructions", "audit", "maps-of-a-system", "shuffle-test"}
     assert len(said) == 9  # what will be done, each of seven parts, the report
-    assert [line[:9] for line in said[1:-1]] == [f"{number} of 7 d" for number in range(1, 8)]
+    assert [line[:8] for line in said[1:-1]] == [f"{number} of 7 d" for number in range(1, 8)]
     assert {"value", "null_mean", "p", "n", "name"} <= set.intersection(*(set(score) for score in scores))
     text, page = _read(files[0])
     _check_offline(text, page)

@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo   install, build the embedded store, write maps and a report into demo/"
-	@echo "make figures install, draw all paper figures (analyses/plot_*.py) into results/; takes hours on two cores"
+	@echo "make figures install, draw all paper figures (analyses/plot_*.py) into results/; takes hours, and goes on after an interruption"
 	@echo "make test   install, check style, types and layers, run the tests"
 	@echo "make lint   fix style and formatting"
 	@echo "make typing check a user's script with mypy --strict: public names are typed"
@@ -26,8 +26,16 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/neurorecon demo --out demo
 
-figures: $(VENV)/.installed
-	for script in analyses/plot_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+# A script is run again if it or the package changed; `make -j 2 figures` runs two at a time.
+figures: $(patsubst analyses/%.py,results/%/.done,$(wildcard analyses/plot_*.py))
+
+results/%/.done: analyses/%.py $(shell find neurorecon -name '*.py') | results/.store
+	$(BIN)/python $<
+	@touch $@
+
+results/.store: stores/scenes.toml $(VENV)/.installed
+	$(BIN)/neurorecon build stores/scenes.toml
+	@mkdir -p results && touch $@
 
 # By file, because what takes long is made once a file; long files first (tests/conftest.py). Groups (loadgroup) do nothing: pytest-xdist 3.8 names them in an
 # attribute that pytest 9.2 no longer has.

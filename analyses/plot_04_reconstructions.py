@@ -9,8 +9,8 @@ ten minutes on two cores::
 
     .venv/bin/python analyses/plot_04_reconstructions.py
 
-The second argument is a store that is there already. With NSD and the published weights, only the names of the store
-and of the models change, see the README.
+The arguments are a folder for the results, a store that is there already, and the number of test images. With NSD and
+the published weights, only the names of the store and of the models change, see the README.
 """
 
 # %%
@@ -24,6 +24,7 @@ from neurorecon.analyses.controls import compare, with_controls
 from neurorecon.figures import panel, save_figure
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "results/plot_04_reconstructions")
+STIMULI = int(sys.argv[3]) if len(sys.argv) > 3 else 100
 SUBJECT = "subj01"
 
 # %%
@@ -39,7 +40,7 @@ record = nr.record_of(store, "analyses/plot_04_reconstructions.py", seed=0)
 # %%
 # Decoding and generating are two steps. What was decoded can be changed in between: without the text, Brain-Diffuser is
 # guided by vision alone; with the targets of another image, it shows the other image.
-test = store.responses(SUBJECT, roi="visual", task="images", split="test", average="stimulus")
+test = store.responses(SUBJECT, roi="visual", task="images", split="test", average="stimulus")[:STIMULI]
 decoded = systems["brain-diffuser"].decode(test[:8])
 variants = {
     "first stage": systems["brain-diffuser"].stages(decoded)["vdvae"],

@@ -9,7 +9,8 @@ resolution of the VDVAE. The responses are simulated. The script takes ten minut
 
     .venv/bin/python analyses/plot_05_first_stages.py
 
-``STAGES`` may name others: ``mlp``, ``cnn``, ``transformer``. The second argument is a store that is there already.
+The arguments are a folder for the results, a store that is there already, the first stages (also ``mlp``, ``cnn``,
+``transformer``) and the subjects, both separated by commas.
 """
 
 # %%
@@ -26,6 +27,7 @@ from neurorecon.stats import bootstrap_weights
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "results/plot_05_first_stages")
 STAGES = sys.argv[3].split(",") if len(sys.argv) > 3 else ["ridge", "gru"]
+SUBJECTS = sys.argv[4].split(",") if len(sys.argv) > 4 else None
 SHARES = (0.125, 0.25, 0.5, 1.0)
 COLORS = dict(
     zip(
@@ -36,6 +38,7 @@ COLORS = dict(
 )
 
 store = nr.open_store(sys.argv[2]) if len(sys.argv) > 2 else nr.build("scenes")
+subjects = SUBJECTS or store.subjects
 
 
 # %%
@@ -51,7 +54,7 @@ def correlations(decoded, true, weights):
 
 
 rows, paired = [], []
-for subject in store.subjects:
+for subject in subjects:
     test = store.responses(subject, roi="visual", task="images", split="test", average="stimulus")
     true = store.targets("vdvae", stimuli=test["stimulus"].values.tolist())
     weights = bootstrap_weights(len(test), 1000, seed=0)
@@ -98,12 +101,12 @@ print(differences.round(3).to_string(index=False))
 
 with journal_style():
     resolutions = sorted(results["resolution"].unique())
-    size = (WIDTHS["double"] / 25.4, 1.7 * len(store.subjects) + 0.5)
+    size = (WIDTHS["double"] / 25.4, 1.7 * len(subjects) + 0.5)
     figure, axes = plt.subplots(
-        len(store.subjects), len(resolutions), figsize=size, sharex=True, squeeze=False, layout="constrained"
+        len(subjects), len(resolutions), figsize=size, sharex=True, squeeze=False, layout="constrained"
     )
     for (subject, side, stage), part in results.groupby(["subject", "resolution", "first_stage"]):
-        axis = axes[store.subjects.index(subject), resolutions.index(side)]
+        axis = axes[subjects.index(subject), resolutions.index(side)]
         axis.plot(part["samples"], part["correlation"], marker="o", markersize=3, color=COLORS[stage], label=stage)
         axis.fill_between(part["samples"], part["low"], part["high"], color=COLORS[stage], alpha=0.15, linewidth=0)
         axis.set_title(f"{subject}: {side} x {side}")

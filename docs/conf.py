@@ -86,20 +86,27 @@ nitpick_ignore_regex = [
 RESULTS = HERE / "_build" / "gallery"
 STORE = ROOT / "stores" / "scenes.icechunk"
 
-#: Third argument of scripts that would take longer than a page of documentation should: numbers of test images.
-FEWER = {"plot_06_audit": "40", "plot_08_ablation": "40"}
+#: Further arguments of scripts that would take longer than a page of documentation should: numbers of test images, or
+#: first stages and a subject. ``make figures`` draws with all.
+FEWER = {
+    "plot_04_reconstructions": ["40"],
+    "plot_05_first_stages": ["ridge,gru", "subj01"],
+    "plot_06_audit": ["40"],
+    "plot_08_ablation": ["40"],
+    "plot_13_brain_optimized": ["40"],
+}
 
 #: Figures of a block beyond these are left out; the folder of results has all of them.
 MOST_FIGURES = 6
 
 
 def script_arguments(gallery_conf, script):
-    """Return the arguments of a script: its folder of results, the shared store, and how many images."""
+    """Return the arguments of a script: its folder of results, the shared store, and less than all data."""
     stem = Path(script["src_file"]).stem
     script["began"], script["shown"] = time.time(), set()
     # Relative to the folder that scripts run in: what they print is published.
     paths = [os.path.relpath(path, ROOT / "analyses") for path in (RESULTS / stem, STORE)]
-    return [*paths, *([FEWER[stem]] if stem in FEWER else [])]
+    return [*paths, *FEWER.get(stem, [])]
 
 
 def written_figures(block, script, gallery_conf):

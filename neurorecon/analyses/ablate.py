@@ -25,12 +25,12 @@ import pandas as pd
 from sklearn.base import clone
 
 from neurorecon.analyses.ablation_result import FULL, Ablation, table_of
-from neurorecon.analyses.audit import default_metrics, some_stimuli
+from neurorecon.analyses.audit import default_metrics
 from neurorecon.analyses.controls import published_ablations, true_targets
 from neurorecon.analyses.cross_validation import shown_by
 from neurorecon.analyses.design import ReconstructSettings, require_test
 from neurorecon.analyses.evaluate import context_of, exchange_orders, weights_of
-from neurorecon.analyses.reconstruct import Job, prepare
+from neurorecon.analyses.reconstruct import Job, prepare, some_stimuli
 from neurorecon.analyses.results import exchange_record, plain_parameter
 from neurorecon.decoders.samples import Recordings, Within, stored_target
 from neurorecon.errors import InputError, UnknownNameError
@@ -65,14 +65,11 @@ class AblateSettings(ReconstructSettings):
     vary : tuple of str
         What is varied: names of :data:`VARIATIONS` or of parameters of the system, alone or with values:
         ``"noise"``, ``"rois=V1,FFA"``, ``"strength=0.3,0.6"``.
-    n_stimuli : int, optional
-        Of the test split, at most so many, spread evenly over categories.
     n_bootstraps, level
         Of the intervals over stimuli.
     """
 
     vary: tuple[str, ...] = DEFAULT
-    n_stimuli: int | None = None
     n_bootstraps: int = 10_000
     level: float = 0.95
 
@@ -80,8 +77,6 @@ class AblateSettings(ReconstructSettings):
         super().__post_init__()
         self._require_count("n_bootstraps")
         self._require_rate("level")
-        if self.n_stimuli is not None:
-            self._require("n_stimuli", self.n_stimuli >= 2, "a number of 2 or more", "100")
 
 
 # -- what is varied ---------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ from neurorecon.analyses.evaluate import (
     require_same_split,
     weights_of,
 )
-from neurorecon.analyses.reconstruct import Job, prepare, system_of
+from neurorecon.analyses.reconstruct import Job, prepare, some_stimuli, system_of
 from neurorecon.analyses.results import Score, exchange_record, plain_parameter
 from neurorecon.decoders.samples import Recordings, choose_shown_task, stored_target
 from neurorecon.errors import InputError, NeuroreconWarning, UnknownNameError
@@ -83,8 +83,6 @@ class AuditSettings(ReconstructSettings):
     splits : tuple of str, optional
         Split columns of the store, or their names without number (``"cluster_k5"`` for all five folds), beside the
         split that the store is open with. By default all that the store has.
-    n_stimuli : int, optional
-        Audit at most this many test stimuli of each split, spread evenly over categories.
     n_refits : int
         Also refit the system so many times on re-paired training data, and as often within categories; 0: not at all.
     n_bootstraps : int
@@ -96,7 +94,6 @@ class AuditSettings(ReconstructSettings):
     """
 
     splits: tuple[str, ...] | None = None
-    n_stimuli: int | None = None
     n_refits: int = 0
     n_bootstraps: int = 10_000
     level: float = 0.95
@@ -107,8 +104,6 @@ class AuditSettings(ReconstructSettings):
         self._require_count("n_bootstraps")
         self._require_rate("level")
         self._require("n_refits", self.n_refits >= 0, "a number of 0 or more", "99")
-        if self.n_stimuli is not None:
-            self._require("n_stimuli", self.n_stimuli >= 2, "a number of 2 or more", "100")
 
 
 # -- the scores of one split ------------------------------------------------------------------------------------------
@@ -237,15 +232,6 @@ def _directions(values: np.ndarray) -> np.ndarray:
     """Return rows of length 1, float64."""
     rows = np.asarray(values, dtype=np.float64)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
-
-
-def some_stimuli(store: Store, ids: np.ndarray, most: int | None) -> np.ndarray:
-    """Return which stimuli are audited, in their order: at most so many, spread evenly over categories."""
-    if most is None or len(ids) <= most:
-        return np.arange(len(ids))
-    categories = store.stimuli.set_index("id")["category"].loc[ids.tolist()].to_numpy(str)
-    order = np.argsort(categories, kind="stable")
-    return np.sort(order[np.linspace(0, len(order) - 1, most).round().astype(int)])
 
 
 # -- systems ----------------------------------------------------------------------------------------------------------

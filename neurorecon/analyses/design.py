@@ -554,6 +554,8 @@ class ReconstructSettings(CenteredSettings):
         generate.
     models : {"bundled", "published"} or path, optional
         Networks of the system and of the metrics; by default those of the system.
+    n_stimuli : int, optional
+        Of each test split, at most so many stimuli, spread evenly over categories.
     """
 
     system: str = "linear-pixels"
@@ -565,6 +567,7 @@ class ReconstructSettings(CenteredSettings):
     seeds: int = 1
     controls: bool | None = None
     models: str | None = None
+    n_stimuli: int | None = None
 
     @property
     def asked_models(self) -> str | None:
@@ -577,11 +580,20 @@ class ReconstructSettings(CenteredSettings):
             raise UnknownNameError("column to cross-validate over", self.cross_validate, LABELS)
         _check_exchange(self.exchange)
         self._require("seeds", self.seeds >= 1, "a number of 1 or more", "4")
+        if self.n_stimuli is not None:
+            self._require("n_stimuli", self.n_stimuli >= 2, "a number of 2 or more", "100")
         if self.controls and (self.single_trials or self.cross_validate is not None):
             raise InputError(
                 "controls are compared with reconstructions of averaged test responses",
                 given=f"controls=True, single_trials={self.single_trials}, cross_validate={self.cross_validate!r}",
                 expected="controls, or one of the others",
+                todo="leave one of them out",
+            )
+        if self.cross_validate is not None and self.n_stimuli is not None:
+            raise InputError(
+                "cross-validation reconstructs all stimuli",
+                given=f"n_stimuli={self.n_stimuli}, cross_validate={self.cross_validate!r}",
+                expected="one of the two",
                 todo="leave one of them out",
             )
         if self.cross_validate is not None and self.single_trials:

@@ -258,6 +258,7 @@ def reconstruct(
     cross_validate: str | None = None,
     exchange: str | None = None,
     n_permutations: int = 1000,
+    n_stimuli: int | None = None,
     single_trials: bool = False,
     seeds: int = 1,
     center: Within | Literal["auto"] | None = "auto",
@@ -298,6 +299,8 @@ def reconstruct(
         another; ``record()["exchange"]`` says what was chosen.
     n_permutations : int
         Of the null.
+    n_stimuli : int, optional
+        Reconstruct at most this many test stimuli, spread evenly over categories; by default all.
     single_trials : bool
         Reconstruct each trial of the test split. By default the responses to a test stimulus are averaged over its
         repeats.
@@ -351,8 +354,8 @@ def reconstruct(
     settings = ReconstructSettings(
         system=system.name if isinstance(system, System) else system, options=dict(options or {}), roi=roi, task=task,
         metrics=metrics, models=models, cross_validate=cross_validate, exchange=exchange,
-        n_permutations=n_permutations, seed=seed,
-        single_trials=single_trials, seeds=seeds, center=center, scale=scale, controls=controls, device=device,
+        n_permutations=n_permutations, n_stimuli=n_stimuli, seed=seed, single_trials=single_trials,
+        seeds=seeds, center=center, scale=scale, controls=controls, device=device,
     )  # fmt: skip
     name = store.subjects[0] if subject is None else subject
     return compute_reconstruction(store, name, settings, compute, system=given, folder=folder)
@@ -735,6 +738,10 @@ def _by_split(job: Job, folder: Path | None, reuse: Path | None) -> Reconstructi
     train = job.training()
     rows = part.index[part["split"] == "test"].to_numpy()
     test = job.read(rows=rows) if settings.single_trials else job.read(split="test")
+    if settings.n_stimuli is not None:
+        tested = np.unique(test.stimuli)
+        chosen_stimuli = tested[some_stimuli(store, tested, settings.n_stimuli)]
+        test = test.take(np.flatnonzero(np.isin(test.stimuli, chosen_stimuli)))
     shown, names = pd.factorize(test.stimuli)
     ids, alone = [str(name) for name in names], len(test.table) == 1
     require_stimuli(job.metrics, len(ids))
@@ -780,6 +787,15 @@ def _by_split(job: Job, folder: Path | None, reuse: Path | None) -> Reconstructi
             features=_features(job, decoded, orders, exchange),
         )
     return result if for_controls is None else _compared(result, job, for_controls, generated)
+
+
+def some_stimuli(store: Store, ids: np.ndarray, most: int | None) -> np.ndarray:
+    """Return which stimuli are used, in their order: at most so many, spread evenly over categories."""
+    if most is None or len(ids) <= most:
+        return np.arange(len(ids))
+    categories = store.stimuli.set_index("id")["category"].loc[ids.tolist()].to_numpy(str)
+    order = np.argsort(categories, kind="stable")
+    return np.sort(order[np.linspace(0, len(order) - 1, most).round().astype(int)])
 
 
 def _features(job: Job, decoded: Decoded, orders: np.ndarray, exchange: Exchange) -> pd.DataFrame | None:

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neurorecon.analyses.audit import default_metrics, some_stimuli
+from neurorecon.analyses.audit import default_metrics
 from neurorecon.analyses.controls import derangement
 from neurorecon.analyses.cross_validation import shown_by
 from neurorecon.analyses.design import ReconstructSettings
 from neurorecon.analyses.evaluate import context_of
-from neurorecon.analyses.reconstruct import FRAME_RATE, Job, prepare, system_of, write_side_by_side
+from neurorecon.analyses.reconstruct import FRAME_RATE, Job, prepare, some_stimuli, system_of, write_side_by_side
 from neurorecon.analyses.results import Result, Score, plain_parameter
 from neurorecon.decoders.samples import stored_target
 from neurorecon.errors import InputError, UnknownNameError
@@ -63,8 +63,6 @@ class ShuffleSettings(ReconstructSettings):
         Random permutations of each target, and as many images of each stimulus.
     n_derangements : int
         Permutations that leave no stimulus in its place, as control rows without p.
-    n_stimuli : int, optional
-        Of the test split, at most so many, spread evenly over categories.
     n_bootstraps, level
         Of the intervals over stimuli.
     """
@@ -73,7 +71,6 @@ class ShuffleSettings(ReconstructSettings):
     without: tuple[str, ...] = ()
     n_permutations: int = 20
     n_derangements: int = 1
-    n_stimuli: int | None = None
     n_bootstraps: int = 10_000
     level: float = 0.95
 
@@ -82,8 +79,6 @@ class ShuffleSettings(ReconstructSettings):
         self._require_count("n_bootstraps")
         self._require_rate("level")
         self._require("n_derangements", self.n_derangements >= 0, "a number of 0 or more", "1")
-        if self.n_stimuli is not None:
-            self._require("n_stimuli", self.n_stimuli >= 2, "a number of 2 or more", "100")
 
 
 def shuffle(

@@ -31,15 +31,16 @@ MOTION_METRICS = ("epe", "direction_agreement")
 #: Steps of the diffusion, fewer than by default, because the tour makes hundreds of images.
 STEPS = 6
 
-#: Test images of the audit of the first system: with its baselines, seven times as many are generated.
-AUDITED = 12
+#: Test images that are reconstructed, with their controls four times as many; and those of the audit of the first
+#: system, with its baselines seven times as many.
+RECONSTRUCTED, AUDITED = 48, 12
 
 #: Whose preferred images are shown, what they are generated from, and how many of each.
 PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4
 
 #: The system of videos, its target of motion, test clips of its shuffle test, and permutations of their frames. Clips
 #: are generated twice, with and without the decoded motion.
-ANIMATOR, MOTION, CLIPS, SHUFFLES = "mind-animator", "motion", 12, 39
+ANIMATOR, MOTION, CLIPS, SHUFFLES = "mind-animator", "motion", 12, 19
 
 #: Images and video frames shown in the report, and clips that move.
 IMAGES, VIDEOS, MOVING = 20, 4, 3
@@ -90,8 +91,8 @@ def tour(
     ]
     for number, (name, system) in enumerate(built.items()):
         on = (store, system, subject, "visual")
-        what = partial(reconstruct, *on, metrics=METRICS, controls=True, seed=seed)
-        parts.append(_Part(f"reconstructions by {name}", "reconstructions", what, 30 if number else 175))
+        what = partial(reconstruct, *on, metrics=METRICS, controls=True, n_stimuli=RECONSTRUCTED, seed=seed)
+        parts.append(_Part(f"reconstructions by {name}", "reconstructions", what, 30 if number else 130))
         if number == 0:
             what = partial(audit, *on, metrics=METRICS, n_stimuli=AUDITED, splits=(), seed=seed)
             parts.append(_Part(f"audit of {name}", "audit", what, 100))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from neurorecon.cli.audit import AuditedSystemOption, SeedOption, StimuliOption
+from neurorecon.cli.audit import AuditedSystemOption, SeedOption
 from neurorecon.cli.common import (
     FormatOption,
     JsonOption,
@@ -33,6 +33,7 @@ from neurorecon.cli.reconstruct import (
     RoisOption,
     ScaleOption,
     SetOption,
+    StimuliOption,
     SubjectsOption,
     TaskOption,
     parameters_of,

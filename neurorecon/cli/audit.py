@@ -33,6 +33,7 @@ from neurorecon.cli.reconstruct import (
     RoisOption,
     ScaleOption,
     SetOption,
+    StimuliOption,
     SubjectsOption,
     TaskOption,
     parameters_of,
@@ -50,10 +51,6 @@ AuditedSystemOption = Annotated[
         help=f"A system: {', '.join(SYSTEMS.builtin)}, another package's, or the folder of a fitted system. "
         "Default: brain-diffuser.",
     ),
-]
-StimuliOption = Annotated[
-    int | None,
-    typer.Option("--stimuli", min=2, help="Use at most this many test stimuli, spread over categories. Default: all."),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of noise, permutations and bootstraps.")]
 

@@ -84,6 +84,10 @@ RoisOption = Annotated[
     typer.Option("--roi", "-r", help="An ROI, a union, one side, or a group; may be given several times."),
 ]
 TaskOption = Annotated[str | None, typer.Option("--task", help="Default: the task with the most stimuli.")]
+StimuliOption = Annotated[
+    int | None,
+    typer.Option("--stimuli", min=2, help="Use at most this many test stimuli, spread over categories. Default: all."),
+]
 CenterOption = Annotated[
     str,
     typer.Option(
@@ -169,6 +173,7 @@ def reconstruct(
     roi: RoisOption = None,
     task: TaskOption = None,
     metric: MetricOption = None,
+    stimuli: StimuliOption = None,
     single_trials: Annotated[
         bool,
         typer.Option(
@@ -248,14 +253,16 @@ def reconstruct(
         name, options = refined(system, parameters_of(setting, option, preset=preset), refine)
         settings = ReconstructSettings(
             system=name, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
-            cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, seed=seed, seeds=seeds,
-            single_trials=single_trials, controls=controls, device=device, **standardization_of(center, scale),
+            cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, n_stimuli=stimuli, seed=seed,
+            seeds=seeds, single_trials=single_trials, controls=controls, device=device,
+            **standardization_of(center, scale),
         )  # fmt: skip
         opened = choose(store, output, split_column=split_column, device=device)
         # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
         asked = [
             *(roi or []), task, cross_validate, "single-trials" if single_trials else None, exchange, *(metric or []),
             models, *(f"{key}={value}" for key, value in options.items()), f"seeds={seeds}" if seeds > 1 else None,
+            f"stimuli={stimuli}" if stimuli is not None else None,
             *(f"{key}={value}" for key, value in (("center", center), ("scale", scale)) if value != "auto"),
         ]  # fmt: skip
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]

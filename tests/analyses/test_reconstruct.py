@@ -33,6 +33,23 @@ def test_shapes_and_scores(miniature, how):
     assert json.loads(json.dumps(found.record()))["voxels"] == 40
 
 
+@pytest.mark.parametrize("single_trials", [False, True])
+def test_some_of_the_test_stimuli(miniature, single_trials):
+    store = miniature(subjects=1, images=40)
+    arguments = {"task": "images", "n_permutations": 9, "single_trials": single_trials}
+    whole = reconstruct(store, **arguments)
+    some = reconstruct(store, n_stimuli=4, **arguments)
+    assert len(some.stimuli) == 4
+    rows = [whole.stimuli.index(name) for name in some.stimuli]
+    np.testing.assert_allclose(some.reconstructed, whole.reconstructed[rows], atol=1e-6)
+    np.testing.assert_allclose(some.values["pixcorr"], whole.values["pixcorr"][rows], atol=1e-6)
+    # Spread over categories: no category has two while another one has none.
+    categories = store.stimuli.set_index("id")["category"]
+    assert categories[some.stimuli].nunique() == min(4, categories[whole.stimuli].nunique())
+    assert some.record()["test_stimuli"] == 4
+    assert reconstruct(store, n_stimuli=400, **arguments).stimuli == whole.stimuli
+
+
 def test_responses_that_saw_other_images_reconstruct_nothing(miniature, monkeypatch):
     """Pairs of responses and images are exchanged; identification then is at chance."""
     store = miniature(subjects=1, images=80)

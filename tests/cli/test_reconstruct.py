@@ -61,6 +61,18 @@ def test_images_are_reconstructed(call, small, tmp_path, arguments, numbers):
     assert stored["settings"]["metrics"] == ["pixcorr", "two_way"]
 
 
+def test_some_stimuli(call, small, tmp_path):
+    common = ["reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images", "--roi", "early"]
+    quick = ["--permutations", "9", "--no-figures", "--quiet", "--json"]
+    found = call(*common, "--stimuli", "4", *quick)
+    assert found.exit_code == 0, found.exception
+    assert {score["n"] for score in json.loads(found.stdout)["scores"]} == {4}
+    assert (tmp_path / "results" / "reconstruct_small_early_images_stimuli-4").is_dir()
+    found = call(*common, "--stimuli", "4", "--cross-validate", "category", *quick)
+    assert found.exit_code == 2
+    assert "cross-validation reconstructs all stimuli" in found.stderr
+
+
 def test_without_figures(call, small, tmp_path):
     found = call("reconstruct", "--store", small.path, "--subject", "subj01", "--task", "images", "--permutations", "9",
                  "--no-figures", "--json", "--quiet")  # fmt: skip

@@ -165,6 +165,9 @@ def _unknown(alpha_per: Any, targets: Targets) -> InputError:
         given=f"alpha_per={alpha_per!r}, targets of shape {targets.shape}",
         expected=f"'all', 'target', the number of an axis of a target (0 to {len(targets.shape) - 1}){names}, "
         "or an array with one label for each target",
+        todo="give the targets as an xarray.DataArray, whose dimensions have names"
+        if isinstance(alpha_per, str) and not targets.names
+        else "choose one of these",
     )
 
 

@@ -6,7 +6,7 @@ Every score of a reconstruction is put beside what is reached with less: permuta
 images that know nothing of the response, a random image of the right category, the nearest training image, ridge
 regression to pixels. Then the system is fitted again on harder splits: clusters of CLIP embeddings that training never
 saw, stimuli far from training, a category left out. Last, one decoded target at a time is exchanged between stimuli:
-which target carries which score? The responses are simulated. The script takes half an hour on one core::
+which target carries which score? The responses are simulated. The script takes two hours on one core::
 
     .venv/bin/python analyses/plot_06_audit.py
 

@@ -91,7 +91,7 @@ STORE = ROOT / "stores" / "scenes.icechunk"
 FEWER = {
     "plot_04_reconstructions": ["40"],
     "plot_05_first_stages": ["ridge,gru", "subj01"],
-    "plot_06_audit": ["20"],
+    "plot_06_audit": ["12"],
     "plot_08_ablation": ["40"],
     "plot_13_brain_optimized": ["40"],
 }

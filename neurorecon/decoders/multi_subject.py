@@ -39,8 +39,10 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
     of the variance explained in all subjects. This is reduced-rank ridge regression (Mukherjee & Zhu 2011) in the
     architecture of MindEye2 (Scotti et al. 2024), in closed form. For a new subject, a map is fitted to its samples,
     followed by a shared decoder (latent, latent). The shared decoder is learned from the other subjects, fitted to
-    subsets of as few samples ("curds and whey", Breiman & Friedman 1997). Cross-validation on the samples of the new
-    subject determines how strongly it is shrunk toward the identity. Subjects need not share stimuli.
+    subsets of as few samples ("curds and whey", Breiman & Friedman 1997). The alpha of the new subject, and how
+    strongly the shared decoder is shrunk toward the identity, are what is best for the other subjects, each of which is
+    taken as new in turn. A subject with more than 1.5 times `adapt_samples` samples determines both by cross-validation
+    on its own samples, and so does any subject if only one was fitted. Subjects need not share stimuli.
 
     ``method="concatenated"`` averages repeats, concatenates the voxels of all subjects for the stimuli that all of them
     saw, and fits ridge regression to these. Each single subject, including new ones, is aligned to this common space by
@@ -75,6 +77,9 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
         decoding all subjects together.
     predicted_products_, cross_products_ : array, shape (latent, latent)
         With ``"latent"``: products of predicted and true latents that determine the shared decoder.
+    learned_ : dict
+        With ``"latent"``: ``prior`` and ``ratio``, what the other subjects say of a new one (alpha in relation to the
+        mean squared distance of its responses from their mean), and ``samples``, of how many samples; else empty.
     target_shape_ : tuple of int
         Shape of a target.
 
@@ -163,8 +168,9 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
             delattr(self, attribute)
         if self.method == "latent":
             fitted = fit_latent(
-                responses, y, targets, labels, self._ridge, Backend(self.device), self.n_latents, self.adapt_samples
-            )
+                responses, y, targets, labels, self._ridge, Backend(self.device), self.n_latents, self.adapt_samples,
+                np.atleast_1d(np.asarray(self.alpha, dtype=np.float64)),
+            )  # fmt: skip
         else:
             fitted = fit_concatenated(responses, targets, labels, self._ridge)
         self.subjects_: dict[str, dict[str, Any]] = fitted["subjects_"]
@@ -219,8 +225,9 @@ class MultiSubjectRidge(Persistent, BaseEstimator):
                 given=f"shape {targets.shape}",
                 expected=f"{self.target_shape_}",
             )
-        learned = (self.predicted_products_, self.cross_products_)
-        self.subjects_[subject] = adapt_latent(x, targets, labels, self.basis_, learned, self._ridge)
+        products = (self.predicted_products_, self.cross_products_)
+        learned = getattr(self, "learned_", {})  # decoders of earlier versions have none
+        self.subjects_[subject] = adapt_latent(x, targets, labels, self.basis_, products, learned, self._ridge)
         return self
 
     def predict(self, subject: str | Mapping[str, ArrayLike], X: ArrayLike | None = None) -> NDArray:

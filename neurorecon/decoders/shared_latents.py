@@ -10,7 +10,8 @@ implementation is in closed form.
 **Shared decoder.** Predictions from little data are noisy in a similar way in all subjects. The shared decoder is
 therefore learned from subjects with much data: they are fitted to subsets as small as the data of a new subject, and
 the true latents of all other samples are regressed on the predicted ones. This is the "curds and whey" procedure
-(Breiman & Friedman 1997), with other subjects instead of held-out samples.
+(Breiman & Friedman 1997), with other subjects instead of held-out samples. A few samples do not say which alpha is
+best, or how far the shared decoder can be trusted, so the other subjects say that, too: each in turn is taken as new.
 
 References
 ----------
@@ -23,7 +24,8 @@ Scotti et al. (2024). MindEye2: shared-subject models enable fMRI-to-image with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,12 @@ from neurorecon.errors import InputError, UnknownNameError
 
 #: Candidate weights of the identity in the shared decoder, relative to the mean variance.
 PRIORS = (0.0, 0.01, 0.1, 1.0, 10.0, np.inf)
+
+#: Number of leading latents by which alpha and the weight of the identity are chosen for new subjects.
+LEADING = 256
+
+#: How many times as many samples as the subsets had a new subject may have, for their alpha and weight to be its own.
+SIMILAR = 1.5
 
 
 def merge_bases(one: NDArray | None, other: NDArray, n_latents: int | None, backend: Backend) -> NDArray:
@@ -179,6 +187,7 @@ def fit_latent(
     backend: Backend,
     n_latents: int | None,
     adapt_samples: int | None,
+    alphas: NDArray[np.float64],
 ) -> dict[str, Any]:
     """Fit each subject, find the latents, and learn the decoder for new subjects.
 
@@ -198,6 +207,8 @@ def fit_latent(
         Latents to keep.
     adapt_samples : int, optional
         Samples of the pieces that the decoder for new subjects is learned from.
+    alphas : array, shape (candidate,)
+        Candidates of the regressions.
 
     Returns
     -------
@@ -215,34 +226,141 @@ def fit_latent(
         del each.coordinates_
     assert pooled is not None
     basis = orthonormal(pooled[:n_latents], backend)
-    subjects = {}
-    predicted = np.zeros((len(basis), len(basis)))
-    cross = np.zeros_like(predicted)
+    subjects, leading = {}, min(len(basis), LEADING)
+    # Alphas that are chosen are in relation to the size of responses, which differs with voxels and units.
+    ratios = alphas / np.mean([_size(x) for x in responses.values()]) if len(alphas) > 1 else None
+
+    def pieces_of(name: str, latents: NDArray, ratios: NDArray | None) -> Iterator[tuple[int, NDArray, NDArray]]:
+        def alphas_of(x: NDArray) -> NDArray[np.float64]:
+            return alphas if ratios is None else ratios * _size(x)
+
+        return _pieces(responses[name], latents, labels[name], ridge, adapt_samples or 0, alphas_of)
+
+    learned: dict[str, _Products] = {}
     for name, each in fitted.items():
         latents, y_mean = latents_of(targets[name], basis)
         shrinkage = each.singular_values_ / (each.singular_values_**2 + each.alpha_)
         inner = shrinkage[:, None] * (each.sample_vectors_.T @ latents)
         subjects[name] = _subject(each, inner, y_mean, len(latents))
         if adapt_samples is not None:
-            for one, other in _pieces(responses[name], latents, labels[name], ridge, adapt_samples):
-                predicted += one.T @ one
-                cross += one.T @ other
-    return {"subjects_": subjects, "basis_": basis, "predicted_products_": predicted, "cross_products_": cross}
+            learned[name] = _Products.of(pieces_of(name, latents[:, :leading], ratios), len(alphas), leading)
+    number, prior = best_for_others(list(learned.values()))
+    predicted, cross = np.zeros((len(basis), len(basis))), np.zeros((len(basis), len(basis)))
+    for name, products in learned.items():
+        if leading < len(basis):
+            chosen = None if ratios is None else ratios[[number]]
+            whole = _Products.of(pieces_of(name, latents_of(targets[name], basis)[0], chosen), 1, len(basis))
+            predicted, cross = predicted + whole.predicted[0], cross + whole.cross[0]
+        else:
+            predicted, cross = predicted + products.predicted[number], cross + products.cross[number]
+    learned_: dict[str, float] = {}
+    if len(learned) > 1:  # from one subject alone, nothing can be said about others
+        learned_ = {"prior": prior, **({} if ratios is None else {"ratio": float(ratios[number])})}
+        learned_["samples"] = float(adapt_samples or 0)
+    return {
+        "subjects_": subjects,
+        "basis_": basis,
+        "predicted_products_": predicted,
+        "cross_products_": cross,
+        "learned_": learned_,
+    }
 
 
-def _pieces(x: NDArray, latents: NDArray, labels: NDArray | None, ridge: Ridge, adapt_samples: int) -> Any:
-    """Fit pieces of a subject's samples; yield predicted and true latents of the others, (sample, latent), centered."""
+@dataclass(frozen=True)
+class _Products:
+    """What the pieces of a subject say, for each candidate alpha, of predicted latents.
+
+    Parameters
+    ----------
+    predicted : array, shape (candidate, latent, latent)
+        Products of predicted latents, summed over samples.
+    cross : array, shape (candidate, latent, latent)
+        Products of predicted and true latents.
+    squares : float
+        Sum of squares of true latents.
+    """
+
+    predicted: NDArray[np.float64]
+    cross: NDArray[np.float64]
+    squares: float
+
+    @classmethod
+    def of(cls, pieces: Iterable[tuple[int, NDArray, NDArray]], n_alphas: int, n_latents: int) -> _Products:
+        """Sum over what :func:`_pieces` yields."""
+        predicted, cross = np.zeros((2, n_alphas, n_latents, n_latents))
+        squares = 0.0
+        for number, one, other in pieces:
+            predicted[number] += one.T @ one
+            cross[number] += one.T @ other
+            squares += float((other**2).sum()) / n_alphas
+        return cls(predicted, cross, squares)
+
+    def error(self, number: int, decoder: NDArray) -> float:
+        """Return the squared error of latents that a decoder makes of those predicted with an alpha."""
+        explained = 2 * (decoder * self.cross[number]).sum() - (decoder * (self.predicted[number] @ decoder)).sum()
+        return self.squares - float(explained)
+
+
+def best_for_others(learned: Sequence[_Products]) -> tuple[int, float]:
+    """Return which alpha, and which weight of the identity, is best for each subject if the others are those known.
+
+    Parameters
+    ----------
+    learned : sequence of _Products
+        Of each subject.
+
+    Returns
+    -------
+    number : int
+        Of the alpha; 0 for less than two subjects.
+    prior : float
+    """
+    best, least = (0, np.inf), np.inf
+    for number in range(len(learned[0].predicted) if len(learned) > 1 else 0):
+        predicted = sum(one.predicted[number] for one in learned)
+        cross = sum(one.cross[number] for one in learned)
+        for prior in sorted(PRIORS, reverse=True):
+            error = sum(
+                new.error(number, shared_decoder(predicted - new.predicted[number], cross - new.cross[number], prior))
+                for new in learned
+            )
+            if error < least:
+                best, least = (number, prior), error
+    return best
+
+
+def _size(x: NDArray) -> float:
+    """Return the mean squared distance of responses from their mean."""
+    return float(x.var(axis=0, dtype=np.float64).sum())
+
+
+def _pieces(
+    x: NDArray,
+    latents: NDArray,
+    labels: NDArray | None,
+    ridge: Ridge,
+    adapt_samples: int,
+    alphas_of: Callable[[NDArray], NDArray[np.float64]],
+) -> Iterator[tuple[int, NDArray, NDArray]]:
+    """Fit pieces of a subject's samples with each of the alphas that are to be tried for such responses.
+
+    Yields the number of the alpha, and predicted and true latents of the other samples, (sample, latent), centered.
+    """
     n_groups = len(x) if labels is None else len(np.unique(labels))
     n_pieces = min(max(2, round(len(x) / max(1, adapt_samples))), n_groups)
     if n_pieces < 2:
         return
     for others, piece in group_folds(len(x), labels, n_pieces):
-        if len(piece) < 2:
+        if len(piece) < 2 or not _size(x[piece]):
             continue
-        chosen = None if labels is None else labels[piece]
-        predicted = ridge().fit(x[piece], latents[piece], groups=chosen).predict(x[others]).astype(np.float64)
+        fitted = ridge().set_params(alpha=1.0).fit(x[piece], latents[piece])
+        scores = subtract(x[others], fitted.x_mean_, "float64") @ fitted.voxel_vectors_
         # Means are not at issue: each subject has its own.
-        yield predicted - predicted.mean(axis=0), latents[others] - latents[others].mean(axis=0)
+        scores, true = scores - scores.mean(axis=0), latents[others] - latents[others].mean(axis=0)
+        inner = fitted.sample_vectors_.T @ (latents[piece] - latents[piece].mean(axis=0))
+        for number, alpha in enumerate(alphas_of(x[piece])):
+            shrinkage = fitted.singular_values_ / (fitted.singular_values_**2 + alpha)
+            yield number, scores @ (shrinkage[:, None] * inner), true
 
 
 def adapt_latent(
@@ -250,7 +368,8 @@ def adapt_latent(
     targets: Targets,
     labels: NDArray | None,
     basis: NDArray,
-    learned: tuple[NDArray, NDArray],
+    products: tuple[NDArray, NDArray],
+    learned: Mapping[str, float],
     ridge: Ridge,
 ) -> dict[str, Any]:
     """Fit a new subject, followed by the shared decoder learned from the others.
@@ -265,8 +384,11 @@ def adapt_latent(
         Stimulus of each sample.
     basis : array, shape (latent, target)
         Orthonormal rows.
-    learned : tuple of array, shape (latent, latent)
+    products : tuple of array, shape (latent, latent)
         Products of predicted latents, and of predicted and true ones.
+    learned : mapping of str to float
+        What is best for a new subject with few samples according to the others: ``prior``, ``ratio`` (of alpha to the
+        size of the responses) and ``samples``; empty if they do not say.
     ridge : callable
         Makes the regressions.
 
@@ -276,12 +398,18 @@ def adapt_latent(
         An item of ``subjects_``.
     """
     latents, y_mean = latents_of(targets, basis)
+    if learned and len(x) <= SIMILAR * learned["samples"]:
+        alpha = {"alpha": learned["ratio"] * _size(x)} if "ratio" in learned else {}
+        fitted = ridge().set_params(**alpha).fit(x, latents)
+        decoder = shared_decoder(*products, learned["prior"])
+        more = {"adapted": True, "prior": learned["prior"]}
+        return _subject(fitted, fitted.coordinates_ @ decoder, y_mean, len(x)) | more
     fitted = ridge().fit(x, latents, groups=labels)
     out_of_fold = np.empty_like(latents)
     for train, test in group_folds(len(x), labels, fitted.cv if isinstance(fitted.cv, int) else 5):
         fold = ridge().set_params(alpha=fitted.alpha_).fit(x[train], latents[train])
         out_of_fold[test] = fold.predict(x[test])
-    decoder, prior = best_decoder(*learned, out_of_fold, latents)
+    decoder, prior = best_decoder(*products, out_of_fold, latents)
     return _subject(fitted, fitted.coordinates_ @ decoder, y_mean, len(x)) | {"adapted": True, "prior": prior}
 
 

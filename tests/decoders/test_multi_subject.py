@@ -1,9 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
 from neurorecon.decoders import MultiSubjectRidge, RidgeDecoder, load_decoder
-from neurorecon.decoders.shared_latents import averaging, merge_bases, orthonormal
+from neurorecon.decoders.shared_latents import PRIORS, averaging, merge_bases, orthonormal, shared_decoder
+from neurorecon.decoders.validation import group_folds
 from neurorecon.errors import InputError, UnknownNameError
 
 ALPHAS = 10.0 ** np.arange(1, 7)
@@ -51,11 +54,12 @@ def test_little_data_of_a_new_subject_goes_further_and_much_no_less_far(world, t
     test = world.stimuli(300)
     x_test = world.responses("subj08", test, 120)
     gains = {}
-    for n_samples in (40, 80, 600):
+    for n_samples in (20, 40, 80, 600):
         y = world.stimuli(n_samples)
         x = world.responses("subj08", y)
         alone = RidgeDecoder(ALPHAS, cv=4).fit(x, y).score(x_test, test)
         gains[n_samples] = model.adapt("subj08", x, y).score("subj08", x_test, test) - alone
+    assert gains[20] > 0.02
     assert gains[40] > 0.02
     assert gains[80] > 0.01
     assert gains[600] > -0.002
@@ -220,3 +224,42 @@ def test_targets_that_differ_and_stimuli_not_shared_are_explained():
         model.predict({name: each[: 4 + number] for number, (name, each) in enumerate(X.items())})
     with pytest.raises(InputError, match="share too few stimuli"):
         model.adapt("subj08", X["subj01"], groups=np.arange(80))
+
+
+def test_alpha_and_trust_are_what_is_best_for_the_other_subjects():
+    """Against an explicit search: each subject in turn is new, and known by pieces of its samples."""
+    world = World(5, n_latents=4, n_targets=12)
+    X, y = world.data({"subj01": 60, "subj02": 60, "subj03": 60})
+    alphas = (1e2, 1e4, 1e6)
+    model = MultiSubjectRidge(alpha=alphas, n_latents=6, adapt_samples=20, dtype="float64").fit(X, y)
+    basis = model.basis_
+    size = np.mean([x.var(axis=0).sum() for x in X.values()])
+    pairs = {}
+    for name, x in X.items():
+        latents = y[name] @ basis.T
+        for others, piece in group_folds(len(x), None, 3):
+            for alpha in alphas:
+                alpha_here = alpha / size * x[piece].var(axis=0).sum()
+                found = Ridge(alpha_here).fit(x[piece], latents[piece]).predict(x[others])
+                pair = found - found.mean(axis=0), latents[others] - latents[others].mean(axis=0)
+                pairs.setdefault((name, alpha), []).append(pair)
+    errors = {}
+    for alpha, prior in itertools.product(alphas, PRIORS):
+        total = 0.0
+        for new in X:
+            known = [pair for name in X if name != new for pair in pairs[name, alpha]]
+            decoder = shared_decoder(sum(a.T @ a for a, _ in known), sum(a.T @ b for a, b in known), prior)
+            total += sum(((b - a @ decoder) ** 2).sum() for a, b in pairs[new, alpha])
+        errors[alpha, prior] = total
+    alpha, prior = min(errors, key=errors.get)
+    assert model.learned_["prior"] == prior
+    assert model.learned_["ratio"] == pytest.approx(alpha / size)
+    targets = world.stimuli(20)
+    x = world.responses("subj08", targets, 70)
+    model.adapt("subj08", x, targets)
+    assert model.subjects_["subj08"]["alpha"] == pytest.approx(alpha / size * x.var(axis=0).sum())
+    assert model.subjects_["subj08"]["prior"] == prior
+    # More data of the new subject speak for themselves.
+    targets = world.stimuli(60)
+    model.adapt("subj08", world.responses("subj08", targets, 70), targets)
+    assert model.subjects_["subj08"]["alpha"] in alphas

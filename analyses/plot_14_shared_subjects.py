@@ -10,7 +10,7 @@ Above all stands what ridge regression decodes of responses without noise. The s
 
     .venv/bin/python analyses/plot_14_shared_subjects.py
 
-The arguments are a folder for the results, and a store of several subjects that is there already.
+The argument is a folder for the results. The store is built beside its recipe, `stores/scenes-eight-subjects.toml`.
 """
 
 # %%
@@ -41,7 +41,7 @@ COLORS = dict(zip((SINGLE, SHARED, ALIGNED, CLEAN), ("#555555", "#D55E00", "#007
 # %%
 # The store, and the same brains and images without noise.
 recipe = load_recipe(RECIPE)
-store = nr.open_store(sys.argv[2]) if len(sys.argv) > 2 else nr.build(RECIPE)
+store = nr.build(RECIPE)
 options = {**recipe.options, "train_videos": 0, "test_videos": 0, "signal": 1000.0}
 clean = recipe.model_copy(update={"name": "scenes-eight-subjects-clean", "options": options, "targets": []})
 clean = nr.build(clean, OUT / "clean.icechunk")

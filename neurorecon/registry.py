@@ -172,6 +172,7 @@ DECODERS = Registry(
         "TransformerDecoder": "neurorecon.decoders.neural.chunks:TransformerDecoder",
         "SemanticDecoder": "neurorecon.decoders.neural.animator:SemanticDecoder",
         "MotionDecoder": "neurorecon.decoders.neural.animator:MotionDecoder",
+        "MultiSubjectMLP": "neurorecon.decoders.neural.subjects:MultiSubjectMLP",
         "MultiSubjectRidge": "neurorecon.decoders.multi_subject:MultiSubjectRidge",
     },
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from neurorecon.decoders.neural.base import NeuralDecoder
     from neurorecon.decoders.neural.chunks import CNNDecoder, GRUDecoder, TransformerDecoder
     from neurorecon.decoders.neural.mlp import MLPDecoder
+    from neurorecon.decoders.neural.subjects import MultiSubjectMLP
     from neurorecon.decoders.persistence import load_decoder
     from neurorecon.decoders.ridge import RidgeDecoder
     from neurorecon.decoders.smoother import RidgeSmoother
@@ -34,6 +35,7 @@ _HOMES = {
     "GRUDecoder": "neural.chunks",
     "MLPDecoder": "neural.mlp",
     "MotionDecoder": "neural.animator",
+    "MultiSubjectMLP": "neural.subjects",
     "MultiSubjectRidge": "multi_subject",
     "NestedScores": "nested",
     "NeuralDecoder": "neural.base",
@@ -63,6 +65,7 @@ __all__ = [
     "GRUDecoder",
     "MLPDecoder",
     "MotionDecoder",
+    "MultiSubjectMLP",
     "MultiSubjectRidge",
     "NestedScores",
     "NeuralDecoder",

@@ -53,6 +53,39 @@ class Heads(nn.Module):
         return found[0] if self._names is None else dict(zip(self._names, found, strict=True))
 
 
+class SubjectInputs(nn.Module):
+    """A linear layer for each subject, from its voxels to latents that all share.
+
+    Parameters
+    ----------
+    voxels : sequence of int
+        Of each subject.
+    width : int
+        Number of latents.
+    dropout : float
+        Dropout probability of voxels.
+    """
+
+    def __init__(self, voxels: Sequence[int], width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self._width = width
+        self.layers = nn.ModuleList(nn.Linear(size, width) for size in voxels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return latents, (sample, latent), of voxels and then the number of the subject, (sample, voxel + 1)."""
+        subjects, values = values[:, -1].round().long(), self.dropout(values[:, :-1])
+        found: Tensor | None = None
+        for number in subjects.unique().tolist():
+            layer, rows = self.layers[number], subjects == number
+            latents = layer(values[rows, : layer.in_features])
+            if found is None:
+                found = latents.new_empty(len(values), self._width)
+            found[rows] = latents
+        assert found is not None, "a batch has samples"
+        return found
+
+
 class Tokens(nn.Module):
     """Cut voxels into chunks, and embed each chunk as a token.
 

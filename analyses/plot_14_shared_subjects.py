@@ -3,10 +3,11 @@ Shared-subject decoding: what other subjects save a new one
 ===========================================================
 
 Eight simulated subjects see the same 300 images, once. Each in turn is a new subject, of which the first 25, 50, ...
-images are known, while all images of the other seven are. Three decoders of its test images: ridge regression on the
-new subject alone; shared latents with a decoder that the other subjects teach (the design of MindEye2, arXiv
-2403.11207, in closed form); and functional alignment to a common space by the shared images (Ferrante et al. 2024).
-Above all stands what ridge regression decodes of responses without noise. The script takes ten minutes on one core::
+images are known, while all images of the other seven are. Decoders of its test images: ridge regression on the new
+subject alone; shared latents with a decoder that the other subjects teach (the design of MindEye2, arXiv 2403.11207, in
+closed form); the same design as networks, whose trunks the other subjects train, before an input layer of the new one;
+and functional alignment to a common space by the shared images (Ferrante et al. 2024). Above all stands what ridge
+regression decodes of responses without noise. The script takes a quarter of an hour on one core::
 
     .venv/bin/python analyses/plot_14_shared_subjects.py
 
@@ -24,7 +25,7 @@ import pandas as pd
 
 import neurorecon as nr
 from neurorecon.datasets.recipe import load_recipe
-from neurorecon.decoders import MultiSubjectRidge, RidgeDecoder
+from neurorecon.decoders import MultiSubjectMLP, MultiSubjectRidge, RidgeDecoder
 from neurorecon.decoders.samples import Recordings
 from neurorecon.figures import WIDTHS, journal_style, save_figure
 from neurorecon.metrics import two_way
@@ -36,7 +37,11 @@ COUNTS = (25, 50, 100, 150, 300)
 ALPHAS = tuple(np.logspace(1, 6, 11))
 TARGETS = {"clip_image": "semantics (CLIP)", "vqvae": "layout (latents of the autoencoder)"}
 SINGLE, SHARED, ALIGNED, CLEAN = "single subject", "shared latents", "functional alignment", "single, without noise"
-COLORS = dict(zip((SINGLE, SHARED, ALIGNED, CLEAN), ("#555555", "#D55E00", "#0072B2", "#009E73"), strict=True))
+NETWORKS = {"network, linear": {"latent": 64, "hidden": ()}, "network, hidden layer": {"latent": 128, "hidden": (256,)}}
+COMPARED = (SHARED, *NETWORKS, ALIGNED)
+COLORS = dict(
+    zip((SINGLE, *COMPARED, CLEAN), ("#555555", "#D55E00", "#CC79A7", "#E69F00", "#0072B2", "#009E73"), strict=True)
+)
 
 # %%
 # The store, and the same brains and images without noise.
@@ -72,6 +77,14 @@ for target in TARGETS:
     y = (y - center) / np.where(spread > 0, spread, 1.0)
     whole = {subject: standardized(values, values) for subject, (values, _) in responses.items()}
     assert all(names == ids for _, names in responses.values())
+    networks = {}
+    for new, (name, shape) in product(store.subjects, NETWORKS.items()):
+        others = [subject for subject in store.subjects if subject != new]
+        network = MultiSubjectMLP(**shape, max_epochs=300, learning_rate=3e-4, weight_decay=0.1, input_dropout=0.2)
+        networks[new, name] = network.fit(
+            {subject: responses[subject][0] for subject in others}, dict.fromkeys(others, y),
+            dict.fromkeys(others, np.array(ids)),
+        )  # fmt: skip
     for count, new in product(COUNTS, store.subjects):
         known = responses[new][0][:count]
         test, shown = recordings(store, new, "test")
@@ -87,6 +100,8 @@ for target in TARGETS:
         decoded[SHARED] = shared.predict(new, x_test)
         aligned = MultiSubjectRidge("concatenated", alpha=ALPHAS).fit(others, targets, groups)
         decoded[ALIGNED] = aligned.adapt(new, x, groups=np.array(ids[:count])).predict(new, x_test)
+        for name in NETWORKS:
+            decoded[name] = networks[new, name].adapt(new, known, y[:count], trunk=True).predict(new, test)
         silent, silent_test = (recordings(clean, new, split)[0] for split in ("train", "test"))
         silent, silent_test = silent[:count], standardized(silent_test, silent[:count])
         decoded[CLEAN] = RidgeDecoder(ALPHAS).fit(standardized(silent, silent), y[:count]).predict(silent_test)
@@ -109,14 +124,14 @@ means = table.groupby(["target", "images", "decoder"])[list(metrics)].mean()
 print(means.round(3).unstack("decoder").to_string())
 compared = []
 for (target, count), part in table.groupby(["target", "images"]):
-    for name, metric in product((SHARED, ALIGNED), metrics):
+    for name, metric in product(COMPARED, metrics):
         wide = part.pivot(index=["subject", "stimulus"], columns="decoder", values=metric)
         gain = (wide[name] - wide[SINGLE]).unstack("subject")
         drawn = bootstrap_means(gain.mean(axis=1).to_numpy()[:, None])
         low, high = np.percentile(drawn[1:], [2.5, 97.5])
-        of_subjects = gain.mean(axis=0).to_numpy()
-        signs = np.array(list(product((1, -1), repeat=len(of_subjects))))
-        p_subjects = float(((signs @ of_subjects) >= of_subjects.sum() - 1e-12).mean())
+        of_subjects = gain.mean(axis=0).to_numpy(np.float64)
+        sums = np.array(list(product((1, -1), repeat=len(of_subjects)))) @ of_subjects
+        p_subjects = float((sums >= sums[0] - 1e-9).mean())  # the first are the signs that were found
         better = int((of_subjects > 0).sum())
         p_images = float(bootstrap_p(drawn)[0])
         compared.append((target, count, name, metric, drawn[0, 0], low, high, p_images, p_subjects, better))
@@ -151,7 +166,7 @@ with journal_style():
             axis.set_xlabel("training images of the new subject")
         if column == 0:
             axis.set_ylabel({"correlation": "correlation of features", "two_way": "two-way identification"}[metric])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     figure.suptitle(f"A new subject among {len(store.subjects)} (simulated responses)")
 record = nr.record_of(store, "analyses/plot_14_shared_subjects.py", seed=0)
 save_figure(figure, OUT / "shared", record)

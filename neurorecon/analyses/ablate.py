@@ -296,7 +296,7 @@ def _stimuli(job: Job, values: Sequence[Any]) -> list[Cell]:
 
 def _sessions(job: Job, values: Sequence[Any]) -> list[Cell]:
     """Train on the first sessions."""
-    there = len(_sessions_of(job))
+    there = len(job.training_sessions())
     usual = sorted({max(1, there // part) for part in (8, 4, 2)} - {there}) if there > 4 else range(1, there)
     counts = _numbers("sessions", values or list(usual), 1, there, whole=True)
     return [Cell("sessions", f"{count} of {there} sessions", sessions=count) for count in counts]
@@ -410,12 +410,6 @@ def stored_stimuli(job: Job) -> list[str]:
     return [str(name) for name in ids[some_stimuli(job.store, ids, settings.n_stimuli)]]
 
 
-def _sessions_of(job: Job) -> list[Any]:
-    """Return the sessions of the training samples, in order."""
-    samples = job.store.samples(job.subject)
-    return sorted(set(samples.loc[(samples["task"] == job.task) & (samples["split"] == "train"), "session"]))
-
-
 def _repeats(job: Job, ids: Sequence[str]) -> pd.DataFrame:
     """Return the test samples of stimuli, each with the number of its repeat from 0: ``rank``."""
     samples = job.store.samples(job.subject)
@@ -430,7 +424,7 @@ def _training(job: Job, cell: Cell) -> Recordings:
     samples = job.store.samples(job.subject)
     chosen = (samples["task"] == job.task) & (samples["split"] == "train")
     if cell.sessions is not None:
-        chosen &= samples["session"].isin(_sessions_of(job)[: cell.sessions])
+        chosen &= samples["session"].isin(job.training_sessions()[: cell.sessions])
         train = job.read(rows=np.flatnonzero(chosen))
         train = train.averaged() if averages else train
     elif cell.other_samples:

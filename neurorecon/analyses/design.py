@@ -556,6 +556,8 @@ class ReconstructSettings(CenteredSettings):
         Networks of the system and of the metrics; by default those of the system.
     n_stimuli : int, optional
         Of each test split, at most so many stimuli, spread evenly over categories.
+    train_sessions : int, optional
+        Train on the first so many sessions that have training samples; by default on all.
     """
 
     system: str = "linear-pixels"
@@ -568,6 +570,7 @@ class ReconstructSettings(CenteredSettings):
     controls: bool | None = None
     models: str | None = None
     n_stimuli: int | None = None
+    train_sessions: int | None = None
 
     @property
     def asked_models(self) -> str | None:
@@ -582,6 +585,8 @@ class ReconstructSettings(CenteredSettings):
         self._require("seeds", self.seeds >= 1, "a number of 1 or more", "4")
         if self.n_stimuli is not None:
             self._require("n_stimuli", self.n_stimuli >= 2, "a number of 2 or more", "100")
+        if self.train_sessions is not None:
+            self._require("train_sessions", self.train_sessions >= 1, "a number of 1 or more", "1")
         if self.controls and (self.single_trials or self.cross_validate is not None):
             raise InputError(
                 "controls are compared with reconstructions of averaged test responses",
@@ -589,10 +594,11 @@ class ReconstructSettings(CenteredSettings):
                 expected="controls, or one of the others",
                 todo="leave one of them out",
             )
-        if self.cross_validate is not None and self.n_stimuli is not None:
+        if self.cross_validate is not None and (self.n_stimuli is not None or self.train_sessions is not None):
             raise InputError(
-                "cross-validation reconstructs all stimuli",
-                given=f"n_stimuli={self.n_stimuli}, cross_validate={self.cross_validate!r}",
+                "cross-validation uses all stimuli",
+                given=f"n_stimuli={self.n_stimuli}, train_sessions={self.train_sessions}, "
+                f"cross_validate={self.cross_validate!r}",
                 expected="one of the two",
                 todo="leave one of them out",
             )

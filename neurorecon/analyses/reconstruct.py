@@ -259,6 +259,7 @@ def reconstruct(
     exchange: str | None = None,
     n_permutations: int = 1000,
     n_stimuli: int | None = None,
+    train_sessions: int | None = None,
     single_trials: bool = False,
     seeds: int = 1,
     center: Within | Literal["auto"] | None = "auto",
@@ -301,6 +302,8 @@ def reconstruct(
         Of the null.
     n_stimuli : int, optional
         Reconstruct at most this many test stimuli, spread evenly over categories; by default all.
+    train_sessions : int, optional
+        Fit to the first so many sessions that have training samples; by default to all.
     single_trials : bool
         Reconstruct each trial of the test split. By default the responses to a test stimulus are averaged over its
         repeats.
@@ -354,7 +357,8 @@ def reconstruct(
     settings = ReconstructSettings(
         system=system.name if isinstance(system, System) else system, options=dict(options or {}), roi=roi, task=task,
         metrics=metrics, models=models, cross_validate=cross_validate, exchange=exchange,
-        n_permutations=n_permutations, n_stimuli=n_stimuli, seed=seed, single_trials=single_trials,
+        n_permutations=n_permutations, n_stimuli=n_stimuli, train_sessions=train_sessions, seed=seed,
+        single_trials=single_trials,
         seeds=seeds, center=center, scale=scale, controls=controls, device=device,
     )  # fmt: skip
     name = store.subjects[0] if subject is None else subject
@@ -619,10 +623,28 @@ class Job:
 
     def training(self) -> Recordings:
         """Read the training split, with repeats averaged unless the system trains on samples."""
-        if self.system.trains_on == "stimuli":
+        averages, sessions = self.system.trains_on == "stimuli", self.settings.train_sessions
+        if averages and sessions is None:
             return self.read(split="train")
         samples = self.store.samples(self.subject)
-        return self.read(rows=np.flatnonzero((samples["task"] == self.task) & (samples["split"] == "train")))
+        chosen = (samples["task"] == self.task) & (samples["split"] == "train")
+        if sessions is not None:
+            chosen &= samples["session"].isin(self.training_sessions()[:sessions])
+        found = self.read(rows=np.flatnonzero(chosen))
+        return found.averaged() if averages else found
+
+    def training_sessions(self) -> list[Any]:
+        """Return the sessions that have training samples, in order."""
+        samples = self.store.samples(self.subject)
+        there = sorted(set(samples.loc[(samples["task"] == self.task) & (samples["split"] == "train"), "session"]))
+        if self.settings.train_sessions is not None and self.settings.train_sessions > len(there):
+            raise InputError(
+                f"{self.subject} has fewer sessions with training samples",
+                given=f"train_sessions={self.settings.train_sessions}, task {self.task!r}",
+                expected=f"1 to {len(there)}",
+                todo="leave it out to train on all",
+            )
+        return there
 
     def decode(
         self,

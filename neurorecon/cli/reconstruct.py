@@ -88,6 +88,12 @@ StimuliOption = Annotated[
     int | None,
     typer.Option("--stimuli", min=2, help="Use at most this many test stimuli, spread over categories. Default: all."),
 ]
+TrainSessionsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--train-sessions", min=1, help="Fit to the first so many sessions with training stimuli. Default: all."
+    ),
+]
 CenterOption = Annotated[
     str,
     typer.Option(
@@ -115,6 +121,7 @@ def fit(
     subject: SubjectsOption = None,
     roi: RoisOption = None,
     task: TaskOption = None,
+    train_sessions: TrainSessionsOption = None,
     center: CenterOption = "auto",
     scale: ScaleOption = "auto",
     device: DeviceOption = "cpu",
@@ -137,7 +144,7 @@ def fit(
         name, options = refined(system, parameters_of(setting, option, preset=preset), refine)
         settings = ReconstructSettings(
             system=name, options=options, models=models, roi=rois_of(roi), task=task, device=device,
-            **standardization_of(center, scale),
+            train_sessions=train_sessions, **standardization_of(center, scale),
         )  # fmt: skip
         opened = choose(store, output, split_column=split_column, device=device)
         folder = results_folder(out, f"fits_{in_folders(opened)}")
@@ -174,6 +181,7 @@ def reconstruct(
     task: TaskOption = None,
     metric: MetricOption = None,
     stimuli: StimuliOption = None,
+    train_sessions: TrainSessionsOption = None,
     single_trials: Annotated[
         bool,
         typer.Option(
@@ -255,7 +263,7 @@ def reconstruct(
             system=name, options=options, models=models, roi=rois_of(roi), task=task, metrics=metric or None,
             cross_validate=cross_validate, exchange=exchange, n_permutations=permutations, n_stimuli=stimuli, seed=seed,
             seeds=seeds, single_trials=single_trials, controls=controls, device=device,
-            **standardization_of(center, scale),
+            train_sessions=train_sessions, **standardization_of(center, scale),
         )  # fmt: skip
         opened = choose(store, output, split_column=split_column, device=device)
         # Reconstructions of other voxels, samples or settings do not replace the ones that are there.
@@ -263,6 +271,7 @@ def reconstruct(
             *(roi or []), task, cross_validate, "single-trials" if single_trials else None, exchange, *(metric or []),
             models, *(f"{key}={value}" for key, value in options.items()), f"seeds={seeds}" if seeds > 1 else None,
             f"stimuli={stimuli}" if stimuli is not None else None,
+            f"train-sessions={train_sessions}" if train_sessions is not None else None,
             *(f"{key}={value}" for key, value in (("center", center), ("scale", scale)) if value != "auto"),
         ]  # fmt: skip
         choices = [re.sub(r"[^\w.+-]+", "-", choice) for choice in asked if choice]

@@ -50,6 +50,36 @@ def test_some_of_the_test_stimuli(miniature, single_trials):
     assert reconstruct(store, n_stimuli=400, **arguments).stimuli == whole.stimuli
 
 
+def test_the_first_sessions_are_trained_on(tmp_path):
+    random = np.random.default_rng(0)
+    ids = np.array([f"image{number:02d}" for number in range(30)])
+    rows = np.concatenate([np.tile(np.arange(24), 2), np.tile(np.arange(24, 30), 2)])  # training images in two sessions
+    table = {
+        "stimulus": ids[rows], "split": np.where(rows < 24, "train", "test"), "run": 1,
+        "session": np.repeat([1, 2, 1, 2], [24, 24, 6, 6]),
+    }  # fmt: skip
+    images = random.integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
+    responses = {"subj01": random.standard_normal((len(rows), 12)).astype(np.float32)}
+    store = nr.build_from_arrays(
+        tmp_path / "two.icechunk", responses, {"subj01": table}, {"id": ids}, images=images, progress=False
+    )
+    arguments = {"task": "images", "n_permutations": 9, "center": None, "scale": None}
+    found = reconstruct(store, train_sessions=1, **arguments)
+    first = np.flatnonzero((table["split"] == "train") & (table["session"] == 1))
+    alone = nr.load_system("linear-pixels").fit(store, "subj01", task="images", samples=first)
+    test = store.responses("subj01", task="images", split="test", average="stimulus")
+    np.testing.assert_allclose(found.reconstructed, alone.reconstruct(test).sel(stimulus=found.stimuli), atol=1e-5)
+    whole = reconstruct(store, **arguments)
+    assert np.abs(whole.reconstructed - found.reconstructed).max() > 1e-3
+    np.testing.assert_allclose(
+        whole.reconstructed, reconstruct(store, train_sessions=2, **arguments).reconstructed, atol=1e-5
+    )
+    with pytest.raises(InputError, match="fewer sessions"):
+        reconstruct(store, **arguments, train_sessions=3)
+    with pytest.raises(InputError, match="uses all stimuli"):
+        reconstruct(store, **arguments, train_sessions=1, cross_validate="stimulus")
+
+
 def test_responses_that_saw_other_images_reconstruct_nothing(miniature, monkeypatch):
     """Pairs of responses and images are exchanged; identification then is at chance."""
     store = miniature(subjects=1, images=80)

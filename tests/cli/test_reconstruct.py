@@ -70,7 +70,7 @@ def test_some_stimuli(call, small, tmp_path):
     assert (tmp_path / "results" / "reconstruct_small_early_images_stimuli-4").is_dir()
     found = call(*common, "--stimuli", "4", "--cross-validate", "category", *quick)
     assert found.exit_code == 2
-    assert "cross-validation reconstructs all stimuli" in found.stderr
+    assert "cross-validation uses all stimuli" in found.stderr
 
 
 def test_without_figures(call, small, tmp_path):

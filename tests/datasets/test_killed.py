@@ -19,7 +19,11 @@ OPTIONS = {
     "things": {"image_size": 16, "subjects": ["sub-01"], "voxels": "rois"},
     "laion_fmri": {"image_size": 16, "subjects": ["sub-01"]},
     "bold_moments": {"image_size": 16, "subjects": ["sub-01"]},
+    "nsd": {"image_size": 16, "subjects": ["subj01"], "task": ["core", "synthetic", "imagery"]},
 }
+
+#: What the miniatures are written with.
+WRITTEN = {"nsd": {"tasks": ("core", "synthetic", "imagery")}}
 
 _BUILD = """
     import json, sys, time
@@ -53,7 +57,7 @@ _BUILD = """
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_killed_build_goes_on_and_ends_the_same(name, tmp_path):
     root = tmp_path / "root"
-    getattr(import_module(f"neurorecon.testing.layouts.{name}"), f"write_{name}")(root)
+    getattr(import_module(f"neurorecon.testing.layouts.{name}"), f"write_{name}")(root, **WRITTEN.get(name, {}))
     killed, whole = tmp_path / "killed.icechunk", tmp_path / "whole.icechunk"
 
     def start(pause, *stores):

@@ -166,8 +166,10 @@ with journal_style():
             axis.set_xlabel("training images of the new subject")
         if column == 0:
             axis.set_ylabel({"correlation": "correlation of features", "two_way": "two-way identification"}[metric])
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(f"A new subject among {len(store.subjects)} (simulated responses)")
 record = nr.record_of(store, "analyses/plot_14_shared_subjects.py", seed=0)
 save_figure(figure, OUT / "shared", record)
 print(f"figures and tables: {OUT}")
+
+# sphinx_gallery_thumbnail_path = "images/shared-subjects.png"

@@ -43,6 +43,9 @@ PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4
 #: are generated twice, with and without the decoded motion.
 ANIMATOR, MOTION, CLIPS, SHUFFLES = "mind-animator", "motion", 12, 19
 
+#: Permutations of the map of what its decoders read.
+READ_PERMUTATIONS = 199
+
 #: Images and video frames shown in the report, and clips that move.
 IMAGES, VIDEOS, MOVING = 20, 4, 3
 
@@ -87,27 +90,29 @@ def tour(
     built = {system: _quick(system) for system in systems}
     what: Callable[[], Any]
     parts = [
-        _Part("maps of the whole cortex", "cortex", partial(voxelwise_maps, store, subject, seed=seed), 170),
-        _Part("the same from videos", "videos", partial(voxelwise_maps, store, subject, task="videos", seed=seed), 85),
+        _Part("maps of the whole cortex", "cortex", partial(voxelwise_maps, store, subject, seed=seed), 155),
+        _Part("the same from videos", "videos", partial(voxelwise_maps, store, subject, task="videos", seed=seed), 80),
     ]
     for number, (name, system) in enumerate(built.items()):
         on = (store, system, subject, "visual")
         what = partial(reconstruct, *on, metrics=METRICS, controls=True, n_stimuli=RECONSTRUCTED, seed=seed)
-        parts.append(_Part(f"reconstructions by {name}", "reconstructions", what, 30 if number else 130))
+        parts.append(_Part(f"reconstructions by {name}", "reconstructions", what, 30 if number else 95))
         if number == 0:
             what = partial(audit, *on, metrics=METRICS, n_stimuli=AUDITED, splits=(), seed=seed)
-            parts.append(_Part(f"audit of {name}", "audit", what, 100))
+            parts.append(_Part(f"audit of {name}", "audit", what, 90))
     for system in built.values():
         if set(FROM) <= set(system.targets):
             what = partial(roi_optimal, store, PREFERRING, system, subject, targets=FROM, seeds=PREFERRED, seed=seed)
-            parts.append(_Part(f"images that {', '.join(PREFERRING)} prefer", "roi-optimal", what, 50))
-    what = partial(system_maps, store, ANIMATOR, subject, kind="haufe", task="videos", seed=seed)
-    parts.append(_Part(f"what the decoders of {ANIMATOR} read", "maps-of-a-system", what, 50))
+            parts.append(_Part(f"images that {', '.join(PREFERRING)} prefer", "roi-optimal", what, 30))
+    what = partial(
+        system_maps, store, ANIMATOR, subject, kind="haufe", task="videos", n_permutations=READ_PERMUTATIONS, seed=seed
+    )
+    parts.append(_Part(f"what the decoders of {ANIMATOR} read", "maps-of-a-system", what, 45))
     what = partial(
         shuffle, store, _quick(ANIMATOR), subject, targets=(FRAMES,), without=(MOTION,), task="videos",
         metrics=MOTION_METRICS, n_permutations=SHUFFLES, n_stimuli=CLIPS, seed=seed,
     )  # fmt: skip
-    parts.append(_Part(f"videos by {ANIMATOR}, and the shuffle test of their motion", "shuffle-test", what, 110))
+    parts.append(_Part(f"videos by {ANIMATOR}, and the shuffle test of their motion", "shuffle-test", what, 80))
     say(f"{len(parts)} parts: {'; '.join(part.what for part in parts)} ...")
     shown = _computed(parts, store, folder, record, say)
     files = [file for _, written in shown for file in written]

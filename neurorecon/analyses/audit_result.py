@@ -115,12 +115,13 @@ def tables_of(
         both = [*columns.values(), *(columns[name] - values for values in columns.values())]
         means = bootstrap_means(np.stack(both, axis=1), n_bootstraps=settings.n_bootstraps, seed=settings.seed)
         interval = interval_of(means[1:], means[0], settings.level)
-        value, of_metric = float(means[0, 0]), {}
+        value, of_metric, draws = float(means[0, 0]), {}, {}
         for null_name in NULLS:
             null = _pooled_null(parts, null_name, metric_name)
             if null is None or ("category" in null_name and "categories" in metric.needs):
                 continue  # within categories, there is nothing else that this metric could tell
             nulls[f"{split} {metric_name} {null_name}"] = null
+            draws[null_name] = len(null)
             valid = null_name != NULLS[0] or all(part.exchange.valid for part in parts)
             low, high = np.percentile(null, [2.5, 97.5])
             of_metric[null_name] = {
@@ -150,7 +151,7 @@ def tables_of(
             for row in ordered
             if row in of_metric
         ]
-        verdicts.append(_verdict(name, split, metric_name, of_metric, sign, round(1 - settings.level, 12)))
+        verdicts.append(_verdict(name, split, metric_name, of_metric, draws, sign, round(1 - settings.level, 12)))
     return pd.DataFrame(rows), pd.DataFrame(verdicts), nulls
 
 
@@ -160,15 +161,22 @@ def _kind(row: str, name: str) -> str:
 
 
 def _verdict(
-    name: str, split: str, metric: str, rows: Mapping[str, Mapping[str, Any]], sign: float, alpha: float
+    name: str,
+    split: str,
+    metric: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    draws: Mapping[str, int],
+    sign: float,
+    alpha: float,
 ) -> dict[str, Any]:
     """Return the verdict on a score: its nulls, what the strongest baseline leaves of it, and the first that it fails.
 
     The score has to pass in this order: the null, what is blind to the response, the category, retrieval, and ridge
-    regression to pixels.
+    regression to pixels. A null of so few draws that no score could pass it decides nothing, which the verdict says.
     """
     own = rows[name]
     null, matched, refitted, refitted_matched = (rows.get(null_name, {}) for null_name in NULLS)
+    few = {null_name: number for null_name, number in draws.items() if 1 / (1 + number) >= alpha}
     baselines = [row for row in BASELINES if row in rows and row != name and np.isfinite(rows[row]["mean"])]
     strongest = max(baselines, key=lambda row: sign * rows[row]["mean"]) if baselines else None
     left = rows[strongest] if strongest is not None else {}
@@ -180,14 +188,26 @@ def _verdict(
         tied = [row for row in candidates if row in baselines and fails(rows[row]["left_p"])]
         return max(tied, key=lambda row: sign * rows[row]["mean"]) if tied else None
 
-    if fails(null.get("left_p", np.nan)):
+    def undecided(null_name: str, what: str) -> str:
+        least = 1 / (1 + few[null_name])
+        return f"undecided: {few[null_name]} {what} are too few, as p cannot be below {least:.2g}"
+
+    if NULLS[0] in few:
+        verdict = undecided(NULLS[0], "exchanges")
+    elif fails(null.get("left_p", np.nan)):
         verdict = "not above its null"
+    elif NULLS[2] in few:
+        verdict = undecided(NULLS[2], "systems fitted on wrong pairs")
     elif fails(refitted.get("left_p", np.nan)):
         verdict = "not above systems that were fitted on wrong pairs"
     elif (row := reached(*BLIND)) is not None:
         verdict = f"not from this response: {row} reaches as much"
+    elif NULLS[1] in few:
+        verdict = undecided(NULLS[1], "exchanges within categories")
     elif fails(matched.get("left_p", np.nan)):
         verdict = "not beyond the category: exchanges within the category reach as much"
+    elif NULLS[3] in few:
+        verdict = undecided(NULLS[3], "systems fitted on wrong pairs of the same category")
     elif fails(refitted_matched.get("left_p", np.nan)):
         verdict = "not beyond the category: systems fitted on wrong pairs of the same category reach as much"
     elif (row := reached("same category")) is not None:

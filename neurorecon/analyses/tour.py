@@ -33,8 +33,8 @@ MOTION_METRICS = ("epe", "direction_agreement")
 STEPS = 6
 
 #: Test images that are reconstructed, with their controls four times as many; and those of the audit of the first
-#: system, with its baselines seven times as many.
-RECONSTRUCTED, AUDITED = 48, 12
+#: system, with its baselines seven times as many. Two of each category can trade places.
+RECONSTRUCTED, AUDITED = 48, 16
 
 #: Whose preferred images are shown, what they are generated from, and how many of each.
 PREFERRING, FROM, PREFERRED = ("FFA", "PPA", "EBA"), ("clip_text",), 4

@@ -296,16 +296,29 @@ def test_shuffled_pairs_fall_to_the_null_of_refits(store):
 
 def test_wrong_pairs_are_named_by_the_verdict(store):
     train = Recordings.read(store, "subj01", task=store.tasks("subj01")[0], split="train")
-    for seed in range(30):  # one that happens to be above its permutation null
+    for seed in range(60):  # one that happens to be just above its permutation null
         order = np.random.default_rng(seed).permutation(len(train.table))
         system = Pixels().fit(store, "subj01", samples=train, stimuli=train.stimuli[order])
-        if (
-            verdict(audit(store, system, metrics=["two_way"], n_permutations=99, n_bootstraps=99), "two_way")["p"]
-            < 0.05
-        ):
+        quick = audit(store, system, metrics=["two_way"], n_permutations=99, n_bootstraps=99)
+        if 0.02 < verdict(quick, "two_way")["p"] < 0.05:
             break
-    found = audit(store, system, metrics=["two_way"], n_permutations=99, n_bootstraps=99, n_refits=19)
+    found = audit(store, system, metrics=["two_way"], n_permutations=99, n_bootstraps=99, n_refits=99)
     assert verdict(found, "two_way")["verdict"] == "not above systems that were fitted on wrong pairs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"n_permutations": 19}, "19 exchanges are too few, as p cannot be below 0.05"),
+        ({"n_permutations": 99, "n_refits": 9}, "9 systems fitted on wrong pairs are too few"),
+        ({"n_permutations": 99, "n_stimuli": 6}, "exchanges within categories are too few"),
+    ],
+)
+def test_too_few_draws_decide_nothing(store, arguments, reason):
+    found = audit(store, Pixels(), metrics=["pixcorr"], n_bootstraps=99, **arguments)
+    assert verdict(found)["verdict"].startswith("undecided: ")
+    assert reason in verdict(found)["verdict"]
+    assert not found.verdicts["verdict"].str.contains("reach").any()
 
 
 def test_noise_in_place_of_responses(tmp_path):

@@ -312,11 +312,14 @@ def best_for_others(learned: Sequence[_Products]) -> tuple[int, float]:
     Returns
     -------
     number : int
-        Of the alpha; 0 for less than two subjects.
+        Of the alpha. From one subject alone: the one whose predictions are best as they are; 0 without any.
     prior : float
     """
+    if len(learned) == 1:
+        identity = np.eye(learned[0].cross.shape[-1])
+        return int(np.argmin([learned[0].error(number, identity) for number in range(len(learned[0].cross))])), np.inf
     best, least = (0, np.inf), np.inf
-    for number in range(len(learned[0].predicted) if len(learned) > 1 else 0):
+    for number in range(len(learned[0].predicted) if learned else 0):
         predicted = sum(one.predicted[number] for one in learned)
         cross = sum(one.cross[number] for one in learned)
         for prior in sorted(PRIORS, reverse=True):

@@ -263,3 +263,32 @@ def test_alpha_and_trust_are_what_is_best_for_the_other_subjects():
     targets = world.stimuli(60)
     model.adapt("subj08", world.responses("subj08", targets, 70), targets)
     assert model.subjects_["subj08"]["alpha"] in alphas
+
+
+def test_one_subject_teaches_with_the_alpha_that_is_best_for_its_pieces():
+    world = World(6, n_latents=4, n_targets=12)
+    X, y = world.data({"subj01": 120})
+    alphas = (1e-3, 1e3, 1e5, 1e9)
+    model = MultiSubjectRidge(alpha=alphas, n_latents=6, adapt_samples=30, dtype="float64").fit(X, y)
+    assert model.learned_ == {}
+    latents, x, size = y["subj01"] @ model.basis_.T, X["subj01"], X["subj01"].var(axis=0).sum()
+    products, errors = [], []
+    for alpha in alphas:
+        total, error = 0.0, 0.0
+        for others, piece in group_folds(len(x), None, 4):
+            ridge = Ridge(alpha / size * x[piece].var(axis=0).sum()).fit(x[piece], latents[piece])
+            found, true = ridge.predict(x[others]), latents[others]
+            found, true = found - found.mean(axis=0), true - true.mean(axis=0)
+            total, error = total + found.T @ found, error + ((true - found) ** 2).sum()
+        products.append(total)
+        errors.append(error)
+    np.testing.assert_allclose(model.predicted_products_, products[int(np.argmin(errors))], rtol=1e-6)
+    assert np.argmin(errors) not in (0, len(alphas) - 1)
+
+
+def test_more_latents_than_choose_alpha(world, monkeypatch):
+    X, y = world.data({"subj01": 90, "subj02": 90, "subj03": 90})
+    model = MultiSubjectRidge(alpha=[1e4], n_latents=12, adapt_samples=30, dtype="float64")
+    whole = model.fit(X, y).predicted_products_
+    monkeypatch.setattr("neurorecon.decoders.shared_latents.LEADING", 5)
+    np.testing.assert_allclose(model.fit(X, y).predicted_products_, whole, rtol=1e-9)

@@ -169,6 +169,14 @@ class MultiSubjectMLP(MLPDecoder):
         """
         return super().predict({subject: X})  # type: ignore[arg-type]
 
+    def score(self, subject: str, X: ArrayLike, y: Any) -> float:  # type: ignore[override]
+        """Return what :meth:`NeuralDecoder.score` does, of one subject."""
+        return super().score({subject: X}, y)  # type: ignore[arg-type]
+
+    def score_targets(self, subject: str, X: ArrayLike, y: Any) -> Any:  # type: ignore[override]
+        """Return what :meth:`NeuralDecoder.score_targets` does, of one subject."""
+        return super().score_targets({subject: X}, y)  # type: ignore[arg-type]
+
     def prepare_inputs(self, X: Any, *, reset: bool) -> NDArray:
         """Return the responses of all subjects, padded to the most voxels, and then the number of the subject."""
         _, precision = device_and_precision(self.device, self.precision)

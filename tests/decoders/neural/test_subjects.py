@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 
 from neurorecon.decoders import MLPDecoder, MultiSubjectMLP, load_decoder
 from neurorecon.errors import InputError, UnknownNameError
@@ -40,6 +41,9 @@ def test_each_subject_is_decoded_in_the_units_of_the_targets(trained):
     for name in ("subj01", "subj02", "subj03"):
         found = decoder.predict(name, X[name][200:])
         assert found.shape == (40, 5)
+        r2 = decoder.score_targets(name, X[name][200:], y[name][200:])
+        np.testing.assert_allclose(r2, r2_score(y[name][200:], found, multioutput="raw_values"), atol=1e-5)
+        assert decoder.score(name, X[name][200:], y[name][200:]) == pytest.approx(np.mean(r2), abs=1e-5)
         assert ((found - y[name][200:]) ** 2).mean() < 0.5 * y[name][200:].var(axis=0).mean()
         with pytest.raises(UnknownNameError, match="subject"):
             decoder.predict("subj04", X[name])

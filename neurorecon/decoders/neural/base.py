@@ -462,7 +462,7 @@ class FittedNetwork(Hooks):
                 )
         variation = {name: survey(rows).squares for name, rows in targets.items()}
         errors: dict[str, NDArray] = {}
-        whole = [(slice(0, len(x)), named_values(self.predict(X)))] if self.renorm == "test" else None
+        whole = [(slice(0, len(x)), named_values(FittedNetwork.predict(self, X)))] if self.renorm == "test" else None
         for batch, predicted in whole or self._predict_batches(x):
             for name in [name for name in predicted if name in targets]:
                 values = predicted[name]

@@ -177,6 +177,21 @@ class MultiSubjectMLP(MLPDecoder):
         """Return what :meth:`NeuralDecoder.score_targets` does, of one subject."""
         return super().score_targets({subject: X}, y)  # type: ignore[arg-type]
 
+    def weight_product(self) -> np.ndarray:
+        """Not of this decoder: the product of all layers would mix the input layers of subjects.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(
+            "the weights of several subjects have no common product",
+            given=f"input layers of {', '.join(self.subjects_)}",
+            expected="a decoder of one subject",
+            todo="use gradients({subject: X}, columns), or an MLPDecoder",
+        )
+
     def prepare_inputs(self, X: Any, *, reset: bool) -> NDArray:
         """Return the responses of all subjects, padded to the most voxels, and then the number of the subject."""
         _, precision = device_and_precision(self.device, self.precision)

@@ -80,6 +80,17 @@ def test_a_linear_network_of_one_subject_is_the_perceptron():
     np.testing.assert_allclose(decoder.predict("subj01", X["subj01"]), expected, atol=1e-9)
 
 
+def test_moments_of_the_test_set_and_maps():
+    X, y, _ = problem(subjects=2, samples=60)
+    decoder = MultiSubjectMLP(latent=8, hidden=(), **{**QUICK, "max_epochs": 10}, renorm="test").fit(X, y)
+    found = decoder.predict("subj02", X["subj02"])
+    np.testing.assert_allclose(found.std(axis=0), np.concatenate(list(y.values())).std(axis=0), rtol=0.1)
+    expected = r2_score(y["subj02"], found, multioutput="raw_values")
+    np.testing.assert_allclose(decoder.score_targets("subj02", X["subj02"], y["subj02"]), expected, atol=1e-4)
+    with pytest.raises(InputError, match="no common product"):
+        decoder.weight_product()
+
+
 def test_it_is_saved_cloned_resumed_and_repeats_itself(tmp_path):
     X, y, groups = problem(subjects=2, samples=60)
     decoder = MultiSubjectMLP(latent=8, hidden=(16,), **{**QUICK, "max_epochs": 6}, dropout=0.1, input_dropout=0.1)

@@ -27,12 +27,12 @@ _WRITABLE = "pass cv as a number of folds or a list of (train, test) index array
 class Persistent:
     """Mixin that adds ``save`` to an estimator and registers its class for :func:`load_decoder`."""
 
-    #: Classes that can be loaded, by name.
-    classes: ClassVar[dict[str, type]] = {}
+    #: Classes that can be loaded, by name and by (module, name). Of two with one name, the name finds the last one.
+    classes: ClassVar[dict[str | tuple[str, str], type]] = {}
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        Persistent.classes[cls.__name__] = cls
+        Persistent.classes[cls.__name__] = Persistent.classes[cls.__module__, cls.__name__] = cls
 
     def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> Path:
         """Save the fitted decoder to a folder.
@@ -70,6 +70,7 @@ class Persistent:
         description: dict[str, Any] = {
             "format": FORMAT,
             "class": type(self).__name__,
+            "module": type(self).__module__,
             "parameters": packed(parameters, "parameters"),
             "state": packed(state, "state"),
             "versions": _versions(),
@@ -119,15 +120,20 @@ def load_decoder(path: str | Path) -> Any:
     description = _parse(text, folder / _DESCRIPTION)
     if sha256 != description["sha256"]:
         raise _damaged(folder / _ARRAYS)
-    kind, (arrays, _) = _class(description["class"]), tensors.load(folder / _ARRAYS)
+    kind, (arrays, _) = _class(description["class"], description.get("module", "")), tensors.load(folder / _ARRAYS)
     estimator = kind(**{name: tensors.unpack(value, arrays) for name, value in description["parameters"].items()})
     vars(estimator).update({name: tensors.unpack(value, arrays) for name, value in description["state"].items()})
     estimator.provenance_ = description["provenance"]
     return estimator
 
 
-def _class(name: str) -> type:
-    """Return a decoder class by its name: built-in, from an entry point, or defined in this process."""
+def _class(name: str, module: str) -> type:
+    """Return a decoder class: that of the module if it is imported; or by name: built-in, plugin, or of this process.
+
+    The module comes first, because two packages may call their decoders the same, or as one of ours is called.
+    """
+    if (module, name) in Persistent.classes:
+        return Persistent.classes[module, name]
     if name in DECODERS.names():
         found: type = DECODERS.load(name)
         return found
@@ -140,7 +146,8 @@ def _class(name: str) -> type:
         )
     # Classes defined elsewhere register themselves in Persistent.__init_subclass__.
     if name not in Persistent.classes:
-        known = [*DECODERS.names(), *sorted(set(Persistent.classes) - set(DECODERS.names()))]
+        here = {key for key in Persistent.classes if isinstance(key, str)}
+        known = [*DECODERS.names(), *sorted(here - set(DECODERS.names()))]
         raise UnknownNameError("decoder", name, known)
     return Persistent.classes[name]
 

@@ -164,6 +164,15 @@ def test_a_class_of_a_script_is_found(tmp_path, data):
     assert type(load_decoder(OwnRidge().fit(*data).save(tmp_path))) is OwnRidge
 
 
+@pytest.mark.parametrize("name", ["TwinRidge", "RidgeDecoder"])
+def test_of_two_classes_with_one_name_each_finds_its_own(tmp_path, data, name):
+    """Two packages may name their decoders alike, or as one of ours is named."""
+    twins = [type(name, (RidgeDecoder,), {"__module__": module}) for module in ("one.package", "another.package")]
+    for twin in twins:
+        assert type(load_decoder(twin().fit(*data).save(tmp_path / twin.__module__))) is twin
+    assert type(load_decoder(RidgeDecoder().fit(*data).save(tmp_path / "ours"))) is RidgeDecoder
+
+
 def test_what_cannot_be_written_is_refused(tmp_path, data):
     from sklearn.model_selection import KFold
 

@@ -295,7 +295,7 @@ def ascend(
     }  # fmt: skip
     results = Results() if compute.folder is None else ResultsFolder.of(inputs, compute.folder)
     if not results.has("ascended"):
-        generator = system.generator(decoded)
+        generator = system.make_generator(decoded)
         device, bar = generator.torch_device, tqdm(
             range(settings.steps), desc=f"ascent of {roi}", unit="step", disable=not compute.progress, leave=False
         )  # fmt: skip

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neurorecon.decoders.alphas import best_alphas
 from neurorecon.decoders.solvers import (
     Backend,
     Factorization,
@@ -317,16 +318,101 @@ class RidgeSmoother:
 
     def matrix(self, alpha: float) -> NDArray[np.float64]:
         """Return H, (test_sample, sample): predictions are ``H @ y``. With an intercept, its rows sum to 1."""
-        return self._rows(alpha, self._test, self._cross)
+        return self._slopes(alpha, self._test, self._cross) + self._shares
+
+    def parts(self, alpha: float) -> NDArray[np.float64]:
+        """Return H less its constant, and below it the constant, (test_sample + 1, sample).
+
+        The constant is the same in all rows: the weights of the mean of the training targets. With a large alpha what
+        is left is so small beside it that single precision would lose it.
+        """
+        return np.concatenate([self._slopes(alpha, self._test, self._cross), self._shares[None]])
 
     def rows_of(self, samples: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
         """Return rows of the smoother for training samples, (chosen, sample), which act on weighted targets."""
         chosen = self._x[samples]
-        rows = self._rows(alpha, chosen, self._products(chosen) if self._dual else None)
+        return self._training_rows(samples, chosen, self._products(chosen) if self._dual else None, alpha)
+
+    def _training_rows(
+        self, samples: NDArray[np.int64], chosen: NDArray, cross: Any, alpha: float
+    ) -> NDArray[np.float64]:
+        rows = self._slopes(alpha, chosen, cross) + self._shares
         if self._roots is None:
             return rows
         # Columns of samples with zero weight are zero before and after.
         return rows * self._roots[samples, None] / np.where(self._roots > 0, self._roots, 1.0)
+
+    def choose_alpha(
+        self, y: Any, alphas: ArrayLike, *, groups: ArrayLike | None = None, target_block: int | None = None
+    ) -> NDArray[np.float64]:
+        """Choose alpha for each target by the squared error in training samples that are left out.
+
+        About 1,000 training samples, evenly spaced, are left out, one at a time or one group at a time, and predicted
+        from all others. That takes one factorization for each alpha, and no fit (the identity behind the leave-one-out
+        error of linear smoothers, Craven & Wahba 1979, Numerische Mathematik 31, 377). With 1,000 training samples or
+        fewer it is leave-one-out cross-validation.
+
+        Parameters
+        ----------
+        y : array, shape (sample, ...)
+            Targets, read in blocks, of any type that :meth:`RidgeDecoder.fit` accepts.
+        alphas : array, shape (alpha,)
+            Candidates.
+        groups : array, shape (sample,), optional
+            Samples with the same label are left out together, e.g. the repeats of a stimulus.
+        target_block : int, optional
+            Number of targets computed at once; by default as many as fit in 128 MB.
+
+        Returns
+        -------
+        array, shape (target,)
+            The alpha of each flattened target; of equals, the largest. Pass it to :meth:`predict`.
+
+        Raises
+        ------
+        InputError
+            If shapes do not match, values are not finite, or no samples can be left out.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> generator = np.random.default_rng(0)
+        >>> X, X_test = generator.standard_normal((60, 100)), generator.standard_normal((3, 100))
+        >>> y = np.stack([X[:, 0], generator.standard_normal(60)], axis=1)  # a signal, and noise
+        >>> from neurorecon.decoders import RidgeSmoother
+        >>> smoother = RidgeSmoother(X, X_test)
+        >>> alpha = smoother.choose_alpha(y, [1.0, 100.0, 10_000.0])
+        >>> bool(alpha[0] < alpha[1])
+        True
+        >>> smoother.predict(y, alpha).shape
+        (3, 2)
+        """
+        candidates = np.atleast_1d(check_alphas(alphas))
+        targets = y if isinstance(y, Targets) else Targets(y, self.dtype, target_block)
+        check_samples(targets, len(self._x))
+        sets = left_out_samples(len(self._x), groups, self.weights)
+        samples = np.concatenate(sets)
+        chosen = self._x[samples]
+        cross = self._products(chosen) if self._dual else None
+        matrices = []
+        for alpha in candidates:
+            rows = self._training_rows(samples, chosen, cross, float(alpha))
+            matrices.append(self.backend.asarray(left_out_matrix(rows, sets, self._roots), self.dtype))
+        shares = None if self.weights is None else self.weights[samples]
+        found = np.empty(targets.n_targets)
+        for columns, block in targets.blocks():
+            # With an intercept, rows sum to 1, so targets can be shifted to keep precision.
+            shift = block.mean(axis=0, dtype=np.float64).astype(block.dtype) if self.center else 0
+            shifted = block - shift
+            values = self.backend.asarray(shifted, self.dtype)
+            errors = np.stack(
+                [
+                    means(np.square(self.backend.to_numpy(matrix @ values) - shifted[samples]), shares, center=True)
+                    for matrix in matrices
+                ]
+            )
+            found[columns] = best_alphas(errors, candidates)
+        return found
 
     def predict_blocks(
         self, y: Any, alpha: float | NDArray, target_block: int | None = None
@@ -353,7 +439,7 @@ class RidgeSmoother:
         check_samples(targets, len(self._x))
         strengths = np.asarray(alpha, dtype=np.float64)
         values, codes = np.unique(strengths, return_inverse=True)
-        matrices = [self.backend.asarray(self.matrix(float(value)), self.dtype) for value in values]
+        matrices = [self.backend.asarray(self.parts(float(value)), self.dtype) for value in values]
         room: NDArray | None = None
         for columns, block in targets.blocks():
             shift = self._shift(block)
@@ -365,16 +451,14 @@ class RidgeSmoother:
                 shifted = np.subtract(block, shift, out=room[:, : block.shape[1]])
             shifted = self.backend.asarray(shifted, self.dtype)
             if strengths.ndim == 0:
-                predicted = self.backend.to_numpy(matrices[0] @ shifted)
-                predicted += shift
-                yield columns, predicted
+                yield columns, join_parts(self.backend.to_numpy(matrices[0] @ shifted), shift)
                 continue
-            predicted = np.empty((len(self._test), block.shape[1]), dtype=self.dtype)
+            predicted = np.empty((len(self._test) + 1, block.shape[1]), dtype=self.dtype)
             found = codes.ravel()[columns]
             for code in np.unique(found):
                 these = np.flatnonzero(found == code)
                 predicted[:, these] = self.backend.to_numpy(matrices[code] @ shifted[:, these])
-            yield columns, predicted + shift
+            yield columns, join_parts(predicted, shift)
 
     def _shift(self, block: NDArray) -> NDArray | None:
         """Return a shift to subtract from targets before the product, or None if they are already near zero.
@@ -419,7 +503,15 @@ class RidgeSmoother:
     def _products(self, others: NDArray) -> Any:
         return cross_gram(self._x, others, self._mean, self._roots, self.backend, self._precision)
 
-    def _rows(self, alpha: float, others: NDArray, cross: Any) -> NDArray[np.float64]:
+    @property
+    def _shares(self) -> NDArray[np.float64]:
+        """The constant of H, (sample,): weights of the mean of the training targets, or zeros without an intercept."""
+        shares = np.ones(len(self._x)) if self.weights is None else self.weights
+        found: NDArray[np.float64] = shares / shares.sum() * self.center
+        return found
+
+    def _slopes(self, alpha: float, others: NDArray, cross: Any) -> NDArray[np.float64]:
+        """Return the rows of H for some samples, less its constant."""
         right = cross if cross is not None else self._centered(others)
         rows = self._solve(alpha, right.T).T
         if not self._dual:
@@ -427,9 +519,6 @@ class RidgeSmoother:
         result = self.backend.to_numpy(rows)
         if self._roots is not None:
             result = result * (self._roots if self._dual else self._roots**2)
-        if self.center:
-            shares = np.ones(len(self._x)) if self.weights is None else self.weights
-            result = result + shares / shares.sum()
         return np.ascontiguousarray(result)
 
     def _centered(self, values: NDArray) -> Any:
@@ -449,6 +538,12 @@ class RidgeSmoother:
 
     def _divide(self, singular: NDArray[np.float64], vectors: Any, alpha: float, right: Any) -> Any:
         return (vectors / self.backend.asarray(singular**2 + alpha, "float64")) @ (vectors.T @ right)
+
+
+def join_parts(product: NDArray, shift: NDArray) -> NDArray:
+    """Return predictions from the product of the parts of a smoother and shifted targets; it is overwritten."""
+    product[:-1] += product[-1] + shift
+    return product[:-1]
 
 
 def check_samples(targets: Targets, n_samples: int) -> None:
@@ -624,7 +719,7 @@ def _matrices(smoother: RidgeSmoother, alpha: float | ArrayLike, n_targets: int,
             expected=f"one alpha, or one for each of the {n_targets} targets",
         )
     values, codes = np.unique(strengths, return_inverse=True)
-    matrices = np.stack([smoother.matrix(float(value)) for value in values]).astype(dtype)
+    matrices = np.stack([smoother.parts(float(value)) for value in values]).astype(dtype)
     return {"matrices": matrices, "codes": np.broadcast_to(codes.ravel(), n_targets).astype(np.int32)}
 
 
@@ -656,4 +751,4 @@ def predict_block(matrices: Stored, source: StoredTarget, center: bool, dtype: s
         these = np.flatnonzero(codes == code)
         chosen = y if len(these) == y.shape[1] else y[:, these]
         predicted[:, these] = inputs["matrices"][code] @ chosen
-    return {"predicted": predicted + shift}
+    return {"predicted": join_parts(predicted, shift)}

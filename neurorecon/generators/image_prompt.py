@@ -74,11 +74,14 @@ class ImagePromptDiffusion(LatentDiffusion):
         Of the weights beside those: what takes the embedding, or made it.
     part : str
         Folder of the autoencoder.
+    targets : dict of str to str
+        The targets that are its conditions, by the name of the condition; systems decode them for `generator`.
     """
 
     role: ClassVar[str]
     prompt_role: ClassVar[str]
     part: ClassVar[str] = "vae"
+    targets: ClassVar[Mapping[str, str]]
     prompts: ClassVar[tuple[str, ...]] = ("image",)
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {"strength": (0, 1), "eta": (0, 1), "guidance": (0, np.inf)}
 
@@ -206,6 +209,7 @@ class IPAdapter(ImagePromptDiffusion):
     name: ClassVar[str] = "sd15-ip-adapter"
     role: ClassVar[str] = "sd15"
     prompt_role: ClassVar[str] = "ip-adapter-sd15"
+    targets: ClassVar[Mapping[str, str]] = {"image": "ip_adapter_sd15", "text": "clip_text_sd"}
     prompts: ClassVar[tuple[str, ...]] = ("image", "text")
     ranges: ClassVar[Mapping[str, tuple[float, float]]] = {**ImagePromptDiffusion.ranges, "image_scale": (0, np.inf)}
 
@@ -370,6 +374,7 @@ class SdxlIPAdapter(IPAdapter):
     name: ClassVar[str] = "sdxl-ip-adapter"
     role: ClassVar[str] = "sdxl"
     prompt_role: ClassVar[str] = "ip-adapter-sdxl"
+    targets: ClassVar[Mapping[str, str]] = {"image": "ip_adapter"}
     prompts: ClassVar[tuple[str, ...]] = ("image", "text", "pooled")
     file: ClassVar[str] = "ip-adapter_sdxl.safetensors"
 
@@ -446,6 +451,7 @@ class Kandinsky(ImagePromptDiffusion):
     role: ClassVar[str] = "kandinsky"
     prompt_role: ClassVar[str] = "kandinsky-encoder"
     part: ClassVar[str] = "movq"
+    targets: ClassVar[Mapping[str, str]] = {"image": "kandinsky_image"}
 
     def __init__(
         self,
@@ -563,6 +569,7 @@ class SdxlUnclip(ImagePromptDiffusion):
     name: ClassVar[str] = "sdxl-unclip"
     role: ClassVar[str] = "sdxl-unclip"
     prompt_role: ClassVar[str] = "sdxl"
+    targets: ClassVar[Mapping[str, str]] = {"image": "clip_bigg"}
 
     def __init__(
         self,

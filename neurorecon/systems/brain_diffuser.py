@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from neurorecon.systems.base import correlate_rows
 from neurorecon.systems.decoded import Decoded, as_images
-from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem
+from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem, correlate_target
 
 if TYPE_CHECKING:
     import xarray
@@ -53,6 +52,8 @@ class BrainDiffuser(DiffusionSystem):
     name: ClassVar[str] = "brain-diffuser"
     networks: ClassVar[tuple[str, ...]] = ("dual-diffusion", "autoencoder", "vdvae", "clip")
     first_stage: ClassVar[str] = "vdvae"
+    first_stage_networks: ClassVar[tuple[str, ...]] = ("vdvae",)
+    published_only: ClassVar[tuple[str, ...]] = ("text_ratio",)
     condition: ClassVar[Literal["both"]] = "both"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # The same method without the defects of its code: alphas chosen, moments of training, prior means.
@@ -99,7 +100,7 @@ class BrainDiffuser(DiffusionSystem):
     temperature: float | None = None
     pixels: Literal["mean", "mode", "sample"] | None = None
 
-    def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
+    def own_conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
         """Return vision and text tokens, and the image of the VDVAE to start from."""
         names = {"image": "clip_vision", "text": "clip_text"}
         found = {condition: decoded[name].values for condition, name in names.items() if name in decoded}
@@ -121,11 +122,6 @@ class BrainDiffuser(DiffusionSystem):
         )
         return as_images(generator.generate(stimuli, {"latents": decoded["vdvae"].values}, seed=seed), stimuli)
 
-    def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+    def own_agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of vision tokens of images and the decoded ones, mean over tokens, (stimulus,)."""
-        from neurorecon.features.extract import load_extractor
-
-        found = load_extractor("clip_vision", models=self.models, device=self.device).transform(images)
-        # Tokens have a large mean, which says nothing about the stimulus.
-        mean = decoded.training["clip_vision"][0] if "clip_vision" in decoded.training else 0.0
-        return correlate_rows(found - mean, decoded["clip_vision"].values - mean).mean(axis=1)
+        return correlate_target(self, "clip_vision", images, decoded)

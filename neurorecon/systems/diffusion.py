@@ -6,6 +6,7 @@ condition it, and the parameters of its presets. A file of such a system reads l
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -17,7 +18,8 @@ import numpy as np
 from neurorecon.decoders.ridge import RidgeDecoder
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.models.load import seed_of
-from neurorecon.systems.base import System, TargetSpec
+from neurorecon.registry import FEATURES, GENERATORS
+from neurorecon.systems.base import System, TargetSpec, correlate_rows
 from neurorecon.systems.decoded import Decoded, as_images
 
 if TYPE_CHECKING:
@@ -64,6 +66,11 @@ class DiffusionSystem(System):
         :meth:`agreement`. The stimulus that was seen takes no part in the choice.
     adapter : str, optional
         Folder of an adapter that the diffusion network was fine-tuned with; see :func:`neurorecon.finetune`.
+    generator : str, optional
+        A generator that takes an image as prompt, e.g. ``"sdxl-ip-adapter"``, in place of the published network. Its
+        targets are decoded in place of those that condition that one, from the same ROI; it starts from the image of
+        the first stage. Guidance, steps, eta and scheduler are those of the generator, unless they are given. Not for
+        the preset ``"released"``.
     device : str, optional
         Of decoders and networks; by default networks use a GPU if there is one.
     dtype : {"float32", "bfloat16", "float16"}
@@ -86,6 +93,10 @@ class DiffusionSystem(System):
         Cross-validation by which alphas are chosen.
     condition : {"text", "both"}
         Which diffusion network.
+    first_stage_networks : tuple of str
+        Roles of the networks that the first stage needs.
+    published_only : tuple of str
+        Parameters that mean nothing with another `generator`.
     """
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
@@ -94,6 +105,8 @@ class DiffusionSystem(System):
     default_rois: ClassVar[Mapping[str, str]] = {}
     folds: ClassVar[int | Literal["gcv"]] = "gcv"
     condition: ClassVar[Condition]
+    first_stage_networks: ClassVar[tuple[str, ...]] = ("autoencoder",)
+    published_only: ClassVar[tuple[str, ...]] = ()
 
     models: str | Path = "bundled"
     preset: str = "corrected"
@@ -110,6 +123,7 @@ class DiffusionSystem(System):
     scheduler: str | None = None
     best_of: int = 1
     adapter: str | None = None
+    generator: str | None = None
     device: str | None = None
     dtype: str = "float32"
     batch_size: int | None = None
@@ -121,14 +135,67 @@ class DiffusionSystem(System):
         """Return the images of the first stage, dims (stimulus, y, x, rgb)."""
 
     @abstractmethod
-    def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
-        """Return the conditions of the diffusion network, from the targets that are used."""
+    def own_conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
+        """Return the conditions of the published network, from the targets that are used."""
 
     @abstractmethod
-    def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+    def own_agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return how well images, (stimulus, y, x, rgb), agree with what was decoded, (stimulus,); for `best_of`."""
 
     # -- what they share ----------------------------------------------------------------------------------------------
+
+    @property
+    def generator_class(self) -> Any:
+        """The class of the generator that takes the place of the published network, or None."""
+        if self.generator is None:
+            return None
+        kind = GENERATORS.load(self.generator)
+        if self.kinds != ("image",) or not getattr(kind, "targets", None):
+            known = [name for name in GENERATORS.names() if getattr(GENERATORS.load(name), "targets", None)]
+            raise InputError(
+                f"the system {self.name!r} cannot generate with {self.generator!r}",
+                given=f"generator={self.generator!r}",
+                expected=f"one of: {', '.join(known)}" if self.kinds == ("image",) else "no other generator for videos",
+                todo="leave generator out: then the published network generates",
+            )
+        given = {name: getattr(self, name) for name in (*self.published_only, "adapter")}
+        given = {name: value for name, value in given.items() if value is not None}
+        given |= {"preset": self.preset} if self.preset == "released" else {}
+        if given:
+            raise InputError(
+                "these parameters belong to the published network",
+                given=", ".join(f"{name}={value!r}" for name, value in given.items())
+                + f" with generator={self.generator!r}",
+                expected="one or the other",
+                todo="leave generator out, or leave these out",
+            )
+        return kind
+
+    @property
+    def network_roles(self) -> tuple[str, ...]:
+        """Roles of the networks: those of :attr:`networks`, or of the first stage and the generator in its place."""
+        kind = self.generator_class
+        if kind is None:
+            return self.networks
+        return tuple(dict.fromkeys((*self.first_stage_networks, kind.role, kind.prompt_role)))
+
+    def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
+        """Return the conditions of the generator, from the targets that are used."""
+        kind = self.generator_class
+        if kind is None:
+            return self.own_conditions(decoded, seed)
+        found = {given: decoded[name].values for given, name in kind.targets.items() if name in decoded}
+        if self.first_stage in decoded:
+            # As an image, because each generator has latents of its own.
+            found["init"] = self.generate_first_stage(decoded, seed).values
+        return found
+
+    def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+        """Return how well images, (stimulus, y, x, rgb), agree with what was decoded, (stimulus,); for `best_of`."""
+        kind = self.generator_class
+        if kind is None:
+            return self.own_agreement(images, decoded)
+        return correlate_target(self, kind.targets["image"], images, decoded)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -138,6 +205,13 @@ class DiffusionSystem(System):
         found = dict(self.presets[self.preset])
         if self.models == "bundled" and self.preset != "released":
             found |= self.bundled
+        kind = self.generator_class
+        if kind is not None:
+            usual = inspect.signature(kind).parameters
+            found |= {name: usual[name].default for name in ("guidance", "steps", "eta", "scheduler")}
+            per = {name: "token" if FEATURES.load(name).dims == ("token", "channel") else "target"
+                   for name in kind.targets.values()}  # fmt: skip
+            found["alpha_per"] = {self.first_stage: found["alpha_per"][self.first_stage], **per}
         for name, value in self.get_params(deep=False).items():
             if name in found and value is not None:
                 if name == "renorm" and isinstance(value, Mapping) and isinstance(found[name], str):
@@ -149,7 +223,11 @@ class DiffusionSystem(System):
     def targets(self) -> Mapping[str, TargetSpec]:
         """The targets of the preset, but for those that are not used, each with its decoder."""
         names = [name for name in self.settings["alpha_per"] if name not in self.without]
-        rois = self.settings.get("rois", self.default_rois) if self.rois is None else self.rois
+        usual = self.settings.get("rois", self.default_rois)
+        if self.generator is not None:  # its targets come from the ROI of those that they replace
+            others = {roi for name, roi in usual.items() if name != self.first_stage}
+            usual = {**usual, **dict.fromkeys(names, *others)} if len(others) == 1 else usual
+        rois = usual if self.rois is None else self.rois
         return {
             name: TargetSpec(name, self.decoder(name), roi=rois.get(name), required=self.first_stage_only)
             for name in ([self.first_stage] if self.first_stage_only else names)
@@ -187,22 +265,20 @@ class DiffusionSystem(System):
             values = (values - values.mean(axis=0)) / np.where(scale > 0, scale, 1.0) * self.scale_ + self.mean_
         return values, stimuli
 
-    def generator(self, decoded: Decoded) -> LatentDiffusion:
+    def make_generator(self, decoded: Decoded) -> LatentDiffusion:
         """Return the generator of what was decoded, with the settings of this system."""
         from neurorecon.generators.latent_diffusion import LatentDiffusion
 
-        return self.with_settings(LatentDiffusion)
+        return self.with_settings(self.generator_class or LatentDiffusion)
 
     def with_settings(self, kind: type[LatentDiffusion], **more: Any) -> LatentDiffusion:
-        """Return a generator with those of the settings that it has, and with `more`."""
-        import inspect
-
+        """Return a generator with those of the settings and parameters that it has, and with `more`."""
+        given = {
+            **self.settings, "condition": self.condition, "models": self.models, "adapter": self.adapter,
+            "device": self.device, "dtype": self.dtype, "batch_size": self.batch_size,
+        }  # fmt: skip
         known = inspect.signature(kind).parameters
-        chosen = {name: value for name, value in self.settings.items() if name in known}
-        return kind(
-            self.condition, self.models, **chosen, **more, adapter=self.adapter, device=self.device, dtype=self.dtype,
-            batch_size=self.batch_size,
-        )  # fmt: skip
+        return kind(**{name: value for name, value in given.items() if name in known}, **more)
 
     def stages(self, decoded: Decoded, *, seed: int = 0) -> dict[str, xarray.DataArray]:
         """Return the images of the first stage, if its target was decoded."""
@@ -251,7 +327,7 @@ class DiffusionSystem(System):
         used = decoded.drop(*(name for name in self.without if name in decoded))
         if start is not None and self.first_stage in used:
             used = used.drop(self.first_stage)
-        generator, conditions = self.generator(used), self.conditions(used, seeds[0])
+        generator, conditions = self.make_generator(used), self.conditions(used, seeds[0])
         if start is not None:
             conditions["latents"] = start
         generator.toward = toward
@@ -264,7 +340,18 @@ class DiffusionSystem(System):
         """Return the latents that diffusion starts from, (stimulus, channel, y, x), of images in [0, 1]."""
         from neurorecon.generators.latent_diffusion import LatentDiffusion
 
-        return self.with_settings(LatentDiffusion).encode(images)
+        return self.with_settings(self.generator_class or LatentDiffusion).encode(images)
+
+
+def correlate_target(system: Any, name: str, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+    """Return the correlation of a target of images and the decoded one, mean over tokens, (stimulus,)."""
+    from neurorecon.features.extract import load_extractor
+
+    found = load_extractor(name, models=system.models, device=system.device).transform(images)
+    # Embeddings have a large mean, which says nothing about the stimulus.
+    mean = decoded.training[name][0] if name in decoded.training else 0.0
+    correlations: np.ndarray = correlate_rows(found - mean, decoded[name].values - mean)
+    return correlations.reshape(len(found), -1).mean(axis=1)
 
 
 def decode_latents(system: Any, latents: xarray.DataArray) -> xarray.DataArray:

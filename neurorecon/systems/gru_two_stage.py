@@ -75,6 +75,7 @@ class GRUTwoStage(BrainDiffuser):
     """
 
     name: ClassVar[str] = "gru-two-stage"
+    published_only: ClassVar[tuple[str, ...]] = ("text_ratio", "guidance_by")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "corrected": {**_CORRECTED, **_FIRST_STAGE, "alpha_per": _ALPHA_PER},
         "released": {
@@ -182,13 +183,13 @@ class GRUTwoStage(BrainDiffuser):
         }
         return decoded.drop(_CATEGORY).with_(**found)
 
-    def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
+    def own_conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
         """Return the image of the VDVAE, and the tokens that were decoded or that the decoded categories stand for."""
-        return super().conditions(self.with_contexts(decoded), seed)
+        return super().own_conditions(self.with_contexts(decoded), seed)
 
-    def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+    def own_agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of vision tokens of images and those that guided, mean over tokens, (stimulus,)."""
-        return super().agreement(images, self.with_contexts(decoded))
+        return super().own_agreement(images, self.with_contexts(decoded))
 
     def generate_first_stage(self, decoded: Decoded, seed: int) -> xarray.DataArray:
         """Return the images of the VDVAE from the latents of the first groups; what follows comes from its prior."""

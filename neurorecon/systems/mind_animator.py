@@ -179,7 +179,7 @@ class MindAnimator(DiffusionSystem):
                 raise UnknownNameError(f"parameter of the network of {name!r}:", parameter, known)
         return kind(**{"device": self.device or "auto", **ours, **given})
 
-    def generator(self, decoded: Decoded) -> VideoDiffusion:
+    def make_generator(self, decoded: Decoded) -> VideoDiffusion:
         """Return the generator of what was decoded, with the settings of this system."""
         from neurorecon.generators.video import VideoDiffusion
 
@@ -188,11 +188,11 @@ class MindAnimator(DiffusionSystem):
         assert isinstance(found, VideoDiffusion)
         return found.set_params(frames=frames)
 
-    def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
+    def own_conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
         """Return the text condition and the latents of all frames, or frames of another size."""
         found = {"text": decoded[SEMANTICS].values} if SEMANTICS in decoded else {}
         latents = self.latents(decoded, seed)
-        if latents.shape[1:] == self.generator(decoded).conditions["latents"]:
+        if latents.shape[1:] == self.make_generator(decoded).conditions["latents"]:
             return {**found, "latents": latents}
         return {**found, "init": decode_frames(self, latents)}
 
@@ -236,7 +236,7 @@ class MindAnimator(DiffusionSystem):
         """Return the videos that the autoencoder decodes from the latents of all frames."""
         return as_images(decode_frames(self, self.latents(decoded, seed)), decoded.stimuli)
 
-    def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+    def own_agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of the latents of first frames and the decoded structure, (stimulus,)."""
         found = self._encoded(images[:, 0])
         return correlate_rows(found.reshape(len(found), -1), decoded[STRUCTURE].values.reshape(len(found), -1))

@@ -29,7 +29,8 @@ from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem, decode_latents
 if TYPE_CHECKING:
     import xarray
 
-    from neurorecon.generators.refined_diffusion import RefinedDiffusion, Refinement
+    from neurorecon.generators.latent_diffusion import LatentDiffusion
+    from neurorecon.generators.refined_diffusion import Refinement
     from neurorecon.models.clip import Part
 
 #: Targets by the names of the paper: c, z and Z_CLIP.
@@ -104,6 +105,10 @@ class MindDiffuser(DiffusionSystem):
     networks: ClassVar[tuple[str, ...]] = ("text-diffusion", "autoencoder", "text-encoder", "clip-b32")
     first_stage: ClassVar[str] = _Z
     condition: ClassVar[Literal["text"]] = "text"
+    #: Those of stage 2.
+    published_only: ClassVar[tuple[str, ...]] = (
+        "refine", "pull", "moves", "optimize", "iterations", "learning_rate", "decay", "k", "embedding"
+    )  # fmt: skip
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "corrected": _CORRECTED,
         "released": {
@@ -158,12 +163,12 @@ class MindDiffuser(DiffusionSystem):
             super().decoder(name).set_params(select_voxels=chosen["voxels"].get(name), score_left_out=name == _LAYERS)
         )
 
-    def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
+    def own_conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
         """Return z as latents, or as an image of another size; c as text; Z_CLIP and the weights of its features."""
         found = {"text": decoded[_C].values} if _C in decoded else {}
         if _Z in decoded:
             z = decoded[_Z].values
-            if z.shape[1:] == self.generator(decoded).conditions["latents"]:
+            if z.shape[1:] == self.make_generator(decoded).conditions["latents"]:
                 found["latents"] = z
             else:
                 found["init"] = self.generate_first_stage(decoded, seed).values
@@ -217,14 +222,14 @@ class MindDiffuser(DiffusionSystem):
         """Return the images that the autoencoder decodes from z."""
         return decode_latents(self, decoded[_Z])
 
-    def generator(self, decoded: Decoded) -> RefinedDiffusion:
+    def make_generator(self, decoded: Decoded) -> LatentDiffusion:
         """Return the generator of what was decoded, with the settings of this system."""
         from neurorecon.generators.refined_diffusion import RefinedDiffusion
 
+        if self.generator is not None:
+            return super().make_generator(decoded)
         cosine = 0.1 * self.settings["embedding"] if self.settings["loss"] == "norms" else 0.0
-        found = self.with_settings(RefinedDiffusion, cosine=cosine, part=_part(decoded))
-        assert isinstance(found, RefinedDiffusion)
-        return found
+        return self.with_settings(RefinedDiffusion, cosine=cosine, part=_part(decoded))
 
     def stages(self, decoded: Decoded, *, seed: int = 0) -> dict[str, xarray.DataArray]:
         """Return the images that the autoencoder decodes from z, and those of the paper's first stage."""
@@ -233,10 +238,10 @@ class MindDiffuser(DiffusionSystem):
             return found
         rest = decoded.drop(_LAYERS, *(name for name in self.without if name in decoded and name != _LAYERS))
         stimuli = decoded.stimuli.tolist()
-        images = self.generator(rest).generate(stimuli, self.conditions(rest, seed), seed=seed)
+        images = self.make_generator(rest).generate(stimuli, self.conditions(rest, seed), seed=seed)
         return {**found, "stage 1": as_images(images, stimuli)}
 
-    def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+    def own_agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of the selected features of images and the decoded ones, (stimulus,)."""
         from neurorecon.features.extract import load_extractor
 

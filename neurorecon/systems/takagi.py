@@ -52,6 +52,7 @@ class Takagi(DiffusionSystem):
     default_rois: ClassVar[Mapping[str, str]] = {_Z: "early", _C: "ventral"}
     folds: ClassVar[int | Literal["gcv"]] = 5
     condition: ClassVar[Literal["text"]] = "text"
+    published_only: ClassVar[tuple[str, ...]] = ("detour",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "corrected": {
             "alphas": ALPHAS,
@@ -83,7 +84,7 @@ class Takagi(DiffusionSystem):
     _: KW_ONLY
     detour: bool | None = None
 
-    def conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
+    def own_conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
         """Return z as latents, or as an image of another size or of 8 bits, and c as text."""
         found = {"text": decoded[_C].values} if _C in decoded else {}
         if _Z not in decoded:
@@ -91,7 +92,7 @@ class Takagi(DiffusionSystem):
         z = decoded[_Z].values
         detour = self.settings["detour"]
         # The paper decodes latents of 320 pixels and generates 512: other sizes go through an image, too.
-        if not detour and z.shape[1:] == self.generator(decoded).conditions["latents"]:
+        if not detour and z.shape[1:] == self.make_generator(decoded).conditions["latents"]:
             return {**found, "latents": z}
         images = self.generate_first_stage(decoded, seed).values
         return {**found, "init": np.round(images * 255) / 255 if detour else images}
@@ -100,7 +101,7 @@ class Takagi(DiffusionSystem):
         """Return the images that the autoencoder decodes from z."""
         return decode_latents(self, decoded[_Z])
 
-    def agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
+    def own_agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of the latents of images and the decoded z, (stimulus,)."""
         from neurorecon.features.extract import load_extractor
 

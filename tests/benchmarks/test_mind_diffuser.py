@@ -87,7 +87,7 @@ def test_passes_of_the_network_at_equal_loss(decoded):
     """Eight images: iterations of the published loop, with as many steps, until their loss is that of guidance."""
     system, found = decoded("subj01")
     some = found.take(np.arange(8))
-    generator, stimuli = system.generator(some), some.stimuli.tolist()
+    generator, stimuli = system.make_generator(some), some.stimuli.tolist()
     given = {name: torch.from_numpy(np.array(values)) for name, values in system.conditions(some, 0).items()}
     loss = generator.loss(given)
     passes = []

@@ -177,7 +177,7 @@ def test_published_video(stable_diffusion):
         )
         for name, shape in shapes.items()
     }
-    loaded = system.generator(Decoded(arrays)).loaded
+    loaded = system.make_generator(Decoded(arrays)).loaded
     for part, network in (("unet", loaded.layers), ("vae", loaded.autoencoder)):
         file = next((stable_diffusion / part).glob("*.safetensors"))
         with safe_open(file, "pt") as saved:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 
 from neurorecon.decoders import RidgeDecoder, RidgeSmoother
 from neurorecon.errors import InputError
@@ -66,6 +66,16 @@ def test_without_regularization_it_is_least_squares(shape):
     np.testing.assert_allclose(found, LinearRegression().fit(X, Y).predict(X_test), atol=1e-8)
 
 
+def test_single_precision_keeps_what_a_large_alpha_leaves():
+    """Predictions of a voxel without signal hardly vary, but a correlation divides by how much they do."""
+    X, Y, X_test = (values.astype(np.float32) for values in problem(80, 60, seed=4))
+    Y -= Y.mean(axis=0)
+    found = RidgeSmoother(X, X_test).predict(Y, 1e7)
+    expected = Ridge(1e7, solver="svd").fit(X.astype(np.float64), Y.astype(np.float64)).predict(X_test)
+    found, expected = (values - values.mean(axis=0, dtype=np.float64) for values in (found, expected))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.std(axis=0).min())
+
+
 def test_products_in_single_precision_serve_strong_alphas():
     X, Y, X_test = problem(40, 60)
     largest = np.linalg.norm(X - X.mean(axis=0), 2) ** 2
@@ -73,6 +83,59 @@ def test_products_in_single_precision_serve_strong_alphas():
         expected = Ridge(share * largest).fit(X, Y).predict(X_test)
         found = RidgeSmoother(X, X_test, dtype="float64", gram_dtype="float32").predict(Y, share * largest)
         np.testing.assert_allclose(found, expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("shape", [(60, 25), (40, 90)], ids=["n>p", "n<p"])
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_alphas_are_those_of_sklearns_leave_one_out(shape, device):
+    X, Y, X_test = problem(*shape, n_targets=30, seed=3)
+    Y[:, ::3] = np.random.default_rng(0).standard_normal(Y[:, ::3].shape)
+    alphas = np.logspace(-1, 4, 11)
+    theirs = RidgeCV(alphas, alpha_per_target=True).fit(X, Y)
+    smoother = RidgeSmoother(X, X_test, dtype="float64", device=device)
+    found = smoother.choose_alpha(Y, alphas, target_block=7)
+    np.testing.assert_array_equal(found, theirs.alpha_)
+    assert len(np.unique(found)) > 3
+    np.testing.assert_allclose(smoother.predict(Y, found), theirs.predict(X_test), atol=1e-8)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_alphas_leave_out_whole_groups(weighted):
+    """Beside fits without each group."""
+    X, Y, _ = problem(36, 50, n_targets=8, seed=5)
+    groups = np.arange(36) // 3
+    weights = np.random.default_rng(1).random(36) + 0.2 if weighted else None
+    alphas = np.logspace(0, 3, 7)
+    errors = np.zeros((7, 8))
+    for row, alpha in enumerate(alphas):
+        for group in range(12):
+            held = groups == group
+            share = np.ones(36) if weights is None else weights
+            model = Ridge(alpha, solver="svd").fit(X[~held], Y[~held], sample_weight=share[~held])
+            errors[row] += share[held] @ (model.predict(X[held]) - Y[held]) ** 2
+    found = RidgeSmoother(X, X[:2], sample_weight=weights, dtype="float64").choose_alpha(Y, alphas, groups=groups)
+    np.testing.assert_array_equal(found, alphas[errors.argmin(axis=0)])
+
+
+def test_alphas_of_many_samples_are_those_of_a_thousand_left_out():
+    """Their leave-one-out errors, from scikit-learn's of all samples."""
+    X, Y, _ = problem(2500, 12, n_targets=6, seed=2)
+    Y[:, 3:] += 20 * np.random.default_rng(0).standard_normal((2500, 3))
+    alphas = np.logspace(-1, 5, 13)
+    theirs = RidgeCV(alphas, store_cv_results=True).fit(X, Y)
+    rows = np.linspace(0, 2499, 1000).round().astype(int)
+    best = alphas[theirs.cv_results_[rows].mean(axis=0).argmin(axis=1)]
+    found = RidgeSmoother(X, X[:2], dtype="float64").choose_alpha(Y, alphas)
+    np.testing.assert_array_equal(found, best)
+
+
+def test_alphas_need_samples_of_as_many_rows_and_groups():
+    X, Y, X_test = problem(20, 30)
+    smoother = RidgeSmoother(X, X_test)
+    with pytest.raises(InputError, match="different numbers of samples"):
+        smoother.choose_alpha(Y[:-1], [1.0, 10.0])
+    with pytest.raises(InputError, match="two groups or more"):
+        smoother.choose_alpha(Y, [1.0, 10.0], groups=np.zeros(20))
 
 
 def test_each_target_may_have_its_own_alpha():

@@ -124,7 +124,7 @@ def test_frames_go_on_from_the_decoded_structure():
     np.testing.assert_array_equal(found[:, 0], decoded[STRUCTURE].values)
     changes = decoded[FRAMES].values[:, 1:] - decoded[FRAMES].values[:, :1]
     np.testing.assert_allclose(found[:, 1:] - found[:, :1], changes, atol=1e-5)
-    assert system.generator(decoded).frames == 3
+    assert system.make_generator(decoded).frames == 3
     smaller = made[STRUCTURE][:, :, :8, :8]
     with pytest.raises(InputError, match="different sizes"):
         system.latents(Decoded({**made, STRUCTURE: smaller}), 0)

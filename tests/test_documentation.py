@@ -722,11 +722,19 @@ def test_clusters(world, cluster, monkeypatch):
     Path("scheduler.json").write_text(json.dumps({"address": cluster.scheduler.address}))
     monkeypatch.setattr(nr, "maps", functools.partial(nr.maps, n_permutations=9, bands=["gabor"]))
     monkeypatch.setattr(nr, "write", functools.partial(nr.write, figures=False))
-    for block in _python("docs/scale.md"):
+    first, encoding, last = _python("docs/scale.md")
+    for block in (first, last):
         names = {"__name__": "__main__"}
         _run(block, names)
         assert [found.subject for found in names["found"]] == ["subj01"]
     assert list(Path("results/nsd").glob("*.csv"))
+    here = {"laion_fmri": "nsd", "sub-01": "subj01", "clip_bigg": "gabor"}
+    text = functools.reduce(lambda text, name: text.replace(name, here[name]), here, encoding.text)
+    names = {}
+    _run(Block(encoding.page, encoding.line, "python", text), names)
+    maps = nr.maps(names["store"], subjects=["subj01"])[0].table["r"]
+    assert np.corrcoef(names["r"], maps)[0, 1] > 0.9
+    np.testing.assert_allclose(names["normalized"] ** 2 * names["store"].noise_ceiling("subj01"), names["r"] ** 2)
 
 
 def test_extending(world, monkeypatch):

@@ -157,12 +157,16 @@ class Reconstruction(Evaluation):
         inner = ("y", "x", "rgb") if self.seen.ndim == 4 else ("frame", "y", "x", "rgb")
         seed = () if self.all_seeds is None else ("seed",)
         images = self.reconstructed if self.all_seeds is None else np.moveaxis(self.all_seeds, 1, 0)
-        arrays = {"reconstructed": ((*seed, "stimulus", *inner), images)}
+        arrays: dict[str, Any] = {"reconstructed": ((*seed, "stimulus", *inner), images)}
         # As objects, because Zarr has no stable format for text of fixed width.
         coordinates: dict[str, Any] = {"stimulus": ("stimulus", np.array(self.stimuli, dtype=object))}
         if seed:
             coordinates["seed"] = ("seed", np.array(self.chosen["seeds"]))
-        arrays |= {name.replace(" ", "_"): (("stimulus", *inner), control) for name, control in self.controls.items()}
+        for name, control in self.controls.items():
+            key = name.replace(" ", "_")
+            # The mean training image has the size of the stimuli, which is not that of the generator.
+            own = inner if control.shape[1:] == self.reconstructed.shape[1:] else [f"{dim}_{key}" for dim in inner]
+            arrays[key] = (("stimulus", *own), control)
         if self.trials is not None:
             ids, of_trials = self.trials
             of_trials = of_trials if self.all_seeds is None else np.moveaxis(of_trials, 1, 0)

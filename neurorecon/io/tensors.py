@@ -16,7 +16,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from neurorecon.errors import InputError, MissingFileError
@@ -226,7 +226,7 @@ def pack(value: Any, name: str, arrays: dict[str, Any], todo: str | None = None)
     Parameters
     ----------
     value : object
-        Numbers, text, None, numpy arrays, tensors, slices, and nested lists, tuples and dicts of these.
+        Numbers, text, None, numpy arrays, tensors, slices, paths, and nested lists, tuples and dicts of these.
     name : str
         Name of the value, and prefix of the names of its arrays.
     arrays : dict
@@ -261,6 +261,8 @@ def pack(value: Any, name: str, arrays: dict[str, Any], todo: str | None = None)
     if isinstance(value, Mapping):
         items = enumerate(value.items())
         return {"dict": [[_key(key, name), pack(item, f"{name}.{n}", arrays, todo)] for n, (key, item) in items]}
+    if isinstance(value, PurePath):
+        return {"path": str(value)}
     if isinstance(value, slice):
         return {"slice": [None if part is None else int(part) for part in (value.start, value.stop, value.step)]}
     if isinstance(value, list | tuple | range):
@@ -285,6 +287,8 @@ def unpack(packed: Any, arrays: Mapping[str, Any]) -> Any:
         return arrays[content]
     if kind == "strings":
         return np.array(content, dtype=object)
+    if kind == "path":
+        return Path(content)
     if kind == "slice":
         return slice(*content)
     if kind == "dict":

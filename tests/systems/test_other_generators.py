@@ -141,7 +141,7 @@ def test_what_does_not_go_together_is_one_clear_error(models):
 
 
 def test_from_the_shell(store, models, tmp_path):
-    command = ["reconstruct", str(store.location), "--subject", "subj01", "--system", "brain-diffuser",
+    command = ["reconstruct", "--store", str(store.location), "--subject", "subj01", "--system", "brain-diffuser",
                "--stimuli", "4", "--models", str(models), "--set", "generator=sdxl-ip-adapter",
                "--set", "steps=2", "--device", "cpu",
                "--permutations", "20", "--out", str(tmp_path / "out"), "--json"]  # fmt: skip

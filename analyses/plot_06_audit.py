@@ -10,8 +10,8 @@ which target carries which score? The responses are simulated. The script takes 
 
     .venv/bin/python analyses/plot_06_audit.py
 
-The arguments are a folder for the results, a store that is there already, and the number of test images of each split.
-Split columns are written into the store; it stays as it is otherwise.
+The arguments are a folder for the results, a store that is there already, the number of test images of each split, and
+the splits, separated by commas. Split columns are written into the store; it stays as it is otherwise.
 """
 
 # %%
@@ -23,15 +23,16 @@ from neurorecon.parallel import Compute
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "results/plot_06_audit")
 STIMULI = int(sys.argv[3]) if len(sys.argv) > 3 else 100
+SPLITS = (sys.argv[4] if len(sys.argv) > 4 else "cluster_k5,tau,leave-category").split(",")
 
 store = nr.open_store(sys.argv[2]) if len(sys.argv) > 2 else nr.build("scenes")
 subject = store.subjects[0]
 compute = Compute(folder=OUT / "parts")
 
 # %%
-# The splits: five clusters of CLIP embeddings, each held out in turn; test images far from training; a category left
-# out in turn.
-for kind in ("cluster_k5", "tau", "leave-category"):
+# The splits: by default five clusters of CLIP embeddings, each held out in turn; test images far from training; a
+# category left out in turn.
+for kind in SPLITS:
     store = nr.split(store, kind)
 print(store.split_columns)
 
@@ -43,8 +44,8 @@ record = nr.record_of(store, "analyses/plot_06_audit.py", seed=0)
 files = nr.write(found, store, OUT, record)
 
 # %%
-# Which target carries which score: 20 random exchanges of each, with new images of 40 stimuli.
-shuffled = nr.shuffle(store, "brain-diffuser", subject, "visual", n_stimuli=min(40, STIMULI), compute=compute)
+# Which target carries which score: 20 random exchanges of each, with new images of 40 stimuli (or of half of fewer).
+shuffled = nr.shuffle(store, "brain-diffuser", subject, "visual", n_stimuli=min(40, STIMULI // 2), compute=compute)
 print(shuffled.text(store))
 files += nr.write(shuffled, store, OUT, record)
 print("\n".join(str(path) for path in files))

@@ -45,11 +45,11 @@ systems = {
 }
 
 # %%
-# Fits and images are kept, so the script resumes.
+# Fits and images are kept, so the script resumes; the three refinements share a fit.
 test = store.responses(SUBJECT, roi="visual", task="images", split="test", average="stimulus")[:STIMULI]
 images = {}
 for name, system in systems.items():
-    system.fit(store, SUBJECT, roi="visual", task="images", folder=OUT / "fits" / name.replace(" ", "-"))
+    system.fit(store, SUBJECT, roi="visual", task="images", folder=OUT / "fits" / system.name)
     decoded = system.decode(test)
     made = generate_parts(system, decoded, [0], Compute(folder=OUT / "parts", progress=True))
     images[name] = as_images(made[:, 0], decoded.stimuli)

@@ -91,9 +91,9 @@ STORE = ROOT / "stores" / "scenes.icechunk"
 FEWER = {
     "plot_04_reconstructions": ["40"],
     "plot_05_first_stages": ["ridge,gru", "subj01"],
-    "plot_06_audit": ["12"],
+    "plot_06_audit": ["24", "cluster_k5"],
     "plot_08_ablation": ["40"],
-    "plot_13_brain_optimized": ["40"],
+    "plot_13_brain_optimized": ["24"],
 }
 
 #: Figures of a block beyond these are left out; the folder of results has all of them.

@@ -152,15 +152,16 @@ def test_full_size(tmp_path):
     some = np.flatnonzero(found["alpha"] == alpha)[:: max(1, counts.max() // 8)][:8]
     X, y, X_test, y_test, _ = arrays(store, some)
     theirs = Ridge(alpha, solver="cholesky").fit(X.astype(np.float64), y)
-    r, ours = correlations(theirs.predict(X_test), y_test), found["r"][some]
+    r, ours = correlations(theirs.predict(X_test).reshape(y_test.shape), y_test), found["r"][some]
     print(f"alpha {alpha:g}: r {ours.round(6)}, scikit-learn {r.round(6)}", flush=True)
     assert np.abs(r - ours).max() < 1e-4
 
 
 def _speed():
-    """Return the speed of a product of matrices in single precision, floating point operations per second."""
-    one = np.random.default_rng(0).standard_normal((4000, 4000), dtype=np.float32)
-    one @ one
-    begin = time.perf_counter()
-    one @ one
-    return 2 * 4000**3 / (time.perf_counter() - begin)
+    """Return the best speed of a product of matrices in single precision, floating point operations per second."""
+    one, seconds = np.random.default_rng(0).standard_normal((6000, 6000), dtype=np.float32), []
+    for _ in range(5):
+        begin = time.perf_counter()
+        one @ one
+        seconds.append(time.perf_counter() - begin)
+    return 2 * 6000**3 / min(seconds)

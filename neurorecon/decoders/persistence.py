@@ -136,6 +136,14 @@ def _class(name: str, module: str) -> type:
         return Persistent.classes[module, name]
     if name in DECODERS.names():
         found: type = DECODERS.load(name)
+        # Modules may move within a package; another package's class of the same name is another class.
+        if module and module.partition(".")[0] != found.__module__.partition(".")[0]:
+            raise InputError(
+                "the class of this decoder is not imported, and another one has its name",
+                given=f"{name} of {module}; there is {name} of {found.__module__}",
+                expected="the class that was saved",
+                todo=f"import {module}, and load the decoder again",
+            )
         return found
     if name in RETIRED:
         raise InputError(

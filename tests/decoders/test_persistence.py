@@ -7,6 +7,7 @@ import pytest
 
 import neurorecon.decoders
 from neurorecon.decoders import BandedRidge, RidgeDecoder, load_decoder
+from neurorecon.decoders.persistence import Persistent
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 
 
@@ -171,6 +172,16 @@ def test_of_two_classes_with_one_name_each_finds_its_own(tmp_path, data, name):
     for twin in twins:
         assert type(load_decoder(twin().fit(*data).save(tmp_path / twin.__module__))) is twin
     assert type(load_decoder(RidgeDecoder().fit(*data).save(tmp_path / "ours"))) is RidgeDecoder
+
+
+def test_a_class_named_like_ours_is_not_taken_for_ours(tmp_path, data, monkeypatch):
+    """Where its package is not imported."""
+    monkeypatch.setattr(Persistent, "classes", dict(Persistent.classes))
+    other = type("RidgeDecoder", (RidgeDecoder,), {"__module__": "their.package"})
+    saved = other().fit(*data).save(tmp_path)
+    del Persistent.classes["their.package", "RidgeDecoder"]
+    with pytest.raises(InputError, match=r"import their\.package"):
+        load_decoder(saved)
 
 
 def test_what_cannot_be_written_is_refused(tmp_path, data):

@@ -72,25 +72,27 @@ ifdef UV
 	uv venv --quiet --python "$(or $(PYTHON),3.11)" $(VENV)
 else
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --retries 20 --upgrade pip
 endif
 
 ifdef UV
-INSTALL = uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
+install = uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable $(1)
 else
-INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
+pip = $(BIN)/python -m pip install --quiet --retries 20 --resume-retries 20 --constraint constraints.txt --editable $(1)
+# torch and the libraries of CUDA are 3 GB: where even resuming a download did not help, it is begun again; pip keeps what has arrived.
+install = $(pip) || $(pip) || $(pip)
 endif
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) --editable .
+	$(call install,.)
 	@touch $@
 
 $(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) --editable ".[test]"
+	$(call install,".[test]")
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) --editable ".[docs]"
+	$(call install,".[docs]")
 	@touch $@
 
 # The file does not contain URLs of package indexes, so that it works with any index.

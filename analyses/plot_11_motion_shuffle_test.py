@@ -4,9 +4,8 @@ Does the motion of reconstructed videos come from the brain? The shuffle test
 
 Mind-Animator (arXiv 2405.03280) shuffles the frames of reconstructed clips: if they moved as the brain saw it, shuffled
 frames move less like what was seen. But shuffled frames also jump, whatever they show. So the motion of a clip is
-exchanged for that of another clip, too, which leaves the rest as it is, and left out. Compared are clips as the
-autoencoder decodes them, without diffusion, at 64 pixels. Clips count once, with the mean over both subjects. The
-responses are simulated::
+exchanged for that of another clip, too, which leaves the rest as it is, and left out. Clips count once, with the mean
+over both subjects. The responses are simulated::
 
     .venv/bin/python analyses/plot_11_motion_shuffle_test.py
 
@@ -45,7 +44,7 @@ store = nr.open_store(sys.argv[2]) if len(sys.argv) > 2 else nr.build("scenes")
 # frames is drawn for each clip by itself, and the true one may be drawn.
 rows, nulls, curve = [], {name: [] for name in METRICS}, []
 for subject in store.subjects:
-    system = nr.load_system("mind-animator", first_stage_only=True, device="cpu").fit(store, subject, task="videos")
+    system = nr.load_system("mind-animator", device="cpu").fit(store, subject, task="videos")
     test = Recordings.read(store, subject, task="videos", split="test")
     chosen = test.take(np.arange(0, len(test.table), max(1, len(test.table) // CLIPS))[:CLIPS])
     decoded = system.decode(chosen.labeled_responses())

@@ -39,12 +39,13 @@ record = nr.record_of(store, "analyses/plot_12_mind_animator_maps.py", seed=0)
 
 # %%
 # Gradients, which are weights of these ridge decoders, with jackknife intervals; and split R2 with its intervals.
-# Gradients of different targets have different sizes, so each is divided by its mean over ROIs.
+# Gradients of different targets have different sizes, so each is divided by its mean over ROIs. The system decodes motion
+# from MT and MST; here it reads all voxels (``rois={}``), or the map would show no more than that.
 gradients, explained = [], []
 for subject in store.subjects:
     found = nr.system_maps(
         store, "mind-animator", subject, kind="gradient", task="videos", n_permutations=PERMUTATIONS,
-        options={"device": "cpu"},
+        options={"device": "cpu", "rois": {}},
     )  # fmt: skip
     store = found.source(store)
     nr.write(found, store, OUT, record, figures=False)
@@ -116,7 +117,7 @@ for subject in store.subjects:
             split: store.responses(subject, task="videos", split=split, average="stimulus", delays=(delay,))
             for split in ("train", "test")
         }
-        system = nr.load_system("mind-animator", device="cpu")
+        system = nr.load_system("mind-animator", device="cpu", rois={})
         ids = {split: part["stimulus"].values.tolist() for split, part in parts.items()}
         truth = {split: true_targets(system, store, names) for split, names in ids.items()}
         system.fit_arrays(parts["train"].values, dict(truth["train"].items()))

@@ -40,7 +40,7 @@ systems = {
     "brain-diffuser": nr.load_system("brain-diffuser"),
     "random of 8": nr.refine(text, best_of=8, strengths=(0.42, 0.55), rank="random"),
     "best of 8": nr.refine(text, best_of=8, strengths=(0.42, 0.55)),
-    "average": nr.refine(text, best_of=8, strengths=(0.42, 0.55), average=4, again=(0.5,)),
+    "average": nr.refine(text, best_of=8, strengths=(0.42, 0.55), average=4),
     "neurorecon": nr.load_system("neurorecon"),
 }
 

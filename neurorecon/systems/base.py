@@ -969,7 +969,15 @@ def _columns(recordings: Recordings, name: str, spec: TargetSpec) -> np.ndarray 
             expected="a store with ROIs",
             todo="build a store with neurorecon.build_from_arrays, and fit to it",
         )
-    wanted = recordings.store.voxels(recordings.subject, spec.roi).index.to_numpy()
+    try:
+        wanted = recordings.store.voxels(recordings.subject, spec.roi).index.to_numpy()
+    except UnknownNameError as error:
+        raise InputError(
+            f"the store does not have the ROI that {name!r} is decoded from",
+            given=f"roi={spec.roi!r}, ROIs {', '.join(recordings.store.rois(recordings.subject)) or 'none'}",
+            expected="ROIs of the store",
+            todo="choose others with rois=, or rois={} for all voxels (in the shell --set rois={})",
+        ) from error
     found = np.flatnonzero(np.isin(recordings.voxels, wanted))
     if not len(found):
         raise InputError(

@@ -50,7 +50,7 @@ class DiffusionSystem(System):
         Moments to which predictions are scaled, those of all targets or by target; see
         :class:`~neurorecon.decoders.RidgeDecoder`. Those of the test set depend on the other stimuli, and are undefined
         for one.
-    rois : mapping of str to str, optional
+    rois : mapping of str to str or tuple of str, optional
         Voxels of the decoder of each target, among those of :meth:`fit`, in place of :attr:`default_rois`. Targets
         that it does not name are decoded from all voxels.
     without : tuple of str
@@ -87,7 +87,7 @@ class DiffusionSystem(System):
         What differs for the bundled networks in all presets but ``released``; chosen on training images.
     first_stage : str
         The target that the first stage turns into an image.
-    default_rois : dict of str to str
+    default_rois : mapping of str to str or tuple of str
         As `rois`.
     folds : int or "gcv"
         Cross-validation by which alphas are chosen.
@@ -102,7 +102,7 @@ class DiffusionSystem(System):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     bundled: ClassVar[Mapping[str, Any]] = {}
     first_stage: ClassVar[str]
-    default_rois: ClassVar[Mapping[str, str]] = {}
+    default_rois: ClassVar[Mapping[str, str | tuple[str, ...]]] = {}
     folds: ClassVar[int | Literal["gcv"]] = "gcv"
     condition: ClassVar[Condition]
     first_stage_networks: ClassVar[tuple[str, ...]] = ("autoencoder",)
@@ -113,7 +113,7 @@ class DiffusionSystem(System):
     _: KW_ONLY
     alphas: Any = None
     renorm: _Renorm | Mapping[str, _Renorm] | None = None
-    rois: Mapping[str, str] | None = None
+    rois: Mapping[str, str | tuple[str, ...]] | None = None
     without: tuple[str, ...] = ()
     first_stage_only: bool = False
     strength: float | None = None

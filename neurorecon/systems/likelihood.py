@@ -144,11 +144,11 @@ class EncodingModel:
         from scipy.linalg import cho_factor, cho_solve
         from sklearn.covariance import ledoit_wolf
 
-        if len(responses) < 2 * _FOLDS:
+        if len(responses) < _FOLDS:
             raise InputError(
                 "an encoding model needs more training stimuli",
                 given=f"{len(responses)} training stimuli",
-                expected=f"{2 * _FOLDS} or more",
+                expected=f"{_FOLDS} or more",
                 todo="train on more stimuli, or do without refinement",
             )
         images = recordings.target("images")

@@ -27,7 +27,7 @@ from neurorecon.models.load import source
 from neurorecon.registry import DECODERS
 from neurorecon.systems.base import TargetSpec, correlate_rows
 from neurorecon.systems.decoded import Decoded, as_images
-from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem, decode_frames
+from neurorecon.systems.diffusion import ALPHAS, DiffusionSystem, decode_frames, decode_latents
 
 if TYPE_CHECKING:
     import xarray
@@ -62,6 +62,7 @@ _PAPER: Mapping[str, Any] = {
     "intercept": True,
     "renorm": "none",
     "scale_responses": "train",
+    "redraw": 0.0,
     "invert": True,
     "refinements": 0,
     "strength": 0.132,  # the step 200 of 1000
@@ -96,12 +97,17 @@ class MindAnimator(DiffusionSystem):
         ``"frames"``: decode the latents of all frames, as published; what changes after their first frame is added to
         the decoded structure. ``"energy"``: decode motion energy, where and how fast something moves, which is closer
         to linear in the responses than frames are; the motion prior, trained without a brain, moves the first frame.
+        By default it is decoded from MT and MST (`rois`).
     frames : int, optional
         Number of frames of a video whose motion is not decoded.
     linear : tuple of str, optional
         Targets that ridge regression decodes in place of a network.
     network : mapping of str to mapping, optional
         Parameters of the networks by target, e.g. ``{"vqvae_first": {"max_epochs": 20}}``.
+    redraw : float, optional
+        Strength at which the network of images redraws the decoded first frame, guided by the text condition, before it
+        moves; 0: it moves as it was decoded. A decoded frame is a blur, which a video of low `strength` stays, and one
+        of high `strength` loses its motion. Not part of the first stage.
     invert, refinements : optional
         As in :class:`~neurorecon.generators.video.VideoDiffusion`.
     scale_responses : {"train", "test"}, optional
@@ -114,6 +120,8 @@ class MindAnimator(DiffusionSystem):
     networks: ClassVar[tuple[str, ...]] = ("text-diffusion", "autoencoder", "text-encoder")
     first_stage: ClassVar[str] = STRUCTURE
     condition: ClassVar[Literal["text"]] = "text"
+    # Elsewhere motion energy is decoded as well, but from contrast, which has no direction.
+    default_rois: ClassVar[Mapping[str, str | tuple[str, ...]]] = {ENERGY: ("MT", "MST")}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "corrected": _PAPER,
         "released": {**_PAPER, "network": {FRAMES: _DENSE}, "scale_responses": "test"},
@@ -122,8 +130,9 @@ class MindAnimator(DiffusionSystem):
         "motion": "energy",
         "linear": (SEMANTICS, STRUCTURE, ENERGY),
         "renorm": {SEMANTICS: "train", STRUCTURE: "none", ENERGY: "none", FRAMES: "none"},
+        "redraw": 0.75,
         "invert": False,
-        "strength": 0.75,
+        "strength": 0.2,
         "guidance": 3.0,
         "steps": 12,
     }
@@ -133,6 +142,7 @@ class MindAnimator(DiffusionSystem):
     frames: int | None = None
     linear: tuple[str, ...] | None = None
     network: Mapping[str, Mapping[str, Any]] | None = None
+    redraw: float | None = None
     invert: bool | None = None
     refinements: int | None = None
     scale_responses: Literal["train", "test"] | None = None
@@ -140,7 +150,7 @@ class MindAnimator(DiffusionSystem):
     @property
     def targets(self) -> Mapping[str, TargetSpec]:
         """Semantics, structure and motion, but for those that are not used, each with its decoder."""
-        chosen, rois = self.settings, self.rois or {}
+        chosen, rois = self.settings, self.default_rois if self.rois is None else self.rois
         if chosen["motion"] not in MOTION:
             raise UnknownNameError("target of motion", chosen["motion"], MOTION)
         names = (SEMANTICS, STRUCTURE, MOTION[chosen["motion"]])
@@ -191,28 +201,57 @@ class MindAnimator(DiffusionSystem):
     def own_conditions(self, decoded: Decoded, seed: int) -> dict[str, np.ndarray]:
         """Return the text condition and the latents of all frames, or frames of another size."""
         found = {"text": decoded[SEMANTICS].values} if SEMANTICS in decoded else {}
-        latents = self.latents(decoded, seed)
+        latents = self.moved(self.first_frame(decoded, seed, self.settings["redraw"]), decoded)
         if latents.shape[1:] == self.make_generator(decoded).conditions["latents"]:
             return {**found, "latents": latents}
         return {**found, "init": decode_frames(self, latents)}
 
-    def latents(self, decoded: Decoded, seed: int) -> np.ndarray:
-        """Return the latents of all frames: the first frame, which moves as decoded.
+    def first_frame(self, decoded: Decoded, seed: int, redraw: float = 0.0) -> np.ndarray:
+        """Return the latents of the first frame of each clip.
 
-        Without structure, the first frame is an image that the network of images makes of the text condition. Without
-        motion, all frames are the first one.
+        Without structure, the network of images makes them of the text condition alone.
 
         Parameters
         ----------
         decoded : Decoded
         seed : int
-            Of an image that is generated.
+            Of images that are generated.
+        redraw : float
+            Strength at which the network of images redraws what was decoded; 0: it stays.
+
+        Returns
+        -------
+        array, shape (stimulus, channel, y, x), float32
+        """
+        from neurorecon.features.extract import load_extractor
+        from neurorecon.generators.latent_diffusion import LatentDiffusion
+
+        if STRUCTURE in decoded and not redraw:
+            structure: np.ndarray = decoded[STRUCTURE].values
+            return structure
+        conditions = {"text": decoded[SEMANTICS].values} if SEMANTICS in decoded else {}
+        generator = self.with_settings(LatentDiffusion)
+        if STRUCTURE in decoded:
+            generator.set_params(strength=redraw)
+            latents = decoded[STRUCTURE]
+            fits = latents.shape[1:] == generator.conditions["latents"]
+            conditions |= {"latents": latents.values} if fits else {"init": decode_latents(self, latents).values}
+        images = generator.generate(decoded.stimuli.tolist(), conditions, seed=seed)
+        found: np.ndarray = load_extractor("vqvae", models=self.models, device=self.device).transform(images)
+        return found
+
+    def moved(self, first: np.ndarray, decoded: Decoded) -> np.ndarray:
+        """Return the latents of all frames: the first frame, which moves as decoded; without motion, it is repeated.
+
+        Parameters
+        ----------
+        first : array, shape (stimulus, channel, y, x)
+        decoded : Decoded
 
         Returns
         -------
         array, shape (stimulus, frame, channel, y, x), float32
         """
-        first = decoded[STRUCTURE].values if STRUCTURE in decoded else self._imagined(decoded, seed)
         if FRAMES in decoded:
             frames = decoded[FRAMES].values
             if frames.shape[2:] != first.shape[1:]:
@@ -234,25 +273,14 @@ class MindAnimator(DiffusionSystem):
 
     def generate_first_stage(self, decoded: Decoded, seed: int) -> xarray.DataArray:
         """Return the videos that the autoencoder decodes from the latents of all frames."""
-        return as_images(decode_frames(self, self.latents(decoded, seed)), decoded.stimuli)
+        return as_images(decode_frames(self, self.moved(self.first_frame(decoded, seed), decoded)), decoded.stimuli)
 
     def own_agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of the latents of first frames and the decoded structure, (stimulus,)."""
-        found = self._encoded(images[:, 0])
-        return correlate_rows(found.reshape(len(found), -1), decoded[STRUCTURE].values.reshape(len(found), -1))
-
-    def _imagined(self, decoded: Decoded, seed: int) -> np.ndarray:
-        """Return the latents of images that are generated from the text condition alone."""
-        from neurorecon.generators.latent_diffusion import LatentDiffusion
-
-        text = {"text": decoded[SEMANTICS].values} if SEMANTICS in decoded else {}
-        return self._encoded(self.with_settings(LatentDiffusion).generate(decoded.stimuli.tolist(), text, seed=seed))
-
-    def _encoded(self, images: np.ndarray) -> np.ndarray:
         from neurorecon.features.extract import load_extractor
 
-        found: np.ndarray = load_extractor("vqvae", models=self.models, device=self.device).transform(images)
-        return found
+        found = load_extractor("vqvae", models=self.models, device=self.device).transform(images[:, 0])
+        return correlate_rows(found.reshape(len(found), -1), decoded[STRUCTURE].values.reshape(len(found), -1))
 
 
 @lru_cache(maxsize=1)

@@ -87,7 +87,7 @@ class Refined(System):
         "best_of": 8,
         "strengths": (),
         "average": 0,
-        "again": (0.5,),
+        "again": (0.3,),
         "step": 0.0,
         "gradient": 0.0,
         "rank": "likelihood",
@@ -325,7 +325,7 @@ class Neurorecon(Refined):
     """neurorecon's own system: brain-diffuser with more weight on text, refined by the likelihood of the response.
 
     The likeliest of several images are averaged and rendered again, twice. ``docs/systems/neurorecon.md`` tells how the
-    settings were found, and that this was not blind. They belong to the bundled networks; for others, they are a start.
+    settings were chosen on training images. They belong to the bundled networks; for others, they are a start.
 
     Parameters
     ----------
@@ -338,6 +338,6 @@ class Neurorecon(Refined):
         **Refined.defaults,
         "options": {"text_ratio": 0.8},
         "strengths": (0.42, 0.55),
-        "average": 4,
+        "average": 2,
         "again": (0.5, 0.3),
     }

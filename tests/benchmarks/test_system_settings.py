@@ -12,6 +12,7 @@ scored. ``SCENES`` names a store that is there; by default it is built.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 import neurorecon as nr
-from neurorecon.decoders.samples import Recordings
+from neurorecon.decoders.samples import Recordings, stored_target
 from neurorecon.features.extract import ensure_targets
 from neurorecon.metrics.base import load_metric
 
@@ -103,56 +104,63 @@ def test_settings(store, name):
     assert best == preset
 
 
-#: Moments to which decoded targets are scaled.
-RENORM = {
-    "none": "none",
-    "semantics": {"clip_text_20": "train"},
-    "all": "train",
+#: Moments to which decoded targets are scaled, and the voxels that motion is decoded from.
+RENORM = {"none": "none", "semantics": {"clip_text_20": "train"}, "all": "train"}
+ROIS = {"all": {}, "MT, MST": {"motion": ("MT", "MST")}, "dorsal": {"motion": ("V3A", "V3B", "MT", "MST")}}
+VIDEOS = {
+    "rois": tuple(ROIS),
+    "renorm": tuple(RENORM),
+    "redraw": (0.0, 0.5, 0.75, 0.9),
+    "strength": (0.2, 0.3, 0.5, 0.75),
+    "invert": (False, True),
+    "guidance": (2.0, 3.0, 5.0),
 }
 
 
 @pytest.mark.benchmark
 def test_settings_of_videos(store):
     metrics = {metric: load_metric(metric) for metric in ("pixcorr", "two_way_clip", "probe")}
+    of_frames = {metric: load_metric(metric) for metric in ("ssim_frames", "direction_agreement")}
     categories = store.stimuli.set_index("id")["category"]
-    held_out = {}
-    for subject in ("subj01", "subj02"):
-        train = Recordings.read(store, subject, None, task="videos", split="train")
-        rows = np.arange(len(train.table)) % 48 == 0
-        for name, renorm in RENORM.items():
-            system = nr.load_system("mind-animator", device="cpu", renorm=renorm)
-            system.fit(store, subject, samples=train.take(~rows))
-            held_out[subject, name] = system, system.decode(train.take(rows).labeled_responses())
     scores = {}
+
+    @functools.cache
+    def held_out(subject, renorm, rois):
+        """Return a fitted system, and the decoded targets of one in 24 training clips that it was not fitted to."""
+        train = Recordings.read(store, subject, None, task="videos", split="train")
+        rows = np.arange(len(train.table)) % 24 == 0
+        system = nr.load_system("mind-animator", device="cpu", renorm=RENORM[renorm], rois=ROIS[rois])
+        system.fit(store, subject, samples=train.take(~rows))
+        return system, system.decode(train.take(rows).labeled_responses())
 
     def score(setting):
         """Return the mean over metrics, subjects and clips."""
         key = tuple(sorted(setting.items()))
         if key not in scores:
-            rows = []
-            for (_, name), (system, decoded) in held_out.items():
-                if name != setting["renorm"]:
-                    continue
-                chosen = {name: value for name, value in setting.items() if name != "renorm"}
-                frames = system.set_params(**chosen).generate(decoded, seed=0).values
-                middle, stimuli = frames.shape[1] // 2, decoded.stimuli.tolist()
-                seen, context = np.asarray(store.images(stimuli)), {"categories": categories.loc[stimuli].to_numpy(str)}
-                rows.append([float(np.nanmean(m.values(seen, frames[:, middle], context))) for m in metrics.values()])
+            rows, chosen = [], dict(setting)
+            fitted = chosen.pop("renorm"), chosen.pop("rois")
+            for subject in ("subj01", "subj02"):
+                system, decoded = held_out(subject, *fitted)
+                made = system.set_params(**chosen).generate(decoded, seed=0).values
+                stimuli, middle = decoded.stimuli.tolist(), made.shape[1] // 2
+                seen = np.asarray(stored_target(store, "frames", stimuli).values, dtype=np.float32)
+                context = {"categories": categories.loc[stimuli].to_numpy(str)}
+                values = [m.values(seen[:, middle], made[:, middle], context) for m in metrics.values()]
+                values += [m.values(seen, made, context) for m in of_frames.values()]
+                # The direction of frames that stand still is undefined, and agrees with none.
+                rows.append([float(np.nan_to_num(one).mean()) for one in values])
             scores[key] = np.mean(rows, axis=0)
             print(setting, scores[key].round(3), round(scores[key].mean(), 4), flush=True)
         return scores[key].mean()
 
-    best = {"renorm": "semantics", "strength": 0.75, "invert": False, "guidance": 3.0}
-    grid = {
-        "renorm": tuple(RENORM),
-        "strength": (0.3, 0.5, 0.75, 0.9),
-        "invert": (False, True),
-        "guidance": (2.0, 3.0, 5.0),
-    }
-    for together in (("renorm",), ("strength", "invert"), ("guidance",)):
-        values = itertools.product(*(grid[one] for one in together))
-        best = max(({**best, **dict(zip(together, found, strict=True))} for found in values), key=score)
-    preset = nr.load_system("mind-animator").bundled
-    print("chosen:", best, "preset:", preset)
-    assert {**best, "renorm": None} == {name: preset.get(name) if name != "renorm" else None for name in best}
-    assert preset["renorm"]["clip_text_20"] == ("none" if best["renorm"] == "none" else "train")
+    best = {"rois": "MT, MST", "renorm": "semantics", "redraw": 0.75, "strength": 0.3, "invert": False, "guidance": 3.0}
+    score({**best, "redraw": 0.0, "strength": 0.75})  # without drawing first frames again
+    score({**best, "strength": 0.0})  # without the network of videos
+    for name, values in VIDEOS.items():
+        best = max(({**best, name: value} for value in values), key=score)
+    system = nr.load_system("mind-animator")
+    preset = {name: system.bundled.get(name) for name in ("redraw", "strength", "invert", "guidance")}
+    print("chosen:", best, "preset:", preset, system.default_rois, system.bundled["renorm"])
+    assert {name: best[name] for name in preset} == preset
+    assert ROIS[best["rois"]] == system.default_rois
+    assert system.bundled["renorm"]["clip_text_20"] == ("none" if best["renorm"] == "none" else "train")

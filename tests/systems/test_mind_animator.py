@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import neurorecon as nr
 from neurorecon.datasets.recipe import Recipe
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.systems.base import Decoded
+from neurorecon.systems.diffusion import decode_frames
 from neurorecon.systems.mind_animator import ENERGY, FRAMES, SEMANTICS, STRUCTURE
 from neurorecon.testing import system_checks
 
@@ -82,23 +85,37 @@ def test_the_bundled_default_decodes_motion_energy(fitted, decoded):
 
 def test_each_target_changes_what_it_stands_for(fitted, decoded):
     """Motion leaves the first frame; a clip without motion stands still; energy of another clip moves it otherwise."""
-    latents = fitted.latents(decoded, 0)
-    np.testing.assert_array_equal(latents[:, 0], decoded[STRUCTURE].values)
+    first = fitted.first_frame(decoded, 0)
+    np.testing.assert_array_equal(first, decoded[STRUCTURE].values)
+    latents = fitted.moved(first, decoded)
+    np.testing.assert_array_equal(latents[:, 0], first)
     assert np.abs(latents[:, 1:] - latents[:, :1]).max() > 0.01
-    still = fitted.latents(decoded.drop(ENERGY), 0)
+    still = fitted.moved(first, decoded.drop(ENERGY))
     assert (still == still[:, :1]).all()
-    other = fitted.latents(decoded.permute(ENERGY, [1, 0]), 0)
-    np.testing.assert_array_equal(other[:, 0], latents[:, 0])
+    other = fitted.moved(first, decoded.permute(ENERGY, [1, 0]))
+    np.testing.assert_array_equal(other[:, 0], first)
     assert np.abs(other - latents).max() > 1e-3
-    imagined = fitted.latents(decoded.drop(STRUCTURE), 0)
-    assert np.abs(imagined[:, 0] - latents[:, 0]).max() > 0.1
+    imagined = fitted.first_frame(decoded.drop(STRUCTURE), 0)
+    assert np.abs(imagined - first).max() > 0.1
+
+
+def test_first_frames_are_redrawn_before_they_move(fitted, decoded):
+    """By the network of images, from the decoded frame and guided by the text; not in the first stage."""
+    own, text = (fitted.first_frame(part, 0, 0.5) for part in (decoded, decoded.permute(SEMANTICS, [1, 0])))
+    assert own.shape == decoded[STRUCTURE].shape
+    assert np.abs(own - text).max() > 1e-3
+    kept = copy.copy(fitted).set_params(redraw=0.0, strength=0.0)
+    np.testing.assert_array_equal(kept.generate(decoded).values, kept.stages(decoded)[STRUCTURE].values)
+    kept.set_params(redraw=0.5)
+    shown = kept.generate(decoded, seed=0).values
+    np.testing.assert_allclose(shown, decode_frames(kept, kept.moved(own, decoded)), atol=1e-5)
 
 
 def test_the_prior_moves_frames_as_true_motion_does(store, fitted):
     """On clips of the store, which the prior has not seen: closer to the true latents than frames that stand still."""
     ids = sorted(store.stimuli_with(FRAMES))[:12]
     true = {name: store.targets(name, stimuli=ids) for name in (STRUCTURE, ENERGY, FRAMES)}
-    moved = fitted.latents(Decoded({name: true[name] for name in (STRUCTURE, ENERGY)}), 0)
+    moved = fitted.moved(true[STRUCTURE].values, Decoded({ENERGY: true[ENERGY]}))
     frames = true[FRAMES].values
     error, still = (((made - frames) ** 2).sum() for made in (moved, np.repeat(frames[:, :1], 8, axis=1)))
     assert error < 0.9 * still
@@ -120,14 +137,14 @@ def test_frames_go_on_from_the_decoded_structure():
         ),
     }
     decoded, system = Decoded(made), nr.load_system(NAME, motion="frames", device="cpu")
-    found = system.latents(decoded, 0)
+    found = system.moved(system.first_frame(decoded, 0), decoded)
     np.testing.assert_array_equal(found[:, 0], decoded[STRUCTURE].values)
     changes = decoded[FRAMES].values[:, 1:] - decoded[FRAMES].values[:, :1]
     np.testing.assert_allclose(found[:, 1:] - found[:, :1], changes, atol=1e-5)
     assert system.make_generator(decoded).frames == 3
     smaller = made[STRUCTURE][:, :, :8, :8]
     with pytest.raises(InputError, match="different sizes"):
-        system.latents(Decoded({**made, STRUCTURE: smaller}), 0)
+        system.moved(smaller.values, decoded)
 
 
 def test_presets_and_parameters():

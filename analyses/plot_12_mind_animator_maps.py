@@ -39,8 +39,8 @@ record = nr.record_of(store, "analyses/plot_12_mind_animator_maps.py", seed=0)
 
 # %%
 # Gradients, which are weights of these ridge decoders, with jackknife intervals; and split R2 with its intervals.
-# Gradients of different targets have different sizes, so each is divided by its mean over ROIs. The system decodes motion
-# from MT and MST; here it reads all voxels (``rois={}``), or the map would show no more than that.
+# Gradients of different targets have different sizes, so each is divided by its mean over ROIs. The system decodes
+# motion from MT and MST; here it reads all voxels (``rois={}``), or the map would show no more than that.
 gradients, explained = [], []
 for subject in store.subjects:
     found = nr.system_maps(

@@ -131,9 +131,8 @@ class MindAnimator(DiffusionSystem):
         "linear": (SEMANTICS, STRUCTURE, ENERGY),
         "renorm": {SEMANTICS: "train", STRUCTURE: "none", ENERGY: "none", FRAMES: "none"},
         "redraw": 0.75,
-        "invert": False,
         "strength": 0.2,
-        "guidance": 3.0,
+        "guidance": 2.0,
         "steps": 12,
     }
 

@@ -159,7 +159,7 @@ def test_settings_of_videos(store):
     for name, values in VIDEOS.items():
         best = max(({**best, name: value} for value in values), key=score)
     system = nr.load_system("mind-animator")
-    preset = {name: system.bundled.get(name) for name in ("redraw", "strength", "invert", "guidance")}
+    preset = {name: system.settings[name] for name in ("redraw", "strength", "invert", "guidance")}
     print("chosen:", best, "preset:", preset, system.default_rois, system.bundled["renorm"])
     assert {name: best[name] for name in preset} == preset
     assert ROIS[best["rois"]] == system.default_rois

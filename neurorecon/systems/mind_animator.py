@@ -129,7 +129,7 @@ class MindAnimator(DiffusionSystem):
     bundled: ClassVar[Mapping[str, Any]] = {
         "motion": "energy",
         "linear": (SEMANTICS, STRUCTURE, ENERGY),
-        "renorm": {SEMANTICS: "train", STRUCTURE: "none", ENERGY: "none", FRAMES: "none"},
+        "renorm": {SEMANTICS: "train", STRUCTURE: "none", ENERGY: "train", FRAMES: "none"},
         "redraw": 0.75,
         "strength": 0.2,
         "guidance": 2.0,

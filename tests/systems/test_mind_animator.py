@@ -58,15 +58,15 @@ def decoded(fitted, store):
 
 
 def test_each_target_has_its_own_renormalization(fitted):
-    """The text condition needs the deviation of true targets, else every clip gets nearly the same one."""
+    """Text and motion need the deviation of true targets: near the mean, all clips are the same, and nothing moves."""
 
     def found(system):
         return {name: spec.decoder.renorm for name, spec in system.targets.items()}
 
-    assert found(fitted) == {SEMANTICS: "train", STRUCTURE: None, ENERGY: None}
+    assert found(fitted) == {SEMANTICS: "train", STRUCTURE: None, ENERGY: "train"}
     assert found(nr.load_system(NAME, renorm="train")) == dict.fromkeys((SEMANTICS, STRUCTURE, ENERGY), "train")
     assert found(nr.load_system(NAME, renorm={STRUCTURE: "train"})) == {
-        SEMANTICS: "train", STRUCTURE: "train", ENERGY: None
+        SEMANTICS: "train", STRUCTURE: "train", ENERGY: "train"
     }  # fmt: skip
     assert found(nr.load_system("brain-diffuser", renorm={"vdvae": "none"})) == {
         "vdvae": None, "clip_vision": "train", "clip_text": "train"
@@ -81,6 +81,22 @@ def test_the_bundled_default_decodes_motion_energy(fitted, decoded):
     assert {type(decoder).__name__ for decoder in fitted.decoders_.values()} == {"RidgeDecoder"}
     videos = fitted.generate(decoded, seed=1)
     assert videos.shape == (2, 8, 64, 64, 3)
+
+
+def test_motion_is_decoded_from_motion_areas(fitted, store):
+    """Other voxels change neither the direction nor the speed; a store without these areas says what to type."""
+    responses = store.responses("subj01", task="videos", split="test", average="stimulus", delays=())[:2]
+    areas = np.isin(responses["voxel"], store.voxels("subj01", ("MT", "MST")).index)
+    assert 0 < areas.sum() < len(areas)
+    changed = responses.copy(data=np.where(areas, responses.values, 0))
+    found, other = fitted.decode(responses), fitted.decode(changed)
+    np.testing.assert_array_equal(found[ENERGY].values, other[ENERGY].values)
+    assert np.abs(found[STRUCTURE].values - other[STRUCTURE].values).max() > 0.01
+    everywhere = nr.load_system(NAME, rois={}, without=(SEMANTICS, STRUCTURE), device="cpu")
+    assert everywhere.targets[ENERGY].roi is None
+    elsewhere = nr.load_system(NAME, rois={ENERGY: "V5"}, device="cpu")
+    with pytest.raises(InputError, match=r"does not have the ROI that 'motion'.*\n.*V5.*MST(.*\n)*.*rois=\{\}"):
+        elsewhere.fit(store, "subj01", task="videos")
 
 
 def test_each_target_changes_what_it_stands_for(fitted, decoded):

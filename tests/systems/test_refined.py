@@ -143,7 +143,7 @@ def test_voxels_that_never_change_say_nothing():
     assert np.isfinite(model.log_likelihood(images[:5], model.evidence(responses[:5]))).all()
     assert model.quality < 0.5
     with pytest.raises(InputError, match="more training stimuli"):
-        EncodingModel.fit(responses[:6], recordings)
+        EncodingModel.fit(responses[:4], recordings)
 
 
 # -- refinement -------------------------------------------------------------------------------------------------------

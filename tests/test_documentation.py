@@ -55,6 +55,10 @@ NOT_RUN = {
         "trains networks; run on drawn clips, docs/systems/mind-animator.md",
     ("docs/datasets/cc2017.md", "neurorecon maps --system mind-animator --task videos --models published "
      "--device cuda --kind gradient"): "trains networks; run on drawn clips, docs/systems/mind-animator.md",
+    ("docs/models.md", "neurorecon features --target vdvae --target ip_adapter --models published"):
+        "no image prompt is bundled; run with small networks in tests/systems/test_other_generators.py",
+    ("docs/models.md", "neurorecon reconstruct --system brain-diffuser --models published --set "
+     "generator=sdxl-ip-adapter"): "run with small networks in tests/systems/test_other_generators.py",
     ("docs/systems/mind-diffuser.md", "neurorecon reconstruct --system mind-diffuser --preset released"):
         "300 iterations; the preset is run in tests/systems",
     ("docs/systems/neurorecon.md", "neurorecon reconstruct --system neurorecon --roi visual --no-controls"):
@@ -775,7 +779,7 @@ def test_every_python_example_is_run():
         "docs/datasets/arrays.md": 1,
         "docs/features.md": 2,
         "docs/guide.md": 1,
-        "docs/scale.md": 2,
+        "docs/scale.md": 3,
         "docs/extending.md": 7,
         "docs/roi-optimal.md": 1,
         "docs/splits.md": 1,

@@ -105,8 +105,9 @@ def tour(
             what = partial(roi_optimal, store, PREFERRING, system, subject, targets=FROM, seeds=PREFERRED, seed=seed)
             parts.append(_Part(f"images that {', '.join(PREFERRING)} prefer", "roi-optimal", what, 30))
     what = partial(
-        system_maps, store, ANIMATOR, subject, kind="haufe", task="videos", n_permutations=READ_PERMUTATIONS, seed=seed
-    )
+        system_maps, store, ANIMATOR, subject, kind="haufe", task="videos", n_permutations=READ_PERMUTATIONS, seed=seed,
+        options={"rois": {}},  # all decoders read all voxels
+    )  # fmt: skip
     parts.append(_Part(f"what the decoders of {ANIMATOR} read", "maps-of-a-system", what, 45))
     what = partial(
         shuffle, store, _quick(ANIMATOR), subject, targets=(FRAMES,), without=(MOTION,), task="videos",

@@ -30,7 +30,7 @@ from neurorecon.metrics.base import mean_of_defined
 from neurorecon.stats import bootstrap_means, bootstrap_p, permutation_p
 
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "results/plot_11_motion_shuffle_test")
-CLIPS = int(sys.argv[3]) if len(sys.argv) > 3 else 48
+CLIPS = int(sys.argv[3]) if len(sys.argv) > 3 else 114
 SHUFFLES, SHIFT = 19, 7  # orders of frames of each clip; the clip whose motion another one gets is that many further on
 METRICS = {name: load_metric(name) for name in ("epe", "clip_pcc", "direction_agreement")}
 LABELS = {"epe": "end-point error (pixels)", "clip_pcc": "CLIP-PCC", "direction_agreement": "direction agreement"}

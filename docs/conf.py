@@ -93,6 +93,7 @@ FEWER = {
     "plot_05_first_stages": ["ridge,gru", "subj01"],
     "plot_06_audit": ["24", "cluster_k5"],
     "plot_08_ablation": ["40"],
+    "plot_11_motion_shuffle_test": ["24"],
     "plot_13_brain_optimized": ["24"],
 }
 

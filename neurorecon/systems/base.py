@@ -984,7 +984,7 @@ def _columns(recordings: Recordings, name: str, spec: TargetSpec) -> np.ndarray 
             f"the decoder of {name!r} has no voxels",
             given=f"its ROI {spec.roi!r} among the {len(recordings.voxels)} voxels of {recordings.roi!r}",
             expected="voxels in both",
-            todo="fit with a roi= that contains its ROI, or with all voxels",
+            todo="fit with a roi= that contains its ROI, or decode from all that are read: rois={} (--set rois={})",
         )
     return _as_slice(found, len(recordings.voxels))
 

@@ -102,6 +102,6 @@ lock:
 
 # Folders that hold nothing but __pycache__ are packages of old versions that are modules now.
 clean:
-	rm -rf $(VENV) demo build dist docs/_build docs/gallery docs/api .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo build dist docs/_build docs/gallery docs/api docs/results .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find neurorecon -type d -name __pycache__ -prune -exec rm -rf {} +
 	find neurorecon -mindepth 1 -type d -empty -delete

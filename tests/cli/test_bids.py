@@ -57,7 +57,7 @@ def test_from_the_folder_to_reconstructions(call, tmp_path):
     whole = ("--system", "takagi", "--models", "bundled", "--subject", "sub-01", "--set", "steps=2", "--quiet")
     refused = call("reconstruct", *whole)
     assert refused.exit_code == 2
-    assert "unknown ROI 'early'" in refused.stderr
+    assert "does not have the ROI that 'vqvae' is decoded from" in refused.stderr
     alone = (*whole, "--set", "rois={}")
     assert call("fit", *alone).exit_code == 0
     made = call("reconstruct", *alone, "--out", "made", "--permutations", "99", "--no-figures", "--json")

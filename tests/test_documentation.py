@@ -3,7 +3,8 @@
 A page is run as it is read: its commands one after the other, in a folder with the recipes. Where a block fetches or
 builds a data set, a new folder is made. The embedded data set is a small one, and what an example leaves to its
 reader is put in its place (:func:`_prepared`): ``DIR`` becomes the excerpt of real data beside the checkout or else a
-miniature, ``STORE`` the embedded store, ``HOST`` this machine. Few permutations are drawn and no figures.
+miniature, ``STORE`` the embedded store, ``HOST`` this machine. Permutations, seeds, steps and epochs are few, and no
+figures are drawn.
 """
 
 import contextlib
@@ -32,8 +33,10 @@ from neurorecon.datasets.recipe import Recipe
 from neurorecon.figures import panel, save_figure
 from neurorecon.registry import DATASETS, FEATURES, METRICS
 from neurorecon.simulation.reader import ScenesOptions, ScenesReader
+from neurorecon.systems import mind_animator
 from neurorecon.systems.brain_diffuser import BrainDiffuser
 from neurorecon.systems.gru_two_stage import GRUTwoStage
+from neurorecon.systems.mind_animator import MindAnimator
 from neurorecon.systems.mind_diffuser import MindDiffuser
 from neurorecon.systems.takagi import Takagi
 from neurorecon.testing.layouts import layouts, write_layout
@@ -322,10 +325,12 @@ def world(tiny, tmp_path, monkeypatch):
     recipe = tmp_path / "stores" / "scenes.toml"
     recipe.write_text(recipe.read_text().partition("[options]")[0])
     monkeypatch.setattr(ScenesReader, "Options", SmallOptions)
-    for system in (BrainDiffuser, Takagi, MindDiffuser, GRUTwoStage):
+    for system in (BrainDiffuser, Takagi, MindDiffuser, GRUTwoStage, MindAnimator):
         monkeypatch.setattr(system, "bundled", {**system.bundled, "steps": 2})
         presets = {name: {**preset, "steps": 2} for name, preset in system.presets.items()}
         monkeypatch.setattr(system, "presets", presets)
+    networks = {target: (name, {**given, "max_epochs": 2}) for target, (name, given) in mind_animator._NETWORKS.items()}
+    monkeypatch.setattr(mind_animator, "_NETWORKS", networks)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -383,6 +388,7 @@ def _prepared(command, request, folder):
     text = text.replace("--precision bfloat16", "--precision float32")
     text = re.sub(r"\[?NAME(\.\.\.)?\]?", "bundled-probe", text) if words[0] == "weights" else text
     text = re.sub(r"--permutations \d+", "", text.replace("STORE", "stores/scenes.icechunk"))
+    text = re.sub(r"(--seeds|--random-sets) \d+", r"\1 2", re.sub(r"--stimuli \d+", "--stimuli 4", text))
     options = {name for option in _parsed(command).params for name in option.opts}
     quick = {"--permutations": "--permutations 9", "--no-figures": "--no-figures", "--json": "--json"}
     return shlex.split(" ".join([text, *(quick[name] for name in quick if name in options)]))

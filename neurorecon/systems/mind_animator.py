@@ -72,6 +72,9 @@ _PAPER: Mapping[str, Any] = {
     "scheduler": "DDIMScheduler",
 }
 
+#: Elsewhere motion energy is decoded as well, but from contrast, which has no direction.
+_MOTION_ROIS = ("MT", "MST")
+
 #: The released motion decoder: a frame is one token, as wide as its latents, without noise in training.
 _DENSE = {"patch": None, "width": 16_384, "inner": 1024, "depth": 2, "heads": 4, "feedforward": 768}
 
@@ -120,8 +123,7 @@ class MindAnimator(DiffusionSystem):
     networks: ClassVar[tuple[str, ...]] = ("text-diffusion", "autoencoder", "text-encoder")
     first_stage: ClassVar[str] = STRUCTURE
     condition: ClassVar[Literal["text"]] = "text"
-    # Elsewhere motion energy is decoded as well, but from contrast, which has no direction.
-    default_rois: ClassVar[Mapping[str, str | tuple[str, ...]]] = {ENERGY: ("MT", "MST")}
+    default_rois: ClassVar[Mapping[str, str | tuple[str, ...]]] = {ENERGY: _MOTION_ROIS}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "corrected": _PAPER,
         "released": {**_PAPER, "network": {FRAMES: _DENSE}, "scale_responses": "test"},
@@ -129,6 +131,7 @@ class MindAnimator(DiffusionSystem):
     bundled: ClassVar[Mapping[str, Any]] = {
         "motion": "energy",
         "linear": (SEMANTICS, STRUCTURE, ENERGY),
+        "rois": {STRUCTURE: "early", ENERGY: _MOTION_ROIS},
         "renorm": {SEMANTICS: "train", STRUCTURE: "none", ENERGY: "train", FRAMES: "none"},
         "redraw": 0.75,
         "strength": 0.2,
@@ -149,7 +152,8 @@ class MindAnimator(DiffusionSystem):
     @property
     def targets(self) -> Mapping[str, TargetSpec]:
         """Semantics, structure and motion, but for those that are not used, each with its decoder."""
-        chosen, rois = self.settings, self.default_rois if self.rois is None else self.rois
+        chosen = self.settings
+        rois = chosen.get("rois", self.default_rois) if self.rois is None else self.rois
         if chosen["motion"] not in MOTION:
             raise UnknownNameError("target of motion", chosen["motion"], MOTION)
         names = (SEMANTICS, STRUCTURE, MOTION[chosen["motion"]])

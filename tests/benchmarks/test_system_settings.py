@@ -6,8 +6,9 @@ Of each subject's training images one in 24 is held out, the decoders are fitted
 generates the held-out images. The setting with the largest mean of pixcorr, two-way identification on
 CLIP and the probe's verdicts is that of the preset. MindDiffuser changes images until CLIP finds what was decoded, so
 identification is on the probe's features there. Held-out responses are single trials; test responses are means over
-three, so test scores are higher. For videos, one in 48 clips of each subject is held out, and the middle frames are
-scored. ``SCENES`` names a store that is there; by default it is built.
+three, so test scores are higher. For videos, one in 24 clips of each subject is held out, and the middle frames are
+scored; ``-k structure`` chooses the voxels of structure. ``SCENES`` names a store that is there; by default it is
+built.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import neurorecon as nr
 from neurorecon.decoders.samples import Recordings, stored_target
 from neurorecon.features.extract import ensure_targets
 from neurorecon.metrics.base import load_metric
+from neurorecon.systems.base import correlate_rows
 
 METRICS = {
     "brain-diffuser": ("pixcorr", "two_way_clip", "probe"),
@@ -102,6 +104,26 @@ def test_settings(store, name):
     preset = nr.load_system(name).bundled
     print("chosen:", best, "preset:", preset)
     assert best == preset
+
+
+@pytest.mark.benchmark
+def test_voxels_of_structure(store):
+    """Mind-Animator: structure from groups of ROIs that all readers of videos have; one clip in 8 is held out."""
+    scores = {}
+    for roi in (None, "early", "ventral"):
+        rois = {} if roi is None else {"vqvae_first": roi}
+        system = nr.load_system("mind-animator", device="cpu", without=("clip_text_20", "motion"), rois=rois)
+        found = []
+        for subject in ("subj01", "subj02"):
+            train = Recordings.read(store, subject, None, task="videos", split="train")
+            rows = np.arange(len(train.table)) % 8 == 0
+            decoded = system.fit(store, subject, samples=train.take(~rows)).decode(train.take(rows).labeled_responses())
+            true = store.targets("vqvae_first", stimuli=decoded.stimuli.tolist()).values
+            pair = (values.reshape(len(true), -1).T for values in (decoded["vqvae_first"].values, true))
+            found.append(correlate_rows(*pair).mean())
+        scores[roi] = np.mean(found)
+        print(roi, "r of the decoded first frame:", np.round(found, 3), flush=True)
+    assert max(scores, key=scores.get) == nr.load_system("mind-animator").settings["rois"]["vqvae_first"]
 
 
 #: Moments to which decoded targets are scaled, and the voxels that motion is decoded from.

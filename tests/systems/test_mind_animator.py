@@ -83,15 +83,18 @@ def test_the_bundled_default_decodes_motion_energy(fitted, decoded):
     assert videos.shape == (2, 8, 64, 64, 3)
 
 
-def test_motion_is_decoded_from_motion_areas(fitted, store):
-    """Other voxels change neither the direction nor the speed; a store without these areas says what to type."""
+@pytest.mark.parametrize(("target", "roi"), [(STRUCTURE, "early"), (ENERGY, ("MT", "MST"))])
+def test_structure_and_motion_are_decoded_from_their_areas(fitted, store, target, roi):
+    """Other voxels do not change them."""
     responses = store.responses("subj01", task="videos", split="test", average="stimulus", delays=())[:2]
-    areas = np.isin(responses["voxel"], store.voxels("subj01", ("MT", "MST")).index)
+    areas = np.isin(responses["voxel"], store.voxels("subj01", roi).index)
     assert 0 < areas.sum() < len(areas)
-    changed = responses.copy(data=np.where(areas, responses.values, 0))
-    found, other = fitted.decode(responses), fitted.decode(changed)
-    np.testing.assert_array_equal(found[ENERGY].values, other[ENERGY].values)
-    assert np.abs(found[STRUCTURE].values - other[STRUCTURE].values).max() > 0.01
+    found, other = fitted.decode(responses), fitted.decode(responses.copy(data=np.where(areas, responses.values, 0)))
+    np.testing.assert_array_equal(found[target].values, other[target].values)
+    assert np.abs(found[SEMANTICS].values - other[SEMANTICS].values).max() > 0.01
+
+
+def test_a_store_without_the_areas_says_what_to_type(store):
     everywhere = nr.load_system(NAME, rois={}, without=(SEMANTICS, STRUCTURE), device="cpu")
     assert everywhere.targets[ENERGY].roi is None
     elsewhere = nr.load_system(NAME, rois={ENERGY: "V5"}, device="cpu")

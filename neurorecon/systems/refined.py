@@ -69,6 +69,8 @@ class Refined(System):
         latents, times the noise that is left: so the pull ends with the noise.
     rank : {"likelihood", "random"}, optional
         ``"random"`` takes images at random: a control for what the choice is worth.
+    rois : mapping of str to str or tuple of str, optional
+        Voxels of the decoder of each target, as the parameter of the system; ``{}``: all that are read.
     device : str, optional
         Where the system computes.
 
@@ -76,6 +78,8 @@ class Refined(System):
     ----------
     defaults : dict
         What parameters that are None stand for.
+    bundled : dict
+        Options that are added for the bundled networks.
     """
 
     name: ClassVar[str] = "refined"
@@ -92,6 +96,7 @@ class Refined(System):
         "gradient": 0.0,
         "rank": "likelihood",
     }
+    bundled: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self,
@@ -106,6 +111,7 @@ class Refined(System):
         step: float | None = None,
         gradient: float | None = None,
         rank: Literal["likelihood", "random"] | None = None,
+        rois: Mapping[str, str | tuple[str, ...]] | None = None,
         device: str | None = None,
     ) -> None:
         self.system = system
@@ -118,6 +124,7 @@ class Refined(System):
         self.step = step
         self.gradient = gradient
         self.rank = rank
+        self.rois = rois
         self.device = device
 
     @property
@@ -126,7 +133,10 @@ class Refined(System):
         found = {name: usual if getattr(self, name) is None else getattr(self, name)
                  for name, usual in self.defaults.items()}  # fmt: skip
         if found["system"] == self.defaults["system"]:
-            found["options"] = {**self.defaults["options"], **found["options"]}
+            usual = self.defaults["options"] | (self.bundled if self.models == "bundled" else {})
+            found["options"] = {**usual, **found["options"]}
+        if self.rois is not None:
+            found["options"] = {**found["options"], "rois": self.rois}
         return found
 
     # -- the system that is refined -----------------------------------------------------------------------------------
@@ -322,22 +332,25 @@ def refine(system: str | System, **settings: Any) -> Refined:
 
 
 class Neurorecon(Refined):
-    """neurorecon's own system: brain-diffuser with more weight on text, refined by the likelihood of the response.
+    """neurorecon's own system: brain-diffuser whose images are refined by the likelihood of the measured response.
 
-    The likeliest of several images are averaged and rendered again, twice. ``docs/systems/neurorecon.md`` tells how the
-    settings were chosen on training images. They belong to the bundled networks; for others, they are a start.
+    Latents are decoded from lower visual cortex alone, and text has more weight. The likeliest of several images are
+    averaged, and the mean is rendered again. ``docs/systems/neurorecon.md`` tells how the settings were chosen on
+    training images. They belong to the bundled networks; for others, they are a start.
 
     Parameters
     ----------
-    system, options, models, best_of, strengths, average, again, step, gradient, rank, device : optional
+    system, options, models, best_of, strengths, average, again, step, gradient, rank, rois, device : optional
         As in :class:`Refined`, with other defaults.
     """
 
     name: ClassVar[str] = "neurorecon"
     defaults: ClassVar[Mapping[str, Any]] = {
         **Refined.defaults,
-        "options": {"text_ratio": 0.8},
-        "strengths": (0.42, 0.55),
+        "options": {"text_ratio": 0.8, "rois": {"vdvae": "LVC"}},
+        "best_of": 6,
+        "strengths": (0.55, 0.75),
         "average": 2,
-        "again": (0.5, 0.3),
+        "again": (0.17,),
     }
+    bundled: ClassVar[Mapping[str, Any]] = {"steps": 8}

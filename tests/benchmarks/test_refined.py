@@ -40,27 +40,37 @@ SEEDS = int(os.environ.get("SEEDS", "4"))
 PUBLISHED = ("brain-diffuser", "takagi", "mind-diffuser")
 OPTIONS = {"device": "cpu"}
 
-#: Rows of the table of gains, all of the same fit: settings of a refinement of brain-diffuser, text share .8.
+#: Rows of the table of gains, all of the same fit: refinements with the options of neurorecon.
 REFINED = {
     "neurorecon": {},
-    "average": {"best_of": 8, "strengths": (0.42, 0.55), "average": 4, "again": (0.3,)},
+    "average": {"best_of": 8, "strengths": (0.42, 0.55), "average": 4, "again": (0.17,)},
     "best of 8": {"best_of": 8, "strengths": (0.42, 0.55)},
     "random of 8": {"best_of": 8, "strengths": (0.42, 0.55), "rank": "random"},
     "unrefined": {"best_of": 1},
 }
 
 #: Settings that are compared on held-out training images; what is not named is as at the start.
-START = {"options": {"text_ratio": 0.8}, "best_of": 8, "strengths": (0.42, 0.55), "average": 4, "again": (0.5, 0.3)}
+START = {
+    "options": {"text_ratio": 0.8, "steps": 8, "rois": {"vdvae": "LVC"}},
+    "best_of": 6,
+    "strengths": (0.55, 0.75),
+    "average": 2,
+    "again": (0.17,),
+}
 GRID = [
     {},
+    {"options": {"rois": {}}},
+    {"options": {"steps": 20}},
     {"average": 0},
-    *({"average": number, "again": (strength,)} for number in (2, 4) for strength in (0.3, 0.5)),
-    {"again": (0.5, 0.42)},
-    {"average": 2, "again": (0.5, 0.3)},
-    *({"step": step} for step in (0.1, 0.2)),
-    {"again": (0.5,), "gradient": 0.05},
-    *({"strengths": strengths} for strengths in ((0.35, 0.48), (0.5, 0.65))),
+    *({"average": number} for number in (3, 4)),
+    {"again": (0.3,)},
+    {"again": (0.5, 0.17), "best_of": 3},
+    {"options": {"steps": 20}, "again": (0.5, 0.3)},
+    {"step": 0.2},
+    {"again": (0.3,), "gradient": 0.05},
+    {"strengths": (0.42, 0.55), "best_of": 8},
     *({"options": {"text_ratio": share}} for share in (0.6, 0.9)),
+    {"options": {"guidance": 3.0}},
 ]
 
 
@@ -86,7 +96,8 @@ def shared_pools(monkeypatch):
             yield from original(self, decoded, seeds, strengths=strengths, start=start, toward=toward)
             return
         arrays = [array.values for _, array in sorted(decoded.items())] + ([] if start is None else [start])
-        key = (tuple(seeds), strengths, self.text_ratio, *decoded.stimuli, *(block_digest(one) for one in arrays))
+        own = self.text_ratio, self.guidance, self.steps, self.strength if strengths is None else None
+        key = (tuple(seeds), strengths, own, *decoded.stimuli, *(block_digest(one) for one in arrays))
         if key not in kept:
             kept[key] = list(original(self, decoded, seeds, strengths=strengths, start=start))
         yield from (images.copy() for images in kept[key])
@@ -219,25 +230,28 @@ def test_clusters(store, folder):
 
 @pytest.mark.benchmark
 def test_settings(store, folder):
-    held_out = []
-    for subject in SUBJECTS:
+    def held_out(subject, rois):
         train = Recordings.read(store, subject, "visual", task="images", split="train")
         rows = np.arange(len(train.table)) % 36 == 0
-        system = fitted(store, subject, "neurorecon", train.take(~rows), folder, device="cpu")
-        held_out.append((system, system.decode(train.take(rows).labeled_responses())))
-        assert RESPONSES in held_out[-1][1]
+        place = folder / f"held_out_{len(rois)}"
+        system = fitted(store, subject, "neurorecon", train.take(~rows), place, device="cpu", rois=rois)
+        decoded = system.decode(train.take(rows).labeled_responses())
+        assert RESPONSES in decoded
+        return system.set_params(rois=None), decoded
+
+    fits = {len(rois): [held_out(subject, rois) for subject in SUBJECTS] for rois in ({}, START["options"]["rois"])}
     best, usual = [], dict.fromkeys(nr.load_system("refined").defaults)
     for settings in GRID:
-        scores = []
-        for system, decoded in held_out:
-            images = generated(folder, system.set_params(**{**usual, **START, **settings}), decoded, seeds=1)[:, 0]
+        scores, chosen = [], {**START, **settings, "options": {**START["options"], **settings.get("options", {})}}
+        for system, decoded in fits[len(chosen["options"]["rois"])]:
+            images = generated(folder, system.set_params(**{**usual, **chosen}), decoded, seeds=1)[:, 0]
             scores.append(values_of(store, images, decoded.stimuli.tolist()))
         images = {name: np.concatenate([one[name] for one in scores]) for name in METRICS}
         np.savez(folder / f"settings_{len(best)}_{'_'.join(SUBJECTS)}.npz", **images)
         means = {name: float(np.nanmean(values)) for name, values in images.items()}
-        best.append((float(np.mean(list(means.values()))), settings))
+        best.append((float(np.mean(list(means.values()))), chosen))
         print(settings, {name: round(mean, 4) for name, mean in means.items()}, round(best[-1][0], 4), flush=True)
-    found = {**START, **max(best, key=lambda one: one[0])[1]}
+    found = max(best, key=lambda one: one[0])[1]
     print("best:", found)
-    own = nr.load_system("neurorecon").defaults
+    own = nr.load_system("neurorecon").settings
     assert found == {name: own[name] for name in found}

@@ -132,9 +132,10 @@ class Refined(System):
         """The parameters, with the defaults for those that are None; options of the system are added to its own."""
         found = {name: usual if getattr(self, name) is None else getattr(self, name)
                  for name, usual in self.defaults.items()}  # fmt: skip
+        own: dict[str, Any] = {}
         if found["system"] == self.defaults["system"]:
-            usual = self.defaults["options"] | (self.bundled if self.models == "bundled" else {})
-            found["options"] = {**usual, **found["options"]}
+            own = {**self.defaults["options"], **(self.bundled if self.models == "bundled" else {})}
+        found["options"] = {**own, **(self.options or {})}
         if self.rois is not None:
             found["options"] = {**found["options"], "rois": self.rois}
         return found

@@ -183,6 +183,24 @@ def test_interventions_on_the_response_reach_the_images(refined, decoded, store)
     assert after.mean() > before.mean()
 
 
+def test_voxels_and_steps_of_our_own_system():
+    """Latents come from lower visual cortex unless `rois` says otherwise; few steps are for the bundled networks."""
+    own = nr.load_system("neurorecon")
+    assert {name: spec.roi for name, spec in own.targets.items()} == {
+        "vdvae": "LVC", "clip_vision": None, "clip_text": None
+    }  # fmt: skip
+    assert own.base.settings["steps"] == 8
+    assert "steps" not in nr.load_system("neurorecon", models="published").settings["options"]
+    elsewhere = nr.load_system("neurorecon", rois={"clip_text": "FFA"}, options={"steps": 5})
+    assert {name: spec.roi for name, spec in elsewhere.targets.items()} == {
+        "vdvae": None, "clip_vision": None, "clip_text": "FFA"
+    }  # fmt: skip
+    assert elsewhere.base.settings["steps"] == 5
+    assert elsewhere.base.settings["text_ratio"] == 0.8
+    assert nr.load_system("neurorecon", system="takagi").targets["vqvae"].roi == "early"
+    assert nr.refine("takagi", rois={}).targets["vqvae"].roi is None
+
+
 def test_any_system_of_images_can_be_refined_before_it_is_fitted(store):
     found = nr.refine(nr.load_system("takagi", guidance=2.0), best_of=4)
     assert (found.system, found.options, found.best_of) == ("takagi", {"guidance": 2.0}, 4)

@@ -4,9 +4,9 @@ Brain-optimized inference: all systems side by side
 
 An encoding model, fitted to the training images, says how likely the measured response is given an image. Choosing the
 likeliest of eight images, and averaging the likeliest before they are rendered again, improves what a system generates
-without another look at the targets that it decodes. ``neurorecon`` is brain-diffuser with both. The responses are
-simulated, and the encoding model nearly is the simulation, so gains on measured data will be smaller. The script takes
-half an hour on one core::
+without another look at the targets that it decodes. ``neurorecon`` is brain-diffuser with both, and with latents that
+are decoded from lower visual cortex, as in all refinements here. The responses are simulated, and the encoding model
+nearly is the simulation, so gains on measured data will be smaller. The script takes about half an hour on one core::
 
     .venv/bin/python analyses/plot_13_brain_optimized.py
 
@@ -32,7 +32,7 @@ store = nr.open_store(sys.argv[2]) if len(sys.argv) > 2 else nr.build("scenes")
 
 # %%
 # A refinement is a system like any other. ``rank="random"`` takes one of the same eight images at random.
-text = nr.load_system("brain-diffuser", text_ratio=0.8)
+text = nr.load_system("brain-diffuser", text_ratio=0.8, rois={"vdvae": "LVC"}, steps=8)
 systems = {
     "linear-pixels": nr.load_system("linear-pixels"),
     "takagi": nr.load_system("takagi"),
@@ -40,7 +40,7 @@ systems = {
     "brain-diffuser": nr.load_system("brain-diffuser"),
     "random of 8": nr.refine(text, best_of=8, strengths=(0.42, 0.55), rank="random"),
     "best of 8": nr.refine(text, best_of=8, strengths=(0.42, 0.55)),
-    "average": nr.refine(text, best_of=8, strengths=(0.42, 0.55), average=4),
+    "average": nr.refine(text, best_of=8, strengths=(0.42, 0.55), average=4, again=[0.17]),
     "neurorecon": nr.load_system("neurorecon"),
 }
 

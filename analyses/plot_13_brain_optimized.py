@@ -6,7 +6,8 @@ An encoding model, fitted to the training images, says how likely the measured r
 likeliest of eight images, and averaging the likeliest before they are rendered again, improves what a system generates
 without another look at the targets that it decodes. ``neurorecon`` is brain-diffuser with both, and with latents that
 are decoded from lower visual cortex, as in all refinements here. The responses are simulated, and the encoding model
-nearly is the simulation, so gains on measured data will be smaller. The script takes about half an hour on one core::
+nearly is the simulation, so gains on measured data will be smaller. With 24 test images and a store that is there,
+the script takes three minutes on one core::
 
     .venv/bin/python analyses/plot_13_brain_optimized.py
 

@@ -72,7 +72,7 @@ _PAPER: Mapping[str, Any] = {
     "scheduler": "DDIMScheduler",
 }
 
-#: Elsewhere motion energy is decoded as well, but from contrast, which has no direction.
+#: ROIs that motion energy is decoded from. Other voxels predict it as well, but from contrast, which has no direction.
 _MOTION_ROIS = ("MT", "MST")
 
 #: The released motion decoder: a frame is one token, as wide as its latents, without noise in training.
@@ -92,7 +92,8 @@ class MindAnimator(DiffusionSystem):
     ----------
     models, preset, alphas, renorm, rois, without, strength, guidance, steps, eta, scheduler, best_of, adapter, device
         As in :class:`~neurorecon.systems.diffusion.DiffusionSystem`, like ``dtype`` and ``batch_size``. The targets are
-        ``clip_text_20`` (semantics), ``vqvae_first`` (structure), and ``vqvae_frames`` or ``motion``.
+        ``clip_text_20`` (semantics), ``vqvae_first`` (structure), and ``vqvae_frames`` or ``motion``. With the bundled
+        networks, structure is decoded from the ROI ``early`` by default (`rois`).
         `alphas` and `renorm` are those of `linear` decoders; `best_of` compares first frames.
     first_stage_only : bool
         Return what the autoencoder makes of the latents of all frames, without diffusion.

@@ -632,6 +632,7 @@ _part_of_system(replace(job, store=view, settings=each, system=clone(job.system)
         "options": {name: plain_parameter(value) for name, value in parameters.items()},
         "targets": list(job.system.targets),
         "sources": job.system.sources,
+        "learned_elsewhere": job.system.elsewhere_,
         "networks": networks_of(job.system),
         "roi": job.roi,
         "voxels": len(job.store.voxels(subject, job.roi)),

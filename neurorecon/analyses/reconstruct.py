@@ -716,6 +716,7 @@ class Job:
                 "options": {name: plain_parameter(value) for name, value in parameters.items()},
                 "targets": list(self.system.targets),
                 "sources": self.system.sources,
+                "learned_elsewhere": self.system.elsewhere_,
                 "networks": networks_of(self.system),
                 "roi": self.roi,
                 "task": self.task,

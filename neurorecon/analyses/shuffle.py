@@ -228,6 +228,7 @@ def compute_shuffle(
             "system": job.system.name,
             "options": {name: plain_parameter(value) for name, value in job.system.get_params(deep=False).items()},
             "sources": job.system.sources,
+            "learned_elsewhere": job.system.elsewhere_,
             "networks": networks_of(job.system),
             "metrics": list(metrics),
             "metric_weights": {name: m.network.record() for name, m in metrics.items() if m.network is not None},

@@ -481,8 +481,17 @@ class _Mapper(FittedSystem):
             elif name in networks:
                 mapped = self._network(name, masks, parts, deviation)
             else:
-                outputs = _read(spec.part(self.train.target(spec.source)), sample.columns)
-                mapped = self._ridge(name, spec.standardize, used, masks, parts, deviation, sample, outputs, orders[0])
+                train, source, moved = self.train, spec.source, orders[0]
+                if name in system.elsewhere_ and (other := train.elsewhere(str(spec.elsewhere))) is not None:
+                    train, source = other, str(spec.elsewhere)
+                    unit, _ = choose_units(
+                        store, self.subject, train.task, [source], (train.table, train.table), settings.exchange
+                    )
+                    moved = self._orders(train.table, unit.unit)
+                outputs = _read(spec.part(train.target(source)), sample.columns)
+                mapped = self._ridge(
+                    name, spec.standardize, used, masks, parts, deviation, sample, train, outputs, moved
+                )
             significant = np.zeros((1 + len(parts), len(table)), dtype=bool)
             if mapped.value is not None:
                 found[f"{kind}_{name}"] = mapped.value[0]
@@ -571,9 +580,10 @@ class _Mapper(FittedSystem):
 
     def _ridge(
         self, name: str, standardized: bool, used: np.ndarray, masks: Mapping[str, np.ndarray],
-        parts: Mapping[str, slice], deviation: np.ndarray, sample: Sample, outputs: np.ndarray, orders: np.ndarray,
+        parts: Mapping[str, slice], deviation: np.ndarray, sample: Sample, train: Recordings, outputs: np.ndarray,
+        orders: np.ndarray,
     ) -> _Mapped:  # fmt: skip
-        """Map weights or patterns of a ridge decoder."""
+        """Map weights or patterns of a ridge decoder, from the samples that it was trained on."""
         decoder, kind = self.system.decoders_[name], "haufe" if self.settings.kind == "haufe" else "weights"
         columns = _read_voxels(decoder, used)
         scale = np.ones(len(columns)) if standardized else self.system.scale_[columns]
@@ -597,8 +607,8 @@ class _Mapper(FittedSystem):
             counter.update(null[None])
             null_rois.append(of_null)
         groups = np.empty(len(dual.u), dtype=np.int64)
-        order = _in_time(self.train.table)
-        codes = pd.factorize(self.train.stimuli[order])[0]
+        order = _in_time(train.table)
+        codes = pd.factorize(train.stimuli[order])[0]
         groups[order] = codes * min(GROUPS, codes.max() + 1) // (codes.max() + 1)
         left = np.stack([members @ (found @ means) for found in dual.without(kind, groups)])
         p = np.full_like(value, np.nan)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from neurorecon.errors import InputError, UnknownNameError
+from neurorecon.io.tensors import block_digest
 from neurorecon.store import selection
 from neurorecon.store.responses import choose_centering
 from neurorecon.store.selection import volume_numbers
@@ -251,6 +252,8 @@ class Recordings:
         Rows of the subject's table of voxels.
     center, scale : {"session", "run"}, optional
         What responses were centered and scaled within when they were read.
+    repaired : bool
+        Samples were paired with other stimuli than they showed, see :meth:`showing`.
     """
 
     store: Store | None
@@ -262,6 +265,7 @@ class Recordings:
     voxels: np.ndarray
     center: Within | None = None
     scale: Within | None = None
+    repaired: bool = False
     _targets: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -424,7 +428,39 @@ class Recordings:
                 expected=f"({len(self.table)},), the stimulus of each sample",
                 todo="take them from the same selection of samples",
             )
-        return replace(self, table=self.table.assign(stimulus=names))
+        repaired = self.repaired or bool((names != self.stimuli).any())
+        return replace(self, table=self.table.assign(stimulus=names), repaired=repaired)
+
+    def elsewhere(self, source: str) -> Recordings | None:
+        """Return the training samples of the same voxels in another task, repeats averaged.
+
+        If these samples are re-paired, so are those, at random: what is learned from them must not escape a null.
+
+        Parameters
+        ----------
+        source : str
+            A target that all stimuli of the task have.
+
+        Returns
+        -------
+        Recordings or None
+            None if no task has this target and at least as many training stimuli as these samples.
+        """
+        if self.store is None or source not in self.store.targets_available:
+            return None
+        samples = self.store.samples(self.subject)
+        for task, whole in self.store.rank_tasks(self.subject, [source]):
+            shown = samples["stimulus"][(samples["task"] == task) & (samples["split"] == "train")].nunique()
+            if not whole or task == self.task or shown < len(set(self.stimuli.tolist())):
+                continue
+            found = Recordings.read(
+                self.store, self.subject, self.roi, task=task, split="train", center=self.center, scale=self.scale
+            ).averaged()
+            if not self.repaired:
+                return found
+            seed = int(block_digest(self.stimuli)[:8], 16)  # another one for each way of pairing
+            return found.showing(np.random.default_rng(seed).permutation(found.stimuli))
+        return None
 
     def averaged(self) -> Recordings:
         """Return the mean over the samples of each stimulus, in order of first appearance."""

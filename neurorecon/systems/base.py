@@ -73,6 +73,10 @@ class TargetSpec:
     beside : tuple of str
         Further targets of the store, on which the decoder is trained beside `source`: its ``fit`` gets a dict of all,
         in this order, and ``predict`` returns a dict of which `source` is used.
+    elsewhere : str, optional
+        A target that stands for `source` in another task, as ``vqvae`` of images does for the first frames of clips. If
+        the subject has such a task with at least as many training stimuli, the decoder is trained on these: repeats are
+        averaged, responses are standardized on their own, and the target gets the mean of `source`.
 
     Examples
     --------
@@ -88,6 +92,7 @@ class TargetSpec:
     required: bool = False
     groups: int | str | None = None
     beside: tuple[str, ...] = ()
+    elsewhere: str | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -554,9 +559,10 @@ class System(BaseEstimator):
             Show progress bars.
         """
         own = getattr(self, "models", None)
+        more = [spec.elsewhere for spec in self.targets.values() if spec.elsewhere is not None]
         return ensure_targets(
             store,
-            self.sources,
+            [*self.sources, *(more if (store.stimuli["kind"] == "image").any() else ())],
             models=models if models is not None or own == "bundled" else own,
             device=getattr(self, "device", None),
             progress=progress,
@@ -603,6 +609,10 @@ class System(BaseEstimator):
                 "shape": [int(size) for size in target.shape[1:]],
                 "attrs": dict(target.attrs),
             }
+            other = None if spec.elsewhere is None else recordings.elsewhere(spec.elsewhere)
+            if other is not None:
+                about = {"task": other.task, "target": spec.elsewhere, "stimuli": len(other.table)}
+                self.provenance_.setdefault("elsewhere", {})[name] = about
             kept = None if folder is None else _resume(folder, name, digest)
             if kept is not None:
                 self.decoders_[name], self.training_[name] = kept
@@ -619,14 +629,16 @@ class System(BaseEstimator):
                 continue
             if alone and getattr(decoder, "renorm", None) == "test":
                 decoder.set_params(renorm="train")
-            inputs, part = self._inputs(responses, spec, columns[name]), spec.part(target)
+            inputs, part, labels = self._inputs(responses, spec, columns[name]), spec.part(target), groups
             checkpoint = None
+            if other is not None:
+                inputs, part, labels = self._learned_elsewhere(name, spec, other, part)
             if known is not None and hasattr(decoder, "fit_and_predict") and not isinstance(target.data, np.ndarray):
                 new = self._inputs(self._responses(known, standardized)[0], spec, columns[name])
-                if _fits_into_jobs(decoder, spec, recordings, compute):
+                if labels is groups and _fits_into_jobs(decoder, spec, recordings, compute):
                     predicted[name] = _predict_in_jobs(decoder, spec, recordings, inputs, new, compute)
                 else:
-                    predicted[name] = decoder.fit_and_predict(inputs, part, new, groups=groups)
+                    predicted[name] = decoder.fit_and_predict(inputs, part, new, groups=labels)
             else:
                 place = folder if folder is not None else None if done is None else done.path
                 takes, further = inspect.signature(decoder.fit).parameters, dict[str, Path]()
@@ -634,7 +646,7 @@ class System(BaseEstimator):
                     checkpoint = further["checkpoint"] = place / "training" / name
                 if coordinates is not None and "coordinates" in takes:
                     further["coordinates"] = coordinates / f"{name}.npy"
-                decoder.fit(inputs, {spec.source: part, **beside} if beside else part, groups=groups, **further)
+                decoder.fit(inputs, {spec.source: part, **beside} if beside else part, groups=labels, **further)
             self.decoders_[name], self.training_[name] = decoder, _moments(target)
             if folder is not None:
                 self._save_decoder(folder, name, decoder, digest)
@@ -656,6 +668,27 @@ class System(BaseEstimator):
             shutil.rmtree(folder / "training", ignore_errors=True)
             self._save_description(folder)
         return predicted
+
+    def _learned_elsewhere(
+        self, name: str, spec: TargetSpec, other: Recordings, target: Any
+    ) -> tuple[np.ndarray, Any, np.ndarray]:
+        """Return inputs, target and groups of a decoder that is trained on another task."""
+        responses = other.responses.astype(np.float64)
+        _check_finite(responses)
+        mean, scale = standardizer(responses)
+        columns = self._columns_[name]
+        centered = (responses - mean)[:, columns]
+        stand_in = spec.part(other.target(str(spec.elsewhere)))
+        if stand_in.shape[1:] != target.shape[1:]:
+            raise InputError(
+                f"{name!r} cannot be learned from another task",
+                given=f"{spec.elsewhere} of the task {other.task!r} with features {stand_in.shape[1:]}",
+                expected=f"{target.shape[1:]}, as {spec.source} has",
+                todo="compute both targets with the same networks and sizes",
+            )
+        shift = np.asarray(target.mean("sample") - stand_in.mean("sample").data)
+        inputs = centered / scale[columns] if spec.standardize else centered
+        return inputs, (stand_in + shift).astype(stand_in.dtype), other.stimuli
 
     def _predict(self, values: np.ndarray, names: Collection[str]) -> dict[str, np.ndarray]:
         """Return the predictions of decoders from responses in their original units."""
@@ -704,6 +737,12 @@ class System(BaseEstimator):
             for name, decoder in self.decoders_.items()
             if hasattr(decoder, "left_out_correlation_")
         }
+
+    @property
+    def elsewhere_(self) -> dict[str, dict[str, Any]]:
+        """What was learned from another task: its name, its target and the number of its stimuli, by target."""
+        found: dict[str, dict[str, Any]] = getattr(self, "provenance_", {}).get("elsewhere", {})
+        return found
 
     def inputs_of(self, name: str, responses: np.ndarray) -> np.ndarray:
         """Return the inputs of the decoder of a target, (sample, voxel): responses of its voxels, centered and scaled.
@@ -783,6 +822,9 @@ class System(BaseEstimator):
             name: [spec.source, spec.roi, spec.standardize, about_estimator(spec.decoder), spec.groups, *spec.beside]
             for name, spec in self.targets.items()
         }
+        for name, spec in self.targets.items():
+            if spec.elsewhere is not None and (other := recordings.elsewhere(spec.elsewhere)) is not None:
+                specs[name] += [spec.elsewhere, block_digest(other.responses), block_digest(other.stimuli)]
         about = self._provenance(recordings, alone)
         del about["split_column"]  # of a split, only its training samples matter, so several share a fit
         everything = {

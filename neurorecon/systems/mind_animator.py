@@ -54,6 +54,7 @@ _NETWORKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 _PAPER: Mapping[str, Any] = {
     "motion": "frames",
+    "structure": "clips",
     "frames": 8,
     "linear": (),
     "network": {},
@@ -102,6 +103,10 @@ class MindAnimator(DiffusionSystem):
         the decoded structure. ``"energy"``: decode motion energy, where and how fast something moves, which is closer
         to linear in the responses than frames are; the motion prior, trained without a brain, moves the first frame.
         By default it is decoded from MT and MST (`rois`).
+    structure : {"clips", "images"}, optional
+        What the decoder of structure is trained on: first frames of clips, as published, or the images that the subject
+        has seen (their target is ``vqvae``), if there are at least as many; else clips. A response to a clip is one to
+        all of its frames, so the first is learned better from still images.
     frames : int, optional
         Number of frames of a video whose motion is not decoded.
     linear : tuple of str, optional
@@ -131,10 +136,11 @@ class MindAnimator(DiffusionSystem):
     }
     bundled: ClassVar[Mapping[str, Any]] = {
         "motion": "energy",
+        "structure": "images",
         "linear": (SEMANTICS, STRUCTURE, ENERGY),
         "rois": {STRUCTURE: "early", ENERGY: _MOTION_ROIS},
         "renorm": {SEMANTICS: "train", STRUCTURE: "none", ENERGY: "train", FRAMES: "none"},
-        "redraw": 0.75,
+        "redraw": 0.6,
         "strength": 0.2,
         "guidance": 2.0,
         "steps": 12,
@@ -142,6 +148,7 @@ class MindAnimator(DiffusionSystem):
 
     _: KW_ONLY
     motion: Literal["frames", "energy"] | None = None
+    structure: Literal["clips", "images"] | None = None
     frames: int | None = None
     linear: tuple[str, ...] | None = None
     network: Mapping[str, Mapping[str, Any]] | None = None
@@ -157,6 +164,8 @@ class MindAnimator(DiffusionSystem):
         rois = chosen.get("rois", self.default_rois) if self.rois is None else self.rois
         if chosen["motion"] not in MOTION:
             raise UnknownNameError("target of motion", chosen["motion"], MOTION)
+        if chosen["structure"] not in ("clips", "images"):
+            raise UnknownNameError("training set of structure:", chosen["structure"], ("clips", "images"))
         names = (SEMANTICS, STRUCTURE, MOTION[chosen["motion"]])
         for what in ("linear", "network", "without"):
             for name in getattr(self, what) or ():
@@ -169,6 +178,7 @@ class MindAnimator(DiffusionSystem):
                 self.decoder(name),
                 roi=rois.get(name),
                 beside=_ALIGNED if name == SEMANTICS and SEMANTICS not in chosen["linear"] else (),
+                elsewhere="vqvae" if name == STRUCTURE and chosen["structure"] == "images" else None,
             )
             for name in names
             if name not in left_out

@@ -487,7 +487,8 @@ def check_system(
 
 def _trial(system: Any, store: Store | None, subject: str | None, tolerance: float) -> SystemTrial:
     if store is None:
-        sources = set(system.sources) - {"images", "frames"}
+        elsewhere = {spec.elsewhere for spec in system.targets.values() if spec.elsewhere is not None}
+        sources = {*system.sources, *elsewhere} - {"images", "frames"}
         store = _simulated_store(tuple(sorted(sources)), "video" in system.kinds)
     return SystemTrial(system, store, subject or store.subjects[0], tolerance)
 

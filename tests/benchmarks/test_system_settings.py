@@ -7,8 +7,8 @@ generates the held-out images. The setting with the largest mean of pixcorr, two
 CLIP and the probe's verdicts is that of the preset. MindDiffuser changes images until CLIP finds what was decoded, so
 identification is on the probe's features there. Held-out responses are single trials; test responses are means over
 three, so test scores are higher. For videos, one in 24 clips of each subject is held out, and the middle frames are
-scored; ``-k structure`` chooses the voxels of structure. ``SCENES`` names a store that is there; by default it is
-built.
+scored; ``-k structure`` chooses what structure is trained on and its voxels, and ``-k redraw`` the strength at which
+first frames are then redrawn. ``SCENES`` names a store that is there; by default it is built.
 """
 
 from __future__ import annotations
@@ -107,12 +107,15 @@ def test_settings(store, name):
 
 
 @pytest.mark.benchmark
-def test_voxels_of_structure(store):
-    """Mind-Animator: structure from groups of ROIs that all readers of videos have; one clip in 8 is held out."""
+def test_training_of_structure(store):
+    """Mind-Animator: structure learned from clips or images, from groups of ROIs that all readers of videos have.
+
+    One clip in 8 is held out.
+    """
     scores = {}
-    for roi in (None, "early", "ventral"):
-        rois = {} if roi is None else {"vqvae_first": roi}
-        system = nr.load_system("mind-animator", device="cpu", without=("clip_text_20", "motion"), rois=rois)
+    for learned, roi in itertools.product(("clips", "images"), (None, "early", "ventral")):
+        options = {"structure": learned, "rois": {} if roi is None else {"vqvae_first": roi}}
+        system = nr.load_system("mind-animator", device="cpu", without=("clip_text_20", "motion"), **options)
         found = []
         for subject in ("subj01", "subj02"):
             train = Recordings.read(store, subject, None, task="videos", split="train")
@@ -121,9 +124,10 @@ def test_voxels_of_structure(store):
             true = store.targets("vqvae_first", stimuli=decoded.stimuli.tolist()).values
             pair = (values.reshape(len(true), -1).T for values in (decoded["vqvae_first"].values, true))
             found.append(correlate_rows(*pair).mean())
-        scores[roi] = np.mean(found)
-        print(roi, "r of the decoded first frame:", np.round(found, 3), flush=True)
-    assert max(scores, key=scores.get) == nr.load_system("mind-animator").settings["rois"]["vqvae_first"]
+        scores[learned, roi] = np.mean(found)
+        print(learned, roi, "r of the decoded first frame:", np.round(found, 3), flush=True)
+    chosen = nr.load_system("mind-animator").settings
+    assert max(scores, key=scores.get) == (chosen["structure"], chosen["rois"]["vqvae_first"])
 
 
 #: Moments to which decoded targets are scaled, and the voxels that motion is decoded from.
@@ -144,41 +148,62 @@ VIDEOS = {
 }
 
 
-@pytest.mark.benchmark
-def test_settings_of_videos(store):
+#: Strengths of the last choice, with structure from images.
+REDRAW = (0.3, 0.4, 0.5, 0.6, 0.75)
+
+
+@pytest.fixture(scope="module")
+def score_videos(store):
+    """Return what scores a system: means over subjects and held-out clips, by metric."""
     metrics = {metric: load_metric(metric) for metric in ("pixcorr", "two_way_clip", "probe")}
     of_frames = {metric: load_metric(metric) for metric in ("ssim_frames", "direction_agreement")}
     categories = store.stimuli.set_index("id")["category"]
-    scores = {}
 
     @functools.cache
-    def held_out(subject, renorm, rois):
+    def held_out(subject, fit):
         """Return a fitted system, and the decoded targets of one in 24 training clips that it was not fitted to."""
         train = Recordings.read(store, subject, None, task="videos", split="train")
         rows = np.arange(len(train.table)) % 24 == 0
-        system = nr.load_system("mind-animator", device="cpu", renorm=RENORM[renorm], rois=ROIS[rois])
+        system = nr.load_system("mind-animator", device="cpu", **FITS[fit])
         system.fit(store, subject, samples=train.take(~rows))
         return system, system.decode(train.take(rows).labeled_responses())
 
+    def score(fit, **settings):
+        rows = []
+        for subject in ("subj01", "subj02"):
+            system, decoded = held_out(subject, fit)
+            made = system.set_params(**settings).generate(decoded, seed=0).values
+            stimuli, middle = decoded.stimuli.tolist(), made.shape[1] // 2
+            seen = np.asarray(stored_target(store, "frames", stimuli).values, dtype=np.float32)
+            context = {"categories": categories.loc[stimuli].to_numpy(str)}
+            values = [m.values(seen[:, middle], made[:, middle], context) for m in metrics.values()]
+            values += [m.values(seen, made, context) for m in of_frames.values()]
+            # The direction of frames that stand still is undefined, and agrees with none.
+            rows.append([float(np.nan_to_num(one).mean()) for one in values])
+        means = np.mean(rows, axis=0)
+        print(fit, settings, means.round(3), round(means.mean(), 4), flush=True)
+        return means.mean()
+
+    return score
+
+
+#: Systems by their fit: structure from clips and all voxels, and as it is now.
+FITS = {
+    (renorm, rois): {"structure": "clips", "renorm": RENORM[renorm], "rois": ROIS[rois]}
+    for renorm, rois in itertools.product(RENORM, ROIS)
+} | {"now": {}}
+
+
+@pytest.mark.benchmark
+def test_settings_of_videos(score_videos):
+    scores = {}
+
     def score(setting):
-        """Return the mean over metrics, subjects and clips."""
         key = tuple(sorted(setting.items()))
         if key not in scores:
-            rows, chosen = [], dict(setting)
-            fitted = chosen.pop("renorm"), chosen.pop("rois")
-            for subject in ("subj01", "subj02"):
-                system, decoded = held_out(subject, *fitted)
-                made = system.set_params(**chosen).generate(decoded, seed=0).values
-                stimuli, middle = decoded.stimuli.tolist(), made.shape[1] // 2
-                seen = np.asarray(stored_target(store, "frames", stimuli).values, dtype=np.float32)
-                context = {"categories": categories.loc[stimuli].to_numpy(str)}
-                values = [m.values(seen[:, middle], made[:, middle], context) for m in metrics.values()]
-                values += [m.values(seen, made, context) for m in of_frames.values()]
-                # The direction of frames that stand still is undefined, and agrees with none.
-                rows.append([float(np.nan_to_num(one).mean()) for one in values])
-            scores[key] = np.mean(rows, axis=0)
-            print(setting, scores[key].round(3), round(scores[key].mean(), 4), flush=True)
-        return scores[key].mean()
+            chosen = dict(setting)
+            scores[key] = score_videos((chosen.pop("renorm"), chosen.pop("rois")), **chosen)
+        return scores[key]
 
     best = {"rois": "MT, MST", "renorm": "semantics", "redraw": 0.75, "strength": 0.3, "invert": False, "guidance": 3.0}
     score({**best, "redraw": 0.0, "strength": 0.75})  # without drawing first frames again
@@ -186,9 +211,16 @@ def test_settings_of_videos(store):
     for name, values in VIDEOS.items():
         best = max(({**best, name: value} for value in values), key=score)
     system = nr.load_system("mind-animator")
-    preset = {name: system.settings[name] for name in ("redraw", "strength", "invert", "guidance")}
+    preset = {name: system.settings[name] for name in ("strength", "invert", "guidance")}
     print("chosen:", best, "preset:", preset, system.default_rois, system.bundled["renorm"])
     assert {name: best[name] for name in preset} == preset
     assert ROIS[best["rois"]] == system.default_rois
     scaled = RENORM[best["renorm"]]
     assert {name for name, how in system.bundled["renorm"].items() if how == "train"} == set(scaled)
+
+
+@pytest.mark.benchmark
+def test_redraw(score_videos):
+    """The strength at which first frames are redrawn, chosen again since structure is learned from images."""
+    best = max(REDRAW, key=lambda redraw: score_videos("now", redraw=redraw))
+    assert best == nr.load_system("mind-animator").settings["redraw"]

@@ -6,9 +6,12 @@ import copy
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 import neurorecon as nr
+from neurorecon.analyses.system_maps import system_maps
 from neurorecon.datasets.recipe import Recipe
+from neurorecon.decoders.samples import Recordings
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.systems.base import Decoded
 from neurorecon.systems.diffusion import decode_frames
@@ -34,7 +37,7 @@ def store(tmp_path_factory):
     """Forty training and eight test clips of one subject (the delayed responses to the last three are not there)."""
     options = {"subjects": 1, "voxels": 300, "train_images": 1, "test_images": 1, "train_videos": 40, "test_videos": 8}
     options |= {"signal": 4.0, "test_video_repeats": 2, "test_image_repeats": 1}
-    targets = [SEMANTICS, STRUCTURE, FRAMES, ENERGY, "clip_text_embedding", "clip_image"]
+    targets = [SEMANTICS, STRUCTURE, FRAMES, ENERGY, "clip_text_embedding", "clip_image", "vqvae"]
     recipe = Recipe(name="clips", reader="scenes", targets=targets, options=options)
     return nr.build(recipe, tmp_path_factory.mktemp("clips") / "s.icechunk", progress=False)
 
@@ -92,6 +95,81 @@ def test_structure_and_motion_are_decoded_from_their_areas(fitted, store, target
     found, other = fitted.decode(responses), fitted.decode(responses.copy(data=np.where(areas, responses.values, 0)))
     np.testing.assert_array_equal(found[target].values, other[target].values)
     assert np.abs(found[SEMANTICS].values - other[SEMANTICS].values).max() > 0.01
+
+
+# -- structure from images ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_images(tmp_path_factory):
+    """Twelve training clips, and more images."""
+    options = {"subjects": 1, "voxels": 200, "train_images": 30, "test_images": 2, "train_videos": 12, "test_videos": 8}
+    options |= {"signal": 4.0, "test_video_repeats": 2, "test_image_repeats": 1}
+    recipe = Recipe(name="both", reader="scenes", targets=[STRUCTURE, "vqvae"], options=options)
+    return nr.build(recipe, tmp_path_factory.mktemp("both") / "s.icechunk", progress=False)
+
+
+def structure_of(store, **options):
+    """Return a fitted system with structure alone, and what it decodes from the test clips."""
+    fit = {name: options.pop(name) for name in ("samples", "folder") if name in options}
+    system = nr.load_system(NAME, without=(SEMANTICS, ENERGY), device="cpu", **options)
+    system.fit(store, "subj01", task="videos", **fit)
+    responses = store.responses("subj01", task="videos", split="test", average="stimulus", delays=())
+    return system, system.decode(responses)[STRUCTURE].values
+
+
+def test_structure_is_learned_from_images(with_images, tmp_path):
+    """As by hand: responses to images, standardized on their own, and images' latents with the mean of first frames."""
+    store = with_images
+    system, found = structure_of(store, folder=tmp_path / "fit")
+    assert system.elsewhere_ == {STRUCTURE: {"task": "images", "target": "vqvae", "stimuli": 30}}
+    kept = nr.load_system(tmp_path / "fit")
+    assert kept.elsewhere_ == system.elsewhere_
+    parts = {}
+    for task in ("images", "videos"):
+        read = Recordings.read(store, "subj01", "early", task=task, split="train")
+        parts[task] = read.responses.astype(float), read
+    x, images = parts["images"]
+    clips = parts["videos"][0]
+    latents = images.target("vqvae").copy()
+    latents = latents + (parts["videos"][1].target(STRUCTURE).mean("sample") - latents.mean("sample"))
+    decoder = clone(system.targets[STRUCTURE].decoder).fit((x - x.mean(0)) / x.std(0), latents)
+    test = store.responses("subj01", "early", task="videos", split="test", average="stimulus", delays=()).values
+    np.testing.assert_allclose(found, decoder.predict((test - clips.mean(0)) / clips.std(0)), atol=1e-4)
+    _, from_clips = structure_of(store, structure="clips")
+    assert np.abs(found - from_clips).max() > 0.1
+    with pytest.raises(UnknownNameError, match="films"):
+        structure_of(store, structure="films")
+
+
+def test_what_is_learned_from_images_does_not_escape_a_null(with_images):
+    """If clips are re-paired for a null, so are images; and a fit to other pairs is another fit."""
+    train = Recordings.read(with_images, "subj01", task="videos", split="train")
+    same, other = (train.showing(stimuli) for stimuli in (train.stimuli, np.roll(train.stimuli, 1)))
+    (system, own), (_, again) = (structure_of(with_images, samples=one) for one in (train, same))
+    np.testing.assert_array_equal(own, again)
+    _, null = structure_of(with_images, samples=other)
+    assert np.abs(own - null).max() > 0.1
+    images, permuted = train.elsewhere("vqvae"), other.elsewhere("vqvae")
+    assert sorted(images.stimuli) == sorted(permuted.stimuli)
+    assert (images.stimuli != permuted.stimuli).mean() > 0.5
+    np.testing.assert_array_equal(images.responses, permuted.responses)
+    assert system.fit_digest(train) == system.fit_digest(same) != system.fit_digest(other)
+
+
+def test_structure_is_learned_from_clips_where_there_are_fewer_images(store):
+    system, _ = structure_of(store)
+    assert system.elsewhere_ == {}
+
+
+def test_weights_of_structure_are_those_that_images_taught(with_images):
+    system, _ = structure_of(with_images)
+    found = system_maps(with_images, system, "subj01", kind="weights", n_permutations=19)
+    x = Recordings.read(with_images, "subj01", "early", task="images", split="train")
+    early = np.isin(with_images.voxels("subj01").index, x.voxels)
+    weights = np.abs(system.decoders_[STRUCTURE].coef_.reshape(-1, early.sum()))
+    strength = (weights / system.training_[STRUCTURE][1].ravel()[:, None]).mean(axis=0)
+    np.testing.assert_allclose(found.table[f"weights_{STRUCTURE}"][early], strength, rtol=1e-3)
 
 
 def test_a_store_without_the_areas_says_what_to_type(store):

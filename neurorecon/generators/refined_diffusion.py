@@ -11,7 +11,7 @@ Two ways to do it, with the same loss, whose gradient passes through the vision 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 
 from neurorecon.errors import InputError, UnknownNameError
 from neurorecon.generators.latent_diffusion import Condition, LatentDiffusion
-from neurorecon.models.clip import ClipSettings, Part, clip_settings, layer_features, layer_sizes
+from neurorecon.models.clip import ClipSettings, Part, clip_settings, layer_features, layer_sizes, vision_tokens
 from neurorecon.models.load import WeightsSource
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class RefinedDiffusion(LatentDiffusion):
 
         wanted, settings = conditions["layers"], self._clip
         weights = conditions.get("weights", torch.full_like(wanted, 1.0 / wanted.shape[1]))
-        network = _clip_network(str(self.models), settings.source.sha256, self.torch_device)
+        network = _clip_network(str(self.models), "clip-b32", settings.source.sha256, self.torch_device)
         return LayerLoss(network, settings, wanted, weights, self.cosine, self.part)
 
     def _moved(self, loss: LayerLoss, clean: Tensor, noise: float) -> Tensor:
@@ -245,17 +245,9 @@ class LayerLoss:
         images : Tensor, shape (image, rgb, y, x)
             In [0, 1]; values outside are clipped.
         """
-        import torch
         from torch.nn import functional
 
-        size, shown = self.settings.size, images.clamp(0, 1)
-        if shown.shape[-2:] != (size, size):
-            shown = functional.interpolate(shown, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-        mean, std = (
-            torch.tensor(found, device=images.device).view(1, 3, 1, 1)
-            for found in (self.settings.mean, self.settings.std)
-        )
-        found = layer_features(self.network, (shown - mean) / std, self.part)
+        found = layer_features(self.network, prepared(images, self.settings), self.part)
         loss: Tensor = (self.weights * (found - self.wanted).square()).sum(dim=1)
         if self.cosine:
             channels = layer_sizes(self.settings)[-1][0]
@@ -264,10 +256,59 @@ class LayerLoss:
         return loss
 
 
-@lru_cache(maxsize=1)
-def _clip_network(models: str, sha256: str, device: str) -> Any:
-    """Load CLIP, and keep the last one, as ordinary tensors even if it is loaded in inference mode."""
+def prepared(images: Tensor, settings: ClipSettings) -> Tensor:
+    """Return images, (image, rgb, y, x) in [0, 1], as CLIP takes them; gradients pass."""
+    import torch
+    from torch.nn import functional
+
+    size, shown = settings.size, images.clamp(0, 1)
+    if shown.shape[-2:] != (size, size):
+        shown = functional.interpolate(shown, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    mean, std = (torch.tensor(found, device=images.device).view(1, 3, 1, 1) for found in (settings.mean, settings.std))
+    return (shown - mean) / std
+
+
+def token_losses(
+    models: str | Path, wanted: Mapping[str, np.ndarray], mean: np.ndarray
+) -> Callable[[Sequence[str]], Callable[[Tensor], Tensor]]:
+    """Return what returns how far images of some stimuli are from wanted vision tokens, as a function of tensors.
+
+    It is 1 minus the cosine of both, without what all images have in common, mean over tokens.
+
+    Parameters
+    ----------
+    models : {"bundled", "published"} or path
+        Whose CLIP, the one of ``clip_vision``.
+    wanted : mapping of str to array, shape (token, channel)
+        Of each stimulus.
+    mean : array, shape (token, channel)
+        Of the training stimuli.
+    """
+    import torch
+    from torch.nn import functional
+
+    settings = clip_settings(models)
+
+    def losses_of(stimuli: Sequence[str]) -> Callable[[Tensor], Tensor]:
+        common = torch.from_numpy(np.asarray(mean, dtype=np.float32))
+        given = torch.from_numpy(np.stack([wanted[name] for name in stimuli]).astype(np.float32)) - common
+
+        def loss(images: Tensor) -> Tensor:
+            network = _clip_network(str(models), "clip", settings.source.sha256, str(images.device))
+            tokens = vision_tokens(network, prepared(images.float(), settings))
+            tokens = tokens / tokens[:, :1].norm(dim=-1, keepdim=True) - common.to(images.device)
+            found: Tensor = 1 - functional.cosine_similarity(tokens, given.to(images.device), dim=-1).mean(dim=1)
+            return found
+
+        return loss
+
+    return losses_of
+
+
+@lru_cache(maxsize=2)
+def _clip_network(models: str, role: str, sha256: str, device: str) -> Any:
+    """Load CLIP, and keep it, as ordinary tensors even if it is loaded in inference mode."""
     import torch
 
     with torch.inference_mode(False):
-        return clip_settings(models, "clip-b32").load(device)
+        return clip_settings(models, role).load(device)

@@ -125,3 +125,13 @@ class BrainDiffuser(DiffusionSystem):
     def own_agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return the correlation of vision tokens of images and the decoded ones, mean over tokens, (stimulus,)."""
         return correlate_target(self, "clip_vision", images, decoded)
+
+    def own_losses(self, decoded: Decoded) -> Any:
+        """Return how far images are from the decoded vision tokens."""
+        from neurorecon.generators.refined_diffusion import token_losses
+
+        if "clip_vision" not in decoded or self.generator is not None:
+            return None
+        tokens = decoded["clip_vision"]
+        mean = decoded.training["clip_vision"][0] if "clip_vision" in decoded.training else np.zeros(tokens.shape[1:])
+        return token_losses(self.models, dict(zip(decoded.stimuli.tolist(), tokens.values, strict=True)), mean)

@@ -142,6 +142,10 @@ class DiffusionSystem(System):
     def own_agreement(self, images: np.ndarray, decoded: Decoded) -> np.ndarray:
         """Return how well images, (stimulus, y, x, rgb), agree with what was decoded, (stimulus,); for `best_of`."""
 
+    def own_losses(self, decoded: Decoded) -> Any:
+        """Return what pulls images toward what was decoded, as ``toward`` of a generator, or None."""
+        return None
+
     # -- what they share ----------------------------------------------------------------------------------------------
 
     @property

@@ -7,7 +7,8 @@ response is given each of several images (Kneeland et al., 2023, arXiv 2312.0770
 - the likeliest of them is returned (``best_of``), or
 - the latents of the likeliest are averaged, and the mean is rendered again at lower strength (``average``, ``again``),
 - images take a closed-form step toward the response before they are encoded (``step``),
-- or the likelihood pulls the image that each step of the sampler predicts (``gradient``).
+- the likelihood pulls the image that each step of the sampler predicts (``gradient``),
+- or what was decoded does, while the mean is rendered (``pull``).
 
 The response is one more entry of what is decoded, ``decoded["responses"]``, so analyses exchange or drop it as they do
 with targets. Without it, nothing is refined: the images are those of the system itself.
@@ -67,6 +68,10 @@ class Refined(System):
     gradient : float, optional
         How far the likelihood pulls the image that a step of the sampler predicts, as the root mean square over its
         latents, times the noise that is left: so the pull ends with the noise.
+    pull : float, optional
+        How far the decoded vision tokens of CLIP pull the image while the mean is rendered at last, in the units of
+        `gradient` and in its place: an average is a blur, in which CLIP sees less. Only for systems that decode
+        ``clip_vision``.
     rank : {"likelihood", "random"}, optional
         ``"random"`` takes images at random: a control for what the choice is worth.
     rois : mapping of str to str or tuple of str, optional
@@ -94,6 +99,7 @@ class Refined(System):
         "again": (0.3,),
         "step": 0.0,
         "gradient": 0.0,
+        "pull": 0.0,
         "rank": "likelihood",
     }
     bundled: ClassVar[Mapping[str, Any]] = {}
@@ -110,6 +116,7 @@ class Refined(System):
         again: Sequence[float] | None = None,
         step: float | None = None,
         gradient: float | None = None,
+        pull: float | None = None,
         rank: Literal["likelihood", "random"] | None = None,
         rois: Mapping[str, str | tuple[str, ...]] | None = None,
         device: str | None = None,
@@ -123,6 +130,7 @@ class Refined(System):
         self.again = again
         self.step = step
         self.gradient = gradient
+        self.pull = pull
         self.rank = rank
         self.rois = rois
         self.device = device
@@ -238,12 +246,20 @@ class Refined(System):
         if found["rank"] not in ("likelihood", "random"):
             raise UnknownNameError("ranking", found["rank"], ("likelihood", "random"))
         numbers = found["best_of"] >= 1 and 0 <= found["average"] <= found["best_of"]
-        if not numbers or min(found["step"], found["gradient"]) < 0 or (found["average"] and not found["again"]):
+        least = min(found[name] for name in ("step", "gradient", "pull"))
+        if not numbers or least < 0 or (found["average"] and not found["again"]):
             raise InputError(
                 "images cannot be refined with these settings",
                 given=", ".join(f"{name}={value!r}" for name, value in found.items()),
                 expected="best_of of 1 or more, average from 0 to best_of, a strength in again, no negative numbers",
                 todo="choose other values",
+            )
+        if self.pull and "clip_vision" not in self.base.targets:
+            raise InputError(
+                "this system decodes nothing that could pull images",
+                given=f"pull={self.pull!r}, system={self.base.name!r}",
+                expected="a system that decodes clip_vision",
+                todo="leave pull out, or refine brain-diffuser",
             )
         return found
 
@@ -261,6 +277,7 @@ def _refined(
     again: Sequence[float],
     step: float,
     gradient: float,
+    pull: float,
     rank: str,
 ) -> np.ndarray:
     """Return the refined images of some stimuli, (stimulus, y, x, rgb); parameters are those of :class:`Refined`."""
@@ -281,6 +298,8 @@ def _refined(
         if not average:
             return np.asarray(likeliest[0])
         start = np.mean([base.encode(model.step(images, evidence, step)) for images in likeliest], axis=0)
+    if pull and (losses := base.own_losses(decoded)) is not None:
+        options["toward"] = losses, pull
     last: np.ndarray = next(base.variants(decoded, [seed], strengths=again[-1:], start=start, **options))
     return last
 
@@ -341,7 +360,7 @@ class Neurorecon(Refined):
 
     Parameters
     ----------
-    system, options, models, best_of, strengths, average, again, step, gradient, rank, rois, device : optional
+    system, options, models, best_of, strengths, average, again, step, gradient, pull, rank, rois, device : optional
         As in :class:`Refined`, with other defaults.
     """
 

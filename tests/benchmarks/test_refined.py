@@ -1,6 +1,7 @@
 """Refinement by the likelihood of the measured response: what it gains, and how its settings were chosen.
 
-    pytest -m benchmark -s tests/benchmarks/test_refined.py -k settings
+    pytest -m benchmark -s tests/benchmarks/test_refined.py -k first_settings
+    pytest -m benchmark -s tests/benchmarks/test_refined.py -k last_settings
     pytest -m benchmark -s tests/benchmarks/test_refined.py -k gains
     pytest -m benchmark -s tests/benchmarks/test_refined.py -k clusters
 
@@ -8,7 +9,7 @@
 keeps images, so that an interrupted run resumes; ``SEEDS`` is the number of seeds (4). Scores of each image are written
 there, too (``gains.csv``, ``clusters.csv``). ``SUBJECTS=subj01`` generates those of one subject, so that two runs can
 share a folder; a last run of both subjects then finds all images there. Of each subject's training images one in 36 is
-held out for the choice of settings: the best of one seed are compared with all seeds.
+held out for the choice of settings: many are compared with one seed, and what improves the best of these with all.
 
 Images that several rows have in common, the pool of the first round, are generated once.
 """
@@ -16,6 +17,7 @@ Images that several rows have in common, the pool of the first round, are genera
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import time
 from pathlib import Path
@@ -49,7 +51,7 @@ REFINED = {
     "unrefined": {"best_of": 1},
 }
 
-#: Settings that are compared on held-out training images; what is not named is as at the start.
+#: Settings that are compared on held-out training images; what is not named is as in the best of them, the start.
 START = {
     "options": {"text_ratio": 0.8, "steps": 8, "rois": {"vdvae": "LVC"}},
     "best_of": 6,
@@ -72,9 +74,18 @@ GRID = [
     {"options": {"guidance": 3.0}},
 ]
 
-
-#: Settings that are compared again with more seeds: those that were best with one.
-FINAL = 3
+#: What is compared with all seeds. These need no images but those of one or two pools.
+STEPPED = {"step": 0.2, "average": 3}
+LAST = [
+    {},
+    {"step": 0.2},
+    {"average": 3},
+    STEPPED,
+    *({**STEPPED, "pull": pull} for pull in (0.15, 0.3)),
+    {**STEPPED, "pull": 0.15, "average": 4},
+    {**STEPPED, "pull": 0.15, "again": (0.3,)},
+    {**STEPPED, "pull": 0.15, "options": {"guidance": 3.0}},
+]
 
 
 @pytest.fixture(scope="module")
@@ -232,35 +243,56 @@ def test_clusters(store, folder):
         assert (low > 0) if metric in ("pixcorr", "ssim_gray2d") else (high >= 0), (one, other, metric)
 
 
-@pytest.mark.benchmark
-def test_settings(store, folder):
-    def held_out(subject, rois):
+@pytest.fixture(scope="module")
+def score(store, folder):
+    """Return what scores settings: the mean over metrics, subjects, held-out images and seeds."""
+
+    @functools.cache
+    def held_out(subject, everywhere):
         train = Recordings.read(store, subject, "visual", task="images", split="train")
         rows = np.arange(len(train.table)) % 36 == 0
+        rois = {} if everywhere else START["options"]["rois"]
         place = folder / f"held_out_{len(rois)}"
         system = fitted(store, subject, "neurorecon", train.take(~rows), place, device="cpu", rois=rois)
         decoded = system.decode(train.take(rows).labeled_responses())
         assert RESPONSES in decoded
         return system.set_params(rois=None), decoded
 
-    fits = {len(rois): [held_out(subject, rois) for subject in SUBJECTS] for rois in ({}, START["options"]["rois"])}
     usual = dict.fromkeys(nr.load_system("refined").defaults)
 
-    def score(settings, seeds):
-        """Return the mean over metrics, subjects, images and seeds."""
-        chosen = {**START, **settings, "options": {**START["options"], **settings.get("options", {})}}
-        values = []
-        for system, decoded in fits[len(chosen["options"]["rois"])]:
+    def found(settings, seeds):
+        chosen, values = from_start(settings), []
+        for subject in SUBJECTS:
+            system, decoded = held_out(subject, not chosen["options"]["rois"])
             images = generated(folder, system.set_params(**{**usual, **chosen}), decoded, seeds)
             values += [values_of(store, images[:, seed], decoded.stimuli.tolist()) for seed in range(seeds)]
         means = {name: float(np.nanmean(np.concatenate([one[name] for one in values]))) for name in METRICS}
-        found = float(np.mean(list(means.values())))
-        print(seeds, settings, {name: round(mean, 4) for name, mean in means.items()}, round(found, 4), flush=True)
-        return found
+        mean = float(np.mean(list(means.values())))
+        print(seeds, settings, {name: round(value, 4) for name, value in means.items()}, round(mean, 4), flush=True)
+        return mean
 
-    best = sorted(GRID, key=lambda settings: -score(settings, 1))[:FINAL]
-    best = max(best, key=lambda settings: score(settings, SEEDS))
-    print("best:", best)
+    return found
+
+
+def from_start(settings):
+    """Return all settings, those of the start where none are given."""
+    return {
+        "pull": 0.0,
+        "step": 0.0,
+        **START,
+        **settings,
+        "options": {**START["options"], **settings.get("options", {})},
+    }
+
+
+@pytest.mark.benchmark
+def test_first_settings(score):
+    assert max(GRID, key=lambda settings: score(settings, 1)) == {}
+
+
+@pytest.mark.benchmark
+def test_last_settings(score):
+    best = max(LAST, key=lambda settings: score(settings, SEEDS))
     own = nr.load_system("neurorecon").settings
-    found = {**START, **best, "options": {**START["options"], **best.get("options", {})}}
-    assert found == {name: own[name] for name in found}
+    chosen = from_start(best)
+    assert chosen == {name: own[name] for name in chosen}

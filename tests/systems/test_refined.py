@@ -21,6 +21,7 @@ from neurorecon.systems.likelihood import ALPHAS, EncodingModel, low_level_featu
 from neurorecon.testing import system_checks
 
 QUICK = {"steps": 2, "device": "cpu", "guidance": 1.0, "alphas": 1000.0}
+TARGETS = ["vqvae", "clip_text_sd", "vdvae", "clip_vision", "clip_text"]
 SMALL = {"options": QUICK, "best_of": 2, "strengths": (0.3, 0.6), "average": 2, "again": (0.4, 0.2), "step": 0.2}
 
 
@@ -28,7 +29,7 @@ SMALL = {"options": QUICK, "best_of": 2, "strengths": (0.3, 0.6), "average": 2, 
 def store(tmp_path_factory):
     """Sixty training and sixteen test images of one subject."""
     options = {"subjects": 1, "voxels": 200, "train_images": 60, "test_images": 16, "train_videos": 0, "test_videos": 0}
-    recipe = Recipe(name="refined", reader="scenes", targets=["vqvae", "clip_text_sd"], options=options)
+    recipe = Recipe(name="refined", reader="scenes", targets=TARGETS, options=options)
     return nr.build(recipe, tmp_path_factory.mktemp("refined") / "s.icechunk", progress=False)
 
 
@@ -181,6 +182,57 @@ def test_interventions_on_the_response_reach_the_images(refined, decoded, store)
     before = likelihood(pulled.set_params(gradient=0.0).generate(few).values, evidence)
     after = likelihood(pulled.set_params(gradient=0.2).generate(few).values, evidence)
     assert after.mean() > before.mean()
+
+
+@pytest.fixture(scope="module")
+def own(store):
+    """Our own system, quickly, and what it decodes of four images."""
+    options = {"steps": 4, "guidance": 1.0, "alphas": 1000.0}
+    system = nr.load_system("neurorecon", options=options, best_of=3, average=2, strengths=(0.5, 0.75), again=(0.5,))
+    system.set_params(device="cpu", pull=0.0, step=0.0).fit(store, "subj01")
+    return system, system.decode(store.responses("subj01", task="images", split="test", average="stimulus")[:4])
+
+
+def generated(fitted, decoded, **settings):
+    """Return what a fitted system generates with other settings."""
+    found = clone(fitted).set_params(**settings)
+    vars(found).update({name: value for name, value in vars(fitted).items() if name.endswith("_")})
+    return found.generate(decoded, seed=2).values
+
+
+def test_what_was_decoded_pulls_the_mean(own):
+    """Vision tokens of the images get closer to the decoded ones; without these, nothing pulls."""
+    system, decoded = own
+    agreement = system.base.agreement
+    free, pulled = (generated(system, decoded, pull=pull) for pull in (0.0, 0.3))
+    assert (agreement(pulled, decoded) > agreement(free, decoded)).all()
+    rest = decoded.drop("clip_vision")
+    np.testing.assert_array_equal(generated(system, rest, pull=0.3), generated(system, rest, pull=0.0))
+    with pytest.raises(InputError, match="decodes nothing that could pull"):
+        generated(system, decoded, system="takagi", options={}, pull=0.1)
+
+
+def test_the_pull_is_toward_the_tokens_of_the_target(own):
+    """Its loss is that of the extractor's tokens, so of images with the decoded tokens it is 0."""
+    import torch
+
+    from neurorecon.features.extract import load_extractor
+    from neurorecon.generators.refined_diffusion import token_losses
+
+    images = generated(own[0], own[1])
+    tokens = load_extractor("clip_vision", models="bundled").transform(images)
+    mean = own[1].training["clip_vision"][0]
+    shown = torch.from_numpy(np.moveaxis(images, -1, 1).copy())
+    found = [
+        token_losses("bundled", dict(zip("abcd", np.roll(tokens, by, axis=0), strict=True)), mean)("abcd")(
+            shown
+        ).numpy()
+        for by in (0, 1)
+    ]
+    x, y = tokens - mean, np.roll(tokens, 1, axis=0) - mean
+    cosine = (x * y).sum(axis=-1) / np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
+    np.testing.assert_allclose(found[0], 0, atol=0.01)
+    np.testing.assert_allclose(found[1], 1 - cosine.mean(axis=1), atol=0.02)
 
 
 def test_voxels_and_steps_of_our_own_system():

@@ -355,7 +355,8 @@ class Neurorecon(Refined):
     """neurorecon's own system: brain-diffuser whose images are refined by the likelihood of the measured response.
 
     Latents are decoded from lower visual cortex alone, and text has more weight. The likeliest of several images are
-    averaged, and the mean is rendered again. ``docs/systems/neurorecon.md`` tells how the settings were chosen on
+    averaged after a step toward the response, and the mean is rendered again, pulled toward the decoded vision tokens.
+    ``docs/systems/neurorecon.md`` tells how the settings were chosen on
     training images. They belong to the bundled networks; for others, they are a start.
 
     Parameters
@@ -370,7 +371,9 @@ class Neurorecon(Refined):
         "options": {"text_ratio": 0.8, "rois": {"vdvae": "LVC"}},
         "best_of": 6,
         "strengths": (0.55, 0.75),
-        "average": 2,
+        "average": 3,
         "again": (0.17,),
+        "step": 0.2,
+        "pull": 0.15,
     }
     bundled: ClassVar[Mapping[str, Any]] = {"steps": 8}

@@ -83,8 +83,6 @@ LAST = [
     STEPPED,
     *({**STEPPED, "pull": pull} for pull in (0.15, 0.3)),
     {**STEPPED, "pull": 0.15, "average": 4},
-    {**STEPPED, "pull": 0.15, "again": (0.3,)},
-    {**STEPPED, "pull": 0.15, "options": {"guidance": 3.0}},
 ]
 
 
@@ -245,7 +243,7 @@ def test_clusters(store, folder):
 
 @pytest.fixture(scope="module")
 def score(store, folder):
-    """Return what scores settings: the mean over metrics, subjects, held-out images and seeds."""
+    """Return what scores settings, by metric: the mean over subjects, held-out images and seeds."""
 
     @functools.cache
     def held_out(subject, everywhere):
@@ -267,9 +265,8 @@ def score(store, folder):
             images = generated(folder, system.set_params(**{**usual, **chosen}), decoded, seeds)
             values += [values_of(store, images[:, seed], decoded.stimuli.tolist()) for seed in range(seeds)]
         means = {name: float(np.nanmean(np.concatenate([one[name] for one in values]))) for name in METRICS}
-        mean = float(np.mean(list(means.values())))
-        print(seeds, settings, {name: round(value, 4) for name, value in means.items()}, round(mean, 4), flush=True)
-        return mean
+        print(seeds, settings, {name: round(value, 4) for name, value in means.items()}, flush=True)
+        return means
 
     return found
 
@@ -287,12 +284,14 @@ def from_start(settings):
 
 @pytest.mark.benchmark
 def test_first_settings(score):
-    assert max(GRID, key=lambda settings: score(settings, 1)) == {}
+    assert max(GRID, key=lambda settings: sum(score(settings, 1).values())) == {}
 
 
 @pytest.mark.benchmark
 def test_last_settings(score):
-    best = max(LAST, key=lambda settings: score(settings, SEEDS))
+    """Without the probe: of 100 images with four seeds, a share of its verdicts is known to .02 or so, and no setting
+    here changes it by as much."""
+    best = max(LAST, key=lambda settings: sum(score(settings, SEEDS)[name] for name in METRICS[:3]))
     own = nr.load_system("neurorecon").settings
     chosen = from_start(best)
     assert chosen == {name: own[name] for name in chosen}

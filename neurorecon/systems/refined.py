@@ -369,7 +369,7 @@ class Neurorecon(Refined):
     defaults: ClassVar[Mapping[str, Any]] = {
         **Refined.defaults,
         "options": {"text_ratio": 0.8, "rois": {"vdvae": "LVC"}},
-        "best_of": 6,
+        "best_of": 5,
         "strengths": (0.55, 0.75),
         "average": 3,
         "again": (0.17,),

@@ -290,8 +290,15 @@ def test_first_settings(score):
 @pytest.mark.benchmark
 def test_last_settings(score):
     """Without the probe: of 100 images with four seeds, a share of its verdicts is known to .02 or so, and no setting
-    here changes it by as much."""
-    best = max(LAST, key=lambda settings: sum(score(settings, SEEDS)[name] for name in METRICS[:3]))
+    here changes it by as much. One image less is scored, too, because six take more than four times as long as
+    brain-diffuser."""
+
+    def mean(settings):
+        return sum(score(settings, SEEDS)[name] for name in METRICS[:3]) / 3
+
+    best = max(LAST, key=mean)
+    fewer = {**best, "best_of": 5}
+    assert mean(fewer) > mean(best) - 0.002
     own = nr.load_system("neurorecon").settings
-    chosen = from_start(best)
+    chosen = from_start(fewer)
     assert chosen == {name: own[name] for name in chosen}

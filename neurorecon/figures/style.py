@@ -533,13 +533,18 @@ def wrap_mm(figure: Figure, text: str, width: float, size: float) -> str:
 
 
 def tag_simulated(figure: Figure) -> None:
-    """Write "simulated data" in the upper right corner, once."""
+    """Write "simulated data" in the upper right corner, once; a title that reaches there gets smaller."""
     if is_tagged(figure):
         return
-    text_mm(
-        figure, figure.get_size_inches()[0] * 25.4 - 1.2, 1.2, SIMULATED, ha="right", fontsize=6, color=GRAY,
-        style="italic", gid=_TAG,
-    )  # fmt: skip
+    right = figure.get_size_inches()[0] * 25.4 - 1.2
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    titles = [(text, text.get_window_extent(renderer)) for text in figure.texts]
+    text_mm(figure, right, 1.2, SIMULATED, ha="right", fontsize=6, color=GRAY, style="italic", gid=_TAG)
+    tag = figure.texts[-1].get_window_extent(renderer)
+    for text, box in titles:
+        if box.overlaps(tag):
+            room = tag.x0 - 2 / 25.4 * figure.dpi - box.x0  # 2 mm between them
+            text.set_fontsize(text.get_fontsize() * max(0.5, room / box.width))
 
 
 def is_tagged(figure: Figure) -> bool:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from neurorecon.errors import InputError, MissingFileError, UnknownNameError
 from neurorecon.figures import journal_style, read_provenance, save_figure
-from neurorecon.figures.style import axes_mm, is_tagged, new_figure, width_mm, wrap_mm
+from neurorecon.figures.style import axes_mm, is_tagged, new_figure, text_mm, width_mm, wrap_mm
 
 RECORD = {"command": "neurorecon maps --note 'a (b) \\ c é R² <&>'", "seed": 1, "simulated": False}
 
@@ -76,6 +76,14 @@ def test_simulated_data_cannot_be_saved_without_saying_so(tmp_path):
     assert is_tagged(figure)
     save_figure(figure, tmp_path / "x", {**RECORD, "simulated": True}, ("png",))
     assert [text.get_text() for text in figure.texts].count("simulated data") == 1
+
+
+def test_a_long_title_leaves_room_for_it(tmp_path):
+    figure = new_figure(75, 25)
+    text_mm(figure, 1.5, 1.2, "Variance explained by CLIP in each ROI of sub01", fontsize=8, weight="bold")
+    save_figure(figure, tmp_path / "x", {**RECORD, "simulated": True}, ("png",))
+    title, tag = (text.get_window_extent(figure.canvas.get_renderer()) for text in figure.texts)
+    assert 0 < title.x0 < title.x1 < tag.x0
 
 
 def test_a_failed_drawing_leaves_the_old_file(files, monkeypatch):

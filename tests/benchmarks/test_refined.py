@@ -90,7 +90,7 @@ LAST = [
 def store(tmp_path_factory):
     place = os.environ.get("SCENES")
     found = nr.open_store(place) if place else nr.build("scenes", tmp_path_factory.mktemp("scenes") / "s.icechunk")
-    return ensure_targets(found, ("vdvae", "clip_vision", "clip_text", "clip_text_sd", "vqvae", "clip_text_15"))
+    return ensure_targets(found, {name for system in PUBLISHED for name in nr.load_system(system).targets})
 
 
 @pytest.fixture(scope="module")
